@@ -1,0 +1,82 @@
+# `make help` lists what there is. cargo runs as the caller; only apt and the lab's daemons go through sudo.
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+AGENT  := $(CARGO_TARGET_DIR)/release/nephometer
+DENY   := target/tools/bin/cargo-deny
+GUESTS := --manifest-path guest-examples/Cargo.toml --target-dir guest-examples/target/host
+LAB    := .lab
+
+# A step uses what the one before it made; cargo keeps the cores busy by itself.
+.NOTPARALLEL:
+
+.PHONY: build
+build: ## the agent (target/release/nephometer) and the shipped components (target/components/)
+	scripts/install build
+	cargo build --release --locked -p nephometer
+	scripts/wasm-build
+
+.PHONY: run
+run: build ## see it work until Ctrl-C; SECONDS=20, LIBVIRT_URI=..., AMQP_URL=... if wanted
+	@exec "$(AGENT)" demo --components target/components --file target/demo.ndjson $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(LIBVIRT_URI),--libvirt "$$LIBVIRT_URI") $(if $(AMQP_URL),--amqp "$$AMQP_URL")
+
+.PHONY: components
+components: ## the example components of every language
+	scripts/install build
+	scripts/components
+
+.PHONY: test
+test: install-test build fmt lint doc ## everything that a change has to pass
+	cargo test --locked $(GUESTS)
+	cargo test --release --locked -p nephometer
+	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
+
+.PHONY: soak
+soak: install-test build ## the tests at full counts
+	NEPHOMETER_TEST_SCALE=full cargo test --release --locked -p nephometer
+
+.PHONY: bench
+bench: build ## what the crossing and the whole path cost
+	cargo bench --locked -p nephometer-bench
+	scripts/memory
+
+.PHONY: lab
+lab: install-test ## a private libvirtd with real guests and a private RabbitMQ, to try things by hand
+	scripts/lab up $(LAB)
+	@. $(LAB)/env; echo "try: make run LIBVIRT_URI='$$LIBVIRT_URI' AMQP_URL='$$AMQP_URL'"
+
+.PHONY: lab-down
+lab-down: ## stop them
+	scripts/lab down $(LAB)
+
+.PHONY: install-test
+install-test:
+	scripts/install test
+
+.PHONY: fmt
+fmt: ## is everything formatted? (`cargo fmt` does it)
+	cargo fmt --check
+	cargo fmt --manifest-path guest-examples/Cargo.toml --all --check
+	cargo fmt --manifest-path guest-examples/componentize/Cargo.toml --check
+
+.PHONY: lint
+lint: ## clippy; a warning is an error
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked $(GUESTS) --workspace --all-targets -- -D warnings
+
+.PHONY: doc
+doc: ## the documentation of the code; a warning is an error
+	RUSTDOCFLAGS=-Dwarnings cargo doc --release --locked -p nephometer --no-deps --document-private-items
+
+.PHONY: deny
+deny: $(DENY) ## dependencies: duplicates, licences, sources (deny.toml)
+	$(DENY) --locked check bans licenses sources
+	$(DENY) --locked --manifest-path guest-examples/Cargo.toml --config deny.toml check licenses sources
+
+$(DENY):
+	cargo install --locked --root target/tools --target-dir target/tools/build cargo-deny
+	rm -rf target/tools/build
+
+.PHONY: help
+help: ## this
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 12

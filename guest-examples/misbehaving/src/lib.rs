@@ -1,0 +1,249 @@
+//! `misbehaving`: one misdeed per mode, for tests of the host. The option `mode` names it:
+//!
+//! | mode | what it does |
+//! |---|---|
+//! | `passthrough` | behaves: every batch passes unchanged |
+//! | `counter` | behaves: flush adds a row `misbehaving.count` with the number of rows seen; saves and restores it |
+//! | `keep-even` | behaves: keeps the rows with even numbers |
+//! | `loop-configure`, `loop-transform`, `loop-flush` | never returns from that call |
+//! | `slow` | spins in every `transform`, the longer the larger the option `ms` (about that many milliseconds) |
+//! | `memory-bomb` | allocates for ever |
+//! | `deep-recursion` | calls itself for ever |
+//! | `trap-transform` | traps on every batch |
+//! | `trap-666` | traps on a batch in which a volume is 666, else passes it unchanged and counts as `counter` |
+//! | `reject`, `broken` | refuses every batch that way |
+//! | `unequal-columns` | answers with one time too few |
+//! | `bad-meter-index`, `bad-resource-index`, `bad-origin` | answers with an index out of range |
+//! | `nan`, `infinity` | answers with such a volume |
+//! | `time-zero`, `time-future` | answers with time 0, or ten days after the input's |
+//! | `too-many-entries` | adds 100,000 meters |
+//! | `huge-answer` | answers with 32 MiB of text |
+//! | `bad-metadata` | adds a resource whose metadata is not JSON |
+//! | `keep-descending`, `keep-out-of-range` | keeps rows in that order, or a row that does not exist |
+//! | `log-flood` | writes 100,000 lines per batch |
+//! | `big-log-line` | writes one line of 1 MiB per batch |
+//! | `option-error` | refuses its options, at `/mode` |
+//! | `bad-settings-glob` | asks for meters by a pattern that is none |
+//! | `save-fails`, `restore-fails` | refuses that call |
+//!
+//! What a component tells about itself cannot depend on options, so a bad options schema is a
+//! component of its own: the same crate with the feature `bad-schema`.
+
+mod answers;
+
+use nephometer_guest::{
+    Answer, AnswerBuilder, Batch, Description, Meter, MeterType, OptionError, Outcome, Refusal,
+    Resource, Settings, Stateful, Timestamp, Transformer, log, settings,
+};
+
+/// Every mode that there is.
+pub const MODES: [&str; 32] = [
+    "passthrough",
+    "counter",
+    "keep-even",
+    "loop-configure",
+    "loop-transform",
+    "loop-flush",
+    "slow",
+    "memory-bomb",
+    "deep-recursion",
+    "trap-transform",
+    "trap-666",
+    "reject",
+    "broken",
+    "unequal-columns",
+    "bad-meter-index",
+    "bad-resource-index",
+    "bad-origin",
+    "nan",
+    "infinity",
+    "time-zero",
+    "time-future",
+    "too-many-entries",
+    "huge-answer",
+    "bad-metadata",
+    "keep-descending",
+    "keep-out-of-range",
+    "log-flood",
+    "big-log-line",
+    "option-error",
+    "bad-settings-glob",
+    "save-fails",
+    "restore-fails",
+];
+
+/// Turns of an empty loop that take about a millisecond.
+const TURNS_PER_MILLISECOND: u64 = 1_000_000;
+
+#[cfg(feature = "bad-schema")]
+const SCHEMA: &str = "{\"type\": 7";
+#[cfg(not(feature = "bad-schema"))]
+const SCHEMA: &str = r#"{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "type": "object",
+  "properties": {
+    "mode": {"description": "The misdeed.", "type": "string"},
+    "ms": {"description": "How long slow takes.", "type": "integer", "minimum": 0}
+  },
+  "required": ["mode"]
+}"#;
+
+/// The configured misdeed.
+#[derive(Debug)]
+pub struct Misbehaving {
+    mode: String,
+    milliseconds: u64,
+    seen: u64,
+}
+
+impl Transformer for Misbehaving {
+    fn describe() -> Description {
+        Description {
+            name: "misbehaving".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "one misdeed per mode".to_owned(),
+            options_schema: SCHEMA.to_owned(),
+            state_version: 1,
+            facts: Vec::new(),
+        }
+    }
+
+    fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>> {
+        let mode = options["mode"].as_str().unwrap_or_default().to_owned();
+        let refuse = |reason: &str| {
+            Err(vec![OptionError { pointer: "/mode".to_owned(), reason: reason.to_owned() }])
+        };
+        let mut settings = settings();
+        match mode.as_str() {
+            "loop-configure" => spin(u64::MAX),
+            "option-error" => return refuse("this mode refuses its options"),
+            "bad-settings-glob" => settings.meters = vec!["!".to_owned(), "a\0[".to_owned()],
+            known if MODES.contains(&known) => {}
+            _ => return refuse("no mode of this name"),
+        }
+        let milliseconds = options["ms"].as_u64().unwrap_or(100);
+        Ok((Self { mode, milliseconds, seen: 0 }, settings))
+    }
+
+    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
+        self.seen += input.volume.len() as u64;
+        let rows = u32::try_from(input.volume.len()).unwrap_or(u32::MAX);
+        match self.mode.as_str() {
+            "keep-even" => return Ok(Outcome::Keep((0..rows).step_by(2).collect())),
+            "keep-descending" => return Ok(Outcome::Keep((0..rows).rev().collect())),
+            "keep-out-of-range" => return Ok(Outcome::Keep(vec![rows])),
+            "reject" => return Err(Refusal::Rejected("this mode rejects".to_owned())),
+            "broken" => return Err(Refusal::Broken("this mode is broken".to_owned())),
+            "loop-transform" => spin(u64::MAX),
+            "slow" => spin(self.milliseconds.saturating_mul(TURNS_PER_MILLISECOND)),
+            "memory-bomb" => fill_memory(),
+            "deep-recursion" => log::debug(&format!("as deep as {}", descend(0))),
+            "trap-transform" => trap("this mode traps"),
+            "trap-666" if input.volume.contains(&666.0) => trap("a volume is 666"),
+            "log-flood" => (0..100_000).for_each(|line| log::info(&format!("line {line}"))),
+            "big-log-line" => log::info(&"x".repeat(1 << 20)),
+            other => {
+                if let Some(answer) = answers::wrong(other, input) {
+                    return Ok(Outcome::Replace(answer));
+                }
+            }
+        }
+        Ok(Outcome::Unchanged)
+    }
+}
+
+impl Stateful for Misbehaving {
+    fn flush(&mut self, now: Timestamp) -> Result<Option<Answer>, Refusal> {
+        if self.mode == "loop-flush" {
+            spin(u64::MAX);
+        }
+        if self.mode != "counter" && self.mode != "trap-666" {
+            return Ok(None);
+        }
+        let mut answer = AnswerBuilder::without_input();
+        let meter = answer.meter(&Meter {
+            name: "misbehaving.count".to_owned(),
+            unit: "sample".to_owned(),
+            type_: MeterType::Gauge,
+        });
+        let resource = answer.resource(&Resource {
+            id: "misbehaving".to_owned(),
+            source: "openstack".to_owned(),
+            project_id: None,
+            user_id: None,
+            metadata: "{}".to_owned(),
+        });
+        answer.create(meter, resource, now, self.seen as f64);
+        Ok(Some(answer.finish()))
+    }
+
+    fn save(&self) -> Result<Vec<u8>, String> {
+        if self.mode == "save-fails" {
+            return Err("this mode does not save".to_owned());
+        }
+        Ok(self.seen.to_le_bytes().to_vec())
+    }
+
+    fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
+        if self.mode == "restore-fails" {
+            return Err("this mode does not restore".to_owned());
+        }
+        let bytes = state.try_into().map_err(|_| "the state is damaged".to_owned())?;
+        if version != 1 {
+            return Err(format!("state of version {version}; this component reads 1"));
+        }
+        self.seen = u64::from_le_bytes(bytes);
+        Ok(())
+    }
+}
+
+fn spin(turns: u64) {
+    for turn in 0..turns {
+        std::hint::black_box(turn);
+    }
+}
+
+fn fill_memory() {
+    let mut all = Vec::new();
+    loop {
+        all.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+#[expect(unconditional_recursion, reason = "the misdeed")]
+fn descend(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 16]);
+    descend(depth + 1) + frame[7]
+}
+
+#[expect(clippy::panic, reason = "the misdeed")]
+fn trap(reason: &str) {
+    panic!("{reason}");
+}
+
+nephometer_guest::export_stateful_transformer!(Misbehaving);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_stands_in_the_table() {
+        let source = include_str!("lib.rs");
+        let table: String = source.lines().filter(|line| line.starts_with("//! | `")).collect();
+        for mode in MODES {
+            assert!(table.contains(&format!("`{mode}`")), "{mode}");
+        }
+    }
+
+    #[test]
+    fn the_counter_goes_on_after_a_restore() {
+        let counter = || Misbehaving::configure(&serde_json::json!({"mode": "counter"})).unwrap().0;
+        let mut before = counter();
+        before.seen = 7;
+        let mut after = counter();
+        after.restore(1, &before.save().unwrap()).unwrap();
+        let answer = after.flush(5).unwrap().unwrap();
+        assert_eq!((answer.volume, answer.time), (vec![7.0], vec![5]));
+    }
+}

@@ -1,0 +1,124 @@
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+
+use crate::{OptionError, log};
+
+/// One object of the options, read key by key.
+///
+/// All readers of one set of options share a list of errors, so that everything that is wrong is
+/// reported at once. A key that is absent or null is `None`; a key of another type than asked for
+/// is an error, and `None`.
+#[derive(Debug)]
+pub struct OptionReader<'a> {
+    object: Option<&'a Map<String, Value>>,
+    pointer: String,
+    errors: &'a RefCell<Vec<OptionError>>,
+}
+
+impl<'a> OptionReader<'a> {
+    /// Reads the whole of the options; null is an empty object.
+    pub fn new(options: &'a Value, errors: &'a RefCell<Vec<OptionError>>) -> Self {
+        Self::at(options, String::new(), errors)
+    }
+
+    fn at(value: &'a Value, pointer: String, errors: &'a RefCell<Vec<OptionError>>) -> Self {
+        let reader = Self { object: value.as_object(), pointer, errors };
+        if reader.object.is_none() && !value.is_null() {
+            let pointer = reader.pointer.clone();
+            errors.borrow_mut().push(OptionError {
+                pointer,
+                reason: format!("is {}; it has to be a mapping of keys to values", kind(value)),
+            });
+        }
+        reader
+    }
+
+    /// Notes that something is wrong with a key.
+    pub fn refuse(&self, key: &str, reason: impl Into<String>) {
+        let pointer = format!("{}/{}", self.pointer, escape_pointer(key));
+        self.errors.borrow_mut().push(OptionError { pointer, reason: reason.into() });
+    }
+
+    /// The value of a key as it stands.
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
+        self.object?.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The object under a key; an empty one if it is absent.
+    pub fn object(&self, key: &str) -> OptionReader<'a> {
+        let pointer = format!("{}/{}", self.pointer, escape_pointer(key));
+        Self::at(self.value(key).unwrap_or(&Value::Null), pointer, self.errors)
+    }
+
+    /// The text under a key.
+    pub fn text(&self, key: &str) -> Option<&'a str> {
+        let value = self.value(key)?;
+        if value.as_str().is_none() {
+            self.refuse(key, format!("is {}; it has to be a text", kind(value)));
+        }
+        value.as_str()
+    }
+
+    /// The number under a key; as in Python, true is 1 and false is 0.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        let value = self.value(key)?;
+        let number = match value {
+            Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
+            other => other.as_f64(),
+        };
+        if number.is_none() {
+            self.refuse(key, format!("is {}; it has to be a number", kind(value)));
+        }
+        number
+    }
+
+    /// Accepts keys that nobody reads, and says so in the log: upstream swallows them, but a
+    /// misspelt key is better known.
+    pub fn warn_of_unknown(&self, known: &[&str]) {
+        for key in self.object.into_iter().flat_map(Map::keys) {
+            if !known.contains(&key.as_str()) {
+                let pointer = format!("{}/{}", self.pointer, escape_pointer(key));
+                log::warn(&format!("option {pointer} is not known here and has no effect"));
+            }
+        }
+    }
+}
+
+/// A key as part of a JSON Pointer (RFC 6901).
+pub fn escape_pointer(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_key_is_named_with_its_place() {
+        let options = serde_json::json!({"a/b": {"x": 1}, "c": [], "d": "text", "e": 5});
+        let errors = RefCell::default();
+        let reader = OptionReader::new(&options, &errors);
+        assert_eq!(reader.object("a/b").text("x"), None);
+        assert_eq!(reader.object("c").text("y"), None);
+        assert_eq!(reader.number("d"), None);
+        assert_eq!(reader.number("e"), Some(5.0));
+        assert_eq!(reader.text("absent"), None);
+        reader.warn_of_unknown(&["a/b", "c", "d"]);
+        let pointers: Vec<_> = errors.take().into_iter().map(|one| one.pointer).collect();
+        assert_eq!(pointers, ["/a~1b/x", "/c", "/d"]);
+        let lines = log::taken();
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].1.contains("option /e "), "{lines:?}");
+    }
+}

@@ -1,0 +1,110 @@
+//! `rate_of_change`: what a counter grows by per second, scaled.
+//!
+//! Behaves as Ceilometer's transformer of that name. The first sample of a meter and resource makes
+//! none; a counter that falls has begun again at 0; a sample older than the last one is dropped;
+//! two at the same time make a rate of 0. Where both samples have a monotonic time it counts,
+//! otherwise the timestamps do.
+
+mod series;
+
+use std::rc::Rc;
+
+use conversion::{Complaint, Conversion, Scale};
+use nephometer_guest::{
+    AnswerBuilder, Batch, Description, MeterType, OptionError, Outcome, Refusal, Row, Settings,
+    Stateful, Transformer, log, rows, settings,
+};
+use series::{Last, Series};
+
+/// The configured transformer with what it remembers.
+#[derive(Debug)]
+pub struct RateOfChange {
+    conversion: Conversion,
+    series: Series,
+}
+
+impl RateOfChange {
+    #[inline]
+    fn rate(&mut self, row: &Row<'_>, from: &Last, seconds: f64) -> Result<f64, Rc<str>> {
+        let restarted = row.meter.type_ == MeterType::Cumulative && row.volume < from.volume;
+        let growth = if restarted { row.volume } else { row.volume - from.volume };
+        let rate = if seconds == 0.0 { 0.0 } else { growth / seconds };
+        let scaled = self.conversion.scale.of(row, 1.0)? * rate;
+        let volume = self.conversion.capped(scaled);
+        if volume.is_finite() { Ok(volume) } else { Err("the result is not finite".into()) }
+    }
+}
+
+impl Transformer for RateOfChange {
+    fn describe() -> Description {
+        Description {
+            name: "rate_of_change".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "what a counter grows by per second".to_owned(),
+            options_schema: include_str!("../options.schema.json").to_owned(),
+            state_version: series::VERSION,
+            facts: Vec::new(),
+        }
+    }
+
+    fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>> {
+        let conversion = Conversion::read(options)?;
+        if let Scale::Factor(factor) = conversion.scale {
+            log::warn(&format!(
+                "target.scale is a number: as in Ceilometer, every rate is multiplied with its \
+                 sample's own volume besides; write scale: \"{factor}\", as text, to scale the rate"
+            ));
+        }
+        let settings = Settings { metadata: conversion.scale.metadata(), ..settings() };
+        Ok((Self { conversion, series: Series::default() }, settings))
+    }
+
+    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
+        let keys = self.series.keys(input);
+        self.conversion.scale.begin(input);
+        let mut first = Complaint::new(log::Level::Debug, "dropping samples with no predecessor");
+        let mut late = Complaint::new(log::Level::Warn, "dropping out of time order samples");
+        let mut failed = Complaint::new(log::Level::Warn, "dropping samples whose rate fails");
+        let mut answer = AnswerBuilder::new(input);
+        let mut meters = vec![None; input.meters.len()];
+        for row in rows(input) {
+            let last = Last::of(&row);
+            let Some(before) = self.series.replace(keys.of(&row), last) else {
+                first.add(&row, "");
+                continue;
+            };
+            let Some(seconds) = last.seconds_since(&before) else {
+                self.series.replace(keys.of(&row), before);
+                late.add(&row, "");
+                continue;
+            };
+            match self.rate(&row, &before, seconds) {
+                Ok(volume) => {
+                    let meter = *meters[row.meter_index as usize]
+                        .get_or_insert_with(|| answer.meter(&self.conversion.meter(row.meter)));
+                    answer.derive(&row, meter, volume);
+                }
+                Err(reason) => failed.add(&row, &reason),
+            }
+        }
+        [first, late, failed].into_iter().for_each(Complaint::write);
+        self.series.forget(&input.gone);
+        Ok(Outcome::Replace(answer.finish()))
+    }
+}
+
+impl Stateful for RateOfChange {
+    fn save(&self) -> Result<Vec<u8>, String> {
+        self.series.save()
+    }
+
+    fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
+        self.series = Series::restore(version, state)?;
+        Ok(())
+    }
+}
+
+nephometer_guest::export_stateful_transformer!(RateOfChange);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Runs `tests/cases/transformers` natively: the same data that the host runs through the
+//! components. The form is described in the README beside the data.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by that")]
+
+use nephometer_guest::{
+    Answer, Batch, Meter, OptionError, Outcome, Resource, Transformer, log, type_from_word,
+    type_word,
+};
+use serde_json::{Map, Value, json};
+
+type Step = Box<dyn FnMut(&Batch) -> Outcome>;
+
+/// A sample between two transformers.
+#[derive(Debug, Clone)]
+struct Sample {
+    meter: Meter,
+    resource: Resource,
+    time: u64,
+    monotonic: u64,
+    volume: f64,
+}
+
+fn transformer<T: Transformer + 'static>(options: &Value) -> Result<Step, Vec<OptionError>> {
+    let (mut made, _) = T::configure(options)?;
+    Ok(Box::new(move |batch| made.transform(batch).unwrap()))
+}
+
+fn configure(one: &Value) -> Result<Step, Vec<OptionError>> {
+    match one["name"].as_str().unwrap() {
+        "rate_of_change" => transformer::<rate_of_change::RateOfChange>(&one["parameters"]),
+        "unit_conversion" => transformer::<unit_conversion::UnitConversion>(&one["parameters"]),
+        other => panic!("no transformer {other}"),
+    }
+}
+
+fn nanos(timestamp: &str) -> u64 {
+    let parts: Vec<u64> =
+        timestamp.split(['-', 'T', ':']).map(|part| part.parse().unwrap()).collect();
+    let (year, month, day) = (parts[0], parts[1], parts[2]);
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    ((days - 719_468) * 86_400 + parts[3] * 3_600 + parts[4] * 60 + parts[5]) * 1_000_000_000
+}
+
+fn parse(sample: &Value, defaults: &Map<String, Value>) -> Sample {
+    let mut all = defaults.clone();
+    all.extend(sample.as_object().unwrap().clone());
+    let text = |key: &str| all.get(key).and_then(Value::as_str).map(str::to_owned);
+    let seconds = all.get("monotonic_time").and_then(Value::as_f64).unwrap_or(0.0);
+    Sample {
+        meter: Meter {
+            name: text("name").unwrap(),
+            unit: text("unit").unwrap(),
+            type_: type_from_word(&text("type").unwrap()).unwrap(),
+        },
+        resource: Resource {
+            id: text("resource_id").unwrap(),
+            source: text("source").unwrap_or_else(|| "openstack".to_owned()),
+            project_id: text("project_id"),
+            user_id: text("user_id"),
+            metadata: all["resource_metadata"].to_string(),
+        },
+        time: nanos(&text("timestamp").unwrap()),
+        monotonic: std::time::Duration::from_secs_f64(seconds).as_nanos().try_into().unwrap(),
+        volume: all["volume"].as_f64().unwrap(),
+    }
+}
+
+fn as_dict(sample: &Sample) -> Value {
+    json!({
+        "name": sample.meter.name, "type": type_word(sample.meter.type_),
+        "unit": sample.meter.unit, "volume": sample.volume, "user_id": sample.resource.user_id,
+        "project_id": sample.resource.project_id, "resource_id": sample.resource.id,
+        "time": sample.time,
+        "resource_metadata": serde_json::from_str::<Value>(&sample.resource.metadata).unwrap(),
+    })
+}
+
+/// One dictionary entry per sample: the plainest batch there is.
+fn columns(samples: &[Sample]) -> Batch {
+    Batch {
+        meters: samples.iter().map(|one| one.meter.clone()).collect(),
+        resources: samples.iter().map(|one| one.resource.clone()).collect(),
+        meter: (0..).take(samples.len()).collect(),
+        resource: (0..).take(samples.len()).collect(),
+        time: samples.iter().map(|one| one.time).collect(),
+        monotonic: samples.iter().map(|one| one.monotonic).collect(),
+        volume: samples.iter().map(|one| one.volume).collect(),
+        gone: vec![],
+    }
+}
+
+fn apply(samples: Vec<Sample>, outcome: Outcome) -> Vec<Sample> {
+    match outcome {
+        Outcome::Unchanged => samples,
+        Outcome::Keep(rows) => rows.iter().map(|&row| samples[row as usize].clone()).collect(),
+        Outcome::Replace(answer) => replaced(&samples, &answer),
+    }
+}
+
+fn replaced(samples: &[Sample], answer: &Answer) -> Vec<Sample> {
+    let meters: Vec<&Meter> = samples.iter().map(|one| &one.meter).chain(&answer.meters).collect();
+    let row = |row: usize| Sample {
+        meter: meters[answer.meter[row] as usize].clone(),
+        resource: samples[answer.resource[row] as usize].resource.clone(),
+        time: answer.time[row],
+        monotonic: 0,
+        volume: answer.volume[row],
+    };
+    (0..answer.volume.len()).map(row).collect()
+}
+
+fn assert_option_errors(title: &str, case: &Value, expected: &[Value]) {
+    let chain = case["transformers"].as_array().unwrap();
+    for (index, one) in chain.iter().enumerate() {
+        let mut errors = configure(one).err().unwrap_or_default();
+        for wanted in expected.iter().filter(|wanted| wanted["transformer"] == index) {
+            let contains = wanted["contains"].as_str().unwrap();
+            let found = errors
+                .iter()
+                .position(|one| wanted["pointer"] == *one.pointer && one.reason.contains(contains));
+            let found = found.unwrap_or_else(|| panic!("{title}: {wanted} not in {errors:?}"));
+            errors.remove(found);
+        }
+        assert!(errors.is_empty(), "{title}: {errors:?}");
+    }
+}
+
+fn assert_samples(title: &str, case: &Value, published: &[Sample]) {
+    let expected = case["expect"].as_array().unwrap();
+    assert_eq!(expected.len(), published.len(), "{title}: {published:#?}");
+    for (wanted, sample) in expected.iter().zip(published) {
+        let sample = as_dict(sample);
+        for (key, value) in wanted.as_object().unwrap() {
+            match key.as_str() {
+                "timestamp" => {
+                    assert_eq!(json!(nanos(value.as_str().unwrap())), sample["time"], "{title}");
+                }
+                "volume" => {
+                    let (wanted, found) = (value.as_f64().unwrap(), sample[key].as_f64().unwrap());
+                    let near = (wanted - found).abs() <= 1e-9 * wanted.abs();
+                    assert!(near, "{title}: {found} for {wanted}");
+                }
+                _ => assert_eq!(value, &sample[key], "{title}: {key}"),
+            }
+        }
+    }
+}
+
+fn run(title: &str, case: &Value) {
+    log::taken();
+    if let Some(expected) = case.get("expect_option_errors") {
+        return assert_option_errors(title, case, expected.as_array().unwrap());
+    }
+    let chain = case["transformers"].as_array().unwrap();
+    let mut chain: Vec<Step> = chain.iter().map(|one| configure(one).unwrap()).collect();
+    let defaults = case["defaults"].as_object().unwrap();
+    let mut published = Vec::new();
+    for step in case["steps"].as_array().unwrap() {
+        // Neither of the two gives anything at a flush.
+        let Some(batch) = step.get("batch") else { continue };
+        let mut samples: Vec<Sample> =
+            batch.as_array().unwrap().iter().map(|one| parse(one, defaults)).collect();
+        for transformer in &mut chain {
+            let outcome = transformer(&columns(&samples));
+            samples = apply(samples, outcome);
+        }
+        published.extend(samples);
+    }
+    assert_samples(title, case, &published);
+    let lines = log::taken();
+    for line in case.get("expect_log").and_then(Value::as_array).into_iter().flatten() {
+        let wanted = line.as_str().unwrap();
+        assert!(lines.iter().any(|(_, line)| line.contains(wanted)), "{title}: {lines:?}");
+    }
+}
+
+#[test]
+fn cases_come_out_as_written() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/cases/transformers");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let case: Value = serde_yaml::from_str(&text).unwrap();
+            let title = format!("{}: {}", path.display(), case["title"]);
+            run(&title, &case);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 28, "only {seen} cases in {folder}");
+}

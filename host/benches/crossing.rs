@@ -1,0 +1,162 @@
+//! `rate_of_change` on batches of several sizes: as a component through the host, from samples to
+//! samples, and its very code compiled natively, from columns to columns.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use nephometer::component::ComponentHost;
+use nephometer::model::{Batch, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
+use nephometer::transform::{ComponentTransformer, Transformer};
+use nephometer_guest as guest;
+use nephometer_guest::Transformer as _;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{SCALE, cache, components, runtime};
+
+const ROWS: [usize; 4] = [10, 100, 1_000, 10_000];
+/// How many meters of one resource a batch has: `cpu` has one, a disk four. What crosses is mostly
+/// the dictionary, so this makes the difference.
+const METERS: [usize; 2] = [1, 4];
+const SECOND: u64 = 1_000_000_000;
+
+fn options() -> Value {
+    json!({"target": {"name": "cpu_util", "unit": "%", "type": "gauge", "scale": SCALE}})
+}
+
+fn id(row: usize) -> String {
+    format!("6f1b2c3d-0000-4000-8000-{row:012}")
+}
+
+/// `rows` samples, `meters` of each resource, with metadata as long as Nova's.
+fn samples(rows: usize, meters: usize) -> Vec<Sample> {
+    let named = |meter| Arc::new(Meter::new(format!("m{meter}"), MeterType::Cumulative, "ns"));
+    let known: Vec<Arc<Meter>> = (0..meters).map(named).collect();
+    let resource = |row: usize| {
+        let metadata: Map<String, Value> = serde_json::from_value(json!({
+            "display_name": format!("server-{row}"), "name": format!("instance-{row:08}"),
+            "instance_id": id(row), "instance_type": "m1.tiny", "instance_host": "compute-1",
+            "flavor": {"id": "1", "name": "m1.tiny", "vcpus": 1, "ram": 96, "disk": 1,
+                       "ephemeral": 0, "swap": 0},
+            "status": "active", "state": "running", "task_state": "", "image": null,
+            "architecture": "x86_64", "os_type": "hvm", "vcpus": 1, "memory_mb": 96, "disk_gb": 1,
+            "ephemeral_gb": 0, "root_gb": 1, "cpu_number": 1,
+        }))
+        .unwrap();
+        Arc::new(Resource {
+            id: id(row).into(),
+            source: "openstack".into(),
+            project_id: Some("e4b5aff3f414f53d2ce8e924fdba976b".into()),
+            user_id: Some("59589899d858a59fdf0c88cbe4b5aff3".into()),
+            metadata,
+        })
+    };
+    let resources: Vec<Arc<Resource>> = (0..rows.div_ceil(meters)).map(resource).collect();
+    (0..rows)
+        .map(|row| Sample {
+            id: Uuid::from_u128(row as u128),
+            meter: Arc::clone(&known[row % meters]),
+            resource: Arc::clone(&resources[row / meters]),
+            volume: Volume::Integer(0),
+            taken: Moment::default(),
+        })
+        .collect()
+}
+
+/// The samples of one tick: later and larger than those of the tick before.
+fn tick(samples: &[Sample], tick: u64) -> Arc<Batch> {
+    let time = 1_443_700_800 * SECOND + tick * SECOND;
+    let taken =
+        Moment { wall: Timestamp::from_nanos(time), continuous: Some(time), monotonic: None };
+    let volume = Volume::from(tick * SECOND / 4);
+    let samples = samples.iter().map(|sample| Sample { volume, taken, ..sample.clone() }).collect();
+    Arc::new(Batch { source: "bench".into(), tick: taken, samples, gone: Vec::new() })
+}
+
+/// The same as columns.
+fn columns(rows: usize, meters: usize, tick: u64) -> guest::Batch {
+    let time = 1_443_700_800 * SECOND + tick * SECOND;
+    let resource = |row| guest::Resource {
+        id: id(row),
+        source: "openstack".into(),
+        project_id: Some("e4b5aff3f414f53d2ce8e924fdba976b".into()),
+        user_id: Some("59589899d858a59fdf0c88cbe4b5aff3".into()),
+        metadata: r#"{"cpu_number":1}"#.into(),
+    };
+    guest::Batch {
+        meters: (0..meters)
+            .map(|meter| guest::Meter {
+                name: format!("m{meter}"),
+                unit: "ns".into(),
+                type_: guest::MeterType::Cumulative,
+            })
+            .collect(),
+        resources: (0..rows.div_ceil(meters)).map(resource).collect(),
+        meter: (0..rows).map(|row| (row % meters) as u32).collect(),
+        resource: (0..rows).map(|row| (row / meters) as u32).collect(),
+        time: vec![time; rows],
+        monotonic: vec![time; rows],
+        volume: vec![(tick * SECOND / 4) as f64; rows],
+        gone: Vec::new(),
+    }
+}
+
+/// Times `call` alone over all iterations: what it works on is made before and freed after.
+fn timed<I, O>(
+    iterations: u64,
+    mut make: impl FnMut() -> I,
+    mut call: impl FnMut(&I) -> O,
+) -> Duration {
+    let mut spent = Duration::ZERO;
+    for _ in 0..iterations {
+        let input = make();
+        let start = Instant::now();
+        let output = black_box(call(black_box(&input)));
+        spent += start.elapsed();
+        drop(output);
+    }
+    spent
+}
+
+pub(super) fn benches(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let host = ComponentHost::start(&components(), &cache()).unwrap();
+    for meters in METERS {
+        let mut group = criterion.benchmark_group(format!("rate_of_change/{meters}_a_resource"));
+        for rows in ROWS {
+            group.throughput(Throughput::Elements(rows as u64));
+            group.bench_function(BenchmarkId::new("component", rows), |bencher| {
+                let options = options().as_object().unwrap().clone();
+                let mut component = runtime.block_on(async {
+                    let loaded = host.load("rate_of_change").await.unwrap();
+                    ComponentTransformer::of(&host, &loaded, &options).await.unwrap()
+                });
+                let samples = samples(rows, meters);
+                let mut now = 0;
+                bencher.iter_custom(|iterations| {
+                    let next = || {
+                        now += 1;
+                        tick(&samples, now)
+                    };
+                    timed(iterations, next, |batch| {
+                        runtime.block_on(component.transform(batch)).unwrap()
+                    })
+                });
+            });
+            group.bench_function(BenchmarkId::new("native", rows), |bencher| {
+                let mut native = rate_of_change::RateOfChange::configure(&options()).unwrap().0;
+                let mut now = 0;
+                bencher.iter_custom(|iterations| {
+                    let next = || {
+                        now += 1;
+                        columns(rows, meters, now)
+                    };
+                    timed(iterations, next, |batch| native.transform(batch).unwrap())
+                });
+            });
+        }
+        group.finish();
+    }
+}

@@ -1,0 +1,46 @@
+//! What the crossing into a component costs, and the whole path from a poll to encoded envelopes.
+//!
+//! `make bench` builds the components that this measures. Figures and their reading are in
+//! `docs/performance.md`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a measurement that cannot be made should stop"
+)]
+
+mod crossing;
+mod path;
+
+use std::path::{Path, PathBuf};
+
+use criterion::Criterion;
+use nephometer::config::ComponentsSpec;
+
+/// The scale of `cpu_util`, which reads one value of the metadata.
+const SCALE: &str = "100.0 / (10**9 * (resource_metadata.cpu_number or 1))";
+
+/// Where `make bench` puts the components.
+fn components() -> ComponentsSpec {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components");
+    assert!(path.join("rate_of_change.wasm").exists(), "no components: run `make bench`");
+    ComponentsSpec { path: vec![path], ..ComponentsSpec::default() }
+}
+
+/// A cache of its own, so that what is measured is what was just built.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-cache")
+}
+
+/// One thread for what waits, as little as an agent needs; guests have their own.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+fn main() {
+    let mut criterion = Criterion::default().sample_size(20).configure_from_args();
+    crossing::benches(&mut criterion);
+    path::benches(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,0 +1,106 @@
+//! From a poll of simulated domains through `rate_of_change` to signed, encoded envelopes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use nephometer::component::ComponentHost;
+use nephometer::config::{Inputs, Origin, PublisherTarget, SinkSpec};
+use nephometer::inspect;
+use nephometer::model::HostGeneration;
+use nephometer::poll::{PollContext, PollCounts, PollTask};
+use nephometer::publish::{self, Encoder, Signer};
+use nephometer::schedule::Clock;
+use nephometer::telemetry::StageCount;
+use nephometer::transform::{Chain, ComponentTransformer, Transformer};
+use uuid::Uuid;
+
+use super::{SCALE, cache, components, runtime};
+
+const DOMAINS: [u64; 3] = [1, 100, 1_000];
+
+/// Every meter of every domain goes through the transformer and out.
+fn pipeline() -> String {
+    format!(
+        "sources: [{{name: all, interval: 600, meters: ['*'], sinks: [rates]}}]\n\
+         sinks:\n- name: rates\n  transformers:\n  - name: rate_of_change\n    parameters: \
+         {{target: {{type: gauge, scale: \"{SCALE}\"}}}}\n  publishers: ['notifier://']\n"
+    )
+}
+
+/// One host's worth of everything that is not waiting.
+struct Path {
+    poll: PollTask,
+    chain: Chain,
+    encoder: Encoder,
+}
+
+impl Path {
+    async fn build(host: &ComponentHost, domains: u64) -> Self {
+        let text = Origin::Text { name: "bench".into(), text: pipeline() };
+        let nothing = Origin::Text { name: "bench".into(), text: String::new() };
+        let inputs = Inputs {
+            config: nothing,
+            pipeline: text,
+            libvirt: Some(format!("sim://?domains={domains}&seed=1")),
+            ..Inputs::default()
+        };
+        let spec = nephometer::config::load(&inputs).unwrap().spec;
+        let generation = HostGeneration(Uuid::from_u128(1));
+        let libvirt = &spec.libvirt;
+        let context = PollContext {
+            hypervisor: inspect::open(&libvirt.uri, libvirt, Clock::start()).unwrap(),
+            host: "compute-1".into(),
+            sample_source: "openstack".into(),
+            unowned: true,
+            parallel: libvirt.parallel,
+            fail_fast: true,
+            reading: Arc::default(),
+            generation,
+            counts: PollCounts::default(),
+        };
+        let sources = &spec.pipeline.sources;
+        let sink: &SinkSpec = &spec.pipeline.sinks[0];
+        let transformer = ComponentTransformer::create(host, &sink.transformers[0]).await.unwrap();
+        let stages: Vec<(Box<dyn Transformer>, _)> =
+            vec![(Box::new(transformer), Arc::new(StageCount::default()))];
+        let publisher = &sink.publishers[0];
+        let PublisherTarget::Notifier(notifier) = &publisher.target else { unreachable!() };
+        let signer = Signer::new(&spec.message.telemetry_secret);
+        Self {
+            poll: PollTask::new(context, Duration::from_secs(600), sources),
+            chain: Chain::new(&sink.name, generation, stages),
+            encoder: Encoder::notifier(notifier, &publisher.label, "compute-1", signer, generation),
+        }
+    }
+
+    /// One tick: the bytes of its envelopes.
+    async fn tick(&mut self) -> usize {
+        let mut bytes = 0;
+        for batch in self.poll.tick().await.unwrap().unwrap() {
+            for samples in self.chain.process(&batch, &[]).await.unwrap() {
+                let (source, tick) = (&*batch.source, batch.tick);
+                let origin = publish::Origin { sink: "rates", source, tick, sequence: 0 };
+                let envelopes = self.encoder.encode(&samples, origin);
+                bytes += envelopes.iter().map(|envelope| envelope.body.len()).sum::<usize>();
+            }
+        }
+        bytes
+    }
+}
+
+pub(super) fn benches(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let host = ComponentHost::start(&components(), &cache()).unwrap();
+    let mut group = criterion.benchmark_group("poll_to_envelope");
+    for domains in DOMAINS {
+        group.throughput(Throughput::Elements(domains));
+        group.bench_function(BenchmarkId::new("domains", domains), |bencher| {
+            let mut path = runtime.block_on(Path::build(&host, domains));
+            // The first tick makes no rates.
+            assert!(runtime.block_on(async { path.tick().await + path.tick().await }) > 0);
+            bencher.iter(|| runtime.block_on(path.tick()));
+        });
+    }
+    group.finish();
+}

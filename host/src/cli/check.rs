@@ -1,0 +1,62 @@
+//! `nephometer check`
+
+use std::io::Write;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::args::Common;
+use super::run::runtime;
+use super::{Failure, output};
+use crate::app::{App, AppError, Options};
+use crate::config;
+use crate::poll::Rounds;
+
+/// Load and check everything: both files, every publisher, every component with its options.
+/// Prints all problems, each with its place, and exits 78 if there are any.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Check {
+    pub(super) fn execute(self) -> Result<()> {
+        let mut out = output::stdout();
+        let loaded = match config::load(&self.common.inputs()) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                for warning in &error.warnings {
+                    writeln!(out, "warning: {warning}")?;
+                }
+                for problem in &error.problems {
+                    writeln!(out, "{problem}")?;
+                }
+                out.flush()?;
+                return Err(Failure::Configuration.into());
+            }
+        };
+        for warning in &loaded.warnings {
+            writeln!(out, "warning: {warning}")?;
+        }
+        let (sources, sinks) =
+            (loaded.spec.pipeline.sources.len(), loaded.spec.pipeline.sinks.len());
+        let rounds = Rounds { count: Some(0), every: None };
+        let options = Options { rounds, store: false, ..Options::default() };
+        let built = runtime()?.block_on(async { App::build(loaded.spec, options).await.map(drop) });
+        match built {
+            Ok(()) => {
+                writeln!(out, "well: {sources} sources, {sinks} sinks")?;
+                Ok(out.flush()?)
+            }
+            Err(AppError::Configuration(problems)) => {
+                for problem in problems {
+                    writeln!(out, "{problem}")?;
+                }
+                out.flush()?;
+                Err(Failure::Configuration.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

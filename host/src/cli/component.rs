@@ -1,0 +1,124 @@
+//! `nephometer component`
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
+
+use super::args::{Common, Logging};
+use super::run::runtime;
+use super::{Failure, output};
+use crate::component::ComponentHost;
+use crate::config;
+use crate::model::{Batch, Moment, Sample};
+use crate::publish::sample_from_json;
+use crate::store;
+use crate::telemetry::Ledger;
+use crate::transform::{Chain, ComponentTransformer, Transformer};
+
+/// Tools for authors of components.
+#[derive(Debug, Subcommand)]
+pub(super) enum Component {
+    /// Feed samples to a transformer and print what it makes of them
+    Run(Run),
+}
+
+impl Component {
+    pub(super) fn execute(self) -> Result<()> {
+        match self {
+            Self::Run(run) => run.execute(),
+        }
+    }
+}
+
+/// Feed a transformer with the samples on standard input, one JSON object a line as `once --format
+/// ndjson` prints them; an empty line ends a batch. What the transformer makes of each batch is
+/// printed in the same form.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The component
+    file: PathBuf,
+    /// Its options: what `parameters` holds in pipeline.yaml
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    options: String,
+    /// Flush after every batch, as the agent does
+    #[arg(long)]
+    flush: bool,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+impl Run {
+    fn execute(self) -> Result<()> {
+        self.logging.start()?;
+        let options: Map<String, Value> = serde_json::from_str(&self.options)
+            .with_context(|| format!("--options {}: not a JSON object", self.options))
+            .context(Failure::Usage)?;
+        let spec = config::load_host(&self.common.inputs())?.spec;
+        let host = ComponentHost::start(&spec.components, &spec.cache)?;
+        runtime()?.block_on(async {
+            let opened = async {
+                let loaded = host.open(&self.file).await?;
+                ComponentTransformer::of(&host, &loaded, &options).await
+            };
+            let transformer: Box<dyn Transformer> = match opened.await {
+                Ok(transformer) => Box::new(transformer),
+                Err(error) => {
+                    output::complain(&format!("{:#}", anyhow::Error::new(error)));
+                    return Err(Failure::Configuration.into());
+                }
+            };
+            let mut ledger = Ledger::default();
+            let name = Arc::from(transformer.name());
+            ledger.sink(&name);
+            let stages = vec![(transformer, ledger.stage(&name))];
+            let generation = store::generation_for_reading(&spec.store);
+            let mut chain = Chain::new(&name, generation, stages);
+            self.feed(&mut chain, &spec.message.sample_source).await
+        })
+    }
+
+    async fn feed(&self, chain: &mut Chain, source: &Arc<str>) -> Result<()> {
+        let mut samples = Vec::new();
+        for (number, line) in std::io::stdin().lock().lines().enumerate() {
+            let line = line.context("standard input")?;
+            if line.trim().is_empty() {
+                self.batch(chain, &mut samples).await?;
+                continue;
+            }
+            match sample_from_json(&line, source) {
+                Ok(sample) => samples.push(sample),
+                Err(reason) => {
+                    output::complain(&format!("standard input:{}: {reason}", number + 1));
+                    bail!(Failure::Usage);
+                }
+            }
+        }
+        self.batch(chain, &mut samples).await
+    }
+
+    async fn batch(&self, chain: &mut Chain, samples: &mut Vec<Sample>) -> Result<()> {
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let newest = samples.iter().map(|sample| sample.taken.wall).max().unwrap_or_default();
+        let tick = Moment { wall: newest, ..Moment::default() };
+        let samples = std::mem::take(samples);
+        let batch = Arc::new(Batch { source: "stdin".into(), tick, samples, gone: Vec::new() });
+        let made = if self.flush {
+            chain.process(&batch, &[]).await?
+        } else {
+            chain.process_unflushed(&batch).await?
+        };
+        let mut out = output::stdout();
+        for sample in made.iter().flatten() {
+            output::sample(&mut out, sample)?;
+        }
+        Ok(out.flush()?)
+    }
+}

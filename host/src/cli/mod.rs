@@ -1,0 +1,148 @@
+//! The command line: what was typed becomes what is meant, and a result becomes an exit code.
+//!
+//! One file a command. The only room that reads the environment, writes to standard output and
+//! knows `clap` and `anyhow`.
+
+mod args;
+mod check;
+mod component;
+mod demo;
+mod live;
+mod once;
+mod output;
+mod run;
+mod table;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::AppError;
+use crate::config::ConfigError;
+use crate::inspect::InspectError;
+
+/// A metering agent for hosts that run libvirt virtual machines.
+#[derive(Debug, Parser)]
+#[command(name = "nephometer", version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 well; 64 wrong usage; 69 a needed service is not there, or \
+samples are still held at the end; 70 a fault of our own; 78 bad configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent until SIGTERM or SIGINT
+    Run(run::Run),
+    /// Poll once, run the pipelines, print what each sink publishes
+    Once(once::Once),
+    /// Load and check everything, print every problem with its place
+    Check(check::Check),
+    /// Tools for authors of components
+    #[command(subcommand)]
+    Component(component::Component),
+    /// Show meters on the terminal, on embedded defaults: what `make run` calls
+    Demo(demo::Demo),
+}
+
+/// How a command ends other than well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Failure {
+    Usage = 64,
+    Unavailable = 69,
+    Software = 70,
+    Configuration = 78,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Usage => "wrong usage",
+            Self::Unavailable => "a needed service is not there",
+            Self::Software => "a fault of our own",
+            Self::Configuration => "bad configuration",
+        })
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let result = match cli.command {
+        Command::Run(run) => run.execute(),
+        Command::Once(once) => once.execute(),
+        Command::Check(check) => check.execute(),
+        Command::Component(component) => component.execute(),
+        Command::Demo(demo) => demo.execute(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Clap's own text; asking for help or the version is no mistake.
+fn usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    if error.use_stderr() || printed.is_err() {
+        ExitCode::from(Failure::Usage as u8)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // A reader that has gone away, as `head` does, is not worth a word.
+    let closed = error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    });
+    if closed {
+        return ExitCode::SUCCESS;
+    }
+    let failure = classify(error);
+    // A failure without a source has been told already, with its reasons.
+    let told = error.chain().len() == 1 && error.is::<Failure>();
+    if !told {
+        output::complain(&format!("{error:#}"));
+    }
+    ExitCode::from(failure as u8)
+}
+
+/// The one place where errors become exit codes.
+fn classify(error: &anyhow::Error) -> Failure {
+    // As a context it is in front of an error, but not itself one of the chain.
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return *failure;
+    }
+    for cause in error.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return *failure;
+        }
+        if cause.downcast_ref::<ConfigError>().is_some() {
+            return Failure::Configuration;
+        }
+        match cause.downcast_ref::<AppError>() {
+            Some(AppError::Configuration(_) | AppError::Publisher { .. }) => {
+                return Failure::Configuration;
+            }
+            Some(AppError::NoSuchSink { .. }) => return Failure::Usage,
+            Some(AppError::Inspect(InspectError::Uri { .. } | InspectError::Recording { .. })) => {
+                return Failure::Configuration;
+            }
+            Some(AppError::Store(_) | AppError::Inspect(_)) => return Failure::Unavailable,
+            Some(AppError::Components(_) | AppError::Task(_)) | None => {}
+        }
+    }
+    Failure::Software
+}

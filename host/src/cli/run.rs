@@ -1,0 +1,80 @@
+//! `nephometer run`
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::args::{Common, Logging};
+use super::{Failure, output};
+use crate::app::{App, Options};
+use crate::telemetry::Ledger;
+
+/// Run the agent until SIGTERM or SIGINT. It then drains for at most `shutdown_grace` (a second
+/// signal ends it at once), prints its ledger, and exits 0 if nothing is held, else 69.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> Result<()> {
+        self.logging.start()?;
+        let spec = self.common.load()?;
+        runtime()?.block_on(async {
+            let app = App::build(spec, Options::default()).await?;
+            let ledger = app.ledger();
+            let ended = until_signalled(app).await;
+            settle(&ledger)?;
+            ended
+        })
+    }
+}
+
+/// The threads for everything but guest code.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("agent")
+        .enable_all()
+        .build()
+        .context("threads cannot be started")
+}
+
+/// Runs an agent until it ends by itself or a signal ends it: the first one drains, the second one
+/// does not wait for that.
+pub(super) async fn until_signalled(app: App) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stopped) = watch::channel(false);
+    let run = app.run(stopped);
+    tokio::pin!(run);
+    loop {
+        tokio::select! {
+            ended = &mut run => return Ok(ended?),
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if stop.send_replace(true) {
+            return Ok(());
+        }
+    }
+}
+
+/// Prints the ledger. Anything held, or a number that does not add up, is a failure.
+pub(super) fn settle(ledger: &Arc<Ledger>) -> Result<()> {
+    output::complain(&ledger.to_string());
+    let breaches = ledger.breaches();
+    if ledger.held() != (0, 0) {
+        return Err(Failure::Unavailable.into());
+    }
+    if !breaches.is_empty() {
+        anyhow::bail!("the ledger does not add up: {}", breaches.join("; "));
+    }
+    Ok(())
+}

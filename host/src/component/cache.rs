@@ -1,0 +1,274 @@
+//! Compiled components on disk.
+//!
+//! Loading such a file is running native code as the agent, so it must be what this agent wrote:
+//! it lies in a folder that is ours alone, is ours alone itself, is no link, and its content has
+//! the digest that was stored with it. Anything else is refused and made anew. The digest finds
+//! damage; against somebody who can write as the agent's user nothing here helps.
+//!
+//! The bytes that were checked are the bytes that are run: they are read once and copied, instead
+//! of mapping the file, which could change after the check. That costs the size of the code in
+//! memory, a few hundred KiB for a component in Rust.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::OFlags;
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::load::Digest;
+use crate::telemetry::events;
+
+/// What every file starts with; the number changes when the form does.
+const MAGIC: &[u8; 16] = b"nephometer-code1";
+const HEADER: usize = MAGIC.len() + 32;
+
+/// More than the code of the largest component that may be loaded.
+const LARGEST: u64 = 1 << 30;
+
+/// The folder, if it can be used.
+pub(super) struct Cache {
+    folder: Option<PathBuf>,
+    /// What the engine's settings make of compiled code, beside the component itself.
+    engine: [u8; 32],
+}
+
+impl Cache {
+    /// Makes the folder if need be. One that cannot be used is said once; then nothing is kept.
+    pub(super) fn open(path: &Path, engine: &Engine) -> Self {
+        let folder = path.join("components");
+        let folder = match prepare(&folder) {
+            Ok(()) => Some(folder),
+            Err(reason) => {
+                events::component::cache_unusable(&folder, &reason);
+                None
+            }
+        };
+        Self { folder, engine: compatibility(engine) }
+    }
+
+    /// The compiled component, if it is there and sound.
+    pub(super) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let file = self.file(digest)?;
+        match read(&file).and_then(|bytes| load(engine, &bytes)) {
+            Ok(component) => Some(component),
+            Err(Refusal::Absent) => None,
+            Err(Refusal::Because(reason)) => {
+                events::component::cache_refused(&file, &reason);
+                None
+            }
+        }
+    }
+
+    /// Keeps a compiled component.
+    pub(super) fn put(&self, digest: &Digest, component: &Component) {
+        let Some(file) = self.file(digest) else { return };
+        let kept = component
+            .serialize()
+            .map_err(|error| error.to_string())
+            .and_then(|code| write(&file, &code).map_err(|error| error.to_string()));
+        if let Err(reason) = kept {
+            events::component::cache_unusable(&file, &reason);
+        }
+    }
+
+    fn file(&self, digest: &Digest) -> Option<PathBuf> {
+        let key =
+            Sha256::new().chain_update(digest.as_bytes()).chain_update(self.engine).finalize();
+        Some(self.folder.as_ref()?.join(format!("{}.cwasm", Digest::from(key))))
+    }
+}
+
+/// Why a file is not used.
+#[derive(Debug)]
+enum Refusal {
+    Absent,
+    Because(String),
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "so that `map_err` takes it as it is")]
+fn because(reason: impl ToString) -> Refusal {
+    Refusal::Because(reason.to_string())
+}
+
+fn prepare(folder: &Path) -> Result<(), String> {
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent).map_err(|error| error.to_string())?;
+        let found = fs::symlink_metadata(parent).map_err(|error| error.to_string())?;
+        if !found.is_dir() {
+            return Err(format!("{} is a link; name the folder itself", parent.display()));
+        }
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.to_string()),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(folder).map_err(|error| error.to_string())?;
+    if !found.is_dir() {
+        return Err("it is no folder".to_owned());
+    }
+    ours(&found)
+}
+
+/// Whether nobody else can have written there.
+fn ours(found: &fs::Metadata) -> Result<(), String> {
+    let me = rustix::process::geteuid().as_raw();
+    if found.uid() != me {
+        return Err(format!("it belongs to user {}, not to {me}", found.uid()));
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(format!("others have access to it (mode {:o})", found.mode() & 0o7777));
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = i32::try_from(flags.bits()).map_err(because)?;
+    let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(Refusal::Absent),
+        Err(error) => return Err(because(error)),
+    };
+    let found = file.metadata().map_err(because)?;
+    if !found.is_file() || found.nlink() != 1 {
+        return Err(because("it is no plain file of its own"));
+    }
+    ours(&found).map_err(Refusal::Because)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(LARGEST).read_to_end(&mut bytes).map_err(because)?;
+    Ok(bytes)
+}
+
+/// The code in a file's bytes, once its digest has been checked.
+fn checked(bytes: &[u8]) -> Result<&[u8], Refusal> {
+    let (magic, rest) = bytes.split_at_checked(MAGIC.len()).unwrap_or((&[], bytes));
+    if magic != MAGIC || rest.len() < 32 {
+        return Err(because("it is damaged or not ours"));
+    }
+    let (digest, code) = rest.split_at(32);
+    if Sha256::digest(code).as_slice() != digest {
+        return Err(because("it is damaged: its content is not what was written"));
+    }
+    Ok(code)
+}
+
+#[expect(unsafe_code, reason = "compiled code is run as it is; see SAFETY")]
+fn load(engine: &Engine, bytes: &[u8]) -> Result<Component, Refusal> {
+    let code = checked(bytes)?;
+    // SAFETY: `deserialize` must only be given what `Component::serialize` gave. The only writer
+    // of these files is `write`, with exactly that; `prepare` and `read` made sure that nobody but
+    // this user can have put or changed the file, and `checked` that it is whole. Code of another
+    // engine version or other settings has another name and is refused by wasmtime besides.
+    unsafe { Component::deserialize(engine, code) }.map_err(because)
+}
+
+/// Writes beside the place and renames, so that a reader never sees half of it.
+fn write(path: &Path, code: &[u8]) -> std::io::Result<()> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
+    let written = create(&beside).and_then(|mut file| {
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&Sha256::digest(code));
+        file.write_all(&header)?;
+        file.write_all(code)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    });
+    if written.is_err() {
+        // Best effort: the error that matters is the first one.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+fn create(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Everything in the engine that compiled code depends on.
+fn compatibility(engine: &Engine) -> [u8; 32] {
+    /// A hasher whose result does not depend on the standard library's choice.
+    struct Stable(Sha256);
+    impl Hasher for Stable {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut hasher = Stable(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.0.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn reason(result: Result<Vec<u8>, Refusal>) -> String {
+        match result.and_then(|bytes| checked(&bytes).map(<[u8]>::to_vec)) {
+            Ok(_) => "fine".to_owned(),
+            Err(Refusal::Absent) => "absent".to_owned(),
+            Err(Refusal::Because(reason)) => reason,
+        }
+    }
+
+    #[test]
+    fn only_whole_files_of_our_own_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.cwasm");
+        assert_eq!(reason(read(&file)), "absent");
+        write(&file, b"code").unwrap();
+        assert_eq!(checked(&read(&file).unwrap()).unwrap(), b"code");
+
+        let mut bytes = fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        assert!(reason(read(&file)).contains("damaged"));
+        fs::write(&file, b"short").unwrap();
+        assert!(reason(read(&file)).contains("damaged"));
+
+        write(&file, b"code").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(reason(read(&file)).contains("mode 640"));
+
+        write(&file, b"code").unwrap();
+        let link = folder.path().join("link.cwasm");
+        symlink(&file, &link).unwrap();
+        assert!(!["fine", "absent"].contains(&reason(read(&link)).as_str()));
+        fs::hard_link(&file, folder.path().join("hard.cwasm")).unwrap();
+        assert!(reason(read(&file)).contains("plain file"));
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("cache").join("components");
+        prepare(&folder).unwrap();
+        prepare(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(prepare(&folder).unwrap_err().contains("777"));
+        let link = parent.path().join("components");
+        symlink(&folder, &link).unwrap();
+        assert!(prepare(&link).unwrap_err().contains("no folder"));
+    }
+
+    #[test]
+    fn writing_leaves_nothing_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("x.cwasm"), b"code").unwrap();
+        assert!(write(&folder.path().join("absent/x.cwasm"), b"code").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

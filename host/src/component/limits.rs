@@ -1,0 +1,201 @@
+//! What one instance may use, and what it is told when it wants more.
+//!
+//! Memory, processor time, wall time and the size of what comes back are settings of a component;
+//! the rest are constants here.
+
+use std::fmt;
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use super::engine::TICK;
+use crate::config::LimitsSpec;
+
+/// Elements of all tables of an instance. The largest tables seen are those of JavaScript guests,
+/// with fewer than 10,000.
+const TABLE_ELEMENTS: usize = 100_000;
+/// Core instances, memories and tables: a guest with an adapter has four, one and two.
+const INSTANCES: usize = 20;
+const MEMORIES: usize = 8;
+const TABLES: usize = 16;
+
+/// A limit that was hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hit {
+    Memory,
+    TableElements,
+    Cpu,
+    Wall,
+    Returned,
+}
+
+impl Hit {
+    /// The words for people, with the key to change: `what` is the component's name.
+    pub(super) fn describe(self, component: &str, limits: &LimitsSpec) -> String {
+        let key = match self {
+            Self::Memory => "memory",
+            Self::TableElements => {
+                return format!("it wanted tables of more than {TABLE_ELEMENTS} elements");
+            }
+            Self::Cpu => "cpu",
+            Self::Wall => "wall",
+            Self::Returned => "returned",
+        };
+        let had: &dyn fmt::Display = match self {
+            Self::Cpu => &format!("{:?} of processor time in one call", limits.cpu),
+            Self::Wall => &format!("{:?} in one call", limits.wall),
+            Self::Returned => &format!("{} bytes handed to the host in one call", limits.returned),
+            Self::Memory | Self::TableElements => &format!("{} bytes of memory", limits.memory),
+        };
+        format!(
+            "it wanted more than {had}; the limit is components.by_name.{component}.limits.{key}"
+        )
+    }
+
+    /// The limit's name in events.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::TableElements => "table_elements",
+            Self::Cpu => "cpu",
+            Self::Wall => "wall",
+            Self::Returned => "returned",
+        }
+    }
+}
+
+/// Keeps the account of one instance.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    limits: LimitsSpec,
+    memory: u64,
+    elements: usize,
+    ticks: u32,
+    hit: Option<Hit>,
+}
+
+impl Limiter {
+    pub(super) fn new(limits: LimitsSpec) -> Self {
+        Self { limits, memory: 0, elements: 0, ticks: 0, hit: None }
+    }
+
+    pub(super) fn limits(&self) -> &LimitsSpec {
+        &self.limits
+    }
+
+    /// A call begins.
+    pub(super) fn begin_call(&mut self) {
+        self.ticks = 0;
+        self.hit = None;
+    }
+
+    /// The guest ran for one more tick. Whether it may go on.
+    pub(super) fn tick(&mut self) -> bool {
+        self.ticks = self.ticks.saturating_add(1);
+        let used: Duration = TICK.saturating_mul(self.ticks);
+        let within = used <= self.limits.cpu;
+        if !within {
+            self.hit = Some(Hit::Cpu);
+        }
+        within
+    }
+
+    /// The limit that was hit since the call began. A guest that was denied memory may have lived
+    /// on; this only tells why it failed, if it did.
+    pub(super) fn hit(&self) -> Option<Hit> {
+        self.hit
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let growth = desired.saturating_sub(current) as u64;
+        let wanted = self.memory.saturating_add(growth);
+        let within = wanted <= self.limits.memory;
+        if within {
+            self.memory = wanted;
+        } else {
+            self.hit = Some(Hit::Memory);
+        }
+        Ok(within)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let wanted = self.elements.saturating_add(desired.saturating_sub(current));
+        let within = wanted <= TABLE_ELEMENTS;
+        if within {
+            self.elements = wanted;
+        } else {
+            self.hit = Some(Hit::TableElements);
+        }
+        Ok(within)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter() -> Limiter {
+        Limiter::new(LimitsSpec {
+            memory: 1_000,
+            cpu: Duration::from_millis(25),
+            ..LimitsSpec::default()
+        })
+    }
+
+    #[test]
+    fn memory_is_the_sum_over_all_memories() {
+        let mut limiter = limiter();
+        assert!(limiter.memory_growing(0, 600, None).unwrap());
+        assert!(limiter.memory_growing(0, 400, None).unwrap());
+        assert_eq!(limiter.hit(), None);
+        assert!(!limiter.memory_growing(400, 401, None).unwrap());
+        assert_eq!(limiter.hit(), Some(Hit::Memory));
+        assert_eq!(
+            Hit::Memory.describe("top", limiter.limits()),
+            "it wanted more than 1000 bytes of memory; the limit is components.by_name.top.limits.memory"
+        );
+    }
+
+    #[test]
+    fn a_denied_growth_is_forgotten_when_the_next_call_begins() {
+        let mut limiter = limiter();
+        assert!(!limiter.table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
+        limiter.begin_call();
+        assert_eq!(limiter.hit(), None);
+    }
+
+    #[test]
+    fn processor_time_is_counted_in_ticks_and_per_call() {
+        let mut limiter = limiter();
+        assert!(limiter.tick());
+        assert!(limiter.tick());
+        assert!(!limiter.tick());
+        assert_eq!(limiter.hit(), Some(Hit::Cpu));
+        limiter.begin_call();
+        assert!(limiter.tick());
+    }
+}

@@ -1,0 +1,26 @@
+//! The host of components: finds, checks, compiles, limits and calls them. The only room that
+//! names `wasmtime`.
+//!
+//! Given: names, options, batches. Gives back: instances that answer one call at a time, each in
+//! a task of its own on the guests' threads. Must not know sinks: what a failure means for a
+//! batch is decided in `transform`.
+
+mod bindings;
+mod cache;
+mod convert;
+mod engine;
+mod error;
+mod handle;
+mod host;
+mod instance;
+mod limits;
+mod load;
+mod log;
+mod options;
+mod threads;
+
+pub use error::{ComponentError, OptionFault};
+pub use handle::InstanceHandle;
+pub use host::ComponentHost;
+pub use instance::{CallError, Description};
+pub use load::{Digest, LoadedComponent};

@@ -1,0 +1,361 @@
+//! `nephometer.yaml`: what belongs to this host. Unknown keys are faults here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::units::{duration, size, truth, whole};
+use super::{Check, Unknown};
+use crate::config::error::{Report, nearest};
+use crate::config::place::Place;
+use crate::config::raw::{
+    Document, Field, Kind, RawAmqp, RawComponent, RawComponents, RawFolder, RawHost, RawLibvirt,
+    RawLimits, RawMessage, Scalar, Scalars, token,
+};
+use crate::config::spec::{
+    AmqpSpec, ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, OnError, Secret,
+};
+use crate::config::url;
+
+const KEYS: &[&str] = &[
+    "host",
+    "libvirt",
+    "amqp",
+    "message",
+    "components",
+    "store",
+    "cache",
+    "shutdown_grace",
+    "compatibility",
+];
+
+const DURATION: &str = "write a time above zero with its unit, such as 3s or 500ms";
+const SIZE: &str = "write a size above zero with its unit, such as 64MiB";
+
+/// More would only hold more of libvirtd's workers.
+const MOST_PARALLEL: i64 = 64;
+
+/// What a component can address.
+const MOST_MEMORY: u64 = 4 << 30;
+
+/// Defaults that differ from host to host.
+pub(in crate::config) struct Defaults {
+    pub(in crate::config) host: String,
+    pub(in crate::config) store: PathBuf,
+    pub(in crate::config) cache: PathBuf,
+}
+
+/// The file, checked.
+pub(in crate::config) struct Host {
+    pub(in crate::config) host: String,
+    pub(in crate::config) libvirt: LibvirtSpec,
+    /// Where `libvirt.deadline` was set, if it was.
+    pub(in crate::config) deadline_place: Option<Place>,
+    pub(in crate::config) amqp: AmqpSpec,
+    pub(in crate::config) message: MessageSpec,
+    pub(in crate::config) components: ComponentsSpec,
+    pub(in crate::config) store: PathBuf,
+    pub(in crate::config) cache: PathBuf,
+    pub(in crate::config) shutdown_grace: Duration,
+}
+
+/// Checks the file with everything that overrides it.
+pub(in crate::config) fn check(
+    doc: &Document,
+    defaults: Defaults,
+    report: &mut Report,
+) -> Option<Host> {
+    let mut check = Check::new(doc, report);
+    let raw: RawHost = check.mapping("", doc.mirror())?;
+    check.keys("", KEYS, Unknown::Refused(&["control", "tls", "routing"]));
+    let host = check.string("/host", &raw.host);
+    let libvirt = libvirt(&mut check, raw.libvirt);
+    let amqp = amqp(&mut check, raw.amqp);
+    let message = message(&mut check, raw.message);
+    let components = components(&mut check, raw.components);
+    let store = folder(&mut check, "/store", raw.store, defaults.store);
+    let cache = folder(&mut check, "/cache", raw.cache, defaults.cache);
+    let grace = check.value("/shutdown_grace", &raw.shutdown_grace, duration, DURATION);
+    compatibility(&mut check, &raw.compatibility);
+    Some(Host {
+        host: host?.unwrap_or(defaults.host),
+        libvirt: libvirt?,
+        deadline_place: doc.fact("/libvirt/deadline").map(|fact| fact.place.clone()),
+        amqp: amqp?,
+        message: message?,
+        components: components?,
+        store: store?,
+        cache: cache?,
+        shutdown_grace: grace?.unwrap_or(Duration::from_secs(10)),
+    })
+}
+
+impl Check<'_> {
+    /// A value that `read` understands. `None` with a fault, `Some(None)` where nothing is set.
+    fn value<T>(
+        &mut self,
+        pointer: &str,
+        field: &Field<Scalar>,
+        read: impl Fn(&Scalar) -> Option<T>,
+        right: &str,
+    ) -> Option<Option<T>> {
+        match field {
+            Field::Absent | Field::Null => Some(None),
+            Field::Given(value) => match read(value) {
+                Some(value) => Some(Some(value)),
+                None => {
+                    let what = match self.kind(pointer) {
+                        Kind::Text => {
+                            format!("{} is {:?}", super::subject(pointer), value.to_string())
+                        }
+                        _ => format!("{} is {value}", super::subject(pointer)),
+                    };
+                    self.fault(pointer, what, right);
+                    None
+                }
+            },
+            Field::Wrong => {
+                self.wrong(pointer, right);
+                None
+            }
+        }
+    }
+
+    /// Text that is not empty. It may be a secret and is never shown.
+    fn string(&mut self, pointer: &str, field: &Field<Scalar>) -> Option<Option<String>> {
+        match (field, self.kind(pointer)) {
+            (Field::Absent | Field::Null, _) => Some(None),
+            (Field::Given(Scalar::Text(text)), Kind::Text) if !text.is_empty() => {
+                Some(Some(text.clone()))
+            }
+            (Field::Given(_), Kind::Text) => {
+                let what = format!("{} is empty", super::subject(pointer));
+                self.fault(pointer, what, "write text, or leave the key out");
+                None
+            }
+            _ => {
+                self.wrong(pointer, "write text, in quotes if need be");
+                None
+            }
+        }
+    }
+
+    /// A text that stands in the file itself or in another one that it names.
+    fn secret(
+        &mut self,
+        pointer: &str,
+        text: &Field<Scalar>,
+        file: &Field<Scalar>,
+    ) -> Option<Option<String>> {
+        let file_pointer = format!("{pointer}_file");
+        // An empty secret is one: it means unsigned.
+        let empty = matches!(text, Field::Given(Scalar::Text(text)) if text.is_empty());
+        let text = if empty { Some(Some(String::new())) } else { self.string(pointer, text) };
+        let (text, file) = (text, self.string(&file_pointer, file));
+        match (text?, file?) {
+            (Some(_), Some(_)) => {
+                let (one, other) = (super::subject(pointer), super::subject(&file_pointer));
+                self.fault(&file_pointer, format!("both {one} and {other} are set"), "set one");
+                None
+            }
+            (text, None) => Some(text),
+            (None, Some(file)) => match std::fs::read_to_string(&file) {
+                Ok(text) => Some(Some(text.trim_end_matches(['\n', '\r']).to_owned())),
+                Err(error) => {
+                    let what = format!("the file {file:?} cannot be read: {error}");
+                    self.fault(&file_pointer, what, "create it, readable for this agent's user");
+                    None
+                }
+            },
+        }
+    }
+}
+
+fn libvirt(check: &mut Check<'_>, field: Field<RawLibvirt>) -> Option<LibvirtSpec> {
+    let raw = check.mapping("/libvirt", field)?;
+    let keys = &["uri", "deadline", "parallel", "unowned"];
+    check.keys("/libvirt", keys, Unknown::Refused(&["tls"]));
+    let uri = check
+        .string("/libvirt/uri", &raw.uri)
+        .map(|uri| uri.unwrap_or_else(|| "qemu:///system".to_owned()));
+    let uri = uri.filter(|uri| {
+        let good = url::Parts::split(uri).is_some_and(|parts| !parts.scheme.is_empty());
+        if !good {
+            let what = format!("the libvirt URI {:?} has no scheme", url::label(uri));
+            check.fault(
+                "/libvirt/uri",
+                what,
+                "write qemu:///system, sim://?domains=10 or replay:///FOLDER",
+            );
+        }
+        good
+    });
+    let deadline = check.value("/libvirt/deadline", &raw.deadline, duration, DURATION);
+    let parallel = check.value(
+        "/libvirt/parallel",
+        &raw.parallel,
+        |value| {
+            let value = whole(value).filter(|value| (1..=MOST_PARALLEL).contains(value))?;
+            usize::try_from(value).ok()
+        },
+        "write a whole number from 1 to 64",
+    );
+    let unowned = check.value("/libvirt/unowned", &raw.unowned, truth, "write true or false");
+    Some(LibvirtSpec {
+        uri: uri?,
+        deadline: deadline?.unwrap_or(Duration::from_secs(3)),
+        parallel: parallel?.unwrap_or(2),
+        unowned: unowned?.unwrap_or(true),
+    })
+}
+
+fn amqp(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<AmqpSpec> {
+    let raw = check.mapping("/amqp", field)?;
+    check.keys("/amqp", &["url", "url_file"], Unknown::Refused(&["tls"]));
+    let given = check.secret("/amqp/url", &raw.url, &raw.url_file)?;
+    let from = if matches!(raw.url, Field::Given(_)) { "/amqp/url" } else { "/amqp/url_file" };
+    let text = given.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2F".to_owned());
+    match url::broker_url(&text) {
+        Ok(url) => Some(AmqpSpec { url }),
+        Err((what, remedy)) => {
+            check.fault(from, what, remedy);
+            None
+        }
+    }
+}
+
+fn message(check: &mut Check<'_>, field: Field<RawMessage>) -> Option<MessageSpec> {
+    let raw = check.mapping("/message", field)?;
+    let keys = &["telemetry_secret", "telemetry_secret_file", "sample_source"];
+    check.keys("/message", keys, Unknown::Refused(&[]));
+    let secret = check.secret(
+        "/message/telemetry_secret",
+        &raw.telemetry_secret,
+        &raw.telemetry_secret_file,
+    );
+    let source = check.string("/message/sample_source", &raw.sample_source);
+    let default_secret = || "change this for valid signing".to_owned();
+    let source: Arc<str> = source?.map_or_else(|| "openstack".into(), Into::into);
+    Some(MessageSpec {
+        telemetry_secret: Secret::new(secret?.unwrap_or_else(default_secret)),
+        sample_source: source,
+    })
+}
+
+fn components(check: &mut Check<'_>, field: Field<RawComponents>) -> Option<ComponentsSpec> {
+    let raw = check.mapping("/components", field)?;
+    check.keys("/components", &["path", "by_name"], Unknown::Refused(&[]));
+    let path = component_path(check, &raw.path);
+    let pointer = "/components/by_name";
+    let raw = check.mapping(pointer, raw.by_name)?;
+    let mut by_name = BTreeMap::new();
+    let mut good = true;
+    for (name, field) in raw {
+        match component(check, &format!("{pointer}/{}", token(&name)), field) {
+            Some(spec) => {
+                by_name.insert(name, spec);
+            }
+            None => good = false,
+        }
+    }
+    let path = path?;
+    good.then_some(ComponentsSpec { path, by_name })
+}
+
+fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>> {
+    const RIGHT: &str = "write a list of folders";
+    let pointer = "/components/path";
+    match (field, check.kind(pointer)) {
+        (Field::Absent | Field::Null, _) => {
+            Some(vec![PathBuf::from("/usr/lib/nephometer/components")])
+        }
+        // As in the PATH of a shell: for the environment.
+        (_, Kind::Text) => {
+            let text = check.text(pointer).unwrap_or_default();
+            let folders: Vec<PathBuf> =
+                text.split(':').filter(|folder| !folder.is_empty()).map(PathBuf::from).collect();
+            if folders.is_empty() {
+                check.fault(pointer, "`path` is empty", RIGHT);
+                return None;
+            }
+            Some(folders)
+        }
+        (Field::Given(entries), Kind::List) => {
+            let texts = check.texts(pointer, entries);
+            for (inner, _) in texts.iter().filter(|(_, text)| text.is_empty()) {
+                check.fault(inner, "this entry of `path` is empty", "name a folder or remove it");
+            }
+            let good = texts.len() == entries.len() && texts.iter().all(|(_, t)| !t.is_empty());
+            good.then(|| texts.into_iter().map(|(_, text)| PathBuf::from(text)).collect())
+        }
+        _ => {
+            check.wrong(pointer, RIGHT);
+            None
+        }
+    }
+}
+
+fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Option<ComponentSpec> {
+    let raw = check.mapping(at, field)?;
+    check.keys(at, &["limits", "on_error"], Unknown::Refused(&["grants", "on_state_mismatch"]));
+    let limits = limits(check, &format!("{at}/limits"), raw.limits);
+    let read = |value: &Scalar| match value.to_string().as_str() {
+        "hold" => Some(OnError::Hold),
+        "drop" => Some(OnError::Drop),
+        "keep" => Some(OnError::Keep),
+        _ => None,
+    };
+    let on_error =
+        check.value(&format!("{at}/on_error"), &raw.on_error, read, "write hold, drop or keep");
+    Some(ComponentSpec { limits: limits?, on_error: on_error?.unwrap_or_default() })
+}
+
+fn limits(check: &mut Check<'_>, at: &str, field: Field<RawLimits>) -> Option<LimitsSpec> {
+    let raw = check.mapping(at, field)?;
+    check.keys(at, &["memory", "cpu", "wall", "returned"], Unknown::Refused(&[]));
+    let default = LimitsSpec::default();
+    let memory = |value: &Scalar| size(value).filter(|bytes| *bytes <= MOST_MEMORY);
+    let right = "write a size of at most 4GiB, such as 64MiB";
+    let memory = check.value(&format!("{at}/memory"), &raw.memory, memory, right);
+    let cpu = check.value(&format!("{at}/cpu"), &raw.cpu, duration, DURATION);
+    let wall = check.value(&format!("{at}/wall"), &raw.wall, duration, DURATION);
+    let returned = check.value(&format!("{at}/returned"), &raw.returned, size, SIZE);
+    Some(LimitsSpec {
+        memory: memory?.unwrap_or(default.memory),
+        cpu: cpu?.unwrap_or(default.cpu),
+        wall: wall?.unwrap_or(default.wall),
+        returned: returned?.unwrap_or(default.returned),
+    })
+}
+
+fn folder(
+    check: &mut Check<'_>,
+    at: &str,
+    field: Field<RawFolder>,
+    default: PathBuf,
+) -> Option<PathBuf> {
+    let raw = check.mapping(at, field)?;
+    check.keys(at, &["path"], Unknown::Refused(&[]));
+    let path = check.string(&format!("{at}/path"), &raw.path)?;
+    Some(path.map_or(default, PathBuf::from))
+}
+
+fn compatibility(check: &mut Check<'_>, field: &Field<Scalar>) {
+    let pointer = "/compatibility";
+    let Some(Some(level)) = check.string(pointer, field) else { return };
+    match level.as_str() {
+        "current" => {}
+        "liberty" | "zed" => {
+            let what = format!("the compatibility {level:?} is not in this version");
+            check.fault(pointer, what, "write current");
+        }
+        other => {
+            let remedy = match nearest(other, ["current"]) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "write current".to_owned(),
+            };
+            check.fault(pointer, format!("there is no compatibility {other:?}"), remedy);
+        }
+    }
+}

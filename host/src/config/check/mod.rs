@@ -1,0 +1,159 @@
+//! Finds every fault in the mirrors and makes the specs. Each check looks at one thing, tells the
+//! report what is wrong, and goes on.
+
+mod host;
+mod pipeline;
+mod publisher;
+mod source;
+mod units;
+
+use super::error::{Report, nearest};
+use super::place::Place;
+use super::raw::{Document, Field, Kind, Scalar, token};
+
+pub use units::parse_duration;
+
+pub(super) use host::{Defaults, Host, check as host};
+pub(super) use pipeline::check as pipeline;
+
+/// What every check needs: the document for places, the report for what is found.
+struct Check<'a> {
+    doc: &'a Document,
+    report: &'a mut Report,
+}
+
+/// What happens to a key that nobody knows.
+#[derive(Clone, Copy)]
+enum Unknown {
+    /// As Ceilometer does; worth a word if it looks like a known one.
+    Ignored,
+    /// The strict way, with keys that are known but have to wait for another version.
+    Refused(&'static [&'static str]),
+}
+
+impl<'a> Check<'a> {
+    fn new(doc: &'a Document, report: &'a mut Report) -> Self {
+        Self { doc, report }
+    }
+
+    fn place(&self, pointer: &str) -> &'a Place {
+        self.doc.place(pointer)
+    }
+
+    fn kind(&self, pointer: &str) -> Kind {
+        self.doc.fact(pointer).map_or(Kind::Null, |fact| fact.kind)
+    }
+
+    fn text(&self, pointer: &str) -> Option<&'a str> {
+        self.doc.text(pointer)
+    }
+
+    fn falsy(&self, pointer: &str) -> bool {
+        self.doc.fact(pointer).is_none_or(|fact| fact.falsy)
+    }
+
+    fn fault(&mut self, pointer: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        self.report.fault(self.doc.place(pointer), what, remedy);
+    }
+
+    fn warn(&mut self, pointer: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        self.report.warn(self.doc.place(pointer), what, remedy);
+    }
+
+    /// That a value is of a kind that it must not be.
+    fn wrong(&mut self, pointer: &str, remedy: impl Into<String>) {
+        let what = format!("{} is {}", subject(pointer), self.kind(pointer).name());
+        self.fault(pointer, what, remedy);
+    }
+
+    /// The keys of a mapping against those that are known.
+    fn keys(&mut self, pointer: &str, known: &[&'static str], unknown: Unknown) {
+        let Some(fact) = self.doc.fact(pointer) else { return };
+        for key in &fact.keys {
+            if known.contains(&key.as_str()) {
+                continue;
+            }
+            let inner = format!("{pointer}/{}", token(key));
+            let place = self.doc.fact(&inner).map_or(&fact.place, |fact| &fact.key_place);
+            let shown = super::url::label(key);
+            let meant = nearest(key, known.iter().copied());
+            let suggestion = meant.map(|meant| format!("did you mean `{meant}`?"));
+            match (unknown, suggestion) {
+                (Unknown::Ignored, Some(suggestion)) => self.report.warn(
+                    place,
+                    format!("the key {shown:?} is unknown and ignored"),
+                    suggestion,
+                ),
+                (Unknown::Ignored, None) => {}
+                (Unknown::Refused(later), _) if later.contains(&key.as_str()) => {
+                    let what = format!("the key {shown:?} is not in this version");
+                    self.report.fault(place, what, "remove it");
+                }
+                (Unknown::Refused(_), suggestion) => {
+                    let remedy = suggestion
+                        .unwrap_or_else(|| format!("the keys here are {}", known.join(", ")));
+                    self.report.fault(place, format!("the key {shown:?} is unknown"), remedy);
+                }
+            }
+        }
+    }
+
+    /// A mapping as its mirror; `None` and a fault if it is something else. Nothing at all is
+    /// an empty one.
+    fn mapping<T: Default>(&mut self, pointer: &str, field: Field<T>) -> Option<T> {
+        match (field, self.kind(pointer)) {
+            (Field::Given(value), Kind::Map) => Some(value),
+            (Field::Absent | Field::Null, _) => Some(T::default()),
+            _ => {
+                self.wrong(pointer, "write a mapping of `key: value` lines");
+                None
+            }
+        }
+    }
+
+    /// A name: anything that has no parts, as Python's `str` writes it.
+    fn name(&mut self, pointer: &str, field: &Field<Scalar>, of: &str) -> Option<String> {
+        let inner = format!("{pointer}/name");
+        let remedy = format!("give every {of} a `name`");
+        match field {
+            Field::Given(value) if *value != Scalar::Text(String::new()) => Some(value.to_string()),
+            Field::Absent => {
+                self.fault(pointer, format!("this {of} has no `name`"), remedy);
+                None
+            }
+            Field::Null | Field::Given(_) => {
+                self.fault(&inner, format!("the `name` of this {of} is empty"), remedy);
+                None
+            }
+            Field::Wrong => {
+                self.wrong(&inner, remedy);
+                None
+            }
+        }
+    }
+
+    /// The texts of a list with their pointers; a fault for each entry that is not text.
+    fn texts(&mut self, pointer: &str, entries: &[Field<Scalar>]) -> Vec<(String, String)> {
+        let mut texts = Vec::new();
+        for (at, entry) in entries.iter().enumerate() {
+            let inner = format!("{pointer}/{at}");
+            match (entry, self.kind(&inner)) {
+                (Field::Given(value), Kind::Text) => texts.push((inner, value.to_string())),
+                _ => self.wrong(&inner, "write text, in quotes if need be"),
+            }
+        }
+        texts
+    }
+}
+
+/// The key that a pointer ends with, for a sentence.
+fn subject(pointer: &str) -> String {
+    match pointer.rsplit_once('/') {
+        None => "the file".to_owned(),
+        Some((before, last)) if last.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let list = before.rsplit('/').next().unwrap_or_default();
+            format!("this entry of `{list}`")
+        }
+        Some((_, last)) => format!("`{}`", last.replace("~1", "/").replace("~0", "~")),
+    }
+}

@@ -1,0 +1,285 @@
+//! `pipeline.yaml` in the form of 2015: sources that poll, sinks that transform and publish.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Check, Unknown, publisher, source};
+use crate::config::error::Report;
+use crate::config::raw::{
+    Document, Field, Kind, RawPipeline, RawSink, RawSource, RawTransformer, Scalar, Scalars,
+};
+use crate::config::spec::{
+    PipelineSpec, PublisherSpec, Secret, SinkSpec, SourceSpec, TransformerSpec,
+};
+
+const RIGHT: &str = "write a mapping with the keys `sources` and `sinks`, each a list";
+
+/// Checks the file. `broker` is what `notifier://` without a host means.
+pub(in crate::config) fn check(
+    doc: &Document,
+    broker: &Secret,
+    report: &mut Report,
+) -> Option<PipelineSpec> {
+    let mut check = Check::new(doc, report);
+    let raw: RawPipeline = match (doc.mirror(), check.kind("")) {
+        (Field::Given(raw), Kind::Map) => raw,
+        (_, Kind::Null) => {
+            check.fault("", "the file says nothing", RIGHT);
+            return None;
+        }
+        _ => {
+            check.wrong("", RIGHT);
+            return None;
+        }
+    };
+    check.keys("", &["sources", "sinks"], Unknown::Ignored);
+    let sinks = entries(&mut check, "sinks", raw.sinks);
+    let sources = entries(&mut check, "sources", raw.sources);
+    let names = check_names(&mut check, sinks.as_deref().unwrap_or_default(), "sink");
+    check_names(&mut check, sources.as_deref().unwrap_or_default(), "source");
+    let sinks = sinks.map(|sinks| {
+        sinks.into_iter().map(|(at, raw)| sink(&mut check, &at, raw, broker)).collect::<Vec<_>>()
+    });
+    let sources = sources.map(|sources| {
+        let made = sources.into_iter().map(|(at, raw)| {
+            let source = source::check(&mut check, &at, &raw, &names);
+            (at, source)
+        });
+        made.collect::<Vec<_>>()
+    });
+    check_pipeline_names(&mut check, sources.as_deref().unwrap_or_default());
+    Some(PipelineSpec {
+        sources: sources?.into_iter().map(|(_, source)| source).collect::<Option<_>>()?,
+        sinks: sinks?.into_iter().collect::<Option<_>>()?,
+    })
+}
+
+/// The mirrors of a top-level list with their pointers; those that are no mappings are faults.
+fn entries<T: Default>(
+    check: &mut Check<'_>,
+    key: &str,
+    field: Field<Vec<Field<T>>>,
+) -> Option<Vec<(String, T)>> {
+    let pointer = format!("/{key}");
+    let fields = match (field, check.kind(&pointer)) {
+        (Field::Given(fields), Kind::List) => fields,
+        (Field::Absent, _) => {
+            check.fault("", format!("there is no `{key}`"), RIGHT);
+            return None;
+        }
+        _ => {
+            check.wrong(&pointer, format!("write a list of {key}"));
+            return None;
+        }
+    };
+    if fields.is_empty() {
+        check.warn(&pointer, format!("`{key}` is empty"), "this agent has nothing to do");
+    }
+    let mut found = Vec::new();
+    for (at, field) in fields.into_iter().enumerate() {
+        let pointer = format!("{pointer}/{at}");
+        match field {
+            Field::Null => check.wrong(&pointer, "write a mapping, or remove it"),
+            field => found.extend(check.mapping(&pointer, field).map(|raw| (pointer, raw))),
+        }
+    }
+    Some(found)
+}
+
+/// The names of all entries, also of those that are faulty otherwise. Faults for those that come
+/// twice.
+fn check_names<T: Named>(
+    check: &mut Check<'_>,
+    entries: &[(String, T)],
+    of: &str,
+) -> Vec<Arc<str>> {
+    let mut names: Vec<Arc<str>> = Vec::new();
+    for (at, raw) in entries {
+        let Field::Given(name) = raw.name() else { continue };
+        let name: Arc<str> = name.to_string().into();
+        if names.contains(&name) {
+            let what = format!("the name {name:?} is taken by another {of}");
+            check.fault(&format!("{at}/name"), what, format!("give every {of} a name of its own"));
+        } else {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Sources and sinks, as far as their names are concerned.
+trait Named {
+    fn name(&self) -> &Field<Scalar>;
+}
+
+impl Named for RawSource {
+    fn name(&self) -> &Field<Scalar> {
+        &self.name
+    }
+}
+
+impl Named for RawSink {
+    fn name(&self) -> &Field<Scalar> {
+        &self.name
+    }
+}
+
+/// A pipeline is a source with a sink, named `source:sink`, or just `source` where both are the
+/// same; the names have to be told apart.
+fn check_pipeline_names(check: &mut Check<'_>, sources: &[(String, Option<SourceSpec>)]) {
+    let mut taken: BTreeMap<String, Arc<str>> = BTreeMap::new();
+    for (at, source) in sources {
+        let Some(source) = source else { continue };
+        for sink in &source.sinks {
+            let name = if source.name == *sink {
+                sink.to_string()
+            } else {
+                format!("{}:{sink}", source.name)
+            };
+            match taken.get(&name) {
+                // That two sources have one name is said already.
+                Some(other) if *other != source.name => {
+                    let what = format!(
+                        "the name of its pipeline {name:?} is that of one of source {other:?}"
+                    );
+                    check.fault(&format!("{at}/name"), what, "rename the source");
+                }
+                Some(_) => {}
+                None => {
+                    taken.insert(name, source.name.clone());
+                }
+            }
+        }
+    }
+}
+
+fn sink(check: &mut Check<'_>, at: &str, raw: RawSink, broker: &Secret) -> Option<SinkSpec> {
+    check.keys(at, &["name", "transformers", "publishers"], Unknown::Ignored);
+    let name = check.name(at, &raw.name, "sink");
+    let transformers = transformers(check, at, raw.transformers);
+    let publishers = publishers(check, at, &raw.publishers, broker);
+    Some(SinkSpec { name: name?.into(), transformers: transformers?, publishers: publishers? })
+}
+
+fn transformers(
+    check: &mut Check<'_>,
+    at: &str,
+    field: Field<Vec<Field<RawTransformer>>>,
+) -> Option<Vec<TransformerSpec>> {
+    let pointer = format!("{at}/transformers");
+    if check.falsy(&pointer) {
+        return Some(Vec::new());
+    }
+    let (Field::Given(fields), Kind::List) = (field, check.kind(&pointer)) else {
+        check.wrong(&pointer, "write a list of mappings with `name` and `parameters`");
+        return None;
+    };
+    let mut found = Vec::new();
+    for (at, field) in fields.into_iter().enumerate() {
+        let pointer = format!("{pointer}/{at}");
+        found.push(match field {
+            Field::Null => {
+                check.wrong(&pointer, "write a mapping with `name` and `parameters`");
+                None
+            }
+            field => {
+                check.mapping(&pointer, field).and_then(|raw| transformer(check, &pointer, raw))
+            }
+        });
+    }
+    found.into_iter().collect()
+}
+
+fn transformer(check: &mut Check<'_>, at: &str, raw: RawTransformer) -> Option<TransformerSpec> {
+    check.keys(at, &["name", "parameters"], Unknown::Ignored);
+    let name = check.name(at, &raw.name, "transformer").filter(|name| file_name(check, at, name));
+    let pointer = format!("{at}/parameters");
+    let parameters = match (raw.parameters, check.kind(&pointer)) {
+        (Field::Absent, _) => {
+            check.fault(
+                at,
+                "this transformer has no `parameters`",
+                "write `parameters:`, with nothing behind it if there are none",
+            );
+            None
+        }
+        (Field::Given(parameters), Kind::Map) => finite(check, &pointer).then_some(parameters),
+        _ if check.falsy(&pointer) => Some(serde_json::Map::new()),
+        _ => {
+            check.wrong(&pointer, "write a mapping of `key: value` lines");
+            None
+        }
+    };
+    Some(TransformerSpec {
+        name: name?.into(),
+        place: check.place(&format!("{at}/name")).clone(),
+        parameters: parameters?,
+        positions: check.doc.positions(&pointer),
+    })
+}
+
+/// The name becomes that of a file and must not leave its folder.
+fn file_name(check: &mut Check<'_>, at: &str, name: &str) -> bool {
+    let good = !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
+    if !good {
+        check.fault(
+            &format!("{at}/name"),
+            format!("the transformer's name {name:?} cannot be that of a component"),
+            "write the name of a file on `components.path` without folder and .wasm",
+        );
+    }
+    good
+}
+
+/// JSON, in which components get their parameters, has no infinities.
+fn finite(check: &mut Check<'_>, pointer: &str) -> bool {
+    let bad: Vec<String> = check
+        .doc
+        .within(pointer)
+        .filter(|(_, fact)| fact.kind == Kind::Float(false))
+        .map(|(inner, _)| inner.to_owned())
+        .collect();
+    for inner in &bad {
+        check.wrong(inner, "write a finite number, or quotes around it if it is text");
+    }
+    bad.is_empty()
+}
+
+fn publishers(
+    check: &mut Check<'_>,
+    at: &str,
+    field: &Scalars,
+    broker: &Secret,
+) -> Option<Vec<PublisherSpec>> {
+    const RIGHT: &str = "list one or more publisher URLs, such as notifier://";
+    let pointer = format!("{at}/publishers");
+    let entries: &[Field<Scalar>] = match (field, check.kind(&pointer)) {
+        (Field::Absent, _) => {
+            check.fault(at, "this sink has no `publishers`", RIGHT);
+            return None;
+        }
+        (Field::Given(entries), Kind::List) if !entries.is_empty() => entries,
+        _ if check.falsy(&pointer) => {
+            check.fault(&pointer, "`publishers` is empty", RIGHT);
+            return None;
+        }
+        _ => {
+            check.wrong(&pointer, RIGHT);
+            return None;
+        }
+    };
+    let faults = check.report.problems.len();
+    let mut found = Vec::new();
+    for (inner, text) in check.texts(&pointer, entries) {
+        let place = check.place(&inner);
+        found.extend(publisher::check(&text, place, broker, check.report));
+    }
+    if check.report.problems.len() > faults {
+        return None;
+    }
+    if found.is_empty() {
+        let what = "none of these publishers is in this version, so the sink publishes nothing";
+        check.warn(&pointer, what, "add notifier:// or file://");
+    }
+    Some(found)
+}

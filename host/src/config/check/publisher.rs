@@ -1,0 +1,240 @@
+//! One publisher URL: what it means, and what its options say.
+
+use std::path::PathBuf;
+
+use super::units::parse_int;
+use crate::config::error::{Report, nearest};
+use crate::config::place::Place;
+use crate::config::spec::{
+    FileSpec, NotifierSpec, Policy, PublisherSpec, PublisherTarget, Rotation, Secret,
+};
+use crate::config::url::{Fault, Parts, broker, label, no_tls};
+
+/// What Ceilometer has had, in one release or another, and this agent has not.
+const ELSEWHERE: &[&str] = &[
+    "database",
+    "direct",
+    "file_alt",
+    "gnocchi",
+    "http",
+    "http_alt",
+    "https",
+    "kafka",
+    "meter",
+    "meter_publisher",
+    "monasca",
+    "opentelemetryhttp",
+    "prometheus",
+    "rpc",
+    "tcp",
+    "test",
+    "udp",
+    "zaqar",
+];
+
+/// Ceilometer's `[publisher_notifier] metering_topic`.
+const TOPIC: &str = "metering";
+
+/// Ceilometer's.
+const MAX_QUEUE_LENGTH: usize = 1024;
+
+/// Values of `driver` that mean AMQP 0-9-1.
+const DRIVERS: &[&str] = &["rabbit", "kombu", "messaging", "messagingv2"];
+
+const NOTIFIER: &[&str] =
+    &["driver", "max_queue_length", "max_retry", "per_meter_topic", "policy", "topic"];
+const FILE: &[&str] = &["backup_count", "json", "max_bytes"];
+
+/// Checks the URL that stands at `place`. `None` with a fault, or with a warning where the sink
+/// does without this publisher.
+pub(super) fn check(
+    text: &str,
+    place: &Place,
+    default_broker: &Secret,
+    report: &mut Report,
+) -> Option<PublisherSpec> {
+    // The legacy form is a bare scheme.
+    let url = if text.contains("://") { text.to_owned() } else { format!("{text}://") };
+    let label = label(&url);
+    let parts = Parts::split(&url)?;
+    let mut publisher = Publisher { place, label: &label, report };
+    let target = match parts.scheme {
+        "notifier" => publisher.notifier(&parts, default_broker),
+        "file" => publisher.file(&parts).map(PublisherTarget::File),
+        scheme if ELSEWHERE.contains(&scheme) => {
+            let what = format!("the publisher {label} is not in this version and is skipped");
+            report.warn(place, what, "use notifier:// or file://");
+            None
+        }
+        scheme => {
+            let known = ["notifier", "file"].into_iter().chain(ELSEWHERE.iter().copied());
+            let remedy = match nearest(scheme, known) {
+                Some(meant) => format!("did you mean {meant}://?"),
+                None => "use notifier:// or file://".to_owned(),
+            };
+            report.fault(place, format!("there is no publisher {label}"), remedy);
+            None
+        }
+    };
+    Some(PublisherSpec { url: Secret::new(url), label: label.into(), target: target? })
+}
+
+struct Publisher<'a> {
+    place: &'a Place,
+    label: &'a str,
+    report: &'a mut Report,
+}
+
+impl Publisher<'_> {
+    fn fault<T>(&mut self, (what, remedy): Fault) -> Option<T> {
+        self.report.fault(self.place, format!("{}: {what}", self.label), remedy);
+        None
+    }
+
+    fn warn(&mut self, what: &str, remedy: impl Into<String>) {
+        self.report.warn(self.place, format!("{}: {what}", self.label), remedy);
+    }
+
+    fn check_options(&mut self, options: &[(String, String)], known: &[&str]) {
+        for (key, _) in options {
+            if !known.contains(&key.as_str()) {
+                let remedy = match nearest(key, known.iter().copied()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("the options here are {}", known.join(", ")),
+                };
+                self.warn(&format!("the option {key:?} is unknown and ignored"), remedy);
+            }
+        }
+    }
+
+    /// The last one that is given, as a Python `int`. `Some(None)` if there is none.
+    fn number(&mut self, options: &[(String, String)], key: &str) -> Option<Option<i64>> {
+        let Some((_, text)) = options.iter().rfind(|(name, _)| name == key) else {
+            return Some(None);
+        };
+        match parse_int(text) {
+            Some(value) => Some(Some(value)),
+            None => self.fault((
+                format!("the option {key:?} is not a whole number"),
+                format!("write {key}=NUMBER"),
+            )),
+        }
+    }
+
+    fn notifier(&mut self, parts: &Parts<'_>, default_broker: &Secret) -> Option<PublisherTarget> {
+        let options = parts.options();
+        let driver = options.iter().find(|(key, _)| key == "driver");
+        if let Some((_, driver)) = driver.filter(|(_, name)| !DRIVERS.contains(&name.as_str())) {
+            let what =
+                format!("the driver {driver:?} is not in this version, the publisher is skipped");
+            self.warn(&what, "use driver=rabbit or leave it out");
+            return None;
+        }
+        if options.iter().any(|(key, _)| key == "ssl") {
+            return no_tls().map_or_else(|fault| self.fault(fault), Some);
+        }
+        self.check_options(&options, NOTIFIER);
+        let per_meter_topic = self.number(&options, "per_meter_topic");
+        let max_queue_length = self.number(&options, "max_queue_length");
+        let max_retry = self.number(&options, "max_retry");
+        let broker = if parts.authority.is_empty() {
+            Some(default_broker.clone())
+        } else {
+            broker(parts).map_or_else(|fault| self.fault(fault), Some)
+        };
+        let topics = self.topics(&options);
+        let policy = self.policy(&options);
+        max_retry?;
+        Some(PublisherTarget::Notifier(NotifierSpec {
+            broker: broker?,
+            topics,
+            per_meter_topic: per_meter_topic?.is_some_and(|value| value != 0),
+            policy,
+            max_queue_length: match max_queue_length? {
+                None => Some(MAX_QUEUE_LENGTH),
+                Some(length) => usize::try_from(length).ok().filter(|length| *length > 0),
+            },
+        }))
+    }
+
+    fn topics(&mut self, options: &[(String, String)]) -> Vec<String> {
+        let mut topics: Vec<String> = Vec::new();
+        // A value that is left empty counts as not given, as for Python's `parse_qs`.
+        for (_, topic) in options.iter().filter(|(key, value)| key == "topic" && !value.is_empty())
+        {
+            if topics.contains(topic) {
+                self.warn(&format!("the topic {topic:?} is given twice"), "give it once");
+            } else {
+                topics.push(topic.clone());
+            }
+        }
+        if topics.is_empty() {
+            topics.push(TOPIC.to_owned());
+        }
+        topics
+    }
+
+    fn policy(&mut self, options: &[(String, String)]) -> Policy {
+        match options.iter().rfind(|(key, _)| key == "policy").map(|(_, value)| value.as_str()) {
+            None | Some("default") => Policy::Default,
+            Some("queue") => Policy::Queue,
+            Some("drop") => Policy::Drop,
+            Some(other) => {
+                let what = format!("the policy {other:?} is unknown, `default` is used");
+                let meant = nearest(other, ["default", "queue", "drop"]);
+                let remedy = match meant {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => "use default, queue or drop".to_owned(),
+                };
+                self.warn(&what, remedy);
+                Policy::Default
+            }
+        }
+    }
+
+    fn file(&mut self, parts: &Parts<'_>) -> Option<FileSpec> {
+        const RIGHT: &str = "write file:///FOLDER/FILE with three slashes";
+        if !parts.authority.is_empty() {
+            let what = "the path does not begin at the root";
+            return self.fault((what.to_owned(), RIGHT.to_owned()));
+        }
+        if parts.path.is_empty() || parts.path.ends_with('/') {
+            return self.fault(("there is no file's path".to_owned(), RIGHT.to_owned()));
+        }
+        let options = parts.options();
+        self.check_options(&options, FILE);
+        let max_bytes = self.rotation(&options, "max_bytes", u64::try_from);
+        let backup_count = self.rotation(&options, "backup_count", u32::try_from);
+        let rotation = match (max_bytes?, backup_count?) {
+            (None, None) => None,
+            (Some(max_bytes), Some(backup_count)) => Some(Rotation { max_bytes, backup_count }),
+            _ => {
+                self.warn(
+                    "the file is never rotated",
+                    "give both max_bytes and backup_count, or neither",
+                );
+                None
+            }
+        };
+        let json = options.iter().any(|(key, _)| key == "json");
+        Some(FileSpec { path: PathBuf::from(parts.path), rotation, json })
+    }
+
+    fn rotation<N, E>(
+        &mut self,
+        options: &[(String, String)],
+        key: &str,
+        fit: impl Fn(i64) -> Result<N, E>,
+    ) -> Option<Option<N>> {
+        match self.number(options, key)? {
+            None => Some(None),
+            Some(value) => match fit(value) {
+                Ok(value) => Some(Some(value)),
+                Err(_) => self.fault((
+                    format!("the option {key:?} is out of range"),
+                    "write a number that is not negative".to_owned(),
+                )),
+            },
+        }
+    }
+}

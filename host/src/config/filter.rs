@@ -1,0 +1,31 @@
+//! Which meters a source wants.
+
+use crate::model::{Glob, GlobError};
+
+/// The `meters` of a source: names and globs, each one possibly excluded by a leading `!`. The
+/// rules of what may stand together are checked where the file is read.
+#[derive(Debug, Clone)]
+pub struct MeterFilter {
+    include: Vec<Glob>,
+    exclude: Vec<Glob>,
+}
+
+impl MeterFilter {
+    /// Reads the entries of a list.
+    pub fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, GlobError> {
+        let mut filter = Self { include: Vec::new(), exclude: Vec::new() };
+        for entry in entries {
+            match entry.strip_prefix('!') {
+                Some(excluded) => filter.exclude.push(Glob::new(excluded)?),
+                None => filter.include.push(Glob::new(entry)?),
+            }
+        }
+        Ok(filter)
+    }
+
+    /// Whether a meter is wanted: not excluded, and either included or there are only exclusions.
+    pub fn matches(&self, meter: &str) -> bool {
+        !self.exclude.iter().any(|glob| glob.matches(meter))
+            && (self.include.is_empty() || self.include.iter().any(|glob| glob.matches(meter)))
+    }
+}

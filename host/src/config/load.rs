@@ -1,0 +1,267 @@
+//! From files, environment and command line to the one checked configuration.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::check::{self, Defaults, Host};
+use super::error::{ConfigError, Problem, Report, problem};
+use super::place::Place;
+use super::raw::Document;
+use super::spec::{AgentSpec, PipelineSpec, Secret};
+
+/// Where `nephometer.yaml` is looked for if no other file is named. It may be absent.
+pub const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";
+
+/// Where `pipeline.yaml` is looked for if no other file is named.
+pub const DEFAULT_PIPELINE: &str = "/etc/nephometer/pipeline.yaml";
+
+/// What every variable that overrides a key begins with.
+const PREFIX: &str = "NEPHOMETER_";
+
+/// Where the text of a file comes from.
+#[derive(Debug, Clone, Default)]
+pub enum Origin {
+    /// The file that is installed with the agent.
+    #[default]
+    Installed,
+    /// A file that was named, so it has to be there.
+    File(PathBuf),
+    /// Text that is not in a file, with a name for problems.
+    Text {
+        /// Stands for the file's name in places.
+        name: String,
+        /// YAML.
+        text: String,
+    },
+}
+
+/// Everything that the configuration depends on; this room looks at nothing else but the files
+/// that are named here.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    /// `nephometer.yaml`
+    pub config: Origin,
+    /// `pipeline.yaml`
+    pub pipeline: Origin,
+    /// `--libvirt`: wins over `libvirt.uri`.
+    pub libvirt: Option<String>,
+    /// Wins over `amqp.url` and `amqp.url_file`.
+    pub amqp_url: Option<String>,
+    /// Win over `components.path` if there are any.
+    pub components: Vec<PathBuf>,
+    /// The variables that begin with `NEPHOMETER_` and are not options of the command line;
+    /// `NEPHOMETER_AMQP__URL` overrides `amqp.url`.
+    pub environment: Vec<(String, String)>,
+    /// The machine's host name: the default of `host`.
+    pub hostname: String,
+    /// Where the agent may keep things.
+    pub folders: Folders,
+}
+
+/// Where the agent may keep things if the configuration does not say.
+#[derive(Debug, Clone, Default)]
+pub struct Folders {
+    /// Whether this user may write `/var/lib/nephometer` and `/var/cache/nephometer`.
+    pub system: bool,
+    /// `XDG_STATE_HOME`, or what stands for it.
+    pub state_home: Option<PathBuf>,
+    /// `XDG_CACHE_HOME`, or what stands for it.
+    pub cache_home: Option<PathBuf>,
+}
+
+/// A configuration that is fit for use.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub spec: AgentSpec,
+    /// What the user should know.
+    pub warnings: Vec<Problem>,
+}
+
+/// Loads everything and checks everything.
+///
+/// # Errors
+/// With every fault of every file, if there is one.
+pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    let mut report = Report::default();
+    let host = host(inputs, &mut report);
+    // A faulty host file must not hide faults of the pipeline.
+    let broker = host.as_ref().map_or_else(Secret::default, |host| host.amqp.url.clone());
+    let pipeline = bytes(&inputs.pipeline, DEFAULT_PIPELINE, &mut report)
+        .and_then(|(name, bytes)| pipeline(&bytes, &name, &broker, &mut report));
+    let spec = match (host, pipeline) {
+        (Some(host), Some(pipeline)) => Some(assemble(host, pipeline, &mut report)),
+        _ => None,
+    };
+    report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings })
+}
+
+/// Checks the host's own file alone: for commands that need no pipeline. That of the result is
+/// empty.
+///
+/// # Errors
+/// With every fault, if there is one.
+pub fn load_host(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    let mut report = Report::default();
+    let nothing = PipelineSpec { sources: Vec::new(), sinks: Vec::new() };
+    let spec = host(inputs, &mut report).map(|host| assemble(host, nothing, &mut report));
+    report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings })
+}
+
+/// Checks the text of a `pipeline.yaml`. `name` stands for the file's name in places, `broker` is
+/// what `notifier://` without a host means. The second value are warnings.
+///
+/// # Errors
+/// With every fault, if there is one.
+pub fn parse_pipeline(
+    text: &[u8],
+    name: &str,
+    broker: &Secret,
+) -> Result<(PipelineSpec, Vec<Problem>), ConfigError> {
+    let mut report = Report::default();
+    let spec = pipeline(text, name, broker, &mut report);
+    report.finish(spec)
+}
+
+fn pipeline(
+    bytes: &[u8],
+    name: &str,
+    broker: &Secret,
+    report: &mut Report,
+) -> Option<PipelineSpec> {
+    let doc = document(bytes, name, report)?;
+    check::pipeline(&doc, broker, report)
+}
+
+fn document(bytes: &[u8], name: &str, report: &mut Report) -> Option<Document> {
+    match Document::read(bytes, name, &mut report.warnings) {
+        Ok(doc) => Some(doc),
+        Err(problem) => {
+            report.problems.push(problem);
+            None
+        }
+    }
+}
+
+fn bytes(origin: &Origin, installed: &str, report: &mut Report) -> Option<(String, Vec<u8>)> {
+    let path = match origin {
+        Origin::Text { name, text } => return Some((name.clone(), text.clone().into_bytes())),
+        Origin::File(path) => path.as_path(),
+        Origin::Installed => Path::new(installed),
+    };
+    let name = path.display().to_string();
+    match std::fs::read(path) {
+        Ok(bytes) => Some((name, bytes)),
+        Err(error) => {
+            let remedy = match error.kind() {
+                std::io::ErrorKind::NotFound => "create it, or name another file",
+                _ => "name a file that this user can read",
+            };
+            let what = format!("the file cannot be read: {error}");
+            report.problems.push(problem(&whole(&name), what, remedy));
+            None
+        }
+    }
+}
+
+fn whole(name: &str) -> Place {
+    Place { file: name.into(), line: 0, column: 0 }
+}
+
+fn host(inputs: &Inputs, report: &mut Report) -> Option<Host> {
+    let absent = matches!(inputs.config, Origin::Installed) && !Path::new(DEFAULT_CONFIG).exists();
+    let mut doc = if absent {
+        Document::empty(DEFAULT_CONFIG)
+    } else {
+        let (name, bytes) = bytes(&inputs.config, DEFAULT_CONFIG, report)?;
+        document(&bytes, &name, report)?
+    };
+    for (variable, value) in &inputs.environment {
+        let path = variable.strip_prefix(PREFIX).unwrap_or(variable).to_lowercase();
+        let path: Vec<&str> = path.split("__").collect();
+        overrule(&mut doc, &path, std::slice::from_ref(value), variable, report);
+    }
+    let options = [
+        (["libvirt", "uri"], &inputs.libvirt, "--libvirt"),
+        (["amqp", "url"], &inputs.amqp_url, "the broker's URL of the command line"),
+    ];
+    for (path, value, origin) in options {
+        if let Some(value) = value {
+            doc.forget(&[path[0], &format!("{}_file", path[1])], |_| true);
+            overrule(&mut doc, &path, std::slice::from_ref(value), origin, report);
+        }
+    }
+    if !inputs.components.is_empty() {
+        let folders: Vec<String> =
+            inputs.components.iter().map(|folder| folder.display().to_string()).collect();
+        overrule(&mut doc, &["components", "path"], &folders, "--components", report);
+    }
+    check::host(&doc, defaults(inputs), report)
+}
+
+/// Sets one key. A secret in the file gives way to the other way of giving it.
+fn overrule(
+    doc: &mut Document,
+    path: &[&str],
+    values: &[String],
+    origin: &str,
+    report: &mut Report,
+) {
+    if let Some((last, before)) = path.split_last() {
+        let other = match last.strip_suffix("_file") {
+            Some(plain) => plain.to_owned(),
+            None => format!("{last}_file"),
+        };
+        let mut other_path = before.to_vec();
+        other_path.push(&other);
+        doc.forget(&other_path, |place| place.line > 0);
+    }
+    if !doc.set(path, values, origin) {
+        let what = "the configuration has no place for this key";
+        report.problems.push(problem(
+            &whole(origin),
+            what,
+            "write NEPHOMETER_ and the keys in capitals with two underscores between them",
+        ));
+    }
+}
+
+fn defaults(inputs: &Inputs) -> Defaults {
+    let folder = |system: &str, home: &Option<PathBuf>| match home {
+        Some(home) if !inputs.folders.system => home.join("nephometer"),
+        _ => PathBuf::from(system),
+    };
+    Defaults {
+        host: inputs.hostname.clone(),
+        store: folder("/var/lib/nephometer", &inputs.folders.state_home),
+        cache: folder("/var/cache/nephometer", &inputs.folders.cache_home),
+    }
+}
+
+/// A deadline of more than half the shortest interval would eat the time for a second read.
+fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpec {
+    let mut libvirt = host.libvirt;
+    let shortest = pipeline.sources.iter().map(|source| source.interval).min();
+    let most = shortest.map_or(Duration::MAX, |interval| interval / 2);
+    if libvirt.deadline > most {
+        if let Some(place) = &host.deadline_place {
+            let what = format!(
+                "`deadline` is more than half the shortest interval; {} s are used",
+                most.as_secs_f64()
+            );
+            report.warn(place, what, "shorten it, or poll less often");
+        }
+        libvirt.deadline = most;
+    }
+    AgentSpec {
+        host: host.host,
+        libvirt,
+        amqp: host.amqp,
+        message: host.message,
+        components: host.components,
+        store: host.store,
+        cache: host.cache,
+        shutdown_grace: host.shutdown_grace,
+        pipeline,
+    }
+}

@@ -1,0 +1,23 @@
+//! Configuration: `raw` mirrors the files, `check` finds every fault in them at once, `spec` is
+//! what is left. Nothing behind this room sees YAML.
+
+mod check;
+mod error;
+mod filter;
+mod load;
+mod place;
+mod raw;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod url;
+
+pub use check::parse_duration;
+pub use error::{ConfigError, Problem};
+pub use filter::MeterFilter;
+pub use load::{
+    DEFAULT_CONFIG, DEFAULT_PIPELINE, Folders, Inputs, Loaded, Origin, load, load_host,
+    parse_pipeline,
+};
+pub use place::{Place, Positions};
+pub use spec::*;

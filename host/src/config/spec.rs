@@ -1,0 +1,287 @@
+//! The configuration as the rest of the program sees it: checked, complete, without YAML.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::filter::MeterFilter;
+use super::place::{Place, Positions};
+
+/// Everything that one agent needs to know.
+#[derive(Debug, Clone)]
+pub struct AgentSpec {
+    /// `host`: the name that goes into messages.
+    pub host: String,
+    /// `libvirt`
+    pub libvirt: LibvirtSpec,
+    /// `amqp`
+    pub amqp: AmqpSpec,
+    /// `message`
+    pub message: MessageSpec,
+    /// `components`
+    pub components: ComponentsSpec,
+    /// `store.path`: where the host's generation lives, and the lock against a second agent.
+    pub store: PathBuf,
+    /// `cache.path`: compiled components.
+    pub cache: PathBuf,
+    /// `shutdown_grace`: how long a drain may take.
+    pub shutdown_grace: Duration,
+    /// What `pipeline.yaml` says.
+    pub pipeline: PipelineSpec,
+}
+
+/// Where domains are read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibvirtSpec {
+    /// `libvirt.uri`, as given. Its scheme chooses the reader.
+    pub uri: String,
+    /// `libvirt.deadline`: how long one slice may take. At most half the shortest interval.
+    pub deadline: Duration,
+    /// `libvirt.parallel`: slices in flight.
+    pub parallel: usize,
+    /// `libvirt.unowned`: whether domains without Nova's metadata are metered.
+    pub unowned: bool,
+}
+
+/// The broker that `notifier://` without a host means.
+#[derive(Debug, Clone)]
+pub struct AmqpSpec {
+    /// `amqp.url` or the content of `amqp.url_file`.
+    pub url: Secret,
+}
+
+/// What goes into every message.
+#[derive(Debug, Clone)]
+pub struct MessageSpec {
+    /// `message.telemetry_secret` or the content of `message.telemetry_secret_file`; empty
+    /// means unsigned.
+    pub telemetry_secret: Secret,
+    /// `message.sample_source`: the `source` of every sample.
+    pub sample_source: Arc<str>,
+}
+
+/// Where components are found and what each may use.
+#[derive(Debug, Clone, Default)]
+pub struct ComponentsSpec {
+    /// `components.path`: folders, first hit wins.
+    pub path: Vec<PathBuf>,
+    /// `components.by_name`.
+    pub by_name: std::collections::BTreeMap<String, ComponentSpec>,
+}
+
+/// What holds for one component wherever it is used.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ComponentSpec {
+    /// `limits`
+    pub limits: LimitsSpec,
+    /// `on_error`
+    pub on_error: OnError,
+}
+
+/// Limits of one component. Each hit is an event that names the key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LimitsSpec {
+    /// `memory`: bytes of linear memory.
+    pub memory: u64,
+    /// `cpu`: processor time of one call.
+    pub cpu: Duration,
+    /// `wall`: time of one call by the clock.
+    pub wall: Duration,
+    /// `returned`: bytes that may come back from one call.
+    pub returned: u64,
+}
+
+impl Default for LimitsSpec {
+    fn default() -> Self {
+        Self {
+            memory: 256 << 20,
+            cpu: Duration::from_secs(2),
+            wall: Duration::from_secs(10),
+            returned: 16 << 20,
+        }
+    }
+}
+
+/// What becomes of an event that a component failed on twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// The sink waits and tries again; its journal holds what comes.
+    #[default]
+    Hold,
+    /// The event's rows are dropped and counted.
+    Drop,
+    /// The event's rows pass as they are.
+    Keep,
+}
+
+impl OnError {
+    /// The word in `nephometer.yaml` and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Drop => "drop",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+/// What `pipeline.yaml` says, checked.
+#[derive(Debug, Clone)]
+pub struct PipelineSpec {
+    /// In the order of the file.
+    pub sources: Vec<SourceSpec>,
+    /// In the order of the file.
+    pub sinks: Vec<SinkSpec>,
+}
+
+/// What is polled, how often, and for whom.
+#[derive(Debug, Clone)]
+pub struct SourceSpec {
+    /// Unique among sources.
+    pub name: Arc<str>,
+    /// From the start of one tick to the start of the next.
+    pub interval: Duration,
+    /// Which meters.
+    pub meters: MeterFilter,
+    /// `resources`: static resources, of which this agent polls none.
+    pub resources: Vec<String>,
+    /// `discovery`: `local_instances`, or empty for the default, which is the same.
+    pub discovery: Vec<String>,
+    /// Names of sinks, each of which exists.
+    pub sinks: Vec<Arc<str>>,
+}
+
+impl SourceSpec {
+    /// Whether it polls the instances of this host. As upstream has it, static resources or
+    /// another discovery take the place of the default.
+    pub fn polls_instances(&self) -> bool {
+        if self.discovery.is_empty() {
+            self.resources.is_empty()
+        } else {
+            self.discovery.iter().any(|name| name == "local_instances")
+        }
+    }
+}
+
+/// What becomes of samples.
+#[derive(Debug, Clone)]
+pub struct SinkSpec {
+    /// Unique among sinks.
+    pub name: Arc<str>,
+    /// In the order in which they are applied.
+    pub transformers: Vec<TransformerSpec>,
+    /// In the order in which they are told.
+    pub publishers: Vec<PublisherSpec>,
+}
+
+/// One transformer in one sink.
+#[derive(Debug, Clone)]
+pub struct TransformerSpec {
+    /// The component's name: `NAME.wasm` on the component path.
+    pub name: Arc<str>,
+    /// Where the file names it.
+    pub place: Place,
+    /// `parameters` as JSON.
+    pub parameters: Map<String, Value>,
+    /// Where `parameters` and all within it stand in the file.
+    pub positions: Positions,
+}
+
+/// One publisher in one sink.
+#[derive(Debug, Clone)]
+pub struct PublisherSpec {
+    /// As written; may hold credentials, so it is only ever shown without them.
+    pub url: Secret,
+    /// The same without credentials: for people.
+    pub label: Arc<str>,
+    /// What it means.
+    pub target: PublisherTarget,
+}
+
+/// The native publishers.
+#[derive(Debug, Clone)]
+pub enum PublisherTarget {
+    /// `notifier://`
+    Notifier(NotifierSpec),
+    /// `file://`
+    File(FileSpec),
+}
+
+/// `notifier://[user:pass@host:port[/vhost]]?topic=T&...`
+#[derive(Debug, Clone)]
+pub struct NotifierSpec {
+    /// An `amqp://` URL: the URL's own host, or `amqp.url`.
+    pub broker: Secret,
+    /// `topic`: routing key and queue are `TOPIC.sample`. `metering` if left out; all that are
+    /// given.
+    pub topics: Vec<String>,
+    /// `per_meter_topic`: each meter's samples once more, with event type `metering.METER`.
+    pub per_meter_topic: bool,
+    /// `policy`: what happens when the broker does not take an envelope.
+    pub policy: Policy,
+    /// `max_queue_length`: envelopes held; `None` means unlimited by count.
+    pub max_queue_length: Option<usize>,
+}
+
+/// `policy` of `notifier://`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// Keep everything that the spool's own bound allows.
+    #[default]
+    Default,
+    /// Keep at most `max_queue_length` envelopes, the newest ones.
+    Queue,
+    /// Drop what could not be delivered at once.
+    Drop,
+}
+
+/// `file:///path?max_bytes=N&backup_count=M[&json]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSpec {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Size and number of old files; `None` without rotation.
+    pub rotation: Option<Rotation>,
+    /// JSON objects instead of Python's notation.
+    pub json: bool,
+}
+
+/// When and how a file is rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// A record that would make the file this long or longer goes into a new one.
+    pub max_bytes: u64,
+    /// How many old ones are kept.
+    pub backup_count: u32,
+}
+
+/// Text that is never shown: `Debug` and `Display` print stars.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself: for the wire only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

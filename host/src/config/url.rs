@@ -1,0 +1,218 @@
+//! URLs of publishers and brokers, taken apart as Python's `urlsplit` does it: nothing is
+//! normalised, so that a path means the same file as it did for Ceilometer.
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::spec::Secret;
+
+/// What may stand in a credential or a virtual host as it is.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// RabbitMQ's port.
+const AMQP_PORT: u16 = 5672;
+
+/// Options of a publisher that cannot hold a secret.
+const HARMLESS: &[&str] = &[
+    "backup_count",
+    "driver",
+    "json",
+    "max_bytes",
+    "max_queue_length",
+    "max_retry",
+    "per_meter_topic",
+    "policy",
+    "topic",
+];
+
+/// Options of a broker's URL that the client reads: all of them numbers.
+const CLIENT: &[&str] = &["channel_max", "connection_timeout", "frame_max", "heartbeat"];
+
+/// The parts of `scheme://authority/path?query#fragment`.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub(super) scheme: &'a str,
+    pub(super) authority: &'a str,
+    /// With its leading slash.
+    pub(super) path: &'a str,
+    query: &'a str,
+}
+
+/// What is wrong with a URL, and what would be right. Never with a credential.
+pub(super) type Fault = (String, String);
+
+fn fault<T>(what: impl Into<String>, remedy: impl Into<String>) -> Result<T, Fault> {
+    Err((what.into(), remedy.into()))
+}
+
+impl<'a> Parts<'a> {
+    /// `None` without `://`.
+    pub(super) fn split(url: &'a str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Some(Self { scheme, authority, path, query })
+    }
+
+    /// The options in their order, decoded.
+    pub(super) fn options(&self) -> Vec<(String, String)> {
+        ::url::form_urlencoded::parse(self.query.as_bytes()).into_owned().collect()
+    }
+
+    /// Whether the authority is one or several `host:port`, as far as can be seen.
+    fn shows_host_only(&self) -> bool {
+        let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
+        !self.path.contains('@') && !self.query.contains('@') && split_port(host).is_ok()
+    }
+}
+
+/// For people: without user, password and the values of options that might hold a secret.
+pub(super) fn label(url: &str) -> String {
+    Parts::split(url).map_or_else(|| hide_rest(url), |parts| parts.to_string())
+}
+
+/// What has no `://` can still hold `user:password@`.
+fn hide_rest(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) => format!("***@{rest}"),
+        None => text.to_owned(),
+    }
+}
+
+impl fmt::Display for Parts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Credentials can stand there if the scheme was left out.
+        if self.scheme.contains([':', '@', '/', '?']) {
+            return f.write_str("***");
+        }
+        if !self.authority.is_empty() && !self.shows_host_only() {
+            return write!(f, "{}://***", self.scheme);
+        }
+        let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
+        write!(f, "{}://{host}{}", self.scheme, self.path)?;
+        for (at, pair) in self.query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+            f.write_str(if at == 0 { "?" } else { "&" })?;
+            match pair.split_once('=') {
+                Some((key, _)) if !HARMLESS.contains(&key) => write!(f, "{key}=***")?,
+                _ => f.write_str(pair)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `amqp.url` in the form that the client reads. `rabbit` is what Ceilometer's `transport_url`
+/// calls the same protocol.
+pub(super) fn broker_url(url: &str) -> Result<Secret, Fault> {
+    const RIGHT: &str = "write amqp://USER:PASSWORD@HOST:PORT/VHOST";
+    let Some(parts) = Parts::split(url) else {
+        return fault("the broker's URL has no scheme", RIGHT);
+    };
+    match parts.scheme {
+        "amqp" | "rabbit" | "kombu" | "kombu+amqp" => {}
+        "amqps" | "rabbit+ssl" | "rabbits" | "kombu+amqps" => return no_tls(),
+        other => {
+            return fault(format!("the broker's URL has the scheme {other:?}"), RIGHT);
+        }
+    }
+    let mut client = Vec::new();
+    for (key, value) in parts.options() {
+        if key == "ssl" {
+            return no_tls();
+        }
+        if !CLIENT.contains(&key.as_str()) {
+            return fault(
+                format!("the broker's URL has the unknown option {key:?}"),
+                format!("remove it, or use one of {}", CLIENT.join(", ")),
+            );
+        }
+        if value.parse::<u32>().is_err() {
+            return fault(
+                format!("the option {key:?} of the broker's URL is not a number"),
+                format!("write {key}=NUMBER"),
+            );
+        }
+        client.push(format!("{key}={value}"));
+    }
+    let url = broker(&parts)?;
+    if client.is_empty() {
+        return Ok(url);
+    }
+    Ok(Secret::new(format!("{}?{}", url.reveal(), client.join("&"))))
+}
+
+/// That brokers are spoken to without TLS.
+pub(super) fn no_tls<T>() -> Result<T, Fault> {
+    fault(
+        "TLS to the broker is not in this version",
+        "use amqp:// over a network you trust, or a tunnel",
+    )
+}
+
+/// The broker that authority and path name, as an `amqp://` URL.
+pub(super) fn broker(parts: &Parts<'_>) -> Result<Secret, Fault> {
+    let (user, host) = match parts.authority.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, parts.authority),
+    };
+    if host.contains(',') || user.is_some_and(|user| user.contains(',')) {
+        return fault("more than one broker is named", "name one broker in a URL");
+    }
+    let (name, port) = split_port(host)?;
+    let name = match ::url::Host::parse(name) {
+        Ok(host) => host.to_string(),
+        Err(_) => return fault("the broker's host is not a host", "write HOST:PORT"),
+    };
+    let (user, password) = match user {
+        None => ("guest".to_owned(), "guest".to_owned()),
+        Some(user) => {
+            let (user, password) = user.split_once(':').unwrap_or((user, ""));
+            (recode(user)?, recode(password)?)
+        }
+    };
+    let vhost = match parts.path.strip_prefix('/') {
+        None | Some("") => "%2F".to_owned(),
+        Some(vhost) => recode(vhost)?,
+    };
+    Ok(Secret::new(format!("amqp://{user}:{password}@{name}:{port}/{vhost}")))
+}
+
+/// The same text with everything encoded that could be taken for something else.
+fn recode(text: &str) -> Result<String, Fault> {
+    match percent_decode_str(text).decode_utf8() {
+        Ok(plain) => Ok(utf8_percent_encode(&plain, ENCODED).to_string()),
+        Err(_) => fault(
+            "the percent signs in the broker's URL do not encode UTF-8 text",
+            "encode a percent sign as %25 and other characters by their UTF-8 bytes",
+        ),
+    }
+}
+
+fn split_port(host: &str) -> Result<(&str, u16), Fault> {
+    let (name, port) = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => (&host[..colon], Some(&host[colon + 1..])),
+        _ => (host, None),
+    };
+    if name.contains(':') && !name.starts_with('[') {
+        return fault(
+            "the broker's host has more than one colon",
+            "put an IPv6 address in square brackets, and write special characters of a password \
+             percent-encoded",
+        );
+    }
+    let port = match port {
+        None | Some("") => AMQP_PORT,
+        Some(text) => match text.parse::<u16>() {
+            Ok(port) if port > 0 => port,
+            _ => {
+                return fault(
+                    "the broker's port is not a number from 1 to 65535",
+                    "write HOST:PORT, and special characters of a password percent-encoded",
+                );
+            }
+        },
+    };
+    Ok((name, port))
+}

@@ -1,0 +1,16 @@
+//! libvirt as the rest of the program sees it: connections that are closed when dropped, typed
+//! errors, statistics as readings, domain XML as descriptions.
+//!
+//! The only room that names `virt` and `virt_sys`. Every call here blocks, some of them for ever
+//! when a guest's QEMU does not answer: `inspect` decides on which thread and how long to wait.
+//! The parsers are pure and serve recordings as well.
+
+mod connection;
+mod nova;
+mod stats;
+mod sys;
+mod xml;
+
+pub use connection::{Connection, Control, VirtError};
+pub use stats::{Builder, StatError, Value};
+pub use xml::{XmlError, describe};

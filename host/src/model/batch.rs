@@ -1,0 +1,16 @@
+use std::sync::Arc;
+
+use super::{Moment, Sample};
+
+/// The samples of one tick of one source: what is handed over and accounted for.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The name of the source in `pipeline.yaml`.
+    pub source: Arc<str>,
+    /// The start of the tick: what transformers are flushed with.
+    pub tick: Moment,
+    /// In the order in which they are published.
+    pub samples: Vec<Sample>,
+    /// Ids of resources that will not come again.
+    pub gone: Vec<Arc<str>>,
+}

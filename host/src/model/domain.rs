@@ -1,0 +1,128 @@
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// What a domain's XML says about it: everything that does not change from tick to tick.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Domain {
+    /// libvirt's uuid; with Nova also the instance's.
+    pub uuid: Uuid,
+    /// libvirt's name, such as `instance-0000001a`.
+    pub name: String,
+    /// Text of `os/type`, such as `hvm`.
+    pub os_type: Option<String>,
+    /// `os/type/@arch`, such as `x86_64`.
+    pub architecture: Option<String>,
+    /// What Nova wrote into the domain's metadata; `None` for a domain that is not Nova's.
+    pub nova: Option<Nova>,
+    /// `vcpu`: the number of virtual processors that it was defined with.
+    pub vcpus: Option<u64>,
+    /// `memory`, in KiB.
+    pub memory_kib: Option<u64>,
+    /// Disks with a target name, in the order of the XML.
+    pub disks: Vec<DiskDevice>,
+    /// Network interfaces with a target name and an address, in the order of the XML.
+    pub nics: Vec<NicDevice>,
+}
+
+/// `devices/disk`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskDevice {
+    /// `target/@dev`, such as `vda`.
+    pub target: String,
+    /// Whether there is a medium in it: a drive without one is not metered.
+    pub has_source: bool,
+}
+
+/// `devices/interface`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NicDevice {
+    /// `target/@dev`: the name of the tap device.
+    pub target: String,
+    /// `mac/@address`.
+    pub mac: String,
+    /// `filterref/@filter`.
+    pub filterref: Option<String>,
+    /// Lower-cased names of `filterref/parameter`, then `interfaceid` and `bridge`.
+    pub parameters: Map<String, Value>,
+}
+
+/// The `nova:instance` element (version 1.0 or 1.1).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nova {
+    /// `name`: what the owner called it.
+    pub name: String,
+    /// `owner/user/@uuid`.
+    pub user_id: String,
+    /// `owner/project/@uuid`.
+    pub project_id: String,
+    /// `flavor`.
+    pub flavor: Flavor,
+    /// `root[@type='image']/@uuid`; `None` when booted from a volume.
+    pub image: Option<String>,
+    /// `image` with its properties, in Ceilometer's key names; `None` without that element.
+    pub image_meta: Option<Map<String, Value>>,
+}
+
+/// The size of an instance. A missing element counts as 0, as upstream has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flavor {
+    /// `@id` (Nova 2025.2 and later), if not empty.
+    pub id: Option<String>,
+    /// `@name`.
+    pub name: String,
+    /// Virtual processors.
+    pub vcpus: i64,
+    /// MiB.
+    pub ram: i64,
+    /// GiB, root and ephemeral disks together.
+    pub disk: i64,
+    /// GiB.
+    pub ephemeral: i64,
+    /// MiB.
+    pub swap: i64,
+    /// `extraSpecs`, if the element is there.
+    pub extra_specs: Option<Map<String, Value>>,
+}
+
+/// `virDomainState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DomainState {
+    /// 0
+    NoState,
+    /// 1
+    Running,
+    /// 2
+    Blocked,
+    /// 3
+    Paused,
+    /// 4
+    ShuttingDown,
+    /// 5
+    ShutOff,
+    /// 6
+    Crashed,
+    /// 7
+    Suspended,
+}
+
+impl DomainState {
+    /// From libvirt's number; `None` for one that did not exist when this was written.
+    pub fn from_number(number: i64) -> Option<Self> {
+        Some(match number {
+            0 => Self::NoState,
+            1 => Self::Running,
+            2 => Self::Blocked,
+            3 => Self::Paused,
+            4 => Self::ShuttingDown,
+            5 => Self::ShutOff,
+            6 => Self::Crashed,
+            7 => Self::Suspended,
+            _ => return None,
+        })
+    }
+
+    /// libvirt's number: the value of `power.state`.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}

@@ -1,0 +1,83 @@
+use uuid::Uuid;
+
+use super::Timestamp;
+
+/// The namespace of all ids that one host gives: minted once, kept in the store.
+///
+/// Ids are made from what they name, so that whatever is sent or computed once more, after a
+/// crash or a roll-back, carries the same id again, and a consumer that drops repeated ids sees
+/// each sample once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostGeneration(pub Uuid);
+
+/// What a computed sample is about.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// The resource's own `source`.
+    pub source: &'a str,
+    /// The resource's id.
+    pub resource_id: &'a str,
+    /// The meter's name.
+    pub meter: &'a str,
+    /// The sample's time.
+    pub time: Timestamp,
+}
+
+/// What distinguishes one computed sample from all others that are about the same.
+#[derive(Debug, Clone, Copy)]
+pub struct Computed<'a> {
+    /// The sink's name.
+    pub sink: &'a str,
+    /// Position of the transformer in the sink, from 0.
+    pub stage: usize,
+    /// How many samples about the same the stage made before.
+    pub ordinal: usize,
+}
+
+impl HostGeneration {
+    /// The id of a sample as it was polled.
+    pub fn polled(self, source: &str, resource_id: &str, meter: &str, time: Timestamp) -> Uuid {
+        self.name(&[source, resource_id, meter], &[time.as_nanos()])
+    }
+
+    /// The id of a sample that a transformer made.
+    pub fn computed(self, by: Computed<'_>, about: About<'_>) -> Uuid {
+        let numbers = [about.time.as_nanos(), by.stage as u64, by.ordinal as u64];
+        self.name(&[about.source, about.resource_id, about.meter, by.sink], &numbers)
+    }
+
+    /// The id of anything else that is named by words and numbers, such as an envelope.
+    pub fn name(self, words: &[&str], numbers: &[u64]) -> Uuid {
+        let mut name = Vec::with_capacity(128);
+        for word in words {
+            // The length in front keeps ("a", "bc") and ("ab", "c") apart.
+            name.extend_from_slice(&(word.len() as u64).to_le_bytes());
+            name.extend_from_slice(word.as_bytes());
+        }
+        for number in numbers {
+            name.extend_from_slice(&number.to_le_bytes());
+        }
+        Uuid::new_v5(&self.0, &name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_depend_on_every_part_and_on_nothing_else() {
+        let host = HostGeneration(Uuid::from_u128(1));
+        let time = Timestamp::from_nanos(5);
+        let id = host.polled("s", "r", "m", time);
+        assert_eq!(id, host.polled("s", "r", "m", time));
+        assert_ne!(id, host.polled("sr", "", "m", time));
+        assert_ne!(id, host.polled("s", "r", "m", Timestamp::from_nanos(6)));
+        assert_ne!(id, HostGeneration(Uuid::from_u128(2)).polled("s", "r", "m", time));
+        let by = Computed { sink: "k", stage: 0, ordinal: 0 };
+        let about = About { source: "s", resource_id: "r", meter: "m", time };
+        assert_ne!(host.computed(by, about), id);
+        let second = Computed { ordinal: 1, ..by };
+        assert_ne!(host.computed(by, about), host.computed(second, about));
+    }
+}

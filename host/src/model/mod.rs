@@ -1,0 +1,24 @@
+//! The nouns: plain values that every other room speaks of.
+//!
+//! Nothing here does IO, knows tokio or logs. Times are nanoseconds, sizes are what their field
+//! says, and a number that was not given is `None`, never 0.
+
+mod batch;
+mod domain;
+mod glob;
+mod id;
+mod meter;
+mod moment;
+mod reading;
+mod resource;
+mod sample;
+
+pub use batch::Batch;
+pub use domain::{DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova};
+pub use glob::{Glob, GlobError};
+pub use id::{About, Computed, HostGeneration};
+pub use meter::{Meter, MeterType};
+pub use moment::{Moment, Timestamp};
+pub use reading::{DiskReading, Groups, MemoryReading, NicReading, Reading, VcpuReading};
+pub use resource::Resource;
+pub use sample::{Sample, Volume};

@@ -1,0 +1,54 @@
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Meter, Moment, Resource};
+
+/// A value that keeps the difference between 1 and 1.0, because signatures do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Volume {
+    /// A whole number, exact over all 64-bit integers of both signs.
+    Integer(i128),
+    /// Anything else. Always finite.
+    Float(f64),
+}
+
+impl Volume {
+    /// The nearest double: what components compute with.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "components see doubles; the exact value stays with the sample"
+    )]
+    pub fn as_f64(self) -> f64 {
+        match self {
+            Self::Integer(whole) => whole as f64,
+            Self::Float(float) => float,
+        }
+    }
+
+    /// Whether this is a whole number that is written without a point.
+    pub fn is_integer(self) -> bool {
+        matches!(self, Self::Integer(_))
+    }
+}
+
+impl From<u64> for Volume {
+    fn from(value: u64) -> Self {
+        Self::Integer(i128::from(value))
+    }
+}
+
+/// One value of one meter of one resource at one time.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// `message_id` on the wire; see [`super::HostGeneration`].
+    pub id: Uuid,
+    /// What was measured.
+    pub meter: Arc<Meter>,
+    /// Of what.
+    pub resource: Arc<Resource>,
+    /// The value, in the meter's unit.
+    pub volume: Volume,
+    /// When it was true. Without monotonic clocks for computed samples, as upstream has it.
+    pub taken: Moment,
+}

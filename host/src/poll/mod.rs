@@ -1,0 +1,235 @@
+//! Where a sample is born: one task per distinct interval reads the domains and makes a batch for
+//! each of its sources.
+//!
+//! Given: sources, and a hypervisor to read from. Gives back: batches, over a bounded channel.
+//! Must not know sinks. A domain that cannot be read costs itself only; what could not be read is
+//! counted as missing, never sent as 0.
+
+mod domains;
+pub mod meters;
+mod quarantine;
+mod readings;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, mpsc, watch};
+
+use crate::config::SourceSpec;
+use crate::inspect::{Hypervisor, InspectError, Pace};
+use crate::model::{Batch, DomainState, HostGeneration, Meter, Moment, Sample};
+use crate::schedule::Ticker;
+use crate::telemetry::events;
+
+use domains::Domains;
+use meters::{CATALOGUE, Measured};
+use readings::Readings;
+
+/// What all poll tasks share.
+#[derive(Clone)]
+pub struct PollContext {
+    /// Where domains are read.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// The host's name in metadata.
+    pub host: Arc<str>,
+    /// `source` of every sample.
+    pub sample_source: Arc<str>,
+    /// Whether domains without Nova's metadata are metered.
+    pub unowned: bool,
+    /// Slices in flight.
+    pub parallel: usize,
+    /// Whether a source that cannot list its domains ends polling, instead of going on with the
+    /// last list: right for commands that somebody waits for, wrong for an agent.
+    pub fail_fast: bool,
+    /// Held by the one task that reads: libvirt leaves out of an answer what another call of ours
+    /// is asking the same QEMU for at that moment.
+    pub reading: Arc<Mutex<()>>,
+    /// What ids are made from.
+    pub generation: HostGeneration,
+    /// What is counted.
+    pub counts: PollCounts,
+}
+
+/// Counters of the ledger that polling moves.
+#[derive(Debug, Clone, Default)]
+pub struct PollCounts {
+    /// Samples made.
+    pub polled: Arc<AtomicU64>,
+    /// Ticks skipped.
+    pub ticks_skipped: Arc<AtomicU64>,
+    /// Domains not read in a tick.
+    pub missing: Arc<AtomicU64>,
+    /// Numbers that libvirt did not give.
+    pub absent: Arc<AtomicU64>,
+}
+
+/// When a task ends by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Rounds {
+    /// After so many ticks; `None`: never.
+    pub count: Option<u64>,
+    /// Instead of the sources' interval.
+    pub every: Option<Duration>,
+}
+
+/// One interval and the sources that share it.
+pub struct PollTask {
+    context: PollContext,
+    sources: Vec<Source>,
+    interval: Duration,
+    /// Positions in the catalogue of all meters that some source wants, ascending.
+    wanted: Vec<usize>,
+    /// The catalogue's meters, so that all samples of one share it.
+    meters: Vec<Arc<Meter>>,
+    domains: Domains,
+    readings: Readings,
+}
+
+/// A source with the meters that it wants: by position in the catalogue.
+struct Source {
+    name: Arc<str>,
+    wanted: [bool; CATALOGUE.len()],
+}
+
+impl Source {
+    fn new(spec: &SourceSpec) -> Self {
+        let named = meters::wanted(&spec.meters);
+        let instances = spec.polls_instances();
+        let wanted = std::array::from_fn(|meter| instances && named.contains(&meter));
+        Self { name: Arc::clone(&spec.name), wanted }
+    }
+}
+
+impl PollTask {
+    /// A task for sources of one interval.
+    pub fn new(context: PollContext, interval: Duration, sources: &[SourceSpec]) -> Self {
+        let sources: Vec<Source> = sources.iter().map(Source::new).collect();
+        let wanted = (0..CATALOGUE.len())
+            .filter(|meter| sources.iter().any(|source| source.wanted[*meter]))
+            .collect();
+        let meters = CATALOGUE.iter().map(|meter| Arc::new(meter.meter())).collect();
+        let domains = Domains::new(context.clone());
+        let readings = Readings::new(context.clone());
+        Self { context, sources, interval, wanted, meters, domains, readings }
+    }
+
+    /// Polls until told to stop, until `rounds` are over, or until a recording ends. A tick that
+    /// has begun is finished, and its batches are handed over.
+    pub async fn run(
+        mut self,
+        rounds: Rounds,
+        mut stop: watch::Receiver<bool>,
+        out: mpsc::Sender<Arc<Batch>>,
+    ) -> Result<(), InspectError> {
+        let mut ticker = Ticker::new(rounds.every.unwrap_or(self.interval));
+        let recorded = self.context.hypervisor.pace() == Pace::Recorded;
+        let mut done = 0;
+        while rounds.count.is_none_or(|count| done < count) {
+            if !recorded {
+                tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => break,
+                    tick = ticker.tick() => self.count_skipped(tick.skipped),
+                }
+            } else if *stop.borrow() {
+                break;
+            }
+            let Some(batches) = self.tick().await? else {
+                events::poll::recording_ended();
+                break;
+            };
+            for batch in batches {
+                if out.send(batch).await.is_err() {
+                    return Ok(());
+                }
+            }
+            done += 1;
+        }
+        Ok(())
+    }
+
+    fn count_skipped(&self, skipped: u64) {
+        if skipped > 0 {
+            self.context.counts.ticks_skipped.fetch_add(skipped, Relaxed);
+            events::poll::ticks_skipped(self.interval, skipped);
+        }
+    }
+
+    /// One tick: a batch for every source, also an empty one, because a tick without samples
+    /// flushes transformers all the same. `None` at the end of a recording.
+    pub async fn tick(&mut self) -> Result<Option<Vec<Arc<Batch>>>, InspectError> {
+        let started = Instant::now();
+        let Some(tick) = self.context.hypervisor.begin_tick().await? else { return Ok(None) };
+        let listed = self.domains.list().await?;
+        let groups = meters::groups_for(&self.wanted);
+        let readings = self.readings.read(&listed.domains, groups).await;
+        let mut measured = Vec::new();
+        let mut rows: Vec<(Moment, Measured)> = Vec::new();
+        let mut absent = 0;
+        for (domain, reading) in &readings {
+            let state = reading.state.unwrap_or(DomainState::NoState);
+            let described = self.domains.described(domain, state);
+            absent += meters::measure(reading, described, &self.wanted, &mut measured);
+            rows.extend(measured.drain(..).map(|row| (reading.taken, row)));
+            if meters::devices_differ(reading, domain) {
+                self.context.hypervisor.forget(domain.uuid);
+            }
+        }
+        // Meter by meter, as pollsters did; within a meter in the order of the domains.
+        rows.sort_by_key(|(_, row)| row.meter);
+        let batches = self.batches(tick, &rows, &listed.gone);
+        let samples = batches.iter().map(|batch| batch.samples.len()).sum::<usize>();
+        self.context.counts.absent.fetch_add(absent, Relaxed);
+        self.context.counts.polled.fetch_add(samples as u64, Relaxed);
+        events::poll::ticked(listed.domains.len(), readings.len(), samples, started.elapsed());
+        Ok(Some(batches))
+    }
+
+    fn batches(
+        &self,
+        tick: Moment,
+        rows: &[(Moment, Measured)],
+        gone: &[Arc<str>],
+    ) -> Vec<Arc<Batch>> {
+        let sample = |source: &Source, taken: Moment, row: &Measured| {
+            let meter = Arc::clone(&self.meters[row.meter]);
+            let resource = Arc::clone(&row.resource);
+            let id =
+                self.context.generation.polled(&source.name, &resource.id, &meter.name, taken.wall);
+            Sample { id, meter, resource, volume: row.volume, taken }
+        };
+        self.sources
+            .iter()
+            .map(|source| {
+                let samples = rows
+                    .iter()
+                    .filter(|(_, row)| source.wanted[row.meter])
+                    .map(|(taken, row)| sample(source, *taken, row))
+                    .collect();
+                let name = Arc::clone(&source.name);
+                Arc::new(Batch { source: name, tick, samples, gone: gone.to_vec() })
+            })
+            .collect()
+    }
+}
+
+/// Sources grouped by interval, in the order of their first appearance. With a recording all are
+/// one group: its ticks are everybody's.
+pub fn by_interval(sources: &[SourceSpec], pace: Pace) -> Vec<(Duration, Vec<SourceSpec>)> {
+    let mut groups: Vec<(Duration, Vec<SourceSpec>)> = Vec::new();
+    let mut index: HashMap<Duration, usize> = HashMap::new();
+    for source in sources {
+        let key = match pace {
+            Pace::Clock => source.interval,
+            Pace::Recorded => Duration::ZERO,
+        };
+        let at = *index.entry(key).or_insert_with(|| {
+            groups.push((source.interval, Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].1.push(source.clone());
+    }
+    groups
+}

@@ -1,0 +1,186 @@
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::{
+    ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::{FieldTable, ShortString};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
+use url::{Host, Url};
+
+use super::AmqpError;
+use crate::config::Secret;
+
+/// `control_exchange` of Ceilometer.
+pub(super) const EXCHANGE: &str = "ceilometer";
+/// How long a connection may take until it is ready, and any answer on it.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Seconds between heartbeats, unless the URL says otherwise: a dead broker is noticed in 20 s.
+const HEARTBEAT: u16 = 10;
+
+/// Where a broker is, and how it is spoken to.
+#[derive(Clone)]
+pub(super) struct Broker(AMQPUri);
+
+impl Broker {
+    /// Reads an `amqp://` URL.
+    pub(super) fn new(url: &Secret) -> Result<Self, AmqpError> {
+        // Texts of errors of both parsers may hold the URL, so that none of them is kept.
+        let parsed = Url::parse(url.reveal()).map_err(|_| AmqpError::Url("it cannot be read"))?;
+        let mut uri: AMQPUri =
+            url.reveal().parse().map_err(|_| AmqpError::Url("it cannot be read"))?;
+        if uri.scheme != AMQPScheme::AMQP {
+            return Err(AmqpError::Url("only amqp:// is spoken"));
+        }
+        // lapin takes IPv6 literals for no host at all, and so for localhost.
+        if let Some(Host::Ipv6(address)) = parsed.host() {
+            uri.authority.host = address.to_string();
+        }
+        if uri.vhost.is_empty() {
+            uri.vhost.push('/');
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        Ok(Self(uri))
+    }
+
+    /// Connects and opens a channel.
+    pub(super) async fn connect(&self) -> Result<Link, AmqpError> {
+        let properties = ConnectionProperties::default().with_connection_name("nephometer".into());
+        let connecting = Connection::connect_uri(self.0.clone(), properties);
+        let connection = within("connecting to the broker", connecting).await?;
+        let channel = open_channel(&connection).await?;
+        Ok(Link { connection, channel, ready: HashSet::new() })
+    }
+}
+
+/// A connection with a channel that confirms.
+pub(super) struct Link {
+    connection: Connection,
+    pub(super) channel: Channel,
+    /// Routing keys whose exchange and queue are known to be there.
+    ready: HashSet<Arc<str>>,
+}
+
+impl Link {
+    /// Sees to it that what is sent with this routing key has a queue to go to.
+    pub(super) async fn prepare(&mut self, key: &Arc<str>) -> Result<(), AmqpError> {
+        if self.ready.contains(key) {
+            return Ok(());
+        }
+        let declared = self.declare_exchange(false).await;
+        if self.foreign(declared).await? {
+            self.declare_exchange(true).await?;
+        }
+        let declared = self.declare_queue(key, false).await;
+        if self.foreign(declared).await? {
+            self.declare_queue(key, true).await?;
+        }
+        let name = ShortString::from(&**key);
+        let binding = self.channel.queue_bind(
+            name.clone(),
+            EXCHANGE.into(),
+            name,
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        within("binding the queue", binding).await?;
+        self.ready.insert(Arc::clone(key));
+        Ok(())
+    }
+
+    /// The queue of this routing key may be gone: it is declared again next time.
+    pub(super) fn forget(&mut self, key: &Arc<str>) {
+        self.ready.remove(key);
+    }
+
+    /// Whether others have declared a thing with other properties, such as durable: it is then
+    /// used as it is. The broker has closed the channel over it, so that a new one is opened.
+    async fn foreign(&mut self, declared: Result<(), AmqpError>) -> Result<bool, AmqpError> {
+        match declared {
+            Err(AmqpError::Refused { said, .. }) if precondition_failed(&said) => {
+                self.channel = open_channel(&self.connection).await?;
+                Ok(true)
+            }
+            other => other.map(|()| false),
+        }
+    }
+
+    async fn declare_exchange(&self, passive: bool) -> Result<(), AmqpError> {
+        let options = ExchangeDeclareOptions { passive, ..Default::default() };
+        let kind = ExchangeKind::Topic;
+        let declaring =
+            self.channel.exchange_declare(EXCHANGE.into(), kind, options, FieldTable::default());
+        within("declaring the exchange", declaring).await
+    }
+
+    async fn declare_queue(&self, name: &str, passive: bool) -> Result<(), AmqpError> {
+        let options = QueueDeclareOptions { passive, ..Default::default() };
+        let declaring = self.channel.queue_declare(name.into(), options, FieldTable::default());
+        within("declaring the queue", declaring).await.map(|_| ())
+    }
+}
+
+/// The only place that makes channels, so that none is without confirms.
+async fn open_channel(connection: &Connection) -> Result<Channel, AmqpError> {
+    let channel = within("opening a channel", connection.create_channel()).await?;
+    let confirming = channel.confirm_select(ConfirmSelectOptions::default());
+    within("switching confirms on", confirming).await?;
+    Ok(channel)
+}
+
+fn precondition_failed(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error)
+        if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED))
+}
+
+async fn within<T>(
+    doing: &'static str,
+    work: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, AmqpError> {
+    match tokio::time::timeout(LIMIT, work).await {
+        Ok(result) => result.map_err(|said| AmqpError::Refused { doing, said }),
+        Err(_) => Err(AmqpError::Timeout { doing, limit: LIMIT }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(url: &str) -> AMQPUri {
+        Broker::new(&Secret::new(url)).unwrap().0
+    }
+
+    #[test]
+    fn urls_are_read_with_literals_and_escapes() {
+        let plain = uri("amqp://guest:guest@127.0.0.1:5672/%2f");
+        assert_eq!((plain.authority.host.as_str(), plain.vhost.as_str()), ("127.0.0.1", "/"));
+        assert_eq!(plain.query.heartbeat, Some(10));
+        let odd = uri("amqp://us%40er:p%3ass%2fw%25@[::1]:5673/a%2fb?heartbeat=3");
+        assert_eq!(odd.authority.host, "::1");
+        assert_eq!(odd.authority.port, 5673);
+        assert_eq!(odd.authority.userinfo.username, "us@er");
+        assert_eq!(odd.authority.userinfo.password, "p:ss/w%");
+        assert_eq!(odd.vhost, "a/b");
+        assert_eq!(odd.query.heartbeat, Some(3));
+        assert_eq!(uri("amqp://broker/").vhost, "/");
+        assert_eq!(uri("amqp://broker").authority.port, 5672);
+    }
+
+    #[test]
+    fn refused_urls_are_not_repeated() {
+        for url in [
+            "amqps://u:hunter2@h/",
+            "u:hunter2@h",
+            "amqp://u:hunter2@h:port/",
+            "amqp://u:hunter2@h/%ff",
+        ] {
+            let error = Broker::new(&Secret::new(url)).err().expect("it is refused").to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

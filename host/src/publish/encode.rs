@@ -1,0 +1,310 @@
+//! Samples into envelopes: what enters a publisher's spool. Ids and times come from what is sent,
+//! so that the same samples make the same envelopes again.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::config::{FileSpec, NotifierSpec};
+use crate::model::{HostGeneration, Moment, Sample};
+use crate::store::Envelope;
+
+use super::message::{Messages, as_dict};
+use super::notification::{Head, notification};
+use super::python::Notation;
+use super::signature::Signer;
+
+/// Samples in one envelope at most: the batch size of current Ceilometer agents, some 75 kB. What
+/// consumers are used to, and little enough to send once more.
+pub const MAX_SAMPLES: usize = 50;
+
+/// Makes the envelopes of one publisher.
+#[derive(Debug)]
+pub struct Encoder {
+    generation: HostGeneration,
+    /// The publisher's, without secrets: tells the ids of several publishers in a sink apart.
+    label: Arc<str>,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Notifications(Box<Notifications>),
+    Lines(Notation),
+}
+
+#[derive(Debug)]
+struct Notifications {
+    signer: Signer,
+    /// `telemetry.publisher.HOST`
+    publisher_id: String,
+    /// One for each topic.
+    routing_keys: Vec<Arc<str>>,
+    per_meter: bool,
+}
+
+/// Whose samples are encoded.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The sink's name.
+    pub sink: &'a str,
+    /// The source's name.
+    pub source: &'a str,
+    /// The start of the tick.
+    pub tick: Moment,
+    /// How many envelopes the same publisher was given of the same tick before.
+    pub sequence: u64,
+}
+
+impl Encoder {
+    /// Notifications for a message bus.
+    pub fn notifier(
+        spec: &NotifierSpec,
+        label: &Arc<str>,
+        host: &str,
+        signer: Signer,
+        generation: HostGeneration,
+    ) -> Self {
+        let form = Form::Notifications(Box::new(Notifications {
+            signer,
+            publisher_id: format!("telemetry.publisher.{host}"),
+            routing_keys: spec
+                .topics
+                .iter()
+                .map(|topic| format!("{topic}.sample").into())
+                .collect(),
+            per_meter: spec.per_meter_topic,
+        }));
+        Self { generation, label: Arc::clone(label), form }
+    }
+
+    /// Lines of a file, each with its end.
+    pub fn lines(spec: &FileSpec, label: &Arc<str>, generation: HostGeneration) -> Self {
+        let form = Form::Lines(if spec.json { Notation::Json } else { Notation::Repr });
+        Self { generation, label: Arc::clone(label), form }
+    }
+
+    /// The envelopes of these samples, in the order in which they are to be sent. None without
+    /// samples.
+    pub fn encode(&self, samples: &[Sample], origin: Origin<'_>) -> Vec<Envelope> {
+        match &self.form {
+            Form::Lines(notation) => self.line_envelopes(samples, *notation, origin),
+            Form::Notifications(form) => self.notifications(samples, form, origin),
+        }
+    }
+
+    fn line_envelopes(
+        &self,
+        samples: &[Sample],
+        notation: Notation,
+        origin: Origin<'_>,
+    ) -> Vec<Envelope> {
+        let address: Arc<str> = Arc::from("");
+        let mut made = Vec::with_capacity(samples.len().div_ceil(MAX_SAMPLES));
+        for chunk in samples.chunks(MAX_SAMPLES) {
+            let mut body = Vec::with_capacity(chunk.len() * 1_024);
+            for sample in chunk {
+                as_dict(&mut body, notation, sample);
+                body.push(b'\n');
+            }
+            let id = self.id("envelope", origin, made.len());
+            made.push(envelope(id, &address, &body, chunk.len()));
+        }
+        made
+    }
+
+    fn notifications(
+        &self,
+        samples: &[Sample],
+        form: &Notifications,
+        origin: Origin<'_>,
+    ) -> Vec<Envelope> {
+        let texts = Texts::new(samples, &form.signer);
+        let mut groups = vec![("metering".to_owned(), (0..samples.len()).collect())];
+        if form.per_meter {
+            groups.extend(by_meter(samples));
+        }
+        let mut made = Vec::new();
+        for (event_type, rows) in &groups {
+            for chunk in rows.chunks(MAX_SAMPLES) {
+                for key in &form.routing_keys {
+                    let id = self.id("envelope", origin, made.len());
+                    let head = Head {
+                        message_id: id,
+                        unique_id: self.id("unique", origin, made.len()),
+                        publisher_id: &form.publisher_id,
+                        event_type,
+                        time: origin.tick.wall,
+                    };
+                    let body = notification(&head, chunk.iter().map(|row| texts.get(*row)));
+                    made.push(envelope(id, key, &body, chunk.len()));
+                }
+            }
+        }
+        made
+    }
+
+    fn id(&self, what: &str, origin: Origin<'_>, before: usize) -> uuid::Uuid {
+        let sequence = origin.sequence + u64::try_from(before).expect("a length fits");
+        self.generation.name(
+            &[what, origin.sink, &self.label, origin.source],
+            &[origin.tick.wall.as_nanos(), sequence],
+        )
+    }
+}
+
+fn envelope(id: uuid::Uuid, address: &Arc<str>, body: &[u8], samples: usize) -> Envelope {
+    let samples = u64::try_from(samples).expect("a length fits");
+    Envelope { id, address: Arc::clone(address), body: Arc::from(body), samples }
+}
+
+/// Rows by event type, in the order of the meters' names.
+fn by_meter(samples: &[Sample]) -> Vec<(String, Vec<usize>)> {
+    let mut meters: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (row, sample) in samples.iter().enumerate() {
+        meters.entry(&sample.meter.name).or_default().push(row);
+    }
+    meters.into_iter().map(|(name, rows)| (format!("metering.{name}"), rows)).collect()
+}
+
+/// The messages of some samples, rendered once however often they are sent.
+struct Texts {
+    bytes: Vec<u8>,
+    ranges: Vec<Range<usize>>,
+}
+
+impl Texts {
+    fn new(samples: &[Sample], signer: &Signer) -> Self {
+        let mut bytes = Vec::with_capacity(samples.len() * 1_536);
+        let mut messages = Messages::new(signer);
+        let ranges = samples
+            .iter()
+            .map(|sample| {
+                let start = bytes.len();
+                messages.write(&mut bytes, sample);
+                start..bytes.len()
+            })
+            .collect();
+        Self { bytes, ranges }
+    }
+
+    fn get(&self, row: usize) -> &[u8] {
+        &self.bytes[self.ranges[row].clone()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use serde_json::Value;
+    use uuid::Uuid;
+
+    use super::super::read::sample_from_json;
+    use super::*;
+    use crate::config::{Policy, Secret};
+    use crate::model::Timestamp;
+
+    fn samples() -> Vec<Sample> {
+        include_str!("../../../tests/vectors/samples.json.txt")
+            .lines()
+            .map(|line| sample_from_json(line, &Arc::from("openstack")).unwrap())
+            .collect()
+    }
+
+    fn notifier(topics: &[&str], per_meter_topic: bool) -> Encoder {
+        let spec = NotifierSpec {
+            broker: Secret::default(),
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            per_meter_topic,
+            policy: Policy::Default,
+            max_queue_length: None,
+        };
+        let signer = Signer::new(&Secret::new("golden-secret"));
+        let generation = HostGeneration(Uuid::from_u128(7));
+        Encoder::notifier(&spec, &Arc::from("notifier://"), "compute-1", signer, generation)
+    }
+
+    fn origin(sequence: u64) -> Origin<'static> {
+        let wall = Timestamp::from_nanos(1_795_381_206_324_583_000);
+        let tick = Moment { wall, continuous: None, monotonic: None };
+        Origin { sink: "sink", source: "source", tick, sequence }
+    }
+
+    /// The text within the text, and the object in it.
+    fn inner(body: &[u8]) -> (String, Value) {
+        let outer: Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(outer["oslo.version"], "2.0");
+        let text = outer["oslo.message"].as_str().unwrap().to_owned();
+        let value = serde_json::from_str(&text).unwrap();
+        (text, value)
+    }
+
+    #[test]
+    fn the_golden_notification_differs_in_its_ids_alone() {
+        let made = notifier(&["metering"], false).encode(&samples(), origin(0));
+        let [envelope] = made.as_slice() else { panic!("{} envelopes", made.len()) };
+        assert_eq!((&*envelope.address, envelope.samples), ("metering.sample", 5));
+        let golden = include_str!("../../../tests/vectors/notification.json");
+        let (_, theirs) = inner(golden.as_bytes());
+        let (_, ours) = inner(&envelope.body);
+        let text = String::from_utf8(envelope.body.to_vec()).unwrap();
+        let mut expected = golden.to_owned();
+        for key in ["message_id", "_unique_id"] {
+            let (theirs, ours) = (theirs[key].as_str().unwrap(), ours[key].as_str().unwrap());
+            assert_eq!(theirs.len(), ours.len());
+            expected = expected.replace(theirs, ours);
+        }
+        assert_eq!(text, expected);
+        assert_eq!(ours["message_id"], envelope.id.to_string());
+    }
+
+    #[test]
+    fn each_topic_gets_all_and_each_meter_once_more() {
+        let made = notifier(&["a", "b"], true).encode(&samples(), origin(0));
+        let seen: Vec<(String, String)> = made
+            .iter()
+            .map(|envelope| {
+                let event_type = inner(&envelope.body).1["event_type"].as_str().unwrap().to_owned();
+                (envelope.address.to_string(), event_type)
+            })
+            .collect();
+        let meters = [
+            "metering",
+            "metering.cpu",
+            "metering.disk.device.capacity",
+            "metering.disk.device.read.bytes",
+            "metering.memory.resident",
+            "metering.network.incoming.bytes.delta",
+        ];
+        let expected: Vec<(String, String)> = meters
+            .iter()
+            .flat_map(|meter| ["a.sample", "b.sample"].map(|key| (key.into(), (*meter).into())))
+            .collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn ids_are_the_same_again_and_never_twice() {
+        let encoder = notifier(&["a", "b"], true);
+        let first = encoder.encode(&samples(), origin(0));
+        assert_eq!(first, encoder.encode(&samples(), origin(0)));
+        let more = encoder.encode(&samples(), origin(12));
+        let ids: HashSet<Uuid> = first.iter().chain(&more).map(|envelope| envelope.id).collect();
+        assert_eq!(ids.len(), first.len() + more.len());
+    }
+
+    #[test]
+    fn envelopes_hold_a_bounded_number_of_samples() {
+        let many: Vec<Sample> = samples().into_iter().cycle().take(MAX_SAMPLES * 2 + 1).collect();
+        let sizes = |made: Vec<Envelope>| made.iter().map(|made| made.samples).collect::<Vec<_>>();
+        assert_eq!(sizes(notifier(&["a"], false).encode(&many, origin(0))), [50, 50, 1]);
+        let spec = FileSpec { path: "/f".into(), rotation: None, json: true };
+        let generation = HostGeneration(Uuid::from_u128(7));
+        let lines = Encoder::lines(&spec, &Arc::from("file:///f"), generation);
+        let made = lines.encode(&many, origin(0));
+        assert_eq!(made[0].body.iter().filter(|byte| **byte == b'\n').count(), 50);
+        assert_eq!(sizes(made), [50, 50, 1]);
+        assert!(lines.encode(&[], origin(0)).is_empty());
+    }
+}

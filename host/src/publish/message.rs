@@ -1,0 +1,232 @@
+//! A sample as text: the metering message, which is signed, and the plain form of files and tables.
+//!
+//! Keys and their order are those of the current Ceilometer, and so is every byte between them.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use super::python::{self, Notation};
+use super::signature::{Signer, walk};
+use crate::model::{Resource, Sample};
+
+const WRITING: &str = "a vector takes every write";
+
+/// Appends the plain form of a sample, Ceilometer's `as_dict`: as a JSON object, or as the text
+/// of a Python dictionary. One line, without its end.
+pub fn as_dict(out: &mut Vec<u8>, notation: Notation, sample: &Sample) {
+    let mut fields = Fields { out, notation, first: true };
+    let resource = &sample.resource;
+    fields.text("name", &sample.meter.name);
+    fields.text("type", sample.meter.kind.as_str());
+    fields.text("unit", &sample.meter.unit);
+    fields.key("volume");
+    python::volume(fields.out, sample.volume);
+    fields.optional("user_id", resource.user_id.as_deref());
+    fields.optional("user_name", None);
+    fields.optional("project_id", resource.project_id.as_deref());
+    fields.optional("project_name", None);
+    fields.text("resource_id", &resource.id);
+    fields.text("timestamp", &sample.taken.wall.iso());
+    fields.key("resource_metadata");
+    notation.object(fields.out, &resource.metadata);
+    fields.text("source", &resource.source);
+    fields.text("id", &sample.id.to_string());
+    fields.monotonic(sample);
+    fields.end();
+}
+
+/// Writes metering messages. What the samples of one resource have in common is rendered once.
+pub struct Messages<'a> {
+    signer: &'a Signer,
+    /// By the address of the resource, which its entry keeps alive.
+    rendered: HashMap<usize, Rendered>,
+    /// What is signed of one sample in front of what it shares with others.
+    signed: Vec<u8>,
+}
+
+/// What all messages about one resource have in common.
+struct Rendered {
+    _resource: Arc<Resource>,
+    /// Fields from `user_id` to `resource_id`.
+    owner: Vec<u8>,
+    /// The value of `resource_metadata`.
+    metadata: Vec<u8>,
+    /// What is signed from `project_id` to `source`.
+    signed: Vec<u8>,
+    /// What is signed from `user_id` on.
+    signed_user: Vec<u8>,
+}
+
+impl<'a> Messages<'a> {
+    /// A writer for the samples of one call; it remembers their resources as long as it lives.
+    pub fn new(signer: &'a Signer) -> Self {
+        Self { signer, rendered: HashMap::new(), signed: Vec::new() }
+    }
+
+    /// Appends the message of a sample as a JSON object.
+    pub fn write(&mut self, out: &mut Vec<u8>, sample: &Sample) {
+        let signer = self.signer;
+        let shared = self
+            .rendered
+            .entry(Arc::as_ptr(&sample.resource).addr())
+            .or_insert_with(|| Rendered::new(&sample.resource, signer));
+        let id = sample.id.to_string();
+        let timestamp = sample.taken.wall.iso();
+        let mut fields = Fields { out, notation: Notation::Json, first: true };
+        fields.text("source", &sample.resource.source);
+        fields.text("counter_name", &sample.meter.name);
+        fields.text("counter_type", sample.meter.kind.as_str());
+        fields.text("counter_unit", &sample.meter.unit);
+        fields.key("counter_volume");
+        python::volume(fields.out, sample.volume);
+        fields.out.extend_from_slice(&shared.owner);
+        fields.text("timestamp", &timestamp);
+        fields.key("resource_metadata");
+        fields.out.extend_from_slice(&shared.metadata);
+        fields.text("message_id", &id);
+        fields.monotonic(sample);
+        fields.key("message_signature");
+        fields.out.push(b'"');
+        if signer.signs() {
+            signed_head(&mut self.signed, sample, &id);
+            let time = [b"timestamp", timestamp.as_bytes()].concat();
+            signer.sign(fields.out, &[&self.signed, &shared.signed, &time, &shared.signed_user]);
+        }
+        fields.out.push(b'"');
+        fields.end();
+    }
+}
+
+impl Rendered {
+    fn new(resource: &Arc<Resource>, signer: &Signer) -> Self {
+        let mut owner = Vec::new();
+        let mut fields = Fields { out: &mut owner, notation: Notation::Json, first: false };
+        fields.optional("user_id", resource.user_id.as_deref());
+        fields.optional("user_name", None);
+        fields.optional("project_id", resource.project_id.as_deref());
+        fields.optional("project_name", None);
+        fields.text("resource_id", &resource.id);
+        let mut metadata = Vec::new();
+        Notation::Json.object(&mut metadata, &resource.metadata);
+        let (mut signed, mut signed_user) = (Vec::new(), Vec::new());
+        if signer.signs() {
+            let project = resource.project_id.as_deref().unwrap_or("None");
+            let id = &resource.id;
+            write!(signed, "project_id{project}project_nameNoneresource_id{id}").expect(WRITING);
+            walk(&mut signed, "resource_metadata", &resource.metadata);
+            write!(signed, "source{}", resource.source).expect(WRITING);
+            let user = resource.user_id.as_deref().unwrap_or("None");
+            write!(signed_user, "user_id{user}user_nameNone").expect(WRITING);
+        }
+        Self { _resource: Arc::clone(resource), owner, metadata, signed, signed_user }
+    }
+}
+
+/// What is signed of a sample up to its monotonic time, in the order of the keys.
+fn signed_head(out: &mut Vec<u8>, sample: &Sample, id: &str) {
+    out.clear();
+    let meter = &sample.meter;
+    write!(out, "counter_name{}counter_type{}", meter.name, meter.kind).expect(WRITING);
+    write!(out, "counter_unit{}counter_volume", meter.unit).expect(WRITING);
+    python::volume(out, sample.volume);
+    write!(out, "message_id{id}monotonic_time").expect(WRITING);
+    match monotonic_seconds(sample) {
+        Some(seconds) => python::float(out, seconds),
+        None => Notation::Repr.none(out),
+    }
+}
+
+/// `monotonic_time`: seconds.
+#[expect(clippy::cast_precision_loss, reason = "Python divides doubles as well")]
+fn monotonic_seconds(sample: &Sample) -> Option<f64> {
+    sample.taken.monotonic.map(|nanos| nanos as f64 / 1e9)
+}
+
+/// The fields of one object, as they are written. Keys need no escape.
+struct Fields<'a> {
+    out: &'a mut Vec<u8>,
+    notation: Notation,
+    /// Whether the object still has to be opened.
+    first: bool,
+}
+
+impl Fields<'_> {
+    fn key(&mut self, key: &str) {
+        self.out.extend_from_slice(if self.first { b"{" } else { b", " });
+        self.first = false;
+        self.notation.string(self.out, key);
+        self.out.extend_from_slice(b": ");
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.key(key);
+        self.notation.string(self.out, text);
+    }
+
+    fn optional(&mut self, key: &str, text: Option<&str>) {
+        self.key(key);
+        self.notation.optional(self.out, text);
+    }
+
+    fn monotonic(&mut self, sample: &Sample) {
+        self.key("monotonic_time");
+        match monotonic_seconds(sample) {
+            Some(seconds) => python::float(self.out, seconds),
+            None => self.notation.none(self.out),
+        }
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::sample_from_json;
+    use super::*;
+    use crate::config::Secret;
+
+    fn sample(line: &str) -> Sample {
+        sample_from_json(line, &Arc::from("openstack")).unwrap()
+    }
+
+    #[test]
+    fn golden_messages_come_out_byte_for_byte() {
+        let signer = Signer::new(&Secret::new("golden-secret"));
+        let mut messages = Messages::new(&signer);
+        let file = include_str!("../../../tests/vectors/messages.ndjson");
+        for line in file.lines() {
+            let mut out = Vec::new();
+            messages.write(&mut out, &sample(line));
+            assert_eq!(String::from_utf8(out).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn golden_files_come_out_byte_for_byte() {
+        let json = include_str!("../../../tests/vectors/samples.json.txt");
+        let repr = include_str!("../../../tests/vectors/samples.repr.txt");
+        assert_eq!(json.lines().count(), 5);
+        for (json, repr) in json.lines().zip(repr.lines()) {
+            for (notation, expected) in [(Notation::Json, json), (Notation::Repr, repr)] {
+                let mut out = Vec::new();
+                as_dict(&mut out, notation, &sample(json));
+                assert_eq!(String::from_utf8(out).unwrap(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn no_secret_means_an_empty_signature() {
+        let line = r#"{"name": "n", "type": "gauge", "unit": "", "volume": 1.0, "resource_id": "r",
+            "timestamp": "2015-10-01T12:00:00", "resource_metadata": {"x": "y"}}"#;
+        let signer = Signer::new(&Secret::default());
+        let mut out = Vec::new();
+        Messages::new(&signer).write(&mut out, &sample(line));
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with(r#""monotonic_time": null, "message_signature": ""}"#), "{text}");
+        assert!(text.contains(r#""user_id": null, "user_name": null, "project_id": null"#));
+    }
+}

@@ -1,0 +1,53 @@
+//! Publishers: envelopes leave the process here.
+//!
+//! Given: the samples that came through a sink. Gives back: nothing; what has not been confirmed
+//! is held in the publisher's spool. Forgetting is never delivering.
+
+mod amqp;
+mod backoff;
+mod driver;
+mod encode;
+mod file;
+mod message;
+mod notification;
+mod open;
+mod python;
+mod read;
+mod signature;
+
+use async_trait::async_trait;
+
+pub use crate::store::Envelope;
+pub use amqp::{AmqpError, AmqpPublisher};
+pub use backoff::Backoff;
+pub use driver::Driver;
+pub use encode::{Encoder, MAX_SAMPLES, Origin};
+pub use file::FilePublisher;
+pub use message::{Messages, as_dict};
+pub use open::{PublisherHandle, PublisherTask, Settings, open, start};
+pub use python::Notation;
+pub use read::{ReadError, sample_from_json};
+pub use signature::Signer;
+
+/// What became of one envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver has it.
+    Confirmed,
+    /// Not now: it stays in the spool and is sent again, in order.
+    Later(String),
+    /// Never: it is dropped and counted.
+    Never(String),
+}
+
+/// Sends envelopes somewhere.
+#[async_trait]
+pub trait Publisher: Send {
+    /// Sends these, in this order: as many outcomes, in the same order. Reconnects by itself when
+    /// called again; waiting between tries is the driver's. May be dropped half-way: what has no
+    /// outcome is sent again.
+    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<Outcome>;
+
+    /// How many envelopes are best handed over at once.
+    fn window(&self) -> usize;
+}

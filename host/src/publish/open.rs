@@ -1,0 +1,124 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::Publisher;
+use super::amqp::{AmqpError, AmqpPublisher};
+use super::driver::Driver;
+use super::encode::{Encoder, Origin};
+use super::file::FilePublisher;
+use super::signature::Signer;
+use crate::config::{Policy, PublisherSpec, PublisherTarget, Secret};
+use crate::model::{HostGeneration, Moment, Sample, Timestamp};
+use crate::store::{Bounds, SpoolWriter, WhenFull, spool};
+use crate::telemetry::PublisherCount;
+
+/// What all publishers of an agent have in common.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The host's name, for `publisher_id`.
+    pub host: String,
+    /// `message.telemetry_secret`
+    pub secret: Secret,
+    /// The namespace of ids.
+    pub generation: HostGeneration,
+    /// How many bytes each spool holds.
+    pub spool_bytes: u64,
+    /// What a full spool does.
+    pub when_full: WhenFull,
+}
+
+/// Opens a publisher: its spool, and a task that brings what is in it to the receiver. Must be
+/// called within a runtime. The only error is a URL that cannot be used; receivers that are away
+/// are waited for.
+pub fn open(
+    spec: &PublisherSpec,
+    settings: &Settings,
+    counts: &Arc<PublisherCount>,
+) -> Result<(PublisherHandle, PublisherTask), AmqpError> {
+    let (label, generation) = (&spec.label, settings.generation);
+    let mut bounds = Bounds { bytes: settings.spool_bytes, count: None };
+    let (encoder, publisher, drop_on_failure): (_, Box<dyn Publisher>, _) = match &spec.target {
+        PublisherTarget::Notifier(notifier) => {
+            if notifier.policy == Policy::Queue {
+                bounds.count = notifier.max_queue_length;
+            }
+            let signer = Signer::new(&settings.secret);
+            let host = &settings.host;
+            (
+                Encoder::notifier(notifier, label, host, signer, generation),
+                Box::new(AmqpPublisher::new(&notifier.broker)?),
+                notifier.policy == Policy::Drop,
+            )
+        }
+        PublisherTarget::File(file) => {
+            (Encoder::lines(file, label, generation), Box::new(FilePublisher::new(file)), false)
+        }
+    };
+    let (writer, reader) = spool(bounds, settings.when_full, counts);
+    let driver = Driver::new(label, publisher, reader, drop_on_failure);
+    Ok(start(encoder, writer, driver))
+}
+
+/// Starts a driver and pairs it with what fills its spool: for publishers that [`open`] does not
+/// know.
+pub fn start(
+    encoder: Encoder,
+    spool: SpoolWriter,
+    driver: Driver,
+) -> (PublisherHandle, PublisherTask) {
+    let handle = PublisherHandle { encoder, spool, sequences: HashMap::new() };
+    (handle, PublisherTask { running: tokio::spawn(driver.run()) })
+}
+
+/// Where a sink puts what it publishes. Dropping it says that nothing more will come.
+#[derive(Debug)]
+pub struct PublisherHandle {
+    encoder: Encoder,
+    spool: SpoolWriter,
+    /// By source: its last tick, and how many envelopes were made of that.
+    sequences: HashMap<Arc<str>, (Timestamp, u64)>,
+}
+
+impl PublisherHandle {
+    /// Encodes samples and puts them into the spool. Waits only if a full spool does.
+    pub async fn accept(
+        &mut self,
+        sink: &str,
+        samples: &[Sample],
+        source: &Arc<str>,
+        tick: Moment,
+    ) {
+        let last = self.sequences.entry(Arc::clone(source)).or_insert((tick.wall, 0));
+        if last.0 != tick.wall {
+            *last = (tick.wall, 0);
+        }
+        let origin = Origin { sink, source, tick, sequence: last.1 };
+        let envelopes = self.encoder.encode(samples, origin);
+        last.1 += u64::try_from(envelopes.len()).expect("a length fits");
+        self.spool.push(envelopes).await;
+    }
+}
+
+/// The task that works a spool off. Dropping it ends it at once; what is not settled is held.
+#[derive(Debug)]
+pub struct PublisherTask {
+    running: JoinHandle<()>,
+}
+
+impl PublisherTask {
+    /// Waits until all is settled, once the handle has been dropped, but no longer than to the
+    /// deadline. May be dropped itself, which ends the task at once.
+    pub async fn drain(mut self, deadline: Instant) {
+        // What is left is in the counts, which is where one looks for it.
+        let _ended = timeout_at(deadline, &mut self.running).await;
+    }
+}
+
+impl Drop for PublisherTask {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}

@@ -1,0 +1,9 @@
+//! Time: what it is, and when the next tick comes.
+//!
+//! The only room that asks the machine for the time; all others are given a [`Clock`].
+
+mod clock;
+mod ticker;
+
+pub use clock::Clock;
+pub use ticker::{Tick, Ticker};

@@ -1,0 +1,149 @@
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::model::HostGeneration;
+use crate::telemetry::events::publish as events;
+
+const GENERATION: &str = "host-generation";
+
+/// The store's folder, locked against a second agent as long as this lives.
+#[derive(Debug)]
+pub struct Store {
+    generation: HostGeneration,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the folder, makes it (0700) if it is not there, locks it and reads or mints the
+    /// host's generation.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| io("create", folder, source))?;
+        let lock = lock(&folder.join("lock"))?;
+        Ok(Self { generation: generation(folder)?, _lock: lock })
+    }
+
+    /// The namespace of all ids.
+    pub fn generation(&self) -> HostGeneration {
+        self.generation
+    }
+}
+
+/// The generation for a command that must leave no trace: the host's own if it can be read, else
+/// one that is as good and is forgotten.
+pub fn generation_for_reading(folder: &Path) -> HostGeneration {
+    let known = std::fs::read_to_string(folder.join(GENERATION));
+    let known = known.ok().and_then(|text| Uuid::parse_str(text.trim()).ok());
+    HostGeneration(known.unwrap_or_else(Uuid::new_v4))
+}
+
+/// Takes the lock and writes our pid into its file. The system lets go of it however we end.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| io("open", path, source))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            // Without its pid the refusal is the same, only less helpful.
+            let pid = file.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok());
+            return Err(StoreError::Locked { path: path.to_owned(), pid });
+        }
+        Err(TryLockError::Error(source)) => return Err(io("lock", path, source)),
+    }
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(|source| io("write", path, source))?;
+    Ok(file)
+}
+
+fn generation(folder: &Path) -> Result<HostGeneration, StoreError> {
+    let path = folder.join(GENERATION);
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            match Uuid::parse_str(text.trim()) {
+                Ok(uuid) => return Ok(HostGeneration(uuid)),
+                Err(error) => events::generation_damaged(&path, &error),
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(io("read", &path, source)),
+    }
+    let uuid = Uuid::new_v4();
+    let fresh = folder.join("host-generation.new");
+    write_synced(&fresh, &format!("{uuid}\n")).map_err(|source| io("write", &fresh, source))?;
+    std::fs::rename(&fresh, &path).map_err(|source| io("rename to", &path, source))?;
+    // The name lasts only once its folder is on the disk as well.
+    File::open(folder).and_then(|dir| dir.sync_all()).map_err(|e| io("write", folder, e))?;
+    Ok(HostGeneration(uuid))
+}
+
+fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::Io { action, path: PathBuf::from(path), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_generation_is_minted_once_and_anew_when_it_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/store");
+        let first = Store::open(&path).unwrap().generation();
+        assert_eq!(Store::open(&path).unwrap().generation(), first);
+        let file = path.join("host-generation");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        for damage in ["", "not a uuid", "\u{fffd}"] {
+            std::fs::write(&file, damage).unwrap();
+            let next = Store::open(&path).unwrap().generation();
+            assert_ne!(next, first);
+            assert_eq!(Store::open(&path).unwrap().generation(), next);
+        }
+    }
+
+    #[test]
+    fn a_second_agent_is_refused_with_the_pid_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Store::open(folder.path()).unwrap();
+        let error = Store::open(folder.path()).unwrap_err();
+        let pid = std::process::id();
+        assert!(error.to_string().contains(&format!("with pid {pid};")), "{error}");
+        drop(first);
+        Store::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = Store::open(&file.join("store")).unwrap_err().to_string();
+        assert!(error.contains("file/store") && error.contains("store.path"), "{error}");
+    }
+}

@@ -1,0 +1,8 @@
+//! Named events: one function a happening, one file a room. Lower case, no full stop, fields
+//! instead of formatting; one line per change of state, not per try.
+
+pub mod component;
+pub mod inspect;
+pub mod pipeline;
+pub mod poll;
+pub mod publish;

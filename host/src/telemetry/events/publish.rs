@@ -1,0 +1,36 @@
+//! Events of the rooms `publish` and `store`.
+
+use std::path::Path;
+
+use tracing::{info, warn};
+
+use crate::telemetry::Chain;
+
+/// A publisher went from well to unavailable.
+pub fn unavailable(publisher: &str, reason: &str, held: usize) {
+    warn!(publisher, reason, held, "publisher is unavailable, holding what is for it");
+}
+
+/// A publisher that was unavailable delivers again.
+pub fn available_again(publisher: &str, held: usize) {
+    info!(publisher, held, "publisher is back");
+}
+
+/// A receiver will never take an envelope.
+pub fn refused(publisher: &str, envelope: uuid::Uuid, samples: u64, reason: &str) {
+    warn!(publisher, %envelope, samples, reason, "envelope is refused for good and dropped");
+}
+
+/// `policy=drop` let go of what could not be delivered at once.
+pub fn dropped_by_policy(publisher: &str, envelopes: u64, reason: &str) {
+    warn!(publisher, envelopes, reason, "envelopes are dropped by policy");
+}
+
+/// The file with the host's generation cannot be read, so that a new one is minted.
+pub fn generation_damaged(path: &Path, error: &dyn std::error::Error) {
+    warn!(
+        path = %path.display(),
+        error = %Chain(error),
+        "host generation is damaged, ids of repeated samples will differ from now on"
+    );
+}

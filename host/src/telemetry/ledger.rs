@@ -1,0 +1,267 @@
+//! The delivery law as counters: what went in is what came out, was absorbed, dropped or held.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Why something was dropped. Closed, with fixed words, so that totals can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// The sink's journal was full.
+    JournalFull,
+    /// The publisher's spool was full.
+    SpoolFull,
+    /// `policy=drop` or `policy=queue` of the publisher.
+    Policy,
+    /// The component refused the rows.
+    Rejected,
+    /// The component failed twice on the rows.
+    Failed,
+    /// The receiver will never take it.
+    Permanent,
+}
+
+impl Dropped {
+    const ALL: [Self; 6] = [
+        Self::JournalFull,
+        Self::SpoolFull,
+        Self::Policy,
+        Self::Rejected,
+        Self::Failed,
+        Self::Permanent,
+    ];
+
+    /// The word in logs and in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::JournalFull => "journal_full",
+            Self::SpoolFull => "spool_full",
+            Self::Policy => "policy",
+            Self::Rejected => "rejected",
+            Self::Failed => "component_failed",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
+/// Drops by reason.
+#[derive(Debug, Default)]
+pub struct DropCounts([AtomicU64; Dropped::ALL.len()]);
+
+impl DropCounts {
+    /// Counts `count` more.
+    pub fn add(&self, reason: Dropped, count: u64) {
+        self.0[reason as usize].fetch_add(count, Relaxed);
+    }
+
+    /// All reasons together.
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(|count| count.load(Relaxed)).sum()
+    }
+}
+
+impl fmt::Display for DropCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} dropped", self.total())?;
+        let reasons: Vec<String> = Dropped::ALL
+            .iter()
+            .map(|reason| (reason, self.0[*reason as usize].load(Relaxed)))
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| format!("{} {count}", reason.as_str()))
+            .collect();
+        if !reasons.is_empty() {
+            write!(f, " ({})", reasons.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Samples of one sink, before its transformers.
+#[derive(Debug, Default)]
+pub struct SinkCount {
+    /// Samples that its sources had for it.
+    pub entered: AtomicU64,
+    /// Samples that went into its chain.
+    pub processed: AtomicU64,
+    /// Samples that never got there.
+    pub dropped: DropCounts,
+}
+
+/// Rows of one transformer in one sink: in = passed + absorbed + dropped, out = passed + made.
+#[derive(Debug, Default)]
+pub struct StageCount {
+    /// Rows that came in.
+    pub rows_in: AtomicU64,
+    /// Rows that went on as they were.
+    pub passed: AtomicU64,
+    /// Rows that the component kept to itself.
+    pub absorbed: AtomicU64,
+    /// Rows that were lost.
+    pub dropped: DropCounts,
+    /// Rows that are the component's own.
+    pub made: AtomicU64,
+}
+
+/// Envelopes of one publisher in one sink: encoded = confirmed + dropped + held.
+#[derive(Debug, Default)]
+pub struct PublisherCount {
+    /// Envelopes that were made for it.
+    pub encoded: AtomicU64,
+    /// Samples in them.
+    pub samples: AtomicU64,
+    /// Envelopes that the receiver has.
+    pub confirmed: AtomicU64,
+    /// Envelopes that were lost.
+    pub dropped: DropCounts,
+    /// Envelopes in the spool.
+    pub held: AtomicU64,
+}
+
+/// One sink with its stages and publishers.
+#[derive(Debug)]
+struct SinkEntry {
+    name: Arc<str>,
+    count: Arc<SinkCount>,
+    stages: Vec<(Arc<str>, Arc<StageCount>)>,
+    publishers: Vec<(Arc<str>, Arc<PublisherCount>)>,
+}
+
+/// All counters of one agent.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    sinks: Vec<SinkEntry>,
+    /// Samples made from readings.
+    pub polled: Arc<AtomicU64>,
+    /// Ticks that were not taken because the one before outlasted the interval.
+    pub ticks_skipped: Arc<AtomicU64>,
+    /// Domains that were not read in a tick although they were there.
+    pub missing: Arc<AtomicU64>,
+    /// Numbers that a wanted meter needs and libvirt did not give.
+    pub absent: Arc<AtomicU64>,
+}
+
+impl Ledger {
+    /// Counters for one more sink; in the order of the configuration.
+    pub fn sink(&mut self, name: &Arc<str>) -> Arc<SinkCount> {
+        let count = Arc::new(SinkCount::default());
+        let entry = SinkEntry {
+            name: Arc::clone(name),
+            count: Arc::clone(&count),
+            stages: Vec::new(),
+            publishers: Vec::new(),
+        };
+        self.sinks.push(entry);
+        count
+    }
+
+    /// Counters for one more transformer of the sink that was added last.
+    pub fn stage(&mut self, component: &Arc<str>) -> Arc<StageCount> {
+        let count = Arc::new(StageCount::default());
+        if let Some(sink) = self.sinks.last_mut() {
+            sink.stages.push((Arc::clone(component), Arc::clone(&count)));
+        }
+        count
+    }
+
+    /// Counters for one more publisher of the sink that was added last. `label` holds no secret.
+    pub fn publisher(&mut self, label: &Arc<str>) -> Arc<PublisherCount> {
+        let count = Arc::new(PublisherCount::default());
+        if let Some(sink) = self.sinks.last_mut() {
+            sink.publishers.push((Arc::clone(label), Arc::clone(&count)));
+        }
+        count
+    }
+
+    /// What has neither been delivered nor given up: samples in journals, envelopes in spools.
+    pub fn held(&self) -> (u64, u64) {
+        let mut held = (0, 0);
+        for sink in &self.sinks {
+            held.0 += held_samples(&sink.count);
+            held.1 +=
+                sink.publishers.iter().map(|(_, count)| count.held.load(Relaxed)).sum::<u64>();
+        }
+        held
+    }
+
+    /// Where the law does not hold, in words; empty if it holds everywhere. Only meaningful while
+    /// nothing moves.
+    pub fn breaches(&self) -> Vec<String> {
+        let mut breaches = Vec::new();
+        for sink in &self.sinks {
+            for (name, stage) in &sink.stages {
+                let rows_in = stage.rows_in.load(Relaxed);
+                let known = stage.passed.load(Relaxed)
+                    + stage.absorbed.load(Relaxed)
+                    + stage.dropped.total();
+                if rows_in != known {
+                    breaches
+                        .push(format!("{}/{name}: {rows_in} rows in, {known} known", sink.name));
+                }
+            }
+            for (label, publisher) in &sink.publishers {
+                let encoded = publisher.encoded.load(Relaxed);
+                let known = publisher.confirmed.load(Relaxed)
+                    + publisher.dropped.total()
+                    + publisher.held.load(Relaxed);
+                if encoded != known {
+                    breaches
+                        .push(format!("{}/{label}: {encoded} encoded, {known} known", sink.name));
+                }
+            }
+        }
+        breaches
+    }
+}
+
+fn held_samples(count: &SinkCount) -> u64 {
+    let done = count.processed.load(Relaxed) + count.dropped.total();
+    count.entered.load(Relaxed).saturating_sub(done)
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "ledger: {} samples polled, {} ticks skipped, {} domain readings missing, {} numbers absent",
+            self.polled.load(Relaxed),
+            self.ticks_skipped.load(Relaxed),
+            self.missing.load(Relaxed),
+            self.absent.load(Relaxed)
+        )?;
+        for sink in &self.sinks {
+            writeln!(
+                f,
+                "  sink {}: {} samples in = {} processed + {} + {} held",
+                sink.name,
+                sink.count.entered.load(Relaxed),
+                sink.count.processed.load(Relaxed),
+                sink.count.dropped,
+                held_samples(&sink.count)
+            )?;
+            for (name, stage) in &sink.stages {
+                let passed = stage.passed.load(Relaxed);
+                let made = stage.made.load(Relaxed);
+                writeln!(
+                    f,
+                    "    {name}: {} rows in = {passed} passed + {} absorbed + {}; {} rows out = {passed} passed + {made} made",
+                    stage.rows_in.load(Relaxed),
+                    stage.absorbed.load(Relaxed),
+                    stage.dropped,
+                    passed + made
+                )?;
+            }
+            for (label, publisher) in &sink.publishers {
+                writeln!(
+                    f,
+                    "    {label}: {} samples in {} envelopes = {} confirmed + {} + {} held",
+                    publisher.samples.load(Relaxed),
+                    publisher.encoded.load(Relaxed),
+                    publisher.confirmed.load(Relaxed),
+                    publisher.dropped,
+                    publisher.held.load(Relaxed)
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,29 @@
+//! What the agent says of itself: the log, named events, and the ledger.
+//!
+//! Info and above come only from [`events`], one function a happening, so that wording, fields
+//! and counters stay together. Every room but `model` may use this one.
+
+pub mod events;
+mod ledger;
+mod log;
+
+pub use ledger::{Dropped, Ledger, PublisherCount, SinkCount, StageCount};
+pub use log::{LogFormat, start};
+
+use std::error::Error;
+use std::fmt;
+
+/// An error with its sources, one after the other, for a log field.
+pub struct Chain<'a>(pub &'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Transformers: samples in, samples out. Every one of them is a wasm component.
+//!
+//! Given: the samples of a tick, then a flush. Gives back: what a sink publishes. A chain recovers
+//! by itself from a component that fails, once; what to do after that is the sink's decision.
+
+mod chain;
+mod component;
+mod history;
+mod ids;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+pub use chain::{Chain, ChainError, Decision, Verdict};
+pub use component::ComponentTransformer;
+
+use crate::model::{Batch, Moment, Sample};
+
+/// One place in a sink.
+#[async_trait]
+pub trait Transformer: Send {
+    /// The component's name.
+    fn name(&self) -> &str;
+
+    /// Takes the batch's samples, gives those that go on, in their order. Those that it made
+    /// carry the nil id, which the chain replaces; all others are samples of the batch, each at
+    /// most once.
+    async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Vec<Sample>, TransformError>;
+
+    /// Called after all samples of a tick have passed; what was held back until now, with nil
+    /// ids.
+    async fn flush(&mut self, now: Moment) -> Result<Vec<Sample>, TransformError>;
+
+    /// The state as bytes; `None` if there is none to keep.
+    async fn save(&mut self) -> Result<Option<Vec<u8>>, TransformError>;
+
+    /// Throws the instance away and makes a new one, with this state.
+    async fn rebuild(&mut self, state: Option<&[u8]>) -> Result<(), TransformError>;
+}
+
+/// Why a component did not do its work.
+#[derive(Debug, Error)]
+pub enum TransformError {
+    /// The component says that this input cannot be worked on. Its instance is well.
+    #[error("{component} rejects the input: {reason}")]
+    Rejected {
+        /// The component's name.
+        component: String,
+        /// Its own words.
+        reason: String,
+    },
+    /// The instance is gone: a trap, a limit, a malformed answer, or the component said broken.
+    #[error("{component} failed: {reason}")]
+    Failed {
+        /// The component's name.
+        component: String,
+        /// What happened and, for a limit, which key to change.
+        reason: String,
+    },
+}
+
+impl TransformError {
+    /// What happened, without the component's name.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Rejected { reason, .. } | Self::Failed { reason, .. } => reason,
+        }
+    }
+}

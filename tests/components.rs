@@ -1,0 +1,325 @@
+//! Components that misbehave cost their own sink what the configuration says, and nobody else
+//! anything.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Agent, Ended, PATIENCE, component, eventually, ndjson, number, root, text};
+
+/// One source, a sink with `misbehaving` in this mode, and one without any component.
+fn agent(mode: &str, on_error: &str) -> Agent {
+    // What is held for good is not worth waiting for; everything else is.
+    let grace = if on_error == "hold" { "1s" } else { "60s" };
+    let agent = Agent::new(&format!("components-{mode}")).set("shutdown_grace", grace).set(
+        "components.by_name.misbehaving",
+        json!({
+            "on_error": on_error,
+            "limits": { "cpu": "200ms", "wall": "2s", "memory": "128MiB" },
+        }),
+    );
+    let (bad, good) = (agent.folder.at("bad"), agent.folder.at("good"));
+    agent.pipeline(&format!(
+        "sources: [{{name: all, interval: 1, meters: ['*'], sinks: [bad, good]}}]\n\
+         sinks:\n\
+         - name: bad\n\
+         \x20 transformers: [{{name: misbehaving, parameters: {{mode: {mode}}}}}]\n\
+         \x20 publishers: ['file://{}?json']\n\
+         - name: good\n\
+         \x20 publishers: ['file://{}?json']\n",
+        bad.display(),
+        good.display()
+    ))
+}
+
+fn samples(agent: &Agent, file: &str) -> Vec<Value> {
+    ndjson(&fs::read_to_string(agent.folder.at(file)).unwrap_or_default())
+}
+
+/// Runs until the good sink has two ticks more than when the bad one's fate was decided.
+fn run(agent: &Agent) -> Ended {
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    eventually("the good sink's samples", PATIENCE, || {
+        (!samples(agent, "good").is_empty()).then_some(())
+    });
+    running.wait_for_ticks(2);
+    running.stop()
+}
+
+/// Every way to fail, and what the log says of it.
+const FAILURES: [(&str, &str); 21] = [
+    ("loop-transform", "components.by_name.misbehaving.limits.cpu"),
+    ("memory-bomb", "components.by_name.misbehaving.limits.memory"),
+    ("huge-answer", "components.by_name.misbehaving.limits.returned"),
+    ("deep-recursion", "call stack exhausted"),
+    ("trap-transform", "this mode traps"),
+    ("broken", "this mode is broken"),
+    ("unequal-columns", "time"),
+    ("bad-meter-index", "meter"),
+    ("bad-resource-index", "resource"),
+    ("bad-origin", "origin"),
+    ("nan", "NaN"),
+    ("infinity", "inf"),
+    ("time-zero", "time"),
+    ("time-future", "time"),
+    ("too-many-entries", "meters"),
+    ("bad-metadata", "metadata"),
+    ("keep-descending", "ascend"),
+    ("keep-out-of-range", "row"),
+    ("reject", "this mode rejects"),
+    ("loop-flush", "components.by_name.misbehaving.limits.cpu"),
+    ("slow", ""),
+];
+
+#[test]
+fn a_misdeed_is_named_and_costs_nobody_else_anything() {
+    let wrong = side_by_side(&FAILURES, |(mode, reason)| {
+        let agent = agent(mode, "drop");
+        let ended = run(&agent);
+        let ledger = ended.ledger();
+        let good = samples(&agent, "good").len() as u64;
+        let lost = ledger.stage("misbehaving").dropped;
+        // These two pass what they get; what they fail on is no row.
+        let passes = matches!(*mode, "loop-flush" | "slow");
+        let well = good == ledger.polled
+            && ended.stderr.contains(reason)
+            && (lost == 0) == passes
+            && ended.status.code() == Some(0);
+        let report = || {
+            format!(
+                "== {mode}: {reason:?}? {good} good ones, {}; {ledger:#?}\n{}",
+                ended.status,
+                warnings(&ended)
+            )
+        };
+        if well { String::new() } else { report() }
+    });
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Does the same for many at once, since it is mostly waiting, and joins what they say.
+fn side_by_side<T: Sync>(items: &[T], each: impl Fn(&T) -> String + Sync) -> String {
+    let each = &each;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items.iter().map(|item| scope.spawn(move || each(item))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("told above")).collect()
+    })
+}
+
+fn warnings(ended: &Ended) -> String {
+    let serious = |line: &&str| line.contains("\"WARN\"") || line.contains("\"ERROR\"");
+    ended.stderr.lines().filter(serious).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn components_that_behave_oddly_are_put_up_with() {
+    let modes =
+        ["passthrough", "log-flood", "big-log-line", "save-fails", "restore-fails", "keep-even"];
+    side_by_side(&modes, |mode| {
+        let agent = agent(mode, "hold");
+        let ended = run(&agent).code(0);
+        let (bad, polled) = (samples(&agent, "bad").len() as u64, ended.ledger().polled);
+        if *mode == "keep-even" {
+            assert_eq!(bad, ended.ledger().stage("misbehaving").passed, "{mode}");
+            assert!(bad > 0 && bad < polled, "{mode}");
+        } else {
+            assert_eq!(bad, polled, "{mode}:\n{}", warnings(&ended));
+        }
+        assert!(ended.stderr.len() < 1 << 20, "{mode}: {} bytes of log", ended.stderr.len());
+        String::new()
+    });
+}
+
+#[test]
+fn on_error_decides() {
+    // hold: nothing is lost, the sink waits, and says so at the end.
+    let held = agent("trap-transform", "hold");
+    let ledger = run(&held).code(69).ledger();
+    let sink = &ledger.sinks["bad"];
+    assert_eq!((sink.left, sink.dropped, sink.held), (0, 0, ledger.polled), "{ledger:?}");
+    assert_eq!(samples(&held, "bad"), Vec::<Value>::new());
+
+    let dropped = agent("trap-transform", "drop");
+    let ledger = run(&dropped).code(0).ledger();
+    assert_eq!(ledger.stage("misbehaving").dropped, ledger.polled, "{ledger:?}");
+    assert_eq!(samples(&dropped, "bad"), Vec::<Value>::new());
+
+    let kept = agent("trap-transform", "keep");
+    let ledger = run(&kept).code(0).ledger();
+    assert_eq!(ledger.stage("misbehaving").passed, ledger.polled, "{ledger:?}");
+    assert_eq!(samples(&kept, "bad"), samples(&kept, "good"));
+}
+
+/// A recording of one domain with one tick for each of these numbers of bytes read.
+fn recording(agent: &Agent, reads: &[u64]) -> String {
+    let golden = root().join("tests/golden");
+    let folder = agent.folder.at("recording");
+    fs::create_dir_all(folder.join("xml")).unwrap();
+    fs::create_dir_all(folder.join("domstats")).unwrap();
+    let xml = "xml/11111111-2222-4333-8444-555555555555.xml";
+    fs::copy(golden.join(xml), folder.join(xml)).unwrap();
+    let stats = fs::read_to_string(golden.join("domstats/1795380803.895156065.txt")).unwrap();
+    let section = stats.split("Domain: ").find(|text| text.starts_with("'peers-new-0'")).unwrap();
+    for (tick, read) in reads.iter().enumerate() {
+        let lines = section.lines().map(|line| match line.trim().split_once('=') {
+            Some(("block.0.rd.bytes", _)) => format!("  block.0.rd.bytes={read}\n"),
+            _ => format!("{line}\n"),
+        });
+        let text = format!("Domain: {}", lines.collect::<String>());
+        fs::write(
+            folder.join(format!("domstats/{}.000000000.txt", 1_795_380_800 + 10 * tick)),
+            text,
+        )
+        .unwrap();
+    }
+    format!("replay://{}", folder.display())
+}
+
+#[test]
+fn state_survives_a_trap() {
+    let agent = agent("trap-666", "drop");
+    let uri = recording(&agent, &[1, 2, 666, 3, 4]);
+    let agent = agent.libvirt(&uri);
+    let ended = agent.does(&["run"]).code(0).says("a volume is 666");
+    let rows = ended.ledger().polled / 5;
+    assert_eq!(ended.ledger().stage("misbehaving").dropped, rows);
+    // It counts the rows that it has seen; those that it trapped on it has not.
+    let counts: Vec<u64> = samples(&agent, "bad")
+        .iter()
+        .filter(|sample| text(sample, "name") == "misbehaving.count")
+        .map(|sample| sample["volume"].as_f64().unwrap().round().to_string().parse().unwrap())
+        .collect();
+    let unlike = |wrong: &str| format!("{wrong}: {counts:?}, {rows} rows a tick");
+    assert!(counts.is_sorted(), "{}", unlike("it goes back"));
+    for tick in 1..=4 {
+        assert!(counts.contains(&(tick * rows)), "{}", unlike("a number is missing"));
+    }
+    assert_eq!(counts.last(), Some(&(4 * rows)));
+}
+
+#[test]
+fn state_goes_on_from_batch_to_batch() {
+    let agent = agent("counter", "hold");
+    let uri = recording(&agent, &[1, 2, 3]);
+    let agent = agent.libvirt(&uri);
+    let rows = agent.does(&["run"]).code(0).ledger().polled / 3;
+    let counts: Vec<f64> = samples(&agent, "bad")
+        .iter()
+        .filter(|sample| text(sample, "name") == "misbehaving.count")
+        .map(number)
+        .collect();
+    let rows = f64::from(u32::try_from(rows).unwrap());
+    assert_eq!(counts, [rows, 2.0 * rows, 3.0 * rows]);
+}
+
+#[test]
+fn options_and_settings_that_cannot_be_used_are_configuration_errors() {
+    for (mode, reason) in [
+        ("option-error", "this mode refuses its options"),
+        ("nonsense", "no mode of this name"),
+        ("loop-configure", "components.by_name.misbehaving.limits.cpu"),
+        ("bad-settings-glob", "pattern"),
+    ] {
+        let agent = agent(mode, "hold");
+        let ended = agent.does(&["check"]).code(78).says(reason);
+        assert!(ended.stdout.contains("pipeline.yaml:4:"), "{mode}: {}", ended.stdout);
+        agent.does(&["run"]).code(78).says(reason);
+    }
+}
+
+#[test]
+fn files_that_are_no_components_are_refused_clearly() {
+    let agent = Agent::new("components-files");
+    let real = fs::read(component("rate_of_change")).unwrap();
+    let core = b"\0asm\x01\0\0\0".to_vec();
+    for (name, content, reason) in [
+        ("core", core, "component"),
+        ("garbage", b"this is no wasm".to_vec(), "component"),
+        ("empty", Vec::new(), "component"),
+        ("truncated", real[..real.len() / 2].to_vec(), "component"),
+    ] {
+        let file = agent.folder.write(&format!("{name}.wasm"), content);
+        let arguments = ["component", "run", file.to_str().unwrap()];
+        let ended = agent.does_with(&arguments, "").code(78).says(reason);
+        assert!(ended.stderr.contains(file.to_str().unwrap()), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+    let missing = agent.folder.at("missing.wasm");
+    agent.does(&["component", "run", missing.to_str().unwrap()]).code(78).says("missing.wasm");
+}
+
+/// An agent whose component's code is in the cache, and the file that it is in.
+fn cached(name: &str) -> (Agent, std::path::PathBuf) {
+    let agent =
+        Agent::new(name).through("[{name: rate_of_change, parameters: {}}]", &["file:///dev/null"]);
+    agent.does(&["check"]).code(0);
+    let mut files = Vec::new();
+    let mut folders = vec![agent.folder.at("cache")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    let compiled = files.into_iter().max_by_key(|file| fs::metadata(file).unwrap().len());
+    (agent, compiled.expect("compiled code in the cache"))
+}
+
+/// Whether components came from the cache, as the log says.
+fn from_cache(agent: &Agent) -> HashSet<bool> {
+    let mut command = agent.command(&["once", "--log-format", "json"]);
+    command.env("NEPHOMETER_LOG", "info");
+    let ended = agent.start(command, None).ended(PATIENCE).code(0);
+    ended.logged("component loaded").iter().map(|line| line["cached"].as_bool().unwrap()).collect()
+}
+
+#[test]
+fn a_damaged_cache_is_rebuilt() {
+    let (agent, file) = cached("components-cache");
+    assert_eq!(from_cache(&agent), HashSet::from([true]));
+    let good = fs::read(&file).unwrap();
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    for damaged in [flipped, good[..good.len() / 2].to_vec(), Vec::new()] {
+        fs::write(&file, damaged).unwrap();
+        assert_eq!(from_cache(&agent), HashSet::from([false]));
+        assert_eq!(from_cache(&agent), HashSet::from([true]), "it has been rebuilt");
+    }
+}
+
+#[test]
+fn a_cache_that_others_could_have_written_is_refused() {
+    // A link instead of the file.
+    let (agent, file) = cached("components-linked-file");
+    let elsewhere = agent.folder.at("elsewhere");
+    fs::rename(&file, &elsewhere).unwrap();
+    symlink(&elsewhere, &file).unwrap();
+    assert_eq!(from_cache(&agent), HashSet::from([false]));
+
+    // A folder that everybody may write to.
+    let (agent, file) = cached("components-open-cache");
+    fs::set_permissions(file.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(from_cache(&agent), HashSet::from([false]));
+
+    // Somebody else's: only root can make that so.
+    if rustix::process::geteuid().is_root() {
+        let (agent, file) = cached("components-foreign-cache");
+        std::os::unix::fs::chown(&file, Some(65_534), None).unwrap();
+        assert_eq!(from_cache(&agent), HashSet::from([false]));
+    }
+
+    // A link instead of the folder.
+    let (agent, _) = cached("components-linked-folder");
+    let (cache, moved) = (agent.folder.at("cache"), agent.folder.at("moved"));
+    fs::rename(&cache, &moved).unwrap();
+    symlink(&moved, &cache).unwrap();
+    assert_eq!(from_cache(&agent), HashSet::from([false]));
+}

@@ -1,0 +1,150 @@
+//! `nephometer check` over folders of files: every fault at once, each with its place.
+
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Agent, root};
+
+/// The `.yaml` files of a folder under `tests/config`.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = root().join("tests/config").join(folder).canonicalize().unwrap();
+    let entries = std::fs::read_dir(&folder).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    assert!(!files.is_empty(), "{}", folder.display());
+    files
+}
+
+/// What `check` prints about a pipeline file, with the file named as its expectations name it.
+fn check(agent: &Agent, path: &Path) -> (Option<i32>, String) {
+    let mut command = agent.command(&["check", "--pipeline", path.to_str().unwrap()]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let folder = format!("{}/", path.parent().unwrap().display());
+    (output.status.code(), said.replace(&folder, ""))
+}
+
+fn expected(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path.with_extension("expected")).ok()
+}
+
+#[test]
+fn bad_files_are_refused_with_all_that_is_wrong() {
+    let agent = Agent::new("config-bad");
+    let mut wrong = String::new();
+    for path in files("bad") {
+        let (code, said) = check(&agent, &path);
+        if code != Some(78) || Some(&said) != expected(&path).as_ref() {
+            wrong.push_str(&format!("== {}: {code:?}\n{said}", path.display()));
+        }
+        assert!(!said.contains("hunter2"), "a secret of {} in:\n{said}", path.display());
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn good_files_are_taken_with_their_warnings() {
+    let agent = Agent::new("config-good");
+    let mut wrong = String::new();
+    for path in files("good") {
+        let (code, said) = check(&agent, &path);
+        let warnings: String = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("warning: "))
+            .filter(|line| line.starts_with(path.file_name().unwrap().to_str().unwrap()))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        // A good file may name transformers that are only names there.
+        let about_components = said.contains("there is no component");
+        let code_fits = code == Some(0) || (code == Some(78) && about_components);
+        if !code_fits || warnings != expected(&path).unwrap_or_default() {
+            wrong.push_str(&format!("== {}: {code:?}\n{said}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_shipped_files_are_good() {
+    let agent = Agent::new("config-shipped");
+    let config = root().join("config");
+    let (settings, pipeline) = (config.join("nephometer.yaml"), config.join("pipeline.yaml"));
+    let text = std::fs::read_to_string(&settings).unwrap();
+    // Its folders are those of an installation.
+    let folder = agent.folder.path().display().to_string();
+    let components = root().join("target/components").canonicalize().unwrap();
+    let text = text
+        .replace("/usr/lib/nephometer/components", components.to_str().unwrap())
+        .replace("/var/lib/nephometer", &format!("{folder}/store"))
+        .replace("/var/cache/nephometer", &format!("{folder}/cache"))
+        .replace("qemu:///system", "sim://");
+    let settings = agent.folder.write("shipped.yaml", text);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nephometer"));
+    command.arg("check").arg("--config").arg(settings).arg("--pipeline").arg(pipeline);
+    agent.start(command, None).ended(crate::harness::PATIENCE).code(0);
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    let agent = Agent::new("config-missing");
+    let missing = agent.folder.at("nowhere.yaml");
+    let missing = missing.to_str().unwrap();
+    for command in ["check", "run", "once"] {
+        agent.does(&[command, "--pipeline", missing]).code(78).says(missing);
+    }
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nephometer"));
+    command.args(["check", "--config", missing]);
+    agent.start(command, None).ended(crate::harness::PATIENCE).code(78).says(missing);
+}
+
+#[test]
+fn faults_of_the_hosts_file_are_reported_at_once_too() {
+    let agent = Agent::new("config-host")
+        .everything_to(&["notifier://"])
+        .set("libvirt.deadline", "soon")
+        .set("libvrit.uri", "sim://")
+        .set("message.telemetry_secret", "hunter2")
+        .set("shutdown_grace", "-1s");
+    let ended = agent.does(&["check"]).code(78);
+    for text in ["soon", "libvrit", "libvirt", "-1s", "nephometer.yaml:1:"] {
+        assert!(ended.stdout.contains(text), "{text} is not in:\n{}", ended.stdout);
+    }
+    assert!(!ended.stdout.contains("hunter2"));
+}
+
+#[test]
+fn components_are_named_with_line_and_column() {
+    let agent = Agent::new("config-components").pipeline(
+        "sources: [{name: s, meters: ['*'], sinks: [k, l]}]\n\
+         sinks:\n\
+         - name: k\n\
+         \x20 transformers:\n\
+         \x20 - name: rate_of_chnage\n\
+         \x20   parameters: {}\n\
+         \x20 publishers: [file:///dev/null]\n\
+         - name: l\n\
+         \x20 transformers:\n\
+         \x20 - name: rate_of_change\n\
+         \x20   parameters:\n\
+         \x20     target:\n\
+         \x20       scale: '1 +'\n\
+         \x20 publishers: [file:///dev/null]\n",
+    );
+    let ended = agent.does(&["check"]).code(78);
+    let line = |place: &str, text: &str| {
+        let has =
+            |line: &&str| line.contains(&format!("pipeline.yaml:{place}: ")) && line.contains(text);
+        assert!(ended.stdout.lines().any(|line| has(&line)), "{place} {text}:\n{}", ended.stdout);
+    };
+    line("5:11", "rate_of_change");
+    line("13:16", "scale");
+}
+
+#[test]
+fn wrong_usage_is_64() {
+    let agent = Agent::new("config-usage").everything_to(&["notifier://"]);
+    agent.does(&["run", "--no-such-flag"]).code(64);
+    agent.does(&["once", "--sink", "nowhere"]).code(64).says("there is out");
+    agent.does(&["once", "--log", "a=b=c"]).code(64);
+    agent.does(&["component", "run", "file.wasm", "--options", "[]"]).code(64);
+}

@@ -1,0 +1,141 @@
+//! `file://`: both forms of a record, rotation, and files that cannot be written.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+
+use crate::harness::{AS_DICT, Agent, PATIENCE, eventually, keys, ndjson, sorted_by_time};
+
+#[test]
+fn records_are_json_or_python() {
+    let agent = Agent::new("files-forms");
+    let (json, python) = (agent.folder.at("samples.json"), agent.folder.at("samples.py"));
+    let agent = agent.everything_to(&[
+        &format!("file://{}?json", json.display()),
+        &format!("file://{}", python.display()),
+    ]);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ledger = running.stop().code(0).ledger();
+    let text = fs::read_to_string(&json).unwrap();
+    let samples = ndjson(&text);
+    assert_eq!(samples.len() as u64, ledger.polled);
+    assert!(text.is_ascii());
+    assert!(samples.iter().all(|sample| keys(sample) == AS_DICT));
+    sorted_by_time(&samples);
+    // Python itself says what the other form means, and how it would have written both.
+    let script = "import ast, json, sys\n\
+        a, b = (open(f, encoding='utf-8').read().splitlines() for f in sys.argv[1:])\n\
+        a, b = [json.loads(x) for x in a], list(zip(b, map(ast.literal_eval, b)))\n\
+        assert len(a) == len(b), (len(a), len(b))\n\
+        for x, (text, y) in zip(a, b):\n\
+        \x20   assert x == y and list(x) == list(y) and repr(y) == text, (x, text)\n\
+        assert all(json.dumps(x) == t for x, t in zip(a, open(sys.argv[1]).read().splitlines()))\n";
+    let output = std::process::Command::new("python3")
+        .args(["-c", script])
+        .args([&json, &python])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn files_are_rotated() {
+    let agent = Agent::new("files-rotation");
+    let path = agent.folder.at("samples");
+    let limit = 30_000;
+    let publisher = format!("file://{}?json&max_bytes={limit}&backup_count=3", path.display());
+    let agent = agent.everything_to(&[&publisher]);
+    let running = agent.run();
+    let old = |n: usize| agent.folder.at(&format!("samples.{n}"));
+    eventually("three old files", PATIENCE, || old(3).exists().then_some(()));
+    let ledger = running.stop().code(0).ledger();
+    assert_eq!(ledger.publisher("file").held, 0);
+    assert!(!old(4).exists());
+    let mut all = Vec::new();
+    for file in [old(3), old(2), old(1), path] {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.len() < limit, "{} has {} bytes", file.display(), text.len());
+        all.extend(ndjson(&text));
+    }
+    // No gap, no repetition, no step back where one file ends and the next begins.
+    sorted_by_time(&all);
+}
+
+#[test]
+fn a_file_that_cannot_be_made_holds_until_it_can() {
+    let agent = Agent::new("files-unwritable").set("shutdown_grace", "1s");
+    let folder = agent.folder.at("later");
+    // What a folder should be is a file: nobody, not even root, can write there.
+    fs::write(&folder, "").unwrap();
+    let path = folder.join("samples");
+    let agent = agent.everything_to(&[&format!("file://{}?json", path.display())]);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ledger = running.stop().code(69).ledger();
+    let file = ledger.publisher("file");
+    assert_eq!((file.left, file.dropped, file.samples), (0, 0, ledger.polled), "{ledger:?}");
+
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    fs::remove_file(&folder).unwrap();
+    fs::create_dir(&folder).unwrap();
+    eventually("the file", PATIENCE, || path.exists().then_some(()));
+    running.wait_for_ticks(1);
+    let ledger = running.stop().code(0).ledger();
+    let samples = ndjson(&fs::read_to_string(&path).unwrap());
+    assert_eq!(samples.len() as u64, ledger.polled);
+    sorted_by_time(&samples);
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let agent = Agent::new("files-full");
+    let disk = agent.folder.at("disk");
+    fs::create_dir(&disk).unwrap();
+    let url = format!("file://{}?json", disk.join("samples").display());
+    let agent = agent.everything_to(&[&url]);
+    // A disk of its own, in a mount namespace of its own, nearly full from the start.
+    let script = format!(
+        "mount -t tmpfs -o size=256k none '{0}'; head -c 200000 /dev/zero > '{0}/ballast'; exec \"$@\"",
+        disk.display()
+    );
+    let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
+        &["unshare", "--mount", "--propagation", "private"]
+    } else {
+        &["unshare", "--mount", "--map-root-user", "--propagation", "private"]
+    };
+    let arguments = ["run", "--log-format", "json", "--log", "debug"];
+    let mut running = agent.start(agent.within(wrapper, &script, &arguments), None);
+    running.wait_for_ticks(1);
+    // Its namespace goes with it, but an open folder keeps the disk.
+    let seen = fs::File::open(format!("/proc/{}/root{}", running.pid(), disk.display())).unwrap();
+    let seen = |name: &str| format!("/proc/self/fd/{}/{name}", seen.as_raw_fd());
+    eventually("a full disk", PATIENCE, || {
+        let warned = running.stderr().lines().any(|line| line.contains("\"WARN\""));
+        warned.then_some(())
+    });
+    running.wait_for_ticks(2);
+    fs::remove_file(seen("ballast")).unwrap();
+    let size = || fs::metadata(seen("samples")).unwrap().len();
+    let full = size();
+    eventually("more in the file", PATIENCE, || (size() > full).then_some(()));
+    // The rest of the disk fills up as well, sooner or later: what the ledger says must be there.
+    let ended = running.stop();
+    let ledger = ended.ledger();
+    let file = ledger.publisher("file");
+    assert_eq!(file.dropped, 0, "{ledger:?}");
+    assert_eq!(ended.status.code(), Some(if file.held == 0 { 0 } else { 69 }));
+    let text = fs::read_to_string(seen("samples")).unwrap();
+    assert!(text.ends_with('\n'), "a torn record at the end: {:?}", text.lines().last());
+    let samples = ndjson(&text);
+    sorted_by_time(&samples);
+    if file.held == 0 {
+        assert_eq!(samples.len() as u64, ledger.polled);
+    } else {
+        assert!((samples.len() as u64) < ledger.polled);
+    }
+    let mut ids: Vec<_> = samples.iter().map(|sample| sample["id"].to_string()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), samples.len(), "a sample stands in the file twice");
+}

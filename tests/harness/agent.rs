@@ -1,0 +1,295 @@
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Map, Value, json};
+
+use super::{Folder, Ledger, PATIENCE, eventually, root};
+
+/// A configuration in a folder of its own, ready to be run by the real binary.
+pub(crate) struct Agent {
+    pub(crate) folder: Folder,
+    settings: Value,
+    environment: Vec<(String, String)>,
+    log: &'static str,
+    runs: AtomicUsize,
+}
+
+/// The file of a component that `make components` makes.
+pub(crate) fn component(name: &str) -> PathBuf {
+    let folder = if name == "misbehaving" { "test-components" } else { "components" };
+    let path = root().join("target").join(folder).join(format!("{name}.wasm"));
+    assert!(
+        path.is_file(),
+        "{} is not there; the command that makes it: make components",
+        path.display()
+    );
+    path.canonicalize().unwrap()
+}
+
+impl Agent {
+    /// Everything that an agent writes goes into the folder; the broker is one that is not there.
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = Folder::new(name);
+        let components = |name: &str| root().join("target").join(name);
+        let settings = json!({
+            "host": "compute-1",
+            "libvirt": { "uri": "sim://?domains=3&seed=1" },
+            "amqp": { "url": format!("amqp://guest:guest@127.0.0.1:{}/%2f", super::closed_port()) },
+            "components": { "path": [components("components"), components("test-components")] },
+            "store": { "path": folder.at("store") },
+            "cache": { "path": folder.at("cache") },
+            "shutdown_grace": "5s",
+        });
+        Self { folder, settings, environment: Vec::new(), log: "debug", runs: AtomicUsize::new(0) }
+    }
+
+    /// Sets a key of `nephometer.yaml`, named by a path such as `libvirt.uri`.
+    pub(crate) fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        let mut at = &mut self.settings;
+        for name in key.split('.') {
+            let map = at.as_object_mut().expect("a key below a mapping");
+            at = map.entry(name).or_insert_with(|| Value::Object(Map::new()));
+        }
+        *at = value.into();
+        self
+    }
+
+    /// Where domains are read.
+    pub(crate) fn libvirt(self, uri: &str) -> Self {
+        self.set("libvirt.uri", uri)
+    }
+
+    /// Where `notifier://` without a host goes.
+    pub(crate) fn amqp(self, url: &str) -> Self {
+        self.set("amqp.url", url)
+    }
+
+    /// The text of `pipeline.yaml`.
+    pub(crate) fn pipeline(self, text: &str) -> Self {
+        self.folder.write("pipeline.yaml", text);
+        self
+    }
+
+    /// One source of everything, every second, and one sink without transformers.
+    pub(crate) fn everything_to(self, publishers: &[&str]) -> Self {
+        self.through("[]", publishers)
+    }
+
+    /// The same with transformers, as a YAML value on one line.
+    pub(crate) fn through(self, transformers: &str, publishers: &[&str]) -> Self {
+        self.pipeline(&format!(
+            "sources: [{{name: everything, interval: 1, meters: ['*'], sinks: [out]}}]\n\
+             sinks: [{{name: out, transformers: {transformers}, publishers: {publishers:?}}}]\n"
+        ))
+    }
+
+    /// A variable of the agent's environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// How much is logged; `debug` otherwise.
+    pub(crate) fn log(mut self, filter: &'static str) -> Self {
+        self.log = filter;
+        self
+    }
+
+    /// Starts `nephometer run`.
+    pub(crate) fn run(&self) -> Running {
+        self.start(self.command(&["run", "--log-format", "json", "--log", self.log]), None)
+    }
+
+    /// Runs a command with this configuration to its end.
+    pub(crate) fn does(&self, arguments: &[&str]) -> Ended {
+        self.start(self.command(arguments), None).ended(PATIENCE)
+    }
+
+    /// The same with something on standard input.
+    pub(crate) fn does_with(&self, arguments: &[&str], input: &str) -> Ended {
+        self.start(self.command(arguments), Some(input)).ended(PATIENCE)
+    }
+
+    /// The binary with these arguments and this configuration.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
+        self.prepare(&mut command, arguments);
+        command
+    }
+
+    /// The binary inside of a shell script, which sees its command line as `"$@"`.
+    pub(crate) fn within(&self, wrapper: &[&str], script: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).args(["sh", "-ec", script, "sh"]);
+        command.arg(env!("CARGO_BIN_EXE_nephometer"));
+        self.prepare(&mut command, arguments);
+        command
+    }
+
+    fn prepare(&self, command: &mut Command, arguments: &[&str]) {
+        let config = self.folder.write("nephometer.yaml", self.settings.to_string());
+        command.args(arguments).arg("--config").arg(config);
+        let pipeline = self.folder.at("pipeline.yaml");
+        if pipeline.exists() {
+            command.arg("--pipeline").arg(pipeline);
+        }
+        command.current_dir(self.folder.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+    }
+
+    /// Starts a command whose output is kept in the folder.
+    pub(crate) fn start(&self, mut command: Command, input: Option<&str>) -> Running {
+        let number = self.runs.fetch_add(1, Relaxed);
+        let (stdout, stderr) = (
+            self.folder.at(&format!("stdout-{number}")),
+            self.folder.at(&format!("stderr-{number}")),
+        );
+        command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
+        match input {
+            // From a file: a pipe could fill up while nobody reads what the agent writes.
+            Some(input) => {
+                let path = self.folder.write(&format!("stdin-{number}"), input);
+                command.stdin(File::open(path).unwrap());
+            }
+            None => {
+                command.stdin(Stdio::null());
+            }
+        }
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Running { child, stdout, stderr }
+    }
+}
+
+/// An agent at work. Ends with the test, however that ends.
+pub(crate) struct Running {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        read(&self.stderr)
+    }
+
+    /// The log lines with this message, as objects.
+    pub(crate) fn logged(&self, message: &str) -> Vec<Value> {
+        logged(&self.stderr(), message)
+    }
+
+    /// How many ticks have been polled.
+    pub(crate) fn ticks(&self) -> usize {
+        self.logged("tick").len()
+    }
+
+    /// Waits until so many more ticks have been polled.
+    pub(crate) fn wait_for_ticks(&mut self, more: usize) {
+        let wanted = self.ticks() + more;
+        eventually(&format!("{wanted} ticks"), PATIENCE, || {
+            let over = self.child.try_wait().unwrap();
+            assert!(over.is_none(), "the agent ended by itself ({over:?}):\n{}", self.stderr());
+            (self.ticks() >= wanted).then_some(())
+        });
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn ended(mut self, patience: Duration) -> Ended {
+        let end = Instant::now() + patience;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() >= end {
+                let said = self.stderr();
+                panic!("the agent did not end within {patience:?}; it said:\n{said}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        Ended { status, stdout: read(&self.stdout), stderr: read(&self.stderr) }
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn stop(self) -> Ended {
+        self.terminate();
+        self.ended(PATIENCE)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail if it has ended already, which is fine.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// What is left of an agent.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// Insists on an exit code.
+    pub(crate) fn code(self, expected: i32) -> Self {
+        assert_eq!(
+            self.status.code(),
+            Some(expected),
+            "exit code; standard output:\n{}\nstandard error:\n{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// Insists on a text in what it said, on either channel.
+    pub(crate) fn says(self, expected: &str) -> Self {
+        assert!(
+            self.stdout.contains(expected) || self.stderr.contains(expected),
+            "{expected:?} is not in standard output:\n{}\nnor in standard error:\n{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// The ledger, which must add up.
+    pub(crate) fn ledger(&self) -> Ledger {
+        Ledger::read(&self.stderr)
+    }
+
+    pub(crate) fn logged(&self, message: &str) -> Vec<Value> {
+        logged(&self.stderr, message)
+    }
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
+}
+
+fn logged(stderr: &str, message: &str) -> Vec<Value> {
+    stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["message"] == message)
+        .collect()
+}

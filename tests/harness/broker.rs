@@ -1,0 +1,129 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Connection, ConnectionProperties, ExchangeKind};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::{PATIENCE, eventually};
+
+/// One message as it came from the broker.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    pub(crate) exchange: String,
+    pub(crate) routing_key: String,
+    pub(crate) properties: BasicProperties,
+    /// The envelope.
+    pub(crate) body: Value,
+}
+
+impl Arrival {
+    /// The notification within the envelope: JSON within JSON.
+    pub(crate) fn notification(&self) -> Value {
+        let text = self.body["oslo.message"].as_str().expect("oslo.message is text");
+        serde_json::from_str(text).unwrap()
+    }
+
+    /// Its metering messages.
+    pub(crate) fn samples(&self) -> Vec<Value> {
+        self.notification()["payload"].as_array().expect("payload is a list").clone()
+    }
+}
+
+/// Takes everything out of the queue of a topic. It declares nothing: what arrives proves what the
+/// agent has declared. It comes back by itself when the broker does.
+pub(crate) struct Consumer {
+    arrivals: Arc<Mutex<Vec<Arrival>>>,
+    _runtime: Runtime,
+}
+
+impl Consumer {
+    pub(crate) fn new(url: &str, topic: &str) -> Self {
+        let arrivals = Arc::<Mutex<Vec<Arrival>>>::default();
+        let runtime = runtime();
+        let (url, queue, sink) = (url.to_owned(), format!("{topic}.sample"), Arc::clone(&arrivals));
+        runtime.spawn(async move {
+            loop {
+                // The broker, its queue or both are not there: look again.
+                drop(consume(&url, &queue, &sink).await);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        Self { arrivals, _runtime: runtime }
+    }
+
+    /// What has come until now.
+    pub(crate) fn arrivals(&self) -> Vec<Arrival> {
+        self.arrivals.lock().unwrap().clone()
+    }
+
+    /// All samples that have come until now, in the order of their arrival.
+    pub(crate) fn samples(&self) -> Vec<Value> {
+        self.arrivals().iter().flat_map(Arrival::samples).collect()
+    }
+
+    /// Waits until what has come is what is wanted.
+    pub(crate) fn wait_until(
+        &self,
+        what: &str,
+        enough: impl Fn(&[Arrival]) -> bool,
+    ) -> Vec<Arrival> {
+        eventually(what, PATIENCE, || {
+            let arrivals = self.arrivals();
+            enough(&arrivals).then_some(arrivals)
+        })
+    }
+
+    /// Waits until there are so many messages in all.
+    pub(crate) fn wait_for(&self, wanted: usize) -> Vec<Arrival> {
+        self.wait_until(&format!("{wanted} messages"), |arrivals| arrivals.len() >= wanted)
+    }
+}
+
+async fn consume(
+    url: &str,
+    queue: &str,
+    arrivals: &Mutex<Vec<Arrival>>,
+) -> Result<(), lapin::Error> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let mut consumer =
+        channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+    while let Some(delivery) = consumer.next().await {
+        let delivery = delivery?;
+        let body = serde_json::from_slice(&delivery.data)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&delivery.data).into()));
+        arrivals.lock().unwrap().push(Arrival {
+            exchange: delivery.exchange.to_string(),
+            routing_key: delivery.routing_key.to_string(),
+            properties: delivery.properties.clone(),
+            body,
+        });
+    }
+    Ok(())
+}
+
+/// Declares Ceilometer's exchange and the queue of a topic, as somebody would who has other ideas
+/// of durability. The broker refuses what differs from what is there.
+pub(crate) fn declare(url: &str, topic: &str, durable: bool) -> Result<(), lapin::Error> {
+    runtime().block_on(async {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        let options = ExchangeDeclareOptions { durable, ..ExchangeDeclareOptions::default() };
+        let table = FieldTable::default;
+        channel
+            .exchange_declare("ceilometer".into(), ExchangeKind::Topic, options, table())
+            .await?;
+        let options = QueueDeclareOptions { durable, ..QueueDeclareOptions::default() };
+        channel.queue_declare(format!("{topic}.sample").into(), options, table()).await?;
+        Ok(())
+    })
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}

@@ -1,0 +1,228 @@
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+
+use regex::Regex;
+
+use super::{Folder, root};
+
+/// Real services under `scripts/lab`, which takes them down when this process is gone, however it
+/// goes.
+pub(crate) struct Lab {
+    folder: Folder,
+    environment: HashMap<String, String>,
+}
+
+/// The libvirtd with QEMU guests that all tests share which only read: linux-1, linux-2 (a name
+/// beyond ASCII), idle-1 (nova 1.0), paused-1 (no nova metadata), off-1.
+pub(crate) fn hypervisor() -> &'static Lab {
+    static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
+    let options = ["--linux", "2", "--idle", "1", "--paused", "1", "--off", "1", "--no-amqp"];
+    shared(&LAB, "lab-libvirt", &options)
+}
+
+/// The broker that all tests share which leave it running; each has topics of its own.
+pub(crate) fn broker() -> &'static Lab {
+    static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
+    shared(&LAB, "lab-broker", &["--no-libvirt"])
+}
+
+fn shared(
+    lab: &'static OnceLock<Result<Lab, String>>,
+    name: &str,
+    options: &[&str],
+) -> &'static Lab {
+    // The failure is kept too: one that does not start would cost every test its time-out.
+    match lab.get_or_init(|| Lab::try_up(name, options)) {
+        Ok(lab) => lab,
+        Err(reason) => panic!("{reason}"),
+    }
+}
+
+impl Lab {
+    /// A lab for one test.
+    pub(crate) fn up(name: &str, options: &[&str]) -> Self {
+        Self::try_up(name, options).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    fn try_up(name: &str, options: &[&str]) -> Result<Self, String> {
+        let folder = Folder::new(name);
+        let (port, owner) = (free_ports().to_string(), std::process::id().to_string());
+        let mut arguments = vec!["up", folder.path().to_str().unwrap()];
+        arguments.extend_from_slice(options);
+        arguments.extend(["--port", &port, "--owner", &owner]);
+        let output = script(&arguments);
+        if !output.status.success() {
+            return Err(format!(
+                "a service that this test needs did not start.\n{}\nThe command that starts it: scripts/lab {}\n\
+                 (make test installs what it needs)",
+                String::from_utf8_lossy(&output.stderr),
+                arguments.join(" ")
+            ));
+        }
+        let text = std::fs::read_to_string(folder.at("env")).unwrap();
+        let environment = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+            .collect();
+        Ok(Self { folder, environment })
+    }
+
+    pub(crate) fn libvirt_uri(&self) -> &str {
+        &self.environment["LIBVIRT_URI"]
+    }
+
+    pub(crate) fn amqp_url(&self) -> &str {
+        &self.environment["AMQP_URL"]
+    }
+
+    /// Its broker's port.
+    pub(crate) fn amqp_port(&self) -> u16 {
+        let url = self.amqp_url();
+        let port = Regex::new(r":(\d+)/").unwrap().captures(url).unwrap()[1].to_owned();
+        port.parse().unwrap()
+    }
+
+    /// `virsh` on its libvirt.
+    pub(crate) fn virsh(&self, arguments: &[&str]) -> String {
+        self.command("virsh", arguments)
+    }
+
+    /// `rabbitmqctl` on its broker.
+    pub(crate) fn rabbit(&self, arguments: &[&str]) -> String {
+        self.command("rabbit", arguments)
+    }
+
+    pub(crate) fn stop_amqp(&self) {
+        self.command("stop-amqp", &[]);
+    }
+
+    pub(crate) fn start_amqp(&self) {
+        self.command("start-amqp", &[]);
+    }
+
+    /// Sends a signal to a guest's QEMU.
+    pub(crate) fn signal_guest(&self, guest: &str, signal: &str) {
+        let file = PathBuf::from(&self.environment["QEMU_PIDS"]).join(format!("{guest}.pid"));
+        as_root("kill", &[signal, as_root("cat", &[file.to_str().unwrap()]).trim()]);
+    }
+
+    /// Ends the broker as a crash does.
+    pub(crate) fn kill_amqp(&self) {
+        let pid = std::fs::read_to_string(self.folder.at("rabbitmq/pid")).unwrap();
+        let pid = pid.trim();
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+        assert_eq!(comm.trim(), "beam.smp");
+        run(Command::new("kill").args(["-KILL", pid]));
+    }
+
+    fn command(&self, command: &str, arguments: &[&str]) -> String {
+        let mut all = vec![command, self.folder.path().to_str().unwrap()];
+        all.extend_from_slice(arguments);
+        let output = script(&all);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "scripts/lab {}: {complained}{said}", all.join(" "));
+        said
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let output = script(&["down", self.folder.path().to_str().unwrap()]);
+        if !output.status.success() {
+            eprintln!("scripts/lab down: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+fn script(arguments: &[&str]) -> Output {
+    let path = root().join("scripts/lab");
+    // Its daemons must not hold our pipes open, or this would wait for them.
+    Command::new(&path)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Runs a program as root: directly, or through sudo.
+fn as_root(program: &str, arguments: &[&str]) -> String {
+    if rustix::process::geteuid().is_root() {
+        run(Command::new(program).args(arguments))
+    } else {
+        run(Command::new("sudo").arg("-n").arg(program).args(arguments))
+    }
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {complained}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The first of three free ports in a row. Below the ports that the system gives to clients, so
+/// that nobody gets one of them by chance; and never the same twice in one process.
+fn free_ports() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test processes that run side by side begin in different places.
+    let start = u16::try_from(std::process::id() % 4000).unwrap();
+    for _ in 0..1000 {
+        let step = NEXT.fetch_add(1, Relaxed);
+        let port = 20_000 + (start + step) % 4000 * 3;
+        let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if free(port) && free(port + 1) && free(port + 2) {
+            return port;
+        }
+    }
+    panic!("no three free ports in a row between 20000 and 32000");
+}
+
+/// A port where nobody listens.
+pub(crate) fn closed_port() -> u16 {
+    free_ports()
+}
+
+/// Passes connections to an IPv6 address on to a port of this machine.
+pub(crate) struct Relay {
+    address: SocketAddr,
+}
+
+impl Relay {
+    pub(crate) fn to(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("::1 on this machine");
+        let address = listener.local_addr().unwrap();
+        // It ends with the process; a connection less or more does not matter to anybody.
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
+                let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone())
+                else {
+                    continue;
+                };
+                std::thread::spawn(move || pass(from_client, server));
+                std::thread::spawn(move || pass(from_server, client));
+            }
+        });
+        Self { address }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 16_384];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return to.shutdown(Shutdown::Write),
+            length => to.write_all(&buffer[..length])?,
+        }
+    }
+}

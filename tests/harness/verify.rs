@@ -1,0 +1,38 @@
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::root;
+
+/// Checks the signatures of messages with an implementation that is not ours; gives their number.
+pub(crate) fn verify<'a>(messages: impl IntoIterator<Item = &'a Value>, secret: &str) -> usize {
+    let mut input = Vec::new();
+    for message in messages {
+        writeln!(input, "{message}").unwrap();
+    }
+    python(&[secret], &input).trim().parse().unwrap()
+}
+
+fn python(arguments: &[&str], input: &[u8]) -> String {
+    let mut child = Command::new("python3")
+        .arg(root().join("tests/harness/verify.py"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("python3: {error}; make test installs it"));
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let feeder = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    feeder.join().unwrap().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+#[test]
+fn the_verifier_knows_known_signatures() {
+    assert_eq!(python(&["--self-test"], b"").trim(), "well");
+}

@@ -1,0 +1,22 @@
+//! The real binary against real services: see `README.md` beside this file.
+
+// A test that cannot go on panics with what it saw; that is how it reports.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "rules for the agent, not for those who watch it"
+)]
+
+mod harness;
+
+mod components;
+mod config;
+mod delivery;
+mod files;
+mod golden;
+mod qemu;
+mod rooms;
+mod scale;
+mod transformers;
