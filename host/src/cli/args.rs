@@ -76,6 +76,10 @@ fn folders() -> Folders {
         system: access("/var/lib", Access::WRITE_OK).is_ok(),
         state_home: home("XDG_STATE_HOME", ".local/state"),
         cache_home: home("XDG_CACHE_HOME", ".cache"),
+        system_runtime: access("/run", Access::WRITE_OK).is_ok(),
+        runtime: std::env::var_os("XDG_RUNTIME_DIR")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute()),
     }
 }
 

@@ -65,6 +65,11 @@ impl Cache {
         }
     }
 
+    /// Whether there is something for this component. It may turn out to be of no use.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.file(digest).is_some_and(|file| file.exists())
+    }
+
     /// Keeps a compiled component.
     pub(super) fn put(&self, digest: &Digest, component: &Component) {
         let Some(file) = self.file(digest) else { return };

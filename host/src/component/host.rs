@@ -11,9 +11,10 @@ use wasmtime::component::{Component, Linker};
 use super::cache::Cache;
 use super::engine::{engine, start_ticker};
 use super::error::ComponentError;
-use super::handle::InstanceHandle;
+use super::handle::{InstanceHandle, State};
 use super::instance::{Bare, Description, Guest, Instance, linker};
 use super::load::{self, Digest, LoadedComponent, unfit};
+use super::stats::{ComponentCount, Places};
 use super::threads::Threads;
 use crate::config::{ComponentsSpec, LimitsSpec};
 use crate::telemetry::events;
@@ -30,8 +31,10 @@ struct Shared {
     threads: Threads,
     engine: Engine,
     linker: Linker<Guest>,
-    spec: ComponentsSpec,
+    /// Replaced as a whole when the configuration is read again.
+    spec: Mutex<Arc<ComponentsSpec>>,
     cache: Arc<Cache>,
+    places: Places,
     /// Held while one component is loaded, so that none is compiled twice.
     loaded: Mutex<HashMap<(PathBuf, Digest), Arc<LoadedComponent>>>,
 }
@@ -42,6 +45,7 @@ pub(super) struct Recipe {
     pub(super) loaded: Arc<LoadedComponent>,
     pub(super) limits: LimitsSpec,
     pub(super) options: Arc<Map<String, Value>>,
+    pub(super) count: Arc<ComponentCount>,
 }
 
 impl ComponentHost {
@@ -56,7 +60,8 @@ impl ComponentHost {
             linker: linker(&engine).map_err(|error| failed(&format!("{error:#}")))?,
             cache: Arc::new(Cache::open(cache, &engine)),
             engine,
-            spec: spec.clone(),
+            places: Places::default(),
+            spec: Mutex::new(Arc::new(spec.clone())),
             loaded: Mutex::default(),
         };
         Ok(Self(Arc::new(shared)))
@@ -64,7 +69,7 @@ impl ComponentHost {
 
     /// The component of this name on the component path.
     pub async fn load(&self, name: &str) -> Result<Arc<LoadedComponent>, ComponentError> {
-        let (name, folders) = (name.to_owned(), self.0.spec.path.clone());
+        let (name, folders) = (name.to_owned(), self.spec().await.path.clone());
         let path = self.blocking(move || load::find(&name, &folders)).await?;
         self.open(&path).await
     }
@@ -100,28 +105,70 @@ impl ComponentHost {
         &self,
         loaded: &Arc<LoadedComponent>,
     ) -> Result<Description, ComponentError> {
-        let recipe = self.recipe(loaded, &Map::new());
-        self.guest(async move { Bare::new(&recipe.loaded, recipe.limits).await?.describe().await })
-            .await
+        let recipe = self.recipe(loaded, &Map::new(), "").await;
+        self.guest(async move { Bare::new(&recipe).await?.describe().await }).await
     }
 
-    /// A new instance with these options, ready to take batches.
+    /// A new instance with these options, ready to take batches. `place`, such as `SINK/0`, is
+    /// where it is counted.
     pub async fn instance(
         &self,
         loaded: &Arc<LoadedComponent>,
         options: &Map<String, Value>,
+        place: &str,
     ) -> Result<InstanceHandle, ComponentError> {
-        let mut handle = InstanceHandle::new(self.clone(), self.recipe(loaded, options));
+        let recipe = self.recipe(loaded, options, place).await;
+        let mut handle = InstanceHandle::new(self.clone(), recipe);
         handle.rebuild(None).await?;
         Ok(handle)
     }
 
-    fn recipe(&self, loaded: &Arc<LoadedComponent>, options: &Map<String, Value>) -> Recipe {
-        let spec = self.0.spec.by_name.get(&*loaded.name);
+    /// What is called `name` on the component path: the digest of its file, as it is now.
+    pub async fn identify(&self, name: &str) -> Result<Digest, ComponentError> {
+        let (name, folders) = (name.to_owned(), self.spec().await.path.clone());
+        self.blocking(move || {
+            let path = load::find(&name, &folders)?;
+            Ok(load::read(&path)?.1)
+        })
+        .await
+    }
+
+    /// From now on new instances have these limits. The component path stays as it is.
+    pub async fn set_spec(&self, spec: &ComponentsSpec) {
+        let mut current = self.0.spec.lock().await;
+        let path = current.path.clone();
+        *current = Arc::new(ComponentsSpec { path, by_name: spec.by_name.clone() });
+    }
+
+    async fn spec(&self) -> Arc<ComponentsSpec> {
+        Arc::clone(&*self.0.spec.lock().await)
+    }
+
+    /// Place, component and counts of all that are in use.
+    pub fn counts(&self) -> Vec<(String, Arc<str>, Arc<ComponentCount>)> {
+        self.0.places.all()
+    }
+
+    /// Whether the component of this name can be loaded without compiling it.
+    pub async fn is_cached(&self, name: &str) -> Result<bool, ComponentError> {
+        let digest = self.identify(name).await?;
+        let cache = Arc::clone(&self.0.cache);
+        self.blocking(move || Ok(cache.has(&digest))).await
+    }
+
+    async fn recipe(
+        &self,
+        loaded: &Arc<LoadedComponent>,
+        options: &Map<String, Value>,
+        place: &str,
+    ) -> Recipe {
+        let spec = self.spec().await;
+        let spec = spec.by_name.get(&*loaded.name);
         Recipe {
             loaded: Arc::clone(loaded),
             limits: spec.map(|spec| spec.limits).unwrap_or_default(),
             options: Arc::new(options.clone()),
+            count: self.0.places.of(place, &loaded.name),
         }
     }
 
@@ -173,15 +220,14 @@ impl ComponentHost {
     pub(super) async fn build(
         &self,
         recipe: Recipe,
-        state: Option<Vec<u8>>,
+        state: Option<State>,
     ) -> Result<Instance, ComponentError> {
         self.guest(async move {
-            let mut bare = Bare::new(&recipe.loaded, recipe.limits).await?;
+            let mut bare = Bare::new(&recipe).await?;
             let description = bare.describe().await?;
             let mut instance = bare.configure(&description, &recipe.options).await?;
             if let Some(state) = state {
-                // The same component saved it: no other version can have.
-                instance.restore(description.state_version, &state).await?;
+                instance.restore(state.version, &state.bytes).await?;
             }
             Ok(instance)
         })

@@ -4,6 +4,7 @@
 //! a guest that answers nonsense cannot be trusted with its own state either.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -17,11 +18,12 @@ use super::bindings::exports::nephometer::metering as exported;
 use super::bindings::nephometer::metering::{log, types};
 use super::convert::{self, Columns, Filter, Texts};
 use super::error::{ComponentError, OptionFault};
+use super::handle::State;
+use super::host::Recipe;
 use super::limits::{Hit, Limiter};
-use super::load::LoadedComponent;
 use super::log::{GuestLog, clean};
 use super::options;
-use crate::config::LimitsSpec;
+use super::stats::{ComponentCount, Timed};
 use crate::model::{Batch, Sample, Timestamp};
 use crate::telemetry::events;
 
@@ -96,6 +98,7 @@ pub(super) struct Bare {
     component: exported::component::Guest,
     transform: exported::transform::Guest,
     stateful: Option<exported::stateful::Guest>,
+    count: Arc<ComponentCount>,
 }
 
 /// A configured instance.
@@ -103,13 +106,14 @@ pub(super) struct Instance {
     bare: Bare,
     filter: Filter,
     texts: Texts,
+    state_version: u32,
 }
 
 impl Bare {
-    pub(super) async fn new(
-        loaded: &LoadedComponent,
-        limits: LimitsSpec,
-    ) -> Result<Self, ComponentError> {
+    pub(super) async fn new(recipe: &Recipe) -> Result<Self, ComponentError> {
+        let Recipe { loaded, limits, count, .. } = recipe;
+        let (limits, count) = (*limits, Arc::clone(count));
+        count.instances.fetch_add(1, Relaxed);
         let name = Arc::clone(&loaded.name);
         let guest = Guest { limiter: Limiter::new(limits), log: GuestLog::new(Arc::clone(&name)) };
         let mut store = Store::new(loaded.pre.engine(), guest);
@@ -121,8 +125,9 @@ impl Bare {
             Ok(if within { UpdateDeadline::Yield(1) } else { UpdateDeadline::Interrupt })
         });
         let wall = begin(&mut store);
-        let instance = timeout(wall, loaded.pre.instantiate_async(&mut store)).await;
-        let instance = end(&mut store, &name, "instantiate", instance)
+        let call = loaded.pre.instantiate_async(&mut store);
+        let instance = timed(wall, &count, call).await;
+        let instance = end(&mut store, (&name, &count), "instantiate", instance)
             .map_err(failed(&name, "instantiate"))?;
         let unfit = |error: wasmtime::Error| failed(&name, "instantiate")(format!("{error:#}"));
         let exports = &loaded.exports;
@@ -132,13 +137,14 @@ impl Bare {
             Some(stateful) => Some(stateful.load(&mut store, &instance).map_err(unfit)?),
             None => None,
         };
-        Ok(Self { name, store, component, transform, stateful })
+        Ok(Self { name, store, component, transform, stateful, count })
     }
 
     pub(super) async fn describe(&mut self) -> Result<Description, ComponentError> {
         let wall = begin(&mut self.store);
-        let result = timeout(wall, self.component.call_describe(&mut self.store)).await;
-        end(&mut self.store, &self.name, "describe", result)
+        let call = self.component.call_describe(&mut self.store);
+        let result = timed(wall, &self.count, call).await;
+        end(&mut self.store, (&self.name, &self.count), "describe", result)
             .map(Into::into)
             .map_err(failed(&self.name, "describe"))
     }
@@ -157,8 +163,9 @@ impl Bare {
         }
         let text = Value::Object(given.clone()).to_string();
         let wall = begin(&mut self.store);
-        let result = timeout(wall, self.component.call_configure(&mut self.store, &text)).await;
-        let settings = end(&mut self.store, &self.name, "configure", result)
+        let call = self.component.call_configure(&mut self.store, &text);
+        let result = timed(wall, &self.count, call).await;
+        let settings = end(&mut self.store, (&self.name, &self.count), "configure", result)
             .map_err(failed(&self.name, "configure"))?
             .map_err(|errors| {
                 let faults = errors.into_iter().map(|error| OptionFault {
@@ -171,7 +178,8 @@ impl Bare {
         let filter = Filter::new(&settings.meters).map_err(|error| {
             failed(&self.name, "configure")(format!("settings.meters: {error}"))
         })?;
-        Ok(Instance { bare: self, filter, texts: Texts::new(settings.metadata) })
+        let (texts, state_version) = (Texts::new(settings.metadata), description.state_version);
+        Ok(Instance { bare: self, filter, texts, state_version })
     }
 }
 
@@ -182,11 +190,11 @@ impl Instance {
         version: u32,
         state: &[u8],
     ) -> Result<(), ComponentError> {
-        let Bare { name, store, stateful, .. } = &mut self.bare;
+        let Bare { name, store, stateful, count, .. } = &mut self.bare;
         let Some(stateful) = stateful else { return Ok(()) };
         let wall = begin(store);
-        let result = timeout(wall, stateful.call_restore(&mut *store, version, state)).await;
-        end(store, name, "restore", result)
+        let result = timed(wall, count, stateful.call_restore(&mut *store, version, state)).await;
+        end(store, (name, count), "restore", result)
             .and_then(|answer| answer.map_err(|reason| clean(&reason)))
             .map_err(failed(name, "restore"))
     }
@@ -197,33 +205,41 @@ impl Instance {
             return Ok(batch.samples.clone());
         }
         let parts = columns.parts(&mut self.texts);
-        let Bare { name, store, transform, .. } = &mut self.bare;
+        let Bare { name, store, transform, count, .. } = &mut self.bare;
         let argument = columns.argument(&parts);
         let wall = begin(store);
-        let result = timeout(wall, transform.call_transform(&mut *store, argument)).await;
-        let answer = end(store, name, "transform", result).map_err(CallError::Failed)?;
+        let result = timed(wall, count, transform.call_transform(&mut *store, argument)).await;
+        let answer = end(store, (name, count), "transform", result).map_err(CallError::Failed)?;
         let outcome = answer.map_err(refused)?;
-        convert::transformed(outcome, &columns).map_err(|reason| malformed("transform", &reason))
+        count.rows_in.fetch_add(columns.len(), Relaxed);
+        let samples = convert::transformed(outcome, &columns)
+            .map_err(|reason| malformed("transform", &reason))?;
+        count.rows_out.fetch_add((samples.len() - columns.passed_by()) as u64, Relaxed);
+        Ok(samples)
     }
 
     pub(super) async fn flush(&mut self, now: Timestamp) -> Result<Vec<Sample>, CallError> {
-        let Bare { name, store, stateful, .. } = &mut self.bare;
+        let Bare { name, store, stateful, count, .. } = &mut self.bare;
         let Some(stateful) = stateful else { return Ok(Vec::new()) };
         let wall = begin(store);
-        let result = timeout(wall, stateful.call_flush(&mut *store, now.as_nanos())).await;
-        let answer = end(store, name, "flush", result).map_err(CallError::Failed)?;
+        let result = timed(wall, count, stateful.call_flush(&mut *store, now.as_nanos())).await;
+        let answer = end(store, (name, count), "flush", result).map_err(CallError::Failed)?;
         let answer = answer.map_err(refused)?;
-        convert::flushed(answer, now).map_err(|reason| malformed("flush", &reason))
+        let samples =
+            convert::flushed(answer, now).map_err(|reason| malformed("flush", &reason))?;
+        count.rows_out.fetch_add(samples.len() as u64, Relaxed);
+        Ok(samples)
     }
 
-    pub(super) async fn save(&mut self) -> Result<Option<Vec<u8>>, CallError> {
-        let Bare { name, store, stateful, .. } = &mut self.bare;
+    pub(super) async fn save(&mut self) -> Result<Option<State>, CallError> {
+        let version = self.state_version;
+        let Bare { name, store, stateful, count, .. } = &mut self.bare;
         let Some(stateful) = stateful else { return Ok(None) };
         let wall = begin(store);
-        let result = timeout(wall, stateful.call_save(&mut *store)).await;
-        end(store, name, "save", result)
+        let result = timed(wall, count, stateful.call_save(&mut *store)).await;
+        end(store, (name, count), "save", result)
             .map_err(CallError::Failed)?
-            .map(Some)
+            .map(|bytes| Some(State { version, bytes }))
             .map_err(|reason| CallError::Rejected(clean(&reason)))
     }
 }
@@ -256,15 +272,27 @@ fn begin(store: &mut Store<Guest>) -> Duration {
     wall
 }
 
+/// A call within its time, whose processor time is counted.
+async fn timed<T>(
+    wall: Duration,
+    count: &ComponentCount,
+    call: impl Future<Output = T>,
+) -> Result<T, Elapsed> {
+    timeout(wall, Timed { call: Box::pin(call), cpu: &count.cpu }).await
+}
+
 /// A call has ended: its result, or in words why there is none.
 fn end<T>(
     store: &mut Store<Guest>,
-    name: &str,
+    (name, count): (&str, &ComponentCount),
     call: &str,
     result: Result<wasmtime::Result<T>, Elapsed>,
 ) -> Result<T, String> {
     let guest = store.data_mut();
-    guest.log.end_call();
+    count.lines_dropped.fetch_add(guest.log.end_call(), Relaxed);
+    count.calls.fetch_add(1, Relaxed);
+    count.memory.store(guest.limiter.memory(), Relaxed);
+    count.memory_peak.fetch_max(guest.limiter.memory(), Relaxed);
     let (error, hit) = match result {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => {
@@ -277,8 +305,10 @@ fn end<T>(
         }
         Err(_) => (None, Some(Hit::Wall)),
     };
+    count.failures.fetch_add(1, Relaxed);
     let mut reason = String::new();
     if let Some(hit) = hit {
+        count.limits_hit.fetch_add(1, Relaxed);
         events::component::limit_hit(name, hit.as_str(), call);
         reason.push_str(&hit.describe(name, guest.limiter.limits()));
     }

@@ -83,6 +83,11 @@ impl Limiter {
         &self.limits
     }
 
+    /// Bytes of linear memory that there are now.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
+    }
+
     /// A call begins.
     pub(super) fn begin_call(&mut self) {
         self.ticks = 0;

@@ -17,10 +17,12 @@ mod limits;
 mod load;
 mod log;
 mod options;
+mod stats;
 mod threads;
 
 pub use error::{ComponentError, OptionFault};
-pub use handle::InstanceHandle;
+pub use handle::{InstanceHandle, State};
 pub use host::ComponentHost;
 pub use instance::{CallError, Description};
 pub use load::{Digest, LoadedComponent};
+pub use stats::ComponentCount;

@@ -16,7 +16,7 @@ pub use check::parse_duration;
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
 pub use load::{
-    DEFAULT_CONFIG, DEFAULT_PIPELINE, Folders, Inputs, Loaded, Origin, load, load_host,
+    DEFAULT_CONFIG, DEFAULT_PIPELINE, Folders, Inputs, Loaded, Origin, files, load, load_host,
     parse_pipeline,
 };
 pub use place::{Place, Positions};

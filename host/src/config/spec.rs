@@ -23,10 +23,12 @@ pub struct AgentSpec {
     pub message: MessageSpec,
     /// `components`
     pub components: ComponentsSpec,
-    /// `store.path`: where the host's generation lives, and the lock against a second agent.
+    /// `store.path`: the host's generation, journal and states; locked against a second agent.
     pub store: PathBuf,
     /// `cache.path`: compiled components.
     pub cache: PathBuf,
+    /// `control.socket`: where a running agent can be asked things.
+    pub control: PathBuf,
     /// `shutdown_grace`: how long a drain may take.
     pub shutdown_grace: Duration,
     /// What `pipeline.yaml` says.
@@ -54,7 +56,7 @@ pub struct AmqpSpec {
 }
 
 /// What goes into every message.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MessageSpec {
     /// `message.telemetry_secret` or the content of `message.telemetry_secret_file`; empty
     /// means unsigned.
@@ -79,6 +81,8 @@ pub struct ComponentSpec {
     pub limits: LimitsSpec,
     /// `on_error`
     pub on_error: OnError,
+    /// `on_state_mismatch`
+    pub on_state_mismatch: StateMismatch,
 }
 
 /// Limits of one component. Each hit is an event that names the key.
@@ -128,6 +132,16 @@ impl OnError {
     }
 }
 
+/// What happens if a component does not take the state that another version has saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StateMismatch {
+    /// The old one stays at work; without one, the sink is held.
+    #[default]
+    KeepOld,
+    /// The new one starts without state.
+    Reset,
+}
+
 /// What `pipeline.yaml` says, checked.
 #[derive(Debug, Clone)]
 pub struct PipelineSpec {
@@ -138,7 +152,7 @@ pub struct PipelineSpec {
 }
 
 /// What is polled, how often, and for whom.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SourceSpec {
     /// Unique among sources.
     pub name: Arc<str>,

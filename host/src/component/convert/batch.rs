@@ -131,6 +131,16 @@ impl<'a> Columns<'a> {
         self.newest = self.newest.max(sample.taken.wall);
     }
 
+    /// How many rows the component gets.
+    pub(crate) fn len(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// How many it does not get.
+    pub(crate) fn passed_by(&self) -> usize {
+        self.samples.len() - self.rows.len()
+    }
+
     /// Whether there is nothing to tell the component.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.gone.is_empty()

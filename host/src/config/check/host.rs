@@ -10,11 +10,12 @@ use super::{Check, Unknown};
 use crate::config::error::{Report, nearest};
 use crate::config::place::Place;
 use crate::config::raw::{
-    Document, Field, Kind, RawAmqp, RawComponent, RawComponents, RawFolder, RawHost, RawLibvirt,
-    RawLimits, RawMessage, Scalar, Scalars, token,
+    Document, Field, Kind, RawAmqp, RawComponent, RawComponents, RawControl, RawFolder, RawHost,
+    RawLibvirt, RawLimits, RawMessage, Scalar, Scalars, token,
 };
 use crate::config::spec::{
     AmqpSpec, ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, OnError, Secret,
+    StateMismatch,
 };
 use crate::config::url;
 
@@ -26,6 +27,7 @@ const KEYS: &[&str] = &[
     "components",
     "store",
     "cache",
+    "control",
     "shutdown_grace",
     "compatibility",
 ];
@@ -44,6 +46,7 @@ pub(in crate::config) struct Defaults {
     pub(in crate::config) host: String,
     pub(in crate::config) store: PathBuf,
     pub(in crate::config) cache: PathBuf,
+    pub(in crate::config) control: PathBuf,
 }
 
 /// The file, checked.
@@ -57,6 +60,7 @@ pub(in crate::config) struct Host {
     pub(in crate::config) components: ComponentsSpec,
     pub(in crate::config) store: PathBuf,
     pub(in crate::config) cache: PathBuf,
+    pub(in crate::config) control: PathBuf,
     pub(in crate::config) shutdown_grace: Duration,
 }
 
@@ -68,7 +72,7 @@ pub(in crate::config) fn check(
 ) -> Option<Host> {
     let mut check = Check::new(doc, report);
     let raw: RawHost = check.mapping("", doc.mirror())?;
-    check.keys("", KEYS, Unknown::Refused(&["control", "tls", "routing"]));
+    check.keys("", KEYS, Unknown::Refused(&["tls", "routing"]));
     let host = check.string("/host", &raw.host);
     let libvirt = libvirt(&mut check, raw.libvirt);
     let amqp = amqp(&mut check, raw.amqp);
@@ -76,6 +80,7 @@ pub(in crate::config) fn check(
     let components = components(&mut check, raw.components);
     let store = folder(&mut check, "/store", raw.store, defaults.store);
     let cache = folder(&mut check, "/cache", raw.cache, defaults.cache);
+    let control = control(&mut check, raw.control, defaults.control);
     let grace = check.value("/shutdown_grace", &raw.shutdown_grace, duration, DURATION);
     compatibility(&mut check, &raw.compatibility);
     Some(Host {
@@ -87,6 +92,7 @@ pub(in crate::config) fn check(
         components: components?,
         store: store?,
         cache: cache?,
+        control: control?,
         shutdown_grace: grace?.unwrap_or(Duration::from_secs(10)),
     })
 }
@@ -298,7 +304,8 @@ fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>
 
 fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Option<ComponentSpec> {
     let raw = check.mapping(at, field)?;
-    check.keys(at, &["limits", "on_error"], Unknown::Refused(&["grants", "on_state_mismatch"]));
+    let keys = &["limits", "on_error", "on_state_mismatch"];
+    check.keys(at, keys, Unknown::Refused(&["grants"]));
     let limits = limits(check, &format!("{at}/limits"), raw.limits);
     let read = |value: &Scalar| match value.to_string().as_str() {
         "hold" => Some(OnError::Hold),
@@ -308,7 +315,18 @@ fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Opt
     };
     let on_error =
         check.value(&format!("{at}/on_error"), &raw.on_error, read, "write hold, drop or keep");
-    Some(ComponentSpec { limits: limits?, on_error: on_error?.unwrap_or_default() })
+    let read = |value: &Scalar| match value.to_string().as_str() {
+        "keep_old" => Some(StateMismatch::KeepOld),
+        "reset" => Some(StateMismatch::Reset),
+        _ => None,
+    };
+    let pointer = format!("{at}/on_state_mismatch");
+    let mismatch = check.value(&pointer, &raw.on_state_mismatch, read, "write keep_old or reset");
+    Some(ComponentSpec {
+        limits: limits?,
+        on_error: on_error?.unwrap_or_default(),
+        on_state_mismatch: mismatch?.unwrap_or_default(),
+    })
 }
 
 fn limits(check: &mut Check<'_>, at: &str, field: Field<RawLimits>) -> Option<LimitsSpec> {
@@ -338,6 +356,13 @@ fn folder(
     let raw = check.mapping(at, field)?;
     check.keys(at, &["path"], Unknown::Refused(&[]));
     let path = check.string(&format!("{at}/path"), &raw.path)?;
+    Some(path.map_or(default, PathBuf::from))
+}
+
+fn control(check: &mut Check<'_>, field: Field<RawControl>, default: PathBuf) -> Option<PathBuf> {
+    let raw = check.mapping("/control", field)?;
+    check.keys("/control", &["socket"], Unknown::Refused(&[]));
+    let path = check.string("/control/socket", &raw.socket)?;
     Some(path.map_or(default, PathBuf::from))
 }
 
