@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod compile;
 mod component;
 mod demo;
 mod live;
@@ -46,6 +47,8 @@ enum Command {
     Component(component::Component),
     /// Show meters on the terminal, on embedded defaults: what `make run` calls
     Demo(demo::Demo),
+    #[command(hide = true)]
+    Compile(compile::Compile),
 }
 
 /// How a command ends other than well.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.execute(),
         Command::Component(component) => component.execute(),
         Command::Demo(demo) => demo.execute(),
+        Command::Compile(compile) => compile.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,7 +28,7 @@ impl ComponentTransformer {
         loaded: &Arc<LoadedComponent>,
         options: &Map<String, Value>,
     ) -> Result<Self, ComponentError> {
-        host.instance(loaded, options).await.map(Self)
+        host.instance(loaded, options, "").await.map(Self)
     }
 
     fn error(&self, error: CallError) -> TransformError {
