@@ -1,6 +1,7 @@
 //! Answers what people ask a running agent over its socket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -94,22 +95,30 @@ impl Board {
             let found = self.sinks.iter().find(|(name, _)| **name == *sink);
             found.map(|(_, handle)| handle.status())
         };
-        let rows: Vec<Value> = self
-            .components
-            .counts()
-            .into_iter()
-            .map(|(place, name, count)| {
-                let status = of(&place);
-                let mut row = count.to_json();
-                row["place"] = Value::String(place);
-                row["component"] = Value::String(name.to_string());
-                row["state"] = status.as_ref().map(|one| one.state.as_str()).into();
-                row["reloads"] = status.as_ref().map(|one| one.reloads).into();
-                row["rollbacks"] = status.as_ref().map(|one| one.rollbacks).into();
-                row
+        let rows = self.components.counts().into_iter().map(|counted| {
+            let numbers = counted.count.numbers();
+            let status = of(&counted.place);
+            json!({
+                "place": *counted.place,
+                "component": *counted.component,
+                "digest": short(numbers.digest.as_bytes()),
+                "state": status.as_ref().map(|one| one.state.as_str()),
+                "calls": numbers.calls,
+                "cpu_seconds": Duration::from_nanos(numbers.cpu_nanos).as_secs_f64(),
+                "memory_bytes": numbers.memory,
+                "memory_peak_bytes": numbers.memory_peak,
+                "rows_in": numbers.rows_in,
+                "rows_out": numbers.rows_out,
+                "failures": numbers.failed,
+                "limits_hit": numbers.limits,
+                "restarts": numbers.restarts,
+                "lines_dropped": numbers.log_dropped,
+                "reloads": status.as_ref().map(|one| one.reloads),
+                "rollbacks": status.as_ref().map(|one| one.rollbacks),
+                "last_failure": numbers.last_failure.as_deref(),
             })
-            .collect();
-        Value::Array(rows)
+        });
+        Value::Array(rows.collect())
     }
 
     async fn reload(&self, plan: bool) -> Response {

@@ -117,7 +117,11 @@ impl Workshop {
     pub(super) async fn is_ready(&self, sink: &SinkSpec) -> Result<bool, Vec<ComponentProblem>> {
         let (mut ready, mut problems) = (true, Vec::new());
         for spec in self.transformers(sink) {
-            match self.components.is_cached(&spec.name).await {
+            let cached = match self.components.find(&spec.name).await {
+                Ok(path) => self.components.is_cached(&path).await,
+                Err(error) => Err(error),
+            };
+            match cached {
                 Ok(cached) => ready &= cached,
                 Err(error) => problems.extend(told(spec, error)),
             }

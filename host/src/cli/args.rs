@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use rustix::fs::{Access, access};
 
-use super::output;
+use super::{compile, output};
 use crate::config::{self, AgentSpec, Folders, Inputs, Origin};
 use crate::telemetry::{self, LogFormat};
 
@@ -53,7 +53,8 @@ impl Common {
 
     /// The checked configuration; warnings go to standard error.
     pub(super) fn load(&self) -> Result<AgentSpec> {
-        let loaded = config::load(&self.inputs())?;
+        let mut loaded = config::load(&self.inputs())?;
+        loaded.spec.components.compiler = compile::program();
         for warning in &loaded.warnings {
             output::complain(&format!("warning: {warning}"));
         }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::args::{Common, Logging};
 use super::run::runtime;
-use super::{Failure, output};
+use super::{Failure, compile, output};
 use crate::component::ComponentHost;
 use crate::config;
 use crate::model::{Batch, Moment, Sample};
@@ -62,7 +62,8 @@ impl Run {
         let options: Map<String, Value> = serde_json::from_str(&self.options)
             .with_context(|| format!("--options {}: not a JSON object", self.options))
             .context(Failure::Usage)?;
-        let spec = config::load_host(&self.common.inputs())?.spec;
+        let mut spec = config::load_host(&self.common.inputs())?.spec;
+        spec.components.compiler = compile::program();
         let host = ComponentHost::start(&spec.components, &spec.cache)?;
         runtime()?.block_on(async {
             let opened = async {

@@ -6,6 +6,7 @@
 mod args;
 mod ask;
 mod check;
+mod compile;
 mod component;
 mod dead_letters;
 mod demo;
@@ -56,6 +57,8 @@ enum Command {
     Component(component::Component),
     /// Show meters on the terminal, on embedded defaults: what `make run` calls
     Demo(demo::Demo),
+    #[command(hide = true)]
+    Compile(compile::Compile),
 }
 
 /// How a command ends other than well.
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::DeadLetters(letters) => letters.execute(),
         Command::Component(component) => component.execute(),
         Command::Demo(demo) => demo.execute(),
+        Command::Compile(compile) => compile.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

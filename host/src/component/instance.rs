@@ -4,7 +4,6 @@
 //! a guest that answers nonsense cannot be trusted with its own state either.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -20,10 +19,10 @@ use super::convert::{self, Columns, Filter, Texts};
 use super::error::{ComponentError, OptionFault};
 use super::handle::State;
 use super::host::Recipe;
-use super::limits::{Hit, Limiter};
+use super::limits::{Hit, Limiter, SCHEMA, STATE};
 use super::log::{GuestLog, clean};
 use super::options;
-use super::stats::{ComponentCount, Timed};
+use super::stats::ComponentCount;
 use crate::model::{Batch, Sample, Timestamp};
 use crate::telemetry::events;
 
@@ -31,6 +30,8 @@ use crate::telemetry::events;
 const FRAMES: usize = 5;
 /// How wasmtime says that a call handed over more than it may; it has no type for it.
 const RETURNED_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
+/// How it says that there are too many instances, memories or tables, likewise.
+const TOO_MANY: &str = "resource limit exceeded";
 /// Handles to resources, of which the contract has none.
 const HANDLES: usize = 100;
 
@@ -98,7 +99,6 @@ pub(super) struct Bare {
     component: exported::component::Guest,
     transform: exported::transform::Guest,
     stateful: Option<exported::stateful::Guest>,
-    count: Arc<ComponentCount>,
 }
 
 /// A configured instance.
@@ -112,10 +112,9 @@ pub(super) struct Instance {
 impl Bare {
     pub(super) async fn new(recipe: &Recipe) -> Result<Self, ComponentError> {
         let Recipe { loaded, limits, count, .. } = recipe;
-        let (limits, count) = (*limits, Arc::clone(count));
-        count.instances.fetch_add(1, Relaxed);
-        let name = Arc::clone(&loaded.name);
-        let guest = Guest { limiter: Limiter::new(limits), log: GuestLog::new(Arc::clone(&name)) };
+        let (name, limits) = (Arc::clone(&loaded.name), *limits);
+        let limiter = Limiter::new(limits, Arc::clone(count));
+        let guest = Guest { limiter, log: GuestLog::new(Arc::clone(&name)) };
         let mut store = Store::new(loaded.pre.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
@@ -125,10 +124,11 @@ impl Bare {
             Ok(if within { UpdateDeadline::Yield(1) } else { UpdateDeadline::Interrupt })
         });
         let wall = begin(&mut store);
-        let call = loaded.pre.instantiate_async(&mut store);
-        let instance = timed(wall, &count, call).await;
-        let instance = end(&mut store, (&name, &count), "instantiate", instance)
+        let work = count.timed(loaded.pre.instantiate_async(&mut store));
+        let instance = timeout(wall, work).await;
+        let instance = end(&mut store, &name, "instantiate", instance)
             .map_err(failed(&name, "instantiate"))?;
+        count.made();
         let unfit = |error: wasmtime::Error| failed(&name, "instantiate")(format!("{error:#}"));
         let exports = &loaded.exports;
         let component = exports.component.load(&mut store, &instance).map_err(unfit)?;
@@ -137,16 +137,22 @@ impl Bare {
             Some(stateful) => Some(stateful.load(&mut store, &instance).map_err(unfit)?),
             None => None,
         };
-        Ok(Self { name, store, component, transform, stateful, count })
+        Ok(Self { name, store, component, transform, stateful })
     }
 
     pub(super) async fn describe(&mut self) -> Result<Description, ComponentError> {
+        let count = counted(&self.store);
         let wall = begin(&mut self.store);
-        let call = self.component.call_describe(&mut self.store);
-        let result = timed(wall, &self.count, call).await;
-        end(&mut self.store, (&self.name, &self.count), "describe", result)
+        let work = count.timed(self.component.call_describe(&mut self.store));
+        let result = timeout(wall, work).await;
+        let description: Description = end(&mut self.store, &self.name, "describe", result)
             .map(Into::into)
-            .map_err(failed(&self.name, "describe"))
+            .map_err(failed(&self.name, "describe"))?;
+        if description.options_schema.len() > SCHEMA {
+            let reason = over(&mut self.store, &self.name, "describe", Hit::Schema);
+            return Err(failed(&self.name, "describe")(reason));
+        }
+        Ok(description)
     }
 
     /// Checks the options, and hands them over if they fit.
@@ -162,10 +168,11 @@ impl Bare {
             Ok(_) => {}
         }
         let text = Value::Object(given.clone()).to_string();
+        let count = counted(&self.store);
         let wall = begin(&mut self.store);
-        let call = self.component.call_configure(&mut self.store, &text);
-        let result = timed(wall, &self.count, call).await;
-        let settings = end(&mut self.store, (&self.name, &self.count), "configure", result)
+        let work = count.timed(self.component.call_configure(&mut self.store, &text));
+        let result = timeout(wall, work).await;
+        let settings = end(&mut self.store, &self.name, "configure", result)
             .map_err(failed(&self.name, "configure"))?
             .map_err(|errors| {
                 let faults = errors.into_iter().map(|error| OptionFault {
@@ -190,11 +197,16 @@ impl Instance {
         version: u32,
         state: &[u8],
     ) -> Result<(), ComponentError> {
-        let Bare { name, store, stateful, count, .. } = &mut self.bare;
+        let Bare { name, store, stateful, .. } = &mut self.bare;
         let Some(stateful) = stateful else { return Ok(()) };
+        let count = counted(store);
         let wall = begin(store);
-        let result = timed(wall, count, stateful.call_restore(&mut *store, version, state)).await;
-        end(store, (name, count), "restore", result)
+        if state.len() > STATE {
+            return Err(failed(name, "restore")(over(store, name, "restore", Hit::State)));
+        }
+        let work = count.timed(stateful.call_restore(&mut *store, version, state));
+        let result = timeout(wall, work).await;
+        end(store, name, "restore", result)
             .and_then(|answer| answer.map_err(|reason| clean(&reason)))
             .map_err(failed(name, "restore"))
     }
@@ -205,56 +217,89 @@ impl Instance {
             return Ok(batch.samples.clone());
         }
         let parts = columns.parts(&mut self.texts);
-        let Bare { name, store, transform, count, .. } = &mut self.bare;
+        let Bare { name, store, transform, .. } = &mut self.bare;
         let argument = columns.argument(&parts);
+        let count = counted(store);
         let wall = begin(store);
-        let result = timed(wall, count, transform.call_transform(&mut *store, argument)).await;
-        let answer = end(store, (name, count), "transform", result).map_err(CallError::Failed)?;
-        let outcome = answer.map_err(refused)?;
-        count.rows_in.fetch_add(columns.len(), Relaxed);
-        let samples = convert::transformed(outcome, &columns)
-            .map_err(|reason| malformed("transform", &reason))?;
-        count.rows_out.fetch_add((samples.len() - columns.passed_by()) as u64, Relaxed);
-        Ok(samples)
+        let work = count.timed(transform.call_transform(&mut *store, argument));
+        let result = timeout(wall, work).await;
+        let answer = end(store, name, "transform", result).map_err(CallError::Failed)?;
+        let outcome = answer.map_err(|refusal| refused(refusal, &count))?;
+        let made = convert::transformed(outcome, &columns)
+            .map_err(|reason| malformed("transform", &reason, &count))?;
+        // What passed by it is in the answer, but has not been its own.
+        let by = batch.samples.len() - columns.len();
+        count.rows(columns.len(), made.len().saturating_sub(by));
+        Ok(made)
     }
 
     pub(super) async fn flush(&mut self, now: Timestamp) -> Result<Vec<Sample>, CallError> {
-        let Bare { name, store, stateful, count, .. } = &mut self.bare;
+        let Bare { name, store, stateful, .. } = &mut self.bare;
         let Some(stateful) = stateful else { return Ok(Vec::new()) };
+        let count = counted(store);
         let wall = begin(store);
-        let result = timed(wall, count, stateful.call_flush(&mut *store, now.as_nanos())).await;
-        let answer = end(store, (name, count), "flush", result).map_err(CallError::Failed)?;
-        let answer = answer.map_err(refused)?;
-        let samples =
-            convert::flushed(answer, now).map_err(|reason| malformed("flush", &reason))?;
-        count.rows_out.fetch_add(samples.len() as u64, Relaxed);
-        Ok(samples)
+        let work = count.timed(stateful.call_flush(&mut *store, now.as_nanos()));
+        let result = timeout(wall, work).await;
+        let answer = end(store, name, "flush", result).map_err(CallError::Failed)?;
+        let answer = answer.map_err(|refusal| refused(refusal, &count))?;
+        let made =
+            convert::flushed(answer, now).map_err(|reason| malformed("flush", &reason, &count))?;
+        count.rows(0, made.len());
+        Ok(made)
     }
 
     pub(super) async fn save(&mut self) -> Result<Option<State>, CallError> {
         let version = self.state_version;
-        let Bare { name, store, stateful, count, .. } = &mut self.bare;
+        let Bare { name, store, stateful, .. } = &mut self.bare;
         let Some(stateful) = stateful else { return Ok(None) };
+        let count = counted(store);
         let wall = begin(store);
-        let result = timed(wall, count, stateful.call_save(&mut *store)).await;
-        end(store, (name, count), "save", result)
-            .map_err(CallError::Failed)?
-            .map(|bytes| Some(State { version, bytes }))
-            .map_err(|reason| CallError::Rejected(clean(&reason)))
-    }
-}
-
-fn refused(refusal: exported::transform::Refusal) -> CallError {
-    match refusal {
-        exported::transform::Refusal::Rejected(reason) => CallError::Rejected(clean(&reason)),
-        exported::transform::Refusal::Broken(reason) => {
-            CallError::Failed(format!("it says that it is broken: {}", clean(&reason)))
+        let ordinary = store.hostcall_fuel();
+        // A state may be larger than an answer; its own limit is looked at below.
+        store.set_hostcall_fuel(ordinary.max(STATE + STATE / 4));
+        let work = count.timed(stateful.call_save(&mut *store));
+        let result = timeout(wall, work).await;
+        store.set_hostcall_fuel(ordinary);
+        let saved = end(store, name, "save", result).map_err(CallError::Failed)?;
+        match saved {
+            Ok(state) if state.len() > STATE => {
+                Err(CallError::Failed(over(store, name, "save", Hit::State)))
+            }
+            Ok(bytes) => Ok(Some(State { version, bytes })),
+            Err(reason) => Err(CallError::Rejected(clean(&reason))),
         }
     }
 }
 
-fn malformed(call: &str, reason: &str) -> CallError {
-    CallError::Failed(format!("its answer to {call} is malformed: {reason}"))
+fn refused(refusal: exported::transform::Refusal, count: &ComponentCount) -> CallError {
+    match refusal {
+        exported::transform::Refusal::Rejected(reason) => CallError::Rejected(clean(&reason)),
+        exported::transform::Refusal::Broken(reason) => {
+            let reason = format!("it says that it is broken: {}", clean(&reason));
+            count.failed(false, &reason);
+            CallError::Failed(reason)
+        }
+    }
+}
+
+fn malformed(call: &str, reason: &str, count: &ComponentCount) -> CallError {
+    let reason = format!("its answer to {call} is malformed: {reason}");
+    count.failed(false, &reason);
+    CallError::Failed(reason)
+}
+
+/// What counts for this instance's place.
+fn counted(store: &Store<Guest>) -> Arc<ComponentCount> {
+    Arc::clone(store.data().limiter.count())
+}
+
+/// A limit that shows only when the call is over, in words.
+fn over(store: &mut Store<Guest>, name: &str, call: &str, hit: Hit) -> String {
+    let limiter = &store.data().limiter;
+    let reason = hit.describe(name, limiter.limits());
+    events::component::limit_hit(name, hit.as_str(), call);
+    limiter.count().failed(true, &reason);
+    reason
 }
 
 fn failed(name: &str, call: &'static str) -> impl Fn(String) -> ComponentError {
@@ -266,38 +311,30 @@ fn failed(name: &str, call: &'static str) -> impl Fn(String) -> ComponentError {
 fn begin(store: &mut Store<Guest>) -> Duration {
     let guest = store.data_mut();
     guest.limiter.begin_call();
+    guest.limiter.count().called();
     guest.log.begin_call();
     let wall = guest.limiter.limits().wall;
     store.set_epoch_deadline(1);
     wall
 }
 
-/// A call within its time, whose processor time is counted.
-async fn timed<T>(
-    wall: Duration,
-    count: &ComponentCount,
-    call: impl Future<Output = T>,
-) -> Result<T, Elapsed> {
-    timeout(wall, Timed { call: Box::pin(call), cpu: &count.cpu }).await
-}
-
 /// A call has ended: its result, or in words why there is none.
 fn end<T>(
     store: &mut Store<Guest>,
-    (name, count): (&str, &ComponentCount),
+    name: &str,
     call: &str,
     result: Result<wasmtime::Result<T>, Elapsed>,
 ) -> Result<T, String> {
     let guest = store.data_mut();
-    count.lines_dropped.fetch_add(guest.log.end_call(), Relaxed);
-    count.calls.fetch_add(1, Relaxed);
-    count.memory.store(guest.limiter.memory(), Relaxed);
-    count.memory_peak.fetch_max(guest.limiter.memory(), Relaxed);
+    guest.limiter.count().log_dropped(guest.log.end_call());
     let (error, hit) = match result {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => {
-            let hit = if error.to_string().contains(RETURNED_EXHAUSTED) {
-                Some(Hit::Returned)
+            let text = format!("{error:#}");
+            let hit = if text.contains(RETURNED_EXHAUSTED) {
+                Some(if call == "save" { Hit::State } else { Hit::Returned })
+            } else if text.contains(TOO_MANY) {
+                Some(Hit::Parts)
             } else {
                 guest.limiter.hit()
             };
@@ -305,10 +342,8 @@ fn end<T>(
         }
         Err(_) => (None, Some(Hit::Wall)),
     };
-    count.failures.fetch_add(1, Relaxed);
     let mut reason = String::new();
     if let Some(hit) = hit {
-        count.limits_hit.fetch_add(1, Relaxed);
         events::component::limit_hit(name, hit.as_str(), call);
         reason.push_str(&hit.describe(name, guest.limiter.limits()));
     }
@@ -320,6 +355,7 @@ fn end<T>(
         reason.push_str("; its last words: ");
         reason.push_str(&said.join(" | "));
     }
+    guest.limiter.count().failed(hit.is_some(), &reason);
     Err(reason)
 }
 

@@ -34,7 +34,7 @@ impl GuestLog {
         self.tail.clear();
     }
 
-    /// A call has ended: says how many lines were dropped in it.
+    /// A call has ended: says how many lines were dropped in it, and gives the number.
     pub(super) fn end_call(&mut self) -> u64 {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {

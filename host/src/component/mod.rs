@@ -7,6 +7,7 @@
 
 mod bindings;
 mod cache;
+mod compile;
 mod convert;
 mod engine;
 mod error;
@@ -20,9 +21,10 @@ mod options;
 mod stats;
 mod threads;
 
+pub use compile::{CompilerError, compile_confined};
 pub use error::{ComponentError, OptionFault};
 pub use handle::{InstanceHandle, State};
 pub use host::ComponentHost;
 pub use instance::{CallError, Description};
 pub use load::{Digest, LoadedComponent};
-pub use stats::ComponentCount;
+pub use stats::{ComponentCount, ComponentNumbers, Counted};

@@ -1,116 +1,213 @@
-//! What each place of a component does and uses.
+//! What every component costs and does, counted where it happens.
+//!
+//! One [`ComponentCount`] per place of a component in a pipeline. It outlives the instances that
+//! are made there one after the other, and ends with the handle. Locks a mutex; no guard outlives
+//! a function here.
 
-use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::Poll;
 
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::{Value, json};
 
-/// One place of a component: what all instances there have done since the agent started.
-#[derive(Debug, Default)]
+use super::load::Digest;
+
+/// The numbers of one place, counted from its beginning.
+#[derive(Debug)]
 pub struct ComponentCount {
-    /// Calls of any kind.
-    pub calls: AtomicU64,
-    /// Calls that ended the instance: traps, limits, malformed answers.
-    pub failures: AtomicU64,
-    /// Of these, calls that a limit ended.
-    pub limits_hit: AtomicU64,
-    /// Processor time in calls, nanoseconds, with what the host does for them.
-    pub cpu: AtomicU64,
-    /// Linear memory of the instance that is at work, bytes.
-    pub memory: AtomicU64,
-    /// The most that any instance had, bytes.
-    pub memory_peak: AtomicU64,
-    /// Rows that were handed over.
-    pub rows_in: AtomicU64,
-    /// Rows that came back.
-    pub rows_out: AtomicU64,
-    /// Lines of its log that were dropped.
-    pub lines_dropped: AtomicU64,
-    /// Instances that were made.
-    pub instances: AtomicU64,
+    digest: Digest,
+    calls: AtomicU64,
+    failed: AtomicU64,
+    limits: AtomicU64,
+    cpu_nanos: AtomicU64,
+    memory: AtomicU64,
+    memory_peak: AtomicU64,
+    rows_in: AtomicU64,
+    rows_out: AtomicU64,
+    log_dropped: AtomicU64,
+    made: AtomicU64,
+    last_failure: Mutex<Option<Arc<str>>>,
+}
+
+/// A count as it stands now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentNumbers {
+    /// SHA-256 of the component's file.
+    pub digest: Digest,
+    /// Calls into the component, those that make an instance ready among them.
+    pub calls: u64,
+    /// Calls that ended an instance: traps, limits, malformed answers.
+    pub failed: u64,
+    /// Failed calls that were ended by a limit.
+    pub limits: u64,
+    /// Processor time of its calls, in nanoseconds.
+    pub cpu_nanos: u64,
+    /// Linear memory of its instance now, in bytes.
+    pub memory: u64,
+    /// The most that it ever was.
+    pub memory_peak: u64,
+    /// Rows that it was given.
+    pub rows_in: u64,
+    /// Rows that it gave.
+    pub rows_out: u64,
+    /// Lines of its log that were over the limit.
+    pub log_dropped: u64,
+    /// Instances after the first one.
+    pub restarts: u64,
+    /// What the last failure was.
+    pub last_failure: Option<Arc<str>>,
+}
+
+/// The count of one place.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    /// Where in the pipeline, such as `cpu_sink/0`.
+    pub place: Arc<str>,
+    /// The component's name.
+    pub component: Arc<str>,
+    /// Its numbers, which go on.
+    pub count: Arc<ComponentCount>,
 }
 
 impl ComponentCount {
-    /// For `nephometer component status --json`.
-    pub fn to_json(&self) -> Value {
-        let load = |count: &AtomicU64| count.load(Relaxed);
-        json!({
-            "calls": load(&self.calls),
-            "failures": load(&self.failures),
-            "limits_hit": load(&self.limits_hit),
-            "cpu_seconds": Duration::from_nanos(load(&self.cpu)).as_secs_f64(),
-            "memory_bytes": load(&self.memory),
-            "memory_peak_bytes": load(&self.memory_peak),
-            "rows_in": load(&self.rows_in),
-            "rows_out": load(&self.rows_out),
-            "lines_dropped": load(&self.lines_dropped),
-            "restarts": load(&self.instances).saturating_sub(1),
+    pub(super) fn new(digest: Digest) -> Self {
+        Self {
+            digest,
+            calls: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            limits: AtomicU64::new(0),
+            cpu_nanos: AtomicU64::new(0),
+            memory: AtomicU64::new(0),
+            memory_peak: AtomicU64::new(0),
+            rows_in: AtomicU64::new(0),
+            rows_out: AtomicU64::new(0),
+            log_dropped: AtomicU64::new(0),
+            made: AtomicU64::new(0),
+            last_failure: Mutex::new(None),
+        }
+    }
+
+    /// The numbers as they stand. They are read one after the other: a call that ends meanwhile
+    /// may be in some of them.
+    pub fn numbers(&self) -> ComponentNumbers {
+        ComponentNumbers {
+            digest: self.digest,
+            calls: self.calls.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            limits: self.limits.load(Relaxed),
+            cpu_nanos: self.cpu_nanos.load(Relaxed),
+            memory: self.memory.load(Relaxed),
+            memory_peak: self.memory_peak.load(Relaxed),
+            rows_in: self.rows_in.load(Relaxed),
+            rows_out: self.rows_out.load(Relaxed),
+            log_dropped: self.log_dropped.load(Relaxed),
+            restarts: self.made.load(Relaxed).saturating_sub(1),
+            last_failure: held(&self.last_failure).clone(),
+        }
+    }
+
+    pub(super) fn made(&self) {
+        self.made.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn called(&self) {
+        self.calls.fetch_add(1, Relaxed);
+    }
+
+    /// A call ended the instance.
+    pub(super) fn failed(&self, by_limit: bool, reason: &str) {
+        self.failed.fetch_add(1, Relaxed);
+        self.limits.fetch_add(u64::from(by_limit), Relaxed);
+        *held(&self.last_failure) = Some(Arc::from(reason));
+    }
+
+    pub(super) fn rows(&self, given: usize, got: usize) {
+        self.rows_in.fetch_add(given as u64, Relaxed);
+        self.rows_out.fetch_add(got as u64, Relaxed);
+    }
+
+    pub(super) fn log_dropped(&self, lines: u64) {
+        self.log_dropped.fetch_add(lines, Relaxed);
+    }
+
+    /// An instance took more memory. By differences, because for a moment the next instance may
+    /// be there before the last one has gone.
+    pub(super) fn grew(&self, bytes: u64) {
+        let now = self.memory.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        self.memory_peak.fetch_max(now, Relaxed);
+    }
+
+    /// An instance went, and its memory with it.
+    pub(super) fn shrank(&self, bytes: u64) {
+        self.memory.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Adds the processor time that this work takes: measured around each of its turns, so that
+    /// what others do on the thread in between is not counted.
+    pub(super) async fn timed<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        std::future::poll_fn(|context| {
+            let before = thread_nanos();
+            let result: Poll<T> = work.as_mut().poll(context);
+            self.cpu_nanos.fetch_add(thread_nanos().saturating_sub(before), Relaxed);
+            result
         })
+        .await
     }
 }
 
-/// All places, as long as somebody uses them.
+/// Processor time of this thread.
+fn thread_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let nanos = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+    u64::try_from(nanos).unwrap_or(0)
+}
+
+/// A guard; a holder that panicked left a value that is whole.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All counts of a host.
 #[derive(Debug, Default)]
-pub(super) struct Places(Mutex<BTreeMap<(String, Arc<str>), Weak<ComponentCount>>>);
+pub(super) struct Counts(Mutex<Vec<Entry>>);
 
-impl Places {
-    /// Locked to look or to add, never over a call.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Arc<str>), Weak<ComponentCount>>> {
-        // Nothing between lock and unlock can panic half-way, so that the map is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+#[derive(Debug)]
+struct Entry {
+    place: Arc<str>,
+    component: Arc<str>,
+    count: Weak<ComponentCount>,
+}
 
-    /// The counts of a component at its place: the same ones again for the one that takes over.
-    pub(super) fn of(&self, place: &str, name: &Arc<str>) -> Arc<ComponentCount> {
-        let mut places = self.lock();
-        places.retain(|_, count| count.strong_count() > 0);
-        let key = (place.to_owned(), Arc::clone(name));
-        if let Some(count) = places.get(&key).and_then(Weak::upgrade) {
-            return count;
-        }
-        let count = Arc::<ComponentCount>::default();
-        places.insert(key, Arc::downgrade(&count));
+impl Counts {
+    /// A new count, which is listed for as long as it is held.
+    pub(super) fn add(
+        &self,
+        place: &str,
+        component: &Arc<str>,
+        digest: Digest,
+    ) -> Arc<ComponentCount> {
+        let count = Arc::new(ComponentCount::new(digest));
+        let (place, component) = (Arc::from(place), Arc::clone(component));
+        let mut entries = held(&self.0);
+        entries.retain(|entry| entry.count.strong_count() > 0);
+        entries.push(Entry { place, component, count: Arc::downgrade(&count) });
         count
     }
 
-    /// All that are in use.
-    pub(super) fn all(&self) -> Vec<(String, Arc<str>, Arc<ComponentCount>)> {
-        let known = |(key, count): (&(String, Arc<str>), &Weak<ComponentCount>)| {
-            let (place, name) = key.clone();
-            Some((place, name, count.upgrade()?))
+    /// Those that are still held, in the order in which they were made.
+    pub(super) fn list(&self) -> Vec<Counted> {
+        let listed = |entry: &Entry| {
+            Some(Counted {
+                place: Arc::clone(&entry.place),
+                component: Arc::clone(&entry.component),
+                count: entry.count.upgrade()?,
+            })
         };
-        self.lock().iter().filter_map(known).collect()
+        held(&self.0).iter().filter_map(listed).collect()
     }
-}
-
-/// Adds the processor time of a call to a count: that of its thread while the call is polled, so
-/// that waiting costs nothing.
-pub(super) struct Timed<'a, F> {
-    pub(super) call: Pin<Box<F>>,
-    pub(super) cpu: &'a AtomicU64,
-}
-
-impl<F: Future> Future for Timed<'_, F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let before = thread_time();
-        let polled = self.call.as_mut().poll(cx);
-        self.cpu.fetch_add(thread_time().saturating_sub(before), Relaxed);
-        polled
-    }
-}
-
-/// Processor time of this thread, nanoseconds.
-fn thread_time() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -118,29 +215,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_keeps_its_counts_while_somebody_holds_them() {
-        let places = Places::default();
-        let name: Arc<str> = "rate".into();
-        let first = places.of("sink/0", &name);
-        first.calls.store(3, Relaxed);
-        assert_eq!(places.of("sink/0", &name).calls.load(Relaxed), 3);
-        assert_eq!(places.of("sink/1", &name).calls.load(Relaxed), 0);
-        drop(first);
-        assert!(places.all().is_empty());
-        assert_eq!(places.of("sink/0", &name).calls.load(Relaxed), 0);
+    fn a_count_is_listed_for_as_long_as_it_is_held() {
+        let counts = Counts::default();
+        let name = Arc::from("rate");
+        let one = counts.add("a/0", &name, Digest::from([1; 32]));
+        let two = counts.add("b/0", &name, Digest::from([1; 32]));
+        two.failed(true, "it wanted more");
+        let places: Vec<Arc<str>> = counts.list().into_iter().map(|entry| entry.place).collect();
+        assert_eq!(places, ["a/0".into(), "b/0".into()]);
+        drop(one);
+        let left = counts.list();
+        assert_eq!(left.len(), 1);
+        let numbers = left[0].count.numbers();
+        assert_eq!((numbers.failed, numbers.limits, numbers.restarts), (1, 1, 0));
+        assert_eq!(numbers.last_failure.as_deref(), Some("it wanted more"));
+    }
+
+    #[test]
+    fn memory_has_a_peak_and_goes_with_its_instance() {
+        let count = ComponentCount::new(Digest::from([0; 32]));
+        count.grew(10);
+        count.grew(20);
+        count.shrank(30);
+        count.grew(5);
+        assert_eq!((count.numbers().memory, count.numbers().memory_peak), (5, 30));
     }
 
     #[tokio::test]
-    async fn waiting_is_not_counted_and_working_is() {
-        let cpu = AtomicU64::new(0);
-        let wait = tokio::time::sleep(Duration::from_millis(200));
-        Timed { call: Box::pin(wait), cpu: &cpu }.await;
-        let waited = cpu.swap(0, Relaxed);
-        let work = async {
-            let begun = thread_time();
-            while thread_time() - begun < 30_000_000 {}
-        };
-        Timed { call: Box::pin(work), cpu: &cpu }.await;
-        assert!(waited < 20_000_000 && cpu.load(Relaxed) >= 30_000_000);
+    async fn only_the_turns_of_the_work_are_timed() {
+        let count = ComponentCount::new(Digest::from([0; 32]));
+        count.timed(tokio::time::sleep(std::time::Duration::from_millis(50))).await;
+        assert!(count.numbers().cpu_nanos < 40_000_000, "{}", count.numbers().cpu_nanos);
+        let before = thread_nanos();
+        let spin = async { while thread_nanos() < before + 20_000_000 {} };
+        count.timed(spin).await;
+        assert!(count.numbers().cpu_nanos >= 20_000_000, "{}", count.numbers().cpu_nanos);
     }
 }

@@ -72,6 +72,9 @@ pub struct ComponentsSpec {
     pub path: Vec<PathBuf>,
     /// `components.by_name`.
     pub by_name: std::collections::BTreeMap<String, ComponentSpec>,
+    /// The program that compiles components in a process of its own, called with the argument
+    /// `compile`. No key: `cli` names it. Without one they are compiled in this process.
+    pub compiler: Option<PathBuf>,
 }
 
 /// What holds for one component wherever it is used.

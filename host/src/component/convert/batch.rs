@@ -131,14 +131,9 @@ impl<'a> Columns<'a> {
         self.newest = self.newest.max(sample.taken.wall);
     }
 
-    /// How many rows the component gets.
-    pub(crate) fn len(&self) -> u64 {
-        self.rows.len() as u64
-    }
-
-    /// How many it does not get.
-    pub(crate) fn passed_by(&self) -> usize {
-        self.samples.len() - self.rows.len()
+    /// Rows that the component gets.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
     }
 
     /// Whether there is nothing to tell the component.

@@ -266,7 +266,7 @@ fn components(check: &mut Check<'_>, field: Field<RawComponents>) -> Option<Comp
         }
     }
     let path = path?;
-    good.then_some(ComponentsSpec { path, by_name })
+    good.then_some(ComponentsSpec { path, by_name, compiler: None })
 }
 
 fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>> {
