@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
+pub use nephometer_guest_publisher as publisher;
 pub use nephometer_guest_transformer as stateless;
 
 /// World `stateful-transformer`.

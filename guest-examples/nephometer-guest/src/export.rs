@@ -17,12 +17,17 @@ pub fn configure<T: Transformer>(
     slot: &mut Option<T>,
     options: &str,
 ) -> Result<Settings, Vec<OptionError>> {
-    let options = serde_json::from_str(options).map_err(|error| {
-        vec![OptionError { pointer: String::new(), reason: format!("not JSON: {error}") }]
-    })?;
+    let options = parse(options)?;
     let (made, settings) = T::configure(&options)?;
     *slot = Some(made);
     Ok(settings)
+}
+
+/// The options as a value.
+pub fn parse(options: &str) -> Result<serde_json::Value, Vec<OptionError>> {
+    serde_json::from_str(options).map_err(|error| {
+        vec![OptionError { pointer: String::new(), reason: format!("not JSON: {error}") }]
+    })
 }
 
 /// Hands a batch over.

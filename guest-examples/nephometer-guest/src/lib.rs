@@ -1,15 +1,19 @@
-//! What authors of transformers in Rust build on.
+//! What authors of transformers and publishers in Rust build on.
 //!
-//! Write a type, implement [`Transformer`] (and [`Stateful`], if it remembers), and name it in one
-//! macro; the rest of this crate is there to make the columns pleasant:
+//! Write a type, implement [`Transformer`] (and [`Stateful`], if it remembers) or [`Publisher`],
+//! and name it in one macro; the rest of this crate is there to make the columns pleasant:
 //!
 //! * [`rows`] walks the columns of a batch, row by row;
 //! * [`AnswerBuilder`] makes the answer and numbers new meters and resources by their content;
 //! * [`OptionReader`] reads the options and collects all that is wrong, each with its place;
+//! * [`UrlOptions`] does that for publishers, whose settings stand in a URL too;
 //! * [`log`] writes to the component's log.
 //!
-//! Everything but the two macros works natively too, so transformers are tested with `cargo test`
-//! and need no host.
+//! Publishers that speak to the network use `nephometer-guest-http` or `nephometer-guest-socket`
+//! beside this crate, and the macros there.
+//!
+//! Everything but the macros and the network works natively too, so components are tested with
+//! `cargo test` and need no host.
 //!
 //! ```ignore
 //! struct Doubler;
@@ -24,7 +28,9 @@ pub mod bindings;
 pub mod export;
 pub mod log;
 mod options;
+mod publish;
 mod row;
+mod url;
 
 pub use answer::AnswerBuilder;
 pub use bindings::stateful::exports::nephometer::metering::component::{
@@ -33,8 +39,10 @@ pub use bindings::stateful::exports::nephometer::metering::component::{
 pub use bindings::stateful::exports::nephometer::metering::transform::{Answer, Outcome, Refusal};
 pub use bindings::stateful::types::{Batch, Meter, MeterType, Resource, Timestamp};
 pub use options::{OptionReader, escape_pointer};
+pub use publish::{Delivery, Failure, Publisher, Retry, later};
 pub use row::{Row, rows};
 pub use rustc_hash::{FxHashMap, FxHashSet};
+pub use url::UrlOptions;
 
 /// The origin of a row that comes from no input row.
 pub const NO_ORIGIN: u32 = u32::MAX;

@@ -1,0 +1,77 @@
+//! `influx`: publishes samples to InfluxDB as line protocol over HTTP.
+//!
+//! `influx://HOST[:PORT]/DATABASE?options` writes each envelope with one `POST /write`. See the
+//! README beside this file for the options and for what becomes of an answer.
+
+mod answer;
+mod base64;
+mod line;
+mod options;
+
+use nephometer_guest::{
+    Delivery, Description, Failure, OptionError, Publisher, Settings, log, settings,
+};
+use nephometer_guest_http::{HttpError, Request, send};
+
+pub use line::Lines;
+pub use options::Options;
+
+/// The most of an answer that is read: enough for its error.
+const READ_AT_MOST: usize = 2048;
+
+/// The configured publisher. It keeps nothing between envelopes.
+#[derive(Debug)]
+pub struct Influx {
+    options: Options,
+}
+
+impl Publisher for Influx {
+    fn describe() -> Description {
+        Description {
+            name: "influx".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "publishes samples to InfluxDB as line protocol over HTTP".to_owned(),
+            options_schema: include_str!("../options.schema.json").to_owned(),
+            state_version: 0,
+            facts: Vec::new(),
+        }
+    }
+
+    fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>> {
+        let options = Options::read(options)?;
+        let metadata = options.lines.tags.iter().map(|(_, path)| path.clone()).collect();
+        Ok((Self { options }, Settings { metadata, ..settings() }))
+    }
+
+    fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
+        let (body, left_out) = self.options.lines.write(&delivery.input);
+        if left_out > 0 {
+            log::warn(&format!("{left_out} samples have a value that InfluxDB cannot hold"));
+        }
+        if body.is_empty() {
+            return Ok(());
+        }
+        let authorization = self.options.authorization.as_deref();
+        let headers: Vec<(&str, &str)> = [("content-type", "text/plain; charset=utf-8")]
+            .into_iter()
+            .chain(authorization.map(|value| ("authorization", value)))
+            .collect();
+        let answer = send(&Request {
+            method: "POST",
+            tls: self.options.tls,
+            authority: &self.options.authority,
+            path_with_query: &self.options.path_with_query,
+            headers: &headers,
+            body: body.as_bytes(),
+            timeout: self.options.timeout,
+            read_at_most: READ_AT_MOST,
+        });
+        match answer {
+            Ok(answer) => answer::outcome(&answer),
+            Err(HttpError::Failed(reason)) => Err(nephometer_guest::later(reason, None)),
+            Err(HttpError::Refused(reason)) => Err(Failure::Broken(reason)),
+        }
+    }
+}
+
+nephometer_guest_http::export_http_publisher!(Influx);

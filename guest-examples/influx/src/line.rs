@@ -1,0 +1,237 @@
+//! Samples as line protocol: `measurement,tag=value field=value time`, one line per sample.
+
+use std::fmt::Write as _;
+
+use nephometer_guest::{Batch, Meter, Resource, Row, rows, type_word};
+use serde_json::Value;
+
+/// What a measurement is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Measurement {
+    /// Like the meter.
+    OfMeter,
+    /// All alike; the meter is a tag.
+    Fixed(String),
+}
+
+/// How samples become lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lines {
+    /// What a measurement is called.
+    pub measurement: Measurement,
+    /// Further tags: the name, and the path into the metadata.
+    pub tags: Vec<(String, String)>,
+}
+
+impl Lines {
+    /// The tags that every line has, where the sample has the value.
+    pub const OWN_TAGS: [&'static str; 7] =
+        ["meter", "project_id", "resource_id", "source", "type", "unit", "user_id"];
+
+    /// All rows of a batch, and how many were left out because their value is not finite, which
+    /// line protocol cannot say.
+    pub fn write(&self, batch: &Batch) -> (String, usize) {
+        let meters: Vec<Words> = batch.meters.iter().map(|meter| self.words(meter)).collect();
+        let resources: Vec<String> = batch.resources.iter().map(|one| self.of(one)).collect();
+        let mut text = String::new();
+        let mut left_out = 0;
+        for row in rows(batch) {
+            if !row.volume.is_finite() {
+                left_out += 1;
+                continue;
+            }
+            let words = &meters[row.meter_index as usize];
+            text.push_str(&words.measurement);
+            text.push_str(&resources[row.resource_index as usize]);
+            text.push_str(&words.tags);
+            finish(&mut text, &row);
+        }
+        (text, left_out)
+    }
+
+    fn words(&self, meter: &Meter) -> Words {
+        let mut tags = String::new();
+        let measurement = match &self.measurement {
+            Measurement::OfMeter => &meter.name,
+            Measurement::Fixed(name) => {
+                tag(&mut tags, "meter", &meter.name);
+                name
+            }
+        };
+        tag(&mut tags, "type", type_word(meter.type_));
+        tag(&mut tags, "unit", &meter.unit);
+        // A line that begins with # is a comment, and one that begins with a comma is none.
+        let name = match measurement.strip_prefix('#') {
+            Some(rest) => format!("_{rest}"),
+            None if measurement.is_empty() => "_".to_owned(),
+            None => measurement.clone(),
+        };
+        Words { measurement: escaped(&name, &[',', ' ']), tags }
+    }
+
+    fn of(&self, resource: &Resource) -> String {
+        let mut tags = String::new();
+        tag(&mut tags, "resource_id", &resource.id);
+        tag(&mut tags, "source", &resource.source);
+        tag(&mut tags, "project_id", resource.project_id.as_deref().unwrap_or_default());
+        tag(&mut tags, "user_id", resource.user_id.as_deref().unwrap_or_default());
+        if self.tags.is_empty() {
+            return tags;
+        }
+        let metadata = serde_json::from_str(&resource.metadata).unwrap_or(Value::Null);
+        for (name, path) in &self.tags {
+            if let Some(value) = at(&metadata, path) {
+                tag(&mut tags, name, &value);
+            }
+        }
+        tags
+    }
+}
+
+struct Words {
+    measurement: String,
+    tags: String,
+}
+
+/// Volumes are floats, and so is the field: a whole number is written `5.0`, never `5i`, because
+/// InfluxDB refuses a field that changes its type.
+fn finish(text: &mut String, row: &Row<'_>) {
+    // Writing into a String cannot fail.
+    let _ = writeln!(text, " value={:?} {}", row.volume, row.time);
+}
+
+/// Adds a tag; InfluxDB has no empty ones.
+fn tag(text: &mut String, name: &str, value: &str) {
+    const SPECIAL: [char; 3] = [',', '=', ' '];
+    let value = escaped(value, &SPECIAL);
+    if value.is_empty() {
+        return;
+    }
+    text.push(',');
+    text.push_str(&escaped(name, &SPECIAL));
+    text.push('=');
+    text.push_str(&value);
+}
+
+/// A name or the value of a tag: special characters get a backslash. Quotes are ordinary here.
+/// A line break ends a line and cannot be escaped, so that it, like every control character,
+/// becomes a space. Nor can a backslash be escaped; where it would escape what comes after it, or
+/// the end, a slash takes its place.
+fn escaped(text: &str, special: &[char]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut letters = text.chars().map(|one| if one.is_control() { ' ' } else { one }).peekable();
+    while let Some(letter) = letters.next() {
+        if letter == '\\' {
+            let harmless = letters.peek().is_some_and(|next| {
+                *next != '\\' && *next != '"' && *next != '=' && !special.contains(next)
+            });
+            escaped.push(if harmless { '\\' } else { '/' });
+            continue;
+        }
+        if special.contains(&letter) {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
+}
+
+/// What stands at a path, `.` between its parts, as text. A key that has a dot of its own is found
+/// too.
+fn at(metadata: &Value, path: &str) -> Option<String> {
+    let object = metadata.as_object()?;
+    if let Some(value) = object.get(path) {
+        return match value {
+            Value::Null | Value::Object(_) | Value::Array(_) => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        };
+    }
+    path.match_indices('.').find_map(|(dot, _)| at(object.get(&path[..dot])?, &path[dot + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nephometer_guest::MeterType;
+
+    fn batch(id: &str, unit: &str, volumes: &[f64]) -> Batch {
+        let rows = volumes.len();
+        Batch {
+            meters: vec![Meter {
+                name: "disk.read".into(),
+                unit: unit.into(),
+                type_: MeterType::Gauge,
+            }],
+            resources: vec![Resource {
+                id: id.into(),
+                source: "openstack".into(),
+                project_id: Some("p 1".into()),
+                user_id: None,
+                metadata: r#"{"flavor":{"name":"m1,tiny","vcpus":2},"a.b":"dot","gone":null}"#
+                    .into(),
+            }],
+            meter: vec![0; rows],
+            resource: vec![0; rows],
+            time: vec![1_448_000_000_123_456_789; rows],
+            monotonic: vec![0; rows],
+            volume: volumes.to_vec(),
+            gone: vec![],
+        }
+    }
+
+    #[test]
+    fn a_sample_is_a_line_with_a_float() {
+        let lines = Lines { measurement: Measurement::OfMeter, tags: vec![] };
+        let (text, left_out) = lines.write(&batch("r", "B", &[5.0, -0.25, f64::NAN, 1e300]));
+        let tags = "disk.read,resource_id=r,source=openstack,project_id=p\\ 1,type=gauge,unit=B";
+        let time = "1448000000123456789";
+        let wanted = format!(
+            "{tags} value=5.0 {time}\n{tags} value=-0.25 {time}\n{tags} value=1e300 {time}\n"
+        );
+        assert_eq!((text, left_out), (wanted, 1));
+    }
+
+    #[test]
+    fn a_fixed_measurement_has_the_meter_as_a_tag_and_metadata_gives_more() {
+        let tag = |name: &str, path: &str| (name.to_owned(), path.to_owned());
+        let lines = Lines {
+            measurement: Measurement::Fixed("my metering".to_owned()),
+            tags: vec![
+                tag("flavor", "flavor.name"),
+                tag("vcpus", "flavor.vcpus"),
+                tag("dotted", "a.b"),
+                tag("none", "gone"),
+                tag("object", "flavor"),
+            ],
+        };
+        let (text, _) = lines.write(&batch("r", "", &[1.0]));
+        assert_eq!(
+            text,
+            "my\\ metering,resource_id=r,source=openstack,project_id=p\\ 1,flavor=m1\\,tiny,vcpus=2,\
+             dotted=dot,meter=disk.read,type=gauge value=1.0 1448000000123456789\n"
+        );
+    }
+
+    #[test]
+    fn nothing_in_a_name_breaks_a_line() {
+        let all = [
+            ("a,b=c d", "a\\,b\\=c\\ d"),
+            ("two\nlines\r", "two\\ lines\\ "),
+            ("a \"quote\"", "a\\ \"quote\""),
+            ("C:\\dir", "C:\\dir"),
+            ("ends\\", "ends/"),
+            ("a\\ b", "a/\\ b"),
+            ("a\\\\b", "a/\\b"),
+            ("ünïcode", "ünïcode"),
+        ];
+        for (plain, wanted) in all {
+            assert_eq!(escaped(plain, &[',', '=', ' ']), wanted, "{plain:?}");
+        }
+        assert_eq!(escaped("a=b,c", &[',', ' ']), "a=b\\,c");
+        let lines = Lines { measurement: Measurement::Fixed("#x".to_owned()), tags: vec![] };
+        let (text, _) = lines.write(&batch("", "\n", &[1.0]));
+        assert!(text.starts_with("_x,source="), "{text}");
+        assert_eq!(text.lines().count(), 1);
+    }
+}

@@ -1,0 +1,17 @@
+//! What the world `publisher` becomes in Rust. Used through `nephometer-guest`: one crate per
+//! world, as the generated macros of two would clash.
+
+#![allow(missing_docs, unreachable_pub, clippy::all)]
+
+wit_bindgen::generate!({
+    path: "../../../wit",
+    world: "publisher",
+    pub_export_macro: true,
+    export_macro_name: "export_publisher_world",
+    additional_derives: [PartialEq],
+    with: {
+        "nephometer:metering/types@0.1.0": nephometer_guest_transformer::nephometer::metering::types,
+        "nephometer:metering/log@0.1.0": nephometer_guest_transformer::nephometer::metering::log,
+    },
+    generate_all,
+});
