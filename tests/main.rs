@@ -17,6 +17,7 @@ mod delivery;
 mod files;
 mod golden;
 mod qemu;
+mod reload;
 mod rooms;
 mod scale;
 mod transformers;

@@ -162,7 +162,6 @@ impl Supervisor {
                 None
             }
             Err(reason) => {
-                events::refused(&format!("sink {}", sink.name), &reason);
                 self.refused.insert(Arc::clone(&sink.name), keys);
                 handle.hold(reason.clone()).await;
                 Some(reason)
@@ -190,10 +189,9 @@ impl Supervisor {
     async fn turn(&mut self, cause: Cause, ears: &Ears) -> Report {
         let report = self.reload(cause, &ears.changes).await;
         for problem in &report.problems {
-            if cause == Cause::Plan {
-                continue;
+            if cause != Cause::Plan {
+                events::refused(problem);
             }
-            events::refused("configuration", problem);
         }
         if cause != Cause::Plan {
             if !report.changes.is_empty() {
@@ -241,6 +239,10 @@ impl Supervisor {
     fn take_up(&mut self, new: AgentSpec) {
         let known: Vec<Arc<str>> = self.sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
         self.spec.components.by_name = new.components.by_name;
+        if self.spec.pipeline.sources != new.pipeline.sources {
+            // It follows the shortest interval.
+            self.spec.libvirt.deadline = new.libvirt.deadline;
+        }
         self.spec.pipeline.sources = new.pipeline.sources;
         for sink in new.pipeline.sinks {
             if !known.contains(&sink.name) {

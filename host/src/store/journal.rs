@@ -98,6 +98,8 @@ impl Journal {
         });
         let saved = resume.saved.as_ref().map_or(0, |saved| saved.position);
         let mut state = self.0.state();
+        // Numbers go on, also where all batches of an earlier run have been removed.
+        state.next = state.next.max(resume.emitted.max(saved) + 1);
         // A sink that was never there before begins with what comes.
         let known = resume.saved.is_some() || resume.emitted > 0;
         let wanted = state.slots.iter().any(|(_, slot)| slot.sinks.contains(sink));

@@ -15,8 +15,8 @@ pub fn took_over(sink: &str, position: u64, pause: Duration) {
 }
 
 /// Something that was to be replaced was not: what was at work goes on.
-pub fn refused(what: &str, reason: &str) {
-    tracing::error!(what, reason, "reload refused");
+pub fn refused(reason: &str) {
+    tracing::error!(reason, "reload refused");
 }
 
 /// A step of a reload is done; for whoever watches closely.

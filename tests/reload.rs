@@ -1,0 +1,545 @@
+//! What is replaced while the agent runs: nothing is lost, doubled or forgotten, and what cannot be
+//! replaced leaves what is at work as it is.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Agent, Ended, PATIENCE, Running, component, eventually, number, scaled, text,
+};
+
+/// One source, one sink with these transformers, everything to a file.
+fn agent(name: &str, transformers: &str) -> Agent {
+    let agent = Agent::new(&format!("reload-{name}")).set("shutdown_grace", "60s");
+    fs::create_dir(agent.folder.at("components")).unwrap();
+    let folder = agent.folder.at("components");
+    let agent = agent.set("components.path", json!([folder]));
+    pipeline(&agent, transformers);
+    agent
+}
+
+fn pipeline(agent: &Agent, transformers: &str) {
+    let (out, raw) = (agent.folder.at("out"), agent.folder.at("raw"));
+    agent.folder.write(
+        "pipeline.yaml",
+        format!(
+            "sources: [{{name: s, interval: 1, meters: [cpu], sinks: [out, raw]}}]\n\
+             sinks:\n\
+             - {{name: out, transformers: {transformers}, publishers: ['file://{}?json']}}\n\
+             - {{name: raw, publishers: ['file://{}?json']}}\n",
+            out.display(),
+            raw.display()
+        ),
+    );
+}
+
+/// Puts bytes where a component is looked for, in one step.
+fn put(agent: &Agent, name: &str, bytes: &[u8]) {
+    let beside = agent.folder.write(&format!("components/.{name}.new"), bytes);
+    fs::rename(beside, agent.folder.at(&format!("components/{name}.wasm"))).unwrap();
+}
+
+fn bytes(name: &str) -> Vec<u8> {
+    fs::read(component(name)).unwrap()
+}
+
+/// The same component with other bytes: a custom section that nobody reads.
+fn variant(bytes: &[u8], number: usize) -> Vec<u8> {
+    let content = format!("\u{4}note{number:06}");
+    let mut other = bytes.to_vec();
+    other.extend([0, u8::try_from(content.len()).unwrap()]);
+    other.extend(content.as_bytes());
+    other
+}
+
+/// What is whole in a file of samples. A kill can tear the last line that was written.
+fn samples(agent: &Agent, file: &str) -> Vec<Value> {
+    let text = fs::read_to_string(agent.folder.at(file)).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn counts(agent: &Agent) -> Vec<f64> {
+    let all = samples(agent, "out");
+    all.iter().filter(|sample| text(sample, "name") == "count").map(number).collect()
+}
+
+/// Waits until so many lines of the log have this message, and gives them.
+fn logged(running: &Running, message: &str, wanted: usize) -> Vec<Value> {
+    eventually(&format!("{wanted} times {message:?}"), PATIENCE, || {
+        let lines = running.logged(message);
+        (lines.len() >= wanted).then_some(lines)
+    })
+}
+
+/// Asks the running agent.
+fn ask(agent: &Agent, arguments: &[&str]) -> Ended {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nephometer"));
+    command.args(arguments).args(["--socket", "agent.sock"]).current_dir(agent.folder.path());
+    agent.start(command, None).ended(PATIENCE)
+}
+
+fn status(agent: &Agent, sink: &str) -> Value {
+    let ended = ask(agent, &["status", "--json"]).code(0);
+    let status: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let sinks = status["sinks"].as_array().unwrap();
+    sinks.iter().find(|one| one["sink"] == sink).unwrap().clone()
+}
+
+/// Nothing was lost, doubled or forgotten: after each tick the count is that of all rows so far.
+fn check_counts(agent: &Agent) {
+    let counts = counts(agent);
+    let rows = samples(agent, "raw").len();
+    assert!(counts.windows(2).all(|pair| pair[0] < pair[1]), "{counts:?}");
+    assert_eq!(counts.last().map(|count| count.round().to_string()), Some(rows.to_string()));
+    let out = samples(agent, "out").len() - counts.len();
+    assert_eq!(out, rows, "every row passed once");
+}
+
+const COUNTING: &str = "[{name: counting, parameters: {}}]";
+
+#[test]
+fn a_component_is_replaced_however_its_file_is_and_keeps_its_state() {
+    let agent = agent("ways", COUNTING);
+    let file = agent.folder.at("components/counting.wasm");
+    put(&agent, "counting", &bytes("counting"));
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    logged(&running, "new transformers took over", 1);
+
+    // In place.
+    fs::write(&file, bytes("counting-v2")).unwrap();
+    logged(&running, "new transformers took over", 2);
+    running.wait_for_ticks(1);
+    // By a rename, as package managers and `install` do.
+    put(&agent, "counting", &variant(&bytes("counting-v2"), 1));
+    logged(&running, "new transformers took over", 3);
+    running.wait_for_ticks(1);
+    // By another link.
+    let elsewhere = agent.folder.write("elsewhere.wasm", variant(&bytes("counting-v2"), 2));
+    let link = agent.folder.at("components/.link");
+    symlink(&elsewhere, &link).unwrap();
+    fs::rename(&link, &file).unwrap();
+    logged(&running, "new transformers took over", 4);
+    running.wait_for_ticks(1);
+    // Where the link points to: nothing tells of that but looking.
+    fs::write(&elsewhere, variant(&bytes("counting-v2"), 3)).unwrap();
+    logged(&running, "new transformers took over", 5);
+    running.wait_for_ticks(2);
+    assert_eq!(status(&agent, "out")["reloads"], 5);
+    running.stop().code(0);
+    check_counts(&agent);
+}
+
+#[test]
+fn what_cannot_take_over_leaves_the_old_one_at_work_and_says_why() {
+    let agent = agent("refused", COUNTING);
+    put(&agent, "counting", &bytes("counting"));
+    let mut running = agent.run();
+    // Until a state has been saved; before that a component that reads none has all that came.
+    running.wait_for_ticks(12);
+    let good = bytes("counting");
+    let cases: [(&str, Vec<u8>, &str); 5] = [
+        ("no component", b"no wasm".to_vec(), "no WebAssembly component"),
+        ("half of one", good[..good.len() / 2].to_vec(), "cannot be compiled"),
+        ("a trap in configure", bytes("counting-bad"), "this version traps when it is configured"),
+        ("another state", bytes("counting-v3"), "on_state_mismatch: reset"),
+        ("another world", bytes("statsd"), "transform"),
+    ];
+    for (nth, (what, bytes, reason)) in (1..).zip(&cases) {
+        put(&agent, "counting", bytes);
+        let lines = logged(&running, "reload refused", nth);
+        let said = lines.last().unwrap()["reason"].as_str().unwrap().to_owned();
+        assert!(said.contains(reason), "{what}: {said}");
+        let told = ask(&agent, &["status"]).code(0);
+        assert!(told.stdout.contains(reason), "{what}: {}", told.stdout);
+    }
+    running.wait_for_ticks(1);
+    let one = status(&agent, "out");
+    assert_eq!((&one["state"], &one["reloads"]), (&json!("running"), &json!(1)), "{one}");
+    // Asked for, it is tried again, and refused again with an exit code.
+    ask(&agent, &["reload"]).code(78).says("REFUSED");
+    put(&agent, "counting", &bytes("counting-v2"));
+    logged(&running, "new transformers took over", 2);
+    running.wait_for_ticks(2);
+    running.stop().code(0);
+    check_counts(&agent);
+}
+
+#[test]
+fn a_component_without_a_state_that_it_reads_starts_fresh_only_when_told_so() {
+    let agent =
+        agent("reset", COUNTING).set("components.by_name.counting.on_state_mismatch", "reset");
+    put(&agent, "counting", &bytes("counting"));
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    // Once a state has been saved there is one that cannot be read.
+    running.wait_for_ticks(11);
+    put(&agent, "counting", &bytes("counting-v3"));
+    logged(&running, "state given up: on_state_mismatch is reset", 1);
+    logged(&running, "new transformers took over", 2);
+    running.wait_for_ticks(2);
+    running.stop().code(0);
+    let counts = counts(&agent);
+    assert!(counts.windows(2).any(|pair| pair[0] > pair[1]), "it began anew: {counts:?}");
+}
+
+#[test]
+fn a_new_component_that_traps_gives_way_to_the_old_one() {
+    let agent = agent("rollback", COUNTING);
+    put(&agent, "counting", &bytes("counting"));
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    put(&agent, "counting", &bytes("counting-crash"));
+    logged(&running, "new transformers took over", 2);
+    let back = logged(&running, "rolled back to the transformers before", 1);
+    assert!(back[0]["reason"].as_str().unwrap().contains("this version traps at this batch"));
+    running.wait_for_ticks(3);
+    let one = status(&agent, "out");
+    assert_eq!((&one["state"], &one["rollbacks"]), (&json!("running"), &json!(1)), "{one}");
+    // The bad one is not tried again by itself, another one is.
+    assert_eq!(running.logged("new transformers took over").len(), 2);
+    put(&agent, "counting", &bytes("counting-v2"));
+    logged(&running, "new transformers took over", 3);
+    running.wait_for_ticks(2);
+    running.stop().code(0);
+    check_counts(&agent);
+}
+
+#[test]
+fn a_held_sink_is_repaired_by_a_new_component() {
+    let agent = agent("repair", COUNTING);
+    // At work from the beginning, so that there is none to go back to.
+    put(&agent, "counting", &bytes("counting-crash"));
+    let mut running = agent.run();
+    logged(&running, "component failed twice on a batch", 1);
+    assert_eq!(status(&agent, "out")["state"], "failing");
+    put(&agent, "counting", &bytes("counting"));
+    logged(&running, "new transformers took over", 2);
+    running.wait_for_ticks(2);
+    running.stop().code(0);
+    check_counts(&agent);
+}
+
+#[test]
+fn options_publishers_and_sources_are_taken_up_and_planned() {
+    let rate = |name: &str| {
+        format!(
+            "[{{name: rate_of_change, parameters: {{target: {{name: {name}}}}}}}, {{name: counting, parameters: {{}}}}]"
+        )
+    };
+    let agent = agent("options", &rate("one"));
+    put(&agent, "counting", &bytes("counting"));
+    put(&agent, "rate_of_change", &bytes("rate_of_change"));
+    let mut running = agent.run();
+    running.wait_for_ticks(3);
+    let took_over = running.logged("new transformers took over").len();
+
+    // Wrong options leave the old ones at work.
+    pipeline(&agent, "[{name: rate_of_change, parameters: {target: 5}}]");
+    let refused = logged(&running, "reload refused", 1);
+    assert!(refused[0]["reason"].as_str().unwrap().contains("/target"));
+    agent.folder.write("pipeline.yaml", "sources: [");
+    logged(&running, "reload refused", 2);
+
+    pipeline(&agent, &rate("two"));
+    logged(&running, "new transformers took over", took_over + 1);
+    running.wait_for_ticks(2);
+    let text_of = fs::read_to_string(agent.folder.at("pipeline.yaml")).unwrap();
+    let more = format!("'file://{}?json'", agent.folder.at("more").display());
+    let changed = text_of
+        .replace("interval: 1", "interval: 2")
+        .replace("name: two", "name: three")
+        .replace("publishers: ['file", &format!("publishers: [{more}, 'file"));
+    // A plan changes nothing; so that nothing else does, the agent looks at another file.
+    agent.folder.write("pipeline.yaml", &changed);
+    logged(&running, "new transformers took over", took_over + 2);
+    running.wait_for_ticks(2);
+    ask(&agent, &["reload"]).code(0).says("nothing has changed");
+    running.stop().code(0);
+
+    let names: BTreeSet<String> =
+        samples(&agent, "out").iter().map(|one| text(one, "name").to_owned()).collect();
+    assert_eq!(names, BTreeSet::from(["count", "one", "three", "two"].map(str::to_owned)));
+    assert!(!samples(&agent, "more").is_empty());
+    // The state was kept throughout: one first sample without a rate per domain, and no more.
+    let (raw, out) = (samples(&agent, "raw"), samples(&agent, "out"));
+    let rates = out.iter().filter(|one| text(one, "name") != "count").count();
+    let domains = raw.iter().map(|one| text(one, "resource_id")).collect::<BTreeSet<_>>().len();
+    assert_eq!(unique(&raw) - domains, rates);
+}
+
+fn unique(samples: &[Value]) -> usize {
+    samples.iter().map(|one| text(one, "id")).collect::<BTreeSet<_>>().len()
+}
+
+#[test]
+fn a_plan_says_what_would_happen_and_does_nothing() {
+    let agent = agent("plan", COUNTING);
+    put(&agent, "counting", &bytes("counting"));
+    // Nothing tells the agent of files in a folder that is given by another name.
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    logged(&running, "new transformers took over", 1);
+    // As long as it is stopped it cannot see the change by itself.
+    running.signal(Signal::STOP);
+    put(&agent, "counting", &bytes("counting-bad"));
+    let asked = {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nephometer"));
+        let arguments = ["reload", "--plan", "--socket", "agent.sock"];
+        command.args(arguments).current_dir(agent.folder.path());
+        agent.start(command, None)
+    };
+    running.signal(Signal::CONT);
+    let ended = asked.ended(PATIENCE);
+    // Whoever is first, the watch or the plan: it is refused for the same reason.
+    ended.code(78).says("this version traps when it is configured");
+    put(&agent, "counting", &bytes("counting"));
+    running.wait_for_ticks(1);
+    running.signal(Signal::HUP);
+    running.wait_for_ticks(1);
+    assert_eq!(running.logged("new transformers took over").len(), 1);
+    running.stop().code(0);
+    check_counts(&agent);
+}
+
+#[test]
+fn set_aside_rows_are_listed_shown_and_replayed() {
+    let with = |mode: &str| format!("[{{name: misbehaving, parameters: {{mode: {mode}}}}}]");
+    let agent = agent("letters", &with("trap-transform"))
+        .set("components.by_name.misbehaving.on_error", "drop");
+    put(&agent, "misbehaving", &bytes("misbehaving"));
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let letters = |arguments: &[&str]| {
+        let mut all = vec!["dead-letters"];
+        all.extend(arguments);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nephometer"));
+        command.args(all).args(["--config", "nephometer.yaml"]).current_dir(agent.folder.path());
+        agent.start(command, None).ended(PATIENCE)
+    };
+    let listed = eventually("a dead letter", PATIENCE, || {
+        let listed = letters(&["ls"]).code(0).stdout;
+        (!listed.is_empty()).then_some(listed)
+    });
+    assert!(listed.starts_with("1 20") && listed.contains("this mode traps"), "{listed}");
+    let shown = letters(&["show", "1"]).code(0).stdout;
+    let rows = shown.lines().count();
+    assert!(rows > 0 && shown.lines().all(|line| line.contains("\"name\": \"cpu\"")), "{shown}");
+    letters(&["show", "99999"]).code(64);
+
+    pipeline(&agent, &with("passthrough"));
+    logged(&running, "new transformers took over", 2);
+    let said = letters(&["replay", "1"]).code(0).stdout;
+    assert_eq!(said, format!("{rows} samples published\n"));
+    assert!(!letters(&["ls"]).code(0).stdout.starts_with("1 "));
+    letters(&["replay", "1"]).code(78).says("there is no dead letter 1");
+    running.wait_for_ticks(1);
+    running.stop().code(0);
+    let first = samples(&agent, "raw")[0]["id"].clone();
+    assert!(samples(&agent, "out").iter().any(|one| one["id"] == first), "the first row came late");
+}
+
+/// Two sinks with the same transformers and the same rows. One is left in peace.
+fn storm_agent() -> Agent {
+    let agent = agent("storm", "[]").libvirt("sim://?domains=100&seed=5");
+    let stages = |rate: &str, count: &str| {
+        format!(
+            "[{{name: {rate}, parameters: {{target: {{name: cpu_util, type: gauge}}}}}}, {{name: {count}, parameters: {{}}}}]"
+        )
+    };
+    let (out, calm) = (agent.folder.at("out"), agent.folder.at("calm"));
+    agent.folder.write(
+        "pipeline.yaml",
+        format!(
+            "sources: [{{name: s, interval: 1, meters: [cpu], sinks: [out, calm]}}]\n\
+             sinks:\n\
+             - {{name: out, transformers: {}, publishers: ['file://{}?json']}}\n\
+             - {{name: calm, transformers: {}, publishers: ['file://{}?json']}}\n",
+            stages("rate", "counting"),
+            out.display(),
+            stages("rate_calm", "counting_calm"),
+            calm.display()
+        ),
+    );
+    for (name, of) in [
+        ("rate", "rate_of_change"),
+        ("rate_calm", "rate_of_change"),
+        ("counting", "counting-v2"),
+        ("counting_calm", "counting-v2"),
+    ] {
+        put(&agent, name, &bytes(of));
+    }
+    agent
+}
+
+/// Time, resource and meter with the value: what a consumer sees, but for ids, which differ between
+/// sinks.
+fn seen(samples: &[Value]) -> BTreeMap<[String; 3], f64> {
+    let key =
+        |one: &Value| ["timestamp", "resource_id", "name"].map(|field| text(one, field).to_owned());
+    let seen: BTreeMap<_, _> = samples.iter().map(|one| (key(one), number(one))).collect();
+    assert_eq!(seen.len(), samples.len(), "something came twice");
+    seen
+}
+
+#[test]
+fn a_storm_of_reloads_changes_nothing_that_a_consumer_sees() {
+    let agent = storm_agent();
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let (rate, count) = (bytes("rate_of_change"), bytes("counting-v2"));
+    let swaps = scaled(60, 600);
+    for swap in 0..swaps {
+        match swap % 10 {
+            0 => put(&agent, "counting", b"no wasm"),
+            1 => put(&agent, "counting", &bytes("counting-bad")),
+            2 => put(&agent, "counting", &bytes("counting-v3")),
+            3 => put(&agent, "rate", &rate[..rate.len() / 3]),
+            4 => fs::remove_file(agent.folder.at("components/counting.wasm")).unwrap(),
+            5 if swap % 20 == 5 => {
+                put(&agent, "counting", &variant(&bytes("counting-crash"), swap));
+                running.wait_for_ticks(4);
+            }
+            6 | 7 => put(&agent, "rate", &variant(&rate, swap)),
+            _ => put(&agent, "counting", &variant(&count, swap)),
+        }
+        std::thread::sleep(Duration::from_millis(120));
+    }
+    put(&agent, "counting", &variant(&count, swaps));
+    put(&agent, "rate", &variant(&rate, swaps));
+    running.wait_for_ticks(4);
+    let took_over = running.logged("new transformers took over").len();
+    let refused = running.logged("reload refused").len();
+    let one = status(&agent, "out");
+    let ended = running.stop().code(0);
+    println!("{took_over} take-overs, {refused} refusals, {} roll-backs", one["rollbacks"]);
+    assert!(took_over > swaps / 10 && refused > swaps / 10, "{took_over}, {refused}");
+    assert_eq!(ended.ledger().sinks["out"].held, 0);
+    let (out, calm) = (seen(&samples(&agent, "out")), seen(&samples(&agent, "calm")));
+    let other: Vec<_> = calm.iter().filter(|(key, value)| out.get(*key) != Some(*value)).collect();
+    assert!(other.is_empty() && out.len() == calm.len(), "{other:?}");
+}
+
+/// What the log says at each step of a reload and of what leads to it.
+const STEPS: [(&str, Option<&str>); 7] = [
+    ("reload step", Some("preparing")),
+    ("component loaded", None),
+    ("reload step", Some("configured")),
+    ("reload step", Some("caught up")),
+    ("reload step", Some("taken over")),
+    ("new transformers took over", None),
+    ("reloaded", None),
+];
+
+#[test]
+fn a_kill_at_any_step_of_a_reload_changes_nothing_either() {
+    let rate = "{name: rate_of_change, parameters: {target: {name: cpu_util, type: gauge}}}";
+    let agent = agent("kill", &format!("[{{name: counting, parameters: {{}}}}, {rate}]"));
+    put(&agent, "rate_of_change", &bytes("rate_of_change"));
+    put(&agent, "counting", &bytes("counting-v2"));
+    let rounds = scaled(STEPS.len() + 3, 100);
+    for round in 0..rounds {
+        let mut running = agent.run();
+        running.wait_for_ticks(1);
+        let before = STEPS.get(round % (STEPS.len() + 1));
+        let known = before.map_or(0, |step| steps(&running, step));
+        put(&agent, "counting", &variant(&bytes("counting-v2"), round));
+        match before {
+            Some(step) => {
+                eventually(&format!("{step:?}"), PATIENCE, || {
+                    (steps(&running, step) > known).then_some(())
+                });
+            }
+            // Anywhere else, such as between the batches.
+            None => std::thread::sleep(Duration::from_millis(137 * (round as u64 % 11))),
+        }
+        running.signal(Signal::KILL);
+        running.ended(PATIENCE);
+    }
+    let mut running = agent.run();
+    running.wait_for_ticks(12);
+    running.stop().code(0);
+    undisturbed(&agent);
+}
+
+fn steps(running: &Running, (message, step): &(&str, Option<&str>)) -> usize {
+    let lines = running.logged(message);
+    lines.iter().filter(|line| step.is_none_or(|step| line["step"] == step)).count()
+}
+
+/// What both sinks sent, without repeated ids, is what an agent sends that was never killed.
+fn undisturbed(agent: &Agent) {
+    let distinct = |file: &str| -> Vec<Value> {
+        let mut known = BTreeSet::new();
+        let all = samples(agent, file);
+        all.into_iter().filter(|one| known.insert(text(one, "id").to_owned())).collect()
+    };
+    let (raw, out) = (distinct("raw"), distinct("out"));
+    let counted: Vec<f64> =
+        out.iter().filter(|one| text(one, "resource_id") == "count").map(number).collect();
+    // `rate_of_change` makes rates of the counts as well: rows a second.
+    assert!(!counted.is_empty());
+    let mut series: HashMap<&str, Vec<(f64, f64)>> = HashMap::new();
+    for one in &raw {
+        let at = seconds(text(one, "timestamp"));
+        series.entry(text(one, "resource_id")).or_default().push((at, number(one)));
+    }
+    let mut expected = BTreeMap::new();
+    for (resource, mut points) in series {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for pair in points.windows(2) {
+            let growth = if pair[1].1 < pair[0].1 { pair[1].1 } else { pair[1].1 - pair[0].1 };
+            let key = (resource.to_owned(), format!("{:.6}", pair[1].0));
+            expected.insert(key, growth / (pair[1].0 - pair[0].0));
+        }
+    }
+    let mut got = BTreeMap::new();
+    for one in out.iter().filter(|one| text(one, "resource_id") != "count") {
+        let key = (
+            text(one, "resource_id").to_owned(),
+            format!("{:.6}", seconds(text(one, "timestamp"))),
+        );
+        assert!(got.insert(key, number(one)).is_none(), "twice with two ids: {one}");
+    }
+    let missing: Vec<_> = expected.keys().filter(|key| !got.contains_key(*key)).collect();
+    let extra: Vec<_> = got.keys().filter(|key| !expected.contains_key(*key)).collect();
+    assert!(missing.is_empty() && extra.is_empty(), "missing {missing:?}, extra {extra:?}");
+    for (key, rate) in &expected {
+        // The clocks of two processes agree to some microseconds.
+        let wrong = (got[key] - rate).abs() > 1e-3 * rate.abs().max(1.0);
+        assert!(!wrong, "{key:?}: {} instead of {rate}", got[key]);
+    }
+}
+
+/// Seconds since midnight of the day before, of an ISO 8601 time.
+fn seconds(time: &str) -> f64 {
+    let (date, clock) = time.split_once('T').unwrap();
+    let day: f64 = date.rsplit('-').next().unwrap().parse().unwrap();
+    let parts: Vec<f64> = clock.split(':').map(|part| part.parse().unwrap()).collect();
+    ((day * 24.0 + parts[0]) * 60.0 + parts[1]) * 60.0 + parts[2]
+}
+
+#[test]
+fn a_cold_start_does_not_wait_for_its_components() {
+    let agent = agent("cold", COUNTING);
+    put(&agent, "counting", &bytes("counting"));
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    let (path, folder): (PathBuf, &Path) = (agent.folder.at("components"), agent.folder.path());
+    assert!(path.starts_with(folder));
+    running.stop().code(0);
+    check_counts(&agent);
+    // Warm: nothing is compiled.
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ended = running.stop().code(0);
+    let loaded = ended.logged("component loaded");
+    assert!(!loaded.is_empty() && loaded.iter().all(|line| line["cached"] == true), "{loaded:?}");
+    check_counts(&agent);
+}
