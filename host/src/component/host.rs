@@ -14,8 +14,9 @@ use super::error::ComponentError;
 use super::handle::InstanceHandle;
 use super::instance::{Bare, Description, Guest, Instance, linker};
 use super::load::{self, Digest, LoadedComponent, unfit};
+use super::publisher::Shelf;
 use super::threads::Threads;
-use crate::config::{ComponentsSpec, LimitsSpec};
+use crate::config::{ComponentSpec, ComponentsSpec, LimitsSpec};
 use crate::telemetry::events;
 
 /// How long one component may take to compile. A Python component takes 10 to 60 s.
@@ -30,6 +31,7 @@ struct Shared {
     threads: Threads,
     engine: Engine,
     linker: Linker<Guest>,
+    publishers: Shelf,
     spec: ComponentsSpec,
     cache: Arc<Cache>,
     /// Held while one component is loaded, so that none is compiled twice.
@@ -54,6 +56,7 @@ impl ComponentHost {
         let shared = Shared {
             threads: Threads::start().map_err(|error| failed(&error))?,
             linker: linker(&engine).map_err(|error| failed(&format!("{error:#}")))?,
+            publishers: Shelf::new(&engine).map_err(|error| failed(&format!("{error:#}")))?,
             cache: Arc::new(Cache::open(cache, &engine)),
             engine,
             spec: spec.clone(),
@@ -64,9 +67,23 @@ impl ComponentHost {
 
     /// The component of this name on the component path.
     pub async fn load(&self, name: &str) -> Result<Arc<LoadedComponent>, ComponentError> {
-        let (name, folders) = (name.to_owned(), self.0.spec.path.clone());
-        let path = self.blocking(move || load::find(&name, &folders)).await?;
+        let path = self.find(name).await?;
         self.open(&path).await
+    }
+
+    /// The file of this name on the component path.
+    pub(super) async fn find(&self, name: &str) -> Result<PathBuf, ComponentError> {
+        let (name, folders) = (name.to_owned(), self.0.spec.path.clone());
+        self.blocking(move || load::find(&name, &folders)).await
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.0.publishers
+    }
+
+    /// What the configuration says of the component of this name.
+    pub(super) fn component_spec(&self, name: &str) -> ComponentSpec {
+        self.0.spec.by_name.get(name).cloned().unwrap_or_default()
     }
 
     /// The component in this file, read anew; what was compiled before is not compiled again. Its
@@ -125,7 +142,7 @@ impl ComponentHost {
         }
     }
 
-    async fn compile(
+    pub(super) async fn compile(
         &self,
         path: &Path,
         bytes: Vec<u8>,
@@ -148,7 +165,7 @@ impl ComponentHost {
         }
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ComponentError> + Send + 'static,
     ) -> Result<T, ComponentError> {
@@ -159,7 +176,7 @@ impl ComponentHost {
     }
 
     /// Runs something with guests in it on the guests' threads.
-    async fn guest<T: Send + 'static>(
+    pub(super) async fn guest<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, ComponentError>> + Send + 'static,
     ) -> Result<T, ComponentError> {

@@ -7,6 +7,7 @@
 
 mod bindings;
 mod cache;
+mod contract;
 mod convert;
 mod engine;
 mod error;
@@ -17,6 +18,8 @@ mod limits;
 mod load;
 mod log;
 mod options;
+mod outbound;
+mod publisher;
 mod threads;
 
 pub use error::{ComponentError, OptionFault};
@@ -24,3 +27,4 @@ pub use handle::InstanceHandle;
 pub use host::ComponentHost;
 pub use instance::{CallError, Description};
 pub use load::{Digest, LoadedComponent};
+pub use publisher::{Delivery, LoadedPublisher, PublisherInstance, Settled, TextForm};

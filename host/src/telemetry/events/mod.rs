@@ -3,6 +3,7 @@
 
 pub mod component;
 pub mod inspect;
+pub mod outbound;
 pub mod pipeline;
 pub mod poll;
 pub mod publish;
