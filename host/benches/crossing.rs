@@ -131,7 +131,7 @@ pub(super) fn benches(criterion: &mut Criterion) {
                 let options = options().as_object().unwrap().clone();
                 let mut component = runtime.block_on(async {
                     let loaded = host.load("rate_of_change").await.unwrap();
-                    ComponentTransformer::of(&host, &loaded, &options).await.unwrap()
+                    ComponentTransformer::of(&host, &loaded, &options, "bench/0").await.unwrap()
                 });
                 let samples = samples(rows, meters);
                 let mut now = 0;

@@ -12,7 +12,7 @@ use nephometer::poll::{PollContext, PollCounts, PollTask};
 use nephometer::publish::{self, Encoder, Signer};
 use nephometer::schedule::Clock;
 use nephometer::telemetry::StageCount;
-use nephometer::transform::{Chain, ComponentTransformer, Transformer};
+use nephometer::transform::{Chain, ComponentTransformer, Event, Transformer};
 use uuid::Uuid;
 
 use super::{SCALE, cache, components, runtime};
@@ -61,7 +61,8 @@ impl Path {
         };
         let sources = &spec.pipeline.sources;
         let sink: &SinkSpec = &spec.pipeline.sinks[0];
-        let transformer = ComponentTransformer::create(host, &sink.transformers[0]).await.unwrap();
+        let transformer =
+            ComponentTransformer::create(host, &sink.transformers[0], "bench/0").await.unwrap();
         let stages: Vec<(Box<dyn Transformer>, _)> =
             vec![(Box::new(transformer), Arc::new(StageCount::default()))];
         let publisher = &sink.publishers[0];
@@ -78,7 +79,12 @@ impl Path {
     async fn tick(&mut self) -> usize {
         let mut bytes = 0;
         for batch in self.poll.tick().await.unwrap().unwrap() {
-            for samples in self.chain.process(&batch, &[]).await.unwrap() {
+            for samples in self
+                .chain
+                .process(Event::new(self.chain.position() + 1, &batch, &[]))
+                .await
+                .unwrap()
+            {
                 let (source, tick) = (&*batch.source, batch.tick);
                 let origin = publish::Origin { sink: "rates", source, tick, sequence: 0 };
                 let envelopes = self.encoder.encode(&samples, origin);

@@ -42,6 +42,8 @@ impl Agent {
             "components": { "path": [components("components"), components("test-components")] },
             "store": { "path": folder.at("store") },
             "cache": { "path": folder.at("cache") },
+            // Relative to the folder: the path of a socket may not be long.
+            "control": { "socket": "agent.sock" },
             "shutdown_grace": "5s",
         });
         Self { folder, settings, environment: Vec::new(), log: "debug", runs: AtomicUsize::new(0) }

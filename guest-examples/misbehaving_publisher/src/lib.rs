@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use nephometer_guest::{Batch, Retry};
 
-    fn deliver(query: serde_json::Value, attempt: u32) -> Result<(), Failure> {
+    fn deliver(query: &serde_json::Value, attempt: u32) -> Result<(), Failure> {
         let options = serde_json::json!({"host": "h", "query": query});
         let (mut made, _) = MisbehavingPublisher::configure(&options).unwrap();
         let input = Batch {
@@ -119,13 +119,13 @@ mod tests {
 
     #[test]
     fn every_mode_has_its_outcome() {
-        assert_eq!(deliver(serde_json::json!({}), 1), Ok(()));
+        assert_eq!(deliver(&serde_json::json!({}), 1), Ok(()));
         let twice = serde_json::json!({"mode": ["retryable-then-ok"], "attempts": ["2"]});
-        assert!(deliver(twice.clone(), 2).is_err());
-        assert_eq!(deliver(twice, 3), Ok(()));
-        let later = deliver(serde_json::json!({"mode": ["retryable"], "after_ms": ["70"]}), 9);
+        assert!(deliver(&twice, 2).is_err());
+        assert_eq!(deliver(&twice, 3), Ok(()));
+        let later = deliver(&serde_json::json!({"mode": ["retryable"], "after_ms": ["70"]}), 9);
         assert!(matches!(later, Err(Failure::Retryable(Retry { after_ms: Some(70), .. }))));
-        let broken = deliver(serde_json::json!({"mode": ["broken"]}), 1);
+        let broken = deliver(&serde_json::json!({"mode": ["broken"]}), 1);
         assert!(matches!(broken, Err(Failure::Broken(_))));
     }
 

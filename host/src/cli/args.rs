@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use rustix::fs::{Access, access};
 
-use super::output;
+use super::{compile, output};
 use crate::config::{self, AgentSpec, Folders, Inputs, Origin};
 use crate::telemetry::{self, LogFormat};
 
@@ -53,7 +53,8 @@ impl Common {
 
     /// The checked configuration; warnings go to standard error.
     pub(super) fn load(&self) -> Result<AgentSpec> {
-        let loaded = config::load(&self.inputs())?;
+        let mut loaded = config::load(&self.inputs())?;
+        loaded.spec.components.compiler = compile::program();
         for warning in &loaded.warnings {
             output::complain(&format!("warning: {warning}"));
         }
@@ -76,6 +77,10 @@ fn folders() -> Folders {
         system: access("/var/lib", Access::WRITE_OK).is_ok(),
         state_home: home("XDG_STATE_HOME", ".local/state"),
         cache_home: home("XDG_CACHE_HOME", ".cache"),
+        system_runtime: access("/run", Access::WRITE_OK).is_ok(),
+        runtime: std::env::var_os("XDG_RUNTIME_DIR")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute()),
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::args::Common;
 use super::run::runtime;
-use super::{Failure, output};
+use super::{Failure, compile, output};
 use crate::app::{App, AppError, Options};
 use crate::config;
 use crate::poll::Rounds;
@@ -23,7 +23,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn execute(self) -> Result<()> {
         let mut out = output::stdout();
-        let loaded = match config::load(&self.common.inputs()) {
+        let mut loaded = match config::load(&self.common.inputs()) {
             Ok(loaded) => loaded,
             Err(error) => {
                 for warning in &error.warnings {
@@ -36,6 +36,7 @@ impl Check {
                 return Err(Failure::Configuration.into());
             }
         };
+        loaded.spec.components.compiler = compile::program();
         for warning in &loaded.warnings {
             writeln!(out, "warning: {warning}")?;
         }

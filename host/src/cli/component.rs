@@ -10,26 +10,29 @@ use serde_json::{Map, Value};
 
 use super::args::{Common, Logging};
 use super::run::runtime;
-use super::{Failure, output};
+use super::{Failure, compile, output};
 use crate::component::ComponentHost;
 use crate::config;
 use crate::model::{Batch, Moment, Sample};
 use crate::publish::sample_from_json;
 use crate::store;
 use crate::telemetry::Ledger;
-use crate::transform::{Chain, ComponentTransformer, Transformer};
+use crate::transform::{Chain, ComponentTransformer, Event, Transformer};
 
 /// Tools for authors of components.
 #[derive(Debug, Subcommand)]
 pub(super) enum Component {
     /// Feed samples to a transformer and print what it makes of them
     Run(Run),
+    /// What the components of a running agent do and use
+    Status(super::ask::ComponentStatus),
 }
 
 impl Component {
     pub(super) fn execute(self) -> Result<()> {
         match self {
             Self::Run(run) => run.execute(),
+            Self::Status(status) => status.execute(),
         }
     }
 }
@@ -59,12 +62,13 @@ impl Run {
         let options: Map<String, Value> = serde_json::from_str(&self.options)
             .with_context(|| format!("--options {}: not a JSON object", self.options))
             .context(Failure::Usage)?;
-        let spec = config::load_host(&self.common.inputs())?.spec;
+        let mut spec = config::load_host(&self.common.inputs())?.spec;
+        spec.components.compiler = compile::program();
         let host = ComponentHost::start(&spec.components, &spec.cache)?;
         runtime()?.block_on(async {
             let opened = async {
                 let loaded = host.open(&self.file).await?;
-                ComponentTransformer::of(&host, &loaded, &options).await
+                ComponentTransformer::of(&host, &loaded, &options, "stdin/0").await
             };
             let transformer: Box<dyn Transformer> = match opened.await {
                 Ok(transformer) => Box::new(transformer),
@@ -73,10 +77,10 @@ impl Run {
                     return Err(Failure::Configuration.into());
                 }
             };
-            let mut ledger = Ledger::default();
+            let ledger = Ledger::default();
             let name = Arc::from(transformer.name());
             ledger.sink(&name);
-            let stages = vec![(transformer, ledger.stage(&name))];
+            let stages = vec![(transformer, ledger.stage(&name, &name, 0))];
             let generation = store::generation_for_reading(&spec.store);
             let mut chain = Chain::new(&name, generation, stages);
             self.feed(&mut chain, &spec.message.sample_source).await
@@ -110,10 +114,11 @@ impl Run {
         let tick = Moment { wall: newest, ..Moment::default() };
         let samples = std::mem::take(samples);
         let batch = Arc::new(Batch { source: "stdin".into(), tick, samples, gone: Vec::new() });
+        let event = Event::new(chain.position() + 1, &batch, &[]);
         let made = if self.flush {
-            chain.process(&batch, &[]).await?
+            chain.process(event).await?
         } else {
-            chain.process_unflushed(&batch).await?
+            chain.process_unflushed(event).await?
         };
         let mut out = output::stdout();
         for sample in made.iter().flatten() {

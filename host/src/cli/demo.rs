@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::args::{Common, Logging};
 use super::run::{runtime, settle, until_signalled};
-use super::{live, output};
+use super::{compile, live, output};
 use crate::app::{App, Options};
 use crate::config::{self, LibvirtSpec, Origin};
 use crate::inspect;
@@ -69,7 +69,8 @@ impl Demo {
         inputs.amqp_url.clone_from(&self.amqp);
         inputs.components = vec![self.components.clone()];
         inputs.pipeline = pipeline(&file, self.amqp.is_some());
-        let spec = config::load(&inputs)?.spec;
+        let mut spec = config::load(&inputs)?.spec;
+        spec.components.compiler = compile::program();
         output::complain(&format!("publishing to {} and to this terminal", file.display()));
         let (tap, emissions) = mpsc::channel(TAP);
         let interval = spec.pipeline.sources.first().map(|source| source.interval);

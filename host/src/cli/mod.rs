@@ -4,8 +4,11 @@
 //! knows `clap` and `anyhow`.
 
 mod args;
+mod ask;
 mod check;
+mod compile;
 mod component;
+mod dead_letters;
 mod demo;
 mod live;
 mod once;
@@ -20,6 +23,7 @@ use clap::{Parser, Subcommand};
 
 use crate::app::AppError;
 use crate::config::ConfigError;
+use crate::control::ControlError;
 use crate::inspect::InspectError;
 
 /// A metering agent for hosts that run libvirt virtual machines.
@@ -41,11 +45,20 @@ enum Command {
     Once(once::Once),
     /// Load and check everything, print every problem with its place
     Check(check::Check),
+    /// Ask a running agent how it is: its sinks and its ledger
+    Status(ask::Status),
+    /// Have a running agent read its configuration and components again
+    Reload(ask::Reload),
+    /// Batches that were set aside because a component failed on them
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
     /// Tools for authors of components
     #[command(subcommand)]
     Component(component::Component),
     /// Show meters on the terminal, on embedded defaults: what `make run` calls
     Demo(demo::Demo),
+    #[command(hide = true)]
+    Compile(compile::Compile),
 }
 
 /// How a command ends other than well.
@@ -81,8 +94,12 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Once(once) => once.execute(),
         Command::Check(check) => check.execute(),
+        Command::Status(status) => status.execute(),
+        Command::Reload(reload) => reload.execute(),
+        Command::DeadLetters(letters) => letters.execute(),
         Command::Component(component) => component.execute(),
         Command::Demo(demo) => demo.execute(),
+        Command::Compile(compile) => compile.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -132,6 +149,13 @@ fn classify(error: &anyhow::Error) -> Failure {
         if cause.downcast_ref::<ConfigError>().is_some() {
             return Failure::Configuration;
         }
+        if let Some(control) = cause.downcast_ref::<ControlError>() {
+            return match control {
+                ControlError::Refused(_) => Failure::Configuration,
+                ControlError::Strange { .. } => Failure::Software,
+                ControlError::Bind { .. } | ControlError::Absent { .. } => Failure::Unavailable,
+            };
+        }
         match cause.downcast_ref::<AppError>() {
             Some(AppError::Configuration(_) | AppError::Publisher { .. }) => {
                 return Failure::Configuration;
@@ -140,7 +164,9 @@ fn classify(error: &anyhow::Error) -> Failure {
             Some(AppError::Inspect(InspectError::Uri { .. } | InspectError::Recording { .. })) => {
                 return Failure::Configuration;
             }
-            Some(AppError::Store(_) | AppError::Inspect(_)) => return Failure::Unavailable,
+            Some(AppError::Store(_) | AppError::Inspect(_) | AppError::Control(_)) => {
+                return Failure::Unavailable;
+            }
             Some(AppError::Components(_) | AppError::Task(_)) | None => {}
         }
     }

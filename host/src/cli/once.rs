@@ -64,6 +64,7 @@ impl Once {
             sink: self.sink.clone(),
             rounds: Rounds { count: Some(self.samples), every: Some(self.every) },
             store: false,
+            reload: None,
             tap: Some(tap),
         };
         runtime()?.block_on(async move {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::args::{Common, Logging};
 use super::{Failure, output};
-use crate::app::{App, Options};
+use crate::app::{App, Options, Reload};
+use crate::config;
 use crate::telemetry::Ledger;
 
-/// Run the agent until SIGTERM or SIGINT. It then drains for at most `shutdown_grace` (a second
+/// Run the agent until SIGTERM or SIGINT. Components and configuration are taken up when their files
+/// change, and on SIGHUP. At the end it drains for at most `shutdown_grace` (a second
 /// signal ends it at once), prints its ledger, and exits 0 if nothing is held, else 69.
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -26,14 +28,36 @@ impl Run {
     pub(super) fn execute(self) -> Result<()> {
         self.logging.start()?;
         let spec = self.common.load()?;
+        let inputs = self.common.inputs();
+        let files = config::files(&inputs);
+        let load = move || match config::load(&inputs) {
+            Ok(loaded) => Ok(loaded.spec),
+            Err(error) => Err(error.to_string()),
+        };
         runtime()?.block_on(async {
-            let app = App::build(spec, Options::default()).await?;
+            let reload = Reload { load: Box::new(load), files, hangups: hangups()? };
+            let options = Options { reload: Some(reload), ..Options::default() };
+            let app = App::build(spec, options).await?;
             let ledger = app.ledger();
             let ended = until_signalled(app).await;
             settle(&ledger)?;
             ended
         })
     }
+}
+
+/// SIGHUP, for as long as the process lives: it never ends the agent.
+fn hangups() -> Result<mpsc::Receiver<()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    // One says all there is to say.
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            // One waits already, or the agent is ending.
+            let _full = sender.try_send(());
+        }
+    });
+    Ok(receiver)
 }
 
 /// The threads for everything but guest code.

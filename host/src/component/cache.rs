@@ -21,15 +21,13 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::compile::CODE;
 use super::load::Digest;
 use crate::telemetry::events;
 
 /// What every file starts with; the number changes when the form does.
 const MAGIC: &[u8; 16] = b"nephometer-code1";
 const HEADER: usize = MAGIC.len() + 32;
-
-/// More than the code of the largest component that may be loaded.
-const LARGEST: u64 = 1 << 30;
 
 /// The folder, if it can be used.
 pub(super) struct Cache {
@@ -65,16 +63,26 @@ impl Cache {
         }
     }
 
-    /// Keeps a compiled component.
-    pub(super) fn put(&self, digest: &Digest, component: &Component) {
-        let Some(file) = self.file(digest) else { return };
-        let kept = component
-            .serialize()
-            .map_err(|error| error.to_string())
-            .and_then(|code| write(&file, &code).map_err(|error| error.to_string()));
-        if let Err(reason) = kept {
-            events::component::cache_unusable(&file, &reason);
+    /// Whether the compiled component is there and sound. What is not is told by [`Cache::get`].
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        let Some(file) = self.file(digest) else { return false };
+        read(&file).is_ok_and(|bytes| checked(&bytes).is_ok())
+    }
+
+    /// Keeps what [`compile`](super::compile::compile) has just made, and loads it.
+    pub(super) fn adopt(
+        &self,
+        engine: &Engine,
+        digest: &Digest,
+        code: &[u8],
+    ) -> Result<Component, String> {
+        let component = run(engine, code).map_err(|error| format!("{error:#}"))?;
+        if let Some(file) = self.file(digest)
+            && let Err(error) = write(&file, code)
+        {
+            events::component::cache_unusable(&file, &error.to_string());
         }
+        Ok(component)
     }
 
     fn file(&self, digest: &Digest) -> Option<PathBuf> {
@@ -141,7 +149,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     }
     ours(&found).map_err(Refusal::Because)?;
     let mut bytes = Vec::new();
-    (&mut file).take(LARGEST).read_to_end(&mut bytes).map_err(because)?;
+    (&mut file).take(CODE + HEADER as u64).read_to_end(&mut bytes).map_err(because)?;
     Ok(bytes)
 }
 
@@ -158,14 +166,19 @@ fn checked(bytes: &[u8]) -> Result<&[u8], Refusal> {
     Ok(code)
 }
 
-#[expect(unsafe_code, reason = "compiled code is run as it is; see SAFETY")]
 fn load(engine: &Engine, bytes: &[u8]) -> Result<Component, Refusal> {
-    let code = checked(bytes)?;
-    // SAFETY: `deserialize` must only be given what `Component::serialize` gave. The only writer
-    // of these files is `write`, with exactly that; `prepare` and `read` made sure that nobody but
-    // this user can have put or changed the file, and `checked` that it is whole. Code of another
-    // engine version or other settings has another name and is refused by wasmtime besides.
-    unsafe { Component::deserialize(engine, code) }.map_err(because)
+    run(engine, checked(bytes)?).map_err(because)
+}
+
+#[expect(unsafe_code, reason = "compiled code is run as it is; see SAFETY")]
+fn run(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `deserialize` must only be given what `Component::serialize` gave. `adopt` passes
+    // what `compile` made, here or in a child that is this very program and whose output nobody
+    // else can reach. `load` passes what `write` wrote, which is the same: `prepare` and `read`
+    // made sure that nobody but this user can have put or changed the file, and `checked` that it
+    // is whole. Code of another engine version or other settings has another name and is refused
+    // by wasmtime besides.
+    unsafe { Component::deserialize(engine, code) }
 }
 
 /// Writes beside the place and renames, so that a reader never sees half of it.

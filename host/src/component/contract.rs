@@ -6,7 +6,8 @@ use wasmtime::Store;
 
 use super::bindings::exports::nephometer::metering::component as exported;
 use super::error::{ComponentError, OptionFault};
-use super::instance::{Description, Guest, begin, end, failed};
+use super::instance::{Description, Guest, begin, counted, end, failed, over};
+use super::limits::{Hit, SCHEMA};
 use super::log::clean;
 use super::options;
 
@@ -16,9 +17,17 @@ pub(super) async fn describe<T: AsMut<Guest> + Send>(
     store: &mut Store<T>,
     component: &exported::Guest,
 ) -> Result<Description, ComponentError> {
+    let count = counted(store);
     let wall = begin(store);
-    let result = timeout(wall, component.call_describe(&mut *store)).await;
-    end(store, name, "describe", result).map(Into::into).map_err(failed(name, "describe"))
+    let work = count.timed(component.call_describe(&mut *store));
+    let result = timeout(wall, work).await;
+    let description: Description =
+        end(store, name, "describe", result).map(Into::into).map_err(failed(name, "describe"))?;
+    if description.options_schema.len() > SCHEMA {
+        let reason = over(store, name, "describe", Hit::Schema);
+        return Err(failed(name, "describe")(reason));
+    }
+    Ok(description)
 }
 
 /// Checks the options, and hands them over if they fit.
@@ -36,8 +45,10 @@ pub(super) async fn configure<T: AsMut<Guest> + Send>(
         Ok(_) => {}
     }
     let text = Value::Object(given.clone()).to_string();
+    let count = counted(store);
     let wall = begin(store);
-    let result = timeout(wall, component.call_configure(&mut *store, &text)).await;
+    let work = count.timed(component.call_configure(&mut *store, &text));
+    let result = timeout(wall, work).await;
     end(store, name, "configure", result).map_err(failed(name, "configure"))?.map_err(|errors| {
         let faults = errors
             .into_iter()

@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::ComponentError;
 use super::host::{ComponentHost, Recipe};
 use super::instance::{CallError, Instance};
+use super::load::Digest;
 use crate::model::{Batch, Sample, Timestamp};
 
 /// Calls that wait for an instance. Its one caller waits for each answer, so that more could
@@ -22,12 +24,21 @@ pub struct InstanceHandle {
     mailbox: Option<mpsc::Sender<Call>>,
 }
 
+/// What an instance saved: the host never looks into the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// `state-version` of the component that saved it.
+    pub version: u32,
+    /// In that version's format.
+    pub bytes: Vec<u8>,
+}
+
 type Reply<T> = oneshot::Sender<Result<T, CallError>>;
 
 enum Call {
     Transform(Arc<Batch>, Reply<Vec<Sample>>),
     Flush(Timestamp, Reply<Vec<Sample>>),
-    Save(Reply<Option<Vec<u8>>>),
+    Save(Reply<Option<State>>),
 }
 
 impl InstanceHandle {
@@ -40,10 +51,25 @@ impl InstanceHandle {
         &self.recipe.loaded.name
     }
 
-    /// Throws the instance away and makes a new one, with what an earlier one saved.
-    pub async fn rebuild(&mut self, state: Option<&[u8]>) -> Result<(), ComponentError> {
+    /// The digest of the component's file.
+    pub fn digest(&self) -> Digest {
+        self.recipe.loaded.digest
+    }
+
+    /// The options that every instance is configured with.
+    pub fn options(&self) -> &Map<String, Value> {
+        &self.recipe.options
+    }
+
+    /// Throws the instance away; [`Self::rebuild`] makes a new one.
+    pub fn discard(&mut self) {
         self.mailbox = None;
-        let state = state.map(<[u8]>::to_vec);
+    }
+
+    /// Throws the instance away and makes a new one, with what an earlier one saved.
+    pub async fn rebuild(&mut self, state: Option<&State>) -> Result<(), ComponentError> {
+        self.mailbox = None;
+        let state = state.cloned();
         let instance = self.host.build(self.recipe.clone(), state).await?;
         let (sender, receiver) = mpsc::channel(MAILBOX);
         self.host.spawn(serve(instance, receiver));
@@ -64,7 +90,7 @@ impl InstanceHandle {
     }
 
     /// The state; `None` for a component that does not remember.
-    pub async fn save(&mut self) -> Result<Option<Vec<u8>>, CallError> {
+    pub async fn save(&mut self) -> Result<Option<State>, CallError> {
         self.call(Call::Save).await
     }
 

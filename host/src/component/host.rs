@@ -1,7 +1,8 @@
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
@@ -9,18 +10,21 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use super::cache::Cache;
+use super::compile::{NotCompiled, compile};
 use super::engine::{engine, start_ticker};
 use super::error::ComponentError;
-use super::handle::InstanceHandle;
+use super::handle::{InstanceHandle, State};
 use super::instance::{Bare, Description, Guest, Instance, linker};
 use super::load::{self, Digest, LoadedComponent, unfit};
 use super::publisher::Shelf;
+use super::stats::{ComponentCount, Counted, Counts};
 use super::threads::Threads;
 use crate::config::{ComponentSpec, ComponentsSpec, LimitsSpec};
 use crate::telemetry::events;
 
-/// How long one component may take to compile. A Python component takes 10 to 60 s.
-const COMPILE: Duration = Duration::from_secs(120);
+/// Digests of components that could not be compiled. Each is one more version of a file that
+/// somebody wrote; beyond so many it costs little to try again.
+const REFUSED: usize = 1_000;
 
 /// Loads components and makes instances of them. Cheap to clone; the guests' threads end with the
 /// last clone.
@@ -32,10 +36,30 @@ struct Shared {
     engine: Engine,
     linker: Linker<Guest>,
     publishers: Shelf,
-    spec: ComponentsSpec,
+    /// Replaced as a whole when the configuration is read again.
+    spec: Mutex<Arc<ComponentsSpec>>,
     cache: Arc<Cache>,
-    /// Held while one component is loaded, so that none is compiled twice.
-    loaded: Mutex<HashMap<(PathBuf, Digest), Arc<LoadedComponent>>>,
+    known: Mutex<Known>,
+    /// Held while a component is compiled: one at a time, and none twice.
+    compiling: Arc<Mutex<()>>,
+    counts: Counts,
+}
+
+/// What has been loaded, or never will be.
+#[derive(Default)]
+struct Known {
+    loaded: HashMap<(PathBuf, Digest), Arc<LoadedComponent>>,
+    /// Those that cannot be compiled, and why: not tried again until the file changes.
+    refused: HashMap<Digest, String>,
+}
+
+impl Known {
+    fn refuse(&mut self, digest: Digest, reason: &str) {
+        if self.refused.len() >= REFUSED {
+            self.refused.clear();
+        }
+        self.refused.insert(digest, reason.to_owned());
+    }
 }
 
 /// What a new instance is made of.
@@ -44,6 +68,7 @@ pub(super) struct Recipe {
     pub(super) loaded: Arc<LoadedComponent>,
     pub(super) limits: LimitsSpec,
     pub(super) options: Arc<Map<String, Value>>,
+    pub(super) count: Arc<ComponentCount>,
 }
 
 impl ComponentHost {
@@ -59,22 +84,36 @@ impl ComponentHost {
             publishers: Shelf::new(&engine).map_err(|error| failed(&format!("{error:#}")))?,
             cache: Arc::new(Cache::open(cache, &engine)),
             engine,
-            spec: spec.clone(),
-            loaded: Mutex::default(),
+            spec: Mutex::new(Arc::new(spec.clone())),
+            known: Mutex::default(),
+            compiling: Arc::default(),
+            counts: Counts::default(),
         };
         Ok(Self(Arc::new(shared)))
     }
 
     /// The component of this name on the component path.
     pub async fn load(&self, name: &str) -> Result<Arc<LoadedComponent>, ComponentError> {
-        let path = self.find(name).await?;
-        self.open(&path).await
+        self.open(&self.find(name).await?).await
     }
 
-    /// The file of this name on the component path.
-    pub(super) async fn find(&self, name: &str) -> Result<PathBuf, ComponentError> {
-        let (name, folders) = (name.to_owned(), self.0.spec.path.clone());
+    /// The file of the component of this name on the component path.
+    pub async fn find(&self, name: &str) -> Result<PathBuf, ComponentError> {
+        let (name, folders) = (name.to_owned(), self.spec().await.path.clone());
         self.blocking(move || load::find(&name, &folders)).await
+    }
+
+    /// Whether [`ComponentHost::open`] would answer without compiling: because the code is there,
+    /// or because it is known already that there is none to be had. An error says what is wrong
+    /// with the file.
+    pub async fn is_cached(&self, path: &Path) -> Result<bool, ComponentError> {
+        let file = path.to_owned();
+        let (_, digest) = self.blocking(move || load::read(&file)).await?;
+        if self.known(path, digest).await.is_some() {
+            return Ok(true);
+        }
+        let cache = Arc::clone(&self.0.cache);
+        self.blocking(move || Ok(cache.has(&digest))).await
     }
 
     pub(super) fn shelf(&self) -> &Shelf {
@@ -82,21 +121,27 @@ impl ComponentHost {
     }
 
     /// What the configuration says of the component of this name.
-    pub(super) fn component_spec(&self, name: &str) -> ComponentSpec {
-        self.0.spec.by_name.get(name).cloned().unwrap_or_default()
+    pub(super) async fn component_spec(&self, name: &str) -> ComponentSpec {
+        self.spec().await.by_name.get(name).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn all_counts(&self) -> &Counts {
+        &self.0.counts
     }
 
     /// The component in this file, read anew; what was compiled before is not compiled again. Its
     /// name is the file's without the ending.
     pub async fn open(&self, path: &Path) -> Result<Arc<LoadedComponent>, ComponentError> {
         let begun = Instant::now();
-        let mut known = self.0.loaded.lock().await;
         let file = path.to_owned();
         let (bytes, digest) = self.blocking(move || load::read(&file)).await?;
-        if let Some(loaded) = known.get(&(path.to_owned(), digest)) {
-            return Ok(Arc::clone(loaded));
+        if let Some(known) = self.known(path, digest).await {
+            return known;
         }
-        let (component, cached) = self.compile(path, bytes, digest).await?;
+        let (component, cached) = match self.cached(digest).await? {
+            Some(component) => (component, true),
+            None => self.compile(path, bytes, digest).await?,
+        };
         let (pre, exports) = load::link(&self.0.linker, &component, path)?;
         let name = path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy());
         let loaded = Arc::new(LoadedComponent {
@@ -106,10 +151,21 @@ impl ComponentHost {
             pre,
             exports,
         });
-        known.insert((path.to_owned(), digest), Arc::clone(&loaded));
-        let took = begun.elapsed();
-        events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
+        let mut known = self.0.known.lock().await;
+        let place = known.loaded.entry((path.to_owned(), digest));
+        let first = matches!(place, Entry::Vacant(_));
+        let loaded = Arc::clone(place.or_insert(loaded));
+        drop(known);
+        if first {
+            let took = begun.elapsed();
+            events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
+        }
         Ok(loaded)
+    }
+
+    /// The count of every place that has an instance, in the order in which they were made.
+    pub fn counts(&self) -> Vec<Counted> {
+        self.0.counts.list()
     }
 
     /// What a component tells about itself.
@@ -117,51 +173,112 @@ impl ComponentHost {
         &self,
         loaded: &Arc<LoadedComponent>,
     ) -> Result<Description, ComponentError> {
-        let recipe = self.recipe(loaded, &Map::new());
-        self.guest(async move { Bare::new(&recipe.loaded, recipe.limits).await?.describe().await })
-            .await
+        let count = Arc::new(ComponentCount::new(loaded.digest));
+        let recipe = self.recipe(loaded, &Map::new(), count).await;
+        self.guest(async move { Bare::new(&recipe).await?.describe().await }).await
     }
 
-    /// A new instance with these options, ready to take batches.
+    /// A new instance with these options, ready to take batches. `place` is where in the pipeline
+    /// it stands, such as `cpu_sink/0`: what [`ComponentHost::counts`] lists it under.
     pub async fn instance(
         &self,
         loaded: &Arc<LoadedComponent>,
         options: &Map<String, Value>,
+        place: &str,
     ) -> Result<InstanceHandle, ComponentError> {
-        let mut handle = InstanceHandle::new(self.clone(), self.recipe(loaded, options));
+        let count = self.0.counts.add(place, &loaded.name, loaded.digest);
+        let recipe = self.recipe(loaded, options, count).await;
+        let mut handle = InstanceHandle::new(self.clone(), recipe);
         handle.rebuild(None).await?;
         Ok(handle)
     }
 
-    fn recipe(&self, loaded: &Arc<LoadedComponent>, options: &Map<String, Value>) -> Recipe {
-        let spec = self.0.spec.by_name.get(&*loaded.name);
+    /// What is called `name` on the component path: the digest of its file, as it is now.
+    pub async fn identify(&self, name: &str) -> Result<Digest, ComponentError> {
+        let path = self.find(name).await?;
+        self.blocking(move || Ok(load::read(&path)?.1)).await
+    }
+
+    /// From now on new instances have these limits. The component path stays as it is.
+    pub async fn set_spec(&self, spec: &ComponentsSpec) {
+        let mut current = self.0.spec.lock().await;
+        let next = ComponentsSpec { by_name: spec.by_name.clone(), ..(**current).clone() };
+        *current = Arc::new(next);
+    }
+
+    async fn spec(&self) -> Arc<ComponentsSpec> {
+        Arc::clone(&*self.0.spec.lock().await)
+    }
+
+    async fn recipe(
+        &self,
+        loaded: &Arc<LoadedComponent>,
+        options: &Map<String, Value>,
+        count: Arc<ComponentCount>,
+    ) -> Recipe {
+        let spec = self.spec().await;
+        let spec = spec.by_name.get(&*loaded.name);
         Recipe {
             loaded: Arc::clone(loaded),
             limits: spec.map(|spec| spec.limits).unwrap_or_default(),
             options: Arc::new(options.clone()),
+            count,
         }
     }
 
+    /// What is known of this file with this content.
+    async fn known(
+        &self,
+        path: &Path,
+        digest: Digest,
+    ) -> Option<Result<Arc<LoadedComponent>, ComponentError>> {
+        let known = self.0.known.lock().await;
+        if let Some(reason) = known.refused.get(&digest) {
+            return Some(Err(unfit(path, reason.clone())));
+        }
+        known.loaded.get(&(path.to_owned(), digest)).map(|loaded| Ok(Arc::clone(loaded)))
+    }
+
+    pub(super) async fn cached(&self, digest: Digest) -> Result<Option<Component>, ComponentError> {
+        let (engine, cache) = (self.0.engine.clone(), Arc::clone(&self.0.cache));
+        self.blocking(move || Ok(cache.get(&engine, &digest))).await
+    }
+
+    /// Compiles, unless that has happened while others were compiled. Says which.
     pub(super) async fn compile(
         &self,
         path: &Path,
         bytes: Vec<u8>,
         digest: Digest,
     ) -> Result<(Component, bool), ComponentError> {
+        let turn = Arc::clone(&self.0.compiling).lock_owned().await;
+        if let Some(known) = self.known(path, digest).await {
+            return known.map(|loaded| (loaded.pre.component().clone(), true));
+        }
         let (engine, cache) = (self.0.engine.clone(), Arc::clone(&self.0.cache));
-        let file = path.to_owned();
-        let work = self.blocking(move || {
-            if let Some(component) = cache.get(&engine, &digest) {
-                return Ok((component, true));
+        let compiler = self.spec().await.compiler.clone();
+        let work = move || {
+            // Not the waiting for it, which may be given up, but the work holds the turn.
+            let _turn = turn;
+            if cache.has(&digest)
+                && let Some(component) = cache.get(&engine, &digest)
+            {
+                return Ok(Ok((component, true)));
             }
-            let component = Component::from_binary(&engine, &bytes)
-                .map_err(|error| unfit(&file, format!("it cannot be compiled: {error:#}")))?;
-            cache.put(&digest, &component);
-            Ok((component, false))
-        });
-        match tokio::time::timeout(COMPILE, work).await {
-            Ok(result) => result,
-            Err(_) => Err(unfit(path, format!("it took more than {COMPILE:?} to compile"))),
+            let made = compile(compiler.as_deref(), &engine, &bytes).and_then(|code| {
+                cache.adopt(&engine, &digest, &code).map_err(NotCompiled::Machine)
+            });
+            Ok(made.map(|component| (component, false)))
+        };
+        match self.blocking(work).await? {
+            Ok(made) => Ok(made),
+            Err(NotCompiled::Machine(reason)) => Err(unfit(path, reason)),
+            Err(NotCompiled::Component(reason)) => {
+                let reason = format!("it cannot be compiled: {reason}");
+                events::component::not_compiled(path, &digest.to_string(), &reason);
+                self.0.known.lock().await.refuse(digest, &reason);
+                Err(unfit(path, reason))
+            }
         }
     }
 
@@ -190,15 +307,14 @@ impl ComponentHost {
     pub(super) async fn build(
         &self,
         recipe: Recipe,
-        state: Option<Vec<u8>>,
+        state: Option<State>,
     ) -> Result<Instance, ComponentError> {
         self.guest(async move {
-            let mut bare = Bare::new(&recipe.loaded, recipe.limits).await?;
+            let mut bare = Bare::new(&recipe).await?;
             let description = bare.describe().await?;
             let mut instance = bare.configure(&description, &recipe.options).await?;
             if let Some(state) = state {
-                // The same component saved it: no other version can have.
-                instance.restore(description.state_version, &state).await?;
+                instance.restore(state.version, &state.bytes).await?;
             }
             Ok(instance)
         })

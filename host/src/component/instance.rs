@@ -18,9 +18,11 @@ use super::bindings::nephometer::metering::{log, types};
 use super::contract;
 use super::convert::{self, Columns, Filter, Texts};
 use super::error::ComponentError;
-use super::limits::{Hit, Limiter};
-use super::load::LoadedComponent;
+use super::handle::State;
+use super::host::Recipe;
+use super::limits::{Hit, Limiter, STATE};
 use super::log::{GuestLog, clean};
+use super::stats::ComponentCount;
 use crate::config::LimitsSpec;
 use crate::model::{Batch, Sample, Timestamp};
 use crate::telemetry::events;
@@ -29,6 +31,8 @@ use crate::telemetry::events;
 const FRAMES: usize = 5;
 /// How wasmtime says that a call handed over more than it may; it has no type for it.
 const RETURNED_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
+/// How it says that there are too many instances, memories or tables, likewise.
+const TOO_MANY: &str = "resource limit exceeded";
 /// Handles to resources, of which the contract has none.
 const HANDLES: usize = 100;
 
@@ -39,8 +43,9 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(limits: LimitsSpec, name: &Arc<str>) -> Self {
-        Self { limiter: Limiter::new(limits), log: GuestLog::new(Arc::clone(name)) }
+    pub(super) fn new(limits: LimitsSpec, name: &Arc<str>, count: &Arc<ComponentCount>) -> Self {
+        let limiter = Limiter::new(limits, Arc::clone(count));
+        Self { limiter, log: GuestLog::new(Arc::clone(name)) }
     }
 }
 
@@ -115,15 +120,14 @@ pub(super) struct Instance {
     bare: Bare,
     filter: Filter,
     texts: Texts,
+    state_version: u32,
 }
 
 impl Bare {
-    pub(super) async fn new(
-        loaded: &LoadedComponent,
-        limits: LimitsSpec,
-    ) -> Result<Self, ComponentError> {
-        let name = Arc::clone(&loaded.name);
-        let mut store = Store::new(loaded.pre.engine(), Guest::new(limits, &name));
+    pub(super) async fn new(recipe: &Recipe) -> Result<Self, ComponentError> {
+        let Recipe { loaded, limits, count, .. } = recipe;
+        let (name, limits) = (Arc::clone(&loaded.name), *limits);
+        let mut store = Store::new(loaded.pre.engine(), Guest::new(limits, &name, count));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
         store.set_max_component_handles(HANDLES);
@@ -132,9 +136,11 @@ impl Bare {
             Ok(if within { UpdateDeadline::Yield(1) } else { UpdateDeadline::Interrupt })
         });
         let wall = begin(&mut store);
-        let instance = timeout(wall, loaded.pre.instantiate_async(&mut store)).await;
+        let work = count.timed(loaded.pre.instantiate_async(&mut store));
+        let instance = timeout(wall, work).await;
         let instance = end(&mut store, &name, "instantiate", instance)
             .map_err(failed(&name, "instantiate"))?;
+        count.made();
         let unfit = |error: wasmtime::Error| failed(&name, "instantiate")(format!("{error:#}"));
         let exports = &loaded.exports;
         let component = exports.component.load(&mut store, &instance).map_err(unfit)?;
@@ -162,7 +168,8 @@ impl Bare {
         let filter = Filter::new(&settings.meters).map_err(|error| {
             failed(&self.name, "configure")(format!("settings.meters: {error}"))
         })?;
-        Ok(Instance { bare: self, filter, texts: Texts::new(settings.metadata) })
+        let (texts, state_version) = (Texts::new(settings.metadata), description.state_version);
+        Ok(Instance { bare: self, filter, texts, state_version })
     }
 }
 
@@ -175,8 +182,13 @@ impl Instance {
     ) -> Result<(), ComponentError> {
         let Bare { name, store, stateful, .. } = &mut self.bare;
         let Some(stateful) = stateful else { return Ok(()) };
+        let count = counted(store);
         let wall = begin(store);
-        let result = timeout(wall, stateful.call_restore(&mut *store, version, state)).await;
+        if state.len() > STATE {
+            return Err(failed(name, "restore")(over(store, name, "restore", Hit::State)));
+        }
+        let work = count.timed(stateful.call_restore(&mut *store, version, state));
+        let result = timeout(wall, work).await;
         end(store, name, "restore", result)
             .and_then(|answer| answer.map_err(|reason| clean(&reason)))
             .map_err(failed(name, "restore"))
@@ -190,46 +202,92 @@ impl Instance {
         let parts = columns.parts(&mut self.texts);
         let Bare { name, store, transform, .. } = &mut self.bare;
         let argument = columns.argument(&parts);
+        let count = counted(store);
         let wall = begin(store);
-        let result = timeout(wall, transform.call_transform(&mut *store, argument)).await;
+        let work = count.timed(transform.call_transform(&mut *store, argument));
+        let result = timeout(wall, work).await;
         let answer = end(store, name, "transform", result).map_err(CallError::Failed)?;
-        let outcome = answer.map_err(refused)?;
-        convert::transformed(outcome, &columns).map_err(|reason| malformed("transform", &reason))
+        let outcome = answer.map_err(|refusal| refused(refusal, &count))?;
+        let made = convert::transformed(outcome, &columns)
+            .map_err(|reason| malformed("transform", &reason, &count))?;
+        // What passed by it is in the answer, but has not been its own.
+        let by = batch.samples.len() - columns.len();
+        count.rows(columns.len(), made.len().saturating_sub(by));
+        Ok(made)
     }
 
     pub(super) async fn flush(&mut self, now: Timestamp) -> Result<Vec<Sample>, CallError> {
         let Bare { name, store, stateful, .. } = &mut self.bare;
         let Some(stateful) = stateful else { return Ok(Vec::new()) };
+        let count = counted(store);
         let wall = begin(store);
-        let result = timeout(wall, stateful.call_flush(&mut *store, now.as_nanos())).await;
+        let work = count.timed(stateful.call_flush(&mut *store, now.as_nanos()));
+        let result = timeout(wall, work).await;
         let answer = end(store, name, "flush", result).map_err(CallError::Failed)?;
-        let answer = answer.map_err(refused)?;
-        convert::flushed(answer, now).map_err(|reason| malformed("flush", &reason))
+        let answer = answer.map_err(|refusal| refused(refusal, &count))?;
+        let made =
+            convert::flushed(answer, now).map_err(|reason| malformed("flush", &reason, &count))?;
+        count.rows(0, made.len());
+        Ok(made)
     }
 
-    pub(super) async fn save(&mut self) -> Result<Option<Vec<u8>>, CallError> {
+    pub(super) async fn save(&mut self) -> Result<Option<State>, CallError> {
+        let version = self.state_version;
         let Bare { name, store, stateful, .. } = &mut self.bare;
         let Some(stateful) = stateful else { return Ok(None) };
+        let count = counted(store);
         let wall = begin(store);
-        let result = timeout(wall, stateful.call_save(&mut *store)).await;
-        end(store, name, "save", result)
-            .map_err(CallError::Failed)?
-            .map(Some)
-            .map_err(|reason| CallError::Rejected(clean(&reason)))
-    }
-}
-
-fn refused(refusal: exported::transform::Refusal) -> CallError {
-    match refusal {
-        exported::transform::Refusal::Rejected(reason) => CallError::Rejected(clean(&reason)),
-        exported::transform::Refusal::Broken(reason) => {
-            CallError::Failed(format!("it says that it is broken: {}", clean(&reason)))
+        let ordinary = store.hostcall_fuel();
+        // A state may be larger than an answer; its own limit is looked at below.
+        store.set_hostcall_fuel(ordinary.max(STATE + STATE / 4));
+        let work = count.timed(stateful.call_save(&mut *store));
+        let result = timeout(wall, work).await;
+        store.set_hostcall_fuel(ordinary);
+        let saved = end(store, name, "save", result).map_err(CallError::Failed)?;
+        match saved {
+            Ok(state) if state.len() > STATE => {
+                Err(CallError::Failed(over(store, name, "save", Hit::State)))
+            }
+            Ok(bytes) => Ok(Some(State { version, bytes })),
+            Err(reason) => Err(CallError::Rejected(clean(&reason))),
         }
     }
 }
 
-fn malformed(call: &str, reason: &str) -> CallError {
-    CallError::Failed(format!("its answer to {call} is malformed: {reason}"))
+fn refused(refusal: exported::transform::Refusal, count: &ComponentCount) -> CallError {
+    match refusal {
+        exported::transform::Refusal::Rejected(reason) => CallError::Rejected(clean(&reason)),
+        exported::transform::Refusal::Broken(reason) => {
+            let reason = format!("it says that it is broken: {}", clean(&reason));
+            count.failed(false, &reason);
+            CallError::Failed(reason)
+        }
+    }
+}
+
+fn malformed(call: &str, reason: &str, count: &ComponentCount) -> CallError {
+    let reason = format!("its answer to {call} is malformed: {reason}");
+    count.failed(false, &reason);
+    CallError::Failed(reason)
+}
+
+/// What counts for this instance's place.
+pub(super) fn counted<T: AsMut<Guest>>(store: &mut Store<T>) -> Arc<ComponentCount> {
+    Arc::clone(store.data_mut().as_mut().limiter.count())
+}
+
+/// A limit that shows only when the call is over, in words.
+pub(super) fn over<T: AsMut<Guest>>(
+    store: &mut Store<T>,
+    name: &str,
+    call: &str,
+    hit: Hit,
+) -> String {
+    let limiter = &store.data_mut().as_mut().limiter;
+    let reason = hit.describe(name, limiter.limits());
+    events::component::limit_hit(name, hit.as_str(), call);
+    limiter.count().failed(true, &reason);
+    reason
 }
 
 pub(super) fn failed(name: &str, call: &'static str) -> impl Fn(String) -> ComponentError {
@@ -241,6 +299,7 @@ pub(super) fn failed(name: &str, call: &'static str) -> impl Fn(String) -> Compo
 pub(super) fn begin<T: AsMut<Guest>>(store: &mut Store<T>) -> Duration {
     let guest = store.data_mut().as_mut();
     guest.limiter.begin_call();
+    guest.limiter.count().called();
     guest.log.begin_call();
     let wall = guest.limiter.limits().wall;
     store.set_epoch_deadline(1);
@@ -255,12 +314,15 @@ pub(super) fn end<T, D: AsMut<Guest>>(
     result: Result<wasmtime::Result<T>, Elapsed>,
 ) -> Result<T, String> {
     let guest = store.data_mut().as_mut();
-    guest.log.end_call();
+    guest.limiter.count().log_dropped(guest.log.end_call());
     let (error, hit) = match result {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => {
-            let hit = if error.to_string().contains(RETURNED_EXHAUSTED) {
-                Some(Hit::Returned)
+            let text = format!("{error:#}");
+            let hit = if text.contains(RETURNED_EXHAUSTED) {
+                Some(if call == "save" { Hit::State } else { Hit::Returned })
+            } else if text.contains(TOO_MANY) {
+                Some(Hit::Parts)
             } else {
                 guest.limiter.hit()
             };
@@ -281,6 +343,7 @@ pub(super) fn end<T, D: AsMut<Guest>>(
         reason.push_str("; its last words: ");
         reason.push_str(&said.join(" | "));
     }
+    guest.limiter.count().failed(hit.is_some(), &reason);
     Err(reason)
 }
 

@@ -4,11 +4,13 @@
 //! the rest are constants here.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
 use super::engine::TICK;
+use super::stats::ComponentCount;
 use crate::config::LimitsSpec;
 
 /// Elements of all tables of an instance. The largest tables seen are those of JavaScript guests,
@@ -19,6 +21,11 @@ const INSTANCES: usize = 20;
 const MEMORIES: usize = 8;
 const TABLES: usize = 16;
 
+/// Bytes of a state: of 100,000 series with 500 bytes each.
+pub(super) const STATE: usize = 64 << 20;
+/// Bytes of an options-schema. It is read anew for every instance.
+pub(super) const SCHEMA: usize = 256 << 10;
+
 /// A limit that was hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hit {
@@ -27,6 +34,9 @@ pub(super) enum Hit {
     Cpu,
     Wall,
     Returned,
+    Parts,
+    State,
+    Schema,
 }
 
 impl Hit {
@@ -35,7 +45,26 @@ impl Hit {
         let key = match self {
             Self::Memory => "memory",
             Self::TableElements => {
-                return format!("it wanted tables of more than {TABLE_ELEMENTS} elements");
+                return format!(
+                    "it wanted tables of more than {TABLE_ELEMENTS} elements; build it with smaller ones"
+                );
+            }
+            Self::Parts => {
+                return format!(
+                    "it wanted more than {INSTANCES} core instances, {MEMORIES} memories or \
+                     {TABLES} tables; build it of fewer modules"
+                );
+            }
+            Self::State => {
+                return format!(
+                    "its state has more than {STATE} bytes; let it forget resources that are gone"
+                );
+            }
+            Self::Schema => {
+                return format!(
+                    "its options-schema has more than {SCHEMA} bytes; an empty one lets the \
+                     component check its options itself"
+                );
             }
             Self::Cpu => "cpu",
             Self::Wall => "wall",
@@ -45,7 +74,7 @@ impl Hit {
             Self::Cpu => &format!("{:?} of processor time in one call", limits.cpu),
             Self::Wall => &format!("{:?} in one call", limits.wall),
             Self::Returned => &format!("{} bytes handed to the host in one call", limits.returned),
-            Self::Memory | Self::TableElements => &format!("{} bytes of memory", limits.memory),
+            _ => &format!("{} bytes of memory", limits.memory),
         };
         format!(
             "it wanted more than {had}; the limit is components.by_name.{component}.limits.{key}"
@@ -60,6 +89,9 @@ impl Hit {
             Self::Cpu => "cpu",
             Self::Wall => "wall",
             Self::Returned => "returned",
+            Self::Parts => "parts",
+            Self::State => "state",
+            Self::Schema => "options_schema",
         }
     }
 }
@@ -72,11 +104,17 @@ pub(super) struct Limiter {
     elements: usize,
     ticks: u32,
     hit: Option<Hit>,
+    count: Arc<ComponentCount>,
 }
 
 impl Limiter {
-    pub(super) fn new(limits: LimitsSpec) -> Self {
-        Self { limits, memory: 0, elements: 0, ticks: 0, hit: None }
+    /// `count` gets the memory, for as long as this lives.
+    pub(super) fn new(limits: LimitsSpec, count: Arc<ComponentCount>) -> Self {
+        Self { limits, memory: 0, elements: 0, ticks: 0, hit: None, count }
+    }
+
+    pub(super) fn count(&self) -> &Arc<ComponentCount> {
+        &self.count
     }
 
     pub(super) fn limits(&self) -> &LimitsSpec {
@@ -112,6 +150,12 @@ impl Limiter {
     }
 }
 
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.count.shrank(self.memory);
+    }
+}
+
 impl ResourceLimiter for Limiter {
     fn memory_growing(
         &mut self,
@@ -124,6 +168,7 @@ impl ResourceLimiter for Limiter {
         let within = wanted <= self.limits.memory;
         if within {
             self.memory = wanted;
+            self.count.grew(growth);
         } else {
             self.hit = Some(Hit::Memory);
         }
@@ -162,13 +207,12 @@ impl ResourceLimiter for Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::component::load::Digest;
 
     fn limiter() -> Limiter {
-        Limiter::new(LimitsSpec {
-            memory: 1_000,
-            cpu: Duration::from_millis(25),
-            ..LimitsSpec::default()
-        })
+        let cpu = Duration::from_millis(25);
+        let limits = LimitsSpec { memory: 1_000, cpu, ..LimitsSpec::default() };
+        Limiter::new(limits, Arc::new(ComponentCount::new(Digest::from([0; 32]))))
     }
 
     #[test]

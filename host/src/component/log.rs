@@ -34,12 +34,13 @@ impl GuestLog {
         self.tail.clear();
     }
 
-    /// A call has ended: says how many lines were dropped in it.
-    pub(super) fn end_call(&mut self) {
-        if self.dropped > 0 {
-            events::component::log_dropped(&self.component, self.dropped);
-            self.dropped = 0;
+    /// A call has ended: says how many lines were dropped in it, and gives the number.
+    pub(super) fn end_call(&mut self) -> u64 {
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            events::component::log_dropped(&self.component, dropped);
         }
+        dropped
     }
 
     /// The last lines of the call, oldest first.

@@ -7,6 +7,7 @@
 
 mod bindings;
 mod cache;
+mod compile;
 mod contract;
 mod convert;
 mod engine;
@@ -20,11 +21,14 @@ mod log;
 mod options;
 mod outbound;
 mod publisher;
+mod stats;
 mod threads;
 
+pub use compile::{CompilerError, compile_confined};
 pub use error::{ComponentError, OptionFault};
-pub use handle::InstanceHandle;
+pub use handle::{InstanceHandle, State};
 pub use host::ComponentHost;
 pub use instance::{CallError, Description};
 pub use load::{Digest, LoadedComponent};
 pub use publisher::{Delivery, LoadedPublisher, PublisherInstance, Settled, TextForm};
+pub use stats::{ComponentCount, ComponentNumbers, Counted};

@@ -4,7 +4,7 @@ use crate::model::{Glob, GlobError};
 
 /// The `meters` of a source: names and globs, each one possibly excluded by a leading `!`. The
 /// rules of what may stand together are checked where the file is read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MeterFilter {
     include: Vec<Glob>,
     exclude: Vec<Glob>,

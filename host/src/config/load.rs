@@ -67,6 +67,10 @@ pub struct Folders {
     pub state_home: Option<PathBuf>,
     /// `XDG_CACHE_HOME`, or what stands for it.
     pub cache_home: Option<PathBuf>,
+    /// Whether this user may write `/run/nephometer`.
+    pub system_runtime: bool,
+    /// `XDG_RUNTIME_DIR`, if it is set.
+    pub runtime: Option<PathBuf>,
 }
 
 /// A configuration that is fit for use.
@@ -76,6 +80,17 @@ pub struct Loaded {
     pub spec: AgentSpec,
     /// What the user should know.
     pub warnings: Vec<Problem>,
+}
+
+/// The files that [`load`] reads, whether they are there or not.
+pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
+    let of = |origin: &Origin, installed: &str| match origin {
+        Origin::Installed => Some(PathBuf::from(installed)),
+        Origin::File(path) => Some(path.clone()),
+        Origin::Text { .. } => None,
+    };
+    let config = of(&inputs.config, DEFAULT_CONFIG);
+    config.into_iter().chain(of(&inputs.pipeline, DEFAULT_PIPELINE)).collect()
 }
 
 /// Loads everything and checks everything.
@@ -235,9 +250,16 @@ fn defaults(inputs: &Inputs) -> Defaults {
         Some(home) if !inputs.folders.system => home.join("nephometer"),
         _ => PathBuf::from(system),
     };
+    let store = folder("/var/lib/nephometer", &inputs.folders.state_home);
+    let runtime = match &inputs.folders.runtime {
+        _ if inputs.folders.system_runtime => PathBuf::from("/run/nephometer"),
+        Some(runtime) => runtime.join("nephometer"),
+        None => store.clone(),
+    };
     Defaults {
         host: inputs.hostname.clone(),
-        store: folder("/var/lib/nephometer", &inputs.folders.state_home),
+        control: runtime.join("agent.sock"),
+        store,
         cache: folder("/var/cache/nephometer", &inputs.folders.cache_home),
     }
 }
@@ -265,6 +287,7 @@ fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpe
         components: host.components,
         store: host.store,
         cache: host.cache,
+        control: host.control,
         shutdown_grace: host.shutdown_grace,
         pipeline,
     }

@@ -18,7 +18,7 @@ pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
 pub use grant::{Grant, Reach};
 pub use load::{
-    DEFAULT_CONFIG, DEFAULT_PIPELINE, Folders, Inputs, Loaded, Origin, load, load_host,
+    DEFAULT_CONFIG, DEFAULT_PIPELINE, Folders, Inputs, Loaded, Origin, files, load, load_host,
     parse_pipeline,
 };
 pub use place::{Place, Positions};

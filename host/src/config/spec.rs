@@ -24,10 +24,12 @@ pub struct AgentSpec {
     pub message: MessageSpec,
     /// `components`
     pub components: ComponentsSpec,
-    /// `store.path`: where the host's generation lives, and the lock against a second agent.
+    /// `store.path`: the host's generation, journal and states; locked against a second agent.
     pub store: PathBuf,
     /// `cache.path`: compiled components.
     pub cache: PathBuf,
+    /// `control.socket`: where a running agent can be asked things.
+    pub control: PathBuf,
     /// `shutdown_grace`: how long a drain may take.
     pub shutdown_grace: Duration,
     /// What `pipeline.yaml` says.
@@ -55,7 +57,7 @@ pub struct AmqpSpec {
 }
 
 /// What goes into every message.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MessageSpec {
     /// `message.telemetry_secret` or the content of `message.telemetry_secret_file`; empty
     /// means unsigned.
@@ -71,6 +73,9 @@ pub struct ComponentsSpec {
     pub path: Vec<PathBuf>,
     /// `components.by_name`.
     pub by_name: std::collections::BTreeMap<String, ComponentSpec>,
+    /// The program that compiles components in a process of its own, called with the argument
+    /// `compile`. No key: `cli` names it. Without one they are compiled in this process.
+    pub compiler: Option<PathBuf>,
 }
 
 /// What holds for one component wherever it is used.
@@ -156,7 +161,7 @@ pub struct PipelineSpec {
 }
 
 /// What is polled, how often, and for whom.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SourceSpec {
     /// Unique among sources.
     pub name: Arc<str>,

@@ -229,7 +229,7 @@ fn host_faults_all_at_once() {
     let text = "\
 hots: a
 host: 5
-control: {socket: /x}
+control: {sock: /x}
 libvirt: {uri: system, deadline: soon, parallel: 0, unowned: maybe}
 amqp: {url: 'amqps://user:hunter2@host', tls: {}}
 message: [a]
@@ -247,7 +247,7 @@ compatibility: liberty
         "\
 n.yaml:1:1: the key \"hots\" is unknown; did you mean `host`?
 n.yaml:2:7: `host` is a number; write text, in quotes if need be
-n.yaml:3:1: the key \"control\" is not in this version; remove it
+n.yaml:3:11: the key \"sock\" is unknown; did you mean `socket`?
 n.yaml:4:16: the libvirt URI \"system\" has no scheme; write qemu:///system, sim://?domains=10 or replay:///FOLDER
 n.yaml:4:34: `deadline` is \"soon\"; write a time above zero with its unit, such as 3s or 500ms
 n.yaml:4:50: `parallel` is 0; write a whole number from 1 to 64
@@ -359,8 +359,12 @@ fn deadline_is_at_most_half_the_shortest_interval() {
 #[test]
 fn folders_without_write_access_to_the_system() {
     let mut inputs = inputs("", &[]);
-    inputs.folders =
-        Folders { system: false, state_home: Some("/home/a/state".into()), cache_home: None };
+    inputs.folders = Folders {
+        system: false,
+        state_home: Some("/home/a/state".into()),
+        cache_home: None,
+        ..Folders::default()
+    };
     let spec = load(&inputs).unwrap().spec;
     assert_eq!(spec.store, PathBuf::from("/home/a/state/nephometer"));
     assert_eq!(spec.cache, PathBuf::from("/var/cache/nephometer"));

@@ -2,6 +2,10 @@ use std::sync::Arc;
 
 use super::{Moment, Sample};
 
+/// The number of a batch in the journal, from 1 on: what all that is kept about a batch is filed
+/// under. 0 is the place before the first.
+pub type Position = u64;
+
 /// The samples of one tick of one source: what is handed over and accounted for.
 #[derive(Debug, Clone)]
 pub struct Batch {

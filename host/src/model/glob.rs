@@ -9,6 +9,12 @@ pub struct Glob {
     regex: Regex,
 }
 
+impl PartialEq for Glob {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 /// A pattern that cannot be read.
 #[derive(Debug, Error)]
 #[error("the pattern {text:?} cannot be read")]

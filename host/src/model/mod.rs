@@ -13,7 +13,7 @@ mod reading;
 mod resource;
 mod sample;
 
-pub use batch::Batch;
+pub use batch::{Batch, Position};
 pub use domain::{DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova};
 pub use glob::{Glob, GlobError};
 pub use id::{About, Computed, HostGeneration};

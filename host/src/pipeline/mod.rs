@@ -1,11 +1,21 @@
-//! From a batch to its sinks: the router writes it into each sink's journal, the sink runs it
-//! through its transformers and hands what comes out to its publishers.
+//! From a batch to its sinks: the router writes it into the journal, each sink runs it through its
+//! transformers and hands what comes out to its publishers.
 //!
-//! Given: batches over one channel. Gives back: nothing; publishers are told. Must not wait for a
-//! sink while it routes, and must not know how batches are made.
+//! Given: batches over one channel, generations of transformers over another. Gives back: nothing;
+//! publishers are told. Must not wait for a sink while it routes, and must not know how batches or
+//! components are made.
 
+mod emit;
+mod generation;
+mod handle;
+mod obey;
+mod quarantine;
 mod router;
 mod sink;
+mod verdicts;
 
-pub use router::{Routes, route};
-pub use sink::{Emission, Sink, Tap};
+pub use emit::{Emission, Outlet, Tap};
+pub use generation::{Base, Generation};
+pub use handle::{Notice, SinkHandle, SinkState, SinkStatus, TakeOver};
+pub use router::route;
+pub use sink::{Remains, Sink, SinkParts};

@@ -159,6 +159,7 @@ mod tests {
             address: Arc::from(""),
             body: Arc::from([].as_slice()),
             samples: 1,
+            position: 0,
         };
         ids.map(make).collect()
     }

@@ -155,7 +155,7 @@ impl Encoder {
 
 fn envelope(id: uuid::Uuid, address: &Arc<str>, body: &[u8], samples: usize) -> Envelope {
     let samples = u64::try_from(samples).expect("a length fits");
-    Envelope { id, address: Arc::clone(address), body: Arc::from(body), samples }
+    Envelope { id, address: Arc::clone(address), body: Arc::from(body), samples, position: 0 }
 }
 
 /// Rows by event type, in the order of the meters' names.

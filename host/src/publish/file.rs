@@ -170,7 +170,13 @@ mod tests {
 
     fn envelope(id: u128, body: &str) -> Envelope {
         let id = Uuid::from_u128(id);
-        Envelope { id, address: Arc::from(""), body: Arc::from(body.as_bytes()), samples: 1 }
+        Envelope {
+            id,
+            address: Arc::from(""),
+            body: Arc::from(body.as_bytes()),
+            samples: 1,
+            position: 0,
+        }
     }
 
     fn log(path: PathBuf, rotation: Option<(u64, u32)>) -> Log {

@@ -24,7 +24,7 @@ pub use driver::Driver;
 pub use encode::{Encoder, MAX_SAMPLES, Origin};
 pub use file::FilePublisher;
 pub use message::{Messages, as_dict};
-pub use open::{PublisherHandle, PublisherTask, Settings, open, start};
+pub use open::{Outstanding, PublisherHandle, PublisherTask, Settings, open, start};
 pub use python::Notation;
 pub use read::{ReadError, sample_from_json};
 pub use signature::Signer;

@@ -11,7 +11,7 @@ use super::encode::{Encoder, Origin};
 use super::file::FilePublisher;
 use super::signature::Signer;
 use crate::config::{Policy, PublisherSpec, PublisherTarget, Secret};
-use crate::model::{HostGeneration, Moment, Sample, Timestamp};
+use crate::model::{Batch, HostGeneration, Position, Sample, Timestamp};
 use crate::store::{Bounds, SpoolWriter, WhenFull, spool};
 use crate::telemetry::PublisherCount;
 
@@ -89,19 +89,31 @@ impl PublisherHandle {
         &mut self,
         sink: &str,
         samples: &[Sample],
-        source: &Arc<str>,
-        tick: Moment,
+        batch: &Batch,
+        position: Position,
     ) {
+        let (source, tick) = (&batch.source, batch.tick);
         let last = self.sequences.entry(Arc::clone(source)).or_insert((tick.wall, 0));
         if last.0 != tick.wall {
             *last = (tick.wall, 0);
         }
         let origin = Origin { sink, source, tick, sequence: last.1 };
-        let envelopes = self.encoder.encode(samples, origin);
+        let mut envelopes = self.encoder.encode(samples, origin);
+        for envelope in &mut envelopes {
+            envelope.position = position;
+        }
         last.1 += u64::try_from(envelopes.len()).expect("a length fits");
         self.spool.push(envelopes).await;
     }
+
+    /// What is not settled yet.
+    pub fn outstanding(&self) -> Outstanding {
+        self.spool.outstanding()
+    }
 }
+
+/// What of a publisher is not settled yet; goes on to tell when the handle has been dropped.
+pub use crate::store::Outstanding;
 
 /// The task that works a spool off. Dropping it ends it at once; what is not settled is held.
 #[derive(Debug)]

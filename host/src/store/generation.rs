@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::StoreError;
+use super::db::Disk;
+use super::{DeadLetters, Journal, JournalBounds, StoreError, WhenFull};
 use crate::model::HostGeneration;
 use crate::telemetry::events::publish as events;
 
@@ -14,8 +15,10 @@ const GENERATION: &str = "host-generation";
 /// The store's folder, locked against a second agent as long as this lives.
 #[derive(Debug)]
 pub struct Store {
+    folder: PathBuf,
     generation: HostGeneration,
-    _lock: File,
+    disk: Option<Disk>,
+    lock: Option<File>,
 }
 
 impl Store {
@@ -28,7 +31,26 @@ impl Store {
             .create(folder)
             .map_err(|source| io("create", folder, source))?;
         let lock = lock(&folder.join("lock"))?;
-        Ok(Self { generation: generation(folder)?, _lock: lock })
+        let (generation, disk) = (generation(folder)?, Disk::open(folder)?);
+        let folder = folder.to_owned();
+        Ok(Self { folder, generation, disk: Some(disk), lock: Some(lock) })
+    }
+
+    /// A store that leaves no trace: for commands that only look. The generation is the host's own
+    /// if there is one in the folder.
+    pub fn in_memory(folder: &Path) -> Self {
+        let generation = generation_for_reading(folder);
+        Self { folder: folder.to_owned(), generation, disk: None, lock: None }
+    }
+
+    /// The journal. There is one: whoever asks again gets one that is only in memory.
+    pub fn journal(&mut self, bounds: JournalBounds, when_full: WhenFull) -> Journal {
+        Journal::new(self.disk.take(), &self.folder, bounds, when_full)
+    }
+
+    /// What was set aside. Without a store on disk, what is set aside is lost.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.lock.as_ref().map(|_| self.folder.as_path()))
     }
 
     /// The namespace of all ids.

@@ -1,131 +1,299 @@
-use std::sync::Arc;
+//! The journal: every batch once, in the order in which they came, for all sinks that want it.
+//!
+//! A batch is on disk before a sink sees it, and stays until each of its sinks has settled all that
+//! it made of it and saved the state that it led to. Where the disk fails, batches are kept in
+//! memory under the same bounds, and the next one tries the disk again.
+//!
+//! Beside the queue the only place that locks a mutex: over what it knows, never over the disk.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::queue::{Limits, Queue, WhenFull};
-use crate::model::Batch;
-use crate::telemetry::{Dropped, SinkCount};
+use tokio::sync::Notify;
 
-/// A journal: the batches that a sink has yet to work off, in the order in which they came. Holds
-/// `bound` samples at most; a batch counts as one more than it has, so that empty ones are bounded
-/// too. `entered` and drops are counted; `processed` is the sink's to count.
-pub fn journal(
-    bound: u64,
-    when_full: WhenFull,
-    counts: &Arc<SinkCount>,
-) -> (JournalWriter, JournalReader) {
-    let queue = Arc::new(Queue::new(Limits { weight: bound, count: usize::MAX }));
-    let open = Arc::new(Closer(Arc::clone(&queue)));
-    (JournalWriter { open, counts: Arc::clone(counts), when_full }, JournalReader { queue })
+use super::codec::{decode, encode};
+use super::db::{Changes, Disk, EntryHead, Resume};
+use super::memory::{Cursor, Slot, State};
+use super::reader::JournalReader;
+use super::{StoreError, WhenFull};
+use crate::model::{Batch, Position};
+use crate::telemetry::{SinkCount, events::store as events};
+
+/// How much the journal holds; past it the oldest batches are dropped, and counted for the sinks
+/// that have not worked on them.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalBounds {
+    /// Of all batches, as they are on disk.
+    pub bytes: u64,
+    /// Of all batches; a batch counts as one more than it has, so that empty ones are bounded too.
+    pub samples: u64,
+    /// Of the oldest batch, by the time of its tick.
+    pub age: Option<Duration>,
 }
 
-/// The end that is written, by one or more. Dropping the last one closes the journal.
+/// The end that is written. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct JournalWriter {
-    open: Arc<Closer>,
-    counts: Arc<SinkCount>,
-    when_full: WhenFull,
-}
+pub struct Journal(Arc<Shared>);
 
 #[derive(Debug)]
-struct Closer(Arc<Queue<Arc<Batch>>>);
-
-impl Drop for Closer {
-    fn drop(&mut self) {
-        self.0.close();
-    }
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// `None` without a disk, or while the disk fails.
+    disk: Mutex<Option<Arc<Disk>>>,
+    /// Where the disk is; `None` without one.
+    folder: Option<PathBuf>,
+    bounds: JournalBounds,
+    when_full: WhenFull,
+    /// For sinks: there is something new, or nothing will come any more.
+    filled: Notify,
+    /// For a waiting writer: somebody has gone on.
+    freed: Notify,
 }
 
-impl JournalWriter {
-    /// Takes one batch in. Waits only if the journal was made so.
-    pub async fn append(&self, batch: Arc<Batch>) {
-        let samples = samples(&batch);
-        self.counts.entered.fetch_add(samples, Relaxed);
-        let queue = &self.open.0;
-        match self.when_full {
-            WhenFull::Wait => queue.push_waiting(batch, samples + 1).await,
-            WhenFull::DropOldest => {
-                for (batch, _) in queue.push(batch, samples + 1) {
-                    self.counts.dropped.add(Dropped::JournalFull, self::samples(&batch));
-                }
+impl Journal {
+    pub(super) fn new(
+        disk: Option<Disk>,
+        folder: &Path,
+        bounds: JournalBounds,
+        when_full: WhenFull,
+    ) -> Self {
+        let mut state = State::new(disk.is_some());
+        if let Some(disk) = &disk {
+            match disk.entries() {
+                Ok(entries) => entries.into_iter().for_each(|(position, head)| {
+                    state.insert(position, slot(&head));
+                }),
+                Err(error) => events::failing(&error),
             }
         }
+        let folder = disk.as_ref().map(|_| folder.to_owned());
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            disk: Mutex::new(disk.map(Arc::new)),
+            folder,
+            bounds,
+            when_full,
+            filled: Notify::new(),
+            freed: Notify::new(),
+        }))
     }
 
-    /// Nothing will come any more, from whomever: the reader gets what there is, then nothing.
-    pub fn close(&self) {
-        self.open.0.close();
-    }
-}
-
-/// The end that is read: the sink's place in the journal.
-#[derive(Debug)]
-pub struct JournalReader {
-    queue: Arc<Queue<Arc<Batch>>>,
-}
-
-impl JournalReader {
-    /// The batch at the head: the same one until [`Self::advance`]. `None` once the journal is
-    /// closed and empty.
-    pub async fn next(&mut self) -> Option<Arc<Batch>> {
-        if self.queue.ready().await { self.queue.lend(1).pop() } else { None }
-    }
-
-    /// The batch that [`Self::next`] gave is worked off.
-    pub fn advance(&mut self) {
-        self.queue.settle(|_, _| false);
-    }
-
-    /// How many batches there are.
-    pub fn held(&self) -> usize {
-        self.queue.len()
-    }
-}
-
-fn samples(batch: &Batch) -> u64 {
-    u64::try_from(batch.samples.len()).expect("a length fits")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Meter, MeterType, Moment, Resource, Sample, Volume};
-
-    fn batch(source: &str, samples: usize) -> Arc<Batch> {
-        let resource = Resource {
-            id: Arc::from("r"),
-            source: Arc::from("s"),
-            project_id: None,
-            user_id: None,
-            metadata: serde_json::Map::new(),
+    /// The end of one sink, which wants the batches of these sources. What an earlier run has left
+    /// for it, and it had not settled, counts as having entered it.
+    pub fn reader(
+        &self,
+        sink: &Arc<str>,
+        sources: &HashSet<Arc<str>>,
+        counts: &Arc<SinkCount>,
+    ) -> JournalReader {
+        let disk = self.0.disk();
+        let resume = disk.map_or_else(Resume::default, |disk| {
+            disk.resume(sink).unwrap_or_else(|error| {
+                events::failing(&error);
+                Resume::default()
+            })
+        });
+        let saved = resume.saved.as_ref().map_or(0, |saved| saved.position);
+        let mut state = self.0.state();
+        // A sink that was never there before begins with what comes.
+        let known = resume.saved.is_some() || resume.emitted > 0;
+        let wanted = state.slots.iter().any(|(_, slot)| slot.sinks.contains(sink));
+        let begin = if known || wanted { 0 } else { state.next - 1 };
+        let emitted = resume.emitted.max(begin);
+        let cursor = Cursor {
+            sources: sources.clone(),
+            at: emitted.max(saved),
+            lent: None,
+            emitted,
+            marked: resume.emitted,
+            saved: saved.max(begin),
+            counts: Arc::clone(counts),
         };
-        let sample = Sample {
-            id: uuid::Uuid::nil(),
-            meter: Arc::new(Meter::new("m", MeterType::Gauge, "")),
-            resource: Arc::new(resource),
-            volume: Volume::Integer(1),
-            taken: Moment::default(),
-        };
-        let samples = vec![sample; samples];
-        let source = Arc::from(source);
-        Arc::new(Batch { source, tick: Moment::default(), samples, gone: Vec::new() })
+        state.register(sink, cursor);
+        JournalReader::new(Arc::clone(&self.0), Arc::clone(sink), resume)
     }
 
-    #[tokio::test]
-    async fn a_full_journal_drops_the_oldest_but_not_the_one_at_work() {
-        let counts = Arc::new(SinkCount::default());
-        let (writer, mut reader) = journal(8, WhenFull::DropOldest, &counts);
-        writer.append(batch("a", 2)).await;
-        assert_eq!(&*reader.next().await.unwrap().source, "a");
-        for name in ["b", "c"] {
-            writer.clone().append(batch(name, 3)).await;
+    /// Takes one batch in. Waits for room only if the journal was made so.
+    pub async fn append(&self, batch: Arc<Batch>) {
+        let samples = batch.samples.len() as u64;
+        if self.0.when_full == WhenFull::Wait {
+            self.0.wait_for_room(samples + 1).await;
         }
-        assert_eq!(counts.dropped.to_string(), "3 dropped (journal_full 3)");
-        assert_eq!(&*reader.next().await.unwrap().source, "a");
-        reader.advance();
-        drop(writer);
-        assert_eq!(&*reader.next().await.unwrap().source, "c");
-        reader.advance();
-        assert!(reader.next().await.is_none());
-        assert_eq!(counts.entered.load(Relaxed), 8);
+        let sinks = self.0.state().wanting(&batch.source);
+        if sinks.is_empty() {
+            return;
+        }
+        let tick = batch.tick.wall.as_nanos();
+        let (position, mut removed, marks) = {
+            let mut state = self.0.state();
+            let mut removed = state.release();
+            if self.0.when_full == WhenFull::DropOldest {
+                removed.extend(state.make_room((samples, samples * 200, tick), self.0.bounds));
+            }
+            let position = state.next;
+            state.next += 1;
+            (position, removed, state.moved_marks())
+        };
+        removed.sort_unstable();
+        let mut slot =
+            Slot { sinks, samples, bytes: samples * 200, tick, batch: None, on_disk: false };
+        let head = |bytes| EntryHead {
+            sinks: slot.sinks.iter().map(|sink| sink.to_string()).collect(),
+            samples,
+            bytes,
+            tick,
+        };
+        if self.0.folder.is_some() {
+            let encoding = Arc::clone(&batch);
+            let bytes = blocking(move || encode(&encoding)).await;
+            let length = bytes.len() as u64;
+            let entry = Some((position, head(length), bytes));
+            let changes = Changes { entry, marks, removed, ..Changes::default() };
+            slot.on_disk = self.0.write(changes).await.is_ok();
+            slot.bytes = length;
+        }
+        slot.batch = Some(batch);
+        let mut state = self.0.state();
+        for sink in &slot.sinks {
+            if let Some(cursor) = state.cursors.get(sink) {
+                cursor.counts.entered.fetch_add(samples, Relaxed);
+            }
+        }
+        state.insert(position, slot);
+        drop(state);
+        self.0.filled.notify_waiters();
+    }
+
+    /// From now on a sink wants the batches of these sources.
+    pub fn set_sources(&self, sink: &str, sources: &HashSet<Arc<str>>) {
+        if let Some(cursor) = self.0.state().cursors.get_mut(sink) {
+            cursor.sources.clone_from(sources);
+        }
+    }
+
+    /// Nothing will come any more: sinks get what there is, then nothing.
+    pub fn close(&self) {
+        self.0.state().closed = true;
+        self.0.filled.notify_waiters();
+    }
+
+    /// Writes what has been settled, and removes what nobody needs any more.
+    pub async fn sync(&self) {
+        let (marks, removed) = {
+            let mut state = self.0.state();
+            (state.moved_marks(), state.release())
+        };
+        if !marks.is_empty() || !removed.is_empty() {
+            // Said where it was written.
+            drop(self.0.write(Changes { marks, removed, ..Changes::default() }).await);
+        }
+    }
+}
+
+fn slot(head: &EntryHead) -> Slot {
+    Slot {
+        sinks: head.sinks.iter().map(|sink| Arc::from(sink.as_str())).collect(),
+        samples: head.samples,
+        bytes: head.bytes,
+        tick: head.tick,
+        batch: None,
+        on_disk: true,
+    }
+}
+
+/// Work that waits for the disk or takes long.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+impl Shared {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing between lock and unlock can panic half-way, so that the state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn disk(&self) -> Option<Arc<Disk>> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for something new.
+    pub(super) fn filled(&self) -> &Notify {
+        &self.filled
+    }
+
+    /// Somebody has gone on.
+    pub(super) fn went_on(&self) {
+        self.freed.notify_waiters();
+    }
+
+    async fn wait_for_room(&self, more: u64) {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // Enabled before the look, so that what is freed right after it is not missed.
+            freed.as_mut().enable();
+            if !self.state().is_full(more, self.bounds) {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Writes all of it durably. Without a disk it is as good as done. What failed is said once,
+    /// and the disk is opened anew the next time.
+    pub(super) async fn write(self: &Arc<Self>, changes: Changes) -> Result<(), StoreError> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let shared = Arc::clone(self);
+        let written = blocking(move || {
+            let disk = match shared.disk() {
+                Some(disk) => disk,
+                None => shared.reopen(&folder)?,
+            };
+            disk.write(&changes).map(|()| changes.marks).map_err(|error| {
+                // After a failure redb wants to be opened anew.
+                *shared.disk.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                StoreError::Database { path: folder, source: Box::new(error) }
+            })
+        })
+        .await;
+        let mut state = self.state();
+        let failed = std::mem::replace(&mut state.failing, written.is_err());
+        if let Ok(marks) = &written {
+            state.marked(marks);
+        }
+        drop(state);
+        match &written {
+            Ok(_) if failed => events::works(),
+            Err(error) if !failed => events::failing(error),
+            _ => {}
+        }
+        written.map(drop)
+    }
+
+    fn reopen(&self, folder: &Path) -> Result<Arc<Disk>, StoreError> {
+        let disk = Arc::new(Disk::open(folder)?);
+        *self.disk.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&disk));
+        Ok(disk)
+    }
+
+    /// The batch at a place: from memory, else from the disk. `Err` if it cannot be read.
+    pub(super) async fn batch(&self, position: Position) -> Result<Arc<Batch>, String> {
+        let resident = self.state().slots.get(&position).and_then(|slot| slot.batch.clone());
+        if let Some(batch) = resident {
+            return Ok(batch);
+        }
+        let disk = self.disk().ok_or("the disk fails")?;
+        blocking(move || match disk.batch(position) {
+            Ok(Some(bytes)) => decode(&bytes).map(Arc::new),
+            Ok(None) => Err("it is not there".to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
+        .await
     }
 }

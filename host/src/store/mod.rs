@@ -1,10 +1,17 @@
-//! What is held: batches that a sink has not worked off (the journal), envelopes that a publisher
-//! has not delivered (the spool), and the host's generation. In this version journal and spool
-//! live in bounded memory, behind the interfaces that a store on disk will have.
+//! What is held: batches that a sink has not worked off or could need again, and the states of its
+//! transformers (the journal), envelopes that a publisher has not delivered (the spool), batches
+//! that were set aside (dead letters), and the host's generation. The journal lies on disk; in this
+//! version the spool lives in bounded memory, and the journal keeps a batch until all envelopes
+//! that were made of it are settled.
 
+mod codec;
+mod db;
+mod dead_letters;
 mod generation;
 mod journal;
+mod memory;
 mod queue;
+mod reader;
 mod spool;
 
 use std::path::PathBuf;
@@ -12,10 +19,15 @@ use std::path::PathBuf;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::model::Position;
+
+pub use db::{Resume, SavedChain, SavedStage};
+pub use dead_letters::{DeadLetter, DeadLetters, Lost};
 pub use generation::{Store, generation_for_reading};
-pub use journal::{JournalReader, JournalWriter, journal};
+pub use journal::{Journal, JournalBounds};
 pub use queue::WhenFull;
-pub use spool::{Bounds, SpoolReader, SpoolWriter, Verdict, spool};
+pub use reader::{Entry, JournalReader};
+pub use spool::{Bounds, Outstanding, SpoolReader, SpoolWriter, Verdict, spool};
 
 /// One envelope as it goes to one receiver. Stored once, never made anew: a retry sends the same
 /// bytes with the same ids.
@@ -29,6 +41,8 @@ pub struct Envelope {
     pub body: std::sync::Arc<[u8]>,
     /// How many samples are in it.
     pub samples: u64,
+    /// The batch in the journal that it was made from.
+    pub position: Position,
 }
 
 /// Why the store's folder cannot be used.
@@ -51,6 +65,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// The database says no.
+    #[error("cannot use {path}")]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// What it says.
+        source: Box<redb::Error>,
     },
 }
 

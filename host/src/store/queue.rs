@@ -162,6 +162,11 @@ impl<T: Clone> Queue<T> {
         self.freed.notify_waiters();
     }
 
+    /// Something about the oldest entry.
+    pub(super) fn front<R>(&self, about: impl FnOnce(&T) -> R) -> Option<R> {
+        self.lock().entries.front().map(|(item, _)| about(item))
+    }
+
     /// Empties the queue.
     pub(super) fn clear(&self) -> Vec<T> {
         let mut state = self.lock();

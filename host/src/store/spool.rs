@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Envelope;
 use super::queue::{Hit, Limits, Queue, WhenFull};
+use crate::model::Position;
 use crate::telemetry::{Dropped, PublisherCount};
 
 /// What an envelope takes besides its body, bytes: so that small ones have a bound too.
@@ -48,7 +49,25 @@ pub struct SpoolWriter {
     when_full: WhenFull,
 }
 
+/// What of a spool is not settled yet.
+#[derive(Debug, Clone)]
+pub struct Outstanding {
+    queue: Arc<Queue<Envelope>>,
+}
+
+impl Outstanding {
+    /// Which batch the oldest envelope was made from; `None` if nothing is held.
+    pub fn oldest(&self) -> Option<Position> {
+        self.queue.front(|envelope| envelope.position)
+    }
+}
+
 impl SpoolWriter {
+    /// What is not settled yet.
+    pub fn outstanding(&self) -> Outstanding {
+        Outstanding { queue: Arc::clone(&self.queue) }
+    }
+
     /// Takes envelopes in, one after the other. Waits only if the spool was made so.
     pub async fn push(&self, envelopes: Vec<Envelope>) {
         for envelope in envelopes {
@@ -158,6 +177,7 @@ mod tests {
             address: Arc::from(""),
             body: Arc::from([0_u8; 44].as_slice()),
             samples: 2,
+            position: 0,
         })
         .collect()
     }

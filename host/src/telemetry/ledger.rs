@@ -1,8 +1,8 @@
 //! The delivery law as counters: what went in is what came out, was absorbed, dropped or held.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why something was dropped. Closed, with fixed words, so that totals can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,16 +19,19 @@ pub enum Dropped {
     Failed,
     /// The receiver will never take it.
     Permanent,
+    /// The journal could not be read.
+    Unreadable,
 }
 
 impl Dropped {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::JournalFull,
         Self::SpoolFull,
         Self::Policy,
         Self::Rejected,
         Self::Failed,
         Self::Permanent,
+        Self::Unreadable,
     ];
 
     /// The word in logs and in the ledger.
@@ -40,6 +43,7 @@ impl Dropped {
             Self::Rejected => "rejected",
             Self::Failed => "component_failed",
             Self::Permanent => "permanent",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -129,7 +133,9 @@ struct SinkEntry {
 /// All counters of one agent.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    sinks: Vec<SinkEntry>,
+    /// Grows when a reload brings something new; what it takes away stays, with its counts. Locked
+    /// to look or to add, never over anything that takes time.
+    sinks: Mutex<Vec<SinkEntry>>,
     /// Samples made from readings.
     pub polled: Arc<AtomicU64>,
     /// Ticks that were not taken because the one before outlasted the interval.
@@ -141,41 +147,49 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Counters for one more sink; in the order of the configuration.
-    pub fn sink(&mut self, name: &Arc<str>) -> Arc<SinkCount> {
+    fn lock(&self) -> MutexGuard<'_, Vec<SinkEntry>> {
+        // Nothing between lock and unlock can panic half-way, so that the list is whole.
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The counters of a sink; new ones in the order in which they are asked for.
+    pub fn sink(&self, name: &Arc<str>) -> Arc<SinkCount> {
+        let mut sinks = self.lock();
+        if let Some(sink) = sinks.iter().find(|sink| sink.name == *name) {
+            return Arc::clone(&sink.count);
+        }
         let count = Arc::new(SinkCount::default());
-        let entry = SinkEntry {
+        sinks.push(SinkEntry {
             name: Arc::clone(name),
             count: Arc::clone(&count),
             stages: Vec::new(),
             publishers: Vec::new(),
+        });
+        count
+    }
+
+    /// The counters of a sink's `nth` transformer of this name, from 0.
+    pub fn stage(&self, sink: &str, component: &Arc<str>, nth: usize) -> Arc<StageCount> {
+        let mut sinks = self.lock();
+        let Some(sink) = sinks.iter_mut().find(|entry| &*entry.name == sink) else {
+            return Arc::default();
         };
-        self.sinks.push(entry);
-        count
+        entry(&mut sink.stages, component, nth)
     }
 
-    /// Counters for one more transformer of the sink that was added last.
-    pub fn stage(&mut self, component: &Arc<str>) -> Arc<StageCount> {
-        let count = Arc::new(StageCount::default());
-        if let Some(sink) = self.sinks.last_mut() {
-            sink.stages.push((Arc::clone(component), Arc::clone(&count)));
-        }
-        count
-    }
-
-    /// Counters for one more publisher of the sink that was added last. `label` holds no secret.
-    pub fn publisher(&mut self, label: &Arc<str>) -> Arc<PublisherCount> {
-        let count = Arc::new(PublisherCount::default());
-        if let Some(sink) = self.sinks.last_mut() {
-            sink.publishers.push((Arc::clone(label), Arc::clone(&count)));
-        }
-        count
+    /// The counters of a sink's publisher. `label` holds no secret.
+    pub fn publisher(&self, sink: &str, label: &Arc<str>, nth: usize) -> Arc<PublisherCount> {
+        let mut sinks = self.lock();
+        let Some(sink) = sinks.iter_mut().find(|entry| &*entry.name == sink) else {
+            return Arc::default();
+        };
+        entry(&mut sink.publishers, label, nth)
     }
 
     /// What has neither been delivered nor given up: samples in journals, envelopes in spools.
     pub fn held(&self) -> (u64, u64) {
         let mut held = (0, 0);
-        for sink in &self.sinks {
+        for sink in self.lock().iter() {
             held.0 += held_samples(&sink.count);
             held.1 +=
                 sink.publishers.iter().map(|(_, count)| count.held.load(Relaxed)).sum::<u64>();
@@ -187,7 +201,7 @@ impl Ledger {
     /// nothing moves.
     pub fn breaches(&self) -> Vec<String> {
         let mut breaches = Vec::new();
-        for sink in &self.sinks {
+        for sink in self.lock().iter() {
             for (name, stage) in &sink.stages {
                 let rows_in = stage.rows_in.load(Relaxed);
                 let known = stage.passed.load(Relaxed)
@@ -213,6 +227,16 @@ impl Ledger {
     }
 }
 
+/// The `nth` entry of this name, made if it is not there.
+fn entry<T: Default>(entries: &mut Vec<(Arc<str>, Arc<T>)>, name: &Arc<str>, nth: usize) -> Arc<T> {
+    if let Some((_, count)) = entries.iter().filter(|(known, _)| known == name).nth(nth) {
+        return Arc::clone(count);
+    }
+    let count = Arc::<T>::default();
+    entries.push((Arc::clone(name), Arc::clone(&count)));
+    count
+}
+
 fn held_samples(count: &SinkCount) -> u64 {
     let done = count.processed.load(Relaxed) + count.dropped.total();
     count.entered.load(Relaxed).saturating_sub(done)
@@ -228,7 +252,7 @@ impl fmt::Display for Ledger {
             self.missing.load(Relaxed),
             self.absent.load(Relaxed)
         )?;
-        for sink in &self.sinks {
+        for sink in self.lock().iter() {
             writeln!(
                 f,
                 "  sink {}: {} samples in = {} processed + {} + {} held",

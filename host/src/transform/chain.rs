@@ -1,14 +1,14 @@
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use thiserror::Error;
 
 use super::history::{Event, History};
 use super::ids::Names;
-use super::{TransformError, Transformer};
-use crate::model::{Batch, HostGeneration, Sample};
-use crate::telemetry::{Dropped, StageCount, events};
+use super::tally::Tally;
+use super::{Identity, TransformError, Transformer};
+use crate::model::{Batch, HostGeneration, Position, Sample};
+use crate::telemetry::{StageCount, events};
 
 /// How often an event is run before its failure is the sink's to decide on.
 const TRIES: usize = 2;
@@ -44,6 +44,17 @@ pub struct ChainError {
     pub component: String,
     /// What happened and, for a limit, which key to change.
     pub reason: String,
+    /// Whether the component did not take the state that it was to start from.
+    pub state_refused: bool,
+}
+
+/// Rows that were dropped at a stage because of a verdict.
+#[derive(Debug, Clone)]
+pub struct Lost {
+    /// Position of the stage in the sink, from 0.
+    pub stage: usize,
+    /// As they came to it.
+    pub samples: Vec<Sample>,
 }
 
 /// The transformers of one sink, one after the other.
@@ -51,40 +62,45 @@ pub struct ChainError {
 /// What a component keeps to itself depends on everything that it has seen. So the state of all
 /// stages is saved at one position, and a chain of which one stage failed starts from there: all
 /// instances are made anew and run the events since, silently, with the verdicts that were given
-/// on them.
+/// on them. A chain that takes the place of another one, after a restart of the agent or beside the
+/// running one, starts in the same way: [`Self::resume`], then [`Self::replay`].
 pub struct Chain {
-    sink: Arc<str>,
-    stages: Vec<Stage>,
-    history: History,
+    pub(super) sink: Arc<str>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) history: History,
     /// Some stage's state is not that after the last event of the history.
-    stale: bool,
+    pub(super) stale: bool,
+    lost: Vec<Lost>,
 }
 
-struct Stage {
-    transformer: Box<dyn Transformer>,
+pub(super) struct Stage {
+    pub(super) transformer: Box<dyn Transformer>,
     count: Arc<StageCount>,
-    names: Names,
+    pub(super) names: Names,
     /// No instance could be made; only events that pass it over can be run.
-    down: bool,
+    pub(super) down: bool,
     /// What the event that is being run adds to the ledger.
-    tally: Tally,
+    pub(super) tally: Tally,
 }
 
-#[derive(Default)]
-struct Tally {
-    rows_in: u64,
-    passed: u64,
-    rejected: u64,
-    failed: u64,
-    made: u64,
+/// What an event is run for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Run {
+    /// For its outcome.
+    Live,
+    /// To bring new instances to where others were: only what is named counts, so that later ids
+    /// are the same.
+    Replay,
+    /// To bring the chain's own instances back to where they were.
+    Again,
 }
 
 /// Why an event could not be run to its end.
-struct Failure {
-    stage: usize,
+pub(super) struct Failure {
+    pub(super) stage: usize,
     reason: String,
     /// Whether it was the flush of that stage.
-    flushing: bool,
+    pub(super) flushing: bool,
 }
 
 impl Chain {
@@ -94,7 +110,7 @@ impl Chain {
         generation: HostGeneration,
         stages: Vec<(Box<dyn Transformer>, Arc<StageCount>)>,
     ) -> Self {
-        let history = History::new(stages.len());
+        let history = History::new(0, vec![None; stages.len()]);
         let stages = (0..).zip(stages).map(|(stage, (transformer, count))| Stage {
             transformer,
             count,
@@ -102,38 +118,79 @@ impl Chain {
             down: false,
             tally: Tally::default(),
         });
-        Self { sink: Arc::clone(sink), stages: stages.collect(), history, stale: false }
+        let (stages, lost) = (stages.collect(), Vec::new());
+        Self { sink: Arc::clone(sink), stages, history, stale: false, lost }
+    }
+
+    /// What its stages are, in order.
+    pub fn identities(&self) -> Vec<Identity> {
+        self.stages.iter().map(|stage| stage.transformer.identity()).collect()
+    }
+
+    /// The place after the last event.
+    pub fn position(&self) -> Position {
+        self.history.position()
     }
 
     /// Runs a batch and the flush of its tick through all stages. What comes out are the lists to
     /// be published, in their order: the batch's own samples, then what each stage gave at the
     /// end of the tick, run through the stages behind it; none of them is empty.
     ///
-    /// A batch that failed may be given again: to try once more, or with `verdicts` on the stages
+    /// A batch that failed may be given again: to try once more, or with verdicts on the stages
     /// that failed. It counts once, when it succeeds.
-    pub async fn process(
-        &mut self,
-        batch: &Arc<Batch>,
-        verdicts: &[Verdict],
-    ) -> Result<Vec<Vec<Sample>>, ChainError> {
+    pub async fn process(&mut self, event: Event) -> Result<Vec<Vec<Sample>>, ChainError> {
         if self.stages.is_empty() {
-            let samples = Some(batch.samples.clone()).filter(|samples| !samples.is_empty());
+            let samples = Some(event.batch.samples.clone()).filter(|samples| !samples.is_empty());
+            self.history = History::new(event.position, Vec::new());
             return Ok(samples.into_iter().collect());
         }
-        self.work_off(Event::new(batch, verdicts)).await
+        self.work_off(event, Run::Live).await
     }
 
     /// The same without the flush at the end of the tick: for trying a component by hand.
     pub async fn process_unflushed(
         &mut self,
-        batch: &Arc<Batch>,
+        mut event: Event,
     ) -> Result<Vec<Vec<Sample>>, ChainError> {
-        let mut event = Event::new(batch, &[]);
         event.unflushed.extend(0..self.stages.len());
-        self.work_off(event).await
+        self.work_off(event, Run::Live).await
     }
 
-    async fn work_off(&mut self, mut event: Event) -> Result<Vec<Vec<Sample>>, ChainError> {
+    /// Runs rows from one stage on, once, and saves what they leave behind: for rows that are in no
+    /// journal any more.
+    pub async fn inject(
+        &mut self,
+        stage: usize,
+        batch: &Arc<Batch>,
+    ) -> Result<Vec<Sample>, ChainError> {
+        let event = Event::new(self.position(), batch, &[]);
+        if self.stale {
+            self.recover(&event).await?;
+        }
+        self.begin();
+        let samples = match self.pass(&event, stage, Arc::clone(batch), Run::Live).await {
+            Ok(samples) => samples,
+            Err(failure) => return Err(self.fail(&failure)),
+        };
+        for stage in &mut self.stages {
+            stage.names.commit();
+            mem::take(&mut stage.tally).count(&stage.count);
+        }
+        self.stale = false;
+        self.save().await;
+        Ok(samples)
+    }
+
+    /// What verdicts have cost since this was asked last.
+    pub fn take_lost(&mut self) -> Vec<Lost> {
+        mem::take(&mut self.lost)
+    }
+
+    pub(super) async fn work_off(
+        &mut self,
+        mut event: Event,
+        mode: Run,
+    ) -> Result<Vec<Vec<Sample>>, ChainError> {
         let mut tries = 0;
         loop {
             if self.stale {
@@ -141,9 +198,9 @@ impl Chain {
             }
             tries += 1;
             self.begin();
-            let failure = match self.run(&event, true).await {
+            let failure = match self.run(&event, mode).await {
                 Ok(lists) => {
-                    self.settle(event).await;
+                    self.settle(event, mode).await;
                     return Ok(lists);
                 }
                 Err(failure) => failure,
@@ -166,23 +223,28 @@ impl Chain {
     /// for it gives up.
     fn begin(&mut self) {
         self.stale = true;
+        self.lost.clear();
         for stage in &mut self.stages {
             stage.names.roll_back();
             stage.tally = Tally::default();
         }
     }
 
-    /// Runs one event. Without `live` its outcome is thrown away, and ids are not given.
-    async fn run(&mut self, event: &Event, live: bool) -> Result<Vec<Vec<Sample>>, Failure> {
+    /// Runs one event; its outcome is of use only if it is live.
+    pub(super) async fn run(
+        &mut self,
+        event: &Event,
+        mode: Run,
+    ) -> Result<Vec<Vec<Sample>>, Failure> {
         let mut lists = Vec::new();
         let batch = Arc::clone(&event.batch);
-        let samples = self.pass(event, 0, batch, live).await?;
+        let samples = self.pass(event, 0, batch, mode).await?;
         lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
         for stage in 0..self.stages.len() {
             if event.unflushed.contains(&stage) || self.stages[stage].down {
                 continue;
             }
-            let held = self.flush(event, stage, live).await?;
+            let held = self.flush(event, stage, mode).await?;
             if held.is_empty() {
                 continue;
             }
@@ -192,7 +254,7 @@ impl Chain {
                 samples: held,
                 gone: Vec::new(),
             };
-            let samples = self.pass(event, stage + 1, Arc::new(batch), live).await?;
+            let samples = self.pass(event, stage + 1, Arc::new(batch), mode).await?;
             lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
         }
         Ok(lists)
@@ -204,13 +266,13 @@ impl Chain {
         event: &Event,
         first: usize,
         mut batch: Arc<Batch>,
-        live: bool,
+        mode: Run,
     ) -> Result<Vec<Sample>, Failure> {
         for index in first..self.stages.len() {
             if batch.samples.is_empty() && batch.gone.is_empty() {
                 return Ok(Vec::new());
             }
-            let samples = self.transform(event, index, &batch, live).await?;
+            let samples = self.transform(event, index, &batch, mode).await?;
             let Batch { source, tick, gone, .. } = &*batch;
             let (source, tick, gone) = (Arc::clone(source), *tick, gone.clone());
             batch = Arc::new(Batch { source, tick, samples, gone });
@@ -223,7 +285,7 @@ impl Chain {
         event: &Event,
         index: usize,
         batch: &Arc<Batch>,
-        live: bool,
+        mode: Run,
     ) -> Result<Vec<Sample>, Failure> {
         let stage = &mut self.stages[index];
         let rows = batch.samples.len() as u64;
@@ -232,6 +294,9 @@ impl Chain {
         match decision {
             Some(Decision::Drop) => {
                 stage.tally.failed += rows;
+                if mode == Run::Live && rows > 0 {
+                    self.lost.push(Lost { stage: index, samples: batch.samples.clone() });
+                }
                 return Ok(Vec::new());
             }
             Some(Decision::Keep) => {
@@ -242,7 +307,7 @@ impl Chain {
         }
         match stage.transformer.transform(batch).await {
             Ok(mut samples) => {
-                if live {
+                if mode != Run::Again {
                     let made = stage.names.name(&mut samples);
                     stage.tally.made += made;
                     stage.tally.passed += samples.len() as u64 - made;
@@ -251,13 +316,14 @@ impl Chain {
             }
             Err(TransformError::Rejected { reason, .. }) => {
                 stage.tally.rejected += rows;
-                if live {
+                if mode == Run::Live {
                     let (name, rows) = (stage.transformer.name(), batch.samples.len());
                     events::component::rejected(&self.sink, name, rows, &reason);
                 }
                 Ok(Vec::new())
             }
-            Err(TransformError::Failed { reason, .. }) => {
+            Err(error) => {
+                let reason = error.reason().to_owned();
                 Err(Failure { stage: index, reason, flushing: false })
             }
         }
@@ -267,45 +333,56 @@ impl Chain {
         &mut self,
         event: &Event,
         index: usize,
-        live: bool,
+        mode: Run,
     ) -> Result<Vec<Sample>, Failure> {
         let stage = &mut self.stages[index];
         match stage.transformer.flush(event.batch.tick).await {
             Ok(mut samples) => {
-                if live {
+                if mode != Run::Again {
                     stage.tally.made += stage.names.name(&mut samples);
                 }
                 Ok(samples)
             }
             Err(TransformError::Rejected { reason, .. }) => {
-                if live {
+                if mode == Run::Live {
                     let name = stage.transformer.name();
                     events::component::flush_failed(&self.sink, name, &reason);
                 }
                 Ok(Vec::new())
             }
-            Err(TransformError::Failed { reason, .. }) => {
+            Err(error) => {
+                let reason = error.reason().to_owned();
                 Err(Failure { stage: index, reason, flushing: true })
             }
         }
     }
 
-    fn fail(&self, failure: &Failure) -> ChainError {
-        let error = self.error(failure.stage, &failure.reason);
+    pub(super) fn fail(&self, failure: &Failure) -> ChainError {
+        let component = self.stages[failure.stage].transformer.name().to_owned();
+        let error = TransformError::Failed { component, reason: failure.reason.clone() };
+        let error = self.error(failure.stage, &error);
         events::component::failed(&self.sink, &error.component, &error.reason);
         error
     }
 
-    fn error(&self, stage: usize, reason: &str) -> ChainError {
-        let component = self.stages[stage].transformer.name().to_owned();
-        ChainError { sink: Arc::clone(&self.sink), stage, component, reason: reason.to_owned() }
+    pub(super) fn error(&self, stage: usize, error: &TransformError) -> ChainError {
+        ChainError {
+            sink: Arc::clone(&self.sink),
+            stage,
+            component: self.stages[stage].transformer.name().to_owned(),
+            reason: error.reason().to_owned(),
+            state_refused: matches!(error, TransformError::State { .. }),
+        }
     }
 
     /// An event succeeded: it counts, and becomes part of what a recovery runs again.
-    async fn settle(&mut self, event: Event) {
+    async fn settle(&mut self, event: Event, mode: Run) {
         for stage in &mut self.stages {
             stage.names.commit();
-            mem::take(&mut stage.tally).count(&stage.count);
+            let tally = mem::take(&mut stage.tally);
+            if mode == Run::Live {
+                tally.count(&stage.count);
+            }
         }
         let forgotten = self.history.push(event);
         if forgotten > 0 {
@@ -316,87 +393,6 @@ impl Chain {
         if self.history.is_due() && !self.stale {
             self.save().await;
         }
-    }
-
-    /// Saves the state of all stages, at this position.
-    async fn save(&mut self) {
-        let mut states = Vec::with_capacity(self.stages.len());
-        for stage in &mut self.stages {
-            match stage.transformer.save().await {
-                Ok(state) => states.push(state),
-                Err(error) => {
-                    let name = stage.transformer.name();
-                    events::component::save_failed(&self.sink, name, error.reason());
-                    self.stale = matches!(error, TransformError::Failed { .. });
-                    self.history.not_saved();
-                    return;
-                }
-            }
-        }
-        self.history.saved(states);
-    }
-
-    /// Brings all stages to where they were after the last event that succeeded. `next` is the
-    /// event to come: a stage that it passes over may stay down.
-    async fn recover(&mut self, next: &Event) -> Result<(), ChainError> {
-        loop {
-            for index in 0..self.stages.len() {
-                let stage = &mut self.stages[index];
-                let built = stage.transformer.rebuild(self.history.state(index)).await;
-                stage.down = built.is_err();
-                if let Err(error) = built
-                    && next.decision(index).is_none()
-                {
-                    let error = self.error(index, error.reason());
-                    events::component::failed(&self.sink, &error.component, &error.reason);
-                    return Err(error);
-                }
-            }
-            match self.run_again().await {
-                Ok(events) => {
-                    self.stale = false;
-                    events::component::recovered(&self.sink, events);
-                    return Ok(());
-                }
-                // What passed before fails now, such as on a busy machine: without it, once more.
-                Err((position, failure)) => {
-                    let error = self.error(failure.stage, &failure.reason);
-                    let (name, reason) = (&error.component, &error.reason);
-                    events::component::state_incomplete(&self.sink, name, reason);
-                    self.history.pass_over(position, failure.stage, failure.flushing);
-                }
-            }
-        }
-    }
-
-    /// Runs all events since the last save, silently.
-    async fn run_again(&mut self) -> Result<usize, (usize, Failure)> {
-        let events = self.history.events();
-        let mut result = Ok(events.len());
-        for (position, event) in events.iter().enumerate() {
-            if let Err(failure) = self.run(event, false).await {
-                result = Err((position, failure));
-                break;
-            }
-        }
-        for stage in &mut self.stages {
-            stage.tally = Tally::default();
-        }
-        result
-    }
-}
-
-impl Tally {
-    fn count(self, count: &StageCount) {
-        let lost = self.rejected + self.failed;
-        count.rows_in.fetch_add(self.rows_in, Relaxed);
-        count.passed.fetch_add(self.passed, Relaxed);
-        // A component cannot pass more rows than it was given: each one passes once.
-        let absorbed = self.rows_in.saturating_sub(self.passed + lost);
-        count.absorbed.fetch_add(absorbed, Relaxed);
-        count.dropped.add(Dropped::Rejected, self.rejected);
-        count.dropped.add(Dropped::Failed, self.failed);
-        count.made.fetch_add(self.made, Relaxed);
     }
 }
 

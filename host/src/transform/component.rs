@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::{TransformError, Transformer};
+use super::{Identity, State, TransformError, Transformer};
 use crate::component::{CallError, ComponentError, ComponentHost, InstanceHandle, LoadedComponent};
 use crate::config::TransformerSpec;
 use crate::model::{Batch, Moment, Sample};
@@ -13,13 +13,15 @@ pub struct ComponentTransformer(InstanceHandle);
 
 impl ComponentTransformer {
     /// Loads the component that the specification names and configures an instance of it. Options
-    /// that do not fit are [`ComponentError::Options`], with a pointer for `spec.positions`.
+    /// that do not fit are [`ComponentError::Options`], with a pointer for `spec.positions`. It is
+    /// counted at `place`, such as `SINK/0`.
     pub async fn create(
         host: &ComponentHost,
         spec: &TransformerSpec,
+        place: &str,
     ) -> Result<Self, ComponentError> {
         let loaded = host.load(&spec.name).await?;
-        Self::of(host, &loaded, &spec.parameters).await
+        Self::of(host, &loaded, &spec.parameters, place).await
     }
 
     /// Configures an instance of a component that is loaded already.
@@ -27,8 +29,9 @@ impl ComponentTransformer {
         host: &ComponentHost,
         loaded: &Arc<LoadedComponent>,
         options: &Map<String, Value>,
+        place: &str,
     ) -> Result<Self, ComponentError> {
-        host.instance(loaded, options).await.map(Self)
+        host.instance(loaded, options, place).await.map(Self)
     }
 
     fn error(&self, error: CallError) -> TransformError {
@@ -46,6 +49,14 @@ impl Transformer for ComponentTransformer {
         self.0.name()
     }
 
+    fn identity(&self) -> Identity {
+        Identity {
+            component: self.0.name().into(),
+            digest: *self.0.digest().as_bytes(),
+            options: Value::Object(self.0.options().clone()).to_string(),
+        }
+    }
+
     async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Vec<Sample>, TransformError> {
         self.0.transform(batch).await.map_err(|error| self.error(error))
     }
@@ -54,15 +65,26 @@ impl Transformer for ComponentTransformer {
         self.0.flush(now.wall).await.map_err(|error| self.error(error))
     }
 
-    async fn save(&mut self) -> Result<Option<Vec<u8>>, TransformError> {
+    async fn save(&mut self) -> Result<Option<State>, TransformError> {
         self.0.save().await.map_err(|error| self.error(error))
     }
 
-    async fn rebuild(&mut self, state: Option<&[u8]>) -> Result<(), TransformError> {
+    async fn rebuild(&mut self, state: Option<&State>) -> Result<(), TransformError> {
         self.0.rebuild(state).await.map_err(|error| {
             let component = self.0.name().to_owned();
-            let reason = crate::telemetry::Chain(&error).to_string();
-            TransformError::Failed { component, reason }
+            match error {
+                ComponentError::Failed { call: "restore", reason, .. } => {
+                    TransformError::State { component, reason }
+                }
+                error => {
+                    let reason = crate::telemetry::Chain(&error).to_string();
+                    TransformError::Failed { component, reason }
+                }
+            }
         })
+    }
+
+    fn discard(&mut self) {
+        self.0.discard();
     }
 }

@@ -1,21 +1,29 @@
 //! What a recovery needs: the last saved state of a chain, and the events since.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::State;
 use super::chain::{Decision, Verdict};
-use crate::model::Batch;
+use crate::model::{Batch, Position};
 
-/// A save is due after this many events: a recovery runs at most these again.
-const EVENTS: usize = 16;
-/// Or after this many rows, about 1 MiB of samples: large batches are not kept longer than they
-/// are worth, as saving costs about as much per series as running.
-const ROWS: usize = 10_000;
+/// A save is due after this long: what a recovery has to run again is a matter of seconds.
+const EVERY: Duration = Duration::from_secs(10);
+/// How much of the time saving may take: its interval is this many times what the last one took.
+const SHARE: u32 = 50;
+/// A save is due at the latest after this many events or rows, whatever it costs: they are held in
+/// memory until then, about 100 bytes a row.
+const EVENTS: usize = 256;
+const ROWS: usize = 50_000;
 /// How many times that may come together while no save succeeds, before the oldest are forgotten.
-const UNSAVED: usize = 4;
+const UNSAVED: usize = 2;
 
-/// One batch that passed a chain, with what was decided on it.
+/// One batch on its way through a chain, with its place in the journal and what was decided on it.
 #[derive(Debug, Clone)]
-pub(super) struct Event {
+pub struct Event {
+    pub(super) position: Position,
     pub(super) batch: Arc<Batch>,
     verdicts: Vec<Verdict>,
     /// Stages that were not asked at the end of the tick, because they failed at it.
@@ -23,9 +31,22 @@ pub(super) struct Event {
 }
 
 impl Event {
-    pub(super) fn new(batch: &Arc<Batch>, verdicts: &[Verdict]) -> Self {
+    /// The batch at `position` of the journal, with what was decided on it.
+    pub fn new(position: Position, batch: &Arc<Batch>, verdicts: &[Verdict]) -> Self {
         let batch = Arc::clone(batch);
-        Self { batch, verdicts: verdicts.to_vec(), unflushed: Vec::new() }
+        Self { position, batch, verdicts: verdicts.to_vec(), unflushed: Vec::new() }
+    }
+
+    /// The same with one more verdict.
+    #[must_use]
+    pub fn with(mut self, verdict: Verdict) -> Self {
+        self.verdicts.push(verdict);
+        self
+    }
+
+    /// Its place in the journal.
+    pub fn position(&self) -> Position {
+        self.position
     }
 
     /// What was decided on the rows that come to a stage.
@@ -34,7 +55,8 @@ impl Event {
         verdict.map(|verdict| verdict.decision)
     }
 
-    fn rows(&self) -> usize {
+    /// How many rows it has: what holding it costs.
+    pub fn rows(&self) -> usize {
         self.batch.samples.len()
     }
 }
@@ -42,25 +64,41 @@ impl Event {
 /// The state of all stages at one position, and the events since.
 #[derive(Debug)]
 pub(super) struct History {
-    states: Vec<Option<Vec<u8>>>,
+    /// The position of `states`.
+    base: Position,
+    states: Vec<Option<State>>,
     events: Vec<Event>,
     /// Events and rows since the last save or attempt at one.
     since: (usize, usize),
+    last_try: Instant,
+    /// What the last save took.
+    cost: Duration,
 }
 
 impl History {
-    /// Of new stages.
-    pub(super) fn new(stages: usize) -> Self {
-        Self { states: vec![None; stages], events: Vec::new(), since: (0, 0) }
+    /// Of stages that were in these states at `base`.
+    pub(super) fn new(base: Position, states: Vec<Option<State>>) -> Self {
+        let last_try = Instant::now();
+        Self { base, states, events: Vec::new(), since: (0, 0), last_try, cost: Duration::ZERO }
+    }
+
+    /// Where the states were saved, and the states.
+    pub(super) fn saves(&self) -> (Position, &[Option<State>]) {
+        (self.base, &self.states)
     }
 
     /// What a stage saved last.
-    pub(super) fn state(&self, stage: usize) -> Option<&[u8]> {
-        self.states[stage].as_deref()
+    pub(super) fn state(&self, stage: usize) -> Option<&State> {
+        self.states[stage].as_ref()
     }
 
     pub(super) fn events(&self) -> Vec<Event> {
         self.events.clone()
+    }
+
+    /// The place after the last event.
+    pub(super) fn position(&self) -> Position {
+        self.events.last().map_or(self.base, |event| event.position)
     }
 
     /// Adds an event. How many were forgotten for it.
@@ -82,18 +120,25 @@ impl History {
     }
 
     pub(super) fn is_due(&self) -> bool {
-        self.since.0 >= EVENTS || self.since.1 >= ROWS
+        let wait = EVERY.max(self.cost.saturating_mul(SHARE));
+        self.since.0 >= EVENTS
+            || self.since.1 >= ROWS
+            || (self.since.0 > 0 && self.last_try.elapsed() >= wait)
     }
 
-    pub(super) fn saved(&mut self, states: Vec<Option<Vec<u8>>>) {
+    /// All stages were saved after the last event, which took so long.
+    pub(super) fn saved(&mut self, states: Vec<Option<State>>, cost: Duration) {
+        self.base = self.position();
         self.states = states;
         self.events.clear();
-        self.since = (0, 0);
+        self.cost = cost;
+        self.tried();
     }
 
     /// The next attempt comes when as much again has come.
-    pub(super) fn not_saved(&mut self) {
+    pub(super) fn tried(&mut self) {
         self.since = (0, 0);
+        self.last_try = Instant::now();
     }
 
     /// An event that a stage can no longer work on goes past it from now on.

@@ -7,22 +7,29 @@ mod chain;
 mod component;
 mod history;
 mod ids;
+mod recovery;
+mod tally;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use thiserror::Error;
 
-pub use chain::{Chain, ChainError, Decision, Verdict};
+pub use crate::component::State;
+pub use chain::{Chain, ChainError, Decision, Lost, Verdict};
 pub use component::ComponentTransformer;
+pub use history::Event;
 
 use crate::model::{Batch, Moment, Sample};
 
 /// One place in a sink.
 #[async_trait]
-pub trait Transformer: Send {
+pub trait Transformer: Send + Sync {
     /// The component's name.
     fn name(&self) -> &str;
+
+    /// What it is: two transformers of equal identity do the same.
+    fn identity(&self) -> Identity;
 
     /// Takes the batch's samples, gives those that go on, in their order. Those that it made
     /// carry the nil id, which the chain replaces; all others are samples of the batch, each at
@@ -34,10 +41,25 @@ pub trait Transformer: Send {
     async fn flush(&mut self, now: Moment) -> Result<Vec<Sample>, TransformError>;
 
     /// The state as bytes; `None` if there is none to keep.
-    async fn save(&mut self) -> Result<Option<Vec<u8>>, TransformError>;
+    async fn save(&mut self) -> Result<Option<State>, TransformError>;
 
-    /// Throws the instance away and makes a new one, with this state.
-    async fn rebuild(&mut self, state: Option<&[u8]>) -> Result<(), TransformError>;
+    /// Throws the instance away and makes a new one, with this state. A state that the component
+    /// does not take is [`TransformError::State`].
+    async fn rebuild(&mut self, state: Option<&State>) -> Result<(), TransformError>;
+
+    /// Throws the instance away; [`Self::rebuild`] makes a new one.
+    fn discard(&mut self);
+}
+
+/// What a transformer is: its code and its options.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The component's name.
+    pub component: Arc<str>,
+    /// SHA-256 of its file.
+    pub digest: [u8; 32],
+    /// Its options, as JSON text.
+    pub options: String,
 }
 
 /// Why a component did not do its work.
@@ -59,13 +81,23 @@ pub enum TransformError {
         /// What happened and, for a limit, which key to change.
         reason: String,
     },
+    /// The component does not take the state that it was given to start from.
+    #[error("{component} does not take its state: {reason}")]
+    State {
+        /// The component's name.
+        component: String,
+        /// Its own words.
+        reason: String,
+    },
 }
 
 impl TransformError {
     /// What happened, without the component's name.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Rejected { reason, .. } | Self::Failed { reason, .. } => reason,
+            Self::Rejected { reason, .. }
+            | Self::Failed { reason, .. }
+            | Self::State { reason, .. } => reason,
         }
     }
 }

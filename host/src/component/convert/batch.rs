@@ -131,6 +131,11 @@ impl<'a> Columns<'a> {
         self.newest = self.newest.max(sample.taken.wall);
     }
 
+    /// Rows that the component gets.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Whether there is nothing to tell the component.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.gone.is_empty()

@@ -7,6 +7,7 @@ use super::instance::{Bare, Delivery, Instance, Settled, TextForm};
 use super::load::LoadedPublisher;
 use crate::component::host::ComponentHost;
 use crate::component::outbound::Policy;
+use crate::component::stats::ComponentCount;
 use crate::component::{ComponentError, Description};
 use crate::config::{Grant, LimitsSpec};
 
@@ -21,11 +22,12 @@ pub struct PublisherInstance {
 }
 
 #[derive(Clone)]
-struct Recipe {
-    loaded: Arc<LoadedPublisher>,
-    limits: LimitsSpec,
+pub(super) struct Recipe {
+    pub(super) loaded: Arc<LoadedPublisher>,
+    pub(super) limits: LimitsSpec,
     options: Arc<Map<String, Value>>,
-    policy: Arc<Policy>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) count: Arc<ComponentCount>,
 }
 
 struct Running {
@@ -91,7 +93,8 @@ async fn serve(
 
 impl ComponentHost {
     /// A publisher with these options, ready to take envelopes. `url` is what its own URL grants;
-    /// what the configuration grants and limits is known here.
+    /// what the configuration grants and limits is known here. `place` is what
+    /// [`ComponentHost::counts`] lists it under.
     ///
     /// # Errors
     /// If an instance cannot be made, or the options do not fit.
@@ -100,13 +103,15 @@ impl ComponentHost {
         loaded: &Arc<LoadedPublisher>,
         url: Option<Grant>,
         options: Map<String, Value>,
+        place: &str,
     ) -> Result<PublisherInstance, ComponentError> {
-        let spec = self.component_spec(&loaded.name);
+        let spec = self.component_spec(&loaded.name).await;
         let recipe = Recipe {
             loaded: Arc::clone(loaded),
             limits: spec.limits,
             options: Arc::new(options),
             policy: Arc::new(Policy::new(&loaded.name, url, &spec.connect)),
+            count: self.all_counts().add(place, &loaded.name, loaded.digest),
         };
         let mut publisher = PublisherInstance { host: self.clone(), recipe, running: None };
         publisher.ready().await?;
@@ -115,7 +120,7 @@ impl ComponentHost {
 
     async fn build_publisher(&self, recipe: Recipe) -> Result<Instance, ComponentError> {
         self.guest(async move {
-            let mut bare = Bare::new(&recipe.loaded, recipe.limits, &recipe.policy).await?;
+            let mut bare = Bare::new(&recipe).await?;
             let description = bare.describe().await?;
             bare.configure(&description.options_schema, &recipe.options).await
         })
@@ -126,12 +131,13 @@ impl ComponentHost {
         &self,
         loaded: &Arc<LoadedPublisher>,
     ) -> Result<Description, ComponentError> {
-        let loaded = Arc::clone(loaded);
-        let limits = self.component_spec(&loaded.name).limits;
-        self.guest(async move {
-            let nothing = Arc::new(Policy::new(&loaded.name, None, &[]));
-            Bare::new(&loaded, limits, &nothing).await?.describe().await
-        })
-        .await
+        let recipe = Recipe {
+            loaded: Arc::clone(loaded),
+            limits: self.component_spec(&loaded.name).await.limits,
+            options: Arc::default(),
+            policy: Arc::new(Policy::new(&loaded.name, None, &[])),
+            count: Arc::new(ComponentCount::new(loaded.digest)),
+        };
+        self.guest(async move { Bare::new(&recipe).await?.describe().await }).await
     }
 }

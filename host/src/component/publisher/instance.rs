@@ -8,15 +8,14 @@ use tokio::time::timeout;
 use wasmtime::{Store, UpdateDeadline};
 
 use super::bindings::exports::nephometer::metering::publish;
-use super::load::LoadedPublisher;
+use super::handle::Recipe;
 use crate::component::bindings::exports::nephometer::metering::component;
 use crate::component::contract;
 use crate::component::convert::{Columns, Filter, Texts};
 use crate::component::error::ComponentError;
-use crate::component::instance::{Description, Guest, begin, end, failed};
+use crate::component::instance::{Description, Guest, begin, counted, end, failed};
 use crate::component::log::clean;
-use crate::component::outbound::{Caller, Metered, Policy, Processor};
-use crate::config::LimitsSpec;
+use crate::component::outbound::{Caller, Metered, Processor};
 use crate::model::Batch;
 
 /// Handles to resources: a request has a dozen.
@@ -84,13 +83,10 @@ pub(super) struct Instance {
 }
 
 impl Bare {
-    pub(super) async fn new(
-        loaded: &LoadedPublisher,
-        limits: LimitsSpec,
-        policy: &Arc<Policy>,
-    ) -> Result<Self, ComponentError> {
+    pub(super) async fn new(recipe: &Recipe) -> Result<Self, ComponentError> {
+        let Recipe { loaded, limits, policy, count, .. } = recipe;
         let name = Arc::clone(&loaded.name);
-        let caller = Caller::new(Guest::new(limits, &name), &name, policy);
+        let caller = Caller::new(Guest::new(*limits, &name, count), &name, policy);
         let mut store = Store::new(loaded.pre.engine(), caller);
         store.limiter(|caller| &mut caller.guest.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
@@ -107,9 +103,10 @@ impl Bare {
         processor.begin_call();
         let wall = begin(&mut store);
         let making = Metered::new(loaded.pre.instantiate_async(&mut store), &processor);
-        let instance = timeout(wall, making).await;
+        let instance = timeout(wall, count.timed(making)).await;
         let instance = end(&mut store, &name, "instantiate", instance)
             .map_err(failed(&name, "instantiate"))?;
+        count.made();
         let unfit = |error: wasmtime::Error| failed(&name, "instantiate")(format!("{error:#}"));
         let component = loaded.component.load(&mut store, &instance).map_err(unfit)?;
         let publish = loaded.publish.load(&mut store, &instance).map_err(unfit)?;
@@ -166,9 +163,11 @@ impl Instance {
         };
         let Bare { name, store, processor, publish, .. } = &mut self.bare;
         processor.begin_call();
+        let count = counted(store);
         let wall = begin(store);
         let call = Metered::new(publish.call_publish(&mut *store, argument), processor);
-        let result = timeout(wall, call).await;
+        let result = timeout(wall, count.timed(call)).await;
+        count.rows(columns.len(), 0);
         match end(store, name, "publish", result) {
             Ok(Ok(())) => Settled::Delivered,
             Ok(Err(publish::Failure::Retryable(retry))) => Settled::Retryable {

@@ -61,16 +61,19 @@ impl ComponentHost {
         path: &Path,
     ) -> Result<Arc<LoadedPublisher>, ComponentError> {
         let begun = Instant::now();
-        let mut known = self.shelf().loaded.lock().await;
         let file = path.to_owned();
         let (bytes, digest) = self.blocking(move || load::read(&file)).await?;
-        if let Some(loaded) = known.get(&(path.to_owned(), digest)) {
+        let place = (path.to_owned(), digest);
+        if let Some(loaded) = self.shelf().loaded.lock().await.get(&place) {
             return Ok(Arc::clone(loaded));
         }
-        let (component, cached) = self.compile(path, bytes, digest).await?;
+        let (component, cached) = match self.cached(digest).await? {
+            Some(component) => (component, true),
+            None => self.compile(path, bytes, digest).await?,
+        };
         let name = path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy());
         let loaded = Arc::new(link(self.shelf(), &component, path, (&name, digest))?);
-        known.insert((path.to_owned(), digest), Arc::clone(&loaded));
+        self.shelf().loaded.lock().await.insert(place, Arc::clone(&loaded));
         let took = begun.elapsed();
         events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
         Ok(loaded)

@@ -10,8 +10,8 @@ use super::{Check, Unknown, grants};
 use crate::config::error::{Report, nearest};
 use crate::config::place::Place;
 use crate::config::raw::{
-    Document, Field, Kind, RawAmqp, RawComponent, RawComponents, RawFolder, RawHost, RawLibvirt,
-    RawLimits, RawMessage, Scalar, Scalars, token,
+    Document, Field, Kind, RawAmqp, RawComponent, RawComponents, RawControl, RawFolder, RawHost,
+    RawLibvirt, RawLimits, RawMessage, Scalar, Scalars, token,
 };
 use crate::config::spec::{
     AmqpSpec, ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, OnError, Secret,
@@ -27,6 +27,7 @@ const KEYS: &[&str] = &[
     "components",
     "store",
     "cache",
+    "control",
     "shutdown_grace",
     "compatibility",
 ];
@@ -45,6 +46,7 @@ pub(in crate::config) struct Defaults {
     pub(in crate::config) host: String,
     pub(in crate::config) store: PathBuf,
     pub(in crate::config) cache: PathBuf,
+    pub(in crate::config) control: PathBuf,
 }
 
 /// The file, checked.
@@ -58,6 +60,7 @@ pub(in crate::config) struct Host {
     pub(in crate::config) components: ComponentsSpec,
     pub(in crate::config) store: PathBuf,
     pub(in crate::config) cache: PathBuf,
+    pub(in crate::config) control: PathBuf,
     pub(in crate::config) shutdown_grace: Duration,
 }
 
@@ -69,7 +72,7 @@ pub(in crate::config) fn check(
 ) -> Option<Host> {
     let mut check = Check::new(doc, report);
     let raw: RawHost = check.mapping("", doc.mirror())?;
-    check.keys("", KEYS, Unknown::Refused(&["control", "tls", "routing"]));
+    check.keys("", KEYS, Unknown::Refused(&["tls", "routing"]));
     let host = check.string("/host", &raw.host);
     let libvirt = libvirt(&mut check, raw.libvirt);
     let amqp = amqp(&mut check, raw.amqp);
@@ -77,6 +80,7 @@ pub(in crate::config) fn check(
     let components = components(&mut check, raw.components);
     let store = folder(&mut check, "/store", raw.store, defaults.store);
     let cache = folder(&mut check, "/cache", raw.cache, defaults.cache);
+    let control = control(&mut check, raw.control, defaults.control);
     let grace = check.value("/shutdown_grace", &raw.shutdown_grace, duration, DURATION);
     compatibility(&mut check, &raw.compatibility);
     Some(Host {
@@ -88,6 +92,7 @@ pub(in crate::config) fn check(
         components: components?,
         store: store?,
         cache: cache?,
+        control: control?,
         shutdown_grace: grace?.unwrap_or(Duration::from_secs(10)),
     })
 }
@@ -261,7 +266,7 @@ fn components(check: &mut Check<'_>, field: Field<RawComponents>) -> Option<Comp
         }
     }
     let path = path?;
-    good.then_some(ComponentsSpec { path, by_name })
+    good.then_some(ComponentsSpec { path, by_name, compiler: None })
 }
 
 fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>> {
@@ -355,6 +360,13 @@ fn folder(
     let raw = check.mapping(at, field)?;
     check.keys(at, &["path"], Unknown::Refused(&[]));
     let path = check.string(&format!("{at}/path"), &raw.path)?;
+    Some(path.map_or(default, PathBuf::from))
+}
+
+fn control(check: &mut Check<'_>, field: Field<RawControl>, default: PathBuf) -> Option<PathBuf> {
+    let raw = check.mapping("/control", field)?;
+    check.keys("/control", &["socket"], Unknown::Refused(&[]));
+    let path = check.string("/control/socket", &raw.socket)?;
     Some(path.map_or(default, PathBuf::from))
 }
 

@@ -106,6 +106,7 @@ pub(in crate::config) struct RawHost {
     pub(in crate::config) components: Field<RawComponents>,
     pub(in crate::config) store: Field<RawFolder>,
     pub(in crate::config) cache: Field<RawFolder>,
+    pub(in crate::config) control: Field<RawControl>,
     pub(in crate::config) shutdown_grace: Field<Scalar>,
     pub(in crate::config) compatibility: Field<Scalar>,
 }
@@ -199,4 +200,11 @@ pub(in crate::config) struct RawLimits {
 #[serde(default)]
 pub(in crate::config) struct RawFolder {
     pub(in crate::config) path: Field<Scalar>,
+}
+
+/// `control`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::config) struct RawControl {
+    pub(in crate::config) socket: Field<Scalar>,
 }

@@ -9,6 +9,11 @@ pub fn loaded(component: &str, path: &Path, digest: &str, cached: bool, took: Du
     tracing::info!(component, path = %path.display(), digest, cached, millis, "component loaded");
 }
 
+/// A component cannot be compiled, and is not tried again until its file changes.
+pub fn not_compiled(path: &Path, digest: &str, reason: &str) {
+    tracing::warn!(path = %path.display(), digest, reason, "component cannot be compiled");
+}
+
 /// Compiled code cannot be kept: components are compiled anew at every start.
 pub fn cache_unusable(path: &Path, reason: &str) {
     tracing::warn!(path = %path.display(), reason, "cache of compiled components cannot be used");

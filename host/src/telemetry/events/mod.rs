@@ -2,8 +2,11 @@
 //! instead of formatting; one line per change of state, not per try.
 
 pub mod component;
+pub mod control;
 pub mod inspect;
 pub mod outbound;
 pub mod pipeline;
 pub mod poll;
 pub mod publish;
+pub mod reload;
+pub mod store;

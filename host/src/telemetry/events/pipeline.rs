@@ -9,6 +9,27 @@ pub fn unrouted(source: &str, samples: usize) {
     error!(source, samples, "batch of a source without a sink");
 }
 
+/// A sink takes up where an earlier run has stopped: from the state that was saved at a place of the
+/// journal, with so many batches to be run again silently.
+pub fn resumed(sink: &str, saved: u64, again: usize) {
+    info!(sink, saved, again, "sink resumed");
+}
+
+/// The state of a sink was written at the end.
+pub fn saved(sink: &str, position: u64) {
+    debug!(sink, position, "state saved at the end");
+}
+
+/// A sink has no transformers to work with; its batches wait in the journal.
+pub fn held(sink: &str, reason: &str) {
+    error!(sink, reason, "sink held");
+}
+
+/// A component failed so often that it is only tried from time to time.
+pub fn quarantined(sink: &str, component: &str, reason: &str) {
+    error!(sink, component, reason, "component quarantined");
+}
+
 /// A component failed on the same batch twice, and had not on the one before; `decision` is what its configuration says.
 pub fn component_failed(sink: &str, samples: usize, decision: &str, error: &dyn std::error::Error) {
     error!(sink, samples, decision, reason = %Chain(error), "component failed twice on a batch");

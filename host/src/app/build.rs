@@ -1,0 +1,235 @@
+//! Makes an agent out of its configuration, without starting anything.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::answer::Board;
+use super::supervisor::Supervisor;
+use super::workshop::{ComponentProblem, Workshop};
+use super::{App, AppError, Attendants, CHANGES, Options};
+use crate::component::ComponentHost;
+use crate::config::{AgentSpec, SinkSpec};
+use crate::control;
+use crate::inspect::{self, Hypervisor, Pace};
+use crate::model::HostGeneration;
+use crate::pipeline::{Notice, Outlet, Sink, SinkHandle, SinkParts};
+use crate::poll::{PollContext, PollCounts};
+use crate::publish::PublisherTask;
+use crate::schedule::Clock;
+use crate::store::{DeadLetters, Journal, JournalBounds, Store, WhenFull};
+
+/// What the journal holds: on disk, as JSON-like text about 200 bytes a sample; in memory, where
+/// there is no store, about 100.
+const JOURNAL: JournalBounds = JournalBounds {
+    bytes: 1 << 30,
+    samples: 5_000_000,
+    age: Some(Duration::from_secs(7 * 86_400)),
+};
+/// Notices of sinks: each sink has at most one generation to come back.
+const NOTICES: usize = 16;
+
+/// What is only held.
+pub(super) struct Kept {
+    _store: Store,
+    _components: ComponentHost,
+}
+
+impl App {
+    /// Makes everything, starts nothing. Components are loaded and configured here, so that all
+    /// that is wrong with them is known before the first sample; in an agent that can take them up
+    /// later, those that have to be compiled first are left for then.
+    pub async fn build(spec: AgentSpec, options: Options) -> Result<Self, AppError> {
+        let mut store =
+            if options.store { Store::open(&spec.store)? } else { Store::in_memory(&spec.store) };
+        let clock = Clock::start();
+        let hypervisor = inspect::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
+        let components =
+            ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
+        // A recording does not outrun its readers: nothing of it may be dropped.
+        let when_full = match hypervisor.pace() {
+            Pace::Clock => WhenFull::DropOldest,
+            Pace::Recorded => WhenFull::Wait,
+        };
+        let workshop = Workshop {
+            components: components.clone(),
+            generation: store.generation(),
+            when_full,
+            ledger: Arc::default(),
+            transform: options.transform,
+        };
+        let (notices, told) = mpsc::channel(NOTICES);
+        let mut builder = Builder {
+            spec: &spec,
+            options: &options,
+            workshop: &workshop,
+            journal: store.journal(JOURNAL, when_full),
+            dead_letters: store.dead_letters(),
+            notices,
+            compile: options.reload.is_none() || hypervisor.pace() == Pace::Recorded,
+            sinks: Vec::new(),
+            publishers: Vec::new(),
+        };
+        builder.sinks().await?;
+        let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
+        let context = poll_context(&spec, &hypervisor, &options, &workshop);
+        // What no sink is there for, because only one was asked for, is not polled.
+        let has_sink = |name: &Arc<str>| sinks.iter().any(|(known, _, _)| known == name);
+        let sources = spec.pipeline.sources.iter();
+        let sources: Vec<_> =
+            sources.filter(|source| source.sinks.iter().any(has_sink)).cloned().collect();
+        let handles: Vec<(Arc<str>, SinkHandle)> =
+            sinks.iter().map(|(name, _, handle)| (Arc::clone(name), handle.clone())).collect();
+        let ledger = Arc::clone(&workshop.ledger);
+        let control = match (&options.reload, &spec.control) {
+            (Some(_), socket) => Some(control::Server::bind(socket)?),
+            (None, _) => None,
+        };
+        let attendants = options.reload.map(|reload| {
+            let (changes, receiver) = mpsc::channel(CHANGES);
+            let (orders, given) = mpsc::channel(1);
+            let board = Board::new(&ledger, &components, &handles, orders, dead_letters.clone());
+            let parts = (Arc::new(workshop), journal.clone());
+            let supervisor = Supervisor::new(parts, spec.clone(), handles, reload).listening(
+                changes,
+                told,
+                given,
+                board.reloads(),
+            );
+            Attendants { supervisor, board, changes: receiver, control }
+        });
+        Ok(Self {
+            rounds: options.rounds,
+            pace: hypervisor.pace(),
+            ledger,
+            context,
+            sources,
+            journal,
+            sinks: sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
+            publishers,
+            attendants,
+            _kept: Kept { _store: store, _components: components },
+            spec,
+        })
+    }
+}
+
+fn poll_context(
+    spec: &AgentSpec,
+    hypervisor: &Arc<dyn Hypervisor>,
+    options: &Options,
+    workshop: &Workshop,
+) -> PollContext {
+    let generation: HostGeneration = workshop.generation;
+    let ledger = &workshop.ledger;
+    PollContext {
+        hypervisor: Arc::clone(hypervisor),
+        host: spec.host.as_str().into(),
+        sample_source: Arc::clone(&spec.message.sample_source),
+        unowned: spec.libvirt.unowned,
+        parallel: spec.libvirt.parallel,
+        fail_fast: options.rounds.count.is_some(),
+        reading: Arc::default(),
+        generation,
+        counts: PollCounts {
+            polled: Arc::clone(&ledger.polled),
+            ticks_skipped: Arc::clone(&ledger.ticks_skipped),
+            missing: Arc::clone(&ledger.missing),
+            absent: Arc::clone(&ledger.absent),
+        },
+    }
+}
+
+/// Builds the right column, sink by sink.
+struct Builder<'a> {
+    spec: &'a AgentSpec,
+    options: &'a Options,
+    workshop: &'a Workshop,
+    journal: Journal,
+    dead_letters: DeadLetters,
+    notices: mpsc::Sender<Notice>,
+    /// Compile before the agent begins: nobody can do it later, or a recording would not wait.
+    compile: bool,
+    sinks: Vec<(Arc<str>, Sink, SinkHandle)>,
+    publishers: Vec<PublisherTask>,
+}
+
+impl<'a> Builder<'a> {
+    async fn sinks(&mut self) -> Result<(), AppError> {
+        let mut problems = Vec::new();
+        for sink in self.wanted()? {
+            problems.append(&mut self.sink(sink).await?);
+        }
+        if problems.is_empty() { Ok(()) } else { Err(AppError::Configuration(problems)) }
+    }
+
+    fn wanted(&self) -> Result<Vec<&'a SinkSpec>, AppError> {
+        let spec: &'a AgentSpec = self.spec;
+        let all = &spec.pipeline.sinks;
+        let Some(name) = &self.options.sink else { return Ok(all.iter().collect()) };
+        let wanted: Vec<&SinkSpec> = all.iter().filter(|sink| *sink.name == **name).collect();
+        if wanted.is_empty() {
+            let known = all.iter().map(|sink| &*sink.name).collect::<Vec<_>>().join(", ");
+            return Err(AppError::NoSuchSink { name: name.clone(), known });
+        }
+        Ok(wanted)
+    }
+
+    /// Adds one sink; gives what is wrong with its components.
+    async fn sink(&mut self, sink: &SinkSpec) -> Result<Vec<ComponentProblem>, AppError> {
+        let count = self.workshop.ledger.sink(&sink.name);
+        let now = match self.workshop.is_ready(sink).await {
+            Ok(ready) => ready || self.compile,
+            Err(problems) => return Ok(problems),
+        };
+        let generation = if now {
+            match self.workshop.generation(self.spec, sink).await {
+                Ok(generation) => Some(generation),
+                Err(problems) => return Ok(problems),
+            }
+        } else {
+            None
+        };
+        let mut publishers = Vec::new();
+        if self.options.publish {
+            for (nth, publisher) in sink.publishers.iter().enumerate() {
+                let before = &sink.publishers[..nth];
+                let nth = before.iter().filter(|other| other.label == publisher.label).count();
+                let made = self.workshop.publisher(self.spec, (&sink.name, publisher), nth)?;
+                publishers.push((publisher.clone(), made.0));
+                self.publishers.push(made.1);
+            }
+        }
+        let sources = sources_of(self.spec, sink);
+        let (sink, handle) = Sink::new(SinkParts {
+            name: Arc::clone(&sink.name),
+            journal: self.journal.reader(&sink.name, &sources, &count),
+            generation,
+            outlet: Outlet::new(publishers, self.options.tap.clone()),
+            count,
+            dead_letters: self.dead_letters.clone(),
+            notices: self.notices.clone(),
+        });
+        self.sinks.push((Arc::clone(sink.name()), sink, handle));
+        Ok(Vec::new())
+    }
+}
+
+/// The names of the sources that a sink is for.
+pub(super) fn sources_of(spec: &AgentSpec, sink: &SinkSpec) -> HashSet<Arc<str>> {
+    let sources = spec.pipeline.sources.iter();
+    let wanting = sources.filter(|source| source.sinks.contains(&sink.name));
+    wanting.map(|source| Arc::clone(&source.name)).collect()
+}
+
+/// Where the agent's own files are that it reads again.
+pub(super) fn watched(spec: &AgentSpec, files: &[std::path::PathBuf]) -> crate::watch::Watched {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    crate::watch::Watched {
+        folders: spec.components.path.iter().map(|path| absolute(path)).collect(),
+        files: files.iter().map(|path| absolute(path)).collect(),
+    }
+}

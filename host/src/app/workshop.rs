@@ -1,0 +1,172 @@
+//! What a sink is made of, made: transformers from components, publishers from URLs. For the start
+//! of the agent and for every reload alike.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::AppError;
+use crate::component::{ComponentError, ComponentHost};
+use crate::config::{AgentSpec, ComponentSpec, Place, PublisherSpec, SinkSpec, TransformerSpec};
+use crate::model::HostGeneration;
+use crate::pipeline::Generation;
+use crate::publish::{self, PublisherHandle, PublisherTask};
+use crate::store::WhenFull;
+use crate::telemetry::{self, Ledger, StageCount};
+use crate::transform::{Chain, ComponentTransformer, Identity, Transformer};
+
+/// Bytes that the spool of one publisher holds: some 40,000 samples in signed messages.
+const SPOOL: u64 = 64 << 20;
+
+/// A component that cannot be used at one place of `pipeline.yaml`.
+#[derive(Debug, Clone)]
+pub struct ComponentProblem {
+    /// Where the file names it, or the option that is wrong.
+    pub place: Place,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+impl fmt::Display for ComponentProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.reason)
+    }
+}
+
+/// All problems, one a line.
+pub(super) fn lines(problems: &[ComponentProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// All that a transformer at its place depends on: equal keys need no restart.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct StageKey {
+    pub(super) identity: Identity,
+    pub(super) spec: ComponentSpec,
+}
+
+/// Makes generations and publishers.
+pub(super) struct Workshop {
+    pub(super) components: ComponentHost,
+    pub(super) generation: HostGeneration,
+    pub(super) when_full: WhenFull,
+    pub(super) ledger: Arc<Ledger>,
+    /// Transformers are applied.
+    pub(super) transform: bool,
+}
+
+impl Workshop {
+    fn transformers<'a>(&self, sink: &'a SinkSpec) -> &'a [TransformerSpec] {
+        if self.transform { &sink.transformers } else { &[] }
+    }
+
+    /// The transformers of a sink, fresh and configured. Takes as long as compiling takes.
+    pub(super) async fn generation(
+        &self,
+        agent: &AgentSpec,
+        sink: &SinkSpec,
+    ) -> Result<Generation, Vec<ComponentProblem>> {
+        let mut stages: Vec<(Box<dyn Transformer>, Arc<StageCount>)> = Vec::new();
+        let (mut on_error, mut on_state_mismatch) = (Vec::new(), Vec::new());
+        let mut problems = Vec::new();
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        for (position, spec) in self.transformers(sink).iter().enumerate() {
+            let nth = seen.entry(&spec.name).or_insert(0);
+            let count = self.ledger.stage(&sink.name, &spec.name, *nth);
+            *nth += 1;
+            let place = format!("{}/{position}", sink.name);
+            match ComponentTransformer::create(&self.components, spec, &place).await {
+                Ok(transformer) => stages.push((Box::new(transformer), count)),
+                Err(error) => problems.extend(told(spec, error)),
+            }
+            let component = component(agent, &spec.name);
+            on_error.push(component.on_error);
+            on_state_mismatch.push(component.on_state_mismatch);
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let chain = Chain::new(&sink.name, self.generation, stages);
+        Ok(Generation { chain, on_error, on_state_mismatch })
+    }
+
+    /// What the transformers of a sink would be, without making them.
+    pub(super) async fn keys(
+        &self,
+        agent: &AgentSpec,
+        sink: &SinkSpec,
+    ) -> Result<Vec<StageKey>, Vec<ComponentProblem>> {
+        let (mut keys, mut problems) = (Vec::new(), Vec::new());
+        for spec in self.transformers(sink) {
+            match self.components.identify(&spec.name).await {
+                Ok(digest) => keys.push(StageKey {
+                    identity: Identity {
+                        component: Arc::clone(&spec.name),
+                        digest: *digest.as_bytes(),
+                        options: serde_json::Value::Object(spec.parameters.clone()).to_string(),
+                    },
+                    spec: component(agent, &spec.name),
+                }),
+                Err(error) => problems.extend(told(spec, error)),
+            }
+        }
+        if problems.is_empty() { Ok(keys) } else { Err(problems) }
+    }
+
+    /// Whether all transformers of a sink can be made without compiling anything.
+    pub(super) async fn is_ready(&self, sink: &SinkSpec) -> Result<bool, Vec<ComponentProblem>> {
+        let (mut ready, mut problems) = (true, Vec::new());
+        for spec in self.transformers(sink) {
+            let cached = match self.components.find(&spec.name).await {
+                Ok(path) => self.components.is_cached(&path).await,
+                Err(error) => Err(error),
+            };
+            match cached {
+                Ok(cached) => ready &= cached,
+                Err(error) => problems.extend(told(spec, error)),
+            }
+        }
+        if problems.is_empty() { Ok(ready) } else { Err(problems) }
+    }
+
+    /// A publisher with its spool, and the task that works it off.
+    pub(super) fn publisher(
+        &self,
+        agent: &AgentSpec,
+        (sink, spec): (&str, &PublisherSpec),
+        nth: usize,
+    ) -> Result<(PublisherHandle, PublisherTask), AppError> {
+        let settings = publish::Settings {
+            host: agent.host.clone(),
+            secret: agent.message.telemetry_secret.clone(),
+            generation: self.generation,
+            spool_bytes: SPOOL,
+            when_full: self.when_full,
+        };
+        let count = self.ledger.publisher(sink, &spec.label, nth);
+        let label = Arc::clone(&spec.label);
+        publish::open(spec, &settings, &count)
+            .map_err(|source| AppError::Publisher { label, source })
+    }
+}
+
+fn component(agent: &AgentSpec, name: &str) -> ComponentSpec {
+    agent.components.by_name.get(name).cloned().unwrap_or_default()
+}
+
+/// Faults of options at their own places, anything else where the file names the component.
+fn told(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentProblem> {
+    match error {
+        ComponentError::Options { faults, .. } => faults
+            .into_iter()
+            .map(|fault| ComponentProblem {
+                place: spec.positions.place(&fault.pointer).clone(),
+                reason: format!("{}: {}: {}", spec.name, fault.pointer, fault.reason),
+            })
+            .collect(),
+        error => vec![ComponentProblem {
+            place: spec.place.clone(),
+            reason: telemetry::Chain(&error).to_string(),
+        }],
+    }
+}

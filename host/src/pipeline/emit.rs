@@ -1,0 +1,86 @@
+//! The way out of a sink: its publishers, and how far they are.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::config::PublisherSpec;
+use crate::model::{Batch, Position, Sample};
+use crate::publish::{Outstanding, PublisherHandle};
+use crate::telemetry::events;
+
+/// What one sink published at once.
+#[derive(Debug)]
+pub struct Emission {
+    /// The sink.
+    pub sink: Arc<str>,
+    /// In the order in which publishers got them; never empty.
+    pub samples: Vec<Sample>,
+}
+
+/// Somebody who looks on: gets everything that a sink emits, beside its publishers.
+pub type Tap = mpsc::Sender<Emission>;
+
+/// All that a sink publishes to.
+pub struct Outlet {
+    /// In this order.
+    pub publishers: Vec<(PublisherSpec, PublisherHandle)>,
+    /// Who looks on.
+    pub tap: Option<Tap>,
+    /// Of all publishers, also of those that were taken away while they held something.
+    outstanding: Vec<Outstanding>,
+}
+
+impl Outlet {
+    /// To these publishers.
+    pub fn new(publishers: Vec<(PublisherSpec, PublisherHandle)>, tap: Option<Tap>) -> Self {
+        let outstanding = publishers.iter().map(|(_, handle)| handle.outstanding()).collect();
+        Self { publishers, tap, outstanding }
+    }
+
+    /// Puts what a batch made into the spools of all publishers.
+    pub(super) async fn emit(
+        &mut self,
+        sink: &Arc<str>,
+        (position, batch): (Position, &Batch),
+        lists: Vec<Vec<Sample>>,
+    ) {
+        for samples in lists.into_iter().filter(|samples| !samples.is_empty()) {
+            for (_, publisher) in &mut self.publishers {
+                publisher.accept(sink, &samples, batch, position).await;
+            }
+            if let Some(tap) = &self.tap {
+                let emission = Emission { sink: Arc::clone(sink), samples };
+                if tap.send(emission).await.is_err() {
+                    events::pipeline::onlooker_gone(sink);
+                }
+            }
+        }
+    }
+
+    /// Adds and takes away publishers. One that is taken away sends what it holds.
+    pub(super) fn change(
+        &mut self,
+        change: impl FnOnce(&mut Vec<(PublisherSpec, PublisherHandle)>),
+    ) {
+        change(&mut self.publishers);
+        self.outstanding.retain(|one| one.oldest().is_some());
+        self.outstanding.extend(self.publishers.iter().map(|(_, handle)| handle.outstanding()));
+    }
+
+    /// Up to where everything has been settled, if the last batch that was worked on is `last`.
+    pub(super) fn emitted(&self, last: Position) -> Position {
+        emitted(&self.outstanding, last)
+    }
+
+    /// Lets go of the publishers, which then know that no more will come.
+    pub(super) fn close(self) -> Vec<Outstanding> {
+        self.outstanding
+    }
+}
+
+/// The place before the oldest envelope that has not been settled.
+pub(super) fn emitted(outstanding: &[Outstanding], last: Position) -> Position {
+    let oldest = outstanding.iter().filter_map(Outstanding::oldest).min();
+    oldest.map_or(last, |oldest| last.min(oldest.saturating_sub(1)))
+}

@@ -1,0 +1,275 @@
+//! The database file: what is written in it, and when it cannot be used.
+//!
+//! All calls block. A file that is damaged is moved aside and begun anew: an agent that does not
+//! start loses more.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+};
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::model::Position;
+use crate::telemetry::events::store as events;
+
+const FILE: &str = "agent.redb";
+/// Of what is in the tables; a newer one is not read.
+const FORMAT: u64 = 1;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// What is known of a batch without reading it.
+const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+const BATCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("batches");
+/// By sink: up to where everything has been settled.
+const EMITTED: TableDefinition<'_, &str, u64> = TableDefinition::new("emitted");
+/// By sink: the state of its transformers.
+const STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("states");
+/// By sink and batch: what was decided.
+const NOTES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("notes");
+
+/// What is known of a batch without reading it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct EntryHead {
+    pub(super) sinks: Vec<String>,
+    pub(super) samples: u64,
+    pub(super) bytes: u64,
+    /// Nanoseconds since the epoch: when its tick began.
+    pub(super) tick: u64,
+}
+
+/// The transformers of a sink at one place of the journal.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedChain {
+    /// All up to this batch has been worked on.
+    pub position: Position,
+    /// In the order of the sink.
+    pub stages: Vec<SavedStage>,
+}
+
+/// One transformer of a sink.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedStage {
+    /// The component's name.
+    pub component: String,
+    /// SHA-256 of its file.
+    pub digest: [u8; 32],
+    /// Its options, as JSON text.
+    pub options: String,
+    /// `state-version` of what it saved.
+    pub version: u32,
+    /// What it saved; `None` if it keeps nothing.
+    pub state: Option<Vec<u8>>,
+}
+
+/// Where a sink was when the store was written last.
+#[derive(Debug, Clone, Default)]
+pub struct Resume {
+    /// Its transformers.
+    pub saved: Option<SavedChain>,
+    /// Up to where everything had been settled by all publishers.
+    pub emitted: Position,
+    /// What had been noted about single batches.
+    pub notes: BTreeMap<Position, Vec<u8>>,
+}
+
+/// What one transaction writes; all of it or nothing.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) entry: Option<(Position, EntryHead, Vec<u8>)>,
+    pub(super) marks: Vec<(Arc<str>, Position)>,
+    pub(super) removed: Vec<Position>,
+    pub(super) saved: Option<(Arc<str>, SavedChain)>,
+    pub(super) note: Option<(Arc<str>, Position, Vec<u8>)>,
+    pub(super) forgotten: Vec<Arc<str>>,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct Disk {
+    database: Database,
+}
+
+impl Disk {
+    /// Opens it, or begins it. One that cannot be read is moved aside and said.
+    pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join(FILE);
+        match Self::at(&path) {
+            Ok(disk) => Ok(disk),
+            Err(Unusable::Refused(source)) => Err(StoreError::Database { path, source }),
+            Err(Unusable::Damaged(reason)) => {
+                let aside = aside(&path);
+                std::fs::rename(&path, &aside).map_err(|source| StoreError::Io {
+                    action: "rename",
+                    path: path.clone(),
+                    source,
+                })?;
+                events::set_aside(&path, &aside, &reason);
+                match Self::at(&path) {
+                    Ok(disk) => Ok(disk),
+                    Err(Unusable::Refused(source)) => Err(StoreError::Database { path, source }),
+                    Err(Unusable::Damaged(reason)) => {
+                        let source = Box::new(redb::Error::Corrupted(reason));
+                        Err(StoreError::Database { path, source })
+                    }
+                }
+            }
+        }
+    }
+
+    fn at(path: &Path) -> Result<Self, Unusable> {
+        private(path).map_err(|error| refused(redb::Error::Io(error)))?;
+        let database = Database::create(path).map_err(|error| match error {
+            DatabaseError::Storage(StorageError::Io(error)) if is_systems(&error) => {
+                refused(redb::Error::Io(error))
+            }
+            DatabaseError::DatabaseAlreadyOpen => refused(error.into()),
+            other => Unusable::Damaged(other.to_string()),
+        })?;
+        let disk = Self { database };
+        disk.begin().map_err(|error| match error {
+            redb::Error::Io(error) => refused(redb::Error::Io(error)),
+            other => Unusable::Damaged(other.to_string()),
+        })?;
+        Ok(disk)
+    }
+
+    /// Makes the tables, so that reading finds them.
+    fn begin(&self) -> Result<(), redb::Error> {
+        let writing = self.database.begin_write()?;
+        {
+            let mut meta = writing.open_table(META)?;
+            let known = meta.get("format")?.map(|format| format.value());
+            match known {
+                None => drop(meta.insert("format", FORMAT)?),
+                Some(FORMAT) => {}
+                Some(other) => {
+                    let reason = format!("it has format {other}, this agent reads {FORMAT}");
+                    return Err(redb::Error::Corrupted(reason));
+                }
+            }
+            writing.open_table(ENTRIES)?;
+            writing.open_table(BATCHES)?;
+            writing.open_table(EMITTED)?;
+            writing.open_table(STATES)?;
+            writing.open_table(NOTES)?;
+        }
+        Ok(writing.commit()?)
+    }
+
+    /// All entries, oldest first; those that cannot be read are left out, and said.
+    pub(super) fn entries(&self) -> Result<Vec<(Position, EntryHead)>, redb::Error> {
+        let reading = self.database.begin_read()?;
+        let table = reading.open_table(ENTRIES)?;
+        let mut entries = Vec::new();
+        for entry in table.iter()? {
+            let (position, head) = entry?;
+            match postcard::from_bytes(head.value()) {
+                Ok(head) => entries.push((position.value(), head)),
+                Err(error) => events::unreadable(position.value(), &error.to_string()),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The bytes of a batch.
+    pub(super) fn batch(&self, position: Position) -> Result<Option<Vec<u8>>, redb::Error> {
+        let reading = self.database.begin_read()?;
+        let table = reading.open_table(BATCHES)?;
+        Ok(table.get(position)?.map(|bytes| bytes.value().to_vec()))
+    }
+
+    /// What is known of a sink.
+    pub(super) fn resume(&self, sink: &str) -> Result<Resume, redb::Error> {
+        let reading = self.database.begin_read()?;
+        let emitted = reading.open_table(EMITTED)?.get(sink)?.map_or(0, |mark| mark.value());
+        let states = reading.open_table(STATES)?;
+        let saved = match states.get(sink)?.map(|bytes| postcard::from_bytes(bytes.value())) {
+            None => None,
+            Some(Ok(saved)) => Some(saved),
+            Some(Err(error)) => {
+                events::state_unreadable(sink, &error.to_string());
+                None
+            }
+        };
+        let mut notes = BTreeMap::new();
+        for note in reading.open_table(NOTES)?.range((sink, 0)..=(sink, u64::MAX))? {
+            let (key, bytes) = note?;
+            notes.insert(key.value().1, bytes.value().to_vec());
+        }
+        Ok(Resume { saved, emitted, notes })
+    }
+
+    /// Writes all of it durably, or nothing.
+    pub(super) fn write(&self, changes: &Changes) -> Result<(), redb::Error> {
+        let bytes = |encoded: Result<Vec<u8>, postcard::Error>| {
+            encoded.map_err(|error| redb::Error::Io(std::io::Error::other(error)))
+        };
+        let writing = self.database.begin_write()?;
+        {
+            let (mut entries, mut batches) =
+                (writing.open_table(ENTRIES)?, writing.open_table(BATCHES)?);
+            if let Some((position, head, batch)) = &changes.entry {
+                entries.insert(position, bytes(postcard::to_allocvec(head))?.as_slice())?;
+                batches.insert(position, batch.as_slice())?;
+            }
+            for position in &changes.removed {
+                entries.remove(position)?;
+                batches.remove(position)?;
+            }
+            let mut emitted = writing.open_table(EMITTED)?;
+            for (sink, mark) in &changes.marks {
+                emitted.insert(&**sink, mark)?;
+            }
+            let mut states = writing.open_table(STATES)?;
+            let mut notes = writing.open_table(NOTES)?;
+            if let Some((sink, position, note)) = &changes.note {
+                notes.insert((&**sink, *position), note.as_slice())?;
+            }
+            if let Some((sink, saved)) = &changes.saved {
+                states.insert(&**sink, bytes(postcard::to_allocvec(saved))?.as_slice())?;
+                let old = (&**sink, 0)..=(&**sink, saved.position);
+                notes.retain_in(old, |_, _| false)?;
+            }
+            for sink in &changes.forgotten {
+                emitted.remove(&**sink)?;
+                states.remove(&**sink)?;
+                notes.retain_in((&**sink, 0)..=(&**sink, u64::MAX), |_, _| false)?;
+            }
+        }
+        Ok(writing.commit()?)
+    }
+}
+
+/// Why a file is not used.
+enum Unusable {
+    /// It may be well; the system or another agent says no.
+    Refused(Box<redb::Error>),
+    /// It is not well.
+    Damaged(String),
+}
+
+fn refused(error: redb::Error) -> Unusable {
+    Unusable::Refused(Box::new(error))
+}
+
+/// Errors of the system, as opposed to those that redb makes of what it reads.
+fn is_systems(error: &std::io::Error) -> bool {
+    error.raw_os_error().is_some()
+}
+
+/// A new file is for this user alone.
+fn private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+}
+
+/// A name beside the file that is free.
+fn aside(path: &Path) -> PathBuf {
+    let name = |number: u32| path.with_extension(format!("redb.damaged-{number}"));
+    (1..u32::MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
+}

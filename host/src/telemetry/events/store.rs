@@ -1,0 +1,36 @@
+//! Events of the store.
+
+use std::path::Path;
+
+use crate::telemetry::Chain;
+
+/// The database cannot be read: it was moved aside, and a new one was begun.
+pub fn set_aside(path: &Path, aside: &Path, reason: &str) {
+    let (path, aside) = (path.display(), aside.display());
+    tracing::error!(%path, %aside, reason, "the store was damaged and is set aside");
+}
+
+/// An entry of the journal cannot be read; it is left out and counted as dropped.
+pub fn unreadable(position: u64, reason: &str) {
+    tracing::error!(position, reason, "a batch in the journal cannot be read");
+}
+
+/// The saved state of a sink cannot be read: its transformers start from nothing.
+pub fn state_unreadable(sink: &str, reason: &str) {
+    tracing::error!(sink, reason, "the saved state of a sink cannot be read");
+}
+
+/// Something cannot be written: what is not on disk is lost if the agent ends.
+pub fn failing(error: &dyn std::error::Error) {
+    tracing::error!(reason = %Chain(error), "the store cannot be written");
+}
+
+/// It can be written again.
+pub fn works() {
+    tracing::info!("the store can be written again");
+}
+
+/// A line of the file of dead letters cannot be read.
+pub fn dead_letter_unreadable(path: &Path, line: usize, reason: &str) {
+    tracing::warn!(path = %path.display(), line, reason, "a dead letter cannot be read");
+}

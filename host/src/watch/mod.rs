@@ -1,0 +1,185 @@
+//! Watches files that a running agent takes up again when they change: components and its own
+//! configuration.
+//!
+//! Given: folders and files. Gives back: one signal after each burst of changes. Must not read
+//! them: what a change means is for others to find out.
+
+use std::collections::BTreeSet;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::telemetry::events;
+
+/// A burst is over when nothing has changed for so long: editors and `cp` write in several steps.
+const QUIET: Duration = Duration::from_millis(100);
+/// Somebody who never stops writing does not keep the rest from being seen.
+const LONGEST: Duration = Duration::from_secs(2);
+/// How often files are looked at in case nothing was said: links into other folders, and file
+/// systems that tell nothing, such as those of the network.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Everything that is watched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// Folders: what is in them, not below.
+    pub folders: Vec<PathBuf>,
+    /// Single files.
+    pub files: Vec<PathBuf>,
+}
+
+/// Tells changes.
+pub struct Watch {
+    watched: Watched,
+    signals: mpsc::Receiver<()>,
+    sender: mpsc::Sender<()>,
+    /// `None` if the system gives none: then looking has to do.
+    watcher: Option<RecommendedWatcher>,
+    seen: Vec<Print>,
+}
+
+/// What tells two contents of a path apart, without reading it.
+type Print = Option<(u64, u64, u64, i64, i64)>;
+
+impl Watch {
+    /// Starts watching.
+    pub fn new(watched: Watched) -> Self {
+        // One signal says all there is to say.
+        let (sender, signals) = mpsc::channel(1);
+        let seen = prints(&watched);
+        let mut watch = Self { watched, signals, sender, watcher: None, seen };
+        watch.begin();
+        watch
+    }
+
+    /// Waits for the end of the next burst of changes. Cancel-safe: what came in the meantime is
+    /// told by the next call.
+    pub async fn changed(&mut self) {
+        loop {
+            tokio::select! {
+                Some(()) = self.signals.recv() => self.quiet().await,
+                () = sleep(LOOK) => {}
+            }
+            // What a name stands for may be another folder by now.
+            self.begin();
+            let now = prints(&self.watched);
+            if now != self.seen {
+                self.seen = now;
+                return;
+            }
+        }
+    }
+
+    async fn quiet(&mut self) {
+        let end = Instant::now() + LONGEST;
+        loop {
+            let until = end.min(Instant::now() + QUIET);
+            match timeout_at(until, self.signals.recv()).await {
+                Ok(Some(())) if until < end => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Folders themselves, and those that hold a name which is watched: a rename or another link
+    /// is a change of the folder around it.
+    fn begin(&mut self) {
+        let sender = self.sender.clone();
+        let told = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let reading = event.is_ok_and(|event| event.kind.is_access());
+            if !reading {
+                // One is waiting already: it says the same.
+                let _full = sender.try_send(());
+            }
+        });
+        let mut watcher = match told {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                events::reload::not_watching(&error);
+                return;
+            }
+        };
+        let mut places = BTreeSet::new();
+        places.extend(self.watched.folders.iter().cloned());
+        let named = self.watched.folders.iter().chain(&self.watched.files);
+        places.extend(named.filter_map(|path| path.parent()).map(Path::to_owned));
+        for place in places {
+            // One that is not there yet is seen by looking.
+            drop(watcher.watch(&place, RecursiveMode::NonRecursive));
+        }
+        self.watcher = Some(watcher);
+    }
+}
+
+/// Of all components in the folders, and of all files.
+fn prints(watched: &Watched) -> Vec<Print> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for folder in &watched.folders {
+        let entries = folder.read_dir().into_iter().flatten().filter_map(Result::ok);
+        let wasm = entries.map(|entry| entry.path());
+        paths.extend(wasm.filter(|path| path.extension().is_some_and(|end| end == "wasm")));
+    }
+    paths.sort();
+    paths.extend(watched.files.iter().cloned());
+    paths.iter().map(|path| path.metadata().ok().as_ref().map(print)).collect()
+}
+
+fn print(found: &Metadata) -> (u64, u64, u64, i64, i64) {
+    (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    async fn seen(watch: &mut Watch, what: &str) {
+        let told = tokio::time::timeout(Duration::from_secs(30), watch.changed()).await;
+        assert!(told.is_ok(), "{what} was not seen");
+    }
+
+    #[tokio::test]
+    async fn every_way_to_replace_a_file_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("one")).unwrap();
+        fs::create_dir(at("two")).unwrap();
+        fs::write(at("one/a.wasm"), "1").unwrap();
+        fs::write(at("two/a.wasm"), "22").unwrap();
+        symlink(at("one"), at("current")).unwrap();
+        let watched = Watched { folders: vec![at("current")], files: vec![at("pipeline.yaml")] };
+        let mut watch = Watch::new(watched);
+
+        fs::write(at("one/a.wasm"), "in place").unwrap();
+        seen(&mut watch, "a write in place").await;
+        fs::write(at("one/.a.new"), "renamed").unwrap();
+        fs::rename(at("one/.a.new"), at("one/a.wasm")).unwrap();
+        seen(&mut watch, "a rename").await;
+        symlink(at("two"), at("next")).unwrap();
+        fs::rename(at("next"), at("current")).unwrap();
+        seen(&mut watch, "another folder").await;
+        fs::write(at("two/a.wasm"), "in the other folder").unwrap();
+        seen(&mut watch, "a write there").await;
+        fs::remove_file(at("two/a.wasm")).unwrap();
+        seen(&mut watch, "a removal").await;
+        fs::write(at("pipeline.yaml"), "sources: []").unwrap();
+        seen(&mut watch, "a new file").await;
+    }
+
+    #[tokio::test]
+    async fn what_is_nobodys_business_is_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let watched = Watched { folders: vec![folder.path().to_owned()], files: Vec::new() };
+        let mut watch = Watch::new(watched);
+        fs::write(folder.path().join("notes.txt"), "1").unwrap();
+        let told = tokio::time::timeout(Duration::from_millis(500), watch.changed()).await;
+        assert!(told.is_err());
+    }
+}
