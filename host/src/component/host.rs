@@ -16,9 +16,10 @@ use super::error::ComponentError;
 use super::handle::{InstanceHandle, State};
 use super::instance::{Bare, Description, Guest, Instance, linker};
 use super::load::{self, Digest, LoadedComponent, unfit};
+use super::publisher::Shelf;
 use super::stats::{ComponentCount, Counted, Counts};
 use super::threads::Threads;
-use crate::config::{ComponentsSpec, LimitsSpec};
+use crate::config::{ComponentSpec, ComponentsSpec, LimitsSpec};
 use crate::telemetry::events;
 
 /// Digests of components that could not be compiled. Each is one more version of a file that
@@ -34,6 +35,7 @@ struct Shared {
     threads: Threads,
     engine: Engine,
     linker: Linker<Guest>,
+    publishers: Shelf,
     /// Replaced as a whole when the configuration is read again.
     spec: Mutex<Arc<ComponentsSpec>>,
     cache: Arc<Cache>,
@@ -79,6 +81,7 @@ impl ComponentHost {
         let shared = Shared {
             threads: Threads::start().map_err(|error| failed(&error))?,
             linker: linker(&engine).map_err(|error| failed(&format!("{error:#}")))?,
+            publishers: Shelf::new(&engine).map_err(|error| failed(&format!("{error:#}")))?,
             cache: Arc::new(Cache::open(cache, &engine)),
             engine,
             spec: Mutex::new(Arc::new(spec.clone())),
@@ -111,6 +114,19 @@ impl ComponentHost {
         }
         let cache = Arc::clone(&self.0.cache);
         self.blocking(move || Ok(cache.has(&digest))).await
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.0.publishers
+    }
+
+    /// What the configuration says of the component of this name.
+    pub(super) async fn component_spec(&self, name: &str) -> ComponentSpec {
+        self.spec().await.by_name.get(name).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn all_counts(&self) -> &Counts {
+        &self.0.counts
     }
 
     /// The component in this file, read anew; what was compiled before is not compiled again. Its
@@ -223,13 +239,13 @@ impl ComponentHost {
         known.loaded.get(&(path.to_owned(), digest)).map(|loaded| Ok(Arc::clone(loaded)))
     }
 
-    async fn cached(&self, digest: Digest) -> Result<Option<Component>, ComponentError> {
+    pub(super) async fn cached(&self, digest: Digest) -> Result<Option<Component>, ComponentError> {
         let (engine, cache) = (self.0.engine.clone(), Arc::clone(&self.0.cache));
         self.blocking(move || Ok(cache.get(&engine, &digest))).await
     }
 
     /// Compiles, unless that has happened while others were compiled. Says which.
-    async fn compile(
+    pub(super) async fn compile(
         &self,
         path: &Path,
         bytes: Vec<u8>,
@@ -266,7 +282,7 @@ impl ComponentHost {
         }
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ComponentError> + Send + 'static,
     ) -> Result<T, ComponentError> {
@@ -277,7 +293,7 @@ impl ComponentHost {
     }
 
     /// Runs something with guests in it on the guests' threads.
-    async fn guest<T: Send + 'static>(
+    pub(super) async fn guest<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, ComponentError>> + Send + 'static,
     ) -> Result<T, ComponentError> {

@@ -15,14 +15,15 @@ use wasmtime::{Engine, Store, UpdateDeadline, WasmBacktrace};
 use super::bindings;
 use super::bindings::exports::nephometer::metering as exported;
 use super::bindings::nephometer::metering::{log, types};
+use super::contract;
 use super::convert::{self, Columns, Filter, Texts};
-use super::error::{ComponentError, OptionFault};
+use super::error::ComponentError;
 use super::handle::State;
 use super::host::Recipe;
-use super::limits::{Hit, Limiter, SCHEMA, STATE};
+use super::limits::{Hit, Limiter, STATE};
 use super::log::{GuestLog, clean};
-use super::options;
 use super::stats::ComponentCount;
+use crate::config::LimitsSpec;
 use crate::model::{Batch, Sample, Timestamp};
 use crate::telemetry::events;
 
@@ -37,8 +38,21 @@ const HANDLES: usize = 100;
 
 /// What belongs to one store: its account and its log.
 pub(super) struct Guest {
-    limiter: Limiter,
+    pub(super) limiter: Limiter,
     log: GuestLog,
+}
+
+impl Guest {
+    pub(super) fn new(limits: LimitsSpec, name: &Arc<str>, count: &Arc<ComponentCount>) -> Self {
+        let limiter = Limiter::new(limits, Arc::clone(count));
+        Self { limiter, log: GuestLog::new(Arc::clone(name)) }
+    }
+}
+
+impl AsMut<Guest> for Guest {
+    fn as_mut(&mut self) -> &mut Guest {
+        self
+    }
 }
 
 impl log::Host for Guest {
@@ -113,9 +127,7 @@ impl Bare {
     pub(super) async fn new(recipe: &Recipe) -> Result<Self, ComponentError> {
         let Recipe { loaded, limits, count, .. } = recipe;
         let (name, limits) = (Arc::clone(&loaded.name), *limits);
-        let limiter = Limiter::new(limits, Arc::clone(count));
-        let guest = Guest { limiter, log: GuestLog::new(Arc::clone(&name)) };
-        let mut store = Store::new(loaded.pre.engine(), guest);
+        let mut store = Store::new(loaded.pre.engine(), Guest::new(limits, &name, count));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
         store.set_max_component_handles(HANDLES);
@@ -141,18 +153,7 @@ impl Bare {
     }
 
     pub(super) async fn describe(&mut self) -> Result<Description, ComponentError> {
-        let count = counted(&self.store);
-        let wall = begin(&mut self.store);
-        let work = count.timed(self.component.call_describe(&mut self.store));
-        let result = timeout(wall, work).await;
-        let description: Description = end(&mut self.store, &self.name, "describe", result)
-            .map(Into::into)
-            .map_err(failed(&self.name, "describe"))?;
-        if description.options_schema.len() > SCHEMA {
-            let reason = over(&mut self.store, &self.name, "describe", Hit::Schema);
-            return Err(failed(&self.name, "describe")(reason));
-        }
-        Ok(description)
+        contract::describe(&self.name, &mut self.store, &self.component).await
     }
 
     /// Checks the options, and hands them over if they fit.
@@ -161,27 +162,9 @@ impl Bare {
         description: &Description,
         given: &Map<String, Value>,
     ) -> Result<Instance, ComponentError> {
-        let wrong = |faults| ComponentError::Options { component: self.name.to_string(), faults };
-        match options::check(&description.options_schema, given) {
-            Err(reason) => return Err(failed(&self.name, "describe")(reason)),
-            Ok(faults) if !faults.is_empty() => return Err(wrong(faults)),
-            Ok(_) => {}
-        }
-        let text = Value::Object(given.clone()).to_string();
-        let count = counted(&self.store);
-        let wall = begin(&mut self.store);
-        let work = count.timed(self.component.call_configure(&mut self.store, &text));
-        let result = timeout(wall, work).await;
-        let settings = end(&mut self.store, &self.name, "configure", result)
-            .map_err(failed(&self.name, "configure"))?
-            .map_err(|errors| {
-                let faults = errors.into_iter().map(|error| OptionFault {
-                    pointer: error.pointer,
-                    reason: clean(&error.reason),
-                });
-                let component = self.name.to_string();
-                ComponentError::Options { component, faults: faults.collect() }
-            })?;
+        let (schema, store) = (&description.options_schema, &mut self.store);
+        let settings =
+            contract::configure(&self.name, store, &self.component, schema, given).await?;
         let filter = Filter::new(&settings.meters).map_err(|error| {
             failed(&self.name, "configure")(format!("settings.meters: {error}"))
         })?;
@@ -289,27 +272,32 @@ fn malformed(call: &str, reason: &str, count: &ComponentCount) -> CallError {
 }
 
 /// What counts for this instance's place.
-fn counted(store: &Store<Guest>) -> Arc<ComponentCount> {
-    Arc::clone(store.data().limiter.count())
+pub(super) fn counted<T: AsMut<Guest>>(store: &mut Store<T>) -> Arc<ComponentCount> {
+    Arc::clone(store.data_mut().as_mut().limiter.count())
 }
 
 /// A limit that shows only when the call is over, in words.
-fn over(store: &mut Store<Guest>, name: &str, call: &str, hit: Hit) -> String {
-    let limiter = &store.data().limiter;
+pub(super) fn over<T: AsMut<Guest>>(
+    store: &mut Store<T>,
+    name: &str,
+    call: &str,
+    hit: Hit,
+) -> String {
+    let limiter = &store.data_mut().as_mut().limiter;
     let reason = hit.describe(name, limiter.limits());
     events::component::limit_hit(name, hit.as_str(), call);
     limiter.count().failed(true, &reason);
     reason
 }
 
-fn failed(name: &str, call: &'static str) -> impl Fn(String) -> ComponentError {
+pub(super) fn failed(name: &str, call: &'static str) -> impl Fn(String) -> ComponentError {
     let component = name.to_owned();
     move |reason| ComponentError::Failed { component: component.clone(), call, reason }
 }
 
 /// A call begins: all that is counted per call starts anew. How long it may take.
-fn begin(store: &mut Store<Guest>) -> Duration {
-    let guest = store.data_mut();
+pub(super) fn begin<T: AsMut<Guest>>(store: &mut Store<T>) -> Duration {
+    let guest = store.data_mut().as_mut();
     guest.limiter.begin_call();
     guest.limiter.count().called();
     guest.log.begin_call();
@@ -319,13 +307,13 @@ fn begin(store: &mut Store<Guest>) -> Duration {
 }
 
 /// A call has ended: its result, or in words why there is none.
-fn end<T>(
-    store: &mut Store<Guest>,
+pub(super) fn end<T, D: AsMut<Guest>>(
+    store: &mut Store<D>,
     name: &str,
     call: &str,
     result: Result<wasmtime::Result<T>, Elapsed>,
 ) -> Result<T, String> {
-    let guest = store.data_mut();
+    let guest = store.data_mut().as_mut();
     guest.limiter.count().log_dropped(guest.log.end_call());
     let (error, hit) = match result {
         Ok(Ok(value)) => return Ok(value),

@@ -138,6 +138,11 @@ impl Limiter {
         within
     }
 
+    /// The guest has used its processor time, as somebody else has counted it.
+    pub(super) fn out_of_cpu(&mut self) {
+        self.hit = Some(Hit::Cpu);
+    }
+
     /// The limit that was hit since the call began. A guest that was denied memory may have lived
     /// on; this only tells why it failed, if it did.
     pub(super) fn hit(&self) -> Option<Hit> {

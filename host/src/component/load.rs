@@ -160,7 +160,9 @@ pub(super) fn link(
     let imports: Vec<(&str, bool)> =
         ty.imports(engine).map(|(name, item)| (name, is_types(engine, &item.ty))).collect();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
-    check_imports(&imports).and_then(|()| check_exports(&exports)).map_err(|r| unfit(path, r))?;
+    check_imports(&imports)
+        .and_then(|()| check_exports(&exports, "transform"))
+        .map_err(|reason| unfit(path, reason))?;
     let remembers = exports.iter().any(|name| interface(name) == Some("stateful"));
     let linked = || -> wasmtime::Result<_> {
         let pre = linker.instantiate_pre(component)?;
@@ -172,6 +174,36 @@ pub(super) fn link(
         Ok((pre, exports))
     };
     linked().map_err(|error| unfit(path, format!("it does not fit the contract: {error:#}")))
+}
+
+/// Packages of WASI that publishers may import. What is not granted of them is empty or refuses.
+const WASI: [&str; 7] = [
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:http/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
+
+/// Checks world and imports of a publisher.
+pub(super) fn check_publisher(
+    engine: &wasmtime::Engine,
+    component: &Component,
+) -> Result<(), String> {
+    let ty = component.component_type();
+    let imports: Vec<(&str, bool)> = ty
+        .imports(engine)
+        .filter(|(name, _)| !WASI.iter().any(|package| name.starts_with(package)))
+        .map(|(name, item)| (name, is_types(engine, &item.ty)))
+        .collect();
+    let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
+    check_exports(&exports, "publish")?;
+    check_imports(&imports).map_err(|_| {
+        let (name, _) = imports.first().expect("there is one that does not fit");
+        format!("it imports {name}, which no publisher gets")
+    })
 }
 
 /// Whether an import is an interface without functions: nothing that a component could use.
@@ -203,8 +235,23 @@ fn check_imports(imports: &[(&str, bool)]) -> Result<(), String> {
     Ok(())
 }
 
-fn check_exports(exports: &[&str]) -> Result<(), String> {
-    for wanted in ["component", "transform"] {
+fn check_exports(exports: &[&str], kind: &str) -> Result<(), String> {
+    let has = |wanted: &str| exports.iter().any(|name| interface(name) == Some(wanted));
+    match (kind, has("transform"), has("publish")) {
+        (_, true, true) => {
+            return Err(
+                "it exports both transform and publish; a component is one of them".to_owned()
+            );
+        }
+        ("publish", true, false) => {
+            return Err("it is a transformer; name it under `transformers`".to_owned());
+        }
+        ("transform", false, true) => {
+            return Err("it is a publisher; name it under `publishers` as NAME://...".to_owned());
+        }
+        _ => {}
+    }
+    for wanted in ["component", kind] {
         match exports.iter().find(|name| interface(name) == Some(wanted)) {
             Some(name) if version(name).is_some_and(|v| v.starts_with(VERSION)) => {}
             Some(name) => return Err(other_version(name)),
@@ -212,7 +259,8 @@ fn check_exports(exports: &[&str]) -> Result<(), String> {
                 let has =
                     if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
                 return Err(format!(
-                    "it is no transformer: it exports {has}, but not {CONTRACT}{wanted}@{VERSION}x"
+                    "it is no {}: it exports {has}, but not {CONTRACT}{wanted}@{VERSION}x",
+                    if kind == "publish" { "publisher" } else { "transformer" }
                 ));
             }
         }
@@ -282,10 +330,10 @@ mod tests {
     #[test]
     fn both_exports_are_wanted_in_a_version_that_is_known() {
         let good = ["nephometer:metering/component@0.1.0", "nephometer:metering/transform@0.1.9"];
-        assert!(check_exports(&good).is_ok());
-        assert!(check_exports(&good[..1]).unwrap_err().contains("transform@0.1.x"));
+        assert!(check_exports(&good, "transform").is_ok());
+        assert!(check_exports(&good[..1], "transform").unwrap_err().contains("transform@0.1.x"));
         let other = [good[0], "nephometer:metering/transform@1.0.0"];
-        assert!(check_exports(&other).unwrap_err().contains("was built for"));
-        assert!(check_exports(&[]).unwrap_err().contains("nothing"));
+        assert!(check_exports(&other, "transform").unwrap_err().contains("was built for"));
+        assert!(check_exports(&[], "transform").unwrap_err().contains("nothing"));
     }
 }

@@ -8,6 +8,7 @@
 mod bindings;
 mod cache;
 mod compile;
+mod contract;
 mod convert;
 mod engine;
 mod error;
@@ -18,6 +19,8 @@ mod limits;
 mod load;
 mod log;
 mod options;
+mod outbound;
+mod publisher;
 mod stats;
 mod threads;
 
@@ -27,4 +30,5 @@ pub use handle::{InstanceHandle, State};
 pub use host::ComponentHost;
 pub use instance::{CallError, Description};
 pub use load::{Digest, LoadedComponent};
+pub use publisher::{Delivery, LoadedPublisher, PublisherInstance, Settled, TextForm};
 pub use stats::{ComponentCount, ComponentNumbers, Counted};

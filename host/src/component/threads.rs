@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 /// busy, and leave the rest of the machine to its virtual machines.
 const WORKERS: usize = 2;
 
-/// Threads for reading and compiling: one component after the other, with one spare.
-const BLOCKING: usize = 2;
+/// Threads for reading and compiling: one component after the other, with one spare; and for
+/// looking up the names that publishers reach.
+const BLOCKING: usize = 4;
 
 /// A runtime of its own for guests. Ends in the background when dropped, also within another
 /// runtime.
@@ -26,7 +27,7 @@ impl Threads {
             .worker_threads(WORKERS)
             .max_blocking_threads(BLOCKING)
             .thread_name_fn(move || format!("guest-{}", count.fetch_add(1, Ordering::Relaxed)))
-            .enable_time()
+            .enable_all()
             .build()?;
         Ok(Self(Some(runtime)))
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::check::{self, Defaults, Host};
+use super::check::{self, Around, Defaults, Host};
 use super::error::{ConfigError, Problem, Report, problem};
 use super::place::Place;
 use super::raw::Document;
@@ -101,9 +101,12 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let mut report = Report::default();
     let host = host(inputs, &mut report);
     // A faulty host file must not hide faults of the pipeline.
-    let broker = host.as_ref().map_or_else(Secret::default, |host| host.amqp.url.clone());
+    let around = host.as_ref().map_or_else(Around::default, |host| Around {
+        broker: host.amqp.url.clone(),
+        components: host.components.path.clone(),
+    });
     let pipeline = bytes(&inputs.pipeline, DEFAULT_PIPELINE, &mut report)
-        .and_then(|(name, bytes)| pipeline(&bytes, &name, &broker, &mut report));
+        .and_then(|(name, bytes)| pipeline(&bytes, &name, &around, &mut report));
     let spec = match (host, pipeline) {
         (Some(host), Some(pipeline)) => Some(assemble(host, pipeline, &mut report)),
         _ => None,
@@ -134,18 +137,19 @@ pub fn parse_pipeline(
     broker: &Secret,
 ) -> Result<(PipelineSpec, Vec<Problem>), ConfigError> {
     let mut report = Report::default();
-    let spec = pipeline(text, name, broker, &mut report);
+    let around = Around { broker: broker.clone(), components: Vec::new() };
+    let spec = pipeline(text, name, &around, &mut report);
     report.finish(spec)
 }
 
 fn pipeline(
     bytes: &[u8],
     name: &str,
-    broker: &Secret,
+    around: &Around,
     report: &mut Report,
 ) -> Option<PipelineSpec> {
     let doc = document(bytes, name, report)?;
-    check::pipeline(&doc, broker, report)
+    check::pipeline(&doc, around, report)
 }
 
 fn document(bytes: &[u8], name: &str, report: &mut Report) -> Option<Document> {

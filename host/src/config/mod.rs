@@ -4,6 +4,7 @@
 mod check;
 mod error;
 mod filter;
+mod grant;
 mod load;
 mod place;
 mod raw;
@@ -15,6 +16,7 @@ mod url;
 pub use check::parse_duration;
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
+pub use grant::{Grant, Reach};
 pub use load::{
     DEFAULT_CONFIG, DEFAULT_PIPELINE, Folders, Inputs, Loaded, Origin, files, load, load_host,
     parse_pipeline,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::filter::MeterFilter;
+use super::grant::Grant;
 use super::place::{Place, Positions};
 
 /// Everything that one agent needs to know.
@@ -86,6 +87,11 @@ pub struct ComponentSpec {
     pub on_error: OnError,
     /// `on_state_mismatch`
     pub on_state_mismatch: StateMismatch,
+    /// `grants.connect`: what a publisher may reach besides the host of its URL.
+    pub connect: Vec<Grant>,
+    /// `options`: of a publisher, wherever it is used; they win over the parts of its URL. May
+    /// hold secrets.
+    pub options: SecretOptions,
 }
 
 /// Limits of one component. Each hit is an event that names the key.
@@ -214,17 +220,62 @@ pub struct PublisherSpec {
     pub url: Secret,
     /// The same without credentials: for people.
     pub label: Arc<str>,
+    /// Where the file names it.
+    pub place: Place,
     /// What it means.
     pub target: PublisherTarget,
 }
 
-/// The native publishers.
+/// The native publishers, and components.
 #[derive(Debug, Clone)]
 pub enum PublisherTarget {
     /// `notifier://`
     Notifier(NotifierSpec),
     /// `file://`
     File(FileSpec),
+    /// Any other scheme: the component of that name.
+    Component(ComponentUrl),
+}
+
+/// `NAME://[user[:password]@][host[:port]][/path][?query]`: for the component `NAME.wasm`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentUrl {
+    /// The scheme, which is the component's name.
+    pub name: Arc<str>,
+    /// Without the brackets of an IPv6 address.
+    pub host: Option<String>,
+    /// Only if it is written.
+    pub port: Option<u16>,
+    /// As it is written, with its leading slash; may be empty.
+    pub path: String,
+    /// Decoded.
+    pub user: Option<String>,
+    /// Decoded.
+    pub password: Option<Secret>,
+    /// The options by name, each with all its values in their order, decoded. May hold secrets.
+    pub query: SecretOptions,
+}
+
+/// JSON that is never shown.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct SecretOptions(Map<String, Value>);
+
+impl SecretOptions {
+    /// Hides `options`.
+    pub fn new(options: Map<String, Value>) -> Self {
+        Self(options)
+    }
+
+    /// The options themselves: for the component only.
+    pub fn reveal(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// `notifier://[user:pass@host:port[/vhost]]?topic=T&...`

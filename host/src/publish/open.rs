@@ -53,6 +53,7 @@ pub fn open(
                 notifier.policy == Policy::Drop,
             )
         }
+        PublisherTarget::Component(_) => todo!(),
         PublisherTarget::File(file) => {
             (Encoder::lines(file, label, generation), Box::new(FilePublisher::new(file)), false)
         }

@@ -141,6 +141,11 @@ impl<'a> Columns<'a> {
         self.rows.is_empty() && self.gone.is_empty()
     }
 
+    /// Which samples of the batch the rows are.
+    pub(crate) fn picked(&self) -> &[u32] {
+        &self.rows
+    }
+
     /// The dictionary as the guest gets it.
     pub(crate) fn parts<'t>(&self, texts: &'t mut Texts) -> Parts<'t>
     where

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::{duration, size, truth, whole};
-use super::{Check, Unknown};
+use super::{Check, Unknown, grants};
 use crate::config::error::{Report, nearest};
 use crate::config::place::Place;
 use crate::config::raw::{
@@ -15,7 +15,7 @@ use crate::config::raw::{
 };
 use crate::config::spec::{
     AmqpSpec, ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, OnError, Secret,
-    StateMismatch,
+    SecretOptions, StateMismatch,
 };
 use crate::config::url;
 
@@ -304,8 +304,8 @@ fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>
 
 fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Option<ComponentSpec> {
     let raw = check.mapping(at, field)?;
-    let keys = &["limits", "on_error", "on_state_mismatch"];
-    check.keys(at, keys, Unknown::Refused(&["grants"]));
+    let keys = &["limits", "on_error", "on_state_mismatch", "grants", "options"];
+    check.keys(at, keys, Unknown::Refused(&[]));
     let limits = limits(check, &format!("{at}/limits"), raw.limits);
     let read = |value: &Scalar| match value.to_string().as_str() {
         "hold" => Some(OnError::Hold),
@@ -322,10 +322,14 @@ fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Opt
     };
     let pointer = format!("{at}/on_state_mismatch");
     let mismatch = check.value(&pointer, &raw.on_state_mismatch, read, "write keep_old or reset");
+    let connect = grants::check(check, &format!("{at}/grants"), raw.grants);
+    let options = check.mapping(&format!("{at}/options"), raw.options);
     Some(ComponentSpec {
         limits: limits?,
         on_error: on_error?.unwrap_or_default(),
         on_state_mismatch: mismatch?.unwrap_or_default(),
+        connect: connect?,
+        options: SecretOptions::new(options?),
     })
 }
 

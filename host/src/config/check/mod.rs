@@ -1,6 +1,8 @@
 //! Finds every fault in the mirrors and makes the specs. Each check looks at one thing, tells the
 //! report what is wrong, and goes on.
 
+mod component_url;
+mod grants;
 mod host;
 mod pipeline;
 mod publisher;
@@ -14,7 +16,7 @@ use super::raw::{Document, Field, Kind, Scalar, token};
 pub use units::parse_duration;
 
 pub(super) use host::{Defaults, Host, check as host};
-pub(super) use pipeline::check as pipeline;
+pub(super) use pipeline::{Around, check as pipeline};
 
 /// What every check needs: the document for places, the report for what is found.
 struct Check<'a> {

@@ -1,6 +1,7 @@
 //! `pipeline.yaml` in the form of 2015: sources that poll, sinks that transform and publish.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Check, Unknown, publisher, source};
@@ -14,10 +15,27 @@ use crate::config::spec::{
 
 const RIGHT: &str = "write a mapping with the keys `sources` and `sinks`, each a list";
 
-/// Checks the file. `broker` is what `notifier://` without a host means.
+/// What the meaning of a publisher's URL depends on.
+#[derive(Debug, Default)]
+pub(in crate::config) struct Around {
+    /// What `notifier://` without a host means.
+    pub(in crate::config) broker: Secret,
+    /// `components.path`: a scheme that is none of this version may be a component's name.
+    pub(in crate::config) components: Vec<PathBuf>,
+}
+
+impl Around {
+    /// Whether there is a file of a component with this name.
+    pub(super) fn has_component(&self, name: &str) -> bool {
+        let file = format!("{name}.wasm");
+        self.components.iter().any(|folder| folder.join(&file).is_file())
+    }
+}
+
+/// Checks the file.
 pub(in crate::config) fn check(
     doc: &Document,
-    broker: &Secret,
+    around: &Around,
     report: &mut Report,
 ) -> Option<PipelineSpec> {
     let mut check = Check::new(doc, report);
@@ -38,7 +56,7 @@ pub(in crate::config) fn check(
     let names = check_names(&mut check, sinks.as_deref().unwrap_or_default(), "sink");
     check_names(&mut check, sources.as_deref().unwrap_or_default(), "source");
     let sinks = sinks.map(|sinks| {
-        sinks.into_iter().map(|(at, raw)| sink(&mut check, &at, raw, broker)).collect::<Vec<_>>()
+        sinks.into_iter().map(|(at, raw)| sink(&mut check, &at, raw, around)).collect::<Vec<_>>()
     });
     let sources = sources.map(|sources| {
         let made = sources.into_iter().map(|(at, raw)| {
@@ -153,11 +171,11 @@ fn check_pipeline_names(check: &mut Check<'_>, sources: &[(String, Option<Source
     }
 }
 
-fn sink(check: &mut Check<'_>, at: &str, raw: RawSink, broker: &Secret) -> Option<SinkSpec> {
+fn sink(check: &mut Check<'_>, at: &str, raw: RawSink, around: &Around) -> Option<SinkSpec> {
     check.keys(at, &["name", "transformers", "publishers"], Unknown::Ignored);
     let name = check.name(at, &raw.name, "sink");
     let transformers = transformers(check, at, raw.transformers);
-    let publishers = publishers(check, at, &raw.publishers, broker);
+    let publishers = publishers(check, at, &raw.publishers, around);
     Some(SinkSpec { name: name?.into(), transformers: transformers?, publishers: publishers? })
 }
 
@@ -249,7 +267,7 @@ fn publishers(
     check: &mut Check<'_>,
     at: &str,
     field: &Scalars,
-    broker: &Secret,
+    around: &Around,
 ) -> Option<Vec<PublisherSpec>> {
     const RIGHT: &str = "list one or more publisher URLs, such as notifier://";
     let pointer = format!("{at}/publishers");
@@ -272,7 +290,7 @@ fn publishers(
     let mut found = Vec::new();
     for (inner, text) in check.texts(&pointer, entries) {
         let place = check.place(&inner);
-        found.extend(publisher::check(&text, place, broker, check.report));
+        found.extend(publisher::check(&text, place, around, check.report));
     }
     if check.report.problems.len() > faults {
         return None;

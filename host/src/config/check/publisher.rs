@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::component_url;
+use super::pipeline::Around;
 use super::units::parse_int;
 use crate::config::error::{Report, nearest};
 use crate::config::place::Place;
@@ -32,6 +34,9 @@ const ELSEWHERE: &[&str] = &[
     "zaqar",
 ];
 
+/// Schemes that are no component's.
+const NATIVE: [&str; 2] = ["notifier", "file"];
+
 /// Ceilometer's `[publisher_notifier] metering_topic`.
 const TOPIC: &str = "metering";
 
@@ -50,7 +55,7 @@ const FILE: &[&str] = &["backup_count", "json", "max_bytes"];
 pub(super) fn check(
     text: &str,
     place: &Place,
-    default_broker: &Secret,
+    around: &Around,
     report: &mut Report,
 ) -> Option<PublisherSpec> {
     // The legacy form is a bare scheme.
@@ -59,24 +64,30 @@ pub(super) fn check(
     let parts = Parts::split(&url)?;
     let mut publisher = Publisher { place, label: &label, report };
     let target = match parts.scheme {
-        "notifier" => publisher.notifier(&parts, default_broker),
+        "notifier" => publisher.notifier(&parts, &around.broker),
         "file" => publisher.file(&parts).map(PublisherTarget::File),
+        scheme if component_url::is_name(scheme) && around.has_component(scheme) => {
+            publisher.component(&parts)
+        }
         scheme if ELSEWHERE.contains(&scheme) => {
             let what = format!("the publisher {label} is not in this version and is skipped");
             report.warn(place, what, "use notifier:// or file://");
             None
         }
+        scheme if component_url::is_name(scheme) && nearest(scheme, NATIVE).is_none() => {
+            publisher.component(&parts)
+        }
         scheme => {
-            let known = ["notifier", "file"].into_iter().chain(ELSEWHERE.iter().copied());
-            let remedy = match nearest(scheme, known) {
+            let remedy = match nearest(scheme, NATIVE) {
                 Some(meant) => format!("did you mean {meant}://?"),
-                None => "use notifier:// or file://".to_owned(),
+                None => "use notifier://, file:// or NAME:// for the component NAME".to_owned(),
             };
             report.fault(place, format!("there is no publisher {label}"), remedy);
             None
         }
     };
-    Some(PublisherSpec { url: Secret::new(url), label: label.into(), target: target? })
+    let place = place.clone();
+    Some(PublisherSpec { url: Secret::new(url), label: label.into(), place, target: target? })
 }
 
 struct Publisher<'a> {
@@ -155,6 +166,13 @@ impl Publisher<'_> {
                 Some(length) => usize::try_from(length).ok().filter(|length| *length > 0),
             },
         }))
+    }
+
+    fn component(&mut self, parts: &Parts<'_>) -> Option<PublisherTarget> {
+        match component_url::read(parts) {
+            Ok(url) => Some(PublisherTarget::Component(url)),
+            Err(fault) => self.fault(fault),
+        }
     }
 
     fn topics(&mut self, options: &[(String, String)]) -> Vec<String> {

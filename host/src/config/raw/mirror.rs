@@ -161,12 +161,28 @@ pub(in crate::config) struct RawComponents {
 }
 
 /// An entry of `components.by_name`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub(in crate::config) struct RawComponent {
     pub(in crate::config) limits: Field<RawLimits>,
     pub(in crate::config) on_error: Field<Scalar>,
     pub(in crate::config) on_state_mismatch: Field<Scalar>,
+    pub(in crate::config) grants: Field<RawGrants>,
+    pub(in crate::config) options: Field<Map<String, Value>>,
+}
+
+/// Not derived: its options may hold a secret.
+impl fmt::Debug for RawComponent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawComponent")
+    }
+}
+
+/// `grants` of a component.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::config) struct RawGrants {
+    pub(in crate::config) connect: Scalars,
 }
 
 /// `limits` of a component.

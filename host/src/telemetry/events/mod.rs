@@ -4,6 +4,7 @@
 pub mod component;
 pub mod control;
 pub mod inspect;
+pub mod outbound;
 pub mod pipeline;
 pub mod poll;
 pub mod publish;

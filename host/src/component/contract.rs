@@ -1,0 +1,58 @@
+//! The calls that every component has, whatever it is for: `describe` and `configure`.
+
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+use wasmtime::Store;
+
+use super::bindings::exports::nephometer::metering::component as exported;
+use super::error::{ComponentError, OptionFault};
+use super::instance::{Description, Guest, begin, counted, end, failed, over};
+use super::limits::{Hit, SCHEMA};
+use super::log::clean;
+use super::options;
+
+/// What the component tells about itself.
+pub(super) async fn describe<T: AsMut<Guest> + Send>(
+    name: &str,
+    store: &mut Store<T>,
+    component: &exported::Guest,
+) -> Result<Description, ComponentError> {
+    let count = counted(store);
+    let wall = begin(store);
+    let work = count.timed(component.call_describe(&mut *store));
+    let result = timeout(wall, work).await;
+    let description: Description =
+        end(store, name, "describe", result).map(Into::into).map_err(failed(name, "describe"))?;
+    if description.options_schema.len() > SCHEMA {
+        let reason = over(store, name, "describe", Hit::Schema);
+        return Err(failed(name, "describe")(reason));
+    }
+    Ok(description)
+}
+
+/// Checks the options, and hands them over if they fit.
+pub(super) async fn configure<T: AsMut<Guest> + Send>(
+    name: &str,
+    store: &mut Store<T>,
+    component: &exported::Guest,
+    schema: &str,
+    given: &Map<String, Value>,
+) -> Result<exported::Settings, ComponentError> {
+    let wrong = |faults| ComponentError::Options { component: name.to_owned(), faults };
+    match options::check(schema, given) {
+        Err(reason) => return Err(failed(name, "describe")(reason)),
+        Ok(faults) if !faults.is_empty() => return Err(wrong(faults)),
+        Ok(_) => {}
+    }
+    let text = Value::Object(given.clone()).to_string();
+    let count = counted(store);
+    let wall = begin(store);
+    let work = count.timed(component.call_configure(&mut *store, &text));
+    let result = timeout(wall, work).await;
+    end(store, name, "configure", result).map_err(failed(name, "configure"))?.map_err(|errors| {
+        let faults = errors
+            .into_iter()
+            .map(|error| OptionFault { pointer: error.pointer, reason: clean(&error.reason) });
+        wrong(faults.collect())
+    })
+}

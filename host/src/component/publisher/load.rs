@@ -1,0 +1,110 @@
+//! From a file to a publisher that fits.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Mutex;
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use super::bindings::exports::nephometer::metering::publish;
+use crate::component::bindings::exports::nephometer::metering::component;
+use crate::component::host::ComponentHost;
+use crate::component::load::{self, Digest, unfit};
+use crate::component::outbound::{self, Caller};
+use crate::component::{ComponentError, Description};
+use crate::telemetry::events;
+
+/// A publisher that fits this host, ready to be instantiated.
+pub struct LoadedPublisher {
+    /// The scheme in `pipeline.yaml`: the file's name without its ending.
+    pub name: Arc<str>,
+    /// The file.
+    pub path: PathBuf,
+    /// Of the file's content.
+    pub digest: Digest,
+    pub(super) pre: InstancePre<Caller>,
+    pub(super) component: component::GuestIndices,
+    pub(super) publish: publish::GuestIndices,
+}
+
+impl std::fmt::Debug for LoadedPublisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LoadedPublisher({}, {})", self.name, self.digest)
+    }
+}
+
+/// What a host keeps of publishers.
+pub(crate) struct Shelf {
+    linker: Linker<Caller>,
+    loaded: Mutex<HashMap<(PathBuf, Digest), Arc<LoadedPublisher>>>,
+}
+
+impl Shelf {
+    pub(crate) fn new(engine: &Engine) -> wasmtime::Result<Self> {
+        Ok(Self { linker: outbound::linker(engine)?, loaded: Mutex::default() })
+    }
+}
+
+impl ComponentHost {
+    /// The publisher of this name on the component path.
+    pub async fn load_publisher(&self, name: &str) -> Result<Arc<LoadedPublisher>, ComponentError> {
+        let path = self.find(name).await?;
+        self.open_publisher(&path).await
+    }
+
+    /// The publisher in this file, read anew; what was compiled before is not compiled again.
+    pub async fn open_publisher(
+        &self,
+        path: &Path,
+    ) -> Result<Arc<LoadedPublisher>, ComponentError> {
+        let begun = Instant::now();
+        let file = path.to_owned();
+        let (bytes, digest) = self.blocking(move || load::read(&file)).await?;
+        let place = (path.to_owned(), digest);
+        if let Some(loaded) = self.shelf().loaded.lock().await.get(&place) {
+            return Ok(Arc::clone(loaded));
+        }
+        let (component, cached) = match self.cached(digest).await? {
+            Some(component) => (component, true),
+            None => self.compile(path, bytes, digest).await?,
+        };
+        let name = path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy());
+        let loaded = Arc::new(link(self.shelf(), &component, path, (&name, digest))?);
+        self.shelf().loaded.lock().await.insert(place, Arc::clone(&loaded));
+        let took = begun.elapsed();
+        events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
+        Ok(loaded)
+    }
+
+    /// What a publisher tells about itself. It reaches nothing meanwhile.
+    pub async fn describe_publisher(
+        &self,
+        loaded: &Arc<LoadedPublisher>,
+    ) -> Result<Description, ComponentError> {
+        self.publisher_description(loaded).await
+    }
+}
+
+fn link(
+    shelf: &Shelf,
+    compiled: &Component,
+    path: &Path,
+    (name, digest): (&str, Digest),
+) -> Result<LoadedPublisher, ComponentError> {
+    load::check_publisher(shelf.linker.engine(), compiled).map_err(|reason| unfit(path, reason))?;
+    let linked = || -> wasmtime::Result<_> {
+        let pre = shelf.linker.instantiate_pre(compiled)?;
+        Ok(LoadedPublisher {
+            name: Arc::from(name),
+            path: path.to_owned(),
+            digest,
+            component: component::GuestIndices::new(&pre)?,
+            publish: publish::GuestIndices::new(&pre)?,
+            pre,
+        })
+    };
+    linked().map_err(|error| unfit(path, format!("it does not fit the contract: {error:#}")))
+}

@@ -1,0 +1,201 @@
+//! What a component may connect to: one host or range of addresses, at one port.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// One entry of `grants.connect`, and what the URL of a publisher grants by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Where.
+    pub to: Reach,
+    /// The one port.
+    pub port: u16,
+}
+
+/// The places that a grant names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// A host by its name, in lower case and without a dot at the end.
+    Host(String),
+    /// All addresses that begin with the first `prefix` bits of `address`. An IPv4 address in the
+    /// form of IPv6 is kept as what it is.
+    Range {
+        /// The address; bits behind the prefix are zero.
+        address: IpAddr,
+        /// Bits: up to 32 for IPv4, up to 128 for IPv6.
+        prefix: u8,
+    },
+}
+
+impl Reach {
+    /// A host as it stands in a URL: a name, an address, an IPv6 address in brackets. `None` if it
+    /// is none of them.
+    pub fn host(text: &str) -> Option<Self> {
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            let address = address.to_canonical();
+            return Some(Self::Range { address, prefix: bits(address) });
+        }
+        // Also reads what other programs take for an address, such as 0x7f.1.
+        match ::url::Host::parse(text).ok()? {
+            ::url::Host::Domain(name) if !name.is_empty() => {
+                Some(Self::Host(name.trim_end_matches('.').to_owned()))
+            }
+            ::url::Host::Domain(_) => None,
+            ::url::Host::Ipv4(address) => {
+                Some(Self::Range { address: IpAddr::V4(address), prefix: 32 })
+            }
+            ::url::Host::Ipv6(address) => Self::host(&address.to_string()),
+        }
+    }
+
+    /// Whether the range holds this address; never for names.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        let Self::Range { address: first, prefix } = self else { return false };
+        let address = address.to_canonical();
+        same_family(*first, address) && masked(address, *prefix) == *first
+    }
+}
+
+fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn same_family(one: IpAddr, other: IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+}
+
+/// The address with zeros behind the prefix.
+fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    let prefix = u32::from(prefix);
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - prefix.min(32)).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from(u32::from(address) & mask))
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - prefix.min(128)).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from(u128::from(address) & mask))
+        }
+    }
+}
+
+impl FromStr for Grant {
+    type Err = String;
+
+    /// `HOST:PORT`, `ADDRESS:PORT`, `ADDRESS/BITS:PORT`; IPv6 in brackets.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (place, port) = text
+            .rsplit_once(':')
+            .filter(|(_, port)| !port.contains(']'))
+            .ok_or("it has no port")?;
+        let port = port
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or("its port is not a number from 1 to 65535")?;
+        let bare = place.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if bare.is_none() && place.contains(':') {
+            return Err("an IPv6 address stands in square brackets".to_owned());
+        }
+        let to = match bare.unwrap_or(place).split_once('/') {
+            Some((address, prefix)) => range(address, prefix)?,
+            None => Reach::host(place).ok_or("its host is neither a name nor an address")?,
+        };
+        Ok(Self { to, port })
+    }
+}
+
+fn range(address: &str, prefix: &str) -> Result<Reach, String> {
+    let address: IpAddr =
+        address.parse().map_err(|_| "its range does not begin with an address")?;
+    let most = bits(address);
+    let prefix = prefix.parse::<u8>().ok().filter(|prefix| *prefix <= most);
+    let prefix = prefix.ok_or(format!("the bits of its range are not a number up to {most}"))?;
+    // The same addresses in the form of IPv6 are those of IPv4.
+    let (address, prefix) = match (address.to_canonical(), prefix) {
+        (canonical, prefix) if same_family(canonical, address) => (address, prefix),
+        (canonical, 96..) => (canonical, prefix - 96),
+        _ => return Err("its range is wider than what is IPv4 in it".to_owned()),
+    };
+    let first = masked(address, prefix);
+    if first != address {
+        return Err(format!("its range begins at {first}"));
+    }
+    Ok(Reach::Range { address, prefix })
+}
+
+/// As it is written in `grants.connect`.
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.port;
+        match &self.to {
+            Reach::Host(name) => write!(f, "{name}:{port}"),
+            Reach::Range { address, prefix } if *prefix == bits(*address) => match address {
+                IpAddr::V4(address) => write!(f, "{address}:{port}"),
+                IpAddr::V6(address) => write!(f, "[{address}]:{port}"),
+            },
+            Reach::Range { address: IpAddr::V4(address), prefix } => {
+                write!(f, "{address}/{prefix}:{port}")
+            }
+            Reach::Range { address, prefix } => write!(f, "[{address}/{prefix}]:{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_read_and_written_alike() {
+        for text in [
+            "influx.lan:8086",
+            "10.0.0.0/8:8086",
+            "192.0.2.1:80",
+            "[2001:db8::1]:443",
+            "[2001:db8::/32]:443",
+            "0.0.0.0/0:53",
+        ] {
+            assert_eq!(text.parse::<Grant>().unwrap().to_string(), text);
+        }
+        let same = |text: &str| text.parse::<Grant>().unwrap().to_string();
+        assert_eq!(same("Influx.LAN.:1"), "influx.lan:1");
+        assert_eq!(same("[::ffff:127.0.0.1]:1"), "127.0.0.1:1");
+        assert_eq!(same("[::ffff:10.0.0.0/104]:1"), "10.0.0.0/8:1");
+        assert_eq!(same("0x7f.1:1"), "127.0.0.1:1");
+    }
+
+    #[test]
+    fn what_is_no_grant_says_why() {
+        for (text, word) in [
+            ("influx.lan", "no port"),
+            ("influx.lan:0", "1 to 65535"),
+            ("influx.lan:http", "1 to 65535"),
+            ("2001:db8::1:443", "square brackets"),
+            ("[2001:db8::1]", "no port"),
+            ("10.0.0.1/8:80", "begins at 10.0.0.0"),
+            ("10.0.0.0/33:80", "up to 32"),
+            ("lan/8:80", "begin with an address"),
+            (":80", "neither a name"),
+            ("a b:80", "neither a name"),
+            ("[::ffff:0:0/90]:80", "wider"),
+        ] {
+            let error = text.parse::<Grant>().unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn ranges_hold_their_addresses_in_every_form() {
+        let range = "10.0.0.0/8:1".parse::<Grant>().unwrap().to;
+        for (address, inside) in
+            [("10.9.8.7", true), ("::ffff:10.9.8.7", true), ("11.0.0.0", false), ("::", false)]
+        {
+            assert_eq!(range.holds(address.parse().unwrap()), inside, "{address}");
+        }
+        assert!("0.0.0.0/0:1".parse::<Grant>().unwrap().to.holds("1.2.3.4".parse().unwrap()));
+        assert!(!Reach::host("localhost").unwrap().holds("127.0.0.1".parse().unwrap()));
+    }
+}
