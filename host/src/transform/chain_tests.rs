@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::super::State;
 use super::*;
 use crate::model::{Meter, MeterType, Moment, Resource, Timestamp, Volume};
 
