@@ -142,7 +142,7 @@ impl Board {
         let (_, handle) =
             sink.ok_or_else(|| format!("there is no sink {} any more", letter.sink))?;
         let stage = letter.stage;
-        let samples = letter.samples().map_err(|error| error.to_string())?;
+        let samples = letter.samples()?;
         let made = handle.inject(stage, samples).await?;
         self.dead_letters.remove(number).await.map_err(|error| error.to_string())?;
         Ok(made)

@@ -12,7 +12,7 @@ use super::supervisor::Supervisor;
 use super::workshop::{ComponentProblem, Workshop};
 use super::{App, AppError, Attendants, CHANGES, Options};
 use crate::component::ComponentHost;
-use crate::config::{AgentSpec, SinkSpec};
+use crate::config::{AgentSpec, SinkSpec, SourceSpec};
 use crate::control;
 use crate::inspect::{self, Hypervisor, Pace};
 use crate::model::HostGeneration;
@@ -21,6 +21,7 @@ use crate::poll::{PollContext, PollCounts};
 use crate::publish::PublisherTask;
 use crate::schedule::Clock;
 use crate::store::{DeadLetters, Journal, JournalBounds, Store, WhenFull};
+use crate::telemetry::events;
 
 /// What the journal holds: on disk, as JSON-like text about 200 bytes a sample; in memory, where
 /// there is no store, about 100.
@@ -49,24 +50,13 @@ impl App {
         let hypervisor = inspect::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
         let components =
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
-        // A recording does not outrun its readers: nothing of it may be dropped.
-        let when_full = match hypervisor.pace() {
-            Pace::Clock => WhenFull::DropOldest,
-            Pace::Recorded => WhenFull::Wait,
-        };
-        let workshop = Workshop {
-            components: components.clone(),
-            generation: store.generation(),
-            when_full,
-            ledger: Arc::default(),
-            transform: options.transform,
-        };
+        let workshop = workshop(&hypervisor, &components, store.generation(), options.transform);
         let (notices, told) = mpsc::channel(NOTICES);
         let mut builder = Builder {
             spec: &spec,
             options: &options,
             workshop: &workshop,
-            journal: store.journal(JOURNAL, when_full),
+            journal: store.journal(JOURNAL, workshop.when_full),
             dead_letters: store.dead_letters(),
             notices,
             compile: options.reload.is_none() || hypervisor.pace() == Pace::Recorded,
@@ -75,12 +65,13 @@ impl App {
         };
         builder.sinks().await?;
         let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
+        if options.sink.is_none() {
+            for (sink, samples) in journal.strangers() {
+                events::store::stranger(&sink, samples);
+            }
+        }
         let context = poll_context(&spec, &hypervisor, &options, &workshop);
-        // What no sink is there for, because only one was asked for, is not polled.
-        let has_sink = |name: &Arc<str>| sinks.iter().any(|(known, _, _)| known == name);
-        let sources = spec.pipeline.sources.iter();
-        let sources: Vec<_> =
-            sources.filter(|source| source.sinks.iter().any(has_sink)).cloned().collect();
+        let sources = polled(&spec, &sinks);
         let handles: Vec<(Arc<str>, SinkHandle)> =
             sinks.iter().map(|(name, _, handle)| (Arc::clone(name), handle.clone())).collect();
         let ledger = Arc::clone(&workshop.ledger);
@@ -91,7 +82,7 @@ impl App {
         let attendants = options.reload.map(|reload| {
             let (changes, receiver) = mpsc::channel(CHANGES);
             let (orders, given) = mpsc::channel(1);
-            let board = Board::new(&ledger, &components, &handles, orders, dead_letters.clone());
+            let board = Board::new(&ledger, &components, &handles, orders, dead_letters);
             let parts = (Arc::new(workshop), journal.clone());
             let supervisor = Supervisor::new(parts, spec.clone(), handles, reload).listening(
                 changes,
@@ -115,6 +106,21 @@ impl App {
             spec,
         })
     }
+}
+
+fn workshop(
+    hypervisor: &Arc<dyn Hypervisor>,
+    components: &ComponentHost,
+    generation: HostGeneration,
+    transform: bool,
+) -> Workshop {
+    // A recording does not outrun its readers: nothing of it may be dropped.
+    let when_full = match hypervisor.pace() {
+        Pace::Clock => WhenFull::DropOldest,
+        Pace::Recorded => WhenFull::Wait,
+    };
+    let (components, ledger) = (components.clone(), Arc::default());
+    Workshop { components, generation, when_full, ledger, transform }
 }
 
 fn poll_context(
@@ -216,6 +222,13 @@ impl<'a> Builder<'a> {
         self.sinks.push((Arc::clone(sink.name()), sink, handle));
         Ok(Vec::new())
     }
+}
+
+/// What no sink is there for, because only one was asked for, is not polled.
+fn polled(spec: &AgentSpec, sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<SourceSpec> {
+    let has_sink = |name: &Arc<str>| sinks.iter().any(|(known, _, _)| known == name);
+    let sources = spec.pipeline.sources.iter();
+    sources.filter(|source| source.sinks.iter().any(has_sink)).cloned().collect()
 }
 
 /// The names of the sources that a sink is for.

@@ -14,8 +14,8 @@ use super::swap::{rehearse, swap};
 use super::workshop::{StageKey, Workshop, lines};
 use super::{AppError, Reload};
 use crate::config::{AgentSpec, PublisherSpec, SinkSpec, SourceSpec};
-use crate::pipeline::{Notice, SinkHandle};
-use crate::publish::{PublisherHandle, PublisherTask};
+use crate::pipeline::{Notice, Publishers, SinkHandle};
+use crate::publish::PublisherTask;
 use crate::store::Journal;
 use crate::telemetry::events::reload as events;
 use crate::transform::Identity;
@@ -223,7 +223,11 @@ impl Supervisor {
         for sink in &new.pipeline.sinks {
             if self.handle(&sink.name).is_some() {
                 self.transformers(cause, &new, sink, &mut report).await;
-                if let Err(error) = self.publishers(cause, &new, sink, changes, &mut report).await {
+                let Some((added, lines)) = self.publisher_changes(sink) else { continue };
+                report.changes.extend(lines);
+                if cause != Cause::Plan
+                    && let Err(error) = self.publishers(&new, sink, &added, changes).await
+                {
                     report.problems.push(error.to_string());
                 }
             }
@@ -284,59 +288,51 @@ impl Supervisor {
         }
     }
 
-    async fn publishers(
-        &self,
-        cause: Cause,
-        new: &AgentSpec,
-        sink: &SinkSpec,
-        changes: &mpsc::Sender<Change>,
-        report: &mut Report,
-    ) -> Result<(), AppError> {
-        let Some(handle) = self.handle(&sink.name) else { return Ok(()) };
+    /// What the publishers of a sink would be, and what changes, a line each; `None` if nothing
+    /// does.
+    fn publisher_changes(&self, sink: &SinkSpec) -> Option<(Vec<PublisherSpec>, Vec<String>)> {
         let old = self.spec.pipeline.sinks.iter().find(|old| old.name == sink.name);
         let old = old.map_or(&[][..], |old| &old.publishers);
+        let new = &sink.publishers;
         let same = |a: &PublisherSpec, b: &PublisherSpec| a.url == b.url;
-        if old.len() == sink.publishers.len()
-            && old.iter().zip(&sink.publishers).all(|(a, b)| same(a, b))
-        {
-            return Ok(());
+        if old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b)) {
+            return None;
         }
-        let added: Vec<&PublisherSpec> =
-            sink.publishers.iter().filter(|one| !old.iter().any(|old| same(old, one))).collect();
-        let gone = old.iter().filter(|old| !sink.publishers.iter().any(|one| same(old, one)));
-        report.changes.extend(gone.map(|one| {
-            format!(
-                "sink {}: publisher {}: gone once it has sent what it holds",
-                sink.name, one.label
-            )
-        }));
-        let mut made: Vec<(PublisherSpec, PublisherHandle)> = Vec::new();
+        let added = new.iter().filter(|one| !old.iter().any(|old| same(old, one)));
+        let added: Vec<PublisherSpec> = added.cloned().collect();
+        let gone = old.iter().filter(|old| !new.iter().any(|one| same(old, one)));
+        let of = |one: &PublisherSpec| format!("sink {}: publisher {}", sink.name, one.label);
+        let gone = gone.map(|one| format!("{}: gone once it has sent what it holds", of(one)));
+        let lines = added.iter().map(|one| format!("{}: new", of(one))).chain(gone).collect();
+        Some((added, lines))
+    }
+
+    /// Gives a sink these publishers besides those that it keeps, in the order of the file.
+    async fn publishers(
+        &self,
+        new: &AgentSpec,
+        sink: &SinkSpec,
+        added: &[PublisherSpec],
+        changes: &mpsc::Sender<Change>,
+    ) -> Result<(), AppError> {
+        let Some(handle) = self.handle(&sink.name) else { return Ok(()) };
+        let mut made = Publishers::new();
         for spec in added {
-            report.changes.push(format!("sink {}: publisher {}: new", sink.name, spec.label));
-            if cause == Cause::Plan {
-                continue;
-            }
             let (publisher, task) = self.workshop.publisher(new, (&sink.name, spec), 0)?;
             // An agent that is ending takes nothing up.
             drop(changes.send(Change::Publisher(task)).await);
             made.push((spec.clone(), publisher));
         }
-        if cause == Cause::Plan {
-            return Ok(());
-        }
         let order = sink.publishers.clone();
-        handle
-            .publishers(move |publishers| {
-                made.append(publishers);
-                *publishers = order
-                    .iter()
-                    .filter_map(|spec| {
-                        let at = made.iter().position(|(one, _)| one.url == spec.url)?;
-                        Some(made.swap_remove(at))
-                    })
-                    .collect();
-            })
-            .await;
+        let change = move |publishers: &mut Publishers| {
+            made.append(publishers);
+            let taken = order.iter().filter_map(|spec| {
+                let at = made.iter().position(|(one, _)| one.url == spec.url)?;
+                Some(made.swap_remove(at))
+            });
+            *publishers = taken.collect();
+        };
+        handle.publishers(change).await;
         Ok(())
     }
 

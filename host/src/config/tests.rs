@@ -136,7 +136,7 @@ fn publishers_mean_what_they_say() {
     let publishers = &spec.sinks[0].publishers;
     let notifier = |at: usize| match &publishers[at].target {
         PublisherTarget::Notifier(notifier) => notifier,
-        PublisherTarget::File(file) => panic!("{file:?}"),
+        other => panic!("{other:?}"),
     };
     let brokers: Vec<&str> = (0..5).map(|at| notifier(at).broker.reveal()).collect();
     assert_eq!(
@@ -161,7 +161,7 @@ fn publishers_mean_what_they_say() {
         .iter()
         .filter_map(|publisher| match &publisher.target {
             PublisherTarget::File(file) => Some(file),
-            PublisherTarget::Notifier(_) => None,
+            _ => None,
         })
         .collect();
     let rotation = Some(Rotation { max_bytes: 10_000_000, backup_count: 5 });
@@ -212,6 +212,7 @@ fn inputs(text: &str, environment: &[(&str, &str)]) -> Inputs {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect(),
         hostname: "compute-1".into(),
+        folders: Folders { system_runtime: true, ..Folders::default() },
         ..Inputs::default()
     }
 }
@@ -256,7 +257,6 @@ n.yaml:5:13: TLS to the broker is not in this version; use amqp:// over a networ
 n.yaml:5:42: the key \"tls\" is not in this version; remove it
 n.yaml:6:10: `message` is a list; write a mapping of `key: value` lines
 n.yaml:8:9: `path` is a number; write a list of folders
-n.yaml:10:22: the key \"grants\" is not in this version; remove it
 n.yaml:10:34: the key \"on_eror\" is unknown; did you mean `on_error`?
 n.yaml:10:59: `on_error` is \"retry\"; write hold, drop or keep
 n.yaml:11:26: `memory` is \"5GiB\"; write a size of at most 4GiB, such as 64MiB

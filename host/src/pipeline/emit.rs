@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::config::PublisherSpec;
+use super::handle::Publishers;
 use crate::model::{Batch, Position, Sample};
-use crate::publish::{Outstanding, PublisherHandle};
+use crate::publish::Outstanding;
 use crate::telemetry::events;
 
 /// What one sink published at once.
@@ -24,7 +24,7 @@ pub type Tap = mpsc::Sender<Emission>;
 /// All that a sink publishes to.
 pub struct Outlet {
     /// In this order.
-    pub publishers: Vec<(PublisherSpec, PublisherHandle)>,
+    pub publishers: Publishers,
     /// Who looks on.
     pub tap: Option<Tap>,
     /// Of all publishers, also of those that were taken away while they held something.
@@ -33,7 +33,7 @@ pub struct Outlet {
 
 impl Outlet {
     /// To these publishers.
-    pub fn new(publishers: Vec<(PublisherSpec, PublisherHandle)>, tap: Option<Tap>) -> Self {
+    pub fn new(publishers: Publishers, tap: Option<Tap>) -> Self {
         let outstanding = publishers.iter().map(|(_, handle)| handle.outstanding()).collect();
         Self { publishers, tap, outstanding }
     }
@@ -59,10 +59,7 @@ impl Outlet {
     }
 
     /// Adds and takes away publishers. One that is taken away sends what it holds.
-    pub(super) fn change(
-        &mut self,
-        change: impl FnOnce(&mut Vec<(PublisherSpec, PublisherHandle)>),
-    ) {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Publishers)) {
         change(&mut self.publishers);
         self.outstanding.retain(|one| one.oldest().is_some());
         self.outstanding.extend(self.publishers.iter().map(|(_, handle)| handle.outstanding()));

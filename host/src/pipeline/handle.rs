@@ -14,11 +14,17 @@ use crate::transform::{Event, Identity};
 /// Commands that wait for a sink: there is one who reloads, and people at a terminal.
 const COMMANDS: usize = 8;
 
+/// The publishers of a sink, in their order.
+pub type Publishers = Vec<(PublisherSpec, PublisherHandle)>;
+
+/// What changes them.
+type Change = Box<dyn FnOnce(&mut Publishers) + Send>;
+
 /// What can be asked of a sink. It obeys between two batches.
 pub(super) enum Command {
     Base(oneshot::Sender<Base>),
     TakeOver { generation: Box<Generation>, finish: bool, reply: oneshot::Sender<TakeOver> },
-    Publishers(Box<dyn FnOnce(&mut Vec<(PublisherSpec, PublisherHandle)>) + Send>),
+    Publishers(Change),
     Inject { stage: usize, samples: Vec<Sample>, reply: oneshot::Sender<Result<usize, String>> },
     Hold { reason: String },
     End,
@@ -173,10 +179,7 @@ impl SinkHandle {
     }
 
     /// Changes the publishers, between two batches.
-    pub async fn publishers(
-        &self,
-        change: impl FnOnce(&mut Vec<(PublisherSpec, PublisherHandle)>) + Send + 'static,
-    ) {
+    pub async fn publishers(&self, change: impl FnOnce(&mut Publishers) + Send + 'static) {
         // A sink that has ended has no publishers to change.
         drop(self.commands.send(Command::Publishers(Box::new(change))).await);
     }

@@ -16,6 +16,6 @@ mod verdicts;
 
 pub use emit::{Emission, Outlet, Tap};
 pub use generation::{Base, Generation};
-pub use handle::{Notice, SinkHandle, SinkState, SinkStatus, TakeOver};
+pub use handle::{Notice, Publishers, SinkHandle, SinkState, SinkStatus, TakeOver};
 pub use router::route;
 pub use sink::{Remains, Sink, SinkParts};

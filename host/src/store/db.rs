@@ -66,7 +66,7 @@ pub struct SavedStage {
 }
 
 /// Where a sink was when the store was written last.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Resume {
     /// Its transformers.
     pub saved: Option<SavedChain>,

@@ -6,7 +6,7 @@
 //!
 //! Beside the queue the only place that locks a mutex: over what it knows, never over the disk.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -129,33 +129,30 @@ impl Journal {
             return;
         }
         let tick = batch.tick.wall.as_nanos();
+        let encoding = self.0.folder.is_some().then(|| Arc::clone(&batch));
+        let encoded = match encoding {
+            Some(batch) => Some(blocking(move || encode(&batch)).await),
+            None => None,
+        };
+        let bytes = encoded.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let (position, mut removed, marks) = {
             let mut state = self.0.state();
             let mut removed = state.release();
             if self.0.when_full == WhenFull::DropOldest {
-                removed.extend(state.make_room((samples, samples * 200, tick), self.0.bounds));
+                removed.extend(state.make_room((samples, bytes, tick), self.0.bounds));
             }
             let position = state.next;
             state.next += 1;
             (position, removed, state.moved_marks())
         };
         removed.sort_unstable();
-        let mut slot =
-            Slot { sinks, samples, bytes: samples * 200, tick, batch: None, on_disk: false };
-        let head = |bytes| EntryHead {
-            sinks: slot.sinks.iter().map(|sink| sink.to_string()).collect(),
-            samples,
-            bytes,
-            tick,
-        };
-        if self.0.folder.is_some() {
-            let encoding = Arc::clone(&batch);
-            let bytes = blocking(move || encode(&encoding)).await;
-            let length = bytes.len() as u64;
-            let entry = Some((position, head(length), bytes));
+        let mut slot = Slot { sinks, samples, bytes, tick, batch: None, on_disk: false };
+        if let Some(encoded) = encoded {
+            let sinks = slot.sinks.iter().map(ToString::to_string).collect();
+            let head = EntryHead { sinks, samples, bytes, tick };
+            let entry = Some((position, head, encoded));
             let changes = Changes { entry, marks, removed, ..Changes::default() };
             slot.on_disk = self.0.write(changes).await.is_ok();
-            slot.bytes = length;
         }
         slot.batch = Some(batch);
         let mut state = self.0.state();
@@ -167,6 +164,25 @@ impl Journal {
         state.insert(position, slot);
         drop(state);
         self.0.filled.notify_waiters();
+    }
+
+    /// Sinks of an earlier run that nobody reads for any more, with the samples that are held for
+    /// each: they go when the journal is written next.
+    pub fn strangers(&self) -> Vec<(Arc<str>, u64)> {
+        let state = self.0.state();
+        let mut held: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        for slot in state.slots.values() {
+            for sink in slot.sinks.iter().filter(|sink| !state.cursors.contains_key(*sink)) {
+                *held.entry(Arc::clone(sink)).or_default() += slot.samples;
+            }
+        }
+        held.into_iter().collect()
+    }
+
+    /// How many batches are held.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.state().slots.len()
     }
 
     /// From now on a sink wants the batches of these sources.

@@ -79,3 +79,6 @@ pub enum StoreError {
 fn holder(pid: Option<u32>) -> String {
     pid.map_or(String::new(), |pid| format!(" with pid {pid}"))
 }
+
+#[cfg(test)]
+mod tests;

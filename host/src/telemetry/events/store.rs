@@ -30,6 +30,11 @@ pub fn works() {
     tracing::info!("the store can be written again");
 }
 
+/// A sink of an earlier run is not in the configuration any more; what was held for it is dropped.
+pub fn stranger(sink: &str, samples: u64) {
+    tracing::warn!(sink, samples, "held for a sink that is not in the configuration: dropped");
+}
+
 /// A line of the file of dead letters cannot be read.
 pub fn dead_letter_unreadable(path: &Path, line: usize, reason: &str) {
     tracing::warn!(path = %path.display(), line, reason, "a dead letter cannot be read");
