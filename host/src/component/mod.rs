@@ -18,6 +18,7 @@ mod limits;
 mod load;
 mod log;
 mod options;
+mod schema;
 mod stats;
 mod threads;
 
