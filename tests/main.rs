@@ -16,6 +16,7 @@ mod config;
 mod delivery;
 mod files;
 mod golden;
+mod hostile;
 mod qemu;
 mod rooms;
 mod scale;

@@ -13,7 +13,7 @@ mod verify;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use agent::{Agent, Ended, component};
+pub(crate) use agent::{Agent, Ended, Running, component};
 pub(crate) use broker::{Arrival, Consumer, declare};
 pub(crate) use folder::Folder;
 pub(crate) use lab::{Lab, Relay, broker, closed_port, hypervisor};

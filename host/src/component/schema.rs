@@ -212,9 +212,9 @@ mod tests {
             defs.insert(format!("l{count}"), json!({"type": "object"}));
             json!({"$ref": "#/$defs/l0", "$defs": defs})
         };
-        let in_place = levels(20, |next| json!({"allOf": [next.clone(), next]}));
+        let in_place = levels(20, |next| json!({"allOf": [&next, &next]}));
         assert!(harmless(&in_place).unwrap_err().contains("parts"));
-        let deeper = levels(20, |next| json!({"properties": {"a": next.clone(), "b": next}}));
+        let deeper = levels(20, |next| json!({"properties": {"a": &next, "b": &next}}));
         assert!(harmless(&deeper).is_err());
         let chain = levels(10_000, |next| next);
         assert!(harmless(&chain).unwrap_err().contains("deep"));
