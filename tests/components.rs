@@ -154,7 +154,7 @@ fn on_error_decides() {
 }
 
 /// A recording of one domain with one tick for each of these numbers of bytes read.
-fn recording(agent: &Agent, reads: &[u64]) -> String {
+pub(crate) fn recording(agent: &Agent, reads: &[u64]) -> String {
     let golden = root().join("tests/golden");
     let folder = agent.folder.at("recording");
     fs::create_dir_all(folder.join("xml")).unwrap();

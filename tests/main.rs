@@ -16,6 +16,8 @@ mod config;
 mod delivery;
 mod files;
 mod golden;
+mod hostile;
+mod publishers;
 mod qemu;
 mod reload;
 mod rooms;

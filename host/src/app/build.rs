@@ -201,6 +201,10 @@ impl<'a> Builder<'a> {
         };
         let mut publishers = Vec::new();
         if self.options.publish {
+            let problems = self.workshop.try_publishers(sink, self.compile).await;
+            if !problems.is_empty() {
+                return Ok(problems);
+            }
             for (nth, publisher) in sink.publishers.iter().enumerate() {
                 let before = &sink.publishers[..nth];
                 let nth = before.iter().filter(|other| other.label == publisher.label).count();

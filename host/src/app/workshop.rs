@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::component::{ComponentError, ComponentHost};
-use crate::config::{AgentSpec, ComponentSpec, Place, PublisherSpec, SinkSpec, TransformerSpec};
+use crate::config::{
+    AgentSpec, ComponentSpec, Place, PublisherSpec, PublisherTarget, SinkSpec, TransformerSpec,
+};
 use crate::model::HostGeneration;
 use crate::pipeline::Generation;
 use crate::publish::{self, PublisherHandle, PublisherTask};
@@ -129,6 +131,35 @@ impl Workshop {
         if problems.is_empty() { Ok(ready) } else { Err(problems) }
     }
 
+    /// What is wrong with the publishers of a sink that are components. In an agent that can take
+    /// them up later, one that has to be compiled first is left for then.
+    pub(super) async fn try_publishers(
+        &self,
+        sink: &SinkSpec,
+        compile: bool,
+    ) -> Vec<ComponentProblem> {
+        let mut problems = Vec::new();
+        for spec in &sink.publishers {
+            let PublisherTarget::Component(url) = &spec.target else { continue };
+            let cached = match self.components.find(&url.name).await {
+                Ok(path) => self.components.is_cached(&path).await,
+                Err(error) => Err(error),
+            };
+            let tried = match cached {
+                Ok(cached) if cached || compile => {
+                    publish::try_component(&self.components, url).await
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = tried {
+                let reason = format!("{}: {}", spec.label, telemetry::Chain(&error));
+                problems.push(ComponentProblem { place: spec.place.clone(), reason });
+            }
+        }
+        problems
+    }
+
     /// A publisher with its spool, and the task that works it off.
     pub(super) fn publisher(
         &self,
@@ -142,6 +173,8 @@ impl Workshop {
             generation: self.generation,
             spool_bytes: SPOOL,
             when_full: self.when_full,
+            components: self.components.clone(),
+            sink: sink.into(),
         };
         let count = self.ledger.publisher(sink, &spec.label, nth);
         let label = Arc::clone(&spec.label);

@@ -24,6 +24,8 @@ use crate::transform::{Chain, ComponentTransformer, Event, Transformer};
 pub(super) enum Component {
     /// Feed samples to a transformer and print what it makes of them
     Run(Run),
+    /// Say what a component is and wants
+    Inspect(super::inspect::Inspect),
     /// What the components of a running agent do and use
     Status(super::ask::ComponentStatus),
 }
@@ -32,6 +34,7 @@ impl Component {
     pub(super) fn execute(self) -> Result<()> {
         match self {
             Self::Run(run) => run.execute(),
+            Self::Inspect(inspect) => inspect.execute(),
             Self::Status(status) => status.execute(),
         }
     }

@@ -10,6 +10,7 @@ mod compile;
 mod component;
 mod dead_letters;
 mod demo;
+mod inspect;
 mod live;
 mod once;
 mod output;

@@ -31,6 +31,12 @@ const REFUSED: usize = 1_000;
 #[derive(Clone)]
 pub struct ComponentHost(Arc<Shared>);
 
+impl std::fmt::Debug for ComponentHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ComponentHost")
+    }
+}
+
 struct Shared {
     threads: Threads,
     engine: Engine,
@@ -121,7 +127,8 @@ impl ComponentHost {
     }
 
     /// What the configuration says of the component of this name.
-    pub(super) async fn component_spec(&self, name: &str) -> ComponentSpec {
+    /// What the configuration says of a component.
+    pub async fn component_spec(&self, name: &str) -> ComponentSpec {
         self.spec().await.by_name.get(name).cloned().unwrap_or_default()
     }
 

@@ -5,6 +5,12 @@ use jsonschema::{Draft, PatternOptions, ValidationError};
 use serde_json::{Map, Value};
 
 use super::error::OptionFault;
+use super::schema::harmless;
+
+/// Bytes of a compiled pattern: the whole of Unicode in a class takes a tenth.
+const PATTERN: usize = 1 << 20;
+/// Faults that are told.
+const FAULTS: usize = 100;
 
 /// Everything in which `options` do not fit `schema`, which is text as the component gave it;
 /// empty means that anything goes. A schema that cannot be used is the component's fault: `Err`.
@@ -17,17 +23,18 @@ pub(super) fn check(
     }
     let schema: Value = serde_json::from_str(schema)
         .map_err(|error| format!("its options-schema is no JSON: {error}"))?;
+    harmless(&schema).map_err(|reason| format!("its options-schema cannot be used: {reason}"))?;
     let validator = jsonschema::options()
         .with_draft(Draft::Draft202012)
         // A component must not make the agent fetch anything.
         .offline()
         // Linear in time, whatever the pattern.
-        .with_pattern_options(PatternOptions::regex())
+        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN))
         .build(&schema)
         .map_err(|error| format!("its options-schema cannot be used: {error}"))?;
     let options = Value::Object(options.clone());
     let mut faults: Vec<OptionFault> = Vec::new();
-    for error in validator.iter_errors(&options) {
+    for error in validator.iter_errors(&options).take(FAULTS) {
         describe(&error, &schema, &mut faults);
     }
     faults.sort_by(|a, b| a.pointer.cmp(&b.pointer));
@@ -86,6 +93,7 @@ pub(super) fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -140,6 +148,78 @@ mod tests {
         let found = faults(&json!({"target": {}, "word": long}));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].0, "/word");
+    }
+
+    /// JSON in which keywords of schemas are likely.
+    fn anything() -> impl Strategy<Value = Value> {
+        let word = prop::sample::select(vec![
+            "$ref",
+            "$defs",
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "not",
+            "if",
+            "then",
+            "else",
+            "type",
+            "items",
+            "properties",
+            "patternProperties",
+            "additionalProperties",
+            "required",
+            "enum",
+            "pattern",
+            "minimum",
+            "multipleOf",
+            "unevaluatedProperties",
+            "dependentSchemas",
+            "$id",
+            "a",
+            "b",
+        ]);
+        let text = prop::sample::select(vec![
+            "#",
+            "#/a",
+            "#/$defs/a",
+            "#/allOf/0",
+            "#/properties/b",
+            "string",
+            "object",
+            "integer",
+            "(a+)+$",
+            "[",
+            "(?=x)",
+            "a",
+            "\u{0}",
+            "http://x/",
+            "date-time",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            text.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 40, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((word.clone(), inner), 0..5).prop_map(|members| {
+                    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_schema_and_no_options_make_it_panic(schema in anything(), options in anything()) {
+            let members = options.as_object().cloned().unwrap_or_default();
+            if let Ok(faults) = check(&schema.to_string(), &members) {
+                prop_assert!(faults.len() <= 10 * FAULTS);
+            }
+        }
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl Driver {
             events::unavailable(&self.label, reason, self.spool.held());
         }
         self.failures = self.failures.saturating_add(1);
-        let delay = self.backoff.delay(self.failures, spread(envelopes, self.failures));
+        let own = self.backoff.delay(self.failures, spread(envelopes, self.failures));
+        let delay = self.publisher.wait().unwrap_or(own);
         if self.spool.is_closed() {
             sleep(delay.min(DRAIN_WAIT)).await;
         } else {

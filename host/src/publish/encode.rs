@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::config::{FileSpec, NotifierSpec};
-use crate::model::{HostGeneration, Moment, Sample};
-use crate::store::Envelope;
+use crate::model::{Batch, HostGeneration, Moment, Sample};
+use crate::store::{Envelope, encode_batch};
 
 use super::message::{Messages, as_dict};
 use super::notification::{Head, notification};
@@ -31,6 +31,7 @@ pub struct Encoder {
 enum Form {
     Notifications(Box<Notifications>),
     Lines(Notation),
+    Batches,
 }
 
 #[derive(Debug)]
@@ -84,11 +85,17 @@ impl Encoder {
         Self { generation, label: Arc::clone(label), form }
     }
 
+    /// Samples as they are, for components.
+    pub fn batches(label: &Arc<str>, generation: HostGeneration) -> Self {
+        Self { generation, label: Arc::clone(label), form: Form::Batches }
+    }
+
     /// The envelopes of these samples, in the order in which they are to be sent. None without
     /// samples.
     pub fn encode(&self, samples: &[Sample], origin: Origin<'_>) -> Vec<Envelope> {
         match &self.form {
             Form::Lines(notation) => self.line_envelopes(samples, *notation, origin),
+            Form::Batches => self.batch_envelopes(samples, origin),
             Form::Notifications(form) => self.notifications(samples, form, origin),
         }
     }
@@ -111,6 +118,16 @@ impl Encoder {
             made.push(envelope(id, &address, &body, chunk.len()));
         }
         made
+    }
+
+    fn batch_envelopes(&self, samples: &[Sample], origin: Origin<'_>) -> Vec<Envelope> {
+        let address: Arc<str> = Arc::from("");
+        let envelopes = (0..).zip(samples.chunks(MAX_SAMPLES)).map(|(at, chunk)| {
+            let (source, samples, gone) = (origin.source.into(), chunk.to_vec(), Vec::new());
+            let body = encode_batch(&Batch { source, tick: origin.tick, samples, gone });
+            envelope(self.id("envelope", origin, at), &address, &body, chunk.len())
+        });
+        envelopes.collect()
     }
 
     fn notifications(

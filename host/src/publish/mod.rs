@@ -5,6 +5,7 @@
 
 mod amqp;
 mod backoff;
+mod component;
 mod driver;
 mod encode;
 mod file;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 pub use crate::store::Envelope;
 pub use amqp::{AmqpError, AmqpPublisher};
 pub use backoff::Backoff;
+pub use component::try_component;
 pub use driver::Driver;
 pub use encode::{Encoder, MAX_SAMPLES, Origin};
 pub use file::FilePublisher;
@@ -50,4 +52,9 @@ pub trait Publisher: Send {
 
     /// How many envelopes are best handed over at once.
     fn window(&self) -> usize;
+
+    /// How long to wait after what was just tried, where the receiver has said so.
+    fn wait(&self) -> Option<std::time::Duration> {
+        None
+    }
 }

@@ -6,17 +6,19 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Publisher;
 use super::amqp::{AmqpError, AmqpPublisher};
+use super::component::ComponentPublisher;
 use super::driver::Driver;
 use super::encode::{Encoder, Origin};
 use super::file::FilePublisher;
 use super::signature::Signer;
+use crate::component::ComponentHost;
 use crate::config::{Policy, PublisherSpec, PublisherTarget, Secret};
 use crate::model::{Batch, HostGeneration, Position, Sample, Timestamp};
 use crate::store::{Bounds, SpoolWriter, WhenFull, spool};
 use crate::telemetry::PublisherCount;
 
 /// What all publishers of an agent have in common.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// The host's name, for `publisher_id`.
     pub host: String,
@@ -28,6 +30,10 @@ pub struct Settings {
     pub spool_bytes: u64,
     /// What a full spool does.
     pub when_full: WhenFull,
+    /// Where publishers come from that are components.
+    pub components: ComponentHost,
+    /// The sink that it is for.
+    pub sink: Arc<str>,
 }
 
 /// Opens a publisher: its spool, and a task that brings what is in it to the receiver. Must be
@@ -53,7 +59,12 @@ pub fn open(
                 notifier.policy == Policy::Drop,
             )
         }
-        PublisherTarget::Component(_) => todo!(),
+        PublisherTarget::Component(url) => {
+            let signer = Signer::new(&settings.secret);
+            let place = (&*settings.sink, label);
+            let publisher = ComponentPublisher::new(&settings.components, url, place, signer);
+            (Encoder::batches(label, generation), Box::new(publisher), false)
+        }
         PublisherTarget::File(file) => {
             (Encoder::lines(file, label, generation), Box::new(FilePublisher::new(file)), false)
         }

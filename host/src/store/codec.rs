@@ -91,7 +91,7 @@ impl<'a, T> Numbers<'a, T> {
 }
 
 /// The batch as bytes.
-pub(super) fn encode(batch: &Batch) -> Vec<u8> {
+pub fn encode(batch: &Batch) -> Vec<u8> {
     let (mut meters, mut resources) = (Numbers::new(), Numbers::new());
     let row = |sample| row(sample, &mut meters, &mut resources);
     let rows: Vec<Row> = batch.samples.iter().map(row).collect();
@@ -139,7 +139,7 @@ fn resource_of(resource: &Resource) -> StoredResource<'_> {
 }
 
 /// The batch in these bytes, or what is wrong with them.
-pub(super) fn decode(bytes: &[u8]) -> Result<Batch, String> {
+pub fn decode(bytes: &[u8]) -> Result<Batch, String> {
     let Some((&VERSION, rest)) = bytes.split_first() else {
         return Err("it is not of this form".to_owned());
     };

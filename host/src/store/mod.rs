@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::model::Position;
 
+pub use codec::{decode as decode_batch, encode as encode_batch};
 pub use db::{Resume, SavedChain, SavedStage};
 pub use dead_letters::{DeadLetter, DeadLetters, Lost};
 pub use generation::{Store, generation_for_reading};

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::{Filter, Texts};
@@ -246,4 +247,102 @@ fn a_flush_has_an_empty_dictionary() {
     assert_eq!(&*samples[0].resource.source, "openstack");
     let with_origin = Answer { origin: vec![0], ..answer() };
     assert!(flushed(Some(with_origin), now).unwrap_err().contains("column origin"));
+}
+
+/// Columns that are nearly right: indexes around the valid ones, values at their edges.
+fn any_answer() -> impl Strategy<Value = Answer> {
+    let text = || prop::sample::select(vec!["", "cpu", "a", "{}", "{\"a\":1}", "[]", "\u{0}", "{"]);
+    let kind = prop::sample::select(vec![
+        types::MeterType::Gauge,
+        types::MeterType::Delta,
+        types::MeterType::Cumulative,
+    ]);
+    let meter = (text(), text(), kind).prop_map(|(name, unit, type_)| types::MeterResult {
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        type_,
+    });
+    let resource = (text(), text(), prop::option::of(text()), text()).prop_map(
+        |(id, source, owner, metadata)| types::ResourceResult {
+            id: id.to_owned(),
+            source: source.to_owned(),
+            project_id: owner.map(str::to_owned),
+            user_id: None,
+            metadata: metadata.to_owned(),
+        },
+    );
+    let index = || prop_oneof![0_u32..5, Just(u32::MAX), any::<u32>()];
+    let column = || prop::collection::vec(index(), 0..5);
+    let time = prop_oneof![Just(TICK), Just(TICK + 1), Just(0), any::<u64>()];
+    let volume = prop_oneof![Just(4.0), any::<f64>()];
+    let few = 0..3;
+    (
+        prop::collection::vec(meter, few.clone()),
+        prop::collection::vec(resource, few),
+        column(),
+        column(),
+        column(),
+        prop::collection::vec(time, 0..5),
+        prop::collection::vec(volume, 0..5),
+    )
+        .prop_map(|(meters, resources, origin, meter, resource, time, volume)| Answer {
+            meters,
+            resources,
+            origin,
+            meter,
+            resource,
+            time,
+            volume,
+        })
+}
+
+/// The same with columns of one length, which gets past the first check.
+fn even(mut answer: Answer) -> Answer {
+    let rows = answer.volume.len().min(answer.time.len()).min(answer.origin.len());
+    let rows = rows.min(answer.meter.len()).min(answer.resource.len());
+    answer.origin.truncate(rows);
+    answer.meter.truncate(rows);
+    answer.resource.truncate(rows);
+    answer.time.truncate(rows);
+    answer.volume.truncate(rows);
+    answer
+}
+
+fn all_well(samples: &[Sample]) -> bool {
+    let latest = Timestamp::from_nanos(TICK + 2 * 86_400_000_000_000);
+    samples.iter().all(|sample| sample.volume.as_f64().is_finite() && sample.taken.wall <= latest)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_answer_is_refused_or_gives_samples(answer in any_answer(), cut in any::<bool>()) {
+        let batch = batch();
+        let columns = columns(&batch, &["cpu"]);
+        let answer = if cut { even(answer) } else { answer };
+        let rows = answer.volume.len();
+        if let Ok(samples) = replace(&columns, answer) {
+            // The one that passed by is there, too.
+            prop_assert_eq!(samples.len(), rows + 1);
+            prop_assert!(all_well(&samples));
+        }
+    }
+
+    #[test]
+    fn any_flush_is_refused_or_gives_samples(answer in any_answer()) {
+        let now = Timestamp::from_nanos(TICK);
+        if let Ok(samples) = flushed(Some(even(answer)), now) {
+            prop_assert!(all_well(&samples));
+        }
+    }
+
+    #[test]
+    fn any_choice_of_rows_is_refused_or_a_part(rows in prop::collection::vec(0_u32..4, 0..5)) {
+        let batch = batch();
+        let columns = columns(&batch, &["cpu"]);
+        if let Ok(samples) = transformed(Outcome::Keep(rows.clone()), &columns) {
+            prop_assert_eq!(samples.len(), rows.len() + 1);
+        }
+    }
 }

@@ -30,6 +30,13 @@ pub struct LoadedPublisher {
     pub(super) publish: publish::GuestIndices,
 }
 
+impl LoadedPublisher {
+    /// The code.
+    pub(crate) fn component(&self) -> &Component {
+        self.pre.component()
+    }
+}
+
 impl std::fmt::Debug for LoadedPublisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "LoadedPublisher({}, {})", self.name, self.digest)

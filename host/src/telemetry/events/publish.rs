@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::telemetry::Chain;
 
@@ -33,4 +33,25 @@ pub fn generation_damaged(path: &Path, error: &dyn std::error::Error) {
         error = %Chain(error),
         "host generation is damaged, ids of repeated samples will differ from now on"
     );
+}
+
+/// The file or the settings of a publisher that is a component changed, and another instance is at
+/// work.
+pub fn component_replaced(publisher: &str) {
+    info!(publisher, "publisher's component replaced");
+}
+
+/// The new one is of no use; the one before goes on.
+pub fn component_refused(publisher: &str, reason: &str) {
+    error!(publisher, reason, "publisher's component not replaced");
+}
+
+/// It says that nothing can be delivered until someone acts; said once.
+pub fn component_broken(publisher: &str, reason: &str) {
+    error!(publisher, reason, "publisher's component is broken");
+}
+
+/// Its instance was ended by a trap or a limit; the next envelope gets another.
+pub fn component_failed(publisher: &str, reason: &str) {
+    warn!(publisher, reason, "publisher's component failed");
 }

@@ -1,0 +1,92 @@
+//! What a component is and wants, for people.
+
+use std::path::{Path, PathBuf};
+
+use wasmtime::component::Component;
+
+use super::host::ComponentHost;
+use super::{ComponentError, Description, Digest};
+
+/// What is to be known of a component without a place for it.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// The file.
+    pub path: PathBuf,
+    /// The file's size, bytes.
+    pub size: u64,
+    /// Of its content.
+    pub digest: Digest,
+    /// Whether it is a publisher; a transformer otherwise.
+    pub publisher: bool,
+    /// What it imports, as `package/interface@version`.
+    pub imports: Vec<String>,
+    /// What it exports, likewise.
+    pub exports: Vec<String>,
+    /// What it tells about itself.
+    pub description: Description,
+}
+
+impl Inspection {
+    /// The version of the contract that it was built with.
+    pub fn contract(&self) -> Option<&str> {
+        let exports = self.exports.iter().find(|name| name.contains("/component@"));
+        exports.and_then(|name| name.split_once('@')).map(|(_, version)| version)
+    }
+
+    /// Whether it keeps something between batches.
+    pub fn is_stateful(&self) -> bool {
+        self.exports.iter().any(|name| name.contains("/stateful@"))
+    }
+
+    /// Whether it wants to speak to the network, and over what.
+    pub fn reaches(&self) -> Option<&'static str> {
+        let imports = |package| self.imports.iter().any(|name| name.starts_with(package));
+        match (imports("wasi:http/"), imports("wasi:sockets/")) {
+            (true, true) => Some("HTTP and sockets"),
+            (true, false) => Some("HTTP"),
+            (false, true) => Some("sockets"),
+            (false, false) => None,
+        }
+    }
+}
+
+impl ComponentHost {
+    /// Loads a component of either kind, as the agent would, and asks it what it is.
+    ///
+    /// # Errors
+    /// If it is none that the agent would take.
+    pub async fn inspect(&self, path: &Path) -> Result<Inspection, ComponentError> {
+        let size = path
+            .metadata()
+            .map_err(|source| ComponentError::Unreadable { path: path.to_owned(), source })?
+            .len();
+        let transformer = match self.open(path).await {
+            Ok(loaded) => Ok(loaded),
+            Err(error) => Err(error),
+        };
+        let (digest, publisher, component, description) = match transformer {
+            Ok(loaded) => {
+                let description = self.describe(&loaded).await?;
+                (loaded.digest, false, loaded.pre.component().clone(), description)
+            }
+            // What it is not as a transformer says more, unless it is a publisher.
+            Err(error) => {
+                let Ok(loaded) = self.open_publisher(path).await else { return Err(error) };
+                let description = self.describe_publisher(&loaded).await?;
+                (loaded.digest, true, loaded.component().clone(), description)
+            }
+        };
+        let (imports, exports) = (names(&component, true), names(&component, false));
+        let path = path.to_owned();
+        Ok(Inspection { path, size, digest, publisher, imports, exports, description })
+    }
+}
+
+fn names(component: &Component, imports: bool) -> Vec<String> {
+    let (ty, engine) = (component.component_type(), component.engine());
+    if imports {
+        ty.imports(engine).map(|(name, _)| name.to_owned()).collect()
+    } else {
+        ty.exports(engine).map(|(name, _)| name.to_owned()).collect()
+    }
+}

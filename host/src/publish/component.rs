@@ -1,0 +1,294 @@
+//! Publishers that are components: `NAME://...` is `NAME.wasm`.
+//!
+//! The host keeps the envelopes, their order and the waiting; the component is given one at a time.
+//! Another file or other settings make another instance before the next envelope; if none can be
+//! made, the one before goes on.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::message::{Messages, as_dict};
+use super::python::Notation;
+use super::signature::Signer;
+use super::{Envelope, Outcome, Publisher};
+use crate::component::{
+    ComponentError, ComponentHost, Delivery, PublisherInstance, Settled, TextForm,
+};
+use crate::config::{ComponentSpec, ComponentUrl, Grant, Reach};
+use crate::model::Batch;
+use crate::store::decode_batch;
+use crate::telemetry::{Chain, events::publish as events};
+
+/// Envelopes that are handed over at once: each is a call of its own.
+const WINDOW: usize = 20;
+/// How long a component is left alone that says that nothing can be delivered until someone acts.
+const BROKEN: Duration = Duration::from_secs(60);
+/// The longest wait that a component may ask for.
+const LONGEST: Duration = Duration::from_secs(3_600);
+/// How often an envelope may end the instance.
+const FAILURES: u32 = 2;
+
+/// Hands envelopes to a component.
+pub(super) struct ComponentPublisher {
+    host: ComponentHost,
+    url: ComponentUrl,
+    /// For people: the URL without secrets.
+    label: Arc<str>,
+    /// Where it is counted, such as `SINK/influx://db:8086`.
+    place: String,
+    signer: Signer,
+    /// With what it was made of.
+    running: Option<(PublisherInstance, Made)>,
+    /// What was tried last and is of no use.
+    refused: Option<Made>,
+    /// Per envelope that is not settled: attempts, and how many of them ended the instance.
+    attempts: HashMap<Uuid, (u32, u32)>,
+    wait: Option<Duration>,
+    broken: bool,
+}
+
+/// What an instance is made of: the file as the system knows it, and the settings.
+#[derive(Debug, Clone, PartialEq)]
+struct Made {
+    file: (u64, u64, u64, i64, i64),
+    spec: ComponentSpec,
+}
+
+/// Makes an instance and lets it go again: whether the component fits, with its options.
+///
+/// # Errors
+/// If it does not.
+pub async fn try_component(host: &ComponentHost, url: &ComponentUrl) -> Result<(), ComponentError> {
+    instance(host, url, "").await.map(drop)
+}
+
+async fn instance(
+    host: &ComponentHost,
+    url: &ComponentUrl,
+    place: &str,
+) -> Result<PublisherInstance, ComponentError> {
+    let loaded = host.load_publisher(&url.name).await?;
+    let spec = host.component_spec(&url.name).await;
+    host.publisher(&loaded, grant(url), options(url, &spec), place).await
+}
+
+/// What the operator's own URL grants: its host, at its port. A port that is not written is the
+/// component's choice, which the host does not know.
+fn grant(url: &ComponentUrl) -> Option<Grant> {
+    Some(Grant { to: Reach::host(url.host.as_deref()?)?, port: url.port? })
+}
+
+/// The parts of the URL, and over them the component's own block.
+fn options(url: &ComponentUrl, spec: &ComponentSpec) -> Map<String, Value> {
+    let mut options = Map::new();
+    let host = url.host.as_deref().unwrap_or_default();
+    let authority = match url.port {
+        Some(port) if host.contains(':') => format!("[{host}]:{port}"),
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    options.insert("url".to_owned(), json!(format!("{}://{authority}{}", url.name, url.path)));
+    options.insert("scheme".to_owned(), json!(*url.name));
+    options.insert("host".to_owned(), json!(host));
+    options.insert("port".to_owned(), json!(url.port));
+    options.insert("path".to_owned(), json!(url.path));
+    options.insert("user".to_owned(), json!(url.user));
+    if let Some(password) = &url.password {
+        options.insert("password".to_owned(), json!(password.reveal()));
+    }
+    options.insert("query".to_owned(), Value::Object(url.query.reveal().clone()));
+    options.extend(spec.options.reveal().clone());
+    options
+}
+
+impl ComponentPublisher {
+    /// For this URL. Nothing is loaded yet.
+    pub(super) fn new(
+        host: &ComponentHost,
+        url: &ComponentUrl,
+        (sink, label): (&str, &Arc<str>),
+        signer: Signer,
+    ) -> Self {
+        Self {
+            host: host.clone(),
+            url: url.clone(),
+            label: Arc::clone(label),
+            place: format!("{sink}/{label}"),
+            signer,
+            running: None,
+            refused: None,
+            attempts: HashMap::new(),
+            wait: None,
+            broken: false,
+        }
+    }
+
+    /// What an instance would be made of now.
+    async fn made(&self) -> Result<Made, ComponentError> {
+        let path = self.host.find(&self.url.name).await?;
+        let found = path
+            .metadata()
+            .map_err(|source| ComponentError::Unreadable { path: path.clone(), source })?;
+        let file = (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec());
+        Ok(Made { file, spec: self.host.component_spec(&self.url.name).await })
+    }
+
+    /// Sees to it that the instance is the one that should be there, if that can be.
+    async fn refresh(&mut self) -> Result<(), String> {
+        let words = |error: ComponentError| Chain(&error).to_string();
+        let made = match self.made().await {
+            Ok(made) => made,
+            Err(_) if self.running.is_some() => return Ok(()),
+            Err(error) => return Err(words(error)),
+        };
+        let known = self.running.as_ref().is_some_and(|(_, running)| *running == made);
+        if known || (self.running.is_some() && self.refused.as_ref() == Some(&made)) {
+            return Ok(());
+        }
+        match instance(&self.host, &self.url, &self.place).await {
+            Ok(instance) => {
+                if self.running.replace((instance, made)).is_some() {
+                    events::component_replaced(&self.label);
+                }
+                self.refused = None;
+                Ok(())
+            }
+            Err(error) if self.running.is_some() => {
+                events::component_refused(&self.label, &words(error));
+                self.refused = Some(made);
+                Ok(())
+            }
+            Err(error) => Err(words(error)),
+        }
+    }
+
+    async fn deliver(&mut self, envelope: &Envelope) -> Outcome {
+        let batch = match decode_batch(&envelope.body) {
+            Ok(batch) => Arc::new(batch),
+            Err(reason) => return Outcome::Never(reason),
+        };
+        let Some((running, _)) = &mut self.running else {
+            return Outcome::Later("its component is not there".to_owned());
+        };
+        let form = match running.ready().await {
+            Ok(form) => form,
+            Err(error) => return Outcome::Later(Chain(&error).to_string()),
+        };
+        let attempts = self.attempts.entry(envelope.id).or_default();
+        attempts.0 += 1;
+        let id = envelope.id.to_string();
+        let texts = texts(&batch, form, &self.signer);
+        let delivery = Delivery { id, attempt: attempts.0, batch, texts };
+        let settled = running.publish(delivery).await;
+        if !matches!(settled, Settled::Broken(_)) {
+            self.broken = false;
+        }
+        match settled {
+            Settled::Delivered => Outcome::Confirmed,
+            Settled::Permanent(reason) => Outcome::Never(reason),
+            Settled::Retryable { reason, after } => {
+                self.wait = after.map(|after| after.min(LONGEST));
+                Outcome::Later(reason)
+            }
+            Settled::Broken(reason) => {
+                self.wait = Some(BROKEN);
+                if !std::mem::replace(&mut self.broken, true) {
+                    events::component_broken(&self.label, &reason);
+                }
+                Outcome::Later(reason)
+            }
+            Settled::Failed(reason) => {
+                attempts.1 += 1;
+                events::component_failed(&self.label, &reason);
+                if attempts.1 < FAILURES { Outcome::Later(reason) } else { Outcome::Never(reason) }
+            }
+        }
+    }
+}
+
+fn texts(batch: &Batch, form: TextForm, signer: &Signer) -> Vec<String> {
+    let text = |write: &mut dyn FnMut(&mut Vec<u8>)| {
+        let mut bytes = Vec::with_capacity(1_024);
+        write(&mut bytes);
+        String::from_utf8(bytes).expect("JSON is UTF-8")
+    };
+    match form {
+        TextForm::None => Vec::new(),
+        TextForm::Samples => batch
+            .samples
+            .iter()
+            .map(|sample| text(&mut |bytes| as_dict(bytes, Notation::Json, sample)))
+            .collect(),
+        TextForm::Messages => {
+            let mut messages = Messages::new(signer);
+            let samples = batch.samples.iter();
+            samples.map(|sample| text(&mut |bytes| messages.write(bytes, sample))).collect()
+        }
+    }
+}
+
+#[async_trait]
+impl Publisher for ComponentPublisher {
+    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<Outcome> {
+        self.wait = None;
+        if let Err(reason) = self.refresh().await {
+            return vec![Outcome::Later(reason); envelopes.len()];
+        }
+        let mut outcomes = Vec::with_capacity(envelopes.len());
+        for envelope in envelopes {
+            let outcome = self.deliver(envelope).await;
+            if let Outcome::Later(reason) = &outcome {
+                // What comes behind waits for it: the order is kept.
+                outcomes.resize(envelopes.len(), Outcome::Later(reason.clone()));
+                return outcomes;
+            }
+            self.attempts.remove(&envelope.id);
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    fn window(&self) -> usize {
+        WINDOW
+    }
+
+    fn wait(&self) -> Option<Duration> {
+        self.wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SecretOptions;
+
+    #[test]
+    fn the_own_block_wins_over_the_url() {
+        let query = json!({"db": ["a"]}).as_object().unwrap().clone();
+        let url = ComponentUrl {
+            name: "influx".into(),
+            host: Some("::1".to_owned()),
+            port: Some(8086),
+            path: "/x".to_owned(),
+            user: Some("u".to_owned()),
+            password: None,
+            query: SecretOptions::new(query),
+        };
+        let own = json!({"user": "other", "token": "t"}).as_object().unwrap().clone();
+        let spec = ComponentSpec { options: SecretOptions::new(own), ..ComponentSpec::default() };
+        let options = Value::Object(options(&url, &spec));
+        let expected = json!({
+            "url": "influx://[::1]:8086/x", "scheme": "influx", "host": "::1", "port": 8086,
+            "path": "/x", "user": "other", "query": {"db": ["a"]}, "token": "t",
+        });
+        assert_eq!(options, expected);
+        assert_eq!(grant(&url).unwrap().port, 8086);
+        assert!(grant(&ComponentUrl { port: None, ..url }).is_none());
+    }
+}

@@ -1,0 +1,435 @@
+//! Components that attack: each a good transformer with one thing changed, as small as can be.
+//! Every one is refused or ended with a reason that helps, while the sink beside it works on and
+//! the agent's memory stays what it was.
+
+mod parts;
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::components::recording;
+use crate::harness::{Agent, Ended, PATIENCE, Running, component, eventually, ndjson};
+use parts::{core, stores, transformer, word, wrapped};
+
+/// Resident memory that the agent may have at its worst, in KiB: what it has without any of this,
+/// and a few times what one call may use. Each of these components wants gigabytes.
+const RESIDENT: u64 = 400 << 10;
+
+struct Case {
+    name: &'static str,
+    file: Vec<u8>,
+    /// What it is refused or ended with.
+    reason: &'static str,
+}
+
+fn case(name: &'static str, file: Vec<u8>, reason: &'static str) -> Case {
+    Case { name, file, reason }
+}
+
+/// An agent with a sink for each case, and an honest one.
+fn agent(group: &str, cases: &[Case]) -> Agent {
+    let mut agent = Agent::new(&format!("hostile-{group}")).set("shutdown_grace", "60s");
+    let folder = agent.folder.at("hostile");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(component("rate_of_change"), folder.join("rate_of_change.wasm")).unwrap();
+    let mut sinks = String::new();
+    let mut names = vec!["honest".to_owned()];
+    for Case { name, file, .. } in cases {
+        fs::write(folder.join(format!("{name}.wasm")), file).unwrap();
+        agent = agent.set(
+            &format!("components.by_name.{name}"),
+            json!({
+                "on_error": "drop",
+                "limits": { "cpu": "100ms", "wall": "5s", "memory": "32MiB" },
+            }),
+        );
+        names.push(format!("to-{name}"));
+        sinks += &format!(
+            "- {{name: to-{name}, transformers: [{{name: {name}, parameters: {{}}}}], publishers: ['file:///dev/null']}}\n"
+        );
+    }
+    let honest = agent.folder.at("honest");
+    agent.set("components.path", json!([folder])).pipeline(&format!(
+        "sources: [{{name: all, interval: 1, meters: ['cpu'], sinks: {names:?}}}]\n\
+         sinks:\n\
+         - name: honest\n\
+         \x20 transformers: [{{name: rate_of_change, parameters: {{target: {{name: cpu_util}}}}}}]\n\
+         \x20 publishers: ['file://{}?json']\n\
+         {sinks}",
+        honest.display()
+    ))
+}
+
+/// Waits for the end, and gives the most memory that was resident meanwhile, in KiB.
+fn watched(running: Running) -> (Ended, u64) {
+    let mut most = 0;
+    let status = format!("/proc/{}/status", running.pid().as_raw_nonzero());
+    let watch = || {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+    };
+    std::thread::scope(|scope| {
+        let ended = scope.spawn(|| running.ended(3 * PATIENCE));
+        while !ended.is_finished() {
+            most = most.max(watch().unwrap_or(0));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        (ended.join().expect("told above"), most)
+    })
+}
+
+/// Every case must be named with its reason when everything is checked, all at once.
+fn refused_by_check(group: &str, cases: &[Case]) {
+    let agent = agent(group, cases);
+    let running = agent.start(agent.command(&["check"]), None);
+    let (ended, resident) = watched(running);
+    let ended = ended.code(78);
+    for Case { name, reason, .. } in cases {
+        let told = ended.stdout.lines().any(|line| line.contains(name) && line.contains(reason));
+        assert!(told, "{name}: not {reason:?} in\n{}", ended.stdout);
+    }
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    assert!(resident < RESIDENT, "{resident} KiB");
+}
+
+/// Every case must be ended with its reason, while the honest sink loses nothing.
+fn ended_at_work(group: &str, cases: &[Case]) {
+    let agent = agent(group, cases);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    eventually("an end for each", PATIENCE, || {
+        let said = running.stderr();
+        cases.iter().all(|case| reasons(&said, case.name)).then_some(())
+    });
+    // What comes after them is still worked on.
+    let before = honest(&agent);
+    running.wait_for_ticks(2);
+    eventually("the honest sink's samples", PATIENCE, || (honest(&agent) > before).then_some(()));
+    running.terminate();
+    let (ended, resident) = watched(running);
+    let ended = ended.code(0);
+    let ledger = ended.ledger();
+    assert_eq!(ledger.stage("rate_of_change").dropped, 0, "{ledger:?}");
+    assert_eq!(ledger.sinks["honest"].held, 0, "{ledger:?}");
+    for Case { name, reason, .. } in cases {
+        let told = ended.logged("component failed").into_iter().any(|line| {
+            line["component"] == *name && line["reason"].as_str().unwrap().contains(reason)
+        });
+        let lines = ended.stderr.lines().filter(|line| line.contains(name));
+        let lines: String = lines.take(5).map(|line| format!("{line}\n")).collect();
+        assert!(told, "{name}: not {reason:?} in\n{lines}");
+    }
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    assert!(ended.stderr.len() < 4 << 20, "{} bytes of log", ended.stderr.len());
+    assert!(resident < RESIDENT, "{resident} KiB");
+}
+
+fn reasons(log: &str, name: &str) -> bool {
+    log.lines().any(|line| line.contains("component failed") && line.contains(&format!("{name:?}")))
+}
+
+fn honest(agent: &Agent) -> usize {
+    ndjson(&fs::read_to_string(agent.folder.at("honest")).unwrap_or_default()).len()
+}
+
+#[test]
+fn files_that_are_not_of_the_contract_are_refused() {
+    let good = transformer(&[]);
+    let text = |text: &str| wat::parse_str(text).unwrap();
+    refused_by_check(
+        "files",
+        &[
+            case("is-text", b"(component)".to_vec(), "text"),
+            case("is-core", text("(module)"), "core module"),
+            case("is-cut", good[..good.len() / 2].to_vec(), "cannot be compiled"),
+            case("is-empty", Vec::new(), "empty"),
+            case("exports-nothing", text("(component)"), "it exports nothing"),
+            case(
+                "imports-files",
+                text(
+                    "(component (import \"wasi:filesystem/preopens@0.2.0\" (instance \
+                     (export \"get\" (func)))))",
+                ),
+                "wasi:filesystem/preopens@0.2.0",
+            ),
+            case(
+                "of-another-version",
+                text(
+                    "(component (import \"nephometer:metering/log@0.9.0\" (instance \
+                     (export \"write\" (func)))))",
+                ),
+                "was built for",
+            ),
+            case("is-deep", nested(2_000), "it exports nothing"),
+        ],
+    );
+}
+
+/// Components within components. The parser of text refuses to go so deep.
+fn nested(depth: usize) -> Vec<u8> {
+    let header = b"\0asm\x0d\0\x01\0";
+    let mut component = header.to_vec();
+    for _ in 0..depth {
+        let mut outer = header.to_vec();
+        outer.push(4);
+        // The length, seven bits a byte, the lowest first.
+        let mut length = component.len();
+        while length >= 0x80 {
+            outer.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+            length >>= 7;
+        }
+        outer.push(u8::try_from(length).unwrap());
+        outer.append(&mut component);
+        component = outer;
+    }
+    component
+}
+
+#[test]
+fn what_is_too_large_before_it_runs_is_refused() {
+    let memories: String = (0..100).map(|_| "(memory 1)").collect();
+    let modules: String = (0..100)
+        .map(|i| format!("(core module $m{i} (memory 1)) (core instance (instantiate $m{i}))"))
+        .collect();
+    refused_by_check(
+        "large",
+        &[
+            case("memory-of-4-gib", transformer(&[("MEMORY", "65536")]), "limits.memory"),
+            case("many-memories-in-one", transformer(&[("MORE", &memories)]), "cannot be compiled"),
+            case("many-memories", wrapped_with(&modules), "core instances"),
+            case("large-table", transformer(&[("MORE", "(table 10000000 funcref)")]), "elements"),
+        ],
+    );
+}
+
+/// A good transformer with more in the component around it.
+fn wrapped_with(more: &str) -> Vec<u8> {
+    wrapped(&format!("{}\n{more}", core(&[])))
+}
+
+#[test]
+fn what_never_ends_before_it_works_is_ended() {
+    let cpu = "limits.cpu";
+    refused_by_check(
+        "loops-early",
+        &[
+            case("spins-at-start", transformer(&[("INITIALIZE", "(call $spin)")]), cpu),
+            case("spins-in-describe", transformer(&[("DESCRIBE", "(call $spin)")]), cpu),
+            case("spins-in-configure", transformer(&[("CONFIGURE", "(call $spin)")]), cpu),
+            case("chats-in-configure", transformer(&[("CONFIGURE", "(call $chatter)")]), cpu),
+            case("spins-in-realloc", transformer(&[("REALLOC", "(call $spin)")]), cpu),
+            case(
+                "realloc-outside",
+                transformer(&[("REALLOC", "(return (i32.const -16))")]),
+                "beyond end of memory",
+            ),
+            case(
+                "traps-in-configure",
+                transformer(&[("CONFIGURE", "(unreachable)")]),
+                "unreachable",
+            ),
+            case("traps-in-describe", transformer(&[("DESCRIBE", "(unreachable)")]), "unreachable"),
+        ],
+    );
+}
+
+/// A description whose options-schema is `schema` and `fill` blanks behind it.
+fn schema(schema: &str, fill: u32) -> Vec<u8> {
+    let length = u32::try_from(schema.len()).unwrap() + fill;
+    let pages = (131_072 + length).div_ceil(65_536) + 1;
+    let quoted = schema.replace('\\', r"\5c").replace('"', "\\22");
+    transformer(&[
+        ("MEMORY", &pages.to_string()),
+        ("MORE", &format!("(data (i32.const 131072) \"{quoted}\")")),
+        ("SCHEMA", &format!("{}{}", word(131_072), word(length))),
+        (
+            "INITIALIZE",
+            &format!(
+                "(memory.fill (i32.const {}) (i32.const 32) (i32.const {fill}))",
+                131_072 + schema.len()
+            ),
+        ),
+    ])
+}
+
+#[test]
+fn schemas_that_attack_are_refused() {
+    let doubling = {
+        let levels: Vec<String> = (0..40)
+            .map(|i| {
+                let next = i + 1;
+                format!(
+                    r##""l{i}":{{"allOf":[{{"$ref":"#/$defs/l{next}"}},{{"$ref":"#/$defs/l{next}"}}]}}"##
+                )
+            })
+            .collect();
+        format!(
+            r##"{{"$ref":"#/$defs/l0","$defs":{{{},"l40":{{"required":["x"]}}}}}}"##,
+            levels.join(",")
+        )
+    };
+    refused_by_check(
+        "schemas",
+        &[
+            case("large-schema", schema("{}", 1 << 20), "options-schema has more than"),
+            case("huge-schema", schema("{}", 20 << 20), "limits.returned"),
+            case(
+                "schema-elsewhere",
+                schema(r#"{"$ref":"http://127.0.0.1:1/schema.json"}"#, 0),
+                "options-schema cannot be used",
+            ),
+            case(
+                "schema-of-a-file",
+                schema(r#"{"$ref":"file:///etc/passwd"}"#, 0),
+                "options-schema cannot be used",
+            ),
+            case(
+                "schema-with-look-behind",
+                schema(r#"{"patternProperties":{"(?<=a)b":{}}}"#, 0),
+                "options-schema cannot be used",
+            ),
+            case("schema-that-doubles", schema(&doubling, 0), "options-schema"),
+            case("schema-of-itself", schema(r##"{"$ref":"#"}"##, 0), "options-schema"),
+            case("schema-is-no-json", schema("{", 0), "no JSON"),
+        ],
+    );
+}
+
+#[test]
+fn what_never_ends_at_work_is_ended() {
+    let cpu = "limits.cpu";
+    ended_at_work(
+        "loops",
+        &[
+            case("spins", transformer(&[("TRANSFORM", "(call $spin)")]), cpu),
+            case("spins-afterwards", transformer(&[("POST", "(call $spin)")]), cpu),
+            case("chats", transformer(&[("TRANSFORM", "(call $chatter)")]), cpu),
+            case("fills", transformer(&[("MEMORY", "480"), ("TRANSFORM", "(call $fill)")]), cpu),
+            case(
+                "recurses",
+                transformer(&[("TRANSFORM", "(drop (call $deeper (i32.const 0)))")]),
+                "call stack exhausted",
+            ),
+            case(
+                "grows",
+                transformer(&[(
+                    "TRANSFORM",
+                    "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) \
+                     (i32.const -1)))) (unreachable)",
+                )]),
+                "limits.memory",
+            ),
+        ],
+    );
+}
+
+/// `keep` of a list at this address with so many entries.
+fn keep(address: u32, count: u32) -> Vec<u8> {
+    transformer(&[("TRANSFORM", &stores(&[(1156, 1), (1160, address), (1164, count)]))])
+}
+
+/// A refusal with a text at this address with so many bytes.
+fn rejected(address: u32, length: u32) -> Vec<u8> {
+    transformer(&[("TRANSFORM", &stores(&[(1152, 1), (1160, address), (1164, length)]))])
+}
+
+/// An answer with so many new meters, all in one place, each with a text of `length` bytes.
+fn aliased(count: u32, length: u32) -> Vec<u8> {
+    let fill = format!(
+        "(local i32) (local.set 16 (i32.const 65536)) (loop $next \
+         (i32.store (local.get 16) (i32.const 2048)) \
+         (i32.store offset=4 (local.get 16) (i32.const {length})) \
+         (i32.store offset=8 (local.get 16) (i32.const 2048)) \
+         (i32.store offset=12 (local.get 16) (i32.const 0)) \
+         (i32.store offset=16 (local.get 16) (i32.const 0)) \
+         (local.set 16 (i32.add (local.get 16) (i32.const 20))) \
+         (br_if $next (i32.lt_u (local.get 16) (i32.const {}))))",
+        65_536 + 20 * count
+    );
+    let answer = stores(&[(1156, 2), (1160, 65_536), (1164, count)]);
+    let pages = (65_536 + 20 * count).div_ceil(65_536) + 1;
+    // Locals stand first in a function: the work is done in one of its own.
+    let more = format!(
+        "(func $fill-up (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) \
+         {fill})"
+    );
+    let zeros = "(i32.const 0)".repeat(16);
+    transformer(&[
+        ("MEMORY", &pages.to_string()),
+        ("MORE", &more),
+        ("TRANSFORM", &format!("(call $fill-up {zeros}) {answer}")),
+    ])
+}
+
+#[test]
+fn answers_that_lie_are_refused() {
+    ended_at_work(
+        "answers",
+        &[
+            case("list-outside", keep(0x7fff_0000, 4), "out of bounds"),
+            case("list-of-4-gib", keep(4096, u32::MAX), "out of bounds"),
+            case("list-askew", keep(4097, 1), "aligned"),
+            case("text-outside", rejected(0xffff_fff0, 100), "out of bounds"),
+            case(
+                "text-no-utf8",
+                transformer(&[
+                    ("MORE", "(data (i32.const 4096) \"\\ff\\fe\\c0\\80\")"),
+                    ("TRANSFORM", &stores(&[(1152, 1), (1160, 4096), (1164, 4)])),
+                ]),
+                "utf-8",
+            ),
+            case("bad-case", transformer(&[("TRANSFORM", &stores(&[(1156, 9)]))]), "discriminant"),
+            case(
+                "bad-result",
+                transformer(&[("TRANSFORM", &stores(&[(1152, 7)]))]),
+                "discriminant",
+            ),
+            case(
+                "realloc-askew",
+                transformer(&[("REALLOC", "(return (i32.const 65537))")]),
+                "aligned",
+            ),
+            case("aliased-texts", aliased(100_000, 60_000), "limits.returned"),
+            case(
+                "answer-outside",
+                transformer(&[("TRANSFORM", "(return (i32.const -4))")]),
+                "bounds",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_restore_that_never_ends_is_ended() {
+    let cases = [case(
+        "spins-in-restore",
+        // The state is saved after 16 batches; what comes then needs it back.
+        transformer(&[
+            ("TRANSFORM", "(if (i32.gt_u (global.get $count) (i32.const 17)) (then unreachable))"),
+            ("RESTORE", "(call $spin)"),
+        ]),
+        "limits.cpu",
+    )];
+    let agent = agent("restore", &cases);
+    let reads: Vec<u64> = (1..=20).collect();
+    let uri = recording(&agent, &reads);
+    let ended = agent.libvirt(&uri).does(&["run", "--log-format", "json"]).code(0);
+    let hits = ended.logged("component hit a limit");
+    assert!(hits.iter().any(|line| line["call"] == "restore"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_compile_bomb_costs_the_compiler_only() {
+    let operations = "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 3)) (local.get 0)))";
+    let bomb =
+        format!("(func (param i32) (result i32) {} (local.get 0))", operations.repeat(200_000));
+    let cases = [case("bomb", transformer(&[("MORE", &bomb)]), "")];
+    let agent = agent("bomb", &cases);
+    let (ended, resident) = watched(agent.start(agent.command(&["check"]), None));
+    // A compiler that is quick enough may well make something of it.
+    assert!(matches!(ended.status.code(), Some(0 | 78)), "{ended:?}");
+    assert!(resident < RESIDENT / 4, "{resident} KiB");
+}
