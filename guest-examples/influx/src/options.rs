@@ -11,7 +11,8 @@ use crate::base64;
 use crate::line::{Lines, Measurement};
 
 const USUAL_PORT: u16 = 8086;
-const USUAL_TIMEOUT: f64 = 10.0;
+/// Well within the time that a call has unless configured otherwise.
+const USUAL_TIMEOUT: f64 = 5.0;
 const LONGEST_TIMEOUT: f64 = 300.0;
 const KNOWN: [&str; 9] = [
     "measurement",

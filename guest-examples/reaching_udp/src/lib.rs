@@ -12,7 +12,7 @@ use nephometer_guest::{
 };
 use nephometer_guest_socket::{SocketError, UdpSender};
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where to send.
 #[derive(Debug, PartialEq, Eq)]

@@ -19,8 +19,9 @@ use nephometer_guest_socket::{SocketError, UdpSender};
 pub use options::{Cumulative, Options};
 pub use samples::Series;
 
-/// The longest that looking up the name, or sending an envelope, may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest that looking up the name, or sending an envelope, may take. The two fit well into
+/// the time that a call has unless configured otherwise.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A socket is made anew after this time, so that a name that moved is followed.
 const OLDEST: Duration = Duration::from_secs(60);

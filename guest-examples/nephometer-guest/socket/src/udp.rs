@@ -129,8 +129,13 @@ fn sort(code: ErrorCode, what: &str) -> SocketError {
         ErrorCode::AccessDenied => SocketError::Refused(format!(
             "{what}: the host does not grant this address to the component"
         )),
-        ErrorCode::NotSupported | ErrorCode::InvalidArgument => {
-            SocketError::Refused(format!("{what}: {}", code.message()))
+        // The resolver will not know better later; a host that allows no look-up answers so, too.
+        ErrorCode::PermanentResolverFailure
+        | ErrorCode::NotSupported
+        | ErrorCode::InvalidArgument => SocketError::Refused(format!("{what}: {}", code.message())),
+        // The generated words speak of TCP; here it is the answer to an earlier datagram.
+        ErrorCode::ConnectionRefused => {
+            SocketError::Failed(format!("{what}: nobody listens there"))
         }
         other => SocketError::Failed(format!("{what}: {}", other.message())),
     }
