@@ -7,6 +7,7 @@ mod parts;
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::components::recording;
@@ -421,15 +422,57 @@ fn a_restore_that_never_ends_is_ended() {
     assert!(hits.iter().any(|line| line["call"] == "restore"), "{}", ended.stderr);
 }
 
+/// A component with so many functions, each of which takes the compiler the better part of a
+/// second.
+fn bomb(functions: usize) -> Vec<u8> {
+    let operations = "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 3)) (local.get 0)))";
+    let operations = operations.repeat(200_000);
+    let function = format!("(func (param i32) (result i32) {operations} (local.get 0))");
+    transformer(&[("MORE", &function.repeat(functions))])
+}
+
 #[test]
 fn a_compile_bomb_costs_the_compiler_only() {
-    let operations = "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 3)) (local.get 0)))";
-    let bomb =
-        format!("(func (param i32) (result i32) {} (local.get 0))", operations.repeat(200_000));
-    let cases = [case("bomb", transformer(&[("MORE", &bomb)]), "")];
+    let cases = [case("bomb", bomb(1), "")];
     let agent = agent("bomb", &cases);
     let (ended, resident) = watched(agent.start(agent.command(&["check"]), None));
     // A compiler that is quick enough may well make something of it.
     assert!(matches!(ended.status.code(), Some(0 | 78)), "{ended:?}");
     assert!(resident < RESIDENT / 4, "{resident} KiB");
+}
+
+/// The processes that this one has started and that live.
+fn children(of: i32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten();
+    let lists =
+        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn the_compiler_limits_itself_and_ends_with_the_agent() {
+    let cases = [case("bomb", bomb(5), "")];
+    let agent = agent("orphan", &cases);
+    let running = agent.start(agent.command(&["check"]), None);
+    let limited = |pid: &i32| {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+        ["Max cpu time", "Max address space", "Max file size"].iter().all(|name| {
+            limits.lines().any(|line| line.starts_with(name) && !line.contains("unlimited"))
+        })
+    };
+    let pid = running.pid().as_raw_nonzero().get();
+    let child =
+        eventually("a compiler with limits", PATIENCE, || children(pid).into_iter().find(limited));
+    let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
+    assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
+    running.signal(Signal::KILL);
+    eventually("the end of the compiler", PATIENCE, || {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        // Its new parent may be slow to bury it.
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    });
 }
