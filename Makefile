@@ -26,10 +26,14 @@ components: ## the example components of every language
 	scripts/components
 
 .PHONY: test
-test: install-test build fmt lint doc ## everything that a change has to pass
+test: install-test build fmt lint doc contract ## everything that a change has to pass
 	cargo test --locked $(GUESTS)
 	cargo test --release --locked -p nephometer
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
+
+.PHONY: contract
+contract: ## does wit/ keep what its released versions promised?
+	scripts/contract
 
 .PHONY: soak
 soak: install-test build ## the tests at full counts
@@ -39,6 +43,10 @@ soak: install-test build ## the tests at full counts
 bench: build ## what the crossing and the whole path cost
 	cargo bench --locked -p nephometer-bench
 	scripts/memory
+
+.PHONY: bench-stores
+bench-stores: ## what the store on disk costs, beside others (docs/store.md)
+	cargo run --release --locked --manifest-path host/benches/stores/Cargo.toml --target-dir target/bench-stores -- target
 
 .PHONY: lab
 lab: install-test ## a private libvirtd with real guests and a private RabbitMQ, to try things by hand
@@ -58,6 +66,7 @@ fmt: ## is everything formatted? (`cargo fmt` does it)
 	cargo fmt --check
 	cargo fmt --manifest-path guest-examples/Cargo.toml --all --check
 	cargo fmt --manifest-path guest-examples/componentize/Cargo.toml --check
+	cargo fmt --manifest-path host/benches/stores/Cargo.toml --check
 
 .PHONY: lint
 lint: ## clippy; a warning is an error

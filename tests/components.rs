@@ -323,3 +323,32 @@ fn a_cache_that_others_could_have_written_is_refused() {
     symlink(&moved, &cache).unwrap();
     assert_eq!(from_cache(&agent), HashSet::from([false]));
 }
+
+#[test]
+fn components_built_on_released_contracts_run_for_good() {
+    let released = root().join("tests/contract");
+    let mut versions = 0;
+    for version in fs::read_dir(released).unwrap().map(|entry| entry.unwrap().path()) {
+        versions += 1;
+        let agent = Agent::new("components-golden");
+        let folder = agent.folder.at("components");
+        fs::create_dir(&folder).unwrap();
+        for name in ["rate_of_change", "misbehaving"] {
+            let golden = version.join(format!("golden-{name}.wasm"));
+            fs::copy(golden, folder.join(format!("{name}.wasm"))).unwrap();
+        }
+        let out = format!("file://{}?json", agent.folder.at("out").display());
+        let agent = agent.set("components.path", json!([folder])).through(
+            "[{name: misbehaving, parameters: {mode: counter}}, \
+             {name: rate_of_change, parameters: {target: {name: rate}}}]",
+            &[&out],
+        );
+        let mut running = agent.run();
+        running.wait_for_ticks(3);
+        running.stop().code(0);
+        let samples = samples(&agent, "out");
+        assert!(samples.iter().any(|sample| text(sample, "resource_id") == "misbehaving"));
+        assert!(samples.iter().all(|sample| text(sample, "name") == "rate"));
+    }
+    assert!(versions > 0);
+}

@@ -103,7 +103,7 @@ fn influxdb_has_what_was_published_also_after_it_was_away() {
     assert!(Command::new("kill").args(["-CONT", &pid]).status().unwrap().success());
     running.wait_for_ticks(1);
     let ended = running.stop().code(0);
-    let count = ended.ledger().publisher("influx").clone();
+    let count = ended.ledger().publisher("/influx://").clone();
     assert_eq!((count.held, count.dropped), (0, 0));
 
     let mut expected: BTreeMap<String, (usize, f64)> = BTreeMap::new();
@@ -130,7 +130,7 @@ fn a_database_that_does_not_exist_is_no_reason_to_wait() {
     let mut running = agent.run();
     running.wait_for_ticks(1);
     let ended = running.stop().code(0).says("database not found");
-    let count = ended.ledger().publisher("influx").clone();
+    let count = ended.ledger().publisher("/influx://").clone();
     assert_eq!((count.left, count.held, count.dropped), (0, 0, count.entered), "{count:?}");
 }
 
@@ -162,7 +162,7 @@ fn a_statsd_daemon_hears_every_sample() {
         ended
     });
     let samples = file(&agent);
-    assert_eq!(ended.ledger().publisher("statsd").held, 0);
+    assert_eq!(ended.ledger().publisher("/statsd://").held, 0);
     let lines = lines.lock().unwrap();
     assert_eq!(lines.len(), samples.len(), "no value is below 0 here");
     for (line, sample) in lines.iter().zip(&samples) {
@@ -315,7 +315,7 @@ fn a_publishers_component_is_replaced_while_it_runs() {
     let mut running = agent.run();
     running.wait_for_ticks(2);
     let mut other = fs::read(&place).unwrap();
-    other.extend(b"\0\x0b\x04notereplaced");
+    other.extend(b"\0\x0d\x04notereplaced");
     fs::write(agent.folder.at("new"), &other).unwrap();
     fs::rename(agent.folder.at("new"), &place).unwrap();
     eventually("the other one", PATIENCE, || {

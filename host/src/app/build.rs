@@ -66,18 +66,15 @@ impl App {
         builder.sinks().await?;
         let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
         if options.sink.is_none() {
-            for (sink, samples) in journal.strangers() {
-                events::store::stranger(&sink, samples);
-            }
+            tell_strangers(&journal);
         }
         let context = poll_context(&spec, &hypervisor, &options, &workshop);
         let sources = polled(&spec, &sinks);
-        let handles: Vec<(Arc<str>, SinkHandle)> =
-            sinks.iter().map(|(name, _, handle)| (Arc::clone(name), handle.clone())).collect();
+        let handles = handles(&sinks);
         let ledger = Arc::clone(&workshop.ledger);
-        let control = match (&options.reload, &spec.control) {
-            (Some(_), socket) => Some(control::Server::bind(socket)?),
-            (None, _) => None,
+        let control = match &options.reload {
+            Some(_) => Some(control::Server::bind(&spec.control)?),
+            None => None,
         };
         let attendants = options.reload.map(|reload| {
             let (changes, receiver) = mpsc::channel(CHANGES);
@@ -225,6 +222,17 @@ impl<'a> Builder<'a> {
         });
         self.sinks.push((Arc::clone(sink.name()), sink, handle));
         Ok(Vec::new())
+    }
+}
+
+fn handles(sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<(Arc<str>, SinkHandle)> {
+    sinks.iter().map(|(name, _, handle)| (Arc::clone(name), handle.clone())).collect()
+}
+
+/// What an earlier run held for sinks that are not in the configuration any more goes.
+fn tell_strangers(journal: &Journal) {
+    for (sink, samples) in journal.strangers() {
+        events::store::stranger(&sink, samples);
     }
 }
 

@@ -60,11 +60,7 @@ impl ComponentHost {
             .metadata()
             .map_err(|source| ComponentError::Unreadable { path: path.to_owned(), source })?
             .len();
-        let transformer = match self.open(path).await {
-            Ok(loaded) => Ok(loaded),
-            Err(error) => Err(error),
-        };
-        let (digest, publisher, component, description) = match transformer {
+        let (digest, publisher, component, description) = match self.open(path).await {
             Ok(loaded) => {
                 let description = self.describe(&loaded).await?;
                 (loaded.digest, false, loaded.pre.component().clone(), description)

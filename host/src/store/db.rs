@@ -4,6 +4,7 @@
 //! start loses more.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use crate::model::Position;
 use crate::telemetry::events::store as events;
 
 const FILE: &str = "agent.redb";
+/// Bytes of pages that redb keeps in memory; what is read again is mostly what was just written.
+const CACHE: usize = 4 << 20;
 /// Of what is in the tables; a newer one is not read.
 const FORMAT: u64 = 1;
 
@@ -122,7 +125,15 @@ impl Disk {
 
     fn at(path: &Path) -> Result<Self, Unusable> {
         private(path).map_err(|error| refused(redb::Error::Io(error)))?;
-        let database = Database::create(path).map_err(|error| match error {
+        // A page that something else wrote to is found now, not when a batch is read.
+        let open = || {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE).set_check_integrity_on_open(true).create(path)
+        };
+        // What is not sound may also end in a panic there.
+        let opened = catch_unwind(AssertUnwindSafe(open))
+            .map_err(|_| Unusable::Damaged("redb cannot make sense of it".to_owned()))?;
+        let database = opened.map_err(|error| match error {
             DatabaseError::Storage(StorageError::Io(error)) if is_systems(&error) => {
                 refused(redb::Error::Io(error))
             }

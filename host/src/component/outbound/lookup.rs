@@ -27,6 +27,7 @@ impl Names {
         Self { policy: Arc::clone(policy), under_way: HashMap::new() }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is a pair of references")]
     pub(super) fn view<'a>(&'a mut self, wasi: WasiCtxView<'a>) -> View<'a> {
         let inner = WasiSocketsCtxView { ctx: wasi.ctx.sockets(), table: wasi.table };
         View { names: self, inner }
