@@ -407,15 +407,15 @@ fn answers_that_lie_are_refused() {
 fn a_restore_that_never_ends_is_ended() {
     let cases = [case(
         "spins-in-restore",
-        // The state is saved after 16 batches; what comes then needs it back.
+        // The state is saved after 256 batches; what comes then needs it back.
         transformer(&[
-            ("TRANSFORM", "(if (i32.gt_u (global.get $count) (i32.const 17)) (then unreachable))"),
+            ("TRANSFORM", "(if (i32.gt_u (global.get $count) (i32.const 257)) (then unreachable))"),
             ("RESTORE", "(call $spin)"),
         ]),
         "limits.cpu",
     )];
     let agent = agent("restore", &cases);
-    let reads: Vec<u64> = (1..=20).collect();
+    let reads: Vec<u64> = (1..=260).collect();
     let uri = recording(&agent, &reads);
     let ended = agent.libvirt(&uri).does(&["run", "--log-format", "json"]).code(0);
     let hits = ended.logged("component hit a limit");
