@@ -17,6 +17,7 @@ mod delivery;
 mod files;
 mod golden;
 mod hostile;
+mod outbound_tls;
 mod publishers;
 mod qemu;
 mod reload;

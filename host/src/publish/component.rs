@@ -29,7 +29,8 @@ use crate::telemetry::{Chain, events::publish as events};
 const WINDOW: usize = 20;
 /// How long a component is left alone that says that nothing can be delivered until someone acts.
 const BROKEN: Duration = Duration::from_secs(60);
-/// The longest wait that a component may ask for.
+/// The shortest and the longest wait that a component may ask for.
+const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// How often an envelope may end the instance.
 const FAILURES: u32 = 2;
@@ -180,6 +181,8 @@ impl ComponentPublisher {
             Ok(form) => form,
             Err(error) => return Outcome::Later(Chain(&error).to_string()),
         };
+        // Envelopes come in order: what was tried before and comes no more, a full spool has dropped.
+        self.attempts.retain(|id, _| *id == envelope.id);
         let attempts = self.attempts.entry(envelope.id).or_default();
         attempts.0 += 1;
         let id = envelope.id.to_string();
@@ -193,7 +196,7 @@ impl ComponentPublisher {
             Settled::Delivered => Outcome::Confirmed,
             Settled::Permanent(reason) => Outcome::Never(reason),
             Settled::Retryable { reason, after } => {
-                self.wait = after.map(|after| after.min(LONGEST));
+                self.wait = after.map(|after| after.clamp(SHORTEST, LONGEST));
                 Outcome::Later(reason)
             }
             Settled::Broken(reason) => {
