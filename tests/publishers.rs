@@ -364,6 +364,12 @@ fn inspect_says_what_a_component_is_and_wants() {
         .does(&["component", "inspect", nothing.to_str().unwrap()])
         .code(78)
         .says("no WebAssembly component");
+    // One that may reach nothing is told what to write.
+    let nowhere = Agent::new("publishers-nowhere").everything_to(&["influx:///metering"]);
+    nowhere
+        .does(&["check"])
+        .code(78)
+        .says("components.by_name.influx.grants.connect: [\"HOST:PORT\"]");
     // A publisher where a transformer is wanted, and the other way round.
     let wrong = agent.through("[{name: influx, parameters: {}}]", &["rate_of_change://host:1"]);
     let ended = wrong.does(&["check"]).code(78);

@@ -426,8 +426,8 @@ fn a_storm_of_reloads_changes_nothing_that_a_consumer_sees() {
     assert!(other.is_empty() && out.len() == calm.len(), "{other:?}");
 }
 
-/// What the log says at each step of a reload and of what leads to it.
-const STEPS: [(&str, Option<&str>); 7] = [
+/// What the log says at each step of a reload, of what leads to it, and of a save.
+const STEPS: [(&str, Option<&str>); 9] = [
     ("reload step", Some("preparing")),
     ("component loaded", None),
     ("reload step", Some("configured")),
@@ -435,15 +435,17 @@ const STEPS: [(&str, Option<&str>); 7] = [
     ("reload step", Some("taken over")),
     ("new transformers took over", None),
     ("reloaded", None),
+    ("saving state", None),
+    ("state saved", None),
 ];
 
 #[test]
-fn a_kill_at_any_step_of_a_reload_changes_nothing_either() {
+fn a_kill_at_any_step_of_a_reload_or_a_save_changes_nothing_either() {
     let rate = "{name: rate_of_change, parameters: {target: {name: cpu_util, type: gauge}}}";
     let agent = agent("kill", &format!("[{{name: counting, parameters: {{}}}}, {rate}]"));
     put(&agent, "rate_of_change", &bytes("rate_of_change"));
     put(&agent, "counting", &bytes("counting-v2"));
-    let rounds = scaled(STEPS.len() + 3, 100);
+    let rounds = scaled(STEPS.len() + 2, 100);
     for round in 0..rounds {
         let mut running = agent.run();
         running.wait_for_ticks(1);

@@ -198,7 +198,7 @@ impl<'a> Builder<'a> {
         };
         let mut publishers = Vec::new();
         if self.options.publish {
-            let problems = self.workshop.try_publishers(sink, self.compile).await;
+            let problems = self.workshop.try_publishers(&sink.publishers, self.compile).await;
             if !problems.is_empty() {
                 return Ok(problems);
             }

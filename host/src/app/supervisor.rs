@@ -220,11 +220,19 @@ impl Supervisor {
         if cause != Cause::Plan {
             self.workshop.components.set_spec(&new.components).await;
         }
+        // Sinks whose publishers stay as they are because the new ones are of no use.
+        let mut kept = Vec::new();
         for sink in &new.pipeline.sinks {
             if self.handle(&sink.name).is_some() {
                 self.transformers(cause, &new, sink, &mut report).await;
-                let Some((added, lines)) = self.publisher_changes(sink) else { continue };
-                report.changes.extend(lines);
+                let Some((added, changed)) = self.publisher_changes(sink) else { continue };
+                let problems = self.workshop.try_publishers(&added, true).await;
+                if !problems.is_empty() {
+                    report.problems.push(lines(&problems));
+                    kept.push(Arc::clone(&sink.name));
+                    continue;
+                }
+                report.changes.extend(changed);
                 if cause != Cause::Plan
                     && let Err(error) = self.publishers(&new, sink, &added, changes).await
                 {
@@ -234,13 +242,13 @@ impl Supervisor {
         }
         self.sources(cause, &new, changes, &mut report).await;
         if cause != Cause::Plan {
-            self.take_up(new);
+            self.take_up(new, &kept);
         }
         report
     }
 
     /// What was taken up is what the next reload is compared with; the rest stays as it was.
-    fn take_up(&mut self, new: AgentSpec) {
+    fn take_up(&mut self, new: AgentSpec, kept: &[Arc<str>]) {
         let known: Vec<Arc<str>> = self.sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
         self.spec.components.by_name = new.components.by_name;
         if self.spec.pipeline.sources != new.pipeline.sources {
@@ -248,12 +256,15 @@ impl Supervisor {
             self.spec.libvirt.deadline = new.libvirt.deadline;
         }
         self.spec.pipeline.sources = new.pipeline.sources;
-        for sink in new.pipeline.sinks {
+        for mut sink in new.pipeline.sinks {
             if !known.contains(&sink.name) {
                 continue;
             }
             if let Some(old) = self.spec.pipeline.sinks.iter_mut().find(|old| old.name == sink.name)
             {
+                if kept.contains(&sink.name) {
+                    sink.publishers = std::mem::take(&mut old.publishers);
+                }
                 *old = sink;
             }
         }

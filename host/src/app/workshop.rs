@@ -131,15 +131,15 @@ impl Workshop {
         if problems.is_empty() { Ok(ready) } else { Err(problems) }
     }
 
-    /// What is wrong with the publishers of a sink that are components. In an agent that can take
+    /// What is wrong with those of these publishers that are components. In an agent that can take
     /// them up later, one that has to be compiled first is left for then.
     pub(super) async fn try_publishers(
         &self,
-        sink: &SinkSpec,
+        publishers: &[PublisherSpec],
         compile: bool,
     ) -> Vec<ComponentProblem> {
         let mut problems = Vec::new();
-        for spec in &sink.publishers {
+        for spec in publishers {
             let PublisherTarget::Component(url) = &spec.target else { continue };
             let cached = match self.components.find(&url.name).await {
                 Ok(path) => self.components.is_cached(&path).await,

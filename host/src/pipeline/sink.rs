@@ -414,8 +414,12 @@ impl Sink {
         if let Some(chain) = self.pending.take_if(|pending| pending.position <= emitted) {
             self.last_save = Instant::now();
             let position = chain.position;
+            events::pipeline::saving(&self.name, position);
             match self.journal.save(chain).await {
-                Ok(()) => self.saved = position,
+                Ok(()) => {
+                    self.saved = position;
+                    events::pipeline::saved(&self.name, position);
+                }
                 Err(error) => events::store::failing(&error),
             }
         }
@@ -456,9 +460,11 @@ impl Remains {
         let Some(chain) = self.pending.filter(|pending| pending.position <= emitted) else {
             return;
         };
-        events::pipeline::saved(&self.name, chain.position);
-        if let Err(error) = self.journal.save(chain).await {
-            events::store::failing(&error);
+        let position = chain.position;
+        events::pipeline::saving(&self.name, position);
+        match self.journal.save(chain).await {
+            Ok(()) => events::pipeline::saved(&self.name, position),
+            Err(error) => events::store::failing(&error),
         }
     }
 }

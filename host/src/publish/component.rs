@@ -66,6 +66,16 @@ struct Made {
 /// # Errors
 /// If it does not.
 pub async fn try_component(host: &ComponentHost, url: &ComponentUrl) -> Result<(), ComponentError> {
+    let loaded = host.load_publisher(&url.name).await?;
+    let granted = grant(url).is_some() || !host.component_spec(&url.name).await.connect.is_empty();
+    if loaded.reaches() && !granted {
+        let name = &url.name;
+        let reason = format!(
+            "it speaks to the network and may reach nothing; write {name}://HOST:PORT, or \
+             components.by_name.{name}.grants.connect: [\"HOST:PORT\"]"
+        );
+        return Err(ComponentError::Unfit { path: loaded.path.clone(), reason });
+    }
     instance(host, url, "").await.map(drop)
 }
 

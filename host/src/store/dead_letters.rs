@@ -82,13 +82,22 @@ impl DeadLetter {
 /// The file. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
-    /// `None` where nothing may be written. Held over reading and writing, one at a time.
-    folder: Arc<Mutex<Option<PathBuf>>>,
+    /// Held over reading and writing, one at a time.
+    file: Arc<Mutex<Letters>>,
+}
+
+#[derive(Debug)]
+struct Letters {
+    /// `None` where nothing may be written.
+    folder: Option<PathBuf>,
+    /// Of the next letter, once it is known.
+    next: Option<u64>,
 }
 
 impl DeadLetters {
     pub(super) fn new(folder: Option<&Path>) -> Self {
-        Self { folder: Arc::new(Mutex::new(folder.map(Path::to_owned))) }
+        let folder = folder.map(Path::to_owned);
+        Self { file: Arc::new(Mutex::new(Letters { folder, next: None })) }
     }
 
     /// Those of a store that nobody has to have open.
@@ -98,10 +107,13 @@ impl DeadLetters {
 
     /// Adds one.
     pub async fn append(&self, lost: Lost<'_>) -> Result<(), StoreError> {
-        let guard = self.folder.lock().await;
-        let Some(folder) = &*guard else { return Ok(()) };
-        let letters = all(folder)?;
-        let number = letters.iter().map(|letter| letter.number).max().unwrap_or(0) + 1;
+        let mut file = self.file.lock().await;
+        let Letters { folder: Some(folder), next } = &mut *file else { return Ok(()) };
+        let number = match *next {
+            Some(next) => next,
+            None => all(folder)?.iter().map(|letter| letter.number).max().unwrap_or(0) + 1,
+        };
+        *next = Some(number + 1);
         let batch = Batch {
             source: lost.source.into(),
             tick: Moment { wall: lost.tick, ..Moment::default() },
@@ -126,8 +138,8 @@ impl DeadLetters {
 
     /// All that there are, oldest first.
     pub async fn all(&self) -> Result<Vec<DeadLetter>, StoreError> {
-        let guard = self.folder.lock().await;
-        guard.as_deref().map_or(Ok(Vec::new()), all)
+        let file = self.file.lock().await;
+        file.folder.as_deref().map_or(Ok(Vec::new()), all)
     }
 
     /// The one of this number.
@@ -137,8 +149,8 @@ impl DeadLetters {
 
     /// Takes one away.
     pub async fn remove(&self, number: u64) -> Result<(), StoreError> {
-        let guard = self.folder.lock().await;
-        let Some(folder) = &*guard else { return Ok(()) };
+        let file = self.file.lock().await;
+        let Some(folder) = &file.folder else { return Ok(()) };
         for name in [BEFORE, FILE] {
             let path = folder.join(name);
             let letters = read(&path)?;

@@ -35,6 +35,13 @@ impl LoadedPublisher {
     pub(crate) fn component(&self) -> &Component {
         self.pre.component()
     }
+
+    /// Whether it wants to speak to the network.
+    pub fn reaches(&self) -> bool {
+        let (ty, engine) = (self.component().component_type(), self.component().engine());
+        ty.imports(engine)
+            .any(|(name, _)| name.starts_with("wasi:http/") || name.starts_with("wasi:sockets/"))
+    }
 }
 
 impl std::fmt::Debug for LoadedPublisher {

@@ -4,20 +4,20 @@ use tracing::{debug, error, info};
 
 use crate::telemetry::Chain;
 
-/// A batch of a source that nobody has a sink for: a fault of ours, since `check` sees to it.
-pub fn unrouted(source: &str, samples: usize) {
-    error!(source, samples, "batch of a source without a sink");
-}
-
 /// A sink takes up where an earlier run has stopped: from the state that was saved at a place of the
 /// journal, with so many batches to be run again silently.
 pub fn resumed(sink: &str, saved: u64, again: usize) {
     info!(sink, saved, again, "sink resumed");
 }
 
-/// The state of a sink was written at the end.
+/// The state of a sink is about to be written.
+pub fn saving(sink: &str, position: u64) {
+    debug!(sink, position, "saving state");
+}
+
+/// The state of a sink was written.
 pub fn saved(sink: &str, position: u64) {
-    debug!(sink, position, "state saved at the end");
+    debug!(sink, position, "state saved");
 }
 
 /// A sink has no transformers to work with; its batches wait in the journal.
