@@ -40,9 +40,11 @@ soak: install-test build ## the tests at full counts
 	NEPHOMETER_TEST_SCALE=full cargo test --release --locked -p nephometer
 
 .PHONY: bench
-bench: build ## what the crossing and the whole path cost
+bench: build ## what the crossing, the whole path, a reload and an instance cost
 	cargo bench --locked -p nephometer-bench
 	scripts/memory
+	scripts/bench-instances
+	scripts/bench-reload
 
 .PHONY: bench-stores
 bench-stores: ## what the store on disk costs, beside others (docs/store.md)

@@ -22,7 +22,7 @@ const ROWS: [usize; 4] = [10, 100, 1_000, 10_000];
 const METERS: [usize; 2] = [1, 4];
 const SECOND: u64 = 1_000_000_000;
 
-fn options() -> Value {
+pub(super) fn options() -> Value {
     json!({"target": {"name": "cpu_util", "unit": "%", "type": "gauge", "scale": SCALE}})
 }
 
@@ -31,7 +31,7 @@ fn id(row: usize) -> String {
 }
 
 /// `rows` samples, `meters` of each resource, with metadata as long as Nova's.
-fn samples(rows: usize, meters: usize) -> Vec<Sample> {
+pub(super) fn samples(rows: usize, meters: usize) -> Vec<Sample> {
     let named = |meter| Arc::new(Meter::new(format!("m{meter}"), MeterType::Cumulative, "ns"));
     let known: Vec<Arc<Meter>> = (0..meters).map(named).collect();
     let resource = |row: usize| {
@@ -66,7 +66,7 @@ fn samples(rows: usize, meters: usize) -> Vec<Sample> {
 }
 
 /// The samples of one tick: later and larger than those of the tick before.
-fn tick(samples: &[Sample], tick: u64) -> Arc<Batch> {
+pub(super) fn tick(samples: &[Sample], tick: u64) -> Arc<Batch> {
     let time = 1_443_700_800 * SECOND + tick * SECOND;
     let taken =
         Moment { wall: Timestamp::from_nanos(time), continuous: Some(time), monotonic: None };
@@ -76,7 +76,7 @@ fn tick(samples: &[Sample], tick: u64) -> Arc<Batch> {
 }
 
 /// The same as columns.
-fn columns(rows: usize, meters: usize, tick: u64) -> guest::Batch {
+pub(super) fn columns(rows: usize, meters: usize, tick: u64) -> guest::Batch {
     let time = 1_443_700_800 * SECOND + tick * SECOND;
     let resource = |row| guest::Resource {
         id: id(row),

@@ -11,9 +11,13 @@
 )]
 
 mod crossing;
+mod limits;
 mod path;
+mod swap;
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use criterion::Criterion;
 use nephometer::config::ComponentsSpec;
@@ -38,9 +42,35 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
+/// What is no measurement of criterion's goes to standard output like those.
+fn say(text: &str) {
+    io::stdout().write_all(text.as_bytes()).unwrap();
+}
+
+/// The median, the 99th percentile and the largest.
+fn percentiles(mut values: Vec<Duration>) -> String {
+    values.sort();
+    let Some(last) = values.len().checked_sub(1) else { return "nothing".to_owned() };
+    let at = |share: usize| values[(last * share).div_ceil(100)];
+    format!("median {:?}, 99 % {:?}, largest {:?}", at(50), at(99), at(100))
+}
+
+/// Whether what is not criterion's is wanted too: without a filter, or with its name.
+fn wanted(name: &str) -> bool {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    filter.is_none_or(|filter| name.starts_with(&filter))
+}
+
 fn main() {
     let mut criterion = Criterion::default().sample_size(20).configure_from_args();
     crossing::benches(&mut criterion);
     path::benches(&mut criterion);
+    swap::benches(&mut criterion);
     criterion.final_summary();
+    if wanted("limits") {
+        limits::measure();
+    }
+    if wanted("swap") {
+        swap::measure();
+    }
 }

@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -18,6 +21,9 @@ use crate::telemetry::events;
 
 /// A burst is over when nothing has changed for so long: editors and `cp` write in several steps.
 const QUIET: Duration = Duration::from_millis(100);
+/// The same if the last thing that happened was that a file got its name or that its writer closed
+/// it: then it is whole, and what is waited for is only the next file of several.
+const WHOLE: Duration = Duration::from_millis(30);
 /// Somebody who never stops writing does not keep the rest from being seen.
 const LONGEST: Duration = Duration::from_secs(2);
 /// How often files are looked at in case nothing was said: links into other folders, and file
@@ -38,6 +44,8 @@ pub struct Watch {
     watched: Watched,
     signals: mpsc::Receiver<()>,
     sender: mpsc::Sender<()>,
+    /// The last that was told leaves no file half written.
+    whole: Arc<AtomicBool>,
     /// `None` if the system gives none: then looking has to do.
     watcher: Option<RecommendedWatcher>,
     seen: Vec<Print>,
@@ -52,7 +60,8 @@ impl Watch {
         // One signal says all there is to say.
         let (sender, signals) = mpsc::channel(1);
         let seen = prints(&watched);
-        let mut watch = Self { watched, signals, sender, watcher: None, seen };
+        let whole = Arc::default();
+        let mut watch = Self { watched, signals, sender, whole, watcher: None, seen };
         watch.begin();
         watch
     }
@@ -78,7 +87,8 @@ impl Watch {
     async fn quiet(&mut self) {
         let end = Instant::now() + LONGEST;
         loop {
-            let until = end.min(Instant::now() + QUIET);
+            let wait = if self.whole.load(Relaxed) { WHOLE } else { QUIET };
+            let until = end.min(Instant::now() + wait);
             match timeout_at(until, self.signals.recv()).await {
                 Ok(Some(())) if until < end => {}
                 _ => return,
@@ -89,10 +99,12 @@ impl Watch {
     /// Folders themselves, and those that hold a name which is watched: a rename or another link
     /// is a change of the folder around it.
     fn begin(&mut self) {
-        let sender = self.sender.clone();
+        let (sender, whole) = (self.sender.clone(), Arc::clone(&self.whole));
         let told = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let complete = event.as_ref().is_ok_and(|event| completes(event.kind));
             let reading = event.is_ok_and(|event| event.kind.is_access());
-            if !reading {
+            if complete || !reading {
+                whole.store(complete, Relaxed);
                 // One is waiting already: it says the same.
                 let _full = sender.try_send(());
             }
@@ -116,6 +128,15 @@ impl Watch {
     }
 }
 
+/// Whether it leaves a file as it is meant to be.
+fn completes(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_))
+    )
+}
+
 /// Of all components in the folders, and of all files.
 fn prints(watched: &Watched) -> Vec<Print> {
     let mut paths: Vec<PathBuf> = Vec::new();
@@ -136,6 +157,7 @@ fn print(found: &Metadata) -> (u64, u64, u64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write as _;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -171,6 +193,29 @@ mod tests {
         seen(&mut watch, "a removal").await;
         fs::write(at("pipeline.yaml"), "sources: []").unwrap();
         seen(&mut watch, "a new file").await;
+    }
+
+    #[tokio::test]
+    async fn a_file_is_whole_when_its_writer_says_so() {
+        async fn until(watch: &mut Watch, whole: bool) {
+            while watch.whole.load(Relaxed) != whole {
+                let told = tokio::time::timeout(Duration::from_secs(30), watch.signals.recv());
+                assert!(told.await.is_ok(), "not told that it is whole: {whole}");
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let watched = Watched { folders: vec![folder.path().to_owned()], files: Vec::new() };
+        let mut watch = Watch::new(watched);
+        watch.whole.store(true, Relaxed);
+        let mut file = fs::File::create(at("a.wasm")).unwrap();
+        file.write_all(b"part").unwrap();
+        until(&mut watch, false).await;
+        drop(file);
+        until(&mut watch, true).await;
+        watch.whole.store(false, Relaxed);
+        fs::rename(at("a.wasm"), at("b.wasm")).unwrap();
+        until(&mut watch, true).await;
     }
 
     #[tokio::test]

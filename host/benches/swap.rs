@@ -1,0 +1,255 @@
+//! How long no batch is worked on when new transformers take over, and what a save of state costs.
+//!
+//! The sink is the real one, over a journal in memory and with an onlooker in place of publishers;
+//! new generations are made, caught up and handed over in the way of the agent's reload.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use nephometer::component::ComponentHost;
+use nephometer::model::Sample;
+use nephometer::pipeline::{Emission, Generation, Outlet, Sink, SinkHandle, SinkParts, TakeOver};
+use nephometer::store::{Journal, JournalBounds, Store, WhenFull};
+use nephometer::telemetry::StageCount;
+use nephometer::transform::{Chain, ComponentTransformer, Event, Transformer};
+use tokio::sync::mpsc;
+
+use super::crossing::{options, samples, tick};
+use super::{cache, components, percentiles, runtime, say};
+
+const SERIES: [usize; 2] = [1_000, 100_000];
+const SAVED: [usize; 3] = [1_000, 10_000, 100_000];
+/// Rows of a batch.
+const ROWS: usize = 1_000;
+const SWAPS: usize = 200;
+/// From one batch to the next where the sink has time to spare. A thousand rows take it 1 to 2 ms.
+const PACE: Duration = Duration::from_millis(10);
+/// How far the writer is ahead of a sink that never has time to spare.
+const AHEAD: u64 = 4;
+/// Between two swaps.
+const REST: Duration = Duration::from_millis(250);
+/// As the agent has it: attempts to be at the head before the sink is asked to wait.
+const ROUNDS: usize = 10;
+
+/// Fresh transformers, configured.
+async fn generation(host: &ComponentHost, store: &Store) -> Generation {
+    let loaded = host.load("rate_of_change").await.unwrap();
+    let options = options().as_object().unwrap().clone();
+    let one = ComponentTransformer::of(host, &loaded, &options, "bench/0").await.unwrap();
+    let stages: Vec<(Box<dyn Transformer>, _)> =
+        vec![(Box::new(one), Arc::new(StageCount::default()))];
+    let chain = Chain::new(&"bench".into(), store.generation(), stages);
+    Generation {
+        chain,
+        on_error: vec![Default::default()],
+        on_state_mismatch: vec![Default::default()],
+    }
+}
+
+/// One that takes over.
+struct Swap {
+    begun: Instant,
+    /// The attempt that succeeded was asked for.
+    asked: Instant,
+    done: Instant,
+    /// What the sink says.
+    pause: Duration,
+    /// The sink ran what was missing, because the new one never quite caught up.
+    finished: bool,
+}
+
+async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Swap {
+    let begun = Instant::now();
+    let mut fresh = generation(host, store).await;
+    loop {
+        let base = handle.base().await.unwrap();
+        fresh.catch_up(&base).await.unwrap();
+        let mut rounds = 0;
+        fresh = loop {
+            let (asked, finished) = (Instant::now(), rounds >= ROUNDS);
+            match handle.take_over(fresh, finished).await {
+                TakeOver::Done(pause) => {
+                    return Swap { begun, asked, done: Instant::now(), pause, finished };
+                }
+                TakeOver::Behind(behind, since) => {
+                    fresh = *behind;
+                    fresh.follow(since).await.unwrap();
+                }
+                TakeOver::Stale(stale) => break *stale,
+                TakeOver::Failed(reason) => panic!("{reason}"),
+            }
+            rounds += 1;
+        };
+    }
+}
+
+/// Writes batches until it is told to stop. When each was written.
+async fn feed(
+    (journal, handle): (Journal, SinkHandle),
+    series: Vec<Sample>,
+    pace: Option<Duration>,
+    stop: Arc<AtomicBool>,
+) -> Vec<Instant> {
+    let parts: Vec<&[Sample]> = series.chunks(ROWS).collect();
+    let mut written = Vec::new();
+    let mut due = tokio::time::Instant::now();
+    for number in 0.. {
+        // All series once for their state, once more so that each batch from then on makes rates.
+        let warm = number >= 2 * parts.len();
+        if warm && stop.load(Relaxed) {
+            break;
+        }
+        let batch = tick(parts[number % parts.len()], number as u64);
+        match pace {
+            Some(pace) if warm => {
+                due = (due + pace).max(tokio::time::Instant::now());
+                tokio::time::sleep_until(due).await;
+            }
+            _ => {
+                while number as u64 >= handle.status().position + AHEAD {
+                    tokio::time::sleep(Duration::from_micros(200)).await;
+                }
+            }
+        }
+        if warm {
+            written.push(Instant::now());
+        }
+        journal.append(batch).await;
+    }
+    written
+}
+
+/// Looks on from a thread of its own, so that nothing but the sink delays what it sees.
+fn look_on(mut tap: mpsc::Receiver<Emission>) -> JoinHandle<Vec<Instant>> {
+    thread::spawn(move || {
+        let mut seen = Vec::new();
+        while tap.blocking_recv().is_some() {
+            seen.push(Instant::now());
+        }
+        seen
+    })
+}
+
+/// What a run has shown.
+struct Run {
+    swaps: Vec<Swap>,
+    /// Per batch: from its writing to what it made where there is time to spare, else from what the
+    /// batch before made; and when that was.
+    waits: Vec<(Instant, Duration)>,
+}
+
+fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut store = Store::in_memory(&cache());
+    let bounds = JournalBounds { bytes: 1 << 30, samples: 5_000_000, age: None };
+    let journal = store.journal(bounds, WhenFull::Wait);
+    let (tap, onlooker) = mpsc::channel(1_000);
+    let seen = look_on(onlooker);
+    let (swaps, written) = runtime.block_on(async {
+        let count = Arc::default();
+        let sources = HashSet::from(["bench".into()]);
+        let (sink, handle) = Sink::new(SinkParts {
+            name: "bench".into(),
+            journal: journal.reader(&"bench".into(), &sources, &count),
+            generation: Some(generation(host, &store).await),
+            outlet: Outlet::new(Vec::new(), Some(tap)),
+            count,
+            dead_letters: store.dead_letters(),
+            notices: mpsc::channel(1).0,
+        });
+        let sink = tokio::spawn(sink.run());
+        let stop = Arc::new(AtomicBool::new(false));
+        let ends = (journal.clone(), handle.clone());
+        let fed = tokio::spawn(feed(ends, samples(series, 1), pace, Arc::clone(&stop)));
+        while handle.status().position < (2 * series / ROWS) as u64 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut swaps = Vec::new();
+        for _ in 0..SWAPS {
+            tokio::time::sleep(REST).await;
+            swaps.push(swap(host, &store, &handle).await);
+        }
+        tokio::time::sleep(REST).await;
+        stop.store(true, Relaxed);
+        let written = fed.await.unwrap();
+        journal.close();
+        drop(sink.await.unwrap());
+        (swaps, written)
+    });
+    let mut seen = seen.join().unwrap();
+    // The second round of warming up made rates too.
+    let seen = seen.split_off(seen.len() - written.len());
+    let waits = match pace {
+        Some(_) => written.iter().zip(&seen).map(|(from, to)| (*to, *to - *from)).collect(),
+        None => seen.windows(2).map(|pair| (pair[1], pair[1] - pair[0])).collect(),
+    };
+    Run { swaps, waits }
+}
+
+/// For each stretch of time the longest wait of what came out in it or next after it.
+fn longest(waits: &[(Instant, Duration)], stretches: &[(Instant, Instant)]) -> Vec<Duration> {
+    let of = |(from, to): &(Instant, Instant)| {
+        let first = waits.partition_point(|(at, _)| at < from);
+        let after = (waits.partition_point(|(at, _)| at <= to) + 1).min(waits.len());
+        waits[first..after].iter().map(|(_, wait)| *wait).max()
+    };
+    stretches.iter().filter_map(of).collect()
+}
+
+/// What became of all swaps of one kind, in lines.
+fn report(kind: &str, run: &Run) {
+    let mut text = String::new();
+    let mut line = |what: &str, values: Vec<Duration>| {
+        writeln!(text, "swap/{kind:<24} {what:<34} {}", percentiles(values)).unwrap();
+    };
+    line("pause", run.swaps.iter().map(|swap| swap.pause).collect());
+    let over: Vec<_> = run.swaps.iter().map(|swap| (swap.asked, swap.done)).collect();
+    line("longest wait at the take-over", longest(&run.waits, &over));
+    let all: Vec<_> = run.swaps.iter().map(|swap| (swap.begun, swap.done)).collect();
+    line("longest wait from begin to end", longest(&run.waits, &all));
+    // As long as the swap was, in the middle of the rest before it.
+    let before: Vec<_> = run.swaps.iter().map(|one| (one.begun - REST / 2, one.begun)).collect();
+    line("longest wait in the 125 ms before", longest(&run.waits, &before));
+    line("a batch", run.waits.iter().map(|(_, wait)| *wait).collect());
+    line("begin to end", run.swaps.iter().map(|swap| swap.done - swap.begun).collect());
+    let finished = run.swaps.iter().filter(|swap| swap.finished).count();
+    writeln!(text, "swap/{kind:<24} finished by the sink: {finished} of {}", run.swaps.len())
+        .unwrap();
+    say(&text);
+}
+
+/// Pauses are told in percentiles, which is nothing that criterion does.
+pub(super) fn measure() {
+    let host = ComponentHost::start(&components(), &cache()).unwrap();
+    for series in SERIES {
+        report(&format!("paced/{series}"), &run(&host, series, Some(PACE)));
+        report(&format!("saturated/{series}"), &run(&host, series, None));
+    }
+}
+
+pub(super) fn benches(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let host = ComponentHost::start(&components(), &cache()).unwrap();
+    let store = Store::in_memory(&cache());
+    let mut group = criterion.benchmark_group("save");
+    for series in SAVED {
+        group.throughput(Throughput::Elements(series as u64));
+        group.bench_function(BenchmarkId::new("series", series), |bencher| {
+            let mut chain = runtime.block_on(async {
+                let mut chain = generation(&host, &store).await.chain;
+                for (number, part) in (1..).zip(samples(series, 1).chunks(ROWS)) {
+                    chain.process(Event::new(number, &tick(part, 1), &[])).await.unwrap();
+                }
+                chain
+            });
+            bencher.iter(|| assert!(runtime.block_on(chain.save())));
+        });
+    }
+    group.finish();
+}
