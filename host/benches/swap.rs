@@ -27,6 +27,8 @@ const SAVED: [usize; 3] = [1_000, 10_000, 100_000];
 /// Rows of a batch.
 const ROWS: usize = 1_000;
 const SWAPS: usize = 200;
+/// Of a sink without time to spare: each takes seconds, or does not come about.
+const HARD_SWAPS: usize = 20;
 /// From one batch to the next where the sink has time to spare. A thousand rows take it 1 to 2 ms.
 const PACE: Duration = Duration::from_millis(10);
 /// How far the writer is ahead of a sink that never has time to spare.
@@ -35,6 +37,8 @@ const AHEAD: u64 = 4;
 const REST: Duration = Duration::from_millis(250);
 /// As the agent has it: attempts to be at the head before the sink is asked to wait.
 const ROUNDS: usize = 10;
+/// And how often it starts over because too much came in between, before it is refused.
+const STARTS: usize = 3;
 
 /// Fresh transformers, configured.
 async fn generation(host: &ComponentHost, store: &Store) -> Generation {
@@ -63,10 +67,11 @@ struct Swap {
     finished: bool,
 }
 
-async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Swap {
+/// `None` if batches come faster than the new generation can work on them.
+async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Option<Swap> {
     let begun = Instant::now();
     let mut fresh = generation(host, store).await;
-    loop {
+    for _ in 0..STARTS {
         let base = handle.base().await.unwrap();
         fresh.catch_up(&base).await.unwrap();
         let mut rounds = 0;
@@ -74,7 +79,7 @@ async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Swap 
             let (asked, finished) = (Instant::now(), rounds >= ROUNDS);
             match handle.take_over(fresh, finished).await {
                 TakeOver::Done(pause) => {
-                    return Swap { begun, asked, done: Instant::now(), pause, finished };
+                    return Some(Swap { begun, asked, done: Instant::now(), pause, finished });
                 }
                 TakeOver::Behind(behind, since) => {
                     fresh = *behind;
@@ -86,6 +91,7 @@ async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Swap 
             rounds += 1;
         };
     }
+    None
 }
 
 /// Writes batches until it is told to stop. When each was written.
@@ -138,6 +144,8 @@ fn look_on(mut tap: mpsc::Receiver<Emission>) -> JoinHandle<Vec<Instant>> {
 /// What a run has shown.
 struct Run {
     swaps: Vec<Swap>,
+    /// Those that did not come about.
+    refused: usize,
     /// Per batch: from its writing to what it made where there is time to spare, else from what the
     /// batch before made; and when that was.
     waits: Vec<(Instant, Duration)>,
@@ -171,7 +179,8 @@ fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut swaps = Vec::new();
-        for _ in 0..SWAPS {
+        let wanted = if pace.is_some() { SWAPS } else { HARD_SWAPS };
+        for _ in 0..wanted {
             tokio::time::sleep(REST).await;
             swaps.push(swap(host, &store, &handle).await);
         }
@@ -189,7 +198,8 @@ fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
         Some(_) => written.iter().zip(&seen).map(|(from, to)| (*to, *to - *from)).collect(),
         None => seen.windows(2).map(|pair| (pair[1], pair[1] - pair[0])).collect(),
     };
-    Run { swaps, waits }
+    let refused = swaps.iter().filter(|swap| swap.is_none()).count();
+    Run { swaps: swaps.into_iter().flatten().collect(), refused, waits }
 }
 
 /// For each stretch of time the longest wait of what came out in it or next after it.
@@ -219,8 +229,12 @@ fn report(kind: &str, run: &Run) {
     line("a batch", run.waits.iter().map(|(_, wait)| *wait).collect());
     line("begin to end", run.swaps.iter().map(|swap| swap.done - swap.begun).collect());
     let finished = run.swaps.iter().filter(|swap| swap.finished).count();
-    writeln!(text, "swap/{kind:<24} finished by the sink: {finished} of {}", run.swaps.len())
-        .unwrap();
+    let (done, refused) = (run.swaps.len(), run.refused);
+    writeln!(
+        text,
+        "swap/{kind:<24} {done} done, {finished} of them by the sink; {refused} refused"
+    )
+    .unwrap();
     say(&text);
 }
 
@@ -229,6 +243,8 @@ pub(super) fn measure() {
     let host = ComponentHost::start(&components(), &cache()).unwrap();
     for series in SERIES {
         report(&format!("paced/{series}"), &run(&host, series, Some(PACE)));
+    }
+    for series in SERIES {
         report(&format!("saturated/{series}"), &run(&host, series, None));
     }
 }
@@ -248,6 +264,10 @@ pub(super) fn benches(criterion: &mut Criterion) {
                 }
                 chain
             });
+            // What is measured is worth the name: the ids alone have 36 bytes.
+            assert!(runtime.block_on(chain.save()));
+            let state = chain.base().1.remove(0).unwrap();
+            assert!(state.bytes.len() > series * 36);
             bencher.iter(|| assert!(runtime.block_on(chain.save())));
         });
     }
