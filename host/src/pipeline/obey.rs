@@ -62,7 +62,9 @@ impl Sink {
                 return TakeOver::Failed(error.to_string());
             }
         }
-        self.trail = None;
+        // Many batches and a state hang on these; freeing them takes longer than all that follows.
+        let over = (self.trail.take(), self.retired.take());
+        tokio::spawn(async move { drop(over) });
         let before = self.generation.take();
         let mut generation = *generation;
         if let Some(mut before) = before {
