@@ -218,7 +218,12 @@ fn report(kind: &str, run: &Run) {
     let mut line = |what: &str, values: Vec<Duration>| {
         writeln!(text, "swap/{kind:<24} {what:<34} {}", percentiles(values)).unwrap();
     };
-    line("pause", run.swaps.iter().map(|swap| swap.pause).collect());
+    let pauses = |by_sink| {
+        let some = run.swaps.iter().filter(move |swap| swap.finished == by_sink);
+        some.map(|swap| swap.pause).collect()
+    };
+    line("pause", pauses(false));
+    line("pause where the sink catches up", pauses(true));
     let over: Vec<_> = run.swaps.iter().map(|swap| (swap.asked, swap.done)).collect();
     line("longest wait at the take-over", longest(&run.waits, &over));
     let all: Vec<_> = run.swaps.iter().map(|swap| (swap.begun, swap.done)).collect();
