@@ -9,6 +9,7 @@ mod answer;
 mod build;
 mod plan;
 mod polls;
+mod refusals;
 mod supervisor;
 mod swap;
 mod workshop;

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::build::{sources_of, watched};
 use super::plan;
+use super::refusals::Refusals;
 use super::swap::{rehearse, swap};
 use super::workshop::{StageKey, Workshop, lines};
 use super::{AppError, Reload};
@@ -65,8 +66,7 @@ pub(super) struct Supervisor {
     reload: Reload,
     /// What is at work, by sink.
     running: HashMap<Arc<str>, Vec<StageKey>>,
-    /// What was tried and does not work, by sink.
-    refused: HashMap<Arc<str>, Vec<StageKey>>,
+    refusals: Refusals,
     ears: Option<Ears>,
 }
 
@@ -85,8 +85,8 @@ impl Supervisor {
         sinks: Vec<(Arc<str>, SinkHandle)>,
         reload: Reload,
     ) -> Self {
-        let (running, refused) = (HashMap::new(), HashMap::new());
-        Self { workshop, journal, spec, sinks, reload, running, refused, ears: None }
+        let (running, refusals) = (HashMap::new(), Refusals::default());
+        Self { workshop, journal, spec, sinks, reload, running, refusals, ears: None }
     }
 
     /// With these to tell and to listen to.
@@ -120,6 +120,7 @@ impl Supervisor {
                     continue;
                 }
                 () = files.changed() => Cause::Files,
+                () = self.refusals.again() => Cause::Files,
                 Some(()) = self.reload.hangups.recv() => Cause::Asked,
             };
             self.turn(cause, &ears).await;
@@ -157,12 +158,13 @@ impl Supervisor {
         events::step(&sink.name, "preparing");
         match swap(&self.workshop, spec, sink, handle).await {
             Ok(_) => {
-                self.refused.remove(&sink.name);
+                self.refusals.worked(&sink.name);
                 self.running.insert(Arc::clone(&sink.name), keys);
                 None
             }
-            Err(reason) => {
-                self.refused.insert(Arc::clone(&sink.name), keys);
+            Err(error) => {
+                self.refusals.failed(&sink.name, keys, &error);
+                let reason = error.to_string();
                 handle.hold(reason.clone()).await;
                 Some(reason)
             }
@@ -183,7 +185,7 @@ impl Supervisor {
             StageKey { spec: spec.cloned().unwrap_or_default(), identity }
         });
         self.running.insert(Arc::clone(&sink), keys.collect());
-        self.refused.insert(sink, failed);
+        self.refusals.refuse(&sink, failed);
     }
 
     async fn turn(&mut self, cause: Cause, ears: &Ears) -> Report {
@@ -283,8 +285,8 @@ impl Supervisor {
             Err(problems) => return report.problems.push(lines(&problems)),
         };
         let running = self.running.get(&sink.name);
-        let tried = self.refused.get(&sink.name);
-        if running == Some(&keys) || (cause == Cause::Files && tried == Some(&keys)) {
+        let refused = cause == Cause::Files && self.refusals.has(&sink.name, &keys);
+        if running == Some(&keys) || refused {
             return;
         }
         let lines = plan::stages(&sink.name, &handle.status().stages, &keys);

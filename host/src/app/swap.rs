@@ -1,5 +1,6 @@
 //! One sink gets new transformers while it works.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::workshop::{Workshop, lines};
@@ -13,6 +14,32 @@ const ROUNDS: usize = 10;
 /// How often it starts over because too much came while it was being made.
 const STARTS: usize = 3;
 
+/// Why the transformers at work stay at work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SwapError {
+    /// The new ones are of no use as they are.
+    Refused(String),
+    /// They never got to the head. That is the load's doing and none of theirs.
+    Overtaken,
+}
+
+impl fmt::Display for SwapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(reason) => f.write_str(reason),
+            Self::Overtaken => {
+                f.write_str("batches come faster than it can work on them: it is tried again soon")
+            }
+        }
+    }
+}
+
+impl From<String> for SwapError {
+    fn from(reason: String) -> Self {
+        Self::Refused(reason)
+    }
+}
+
 /// Makes the transformers beside those at work, brings them to where those are, and hands over.
 /// Whatever fails before that leaves those at work as they are. How long no batch was worked on.
 pub(super) async fn swap(
@@ -20,12 +47,12 @@ pub(super) async fn swap(
     agent: &AgentSpec,
     sink: &SinkSpec,
     handle: &SinkHandle,
-) -> Result<Duration, String> {
+) -> Result<Duration, SwapError> {
     let made = workshop.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
     events::step(&sink.name, "configured");
     let mut generation = made;
     for _ in 0..STARTS {
-        let base = handle.base().await.ok_or("the sink has ended")?;
+        let base = handle.base().await.ok_or_else(|| "the sink has ended".to_owned())?;
         generation.catch_up(&base).await.map_err(|error| {
             let remedy = if error.state_refused {
                 format!(
@@ -50,12 +77,12 @@ pub(super) async fn swap(
                     generation.follow(since).await.map_err(|error| error.to_string())?;
                 }
                 TakeOver::Stale(stale) => break *stale,
-                TakeOver::Failed(reason) => return Err(reason),
+                TakeOver::Failed(reason) => return Err(reason.into()),
             }
             rounds += 1;
         };
     }
-    Err("batches come faster than it can work on them".to_owned())
+    Err(SwapError::Overtaken)
 }
 
 /// All of it but the last step: what would fail.

@@ -62,20 +62,23 @@ impl Sink {
                 return TakeOver::Failed(error.to_string());
             }
         }
-        // Many batches and a state hang on these; freeing them takes longer than all that follows.
         let over = (self.trail.take(), self.retired.take());
-        tokio::spawn(async move { drop(over) });
-        let before = self.generation.take();
+        // One that fails is nothing to come back to.
+        let comes_back = !self.is_failing();
         let mut generation = *generation;
-        if let Some(mut before) = before {
+        let mut before = self.generation.take();
+        if let Some(before) = &mut before {
             generation.chain.inherit_names(&mut before.chain);
-            // One that fails is nothing to come back to.
-            self.retired = (!self.is_failing()).then(|| Retired::new(before));
         }
         self.adopt(generation);
         self.ears.status.send_modify(|status| status.reloads += 1);
         let pause = begun.elapsed();
         events::reload::took_over(&self.name, self.position, pause);
+        if comes_back {
+            self.retired = before.take().map(Retired::new);
+        }
+        // Many batches and a state hang on these: freeing them would be a pause of its own.
+        tokio::spawn(async move { drop((over, before)) });
         TakeOver::Done(pause)
     }
 

@@ -95,9 +95,10 @@ fn grant(url: &ComponentUrl) -> Option<Grant> {
     Some(Grant { to: Reach::host(url.host.as_deref()?)?, port: url.port? })
 }
 
-/// The parts of the URL, and over them the component's own block.
+/// The component's own block, and over it the parts of the URL: the block is for all of its URLs,
+/// a URL for one place. What the URL leaves out, such as a password, the block may say.
 fn options(url: &ComponentUrl, spec: &ComponentSpec) -> Map<String, Value> {
-    let mut options = Map::new();
+    let mut options = spec.options.reveal().clone();
     let host = url.host.as_deref().unwrap_or_default();
     let authority = match url.port {
         Some(port) if host.contains(':') => format!("[{host}]:{port}"),
@@ -109,12 +110,13 @@ fn options(url: &ComponentUrl, spec: &ComponentSpec) -> Map<String, Value> {
     options.insert("host".to_owned(), json!(host));
     options.insert("port".to_owned(), json!(url.port));
     options.insert("path".to_owned(), json!(url.path));
-    options.insert("user".to_owned(), json!(url.user));
+    if let Some(user) = &url.user {
+        options.insert("user".to_owned(), json!(user));
+    }
     if let Some(password) = &url.password {
         options.insert("password".to_owned(), json!(password.reveal()));
     }
     options.insert("query".to_owned(), Value::Object(url.query.reveal().clone()));
-    options.extend(spec.options.reveal().clone());
     options
 }
 
@@ -281,8 +283,10 @@ mod tests {
     use super::*;
     use crate::config::SecretOptions;
 
+    // The host once let the block win over the parts of the URL, while components let the query
+    // win over the block: a setting in both places meant one thing or the other by its name.
     #[test]
-    fn the_own_block_wins_over_the_url() {
+    fn the_url_wins_over_the_block() {
         let query = json!({"db": ["a"]}).as_object().unwrap().clone();
         let url = ComponentUrl {
             name: "influx".into(),
@@ -293,15 +297,18 @@ mod tests {
             password: None,
             query: SecretOptions::new(query),
         };
-        let own = json!({"user": "other", "token": "t"}).as_object().unwrap().clone();
-        let spec = ComponentSpec { options: SecretOptions::new(own), ..ComponentSpec::default() };
-        let options = Value::Object(options(&url, &spec));
+        let own = json!({"user": "other", "password": "p", "host": "elsewhere", "query": {}});
+        let own = SecretOptions::new(own.as_object().unwrap().clone());
+        let spec = ComponentSpec { options: own, ..ComponentSpec::default() };
+        let whole = Value::Object(options(&url, &spec));
         let expected = json!({
             "url": "influx://[::1]:8086/x", "scheme": "influx", "host": "::1", "port": 8086,
-            "path": "/x", "user": "other", "query": {"db": ["a"]}, "token": "t",
+            "path": "/x", "user": "u", "password": "p", "query": {"db": ["a"]},
         });
-        assert_eq!(options, expected);
+        assert_eq!(whole, expected);
         assert_eq!(grant(&url).unwrap().port, 8086);
-        assert!(grant(&ComponentUrl { port: None, ..url }).is_none());
+        let bare = ComponentUrl { port: None, user: None, ..url };
+        assert!(grant(&bare).is_none());
+        assert_eq!(options(&bare, &spec)["user"], "other");
     }
 }
