@@ -155,7 +155,7 @@ fn on_error_decides() {
 
 /// A recording of one domain with one tick for each of these numbers of bytes read.
 pub(crate) fn recording(agent: &Agent, reads: &[u64]) -> String {
-    let golden = root().join("tests/golden");
+    let golden = root().join("tests/golden/27.0.0");
     let folder = agent.folder.at("recording");
     fs::create_dir_all(folder.join("xml")).unwrap();
     fs::create_dir_all(folder.join("domstats")).unwrap();

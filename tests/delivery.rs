@@ -367,7 +367,9 @@ fn ipv6_literals_work() {
 #[test]
 fn once_publishes_only_when_told() {
     let url = broker().amqp_url();
-    let agent = Agent::new("delivery-once").amqp(url).everything_to(&["notifier://?topic=once"]);
+    // So few samples that they fit into one message.
+    let agent = Agent::new("delivery-once").libvirt("sim://?domains=1").amqp(url);
+    let agent = agent.everything_to(&["notifier://?topic=once"]);
     let consumer = Consumer::new(url, "once");
     let printed = ndjson(&agent.does(&["once", "--format", "ndjson", "--publish"]).code(0).stdout);
     let arrivals = consumer.wait_for(1);

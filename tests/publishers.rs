@@ -168,7 +168,8 @@ fn a_statsd_daemon_hears_every_sample() {
     for (line, sample) in lines.iter().zip(&samples) {
         let resource = text(sample, "resource_id").replace(['.', ':'], "_");
         let name = format!("test.{}.{resource}:", text(sample, "name"));
-        assert!(line.starts_with(&name) && line.ends_with("|g"), "{line} is not {name}");
+        let kind = if text(sample, "type") == "delta" { "|c" } else { "|g" };
+        assert!(line.starts_with(&name) && line.ends_with(kind), "{line} is not {name}");
         let value: f64 = line[name.len()..line.len() - 2].parse().unwrap();
         assert!((value - number(sample)).abs() <= 1e-6 * value.abs().max(1.0), "{line}");
     }

@@ -91,12 +91,22 @@ fn expected(name: &str, uuid: &str, record: &Record) -> BTreeMap<(String, String
     let free = get("balloon.usable").or_else(|| get("balloon.unused"));
     let usage = get("balloon.available").zip(free).map(|(all, free)| (all - free) / 1024.0);
     add("memory.usage", uuid, usage);
-    add("memory.resident", uuid, get("balloon.rss").map(|rss| rss / 1024.0));
+    for (meter, key) in [
+        ("memory", "current"),
+        ("memory.available", "available"),
+        ("memory.resident", "rss"),
+        ("memory.swap.in", "swap_in"),
+        ("memory.swap.out", "swap_out"),
+    ] {
+        add(meter, uuid, get(&format!("balloon.{key}")).map(|kib| kib / 1024.0));
+    }
     for n in 0.. {
         let Some(disk) = record.get(&format!("block.{n}.name")) else { break };
         let resource = format!("{uuid}-{disk}");
         for (way, short) in [("read", "rd"), ("write", "wr")] {
-            for (what, short_what) in [("bytes", "bytes"), ("requests", "reqs")] {
+            for (what, short_what) in
+                [("bytes", "bytes"), ("requests", "reqs"), ("latency", "times")]
+            {
                 let value = get(&format!("block.{n}.{short}.{short_what}"));
                 add(&format!("disk.device.{way}.{what}"), &resource, value);
             }
@@ -106,10 +116,17 @@ fn expected(name: &str, uuid: &str, record: &Record) -> BTreeMap<(String, String
         let Some(nic) = record.get(&format!("net.{n}.name")) else { break };
         let resource = format!("{name}-{uuid}-{nic}");
         for (way, short) in [("incoming", "rx"), ("outgoing", "tx")] {
-            for (what, short_what) in [("bytes", "bytes"), ("packets", "pkts")] {
+            for (what, short_what) in [
+                ("bytes", "bytes"),
+                ("packets", "pkts"),
+                ("packets.error", "errs"),
+                ("packets.drop", "drop"),
+            ] {
                 let value = get(&format!("net.{n}.{short}.{short_what}"));
                 add(&format!("network.{way}.{what}"), &resource, value);
             }
+            // Of the first reading nothing has grown.
+            add(&format!("network.{way}.bytes.delta"), &resource, Some(0.0));
         }
     }
     samples
@@ -134,13 +151,48 @@ type All = BTreeMap<(String, String), f64>;
 
 fn all_expected(lab: &Lab, uuids: &BTreeMap<String, String>) -> All {
     let stats = domstats(lab);
-    stats.iter().flat_map(|(name, record)| expected(name, &uuids[name], record)).collect()
+    let mut all = All::new();
+    for (name, record) in &stats {
+        let own = expected(name, &uuids[name], record);
+        let disks: BTreeSet<String> = own
+            .keys()
+            .filter(|(meter, _)| meter == "disk.device.read.bytes")
+            .map(|(_, resource)| resource.clone())
+            .collect();
+        for resource in disks {
+            for (meter, size) in sizes(lab, name, &resource[37..]) {
+                all.insert((meter, resource.clone()), size);
+            }
+        }
+        all.extend(own);
+    }
+    all
+}
+
+/// What `virsh domblkinfo` says of a disk, as meters.
+fn sizes(lab: &Lab, name: &str, disk: &str) -> Vec<(String, f64)> {
+    let text = lab.virsh(&["domblkinfo", name, disk]);
+    let field = |word: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(word)).unwrap();
+        line.trim_start_matches(':').trim().parse().unwrap()
+    };
+    let (capacity, physical) = (field("Capacity"), field("Physical"));
+    [("capacity", capacity.max(physical)), ("allocation", field("Allocation")), ("usage", physical)]
+        .map(|(what, size)| (format!("disk.device.{what}"), size))
+        .to_vec()
 }
 
 /// Insists that samples of one tick lie between two reads of libvirt's own tool.
 fn lies_between(samples: &[Value], before: &All, after: &All) {
     let mut seen = BTreeSet::new();
     for sample in samples {
+        if matches!(text(sample, "name"), "disk.root.size" | "disk.ephemeral.size") {
+            // Nova's numbers, not libvirt's: the metadata have them, too.
+            let key = text(sample, "name").replace("disk.", "").replace(".size", "_gb");
+            let size = &field(sample, "resource_metadata")[&key];
+            assert_eq!(size.as_f64(), Some(number(sample)), "{sample}");
+            continue;
+        }
         let key = (text(sample, "name").to_owned(), text(sample, "resource_id").to_owned());
         assert!(seen.insert(key.clone()), "twice in one tick: {sample}");
         let value = number(sample);
@@ -200,9 +252,13 @@ fn once_prints_what_libvirt_says() {
     }
     let meters: BTreeSet<&str> = samples.iter().map(|sample| text(sample, "name")).collect();
     assert_eq!(meters, CATALOGUE.iter().map(|meter| meter.0).collect());
-    let of = |name: &str| samples.iter().filter(|s| text(s, "resource_id") == uuids[name]).count();
-    assert_eq!(of("off-1"), 0, "a domain that is shut off gives nothing");
-    assert!(of("paused-1") > 0, "a paused domain is metered");
+    let of = |name: &str| -> BTreeSet<&str> {
+        let own = samples.iter().filter(|s| text(s, "resource_id") == uuids[name]);
+        own.map(|sample| text(sample, "name")).collect()
+    };
+    let sizes = BTreeSet::from(["disk.ephemeral.size", "disk.root.size"]);
+    assert_eq!(of("off-1"), sizes, "a domain that is shut off has no numbers of its own");
+    assert!(of("paused-1").len() > sizes.len(), "a paused domain is metered");
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::harness::{Agent, PATIENCE, root, scaled};
 
 /// What an agent that meters 5,000 domains may ever have taken of memory, both transformers and
-/// everything that a tick holds at once included: about 75 kB a domain.
-const MEMORY: u64 = 384 << 20;
+/// everything that a tick holds at once included: about 4 kB a sample.
+const MEMORY: u64 = 640 << 20;
 
-/// Each domain has about 13 samples, which the shipped pipeline sends to several sinks.
+/// Each domain has about 30 samples, which the shipped pipeline sends to several sinks.
 const DOMAINS: usize = 5_000;
 
 /// How often a machine that is busy with other tests may try.

@@ -9,7 +9,7 @@ use nephometer::config::{Inputs, Origin, PublisherTarget, SinkSpec};
 use nephometer::inspect;
 use nephometer::model::HostGeneration;
 use nephometer::poll::{PollContext, PollCounts, PollTask};
-use nephometer::publish::{self, Encoder, Signer};
+use nephometer::publish::{self, Encoder, MessageForm, Signer};
 use nephometer::schedule::Clock;
 use nephometer::telemetry::StageCount;
 use nephometer::transform::{Chain, ComponentTransformer, Event, Transformer};
@@ -53,6 +53,7 @@ impl Path {
             host: "compute-1".into(),
             sample_source: "openstack".into(),
             unowned: true,
+            metering: spec.metering,
             parallel: libvirt.parallel,
             fail_fast: true,
             reading: Arc::default(),
@@ -67,11 +68,20 @@ impl Path {
             vec![(Box::new(transformer), Arc::new(StageCount::default()))];
         let publisher = &sink.publishers[0];
         let PublisherTarget::Notifier(notifier) = &publisher.target else { unreachable!() };
-        let signer = Signer::new(&spec.message.telemetry_secret);
+        let messages = MessageForm {
+            signer: Signer::new(&spec.message.telemetry_secret, spec.message.signature),
+            release: spec.metering.release,
+        };
         Self {
             poll: PollTask::new(context, Duration::from_secs(600), sources),
             chain: Chain::new(&sink.name, generation, stages),
-            encoder: Encoder::notifier(notifier, &publisher.label, "compute-1", signer, generation),
+            encoder: Encoder::notifier(
+                notifier,
+                &publisher.label,
+                "compute-1",
+                messages,
+                generation,
+            ),
         }
     }
 

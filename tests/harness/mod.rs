@@ -21,7 +21,7 @@ pub(crate) use ledger::{Balance, Ledger};
 pub(crate) use samples::{
     AS_DICT, CATALOGUE, MESSAGE, field, keys, ndjson, number, sorted_by_time, text,
 };
-pub(crate) use verify::verify;
+pub(crate) use verify::{verify, verify_python2};
 
 /// How long something may take that normally takes a moment: generous, because machines that test
 /// are busy. Only a test that fails ever waits for so long.

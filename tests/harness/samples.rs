@@ -40,20 +40,37 @@ pub(crate) const MESSAGE: [&str; 15] = [
 ];
 
 /// Name, type and unit of every meter of this version.
-pub(crate) const CATALOGUE: [(&str, &str, &str); 13] = [
+pub(crate) const CATALOGUE: [(&str, &str, &str); 30] = [
     ("cpu", "cumulative", "ns"),
     ("vcpus", "gauge", "vcpu"),
+    ("memory", "gauge", "MiB"),
+    ("memory.available", "gauge", "MiB"),
     ("memory.usage", "gauge", "MiB"),
     ("memory.resident", "gauge", "MiB"),
+    ("memory.swap.in", "cumulative", "MiB"),
+    ("memory.swap.out", "cumulative", "MiB"),
+    ("power.state", "gauge", ""),
     ("disk.device.read.bytes", "cumulative", "B"),
     ("disk.device.read.requests", "cumulative", "request"),
+    ("disk.device.read.latency", "cumulative", "ns"),
     ("disk.device.write.bytes", "cumulative", "B"),
     ("disk.device.write.requests", "cumulative", "request"),
+    ("disk.device.write.latency", "cumulative", "ns"),
+    ("disk.device.capacity", "gauge", "B"),
+    ("disk.device.allocation", "gauge", "B"),
+    ("disk.device.usage", "gauge", "B"),
+    ("disk.root.size", "gauge", "GiB"),
+    ("disk.ephemeral.size", "gauge", "GiB"),
     ("network.incoming.bytes", "cumulative", "B"),
+    ("network.incoming.bytes.delta", "delta", "B"),
     ("network.incoming.packets", "cumulative", "packet"),
+    ("network.incoming.packets.error", "cumulative", "packet"),
+    ("network.incoming.packets.drop", "cumulative", "packet"),
     ("network.outgoing.bytes", "cumulative", "B"),
+    ("network.outgoing.bytes.delta", "delta", "B"),
     ("network.outgoing.packets", "cumulative", "packet"),
-    ("power.state", "gauge", ""),
+    ("network.outgoing.packets.error", "cumulative", "packet"),
+    ("network.outgoing.packets.drop", "cumulative", "packet"),
 ];
 
 /// One JSON object a line.

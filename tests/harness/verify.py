@@ -1,4 +1,4 @@
-"""verify.py SECRET < MESSAGES: checks the signatures of metering messages, one JSON object a line.
+"""verify.py SECRET [--python2] < MESSAGES: checks the signatures of metering messages, one JSON object a line.
 
 Written from the description of the signature, not from the agent: what it walks and prints is Python's own. Prints every message
 whose signature is wrong and ends with 1 if there is one; otherwise prints how many were right. `verify.py --self-test` proves it
@@ -21,22 +21,25 @@ def as_bytes(value):
     return value
 
 
-def walk(mapping, prefix=""):
+def walk(mapping, python2, prefix=""):
     for key in sorted(mapping):
         value = mapping[key]
         if isinstance(value, dict):
-            yield from walk(value, prefix + key + ":")
+            yield from walk(value, python2, prefix + key + ":")
         elif isinstance(value, list):
-            yield prefix + key, str(as_bytes(value))
+            # Plain ASCII is printed by Python 2 as it is here without the detour over bytes.
+            yield prefix + key, str(value if python2 else as_bytes(value))
+        elif isinstance(value, float) and python2:
+            yield prefix + key, format(value, ".12g") + (".0" if value == int(value) and abs(value) < 1e12 else "")
         else:
             yield prefix + key, str(value)
 
 
-def signature(message, secret):
+def signature(message, secret, python2=False):
     if not secret:
         return ""
     mac = hmac.new(secret.encode("utf-8"), digestmod=hashlib.sha256)
-    for key, value in walk({key: message[key] for key in message if key != "message_signature"}):
+    for key, value in walk({key: message[key] for key in message if key != "message_signature"}, python2):
         mac.update(key.encode("utf-8"))
         mac.update(value.encode("utf-8"))
     return mac.hexdigest()
@@ -76,7 +79,7 @@ def main():
     wrong = right = 0
     for line in sys.stdin:
         message = json.loads(line)
-        if hmac.compare_digest(message.get("message_signature") or "", signature(message, sys.argv[1])):
+        if hmac.compare_digest(message.get("message_signature") or "", signature(message, sys.argv[1], "--python2" in sys.argv)):
             right += 1
         else:
             wrong += 1

@@ -7,11 +7,23 @@ use super::root;
 
 /// Checks the signatures of messages with an implementation that is not ours; gives their number.
 pub(crate) fn verify<'a>(messages: impl IntoIterator<Item = &'a Value>, secret: &str) -> usize {
+    verify_with(messages, &[secret])
+}
+
+/// The same with the text that Python 2.7 makes of floats and of lists.
+pub(crate) fn verify_python2<'a>(
+    messages: impl IntoIterator<Item = &'a Value>,
+    secret: &str,
+) -> usize {
+    verify_with(messages, &[secret, "--python2"])
+}
+
+fn verify_with<'a>(messages: impl IntoIterator<Item = &'a Value>, arguments: &[&str]) -> usize {
     let mut input = Vec::new();
     for message in messages {
         writeln!(input, "{message}").unwrap();
     }
-    python(&[secret], &input).trim().parse().unwrap()
+    python(arguments, &input).trim().parse().unwrap()
 }
 
 fn python(arguments: &[&str], input: &[u8]) -> String {

@@ -133,6 +133,7 @@ fn poll_context(
         host: spec.host.as_str().into(),
         sample_source: Arc::clone(&spec.message.sample_source),
         unowned: spec.libvirt.unowned,
+        metering: spec.metering,
         parallel: spec.libvirt.parallel,
         fail_fast: options.rounds.count.is_some(),
         reading: Arc::default(),

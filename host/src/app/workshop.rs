@@ -12,7 +12,7 @@ use crate::config::{
 };
 use crate::model::HostGeneration;
 use crate::pipeline::Generation;
-use crate::publish::{self, PublisherHandle, PublisherTask};
+use crate::publish::{self, MessageForm, PublisherHandle, PublisherTask, Signer};
 use crate::store::WhenFull;
 use crate::telemetry::{self, Ledger, StageCount};
 use crate::transform::{Chain, ComponentTransformer, Identity, Transformer};
@@ -169,7 +169,10 @@ impl Workshop {
     ) -> Result<(PublisherHandle, PublisherTask), AppError> {
         let settings = publish::Settings {
             host: agent.host.clone(),
-            secret: agent.message.telemetry_secret.clone(),
+            messages: MessageForm {
+                signer: Signer::new(&agent.message.telemetry_secret, agent.message.signature),
+                release: agent.metering.release,
+            },
             generation: self.generation,
             spool_bytes: SPOOL,
             when_full: self.when_full,

@@ -12,6 +12,7 @@ mod dead_letters;
 mod demo;
 mod inspect;
 mod live;
+mod meters;
 mod once;
 mod output;
 mod run;
@@ -53,6 +54,8 @@ enum Command {
     /// Batches that were set aside because a component failed on them
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
+    /// List every meter, and what this host gives
+    Meters(meters::Meters),
     /// Tools for authors of components
     #[command(subcommand)]
     Component(component::Component),
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Status(status) => status.execute(),
         Command::Reload(reload) => reload.execute(),
         Command::DeadLetters(letters) => letters.execute(),
+        Command::Meters(meters) => meters.execute(),
         Command::Component(component) => component.execute(),
         Command::Demo(demo) => demo.execute(),
         Command::Compile(compile) => compile.execute(),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::model::Sample;
+use crate::model::{Release, Sample};
 use crate::publish::{Notation, as_dict};
 
 /// A line, or several, to standard error. If even that is closed there is nobody left to tell.
@@ -21,7 +21,7 @@ pub(super) fn stdout() -> io::BufWriter<io::StdoutLock<'static>> {
 /// One sample as a line of JSON, in Ceilometer's own keys and order.
 pub(super) fn sample(out: &mut impl Write, sample: &Sample) -> io::Result<()> {
     let mut line = Vec::with_capacity(1_024);
-    as_dict(&mut line, Notation::Json, sample);
+    as_dict(&mut line, Notation::Json, Release::Current, sample);
     line.push(b'\n');
     out.write_all(&line)
 }

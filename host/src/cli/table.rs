@@ -14,15 +14,23 @@ pub(super) fn write(out: &mut impl Write, emissions: &[Emission]) -> io::Result<
     for emission in emissions {
         rows.extend(emission.samples.iter().map(|sample| row(&emission.sink, sample)));
     }
-    let widths: [usize; 6] = std::array::from_fn(|column| {
+    aligned(out, &rows)
+}
+
+/// Writes rows, the first of which is their header, in columns. Numbers end in the same place.
+pub(super) fn aligned<const N: usize>(
+    out: &mut impl Write,
+    rows: &[[String; N]],
+) -> io::Result<()> {
+    let Some(header) = rows.first() else { return Ok(()) };
+    let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
     });
-    for row in &rows {
+    for row in rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let pad = " ".repeat(widths[column] - cell.chars().count());
-            // Numbers end in the same column.
-            let cell = if HEADER[column] == "VOLUME" { pad + cell } else { cell.clone() + &pad };
+            let cell = if header[column] == "VOLUME" { pad + cell } else { cell.clone() + &pad };
             line.push_str(&cell);
             line.push_str("  ");
         }

@@ -28,4 +28,16 @@ impl MeterFilter {
         !self.exclude.iter().any(|glob| glob.matches(meter))
             && (self.include.is_empty() || self.include.iter().any(|glob| glob.matches(meter)))
     }
+
+    /// The same for a meter that nobody gets who does not ask for its kind: some entry that covers
+    /// it has to begin with `prefix`, so that `*` means what it has always meant.
+    pub fn names(&self, prefix: &str, meter: &str) -> bool {
+        !self.exclude.iter().any(|glob| glob.matches(meter))
+            && self.with_prefix(prefix).any(|glob| glob.matches(meter))
+    }
+
+    /// The entries that begin with `prefix`.
+    pub fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = &Glob> {
+        self.include.iter().filter(move |glob| glob.as_str().starts_with(prefix))
+    }
 }

@@ -281,6 +281,7 @@ fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpe
     }
     AgentSpec {
         host: host.host,
+        metering: host.metering,
         libvirt,
         amqp: host.amqp,
         message: host.message,

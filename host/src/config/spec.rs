@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::model::{Quirks, Release};
+
 use super::filter::MeterFilter;
 use super::grant::Grant;
 use super::place::{Place, Positions};
@@ -16,6 +18,8 @@ use super::place::{Place, Positions};
 pub struct AgentSpec {
     /// `host`: the name that goes into messages.
     pub host: String,
+    /// `compatibility`, `quirks` and `libvirt.report_stopped_instance_metrics`
+    pub metering: MeteringSpec,
     /// `libvirt`
     pub libvirt: LibvirtSpec,
     /// `amqp`
@@ -34,6 +38,18 @@ pub struct AgentSpec {
     pub shutdown_grace: Duration,
     /// What `pipeline.yaml` says.
     pub pipeline: PipelineSpec,
+}
+
+/// Whose meters and messages these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MeteringSpec {
+    /// `compatibility`: the release that is stood in for.
+    pub release: Release,
+    /// `quirks`: the release's plain bugs that are wanted back.
+    pub quirks: Quirks,
+    /// `libvirt.report_stopped_instance_metrics`: whether instances that are shut off have the
+    /// meters that they can have.
+    pub report_stopped_instance_metrics: bool,
 }
 
 /// Where domains are read.
@@ -64,6 +80,18 @@ pub struct MessageSpec {
     pub telemetry_secret: Secret,
     /// `message.sample_source`: the `source` of every sample.
     pub sample_source: Arc<str>,
+    /// `message.signature`: whose text of numbers and lists is signed.
+    pub signature: SignatureForm,
+}
+
+/// Receivers recompute signatures over the text that their Python makes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignatureForm {
+    /// As all releases since Ceilometer 8.
+    #[default]
+    Python3,
+    /// As Ceilometer up to 7 on Python 2.7.
+    Python2,
 }
 
 /// Where components are found and what each may use.

@@ -241,7 +241,8 @@ components:
     b: {limits: {memory: 5GiB, cpu: 0s, wall: fast, returned: -1}}
 store: {path: ''}
 shutdown_grace: [5]
-compatibility: liberty
+compatibility: zet
+quirks: [stopped-cpu, unused]
 ";
     assert_eq!(
         faults(text, &[]),
@@ -265,7 +266,9 @@ n.yaml:11:47: `wall` is \"fast\"; write a time above zero with its unit, such as
 n.yaml:11:63: `returned` is -1; write a size above zero with its unit, such as 64MiB
 n.yaml:12:15: `path` is empty; write text, or leave the key out
 n.yaml:13:17: `shutdown_grace` is a list; write a time above zero with its unit, such as 3s or 500ms
-n.yaml:14:16: the compatibility \"liberty\" is not in this version; write current
+n.yaml:14:16: there is no compatibility \"zet\"; did you mean `zed`?
+n.yaml:15:10: the quirk \"stopped-cpu\" is liberty's, and compatibility is current; remove it, or write `compatibility: liberty`
+n.yaml:15:23: there is no quirk \"unused\"; there are outgoing-packets-delta, stopped-cpu, unused-zero
 "
     );
 }

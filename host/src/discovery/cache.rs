@@ -17,6 +17,7 @@ pub struct ResourceCache {
 /// The resources of one domain in one state; each is made when it is first asked for.
 #[derive(Debug)]
 pub struct Described {
+    place: Place,
     domain: Arc<Domain>,
     state: DomainState,
     vm: Arc<Resource>,
@@ -25,6 +26,9 @@ pub struct Described {
     disks: Vec<Option<Arc<Resource>>>,
     /// By position in [`Domain::nics`].
     nics: Vec<Option<Arc<Resource>>>,
+    all_disks: Option<Arc<Resource>>,
+    /// By what libvirt calls them.
+    parts: HashMap<String, Arc<Resource>>,
 }
 
 impl ResourceCache {
@@ -62,12 +66,15 @@ impl ResourceCache {
 impl Described {
     fn new(place: &Place, domain: &Arc<Domain>, state: DomainState) -> Self {
         Self {
+            place: place.clone(),
             domain: Arc::clone(domain),
             state,
             vm: Arc::new(resource::vm(place, domain, state)),
             cpu: None,
             disks: vec![None; domain.disks.len()],
             nics: vec![None; domain.nics.len()],
+            all_disks: None,
+            parts: HashMap::new(),
         }
     }
 
@@ -104,15 +111,33 @@ impl Described {
     pub fn nic(&mut self, position: usize) -> Option<Arc<Resource>> {
         let device = self.domain.nics.get(position)?;
         let made = self.nics.get_mut(position)?;
-        let make = || Arc::new(resource::nic(&self.vm, &self.domain, device));
+        let make = || Arc::new(resource::nic(&self.place, &self.vm, &self.domain, device));
         Some(Arc::clone(made.get_or_insert_with(make)))
+    }
+
+    /// The disks at these positions of [`Domain::disks`] together: always the same ones.
+    pub fn all_disks(&mut self, positions: &[usize]) -> Arc<Resource> {
+        let disks = positions.iter().filter_map(|position| self.domain.disks.get(*position));
+        let make = || Arc::new(resource::disks(&self.vm, disks));
+        Arc::clone(self.all_disks.get_or_insert_with(make))
+    }
+
+    /// A part that libvirt counts, such as `vcpu.0`.
+    pub fn part(&mut self, part: &str) -> Arc<Resource> {
+        if let Some(known) = self.parts.get(part) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(resource::part(&self.vm, part));
+        self.parts.insert(part.to_owned(), Arc::clone(&made));
+        made
     }
 
     /// The ids of the instance and of all its devices.
     pub fn ids(&self) -> Vec<Arc<str>> {
         let disks = self.domain.disks.iter().map(|disk| resource::disk_id(&self.vm, disk));
         let nics = self.domain.nics.iter().map(|nic| resource::nic_id(&self.vm, &self.domain, nic));
-        std::iter::once(Arc::clone(&self.vm.id)).chain(disks).chain(nics).collect()
+        let parts = self.parts.keys().map(|part| resource::part_id(&self.vm, part));
+        std::iter::once(Arc::clone(&self.vm.id)).chain(disks).chain(nics).chain(parts).collect()
     }
 }
 
@@ -125,6 +150,11 @@ fn same(known: &Arc<Domain>, domain: &Arc<Domain>) -> bool {
 mod tests {
     use super::*;
     use crate::libvirt::describe;
+    use crate::model::Release;
+
+    fn place() -> Place {
+        Place { host: "h".into(), source: "openstack".into(), release: Release::Current }
+    }
 
     fn domain(name: &str) -> Arc<Domain> {
         let xml = format!(
@@ -137,7 +167,7 @@ mod tests {
 
     #[test]
     fn resources_are_made_once_per_revision() {
-        let mut cache = ResourceCache::new(Place { host: "h".into(), source: "openstack".into() });
+        let mut cache = ResourceCache::new(place());
         let old = domain("old");
         let first = cache.describe(&old, DomainState::Running).disk(1).unwrap();
         let again = cache.describe(&domain("old"), DomainState::Running).disk(1).unwrap();
@@ -154,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_named_once() {
-        let mut cache = ResourceCache::new(Place { host: "h".into(), source: "openstack".into() });
+        let mut cache = ResourceCache::new(place());
         let domain = domain("d");
         cache.describe(&domain, DomainState::Running);
         assert!(cache.retain(|_| true).is_empty());

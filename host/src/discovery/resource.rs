@@ -4,7 +4,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha224};
 
-use crate::model::{DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova, Resource};
+use crate::model::{DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova, Release, Resource};
 
 /// What all resources of one agent share.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct Place {
     pub host: Arc<str>,
     /// `source` of every resource.
     pub source: Arc<str>,
+    /// Whose keys metadata have.
+    pub release: Release,
 }
 
 /// The instance itself.
@@ -36,21 +38,46 @@ pub fn disk(vm: &Resource, disk: &DiskDevice) -> Resource {
     resource
 }
 
+/// All disks of an instance together.
+pub(super) fn disks<'a>(vm: &Resource, disks: impl Iterator<Item = &'a DiskDevice>) -> Resource {
+    let mut resource = vm.clone();
+    let names: Vec<&str> = disks.map(|disk| disk.target.as_str()).collect();
+    resource.metadata.insert("device".to_owned(), json!(names));
+    resource
+}
+
+/// A part of an instance that libvirt counts, such as `vcpu.0`.
+pub(super) fn part(vm: &Resource, part: &str) -> Resource {
+    let mut resource = vm.clone();
+    resource.id = part_id(vm, part);
+    resource.metadata.insert("part".to_owned(), json!(part));
+    resource
+}
+
 /// One network interface of an instance. Its name takes the place of the instance's.
-pub fn nic(vm: &Resource, domain: &Domain, nic: &NicDevice) -> Resource {
+pub fn nic(place: &Place, vm: &Resource, domain: &Domain, nic: &NicDevice) -> Resource {
     let mut resource = vm.clone();
     resource.id = nic_id(vm, domain, nic);
+    let mut parameters = nic.parameters.clone();
+    if place.release == Release::Liberty {
+        // Since Ceilometer 13.
+        parameters.retain(|key, _| key != "interfaceid" && key != "bridge");
+    }
     let vnic_name = nic.filterref.as_ref().unwrap_or(&nic.target);
     for (key, value) in [
         ("name", json!(nic.target)),
         ("mac", json!(nic.mac)),
         ("fref", json!(nic.filterref)),
-        ("parameters", Value::Object(nic.parameters.clone())),
+        ("parameters", Value::Object(parameters)),
         ("vnic_name", json!(vnic_name)),
     ] {
         resource.metadata.insert(key.to_owned(), value);
     }
     resource
+}
+
+pub(super) fn part_id(vm: &Resource, part: &str) -> Arc<str> {
+    format!("{}-{part}", vm.id).into()
 }
 
 pub(super) fn disk_id(vm: &Resource, disk: &DiskDevice) -> Arc<str> {
@@ -102,15 +129,19 @@ fn metadata(place: &Place, domain: &Domain, state: DomainState) -> Map<String, V
         put("instance_type", json!(nova.flavor.name));
     }
     put("host", json!(host_id(project, &place.host)));
-    put("instance_host", json!(&*place.host));
+    if place.release != Release::Liberty {
+        put("instance_host", json!(&*place.host));
+    }
     if let Some(nova) = nova {
-        put("flavor", flavor(&nova.flavor));
+        put("flavor", flavor(&nova.flavor, place.release));
     }
     put("status", json!(status));
     put("state", json!(vm_state));
-    put("task_state", json!(""));
+    if place.release != Release::Liberty {
+        put("task_state", json!(""));
+    }
     if let Some(nova) = nova {
-        image(nova, &mut put);
+        image(nova, place.release, &mut put);
     }
     for (key, text) in [("architecture", &domain.architecture), ("os_type", &domain.os_type)] {
         if let Some(text) = text {
@@ -121,11 +152,14 @@ fn metadata(place: &Place, domain: &Domain, state: DomainState) -> Map<String, V
     metadata
 }
 
-fn image(nova: &Nova, put: &mut impl FnMut(&str, Value)) {
+fn image(nova: &Nova, release: Release, put: &mut impl FnMut(&str, Value)) {
     put("image", nova.image.as_ref().map_or(Value::Null, |id| json!({ "id": id })));
     put("image_ref", json!(nova.image));
     put("image_ref_url", Value::Null);
-    if let Some(meta) = nova.image_meta.as_ref().filter(|meta| !meta.is_empty()) {
+    if let Some(meta) = nova.image_meta.as_ref().filter(|meta| !meta.is_empty())
+        // Since Ceilometer 25.
+        && release == Release::Current
+    {
         put("image_meta", Value::Object(meta.clone()));
     }
 }
@@ -148,18 +182,22 @@ fn sizes(domain: &Domain, put: &mut impl FnMut(&str, Value)) {
     }
 }
 
-fn flavor(flavor: &Flavor) -> Value {
-    // Without an id in the XML, upstream ends at the name too, when it may not ask Nova.
+/// Without an id in the XML, upstream ends at the name too, when it may not ask Nova. Before
+/// Ceilometer 25 it read neither id nor extra specs, and in 5 Nova did not tell it of swap.
+fn flavor(flavor: &Flavor, release: Release) -> Value {
+    let current = release == Release::Current;
     let mut value = json!({
-        "id": flavor.id.as_ref().unwrap_or(&flavor.name),
+        "id": flavor.id.as_ref().filter(|_| current).unwrap_or(&flavor.name),
         "name": flavor.name,
         "vcpus": flavor.vcpus,
         "ram": flavor.ram,
         "disk": flavor.disk,
         "ephemeral": flavor.ephemeral,
-        "swap": flavor.swap,
     });
-    if let Some(specs) = &flavor.extra_specs {
+    if release != Release::Liberty {
+        value["swap"] = json!(flavor.swap);
+    }
+    if let Some(specs) = flavor.extra_specs.as_ref().filter(|_| current) {
         value["extra_specs"] = Value::Object(specs.clone());
     }
     value
@@ -195,7 +233,7 @@ mod tests {
 <memory unit='KiB'>524288</memory><vcpu>2</vcpu><os><type arch="x86_64">hvm</type></os></domain>"#;
 
     fn place() -> Place {
-        Place { host: "test".into(), source: "openstack".into() }
+        Place { host: "test".into(), source: "openstack".into(), release: Release::Current }
     }
 
     #[test]
@@ -248,13 +286,13 @@ mod tests {
             filterref: None,
             parameters: Map::new(),
         };
-        let plain = nic(&vm, &domain, &device);
+        let plain = nic(&place(), &vm, &domain, &device);
         assert_eq!(&*plain.id, format!("instance-00000001-{}-vnet2", vm.id));
         assert_eq!(plain.metadata["name"], "vnet2");
         assert_eq!(plain.metadata.keys().position(|key| key == "name"), Some(1));
         assert_eq!(plain.metadata["vnic_name"], "vnet2");
         device.filterref = Some("fa163e71ec6e".to_owned());
-        let filtered = nic(&vm, &domain, &device);
+        let filtered = nic(&place(), &vm, &domain, &device);
         assert_eq!(&*filtered.id, "fa163e71ec6e");
         assert_eq!(filtered.metadata["vnic_name"], "fa163e71ec6e");
     }

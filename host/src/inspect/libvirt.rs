@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(domains.len(), 1);
         assert!(Arc::ptr_eq(&domains[0], &libvirt.domains().await.unwrap()[0]), "read once");
         let gone = Arc::new(Domain { uuid: Uuid::from_u128(1), ..Domain::clone(&domains[0]) });
-        let groups = Groups { cpu: true, balloon: true, ..Groups::default() };
+        let groups = Groups::CPU.union(Groups::BALLOON);
         let start = libvirt.begin_tick().await.unwrap().unwrap();
         let answers = libvirt.read(&[gone, Arc::clone(&domains[0])], groups).await;
         let [Err(ReadError::Gone), Ok(reading)] = &answers[..] else { panic!("{answers:?}") };

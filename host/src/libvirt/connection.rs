@@ -139,7 +139,14 @@ impl Connection {
         let mut readings = std::collections::HashMap::with_capacity(domains.len());
         for record in records.iter() {
             let uuid = record.uuid()?;
-            readings.insert(uuid, collect(&record, uuid, taken));
+            readings.insert(uuid, collect(&record, (uuid, taken), groups));
+        }
+        if groups.contains(Groups::SIZES) {
+            for handle in &handles {
+                if let Some(Ok(reading)) = readings.get_mut(&handle.get_uuid()?) {
+                    add_sizes(handle, reading);
+                }
+            }
         }
         // Who went away since it was listed has no record.
         let answer =
@@ -164,14 +171,18 @@ impl Connection {
             vcpu_current: Some(u64::from(info.nr_virt_cpu)),
             ..Reading::default()
         };
-        if groups.balloon {
+        if groups.contains(Groups::BALLOON) {
             reading.memory = memory(&handle);
+            reading.memory.maximum = Some(info.max_mem);
         }
-        if groups.block {
+        if groups.contains(Groups::BLOCK) {
             let disks = domain.disks.iter().filter(|disk| disk.has_source);
             reading.disks = disks.filter_map(|disk| block(&handle, &disk.target)).collect();
         }
-        if groups.interface {
+        if groups.contains(Groups::SIZES) {
+            add_sizes(&handle, &mut reading);
+        }
+        if groups.contains(Groups::INTERFACE) {
             reading.nics =
                 domain.nics.iter().filter_map(|nic| interface(&handle, &nic.target)).collect();
         }
@@ -193,26 +204,38 @@ impl Drop for Connection {
     }
 }
 
-fn collect(record: &sys::Record<'_>, uuid: Uuid, taken: Moment) -> Result<Reading, VirtError> {
-    let mut builder = Builder::default();
+fn collect(
+    record: &sys::Record<'_>,
+    (uuid, taken): (Uuid, Moment),
+    groups: Groups,
+) -> Result<Reading, VirtError> {
+    let mut builder = Builder::new(groups.contains(Groups::RAW));
     for (key, value) in record.pairs() {
         builder.add(key, value).map_err(|error| VirtError::Other(error.to_string()))?;
     }
     Ok(Reading { uuid, taken, ..builder.finish() })
 }
 
+/// libvirt leaves out what it does not know of these.
 fn mask(groups: Groups) -> u32 {
+    /// `VIR_DOMAIN_STATS_VM`, of libvirt 8.9; the bindings are older.
+    const VM: u32 = 1 << 10;
     [
-        (true, virt_sys::VIR_DOMAIN_STATS_STATE),
-        (groups.cpu, virt_sys::VIR_DOMAIN_STATS_CPU_TOTAL),
-        (groups.vcpu, virt_sys::VIR_DOMAIN_STATS_VCPU),
-        (groups.balloon, virt_sys::VIR_DOMAIN_STATS_BALLOON),
-        (groups.block, virt_sys::VIR_DOMAIN_STATS_BLOCK),
-        (groups.interface, virt_sys::VIR_DOMAIN_STATS_INTERFACE),
+        (Groups::NONE, virt_sys::VIR_DOMAIN_STATS_STATE),
+        (Groups::CPU, virt_sys::VIR_DOMAIN_STATS_CPU_TOTAL),
+        (Groups::VCPU, virt_sys::VIR_DOMAIN_STATS_VCPU),
+        (Groups::BALLOON, virt_sys::VIR_DOMAIN_STATS_BALLOON),
+        (Groups::BLOCK, virt_sys::VIR_DOMAIN_STATS_BLOCK),
+        (Groups::INTERFACE, virt_sys::VIR_DOMAIN_STATS_INTERFACE),
+        (Groups::PERF, virt_sys::VIR_DOMAIN_STATS_PERF),
+        (Groups::IOTHREAD, virt_sys::VIR_DOMAIN_STATS_IOTHREAD),
+        (Groups::MEMORY, virt_sys::VIR_DOMAIN_STATS_MEMORY),
+        (Groups::DIRTY_RATE, virt_sys::VIR_DOMAIN_STATS_DIRTYRATE),
+        (Groups::VM, VM),
     ]
     .into_iter()
-    .filter(|(wanted, _)| *wanted)
-    .fold(0, |mask, (_, group)| mask | group)
+    .filter(|(group, _)| groups.contains(*group))
+    .fold(0, |mask, (_, flag)| mask | flag)
 }
 
 fn memory(handle: &Handle) -> MemoryReading {
@@ -224,6 +247,24 @@ fn memory(handle: &Handle) -> MemoryReading {
         unused: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_UNUSED),
         usable: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_USABLE),
         rss: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_RSS),
+        swap_in: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_SWAP_IN),
+        swap_out: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_SWAP_OUT),
+        maximum: None,
+    }
+}
+
+/// Sizes of the disks as libvirt's own call for them has it. A disk that it fails for has none; a
+/// domain that is shut off has the same in its statistics.
+fn add_sizes(handle: &Handle, reading: &mut Reading) {
+    if reading.is_shut_off() {
+        return;
+    }
+    for disk in &mut reading.disks {
+        // An empty drive is an error here. It is no disk that is metered either.
+        let size = handle.get_block_info(&disk.name, 0).ok();
+        disk.capacity = size.as_ref().map(|size| size.capacity);
+        disk.allocation = size.as_ref().map(|size| size.allocation);
+        disk.physical = size.map(|size| size.physical);
     }
 }
 
@@ -235,6 +276,7 @@ fn block(handle: &Handle, target: &str) -> Option<DiskReading> {
         read_bytes: u64::try_from(stats.rd_bytes).ok(),
         write_requests: u64::try_from(stats.wr_req).ok(),
         write_bytes: u64::try_from(stats.wr_bytes).ok(),
+        ..DiskReading::default()
     })
 }
 
@@ -244,7 +286,11 @@ fn interface(handle: &Handle, target: &str) -> Option<NicReading> {
         name: target.to_owned(),
         rx_bytes: u64::try_from(stats.rx_bytes).ok(),
         rx_packets: u64::try_from(stats.rx_packets).ok(),
+        rx_errors: u64::try_from(stats.rx_errs).ok(),
+        rx_drops: u64::try_from(stats.rx_drop).ok(),
         tx_bytes: u64::try_from(stats.tx_bytes).ok(),
         tx_packets: u64::try_from(stats.tx_packets).ok(),
+        tx_errors: u64::try_from(stats.tx_errs).ok(),
+        tx_drops: u64::try_from(stats.tx_drop).ok(),
     })
 }

@@ -115,6 +115,8 @@ fn value(param: &virt_sys::virTypedParameter) -> Option<Value<'_>> {
             virt_sys::VIR_TYPED_PARAM_UINT => Value::Unsigned(u64::from(param.value.ui)),
             virt_sys::VIR_TYPED_PARAM_LLONG => Value::Signed(param.value.l),
             virt_sys::VIR_TYPED_PARAM_ULLONG => Value::Unsigned(param.value.ul),
+            virt_sys::VIR_TYPED_PARAM_DOUBLE => Value::Float(param.value.d),
+            virt_sys::VIR_TYPED_PARAM_BOOLEAN => Value::Bool(param.value.b != 0),
             virt_sys::VIR_TYPED_PARAM_STRING => {
                 if param.value.s.is_null() {
                     return None;

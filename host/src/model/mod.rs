@@ -10,6 +10,7 @@ mod id;
 mod meter;
 mod moment;
 mod reading;
+mod release;
 mod resource;
 mod sample;
 
@@ -19,6 +20,9 @@ pub use glob::{Glob, GlobError};
 pub use id::{About, Computed, HostGeneration};
 pub use meter::{Meter, MeterType};
 pub use moment::{Moment, Timestamp};
-pub use reading::{DiskReading, Groups, MemoryReading, NicReading, Reading, VcpuReading};
+pub use reading::{
+    DiskReading, Groups, MemoryReading, NicReading, PerfReading, RawNumber, Reading, VcpuReading,
+};
+pub use release::{Quirks, Release};
 pub use resource::Resource;
 pub use sample::{Sample, Volume};

@@ -1,38 +1,57 @@
 use uuid::Uuid;
 
-use super::{DomainState, Moment};
+use super::{DomainState, Moment, Volume};
 
-/// Which groups of statistics are wanted. The state always comes along.
+/// Which groups of statistics are wanted, after libvirt's `VIR_DOMAIN_STATS_*`. The state always
+/// comes along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub struct Groups {
-    /// Processor time of the domain as a whole.
-    pub cpu: bool,
-    /// Times of the virtual processors, and how many there are.
-    pub vcpu: bool,
-    /// Memory, from the balloon driver.
-    pub balloon: bool,
-    /// Disks.
-    pub block: bool,
-    /// Network interfaces.
-    pub interface: bool,
-}
+pub struct Groups(u16);
 
 impl Groups {
+    /// None but the state.
+    pub const NONE: Self = Self(0);
+    /// Processor time of the domain as a whole.
+    pub const CPU: Self = Self(1);
+    /// Times of the virtual processors, and how many there are.
+    pub const VCPU: Self = Self(1 << 1);
+    /// Memory, from the balloon driver.
+    pub const BALLOON: Self = Self(1 << 2);
+    /// Disks.
+    pub const BLOCK: Self = Self(1 << 3);
+    /// Network interfaces.
+    pub const INTERFACE: Self = Self(1 << 4);
+    /// Events that the processor counts, as far as the domain has them enabled.
+    pub const PERF: Self = Self(1 << 5);
+    /// Threads of QEMU that do nothing but I/O.
+    pub const IOTHREAD: Self = Self(1 << 6);
+    /// Memory bandwidth by host node.
+    pub const MEMORY: Self = Self(1 << 7);
+    /// How fast the guest writes to memory, if somebody has it measured.
+    pub const DIRTY_RATE: Self = Self(1 << 8);
+    /// What the hypervisor itself counts, such as KVM.
+    pub const VM: Self = Self(1 << 9);
+    /// No group of libvirt's: sizes of disks, which bulk statistics do not give as they are. One
+    /// call more for each disk.
+    pub const SIZES: Self = Self(1 << 11);
+    /// No group of libvirt's: every number as it is called there, for meters `libvirt.*`.
+    pub const RAW: Self = Self(1 << 10);
+    /// All statistics.
+    pub const ALL: Self = Self((1 << 11) - 1);
+
     /// Those that this or the other wants.
-    pub fn union(self, other: Self) -> Self {
-        Self {
-            cpu: self.cpu || other.cpu,
-            vcpu: self.vcpu || other.vcpu,
-            balloon: self.balloon || other.balloon,
-            block: self.block || other.block,
-            interface: self.interface || other.interface,
-        }
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of these are wanted.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
     }
 
     /// Those that libvirtd answers without asking QEMU. Processor time is not among them: libvirt
     /// 9.0 was seen to hang over it when QEMU does not answer.
-    pub fn without_monitor(self) -> Self {
-        Self { interface: self.interface, ..Self::default() }
+    pub const fn without_monitor(self) -> Self {
+        Self(self.0 & (Self::INTERFACE.0 | Self::RAW.0))
     }
 }
 
@@ -55,10 +74,14 @@ pub struct Reading {
     pub vcpus: Vec<VcpuReading>,
     /// `balloon.*`.
     pub memory: MemoryReading,
+    /// `perf.*`.
+    pub perf: PerfReading,
     /// `block.N.*`, in libvirt's order.
     pub disks: Vec<DiskReading>,
     /// `net.N.*`, in libvirt's order.
     pub nics: Vec<NicReading>,
+    /// Every number as libvirt calls it, where [`Groups::RAW`] was asked for.
+    pub raw: Vec<RawNumber>,
 }
 
 /// One virtual processor.
@@ -77,6 +100,8 @@ pub struct VcpuReading {
 pub struct MemoryReading {
     /// `balloon.current`: what the domain has now.
     pub actual: Option<u64>,
+    /// `balloon.maximum`: what it may have.
+    pub maximum: Option<u64>,
     /// What the guest sees in all.
     pub available: Option<u64>,
     /// What the guest does not use at all.
@@ -85,9 +110,32 @@ pub struct MemoryReading {
     pub usable: Option<u64>,
     /// What the QEMU process takes on the host.
     pub rss: Option<u64>,
+    /// What the guest has read from its swap.
+    pub swap_in: Option<u64>,
+    /// What the guest has written to its swap.
+    pub swap_out: Option<u64>,
 }
 
-/// One disk: requests and bytes since the domain started.
+/// What the processor counts for a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PerfReading {
+    /// `perf.cmt`: bytes of the last level cache that it uses.
+    pub cmt: Option<u64>,
+    /// `perf.mbmt`: memory bandwidth.
+    pub mbmt: Option<u64>,
+    /// `perf.mbml`: memory bandwidth to the processor's own memory.
+    pub mbml: Option<u64>,
+    /// `perf.cpu_cycles`.
+    pub cpu_cycles: Option<u64>,
+    /// `perf.instructions`.
+    pub instructions: Option<u64>,
+    /// `perf.cache_references`.
+    pub cache_references: Option<u64>,
+    /// `perf.cache_misses`.
+    pub cache_misses: Option<u64>,
+}
+
+/// One disk: requests, bytes and times since the domain started, and its size.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DiskReading {
     /// Target name, such as `vda`.
@@ -96,10 +144,20 @@ pub struct DiskReading {
     pub read_requests: Option<u64>,
     /// Bytes read.
     pub read_bytes: Option<u64>,
+    /// ns spent reading.
+    pub read_time: Option<u64>,
     /// Write requests.
     pub write_requests: Option<u64>,
     /// Bytes written.
     pub write_bytes: Option<u64>,
+    /// ns spent writing.
+    pub write_time: Option<u64>,
+    /// Bytes that the guest sees.
+    pub capacity: Option<u64>,
+    /// Bytes that it takes on the host.
+    pub allocation: Option<u64>,
+    /// Bytes of the file or device on the host, as far as its end.
+    pub physical: Option<u64>,
 }
 
 /// One network interface: bytes and packets since it was made. Received means by the guest.
@@ -111,8 +169,44 @@ pub struct NicReading {
     pub rx_bytes: Option<u64>,
     /// Packets received.
     pub rx_packets: Option<u64>,
+    /// Packets received with an error.
+    pub rx_errors: Option<u64>,
+    /// Packets not received for want of room.
+    pub rx_drops: Option<u64>,
     /// Bytes sent.
     pub tx_bytes: Option<u64>,
     /// Packets sent.
     pub tx_packets: Option<u64>,
+    /// Packets sent with an error.
+    pub tx_errors: Option<u64>,
+    /// Packets not sent for want of room.
+    pub tx_drops: Option<u64>,
+}
+
+/// A number as libvirt gives it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawNumber {
+    /// Such as `block.0.fl.reqs`.
+    pub key: String,
+    /// The name of the disk or the interface that it is about.
+    pub device: Option<String>,
+    /// The number; 1 for what is true.
+    pub value: Volume,
+}
+
+impl Reading {
+    /// Whether the domain is shut off: most numbers are none of its own then.
+    pub fn is_shut_off(&self) -> bool {
+        self.state == Some(DomainState::ShutOff)
+    }
+
+    /// The disk of this target name.
+    pub fn disk(&self, name: &str) -> Option<&DiskReading> {
+        self.disks.iter().find(|disk| disk.name == name)
+    }
+
+    /// The interface of this name.
+    pub fn nic(&self, name: &str) -> Option<&NicReading> {
+        self.nics.iter().find(|nic| nic.name == name)
+    }
 }

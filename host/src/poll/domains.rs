@@ -32,6 +32,7 @@ impl Domains {
         let site = discovery::Place {
             host: Arc::clone(&context.host),
             source: Arc::clone(&context.sample_source),
+            release: context.metering.release,
         };
         let resources = ResourceCache::new(site);
         Self { context, last: Vec::new(), listable: true, resources }

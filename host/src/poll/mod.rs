@@ -10,21 +10,22 @@ pub mod meters;
 mod quarantine;
 mod readings;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc, watch};
+use uuid::Uuid;
 
-use crate::config::SourceSpec;
+use crate::config::{MeterFilter, MeteringSpec, SourceSpec};
 use crate::inspect::{Hypervisor, InspectError, Pace};
-use crate::model::{Batch, DomainState, HostGeneration, Meter, Moment, Sample};
+use crate::model::{Batch, DomainState, HostGeneration, Moment, Sample};
 use crate::schedule::Ticker;
 use crate::telemetry::events;
 
 use domains::Domains;
-use meters::{CATALOGUE, Measured};
+use meters::{Measured, Meters, Wanted};
 use readings::Readings;
 
 /// What all poll tasks share.
@@ -38,6 +39,8 @@ pub struct PollContext {
     pub sample_source: Arc<str>,
     /// Whether domains without Nova's metadata are metered.
     pub unowned: bool,
+    /// Whose meters there are.
+    pub metering: MeteringSpec,
     /// Slices in flight.
     pub parallel: usize,
     /// Whether a source that cannot list its domains ends polling, instead of going on with the
@@ -79,37 +82,46 @@ pub struct PollTask {
     context: PollContext,
     sources: Vec<Source>,
     interval: Duration,
-    /// Positions in the catalogue of all meters that some source wants, ascending.
-    wanted: Vec<usize>,
-    /// The catalogue's meters, so that all samples of one share it.
-    meters: Vec<Arc<Meter>>,
+    /// What some source wants.
+    wanted: Wanted,
+    meters: Meters,
     domains: Domains,
     readings: Readings,
 }
 
-/// A source with the meters that it wants: by position in the catalogue.
+/// A source and what it wants.
 struct Source {
     name: Arc<str>,
-    wanted: [bool; CATALOGUE.len()],
+    filter: MeterFilter,
+    /// By position in [`Meters::all`], as far as was looked.
+    wanted: Vec<bool>,
 }
 
 impl Source {
-    fn new(spec: &SourceSpec) -> Self {
-        let named = meters::wanted(&spec.meters);
-        let instances = spec.polls_instances();
-        let wanted = std::array::from_fn(|meter| instances && named.contains(&meter));
-        Self { name: Arc::clone(&spec.name), wanted }
+    /// Looks at meters that have come since.
+    fn follow(&mut self, meters: &Meters) {
+        for meter in self.wanted.len()..meters.all().len() {
+            self.wanted.push(meters.wants_raw(&self.filter, meter));
+        }
     }
 }
 
 impl PollTask {
     /// A task for sources of one interval.
     pub fn new(context: PollContext, interval: Duration, sources: &[SourceSpec]) -> Self {
-        let sources: Vec<Source> = sources.iter().map(Source::new).collect();
-        let wanted = (0..CATALOGUE.len())
-            .filter(|meter| sources.iter().any(|source| source.wanted[*meter]))
-            .collect();
-        let meters = CATALOGUE.iter().map(|meter| Arc::new(meter.meter())).collect();
+        let meters = Meters::new(context.metering);
+        let mut wanted = Wanted::default();
+        let polled = sources.iter().map(|spec| {
+            let own = match spec.polls_instances() {
+                true => meters.wanted(&spec.meters),
+                false => Wanted::default(),
+            };
+            wanted = std::mem::take(&mut wanted).union(&own);
+            let by_position = (0..meters.all().len()).map(|meter| own.has(meter)).collect();
+            let name = Arc::clone(&spec.name);
+            Source { name, filter: spec.meters.clone(), wanted: by_position }
+        });
+        let sources = polled.collect();
         let domains = Domains::new(context.clone());
         let readings = Readings::new(context.clone());
         Self { context, sources, interval, wanted, meters, domains, readings }
@@ -163,15 +175,16 @@ impl PollTask {
         let started = Instant::now();
         let Some(tick) = self.context.hypervisor.begin_tick().await? else { return Ok(None) };
         let listed = self.domains.list().await?;
-        let groups = meters::groups_for(&self.wanted);
-        let readings = self.readings.read(&listed.domains, groups).await;
+        let there: HashSet<Uuid> = listed.domains.iter().map(|domain| domain.uuid).collect();
+        self.meters.retain(|uuid| there.contains(&uuid));
+        let readings = self.readings.read(&listed.domains, self.wanted.groups()).await;
         let mut measured = Vec::new();
         let mut rows: Vec<(Moment, Measured)> = Vec::new();
         let mut absent = 0;
         for (domain, reading) in &readings {
             let state = reading.state.unwrap_or(DomainState::NoState);
             let described = self.domains.described(domain, state);
-            absent += meters::measure(reading, described, &self.wanted, &mut measured);
+            absent += self.meters.measure(reading, described, &self.wanted, &mut measured);
             rows.extend(measured.drain(..).map(|row| (reading.taken, row)));
             if meters::devices_differ(reading, domain) {
                 self.context.hypervisor.forget(domain.uuid);
@@ -179,6 +192,9 @@ impl PollTask {
         }
         // Meter by meter, as pollsters did; within a meter in the order of the domains.
         rows.sort_by_key(|(_, row)| row.meter);
+        for source in &mut self.sources {
+            source.follow(&self.meters);
+        }
         let batches = self.batches(tick, &rows, &listed.gone);
         let samples = batches.iter().map(|batch| batch.samples.len()).sum::<usize>();
         self.context.counts.absent.fetch_add(absent, Relaxed);
@@ -194,7 +210,7 @@ impl PollTask {
         gone: &[Arc<str>],
     ) -> Vec<Arc<Batch>> {
         let sample = |source: &Source, taken: Moment, row: &Measured| {
-            let meter = Arc::clone(&self.meters[row.meter]);
+            let meter = Arc::clone(&self.meters.all()[row.meter]);
             let resource = Arc::clone(&row.resource);
             let id =
                 self.context.generation.polled(&source.name, &resource.id, &meter.name, taken.wall);

@@ -13,9 +13,8 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::message::{Messages, as_dict};
+use super::message::{MessageForm, Messages, as_dict};
 use super::python::Notation;
-use super::signature::Signer;
 use super::{Envelope, Outcome, Publisher};
 use crate::component::{
     ComponentError, ComponentHost, Delivery, PublisherInstance, Settled, TextForm,
@@ -43,7 +42,7 @@ pub(super) struct ComponentPublisher {
     label: Arc<str>,
     /// Where it is counted, such as `SINK/influx://db:8086`.
     place: String,
-    signer: Signer,
+    messages: MessageForm,
     /// With what it was made of.
     running: Option<(PublisherInstance, Made)>,
     /// What was tried last and is of no use.
@@ -126,14 +125,14 @@ impl ComponentPublisher {
         host: &ComponentHost,
         url: &ComponentUrl,
         (sink, label): (&str, &Arc<str>),
-        signer: Signer,
+        messages: MessageForm,
     ) -> Self {
         Self {
             host: host.clone(),
             url: url.clone(),
             label: Arc::clone(label),
             place: format!("{sink}/{label}"),
-            signer,
+            messages,
             running: None,
             refused: None,
             attempts: HashMap::new(),
@@ -198,7 +197,7 @@ impl ComponentPublisher {
         let attempts = self.attempts.entry(envelope.id).or_default();
         attempts.0 += 1;
         let id = envelope.id.to_string();
-        let texts = texts(&batch, form, &self.signer);
+        let texts = texts(&batch, form, &self.messages);
         let delivery = Delivery { id, attempt: attempts.0, batch, texts };
         let settled = running.publish(delivery).await;
         if !matches!(settled, Settled::Broken(_)) {
@@ -227,7 +226,7 @@ impl ComponentPublisher {
     }
 }
 
-fn texts(batch: &Batch, form: TextForm, signer: &Signer) -> Vec<String> {
+fn texts(batch: &Batch, form: TextForm, messages: &MessageForm) -> Vec<String> {
     let text = |write: &mut dyn FnMut(&mut Vec<u8>)| {
         let mut bytes = Vec::with_capacity(1_024);
         write(&mut bytes);
@@ -238,12 +237,14 @@ fn texts(batch: &Batch, form: TextForm, signer: &Signer) -> Vec<String> {
         TextForm::Samples => batch
             .samples
             .iter()
-            .map(|sample| text(&mut |bytes| as_dict(bytes, Notation::Json, sample)))
+            .map(|sample| {
+                text(&mut |bytes| as_dict(bytes, Notation::Json, messages.release, sample))
+            })
             .collect(),
         TextForm::Messages => {
-            let mut messages = Messages::new(signer);
+            let mut writer = Messages::new(messages);
             let samples = batch.samples.iter();
-            samples.map(|sample| text(&mut |bytes| messages.write(bytes, sample))).collect()
+            samples.map(|sample| text(&mut |bytes| writer.write(bytes, sample))).collect()
         }
     }
 }

@@ -6,13 +6,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::config::{FileSpec, NotifierSpec};
-use crate::model::{Batch, HostGeneration, Moment, Sample};
+use crate::model::{Batch, HostGeneration, Moment, Release, Sample};
 use crate::store::{Envelope, encode_batch};
 
-use super::message::{Messages, as_dict};
+use super::message::{MessageForm, Messages, as_dict};
 use super::notification::{Head, notification};
 use super::python::Notation;
-use super::signature::Signer;
 
 /// Samples in one envelope at most: the batch size of current Ceilometer agents, some 75 kB. What
 /// consumers are used to, and little enough to send once more.
@@ -30,13 +29,13 @@ pub struct Encoder {
 #[derive(Debug)]
 enum Form {
     Notifications(Box<Notifications>),
-    Lines(Notation),
+    Lines(Notation, Release),
     Batches,
 }
 
 #[derive(Debug)]
 struct Notifications {
-    signer: Signer,
+    messages: MessageForm,
     /// `telemetry.publisher.HOST`
     publisher_id: String,
     /// One for each topic.
@@ -63,11 +62,11 @@ impl Encoder {
         spec: &NotifierSpec,
         label: &Arc<str>,
         host: &str,
-        signer: Signer,
+        messages: MessageForm,
         generation: HostGeneration,
     ) -> Self {
         let form = Form::Notifications(Box::new(Notifications {
-            signer,
+            messages,
             publisher_id: format!("telemetry.publisher.{host}"),
             routing_keys: spec
                 .topics
@@ -80,8 +79,14 @@ impl Encoder {
     }
 
     /// Lines of a file, each with its end.
-    pub fn lines(spec: &FileSpec, label: &Arc<str>, generation: HostGeneration) -> Self {
-        let form = Form::Lines(if spec.json { Notation::Json } else { Notation::Repr });
+    pub fn lines(
+        spec: &FileSpec,
+        label: &Arc<str>,
+        release: Release,
+        generation: HostGeneration,
+    ) -> Self {
+        let notation = if spec.json { Notation::Json } else { Notation::Repr };
+        let form = Form::Lines(notation, release);
         Self { generation, label: Arc::clone(label), form }
     }
 
@@ -94,7 +99,9 @@ impl Encoder {
     /// samples.
     pub fn encode(&self, samples: &[Sample], origin: Origin<'_>) -> Vec<Envelope> {
         match &self.form {
-            Form::Lines(notation) => self.line_envelopes(samples, *notation, origin),
+            Form::Lines(notation, release) => {
+                self.line_envelopes(samples, (*notation, *release), origin)
+            }
             Form::Batches => self.batch_envelopes(samples, origin),
             Form::Notifications(form) => self.notifications(samples, form, origin),
         }
@@ -103,7 +110,7 @@ impl Encoder {
     fn line_envelopes(
         &self,
         samples: &[Sample],
-        notation: Notation,
+        (notation, release): (Notation, Release),
         origin: Origin<'_>,
     ) -> Vec<Envelope> {
         let address: Arc<str> = Arc::from("");
@@ -111,7 +118,7 @@ impl Encoder {
         for chunk in samples.chunks(MAX_SAMPLES) {
             let mut body = Vec::with_capacity(chunk.len() * 1_024);
             for sample in chunk {
-                as_dict(&mut body, notation, sample);
+                as_dict(&mut body, notation, release, sample);
                 body.push(b'\n');
             }
             let id = self.id("envelope", origin, made.len());
@@ -136,7 +143,7 @@ impl Encoder {
         form: &Notifications,
         origin: Origin<'_>,
     ) -> Vec<Envelope> {
-        let texts = Texts::new(samples, &form.signer);
+        let texts = Texts::new(samples, &form.messages);
         let mut groups = vec![("metering".to_owned(), (0..samples.len()).collect())];
         if form.per_meter {
             groups.extend(by_meter(samples));
@@ -191,9 +198,9 @@ struct Texts {
 }
 
 impl Texts {
-    fn new(samples: &[Sample], signer: &Signer) -> Self {
+    fn new(samples: &[Sample], form: &MessageForm) -> Self {
         let mut bytes = Vec::with_capacity(samples.len() * 1_536);
-        let mut messages = Messages::new(signer);
+        let mut messages = Messages::new(form);
         let ranges = samples
             .iter()
             .map(|sample| {
@@ -218,8 +225,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::super::read::sample_from_json;
+    use super::super::signature::Signer;
     use super::*;
-    use crate::config::{Policy, Secret};
+    use crate::config::{Policy, Secret, SignatureForm};
     use crate::model::Timestamp;
 
     fn samples() -> Vec<Sample> {
@@ -237,9 +245,10 @@ mod tests {
             policy: Policy::Default,
             max_queue_length: None,
         };
-        let signer = Signer::new(&Secret::new("golden-secret"));
+        let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
+        let messages = MessageForm { signer, release: Release::Current };
         let generation = HostGeneration(Uuid::from_u128(7));
-        Encoder::notifier(&spec, &Arc::from("notifier://"), "compute-1", signer, generation)
+        Encoder::notifier(&spec, &Arc::from("notifier://"), "compute-1", messages, generation)
     }
 
     fn origin(sequence: u64) -> Origin<'static> {
@@ -318,7 +327,7 @@ mod tests {
         assert_eq!(sizes(notifier(&["a"], false).encode(&many, origin(0))), [50, 50, 1]);
         let spec = FileSpec { path: "/f".into(), rotation: None, json: true };
         let generation = HostGeneration(Uuid::from_u128(7));
-        let lines = Encoder::lines(&spec, &Arc::from("file:///f"), generation);
+        let lines = Encoder::lines(&spec, &Arc::from("file:///f"), Release::Current, generation);
         let made = lines.encode(&many, origin(0));
         assert_eq!(made[0].body.iter().filter(|byte| **byte == b'\n').count(), 50);
         assert_eq!(sizes(made), [50, 50, 1]);

@@ -1,32 +1,29 @@
 //! A sample as text: the metering message, which is signed, and the plain form of files and tables.
 //!
-//! Keys and their order are those of the current Ceilometer, and so is every byte between them.
+//! Keys and their order are those of the Ceilometer that is stood in for, and so is every byte
+//! between them.
 
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::Arc;
 
 use super::python::{self, Notation};
-use super::signature::{Signer, walk};
-use crate::model::{Resource, Sample};
+use super::signature::Signer;
+use crate::model::{Release, Resource, Sample};
 
 const WRITING: &str = "a vector takes every write";
 
 /// Appends the plain form of a sample, Ceilometer's `as_dict`: as a JSON object, or as the text
 /// of a Python dictionary. One line, without its end.
-pub fn as_dict(out: &mut Vec<u8>, notation: Notation, sample: &Sample) {
-    let mut fields = Fields { out, notation, first: true };
+pub fn as_dict(out: &mut Vec<u8>, notation: Notation, release: Release, sample: &Sample) {
+    let mut fields = Fields { out, notation, release, first: true };
     let resource = &sample.resource;
     fields.text("name", &sample.meter.name);
     fields.text("type", sample.meter.kind.as_str());
     fields.text("unit", &sample.meter.unit);
     fields.key("volume");
     python::volume(fields.out, sample.volume);
-    fields.optional("user_id", resource.user_id.as_deref());
-    fields.optional("user_name", None);
-    fields.optional("project_id", resource.project_id.as_deref());
-    fields.optional("project_name", None);
-    fields.text("resource_id", &resource.id);
+    fields.owner(resource);
     fields.text("timestamp", &sample.taken.wall.iso());
     fields.key("resource_metadata");
     notation.object(fields.out, &resource.metadata);
@@ -36,9 +33,18 @@ pub fn as_dict(out: &mut Vec<u8>, notation: Notation, sample: &Sample) {
     fields.end();
 }
 
+/// How metering messages are written.
+#[derive(Debug, Clone)]
+pub struct MessageForm {
+    /// Who signs them.
+    pub signer: Signer,
+    /// Whose keys they have.
+    pub release: Release,
+}
+
 /// Writes metering messages. What the samples of one resource have in common is rendered once.
 pub struct Messages<'a> {
-    signer: &'a Signer,
+    form: &'a MessageForm,
     /// By the address of the resource, which its entry keeps alive.
     rendered: HashMap<usize, Rendered>,
     /// What is signed of one sample in front of what it shares with others.
@@ -60,20 +66,20 @@ struct Rendered {
 
 impl<'a> Messages<'a> {
     /// A writer for the samples of one call; it remembers their resources as long as it lives.
-    pub fn new(signer: &'a Signer) -> Self {
-        Self { signer, rendered: HashMap::new(), signed: Vec::new() }
+    pub fn new(form: &'a MessageForm) -> Self {
+        Self { form, rendered: HashMap::new(), signed: Vec::new() }
     }
 
     /// Appends the message of a sample as a JSON object.
     pub fn write(&mut self, out: &mut Vec<u8>, sample: &Sample) {
-        let signer = self.signer;
+        let MessageForm { signer, release } = self.form;
         let shared = self
             .rendered
             .entry(Arc::as_ptr(&sample.resource).addr())
-            .or_insert_with(|| Rendered::new(&sample.resource, signer));
+            .or_insert_with(|| Rendered::new(&sample.resource, self.form));
         let id = sample.id.to_string();
         let timestamp = sample.taken.wall.iso();
-        let mut fields = Fields { out, notation: Notation::Json, first: true };
+        let mut fields = Fields { out, notation: Notation::Json, release: *release, first: true };
         fields.text("source", &sample.resource.source);
         fields.text("counter_name", &sample.meter.name);
         fields.text("counter_type", sample.meter.kind.as_str());
@@ -89,7 +95,7 @@ impl<'a> Messages<'a> {
         fields.key("message_signature");
         fields.out.push(b'"');
         if signer.signs() {
-            signed_head(&mut self.signed, sample, &id);
+            signed_head(&mut self.signed, self.form, sample, &id);
             let time = [b"timestamp", timestamp.as_bytes()].concat();
             signer.sign(fields.out, &[&self.signed, &shared.signed, &time, &shared.signed_user]);
         }
@@ -99,42 +105,56 @@ impl<'a> Messages<'a> {
 }
 
 impl Rendered {
-    fn new(resource: &Arc<Resource>, signer: &Signer) -> Self {
+    fn new(resource: &Arc<Resource>, form: &MessageForm) -> Self {
+        let MessageForm { signer, release } = form;
         let mut owner = Vec::new();
-        let mut fields = Fields { out: &mut owner, notation: Notation::Json, first: false };
-        fields.optional("user_id", resource.user_id.as_deref());
-        fields.optional("user_name", None);
-        fields.optional("project_id", resource.project_id.as_deref());
-        fields.optional("project_name", None);
-        fields.text("resource_id", &resource.id);
+        let (out, notation) = (&mut owner, Notation::Json);
+        Fields { out, notation, release: *release, first: false }.owner(resource);
         let mut metadata = Vec::new();
         Notation::Json.object(&mut metadata, &resource.metadata);
         let (mut signed, mut signed_user) = (Vec::new(), Vec::new());
         if signer.signs() {
             let project = resource.project_id.as_deref().unwrap_or("None");
             let id = &resource.id;
-            write!(signed, "project_id{project}project_nameNoneresource_id{id}").expect(WRITING);
-            walk(&mut signed, "resource_metadata", &resource.metadata);
+            let names = has_names(*release);
+            let (project_name, user_name) =
+                if names { ("project_nameNone", "user_nameNone") } else { ("", "") };
+            write!(signed, "project_id{project}{project_name}resource_id{id}").expect(WRITING);
+            signer.form().walk(&mut signed, "resource_metadata", &resource.metadata);
             write!(signed, "source{}", resource.source).expect(WRITING);
             let user = resource.user_id.as_deref().unwrap_or("None");
-            write!(signed_user, "user_id{user}user_nameNone").expect(WRITING);
+            write!(signed_user, "user_id{user}{user_name}").expect(WRITING);
         }
         Self { _resource: Arc::clone(resource), owner, metadata, signed, signed_user }
     }
 }
 
 /// What is signed of a sample up to its monotonic time, in the order of the keys.
-fn signed_head(out: &mut Vec<u8>, sample: &Sample, id: &str) {
+fn signed_head(out: &mut Vec<u8>, form: &MessageForm, sample: &Sample, id: &str) {
     out.clear();
     let meter = &sample.meter;
     write!(out, "counter_name{}counter_type{}", meter.name, meter.kind).expect(WRITING);
     write!(out, "counter_unit{}counter_volume", meter.unit).expect(WRITING);
-    python::volume(out, sample.volume);
-    write!(out, "message_id{id}monotonic_time").expect(WRITING);
+    form.signer.form().volume(out, sample.volume);
+    write!(out, "message_id{id}").expect(WRITING);
+    if !has_monotonic_time(form.release) {
+        return;
+    }
+    out.extend_from_slice(b"monotonic_time");
     match monotonic_seconds(sample) {
-        Some(seconds) => python::float(out, seconds),
+        Some(seconds) => form.signer.form().float(out, seconds),
         None => Notation::Repr.none(out),
     }
+}
+
+/// Names of users and projects came with Ceilometer 20. This agent knows none.
+fn has_names(release: Release) -> bool {
+    release == Release::Current
+}
+
+/// Came with Ceilometer 9.
+fn has_monotonic_time(release: Release) -> bool {
+    release != Release::Liberty
 }
 
 /// `monotonic_time`: seconds.
@@ -147,6 +167,7 @@ fn monotonic_seconds(sample: &Sample) -> Option<f64> {
 struct Fields<'a> {
     out: &'a mut Vec<u8>,
     notation: Notation,
+    release: Release,
     /// Whether the object still has to be opened.
     first: bool,
 }
@@ -169,7 +190,24 @@ impl Fields<'_> {
         self.notation.optional(self.out, text);
     }
 
+    /// From `user_id` to `resource_id`.
+    fn owner(&mut self, resource: &Resource) {
+        let names = has_names(self.release);
+        self.optional("user_id", resource.user_id.as_deref());
+        if names {
+            self.optional("user_name", None);
+        }
+        self.optional("project_id", resource.project_id.as_deref());
+        if names {
+            self.optional("project_name", None);
+        }
+        self.text("resource_id", &resource.id);
+    }
+
     fn monotonic(&mut self, sample: &Sample) {
+        if !has_monotonic_time(self.release) {
+            return;
+        }
         self.key("monotonic_time");
         match monotonic_seconds(sample) {
             Some(seconds) => python::float(self.out, seconds),
@@ -186,16 +224,21 @@ impl Fields<'_> {
 mod tests {
     use super::super::read::sample_from_json;
     use super::*;
-    use crate::config::Secret;
+    use crate::config::{Secret, SignatureForm};
 
     fn sample(line: &str) -> Sample {
         sample_from_json(line, &Arc::from("openstack")).unwrap()
     }
 
+    fn form(secret: &str, release: Release) -> MessageForm {
+        let signer = Signer::new(&Secret::new(secret), SignatureForm::default());
+        MessageForm { signer, release }
+    }
+
     #[test]
     fn golden_messages_come_out_byte_for_byte() {
-        let signer = Signer::new(&Secret::new("golden-secret"));
-        let mut messages = Messages::new(&signer);
+        let form = form("golden-secret", Release::Current);
+        let mut messages = Messages::new(&form);
         let file = include_str!("../../../tests/vectors/messages.ndjson");
         for line in file.lines() {
             let mut out = Vec::new();
@@ -212,7 +255,7 @@ mod tests {
         for (json, repr) in json.lines().zip(repr.lines()) {
             for (notation, expected) in [(Notation::Json, json), (Notation::Repr, repr)] {
                 let mut out = Vec::new();
-                as_dict(&mut out, notation, &sample(json));
+                as_dict(&mut out, notation, Release::Current, &sample(json));
                 assert_eq!(String::from_utf8(out).unwrap(), expected);
             }
         }
@@ -222,11 +265,39 @@ mod tests {
     fn no_secret_means_an_empty_signature() {
         let line = r#"{"name": "n", "type": "gauge", "unit": "", "volume": 1.0, "resource_id": "r",
             "timestamp": "2015-10-01T12:00:00", "resource_metadata": {"x": "y"}}"#;
-        let signer = Signer::new(&Secret::default());
         let mut out = Vec::new();
-        Messages::new(&signer).write(&mut out, &sample(line));
+        Messages::new(&form("", Release::Current)).write(&mut out, &sample(line));
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with(r#""monotonic_time": null, "message_signature": ""}"#), "{text}");
         assert!(text.contains(r#""user_id": null, "user_name": null, "project_id": null"#));
+    }
+
+    /// What is signed is the message that a receiver sees, whatever its keys are.
+    #[test]
+    fn each_release_has_its_own_keys_and_signs_them() {
+        let line = r#"{"name": "n", "type": "gauge", "unit": "", "volume": 1.0, "resource_id": "r",
+            "user_id": "u", "timestamp": "2015-10-01T12:00:00", "resource_metadata": {"x": ["y"]}}"#;
+        for (release, missing) in [
+            (Release::Liberty, &["user_name", "project_name", "monotonic_time"][..]),
+            (Release::Zed, &["user_name", "project_name"]),
+            (Release::Current, &[]),
+        ] {
+            let form = form("s", release);
+            let mut out = Vec::new();
+            Messages::new(&form).write(&mut out, &sample(line));
+            let message: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(&out).unwrap();
+            for key in ["user_name", "project_name", "monotonic_time"] {
+                assert_eq!(message.contains_key(key), !missing.contains(&key), "{release} {key}");
+            }
+            let (mut text, mut signature) = (Vec::new(), Vec::new());
+            form.signer.form().walk(&mut text, "", &message);
+            form.signer.sign(&mut signature, &[&text]);
+            assert_eq!(message["message_signature"], String::from_utf8(signature).unwrap());
+            let mut plain = Vec::new();
+            as_dict(&mut plain, Notation::Json, release, &sample(line));
+            let plain = String::from_utf8(plain).unwrap();
+            assert!(missing.iter().all(|key| !plain.contains(key)), "{plain}");
+        }
     }
 }

@@ -25,7 +25,7 @@ pub use component::try_component;
 pub use driver::Driver;
 pub use encode::{Encoder, MAX_SAMPLES, Origin};
 pub use file::FilePublisher;
-pub use message::{Messages, as_dict};
+pub use message::{MessageForm, Messages, as_dict};
 pub use open::{Outstanding, PublisherHandle, PublisherTask, Settings, open, start};
 pub use python::Notation;
 pub use read::{ReadError, sample_from_json};

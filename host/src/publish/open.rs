@@ -10,9 +10,9 @@ use super::component::ComponentPublisher;
 use super::driver::Driver;
 use super::encode::{Encoder, Origin};
 use super::file::FilePublisher;
-use super::signature::Signer;
+use super::message::MessageForm;
 use crate::component::ComponentHost;
-use crate::config::{Policy, PublisherSpec, PublisherTarget, Secret};
+use crate::config::{Policy, PublisherSpec, PublisherTarget};
 use crate::model::{Batch, HostGeneration, Position, Sample, Timestamp};
 use crate::store::{Bounds, SpoolWriter, WhenFull, spool};
 use crate::telemetry::PublisherCount;
@@ -22,8 +22,8 @@ use crate::telemetry::PublisherCount;
 pub struct Settings {
     /// The host's name, for `publisher_id`.
     pub host: String,
-    /// `message.telemetry_secret`
-    pub secret: Secret,
+    /// How metering messages are written.
+    pub messages: MessageForm,
     /// The namespace of ids.
     pub generation: HostGeneration,
     /// How many bytes each spool holds.
@@ -51,23 +51,24 @@ pub fn open(
             if notifier.policy == Policy::Queue {
                 bounds.count = notifier.max_queue_length;
             }
-            let signer = Signer::new(&settings.secret);
-            let host = &settings.host;
+            let (messages, host) = (settings.messages.clone(), &settings.host);
             (
-                Encoder::notifier(notifier, label, host, signer, generation),
+                Encoder::notifier(notifier, label, host, messages, generation),
                 Box::new(AmqpPublisher::new(&notifier.broker)?),
                 notifier.policy == Policy::Drop,
             )
         }
         PublisherTarget::Component(url) => {
-            let signer = Signer::new(&settings.secret);
+            let messages = settings.messages.clone();
             let place = (&*settings.sink, label);
-            let publisher = ComponentPublisher::new(&settings.components, url, place, signer);
+            let publisher = ComponentPublisher::new(&settings.components, url, place, messages);
             (Encoder::batches(label, generation), Box::new(publisher), false)
         }
-        PublisherTarget::File(file) => {
-            (Encoder::lines(file, label, generation), Box::new(FilePublisher::new(file)), false)
-        }
+        PublisherTarget::File(file) => (
+            Encoder::lines(file, label, settings.messages.release, generation),
+            Box::new(FilePublisher::new(file)),
+            false,
+        ),
     };
     let (writer, reader) = spool(bounds, settings.when_full, counts);
     let driver = Driver::new(label, publisher, reader, drop_on_failure);

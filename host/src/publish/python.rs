@@ -21,6 +21,9 @@ pub enum Notation {
     /// `repr` after every string has become UTF-8 bytes, with dictionaries in the order of their
     /// keys: how lists enter a signature.
     BytesRepr,
+    /// `repr` of Python 2.7, after every string has become UTF-8 bytes, which are its plain
+    /// strings.
+    Python2Repr,
 }
 
 impl Notation {
@@ -29,7 +32,13 @@ impl Notation {
         match value {
             Value::Null => self.none(out),
             Value::Bool(truth) => self.boolean(out, *truth),
-            Value::Number(number) => self::number(out, number),
+            Value::Number(number) => {
+                self::number(out, number);
+                // What is no machine word is a `long` there.
+                if self == Self::Python2Repr && number.is_u64() && number.as_i64().is_none() {
+                    out.push(b'L');
+                }
+            }
             Value::String(text) => self.string(out, text),
             Value::Array(items) => {
                 out.push(b'[');
@@ -48,7 +57,7 @@ impl Notation {
     /// Appends a dictionary.
     pub fn object(self, out: &mut Vec<u8>, map: &Map<String, Value>) {
         let mut entries: Vec<_> = map.iter().collect();
-        if self == Self::BytesRepr {
+        if matches!(self, Self::BytesRepr | Self::Python2Repr) {
             entries.sort_unstable_by_key(|(key, _)| *key);
         }
         out.push(b'{');
@@ -68,7 +77,11 @@ impl Notation {
         match self {
             Self::Json => json_string(out, text),
             Self::Repr => repr_string(out, text),
-            Self::BytesRepr => bytes_repr(out, text),
+            Self::BytesRepr => {
+                out.push(b'b');
+                bytes_repr(out, text);
+            }
+            Self::Python2Repr => bytes_repr(out, text),
         }
     }
 
@@ -132,6 +145,35 @@ pub(super) fn float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
+/// Appends `str(value)` as Python 2.7 has it: twelve digits that count, with an exponent below 1e-4
+/// and from 1e12 on.
+pub(super) fn short_float(out: &mut Vec<u8>, value: f64) {
+    const DIGITS: i32 = 12;
+    if !value.is_finite() {
+        return float(out, value);
+    }
+    let text = format!("{value:.11e}");
+    let (digits, exponent) = text.split_once('e').expect("`e` asks for an exponent");
+    let exponent: i32 = exponent.parse().expect("an exponent is a whole number");
+    if (-4..DIGITS).contains(&exponent) {
+        let places = usize::try_from(DIGITS - 1 - exponent).unwrap_or(0);
+        let text = format!("{value:.places$}");
+        let text = if text.contains('.') { text.trim_end_matches('0') } else { &text };
+        let end = if text.ends_with('.') {
+            "0"
+        } else if text.contains('.') {
+            ""
+        } else {
+            ".0"
+        };
+        write!(out, "{text}{end}").expect(WRITING);
+    } else {
+        let digits = digits.trim_end_matches('0').trim_end_matches('.');
+        let sign = if exponent < 0 { '-' } else { '+' };
+        write!(out, "{digits}e{sign}{:0>2}", exponent.abs()).expect(WRITING);
+    }
+}
+
 fn json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for c in text.chars() {
@@ -178,9 +220,9 @@ fn repr_string(out: &mut Vec<u8>, text: &str) {
     push(out, quote);
 }
 
+/// Without the `b` that Python 3 puts in front.
 fn bytes_repr(out: &mut Vec<u8>, text: &str) {
     let quote = quote(text);
-    out.push(b'b');
     push(out, quote);
     for byte in text.bytes() {
         match byte {
@@ -242,6 +284,27 @@ mod tests {
             (f64::INFINITY, "inf"),
         ] {
             assert_eq!(text(|out| float(out, value)), expected);
+        }
+    }
+
+    #[test]
+    fn short_floats_are_those_of_python_2() {
+        for (value, expected) in [
+            (0.1, "0.1"),
+            (100.0, "100.0"),
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1e-5, "1e-05"),
+            (0.000_123_456_789_012_345, "0.000123456789012"),
+            (1_234_567.123_456_789, "1234567.12346"),
+            (123_456_789_012.3, "123456789012.0"),
+            (999_999_999_999.9, "1e+12"),
+            (1e12, "1e+12"),
+            (1.5e300, "1.5e+300"),
+            (1.0 / 3.0, "0.333333333333"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(text(|out| short_float(out, value)), expected);
         }
     }
 

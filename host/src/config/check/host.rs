@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::{duration, size, truth, whole};
-use super::{Check, Unknown, grants};
-use crate::config::error::{Report, nearest};
+use super::{Check, Unknown, grants, metering};
+use crate::config::error::Report;
 use crate::config::place::Place;
 use crate::config::raw::{
     Document, Field, Kind, RawAmqp, RawComponent, RawComponents, RawControl, RawFolder, RawHost,
     RawLibvirt, RawLimits, RawMessage, Scalar, Scalars, token,
 };
 use crate::config::spec::{
-    AmqpSpec, ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, OnError, Secret,
-    SecretOptions, StateMismatch,
+    AmqpSpec, ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, MeteringSpec,
+    OnError, Secret, SecretOptions, StateMismatch,
 };
 use crate::config::url;
+use crate::model::Release;
 
 const KEYS: &[&str] = &[
     "host",
@@ -30,6 +31,7 @@ const KEYS: &[&str] = &[
     "control",
     "shutdown_grace",
     "compatibility",
+    "quirks",
 ];
 
 const DURATION: &str = "write a time above zero with its unit, such as 3s or 500ms";
@@ -52,6 +54,7 @@ pub(in crate::config) struct Defaults {
 /// The file, checked.
 pub(in crate::config) struct Host {
     pub(in crate::config) host: String,
+    pub(in crate::config) metering: MeteringSpec,
     pub(in crate::config) libvirt: LibvirtSpec,
     /// Where `libvirt.deadline` was set, if it was.
     pub(in crate::config) deadline_place: Option<Place>,
@@ -74,18 +77,25 @@ pub(in crate::config) fn check(
     let raw: RawHost = check.mapping("", doc.mirror())?;
     check.keys("", KEYS, Unknown::Refused(&["tls", "routing"]));
     let host = check.string("/host", &raw.host);
+    let release = metering::release(&mut check, &raw.compatibility);
+    let quirks = metering::quirks(&mut check, &raw.quirks, release.unwrap_or_default());
     let libvirt = libvirt(&mut check, raw.libvirt);
     let amqp = amqp(&mut check, raw.amqp);
-    let message = message(&mut check, raw.message);
+    let message = message(&mut check, raw.message, release.unwrap_or_default());
     let components = components(&mut check, raw.components);
     let store = folder(&mut check, "/store", raw.store, defaults.store);
     let cache = folder(&mut check, "/cache", raw.cache, defaults.cache);
     let control = control(&mut check, raw.control, defaults.control);
     let grace = check.value("/shutdown_grace", &raw.shutdown_grace, duration, DURATION);
-    compatibility(&mut check, &raw.compatibility);
+    let (libvirt, report_stopped_instance_metrics) = libvirt?;
     Some(Host {
         host: host?.unwrap_or(defaults.host),
-        libvirt: libvirt?,
+        metering: MeteringSpec {
+            release: release?,
+            quirks: quirks?,
+            report_stopped_instance_metrics,
+        },
+        libvirt,
         deadline_place: doc.fact("/libvirt/deadline").map(|fact| fact.place.clone()),
         amqp: amqp?,
         message: message?,
@@ -99,7 +109,7 @@ pub(in crate::config) fn check(
 
 impl Check<'_> {
     /// A value that `read` understands. `None` with a fault, `Some(None)` where nothing is set.
-    fn value<T>(
+    pub(super) fn value<T>(
         &mut self,
         pointer: &str,
         field: &Field<Scalar>,
@@ -129,7 +139,11 @@ impl Check<'_> {
     }
 
     /// Text that is not empty. It may be a secret and is never shown.
-    fn string(&mut self, pointer: &str, field: &Field<Scalar>) -> Option<Option<String>> {
+    pub(super) fn string(
+        &mut self,
+        pointer: &str,
+        field: &Field<Scalar>,
+    ) -> Option<Option<String>> {
         match (field, self.kind(pointer)) {
             (Field::Absent | Field::Null, _) => Some(None),
             (Field::Given(Scalar::Text(text)), Kind::Text) if !text.is_empty() => {
@@ -178,9 +192,9 @@ impl Check<'_> {
     }
 }
 
-fn libvirt(check: &mut Check<'_>, field: Field<RawLibvirt>) -> Option<LibvirtSpec> {
+fn libvirt(check: &mut Check<'_>, field: Field<RawLibvirt>) -> Option<(LibvirtSpec, bool)> {
     let raw = check.mapping("/libvirt", field)?;
-    let keys = &["uri", "deadline", "parallel", "unowned"];
+    let keys = &["uri", "deadline", "parallel", "unowned", "report_stopped_instance_metrics"];
     check.keys("/libvirt", keys, Unknown::Refused(&["tls"]));
     let uri = check
         .string("/libvirt/uri", &raw.uri)
@@ -208,12 +222,19 @@ fn libvirt(check: &mut Check<'_>, field: Field<RawLibvirt>) -> Option<LibvirtSpe
         "write a whole number from 1 to 64",
     );
     let unowned = check.value("/libvirt/unowned", &raw.unowned, truth, "write true or false");
-    Some(LibvirtSpec {
+    let stopped = check.value(
+        "/libvirt/report_stopped_instance_metrics",
+        &raw.report_stopped_instance_metrics,
+        truth,
+        "write true or false",
+    );
+    let spec = LibvirtSpec {
         uri: uri?,
         deadline: deadline?.unwrap_or(Duration::from_secs(3)),
         parallel: parallel?.unwrap_or(2),
         unowned: unowned?.unwrap_or(true),
-    })
+    };
+    Some((spec, stopped?.unwrap_or(false)))
 }
 
 fn amqp(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<AmqpSpec> {
@@ -231,9 +252,13 @@ fn amqp(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<AmqpSpec> {
     }
 }
 
-fn message(check: &mut Check<'_>, field: Field<RawMessage>) -> Option<MessageSpec> {
+fn message(
+    check: &mut Check<'_>,
+    field: Field<RawMessage>,
+    release: Release,
+) -> Option<MessageSpec> {
     let raw = check.mapping("/message", field)?;
-    let keys = &["telemetry_secret", "telemetry_secret_file", "sample_source"];
+    let keys = &["telemetry_secret", "telemetry_secret_file", "sample_source", "signature"];
     check.keys("/message", keys, Unknown::Refused(&[]));
     let secret = check.secret(
         "/message/telemetry_secret",
@@ -241,11 +266,13 @@ fn message(check: &mut Check<'_>, field: Field<RawMessage>) -> Option<MessageSpe
         &raw.telemetry_secret_file,
     );
     let source = check.string("/message/sample_source", &raw.sample_source);
+    let signature = metering::signature(check, &raw.signature, release);
     let default_secret = || "change this for valid signing".to_owned();
     let source: Arc<str> = source?.map_or_else(|| "openstack".into(), Into::into);
     Some(MessageSpec {
         telemetry_secret: Secret::new(secret?.unwrap_or_else(default_secret)),
         sample_source: source,
+        signature: signature?,
     })
 }
 
@@ -368,23 +395,4 @@ fn control(check: &mut Check<'_>, field: Field<RawControl>, default: PathBuf) ->
     check.keys("/control", &["socket"], Unknown::Refused(&[]));
     let path = check.string("/control/socket", &raw.socket)?;
     Some(path.map_or(default, PathBuf::from))
-}
-
-fn compatibility(check: &mut Check<'_>, field: &Field<Scalar>) {
-    let pointer = "/compatibility";
-    let Some(Some(level)) = check.string(pointer, field) else { return };
-    match level.as_str() {
-        "current" => {}
-        "liberty" | "zed" => {
-            let what = format!("the compatibility {level:?} is not in this version");
-            check.fault(pointer, what, "write current");
-        }
-        other => {
-            let remedy = match nearest(other, ["current"]) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "write current".to_owned(),
-            };
-            check.fault(pointer, format!("there is no compatibility {other:?}"), remedy);
-        }
-    }
 }

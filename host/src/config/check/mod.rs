@@ -4,6 +4,7 @@
 mod component_url;
 mod grants;
 mod host;
+mod metering;
 mod pipeline;
 mod publisher;
 mod source;

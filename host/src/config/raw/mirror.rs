@@ -109,6 +109,7 @@ pub(in crate::config) struct RawHost {
     pub(in crate::config) control: Field<RawControl>,
     pub(in crate::config) shutdown_grace: Field<Scalar>,
     pub(in crate::config) compatibility: Field<Scalar>,
+    pub(in crate::config) quirks: Scalars,
 }
 
 /// `libvirt`
@@ -119,6 +120,7 @@ pub(in crate::config) struct RawLibvirt {
     pub(in crate::config) deadline: Field<Scalar>,
     pub(in crate::config) parallel: Field<Scalar>,
     pub(in crate::config) unowned: Field<Scalar>,
+    pub(in crate::config) report_stopped_instance_metrics: Field<Scalar>,
 }
 
 /// `amqp`
@@ -143,6 +145,7 @@ pub(in crate::config) struct RawMessage {
     pub(in crate::config) telemetry_secret: Field<Scalar>,
     pub(in crate::config) telemetry_secret_file: Field<Scalar>,
     pub(in crate::config) sample_source: Field<Scalar>,
+    pub(in crate::config) signature: Field<Scalar>,
 }
 
 /// Not derived: it holds a secret.

@@ -144,8 +144,14 @@ impl World {
                 name: device.target.clone(),
                 read_requests: Some(read.total(up, 1.0)),
                 read_bytes: Some(read.total(up, 1.0) * 4096),
+                read_time: Some(read.total(up, 1.0) * 90_000),
                 write_requests: Some(write.total(up, 1.0)),
                 write_bytes: Some(write.total(up, 1.0) * 8192),
+                write_time: Some(write.total(up, 1.0) * 250_000),
+                capacity: Some(20 << 30),
+                // Files grow as the guest writes.
+                allocation: Some((4 << 30) + write.total(up, 1.0) * 512),
+                physical: Some((4 << 30) + write.total(up, 1.0) * 512),
             }
         };
         let nic = |(index, device): (u64, &NicDevice)| {
@@ -155,8 +161,12 @@ impl World {
                 name: device.target.clone(),
                 rx_bytes: Some(received.total(up, 1.0) * 420),
                 rx_packets: Some(received.total(up, 1.0)),
+                rx_errors: Some(0),
+                rx_drops: Some(received.total(up, 0.001)),
                 tx_bytes: Some(sent.total(up, 1.0) * 610),
                 tx_packets: Some(sent.total(up, 1.0)),
+                tx_errors: Some(0),
+                tx_drops: Some(0),
             }
         };
         Reading {
@@ -230,6 +240,9 @@ fn memory(key: u64, total: u64, seconds: f64) -> MemoryReading {
     let usable = whole(swing * float(available));
     MemoryReading {
         actual: Some(total),
+        maximum: Some(total),
+        swap_in: Some(0),
+        swap_out: Some(0),
         available: Some(available),
         unused: Some(usable - usable / 4),
         usable: Some(usable),
