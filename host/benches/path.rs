@@ -54,6 +54,7 @@ impl Path {
             sample_source: "openstack".into(),
             unowned: true,
             metering: spec.metering,
+            phase: 0.0,
             parallel: libvirt.parallel,
             fail_fast: true,
             reading: Arc::default(),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha224};
 use tokio::sync::mpsc;
 
 use super::answer::Board;
@@ -134,6 +135,7 @@ fn poll_context(
         sample_source: Arc::clone(&spec.message.sample_source),
         unowned: spec.libvirt.unowned,
         metering: spec.metering,
+        phase: if spec.spread && options.rounds.count.is_none() { phase(&spec.host) } else { 0.0 },
         parallel: spec.libvirt.parallel,
         fail_fast: options.rounds.count.is_some(),
         reading: Arc::default(),
@@ -145,6 +147,12 @@ fn poll_context(
             absent: Arc::clone(&ledger.absent),
         },
     }
+}
+
+/// Where in an interval a host's ticks are: evenly over a fleet, and the same at every start.
+fn phase(host: &str) -> f64 {
+    let digest = Sha224::digest(host);
+    f64::from(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])) / 2_f64.powi(32)
 }
 
 /// Builds the right column, sink by sink.

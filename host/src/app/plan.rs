@@ -15,7 +15,10 @@ pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<&'static st
     let libvirt = LibvirtSpec { deadline, ..new.libvirt.clone() };
     let differs = [
         ("host", old.host != new.host),
+        ("compatibility", old.metering != new.metering),
+        ("mode", old.mode != new.mode),
         ("libvirt", old.libvirt != libvirt),
+        ("amqp.url", old.amqp != new.amqp),
         ("message", old.message != new.message),
         ("components.path", old.components.path != new.components.path),
         ("store", old.store != new.store),

@@ -22,6 +22,10 @@ pub(super) struct Common {
     /// Sources and sinks [default: /etc/nephometer/pipeline.yaml]
     #[arg(long, value_name = "FILE")]
     pub pipeline: Option<PathBuf>,
+    /// What is polled, where pipeline.yaml does not say [default: /etc/nephometer/polling.yaml if it
+    /// is there and --pipeline is not given]
+    #[arg(long, value_name = "FILE")]
+    pub polling: Option<PathBuf>,
     /// Where domains are read: a libvirt URI, sim://?domains=N&seed=S, or replay:///DIR
     #[arg(long, value_name = "URI")]
     pub libvirt: Option<String>,
@@ -42,6 +46,7 @@ impl Common {
         Inputs {
             config: origin(self.config.as_ref()),
             pipeline: origin(self.pipeline.as_ref()),
+            polling: origin(self.polling.as_ref()),
             libvirt: self.libvirt.clone(),
             amqp_url: None,
             components: self.components.clone(),

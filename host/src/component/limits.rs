@@ -17,7 +17,7 @@ use crate::config::LimitsSpec;
 /// with fewer than 10,000.
 const TABLE_ELEMENTS: usize = 100_000;
 /// Core instances, memories and tables: a guest with an adapter has four, one and two.
-const INSTANCES: usize = 20;
+const INSTANCES: usize = 64;
 const MEMORIES: usize = 8;
 const TABLES: usize = 16;
 

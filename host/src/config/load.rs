@@ -5,15 +5,23 @@ use std::time::Duration;
 
 use super::check::{self, Around, Defaults, Host};
 use super::error::{ConfigError, Problem, Report, problem};
+use super::filter::MeterFilter;
 use super::place::Place;
 use super::raw::Document;
-use super::spec::{AgentSpec, PipelineSpec, Secret};
+use super::routing::{Pipeline, route};
+use super::spec::{
+    AgentSpec, Mode, NotificationForm, NotifierSpec, PipelineSpec, Policy, PublisherSpec,
+    PublisherTarget, Routing, Secret, SinkSpec, SourceSpec,
+};
 
 /// Where `nephometer.yaml` is looked for if no other file is named. It may be absent.
 pub const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";
 
 /// Where `pipeline.yaml` is looked for if no other file is named.
 pub const DEFAULT_PIPELINE: &str = "/etc/nephometer/pipeline.yaml";
+
+/// Where `polling.yaml` is looked for if neither it nor `pipeline.yaml` is named. It may be absent.
+pub const DEFAULT_POLLING: &str = "/etc/nephometer/polling.yaml";
 
 /// What every variable that overrides a key begins with.
 const PREFIX: &str = "NEPHOMETER_";
@@ -43,6 +51,8 @@ pub struct Inputs {
     pub config: Origin,
     /// `pipeline.yaml`
     pub pipeline: Origin,
+    /// `polling.yaml`: with one, `pipeline.yaml` says nothing of polling.
+    pub polling: Origin,
     /// `--libvirt`: wins over `libvirt.uri`.
     pub libvirt: Option<String>,
     /// Wins over `amqp.url` and `amqp.url_file`.
@@ -89,8 +99,18 @@ pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
         Origin::File(path) => Some(path.clone()),
         Origin::Text { .. } => None,
     };
+    let polling = polling_file(inputs).then(|| of(&inputs.polling, DEFAULT_POLLING)).flatten();
     let config = of(&inputs.config, DEFAULT_CONFIG);
-    config.into_iter().chain(of(&inputs.pipeline, DEFAULT_PIPELINE)).collect()
+    config.into_iter().chain(of(&inputs.pipeline, DEFAULT_PIPELINE)).chain(polling).collect()
+}
+
+/// Whether the files have the form of two.
+fn polling_file(inputs: &Inputs) -> bool {
+    match (&inputs.polling, &inputs.pipeline) {
+        (Origin::Installed, Origin::Installed) => Path::new(DEFAULT_POLLING).exists(),
+        (Origin::Installed, _) => false,
+        _ => true,
+    }
 }
 
 /// Loads everything and checks everything.
@@ -105,13 +125,93 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
         broker: host.amqp.url.clone(),
         components: host.components.path.clone(),
     });
-    let pipeline = bytes(&inputs.pipeline, DEFAULT_PIPELINE, &mut report)
-        .and_then(|(name, bytes)| pipeline(&bytes, &name, &around, &mut report));
+    let rules = host.as_ref().map_or((Mode::default(), None), |host| (host.mode, host.routing));
+    let pipeline = pipelines(inputs, rules, &around, &mut report);
     let spec = match (host, pipeline) {
         (Some(host), Some(pipeline)) => Some(assemble(host, pipeline, &mut report)),
         _ => None,
     };
     report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings })
+}
+
+/// Both forms of the files, and both modes, as sources that name sinks.
+fn pipelines(
+    inputs: &Inputs,
+    (mode, routing): (Mode, Option<Routing>),
+    around: &Around,
+    report: &mut Report,
+) -> Option<PipelineSpec> {
+    let polled = polling_file(inputs).then(|| polled(inputs, report));
+    if let Mode::Polling { batch_size } = mode {
+        let sources = match polled {
+            Some(sources) => sources?,
+            None => single(inputs, around, report)?.sources,
+        };
+        return Some(polling_mode(&sources, batch_size, &around.broker));
+    }
+    let Some(polled) = polled else {
+        let spec = single(inputs, around, report)?;
+        return Some(match routing {
+            Some(Routing::Name) => by_name(&spec),
+            Some(Routing::Source) | None => spec,
+        });
+    };
+    let (name, bytes) = bytes(&inputs.pipeline, DEFAULT_PIPELINE, report)?;
+    let taking =
+        document(&bytes, &name, report).and_then(|doc| check::taking(&doc, around, report));
+    let ((taking, sinks), polled) = (taking?, polled?);
+    let routing = routing.unwrap_or(Routing::Name);
+    let alone = |source: &&SourceSpec| !taking.iter().any(|one| one.name == source.name);
+    if routing == Routing::Source {
+        for source in polled.iter().filter(alone) {
+            let what = format!("no source is named {:?}, as one of polling.yaml is", source.name);
+            report.warn(&whole(&name), what, "add one, or write `routing: name`");
+        }
+    }
+    Some(PipelineSpec { sources: route(&polled, &taking, &sinks, routing), sinks })
+}
+
+/// `polling.yaml`
+fn polled(inputs: &Inputs, report: &mut Report) -> Option<Vec<SourceSpec>> {
+    let (name, bytes) = bytes(&inputs.polling, DEFAULT_POLLING, report)?;
+    let doc = document(&bytes, &name, report)?;
+    check::polling(&doc, report)
+}
+
+/// `pipeline.yaml` in the form of 2015.
+fn single(inputs: &Inputs, around: &Around, report: &mut Report) -> Option<PipelineSpec> {
+    let (name, bytes) = bytes(&inputs.pipeline, DEFAULT_PIPELINE, report)?;
+    pipeline(&bytes, &name, around, report)
+}
+
+fn by_name(spec: &PipelineSpec) -> PipelineSpec {
+    let pipelines: Vec<Pipeline> = spec.sources.iter().map(Pipeline::from).collect();
+    let sources = route(&spec.sources, &pipelines, &spec.sinks, Routing::Name);
+    PipelineSpec { sources, sinks: spec.sinks.clone() }
+}
+
+/// What Ceilometer's polling agent does with what it polls.
+fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &Secret) -> PipelineSpec {
+    const NAME: &str = "telemetry.polling";
+    let notifier = NotifierSpec {
+        broker: broker.clone(),
+        topics: vec!["notifications".to_owned()],
+        per_meter_topic: false,
+        policy: Policy::Default,
+        max_queue_length: None,
+        form: NotificationForm::Polling { batch_size },
+    };
+    let publisher = PublisherSpec {
+        url: Secret::new("notifier://?topic=notifications"),
+        label: NAME.into(),
+        place: whole("mode: polling"),
+        target: PublisherTarget::Notifier(notifier),
+    };
+    let sinks =
+        vec![SinkSpec { name: NAME.into(), transformers: Vec::new(), publishers: vec![publisher] }];
+    let everything =
+        Pipeline { name: NAME.into(), meters: MeterFilter::default(), sinks: vec![NAME.into()] };
+    PipelineSpec { sources: route(sources, &[everything], &sinks, Routing::Name), sinks }
 }
 
 /// Checks the host's own file alone: for commands that need no pipeline. That of the result is
@@ -282,6 +382,8 @@ fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpe
     AgentSpec {
         host: host.host,
         metering: host.metering,
+        mode: host.mode,
+        spread: host.spread,
         libvirt,
         amqp: host.amqp,
         message: host.message,

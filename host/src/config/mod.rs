@@ -8,6 +8,7 @@ mod grant;
 mod load;
 mod place;
 mod raw;
+mod routing;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,8 @@ pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
 pub use grant::{Grant, Reach};
 pub use load::{
-    DEFAULT_CONFIG, DEFAULT_PIPELINE, Folders, Inputs, Loaded, Origin, files, load, load_host,
-    parse_pipeline,
+    DEFAULT_CONFIG, DEFAULT_PIPELINE, DEFAULT_POLLING, Folders, Inputs, Loaded, Origin, files,
+    load, load_host, parse_pipeline,
 };
 pub use place::{Place, Positions};
 pub use spec::*;

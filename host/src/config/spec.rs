@@ -20,6 +20,11 @@ pub struct AgentSpec {
     pub host: String,
     /// `compatibility`, `quirks` and `libvirt.report_stopped_instance_metrics`
     pub metering: MeteringSpec,
+    /// `mode`
+    pub mode: Mode,
+    /// `polling.spread`: ticks come at a time within the interval that is the host's own, so that
+    /// a fleet does not poll all at once.
+    pub spread: bool,
     /// `libvirt`
     pub libvirt: LibvirtSpec,
     /// `amqp`
@@ -38,6 +43,28 @@ pub struct AgentSpec {
     pub shutdown_grace: Duration,
     /// What `pipeline.yaml` says.
     pub pipeline: PipelineSpec,
+}
+
+/// Which sinks a sample goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routing {
+    /// Those of the source that polled it.
+    Source,
+    /// Those of every source of `pipeline.yaml` whose `meters` match.
+    Name,
+}
+
+/// Whose work the agent does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// The polling and the notification agent's: samples go through pipelines to publishers.
+    #[default]
+    Notification,
+    /// The polling agent's alone: samples go to the notification agents of the site.
+    Polling {
+        /// Samples in one message at most.
+        batch_size: usize,
+    },
 }
 
 /// Whose meters and messages these are.
@@ -66,7 +93,7 @@ pub struct LibvirtSpec {
 }
 
 /// The broker that `notifier://` without a host means.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AmqpSpec {
     /// `amqp.url` or the content of `amqp.url_file`.
     pub url: Secret,
@@ -320,6 +347,21 @@ pub struct NotifierSpec {
     pub policy: Policy,
     /// `max_queue_length`: envelopes held; `None` means unlimited by count.
     pub max_queue_length: Option<usize>,
+    /// Whose notifications these are.
+    pub form: NotificationForm,
+}
+
+/// Two agents of Ceilometer send samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NotificationForm {
+    /// The notification agent, to collectors: `metering`.
+    #[default]
+    Metering,
+    /// The polling agent, to notification agents: `telemetry.polling`, meter by meter.
+    Polling {
+        /// Samples in one message at most.
+        batch_size: usize,
+    },
 }
 
 /// `policy` of `notifier://`.

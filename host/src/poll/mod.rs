@@ -41,6 +41,8 @@ pub struct PollContext {
     pub unowned: bool,
     /// Whose meters there are.
     pub metering: MeteringSpec,
+    /// When the first tick comes, as a part of the interval: from 0, which is at once, to 1.
+    pub phase: f64,
     /// Slices in flight.
     pub parallel: usize,
     /// Whether a source that cannot list its domains ends polling, instead of going on with the
@@ -135,7 +137,8 @@ impl PollTask {
         mut stop: watch::Receiver<bool>,
         out: mpsc::Sender<Arc<Batch>>,
     ) -> Result<(), InspectError> {
-        let mut ticker = Ticker::new(rounds.every.unwrap_or(self.interval));
+        let interval = rounds.every.unwrap_or(self.interval);
+        let mut ticker = Ticker::new(interval, interval.mul_f64(self.context.phase));
         let recorded = self.context.hypervisor.pace() == Pace::Recorded;
         let mut done = 0;
         while rounds.count.is_none_or(|count| done < count) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::config::{FileSpec, NotifierSpec};
+use crate::config::{FileSpec, NotificationForm, NotifierSpec};
 use crate::model::{Batch, HostGeneration, Moment, Release, Sample};
 use crate::store::{Envelope, encode_batch};
 
@@ -36,11 +36,11 @@ enum Form {
 #[derive(Debug)]
 struct Notifications {
     messages: MessageForm,
-    /// `telemetry.publisher.HOST`
     publisher_id: String,
     /// One for each topic.
     routing_keys: Vec<Arc<str>>,
     per_meter: bool,
+    form: NotificationForm,
 }
 
 /// Whose samples are encoded.
@@ -67,13 +67,17 @@ impl Encoder {
     ) -> Self {
         let form = Form::Notifications(Box::new(Notifications {
             messages,
-            publisher_id: format!("telemetry.publisher.{host}"),
+            publisher_id: match spec.form {
+                NotificationForm::Metering => format!("telemetry.publisher.{host}"),
+                NotificationForm::Polling { .. } => "ceilometer.polling".to_owned(),
+            },
             routing_keys: spec
                 .topics
                 .iter()
                 .map(|topic| format!("{topic}.sample").into())
                 .collect(),
             per_meter: spec.per_meter_topic,
+            form: spec.form,
         }));
         Self { generation, label: Arc::clone(label), form }
     }
@@ -144,13 +148,10 @@ impl Encoder {
         origin: Origin<'_>,
     ) -> Vec<Envelope> {
         let texts = Texts::new(samples, &form.messages);
-        let mut groups = vec![("metering".to_owned(), (0..samples.len()).collect())];
-        if form.per_meter {
-            groups.extend(by_meter(samples));
-        }
+        let (groups, most) = form.groups(samples);
         let mut made = Vec::new();
         for (event_type, rows) in &groups {
-            for chunk in rows.chunks(MAX_SAMPLES) {
+            for chunk in rows.chunks(most) {
                 for key in &form.routing_keys {
                     let id = self.id("envelope", origin, made.len());
                     let head = Head {
@@ -158,6 +159,7 @@ impl Encoder {
                         unique_id: self.id("unique", origin, made.len()),
                         publisher_id: &form.publisher_id,
                         event_type,
+                        wrap: form.form != NotificationForm::Metering,
                         time: origin.tick.wall,
                     };
                     let body = notification(&head, chunk.iter().map(|row| texts.get(*row)));
@@ -180,6 +182,23 @@ impl Encoder {
 fn envelope(id: uuid::Uuid, address: &Arc<str>, body: &[u8], samples: usize) -> Envelope {
     let samples = u64::try_from(samples).expect("a length fits");
     Envelope { id, address: Arc::clone(address), body: Arc::from(body), samples, position: 0 }
+}
+
+impl Notifications {
+    /// Rows by event type, and how many of them go into one notification at most.
+    fn groups(&self, samples: &[Sample]) -> (Vec<(String, Vec<usize>)>, usize) {
+        if let NotificationForm::Polling { batch_size } = self.form {
+            // Each pollster sends for itself: no message has two meters.
+            let groups = by_meter(samples).into_iter();
+            let groups = groups.map(|(_, rows)| ("telemetry.polling".to_owned(), rows)).collect();
+            return (groups, batch_size);
+        }
+        let mut groups = vec![("metering".to_owned(), (0..samples.len()).collect())];
+        if self.per_meter {
+            groups.extend(by_meter(samples));
+        }
+        (groups, MAX_SAMPLES)
+    }
 }
 
 /// Rows by event type, in the order of the meters' names.
@@ -244,6 +263,7 @@ mod tests {
             per_meter_topic,
             policy: Policy::Default,
             max_queue_length: None,
+            form: NotificationForm::Metering,
         };
         let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
         let messages = MessageForm { signer, release: Release::Current };

@@ -19,6 +19,8 @@ pub(super) struct Head<'a> {
     pub(super) publisher_id: &'a str,
     /// `event_type`
     pub(super) event_type: &'a str,
+    /// Whether the messages are the `samples` of an object, as the polling agent sends them.
+    pub(super) wrap: bool,
     /// `timestamp`
     pub(super) time: Timestamp,
 }
@@ -51,12 +53,14 @@ fn start(out: &mut Vec<u8>, head: &Head<'_>) {
     Notation::Json.string(out, head.publisher_id);
     out.extend_from_slice(br#", "event_type": "#);
     Notation::Json.string(out, head.event_type);
-    out.extend_from_slice(br#", "priority": "SAMPLE", "payload": ["#);
+    out.extend_from_slice(br#", "priority": "SAMPLE", "payload": "#);
+    out.extend_from_slice(if head.wrap { br#"{"samples": ["# } else { b"[" });
 }
 
 fn end(out: &mut Vec<u8>, head: &Head<'_>) {
     let (time, id) = (head.time.blank_separated(), head.unique_id.simple());
-    write!(out, r#"], "timestamp": "{time}", "_unique_id": "{id}"}}"#)
+    let closed = if head.wrap { "]}" } else { "]" };
+    write!(out, r#"{closed}, "timestamp": "{time}", "_unique_id": "{id}"}}"#)
         .expect("a vector takes every write");
 }
 

@@ -18,9 +18,9 @@ pub struct Tick {
 }
 
 impl Ticker {
-    /// The first tick comes at once.
-    pub fn new(interval: Duration) -> Self {
-        Self { interval, next: Instant::now() }
+    /// The first tick comes after `delay`.
+    pub fn new(interval: Duration, delay: Duration) -> Self {
+        Self { interval, next: Instant::now() + delay }
     }
 
     /// Waits for the next tick.

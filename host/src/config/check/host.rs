@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::{duration, size, truth, whole};
-use super::{Check, Unknown, grants, metering};
+use super::{Check, Unknown, agent, grants, metering};
 use crate::config::error::Report;
 use crate::config::place::Place;
 use crate::config::raw::{
@@ -15,7 +15,7 @@ use crate::config::raw::{
 };
 use crate::config::spec::{
     AmqpSpec, ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, MeteringSpec,
-    OnError, Secret, SecretOptions, StateMismatch,
+    Mode, OnError, Routing, Secret, SecretOptions, StateMismatch,
 };
 use crate::config::url;
 use crate::model::Release;
@@ -32,6 +32,9 @@ const KEYS: &[&str] = &[
     "shutdown_grace",
     "compatibility",
     "quirks",
+    "mode",
+    "routing",
+    "polling",
 ];
 
 const DURATION: &str = "write a time above zero with its unit, such as 3s or 500ms";
@@ -55,6 +58,11 @@ pub(in crate::config) struct Defaults {
 pub(in crate::config) struct Host {
     pub(in crate::config) host: String,
     pub(in crate::config) metering: MeteringSpec,
+    pub(in crate::config) mode: Mode,
+    /// What is usual for the form of the files, unless set.
+    pub(in crate::config) routing: Option<Routing>,
+    /// Whether ticks come at a time of the host's own.
+    pub(in crate::config) spread: bool,
     pub(in crate::config) libvirt: LibvirtSpec,
     /// Where `libvirt.deadline` was set, if it was.
     pub(in crate::config) deadline_place: Option<Place>,
@@ -75,10 +83,11 @@ pub(in crate::config) fn check(
 ) -> Option<Host> {
     let mut check = Check::new(doc, report);
     let raw: RawHost = check.mapping("", doc.mirror())?;
-    check.keys("", KEYS, Unknown::Refused(&["tls", "routing"]));
+    check.keys("", KEYS, Unknown::Refused(&["tls"]));
     let host = check.string("/host", &raw.host);
     let release = metering::release(&mut check, &raw.compatibility);
     let quirks = metering::quirks(&mut check, &raw.quirks, release.unwrap_or_default());
+    let agent = agent::check(&mut check, &raw.mode, &raw.routing, raw.polling);
     let libvirt = libvirt(&mut check, raw.libvirt);
     let amqp = amqp(&mut check, raw.amqp);
     let message = message(&mut check, raw.message, release.unwrap_or_default());
@@ -88,6 +97,7 @@ pub(in crate::config) fn check(
     let control = control(&mut check, raw.control, defaults.control);
     let grace = check.value("/shutdown_grace", &raw.shutdown_grace, duration, DURATION);
     let (libvirt, report_stopped_instance_metrics) = libvirt?;
+    let agent::Agent { mode, routing, spread } = agent?;
     Some(Host {
         host: host?.unwrap_or(defaults.host),
         metering: MeteringSpec {
@@ -95,6 +105,9 @@ pub(in crate::config) fn check(
             quirks: quirks?,
             report_stopped_instance_metrics,
         },
+        mode,
+        routing,
+        spread,
         libvirt,
         deadline_place: doc.fact("/libvirt/deadline").map(|fact| fact.place.clone()),
         amqp: amqp?,

@@ -1,6 +1,7 @@
 //! Finds every fault in the mirrors and makes the specs. Each check looks at one thing, tells the
 //! report what is wrong, and goes on.
 
+mod agent;
 mod component_url;
 mod grants;
 mod host;
@@ -17,7 +18,7 @@ use super::raw::{Document, Field, Kind, Scalar, token};
 pub use units::parse_duration;
 
 pub(super) use host::{Defaults, Host, check as host};
-pub(super) use pipeline::{Around, check as pipeline};
+pub(super) use pipeline::{Around, check as pipeline, polling, taking};
 
 /// What every check needs: the document for places, the report for what is found.
 struct Check<'a> {

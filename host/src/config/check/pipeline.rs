@@ -9,6 +9,7 @@ use crate::config::error::Report;
 use crate::config::raw::{
     Document, Field, Kind, RawPipeline, RawSink, RawSource, RawTransformer, Scalar, Scalars,
 };
+use crate::config::routing::Pipeline;
 use crate::config::spec::{
     PipelineSpec, PublisherSpec, Secret, SinkSpec, SourceSpec, TransformerSpec,
 };
@@ -32,24 +33,59 @@ impl Around {
     }
 }
 
-/// Checks the file.
+/// Checks a file in which sources poll and name sinks.
 pub(in crate::config) fn check(
     doc: &Document,
     around: &Around,
     report: &mut Report,
 ) -> Option<PipelineSpec> {
-    let mut check = Check::new(doc, report);
-    let raw: RawPipeline = match (doc.mirror(), check.kind("")) {
-        (Field::Given(raw), Kind::Map) => raw,
-        (_, Kind::Null) => {
-            check.fault("", "the file says nothing", RIGHT);
-            return None;
-        }
-        _ => {
-            check.wrong("", RIGHT);
-            return None;
-        }
+    let poll = |check: &mut Check<'_>, at: &str, raw: &RawSource, sinks: &[Arc<str>]| {
+        source::polling(check, at, raw, Some(sinks))
     };
+    let (sources, sinks) = file(doc, around, report, poll)?;
+    Some(PipelineSpec { sources, sinks })
+}
+
+/// Checks a file that stands beside a `polling.yaml`: its sources take what that polls.
+pub(in crate::config) fn taking(
+    doc: &Document,
+    around: &Around,
+    report: &mut Report,
+) -> Option<(Vec<Pipeline>, Vec<SinkSpec>)> {
+    file(doc, around, report, source::pipeline)
+}
+
+/// Checks a `polling.yaml`.
+pub(in crate::config) fn polling(doc: &Document, report: &mut Report) -> Option<Vec<SourceSpec>> {
+    let mut check = Check::new(doc, report);
+    let raw = top(&mut check, "write a mapping with the key `sources`, a list")?;
+    check.keys("", &["sources"], Unknown::Ignored);
+    let sources = entries(&mut check, "sources", raw.sources)?;
+    check_names(&mut check, &sources, "source");
+    let made: Vec<Option<SourceSpec>> =
+        sources.into_iter().map(|(at, raw)| source::polling(&mut check, &at, &raw, None)).collect();
+    made.into_iter().collect()
+}
+
+/// The mirror of a whole file.
+fn top(check: &mut Check<'_>, right: &str) -> Option<RawPipeline> {
+    match (check.doc.mirror(), check.kind("")) {
+        (Field::Given(raw), Kind::Map) => return Some(raw),
+        (_, Kind::Null) => check.fault("", "the file says nothing", right),
+        _ => check.wrong("", right),
+    }
+    None
+}
+
+/// Sources, each checked with the names of the sinks, and sinks.
+fn file<T: Fed>(
+    doc: &Document,
+    around: &Around,
+    report: &mut Report,
+    source: impl Fn(&mut Check<'_>, &str, &RawSource, &[Arc<str>]) -> Option<T>,
+) -> Option<(Vec<T>, Vec<SinkSpec>)> {
+    let mut check = Check::new(doc, report);
+    let raw = top(&mut check, RIGHT)?;
     check.keys("", &["sources", "sinks"], Unknown::Ignored);
     let sinks = entries(&mut check, "sinks", raw.sinks);
     let sources = entries(&mut check, "sources", raw.sources);
@@ -60,16 +96,14 @@ pub(in crate::config) fn check(
     });
     let sources = sources.map(|sources| {
         let made = sources.into_iter().map(|(at, raw)| {
-            let source = source::check(&mut check, &at, &raw, &names);
+            let source = source(&mut check, &at, &raw, &names);
             (at, source)
         });
         made.collect::<Vec<_>>()
     });
     check_pipeline_names(&mut check, sources.as_deref().unwrap_or_default());
-    Some(PipelineSpec {
-        sources: sources?.into_iter().map(|(_, source)| source).collect::<Option<_>>()?,
-        sinks: sinks?.into_iter().collect::<Option<_>>()?,
-    })
+    let sources = sources?.into_iter().map(|(_, source)| source).collect::<Option<_>>()?;
+    Some((sources, sinks?.into_iter().collect::<Option<_>>()?))
 }
 
 /// The mirrors of a top-level list with their pointers; those that are no mappings are faults.
@@ -142,21 +176,34 @@ impl Named for RawSink {
     }
 }
 
+/// Sources of both forms, as far as their names and sinks are concerned.
+trait Fed {
+    fn feeds(&self) -> (&Arc<str>, &[Arc<str>]);
+}
+
+impl Fed for SourceSpec {
+    fn feeds(&self) -> (&Arc<str>, &[Arc<str>]) {
+        (&self.name, &self.sinks)
+    }
+}
+
+impl Fed for Pipeline {
+    fn feeds(&self) -> (&Arc<str>, &[Arc<str>]) {
+        (&self.name, &self.sinks)
+    }
+}
+
 /// A pipeline is a source with a sink, named `source:sink`, or just `source` where both are the
 /// same; the names have to be told apart.
-fn check_pipeline_names(check: &mut Check<'_>, sources: &[(String, Option<SourceSpec>)]) {
+fn check_pipeline_names<T: Fed>(check: &mut Check<'_>, sources: &[(String, Option<T>)]) {
     let mut taken: BTreeMap<String, Arc<str>> = BTreeMap::new();
     for (at, source) in sources {
-        let Some(source) = source else { continue };
-        for sink in &source.sinks {
-            let name = if source.name == *sink {
-                sink.to_string()
-            } else {
-                format!("{}:{sink}", source.name)
-            };
+        let Some((source, sinks)) = source.as_ref().map(Fed::feeds) else { continue };
+        for sink in sinks {
+            let name = if source == sink { sink.to_string() } else { format!("{source}:{sink}") };
             match taken.get(&name) {
                 // That two sources have one name is said already.
-                Some(other) if *other != source.name => {
+                Some(other) if other != source => {
                     let what = format!(
                         "the name of its pipeline {name:?} is that of one of source {other:?}"
                     );
@@ -164,7 +211,7 @@ fn check_pipeline_names(check: &mut Check<'_>, sources: &[(String, Option<Source
                 }
                 Some(_) => {}
                 None => {
-                    taken.insert(name, source.name.clone());
+                    taken.insert(name, Arc::clone(source));
                 }
             }
         }

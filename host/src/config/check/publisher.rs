@@ -8,7 +8,8 @@ use super::units::parse_int;
 use crate::config::error::{Report, nearest};
 use crate::config::place::Place;
 use crate::config::spec::{
-    FileSpec, NotifierSpec, Policy, PublisherSpec, PublisherTarget, Rotation, Secret,
+    FileSpec, NotificationForm, NotifierSpec, Policy, PublisherSpec, PublisherTarget, Rotation,
+    Secret,
 };
 use crate::config::url::{Fault, Parts, broker, label, no_tls};
 
@@ -157,6 +158,7 @@ impl Publisher<'_> {
         let policy = self.policy(&options);
         max_retry?;
         Some(PublisherTarget::Notifier(NotifierSpec {
+            form: NotificationForm::Metering,
             broker: broker?,
             topics,
             per_meter_topic: per_meter_topic?.is_some_and(|value| value != 0),

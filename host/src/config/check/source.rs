@@ -8,11 +8,17 @@ use super::{Check, Unknown};
 use crate::config::error::nearest;
 use crate::config::filter::MeterFilter;
 use crate::config::raw::{Field, Kind, RawSource, Scalar, Scalars};
+use crate::config::routing::Pipeline;
 use crate::config::spec::SourceSpec;
 use crate::model::Glob;
 
+/// What a fleet of central agents shares its work by.
+const PARTITION: &str = "group_id_coordination_expression";
+
 const KEYS: &[&str] =
-    &["name", "interval", "meters", "counters", "resources", "discovery", "sinks"];
+    &["name", "interval", "meters", "counters", "resources", "discovery", "sinks", PARTITION];
+
+const INTERVAL: &str = "write a whole number of seconds";
 
 /// Ceilometer's, in the years of this form.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
@@ -23,20 +29,31 @@ const LONGEST_INTERVAL: i64 = 10 * 366 * 86400;
 /// What this agent discovers.
 const DISCOVERY: &str = "local_instances";
 
-/// Checks one source. `sinks` are the names that it may refer to.
-pub(super) fn check(
+/// Checks one source that polls. `sinks` are the names that it may refer to; in `polling.yaml` it
+/// refers to none, and has to have an interval.
+pub(super) fn polling(
     check: &mut Check<'_>,
     at: &str,
     raw: &RawSource,
-    sinks: &[Arc<str>],
+    sinks: Option<&[Arc<str>]>,
 ) -> Option<SourceSpec> {
     check.keys(at, KEYS, Unknown::Ignored);
     let name = check.name(at, &raw.name, "source");
+    if sinks.is_none() && matches!(raw.interval, Field::Absent) {
+        check.fault(at, "this source has no `interval`", INTERVAL);
+    }
     let interval = interval(check, at, &raw.interval);
     let meters = meters(check, at, raw);
     let resources = plain_list(check, &format!("{at}/resources"), &raw.resources);
     let discovery = discovery(check, at, &raw.discovery);
-    let sinks = sink_names(check, at, raw, sinks);
+    let sinks = match sinks {
+        Some(sinks) => sink_names(check, at, raw, sinks),
+        None => Some(Vec::new()),
+    };
+    if check.doc.fact(&format!("{at}/{PARTITION}")).is_some() {
+        let what = format!("`{PARTITION}` has no effect: this agent meters all of its host");
+        check.warn(&format!("{at}/{PARTITION}"), what, "remove it");
+    }
     Some(SourceSpec {
         name: name?.into(),
         interval: interval?,
@@ -47,8 +64,23 @@ pub(super) fn check(
     })
 }
 
+/// Checks one source of a `pipeline.yaml` beside a `polling.yaml`: it takes what others poll.
+pub(super) fn pipeline(
+    check: &mut Check<'_>,
+    at: &str,
+    raw: &RawSource,
+    sinks: &[Arc<str>],
+) -> Option<Pipeline> {
+    // Intervals and the like may be left in there, as upstream has it.
+    check.keys(at, KEYS, Unknown::Ignored);
+    let name = check.name(at, &raw.name, "source");
+    let meters = meters(check, at, raw);
+    let sinks = sink_names(check, at, raw, sinks);
+    Some(Pipeline { name: name?.into(), meters: meters?, sinks: sinks? })
+}
+
 fn interval(check: &mut Check<'_>, at: &str, field: &Field<Scalar>) -> Option<Duration> {
-    const RIGHT: &str = "write a whole number of seconds";
+    const RIGHT: &str = INTERVAL;
     let pointer = format!("{at}/interval");
     let value = match field {
         Field::Absent => return Some(DEFAULT_INTERVAL),

@@ -110,6 +110,17 @@ pub(in crate::config) struct RawHost {
     pub(in crate::config) shutdown_grace: Field<Scalar>,
     pub(in crate::config) compatibility: Field<Scalar>,
     pub(in crate::config) quirks: Scalars,
+    pub(in crate::config) mode: Field<Scalar>,
+    pub(in crate::config) routing: Field<Scalar>,
+    pub(in crate::config) polling: Field<RawPolling>,
+}
+
+/// `polling`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::config) struct RawPolling {
+    pub(in crate::config) batch_size: Field<Scalar>,
+    pub(in crate::config) spread: Field<Scalar>,
 }
 
 /// `libvirt`
