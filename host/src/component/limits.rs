@@ -16,7 +16,8 @@ use crate::config::LimitsSpec;
 /// Elements of all tables of an instance. The largest tables seen are those of JavaScript guests,
 /// with fewer than 10,000.
 const TABLE_ELEMENTS: usize = 100_000;
-/// Core instances, memories and tables: a guest with an adapter has four, one and two.
+/// Core instances, memories and tables: a guest with an adapter has four, one and two; one with
+/// Python in it has 38 instances.
 const INSTANCES: usize = 64;
 const MEMORIES: usize = 8;
 const TABLES: usize = 16;
