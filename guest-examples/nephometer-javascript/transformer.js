@@ -74,9 +74,17 @@ export function exported(Transformer, write) {
   };
 }
 
+// Columns as typed arrays: the bindings copy those whole, and other arrays item by item, at 15 microseconds a row.
 function lowered(answer) {
-  const resources = answer.resources.map((one) => ({ ...one, metadata: one.metadataText }));
-  return { ...answer, resources };
+  return {
+    meters: answer.meters,
+    resources: answer.resources.map((one) => ({ ...one, metadata: one.metadataText })),
+    origin: Uint32Array.from(answer.origin),
+    meter: Uint32Array.from(answer.meter),
+    resource: Uint32Array.from(answer.resource),
+    time: BigUint64Array.from(answer.time),
+    volume: Float64Array.from(answer.volume),
+  };
 }
 
 /** Gives refusals the form that the bindings want, and has any other error logged before it ends the instance. */
