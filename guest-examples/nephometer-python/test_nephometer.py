@@ -28,7 +28,8 @@ class Answers(unittest.TestCase):
         batch = batch_of([SAMPLE])
         answer = AnswerBuilder(batch)
         util = Meter("cpu_util", "%", "gauge")
-        self.assertEqual([answer.meter(one) for one in (batch.meters[0], util, util._replace(unit="1"), util)], [0, 1, 2, 1])
+        meters = (batch.meters[0], util, util._replace(unit="1"), util)
+        self.assertEqual([answer.meter(one) for one in meters], [0, 1, 2, 1])
         same = Resource("r", "openstack", metadata='{"flavor": {"vcpus": 2}}')
         other = Resource("r", "openstack", metadata={"flavor": {"vcpus": 4}})
         self.assertEqual([answer.resource(one) for one in (same, other, other)], [0, 1, 1])
@@ -39,8 +40,8 @@ class Answers(unittest.TestCase):
         answer = answer.finish()
         self.assertEqual(answer.origin, [0, 0, NO_ORIGIN])
         self.assertEqual((len(answer.meters), answer.resources), (2, [other]))
-        made = samples_of(answer, batch)
-        self.assertEqual([(one["name"], one["volume"]) for one in made], [("cpu", 3.0), ("cpu_util", 3.5), ("cpu_util", 4.5)])
+        made = [(one["name"], one["volume"]) for one in samples_of(answer, batch)]
+        self.assertEqual(made, [("cpu", 3.0), ("cpu_util", 3.5), ("cpu_util", 4.5)])
 
     def test_numbers_start_at_zero_without_input(self):
         answer = AnswerBuilder()
@@ -61,7 +62,8 @@ class Options(unittest.TestCase):
         reader.warn_of_unknown(["a/b", "c", "d", "f"])
         with self.assertRaises(OptionErrors) as caught:
             reader.check()
-        self.assertEqual([pointer for pointer, _ in caught.exception.errors], ["/a~1b/x", "/c", "/c/0", "/d", "/e", "/c/0/x~0"])
+        pointers = [pointer for pointer, _ in caught.exception.errors]
+        self.assertEqual(pointers, ["/a~1b/x", "/c", "/c/0", "/d", "/e", "/c/0/x~0"])
         self.assertEqual(log.taken(), [("warn", "option /e is not known here and has no effect")])
 
 

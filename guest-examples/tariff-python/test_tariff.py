@@ -77,10 +77,9 @@ class Fixtures(unittest.TestCase):
 class Model(unittest.TestCase):
     def test_totals_are_those_of_exact_arithmetic(self):
         chance = random.Random(1)
-        prices = {
-            project: [{"from": hour, "to": hour + 1, "price": chance.random() * 10 ** chance.randint(-6, 1)} for hour in range(24)]
-            for project in ("alpha", "beta", "gamma")
-        }
+        price = lambda: chance.random() * 10 ** chance.randint(-6, 1)
+        day = lambda: [{"from": hour, "to": hour + 1, "price": price()} for hour in range(24)]
+        prices = {project: day() for project in ("alpha", "beta", "gamma")}
         options = {"currency": "EUR", "prices": prices}
         one, exact = tariff(options), dict.fromkeys(prices, Fraction(0))
         for tick in range(200):

@@ -23,7 +23,7 @@ _LEVELS = {level.name.lower(): level for level in host_log.Level}
 _TYPE_WORDS = {kind: kind.name.lower() for kind in types.MeterType}
 _TYPES = {word: kind for kind, word in _TYPE_WORDS.items()}
 
-log._sink = lambda level, message: host_log.write(_LEVELS[level], message)
+log.send_to(lambda level, message: host_log.write(_LEVELS[level], message))
 
 
 def stateful(transformer):
