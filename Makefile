@@ -23,7 +23,14 @@ run: build ## see it work until Ctrl-C; SECONDS=20, LIBVIRT_URI=..., AMQP_URL=..
 .PHONY: components
 components: ## the example components of every language
 	scripts/install build
+	-scripts/install languages
 	scripts/components
+
+.PHONY: test-languages
+test-languages: build ## the tests of the example components in other languages than Rust
+	scripts/install languages
+	scripts/languages-build
+	scripts/languages-test
 
 .PHONY: test
 test: install-test build fmt lint doc contract ## everything that a change has to pass
@@ -45,6 +52,12 @@ bench: build ## what the crossing, the whole path, a reload and an instance cost
 	scripts/memory
 	scripts/bench-instances
 	scripts/bench-reload
+
+.PHONY: bench-languages
+bench-languages: build ## what a transformer costs that brings an interpreter
+	scripts/install languages
+	scripts/languages-build
+	scripts/bench-languages
 
 .PHONY: bench-stores
 bench-stores: ## what the store on disk costs, beside others (docs/store.md)
@@ -90,4 +103,4 @@ $(DENY):
 
 .PHONY: help
 help: ## this
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 18

@@ -1,0 +1,29 @@
+import * as log from './log.js';
+
+/** One line of log for all rows of a batch that have the same trouble. */
+export class Complaint {
+  #level;
+  #what;
+  #rows = 0;
+  #first = '';
+
+  /** `what` says what happens to the rows. */
+  constructor(level, what) {
+    this.#level = level;
+    this.#what = what;
+  }
+
+  /** One more row, and why. */
+  add(row, reason = '') {
+    if (this.#rows === 0) {
+      this.#first = `${row.meter.name} of ${row.resource.id}${reason && `: ${reason}`}`;
+    }
+    this.#rows++;
+  }
+
+  /** Writes the line, if there is something to say. */
+  write() {
+    const more = this.#rows > 1 ? `, and ${this.#rows - 1} more` : '';
+    if (this.#rows > 0) log.write(this.#level, `${this.#what}: ${this.#first}${more}`);
+  }
+}

@@ -1,0 +1,54 @@
+"""What authors of transformers in Python build on.
+
+Write a class as `Transformer` describes it, and export it in a module of its own with
+`nephometer.export.stateful` or `nephometer.export.stateless`. The rest makes the columns pleasant:
+
+* `rows` walks the columns of a batch, row by row;
+* `AnswerBuilder` makes the answer and numbers new meters and resources by their content;
+* `OptionReader` reads the options and collects all that is wrong, each with its place;
+* `Complaint` makes one line of log of all rows of a batch that have the same trouble;
+* `log` writes to the component's log.
+
+Everything but `nephometer.export` works in any Python, so components are tested with unittest and
+need no host. A component has no files and no clock, and modules cannot be imported once it runs:
+import everything at the top of a module.
+"""
+
+from nephometer import log
+from nephometer.answer import Answer, AnswerBuilder
+from nephometer.batch import NO_ORIGIN, Batch, Meter, Resource, Row, rows
+from nephometer.complaint import Complaint
+from nephometer.options import OptionErrors, OptionReader
+from nephometer.transformer import (
+    UNCHANGED,
+    Broken,
+    Description,
+    Keep,
+    Rejected,
+    Settings,
+    StateError,
+    Transformer,
+)
+
+__all__ = [
+    "NO_ORIGIN",
+    "UNCHANGED",
+    "Answer",
+    "AnswerBuilder",
+    "Batch",
+    "Broken",
+    "Complaint",
+    "Description",
+    "Keep",
+    "Meter",
+    "OptionErrors",
+    "OptionReader",
+    "Rejected",
+    "Resource",
+    "Row",
+    "Settings",
+    "StateError",
+    "Transformer",
+    "log",
+    "rows",
+]

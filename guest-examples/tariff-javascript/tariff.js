@@ -1,0 +1,137 @@
+// `tariff`: what processor time costs, by project and hour of the day.
+//
+// Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour of
+// its time. A sample of a project without prices is left out: the host counts it as absorbed, the log
+// names it. Everything else passes. At the end of a tick there is a `cost.total` per project, the sum
+// of its costs ever since. The state is JSON, the same as that of the other languages.
+
+import {
+  AnswerBuilder,
+  Complaint,
+  Resource,
+  StateError,
+  UNCHANGED,
+  rows,
+} from '../nephometer-javascript/nephometer.js';
+import { readPrices } from './prices.js';
+import { schema } from './schema.js';
+
+const STATE_VERSION = 1;
+const HOUR = 3_600_000_000_000; // nanoseconds
+
+export class Tariff {
+  static description = {
+    name: 'tariff',
+    version: '0.1.0',
+    summary: 'what processor time costs',
+    optionsSchema: schema,
+    stateVersion: STATE_VERSION,
+  };
+
+  settings = { meters: ['cpu'] };
+  #currency;
+  #prices;
+  #totals = new Map();
+
+  constructor(options) {
+    this.#currency = options.text('currency');
+    this.#prices = readPrices(options.object('prices'));
+    options.check();
+  }
+
+  transform(batch) {
+    const meant = batch.meters.map(({ name, type }) => name === 'cpu' && type === 'delta');
+    if (!meant.includes(true)) return UNCHANGED;
+    const refused = new Complaint('warn', 'refusing samples that have no cost');
+    const answer = new AnswerBuilder(batch);
+    const costMeter = answer.meter({ name: 'cost', unit: this.#currency, type: 'gauge' });
+    for (const row of rows(batch)) {
+      if (!meant[row.meterIndex]) {
+        answer.keep(row);
+        continue;
+      }
+      const project = row.resource.projectId;
+      const prices = this.#prices.get(project);
+      if (!prices) {
+        refused.add(row, project ? `project "${project}" has no prices` : 'it has no project');
+        continue;
+      }
+      const hour = Number((row.time / BigInt(HOUR)) % 24n);
+      const cost = (row.volume / HOUR) * prices[hour];
+      // One cost that is not finite would refuse the whole answer, and a total only grows.
+      if (!(cost >= 0 && cost < Infinity)) {
+        refused.add(row, `its volume is ${row.volume}`);
+        continue;
+      }
+      if (!this.#totals.has(project)) this.#totals.set(project, new Total(row.resource.source));
+      this.#totals.get(project).add(cost);
+      answer.derive(row, costMeter, cost);
+    }
+    refused.write();
+    return answer.finish();
+  }
+
+  flush(now) {
+    if (this.#totals.size === 0) return undefined;
+    const answer = new AnswerBuilder();
+    const meter = answer.meter({ name: 'cost.total', unit: this.#currency, type: 'cumulative' });
+    for (const [project, total] of this.#sorted()) {
+      const resource = answer.resource(new Resource({ id: project, source: total.source, projectId: project }));
+      answer.create(meter, resource, now, total.value());
+    }
+    return answer.finish();
+  }
+
+  save() {
+    // A list: an object would put names that look like numbers first.
+    const totals = this.#sorted().map(([project, one]) => [project, one.source, one.sum, one.rest]);
+    return new TextEncoder().encode(JSON.stringify({ currency: this.#currency, totals }));
+  }
+
+  restore(version, bytes) {
+    if (version !== STATE_VERSION) {
+      throw new StateError(`state of version ${version}; this component reads ${STATE_VERSION}`);
+    }
+    const { currency, totals } = parsed(bytes);
+    if (currency !== this.#currency) {
+      throw new StateError(`the totals are in ${currency}, the options say ${this.#currency}`);
+    }
+    this.#totals = totals;
+  }
+
+  #sorted() {
+    return [...this.#totals].sort(([one], [other]) => (one < other ? -1 : 1));
+  }
+}
+
+function parsed(bytes) {
+  try {
+    const { currency, totals } = JSON.parse(new TextDecoder().decode(bytes));
+    return { currency, totals: new Map(totals.map(([project, ...fields]) => [project, Total.of(...fields)])) };
+  } catch {
+    throw new StateError('the state is damaged');
+  }
+}
+
+/** A sum that does not lose what is small beside it (Neumaier's): `rest` is what rounding left out. */
+class Total {
+  constructor(source, sum = 0, rest = 0) {
+    Object.assign(this, { source, sum, rest });
+  }
+
+  static of(source, sum, rest) {
+    if (![sum, rest].every(Number.isFinite)) throw new TypeError('no numbers');
+    return new Total(source, sum, rest);
+  }
+
+  add(cost) {
+    const sum = this.sum + cost;
+    const [large, small] = this.sum >= cost ? [this.sum, cost] : [cost, this.sum];
+    this.rest += large - sum + small;
+    this.sum = sum;
+  }
+
+  value() {
+    return this.sum + this.rest;
+  }
+}

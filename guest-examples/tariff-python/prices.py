@@ -1,0 +1,26 @@
+"""From bands of hours to a price for each hour of the day."""
+
+
+def read_prices(options):
+    """A list of 24 prices per project. What is wrong is noted in the options."""
+    return {project: _prices_of_a_day(options, project) for project in options.keys()}
+
+
+def _prices_of_a_day(options, project):
+    prices = [None] * 24
+    for band in options.objects(project):
+        begin, end, price = (band.number(key) for key in ("from", "to", "price"))
+        if None in (begin, end, price):
+            continue
+        if not begin < end:
+            band.refuse("to", f"is not after from ({begin}); a band over midnight has to be written as two")
+            continue
+        for hour in range(int(begin), int(end)):
+            if prices[hour] is not None:
+                band.refuse("from", f"hour {hour} has a price already")
+                break
+            prices[hour] = price
+    missing = [str(hour) for hour, price in enumerate(prices) if price is None]
+    if missing:
+        options.refuse(project, f"there is no price for the hours {', '.join(missing)}")
+    return prices
