@@ -15,6 +15,7 @@ mod components;
 mod config;
 mod delivery;
 mod files;
+mod forms;
 mod golden;
 mod hostile;
 mod outbound_tls;

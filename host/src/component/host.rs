@@ -109,17 +109,20 @@ impl ComponentHost {
         self.blocking(move || load::find(&name, &folders)).await
     }
 
-    /// Whether [`ComponentHost::open`] would answer without compiling: because the code is there,
-    /// or because it is known already that there is none to be had. An error says what is wrong
-    /// with the file.
+    /// Whether [`ComponentHost::open`] will answer without compiling: because the code is there and
+    /// has been loaded by this, or because it is known already that there is none to be had. An
+    /// error says what is wrong with the file.
     pub async fn is_cached(&self, path: &Path) -> Result<bool, ComponentError> {
+        let begun = Instant::now();
         let file = path.to_owned();
         let (_, digest) = self.blocking(move || load::read(&file)).await?;
         if self.known(path, digest).await.is_some() {
             return Ok(true);
         }
-        let cache = Arc::clone(&self.0.cache);
-        self.blocking(move || Ok(cache.has(&digest))).await
+        // Code of a component with an interpreter takes 0.1 s to read and check: once is enough.
+        let Some(component) = self.cached(digest).await? else { return Ok(false) };
+        self.keep(path, digest, (component, true), begun).await?;
+        Ok(true)
     }
 
     pub(super) fn shelf(&self) -> &Shelf {
@@ -127,7 +130,6 @@ impl ComponentHost {
     }
 
     /// What the configuration says of the component of this name.
-    /// What the configuration says of a component.
     pub async fn component_spec(&self, name: &str) -> ComponentSpec {
         self.spec().await.by_name.get(name).cloned().unwrap_or_default()
     }
@@ -145,10 +147,21 @@ impl ComponentHost {
         if let Some(known) = self.known(path, digest).await {
             return known;
         }
-        let (component, cached) = match self.cached(digest).await? {
+        let made = match self.cached(digest).await? {
             Some(component) => (component, true),
             None => self.compile(path, bytes, digest).await?,
         };
+        self.keep(path, digest, made, begun).await
+    }
+
+    /// Checks what code was loaded for a file, and remembers it.
+    async fn keep(
+        &self,
+        path: &Path,
+        digest: Digest,
+        (component, cached): (Component, bool),
+        begun: Instant,
+    ) -> Result<Arc<LoadedComponent>, ComponentError> {
         let (pre, exports) = load::link(&self.0.linker, &component, path)?;
         let name = path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy());
         let loaded = Arc::new(LoadedComponent {
