@@ -5,13 +5,14 @@
 //! the digest that was stored with it. Anything else is refused and made anew. The digest finds
 //! damage; against somebody who can write as the agent's user nothing here helps.
 //!
-//! The bytes that were checked are the bytes that are run: they are read once and copied, instead
-//! of mapping the file, which could change after the check. That costs the size of the code in
-//! memory, a few hundred KiB for a component in Rust.
+//! Code is mapped, not copied: that of a component with an interpreter has 40 MB, which would take
+//! the agent that much memory and half of the time of its start. What is mapped is the very file that
+//! was checked, whatever its name leads to by then, and files are replaced, never written over.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,9 +26,11 @@ use super::compile::CODE;
 use super::load::Digest;
 use crate::telemetry::events;
 
-/// What every file starts with; the number changes when the form does.
-const MAGIC: &[u8; 16] = b"nephometer-code1";
-const HEADER: usize = MAGIC.len() + 32;
+/// What follows the code in every file, before its digest; the number changes when the form does.
+const MAGIC: &[u8; 16] = b"nephometer-code2";
+const TRAILER: u64 = MAGIC.len() as u64 + 32;
+/// Read at once.
+const CHUNK: usize = 64 << 10;
 
 /// The folder, if it can be used.
 pub(super) struct Cache {
@@ -53,7 +56,7 @@ impl Cache {
     /// The compiled component, if it is there and sound.
     pub(super) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let file = self.file(digest)?;
-        match read(&file).and_then(|bytes| load(engine, &bytes)) {
+        match checked(&file).and_then(|code| load(engine, &code)) {
             Ok(component) => Some(component),
             Err(Refusal::Absent) => None,
             Err(Refusal::Because(reason)) => {
@@ -66,7 +69,7 @@ impl Cache {
     /// Whether the compiled component is there and sound. What is not is told by [`Cache::get`].
     pub(super) fn has(&self, digest: &Digest) -> bool {
         let Some(file) = self.file(digest) else { return false };
-        read(&file).is_ok_and(|bytes| checked(&bytes).is_ok())
+        checked(&file).is_ok()
     }
 
     /// Keeps what [`compile`](super::compile::compile) has just made, and loads it.
@@ -135,7 +138,8 @@ fn ours(found: &fs::Metadata) -> Result<(), String> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
+/// The file, once its content has been found to be what was written.
+fn checked(path: &Path) -> Result<File, Refusal> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let flags = i32::try_from(flags.bits()).map_err(because)?;
     let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -148,36 +152,50 @@ fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
         return Err(because("it is no plain file of its own"));
     }
     ours(&found).map_err(Refusal::Because)?;
-    let mut bytes = Vec::new();
-    (&mut file).take(CODE + HEADER as u64).read_to_end(&mut bytes).map_err(because)?;
-    Ok(bytes)
+    let code = found.len().checked_sub(TRAILER).filter(|length| *length <= CODE);
+    let Some(code) = code else { return Err(because("it is damaged or not ours")) };
+    let digest = digest_of(&mut file, code).map_err(because)?;
+    let mut trailer = Vec::new();
+    file.read_to_end(&mut trailer).map_err(because)?;
+    match trailer.split_at_checked(MAGIC.len()) {
+        Some((magic, written)) if magic == MAGIC && written == digest => Ok(file),
+        Some((magic, _)) if magic == MAGIC => {
+            Err(because("it is damaged: its content is not what was written"))
+        }
+        _ => Err(because("it is damaged or not ours")),
+    }
 }
 
-/// The code in a file's bytes, once its digest has been checked.
-fn checked(bytes: &[u8]) -> Result<&[u8], Refusal> {
-    let (magic, rest) = bytes.split_at_checked(MAGIC.len()).unwrap_or((&[], bytes));
-    if magic != MAGIC || rest.len() < 32 {
-        return Err(because("it is damaged or not ours"));
+/// Of the next so many bytes.
+fn digest_of(file: &mut File, length: u64) -> std::io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut left = file.take(length);
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match left.read(&mut chunk)? {
+            0 => return Ok(hasher.finalize().into()),
+            count => hasher.update(&chunk[..count]),
+        }
     }
-    let (digest, code) = rest.split_at(32);
-    if Sha256::digest(code).as_slice() != digest {
-        return Err(because("it is damaged: its content is not what was written"));
-    }
-    Ok(code)
 }
 
-fn load(engine: &Engine, bytes: &[u8]) -> Result<Component, Refusal> {
-    run(engine, checked(bytes)?).map_err(because)
+#[expect(unsafe_code, reason = "compiled code is run as it is; see SAFETY")]
+fn load(engine: &Engine, file: &File) -> Result<Component, Refusal> {
+    // The file itself: by now its name may lead to another.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // SAFETY: `deserialize_file` must only be given what `Component::serialize` gave, in a file that
+    // does not change afterwards. It is what `write` wrote, of what `compile` made: `prepare` and
+    // `checked` made sure that nobody but this user can have put or changed the file, and that it
+    // is whole; this program replaces such files and never writes over one. Code of another engine
+    // version or other settings has another name and is refused by wasmtime besides.
+    unsafe { Component::deserialize_file(engine, path) }.map_err(because)
 }
 
 #[expect(unsafe_code, reason = "compiled code is run as it is; see SAFETY")]
 fn run(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `deserialize` must only be given what `Component::serialize` gave. `adopt` passes
     // what `compile` made, here or in a child that is this very program and whose output nobody
-    // else can reach. `load` passes what `write` wrote, which is the same: `prepare` and `read`
-    // made sure that nobody but this user can have put or changed the file, and `checked` that it
-    // is whole. Code of another engine version or other settings has another name and is refused
-    // by wasmtime besides.
+    // else can reach.
     unsafe { Component::deserialize(engine, code) }
 }
 
@@ -187,11 +205,9 @@ fn write(path: &Path, code: &[u8]) -> std::io::Result<()> {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
     let written = create(&beside).and_then(|mut file| {
-        let mut header = Vec::with_capacity(HEADER);
-        header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&Sha256::digest(code));
-        file.write_all(&header)?;
         file.write_all(code)?;
+        file.write_all(MAGIC)?;
+        file.write_all(&Sha256::digest(code))?;
         file.sync_all()?;
         fs::rename(&beside, path)
     });
@@ -229,8 +245,8 @@ mod tests {
 
     use super::*;
 
-    fn reason(result: Result<Vec<u8>, Refusal>) -> String {
-        match result.and_then(|bytes| checked(&bytes).map(<[u8]>::to_vec)) {
+    fn reason(path: &Path) -> String {
+        match checked(path) {
             Ok(_) => "fine".to_owned(),
             Err(Refusal::Absent) => "absent".to_owned(),
             Err(Refusal::Because(reason)) => reason,
@@ -238,30 +254,33 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_files_of_our_own_are_read() {
+    fn only_whole_files_of_our_own_are_taken() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.cwasm");
-        assert_eq!(reason(read(&file)), "absent");
+        assert_eq!(reason(&file), "absent");
         write(&file, b"code").unwrap();
-        assert_eq!(checked(&read(&file).unwrap()).unwrap(), b"code");
+        assert_eq!(reason(&file), "fine");
 
-        let mut bytes = fs::read(&file).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        fs::write(&file, &bytes).unwrap();
-        assert!(reason(read(&file)).contains("damaged"));
-        fs::write(&file, b"short").unwrap();
-        assert!(reason(read(&file)).contains("damaged"));
+        let whole = fs::read(&file).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&file, &bytes).unwrap();
+            assert!(reason(&file).contains("damaged"), "byte {at}");
+            fs::write(&file, &whole[..at]).unwrap();
+            assert!(reason(&file).contains("damaged"), "{at} bytes");
+        }
 
         write(&file, b"code").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(reason(read(&file)).contains("mode 640"));
+        assert!(reason(&file).contains("mode 640"));
 
         write(&file, b"code").unwrap();
         let link = folder.path().join("link.cwasm");
         symlink(&file, &link).unwrap();
-        assert!(!["fine", "absent"].contains(&reason(read(&link)).as_str()));
+        assert!(!["fine", "absent"].contains(&reason(&link).as_str()));
         fs::hard_link(&file, folder.path().join("hard.cwasm")).unwrap();
-        assert!(reason(read(&file)).contains("plain file"));
+        assert!(reason(&file).contains("plain file"));
     }
 
     #[test]
