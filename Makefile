@@ -33,7 +33,7 @@ test-languages: build ## the tests of the example components in other languages 
 	scripts/languages-test
 
 .PHONY: test
-test: install-test build fmt lint doc contract ## everything that a change has to pass
+test: install-test build fmt lint doc contract ceilometer ## everything that a change has to pass
 	cargo test --locked $(GUESTS)
 	cargo test --release --locked -p nephometer
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
@@ -42,8 +42,12 @@ test: install-test build fmt lint doc contract ## everything that a change has t
 contract: ## does wit/ keep what its released versions promised?
 	scripts/contract
 
+.PHONY: ceilometer
+ceilometer: # a real Ceilometer, for tests
+	scripts/ceilometer
+
 .PHONY: soak
-soak: install-test build ## the tests at full counts
+soak: install-test build ceilometer ## the tests at full counts
 	NEPHOMETER_TEST_SCALE=full cargo test --release --locked -p nephometer
 
 .PHONY: bench

@@ -76,7 +76,7 @@ fn faults_of_both_files_are_told_at_once() {
         "polling.yaml:2:3: this source has no `interval`",
         "polling.yaml:3:10: the name \"a\" is taken by another source",
         "polling.yaml:3:23: the interval 0 is not above 0",
-        "pipeline.yaml:1:28: `meters` is empty",
+        "pipeline.yaml:1:29: `meters` is empty",
         "there is no sink \"x\"",
     ] {
         assert!(ended.stdout.contains(said), "{said}\n{}", ended.stdout);

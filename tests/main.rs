@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod ceilometer;
 mod components;
 mod config;
 mod delivery;
