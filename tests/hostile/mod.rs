@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::components::recording;
 use crate::harness::{Agent, Ended, PATIENCE, Running, component, eventually, ndjson};
-use parts::{core, stores, transformer, word, wrapped};
+use parts::{core, stores, transformer, word, wrapped, wrapped_encoding};
 
 /// Resident memory that the agent may have at its worst, in KiB: what it has without any of this,
 /// and a few times what one call may use. Each of these components wants gigabytes.
@@ -201,9 +201,23 @@ fn what_is_too_large_before_it_runs_is_refused() {
             case("memory-of-4-gib", transformer(&[("MEMORY", "65536")]), "limits.memory"),
             case("many-memories-in-one", transformer(&[("MORE", &memories)]), "cannot be compiled"),
             case("many-memories", wrapped_with(&modules), "core instances"),
+            case("many-types", many_types(), "cannot be compiled"),
+            case("large-jumps", large_jumps(), "cannot be compiled"),
             case("large-table", transformer(&[("MORE", "(table 10000000 funcref)")]), "elements"),
         ],
     );
+}
+
+/// A module with more types than a module may have.
+fn many_types() -> Vec<u8> {
+    let types = "(type (func))".repeat(1_000_001);
+    wrapped_with(&format!("(core module $types {types})"))
+}
+
+/// A jump to more places than one may have.
+fn large_jumps() -> Vec<u8> {
+    let places = "0 ".repeat(8_000_000);
+    transformer(&[("MORE", &format!("(func (param i32) (br_table {places} (local.get 0)))"))])
 }
 
 /// A good transformer with more in the component around it.
@@ -306,6 +320,18 @@ fn what_never_ends_at_work_is_ended() {
         "loops",
         &[
             case("spins", transformer(&[("TRANSFORM", "(call $spin)")]), cpu),
+            case("spins-in-flush", transformer(&[("FLUSH", "(call $spin)")]), cpu),
+            case(
+                "logs-a-long-line",
+                transformer(&[
+                    ("MEMORY", "480"),
+                    (
+                        "TRANSFORM",
+                        "(call $log (i32.const 3) (i32.const 65536) (i32.const 20971520)) (unreachable)",
+                    ),
+                ]),
+                "limits.returned",
+            ),
             case("spins-afterwards", transformer(&[("POST", "(call $spin)")]), cpu),
             case("chats", transformer(&[("TRANSFORM", "(call $chatter)")]), cpu),
             case("fills", transformer(&[("MEMORY", "480"), ("TRANSFORM", "(call $fill)")]), cpu),
@@ -382,6 +408,30 @@ fn answers_that_lie_are_refused() {
                 ]),
                 "utf-8",
             ),
+            case(
+                "text-no-utf16",
+                wrapped_encoding(
+                    "utf16",
+                    &core(&[
+                        ("MORE", "(data (i32.const 4096) \"\\00\\d8\\41\\00\")"),
+                        ("TRANSFORM", &stores(&[(1152, 1), (1160, 4096), (1164, 2)])),
+                    ]),
+                ),
+                "unpaired surrogate",
+            ),
+            case(
+                "text-no-latin1",
+                wrapped_encoding(
+                    "latin1+utf16",
+                    &core(&[
+                        ("MORE", "(data (i32.const 4096) \"\\00\\d8\\41\\00\")"),
+                        // The highest bit of the length says that this one is UTF-16.
+                        ("TRANSFORM", &stores(&[(1152, 1), (1160, 4096), (1164, 0x8000_0002)])),
+                    ]),
+                ),
+                "unpaired surrogate",
+            ),
+            case("many-texts", aliased(1_200_000, 1), "limits.returned"),
             case("bad-case", transformer(&[("TRANSFORM", &stores(&[(1156, 9)]))]), "discriminant"),
             case(
                 "bad-result",
@@ -401,6 +451,54 @@ fn answers_that_lie_are_refused() {
             ),
         ],
     );
+}
+
+#[test]
+fn a_state_that_cannot_be_had_is_done_without() {
+    // The state is asked for after 256 batches.
+    let large = stores(&[(1284, 65_536), (1288, 70 << 20)]);
+    let cases = [
+        case("spins-in-save", transformer(&[("SAVE", "(call $spin)")]), "cpu"),
+        case("large-state", transformer(&[("MEMORY", "1200"), ("SAVE", &large)]), "state"),
+    ];
+    let agent = agent("save", &cases);
+    let agent = agent.set("components.by_name.large-state.limits.memory", "128MiB");
+    let reads: Vec<u64> = (1..=260).collect();
+    let uri = recording(&agent, &reads);
+    let ended = agent.libvirt(&uri).does(&["run", "--log-format", "json"]).code(0);
+    for Case { name, reason, .. } in &cases {
+        let hits = ended.logged("component hit a limit");
+        let told = hits.iter().any(|line| {
+            line["component"] == *name && line["call"] == "save" && line["limit"] == *reason
+        });
+        assert!(told, "{name}: {hits:?}");
+    }
+    // Neither has cost a row.
+    let ledger = ended.ledger();
+    assert!(ledger.sinks.values().all(|sink| sink.dropped == 0 && sink.held == 0), "{ledger:?}");
+}
+
+#[test]
+fn what_cannot_be_compiled_is_tried_once_until_it_changes() {
+    let memories: String = (0..100).map(|_| "(memory 1)").collect();
+    let cases = [case("never", transformer(&[("MORE", &memories)]), "")];
+    let agent = agent("never", &cases);
+    let running = agent.run();
+    let tries = || running.logged("component cannot be compiled").len();
+    eventually("the first attempt", PATIENCE, || (tries() == 1).then_some(()));
+    for reload in 1..=3 {
+        running.signal(Signal::HUP);
+        eventually("a reload that says so", PATIENCE, || {
+            (running.logged("reload refused").len() >= reload).then_some(())
+        });
+    }
+    assert_eq!(tries(), 1, "what is known is not compiled again");
+    let other = transformer(&[("MORE", &format!("{memories}(memory 1)"))]);
+    let file = agent.folder.at("hostile/never.wasm");
+    fs::write(&file, other).unwrap();
+    eventually("an attempt with the other content", PATIENCE, || (tries() == 2).then_some(()));
+    running.terminate();
+    running.ended(PATIENCE);
 }
 
 #[test]

@@ -56,9 +56,23 @@ fn replaced(text: &str, word: &str, with: &str) -> String {
 
 /// A component around this core module.
 pub(super) fn wrapped(core: &str) -> Vec<u8> {
+    wrapped_in(WRAPPER, core)
+}
+
+/// The same, where the texts of `transform` have this encoding.
+pub(super) fn wrapped_encoding(encoding: &str, core: &str) -> Vec<u8> {
+    let lift = "(canon lift (core func $nephometer:metering/transform@0.1.0#transform)";
+    let at = WRAPPER.find(lift).expect("the function that takes batches");
+    let (before, after) = WRAPPER.split_at(at);
+    let after = after.replacen("string-encoding=utf8", &format!("string-encoding={encoding}"), 1);
+    wrapped_in(&format!("{before}{after}"), core)
+}
+
+fn wrapped_in(wrapper: &str, core: &str) -> Vec<u8> {
     let core = core.replacen("(module", "(core module $main", 1);
-    let text = WRAPPER.replacen("  MAIN\n", &core, 1);
-    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{core}"))
+    let text = wrapper.replacen("  MAIN\n", &core, 1);
+    wat::parse_str(&text)
+        .unwrap_or_else(|error| panic!("{error}\n{}", &core[..core.len().min(2_000)]))
 }
 
 /// Four bytes of data, the lowest first.
