@@ -3,6 +3,8 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 AGENT  := $(CARGO_TARGET_DIR)/release/nephometer
 DENY   := target/tools/bin/cargo-deny
+FUZZ   := target/tools/bin/cargo-fuzz
+FUZZ_SECONDS ?= 60
 GUESTS := --manifest-path guest-examples/Cargo.toml --target-dir guest-examples/target/host
 LAB    := .lab
 
@@ -95,6 +97,17 @@ lint: ## clippy; a warning is an error
 .PHONY: doc
 doc: ## the documentation of the code; a warning is an error
 	RUSTDOCFLAGS=-Dwarnings cargo doc --release --locked -p nephometer --no-deps --document-private-items
+
+.PHONY: fuzz
+fuzz: $(FUZZ) ## any answers and options, FUZZ_SECONDS=60 each; the first build is long
+	for target in answer options; do \
+	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run --fuzz-dir host/fuzz --target-dir target/fuzz \
+	    --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; \
+	done
+
+$(FUZZ):
+	cargo install --locked --root target/tools --target-dir target/tools/build cargo-fuzz
+	rm -rf target/tools/build
 
 .PHONY: deny
 deny: $(DENY) ## dependencies: duplicates, licences, sources (deny.toml)

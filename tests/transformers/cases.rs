@@ -65,7 +65,8 @@ fn configure(agent: &Agent, transformer: &Value) -> Ended {
         .code(78)
 }
 
-/// Runs the chain, one component after the other: none of these holds rows back over batches.
+/// Runs the chain, one component after the other; each is flushed after every batch. One that holds
+/// rows back over batches stands alone.
 fn samples(agent: &Agent, case: &Value) -> Result<(), String> {
     let mut batches: Vec<Vec<Value>> = case["steps"]
         .as_array()
@@ -110,8 +111,9 @@ fn said(agent: &Agent, name: &str, options: &Value, batches: &[Vec<Value>]) -> S
         |batch: &Vec<Value>| batch.iter().map(|s| format!("{s}\n")).collect::<String>() + "\n";
     let input: String = batches.iter().map(lines).collect();
     let (file, options) = (component(name), options.to_string());
+    let file = file.to_str().unwrap();
     let arguments =
-        ["component", "run", file.to_str().unwrap(), "--options", &options, "--log", "debug"];
+        ["component", "run", file, "--options", &options, "--flush", "--log", "debug"];
     let ended = agent.does_with(&arguments, &input).code(0);
     ndjson(&ended.stdout);
     ended.stderr

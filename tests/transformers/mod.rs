@@ -27,7 +27,7 @@ pub(crate) fn run(
         input.push('\n');
     }
     let options = options.to_string();
-    let arguments = ["component", "run", file.to_str().unwrap(), "--options", &options];
+    let arguments = ["component", "run", file.to_str().unwrap(), "--options", &options, "--flush"];
     ndjson(&agent.does_with(&arguments, &input).code(0).stdout)
 }
 

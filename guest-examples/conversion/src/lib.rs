@@ -1,14 +1,16 @@
-//! What `unit_conversion` and `rate_of_change` have in common.
+//! What Ceilometer's transformers have in common.
 //!
-//! Both take `source` (`unit`, `map_from`) and `target` (`name`, `unit`, `type`, `scale`, `max`,
+//! Most take `source` (`unit`, `map_from`) and `target` (`name`, `unit`, `type`, `scale`, `max`,
 //! `map_to`), with the same meaning: new names and units by pattern or by word, a scale that is a
 //! number or an expression over the sample, and a cap. What they do with a scaled value differs
 //! and is theirs.
 
 mod complaint;
 mod formula;
+pub mod held;
 mod pattern;
 mod rename;
+pub mod series;
 mod time;
 
 use std::cell::RefCell;
@@ -43,8 +45,19 @@ impl Conversion {
     /// them; anything else that is wrong is an error with its place.
     pub fn read(options: &serde_json::Value) -> Result<Self, Vec<OptionError>> {
         let errors = RefCell::default();
-        let root = OptionReader::new(options, &errors);
-        root.warn_of_unknown(&["source", "target"]);
+        let conversion = Self::read_beside(options, &[], &errors);
+        let errors = errors.take();
+        if errors.is_empty() { Ok(conversion) } else { Err(errors) }
+    }
+
+    /// The same beside parameters of the caller's own, which are named in `more`.
+    pub fn read_beside(
+        options: &serde_json::Value,
+        more: &[&str],
+        errors: &RefCell<Vec<OptionError>>,
+    ) -> Self {
+        let root = OptionReader::new(options, errors);
+        root.warn_of_unknown(&[&["source", "target"], more].concat());
         let source = root.object("source");
         source.warn_of_unknown(&["unit", "map_from"]);
         let map_from = source.object("map_from");
@@ -60,7 +73,7 @@ impl Conversion {
             }
             known
         });
-        let conversion = Self {
+        Self {
             source_unit: source.text("unit").filter(|unit| !unit.is_empty()).map(str::to_owned),
             scale: Scale::read(&target, "scale"),
             max: target.number("max").filter(|max| *max != 0.0),
@@ -69,9 +82,7 @@ impl Conversion {
             meter_type,
             known: FxHashMap::default(),
             remembered: 0,
-        };
-        let errors = errors.take();
-        if errors.is_empty() { Ok(conversion) } else { Err(errors) }
+        }
     }
 
     /// The meter that another becomes.

@@ -5,16 +5,14 @@
 //! two at the same time make a rate of 0. Where both samples have a monotonic time it counts,
 //! otherwise the timestamps do.
 
-mod series;
-
 use std::rc::Rc;
 
+use conversion::series::{self, Last, Series};
 use conversion::{Complaint, Conversion, Scale};
 use nephometer_guest::{
     AnswerBuilder, Batch, Description, MeterType, OptionError, Outcome, Refusal, Row, Settings,
     Stateful, Transformer, log, rows, settings,
 };
-use series::{Last, Series};
 
 /// The configured transformer with what it remembers.
 #[derive(Debug)]

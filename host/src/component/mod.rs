@@ -12,6 +12,8 @@ mod contract;
 mod convert;
 mod engine;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod handle;
 mod host;
 mod inspect;

@@ -9,26 +9,33 @@
 use nephometer_guest::{Batch, FxHashMap, Row, Timestamp};
 
 /// The version of the saved state.
-pub(crate) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// The last sample of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Last {
-    pub(crate) volume: f64,
+pub struct Last {
+    /// Its value.
+    pub volume: f64,
     time: Timestamp,
     /// 0 if not known.
     monotonic: u64,
 }
 
 impl Last {
+    /// What is remembered of a row.
     #[inline]
-    pub(crate) fn of(row: &Row<'_>) -> Self {
+    pub fn of(row: &Row<'_>) -> Self {
         Self { volume: row.volume, time: row.time, monotonic: row.monotonic.unwrap_or(0) }
+    }
+
+    /// Whether this one is from before another, by their timestamps.
+    pub fn is_before(&self, other: &Self) -> bool {
+        self.time < other.time
     }
 
     /// The seconds from an earlier sample to this one; `None` if that one is later.
     #[inline]
-    pub(crate) fn seconds_since(&self, before: &Self) -> Option<f64> {
+    pub fn seconds_since(&self, before: &Self) -> Option<f64> {
         let monotonic = self.monotonic != 0 && before.monotonic != 0;
         let nanos = if monotonic {
             self.monotonic.checked_sub(before.monotonic)?
@@ -41,7 +48,7 @@ impl Last {
 
 /// All that is remembered.
 #[derive(Debug, Default)]
-pub(crate) struct Series {
+pub struct Series {
     meters: Numbers,
     resources: Numbers,
     last: FxHashMap<u64, Last>,
@@ -49,14 +56,15 @@ pub(crate) struct Series {
 
 /// The numbers of a batch's dictionary entries.
 #[derive(Debug)]
-pub(crate) struct Keys {
+pub struct Keys {
     meters: Vec<u32>,
     resources: Vec<u32>,
 }
 
 impl Keys {
+    /// The series of a row.
     #[inline]
-    pub(crate) fn of(&self, row: &Row<'_>) -> u64 {
+    pub fn of(&self, row: &Row<'_>) -> u64 {
         key(self.meters[row.meter_index as usize], self.resources[row.resource_index as usize])
     }
 }
@@ -67,20 +75,22 @@ fn key(meter: u32, resource: u32) -> u64 {
 }
 
 impl Series {
-    pub(crate) fn keys(&mut self, batch: &Batch) -> Keys {
+    /// Numbers the entries of a batch.
+    pub fn keys(&mut self, batch: &Batch) -> Keys {
         Keys {
             meters: batch.meters.iter().map(|meter| self.meters.number(&meter.name)).collect(),
             resources: batch.resources.iter().map(|one| self.resources.number(&one.id)).collect(),
         }
     }
 
+    /// Remembers the last sample of a series; gives the one before.
     #[inline]
-    pub(crate) fn replace(&mut self, key: u64, last: Last) -> Option<Last> {
+    pub fn replace(&mut self, key: u64, last: Last) -> Option<Last> {
         self.last.insert(key, last)
     }
 
     /// Drops all series of resources that will not come again.
-    pub(crate) fn forget(&mut self, resources: &[String]) {
+    pub fn forget(&mut self, resources: &[String]) {
         for id in resources {
             let Some(resource) = self.resources.take(id) else { continue };
             for meter in 0..self.meters.next {
@@ -89,7 +99,8 @@ impl Series {
         }
     }
 
-    pub(crate) fn save(&self) -> Result<Vec<u8>, String> {
+    /// The whole of it, as bytes.
+    pub fn save(&self) -> Result<Vec<u8>, String> {
         let texts = |numbers: &Numbers| numbers.of.keys().map(|text| 4 + text.len()).sum::<usize>();
         let room = 12 + texts(&self.meters) + texts(&self.resources) + 32 * self.last.len();
         let mut state = Vec::with_capacity(room);
@@ -107,7 +118,8 @@ impl Series {
         Ok(state)
     }
 
-    pub(crate) fn restore(version: u32, state: &[u8]) -> Result<Self, String> {
+    /// What [`Self::save`] made.
+    pub fn restore(version: u32, state: &[u8]) -> Result<Self, String> {
         if version != VERSION {
             return Err(format!("state of version {version}; this component reads {VERSION}"));
         }

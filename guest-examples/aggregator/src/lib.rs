@@ -1,0 +1,114 @@
+//! `aggregator`: sums, means and last values of many samples.
+//!
+//! Behaves as Ceilometer's transformer of that name. Samples of one meter and resource, and of one
+//! project and user unless `project_id` and `user_id` say which of them counts, make a group: of
+//! cumulative samples the last value, of all others the sum, of gauges the mean. The groups are
+//! given out at the end of a tick when enough samples have come, or the first is old enough.
+
+mod group;
+mod options;
+
+use std::cell::RefCell;
+
+use conversion::held::{self, MOST};
+use conversion::{Complaint, Conversion};
+use group::{Group, Groups};
+use nephometer_guest::{
+    Answer, AnswerBuilder, Batch, Description, OptionError, Outcome, Refusal, Row, Settings,
+    Stateful, Timestamp, Transformer, log, rows, settings,
+};
+use options::Policies;
+
+const STATE_VERSION: u32 = 1;
+
+/// The configured transformer with what it holds.
+#[derive(Debug)]
+pub struct Aggregator {
+    conversion: Conversion,
+    policies: Policies,
+    groups: Groups,
+}
+
+impl Aggregator {
+    /// A row as the group that it would be alone.
+    fn converted(&mut self, row: &Row<'_>) -> Result<Group, std::rc::Rc<str>> {
+        let volume = self.conversion.scale.of(row, row.volume)?;
+        if !volume.is_finite() {
+            return Err("the result is not finite".into());
+        }
+        let meter = self.conversion.meter(row.meter);
+        Ok(Group::new(row, meter, volume, &self.policies))
+    }
+}
+
+impl Transformer for Aggregator {
+    fn describe() -> Description {
+        Description {
+            name: "aggregator".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "sums, means and last values of many samples".to_owned(),
+            options_schema: include_str!("../options.schema.json").to_owned(),
+            state_version: STATE_VERSION,
+            facts: Vec::new(),
+        }
+    }
+
+    fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>> {
+        let errors = RefCell::default();
+        let conversion = Conversion::read_beside(options, &options::KEYS, &errors);
+        let policies = Policies::read(options, &errors);
+        let errors = errors.take();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        // What is given out later has to be as it came.
+        let settings = Settings { metadata: vec!["*".to_owned()], ..settings() };
+        Ok((Self { conversion, policies, groups: Groups::default() }, settings))
+    }
+
+    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
+        self.conversion.scale.begin(input);
+        let mut failed = Complaint::new(log::Level::Warn, "dropping samples whose scale fails");
+        for row in rows(input) {
+            match self.converted(&row) {
+                Ok(one) => {
+                    let max = self.conversion.max;
+                    self.groups.add(one, &self.policies, max);
+                }
+                Err(reason) => failed.add(&row, &reason),
+            }
+        }
+        failed.write();
+        Ok(Outcome::Keep(Vec::new()))
+    }
+}
+
+impl Stateful for Aggregator {
+    fn flush(&mut self, now: Timestamp) -> Result<Option<Answer>, Refusal> {
+        let Groups { samples, begun, all, .. } = &self.groups;
+        let full = self.policies.size.is_some_and(|size| *samples >= size) || *samples >= MOST;
+        let expired = self
+            .policies
+            .retention
+            .is_some_and(|most| now.checked_sub(*begun).is_some_and(|age| age > most));
+        if all.is_empty() || !(full || expired) {
+            return Ok(None);
+        }
+        let mut answer = AnswerBuilder::without_input();
+        for group in std::mem::take(&mut self.groups).all {
+            group.whole().give_out(&mut answer);
+        }
+        Ok(Some(answer.finish()))
+    }
+
+    fn save(&self) -> Result<Vec<u8>, String> {
+        held::save(&self.groups)
+    }
+
+    fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
+        self.groups = held::restore((version, STATE_VERSION), state)?;
+        Ok(())
+    }
+}
+
+nephometer_guest::export_stateful_transformer!(Aggregator);

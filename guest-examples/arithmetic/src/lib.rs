@@ -1,0 +1,146 @@
+//! `arithmetic`: samples computed from several meters of one resource.
+//!
+//! Behaves as Ceilometer's transformer of that name: `$(meter)` in `target.expr` stands for the
+//! volume of the last sample of a meter, `$(meter).resource_metadata.x` for another of its fields. At
+//! the end of a tick each resource that has a sample of every meter gives one result, and its
+//! samples are done with. No sample passes.
+
+mod formula;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use conversion::held::{self, Held};
+use formula::Formula;
+use nephometer_guest::{
+    Answer, AnswerBuilder, Batch, Description, Meter, MeterType, OptionError, OptionReader,
+    Outcome, Refusal, Settings, Stateful, Timestamp, Transformer, log, rows, settings,
+    type_from_word,
+};
+
+const STATE_VERSION: u32 = 1;
+
+/// By resource, then by meter.
+type Cache = BTreeMap<String, BTreeMap<String, Held>>;
+
+/// The configured transformer with what it holds.
+#[derive(Debug)]
+pub struct Arithmetic {
+    formula: Formula,
+    name: Option<String>,
+    unit: Option<String>,
+    kind: Option<MeterType>,
+    cache: Cache,
+}
+
+impl Arithmetic {
+    /// What the samples of one resource make.
+    fn result(&self, samples: &BTreeMap<String, Held>) -> Result<Held, String> {
+        let volume = self.formula.evaluate(samples)?;
+        let first = samples.get(self.formula.reference()).ok_or("a meter is missing")?;
+        let time = samples.values().map(|sample| sample.time).max().unwrap_or(first.time);
+        let meter = Meter {
+            name: self.name.clone().unwrap_or_else(|| first.name.clone()),
+            unit: self.unit.clone().unwrap_or_else(|| first.unit.clone()),
+            type_: self.kind.unwrap_or(first.kind),
+        };
+        Ok(Held { volume, time, ..first.clone() }.with_meter(meter))
+    }
+}
+
+impl Transformer for Arithmetic {
+    fn describe() -> Description {
+        Description {
+            name: "arithmetic".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "samples computed from several meters".to_owned(),
+            options_schema: include_str!("../options.schema.json").to_owned(),
+            state_version: STATE_VERSION,
+            facts: Vec::new(),
+        }
+    }
+
+    fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>> {
+        let errors = RefCell::default();
+        let root = OptionReader::new(options, &errors);
+        root.warn_of_unknown(&["target"]);
+        let target = root.object("target");
+        target.warn_of_unknown(&["name", "unit", "type", "expr"]);
+        let formula = Formula::parse(target.text("expr").unwrap_or_default());
+        let kind = target.text("type").and_then(|word| {
+            let known = type_from_word(word);
+            if known.is_none() {
+                target.refuse("type", format!("'{word}' is not gauge, delta or cumulative"));
+            }
+            known
+        });
+        if let Err(reason) = &formula {
+            target.refuse("expr", reason.clone());
+        }
+        let given = |key| target.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
+        let (name, unit) = (given("name"), given("unit"));
+        let Ok(formula) = formula else { return Err(errors.take()) };
+        let errors = errors.take();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        // The result has the metadata of the first meter.
+        let settings = Settings { metadata: vec!["*".to_owned()], ..settings() };
+        Ok((Self { formula, name, unit, kind, cache: Cache::new() }, settings))
+    }
+
+    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
+        for row in rows(input) {
+            if self.formula.meters().contains(&row.meter.name) {
+                let of = self.cache.entry(row.resource.id.clone()).or_default();
+                of.insert(row.meter.name.clone(), Held::of(&row));
+            }
+        }
+        for id in &input.gone {
+            self.cache.remove(id);
+        }
+        Ok(Outcome::Keep(Vec::new()))
+    }
+}
+
+impl Stateful for Arithmetic {
+    fn flush(&mut self, _now: Timestamp) -> Result<Option<Answer>, Refusal> {
+        let wanted = self.formula.meters().len();
+        let mut answer = AnswerBuilder::without_input();
+        let (mut failed, mut first) = (0_usize, String::new());
+        let cache = std::mem::take(&mut self.cache);
+        for (id, samples) in cache {
+            if samples.len() < wanted {
+                self.cache.insert(id, samples);
+                continue;
+            }
+            match self.result(&samples) {
+                Ok(made) => made.give_out(&mut answer),
+                Err(reason) => {
+                    if failed == 0 {
+                        first = format!("{id}: {reason}");
+                    }
+                    failed += 1;
+                }
+            }
+        }
+        match failed {
+            0 => {}
+            1 => log::warn(&format!("no result for {first}")),
+            _ => log::warn(&format!("no result for {first}, and for {} more", failed - 1)),
+        }
+        let answer = answer.finish();
+        Ok((!answer.volume.is_empty()).then_some(answer))
+    }
+
+    fn save(&self) -> Result<Vec<u8>, String> {
+        held::save(&self.cache)
+    }
+
+    fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
+        self.cache = held::restore((version, STATE_VERSION), state)?;
+        Ok(())
+    }
+}
+
+nephometer_guest::export_stateful_transformer!(Arithmetic);
