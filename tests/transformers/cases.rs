@@ -112,8 +112,7 @@ fn said(agent: &Agent, name: &str, options: &Value, batches: &[Vec<Value>]) -> S
     let input: String = batches.iter().map(lines).collect();
     let (file, options) = (component(name), options.to_string());
     let file = file.to_str().unwrap();
-    let arguments =
-        ["component", "run", file, "--options", &options, "--flush", "--log", "debug"];
+    let arguments = ["component", "run", file, "--options", &options, "--flush", "--log", "debug"];
     let ended = agent.does_with(&arguments, &input).code(0);
     ndjson(&ended.stdout);
     ended.stderr

@@ -288,8 +288,30 @@ pub enum PublisherTarget {
     Notifier(NotifierSpec),
     /// `file://`
     File(FileSpec),
+    /// `udp://`
+    Udp(SocketSpec),
+    /// `tcp://`
+    Tcp(SocketSpec),
+    /// `test://`
+    Test,
     /// Any other scheme: the component of that name.
     Component(ComponentUrl),
+}
+
+/// `udp://HOST[:PORT]` and `tcp://HOST[:PORT]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketSpec {
+    /// A name or an address, without the brackets of an IPv6 address.
+    pub host: String,
+    /// 4952 if it is not written.
+    pub port: u16,
+}
+
+impl fmt::Display for SocketSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
 }
 
 /// `NAME://[user[:password]@][host[:port]][/path][?query]`: for the component `NAME.wasm`.

@@ -169,6 +169,23 @@ fn publishers_mean_what_they_say() {
     assert_eq!(*files[0], FileSpec { path, rotation, json: true });
     // Ceilometer does not decode the path.
     assert_eq!(files[1].path, PathBuf::from("/var/log/a%20b"));
+    let sockets: Vec<String> = publishers
+        .iter()
+        .filter_map(|publisher| match &publisher.target {
+            PublisherTarget::Udp(receiver) => Some(format!("udp {receiver}")),
+            PublisherTarget::Tcp(receiver) => Some(format!("tcp {receiver}")),
+            PublisherTarget::Test => Some(publisher.label.to_string()),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        "udp collector:4952",
+        "udp [2001:db8::1]:5000",
+        "tcp collector.lan:4953",
+        "test://",
+        "test://",
+    ];
+    assert_eq!(sockets, expected);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::store::{Envelope, encode_batch};
 use super::message::{MessageForm, Messages, as_dict};
 use super::notification::{Head, notification};
 use super::python::Notation;
+use super::sockets::{self, LARGEST};
 
 /// Samples in one envelope at most: the batch size of current Ceilometer agents, some 75 kB. What
 /// consumers are used to, and little enough to send once more.
@@ -31,6 +32,18 @@ enum Form {
     Notifications(Box<Notifications>),
     Lines(Notation, Release),
     Batches,
+    Frames(Box<Frames>),
+    Counts,
+}
+
+/// Messages in MessagePack, each with its length in front.
+#[derive(Debug)]
+struct Frames {
+    messages: MessageForm,
+    /// In every message, for receivers that get one.
+    publisher_id: Option<String>,
+    /// What a message may have, if there is a bound, bytes.
+    largest: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -99,6 +112,30 @@ impl Encoder {
         Self { generation, label: Arc::clone(label), form: Form::Batches }
     }
 
+    /// Messages of which each becomes a datagram.
+    pub fn datagrams(label: &Arc<str>, messages: MessageForm, generation: HostGeneration) -> Self {
+        let frames = Frames { messages, publisher_id: None, largest: Some(LARGEST) };
+        let form = Form::Frames(Box::new(frames));
+        Self { generation, label: Arc::clone(label), form }
+    }
+
+    /// Messages for a stream: they name this host.
+    pub fn stream(
+        label: &Arc<str>,
+        host: &str,
+        messages: MessageForm,
+        generation: HostGeneration,
+    ) -> Self {
+        let frames = Frames { messages, publisher_id: Some(host.to_owned()), largest: None };
+        let form = Form::Frames(Box::new(frames));
+        Self { generation, label: Arc::clone(label), form }
+    }
+
+    /// The number of samples and nothing of them.
+    pub fn counts(label: &Arc<str>, generation: HostGeneration) -> Self {
+        Self { generation, label: Arc::clone(label), form: Form::Counts }
+    }
+
     /// The envelopes of these samples, in the order in which they are to be sent. None without
     /// samples.
     pub fn encode(&self, samples: &[Sample], origin: Origin<'_>) -> Vec<Envelope> {
@@ -108,7 +145,49 @@ impl Encoder {
             }
             Form::Batches => self.batch_envelopes(samples, origin),
             Form::Notifications(form) => self.notifications(samples, form, origin),
+            Form::Frames(form) => self.frames(samples, form, origin),
+            Form::Counts => {
+                let address: Arc<str> = Arc::from("");
+                let chunks = (0..).zip(samples.chunks(MAX_SAMPLES));
+                let envelopes = chunks.map(|(at, chunk)| {
+                    envelope(self.id("envelope", origin, at), &address, &[], chunk.len())
+                });
+                envelopes.collect()
+            }
         }
+    }
+
+    /// A message that is too large has an envelope of its own: it will be refused, and must not
+    /// take others with it.
+    fn frames(&self, samples: &[Sample], form: &Frames, origin: Origin<'_>) -> Vec<Envelope> {
+        let address: Arc<str> = Arc::from("");
+        let mut messages = Messages::packed(&form.messages, form.publisher_id.as_deref());
+        let mut made = Vec::with_capacity(samples.len().div_ceil(MAX_SAMPLES));
+        let mut close = |body: &mut Vec<u8>, count: &mut usize| {
+            if *count > 0 {
+                let id = self.id("envelope", origin, made.len());
+                made.push(envelope(id, &address, body, *count));
+            }
+            body.clear();
+            *count = 0;
+        };
+        let (mut body, mut count) = (Vec::with_capacity(MAX_SAMPLES * 1_024), 0);
+        for sample in samples {
+            let start = body.len();
+            let length = sockets::append(&mut body, |out| messages.write(out, sample));
+            if form.largest.is_some_and(|largest| length > largest) {
+                let mut alone = body.split_off(start);
+                close(&mut body, &mut count);
+                close(&mut alone, &mut 1);
+                continue;
+            }
+            count += 1;
+            if count == MAX_SAMPLES {
+                close(&mut body, &mut count);
+            }
+        }
+        close(&mut body, &mut count);
+        made
     }
 
     fn line_envelopes(
@@ -352,5 +431,31 @@ mod tests {
         assert_eq!(made[0].body.iter().filter(|byte| **byte == b'\n').count(), 50);
         assert_eq!(sizes(made), [50, 50, 1]);
         assert!(lines.encode(&[], origin(0)).is_empty());
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_alone() {
+        let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
+        let messages = MessageForm { signer, release: Release::Current };
+        let generation = HostGeneration(Uuid::from_u128(7));
+        let label = Arc::from("udp://host");
+        let datagrams = Encoder::datagrams(&label, messages.clone(), generation);
+        let mut many: Vec<Sample> = samples().into_iter().cycle().take(MAX_SAMPLES + 3).collect();
+        let mut resource = (*many[2].resource).clone();
+        resource.metadata.insert("large".to_owned(), "x".repeat(LARGEST).into());
+        many[2].resource = Arc::new(resource);
+        let sizes = |made: &[Envelope]| made.iter().map(|made| made.samples).collect::<Vec<_>>();
+        let made = datagrams.encode(&many, origin(0));
+        assert_eq!(sizes(&made), [2, 1, 50]);
+        assert_eq!(made, datagrams.encode(&many, origin(0)));
+        let ids: HashSet<Uuid> = made.iter().map(|envelope| envelope.id).collect();
+        assert_eq!(ids.len(), 3);
+        assert!(datagrams.encode(&[], origin(0)).is_empty());
+        // A stream takes it, and names the host in every message.
+        let stream = Encoder::stream(&label, "compute-1", messages, generation);
+        assert_eq!(sizes(&stream.encode(&many, origin(0))), [50, 3]);
+        let counts = Encoder::counts(&label, generation).encode(&many, origin(0));
+        assert_eq!(sizes(&counts), [50, 3]);
+        assert!(counts.iter().all(|envelope| envelope.body.is_empty()));
     }
 }

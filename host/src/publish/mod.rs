@@ -6,15 +6,19 @@
 mod amqp;
 mod backoff;
 mod component;
+mod counting;
 mod driver;
 mod encode;
+mod fields;
 mod file;
 mod message;
+mod msgpack;
 mod notification;
 mod open;
 mod python;
 mod read;
 mod signature;
+mod sockets;
 
 use async_trait::async_trait;
 
@@ -22,6 +26,7 @@ pub use crate::store::Envelope;
 pub use amqp::{AmqpError, AmqpPublisher};
 pub use backoff::Backoff;
 pub use component::try_component;
+pub use counting::CountingPublisher;
 pub use driver::Driver;
 pub use encode::{Encoder, MAX_SAMPLES, Origin};
 pub use file::FilePublisher;
@@ -30,6 +35,7 @@ pub use open::{Outstanding, PublisherHandle, PublisherTask, Settings, open, star
 pub use python::Notation;
 pub use read::{ReadError, sample_from_json};
 pub use signature::Signer;
+pub use sockets::{TcpPublisher, UdpPublisher};
 
 /// What became of one envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]

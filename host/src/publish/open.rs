@@ -7,10 +7,12 @@ use tokio::time::{Instant, timeout_at};
 use super::Publisher;
 use super::amqp::{AmqpError, AmqpPublisher};
 use super::component::ComponentPublisher;
+use super::counting::CountingPublisher;
 use super::driver::Driver;
 use super::encode::{Encoder, Origin};
 use super::file::FilePublisher;
 use super::message::MessageForm;
+use super::sockets::{TcpPublisher, UdpPublisher};
 use crate::component::ComponentHost;
 use crate::config::{Policy, PublisherSpec, PublisherTarget};
 use crate::model::{Batch, HostGeneration, Position, Sample, Timestamp};
@@ -69,6 +71,19 @@ pub fn open(
             Box::new(FilePublisher::new(file)),
             false,
         ),
+        PublisherTarget::Udp(receiver) => (
+            Encoder::datagrams(label, settings.messages.clone(), generation),
+            Box::new(UdpPublisher::new(receiver)),
+            false,
+        ),
+        PublisherTarget::Tcp(receiver) => (
+            Encoder::stream(label, &settings.host, settings.messages.clone(), generation),
+            Box::new(TcpPublisher::new(receiver)),
+            false,
+        ),
+        PublisherTarget::Test => {
+            (Encoder::counts(label, generation), Box::new(CountingPublisher), false)
+        }
     };
     let (writer, reader) = spool(bounds, settings.when_full, counts);
     let driver = Driver::new(label, publisher, reader, drop_on_failure);

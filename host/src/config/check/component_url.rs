@@ -42,7 +42,8 @@ pub(super) fn read(parts: &Parts<'_>) -> Result<ComponentUrl, Fault> {
     })
 }
 
-fn split(place: &str) -> Result<(Option<String>, Option<u16>), Fault> {
+/// Host and port of `[HOST[:PORT]]`.
+pub(super) fn split(place: &str) -> Result<(Option<String>, Option<u16>), Fault> {
     const RIGHT: &str = "write NAME://HOST:PORT, with an IPv6 address in square brackets";
     let fault = |what: &str| Err((what.to_owned(), RIGHT.to_owned()));
     let (host, port) = match place.rfind(':') {

@@ -9,7 +9,7 @@ use crate::config::error::{Report, nearest};
 use crate::config::place::Place;
 use crate::config::spec::{
     FileSpec, NotificationForm, NotifierSpec, Policy, PublisherSpec, PublisherTarget, Rotation,
-    Secret,
+    Secret, SocketSpec,
 };
 use crate::config::url::{Fault, Parts, broker, label, no_tls};
 
@@ -29,14 +29,14 @@ const ELSEWHERE: &[&str] = &[
     "opentelemetryhttp",
     "prometheus",
     "rpc",
-    "tcp",
-    "test",
-    "udp",
     "zaqar",
 ];
 
-/// Schemes that are no component's.
-const NATIVE: [&str; 2] = ["notifier", "file"];
+/// Schemes that are no component's, for those who meant one of them.
+const NATIVE: [&str; 4] = ["notifier", "file", "udp", "tcp"];
+
+/// Where Ceilometer's collector listens.
+const PORT: u16 = 4952;
 
 /// Ceilometer's `[publisher_notifier] metering_topic`.
 const TOPIC: &str = "metering";
@@ -67,6 +67,12 @@ pub(super) fn check(
     let target = match parts.scheme {
         "notifier" => publisher.notifier(&parts, &around.broker),
         "file" => publisher.file(&parts).map(PublisherTarget::File),
+        "udp" => publisher.socket(&parts).map(PublisherTarget::Udp),
+        "tcp" => publisher.socket(&parts).map(PublisherTarget::Tcp),
+        "test" => {
+            publisher.check_options(&parts.options(), &[]);
+            Some(PublisherTarget::Test)
+        }
         scheme if component_url::is_name(scheme) && around.has_component(scheme) => {
             publisher.component(&parts)
         }
@@ -81,7 +87,10 @@ pub(super) fn check(
         scheme => {
             let remedy = match nearest(scheme, NATIVE) {
                 Some(meant) => format!("did you mean {meant}://?"),
-                None => "use notifier://, file:// or NAME:// for the component NAME".to_owned(),
+                None => {
+                    "use notifier://, file://, udp://, tcp:// or NAME:// for the component NAME"
+                        .to_owned()
+                }
             };
             report.fault(place, format!("there is no publisher {label}"), remedy);
             None
@@ -112,6 +121,7 @@ impl Publisher<'_> {
             if !known.contains(&key.as_str()) {
                 let remedy = match nearest(key, known.iter().copied()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
+                    None if known.is_empty() => "remove it, there are no options here".to_owned(),
                     None => format!("the options here are {}", known.join(", ")),
                 };
                 self.warn(&format!("the option {key:?} is unknown and ignored"), remedy);
@@ -175,6 +185,24 @@ impl Publisher<'_> {
             Ok(url) => Some(PublisherTarget::Component(url)),
             Err(fault) => self.fault(fault),
         }
+    }
+
+    fn socket(&mut self, parts: &Parts<'_>) -> Option<SocketSpec> {
+        let right =
+            format!("write {}://HOST:PORT, with an IPv6 address in square brackets", parts.scheme);
+        if parts.authority.contains('@') {
+            return self.fault(("it names a user, and nobody logs in here".to_owned(), right));
+        }
+        let (host, port) = match component_url::split(parts.authority) {
+            Ok((Some(host), port)) => (host, port.unwrap_or(PORT)),
+            Ok((None, _)) => return self.fault(("it has no host".to_owned(), right)),
+            Err((what, _)) => return self.fault((what, right)),
+        };
+        if !matches!(parts.path, "" | "/") {
+            self.warn("its path is ignored", "remove it");
+        }
+        self.check_options(&parts.options(), &[]);
+        Some(SocketSpec { host, port })
     }
 
     fn topics(&mut self, options: &[(String, String)]) -> Vec<String> {
