@@ -23,4 +23,5 @@ mod qemu;
 mod reload;
 mod rooms;
 mod scale;
+mod sockets;
 mod transformers;
