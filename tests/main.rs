@@ -25,4 +25,5 @@ mod qemu;
 mod reload;
 mod rooms;
 mod scale;
+mod sockets;
 mod transformers;
