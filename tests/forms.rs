@@ -122,3 +122,44 @@ fn in_mode_polling_messages_are_those_of_ceilometers_polling_agent() {
     assert_eq!(samples.len(), 2 * 634, "as many as upstream has, in each of two ticks");
     assert_eq!(verify(&samples, "change this for valid signing"), polled);
 }
+
+#[test]
+fn a_ceilometer_conf_stands_below_everything_else() {
+    let agent = agent("forms-conf");
+    agent.folder.write("taking.yaml", TAKING);
+    agent.folder.write("what.yaml", "sources: [{name: s, interval: 1, meters: [power.state]}]");
+    let conf = agent.folder.write(
+        "ceilometer.conf",
+        "[DEFAULT]\nhost = elsewhere\nsample_source = cloud-7\npipeline_cfg_file = taking.yaml\n\
+         transport_url = rabbit://u:hunter2@a,u:hunter2@b/\nshuffle = 5\ndebug = true\n\
+         [publisher]\ntelemetry_secret = hunter2\n[polling]\ncfg_file = what.yaml\n\
+         [compute]\ninstance_discovery_method = naive\nfetch_extra_metadata = true\n\
+         [keystone_authtoken]\npassword = hunter2\n[publisher_notifier]\nmetering_topic = mine\n",
+    );
+    let conf = conf.to_str().unwrap();
+    let arguments = ["once", "--raw", "--format", "ndjson", "--sink", "raw"];
+    let ended = agent.does(&[&arguments[..], &["--ceilometer-conf", conf]].concat()).code(0);
+    let samples = ndjson(&ended.stdout);
+    assert_eq!(samples.len(), 22);
+    for sample in &samples {
+        assert_eq!((text(sample, "name"), text(sample, "source")), ("power.state", "cloud-7"));
+        // nephometer.yaml says otherwise.
+        assert_eq!(sample["resource_metadata"]["instance_host"], "compute-1");
+    }
+    for said in [
+        "ceilometer.conf:5:1: [DEFAULT] transport_url names several hosts; only the first is used",
+        "ceilometer.conf:6:1: [DEFAULT] shuffle is not understood and has no effect",
+        "[compute] instance_discovery_method has no effect here; it is as with libvirt_metadata",
+        "[compute] fetch_extra_metadata has no effect here; nothing has to be done",
+        "the section [keystone_authtoken] has no effect here",
+        "write notifier://?topic=TOPIC in pipeline.yaml",
+    ] {
+        assert!(ended.stderr.contains(said), "{said}\n{}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("hunter2") && !ended.stderr.contains("debug has"));
+
+    let wrong = agent.folder.write("wrong.conf", "transport_url = amqp:/hunter2\nnothing\n");
+    let ended = agent.does(&["check", "--ceilometer-conf", wrong.to_str().unwrap()]).code(78);
+    assert!(ended.stdout.contains("wrong.conf:2:1: this line is neither"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("hunter2") && !ended.stderr.contains("hunter2"));
+}

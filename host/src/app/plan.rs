@@ -17,6 +17,7 @@ pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<&'static st
         ("host", old.host != new.host),
         ("compatibility", old.metering != new.metering),
         ("mode", old.mode != new.mode),
+        ("polling.spread", old.spread != new.spread),
         ("libvirt", old.libvirt != libvirt),
         ("amqp.url", old.amqp != new.amqp),
         ("message", old.message != new.message),

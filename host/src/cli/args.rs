@@ -26,6 +26,9 @@ pub(super) struct Common {
     /// is there and --pipeline is not given]
     #[arg(long, value_name = "FILE")]
     pub polling: Option<PathBuf>,
+    /// A ceilometer.conf to take settings from that nothing else sets, also the files beside it
+    #[arg(long, value_name = "FILE")]
+    pub ceilometer_conf: Option<PathBuf>,
     /// Where domains are read: a libvirt URI, sim://?domains=N&seed=S, or replay:///DIR
     #[arg(long, value_name = "URI")]
     pub libvirt: Option<String>,
@@ -47,6 +50,7 @@ impl Common {
             config: origin(self.config.as_ref()),
             pipeline: origin(self.pipeline.as_ref()),
             polling: origin(self.polling.as_ref()),
+            ceilometer: self.ceilometer_conf.clone(),
             libvirt: self.libvirt.clone(),
             amqp_url: None,
             components: self.components.clone(),

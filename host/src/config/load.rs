@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::ceilometer::CeilometerConf;
 use super::check::{self, Around, Defaults, Host};
 use super::error::{ConfigError, Problem, Report, problem};
 use super::filter::MeterFilter;
@@ -53,6 +54,8 @@ pub struct Inputs {
     pub pipeline: Origin,
     /// `polling.yaml`: with one, `pipeline.yaml` says nothing of polling.
     pub polling: Origin,
+    /// `ceilometer.conf`: below everything else that says something.
+    pub ceilometer: Option<PathBuf>,
     /// `--libvirt`: wins over `libvirt.uri`.
     pub libvirt: Option<String>,
     /// Wins over `amqp.url` and `amqp.url_file`.
@@ -94,6 +97,9 @@ pub struct Loaded {
 
 /// The files that [`load`] reads, whether they are there or not.
 pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
+    // What is wrong with it is told by whoever loads it.
+    let (inputs, _) = with_ceilometer(inputs, &mut Report::default());
+    let inputs = &inputs;
     let of = |origin: &Origin, installed: &str| match origin {
         Origin::Installed => Some(PathBuf::from(installed)),
         Origin::File(path) => Some(path.clone()),
@@ -101,7 +107,28 @@ pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
     };
     let polling = polling_file(inputs).then(|| of(&inputs.polling, DEFAULT_POLLING)).flatten();
     let config = of(&inputs.config, DEFAULT_CONFIG);
-    config.into_iter().chain(of(&inputs.pipeline, DEFAULT_PIPELINE)).chain(polling).collect()
+    let pipeline = of(&inputs.pipeline, DEFAULT_PIPELINE);
+    let ceilometer = inputs.ceilometer.clone();
+    config.into_iter().chain(pipeline).chain(polling).chain(ceilometer).collect()
+}
+
+/// What `ceilometer.conf` says of files, where nothing else does; and the rest of it.
+fn with_ceilometer(inputs: &Inputs, report: &mut Report) -> (Inputs, CeilometerConf) {
+    let mut inputs = inputs.clone();
+    let Some(path) = inputs.ceilometer.clone() else { return (inputs, CeilometerConf::default()) };
+    let origin = Origin::File(path.clone());
+    let Some((_, bytes)) = bytes(&origin, "", report) else {
+        return (inputs, CeilometerConf::default());
+    };
+    let conf = CeilometerConf::read(&path, &String::from_utf8_lossy(&bytes), report);
+    let alone = matches!(inputs.pipeline, Origin::Installed);
+    if let (Origin::Installed, Some(file)) = (&inputs.pipeline, &conf.pipeline) {
+        inputs.pipeline = Origin::File(file.clone());
+    }
+    if let (Origin::Installed, Some(file), true) = (&inputs.polling, &conf.polling, alone) {
+        inputs.polling = Origin::File(file.clone());
+    }
+    (inputs, conf)
 }
 
 /// Whether the files have the form of two.
@@ -119,7 +146,9 @@ fn polling_file(inputs: &Inputs) -> bool {
 /// With every fault of every file, if there is one.
 pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let mut report = Report::default();
-    let host = host(inputs, &mut report);
+    let (inputs, ceilometer) = with_ceilometer(inputs, &mut report);
+    let inputs = &inputs;
+    let host = host(inputs, &ceilometer, &mut report);
     // A faulty host file must not hide faults of the pipeline.
     let around = host.as_ref().map_or_else(Around::default, |host| Around {
         broker: host.amqp.url.clone(),
@@ -222,7 +251,9 @@ fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &Secret) -> P
 pub fn load_host(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let mut report = Report::default();
     let nothing = PipelineSpec { sources: Vec::new(), sinks: Vec::new() };
-    let spec = host(inputs, &mut report).map(|host| assemble(host, nothing, &mut report));
+    let (inputs, ceilometer) = with_ceilometer(inputs, &mut report);
+    let spec =
+        host(&inputs, &ceilometer, &mut report).map(|host| assemble(host, nothing, &mut report));
     report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings })
 }
 
@@ -287,7 +318,7 @@ fn whole(name: &str) -> Place {
     Place { file: name.into(), line: 0, column: 0 }
 }
 
-fn host(inputs: &Inputs, report: &mut Report) -> Option<Host> {
+fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Option<Host> {
     let absent = matches!(inputs.config, Origin::Installed) && !Path::new(DEFAULT_CONFIG).exists();
     let mut doc = if absent {
         Document::empty(DEFAULT_CONFIG)
@@ -295,6 +326,13 @@ fn host(inputs: &Inputs, report: &mut Report) -> Option<Host> {
         let (name, bytes) = bytes(&inputs.config, DEFAULT_CONFIG, report)?;
         document(&bytes, &name, report)?
     };
+    for (path, value, origin) in &ceilometer.keys {
+        let pointer = format!("/{}", path.join("/"));
+        let said = [pointer.clone(), format!("{pointer}_file")];
+        if said.iter().all(|pointer| doc.fact(pointer).is_none()) {
+            overrule(&mut doc, path, std::slice::from_ref(value), origin, report);
+        }
+    }
     for (variable, value) in &inputs.environment {
         let path = variable.strip_prefix(PREFIX).unwrap_or(variable).to_lowercase();
         let path: Vec<&str> = path.split("__").collect();

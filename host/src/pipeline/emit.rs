@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::handle::Publishers;
+use crate::config::Secret;
 use crate::model::{Batch, Position, Sample};
 use crate::publish::Outstanding;
 use crate::telemetry::events;
@@ -27,15 +28,14 @@ pub struct Outlet {
     pub publishers: Publishers,
     /// Who looks on.
     pub tap: Option<Tap>,
-    /// Of all publishers, also of those that were taken away while they held something.
-    outstanding: Vec<Outstanding>,
+    /// Of publishers that were taken away while they held something.
+    leaving: Vec<Outstanding>,
 }
 
 impl Outlet {
     /// To these publishers.
     pub fn new(publishers: Publishers, tap: Option<Tap>) -> Self {
-        let outstanding = publishers.iter().map(|(_, handle)| handle.outstanding()).collect();
-        Self { publishers, tap, outstanding }
+        Self { publishers, tap, leaving: Vec::new() }
     }
 
     /// Puts what a batch made into the spools of all publishers.
@@ -60,19 +60,31 @@ impl Outlet {
 
     /// Adds and takes away publishers. One that is taken away sends what it holds.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Publishers)) {
+        let before: Vec<(Secret, Outstanding)> = self
+            .publishers
+            .iter()
+            .map(|(spec, handle)| (spec.url.clone(), handle.outstanding()))
+            .collect();
         change(&mut self.publishers);
-        self.outstanding.retain(|one| one.oldest().is_some());
-        self.outstanding.extend(self.publishers.iter().map(|(_, handle)| handle.outstanding()));
+        let stays = |url: &Secret| self.publishers.iter().any(|(spec, _)| spec.url == *url);
+        let gone = before.into_iter().filter(|(url, _)| !stays(url)).map(|(_, one)| one);
+        self.leaving.extend(gone);
+        self.leaving.retain(|one| one.oldest().is_some());
     }
 
     /// Up to where everything has been settled, if the last batch that was worked on is `last`.
     pub(super) fn emitted(&self, last: Position) -> Position {
-        emitted(&self.outstanding, last)
+        emitted(&self.outstanding(), last)
+    }
+
+    fn outstanding(&self) -> Vec<Outstanding> {
+        let here = self.publishers.iter().map(|(_, handle)| handle.outstanding());
+        here.chain(self.leaving.iter().cloned()).collect()
     }
 
     /// Lets go of the publishers, which then know that no more will come.
     pub(super) fn close(self) -> Vec<Outstanding> {
-        self.outstanding
+        self.outstanding()
     }
 }
 

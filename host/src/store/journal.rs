@@ -4,7 +4,7 @@
 //! it made of it and saved the state that it led to. Where the disk fails, batches are kept in
 //! memory under the same bounds, and the next one tries the disk again.
 //!
-//! Beside the queue the only place that locks a mutex: over what it knows, never over the disk.
+//! It locks its mutex over what it knows, never over the disk.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};

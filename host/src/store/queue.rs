@@ -1,7 +1,7 @@
 //! A bounded first-in, first-out queue with one reader: what journal and spool are made of.
 //!
 //! What the reader has been lent stays in the queue until it says so, and is never dropped to make
-//! room. The only file of the program that locks a mutex; no guard outlives a function here.
+//! room. No guard outlives a function here.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
