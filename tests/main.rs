@@ -19,6 +19,7 @@ mod files;
 mod forms;
 mod golden;
 mod hostile;
+mod http;
 mod outbound_tls;
 mod publishers;
 mod qemu;

@@ -3,15 +3,13 @@
 //! `influx://HOST[:PORT]/DATABASE?options` writes each envelope with one `POST /write`. See the
 //! README beside this file for the options and for what becomes of an answer.
 
-mod answer;
-mod base64;
 mod line;
 mod options;
 
 use nephometer_guest::{
     Delivery, Description, Failure, OptionError, Publisher, Settings, log, settings,
 };
-use nephometer_guest_http::{HttpError, Request, send};
+use nephometer_guest_http::{Request, outcome, send};
 
 pub use line::Lines;
 pub use options::Options;
@@ -66,11 +64,7 @@ impl Publisher for Influx {
             timeout: self.options.timeout,
             read_at_most: READ_AT_MOST,
         });
-        match answer {
-            Ok(answer) => answer::outcome(&answer),
-            Err(HttpError::Failed(reason)) => Err(nephometer_guest::later(reason, None)),
-            Err(HttpError::Refused(reason)) => Err(Failure::Broken(reason)),
-        }
+        outcome("InfluxDB", answer).map(drop)
     }
 }
 

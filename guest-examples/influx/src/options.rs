@@ -5,9 +5,8 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use nephometer_guest::{OptionError, UrlOptions, escape_pointer};
-use nephometer_guest_http::authority;
+use nephometer_guest_http::{authority, basic, escaped};
 
-use crate::base64;
 use crate::line::{Lines, Measurement};
 
 const USUAL_PORT: u16 = 8086;
@@ -117,7 +116,7 @@ fn authorization(read: &UrlOptions<'_>) -> Option<String> {
         (Some(token), None) => format!("Token {token}"),
         (None, Some(user)) => {
             let password = read.text("password").unwrap_or_default();
-            format!("Basic {}", base64::encoded(format!("{user}:{password}").as_bytes()))
+            basic(user, password)
         }
         (None, None) => return None,
     };
@@ -171,19 +170,6 @@ fn tags(read: &UrlOptions<'_>, errors: &RefCell<Vec<OptionError>>) -> Vec<(Strin
         errors.borrow_mut().push(OptionError { pointer, reason: reason.to_owned() });
     }
     tags
-}
-
-/// As a value in the query of a URL (RFC 3986, section 2.3).
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl<'a> UrlOptions<'a> {
 
     /// A text of the query, else of the block. Given several times in the query, the last counts.
     pub fn text(&self, key: &str) -> Option<&'a str> {
-        match self.last_of_query(key) {
+        match self.text_of_query(key) {
             Some(text) => Some(text),
             None => self.whole.text(key),
         }
@@ -69,7 +69,7 @@ impl<'a> UrlOptions<'a> {
 
     /// A number of the query, else of the block.
     pub fn number(&self, key: &str) -> Option<f64> {
-        let Some(text) = self.last_of_query(key) else { return self.whole.number(key) };
+        let Some(text) = self.text_of_query(key) else { return self.whole.number(key) };
         let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
         if number.is_none() {
             self.query.refuse(key, format!("is {text:?}; it has to be a number"));
@@ -79,7 +79,7 @@ impl<'a> UrlOptions<'a> {
 
     /// A switch of the query (`true`, `false`, or the bare name for true), else of the block.
     pub fn flag(&self, key: &str) -> Option<bool> {
-        if let Some(text) = self.last_of_query(key) {
+        if let Some(text) = self.text_of_query(key) {
             match text {
                 "true" | "yes" | "1" | "" => return Some(true),
                 "false" | "no" | "0" => return Some(false),
@@ -99,6 +99,14 @@ impl<'a> UrlOptions<'a> {
         self.whole.value(key)
     }
 
+    /// What the query alone says, as it is written there; the last, if it says it several times.
+    pub fn text_of_query(&self, key: &str) -> Option<&'a str> {
+        match self.query.value(key)? {
+            Value::Array(values) => values.last()?.as_str(),
+            other => other.as_str(),
+        }
+    }
+
     /// Notes that something is wrong with a setting, where it stands.
     pub fn refuse(&self, key: &str, reason: impl Into<String>) {
         let reader = if self.query.value(key).is_some() { &self.query } else { &self.whole };
@@ -108,18 +116,16 @@ impl<'a> UrlOptions<'a> {
     /// Accepts settings that nobody reads, and says so in the log. `known` need not name the parts
     /// of the URL.
     pub fn warn_of_unknown(&self, known: &[&str]) {
+        self.warn_of_unknown_in_block(known);
+        self.query.warn_of_unknown(known);
+    }
+
+    /// The same, where the query may have keys that are the receiver's.
+    pub fn warn_of_unknown_in_block(&self, known: &[&str]) {
         const PARTS: [&str; 8] =
             ["url", "scheme", "host", "port", "path", "user", "password", "query"];
         let all: Vec<&str> = PARTS.iter().chain(known).copied().collect();
         self.whole.warn_of_unknown(&all);
-        self.query.warn_of_unknown(known);
-    }
-
-    fn last_of_query(&self, key: &str) -> Option<&'a str> {
-        match self.query.value(key)? {
-            Value::Array(values) => values.last()?.as_str(),
-            other => other.as_str(),
-        }
     }
 }
 

@@ -66,7 +66,8 @@ struct Made {
 /// If it does not.
 pub async fn try_component(host: &ComponentHost, url: &ComponentUrl) -> Result<(), ComponentError> {
     let loaded = host.load_publisher(&url.name).await?;
-    let granted = grant(url).is_some() || !host.component_spec(&url.name).await.connect.is_empty();
+    let granted =
+        !grants(url).is_empty() || !host.component_spec(&url.name).await.connect.is_empty();
     if loaded.reaches() && !granted {
         let name = &url.name;
         let reason = format!(
@@ -85,13 +86,23 @@ async fn instance(
 ) -> Result<PublisherInstance, ComponentError> {
     let loaded = host.load_publisher(&url.name).await?;
     let spec = host.component_spec(&url.name).await;
-    host.publisher(&loaded, grant(url), options(url, &spec), place).await
+    host.publisher(&loaded, grants(url), options(url, &spec), place).await
 }
 
 /// What the operator's own URL grants: its host, at its port. A port that is not written is the
-/// component's choice, which the host does not know.
-fn grant(url: &ComponentUrl) -> Option<Grant> {
-    Some(Grant { to: Reach::host(url.host.as_deref()?)?, port: url.port? })
+/// component's choice, which the host does not know, but for Ceilometer's publishers over HTTP.
+fn grants(url: &ComponentUrl) -> Vec<Grant> {
+    let written = url.port.as_slice();
+    let ports: &[u16] = match &*url.name {
+        _ if !written.is_empty() => written,
+        "http" => &[80],
+        "https" => &[443],
+        // `ssl` in their options chooses.
+        "prometheus" | "opentelemetryhttp" => &[80, 443],
+        _ => &[],
+    };
+    let Some(to) = url.host.as_deref().and_then(Reach::host) else { return Vec::new() };
+    ports.iter().map(|&port| Grant { to: to.clone(), port }).collect()
 }
 
 /// The component's own block, and over it the parts of the URL: the block is for all of its URLs,
@@ -307,9 +318,29 @@ mod tests {
             "path": "/x", "user": "u", "password": "p", "query": {"db": ["a"]},
         });
         assert_eq!(whole, expected);
-        assert_eq!(grant(&url).unwrap().port, 8086);
         let bare = ComponentUrl { port: None, user: None, ..url };
-        assert!(grant(&bare).is_none());
         assert_eq!(options(&bare, &spec)["user"], "other");
+    }
+
+    #[test]
+    fn a_url_grants_its_host_at_its_port_or_at_that_of_http() {
+        let ports = |text: &str, port: Option<u16>| {
+            let url = ComponentUrl {
+                name: text.into(),
+                host: Some("h".to_owned()),
+                port,
+                path: String::new(),
+                user: None,
+                password: None,
+                query: SecretOptions::new(Map::new()),
+            };
+            grants(&url).iter().map(|grant| grant.port).collect::<Vec<_>>()
+        };
+        assert_eq!(ports("influx", Some(8086)), [8086]);
+        assert!(ports("influx", None).is_empty());
+        assert_eq!(ports("https", Some(8443)), [8443]);
+        assert_eq!(ports("https", None), [443]);
+        assert_eq!(ports("http", None), [80]);
+        assert_eq!(ports("prometheus", None), [80, 443]);
     }
 }

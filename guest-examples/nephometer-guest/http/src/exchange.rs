@@ -1,6 +1,8 @@
 //! The exchange itself. Resources are dropped child before parent, as `wasi:io` asks for: a
 //! pollable before its stream, a stream before its body.
 
+use std::time::Duration;
+
 use crate::bindings::wasi::clocks::monotonic_clock;
 use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types::{
@@ -31,6 +33,22 @@ pub fn send(request: &Request<'_>) -> Result<Response, HttpError> {
     write(body, request.body, &clock)?;
     let response = wait(&future, &clock)?;
     Ok(read(&response, request.read_at_most, &clock))
+}
+
+/// Time that passes, by the clock that never goes back.
+#[derive(Debug)]
+pub struct Stopwatch(u64);
+
+impl Stopwatch {
+    /// Begins now.
+    pub fn start() -> Self {
+        Self(monotonic_clock::now())
+    }
+
+    /// What has passed since.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(monotonic_clock::now().saturating_sub(self.0))
+    }
 }
 
 fn prepare(request: &Request<'_>) -> Result<OutgoingRequest, HttpError> {

@@ -4,6 +4,8 @@
 //! read. Name the publisher in [`export_http_publisher!`]. Natively [`send`] panics: what decides
 //! about an answer belongs into functions that take a [`Response`], and is tested without it.
 
+mod answer;
+mod base64;
 #[doc(hidden)]
 pub mod bindings;
 mod exchange;
@@ -11,7 +13,8 @@ mod retry_after;
 
 use std::time::Duration;
 
-pub use exchange::send;
+pub use answer::outcome;
+pub use exchange::{Stopwatch, send};
 pub use retry_after::retry_after;
 
 /// What to ask.
@@ -77,6 +80,25 @@ impl std::error::Error for HttpError {}
 /// `HOST:PORT` as requests have it: an IPv6 address goes into brackets.
 pub fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The value of the header `authorization` that logs a user in (RFC 7617).
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", base64::encoded(format!("{user}:{password}").as_bytes()))
+}
+
+/// A text as a value in the query of a URL, or as one part of its path (RFC 3986, section 2.3):
+/// all but letters, digits and `-._~` is escaped.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
 }
 
 /// Makes a [`nephometer_guest::Publisher`] that speaks HTTP the component of this crate (on wasm;

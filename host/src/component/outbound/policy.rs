@@ -18,8 +18,8 @@ const TOLD: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Policy {
     component: Arc<str>,
-    /// What the URL names; nothing if it names no port.
-    url: Option<Grant>,
+    /// What the URL names; nothing if no port is known.
+    url: Vec<Grant>,
     grants: Vec<Grant>,
     memory: Mutex<Memory>,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Refusal {
 
 impl Policy {
     /// `url` is what the publisher's own URL grants.
-    pub(crate) fn new(component: &Arc<str>, url: Option<Grant>, grants: &[Grant]) -> Self {
+    pub(crate) fn new(component: &Arc<str>, url: Vec<Grant>, grants: &[Grant]) -> Self {
         let (component, grants) = (Arc::clone(component), grants.to_vec());
         Self { component, url, grants, memory: Mutex::default() }
     }
@@ -192,7 +192,7 @@ mod tests {
 
     fn policy(url: &str, grants: &[&str]) -> Policy {
         let grants: Vec<Grant> = grants.iter().map(|text| text.parse().unwrap()).collect();
-        Policy::new(&Arc::from("c"), url.parse().ok(), &grants)
+        Policy::new(&Arc::from("c"), url.parse().into_iter().collect(), &grants)
     }
 
     fn allowed(policy: &Policy, name: Option<&str>, to: &str) -> bool {

@@ -101,7 +101,7 @@ impl ComponentHost {
     pub async fn publisher(
         &self,
         loaded: &Arc<LoadedPublisher>,
-        url: Option<Grant>,
+        url: Vec<Grant>,
         options: Map<String, Value>,
         place: &str,
     ) -> Result<PublisherInstance, ComponentError> {
@@ -135,7 +135,7 @@ impl ComponentHost {
             loaded: Arc::clone(loaded),
             limits: self.component_spec(&loaded.name).await.limits,
             options: Arc::default(),
-            policy: Arc::new(Policy::new(&loaded.name, None, &[])),
+            policy: Arc::new(Policy::new(&loaded.name, Vec::new(), &[])),
             count: Arc::new(ComponentCount::new(loaded.digest)),
         };
         self.guest(async move { Bare::new(&recipe).await?.describe().await }).await

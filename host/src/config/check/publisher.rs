@@ -13,27 +13,24 @@ use crate::config::spec::{
 };
 use crate::config::url::{Fault, Parts, broker, label, no_tls};
 
-/// What Ceilometer has had, in one release or another, and this agent has not.
+/// What Ceilometer has had, in one release or another, and this agent has not. A component of that
+/// name is taken all the same.
 const ELSEWHERE: &[&str] = &[
     "database",
     "direct",
     "file_alt",
     "gnocchi",
-    "http",
     "http_alt",
-    "https",
     "kafka",
     "meter",
     "meter_publisher",
     "monasca",
-    "opentelemetryhttp",
-    "prometheus",
     "rpc",
     "zaqar",
 ];
 
 /// Schemes that are no component's, for those who meant one of them.
-const NATIVE: [&str; 4] = ["notifier", "file", "udp", "tcp"];
+const NATIVE: [&str; 5] = ["notifier", "file", "udp", "tcp", "test"];
 
 /// Where Ceilometer's collector listens.
 const PORT: u16 = 4952;
@@ -78,7 +75,7 @@ pub(super) fn check(
         }
         scheme if ELSEWHERE.contains(&scheme) => {
             let what = format!("the publisher {label} is not in this version and is skipped");
-            report.warn(place, what, "use notifier:// or file://");
+            report.warn(place, what, remedy(scheme));
             None
         }
         scheme if component_url::is_name(scheme) && nearest(scheme, NATIVE).is_none() => {
@@ -98,6 +95,20 @@ pub(super) fn check(
     };
     let place = place.clone();
     Some(PublisherSpec { url: Secret::new(url), label: label.into(), place, target: target? })
+}
+
+/// What does the same here, or nearly.
+fn remedy(scheme: &str) -> &'static str {
+    match scheme {
+        "gnocchi" => {
+            "use notifier://, whose messages ceilometer-agent-notification can take to Gnocchi, or \
+             put a component gnocchi.wasm on components.path"
+        }
+        "database" | "direct" | "meter" | "meter_publisher" | "rpc" => "use notifier://",
+        "file_alt" => "use file://",
+        "http_alt" => "use http://",
+        _ => "use notifier:// or http://, or a component of that name on components.path",
+    }
 }
 
 struct Publisher<'a> {

@@ -1,0 +1,42 @@
+#!/usr/bin/python3
+"""receiver.py PORT FILE ANSWERS [CERTIFICATE KEY]: an HTTP server for publishers, with TLS if it has a certificate.
+
+Writes each request as a line of JSON to FILE: path, headers, body. ANSWERS are statuses, `503,400,200`: one for each
+request, the last for all that come after. Listens on the loopback address."""
+import http.server
+import itertools
+import json
+import ssl
+import sys
+
+port, path, answers, *tls = sys.argv[1:]
+statuses = [int(status) for status in answers.split(",")]
+statuses = itertools.chain(statuses, itertools.repeat(statuses[-1]))
+log = open(path, "a", encoding="utf-8")
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"])).decode("utf-8")
+        status = next(statuses)
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        line = {"path": self.path, "headers": headers, "body": body, "status": status}
+        print(json.dumps(line), file=log, flush=True)
+        answer = b"{}" if status < 400 else b"this one is not wanted"
+        self.send_response(status)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Receiver)
+if tls:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*tls)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()

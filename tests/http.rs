@@ -1,0 +1,255 @@
+//! Ceilometer's publishers over HTTP, as shipped components: what receivers get, and when.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Agent, Folder, PATIENCE, closed_port, eventually, ndjson, number, root, text,
+};
+
+/// A program that listens on `port`. Ends with the test.
+struct Server {
+    child: Child,
+    port: u16,
+    folder: Folder,
+}
+
+impl Server {
+    fn start(name: &str, command: impl FnOnce(&Folder, u16) -> Command) -> Self {
+        let (folder, port) = (Folder::new(name), closed_port());
+        let child = command(&folder, port)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.at("log")).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{name}: {error}; the command that installs it: scripts/install test")
+            });
+        let server = Self { child, port, folder };
+        eventually(name, PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
+        server
+    }
+
+    /// Gives each request the next of these statuses, and the last to all that follow.
+    fn receiver(answers: &str) -> Self {
+        Self::start("receiver", |folder, port| receiver(folder, port, answers))
+    }
+
+    fn received(&self) -> Vec<Value> {
+        ndjson(&fs::read_to_string(self.folder.at("received")).unwrap_or_default())
+    }
+
+    /// All samples that were received with a status below 400.
+    fn accepted(&self) -> Vec<Value> {
+        let mut samples = Vec::new();
+        for request in self.received() {
+            if request["status"].as_u64().unwrap() < 400 {
+                match serde_json::from_str(text(&request, "body")).unwrap() {
+                    Value::Array(list) => samples.extend(list),
+                    one => samples.push(one),
+                }
+            }
+        }
+        samples
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail if it has ended already, which is fine.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn receiver(folder: &Folder, port: u16, answers: &str) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(root().join("tests/harness/receiver.py")).arg(port.to_string());
+    command.arg(folder.at("received")).arg(answers);
+    command
+}
+
+/// Everything to this publisher, and beside it to a file.
+fn agent(name: &str, publisher: &str) -> Agent {
+    let agent = Agent::new(&format!("http-{name}")).set("shutdown_grace", "20s");
+    let file = format!("file://{}?json", agent.folder.at("file").display());
+    agent.everything_to(&[publisher, &file])
+}
+
+fn file(agent: &Agent) -> Vec<Value> {
+    ndjson(&fs::read_to_string(agent.folder.at("file")).unwrap())
+}
+
+#[test]
+fn a_receiver_has_every_sample_as_ceilometer_posts_it() {
+    // It is away twice.
+    let server = Server::receiver("503,500,201");
+    let port = server.port;
+    let url =
+        format!("http://us%40er:pw@127.0.0.1:{port}/path?q=foo&timeout=7&q=bar&max_retries=3");
+    let agent = agent("batch", &url);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ended = running.stop().code(0);
+    let count = ended.ledger().publisher("/http://").clone();
+    assert_eq!((count.held, count.dropped), (0, 0), "{count:?}");
+    assert_eq!(server.accepted(), file(&agent));
+    let received = server.received();
+    assert!(received.len() >= 4, "two in vain, two ticks: {}", received.len());
+    for request in &received {
+        assert_eq!(text(request, "path"), "/path?q=foo&q=bar");
+        assert_eq!(request["headers"]["content-type"], "application/json");
+        assert_eq!(request["headers"]["authorization"], "Basic dXNAZXI6cHc=");
+    }
+    assert_eq!(received[0]["body"], received[2]["body"], "the same again");
+    assert!(!ended.stderr.contains("us@er") && !ended.stderr.contains("pw@"), "a secret is told");
+}
+
+#[test]
+fn a_sample_each_is_sent_once_however_often_the_receiver_fails() {
+    let server = Server::receiver("200,503,200,400,200");
+    let url = format!("http://127.0.0.1:{}/?batch=False", server.port);
+    let agent = agent("single", &url);
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    let ended = running.stop().code(0).says("this one is not wanted");
+    let (received, samples) = (server.received(), file(&agent));
+    // The second is sent again, and the third is refused for good; none keeps others back.
+    let mut expected: Vec<_> = samples.iter().collect();
+    expected.insert(1, &samples[1]);
+    let bodies: Vec<Value> =
+        received.iter().map(|one| serde_json::from_str(text(one, "body")).unwrap()).collect();
+    assert_eq!(bodies.iter().collect::<Vec<_>>(), expected);
+    // What an envelope's one refusal says is counted for all of the envelope.
+    assert!(ended.ledger().publisher("/http://").dropped > 0);
+}
+
+#[test]
+fn over_tls_the_certificate_is_verified() {
+    let server = Server::start("receiver-tls", |folder, port| {
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args(["-keyout", "key.pem", "-out", "certificate.pem"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut command = receiver(folder, port, "200");
+        command.arg(folder.at("certificate.pem")).arg(folder.at("key.pem"));
+        command
+    });
+    let url = format!("https://localhost:{}/samples", server.port);
+    let certificate = server.folder.at("certificate.pem").display().to_string();
+    let trusting = agent("tls", &url).variable("SSL_CERT_FILE", &certificate);
+    let mut running = trusting.run();
+    running.wait_for_ticks(1);
+    let ended = running.stop().code(0);
+    assert_eq!(ended.ledger().publisher("/https://").dropped, 0, "{}", ended.stderr);
+    assert_eq!(server.accepted(), file(&trusting));
+
+    let other = agent("tls-insecure", &format!("{url}?verify_ssl=False"));
+    other.does(&["check"]).code(78).says("certificates are always verified");
+    let other = agent("tls-client", &format!("{url}?clientcert=/etc/c.pem"));
+    other.does(&["check"]).code(78).says("client certificates are not in this version");
+}
+
+#[test]
+fn a_push_gateway_shows_the_last_value_of_every_series() {
+    let server = Server::start("prometheus-pushgateway", |_, port| {
+        let mut command = Command::new("prometheus-pushgateway");
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command
+    });
+    let url = format!("prometheus://127.0.0.1:{}/metrics/job/openstack-telemetry", server.port);
+    let agent = agent("prometheus", &url);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ended = running.stop().code(0);
+    let count = ended.ledger().publisher("/prometheus://").clone();
+    assert_eq!((count.held, count.dropped), (0, 0), "{}", ended.stderr);
+
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    write!(stream, "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut shown = String::new();
+    stream.read_to_string(&mut shown).unwrap();
+    let mut last = BTreeMap::new();
+    for sample in file(&agent) {
+        let name = text(&sample, "name").replace(['.', '-'], "_");
+        let of = (name, text(&sample, "resource_id").to_owned());
+        last.insert(of, (number(&sample), text(&sample, "type").to_owned()));
+    }
+    assert!(last.len() > 10);
+    for ((name, resource), (value, kind)) in last {
+        let line = shown.lines().find(|line| {
+            line.starts_with(&format!("{name}{{")) && line.contains(&format!("\"{resource}\""))
+        });
+        let line = line.unwrap_or_else(|| panic!("{name} of {resource} is not shown"));
+        assert!(line.contains("job=\"openstack-telemetry\""), "{line}");
+        let (_, is) = line.rsplit_once(' ').unwrap();
+        let is: f64 = is.parse().unwrap();
+        assert!((is - value).abs() <= 1e-9 * value.abs(), "{line} is not {value}");
+        let kind = match kind.as_str() {
+            "cumulative" => "counter",
+            "gauge" => "gauge",
+            _ => "untyped",
+        };
+        assert!(shown.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind}");
+    }
+}
+
+#[test]
+fn otlp_is_what_open_telemetry_says_it_is() {
+    let server = Server::receiver("200");
+    let url = format!("opentelemetryhttp://127.0.0.1:{}/v1/metrics", server.port);
+    let agent = agent("otlp", &url);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ended = running.stop().code(0);
+    assert_eq!(ended.ledger().publisher("/opentelemetryhttp://").dropped, 0, "{}", ended.stderr);
+    let requests = server.folder.at("requests");
+    let bodies: Vec<String> =
+        server.received().iter().map(|one| format!("{}\n", text(one, "body"))).collect();
+    fs::write(&requests, bodies.concat()).unwrap();
+
+    let python: PathBuf = root().join("target/tools/ceilometer/bin/python3");
+    let parsed = Command::new(python)
+        .arg(root().join("tests/ceilometer/otlp.py"))
+        .stdin(fs::File::open(requests).unwrap())
+        .output()
+        .expect("there is no Python with OpenTelemetry; the command: scripts/ceilometer");
+    assert!(parsed.status.success(), "{}", String::from_utf8_lossy(&parsed.stderr));
+    let points = ndjson(&String::from_utf8(parsed.stdout).unwrap());
+    let kinds = |sample: &Value| match text(sample, "type") {
+        "cumulative" => json!(["sum", 2]),
+        "delta" => json!(["sum", 1]),
+        _ => json!(["gauge", null]),
+    };
+    let key = |name: &str, resource: &str, kind: &Value, value: f64| {
+        format!("{name} {resource} {kind} {value}")
+    };
+    let mut got: Vec<String> = points
+        .iter()
+        .map(|one| {
+            let kind = json!([one["kind"], one["temporality"]]);
+            key(text(one, "name"), text(one, "resource_id"), &kind, one["value"].as_f64().unwrap())
+        })
+        .collect();
+    let mut wanted: Vec<String> = file(&agent)
+        .iter()
+        .map(|one| {
+            let name = text(one, "name").replace('.', "_");
+            key(&name, text(one, "resource_id"), &kinds(one), number(one))
+        })
+        .collect();
+    got.sort();
+    wanted.sort();
+    assert_eq!(got, wanted);
+}
