@@ -142,6 +142,12 @@ impl Agent {
             command.arg("--pipeline").arg(pipeline);
         }
         command.current_dir(self.folder.path());
+        // Settings of whoever runs the tests, and the tests' own, are none of the agent's.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"NEPHOMETER_") {
+                command.env_remove(name);
+            }
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
     }
 

@@ -3,6 +3,7 @@
 
 mod cases;
 mod model;
+mod original;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

@@ -39,12 +39,11 @@ pub(crate) struct Policies {
 impl Policies {
     pub(crate) fn read(options: &Value, errors: &RefCell<Vec<OptionError>>) -> Self {
         let read = OptionReader::new(options, errors);
-        let retention = number(&read, "retention_time").map(|seconds| seconds.max(0.0));
+        let retention = number(&read, "retention_time").filter(|seconds| *seconds > 0.0);
         let size = number(&read, "size").filter(|size| *size >= 1.0);
-        // Upstream has a size of 1 beside a retention_time unless told otherwise, which makes the
-        // time mean nothing.
-        let given = options.as_object().is_some_and(|options| options.contains_key("size"));
-        let size = if given || retention.is_some() { size } else { Some(1.0) };
+        // Upstream has a size of 1 beside a retention_time too unless told otherwise, which makes
+        // the time mean nothing.
+        let size = size.or(retention.is_none().then_some(1.0));
         Self {
             size: size.map(whole),
             retention: retention.map(|seconds| whole(seconds * 1e9)),

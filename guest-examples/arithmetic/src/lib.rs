@@ -77,7 +77,7 @@ impl Transformer for Arithmetic {
         if let Err(reason) = &formula {
             target.refuse("expr", reason.clone());
         }
-        let given = |key| target.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
+        let given = |key| target.text(key).map(str::to_owned);
         let (name, unit) = (given("name"), given("unit"));
         let Ok(formula) = formula else { return Err(errors.take()) };
         let errors = errors.take();

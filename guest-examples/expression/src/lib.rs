@@ -8,8 +8,8 @@
 //! The numbers are Python 3's: whole numbers and floats are different, `/` always gives a float,
 //! `//` and `%` follow the sign of the divisor, true is 1. Whole numbers have 128 bits; what does
 //! not fit goes on as a float, where Python would go on exactly. A name that is missing, at any
-//! depth, is an empty namespace: false in a condition, and an error in arithmetic. Access below
-//! anything else than a namespace is an error.
+//! depth, is an empty namespace: false in a condition, equal to nothing (upstream to itself), and an
+//! error in arithmetic. Access below anything else than a namespace is an error.
 
 mod compare;
 mod node;

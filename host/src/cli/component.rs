@@ -91,11 +91,11 @@ impl Run {
     }
 
     async fn feed(&self, chain: &mut Chain, source: &Arc<str>) -> Result<()> {
-        let mut samples = Vec::new();
+        let (mut samples, mut clock) = (Vec::new(), Moment::default());
         for (number, line) in std::io::stdin().lock().lines().enumerate() {
             let line = line.context("standard input")?;
             if line.trim().is_empty() {
-                self.batch(chain, &mut samples).await?;
+                self.batch(chain, &mut clock, &mut samples).await?;
                 continue;
             }
             match sample_from_json(&line, source) {
@@ -106,17 +106,24 @@ impl Run {
                 }
             }
         }
-        self.batch(chain, &mut samples).await
+        self.batch(chain, &mut clock, &mut samples).await
     }
 
-    async fn batch(&self, chain: &mut Chain, samples: &mut Vec<Sample>) -> Result<()> {
+    /// `clock` is the newest time of any sample so far, which is the time of the tick.
+    async fn batch(
+        &self,
+        chain: &mut Chain,
+        clock: &mut Moment,
+        samples: &mut Vec<Sample>,
+    ) -> Result<()> {
         if samples.is_empty() {
             return Ok(());
         }
         let newest = samples.iter().map(|sample| sample.taken.wall).max().unwrap_or_default();
-        let tick = Moment { wall: newest, ..Moment::default() };
+        clock.wall = clock.wall.max(newest);
         let samples = std::mem::take(samples);
-        let batch = Arc::new(Batch { source: "stdin".into(), tick, samples, gone: Vec::new() });
+        let batch =
+            Arc::new(Batch { source: "stdin".into(), tick: *clock, samples, gone: Vec::new() });
         let event = Event::new(chain.position() + 1, &batch, &[]);
         let made = if self.flush {
             chain.process(event).await?
