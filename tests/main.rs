@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod cases;
 mod ceilometer;
 mod components;
 mod config;
