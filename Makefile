@@ -59,6 +59,11 @@ bench: build ## what the crossing, the whole path, a reload and an instance cost
 	scripts/bench-instances
 	scripts/bench-reload
 
+.PHONY: bench-agents
+bench-agents: install-test build ceilometer ## the agent beside Ceilometer, collectd and an exporter on real guests; DOMAINS=100
+	scripts/install agents
+	scripts/bench-agents $(or $(DOMAINS),20)
+
 .PHONY: bench-languages
 bench-languages: build ## what a transformer costs that brings an interpreter
 	scripts/install languages

@@ -11,7 +11,7 @@ use wasmtime::component::{Component, Linker};
 
 use super::cache::Cache;
 use super::compile::{NotCompiled, compile};
-use super::engine::{engine, start_ticker};
+use super::engine::{Clock, engine};
 use super::error::ComponentError;
 use super::handle::{InstanceHandle, State};
 use super::instance::{Bare, Description, Guest, Instance, linker};
@@ -38,6 +38,7 @@ impl std::fmt::Debug for ComponentHost {
 }
 
 struct Shared {
+    clock: Clock,
     threads: Threads,
     engine: Engine,
     linker: Linker<Guest>,
@@ -75,6 +76,7 @@ pub(super) struct Recipe {
     pub(super) limits: LimitsSpec,
     pub(super) options: Arc<Map<String, Value>>,
     pub(super) count: Arc<ComponentCount>,
+    pub(super) clock: Clock,
 }
 
 impl ComponentHost {
@@ -83,8 +85,8 @@ impl ComponentHost {
     pub fn start(spec: &ComponentsSpec, cache: &Path) -> Result<Self, ComponentError> {
         let failed = |error: &dyn std::fmt::Display| ComponentError::Host(error.to_string());
         let engine = engine().map_err(|error| failed(&format!("{error:#}")))?;
-        start_ticker(&engine).map_err(|error| failed(&error))?;
         let shared = Shared {
+            clock: Clock::start(&engine).map_err(|error| failed(&error))?,
             threads: Threads::start().map_err(|error| failed(&error))?,
             linker: linker(&engine).map_err(|error| failed(&format!("{error:#}")))?,
             publishers: Shelf::new(&engine).map_err(|error| failed(&format!("{error:#}")))?,
@@ -123,6 +125,10 @@ impl ComponentHost {
         let Some(component) = self.cached(digest).await? else { return Ok(false) };
         self.keep(path, digest, (component, true), begun).await?;
         Ok(true)
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.0.clock.clone()
     }
 
     pub(super) fn shelf(&self) -> &Shelf {
@@ -243,6 +249,7 @@ impl ComponentHost {
             limits: spec.map(|spec| spec.limits).unwrap_or_default(),
             options: Arc::new(options.clone()),
             count,
+            clock: self.clock(),
         }
     }
 

@@ -17,6 +17,7 @@ use super::bindings::exports::nephometer::metering as exported;
 use super::bindings::nephometer::metering::{log, types};
 use super::contract;
 use super::convert::{self, Columns, Filter, Texts};
+use super::engine::{AtWork, Clock};
 use super::error::ComponentError;
 use super::handle::State;
 use super::host::Recipe;
@@ -36,16 +37,24 @@ const TOO_MANY: &str = "resource limit exceeded";
 /// Handles to resources, of which the contract has none.
 const HANDLES: usize = 100;
 
-/// What belongs to one store: its account and its log.
+/// What belongs to one store: its account, its log and its clock.
 pub(super) struct Guest {
     pub(super) limiter: Limiter,
     log: GuestLog,
+    clock: Clock,
+    at_work: Option<AtWork>,
 }
 
 impl Guest {
-    pub(super) fn new(limits: LimitsSpec, name: &Arc<str>, count: &Arc<ComponentCount>) -> Self {
+    pub(super) fn new(
+        limits: LimitsSpec,
+        name: &Arc<str>,
+        count: &Arc<ComponentCount>,
+        clock: &Clock,
+    ) -> Self {
         let limiter = Limiter::new(limits, Arc::clone(count));
-        Self { limiter, log: GuestLog::new(Arc::clone(name)) }
+        let log = GuestLog::new(Arc::clone(name));
+        Self { limiter, log, clock: clock.clone(), at_work: None }
     }
 }
 
@@ -125,9 +134,9 @@ pub(super) struct Instance {
 
 impl Bare {
     pub(super) async fn new(recipe: &Recipe) -> Result<Self, ComponentError> {
-        let Recipe { loaded, limits, count, .. } = recipe;
+        let Recipe { loaded, limits, count, clock, .. } = recipe;
         let (name, limits) = (Arc::clone(&loaded.name), *limits);
-        let mut store = Store::new(loaded.pre.engine(), Guest::new(limits, &name, count));
+        let mut store = Store::new(loaded.pre.engine(), Guest::new(limits, &name, count, clock));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
         store.set_max_component_handles(HANDLES);
@@ -301,6 +310,7 @@ pub(super) fn begin<T: AsMut<Guest>>(store: &mut Store<T>) -> Duration {
     guest.limiter.begin_call();
     guest.limiter.count().called();
     guest.log.begin_call();
+    guest.at_work = Some(guest.clock.work());
     let wall = guest.limiter.limits().wall;
     store.set_epoch_deadline(1);
     wall
@@ -314,6 +324,7 @@ pub(super) fn end<T, D: AsMut<Guest>>(
     result: Result<wasmtime::Result<T>, Elapsed>,
 ) -> Result<T, String> {
     let guest = store.data_mut().as_mut();
+    guest.at_work = None;
     guest.limiter.count().log_dropped(guest.log.end_call());
     let (error, hit) = match result {
         Ok(Ok(value)) => return Ok(value),

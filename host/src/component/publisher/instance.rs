@@ -84,17 +84,17 @@ pub(super) struct Instance {
 
 impl Bare {
     pub(super) async fn new(recipe: &Recipe) -> Result<Self, ComponentError> {
-        let Recipe { loaded, limits, policy, count, .. } = recipe;
+        let Recipe { loaded, limits, policy, count, clock, .. } = recipe;
         let name = Arc::clone(&loaded.name);
-        let caller = Caller::new(Guest::new(*limits, &name, count), &name, policy);
+        let caller = Caller::new(Guest::new(*limits, &name, count, clock), &name, policy);
         let mut store = Store::new(loaded.pre.engine(), caller);
         store.limiter(|caller| &mut caller.guest.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
         store.set_max_component_handles(HANDLES);
         let processor = Arc::new(Processor::default());
-        let (clock, most) = (Arc::clone(&processor), limits.cpu.as_nanos());
+        let (used, most) = (Arc::clone(&processor), limits.cpu.as_nanos());
         store.epoch_deadline_callback(move |mut store| {
-            if u128::from(clock.used()) <= most {
+            if u128::from(used.used()) <= most {
                 return Ok(UpdateDeadline::Yield(1));
             }
             store.data_mut().guest.limiter.out_of_cpu();

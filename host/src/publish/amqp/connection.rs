@@ -19,6 +19,10 @@ use crate::config::Secret;
 pub(super) const EXCHANGE: &str = "ceilometer";
 /// How long a connection may take until it is ready, and any answer on it.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Bytes of a frame, unless the URL says otherwise or the broker wants less. The library sets 64 of
+/// them aside for each connection, with a broker's usual 128 KiB that is 8 MB.
+const FRAME_MAX: u32 = 16 << 10;
+
 /// Seconds between heartbeats, unless the URL says otherwise: a dead broker is noticed in 20 s.
 const HEARTBEAT: u16 = 10;
 
@@ -44,6 +48,7 @@ impl Broker {
             uri.vhost.push('/');
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         Ok(Self(uri))
     }
 
@@ -160,6 +165,7 @@ mod tests {
         let plain = uri("amqp://guest:guest@127.0.0.1:5672/%2f");
         assert_eq!((plain.authority.host.as_str(), plain.vhost.as_str()), ("127.0.0.1", "/"));
         assert_eq!(plain.query.heartbeat, Some(10));
+        assert_eq!(plain.query.frame_max, Some(16_384));
         let odd = uri("amqp://us%40er:p%3ass%2fw%25@[::1]:5673/a%2fb?heartbeat=3");
         assert_eq!(odd.authority.host, "::1");
         assert_eq!(odd.authority.port, 5673);
