@@ -17,6 +17,7 @@ mod components;
 mod config;
 mod delivery;
 mod files;
+mod fixtures;
 mod forms;
 mod golden;
 mod hostile;

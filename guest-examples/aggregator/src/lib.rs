@@ -10,12 +10,12 @@ mod options;
 
 use std::cell::RefCell;
 
+use conversion::Conversion;
 use conversion::held::{self, MOST};
-use conversion::{Complaint, Conversion};
 use group::{Group, Groups};
 use nephometer_guest::{
-    Answer, AnswerBuilder, Batch, Description, OptionError, Outcome, Refusal, Row, Settings,
-    Stateful, Timestamp, Transformer, log, rows, settings,
+    Answer, AnswerBuilder, Batch, Complaint, Description, OptionError, Outcome, Refusal, Row,
+    Settings, Stateful, Timestamp, Transformer, log, rows, settings,
 };
 use options::Policies;
 

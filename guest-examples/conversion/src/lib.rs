@@ -5,7 +5,6 @@
 //! number or an expression over the sample, and a cap. What they do with a scaled value differs
 //! and is theirs.
 
-mod complaint;
 mod formula;
 pub mod held;
 mod pattern;
@@ -17,7 +16,6 @@ use std::cell::RefCell;
 
 use nephometer_guest::{FxHashMap, Meter, MeterType, OptionError, OptionReader, type_from_word};
 
-pub use complaint::Complaint;
 pub use formula::{Formula, Scale};
 use rename::Rename;
 

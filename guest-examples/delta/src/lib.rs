@@ -6,11 +6,11 @@
 
 use std::cell::RefCell;
 
+use conversion::Conversion;
 use conversion::series::{self, Last, Series};
-use conversion::{Complaint, Conversion};
 use nephometer_guest::{
-    AnswerBuilder, Batch, Description, Meter, MeterType, OptionError, OptionReader, Outcome,
-    Refusal, Settings, Stateful, Transformer, log, rows, settings,
+    AnswerBuilder, Batch, Complaint, Description, Meter, MeterType, OptionError, OptionReader,
+    Outcome, Refusal, Settings, Stateful, Transformer, log, rows, settings,
 };
 
 /// The configured transformer with what it remembers.

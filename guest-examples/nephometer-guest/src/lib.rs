@@ -6,6 +6,7 @@
 //! * [`rows`] walks the columns of a batch, row by row;
 //! * [`AnswerBuilder`] makes the answer and numbers new meters and resources by their content;
 //! * [`OptionReader`] reads the options and collects all that is wrong, each with its place;
+//! * [`Complaint`] collects rows that are left out into one line of the log;
 //! * [`UrlOptions`] does that for publishers, whose settings stand in a URL too;
 //! * [`log`] writes to the component's log.
 //!
@@ -24,6 +25,7 @@
 mod answer;
 #[doc(hidden)]
 pub mod bindings;
+mod complaint;
 #[doc(hidden)]
 pub mod export;
 pub mod log;
@@ -38,6 +40,7 @@ pub use bindings::stateful::exports::nephometer::metering::component::{
 };
 pub use bindings::stateful::exports::nephometer::metering::transform::{Answer, Outcome, Refusal};
 pub use bindings::stateful::types::{Batch, Meter, MeterType, Resource, Timestamp};
+pub use complaint::Complaint;
 pub use options::{OptionReader, escape_pointer};
 pub use publish::{Delivery, Failure, Publisher, Retry, later};
 pub use row::{Row, rows};

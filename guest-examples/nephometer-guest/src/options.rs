@@ -50,6 +50,23 @@ impl<'a> OptionReader<'a> {
         Self::at(self.value(key).unwrap_or(&Value::Null), pointer, self.errors)
     }
 
+    /// The objects of the list under a key; none if it is absent.
+    pub fn objects(&self, key: &str) -> Vec<OptionReader<'a>> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let Some(list) = value.as_array() else {
+            self.refuse(key, format!("is {}; it has to be a list", kind(value)));
+            return Vec::new();
+        };
+        let pointer = |at: usize| format!("{}/{}/{at}", self.pointer, escape_pointer(key));
+        let each = list.iter().enumerate();
+        each.map(|(at, one)| Self::at(one, pointer(at), self.errors)).collect()
+    }
+
+    /// All keys, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.object.into_iter().flat_map(Map::keys).map(String::as_str)
+    }
+
     /// The text under a key.
     pub fn text(&self, key: &str) -> Option<&'a str> {
         let value = self.value(key)?;
@@ -106,17 +123,22 @@ mod tests {
 
     #[test]
     fn every_wrong_key_is_named_with_its_place() {
-        let options = serde_json::json!({"a/b": {"x": 1}, "c": [], "d": "text", "e": 5});
+        let options = serde_json::json!({
+            "a/b": {"x": 1}, "c": [], "d": "text", "e": 5, "f": [{}, {"x": 7}],
+        });
         let errors = RefCell::default();
         let reader = OptionReader::new(&options, &errors);
         assert_eq!(reader.object("a/b").text("x"), None);
         assert_eq!(reader.object("c").text("y"), None);
+        assert_eq!(reader.objects("f")[1].text("x"), None);
+        assert!(reader.objects("e").is_empty() && reader.objects("absent").is_empty());
+        assert_eq!(reader.keys().count(), 5);
         assert_eq!(reader.number("d"), None);
         assert_eq!(reader.number("e"), Some(5.0));
         assert_eq!(reader.text("absent"), None);
-        reader.warn_of_unknown(&["a/b", "c", "d"]);
+        reader.warn_of_unknown(&["a/b", "c", "d", "f"]);
         let pointers: Vec<_> = errors.take().into_iter().map(|one| one.pointer).collect();
-        assert_eq!(pointers, ["/a~1b/x", "/c", "/d"]);
+        assert_eq!(pointers, ["/a~1b/x", "/c", "/f/1/x", "/e", "/d"]);
         let lines = log::taken();
         assert_eq!(lines.len(), 1);
         assert!(lines[0].1.contains("option /e "), "{lines:?}");

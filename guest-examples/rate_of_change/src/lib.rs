@@ -8,10 +8,10 @@
 use std::rc::Rc;
 
 use conversion::series::{self, Last, Series};
-use conversion::{Complaint, Conversion, Scale};
+use conversion::{Conversion, Scale};
 use nephometer_guest::{
-    AnswerBuilder, Batch, Description, MeterType, OptionError, Outcome, Refusal, Row, Settings,
-    Stateful, Transformer, log, rows, settings,
+    AnswerBuilder, Batch, Complaint, Description, MeterType, OptionError, Outcome, Refusal, Row,
+    Settings, Stateful, Transformer, log, rows, settings,
 };
 
 /// The configured transformer with what it remembers.

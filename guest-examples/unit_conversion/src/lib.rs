@@ -6,10 +6,10 @@
 
 use std::rc::Rc;
 
-use conversion::{Complaint, Conversion};
+use conversion::Conversion;
 use nephometer_guest::{
-    AnswerBuilder, Batch, Description, OptionError, Outcome, Refusal, Row, Settings, Transformer,
-    log, rows, settings,
+    AnswerBuilder, Batch, Complaint, Description, OptionError, Outcome, Refusal, Row, Settings,
+    Transformer, log, rows, settings,
 };
 
 /// The configured transformer. It keeps nothing between batches but what makes it faster.

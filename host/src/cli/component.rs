@@ -24,6 +24,8 @@ use crate::transform::{Chain, ComponentTransformer, Event, Transformer};
 pub(super) enum Component {
     /// Feed samples to a transformer and print what it makes of them
     Run(Run),
+    /// Compare what a transformer makes of fixtures with what they say
+    Test(super::component_test::Test),
     /// Say what a component is and wants
     Inspect(super::inspect::Inspect),
     /// What the components of a running agent do and use
@@ -34,6 +36,7 @@ impl Component {
     pub(super) fn execute(self) -> Result<()> {
         match self {
             Self::Run(run) => run.execute(),
+            Self::Test(test) => test.execute(),
             Self::Inspect(inspect) => inspect.execute(),
             Self::Status(status) => status.execute(),
         }

@@ -8,8 +8,10 @@ mod ask;
 mod check;
 mod compile;
 mod component;
+mod component_test;
 mod dead_letters;
 mod demo;
+mod fixture;
 mod inspect;
 mod live;
 mod meters;
@@ -69,6 +71,7 @@ enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Failure {
+    Different = 1,
     Usage = 64,
     Unavailable = 69,
     Software = 70,
@@ -78,6 +81,7 @@ enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Different => "not as expected",
             Self::Usage => "wrong usage",
             Self::Unavailable => "a needed service is not there",
             Self::Software => "a fault of our own",

@@ -15,6 +15,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 mod url;
+mod value;
 
 pub use check::parse_duration;
 pub use error::{ConfigError, Problem};
@@ -26,3 +27,4 @@ pub use load::{
 };
 pub use place::{Place, Positions};
 pub use spec::*;
+pub use value::value_of;

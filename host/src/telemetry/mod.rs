@@ -8,7 +8,7 @@ mod ledger;
 mod log;
 
 pub use ledger::{Dropped, Ledger, PublisherCount, SinkCount, StageCount};
-pub use log::{LogFormat, start};
+pub use log::{LogFormat, Recorded, record, start};
 
 use std::error::Error;
 use std::fmt;

@@ -1,4 +1,4 @@
-use nephometer_guest::{Row, log};
+use crate::{Row, log};
 
 /// One line of log for all rows of a batch that have the same trouble.
 #[derive(Debug)]

@@ -1,0 +1,110 @@
+//! `nephometer component test`: fixtures that hold, that do not, and that are brought up to date.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Agent, Ended, component, root};
+
+fn test(agent: &Agent, component: &Path, fixture: &str, more: &[&str]) -> Ended {
+    let arguments = ["component", "test", component.to_str().unwrap(), fixture];
+    agent.does(&[&arguments[..], more].concat())
+}
+
+/// A fixture of `delta` in the folder of the agent: three samples, a state between them.
+fn delta(agent: &Agent, out: &Value) -> String {
+    let sample = |volume: i64, time: &str| json!({"volume": volume, "timestamp": time});
+    let fixture = json!({
+        "about": "A delta goes on behind its state.",
+        "options": {"target": {"name": "growth"}},
+        "defaults": {"name": "cpu", "type": "cumulative", "unit": "ns", "resource_id": "r"},
+        "steps": [
+            {"batch": [sample(5, "2026-03-01T10:00:00"), sample(7, "2026-03-01T10:00:01")], "out": out,
+             "log": ["debug: dropping samples with no predecessor: cpu of r"]},
+            {"state": true},
+            {"batch": [sample(4, "2026-03-01T10:00:00")], "out": [],
+             "log": ["warn: dropping out of time order samples: cpu of r"]},
+            {"flush": "2026-03-01T10:00:01", "out": []},
+            {"batch": [sample(9, "2026-03-01T10:00:02")], "out": [{"name": "growth", "volume": 2}]},
+        ],
+    });
+    let path = agent.folder.write("delta.json", fixture.to_string());
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_tariff_in_rust_is_as_the_fixtures_of_all_languages_say() {
+    let agent = Agent::new("fixtures-tariff");
+    let tariff = root().join("target/languages/tariff-rust.wasm");
+    let fixtures = root().join("guest-examples/tariff/fixtures");
+    let ended = test(&agent, &tariff, fixtures.to_str().unwrap(), &[]).code(0);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines.len(), 6, "{}", ended.stdout);
+    for line in lines {
+        assert!(line.starts_with("ok ") && line.contains(" calls, "), "{line}");
+        // They once had cost nothing when their instance had gone before it was asked.
+        assert!(line.contains("wrong-options") || !line.contains(": 0 calls"), "{line}");
+    }
+}
+
+#[test]
+fn what_differs_is_said_step_by_step() {
+    let agent = Agent::new("fixtures-differs");
+    let good = delta(&agent, &json!([{"name": "growth", "volume": 2.0, "type": "delta"}]));
+    test(&agent, &component("delta"), &good, &[]).code(0);
+    let wrong = delta(&agent, &json!([{"name": "growth", "volume": 3}, {"name": "more"}]));
+    let ended =
+        test(&agent, &component("delta"), &wrong, &[]).code(1).says("1 of 1 fixtures differ");
+    for line in
+        ["  step 1: sample 1: volume is 2 instead of 3", "  step 1: missing: {\"name\":\"more\"}"]
+    {
+        assert!(ended.stdout.contains(line), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_fixture_can_be_brought_up_to_date() {
+    let agent = Agent::new("fixtures-update");
+    let path = delta(&agent, &json!([]));
+    let delta = component("delta");
+    assert!(test(&agent, &delta, &path, &["--update"]).code(0).stdout.starts_with("updated "));
+    test(&agent, &delta, &path, &[]).code(0);
+    let written = fs::read_to_string(&path).unwrap();
+    assert!(written.contains("{\"name\": \"growth\", \"type\": \"delta\""), "{written}");
+    assert!(test(&agent, &delta, &path, &["--update"]).code(0).stdout.starts_with("as it was "));
+    assert_eq!(fs::read_to_string(&path).unwrap(), written);
+}
+
+#[test]
+fn refusals_faults_and_bad_fixtures_are_told() {
+    let agent = Agent::new("fixtures-refusals");
+    let sample = "{name: cpu, type: gauge, unit: x, volume: 1, resource_id: r, timestamp: '2026-03-01T10:00:00'}";
+    let fixture =
+        |text: &str| agent.folder.write("fixture.yaml", text).to_str().unwrap().to_owned();
+    let misbehaving = component("misbehaving");
+    let refused = fixture(&format!(
+        "options: {{mode: reject}}\nsteps: [{{batch: [{sample}], refusal: this mode rejects}}]\n"
+    ));
+    test(&agent, &misbehaving, &refused, &[]).code(0);
+    let taken =
+        fixture(&format!("options: {{mode: reject}}\nsteps: [{{batch: [{sample}], out: []}}]\n"));
+    let ended = test(&agent, &misbehaving, &taken, &[]).code(1);
+    assert!(
+        ended.stdout.contains("step 1: the batch is refused: this mode rejects"),
+        "{}",
+        ended.stdout
+    );
+
+    let options =
+        fixture("options: {target: {scale: 'volume +'}}\nerrors: [[/target/scale, nonsense]]\n");
+    let ended = test(&agent, &component("unit_conversion"), &options, &[]).code(1);
+    assert!(ended.stdout.contains("missing: /target/scale: nonsense"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("not expected: /target/scale: "), "{}", ended.stdout);
+
+    let unknown = fixture("steps: [{batch: [], otu: []}]\n");
+    test(&agent, &misbehaving, &unknown, &[]).code(64).says("unknown field `otu`");
+    let two = fixture("steps: [{batch: [], flush: '2026-03-01T10:00:00'}]\n");
+    test(&agent, &misbehaving, &two, &[]).code(64).says("step 1 has to have one of");
+    test(&agent, &misbehaving, &two, &["--update"]).code(64);
+}
