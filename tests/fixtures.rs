@@ -1,4 +1,4 @@
-//! `nephometer component test`: fixtures that hold, that do not, and that are brought up to date.
+//! The tools for authors: `nephometer component test`, `check` and `bench`.
 
 use std::fs;
 use std::path::Path;
@@ -107,4 +107,44 @@ fn refusals_faults_and_bad_fixtures_are_told() {
     let two = fixture("steps: [{batch: [], flush: '2026-03-01T10:00:00'}]\n");
     test(&agent, &misbehaving, &two, &[]).code(64).says("step 1 has to have one of");
     test(&agent, &misbehaving, &two, &["--update"]).code(64);
+}
+
+#[test]
+fn check_says_what_the_agent_would() {
+    let agent = Agent::new("fixtures-check");
+    let check = |name: &str, more: &[&str]| {
+        let path = component(name);
+        agent.does(&[&["component", "check", path.to_str().unwrap()], more].concat())
+    };
+    let well =
+        check("rate_of_change", &["--options", "{\"target\": {\"scale\": \"1 / 2\"}}"]).code(0);
+    assert!(well.stdout.starts_with("well: transformer rate_of_change "), "{}", well.stdout);
+    check("rate_of_change", &["--options", "{\"target\": {\"scale\": \"1 /\"}}"])
+        .code(78)
+        .says("/target/scale");
+    let well = check("http", &[]).code(0);
+    assert!(well.stdout.starts_with("well: publisher http "), "{}", well.stdout);
+    let nothing = agent.folder.write("nothing.wasm", b"no wasm");
+    let nothing = ["component", "check", nothing.to_str().unwrap()];
+    agent.does(&nothing).code(78).says("no WebAssembly component");
+}
+
+#[test]
+fn bench_says_what_a_row_costs() {
+    let agent = Agent::new("fixtures-bench");
+    let path = component("rate_of_change");
+    let arguments =
+        ["component", "bench", path.to_str().unwrap(), "--rows", "1,40", "--time", "50ms"];
+    let ended = agent.does(&arguments).code(0);
+    let row: Vec<&str> = ended
+        .stdout
+        .lines()
+        .rfind(|line| line.trim().starts_with("40 "))
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let [rows, nanos, batches, out] = row[..] else { panic!("{}", ended.stdout) };
+    assert_eq!((rows, out), ("40", "40"), "every series has a predecessor");
+    assert!(nanos.parse::<f64>().unwrap() > 0.0 && batches.parse::<usize>().unwrap() >= 3);
+    assert!(ended.stdout.contains("memory of the instance"), "{}", ended.stdout);
 }

@@ -48,6 +48,9 @@ fn what_is_polled_goes_to_every_pipeline_that_matches() {
     // Two pipelines bring `cpu` to `raw`; upstream sends it there twice.
     assert_eq!(counts(&agent, "raw", &more), expected([("cpu", 44), ("power.state", 44)]));
     assert_eq!(counts(&agent, "rates", &more), expected([("cpu_util", 22)]));
+    // It once counted a source for each sink.
+    let checked = agent.does(&[&["check"][..], &more].concat()).code(0).stdout;
+    assert!(checked.ends_with("well: 1 sources, 2 sinks\n"), "{checked}");
 }
 
 #[test]

@@ -26,6 +26,10 @@ pub(super) enum Component {
     Run(Run),
     /// Compare what a transformer makes of fixtures with what they say
     Test(super::component_test::Test),
+    /// Check a component as the agent would when it loads it
+    Check(super::component_check::Check),
+    /// Measure what a transformer costs
+    Bench(super::component_bench::Bench),
     /// Say what a component is and wants
     Inspect(super::inspect::Inspect),
     /// What the components of a running agent do and use
@@ -37,6 +41,8 @@ impl Component {
         match self {
             Self::Run(run) => run.execute(),
             Self::Test(test) => test.execute(),
+            Self::Check(check) => check.execute(),
+            Self::Bench(bench) => bench.execute(),
             Self::Inspect(inspect) => inspect.execute(),
             Self::Status(status) => status.execute(),
         }

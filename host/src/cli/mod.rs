@@ -8,6 +8,8 @@ mod ask;
 mod check;
 mod compile;
 mod component;
+mod component_bench;
+mod component_check;
 mod component_test;
 mod dead_letters;
 mod demo;

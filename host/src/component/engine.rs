@@ -63,11 +63,13 @@ impl Clock {
         let own = Arc::clone(&state);
         thread::Builder::new().name("guest-epoch".to_owned()).spawn(move || {
             loop {
-                if own.wait() {
+                let working = own.wait();
+                if working {
                     thread::sleep(TICK);
                 }
                 match weak.upgrade() {
-                    Some(engine) => engine.increment_epoch(),
+                    Some(engine) if working => engine.increment_epoch(),
+                    Some(_) => {}
                     None => return,
                 }
             }
