@@ -109,6 +109,13 @@ fn a_receiver_has_every_sample_as_ceilometer_posts_it() {
     }
     assert_eq!(received[0]["body"], received[2]["body"], "the same again");
     assert!(!ended.stderr.contains("us@er") && !ended.stderr.contains("pw@"), "a secret is told");
+
+    // Code of a publisher that was in the cache was once checked as that of a transformer: the
+    // second start, and every check behind the first, failed.
+    agent.does(&["check"]).code(0);
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    running.stop().code(0);
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Workshop {
         for spec in publishers {
             let PublisherTarget::Component(url) = &spec.target else { continue };
             let cached = match self.components.find(&url.name).await {
-                Ok(path) => self.components.is_cached(&path).await,
+                Ok(path) => self.components.is_publisher_cached(&path).await,
                 Err(error) => Err(error),
             };
             let tried = match cached {

@@ -111,7 +111,7 @@ impl ComponentHost {
         self.blocking(move || load::find(&name, &folders)).await
     }
 
-    /// Whether [`ComponentHost::open`] will answer without compiling: because the code is there and
+    /// Of a transformer: whether [`ComponentHost::open`] will answer without compiling: because the code is there and
     /// has been loaded by this, or because it is known already that there is none to be had. An
     /// error says what is wrong with the file.
     pub async fn is_cached(&self, path: &Path) -> Result<bool, ComponentError> {
@@ -254,7 +254,7 @@ impl ComponentHost {
     }
 
     /// What is known of this file with this content.
-    async fn known(
+    pub(super) async fn known(
         &self,
         path: &Path,
         digest: Digest,

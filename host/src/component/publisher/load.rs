@@ -81,12 +81,38 @@ impl ComponentHost {
         if let Some(loaded) = self.shelf().loaded.lock().await.get(&place) {
             return Ok(Arc::clone(loaded));
         }
-        let (component, cached) = match self.cached(digest).await? {
+        let made = match self.cached(digest).await? {
             Some(component) => (component, true),
             None => self.compile(path, bytes, digest).await?,
         };
+        self.shelve(path, digest, made, begun).await
+    }
+
+    /// As [`ComponentHost::is_cached`], for a publisher.
+    pub async fn is_publisher_cached(&self, path: &Path) -> Result<bool, ComponentError> {
+        let begun = Instant::now();
+        let file = path.to_owned();
+        let (_, digest) = self.blocking(move || load::read(&file)).await?;
+        let shelved = self.shelf().loaded.lock().await.contains_key(&(path.to_owned(), digest));
+        if shelved || self.known(path, digest).await.is_some() {
+            return Ok(true);
+        }
+        let Some(component) = self.cached(digest).await? else { return Ok(false) };
+        self.shelve(path, digest, (component, true), begun).await?;
+        Ok(true)
+    }
+
+    /// Checks what code was loaded for a file, and remembers it.
+    async fn shelve(
+        &self,
+        path: &Path,
+        digest: Digest,
+        (component, cached): (Component, bool),
+        begun: Instant,
+    ) -> Result<Arc<LoadedPublisher>, ComponentError> {
         let name = path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy());
         let loaded = Arc::new(link(self.shelf(), &component, path, (&name, digest))?);
+        let place = (path.to_owned(), digest);
         self.shelf().loaded.lock().await.insert(place, Arc::clone(&loaded));
         let took = begun.elapsed();
         events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
