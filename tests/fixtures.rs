@@ -72,8 +72,26 @@ fn a_fixture_can_be_brought_up_to_date() {
     test(&agent, &delta, &path, &[]).code(0);
     let written = fs::read_to_string(&path).unwrap();
     assert!(written.contains("{\"name\": \"growth\", \"type\": \"delta\""), "{written}");
+    assert!(
+        written.contains("{\"state\": true}") || written.contains("\"state\": true"),
+        "{written}"
+    );
     assert!(test(&agent, &delta, &path, &["--update"]).code(0).stdout.starts_with("as it was "));
     assert_eq!(fs::read_to_string(&path).unwrap(), written);
+}
+
+// Once a component that failed left a fixture half updated, and the exit code said well.
+#[test]
+fn a_component_that_fails_updates_nothing() {
+    let agent = Agent::new("fixtures-update-fails");
+    let fixture = json!({"options": {"mode": "broken"}, "steps": [{"out": [], "batch": [
+        {"name": "cpu", "type": "gauge", "unit": "x", "volume": 1, "resource_id": "r", "timestamp": "2026-03-01T10:00:00"},
+    ]}]});
+    let path = agent.folder.write("broken.json", fixture.to_string());
+    let ended =
+        test(&agent, &component("misbehaving"), path.to_str().unwrap(), &["--update"]).code(1);
+    assert!(ended.stdout.starts_with("DIFFERS "), "{}", ended.stdout);
+    assert_eq!(fs::read_to_string(&path).unwrap(), fixture.to_string());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `nephometer component bench`
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ pub(super) struct Bench {
     sample: String,
     /// Rows a batch
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,10,100,1000,10000")]
-    rows: Vec<usize>,
+    rows: Vec<NonZeroUsize>,
     /// How long to measure each size
     #[arg(long, value_name = "TIME", value_parser = config::parse_duration, default_value = "1s")]
     time: Duration,
@@ -83,7 +84,7 @@ impl Bench {
             )?;
             let mut like = sample;
             for &rows in &self.rows {
-                let one = self.measure(&mut transformer, &mut like, rows.max(1)).await?;
+                let one = self.measure(&mut transformer, &mut like, rows.get()).await?;
                 let Measured { nanos, batches, out: made } = one;
                 writeln!(out, "{rows:>12} {nanos:>12.0} {batches:>12} {made:>12}")?;
                 out.flush()?;
