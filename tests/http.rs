@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Agent, Folder, PATIENCE, closed_port, eventually, ndjson, number, root, text,
+    Agent, Folder, PATIENCE, certificate, closed_port, eventually, ndjson, number, root, text,
 };
 
 /// A program that listens on `port`. Ends with the test.
@@ -140,15 +140,7 @@ fn a_sample_each_is_sent_once_however_often_the_receiver_fails() {
 #[test]
 fn over_tls_the_certificate_is_verified() {
     let server = Server::start("receiver-tls", |folder, port| {
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
-            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .args(["-keyout", "key.pem", "-out", "certificate.pem"])
-            .current_dir(folder.path())
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        certificate(folder);
         let mut command = receiver(folder, port, "200");
         command.arg(folder.at("certificate.pem")).arg(folder.at("key.pem"));
         command

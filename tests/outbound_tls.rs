@@ -4,7 +4,7 @@
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{Agent, Ended, Folder, PATIENCE, closed_port, eventually};
+use crate::harness::{Agent, Ended, Folder, PATIENCE, certificate, closed_port, eventually};
 
 /// A web server of OpenSSL with a certificate for `localhost` alone. Ends with the test.
 struct Server {
@@ -16,15 +16,7 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let (folder, port) = (Folder::new("outbound-tls-server"), closed_port());
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
-            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .args(["-keyout", "key.pem", "-out", "certificate.pem"])
-            .current_dir(folder.path())
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        certificate(&folder);
         let child = Command::new("openssl")
             .args(["s_server", "-www", "-quiet", "-accept", &format!("127.0.0.1:{port}")])
             .args(["-cert", "certificate.pem", "-key", "key.pem"])

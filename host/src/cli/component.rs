@@ -6,13 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value};
 
 use super::args::{Common, Logging};
 use super::run::runtime;
-use super::{Failure, compile, output};
-use crate::component::ComponentHost;
-use crate::config;
+use super::{Failure, output, tool};
 use crate::model::{Batch, Moment, Sample};
 use crate::publish::sample_from_json;
 use crate::store;
@@ -71,24 +68,14 @@ pub(super) struct Run {
 impl Run {
     fn execute(self) -> Result<()> {
         self.logging.start()?;
-        let options: Map<String, Value> = serde_json::from_str(&self.options)
-            .with_context(|| format!("--options {}: not a JSON object", self.options))
-            .context(Failure::Usage)?;
-        let mut spec = config::load_host(&self.common.inputs())?.spec;
-        spec.components.compiler = compile::program();
-        let host = ComponentHost::start(&spec.components, &spec.cache)?;
+        let options = tool::options(&self.options)?;
+        let (host, spec) = tool::start(&self.common)?;
         runtime()?.block_on(async {
             let opened = async {
                 let loaded = host.open(&self.file).await?;
                 ComponentTransformer::of(&host, &loaded, &options, "stdin/0").await
             };
-            let transformer: Box<dyn Transformer> = match opened.await {
-                Ok(transformer) => Box::new(transformer),
-                Err(error) => {
-                    output::complain(&format!("{:#}", anyhow::Error::new(error)));
-                    return Err(Failure::Configuration.into());
-                }
-            };
+            let transformer: Box<dyn Transformer> = Box::new(tool::taken(opened.await)?);
             let ledger = Ledger::default();
             let name = Arc::from(transformer.name());
             ledger.sink(&name);

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use serde_json::{Map, Value};
 
 use super::args::Common;
 use super::run::runtime;
-use super::{Failure, compile, output};
-use crate::component::ComponentHost;
+use super::{Failure, output, tool};
+use crate::component::ComponentError;
 use crate::config;
 use crate::model::{Batch, Moment, Resource, Sample, Timestamp, Volume};
 use crate::publish::sample_from_json;
@@ -49,15 +48,11 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn execute(self) -> Result<()> {
-        let options: Map<String, Value> = serde_json::from_str(&self.options)
-            .with_context(|| format!("--options {}: not a JSON object", self.options))
-            .context(Failure::Usage)?;
+        let options = tool::options(&self.options)?;
         let sample = sample_from_json(&self.sample, &Arc::from("openstack"))
             .with_context(|| format!("--sample {}", self.sample))
             .context(Failure::Usage)?;
-        let mut spec = config::load_host(&self.common.inputs())?.spec;
-        spec.components.compiler = compile::program();
-        let host = ComponentHost::start(&spec.components, &spec.cache)?;
+        let (host, _) = tool::start(&self.common)?;
         runtime()?.block_on(async {
             let begun = Instant::now();
             let made = async {
@@ -65,15 +60,9 @@ impl Bench {
                 let took = begun.elapsed();
                 let transformer =
                     ComponentTransformer::of(&host, &loaded, &options, "bench").await?;
-                Ok::<_, crate::component::ComponentError>((took, transformer))
+                Ok::<_, ComponentError>((took, transformer))
             };
-            let (loading, mut transformer) = match made.await {
-                Ok(made) => made,
-                Err(error) => {
-                    output::complain(&format!("{:#}", anyhow::Error::new(error)));
-                    return Err(Failure::Configuration.into());
-                }
-            };
+            let (loading, mut transformer) = tool::taken(made.await)?;
             let mut out = output::stdout();
             let (name, loading) = (transformer.name().to_owned(), loading.as_secs_f64() * 1e3);
             writeln!(out, "{name}: loaded in {loading:.1} ms\n")?;

@@ -3,15 +3,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value};
 
 use super::args::Common;
 use super::run::runtime;
-use super::{Failure, compile, output};
+use super::{output, tool};
 use crate::component::{ComponentError, ComponentHost, Inspection};
-use crate::config;
 use crate::transform::ComponentTransformer;
 
 /// Check a component as the agent would when it loads it: contract, imports, limits, description and
@@ -29,31 +28,15 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn execute(self) -> Result<()> {
-        let options: Option<Map<String, Value>> = match &self.options {
-            None => None,
-            Some(text) => Some(
-                serde_json::from_str(text)
-                    .with_context(|| format!("--options {text}: not a JSON object"))
-                    .context(Failure::Usage)?,
-            ),
-        };
-        let mut spec = config::load_host(&self.common.inputs())?.spec;
-        spec.components.compiler = compile::program();
-        let host = ComponentHost::start(&spec.components, &spec.cache)?;
+        let options = self.options.as_deref().map(tool::options).transpose()?;
+        let (host, _) = tool::start(&self.common)?;
         let checked = runtime()?.block_on(self.check(&host, options.as_ref()));
-        match checked {
-            Ok(inspected) => {
-                let about = &inspected.description;
-                let kind = if inspected.publisher { "publisher" } else { "transformer" };
-                let mut out = output::stdout();
-                writeln!(out, "well: {kind} {} {}, {}", about.name, about.version, about.summary)?;
-                Ok(out.flush()?)
-            }
-            Err(error) => {
-                output::complain(&format!("{:#}", anyhow::Error::new(error)));
-                Err(Failure::Configuration.into())
-            }
-        }
+        let inspected = tool::taken(checked)?;
+        let about = &inspected.description;
+        let kind = if inspected.publisher { "publisher" } else { "transformer" };
+        let mut out = output::stdout();
+        writeln!(out, "well: {kind} {} {}, {}", about.name, about.version, about.summary)?;
+        Ok(out.flush()?)
     }
 
     async fn check(

@@ -12,9 +12,8 @@ use serde_json::Value;
 use super::args::Common;
 use super::fixture::{Fixture, Step, differences, equal, expectation, shown, written};
 use super::run::runtime;
-use super::{Failure, compile, output};
+use super::{Failure, output, tool};
 use crate::component::{ComponentError, ComponentHost, LoadedComponent};
-use crate::config;
 use crate::model::{Batch, Moment, Sample, Timestamp};
 use crate::telemetry::{Recorded, record};
 use crate::transform::{ComponentTransformer, TransformError, Transformer};
@@ -40,23 +39,15 @@ impl Test {
     pub(super) fn execute(self) -> Result<()> {
         let log = record().map_err(anyhow::Error::msg)?;
         let files = self.files()?;
-        let mut spec = config::load_host(&self.common.inputs())?.spec;
-        spec.components.compiler = compile::program();
-        let host = ComponentHost::start(&spec.components, &spec.cache)?;
+        let (host, _) = tool::start(&self.common)?;
         let failed = runtime()?.block_on(async {
-            let loaded = match host.open(&self.file).await {
-                Ok(loaded) => loaded,
-                Err(error) => {
-                    output::complain(&format!("{:#}", anyhow::Error::new(error)));
-                    bail!(Failure::Configuration);
-                }
-            };
+            let loaded = tool::taken(host.open(&self.file).await)?;
             let bench = Bench { host, loaded, log };
             let mut failed = 0;
             for file in &files {
                 failed += usize::from(!self.fixture(&bench, file).await?);
             }
-            Ok(failed)
+            anyhow::Ok(failed)
         })?;
         if failed > 0 {
             output::complain(&format!("{failed} of {} fixtures differ", files.len()));

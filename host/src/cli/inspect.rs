@@ -9,9 +9,8 @@ use serde_json::{Map, Value};
 
 use super::args::Common;
 use super::run::runtime;
-use super::{Failure, compile, output};
-use crate::component::{ComponentHost, Inspection};
-use crate::config;
+use super::{output, tool};
+use crate::component::Inspection;
 
 /// Print what a component is (name, version, kind, contract), what it imports, what the
 /// configuration has to grant for that, and its options. Exits 78 if the agent would not take it.
@@ -25,18 +24,10 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn execute(self) -> Result<()> {
-        let mut spec = config::load_host(&self.common.inputs())?.spec;
-        spec.components.compiler = compile::program();
-        let host = ComponentHost::start(&spec.components, &spec.cache)?;
-        let inspected = runtime()?.block_on(host.inspect(&self.file));
+        let (host, _) = tool::start(&self.common)?;
+        let inspected = tool::taken(runtime()?.block_on(host.inspect(&self.file)))?;
         let mut out = output::stdout();
-        match inspected {
-            Ok(inspected) => write(&mut out, &inspected)?,
-            Err(error) => {
-                output::complain(&format!("{:#}", anyhow::Error::new(error)));
-                return Err(Failure::Configuration.into());
-            }
-        }
+        write(&mut out, &inspected)?;
         Ok(out.flush()?)
     }
 }

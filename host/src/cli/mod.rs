@@ -21,6 +21,7 @@ mod once;
 mod output;
 mod run;
 mod table;
+mod tool;
 
 use std::fmt;
 use std::process::ExitCode;
