@@ -1,6 +1,5 @@
 //! `nephometer check`
 
-use std::collections::BTreeSet;
 use std::io::Write;
 
 use anyhow::Result;
@@ -10,7 +9,7 @@ use super::args::Common;
 use super::run::runtime;
 use super::{Failure, compile, output};
 use crate::app::{App, AppError, Options};
-use crate::config::{self, AgentSpec, SourceSpec};
+use crate::config;
 use crate::poll::Rounds;
 
 /// Load and check everything: both files, every publisher, every component with its options.
@@ -41,7 +40,8 @@ impl Check {
         for warning in &loaded.warnings {
             writeln!(out, "warning: {warning}")?;
         }
-        let (sources, sinks) = (sources(&loaded.spec), loaded.spec.pipeline.sinks.len());
+        let pipeline = &loaded.spec.pipeline;
+        let (sources, sinks) = (config::sources_of_the_file(pipeline), pipeline.sinks.len());
         let rounds = Rounds { count: Some(0), every: None };
         let options = Options { rounds, store: false, ..Options::default() };
         let built = runtime()?.block_on(async { App::build(loaded.spec, options).await.map(drop) });
@@ -60,13 +60,4 @@ impl Check {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// How many sources there are in the file: routing makes one for each sink, `SOURCE:SINK`.
-fn sources(spec: &AgentSpec) -> usize {
-    let of_the_file = |source: &SourceSpec| {
-        let sink = source.sinks.first().map(|sink| format!(":{sink}")).unwrap_or_default();
-        source.name.strip_suffix(&sink).unwrap_or(&source.name).to_owned()
-    };
-    spec.pipeline.sources.iter().map(of_the_file).collect::<BTreeSet<_>>().len()
 }

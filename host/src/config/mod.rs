@@ -26,5 +26,6 @@ pub use load::{
     load, load_host, parse_pipeline,
 };
 pub use place::{Place, Positions};
+pub use routing::sources_of_the_file;
 pub use spec::*;
 pub use value::value_of;

@@ -6,10 +6,11 @@
 //! polled it. Upstream sends it through a sink as often as pipelines bring it there; here it goes
 //! through once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::filter::MeterFilter;
-use super::spec::{Routing, SinkSpec, SourceSpec};
+use super::spec::{PipelineSpec, Routing, SinkSpec, SourceSpec};
 
 /// A source of `pipeline.yaml` as far as it does not poll.
 #[derive(Debug, Clone)]
@@ -64,6 +65,15 @@ pub(super) fn route(
         }
     }
     routed
+}
+
+/// How many sources the file has: [`route`] makes one of each for every sink, with both names.
+pub fn sources_of_the_file(spec: &PipelineSpec) -> usize {
+    let name = |source: &SourceSpec| {
+        let sink = source.sinks.first().map(|sink| format!(":{sink}")).unwrap_or_default();
+        source.name.strip_suffix(&sink).unwrap_or(&source.name).to_owned()
+    };
+    spec.sources.iter().map(name).collect::<BTreeSet<_>>().len()
 }
 
 #[cfg(test)]
