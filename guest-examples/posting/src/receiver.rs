@@ -64,7 +64,7 @@ impl Receiver {
         let read = UrlOptions::new(options, &errors);
         let known: Vec<&str> = KNOWN.iter().chain(own).copied().collect();
         read.warn_of_unknown_in_block(&known);
-        let tls = match read.text("scheme") {
+        let tls = match of_the_url(&read, "scheme") {
             Some("https") => true,
             Some("http") => false,
             _ => said(&read, "ssl").is_some_and(|word| is_on(&word)),
@@ -101,10 +101,16 @@ impl Receiver {
     }
 }
 
+/// A part of the URL, or of the block where the URL has none. The query is the receiver's: what it
+/// has under such a name is sent, and means nothing here.
+fn of_the_url<'a>(read: &UrlOptions<'a>, part: &str) -> Option<&'a str> {
+    read.value(part).and_then(Value::as_str)
+}
+
 fn path(read: &UrlOptions<'_>) -> String {
     // Characters that no request line can have; the rest is sent as it is written.
     let mut path: String = String::new();
-    for byte in read.text("path").unwrap_or_default().bytes() {
+    for byte in of_the_url(read, "path").unwrap_or_default().bytes() {
         if byte.is_ascii_graphic() {
             path.push(char::from(byte));
         } else {
@@ -184,7 +190,7 @@ fn timeout(read: &UrlOptions<'_>) -> Duration {
 }
 
 fn authorization(read: &UrlOptions<'_>) -> Option<String> {
-    Some(basic(read.user()?, read.text("password").unwrap_or_default()))
+    Some(basic(read.user()?, of_the_url(read, "password").unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -252,6 +258,15 @@ mod tests {
         let block = json!({"host": "h", "scheme": "http", "timeout": 2.5, "batch": false});
         let read = Receiver::read(&block, &[]).unwrap();
         assert_eq!((read.timeout, read.batch), (Duration::from_millis(2500), false));
+    }
+
+    // A query of the receiver's once moved the request: `?path=/x` went to /x, `?scheme=` to TLS.
+    #[test]
+    fn names_of_parts_in_the_query_are_the_receivers() {
+        let query = json!({"path": ["/x"], "scheme": ["https"], "password": ["p"]});
+        let read = read("http", &query).unwrap();
+        assert_eq!(read.path_with_query(""), "/path?password=p&path=%2Fx&scheme=https");
+        assert_eq!((read.tls, read.authorization()), (false, None));
     }
 
     #[test]
