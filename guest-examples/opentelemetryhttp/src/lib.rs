@@ -56,7 +56,7 @@ impl Publisher for OpenTelemetryHttp {
 
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
         let posts = if self.upstream {
-            posts(&delivery.input, &delivery.texts)
+            posts(&delivery.input, &delivery.texts)?
         } else {
             post(&delivery.input).into_iter().collect()
         };
@@ -78,7 +78,8 @@ mod tests {
     fn the_upstream_form_is_ceilometers() {
         let (batch, texts) = golden::samples();
         let parsed = |body: &str| serde_json::from_str::<Value>(body).expect("JSON");
-        let sent: Vec<_> = posts(&batch, &texts).iter().map(|post| parsed(&post.body)).collect();
+        let sent: Vec<_> =
+            posts(&batch, &texts).unwrap().iter().map(|post| parsed(&post.body)).collect();
         let received = golden::received("opentelemetryhttp://");
         let received: Vec<_> = received.iter().map(|one| parsed(&one.body)).collect();
         assert_eq!(sent, received);

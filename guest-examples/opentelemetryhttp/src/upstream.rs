@@ -1,7 +1,7 @@
 //! The form of Ceilometer's own publisher, for receivers that were made for it: one request for
 //! each sample, times in seconds, `counter` for a sum.
 
-use nephometer_guest::{Batch, MeterType, Row, rows};
+use nephometer_guest::{Batch, Failure, MeterType, Row, rows};
 use posting::{Post, SampleText};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 
 use crate::otlp::{attributes, description, name};
 
-/// One request for each sample. `texts` are the samples as the host writes them; what is none is
-/// left out.
-pub fn posts(batch: &Batch, texts: &[String]) -> Vec<Post> {
-    rows(batch).zip(texts).filter_map(|(row, text)| body(&row, text)).map(Post::new).collect()
+/// One request for each sample. `texts` are the samples as the host writes them.
+///
+/// # Errors
+/// If one of them is none.
+pub fn posts(batch: &Batch, texts: &[String]) -> Result<Vec<Post>, Failure> {
+    rows(batch).zip(texts).map(|(row, text)| body(&row, text).map(Post::new)).collect()
 }
 
-fn body(row: &Row<'_>, text: &str) -> Option<String> {
+fn body(row: &Row<'_>, text: &str) -> Result<String, Failure> {
     // Ceilometer reads the time of a sample as one of its host's time zone; it is UTC.
     let seconds = row.time / 1_000_000_000;
     let points = DataPoints {
@@ -47,7 +49,7 @@ fn body(row: &Row<'_>, text: &str) -> Option<String> {
             scope_metrics: [ScopeMetrics { scope, metrics: [metric] }],
         }],
     };
-    serde_json::to_string(&request).ok()
+    serde_json::to_string(&request).map_err(|error| Failure::Permanent(error.to_string()))
 }
 
 #[derive(Serialize)]

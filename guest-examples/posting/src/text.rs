@@ -1,5 +1,6 @@
 //! Samples as the host writes them.
 
+use nephometer_guest::Failure;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -12,9 +13,14 @@ pub struct SampleText<'a> {
 }
 
 impl<'a> SampleText<'a> {
-    /// The volume of a text, as it is written there. `None` if the text is no sample.
-    pub fn volume(text: &'a str) -> Option<&'a RawValue> {
-        serde_json::from_str::<Self>(text).ok().map(|sample| sample.volume)
+    /// The volume of a text, as it is written there.
+    ///
+    /// # Errors
+    /// If the text is no sample: the envelope cannot be delivered.
+    pub fn volume(text: &'a str) -> Result<&'a RawValue, Failure> {
+        let sample = serde_json::from_str::<Self>(text);
+        let wrong = |error| Failure::Permanent(format!("the text of a sample is none: {error}"));
+        sample.map(|sample| sample.volume).map_err(wrong)
     }
 }
 
@@ -27,8 +33,8 @@ mod tests {
         for volume in ["9007199254740993", "0.1", "1e+16", "-0.0"] {
             let text =
                 format!("{{\"name\": \"\\\"volume\\\": 5\", \"volume\": {volume}, \"a\": {{}}}}");
-            assert_eq!(SampleText::volume(&text).map(RawValue::get), Some(volume));
+            assert_eq!(SampleText::volume(&text).map(RawValue::get), Ok(volume));
         }
-        assert!(SampleText::volume("[]").is_none());
+        assert!(matches!(SampleText::volume("[]"), Err(Failure::Permanent(_))));
     }
 }

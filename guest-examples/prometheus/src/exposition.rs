@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use nephometer_guest::{Batch, FxHashMap, MeterType, Resource, Row, rows};
+use nephometer_guest::{Batch, Failure, FxHashMap, MeterType, Resource, Row, rows};
 use nephometer_guest_http::escaped;
 use posting::{Post, SampleText};
 
@@ -17,7 +17,10 @@ pub fn is_plain_job(path: &str) -> bool {
 ///
 /// A series that is there twice has its last value only: a push gateway keeps no more, and refuses
 /// a push that says two things at once.
-pub fn posts(batch: &Batch, texts: &[String], by_resource: bool) -> Vec<Post> {
+///
+/// # Errors
+/// If a text is no sample.
+pub fn posts(batch: &Batch, texts: &[String], by_resource: bool) -> Result<Vec<Post>, Failure> {
     let mut groups: Vec<(&str, Vec<(Row<'_>, &str)>)> = Vec::new();
     let mut known: FxHashMap<&str, usize> = FxHashMap::default();
     for (row, text) in rows(batch).zip(texts) {
@@ -28,21 +31,16 @@ pub fn posts(batch: &Batch, texts: &[String], by_resource: bool) -> Vec<Post> {
         });
         groups[at].1.push((row, text));
     }
-    groups
-        .iter()
-        .map(|(id, samples)| Post {
-            below: if by_resource {
-                format!("/resource_id/{}", escaped(id))
-            } else {
-                String::new()
-            },
-            body: exposition(samples),
-        })
-        .collect()
+    let group = |(id, samples): &(&str, Vec<(Row<'_>, &str)>)| {
+        let below =
+            if by_resource { format!("/resource_id/{}", escaped(id)) } else { String::new() };
+        Ok(Post { below, body: exposition(samples)? })
+    };
+    groups.iter().map(group).collect()
 }
 
 /// All lines of one push. Those of one metric stand together, as the format has it.
-fn exposition(samples: &[(Row<'_>, &str)]) -> String {
+fn exposition(samples: &[(Row<'_>, &str)]) -> Result<String, Failure> {
     let mut metrics: Vec<Metric> = Vec::new();
     let mut known: FxHashMap<String, usize> = FxHashMap::default();
     for (row, text) in samples {
@@ -51,11 +49,8 @@ fn exposition(samples: &[(Row<'_>, &str)]) -> String {
             metrics.push(Metric::new(name, row.meter.type_));
             metrics.len() - 1
         });
-        let value = match SampleText::volume(text) {
-            Some(volume) => volume.get().to_owned(),
-            None => row.volume.to_string(),
-        };
-        metrics[at].set(labels(row.resource), value);
+        let value = SampleText::volume(text)?;
+        metrics[at].set(labels(row.resource), value.get().to_owned());
     }
     let mut text = String::new();
     for metric in &metrics {
@@ -67,7 +62,7 @@ fn exposition(samples: &[(Row<'_>, &str)]) -> String {
             let _ = writeln!(text, "{}{labels} {value}", metric.name);
         }
     }
-    text
+    Ok(text)
 }
 
 struct Metric {
@@ -170,7 +165,7 @@ mod tests {
             ("r/1", "cpu", MeterType::Delta, 3.0),
             ("r1", "cpu", MeterType::Cumulative, 5.0),
         ]);
-        let posts = posts(&batch, &texts, true);
+        let posts = posts(&batch, &texts, true).unwrap();
         let wanted = [
             ("/resource_id/r1", "# TYPE cpu counter\ncpu{resource_id=\"r1\", user_id=\"u\"} 5\n"),
             (
@@ -192,7 +187,7 @@ mod tests {
             ("a", "vcpus", MeterType::Gauge, 2.0),
             ("b", "cpu", MeterType::Cumulative, 3.0),
         ]);
-        let posts = posts(&batch, &texts, false);
+        let posts = posts(&batch, &texts, false).unwrap();
         let wanted = "# TYPE cpu counter\ncpu{resource_id=\"a\", user_id=\"u\"} 1\n\
                       cpu{resource_id=\"b\", user_id=\"u\"} 3\n# TYPE vcpus gauge\n\
                       vcpus{resource_id=\"a\", user_id=\"u\"} 2\n";

@@ -42,7 +42,7 @@ impl Publisher for Prometheus {
 
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
         let by_resource = is_plain_job(self.receiver.path());
-        let posts = posts(&delivery.input, &delivery.texts, by_resource);
+        let posts = posts(&delivery.input, &delivery.texts, by_resource)?;
         let what = (CONTENT_TYPE, posts.as_slice());
         self.outbox.deliver(&self.receiver, &delivery.id, what, |_| Ok(()))
     }
@@ -60,7 +60,7 @@ mod tests {
     fn requests_are_ceilometers() {
         let (batch, texts) = golden::samples();
         let job = "/metrics/job/openstack-telemetry";
-        let posts = posts(&batch, &texts, is_plain_job(job));
+        let posts = posts(&batch, &texts, is_plain_job(job)).unwrap();
         let sent: Vec<_> =
             posts.iter().map(|post| (format!("{job}{}", post.below), post.body.clone())).collect();
         let received = golden::received("prometheus://");
