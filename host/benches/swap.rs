@@ -154,7 +154,7 @@ struct Run {
 fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut store = Store::in_memory(&cache());
+    let store = Store::in_memory(&cache());
     let bounds = JournalBounds { bytes: 1 << 30, samples: 5_000_000, age: None };
     let journal = store.journal(bounds, WhenFull::Wait);
     let (tap, onlooker) = mpsc::channel(1_000);

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sha2::{Digest, Sha224};
 use tokio::sync::mpsc;
@@ -13,7 +12,7 @@ use super::supervisor::Supervisor;
 use super::workshop::{ComponentProblem, Workshop};
 use super::{App, AppError, Attendants, CHANGES, Options};
 use crate::component::ComponentHost;
-use crate::config::{AgentSpec, SinkSpec, SourceSpec};
+use crate::config::{self, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
 use crate::control;
 use crate::inspect::{self, Hypervisor, Pace};
 use crate::model::HostGeneration;
@@ -24,13 +23,9 @@ use crate::schedule::Clock;
 use crate::store::{DeadLetters, Journal, JournalBounds, Store, WhenFull};
 use crate::telemetry::events;
 
-/// What the journal holds: on disk, as JSON-like text about 200 bytes a sample; in memory, where
-/// there is no store, about 100.
-const JOURNAL: JournalBounds = JournalBounds {
-    bytes: 1 << 30,
-    samples: 5_000_000,
-    age: Some(Duration::from_secs(7 * 86_400)),
-};
+/// What the journal holds besides its bound in bytes: what is known of a batch is in memory, and where
+/// there is no disk all of it, about 100 bytes a sample.
+const JOURNAL_SAMPLES: u64 = 5_000_000;
 /// Notices of sinks: each sink has at most one generation to come back.
 const NOTICES: usize = 16;
 
@@ -45,19 +40,22 @@ impl App {
     /// that is wrong with them is known before the first sample; in an agent that can take them up
     /// later, those that have to be compiled first are left for then.
     pub async fn build(spec: AgentSpec, options: Options) -> Result<Self, AppError> {
-        let mut store =
-            if options.store { Store::open(&spec.store)? } else { Store::in_memory(&spec.store) };
+        let folder = &spec.store.path;
+        let store = if options.store { Store::open(folder)? } else { Store::in_memory(folder) };
         let clock = Clock::start();
         let hypervisor = inspect::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
         let components =
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
-        let workshop = workshop(&hypervisor, &components, store.generation(), options.transform);
+        let workshop = workshop(&spec, &hypervisor, &components, (&store, options.transform));
+        workshop.ledger.take_up(store.accounts()?);
+        let journal = store.journal(journal_bounds(&spec.store), workshop.when_full);
+        journal.count_for(&workshop.ledger);
         let (notices, told) = mpsc::channel(NOTICES);
         let mut builder = Builder {
             spec: &spec,
             options: &options,
             workshop: &workshop,
-            journal: store.journal(JOURNAL, workshop.when_full),
+            journal,
             dead_letters: store.dead_letters(),
             notices,
             compile: options.reload.is_none() || hypervisor.pace() == Pace::Recorded,
@@ -68,11 +66,13 @@ impl App {
         let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
         if options.sink.is_none() {
             tell_strangers(&journal);
+            workshop.spools.tell_strangers().await;
         }
         let context = poll_context(&spec, &hypervisor, &options, &workshop);
         let sources = polled(&spec, &sinks);
         let handles = handles(&sinks);
         let ledger = Arc::clone(&workshop.ledger);
+        let spools = workshop.spools.clone();
         let control = match &options.reload {
             Some(_) => Some(control::Server::bind(&spec.control)?),
             None => None,
@@ -97,6 +97,7 @@ impl App {
             context,
             sources,
             journal,
+            spools,
             sinks: sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
             publishers,
             attendants,
@@ -107,18 +108,29 @@ impl App {
 }
 
 fn workshop(
+    spec: &AgentSpec,
     hypervisor: &Arc<dyn Hypervisor>,
     components: &ComponentHost,
-    generation: HostGeneration,
-    transform: bool,
+    (store, transform): (&Store, bool),
 ) -> Workshop {
     // A recording does not outrun its readers: nothing of it may be dropped.
-    let when_full = match hypervisor.pace() {
-        Pace::Clock => WhenFull::DropOldest,
-        Pace::Recorded => WhenFull::Wait,
+    let when_full = match (hypervisor.pace(), spec.store.when_full) {
+        (Pace::Recorded, _) | (_, config::WhenFull::Block) => WhenFull::Wait,
+        (_, config::WhenFull::DropOldest) => WhenFull::DropOldest,
+        (_, config::WhenFull::DropNewest) => WhenFull::DropNewest,
     };
-    let (components, ledger) = (components.clone(), Arc::default());
-    Workshop { components, generation, when_full, ledger, transform }
+    Workshop {
+        components: components.clone(),
+        generation: store.generation(),
+        spools: store.spools(),
+        when_full,
+        ledger: Arc::default(),
+        transform,
+    }
+}
+
+fn journal_bounds(store: &StoreSpec) -> JournalBounds {
+    JournalBounds { bytes: store.bytes, samples: JOURNAL_SAMPLES, age: Some(store.age) }
 }
 
 fn poll_context(

@@ -31,7 +31,7 @@ use crate::model::Batch;
 use crate::pipeline::{Remains, Sink, SinkHandle, Tap, route};
 use crate::poll::{PollContext, Rounds};
 use crate::publish::{self, PublisherTask};
-use crate::store::{Journal, StoreError};
+use crate::store::{Journal, Spools, StoreError};
 use crate::telemetry::{Ledger, events};
 
 use polls::Polls;
@@ -136,6 +136,7 @@ pub struct App {
     rounds: Rounds,
     sources: Vec<SourceSpec>,
     journal: Journal,
+    spools: Spools,
     sinks: Vec<(Sink, SinkHandle)>,
     publishers: Vec<PublisherTask>,
     attendants: Option<Attendants>,
@@ -189,6 +190,7 @@ impl App {
         life.sinks.shutdown().await;
         life.router.shutdown().await;
         join_all(life.publishers.into_iter().map(|publisher| publisher.drain(deadline))).await;
+        self.spools.sync().await;
         join_all(remains.into_iter().map(Remains::finish)).await;
         self.journal.sync().await;
         ended.and(drained)

@@ -13,12 +13,9 @@ use crate::config::{
 use crate::model::HostGeneration;
 use crate::pipeline::Generation;
 use crate::publish::{self, MessageForm, PublisherHandle, PublisherTask, Signer};
-use crate::store::WhenFull;
+use crate::store::{Bounds, Spools, WhenFull};
 use crate::telemetry::{self, Ledger, StageCount};
 use crate::transform::{Chain, ComponentTransformer, Identity, Transformer};
-
-/// Bytes that the spool of one publisher holds: some 40,000 samples in signed messages.
-const SPOOL: u64 = 64 << 20;
 
 /// A component that cannot be used at one place of `pipeline.yaml`.
 #[derive(Debug, Clone)]
@@ -51,6 +48,8 @@ pub(super) struct StageKey {
 pub(super) struct Workshop {
     pub(super) components: ComponentHost,
     pub(super) generation: HostGeneration,
+    pub(super) spools: Spools,
+    /// What a full spool does.
     pub(super) when_full: WhenFull,
     pub(super) ledger: Arc<Ledger>,
     /// Transformers are applied.
@@ -174,14 +173,20 @@ impl Workshop {
                 release: agent.metering.release,
             },
             generation: self.generation,
-            spool_bytes: SPOOL,
+            spools: self.spools.clone(),
+            bounds: Bounds {
+                bytes: agent.store.bytes,
+                count: None,
+                age: Some(agent.store.age),
+                last: agent.store.last.clone(),
+            },
             when_full: self.when_full,
             components: self.components.clone(),
             sink: sink.into(),
         };
         let count = self.ledger.publisher(sink, &spec.label, nth);
         let label = Arc::clone(&spec.label);
-        publish::open(spec, &settings, &count)
+        publish::open(spec, nth, &settings, &count)
             .map_err(|source| AppError::Publisher { label, source })
     }
 }

@@ -80,7 +80,7 @@ impl Run {
             let name = Arc::from(transformer.name());
             ledger.sink(&name);
             let stages = vec![(transformer, ledger.stage(&name, &name, 0))];
-            let generation = store::generation_for_reading(&spec.store);
+            let generation = store::generation_for_reading(&spec.store.path);
             let mut chain = Chain::new(&name, generation, stages);
             self.feed(&mut chain, &spec.message.sample_source).await
         })

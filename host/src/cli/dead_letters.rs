@@ -48,7 +48,7 @@ impl DeadLetters {
 }
 
 fn letters(socket: &Socket) -> Result<Vec<DeadLetter>> {
-    let letters = Letters::of(&socket.spec()?.store);
+    let letters = Letters::of(&socket.spec()?.store.path);
     Ok(runtime()?.block_on(letters.all())?)
 }
 

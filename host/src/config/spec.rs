@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::model::{Quirks, Release};
+use crate::model::{Glob, Quirks, Release};
 
 use super::filter::MeterFilter;
 use super::grant::Grant;
@@ -33,8 +33,8 @@ pub struct AgentSpec {
     pub message: MessageSpec,
     /// `components`
     pub components: ComponentsSpec,
-    /// `store.path`: the host's generation, journal and states; locked against a second agent.
-    pub store: PathBuf,
+    /// `store`
+    pub store: StoreSpec,
     /// `cache.path`: compiled components.
     pub cache: PathBuf,
     /// `control.socket`: where a running agent can be asked things.
@@ -43,6 +43,34 @@ pub struct AgentSpec {
     pub shutdown_grace: Duration,
     /// What `pipeline.yaml` says.
     pub pipeline: PipelineSpec,
+}
+
+/// What is held on disk, and how much of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoreSpec {
+    /// `store.path`: the host's generation, journal, states and spools; locked against a second
+    /// agent.
+    pub path: PathBuf,
+    /// `store.bytes`: of the journal, and of each publisher's spool.
+    pub bytes: u64,
+    /// `store.age`: of what is oldest in them.
+    pub age: Duration,
+    /// `store.when_full`
+    pub when_full: WhenFull,
+    /// `store.keep_longest`: meters that are dropped from spools last.
+    pub last: Vec<Glob>,
+}
+
+/// What happens when a journal or a spool is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// The oldest makes room.
+    #[default]
+    DropOldest,
+    /// What is new is not taken.
+    DropNewest,
+    /// Whoever brings something waits: a full spool holds its sink, a full journal the polls.
+    Block,
 }
 
 /// Which sinks a sample goes to.

@@ -386,10 +386,10 @@ fn folders_without_write_access_to_the_system() {
         ..Folders::default()
     };
     let spec = load(&inputs).unwrap().spec;
-    assert_eq!(spec.store, PathBuf::from("/home/a/state/nephometer"));
+    assert_eq!(spec.store.path, PathBuf::from("/home/a/state/nephometer"));
     assert_eq!(spec.cache, PathBuf::from("/var/cache/nephometer"));
     inputs.folders.system = true;
-    assert_eq!(load(&inputs).unwrap().spec.store, PathBuf::from("/var/lib/nephometer"));
+    assert_eq!(load(&inputs).unwrap().spec.store.path, PathBuf::from("/var/lib/nephometer"));
 }
 
 #[test]

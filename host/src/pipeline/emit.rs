@@ -8,7 +8,8 @@ use super::handle::Publishers;
 use crate::config::Secret;
 use crate::model::{Batch, Position, Sample};
 use crate::publish::Outstanding;
-use crate::telemetry::events;
+use crate::store::{JournalReader, Put};
+use crate::telemetry::{Account, events};
 
 /// What one sink published at once.
 #[derive(Debug)]
@@ -38,18 +39,31 @@ impl Outlet {
         Self { publishers, tap, leaving: Vec::new() }
     }
 
-    /// Puts what a batch made into the spools of all publishers.
+    /// Puts what a batch made into the spools of all publishers, in one transaction with how far the
+    /// sink is then, and with what its stages have counted.
     pub(super) async fn emit(
         &mut self,
+        journal: &JournalReader,
         sink: &Arc<str>,
         (position, batch): (Position, &Batch),
         lists: Vec<Vec<Sample>>,
+        stages: Vec<(String, Account)>,
     ) {
-        for samples in lists.into_iter().filter(|samples| !samples.is_empty()) {
-            for (_, publisher) in &mut self.publishers {
-                publisher.accept(sink, &samples, batch, position).await;
+        let lists: Vec<_> = lists.into_iter().filter(|samples| !samples.is_empty()).collect();
+        if lists.is_empty() {
+            return;
+        }
+        let mut puts: Vec<Put<'_>> = Vec::with_capacity(self.publishers.len());
+        for (_, publisher) in &mut self.publishers {
+            let mut envelopes = Vec::new();
+            for samples in &lists {
+                envelopes.append(&mut publisher.encode(sink, samples, batch, position));
             }
-            if let Some(tap) = &self.tap {
+            puts.push((publisher.spool(), envelopes));
+        }
+        journal.emit(puts, emitted(&self.leaving, position), stages).await;
+        if let Some(tap) = &self.tap {
+            for samples in lists {
                 let emission = Emission { sink: Arc::clone(sink), samples };
                 if tap.send(emission).await.is_err() {
                     events::pipeline::onlooker_gone(sink);
@@ -72,7 +86,7 @@ impl Outlet {
         self.leaving.retain(|one| one.oldest().is_some());
     }
 
-    /// Up to where everything has been settled, if the last batch that was worked on is `last`.
+    /// Up to where nothing would have to be made again, if the last batch that was worked on is `last`.
     pub(super) fn emitted(&self, last: Position) -> Position {
         emitted(&self.outstanding(), last)
     }
@@ -88,7 +102,7 @@ impl Outlet {
     }
 }
 
-/// The place before the oldest envelope that has not been settled.
+/// The place before the oldest envelope that is neither settled nor on disk.
 pub(super) fn emitted(outstanding: &[Outstanding], last: Position) -> Position {
     let oldest = outstanding.iter().filter_map(Outstanding::oldest).min();
     oldest.map_or(last, |oldest| last.min(oldest.saturating_sub(1)))

@@ -94,7 +94,7 @@ impl Sink {
         let batch = Arc::new(batch);
         let made = generation.chain.inject(stage, &batch).await.map_err(|e| e.to_string())?;
         let count = made.len();
-        self.outlet.emit(&Arc::clone(&self.name), (self.position, &batch), vec![made]).await;
+        self.emit((self.position, &batch), vec![made]).await;
         // The generation before has not seen them.
         drop(mem::take(&mut self.retired));
         Ok(count)

@@ -13,7 +13,7 @@ use super::handle::{Ears, Notice, SinkHandle, SinkState, handle};
 use super::quarantine::Quarantine;
 use super::verdicts;
 use crate::config::OnError;
-use crate::model::{Batch, Position};
+use crate::model::{Batch, Position, Sample};
 use crate::publish::{Backoff, Outstanding};
 use crate::store::{DeadLetters, Entry, JournalReader, Lost, SavedChain};
 use crate::telemetry::{SinkCount, events};
@@ -228,7 +228,7 @@ impl Sink {
             let error = match generation.chain.process(event.clone()).await {
                 Ok(lists) => {
                     self.set_aside(&entry).await;
-                    self.outlet.emit(&self.name, (entry.position, &entry.batch), lists).await;
+                    self.emit((entry.position, &entry.batch), lists).await;
                     return self.done(&entry, event, decided.is_empty());
                 }
                 Err(error) => error,
@@ -247,6 +247,11 @@ impl Sink {
                 }
             }
         }
+    }
+
+    pub(super) async fn emit(&mut self, from: (Position, &Batch), lists: Vec<Vec<Sample>>) {
+        let stages = self.generation.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
+        self.outlet.emit(&self.journal, &self.name, from, lists, stages).await;
     }
 
     /// A batch is through.
@@ -400,7 +405,7 @@ impl Sink {
         }
     }
 
-    /// Moves the mark of what has been settled, and saves what can be saved.
+    /// Moves the mark of what need not be made again, and saves what can be saved.
     async fn keep(&mut self) {
         let emitted = self.outlet.emitted(self.position);
         self.journal.emitted(emitted);

@@ -40,16 +40,22 @@ impl Driver {
     /// Works until the spool is closed and empty.
     pub async fn run(mut self) {
         while self.spool.ready().await {
-            let envelopes = self.spool.peek(self.publisher.window());
+            let envelopes = match self.spool.peek(self.publisher.window()).await {
+                Ok(envelopes) => envelopes,
+                Err(reason) => {
+                    self.pause(&[], &format!("its spool cannot be read: {reason}")).await;
+                    continue;
+                }
+            };
             let outcomes = self.publisher.publish(&envelopes).await;
-            if let Some(reason) = self.settle(&envelopes, &outcomes) {
+            if let Some(reason) = self.settle(&envelopes, &outcomes).await {
                 self.pause(&envelopes, &reason).await;
             }
         }
     }
 
     /// Settles what has been decided. Gives the first reason why something has not.
-    fn settle(&mut self, envelopes: &[Envelope], outcomes: &[Outcome]) -> Option<String> {
+    async fn settle(&mut self, envelopes: &[Envelope], outcomes: &[Outcome]) -> Option<String> {
         // An envelope without an outcome has none: it is held.
         let mut verdicts = vec![Verdict::Held; envelopes.len()];
         let mut later = (outcomes.len() < envelopes.len())
@@ -59,12 +65,12 @@ impl Driver {
                 Outcome::Confirmed => *verdict = Verdict::Confirmed,
                 Outcome::Later(reason) => _ = later.get_or_insert_with(|| reason.clone()),
                 Outcome::Never(reason) => {
-                    *verdict = Verdict::Dropped(Dropped::Permanent);
+                    *verdict = Verdict::Refused(reason.clone());
                     events::refused(&self.label, envelope.id, envelope.samples, reason);
                 }
             }
         }
-        self.spool.settle(&verdicts);
+        self.spool.settle(&verdicts).await;
         if later.is_none() && self.failures > 0 {
             self.failures = 0;
             events::available_again(&self.label, self.spool.held());
@@ -75,7 +81,7 @@ impl Driver {
     /// After a failure: `policy=drop` lets go of everything, all others wait.
     async fn pause(&mut self, envelopes: &[Envelope], reason: &str) {
         if self.drop_on_failure {
-            let dropped = self.spool.drop_all(Dropped::Policy);
+            let dropped = self.spool.drop_all(Dropped::Policy).await;
             events::dropped_by_policy(&self.label, dropped, reason);
             return;
         }
@@ -114,7 +120,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::store::{Bounds, SpoolWriter, WhenFull, spool};
+    use crate::store::{Bounds, SpoolWriter, Spools, WhenFull};
     use crate::telemetry::PublisherCount;
 
     /// Says what it was told to, one answer a call, then confirms; notes what came.
@@ -145,8 +151,9 @@ mod tests {
 
     fn bench(answers: Vec<Vec<Outcome>>, drop_on_failure: bool) -> Bench {
         let counts = Arc::new(PublisherCount::default());
-        let bounds = Bounds { bytes: 1 << 20, count: None };
-        let (writer, reader) = spool(bounds, WhenFull::DropOldest, &counts);
+        let bounds = Bounds { bytes: 1 << 20, count: None, age: None, last: Vec::new() };
+        let spools = Spools::in_memory();
+        let (writer, reader) = spools.open("test", bounds, WhenFull::DropOldest, &counts);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let publisher = Scripted { answers: answers.into(), seen: Arc::clone(&seen) };
         let driver =
@@ -157,10 +164,8 @@ mod tests {
     fn envelopes(ids: std::ops::Range<u128>) -> Vec<Envelope> {
         let make = |id| Envelope {
             id: Uuid::from_u128(id),
-            address: Arc::from(""),
-            body: Arc::from([].as_slice()),
             samples: 1,
-            position: 0,
+            ..Envelope::default()
         };
         ids.map(make).collect()
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::config::{FileSpec, NotificationForm, NotifierSpec};
 use crate::model::{Batch, HostGeneration, Moment, Release, Sample};
-use crate::store::{Envelope, encode_batch};
+use crate::store::{Envelope, Manifest, encode_batch};
 
 use super::message::{MessageForm, Messages, as_dict};
 use super::notification::{Head, notification};
@@ -150,7 +150,7 @@ impl Encoder {
                 let address: Arc<str> = Arc::from("");
                 let chunks = (0..).zip(samples.chunks(MAX_SAMPLES));
                 let envelopes = chunks.map(|(at, chunk)| {
-                    envelope(self.id("envelope", origin, at), &address, &[], chunk.len())
+                    envelope(self.id("envelope", origin, at), &address, &[], chunk)
                 });
                 envelopes.collect()
             }
@@ -163,30 +163,29 @@ impl Encoder {
         let address: Arc<str> = Arc::from("");
         let mut messages = Messages::packed(&form.messages, form.publisher_id.as_deref());
         let mut made = Vec::with_capacity(samples.len().div_ceil(MAX_SAMPLES));
-        let mut close = |body: &mut Vec<u8>, count: &mut usize| {
-            if *count > 0 {
+        let mut close = |body: &mut Vec<u8>, samples: &[Sample]| {
+            if !samples.is_empty() {
                 let id = self.id("envelope", origin, made.len());
-                made.push(envelope(id, &address, body, *count));
+                made.push(envelope(id, &address, body, samples));
             }
             body.clear();
-            *count = 0;
         };
-        let (mut body, mut count) = (Vec::with_capacity(MAX_SAMPLES * 1_024), 0);
-        for sample in samples {
+        // The first of the samples that are in the body.
+        let (mut body, mut first) = (Vec::with_capacity(MAX_SAMPLES * 1_024), 0);
+        for (at, sample) in samples.iter().enumerate() {
             let start = body.len();
             let length = sockets::append(&mut body, |out| messages.write(out, sample));
             if form.largest.is_some_and(|largest| length > largest) {
                 let mut alone = body.split_off(start);
-                close(&mut body, &mut count);
-                close(&mut alone, &mut 1);
-                continue;
-            }
-            count += 1;
-            if count == MAX_SAMPLES {
-                close(&mut body, &mut count);
+                close(&mut body, &samples[first..at]);
+                close(&mut alone, &samples[at..=at]);
+                first = at + 1;
+            } else if at + 1 - first == MAX_SAMPLES {
+                close(&mut body, &samples[first..=at]);
+                first = at + 1;
             }
         }
-        close(&mut body, &mut count);
+        close(&mut body, &samples[first..]);
         made
     }
 
@@ -205,7 +204,7 @@ impl Encoder {
                 body.push(b'\n');
             }
             let id = self.id("envelope", origin, made.len());
-            made.push(envelope(id, &address, &body, chunk.len()));
+            made.push(envelope(id, &address, &body, chunk));
         }
         made
     }
@@ -215,7 +214,7 @@ impl Encoder {
         let envelopes = (0..).zip(samples.chunks(MAX_SAMPLES)).map(|(at, chunk)| {
             let (source, samples, gone) = (origin.source.into(), chunk.to_vec(), Vec::new());
             let body = encode_batch(&Batch { source, tick: origin.tick, samples, gone });
-            envelope(self.id("envelope", origin, at), &address, &body, chunk.len())
+            envelope(self.id("envelope", origin, at), &address, &body, chunk)
         });
         envelopes.collect()
     }
@@ -242,7 +241,7 @@ impl Encoder {
                         time: origin.tick.wall,
                     };
                     let body = notification(&head, chunk.iter().map(|row| texts.get(*row)));
-                    made.push(envelope(id, key, &body, chunk.len()));
+                    made.push(envelope(id, key, &body, chunk.iter().map(|row| &samples[*row])));
                 }
             }
         }
@@ -258,9 +257,21 @@ impl Encoder {
     }
 }
 
-fn envelope(id: uuid::Uuid, address: &Arc<str>, body: &[u8], samples: usize) -> Envelope {
-    let samples = u64::try_from(samples).expect("a length fits");
-    Envelope { id, address: Arc::clone(address), body: Arc::from(body), samples, position: 0 }
+fn envelope<'a>(
+    id: uuid::Uuid,
+    address: &Arc<str>,
+    body: &[u8],
+    samples: impl IntoIterator<Item = &'a Sample>,
+) -> Envelope {
+    let manifest = Manifest::of(samples);
+    Envelope {
+        id,
+        address: Arc::clone(address),
+        body: Arc::from(body),
+        samples: manifest.rows().count() as u64,
+        manifest: manifest.into(),
+        ..Envelope::default()
+    }
 }
 
 impl Notifications {

@@ -175,7 +175,7 @@ mod tests {
             address: Arc::from(""),
             body: Arc::from(body.as_bytes()),
             samples: 1,
-            position: 0,
+            ..Envelope::default()
         }
     }
 

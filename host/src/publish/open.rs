@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use super::message::MessageForm;
 use super::sockets::{TcpPublisher, UdpPublisher};
 use crate::component::ComponentHost;
 use crate::config::{Policy, PublisherSpec, PublisherTarget};
-use crate::model::{Batch, HostGeneration, Position, Sample, Timestamp};
-use crate::store::{Bounds, SpoolWriter, WhenFull, spool};
+use crate::model::{Batch, Glob, HostGeneration, Position, Sample, Timestamp};
+use crate::store::{Bounds, Envelope, SpoolWriter, Spools, WhenFull};
 use crate::telemetry::PublisherCount;
 
 /// What all publishers of an agent have in common.
@@ -28,8 +29,10 @@ pub struct Settings {
     pub messages: MessageForm,
     /// The namespace of ids.
     pub generation: HostGeneration,
-    /// How many bytes each spool holds.
-    pub spool_bytes: u64,
+    /// Where spools are.
+    pub spools: Spools,
+    /// How much each spool holds.
+    pub bounds: Bounds,
     /// What a full spool does.
     pub when_full: WhenFull,
     /// Where publishers come from that are components.
@@ -38,16 +41,17 @@ pub struct Settings {
     pub sink: Arc<str>,
 }
 
-/// Opens a publisher: its spool, and a task that brings what is in it to the receiver. Must be
+/// Opens a publisher, the `nth` of this label in its sink, from 0: its spool, and a task that brings what is in it to the receiver. Must be
 /// called within a runtime. The only error is a URL that cannot be used; receivers that are away
 /// are waited for.
 pub fn open(
     spec: &PublisherSpec,
+    nth: usize,
     settings: &Settings,
     counts: &Arc<PublisherCount>,
 ) -> Result<(PublisherHandle, PublisherTask), AmqpError> {
     let (label, generation) = (&spec.label, settings.generation);
-    let mut bounds = Bounds { bytes: settings.spool_bytes, count: None };
+    let mut bounds = settings.bounds.clone();
     let (encoder, publisher, drop_on_failure): (_, Box<dyn Publisher>, _) = match &spec.target {
         PublisherTarget::Notifier(notifier) => {
             if notifier.policy == Policy::Queue {
@@ -85,9 +89,19 @@ pub fn open(
             (Encoder::counts(label, generation), Box::new(CountingPublisher), false)
         }
     };
-    let (writer, reader) = spool(bounds, settings.when_full, counts);
+    let last = bounds.last.clone();
+    let name = spool_name(&settings.sink, label, nth);
+    let (writer, reader) = settings.spools.open(&name, bounds, settings.when_full, counts);
     let driver = Driver::new(label, publisher, reader, drop_on_failure);
-    Ok(start(encoder, writer, driver))
+    let (mut handle, task) = start(encoder, writer, driver);
+    handle.last = last;
+    Ok((handle, task))
+}
+
+/// What the spool of a publisher is called: two of one label in a sink have one each.
+fn spool_name(sink: &str, label: &str, nth: usize) -> String {
+    let number = if nth == 0 { String::new() } else { format!("#{}", nth + 1) };
+    format!("{sink}/{label}{number}")
 }
 
 /// Starts a driver and pairs it with what fills its spool: for publishers that [`open`] does not
@@ -97,7 +111,8 @@ pub fn start(
     spool: SpoolWriter,
     driver: Driver,
 ) -> (PublisherHandle, PublisherTask) {
-    let handle = PublisherHandle { encoder, spool, sequences: HashMap::new() };
+    let (sequences, last) = (HashMap::new(), Vec::new());
+    let handle = PublisherHandle { encoder, spool, sequences, last };
     (handle, PublisherTask { running: tokio::spawn(driver.run()) })
 }
 
@@ -108,38 +123,60 @@ pub struct PublisherHandle {
     spool: SpoolWriter,
     /// By source: its last tick, and how many envelopes were made of that.
     sequences: HashMap<Arc<str>, (Timestamp, u64)>,
+    /// Meters that have envelopes of their own, because they are dropped last.
+    last: Vec<Glob>,
 }
 
 impl PublisherHandle {
-    /// Encodes samples and puts them into the spool. Waits only if a full spool does.
-    pub async fn accept(
+    /// The envelopes of these samples.
+    pub fn encode(
         &mut self,
         sink: &str,
         samples: &[Sample],
         batch: &Batch,
         position: Position,
-    ) {
+    ) -> Vec<Envelope> {
         let (source, tick) = (&batch.source, batch.tick);
         let last = self.sequences.entry(Arc::clone(source)).or_insert((tick.wall, 0));
         if last.0 != tick.wall {
             *last = (tick.wall, 0);
         }
-        let origin = Origin { sink, source, tick, sequence: last.1 };
-        let mut envelopes = self.encoder.encode(samples, origin);
-        for envelope in &mut envelopes {
-            envelope.position = position;
+        let mut all = Vec::new();
+        for samples in by_class(samples, &self.last).iter().map(AsRef::as_ref) {
+            let origin = Origin { sink, source, tick, sequence: last.1 };
+            let mut envelopes = self.encoder.encode(samples, origin);
+            for envelope in &mut envelopes {
+                envelope.position = position;
+            }
+            last.1 += u64::try_from(envelopes.len()).expect("a length fits");
+            all.append(&mut envelopes);
         }
-        last.1 += u64::try_from(envelopes.len()).expect("a length fits");
-        self.spool.push(envelopes).await;
+        all
     }
 
-    /// What is not settled yet.
+    /// Where they go.
+    pub fn spool(&self) -> &SpoolWriter {
+        &self.spool
+    }
+
+    /// What would have to be made again after a crash.
     pub fn outstanding(&self) -> Outstanding {
         self.spool.outstanding()
     }
 }
 
-/// What of a publisher is not settled yet; goes on to tell when the handle has been dropped.
+/// Samples that are dropped last, and the others, each in their order.
+fn by_class<'a>(samples: &'a [Sample], last: &[Glob]) -> Vec<Cow<'a, [Sample]>> {
+    if last.is_empty() {
+        return vec![Cow::Borrowed(samples)];
+    }
+    let is_last = |sample: &&Sample| last.iter().any(|glob| glob.matches(&sample.meter.name));
+    let (last, others): (Vec<&Sample>, Vec<&Sample>) = samples.iter().partition(is_last);
+    let owned = |samples: Vec<&Sample>| Cow::Owned(samples.into_iter().cloned().collect());
+    vec![owned(last), owned(others)]
+}
+
+/// What of a publisher would have to be made again; goes on to tell when the handle has been dropped.
 pub use crate::store::Outstanding;
 
 /// The task that works a spool off. Dropping it ends it at once; what is not settled is held.

@@ -9,19 +9,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition,
 };
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::spool_tables::{self, SpoolChange};
 use crate::model::Position;
-use crate::telemetry::events::store as events;
+use crate::telemetry::{Account, events::store as events};
 
 const FILE: &str = "agent.redb";
 /// Bytes of pages that redb keeps in memory; what is read again is mostly what was just written.
 const CACHE: usize = 4 << 20;
-/// Of what is in the tables; a newer one is not read.
-const FORMAT: u64 = 1;
+/// Of what is in the tables; a newer one is not read. 1 had no spools and no counts: what its journal
+/// holds is made into envelopes once more, with the same ids.
+const FORMAT: u64 = 2;
+const OLDEST_FORMAT: u64 = 1;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// What is known of a batch without reading it.
@@ -33,6 +37,9 @@ const EMITTED: TableDefinition<'_, &str, u64> = TableDefinition::new("emitted");
 const STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("states");
 /// By sink and batch: what was decided.
 const NOTES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("notes");
+
+/// By what is counted.
+const COUNTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("counts");
 
 /// What is known of a batch without reading it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,12 +95,18 @@ pub(super) struct Changes {
     pub(super) saved: Option<(Arc<str>, SavedChain)>,
     pub(super) note: Option<(Arc<str>, Position, Vec<u8>)>,
     pub(super) forgotten: Vec<Arc<str>>,
+    /// Counters, by what is counted.
+    pub(super) accounts: Vec<(String, Account)>,
+    pub(super) spools: Vec<SpoolChange>,
+    /// It may be lost in a crash without harm: reaches the disk with the next transaction that may
+    /// not.
+    pub(super) lazy: bool,
 }
 
 /// The open file.
 #[derive(Debug)]
 pub(super) struct Disk {
-    database: Database,
+    pub(super) database: Database,
 }
 
 impl Disk {
@@ -155,10 +168,10 @@ impl Disk {
             let mut meta = writing.open_table(META)?;
             let known = meta.get("format")?.map(|format| format.value());
             match known {
-                None => drop(meta.insert("format", FORMAT)?),
                 Some(FORMAT) => {}
+                None | Some(OLDEST_FORMAT..FORMAT) => drop(meta.insert("format", FORMAT)?),
                 Some(other) => {
-                    let reason = format!("it has format {other}, this agent reads {FORMAT}");
+                    let reason = format!("it has format {other}, this agent reads up to {FORMAT}");
                     return Err(redb::Error::Corrupted(reason));
                 }
             }
@@ -167,8 +180,30 @@ impl Disk {
             writing.open_table(EMITTED)?;
             writing.open_table(STATES)?;
             writing.open_table(NOTES)?;
+            writing.open_table(COUNTS)?;
+            spool_tables::begin(&writing)?;
         }
         Ok(writing.commit()?)
+    }
+
+    /// All that was counted, by name; what cannot be read is left out.
+    pub(super) fn accounts(&self) -> Result<Vec<(String, Account)>, redb::Error> {
+        let reading = self.database.begin_read()?;
+        let mut accounts = Vec::new();
+        for entry in reading.open_table(COUNTS)?.iter()? {
+            let (name, bytes) = entry?;
+            if let Ok(account) = postcard::from_bytes(bytes.value()) {
+                accounts.push((name.value().to_owned(), account));
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// What was counted under this name.
+    pub(super) fn account(&self, name: &str) -> Result<Option<Account>, redb::Error> {
+        let reading = self.database.begin_read()?;
+        let table = reading.open_table(COUNTS)?;
+        Ok(table.get(name)?.and_then(|bytes| postcard::from_bytes(bytes.value()).ok()))
     }
 
     /// All entries, oldest first; those that cannot be read are left out, and said.
@@ -216,10 +251,10 @@ impl Disk {
 
     /// Writes all of it durably, or nothing.
     pub(super) fn write(&self, changes: &Changes) -> Result<(), redb::Error> {
-        let bytes = |encoded: Result<Vec<u8>, postcard::Error>| {
-            encoded.map_err(|error| redb::Error::Io(std::io::Error::other(error)))
-        };
-        let writing = self.database.begin_write()?;
+        let mut writing = self.database.begin_write()?;
+        if changes.lazy {
+            writing.set_durability(Durability::None).map_err(unexpected)?;
+        }
         {
             let (mut entries, mut batches) =
                 (writing.open_table(ENTRIES)?, writing.open_table(BATCHES)?);
@@ -250,9 +285,25 @@ impl Disk {
                 states.remove(&**sink)?;
                 notes.retain_in((&**sink, 0)..=(&**sink, u64::MAX), |_, _| false)?;
             }
+            let mut counts = writing.open_table(COUNTS)?;
+            for (name, account) in &changes.accounts {
+                counts.insert(&**name, bytes(postcard::to_allocvec(account))?.as_slice())?;
+            }
+        }
+        for spool in &changes.spools {
+            spool_tables::write(&writing, spool)?;
         }
         Ok(writing.commit()?)
     }
+}
+
+pub(super) fn bytes(encoded: Result<Vec<u8>, postcard::Error>) -> Result<Vec<u8>, redb::Error> {
+    encoded.map_err(unexpected)
+}
+
+/// Of calls that cannot fail as they are made here.
+pub(super) fn unexpected(error: impl std::error::Error + Send + Sync + 'static) -> redb::Error {
+    redb::Error::Io(std::io::Error::other(error))
 }
 
 /// Why a file is not used.

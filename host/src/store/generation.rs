@@ -2,13 +2,15 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::db::Disk;
-use super::{DeadLetters, Journal, JournalBounds, StoreError, WhenFull};
+use super::medium::Medium;
+use super::{DeadLetters, Journal, JournalBounds, Spools, StoreError, WhenFull};
 use crate::model::HostGeneration;
-use crate::telemetry::events::publish as events;
+use crate::telemetry::{Account, events::publish as events};
 
 const GENERATION: &str = "host-generation";
 
@@ -17,7 +19,7 @@ const GENERATION: &str = "host-generation";
 pub struct Store {
     folder: PathBuf,
     generation: HostGeneration,
-    disk: Option<Disk>,
+    medium: Arc<Medium>,
     lock: Option<File>,
 }
 
@@ -32,20 +34,34 @@ impl Store {
             .map_err(|source| io("create", folder, source))?;
         let lock = lock(&folder.join("lock"))?;
         let (generation, disk) = (generation(folder)?, Disk::open(folder)?);
-        let folder = folder.to_owned();
-        Ok(Self { folder, generation, disk: Some(disk), lock: Some(lock) })
+        let medium = Medium::on(disk, folder);
+        Ok(Self { folder: folder.to_owned(), generation, medium, lock: Some(lock) })
     }
 
     /// A store that leaves no trace: for commands that only look. The generation is the host's own
     /// if there is one in the folder.
     pub fn in_memory(folder: &Path) -> Self {
         let generation = generation_for_reading(folder);
-        Self { folder: folder.to_owned(), generation, disk: None, lock: None }
+        Self { folder: folder.to_owned(), generation, medium: Medium::none(), lock: None }
     }
 
-    /// The journal. There is one: whoever asks again gets one that is only in memory.
-    pub fn journal(&mut self, bounds: JournalBounds, when_full: WhenFull) -> Journal {
-        Journal::new(self.disk.take(), &self.folder, bounds, when_full)
+    /// The journal. There is one: it is asked for once.
+    pub fn journal(&self, bounds: JournalBounds, when_full: WhenFull) -> Journal {
+        Journal::new(Arc::clone(&self.medium), bounds, when_full)
+    }
+
+    /// The spools. They are asked for once.
+    pub fn spools(&self) -> Spools {
+        Spools::new(Arc::clone(&self.medium))
+    }
+
+    /// What was counted when the store was written last, by name.
+    pub fn accounts(&self) -> Result<Vec<(String, Account)>, StoreError> {
+        let Some(disk) = self.medium.disk() else { return Ok(Vec::new()) };
+        disk.accounts().map_err(|error| StoreError::Database {
+            path: self.folder.clone(),
+            source: Box::new(error),
+        })
     }
 
     /// What was set aside. Without a store on disk, what is set aside is lost.

@@ -7,20 +7,20 @@
 //! It locks its mutex over what it knows, never over the disk.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::codec::{decode, encode};
-use super::db::{Changes, Disk, EntryHead, Resume};
+use super::db::{Changes, EntryHead, Resume};
+use super::medium::{Medium, blocking};
 use super::memory::{Cursor, Slot, State};
 use super::reader::JournalReader;
 use super::{StoreError, WhenFull};
 use crate::model::{Batch, Position};
-use crate::telemetry::{SinkCount, events::store as events};
+use crate::telemetry::{Account, Ledger, SinkCount, events::store as events};
 
 /// How much the journal holds; past it the oldest batches are dropped, and counted for the sinks
 /// that have not worked on them.
@@ -41,10 +41,11 @@ pub struct Journal(Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// `None` without a disk, or while the disk fails.
-    disk: Mutex<Option<Arc<Disk>>>,
-    /// Where the disk is; `None` without one.
-    folder: Option<PathBuf>,
+    pub(super) medium: Arc<Medium>,
+    /// Whose own numbers are kept.
+    ledger: OnceLock<Arc<Ledger>>,
+    /// Samples that have come in, ever.
+    polled: AtomicU64,
     bounds: JournalBounds,
     when_full: WhenFull,
     /// For sinks: there is something new, or nothing will come any more.
@@ -54,14 +55,9 @@ pub(super) struct Shared {
 }
 
 impl Journal {
-    pub(super) fn new(
-        disk: Option<Disk>,
-        folder: &Path,
-        bounds: JournalBounds,
-        when_full: WhenFull,
-    ) -> Self {
-        let mut state = State::new(disk.is_some());
-        if let Some(disk) = &disk {
+    pub(super) fn new(medium: Arc<Medium>, bounds: JournalBounds, when_full: WhenFull) -> Self {
+        let mut state = State::new(medium.is_durable());
+        if let Some(disk) = medium.disk() {
             match disk.entries() {
                 Ok(entries) => entries.into_iter().for_each(|(position, head)| {
                     state.insert(position, slot(&head));
@@ -69,11 +65,11 @@ impl Journal {
                 Err(error) => events::failing(&error),
             }
         }
-        let folder = disk.as_ref().map(|_| folder.to_owned());
         Self(Arc::new(Shared {
             state: Mutex::new(state),
-            disk: Mutex::new(disk.map(Arc::new)),
-            folder,
+            medium,
+            ledger: OnceLock::new(),
+            polled: AtomicU64::new(0),
             bounds,
             when_full,
             filled: Notify::new(),
@@ -89,8 +85,8 @@ impl Journal {
         sources: &HashSet<Arc<str>>,
         counts: &Arc<SinkCount>,
     ) -> JournalReader {
-        let disk = self.0.disk();
-        let resume = disk.map_or_else(Resume::default, |disk| {
+        let disk = self.0.medium.disk();
+        let resume = disk.as_ref().map_or_else(Resume::default, |disk| {
             disk.resume(sink).unwrap_or_else(|error| {
                 events::failing(&error);
                 Resume::default()
@@ -114,6 +110,9 @@ impl Journal {
             saved: saved.max(begin),
             counts: Arc::clone(counts),
         };
+        let held = state.held_behind(sink, emitted);
+        let kept = disk.and_then(|disk| disk.account(&SinkCount::name(sink)).ok().flatten());
+        counts.restore(&kept.unwrap_or_default(), held);
         state.register(sink, cursor);
         JournalReader::new(Arc::clone(&self.0), Arc::clone(sink), resume)
     }
@@ -121,6 +120,7 @@ impl Journal {
     /// Takes one batch in. Waits for room only if the journal was made so.
     pub async fn append(&self, batch: Arc<Batch>) {
         let samples = batch.samples.len() as u64;
+        let polled = self.0.polled.fetch_add(samples, Relaxed) + samples;
         if self.0.when_full == WhenFull::Wait {
             self.0.wait_for_room(samples + 1).await;
         }
@@ -128,8 +128,13 @@ impl Journal {
         if sinks.is_empty() {
             return;
         }
+        if self.0.when_full == WhenFull::DropNewest
+            && self.0.state().refuses((sinks.as_slice(), samples), self.0.bounds)
+        {
+            return;
+        }
         let tick = batch.tick.wall.as_nanos();
-        let encoding = self.0.folder.is_some().then(|| Arc::clone(&batch));
+        let encoding = self.0.medium.is_durable().then(|| Arc::clone(&batch));
         let encoded = match encoding {
             Some(batch) => Some(blocking(move || encode(&batch)).await),
             None => None,
@@ -151,7 +156,8 @@ impl Journal {
             let sinks = slot.sinks.iter().map(ToString::to_string).collect();
             let head = EntryHead { sinks, samples, bytes, tick };
             let entry = Some((position, head, encoded));
-            let changes = Changes { entry, marks, removed, ..Changes::default() };
+            let accounts = self.accounts(&slot.sinks, samples, polled);
+            let changes = Changes { entry, marks, removed, accounts, ..Changes::default() };
             slot.on_disk = self.0.write(changes).await.is_ok();
         }
         slot.batch = Some(batch);
@@ -164,6 +170,25 @@ impl Journal {
         state.insert(position, slot);
         drop(state);
         self.0.filled.notify_waiters();
+    }
+
+    /// What is counted once a batch has come in.
+    fn accounts(&self, sinks: &[Arc<str>], samples: u64, polled: u64) -> Vec<(String, Account)> {
+        let state = self.0.state();
+        let of = |sink: &Arc<str>| {
+            let cursor = state.cursors.get(sink)?;
+            Some((SinkCount::name(sink), cursor.counts.account(samples)))
+        };
+        let ledger = self.0.ledger.get();
+        let own = ledger.map(|ledger| ledger.account(polled));
+        sinks.iter().filter_map(of).chain(own).collect()
+    }
+
+    /// Keeps the agent's own numbers, too.
+    pub fn count_for(&self, ledger: &Arc<Ledger>) {
+        self.0.polled.store(ledger.polled.load(Relaxed), Relaxed);
+        // Asked for once.
+        drop(self.0.ledger.set(Arc::clone(ledger)));
     }
 
     /// Sinks of an earlier run that nobody reads for any more, with the samples that are held for
@@ -222,22 +247,10 @@ fn slot(head: &EntryHead) -> Slot {
     }
 }
 
-/// Work that waits for the disk or takes long.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
 impl Shared {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Nothing between lock and unlock can panic half-way, so that the state is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn disk(&self) -> Option<Arc<Disk>> {
-        self.disk.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for something new.
@@ -263,41 +276,12 @@ impl Shared {
         }
     }
 
-    /// Writes all of it durably. Without a disk it is as good as done. What failed is said once,
-    /// and the disk is opened anew the next time.
-    pub(super) async fn write(self: &Arc<Self>, changes: Changes) -> Result<(), StoreError> {
-        let Some(folder) = self.folder.clone() else { return Ok(()) };
-        let shared = Arc::clone(self);
-        let written = blocking(move || {
-            let disk = match shared.disk() {
-                Some(disk) => disk,
-                None => shared.reopen(&folder)?,
-            };
-            disk.write(&changes).map(|()| changes.marks).map_err(|error| {
-                // After a failure redb wants to be opened anew.
-                *shared.disk.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                StoreError::Database { path: folder, source: Box::new(error) }
-            })
-        })
-        .await;
-        let mut state = self.state();
-        let failed = std::mem::replace(&mut state.failing, written.is_err());
-        if let Ok(marks) = &written {
-            state.marked(marks);
-        }
-        drop(state);
-        match &written {
-            Ok(_) if failed => events::works(),
-            Err(error) if !failed => events::failing(error),
-            _ => {}
-        }
-        written.map(drop)
-    }
-
-    fn reopen(&self, folder: &Path) -> Result<Arc<Disk>, StoreError> {
-        let disk = Arc::new(Disk::open(folder)?);
-        *self.disk.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&disk));
-        Ok(disk)
+    /// Writes all of it durably.
+    pub(super) async fn write(&self, changes: Changes) -> Result<(), StoreError> {
+        let marks = changes.marks.clone();
+        self.medium.write(changes).await?;
+        self.state().marked(&marks);
+        Ok(())
     }
 
     /// The batch at a place: from memory, else from the disk. `Err` if it cannot be read.
@@ -306,12 +290,9 @@ impl Shared {
         if let Some(batch) = resident {
             return Ok(batch);
         }
-        let disk = self.disk().ok_or("the disk fails")?;
-        blocking(move || match disk.batch(position) {
-            Ok(Some(bytes)) => decode(&bytes).map(Arc::new),
-            Ok(None) => Err("it is not there".to_owned()),
-            Err(error) => Err(error.to_string()),
-        })
-        .await
+        match self.medium.read(move |disk| disk.batch(position)).await? {
+            Some(bytes) => blocking(move || decode(&bytes)).await.map(Arc::new),
+            None => Err("it is not there".to_owned()),
+        }
     }
 }

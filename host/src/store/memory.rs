@@ -51,8 +51,6 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// Whether something has to be there again after a restart.
     pub(super) durable: bool,
-    /// The last attempt to write failed.
-    pub(super) failing: bool,
     samples: u64,
     bytes: u64,
     resident_samples: u64,
@@ -67,7 +65,6 @@ impl State {
             next: 1,
             closed: false,
             durable,
-            failing: false,
             samples: 0,
             bytes: 0,
             resident_samples: 0,
@@ -152,6 +149,24 @@ impl State {
         waiting > 0 && waiting + more > bounds.samples
     }
 
+    /// Whether a batch is too much for a journal that keeps what is old. Counted for the sinks that
+    /// want it.
+    pub(super) fn refuses(
+        &self,
+        (sinks, samples): (&[Arc<str>], u64),
+        bounds: JournalBounds,
+    ) -> bool {
+        let count = self.slots.len() as u64;
+        let full = self.samples + count + samples >= bounds.samples || self.bytes >= bounds.bytes;
+        if full {
+            for cursor in sinks.iter().filter_map(|sink| self.cursors.get(sink)) {
+                cursor.counts.entered.fetch_add(samples, Relaxed);
+                cursor.counts.dropped.add(Dropped::JournalFull, samples);
+            }
+        }
+        full
+    }
+
     /// Makes room for a batch of this size at this time: the oldest go first, but none that is
     /// being worked on.
     pub(super) fn make_room(
@@ -220,13 +235,14 @@ impl State {
         }
     }
 
+    /// Samples for a sink that it has not made into anything yet.
+    pub(super) fn held_behind(&self, sink: &Arc<str>, emitted: Position) -> u64 {
+        let behind = self.slots.range(emitted + 1..);
+        behind.filter(|(_, slot)| slot.sinks.contains(sink)).map(|(_, slot)| slot.samples).sum()
+    }
+
     /// A sink that was not there before, or is there again.
     pub(super) fn register(&mut self, sink: &Arc<str>, cursor: Cursor) {
-        for (position, slot) in &self.slots {
-            if *position > cursor.emitted && slot.sinks.contains(sink) {
-                cursor.counts.entered.fetch_add(slot.samples, Relaxed);
-            }
-        }
         self.cursors.insert(Arc::clone(sink), cursor);
     }
 }

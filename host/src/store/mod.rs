@@ -1,50 +1,41 @@
 //! What is held: batches that a sink has not worked off or could need again, and the states of its
-//! transformers (the journal), envelopes that a publisher has not delivered (the spool), batches
-//! that were set aside (dead letters), and the host's generation. The journal lies on disk; in this
-//! version the spool lives in bounded memory, and the journal keeps a batch until all envelopes
-//! that were made of it are settled.
+//! transformers (the journal), envelopes that a publisher has not delivered (the spools), what is
+//! counted of them, what was set aside (dead letters), and the host's generation. All of it lies on
+//! one disk, in one database, and where there is none, in memory.
 
 mod codec;
 mod db;
 mod dead_letters;
+mod desk;
+mod emission;
+mod envelope;
 mod generation;
 mod journal;
+mod medium;
 mod memory;
 mod queue;
 mod reader;
 mod spool;
+mod spool_tables;
+mod spools;
 
 use std::path::PathBuf;
 
 use thiserror::Error;
-use uuid::Uuid;
-
-use crate::model::Position;
 
 pub use codec::{decode as decode_batch, encode as encode_batch};
 pub use db::{Resume, SavedChain, SavedStage};
 pub use dead_letters::{DeadLetter, DeadLetters, Lost};
+pub use desk::{Kept, Moved};
+pub use emission::Put;
+pub use envelope::{Envelope, Manifest};
 pub use generation::{Store, generation_for_reading};
 pub use journal::{Journal, JournalBounds};
 pub use queue::WhenFull;
 pub use reader::{Entry, JournalReader};
-pub use spool::{Bounds, Outstanding, SpoolReader, SpoolWriter, Verdict, spool};
-
-/// One envelope as it goes to one receiver. Stored once, never made anew: a retry sends the same
-/// bytes with the same ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
-    /// The same on every attempt.
-    pub id: Uuid,
-    /// Where within the receiver: a routing key for AMQP, empty elsewhere.
-    pub address: std::sync::Arc<str>,
-    /// The bytes on the wire.
-    pub body: std::sync::Arc<[u8]>,
-    /// How many samples are in it.
-    pub samples: u64,
-    /// The batch in the journal that it was made from.
-    pub position: Position,
-}
+pub use spool::{Bounds, Outstanding, SpoolReader, SpoolWriter, Verdict};
+pub use spool_tables::SpoolSummary;
+pub use spools::Spools;
 
 /// Why the store's folder cannot be used.
 #[derive(Debug, Error)]
@@ -81,5 +72,7 @@ fn holder(pid: Option<u32>) -> String {
     pid.map_or(String::new(), |pid| format!(" with pid {pid}"))
 }
 
+#[cfg(test)]
+mod spool_tests;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! A bounded first-in, first-out queue with one reader: what journal and spool are made of.
+//! A bounded queue with one reader: what a spool is made of.
 //!
 //! What the reader has been lent stays in the queue until it says so, and is never dropped to make
 //! room. No guard outlives a function here.
@@ -8,13 +8,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// What happens to an entry that does not fit.
+/// What happens when something does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
     /// The oldest entries make room and are counted as dropped.
     #[default]
     DropOldest,
-    /// The writer waits: for replays, which must lose nothing and can be slow.
+    /// What is new is dropped and counted.
+    DropNewest,
+    /// The writer waits.
     Wait,
 }
 
@@ -46,10 +48,18 @@ pub(super) struct Queue<T> {
     closing: Notify,
 }
 
+/// One entry.
+#[derive(Debug)]
+struct Entry<T> {
+    item: T,
+    weight: u64,
+    /// Those of a higher rank make room later.
+    rank: u8,
+}
+
 #[derive(Debug)]
 struct State<T> {
-    /// Each with its weight.
-    entries: VecDeque<(T, u64)>,
+    entries: VecDeque<Entry<T>>,
     weight: u64,
     /// How many entries at the front the reader has been lent.
     lent: usize,
@@ -73,55 +83,97 @@ impl<T: Clone> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends an entry and gives back what had to leave for it, the entry itself if all others
-    /// are lent.
-    pub(super) fn push(&self, item: T, weight: u64) -> Vec<(T, Hit)> {
+    /// Makes room for an entry that is about to be appended, and gives back what had to leave for it.
+    /// The second value says which limit keeps the entry itself out, if one does. Of equal rank the
+    /// oldest leave, or, with `newest`, what is new.
+    pub(super) fn make_room(
+        &self,
+        weight: u64,
+        rank: u8,
+        newest: bool,
+    ) -> (Vec<(T, Hit)>, Option<Hit>) {
         let mut state = self.lock();
-        state.append(item, weight);
         let mut evicted = Vec::new();
-        while let Some(hit) = state.over(self.limits) {
-            // The new entry itself leaves if it is too big on its own.
-            let oldest = state.lent;
-            let Some((item, weight)) = state.entries.remove(oldest) else { break };
-            state.weight -= weight;
-            evicted.push((item, hit));
+        if weight > self.limits.weight {
+            return (evicted, Some(Hit::Weight));
         }
-        drop(state);
-        self.filled.notify_one();
+        while let Some(hit) = state.over(weight, self.limits) {
+            let lowest = state.entries.range(state.lent..).map(|entry| entry.rank).min();
+            let Some(lowest) = lowest else { return (evicted, Some(hit)) };
+            if rank < lowest || (rank == lowest && newest) {
+                return (evicted, Some(hit));
+            }
+            let mut places = state.lent..state.entries.len();
+            let lowest_at = |place: &usize| state.entries[*place].rank == lowest;
+            let place = if newest { places.rfind(lowest_at) } else { places.find(lowest_at) };
+            let Some(entry) = place.and_then(|place| state.entries.remove(place)) else { break };
+            state.weight -= entry.weight;
+            evicted.push((entry.item, hit));
+        }
+        (evicted, None)
+    }
+
+    /// Takes entries at the front away for as long as they are unwanted, but none that is lent.
+    pub(super) fn evict_while(&self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut state = self.lock();
+        let mut evicted = Vec::new();
+        while state.entries.get(state.lent).is_some_and(|entry| unwanted(&entry.item)) {
+            let place = state.lent;
+            let Some(entry) = state.entries.remove(place) else { break };
+            state.weight -= entry.weight;
+            evicted.push(entry.item);
+        }
         evicted
     }
 
-    /// Appends an entry as soon as there is room, or the queue is empty. Never runs past an entry
-    /// of the same writer.
-    pub(super) async fn push_waiting(&self, item: T, weight: u64) {
+    /// Appends an entry.
+    pub(super) fn append(&self, item: T, weight: u64, rank: u8) {
+        self.lock().append(item, weight, rank);
+        self.filled.notify_one();
+    }
+
+    /// Waits until so much would fit, or the queue is empty.
+    pub(super) async fn room(&self, weight: u64, count: usize) {
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             // Enabled before the look, so that what is freed right after it is not missed.
             freed.as_mut().enable();
-            if self.push_if_room(&item, weight) {
-                self.filled.notify_one();
-                return;
+            {
+                let state = self.lock();
+                let fits = state.entries.len().saturating_add(count) <= self.limits.count
+                    && state.weight.saturating_add(weight) <= self.limits.weight;
+                if fits || state.entries.is_empty() {
+                    return;
+                }
             }
             freed.await;
         }
     }
 
-    fn push_if_room(&self, item: &T, weight: u64) -> bool {
+    /// Looks at entries from the newest on, and may change them, for as long as that says so.
+    pub(super) fn newest(&self, mut change: impl FnMut(&mut T) -> bool) {
         let mut state = self.lock();
-        let fits = state.entries.len() < self.limits.count
-            && state.weight.saturating_add(weight) <= self.limits.weight;
-        let room = fits || state.entries.is_empty();
-        if room {
-            state.append(item.clone(), weight);
+        for entry in state.entries.iter_mut().rev() {
+            if !change(&mut entry.item) {
+                return;
+            }
         }
-        room
     }
 
-    /// Waits until there is something to lend (true), or nothing and never will be (false).
-    pub(super) async fn ready(&self) -> bool {
+    /// The first answer that an entry gives, from the oldest on.
+    pub(super) fn find<R>(&self, look: impl FnMut(&T) -> Option<R>) -> Option<R> {
+        self.lock().entries.iter().map(|entry| &entry.item).find_map(look)
+    }
+
+    /// Waits until there is something to lend (true), or nothing and never will be (false). Gives up
+    /// (false) when `over` says so, which is asked after each [`Self::wake`].
+    pub(super) async fn ready(&self, over: impl Fn() -> bool) -> bool {
         loop {
             {
+                if over() {
+                    return false;
+                }
                 let state = self.lock();
                 if !state.entries.is_empty() {
                     return true;
@@ -139,32 +191,31 @@ impl<T: Clone> Queue<T> {
     pub(super) fn lend(&self, count: usize) -> Vec<T> {
         let mut state = self.lock();
         state.lent = count.min(state.entries.len());
-        state.entries.iter().take(count).map(|(item, _)| item.clone()).collect()
+        state.entries.iter().take(count).map(|entry| entry.item.clone()).collect()
     }
 
     /// Takes the lent entries back; those that `keep` refuses leave the queue. `keep` sees them in
     /// order, with their place.
     pub(super) fn settle(&self, mut keep: impl FnMut(usize, &T) -> bool) {
         let mut state = self.lock();
-        let lent: Vec<(T, u64)> = {
-            let count = state.lent;
-            state.entries.drain(..count).collect()
-        };
+        let count = state.lent;
+        let lent: Vec<Entry<T>> = state.entries.drain(..count).collect();
         state.lent = 0;
-        for (place, (item, weight)) in lent.into_iter().enumerate().rev() {
-            if keep(place, &item) {
-                state.entries.push_front((item, weight));
+        for (place, entry) in lent.into_iter().enumerate().rev() {
+            if keep(place, &entry.item) {
+                state.entries.push_front(entry);
             } else {
-                state.weight -= weight;
+                state.weight -= entry.weight;
             }
         }
         drop(state);
         self.freed.notify_waiters();
     }
 
-    /// Something about the oldest entry.
-    pub(super) fn front<R>(&self, about: impl FnOnce(&T) -> R) -> Option<R> {
-        self.lock().entries.front().map(|(item, _)| about(item))
+    /// The sum of all weights.
+    #[cfg(test)]
+    pub(super) fn weight(&self) -> u64 {
+        self.lock().weight
     }
 
     /// Empties the queue.
@@ -172,7 +223,7 @@ impl<T: Clone> Queue<T> {
         let mut state = self.lock();
         state.lent = 0;
         state.weight = 0;
-        let items = state.entries.drain(..).map(|(item, _)| item).collect();
+        let items = state.entries.drain(..).map(|entry| entry.item).collect();
         drop(state);
         self.freed.notify_waiters();
         items
@@ -185,13 +236,24 @@ impl<T: Clone> Queue<T> {
         self.closing.notify_waiters();
     }
 
+    /// Somebody writes again.
+    pub(super) fn reopen(&self) {
+        self.lock().closed = false;
+    }
+
+    /// Has a reader look again whether it is still the one.
+    pub(super) fn wake(&self) {
+        self.filled.notify_one();
+        self.closing.notify_waiters();
+    }
+
     /// Waits until nothing will be pushed any more.
-    pub(super) async fn closed(&self) {
+    pub(super) async fn closed(&self, over: impl Fn() -> bool) {
         loop {
             let closing = self.closing.notified();
             tokio::pin!(closing);
             closing.as_mut().enable();
-            if self.is_closed() {
+            if over() || self.is_closed() {
                 return;
             }
             closing.await;
@@ -208,15 +270,16 @@ impl<T: Clone> Queue<T> {
 }
 
 impl<T> State<T> {
-    fn append(&mut self, item: T, weight: u64) {
-        self.entries.push_back((item, weight));
+    fn append(&mut self, item: T, weight: u64, rank: u8) {
+        self.entries.push_back(Entry { item, weight, rank });
         self.weight += weight;
     }
 
-    fn over(&self, limits: Limits) -> Option<Hit> {
-        if self.entries.len() > limits.count {
+    /// Which limit one more entry of this weight would be over.
+    fn over(&self, weight: u64, limits: Limits) -> Option<Hit> {
+        if self.entries.len() >= limits.count {
             Some(Hit::Count)
-        } else if self.weight > limits.weight {
+        } else if self.weight.saturating_add(weight) > limits.weight {
             Some(Hit::Weight)
         } else {
             None
@@ -236,25 +299,53 @@ mod tests {
         Queue::new(Limits { weight, count })
     }
 
+    /// Makes room for one and appends it: what left for it, itself if it does not fit.
+    fn push(queue: &Queue<u32>, item: u32, weight: u64, rank: u8, newest: bool) -> Vec<(u32, Hit)> {
+        let (mut left, refused) = queue.make_room(weight, rank, newest);
+        match refused {
+            Some(hit) => left.push((item, hit)),
+            None => queue.append(item, weight, rank),
+        }
+        left
+    }
+
     #[test]
     fn the_oldest_leave_but_never_what_is_lent() {
         let queue = queue(100, 3);
         for item in 0..3 {
-            assert!(queue.push(item, 1).is_empty());
+            assert!(push(&queue, item, 1, 0, false).is_empty());
         }
-        assert_eq!(queue.push(3, 1), [(0, Hit::Count)]);
+        assert_eq!(push(&queue, 3, 1, 0, false), [(0, Hit::Count)]);
         assert_eq!(queue.lend(2), [1, 2]);
-        assert_eq!(queue.push(4, 1), [(3, Hit::Count)]);
-        assert_eq!(queue.push(5, 99), [(4, Hit::Count), (5, Hit::Weight)]);
+        assert_eq!(push(&queue, 4, 1, 0, false), [(3, Hit::Count)]);
+        assert_eq!(push(&queue, 5, 99, 0, false), [(4, Hit::Count), (5, Hit::Weight)]);
+        assert_eq!(push(&queue, 6, 101, 0, false), [(6, Hit::Weight)]);
         queue.settle(|place, _| place == 1);
         assert_eq!(queue.lend(9), [2]);
+    }
+
+    #[test]
+    fn a_lower_rank_leaves_first_whichever_way() {
+        for newest in [false, true] {
+            let queue = queue(100, 3);
+            for (item, rank) in [(0, 1), (1, 0), (2, 0)] {
+                push(&queue, item, 1, rank, newest);
+            }
+            let first = if newest { 2 } else { 1 };
+            assert_eq!(push(&queue, 3, 1, 1, newest), [(first, Hit::Count)]);
+            assert_eq!(push(&queue, 4, 1, 1, newest), [(3 - first, Hit::Count)]);
+            // Only those of the higher rank are left.
+            assert_eq!(push(&queue, 5, 1, 0, newest), [(5, Hit::Count)]);
+            let left = if newest { 6 } else { 0 };
+            assert_eq!(push(&queue, 6, 1, 1, newest), [(left, Hit::Count)]);
+        }
     }
 
     #[test]
     fn settling_keeps_the_order() {
         let queue = queue(100, 10);
         for item in 0..6 {
-            queue.push(item, 1);
+            queue.append(item, 1, 0);
         }
         queue.lend(4);
         queue.settle(|_, item| item % 2 == 1);
@@ -264,10 +355,14 @@ mod tests {
     #[tokio::test]
     async fn a_waiting_writer_goes_on_when_there_is_room() {
         let queue = Arc::new(queue(2, 10));
-        queue.push_waiting(0, 2).await;
+        queue.room(2, 1).await;
+        queue.append(0, 2, 0);
         let writer = {
             let queue = Arc::clone(&queue);
-            tokio::spawn(async move { queue.push_waiting(1, 5).await })
+            tokio::spawn(async move {
+                queue.room(5, 1).await;
+                queue.append(1, 5, 0);
+            })
         };
         tokio::task::yield_now().await;
         assert_eq!(queue.lend(9), [0]);
@@ -279,25 +374,25 @@ mod tests {
     #[tokio::test]
     async fn a_closed_queue_is_read_to_its_end() {
         let queue = queue(9, 9);
-        queue.push(0, 1);
+        queue.append(0, 1, 0);
         queue.close();
-        assert!(queue.ready().await);
+        assert!(queue.ready(|| false).await);
         queue.lend(1);
         queue.settle(|_, _| false);
-        assert!(!queue.ready().await);
+        assert!(!queue.ready(|| false).await);
     }
 
     proptest! {
         #[test]
         fn nothing_is_lost_unseen(
-            steps in prop::collection::vec((0_u64..6, 0_usize..5, any::<bool>()), 1..60),
+            steps in prop::collection::vec((0_u64..6, 0_usize..5, any::<bool>(), 0_u8..3, any::<bool>()), 1..60),
         ) {
             let queue = queue(12, 4);
             let (mut pushed, mut left) = (0_u32, Vec::new());
-            for (weight, lend, keep) in steps {
-                left.extend(queue.push(pushed, weight).into_iter().map(|(item, _)| item));
+            for (weight, lend, keep, rank, newest) in steps {
+                left.extend(push(&queue, pushed, weight, rank, newest).into_iter().map(|(item, _)| item));
                 pushed += 1;
-                prop_assert!(queue.len() <= 4);
+                prop_assert!(queue.len() <= 4 && queue.weight() <= 12);
                 queue.lend(lend);
                 queue.settle(|_, item| {
                     if !keep {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::StoreError;
 use super::db::{Changes, Resume, SavedChain};
+use super::emission::{self, Put};
 use super::journal::Shared;
+use super::StoreError;
 use crate::model::{Batch, Position};
-use crate::telemetry::{Dropped, events::store as events};
+use crate::telemetry::{Account, Dropped, events::store as events};
 
 /// One batch with its place.
 #[derive(Debug, Clone)]
@@ -99,11 +100,23 @@ impl JournalReader {
         self.shared.went_on();
     }
 
-    /// All that was made of batches up to `to` has been settled. Is written with whatever is
+    /// All that was made of batches up to `to` is on disk or settled. Is written with whatever is
     /// written next.
     pub fn emitted(&self, to: Position) {
         if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
             cursor.emitted = cursor.emitted.max(to);
+        }
+    }
+
+    /// Puts envelopes into spools, and moves the mark, in one transaction: what they were made from need
+    /// not be worked on again. `stages` is what is counted behind it. Waits for room only if a spool
+    /// was made so.
+    pub async fn emit(&self, puts: Vec<Put<'_>>, mark: Position, stages: Vec<(String, Account)>) {
+        let marks = vec![(Arc::clone(&self.sink), mark)];
+        let changes = Changes { marks: marks.clone(), accounts: stages, ..Changes::default() };
+        if emission::put(&self.shared.medium, puts, changes).await {
+            self.shared.state().marked(&marks);
+            self.emitted(mark);
         }
     }
 

@@ -1,218 +1,570 @@
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+//! A spool: the envelopes of one publisher in their order, held until they are settled.
+//!
+//! They are on disk before what they were made from counts as emitted, with their bytes, ids and
+//! numbers, and leave when the receiver has them or they are given up. What is in memory of them is
+//! their heads and the bodies of the next few. Where the disk fails they are kept in memory under
+//! the same bounds, and each write tries again.
 
-use super::Envelope;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
+
+use super::db::Changes;
+use super::desk::Kept;
+use super::medium::Medium;
 use super::queue::{Hit, Limits, Queue, WhenFull};
-use crate::model::Position;
-use crate::telemetry::{Dropped, PublisherCount};
+use super::spool_tables::{Head, Left, SpoolChange};
+use super::Envelope;
+use crate::model::{Glob, Position};
+use crate::telemetry::{Dropped, PublisherCount, events::store as events};
 
 /// What an envelope takes besides its body, bytes: so that small ones have a bound too.
 const OVERHEAD: u64 = 256;
+/// Bytes of envelopes that are in memory alone, because the disk fails or there is none; past it new
+/// ones are dropped as `spool_full`.
+const UNWRITTEN: u64 = 64 << 20;
+/// Bytes of envelopes that stay in memory besides being on disk: what publishers that keep up are
+/// given.
+const RESIDENT: u64 = 8 << 20;
 
 /// How much a spool holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Bounds {
     /// Bytes of all envelopes; past it they are dropped as `spool_full`.
     pub bytes: u64,
     /// Envelopes, if their number is bounded as well; past it they are dropped as `policy`.
     pub count: Option<usize>,
+    /// How long before the newest sample the oldest may have been taken; past it envelopes are
+    /// dropped as `too_old`.
+    pub age: Option<std::time::Duration>,
+    /// Meters whose envelopes make room last.
+    pub last: Vec<Glob>,
 }
 
 /// What becomes of an envelope that the reader was lent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The receiver has it.
     Confirmed,
-    /// It is lost, for this reason.
-    Dropped(Dropped),
+    /// The receiver will never take it, for this reason: it is set aside.
+    Refused(String),
     /// It stays, in its place.
     Held,
 }
 
-/// A spool: envelopes in their order, held until they are settled. `counts` is kept up to date.
-pub fn spool(
+/// What both ends share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) name: String,
+    pub(super) medium: Arc<Medium>,
+    queue: Queue<Slot>,
+    counts: Arc<PublisherCount>,
     bounds: Bounds,
     when_full: WhenFull,
-    counts: &Arc<PublisherCount>,
-) -> (SpoolWriter, SpoolReader) {
-    let count = bounds.count.unwrap_or(usize::MAX);
-    let queue = Arc::new(Queue::new(Limits { weight: bounds.bytes, count }));
-    let writer = SpoolWriter { queue: Arc::clone(&queue), counts: Arc::clone(counts), when_full };
-    (writer, SpoolReader { queue, counts: Arc::clone(counts) })
+    /// Held over every change and the write of it, so that what is on disk of queue and counters
+    /// belongs together.
+    writing: Mutex<Pending>,
+    /// Envelopes in the queue that are not on disk, and their bytes.
+    unwritten: AtomicU64,
+    unwritten_bytes: AtomicU64,
+    /// Bytes of envelopes that are in memory and on disk.
+    resident: AtomicU64,
+    /// Grows when a new publisher takes the place of one that is still at work.
+    epoch: AtomicU64,
+    /// For the one reader.
+    turn: Arc<Semaphore>,
+}
+
+/// One envelope in the queue.
+#[derive(Debug, Clone)]
+struct Slot {
+    sequence: u64,
+    head: Head,
+    /// `None` if it is only on disk.
+    envelope: Option<Envelope>,
+    on_disk: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// The number of the next envelope.
+    next: u64,
+    /// Have left the queue, and have yet to leave the disk.
+    removed: Vec<u64>,
+}
+
+impl Shared {
+    /// The spool of this name, as it was left. Reads the disk.
+    pub(super) fn open(
+        name: &str,
+        medium: &Arc<Medium>,
+        (bounds, when_full): (Bounds, WhenFull),
+        counts: &Arc<PublisherCount>,
+    ) -> Self {
+        let (left, unreadable) = match medium.disk().map(|disk| disk.spool(name)) {
+            Some(Ok(found)) => found,
+            Some(Err(error)) => {
+                events::failing(&error);
+                (Left::default(), Vec::new())
+            }
+            None => (Left::default(), Vec::new()),
+        };
+        let lost = unreadable.len() as u64;
+        counts.restore(&left.account, left.heads.len() as u64 + lost);
+        if lost > 0 {
+            events::envelopes_unreadable(name, lost);
+            counts.dropped.add(Dropped::Unreadable, lost);
+            counts.held.fetch_sub(lost, Relaxed);
+        }
+        let count = bounds.count.unwrap_or(usize::MAX);
+        let most = if medium.is_durable() { u64::MAX } else { UNWRITTEN };
+        let queue = Queue::new(Limits { weight: bounds.bytes.min(most), count });
+        for (sequence, head) in left.heads {
+            let (weight, rank) = (head.weight, head.rank);
+            let slot = Slot { sequence, head, envelope: None, on_disk: true };
+            queue.append(slot, weight, rank);
+        }
+        Self {
+            name: name.to_owned(),
+            medium: Arc::clone(medium),
+            queue,
+            counts: Arc::clone(counts),
+            bounds,
+            when_full,
+            writing: Mutex::new(Pending { next: left.next.max(1), removed: unreadable }),
+            unwritten: AtomicU64::new(0),
+            unwritten_bytes: AtomicU64::new(0),
+            resident: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Both ends for a publisher. One that is still at work on it ends when it looks next, and leaves
+    /// what it has not settled.
+    pub(super) fn ends(self: &Arc<Self>) -> (SpoolWriter, SpoolReader) {
+        let epoch = self.epoch.fetch_add(1, Relaxed) + 1;
+        self.queue.reopen();
+        self.queue.wake();
+        let writer = SpoolWriter { shared: Arc::clone(self), epoch };
+        let reader =
+            SpoolReader { shared: Arc::clone(self), epoch, turn: None, lent: Vec::new() };
+        (writer, reader)
+    }
+
+    fn head(&self, envelope: &Envelope) -> Head {
+        let manifest = &envelope.manifest;
+        let weight = OVERHEAD + envelope.body.len() as u64 + manifest.weight();
+        let last = |meter: &str| self.bounds.last.iter().any(|glob| glob.matches(meter));
+        Head {
+            id: envelope.id.into_bytes(),
+            address: envelope.address.to_string(),
+            samples: envelope.samples,
+            position: envelope.position,
+            weight,
+            time: manifest.rows().map(|(_, _, time)| time).max().unwrap_or(0),
+            rank: u8::from(manifest.meters().any(last)),
+        }
+    }
+
+    /// Takes envelopes in, which the reader then sees, and gives what has to be written.
+    pub(super) async fn prepare(&self, envelopes: Vec<Envelope>) -> Prepared<'_> {
+        let heads: Vec<Head> = envelopes.iter().map(|envelope| self.head(envelope)).collect();
+        if self.when_full == WhenFull::Wait {
+            let weight = heads.iter().map(|head| head.weight).sum();
+            self.queue.room(weight, heads.len()).await;
+        }
+        let mut pending = self.writing.lock().await;
+        let newest = heads.iter().map(|head| head.time).max();
+        let mut lost = newest.map_or_else(Vec::new, |newest| self.too_old(newest));
+        for (head, mut envelope) in heads.into_iter().zip(envelopes) {
+            envelope.sequence = pending.next;
+            pending.next += 1;
+            // Counted before it can be confirmed, so that no count ever runs ahead of this one.
+            self.counts.encoded.fetch_add(1, Relaxed);
+            self.counts.samples.fetch_add(head.samples, Relaxed);
+            self.counts.held.fetch_add(1, Relaxed);
+            let (weight, rank) = (head.weight, head.rank);
+            let sequence = envelope.sequence;
+            let slot = Slot { sequence, head, envelope: Some(envelope), on_disk: false };
+            self.unwritten.fetch_add(1, Relaxed);
+            let unwritten = self.unwritten_bytes.fetch_add(weight, Relaxed) + weight;
+            let refused = match self.when_full {
+                WhenFull::Wait => None,
+                _ if self.medium.is_durable() && unwritten > UNWRITTEN => Some(Hit::Weight),
+                when_full => {
+                    let newest = when_full == WhenFull::DropNewest;
+                    let (evicted, refused) = self.queue.make_room(weight, rank, newest);
+                    lost.extend(evicted.into_iter().map(|(slot, hit)| (slot, reason(hit))));
+                    refused
+                }
+            };
+            match refused {
+                Some(hit) => lost.push((slot, reason(hit))),
+                None => self.queue.append(slot, weight, rank),
+            }
+        }
+        self.lose(&mut pending, lost).await;
+        let change = self.change(&mut pending);
+        Prepared { shared: self, pending, change }
+    }
+
+    fn too_old(&self, newest: u64) -> Vec<(Slot, Dropped)> {
+        let Some(age) = self.bounds.age else { return Vec::new() };
+        let oldest = newest.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+        let expired = self.queue.evict_while(|slot| slot.head.time < oldest);
+        expired.into_iter().map(|slot| (slot, Dropped::TooOld)).collect()
+    }
+
+    /// Counts what has left the queue without having been sent.
+    async fn lose(&self, pending: &mut Pending, lost: Vec<(Slot, Dropped)>) {
+        if lost.is_empty() {
+            return;
+        }
+        let away = lost.iter().filter(|(slot, _)| slot.envelope.is_none());
+        let away: Vec<(u64, Head)> =
+            away.map(|(slot, _)| (slot.sequence, slot.head.clone())).collect();
+        let mut read = if away.is_empty() {
+            Vec::new()
+        } else {
+            let name = self.name.clone();
+            // What cannot be read is counted, without its meters.
+            self.medium.read(move |disk| disk.envelopes(&name, &away)).await.unwrap_or_default()
+        }
+        .into_iter();
+        for (slot, reason) in lost {
+            self.counts.dropped.add(reason, 1);
+            self.counts.held.fetch_sub(1, Relaxed);
+            let envelope = slot.envelope.clone().or_else(|| read.next().flatten());
+            if let Some(envelope) = envelope {
+                self.counts.dropped.add_meters(reason, envelope.manifest.by_meter());
+            }
+            self.left(pending, &slot);
+        }
+    }
+
+    /// A slot has left the queue.
+    fn left(&self, pending: &mut Pending, slot: &Slot) {
+        let weight = slot.head.weight;
+        if !slot.on_disk {
+            self.unwritten.fetch_sub(1, Relaxed);
+            self.unwritten_bytes.fetch_sub(weight, Relaxed);
+            return;
+        }
+        pending.removed.push(slot.sequence);
+        if slot.envelope.is_some() {
+            self.resident.fetch_sub(weight, Relaxed);
+        }
+    }
+
+    /// All that the disk has yet to be told.
+    fn change(&self, pending: &mut Pending) -> SpoolChange {
+        let mut added = Vec::new();
+        let mut missing = self.unwritten.load(Relaxed);
+        if self.medium.is_durable() && missing > 0 {
+            self.queue.newest(|slot| {
+                if let (false, Some(envelope)) = (slot.on_disk, &slot.envelope) {
+                    added.push((slot.head.clone(), envelope.clone()));
+                    missing -= 1;
+                }
+                missing > 0
+            });
+        }
+        SpoolChange {
+            name: self.name.clone(),
+            added,
+            removed: std::mem::take(&mut pending.removed),
+            account: self.counts.account(0),
+            next: pending.next,
+            ..SpoolChange::default()
+        }
+    }
+
+    /// What was to be written is written.
+    fn written(&self) {
+        let mut missing = self.unwritten.swap(0, Relaxed);
+        self.unwritten_bytes.store(0, Relaxed);
+        if missing == 0 {
+            return;
+        }
+        self.queue.newest(|slot| {
+            if !slot.on_disk {
+                slot.on_disk = true;
+                missing -= 1;
+                let stays = self.resident.load(Relaxed) + slot.head.weight <= RESIDENT;
+                if stays {
+                    self.resident.fetch_add(slot.head.weight, Relaxed);
+                } else {
+                    slot.envelope = None;
+                }
+            }
+            missing > 0
+        });
+    }
+
+    /// Writes what has left the queue, and what is missing on disk.
+    async fn write(
+        &self,
+        pending: &mut Pending,
+        aside: Vec<(Head, Envelope, String)>,
+        lazy: bool,
+    ) {
+        if !self.medium.is_durable() {
+            return;
+        }
+        let mut change = self.change(pending);
+        change.aside = aside;
+        let lazy = lazy && change.aside.is_empty() && change.added.is_empty();
+        let removed = change.removed.clone();
+        let changes = Changes { spools: vec![change], lazy, ..Changes::default() };
+        match self.medium.write(changes).await {
+            Ok(()) => self.written(),
+            // Said where it was written; they are removed next time.
+            Err(_) => pending.removed = removed,
+        }
+    }
+
+    /// A writer besides the publisher's own.
+    pub(super) fn guest(self: &Arc<Self>) -> SpoolWriter {
+        SpoolWriter { shared: Arc::clone(self), epoch: 0 }
+    }
+
+    /// These have gone to where they are counted from now on: what waited here, and what was set
+    /// aside.
+    pub(super) async fn give(&self, kept: &[Kept]) -> Result<(), String> {
+        let mut pending = self.writing.lock().await;
+        let counts = &self.counts;
+        let (mut waiting, mut taken) = (HashSet::new(), Vec::new());
+        for Kept { envelope, refused } in kept {
+            counts.encoded.fetch_sub(1, Relaxed);
+            counts.samples.fetch_sub(envelope.samples, Relaxed);
+            if refused.is_some() {
+                counts.dropped.take_back(Dropped::Permanent, envelope.manifest.by_meter());
+                taken.push(envelope.sequence);
+            } else {
+                counts.held.fetch_sub(1, Relaxed);
+                waiting.insert(envelope.sequence);
+            }
+        }
+        if !waiting.is_empty() {
+            self.queue.lend(usize::MAX);
+            self.queue.settle(|_, slot| {
+                let stays = !waiting.contains(&slot.sequence);
+                if !stays {
+                    self.left(&mut pending, slot);
+                }
+                stays
+            });
+        }
+        let mut change = self.change(&mut pending);
+        change.taken = taken;
+        let changes = Changes { spools: vec![change], ..Changes::default() };
+        self.medium.write(changes).await.map_err(|error| error.to_string())?;
+        self.written();
+        Ok(())
+    }
+
+    /// Writes all that the disk has yet to be told.
+    pub(super) async fn sync(&self) {
+        let mut pending = self.writing.lock().await;
+        self.write(&mut pending, Vec::new(), false).await;
+    }
+}
+
+fn reason(hit: Hit) -> Dropped {
+    match hit {
+        Hit::Count => Dropped::Policy,
+        Hit::Weight => Dropped::SpoolFull,
+    }
+}
+
+/// A spool that has taken envelopes in, and what the disk has to be told of it.
+pub(super) struct Prepared<'a> {
+    shared: &'a Shared,
+    pending: MutexGuard<'a, Pending>,
+    pub(super) change: SpoolChange,
+}
+
+impl Prepared<'_> {
+    /// It was written, or not.
+    pub(super) fn finish(mut self, written: bool) {
+        if written {
+            self.shared.written();
+        } else {
+            self.pending.removed.append(&mut self.change.removed);
+        }
+    }
 }
 
 /// The end that is written. Dropping it closes the spool.
 #[derive(Debug)]
 pub struct SpoolWriter {
-    queue: Arc<Queue<Envelope>>,
-    counts: Arc<PublisherCount>,
-    when_full: WhenFull,
+    pub(super) shared: Arc<Shared>,
+    epoch: u64,
 }
 
-/// What of a spool is not settled yet.
+/// What of a spool would have to be made again after a crash.
 #[derive(Debug, Clone)]
-pub struct Outstanding {
-    queue: Arc<Queue<Envelope>>,
-}
+pub struct Outstanding(Arc<Shared>);
 
 impl Outstanding {
-    /// Which batch the oldest envelope was made from; `None` if nothing is held.
+    /// Which batch the oldest envelope was made from that is neither settled nor on disk; `None` if
+    /// there is none.
     pub fn oldest(&self) -> Option<Position> {
-        self.queue.front(|envelope| envelope.position)
+        if self.0.unwritten.load(Relaxed) == 0 {
+            return None;
+        }
+        self.0.queue.find(|slot| (!slot.on_disk).then_some(slot.head.position))
     }
 }
 
 impl SpoolWriter {
-    /// What is not settled yet.
+    /// What would have to be made again.
     pub fn outstanding(&self) -> Outstanding {
-        Outstanding { queue: Arc::clone(&self.queue) }
+        Outstanding(Arc::clone(&self.shared))
     }
 
     /// Takes envelopes in, one after the other. Waits only if the spool was made so.
     pub async fn push(&self, envelopes: Vec<Envelope>) {
-        for envelope in envelopes {
-            let weight = OVERHEAD + u64::try_from(envelope.body.len()).unwrap_or(u64::MAX / 2);
-            let samples = envelope.samples;
-            // Counted before it can be confirmed, so that no count ever runs ahead of this one.
-            match self.when_full {
-                WhenFull::DropOldest => {
-                    self.count(samples);
-                    for (_, hit) in self.queue.push(envelope, weight) {
-                        let reason =
-                            if hit == Hit::Count { Dropped::Policy } else { Dropped::SpoolFull };
-                        self.counts.dropped.add(reason, 1);
-                        self.counts.held.fetch_sub(1, Relaxed);
-                    }
-                }
-                WhenFull::Wait => {
-                    self.count(samples);
-                    self.queue.push_waiting(envelope, weight).await;
-                }
-            }
-        }
-    }
-
-    fn count(&self, samples: u64) {
-        self.counts.encoded.fetch_add(1, Relaxed);
-        self.counts.samples.fetch_add(samples, Relaxed);
-        self.counts.held.fetch_add(1, Relaxed);
+        super::emission::put(&self.shared.medium, vec![(self, envelopes)], Changes::default()).await;
     }
 }
 
 impl Drop for SpoolWriter {
     fn drop(&mut self) {
-        self.queue.close();
+        if self.shared.epoch.load(Relaxed) == self.epoch {
+            self.shared.queue.close();
+        }
     }
 }
 
 /// The end that is read.
 #[derive(Debug)]
 pub struct SpoolReader {
-    queue: Arc<Queue<Envelope>>,
-    counts: Arc<PublisherCount>,
+    shared: Arc<Shared>,
+    epoch: u64,
+    /// Held from the first look on.
+    turn: Option<OwnedSemaphorePermit>,
+    /// What was given last.
+    lent: Vec<Envelope>,
 }
 
 impl SpoolReader {
-    /// Waits until there is an envelope; false if there is none and never will be.
-    pub async fn ready(&self) -> bool {
-        self.queue.ready().await
+    /// Waits until there is an envelope; false if there is none and never will be, or another
+    /// reader has taken over.
+    pub async fn ready(&mut self) -> bool {
+        if self.turn.is_none() {
+            // Nobody ever closes it.
+            self.turn = Arc::clone(&self.shared.turn).acquire_owned().await.ok();
+        }
+        self.shared.queue.ready(|| !self.is_current()).await && self.is_current()
+    }
+
+    fn is_current(&self) -> bool {
+        self.shared.epoch.load(Relaxed) == self.epoch
     }
 
     /// The oldest `count` envelopes, or as many as there are. They are not dropped to make room
-    /// until [`Self::settle`] or the next [`Self::peek`].
-    pub fn peek(&mut self, count: usize) -> Vec<Envelope> {
-        self.queue.lend(count)
+    /// until [`Self::settle`] or the next [`Self::peek`]. The error says why they cannot be read.
+    pub async fn peek(&mut self, count: usize) -> Result<Vec<Envelope>, String> {
+        loop {
+            let slots = self.shared.queue.lend(count);
+            let away = slots.iter().filter(|slot| slot.envelope.is_none());
+            let away: Vec<(u64, Head)> =
+                away.map(|slot| (slot.sequence, slot.head.clone())).collect();
+            let mut read = if away.is_empty() {
+                Vec::new().into_iter()
+            } else {
+                let name = self.shared.name.clone();
+                let read = self.shared.medium.read(move |disk| disk.envelopes(&name, &away));
+                read.await?.into_iter()
+            };
+            let envelopes: Vec<Option<Envelope>> =
+                slots.into_iter().map(|slot| slot.envelope.or_else(|| read.next().flatten())).collect();
+            if envelopes.iter().all(Option::is_some) {
+                self.lent = envelopes.into_iter().flatten().collect();
+                return Ok(self.lent.clone());
+            }
+            self.give_up(&envelopes).await;
+        }
+    }
+
+    /// What cannot be read any more is lost.
+    async fn give_up(&self, envelopes: &[Option<Envelope>]) {
+        let shared = &self.shared;
+        let mut pending = shared.writing.lock().await;
+        let mut lost = 0;
+        shared.queue.settle(|place, slot| {
+            let there = envelopes.get(place).is_none_or(Option::is_some);
+            if !there {
+                lost += 1;
+                shared.left(&mut pending, slot);
+            }
+            there
+        });
+        shared.counts.dropped.add(Dropped::Unreadable, lost);
+        shared.counts.held.fetch_sub(lost, Relaxed);
+        events::envelopes_unreadable(&shared.name, lost);
+        shared.write(&mut pending, Vec::new(), true).await;
     }
 
     /// What became of the envelopes that [`Self::peek`] gave, in the same order; those without a
     /// verdict are held.
-    pub fn settle(&mut self, verdicts: &[Verdict]) {
-        let counts = &self.counts;
-        self.queue.settle(|place, _| match verdicts.get(place) {
-            None | Some(Verdict::Held) => true,
-            Some(verdict) => {
-                match verdict {
-                    Verdict::Dropped(reason) => counts.dropped.add(*reason, 1),
-                    _ => _ = counts.confirmed.fetch_add(1, Relaxed),
+    pub async fn settle(&mut self, verdicts: &[Verdict]) {
+        let (shared, lent) = (&self.shared, &self.lent);
+        let mut pending = shared.writing.lock().await;
+        let mut aside = Vec::new();
+        let mut left = 0;
+        shared.queue.settle(|place, slot| {
+            match verdicts.get(place) {
+                None | Some(Verdict::Held) => return true,
+                Some(Verdict::Confirmed) => _ = shared.counts.confirmed.fetch_add(1, Relaxed),
+                Some(Verdict::Refused(reason)) => {
+                    shared.counts.dropped.add(Dropped::Permanent, 1);
+                    if let Some(envelope) = lent.get(place) {
+                        let meters = envelope.manifest.by_meter();
+                        shared.counts.dropped.add_meters(Dropped::Permanent, meters);
+                        aside.push((slot.head.clone(), envelope.clone(), reason.clone()));
+                    }
                 }
-                counts.held.fetch_sub(1, Relaxed);
-                false
             }
+            left += 1;
+            shared.counts.held.fetch_sub(1, Relaxed);
+            shared.left(&mut pending, slot);
+            false
         });
+        if left > 0 {
+            shared.write(&mut pending, aside, true).await;
+        }
     }
 
     /// Drops all that is held, and says how much it was.
-    pub fn drop_all(&mut self, reason: Dropped) -> u64 {
-        let dropped = u64::try_from(self.queue.clear().len()).expect("a length fits");
-        self.counts.dropped.add(reason, dropped);
-        self.counts.held.fetch_sub(dropped, Relaxed);
-        dropped
+    pub async fn drop_all(&mut self, reason: Dropped) -> u64 {
+        let shared = &self.shared;
+        let mut pending = shared.writing.lock().await;
+        let lost: Vec<(Slot, Dropped)> =
+            shared.queue.clear().into_iter().map(|slot| (slot, reason)).collect();
+        let count = lost.len() as u64;
+        shared.lose(&mut pending, lost).await;
+        shared.write(&mut pending, Vec::new(), true).await;
+        count
     }
 
-    /// Waits until the writer is gone.
+    /// Waits until the writer is gone, or another reader has taken over.
     pub async fn closed(&self) {
-        self.queue.closed().await;
+        self.shared.queue.closed(|| !self.is_current()).await;
     }
 
     /// Whether the writer is gone.
     pub fn is_closed(&self) -> bool {
-        self.queue.is_closed()
+        self.shared.queue.is_closed()
     }
 
     /// How many envelopes are held.
     pub fn held(&self) -> usize {
-        self.queue.len()
+        self.shared.queue.len()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn envelopes(ids: std::ops::Range<u128>) -> Vec<Envelope> {
-        ids.map(|id| Envelope {
-            id: Uuid::from_u128(id),
-            address: Arc::from(""),
-            body: Arc::from([0_u8; 44].as_slice()),
-            samples: 2,
-            position: 0,
-        })
-        .collect()
-    }
-
-    fn ids(envelopes: &[Envelope]) -> Vec<u128> {
-        envelopes.iter().map(|envelope| envelope.id.as_u128()).collect()
-    }
-
-    #[tokio::test]
-    async fn the_law_holds_through_drops_and_verdicts() {
-        let counts = Arc::new(PublisherCount::default());
-        let bounds = Bounds { bytes: 1_500, count: Some(4) };
-        let (writer, mut reader) = spool(bounds, WhenFull::DropOldest, &counts);
-        writer.push(envelopes(0..6)).await;
-        assert_eq!(ids(&reader.peek(3)), [2, 3, 4]);
-        reader.settle(&[Verdict::Confirmed, Verdict::Held, Verdict::Dropped(Dropped::Permanent)]);
-        assert_eq!(ids(&reader.peek(9)), [3, 5]);
-        assert_eq!(counts.encoded.load(Relaxed), 6);
-        assert_eq!(counts.samples.load(Relaxed), 12);
-        assert_eq!(counts.confirmed.load(Relaxed), 1);
-        assert_eq!(counts.held.load(Relaxed), 2);
-        assert_eq!(counts.dropped.to_string(), "3 dropped (policy 2, permanent 1)");
-        assert_eq!(reader.drop_all(Dropped::Policy), 2);
-        assert_eq!(counts.held.load(Relaxed), 0);
-        drop(writer);
-        assert!(!reader.ready().await);
-    }
-
-    #[tokio::test]
-    async fn bytes_are_bounded() {
-        let counts = Arc::new(PublisherCount::default());
-        let bounds = Bounds { bytes: 700, count: None };
-        let (writer, mut reader) = spool(bounds, WhenFull::DropOldest, &counts);
-        writer.push(envelopes(0..3)).await;
-        assert_eq!(ids(&reader.peek(9)), [1, 2]);
-        assert_eq!(counts.dropped.to_string(), "1 dropped (spool_full 1)");
-    }
-}

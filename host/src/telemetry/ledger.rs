@@ -1,8 +1,14 @@
 //! The delivery law as counters: what went in is what came out, was absorbed, dropped or held.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::account::Account;
+
+/// The name of the account of the agent's own numbers.
+const AGENT: &str = "agent";
 
 /// Why something was dropped. Closed, with fixed words, so that totals can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +25,14 @@ pub enum Dropped {
     Failed,
     /// The receiver will never take it.
     Permanent,
-    /// The journal could not be read.
+    /// What was kept on disk could not be read.
     Unreadable,
+    /// It was held for longer than `store.age`.
+    TooOld,
 }
 
 impl Dropped {
-    const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::JournalFull,
         Self::SpoolFull,
         Self::Policy,
@@ -32,6 +40,7 @@ impl Dropped {
         Self::Failed,
         Self::Permanent,
         Self::Unreadable,
+        Self::TooOld,
     ];
 
     /// The word in logs and in the ledger.
@@ -44,23 +53,70 @@ impl Dropped {
             Self::Failed => "component_failed",
             Self::Permanent => "permanent",
             Self::Unreadable => "unreadable",
+            Self::TooOld => "too_old",
         }
     }
 }
 
-/// Drops by reason.
+/// Drops by reason, and by meter where it is known which samples they were.
 #[derive(Debug, Default)]
-pub struct DropCounts([AtomicU64; Dropped::ALL.len()]);
+pub struct DropCounts {
+    reasons: [AtomicU64; Dropped::ALL.len()],
+    /// Samples by reason and meter. Locked to look or to add.
+    meters: Mutex<BTreeMap<(&'static str, String), u64>>,
+}
 
 impl DropCounts {
     /// Counts `count` more.
     pub fn add(&self, reason: Dropped, count: u64) {
-        self.0[reason as usize].fetch_add(count, Relaxed);
+        self.reasons[reason as usize].fetch_add(count, Relaxed);
+    }
+
+    /// Counts one less, with these samples: it was put back.
+    pub fn take_back<'a>(
+        &self,
+        reason: Dropped,
+        meters: impl IntoIterator<Item = (&'a str, u64)>,
+    ) {
+        self.reasons[reason as usize].fetch_sub(1, Relaxed);
+        let mut known = self.lock();
+        for (meter, count) in meters {
+            if let Some(samples) = known.get_mut(&(reason.as_str(), meter.to_owned())) {
+                *samples = samples.saturating_sub(count);
+            }
+        }
+    }
+
+    /// Says which samples were in what was dropped.
+    pub fn add_meters<'a>(
+        &self,
+        reason: Dropped,
+        meters: impl IntoIterator<Item = (&'a str, u64)>,
+    ) {
+        let mut known = self.lock();
+        for (meter, count) in meters {
+            *known.entry((reason.as_str(), meter.to_owned())).or_default() += count;
+        }
+    }
+
+    /// Samples by reason and meter.
+    pub fn by_meter(&self) -> BTreeMap<(&'static str, String), u64> {
+        self.lock().clone()
+    }
+
+    /// For one reason.
+    pub fn of(&self, reason: Dropped) -> u64 {
+        self.reasons[reason as usize].load(Relaxed)
     }
 
     /// All reasons together.
     pub fn total(&self) -> u64 {
-        self.0.iter().map(|count| count.load(Relaxed)).sum()
+        self.reasons.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), u64>> {
+        // Nothing between lock and unlock can panic half-way, so that the map is whole.
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,7 +125,7 @@ impl fmt::Display for DropCounts {
         write!(f, "{} dropped", self.total())?;
         let reasons: Vec<String> = Dropped::ALL
             .iter()
-            .map(|reason| (reason, self.0[*reason as usize].load(Relaxed)))
+            .map(|reason| (reason, self.of(*reason)))
             .filter(|(_, count)| *count > 0)
             .map(|(reason, count)| format!("{} {count}", reason.as_str()))
             .collect();
@@ -133,6 +189,8 @@ struct SinkEntry {
 /// All counters of one agent.
 #[derive(Debug, Default)]
 pub struct Ledger {
+    /// What an earlier run has left, by name, until it is asked for.
+    kept: Mutex<HashMap<String, Account>>,
     /// Grows when a reload brings something new; what it takes away stays, with its counts. Locked
     /// to look or to add, never over anything that takes time.
     sinks: Mutex<Vec<SinkEntry>>,
@@ -152,6 +210,13 @@ impl Ledger {
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is kept of the agent's own numbers, with its name, if so many samples were polled.
+    pub fn account(&self, polled: u64) -> (String, Account) {
+        let numbers = [&self.ticks_skipped, &self.missing, &self.absent];
+        let numbers = numbers.map(|number| number.load(Relaxed));
+        (AGENT.to_owned(), Account::of([&[polled], &numbers[..]].concat()))
+    }
+
     /// The counters of a sink; new ones in the order in which they are asked for.
     pub fn sink(&self, name: &Arc<str>) -> Arc<SinkCount> {
         let mut sinks = self.lock();
@@ -168,14 +233,33 @@ impl Ledger {
         count
     }
 
-    /// The counters of a sink's `nth` transformer of this name, from 0.
+    /// The counters of a sink's `nth` transformer of this name, from 0. New ones begin with what an
+    /// earlier run has left.
     pub fn stage(&self, sink: &str, component: &Arc<str>, nth: usize) -> Arc<StageCount> {
         let mut sinks = self.lock();
-        let Some(sink) = sinks.iter_mut().find(|entry| &*entry.name == sink) else {
+        let Some(entries) = sinks.iter_mut().find(|entry| &*entry.name == sink) else {
             return Arc::default();
         };
-        entry(&mut sink.stages, component, nth)
+        let count = entry(&mut entries.stages, component, nth);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = kept.remove(&StageCount::name(sink, component, nth)) {
+            count.restore(&account);
+        }
+        count
     }
+
+    /// Takes up what an earlier run has left, by name.
+    pub fn take_up(&self, accounts: impl IntoIterator<Item = (String, Account)>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(accounts);
+        if let Some(account) = kept.remove(AGENT) {
+            let numbers = [&self.polled, &self.ticks_skipped, &self.missing, &self.absent];
+            for (nth, number) in numbers.into_iter().enumerate() {
+                number.fetch_add(account.number(nth), Relaxed);
+            }
+        }
+    }
+
 
     /// The counters of a sink's publisher. `label` holds no secret.
     pub fn publisher(&self, sink: &str, label: &Arc<str>, nth: usize) -> Arc<PublisherCount> {

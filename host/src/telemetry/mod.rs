@@ -3,11 +3,13 @@
 //! Info and above come only from [`events`], one function a happening, so that wording, fields
 //! and counters stay together. Every room but `model` may use this one.
 
+mod account;
 pub mod events;
 mod ledger;
 mod log;
 
-pub use ledger::{Dropped, Ledger, PublisherCount, SinkCount, StageCount};
+pub use account::Account;
+pub use ledger::{DropCounts, Dropped, Ledger, PublisherCount, SinkCount, StageCount};
 pub use log::{LogFormat, Recorded, record, start};
 
 use std::error::Error;

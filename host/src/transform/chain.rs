@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use super::ids::Names;
 use super::tally::Tally;
 use super::{Identity, TransformError, Transformer};
 use crate::model::{Batch, HostGeneration, Position, Sample};
-use crate::telemetry::{StageCount, events};
+use crate::telemetry::{Account, StageCount, events};
 
 /// How often an event is run before its failure is the sink's to decide on.
 const TRIES: usize = 2;
@@ -125,6 +126,19 @@ impl Chain {
     /// What its stages are, in order.
     pub fn identities(&self) -> Vec<Identity> {
         self.stages.iter().map(|stage| stage.transformer.identity()).collect()
+    }
+
+    /// What its stages have counted, by the names under which it is kept.
+    pub fn accounts(&self) -> Vec<(String, Account)> {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let account = |stage: &Stage| {
+            let component = stage.transformer.name().to_owned();
+            let nth = seen.entry(component.clone()).or_insert(0);
+            let name = StageCount::name(&self.sink, &component, *nth);
+            *nth += 1;
+            (name, stage.count.account())
+        };
+        self.stages.iter().map(account).collect()
     }
 
     /// The place after the last event.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::{duration, size, truth, whole};
-use super::{Check, Unknown, agent, grants, metering};
+use super::{Check, Unknown, agent, grants, metering, store};
 use crate::config::error::Report;
 use crate::config::place::Place;
 use crate::config::raw::{
@@ -15,7 +15,7 @@ use crate::config::raw::{
 };
 use crate::config::spec::{
     AmqpSpec, ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, MeteringSpec,
-    Mode, OnError, Routing, Secret, SecretOptions, StateMismatch,
+    Mode, OnError, Routing, Secret, SecretOptions, StateMismatch, StoreSpec,
 };
 use crate::config::url;
 use crate::model::Release;
@@ -37,8 +37,8 @@ const KEYS: &[&str] = &[
     "polling",
 ];
 
-const DURATION: &str = "write a time above zero with its unit, such as 3s or 500ms";
-const SIZE: &str = "write a size above zero with its unit, such as 64MiB";
+pub(super) const DURATION: &str = "write a time above zero with its unit, such as 3s or 500ms";
+pub(super) const SIZE: &str = "write a size above zero with its unit, such as 64MiB";
 
 /// More would only hold more of libvirtd's workers.
 const MOST_PARALLEL: i64 = 64;
@@ -69,7 +69,7 @@ pub(in crate::config) struct Host {
     pub(in crate::config) amqp: AmqpSpec,
     pub(in crate::config) message: MessageSpec,
     pub(in crate::config) components: ComponentsSpec,
-    pub(in crate::config) store: PathBuf,
+    pub(in crate::config) store: StoreSpec,
     pub(in crate::config) cache: PathBuf,
     pub(in crate::config) control: PathBuf,
     pub(in crate::config) shutdown_grace: Duration,
@@ -92,7 +92,7 @@ pub(in crate::config) fn check(
     let amqp = amqp(&mut check, raw.amqp);
     let message = message(&mut check, raw.message, release.unwrap_or_default());
     let components = components(&mut check, raw.components);
-    let store = folder(&mut check, "/store", raw.store, defaults.store);
+    let store = store::check(&mut check, raw.store, defaults.store);
     let cache = folder(&mut check, "/cache", raw.cache, defaults.cache);
     let control = control(&mut check, raw.control, defaults.control);
     let grace = check.value("/shutdown_grace", &raw.shutdown_grace, duration, DURATION);

@@ -9,6 +9,7 @@ mod metering;
 mod pipeline;
 mod publisher;
 mod source;
+mod store;
 mod units;
 
 use super::error::{Report, nearest};

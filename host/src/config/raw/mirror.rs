@@ -104,7 +104,7 @@ pub(in crate::config) struct RawHost {
     pub(in crate::config) amqp: Field<RawAmqp>,
     pub(in crate::config) message: Field<RawMessage>,
     pub(in crate::config) components: Field<RawComponents>,
-    pub(in crate::config) store: Field<RawFolder>,
+    pub(in crate::config) store: Field<RawStore>,
     pub(in crate::config) cache: Field<RawFolder>,
     pub(in crate::config) control: Field<RawControl>,
     pub(in crate::config) shutdown_grace: Field<Scalar>,
@@ -209,7 +209,18 @@ pub(in crate::config) struct RawLimits {
     pub(in crate::config) returned: Field<Scalar>,
 }
 
-/// `store` and `cache`.
+/// `store`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::config) struct RawStore {
+    pub(in crate::config) path: Field<Scalar>,
+    pub(in crate::config) bytes: Field<Scalar>,
+    pub(in crate::config) age: Field<Scalar>,
+    pub(in crate::config) when_full: Field<Scalar>,
+    pub(in crate::config) keep_longest: Scalars,
+}
+
+/// `cache`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::config) struct RawFolder {

@@ -148,7 +148,7 @@ mod tests {
             address: Arc::from(""),
             body: vec![id; length].into(),
             samples: 1,
-            position: 0,
+            ..Envelope::default()
         }
     }
 

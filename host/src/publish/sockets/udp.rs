@@ -131,7 +131,7 @@ mod tests {
             address: Arc::from(""),
             body: body.into(),
             samples: messages.len() as u64,
-            position: 0,
+            ..Envelope::default()
         }
     }
 

@@ -39,3 +39,19 @@ pub fn stranger(sink: &str, samples: u64) {
 pub fn dead_letter_unreadable(path: &Path, line: usize, reason: &str) {
     tracing::warn!(path = %path.display(), line, reason, "a dead letter cannot be read");
 }
+
+/// Envelopes in a spool cannot be read; they are counted as dropped.
+pub fn envelopes_unreadable(spool: &str, envelopes: u64) {
+    tracing::error!(spool, envelopes, "envelopes in a spool cannot be read");
+}
+
+/// A spool of an earlier run holds something for a publisher that is not in the configuration any
+/// more.
+pub fn spool_stranger(spool: &str, envelopes: u64, samples: u64) {
+    tracing::warn!(
+        spool,
+        envelopes,
+        samples,
+        "held for a publisher that is not in the configuration; `nephometer spool requeue` gives it to another one"
+    );
+}

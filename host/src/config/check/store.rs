@@ -1,0 +1,65 @@
+//! `store` of `nephometer.yaml`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::host::{DURATION, SIZE};
+use super::units::{duration, size};
+use super::{Check, Unknown};
+use crate::config::raw::{Field, Kind, RawStore, Scalar, Scalars};
+use crate::config::spec::{StoreSpec, WhenFull};
+use crate::model::Glob;
+
+const BYTES: u64 = 1 << 30;
+const AGE: Duration = Duration::from_secs(7 * 86_400);
+
+pub(super) fn check(
+    check: &mut Check<'_>,
+    field: Field<RawStore>,
+    default: PathBuf,
+) -> Option<StoreSpec> {
+    let raw = check.mapping("/store", field)?;
+    let keys = &["path", "bytes", "age", "when_full", "keep_longest"];
+    check.keys("/store", keys, Unknown::Refused(&[]));
+    let path = check.string("/store/path", &raw.path);
+    let bytes = check.value("/store/bytes", &raw.bytes, size, SIZE);
+    let age = check.value("/store/age", &raw.age, duration, DURATION);
+    let read = |value: &Scalar| match value.to_string().as_str() {
+        "drop_oldest" => Some(WhenFull::DropOldest),
+        "drop_newest" => Some(WhenFull::DropNewest),
+        "block" => Some(WhenFull::Block),
+        _ => None,
+    };
+    let right = "write drop_oldest, drop_newest or block";
+    let when_full = check.value("/store/when_full", &raw.when_full, read, right);
+    let last = meters(check, "/store/keep_longest", &raw.keep_longest);
+    Some(StoreSpec {
+        path: path?.map_or(default, PathBuf::from),
+        bytes: bytes?.unwrap_or(BYTES),
+        age: age?.unwrap_or(AGE),
+        when_full: when_full?.unwrap_or_default(),
+        last: last?,
+    })
+}
+
+/// Patterns as in `meters` of a source, without exclusions.
+fn meters(check: &mut Check<'_>, pointer: &str, field: &Scalars) -> Option<Vec<Glob>> {
+    const RIGHT: &str = "write a list of meters, such as [cpu, \"network.*\"]";
+    let entries = match (field, check.kind(pointer)) {
+        (Field::Absent | Field::Null, _) => return Some(Vec::new()),
+        (Field::Given(entries), Kind::List) => entries,
+        _ => {
+            check.wrong(pointer, RIGHT);
+            return None;
+        }
+    };
+    let texts = check.texts(pointer, entries);
+    let mut globs = Vec::new();
+    for (inner, text) in &texts {
+        match Glob::new(text) {
+            Ok(glob) => globs.push(glob),
+            Err(error) => check.fault(inner, error.to_string(), RIGHT),
+        }
+    }
+    (globs.len() == entries.len()).then_some(globs)
+}

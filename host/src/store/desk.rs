@@ -1,0 +1,143 @@
+//! What people can do with spools: look at them, check them, take copies, put things back.
+
+use std::sync::Arc;
+
+use super::Envelope;
+use super::WhenFull;
+use super::spool::{Bounds, Shared};
+use super::spool_tables::SpoolSummary;
+use super::spools::Spools;
+use crate::telemetry::PublisherCount;
+
+/// Envelopes that are moved or read at once.
+const PAGE: usize = 100;
+
+/// An envelope that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// As it goes to its receiver.
+    pub envelope: Envelope,
+    /// Why the receiver has refused it for good; `None` if it only waits.
+    pub refused: Option<String>,
+}
+
+/// What was put back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Envelopes.
+    pub envelopes: u64,
+    /// Samples in them.
+    pub samples: u64,
+}
+
+impl Spools {
+    /// All spools with what they hold.
+    pub async fn list(&self) -> Result<Vec<SpoolSummary>, String> {
+        if !self.medium.is_durable() {
+            return Ok(Vec::new());
+        }
+        self.medium.read(super::db::Disk::spools).await
+    }
+
+    /// What waits in a spool, and behind it what was refused for good: up to a hundred, behind the one
+    /// that was given last.
+    pub async fn page(&self, name: &str, after: Option<&Kept>) -> Result<Vec<Kept>, String> {
+        let wanted = name.to_owned();
+        let waits = after.is_none_or(|kept| kept.refused.is_none());
+        let behind = after.map_or(0, |kept| kept.envelope.sequence);
+        if waits {
+            let found = self
+                .medium
+                .read(move |disk| {
+                    let heads = disk.spool(&wanted)?.0.heads.into_iter();
+                    let next = heads.filter(|(sequence, _)| *sequence > behind).take(PAGE);
+                    disk.envelopes(&wanted, &next.collect::<Vec<_>>())
+                })
+                .await?;
+            let kept = found.into_iter().flatten();
+            let kept: Vec<Kept> =
+                kept.map(|envelope| Kept { envelope, refused: None }).collect();
+            if !kept.is_empty() {
+                return Ok(kept);
+            }
+        }
+        let (wanted, behind) = (name.to_owned(), if waits { 0 } else { behind });
+        let found = self.medium.read(move |disk| disk.aside(&wanted, behind, PAGE)).await?;
+        let kept = found.into_iter();
+        Ok(kept.map(|(envelope, reason)| Kept { envelope, refused: Some(reason) }).collect())
+    }
+
+    /// Reads every envelope; gives what is wrong, a line each.
+    pub async fn check(&self) -> Result<Vec<String>, String> {
+        let mut problems = Vec::new();
+        for spool in self.list().await? {
+            let name = spool.name.clone();
+            let problem = self
+                .medium
+                .read(move |disk| {
+                    let (left, unreadable) = disk.spool(&name)?;
+                    let mut bad: Vec<u64> = unreadable;
+                    for page in left.heads.chunks(PAGE) {
+                        let found = disk.envelopes(&name, page)?;
+                        let pairs = page.iter().zip(found);
+                        bad.extend(pairs.filter(|(_, one)| one.is_none()).map(|(head, _)| head.0));
+                    }
+                    Ok(bad)
+                })
+                .await?;
+            problems.extend(
+                problem.iter().map(|number| format!("{}: {number} cannot be read", spool.name)),
+            );
+        }
+        Ok(problems)
+    }
+
+    /// Puts what receivers have refused for good into a spool again, behind what waits there; and what
+    /// waits in a spool that nobody reads any more, if `from` is such a one.
+    pub async fn requeue(&self, from: &str, to: &str) -> Result<Moved, String> {
+        let known = self.list().await?;
+        for name in [from, to] {
+            if !known.iter().any(|spool| spool.name == name) {
+                let names: Vec<&str> = known.iter().map(|spool| spool.name.as_str()).collect();
+                return Err(format!("there is no spool {name}; there is {}", names.join(", ")));
+            }
+        }
+        if from != to && self.is_open(from) {
+            return Err(format!("a publisher is at work on {from}; only its own can be put back"));
+        }
+        let mut moved = Moved::default();
+        let mut last: Option<Kept> = None;
+        loop {
+            let page = self.page(from, last.as_ref()).await?;
+            let Some(end) = page.last().cloned() else { return Ok(moved) };
+            last = Some(end);
+            let wanted: Vec<Kept> =
+                page.into_iter().filter(|one| from != to || one.refused.is_some()).collect();
+            moved.envelopes += wanted.len() as u64;
+            moved.samples += wanted.iter().map(|one| one.envelope.samples).sum::<u64>();
+            self.put_back(from, to, wanted).await?;
+        }
+    }
+
+    async fn put_back(&self, from: &str, to: &str, kept: Vec<Kept>) -> Result<(), String> {
+        let (source, target) = (self.reach(from), self.reach(to));
+        let envelopes = kept.iter().map(|one| Envelope {
+            // What it was made from is settled long ago.
+            position: u64::MAX,
+            ..one.envelope.clone()
+        });
+        // First there, then no longer here: a crash in between doubles it, with the same id.
+        Shared::guest(&target).push(envelopes.collect()).await;
+        source.give(&kept).await
+    }
+
+    /// A spool, also if no publisher is there for it.
+    fn reach(&self, name: &str) -> Arc<Shared> {
+        let bounds = Bounds { bytes: u64::MAX, count: None, age: None, last: Vec::new() };
+        let open = || {
+            let how = (bounds, WhenFull::DropOldest);
+            Arc::new(Shared::open(name, &self.medium, how, &Arc::<PublisherCount>::default()))
+        };
+        self.get(name).unwrap_or_else(open)
+    }
+}

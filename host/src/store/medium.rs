@@ -1,0 +1,94 @@
+//! The disk as it is now: at work, failing, or none at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::StoreError;
+use super::db::{Changes, Disk};
+use crate::telemetry::events::store as events;
+
+/// What everything in the store is written to and read from. What cannot be written is the
+/// writer's to keep; the next one tries again.
+#[derive(Debug)]
+pub(super) struct Medium {
+    /// `None` without a disk, or while the disk fails. Locked to look or to exchange, never over
+    /// the disk.
+    disk: Mutex<Option<Arc<Disk>>>,
+    /// Where the disk is; `None` without one.
+    folder: Option<PathBuf>,
+    /// The last attempt to write failed.
+    failing: AtomicBool,
+}
+
+impl Medium {
+    pub(super) fn on(disk: Disk, folder: &Path) -> Arc<Self> {
+        let (disk, folder) = (Mutex::new(Some(Arc::new(disk))), Some(folder.to_owned()));
+        Arc::new(Self { disk, folder, failing: AtomicBool::new(false) })
+    }
+
+    /// For stores that leave no trace: all that is written is as good as done.
+    pub(super) fn none() -> Arc<Self> {
+        Arc::new(Self { disk: Mutex::new(None), folder: None, failing: AtomicBool::new(false) })
+    }
+
+    /// Whether what is written is there after a restart.
+    pub(super) fn is_durable(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    pub(super) fn disk(&self) -> Option<Arc<Disk>> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, disk: Option<Arc<Disk>>) {
+        *self.disk.lock().unwrap_or_else(PoisonError::into_inner) = disk;
+    }
+
+    /// Writes all of it, or nothing. What failed is said once, and the disk is opened anew the next
+    /// time.
+    pub(super) async fn write(self: &Arc<Self>, changes: Changes) -> Result<(), StoreError> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let medium = Arc::clone(self);
+        let written = blocking(move || {
+            let disk = match medium.disk() {
+                Some(disk) => disk,
+                None => {
+                    let disk = Arc::new(Disk::open(&folder)?);
+                    medium.set(Some(Arc::clone(&disk)));
+                    disk
+                }
+            };
+            disk.write(&changes).map_err(|error| {
+                // After a failure redb wants to be opened anew.
+                medium.set(None);
+                StoreError::Database { path: folder, source: Box::new(error) }
+            })
+        })
+        .await;
+        let failed = self.failing.swap(written.is_err(), Relaxed);
+        match &written {
+            Ok(()) if failed => events::works(),
+            Err(error) if !failed => events::failing(error),
+            _ => {}
+        }
+        written
+    }
+
+    /// Reads something, or says in words why it cannot.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Disk) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, String> {
+        let disk = self.disk().ok_or("the disk fails")?;
+        blocking(move || what(&disk).map_err(|error| error.to_string())).await
+    }
+}
+
+/// Work that waits for the disk or takes long.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
