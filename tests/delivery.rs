@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use lapin::BasicProperties;
-use lapin::types::FieldTable;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -15,7 +14,7 @@ use crate::harness::{
 };
 
 /// The first delivery of every sample: the wire is at least once, and repeats carry the same id.
-fn first_deliveries(arrivals: &[Arrival]) -> Vec<Value> {
+pub(crate) fn first_deliveries(arrivals: &[Arrival]) -> Vec<Value> {
     let mut seen: BTreeMap<String, Value> = BTreeMap::new();
     let mut first = Vec::new();
     for sample in arrivals.iter().flat_map(Arrival::samples) {
@@ -144,16 +143,20 @@ fn the_wire_is_ceilometers() {
     let consumer = Consumer::new(url, "metering");
     let arrivals = consumer.wait_for(2);
     let mut ids = HashSet::new();
+    let numbers: Vec<i64> = arrivals.iter().map(|arrival| arrival.number().1).collect();
+    assert_eq!(numbers, (1..).take(numbers.len()).collect::<Vec<_>>());
     for arrival in &arrivals {
         assert_eq!(arrival.exchange, "ceilometer");
         assert_eq!(arrival.routing_key, "metering.sample");
         let expected = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_content_encoding("utf-8".into())
-            .with_headers(FieldTable::default())
+            // Only the number of the envelope is ours.
+            .with_headers(arrival.properties.headers().clone().unwrap())
             .with_delivery_mode(2)
             .with_priority(0);
         assert_eq!(arrival.properties, expected);
+        assert_eq!(arrival.properties.headers().as_ref().unwrap().inner().len(), 2);
         assert_eq!(keys(&arrival.body), ["oslo.version", "oslo.message"]);
         assert_eq!(arrival.body["oslo.version"], "2.0");
         let notification = arrival.notification();

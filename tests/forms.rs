@@ -150,7 +150,6 @@ fn a_ceilometer_conf_stands_below_everything_else() {
         assert_eq!(sample["resource_metadata"]["instance_host"], "compute-1");
     }
     for said in [
-        "ceilometer.conf:5:1: [DEFAULT] transport_url names several hosts; only the first is used",
         "ceilometer.conf:6:1: [DEFAULT] shuffle is not understood and has no effect",
         "[compute] instance_discovery_method has no effect here; it is as with libvirt_metadata",
         "[compute] fetch_extra_metadata has no effect here; nothing has to be done",

@@ -2,8 +2,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties, ExchangeKind};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -27,6 +29,17 @@ impl Arrival {
         serde_json::from_str(text).unwrap()
     }
 
+    /// The stream and the number that the agent gave it.
+    pub(crate) fn number(&self) -> (String, i64) {
+        let headers = self.properties.headers().as_ref().expect("headers").inner();
+        let value = |name: &str| &headers[name];
+        let AMQPValue::LongString(stream) = value("nephometer-stream") else { panic!("no text") };
+        let AMQPValue::LongLongInt(number) = value("nephometer-sequence") else {
+            panic!("no number")
+        };
+        (stream.to_string(), *number)
+    }
+
     /// Its metering messages.
     pub(crate) fn samples(&self) -> Vec<Value> {
         self.notification()["payload"].as_array().expect("payload is a list").clone()
@@ -42,13 +55,23 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     pub(crate) fn new(url: &str, topic: &str) -> Self {
+        Self::with(url, topic, true)
+    }
+
+    /// One that says what it has taken: nothing that is in a durable queue is lost on its way when the
+    /// broker dies, but some comes twice.
+    pub(crate) fn acknowledging(url: &str, topic: &str) -> Self {
+        Self::with(url, topic, false)
+    }
+
+    fn with(url: &str, topic: &str, no_ack: bool) -> Self {
         let arrivals = Arc::<Mutex<Vec<Arrival>>>::default();
         let runtime = runtime();
         let (url, queue, sink) = (url.to_owned(), format!("{topic}.sample"), Arc::clone(&arrivals));
         runtime.spawn(async move {
             loop {
                 // The broker, its queue or both are not there: look again.
-                drop(consume(&url, &queue, &sink).await);
+                drop(consume(&url, &queue, no_ack, &sink).await);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         });
@@ -86,11 +109,12 @@ impl Consumer {
 async fn consume(
     url: &str,
     queue: &str,
+    no_ack: bool,
     arrivals: &Mutex<Vec<Arrival>>,
 ) -> Result<(), lapin::Error> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
-    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let options = BasicConsumeOptions { no_ack, ..BasicConsumeOptions::default() };
     let mut consumer =
         channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
     while let Some(delivery) = consumer.next().await {
@@ -103,8 +127,23 @@ async fn consume(
             properties: delivery.properties.clone(),
             body,
         });
+        if !no_ack {
+            delivery.ack(BasicAckOptions::default()).await?;
+        }
     }
     Ok(())
+}
+
+/// Changes something at the broker.
+pub(crate) fn at_broker<F: Future<Output = Result<(), lapin::Error>>>(
+    url: &str,
+    change: impl FnOnce(lapin::Channel) -> F,
+) {
+    let done: Result<(), lapin::Error> = runtime().block_on(async {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        change(connection.create_channel().await?).await
+    });
+    done.unwrap();
 }
 
 /// Declares Ceilometer's exchange and the queue of a topic, as somebody would who has other ideas

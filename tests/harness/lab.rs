@@ -49,8 +49,19 @@ impl Lab {
         Self::try_up(name, options).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
-    fn try_up(name: &str, options: &[&str]) -> Result<Self, String> {
+    /// A lab whose broker has these lines in its settings besides its own.
+    pub(crate) fn with_settings(name: &str, settings: impl FnOnce(&Folder) -> String) -> Self {
         let folder = Folder::new(name);
+        let text = settings(&folder);
+        folder.write("rabbitmq.conf", text);
+        Self::in_folder(folder, &["--no-libvirt"]).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    fn try_up(name: &str, options: &[&str]) -> Result<Self, String> {
+        Self::in_folder(Folder::new(name), options)
+    }
+
+    fn in_folder(folder: Folder, options: &[&str]) -> Result<Self, String> {
         let (port, owner) = (free_ports().to_string(), std::process::id().to_string());
         let mut arguments = vec!["up", folder.path().to_str().unwrap()];
         arguments.extend_from_slice(options);
@@ -114,11 +125,21 @@ impl Lab {
 
     /// Ends the broker as a crash does.
     pub(crate) fn kill_amqp(&self) {
+        self.signal_amqp("-KILL");
+    }
+
+    /// A file of the lab's folder.
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.folder.at(name)
+    }
+
+    /// Sends a signal to the broker.
+    pub(crate) fn signal_amqp(&self, signal: &str) {
         let pid = std::fs::read_to_string(self.folder.at("rabbitmq/pid")).unwrap();
         let pid = pid.trim();
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
         assert_eq!(comm.trim(), "beam.smp");
-        run(Command::new("kill").args(["-KILL", pid]));
+        run(Command::new("kill").args([signal, pid]));
     }
 
     fn command(&self, command: &str, arguments: &[&str]) -> String {

@@ -8,16 +8,18 @@ mod broker;
 mod folder;
 mod lab;
 mod ledger;
+mod proxy;
 mod samples;
 mod verify;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use agent::{Agent, Ended, Running, component};
-pub(crate) use broker::{Arrival, Consumer, declare};
+pub(crate) use broker::{Arrival, Consumer, at_broker, declare};
 pub(crate) use folder::Folder;
 pub(crate) use lab::{Lab, Relay, broker, closed_port, hypervisor};
 pub(crate) use ledger::{Balance, Ledger};
+pub(crate) use proxy::{Cut, Proxy};
 pub(crate) use samples::{
     AS_DICT, CATALOGUE, MESSAGE, field, keys, ndjson, number, sorted_by_time, text,
 };

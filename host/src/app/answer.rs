@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::desk;
 use super::plan::short;
 use super::supervisor::{Order, Report};
 use crate::component::ComponentHost;
 use crate::control::{Request, Response};
 use crate::pipeline::SinkHandle;
-use crate::store::DeadLetters;
+use crate::store::{DeadLetters, Spools};
 use crate::telemetry::Ledger;
 
 /// What can be seen of the agent, and who can be asked to do something.
@@ -23,6 +24,7 @@ pub(super) struct Board {
     last: watch::Receiver<Report>,
     reloads: watch::Sender<Report>,
     dead_letters: DeadLetters,
+    spools: Spools,
 }
 
 impl Board {
@@ -31,11 +33,11 @@ impl Board {
         components: &ComponentHost,
         sinks: &[(Arc<str>, SinkHandle)],
         orders: mpsc::Sender<Order>,
-        dead_letters: DeadLetters,
+        (dead_letters, spools): (DeadLetters, Spools),
     ) -> Self {
         let (reloads, last) = watch::channel(Report::default());
         let (ledger, components, sinks) = (Arc::clone(ledger), components.clone(), sinks.to_vec());
-        Self { ledger, components, sinks, orders, last, reloads, dead_letters }
+        Self { ledger, components, sinks, orders, last, reloads, dead_letters, spools }
     }
 
     /// Where the supervisor notes what its last reload did.
@@ -49,6 +51,10 @@ impl Board {
             Request::Status => Response::well(self.status()),
             Request::ComponentStatus => Response::well(self.component_status()),
             Request::Reload { plan } => self.reload(plan).await,
+            request @ (Request::Spools
+            | Request::SpoolPage { .. }
+            | Request::SpoolCheck
+            | Request::SpoolRequeue { .. }) => desk::answer(&self.spools, request).await,
             Request::ReplayDeadLetter { number } => match self.replay(number).await {
                 Ok(made) => Response::well(json!({ "published": made })),
                 Err(reason) => Response::failed(reason),

@@ -80,7 +80,8 @@ impl App {
         let attendants = options.reload.map(|reload| {
             let (changes, receiver) = mpsc::channel(CHANGES);
             let (orders, given) = mpsc::channel(1);
-            let board = Board::new(&ledger, &components, &handles, orders, dead_letters);
+            let board =
+                Board::new(&ledger, &components, &handles, orders, (dead_letters, spools.clone()));
             let parts = (Arc::new(workshop), journal.clone());
             let supervisor = Supervisor::new(parts, spec.clone(), handles, reload).listening(
                 changes,

@@ -7,6 +7,7 @@
 
 mod answer;
 mod build;
+mod desk;
 mod plan;
 mod polls;
 mod refusals;
@@ -34,6 +35,7 @@ use crate::publish::{self, PublisherTask};
 use crate::store::{Journal, Spools, StoreError};
 use crate::telemetry::{Ledger, events};
 
+pub use desk::answer as answer_for_spools;
 use polls::Polls;
 use supervisor::{Change, Supervisor};
 pub use workshop::ComponentProblem;

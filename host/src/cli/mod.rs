@@ -20,6 +20,7 @@ mod meters;
 mod once;
 mod output;
 mod run;
+mod spool;
 mod table;
 mod tool;
 
@@ -59,6 +60,9 @@ enum Command {
     /// Batches that were set aside because a component failed on them
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
+    /// What waits for publishers, and what they have refused
+    #[command(subcommand)]
+    Spool(spool::Spool),
     /// List every meter, and what this host gives
     Meters(meters::Meters),
     /// Tools for authors of components
@@ -108,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Status(status) => status.execute(),
         Command::Reload(reload) => reload.execute(),
         Command::DeadLetters(letters) => letters.execute(),
+        Command::Spool(spool) => spool.execute(),
         Command::Meters(meters) => meters.execute(),
         Command::Component(component) => component.execute(),
         Command::Demo(demo) => demo.execute(),

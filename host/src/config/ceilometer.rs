@@ -16,8 +16,11 @@ pub(super) struct CeilometerConf {
     pub(super) polling: Option<PathBuf>,
 }
 
+const RABBIT: &str = "oslo_messaging_rabbit";
+const QUEUES: &[&str] = &["amqp", "queues"];
+
 /// Sections of other services of Ceilometer, and of libraries that this agent does without.
-const ELSEWHERE: [&str; 12] = [
+const ELSEWHERE: [&str; 11] = [
     "alarm",
     "api",
     "collector",
@@ -27,7 +30,6 @@ const ELSEWHERE: [&str; 12] = [
     "keystone_authtoken",
     "notification",
     "oslo_concurrency",
-    "oslo_messaging_rabbit",
     "service_credentials",
     "service_types",
 ];
@@ -77,6 +79,10 @@ impl CeilometerConf {
                 conf.take((&file, option), value, folder, report);
             }
         }
+        // A quorum queue is durable, and more.
+        if conf.keys.iter().any(|(path, value, _)| *path == QUEUES && value == "quorum") {
+            conf.keys.retain(|(path, value, _)| *path != QUEUES || value == "quorum");
+        }
         let beside = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
         conf.pipeline = conf.pipeline.or_else(|| beside("pipeline.yaml"));
         conf.polling = conf.polling.or_else(|| beside("polling.yaml"));
@@ -99,14 +105,18 @@ impl CeilometerConf {
         match (option.section.as_str(), option.key.as_str()) {
             (DEFAULT, "host") => set(&["host"], value),
             (DEFAULT, "sample_source") => set(&["message", "sample_source"], value),
-            (DEFAULT, "transport_url") => {
-                let (first, more) = first_host(&value);
-                if more {
-                    let what = format!("{name} names several hosts; only the first is used");
-                    warn(what, "name the one that this agent is to use");
-                }
-                set(&["amqp", "url"], first);
+            (DEFAULT, "transport_url") => set(&["amqp", "url"], value),
+            (RABBIT, "ssl") => set(&["amqp", "tls", "enabled"], truth(value)),
+            (RABBIT, "ssl_ca_file") => set(&["amqp", "tls", "ca"], value),
+            (RABBIT, "ssl_cert_file") => set(&["amqp", "tls", "certificate"], value),
+            (RABBIT, "ssl_key_file") => set(&["amqp", "tls", "key"], value),
+            (RABBIT, "rabbit_quorum_queue") if truth(value.clone()) == "true" => {
+                set(QUEUES, "quorum".to_owned());
             }
+            (RABBIT, "amqp_durable_queues") if truth(value.clone()) == "true" => {
+                set(QUEUES, "durable".to_owned());
+            }
+            (RABBIT, "rabbit_quorum_queue" | "amqp_durable_queues") => {}
             ("publisher", "telemetry_secret") => set(&["message", "telemetry_secret"], value),
             ("polling", "batch_size") => set(&["polling", "batch_size"], value),
             ("compute", "report_stopped_instance_metrics") => {
@@ -152,6 +162,9 @@ fn without_effect(
                 "write notifier://?topic=TOPIC in pipeline.yaml",
             );
         }
+        (RABBIT, _) => {
+            return warn(format!("{name} has no effect here"), "nothing has to be done");
+        }
         (_, key) if NOVA.contains(&key) => {
             return warn(
                 format!("{name} has no effect here"),
@@ -167,17 +180,6 @@ fn without_effect(
     };
     if !value.eq_ignore_ascii_case(usual) {
         warn(format!("{name} has no effect here; it is as with {usual}"), "remove it");
-    }
-}
-
-/// `driver://[user:password@]host[:port][,...]/vhost` with its first host only.
-fn first_host(url: &str) -> (String, bool) {
-    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), false) };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (hosts, rest) = rest.split_at(end);
-    match hosts.split_once(',') {
-        Some((first, _)) => (format!("{scheme}://{first}{rest}"), true),
-        None => (url.to_owned(), false),
     }
 }
 

@@ -11,8 +11,8 @@ use super::place::Place;
 use super::raw::Document;
 use super::routing::{Pipeline, route};
 use super::spec::{
-    AgentSpec, Mode, NotificationForm, NotifierSpec, PipelineSpec, Policy, PublisherSpec,
-    PublisherTarget, Routing, Secret, SinkSpec, SourceSpec,
+    AgentSpec, BrokerSpec, Mode, NotificationForm, NotifierSpec, PipelineSpec, Policy,
+    PublisherSpec, PublisherTarget, Routing, Secret, SinkSpec, SourceSpec,
 };
 
 /// Where `nephometer.yaml` is looked for if no other file is named. It may be absent.
@@ -151,7 +151,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let host = host(inputs, &ceilometer, &mut report);
     // A faulty host file must not hide faults of the pipeline.
     let around = host.as_ref().map_or_else(Around::default, |host| Around {
-        broker: host.amqp.url.clone(),
+        broker: host.amqp.broker.clone(),
         components: host.components.path.clone(),
     });
     let rules = host.as_ref().map_or((Mode::default(), None), |host| (host.mode, host.routing));
@@ -220,7 +220,7 @@ fn by_name(spec: &PipelineSpec) -> PipelineSpec {
 }
 
 /// What Ceilometer's polling agent does with what it polls.
-fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &Secret) -> PipelineSpec {
+fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &BrokerSpec) -> PipelineSpec {
     const NAME: &str = "telemetry.polling";
     let notifier = NotifierSpec {
         broker: broker.clone(),
@@ -265,7 +265,7 @@ pub fn load_host(inputs: &Inputs) -> Result<Loaded, ConfigError> {
 pub fn parse_pipeline(
     text: &[u8],
     name: &str,
-    broker: &Secret,
+    broker: &BrokerSpec,
 ) -> Result<(PipelineSpec, Vec<Problem>), ConfigError> {
     let mut report = Report::default();
     let around = Around { broker: broker.clone(), components: Vec::new() };

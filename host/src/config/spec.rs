@@ -123,8 +123,41 @@ pub struct LibvirtSpec {
 /// The broker that `notifier://` without a host means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AmqpSpec {
-    /// `amqp.url` or the content of `amqp.url_file`.
-    pub url: Secret,
+    /// All of `amqp`.
+    pub broker: BrokerSpec,
+}
+
+/// Where a broker is, and how it is spoken to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BrokerSpec {
+    /// `amqp://` or `amqps://`: `amqp.url`, the content of `amqp.url_file`, or what a publisher's own
+    /// URL names; the nodes of a cluster, of which any will do.
+    pub urls: Vec<Secret>,
+    /// `amqp.tls`
+    pub tls: TlsSpec,
+    /// `amqp.queues`
+    pub queues: Queues,
+}
+
+/// What a broker is trusted by, and what it trusts us by. PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsSpec {
+    /// `amqp.tls.ca`: whose signature a broker has to show, besides those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// `amqp.tls.certificate` and `amqp.tls.key`: who we are.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// How queues and their exchange are declared where they are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Queues {
+    /// They go with the broker, as `amqp_durable_queues=false` of oslo.messaging.
+    #[default]
+    Transient,
+    /// They outlive the broker, as `amqp_durable_queues=true`.
+    Durable,
+    /// They are on several nodes, as `rabbit_quorum_queue=true`.
+    Quorum,
 }
 
 /// What goes into every message.
@@ -386,8 +419,8 @@ impl fmt::Debug for SecretOptions {
 /// `notifier://[user:pass@host:port[/vhost]]?topic=T&...`
 #[derive(Debug, Clone)]
 pub struct NotifierSpec {
-    /// An `amqp://` URL: the URL's own host, or `amqp.url`.
-    pub broker: Secret,
+    /// The URL's own, or that of `amqp`.
+    pub broker: BrokerSpec,
     /// `topic`: routing key and queue are `TOPIC.sample`. `metering` if left out; all that are
     /// given.
     pub topics: Vec<String>,

@@ -5,6 +5,10 @@ use super::*;
 
 const BROKER: &str = "amqp://guest:guest@127.0.0.1:5672/%2F";
 
+fn broker() -> BrokerSpec {
+    BrokerSpec { urls: vec![Secret::new(BROKER)], ..BrokerSpec::default() }
+}
+
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
 }
@@ -25,7 +29,7 @@ fn lines(problems: &[Problem]) -> String {
 
 fn parse(path: &Path) -> Result<(PipelineSpec, Vec<Problem>), ConfigError> {
     let name = path.file_name().unwrap().to_str().unwrap();
-    parse_pipeline(&std::fs::read(path).unwrap(), name, &Secret::new(BROKER))
+    parse_pipeline(&std::fs::read(path).unwrap(), name, &broker())
 }
 
 fn good(name: &str) -> PipelineSpec {
@@ -84,7 +88,7 @@ fn the_example_says_what_it_says() {
     assert_eq!(place.to_string(), "issue.yaml:17:28");
     let [publisher] = &sink.publishers[..] else { panic!("{:?}", sink.publishers) };
     let PublisherTarget::Notifier(notifier) = &publisher.target else { panic!("{publisher:?}") };
-    assert_eq!(notifier.broker.reveal(), BROKER);
+    assert_eq!(notifier.broker.urls[0].reveal(), BROKER);
     assert_eq!(notifier.topics, ["metering"]);
     assert_eq!(notifier.max_queue_length, Some(1024));
     assert!(!notifier.per_meter_topic);
@@ -138,7 +142,7 @@ fn publishers_mean_what_they_say() {
         PublisherTarget::Notifier(notifier) => notifier,
         other => panic!("{other:?}"),
     };
-    let brokers: Vec<&str> = (0..5).map(|at| notifier(at).broker.reveal()).collect();
+    let brokers: Vec<&str> = (0..5).map(|at| notifier(at).broker.urls[0].reveal()).collect();
     assert_eq!(
         brokers,
         [
@@ -214,7 +218,7 @@ fn the_shipped_file_is_the_defaults() {
     let mut shipped = host(&text, &[]).unwrap().spec;
     let absent = host("", &[]).unwrap().spec;
     assert_eq!(shipped.components.by_name.remove("rate_of_change"), Some(ComponentSpec::default()));
-    assert_eq!(shipped.amqp.url.reveal(), absent.amqp.url.reveal());
+    assert_eq!(shipped.amqp.broker.urls[0].reveal(), absent.amqp.broker.urls[0].reveal());
     assert_eq!(shipped.message.telemetry_secret.reveal(), absent.message.telemetry_secret.reveal());
     assert_eq!(format!("{shipped:?}"), format!("{absent:?}"));
 }
@@ -302,7 +306,7 @@ fn the_environment_overrides_single_keys() {
         ("NEPHOMETER_MESSAGE__TELEMETRY_SECRET", "yes"),
     ];
     let spec = host(text, &environment).unwrap().spec;
-    assert_eq!(spec.amqp.url.reveal(), "amqp://a:b@c:5672/%2F?heartbeat=5");
+    assert_eq!(spec.amqp.broker.urls[0].reveal(), "amqp://a:b@c:5672/%2F?heartbeat=5");
     assert_eq!((spec.libvirt.unowned, spec.libvirt.parallel), (false, 4));
     assert_eq!(spec.libvirt.deadline, Duration::from_secs(1));
     assert_eq!(spec.components.path, [PathBuf::from("/a"), PathBuf::from("/b")]);
@@ -335,7 +339,7 @@ fn the_command_line_wins() {
     inputs.components = vec!["/a".into(), "/b".into()];
     let spec = load(&inputs).unwrap().spec;
     assert_eq!(spec.libvirt.uri, "sim://");
-    assert_eq!(spec.amqp.url.reveal(), "amqp://guest:guest@host:5672/%2F");
+    assert_eq!(spec.amqp.broker.urls[0].reveal(), "amqp://guest:guest@host:5672/%2F");
     assert_eq!(spec.components.path, [PathBuf::from("/a"), PathBuf::from("/b")]);
 }
 

@@ -12,6 +12,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// RabbitMQ's port.
 const AMQP_PORT: u16 = 5672;
+const AMQPS_PORT: u16 = 5671;
 
 /// Options of a publisher that cannot hold a secret.
 const HARMLESS: &[&str] = &[
@@ -103,24 +104,25 @@ impl fmt::Display for Parts<'_> {
     }
 }
 
-/// `amqp.url` in the form that the client reads. `rabbit` is what Ceilometer's `transport_url`
-/// calls the same protocol.
-pub(super) fn broker_url(url: &str) -> Result<Secret, Fault> {
+/// `amqp.url` in the form that the client reads, once for each host. `rabbit` is what Ceilometer's
+/// `transport_url` calls the same protocol. With `tls` every URL is spoken to with TLS.
+pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
     const RIGHT: &str = "write amqp://USER:PASSWORD@HOST:PORT/VHOST";
     let Some(parts) = Parts::split(url) else {
         return fault("the broker's URL has no scheme", RIGHT);
     };
-    match parts.scheme {
-        "amqp" | "rabbit" | "kombu" | "kombu+amqp" => {}
-        "amqps" | "rabbit+ssl" | "rabbits" | "kombu+amqps" => return no_tls(),
+    let mut tls = match parts.scheme {
+        "amqp" | "rabbit" | "kombu" | "kombu+amqp" => tls,
+        "amqps" | "rabbit+ssl" | "rabbits" | "kombu+amqps" => true,
         other => {
             return fault(format!("the broker's URL has the scheme {other:?}"), RIGHT);
         }
-    }
+    };
     let mut client = Vec::new();
     for (key, value) in parts.options() {
         if key == "ssl" {
-            return no_tls();
+            tls |= ssl(&value)?;
+            continue;
         }
         if !CLIENT.contains(&key.as_str()) {
             return fault(
@@ -136,47 +138,52 @@ pub(super) fn broker_url(url: &str) -> Result<Secret, Fault> {
         }
         client.push(format!("{key}={value}"));
     }
-    let url = broker(&parts)?;
+    let urls = brokers(&parts, tls)?;
     if client.is_empty() {
-        return Ok(url);
+        return Ok(urls);
     }
-    Ok(Secret::new(format!("{}?{}", url.reveal(), client.join("&"))))
+    let client = client.join("&");
+    Ok(urls.iter().map(|url| Secret::new(format!("{}?{client}", url.reveal()))).collect())
 }
 
-/// That brokers are spoken to without TLS.
-pub(super) fn no_tls<T>() -> Result<T, Fault> {
-    fault(
-        "TLS to the broker is not in this version",
-        "use amqp:// over a network you trust, or a tunnel",
-    )
+/// The value of the option `ssl`.
+pub(super) fn ssl(value: &str) -> Result<bool, Fault> {
+    match value.to_lowercase().as_str() {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => fault("the option \"ssl\" is neither 0 nor 1", "write ssl=1, or leave it out"),
+    }
 }
 
-/// The broker that authority and path name, as an `amqp://` URL.
-pub(super) fn broker(parts: &Parts<'_>) -> Result<Secret, Fault> {
-    let (user, host) = match parts.authority.rsplit_once('@') {
-        Some((user, host)) => (Some(user), host),
-        None => (None, parts.authority),
-    };
-    if host.contains(',') || user.is_some_and(|user| user.contains(',')) {
-        return fault("more than one broker is named", "name one broker in a URL");
-    }
-    let (name, port) = split_port(host)?;
-    let name = match ::url::Host::parse(name) {
-        Ok(host) => host.to_string(),
-        Err(_) => return fault("the broker's host is not a host", "write HOST:PORT"),
-    };
-    let (user, password) = match user {
-        None => ("guest".to_owned(), "guest".to_owned()),
-        Some(user) => {
-            let (user, password) = user.split_once(':').unwrap_or((user, ""));
-            (recode(user)?, recode(password)?)
-        }
-    };
+/// The brokers that authority and path name, one or several with commas between them, as `amqp://` or
+/// `amqps://` URLs. One without a user has that of the one before.
+pub(super) fn brokers(parts: &Parts<'_>, tls: bool) -> Result<Vec<Secret>, Fault> {
+    let (scheme, usual) = if tls { ("amqps", AMQPS_PORT) } else { ("amqp", AMQP_PORT) };
     let vhost = match parts.path.strip_prefix('/') {
         None | Some("") => "%2F".to_owned(),
         Some(vhost) => recode(vhost)?,
     };
-    Ok(Secret::new(format!("amqp://{user}:{password}@{name}:{port}/{vhost}")))
+    let mut who = ("guest".to_owned(), "guest".to_owned());
+    let mut urls = Vec::new();
+    for node in parts.authority.split(',') {
+        let (user, host) = match node.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, node),
+        };
+        let (name, port) = split_port(host)?;
+        let name = match ::url::Host::parse(name) {
+            Ok(host) => host.to_string(),
+            Err(_) => return fault("the broker's host is not a host", "write HOST:PORT"),
+        };
+        if let Some(user) = user {
+            let (user, password) = user.split_once(':').unwrap_or((user, ""));
+            who = (recode(user)?, recode(password)?);
+        }
+        let ((user, password), port) = (&who, port.unwrap_or(usual));
+        let url = format!("{scheme}://{user}:{password}@{name}:{port}/{vhost}");
+        urls.push(Secret::new(url));
+    }
+    Ok(urls)
 }
 
 /// The same text with everything encoded that could be taken for something else.
@@ -190,7 +197,7 @@ fn recode(text: &str) -> Result<String, Fault> {
     }
 }
 
-fn split_port(host: &str) -> Result<(&str, u16), Fault> {
+fn split_port(host: &str) -> Result<(&str, Option<u16>), Fault> {
     let (name, port) = match host.rfind(':') {
         Some(colon) if !host[colon..].contains(']') => (&host[..colon], Some(&host[colon + 1..])),
         _ => (host, None),
@@ -203,9 +210,9 @@ fn split_port(host: &str) -> Result<(&str, u16), Fault> {
         );
     }
     let port = match port {
-        None | Some("") => AMQP_PORT,
+        None | Some("") => None,
         Some(text) => match text.parse::<u16>() {
-            Ok(port) if port > 0 => port,
+            Ok(port) if port > 0 => Some(port),
             _ => {
                 return fault(
                     "the broker's port is not a number from 1 to 65535",

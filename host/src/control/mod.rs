@@ -39,6 +39,24 @@ pub enum Request {
         /// Only say what would happen.
         plan: bool,
     },
+    /// What spools hold.
+    Spools,
+    /// Envelopes of a spool, some at a time.
+    SpoolPage {
+        /// The spool's name.
+        spool: String,
+        /// Where the page before has ended: whether with one that was refused, and its number.
+        after: Option<(bool, u64)>,
+    },
+    /// Whether all that spools hold can be read.
+    SpoolCheck,
+    /// Put back what was refused, or what waits where nobody reads any more.
+    SpoolRequeue {
+        /// From this spool.
+        from: String,
+        /// Into this one.
+        to: String,
+    },
     /// Give rows that were set aside to their sink again.
     ReplayDeadLetter {
         /// As `dead-letters ls` shows it.

@@ -162,11 +162,7 @@ mod tests {
     }
 
     fn envelopes(ids: std::ops::Range<u128>) -> Vec<Envelope> {
-        let make = |id| Envelope {
-            id: Uuid::from_u128(id),
-            samples: 1,
-            ..Envelope::default()
-        };
+        let make = |id| Envelope { id: Uuid::from_u128(id), samples: 1, ..Envelope::default() };
         ids.map(make).collect()
     }
 

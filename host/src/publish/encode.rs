@@ -336,7 +336,7 @@ mod tests {
     use super::super::read::sample_from_json;
     use super::super::signature::Signer;
     use super::*;
-    use crate::config::{Policy, Secret, SignatureForm};
+    use crate::config::{BrokerSpec, Policy, Secret, SignatureForm};
     use crate::model::Timestamp;
 
     fn samples() -> Vec<Sample> {
@@ -348,7 +348,7 @@ mod tests {
 
     fn notifier(topics: &[&str], per_meter_topic: bool) -> Encoder {
         let spec = NotifierSpec {
-            broker: Secret::default(),
+            broker: BrokerSpec::default(),
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
             per_meter_topic,
             policy: Policy::Default,

@@ -52,6 +52,7 @@ pub fn open(
 ) -> Result<(PublisherHandle, PublisherTask), AmqpError> {
     let (label, generation) = (&spec.label, settings.generation);
     let mut bounds = settings.bounds.clone();
+    let name = spool_name(&settings.sink, label, nth);
     let (encoder, publisher, drop_on_failure): (_, Box<dyn Publisher>, _) = match &spec.target {
         PublisherTarget::Notifier(notifier) => {
             if notifier.policy == Policy::Queue {
@@ -60,7 +61,11 @@ pub fn open(
             let (messages, host) = (settings.messages.clone(), &settings.host);
             (
                 Encoder::notifier(notifier, label, host, messages, generation),
-                Box::new(AmqpPublisher::new(&notifier.broker)?),
+                Box::new(AmqpPublisher::new(
+                    &notifier.broker,
+                    label,
+                    generation.name(&["stream", &name], &[]),
+                )?),
                 notifier.policy == Policy::Drop,
             )
         }
@@ -90,7 +95,6 @@ pub fn open(
         }
     };
     let last = bounds.last.clone();
-    let name = spool_name(&settings.sink, label, nth);
     let (writer, reader) = settings.spools.open(&name, bounds, settings.when_full, counts);
     let driver = Driver::new(label, publisher, reader, drop_on_failure);
     let (mut handle, task) = start(encoder, writer, driver);

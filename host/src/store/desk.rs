@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
 use super::Envelope;
 use super::WhenFull;
 use super::spool::{Bounds, Shared};
@@ -10,7 +13,7 @@ use super::spools::Spools;
 use crate::telemetry::PublisherCount;
 
 /// Envelopes that are moved or read at once.
-const PAGE: usize = 100;
+const PAGE: usize = 50;
 
 /// An envelope that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +24,44 @@ pub struct Kept {
     pub refused: Option<String>,
 }
 
+/// Where a list of what is kept goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Whether it was one that was refused: they stand behind those that wait.
+    pub refused: bool,
+    /// Its number.
+    pub sequence: u64,
+}
+
+impl Kept {
+    /// Behind this one.
+    pub fn place(&self) -> Place {
+        Place { refused: self.refused.is_some(), sequence: self.envelope.sequence }
+    }
+
+    /// All of it: `spool`, `sequence`, `id`, `address`, `samples`, `meters` (samples by meter),
+    /// `refused` (why, or null), and what goes on the wire as `body`, or as `body_hex` if it is no text.
+    pub fn json(&self, spool: &str) -> Value {
+        let envelope = &self.envelope;
+        let mut line = json!({
+            "spool": spool,
+            "sequence": envelope.sequence,
+            "id": envelope.id.to_string(),
+            "address": &*envelope.address,
+            "samples": envelope.samples,
+            "meters": envelope.manifest.by_meter(),
+            "refused": self.refused,
+        });
+        match std::str::from_utf8(&envelope.body) {
+            Ok(text) => line["body"] = text.into(),
+            Err(_) => line["body_hex"] = super::dead_letters::hex(&envelope.body).into(),
+        }
+        line
+    }
+}
+
 /// What was put back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// Envelopes.
     pub envelopes: u64,
@@ -39,12 +78,12 @@ impl Spools {
         self.medium.read(super::db::Disk::spools).await
     }
 
-    /// What waits in a spool, and behind it what was refused for good: up to a hundred, behind the one
-    /// that was given last.
-    pub async fn page(&self, name: &str, after: Option<&Kept>) -> Result<Vec<Kept>, String> {
+    /// What waits in a spool, and behind it what was refused for good: up to fifty, behind the one
+    /// that was given last, in this order. Empty at the end.
+    pub async fn page(&self, name: &str, after: Option<Place>) -> Result<Vec<Kept>, String> {
         let wanted = name.to_owned();
-        let waits = after.is_none_or(|kept| kept.refused.is_none());
-        let behind = after.map_or(0, |kept| kept.envelope.sequence);
+        let waits = after.is_none_or(|place| !place.refused);
+        let behind = after.map_or(0, |place| place.sequence);
         if waits {
             let found = self
                 .medium
@@ -55,8 +94,7 @@ impl Spools {
                 })
                 .await?;
             let kept = found.into_iter().flatten();
-            let kept: Vec<Kept> =
-                kept.map(|envelope| Kept { envelope, refused: None }).collect();
+            let kept: Vec<Kept> = kept.map(|envelope| Kept { envelope, refused: None }).collect();
             if !kept.is_empty() {
                 return Ok(kept);
             }
@@ -106,11 +144,11 @@ impl Spools {
             return Err(format!("a publisher is at work on {from}; only its own can be put back"));
         }
         let mut moved = Moved::default();
-        let mut last: Option<Kept> = None;
+        let mut last = None;
         loop {
-            let page = self.page(from, last.as_ref()).await?;
-            let Some(end) = page.last().cloned() else { return Ok(moved) };
-            last = Some(end);
+            let page = self.page(from, last).await?;
+            let Some(end) = page.last() else { return Ok(moved) };
+            last = Some(end.place());
             let wanted: Vec<Kept> =
                 page.into_iter().filter(|one| from != to || one.refused.is_some()).collect();
             moved.envelopes += wanted.len() as u64;

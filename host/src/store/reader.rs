@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::StoreError;
 use super::db::{Changes, Resume, SavedChain};
 use super::emission::{self, Put};
 use super::journal::Shared;
-use super::StoreError;
 use crate::model::{Batch, Position};
 use crate::telemetry::{Account, Dropped, events::store as events};
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::medium::Medium;
-use super::spool::{Bounds, Shared, SpoolReader, SpoolWriter};
-use super::WhenFull;
+use super::spool::{Bounds, Shared};
+use super::{SpoolReader, SpoolWriter, WhenFull};
 use crate::telemetry::{PublisherCount, events::store as events};
 
 /// Gives out spools. Cheap to clone.

@@ -36,12 +36,15 @@ impl Account {
     }
 
     fn with(numbers: Vec<u64>, drops: &DropCounts) -> Self {
-        let reasons = Dropped::ALL.iter().map(|reason| (reason.as_str().to_owned(), drops.of(*reason)));
+        let reasons =
+            Dropped::ALL.iter().map(|reason| (reason.as_str().to_owned(), drops.of(*reason)));
         let meters = drops.by_meter().into_iter();
         Self {
             numbers,
             dropped: reasons.filter(|(_, count)| *count > 0).collect(),
-            by_meter: meters.map(|((reason, meter), count)| (reason.into(), meter, count)).collect(),
+            by_meter: meters
+                .map(|((reason, meter), count)| (reason.into(), meter, count))
+                .collect(),
         }
     }
 

@@ -73,11 +73,7 @@ impl DropCounts {
     }
 
     /// Counts one less, with these samples: it was put back.
-    pub fn take_back<'a>(
-        &self,
-        reason: Dropped,
-        meters: impl IntoIterator<Item = (&'a str, u64)>,
-    ) {
+    pub fn take_back<'a>(&self, reason: Dropped, meters: impl IntoIterator<Item = (&'a str, u64)>) {
         self.reasons[reason as usize].fetch_sub(1, Relaxed);
         let mut known = self.lock();
         for (meter, count) in meters {
@@ -259,7 +255,6 @@ impl Ledger {
             }
         }
     }
-
 
     /// The counters of a sink's publisher. `label` holds no secret.
     pub fn publisher(&self, sink: &str, label: &Arc<str>, nth: usize) -> Arc<PublisherCount> {

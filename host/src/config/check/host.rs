@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::{duration, size, truth, whole};
-use super::{Check, Unknown, agent, grants, metering, store};
+use super::{Check, Unknown, agent, amqp, grants, metering, store};
 use crate::config::error::Report;
 use crate::config::place::Place;
 use crate::config::raw::{
-    Document, Field, Kind, RawAmqp, RawComponent, RawComponents, RawControl, RawFolder, RawHost,
-    RawLibvirt, RawLimits, RawMessage, Scalar, Scalars, token,
+    Document, Field, Kind, RawComponent, RawComponents, RawControl, RawFolder, RawHost, RawLibvirt,
+    RawLimits, RawMessage, Scalar, Scalars, token,
 };
 use crate::config::spec::{
     AmqpSpec, ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, MeteringSpec,
@@ -89,7 +89,7 @@ pub(in crate::config) fn check(
     let quirks = metering::quirks(&mut check, &raw.quirks, release.unwrap_or_default());
     let agent = agent::check(&mut check, &raw.mode, &raw.routing, raw.polling);
     let libvirt = libvirt(&mut check, raw.libvirt);
-    let amqp = amqp(&mut check, raw.amqp);
+    let amqp = amqp::check(&mut check, raw.amqp);
     let message = message(&mut check, raw.message, release.unwrap_or_default());
     let components = components(&mut check, raw.components);
     let store = store::check(&mut check, raw.store, defaults.store);
@@ -175,7 +175,7 @@ impl Check<'_> {
     }
 
     /// A text that stands in the file itself or in another one that it names.
-    fn secret(
+    pub(super) fn secret(
         &mut self,
         pointer: &str,
         text: &Field<Scalar>,
@@ -248,21 +248,6 @@ fn libvirt(check: &mut Check<'_>, field: Field<RawLibvirt>) -> Option<(LibvirtSp
         unowned: unowned?.unwrap_or(true),
     };
     Some((spec, stopped?.unwrap_or(false)))
-}
-
-fn amqp(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<AmqpSpec> {
-    let raw = check.mapping("/amqp", field)?;
-    check.keys("/amqp", &["url", "url_file"], Unknown::Refused(&["tls"]));
-    let given = check.secret("/amqp/url", &raw.url, &raw.url_file)?;
-    let from = if matches!(raw.url, Field::Given(_)) { "/amqp/url" } else { "/amqp/url_file" };
-    let text = given.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2F".to_owned());
-    match url::broker_url(&text) {
-        Ok(url) => Some(AmqpSpec { url }),
-        Err((what, remedy)) => {
-            check.fault(from, what, remedy);
-            None
-        }
-    }
 }
 
 fn message(

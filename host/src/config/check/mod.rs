@@ -2,6 +2,7 @@
 //! report what is wrong, and goes on.
 
 mod agent;
+mod amqp;
 mod component_url;
 mod grants;
 mod host;

@@ -11,7 +11,7 @@ use crate::config::raw::{
 };
 use crate::config::routing::Pipeline;
 use crate::config::spec::{
-    PipelineSpec, PublisherSpec, Secret, SinkSpec, SourceSpec, TransformerSpec,
+    BrokerSpec, PipelineSpec, PublisherSpec, SinkSpec, SourceSpec, TransformerSpec,
 };
 
 const RIGHT: &str = "write a mapping with the keys `sources` and `sinks`, each a list";
@@ -20,7 +20,7 @@ const RIGHT: &str = "write a mapping with the keys `sources` and `sinks`, each a
 #[derive(Debug, Default)]
 pub(in crate::config) struct Around {
     /// What `notifier://` without a host means.
-    pub(in crate::config) broker: Secret,
+    pub(in crate::config) broker: BrokerSpec,
     /// `components.path`: a scheme that is none of this version may be a component's name.
     pub(in crate::config) components: Vec<PathBuf>,
 }

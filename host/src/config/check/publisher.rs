@@ -8,10 +8,10 @@ use super::units::parse_int;
 use crate::config::error::{Report, nearest};
 use crate::config::place::Place;
 use crate::config::spec::{
-    FileSpec, NotificationForm, NotifierSpec, Policy, PublisherSpec, PublisherTarget, Rotation,
-    Secret, SocketSpec,
+    BrokerSpec, FileSpec, NotificationForm, NotifierSpec, Policy, PublisherSpec, PublisherTarget,
+    Rotation, Secret, SocketSpec,
 };
-use crate::config::url::{Fault, Parts, broker, label, no_tls};
+use crate::config::url::{Fault, Parts, brokers, label, ssl};
 
 /// What Ceilometer has had, in one release or another, and this agent has not. A component of that
 /// name is taken all the same.
@@ -45,7 +45,7 @@ const MAX_QUEUE_LENGTH: usize = 1024;
 const DRIVERS: &[&str] = &["rabbit", "kombu", "messaging", "messagingv2"];
 
 const NOTIFIER: &[&str] =
-    &["driver", "max_queue_length", "max_retry", "per_meter_topic", "policy", "topic"];
+    &["driver", "max_queue_length", "max_retry", "per_meter_topic", "policy", "ssl", "topic"];
 const FILE: &[&str] = &["backup_count", "json", "max_bytes"];
 
 /// Checks the URL that stands at `place`. `None` with a fault, or with a warning where the sink
@@ -154,7 +154,7 @@ impl Publisher<'_> {
         }
     }
 
-    fn notifier(&mut self, parts: &Parts<'_>, default_broker: &Secret) -> Option<PublisherTarget> {
+    fn notifier(&mut self, parts: &Parts<'_>, default: &BrokerSpec) -> Option<PublisherTarget> {
         let options = parts.options();
         let driver = options.iter().find(|(key, _)| key == "driver");
         if let Some((_, driver)) = driver.filter(|(_, name)| !DRIVERS.contains(&name.as_str())) {
@@ -163,17 +163,18 @@ impl Publisher<'_> {
             self.warn(&what, "use driver=rabbit or leave it out");
             return None;
         }
-        if options.iter().any(|(key, _)| key == "ssl") {
-            return no_tls().map_or_else(|fault| self.fault(fault), Some);
-        }
+        let tls = options.iter().find(|(key, _)| key == "ssl");
+        let tls = tls.map_or(Ok(false), |(_, value)| ssl(value));
+        let tls = tls.map_or_else(|fault| self.fault(fault), Some)?;
         self.check_options(&options, NOTIFIER);
         let per_meter_topic = self.number(&options, "per_meter_topic");
         let max_queue_length = self.number(&options, "max_queue_length");
         let max_retry = self.number(&options, "max_retry");
         let broker = if parts.authority.is_empty() {
-            Some(default_broker.clone())
+            Some(default.clone())
         } else {
-            broker(parts).map_or_else(|fault| self.fault(fault), Some)
+            let urls = brokers(parts, tls).map_or_else(|fault| self.fault(fault), Some);
+            urls.map(|urls| BrokerSpec { urls, ..default.clone() })
         };
         let topics = self.topics(&options);
         let policy = self.policy(&options);

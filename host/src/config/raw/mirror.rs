@@ -140,6 +140,18 @@ pub(in crate::config) struct RawLibvirt {
 pub(in crate::config) struct RawAmqp {
     pub(in crate::config) url: Field<Scalar>,
     pub(in crate::config) url_file: Field<Scalar>,
+    pub(in crate::config) tls: Field<RawTls>,
+    pub(in crate::config) queues: Field<Scalar>,
+}
+
+/// `amqp.tls`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::config) struct RawTls {
+    pub(in crate::config) enabled: Field<Scalar>,
+    pub(in crate::config) ca: Field<Scalar>,
+    pub(in crate::config) certificate: Field<Scalar>,
+    pub(in crate::config) key: Field<Scalar>,
 }
 
 /// Not derived: it holds a secret.

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +8,15 @@ use lapin::options::{
     ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::types::{FieldTable, ShortString};
+use lapin::runtime::default_runtime;
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use url::{Host, Url};
 
 use super::AmqpError;
-use crate::config::Secret;
+use crate::config::{BrokerSpec, Queues, Secret, TlsSpec};
 
 /// `control_exchange` of Ceilometer.
 pub(super) const EXCHANGE: &str = "ceilometer";
@@ -27,45 +30,101 @@ const FRAME_MAX: u32 = 16 << 10;
 const HEARTBEAT: u16 = 10;
 
 /// Where a broker is, and how it is spoken to.
-#[derive(Clone)]
-pub(super) struct Broker(AMQPUri);
+pub(super) struct Broker {
+    /// Any of them will do.
+    nodes: Vec<AMQPUri>,
+    tls: TlsSpec,
+    queues: Queues,
+    /// The node that is tried next: the one that worked, until it does not.
+    next: usize,
+}
 
 impl Broker {
-    /// Reads an `amqp://` URL.
-    pub(super) fn new(url: &Secret) -> Result<Self, AmqpError> {
-        // Texts of errors of both parsers may hold the URL, so that none of them is kept.
-        let parsed = Url::parse(url.reveal()).map_err(|_| AmqpError::Url("it cannot be read"))?;
-        let mut uri: AMQPUri =
-            url.reveal().parse().map_err(|_| AmqpError::Url("it cannot be read"))?;
-        if uri.scheme != AMQPScheme::AMQP {
-            return Err(AmqpError::Url("only amqp:// is spoken"));
+    /// Reads its URLs.
+    pub(super) fn new(spec: &BrokerSpec) -> Result<Self, AmqpError> {
+        let nodes = spec.urls.iter().map(node).collect::<Result<Vec<_>, _>>()?;
+        if nodes.is_empty() {
+            return Err(AmqpError::Url("there is none"));
         }
-        // lapin takes IPv6 literals for no host at all, and so for localhost.
-        if let Some(Host::Ipv6(address)) = parsed.host() {
-            uri.authority.host = address.to_string();
-        }
-        if uri.vhost.is_empty() {
-            uri.vhost.push('/');
-        }
-        uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        uri.query.frame_max.get_or_insert(FRAME_MAX);
-        Ok(Self(uri))
+        Ok(Self { nodes, tls: spec.tls.clone(), queues: spec.queues, next: 0 })
     }
 
-    /// Connects and opens a channel.
-    pub(super) async fn connect(&self) -> Result<Link, AmqpError> {
-        let properties = ConnectionProperties::default().with_connection_name("nephometer".into());
-        let connecting = Connection::connect_uri(self.0.clone(), properties);
-        let connection = within("connecting to the broker", connecting).await?;
-        let channel = open_channel(&connection).await?;
-        Ok(Link { connection, channel, ready: HashSet::new() })
+    /// Connects to the first node that lets us, and opens a channel.
+    pub(super) async fn connect(&mut self) -> Result<Link, AmqpError> {
+        let mut tried = 0;
+        loop {
+            let node = self.nodes[self.next].clone();
+            match self.connect_to(node).await {
+                Ok(link) => return Ok(link),
+                Err(error) => {
+                    tried += 1;
+                    self.next = (self.next + 1) % self.nodes.len();
+                    if tried == self.nodes.len() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
     }
+
+    async fn connect_to(&self, node: AMQPUri) -> Result<Link, AmqpError> {
+        let doing = "connecting to the broker";
+        let properties = ConnectionProperties::default().with_connection_name("nephometer".into());
+        // Read anew each time: certificates are renewed while an agent runs.
+        let tls = if node.scheme == AMQPScheme::AMQPS {
+            files(&self.tls)?
+        } else {
+            OwnedTLSConfig::default()
+        };
+        let runtime =
+            default_runtime().map_err(|said| AmqpError::Refused { doing, said: said.into() })?;
+        let connecting = Connection::connect_uri_with_config(node, properties, tls, runtime);
+        let connection = within(doing, connecting).await?;
+        let channel = open_channel(&connection).await?;
+        Ok(Link { connection, channel, queues: self.queues, ready: HashSet::new() })
+    }
+}
+
+fn node(url: &Secret) -> Result<AMQPUri, AmqpError> {
+    // Texts of errors of both parsers may hold the URL, so that none of them is kept.
+    let parsed = Url::parse(url.reveal()).map_err(|_| AmqpError::Url("it cannot be read"))?;
+    let mut uri: AMQPUri = url.reveal().parse().map_err(|_| AmqpError::Url("it cannot be read"))?;
+    // lapin takes IPv6 literals for no host at all, and so for localhost.
+    if let Some(Host::Ipv6(address)) = parsed.host() {
+        uri.authority.host = address.to_string();
+    }
+    if uri.vhost.is_empty() {
+        uri.vhost.push('/');
+    }
+    uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    uri.query.frame_max.get_or_insert(FRAME_MAX);
+    Ok(uri)
+}
+
+/// The PEM files of a TLS connection: small, and local.
+fn files(tls: &TlsSpec) -> Result<OwnedTLSConfig, AmqpError> {
+    let read = |path: &Path| {
+        let unreadable = |source| AmqpError::File { path: path.to_owned(), source };
+        std::fs::read(path).map_err(unreadable)
+    };
+    let cert_chain = match &tls.ca {
+        Some(path) => Some(String::from_utf8_lossy(&read(path)?).into_owned()),
+        None => None,
+    };
+    let identity = match &tls.identity {
+        Some((certificate, key)) => {
+            Some(OwnedIdentity::PKCS8 { pem: read(certificate)?, key: read(key)? })
+        }
+        None => None,
+    };
+    Ok(OwnedTLSConfig { identity, cert_chain })
 }
 
 /// A connection with a channel that confirms.
 pub(super) struct Link {
     connection: Connection,
     pub(super) channel: Channel,
+    queues: Queues,
     /// Routing keys whose exchange and queue are known to be there.
     ready: HashSet<Arc<str>>,
 }
@@ -97,6 +156,11 @@ impl Link {
         Ok(())
     }
 
+    /// Whether the broker takes nothing for now, because it is short of memory or disk.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
     /// The queue of this routing key may be gone: it is declared again next time.
     pub(super) fn forget(&mut self, key: &Arc<str>) {
         self.ready.remove(key);
@@ -115,7 +179,8 @@ impl Link {
     }
 
     async fn declare_exchange(&self, passive: bool) -> Result<(), AmqpError> {
-        let options = ExchangeDeclareOptions { passive, ..Default::default() };
+        let durable = self.queues != Queues::Transient;
+        let options = ExchangeDeclareOptions { passive, durable, ..Default::default() };
         let kind = ExchangeKind::Topic;
         let declaring =
             self.channel.exchange_declare(EXCHANGE.into(), kind, options, FieldTable::default());
@@ -123,8 +188,13 @@ impl Link {
     }
 
     async fn declare_queue(&self, name: &str, passive: bool) -> Result<(), AmqpError> {
-        let options = QueueDeclareOptions { passive, ..Default::default() };
-        let declaring = self.channel.queue_declare(name.into(), options, FieldTable::default());
+        let durable = self.queues != Queues::Transient;
+        let options = QueueDeclareOptions { passive, durable, ..Default::default() };
+        let mut arguments = FieldTable::default();
+        if self.queues == Queues::Quorum {
+            arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        }
+        let declaring = self.channel.queue_declare(name.into(), options, arguments);
         within("declaring the queue", declaring).await.map(|_| ())
     }
 }
@@ -157,7 +227,7 @@ mod tests {
     use super::*;
 
     fn uri(url: &str) -> AMQPUri {
-        Broker::new(&Secret::new(url)).unwrap().0
+        node(&Secret::new(url)).unwrap()
     }
 
     #[test]
@@ -179,13 +249,8 @@ mod tests {
 
     #[test]
     fn refused_urls_are_not_repeated() {
-        for url in [
-            "amqps://u:hunter2@h/",
-            "u:hunter2@h",
-            "amqp://u:hunter2@h:port/",
-            "amqp://u:hunter2@h/%ff",
-        ] {
-            let error = Broker::new(&Secret::new(url)).err().expect("it is refused").to_string();
+        for url in ["u:hunter2@h", "amqp://u:hunter2@h:port/", "amqp://u:hunter2@h/%ff"] {
+            let error = node(&Secret::new(url)).err().expect("it is refused").to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

@@ -24,6 +24,14 @@ pub enum AmqpError {
         /// How long we waited.
         limit: std::time::Duration,
     },
+    /// A file that TLS needs.
+    #[error("the file {path} cannot be read")]
+    File {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The broker or the network refused.
     #[error("{doing} failed: {said}")]
     Refused {

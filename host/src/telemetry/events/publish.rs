@@ -55,3 +55,13 @@ pub fn component_broken(publisher: &str, reason: &str) {
 pub fn component_failed(publisher: &str, reason: &str) {
     warn!(publisher, reason, "publisher's component failed");
 }
+
+/// The broker takes nothing for now, because it is short of memory or disk.
+pub fn blocked(publisher: &str) {
+    warn!(publisher, "the broker is short of memory or disk and takes nothing for now");
+}
+
+/// It takes messages again.
+pub fn unblocked(publisher: &str) {
+    info!(publisher, "the broker takes messages again");
+}

@@ -1,0 +1,110 @@
+//! What happens to the agent and its disk.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::everything_is_there;
+use crate::harness::{
+    Agent, Consumer, Lab, PATIENCE, Proxy, broker, closed_port, eventually, scaled, text,
+};
+
+/// Numbers that look like chance and can be had again.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        // Knuth's linear congruence; its upper bits are good enough for a time.
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_loses_and_doubles_nothing() {
+    let seed = std::env::var("NEPHOMETER_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("NEPHOMETER_TEST_SEED={seed}");
+    let mut chance = Chance(seed);
+    let lab = Lab::up("faults-kill", &["--no-libvirt"]);
+    let raw = Consumer::acknowledging(lab.amqp_url(), "raw");
+    let rates = Consumer::acknowledging(lab.amqp_url(), "rates");
+    let agent = Agent::new("faults-kill").amqp(lab.amqp_url()).set("amqp.queues", "durable");
+    let agent = agent.set("shutdown_grace", "30s").pipeline(
+        "sources: [{name: s, interval: 1, meters: ['*'], sinks: [raw, rates]}]\n\
+         sinks:\n\
+         - {name: raw, publishers: ['notifier://?topic=raw']}\n\
+         - {name: rates, transformers: [{name: rate_of_change, parameters: {target: {name: cpu_util, type: gauge}}}], publishers: ['notifier://?topic=rates']}\n",
+    );
+    let (rounds, outages) = (scaled(20, 1_000), 7);
+    for round in 0..rounds {
+        let running = agent.run();
+        match round % outages {
+            2 => lab.kill_amqp(),
+            5 => lab.signal_amqp("-STOP"),
+            _ => {}
+        }
+        std::thread::sleep(Duration::from_millis(100 + chance.below(1_500)));
+        running.signal(Signal::KILL);
+        running.ended(PATIENCE);
+        match round % outages {
+            3 => lab.start_amqp(),
+            5 => lab.signal_amqp("-CONT"),
+            _ => {}
+        }
+    }
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ledger = running.stop().code(0).ledger();
+    assert!(ledger.polled > 0, "{ledger:?}");
+    assert_eq!(ledger.publisher("topic=raw").samples, ledger.polled);
+    everything_is_there(&raw, &ledger, "topic=raw");
+    let rates = everything_is_there(&rates, &ledger, "topic=rates");
+    assert!(rates.iter().all(|sample| text(sample, "name") == "cpu_util"));
+    println!("{rounds} kills: {} samples, {} rates", ledger.polled, rates.len());
+}
+
+#[test]
+fn a_full_disk_under_the_store_loses_nothing() {
+    let port = closed_port();
+    let agent = Agent::new("faults-full")
+        .amqp(&format!("amqp://guest:guest@127.0.0.1:{port}/%2f"))
+        .set("shutdown_grace", "30s");
+    let disk = agent.folder.at("disk");
+    fs::create_dir(&disk).unwrap();
+    let agent = agent
+        .set("store.path", disk.join("store").display().to_string())
+        .everything_to(&["notifier://?topic=disk"]);
+    // A disk of its own, in a mount namespace of its own, nearly full from the start.
+    let script = format!(
+        "mount -t tmpfs -o size=1m none '{0}'; head -c 700000 /dev/zero > '{0}/ballast'; exec \"$@\"",
+        disk.display()
+    );
+    let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
+        &["unshare", "--mount", "--propagation", "private"]
+    } else {
+        &["unshare", "--mount", "--map-root-user", "--propagation", "private"]
+    };
+    let arguments = ["run", "--log-format", "json", "--log", "debug"];
+    let mut running = agent.start(agent.within(wrapper, &script, &arguments), None);
+    running.wait_for_ticks(1);
+    // Its namespace goes with it, but an open folder keeps the disk.
+    let seen = fs::File::open(format!("/proc/{}/root{}", running.pid(), disk.display())).unwrap();
+    eventually("a full disk", PATIENCE, || {
+        (!running.logged("the store cannot be written").is_empty()).then_some(())
+    });
+    running.wait_for_ticks(2);
+    // Room again, and then a broker.
+    fs::remove_file(format!("/proc/self/fd/{}/ballast", seen.as_raw_fd())).unwrap();
+    eventually("a disk that takes it", PATIENCE, || {
+        (!running.logged("the store can be written again").is_empty()).then_some(())
+    });
+    let _proxy = Proxy::at(port, broker().amqp_port());
+    let consumer = Consumer::new(broker().amqp_url(), "disk");
+    let ledger = running.stop().code(0).ledger();
+    assert_eq!(ledger.publisher("notifier").samples, ledger.polled);
+    everything_is_there(&consumer, &ledger, "notifier");
+}

@@ -1,0 +1,45 @@
+//! The fault lab: whatever dies, hangs or is cut on the way from a poll to the broker's confirm, every
+//! sample is at the consumer once, after repeats are dropped by id, and in order.
+
+mod agent;
+mod broker;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::delivery::first_deliveries;
+use crate::harness::{Arrival, Consumer, Ledger, sorted_by_time};
+
+/// Waits until everything is there that the ledger says was published, and insists on order, and on
+/// numbers without a gap of which each means one message. Gives the samples.
+fn everything_is_there(consumer: &Consumer, ledger: &Ledger, label: &str) -> Vec<Value> {
+    let publisher = ledger.publisher(label);
+    assert_eq!((publisher.dropped, publisher.held), (0, 0), "{ledger:?}");
+    let wanted = usize::try_from(publisher.samples).unwrap();
+    let what = format!("{wanted} samples of {label}");
+    let arrivals = consumer.wait_until(&what, |all| first_deliveries(all).len() >= wanted);
+    let samples = first_deliveries(&arrivals);
+    assert_eq!(samples.len(), wanted, "more than was published");
+    sorted_by_time(&samples);
+    let streams = numbers(&arrivals);
+    assert_eq!(streams.len(), 1, "one publisher, one stream");
+    for (stream, numbers) in &streams {
+        let all: Vec<i64> = numbers.keys().copied().collect();
+        assert_eq!(all, (1..=all.len() as i64).collect::<Vec<_>>(), "{stream}");
+        assert_eq!(all.len() as u64, publisher.entered, "{stream}");
+    }
+    samples
+}
+
+/// By stream and number: the id of the message.
+fn numbers(arrivals: &[Arrival]) -> BTreeMap<String, BTreeMap<i64, String>> {
+    let mut streams: BTreeMap<String, BTreeMap<i64, String>> = BTreeMap::new();
+    for arrival in arrivals {
+        let (stream, number) = arrival.number();
+        let id = arrival.notification()["message_id"].to_string();
+        let known = streams.entry(stream).or_default().entry(number).or_insert_with(|| id.clone());
+        assert_eq!(*known, id, "two messages have the number {number}");
+    }
+    streams
+}

@@ -1,0 +1,136 @@
+//! What is held, for people: `nephometer spool`, and what the next version finds.
+
+use std::collections::HashSet;
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::delivery::first_deliveries;
+use crate::harness::{
+    Agent, Consumer, PATIENCE, broker, closed_port, eventually, ndjson, root, text,
+};
+
+fn spools(agent: &Agent) -> Vec<Value> {
+    let ended = agent.does(&["spool", "ls", "--json"]).code(0);
+    serde_json::from_str::<Value>(&ended.stdout).unwrap().as_array().unwrap().clone()
+}
+
+#[test]
+fn what_is_held_is_listed_checked_copied_and_given_to_another() {
+    let url = broker().amqp_url();
+    let away = format!("notifier://guest:hush@127.0.0.1:{}/?topic=spooled", closed_port());
+    let agent = Agent::new("spool").set("shutdown_grace", "1s").amqp(url);
+    agent.does(&["spool", "ls"]).code(69).says("there is no store at");
+    let agent = agent.everything_to(&[&away]);
+    let mut running = agent.run();
+    running.wait_for_ticks(3);
+    let [spool] = &spools(&agent)[..] else { panic!("one spool") };
+    assert!(spool["held"].as_u64().unwrap() >= 2 && spool["publisher"] == true, "{spool}");
+    let name = text(spool, "spool").to_owned();
+    assert!(name.starts_with("out/notifier://127.0.0.1:") && !name.contains("hush"), "{name}");
+    agent.does(&["spool", "check"]).code(0).says("all envelopes can be read");
+    let ledger = running.stop().code(69).ledger();
+    let held = ledger.publisher("notifier").held;
+
+    // The same without an agent: this time from the disk.
+    let [spool] = &spools(&agent)[..] else { panic!("one spool") };
+    assert_eq!(
+        (spool["held"].as_u64(), spool["samples"].as_u64()),
+        (Some(held), Some(ledger.polled))
+    );
+    agent.does(&["spool", "check"]).code(0);
+    let copied = ndjson(&agent.does(&["spool", "export", &name]).code(0).stdout);
+    assert_eq!(copied.len() as u64, held);
+    let ids: HashSet<&str> = copied.iter().map(|envelope| text(envelope, "id")).collect();
+    assert_eq!(ids.len(), copied.len());
+    for envelope in &copied {
+        let body: Value = serde_json::from_str(envelope["body"].as_str().unwrap()).unwrap();
+        let inner: Value = serde_json::from_str(body["oslo.message"].as_str().unwrap()).unwrap();
+        assert_eq!(inner["message_id"], envelope["id"]);
+        assert_eq!(
+            inner["payload"].as_array().unwrap().len() as u64,
+            envelope["samples"].as_u64().unwrap()
+        );
+    }
+    agent.does(&["spool", "export", "nobody's"]).code(64).says("there is no spool nobody's");
+
+    // Another broker from now on: what waits for the old one is said, and given to the new one.
+    let agent = agent.everything_to(&["notifier://?topic=spooled"]);
+    let consumer = Consumer::new(url, "spooled");
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let said = running.logged("held for a publisher that is not in the configuration; `nephometer spool requeue` gives it to another one");
+    assert_eq!((said.len(), said[0]["envelopes"].as_u64()), (1, Some(held)));
+    let to = "out/notifier://?topic=spooled";
+    agent.does(&["spool", "requeue", to, "--to", &name]).code(78).says("a publisher is at work");
+    agent.does(&["spool", "requeue", &name, "--to", to]).code(0).says(&format!("{held} envelopes"));
+    let ended = running.stop().code(0).ledger();
+    let arrivals = consumer
+        .wait_until("all samples", |all| first_deliveries(all).len() as u64 == ended.polled);
+    let arrived: HashSet<String> =
+        arrivals.iter().map(|one| text(&one.notification(), "message_id").to_owned()).collect();
+    assert!(ids.iter().all(|id| arrived.contains(*id)));
+    assert!(spools(&agent).iter().all(|spool| spool["held"] == 0));
+}
+
+#[test]
+fn what_a_receiver_refuses_is_set_aside_and_can_be_sent_again() {
+    // A datagram has at most 65,507 bytes: names of that length are refused by the system.
+    let agent = Agent::new("spool-refused").libvirt("sim://?domains=1&seed=1");
+    let name = "x".repeat(70_000);
+    let arithmetic = format!(
+        "[{{name: arithmetic, parameters: {{target: {{name: {name}, unit: ns, type: gauge, expr: '$(cpu)'}}}}}}]"
+    );
+    let agent = agent.pipeline(&format!(
+        "sources: [{{name: s, interval: 1, meters: [cpu], sinks: [out]}}]\n\
+         sinks: [{{name: out, transformers: {arithmetic}, publishers: ['udp://127.0.0.1:9']}}]\n"
+    ));
+    let running = agent.run();
+    eventually("something refused", PATIENCE, || {
+        spools(&agent).first().filter(|spool| spool["set_aside"].as_u64() > Some(0)).map(drop)
+    });
+    let ended = running.stop().code(0);
+    let publisher = ended.ledger().publisher("udp").clone();
+    assert!(publisher.dropped > 0 && publisher.reasons.contains_key("permanent"), "{publisher:?}");
+    let export = ndjson(&agent.does(&["spool", "export", "out/udp://127.0.0.1:9"]).code(0).stdout);
+    assert_eq!(export.len() as u64, publisher.dropped);
+    assert!(export.iter().all(|one| one["refused"].is_string() && one["body_hex"].is_string()));
+    agent.does(&["spool", "requeue", "out/udp://127.0.0.1:9"]).code(0);
+    let [spool] = &spools(&agent)[..] else { panic!("one spool") };
+    assert_eq!((&spool["set_aside"], spool["held"].as_u64()), (&0.into(), Some(publisher.dropped)));
+}
+
+/// `tests/stores/1` was written by the version before spools: 24 ticks of two domains, of which a
+/// broker that was away has had none, and a file all that an accumulator had let go.
+#[test]
+fn a_store_of_the_version_before_is_taken_up() {
+    let agent =
+        Agent::new("spool-upgrade").amqp(broker().amqp_url()).libvirt("sim://?domains=2&seed=1");
+    let (store, out) = (agent.folder.at("store"), agent.folder.at("out"));
+    fs::create_dir(&store).unwrap();
+    let old = root().join("tests/stores/1");
+    fs::copy(old.join("host-generation"), store.join("host-generation")).unwrap();
+    let unpacked = Command::new("gzip").arg("-dc").arg(old.join("agent.redb.gz")).output().unwrap();
+    assert!(unpacked.status.success());
+    fs::write(store.join("agent.redb"), unpacked.stdout).unwrap();
+    let rate = "{name: rate_of_change, parameters: {target: {name: cpu_util, unit: \"%\", type: gauge, scale: \"100.0 / (10**9 * (resource_metadata.cpu_number or 1))\"}}}";
+    let agent = agent.pipeline(&format!(
+        "sources: [{{name: s, interval: 1, meters: [cpu], sinks: [file, broker]}}]\n\
+         sinks:\n\
+         - {{name: file, transformers: [{{name: accumulator, parameters: {{size: 5}}}}], publishers: ['file://{}?json']}}\n\
+         - {{name: broker, transformers: [{rate}], publishers: ['notifier://?topic=upgrade']}}\n",
+        out.display()
+    ));
+    let consumer = Consumer::new(broker().amqp_url(), "upgrade");
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ended = running.stop().code(0);
+    assert!(ended.logged("the store was damaged and is set aside").is_empty());
+    // Two domains, from the second tick on.
+    let ticks = usize::try_from(ended.ledger().polled / 2).unwrap();
+    let arrivals =
+        consumer.wait_until("all rates", |all| first_deliveries(all).len() >= 2 * (23 + ticks));
+    let samples = first_deliveries(&arrivals);
+    assert_eq!(samples.len(), 2 * (23 + ticks), "{:?}", ended.ledger());
+}
