@@ -86,7 +86,8 @@ fn what_a_receiver_refuses_is_set_aside_and_can_be_sent_again() {
         "sources: [{{name: s, interval: 1, meters: [cpu], sinks: [out]}}]\n\
          sinks: [{{name: out, transformers: {arithmetic}, publishers: ['udp://127.0.0.1:9']}}]\n"
     ));
-    let running = agent.run();
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
     eventually("something refused", PATIENCE, || {
         spools(&agent).first().filter(|spool| spool["set_aside"].as_u64() > Some(0)).map(drop)
     });

@@ -125,7 +125,7 @@ async fn feed(
         if warm {
             written.push(Instant::now());
         }
-        journal.append(batch).await;
+        journal.append(batch, Vec::new()).await;
     }
     written
 }

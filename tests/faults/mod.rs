@@ -3,6 +3,8 @@
 
 mod agent;
 mod broker;
+mod libvirt;
+mod time;
 
 use std::collections::BTreeMap;
 

@@ -138,7 +138,8 @@ impl Agent {
         let config = self.folder.write("nephometer.yaml", self.settings.to_string());
         command.args(arguments).arg("--config").arg(config);
         let pipeline = self.folder.at("pipeline.yaml");
-        if pipeline.exists() {
+        let talks = ["status", "reload", "spool", "gaps", "dead-letters"];
+        if pipeline.exists() && !arguments.first().is_some_and(|first| talks.contains(first)) {
             command.arg("--pipeline").arg(pipeline);
         }
         command.current_dir(self.folder.path());

@@ -117,6 +117,11 @@ impl Lab {
         self.command("start-amqp", &[]);
     }
 
+    /// Ends libvirtd as a crash does, and starts another.
+    pub(crate) fn restart_libvirt(&self) {
+        self.command("restart-libvirt", &[]);
+    }
+
     /// Sends a signal to a guest's QEMU.
     pub(crate) fn signal_guest(&self, guest: &str, signal: &str) {
         let file = PathBuf::from(&self.environment["QEMU_PIDS"]).join(format!("{guest}.pid"));

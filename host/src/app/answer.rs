@@ -12,7 +12,7 @@ use super::supervisor::{Order, Report};
 use crate::component::ComponentHost;
 use crate::control::{Request, Response};
 use crate::pipeline::SinkHandle;
-use crate::store::{DeadLetters, Spools};
+use crate::store::{DeadLetters, Gaps, Spools};
 use crate::telemetry::Ledger;
 
 /// What can be seen of the agent, and who can be asked to do something.
@@ -24,7 +24,7 @@ pub(super) struct Board {
     last: watch::Receiver<Report>,
     reloads: watch::Sender<Report>,
     dead_letters: DeadLetters,
-    spools: Spools,
+    kept: (Spools, Gaps),
 }
 
 impl Board {
@@ -33,11 +33,11 @@ impl Board {
         components: &ComponentHost,
         sinks: &[(Arc<str>, SinkHandle)],
         orders: mpsc::Sender<Order>,
-        (dead_letters, spools): (DeadLetters, Spools),
+        (dead_letters, kept): (DeadLetters, (Spools, Gaps)),
     ) -> Self {
         let (reloads, last) = watch::channel(Report::default());
         let (ledger, components, sinks) = (Arc::clone(ledger), components.clone(), sinks.to_vec());
-        Self { ledger, components, sinks, orders, last, reloads, dead_letters, spools }
+        Self { ledger, components, sinks, orders, last, reloads, dead_letters, kept }
     }
 
     /// Where the supervisor notes what its last reload did.
@@ -54,7 +54,8 @@ impl Board {
             request @ (Request::Spools
             | Request::SpoolPage { .. }
             | Request::SpoolCheck
-            | Request::SpoolRequeue { .. }) => desk::answer(&self.spools, request).await,
+            | Request::SpoolRequeue { .. }
+            | Request::Gaps) => desk::answer(&self.kept, request).await,
             Request::ReplayDeadLetter { number } => match self.replay(number).await {
                 Ok(made) => Response::well(json!({ "published": made })),
                 Err(reason) => Response::failed(reason),

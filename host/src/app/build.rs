@@ -1,8 +1,8 @@
 //! Makes an agent out of its configuration, without starting anything.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha224};
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use crate::component::ComponentHost;
 use crate::config::{self, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
 use crate::control;
 use crate::inspect::{self, Hypervisor, Pace};
-use crate::model::HostGeneration;
+use crate::model::{HostGeneration, Timestamp};
 use crate::pipeline::{Notice, Outlet, Sink, SinkHandle, SinkParts};
 use crate::poll::{PollContext, PollCounts};
 use crate::publish::PublisherTask;
@@ -68,7 +68,7 @@ impl App {
             tell_strangers(&journal);
             workshop.spools.tell_strangers().await;
         }
-        let context = poll_context(&spec, &hypervisor, &options, &workshop);
+        let context = poll_context(&spec, &hypervisor, &options, (&workshop, store.ticks()?));
         let sources = polled(&spec, &sinks);
         let handles = handles(&sinks);
         let ledger = Arc::clone(&workshop.ledger);
@@ -80,8 +80,13 @@ impl App {
         let attendants = options.reload.map(|reload| {
             let (changes, receiver) = mpsc::channel(CHANGES);
             let (orders, given) = mpsc::channel(1);
-            let board =
-                Board::new(&ledger, &components, &handles, orders, (dead_letters, spools.clone()));
+            let board = Board::new(
+                &ledger,
+                &components,
+                &handles,
+                orders,
+                (dead_letters, (spools.clone(), store.gaps())),
+            );
             let parts = (Arc::new(workshop), journal.clone());
             let supervisor = Supervisor::new(parts, spec.clone(), handles, reload).listening(
                 changes,
@@ -138,7 +143,7 @@ fn poll_context(
     spec: &AgentSpec,
     hypervisor: &Arc<dyn Hypervisor>,
     options: &Options,
-    workshop: &Workshop,
+    (workshop, before): (&Workshop, HashMap<Arc<str>, Timestamp>),
 ) -> PollContext {
     let generation: HostGeneration = workshop.generation;
     let ledger = &workshop.ledger;
@@ -152,6 +157,7 @@ fn poll_context(
         parallel: spec.libvirt.parallel,
         fail_fast: options.rounds.count.is_some(),
         reading: Arc::default(),
+        before: Arc::new(Mutex::new(before)),
         generation,
         counts: PollCounts {
             polled: Arc::clone(&ledger.polled),

@@ -1,13 +1,13 @@
-//! Answers about spools: of a running agent, or of a store that nobody has open.
+//! Answers about what is held and what is missing: of a running agent, or of a store that nobody has open.
 
 use serde_json::{Value, json};
 
 use crate::control::{Request, Response};
-use crate::model::Timestamp;
-use crate::store::{Place, SpoolSummary, Spools};
+use crate::model::{Gap, Timestamp};
+use crate::store::{Gaps, Place, SpoolSummary, Spools};
 
-/// One answer to one of the questions about spools.
-pub async fn answer(spools: &Spools, request: Request) -> Response {
+/// One answer to one of the questions about spools and gaps.
+pub async fn answer((spools, gaps): &(Spools, Gaps), request: Request) -> Response {
     let answered = match request {
         Request::Spools => list(spools).await,
         Request::SpoolPage { spool, after } => page(spools, &spool, after).await,
@@ -15,7 +15,8 @@ pub async fn answer(spools: &Spools, request: Request) -> Response {
         Request::SpoolRequeue { from, to } => {
             spools.requeue(&from, &to).await.map(|moved| json!(moved))
         }
-        _ => Err("this is no question about spools".to_owned()),
+        Request::Gaps => gaps.all().await.map(|gaps| gaps.iter().map(gap).collect()),
+        _ => Err("this is no question about spools or gaps".to_owned()),
     };
     answered.map_or_else(Response::failed, Response::well)
 }
@@ -44,4 +45,17 @@ async fn page(spools: &Spools, spool: &str, after: Option<(bool, u64)>) -> Resul
     let next = kept.last().map(|one| (one.place().refused, one.place().sequence));
     let lines: Vec<Value> = kept.iter().map(|one| one.json(spool)).collect();
     Ok(json!({ "envelopes": lines, "next": next }))
+}
+
+fn gap(gap: &Gap) -> Value {
+    let lasts = gap.until.as_nanos().saturating_sub(gap.begin.as_nanos());
+    json!({
+        "resource": gap.resource,
+        "source": gap.source,
+        "meters": gap.meters,
+        "from": gap.begin.iso(),
+        "until": gap.until.iso(),
+        "seconds": std::time::Duration::from_nanos(lasts).as_secs_f64(),
+        "reason": gap.reason.as_str(),
+    })
 }

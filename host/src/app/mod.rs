@@ -28,14 +28,14 @@ use crate::component::ComponentError;
 use crate::config::{AgentSpec, SourceSpec};
 use crate::control::ControlError;
 use crate::inspect::{InspectError, Pace};
-use crate::model::Batch;
+use crate::model::Polled;
 use crate::pipeline::{Remains, Sink, SinkHandle, Tap, route};
 use crate::poll::{PollContext, Rounds};
 use crate::publish::{self, PublisherTask};
 use crate::store::{Journal, Spools, StoreError};
 use crate::telemetry::{Ledger, events};
 
-pub use desk::answer as answer_for_spools;
+pub use desk::answer as answer_for_store;
 use polls::Polls;
 use supervisor::{Change, Supervisor};
 pub use workshop::ComponentProblem;
@@ -164,7 +164,7 @@ impl App {
     /// period. What the ledger calls held afterwards was not delivered; with a store it is still
     /// there at the next start.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), AppError> {
-        let (batches, receiver) = mpsc::channel::<Arc<Batch>>(BATCHES);
+        let (batches, receiver) = mpsc::channel::<Polled>(BATCHES);
         let mut polls = Polls::new(self.context, self.pace, self.rounds, batches);
         polls.set(&self.sources);
         let mut router = JoinSet::new();

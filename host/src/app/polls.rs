@@ -1,6 +1,5 @@
 //! The poll tasks of a running agent: one for each interval, replaced when its sources change.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -9,7 +8,7 @@ use tokio::task::JoinSet;
 use super::AppError;
 use crate::config::SourceSpec;
 use crate::inspect::{InspectError, Pace};
-use crate::model::Batch;
+use crate::model::Polled;
 use crate::poll::{self, PollContext, PollTask, Rounds};
 
 /// All of them.
@@ -18,7 +17,7 @@ pub(super) struct Polls {
     pace: Pace,
     rounds: Rounds,
     /// `None` once no more batches are wanted.
-    batches: Option<mpsc::Sender<Arc<Batch>>>,
+    batches: Option<mpsc::Sender<Polled>>,
     groups: Vec<Group>,
     tasks: JoinSet<Result<(), InspectError>>,
 }
@@ -35,7 +34,7 @@ impl Polls {
         context: PollContext,
         pace: Pace,
         rounds: Rounds,
-        batches: mpsc::Sender<Arc<Batch>>,
+        batches: mpsc::Sender<Polled>,
     ) -> Self {
         let (groups, tasks) = (Vec::new(), JoinSet::new());
         Self { context, pace, rounds, batches: Some(batches), groups, tasks }

@@ -120,7 +120,13 @@ async fn choose() -> String {
 }
 
 async fn running(uri: &str) -> Result<usize> {
-    let spec = LibvirtSpec { uri: uri.to_owned(), deadline: PATIENCE, parallel: 1, unowned: true };
+    let spec = LibvirtSpec {
+        uri: uri.to_owned(),
+        deadline: PATIENCE,
+        parallel: 1,
+        unowned: true,
+        events: false,
+    };
     let hypervisor = inspect::open(uri, &spec, Clock::start())?;
     let domains = hypervisor.domains().await?;
     let readings = hypervisor.read(&domains, Groups::default()).await;

@@ -13,7 +13,9 @@ mod component_check;
 mod component_test;
 mod dead_letters;
 mod demo;
+mod desk;
 mod fixture;
+mod gaps;
 mod inspect;
 mod live;
 mod meters;
@@ -63,6 +65,8 @@ enum Command {
     /// What waits for publishers, and what they have refused
     #[command(subcommand)]
     Spool(spool::Spool),
+    /// For which times there are no samples where there should be some
+    Gaps(gaps::Gaps),
     /// List every meter, and what this host gives
     Meters(meters::Meters),
     /// Tools for authors of components
@@ -113,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Reload(reload) => reload.execute(),
         Command::DeadLetters(letters) => letters.execute(),
         Command::Spool(spool) => spool.execute(),
+        Command::Gaps(gaps) => gaps.execute(),
         Command::Meters(meters) => meters.execute(),
         Command::Component(component) => component.execute(),
         Command::Demo(demo) => demo.execute(),

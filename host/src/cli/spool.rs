@@ -4,16 +4,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
 use super::ask::{Socket, list, text};
-use super::run::runtime;
+use super::desk::Desk;
 use super::{Failure, output};
-use crate::app::answer_for_spools;
-use crate::control::{ControlError, Request};
-use crate::store::Store;
+use crate::control::Request;
 
 /// What waits for publishers. A running agent is asked; if none runs, its store is looked at.
 #[derive(Debug, Subcommand)]
@@ -72,53 +69,12 @@ impl Spool {
     }
 }
 
-/// Whoever has the store: an agent, or we ourselves.
-struct Desk<'a> {
-    socket: &'a Socket,
-    /// Once it is known that no agent runs.
-    own: Option<(Store, tokio::runtime::Runtime)>,
-}
-
-impl<'a> Desk<'a> {
-    fn new(socket: &'a Socket) -> Self {
-        Self { socket, own: None }
-    }
-
-    fn ask(&mut self, request: Request) -> Result<Value> {
-        let (store, runtime) = match &self.own {
-            Some(own) => own,
-            None => match self.socket.ask(&request) {
-                Err(error) if is_absent(&error) => self.own.insert(self.open()?),
-                answered => return answered,
-            },
-        };
-        let response = runtime.block_on(answer_for_spools(&store.spools(), request));
-        match (response.answer, response.error) {
-            (Some(answer), _) => Ok(answer),
-            (None, reason) => Err(anyhow!(reason.unwrap_or_default()).context(Failure::Usage)),
-        }
-    }
-
-    fn open(&self) -> Result<(Store, tokio::runtime::Runtime)> {
-        let path = self.socket.spec()?.store.path;
-        if !path.exists() {
-            let what = format!("there is no store at {}", path.display());
-            return Err(anyhow!(what).context(Failure::Unavailable));
-        }
-        Ok((Store::open(&path).context(Failure::Unavailable)?, runtime()?))
-    }
-}
-
-fn is_absent(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<ControlError>().is_some_and(|e| matches!(e, ControlError::Absent { .. }))
-}
-
 impl Ls {
     fn list(&self) -> Result<()> {
         let mut desk = Desk::new(&self.socket);
         let answer = desk.ask(Request::Spools)?;
         // Only a running agent has publishers.
-        let is_running = desk.own.is_none();
+        let is_running = desk.is_an_agents();
         let mut out = output::stdout();
         if self.json {
             writeln!(out, "{answer}")?;

@@ -85,6 +85,14 @@ impl MeterFilter {
         self.own.with_prefix(prefix)
     }
 
+    /// The entries of the own list, as they were written; `*` if there is none.
+    pub fn texts(&self) -> Vec<String> {
+        let include = self.own.include.iter().map(|glob| glob.as_str().to_owned());
+        let exclude = self.own.exclude.iter().map(|glob| format!("!{}", glob.as_str()));
+        let texts: Vec<String> = include.chain(exclude).collect();
+        if texts.is_empty() { vec!["*".to_owned()] } else { texts }
+    }
+
     fn is_taken(&self, meter: &str) -> bool {
         self.one_of.is_empty() || self.one_of.iter().any(|list| list.matches(meter))
     }

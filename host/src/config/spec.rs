@@ -118,6 +118,8 @@ pub struct LibvirtSpec {
     pub parallel: usize,
     /// `libvirt.unowned`: whether domains without Nova's metadata are metered.
     pub unowned: bool,
+    /// `libvirt.events`: whether beginnings, ends and changes of domains are sampled when they happen.
+    pub events: bool,
 }
 
 /// The broker that `notifier://` without a host means.

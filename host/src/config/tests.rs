@@ -253,7 +253,7 @@ hots: a
 host: 5
 control: {sock: /x}
 libvirt: {uri: system, deadline: soon, parallel: 0, unowned: maybe}
-amqp: {url: 'amqps://user:hunter2@host', tls: {}}
+amqp: {url: 'amqps:/user:hunter2@host', queues: soft}
 message: [a]
 components:
   path: 5
@@ -275,8 +275,8 @@ n.yaml:4:16: the libvirt URI \"system\" has no scheme; write qemu:///system, sim
 n.yaml:4:34: `deadline` is \"soon\"; write a time above zero with its unit, such as 3s or 500ms
 n.yaml:4:50: `parallel` is 0; write a whole number from 1 to 64
 n.yaml:4:62: `unowned` is \"maybe\"; write true or false
-n.yaml:5:13: TLS to the broker is not in this version; use amqp:// over a network you trust, or a tunnel
-n.yaml:5:42: the key \"tls\" is not in this version; remove it
+n.yaml:5:13: the broker's URL has no scheme; write amqp://USER:PASSWORD@HOST:PORT/VHOST
+n.yaml:5:49: `queues` is \"soft\"; write transient, durable or quorum
 n.yaml:6:10: `message` is a list; write a mapping of `key: value` lines
 n.yaml:8:9: `path` is a number; write a list of folders
 n.yaml:10:34: the key \"on_eror\" is unknown; did you mean `on_error`?

@@ -57,6 +57,8 @@ pub enum Request {
         /// Into this one.
         to: String,
     },
+    /// What is missing.
+    Gaps,
     /// Give rows that were set aside to their sink again.
     ReplayDeadLetter {
         /// As `dead-letters ls` shows it.

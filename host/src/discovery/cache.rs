@@ -51,6 +51,14 @@ impl ResourceCache {
         }
     }
 
+    /// The instance of a domain that cannot be read now: as it was last.
+    pub fn instance(&mut self, domain: &Arc<Domain>) -> Arc<Resource> {
+        match self.domains.get(&domain.uuid) {
+            Some(known) => known.vm(),
+            None => self.describe(domain, DomainState::NoState).vm(),
+        }
+    }
+
     /// Forgets a domain that is gone. The ids of all resources that it can have had.
     pub fn remove(&mut self, uuid: Uuid) -> Vec<Arc<str>> {
         self.domains.remove(&uuid).map(|known| known.ids()).unwrap_or_default()

@@ -1,18 +1,20 @@
 //! Any libvirt URI.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::calls::{CallError, Calls};
 use super::descriptions::Descriptions;
+use super::watch::Watcher;
 use super::{Hypervisor, InspectError, ReadError};
 use crate::config::LibvirtSpec;
 use crate::libvirt::{Connection, Control, VirtError};
-use crate::model::{Domain, Groups, Moment, Reading};
+use crate::model::{Domain, DomainEvent, Groups, Moment, Reading};
 use crate::schedule::Clock;
 use crate::telemetry::events::inspect as events;
 
@@ -33,6 +35,13 @@ pub(super) struct Libvirt {
     descriptions: Descriptions,
     /// Domains that did not answer. Their control info is asked before they are read again.
     suspects: Mutex<HashSet<Uuid>>,
+    uri: String,
+    /// Whether it may be asked what happens.
+    events: bool,
+    /// From when on somebody wants to know it.
+    watcher: OnceLock<Watcher>,
+    /// The domains as they were listed last.
+    listed: Mutex<Vec<(Uuid, String)>>,
 }
 
 impl Libvirt {
@@ -44,7 +53,29 @@ impl Libvirt {
             stuck_after: spec.deadline / STUCK_PART,
             descriptions: Descriptions::default(),
             suspects: Mutex::default(),
+            uri: uri.to_owned(),
+            events: spec.events,
+            watcher: OnceLock::new(),
+            listed: Mutex::default(),
         }
+    }
+
+    /// All domains. They are not listed anew as long as libvirtd would have told that one has come or
+    /// gone.
+    async fn list(&self) -> Result<Vec<(Uuid, String)>, CallError> {
+        let watcher = self.watcher.get();
+        if watcher.is_some_and(|watcher| !watcher.has_moved()) {
+            return Ok(self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        }
+        let listed = self.calls.plain("list of domains", |connection| connection.list()).await;
+        match (&listed, watcher) {
+            (Ok(listed), _) => {
+                self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(listed);
+            }
+            (Err(_), Some(watcher)) => watcher.missed(),
+            (Err(_), None) => {}
+        }
+        listed
     }
 
     /// Reads the XML of domains that are not known or not any more.
@@ -159,7 +190,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn domains(&self) -> Result<Vec<Arc<Domain>>, InspectError> {
-        let listed = self.calls.plain("list of domains", |connection| connection.list()).await?;
+        let listed = self.list().await?;
         self.suspects
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -197,6 +228,11 @@ impl Hypervisor for Libvirt {
             self.suspect(domain.uuid, false);
         }
         free
+    }
+
+    fn events(&self) -> Option<broadcast::Receiver<(DomainEvent, Moment)>> {
+        let watcher = || Watcher::start(&self.uri, self.clock);
+        self.events.then(|| self.watcher.get_or_init(watcher).subscribe())
     }
 
     fn forget(&self, uuid: Uuid) {
@@ -240,6 +276,7 @@ mod tests {
             deadline: Duration::from_secs(20),
             parallel: 2,
             unowned: true,
+            events: true,
         };
         Libvirt::new(uri, &spec, Clock::start())
     }

@@ -8,15 +8,17 @@ mod descriptions;
 mod libvirt;
 mod replay;
 mod sim;
+mod watch;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use thiserror::Error;
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::config::LibvirtSpec;
-use crate::model::{Domain, Groups, Moment, Reading};
+use crate::model::{Domain, DomainEvent, Groups, Moment, Reading};
 use crate::schedule::Clock;
 
 /// The source of readings that `uri` names: `sim://` and `replay://` are built in, everything
@@ -61,6 +63,11 @@ pub trait Hypervisor: Send + Sync {
 
     /// The description of this domain is out of date.
     fn forget(&self, uuid: Uuid);
+
+    /// What happens to domains, with the time, from now on; `None` if nobody tells.
+    fn events(&self) -> Option<broadcast::Receiver<(DomainEvent, Moment)>> {
+        None
+    }
 
     /// Whether ticks follow the clock.
     fn pace(&self) -> Pace {

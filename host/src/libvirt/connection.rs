@@ -77,6 +77,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// For calls that `virt` lacks.
+    pub(super) fn as_ptr(&self) -> virt_sys::virConnectPtr {
+        self.connect.as_ptr()
+    }
+
     /// Whether it is still open, as far as is known without asking.
     pub fn is_alive(&self) -> bool {
         self.connect.is_alive().unwrap_or(false)

@@ -6,11 +6,13 @@
 //! The parsers are pure and serve recordings as well.
 
 mod connection;
+mod events;
 mod nova;
 mod stats;
 mod sys;
 mod xml;
 
 pub use connection::{Connection, Control, VirtError};
+pub use events::Watch;
 pub use stats::{Builder, StatError, Value};
 pub use xml::{XmlError, describe};

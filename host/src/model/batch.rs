@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Moment, Sample};
+use super::{Gap, Moment, Sample};
 
 /// The number of a batch in the journal, from 1 on: what all that is kept about a batch is filed
 /// under. 0 is the place before the first.
@@ -17,4 +17,13 @@ pub struct Batch {
     pub samples: Vec<Sample>,
     /// Ids of resources that will not come again.
     pub gone: Vec<Arc<str>>,
+}
+
+/// What one tick gave to one source.
+#[derive(Debug, Clone)]
+pub struct Polled {
+    /// What it has.
+    pub batch: Arc<Batch>,
+    /// And what it has not.
+    pub gaps: Vec<Gap>,
 }

@@ -2,7 +2,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// What a domain's XML says about it: everything that does not change from tick to tick.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Domain {
     /// libvirt's uuid; with Nova also the instance's.
     pub uuid: Uuid,

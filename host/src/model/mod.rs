@@ -5,6 +5,8 @@
 
 mod batch;
 mod domain;
+mod event;
+mod gap;
 mod glob;
 mod id;
 mod meter;
@@ -14,8 +16,10 @@ mod release;
 mod resource;
 mod sample;
 
-pub use batch::{Batch, Position};
+pub use batch::{Batch, Polled, Position};
 pub use domain::{DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova};
+pub use event::{DomainEvent, Happening, StopReason};
+pub use gap::{Gap, GapReason};
 pub use glob::{Glob, GlobError};
 pub use id::{About, Computed, HostGeneration};
 pub use meter::{Meter, MeterType};

@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::{Map, json};
 use uuid::Uuid;
 
 use super::PollContext;
+use super::gaps::{self, Missed};
 use crate::discovery::{self, Described, ResourceCache};
 use crate::inspect::InspectError;
-use crate::model::{Domain, DomainState};
+use crate::model::{Domain, DomainState, Meter, MeterType, Moment, Resource, Sample, Volume};
 use crate::telemetry::events;
 
 /// What is known about domains from tick to tick.
@@ -64,8 +67,45 @@ impl Domains {
         Ok(Listed { domains: self.last.clone(), gone })
     }
 
+    /// A domain as it was listed last.
+    pub(super) fn find(&self, uuid: Uuid) -> Option<Arc<Domain>> {
+        self.last.iter().find(|domain| domain.uuid == uuid).map(Arc::clone)
+    }
+
     /// The resources of a domain that was read in this state.
     pub(super) fn described(&mut self, domain: &Arc<Domain>, state: DomainState) -> &mut Described {
         self.resources.describe(domain, state)
+    }
+
+    /// What is missing as a sample: the seconds that are new of it, of the instance, or of this host
+    /// where it is missing of all; with reason, begin and end in the metadata. Its id tells it from
+    /// others of that time; that of the sample is made from it.
+    pub(super) fn gap_sample(&mut self, tick: Moment, missed: &Missed) -> Sample {
+        let mut resource = match &missed.domain {
+            Some(domain) => Resource::clone(&self.resources.instance(domain)),
+            None => Resource {
+                id: Arc::clone(&self.context.host),
+                source: Arc::clone(&self.context.sample_source),
+                project_id: None,
+                user_id: None,
+                metadata: Map::new(),
+            },
+        };
+        let gap = json!({
+            "reason": missed.reason.as_str(),
+            "begin": missed.begin.iso(),
+            "from": missed.from.iso(),
+            "until": missed.until.iso(),
+        });
+        resource.metadata.insert("gap".to_owned(), gap);
+        let nanos = missed.until.as_nanos().saturating_sub(missed.from.as_nanos());
+        let told = [missed.begin.as_nanos(), missed.until.as_nanos()];
+        Sample {
+            id: self.context.generation.name(&[missed.reason.as_str()], &told),
+            meter: Arc::new(Meter::new(gaps::METER, MeterType::Delta, "s")),
+            resource: Arc::new(resource),
+            volume: Volume::Float(Duration::from_nanos(nanos).as_secs_f64()),
+            taken: Moment { wall: missed.until, ..tick },
+        }
     }
 }

@@ -5,14 +5,16 @@
 //! Must not know sinks. A domain that cannot be read costs itself only; what could not be read is
 //! counted as missing, never sent as 0.
 
+mod boundaries;
 mod domains;
+mod gaps;
 pub mod meters;
 mod quarantine;
 mod readings;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc, watch};
@@ -20,13 +22,14 @@ use uuid::Uuid;
 
 use crate::config::{MeterFilter, MeteringSpec, SourceSpec};
 use crate::inspect::{Hypervisor, InspectError, Pace};
-use crate::model::{Batch, DomainState, HostGeneration, Moment, Sample};
+use crate::model::{Batch, DomainState, Gap, HostGeneration, Moment, Polled, Sample, Timestamp};
 use crate::schedule::Ticker;
 use crate::telemetry::events;
 
 use domains::Domains;
+use gaps::{Gaps, Got, Missed};
 use meters::{Measured, Meters, Wanted};
-use readings::Readings;
+use readings::{Read, Readings};
 
 /// What all poll tasks share.
 #[derive(Clone)]
@@ -53,6 +56,8 @@ pub struct PollContext {
     pub reading: Arc<Mutex<()>>,
     /// What ids are made from.
     pub generation: HostGeneration,
+    /// When sources were polled last, by an earlier run; taken by whoever polls them now.
+    pub before: Arc<std::sync::Mutex<HashMap<Arc<str>, Timestamp>>>,
     /// What is counted.
     pub counts: PollCounts,
 }
@@ -89,6 +94,7 @@ pub struct PollTask {
     meters: Meters,
     domains: Domains,
     readings: Readings,
+    gaps: Gaps,
 }
 
 /// A source and what it wants.
@@ -126,7 +132,9 @@ impl PollTask {
         let sources = polled.collect();
         let domains = Domains::new(context.clone());
         let readings = Readings::new(context.clone());
-        Self { context, sources, interval, wanted, meters, domains, readings }
+        let paced = context.hypervisor.pace() == Pace::Clock;
+        let gaps = Gaps::new(paced.then_some(interval));
+        Self { context, sources, interval, wanted, meters, domains, readings, gaps }
     }
 
     /// Polls until told to stop, until `rounds` are over, or until a recording ends. A tick that
@@ -135,28 +143,40 @@ impl PollTask {
         mut self,
         rounds: Rounds,
         mut stop: watch::Receiver<bool>,
-        out: mpsc::Sender<Arc<Batch>>,
+        out: mpsc::Sender<Polled>,
     ) -> Result<(), InspectError> {
         let interval = rounds.every.unwrap_or(self.interval);
         let mut ticker = Ticker::new(interval, interval.mul_f64(self.context.phase));
         let recorded = self.context.hypervisor.pace() == Pace::Recorded;
+        let mut happenings = match rounds.count {
+            None => self.context.hypervisor.events(),
+            Some(_) => None,
+        };
         let mut done = 0;
         while rounds.count.is_none_or(|count| done < count) {
             if !recorded {
                 tokio::select! {
                     biased;
-                    _ = stop.wait_for(|stop| *stop) => break,
+                    () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
                     tick = ticker.tick() => self.count_skipped(tick.skipped),
+                    (event, at) = boundaries::next(&mut happenings) => {
+                        for one in self.boundary(event, at).await {
+                            if out.send(one).await.is_err() {
+                                return Ok(());
+                            }
+                        }
+                        continue;
+                    }
                 }
             } else if *stop.borrow() {
                 break;
             }
-            let Some(batches) = self.tick().await? else {
+            let Some(polled) = self.tick().await? else {
                 events::poll::recording_ended();
                 break;
             };
-            for batch in batches {
-                if out.send(batch).await.is_err() {
+            for one in polled {
+                if out.send(one).await.is_err() {
                     return Ok(());
                 }
             }
@@ -174,13 +194,17 @@ impl PollTask {
 
     /// One tick: a batch for every source, also an empty one, because a tick without samples
     /// flushes transformers all the same. `None` at the end of a recording.
-    pub async fn tick(&mut self) -> Result<Option<Vec<Arc<Batch>>>, InspectError> {
+    pub async fn tick(&mut self) -> Result<Option<Vec<Polled>>, InspectError> {
         let started = Instant::now();
         let Some(tick) = self.context.hypervisor.begin_tick().await? else { return Ok(None) };
         let listed = self.domains.list().await?;
         let there: HashSet<Uuid> = listed.domains.iter().map(|domain| domain.uuid).collect();
         self.meters.retain(|uuid| there.contains(&uuid));
-        let readings = self.readings.read(&listed.domains, self.wanted.groups()).await;
+        self.gaps.retain(|uuid| there.contains(&uuid));
+        let mut missed: Vec<Missed> = self.gaps.begin(tick, self.before()).into_iter().collect();
+        let Read { readings, missing } =
+            self.readings.read(&listed.domains, self.wanted.groups()).await;
+        missed.extend(missing.iter().map(|(one, why)| self.gaps.missing(tick, one, *why)));
         let mut measured = Vec::new();
         let mut rows: Vec<(Moment, Measured)> = Vec::new();
         let mut absent = 0;
@@ -188,6 +212,10 @@ impl PollTask {
             let state = reading.state.unwrap_or(DomainState::NoState);
             let described = self.domains.described(domain, state);
             absent += self.meters.measure(reading, described, &self.wanted, &mut measured);
+            let changed = reading.is_shut_off() || meters::devices_differ(reading, domain);
+            let meters = measured.iter().map(|row| row.meter).collect();
+            let taken = reading.taken.wall;
+            missed.extend(self.gaps.got(Got { domain, taken, meters, changed }));
             rows.extend(measured.drain(..).map(|row| (reading.taken, row)));
             if meters::devices_differ(reading, domain) {
                 self.context.hypervisor.forget(domain.uuid);
@@ -198,20 +226,65 @@ impl PollTask {
         for source in &mut self.sources {
             source.follow(&self.meters);
         }
-        let batches = self.batches(tick, &rows, &listed.gone);
-        let samples = batches.iter().map(|batch| batch.samples.len()).sum::<usize>();
+        let mut polled = self.batches(tick, &rows, &listed.gone);
+        self.tell_gaps(tick, &missed, &mut polled);
+        let samples = polled.iter().map(|one| one.batch.samples.len()).sum::<usize>();
         self.context.counts.absent.fetch_add(absent, Relaxed);
         self.context.counts.polled.fetch_add(samples as u64, Relaxed);
         events::poll::ticked(listed.domains.len(), readings.len(), samples, started.elapsed());
-        Ok(Some(batches))
+        Ok(Some(polled))
     }
 
-    fn batches(
-        &self,
-        tick: Moment,
-        rows: &[(Moment, Measured)],
-        gone: &[Arc<str>],
-    ) -> Vec<Arc<Batch>> {
+    /// When an earlier run has polled the sources of this task last.
+    fn before(&self) -> Option<Timestamp> {
+        let mut before = self.context.before.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sources.iter().filter_map(|source| before.remove(&source.name)).max()
+    }
+
+    /// Puts what is missing beside what is there, and for sources that want the meter, into it.
+    fn tell_gaps(&mut self, tick: Moment, missed: &[Missed], polled: &mut [Polled]) {
+        if missed.is_empty() {
+            return;
+        }
+        let samples: Vec<Sample> =
+            missed.iter().map(|one| self.domains.gap_sample(tick, one)).collect();
+        for (source, polled) in self.sources.iter().zip(polled) {
+            polled.gaps = missed.iter().filter_map(|one| self.gap(source, one)).collect();
+            if source.filter.names(gaps::PREFIX, gaps::METER) {
+                let mut batch = Batch::clone(&polled.batch);
+                batch.samples.extend(samples.iter().cloned().map(|sample| {
+                    let words = [&*source.name, &sample.resource.id, gaps::METER];
+                    // Two reasons may end at one time; where the gap began tells them apart.
+                    let id = sample.id.to_string();
+                    let words = [&words[..], &[&id]].concat();
+                    Sample { id: self.context.generation.name(&words, &[]), ..sample }
+                }));
+                polled.batch = Arc::new(batch);
+            }
+        }
+    }
+
+    /// What is missing, as far as it concerns a source.
+    fn gap(&self, source: &Source, missed: &Missed) -> Option<Gap> {
+        let meters = match &missed.meters {
+            None => source.filter.texts(),
+            Some(meters) => {
+                let wanted = meters.iter().filter(|meter| source.wanted[**meter]);
+                wanted.map(|meter| self.meters.all()[*meter].name.to_string()).collect()
+            }
+        };
+        let resource = missed.domain.as_ref().map_or("*".to_owned(), |one| one.uuid.to_string());
+        (!meters.is_empty()).then(|| Gap {
+            resource,
+            source: source.name.to_string(),
+            meters,
+            begin: missed.begin,
+            until: missed.until,
+            reason: missed.reason,
+        })
+    }
+
+    fn batches(&self, tick: Moment, rows: &[(Moment, Measured)], gone: &[Arc<str>]) -> Vec<Polled> {
         let sample = |source: &Source, taken: Moment, row: &Measured| {
             let meter = Arc::clone(&self.meters.all()[row.meter]);
             let resource = Arc::clone(&row.resource);
@@ -228,7 +301,8 @@ impl PollTask {
                     .map(|(taken, row)| sample(source, *taken, row))
                     .collect();
                 let name = Arc::clone(&source.name);
-                Arc::new(Batch { source: name, tick, samples, gone: gone.to_vec() })
+                let batch = Batch { source: name, tick, samples, gone: gone.to_vec() };
+                Polled { batch: Arc::new(batch), gaps: Vec::new() }
             })
             .collect()
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::PollContext;
 use super::quarantine::Quarantine;
 use crate::inspect::ReadError;
-use crate::model::{Domain, Groups, Reading};
+use crate::model::{Domain, GapReason, Groups, Reading};
 use crate::telemetry::events;
 
 /// What is remembered about domains from tick to tick: who does not answer, who cannot be read.
@@ -19,6 +19,15 @@ pub(super) struct Readings {
     context: PollContext,
     quarantine: Quarantine,
     failing: HashSet<Uuid>,
+}
+
+/// What became of the domains of one tick.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// In the order in which they were asked for.
+    pub readings: Vec<(Arc<Domain>, Reading)>,
+    /// Those that are there and could not be read.
+    pub missing: Vec<(Arc<Domain>, GapReason)>,
 }
 
 type Answer = (Arc<Domain>, Result<Reading, ReadError>);
@@ -30,11 +39,7 @@ impl Readings {
 
     /// The readings that could be had, in the order of `domains`. Those that shared a call with a
     /// domain that does not answer are asked once more; what is missing then is counted.
-    pub(super) async fn read(
-        &mut self,
-        domains: &[Arc<Domain>],
-        groups: Groups,
-    ) -> Vec<(Arc<Domain>, Reading)> {
+    pub(super) async fn read(&mut self, domains: &[Arc<Domain>], groups: Groups) -> Read {
         let context = self.context.clone();
         let _alone = context.reading.lock().await;
         self.probe(domains).await;
@@ -54,8 +59,25 @@ impl Readings {
                 }
             }
         }
-        self.context.counts.missing.fetch_add(left_alone.len() as u64, Relaxed);
-        answers.into_iter().filter_map(|(domain, answer)| self.take(domain, answer)).collect()
+        let mut read = Read::default();
+        for domain in left_alone {
+            read.missing.push((domain, GapReason::Stuck));
+        }
+        for (domain, answer) in answers {
+            self.take(domain, answer, &mut read);
+        }
+        self.context.counts.missing.fetch_add(read.missing.len() as u64, Relaxed);
+        read
+    }
+
+    /// One domain outside of a tick; `None` if it cannot be had now, which the next tick will tell.
+    pub(super) async fn one(&self, domain: &Arc<Domain>, groups: Groups) -> Option<Reading> {
+        if self.quarantine.holds(domain.uuid) {
+            return None;
+        }
+        let _alone = self.context.reading.lock().await;
+        let mut answers = self.context.hypervisor.read(&[Arc::clone(domain)], groups).await;
+        answers.pop()?.ok()
     }
 
     async fn slices(&self, domains: &[Arc<Domain>], groups: Groups) -> Vec<Answer> {
@@ -87,23 +109,18 @@ impl Readings {
         }
     }
 
-    fn take(
-        &mut self,
-        domain: Arc<Domain>,
-        answer: Result<Reading, ReadError>,
-    ) -> Option<(Arc<Domain>, Reading)> {
+    fn take(&mut self, domain: Arc<Domain>, answer: Result<Reading, ReadError>, read: &mut Read) {
         let error = match answer {
             Ok(reading) => {
                 if self.failing.remove(&domain.uuid) {
                     events::poll::read_again(&domain.name);
                 }
-                return Some((domain, reading));
+                return read.readings.push((domain, reading));
             }
             // A domain that went away between listing and reading is not missing.
-            Err(ReadError::Gone) => return None,
+            Err(ReadError::Gone) => return,
             Err(error) => error,
         };
-        self.context.counts.missing.fetch_add(1, Relaxed);
         if matches!(error, ReadError::Stuck) {
             if self.quarantine.admit(domain.uuid) {
                 events::poll::quarantined(&domain.name);
@@ -111,6 +128,11 @@ impl Readings {
         } else if self.failing.insert(domain.uuid) {
             events::poll::read_failed(&domain.name, &error);
         }
-        None
+        let reason = match error {
+            ReadError::Stuck => GapReason::Stuck,
+            ReadError::Unanswered => GapReason::Timeout,
+            ReadError::Gone | ReadError::Failed(_) => GapReason::Failed,
+        };
+        read.missing.push((domain, reason));
     }
 }

@@ -15,8 +15,9 @@ use redb::{
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::gaps;
 use super::spool_tables::{self, SpoolChange};
-use crate::model::Position;
+use crate::model::{Gap, Position};
 use crate::telemetry::{Account, events::store as events};
 
 const FILE: &str = "agent.redb";
@@ -98,6 +99,9 @@ pub(super) struct Changes {
     /// Counters, by what is counted.
     pub(super) accounts: Vec<(String, Account)>,
     pub(super) spools: Vec<SpoolChange>,
+    pub(super) gaps: Vec<Gap>,
+    /// When sources were polled last, nanoseconds since the epoch.
+    pub(super) ticks: Vec<(Arc<str>, u64)>,
     /// It may be lost in a crash without harm: reaches the disk with the next transaction that may
     /// not.
     pub(super) lazy: bool,
@@ -181,6 +185,7 @@ impl Disk {
             writing.open_table(STATES)?;
             writing.open_table(NOTES)?;
             writing.open_table(COUNTS)?;
+            gaps::begin(&writing)?;
             spool_tables::begin(&writing)?;
         }
         Ok(writing.commit()?)
@@ -290,7 +295,9 @@ impl Disk {
                 counts.insert(&**name, bytes(postcard::to_allocvec(account))?.as_slice())?;
             }
         }
+        gaps::write(&writing, &changes.gaps, &changes.ticks)?;
         for spool in &changes.spools {
+            gaps::write(&writing, &spool.gaps, &[])?;
             spool_tables::write(&writing, spool)?;
         }
         Ok(writing.commit()?)

@@ -1,12 +1,12 @@
 //! What a spool holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::model::{Position, Sample};
+use crate::model::{Gap, GapReason, Position, Sample, Timestamp};
 
 /// One envelope as it goes to one receiver. Stored once, never made anew: a retry sends the same
 /// bytes with the same ids.
@@ -74,6 +74,26 @@ impl Manifest {
             let resource = self.resources.get(*resource as usize)?;
             Some((resource.as_str(), self.meters.get(*meter as usize)?.as_str(), *time))
         })
+    }
+
+    /// What is missing once it is lost, resource by resource.
+    pub(super) fn gaps(&self, spool: &str) -> Vec<Gap> {
+        let mut by_resource: BTreeMap<&str, (BTreeSet<&str>, u64, u64)> = BTreeMap::new();
+        for (resource, meter, time) in self.rows() {
+            let known = by_resource.entry(resource).or_insert((BTreeSet::new(), time, time));
+            known.0.insert(meter);
+            known.1 = known.1.min(time);
+            known.2 = known.2.max(time);
+        }
+        let gap = |(resource, (meters, begin, until)): (&str, (BTreeSet<&str>, u64, u64))| Gap {
+            resource: resource.to_owned(),
+            source: spool.to_owned(),
+            meters: meters.into_iter().map(str::to_owned).collect(),
+            begin: Timestamp::from_nanos(begin),
+            until: Timestamp::from_nanos(until),
+            reason: GapReason::Dropped,
+        };
+        by_resource.into_iter().map(gap).collect()
     }
 
     /// About how many bytes it takes.

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -8,8 +9,8 @@ use uuid::Uuid;
 
 use super::db::Disk;
 use super::medium::Medium;
-use super::{DeadLetters, Journal, JournalBounds, Spools, StoreError, WhenFull};
-use crate::model::HostGeneration;
+use super::{DeadLetters, Gaps, Journal, JournalBounds, Spools, StoreError, WhenFull};
+use crate::model::{HostGeneration, Timestamp};
 use crate::telemetry::{Account, events::publish as events};
 
 const GENERATION: &str = "host-generation";
@@ -55,13 +56,30 @@ impl Store {
         Spools::new(Arc::clone(&self.medium))
     }
 
-    /// What was counted when the store was written last, by name.
-    pub fn accounts(&self) -> Result<Vec<(String, Account)>, StoreError> {
-        let Some(disk) = self.medium.disk() else { return Ok(Vec::new()) };
-        disk.accounts().map_err(|error| StoreError::Database {
+    /// What is missing.
+    pub fn gaps(&self) -> Gaps {
+        Gaps(Arc::clone(&self.medium))
+    }
+
+    /// When sources were polled last, by an earlier run.
+    pub fn ticks(&self) -> Result<HashMap<Arc<str>, Timestamp>, StoreError> {
+        self.read(Disk::ticks)
+    }
+
+    fn read<T: Default>(
+        &self,
+        what: impl FnOnce(&Disk) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let Some(disk) = self.medium.disk() else { return Ok(T::default()) };
+        what(&disk).map_err(|error| StoreError::Database {
             path: self.folder.clone(),
             source: Box::new(error),
         })
+    }
+
+    /// What was counted when the store was written last, by name.
+    pub fn accounts(&self) -> Result<Vec<(String, Account)>, StoreError> {
+        self.read(Disk::accounts)
     }
 
     /// What was set aside. Without a store on disk, what is set aside is lost.

@@ -19,7 +19,7 @@ use super::medium::{Medium, blocking};
 use super::memory::{Cursor, Slot, State};
 use super::reader::JournalReader;
 use super::{StoreError, WhenFull};
-use crate::model::{Batch, Position};
+use crate::model::{Batch, Gap, GapReason, Position, Timestamp};
 use crate::telemetry::{Account, Ledger, SinkCount, events::store as events};
 
 /// How much the journal holds; past it the oldest batches are dropped, and counted for the sinks
@@ -117,8 +117,8 @@ impl Journal {
         JournalReader::new(Arc::clone(&self.0), Arc::clone(sink), resume)
     }
 
-    /// Takes one batch in. Waits for room only if the journal was made so.
-    pub async fn append(&self, batch: Arc<Batch>) {
+    /// Takes one batch in, and what is missing in it. Waits for room only if the journal was made so.
+    pub async fn append(&self, batch: Arc<Batch>, mut gaps: Vec<Gap>) {
         let samples = batch.samples.len() as u64;
         let polled = self.0.polled.fetch_add(samples, Relaxed) + samples;
         if self.0.when_full == WhenFull::Wait {
@@ -133,6 +133,7 @@ impl Journal {
         {
             return;
         }
+        let source = Arc::clone(&batch.source);
         let tick = batch.tick.wall.as_nanos();
         let encoding = self.0.medium.is_durable().then(|| Arc::clone(&batch));
         let encoded = match encoding {
@@ -144,7 +145,9 @@ impl Journal {
             let mut state = self.0.state();
             let mut removed = state.release();
             if self.0.when_full == WhenFull::DropOldest {
-                removed.extend(state.make_room((samples, bytes, tick), self.0.bounds));
+                let dropped = state.make_room((samples, bytes, tick), self.0.bounds);
+                gaps.extend(dropped.iter().filter_map(|(_, slot)| given_up(slot)));
+                removed.extend(dropped.into_iter().map(|(position, _)| position));
             }
             let position = state.next;
             state.next += 1;
@@ -157,7 +160,9 @@ impl Journal {
             let head = EntryHead { sinks, samples, bytes, tick };
             let entry = Some((position, head, encoded));
             let accounts = self.accounts(&slot.sinks, samples, polled);
-            let changes = Changes { entry, marks, removed, accounts, ..Changes::default() };
+            let ticks = vec![(source, tick)];
+            let changes =
+                Changes { entry, marks, removed, accounts, gaps, ticks, ..Changes::default() };
             slot.on_disk = self.0.write(changes).await.is_ok();
         }
         slot.batch = Some(batch);
@@ -234,6 +239,20 @@ impl Journal {
             drop(self.0.write(Changes { marks, removed, ..Changes::default() }).await);
         }
     }
+}
+
+/// A batch that some sink would still have needed.
+fn given_up(slot: &Slot) -> Option<Gap> {
+    let sinks: Vec<&str> = slot.sinks.iter().map(AsRef::as_ref).collect();
+    let time = Timestamp::from_nanos(slot.tick);
+    (slot.samples > 0).then(|| Gap {
+        resource: "*".to_owned(),
+        source: format!("journal of {}", sinks.join(", ")),
+        meters: vec!["*".to_owned()],
+        begin: time,
+        until: time,
+        reason: GapReason::Dropped,
+    })
 }
 
 fn slot(head: &EntryHead) -> Slot {

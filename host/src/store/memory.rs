@@ -173,7 +173,7 @@ impl State {
         &mut self,
         (samples, bytes, tick): (u64, u64, u64),
         bounds: JournalBounds,
-    ) -> Vec<Position> {
+    ) -> Vec<(Position, Slot)> {
         let oldest = bounds.age.map_or(0, |age| {
             tick.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
         });
@@ -192,8 +192,7 @@ impl State {
                 break;
             }
             self.count_dropped(position, Dropped::JournalFull);
-            self.remove(position);
-            dropped.push(position);
+            dropped.extend(self.remove(position).map(|slot| (position, slot)));
         }
         dropped
     }

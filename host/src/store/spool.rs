@@ -17,7 +17,7 @@ use super::desk::Kept;
 use super::medium::Medium;
 use super::queue::{Hit, Limits, Queue, WhenFull};
 use super::spool_tables::{Head, Left, SpoolChange};
-use crate::model::Glob;
+use crate::model::{Gap, Glob};
 use crate::telemetry::{Dropped, PublisherCount, events::store as events};
 
 /// What an envelope takes besides its body, bytes: so that small ones have a bound too.
@@ -82,6 +82,8 @@ pub(super) struct Pending {
     next: u64,
     /// Have left the queue, and have yet to leave the disk.
     removed: Vec<u64>,
+    /// What was given up, and has yet to be written.
+    gaps: Vec<Gap>,
 }
 
 impl Shared {
@@ -122,7 +124,11 @@ impl Shared {
             counts: Arc::clone(counts),
             bounds,
             when_full,
-            writing: Mutex::new(Pending { next: left.next.max(1), removed: unreadable }),
+            writing: Mutex::new(Pending {
+                next: left.next.max(1),
+                removed: unreadable,
+                gaps: Vec::new(),
+            }),
             unwritten: AtomicU64::new(0),
             unwritten_bytes: AtomicU64::new(0),
             resident: AtomicU64::new(0),
@@ -217,6 +223,7 @@ impl Shared {
             let envelope = slot.envelope.clone().or_else(|| read.next().flatten());
             if let Some(envelope) = envelope {
                 self.counts.dropped.add_meters(reason, envelope.manifest.by_meter());
+                pending.gaps.append(&mut envelope.manifest.gaps(&self.name));
             }
             self.left(pending, &slot);
         }
@@ -253,6 +260,7 @@ impl Shared {
             name: self.name.clone(),
             added,
             removed: std::mem::take(&mut pending.removed),
+            gaps: std::mem::take(&mut pending.gaps),
             account: self.counts.account(0),
             next: pending.next,
             ..SpoolChange::default()

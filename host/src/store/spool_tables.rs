@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::db::{Disk, bytes, unexpected};
 use super::{Envelope, Manifest};
+use crate::model::Gap;
 use crate::telemetry::Account;
 
 /// A spool's name, and an envelope's number in it.
@@ -63,6 +64,8 @@ pub(super) struct SpoolChange {
     pub(super) aside: Vec<(Head, Envelope, String)>,
     /// Taken from those that were set aside.
     pub(super) taken: Vec<u64>,
+    /// What was given up.
+    pub(super) gaps: Vec<Gap>,
     pub(super) account: Account,
     /// The number of the next envelope.
     pub(super) next: u64,

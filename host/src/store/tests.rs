@@ -111,7 +111,7 @@ async fn a_crash_loses_nothing_and_each_sink_goes_on_where_it_was() {
     let (mut fast, counts) = rig.sink("fast", &["a"]);
     assert_eq!(fast.resume(), Resume::default());
     for (source, tick) in [("a", 1), ("b", 2), ("a", 3), ("nobody's", 4)] {
-        rig.journal.append(batch(source, tick, 2)).await;
+        rig.journal.append(batch(source, tick, 2), Vec::new()).await;
     }
     assert_eq!(work_off(&mut fast, &counts).await, [1, 3]);
     assert_law(&counts);
@@ -150,7 +150,7 @@ async fn entries_go_once_all_have_emitted_and_saved_and_positions_never_come_aga
         let (mut one, one_counts) = rig.sink("one", &["a"]);
         let (mut two, two_counts) = rig.sink("two", &["a"]);
         for tick in 1..=3 {
-            rig.journal.append(batch("a", tick, 1)).await;
+            rig.journal.append(batch("a", tick, 1), Vec::new()).await;
         }
         work_off(&mut one, &one_counts).await;
         work_off(&mut two, &two_counts).await;
@@ -170,7 +170,7 @@ async fn entries_go_once_all_have_emitted_and_saved_and_positions_never_come_aga
     let (mut one, counts) = rig.sink("one", &["a"]);
     assert_eq!(one.resume().emitted, 3);
     assert!(one.try_next().await.is_none());
-    rig.journal.append(batch("a", 9, 1)).await;
+    rig.journal.append(batch("a", 9, 1), Vec::new()).await;
     assert_eq!(one.next().await.unwrap().position, 4);
     assert_eq!(counts.entered.load(Relaxed), 4);
 }
@@ -181,16 +181,16 @@ async fn a_full_journal_drops_the_oldest_but_not_the_one_at_work() {
     let bounds = JournalBounds { samples: 8, ..BOUNDS };
     let rig = Rig::with(folder.path(), bounds, WhenFull::DropOldest);
     let (mut sink, counts) = rig.sink("k", &["a"]);
-    rig.journal.append(batch("a", 1, 2)).await;
+    rig.journal.append(batch("a", 1, 2), Vec::new()).await;
     assert_eq!(tick(&sink.next().await.unwrap()), 1);
     for tick in [2, 3] {
-        rig.journal.append(batch("a", tick, 3)).await;
+        rig.journal.append(batch("a", tick, 3), Vec::new()).await;
     }
     assert_eq!(counts.dropped.to_string(), "3 dropped (journal_full 3)");
     assert_eq!(work_off(&mut sink, &counts).await, [1, 3]);
     assert_law(&counts);
     // Those are worked off, and kept for a save: they make room without a loss.
-    rig.journal.append(batch("a", 4, 5)).await;
+    rig.journal.append(batch("a", 4, 5), Vec::new()).await;
     assert_eq!(counts.dropped.total(), 3);
     drop(sink);
     drop(rig);
@@ -207,12 +207,12 @@ async fn bytes_and_age_are_bounds_too() {
     let rig = Rig::with(folder.path(), bounds, WhenFull::DropOldest);
     let (mut sink, counts) = rig.sink("k", &["a"]);
     for (tick, samples) in [(100, 1), (130, 1), (161, 1), (162, 80), (163, 1)] {
-        rig.journal.append(batch("a", tick, samples)).await;
+        rig.journal.append(batch("a", tick, samples), Vec::new()).await;
     }
     assert_eq!(work_off(&mut sink, &counts).await, [130, 161, 162, 163]);
-    rig.journal.append(batch("a", 164, 90)).await;
+    rig.journal.append(batch("a", 164, 90), Vec::new()).await;
     assert_eq!(work_off(&mut sink, &counts).await, [164]);
-    rig.journal.append(batch("a", 165, 900)).await;
+    rig.journal.append(batch("a", 165, 900), Vec::new()).await;
     // One that is too large on its own is all that is held.
     assert_eq!(counts.dropped.to_string(), "1 dropped (journal_full 1)");
     assert_eq!(work_off(&mut sink, &counts).await, [165]);
@@ -228,7 +228,7 @@ async fn a_journal_that_waits_loses_nothing() {
     let writer = rig.journal.clone();
     let writer = tokio::spawn(async move {
         for tick in 1..=50 {
-            writer.append(batch("a", tick, 3)).await;
+            writer.append(batch("a", tick, 3), Vec::new()).await;
         }
         writer.close();
     });
@@ -249,7 +249,7 @@ async fn a_sink_that_lags_reads_from_the_disk() {
     let rig = Rig::open(folder.path());
     let (mut sink, counts) = rig.sink("k", &["a"]);
     for tick in 1..=30 {
-        rig.journal.append(batch("a", tick, 5_000)).await;
+        rig.journal.append(batch("a", tick, 5_000), Vec::new()).await;
     }
     assert_eq!(work_off(&mut sink, &counts).await, (1..=30).collect::<Vec<_>>());
     sink.rewind(2);
@@ -263,10 +263,10 @@ async fn routes_change_for_what_comes() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::open(folder.path());
     let (mut sink, counts) = rig.sink("k", &["a"]);
-    rig.journal.append(batch("a", 1, 2)).await;
+    rig.journal.append(batch("a", 1, 2), Vec::new()).await;
     rig.journal.set_sources("k", &HashSet::from([Arc::from("b")]));
-    rig.journal.append(batch("a", 2, 2)).await;
-    rig.journal.append(batch("b", 3, 2)).await;
+    rig.journal.append(batch("a", 2, 2), Vec::new()).await;
+    rig.journal.append(batch("b", 3, 2), Vec::new()).await;
     assert_eq!(work_off(&mut sink, &counts).await, [1, 3]);
     rig.journal.close();
     assert!(sink.next().await.is_none());
@@ -278,7 +278,7 @@ async fn a_damaged_file_is_set_aside_and_the_agent_begins_anew() {
     {
         let rig = Rig::open(folder.path());
         let _sink = rig.sink("k", &["a"]);
-        rig.journal.append(batch("a", 1, 2)).await;
+        rig.journal.append(batch("a", 1, 2), Vec::new()).await;
     }
     let file = folder.path().join("agent.redb");
     let whole = std::fs::read(&file).unwrap();
@@ -288,7 +288,7 @@ async fn a_damaged_file_is_set_aside_and_the_agent_begins_anew() {
         std::fs::write(&file, damaged).unwrap();
         let rig = Rig::open(folder.path());
         let (mut sink, counts) = rig.sink("k", &["a"]);
-        rig.journal.append(batch("a", 2, 2)).await;
+        rig.journal.append(batch("a", 2, 2), Vec::new()).await;
         assert_eq!(work_off(&mut sink, &counts).await, [2]);
         assert!(folder.path().join(format!("agent.redb.damaged-{number}")).exists());
     }
@@ -306,7 +306,7 @@ async fn a_waiting_cursor_is_woken_and_may_be_given_up() {
     assert!(tokio::time::timeout(short, sink.next()).await.is_err());
     let journal = rig.journal.clone();
     let (entry, ()) = tokio::join!(sink.next(), async {
-        journal.append(batch("a", 1, 1)).await;
+        journal.append(batch("a", 1, 1), Vec::new()).await;
     });
     assert_eq!(entry.unwrap().position, 1);
 }

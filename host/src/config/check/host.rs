@@ -88,7 +88,7 @@ pub(in crate::config) fn check(
     let release = metering::release(&mut check, &raw.compatibility);
     let quirks = metering::quirks(&mut check, &raw.quirks, release.unwrap_or_default());
     let agent = agent::check(&mut check, &raw.mode, &raw.routing, raw.polling);
-    let libvirt = libvirt(&mut check, raw.libvirt);
+    let libvirt = libvirt(&mut check, raw.libvirt, release.unwrap_or_default());
     let amqp = amqp::check(&mut check, raw.amqp);
     let message = message(&mut check, raw.message, release.unwrap_or_default());
     let components = components(&mut check, raw.components);
@@ -205,9 +205,14 @@ impl Check<'_> {
     }
 }
 
-fn libvirt(check: &mut Check<'_>, field: Field<RawLibvirt>) -> Option<(LibvirtSpec, bool)> {
+fn libvirt(
+    check: &mut Check<'_>,
+    field: Field<RawLibvirt>,
+    release: Release,
+) -> Option<(LibvirtSpec, bool)> {
     let raw = check.mapping("/libvirt", field)?;
-    let keys = &["uri", "deadline", "parallel", "unowned", "report_stopped_instance_metrics"];
+    let keys =
+        &["uri", "deadline", "parallel", "unowned", "events", "report_stopped_instance_metrics"];
     check.keys("/libvirt", keys, Unknown::Refused(&["tls"]));
     let uri = check
         .string("/libvirt/uri", &raw.uri)
@@ -235,6 +240,7 @@ fn libvirt(check: &mut Check<'_>, field: Field<RawLibvirt>) -> Option<(LibvirtSp
         "write a whole number from 1 to 64",
     );
     let unowned = check.value("/libvirt/unowned", &raw.unowned, truth, "write true or false");
+    let events = check.value("/libvirt/events", &raw.events, truth, "write true or false");
     let stopped = check.value(
         "/libvirt/report_stopped_instance_metrics",
         &raw.report_stopped_instance_metrics,
@@ -246,6 +252,8 @@ fn libvirt(check: &mut Check<'_>, field: Field<RawLibvirt>) -> Option<(LibvirtSp
         deadline: deadline?.unwrap_or(Duration::from_secs(3)),
         parallel: parallel?.unwrap_or(2),
         unowned: unowned?.unwrap_or(true),
+        // Older releases have nothing like it.
+        events: events?.unwrap_or(release == Release::Current),
     };
     Some((spec, stopped?.unwrap_or(false)))
 }

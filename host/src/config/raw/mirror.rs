@@ -131,6 +131,7 @@ pub(in crate::config) struct RawLibvirt {
     pub(in crate::config) deadline: Field<Scalar>,
     pub(in crate::config) parallel: Field<Scalar>,
     pub(in crate::config) unowned: Field<Scalar>,
+    pub(in crate::config) events: Field<Scalar>,
     pub(in crate::config) report_stopped_instance_metrics: Field<Scalar>,
 }
 

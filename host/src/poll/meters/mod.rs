@@ -269,3 +269,8 @@ fn lacks<'a>(
     let all = read.clone();
     read.next().is_some() && described.any(|name| !all.clone().any(|read| read == name))
 }
+
+/// Whether a line is the one that tells the state of an instance.
+pub(super) fn is_power_state(line: &MeterDef) -> bool {
+    line.name == "power.state"
+}

@@ -48,3 +48,13 @@ pub fn domain_unreadable(domain: &str, reason: &dyn Error) {
 pub fn domain_without_xml(name: &str, file: &Path) {
     warn!(name, file = %file.display(), "domain is left out: the recording has no XML of it");
 }
+
+/// libvirt does not tell any more what happens to domains; they are listed at each tick.
+pub fn events_lost(reason: &dyn Error) {
+    warn!(reason = %Chain(reason), "libvirt's events are lost");
+}
+
+/// It does again.
+pub fn events_back() {
+    info!("libvirt tells events again");
+}

@@ -1,0 +1,55 @@
+//! `nephometer gaps`
+
+use std::io::Write;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::ask::{Socket, list, text};
+use super::desk::Desk;
+use super::output;
+use crate::control::Request;
+
+/// Print for which times there are no samples where there should be some, a line each: from, until,
+/// reason, resource, source, meters. A running agent is asked; if none runs, its store is looked at.
+#[derive(Debug, Args)]
+pub(super) struct Gaps {
+    #[command(flatten)]
+    socket: Socket,
+    /// Only those of this resource, and those of all
+    #[arg(long, value_name = "ID")]
+    resource: Option<String>,
+    /// One JSON array instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Gaps {
+    pub(super) fn execute(self) -> Result<()> {
+        let answer = Desk::new(&self.socket).ask(Request::Gaps)?;
+        let wanted = |resource: &str| {
+            resource == "*" || self.resource.as_deref().is_none_or(|wanted| wanted == resource)
+        };
+        let gaps: Vec<_> =
+            list(&answer).iter().filter(|gap| wanted(text(&gap["resource"]))).collect();
+        let mut out = output::stdout();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string(&gaps)?)?;
+            return Ok(out.flush()?);
+        }
+        for gap in gaps {
+            let meters: Vec<&str> = list(&gap["meters"]).iter().map(text).collect();
+            writeln!(
+                out,
+                "{} to {} {} resource {} source {}: {}",
+                text(&gap["from"]),
+                text(&gap["until"]),
+                text(&gap["reason"]),
+                text(&gap["resource"]),
+                text(&gap["source"]),
+                meters.join(", ")
+            )?;
+        }
+        Ok(out.flush()?)
+    }
+}

@@ -1,0 +1,198 @@
+//! What happens to domains and to libvirtd: beginnings and ends are exact, and nobody waits for a guest
+//! that does not answer.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::harness::{
+    Agent, Lab, PATIENCE, Running, eventually, ndjson, number, scaled, sorted_by_time, text,
+};
+
+fn complete(agent: &Agent) -> Vec<Value> {
+    let text = fs::read_to_string(agent.folder.at("samples")).unwrap_or_default();
+    let end = text.rfind('\n').map_or(0, |end| end + 1);
+    ndjson(&text[..end])
+}
+
+/// Everything to a file; after the first tick only what events bring.
+fn agent(name: &str, lab: &Lab, interval: u32) -> Agent {
+    let agent = Agent::new(name).libvirt(lab.libvirt_uri());
+    let file = agent.folder.at("samples");
+    agent.pipeline(&format!(
+        "sources: [{{name: s, interval: {interval}, meters: ['*'], sinks: [out]}}]\n\
+         sinks: [{{name: out, publishers: ['file://{}?json']}}]\n",
+        file.display()
+    ))
+}
+
+fn of<'a>(samples: &'a [Value], meter: &str, id: &str) -> Vec<&'a Value> {
+    let is = |s: &&Value| text(s, "name") == meter && text(s, "resource_id") == id;
+    samples.iter().filter(is).collect()
+}
+
+fn uuid(lab: &Lab, name: &str) -> String {
+    lab.virsh(&["domuuid", name]).trim().to_owned()
+}
+
+#[test]
+fn beginnings_and_ends_are_exact_and_what_is_plugged_in_is_seen_at_once() {
+    let lab = Lab::up(
+        "faults-boundaries",
+        &["--linux", "1", "--idle", "1", "--paused", "0", "--off", "1", "--no-amqp"],
+    );
+    let agent = agent("faults-boundaries", &lab, 600);
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    let (off, idle, linux) = (uuid(&lab, "off-1"), uuid(&lab, "idle-1"), uuid(&lab, "linux-1"));
+    let there = |what: &str, meter: &str, id: &str, more: usize| {
+        eventually(what, PATIENCE, || {
+            (of(&complete(&agent), meter, id).len() >= more).then_some(())
+        });
+    };
+    there("the first tick", "cpu", &idle, 1);
+    assert!(of(&complete(&agent), "cpu", &off).is_empty(), "it is shut off");
+
+    lab.virsh(&["start", "off-1"]);
+    there("a first sample", "cpu", &off, 1);
+    lab.virsh(&["destroy", "off-1"]);
+    there("a last one", "power.state", &off, 2);
+    lab.virsh(&["save", "idle-1", agent.folder.at("saved").to_str().unwrap()]);
+    there("a last one of a guest that is saved", "power.state", &idle, 2);
+    lab.virsh(&["restore", agent.folder.at("saved").to_str().unwrap()]);
+    there("a first one again", "cpu", &idle, 2);
+    // A second interface, as somebody plugs it in.
+    let nic = "<interface type='ethernet'><mac address='52:54:00:99:99:01'/><target dev='hotplug0'/><model type='virtio'/></interface>";
+    let nic = agent.folder.write("nic.xml", nic);
+    lab.virsh(&["attach-device", "linux-1", nic.to_str().unwrap(), "--live"]);
+    eventually("its counters", PATIENCE, || {
+        let all = complete(&agent);
+        let is = |s: &&Value| {
+            text(s, "name") == "network.incoming.bytes"
+                && text(s, "resource_id").contains(&linux)
+                && s["resource_metadata"]["vnic_name"] == "hotplug0"
+        };
+        all.iter().any(|sample| is(&sample)).then_some(())
+    });
+
+    let all = complete(&agent);
+    let ends = of(&all, "power.state", &off);
+    let end = ends.last().unwrap();
+    assert_eq!(number(end), 5.0, "shut off");
+    let boundary = &end["resource_metadata"]["boundary"];
+    assert_eq!((&boundary["event"], &boundary["reason"]), (&"stopped".into(), &"destroyed".into()));
+    let last = of(&all, "cpu", &off).last().unwrap().to_owned().clone();
+    assert_eq!(boundary["last_reading"], last["timestamp"], "where its counters end");
+    assert!(text(end, "timestamp") > text(&last, "timestamp"));
+    let saved = of(&all, "power.state", &idle)
+        .iter()
+        .any(|s| s["resource_metadata"]["boundary"]["reason"] == "saved");
+    assert!(saved);
+    sorted_by_time(&all);
+    let ended = running.stop().code(0);
+    assert_eq!(ended.logged("tick").len(), 1, "all of this came between two ticks");
+
+    // Switched off, nothing comes between the ticks.
+    let agent = agent.set("libvirt.events", false);
+    fs::remove_file(agent.folder.at("samples")).unwrap();
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    lab.virsh(&["destroy", "idle-1"]);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let ended = running.stop().code(0);
+    assert!(!ended.stderr.contains("boundary"));
+    assert!(of(&complete(&agent), "power.state", &idle).len() <= 1);
+}
+
+#[test]
+fn libvirtd_may_be_killed_and_comes_back() {
+    let lab = Lab::up(
+        "faults-libvirtd",
+        &["--linux", "0", "--idle", "2", "--paused", "0", "--off", "1", "--no-amqp"],
+    );
+    let agent = agent("faults-libvirtd", &lab, 1);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let cpus = |name: &str| of(&complete(&agent), "cpu", &uuid(&lab, name)).len();
+    eventually("samples", PATIENCE, || (cpus("idle-1") > 0).then_some(()));
+    for round in 0..scaled(1, 5) {
+        lab.restart_libvirt();
+        let before = cpus("idle-1");
+        eventually("samples again", PATIENCE, || (cpus("idle-1") > before + 2).then_some(()));
+        // Events are told again, too.
+        let wanted = round + 1;
+        eventually("events again", PATIENCE, || {
+            (running.logged("libvirt tells events again").len() >= wanted
+                || running.logged("libvirt's events are lost").is_empty())
+            .then_some(())
+        });
+        lab.virsh(&["start", "off-1"]);
+        eventually("a guest that was started", PATIENCE, || (cpus("off-1") > 0).then_some(()));
+        lab.virsh(&["destroy", "off-1"]);
+    }
+    running.stop().code(0);
+    sorted_by_time(&complete(&agent));
+}
+
+#[test]
+fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
+    let count = scaled(6, 20);
+    let lab = Lab::up(
+        "faults-stopped",
+        &["--linux", "0", "--idle", &count.to_string(), "--paused", "0", "--off", "0", "--no-amqp"],
+    );
+    let agent = agent("faults-stopped", &lab, 2).set("libvirt.deadline", "900ms");
+    let mut running = agent.run();
+    running.wait_for_ticks(3);
+    let usual = longest(&running);
+    lab.signal_guest("idle-2", "-STOP");
+    eventually("it is left alone", PATIENCE, || {
+        (!running.logged("domain does not answer, left alone until it does").is_empty())
+            .then_some(())
+    });
+    let first = longest(&running);
+    running.wait_for_ticks(1);
+    let ticks = running.ticks();
+    running.wait_for_ticks(3);
+    let later = times(&running)[ticks..].iter().copied().fold(0.0, f64::max);
+    println!(
+        "{count} domains, one stopped: {usual:.3} s before, {first:.3} s the first time, {later:.3} s later"
+    );
+    lab.signal_guest("idle-2", "-CONT");
+    eventually("it is read again", PATIENCE, || {
+        (!running.logged("domain answers again").is_empty()).then_some(())
+    });
+    running.wait_for_ticks(1);
+    let ended = running.stop().code(0);
+    assert!(ended.ledger().missing > 0);
+    let gaps = agent.does(&["gaps", "--json"]).code(0);
+    let gaps: Value = serde_json::from_str(&gaps.stdout).unwrap();
+    let stuck = uuid(&lab, "idle-2");
+    let reasons: BTreeMap<&str, &str> = gaps
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gap| (text(gap, "resource"), text(gap, "reason")))
+        .collect();
+    assert_eq!(reasons, BTreeMap::from([(stuck.as_str(), "stuck")]));
+    sorted_by_time(&complete(&agent));
+}
+
+/// How long ticks took, seconds.
+fn times(running: &Running) -> Vec<f64> {
+    let seconds = |line: &Value| {
+        let took = line["took"].as_str().unwrap();
+        let (number, factor) = match (took.strip_suffix("ms"), took.strip_suffix("µs")) {
+            (Some(number), _) => (number, 1e-3),
+            (_, Some(number)) => (number, 1e-6),
+            _ => (took.trim_end_matches('s'), 1.0),
+        };
+        number.parse::<f64>().unwrap() * factor
+    };
+    running.logged("tick").iter().map(seconds).collect()
+}
+
+fn longest(running: &Running) -> f64 {
+    times(running).into_iter().fold(0.0, f64::max)
+}

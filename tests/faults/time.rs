@@ -1,0 +1,149 @@
+//! What happens to time: an agent that is down, that stands still, a clock that jumps. What could not
+//! be taken is told.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson, number, text};
+
+fn gaps(agent: &Agent) -> Vec<Value> {
+    let ended = agent.does(&["gaps", "--json"]).code(0);
+    serde_json::from_str::<Value>(&ended.stdout).unwrap().as_array().unwrap().clone()
+}
+
+/// Three domains; all samples with the gaps to a file, their rates to another.
+fn agent(name: &str) -> Agent {
+    let agent = Agent::new(name);
+    let (raw, rates) = (agent.folder.at("raw"), agent.folder.at("rates"));
+    let rate = "{name: rate_of_change, parameters: {target: {name: cpu_util, unit: '%', type: gauge, scale: '100.0 / (10**9 * (resource_metadata.cpu_number or 1))'}}}";
+    agent.pipeline(&format!(
+        "sources: [{{name: s, interval: 1, meters: [cpu, nephometer.gap], sinks: [raw, rates]}}]\n\
+         sinks:\n\
+         - {{name: raw, publishers: ['file://{}?json']}}\n\
+         - {{name: rates, transformers: [{rate}], publishers: ['file://{}?json']}}\n",
+        raw.display(),
+        rates.display()
+    ))
+}
+
+fn samples(agent: &Agent, file: &str, meter: &str) -> Vec<Value> {
+    let all = ndjson(&fs::read_to_string(agent.folder.at(file)).unwrap());
+    all.into_iter().filter(|sample| text(sample, "name") == meter).collect()
+}
+
+/// Every rate is one that a processor can have.
+fn rates_are_sane(agent: &Agent, at_least: usize) {
+    let rates = samples(agent, "rates", "cpu_util");
+    assert!(rates.len() >= at_least, "{} rates", rates.len());
+    for rate in &rates {
+        assert!((0.0..=101.0).contains(&number(rate)), "{rate}");
+    }
+}
+
+#[test]
+fn an_agent_that_was_down_or_stood_still_leaves_gaps() {
+    let agent = agent("faults-down");
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    running.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(4));
+    running.signal(Signal::CONT);
+    running.wait_for_ticks(2);
+    let seen = gaps(&agent);
+    let [skipped] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!((text(skipped, "reason"), text(skipped, "resource")), ("skipped", "*"));
+    assert!(skipped["seconds"].as_f64().unwrap() >= 3.0, "{skipped}");
+    running.signal(Signal::KILL);
+    running.ended(PATIENCE);
+    std::thread::sleep(Duration::from_secs(4));
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    running.stop().code(0);
+    // Now from the disk.
+    let seen = gaps(&agent);
+    let [_, down] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!((text(down, "reason"), text(down, "source")), ("agent_down", "s"));
+    assert_eq!(down["meters"], serde_json::json!(["cpu", "nephometer.gap"]));
+    assert!(down["seconds"].as_f64().unwrap() >= 3.0, "{down}");
+    // The meter says the same.
+    let told = samples(&agent, "raw", "nephometer.gap");
+    let told: Vec<(&str, f64, &str)> = told
+        .iter()
+        .map(|one| {
+            let reason = one["resource_metadata"]["gap"]["reason"].as_str().unwrap();
+            (text(one, "resource_id"), number(one), reason)
+        })
+        .collect();
+    let of = |gap: &Value| gap["seconds"].as_f64().unwrap();
+    assert_eq!(
+        told,
+        [("compute-1", of(&seen[0]), "skipped"), ("compute-1", of(&seen[1]), "agent_down")]
+    );
+    rates_are_sane(&agent, 12);
+}
+
+#[test]
+fn a_clock_that_jumps_makes_no_strange_rate() {
+    let agent = agent("faults-clock");
+    let jump = agent.folder.at("jump");
+    fs::write(&jump, "+0").unwrap();
+    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+    let library = [library, "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"]
+        .into_iter()
+        .find(|path| fs::exists(path).unwrap())
+        .expect("libfaketime; make test installs it");
+    let agent = agent
+        .variable("LD_PRELOAD", library)
+        .variable("FAKETIME_TIMESTAMP_FILE", jump.to_str().unwrap())
+        .variable("FAKETIME_NO_CACHE", "1")
+        .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let leap = |running: &mut Running, by: &str| {
+        fs::write(&jump, by).unwrap();
+        running.wait_for_ticks(3);
+    };
+    leap(&mut running, "+3h");
+    leap(&mut running, "-2h");
+    leap(&mut running, "+0");
+    running.stop().code(0);
+    // It did jump: by three hours on, and by five back.
+    let times: Vec<i64> = samples(&agent, "raw", "cpu")
+        .iter()
+        .filter(|sample| {
+            text(sample, "resource_id") == text(&samples(&agent, "raw", "cpu")[0], "resource_id")
+        })
+        .map(|sample| {
+            let time = format!("{}Z", text(sample, "timestamp"));
+            time.parse::<jiff::Timestamp>().unwrap().as_second()
+        })
+        .collect();
+    let steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(steps.iter().any(|step| *step > 10_000), "{steps:?}");
+    assert!(steps.iter().any(|step| *step < -17_000), "{steps:?}");
+    rates_are_sane(&agent, 20);
+    assert!(gaps(&agent.variable("LD_PRELOAD", "")).is_empty(), "nothing is missing");
+}
+
+#[test]
+fn what_is_given_up_is_a_gap_by_resource_and_meter() {
+    let agent = Agent::new("faults-dropped")
+        .set("shutdown_grace", "1s")
+        .everything_to(&["notifier://?topic=dropped&policy=queue&max_queue_length=1"]);
+    let mut running = agent.run();
+    running.wait_for_ticks(3);
+    eventually("a gap", PATIENCE, || (!gaps(&agent).is_empty()).then_some(()));
+    let ledger = running.stop().code(69).ledger();
+    let dropped = gaps(&agent);
+    assert!(ledger.publisher("notifier").dropped > 0);
+    for gap in &dropped {
+        assert_eq!(text(gap, "reason"), "dropped");
+        assert!(text(gap, "source").starts_with("out/notifier://"), "{gap}");
+        assert!(!gap["meters"].as_array().unwrap().is_empty());
+    }
+    let of_one = agent.does(&["gaps", "--resource", text(&dropped[0], "resource")]).code(0);
+    assert!(of_one.stdout.lines().count() < dropped.len(), "{}", of_one.stdout);
+}
