@@ -58,6 +58,7 @@ impl Path {
             parallel: libvirt.parallel,
             fail_fast: true,
             reading: Arc::default(),
+            before: Arc::default(),
             generation,
             counts: PollCounts::default(),
         };
@@ -89,7 +90,8 @@ impl Path {
     /// One tick: the bytes of its envelopes.
     async fn tick(&mut self) -> usize {
         let mut bytes = 0;
-        for batch in self.poll.tick().await.unwrap().unwrap() {
+        for polled in self.poll.tick().await.unwrap().unwrap() {
+            let batch = polled.batch;
             for samples in self
                 .chain
                 .process(Event::new(self.chain.position() + 1, &batch, &[]))

@@ -28,7 +28,7 @@ fn everything_is_there(consumer: &Consumer, ledger: &Ledger, label: &str) -> Vec
     assert_eq!(streams.len(), 1, "one publisher, one stream");
     for (stream, numbers) in &streams {
         let all: Vec<i64> = numbers.keys().copied().collect();
-        assert_eq!(all, (1..=all.len() as i64).collect::<Vec<_>>(), "{stream}");
+        assert_eq!(all, (1..).take(all.len()).collect::<Vec<_>>(), "{stream}");
         assert_eq!(all.len() as u64, publisher.entered, "{stream}");
     }
     samples

@@ -15,6 +15,9 @@ use crate::pipeline::SinkHandle;
 use crate::store::{DeadLetters, Gaps, Spools};
 use crate::telemetry::Ledger;
 
+/// What the store keeps for people.
+pub(super) type Kept = (DeadLetters, (Spools, Gaps));
+
 /// What can be seen of the agent, and who can be asked to do something.
 pub(super) struct Board {
     ledger: Arc<Ledger>,
@@ -33,7 +36,7 @@ impl Board {
         components: &ComponentHost,
         sinks: &[(Arc<str>, SinkHandle)],
         orders: mpsc::Sender<Order>,
-        (dead_letters, kept): (DeadLetters, (Spools, Gaps)),
+        (dead_letters, kept): Kept,
     ) -> Self {
         let (reloads, last) = watch::channel(Report::default());
         let (ledger, components, sinks) = (Arc::clone(ledger), components.clone(), sinks.to_vec());

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest, Sha224};
 use tokio::sync::mpsc;
 
-use super::answer::Board;
+use super::answer::{self, Board};
 use super::supervisor::Supervisor;
 use super::workshop::{ComponentProblem, Workshop};
-use super::{App, AppError, Attendants, CHANGES, Options};
+use super::{App, AppError, Attendants, CHANGES, Options, Reload};
 use crate::component::ComponentHost;
 use crate::config::{self, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
 use crate::control;
@@ -77,24 +77,11 @@ impl App {
             Some(_) => Some(control::Server::bind(&spec.control)?),
             None => None,
         };
+        let workshop = Arc::new(workshop);
         let attendants = options.reload.map(|reload| {
-            let (changes, receiver) = mpsc::channel(CHANGES);
-            let (orders, given) = mpsc::channel(1);
-            let board = Board::new(
-                &ledger,
-                &components,
-                &handles,
-                orders,
-                (dead_letters, (spools.clone(), store.gaps())),
-            );
-            let parts = (Arc::new(workshop), journal.clone());
-            let supervisor = Supervisor::new(parts, spec.clone(), handles, reload).listening(
-                changes,
-                told,
-                given,
-                board.reloads(),
-            );
-            Attendants { supervisor, board, changes: receiver, control }
+            let kept = (dead_letters, (spools.clone(), store.gaps()));
+            let parts = (&spec, &journal, handles);
+            attendants(reload, control, &workshop, parts, (told, kept))
         });
         Ok(Self {
             rounds: options.rounds,
@@ -111,6 +98,23 @@ impl App {
             spec,
         })
     }
+}
+
+/// Those who look after the agent while it runs.
+fn attendants(
+    reload: Reload,
+    control: Option<control::Server>,
+    workshop: &Arc<Workshop>,
+    (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
+    (told, kept): (mpsc::Receiver<Notice>, answer::Kept),
+) -> Attendants {
+    let (changes, receiver) = mpsc::channel(CHANGES);
+    let (orders, given) = mpsc::channel(1);
+    let board = Board::new(&workshop.ledger, &workshop.components, &handles, orders, kept);
+    let parts = (Arc::clone(workshop), journal.clone());
+    let supervisor = Supervisor::new(parts, spec.clone(), handles, reload);
+    let supervisor = supervisor.listening(changes, told, given, board.reloads());
+    Attendants { supervisor, board, changes: receiver, control }
 }
 
 fn workshop(

@@ -110,10 +110,10 @@ impl CeilometerConf {
             (RABBIT, "ssl_ca_file") => set(&["amqp", "tls", "ca"], value),
             (RABBIT, "ssl_cert_file") => set(&["amqp", "tls", "certificate"], value),
             (RABBIT, "ssl_key_file") => set(&["amqp", "tls", "key"], value),
-            (RABBIT, "rabbit_quorum_queue") if truth(value.clone()) == "true" => {
+            (RABBIT, "rabbit_quorum_queue") if is_true(&value) => {
                 set(QUEUES, "quorum".to_owned());
             }
-            (RABBIT, "amqp_durable_queues") if truth(value.clone()) == "true" => {
+            (RABBIT, "amqp_durable_queues") if is_true(&value) => {
                 set(QUEUES, "durable".to_owned());
             }
             (RABBIT, "rabbit_quorum_queue" | "amqp_durable_queues") => {}
@@ -192,6 +192,10 @@ fn uri_of(libvirt_type: &str) -> Option<&'static str> {
         "xen" => "xen:///",
         _ => return None,
     })
+}
+
+fn is_true(value: &str) -> bool {
+    matches!(value.to_lowercase().as_str(), "true" | "1" | "yes" | "on")
 }
 
 /// Oslo's words for true and false.

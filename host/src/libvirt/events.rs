@@ -16,6 +16,9 @@ use crate::model::{DomainEvent, Happening, StopReason};
 /// until it counts as gone.
 const KEEPALIVE: (c_int, c_uint) = (5, 3);
 
+/// What libvirt's headers call VIR_DOMAIN_EVENT_CALLBACK: any of the callbacks.
+type Callback = unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomainPtr, *mut c_void);
+
 /// Who is told.
 type Tell = dyn Fn(DomainEvent) + Send + Sync;
 
@@ -63,38 +66,18 @@ impl Watch {
         // SAFETY: the connection is open.
         let _local =
             unsafe { virt_sys::virConnectSetKeepAlive(watch.connection.as_ptr(), interval, count) };
-        // SAFETY: libvirt calls each with the parameters that go with its id; what is cast is only
-        // the type of the function pointer, as libvirt's own headers do.
-        let callbacks: [(c_uint, virt_sys::virConnectDomainEventGenericCallback); 4] = unsafe {
-            use std::mem::transmute;
-            [
-                (
-                    virt_sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                    transmute::<virt_sys::virConnectDomainEventCallback, _>(Some(lifecycle)),
-                ),
-                (
-                    virt_sys::VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
-                    transmute::<virt_sys::virConnectDomainEventDeviceAddedCallback, _>(Some(
-                        device,
-                    )),
-                ),
-                (
-                    virt_sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
-                    transmute::<virt_sys::virConnectDomainEventDeviceRemovedCallback, _>(Some(
-                        device,
-                    )),
-                ),
-                (
-                    virt_sys::VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
-                    transmute::<virt_sys::virConnectDomainEventMetadataChangeCallback, _>(Some(
-                        metadata,
-                    )),
-                ),
-            ]
-        };
+        let callbacks = [
+            (virt_sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle as *const ()),
+            (virt_sys::VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, device as *const ()),
+            (virt_sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, device as *const ()),
+            (virt_sys::VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, metadata as *const ()),
+        ];
         for (id, callback) in callbacks {
+            // SAFETY: libvirt calls each with the parameters that go with its id; the generic type
+            // stands for all of them, as in libvirt's own headers.
+            let callback = unsafe { std::mem::transmute::<*const (), Callback>(callback) };
             let tell: Box<Box<Tell>> = Box::new(Box::new(tell.clone()));
-            watch.register(id, callback, tell)?;
+            watch.register(id, Some(callback), tell)?;
         }
         Ok(watch)
     }

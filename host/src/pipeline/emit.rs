@@ -44,11 +44,11 @@ impl Outlet {
     pub(super) async fn emit(
         &mut self,
         journal: &JournalReader,
-        sink: &Arc<str>,
         (position, batch): (Position, &Batch),
         lists: Vec<Vec<Sample>>,
         stages: Vec<(String, Account)>,
     ) {
+        let sink = journal.sink();
         let lists: Vec<_> = lists.into_iter().filter(|samples| !samples.is_empty()).collect();
         if lists.is_empty() {
             return;

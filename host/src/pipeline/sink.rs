@@ -251,7 +251,7 @@ impl Sink {
 
     pub(super) async fn emit(&mut self, from: (Position, &Batch), lists: Vec<Vec<Sample>>) {
         let stages = self.generation.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
-        self.outlet.emit(&self.journal, &self.name, from, lists, stages).await;
+        self.outlet.emit(&self.journal, from, lists, stages).await;
     }
 
     /// A batch is through.

@@ -31,6 +31,11 @@ impl JournalReader {
         Self { shared, sink, resume }
     }
 
+    /// Whose it is.
+    pub fn sink(&self) -> &Arc<str> {
+        &self.sink
+    }
+
     /// Where an earlier run has stopped. Given once.
     pub fn resume(&mut self) -> Resume {
         std::mem::take(&mut self.resume)

@@ -76,8 +76,7 @@ impl Broker {
         } else {
             OwnedTLSConfig::default()
         };
-        let runtime =
-            default_runtime().map_err(|said| AmqpError::Refused { doing, said: said.into() })?;
+        let runtime = default_runtime().map_err(|said| AmqpError::Refused { doing, said })?;
         let connecting = Connection::connect_uri_with_config(node, properties, tls, runtime);
         let connection = within(doing, connecting).await?;
         let channel = open_channel(&connection).await?;
@@ -250,7 +249,7 @@ mod tests {
     #[test]
     fn refused_urls_are_not_repeated() {
         for url in ["u:hunter2@h", "amqp://u:hunter2@h:port/", "amqp://u:hunter2@h/%ff"] {
-            let error = node(&Secret::new(url)).err().expect("it is refused").to_string();
+            let error = node(&Secret::new(url)).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
     }
