@@ -64,6 +64,10 @@ bench-agents: install-test build ceilometer ## the agent beside Ceilometer, coll
 	scripts/install agents
 	scripts/bench-agents $(or $(DOMAINS),20)
 
+.PHONY: bench-delivery
+bench-delivery: install-test build ceilometer ## what the spool costs in front of a real broker, beside oslo.messaging
+	scripts/bench-delivery
+
 .PHONY: bench-languages
 bench-languages: build ## what a transformer costs that brings an interpreter
 	scripts/install languages
@@ -104,8 +108,8 @@ doc: ## the documentation of the code; a warning is an error
 	RUSTDOCFLAGS=-Dwarnings cargo doc --release --locked -p nephometer --no-deps --document-private-items
 
 .PHONY: fuzz
-fuzz: $(FUZZ) ## any answers and options, FUZZ_SECONDS=60 each; the first build is long
-	for target in answer options; do \
+fuzz: $(FUZZ) ## any input of each kind, FUZZ_SECONDS=60 each; the first build is long
+	for target in answer options xml statistics yaml oslo spool; do \
 	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run --fuzz-dir host/fuzz --target-dir target/fuzz \
 	    --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; \
 	done

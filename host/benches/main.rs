@@ -12,6 +12,7 @@
 )]
 
 mod crossing;
+mod delivery;
 mod limits;
 mod path;
 mod swap;
@@ -70,6 +71,9 @@ fn main() {
     criterion.final_summary();
     if wanted("limits") {
         limits::measure();
+    }
+    if wanted("delivery") {
+        delivery::measure();
     }
     if wanted("swap") {
         swap::measure();

@@ -62,6 +62,10 @@ fn beginnings_and_ends_are_exact_and_what_is_plugged_in_is_seen_at_once() {
     there("a last one of a guest that is saved", "power.state", &idle, 2);
     lab.virsh(&["restore", agent.folder.at("saved").to_str().unwrap()]);
     there("a first one again", "cpu", &idle, 2);
+    // Its QEMU is gone, without a word.
+    let states = of(&complete(&agent), "power.state", &idle).len();
+    lab.signal_guest("idle-1", "-KILL");
+    there("a last one of a guest that has crashed", "power.state", &idle, states + 1);
     // A second interface, as somebody plugs it in.
     let nic = "<interface type='ethernet'><mac address='52:54:00:99:99:01'/><target dev='hotplug0'/><model type='virtio'/></interface>";
     let nic = agent.folder.write("nic.xml", nic);
@@ -77,18 +81,7 @@ fn beginnings_and_ends_are_exact_and_what_is_plugged_in_is_seen_at_once() {
     });
 
     let all = complete(&agent);
-    let ends = of(&all, "power.state", &off);
-    let end = ends.last().unwrap();
-    assert_eq!(number(end), 5.0, "shut off");
-    let boundary = &end["resource_metadata"]["boundary"];
-    assert_eq!((&boundary["event"], &boundary["reason"]), (&"stopped".into(), &"destroyed".into()));
-    let last = of(&all, "cpu", &off).last().unwrap().to_owned().clone();
-    assert_eq!(boundary["last_reading"], last["timestamp"], "where its counters end");
-    assert!(text(end, "timestamp") > text(&last, "timestamp"));
-    let saved = of(&all, "power.state", &idle)
-        .iter()
-        .any(|s| s["resource_metadata"]["boundary"]["reason"] == "saved");
-    assert!(saved);
+    ends_are_exact(&all, &off, &idle);
     sorted_by_time(&all);
     let ended = running.stop().code(0);
     assert_eq!(ended.logged("tick").len(), 1, "all of this came between two ticks");
@@ -103,6 +96,24 @@ fn beginnings_and_ends_are_exact_and_what_is_plugged_in_is_seen_at_once() {
     let ended = running.stop().code(0);
     assert!(!ended.stderr.contains("boundary"));
     assert!(of(&complete(&agent), "power.state", &idle).len() <= 1);
+}
+
+/// One that was destroyed, and one that was saved and then lost.
+fn ends_are_exact(all: &[Value], off: &str, idle: &str) {
+    let ends = of(all, "power.state", off);
+    let end = ends.last().unwrap();
+    assert_eq!(number(end), 5.0, "shut off");
+    let boundary = &end["resource_metadata"]["boundary"];
+    assert_eq!((&boundary["event"], &boundary["reason"]), (&"stopped".into(), &"destroyed".into()));
+    let last = of(all, "cpu", off).last().unwrap().to_owned().clone();
+    assert_eq!(boundary["last_reading"], last["timestamp"], "where its counters end");
+    assert!(text(end, "timestamp") > text(&last, "timestamp"));
+    let reasons: Vec<&Value> = of(all, "power.state", idle)
+        .iter()
+        .map(|sample| &sample["resource_metadata"]["boundary"]["reason"])
+        .filter(|reason| reason.is_string())
+        .collect();
+    assert!(reasons == ["saved", "crashed"] || reasons == ["saved", "failed"], "{reasons:?}");
 }
 
 #[test]
@@ -159,6 +170,7 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
     println!(
         "{count} domains, one stopped: {usual:.3} s before, {first:.3} s the first time, {later:.3} s later"
     );
+    agent.does(&["status"]).code(0).says("libvirt: ").says("given up and still hanging");
     lab.signal_guest("idle-2", "-CONT");
     eventually("it is read again", PATIENCE, || {
         (!running.logged("domain answers again").is_empty()).then_some(())

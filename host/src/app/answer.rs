@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::desk;
 use super::plan::short;
 use super::supervisor::{Order, Report};
 use crate::component::ComponentHost;
 use crate::control::{Request, Response};
+use crate::inspect::Hypervisor;
 use crate::pipeline::SinkHandle;
 use crate::store::{DeadLetters, Gaps, Spools};
 use crate::telemetry::Ledger;
 
-/// What the store keeps for people.
-pub(super) type Kept = (DeadLetters, (Spools, Gaps));
+/// What is read from, and what the store keeps for people.
+pub(super) type Seen<'a> = (&'a Arc<dyn Hypervisor>, DeadLetters, (Spools, Gaps));
 
 /// What can be seen of the agent, and who can be asked to do something.
 pub(super) struct Board {
@@ -28,6 +30,8 @@ pub(super) struct Board {
     reloads: watch::Sender<Report>,
     dead_letters: DeadLetters,
     kept: (Spools, Gaps),
+    hypervisor: Arc<dyn Hypervisor>,
+    started: Instant,
 }
 
 impl Board {
@@ -36,11 +40,23 @@ impl Board {
         components: &ComponentHost,
         sinks: &[(Arc<str>, SinkHandle)],
         orders: mpsc::Sender<Order>,
-        (dead_letters, kept): Kept,
+        (hypervisor, dead_letters, kept): Seen<'_>,
     ) -> Self {
+        let started = Instant::now();
         let (reloads, last) = watch::channel(Report::default());
         let (ledger, components, sinks) = (Arc::clone(ledger), components.clone(), sinks.to_vec());
-        Self { ledger, components, sinks, orders, last, reloads, dead_letters, kept }
+        Self {
+            ledger,
+            components,
+            sinks,
+            orders,
+            last,
+            reloads,
+            dead_letters,
+            kept,
+            hypervisor: Arc::clone(hypervisor),
+            started,
+        }
     }
 
     /// Where the supervisor notes what its last reload did.
@@ -95,8 +111,19 @@ impl Board {
             "version": env!("CARGO_PKG_VERSION"),
             "sinks": sinks,
             "last_reload": { "changes": last.changes, "problems": last.problems },
+            "libvirt": self.load(),
             "ledger": self.ledger.to_string(),
         })
+    }
+
+    fn load(&self) -> Option<Value> {
+        let load = self.hypervisor.load()?;
+        Some(json!({
+            "calls": load.calls,
+            "busy_seconds": load.busy.as_secs_f64(),
+            "seconds": self.started.elapsed().as_secs_f64(),
+            "hanging": load.hanging,
+        }))
     }
 
     fn component_status(&self) -> Value {

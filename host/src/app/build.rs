@@ -79,9 +79,9 @@ impl App {
         };
         let workshop = Arc::new(workshop);
         let attendants = options.reload.map(|reload| {
-            let kept = (dead_letters, (spools.clone(), store.gaps()));
+            let seen = (&hypervisor, dead_letters, (spools.clone(), store.gaps()));
             let parts = (&spec, &journal, handles);
-            attendants(reload, control, &workshop, parts, (told, kept))
+            attendants(reload, control, &workshop, parts, (told, seen))
         });
         Ok(Self {
             rounds: options.rounds,
@@ -106,11 +106,11 @@ fn attendants(
     control: Option<control::Server>,
     workshop: &Arc<Workshop>,
     (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
-    (told, kept): (mpsc::Receiver<Notice>, answer::Kept),
+    (told, seen): (mpsc::Receiver<Notice>, answer::Seen<'_>),
 ) -> Attendants {
     let (changes, receiver) = mpsc::channel(CHANGES);
     let (orders, given) = mpsc::channel(1);
-    let board = Board::new(&workshop.ledger, &workshop.components, &handles, orders, kept);
+    let board = Board::new(&workshop.ledger, &workshop.components, &handles, orders, seen);
     let parts = (Arc::clone(workshop), journal.clone());
     let supervisor = Supervisor::new(parts, spec.clone(), handles, reload);
     let supervisor = supervisor.listening(changes, told, given, board.reloads());

@@ -79,6 +79,15 @@ impl Status {
                 writeln!(out, "  {reason}")?;
             }
         }
+        if let Some(calls) = answer["libvirt"]["calls"].as_u64() {
+            let number = |key: &str| answer["libvirt"][key].as_f64().unwrap_or_default();
+            let share = 100.0 * number("busy_seconds") / number("seconds").max(1e-9);
+            writeln!(
+                out,
+                "libvirt: {calls} calls, {share:.1} % of the time of one of its workers; {} given up and still hanging",
+                answer["libvirt"]["hanging"]
+            )?;
+        }
         lines(&mut out, "last reload: ", &answer["last_reload"])?;
         write!(out, "{}", text(&answer["ledger"]))?;
         Ok(out.flush()?)

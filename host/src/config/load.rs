@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::broker::BrokerSpec;
 use super::ceilometer::CeilometerConf;
 use super::check::{self, Around, Defaults, Host};
 use super::error::{ConfigError, Problem, Report, problem};
@@ -11,8 +12,8 @@ use super::place::Place;
 use super::raw::Document;
 use super::routing::{Pipeline, route};
 use super::spec::{
-    AgentSpec, BrokerSpec, Mode, NotificationForm, NotifierSpec, PipelineSpec, Policy,
-    PublisherSpec, PublisherTarget, Routing, Secret, SinkSpec, SourceSpec,
+    AgentSpec, Mode, NotificationForm, NotifierSpec, PipelineSpec, Policy, PublisherSpec,
+    PublisherTarget, Routing, Secret, SinkSpec, SourceSpec,
 };
 
 /// Where `nephometer.yaml` is looked for if no other file is named. It may be absent.

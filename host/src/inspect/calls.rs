@@ -4,16 +4,16 @@
 //! cancelled: past the deadline the thread and its connection are given up, and what the call
 //! answers in the end is thrown away. How many may hang at once is bounded.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::InspectError;
+use super::{InspectError, Load};
 use crate::libvirt::{Connection, VirtError};
 use crate::telemetry::events::inspect as events;
 
@@ -66,6 +66,9 @@ struct Shared {
     abandoned: AtomicUsize,
     /// Whether statistics that need a monitor are not asked for.
     avoiding: AtomicBool,
+    /// Calls that have ended, and how long they took together, ns.
+    ended: AtomicU64,
+    busy: AtomicU64,
 }
 
 /// Leave to make a call that may enter a monitor.
@@ -80,12 +83,23 @@ impl Calls {
             lost: AtomicBool::new(false),
             abandoned: AtomicUsize::new(0),
             avoiding: AtomicBool::new(false),
+            ended: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
         };
         Self {
             shared: Arc::new(shared),
             deadline,
             monitor: Arc::new(Semaphore::new(MAX_MONITOR)),
             plain: Arc::new(Semaphore::new(MAX_PLAIN)),
+        }
+    }
+
+    /// What was asked of libvirtd until now.
+    pub(super) fn load(&self) -> Load {
+        Load {
+            calls: self.shared.ended.load(SeqCst),
+            busy: Duration::from_nanos(self.shared.busy.load(SeqCst)),
+            hanging: self.shared.abandoned.load(SeqCst),
         }
     }
 
@@ -149,7 +163,11 @@ impl Calls {
         let (sender, answer) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         let body = move || {
+            let begun = Instant::now();
             let answer = shared.run(&call);
+            let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            shared.busy.fetch_add(took, SeqCst);
+            shared.ended.fetch_add(1, SeqCst);
             drop(held);
             // Nobody listens any more if the call was abandoned.
             drop(sender.send(answer));

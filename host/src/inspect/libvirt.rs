@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::calls::{CallError, Calls};
 use super::descriptions::Descriptions;
 use super::watch::Watcher;
-use super::{Hypervisor, InspectError, ReadError};
+use super::{Hypervisor, InspectError, Load, ReadError};
 use crate::config::LibvirtSpec;
 use crate::libvirt::{Connection, Control, VirtError};
 use crate::model::{Domain, DomainEvent, Groups, Moment, Reading};
@@ -233,6 +233,10 @@ impl Hypervisor for Libvirt {
     fn events(&self) -> Option<broadcast::Receiver<(DomainEvent, Moment)>> {
         let watcher = || Watcher::start(&self.uri, self.clock);
         self.events.then(|| self.watcher.get_or_init(watcher).subscribe())
+    }
+
+    fn load(&self) -> Option<Load> {
+        Some(self.calls.load())
     }
 
     fn forget(&self, uuid: Uuid) {

@@ -69,6 +69,12 @@ pub trait Hypervisor: Send + Sync {
         None
     }
 
+    /// What was asked of whoever is read from, since the start; `None` where that costs nobody
+    /// anything.
+    fn load(&self) -> Option<Load> {
+        None
+    }
+
     /// Whether ticks follow the clock.
     fn pace(&self) -> Pace {
         Pace::Clock
@@ -76,6 +82,17 @@ pub trait Hypervisor: Send + Sync {
 
     /// How many domains are best read with one call.
     fn slice(&self) -> usize;
+}
+
+/// What was asked of libvirt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Calls that have ended.
+    pub calls: u64,
+    /// How long they took together: divided by the time, how many of libvirtd's workers we hold.
+    pub busy: std::time::Duration,
+    /// Calls that were given up and have not ended yet.
+    pub hanging: usize,
 }
 
 /// What says when the next tick is.

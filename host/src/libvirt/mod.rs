@@ -7,6 +7,8 @@
 
 mod connection;
 mod events;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod nova;
 mod stats;
 mod sys;

@@ -10,6 +10,8 @@ mod desk;
 mod emission;
 mod ends;
 mod envelope;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod gaps;
 mod generation;
 mod journal;

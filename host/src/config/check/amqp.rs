@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::units::truth;
 use super::{Check, Unknown};
+use crate::config::broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
 use crate::config::raw::{Field, RawAmqp, RawTls, Scalar};
-use crate::config::spec::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
 use crate::config::url;
 
 pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<AmqpSpec> {

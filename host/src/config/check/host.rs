@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::units::{duration, size, truth, whole};
 use super::{Check, Unknown, agent, amqp, grants, metering, store};
+use crate::config::broker::AmqpSpec;
 use crate::config::error::Report;
 use crate::config::place::Place;
 use crate::config::raw::{
@@ -14,8 +15,8 @@ use crate::config::raw::{
     RawLimits, RawMessage, Scalar, Scalars, token,
 };
 use crate::config::spec::{
-    AmqpSpec, ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, MeteringSpec,
-    Mode, OnError, Routing, Secret, SecretOptions, StateMismatch, StoreSpec,
+    ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, MeteringSpec, Mode,
+    OnError, Routing, Secret, SecretOptions, StateMismatch, StoreSpec,
 };
 use crate::config::url;
 use crate::model::Release;

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Check, Unknown, publisher, source};
+use crate::config::broker::BrokerSpec;
 use crate::config::error::Report;
 use crate::config::raw::{
     Document, Field, Kind, RawPipeline, RawSink, RawSource, RawTransformer, Scalar, Scalars,
 };
 use crate::config::routing::Pipeline;
-use crate::config::spec::{
-    BrokerSpec, PipelineSpec, PublisherSpec, SinkSpec, SourceSpec, TransformerSpec,
-};
+use crate::config::spec::{PipelineSpec, PublisherSpec, SinkSpec, SourceSpec, TransformerSpec};
 
 const RIGHT: &str = "write a mapping with the keys `sources` and `sinks`, each a list";
 

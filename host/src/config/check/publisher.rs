@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use super::component_url;
 use super::pipeline::Around;
 use super::units::parse_int;
+use crate::config::broker::BrokerSpec;
 use crate::config::error::{Report, nearest};
 use crate::config::place::Place;
 use crate::config::spec::{
-    BrokerSpec, FileSpec, NotificationForm, NotifierSpec, Policy, PublisherSpec, PublisherTarget,
-    Rotation, Secret, SocketSpec,
+    FileSpec, NotificationForm, NotifierSpec, Policy, PublisherSpec, PublisherTarget, Rotation,
+    Secret, SocketSpec,
 };
 use crate::config::url::{Fault, Parts, brokers, label, ssl};
 
