@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::everything_is_there;
 use crate::harness::{
-    Agent, Consumer, Lab, PATIENCE, Proxy, broker, closed_port, eventually, scaled, text,
+    Agent, Consumer, Lab, PATIENCE, Proxy, broker, closed_port, eventually, root, scaled, text,
 };
 
 /// Numbers that look like chance and can be had again.
@@ -104,6 +105,60 @@ fn a_full_disk_under_the_store_loses_nothing() {
     });
     let _proxy = Proxy::at(port, broker().amqp_port());
     let consumer = Consumer::new(broker().amqp_url(), "disk");
+    let ledger = running.stop().code(0).ledger();
+    assert_eq!(ledger.publisher("notifier").samples, ledger.polled);
+    everything_is_there(&consumer, &ledger, "notifier");
+}
+
+/// What makes the agent's disk slow or read-only, compiled.
+fn disk(agent: &Agent) -> String {
+    let library = agent.folder.at("disk.so");
+    let source = root().join("tests/faults/disk.c");
+    let arguments = ["-shared", "-fPIC", "-O2", "-o"];
+    let made = Command::new("gcc").args(arguments).arg(&library).arg(source).arg("-ldl").output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    library.display().to_string()
+}
+
+#[test]
+fn a_slow_disk_delays_and_loses_nothing() {
+    let agent = Agent::new("faults-slow").amqp(broker().amqp_url());
+    let library = disk(&agent);
+    let agent = agent
+        .variable("LD_PRELOAD", &library)
+        .variable("FAULT_SYNC_MS", "50")
+        .everything_to(&["notifier://?topic=slow"]);
+    let consumer = Consumer::new(broker().amqp_url(), "slow");
+    let mut running = agent.run();
+    running.wait_for_ticks(4);
+    let ended = running.stop().code(0);
+    assert!(ended.logged("poll outlasted its interval, ticks skipped").is_empty());
+    everything_is_there(&consumer, &ended.ledger(), "notifier");
+}
+
+#[test]
+fn a_disk_that_becomes_read_only_is_tried_again() {
+    let agent = Agent::new("faults-readonly").amqp(broker().amqp_url());
+    let (library, flag) = (disk(&agent), agent.folder.at("readonly"));
+    let agent = agent
+        .variable("LD_PRELOAD", &library)
+        .variable("FAULT_READONLY", flag.to_str().unwrap())
+        .everything_to(&["notifier://?topic=readonly"]);
+    let consumer = Consumer::new(broker().amqp_url(), "readonly");
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    fs::write(&flag, "").unwrap();
+    let said = |message: &str| {
+        eventually(message, PATIENCE, || (!running.logged(message).is_empty()).then_some(()));
+    };
+    said("the store cannot be written");
+    running.wait_for_ticks(2);
+    fs::remove_file(&flag).unwrap();
+    eventually("a store that can be written", PATIENCE, || {
+        (!running.logged("the store can be written again").is_empty()).then_some(())
+    });
+    running.wait_for_ticks(1);
     let ledger = running.stop().code(0).ledger();
     assert_eq!(ledger.publisher("notifier").samples, ledger.polled);
     everything_is_there(&consumer, &ledger, "notifier");

@@ -91,11 +91,11 @@ fn beginnings_and_ends_are_exact_and_what_is_plugged_in_is_seen_at_once() {
     fs::remove_file(agent.folder.at("samples")).unwrap();
     let mut running = agent.run();
     running.wait_for_ticks(1);
-    lab.virsh(&["destroy", "idle-1"]);
+    lab.virsh(&["destroy", "linux-1"]);
     std::thread::sleep(std::time::Duration::from_secs(2));
     let ended = running.stop().code(0);
     assert!(!ended.stderr.contains("boundary"));
-    assert!(of(&complete(&agent), "power.state", &idle).len() <= 1);
+    assert!(of(&complete(&agent), "power.state", &linux).len() <= 1);
 }
 
 /// One that was destroyed, and one that was saved and then lost.

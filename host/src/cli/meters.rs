@@ -80,6 +80,8 @@ fn rows(spec: &AgentSpec, read: Option<&[(Arc<Domain>, Reading)]>) -> Vec<[Strin
             line.fields.to_owned(),
         ]);
     }
+    let own = ["nephometer.gap", "delta", "s", "", "what could not be taken"];
+    rows.push(own.map(str::to_owned));
     for (name, (kind, unit, count)) in raw(readings) {
         let from = name.trim_start_matches("libvirt.").to_owned();
         rows.push([name, kind, unit, given(count), from]);

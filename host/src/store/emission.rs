@@ -13,6 +13,10 @@ pub type Put<'a> = (&'a SpoolWriter, Vec<Envelope>);
 /// Puts them in, and writes them with the other changes; whether that is on disk now. Waits for room
 /// only if a spool was made so.
 pub(super) async fn put(medium: &Arc<Medium>, puts: Vec<Put<'_>>, mut changes: Changes) -> bool {
+    // Before anything is held that a driver needs.
+    for (writer, envelopes) in &puts {
+        writer.shared.room(envelopes).await;
+    }
     let mut prepared = Vec::with_capacity(puts.len());
     // Always in the order of the sink, and a driver holds but its own: nobody waits in a circle.
     for (writer, envelopes) in puts {

@@ -29,6 +29,9 @@ const UNWRITTEN: u64 = 64 << 20;
 /// given.
 const RESIDENT: u64 = 8 << 20;
 
+/// Windows that are settled before the disk is told for good, unless nothing is held any more.
+const MOST_LAZY: u32 = 16;
+
 /// How much a spool holds.
 #[derive(Debug, Clone)]
 pub struct Bounds {
@@ -84,6 +87,8 @@ pub(super) struct Pending {
     removed: Vec<u64>,
     /// What was given up, and has yet to be written.
     gaps: Vec<Gap>,
+    /// Writes in a row that a crash would undo.
+    lazy: u32,
 }
 
 impl Shared {
@@ -128,6 +133,7 @@ impl Shared {
                 next: left.next.max(1),
                 removed: unreadable,
                 gaps: Vec::new(),
+                lazy: 0,
             }),
             unwritten: AtomicU64::new(0),
             unwritten_bytes: AtomicU64::new(0),
@@ -152,13 +158,17 @@ impl Shared {
         }
     }
 
+    /// Waits until these fit, if the spool was made so.
+    pub(super) async fn room(&self, envelopes: &[Envelope]) {
+        if self.when_full == WhenFull::Wait {
+            let weight = envelopes.iter().map(|envelope| self.head(envelope).weight).sum();
+            self.queue.room(weight, envelopes.len()).await;
+        }
+    }
+
     /// Takes envelopes in, which the reader then sees, and gives what has to be written.
     pub(super) async fn prepare(&self, envelopes: Vec<Envelope>) -> Prepared<'_> {
         let heads: Vec<Head> = envelopes.iter().map(|envelope| self.head(envelope)).collect();
-        if self.when_full == WhenFull::Wait {
-            let weight = heads.iter().map(|head| head.weight).sum();
-            self.queue.room(weight, heads.len()).await;
-        }
         let mut pending = self.writing.lock().await;
         let newest = heads.iter().map(|head| head.time).max();
         let mut lost = newest.map_or_else(Vec::new, |newest| self.too_old(newest));
@@ -301,7 +311,10 @@ impl Shared {
         }
         let mut change = self.change(pending);
         change.aside = aside;
-        let lazy = lazy && change.aside.is_empty() && change.added.is_empty();
+        // What the disk is not told for good it has to keep room for.
+        let idle = self.queue.len() == 0 || pending.lazy >= MOST_LAZY;
+        let lazy = lazy && !idle && change.aside.is_empty() && change.added.is_empty();
+        pending.lazy = if lazy { pending.lazy + 1 } else { 0 };
         let removed = change.removed.clone();
         let changes = Changes { spools: vec![change], lazy, ..Changes::default() };
         match self.medium.write(changes).await {

@@ -208,6 +208,31 @@ async fn another_publisher_takes_a_spool_over_with_what_is_in_it() {
     assert!(reader.is_closed());
 }
 
+/// A driver could not settle what it had sent while its neighbour waited for room.
+#[tokio::test]
+async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
+    let spools = Spools::in_memory();
+    let counts = || Arc::new(PublisherCount::default());
+    let one = Bounds { count: Some(1), ..BOUNDS };
+    let (free, mut free_reader) = spools.open("s/free", BOUNDS, WhenFull::Wait, &counts());
+    let (full, mut full_reader) = spools.open("s/full", one, WhenFull::Wait, &counts());
+    free.push(envelopes(0..1)).await;
+    full.push(envelopes(0..1)).await;
+    free_reader.peek(1).await.unwrap();
+    let puts = vec![(&free, envelopes(1..2)), (&full, envelopes(1..2))];
+    let emitting = emission::put(&spools.medium, puts, db::Changes::default());
+    tokio::pin!(emitting);
+    let soon = Duration::from_millis(50);
+    assert!(tokio::time::timeout(soon, &mut emitting).await.is_err(), "there is no room");
+    let settled = free_reader.settle(&[Verdict::Confirmed]);
+    tokio::time::timeout(Duration::from_secs(9), settled).await.unwrap();
+    full_reader.peek(1).await.unwrap();
+    full_reader.settle(&[Verdict::Confirmed]).await;
+    emitting.await;
+    assert_eq!(ids(&full_reader.peek(9).await.unwrap()), [1]);
+    assert_eq!(ids(&free_reader.peek(9).await.unwrap()), [1]);
+}
+
 /// One step of the life of a spool.
 #[derive(Debug, Clone)]
 enum Step {

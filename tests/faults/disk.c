@@ -1,0 +1,38 @@
+/* Loaded into the agent: a disk that takes its time for every sync (FAULT_SYNC_MS), and one that becomes read-only while the
+ * file FAULT_READONLY is there. Only the store writes at places of a file, so that nothing else notices. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static void wait_a_while(void) {
+  const char *ms = getenv("FAULT_SYNC_MS");
+  if (ms) usleep(1000 * atoi(ms));
+}
+
+int fdatasync(int fd) {
+  int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+  wait_a_while();
+  return next(fd);
+}
+
+int fsync(int fd) {
+  int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+  wait_a_while();
+  return next(fd);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
+  ssize_t (*next)(int, const void *, size_t, off64_t) =
+      (ssize_t (*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
+  const char *flag = getenv("FAULT_READONLY");
+  if (flag && access(flag, F_OK) == 0) {
+    errno = EROFS;
+    return -1;
+  }
+  return next(fd, bytes, count, at);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) { return pwrite64(fd, bytes, count, at); }
