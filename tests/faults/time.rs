@@ -1,6 +1,7 @@
 //! What happens to time: an agent that is down, that stands still, a clock that jumps. What could not
 //! be taken is told.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -137,7 +138,8 @@ fn what_is_given_up_is_a_gap_by_resource_and_meter() {
     let mut running = agent.run();
     running.wait_for_ticks(3);
     eventually("a gap", PATIENCE, || (!gaps(&agent).is_empty()).then_some(()));
-    let ledger = running.stop().code(69).ledger();
+    let ended = running.stop().code(69);
+    let ledger = ended.ledger();
     let dropped = gaps(&agent);
     assert!(ledger.publisher("notifier").dropped > 0);
     for gap in &dropped {
@@ -145,6 +147,43 @@ fn what_is_given_up_is_a_gap_by_resource_and_meter() {
         assert!(text(gap, "source").starts_with("out/notifier://"), "{gap}");
         assert!(!gap["meters"].as_array().unwrap().is_empty());
     }
+    let lost: u64 = dropped_samples(&ended.stderr).values().sum();
+    assert!(lost >= 3 * 30, "{}", ended.stderr);
     let of_one = agent.does(&["gaps", "--resource", text(&dropped[0], "resource")]).code(0);
     assert!(of_one.stdout.lines().count() < dropped.len(), "{}", of_one.stdout);
+}
+
+/// Samples by meter that the ledger says were dropped.
+fn dropped_samples(ledger: &str) -> BTreeMap<String, u64> {
+    let line = regex::Regex::new(r"(?m)^      \w+: (\d+) samples of (\S+)$").unwrap();
+    let found = line.captures_iter(ledger);
+    found.map(|one| (one[2].to_owned(), one[1].parse().unwrap())).collect()
+}
+
+#[test]
+fn what_is_to_be_kept_longest_is_dropped_last() {
+    let agent = Agent::new("faults-longest")
+        .libvirt("sim://?domains=20&seed=1")
+        .set("shutdown_grace", "1s")
+        .set("store.bytes", "1500KiB")
+        .set("store.keep_longest", serde_json::json!(["cpu", "network.*.bytes"]))
+        .everything_to(&["notifier://?topic=longest"]);
+    let mut running = agent.run();
+    let first = eventually("something dropped", PATIENCE, || {
+        let status = agent.does(&["status"]).stdout;
+        Some(dropped_samples(&status)).filter(|dropped| dropped.contains_key("memory.resident"))
+    });
+    let kept =
+        |meter: &str| meter == "cpu" || meter.starts_with("network.") && meter.ends_with(".bytes");
+    assert!(!first.keys().any(|meter| kept(meter)), "{first:?}");
+    running.wait_for_ticks(1);
+    let ended = running.stop().code(69);
+    let publisher = ended.ledger().publisher("notifier").clone();
+    assert!(publisher.reasons.contains_key("spool_full"), "{publisher:?}");
+    let held: u64 =
+        serde_json::from_str::<Value>(&agent.does(&["spool", "ls", "--json"]).code(0).stdout)
+            .unwrap()[0]["bytes"]
+            .as_u64()
+            .unwrap();
+    assert!(held <= 1_500 << 10, "{held} bytes");
 }

@@ -220,6 +220,20 @@ async fn bytes_and_age_are_bounds_too() {
 }
 
 #[tokio::test]
+async fn a_journal_can_keep_what_is_old_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounds = JournalBounds { samples: 10, ..BOUNDS };
+    let rig = Rig::with(folder.path(), bounds, WhenFull::DropNewest);
+    let (mut sink, counts) = rig.sink("s", &["a"]);
+    for tick in 1..=4 {
+        rig.journal.append(batch("a", tick, 3), Vec::new()).await;
+    }
+    assert_eq!(work_off(&mut sink, &counts).await, [1, 2]);
+    assert_law(&counts);
+    assert_eq!(counts.dropped.to_string(), "6 dropped (journal_full 6)");
+}
+
+#[tokio::test]
 async fn a_journal_that_waits_loses_nothing() {
     let store = Store::in_memory(Path::new("/nonexistent"));
     let journal = store.journal(JournalBounds { samples: 4, ..BOUNDS }, WhenFull::Wait);

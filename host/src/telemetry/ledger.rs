@@ -363,6 +363,12 @@ impl fmt::Display for Ledger {
                     publisher.dropped,
                     publisher.held.load(Relaxed)
                 )?;
+                // Which samples were in what was dropped.
+                for ((reason, meter), samples) in publisher.dropped.by_meter() {
+                    if samples > 0 {
+                        writeln!(f, "      {reason}: {samples} samples of {meter}")?;
+                    }
+                }
             }
         }
         Ok(())

@@ -176,6 +176,12 @@ impl<'a> Checker<'a> {
             entry(&self.meters, meter).map_err(|reason| fault("meter", reason))?;
         let (resource_is, resource) =
             entry(&self.resources, resource).map_err(|reason| fault("resource", reason))?;
+        if meter.name.is_empty() {
+            return Err(fault("meter", "the meter has no name".to_owned()));
+        }
+        if resource.id.is_empty() {
+            return Err(fault("resource", "the resource has no id".to_owned()));
+        }
         let volume = self.answer.volume[row];
         if !volume.is_finite() {
             return Err(fault("volume", format!("{volume} is not finite")));

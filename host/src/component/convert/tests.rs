@@ -245,6 +245,13 @@ fn a_flush_has_an_empty_dictionary() {
     let samples = flushed(Some(answer()), now).unwrap();
     assert_eq!(samples[0].volume, Volume::Float(3.0));
     assert_eq!(&*samples[0].resource.source, "openstack");
+    // Fuzzing found both: nobody could tell what such a sample is of.
+    let mut nameless = answer();
+    nameless.meters[0].name.clear();
+    assert!(flushed(Some(nameless), now).unwrap_err().contains("the meter has no name"));
+    let mut nobody = answer();
+    nobody.resources[0].id.clear();
+    assert!(flushed(Some(nobody), now).unwrap_err().contains("the resource has no id"));
     let with_origin = Answer { origin: vec![0], ..answer() };
     assert!(flushed(Some(with_origin), now).unwrap_err().contains("column origin"));
 }
