@@ -77,7 +77,11 @@ impl Watch {
             // stands for all of them, as in libvirt's own headers.
             let callback = unsafe { std::mem::transmute::<*const (), Callback>(callback) };
             let tell: Box<Box<Tell>> = Box::new(Box::new(tell.clone()));
-            watch.register(id, Some(callback), tell)?;
+            let registered = watch.register(id, Some(callback), tell);
+            // A driver may lack the others; then changes are seen at the next tick.
+            if id == virt_sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE {
+                registered?;
+            }
         }
         Ok(watch)
     }

@@ -35,12 +35,10 @@ pub(super) async fn next(
 impl PollTask {
     /// What a happening gives to the sources; those that it gives nothing are left out.
     pub(super) async fn boundary(&mut self, event: DomainEvent, at: Moment) -> Vec<Polled> {
+        // Whatever it was, it may be described otherwise now: a resize defines a domain anew.
+        self.context.hypervisor.forget(event.uuid);
         let mut polled = match event.what {
-            Happening::Started => self.first(event.uuid).await,
-            Happening::Changed => {
-                self.context.hypervisor.forget(event.uuid);
-                self.first(event.uuid).await
-            }
+            Happening::Started | Happening::Changed => self.first(event.uuid).await,
             Happening::Stopped(reason) => self.last(event.uuid, reason, at),
             Happening::Other => Vec::new(),
         };

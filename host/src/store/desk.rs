@@ -81,22 +81,14 @@ impl Spools {
     /// What waits in a spool, and behind it what was refused for good: up to fifty, behind the one
     /// that was given last, in this order. Empty at the end.
     pub async fn page(&self, name: &str, after: Option<Place>) -> Result<Vec<Kept>, String> {
-        let wanted = name.to_owned();
         let waits = after.is_none_or(|place| !place.refused);
         let behind = after.map_or(0, |place| place.sequence);
         if waits {
-            let found = self
-                .medium
-                .read(move |disk| {
-                    let heads = disk.spool(&wanted)?.0.heads.into_iter();
-                    let next = heads.filter(|(sequence, _)| *sequence > behind).take(PAGE);
-                    disk.envelopes(&wanted, &next.collect::<Vec<_>>())
-                })
-                .await?;
-            let kept = found.into_iter().flatten();
-            let kept: Vec<Kept> = kept.map(|envelope| Kept { envelope, refused: None }).collect();
-            if !kept.is_empty() {
-                return Ok(kept);
+            let wanted = name.to_owned();
+            let found = self.medium.read(move |disk| disk.waiting(&wanted, behind, PAGE)).await?;
+            if !found.is_empty() {
+                let kept = found.into_iter();
+                return Ok(kept.map(|envelope| Kept { envelope, refused: None }).collect());
             }
         }
         let (wanted, behind) = (name.to_owned(), if waits { 0 } else { behind });
@@ -144,16 +136,15 @@ impl Spools {
             return Err(format!("a publisher is at work on {from}; only its own can be put back"));
         }
         let mut moved = Moved::default();
-        let mut last = None;
+        // What waits there already stays where it is.
+        let mut last = (from == to).then_some(Place { refused: true, sequence: 0 });
         loop {
             let page = self.page(from, last).await?;
             let Some(end) = page.last() else { return Ok(moved) };
             last = Some(end.place());
-            let wanted: Vec<Kept> =
-                page.into_iter().filter(|one| from != to || one.refused.is_some()).collect();
-            moved.envelopes += wanted.len() as u64;
-            moved.samples += wanted.iter().map(|one| one.envelope.samples).sum::<u64>();
-            self.put_back(from, to, wanted).await?;
+            moved.envelopes += page.len() as u64;
+            moved.samples += page.iter().map(|one| one.envelope.samples).sum::<u64>();
+            self.put_back(from, to, page).await?;
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::db::Changes;
 use super::medium::Medium;
+use super::spool::Untold;
 use super::{Envelope, SpoolWriter};
 
 /// Envelopes for the spool of one publisher.
@@ -28,11 +29,10 @@ pub(super) async fn put(medium: &Arc<Medium>, puts: Vec<Put<'_>>, mut changes: C
     for one in &mut prepared {
         changes.spools.push(std::mem::take(&mut one.change));
     }
-    let removed: Vec<Vec<u64>> = changes.spools.iter().map(|one| one.removed.clone()).collect();
+    let untold: Vec<Untold> = changes.spools.iter().map(Untold::of).collect();
     let written = medium.write(changes).await.is_ok();
-    for (mut one, removed) in prepared.into_iter().zip(removed) {
-        one.change.removed = removed;
-        one.finish(written);
+    for (one, untold) in prepared.into_iter().zip(untold) {
+        one.finish((!written).then_some(untold));
     }
     written
 }

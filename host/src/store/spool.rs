@@ -79,14 +79,32 @@ pub(super) struct Slot {
     pub(super) on_disk: bool,
 }
 
+/// What the disk has yet to be told, besides what is in the queue.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    /// Have left the queue, and have yet to leave the disk.
+    removed: Vec<u64>,
+    /// What was given up.
+    gaps: Vec<Gap>,
+}
+
+impl Untold {
+    /// As a change tells it, for the case that it is not written.
+    pub(super) fn of(change: &SpoolChange) -> Self {
+        Self { removed: change.removed.clone(), gaps: change.gaps.clone() }
+    }
+
+    fn extend(&mut self, mut more: Self) {
+        self.removed.append(&mut more.removed);
+        self.gaps.append(&mut more.gaps);
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Pending {
     /// The number of the next envelope.
     next: u64,
-    /// Have left the queue, and have yet to leave the disk.
-    removed: Vec<u64>,
-    /// What was given up, and has yet to be written.
-    gaps: Vec<Gap>,
+    untold: Untold,
     /// Writes in a row that a crash would undo.
     lazy: u32,
 }
@@ -131,8 +149,7 @@ impl Shared {
             when_full,
             writing: Mutex::new(Pending {
                 next: left.next.max(1),
-                removed: unreadable,
-                gaps: Vec::new(),
+                untold: Untold { removed: unreadable, gaps: Vec::new() },
                 lazy: 0,
             }),
             unwritten: AtomicU64::new(0),
@@ -233,7 +250,7 @@ impl Shared {
             let envelope = slot.envelope.clone().or_else(|| read.next().flatten());
             if let Some(envelope) = envelope {
                 self.counts.dropped.add_meters(reason, envelope.manifest.by_meter());
-                pending.gaps.append(&mut envelope.manifest.gaps(&self.name));
+                pending.untold.gaps.append(&mut envelope.manifest.gaps(&self.name));
             }
             self.left(pending, &slot);
         }
@@ -247,7 +264,7 @@ impl Shared {
             self.unwritten_bytes.fetch_sub(weight, Relaxed);
             return;
         }
-        pending.removed.push(slot.sequence);
+        pending.untold.removed.push(slot.sequence);
         if slot.envelope.is_some() {
             self.resident.fetch_sub(weight, Relaxed);
         }
@@ -266,11 +283,12 @@ impl Shared {
                 missing > 0
             });
         }
+        let Untold { removed, gaps } = std::mem::take(&mut pending.untold);
         SpoolChange {
             name: self.name.clone(),
             added,
-            removed: std::mem::take(&mut pending.removed),
-            gaps: std::mem::take(&mut pending.gaps),
+            removed,
+            gaps,
             account: self.counts.account(0),
             next: pending.next,
             ..SpoolChange::default()
@@ -315,12 +333,12 @@ impl Shared {
         let idle = self.queue.len() == 0 || pending.lazy >= MOST_LAZY;
         let lazy = lazy && !idle && change.aside.is_empty() && change.added.is_empty();
         pending.lazy = if lazy { pending.lazy + 1 } else { 0 };
-        let removed = change.removed.clone();
+        let untold = Untold::of(&change);
         let changes = Changes { spools: vec![change], lazy, ..Changes::default() };
         match self.medium.write(changes).await {
             Ok(()) => self.written(),
-            // Said where it was written; they are removed next time.
-            Err(_) => pending.removed = removed,
+            // Said where it was written; the disk is told next time.
+            Err(_) => pending.untold.extend(untold),
         }
     }
 
@@ -353,10 +371,18 @@ impl Shared {
         }
         let mut change = self.change(&mut pending);
         change.taken = taken;
+        let untold = Untold::of(&change);
         let changes = Changes { spools: vec![change], ..Changes::default() };
-        self.medium.write(changes).await.map_err(|error| error.to_string())?;
-        self.written();
-        Ok(())
+        match self.medium.write(changes).await {
+            Ok(()) => {
+                self.written();
+                Ok(())
+            }
+            Err(error) => {
+                pending.untold.extend(untold);
+                Err(error.to_string())
+            }
+        }
     }
 
     /// Writes all that the disk has yet to be told.
@@ -381,12 +407,11 @@ pub(super) struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
-    /// It was written, or not.
-    pub(super) fn finish(mut self, written: bool) {
-        if written {
-            self.shared.written();
-        } else {
-            self.pending.removed.append(&mut self.change.removed);
+    /// It was written, or the disk has yet to be told.
+    pub(super) fn finish(mut self, untold: Option<Untold>) {
+        match untold {
+            None => self.shared.written(),
+            Some(untold) => self.pending.untold.extend(untold),
         }
     }
 }

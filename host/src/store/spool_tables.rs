@@ -190,6 +190,30 @@ impl Disk {
         wanted.iter().map(read).collect()
     }
 
+    /// Up to `count` of those that wait behind a number; what cannot be read is left out.
+    pub(super) fn waiting(
+        &self,
+        name: &str,
+        after: u64,
+        count: usize,
+    ) -> Result<Vec<Envelope>, redb::Error> {
+        let reading = self.database.begin_read()?;
+        let (heads, bodies) = (reading.open_table(HEADS)?, reading.open_table(BODIES)?);
+        let mut found = Vec::new();
+        for entry in heads.range((name, after + 1)..=(name, u64::MAX))? {
+            let (key, bytes) = entry?;
+            let body = bodies.get(key.value())?;
+            let body = body.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
+            if let (Ok(head), Some(body)) = (postcard::from_bytes::<Head>(bytes.value()), body) {
+                found.push(whole(key.value().1, &head, body));
+            }
+            if found.len() == count {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// Up to `count` of what was set aside in a spool, behind a number, with the reasons.
     pub(super) fn aside(
         &self,
