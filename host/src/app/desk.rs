@@ -37,7 +37,7 @@ async fn list(spools: &Spools) -> Result<Value, String> {
 }
 
 async fn page(spools: &Spools, spool: &str, after: Option<(bool, u64)>) -> Result<Value, String> {
-    if !spools.list().await?.iter().any(|known| known.name == *spool) {
+    if after.is_none() && !spools.list().await?.iter().any(|known| known.name == *spool) {
         return Err(format!("there is no spool {spool}"));
     }
     let after = after.map(|(refused, sequence)| Place { refused, sequence });

@@ -249,6 +249,7 @@ impl Sink {
         }
     }
 
+    /// Publishes what a batch made, with what the stages have counted by then.
     pub(super) async fn emit(&mut self, from: (Position, &Batch), lists: Vec<Vec<Sample>>) {
         let stages = self.generation.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
         self.outlet.emit(&self.journal, from, lists, stages).await;

@@ -42,7 +42,10 @@ impl PollTask {
             Happening::Stopped(reason) => self.last(event.uuid, reason, at),
             Happening::Other => Vec::new(),
         };
-        polled.retain(|one| !one.batch.samples.is_empty() || !one.batch.gone.is_empty());
+        polled.retain(|one| {
+            let Polled { batch, gaps } = one;
+            !(batch.samples.is_empty() && batch.gone.is_empty() && gaps.is_empty())
+        });
         let samples: usize = polled.iter().map(|one| one.batch.samples.len()).sum();
         self.context.counts.polled.fetch_add(samples as u64, Relaxed);
         polled
@@ -53,7 +56,7 @@ impl PollTask {
         // What fails here fails at the next tick again, and is told there.
         let Ok(Some(tick)) = self.context.hypervisor.begin_tick().await else { return Vec::new() };
         let Ok(listed) = self.domains.list().await else { return Vec::new() };
-        let mut rows = Vec::new();
+        let (mut rows, mut missed) = (Vec::new(), Vec::new());
         if let Some(domain) = listed.domains.iter().find(|domain| domain.uuid == uuid)
             && let Some(reading) = self.readings.one(domain, self.wanted.groups()).await
         {
@@ -63,14 +66,15 @@ impl PollTask {
             self.meters.measure(&reading, described, &self.wanted, &mut measured);
             let meters = measured.iter().map(|row| row.meter).collect();
             let got = Got { domain, taken: reading.taken.wall, meters, changed: true };
-            // It has just begun, or was there at the last tick: nothing is missing.
-            drop(self.gaps.got(got));
+            missed = self.gaps.got(got);
             rows.extend(measured.into_iter().map(|row| (reading.taken, row)));
         }
         for source in &mut self.sources {
             source.follow(&self.meters);
         }
-        self.batches(tick, &rows, &listed.gone)
+        let mut polled = self.batches(tick, &rows, &listed.gone);
+        self.tell_gaps(tick, &missed, &mut polled);
+        polled
     }
 
     /// The state that a domain has come to. Its counters cannot be read any more: they end at their
@@ -84,8 +88,7 @@ impl PollTask {
             StopReason::Crashed => DomainState::Crashed,
             _ => DomainState::ShutOff,
         };
-        let last = self.gaps.upto(uuid);
-        self.gaps.stopped(uuid);
+        let last = self.gaps.last_reading(uuid);
         let mut resource = Resource::clone(&self.domains.described(&domain, state).vm());
         let boundary = json!({
             "event": "stopped",
@@ -95,9 +98,12 @@ impl PollTask {
         resource.metadata.insert("boundary".to_owned(), boundary);
         // A tick that was under way may have read it after it was told.
         let wall = last.map_or(at.wall, |last| last.max(at.wall));
+        let missed = self.gaps.stopped(&domain, wall);
         let taken = Moment { wall, ..at };
         let volume = Volume::from(u64::from(state.number()));
         let rows = [(taken, Measured { meter, resource: Arc::new(resource), volume })];
-        self.batches(taken, &rows, &[])
+        let mut polled = self.batches(taken, &rows, &[]);
+        self.tell_gaps(taken, &missed, &mut polled);
+        polled
     }
 }

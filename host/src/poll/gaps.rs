@@ -19,6 +19,9 @@ const LATE: f64 = 1.5;
 /// suspension.
 const SUSPENDED: u64 = 1_000_000_000;
 
+/// Why all of a domain is missing.
+const WHOLE: [GapReason; 3] = [GapReason::Stuck, GapReason::Timeout, GapReason::Failed];
+
 /// What is covered, and what is not.
 #[derive(Debug)]
 pub(super) struct Gaps {
@@ -110,7 +113,7 @@ impl Gaps {
         let uuid = domain.uuid;
         let from = self.upto.insert(uuid, taken).unwrap_or(taken);
         let mut missed = Vec::new();
-        for reason in [GapReason::Stuck, GapReason::Timeout, GapReason::Failed] {
+        for reason in WHOLE {
             if let Some(begin) = self.open.remove(&(uuid, reason)) {
                 let domain = Some(Arc::clone(domain));
                 missed.push(Missed { domain, reason, begin, from, until: taken, meters: None });
@@ -135,14 +138,26 @@ impl Gaps {
         missed
     }
 
-    /// When a domain was read last.
-    pub(super) fn upto(&self, uuid: Uuid) -> Option<Timestamp> {
-        self.upto.get(&uuid).copied()
+    /// When a domain was read last: where it is missing now, before that.
+    pub(super) fn last_reading(&self, uuid: Uuid) -> Option<Timestamp> {
+        // One that was never read has had no meters.
+        let upto = self.had.contains_key(&uuid).then(|| self.upto.get(&uuid).copied())?;
+        let missing = WHOLE.iter().filter_map(|reason| self.open.get(&(uuid, *reason))).min();
+        missing.copied().or(upto)
     }
 
-    /// A domain does not run any more: nothing of it is missing from now on.
-    pub(super) fn stopped(&mut self, uuid: Uuid) {
+    /// A domain does not run any more: what was missing of it ends, and nothing is from now on.
+    pub(super) fn stopped(&mut self, domain: &Arc<Domain>, until: Timestamp) -> Vec<Missed> {
+        let uuid = domain.uuid;
+        let from = self.upto.get(&uuid).copied().unwrap_or(until);
+        let missed = WHOLE.iter().filter_map(|reason| {
+            let begin = self.open.remove(&(uuid, *reason))?;
+            let domain = Some(Arc::clone(domain));
+            Some(Missed { domain, reason: *reason, begin, from, until, meters: None })
+        });
+        let missed = missed.collect();
         self.retain(|other| other != uuid);
+        missed
     }
 
     /// Forgets domains that are not there any more.
@@ -217,5 +232,22 @@ mod tests {
         assert!(got(&mut gaps, 60, &[1, 2], false).is_empty());
         assert!(got(&mut gaps, 70, &[1], true).is_empty(), "it has other devices");
         assert!(got(&mut gaps, 80, &[1], false).is_empty());
+    }
+
+    /// Its counters end where they were read, not where they were found missing last.
+    #[test]
+    fn one_that_ends_while_it_is_missing_was_last_read_before_that() {
+        let domain = Arc::new(Domain { uuid: Uuid::from_u128(1), ..Domain::default() });
+        let mut gaps = Gaps::new(Some(Duration::from_secs(10)));
+        gaps.missing(at(5, 0), &domain, GapReason::Stuck);
+        assert_eq!(gaps.last_reading(domain.uuid), None);
+        let taken = at(10, 0).wall;
+        gaps.got(Got { domain: &domain, taken, meters: BTreeSet::new(), changed: false });
+        gaps.missing(at(20, 0), &domain, GapReason::Stuck);
+        assert_eq!(gaps.last_reading(domain.uuid), Some(taken));
+        let ended = gaps.stopped(&domain, at(27, 0).wall);
+        let ended: Vec<_> = ended.iter().map(seconds).collect();
+        assert_eq!(ended, [(GapReason::Stuck, 10, 20, 27)]);
+        assert_eq!(gaps.last_reading(domain.uuid), None);
     }
 }

@@ -41,8 +41,8 @@ pub struct Settings {
     pub sink: Arc<str>,
 }
 
-/// Opens a publisher, the `nth` of this label in its sink, from 0: its spool, and a task that brings what is in it to the receiver. Must be
-/// called within a runtime. The only error is a URL that cannot be used; receivers that are away
+/// Opens a publisher, the `nth` of this label in its sink, from 0: its spool, and a task that brings
+/// what is in it to the receiver. Must be called within a runtime. The only error is a URL that cannot be used; receivers that are away
 /// are waited for.
 pub fn open(
     spec: &PublisherSpec,

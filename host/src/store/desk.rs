@@ -155,8 +155,12 @@ impl Spools {
             position: u64::MAX,
             ..one.envelope.clone()
         });
+        let envelopes: Vec<Envelope> = envelopes.collect();
+        if !target.fits(&envelopes) {
+            return Err(format!("{to} has no room for more now; what is left stays in {from}"));
+        }
         // First there, then no longer here: a crash in between doubles it, with the same id.
-        Shared::guest(&target).push(envelopes.collect()).await;
+        Shared::guest(&target).push(envelopes).await;
         source.give(&kept).await
     }
 

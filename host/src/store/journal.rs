@@ -118,18 +118,18 @@ impl Journal {
     }
 
     /// Takes one batch in, and what is missing in it. Waits for room only if the journal was made so.
-    pub async fn append(&self, batch: Arc<Batch>, mut gaps: Vec<Gap>) {
+    pub async fn append(&self, batch: Arc<Batch>, gaps: Vec<Gap>) {
         let samples = batch.samples.len() as u64;
         let polled = self.0.polled.fetch_add(samples, Relaxed) + samples;
         if self.0.when_full == WhenFull::Wait {
             self.0.wait_for_room(samples + 1).await;
         }
-        let sinks = self.0.state().wanting(&batch.source);
-        if sinks.is_empty() {
-            return;
+        if self.0.medium.is_durable() {
+            self.0.state().gaps.extend(gaps);
         }
-        if self.0.when_full == WhenFull::DropNewest
-            && self.0.state().refuses((sinks.as_slice(), samples), self.0.bounds)
+        let sinks = self.0.state().wanting(&batch.source);
+        if sinks.is_empty()
+            || self.0.when_full == WhenFull::DropNewest && self.refuse(&batch, &sinks, polled).await
         {
             return;
         }
@@ -146,7 +146,9 @@ impl Journal {
             let mut removed = state.release();
             if self.0.when_full == WhenFull::DropOldest {
                 let dropped = state.make_room((samples, bytes, tick), self.0.bounds);
-                gaps.extend(dropped.iter().filter_map(|(_, slot)| given_up(slot)));
+                let gaps = |(_, slot): &(_, Slot)| given_up(&slot.sinks, slot.samples, slot.tick);
+                let gaps: Vec<Gap> = dropped.iter().filter_map(gaps).collect();
+                state.gaps.extend(gaps);
                 removed.extend(dropped.into_iter().map(|(position, _)| position));
             }
             let position = state.next;
@@ -161,8 +163,7 @@ impl Journal {
             let entry = Some((position, head, encoded));
             let accounts = self.accounts(&slot.sinks, samples, polled);
             let ticks = vec![(source, tick)];
-            let changes =
-                Changes { entry, marks, removed, accounts, gaps, ticks, ..Changes::default() };
+            let changes = Changes { entry, marks, removed, accounts, ticks, ..Changes::default() };
             slot.on_disk = self.0.write(changes).await.is_ok();
         }
         slot.batch = Some(batch);
@@ -175,6 +176,27 @@ impl Journal {
         state.insert(position, slot);
         drop(state);
         self.0.filled.notify_waiters();
+    }
+
+    /// Whether a journal that keeps what is old has no room for a batch: then it is counted, and a gap.
+    async fn refuse(&self, batch: &Batch, sinks: &[Arc<str>], polled: u64) -> bool {
+        let samples = batch.samples.len() as u64;
+        let (marks, removed, refused) = {
+            let mut state = self.0.state();
+            // First what nobody needs any more, or it would be full for ever.
+            let removed = state.release();
+            let refused = state.refuses((sinks, samples), self.0.bounds);
+            if refused {
+                state.gaps.extend(given_up(sinks, samples, batch.tick.wall.as_nanos()));
+            }
+            (state.moved_marks(), removed, refused)
+        };
+        if refused || !removed.is_empty() {
+            let accounts = self.accounts(sinks, 0, polled);
+            // Said where it was written.
+            drop(self.0.write(Changes { marks, removed, accounts, ..Changes::default() }).await);
+        }
+        refused
     }
 
     /// What is counted once a batch has come in.
@@ -241,11 +263,11 @@ impl Journal {
     }
 }
 
-/// A batch that some sink would still have needed.
-fn given_up(slot: &Slot) -> Option<Gap> {
-    let sinks: Vec<&str> = slot.sinks.iter().map(AsRef::as_ref).collect();
-    let time = Timestamp::from_nanos(slot.tick);
-    (slot.samples > 0).then(|| Gap {
+/// A batch that some sink would have needed, as what is missing now.
+fn given_up(sinks: &[Arc<str>], samples: u64, tick: u64) -> Option<Gap> {
+    let sinks: Vec<&str> = sinks.iter().map(AsRef::as_ref).collect();
+    let time = Timestamp::from_nanos(tick);
+    (samples > 0).then(|| Gap {
         resource: "*".to_owned(),
         source: format!("journal of {}", sinks.join(", ")),
         meters: vec!["*".to_owned()],
@@ -295,12 +317,18 @@ impl Shared {
         }
     }
 
-    /// Writes all of it durably.
-    pub(super) async fn write(&self, changes: Changes) -> Result<(), StoreError> {
+    /// Writes all of it durably, and the gaps that wait for it.
+    pub(super) async fn write(&self, mut changes: Changes) -> Result<(), StoreError> {
         let marks = changes.marks.clone();
-        self.medium.write(changes).await?;
-        self.state().marked(&marks);
-        Ok(())
+        let gaps = std::mem::take(&mut self.state().gaps);
+        changes.gaps.clone_from(&gaps);
+        let written = self.medium.write(changes).await;
+        let mut state = self.state();
+        match &written {
+            Ok(()) => state.marked(&marks),
+            Err(_) => state.keep_gaps(gaps),
+        }
+        written
     }
 
     /// The batch at a place: from memory, else from the disk. `Err` if it cannot be read.

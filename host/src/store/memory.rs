@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::JournalBounds;
-use crate::model::{Batch, Position};
+use crate::model::{Batch, Gap, Position};
 use crate::telemetry::{Dropped, SinkCount};
 
 /// Samples of the newest batches that stay in memory, about 100 bytes each: what sinks that keep
 /// up are given. Sinks that are behind are given theirs from the disk.
 const RESIDENT: u64 = 50_000;
+
+/// Gaps that wait in memory while the disk fails.
+const GAPS: usize = 10_000;
 
 /// One batch.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// Whether something has to be there again after a restart.
     pub(super) durable: bool,
+    /// What is missing, and has yet to be written.
+    pub(super) gaps: Vec<Gap>,
     samples: u64,
     bytes: u64,
     resident_samples: u64,
@@ -65,10 +70,19 @@ impl State {
             next: 1,
             closed: false,
             durable,
+            gaps: Vec::new(),
             samples: 0,
             bytes: 0,
             resident_samples: 0,
         }
+    }
+
+    /// These could not be written: they wait for the next attempt. Past a bound the oldest go.
+    pub(super) fn keep_gaps(&mut self, mut gaps: Vec<Gap>) {
+        gaps.append(&mut self.gaps);
+        let surplus = gaps.len().saturating_sub(GAPS);
+        gaps.drain(..surplus);
+        self.gaps = gaps;
     }
 
     /// Sinks that want batches of a source.

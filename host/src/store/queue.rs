@@ -139,16 +139,18 @@ impl<T: Clone> Queue<T> {
             tokio::pin!(freed);
             // Enabled before the look, so that what is freed right after it is not missed.
             freed.as_mut().enable();
-            {
-                let state = self.lock();
-                let fits = state.entries.len().saturating_add(count) <= self.limits.count
-                    && state.weight.saturating_add(weight) <= self.limits.weight;
-                if fits || state.entries.is_empty() {
-                    return;
-                }
+            if self.fits(weight, count) || self.len() == 0 {
+                return;
             }
             freed.await;
         }
+    }
+
+    /// Whether so much would fit without anything having to leave.
+    pub(super) fn fits(&self, weight: u64, count: usize) -> bool {
+        let state = self.lock();
+        state.entries.len().saturating_add(count) <= self.limits.count
+            && state.weight.saturating_add(weight) <= self.limits.weight
     }
 
     /// Looks at entries from the newest on, and may change them, for as long as that says so.

@@ -178,9 +178,17 @@ impl Shared {
     /// Waits until these fit, if the spool was made so.
     pub(super) async fn room(&self, envelopes: &[Envelope]) {
         if self.when_full == WhenFull::Wait {
-            let weight = envelopes.iter().map(|envelope| self.head(envelope).weight).sum();
-            self.queue.room(weight, envelopes.len()).await;
+            self.queue.room(self.weight(envelopes), envelopes.len()).await;
         }
+    }
+
+    fn weight(&self, envelopes: &[Envelope]) -> u64 {
+        envelopes.iter().map(|envelope| self.head(envelope).weight).sum()
+    }
+
+    /// Whether these would fit without anything having to leave.
+    pub(super) fn fits(&self, envelopes: &[Envelope]) -> bool {
+        self.queue.fits(self.weight(envelopes), envelopes.len())
     }
 
     /// Takes envelopes in, which the reader then sees, and gives what has to be written.

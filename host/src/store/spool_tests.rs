@@ -171,6 +171,24 @@ async fn what_was_refused_is_set_aside_and_can_be_put_back() {
     assert!(rig.spools.requeue("s/p", "s/other").await.unwrap_err().contains("no spool s/other"));
 }
 
+/// What is put back must not push out what waits, or be dropped itself.
+#[tokio::test]
+async fn what_does_not_fit_is_not_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Bounds { count: Some(1), ..BOUNDS };
+    let mut rig = Rig::open(folder.path(), one, WhenFull::DropOldest);
+    rig.writer.push(envelopes(0..1)).await;
+    rig.reader.peek(1).await.unwrap();
+    rig.reader.settle(&[Verdict::Refused("no".to_owned())]).await;
+    rig.writer.push(envelopes(1..2)).await;
+    assert!(rig.spools.requeue("s/p", "s/p").await.unwrap_err().contains("no room"));
+    assert_eq!(rig.numbers(), [2, 0, 1, 1]);
+    rig.reader.peek(1).await.unwrap();
+    rig.reader.settle(&[Verdict::Confirmed]).await;
+    assert_eq!(rig.spools.requeue("s/p", "s/p").await.unwrap().envelopes, 1);
+    assert_eq!(rig.numbers(), [2, 1, 0, 1]);
+}
+
 #[tokio::test]
 async fn what_nobody_reads_any_more_goes_to_another() {
     let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::{
-    Batch, Meter, MeterType, Moment, Position, Resource, Sample, Timestamp, Volume,
+    Batch, GapReason, Meter, MeterType, Moment, Position, Resource, Sample, Timestamp, Volume,
 };
 use crate::telemetry::SinkCount;
 
@@ -231,6 +231,15 @@ async fn a_journal_can_keep_what_is_old_instead() {
     assert_eq!(work_off(&mut sink, &counts).await, [1, 2]);
     assert_law(&counts);
     assert_eq!(counts.dropped.to_string(), "6 dropped (journal_full 6)");
+    let gaps = rig.store.gaps().all().await.unwrap();
+    let told: Vec<_> =
+        gaps.iter().map(|gap| (gap.begin.as_nanos() / 1_000_000_000, gap.reason)).collect();
+    assert_eq!(told, [(3, GapReason::Dropped), (4, GapReason::Dropped)]);
+    // What is worked off makes room: it once was full for ever.
+    sink.emitted(2);
+    sink.save(saved(2, b"")).await.unwrap();
+    rig.journal.append(batch("a", 5, 3), Vec::new()).await;
+    assert_eq!(work_off(&mut sink, &counts).await, [5]);
 }
 
 #[tokio::test]
