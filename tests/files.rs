@@ -96,18 +96,7 @@ fn a_full_disk_loses_nothing() {
     fs::create_dir(&disk).unwrap();
     let url = format!("file://{}?json", disk.join("samples").display());
     let agent = agent.everything_to(&[&url]);
-    // A disk of its own, in a mount namespace of its own, nearly full from the start.
-    let script = format!(
-        "mount -t tmpfs -o size=256k none '{0}'; head -c 200000 /dev/zero > '{0}/ballast'; exec \"$@\"",
-        disk.display()
-    );
-    let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
-        &["unshare", "--mount", "--propagation", "private"]
-    } else {
-        &["unshare", "--mount", "--map-root-user", "--propagation", "private"]
-    };
-    let arguments = ["run", "--log-format", "json", "--log", "debug"];
-    let mut running = agent.start(agent.within(wrapper, &script, &arguments), None);
+    let mut running = agent.run_on_small_disk(&disk, "256k", 200_000);
     running.wait_for_ticks(1);
     // Its namespace goes with it, but an open folder keeps the disk.
     let seen = fs::File::open(format!("/proc/{}/root{}", running.pid(), disk.display())).unwrap();

@@ -152,6 +152,22 @@ impl Agent {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
     }
 
+    /// Starts `run` with a disk at `disk` that nobody else has: in a mount namespace of its own, and
+    /// nearly full from the start, of a file named `ballast` with so many bytes.
+    pub(crate) fn run_on_small_disk(&self, disk: &Path, size: &str, ballast: u32) -> Running {
+        let script = format!(
+            "mount -t tmpfs -o size={size} none '{0}'; head -c {ballast} /dev/zero > '{0}/ballast'; exec \"$@\"",
+            disk.display()
+        );
+        let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
+            &["unshare", "--mount", "--propagation", "private"]
+        } else {
+            &["unshare", "--mount", "--map-root-user", "--propagation", "private"]
+        };
+        let arguments = ["run", "--log-format", "json", "--log", self.log];
+        self.start(self.within(wrapper, &script, &arguments), None)
+    }
+
     /// Starts a command whose output is kept in the folder.
     pub(crate) fn start(&self, mut command: Command, input: Option<&str>) -> Running {
         let number = self.runs.fetch_add(1, Relaxed);

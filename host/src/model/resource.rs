@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// The thing metered, with its owner: one revision of it. Another owner or other metadata make
 /// another `Resource` with the same id.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Resource {
     /// `resource_id` on the wire: a uuid, `UUID-vda`, or the forms of network interfaces.
     pub id: Arc<str>,

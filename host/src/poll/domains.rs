@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::PollContext;
@@ -86,9 +86,7 @@ impl Domains {
             None => Resource {
                 id: Arc::clone(&self.context.host),
                 source: Arc::clone(&self.context.sample_source),
-                project_id: None,
-                user_id: None,
-                metadata: Map::new(),
+                ..Resource::default()
             },
         };
         let gap = json!({

@@ -21,13 +21,7 @@ const WEIGHT: u64 = 1_500;
 
 /// An envelope with one sample of a meter, taken at a second.
 fn envelope(id: u128, meter: &str, second: u64) -> Envelope {
-    let resource = Resource {
-        id: Arc::from("r"),
-        source: Arc::from("openstack"),
-        project_id: None,
-        user_id: None,
-        metadata: serde_json::Map::new(),
-    };
+    let resource = Resource { id: "r".into(), ..Resource::default() };
     let wall = Timestamp::from_nanos(second * 1_000_000_000);
     let sample = Sample {
         id: Uuid::from_u128(id),

@@ -20,13 +20,7 @@ const BOUNDS: JournalBounds = JournalBounds { bytes: 1 << 30, samples: 1_000_000
 
 /// A batch whose tick, in seconds, tells it from others.
 fn batch(source: &str, tick: u64, samples: usize) -> Arc<Batch> {
-    let resource = Resource {
-        id: Arc::from("r"),
-        source: Arc::from("openstack"),
-        project_id: None,
-        user_id: None,
-        metadata: serde_json::Map::new(),
-    };
+    let resource = Resource { id: "r".into(), ..Resource::default() };
     let (meter, resource) = (Arc::new(Meter::new("m", MeterType::Gauge, "")), Arc::new(resource));
     let samples = (0..samples).map(|number| Sample {
         id: Uuid::from_u64_pair(tick, number as u64),

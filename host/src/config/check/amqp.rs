@@ -12,14 +12,12 @@ pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<Amqp
     let raw = check.mapping("/amqp", field)?;
     check.keys("/amqp", &["url", "url_file", "tls", "queues"], Unknown::Refused(&[]));
     let tls = tls(check, raw.tls);
-    let read = |value: &Scalar| match value.to_string().as_str() {
-        "transient" => Some(Queues::Transient),
-        "durable" => Some(Queues::Durable),
-        "quorum" => Some(Queues::Quorum),
-        _ => None,
-    };
-    let right = "write transient, durable or quorum";
-    let queues = check.value("/amqp/queues", &raw.queues, read, right);
+    let words = [
+        ("transient", Queues::Transient),
+        ("durable", Queues::Durable),
+        ("quorum", Queues::Quorum),
+    ];
+    let queues = check.word("/amqp/queues", &raw.queues, &words);
     let given = check.secret("/amqp/url", &raw.url, &raw.url_file)?;
     let from = if matches!(raw.url, Field::Given(_)) { "/amqp/url" } else { "/amqp/url_file" };
     let text = given.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2F".to_owned());

@@ -152,6 +152,26 @@ impl Check<'_> {
         }
     }
 
+    /// One of several words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        pointer: &str,
+        field: &Field<Scalar>,
+        words: &[(&str, T)],
+    ) -> Option<Option<T>> {
+        let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+        let right = match names.split_last() {
+            Some((last, [])) => format!("write {last}"),
+            Some((last, rest)) => format!("write {} or {last}", rest.join(", ")),
+            None => String::new(),
+        };
+        let read = |value: &Scalar| {
+            let text = value.to_string();
+            words.iter().find(|(name, _)| *name == text).map(|(_, word)| *word)
+        };
+        self.value(pointer, field, read, &right)
+    }
+
     /// Text that is not empty. It may be a secret and is never shown.
     pub(super) fn string(
         &mut self,
@@ -341,21 +361,11 @@ fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Opt
     let keys = &["limits", "on_error", "on_state_mismatch", "grants", "options"];
     check.keys(at, keys, Unknown::Refused(&[]));
     let limits = limits(check, &format!("{at}/limits"), raw.limits);
-    let read = |value: &Scalar| match value.to_string().as_str() {
-        "hold" => Some(OnError::Hold),
-        "drop" => Some(OnError::Drop),
-        "keep" => Some(OnError::Keep),
-        _ => None,
-    };
-    let on_error =
-        check.value(&format!("{at}/on_error"), &raw.on_error, read, "write hold, drop or keep");
-    let read = |value: &Scalar| match value.to_string().as_str() {
-        "keep_old" => Some(StateMismatch::KeepOld),
-        "reset" => Some(StateMismatch::Reset),
-        _ => None,
-    };
+    let words = [("hold", OnError::Hold), ("drop", OnError::Drop), ("keep", OnError::Keep)];
+    let on_error = check.word(&format!("{at}/on_error"), &raw.on_error, &words);
+    let words = [("keep_old", StateMismatch::KeepOld), ("reset", StateMismatch::Reset)];
     let pointer = format!("{at}/on_state_mismatch");
-    let mismatch = check.value(&pointer, &raw.on_state_mismatch, read, "write keep_old or reset");
+    let mismatch = check.word(&pointer, &raw.on_state_mismatch, &words);
     let connect = grants::check(check, &format!("{at}/grants"), raw.grants);
     let options = check.mapping(&format!("{at}/options"), raw.options);
     Some(ComponentSpec {

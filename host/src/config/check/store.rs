@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::host::{DURATION, SIZE};
 use super::units::{duration, size};
 use super::{Check, Unknown};
-use crate::config::raw::{Field, Kind, RawStore, Scalar, Scalars};
+use crate::config::raw::{Field, Kind, RawStore, Scalars};
 use crate::config::spec::{StoreSpec, WhenFull};
 use crate::model::Glob;
 
@@ -24,14 +24,12 @@ pub(super) fn check(
     let path = check.string("/store/path", &raw.path);
     let bytes = check.value("/store/bytes", &raw.bytes, size, SIZE);
     let age = check.value("/store/age", &raw.age, duration, DURATION);
-    let read = |value: &Scalar| match value.to_string().as_str() {
-        "drop_oldest" => Some(WhenFull::DropOldest),
-        "drop_newest" => Some(WhenFull::DropNewest),
-        "block" => Some(WhenFull::Block),
-        _ => None,
-    };
-    let right = "write drop_oldest, drop_newest or block";
-    let when_full = check.value("/store/when_full", &raw.when_full, read, right);
+    let words = [
+        ("drop_oldest", WhenFull::DropOldest),
+        ("drop_newest", WhenFull::DropNewest),
+        ("block", WhenFull::Block),
+    ];
+    let when_full = check.word("/store/when_full", &raw.when_full, &words);
     let last = meters(check, "/store/keep_longest", &raw.keep_longest);
     Some(StoreSpec {
         path: path?.map_or(default, PathBuf::from),
