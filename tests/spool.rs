@@ -63,7 +63,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
     let said = running.logged("held for a publisher that is not in the configuration; `nephometer spool requeue` gives it to another one");
     assert_eq!((said.len(), said[0]["envelopes"].as_u64()), (1, Some(held)));
     let to = "out/notifier://?topic=spooled";
-    agent.does(&["spool", "requeue", to, "--to", &name]).code(78).says("a publisher is at work");
+    agent.does(&["spool", "requeue", to, "--to", &name]).code(64).says("a publisher is at work");
     agent.does(&["spool", "requeue", &name, "--to", to]).code(0).says(&format!("{held} envelopes"));
     let ended = running.stop().code(0).ledger();
     let arrivals = consumer

@@ -6,6 +6,7 @@
 //! `transform` and `publish`. The two sides meet in [`app`].
 
 pub mod app;
+pub mod author;
 pub mod cli;
 pub mod component;
 pub mod config;

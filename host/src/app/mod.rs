@@ -32,7 +32,7 @@ use crate::model::Polled;
 use crate::pipeline::{Remains, Sink, SinkHandle, Tap, route};
 use crate::poll::{PollContext, Rounds};
 use crate::publish::{self, PublisherTask};
-use crate::store::{Journal, Spools, StoreError};
+use crate::store::{Journal, Recorder, Spools, StoreError};
 use crate::telemetry::{Ledger, events};
 
 pub use desk::answer as answer_for_store;
@@ -60,6 +60,8 @@ pub struct Options {
     pub store: bool,
     /// Who looks on.
     pub tap: Option<Tap>,
+    /// Where batches are copied to as they enter the sinks.
+    pub recorder: Option<Recorder>,
     /// How the configuration is read again while the agent runs; `None`: never, and nothing is
     /// taken up again. Without, components are compiled before the agent begins.
     pub reload: Option<Reload>,
@@ -85,6 +87,7 @@ impl Default for Options {
             rounds,
             store: true,
             tap: None,
+            recorder: None,
             reload: None,
         }
     }
@@ -139,6 +142,7 @@ pub struct App {
     sources: Vec<SourceSpec>,
     journal: Journal,
     spools: Spools,
+    recorder: Option<Recorder>,
     sinks: Vec<(Sink, SinkHandle)>,
     publishers: Vec<PublisherTask>,
     attendants: Option<Attendants>,
@@ -168,7 +172,7 @@ impl App {
         let mut polls = Polls::new(self.context, self.pace, self.rounds, batches);
         polls.set(&self.sources);
         let mut router = JoinSet::new();
-        router.spawn(route(receiver, self.journal.clone()));
+        router.spawn(route(receiver, self.journal.clone(), self.recorder));
         let (mut sinks, mut handles) = (JoinSet::new(), Vec::new());
         for (sink, handle) in self.sinks {
             sinks.spawn(sink.run());

@@ -19,6 +19,10 @@ use crate::transform::{Chain, ComponentTransformer, Event, Transformer};
 /// Tools for authors of components.
 #[derive(Debug, Subcommand)]
 pub(super) enum Component {
+    /// Make a new project
+    New(super::component_new::New),
+    /// Build a project
+    Build(super::component_new::Build),
     /// Feed samples to a transformer and print what it makes of them
     Run(Run),
     /// Compare what a transformer makes of fixtures with what they say
@@ -36,6 +40,8 @@ pub(super) enum Component {
 impl Component {
     pub(super) fn execute(self) -> Result<()> {
         match self {
+            Self::New(new) => new.execute(),
+            Self::Build(build) => build.execute(),
             Self::Run(run) => run.execute(),
             Self::Test(test) => test.execute(),
             Self::Check(check) => check.execute(),

@@ -27,6 +27,8 @@ impl<'a> Desk<'a> {
             Some(own) => own,
             None => match self.socket.ask(&request) {
                 Err(error) if is_absent(&error) => self.own.insert(self.open()?),
+                // The same question gets the same exit code, whoever answers.
+                Err(error) if is_refused(&error) => return Err(error.context(Failure::Usage)),
                 answered => return answered,
             },
         };
@@ -54,4 +56,8 @@ impl<'a> Desk<'a> {
 
 fn is_absent(error: &anyhow::Error) -> bool {
     error.downcast_ref::<ControlError>().is_some_and(|e| matches!(e, ControlError::Absent { .. }))
+}
+
+fn is_refused(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<ControlError>(), Some(ControlError::Refused(_)))
 }

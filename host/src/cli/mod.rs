@@ -10,6 +10,7 @@ mod compile;
 mod component;
 mod component_bench;
 mod component_check;
+mod component_new;
 mod component_test;
 mod dead_letters;
 mod demo;
@@ -21,6 +22,8 @@ mod live;
 mod meters;
 mod once;
 mod output;
+mod record;
+mod rerun;
 mod run;
 mod spool;
 mod table;
@@ -35,6 +38,7 @@ use crate::app::AppError;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::inspect::InspectError;
+use crate::store::StoreError;
 
 /// A metering agent for hosts that run libvirt virtual machines.
 #[derive(Debug, Parser)]
@@ -53,6 +57,10 @@ enum Command {
     Run(run::Run),
     /// Poll once, run the pipelines, print what each sink publishes
     Once(once::Once),
+    /// Poll for a while and keep what would enter the sinks, to be run again
+    Record(record::Record),
+    /// Run a recording again, and compare two components or two configurations on it
+    Rerun(rerun::Rerun),
     /// Load and check everything, print every problem with its place
     Check(check::Check),
     /// Ask a running agent how it is: its sinks and its ledger
@@ -112,6 +120,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(run) => run.execute(),
         Command::Once(once) => once.execute(),
+        Command::Record(record) => record.execute(),
+        Command::Rerun(rerun) => rerun.execute(),
         Command::Check(check) => check.execute(),
         Command::Status(status) => status.execute(),
         Command::Reload(reload) => reload.execute(),
@@ -177,6 +187,9 @@ fn classify(error: &anyhow::Error) -> Failure {
                 ControlError::Strange { .. } => Failure::Software,
                 ControlError::Bind { .. } | ControlError::Absent { .. } => Failure::Unavailable,
             };
+        }
+        if let Some(StoreError::NoRecording { .. }) = cause.downcast_ref::<StoreError>() {
+            return Failure::Usage;
         }
         match cause.downcast_ref::<AppError>() {
             Some(AppError::Configuration(_) | AppError::Publisher { .. }) => {

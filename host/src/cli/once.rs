@@ -66,6 +66,7 @@ impl Once {
             store: false,
             reload: None,
             tap: Some(tap),
+            recorder: None,
         };
         runtime()?.block_on(async move {
             let app = App::build(spec, options).await?;

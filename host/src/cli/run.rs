@@ -1,5 +1,6 @@
 //! `nephometer run`
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use super::args::{Common, Logging};
 use super::{Failure, output};
 use crate::app::{App, Options, Reload};
 use crate::config;
+use crate::store::Recorder;
 use crate::telemetry::Ledger;
 
 /// Run the agent until SIGTERM or SIGINT. Components and configuration are taken up when their files
@@ -22,6 +24,27 @@ pub(super) struct Run {
     common: Common,
     #[command(flatten)]
     logging: Logging,
+    #[command(flatten)]
+    recording: Recording,
+}
+
+/// What `--record` needs.
+#[derive(Debug, Args)]
+pub(super) struct Recording {
+    /// Copy every batch into this file as it enters the sinks, for `nephometer rerun`. What is there
+    /// becomes FILE.1, and so does what has grown too large
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// How large the recording may be, and FILE.1 beside it
+    #[arg(long, value_name = "SIZE", value_parser = config::parse_size, default_value = "256MiB")]
+    record_size: u64,
+}
+
+impl Recording {
+    fn begin(&self) -> Result<Option<Recorder>> {
+        let begun = self.record.as_ref().map(|file| Recorder::begin(file, self.record_size));
+        Ok(begun.transpose()?)
+    }
 }
 
 impl Run {
@@ -36,7 +59,8 @@ impl Run {
         };
         runtime()?.block_on(async {
             let reload = Reload { load: Box::new(load), files, hangups: hangups()? };
-            let options = Options { reload: Some(reload), ..Options::default() };
+            let recorder = self.recording.begin()?;
+            let options = Options { reload: Some(reload), recorder, ..Options::default() };
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
             let ended = until_signalled(app).await;

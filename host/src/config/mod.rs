@@ -21,7 +21,7 @@ mod url;
 mod value;
 
 pub use broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
-pub use check::parse_duration;
+pub use check::{parse_duration, parse_size};
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
 pub use grant::{Grant, Reach};

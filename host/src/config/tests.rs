@@ -253,7 +253,7 @@ hots: a
 host: 5
 control: {sock: /x}
 libvirt: {uri: system, deadline: soon, parallel: 0, unowned: maybe}
-amqp: {url: 'amqps:/user:hunter2@host', queues: soft}
+amqp: {url: 'amqps:/user:hunter2@host', queues: soft, tls: {key: /etc/hostname}}
 message: [a]
 components:
   path: 5
@@ -277,6 +277,7 @@ n.yaml:4:50: `parallel` is 0; write a whole number from 1 to 64
 n.yaml:4:62: `unowned` is \"maybe\"; write true or false
 n.yaml:5:13: the broker's URL has no scheme; write amqp://USER:PASSWORD@HOST:PORT/VHOST
 n.yaml:5:49: `queues` is \"soft\"; write transient, durable or quorum
+n.yaml:5:60: `certificate` and `key` belong together, and one is missing; name both, or none
 n.yaml:6:10: `message` is a list; write a mapping of `key: value` lines
 n.yaml:8:9: `path` is a number; write a list of folders
 n.yaml:10:34: the key \"on_eror\" is unknown; did you mean `on_error`?

@@ -19,6 +19,7 @@ mod medium;
 mod memory;
 mod queue;
 mod reader;
+mod recording;
 mod spool;
 mod spool_tables;
 mod spools;
@@ -39,6 +40,7 @@ pub use generation::{Store, generation_for_reading};
 pub use journal::{Journal, JournalBounds};
 pub use queue::WhenFull;
 pub use reader::{Entry, JournalReader};
+pub use recording::{Recorder, read_recording};
 pub use spool::Bounds;
 pub use spool_tables::SpoolSummary;
 pub use spools::Spools;
@@ -63,6 +65,16 @@ pub enum StoreError {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// A file that should be a recording.
+    #[error("{}:{number}: no batch of a recording ({reason}); `nephometer record` makes one", .path.display())]
+    NoRecording {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The database says no.
     #[error("cannot use {path}")]

@@ -123,6 +123,11 @@ impl Chain {
         Self { sink: Arc::clone(sink), stages, history, stale: false, lost }
     }
 
+    /// The sink's name.
+    pub fn sink(&self) -> &Arc<str> {
+        &self.sink
+    }
+
     /// What its stages are, in order.
     pub fn identities(&self) -> Vec<Identity> {
         self.stages.iter().map(|stage| stage.transformer.identity()).collect()

@@ -21,16 +21,17 @@ pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<Amqp
     let given = check.secret("/amqp/url", &raw.url, &raw.url_file)?;
     let from = if matches!(raw.url, Field::Given(_)) { "/amqp/url" } else { "/amqp/url_file" };
     let text = given.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2F".to_owned());
-    let (enabled, tls) = tls?;
-    match url::broker_urls(&text, enabled) {
-        Ok(urls) => {
-            Some(AmqpSpec { broker: BrokerSpec { urls, tls, queues: queues?.unwrap_or_default() } })
-        }
+    // The URL is checked whatever is wrong with the rest: all faults are told at once.
+    let enabled = tls.as_ref().is_some_and(|(enabled, _)| *enabled);
+    let urls = match url::broker_urls(&text, enabled) {
+        Ok(urls) => urls,
         Err((what, remedy)) => {
             check.fault(from, what, remedy);
-            None
+            return None;
         }
-    }
+    };
+    let (_, tls) = tls?;
+    Some(AmqpSpec { broker: BrokerSpec { urls, tls, queues: queues?.unwrap_or_default() } })
 }
 
 /// Whether `amqp://` means TLS as well, and the files.

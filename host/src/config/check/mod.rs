@@ -17,7 +17,7 @@ use super::error::{Report, nearest};
 use super::place::Place;
 use super::raw::{Document, Field, Kind, Scalar, token};
 
-pub use units::parse_duration;
+pub use units::{parse_duration, parse_size};
 
 pub(super) use host::{Defaults, Host, check as host};
 pub(super) use pipeline::{Around, check as pipeline, polling, taking};

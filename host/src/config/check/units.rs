@@ -54,6 +54,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a time above zero; write it like 500ms, 2s or 1m".to_owned())
 }
 
+/// A size above zero on the command line, in bytes, in the words of the configuration.
+///
+/// # Errors
+/// With what would be right.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    size(&Scalar::Text(text.to_owned()))
+        .ok_or_else(|| "not a size above zero; write it like 64MiB".to_owned())
+}
+
 /// A size above zero in bytes: `64MiB`, `16 MB`, or a number of bytes.
 #[expect(
     clippy::cast_possible_truncation,

@@ -25,6 +25,11 @@ pub fn failing(error: &dyn std::error::Error) {
     tracing::error!(reason = %Chain(error), "the store cannot be written");
 }
 
+/// A recording cannot be written any more; what is in it stays.
+pub fn recording_ended(error: &dyn std::error::Error) {
+    tracing::error!(reason = %Chain(error), "the recording cannot be written and ends here");
+}
+
 /// It can be written again.
 pub fn works() {
     tracing::info!("the store can be written again");

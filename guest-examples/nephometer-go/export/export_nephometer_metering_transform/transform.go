@@ -1,0 +1,16 @@
+//go:build wasm
+
+// Package export_nephometer_metering_transform has the name and the function that the bindings look for.
+package export_nephometer_metering_transform
+
+import (
+	transform "nephometer/bindings/nephometer_metering_transform"
+	"nephometer/export/bridge"
+
+	wit "go.bytecodealliance.org/pkg/wit/types"
+)
+
+// Transform takes a batch.
+func Transform(input transform.Batch) wit.Result[transform.Outcome, transform.Refusal] {
+	return bridge.Transform(input)
+}

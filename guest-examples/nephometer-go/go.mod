@@ -1,0 +1,3 @@
+module nephometer
+
+go 1.26

@@ -1,0 +1,319 @@
+//! The bridge from a transformer to what the world exports. Works in a component only.
+//!
+//! wit-bindgen's C code calls a function for every export of the world; this defines them. `c` is
+//! what `zig translate-c` makes of its header:
+//!
+//!     comptime {
+//!         nephometer.exportStateful(MyTransformer, @import("bindings"));
+//!     }
+
+const std = @import("std");
+const Allocator = std.mem.Allocator;
+const Answer = @import("answer.zig").Answer;
+const Outcome = @import("answer.zig").Outcome;
+const Batch = @import("batch.zig").Batch;
+const Call = @import("transformer.zig").Call;
+const Fact = @import("transformer.zig").Fact;
+const Meter = @import("batch.zig").Meter;
+const OptionError = @import("options.zig").OptionError;
+const OptionReader = @import("options.zig").OptionReader;
+const Resource = @import("batch.zig").Resource;
+const json = @import("json.zig");
+const log = @import("log.zig");
+
+/// Has a panic logged before it ends the instance.
+pub const panic = std.debug.FullPanic(logPanic);
+
+fn logPanic(message: []const u8, _: ?usize) noreturn {
+    log.write(.@"error", message);
+    @trap();
+}
+
+/// Exports a transformer that remembers.
+pub fn exportStateful(comptime T: type, comptime c: type) void {
+    exportStateless(T, c);
+    const prefix = "exports_nephometer_metering_stateful_";
+    @export(&Bridge(T, c).flush, .{ .name = prefix ++ "flush" });
+    @export(&Bridge(T, c).save, .{ .name = prefix ++ "save" });
+    @export(&Bridge(T, c).restore, .{ .name = prefix ++ "restore" });
+}
+
+/// Exports a transformer that keeps nothing between batches.
+pub fn exportStateless(comptime T: type, comptime c: type) void {
+    const prefix = "exports_nephometer_metering_";
+    @export(&Bridge(T, c).describe, .{ .name = prefix ++ "component_describe" });
+    @export(&Bridge(T, c).configure, .{ .name = prefix ++ "component_configure" });
+    @export(&Bridge(T, c).transform, .{ .name = prefix ++ "transform_transform" });
+}
+
+fn Bridge(comptime T: type, comptime c: type) type {
+    return struct {
+        const gpa = std.heap.c_allocator;
+        /// What a call may leave behind for the next one to use again.
+        const kept_memory = 4 << 20;
+
+        // One instance of a component serves one place in a pipeline: there is one transformer.
+        var configured: ?T = null;
+        var arena: std.heap.ArenaAllocator = .init(gpa);
+
+        const String = @FieldType(c.nephometer_metering_types_meter_t, "name");
+        const OptionalString = @FieldType(c.nephometer_metering_types_resource_t, "project_id");
+        const Input = c.exports_nephometer_metering_transform_batch_t;
+        const Refusal = c.exports_nephometer_metering_transform_refusal_t;
+        const Facts = @FieldType(c.exports_nephometer_metering_component_description_t, "facts");
+
+        fn begin() Call {
+            log.sendTo(toHost);
+            return .{ .arena = arena.allocator() };
+        }
+
+        fn end() void {
+            _ = arena.reset(.{ .retain_with_limit = kept_memory });
+        }
+
+        fn toHost(level: log.Level, message: []const u8) void {
+            var text: String = .{ .ptr = @constCast(message.ptr), .len = message.len };
+            c.nephometer_metering_log_write(@intFromEnum(level), &text);
+        }
+
+        fn fail(fault: anyerror, comptime where: []const u8) noreturn {
+            log.err("{s} in {s}", .{ @errorName(fault), where });
+            @trap();
+        }
+
+        fn describe(ret: *c.exports_nephometer_metering_component_description_t) callconv(.c) void {
+            const one = T.description;
+            ret.* = .{
+                .name = string(one.name),
+                .version = string(one.version),
+                .summary = string(one.summary),
+                .options_schema = string(one.options_schema),
+                .state_version = one.state_version,
+                .facts = list(Facts, one.facts, pair),
+            };
+        }
+
+        fn configure(
+            options: *String,
+            ret: *c.exports_nephometer_metering_component_settings_t,
+            err: *c.exports_nephometer_metering_component_list_option_error_t,
+        ) callconv(.c) bool {
+            defer free(options.*);
+            const call = begin();
+            defer end();
+            var errors: std.ArrayList(OptionError) = .empty;
+            const made = make(call.arena, native(options.*), &errors) catch |fault| {
+                if (fault != error.WrongOptions) fail(fault, "configure");
+                err.* = list(@TypeOf(err.*), errors.items, optionError);
+                return false;
+            };
+            if (configured) |*old| old.deinit();
+            configured = made;
+            const one = configured.?.settings();
+            ret.* = .{
+                .meters = list(@TypeOf(ret.meters), one.meters, string),
+                .metadata = list(@TypeOf(ret.metadata), one.metadata, string),
+                .texts = c.EXPORTS_NEPHOMETER_METERING_COMPONENT_TEXT_FORM_NONE,
+                .facts = list(Facts, one.facts, pair),
+            };
+            return true;
+        }
+
+        fn make(scratch: Allocator, options: []const u8, errors: *std.ArrayList(OptionError)) anyerror!T {
+            const reader: OptionReader = try .init(scratch, try json.parse(scratch, options), errors);
+            return T.init(gpa, &reader);
+        }
+
+        fn transform(
+            input: *Input,
+            ret: *c.exports_nephometer_metering_transform_outcome_t,
+            err: *Refusal,
+        ) callconv(.c) bool {
+            defer c.exports_nephometer_metering_transform_batch_free(input);
+            var call = begin();
+            defer end();
+            const outcome = transformed(&call, input) catch |fault| return refused(err, &call, fault, "transform");
+            switch (outcome) {
+                .unchanged => ret.tag = c.EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_UNCHANGED,
+                .keep => |rows| {
+                    ret.tag = c.EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_KEEP;
+                    ret.val.keep = column(@TypeOf(ret.val.keep), rows);
+                },
+                .replace => |rows| {
+                    ret.tag = c.EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_REPLACE;
+                    ret.val.replace = answer(rows);
+                },
+            }
+            return true;
+        }
+
+        fn transformed(call: *Call, input: *const Input) anyerror!Outcome {
+            const batch = try nativeBatch(call.arena, input);
+            return (try ready(call)).transform(call, &batch);
+        }
+
+        fn flush(now: u64, ret: *c.exports_nephometer_metering_stateful_option_answer_t, err: *Refusal) callconv(.c) bool {
+            var call = begin();
+            defer end();
+            const rows = flushed(&call, now) catch |fault| return refused(err, &call, fault, "flush");
+            ret.is_some = rows != null;
+            if (rows) |some| ret.val = answer(some);
+            return true;
+        }
+
+        fn flushed(call: *Call, now: u64) anyerror!?Answer {
+            return (try ready(call)).flush(call, now);
+        }
+
+        fn save(ret: *c.stateful_transformer_list_u8_t, err: *String) callconv(.c) bool {
+            var call = begin();
+            defer end();
+            const state = saved(&call) catch |fault| return wrongState(err, &call, fault, "save");
+            ret.* = column(@TypeOf(ret.*), state);
+            return true;
+        }
+
+        fn saved(call: *Call) anyerror![]const u8 {
+            return (try ready(call)).save(call);
+        }
+
+        fn restore(version: u32, state: *c.stateful_transformer_list_u8_t, err: *String) callconv(.c) bool {
+            defer free(state.*);
+            var call = begin();
+            defer end();
+            restored(&call, version, native(state.*)) catch |fault| return wrongState(err, &call, fault, "restore");
+            return true;
+        }
+
+        fn restored(call: *Call, version: u32, state: []const u8) anyerror!void {
+            return (try ready(call)).restore(call, version, state);
+        }
+
+        fn ready(call: *Call) !*T {
+            return if (configured) |*one| one else call.broken("called before it was configured", .{});
+        }
+
+        fn refused(err: *Refusal, call: *const Call, fault: anyerror, comptime where: []const u8) bool {
+            switch (fault) {
+                error.Rejected => err.* = .{
+                    .tag = c.EXPORTS_NEPHOMETER_METERING_TRANSFORM_REFUSAL_REJECTED,
+                    .val = .{ .rejected = string(call.reason) },
+                },
+                error.Broken => err.* = .{
+                    .tag = c.EXPORTS_NEPHOMETER_METERING_TRANSFORM_REFUSAL_BROKEN,
+                    .val = .{ .broken = string(call.reason) },
+                },
+                else => fail(fault, where),
+            }
+            return false;
+        }
+
+        fn wrongState(err: *String, call: *const Call, fault: anyerror, comptime where: []const u8) bool {
+            if (fault != error.WrongState and fault != error.Broken) fail(fault, where);
+            err.* = string(call.reason);
+            return false;
+        }
+
+        // What comes in belongs to the callee. Columns and texts are used where they are.
+
+        fn free(given: anytype) void {
+            if (given.len > 0) std.c.free(given.ptr);
+        }
+
+        fn native(given: anytype) []const std.meta.Child(@TypeOf(given.ptr)) {
+            return if (given.len == 0) &.{} else given.ptr[0..given.len];
+        }
+
+        fn nativeOptional(given: OptionalString) ?[]const u8 {
+            return if (given.is_some) native(given.val) else null;
+        }
+
+        fn nativeBatch(scratch: Allocator, given: *const Input) !Batch {
+            const meters = try scratch.alloc(Meter, given.meters.len);
+            for (meters, native(given.meters)) |*meter, one| {
+                meter.* = .{ .name = native(one.name), .unit = native(one.unit), .type = @enumFromInt(one.type) };
+            }
+            const resources = try scratch.alloc(Resource, given.resources.len);
+            for (resources, native(given.resources)) |*resource, one| {
+                resource.* = .{
+                    .id = native(one.id),
+                    .source = native(one.source),
+                    .project_id = nativeOptional(one.project_id),
+                    .user_id = nativeOptional(one.user_id),
+                    .metadata_text = native(one.metadata),
+                };
+            }
+            const gone = try scratch.alloc([]const u8, given.gone.len);
+            for (gone, native(given.gone)) |*id, one| id.* = native(one);
+            return .{
+                .meters = meters,
+                .resources = resources,
+                .meter = native(given.meter),
+                .resource = native(given.resource),
+                .time = native(given.time),
+                .monotonic = native(given.monotonic),
+                .volume = native(given.volume),
+                .gone = gone,
+            };
+        }
+
+        // What goes out is copied to memory that the generated code frees, which it does with all but empty lists.
+
+        fn column(comptime L: type, items: anytype) L {
+            if (items.len == 0) return .{ .ptr = null, .len = 0 };
+            const copy = gpa.dupe(std.meta.Child(@TypeOf(items)), items) catch |fault| fail(fault, "an answer");
+            return .{ .ptr = copy.ptr, .len = copy.len };
+        }
+
+        fn string(text: []const u8) String {
+            return column(String, text);
+        }
+
+        fn optionalString(text: ?[]const u8) OptionalString {
+            return .{ .is_some = text != null, .val = string(text orelse "") };
+        }
+
+        fn list(comptime L: type, items: anytype, comptime lowered: anytype) L {
+            if (items.len == 0) return .{ .ptr = null, .len = 0 };
+            const Item = std.meta.Child(@FieldType(L, "ptr"));
+            const copy = gpa.alloc(Item, items.len) catch |fault| fail(fault, "an answer");
+            for (copy, items) |*to, item| to.* = lowered(item);
+            return .{ .ptr = copy.ptr, .len = copy.len };
+        }
+
+        fn pair(fact: Fact) std.meta.Child(@FieldType(Facts, "ptr")) {
+            return .{ .f0 = string(fact[0]), .f1 = string(fact[1]) };
+        }
+
+        fn optionError(one: OptionError) c.exports_nephometer_metering_component_option_error_t {
+            return .{ .pointer = string(one.pointer), .reason = string(one.reason) };
+        }
+
+        fn meterOut(one: Meter) c.nephometer_metering_types_meter_t {
+            return .{ .name = string(one.name), .unit = string(one.unit), .type = @intFromEnum(one.type) };
+        }
+
+        fn resourceOut(one: Resource) c.nephometer_metering_types_resource_t {
+            return .{
+                .id = string(one.id),
+                .source = string(one.source),
+                .project_id = optionalString(one.project_id),
+                .user_id = optionalString(one.user_id),
+                .metadata = string(one.metadata_text),
+            };
+        }
+
+        fn answer(rows: Answer) c.exports_nephometer_metering_transform_answer_t {
+            const To = c.exports_nephometer_metering_transform_answer_t;
+            return .{
+                .meters = list(@FieldType(To, "meters"), rows.meters, meterOut),
+                .resources = list(@FieldType(To, "resources"), rows.resources, resourceOut),
+                .origin = column(@FieldType(To, "origin"), rows.origin),
+                .meter = column(@FieldType(To, "meter"), rows.meter),
+                .resource = column(@FieldType(To, "resource"), rows.resource),
+                .time = column(@FieldType(To, "time"), rows.time),
+                .volume = column(@FieldType(To, "volume"), rows.volume),
+            };
+        }
+    };
+}

@@ -1,0 +1,40 @@
+//! What authors of transformers in Zig build on.
+//!
+//! Write a struct as `transformer.zig` describes it, and export it from a file of its own with
+//! `exportStateful` or `exportStateless`. The rest makes the columns pleasant:
+//!
+//! * `Batch.rows` walks the columns of a batch, row by row;
+//! * `AnswerBuilder` makes the answer and numbers new meters and resources by their content;
+//! * `OptionReader` reads the options and collects all that is wrong, each with its place;
+//! * `Complaint` makes one line of log of all rows of a batch that have the same trouble;
+//! * `log` writes to the component's log.
+//!
+//! Everything but the export works natively, so components are tested with `zig test` and need no
+//! host; `testing` helps with that. A component has no files and no clock.
+
+pub const Answer = @import("answer.zig").Answer;
+pub const AnswerBuilder = @import("answer.zig").AnswerBuilder;
+pub const Outcome = @import("answer.zig").Outcome;
+pub const Batch = @import("batch.zig").Batch;
+pub const Meter = @import("batch.zig").Meter;
+pub const MeterType = @import("batch.zig").MeterType;
+pub const Resource = @import("batch.zig").Resource;
+pub const Row = @import("batch.zig").Row;
+pub const no_origin = @import("batch.zig").no_origin;
+pub const Complaint = @import("complaint.zig").Complaint;
+pub const OptionError = @import("options.zig").OptionError;
+pub const OptionReader = @import("options.zig").OptionReader;
+pub const Call = @import("transformer.zig").Call;
+pub const Description = @import("transformer.zig").Description;
+pub const Fact = @import("transformer.zig").Fact;
+pub const Settings = @import("transformer.zig").Settings;
+
+pub const json = @import("json.zig");
+pub const log = @import("log.zig");
+pub const testing = @import("testing.zig");
+
+pub const exportStateful = @import("bridge.zig").exportStateful;
+pub const exportStateless = @import("bridge.zig").exportStateless;
+/// Has a panic logged before it ends the instance: `pub const panic = nephometer.panic;` in the
+/// root file of a component.
+pub const panic = @import("bridge.zig").panic;

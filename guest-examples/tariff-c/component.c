@@ -1,0 +1,167 @@
+// `tariff`: what processor time costs, by project and hour of the day.
+//
+// Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour
+// of its time. A sample of a project without prices is left out: the host counts it as absorbed,
+// the log names it. Everything else passes. At the end of a tick there is a `cost.total` per
+// project, the sum of its costs ever since. The state is JSON, the same as that of the other
+// languages.
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "nephometer.h"
+#include "prices.h"
+#include "schema.h"
+#include "total.h"
+
+enum { STATE_VERSION = 1 };
+static const uint64_t HOUR = UINT64_C(3600000000000); // nanoseconds
+
+typedef struct tariff {
+    nm_text currency;
+    prices prices;
+    totals totals;
+} tariff;
+
+static void *make(const nm_options *options, nm_settings *settings) {
+    static const char *const meters[] = {"cpu", NULL};
+    settings->meters = meters;
+    tariff *made = nm_resize(NULL, 1, sizeof *made);
+    *made = (tariff){0};
+    nm_text currency = {NULL, 0};
+    nm_options_text(options, "currency", &currency);
+    made->currency = nm_text_copy(currency);
+    nm_options by_project = nm_options_map(options, nm_text_of("prices"));
+    made->prices = prices_read(&by_project);
+    return made;
+}
+
+static void drop(void *self) {
+    tariff *one = self;
+    stateful_transformer_string_free(&one->currency);
+    prices_free(&one->prices);
+    totals_free(&one->totals);
+    free(one);
+}
+
+static bool is_meant(const nm_meter *meter) {
+    return meter->type == NM_DELTA && nm_text_is(meter->name, "cpu");
+}
+
+static bool any_meant(const nm_batch *batch) {
+    for (size_t number = 0; number < batch->meters.len; number++)
+        if (is_meant(&batch->meters.ptr[number]))
+            return true;
+    return false;
+}
+
+// What a row costs; false if it has no cost.
+static bool cost_of(const tariff *one, const nm_row *row, nm_complaint *refused, double *cost) {
+    nm_text project = {NULL, 0};
+    if (row->resource->project_id.is_some)
+        project = row->resource->project_id.val;
+    const day *day = prices_of(&one->prices, project);
+    if (!day) {
+        if (project.len)
+            nm_complaint_add(refused, row, "project \"%.*s\" has no prices", NM_PRINT(project));
+        else
+            nm_complaint_add(refused, row, "it has no project");
+        return false;
+    }
+    *cost = row->volume / (double)HOUR * day->price[row->time / HOUR % HOURS];
+    // One cost that is not finite would refuse the whole answer, and a total only grows.
+    if (*cost >= 0 && *cost < INFINITY)
+        return true;
+    nm_complaint_add(refused, row, "its volume is %g", row->volume);
+    return false;
+}
+
+static bool transform(void *self, const nm_batch *batch, nm_outcome *outcome, nm_refusal *refusal) {
+    (void)refusal;
+    tariff *one = self;
+    if (!any_meant(batch))
+        return true;
+    nm_complaint refused = nm_complaint_that(NM_WARN, "refusing samples that have no cost");
+    nm_answer_builder answer = nm_answer_to(batch);
+    nm_meter meter = {nm_text_of("cost"), one->currency, NM_GAUGE};
+    uint32_t cost_meter = nm_answer_meter(&answer, &meter);
+    nm_rows rows = nm_rows_of(batch);
+    for (nm_row row; nm_rows_next(&rows, &row);) {
+        double cost;
+        if (!is_meant(row.meter)) {
+            nm_answer_keep(&answer, &row);
+        } else if (cost_of(one, &row, &refused, &cost)) {
+            nm_text project = row.resource->project_id.val;
+            total_add(totals_of(&one->totals, project, row.resource->source), cost);
+            nm_answer_derive(&answer, &row, cost_meter, cost);
+        }
+    }
+    nm_complaint_write(&refused);
+    nm_replace(outcome, &answer);
+    return true;
+}
+
+static bool flush(void *self, uint64_t now, nm_maybe_answer *maybe, nm_refusal *refusal) {
+    (void)refusal;
+    tariff *one = self;
+    if (one->totals.len == 0)
+        return true;
+    nm_answer_builder answer = nm_answer_to(NULL);
+    nm_meter meter = {nm_text_of("cost.total"), one->currency, NM_CUMULATIVE};
+    uint32_t total_meter = nm_answer_meter(&answer, &meter);
+    const total **sorted = totals_sorted(&one->totals);
+    for (size_t number = 0; number < one->totals.len; number++) {
+        const total *total = sorted[number];
+        nm_resource resource = {
+            .id = total->project,
+            .source = total->source,
+            .project_id = {true, total->project},
+        };
+        uint32_t project = nm_answer_resource(&answer, &resource);
+        nm_answer_create(&answer, total_meter, project, now, total_value(total));
+    }
+    free(sorted);
+    nm_give(maybe, &answer);
+    return true;
+}
+
+static bool save(void *self, nm_writer *state, nm_text *error) {
+    (void)error;
+    const tariff *one = self;
+    totals_write(&one->totals, one->currency, state);
+    return true;
+}
+
+static bool restore(void *self, uint32_t version, nm_text state, nm_text *error) {
+    tariff *one = self;
+    if (version != STATE_VERSION)
+        return nm_state_error(error, "state of version %u; this component reads %d",
+                              (unsigned)version, STATE_VERSION);
+    nm_text currency;
+    totals read;
+    bool taken = totals_read(state, &currency, &read);
+    if (!taken)
+        nm_state_error(error, "the state is damaged");
+    else if (!nm_text_equal(currency, one->currency))
+        taken = nm_state_error(error, "the totals are in %.*s, the options say %.*s",
+                               NM_PRINT(currency), NM_PRINT(one->currency));
+    stateful_transformer_string_free(&currency);
+    totals_free(taken ? &one->totals : &read);
+    if (taken)
+        one->totals = read;
+    return taken;
+}
+
+const nm_transformer nephometer_transformer = {
+    .name = "tariff",
+    .version = "0.1.0",
+    .summary = "what processor time costs",
+    .options_schema = SCHEMA,
+    .state_version = STATE_VERSION,
+    .make = make,
+    .drop = drop,
+    .transform = transform,
+    .flush = flush,
+    .save = save,
+    .restore = restore,
+};

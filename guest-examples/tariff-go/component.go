@@ -1,0 +1,7 @@
+//go:build wasm
+
+package main
+
+import "nephometer/export"
+
+func init() { export.Stateful(description, newTariff) }

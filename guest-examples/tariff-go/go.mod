@@ -1,0 +1,7 @@
+module tariff
+
+go 1.26
+
+require nephometer v0.0.0
+
+replace nephometer => ./nephometer

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"nephometer"
+)
+
+// What is saved. A list of lists, as in the other languages: JavaScript's objects put names that look
+// like numbers first. Of pointers, to tell what is missing.
+type state struct {
+	Currency *string  `json:"currency"`
+	Totals   *[][]any `json:"totals"`
+}
+
+const damaged = nephometer.StateError("the state is damaged")
+
+// Save gives the totals, sorted by project.
+func (t *tariff) Save() ([]byte, error) {
+	totals := make([][]any, 0, len(t.totals))
+	for _, project := range slices.Sorted(maps.Keys(t.totals)) {
+		one := t.totals[project]
+		totals = append(totals, []any{project, one.source, one.sum, one.rest})
+	}
+	text, err := json.Marshal(state{&t.currency, &totals})
+	if err != nil {
+		return nil, nephometer.StateError(err.Error())
+	}
+	return text, nil
+}
+
+// Restore takes totals up, if they are in this currency.
+func (t *tariff) Restore(version uint32, text []byte) error {
+	if version != stateVersion {
+		return nephometer.StateError(fmt.Sprintf("state of version %d; this component reads %d", version, stateVersion))
+	}
+	var saved state
+	if json.Unmarshal(text, &saved) != nil || saved.Currency == nil || saved.Totals == nil {
+		return damaged
+	}
+	totals := map[string]*total{}
+	for _, fields := range *saved.Totals {
+		if len(fields) != 4 {
+			return damaged
+		}
+		project, hasProject := fields[0].(string)
+		source, hasSource := fields[1].(string)
+		sum, hasSum := fields[2].(float64)
+		rest, hasRest := fields[3].(float64)
+		if !hasProject || !hasSource || !hasSum || !hasRest {
+			return damaged
+		}
+		totals[project] = &total{source, sum, rest}
+	}
+	if *saved.Currency != t.currency {
+		reason := fmt.Sprintf("the totals are in %s, the options say %s", *saved.Currency, t.currency)
+		return nephometer.StateError(reason)
+	}
+	t.totals = totals
+	return nil
+}

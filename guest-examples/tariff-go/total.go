@@ -1,0 +1,22 @@
+package main
+
+// total is a sum that does not lose what is small beside it (Neumaier's): rest is what rounding left out.
+type total struct {
+	source string
+	sum    float64
+	rest   float64
+}
+
+func (t *total) add(cost float64) {
+	sum := t.sum + cost
+	large, small := t.sum, cost
+	if large < small {
+		large, small = small, large
+	}
+	t.rest += (large - sum) + small
+	t.sum = sum
+}
+
+func (t *total) value() float64 {
+	return t.sum + t.rest
+}

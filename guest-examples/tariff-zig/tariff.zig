@@ -1,0 +1,131 @@
+//! `tariff`: what processor time costs, by project and hour of the day.
+//!
+//! Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour of
+//! its time. A sample of a project without prices is left out: the host counts it as absorbed, the log
+//! names it. Everything else passes. At the end of a tick there is a `cost.total` per project, the sum
+//! of its costs ever since. The state is JSON, the same as that of the other languages.
+
+const std = @import("std");
+const nephometer = @import("nephometer");
+const prices = @import("prices.zig");
+const total = @import("total.zig");
+const Allocator = std.mem.Allocator;
+const Answer = nephometer.Answer;
+const AnswerBuilder = nephometer.AnswerBuilder;
+const Batch = nephometer.Batch;
+const Call = nephometer.Call;
+const Complaint = nephometer.Complaint;
+const Meter = nephometer.Meter;
+const OptionReader = nephometer.OptionReader;
+const Outcome = nephometer.Outcome;
+const short = nephometer.json.short;
+
+const state_version = 1;
+/// Nanoseconds.
+pub const hour = 3_600_000_000_000;
+
+/// The configured transformer with its totals by project.
+pub const Tariff = struct {
+    gpa: Allocator,
+    /// Of the options.
+    arena: std.heap.ArenaAllocator,
+    currency: []const u8,
+    prices: prices.Prices,
+    totals: total.Totals,
+
+    pub const description: nephometer.Description = .{
+        .name = "tariff",
+        .version = "0.1.0",
+        .summary = "what processor time costs",
+        .options_schema = @embedFile("options.schema.json"),
+        .state_version = state_version,
+    };
+
+    pub fn init(gpa: Allocator, options: *const OptionReader) !Tariff {
+        var arena: std.heap.ArenaAllocator = .init(gpa);
+        errdefer arena.deinit();
+        const currency = try arena.allocator().dupe(u8, try options.text("currency") orelse "");
+        const known = try prices.read(arena.allocator(), &try options.object("prices"));
+        try options.check();
+        return .{ .gpa = gpa, .arena = arena, .currency = currency, .prices = known, .totals = .init(gpa) };
+    }
+
+    pub fn deinit(self: *Tariff) void {
+        self.totals.deinit();
+        self.arena.deinit();
+    }
+
+    pub fn settings(_: *const Tariff) nephometer.Settings {
+        return .{ .meters = &.{"cpu"} };
+    }
+
+    pub fn transform(self: *Tariff, call: *Call, batch: *const Batch) !Outcome {
+        const meant = try call.arena.alloc(bool, batch.meters.len);
+        for (meant, batch.meters) |*is, meter| is.* = isMeant(meter);
+        if (std.mem.findScalar(bool, meant, true) == null) return .unchanged;
+        var refused: Complaint = .init(call.arena, .warn, "refusing samples that have no cost");
+        var answer: AnswerBuilder = try .init(call.arena, batch);
+        const cost_meter = try answer.meter(.{ .name = "cost", .unit = self.currency, .type = .gauge });
+        var rows = batch.rows();
+        while (rows.next()) |row| {
+            if (!meant[row.meter_index]) {
+                try answer.keep(row);
+                continue;
+            }
+            const project = row.resource.project_id orelse "";
+            const day = self.prices.getPtr(project) orelse {
+                if (project.len == 0) {
+                    try refused.add(row, "it has no project", .{});
+                } else try refused.add(row, "project \"{s}\" has no prices", .{project});
+                continue;
+            };
+            const cost = row.volume / hour * day[@intCast(row.time / hour % 24)];
+            // One cost that is not finite would refuse the whole answer, and a total only grows.
+            if (!(cost >= 0 and cost < std.math.inf(f64))) {
+                try refused.add(row, "its volume is {f}", .{short(row.volume)});
+                continue;
+            }
+            try self.totals.add(project, row.resource.source, cost);
+            try answer.derive(row, cost_meter, cost);
+        }
+        refused.write();
+        return .{ .replace = answer.finish() };
+    }
+
+    fn isMeant(meter: Meter) bool {
+        return meter.type == .delta and std.mem.eql(u8, meter.name, "cpu");
+    }
+
+    pub fn flush(self: *Tariff, call: *Call, now: u64) !?Answer {
+        const totals = try self.totals.sorted(call.arena);
+        if (totals.len == 0) return null;
+        var answer: AnswerBuilder = try .init(call.arena, null);
+        const meter = try answer.meter(.{ .name = "cost.total", .unit = self.currency, .type = .cumulative });
+        for (totals) |one| {
+            const project = one.project;
+            const resource = try answer.resource(.{ .id = project, .source = one.total.source, .project_id = project });
+            try answer.create(meter, resource, now, one.total.value());
+        }
+        return answer.finish();
+    }
+
+    pub fn save(self: *const Tariff, call: *Call) ![]const u8 {
+        return self.totals.save(call.arena, self.currency);
+    }
+
+    pub fn restore(self: *Tariff, call: *Call, version: u32, text: []const u8) !void {
+        if (version != state_version) {
+            return call.wrongState("state of version {d}; this component reads {d}", .{ version, state_version });
+        }
+        var state = total.State.read(self.gpa, call.arena, text) catch |fault| switch (fault) {
+            error.Damaged => return call.wrongState("the state is damaged", .{}),
+            error.OutOfMemory => return fault,
+        };
+        errdefer state.totals.deinit();
+        if (!std.mem.eql(u8, state.currency, self.currency)) {
+            return call.wrongState("the totals are in {s}, the options say {s}", .{ state.currency, self.currency });
+        }
+        self.totals.deinit();
+        self.totals = state.totals;
+    }
+};

@@ -1,0 +1,10 @@
+// What componentize-js makes the component of.
+
+import { write } from 'nephometer:metering/log@0.1.0';
+import { exported } from './nephometer/nephometer.js';
+import { {{Name}} } from './transformer.js';
+
+const made = exported({{Name}}, write);
+export const component = made.component;
+export const transform = made.transform;
+export const stateful = made.stateful;

@@ -1,0 +1,6 @@
+"""What componentize-py makes the component of."""
+
+import nephometer.export
+from transformer import {{Name}}
+
+Component, Transform, Stateful = nephometer.export.stateful({{Name}})

@@ -1,0 +1,108 @@
+//! `{{name}}`: every volume times the option `factor`. The rows are counted; the count comes at the
+//! end of each tick, and is the state that a reload keeps.
+
+use std::cell::RefCell;
+
+use nephometer_guest::{
+    Answer, AnswerBuilder, Batch, Description, Meter, MeterType, OptionError, OptionReader, Outcome,
+    Refusal, Resource, Settings, Stateful, Timestamp, Transformer, export_stateful_transformer, rows,
+    settings,
+};
+use serde_json::{Value, json};
+
+struct {{Name}} {
+    factor: f64,
+    rows: u64,
+}
+
+impl Transformer for {{Name}} {
+    fn describe() -> Description {
+        Description {
+            name: "{{name}}".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "scales volumes".to_owned(),
+            options_schema: include_str!("../options.schema.json").to_owned(),
+            state_version: 1,
+            facts: Vec::new(),
+        }
+    }
+
+    fn configure(options: &Value) -> Result<(Self, Settings), Vec<OptionError>> {
+        let errors = RefCell::default();
+        let read = OptionReader::new(options, &errors);
+        let factor = read.number("factor").unwrap_or(1.0);
+        if factor == 0.0 {
+            read.refuse("factor", "is 0, which would make all volumes 0");
+        }
+        let errors = errors.take();
+        // All meters; `settings().meters` may name some.
+        if errors.is_empty() { Ok((Self { factor, rows: 0 }, settings())) } else { Err(errors) }
+    }
+
+    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
+        let mut answer = AnswerBuilder::new(input);
+        for row in rows(input) {
+            let meter = answer.meter(row.meter);
+            answer.derive(&row, meter, row.volume * self.factor);
+            self.rows += 1;
+        }
+        Ok(Outcome::Replace(answer.finish()))
+    }
+}
+
+impl Stateful for {{Name}} {
+    fn flush(&mut self, now: Timestamp) -> Result<Option<Answer>, Refusal> {
+        let mut answer = AnswerBuilder::without_input();
+        let meter = answer.meter(&Meter {
+            name: "{{name}}.rows".to_owned(),
+            unit: "row".to_owned(),
+            type_: MeterType::Cumulative,
+        });
+        let resource = answer.resource(&Resource {
+            id: "{{name}}".to_owned(),
+            source: "openstack".to_owned(),
+            project_id: None,
+            user_id: None,
+            metadata: "{}".to_owned(),
+        });
+        answer.create(meter, resource, now, self.rows as f64);
+        Ok(Some(answer.finish()))
+    }
+
+    fn save(&self) -> Result<Vec<u8>, String> {
+        Ok(json!({"rows": self.rows}).to_string().into_bytes())
+    }
+
+    fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
+        let state: Value = serde_json::from_slice(state).map_err(|error| error.to_string())?;
+        match (version, state["rows"].as_u64()) {
+            (1, Some(rows)) => self.rows = rows,
+            (1, None) => return Err("the state has no rows".to_owned()),
+            _ => return Err(format!("state of version {version}; this component reads 1")),
+        }
+        Ok(())
+    }
+}
+
+export_stateful_transformer!({{Name}});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_factor_of_zero_is_refused() {
+        let errors = {{Name}}::configure(&json!({"factor": 0})).err().expect("errors");
+        assert_eq!(errors[0].pointer, "/factor");
+    }
+
+    #[test]
+    fn the_count_survives() {
+        let new = || {{Name}}::configure(&json!({})).ok().expect("good options").0;
+        let (mut one, mut other) = (new(), new());
+        one.rows = 3;
+        other.restore(1, &one.save().expect("a state")).expect("good state");
+        assert_eq!(other.rows, 3);
+        assert!(other.restore(2, b"{}").is_err());
+    }
+}

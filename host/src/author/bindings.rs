@@ -1,0 +1,88 @@
+//! What the interface descriptions become in languages whose compilers do not read them.
+
+use std::fs;
+use std::path::Path;
+
+use wit_bindgen_core::{Files, WorldGenerator};
+use wit_parser::{Resolve, WorldId};
+
+use super::error::{AuthorError, at};
+
+/// The parsed contract and one of its worlds.
+///
+/// # Errors
+/// If it cannot be read, or has no such world.
+pub(super) fn world(wit: &Path, world: &str) -> Result<(Resolve, WorldId), AuthorError> {
+    let mut resolve = Resolve::default();
+    let read = |resolve: &mut Resolve| {
+        let (package, _) = resolve.push_dir(wit).map_err(|error| format!("{error:#}"))?;
+        resolve.select_world(&[package], Some(world)).map_err(|error| format!("{error:#}"))
+    };
+    match read(&mut resolve) {
+        Ok(world) => Ok((resolve, world)),
+        Err(reason) => Err(AuthorError::Contract { folder: wit.to_owned(), reason }),
+    }
+}
+
+/// Writes header, source and the object that names the world into `folder`.
+///
+/// # Errors
+/// If the contract cannot be read, or a file cannot be written.
+pub(super) fn c(wit: &Path, name: &str, folder: &Path) -> Result<(), AuthorError> {
+    let mut generator = wit_bindgen_c::Opts::default().build();
+    generate(generator.as_mut(), wit, name, folder)
+}
+
+/// Writes a Go module, `nephometer/bindings`, into `folder`.
+///
+/// # Errors
+/// As [`c`].
+pub(super) fn go(wit: &Path, name: &str, folder: &Path) -> Result<(), AuthorError> {
+    let options = wit_bindgen_go::Opts {
+        // Nobody reads them, and `gofmt` need not be there.
+        format: wit_bindgen_go::Format::False,
+        pkg_name: Some("nephometer/bindings".to_owned()),
+        export_pkg_name: Some("nephometer/export".to_owned()),
+        ..wit_bindgen_go::Opts::default()
+    };
+    generate(options.build().as_mut(), wit, name, folder)?;
+    let exports = folder.join("wit_exports/wit_exports.go");
+    let text = fs::read_to_string(&exports).map_err(at(&exports))?;
+    fs::write(&exports, narrow(text)).map_err(at(&exports))
+}
+
+/// Go's compiler takes 128 bytes of arguments of an exported function and counts 8 for a `uintptr`:
+/// the 16 of `transform` would be too many. An address of wasm32 has 32 bits.
+fn narrow(mut text: String) -> String {
+    for number in 0..16 {
+        text = text
+            .replace(&format!("arg{number} uintptr"), &format!("arg{number} uint32"))
+            .replace(
+                &format!("unsafe.Pointer(arg{number})"),
+                &format!("unsafe.Pointer(uintptr(arg{number}))"),
+            );
+    }
+    text
+}
+
+fn generate(
+    generator: &mut dyn WorldGenerator,
+    wit: &Path,
+    name: &str,
+    folder: &Path,
+) -> Result<(), AuthorError> {
+    let (mut resolve, world) = world(wit, name)?;
+    let mut files = Files::default();
+    generator.generate(&mut resolve, world, &mut files).map_err(|error| AuthorError::Contract {
+        folder: wit.to_owned(),
+        reason: format!("{error:#}"),
+    })?;
+    for (path, content) in files.iter() {
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(at(parent))?;
+        }
+        fs::write(&path, content).map_err(at(&path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Rust: cargo, for wasm32-unknown-unknown, which has no WASI to be rid of.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::super::encode;
+use super::super::error::AuthorError;
+use super::super::tools::{find, output};
+use super::Build;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+/// Debian's compiler, which has the sources of its standard library in a package.
+const DEBIAN: &str = "/usr/bin/rustc";
+const REMEDY: &str = "run `rustup target add wasm32-unknown-unknown`; or on Debian 12: apt-get install rustc-web rust-web-src";
+
+pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
+    let cargo = find("CARGO", &["cargo"], "install Rust (https://rustup.rs)")?;
+    let mut command = Command::new(cargo);
+    command.current_dir(&what.folder).args([
+        "build",
+        "--release",
+        "--target",
+        TARGET,
+        "--message-format=json-render-diagnostics",
+    ]);
+    if !has_target(&what.folder)? {
+        with_debian(&mut command, &what.folder)?;
+    }
+    let messages = output(&mut command)?;
+    let module = messages.lines().filter_map(artifact).last().ok_or_else(|| AuthorError::Missing {
+        what: "a library of crate-type cdylib".to_owned(),
+        remedy: "Cargo.toml has to say `[lib] crate-type = [\"cdylib\", \"rlib\"]`".to_owned(),
+    })?;
+    encode::encode(&module, &what.output)
+}
+
+/// The module that a message of cargo tells of.
+fn artifact(message: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let kinds = message["target"]["kind"].as_array()?;
+    if message["reason"] != "compiler-artifact" || !kinds.iter().any(|kind| kind == "cdylib") {
+        return None;
+    }
+    let files = message["filenames"].as_array()?.iter().filter_map(Value::as_str);
+    files.map(PathBuf::from).find(|file| file.extension().is_some_and(|one| one == "wasm"))
+}
+
+fn rustc(folder: &Path, arguments: &[&str]) -> Result<PathBuf, AuthorError> {
+    let rustc = find("RUSTC", &["rustc"], "install Rust (https://rustup.rs)")?;
+    let printed = output(Command::new(rustc).current_dir(folder).args(arguments))?;
+    Ok(PathBuf::from(printed.trim()))
+}
+
+/// Whether the compiler in use has the standard library for the target.
+fn has_target(folder: &Path) -> Result<bool, AuthorError> {
+    let libraries = rustc(folder, &["--print", "target-libdir", "--target", TARGET])?;
+    Ok(libraries.read_dir().is_ok_and(|mut files| files.next().is_some()))
+}
+
+/// Debian's compiler with the toolchain's own cargo and linker; the standard library is built from
+/// source once.
+fn with_debian(command: &mut Command, folder: &Path) -> Result<(), AuthorError> {
+    let sources = || -> Option<PathBuf> {
+        let root = output(Command::new(DEBIAN).args(["--print", "sysroot"])).ok()?;
+        Some(PathBuf::from(root.trim()).join("lib/rustlib/src/rust/library"))
+    };
+    if !Path::new(DEBIAN).is_file() || !sources().is_some_and(|folder| folder.is_dir()) {
+        let what = format!("the target {TARGET} of this Rust");
+        return Err(AuthorError::Missing { what, remedy: REMEDY.to_owned() });
+    }
+    let own = rustc(folder, &["--print", "target-libdir"])?;
+    let linker = own.parent().unwrap_or(&own).join("bin/rust-lld");
+    command
+        .env("RUSTC", DEBIAN)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker)
+        .arg("-Zbuild-std=std,panic_abort");
+    Ok(())
+}

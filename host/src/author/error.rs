@@ -1,0 +1,83 @@
+//! What can go wrong, in the words of an author.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::language::{Kind, Language};
+
+/// Why there is no project, or no component.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorError {
+    /// A name that some tool or `pipeline.yaml` would stumble over.
+    #[error(
+        "{0:?} cannot be the name of a component; begin with a letter, go on with letters, digits, - and _"
+    )]
+    Name(String),
+    /// Nothing is overwritten.
+    #[error("{}: is there already; choose another name, or remove it", .0.display())]
+    Exists(PathBuf),
+    /// There is no template.
+    #[error("there is no template for a {} in {language} yet; there is one in Rust", .kind.word())]
+    NoTemplate {
+        /// What was wanted.
+        kind: Kind,
+        /// In which language.
+        language: Language,
+    },
+    /// A folder without any of the files that projects are known by.
+    #[error(
+        "{}: no project of a component: there is none of {marks} in it; `nephometer component new NAME --lang LANG` makes one",
+        .folder.display()
+    )]
+    NoProject {
+        /// The folder.
+        folder: PathBuf,
+        /// What was looked for.
+        marks: String,
+    },
+    /// A tool is not there.
+    #[error("{what} is missing; {remedy}")]
+    Missing {
+        /// The tool.
+        what: String,
+        /// How to get it.
+        remedy: String,
+    },
+    /// A tool has failed; it has said why on standard error.
+    #[error("`{command}` failed ({status}), see above")]
+    Failed {
+        /// What was run.
+        command: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// The interface descriptions cannot be used.
+    #[error("{}: {reason}", .folder.display())]
+    Contract {
+        /// Where they are.
+        folder: PathBuf,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// What the tool made is no module of the world.
+    #[error("{}: cannot be made a component: {reason}", .module.display())]
+    Encode {
+        /// The core module.
+        module: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Puts the path before what the system says.
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> AuthorError + '_ {
+    move |source| AuthorError::File { path: path.to_owned(), source }
+}

@@ -1,0 +1,75 @@
+//! The programs of other people that do the work.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::error::{AuthorError, at};
+
+/// The first of these programs that is there: a variable of the environment that names it goes
+/// before what is on the path.
+///
+/// # Errors
+/// If none is, with what to do.
+pub(super) fn find(
+    variable: &str,
+    names: &[&str],
+    remedy: &str,
+) -> Result<PathBuf, AuthorError> {
+    if let Some(named) = std::env::var_os(variable) {
+        return Ok(PathBuf::from(named));
+    }
+    on_path(names).ok_or_else(|| AuthorError::Missing {
+        what: names[0].to_owned(),
+        remedy: format!("{remedy}, or name it in {variable}"),
+    })
+}
+
+/// The first of these programs on the path.
+pub(super) fn on_path(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let runs = |file: &Path| {
+        file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    let all = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    all.into_iter().find(|file| runs(file))
+}
+
+/// Runs a program; what it says goes to standard error, so that standard output is ours.
+///
+/// # Errors
+/// If it cannot be started, or fails.
+pub(super) fn run(command: &mut Command) -> Result<(), AuthorError> {
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .map_err(at(Path::new(command.get_program())))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(AuthorError::Failed { command: words(command), status })
+}
+
+/// What a program prints.
+///
+/// # Errors
+/// If it cannot be started, or fails.
+pub(super) fn output(command: &mut Command) -> Result<String, AuthorError> {
+    let out = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(at(Path::new(command.get_program())))?;
+    if !out.status.success() {
+        return Err(AuthorError::Failed { command: words(command), status: out.status });
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+fn words(command: &Command) -> String {
+    let all = std::iter::once(command.get_program()).chain(command.get_args());
+    all.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}

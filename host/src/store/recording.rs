@@ -1,0 +1,168 @@
+//! Batches as they entered the sinks, in a file, to be run again.
+//!
+//! One JSON object a line. The file is bounded: when it is full it takes the place of the one before.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::codec::{decode, encode};
+use super::dead_letters::{hex, unhex};
+use crate::model::Batch;
+
+/// Writes a recording.
+#[derive(Debug)]
+pub struct Recorder {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    largest: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    source: String,
+    /// ISO 8601, for people.
+    tick: String,
+    /// How many there are, for people.
+    rows: u64,
+    /// All of it in the journal's own form, in hexadecimal: exact to the last bit.
+    batch: String,
+}
+
+impl Recorder {
+    /// Begins a recording of at most `largest` bytes, twice: what is in `path` becomes `path.1`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn begin(path: &Path, largest: u64) -> Result<Self, StoreError> {
+        if path.metadata().is_ok_and(|there| there.len() > 0) {
+            std::fs::rename(path, before(path)).map_err(|source| io("rename", path, source))?;
+        }
+        let file = open(path)?;
+        Ok(Self { path: path.to_owned(), file, length: 0, largest })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a batch.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let line = Line {
+            source: batch.source.to_string(),
+            tick: batch.tick.wall.iso(),
+            rows: batch.samples.len() as u64,
+            batch: hex(&encode(batch)),
+        };
+        let mut text = serde_json::to_vec(&line).expect("texts and numbers are writable as JSON");
+        text.push(b'\n');
+        if self.length > 0 && self.length + text.len() as u64 > self.largest {
+            let path = &self.path;
+            std::fs::rename(path, before(path)).map_err(|source| io("rename", path, source))?;
+            self.file = open(path)?;
+            self.length = 0;
+        }
+        self.file.write_all(&text).map_err(|source| io("write", &self.path, source))?;
+        self.length += text.len() as u64;
+        Ok(())
+    }
+}
+
+/// The batches of a recording, oldest first, those of the file before it included. A last line that
+/// was torn by a crash is left out.
+///
+/// # Errors
+/// If the file cannot be read, or a line is no batch, with its place.
+pub fn read_recording(path: &Path) -> Result<Vec<Batch>, StoreError> {
+    let mut batches = match File::open(before(path)) {
+        Ok(file) => read(&before(path), file)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(source) => return Err(io("read", &before(path), source)),
+    };
+    let file = File::open(path).map_err(|source| io("read", path, source))?;
+    batches.extend(read(path, file)?);
+    Ok(batches)
+}
+
+fn read(path: &Path, file: File) -> Result<Vec<Batch>, StoreError> {
+    let (mut batches, mut torn) = (Vec::new(), None);
+    for (number, line) in (1..).zip(BufReader::new(file).split(b'\n')) {
+        if let Some(error) = torn.take() {
+            return Err(error);
+        }
+        let line = line.map_err(|source| io("read", path, source))?;
+        let parsed = serde_json::from_slice::<Line>(&line).map_err(|error| error.to_string());
+        match parsed.and_then(|line| decode(&unhex(&line.batch)?)) {
+            Ok(batch) => batches.push(batch),
+            Err(reason) => torn = Some(StoreError::NoRecording { path: path.to_owned(), number, reason }),
+        }
+    }
+    match torn {
+        Some(error) if batches.is_empty() => Err(error),
+        _ => Ok(batches),
+    }
+}
+
+fn before(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".1");
+    PathBuf::from(name)
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    opened.map_err(|source| io("write", path, source))
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::Io { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Moment;
+
+    fn batch(name: &str) -> Batch {
+        Batch {
+            source: name.into(),
+            tick: Moment::default(),
+            samples: Vec::new(),
+            gone: vec!["a".into()],
+        }
+    }
+
+    #[test]
+    fn what_is_full_takes_the_place_of_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording");
+        let mut recorder = Recorder::begin(&path, 200).unwrap();
+        for number in 0..10 {
+            recorder.append(&batch(&number.to_string())).unwrap();
+        }
+        let read = read_recording(&path).unwrap();
+        let sources: Vec<&str> = read.iter().map(|batch| &*batch.source).collect();
+        let last = ["6", "7", "8", "9"];
+        assert!(sources.ends_with(&last[2..]) && sources.len() < 6, "{sources:?}");
+        assert_eq!(read[0].gone, ["a".into()]);
+        // A torn line at the end is no harm; one in the middle is named.
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}{{\"sour")).unwrap();
+        assert_eq!(read_recording(&path).unwrap().len(), read.len());
+        std::fs::write(&path, format!("{{\n{text}")).unwrap();
+        assert!(read_recording(&path).unwrap_err().to_string().contains("recording:1"));
+        std::fs::write(&path, "nothing of the kind").unwrap();
+        std::fs::remove_file(before(&path)).unwrap();
+        assert!(read_recording(&path).is_err());
+    }
+}
