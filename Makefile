@@ -23,8 +23,7 @@ run: build ## see it work until Ctrl-C; SECONDS=20, LIBVIRT_URI=..., AMQP_URL=..
 	  $(if $(LIBVIRT_URI),--libvirt "$$LIBVIRT_URI") $(if $(AMQP_URL),--amqp "$$AMQP_URL")
 
 .PHONY: components
-components: ## the example components of every language
-	scripts/install build
+components: build ## the example components of every language
 	-scripts/install languages
 	scripts/components
 
@@ -35,7 +34,7 @@ test-languages: build ## the tests of the example components in other languages 
 	scripts/languages-test
 
 .PHONY: test
-test: install-test build fmt lint doc contract ceilometer ## everything that a change has to pass
+test: install-test build fmt lint doc contract ceilometer test-languages guide docs ## everything that a change has to pass
 	cargo test --locked $(GUESTS)
 	cargo test --release --locked -p nephometer
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
@@ -106,6 +105,14 @@ lint: ## clippy; a warning is an error
 .PHONY: doc
 doc: ## the documentation of the code; a warning is an error
 	RUSTDOCFLAGS=-Dwarnings cargo doc --release --locked -p nephometer --no-deps --document-private-items
+
+.PHONY: docs
+docs: ## reference pages of the contract and the documents, in target/docs
+	scripts/docs
+
+.PHONY: guide
+guide: ## types the blocks of docs/authoring.md for each language in an empty folder
+	scripts/guide
 
 .PHONY: fuzz
 fuzz: $(FUZZ) ## any input of each kind, FUZZ_SECONDS=60 each; the first build is long

@@ -1,5 +1,6 @@
 //! What `component new` writes is inside the program: made again when any of it changes.
 
+#[allow(clippy::disallowed_macros, reason = "it is how build scripts speak")]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../wit");

@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod authoring;
 mod cases;
 mod ceilometer;
 mod components;

@@ -2,9 +2,9 @@
 
 import { write } from 'nephometer:metering/log@0.1.0';
 import { exported } from './nephometer/nephometer.js';
-import { {{Name}} } from './transformer.js';
+import { Scaler } from './transformer.js';
 
-const made = exported({{Name}}, write);
+const made = exported(Scaler, write);
 export const component = made.component;
 export const transform = made.transform;
 export const stateful = made.stateful;

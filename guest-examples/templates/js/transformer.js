@@ -12,7 +12,7 @@ const schema = {
   },
 };
 
-export class {{Name}} {
+export class Scaler {
   static description = {
     name: '{{name}}',
     version: '0.1.0',

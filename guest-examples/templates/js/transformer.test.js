@@ -3,12 +3,12 @@ import { test } from 'node:test';
 
 import { OptionErrors, OptionReader, StateError } from './nephometer/nephometer.js';
 import { batchOf, samplesOf } from './nephometer/testing.js';
-import { {{Name}} } from './transformer.js';
+import { Scaler } from './transformer.js';
 
 const sample = {
   name: 'memory.usage', type: 'gauge', unit: 'MB', volume: 4, resource_id: 'r', timestamp: '2026-03-01T10:00:00Z',
 };
-const made = (options) => new {{Name}}(new OptionReader(options));
+const made = (options) => new Scaler(new OptionReader(options));
 
 test('volumes are scaled', () => {
   const batch = batchOf([sample, sample]);

@@ -1,6 +1,6 @@
 """What componentize-py makes the component of."""
 
 import nephometer.export
-from transformer import {{Name}}
+from transformer import Scaler
 
-Component, Transform, Stateful = nephometer.export.stateful({{Name}})
+Component, Transform, Stateful = nephometer.export.stateful(Scaler)

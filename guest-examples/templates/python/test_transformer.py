@@ -2,7 +2,7 @@ import unittest
 
 from nephometer import OptionErrors, OptionReader, StateError
 from nephometer.testing import batch_of, samples_of
-from transformer import {{Name}}
+from transformer import Scaler
 
 SAMPLE = {
     "name": "memory.usage",
@@ -14,19 +14,19 @@ SAMPLE = {
 }
 
 
-class Test{{Name}}(unittest.TestCase):
+class TestScaler(unittest.TestCase):
     def test_volumes_are_scaled(self):
         batch = batch_of([SAMPLE, SAMPLE])
-        made = {{Name}}(OptionReader({"factor": 2.5})).transform(batch)
+        made = Scaler(OptionReader({"factor": 2.5})).transform(batch)
         self.assertEqual([sample["volume"] for sample in samples_of(made, batch)], [10, 10])
 
     def test_a_factor_of_zero_is_refused(self):
         with self.assertRaises(OptionErrors) as caught:
-            {{Name}}(OptionReader({"factor": 0}))
+            Scaler(OptionReader({"factor": 0}))
         self.assertEqual(caught.exception.errors[0][0], "/factor")
 
     def test_the_count_survives(self):
-        one, other = {{Name}}(OptionReader({})), {{Name}}(OptionReader({}))
+        one, other = Scaler(OptionReader({})), Scaler(OptionReader({}))
         one.transform(batch_of([SAMPLE]))
         other.restore(1, one.save())
         self.assertEqual(other.rows, 1)

@@ -17,7 +17,7 @@ SCHEMA = {
 }
 
 
-class {{Name}}:
+class Scaler:
     description = Description("{{name}}", "0.1.0", "scales volumes", SCHEMA, state_version=1)
     # All meters; Settings(meters=[...]) may name some.
     settings = Settings()

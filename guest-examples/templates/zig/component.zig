@@ -1,10 +1,10 @@
 //! What the component is built of: the root file of `zig build-exe`.
 
 const nephometer = @import("nephometer");
-const {{Name}} = @import("transformer.zig").{{Name}};
+const Scaler = @import("transformer.zig").Scaler;
 
 pub const panic = nephometer.panic;
 
 comptime {
-    nephometer.exportStateful({{Name}}, @import("bindings"));
+    nephometer.exportStateful(Scaler, @import("bindings"));
 }

@@ -1,13 +1,13 @@
 const std = @import("std");
 const nephometer = @import("nephometer");
-const {{Name}} = @import("transformer.zig").{{Name}};
+const Scaler = @import("transformer.zig").Scaler;
 const testing = std.testing;
 
-fn made(arena: std.mem.Allocator, options: []const u8) !{{Name}} {
+fn made(arena: std.mem.Allocator, options: []const u8) !Scaler {
     var errors: std.ArrayList(nephometer.OptionError) = .empty;
     const value = try nephometer.json.parse(arena, options);
     const reader: nephometer.OptionReader = try .init(arena, value, &errors);
-    return {{Name}}.init(arena, &reader);
+    return Scaler.init(arena, &reader);
 }
 
 test "volumes are scaled" {

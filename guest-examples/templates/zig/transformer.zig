@@ -5,7 +5,7 @@ const std = @import("std");
 const nephometer = @import("nephometer");
 const Call = nephometer.Call;
 
-pub const {{Name}} = struct {
+pub const Scaler = struct {
     factor: f64,
     rows: u64 = 0,
 
@@ -17,21 +17,21 @@ pub const {{Name}} = struct {
         .state_version = 1,
     };
 
-    pub fn init(_: std.mem.Allocator, options: *const nephometer.OptionReader) !{{Name}} {
+    pub fn init(_: std.mem.Allocator, options: *const nephometer.OptionReader) !Scaler {
         const factor = try options.number("factor") orelse 1;
         if (factor == 0) try options.refuse(.{"factor"}, "is 0, which would make all volumes 0", .{});
         try options.check();
         return .{ .factor = factor };
     }
 
-    pub fn deinit(_: *{{Name}}) void {}
+    pub fn deinit(_: *Scaler) void {}
 
     /// All meters; `.{ .meters = &.{...} }` may name some.
-    pub fn settings(_: *const {{Name}}) nephometer.Settings {
+    pub fn settings(_: *const Scaler) nephometer.Settings {
         return .{};
     }
 
-    pub fn transform(self: *{{Name}}, call: *Call, batch: *const nephometer.Batch) !nephometer.Outcome {
+    pub fn transform(self: *Scaler, call: *Call, batch: *const nephometer.Batch) !nephometer.Outcome {
         var answer: nephometer.AnswerBuilder = try .init(call.arena, batch);
         var rows = batch.rows();
         while (rows.next()) |row| {
@@ -41,7 +41,7 @@ pub const {{Name}} = struct {
         return .{ .replace = answer.finish() };
     }
 
-    pub fn flush(self: *{{Name}}, call: *Call, now: u64) !?nephometer.Answer {
+    pub fn flush(self: *Scaler, call: *Call, now: u64) !?nephometer.Answer {
         var answer: nephometer.AnswerBuilder = try .init(call.arena, null);
         const meter = try answer.meter(.{ .name = "{{name}}.rows", .unit = "row", .type = .cumulative });
         const resource = try answer.resource(.{ .id = "{{name}}", .source = "openstack" });
@@ -51,11 +51,11 @@ pub const {{Name}} = struct {
 
     const State = struct { rows: u64 };
 
-    pub fn save(self: *const {{Name}}, call: *Call) ![]const u8 {
+    pub fn save(self: *const Scaler, call: *Call) ![]const u8 {
         return std.fmt.allocPrint(call.arena, "{{\"rows\": {d}}}", .{self.rows});
     }
 
-    pub fn restore(self: *{{Name}}, call: *Call, version: u32, text: []const u8) !void {
+    pub fn restore(self: *Scaler, call: *Call, version: u32, text: []const u8) !void {
         if (version != 1) return call.wrongState("state of version {d}; this component reads 1", .{version});
         const state = std.json.parseFromSliceLeaky(State, call.arena, text, .{}) catch
             return call.wrongState("the state is damaged", .{});

@@ -39,8 +39,7 @@ impl App {
     /// Makes everything, starts nothing. Components are loaded and configured here, so that all
     /// that is wrong with them is known before the first sample; in an agent that can take them up
     /// later, those that have to be compiled first are left for then.
-    pub async fn build(spec: AgentSpec, mut options: Options) -> Result<Self, AppError> {
-        let recorder = options.recorder.take();
+    pub async fn build(spec: AgentSpec, options: Options) -> Result<Self, AppError> {
         let folder = &spec.store.path;
         let store = if options.store { Store::open(folder)? } else { Store::in_memory(folder) };
         let clock = Clock::start();
@@ -92,7 +91,7 @@ impl App {
             sources,
             journal,
             spools,
-            recorder,
+            recorder: options.recorder,
             sinks: sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
             publishers,
             attendants,

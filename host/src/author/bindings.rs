@@ -55,9 +55,8 @@ pub(super) fn go(wit: &Path, name: &str, folder: &Path) -> Result<(), AuthorErro
 /// the 16 of `transform` would be too many. An address of wasm32 has 32 bits.
 fn narrow(mut text: String) -> String {
     for number in 0..16 {
-        text = text
-            .replace(&format!("arg{number} uintptr"), &format!("arg{number} uint32"))
-            .replace(
+        text =
+            text.replace(&format!("arg{number} uintptr"), &format!("arg{number} uint32")).replace(
                 &format!("unsafe.Pointer(arg{number})"),
                 &format!("unsafe.Pointer(uintptr(arg{number}))"),
             );

@@ -18,6 +18,10 @@ static ZIG: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-examples/nephom
 /// So that a project gets the versions that the examples are tested with.
 const RUST_LOCK: &str = include_str!("../../../guest-examples/Cargo.lock");
 
+/// What the tools of all languages leave behind.
+const MADE: &str =
+    "/*.wasm\n/*-failed.json\n/build/\n/target/\n/node_modules/\n/.venv/\n__pycache__/\n";
+
 /// A file of a project: its path, and its content.
 pub(super) type File<'a> = (String, &'a [u8]);
 
@@ -35,6 +39,7 @@ pub(super) fn project(language: Language, kind: Kind) -> Option<Vec<File<'static
     };
     let template = TEMPLATES.get_dir(&folder)?;
     let mut files = below(template, "");
+    files.push((".gitignore".to_owned(), MADE.as_bytes()));
     files.extend(contract());
     if kind == Kind::Transformer {
         files.extend(below(TEMPLATES.get_dir("fixtures")?, "fixtures"));

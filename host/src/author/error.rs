@@ -10,9 +10,12 @@ use super::language::{Kind, Language};
 pub enum AuthorError {
     /// A name that some tool or `pipeline.yaml` would stumble over.
     #[error(
-        "{0:?} cannot be the name of a component; begin with a letter, go on with letters, digits, - and _"
+        "{0:?} cannot be the name of a component; begin with a small letter, go on with small letters, digits, - and _"
     )]
     Name(String),
+    /// A publisher's name is the scheme of its URLs, and this one is taken.
+    #[error("{0}:// is a publisher of the agent itself; choose another name")]
+    BuiltIn(String),
     /// Nothing is overwritten.
     #[error("{}: is there already; choose another name, or remove it", .0.display())]
     Exists(PathBuf),

@@ -7,6 +7,9 @@ use super::embedded;
 use super::error::{AuthorError, at};
 use super::language::{Kind, Language};
 
+/// Schemes that never reach a component.
+const BUILT_IN: [&str; 5] = ["notifier", "file", "udp", "tcp", "test"];
+
 /// Makes the folder `parent/name` with a component that builds and passes its tests. Gives back the
 /// folder.
 ///
@@ -19,9 +22,9 @@ pub fn create(
     language: Language,
     kind: Kind,
 ) -> Result<PathBuf, AuthorError> {
-    check_name(name)?;
-    let files = embedded::project(language, kind)
-        .ok_or(AuthorError::NoTemplate { kind, language })?;
+    check_name(name, kind)?;
+    let files =
+        embedded::project(language, kind).ok_or(AuthorError::NoTemplate { kind, language })?;
     let folder = parent.join(name);
     match fs::create_dir(&folder) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -41,29 +44,23 @@ fn write(path: &Path, content: &[u8], name: &str) -> Result<(), AuthorError> {
     }
     // Only the templates have places for names in them.
     let content = match std::str::from_utf8(content) {
-        Ok(text) if text.contains("{{name}}") || text.contains("{{Name}}") => {
-            let text = text.replace("{{name}}", name).replace("{{Name}}", &type_name(name));
-            text.into_bytes()
-        }
+        Ok(text) if text.contains("{{name}}") => text.replace("{{name}}", name).into_bytes(),
         _ => content.to_vec(),
     };
     fs::write(path, content).map_err(at(path))
 }
 
-/// What is a file name, a word of YAML and part of a crate's name alike.
-fn check_name(name: &str) -> Result<(), AuthorError> {
-    let plain = |one: char| one.is_ascii_alphanumeric() || matches!(one, '-' | '_');
-    if name.starts_with(|one: char| one.is_ascii_alphabetic()) && name.chars().all(plain) {
-        Ok(())
-    } else {
-        Err(AuthorError::Name(name.to_owned()))
+/// What is a file name, a word of YAML, a part of a crate's name and the scheme of a URL alike.
+fn check_name(name: &str, kind: Kind) -> Result<(), AuthorError> {
+    let plain =
+        |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || matches!(one, '-' | '_');
+    if !name.starts_with(|one: char| one.is_ascii_lowercase()) || !name.chars().all(plain) {
+        return Err(AuthorError::Name(name.to_owned()));
     }
-}
-
-/// As types are written: `idle-rate` is `IdleRate`.
-fn type_name(name: &str) -> String {
-    let words = name.split(['-', '_']).filter(|word| !word.is_empty());
-    words.map(|word| word[..1].to_ascii_uppercase() + &word[1..]).collect()
+    if kind == Kind::Publisher && BUILT_IN.contains(&name) {
+        return Err(AuthorError::BuiltIn(name.to_owned()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -73,12 +70,14 @@ mod tests {
     #[test]
     fn names_that_would_not_work_are_refused() {
         for good in ["scale", "idle-rate", "a_1"] {
-            assert!(check_name(good).is_ok(), "{good}");
+            assert!(check_name(good, Kind::Publisher).is_ok(), "{good}");
         }
-        for bad in ["", "1a", "-a", "a b", "a/b", "../a", "ä"] {
-            assert!(check_name(bad).unwrap_err().to_string().contains("begin with a letter"));
+        for bad in ["", "1a", "-a", "a b", "a/b", "../a", "ä", "MySink"] {
+            let error = check_name(bad, Kind::Transformer).unwrap_err().to_string();
+            assert!(error.contains("begin with a small letter"), "{error}");
         }
-        assert_eq!(type_name("idle-rate_2"), "IdleRate2");
+        assert!(check_name("udp", Kind::Publisher).unwrap_err().to_string().contains("udp://"));
+        assert!(check_name("udp", Kind::Transformer).is_ok());
     }
 
     #[test]

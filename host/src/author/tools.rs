@@ -12,13 +12,13 @@ use super::error::{AuthorError, at};
 ///
 /// # Errors
 /// If none is, with what to do.
-pub(super) fn find(
-    variable: &str,
-    names: &[&str],
-    remedy: &str,
-) -> Result<PathBuf, AuthorError> {
+pub(super) fn find(variable: &str, names: &[&str], remedy: &str) -> Result<PathBuf, AuthorError> {
     if let Some(named) = std::env::var_os(variable) {
-        return Ok(PathBuf::from(named));
+        let (path, named) = (PathBuf::from(&named), named.to_string_lossy().into_owned());
+        let there =
+            if path.is_absolute() { runs(&path).then_some(path) } else { on_path(&[&named]) };
+        let what = format!("{named}, as {variable} says,");
+        return there.ok_or_else(|| AuthorError::Missing { what, remedy: remedy.to_owned() });
     }
     on_path(names).ok_or_else(|| AuthorError::Missing {
         what: names[0].to_owned(),
@@ -30,11 +30,12 @@ pub(super) fn find(
 pub(super) fn on_path(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let runs = |file: &Path| {
-        file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
     let all = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
     all.into_iter().find(|file| runs(file))
+}
+
+fn runs(file: &Path) -> bool {
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// Runs a program; what it says goes to standard error, so that standard output is ours.

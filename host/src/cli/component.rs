@@ -62,6 +62,9 @@ pub(super) struct Run {
     /// Its options: what `parameters` holds in pipeline.yaml
     #[arg(long, value_name = "JSON", default_value = "{}")]
     options: String,
+    /// Feed it with a recording (`nephometer record`) instead
+    #[arg(long, value_name = "FILE")]
+    recording: Option<PathBuf>,
     /// Flush after every batch, as the agent does
     #[arg(long)]
     flush: bool,
@@ -88,7 +91,13 @@ impl Run {
             let stages = vec![(transformer, ledger.stage(&name, &name, 0))];
             let generation = store::generation_for_reading(&spec.store.path);
             let mut chain = Chain::new(&name, generation, stages);
-            self.feed(&mut chain, &spec.message.sample_source).await
+            let Some(recording) = &self.recording else {
+                return self.feed(&mut chain, &spec.message.sample_source).await;
+            };
+            for batch in store::read_recording(recording)? {
+                self.work(&mut chain, batch).await?;
+            }
+            Ok(())
         })
     }
 
@@ -124,13 +133,24 @@ impl Run {
         let newest = samples.iter().map(|sample| sample.taken.wall).max().unwrap_or_default();
         clock.wall = clock.wall.max(newest);
         let samples = std::mem::take(samples);
-        let batch =
-            Arc::new(Batch { source: "stdin".into(), tick: *clock, samples, gone: Vec::new() });
+        let (source, tick, gone) = ("stdin".into(), *clock, Vec::new());
+        self.work(chain, Batch { source, tick, samples, gone }).await
+    }
+
+    async fn work(&self, chain: &mut Chain, batch: Batch) -> Result<()> {
+        let batch = Arc::new(batch);
         let event = Event::new(chain.position() + 1, &batch, &[]);
         let made = if self.flush {
-            chain.process(event).await?
+            chain.process(event).await
         } else {
-            chain.process_unflushed(event).await?
+            chain.process_unflushed(event).await
+        };
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                tool::keep_input(chain, &error)?;
+                return Err(error.into());
+            }
         };
         let mut out = output::stdout();
         for sample in made.iter().flatten() {

@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
 use serde_json::{Map, Value};
 
 use super::args::Common;
 use super::run::runtime;
-use super::{output, tool};
+use super::{Failure, output, tool};
 use crate::component::{ComponentError, ComponentHost, Inspection};
 use crate::transform::ComponentTransformer;
 
@@ -32,6 +32,10 @@ impl Check {
         let (host, _) = tool::start(&self.common)?;
         let checked = runtime()?.block_on(self.check(&host, options.as_ref()));
         let inspected = tool::taken(checked)?;
+        if inspected.publisher && options.is_some() {
+            let what = "options of a publisher stand in its URL; `nephometer check` tries them";
+            return Err(anyhow!(what).context(Failure::Usage));
+        }
         let about = &inspected.description;
         let kind = if inspected.publisher { "publisher" } else { "transformer" };
         let mut out = output::stdout();

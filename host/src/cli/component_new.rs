@@ -84,9 +84,8 @@ pub(super) struct Build {
 impl Build {
     pub(super) fn execute(self) -> Result<()> {
         let folder = self.folder.canonicalize();
-        let folder = folder
-            .with_context(|| self.folder.display().to_string())
-            .context(Failure::Usage)?;
+        let folder =
+            folder.with_context(|| self.folder.display().to_string()).context(Failure::Usage)?;
         let name = folder.file_name().unwrap_or_default();
         let output = match self.output {
             Some(file) => std::path::absolute(&file).with_context(|| file.display().to_string())?,
@@ -105,6 +104,7 @@ impl Build {
 fn told(error: AuthorError) -> anyhow::Error {
     let failure = match &error {
         AuthorError::Name(_)
+        | AuthorError::BuiltIn(_)
         | AuthorError::Exists(_)
         | AuthorError::NoTemplate { .. }
         | AuthorError::NoProject { .. } => Failure::Usage,

@@ -48,7 +48,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 well; 64 wrong usage; 69 a needed service is not there, or \
+const EXIT_CODES: &str = "Exit codes: 0 well; 1 not as expected, or not built; 64 wrong usage; 69 a needed service is not there, or \
 samples are still held at the end; 70 a fault of our own; 78 bad configuration.";
 
 #[derive(Debug, Subcommand)]

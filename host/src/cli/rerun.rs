@@ -14,7 +14,7 @@ use super::{Failure, output, tool};
 use crate::component::ComponentHost;
 use crate::config::SinkSpec;
 use crate::model::{Batch, HostGeneration, Sample};
-use crate::store::{generation_for_reading, read_recording};
+use crate::store::read_recording;
 use crate::telemetry::Ledger;
 use crate::transform::{Chain, ComponentTransformer, Event, Transformer};
 
@@ -46,11 +46,16 @@ pub(super) struct Rerun {
     logging: Logging,
 }
 
+/// Ids of what is made depend on it: the same for everybody who runs a recording again.
+const RERUN: HostGeneration = HostGeneration(uuid::Uuid::nil());
+
 /// A chain and the sources whose batches it gets.
 struct Line {
     chain: Chain,
     /// `None` for all.
     sources: Option<Vec<Arc<str>>>,
+    /// Whether an input that it failed on has been kept: the first is the one to look at.
+    told: bool,
 }
 
 /// What a batch became, as lines of JSON, or why it became nothing.
@@ -82,16 +87,16 @@ impl Rerun {
     ) -> Result<Vec<Line>> {
         if let Some(file) = component {
             let options = tool::options(options)?;
-            let (host, spec) = tool::start(&self.common)?;
-            let generation = generation_for_reading(&spec.store.path);
+            let (host, _) = tool::start(&self.common)?;
             let made = async {
                 let loaded = host.open(file).await?;
                 ComponentTransformer::of(&host, &loaded, &options, "rerun/0").await
             };
             let transformer = tool::taken(made.await)?;
             return Ok(vec![Line {
-                chain: chain(generation, "rerun", vec![transformer]),
+                chain: chain("rerun", vec![transformer]),
                 sources: None,
+                told: false,
             }]);
         }
         let mut common = self.common.clone();
@@ -100,7 +105,6 @@ impl Rerun {
         }
         let spec = common.load()?;
         let host = ComponentHost::start(&spec.components, &spec.cache)?;
-        let generation = generation_for_reading(&spec.store.path);
         let mut lines = Vec::new();
         let wanted = |sink: &&SinkSpec| self.sink.as_ref().is_none_or(|name| **name == *sink.name);
         for sink in spec.pipeline.sinks.iter().filter(wanted) {
@@ -109,9 +113,10 @@ impl Rerun {
                 let place = format!("{}/{position}", sink.name);
                 stages.push(tool::taken(ComponentTransformer::create(&host, one, &place).await)?);
             }
-            let fed = spec.pipeline.sources.iter().filter(|source| source.sinks.contains(&sink.name));
+            let fed =
+                spec.pipeline.sources.iter().filter(|source| source.sinks.contains(&sink.name));
             let sources = Some(fed.map(|source| Arc::clone(&source.name)).collect());
-            lines.push(Line { chain: chain(generation, &sink.name, stages), sources });
+            lines.push(Line { chain: chain(&sink.name, stages), sources, told: false });
         }
         if lines.is_empty() {
             let name = self.sink.as_deref().unwrap_or_default();
@@ -121,14 +126,14 @@ impl Rerun {
     }
 }
 
-fn chain(generation: HostGeneration, sink: &str, stages: Vec<ComponentTransformer>) -> Chain {
+fn chain(sink: &str, stages: Vec<ComponentTransformer>) -> Chain {
     let (ledger, name) = (Ledger::default(), Arc::from(sink));
     ledger.sink(&name);
     let stages = stages.into_iter().enumerate().map(|(nth, transformer)| {
         let count = ledger.stage(&name, &Arc::from(transformer.name()), nth);
         (Box::new(transformer) as Box<dyn Transformer>, count)
     });
-    Chain::new(&name, generation, stages.collect())
+    Chain::new(&name, RERUN, stages.collect())
 }
 
 impl Line {
@@ -139,6 +144,12 @@ impl Line {
         }
         let event = Event::new(self.chain.position() + 1, batch, &[]);
         let made = self.chain.process(event).await;
+        if let Err(error) = &made
+            && !std::mem::replace(&mut self.told, true)
+            && let Err(error) = tool::keep_input(&self.chain, error)
+        {
+            output::complain(&format!("{error:#}"));
+        }
         Some(made.map(|lists| lists.concat()).map_err(|error| error.to_string()))
     }
 }
@@ -197,7 +208,9 @@ async fn compare(one: Vec<Line>, other: Vec<Line>, batches: &[Arc<Batch>]) -> Re
             }
             let tick = batch.tick.wall.iso();
             writeln!(out, "batch {number} ({tick}, source {}), sink {name}:", batch.source)?;
-            for text in difference(&before.unwrap_or(Ok(Vec::new())), &after.unwrap_or(Ok(Vec::new()))) {
+            for text in
+                difference(&before.unwrap_or(Ok(Vec::new())), &after.unwrap_or(Ok(Vec::new())))
+            {
                 writeln!(out, "  {text}")?;
             }
             out.flush()?;

@@ -7,6 +7,8 @@ use super::args::Common;
 use super::{Failure, compile, output};
 use crate::component::{ComponentError, ComponentHost};
 use crate::config::{self, AgentSpec};
+use crate::publish;
+use crate::transform::{Chain, ChainError};
 
 /// The engine as the configuration has it, and the configuration; what is compiled is compiled in a
 /// child.
@@ -21,6 +23,19 @@ pub(super) fn options(text: &str) -> Result<Map<String, Value>> {
     serde_json::from_str(text)
         .with_context(|| format!("--options {text}: not a JSON object"))
         .context(Failure::Usage)
+}
+
+/// What a component failed on, kept beside whoever looks at it: a fixture for `component test`.
+pub(super) fn keep_input(chain: &Chain, error: &ChainError) -> Result<()> {
+    let identities = chain.identities();
+    let (Some(input), Some(identity)) = (&error.input, identities.get(error.stage)) else {
+        return Ok(());
+    };
+    let file = format!("{}-failed.json", error.component);
+    let text = publish::fixture(&error.to_string(), &identity.options, input);
+    std::fs::write(&file, text).with_context(|| file.clone())?;
+    output::complain(&format!("what it failed on is in {file}, for `nephometer component test`"));
+    Ok(())
 }
 
 /// A component that the agent would not take is told, and is a bad configuration.

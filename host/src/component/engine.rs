@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use wasmtime::{Config, Engine};
+use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 /// From one epoch to the next: how long a guest may keep its thread before a neighbour gets its
 /// turn, and the grain of processor budgets.
@@ -28,6 +28,8 @@ pub(super) fn engine() -> wasmtime::Result<Engine> {
         .concurrency_support(false)
         .epoch_interruption(true)
         .consume_fuel(false)
+        // A trap tells the lines of the source, where the component has brought them.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK);
     // What no toolchain for components needs is only surface.

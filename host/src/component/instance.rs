@@ -293,7 +293,7 @@ pub(super) fn over<T: AsMut<Guest>>(
     hit: Hit,
 ) -> String {
     let limiter = &store.data_mut().as_mut().limiter;
-    let reason = hit.describe(name, limiter.limits());
+    let reason = limiter.describe(name, hit);
     events::component::limit_hit(name, hit.as_str(), call);
     limiter.count().failed(true, &reason);
     reason
@@ -344,7 +344,7 @@ pub(super) fn end<T, D: AsMut<Guest>>(
     let mut reason = String::new();
     if let Some(hit) = hit {
         events::component::limit_hit(name, hit.as_str(), call);
-        reason.push_str(&hit.describe(name, guest.limiter.limits()));
+        reason.push_str(&guest.limiter.describe(name, hit));
     }
     if let Some(error) = &error {
         explain(error, hit, &mut reason);
@@ -376,17 +376,30 @@ fn explain(error: &wasmtime::Error, hit: Option<Hit>, reason: &mut String) {
 }
 
 /// The functions of a stack as wasmtime writes it, which is the only way to get their names as
-/// their author wrote them: lines like `0: 0x1234 - module.wasm!crate::function`.
+/// their author wrote them: lines like `0: 0x1234 - module.wasm!crate::function`, or, where the file
+/// knows its sources, `0: 0x1234 - function` and then `at FILE:LINE:COLUMN`.
 fn functions(trace: &str) -> Vec<String> {
     /// What stands above the author's own function whenever it panics.
     const MACHINERY: [&str; 5] = ["std::", "core::", "alloc::", "__rustc", "<alloc::"];
-    trace
-        .lines()
-        .filter_map(|line| line.split_once(" - ")?.1.split_once('!'))
-        .map(|(_, function)| without_hashes(&clean(function)))
-        .filter(|function| !MACHINERY.iter().any(|machinery| function.starts_with(machinery)))
-        .take(FRAMES)
-        .collect()
+    let mut found: Vec<String> = Vec::new();
+    let mut lines = trace.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some((_, function)) = line.split_once(" - ") else { continue };
+        let function = function.split_once('!').map_or(function, |(_, function)| function);
+        let mut function = without_hashes(&clean(function));
+        let place = lines.peek().and_then(|line| line.trim_start().strip_prefix("at "));
+        if MACHINERY.iter().any(|machinery| function.starts_with(machinery)) {
+            continue;
+        }
+        if let Some(place) = place {
+            function.push_str(&format!(" ({})", clean(place)));
+        }
+        found.push(function);
+        if found.len() == FRAMES {
+            break;
+        }
+    }
+    found
 }
 
 /// A Rust name without the hashes of its crates: `top[ca99daa004e58a7a]::divide`.
@@ -418,10 +431,16 @@ mod tests {
         let trace = "error while executing at wasm backtrace:\n    \
              0:   0x71 - top.wasm!core[c4124321cdeb024c]::panicking::panic_fmt\n    \
              1:   0x99 - top.wasm!top[ca99daa004e58a7a]::divide::<[u8]>\n                    at src/lib.rs:3\n    \
-             2:   0xa1 - <unknown>!nephometer:metering/transform@0.1.0#transform\n";
+             2:   0xa1 - cost_of\n                    at ./component.c:63:9\n                - transform\n\
+             3:   0xa9 - <unknown>!nephometer:metering/transform@0.1.0#transform\n";
         assert_eq!(
             functions(trace),
-            ["top::divide::<[u8]>", "nephometer:metering/transform@0.1.0#transform"]
+            [
+                "top::divide::<[u8]> (src/lib.rs:3)",
+                "cost_of (./component.c:63:9)",
+                "transform",
+                "nephometer:metering/transform@0.1.0#transform"
+            ]
         );
     }
 }

@@ -42,7 +42,13 @@ pub(super) enum Hit {
 
 impl Hit {
     /// The words for people, with the key to change: `what` is the component's name.
-    pub(super) fn describe(self, component: &str, limits: &LimitsSpec) -> String {
+    /// `wanted` is how much it wanted, where that is known.
+    pub(super) fn describe(
+        self,
+        component: &str,
+        limits: &LimitsSpec,
+        wanted: Option<u64>,
+    ) -> String {
         let key = match self {
             Self::Memory => "memory",
             Self::TableElements => {
@@ -77,8 +83,10 @@ impl Hit {
             Self::Returned => &format!("{} bytes handed to the host in one call", limits.returned),
             _ => &format!("{} bytes of memory", limits.memory),
         };
+        let wanted =
+            wanted.map_or("more than".to_owned(), |bytes| format!("{bytes} bytes, more than"));
         format!(
-            "it wanted more than {had}; the limit is components.by_name.{component}.limits.{key}"
+            "it wanted {wanted} {had}; the limit is components.by_name.{component}.limits.{key}"
         )
     }
 
@@ -105,13 +113,15 @@ pub(super) struct Limiter {
     elements: usize,
     ticks: u32,
     hit: Option<Hit>,
+    /// Bytes of memory that were denied.
+    denied: u64,
     count: Arc<ComponentCount>,
 }
 
 impl Limiter {
     /// `count` gets the memory, for as long as this lives.
     pub(super) fn new(limits: LimitsSpec, count: Arc<ComponentCount>) -> Self {
-        Self { limits, memory: 0, elements: 0, ticks: 0, hit: None, count }
+        Self { limits, memory: 0, elements: 0, ticks: 0, hit: None, denied: 0, count }
     }
 
     pub(super) fn count(&self) -> &Arc<ComponentCount> {
@@ -149,6 +159,12 @@ impl Limiter {
     pub(super) fn hit(&self) -> Option<Hit> {
         self.hit
     }
+
+    /// A limit that was hit, in words.
+    pub(super) fn describe(&self, component: &str, hit: Hit) -> String {
+        let wanted = (hit == Hit::Memory).then_some(self.denied);
+        hit.describe(component, &self.limits, wanted)
+    }
 }
 
 impl Drop for Limiter {
@@ -172,6 +188,7 @@ impl ResourceLimiter for Limiter {
             self.count.grew(growth);
         } else {
             self.hit = Some(Hit::Memory);
+            self.denied = wanted;
         }
         Ok(within)
     }
@@ -225,8 +242,8 @@ mod tests {
         assert!(!limiter.memory_growing(400, 401, None).unwrap());
         assert_eq!(limiter.hit(), Some(Hit::Memory));
         assert_eq!(
-            Hit::Memory.describe("top", limiter.limits()),
-            "it wanted more than 1000 bytes of memory; the limit is components.by_name.top.limits.memory"
+            limiter.describe("top", Hit::Memory),
+            "it wanted 1001 bytes, more than 1000 bytes of memory; the limit is components.by_name.top.limits.memory"
         );
     }
 

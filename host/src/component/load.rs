@@ -160,8 +160,9 @@ pub(super) fn link(
     let imports: Vec<(&str, bool)> =
         ty.imports(engine).map(|(name, item)| (name, is_types(engine, &item.ty))).collect();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
-    check_imports(&imports)
-        .and_then(|()| check_exports(&exports, "transform"))
+    // What it is comes first: a publisher imports what no transformer gets.
+    check_exports(&exports, "transform")
+        .and_then(|()| check_imports(&imports))
         .map_err(|reason| unfit(path, reason))?;
     let remembers = exports.iter().any(|name| interface(name) == Some("stateful"));
     let linked = || -> wasmtime::Result<_> {

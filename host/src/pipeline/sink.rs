@@ -14,7 +14,7 @@ use super::quarantine::Quarantine;
 use super::verdicts;
 use crate::config::OnError;
 use crate::model::{Batch, Position, Sample};
-use crate::publish::{Backoff, Outstanding};
+use crate::publish::{self, Backoff, Outstanding};
 use crate::store::{DeadLetters, Entry, JournalReader, Lost, SavedChain};
 use crate::telemetry::{SinkCount, events};
 use crate::transform::{ChainError, Decision, Event, Verdict};
@@ -293,6 +293,7 @@ impl Sink {
         let words = error.to_string();
         if self.ears.status.borrow().state == SinkState::Running {
             events::pipeline::component_failed(&self.name, rows, on_error.as_str(), error);
+            self.keep_input(entry.position, error).await;
         }
         let apart = spread(&entry.batch);
         let quarantine = self.quarantine.get_mut(stage);
@@ -314,6 +315,21 @@ impl Sink {
         decided.push(verdict);
         self.write_down(entry.position, decided).await;
         Some(verdict)
+    }
+
+    /// Keeps what a component failed on for its author. That comes after the sink's own work: where
+    /// it cannot be written, that is said and nothing else.
+    async fn keep_input(&self, position: Position, error: &ChainError) {
+        let (Some(generation), Some(input)) = (&self.generation, &error.input) else { return };
+        let identities = generation.chain.identities();
+        let Some(identity) = identities.get(error.stage) else { return };
+        let text = publish::fixture(&error.to_string(), &identity.options, input);
+        let name = format!("{}-{position}", error.component);
+        match self.dead_letters.keep_fixture(&name, &text).await {
+            Ok(Some(path)) => events::pipeline::input_kept(&self.name, &error.component, &path),
+            Ok(None) => {}
+            Err(error) => events::store::failing(&error),
+        }
     }
 
     async fn write_down(&self, position: Position, decided: &[Verdict]) {

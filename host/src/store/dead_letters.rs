@@ -105,6 +105,11 @@ impl DeadLetters {
         Self::new(Some(folder))
     }
 
+    /// The store's; `None` where nothing may be written.
+    pub(super) async fn folder(&self) -> Option<PathBuf> {
+        self.file.lock().await.folder.clone()
+    }
+
     /// Adds one.
     pub async fn append(&self, lost: Lost<'_>) -> Result<(), StoreError> {
         let mut file = self.file.lock().await;

@@ -10,6 +10,7 @@ mod desk;
 mod emission;
 mod ends;
 mod envelope;
+mod failures;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod gaps;

@@ -103,7 +103,9 @@ fn read(path: &Path, file: File) -> Result<Vec<Batch>, StoreError> {
         let parsed = serde_json::from_slice::<Line>(&line).map_err(|error| error.to_string());
         match parsed.and_then(|line| decode(&unhex(&line.batch)?)) {
             Ok(batch) => batches.push(batch),
-            Err(reason) => torn = Some(StoreError::NoRecording { path: path.to_owned(), number, reason }),
+            Err(reason) => {
+                torn = Some(StoreError::NoRecording { path: path.to_owned(), number, reason });
+            }
         }
     }
     match torn {

@@ -47,6 +47,8 @@ pub struct ChainError {
     pub reason: String,
     /// Whether the component did not take the state that it was to start from.
     pub state_refused: bool,
+    /// What the stage was given, if it failed on that.
+    pub input: Option<Arc<Batch>>,
 }
 
 /// Rows that were dropped at a stage because of a verdict.
@@ -102,6 +104,8 @@ pub(super) struct Failure {
     reason: String,
     /// Whether it was the flush of that stage.
     pub(super) flushing: bool,
+    /// What it was given; `None` at a flush.
+    input: Option<Arc<Batch>>,
 }
 
 impl Chain {
@@ -343,7 +347,8 @@ impl Chain {
             }
             Err(error) => {
                 let reason = error.reason().to_owned();
-                Err(Failure { stage: index, reason, flushing: false })
+                let input = Some(Arc::clone(batch));
+                Err(Failure { stage: index, reason, flushing: false, input })
             }
         }
     }
@@ -371,7 +376,7 @@ impl Chain {
             }
             Err(error) => {
                 let reason = error.reason().to_owned();
-                Err(Failure { stage: index, reason, flushing: true })
+                Err(Failure { stage: index, reason, flushing: true, input: None })
             }
         }
     }
@@ -379,7 +384,8 @@ impl Chain {
     pub(super) fn fail(&self, failure: &Failure) -> ChainError {
         let component = self.stages[failure.stage].transformer.name().to_owned();
         let error = TransformError::Failed { component, reason: failure.reason.clone() };
-        let error = self.error(failure.stage, &error);
+        let mut error = self.error(failure.stage, &error);
+        error.input.clone_from(&failure.input);
         events::component::failed(&self.sink, &error.component, &error.reason);
         error
     }
@@ -391,6 +397,7 @@ impl Chain {
             component: self.stages[stage].transformer.name().to_owned(),
             reason: error.reason().to_owned(),
             state_refused: matches!(error, TransformError::State { .. }),
+            input: None,
         }
     }
 

@@ -10,12 +10,13 @@ use nephometer_guest::{
 };
 use serde_json::{Value, json};
 
-struct {{Name}} {
+/// The configured transformer with what it remembers.
+pub struct Scaler {
     factor: f64,
     rows: u64,
 }
 
-impl Transformer for {{Name}} {
+impl Transformer for Scaler {
     fn describe() -> Description {
         Description {
             name: "{{name}}".to_owned(),
@@ -50,7 +51,7 @@ impl Transformer for {{Name}} {
     }
 }
 
-impl Stateful for {{Name}} {
+impl Stateful for Scaler {
     fn flush(&mut self, now: Timestamp) -> Result<Option<Answer>, Refusal> {
         let mut answer = AnswerBuilder::without_input();
         let meter = answer.meter(&Meter {
@@ -84,7 +85,7 @@ impl Stateful for {{Name}} {
     }
 }
 
-export_stateful_transformer!({{Name}});
+export_stateful_transformer!(Scaler);
 
 #[cfg(test)]
 mod tests {
@@ -92,16 +93,14 @@ mod tests {
 
     #[test]
     fn a_factor_of_zero_is_refused() {
-        let errors = {{Name}}::configure(&json!({"factor": 0})).err().expect("errors");
-        assert_eq!(errors[0].pointer, "/factor");
+        let refused = Scaler::configure(&json!({"factor": 0}));
+        assert!(refused.is_err_and(|errors| errors[0].pointer == "/factor"));
     }
 
     #[test]
     fn the_count_survives() {
-        let new = || {{Name}}::configure(&json!({})).ok().expect("good options").0;
-        let (mut one, mut other) = (new(), new());
-        one.rows = 3;
-        other.restore(1, &one.save().expect("a state")).expect("good state");
+        let (one, mut other) = (Scaler { factor: 1.0, rows: 3 }, Scaler { factor: 1.0, rows: 0 });
+        other.restore(1, &one.save().expect("a state")).expect("its own state");
         assert_eq!(other.rows, 3);
         assert!(other.restore(2, b"{}").is_err());
     }

@@ -7,7 +7,8 @@ use super::super::tools::{find, on_path, run};
 use super::super::{bindings, encode};
 use super::Build;
 
-pub(super) const REMEDY: &str = "on Debian: apt-get install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32";
+pub(super) const REMEDY: &str =
+    "on Debian: apt-get install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32";
 
 pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
     let compilers = ["clang-19", "clang-21", "clang-20", "clang-18", "clang"];
@@ -19,7 +20,14 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
     let mut command = Command::new(&clang);
     command
         .current_dir(&what.folder)
-        .args(["--target=wasm32-wasi", "-mexec-model=reactor", "-std=c11", "-O2", "-Wall", "-Wextra"])
+        .args([
+            "--target=wasm32-wasi",
+            "-mexec-model=reactor",
+            "-std=c11",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+        ])
         // A trap tells its place in the source by this; the path of this machine stays out of it.
         .arg("-g")
         .arg(format!("-ffile-prefix-map={}=.", what.folder.display()))

@@ -31,7 +31,14 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
         .env("GOWORK", workspace)
         .env("GOFLAGS", "")
         .envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOTOOLCHAIN", "local")])
-        .args(["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+        .args([
+            "build",
+            "-buildmode=c-shared",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags=-s -w",
+            "-o",
+        ])
         .arg(&module)
         .arg("."))?;
     encode::embed(&module, (&wit, &what.world), ADAPTER, &what.output)

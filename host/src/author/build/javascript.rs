@@ -13,7 +13,12 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
     let node = find("NODE", &["node"], REMEDY)?;
     if !what.folder.join("node_modules").is_dir() {
         let npm = find("NPM", &["npm"], REMEDY)?;
-        run(Command::new(npm).current_dir(&what.folder).args(["ci", "--silent", "--no-audit", "--no-fund"]))?;
+        run(Command::new(npm).current_dir(&what.folder).args([
+            "ci",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+        ]))?;
     }
     let unfinished = what.output.with_extension("unfinished");
     run(Command::new(node)

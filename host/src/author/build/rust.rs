@@ -29,7 +29,7 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
         with_debian(&mut command, &what.folder)?;
     }
     let messages = output(&mut command)?;
-    let module = messages.lines().filter_map(artifact).last().ok_or_else(|| AuthorError::Missing {
+    let module = messages.lines().rev().find_map(artifact).ok_or_else(|| AuthorError::Missing {
         what: "a library of crate-type cdylib".to_owned(),
         remedy: "Cargo.toml has to say `[lib] crate-type = [\"cdylib\", \"rlib\"]`".to_owned(),
     })?;

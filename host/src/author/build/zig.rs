@@ -8,7 +8,8 @@ use super::super::tools::{find, output, run};
 use super::super::{bindings, encode};
 use super::Build;
 
-const REMEDY: &str = "install Zig 0.17 (https://ziglang.org; or `pip install ziglang`, whose command is python-zig)";
+const REMEDY: &str =
+    "install Zig 0.17 (https://ziglang.org; or `pip install ziglang`, whose command is python-zig)";
 
 pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
     let zig = find("ZIG", &["zig", "python-zig"], REMEDY)?;

@@ -35,6 +35,11 @@ pub fn component_failed(sink: &str, samples: usize, decision: &str, error: &dyn 
     error!(sink, samples, decision, reason = %Chain(error), "component failed twice on a batch");
 }
 
+/// What a component failed on is in a file, for `nephometer component test`.
+pub fn input_kept(sink: &str, component: &str, path: &std::path::Path) {
+    tracing::warn!(sink, component, fixture = %path.display(), "the rows that it failed on are kept as a fixture");
+}
+
 /// A batch went through all components again.
 pub fn component_works(sink: &str) {
     info!(sink, "components work again");

@@ -1,0 +1,367 @@
+//! What authors do: a new project in each language, from nothing to running; what the host says of
+//! components that misbehave in each of them; recordings that are run again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Agent, Ended, PATIENCE, eventually, ndjson, number, root, text};
+
+/// What `make test-languages` has made.
+fn tariff(language: &str) -> PathBuf {
+    let file = root().join(format!("target/languages/tariff-{language}.wasm"));
+    assert!(file.is_file(), "{}: the command that makes it: make test", file.display());
+    file.canonicalize().unwrap()
+}
+
+const LANGUAGES: [&str; 6] = ["rust", "c", "js", "python", "go", "zig"];
+const TARIFFS: [&str; 6] = ["rust", "c", "javascript", "python", "go", "zig"];
+
+/// The tools that are there for tests, before those of the machine.
+fn with_tools(command: &mut Command, agent: &Agent) {
+    let tools = root().join("target/tools").canonicalize().unwrap();
+    let agents = PathBuf::from(env!("CARGO_BIN_EXE_nephometer"));
+    let mut path = vec![agents.parent().unwrap().to_owned()];
+    path.extend(["node", "python"].map(|name| tools.join(name).join("bin")));
+    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+    command
+        .env("PATH", std::env::join_paths(path).unwrap())
+        .env("ZIG", tools.join("zig/bin/python-zig"))
+        .env("ZIG_GLOBAL_CACHE_DIR", tools.join("zig-cache"))
+        .env("GO", tools.join("go/bin/go"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("CARGO_NET_OFFLINE", "true")
+        .env_remove("CARGO_TARGET_DIR")
+        .env("NEPHOMETER_STORE__PATH", agent.folder.at("store"))
+        .env("NEPHOMETER_CACHE__PATH", agent.folder.at("cache"));
+}
+
+/// A command that reads no configuration.
+fn plain(agent: &Agent, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
+    command.args(arguments).current_dir(agent.folder.path());
+    agent.start(command, None).ended(PATIENCE)
+}
+
+/// A new project; what takes long to fetch is that of the examples.
+fn project(agent: &Agent, language: &str) -> PathBuf {
+    let name = format!("scale-{language}");
+    plain(agent, &["component", "new", &name, "--lang", language]).code(0);
+    let folder = agent.folder.at(&name);
+    if language == "js" {
+        let modules = root().join("target/tools/javascript/node_modules");
+        std::os::unix::fs::symlink(modules.canonicalize().unwrap(), folder.join("node_modules"))
+            .unwrap();
+    }
+    if language == "rust" {
+        share_target(&folder);
+    }
+    folder
+}
+
+/// The standard library of wasm and the crates are compiled already.
+fn share_target(project: &Path) {
+    let target = root().join("guest-examples/target").canonicalize().unwrap();
+    std::os::unix::fs::symlink(target, project.join("target")).unwrap();
+}
+
+/// Runs `make` there; gives back what it printed.
+fn make(agent: &Agent, folder: &Path, goal: &str) -> String {
+    let mut command = Command::new("make");
+    command.arg(goal).current_dir(folder);
+    with_tools(&mut command, agent);
+    let done = command.output().unwrap();
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert!(done.status.success(), "make {goal} in {}:\n{said}", folder.display());
+    said
+}
+
+#[test]
+fn a_new_project_builds_passes_its_tests_and_runs_in_every_language() {
+    let agent = Agent::new("authoring-new");
+    for language in LANGUAGES {
+        let folder = project(&agent, language);
+        let said = make(&agent, &folder, "test");
+        assert!(said.contains("ok fixtures/scale.json"), "{language}: {said}");
+        assert!(said.contains("ok fixtures/no-factor.json"), "{language}: {said}");
+        let said = make(&agent, &folder, "run");
+        let rows = said.lines().filter(|line| line.starts_with("scaled ")).count();
+        assert!(rows > 20, "{language}: {said}");
+        assert!(said.contains(&format!("scale-{language}.rows")), "{language}: {said}");
+    }
+}
+
+#[test]
+fn a_new_publisher_builds_and_is_one() {
+    let agent = Agent::new("authoring-publisher");
+    let new = |name: &str, language: &str| {
+        plain(&agent, &["component", "new", name, "--lang", language, "--kind", "publisher"])
+    };
+    new("poster", "rust").code(0).says("a publisher in Rust");
+    new("other", "go").code(64).says("no template for a publisher in Go yet");
+    new("udp", "rust").code(64).says("udp:// is a publisher of the agent itself");
+    let folder = agent.folder.at("poster");
+    share_target(&folder);
+    let said = make(&agent, &folder, "test");
+    assert!(said.contains("well: publisher poster"), "{said}");
+}
+
+#[test]
+fn mistakes_are_told_with_what_to_do() {
+    let agent = Agent::new("authoring-mistakes");
+    let new =
+        |name: &str, language: &str| plain(&agent, &["component", "new", name, "--lang", language]);
+    new("twice", "c").code(0);
+    new("twice", "go").code(64).says("is there already");
+    new("9lives", "c").code(64).says("begin with a small letter");
+    new("x", "cobol").code(64).says("possible values");
+    plain(&agent, &["component", "build"]).code(64).says("component new NAME --lang");
+    let project = agent.folder.at("twice");
+    let build = |agent: &Agent, path: &str| -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
+        command.args(["component", "build"]).arg(&project).env("PATH", path);
+        agent.start(command, None).ended(PATIENCE)
+    };
+    build(&agent, "/nowhere").code(69).says("clang-19 is missing; on Debian: apt-get install");
+    let path = std::env::var("PATH").unwrap();
+    let source = project.join("component.c");
+    let text = fs::read_to_string(&source).unwrap();
+    fs::write(&source, text.replace("one->rows++;", "one->rows++")).unwrap();
+    build(&agent, &path).code(1).says("component.c:").says("failed");
+    // A transformer that wants to print.
+    fs::write(
+        &source,
+        text.replace("one->rows++;", "puts(\"row\");")
+            .replace("#include <std", "#include <stdio.h>\n#include <std"),
+    )
+    .unwrap();
+    build(&agent, &path).code(1).says("wasi_snapshot_preview1");
+}
+
+/// What is put into a template, and before what, so that factors of 13, 14 and 15 loop for ever, take
+/// all memory, and answer nonsense.
+fn misdeeds(language: &str) -> (&'static str, &'static str, &'static str) {
+    match language {
+        "rust" => (
+            "src/lib.rs",
+            "        for row in rows(input) {",
+            "        if self.factor == 13.0 { loop { std::hint::black_box(()); } }\n\
+             \x20       if self.factor == 14.0 { let mut all = Vec::new(); loop { all.push(vec![1u8; 1 << 20]); std::hint::black_box(&all); } }\n\
+             \x20       if self.factor == 15.0 { let meter = 0; for row in rows(input) { answer.derive(&row, meter, f64::NAN); } }\n",
+        ),
+        "c" => (
+            "component.c",
+            "    nm_rows rows = nm_rows_of(batch);",
+            "    for (volatile int one_more = 1; one->factor == 13 && one_more;)\n        ;\n\
+             \x20   while (one->factor == 14)\n        ((volatile char *)nm_resize(NULL, 1, 1 << 20))[0] = 1;\n\
+             \x20   if (one->factor == 15)\n        nm_answer_create(&answer, 0, 0, 0, 0.0 / 0.0);\n",
+        ),
+        "js" => (
+            "transformer.js",
+            "    for (const row of rows(batch)) {",
+            "    while (this.factor === 13);\n\
+             \x20   for (const all = []; this.factor === 14; ) all.push(new Uint8Array(1 << 20).fill(1));\n\
+             \x20   if (this.factor === 15) answer.create(0, 0, 0n, NaN);\n",
+        ),
+        "python" => (
+            "transformer.py",
+            "        for row in rows(batch):",
+            "        while self.factor == 13:\n            pass\n\
+             \x20       hoard = []\n        while self.factor == 14:\n            hoard.append(bytearray(b'x' * (1 << 20)))\n\
+             \x20       if self.factor == 15:\n            answer.create(0, 0, 0, float('nan'))\n",
+        ),
+        "go" => (
+            "transformer.go",
+            "	for row := range nephometer.Rows(batch) {",
+            "	for s.factor == 13 {\n	}\n	var hoard [][]byte\n	for s.factor == 14 {\n		hoard = append(hoard, make([]byte, 1<<20))\n		hoard[len(hoard)-1][0] = byte(len(hoard))\n	}\n\
+             	if s.factor == 15 {\n		nan := s.factor - 15\n		answer.Create(0, 0, 0, nan/nan)\n	}\n",
+        ),
+        "zig" => (
+            "transformer.zig",
+            "        var rows = batch.rows();",
+            "        while (self.factor == 13) std.mem.doNotOptimizeAway(self);\n\
+             \x20       while (self.factor == 14) std.mem.doNotOptimizeAway((try call.arena.alloc(u8, 1 << 20)).ptr);\n\
+             \x20       if (self.factor == 15) try answer.create(0, 0, 0, std.math.nan(f64));\n",
+        ),
+        other => panic!("no misdeeds in {other}"),
+    }
+}
+
+#[test]
+fn what_misbehaves_is_refused_politely_in_every_language() {
+    let agent = LANGUAGES.iter().fold(Agent::new("authoring-misdeeds"), |agent, language| {
+        agent.set(&format!("components.by_name.scale-{language}.limits.cpu"), "1s")
+    });
+    let sample = json!({"name": "a", "type": "gauge", "unit": "", "volume": 1, "resource_id": "r",
+        "timestamp": "2026-03-01T10:00:00"});
+    for language in LANGUAGES {
+        let folder = project(&agent, language);
+        let (file, before, misdeed) = misdeeds(language);
+        let file = folder.join(file);
+        let source = fs::read_to_string(&file).unwrap();
+        assert!(source.contains(before), "{language}: the template has no {before:?}");
+        fs::write(&file, source.replacen(before, &format!("{misdeed}{before}"), 1)).unwrap();
+        make(&agent, &folder, "build");
+        let name = format!("scale-{language}");
+        let component = folder.join(format!("{name}.wasm"));
+        for (factor, reason) in
+            [(13, ".limits.cpu"), (14, "memory"), (15, "its answer to transform is malformed")]
+        {
+            let fixture =
+                json!({"options": {"factor": factor}, "steps": [{"batch": [sample], "out": []}]});
+            let fixture = agent.folder.write(&format!("{factor}.json"), fixture.to_string());
+            let test =
+                ["component", "test", component.to_str().unwrap(), fixture.to_str().unwrap()];
+            let ended = agent.does(&test).code(1).says(reason);
+            assert!(!ended.stderr.contains("panicked at host"), "{language}: {}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn the_tariff_is_the_same_in_every_language() {
+    let agent = Agent::new("authoring-tariff");
+    let fixtures = root().join("guest-examples/tariff/fixtures");
+    for language in TARIFFS {
+        let (file, fixtures) = (tariff(language), fixtures.to_str().unwrap());
+        let ended = agent.does(&["component", "test", file.to_str().unwrap(), fixtures]).code(0);
+        assert_eq!(ended.stdout.matches("ok ").count(), 6, "{language}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn one_language_takes_over_from_the_other_with_its_state() {
+    let agent = Agent::new("authoring-reload").everything_to(&["file:///dev/null"]);
+    let folder = agent.folder.at("components");
+    fs::create_dir(&folder).unwrap();
+    let put = |language: &str| {
+        let new = folder.join("tariff.new");
+        fs::copy(tariff(language), &new).unwrap();
+        fs::rename(new, folder.join("tariff.wasm")).unwrap();
+    };
+    put("rust");
+    // The simulation's projects are known by what a first look gives.
+    let raw = agent.does(&["once", "--raw", "--format", "ndjson"]);
+    let project = ndjson(&raw.stdout)
+        .into_iter()
+        .find_map(|one| one["project_id"].as_str().map(str::to_owned));
+    let prices = json!({ project.expect("a project"): [{"from": 0, "to": 24, "price": 1000}] });
+    let parameters = json!({ "currency": "EUR", "prices": prices });
+    let out = agent.folder.at("out");
+    let delta = root().join("target/components").canonicalize().unwrap();
+    let agent = agent.set("components.path", json!([folder, delta])).through(
+        &format!("[{{name: delta, parameters: {{target: {{name: cpu}}}}}}, {{name: tariff, parameters: {parameters}}}]"),
+        &[&format!("file://{}?json", out.display())],
+    );
+    let running = agent.run();
+    let totals = |at_least: usize| {
+        eventually("totals", PATIENCE * 2, || {
+            let all = ndjson(&fs::read_to_string(&out).unwrap_or_default());
+            let totals: Vec<Value> =
+                all.into_iter().filter(|one| text(one, "name") == "cost.total").collect();
+            (totals.len() >= at_least).then_some(totals)
+        })
+    };
+    let mut seen = totals(2).len();
+    for (number, language) in
+        ["c", "go", "zig", "python", "javascript", "rust"].into_iter().enumerate()
+    {
+        put(language);
+        eventually("the reload", PATIENCE * 2, || {
+            (running.logged("new transformers took over").len() > number).then_some(())
+        });
+        seen = totals(seen + 2).len();
+    }
+    running.stop().code(0);
+    let volumes: Vec<f64> = totals(seen).iter().map(number).collect();
+    assert!(volumes.is_sorted() && volumes.first() < volumes.last(), "{volumes:?}");
+}
+
+#[test]
+fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() {
+    let agent = Agent::new("authoring-recording").through(
+        "[{name: rate_of_change, parameters: {source: {map_from: {name: cpu}}, target: {name: rate, type: gauge, unit: '%'}}}]",
+        &["file:///dev/null"],
+    );
+    let file = agent.folder.at("recording").display().to_string();
+    agent.does(&["record", &file, "--samples", "3", "--every", "200ms"]).code(0).says("3 batches");
+    let first = agent.does(&["rerun", &file]).code(0).stdout;
+    assert!(first.contains("\"rate\""), "{first}");
+    assert_eq!(agent.does(&["rerun", &file]).code(0).stdout, first);
+
+    // Two versions of a component, and two configurations.
+    let (rust, c) = (tariff("rust"), tariff("c"));
+    let options = |price: f64| {
+        let day = json!([{"from": 0, "to": 24, "price": price}]);
+        json!({"currency": "EUR", "prices": {"none": day}}).to_string()
+    };
+    let (rust, c) = (rust.to_str().unwrap(), c.to_str().unwrap());
+    let alike = ["rerun", &file, "--component", rust, "--options", &options(1.0), "--against", c];
+    let bare = Agent::new("authoring-recording-components");
+    bare.does(&alike).code(0).says("equal: 3 batches");
+    let scaled = crate::harness::component("unit_conversion");
+    let scaled = scaled.to_str().unwrap();
+    let by = |scale: &str| json!({"target": {"name": "x", "scale": scale}}).to_string();
+    let (one, other) = (by("volume * 2"), by("volume * 3"));
+    let unlike = [
+        "rerun",
+        &file,
+        "--component",
+        scaled,
+        "--options",
+        &one,
+        "--against",
+        scaled,
+        "--against-options",
+        &other,
+    ];
+    bare.does(&unlike).code(1).says("batch 1").says("row 1 of").says("in volume");
+
+    let pipeline = fs::read_to_string(agent.folder.at("pipeline.yaml")).unwrap();
+    let changed =
+        agent.folder.write("changed.yaml", pipeline.replace("rate, type", "velocity, type"));
+    let changed = changed.to_str().unwrap();
+    agent.does(&["rerun", &file, "--against", changed]).code(1).says("in name");
+    let same = agent.folder.at("pipeline.yaml").display().to_string();
+    agent.does(&["rerun", &file, "--against", &same]).code(0).says("equal");
+    agent.folder.write("nonsense", "no recording\n");
+    agent
+        .does(&["rerun", &agent.folder.at("nonsense").display().to_string()])
+        .code(64)
+        .says("nonsense:1");
+
+    // The agent itself keeps one beside its work.
+    let mut running = agent.start(
+        agent.command(&["run", "--record", &file, "--log-format", "json", "--log", "debug"]),
+        None,
+    );
+    running.wait_for_ticks(2);
+    running.stop().code(0);
+    agent
+        .does(&["component", "run", rust, "--options", &options(1.0), "--recording", &file])
+        .code(0);
+}
+
+#[test]
+fn what_a_component_fails_on_is_kept_as_a_fixture_that_shows_it_again() {
+    let agent = Agent::new("authoring-failure")
+        .set("components.by_name.misbehaving", json!({"on_error": "drop"}))
+        .through(
+            "[{name: misbehaving, parameters: {mode: trap-transform}}]",
+            &["file:///dev/null"],
+        );
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ended = running.stop().code(0);
+    let kept = ended.logged("the rows that it failed on are kept as a fixture");
+    let fixture = text(&kept[0], "fixture");
+    let component = crate::harness::component("misbehaving");
+    let test = ["component", "test", component.to_str().unwrap(), fixture];
+    agent.does(&test).code(1).says("this mode traps").says("misbehaving");
+}
