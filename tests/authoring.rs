@@ -120,6 +120,9 @@ fn mistakes_are_told_with_what_to_do() {
     new("twice", "c").code(0);
     new("twice", "go").code(64).says("is there already");
     new("9lives", "c").code(64).says("begin with a small letter");
+    let influx = crate::harness::component("influx");
+    let run = ["component", "run", influx.to_str().unwrap()];
+    agent.does(&run).code(78).says("it is a publisher; name it under `publishers`");
     new("x", "cobol").code(64).says("possible values");
     plain(&agent, &["component", "build"]).code(64).says("component new NAME --lang");
     let project = agent.folder.at("twice");

@@ -160,9 +160,10 @@ pub(super) fn link(
     let imports: Vec<(&str, bool)> =
         ty.imports(engine).map(|(name, item)| (name, is_types(engine, &item.ty))).collect();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
-    // What it is comes first: a publisher imports what no transformer gets.
-    check_exports(&exports, "transform")
+    // Its kind comes first: a publisher imports what no transformer gets.
+    check_kind(&exports, "transform")
         .and_then(|()| check_imports(&imports))
+        .and_then(|()| check_exports(&exports, "transform"))
         .map_err(|reason| unfit(path, reason))?;
     let remembers = exports.iter().any(|name| interface(name) == Some("stateful"));
     let linked = || -> wasmtime::Result<_> {
@@ -200,6 +201,7 @@ pub(super) fn check_publisher(
         .map(|(name, item)| (name, is_types(engine, &item.ty)))
         .collect();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
+    check_kind(&exports, "publish")?;
     check_exports(&exports, "publish")?;
     check_imports(&imports).map_err(|_| {
         let (name, _) = imports.first().expect("there is one that does not fit");
@@ -236,22 +238,24 @@ fn check_imports(imports: &[(&str, bool)]) -> Result<(), String> {
     Ok(())
 }
 
-fn check_exports(exports: &[&str], kind: &str) -> Result<(), String> {
+/// Whether it is of the other kind, and so was named in the wrong place.
+fn check_kind(exports: &[&str], kind: &str) -> Result<(), String> {
     let has = |wanted: &str| exports.iter().any(|name| interface(name) == Some(wanted));
     match (kind, has("transform"), has("publish")) {
         (_, true, true) => {
-            return Err(
-                "it exports both transform and publish; a component is one of them".to_owned()
-            );
+            Err("it exports both transform and publish; a component is one of them".to_owned())
         }
         ("publish", true, false) => {
-            return Err("it is a transformer; name it under `transformers`".to_owned());
+            Err("it is a transformer; name it under `transformers`".to_owned())
         }
         ("transform", false, true) => {
-            return Err("it is a publisher; name it under `publishers` as NAME://...".to_owned());
+            Err("it is a publisher; name it under `publishers` as NAME://...".to_owned())
         }
-        _ => {}
+        _ => Ok(()),
     }
+}
+
+fn check_exports(exports: &[&str], kind: &str) -> Result<(), String> {
     for wanted in ["component", kind] {
         match exports.iter().find(|name| interface(name) == Some(wanted)) {
             Some(name) if version(name).is_some_and(|v| v.starts_with(VERSION)) => {}
