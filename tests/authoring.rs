@@ -236,6 +236,11 @@ fn the_tariff_is_the_same_in_every_language() {
         let ended = agent.does(&["component", "test", file.to_str().unwrap(), fixtures]).code(0);
         assert_eq!(ended.stdout.matches("ok ").count(), 6, "{language}: {}", ended.stdout);
     }
+    let inspected = |language: &str| {
+        agent.does(&["component", "inspect", tariff(language).to_str().unwrap()]).code(0)
+    };
+    inspected("go").says("language: Go").says("processed-by: Go cmd/compile");
+    inspected("c").says("language: C11").says("wit-bindgen-c");
 }
 
 #[test]

@@ -14,7 +14,7 @@ typedef struct place {
 } place;
 
 #define EXPECT(holds, place, format, ...)                                                          \
-    NM_CHECK(holds, "%s, step %zu: " format, (place).file, (place).step, __VA_ARGS__)
+    NM_CHECK(holds, "%s, step %zu: " format, (place).file, (place).step + 1, __VA_ARGS__)
 
 static nm_text written(const nm_json *value) {
     nm_writer writer = {0};

@@ -43,6 +43,13 @@ fn write(out: &mut impl Write, one: &Inspection) -> io::Result<()> {
     writeln!(out, "kind: {kind}")?;
     writeln!(out, "contract: nephometer:metering@{}", one.contract().unwrap_or("unknown"))?;
     writeln!(out, "file: {}, {} bytes, sha256 {}", one.path.display(), one.size, one.digest)?;
+    for field in ["language", "processed-by", "sdk"] {
+        let of = one.producers.iter().filter(|(name, _)| name == field);
+        let of: Vec<&str> = of.map(|(_, value)| value.as_str()).collect();
+        if !of.is_empty() {
+            writeln!(out, "{field}: {}", of.join(", "))?;
+        }
+    }
     writeln!(out, "imports: {}", if one.imports.is_empty() { "nothing" } else { "" })?;
     for import in &one.imports {
         writeln!(out, "  {import}")?;

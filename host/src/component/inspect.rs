@@ -1,10 +1,14 @@
 //! What a component is and wants, for people.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use wasmparser::{KnownCustom, Parser, Payload, ProducersSectionReader};
 use wasmtime::component::Component;
 
 use super::host::ComponentHost;
+use super::load;
+use super::log::clean;
 use super::{ComponentError, Description, Digest};
 
 /// What is to be known of a component without a place for it.
@@ -24,6 +28,9 @@ pub struct Inspection {
     pub exports: Vec<String>,
     /// What it tells about itself.
     pub description: Description,
+    /// What its file says of how it was made, such as `language: Rust` and `processed-by: rustc
+    /// 1.96.0`, of all that is in it; empty if that was not recorded.
+    pub producers: Vec<(String, String)>,
 }
 
 impl Inspection {
@@ -73,8 +80,33 @@ impl ComponentHost {
             }
         };
         let (imports, exports) = (names(&component, true), names(&component, false));
+        let producers = producers(&load::read(path)?.0);
         let path = path.to_owned();
-        Ok(Inspection { path, size, digest, publisher, imports, exports, description })
+        Ok(Inspection { path, size, digest, publisher, imports, exports, description, producers })
+    }
+}
+
+/// What a file says of how it was made. A section that cannot be read says nothing: it is for
+/// people, and nobody has to write it.
+fn producers(bytes: &[u8]) -> Vec<(String, String)> {
+    let mut found = BTreeSet::new();
+    // What is nested in a component comes along.
+    for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
+        let Payload::CustomSection(section) = payload else { continue };
+        if let KnownCustom::Producers(section) = section.as_known() {
+            add_producers(section, &mut found);
+        }
+    }
+    found.into_iter().collect()
+}
+
+fn add_producers(section: ProducersSectionReader<'_>, found: &mut BTreeSet<(String, String)>) {
+    for field in section.into_iter().map_while(Result::ok) {
+        for value in field.values.into_iter().map_while(Result::ok) {
+            let gap = if value.version.is_empty() { "" } else { " " };
+            let value = format!("{}{gap}{}", value.name, value.version);
+            found.insert((clean(field.name), clean(&value)));
+        }
     }
 }
 
