@@ -149,7 +149,7 @@ fn what_cannot_take_over_leaves_the_old_one_at_work_and_says_why() {
         ("half of one", good[..good.len() / 2].to_vec(), "cannot be compiled"),
         ("a trap in configure", bytes("counting-bad"), "this version traps when it is configured"),
         ("another state", bytes("counting-v3"), "on_state_mismatch: reset"),
-        ("another world", bytes("statsd"), "transform"),
+        ("another world", bytes("statsd"), "it is a publisher"),
     ];
     for (nth, (what, bytes, reason)) in (1..).zip(&cases) {
         put(&agent, "counting", bytes);
