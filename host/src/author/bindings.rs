@@ -7,6 +7,7 @@ use wit_bindgen_core::{Files, WorldGenerator};
 use wit_parser::{Resolve, WorldId};
 
 use super::error::{AuthorError, at};
+use super::files;
 
 /// The parsed contract and one of its worlds.
 ///
@@ -48,7 +49,7 @@ pub(super) fn go(wit: &Path, name: &str, folder: &Path) -> Result<(), AuthorErro
     generate(options.build().as_mut(), wit, name, folder)?;
     let exports = folder.join("wit_exports/wit_exports.go");
     let text = fs::read_to_string(&exports).map_err(at(&exports))?;
-    fs::write(&exports, narrow(text)).map_err(at(&exports))
+    files::write(&exports, narrow(text))
 }
 
 /// Go's compiler takes 128 bytes of arguments of an exported function and counts 8 for a `uintptr`:
@@ -71,17 +72,13 @@ fn generate(
     folder: &Path,
 ) -> Result<(), AuthorError> {
     let (mut resolve, world) = world(wit, name)?;
-    let mut files = Files::default();
-    generator.generate(&mut resolve, world, &mut files).map_err(|error| AuthorError::Contract {
+    let mut made = Files::default();
+    generator.generate(&mut resolve, world, &mut made).map_err(|error| AuthorError::Contract {
         folder: wit.to_owned(),
         reason: format!("{error:#}"),
     })?;
-    for (path, content) in files.iter() {
-        let path = folder.join(path);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(at(parent))?;
-        }
-        fs::write(&path, content).map_err(at(&path))?;
+    for (path, content) in made.iter() {
+        files::write(&folder.join(path), content)?;
     }
     Ok(())
 }

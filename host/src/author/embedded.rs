@@ -97,10 +97,10 @@ fn is_left_over(name: &str) -> bool {
         || name.ends_with(".pyc")
 }
 
-/// The libraries' own tests, in the forms of all languages. What they give authors to test with is
-/// none.
-fn is_test(name: &str) -> bool {
-    matches!(name, "tests" | "BUILD.txt")
+/// Whether a file, or a folder, holds tests, in the forms of all languages. What the libraries give
+/// authors to test with is none.
+pub(super) fn is_test(name: &str) -> bool {
+    name == "tests"
         || name.starts_with("test_")
         || name.ends_with("_test.go")
         || name.contains(".test.")

@@ -9,8 +9,7 @@ use super::bindings;
 use super::error::{AuthorError, at};
 
 /// Makes the component `output` of a core module that carries its world in a custom section, as
-/// wit-bindgen puts it there. The file comes in one step, so that an
-/// agent that watches it never sees half of it.
+/// wit-bindgen puts it there. The file comes in one step: an agent that watches it never sees half.
 ///
 /// # Errors
 /// If the module is not as its world says, or a file cannot be read or written.

@@ -54,6 +54,11 @@ pub enum AuthorError {
         /// How it ended.
         status: std::process::ExitStatus,
     },
+    /// A world that the helper library of C does not have.
+    #[error(
+        "the helper library of C is for the world stateful-transformer only; one that keeps nothing leaves out `.flush`, `.save` and `.restore`"
+    )]
+    OnlyStateful,
     /// The interface descriptions cannot be used.
     #[error("{}: {reason}", .folder.display())]
     Contract {
@@ -71,7 +76,7 @@ pub enum AuthorError {
         reason: String,
     },
     /// A file cannot be read or written.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}", .path.display())]
     File {
         /// Which.
         path: PathBuf,

@@ -9,6 +9,7 @@ mod build;
 mod embedded;
 mod encode;
 mod error;
+mod files;
 mod language;
 mod project;
 mod tools;

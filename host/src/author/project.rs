@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::embedded;
 use super::error::{AuthorError, at};
+use super::files;
 use super::language::{Kind, Language};
 
 /// Schemes that never reach a component.
@@ -39,15 +40,12 @@ pub fn create(
 }
 
 fn write(path: &Path, content: &[u8], name: &str) -> Result<(), AuthorError> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(at(parent))?;
-    }
     // Only the templates have places for names in them.
     let content = match std::str::from_utf8(content) {
         Ok(text) if text.contains("{{name}}") => text.replace("{{name}}", name).into_bytes(),
         _ => content.to_vec(),
     };
-    fs::write(path, content).map_err(at(path))
+    files::write(path, content)
 }
 
 /// What is a file name, a word of YAML, a part of a crate's name and the scheme of a URL alike.

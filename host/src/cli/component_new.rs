@@ -107,11 +107,12 @@ fn told(error: AuthorError) -> anyhow::Error {
         | AuthorError::BuiltIn(_)
         | AuthorError::Exists(_)
         | AuthorError::NoTemplate { .. }
-        | AuthorError::NoProject { .. } => Failure::Usage,
+        | AuthorError::NoProject { .. }
+        | AuthorError::OnlyStateful
+        | AuthorError::File { .. } => Failure::Usage,
         AuthorError::Missing { .. } => Failure::Unavailable,
         AuthorError::Failed { .. } | AuthorError::Encode { .. } => Failure::Different,
         AuthorError::Contract { .. } => Failure::Configuration,
-        AuthorError::File { .. } => Failure::Software,
     };
     anyhow::Error::new(error).context(failure)
 }

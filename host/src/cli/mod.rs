@@ -188,7 +188,9 @@ fn classify(error: &anyhow::Error) -> Failure {
                 ControlError::Bind { .. } | ControlError::Absent { .. } => Failure::Unavailable,
             };
         }
-        if let Some(StoreError::NoRecording { .. }) = cause.downcast_ref::<StoreError>() {
+        if let Some(StoreError::NoRecording { .. } | StoreError::Recording { .. }) =
+            cause.downcast_ref()
+        {
             return Failure::Usage;
         }
         match cause.downcast_ref::<AppError>() {

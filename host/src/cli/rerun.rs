@@ -66,6 +66,10 @@ impl Rerun {
         self.logging.start()?;
         let batches: Vec<Arc<Batch>> =
             read_recording(&self.file)?.into_iter().map(Arc::new).collect();
+        if batches.is_empty() {
+            let what = format!("{}: there is no batch in it", self.file.display());
+            return Err(anyhow!(what).context(Failure::Usage));
+        }
         runtime()?.block_on(async {
             let one = self.lines(self.component.as_deref(), &self.options, None).await?;
             let Some(against) = &self.against else { return print(one, &batches).await };
@@ -156,7 +160,7 @@ impl Line {
 
 /// That a recording and a pipeline have no source in common is a mistake, not an empty result.
 fn fits(ran: usize, batches: &[Arc<Batch>]) -> Result<()> {
-    if ran > 0 || batches.is_empty() {
+    if ran > 0 {
         return Ok(());
     }
     let source = &batches[0].source;
@@ -189,17 +193,15 @@ async fn print(mut lines: Vec<Line>, batches: &[Arc<Batch>]) -> Result<()> {
     if failed { bail!(Failure::Different) } else { Ok(()) }
 }
 
-async fn compare(one: Vec<Line>, other: Vec<Line>, batches: &[Arc<Batch>]) -> Result<()> {
-    let (mut one, mut other) = (one, other);
+async fn compare(mut one: Vec<Line>, mut other: Vec<Line>, batches: &[Arc<Batch>]) -> Result<()> {
+    same_sinks(&one, &other)?;
     let (mut ran, mut rows) = (0, 0);
     let mut out = output::stdout();
     for (number, batch) in (1..).zip(batches) {
         for line in &mut one {
             let name = Arc::clone(line.chain.sink());
-            let Some(twin) = other.iter_mut().find(|twin| *twin.chain.sink() == name) else {
-                let what = format!("the pipeline that is compared with has no sink {name:?}");
-                return Err(anyhow!(what).context(Failure::Usage));
-            };
+            let twin = other.iter_mut().find(|twin| *twin.chain.sink() == name);
+            let Some(twin) = twin else { continue };
             let (before, after) = (told(line.run(batch).await)?, told(twin.run(batch).await)?);
             ran += usize::from(before.is_some() || after.is_some());
             if before == after {
@@ -220,6 +222,22 @@ async fn compare(one: Vec<Line>, other: Vec<Line>, batches: &[Arc<Batch>]) -> Re
     fits(ran, batches)?;
     writeln!(out, "equal: {} batches, {rows} rows out", batches.len())?;
     Ok(out.flush()?)
+}
+
+/// What only one of the two has would not be compared.
+fn same_sinks(one: &[Line], other: &[Line]) -> Result<()> {
+    let lacks = |here: &[Line], there: &[Line]| -> Option<Arc<str>> {
+        let names = there.iter().map(|line| line.chain.sink());
+        let mut missing = names.filter(|name| !here.iter().any(|line| line.chain.sink() == *name));
+        missing.next().cloned()
+    };
+    let which = match (lacks(other, one), lacks(one, other)) {
+        (Some(name), _) => format!("only the first pipeline has the sink {name:?}"),
+        (None, Some(name)) => format!("only the second pipeline has the sink {name:?}"),
+        (None, None) => return Ok(()),
+    };
+    let what = format!("{which}; name one that both have with --sink");
+    Err(anyhow!(what).context(Failure::Usage))
 }
 
 fn told(made: Option<Result<Vec<Sample>, String>>) -> Result<Option<Outcome>> {

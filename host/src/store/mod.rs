@@ -67,6 +67,16 @@ pub enum StoreError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A recording cannot be written or read.
+    #[error("cannot {action} the recording {}", .path.display())]
+    Recording {
+        /// What was tried, such as `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A file that should be a recording.
     #[error("{}:{number}: no batch of a recording ({reason}); `nephometer record` makes one", .path.display())]
     NoRecording {

@@ -1,6 +1,7 @@
 //! Batches as they entered the sinks, in a file, to be run again.
 //!
 //! One JSON object a line. The file is bounded: when it is full it takes the place of the one before.
+//! Each line names its recording, so that what an earlier one has left there is not taken for a part of it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -8,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::StoreError;
 use super::codec::{decode, encode};
@@ -18,6 +20,8 @@ use crate::model::Batch;
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
+    /// A uuid.
+    id: String,
     file: File,
     length: u64,
     largest: u64,
@@ -25,6 +29,7 @@ pub struct Recorder {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
+    recording: String,
     source: String,
     /// ISO 8601, for people.
     tick: String,
@@ -44,7 +49,7 @@ impl Recorder {
             std::fs::rename(path, before(path)).map_err(|source| io("rename", path, source))?;
         }
         let file = open(path)?;
-        Ok(Self { path: path.to_owned(), file, length: 0, largest })
+        Ok(Self { path: path.to_owned(), id: Uuid::new_v4().to_string(), file, length: 0, largest })
     }
 
     /// The file.
@@ -58,6 +63,7 @@ impl Recorder {
     /// If the file cannot be written.
     pub fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let line = Line {
+            recording: self.id.clone(),
             source: batch.source.to_string(),
             tick: batch.tick.wall.iso(),
             rows: batch.samples.len() as u64,
@@ -77,23 +83,28 @@ impl Recorder {
     }
 }
 
-/// The batches of a recording, oldest first, those of the file before it included. A last line that
-/// was torn by a crash is left out.
+/// The batches of a recording, oldest first, with those of the file before if they are of the same
+/// one. A last line that was torn by a crash is left out.
 ///
 /// # Errors
 /// If the file cannot be read, or a line is no batch, with its place.
 pub fn read_recording(path: &Path) -> Result<Vec<Batch>, StoreError> {
-    let mut batches = match File::open(before(path)) {
-        Ok(file) => read(&before(path), file)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        Err(source) => return Err(io("read", &before(path), source)),
-    };
     let file = File::open(path).map_err(|source| io("read", path, source))?;
-    batches.extend(read(path, file)?);
-    Ok(batches)
+    let mut lines = read(path, file)?;
+    let id = lines.first().map(|(id, _)| id.clone());
+    match File::open(before(path)) {
+        Ok(file) => {
+            let earlier =
+                read(&before(path), file)?.into_iter().filter(|(one, _)| Some(one) == id.as_ref());
+            lines = earlier.chain(lines).collect();
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(source) => return Err(io("read", &before(path), source)),
+    }
+    Ok(lines.into_iter().map(|(_, batch)| batch).collect())
 }
 
-fn read(path: &Path, file: File) -> Result<Vec<Batch>, StoreError> {
+fn read(path: &Path, file: File) -> Result<Vec<(String, Batch)>, StoreError> {
     let (mut batches, mut torn) = (Vec::new(), None);
     for (number, line) in (1..).zip(BufReader::new(file).split(b'\n')) {
         if let Some(error) = torn.take() {
@@ -101,7 +112,7 @@ fn read(path: &Path, file: File) -> Result<Vec<Batch>, StoreError> {
         }
         let line = line.map_err(|source| io("read", path, source))?;
         let parsed = serde_json::from_slice::<Line>(&line).map_err(|error| error.to_string());
-        match parsed.and_then(|line| decode(&unhex(&line.batch)?)) {
+        match parsed.and_then(|line| Ok((line.recording, decode(&unhex(&line.batch)?)?))) {
             Ok(batch) => batches.push(batch),
             Err(reason) => {
                 torn = Some(StoreError::NoRecording { path: path.to_owned(), number, reason });
@@ -127,7 +138,7 @@ fn open(path: &Path) -> Result<File, StoreError> {
 }
 
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::Io { action, path: path.to_owned(), source }
+    StoreError::Recording { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -148,7 +159,7 @@ mod tests {
     fn what_is_full_takes_the_place_of_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("recording");
-        let mut recorder = Recorder::begin(&path, 200).unwrap();
+        let mut recorder = Recorder::begin(&path, 300).unwrap();
         for number in 0..10 {
             recorder.append(&batch(&number.to_string())).unwrap();
         }
@@ -163,6 +174,12 @@ mod tests {
         assert_eq!(read_recording(&path).unwrap().len(), read.len());
         std::fs::write(&path, format!("{{\n{text}")).unwrap();
         assert!(read_recording(&path).unwrap_err().to_string().contains("recording:1"));
+        // Another recording under the same name: the one before is kept, and not mixed with it.
+        std::fs::write(&path, &text).unwrap();
+        let mut recorder = Recorder::begin(&path, 200_000).unwrap();
+        recorder.append(&batch("new")).unwrap();
+        assert_eq!(read_recording(&path).unwrap().len(), 1);
+        assert!(before(&path).is_file());
         std::fs::write(&path, "nothing of the kind").unwrap();
         std::fs::remove_file(before(&path)).unwrap();
         assert!(read_recording(&path).is_err());

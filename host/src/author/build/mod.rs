@@ -11,8 +11,9 @@ mod zig;
 use std::fs;
 use std::path::PathBuf;
 
-use super::embedded;
+use super::embedded::{self, is_test};
 use super::error::{AuthorError, at};
+use super::files;
 use super::language::Language;
 
 /// What is to be built.
@@ -62,11 +63,7 @@ impl Build {
         }
         let work = self.work()?;
         for (path, content) in embedded::contract() {
-            let path = work.join(path);
-            if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent).map_err(at(parent))?;
-            }
-            fs::write(&path, content).map_err(at(&path))?;
+            files::write(&work.join(path), content)?;
         }
         Ok(work.join("wit"))
     }
@@ -77,7 +74,7 @@ impl Build {
         for folder in [self.folder.clone(), self.folder.join("nephometer")] {
             for entry in fs::read_dir(&folder).map_err(at(&folder))? {
                 let path = entry.map_err(at(&folder))?.path();
-                let test = path.file_stem().is_some_and(|stem| is_test(&stem.to_string_lossy()));
+                let test = path.file_name().is_some_and(|name| is_test(&name.to_string_lossy()));
                 if !test && path.extension().is_some_and(|one| one == ending) {
                     found.push(path);
                 }
@@ -86,9 +83,4 @@ impl Build {
         found.sort();
         Ok(found)
     }
-}
-
-/// In the forms of all languages.
-fn is_test(stem: &str) -> bool {
-    stem.starts_with("test_") || stem.ends_with("_test") || stem.ends_with(".test")
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::super::error::{AuthorError, at};
+use super::super::files;
 use super::super::tools::{find, on_path, run};
 use super::Build;
 
@@ -20,10 +21,7 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
     }
     for source in what.sources("py")? {
         let to = copy.join(source.strip_prefix(&what.folder).unwrap_or(&source));
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent).map_err(at(parent))?;
-        }
-        fs::copy(&source, &to).map_err(at(&source))?;
+        files::write(&to, fs::read(&source).map_err(at(&source))?)?;
     }
     let unfinished = what.output.with_extension("unfinished");
     run(Command::new(tool)

@@ -1,11 +1,10 @@
 //! Zig: the bindings for C, translated; Zig's compiler; component.
 
-use std::fs;
 use std::process::Command;
 
-use super::super::error::{AuthorError, at};
+use super::super::error::AuthorError;
 use super::super::tools::{find, output, run};
-use super::super::{bindings, encode};
+use super::super::{bindings, encode, files};
 use super::Build;
 
 const REMEDY: &str =
@@ -27,7 +26,7 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
     let header = work.join(format!("{world}.h"));
     let translated = output(command("translate-c").arg(header))?;
     let bound = work.join("bindings.zig");
-    fs::write(&bound, translated).map_err(at(&bound))?;
+    files::write(&bound, translated)?;
     let module = work.join("module.wasm");
     run(command("build-exe")
         .args(["-mexec-model=reactor", "-fno-entry", "-OReleaseSafe"])
