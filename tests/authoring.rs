@@ -137,6 +137,9 @@ fn mistakes_are_told_with_what_to_do() {
     let text = fs::read_to_string(&source).unwrap();
     fs::write(&source, text.replace("one->rows++;", "one->rows++")).unwrap();
     build(&agent, &path).code(1).says("component.c:").says("failed");
+    let mut stateless = Command::new(env!("CARGO_BIN_EXE_nephometer"));
+    stateless.args(["component", "build", "--world", "transformer"]).arg(&project);
+    agent.start(stateless, None).ended(PATIENCE).code(64).says("leaves out `.flush`");
     // A transformer that wants to print.
     fs::write(
         &source,
@@ -338,6 +341,26 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
     agent.does(&["rerun", &file, "--against", changed]).code(1).says("in name");
     let same = agent.folder.at("pipeline.yaml").display().to_string();
     agent.does(&["rerun", &file, "--against", &same]).code(0).says("equal");
+    // What only one of them has would not be compared.
+    let more = agent.folder.write(
+        "more.yaml",
+        pipeline
+            .replace(
+                "sinks: [{name: out",
+                "sinks: [{name: extra, publishers: ['file:///dev/null']}, {name: out",
+            )
+            .replace("sinks: [out]", "sinks: [out, extra]"),
+    );
+    agent
+        .does(&["rerun", &file, "--against", more.to_str().unwrap()])
+        .code(64)
+        .says("only the second pipeline has the sink \"extra\"");
+    // Another recording under the same name is not mixed with the one before.
+    agent.does(&["record", &file, "--samples", "1"]).code(0).says("1 batches");
+    agent
+        .does(&["record", "/nowhere/file", "--samples", "1"])
+        .code(64)
+        .says("cannot write the recording /nowhere/file");
     agent.folder.write("nonsense", "no recording\n");
     agent
         .does(&["rerun", &agent.folder.at("nonsense").display().to_string()])
