@@ -4,6 +4,7 @@
 //! says, and a number that was not given is `None`, never 0.
 
 mod batch;
+mod bounds;
 mod domain;
 mod event;
 mod gap;
@@ -17,6 +18,7 @@ mod resource;
 mod sample;
 
 pub use batch::{Batch, Polled, Position};
+pub use bounds::{Bound, Exceeded, Row, Supplier};
 pub use domain::{DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova};
 pub use event::{DomainEvent, Happening, StopReason};
 pub use gap::{Gap, GapReason};

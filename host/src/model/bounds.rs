@@ -1,0 +1,221 @@
+//! Every bound on what a guest, a peer or a file can make the agent work on, in one table.
+//!
+//! A bound is checked before the work is done, and its refusal names it, the amount and the remedy.
+//! `docs/security.md` prints the table; a test compares the two. Settings are here with their
+//! defaults and their keys. This module holds numbers and words; whoever does the work checks.
+
+use std::fmt;
+
+/// Who supplies what is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supplier {
+    /// The file of a component, before it runs.
+    Component,
+    /// A running component.
+    Guest,
+    /// All components together.
+    Guests,
+    /// The AMQP broker, or whoever answers at its address.
+    Broker,
+    /// A configuration file, or libvirt's XML.
+    File,
+    /// A local process that connects to the control socket.
+    Client,
+}
+
+impl Supplier {
+    /// The word in the documentation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Component => "component file",
+            Self::Guest => "component",
+            Self::Guests => "all components",
+            Self::Broker => "broker",
+            Self::File => "file",
+            Self::Client => "control client",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Who supplies it.
+    pub supplier: Supplier,
+    /// The name in refusals, log lines and the documentation.
+    pub name: &'static str,
+    /// What is counted, for a sentence.
+    pub what: &'static str,
+    /// The most that is accepted.
+    pub most: u64,
+    /// The unit of `most`; empty where `what` says what is counted.
+    pub unit: &'static str,
+    /// What to do about a refusal; for a setting, the key that changes it.
+    pub remedy: &'static str,
+}
+
+macro_rules! bounds {
+    ($($(#[$doc:meta])* $bound:ident = $name:literal, $supplier:ident, $what:literal, $most:expr, $unit:literal, $remedy:literal;)*) => {
+        /// A bound; [`Bound::row`] has its numbers and words.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Bound {
+            $($(#[$doc])* #[doc = $what] $bound,)*
+        }
+
+        impl Bound {
+            /// All of them, as they stand in the documentation.
+            pub const ALL: &[Self] = &[$(Self::$bound,)*];
+
+            /// Its numbers and words.
+            pub const fn row(self) -> Row {
+                match self {
+                    $(Self::$bound => Row {
+                        supplier: Supplier::$supplier,
+                        name: $name,
+                        what: $what,
+                        most: $most,
+                        unit: $unit,
+                        remedy: $remedy,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+bounds! {
+    // The file of a component.
+    ComponentBytes = "component_bytes", Component, "size of the file", 64 * MIB, "bytes", "build a smaller component";
+    Functions = "component_functions", Component, "functions", 200_000, "", "build a smaller component";
+    Types = "component_types", Component, "types", 50_000, "", "build a smaller component";
+    ElementItems = "component_elements", Component, "elements of all tables and element segments", 100_000, "", "build it with smaller tables";
+    Sections = "component_parts", Component, "core modules, components and instances", 2_000, "", "build it of fewer modules";
+    Nesting = "component_nesting", Component, "components within components", 100, "levels", "build it with less nesting";
+    NameBytes = "component_name_bytes", Component, "length of an import's or export's name", KIB, "bytes", "use shorter names";
+    CodeBase = "compiled_code_base", Component, "compiled code of a small component", 4 * MIB, "bytes", "build a smaller component";
+    CodeFactor = "compiled_code_factor", Component, "compiled code for each byte of the component", 40, "bytes", "build a smaller component";
+    CompileBase = "compile_cpu_base", Component, "processor time to compile a small component", 5_000, "ms", "build a smaller component";
+    CompileFactor = "compile_cpu_per_mib", Component, "processor time to compile each MiB of a component", 12_000, "ms", "build a smaller component";
+    CompileMemory = "compile_memory", Component, "addresses of the compiler's process", 4 * GIB, "bytes", "build a smaller component";
+
+    // A running component: settings.
+    Memory = "limits.memory", Guest, "linear memory of one instance", 256 * MIB, "bytes", "components.by_name.NAME.limits.memory";
+    Cpu = "limits.cpu", Guest, "processor time of one call", 2_000, "ms", "components.by_name.NAME.limits.cpu";
+    Wall = "limits.wall", Guest, "time of one call", 10_000, "ms", "components.by_name.NAME.limits.wall";
+    Returned = "limits.returned", Guest, "bytes handed to the host in one call", 16 * MIB, "bytes", "components.by_name.NAME.limits.returned";
+    // A running component: fixed.
+    TableElements = "table_elements", Guest, "elements of all tables of an instance", 100_000, "", "build it with smaller tables";
+    Instances = "core_instances", Guest, "core instances", 64, "", "build it of fewer modules";
+    Memories = "core_memories", Guest, "memories", 8, "", "build it of fewer modules";
+    Tables = "core_tables", Guest, "tables", 16, "", "build it of fewer modules";
+    AnswerRows = "answer_rows", Guest, "rows in one answer", 1_000_000, "", "return fewer rows in one call";
+    AnswerBytes = "answer_bytes", Guest, "what the rows of one answer stand for beyond the input: each row with its meter and resource", 64 * MIB, "bytes", "return fewer rows for large resources";
+    NewMeters = "new_meters", Guest, "new meters in one answer", 1_000, "", "refer to meters of the input";
+    NewResources = "new_resources", Guest, "new resources in one answer", 50_000, "", "refer to resources of the input";
+    IdBytes = "id_bytes", Guest, "length of a name, unit or id", KIB, "bytes", "use a shorter one";
+    MetadataBytes = "metadata_bytes", Guest, "metadata of one resource", 256 * KIB, "bytes", "return less metadata";
+    Globs = "settings_meters", Guest, "patterns in settings.meters", 1_000, "", "use fewer, wider patterns";
+    GlobBytes = "settings_meter_bytes", Guest, "length of a pattern in settings.meters", KIB, "bytes", "use a shorter pattern";
+    Paths = "settings_metadata", Guest, "paths in settings.metadata", 1_000, "", "ask for fewer paths, or for *";
+    PathBytes = "settings_metadata_bytes", Guest, "length of a path in settings.metadata", KIB, "bytes", "use a shorter path";
+    Facts = "facts", Guest, "facts in a description or in settings", 100, "", "report fewer facts";
+    FactBytes = "fact_bytes", Guest, "length of a fact's name or value", KIB, "bytes", "use a shorter one";
+    OptionErrors = "option_errors", Guest, "option errors in one answer", 100, "", "report the first ones";
+    TextBytes = "text_bytes", Guest, "length of a reason, a log line or another text for people; the rest is cut", KIB, "bytes", "write less";
+    LogLines = "log_lines", Guest, "log lines in 10 s, of all its instances; the rest is counted and dropped", 100, "", "log less";
+    State = "state_bytes", Guest, "state of one instance", 64 * MIB, "bytes", "let it forget resources that were removed";
+    Schema = "schema_bytes", Guest, "options schema", 256 * KIB, "bytes", "return an empty schema and check options in configure";
+    Sockets = "sockets", Guest, "sockets and connections open at once", 16, "", "close sockets that are not used";
+    Lookups = "lookups", Guest, "name look-ups under way at once", 4, "", "wait for a look-up before the next one";
+    LookupTime = "lookup_time", Guest, "time of one name look-up", 5_000, "ms", "check the resolver of this host";
+
+    // All components together: settings.
+    TotalMemory = "components.totals.memory", Guests, "linear memory of all instances", 2 * GIB, "bytes", "components.totals.memory";
+    TotalStates = "components.totals.states", Guests, "saved states of all transformers", 512 * MIB, "bytes", "components.totals.states";
+    TotalSockets = "components.totals.sockets", Guests, "sockets and connections of all components", 256, "", "components.totals.sockets";
+
+    // The broker.
+    TableDepth = "amqp_table_depth", Broker, "nesting of field tables and arrays in a frame", 32, "levels", "check what answers at amqp.url";
+    FrameBytes = "amqp_frame_bytes", Broker, "size of a frame", 128 * KIB, "bytes", "check what answers at amqp.url";
+
+    // Files.
+    YamlBytes = "yaml_bytes", File, "a YAML file with its aliases expanded", 16 * MIB, "bytes", "split the file, or use fewer aliases";
+    YamlValues = "yaml_values", File, "values in a YAML file with its aliases expanded", 200_000, "", "split the file, or use fewer aliases";
+    XmlBytes = "xml_bytes", File, "the XML of one domain", 4 * MIB, "bytes", "check the domain's definition";
+    XmlItems = "xml_items", File, "elements and attributes in the XML of one domain", 50_000, "", "check the domain's definition";
+
+    // Control clients.
+    ControlConnections = "control_connections", Client, "connections open at once", 32, "", "close connections that are not used";
+    ControlBytes = "control_request_bytes", Client, "size of a request", 64 * KIB, "bytes", "send a smaller request";
+    ControlTime = "control_request_time", Client, "time to send a request", 5_000, "ms", "send the request at once";
+}
+
+impl Bound {
+    /// The most that is accepted, in its unit.
+    pub const fn most(self) -> u64 {
+        self.row().most
+    }
+
+    /// The same as a size in memory.
+    #[expect(clippy::cast_possible_truncation, reason = "no bound is beyond 4 GiB on 64-bit hosts")]
+    pub const fn size(self) -> usize {
+        self.row().most as usize
+    }
+
+    /// Refuses what is more than the most.
+    ///
+    /// # Errors
+    /// With the bound's name, the amount and the remedy.
+    pub fn check(self, amount: usize) -> Result<(), Exceeded> {
+        let amount = amount as u64;
+        if amount > self.most() { Err(Exceeded { bound: self, amount }) } else { Ok(()) }
+    }
+}
+
+/// What was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exceeded {
+    /// The bound.
+    pub bound: Bound,
+    /// How much there was, in the bound's unit.
+    pub amount: u64,
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row { name, what, most, unit, remedy, .. } = self.bound.row();
+        let gap = if unit.is_empty() { "" } else { " " };
+        write!(
+            f,
+            "{what}: {}{gap}{unit}, at most {most}{gap}{unit} ({name}); {remedy}",
+            self.amount
+        )
+    }
+}
+
+impl std::error::Error for Exceeded {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_limit_is_accepted_and_one_more_is_refused_by_name() {
+        let mut names = HashSet::new();
+        for bound in Bound::ALL {
+            let row = bound.row();
+            assert!(names.insert(row.name), "{} is there twice", row.name);
+            assert_eq!(bound.check(bound.size()), Ok(()));
+            let refusal = bound.check(bound.size() + 1).unwrap_err().to_string();
+            for part in [row.name, row.what, row.remedy, &row.most.to_string()] {
+                assert!(refusal.contains(part), "{refusal}");
+            }
+        }
+    }
+}
