@@ -334,38 +334,7 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
     ];
     bare.does(&unlike).code(1).says("batch 1").says("row 1 of").says("in volume");
 
-    let pipeline = fs::read_to_string(agent.folder.at("pipeline.yaml")).unwrap();
-    let changed =
-        agent.folder.write("changed.yaml", pipeline.replace("rate, type", "velocity, type"));
-    let changed = changed.to_str().unwrap();
-    agent.does(&["rerun", &file, "--against", changed]).code(1).says("in name");
-    let same = agent.folder.at("pipeline.yaml").display().to_string();
-    agent.does(&["rerun", &file, "--against", &same]).code(0).says("equal");
-    // What only one of them has would not be compared.
-    let more = agent.folder.write(
-        "more.yaml",
-        pipeline
-            .replace(
-                "sinks: [{name: out",
-                "sinks: [{name: extra, publishers: ['file:///dev/null']}, {name: out",
-            )
-            .replace("sinks: [out]", "sinks: [out, extra]"),
-    );
-    agent
-        .does(&["rerun", &file, "--against", more.to_str().unwrap()])
-        .code(64)
-        .says("only the second pipeline has the sink \"extra\"");
-    // Another recording under the same name is not mixed with the one before.
-    agent.does(&["record", &file, "--samples", "1"]).code(0).says("1 batches");
-    agent
-        .does(&["record", "/nowhere/file", "--samples", "1"])
-        .code(64)
-        .says("cannot write the recording /nowhere/file");
-    agent.folder.write("nonsense", "no recording\n");
-    agent
-        .does(&["rerun", &agent.folder.at("nonsense").display().to_string()])
-        .code(64)
-        .says("nonsense:1");
+    two_configurations_on_one_recording(&agent, &file);
 
     // The agent itself keeps one beside its work.
     let mut running = agent.start(
@@ -377,6 +346,41 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
     agent
         .does(&["component", "run", rust, "--options", &options(1.0), "--recording", &file])
         .code(0);
+}
+
+fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
+    let pipeline = fs::read_to_string(agent.folder.at("pipeline.yaml")).unwrap();
+    let changed =
+        agent.folder.write("changed.yaml", pipeline.replace("rate, type", "velocity, type"));
+    let changed = changed.to_str().unwrap();
+    agent.does(&["rerun", file, "--against", changed]).code(1).says("in name");
+    let same = agent.folder.at("pipeline.yaml").display().to_string();
+    agent.does(&["rerun", file, "--against", &same]).code(0).says("equal");
+    // What only one of them has would not be compared.
+    let more = agent.folder.write(
+        "more.yaml",
+        pipeline
+            .replace(
+                "sinks: [{name: out",
+                "sinks: [{name: extra, publishers: ['file:///dev/null']}, {name: out",
+            )
+            .replace("sinks: [out]", "sinks: [out, extra]"),
+    );
+    agent
+        .does(&["rerun", file, "--against", more.to_str().unwrap()])
+        .code(64)
+        .says("only the second pipeline has the sink \"extra\"");
+    // Another recording under the same name is not mixed with the one before.
+    agent.does(&["record", file, "--samples", "1"]).code(0).says("1 batches");
+    agent
+        .does(&["record", "/nowhere/file", "--samples", "1"])
+        .code(64)
+        .says("cannot write the recording /nowhere/file");
+    agent.folder.write("nonsense", "no recording\n");
+    agent
+        .does(&["rerun", &agent.folder.at("nonsense").display().to_string()])
+        .code(64)
+        .says("nonsense:1");
 }
 
 #[test]

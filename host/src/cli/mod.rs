@@ -26,6 +26,7 @@ mod record;
 mod rerun;
 mod run;
 mod spool;
+mod symbolize;
 mod table;
 mod tool;
 
@@ -84,6 +85,8 @@ enum Command {
     Demo(demo::Demo),
     #[command(hide = true)]
     Compile(compile::Compile),
+    #[command(hide = true)]
+    Symbolize(symbolize::Symbolize),
 }
 
 /// How a command ends other than well.
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Component(component) => component.execute(),
         Command::Demo(demo) => demo.execute(),
         Command::Compile(compile) => compile.execute(),
+        Command::Symbolize(symbolize) => symbolize.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

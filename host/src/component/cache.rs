@@ -1,34 +1,36 @@
 //! Compiled components on disk.
 //!
 //! Loading such a file is running native code as the agent, so it must be what this agent wrote:
-//! it lies in a folder that is ours alone, is ours alone itself, is no link, and its content has
-//! the digest that was stored with it. Anything else is refused and made anew. The digest finds
+//! it lies in a folder that is ours alone, is ours alone itself, is no link, was written for this component and
+//! this engine, and its content has the digest that was stored with it. Anything else is refused and made anew. The digest finds
 //! damage; against somebody who can write as the agent's user nothing here helps.
 //!
 //! Code is mapped, not copied: that of a component with an interpreter has 40 MB, which would take
 //! the agent that much memory and half of the time of its start. What is mapped is the very file that
-//! was checked, whatever its name leads to by then, and files are replaced, never written over.
+//! was checked, whatever its name leads to by then, and files are replaced, never written over. Files that
+//! were not used for the longest are removed ([`Bound::CacheFiles`], [`Bound::CacheBytes`]).
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions};
 use std::hash::{Hash, Hasher};
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::compile::CODE;
+use super::code;
 use super::load::Digest;
+use crate::model::Bound;
 use crate::telemetry::events;
 
-/// What follows the code in every file, before its digest; the number changes when the form does.
-const MAGIC: &[u8; 16] = b"nephometer-code2";
-const TRAILER: u64 = MAGIC.len() as u64 + 32;
+/// What follows the code in every file, before its key and its digest; the number changes when the form does.
+const MAGIC: &[u8; 16] = b"nephometer-code3";
+const TRAILER: u64 = MAGIC.len() as u64 + 64;
 /// Read at once.
 const CHUNK: usize = 64 << 10;
 
@@ -39,8 +41,12 @@ pub(super) struct Cache {
     engine: [u8; 32],
 }
 
+/// What a file is for: of the component's digest and the engine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key([u8; 32]);
+
 impl Cache {
-    /// Makes the folder if need be. One that cannot be used is said once; then nothing is kept.
+    /// Makes the folder if need be. One that cannot be used is logged once; then nothing is kept.
     pub(super) fn open(path: &Path, engine: &Engine) -> Self {
         let folder = path.join("components");
         let folder = match prepare(&folder) {
@@ -55,8 +61,14 @@ impl Cache {
 
     /// The compiled component, if it is there and sound.
     pub(super) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
-        let file = self.file(digest)?;
-        match checked(&file).and_then(|code| load(engine, &code)) {
+        let key = self.key(digest);
+        let file = self.file(key)?;
+        let loaded = checked(&file, key).and_then(|found| {
+            // The files that were used last are kept. A time that cannot be set costs a file its place only.
+            let _ = found.set_times(FileTimes::new().set_modified(now()));
+            code::load(engine, &found).map_err(|error| because(format!("{error:#}")))
+        });
+        match loaded {
             Ok(component) => Some(component),
             Err(Refusal::Absent) => None,
             Err(Refusal::Because(reason)) => {
@@ -66,33 +78,75 @@ impl Cache {
         }
     }
 
-    /// Whether the compiled component is there and sound. What is not is told by [`Cache::get`].
+    /// Whether the compiled component is there and sound. What is not is logged by [`Cache::get`].
     pub(super) fn has(&self, digest: &Digest) -> bool {
-        let Some(file) = self.file(digest) else { return false };
-        checked(&file).is_ok()
+        let key = self.key(digest);
+        self.file(key).is_some_and(|file| checked(&file, key).is_ok())
     }
 
-    /// Keeps what [`compile`](super::compile::compile) has just made, and loads it.
+    /// Keeps what [`compile`](super::compile::compile) has just made, and loads it: from the folder, so that its
+    /// memory is the kernel's to take back, or from where it is if it cannot be kept.
     pub(super) fn adopt(
         &self,
         engine: &Engine,
         digest: &Digest,
-        code: &[u8],
+        made: &mut File,
     ) -> Result<Component, String> {
-        let component = run(engine, code).map_err(|error| format!("{error:#}"))?;
-        if let Some(file) = self.file(digest)
-            && let Err(error) = write(&file, code)
-        {
-            events::component::cache_unusable(&file, &error.to_string());
+        let key = self.key(digest);
+        if let Some(file) = self.file(key) {
+            match write(&file, made, key) {
+                Ok(()) => {
+                    self.prune();
+                    if let Some(component) = self.get(engine, digest) {
+                        return Ok(component);
+                    }
+                }
+                Err(error) => events::component::cache_unusable(&file, &error.to_string()),
+            }
         }
-        Ok(component)
+        code::load(engine, made).map_err(|error| format!("{error:#}"))
     }
 
-    fn file(&self, digest: &Digest) -> Option<PathBuf> {
-        let key =
-            Sha256::new().chain_update(digest.as_bytes()).chain_update(self.engine).finalize();
-        Some(self.folder.as_ref()?.join(format!("{}.cwasm", Digest::from(key))))
+    fn key(&self, digest: &Digest) -> Key {
+        let hashed = Sha256::new().chain_update(digest.as_bytes()).chain_update(self.engine);
+        Key(hashed.finalize().into())
     }
+
+    fn file(&self, key: Key) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(format!("{}.cwasm", Digest::from(key.0))))
+    }
+
+    /// Removes what was not used for the longest, beyond what is kept. Code that is loaded stays mapped.
+    fn prune(&self) {
+        let Some(folder) = &self.folder else { return };
+        let mut files = cached_files(folder);
+        files.sort_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
+        let mut bytes = 0_u64;
+        for (index, (_, size, path)) in files.iter().enumerate() {
+            bytes = bytes.saturating_add(*size);
+            let keep = index < Bound::CacheFiles.size() && bytes <= Bound::CacheBytes.most();
+            if !keep && let Err(error) = fs::remove_file(path) {
+                events::component::cache_unusable(path, &error.to_string());
+            }
+        }
+    }
+}
+
+/// Modification time, size and path of what is in the folder.
+fn cached_files(folder: &Path) -> Vec<(SystemTime, u64, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
+        .filter_map(|entry| {
+            let found = entry.metadata().ok()?;
+            Some((found.modified().ok()?, found.len(), entry.path()))
+        })
+        .collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a file's time, which no sample is made of")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Why a file is not used.
@@ -139,7 +193,7 @@ fn ours(found: &fs::Metadata) -> Result<(), String> {
 }
 
 /// The file, once its content has been found to be what was written.
-fn checked(path: &Path) -> Result<File, Refusal> {
+fn checked(path: &Path, key: Key) -> Result<File, Refusal> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let flags = i32::try_from(flags.bits()).map_err(because)?;
     let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -152,62 +206,54 @@ fn checked(path: &Path) -> Result<File, Refusal> {
         return Err(because("it is no plain file of its own"));
     }
     ours(&found).map_err(Refusal::Because)?;
-    let code = found.len().checked_sub(TRAILER).filter(|length| *length <= CODE);
-    let Some(code) = code else { return Err(because("it is damaged or not ours")) };
-    let digest = digest_of(&mut file, code).map_err(because)?;
+    let Some(code) = found.len().checked_sub(TRAILER) else {
+        return Err(because("it is damaged or not ours"));
+    };
+    let digest = hash_of(&mut file, code).map_err(because)?;
     let mut trailer = Vec::new();
     file.read_to_end(&mut trailer).map_err(because)?;
-    match trailer.split_at_checked(MAGIC.len()) {
-        Some((magic, written)) if magic == MAGIC && written == digest => Ok(file),
-        Some((magic, _)) if magic == MAGIC => {
-            Err(because("it is damaged: its content is not what was written"))
-        }
-        _ => Err(because("it is damaged or not ours")),
+    let (magic, rest) = trailer.split_at_checked(MAGIC.len()).unwrap_or_default();
+    let (written_for, written) = rest.split_at_checked(key.0.len()).unwrap_or_default();
+    if magic != MAGIC {
+        return Err(because("it is damaged or not ours"));
     }
+    if written != &*digest.chain_update(written_for).finalize() {
+        return Err(because("it is damaged: its content is not what was written"));
+    }
+    if written_for != key.0 {
+        return Err(because("it was written for another component or engine"));
+    }
+    Ok(file)
 }
 
 /// Of the next so many bytes.
-fn digest_of(file: &mut File, length: u64) -> std::io::Result<[u8; 32]> {
+fn hash_of(file: &mut File, length: u64) -> std::io::Result<Sha256> {
     let mut hasher = Sha256::new();
     let mut left = file.take(length);
     let mut chunk = vec![0; CHUNK];
     loop {
         match left.read(&mut chunk)? {
-            0 => return Ok(hasher.finalize().into()),
+            0 => return Ok(hasher),
             count => hasher.update(&chunk[..count]),
         }
     }
 }
 
-#[expect(unsafe_code, reason = "compiled code is run as it is; see SAFETY")]
-fn load(engine: &Engine, file: &File) -> Result<Component, Refusal> {
-    // The file itself: by now its name may lead to another.
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    // SAFETY: `deserialize_file` must only be given what `Component::serialize` gave, in a file that
-    // does not change afterwards. It is what `write` wrote, of what `compile` made: `prepare` and
-    // `checked` made sure that nobody but this user can have put or changed the file, and that it
-    // is whole; this program replaces such files and never writes over one. Code of another engine
-    // version or other settings has another name and is refused by wasmtime besides.
-    unsafe { Component::deserialize_file(engine, path) }.map_err(because)
-}
-
-#[expect(unsafe_code, reason = "compiled code is run as it is; see SAFETY")]
-fn run(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `deserialize` must only be given what `Component::serialize` gave. `adopt` passes
-    // what `compile` made, here or in a child that is this very program and whose output nobody
-    // else can reach.
-    unsafe { Component::deserialize(engine, code) }
-}
-
 /// Writes beside the place and renames, so that a reader never sees half of it.
-fn write(path: &Path, code: &[u8]) -> std::io::Result<()> {
+fn write(path: &Path, code: &mut File, key: Key) -> std::io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
+    let length = code.metadata()?.len();
+    code.rewind()?;
+    let digest = hash_of(code, length)?.chain_update(key.0).finalize();
+    code.rewind()?;
     let written = create(&beside).and_then(|mut file| {
-        file.write_all(code)?;
+        std::io::copy(code, &mut file)?;
         file.write_all(MAGIC)?;
-        file.write_all(&Sha256::digest(code))?;
+        // The digest covers the key by being behind it in a file that only this user can write.
+        file.write_all(&key.0)?;
+        file.write_all(&digest)?;
         file.sync_all()?;
         fs::rename(&beside, path)
     });
@@ -245,8 +291,16 @@ mod tests {
 
     use super::*;
 
+    const KEY: Key = Key([7; 32]);
+
+    fn write(path: &Path, code: &[u8]) -> std::io::Result<()> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(code)?;
+        super::write(path, &mut file, KEY)
+    }
+
     fn reason(path: &Path) -> String {
-        match checked(path) {
+        match checked(path, KEY) {
             Ok(_) => "fine".to_owned(),
             Err(Refusal::Absent) => "absent".to_owned(),
             Err(Refusal::Because(reason)) => reason,
@@ -281,6 +335,33 @@ mod tests {
         assert!(!["fine", "absent"].contains(&reason(&link).as_str()));
         fs::hard_link(&file, folder.path().join("hard.cwasm")).unwrap();
         assert!(reason(&file).contains("plain file"));
+    }
+
+    // A good file under another component's name was once run as that component.
+    #[test]
+    fn a_file_is_bound_to_its_component_and_engine() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.cwasm");
+        write(&file, b"code").unwrap();
+        let Err(Refusal::Because(reason)) = checked(&file, Key([8; 32])) else { panic!("taken") };
+        assert!(reason.contains("another component"), "{reason}");
+    }
+
+    #[test]
+    fn only_what_was_used_last_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { folder: Some(folder.path().to_owned()), engine: [0; 32] };
+        let count = Bound::CacheFiles.size() + 3;
+        for number in 0..count {
+            let file = folder.path().join(format!("{number}.cwasm"));
+            write(&file, b"code").unwrap();
+            let used = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64);
+            let times = FileTimes::new().set_modified(used);
+            File::options().write(true).open(&file).unwrap().set_times(times).unwrap();
+        }
+        cache.prune();
+        let kept = |number: usize| folder.path().join(format!("{number}.cwasm")).exists();
+        assert_eq!((kept(2), kept(3), kept(count - 1)), (false, true, true));
     }
 
     #[test]

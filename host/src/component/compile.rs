@@ -1,12 +1,12 @@
 //! Compilation, in a process of its own where there is a program for it.
 //!
-//! A compiler that is fed by strangers can be made to use any amount of time and memory, and what
-//! it used stays with the process that it ran in. So the agent starts itself anew with the
+//! A compiler that works on what strangers supply can be made to use any amount of time and memory, and
+//! what it used stays with the process that it ran in. So the agent starts itself anew with the
 //! subcommand `compile`: nothing of the environment, standard input is the component, standard
 //! output takes the code. Both are files in memory that have no name, so that nobody else can
 //! reach them, no folder is needed and nothing is left behind. The child limits itself before it
-//! reads anything ([`confine`]); the parent ends it when its time is over, the kernel when the
-//! parent is gone.
+//! reads anything ([`confine`]), and then by the size of what it has read; the parent ends it when its time
+//! is over, the kernel when the parent ends. Code that was written is sealed and mapped, never copied.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -16,26 +16,21 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::process::{
     Resource, Rlimit, Signal, set_parent_process_death_signal, setpriority_process, setrlimit,
 };
 use wasmtime::Engine;
-use wasmtime::component::Component;
 
 use super::engine::engine;
 use super::log::clean;
+use super::survey::survey;
+use crate::model::Bound;
 
 /// How long one component may take by the clock. A Python component takes 10 to 60 s.
 const WALL: Duration = Duration::from_secs(120);
-/// Processor time of the child, over all its threads.
+/// Processor time of the child before it knows the component's size, over all its threads.
 const CPU_SECONDS: u64 = 120;
-/// Addresses of the child. The largest components seen need 400 MB.
-const ADDRESSES: u64 = 4 << 30;
-/// Bytes of compiled code: more than any component that may be loaded makes.
-pub(super) const CODE: u64 = 1 << 30;
-/// Bytes of a component: as many as the agent reads.
-const COMPONENT: u64 = 64 << 20;
 /// Open files: the standard ones, and a few for the threads.
 const FILES: u64 = 32;
 /// What is kept of the child's words.
@@ -53,69 +48,123 @@ pub(super) enum NotCompiled {
     Machine(String),
 }
 
-/// The code of a component, as `Component::serialize` makes it. Blocks for as long as it takes,
+/// The code of a component, in sealed memory: [`super::code::load`] maps it. Blocks for as long as it takes,
 /// which is bounded if there is a `compiler` program; without one the work is done right here.
 pub(super) fn compile(
     compiler: Option<&Path>,
     engine: &Engine,
     component: &[u8],
-) -> Result<Vec<u8>, NotCompiled> {
+) -> Result<File, NotCompiled> {
+    let machine = |error: io::Error| NotCompiled::Machine(format!("no compiled code: {error}"));
+    let mut code = nameless("nephometer-code").map_err(machine)?;
     match compiler {
-        None => translate(engine, component).map_err(NotCompiled::Component),
-        Some(program) => in_child(program, component),
+        None => {
+            let made = translate(engine, component).map_err(NotCompiled::Component)?;
+            code.write_all(&made).map_err(machine)?;
+        }
+        Some(program) => in_child(program, component, &code)?,
     }
+    seal(&mut code).map_err(machine)?;
+    Ok(code)
+}
+
+/// The most compiled code that a component of this size may become.
+fn most_code(component: usize) -> u64 {
+    let by_size = Bound::CodeFactor.most().saturating_mul(component as u64);
+    Bound::CodeBase.most().saturating_add(by_size)
+}
+
+/// The most processor time that the compilation of a component of this size may take.
+pub(super) fn most_cpu(component: usize) -> Duration {
+    let by_size = Bound::CompileFactor.most().saturating_mul(component as u64) >> 20;
+    Duration::from_millis(Bound::CompileBase.most().saturating_add(by_size))
 }
 
 fn translate(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, String> {
-    Component::from_binary(engine, component)
-        .and_then(|component| component.serialize())
-        .map_err(|error| clean(&format!("{error:#}")))
+    survey(component).map_err(|reason| clean(&reason))?;
+    let code =
+        engine.precompile_component(component).map_err(|error| clean(&format!("{error:#}")))?;
+    let most = most_code(component.len());
+    if code.len() as u64 > most {
+        return Err(format!(
+            "{}: {} bytes from {} bytes, at most {most} bytes ({}, {}); {}",
+            Bound::CodeFactor.row().what,
+            code.len(),
+            component.len(),
+            Bound::CodeBase.row().name,
+            Bound::CodeFactor.row().name,
+            Bound::CodeFactor.row().remedy
+        ));
+    }
+    Ok(code)
 }
 
-fn in_child(program: &Path, component: &[u8]) -> Result<Vec<u8>, NotCompiled> {
+fn in_child(program: &Path, component: &[u8], code: &File) -> Result<(), NotCompiled> {
     let machine = |error: io::Error| {
         NotCompiled::Machine(format!("the compiler {} cannot be run: {error}", program.display()))
     };
-    let mut code = nameless("nephometer-code").map_err(machine)?;
-    let mut child = start(program, component, &code).map_err(machine)?;
-    let stderr = child.stderr.take();
-    // Reads to the end, so that a child that says much is not held up by a full pipe.
-    let listener = thread::Builder::new()
-        .name("compiler-words".to_owned())
-        .spawn(move || stderr.map(words).unwrap_or_default());
-    let ended = wait(&mut child, WALL);
-    let said = listener.map_err(machine)?.join().unwrap_or_default();
-    match ended.map_err(machine)? {
+    let mut child = start(program, &["compile".to_owned()], component, code).map_err(machine)?;
+    let (ended, output) = finish(&mut child, WALL).map_err(machine)?;
+    match ended {
         None => Err(NotCompiled::Component(format!("it took more than {WALL:?} to compile"))),
-        Some(status) if status.success() => {
-            let mut bytes = Vec::new();
-            code.rewind().and_then(|()| code.read_to_end(&mut bytes)).map_err(machine)?;
-            Ok(bytes)
-        }
-        Some(status) => Err(blame(status, &said)),
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(blame(status, &output, most_cpu(component.len()))),
     }
 }
 
 /// A file in memory that has no name.
-fn nameless(what: &str) -> io::Result<File> {
-    Ok(File::from(memfd_create(what, MemfdFlags::CLOEXEC)?))
+pub(super) fn nameless(what: &str) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    Ok(File::from(memfd_create(what, flags)?))
 }
 
-fn start(program: &Path, component: &[u8], code: &File) -> io::Result<Child> {
+/// From now on nobody can change the file, not even a process that kept it open.
+fn seal(file: &mut File) -> io::Result<()> {
+    file.rewind()?;
+    fcntl_add_seals(
+        &*file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    Ok(())
+}
+
+/// Starts this program anew with a command for confined work on a component.
+pub(super) fn start(
+    program: &Path,
+    command: &[String],
+    component: &[u8],
+    output: &File,
+) -> io::Result<Child> {
     let mut input = nameless("nephometer-component")?;
     input.write_all(component)?;
     input.rewind()?;
     Command::new(program)
         .arg0("nephometer")
-        .arg("compile")
+        .args(command)
         .env_clear()
         .current_dir("/")
         // A signal from the terminal is for the agent, which then ends the child with itself.
         .process_group(0)
         .stdin(input)
-        .stdout(code.try_clone()?)
+        .stdout(output.try_clone()?)
         .stderr(Stdio::piped())
         .spawn()
+}
+
+/// Waits for the end of a child and what it wrote to standard error; no status if its time was
+/// over and it was ended.
+pub(super) fn finish(
+    child: &mut Child,
+    wall: Duration,
+) -> io::Result<(Option<ExitStatus>, String)> {
+    let stderr = child.stderr.take();
+    // Reads to the end, so that a child that writes much is not held up by a full pipe.
+    let listener = thread::Builder::new()
+        .name("compiler-words".to_owned())
+        .spawn(move || stderr.map(words).unwrap_or_default());
+    let ended = wait(child, wall);
+    let output = listener?.join().unwrap_or_default();
+    Ok((ended?, output))
 }
 
 /// What came on a channel, cut.
@@ -149,23 +198,34 @@ fn wait(child: &mut Child, wall: Duration) -> io::Result<Option<ExitStatus>> {
 }
 
 /// Whose fault an end without code is.
-fn blame(status: ExitStatus, said: &str) -> NotCompiled {
-    let after = if said.is_empty() { String::new() } else { format!("; it said: {said}") };
-    match status.signal().and_then(Signal::from_named_raw) {
-        Some(Signal::XCPU | Signal::KILL) => NotCompiled::Component(format!(
-            "its compilation was ended by the limit of {CPU_SECONDS} s of processor time, or for \
-             want of memory{after}"
-        )),
+fn blame(status: ExitStatus, output: &str, cpu: Duration) -> NotCompiled {
+    let after = if output.is_empty() { String::new() } else { format!("; output: {output}") };
+    let reason = match status.signal().and_then(Signal::from_named_raw) {
+        Some(Signal::XCPU | Signal::KILL) => format!(
+            "its compilation exceeded {} s of processor time for its size ({}, {}), or ran out of \
+             memory; {}{after}",
+            cpu.as_secs(),
+            Bound::CompileBase.row().name,
+            Bound::CompileFactor.row().name,
+            Bound::CompileFactor.row().remedy
+        ),
         // What Rust does when an allocation fails.
-        Some(Signal::ABORT) => NotCompiled::Component(format!(
-            "its compilation wanted more than {ADDRESSES} bytes of memory, or failed{after}"
-        )),
-        Some(Signal::SEGV | Signal::BUS | Signal::XFSZ) => {
-            NotCompiled::Component(format!("its compilation crashed ({status}){after}"))
-        }
-        None if !said.is_empty() => NotCompiled::Component(said.to_owned()),
-        _ => NotCompiled::Machine(format!("the compiler ended with {status}{after}")),
-    }
+        Some(Signal::ABORT) => format!(
+            "its compilation needed more than {} bytes of memory ({}), or failed{after}",
+            Bound::CompileMemory.most(),
+            Bound::CompileMemory.row().name
+        ),
+        Some(Signal::XFSZ) => format!(
+            "its compiled code is too large for its size ({}, {}); {}{after}",
+            Bound::CodeBase.row().name,
+            Bound::CodeFactor.row().name,
+            Bound::CodeFactor.row().remedy
+        ),
+        Some(Signal::SEGV | Signal::BUS) => format!("its compilation crashed ({status}){after}"),
+        None if !output.is_empty() => output.to_owned(),
+        _ => return NotCompiled::Machine(format!("the compiler ended with {status}{after}")),
+    };
+    NotCompiled::Component(reason)
 }
 
 /// Why the compiler's process did not do its work.
@@ -185,29 +245,37 @@ pub enum CompilerError {
 /// What the child does: limits itself, reads a component to its end, writes its code, which
 /// [`super::cache`] knows how to load. `component` and `code` are its standard input and output.
 pub fn compile_confined(component: impl Read, mut code: impl Write) -> Result<(), CompilerError> {
-    confine().map_err(CompilerError::Limits)?;
-    let mut bytes = Vec::new();
-    component.take(COMPONENT).read_to_end(&mut bytes)?;
+    let bytes = confined_input(component)?;
+    let cpu = most_cpu(bytes.len()).as_secs().min(CPU_SECONDS);
+    limit(Resource::Cpu, cpu).map_err(CompilerError::Limits)?;
+    limit(Resource::Fsize, most_code(bytes.len())).map_err(CompilerError::Limits)?;
     let engine = engine().map_err(|error| CompilerError::Component(format!("{error:#}")))?;
     let made = translate(&engine, &bytes).map_err(CompilerError::Component)?;
     code.write_all(&made)?;
     Ok(code.flush()?)
 }
 
+/// Confines this process, then reads the component that it works on.
+pub(super) fn confined_input(component: impl Read) -> Result<Vec<u8>, CompilerError> {
+    confine().map_err(CompilerError::Limits)?;
+    let mut bytes = Vec::new();
+    component.take(Bound::ComponentBytes.most()).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Everything that this process may use from here on, and its end with its parent's.
 fn confine() -> rustix::io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let limits = [
-        (Resource::As, ADDRESSES),
-        (Resource::Cpu, CPU_SECONDS),
-        (Resource::Fsize, CODE),
-        (Resource::Nofile, FILES),
-        (Resource::Core, 0),
-    ];
-    for (resource, most) in limits {
-        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
-    }
+    limit(Resource::As, Bound::CompileMemory.most())?;
+    limit(Resource::Cpu, CPU_SECONDS)?;
+    limit(Resource::Fsize, most_code(Bound::ComponentBytes.size()))?;
+    limit(Resource::Nofile, FILES)?;
+    limit(Resource::Core, 0)?;
     setpriority_process(None, 19)
+}
+
+pub(super) fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
+    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
 }
 
 #[cfg(test)]
@@ -248,7 +316,7 @@ mod tests {
         ] {
             let (mut child, said) = shell(script);
             let status = wait(&mut child, WALL).unwrap().unwrap();
-            let blamed = blame(status, &said);
+            let blamed = blame(status, &said, WALL);
             assert_eq!(matches!(blamed, NotCompiled::Component(_)), component, "{blamed:?}");
         }
     }

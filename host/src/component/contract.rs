@@ -7,9 +7,10 @@ use wasmtime::Store;
 use super::bindings::exports::nephometer::metering::component as exported;
 use super::error::{ComponentError, OptionFault};
 use super::instance::{Description, Guest, begin, counted, end, failed, over};
-use super::limits::{Hit, SCHEMA};
+use super::limits::Hit;
 use super::log::clean;
 use super::options;
+use crate::model::Bound;
 
 /// What the component tells about itself.
 pub(super) async fn describe<T: AsMut<Guest> + Send>(
@@ -21,9 +22,11 @@ pub(super) async fn describe<T: AsMut<Guest> + Send>(
     let wall = begin(store);
     let work = count.timed(component.call_describe(&mut *store));
     let result = timeout(wall, work).await;
-    let description: Description =
-        end(store, name, "describe", result).map(Into::into).map_err(failed(name, "describe"))?;
-    if description.options_schema.len() > SCHEMA {
+    let description: Description = end(store, name, "describe", result)
+        .await
+        .map(Into::into)
+        .map_err(failed(name, "describe"))?;
+    if description.options_schema.len() > Bound::Schema.size() {
         let reason = over(store, name, "describe", Hit::Schema);
         return Err(failed(name, "describe")(reason));
     }
@@ -49,10 +52,12 @@ pub(super) async fn configure<T: AsMut<Guest> + Send>(
     let wall = begin(store);
     let work = count.timed(component.call_configure(&mut *store, &text));
     let result = timeout(wall, work).await;
-    end(store, name, "configure", result).map_err(failed(name, "configure"))?.map_err(|errors| {
-        let faults = errors
-            .into_iter()
-            .map(|error| OptionFault { pointer: error.pointer, reason: clean(&error.reason) });
-        wrong(faults.collect())
-    })
+    end(store, name, "configure", result).await.map_err(failed(name, "configure"))?.map_err(
+        |errors| {
+            let faults = errors
+                .into_iter()
+                .map(|error| OptionFault { pointer: error.pointer, reason: clean(&error.reason) });
+            wrong(faults.collect())
+        },
+    )
 }

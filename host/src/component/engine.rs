@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
+use super::code;
+
 /// From one epoch to the next: how long a guest may keep its thread before a neighbour gets its
 /// turn, and the grain of processor budgets.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -28,8 +30,9 @@ pub(super) fn engine() -> wasmtime::Result<Engine> {
         .concurrency_support(false)
         .epoch_interruption(true)
         .consume_fuel(false)
-        // A trap tells the lines of the source, where the component has brought them.
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // Lines of sources are what a guest's debug information says, which is read in a confined
+        // child only (`symbolize`): parsing it here let a guest end the agent.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK);
     // What no toolchain for components needs is only surface.
@@ -40,6 +43,7 @@ pub(super) fn engine() -> wasmtime::Result<Engine> {
         .wasm_tail_call(false)
         .wasm_wide_arithmetic(false)
         .wasm_custom_page_sizes(false);
+    code::publish_from_files(&mut config);
     Engine::new(&config)
 }
 

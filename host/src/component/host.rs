@@ -14,12 +14,15 @@ use super::compile::{NotCompiled, compile};
 use super::engine::{Clock, engine};
 use super::error::ComponentError;
 use super::handle::{InstanceHandle, State};
-use super::instance::{Bare, Description, Guest, Instance, linker};
+use super::instance::{Bare, Description, Guest, Instance, Services, linker};
+use super::limits::TotalMemory;
 use super::load::{self, Digest, LoadedComponent, unfit};
 use super::publisher::Shelf;
 use super::stats::{ComponentCount, Counted, Counts};
+use super::symbolize::Symbolizer;
 use super::threads::Threads;
 use crate::config::{ComponentSpec, ComponentsSpec, LimitsSpec};
+use crate::model::Bound;
 use crate::telemetry::events;
 
 /// Digests of components that could not be compiled. Each is one more version of a file that
@@ -38,7 +41,7 @@ impl std::fmt::Debug for ComponentHost {
 }
 
 struct Shared {
-    clock: Clock,
+    services: Services,
     threads: Threads,
     engine: Engine,
     linker: Linker<Guest>,
@@ -76,7 +79,7 @@ pub(super) struct Recipe {
     pub(super) limits: LimitsSpec,
     pub(super) options: Arc<Map<String, Value>>,
     pub(super) count: Arc<ComponentCount>,
-    pub(super) clock: Clock,
+    pub(super) services: Services,
 }
 
 impl ComponentHost {
@@ -86,7 +89,11 @@ impl ComponentHost {
         let failed = |error: &dyn std::fmt::Display| ComponentError::Host(error.to_string());
         let engine = engine().map_err(|error| failed(&format!("{error:#}")))?;
         let shared = Shared {
-            clock: Clock::start(&engine).map_err(|error| failed(&error))?,
+            services: Services {
+                clock: Clock::start(&engine).map_err(|error| failed(&error))?,
+                symbolizer: Arc::new(Symbolizer::new(spec.compiler.clone())),
+                memory: Arc::new(TotalMemory::new(Bound::TotalMemory.most())),
+            },
             threads: Threads::start().map_err(|error| failed(&error))?,
             linker: linker(&engine).map_err(|error| failed(&format!("{error:#}")))?,
             publishers: Shelf::new(&engine).map_err(|error| failed(&format!("{error:#}")))?,
@@ -127,8 +134,8 @@ impl ComponentHost {
         Ok(true)
     }
 
-    pub(super) fn clock(&self) -> Clock {
-        self.0.clock.clone()
+    pub(super) fn services(&self) -> Services {
+        self.0.services.clone()
     }
 
     pub(super) fn shelf(&self) -> &Shelf {
@@ -249,7 +256,7 @@ impl ComponentHost {
             limits: spec.map(|spec| spec.limits).unwrap_or_default(),
             options: Arc::new(options.clone()),
             count,
-            clock: self.clock(),
+            services: self.services(),
         }
     }
 
@@ -292,8 +299,8 @@ impl ComponentHost {
             {
                 return Ok(Ok((component, true)));
             }
-            let made = compile(compiler.as_deref(), &engine, &bytes).and_then(|code| {
-                cache.adopt(&engine, &digest, &code).map_err(NotCompiled::Machine)
+            let made = compile(compiler.as_deref(), &engine, &bytes).and_then(|mut code| {
+                cache.adopt(&engine, &digest, &mut code).map_err(NotCompiled::Machine)
             });
             Ok(made.map(|component| (component, false)))
         };

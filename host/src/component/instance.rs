@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use wasmtime::component::HasSelf;
-use wasmtime::{Engine, Store, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::bindings;
 use super::bindings::exports::nephometer::metering as exported;
@@ -21,15 +21,15 @@ use super::engine::{AtWork, Clock};
 use super::error::ComponentError;
 use super::handle::State;
 use super::host::Recipe;
-use super::limits::{Hit, Limiter, STATE};
+use super::limits::{Hit, Limiter, TotalMemory};
 use super::log::{GuestLog, clean};
 use super::stats::ComponentCount;
+use super::symbolize::{Origin, Symbolizer};
+use super::trap;
 use crate::config::LimitsSpec;
-use crate::model::{Batch, Sample, Timestamp};
+use crate::model::{Batch, Bound, Sample, Timestamp};
 use crate::telemetry::events;
 
-/// Frames of the guest's stack that are told with a trap.
-const FRAMES: usize = 5;
 /// How wasmtime says that a call handed over more than it may; it has no type for it.
 const RETURNED_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 /// How it says that there are too many instances, memories or tables, likewise.
@@ -37,11 +37,20 @@ const TOO_MANY: &str = "resource limit exceeded";
 /// Handles to resources, of which the contract has none.
 const HANDLES: usize = 100;
 
+/// What all guests of a host share.
+#[derive(Clone)]
+pub(super) struct Services {
+    pub(super) clock: Clock,
+    pub(super) symbolizer: Arc<Symbolizer>,
+    pub(super) memory: Arc<TotalMemory>,
+}
+
 /// What belongs to one store: its account, its log and its clock.
 pub(super) struct Guest {
     pub(super) limiter: Limiter,
     log: GuestLog,
-    clock: Clock,
+    services: Services,
+    origin: Origin,
     at_work: Option<AtWork>,
 }
 
@@ -50,11 +59,12 @@ impl Guest {
         limits: LimitsSpec,
         name: &Arc<str>,
         count: &Arc<ComponentCount>,
-        clock: &Clock,
+        services: &Services,
+        origin: Origin,
     ) -> Self {
-        let limiter = Limiter::new(limits, Arc::clone(count));
+        let limiter = Limiter::new(limits, Arc::clone(count), Arc::clone(&services.memory));
         let log = GuestLog::new(Arc::clone(name));
-        Self { limiter, log, clock: clock.clone(), at_work: None }
+        Self { limiter, log, services: services.clone(), origin, at_work: None }
     }
 }
 
@@ -134,9 +144,11 @@ pub(super) struct Instance {
 
 impl Bare {
     pub(super) async fn new(recipe: &Recipe) -> Result<Self, ComponentError> {
-        let Recipe { loaded, limits, count, clock, .. } = recipe;
+        let Recipe { loaded, limits, count, services, .. } = recipe;
         let (name, limits) = (Arc::clone(&loaded.name), *limits);
-        let mut store = Store::new(loaded.pre.engine(), Guest::new(limits, &name, count, clock));
+        let origin = Origin { path: loaded.path.clone(), digest: loaded.digest };
+        let guest = Guest::new(limits, &name, count, services, origin);
+        let mut store = Store::new(loaded.pre.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
         store.set_max_component_handles(HANDLES);
@@ -148,9 +160,10 @@ impl Bare {
         let work = count.timed(loaded.pre.instantiate_async(&mut store));
         let instance = timeout(wall, work).await;
         let instance = end(&mut store, &name, "instantiate", instance)
+            .await
             .map_err(failed(&name, "instantiate"))?;
         count.made();
-        let unfit = |error: wasmtime::Error| failed(&name, "instantiate")(format!("{error:#}"));
+        let unfit = |error: wasmtime::Error| failed(&name, "instantiate")(cause(&error));
         let exports = &loaded.exports;
         let component = exports.component.load(&mut store, &instance).map_err(unfit)?;
         let transform = exports.transform.load(&mut store, &instance).map_err(unfit)?;
@@ -193,12 +206,13 @@ impl Instance {
         let Some(stateful) = stateful else { return Ok(()) };
         let count = counted(store);
         let wall = begin(store);
-        if state.len() > STATE {
+        if state.len() > Bound::State.size() {
             return Err(failed(name, "restore")(over(store, name, "restore", Hit::State)));
         }
         let work = count.timed(stateful.call_restore(&mut *store, version, state));
         let result = timeout(wall, work).await;
         end(store, name, "restore", result)
+            .await
             .and_then(|answer| answer.map_err(|reason| clean(&reason)))
             .map_err(failed(name, "restore"))
     }
@@ -215,7 +229,7 @@ impl Instance {
         let wall = begin(store);
         let work = count.timed(transform.call_transform(&mut *store, argument));
         let result = timeout(wall, work).await;
-        let answer = end(store, name, "transform", result).map_err(CallError::Failed)?;
+        let answer = end(store, name, "transform", result).await.map_err(CallError::Failed)?;
         let outcome = answer.map_err(|refusal| refused(refusal, &count))?;
         let made = convert::transformed(outcome, &columns)
             .map_err(|reason| malformed("transform", &reason, &count))?;
@@ -232,7 +246,7 @@ impl Instance {
         let wall = begin(store);
         let work = count.timed(stateful.call_flush(&mut *store, now.as_nanos()));
         let result = timeout(wall, work).await;
-        let answer = end(store, name, "flush", result).map_err(CallError::Failed)?;
+        let answer = end(store, name, "flush", result).await.map_err(CallError::Failed)?;
         let answer = answer.map_err(|refusal| refused(refusal, &count))?;
         let made =
             convert::flushed(answer, now).map_err(|reason| malformed("flush", &reason, &count))?;
@@ -248,13 +262,13 @@ impl Instance {
         let wall = begin(store);
         let ordinary = store.hostcall_fuel();
         // A state may be larger than an answer; its own limit is looked at below.
-        store.set_hostcall_fuel(ordinary.max(STATE + STATE / 4));
+        store.set_hostcall_fuel(ordinary.max(Bound::State.size() / 4 * 5));
         let work = count.timed(stateful.call_save(&mut *store));
         let result = timeout(wall, work).await;
         store.set_hostcall_fuel(ordinary);
-        let saved = end(store, name, "save", result).map_err(CallError::Failed)?;
+        let saved = end(store, name, "save", result).await.map_err(CallError::Failed)?;
         match saved {
-            Ok(state) if state.len() > STATE => {
+            Ok(state) if state.len() > Bound::State.size() => {
                 Err(CallError::Failed(over(store, name, "save", Hit::State)))
             }
             Ok(bytes) => Ok(Some(State { version, bytes })),
@@ -310,14 +324,14 @@ pub(super) fn begin<T: AsMut<Guest>>(store: &mut Store<T>) -> Duration {
     guest.limiter.begin_call();
     guest.limiter.count().called();
     guest.log.begin_call();
-    guest.at_work = Some(guest.clock.work());
+    guest.at_work = Some(guest.services.clock.work());
     let wall = guest.limiter.limits().wall;
     store.set_epoch_deadline(1);
     wall
 }
 
 /// A call has ended: its result, or in words why there is none.
-pub(super) fn end<T, D: AsMut<Guest>>(
+pub(super) async fn end<T, D: AsMut<Guest>>(
     store: &mut Store<D>,
     name: &str,
     call: &str,
@@ -329,14 +343,7 @@ pub(super) fn end<T, D: AsMut<Guest>>(
     let (error, hit) = match result {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => {
-            let text = format!("{error:#}");
-            let hit = if text.contains(RETURNED_EXHAUSTED) {
-                Some(if call == "save" { Hit::State } else { Hit::Returned })
-            } else if text.contains(TOO_MANY) {
-                Some(Hit::Parts)
-            } else {
-                guest.limiter.hit()
-            };
+            let hit = which(&cause(&error), call).or(guest.limiter.hit());
             (Some(error), hit)
         }
         Err(_) => (None, Some(Hit::Wall)),
@@ -347,100 +354,32 @@ pub(super) fn end<T, D: AsMut<Guest>>(
         reason.push_str(&guest.limiter.describe(name, hit));
     }
     if let Some(error) = &error {
-        explain(error, hit, &mut reason);
+        let (symbolizer, origin) = (Arc::clone(&guest.services.symbolizer), guest.origin.clone());
+        trap::explain(error, hit, (&symbolizer, &origin), &mut reason).await;
     }
-    let said: Vec<&str> = guest.log.tail().collect();
-    if !said.is_empty() {
+    let guest = store.data_mut().as_mut();
+    let lines: Vec<&str> = guest.log.tail().collect();
+    if !lines.is_empty() {
         reason.push_str("; its last words: ");
-        reason.push_str(&said.join(" | "));
+        reason.push_str(&lines.join(" | "));
     }
     guest.limiter.count().failed(hit.is_some(), &reason);
     Err(reason)
 }
 
-/// What happened, and where in the guest.
-fn explain(error: &wasmtime::Error, hit: Option<Hit>, reason: &mut String) {
-    // A call that was ended by a limit says no more than that.
-    if !matches!(hit, Some(Hit::Cpu | Hit::Returned)) {
-        if !reason.is_empty() {
-            reason.push_str("; ");
-        }
-        reason.push_str(&clean(&error.root_cause().to_string()));
-    }
-    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return };
-    let frames = functions(&trace.to_string());
-    if !frames.is_empty() {
-        reason.push_str("; in ");
-        reason.push_str(&frames.join(" < "));
+/// The limit that wasmtime names in words only.
+fn which(cause: &str, call: &str) -> Option<Hit> {
+    if cause.contains(RETURNED_EXHAUSTED) {
+        Some(if call == "save" { Hit::State } else { Hit::Returned })
+    } else if cause.contains(TOO_MANY) {
+        Some(Hit::Parts)
+    } else {
+        None
     }
 }
 
-/// The functions of a stack as wasmtime writes it, which is the only way to get their names as
-/// their author wrote them: lines like `0: 0x1234 - module.wasm!crate::function`, or, where the file
-/// knows its sources, `0: 0x1234 - function` and then `at FILE:LINE:COLUMN`.
-fn functions(trace: &str) -> Vec<String> {
-    /// What stands above the author's own function whenever it panics.
-    const MACHINERY: [&str; 5] = ["std::", "core::", "alloc::", "__rustc", "<alloc::"];
-    let mut found: Vec<String> = Vec::new();
-    let mut lines = trace.lines().peekable();
-    while let Some(line) = lines.next() {
-        let Some((_, function)) = line.split_once(" - ") else { continue };
-        let function = function.split_once('!').map_or(function, |(_, function)| function);
-        let mut function = without_hashes(&clean(function));
-        let place = lines.peek().and_then(|line| line.trim_start().strip_prefix("at "));
-        if MACHINERY.iter().any(|machinery| function.starts_with(machinery)) {
-            continue;
-        }
-        if let Some(place) = place {
-            function.push_str(&format!(" ({})", clean(place)));
-        }
-        found.push(function);
-        if found.len() == FRAMES {
-            break;
-        }
-    }
-    found
-}
-
-/// A Rust name without the hashes of its crates: `top[ca99daa004e58a7a]::divide`.
-fn without_hashes(name: &str) -> String {
-    let mut parts = name.split('[');
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.split_once(']') {
-            Some((hash, rest))
-                if hash.len() >= 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()) =>
-            {
-                plain.push_str(rest);
-            }
-            _ => {
-                plain.push('[');
-                plain.push_str(part);
-            }
-        }
-    }
-    plain
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stack_is_told_without_the_machinery_of_panics() {
-        let trace = "error while executing at wasm backtrace:\n    \
-             0:   0x71 - top.wasm!core[c4124321cdeb024c]::panicking::panic_fmt\n    \
-             1:   0x99 - top.wasm!top[ca99daa004e58a7a]::divide::<[u8]>\n                    at src/lib.rs:3\n    \
-             2:   0xa1 - cost_of\n                    at ./component.c:63:9\n                - transform\n\
-             3:   0xa9 - <unknown>!nephometer:metering/transform@0.1.0#transform\n";
-        assert_eq!(
-            functions(trace),
-            [
-                "top::divide::<[u8]> (src/lib.rs:3)",
-                "cost_of (./component.c:63:9)",
-                "transform",
-                "nephometer:metering/transform@0.1.0#transform"
-            ]
-        );
-    }
+/// What made a call fail, on one line. Never the error as a whole: its text holds the guest's stack, whose
+/// names may be of any length and number.
+pub(super) fn cause(error: &wasmtime::Error) -> String {
+    clean(&error.root_cause().to_string())
 }

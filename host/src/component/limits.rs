@@ -1,10 +1,11 @@
 //! What one instance may use, and what it is told when it wants more.
 //!
-//! Memory, processor time, wall time and the size of what comes back are settings of a component;
-//! the rest are constants here.
+//! Memory, processor time, wall time and the size of what comes back are settings of a component; all
+//! others are in the table of bounds.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
@@ -12,25 +13,43 @@ use wasmtime::ResourceLimiter;
 use super::engine::TICK;
 use super::stats::ComponentCount;
 use crate::config::LimitsSpec;
+use crate::model::Bound;
 
-/// Elements of all tables of an instance. The largest tables seen are those of JavaScript guests,
-/// with fewer than 10,000.
-const TABLE_ELEMENTS: usize = 100_000;
-/// Core instances, memories and tables: a guest with an adapter has four, one and two; one with
-/// Python in it has 38 instances.
-const INSTANCES: usize = 64;
-const MEMORIES: usize = 8;
-const TABLES: usize = 16;
+/// Linear memory of all instances of a host, together.
+#[derive(Debug)]
+pub(super) struct TotalMemory {
+    most: AtomicU64,
+    used: AtomicU64,
+}
 
-/// Bytes of a state: of 100,000 series with 500 bytes each.
-pub(super) const STATE: usize = 64 << 20;
-/// Bytes of an options-schema. It is read anew for every instance.
-pub(super) const SCHEMA: usize = 256 << 10;
+impl TotalMemory {
+    /// `most` bytes.
+    pub(super) fn new(most: u64) -> Self {
+        Self { most: AtomicU64::new(most), used: AtomicU64::new(0) }
+    }
+
+    /// From now on `most` bytes; what is used already stays.
+    pub(super) fn set(&self, most: u64) {
+        self.most.store(most, Relaxed);
+    }
+
+    /// Whether there were so many bytes left; they are taken then.
+    fn take(&self, bytes: u64) -> bool {
+        let most = self.most.load(Relaxed);
+        let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= most);
+        self.used.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+}
 
 /// A limit that was hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hit {
     Memory,
+    TotalMemory,
     TableElements,
     Cpu,
     Wall,
@@ -51,31 +70,17 @@ impl Hit {
     ) -> String {
         let key = match self {
             Self::Memory => "memory",
-            Self::TableElements => {
-                return format!(
-                    "it wanted tables of more than {TABLE_ELEMENTS} elements; build it with smaller ones"
-                );
-            }
-            Self::Parts => {
-                return format!(
-                    "it wanted more than {INSTANCES} core instances, {MEMORIES} memories or \
-                     {TABLES} tables; build it of fewer modules"
-                );
-            }
-            Self::State => {
-                return format!(
-                    "its state has more than {STATE} bytes; let it forget resources that are gone"
-                );
-            }
-            Self::Schema => {
-                return format!(
-                    "its options-schema has more than {SCHEMA} bytes; an empty one lets the \
-                     component check its options itself"
-                );
-            }
             Self::Cpu => "cpu",
             Self::Wall => "wall",
             Self::Returned => "returned",
+            Self::TotalMemory => return Bound::TotalMemory.refusal(),
+            Self::TableElements => return Bound::TableElements.refusal(),
+            Self::State => return Bound::State.refusal(),
+            Self::Schema => return Bound::Schema.refusal(),
+            Self::Parts => {
+                let bounds = [Bound::Instances, Bound::Memories, Bound::Tables];
+                return bounds.map(Bound::refusal).join(", or ");
+            }
         };
         let had: &dyn fmt::Display = match self {
             Self::Cpu => &format!("{:?} of processor time in one call", limits.cpu),
@@ -94,6 +99,7 @@ impl Hit {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::TotalMemory => "total_memory",
             Self::TableElements => "table_elements",
             Self::Cpu => "cpu",
             Self::Wall => "wall",
@@ -116,12 +122,17 @@ pub(super) struct Limiter {
     /// Bytes of memory that were denied.
     denied: u64,
     count: Arc<ComponentCount>,
+    total: Arc<TotalMemory>,
 }
 
 impl Limiter {
-    /// `count` gets the memory, for as long as this lives.
-    pub(super) fn new(limits: LimitsSpec, count: Arc<ComponentCount>) -> Self {
-        Self { limits, memory: 0, elements: 0, ticks: 0, hit: None, denied: 0, count }
+    /// `count` and `total` get the memory, for as long as this lives.
+    pub(super) fn new(
+        limits: LimitsSpec,
+        count: Arc<ComponentCount>,
+        total: Arc<TotalMemory>,
+    ) -> Self {
+        Self { limits, memory: 0, elements: 0, ticks: 0, hit: None, denied: 0, count, total }
     }
 
     pub(super) fn count(&self) -> &Arc<ComponentCount> {
@@ -170,6 +181,7 @@ impl Limiter {
 impl Drop for Limiter {
     fn drop(&mut self) {
         self.count.shrank(self.memory);
+        self.total.give_back(self.memory);
     }
 }
 
@@ -182,15 +194,18 @@ impl ResourceLimiter for Limiter {
     ) -> wasmtime::Result<bool> {
         let growth = desired.saturating_sub(current) as u64;
         let wanted = self.memory.saturating_add(growth);
-        let within = wanted <= self.limits.memory;
-        if within {
-            self.memory = wanted;
-            self.count.grew(growth);
-        } else {
+        if wanted > self.limits.memory {
             self.hit = Some(Hit::Memory);
             self.denied = wanted;
+            return Ok(false);
         }
-        Ok(within)
+        if !self.total.take(growth) {
+            self.hit = Some(Hit::TotalMemory);
+            return Ok(false);
+        }
+        self.memory = wanted;
+        self.count.grew(growth);
+        Ok(true)
     }
 
     fn table_growing(
@@ -200,7 +215,7 @@ impl ResourceLimiter for Limiter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let wanted = self.elements.saturating_add(desired.saturating_sub(current));
-        let within = wanted <= TABLE_ELEMENTS;
+        let within = wanted <= Bound::TableElements.size();
         if within {
             self.elements = wanted;
         } else {
@@ -210,15 +225,15 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        INSTANCES
+        Bound::Instances.size()
     }
 
     fn tables(&self) -> usize {
-        TABLES
+        Bound::Tables.size()
     }
 
     fn memories(&self) -> usize {
-        MEMORIES
+        Bound::Memories.size()
     }
 }
 
@@ -230,7 +245,11 @@ mod tests {
     fn limiter() -> Limiter {
         let cpu = Duration::from_millis(25);
         let limits = LimitsSpec { memory: 1_000, cpu, ..LimitsSpec::default() };
-        Limiter::new(limits, Arc::new(ComponentCount::new(Digest::from([0; 32]))))
+        Limiter::new(
+            limits,
+            Arc::new(ComponentCount::new(Digest::from([0; 32]))),
+            Arc::new(TotalMemory::new(1_500)),
+        )
     }
 
     #[test]
@@ -247,10 +266,27 @@ mod tests {
         );
     }
 
+    // Six sinks once had 248 MB each: nothing bounded them together.
+    #[test]
+    fn memory_of_all_instances_is_bounded_and_comes_back() {
+        let total = Arc::new(TotalMemory::new(1_500));
+        let count = Arc::new(ComponentCount::new(Digest::from([0; 32])));
+        let limits = LimitsSpec { memory: 1_000, ..LimitsSpec::default() };
+        let limiter = || Limiter::new(limits, Arc::clone(&count), Arc::clone(&total));
+        let (mut one, mut two) = (limiter(), limiter());
+        assert!(one.memory_growing(0, 1_000, None).unwrap());
+        assert!(two.memory_growing(0, 500, None).unwrap());
+        assert!(!two.memory_growing(500, 501, None).unwrap());
+        let reason = two.describe("top", two.hit().unwrap());
+        assert!(reason.contains("components.totals.memory"), "{reason}");
+        drop(one);
+        assert!(two.memory_growing(500, 1_000, None).unwrap());
+    }
+
     #[test]
     fn a_denied_growth_is_forgotten_when_the_next_call_begins() {
         let mut limiter = limiter();
-        assert!(!limiter.table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
+        assert!(!limiter.table_growing(0, Bound::TableElements.size() + 1, None).unwrap());
         limiter.begin_call();
         assert_eq!(limiter.hit(), None);
     }

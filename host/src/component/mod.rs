@@ -7,6 +7,7 @@
 
 mod bindings;
 mod cache;
+mod code;
 mod compile;
 mod contract;
 mod convert;
@@ -26,7 +27,10 @@ mod outbound;
 mod publisher;
 mod schema;
 mod stats;
+mod survey;
+mod symbolize;
 mod threads;
+mod trap;
 
 pub use compile::{CompilerError, compile_confined};
 pub use error::{ComponentError, OptionFault};
@@ -37,3 +41,4 @@ pub use instance::{CallError, Description};
 pub use load::{Digest, LoadedComponent};
 pub use publisher::{Delivery, LoadedPublisher, PublisherInstance, Settled, TextForm};
 pub use stats::{ComponentCount, ComponentNumbers, Counted};
+pub use symbolize::symbolize_confined;

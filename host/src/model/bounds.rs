@@ -93,7 +93,7 @@ bounds! {
     Functions = "component_functions", Component, "functions", 200_000, "", "build a smaller component";
     Types = "component_types", Component, "types", 50_000, "", "build a smaller component";
     ElementItems = "component_elements", Component, "elements of all tables and element segments", 100_000, "", "build it with smaller tables";
-    Sections = "component_parts", Component, "core modules, components and instances", 2_000, "", "build it of fewer modules";
+    Parts = "component_parts", Component, "core modules, components and instances", 2_000, "", "build it of fewer modules";
     Nesting = "component_nesting", Component, "components within components", 100, "levels", "build it with less nesting";
     NameBytes = "component_name_bytes", Component, "length of an import's or export's name", KIB, "bytes", "use shorter names";
     CodeBase = "compiled_code_base", Component, "compiled code of a small component", 4 * MIB, "bytes", "build a smaller component";
@@ -101,6 +101,8 @@ bounds! {
     CompileBase = "compile_cpu_base", Component, "processor time to compile a small component", 5_000, "ms", "build a smaller component";
     CompileFactor = "compile_cpu_per_mib", Component, "processor time to compile each MiB of a component", 12_000, "ms", "build a smaller component";
     CompileMemory = "compile_memory", Component, "addresses of the compiler's process", 4 * GIB, "bytes", "build a smaller component";
+    CacheFiles = "cache_files", Component, "files of compiled code that are kept; those not used for the longest are removed", 64, "", "";
+    CacheBytes = "cache_bytes", Component, "compiled code that is kept on disk", GIB, "bytes", "";
 
     // A running component: settings.
     Memory = "limits.memory", Guest, "linear memory of one instance", 256 * MIB, "bytes", "components.by_name.NAME.limits.memory";
@@ -126,6 +128,8 @@ bounds! {
     FactBytes = "fact_bytes", Guest, "length of a fact's name or value", KIB, "bytes", "use a shorter one";
     OptionErrors = "option_errors", Guest, "option errors in one answer", 100, "", "report the first ones";
     TextBytes = "text_bytes", Guest, "length of a reason, a log line or another text for people; the rest is cut", KIB, "bytes", "write less";
+    SymbolizeTime = "symbolize_time", Guest, "time to find the source lines of a trap, once for each trap; then it is reported without them", 1_000, "ms", "strip debug information, or build with less of it";
+    Frames = "trap_frames", Guest, "functions of the stack that are reported with a trap", 5, "", "";
     LogLines = "log_lines", Guest, "log lines in 10 s, of all its instances; the rest is counted and dropped", 100, "", "log less";
     State = "state_bytes", Guest, "state of one instance", 64 * MIB, "bytes", "let it forget resources that were removed";
     Schema = "schema_bytes", Guest, "options schema", 256 * KIB, "bytes", "return an empty schema and check options in configure";
@@ -164,6 +168,13 @@ impl Bound {
     #[expect(clippy::cast_possible_truncation, reason = "no bound is beyond 4 GiB on 64-bit hosts")]
     pub const fn size(self) -> usize {
         self.row().most as usize
+    }
+
+    /// The words for a refusal where the amount is not known.
+    pub fn refusal(self) -> String {
+        let Row { name, what, most, unit, remedy, .. } = self.row();
+        let gap = if unit.is_empty() { "" } else { " " };
+        format!("{what}: more than {most}{gap}{unit} ({name}); {remedy}")
     }
 
     /// Refuses what is more than the most.

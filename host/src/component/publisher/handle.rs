@@ -5,8 +5,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::instance::{Bare, Delivery, Instance, Settled, TextForm};
 use super::load::LoadedPublisher;
-use crate::component::engine::Clock;
 use crate::component::host::ComponentHost;
+use crate::component::instance::Services;
 use crate::component::outbound::Policy;
 use crate::component::stats::ComponentCount;
 use crate::component::{ComponentError, Description};
@@ -29,7 +29,7 @@ pub(super) struct Recipe {
     options: Arc<Map<String, Value>>,
     pub(super) policy: Arc<Policy>,
     pub(super) count: Arc<ComponentCount>,
-    pub(super) clock: Clock,
+    pub(super) services: Services,
 }
 
 struct Running {
@@ -114,7 +114,7 @@ impl ComponentHost {
             options: Arc::new(options),
             policy: Arc::new(Policy::new(&loaded.name, url, &spec.connect)),
             count: self.all_counts().add(place, &loaded.name, loaded.digest),
-            clock: self.clock(),
+            services: self.services(),
         };
         let mut publisher = PublisherInstance { host: self.clone(), recipe, running: None };
         publisher.ready().await?;
@@ -140,7 +140,7 @@ impl ComponentHost {
             options: Arc::default(),
             policy: Arc::new(Policy::new(&loaded.name, Vec::new(), &[])),
             count: Arc::new(ComponentCount::new(loaded.digest)),
-            clock: self.clock(),
+            services: self.services(),
         };
         self.guest(async move { Bare::new(&recipe).await?.describe().await }).await
     }

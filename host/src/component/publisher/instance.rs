@@ -13,9 +13,10 @@ use crate::component::bindings::exports::nephometer::metering::component;
 use crate::component::contract;
 use crate::component::convert::{Columns, Filter, Texts};
 use crate::component::error::ComponentError;
-use crate::component::instance::{Description, Guest, begin, counted, end, failed};
+use crate::component::instance::{Description, Guest, begin, cause, counted, end, failed};
 use crate::component::log::clean;
 use crate::component::outbound::{Caller, Metered, Processor};
+use crate::component::symbolize::Origin;
 use crate::model::Batch;
 
 /// Handles to resources: a request has a dozen.
@@ -84,9 +85,11 @@ pub(super) struct Instance {
 
 impl Bare {
     pub(super) async fn new(recipe: &Recipe) -> Result<Self, ComponentError> {
-        let Recipe { loaded, limits, policy, count, clock, .. } = recipe;
+        let Recipe { loaded, limits, policy, count, services, .. } = recipe;
         let name = Arc::clone(&loaded.name);
-        let caller = Caller::new(Guest::new(*limits, &name, count, clock), &name, policy);
+        let origin = Origin { path: loaded.path.clone(), digest: loaded.digest };
+        let guest = Guest::new(*limits, &name, count, services, origin);
+        let caller = Caller::new(guest, &name, policy);
         let mut store = Store::new(loaded.pre.engine(), caller);
         store.limiter(|caller| &mut caller.guest.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
@@ -105,9 +108,10 @@ impl Bare {
         let making = Metered::new(loaded.pre.instantiate_async(&mut store), &processor);
         let instance = timeout(wall, count.timed(making)).await;
         let instance = end(&mut store, &name, "instantiate", instance)
+            .await
             .map_err(failed(&name, "instantiate"))?;
         count.made();
-        let unfit = |error: wasmtime::Error| failed(&name, "instantiate")(format!("{error:#}"));
+        let unfit = |error: wasmtime::Error| failed(&name, "instantiate")(cause(&error));
         let component = loaded.component.load(&mut store, &instance).map_err(unfit)?;
         let publish = loaded.publish.load(&mut store, &instance).map_err(unfit)?;
         Ok(Self { name, store, processor, component, publish })
@@ -168,7 +172,7 @@ impl Instance {
         let call = Metered::new(publish.call_publish(&mut *store, argument), processor);
         let result = timeout(wall, count.timed(call)).await;
         count.rows(columns.len(), 0);
-        match end(store, name, "publish", result) {
+        match end(store, name, "publish", result).await {
             Ok(Ok(())) => Settled::Delivered,
             Ok(Err(publish::Failure::Retryable(retry))) => Settled::Retryable {
                 reason: clean(&retry.reason),
