@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::model::{Glob, Quirks, Release};
+use crate::model::{Bound, Glob, Quirks, Release};
 
 use super::broker::{AmqpSpec, BrokerSpec};
 use super::filter::MeterFilter;
@@ -152,6 +152,8 @@ pub struct ComponentsSpec {
     pub path: Vec<PathBuf>,
     /// `components.by_name`.
     pub by_name: std::collections::BTreeMap<String, ComponentSpec>,
+    /// `components.totals`: what all components may use together.
+    pub totals: TotalsSpec,
     /// The program that compiles components in a process of its own, called with the argument
     /// `compile`. No key: `cli` names it. Without one they are compiled in this process.
     pub compiler: Option<PathBuf>,
@@ -189,10 +191,31 @@ pub struct LimitsSpec {
 impl Default for LimitsSpec {
     fn default() -> Self {
         Self {
-            memory: 256 << 20,
-            cpu: Duration::from_secs(2),
-            wall: Duration::from_secs(10),
-            returned: 16 << 20,
+            memory: Bound::Memory.most(),
+            cpu: Duration::from_millis(Bound::Cpu.most()),
+            wall: Duration::from_millis(Bound::Wall.most()),
+            returned: Bound::Returned.most(),
+        }
+    }
+}
+
+/// What all components together may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TotalsSpec {
+    /// `memory`: bytes of linear memory of all instances.
+    pub memory: u64,
+    /// `states`: bytes of the saved states of all transformers.
+    pub states: u64,
+    /// `sockets`: sockets and connections open at once.
+    pub sockets: usize,
+}
+
+impl Default for TotalsSpec {
+    fn default() -> Self {
+        Self {
+            memory: Bound::TotalMemory.most(),
+            states: Bound::TotalStates.most(),
+            sockets: Bound::TotalSockets.size(),
         }
     }
 }

@@ -1,22 +1,19 @@
 //! `nephometer.yaml`: what belongs to this host. Unknown keys are faults here.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::units::{duration, size, truth, whole};
-use super::{Check, Unknown, agent, amqp, grants, metering, store};
+use super::units::{duration, truth, whole};
+use super::{Check, Unknown, agent, amqp, components, metering, store};
 use crate::config::broker::AmqpSpec;
 use crate::config::error::Report;
 use crate::config::place::Place;
 use crate::config::raw::{
-    Document, Field, Kind, RawComponent, RawComponents, RawControl, RawFolder, RawHost, RawLibvirt,
-    RawLimits, RawMessage, Scalar, Scalars, token,
+    Document, Field, Kind, RawControl, RawFolder, RawHost, RawLibvirt, RawMessage, Scalar,
 };
 use crate::config::spec::{
-    ComponentSpec, ComponentsSpec, LibvirtSpec, LimitsSpec, MessageSpec, MeteringSpec, Mode,
-    OnError, Routing, Secret, SecretOptions, StateMismatch, StoreSpec,
+    ComponentsSpec, LibvirtSpec, MessageSpec, MeteringSpec, Mode, Routing, Secret, StoreSpec,
 };
 use crate::config::url;
 use crate::model::Release;
@@ -43,9 +40,6 @@ pub(super) const SIZE: &str = "write a size above zero with its unit, such as 64
 
 /// More would only hold more of libvirtd's workers.
 const MOST_PARALLEL: i64 = 64;
-
-/// What a component can address.
-const MOST_MEMORY: u64 = 4 << 30;
 
 /// Defaults that differ from host to host.
 pub(in crate::config) struct Defaults {
@@ -92,7 +86,7 @@ pub(in crate::config) fn check(
     let libvirt = libvirt(&mut check, raw.libvirt, release.unwrap_or_default());
     let amqp = amqp::check(&mut check, raw.amqp);
     let message = message(&mut check, raw.message, release.unwrap_or_default());
-    let components = components(&mut check, raw.components);
+    let components = components::check(&mut check, raw.components);
     let store = store::check(&mut check, raw.store, defaults.store);
     let cache = folder(&mut check, "/cache", raw.cache, defaults.cache);
     let control = control(&mut check, raw.control, defaults.control);
@@ -300,98 +294,6 @@ fn message(
         telemetry_secret: Secret::new(secret?.unwrap_or_else(default_secret)),
         sample_source: source,
         signature: signature?,
-    })
-}
-
-fn components(check: &mut Check<'_>, field: Field<RawComponents>) -> Option<ComponentsSpec> {
-    let raw = check.mapping("/components", field)?;
-    check.keys("/components", &["path", "by_name"], Unknown::Refused(&[]));
-    let path = component_path(check, &raw.path);
-    let pointer = "/components/by_name";
-    let raw = check.mapping(pointer, raw.by_name)?;
-    let mut by_name = BTreeMap::new();
-    let mut good = true;
-    for (name, field) in raw {
-        match component(check, &format!("{pointer}/{}", token(&name)), field) {
-            Some(spec) => {
-                by_name.insert(name, spec);
-            }
-            None => good = false,
-        }
-    }
-    let path = path?;
-    good.then_some(ComponentsSpec { path, by_name, compiler: None })
-}
-
-fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>> {
-    const RIGHT: &str = "write a list of folders";
-    let pointer = "/components/path";
-    match (field, check.kind(pointer)) {
-        (Field::Absent | Field::Null, _) => {
-            Some(vec![PathBuf::from("/usr/lib/nephometer/components")])
-        }
-        // As in the PATH of a shell: for the environment.
-        (_, Kind::Text) => {
-            let text = check.text(pointer).unwrap_or_default();
-            let folders: Vec<PathBuf> =
-                text.split(':').filter(|folder| !folder.is_empty()).map(PathBuf::from).collect();
-            if folders.is_empty() {
-                check.fault(pointer, "`path` is empty", RIGHT);
-                return None;
-            }
-            Some(folders)
-        }
-        (Field::Given(entries), Kind::List) => {
-            let texts = check.texts(pointer, entries);
-            for (inner, _) in texts.iter().filter(|(_, text)| text.is_empty()) {
-                check.fault(inner, "this entry of `path` is empty", "name a folder or remove it");
-            }
-            let good = texts.len() == entries.len() && texts.iter().all(|(_, t)| !t.is_empty());
-            good.then(|| texts.into_iter().map(|(_, text)| PathBuf::from(text)).collect())
-        }
-        _ => {
-            check.wrong(pointer, RIGHT);
-            None
-        }
-    }
-}
-
-fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Option<ComponentSpec> {
-    let raw = check.mapping(at, field)?;
-    let keys = &["limits", "on_error", "on_state_mismatch", "grants", "options"];
-    check.keys(at, keys, Unknown::Refused(&[]));
-    let limits = limits(check, &format!("{at}/limits"), raw.limits);
-    let words = [("hold", OnError::Hold), ("drop", OnError::Drop), ("keep", OnError::Keep)];
-    let on_error = check.word(&format!("{at}/on_error"), &raw.on_error, &words);
-    let words = [("keep_old", StateMismatch::KeepOld), ("reset", StateMismatch::Reset)];
-    let pointer = format!("{at}/on_state_mismatch");
-    let mismatch = check.word(&pointer, &raw.on_state_mismatch, &words);
-    let connect = grants::check(check, &format!("{at}/grants"), raw.grants);
-    let options = check.mapping(&format!("{at}/options"), raw.options);
-    Some(ComponentSpec {
-        limits: limits?,
-        on_error: on_error?.unwrap_or_default(),
-        on_state_mismatch: mismatch?.unwrap_or_default(),
-        connect: connect?,
-        options: SecretOptions::new(options?),
-    })
-}
-
-fn limits(check: &mut Check<'_>, at: &str, field: Field<RawLimits>) -> Option<LimitsSpec> {
-    let raw = check.mapping(at, field)?;
-    check.keys(at, &["memory", "cpu", "wall", "returned"], Unknown::Refused(&[]));
-    let default = LimitsSpec::default();
-    let memory = |value: &Scalar| size(value).filter(|bytes| *bytes <= MOST_MEMORY);
-    let right = "write a size of at most 4GiB, such as 64MiB";
-    let memory = check.value(&format!("{at}/memory"), &raw.memory, memory, right);
-    let cpu = check.value(&format!("{at}/cpu"), &raw.cpu, duration, DURATION);
-    let wall = check.value(&format!("{at}/wall"), &raw.wall, duration, DURATION);
-    let returned = check.value(&format!("{at}/returned"), &raw.returned, size, SIZE);
-    Some(LimitsSpec {
-        memory: memory?.unwrap_or(default.memory),
-        cpu: cpu?.unwrap_or(default.cpu),
-        wall: wall?.unwrap_or(default.wall),
-        returned: returned?.unwrap_or(default.returned),
     })
 }
 

@@ -4,6 +4,7 @@
 mod agent;
 mod amqp;
 mod component_url;
+mod components;
 mod grants;
 mod host;
 mod metering;

@@ -185,6 +185,16 @@ impl fmt::Debug for RawMessage {
 pub(in crate::config) struct RawComponents {
     pub(in crate::config) path: Scalars,
     pub(in crate::config) by_name: Field<BTreeMap<String, Field<RawComponent>>>,
+    pub(in crate::config) totals: Field<RawTotals>,
+}
+
+/// `components.totals`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::config) struct RawTotals {
+    pub(in crate::config) memory: Field<Scalar>,
+    pub(in crate::config) states: Field<Scalar>,
+    pub(in crate::config) sockets: Field<Scalar>,
 }
 
 /// An entry of `components.by_name`.
