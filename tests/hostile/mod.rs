@@ -2,7 +2,9 @@
 //! Every one is refused or ended with a reason that helps, while the sink beside it works on and
 //! the agent's memory stays what it was.
 
+mod compiling;
 mod parts;
+mod traps;
 
 use std::fs;
 use std::time::Duration;
@@ -164,7 +166,7 @@ fn files_that_are_not_of_the_contract_are_refused() {
                 ),
                 "was built for",
             ),
-            case("is-deep", nested(2_000), "it exports nothing"),
+            case("is-deep", nested(2_000), "component_nesting"),
         ],
     );
 }
@@ -289,7 +291,7 @@ fn schemas_that_attack_are_refused() {
     refused_by_check(
         "schemas",
         &[
-            case("large-schema", schema("{}", 1 << 20), "options-schema has more than"),
+            case("large-schema", schema("{}", 1 << 20), "schema_bytes"),
             case("huge-schema", schema("{}", 20 << 20), "limits.returned"),
             case(
                 "schema-elsewhere",
@@ -459,7 +461,7 @@ fn a_state_that_cannot_be_had_is_done_without() {
     let large = stores(&[(1284, 65_536), (1288, 70 << 20)]);
     let cases = [
         case("spins-in-save", transformer(&[("SAVE", "(call $spin)")]), "cpu"),
-        case("large-state", transformer(&[("MEMORY", "1200"), ("SAVE", &large)]), "state"),
+        case("large-state", transformer(&[("MEMORY", "1200"), ("SAVE", &large)]), "state_bytes"),
     ];
     let agent = agent("save", &cases);
     let agent = agent.set("components.by_name.large-state.limits.memory", "128MiB");

@@ -7,10 +7,9 @@ use wasmtime::Store;
 use super::bindings::exports::nephometer::metering::component as exported;
 use super::error::{ComponentError, OptionFault};
 use super::instance::{Description, Guest, begin, counted, end, failed, over};
-use super::limits::Hit;
 use super::log::clean;
 use super::options;
-use crate::model::Bound;
+use super::settings::{check_description, check_settings};
 
 /// What the component tells about itself.
 pub(super) async fn describe<T: AsMut<Guest> + Send>(
@@ -22,15 +21,10 @@ pub(super) async fn describe<T: AsMut<Guest> + Send>(
     let wall = begin(store);
     let work = count.timed(component.call_describe(&mut *store));
     let result = timeout(wall, work).await;
-    let description: Description = end(store, name, "describe", result)
-        .await
-        .map(Into::into)
-        .map_err(failed(name, "describe"))?;
-    if description.options_schema.len() > Bound::Schema.size() {
-        let reason = over(store, name, "describe", Hit::Schema);
-        return Err(failed(name, "describe")(reason));
-    }
-    Ok(description)
+    let given = end(store, name, "describe", result).await.map_err(failed(name, "describe"))?;
+    check_description(&given)
+        .map_err(|exceeded| failed(name, "describe")(over(store, name, "describe", exceeded)))?;
+    Ok(given.into())
 }
 
 /// Checks the options, and hands them over if they fit.
@@ -52,12 +46,14 @@ pub(super) async fn configure<T: AsMut<Guest> + Send>(
     let wall = begin(store);
     let work = count.timed(component.call_configure(&mut *store, &text));
     let result = timeout(wall, work).await;
-    end(store, name, "configure", result).await.map_err(failed(name, "configure"))?.map_err(
-        |errors| {
-            let faults = errors
-                .into_iter()
-                .map(|error| OptionFault { pointer: error.pointer, reason: clean(&error.reason) });
-            wrong(faults.collect())
-        },
-    )
+    let answer = end(store, name, "configure", result).await.map_err(failed(name, "configure"))?;
+    let settings = answer.map_err(|errors| {
+        let faults = errors
+            .into_iter()
+            .map(|error| OptionFault { pointer: error.pointer, reason: clean(&error.reason) });
+        wrong(faults.collect())
+    })?;
+    check_settings(&settings)
+        .map_err(|exceeded| failed(name, "configure")(over(store, name, "configure", exceeded)))?;
+    Ok(settings)
 }

@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,15 +49,32 @@ struct Shared {
     spec: Mutex<Arc<ComponentsSpec>>,
     cache: Arc<Cache>,
     known: Mutex<Known>,
-    /// Held while a component is compiled: one at a time, and none twice.
-    compiling: Arc<Mutex<()>>,
+    lanes: Lanes,
     counts: Counts,
+}
+
+/// Held while a component is compiled: one short and one long one at a time, and none twice. A long one
+/// never holds up short ones.
+#[derive(Default)]
+struct Lanes {
+    short: Arc<Mutex<()>>,
+    long: Arc<Mutex<()>>,
+}
+
+impl Lanes {
+    /// The lane of a component with so many bytes.
+    fn of(&self, component: usize) -> Arc<Mutex<()>> {
+        let short = component <= Bound::ShortComponent.size();
+        Arc::clone(if short { &self.short } else { &self.long })
+    }
 }
 
 /// What has been loaded, or never will be.
 #[derive(Default)]
 struct Known {
-    loaded: HashMap<(PathBuf, Digest), Arc<LoadedComponent>>,
+    /// The last content of each file. What it was before is kept by those who still run it, and goes with
+    /// them.
+    loaded: HashMap<PathBuf, Arc<LoadedComponent>>,
     /// Those that cannot be compiled, and why: not tried again until the file changes.
     refused: HashMap<Digest, String>,
 }
@@ -92,7 +108,7 @@ impl ComponentHost {
             services: Services {
                 clock: Clock::start(&engine).map_err(|error| failed(&error))?,
                 symbolizer: Arc::new(Symbolizer::new(spec.compiler.clone())),
-                memory: Arc::new(TotalMemory::new(Bound::TotalMemory.most())),
+                memory: Arc::new(TotalMemory::new(spec.totals.memory)),
             },
             threads: Threads::start().map_err(|error| failed(&error))?,
             linker: linker(&engine).map_err(|error| failed(&format!("{error:#}")))?,
@@ -101,7 +117,7 @@ impl ComponentHost {
             engine,
             spec: Mutex::new(Arc::new(spec.clone())),
             known: Mutex::default(),
-            compiling: Arc::default(),
+            lanes: Lanes::default(),
             counts: Counts::default(),
         };
         Ok(Self(Arc::new(shared)))
@@ -185,14 +201,14 @@ impl ComponentHost {
             exports,
         });
         let mut known = self.0.known.lock().await;
-        let place = known.loaded.entry((path.to_owned(), digest));
-        let first = matches!(place, Entry::Vacant(_));
-        let loaded = Arc::clone(place.or_insert(loaded));
-        drop(known);
-        if first {
-            let took = begun.elapsed();
-            events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
+        if let Some(first) = known.loaded.get(path).filter(|first| first.digest == digest) {
+            return Ok(Arc::clone(first));
         }
+        known.loaded.insert(path.to_owned(), Arc::clone(&loaded));
+        known.loaded.retain(|path, _| path.exists());
+        drop(known);
+        let took = begun.elapsed();
+        events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
         Ok(loaded)
     }
 
@@ -232,11 +248,13 @@ impl ComponentHost {
         self.blocking(move || Ok(load::read(&path)?.1)).await
     }
 
-    /// From now on new instances have these limits. The component path stays as it is.
+    /// From now on new instances have these limits, and all together these totals. The component path stays as
+    /// it is.
     pub async fn set_spec(&self, spec: &ComponentsSpec) {
         let mut current = self.0.spec.lock().await;
-        let next = ComponentsSpec { by_name: spec.by_name.clone(), ..(**current).clone() };
-        *current = Arc::new(next);
+        let (by_name, totals) = (spec.by_name.clone(), spec.totals);
+        self.0.services.memory.set(totals.memory);
+        *current = Arc::new(ComponentsSpec { by_name, totals, ..(**current).clone() });
     }
 
     async fn spec(&self) -> Arc<ComponentsSpec> {
@@ -270,7 +288,8 @@ impl ComponentHost {
         if let Some(reason) = known.refused.get(&digest) {
             return Some(Err(unfit(path, reason.clone())));
         }
-        known.loaded.get(&(path.to_owned(), digest)).map(|loaded| Ok(Arc::clone(loaded)))
+        let loaded = known.loaded.get(path).filter(|loaded| loaded.digest == digest)?;
+        Some(Ok(Arc::clone(loaded)))
     }
 
     pub(super) async fn cached(&self, digest: Digest) -> Result<Option<Component>, ComponentError> {
@@ -285,7 +304,7 @@ impl ComponentHost {
         bytes: Vec<u8>,
         digest: Digest,
     ) -> Result<(Component, bool), ComponentError> {
-        let turn = Arc::clone(&self.0.compiling).lock_owned().await;
+        let turn = self.0.lanes.of(bytes.len()).lock_owned().await;
         if let Some(known) = self.known(path, digest).await {
             return known.map(|loaded| (loaded.pre.component().clone(), true));
         }

@@ -27,7 +27,7 @@ use super::stats::ComponentCount;
 use super::symbolize::{Origin, Symbolizer};
 use super::trap;
 use crate::config::LimitsSpec;
-use crate::model::{Batch, Bound, Sample, Timestamp};
+use crate::model::{Batch, Bound, Exceeded, Sample, Timestamp};
 use crate::telemetry::events;
 
 /// How wasmtime says that a call handed over more than it may; it has no type for it.
@@ -206,8 +206,8 @@ impl Instance {
         let Some(stateful) = stateful else { return Ok(()) };
         let count = counted(store);
         let wall = begin(store);
-        if state.len() > Bound::State.size() {
-            return Err(failed(name, "restore")(over(store, name, "restore", Hit::State)));
+        if let Err(exceeded) = Bound::State.check(state.len()) {
+            return Err(failed(name, "restore")(over(store, name, "restore", exceeded)));
         }
         let work = count.timed(stateful.call_restore(&mut *store, version, state));
         let result = timeout(wall, work).await;
@@ -268,10 +268,10 @@ impl Instance {
         store.set_hostcall_fuel(ordinary);
         let saved = end(store, name, "save", result).await.map_err(CallError::Failed)?;
         match saved {
-            Ok(state) if state.len() > Bound::State.size() => {
-                Err(CallError::Failed(over(store, name, "save", Hit::State)))
-            }
-            Ok(bytes) => Ok(Some(State { version, bytes })),
+            Ok(bytes) => match Bound::State.check(bytes.len()) {
+                Ok(()) => Ok(Some(State { version, bytes })),
+                Err(exceeded) => Err(CallError::Failed(over(store, name, "save", exceeded))),
+            },
             Err(reason) => Err(CallError::Rejected(clean(&reason))),
         }
     }
@@ -299,17 +299,16 @@ pub(super) fn counted<T: AsMut<Guest>>(store: &mut Store<T>) -> Arc<ComponentCou
     Arc::clone(store.data_mut().as_mut().limiter.count())
 }
 
-/// A limit that shows only when the call is over, in words.
+/// A bound that shows only when the call is over, in words.
 pub(super) fn over<T: AsMut<Guest>>(
     store: &mut Store<T>,
     name: &str,
     call: &str,
-    hit: Hit,
+    exceeded: Exceeded,
 ) -> String {
-    let limiter = &store.data_mut().as_mut().limiter;
-    let reason = limiter.describe(name, hit);
-    events::component::limit_hit(name, hit.as_str(), call);
-    limiter.count().failed(true, &reason);
+    let reason = exceeded.to_string();
+    events::component::limit_hit(name, exceeded.bound.row().name, call);
+    store.data_mut().as_mut().limiter.count().failed(true, &reason);
     reason
 }
 

@@ -56,7 +56,6 @@ pub(super) enum Hit {
     Returned,
     Parts,
     State,
-    Schema,
 }
 
 impl Hit {
@@ -76,7 +75,6 @@ impl Hit {
             Self::TotalMemory => return Bound::TotalMemory.refusal(),
             Self::TableElements => return Bound::TableElements.refusal(),
             Self::State => return Bound::State.refusal(),
-            Self::Schema => return Bound::Schema.refusal(),
             Self::Parts => {
                 let bounds = [Bound::Instances, Bound::Memories, Bound::Tables];
                 return bounds.map(Bound::refusal).join(", or ");
@@ -105,8 +103,7 @@ impl Hit {
             Self::Wall => "wall",
             Self::Returned => "returned",
             Self::Parts => "parts",
-            Self::State => "state",
-            Self::Schema => "options_schema",
+            Self::State => Bound::State.row().name,
         }
     }
 }

@@ -14,6 +14,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use super::bindings::exports::nephometer::metering as exported;
 use super::error::ComponentError;
 use super::instance::Guest;
+use super::log::clean;
 use super::options::near;
 
 /// The largest file that is read. A Python component has 20 MB.
@@ -175,7 +176,9 @@ pub(super) fn link(
         };
         Ok((pre, exports))
     };
-    linked().map_err(|error| unfit(path, format!("it does not fit the contract: {error:#}")))
+    linked().map_err(|error| {
+        unfit(path, format!("it does not fit the contract: {}", clean(&format!("{error:#}"))))
+    })
 }
 
 /// Packages of WASI that publishers may import. What is not granted of them is empty or refuses.
@@ -205,6 +208,7 @@ pub(super) fn check_publisher(
     check_exports(&exports, "publish")?;
     check_imports(&imports).map_err(|_| {
         let (name, _) = imports.first().expect("there is one that does not fit");
+        let name = clean(name);
         format!("it imports {name}, which no publisher gets")
     })
 }
@@ -228,6 +232,7 @@ fn check_imports(imports: &[(&str, bool)]) -> Result<(), String> {
             }
             (Some(_), _) if *only_types => {}
             _ => {
+                let name = clean(name);
                 return Err(format!(
                     "it imports {name}; a transformer gets no clock, no random numbers, no files \
                      and no sockets, only {CONTRACT}log"
@@ -261,8 +266,11 @@ fn check_exports(exports: &[&str], kind: &str) -> Result<(), String> {
             Some(name) if version(name).is_some_and(|v| v.starts_with(VERSION)) => {}
             Some(name) => return Err(other_version(name)),
             None => {
-                let has =
-                    if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+                let has = if exports.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    clean(&exports.join(", "))
+                };
                 return Err(format!(
                     "it is no {}: it exports {has}, but not {CONTRACT}{wanted}@{VERSION}x",
                     if kind == "publish" { "publisher" } else { "transformer" }
@@ -274,6 +282,7 @@ fn check_exports(exports: &[&str], kind: &str) -> Result<(), String> {
 }
 
 fn other_version(name: &str) -> String {
+    let name = clean(name);
     format!("it was built for {name}; this host speaks {CONTRACT}*@{VERSION}x")
 }
 

@@ -26,6 +26,7 @@ mod options;
 mod outbound;
 mod publisher;
 mod schema;
+mod settings;
 mod stats;
 mod survey;
 mod symbolize;

@@ -6,17 +6,13 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::batch::Columns;
+use super::size;
 use crate::component::bindings::exports::nephometer::metering::transform::{Answer, Outcome};
 use crate::component::bindings::nephometer::metering::types;
 use crate::model::{Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
 
 /// A row that comes from no row.
 const NO_ORIGIN: u32 = u32::MAX;
-
-/// New meters in one answer: many times what any component has a use for.
-const NEW_METERS: usize = 1_000;
-/// New resources in one answer: as many as the largest host has devices.
-const NEW_RESOURCES: usize = 50_000;
 
 /// 1980-01-01: before it lies nothing but clocks that were never set.
 const EARLIEST: Timestamp = Timestamp::from_nanos(315_532_800_000_000_000);
@@ -122,10 +118,10 @@ struct Checker<'a> {
 }
 
 /// The columns of an answer, of equal length.
-struct Columned {
+pub(super) struct Columned {
     origin: Vec<u32>,
-    meter: Vec<u32>,
-    resource: Vec<u32>,
+    pub(super) meter: Vec<u32>,
+    pub(super) resource: Vec<u32>,
     time: Vec<u64>,
     volume: Vec<f64>,
 }
@@ -148,21 +144,18 @@ impl<'a> Checker<'a> {
                 return Err(format!("column {column} has {length} rows, origin has {rows}"));
             }
         }
-        for (what, count, limit) in
-            [("meters", meters.len(), NEW_METERS), ("resources", resources.len(), NEW_RESOURCES)]
-        {
-            if count > limit {
-                return Err(format!("{count} new {what}; the limit is {limit}"));
-            }
-        }
-        Ok(Self {
+        size::entries(&meters, &resources).map_err(|exceeded| exceeded.to_string())?;
+        let checker = Self {
             input,
             latest: Timestamp::from_nanos(newest.as_nanos().saturating_add(DAY)),
             meters: all_meters(input, meters),
             resources: all_resources(input, resources)?,
             answer: Columned { origin, meter, resource, time, volume },
             used: vec![false; input.map_or(0, |input| input.rows.len())],
-        })
+        };
+        size::rows(&checker.answer, input, (&checker.meters, &checker.resources))
+            .map_err(|exceeded| exceeded.to_string())?;
+        Ok(checker)
     }
 
     fn samples(mut self) -> Result<Vec<Row>, String> {

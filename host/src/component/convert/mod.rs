@@ -8,6 +8,7 @@
 mod answer;
 mod batch;
 mod metadata;
+mod size;
 
 pub(super) use answer::{flushed, transformed};
 pub(super) use batch::{Columns, Filter};

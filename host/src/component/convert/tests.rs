@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::{Filter, Texts};
 use super::*;
-use crate::model::Batch;
+use crate::model::{Batch, Bound};
 
 const TICK: u64 = 1_700_000_000_000_000_000;
 
@@ -165,8 +165,8 @@ fn every_fault_is_found_with_its_place() {
         (|a| a.resources.push(entry_with("[]")), "resources, entry 0: metadata"),
         (|a| a.resources.push(entry_with("{")), "resources, entry 0: metadata"),
         (
-            |a| a.resources.extend((0..=NEW_RESOURCES).map(|_| entry_with("{}"))),
-            "50001 new resources",
+            |a| a.resources.extend((0..=Bound::NewResources.size()).map(|_| entry_with("{}"))),
+            "new resources in one answer: 50001",
         ),
     ];
     let batch = batch();
@@ -352,4 +352,114 @@ proptest! {
             prop_assert_eq!(samples.len(), rows.len() + 1);
         }
     }
+}
+
+fn meter_result(name: usize) -> types::MeterResult {
+    let type_ = types::MeterType::Gauge;
+    types::MeterResult { name: "m".repeat(name), unit: String::new(), type_ }
+}
+
+fn resource_result(id: usize, metadata: String) -> types::ResourceResult {
+    types::ResourceResult {
+        id: "r".repeat(id),
+        source: String::new(),
+        project_id: None,
+        user_id: None,
+        metadata,
+    }
+}
+
+/// An answer of new rows, which all name the entry 0.
+fn flush_of(
+    rows: usize,
+    meters: Vec<types::MeterResult>,
+    resources: Vec<types::ResourceResult>,
+) -> Result<Vec<Sample>, String> {
+    let answer = Answer {
+        meters,
+        resources,
+        origin: vec![NO_ORIGIN; rows],
+        meter: vec![0; rows],
+        resource: vec![0; rows],
+        time: vec![TICK; rows],
+        volume: vec![1.0; rows],
+    };
+    flushed(Some(answer), Timestamp::from_nanos(TICK))
+}
+
+/// A string in an object, so that the text has so many bytes.
+fn object(length: usize) -> String {
+    format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8))
+}
+
+#[test]
+fn every_bound_of_an_answer_holds_at_the_limit() {
+    let bounded = |bound: Bound, answer: &dyn Fn(usize) -> Result<Vec<Sample>, String>| {
+        assert!(answer(bound.size()).is_ok(), "{bound:?}: {:?}", answer(bound.size()).err());
+        let refusal = answer(bound.size() + 1).unwrap_err();
+        assert!(refusal.contains(bound.row().name), "{refusal}");
+    };
+    let (one, plain) = (|| vec![meter_result(1)], || vec![resource_result(1, "{}".to_owned())]);
+    bounded(Bound::AnswerRows, &|count| flush_of(count, one(), plain()).map(|_| Vec::new()));
+    bounded(Bound::NewMeters, &|count| flush_of(1, vec![meter_result(1); count], plain()));
+    bounded(Bound::NewResources, &|count| {
+        flush_of(1, one(), vec![resource_result(1, "{}".to_owned()); count])
+    });
+    bounded(Bound::IdBytes, &|length| flush_of(1, vec![meter_result(length)], plain()));
+    bounded(Bound::IdBytes, &|length| {
+        flush_of(1, one(), vec![resource_result(length, "{}".to_owned())])
+    });
+    bounded(Bound::MetadataBytes, &|length| {
+        flush_of(1, one(), vec![resource_result(1, object(length))])
+    });
+    // The object itself and the list, then a comma before each further number.
+    let list = |count: usize| format!("{{\"a\":[1{}]}}", ",1".repeat(count - 3));
+    bounded(Bound::MetadataValues, &|count| {
+        // In two resources: one alone may not have so many bytes.
+        let half = count / 2;
+        let resources =
+            vec![resource_result(1, list(half)), resource_result(2, list(count - half))];
+        flush_of(1, one(), resources)
+    });
+}
+
+// A component of 9 KB named one resource of 200 KB in 20,000 rows: 4 GB.
+#[test]
+fn what_rows_represent_is_bounded() {
+    let large = |rows: usize, bytes: usize| {
+        flush_of(rows, vec![meter_result(1)], vec![resource_result(1, object(bytes))])
+    };
+    assert!(large(200, 200_000).is_ok());
+    let refusal = large(20_000, 200_000).unwrap_err();
+    assert!(refusal.contains(Bound::AnswerBytes.row().name), "{refusal}");
+    // A row counts with 256 bytes, its meter's name, and 10 bytes of `r` and `openstack`.
+    let rows = 1_024;
+    let each = Bound::AnswerBytes.size() / rows - 256 - 1 - 10;
+    let exact = |extra: usize| {
+        let rest = resource_result(1, object(200));
+        flush_of(rows, vec![meter_result(1)], vec![resource_result(1, object(each + extra)), rest])
+    };
+    assert!(exact(0).is_ok(), "{:?}", exact(0).err());
+    assert!(exact(1).is_err());
+}
+
+#[test]
+fn rows_of_the_input_count_for_nothing() {
+    let mut batch = batch();
+    let mut heavy = (*resource("a")).clone();
+    heavy.metadata.insert("x".to_owned(), json!("y".repeat(1 << 20)));
+    let heavy = Arc::new(heavy);
+    batch.samples = (0..100)
+        .map(|number| sample(number, &batch.samples[0].meter, &heavy, Volume::Integer(1)))
+        .collect();
+    let columns = columns(&batch, &[]);
+    // They represent 100 MB, and did before.
+    assert_eq!(replace(&columns, echo(&columns)).unwrap().len(), 100);
+    let mut doubled = echo(&columns);
+    for column in [&mut doubled.origin, &mut doubled.meter, &mut doubled.resource] {
+        column.extend_from_within(..);
+    }
+    doubled.time.extend_from_within(..);
+    doubled.volume.extend_from_within(..);
+    assert!(replace(&columns, doubled).unwrap_err().contains("answer_bytes"));
 }

@@ -13,6 +13,7 @@ use super::bindings::exports::nephometer::metering::publish;
 use crate::component::bindings::exports::nephometer::metering::component;
 use crate::component::host::ComponentHost;
 use crate::component::load::{self, Digest, unfit};
+use crate::component::log::clean;
 use crate::component::outbound::{self, Caller};
 use crate::component::{ComponentError, Description};
 use crate::telemetry::events;
@@ -53,12 +54,18 @@ impl std::fmt::Debug for LoadedPublisher {
 /// What a host keeps of publishers.
 pub(crate) struct Shelf {
     linker: Linker<Caller>,
-    loaded: Mutex<HashMap<(PathBuf, Digest), Arc<LoadedPublisher>>>,
+    /// The last content of each file, as of transformers.
+    loaded: Mutex<HashMap<PathBuf, Arc<LoadedPublisher>>>,
 }
 
 impl Shelf {
     pub(crate) fn new(engine: &Engine) -> wasmtime::Result<Self> {
         Ok(Self { linker: outbound::linker(engine)?, loaded: Mutex::default() })
+    }
+
+    async fn last(&self, path: &Path, digest: Digest) -> Option<Arc<LoadedPublisher>> {
+        let all = self.loaded.lock().await;
+        all.get(path).filter(|loaded| loaded.digest == digest).map(Arc::clone)
     }
 }
 
@@ -77,9 +84,8 @@ impl ComponentHost {
         let begun = Instant::now();
         let file = path.to_owned();
         let (bytes, digest) = self.blocking(move || load::read(&file)).await?;
-        let place = (path.to_owned(), digest);
-        if let Some(loaded) = self.shelf().loaded.lock().await.get(&place) {
-            return Ok(Arc::clone(loaded));
+        if let Some(loaded) = self.shelf().last(path, digest).await {
+            return Ok(loaded);
         }
         let made = match self.cached(digest).await? {
             Some(component) => (component, true),
@@ -93,8 +99,8 @@ impl ComponentHost {
         let begun = Instant::now();
         let file = path.to_owned();
         let (_, digest) = self.blocking(move || load::read(&file)).await?;
-        let shelved = self.shelf().loaded.lock().await.contains_key(&(path.to_owned(), digest));
-        if shelved || self.known(path, digest).await.is_some() {
+        let shelved = self.shelf().last(path, digest).await;
+        if shelved.is_some() || self.known(path, digest).await.is_some() {
             return Ok(true);
         }
         let Some(component) = self.cached(digest).await? else { return Ok(false) };
@@ -112,8 +118,10 @@ impl ComponentHost {
     ) -> Result<Arc<LoadedPublisher>, ComponentError> {
         let name = path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy());
         let loaded = Arc::new(link(self.shelf(), &component, path, (&name, digest))?);
-        let place = (path.to_owned(), digest);
-        self.shelf().loaded.lock().await.insert(place, Arc::clone(&loaded));
+        let mut all = self.shelf().loaded.lock().await;
+        all.insert(path.to_owned(), Arc::clone(&loaded));
+        all.retain(|path, _| path.exists());
+        drop(all);
         let took = begun.elapsed();
         events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
         Ok(loaded)
@@ -146,5 +154,7 @@ fn link(
             pre,
         })
     };
-    linked().map_err(|error| unfit(path, format!("it does not fit the contract: {error:#}")))
+    linked().map_err(|error| {
+        unfit(path, format!("it does not fit the contract: {}", clean(&format!("{error:#}"))))
+    })
 }

@@ -1,0 +1,84 @@
+//! What a guest's file says of its own functions: debug information and names that attack whoever reads
+//! them. The agent reads neither; lines of sources come from a confined child.
+
+use super::parts::transformer;
+use super::{case, ended_at_work};
+
+/// A component that traps, with debug information that nests inlined functions so deep.
+///
+/// A parser of it recurses: 6,000 levels, 65 KB, once ended the agent with SIGSEGV, again and again, in
+/// spite of every limit and of roll-back.
+pub(super) fn nested_debug_information(levels: usize) -> Vec<u8> {
+    // Abbreviations: 1 a unit, 2 a function with its name, 3 an inlined function; each with a range.
+    let abbreviations = [
+        &[1, 0x11, 1, 0x11, 0x01, 0x12, 0x06, 0, 0][..],
+        &[2, 0x2e, 1, 0x03, 0x08, 0x11, 0x01, 0x12, 0x06, 0, 0],
+        &[3, 0x1d, 1, 0x11, 0x01, 0x12, 0x06, 0, 0, 0],
+    ]
+    .concat();
+    let range = [0_u32.to_le_bytes(), 0x7fff_ffff_u32.to_le_bytes()].concat();
+    let mut entries = [&[1], &range[..], &[2], b"fn\0", &range].concat();
+    for _ in 0..levels {
+        entries.push(3);
+        entries.extend(&range);
+    }
+    entries.extend(vec![0; levels + 2]);
+    // Version 4, abbreviations at 0, addresses of 4 bytes.
+    let unit = [&4_u16.to_le_bytes()[..], &0_u32.to_le_bytes(), &[4], &entries].concat();
+    let length = u32::try_from(unit.len()).unwrap().to_le_bytes();
+    let info = [&length[..], &unit].concat();
+    trapping(
+        "$t",
+        &format!(
+            "(@custom \".debug_abbrev\" \"{}\")(@custom \".debug_info\" \"{}\")",
+            escaped(&abbreviations),
+            escaped(&info)
+        ),
+    )
+}
+
+/// A component that traps in a function with this name.
+fn trapping(name: &str, more: &str) -> Vec<u8> {
+    transformer(&[
+        ("MORE", &format!("(func {name} (result i32) (unreachable)){more}")),
+        ("TRANSFORM", &format!("(drop (call {name}))")),
+    ])
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
+}
+
+/// A name as C++ mangles it, whose parts refer to each other so that each step doubles its text: 14 steps of
+/// a word of 50,000 letters once took 6.4 GB and 28 s a batch.
+fn doubling_name(steps: usize, letters: usize) -> String {
+    let digits: Vec<char> = ('0'..='9').chain('A'..='Z').collect();
+    let mut name = format!("_Z1f{letters}{}1BIS_S_E", "A".repeat(letters));
+    for step in 0..steps {
+        let part = digits[step + 1];
+        name += &format!("S0_IS{part}_S{part}_E");
+    }
+    name
+}
+
+#[test]
+fn what_a_file_says_of_its_functions_costs_nothing() {
+    let trap = "wasm `unreachable` instruction executed";
+    ended_at_work(
+        "traps",
+        &[
+            case("nested-debug-information", nested_debug_information(10_000), trap),
+            case(
+                "doubling-name",
+                trapping(&format!("$\"{}\"", doubling_name(14, 50_000)), ""),
+                trap,
+            ),
+            case("long-name", trapping(&format!("$\"{}\"", "n".repeat(1 << 20)), ""), "[cut]"),
+            case(
+                "name-for-terminals",
+                trapping("$\"\\1b[2J\\n{\\22level\\22:\\22ERROR\\22}\"", ""),
+                r"\u{1b}[2J\n",
+            ),
+        ],
+    );
+}
