@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::{Agent, Ended, PATIENCE, eventually, ndjson, number, root, text};
 
 /// What `make test-languages` has made.
-fn tariff(language: &str) -> PathBuf {
+pub(crate) fn tariff(language: &str) -> PathBuf {
     let file = root().join(format!("target/languages/tariff-{language}.wasm"));
     assert!(file.is_file(), "{}: the command that makes it: make test", file.display());
     file.canonicalize().unwrap()

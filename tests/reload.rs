@@ -50,7 +50,7 @@ fn bytes(name: &str) -> Vec<u8> {
 }
 
 /// The same component with other bytes: a custom section that nobody reads.
-fn variant(bytes: &[u8], number: usize) -> Vec<u8> {
+pub(crate) fn variant(bytes: &[u8], number: usize) -> Vec<u8> {
     let content = format!("\u{4}note{number:06}");
     let mut other = bytes.to_vec();
     other.extend([0, u8::try_from(content.len()).unwrap()]);

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::parts::{core, transformer, wrapped};
 use super::{bomb, case, children, refused_by_check};
+use crate::authoring::tariff;
 use crate::harness::{Agent, PATIENCE, Running, component, eventually, scaled};
+use crate::reload::variant;
 
 /// Modules with many tables, each with one element at its far end: 11 KB were 574 MB of compiled code.
 fn many_tables(modules: usize, tables: usize) -> Vec<u8> {
@@ -41,18 +43,18 @@ fn what_compiles_to_more_than_its_size_allows_is_refused() {
 }
 
 /// An agent with an honest sink, and one whose component is to be replaced.
-fn agent(name: &str, file: &[u8]) -> Agent {
+fn agent(name: &str, file: &[u8], options: &str) -> Agent {
     let agent = Agent::new(&format!("hostile-{name}")).set("shutdown_grace", "60s");
     let folder = agent.folder.at("components");
     fs::create_dir(&folder).unwrap();
     fs::copy(component("rate_of_change"), folder.join("rate_of_change.wasm")).unwrap();
     fs::write(folder.join("replaced.wasm"), file).unwrap();
-    agent.set("components.path", json!([folder])).pipeline(
-        "sources: [{name: all, interval: 1, meters: [cpu], sinks: [honest, other]}]\n\
+    agent.set("components.path", json!([folder])).pipeline(&format!(
+        "sources: [{{name: all, interval: 1, meters: [cpu], sinks: [honest, other]}}]\n\
          sinks:\n\
-         - {name: honest, transformers: [{name: rate_of_change, parameters: {target: {name: x}}}], publishers: ['file:///dev/null']}\n\
-         - {name: other, transformers: [{name: replaced, parameters: {}}], publishers: ['file:///dev/null']}\n",
-    )
+         - {{name: honest, transformers: [{{name: rate_of_change, parameters: {{target: {{name: x}}}}}}], publishers: ['file:///dev/null']}}\n\
+         - {{name: other, transformers: [{{name: replaced, parameters: {options}}}], publishers: ['file:///dev/null']}}\n",
+    ))
 }
 
 // A component of 9.5 MB held the compiler for 115 s, and all others with it.
@@ -60,7 +62,7 @@ fn agent(name: &str, file: &[u8]) -> Agent {
 fn a_long_compilation_does_not_hold_up_a_short_one() {
     let long = bomb(6);
     assert!(long.len() > 1 << 20, "{} bytes are not long", long.len());
-    let agent = agent("lanes", &long);
+    let agent = agent("lanes", &long, "{}");
     let running = agent.run();
     let compiling = |running: &Running| !children(running.pid().as_raw_nonzero().get()).is_empty();
     eventually("a compiler at work", PATIENCE, || compiling(&running).then_some(()));
@@ -85,43 +87,63 @@ fn holds(running: &Running) -> [usize; 3] {
     [resident.trim().trim_end_matches(" kB").parse().unwrap(), descriptors, maps]
 }
 
+/// Languages with how often their component is replaced, in `make test` and in `make soak`.
+const REPLACED: [(&str, usize, usize); 6] = [
+    ("c", 50, 2_000),
+    ("rust", 0, 2_000),
+    ("zig", 0, 2_000),
+    ("go", 0, 100),
+    ("python", 0, 25),
+    ("javascript", 0, 25),
+];
+
 // 200 reloads took 43 MB to 298 MB, 20 descriptors to 220 and 229 MB of cache; 1,000 took all descriptors.
 #[test]
 fn what_is_replaced_is_let_go() {
-    let count = scaled(50, 2_000);
-    let version = |number: usize| {
-        transformer(&[("MORE", &format!("(global $version i32 (i32.const {number}))"))])
-    };
-    let agent = agent("reloads", &version(0));
-    let file = agent.folder.at("components/replaced.wasm");
+    for (language, small, full) in REPLACED {
+        let count = scaled(small, full);
+        if count > 0 {
+            replaced_often(language, count);
+        }
+    }
+}
+
+fn replaced_often(language: &str, count: usize) {
+    let file = fs::read(tariff(language)).unwrap();
+    let day = json!([{"from": 0, "to": 24, "price": 1.0}]);
+    let options = json!({"currency": "EUR", "prices": {"none": day}}).to_string();
+    let agent = agent(&format!("reloads-{language}"), &variant(&file, 0), &options);
+    let place = agent.folder.at("components/replaced.wasm");
     let mut running = agent.run();
     running.wait_for_ticks(2);
-    let mut replace = |number: usize| {
-        let beside = agent.folder.write("components/.new", version(number));
-        fs::rename(beside, &file).unwrap();
-        eventually("the new version at work", PATIENCE, || {
-            (running.logged("new transformers took over").len() >= number).then_some(())
+    let before_any = running.logged("new transformers took over").len();
+    let replace = |number: usize| {
+        let beside = agent.folder.write("components/.new", variant(&file, number));
+        fs::rename(beside, &place).unwrap();
+        eventually("the new version at work", 4 * PATIENCE, || {
+            let taken = running.logged("new transformers took over").len();
+            (taken >= before_any + number).then_some(())
         });
     };
-    let settled = count / 5;
-    (1..=settled).for_each(&mut replace);
+    let warm = count / 5;
+    (1..=warm).for_each(replace);
     let before = holds(&running);
-    (settled + 1..=count).for_each(&mut replace);
+    (warm + 1..=count).for_each(replace);
     let after = holds(&running);
-    let report = format!("resident KiB, descriptors, mappings: {before:?}, then {after:?}");
-    eprintln!("{count} reloads: {report}");
+    let report =
+        format!("{language}: resident KiB, descriptors, mappings: {before:?}, then {after:?}");
     assert!(after[0] < before[0] + (32 << 10), "{report}");
     assert!(after[1] < before[1] + 5, "{report}");
     assert!(after[2] < before[2] + 40, "{report}");
     let cached = fs::read_dir(agent.folder.at("cache/components")).unwrap().count();
-    assert!(cached <= 64, "{cached} files in the cache");
+    assert!(cached <= 64, "{language}: {cached} files in the cache");
     running.stop().code(0);
 }
 
 // "failed to make memory executable": no component could be loaded where systemd forbids it.
 #[test]
 fn components_load_where_no_memory_may_be_made_executable() {
-    let agent = agent("mdwe", &transformer(&[]));
+    let agent = agent("mdwe", &transformer(&[]), "{}");
     // prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN), which is kept over exec.
     let python = "import ctypes, os, sys\n\
                   libc = ctypes.CDLL(None, use_errno=True)\n\

@@ -97,9 +97,9 @@ bounds! {
     Nesting = "component_nesting", Component, "components within components", 100, "levels", "build it with less nesting";
     NameBytes = "component_name_bytes", Component, "length of an import's or export's name", KIB, "bytes", "use shorter names";
     CodeBase = "compiled_code_base", Component, "compiled code of a small component", 4 * MIB, "bytes", "build a smaller component";
-    CodeFactor = "compiled_code_factor", Component, "compiled code for each byte of the component", 40, "bytes", "build a smaller component";
+    CodeFactor = "compiled_code_factor", Component, "compiled code for each byte of the component", 16, "bytes", "build a smaller component";
     CompileBase = "compile_cpu_base", Component, "processor time to compile a small component", 5_000, "ms", "build a smaller component";
-    CompileFactor = "compile_cpu_per_mib", Component, "processor time to compile each MiB of a component", 12_000, "ms", "build a smaller component";
+    CompileFactor = "compile_cpu_per_mib", Component, "processor time to compile each MiB of a component", 6_000, "ms", "build a smaller component";
     ShortComponent = "short_component", Component, "size up to which a component is compiled beside larger ones, not behind them", MIB, "bytes", "";
     CompileMemory = "compile_memory", Component, "addresses of the compiler's process", 4 * GIB, "bytes", "build a smaller component";
     CacheFiles = "cache_files", Component, "files of compiled code that are kept; those not used for the longest are removed", 64, "", "";
