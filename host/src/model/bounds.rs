@@ -96,7 +96,7 @@ bounds! {
     Parts = "component_parts", Component, "core modules, components and instances", 2_000, "", "build it of fewer modules";
     Nesting = "component_nesting", Component, "components within components", 100, "levels", "build it with less nesting";
     NameBytes = "component_name_bytes", Component, "length of an import's or export's name", KIB, "bytes", "use shorter names";
-    CodeBase = "compiled_code_base", Component, "compiled code of a small component", 4 * MIB, "bytes", "build a smaller component";
+    CodeBase = "compiled_code_base", Component, "compiled code of a small component, with the first content of its memory", 20 * MIB, "bytes", "build a smaller component";
     CodeFactor = "compiled_code_factor", Component, "compiled code for each byte of the component", 16, "bytes", "build a smaller component";
     CompileBase = "compile_cpu_base", Component, "processor time to compile a small component", 5_000, "ms", "build a smaller component";
     CompileFactor = "compile_cpu_per_mib", Component, "processor time to compile each MiB of a component", 6_000, "ms", "build a smaller component";
