@@ -218,6 +218,31 @@ mod tests {
 
     use super::*;
 
+    /// The table as the documentation prints it.
+    fn table() -> String {
+        let mut text = String::from("| name | of | what | most | remedy |\n|---|---|---|---|---|\n");
+        for bound in Bound::ALL {
+            let Row { supplier, name, what, most, unit, remedy } = bound.row();
+            let most = match (unit, most) {
+                ("bytes", most) if most >= MIB && most % MIB == 0 => format!("{} MiB", most / MIB),
+                ("bytes", most) if most >= KIB && most % KIB == 0 => format!("{} KiB", most / KIB),
+                ("", most) => most.to_string(),
+                (unit, most) => format!("{most} {unit}"),
+            };
+            text += &format!("| `{name}` | {} | {what} | {most} | {remedy} |\n", supplier.as_str());
+        }
+        text
+    }
+
+    #[test]
+    fn the_documentation_prints_the_table() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/security.md");
+        let text = std::fs::read_to_string(page).unwrap();
+        let printed = text.split("<!-- bounds -->\n").nth(1).unwrap_or_default();
+        let table = table();
+        assert!(printed == table, "docs/security.md, between `<!-- bounds -->`, should be:\n{table}");
+    }
+
     #[test]
     fn the_limit_is_accepted_and_one_more_is_refused_by_name() {
         let mut names = HashSet::new();
