@@ -3,6 +3,7 @@
 //! the agent's memory stays what it was.
 
 mod compiling;
+mod files;
 mod parts;
 mod traps;
 

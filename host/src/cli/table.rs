@@ -71,7 +71,7 @@ mod tests {
         let rows = rows.map(|row| row.map(str::to_owned));
         let mut out = Vec::new();
         aligned(&mut out, &rows).unwrap();
-        let expected = "NAME            VOLUME\na\\nb\\u{1b}[2J       1\n";
+        let expected = "NAME           VOLUME\na\\nb\\u{1b}[2J       1\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }
