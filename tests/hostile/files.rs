@@ -39,7 +39,8 @@ fn agent(name: &str, publishers: &[&str]) -> Agent {
 
 /// The honest file goes on.
 fn goes_on(agent: &Agent, running: &mut Running) {
-    let lines = || fs::read_to_string(agent.folder.at("honest")).unwrap_or_default().lines().count();
+    let lines =
+        || fs::read_to_string(agent.folder.at("honest")).unwrap_or_default().lines().count();
     let before = lines();
     running.wait_for_ticks(1);
     eventually("more in the honest file", PATIENCE, || (lines() > before).then_some(()));
@@ -145,8 +146,8 @@ fn no_command_waits_for_a_fifo() {
         (&["component", "check", path][..], 78),
         (&["component", "inspect", path], 78),
         (&["component", "test", component, path], 64),
-        (&["component", "run", component, "--recording", path], 69),
-        (&["rerun", path], 69),
+        (&["component", "run", component, "--recording", path], 64),
+        (&["rerun", path], 64),
         (&["check", "--ceilometer-conf", path], 78),
         (&["check", "--polling", path], 78),
         (&["once", "--libvirt", &recording], 78),
@@ -158,7 +159,9 @@ fn no_command_waits_for_a_fifo() {
     }
     fs::create_dir(agent.folder.at("folder.wasm")).unwrap();
     let folder = agent.folder.path().to_str().unwrap().to_owned();
-    let agent = agent.set("components.path", json!([folder])).through("[{name: folder}]", &["test://"]);
+    let agent = agent
+        .set("components.path", json!([folder]))
+        .through("[{name: folder, parameters: {}}]", &["test://"]);
     let ended = agent.does(&["check"]).code(78).says("it is a folder, not a file");
     assert!(!ended.stdout.contains("did you mean"), "{}", ended.stdout);
 }
@@ -214,7 +217,8 @@ fn silent_clients_of_the_control_socket_make_room() {
 #[test]
 fn nothing_that_others_name_moves_the_cursor() {
     let agent = agent("hostile-terminal", &[]);
-    let evil = r#"{"properties": {"a\u001b[2Jb\u009b2J": {"description": "x\r\nwell: all\u0007"}}}"#;
+    let evil =
+        r#"{"properties": {"a\u001b[2Jb\u009b2J": {"description": "x\r\nwell: all\u0007"}}}"#;
     let component = agent.folder.write("evil.wasm", super::schema(evil, 0));
     let store = agent.folder.at("store");
     fs::create_dir(&store).unwrap();
@@ -273,13 +277,15 @@ fn xml_that_is_too_large_costs_its_own_domain_only() {
     assert!(!samples.is_empty() && samples.iter().all(of_d0), "{samples:?}");
 }
 
-// What `configure` logs was once logged again with each instance, so at every attempt.
+// What `configure` logs was once logged again with each instance, so at every attempt: where the
+// last one was ended, and where options are refused.
 #[test]
 fn an_unknown_option_is_logged_once() {
     // It takes connections and never answers: each attempt ends its instance.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("influx://{}?db=x&colour=1", silent.local_addr().unwrap());
-    let agent = agent("hostile-option", &[&url])
+    let address = silent.local_addr().unwrap();
+    let urls = [format!("influx://{address}/x?colour=1"), format!("influx://{address}?taste=1")];
+    let agent = agent("hostile-option", &urls.each_ref().map(String::as_str))
         .set("components.by_name.influx.limits.wall", "200ms");
     let mut running = agent.run();
     eventually("three attempts", PATIENCE, || {
@@ -287,7 +293,10 @@ fn an_unknown_option_is_logged_once() {
     });
     goes_on(&agent, &mut running);
     let ended = running.stop();
-    let warned = |line: &&str| line.contains("\"WARN\"") && line.contains("colour");
-    let lines: Vec<&str> = ended.stderr.lines().filter(warned).collect();
-    assert_eq!(lines.len(), 1, "{lines:#?}");
+    for option in ["colour", "taste"] {
+        let message = format!("option /query/{option} is not known here and has no effect");
+        let lines = ended.logged(&message);
+        let warned = lines.iter().filter(|line| line["level"] == "WARN");
+        assert_eq!(warned.count(), 1, "{lines:#?}");
+    }
 }
