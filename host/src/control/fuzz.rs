@@ -13,7 +13,7 @@ pub fn control(data: &[u8]) {
                 let text = serde_json::to_vec(&request).expect("plain values");
                 let again: Request = serde_json::from_slice(&text).expect("what was just written");
                 assert_eq!(request, again);
-                Response::well(serde_json::Value::Null)
+                Response::well(true.into())
             }
             Err(reason) => Response::failed(reason),
         };

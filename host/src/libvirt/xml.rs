@@ -250,18 +250,16 @@ mod tests {
             let bare = with("", "");
             bare.replace("</metadata>", &format!("{}</metadata>", " ".repeat(count - bare.len())))
         };
-        let cases: [(Bound, &dyn Fn(usize) -> String, usize); 5] = [
-            (Bound::XmlAttributes, &attributes, per_element),
-            (Bound::XmlItems, &elements, items),
-            (Bound::XmlNamespaces, &namespaces, Bound::XmlNamespaces.size()),
-            (Bound::XmlDevices, &disks, Bound::XmlDevices.size()),
-            (Bound::XmlBytes, &bytes, Bound::XmlBytes.size()),
-        ];
-        for (bound, make, most) in cases {
+        let checked = |bound: Bound, most: usize, make: &dyn Fn(usize) -> String| {
             describe(&make(most)).unwrap_or_else(|error| panic!("{bound:?}: {error}"));
             let refused = describe(&make(most + 1)).unwrap_err().to_string();
             assert!(refused.contains(bound.row().name), "{refused}");
-        }
+        };
+        checked(Bound::XmlAttributes, per_element, &attributes);
+        checked(Bound::XmlItems, items, &elements);
+        checked(Bound::XmlNamespaces, Bound::XmlNamespaces.size(), &namespaces);
+        checked(Bound::XmlDevices, Bound::XmlDevices.size(), &disks);
+        checked(Bound::XmlBytes, Bound::XmlBytes.size(), &bytes);
         for bomb in [attributes(100_000), disks(100_000), elements(1_000_000)] {
             assert!(matches!(describe(&bomb), Err(XmlError::TooMuch(_))));
         }

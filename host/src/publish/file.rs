@@ -328,15 +328,15 @@ mod tests {
         };
         let path = folder.path().join("out");
         std::os::unix::fs::symlink(&victim, &path).unwrap();
-        let told = reason(&mut log(path.clone(), None));
-        assert!(told.contains("out") && told.contains("it is a link"), "{told}");
+        let link = reason(&mut log(path.clone(), None));
+        assert!(link.contains("out") && link.contains("it is a link"), "{link}");
         fs::remove_file(&path).unwrap();
         // The same for a file that rotation would move.
-        let mut rotated = log(path.clone(), Some((4, 3)));
+        let mut rotated = log(path, Some((4, 3)));
         rotated.write_all(&[envelope(2, "bb\n")]);
         std::os::unix::fs::symlink(&victim, folder.path().join("out.1")).unwrap();
-        let told = reason(&mut rotated);
-        assert!(told.contains("out.1: it is a link"), "{told}");
+        let link = reason(&mut rotated);
+        assert!(link.contains("out.1: it is a link"), "{link}");
         assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
         let fifo = folder.path().join("fifo");
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
