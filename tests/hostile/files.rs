@@ -67,12 +67,12 @@ fn a_fifo_a_link_and_a_file_of_all_hold_their_own_samples_only() {
     let agent = self::agent("hostile-outputs", &urls.each_ref().map(String::as_str));
     let mut running = agent.run();
     running.wait_for_ticks(2);
-    let told = |running: &Running| {
+    let reported = |running: &Running| {
         let lines = running.logged("publisher is unavailable, holding what is for it");
         let has = |reason: &&str| lines.iter().any(|line| text(line, "reason").contains(reason));
         reasons.iter().all(has).then_some(())
     };
-    eventually("a reason for each", PATIENCE, || told(&running));
+    eventually("a reason for each", PATIENCE, || reported(&running));
     goes_on(&agent, &mut running);
     let ended = running.stop().code(69);
     let ledger = ended.ledger();
@@ -269,8 +269,8 @@ fn xml_that_is_too_large_costs_its_own_domain_only() {
     let ended = running.stop().code(0);
     let left_out = ended.logged("domain is left out: its description cannot be read");
     for bound in ["xml_items", "xml_bytes"] {
-        let told = left_out.iter().filter(|line| self::text(line, "reason").contains(bound));
-        assert_eq!(told.count(), 1, "{bound}: {left_out:?}");
+        let lines = left_out.iter().filter(|line| self::text(line, "reason").contains(bound));
+        assert_eq!(lines.count(), 1, "{bound}: {left_out:?}");
     }
     let samples = ndjson(&fs::read_to_string(agent.folder.at("honest")).unwrap());
     let of_d0 = |sample: &serde_json::Value| self::text(sample, "resource_id").contains("ab3fa0");
