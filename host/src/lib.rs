@@ -12,6 +12,7 @@ pub mod component;
 pub mod config;
 pub mod control;
 pub mod discovery;
+pub mod files;
 pub mod inspect;
 pub mod libvirt;
 pub mod model;

@@ -4,6 +4,7 @@
 
 mod answers;
 mod compiling;
+mod files;
 mod parts;
 mod traps;
 

@@ -11,6 +11,7 @@ use super::args::Common;
 use super::{Failure, output};
 use crate::config;
 use crate::control::{self, Request};
+use crate::model::clean;
 
 /// Which agent.
 #[derive(Debug, Args)]
@@ -76,7 +77,7 @@ impl Status {
                 stages.collect::<Vec<_>>().join(" | ")
             )?;
             if let Some(reason) = sink["reason"].as_str() {
-                writeln!(out, "  {reason}")?;
+                writeln!(out, "  {}", output::paragraph(reason))?;
             }
         }
         if let Some(calls) = answer["libvirt"]["calls"].as_u64() {
@@ -89,7 +90,7 @@ impl Status {
             )?;
         }
         lines(&mut out, "last reload: ", &answer["last_reload"])?;
-        write!(out, "{}", text(&answer["ledger"]))?;
+        write!(out, "{}", answer["ledger"].as_str().unwrap_or_default())?;
         Ok(out.flush()?)
     }
 }
@@ -143,7 +144,7 @@ impl ComponentStatus {
             write!(out, "{} {}:", text(&row["place"]), text(&row["component"]))?;
             for (key, value) in row.as_object().into_iter().flatten() {
                 if key != "place" && key != "component" && !value.is_null() {
-                    write!(out, " {key} {}", value.as_str().map_or(value.to_string(), Into::into))?;
+                    write!(out, " {key} {}", value.as_str().map_or(value.to_string(), clean))?;
                 }
             }
             writeln!(out)?;
@@ -154,10 +155,10 @@ impl ComponentStatus {
 
 fn lines(out: &mut impl Write, before: &str, report: &Value) -> std::io::Result<()> {
     for change in list(&report["changes"]) {
-        writeln!(out, "{before}{}", text(change))?;
+        writeln!(out, "{before}{}", several(change))?;
     }
     for problem in list(&report["problems"]) {
-        writeln!(out, "{before}REFUSED: {}", text(problem))?;
+        writeln!(out, "{before}REFUSED: {}", several(problem))?;
     }
     Ok(())
 }
@@ -166,6 +167,12 @@ pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-pub(super) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
+/// One line of a text that may be somebody else's.
+pub(super) fn text(value: &Value) -> String {
+    clean(value.as_str().unwrap_or_default())
+}
+
+/// All of its lines.
+pub(super) fn several(value: &Value) -> String {
+    output::paragraph(value.as_str().unwrap_or_default())
 }

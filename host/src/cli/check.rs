@@ -27,10 +27,10 @@ impl Check {
             Ok(loaded) => loaded,
             Err(error) => {
                 for warning in &error.warnings {
-                    writeln!(out, "warning: {warning}")?;
+                    writeln!(out, "warning: {}", output::paragraph(&warning.to_string()))?;
                 }
                 for problem in &error.problems {
-                    writeln!(out, "{problem}")?;
+                    writeln!(out, "{}", output::paragraph(&problem.to_string()))?;
                 }
                 out.flush()?;
                 return Err(Failure::Configuration.into());
@@ -38,7 +38,7 @@ impl Check {
         };
         loaded.spec.components.compiler = compile::program();
         for warning in &loaded.warnings {
-            writeln!(out, "warning: {warning}")?;
+            writeln!(out, "warning: {}", output::paragraph(&warning.to_string()))?;
         }
         let pipeline = &loaded.spec.pipeline;
         let (sources, sinks) = (config::sources_of_the_file(pipeline), pipeline.sinks.len());
@@ -52,7 +52,7 @@ impl Check {
             }
             Err(AppError::Configuration(problems)) => {
                 for problem in problems {
-                    writeln!(out, "{problem}")?;
+                    writeln!(out, "{}", output::paragraph(&problem.to_string()))?;
                 }
                 out.flush()?;
                 Err(Failure::Configuration.into())

@@ -263,7 +263,7 @@ fn update(file: &Path, made: &[Made]) -> Result<bool> {
     if file.extension().is_none_or(|kind| kind != "json") {
         bail!("{name}: only JSON can be updated: the comments of YAML would be lost");
     }
-    let text = std::fs::read_to_string(file).context(name.clone())?;
+    let text = crate::files::read_text(file).context(name.clone())?;
     let mut whole: Value = serde_json::from_str(&text).context(name.clone())?;
     let steps = whole["steps"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
     for (step, made) in steps.iter_mut().zip(made) {

@@ -9,6 +9,7 @@ use super::ask::Socket;
 use super::run::runtime;
 use super::{Failure, output};
 use crate::control::Request;
+use crate::model::clean;
 use crate::store::{DeadLetter, DeadLetters as Letters};
 
 /// Rows that were dropped because a component failed on them twice and `on_error` is drop.
@@ -59,13 +60,13 @@ fn list(socket: &Socket) -> Result<()> {
             out,
             "{} {} sink {} transformer {} {}@{} rows {}: {}",
             letter.number,
-            letter.tick,
-            letter.sink,
+            clean(&letter.tick),
+            clean(&letter.sink),
             letter.stage,
-            letter.component,
-            letter.digest.get(..12).unwrap_or(&letter.digest),
+            clean(&letter.component),
+            clean(letter.digest.get(..12).unwrap_or(&letter.digest)),
             letter.rows,
-            letter.reason
+            clean(&letter.reason)
         )?;
     }
     Ok(out.flush()?)

@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::sync::mpsc;
 
 use super::args::{Common, Logging};
-use super::run::{runtime, settle, until_signalled};
+use super::run::{complete, runtime, settle, until_signalled};
 use super::{compile, live, output};
 use crate::app::{App, Options};
 use crate::config::{self, LibvirtSpec, Origin};
@@ -80,7 +80,7 @@ impl Demo {
         });
         let rounds = Rounds { count, every: None };
         let options = Options { tap: Some(tap), rounds, store: false, ..Options::default() };
-        runtime.block_on(async {
+        complete(runtime, async {
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
             let shown = tokio::spawn(live::show(emissions));

@@ -65,7 +65,7 @@ impl Fixture {
     /// Reads a file, JSON or YAML.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let name = || path.display().to_string();
-        let text = std::fs::read_to_string(path).with_context(name)?;
+        let text = crate::files::read_text(path).with_context(name)?;
         let value = config::value_of(&text).map_err(anyhow::Error::msg).with_context(name)?;
         let fixture: Self = serde_json::from_value(value).with_context(name)?;
         for (at, step) in fixture.steps.iter().enumerate() {

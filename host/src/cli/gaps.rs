@@ -30,15 +30,17 @@ impl Gaps {
         let wanted = |resource: &str| {
             resource == "*" || self.resource.as_deref().is_none_or(|wanted| wanted == resource)
         };
-        let gaps: Vec<_> =
-            list(&answer).iter().filter(|gap| wanted(text(&gap["resource"]))).collect();
+        let gaps: Vec<_> = list(&answer)
+            .iter()
+            .filter(|gap| wanted(gap["resource"].as_str().unwrap_or_default()))
+            .collect();
         let mut out = output::stdout();
         if self.json {
             writeln!(out, "{}", serde_json::to_string(&gaps)?)?;
             return Ok(out.flush()?);
         }
         for gap in gaps {
-            let meters: Vec<&str> = list(&gap["meters"]).iter().map(text).collect();
+            let meters: Vec<String> = list(&gap["meters"]).iter().map(text).collect();
             writeln!(
                 out,
                 "{} to {} {} resource {} source {}: {}",

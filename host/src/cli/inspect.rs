@@ -11,6 +11,7 @@ use super::args::Common;
 use super::run::runtime;
 use super::{output, tool};
 use crate::component::Inspection;
+use crate::model::clean;
 
 /// Print what a component is (name, version, kind, contract), what it imports, what the
 /// configuration has to grant for that, and its options. Exits 78 if the agent would not take it.
@@ -52,7 +53,7 @@ fn write(out: &mut impl Write, one: &Inspection) -> io::Result<()> {
     }
     writeln!(out, "imports: {}", if one.imports.is_empty() { "nothing" } else { "" })?;
     for import in &one.imports {
-        writeln!(out, "  {import}")?;
+        writeln!(out, "  {}", clean(import))?;
     }
     match one.reaches() {
         None => writeln!(out, "grants: none needed")?,
@@ -94,7 +95,8 @@ fn properties(out: &mut impl Write, schema: &Value, depth: usize) -> io::Result<
             Value::Null => String::new(),
             value => format!(", default {value}"),
         };
-        let words = about["description"].as_str().unwrap_or_default();
+        let words = clean(about["description"].as_str().unwrap_or_default());
+        let (name, kind, default) = (clean(name), clean(&kind), clean(&default));
         let gap = if words.is_empty() { "" } else { ": " };
         writeln!(out, "{}{name} ({kind}{must}{default}){gap}{words}", "  ".repeat(depth))?;
         properties(out, about, depth + 1)?;

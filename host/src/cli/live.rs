@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 use super::output;
-use super::table::row;
+use super::table;
+use crate::model::{Sample, clean};
 use crate::pipeline::Emission;
 
 /// How often the table is drawn.
@@ -34,6 +35,11 @@ async fn lines(mut emissions: mpsc::Receiver<Emission>) -> io::Result<()> {
     Ok(())
 }
 
+/// As the cells are drawn by ourselves, they are made harmless here.
+fn row(sink: &str, sample: &Sample) -> [String; 6] {
+    table::row(sink, sample).map(|cell| clean(&cell))
+}
+
 /// The newest value of every meter of every resource, and how many samples there have been.
 #[derive(Default)]
 struct View {
@@ -45,7 +51,7 @@ async fn redraw(mut emissions: mpsc::Receiver<Emission>) -> io::Result<()> {
     let mut view = View::default();
     let mut draw = interval(DRAW);
     // What the terminal showed before scrolls away instead of shining through.
-    output::stdout().write_all(b"\x1b[2J")?;
+    output::terminal().write_all(b"\x1b[2J")?;
     loop {
         tokio::select! {
             emission = emissions.recv() => match emission {
@@ -72,7 +78,7 @@ impl View {
         let (lines, columns) = size.map_or((LINES, 80), |size| {
             (usize::from(size.ws_row).max(4), usize::from(size.ws_col).max(20))
         });
-        let mut out = output::stdout();
+        let mut out = output::terminal();
         // Home, then every line is cleared to its end, so that nothing flickers.
         write!(out, "\x1b[H")?;
         let room = lines - 3;

@@ -12,7 +12,7 @@ use super::run::runtime;
 use super::{output, table};
 use crate::config::{self, AgentSpec};
 use crate::inspect;
-use crate::model::{Domain, Groups, Reading};
+use crate::model::{Domain, Groups, Reading, clean};
 use crate::poll::meters::{CATALOGUE, is_given, raw_meter};
 use crate::schedule::Clock;
 
@@ -53,7 +53,7 @@ async fn running(spec: &AgentSpec) -> Result<Readings> {
             match answer {
                 Ok(reading) if reading.is_shut_off() => {}
                 Ok(reading) => readings.push((Arc::clone(domain), reading)),
-                Err(error) => output::complain(&format!("{}: {error}", domain.name)),
+                Err(error) => output::complain(&format!("{}: {error}", clean(&domain.name))),
             }
         }
     }

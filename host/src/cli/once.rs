@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use tokio::sync::{mpsc, watch};
 
 use super::args::{Common, Logging};
-use super::run::{runtime, settle};
+use super::run::{complete, runtime, settle};
 use super::{output, table};
 use crate::app::{App, Options};
 use crate::pipeline::Emission;
@@ -68,7 +68,7 @@ impl Once {
             tap: Some(tap),
             recorder: None,
         };
-        runtime()?.block_on(async move {
+        complete(runtime()?, async move {
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
             let (_stop, stopped) = watch::channel(false);

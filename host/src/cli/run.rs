@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -57,7 +58,7 @@ impl Run {
             Ok(loaded) => Ok(loaded.spec),
             Err(error) => Err(error.to_string()),
         };
-        runtime()?.block_on(async {
+        complete(runtime()?, async {
             let reload = Reload { load: Box::new(load), files, hangups: hangups()? };
             let recorder = self.recording.begin()?;
             let options = Options { reload: Some(reload), recorder, ..Options::default() };
@@ -94,6 +95,17 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
         .context("threads cannot be started")
 }
 
+/// How long calls may still take that block a thread, once all else is over: the last writes to disk.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+
+/// Runs something to its end. A call that hangs then, such as one to a file system that does not
+/// answer, ends with the process: what it was about is held still.
+pub(super) fn complete<T>(runtime: tokio::runtime::Runtime, work: impl Future<Output = T>) -> T {
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_CALLS);
+    done
+}
+
 /// Runs an agent until it ends by itself or a signal ends it: the first one drains, the second one
 /// does not wait for that.
 pub(super) async fn until_signalled(app: App) -> Result<()> {
@@ -125,4 +137,26 @@ pub(super) fn settle(ledger: &Arc<Ledger>) -> Result<()> {
         anyhow::bail!("the ledger does not add up: {}", breaches.join("; "));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The end of the runtime once waited for each call that blocks, also for one that never ends.
+    #[test]
+    fn a_call_that_hangs_does_not_hold_up_the_end() {
+        let (never, hangs) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = std::sync::mpsc::channel();
+        let done = complete(runtime().unwrap(), async move {
+            tokio::task::spawn_blocking(move || {
+                began.send(()).unwrap();
+                hangs.recv()
+            });
+            begun.recv().unwrap();
+            7
+        });
+        assert_eq!(done, 7);
+        assert!(never.send(()).is_ok(), "it hangs still");
+    }
 }

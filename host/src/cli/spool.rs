@@ -11,6 +11,7 @@ use super::ask::{Socket, list, text};
 use super::desk::Desk;
 use super::{Failure, output};
 use crate::control::Request;
+use crate::model::clean;
 
 /// What waits for publishers. A running agent is asked; if none runs, its store is looked at.
 #[derive(Debug, Subcommand)]
@@ -90,7 +91,7 @@ impl Ls {
                 spool["bytes"]
             )?;
             if let Some(oldest) = spool["oldest"].as_str() {
-                write!(out, ", oldest of {oldest}")?;
+                write!(out, ", oldest of {}", clean(oldest))?;
             }
             write!(out, "; {} refused and set aside", spool["set_aside"])?;
             let orphan = spool["publisher"] == false && is_running;

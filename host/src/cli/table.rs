@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::model::{Sample, Volume};
+use crate::model::{Sample, Volume, clean};
 use crate::pipeline::Emission;
 
 /// The header and the columns of a sample.
@@ -17,16 +17,19 @@ pub(super) fn write(out: &mut impl Write, emissions: &[Emission]) -> io::Result<
     aligned(out, &rows)
 }
 
-/// Writes rows, the first of which is their header, in columns. Numbers end in the same place.
+/// Writes rows, the first of which is their header, in columns. Numbers end in the same place, and a
+/// cell is one line of what can be shown.
 pub(super) fn aligned<const N: usize>(
     out: &mut impl Write,
     rows: &[[String; N]],
 ) -> io::Result<()> {
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| std::array::from_fn(|column| clean(&row[column]))).collect();
     let Some(header) = rows.first() else { return Ok(()) };
     let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
     });
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let pad = " ".repeat(widths[column] - cell.chars().count());
@@ -55,5 +58,20 @@ fn volume(volume: Volume) -> String {
     match volume {
         Volume::Integer(whole) => whole.to_string(),
         Volume::Float(float) => format!("{float:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_one_line_and_keeps_its_column() {
+        let rows = [["NAME", "VOLUME"], ["a\nb\u{1b}[2J", "1"]];
+        let rows = rows.map(|row| row.map(str::to_owned));
+        let mut out = Vec::new();
+        aligned(&mut out, &rows).unwrap();
+        let expected = "NAME           VOLUME\na\\nb\\u{1b}[2J       1\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

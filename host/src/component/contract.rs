@@ -44,6 +44,9 @@ pub(super) async fn configure<T: AsMut<Guest> + Send>(
     let text = Value::Object(given.clone()).to_string();
     let count = counted(store);
     let wall = begin(store);
+    if count.configured() {
+        store.data_mut().as_mut().quiet();
+    }
     let work = count.timed(component.call_configure(&mut *store, &text));
     let result = timeout(wall, work).await;
     let answer = end(store, name, "configure", result).await.map_err(failed(name, "configure"))?;

@@ -66,6 +66,11 @@ impl Guest {
         let log = GuestLog::new(Arc::clone(name));
         Self { limiter, log, services: services.clone(), origin, at_work: None }
     }
+
+    /// What this call writes has been logged before.
+    pub(super) fn quiet(&mut self) {
+        self.log.quiet();
+    }
 }
 
 impl AsMut<Guest> for Guest {

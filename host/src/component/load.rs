@@ -2,7 +2,6 @@
 //! cache.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,9 +15,8 @@ use super::error::ComponentError;
 use super::instance::Guest;
 use super::log::clean;
 use super::options::near;
-
-/// The largest file that is read. A Python component has 20 MB.
-const LARGEST: u64 = 64 << 20;
+use crate::files;
+use crate::model::Bound;
 
 /// What every interface of the contract is called, up to its own name.
 const CONTRACT: &str = "nephometer:metering/";
@@ -83,11 +81,21 @@ pub(super) struct Exports {
 /// The file of the component `name`.
 pub(super) fn find(name: &str, folders: &[PathBuf]) -> Result<PathBuf, ComponentError> {
     let plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
-    let file = format!("{name}.wasm");
-    let found = folders.iter().map(|folder| folder.join(&file)).find(|path| path.is_file());
-    match found {
-        Some(path) if plain => Ok(path),
-        _ => Err(not_found(name, folders)),
+    if !plain {
+        return Err(not_found(name, folders));
+    }
+    let mut other = None;
+    for path in folders.iter().map(|folder| folder.join(format!("{name}.wasm"))) {
+        match path.metadata() {
+            Ok(found) if found.is_file() => return Ok(path),
+            Ok(found) => _ = other.get_or_insert((path, found.file_type())),
+            // What cannot be looked at may be in the next folder.
+            Err(_) => {}
+        }
+    }
+    match other {
+        Some((path, kind)) => Err(unfit(&path, format!("it is {}, not a file", files::kind(kind)))),
+        None => Err(not_found(name, folders)),
     }
 }
 
@@ -96,6 +104,7 @@ fn not_found(name: &str, folders: &[PathBuf]) -> ComponentError {
         .iter()
         .filter_map(|folder| folder.read_dir().ok())
         .flat_map(|entries| entries.filter_map(Result::ok))
+        .filter(|entry| entry.path().is_file())
         .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".wasm").map(str::to_owned))
         .collect();
     there.sort();
@@ -119,12 +128,10 @@ fn not_found(name: &str, folders: &[PathBuf]) -> ComponentError {
 pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Digest), ComponentError> {
     let unreadable = |source| ComponentError::Unreadable { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+    files::open(path)
+        .and_then(|file| file.take(Bound::ComponentBytes.most() + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(unfit(path, format!("it has more than {LARGEST} bytes")));
-    }
+    Bound::ComponentBytes.check(bytes.len()).map_err(|over| unfit(path, over.to_string()))?;
     if let Some(reason) = not_a_component(&bytes) {
         return Err(unfit(path, reason.to_owned()));
     }
@@ -315,6 +322,33 @@ mod tests {
         assert!(find("quite_other", &folders).unwrap_err().to_string().contains("there are"));
         let outside = format!("../{}/rate_of_change", folder.path().display());
         assert!(find(&outside, &folders).is_err());
+    }
+
+    // A folder was once the answer to itself: no component "folder", did you mean "folder"?
+    #[test]
+    fn what_is_no_file_is_named_and_never_suggested() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("folder.wasm")).unwrap();
+        let folders = [folder.path().to_owned()];
+        let error = find("folder", &folders).unwrap_err().to_string();
+        assert!(error.contains("it is a folder") && !error.contains("did you mean"), "{error}");
+        let error = find("folde", &folders).unwrap_err().to_string();
+        assert!(!error.contains("did you mean"), "{error}");
+        let later = tempfile::tempdir().unwrap();
+        std::fs::write(later.path().join("folder.wasm"), b"").unwrap();
+        assert!(find("folder", &[folders[0].clone(), later.path().to_owned()]).is_ok());
+    }
+
+    #[test]
+    fn a_component_has_at_most_so_many_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large.wasm");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(Bound::ComponentBytes.most()).unwrap();
+        // Nothing but zeros: refused for what it is, not for its size.
+        assert!(read(&path).unwrap_err().to_string().contains("no WebAssembly"));
+        file.set_len(Bound::ComponentBytes.most() + 1).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("component_bytes"));
     }
 
     #[test]

@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::bindings::nephometer::metering::log::Level;
+pub(super) use crate::model::clean;
 use crate::telemetry::events;
 
 /// Lines that one call may write. More help nobody, and a guest can write millions.
 const LINES: u32 = 100;
-/// Bytes of a line.
-const LINE: usize = 1 << 10;
 /// Lines that are remembered, to be told with an error.
 const TAIL: usize = 5;
 
@@ -19,19 +18,27 @@ pub(super) struct GuestLog {
     component: Arc<str>,
     lines: u32,
     dropped: u64,
+    /// What it writes has been logged before, of an instance that was configured alike.
+    quiet: bool,
     tail: VecDeque<String>,
 }
 
 impl GuestLog {
     pub(super) fn new(component: Arc<str>) -> Self {
-        Self { component, lines: 0, dropped: 0, tail: VecDeque::with_capacity(TAIL) }
+        Self { component, lines: 0, dropped: 0, quiet: false, tail: VecDeque::with_capacity(TAIL) }
     }
 
     /// A call begins: the limit starts anew.
     pub(super) fn begin_call(&mut self) {
         self.lines = 0;
         self.dropped = 0;
+        self.quiet = false;
         self.tail.clear();
+    }
+
+    /// Until the next call its lines are for those who debug.
+    pub(super) fn quiet(&mut self) {
+        self.quiet = true;
     }
 
     /// A call has ended: says how many lines were dropped in it, and gives the number.
@@ -56,6 +63,9 @@ impl GuestLog {
         self.lines += 1;
         let line = clean(message);
         match level {
+            Level::Info | Level::Warn | Level::Error if self.quiet => {
+                tracing::debug!(component = &*self.component, "{line}");
+            }
             Level::Trace => tracing::trace!(component = &*self.component, "{line}"),
             Level::Debug => tracing::debug!(component = &*self.component, "{line}"),
             Level::Info => events::component::says(&self.component, &line),
@@ -69,36 +79,9 @@ impl GuestLog {
     }
 }
 
-/// One line without control characters, cut to the limit: what a guest writes must not move a
-/// terminal's cursor or look like another line of the log.
-pub(super) fn clean(message: &str) -> String {
-    let mut line = String::with_capacity(message.len().min(LINE));
-    for c in message.trim_end().chars() {
-        if line.len() + c.len_utf8() > LINE {
-            line.push_str(" [cut]");
-            break;
-        }
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_cut_and_harmless() {
-        assert_eq!(clean("all is well\n"), "all is well");
-        assert_eq!(clean("a\nb\u{1b}[2J"), "a\\nb\\u{1b}[2J");
-        let long = clean(&"ä".repeat(2_000));
-        assert!(long.len() <= LINE + " [cut]".len(), "{}", long.len());
-        assert!(long.ends_with(" [cut]"));
-    }
 
     #[test]
     fn a_flood_is_counted_and_the_tail_is_bounded() {

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 
@@ -28,6 +28,7 @@ pub struct ComponentCount {
     rows_out: AtomicU64,
     log_dropped: AtomicU64,
     made: AtomicU64,
+    configured: AtomicBool,
     last_failure: Mutex<Option<Arc<str>>>,
 }
 
@@ -85,6 +86,7 @@ impl ComponentCount {
             rows_out: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
             made: AtomicU64::new(0),
+            configured: AtomicBool::new(false),
             last_failure: Mutex::new(None),
         }
     }
@@ -110,6 +112,12 @@ impl ComponentCount {
 
     pub(super) fn made(&self) {
         self.made.fetch_add(1, Relaxed);
+    }
+
+    /// An instance is configured. Whether one was before, with the same options: a place keeps its
+    /// options for as long as its count.
+    pub(super) fn configured(&self) -> bool {
+        self.configured.swap(true, Relaxed)
     }
 
     pub(super) fn called(&self) {

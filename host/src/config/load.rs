@@ -301,7 +301,7 @@ fn bytes(origin: &Origin, installed: &str, report: &mut Report) -> Option<(Strin
         Origin::Installed => Path::new(installed),
     };
     let name = path.display().to_string();
-    match std::fs::read(path) {
+    match crate::files::read(path) {
         Ok(bytes) => Some((name, bytes)),
         Err(error) => {
             let remedy = match error.kind() {

@@ -3,28 +3,23 @@
 //! Given: questions. Gives back: answers, which somebody else makes. Must not know what it is that
 //! answers.
 
+mod conversations;
+#[cfg(fuzzing)]
+pub mod fuzz;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::net::UnixListener;
 
 use crate::telemetry::events::control as events;
-
-/// The longest question.
-const QUESTION: u64 = 64 << 10;
-/// How long whoever connects may take to ask.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Connections at once: people, and a monitor or two.
-const CONNECTIONS: usize = 16;
+use conversations::Conversations;
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,30 +147,21 @@ impl Server {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Answers until it is dropped.
+    /// Answers until it is dropped. A client that does not ask loses its place to one that comes
+    /// later.
     pub async fn serve<F>(self, answer: impl Fn(Request) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Response> + Send + 'static,
     {
-        let answer = Arc::new(answer);
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut conversations = Conversations::new(answer);
         loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            match conversations.beside(self.listener.accept()).await {
+                Ok((stream, _)) => conversations.begin(stream),
                 Err(error) => {
                     events::accept_failed(&error);
                     tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
                 }
-            };
-            let answer = Arc::clone(&answer);
-            tokio::spawn(async move {
-                if let Err(error) = converse(stream, &*answer).await {
-                    events::conversation_failed(&error);
-                }
-                drop(permit);
-            });
+            }
         }
     }
 }
@@ -185,25 +171,6 @@ impl Drop for Server {
         // Best effort: the next agent takes it away as well.
         drop(std::fs::remove_file(&self.path));
     }
-}
-
-async fn converse<F: Future<Output = Response>>(
-    mut stream: UnixStream,
-    answer: &(impl Fn(Request) -> F + Sync),
-) -> std::io::Result<()> {
-    let (reader, mut writer) = stream.split();
-    let mut line = String::new();
-    let mut reader = tokio::io::BufReader::new(reader.take(QUESTION));
-    tokio::time::timeout(PATIENCE, reader.read_line(&mut line))
-        .await
-        .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    let response = match serde_json::from_str(&line) {
-        Ok(request) => answer(request).await,
-        Err(error) => Response::failed(format!("this question is not understood: {error}")),
-    };
-    let mut text = serde_json::to_string(&response).map_err(std::io::Error::other)?;
-    text.push('\n');
-    writer.write_all(text.as_bytes()).await
 }
 
 /// Asks a running agent. Waits for as long as it takes: a reload compiles.
@@ -216,6 +183,9 @@ pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
     stream.write_all(text.as_bytes()).map_err(absent)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).map_err(absent)?;
+    if line.is_empty() {
+        return Err(strange("none: it has closed the connection".to_owned()));
+    }
     let response: Response =
         serde_json::from_str(&line).map_err(|error| strange(error.to_string()))?;
     match (response.answer, response.error) {

@@ -130,6 +130,19 @@ mod tests {
     }
 
     #[test]
+    fn a_bomb_costs_its_own_domain_only() {
+        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let listed = [(a, "a".to_owned()), (b, "b".to_owned())];
+        let descriptions = Descriptions::default();
+        let attributes: String = (0..100_000).map(|number| format!(" a{number}=''")).collect();
+        let bomb = xml(a, "a").replace("<domain>", &format!("<domain{attributes}>"));
+        descriptions.take(a, &bomb, at(0));
+        descriptions.take(b, &xml(b, "b"), at(0));
+        let known = descriptions.known(&listed);
+        assert_eq!(known.iter().map(|domain| &*domain.name).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_left_out() {
         let a = Uuid::from_u128(1);
         let listed = [(a, "a".to_owned())];

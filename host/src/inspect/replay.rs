@@ -139,7 +139,7 @@ fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, InspectError> {
 }
 
 fn text(path: &Path) -> Result<String, InspectError> {
-    fs::read_to_string(path).map_err(|error| wrong(path, error.to_string()))
+    crate::files::read_text(path).map_err(|error| wrong(path, error.to_string()))
 }
 
 /// The time that a file's name says.

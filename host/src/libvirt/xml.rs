@@ -6,11 +6,14 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::nova;
-use crate::model::{DiskDevice, Domain, NicDevice};
+use crate::model::{Bound, DiskDevice, Domain, Exceeded, NicDevice};
 
 /// Why a domain's XML cannot be used. It costs that domain only.
 #[derive(Debug, Error)]
 pub enum XmlError {
+    /// More than is worked on.
+    #[error(transparent)]
+    TooMuch(#[from] Exceeded),
     /// Not XML at all.
     #[error("the XML cannot be parsed")]
     Syntax(#[from] roxmltree::Error),
@@ -32,6 +35,7 @@ pub enum XmlError {
 
 /// Reads the XML of one domain, as `virDomainGetXMLDesc` gives it.
 pub fn describe(xml: &str) -> Result<Domain, XmlError> {
+    affordable(xml)?;
     let document = Document::parse(xml)?;
     let domain = document.root_element();
     if domain.tag_name().name() != "domain" {
@@ -41,6 +45,8 @@ pub fn describe(xml: &str) -> Result<Domain, XmlError> {
     let os_type = child(domain, "os").and_then(|os| child(os, "type"));
     let devices = child(domain, "devices");
     let of_kind = move |kind| devices.into_iter().flat_map(move |parent| children(parent, kind));
+    // Whoever looks at devices looks at them one by one, for each meter and each statistic.
+    Bound::XmlDevices.check(of_kind("disk").count() + of_kind("interface").count())?;
     Ok(Domain {
         uuid: Uuid::parse_str(uuid.trim()).map_err(|_| XmlError::NotAUuid(uuid.to_owned()))?,
         name: text(domain, "name").ok_or(XmlError::Missing("name"))?.to_owned(),
@@ -54,6 +60,23 @@ pub fn describe(xml: &str) -> Result<Domain, XmlError> {
             .filter_map(|node| nic(node).transpose())
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// Refuses what would take the parser too long: its time grows with the square of the attributes of
+/// an element, and with elements times namespaces. Counted without parsing, and never too few: an
+/// element begins with `<`, an attribute has `=` before a quote, a namespace is declared by `xmlns`.
+fn affordable(xml: &str) -> Result<(), Exceeded> {
+    Bound::XmlBytes.check(xml.len())?;
+    let (mut items, mut namespaces) = (0, 0);
+    for tag in xml.split('<').skip(1).filter(|tag| !tag.starts_with('/')) {
+        let values = tag.split('=').skip(1);
+        let attributes = values.filter(|value| value.trim_start().starts_with(['"', '\''])).count();
+        Bound::XmlAttributes.check(attributes)?;
+        items += 1 + attributes;
+        namespaces += tag.matches("xmlns").count();
+    }
+    Bound::XmlItems.check(items)?;
+    Bound::XmlNamespaces.check(namespaces)
 }
 
 fn disk(disk: Node<'_, '_>) -> Option<DiskDevice> {
@@ -191,6 +214,71 @@ mod tests {
             Value::Object(nics[1].parameters.clone()).to_string(),
             r#"{"interfaceid":null,"bridge":"qbr420008b3-7c"}"#
         );
+    }
+
+    /// A domain with this in its metadata and among its devices.
+    fn with(metadata: &str, devices: &str) -> String {
+        format!(
+            "<domain><name>d</name><uuid>a75c2fa5-6c03-45a8-bbf7-b993cfcdec27</uuid>\
+             <metadata>{metadata}</metadata><devices>{devices}</devices></domain>"
+        )
+    }
+
+    // 100,000 attributes of one element, or as many disks, once took more than a minute.
+    #[test]
+    fn what_would_take_the_parser_too_long_is_refused_before_it_is_parsed() {
+        let attributes = |count: usize| {
+            let all: String = (0..count).map(|number| format!(" a{number} = '1'")).collect();
+            with(&format!("<x:a xmlns:x='u'{all}/>"), "")
+        };
+        // `xmlns` is an attribute as well.
+        let per_element = Bound::XmlAttributes.size() - 1;
+        let elements = |count: usize| with(&"<a/>".repeat(count), "");
+        // domain, name, uuid, metadata, devices
+        let items = Bound::XmlItems.size() - 5;
+        let namespaces = |count: usize| {
+            with(
+                &(0..count).map(|number| format!("<a xmlns:x{number}='u'/>")).collect::<String>(),
+                "",
+            )
+        };
+        let disks = |count: usize| {
+            let disk = |number| format!("<disk><source/><target dev='d{number}'/></disk>");
+            with("", &(0..count).map(disk).collect::<String>())
+        };
+        let bytes = |count: usize| {
+            let bare = with("", "");
+            bare.replace("</metadata>", &format!("{}</metadata>", " ".repeat(count - bare.len())))
+        };
+        let checked = |bound: Bound, most: usize, make: &dyn Fn(usize) -> String| {
+            describe(&make(most)).unwrap_or_else(|error| panic!("{bound:?}: {error}"));
+            let refused = describe(&make(most + 1)).unwrap_err().to_string();
+            assert!(refused.contains(bound.row().name), "{refused}");
+        };
+        checked(Bound::XmlAttributes, per_element, &attributes);
+        checked(Bound::XmlItems, items, &elements);
+        checked(Bound::XmlNamespaces, Bound::XmlNamespaces.size(), &namespaces);
+        checked(Bound::XmlDevices, Bound::XmlDevices.size(), &disks);
+        checked(Bound::XmlBytes, Bound::XmlBytes.size(), &bytes);
+        for bomb in [attributes(100_000), disks(100_000), elements(1_000_000)] {
+            assert!(matches!(describe(&bomb), Err(XmlError::TooMuch(_))));
+        }
+    }
+
+    #[test]
+    fn nothing_hides_from_the_count() {
+        // What begins within a comment or a value is counted all the same.
+        let many = " a='1'".repeat(2 * Bound::XmlAttributes.size());
+        for hidden in [
+            format!("<!-- <a \" --><b{many}/>"),
+            format!("<b c='\"'{many}/>"),
+            format!("<![CDATA[ <a ' ]]><b{}/>", many.replace('=', "\n=\t")),
+        ] {
+            assert!(
+                matches!(describe(&with(&hidden, "")), Err(XmlError::TooMuch(_))),
+                "{hidden:.40}"
+            );
+        }
     }
 
     #[test]

@@ -153,11 +153,15 @@ bounds! {
     YamlValues = "yaml_values", File, "values in a YAML file with its aliases expanded", 200_000, "", "split the file, or use fewer aliases";
     XmlBytes = "xml_bytes", File, "the XML of one domain", 4 * MIB, "bytes", "check the domain's definition";
     XmlItems = "xml_items", File, "elements and attributes in the XML of one domain", 50_000, "", "check the domain's definition";
+    XmlAttributes = "xml_attributes", File, "attributes of one element in the XML of one domain", 1_000, "", "check the domain's definition";
+    XmlNamespaces = "xml_namespaces", File, "declarations of namespaces in the XML of one domain", 100, "", "check the domain's definition";
+    XmlDevices = "xml_devices", File, "disks and interfaces of one domain", 1_000, "", "check the domain's definition";
+    Backups = "backup_count", File, "rotated files of a file:// publisher", 10_000, "", "keep fewer files, and larger ones";
 
     // Control clients.
     ControlConnections = "control_connections", Client, "connections open at once", 32, "", "close connections that are not used";
     ControlBytes = "control_request_bytes", Client, "size of a request", 64 * KIB, "bytes", "send a smaller request";
-    ControlTime = "control_request_time", Client, "time to send a request", 5_000, "ms", "send the request at once";
+    ControlTime = "control_request_time", Client, "time to send a request, and to take its answer", 5_000, "ms", "send the request at once, and read the answer";
 }
 
 impl Bound {

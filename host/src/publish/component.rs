@@ -45,8 +45,8 @@ pub(super) struct ComponentPublisher {
     messages: MessageForm,
     /// With what it was made of.
     running: Option<(PublisherInstance, Made)>,
-    /// What was tried last and is of no use.
-    refused: Option<Made>,
+    /// What was tried last and is of no use, and why.
+    refused: Option<(Made, String)>,
     /// Per envelope that is not settled: attempts, and how many of them ended the instance.
     attempts: HashMap<Uuid, (u32, u32)>,
     wait: Option<Duration>,
@@ -171,8 +171,13 @@ impl ComponentPublisher {
             Err(error) => return Err(words(error)),
         };
         let known = self.running.as_ref().is_some_and(|(_, running)| *running == made);
-        if known || (self.running.is_some() && self.refused.as_ref() == Some(&made)) {
+        if known {
             return Ok(());
+        }
+        if let Some((refused, reason)) = &self.refused
+            && *refused == made
+        {
+            return if self.running.is_some() { Ok(()) } else { Err(reason.clone()) };
         }
         match instance(&self.host, &self.url, &self.place).await {
             Ok(instance) => {
@@ -183,9 +188,16 @@ impl ComponentPublisher {
                 Ok(())
             }
             Err(error) if self.running.is_some() => {
-                events::component_refused(&self.label, &words(error));
-                self.refused = Some(made);
+                let reason = words(error);
+                events::component_refused(&self.label, &reason);
+                self.refused = Some((made, reason));
                 Ok(())
+            }
+            // The same options would be refused again, and its log lines repeated at each attempt.
+            Err(error @ ComponentError::Options { .. }) => {
+                let reason = words(error);
+                self.refused = Some((made, reason.clone()));
+                Err(reason)
             }
             Err(error) => Err(words(error)),
         }

@@ -1,17 +1,25 @@
 //! `file://`: one line a sample, with the rotation of Python's `RotatingFileHandler`.
+//!
+//! No link is followed, and nothing is waited for but a disk: a reader that does not read holds its
+//! own samples only.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{Envelope, Outcome, Publisher};
 use crate::config::{FileSpec, Rotation};
+use crate::files;
 
 /// Envelopes at a time: what a second of a slow disk takes.
 const WINDOW: usize = 16;
+/// How often, and how long apart, a pipe or a terminal is tried that takes nothing for now.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Appends envelopes to a file, opened anew for each, so that it can be moved away any time.
 pub struct FilePublisher {
@@ -88,12 +96,15 @@ impl Log {
     /// Writes the records from `done` on, as many at a time as the rotation allows, and moves
     /// `done` behind what is in the file for good.
     fn write_from(&self, body: &[u8], done: &mut usize) -> io::Result<()> {
-        let mut file = open(&self.path)?;
+        let mut file = files::output(&self.path)?;
         while *done < body.len() {
             let metadata = file.metadata()?;
+            if !metadata.is_file() {
+                return pour(&mut file, body, done);
+            }
             // Without room for an old file Python's handler goes on with the one it has.
             let bounded = |it: &Rotation| it.max_bytes > 0 && it.backup_count > 0;
-            let rotation = self.rotation.filter(|it| bounded(it) && metadata.is_file());
+            let rotation = self.rotation.filter(bounded);
             let rest = &body[*done..];
             let fitting = match rotation {
                 None => rest.len(),
@@ -101,24 +112,35 @@ impl Log {
             };
             if fitting == 0 {
                 self.rotate(rotation.map_or(0, |it| it.backup_count))?;
-                file = open(&self.path)?;
+                file = files::output(&self.path)?;
                 continue;
             }
-            append(&mut file, &rest[..fitting], metadata.is_file().then_some(metadata.len()))?;
+            append(&mut file, &rest[..fitting], metadata.len())?;
             *done += fitting;
         }
         Ok(())
     }
 
-    /// `path` becomes `path.1` and so on; the oldest goes.
+    /// `path` becomes `path.1` and so on, up to the first number that is free; without one the
+    /// oldest goes.
     fn rotate(&self, backups: u32) -> io::Result<()> {
-        for number in (0..backups).rev() {
+        let mut last = 1;
+        while last < backups && files::is_there(&self.numbered(last)).map_err(self.at(last))? {
+            last += 1;
+        }
+        for number in (0..last).rev() {
             match std::fs::rename(self.numbered(number), self.numbered(number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Names the rotated file that an error is about.
+    fn at(&self, number: u32) -> impl Fn(io::Error) -> io::Error {
+        let path = self.numbered(number);
+        move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
     }
 
     fn numbered(&self, number: u32) -> PathBuf {
@@ -148,17 +170,38 @@ fn fitting(records: &[u8], size: u64, max_bytes: u64) -> usize {
     end
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
-}
-
-/// Appends all of it or nothing. `old` is the length of a regular file before.
-fn append(file: &mut File, bytes: &[u8], old: Option<u64>) -> io::Result<()> {
+/// Appends all of it or nothing. `old` is the length of the file before.
+fn append(file: &mut File, bytes: &[u8], old: u64) -> io::Result<()> {
     let written = file.write_all(bytes);
-    if let (Err(_), Some(old)) = (&written, old) {
+    if written.is_err() {
         file.set_len(old)?;
     }
     written
+}
+
+/// Writes `body` from `done` on to what does not block, such as a terminal or a pipe, and moves
+/// `done` behind what was taken. One that takes nothing for a second is an error.
+fn pour(file: &mut File, body: &[u8], done: &mut usize) -> io::Result<()> {
+    let mut tries = 0;
+    while *done < body.len() {
+        match file.write(&body[*done..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                *done += count;
+                tries = 0;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(PAUSE);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(io::Error::new(ErrorKind::WouldBlock, "its reader does not read"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -253,6 +296,73 @@ mod tests {
         assert_eq!(log.write_all(std::slice::from_ref(&envelope)), [Outcome::Confirmed]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "bb\n");
         assert_eq!(fs::read_to_string(&obstacle).unwrap(), "aa\n");
+    }
+
+    // Rotation once tried to rename every number that `backup_count` allows: 2^32 of them.
+    #[test]
+    fn rotation_touches_only_files_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let mut log = log(path.clone(), Some((1, u32::MAX)));
+        for (id, body) in (0..).zip(["a\n", "b\n", "c\n", "d\n"]) {
+            assert_eq!(log.write_all(&[envelope(id, body)]), [Outcome::Confirmed]);
+        }
+        let read = |suffix: &str| fs::read_to_string(format!("{}{suffix}", path.display()));
+        assert_eq!((read("").unwrap(), read(".3").unwrap()), ("d\n".into(), "a\n".into()));
+        // A number that is free takes what comes; what is behind it stays.
+        fs::remove_file(folder.path().join("out.2")).unwrap();
+        log.write_all(&[envelope(9, "e\n")]);
+        let now = ["", ".1", ".2", ".3"].map(|suffix| read(suffix).unwrap());
+        assert_eq!(now, ["e\n", "d\n", "c\n", "a\n"]);
+    }
+
+    // Links were once followed: whoever may write the folder chose which file the agent appended to.
+    #[test]
+    fn links_are_not_followed_and_nothing_is_written_to_a_fifo() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "kept").unwrap();
+        let reason = |log: &mut Log| match &log.write_all(&[envelope(1, "aa\n")])[0] {
+            Outcome::Later(reason) => reason.clone(),
+            other => panic!("{other:?}"),
+        };
+        let path = folder.path().join("out");
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        let link = reason(&mut log(path.clone(), None));
+        assert!(link.contains("out") && link.contains("it is a link"), "{link}");
+        fs::remove_file(&path).unwrap();
+        // The same for a file that rotation would move.
+        let mut rotated = log(path, Some((4, 3)));
+        rotated.write_all(&[envelope(2, "bb\n")]);
+        std::os::unix::fs::symlink(&victim, folder.path().join("out.1")).unwrap();
+        let link = reason(&mut rotated);
+        assert!(link.contains("out.1: it is a link"), "{link}");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
+        let fifo = folder.path().join("fifo");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(reason(&mut log(fifo, None)).contains("it is a FIFO"));
+    }
+
+    // What a pipe had taken of an envelope must not be written again.
+    #[test]
+    fn a_reader_that_does_not_read_costs_nothing_twice() {
+        use std::io::Read as _;
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+        let mut log = log(path.into(), None);
+        let body = "0123456789abcde\n".repeat(10_000);
+        let envelope = envelope(1, &body);
+        let outcome = &log.write_all(std::slice::from_ref(&envelope))[0];
+        assert!(matches!(outcome, Outcome::Later(reason) if reason.contains("does not read")));
+        let read = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            text
+        });
+        assert_eq!(log.write_all(std::slice::from_ref(&envelope)), [Outcome::Confirmed]);
+        drop(writer);
+        assert_eq!(read.join().unwrap(), body);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use redb::backends::FileBackend;
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError,
     TableDefinition,
@@ -141,11 +142,14 @@ impl Disk {
     }
 
     fn at(path: &Path) -> Result<Self, Unusable> {
-        private(path).map_err(|error| refused(redb::Error::Io(error)))?;
+        let file = private(path).map_err(|error| refused(redb::Error::Io(error)))?;
         // A page that something else wrote to is found now, not when a batch is read.
         let open = || {
             let mut builder = Database::builder();
-            builder.set_cache_size(CACHE).set_check_integrity_on_open(true).create(path)
+            builder
+                .set_cache_size(CACHE)
+                .set_check_integrity_on_open(true)
+                .create_with_backend(FileBackend::new(file)?)
         };
         // What is not sound may also end in a panic there.
         let opened = catch_unwind(AssertUnwindSafe(open))
@@ -330,11 +334,10 @@ fn is_systems(error: &std::io::Error) -> bool {
     error.raw_os_error().is_some()
 }
 
-/// A new file is for this user alone.
-fn private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
+/// For this user alone, and no link.
+fn private(path: &Path) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+    crate::files::own(path, options.read(true).write(true).create(true).truncate(false))
 }
 
 /// A name beside the file that is free.

@@ -3,9 +3,8 @@
 //! One JSON object a line. The file is bounded: when it is full it takes the place of the one before,
 //! whose letters are lost.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::StoreError;
 use super::codec::{decode, encode};
+use crate::files;
 use crate::model::{Batch, Moment, Position, Sample, Timestamp};
 use crate::telemetry::events::store as events;
 
@@ -176,7 +176,7 @@ fn all(folder: &Path) -> Result<Vec<DeadLetter>, StoreError> {
 
 /// A line that is no letter, such as one that was torn by a crash, is left out and said.
 fn read(path: &Path) -> Result<Vec<DeadLetter>, StoreError> {
-    let file = match File::open(path) {
+    let file = match files::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(io("read", path, source)),
@@ -204,7 +204,7 @@ fn append(folder: &Path, letter: &DeadLetter) -> Result<(), StoreError> {
         line.insert(0, b'\n');
     }
     let mut options = OpenOptions::new();
-    let opened = options.append(true).create(true).mode(0o600).open(&path);
+    let opened = files::own(&path, options.append(true).create(true));
     opened
         .and_then(|mut file| file.write_all(&line).and_then(|()| file.sync_data()))
         .map_err(|source| io("write", &path, source))
@@ -213,7 +213,7 @@ fn append(folder: &Path, letter: &DeadLetter) -> Result<(), StoreError> {
 fn ends_line(path: &Path) -> bool {
     use std::io::{Read, Seek, SeekFrom};
     let mut last = [0];
-    File::open(path)
+    files::open(path)
         .and_then(|mut file| {
             file.seek(SeekFrom::End(-1))?;
             file.read_exact(&mut last)
@@ -227,9 +227,7 @@ fn rewrite<'a>(
 ) -> Result<(), StoreError> {
     let beside = path.with_extension("new");
     let bytes: Vec<u8> = letters.flat_map(text).collect();
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&beside);
-    opened
+    files::fresh(&beside)
         .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_data()))
         .and_then(|()| std::fs::rename(&beside, path))
         .map_err(|source| io("write", path, source))

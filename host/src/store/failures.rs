@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{DeadLetters, StoreError};
+use crate::files;
 
 const FOLDER: &str = "failures";
 /// So many are kept.
@@ -27,10 +27,8 @@ impl DeadLetters {
         let folder = store.join(FOLDER);
         let path = folder.join(format!("{name}.json"));
         let kept = || -> std::io::Result<()> {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-            let mut options = fs::OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            files::own_folder(&folder)?;
+            let mut file = files::fresh(&path)?;
             file.write_all(text.as_bytes())?;
             forget(&folder)
         };

@@ -1,7 +1,6 @@
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use uuid::Uuid;
 use super::db::Disk;
 use super::medium::Medium;
 use super::{DeadLetters, Gaps, Journal, JournalBounds, Spools, StoreError, WhenFull};
+use crate::files;
 use crate::model::{HostGeneration, Timestamp};
 use crate::telemetry::{Account, events::publish as events};
 
@@ -26,13 +26,9 @@ pub struct Store {
 
 impl Store {
     /// Opens the folder, makes it (0700) if it is not there, locks it and reads or mints the
-    /// host's generation.
+    /// host's generation. A folder that somebody else owns or may write is refused.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|source| io("create", folder, source))?;
+        files::own_folder(folder).map_err(|source| io("use", folder, source))?;
         let lock = lock(&folder.join("lock"))?;
         let (generation, disk) = (generation(folder)?, Disk::open(folder)?);
         let medium = Medium::on(disk, folder);
@@ -96,21 +92,16 @@ impl Store {
 /// The generation for a command that must leave no trace: the host's own if it can be read, else
 /// one that is as good and is forgotten.
 pub fn generation_for_reading(folder: &Path) -> HostGeneration {
-    let known = std::fs::read_to_string(folder.join(GENERATION));
+    let known = files::read_text(&folder.join(GENERATION));
     let known = known.ok().and_then(|text| Uuid::parse_str(text.trim()).ok());
     HostGeneration(known.unwrap_or_else(Uuid::new_v4))
 }
 
 /// Takes the lock and writes our pid into its file. The system lets go of it however we end.
 fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| io("open", path, source))?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = files::own(path, &options).map_err(|source| io("open", path, source))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -130,8 +121,11 @@ fn lock(path: &Path) -> Result<File, StoreError> {
 
 fn generation(folder: &Path) -> Result<HostGeneration, StoreError> {
     let path = folder.join(GENERATION);
-    match std::fs::read(&path) {
-        Ok(bytes) => {
+    let mut bytes = Vec::new();
+    let read = files::own(&path, OpenOptions::new().read(true))
+        .and_then(|mut file| file.read_to_end(&mut bytes));
+    match read {
+        Ok(_) => {
             let text = String::from_utf8_lossy(&bytes);
             match Uuid::parse_str(text.trim()) {
                 Ok(uuid) => return Ok(HostGeneration(uuid)),
@@ -151,8 +145,7 @@ fn generation(folder: &Path) -> Result<HostGeneration, StoreError> {
 }
 
 fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = files::fresh(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -192,6 +185,39 @@ mod tests {
         assert!(error.to_string().contains(&format!("with pid {pid};")), "{error}");
         drop(first);
         Store::open(folder.path()).unwrap();
+    }
+
+    // Links that another user had left in the folder were once followed and written to.
+    #[test]
+    fn no_link_in_the_folder_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, "kept").unwrap();
+        for name in ["lock", "host-generation", "agent.redb"] {
+            let store = folder.path().join(format!("store-{name}"));
+            std::fs::create_dir(&store).unwrap();
+            std::os::unix::fs::symlink(&victim, store.join(name)).unwrap();
+            let error = Store::open(&store).unwrap_err();
+            let error = crate::telemetry::Chain(&error).to_string();
+            assert!(error.contains(name) && error.contains("it is a link"), "{error}");
+        }
+        let store = folder.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        std::os::unix::fs::symlink(&victim, store.join("host-generation.new")).unwrap();
+        Store::open(&store).unwrap();
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "kept");
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        Store::open(&store).unwrap();
+        std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Store::open(&store).unwrap_err();
+        let error = crate::telemetry::Chain(&error).to_string();
+        let right = error.contains("mode 777") && error.contains("chmod go-w");
+        assert!(right && error.contains(&store.display().to_string()), "{error}");
     }
 
     #[test]

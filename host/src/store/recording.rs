@@ -5,7 +5,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::codec::{decode, encode};
 use super::dead_letters::{hex, unhex};
+use crate::files;
 use crate::model::Batch;
 
 /// Writes a recording.
@@ -45,10 +45,12 @@ impl Recorder {
     /// # Errors
     /// If the file cannot be written.
     pub fn begin(path: &Path, largest: u64) -> Result<Self, StoreError> {
-        if path.metadata().is_ok_and(|there| there.len() > 0) {
+        let mut file = open(path)?;
+        let there = file.metadata().map_err(|source| io("read", path, source))?;
+        if there.len() > 0 {
             std::fs::rename(path, before(path)).map_err(|source| io("rename", path, source))?;
+            file = open(path)?;
         }
-        let file = open(path)?;
         Ok(Self { path: path.to_owned(), id: Uuid::new_v4().to_string(), file, length: 0, largest })
     }
 
@@ -89,10 +91,10 @@ impl Recorder {
 /// # Errors
 /// If the file cannot be read, or a line is no batch, with its place.
 pub fn read_recording(path: &Path) -> Result<Vec<Batch>, StoreError> {
-    let file = File::open(path).map_err(|source| io("read", path, source))?;
+    let file = files::open(path).map_err(|source| io("read", path, source))?;
     let mut lines = read(path, file)?;
     let id = lines.first().map(|(id, _)| id.clone());
-    match File::open(before(path)) {
+    match files::open(&before(path)) {
         Ok(file) => {
             let earlier =
                 read(&before(path), file)?.into_iter().filter(|(one, _)| Some(one) == id.as_ref());
@@ -133,7 +135,8 @@ fn before(path: &Path) -> PathBuf {
 
 fn open(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
-    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    // What had this name is out of the way: it is empty.
+    let opened = files::own(path, options.append(true).create(true));
     opened.map_err(|source| io("write", path, source))
 }
 

@@ -60,7 +60,7 @@ impl Check<'_> {
     /// A file that can be read now.
     fn file(&mut self, pointer: &str, field: &Field<Scalar>) -> Option<Option<PathBuf>> {
         let Some(path) = self.string(pointer, field)? else { return Some(None) };
-        match std::fs::File::open(&path) {
+        match crate::files::open(path.as_ref()) {
             Ok(_) => Some(Some(PathBuf::from(path))),
             Err(error) => {
                 let what = format!("the file {path:?} cannot be read: {error}");

@@ -13,6 +13,7 @@ use crate::config::spec::{
     Secret, SocketSpec,
 };
 use crate::config::url::{Fault, Parts, brokers, label, ssl};
+use crate::model::Bound;
 
 /// What Ceilometer has had, in one release or another, and this agent has not. A component of that
 /// name is taken all the same.
@@ -266,6 +267,12 @@ impl Publisher<'_> {
         self.check_options(&options, FILE);
         let max_bytes = self.rotation(&options, "max_bytes", u64::try_from);
         let backup_count = self.rotation(&options, "backup_count", u32::try_from);
+        let kept = backup_count.flatten().unwrap_or_default() as usize;
+        if let Err(over) = Bound::Backups.check(kept) {
+            let (what, remedy) = (over.to_string(), Bound::Backups.row().remedy);
+            let what = what.strip_suffix(remedy).unwrap_or(&what).trim_end_matches("; ");
+            return self.fault((what.to_owned(), remedy.to_owned()));
+        }
         let rotation = match (max_bytes?, backup_count?) {
             (None, None) => None,
             (Some(max_bytes), Some(backup_count)) => Some(Rotation { max_bytes, backup_count }),

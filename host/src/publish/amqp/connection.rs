@@ -104,7 +104,7 @@ fn node(url: &Secret) -> Result<AMQPUri, AmqpError> {
 fn files(tls: &TlsSpec) -> Result<OwnedTLSConfig, AmqpError> {
     let read = |path: &Path| {
         let unreadable = |source| AmqpError::File { path: path.to_owned(), source };
-        std::fs::read(path).map_err(unreadable)
+        crate::files::read(path).map_err(unreadable)
     };
     let cert_chain = match &tls.ca {
         Some(path) => Some(String::from_utf8_lossy(&read(path)?).into_owned()),

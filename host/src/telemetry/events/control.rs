@@ -5,6 +5,11 @@ pub fn accept_failed(error: &std::io::Error) {
     tracing::warn!(%error, "control socket accepts nobody");
 }
 
+/// So many clients have asked and wait for their answers that another one is turned away.
+pub fn connection_refused(asked: usize) {
+    tracing::warn!(asked, "connection to the control socket refused, too many are open");
+}
+
 /// Somebody connected and did not ask, or did not wait for the answer.
 pub fn conversation_failed(error: &std::io::Error) {
     tracing::debug!(%error, "a conversation over the control socket ended early");
