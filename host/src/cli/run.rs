@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -13,7 +14,10 @@ use super::{Failure, output};
 use crate::app::{App, Options, Reload};
 use crate::config;
 use crate::store::Recorder;
-use crate::telemetry::Ledger;
+use crate::telemetry::{Ledger, events};
+
+/// Open files that are enough for every agent; more only cost programs that close them one by one.
+const DESCRIPTORS: u64 = 65_536;
 
 /// Run the agent until SIGTERM or SIGINT. Components and configuration are taken up when their files
 /// change, and on SIGHUP. At the end it drains for at most `shutdown_grace` (a second
@@ -50,6 +54,7 @@ impl Recording {
 impl Run {
     pub(super) fn execute(self) -> Result<()> {
         self.logging.start()?;
+        raise_descriptors();
         let spec = self.common.load()?;
         let inputs = self.common.inputs();
         let files = config::files(&inputs);
@@ -67,6 +72,21 @@ impl Run {
             settle(&ledger)?;
             ended
         })
+    }
+}
+
+/// Raises the limit on open files to what the system allows without asking: the soft limit that a
+/// service starts with, 1,024, is there for programs that use `select`.
+fn raise_descriptors() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+    // No limit is none that has to be raised.
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }) {
+        Ok(()) => events::process::descriptors_raised(current, wanted),
+        Err(error) => events::process::descriptors_not_raised(current, &error.into()),
     }
 }
 

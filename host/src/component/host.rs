@@ -112,7 +112,8 @@ impl ComponentHost {
             },
             threads: Threads::start().map_err(|error| failed(&error))?,
             linker: linker(&engine).map_err(|error| failed(&format!("{error:#}")))?,
-            publishers: Shelf::new(&engine).map_err(|error| failed(&format!("{error:#}")))?,
+            publishers: Shelf::new(&engine, Bound::TotalSockets.size())
+                .map_err(|error| failed(&format!("{error:#}")))?,
             cache: Arc::new(Cache::open(cache, &engine)),
             engine,
             spec: Mutex::new(Arc::new(spec.clone())),
