@@ -3,7 +3,9 @@
 //! the agent's memory stays what it was.
 
 mod compiling;
+mod outbound;
 mod parts;
+mod publisher;
 mod traps;
 
 use std::fs;

@@ -18,6 +18,11 @@ impl Outbound {
     pub(crate) fn new(sockets: usize) -> Self {
         Self { sockets: Arc::new(AllSockets::new(sockets)), resolver: Resolver::new() }
     }
+
+    /// The setting has changed. What is open stays open.
+    pub(crate) fn set_sockets(&self, sockets: usize) {
+        self.sockets.set(sockets);
+    }
 }
 
 /// What one publisher may reach, and how much of it at once, over all its instances.

@@ -59,17 +59,21 @@ impl Refusals {
 /// Something that can be open so many times at once.
 #[derive(Debug)]
 struct Room {
-    most: usize,
+    most: AtomicUsize,
     open: AtomicUsize,
 }
 
 impl Room {
     fn new(most: usize) -> Self {
-        Self { most, open: AtomicUsize::new(0) }
+        Self { most: AtomicUsize::new(most), open: AtomicUsize::new(0) }
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Relaxed)
     }
 
     fn take(&self) -> bool {
-        let more = |open: usize| (open < self.most).then_some(open + 1);
+        let more = |open: usize| (open < self.most()).then_some(open + 1);
         self.open.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
@@ -85,13 +89,21 @@ pub(super) struct AllSockets(Room);
 impl AllSockets {
     /// As many as the setting allows, and as file descriptors can be spared.
     pub(super) fn new(setting: usize) -> Self {
-        let limit = getrlimit(Resource::Nofile).current;
-        let most = setting.min(spare(limit));
-        if most < setting {
-            events::outbound::sockets_lowered(setting, most, limit);
-        }
-        Self(Room::new(most))
+        Self(Room::new(possible(setting)))
     }
+
+    pub(super) fn set(&self, setting: usize) {
+        self.0.most.store(possible(setting), Relaxed);
+    }
+}
+
+fn possible(setting: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    let most = setting.min(spare(limit));
+    if most < setting {
+        events::outbound::sockets_lowered(setting, most, limit);
+    }
+    most
 }
 
 /// File descriptors that need not stay with the agent; no limit is more than anybody asks for.
@@ -117,12 +129,12 @@ impl Sockets {
     /// The right to one more, if there is one.
     pub(super) fn take(self: &Arc<Self>) -> Option<Slot> {
         if !self.own.take() {
-            self.refusals.refuse(Bound::Sockets, self.own.most);
+            self.refusals.refuse(Bound::Sockets, self.own.most());
             return None;
         }
         if !self.all.0.take() {
             self.own.give_back();
-            self.refusals.refuse(Bound::TotalSockets, self.all.0.most);
+            self.refusals.refuse(Bound::TotalSockets, self.all.0.most());
             return None;
         }
         Some(Slot(Arc::clone(self)))
@@ -179,13 +191,23 @@ mod tests {
     }
 
     #[test]
+    fn a_total_that_is_lowered_closes_nothing() {
+        let all = Arc::new(AllSockets::new(2));
+        let (one, _) = guest(&all);
+        let (first, second) = (one.take().unwrap(), one.take().unwrap());
+        all.set(1);
+        drop(first);
+        assert!(one.take().is_none(), "one is open, and one is what there may be");
+        drop(second);
+        assert!(one.take().is_some());
+    }
+
+    #[test]
     fn the_agent_keeps_descriptors_for_itself() {
         assert_eq!(spare(Some(65_536)), 65_536 - 256);
         assert_eq!(spare(Some(1_024)), 768);
         assert_eq!(spare(Some(256)), 128);
         assert_eq!(spare(Some(0)), 0);
         assert_eq!(spare(None), usize::MAX);
-        let default = AllSockets::new(Bound::TotalSockets.size());
-        assert!(default.0.most <= Bound::TotalSockets.size());
     }
 }

@@ -169,9 +169,8 @@ mod tests {
             .collect();
         assert_eq!(ends.len(), 5 * Bound::Lookups.size());
         let most = Bound::TotalLookups.size();
-        let wait = || begins.recv_timeout(LONG);
         let (first, at_once) = tokio::task::spawn_blocking(move || {
-            let first = (0..most).map_while(|_| wait().ok()).count();
+            let first = (0..most).map_while(|_| begins.recv_timeout(LONG).ok()).count();
             (first, begins.try_recv().is_ok())
         })
         .await
