@@ -5,7 +5,9 @@
 mod answers;
 mod compiling;
 mod files;
+mod outbound;
 mod parts;
+mod publisher;
 mod traps;
 
 use std::fs;

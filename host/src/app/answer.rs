@@ -150,6 +150,7 @@ impl Board {
                 "limits_hit": numbers.limits,
                 "restarts": numbers.restarts,
                 "lines_dropped": numbers.log_dropped,
+                "refused": numbers.refused,
                 "reloads": status.as_ref().map(|one| one.reloads),
                 "rollbacks": status.as_ref().map(|one| one.rollbacks),
                 "last_failure": numbers.last_failure.as_deref(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -14,7 +15,10 @@ use super::{Failure, output};
 use crate::app::{App, Options, Reload};
 use crate::config;
 use crate::store::Recorder;
-use crate::telemetry::Ledger;
+use crate::telemetry::{Ledger, events};
+
+/// Open files that are enough for every agent; more only cost programs that close them one by one.
+const DESCRIPTORS: u64 = 65_536;
 
 /// Run the agent until SIGTERM or SIGINT. Components and configuration are taken up when their files
 /// change, and on SIGHUP. At the end it drains for at most `shutdown_grace` (a second
@@ -51,6 +55,7 @@ impl Recording {
 impl Run {
     pub(super) fn execute(self) -> Result<()> {
         self.logging.start()?;
+        raise_descriptors();
         let spec = self.common.load()?;
         let inputs = self.common.inputs();
         let files = config::files(&inputs);
@@ -68,6 +73,21 @@ impl Run {
             settle(&ledger)?;
             ended
         })
+    }
+}
+
+/// Raises the limit on open files to what the system allows without asking: the soft limit that a
+/// service starts with, 1,024, is there for programs that use `select`.
+fn raise_descriptors() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+    // No limit is none that has to be raised.
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }) {
+        Ok(()) => events::process::descriptors_raised(current, wanted),
+        Err(error) => events::process::descriptors_not_raised(current, &error.into()),
     }
 }
 

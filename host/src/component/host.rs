@@ -112,7 +112,8 @@ impl ComponentHost {
             },
             threads: Threads::start().map_err(|error| failed(&error))?,
             linker: linker(&engine).map_err(|error| failed(&format!("{error:#}")))?,
-            publishers: Shelf::new(&engine).map_err(|error| failed(&format!("{error:#}")))?,
+            publishers: Shelf::new(&engine, spec.totals.sockets)
+                .map_err(|error| failed(&format!("{error:#}")))?,
             cache: Arc::new(Cache::open(cache, &engine)),
             engine,
             spec: Mutex::new(Arc::new(spec.clone())),
@@ -254,6 +255,7 @@ impl ComponentHost {
         let mut current = self.0.spec.lock().await;
         let (by_name, totals) = (spec.by_name.clone(), spec.totals);
         self.0.services.memory.set(totals.memory);
+        self.shelf().outbound().set_sockets(totals.sockets);
         *current = Arc::new(ComponentsSpec { by_name, totals, ..(**current).clone() });
     }
 

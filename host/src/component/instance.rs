@@ -23,6 +23,7 @@ use super::handle::State;
 use super::host::Recipe;
 use super::limits::{Hit, Limiter, TotalMemory};
 use super::log::{GuestLog, clean};
+use super::outbound::exceeded;
 use super::stats::ComponentCount;
 use super::symbolize::{Origin, Symbolizer};
 use super::trap;
@@ -34,8 +35,6 @@ use crate::telemetry::events;
 const RETURNED_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 /// How it says that there are too many instances, memories or tables, likewise.
 const TOO_MANY: &str = "resource limit exceeded";
-/// Handles to resources, of which the contract has none.
-const HANDLES: usize = 100;
 
 /// What all guests of a host share.
 #[derive(Clone)]
@@ -63,7 +62,7 @@ impl Guest {
         origin: Origin,
     ) -> Self {
         let limiter = Limiter::new(limits, Arc::clone(count), Arc::clone(&services.memory));
-        let log = GuestLog::new(Arc::clone(name));
+        let log = GuestLog::new(Arc::clone(name), Arc::clone(count));
         Self { limiter, log, services: services.clone(), origin, at_work: None }
     }
 
@@ -156,7 +155,7 @@ impl Bare {
         let mut store = Store::new(loaded.pre.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
-        store.set_max_component_handles(HANDLES);
+        store.set_max_component_handles(Bound::Handles.size());
         store.epoch_deadline_callback(|mut store| {
             let within = store.data_mut().limiter.tick();
             Ok(if within { UpdateDeadline::Yield(1) } else { UpdateDeadline::Interrupt })
@@ -343,7 +342,7 @@ pub(super) async fn end<T, D: AsMut<Guest>>(
 ) -> Result<T, String> {
     let guest = store.data_mut().as_mut();
     guest.at_work = None;
-    guest.limiter.count().log_dropped(guest.log.end_call());
+    guest.log.end_call();
     let (error, hit) = match result {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => {
@@ -385,5 +384,8 @@ fn which(cause: &str, call: &str) -> Option<Hit> {
 /// What made a call fail, on one line. Never the error as a whole: its text holds the guest's stack, whose
 /// names may be of any length and number.
 pub(super) fn cause(error: &wasmtime::Error) -> String {
-    clean(&error.root_cause().to_string())
+    match exceeded(error) {
+        Some(exceeded) => exceeded.to_string(),
+        None => clean(&error.root_cause().to_string()),
+    }
 }

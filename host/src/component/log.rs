@@ -1,37 +1,99 @@
 //! The one import of every component: its log.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::bindings::nephometer::metering::log::Level;
+use super::stats::ComponentCount;
+use crate::model::Bound;
 pub(super) use crate::model::clean;
 use crate::telemetry::events;
 
-/// Lines that one call may write. More help nobody, and a guest can write millions.
-const LINES: u32 = 100;
-/// Lines that are remembered, to be told with an error.
+/// The time in which [`Bound::LogLines`] may be written.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Lines that are remembered, to be reported with an error.
 const TAIL: usize = 5;
+
+/// The lines that one place of a component may write in a window: through its log and through
+/// standard output and error, in all calls of all its instances.
+#[derive(Debug, Default)]
+pub(super) struct LineBudget(Mutex<Window>);
+
+#[derive(Debug, Default)]
+struct Window {
+    /// `None` before the first line.
+    began: Option<Instant>,
+    lines: u64,
+    dropped: u64,
+    /// Whose lines were dropped.
+    component: Option<Arc<str>>,
+}
+
+impl LineBudget {
+    /// Takes one line: whether it may be written.
+    pub(super) fn take(&self, component: &Arc<str>, now: Instant) -> bool {
+        let mut window = self.window();
+        window.turn(now);
+        window.began.get_or_insert(now);
+        if window.lines < Bound::LogLines.most() {
+            window.lines += 1;
+            return true;
+        }
+        window.dropped += 1;
+        window.component.get_or_insert_with(|| Arc::clone(component));
+        false
+    }
+
+    /// Reports what was dropped, if the window is over. Whether it is, or none has begun.
+    pub(super) fn turn(&self, now: Instant) -> bool {
+        self.window().turn(now)
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Window {
+    fn turn(&mut self, now: Instant) -> bool {
+        let Some(began) = self.began else { return true };
+        let over = now.saturating_duration_since(began) >= WINDOW;
+        if over {
+            *self = Self::default();
+        }
+        over
+    }
+}
+
+/// A window is over, or its place is no more: reports what was dropped.
+impl Drop for Window {
+    fn drop(&mut self) {
+        if let Some(component) = &self.component {
+            let (most, seconds) = (Bound::LogLines.most(), WINDOW.as_secs());
+            events::component::log_dropped(component, self.dropped, most, seconds);
+        }
+    }
+}
 
 /// The log of one instance.
 #[derive(Debug)]
 pub(super) struct GuestLog {
     component: Arc<str>,
-    lines: u32,
-    dropped: u64,
+    count: Arc<ComponentCount>,
     /// What it writes has been logged before, of an instance that was configured alike.
     quiet: bool,
     tail: VecDeque<String>,
 }
 
 impl GuestLog {
-    pub(super) fn new(component: Arc<str>) -> Self {
-        Self { component, lines: 0, dropped: 0, quiet: false, tail: VecDeque::with_capacity(TAIL) }
+    /// `count` is that of the place, whose budget is used.
+    pub(super) fn new(component: Arc<str>, count: Arc<ComponentCount>) -> Self {
+        Self { component, count, quiet: false, tail: VecDeque::with_capacity(TAIL) }
     }
 
-    /// A call begins: the limit starts anew.
+    /// A call begins.
     pub(super) fn begin_call(&mut self) {
-        self.lines = 0;
-        self.dropped = 0;
         self.quiet = false;
         self.tail.clear();
     }
@@ -41,13 +103,9 @@ impl GuestLog {
         self.quiet = true;
     }
 
-    /// A call has ended: says how many lines were dropped in it, and gives the number.
-    pub(super) fn end_call(&mut self) -> u64 {
-        let dropped = std::mem::take(&mut self.dropped);
-        if dropped > 0 {
-            events::component::log_dropped(&self.component, dropped);
-        }
-        dropped
+    /// A call has ended: a good time to report what was dropped.
+    pub(super) fn end_call(&mut self) {
+        self.count.lines().turn(Instant::now());
     }
 
     /// The last lines of the call, oldest first.
@@ -56,22 +114,20 @@ impl GuestLog {
     }
 
     pub(super) fn write(&mut self, level: Level, message: &str) {
-        if self.lines >= LINES {
-            self.dropped += 1;
-            return;
-        }
-        self.lines += 1;
         let line = clean(message);
-        match level {
-            Level::Info | Level::Warn | Level::Error if self.quiet => {
-                tracing::debug!(component = &*self.component, "{line}");
+        if self.count.may_log(&self.component) {
+            match level {
+                Level::Info | Level::Warn | Level::Error if self.quiet => {
+                    tracing::debug!(component = &*self.component, "{line}");
+                }
+                Level::Trace => tracing::trace!(component = &*self.component, "{line}"),
+                Level::Debug => tracing::debug!(component = &*self.component, "{line}"),
+                Level::Info => events::component::says(&self.component, &line),
+                Level::Warn => events::component::warns(&self.component, &line),
+                Level::Error => events::component::complains(&self.component, &line),
             }
-            Level::Trace => tracing::trace!(component = &*self.component, "{line}"),
-            Level::Debug => tracing::debug!(component = &*self.component, "{line}"),
-            Level::Info => events::component::says(&self.component, &line),
-            Level::Warn => events::component::warns(&self.component, &line),
-            Level::Error => events::component::complains(&self.component, &line),
         }
+        // Also of those that are not written: an error is easier to understand with them.
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
@@ -82,18 +138,41 @@ impl GuestLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::component::load::Digest;
+
+    fn chatty() -> (GuestLog, Arc<ComponentCount>) {
+        let count = Arc::new(ComponentCount::new(Digest::from([0; 32])));
+        (GuestLog::new(Arc::from("chatty"), Arc::clone(&count)), count)
+    }
 
     #[test]
     fn a_flood_is_counted_and_the_tail_is_bounded() {
-        let mut log = GuestLog::new(Arc::from("chatty"));
-        for i in 0..LINES + 7 {
+        let (mut log, count) = chatty();
+        for i in 0..Bound::LogLines.most() {
             log.write(Level::Trace, &i.to_string());
         }
-        assert_eq!(log.dropped, 7);
-        assert_eq!(log.tail().collect::<Vec<_>>(), ["95", "96", "97", "98", "99"]);
+        assert_eq!(count.numbers().log_dropped, 0);
+        log.write(Level::Trace, "100");
+        assert_eq!(count.numbers().log_dropped, 1);
+        assert_eq!(log.tail().collect::<Vec<_>>(), ["96", "97", "98", "99", "100"]);
+        log.end_call();
         log.begin_call();
         assert_eq!(log.tail().count(), 0);
+        // Neither a call nor an instance begins anew what belongs to the place.
         log.write(Level::Trace, "again");
-        assert_eq!(log.dropped, 0);
+        let mut another = GuestLog::new(Arc::from("chatty"), Arc::clone(&count));
+        another.write(Level::Trace, "again");
+        assert_eq!(count.numbers().log_dropped, 3);
+    }
+
+    #[test]
+    fn a_window_ends() {
+        let (budget, name) = (LineBudget::default(), Arc::from("chatty"));
+        let began = Instant::now();
+        assert!((0..Bound::LogLines.most()).all(|_| budget.take(&name, began)));
+        let late = began + WINDOW - Duration::from_millis(1);
+        assert!(!budget.turn(late) && !budget.take(&name, late));
+        assert!(budget.take(&name, began + WINDOW));
+        assert_eq!(budget.window().dropped, 0);
     }
 }

@@ -4,15 +4,18 @@
 //! are made there one after the other, and ends with the handle. Locks a mutex; no guard outlives
 //! a function here.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
+use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 
 use super::load::Digest;
+use super::log::LineBudget;
 
 /// The numbers of one place, counted from its beginning.
 #[derive(Debug)]
@@ -26,7 +29,9 @@ pub struct ComponentCount {
     memory_peak: AtomicU64,
     rows_in: AtomicU64,
     rows_out: AtomicU64,
+    lines: Arc<LineBudget>,
     log_dropped: AtomicU64,
+    refused: AtomicU64,
     made: AtomicU64,
     configured: AtomicBool,
     last_failure: Mutex<Option<Arc<str>>>,
@@ -55,6 +60,8 @@ pub struct ComponentNumbers {
     pub rows_out: u64,
     /// Lines of its log that were over the limit.
     pub log_dropped: u64,
+    /// Sockets, connections, look-ups and texts of requests that were over a bound.
+    pub refused: u64,
     /// Instances after the first one.
     pub restarts: u64,
     /// What the last failure was.
@@ -74,6 +81,10 @@ pub struct Counted {
 
 impl ComponentCount {
     pub(super) fn new(digest: Digest) -> Self {
+        Self::with_lines(digest, Arc::default())
+    }
+
+    fn with_lines(digest: Digest, lines: Arc<LineBudget>) -> Self {
         Self {
             digest,
             calls: AtomicU64::new(0),
@@ -84,7 +95,9 @@ impl ComponentCount {
             memory_peak: AtomicU64::new(0),
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
+            lines,
             log_dropped: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             made: AtomicU64::new(0),
             configured: AtomicBool::new(false),
             last_failure: Mutex::new(None),
@@ -105,6 +118,7 @@ impl ComponentCount {
             rows_in: self.rows_in.load(Relaxed),
             rows_out: self.rows_out.load(Relaxed),
             log_dropped: self.log_dropped.load(Relaxed),
+            refused: self.refused.load(Relaxed),
             restarts: self.made.load(Relaxed).saturating_sub(1),
             last_failure: held(&self.last_failure).clone(),
         }
@@ -136,8 +150,20 @@ impl ComponentCount {
         self.rows_out.fetch_add(got as u64, Relaxed);
     }
 
-    pub(super) fn log_dropped(&self, lines: u64) {
-        self.log_dropped.fetch_add(lines, Relaxed);
+    pub(super) fn lines(&self) -> &LineBudget {
+        &self.lines
+    }
+
+    /// Whether this place may write one more line to the log. One that may not is counted.
+    pub(super) fn may_log(&self, component: &Arc<str>) -> bool {
+        let may = self.lines.take(component, Instant::now());
+        self.log_dropped.fetch_add(u64::from(!may), Relaxed);
+        may
+    }
+
+    /// Something was refused that would have been over a bound.
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
     }
 
     /// An instance took more memory. By differences, because for a moment the next instance may
@@ -180,7 +206,13 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// All counts of a host.
 #[derive(Debug, Default)]
-pub(super) struct Counts(Mutex<Vec<Entry>>);
+pub(super) struct Counts {
+    entries: Mutex<Vec<Entry>>,
+    lines: Mutex<Lines>,
+}
+
+/// The budgets of lines by place and component: what is made anew there goes on with the same.
+type Lines = HashMap<(Arc<str>, Arc<str>), Arc<LineBudget>>;
 
 #[derive(Debug)]
 struct Entry {
@@ -197,12 +229,21 @@ impl Counts {
         component: &Arc<str>,
         digest: Digest,
     ) -> Arc<ComponentCount> {
-        let count = Arc::new(ComponentCount::new(digest));
-        let (place, component) = (Arc::from(place), Arc::clone(component));
-        let mut entries = held(&self.0);
+        let (place, component) = (Arc::<str>::from(place), Arc::clone(component));
+        let lines = self.budget(&place, &component);
+        let count = Arc::new(ComponentCount::with_lines(digest, lines));
+        let mut entries = held(&self.entries);
         entries.retain(|entry| entry.count.strong_count() > 0);
         entries.push(Entry { place, component, count: Arc::downgrade(&count) });
         count
+    }
+
+    fn budget(&self, place: &Arc<str>, component: &Arc<str>) -> Arc<LineBudget> {
+        let (mut lines, now) = (held(&self.lines), Instant::now());
+        // One that nobody uses is of no use to the next either, when its window is over.
+        lines.retain(|_, budget| Arc::strong_count(budget) > 1 || !budget.turn(now));
+        let key = (Arc::clone(place), Arc::clone(component));
+        Arc::clone(lines.entry(key).or_default())
     }
 
     /// Those that are still held, in the order in which they were made.
@@ -214,13 +255,14 @@ impl Counts {
                 count: entry.count.upgrade()?,
             })
         };
-        held(&self.0).iter().filter_map(listed).collect()
+        held(&self.entries).iter().filter_map(listed).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Bound;
 
     #[test]
     fn a_count_is_listed_for_as_long_as_it_is_held() {
@@ -237,6 +279,18 @@ mod tests {
         let numbers = left[0].count.numbers();
         assert_eq!((numbers.failed, numbers.limits, numbers.restarts), (1, 1, 0));
         assert_eq!(numbers.last_failure.as_deref(), Some("it wanted more"));
+    }
+
+    #[test]
+    fn what_is_made_anew_in_a_place_has_no_new_budget_of_lines() {
+        let (counts, name) = (Counts::default(), Arc::from("chatty"));
+        let add = |place| counts.add(place, &name, Digest::from([1; 32]));
+        let one = add("a/0");
+        assert!((0..Bound::LogLines.most()).all(|_| one.may_log(&name)));
+        assert!(!one.may_log(&name));
+        drop(one);
+        assert!(!add("a/0").may_log(&name));
+        assert!(add("b/0").may_log(&name));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 /// busy, and leave the rest of the machine to its virtual machines.
 const WORKERS: usize = 2;
 
-/// Threads for reading and compiling: one component after the other, with one spare; and for
-/// looking up the names that publishers reach.
+/// Threads for reading and compiling: one component after the other, the rest spare. Guests have
+/// nothing here: the names that they look up have threads of their own.
 const BLOCKING: usize = 4;
 
 /// A runtime of its own for guests. Ends in the background when dropped, also within another

@@ -138,11 +138,22 @@ bounds! {
     Sockets = "sockets", Guest, "sockets and connections open at once", 16, "", "close sockets that are not used";
     Lookups = "lookups", Guest, "name look-ups under way at once", 4, "", "wait for a look-up before the next one";
     LookupTime = "lookup_time", Guest, "time of one name look-up", 5_000, "ms", "check the resolver of this host";
+    HostNameBytes = "host_name_bytes", Guest, "length of a name to look up", 255, "bytes", "use a shorter name";
+    Resources = "resources", Guest, "WASI resources held at once, such as sockets, streams and requests", 256, "", "drop those that are not used";
+    Handles = "handles", Guest, "handles to resources held at once", 1_000, "", "drop those that are not used";
+    RandomBytes = "random_bytes", Guest, "random bytes in one call", 64 * KIB, "bytes", "ask for fewer bytes";
+    HttpFields = "http_fields_bytes", Guest, "header fields of one HTTP request", 32 * KIB, "bytes", "send fewer or shorter fields";
+    HttpTexts = "http_text_bytes", Guest, "length of the method, authority or path of an HTTP request", 16 * KIB, "bytes", "use a shorter one";
+    HttpChunk = "http_chunk_bytes", Guest, "bytes of an HTTP request's body in one write", 64 * KIB, "bytes", "write as much as check-write allows";
+    HttpHead = "http_head_bytes", Guest, "head of an HTTP response that it reads", 64 * KIB, "bytes", "check what answers at this address";
+    HttpBody = "http_body_bytes", Guest, "body of an HTTP response that it reads", 8 * MIB, "bytes", "check what answers at this address";
 
     // All components together: settings.
     TotalMemory = "components.totals.memory", Guests, "linear memory of all instances", 2 * GIB, "bytes", "components.totals.memory";
     TotalStates = "components.totals.states", Guests, "saved states of all transformers", 512 * MIB, "bytes", "components.totals.states";
     TotalSockets = "components.totals.sockets", Guests, "sockets and connections of all components", 256, "", "components.totals.sockets";
+    // All components together: fixed.
+    TotalLookups = "total_lookups", Guests, "name look-ups under way of all components; more wait", 16, "", "check the resolver of this host";
 
     // The broker.
     TableDepth = "amqp_table_depth", Broker, "nesting of field tables and arrays in a frame", 32, "levels", "check what answers at amqp.url";

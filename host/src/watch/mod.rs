@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
+use rustix::io::Errno;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -29,6 +31,8 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// How often files are looked at in case nothing was said: links into other folders, and file
 /// systems that tell nothing, such as those of the network.
 const LOOK: Duration = Duration::from_secs(10);
+/// The wait before the first try to watch again after a failure, and the longest one.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// Everything that is watched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +52,25 @@ pub struct Watch {
     whole: Arc<AtomicBool>,
     /// `None` if the system gives none: then looking has to do.
     watcher: Option<RecommendedWatcher>,
+    failing: Option<Failing>,
     seen: Vec<Print>,
+}
+
+/// The system does not let us watch, such as for want of file descriptors.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    /// When to try again.
+    next: Instant,
+    delay: Duration,
+}
+
+impl Failing {
+    /// After one more failure.
+    fn more(before: Option<Self>, now: Instant) -> Self {
+        let (first, longest) = RETRY;
+        let delay = before.map_or(first, |before| longest.min(before.delay.saturating_mul(2)));
+        Self { next: now + delay, delay }
+    }
 }
 
 /// What tells two contents of a path apart, without reading it.
@@ -59,9 +81,11 @@ impl Watch {
     pub fn new(watched: Watched) -> Self {
         // One signal says all there is to say.
         let (sender, signals) = mpsc::channel(1);
-        let seen = prints(&watched);
+        // What cannot be read yet is a change when it can.
+        let seen = prints(&watched).unwrap_or_default();
         let whole = Arc::default();
-        let mut watch = Self { watched, signals, sender, whole, watcher: None, seen };
+        let mut watch =
+            Self { watched, signals, sender, whole, watcher: None, failing: None, seen };
         watch.begin();
         watch
     }
@@ -76,10 +100,33 @@ impl Watch {
             }
             // What a name stands for may be another folder by now.
             self.begin();
-            let now = prints(&self.watched);
+            // A folder that cannot be read just now has not changed.
+            let Ok(now) = prints(&self.watched) else { continue };
             if now != self.seen {
                 self.seen = now;
                 return;
+            }
+        }
+    }
+
+    /// Watches, unless that has failed a short time ago. One log line when it begins to fail, and
+    /// one when it works again.
+    fn begin(&mut self) {
+        let now = Instant::now();
+        if self.failing.is_some_and(|failing| now < failing.next) {
+            return;
+        }
+        match self.watch() {
+            Ok(()) => {
+                if self.failing.take().is_some() {
+                    events::reload::watching_again();
+                }
+            }
+            Err(error) => {
+                if self.failing.is_none() {
+                    events::reload::not_watching(&error);
+                }
+                self.failing = Some(Failing::more(self.failing, now));
             }
         }
     }
@@ -98,34 +145,48 @@ impl Watch {
 
     /// Folders themselves, and those that hold a name which is watched: a rename or another link
     /// is a change of the folder around it.
-    fn begin(&mut self) {
+    fn watch(&mut self) -> notify::Result<()> {
         let (sender, whole) = (self.sender.clone(), Arc::clone(&self.whole));
-        let told = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let complete = event.as_ref().is_ok_and(|event| completes(event.kind));
-            let reading = event.is_ok_and(|event| event.kind.is_access());
-            if complete || !reading {
-                whole.store(complete, Relaxed);
-                // One is waiting already: it says the same.
-                let _full = sender.try_send(());
-            }
-        });
-        let mut watcher = match told {
-            Ok(watcher) => watcher,
-            Err(error) => {
-                events::reload::not_watching(&error);
-                return;
-            }
-        };
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                let complete = event.as_ref().is_ok_and(|event| completes(event.kind));
+                let reading = event.is_ok_and(|event| event.kind.is_access());
+                if complete || !reading {
+                    whole.store(complete, Relaxed);
+                    // One is waiting already: it says the same.
+                    let _full = sender.try_send(());
+                }
+            })?;
         let mut places = BTreeSet::new();
         places.extend(self.watched.folders.iter().cloned());
         let named = self.watched.folders.iter().chain(&self.watched.files);
         places.extend(named.filter_map(|path| path.parent()).map(Path::to_owned));
+        let mut full = None;
         for place in places {
             // One that is not there yet is seen by looking.
-            drop(watcher.watch(&place, RecursiveMode::NonRecursive));
+            if let Err(error) = watcher.watch(&place, RecursiveMode::NonRecursive)
+                && is_full(&error)
+            {
+                full = Some(error);
+            }
         }
         self.watcher = Some(watcher);
+        full.map_or(Ok(()), Err)
     }
+}
+
+/// Whether the system has no more watches or file descriptors to give.
+fn is_full(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => true,
+        ErrorKind::Io(error) => is_out_of_files(error),
+        _ => false,
+    }
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    let full = [Errno::MFILE, Errno::NFILE, Errno::NOSPC, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|error| full.contains(&error))
 }
 
 /// Whether it leaves a file as it is meant to be.
@@ -137,17 +198,21 @@ fn completes(kind: EventKind) -> bool {
     )
 }
 
-/// Of all components in the folders, and of all files.
-fn prints(watched: &Watched) -> Vec<Print> {
+/// Of all components in the folders, and of all files. An error where the system has no file
+/// descriptors to give, and not where there is no folder, or none for us.
+fn prints(watched: &Watched) -> io::Result<Vec<Print>> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for folder in &watched.folders {
-        let entries = folder.read_dir().into_iter().flatten().filter_map(Result::ok);
+        let entries = match folder.read_dir() {
+            Err(error) if is_out_of_files(&error) => return Err(error),
+            entries => entries.into_iter().flatten().filter_map(Result::ok),
+        };
         let wasm = entries.map(|entry| entry.path());
         paths.extend(wasm.filter(|path| path.extension().is_some_and(|end| end == "wasm")));
     }
     paths.sort();
     paths.extend(watched.files.iter().cloned());
-    paths.iter().map(|path| path.metadata().ok().as_ref().map(print)).collect()
+    Ok(paths.iter().map(|path| path.metadata().ok().as_ref().map(print)).collect())
 }
 
 fn print(found: &Metadata) -> (u64, u64, u64, i64, i64) {
@@ -216,6 +281,29 @@ mod tests {
         watch.whole.store(false, Relaxed);
         fs::rename(at("a.wasm"), at("b.wasm")).unwrap();
         until(&mut watch, true).await;
+    }
+
+    #[test]
+    fn a_failure_is_followed_by_longer_and_longer_waits() {
+        let now = Instant::now();
+        let mut failing = None;
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            let next = Failing::more(failing, now);
+            assert_eq!(next.next, now + next.delay);
+            waits.push(next.delay.as_secs());
+            failing = Some(next);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn only_a_want_of_files_is_a_failure() {
+        let of = |errno: Errno| is_full(&notify::Error::io(io::Error::from(errno)));
+        assert!(of(Errno::MFILE) && of(Errno::NFILE) && of(Errno::NOSPC));
+        assert!(is_full(&notify::Error::new(ErrorKind::MaxFilesWatch)));
+        assert!(!of(Errno::NOENT) && !of(Errno::ACCESS));
+        assert!(!is_full(&notify::Error::path_not_found()));
     }
 
     #[tokio::test]

@@ -15,35 +15,29 @@ use hyper::client::conn::http1;
 use hyper::http::uri::{PathAndQuery, Scheme, Uri};
 use hyper::{Method, Request, Response};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::policy::{Policy, Refusal};
+use super::access::Access;
+use super::budget::Slot;
+use super::policy::Refusal;
+use super::resolver::LookupError;
 use super::tls;
 use crate::config::Reach;
+use crate::model::Bound;
 
-/// Requests of one guest at a time.
-const AT_ONCE: usize = 8;
-/// Bytes of a response's body. Publishers read what went wrong, not more.
-const RESPONSE: u64 = 8 << 20;
-/// Bytes of a response's head.
-const HEAD: usize = 64 << 10;
 /// The longest wait for a connection, and for the next bytes: guests may choose shorter ones.
 const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The requests of one guest.
-pub(super) struct Requests {
-    policy: Arc<Policy>,
-    room: Arc<Semaphore>,
-}
+pub(super) struct Requests(Arc<Access>);
 
 impl Requests {
-    pub(super) fn new(policy: &Arc<Policy>) -> Self {
-        Self { policy: Arc::clone(policy), room: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(super) fn new(access: &Arc<Access>) -> Self {
+        Self(Arc::clone(access))
     }
 }
 
@@ -57,21 +51,25 @@ impl WasiHttpHooks for Requests {
         options: Option<RequestOptions>,
         _: Driving,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let (policy, room) = (Arc::clone(&self.policy), Arc::clone(&self.room));
+        let access = Arc::clone(&self.0);
         Box::new(async move {
-            let permit = room.try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)?;
+            let slot = access.sockets.take().ok_or(Error::ConnectionLimitReached)?;
             let patience = Patience::new(options);
             let target = Target::of(&request)?;
-            let addresses = resolve(&policy, &target, &patience).await?;
+            let addresses = resolve(&access, &target, &patience).await?;
             let stream = connect(&addresses, &patience).await?;
             if target.tls {
                 let stream = timeout(patience.connect, tls::connect(&target.host, stream));
                 let stream = stream.await.map_err(|_| Error::ConnectionTimeout)??;
-                exchange(stream, request, patience, permit).await
+                exchange(stream, request, patience, slot).await
             } else {
-                exchange(stream, request, patience, permit).await
+                exchange(stream, request, patience, slot).await
             }
         })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        Bound::HttpChunk.size()
     }
 
     fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
@@ -139,10 +137,14 @@ impl Target {
 
 /// The addresses that may be reached, in the order in which they are tried.
 async fn resolve(
-    policy: &Policy,
+    access: &Access,
     target: &Target,
     patience: &Patience,
 ) -> Result<Vec<SocketAddr>, Error> {
+    let policy = &access.policy;
+    if !access.refusals.allow(Bound::HostNameBytes, target.host.len()) {
+        return Err(Error::HttpRequestUriInvalid);
+    }
     let denied = |refusal: Refusal| {
         policy.tell(&refusal);
         Error::HttpRequestDenied
@@ -156,10 +158,7 @@ async fn resolve(
         Reach::Host(name) => name,
     };
     policy.lookup(&name, Some(target.port)).map_err(denied)?;
-    let found = timeout(patience.connect, tokio::net::lookup_host((&*name, target.port)));
-    let found = found.await.map_err(|_| Error::DnsTimeout)?;
-    let found = found
-        .map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })?;
+    let found = look_up(access, &name, target.port, patience).await?;
     let (mut allowed, mut refused) = (Vec::new(), None);
     for address in found {
         match policy.connect(Some(&name), address) {
@@ -171,6 +170,22 @@ async fn resolve(
         Some(refusal) if allowed.is_empty() => Err(denied(refusal)),
         _ if allowed.is_empty() => Err(Error::DestinationNotFound),
         _ => Ok(allowed),
+    }
+}
+
+async fn look_up(
+    access: &Access,
+    name: &str,
+    port: u16,
+    patience: &Patience,
+) -> Result<Vec<SocketAddr>, Error> {
+    let failed = |reason: String| Error::DnsError { rcode: Some(reason), info_code: None };
+    let lookup = access.lookups.begin();
+    let lookup = lookup.ok_or_else(|| failed("too many look-ups are under way".to_owned()))?;
+    match timeout(patience.connect, lookup.addresses(name.to_owned(), port)).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(LookupError::Failed(reason))) => Err(failed(reason)),
+        Ok(Err(LookupError::TimedOut)) | Err(_) => Err(Error::DnsTimeout),
     }
 }
 
@@ -196,12 +211,13 @@ async fn exchange<S>(
     stream: S,
     mut request: Request<WasiBody>,
     patience: Patience,
-    permit: OwnedSemaphorePermit,
+    slot: Slot,
 ) -> Sent
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
-    let handshake = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream));
+    let handshake =
+        http1::Builder::new().max_buf_size(Bound::HttpHead.size()).handshake(TokioIo::new(stream));
     let (mut sender, connection) =
         timeout(patience.connect, handshake).await.map_err(|_| Error::ConnectionTimeout)??;
     let path = request.uri().path_and_query().cloned();
@@ -226,12 +242,13 @@ where
         .map_err(|_| Error::ConnectionReadTimeout)??;
     let response = response.map(|body| Bounded::new(body, patience.between_bytes).boxed_unsync());
     let driving = Box::new(async move {
-        let result = match connection {
-            Some(connection) => connection.await.map_err(Error::from),
-            None => Ok(()),
-        };
-        drop(permit);
-        result
+        if let Some(connection) = connection {
+            // How it ended the guest learns from the body. Whoever drives this would log it, once
+            // for every request.
+            drop(connection.await);
+        }
+        drop(slot);
+        Ok(())
     });
     Ok((response, driving))
 }
@@ -246,7 +263,7 @@ struct Bounded {
 
 impl Bounded {
     fn new(incoming: Incoming, silence: Duration) -> Self {
-        Self { incoming, left: RESPONSE, silence, limit: Box::pin(sleep(silence)) }
+        Self { incoming, left: Bound::HttpBody.most(), silence, limit: Box::pin(sleep(silence)) }
     }
 }
 
@@ -262,7 +279,8 @@ impl Body for Bounded {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 let Some(left) = self.left.checked_sub(length) else {
-                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(RESPONSE)))));
+                    let most = Some(Bound::HttpBody.most());
+                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(most))));
                 };
                 self.left = left;
                 let again = Instant::now() + self.silence;

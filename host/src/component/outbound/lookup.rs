@@ -1,68 +1,85 @@
-//! Looking up names: only those that are granted, and only addresses that may be reached.
+//! Looking up names: only those that are granted, and only addresses that may be reached; on the
+//! threads of [`resolver`](super::resolver), in place of what wasmtime-wasi does on its runtime's.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::vec;
 
-use wasmtime::component::{HasData, Resource};
-use wasmtime_wasi::WasiCtxView;
+use wasmtime::component::Resource;
+use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
     Host, HostResolveAddressStream, ResolveAddressStream,
 };
-use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress};
-use wasmtime_wasi::p2::{DynPollable, Network, SocketError};
-use wasmtime_wasi::sockets::WasiSocketsCtxView;
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress};
+use wasmtime_wasi::p2::{DynPollable, Network, Pollable, SocketError, subscribe};
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
-use super::policy::Policy;
+use super::resolver::LookupError;
+use super::sockets::View;
 use crate::config::Reach;
+use crate::model::Bound;
 
-/// The look-ups of one guest.
-pub(super) struct Names {
-    policy: Arc<Policy>,
-    /// By the number of the stream: the name, and whether an address of it was refused.
-    under_way: HashMap<u32, (String, bool)>,
+/// What stands in the table for a `resolve-address-stream`.
+struct Addresses {
+    /// What was looked up; `None` for an address, which leads to itself and is judged when
+    /// something is sent there.
+    name: Option<String>,
+    state: State,
+    /// The last address was refused, and none before it was not.
+    refused: bool,
 }
 
-impl Names {
-    pub(super) fn new(policy: &Arc<Policy>) -> Self {
-        Self { policy: Arc::clone(policy), under_way: HashMap::new() }
-    }
-
-    #[expect(clippy::needless_pass_by_value, reason = "it is a pair of references")]
-    pub(super) fn view<'a>(&'a mut self, wasi: WasiCtxView<'a>) -> View<'a> {
-        let inner = WasiSocketsCtxView { ctx: wasi.ctx.sockets(), table: wasi.table };
-        View { names: self, inner }
-    }
+enum State {
+    UnderWay(AbortOnDropJoinHandle<Result<vec::IntoIter<IpAddr>, ErrorCode>>),
+    Done(Result<vec::IntoIter<IpAddr>, ErrorCode>),
 }
 
-/// [`View`] as wasmtime wants to be told.
-pub(super) struct Lookup;
-
-impl HasData for Lookup {
-    type Data<'a> = View<'a>;
-}
-
-/// What wasmtime-wasi does, with the policy before and behind it.
-pub(super) struct View<'a> {
-    names: &'a mut Names,
-    inner: WasiSocketsCtxView<'a>,
-}
-
-impl network::Host for View<'_> {
-    fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
-        network::Host::convert_error_code(&mut self.inner, error)
-    }
-
-    fn network_error_code(
-        &mut self,
-        error: Resource<wasmtime::Error>,
-    ) -> wasmtime::Result<Option<ErrorCode>> {
-        network::Host::network_error_code(&mut self.inner, error)
+impl Addresses {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let State::UnderWay(lookup) = &mut self.state {
+            match Pin::new(lookup).poll(context) {
+                Poll::Ready(found) => self.state = State::Done(found),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
     }
 }
 
-impl network::HostNetwork for View<'_> {
-    fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
-        network::HostNetwork::drop(&mut self.inner, network)
+#[async_trait]
+impl Pollable for Addresses {
+    async fn ready(&mut self) {
+        std::future::poll_fn(|context| self.poll(context)).await;
+    }
+}
+
+/// The guest's handle as one to what really stands in the table.
+fn ours(stream: &Resource<ResolveAddressStream>) -> Resource<Addresses> {
+    Resource::new_borrow(stream.rep())
+}
+
+impl View<'_> {
+    /// Begins to look up a name, if that is allowed.
+    fn look_up(&mut self, name: &str, asked: &str) -> Result<State, SocketError> {
+        if let Err(refusal) = self.access.policy.lookup(name, None) {
+            self.access.policy.tell(&refusal);
+            return Err(ErrorCode::AccessDenied.into());
+        }
+        let lookup = self.access.lookups.begin().ok_or(ErrorCode::TemporaryResolverFailure)?;
+        // A dot at the end is not for us: the system does not search its own domains then.
+        let dot = if asked.ends_with('.') { "." } else { "" };
+        let asked = format!("{name}{dot}");
+        Ok(State::UnderWay(spawn(async move {
+            match lookup.addresses(asked, 0).await {
+                Ok(found) => {
+                    let found = found.into_iter().map(|address| address.ip().to_canonical());
+                    Ok(found.collect::<Vec<_>>().into_iter())
+                }
+                Err(LookupError::TimedOut) => Err(ErrorCode::TemporaryResolverFailure),
+                Err(LookupError::Failed(_)) => Err(ErrorCode::NameUnresolvable),
+            }
+        })))
     }
 }
 
@@ -70,19 +87,22 @@ impl Host for View<'_> {
     fn resolve_addresses(
         &mut self,
         network: Resource<Network>,
-        name: String,
+        asked: String,
     ) -> Result<Resource<ResolveAddressStream>, SocketError> {
-        // An address leads to itself, and is judged when something is sent there.
-        let is_name = matches!(Reach::host(&name), Some(Reach::Host(_)));
-        if is_name && let Err(refusal) = self.names.policy.lookup(&name, None) {
-            self.names.policy.tell(&refusal);
-            return Err(ErrorCode::AccessDenied.into());
+        // It has to be there, and means nothing else.
+        self.inner.table.get(&network)?;
+        if !self.access.refusals.allow(Bound::HostNameBytes, asked.len()) {
+            return Err(ErrorCode::InvalidArgument.into());
         }
-        let stream = Host::resolve_addresses(&mut self.inner, network, name.clone())?;
-        if is_name {
-            self.names.under_way.insert(stream.rep(), (name, false));
-        }
-        Ok(stream)
+        let (name, state) = match Reach::host(&asked).ok_or(ErrorCode::InvalidArgument)? {
+            Reach::Range { address, .. } => (None, State::Done(Ok(vec![address].into_iter()))),
+            Reach::Host(name) => {
+                let state = self.look_up(&name, &asked)?;
+                (Some(name), state)
+            }
+        };
+        let stream = self.inner.table.push(Addresses { name, state, refused: false })?;
+        Ok(Resource::new_own(stream.rep()))
     }
 }
 
@@ -91,48 +111,41 @@ impl HostResolveAddressStream for View<'_> {
         &mut self,
         stream: Resource<ResolveAddressStream>,
     ) -> Result<Option<IpAddress>, SocketError> {
-        let number = stream.rep();
-        loop {
-            let stream = Resource::new_borrow(number);
-            let next = HostResolveAddressStream::resolve_next_address(&mut self.inner, stream)?;
-            let Some((name, refused)) = self.names.under_way.get_mut(&number) else {
-                return Ok(next);
-            };
-            let Some(address) = next else {
-                // That all were refused is not that there are none.
-                return if *refused { Err(ErrorCode::AccessDenied.into()) } else { Ok(None) };
-            };
-            match self.names.policy.found_some(name, standard(address)) {
+        let policy = &self.access.policy;
+        let stream = self.inner.table.get_mut(&ours(&stream))?;
+        if stream.poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            return Err(ErrorCode::WouldBlock.into());
+        }
+        let State::Done(found) = &mut stream.state else {
+            return Err(ErrorCode::WouldBlock.into());
+        };
+        let found = found.as_mut().map_err(|error| *error)?;
+        for address in found {
+            let Some(name) = &stream.name else { return Ok(Some(address.into())) };
+            match policy.found_some(name, address) {
                 Ok(()) => {
-                    *refused = false;
-                    return Ok(Some(address));
+                    stream.refused = false;
+                    return Ok(Some(address.into()));
                 }
                 Err(refusal) => {
-                    self.names.policy.tell(&refusal);
-                    *refused = true;
+                    policy.tell(&refusal);
+                    stream.refused = true;
                 }
             }
         }
+        // That all were refused is not that there are none.
+        if stream.refused { Err(ErrorCode::AccessDenied.into()) } else { Ok(None) }
     }
 
     fn subscribe(
         &mut self,
         stream: Resource<ResolveAddressStream>,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        HostResolveAddressStream::subscribe(&mut self.inner, stream)
+        subscribe(self.inner.table, ours(&stream))
     }
 
     fn drop(&mut self, stream: Resource<ResolveAddressStream>) -> wasmtime::Result<()> {
-        self.names.under_way.remove(&stream.rep());
-        HostResolveAddressStream::drop(&mut self.inner, stream)
-    }
-}
-
-fn standard(address: IpAddress) -> std::net::IpAddr {
-    match address {
-        IpAddress::Ipv4((a, b, c, d)) => std::net::IpAddr::from([a, b, c, d]),
-        IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => {
-            std::net::IpAddr::from([a, b, c, d, e, f, g, h])
-        }
+        self.inner.table.delete(Resource::<Addresses>::new_own(stream.rep()))?;
+        Ok(())
     }
 }

@@ -1,18 +1,27 @@
-//! What publishers may reach. Everything that a guest sends passes [`Policy`]; what it refuses is
-//! told to the operator with the grant that would allow it, and to the guest as access denied.
+//! What publishers may reach, and how much at once. Everything that a guest sends passes
+//! [`Access`]: its policy refuses what is not granted, which is told to the operator with the grant
+//! that would allow it, and to the guest as access denied; its budget bounds sockets, connections
+//! and look-ups.
 //!
 //! Given: grants of the configuration. Gives back: the WASI imports of publishers, which reach
 //! the granted places and nothing else: no files, no environment, no listening.
 
+mod access;
+mod budget;
 mod cpu;
+mod excess;
 mod http;
 mod kind;
 mod lookup;
 mod policy;
+mod resolver;
+mod sockets;
 mod stdio;
+mod texts;
 mod tls;
 mod wasi;
 
+pub(super) use access::{Access, Outbound};
 pub(super) use cpu::{Metered, Processor};
-pub(super) use policy::Policy;
+pub(super) use excess::exceeded;
 pub(super) use wasi::{Caller, linker};

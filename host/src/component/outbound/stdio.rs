@@ -1,34 +1,49 @@
-//! Standard output and standard error of a guest: lines of its log.
+//! Standard output and standard error of a guest: lines of its log, out of the same budget. They
+//! are taken within the guest's call, so that they cost its processor time.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
+use hyper::body::Bytes;
 use tokio::io::AsyncWrite;
+use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::component::log::clean;
+use crate::component::stats::ComponentCount;
+use crate::model::Bound;
 use crate::telemetry::events;
 
-/// Lines in a window; more help nobody, and a guest can write millions.
-const LINES: u64 = 100;
-const WINDOW: Duration = Duration::from_secs(10);
-/// Bytes of a line that are kept.
-const LINE: usize = 1 << 10;
+/// Bytes that are taken at once.
+const AT_ONCE: usize = 64 << 10;
 
 /// One of the two.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
     component: Arc<str>,
+    count: Arc<ComponentCount>,
     error: bool,
 }
 
 impl Lines {
-    /// `error` for standard error, which is told as a warning.
-    pub(super) fn new(component: &Arc<str>, error: bool) -> Self {
-        Self { component: Arc::clone(component), error }
+    /// `error` for standard error, which is logged as a warning.
+    pub(super) fn new(component: &Arc<str>, count: &Arc<ComponentCount>, error: bool) -> Self {
+        Self { component: Arc::clone(component), count: Arc::clone(count), error }
+    }
+
+    fn write(&self, line: &[u8]) {
+        if !self.count.may_log(&self.component) {
+            return;
+        }
+        let line = clean(&String::from_utf8_lossy(line));
+        if self.error {
+            events::component::warns(&self.component, &line);
+        } else {
+            events::component::says(&self.component, &line);
+        }
     }
 }
 
@@ -40,53 +55,33 @@ impl IsTerminal for Lines {
 
 impl StdoutStream for Lines {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        let (lines, window, line) = (self.clone(), Instant::now(), Vec::new());
-        Box::new(Writer { lines, window, told: 0, line })
+        Box::new(Writer::new(self))
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Writer::new(self))
     }
 }
 
 /// Cuts what is written into lines.
 struct Writer {
     lines: Lines,
-    window: Instant,
-    told: u64,
     line: Vec<u8>,
 }
 
 impl Writer {
+    fn new(lines: &Lines) -> Self {
+        Self { lines: lines.clone(), line: Vec::new() }
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if *byte == b'\n' {
-                self.tell();
-            } else if self.line.len() < LINE + 1 {
+                self.lines.write(&self.line);
+                self.line.clear();
+            } else if self.line.len() <= Bound::TextBytes.size() {
                 self.line.push(*byte);
             }
-        }
-    }
-
-    fn tell(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        if self.window.elapsed() > WINDOW {
-            self.drop_told();
-            self.window = Instant::now();
-        }
-        self.told += 1;
-        if self.told > LINES {
-            return;
-        }
-        let line = clean(&String::from_utf8_lossy(&line));
-        if self.lines.error {
-            events::component::warns(&self.lines.component, &line);
-        } else {
-            events::component::says(&self.lines.component, &line);
-        }
-    }
-
-    /// Says how many lines of the window were dropped.
-    fn drop_told(&mut self) {
-        let told = std::mem::take(&mut self.told);
-        if told > LINES {
-            events::component::log_dropped(&self.lines.component, told - LINES);
         }
     }
 }
@@ -94,10 +89,30 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if !self.line.is_empty() {
-            self.tell();
+            self.lines.write(&self.line);
         }
-        self.drop_told();
     }
+}
+
+#[async_trait]
+impl OutputStream for Writer {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(AT_ONCE)
+    }
+}
+
+#[async_trait]
+impl Pollable for Writer {
+    async fn ready(&mut self) {}
 }
 
 impl AsyncWrite for Writer {
@@ -116,5 +131,34 @@ impl AsyncWrite for Writer {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::load::Digest;
+
+    #[test]
+    fn streams_share_one_budget_however_often_they_are_opened() {
+        let count = Arc::new(ComponentCount::new(Digest::from([0; 32])));
+        let most = Bound::LogLines.most();
+        for i in 0..most {
+            let lines = Lines::new(&Arc::from("chatty"), &count, i % 2 == 0);
+            lines.p2_stream().write(Bytes::from_static(b"one line\n")).unwrap();
+        }
+        assert_eq!(count.numbers().log_dropped, 0);
+        let lines = Lines::new(&Arc::from("chatty"), &count, true);
+        // What has no end of line is one when the stream is dropped.
+        lines.p2_stream().write(Bytes::from_static(b"a\n\nb")).unwrap();
+        assert_eq!(count.numbers().log_dropped, 3);
+    }
+
+    #[test]
+    fn no_more_of_a_line_is_kept_than_is_logged() {
+        let count = Arc::new(ComponentCount::new(Digest::from([0; 32])));
+        let mut writer = Writer::new(&Lines::new(&Arc::from("chatty"), &count, false));
+        writer.take(&vec![b'x'; 1 << 20]);
+        assert_eq!(writer.line.len(), Bound::TextBytes.size() + 1);
     }
 }

@@ -1,76 +1,54 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup;
-use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp_create_socket, udp_create_socket};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::access::Access;
 use super::http::Requests;
-use super::lookup::{Lookup, Names};
-use super::policy::Policy;
+use super::sockets::{Bounded, View};
 use super::stdio::Lines;
+use super::texts;
 use crate::component::bindings::nephometer::metering::{log, types};
 use crate::component::instance::Guest;
-
-/// What a guest may have in its hands at a time: sockets, requests, streams.
-const RESOURCES: usize = 1_000;
-/// Random bytes that one call gives.
-const RANDOM: u64 = 64 << 10;
+use crate::model::Bound;
 
 /// What belongs to the store of one publisher.
 pub(crate) struct Caller {
     pub(crate) guest: Guest,
+    pub(super) access: Arc<Access>,
     table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     requests: Requests,
-    names: Names,
 }
 
 impl Caller {
-    /// A guest that reaches what the policy allows.
-    pub(crate) fn new(guest: Guest, component: &Arc<str>, policy: &Arc<Policy>) -> Self {
+    /// A guest that reaches what its access allows.
+    pub(crate) fn new(guest: Guest, component: &Arc<str>, access: &Arc<Access>) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES);
-        let judge = Arc::clone(policy);
+        table.set_max_capacity(Bound::Resources.size());
+        let count = guest.limiter.count();
+        let lines = |error| Lines::new(component, count, error);
+        // Neither sockets nor look-ups: those that are allowed get a context of their own.
         let mut wasi = WasiCtx::builder();
-        wasi.allow_tcp(true)
-            .allow_udp(true)
-            .allow_ip_name_lookup(true)
-            .max_random_size(RANDOM)
-            .stdout(Lines::new(component, false))
-            .stderr(Lines::new(component, true))
-            .socket_addr_check(move |address, what| {
-                let allowed = may_use(&judge, address, what);
-                Box::pin(async move { allowed })
-            });
+        wasi.allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .max_random_size(Bound::RandomBytes.most())
+            .stdout(lines(false))
+            .stderr(lines(true));
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(Bound::HttpFields.size());
         Self {
             guest,
             table,
             wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
-            requests: Requests::new(policy),
-            names: Names::new(policy),
-        }
-    }
-}
-
-/// Whether a socket may be used so. A guest speaks first and never listens.
-fn may_use(policy: &Policy, address: SocketAddr, what: SocketAddrUse) -> bool {
-    match what {
-        // The system chooses address and port; anything else could be taken for somebody else.
-        SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
-            address.ip().is_unspecified() && address.port() == 0
-        }
-        SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => false,
-        // Whoever was not written to has nothing to say; that is the network's doing, not the
-        // guest's, and so not told.
-        SocketAddrUse::UdpReceive => policy.connect_found(address).is_ok(),
-        SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => {
-            policy.connect_found(address).inspect_err(|refusal| policy.tell(refusal)).is_ok()
+            http,
+            requests: Requests::new(access),
+            access: Arc::clone(access),
         }
     }
 }
@@ -94,8 +72,14 @@ impl WasiHttpView for Caller {
     }
 }
 
+/// Within policy and budget.
+fn bounded(caller: &mut Caller) -> View<'_> {
+    let Caller { access, wasi, table, .. } = caller;
+    View::new(access, WasiCtxView { ctx: wasi, table })
+}
+
 /// The imports of publishers: the log, and WASI with nothing in it but clocks, random numbers and
-/// what the policy allows. Also toolchains whose output imports files and environment find them:
+/// what the access allows. Also toolchains whose output imports files and environment find them:
 /// empty.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Caller>> {
     let mut linker = Linker::new(engine);
@@ -105,11 +89,11 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Caller>> {
     })?;
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    // Names are looked up under the policy.
     linker.allow_shadowing(true);
-    ip_name_lookup::add_to_linker::<Caller, Lookup>(&mut linker, |caller| {
-        caller.names.view(WasiCtxView { ctx: &mut caller.wasi, table: &mut caller.table })
-    })?;
+    ip_name_lookup::add_to_linker::<Caller, Bounded>(&mut linker, bounded)?;
+    tcp_create_socket::add_to_linker::<Caller, Bounded>(&mut linker, bounded)?;
+    udp_create_socket::add_to_linker::<Caller, Bounded>(&mut linker, bounded)?;
+    texts::add_to_linker(&mut linker)?;
     linker.allow_shadowing(false);
     Ok(linker)
 }

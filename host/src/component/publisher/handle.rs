@@ -7,7 +7,7 @@ use super::instance::{Bare, Delivery, Instance, Settled, TextForm};
 use super::load::LoadedPublisher;
 use crate::component::host::ComponentHost;
 use crate::component::instance::Services;
-use crate::component::outbound::Policy;
+use crate::component::outbound::Access;
 use crate::component::stats::ComponentCount;
 use crate::component::{ComponentError, Description};
 use crate::config::{Grant, LimitsSpec};
@@ -27,7 +27,7 @@ pub(super) struct Recipe {
     pub(super) loaded: Arc<LoadedPublisher>,
     pub(super) limits: LimitsSpec,
     options: Arc<Map<String, Value>>,
-    pub(super) policy: Arc<Policy>,
+    pub(super) access: Arc<Access>,
     pub(super) count: Arc<ComponentCount>,
     pub(super) services: Services,
 }
@@ -108,17 +108,28 @@ impl ComponentHost {
         place: &str,
     ) -> Result<PublisherInstance, ComponentError> {
         let spec = self.component_spec(&loaded.name).await;
+        let count = self.all_counts().add(place, &loaded.name, loaded.digest);
         let recipe = Recipe {
             loaded: Arc::clone(loaded),
             limits: spec.limits,
             options: Arc::new(options),
-            policy: Arc::new(Policy::new(&loaded.name, url, &spec.connect)),
-            count: self.all_counts().add(place, &loaded.name, loaded.digest),
+            access: Arc::new(self.access(&loaded.name, url, &spec.connect, &count)),
+            count,
             services: self.services(),
         };
         let mut publisher = PublisherInstance { host: self.clone(), recipe, running: None };
         publisher.ready().await?;
         Ok(publisher)
+    }
+
+    fn access(
+        &self,
+        name: &Arc<str>,
+        url: Vec<Grant>,
+        grants: &[Grant],
+        count: &Arc<ComponentCount>,
+    ) -> Access {
+        Access::new(name, url, grants, self.shelf().outbound(), count)
     }
 
     async fn build_publisher(&self, recipe: Recipe) -> Result<Instance, ComponentError> {
@@ -134,12 +145,13 @@ impl ComponentHost {
         &self,
         loaded: &Arc<LoadedPublisher>,
     ) -> Result<Description, ComponentError> {
+        let count = Arc::new(ComponentCount::new(loaded.digest));
         let recipe = Recipe {
             loaded: Arc::clone(loaded),
             limits: self.component_spec(&loaded.name).await.limits,
             options: Arc::default(),
-            policy: Arc::new(Policy::new(&loaded.name, Vec::new(), &[])),
-            count: Arc::new(ComponentCount::new(loaded.digest)),
+            access: Arc::new(self.access(&loaded.name, Vec::new(), &[], &count)),
+            count,
             services: self.services(),
         };
         self.guest(async move { Bare::new(&recipe).await?.describe().await }).await

@@ -17,10 +17,7 @@ use crate::component::instance::{Description, Guest, begin, cause, counted, end,
 use crate::component::log::clean;
 use crate::component::outbound::{Caller, Metered, Processor};
 use crate::component::symbolize::Origin;
-use crate::model::Batch;
-
-/// Handles to resources: a request has a dozen.
-const HANDLES: usize = 1_000;
+use crate::model::{Batch, Bound};
 
 /// Which ready-made texts a publisher wants beside the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,15 +82,15 @@ pub(super) struct Instance {
 
 impl Bare {
     pub(super) async fn new(recipe: &Recipe) -> Result<Self, ComponentError> {
-        let Recipe { loaded, limits, policy, count, services, .. } = recipe;
+        let Recipe { loaded, limits, access, count, services, .. } = recipe;
         let name = Arc::clone(&loaded.name);
         let origin = Origin { path: loaded.path.clone(), digest: loaded.digest };
         let guest = Guest::new(*limits, &name, count, services, origin);
-        let caller = Caller::new(guest, &name, policy);
+        let caller = Caller::new(guest, &name, access);
         let mut store = Store::new(loaded.pre.engine(), caller);
         store.limiter(|caller| &mut caller.guest.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
-        store.set_max_component_handles(HANDLES);
+        store.set_max_component_handles(Bound::Handles.size());
         let processor = Arc::new(Processor::default());
         let (used, most) = (Arc::clone(&processor), limits.cpu.as_nanos());
         store.epoch_deadline_callback(move |mut store| {

@@ -14,7 +14,7 @@ use crate::component::bindings::exports::nephometer::metering::component;
 use crate::component::host::ComponentHost;
 use crate::component::load::{self, Digest, unfit};
 use crate::component::log::clean;
-use crate::component::outbound::{self, Caller};
+use crate::component::outbound::{self, Caller, Outbound};
 use crate::component::{ComponentError, Description};
 use crate::telemetry::events;
 
@@ -54,13 +54,20 @@ impl std::fmt::Debug for LoadedPublisher {
 /// What a host keeps of publishers.
 pub(crate) struct Shelf {
     linker: Linker<Caller>,
+    outbound: Outbound,
     /// The last content of each file, as of transformers.
     loaded: Mutex<HashMap<PathBuf, Arc<LoadedPublisher>>>,
 }
 
 impl Shelf {
-    pub(crate) fn new(engine: &Engine) -> wasmtime::Result<Self> {
-        Ok(Self { linker: outbound::linker(engine)?, loaded: Mutex::default() })
+    /// `sockets` is `components.totals.sockets`.
+    pub(crate) fn new(engine: &Engine, sockets: usize) -> wasmtime::Result<Self> {
+        let (linker, outbound) = (outbound::linker(engine)?, Outbound::new(sockets));
+        Ok(Self { linker, outbound, loaded: Mutex::default() })
+    }
+
+    pub(crate) fn outbound(&self) -> &Outbound {
+        &self.outbound
     }
 
     async fn last(&self, path: &Path, digest: Digest) -> Option<Arc<LoadedPublisher>> {

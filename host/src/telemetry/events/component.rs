@@ -65,9 +65,9 @@ pub fn flush_failed(sink: &str, component: &str, reason: &str) {
     tracing::warn!(sink, component, reason, "component gave nothing out at the end of the tick");
 }
 
-/// A component wrote more lines than one call may.
-pub fn log_dropped(component: &str, lines: u64) {
-    tracing::warn!(component, lines, "lines of the component's log dropped");
+/// A component wrote more lines in a window than it may, through all of its streams and instances.
+pub fn log_dropped(component: &str, lines: u64, most: u64, window_s: u64) {
+    tracing::warn!(component, lines, most, window_s, "lines of the component's log dropped");
 }
 
 /// A line of a component's own log.

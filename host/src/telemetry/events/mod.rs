@@ -7,6 +7,7 @@ pub mod inspect;
 pub mod outbound;
 pub mod pipeline;
 pub mod poll;
+pub mod process;
 pub mod publish;
 pub mod reload;
 pub mod store;

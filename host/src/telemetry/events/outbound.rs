@@ -18,3 +18,18 @@ pub fn refused(component: &str, target: &str, reason: &str, grant: &str) {
 pub fn no_roots(reason: &str, unusable: usize) {
     warn!(reason, unusable, "this machine trusts no certificate authority");
 }
+
+/// A component had as much of something as it may have, and asked for more. Once for each bound.
+pub fn over(component: &str, bound: &str, what: &str, most: usize, remedy: &str) {
+    warn!(component, bound, what, most, remedy, "component was refused more than its bound");
+}
+
+/// There are not enough file descriptors for as many sockets as publishers may have.
+pub fn sockets_lowered(setting: usize, most: usize, descriptors: Option<u64>) {
+    warn!(
+        setting,
+        most,
+        descriptors,
+        "too few file descriptors for components.totals.sockets, raise the limit on open files"
+    );
+}

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-/// Files cannot be watched: changes are only seen when somebody asks for a reload, or by looking
-/// from time to time.
+/// Files cannot be watched: changes are only seen when somebody asks for a reload, or by scanning.
+/// Once, until they can be watched again.
 pub fn not_watching(error: &dyn std::error::Error) {
-    tracing::warn!(%error, "changes of files are not told by the system; looking every 10 s");
+    tracing::warn!(%error, "file watching unavailable, scanning every 10 s");
+}
+
+/// Files are watched again.
+pub fn watching_again() {
+    tracing::info!("file watching available again");
 }
 
 /// A generation of transformers took over; no batch was worked on for `pause`.

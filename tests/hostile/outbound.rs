@@ -1,0 +1,526 @@
+//! Publishers that attack through what they may import: sockets, look-ups, output, HTTP objects. Each
+//! is held to its bounds, by name, while the sink beside it goes on and the agent answers.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::publisher::publisher;
+use super::watched;
+use crate::harness::{Agent, PATIENCE, Running, component, eventually, ndjson, root};
+
+/// An agent with an honest sink and one whose publishers have these URLs, all of them of the one
+/// component `hostile`.
+fn agent(name: &str, file: &[u8], publishers: &[String]) -> Agent {
+    let agent = Agent::new(&format!("hostile-outbound-{name}")).set("shutdown_grace", "20s");
+    let folder = agent.folder.at("components");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(component("rate_of_change"), folder.join("rate_of_change.wasm")).unwrap();
+    fs::write(folder.join("hostile.wasm"), file).unwrap();
+    let honest = agent.folder.at("honest");
+    agent.set("components.path", json!([folder])).pipeline(&format!(
+        "sources: [{{name: all, interval: 1, meters: ['cpu'], sinks: [honest, hostile]}}]\n\
+         sinks:\n\
+         - name: honest\n\
+         \x20 transformers: [{{name: rate_of_change, parameters: {{target: {{name: cpu_util}}}}}}]\n\
+         \x20 publishers: ['file://{}?json']\n\
+         - {{name: hostile, publishers: {publishers:?}}}\n",
+        honest.display()
+    ))
+}
+
+fn honest(agent: &Agent) -> usize {
+    ndjson(&fs::read_to_string(agent.folder.at("honest")).unwrap_or_default()).len()
+}
+
+/// The honest sink delivers two more polling cycles.
+fn goes_on(agent: &Agent, running: &mut Running) {
+    let before = honest(agent);
+    running.wait_for_ticks(2);
+    eventually("the honest sink's samples", PATIENCE, || (honest(agent) > before).then_some(()));
+}
+
+/// What `component status` reports of the hostile publishers; nothing before they are made.
+fn status(agent: &Agent) -> Vec<Value> {
+    let mut status = Command::new(env!("CARGO_BIN_EXE_nephometer"));
+    status.args(["component", "status", "--json", "--socket", "agent.sock"]);
+    status.current_dir(agent.folder.path());
+    let answer = agent.start(status, None).ended(PATIENCE);
+    if answer.stderr.contains("no agent answers") {
+        return Vec::new();
+    }
+    let rows: Vec<Value> = serde_json::from_str(&answer.code(0).stdout).unwrap();
+    rows.into_iter().filter(|row| row["component"] == "hostile").collect()
+}
+
+/// Waits for a hostile publisher whose numbers are like this.
+fn seen(agent: &Agent, what: &str, like: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, PATIENCE, || status(agent).into_iter().find(&like))
+}
+
+/// Waits for a failed call with this in its reason.
+fn failed(agent: &Agent, reason: &str) {
+    seen(agent, reason, |row| {
+        row["last_failure"].as_str().is_some_and(|last| last.contains(reason))
+    });
+}
+
+/// The bounds over which more was refused, as they were logged.
+fn bounds(running: &Running) -> Vec<String> {
+    let lines = running.logged("component was refused more than its bound");
+    let mut bounds: Vec<String> =
+        lines.iter().map(|line| line["bound"].as_str().unwrap().to_owned()).collect();
+    bounds.sort();
+    bounds
+}
+
+/// Waits until so many envelopes have been published, or tried.
+fn published(agent: &Agent, wanted: u64) {
+    seen(agent, &format!("{wanted} envelopes"), |row| {
+        // Three calls make an instance ready, and the last one may be under way.
+        row["calls"].as_u64().unwrap() > 3 + wanted
+    });
+}
+
+const SOCKETS: &str = r#"
+    (import "wasi:sockets/udp-create-socket@0.2.12" "create-udp-socket" (func $udp (param i32 i32)))
+    (import "wasi:sockets/tcp-create-socket@0.2.12" "create-tcp-socket" (func $tcp (param i32 i32)))
+    (import "wasi:sockets/udp@0.2.12" "[resource-drop]udp-socket" (func $drop-udp (param i32)))
+    (import "wasi:sockets/tcp@0.2.12" "[resource-drop]tcp-socket" (func $drop-tcp (param i32)))
+"#;
+
+/// `$make` makes socket `$i` and keeps its handle, `$drop` drops it: datagrams where `$i` is even.
+/// `$refused` insists that no more can be made.
+const SOCKET: &str = r#"
+    (func $make (param $i i32)
+      (if (i32.and (local.get $i) (i32.const 1))
+        (then (call $tcp (i32.const 0) (i32.const 4096)))
+        (else (call $udp (i32.const 0) (i32.const 4096))))
+      (if (i32.load8_u (i32.const 4096)) (then unreachable))
+      (i32.store offset=8192 (i32.shl (local.get $i) (i32.const 2)) (i32.load (i32.const 4100))))
+    (func $drop (param $i i32) (local $handle i32)
+      (local.set $handle (i32.load offset=8192 (i32.shl (local.get $i) (i32.const 2))))
+      (if (i32.and (local.get $i) (i32.const 1))
+        (then (call $drop-tcp (local.get $handle)))
+        (else (call $drop-udp (local.get $handle)))))
+    (func $refused
+      (call $udp (i32.const 0) (i32.const 4096))
+      ;; An error, and which: new-socket-limit.
+      (if (i32.ne (i32.load8_u (i32.const 4096)) (i32.const 1)) (then unreachable))
+      (if (i32.ne (i32.load8_u (i32.const 4100)) (i32.const 10)) (then unreachable)))
+"#;
+
+/// A publisher had a thousand sockets, and the agent no more file descriptors.
+#[test]
+fn a_publisher_has_so_many_sockets_and_gets_them_back() {
+    // The first call of an instance has all there are, one after the other twice over, and keeps them;
+    // the second gets none and traps, so that an instance is made anew for the same envelope.
+    let body = r"
+        (if (i32.gt_u (global.get $calls) (i32.const 1)) (then (call $refused) unreachable))
+        (loop $again
+          (local.set $i (i32.const 0))
+          (loop $more
+            (call $make (local.get $i))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $i) (i32.const 16))))
+          (call $refused)
+          (local.set $n (i32.add (local.get $n) (i32.const 1)))
+          (if (i32.lt_u (local.get $n) (i32.const 3)) (then
+            (local.set $i (i32.const 0))
+            (loop $all
+              (call $drop (local.get $i))
+              (local.set $i (i32.add (local.get $i) (i32.const 1)))
+              (br_if $all (i32.lt_u (local.get $i) (i32.const 16))))
+            (br $again))))
+    ";
+    let file = publisher(SOCKETS, SOCKET, body);
+    let agent = agent("sockets", &file, &["hostile://127.0.0.1:9".to_owned()]);
+    let mut running = agent.run();
+    goes_on(&agent, &mut running);
+    let row = seen(&agent, "two instances", |row| row["restarts"].as_u64().unwrap() > 1);
+    assert!(row["refused"].as_u64().unwrap() >= 3 + 1 + 3, "{row}");
+    assert_eq!(bounds(&running), ["sockets"], "once for each bound");
+    let ended = running.stop().code(0);
+    let ledger = ended.ledger();
+    let count = ledger.publisher("/hostile://");
+    assert!(count.left > 1 && count.dropped == 0, "{count:?}\n{}", ended.stderr);
+}
+
+#[test]
+fn publishers_cannot_use_up_the_file_descriptors() {
+    let body = r"
+        (loop $more
+          (call $udp (i32.const 0) (i32.const 4096))
+          (call $tcp (i32.const 0) (i32.const 4096))
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br_if $more (i32.lt_u (local.get $i) (i32.const 300))))
+    ";
+    let file = publisher(SOCKETS, "", body);
+    let urls: Vec<String> = (1..=12).map(|port| format!("hostile://127.0.0.1:{port}")).collect();
+    let agent = agent("descriptors", &file, &urls);
+    let arguments = ["run", "--log-format", "json", "--log", "info,nephometer=debug"];
+    let script = "ulimit -n 256; exec \"$@\"";
+    let mut running = agent.start(agent.within(&["env"], script, &arguments), None);
+    // Half of the descriptors are the agent's: 128 sockets for twelve who could have sixteen each.
+    eventually("a refusal for each", PATIENCE, || {
+        let refused = |row: &Value| row["refused"].as_u64().unwrap() > 0;
+        let rows = status(&agent);
+        (rows.len() == 12 && rows.iter().all(refused)).then_some(())
+    });
+    let bounds = bounds(&running);
+    let total = bounds.iter().filter(|bound| *bound == "components.totals.sockets").count();
+    let own = bounds.iter().filter(|bound| *bound == "sockets").count();
+    assert!(total >= 4 && total + own == bounds.len(), "{bounds:?}");
+    goes_on(&agent, &mut running);
+    let pid = running.pid().as_raw_nonzero();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    assert!((128..200).contains(&open), "{open} files are open");
+    agent.does(&["status"]).code(0);
+    let lowered = running.logged(
+        "too few file descriptors for components.totals.sockets, raise the limit on open files",
+    );
+    assert_eq!(lowered.len(), 1);
+    assert_eq!((&lowered[0]["most"], &lowered[0]["descriptors"]), (&json!(128), &json!(256)));
+    let ended = running.stop().code(0);
+    assert_eq!(ended.logged("file watching unavailable, scanning every 10 s").len(), 0);
+    assert_eq!(ended.ledger().sinks["honest"].held, 0);
+}
+
+/// The log of a publisher that opened its output anew each time had 69 MB after 8 s.
+#[test]
+fn a_publisher_cannot_fill_the_log() {
+    let imports = r#"
+        (import "wasi:cli/stdout@0.2.12" "get-stdout" (func $stdout (result i32)))
+        (import "wasi:cli/stderr@0.2.12" "get-stderr" (func $stderr (result i32)))
+        (import "wasi:io/streams@0.2.12" "[method]output-stream.blocking-write-and-flush"
+          (func $write (param i32 i32 i32 i32)))
+        (import "wasi:io/streams@0.2.12" "[resource-drop]output-stream" (func $drop (param i32)))
+        (import "nephometer:metering/log@0.1.0" "write" (func $log (param i32 i32 i32)))
+    "#;
+    let body = r"
+        (memory.fill (i32.const 8192) (i32.const 10) (i32.const 4096))
+        (loop $more
+          (local.set $one
+            (if (result i32) (i32.and (local.get $i) (i32.const 1))
+              (then (call $stdout)) (else (call $stderr))))
+          (call $write (local.get $one) (i32.const 8192) (i32.const 4096) (i32.const 4096))
+          (call $drop (local.get $one))
+          (call $log (i32.const 3) (i32.const 2048) (i32.const 7))
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br_if $more (i32.lt_u (local.get $i) (i32.const 100))))
+        ;; The next instance has no more lines than this one.
+        (if (i32.gt_u (global.get $calls) (i32.const 1)) (then unreachable))
+    ";
+    let file = publisher(imports, "", body);
+    let agent = agent("lines", &file, &["hostile://127.0.0.1:9".to_owned()]);
+    let mut running = agent.run();
+    goes_on(&agent, &mut running);
+    seen(&agent, "a million lines", |row| row["lines_dropped"].as_u64().unwrap() > 1_000_000);
+    let ended = running.stop();
+    let dropped = ended.logged("lines of the component's log dropped");
+    assert!(dropped.iter().all(|line| line["component"] == "hostile" && line["most"] == 100));
+    // One window is reported when it is over, the last one when its place is no more.
+    let written = ended.stderr.lines().filter(|line| {
+        let line: Value = serde_json::from_str(line).unwrap_or_default();
+        line["component"] == "hostile"
+            && ["", "hostile"].iter().any(|text| line["message"] == *text)
+    });
+    let (written, windows) = (written.count(), dropped.len() + 1);
+    assert!((100..=100 * windows).contains(&written), "{written} lines in {windows} windows");
+    assert!(ended.stderr.len() < 1 << 20, "{} bytes of log", ended.stderr.len());
+}
+
+/// An agent whose names nobody answers for, in a network of its own.
+fn run_without_answers(agent: &Agent) -> Running {
+    let bind = |name: &str, text: &str| {
+        let file = agent.folder.write(name, text);
+        format!("[ ! -e /etc/{name} ] || mount --bind '{}' /etc/{name}; ", file.display())
+    };
+    let script = format!(
+        "{}{}exec python3 '{}' \"$@\"",
+        bind("resolv.conf", "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n"),
+        bind("nsswitch.conf", "hosts: files dns\n"),
+        Path::new(root()).join("tests/hostile/silent.py").display()
+    );
+    let all = ["unshare", "--mount", "--net", "--propagation", "private", "--map-root-user"];
+    let root = rustix::process::geteuid().is_root();
+    let wrapper = if root { &all[..all.len() - 1] } else { &all[..] };
+    let arguments = ["run", "--log-format", "json", "--log", "debug"];
+    agent.start(agent.within(wrapper, &script, &arguments), None)
+}
+
+const LOOKUPS: &str = r#"
+    (import "wasi:sockets/instance-network@0.2.12" "instance-network" (func $network (result i32)))
+    (import "wasi:sockets/ip-name-lookup@0.2.12" "resolve-addresses"
+      (func $resolve (param i32 i32 i32 i32)))
+    (import "wasi:sockets/ip-name-lookup@0.2.12" "[method]resolve-address-stream.resolve-next-address"
+      (func $next (param i32 i32)))
+    (import "wasi:sockets/ip-name-lookup@0.2.12" "[method]resolve-address-stream.subscribe"
+      (func $subscribe (param i32) (result i32)))
+    (import "wasi:sockets/ip-name-lookup@0.2.12" "[resource-drop]resolve-address-stream"
+      (func $drop (param i32)))
+    (import "wasi:io/poll@0.2.12" "[method]pollable.block" (func $block (param i32)))
+"#;
+
+const NAME: &str = r#"(data (i32.const 3072) "silent.example")"#;
+
+/// 900 look-ups of a name whose server is silent held up every reload for 100 s and more.
+#[test]
+fn look_ups_that_nobody_answers_hold_up_nobody_else() {
+    // As many as it may have, kept in the first call; then it lets go of them and asks for more.
+    let body = r"
+        (local.set $one (call $network))
+        (loop $more
+          (call $resolve (local.get $one) (i32.const 3072) (i32.const 14) (i32.const 4096))
+          (if (i32.load8_u (i32.const 4096))
+            (then
+              ;; temporary-resolver-failure
+              (if (i32.ne (i32.load8_u (i32.const 4100)) (i32.const 19)) (then unreachable)))
+            (else
+              (i32.store offset=8192 (i32.shl (local.get $n) (i32.const 2)) (i32.load (i32.const 4100)))
+              (local.set $n (i32.add (local.get $n) (i32.const 1)))))
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br_if $more (i32.lt_u (local.get $i) (i32.const 900))))
+        (if (i32.eq (global.get $calls) (i32.const 1))
+          (then (if (i32.ne (local.get $n) (i32.const 4)) (then unreachable))))
+        (if (local.get $n) (then
+          (loop $all
+            (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+            (call $drop (i32.load offset=8192 (i32.shl (local.get $n) (i32.const 2))))
+            (br_if $all (local.get $n)))))
+    ";
+    let file = publisher(LOOKUPS, NAME, body);
+    let agent = agent("lookups", &file, &["hostile://silent.example:80".to_owned()]);
+    let mut running = run_without_answers(&agent);
+    published(&agent, 2);
+    assert_eq!(bounds(&running), ["lookups"]);
+    // Those that were let go of have their threads still: no more than there may be.
+    let pid = running.pid().as_raw_nonzero();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().filter_map(Result::ok);
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    let threads = names.filter(|name| name.trim() == "lookup").count();
+    assert!((1..=4).contains(&threads), "{threads}");
+    let replaced = |running: &Running| running.logged("new transformers took over").len();
+    let before = replaced(&running);
+    let mut other = fs::read(component("rate_of_change")).unwrap();
+    other.extend(b"\0\x05\x04note");
+    fs::write(agent.folder.at("new"), other).unwrap();
+    fs::rename(agent.folder.at("new"), agent.folder.at("components/rate_of_change.wasm")).unwrap();
+    eventually("the reload", PATIENCE, || (replaced(&running) > before).then_some(()));
+    goes_on(&agent, &mut running);
+    running.stop().code(0);
+}
+
+#[test]
+fn a_look_up_takes_so_long_and_no_longer() {
+    // The server would be waited for for 30 s, which is more than a call may take.
+    let body = r"
+        (call $resolve (call $network) (i32.const 3072) (i32.const 14) (i32.const 4096))
+        (if (i32.load8_u (i32.const 4096)) (then unreachable))
+        (local.set $one (i32.load (i32.const 4100)))
+        (call $block (call $subscribe (local.get $one)))
+        (call $next (local.get $one) (i32.const 4096))
+        (if (i32.ne (i32.load8_u (i32.const 4096)) (i32.const 1)) (then unreachable))
+        (if (i32.ne (i32.load8_u (i32.const 4098)) (i32.const 19)) (then unreachable))
+        ;; A name may have 255 bytes; one more is an invalid argument.
+        (memory.fill (i32.const 8192) (i32.const 97) (i32.const 256))
+        (local.set $i (i32.const 8192))
+        (loop $dots
+          (local.set $i (i32.add (local.get $i) (i32.const 50)))
+          (i32.store8 (local.get $i) (i32.const 46))
+          (br_if $dots (i32.lt_u (local.get $i) (i32.const 8400))))
+        (call $resolve (call $network) (i32.const 8192) (i32.const 255) (i32.const 4096))
+        (if (i32.ne (i32.load8_u (i32.const 4100)) (i32.const 1)) (then unreachable))
+        (call $resolve (call $network) (i32.const 8192) (i32.const 256) (i32.const 4096))
+        (if (i32.ne (i32.load8_u (i32.const 4100)) (i32.const 3)) (then unreachable))
+    ";
+    let file = publisher(LOOKUPS, NAME, body);
+    let agent = agent("patience", &file, &["hostile://silent.example:80".to_owned()]);
+    let mut running = run_without_answers(&agent);
+    goes_on(&agent, &mut running);
+    published(&agent, 2);
+    assert_eq!(bounds(&running), ["host_name_bytes"]);
+    // Access to a name that is not granted is denied without asking anybody.
+    assert!(!running.logged("component was refused a connection").is_empty());
+    // With as many abandoned look-ups as there may be, the next ones fail at once.
+    let ended = running.stop();
+    let ledger = ended.ledger();
+    let count = ledger.publisher("/hostile://");
+    assert!(count.left > 0, "{count:?}\n{}", ended.stderr);
+}
+
+const HTTP: &str = r#"
+    (import "wasi:http/types@0.2.12" "[constructor]fields" (func $fields (result i32)))
+    (import "wasi:http/types@0.2.12" "[method]fields.append"
+      (func $append (param i32 i32 i32 i32 i32 i32)))
+    (import "wasi:http/types@0.2.12" "[constructor]outgoing-request"
+      (func $request (param i32) (result i32)))
+    (import "wasi:http/types@0.2.12" "[method]outgoing-request.set-method"
+      (func $method (param i32 i32 i32 i32) (result i32)))
+    (import "wasi:http/types@0.2.12" "[method]outgoing-request.set-authority"
+      (func $authority (param i32 i32 i32 i32) (result i32)))
+    (import "wasi:http/types@0.2.12" "[method]outgoing-request.set-path-with-query"
+      (func $path (param i32 i32 i32 i32) (result i32)))
+    (import "wasi:http/types@0.2.12" "[method]outgoing-request.body" (func $body (param i32 i32)))
+    (import "wasi:http/types@0.2.12" "[method]outgoing-body.write" (func $stream (param i32 i32)))
+    (import "wasi:io/streams@0.2.12" "[method]output-stream.check-write"
+      (func $check (param i32 i32)))
+    (import "wasi:io/streams@0.2.12" "[method]output-stream.write"
+      (func $write (param i32 i32 i32 i32)))
+"#;
+
+/// `$large` makes a request of the largest texts and fields that there may be, and writes as much of its
+/// body as is taken. There are a slash and many times the letter a from 65535 on.
+const LARGE: &str = r#"
+    (func $is (param i32 i32) (if (i32.ne (local.get 0) (local.get 1)) (then unreachable)))
+    (func $fill
+      (i32.store8 (i32.const 65535) (i32.const 47))
+      (memory.fill (i32.const 65536) (i32.const 97) (i32.const 131072)))
+    (func $append-so-many (param $bytes i32) (result i32) (local $fields i32)
+      (local.set $fields (call $fields))
+      (call $append (local.get $fields) (i32.const 65536) (i32.const 1)
+        (i32.const 65536) (local.get $bytes) (i32.const 4096))
+      (call $is (i32.load8_u (i32.const 4096)) (i32.const 0))
+      (local.get $fields))
+    (func $large (local $request i32) (local $stream i32)
+      (local.set $request (call $request (call $append-so-many (i32.const 32000))))
+      (call $is (i32.const 0) (call $method
+        (local.get $request) (i32.const 9) (i32.const 65536) (i32.const 16384)))
+      (call $is (i32.const 0) (call $authority
+        (local.get $request) (i32.const 1) (i32.const 65536) (i32.const 16384)))
+      (call $is (i32.const 0) (call $path
+        (local.get $request) (i32.const 1) (i32.const 65535) (i32.const 16384)))
+      (call $body (local.get $request) (i32.const 4096))
+      (call $stream (i32.load (i32.const 4100)) (i32.const 4096))
+      (local.set $stream (i32.load (i32.const 4100)))
+      (block $full
+        (loop $more
+          (call $check (local.get $stream) (i32.const 4096))
+          (br_if $full (i64.eqz (i64.load (i32.const 4104))))
+          (call $is (i32.wrap_i64 (i64.load (i32.const 4104))) (i32.const 65536))
+          (call $write (local.get $stream) (i32.const 65536) (i32.const 65536) (i32.const 4096))
+          (br $more))))
+"#;
+
+#[test]
+fn what_stands_behind_http_requests_is_bounded() {
+    // The first call has each text one byte too long, and then as many requests as there may be; the
+    // second has one resource too many, and the next instance's fields are too large.
+    let body = r"
+        (call $fill)
+        (if (i32.eq (global.get $calls) (i32.const 2))
+          (then (loop $for-ever (drop (call $fields)) (br $for-ever))))
+        (local.set $one (call $request (call $fields)))
+        (call $is (i32.const 1) (call $method
+          (local.get $one) (i32.const 9) (i32.const 65536) (i32.const 16385)))
+        (call $is (i32.const 1) (call $authority
+          (local.get $one) (i32.const 1) (i32.const 65536) (i32.const 16385)))
+        (call $is (i32.const 1) (call $path
+          (local.get $one) (i32.const 1) (i32.const 65535) (i32.const 16385)))
+        (loop $more
+          (call $large)
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br_if $more (i32.lt_u (local.get $i) (i32.const 84))))
+    ";
+    let file = publisher(HTTP, LARGE, body);
+    let agent = agent("http", &file, &["hostile://127.0.0.1:9".to_owned()])
+        .set("components.by_name.hostile.limits.memory", "8MiB");
+    let mut running = agent.run();
+    goes_on(&agent, &mut running);
+    failed(&agent, "at most 256 (resources)");
+    assert_eq!(bounds(&running), ["http_text_bytes"]);
+    running.terminate();
+    let (ended, resident) = watched(running);
+    let ended = ended.code(0);
+    let ledger = ended.ledger();
+    let count = ledger.publisher("/hostile://");
+    assert!(count.left > 0 && count.dropped == 0, "{count:?}\n{}", ended.stderr);
+    assert!(resident < 160 << 10, "{resident} KiB");
+}
+
+#[test]
+fn header_fields_that_are_too_large_end_the_call_by_name() {
+    let body = "(call $fill) (drop (call $append-so-many (i32.const 32768)))";
+    let file = publisher(HTTP, LARGE, body);
+    let agent = agent("fields", &file, &["hostile://127.0.0.1:9".to_owned()]);
+    let mut running = agent.run();
+    goes_on(&agent, &mut running);
+    failed(&agent, "at most 32768 bytes (http_fields_bytes)");
+    running.stop().code(0);
+}
+
+/// The watcher wrote ten lines a second while it could not watch.
+#[test]
+fn file_watching_that_fails_is_reported_once_and_tried_again() {
+    let file = publisher("", "", "");
+    let agent = agent("watching", &file, &["hostile://127.0.0.1:9".to_owned()]);
+    // In a user namespace of its own, where there may be no more watchers from some time on.
+    let set = |from: &str, to: &str, most: u32| {
+        format!(
+            "until [ -e {from} ]; do sleep 0.05; done; \
+             echo {most} > /proc/sys/user/max_inotify_instances; touch {to}; "
+        )
+    };
+    let script =
+        format!("({}{}) & exec \"$@\"", set("deny", "denied", 0), set("allow", "allowed", 100));
+    let arguments = ["run", "--log-format", "json", "--log", "debug"];
+    let wrapper = ["unshare", "--user", "--map-root-user"];
+    let mut running = agent.start(agent.within(&wrapper, &script, &arguments), None);
+    running.wait_for_ticks(1);
+    let there = |name: &str| {
+        eventually(name, PATIENCE, || agent.folder.at(name).exists().then_some(()));
+    };
+    agent.folder.write("deny", "");
+    there("denied");
+    let unavailable =
+        |running: &Running| running.logged("file watching unavailable, scanning every 10 s").len();
+    let touched = |number: usize| agent.folder.write("components/notes", number.to_string());
+    let mut number = 0;
+    eventually("the failure", PATIENCE, || {
+        number += 1;
+        touched(number);
+        (unavailable(&running) > 0).then_some(())
+    });
+    // Every change was one more line.
+    let ticks = running.ticks();
+    while running.ticks() < ticks + 3 {
+        number += 1;
+        touched(number);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(unavailable(&running), 1);
+    // What was watched before still is.
+    let replaced = || running.logged("publisher's component replaced").len();
+    fs::write(agent.folder.at("new"), publisher("", "(func $other)", "")).unwrap();
+    fs::rename(agent.folder.at("new"), agent.folder.at("components/hostile.wasm")).unwrap();
+    eventually("the reload", PATIENCE, || (replaced() > 0).then_some(()));
+    agent.folder.write("allow", "");
+    there("allowed");
+    eventually("watching again", PATIENCE, || {
+        (!running.logged("file watching available again").is_empty()).then_some(())
+    });
+    assert_eq!(unavailable(&running), 1);
+    goes_on(&agent, &mut running);
+    running.stop().code(0);
+}
+
+/// A service starts with a soft limit of 1,024.
+#[test]
+fn the_limit_on_open_files_is_raised() {
+    let file = publisher("", "", "");
+    let agent = agent("raised", &file, &["hostile://127.0.0.1:9".to_owned()]);
+    let arguments = ["run", "--log-format", "json", "--log", "debug"];
+    let script = "ulimit -S -n 300; exec \"$@\"";
+    let mut running = agent.start(agent.within(&["env"], script, &arguments), None);
+    running.wait_for_ticks(1);
+    let raised = running.logged("limit on open files raised");
+    assert_eq!(raised.len(), 1);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running.pid().as_raw_nonzero()));
+    let limits = limits.unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().next().unwrap(), raised[0]["to"].to_string());
+    assert_eq!(raised[0]["from"], 300);
+    running.stop().code(0);
+}
