@@ -16,6 +16,7 @@ mod reading;
 mod release;
 mod resource;
 mod sample;
+mod text;
 
 pub use batch::{Batch, Polled, Position};
 pub use bounds::{Bound, Exceeded, Row, Supplier};
@@ -32,3 +33,4 @@ pub use reading::{
 pub use release::{Quirks, Release};
 pub use resource::Resource;
 pub use sample::{Sample, Volume};
+pub use text::{clean, is_hostile};
