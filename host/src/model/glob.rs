@@ -38,7 +38,10 @@ enum Step {
     One,
     Char(char),
     /// A character within some of the ranges, or within none of them.
-    Set { negated: bool, ranges: Box<[(char, char)]> },
+    Set {
+        negated: bool,
+        ranges: Box<[(char, char)]>,
+    },
 }
 
 impl Step {
