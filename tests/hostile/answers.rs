@@ -51,7 +51,7 @@ fn settings_and_descriptions_that_ask_for_much_are_refused() {
         &[
             // 4.9 GB and 30 s before there was a bound.
             case("many-meters", meters(200_000), "settings_meters"),
-            case("long-meter", long, "settings_meters_bytes"),
+            case("long-meter", long, "settings_meter_bytes"),
             case(
                 "many-paths",
                 listing("CONFIGURE", &[(1_100, LIST), (1_104, 50_000)], 50_000, &TEXT),

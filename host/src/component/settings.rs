@@ -9,11 +9,11 @@ pub(super) fn check_description(given: &Description) -> Result<(), Exceeded> {
     Bound::Schema.check(given.options_schema.len())
 }
 
-/// Refuses settings with too many or too long patterns, paths or facts. Each pattern becomes a regular
-/// expression, and each path is looked up in every resource.
+/// Refuses settings with too many or too long patterns, paths or facts. Each pattern is matched
+/// with every meter, and each path is looked up in every resource.
 pub(super) fn check_settings(given: &Settings) -> Result<(), Exceeded> {
     Bound::Globs.check(given.meters.len())?;
-    Bound::GlobBytes.check(given.meters.iter().map(String::len).sum())?;
+    given.meters.iter().try_for_each(|glob| Bound::GlobBytes.check(glob.len()))?;
     Bound::Paths.check(given.metadata.len())?;
     given.metadata.iter().try_for_each(|path| Bound::PathBytes.check(path.len()))?;
     check_facts(&given.facts)

@@ -26,6 +26,8 @@ pub struct BrokerSpec {
 /// What a broker is trusted by, and what it trusts us by. PEM files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TlsSpec {
+    /// `amqp.tls.enabled`: whether `amqp://` means TLS, and so does a publisher's own URL.
+    pub enabled: bool,
     /// `amqp.tls.ca`: whose signature a broker has to show, besides those that the system trusts.
     pub ca: Option<PathBuf>,
     /// `amqp.tls.certificate` and `amqp.tls.key`: who we are.

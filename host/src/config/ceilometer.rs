@@ -1,23 +1,62 @@
-//! `ceilometer.conf`: a layer below `nephometer.yaml`. What has no effect here is told, not ignored.
+//! `ceilometer.conf`: a layer below `nephometer.yaml`. What has no effect here is reported, not
+//! ignored; what may say where the broker is or how it is spoken to is refused unless it is read.
 
 use std::path::{Path, PathBuf};
 
+use super::caution::is_secret;
 use super::error::Report;
 use super::oslo::{DEFAULT, OsloFile, OsloOption};
+use super::place::Place;
+use super::url;
 
 /// What the file sets.
 #[derive(Default)]
 pub(super) struct CeilometerConf {
-    /// Keys of `nephometer.yaml` with their values and where these stand.
-    pub(super) keys: Vec<(&'static [&'static str], String, String)>,
+    /// Keys of `nephometer.yaml` with their values and where these stand. The first of a key counts.
+    pub(super) keys: Vec<Key>,
     /// `pipeline_cfg_file`, or a `pipeline.yaml` beside the file.
     pub(super) pipeline: Option<PathBuf>,
     /// `[polling] cfg_file`, or a `polling.yaml` beside the file.
     pub(super) polling: Option<PathBuf>,
+    /// Options that are not read and concern the broker, with their names.
+    unread: Vec<(Place, String)>,
+    /// The first option that holds a secret.
+    pub(super) secret: Option<Place>,
 }
+
+/// A key, its value, and where that stands.
+type Key = (&'static [&'static str], String, String);
 
 const RABBIT: &str = "oslo_messaging_rabbit";
 const QUEUES: &[&str] = &["amqp", "queues"];
+const TLS: &[&str] = &["amqp", "tls", "enabled"];
+const CA: &[&str] = &["amqp", "tls", "ca"];
+const CERTIFICATE: &[&str] = &["amqp", "tls", "certificate"];
+const KEY: &[&str] = &["amqp", "tls", "key"];
+
+/// What the name of an option about the broker contains.
+const BROKER: [&str; 4] = ["ssl", "tls", "rabbit_", "transport_url"];
+
+/// Of those, options that are known to say neither where the broker is nor how it is spoken to:
+/// when oslo.messaging connects again, how many messages a consumer takes at once, and what queues
+/// for remote calls and replies look like, of which this agent has none. TLS is 1.2 or 1.3 here,
+/// whatever the version.
+const IMMATERIAL: [&str; 14] = [
+    "kombu_ssl_version",
+    "rabbit_ha_queues",
+    "rabbit_interval_max",
+    "rabbit_max_retries",
+    "rabbit_qos_prefetch_count",
+    "rabbit_quorum_delivery_limit",
+    "rabbit_quorum_max_memory_bytes",
+    "rabbit_quorum_max_memory_length",
+    "rabbit_retry_backoff",
+    "rabbit_retry_interval",
+    "rabbit_stream_fanout",
+    "rabbit_transient_queues_ttl",
+    "rabbit_transient_quorum_queue",
+    "ssl_version",
+];
 
 /// Sections of other services of Ceilometer, and of libraries that this agent does without.
 const ELSEWHERE: [&str; 11] = [
@@ -67,7 +106,10 @@ impl CeilometerConf {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut elsewhere: Vec<&str> = Vec::new();
         for option in file.options() {
-            if ELSEWHERE.contains(&option.section.as_str()) {
+            if is_secret(&option.key) && !option.is_empty() && conf.secret.is_none() {
+                conf.secret = Some(file.place(option));
+            }
+            if ELSEWHERE.contains(&option.section.as_str()) && !concerns_broker(&option.key) {
                 if !elsewhere.contains(&option.section.as_str()) {
                     elsewhere.push(&option.section);
                     let what = format!("the section [{}] has no effect here", option.section);
@@ -79,14 +121,37 @@ impl CeilometerConf {
                 conf.take((&file, option), value, folder, report);
             }
         }
-        // A quorum queue is durable, and more.
-        if conf.keys.iter().any(|(path, value, _)| *path == QUEUES && value == "quorum") {
-            conf.keys.retain(|(path, value, _)| *path != QUEUES || value == "quorum");
+        // A quorum queue is durable, and more; and if anything asks for TLS, it is TLS.
+        for (key, wins) in [(QUEUES, "quorum"), (TLS, "true")] {
+            if conf.keys.iter().any(|(path, value, _)| *path == key && value == wins) {
+                conf.keys.retain(|(path, value, _)| *path != key || value == wins);
+            }
         }
+        // The options of the URL override those of the section, as with oslo.messaging.
+        conf.keys.sort_by_key(|(_, _, origin)| !origin.ends_with(IN_URL));
         let beside = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
         conf.pipeline = conf.pipeline.or_else(|| beside("pipeline.yaml"));
         conf.polling = conf.polling.or_else(|| beside("polling.yaml"));
         conf
+    }
+
+    /// Options that say something of the broker that is not understood: errors, unless `nephometer.yaml`
+    /// or the environment names the broker. A broker must not be spoken to in the clear, or another
+    /// one in its place, because an option of this file has no effect.
+    pub(super) fn unread(&self, broker_is_named: bool, report: &mut Report) {
+        for (place, name) in &self.unread {
+            if broker_is_named {
+                let what = format!("{name} has no effect: amqp.url is set and counts alone");
+                report.warn(place, what, "nothing has to be done");
+            } else {
+                report.fault(
+                    place,
+                    format!("{name} is not read, and may say how the broker is reached"),
+                    "set amqp.url in nephometer.yaml, with amqps:// and amqp.tls for TLS; this \
+                     option then has no effect",
+                );
+            }
+        }
     }
 
     fn take(
@@ -101,15 +166,23 @@ impl CeilometerConf {
             self.keys.push((path, value, format!("{}:{}", place.file, place.line)));
         };
         let mut warn = |what: String, remedy: &str| report.warn(&place, what, remedy);
-        let name = format!("[{}] {}", option.section, option.key);
+        let name = option.name();
         match (option.section.as_str(), option.key.as_str()) {
             (DEFAULT, "host") => set(&["host"], value),
             (DEFAULT, "sample_source") => set(&["message", "sample_source"], value),
-            (DEFAULT, "transport_url") => set(&["amqp", "url"], value),
-            (RABBIT, "ssl") => set(&["amqp", "tls", "enabled"], truth(value)),
-            (RABBIT, "ssl_ca_file") => set(&["amqp", "tls", "ca"], value),
-            (RABBIT, "ssl_cert_file") => set(&["amqp", "tls", "certificate"], value),
-            (RABBIT, "ssl_key_file") => set(&["amqp", "tls", "key"], value),
+            (DEFAULT, "transport_url") => self.transport_url(&place, &value),
+            // Left empty, they are as good as not there.
+            (RABBIT | DEFAULT, key) if tls(key).is_some() && value.is_empty() => {}
+            (RABBIT, "ssl" | "ssl_ca_file" | "ssl_cert_file" | "ssl_key_file")
+            // Their names up to Ceilometer 7, which later ones still read.
+            | (
+                RABBIT | DEFAULT,
+                "rabbit_use_ssl" | "kombu_ssl_ca_certs" | "kombu_ssl_certfile"
+                | "kombu_ssl_keyfile",
+            ) => {
+                let path = tls(&option.key).unwrap_or(TLS);
+                set(path, if path == TLS { truth(value) } else { value });
+            }
             (RABBIT, "rabbit_quorum_queue") if is_true(&value) => {
                 set(QUEUES, "quorum".to_owned());
             }
@@ -117,7 +190,11 @@ impl CeilometerConf {
                 set(QUEUES, "durable".to_owned());
             }
             (RABBIT, "rabbit_quorum_queue" | "amqp_durable_queues") => {}
-            ("publisher", "telemetry_secret") => set(&["message", "telemetry_secret"], value),
+            ("publisher", "telemetry_secret")
+            // Its name up to Ceilometer 5, and its sections.
+            | ("publisher" | "publisher_rpc" | DEFAULT, "metering_secret") => {
+                set(&["message", "telemetry_secret"], value);
+            }
             ("polling", "batch_size") => set(&["polling", "batch_size"], value),
             ("compute", "report_stopped_instance_metrics") => {
                 set(&["libvirt", "report_stopped_instance_metrics"], truth(value));
@@ -137,9 +214,54 @@ impl CeilometerConf {
             }
             (DEFAULT, "pipeline_cfg_file") => self.pipeline = Some(folder.join(value)),
             ("polling", "cfg_file") => self.polling = Some(folder.join(value)),
+            (RABBIT | DEFAULT, key) if IMMATERIAL.contains(&key) => {
+                warn(format!("{name} has no effect here"), "nothing has to be done");
+            }
+            (_, key) if concerns_broker(key) => self.unread.push((place, name)),
             _ => without_effect(option, &name, &value, warn),
         }
     }
+
+    fn transport_url(&mut self, place: &Place, value: &str) {
+        let (url, options) = url::without_tls_options(value);
+        if url::has_password(&url) {
+            self.secret.get_or_insert_with(|| place.clone());
+        }
+        let origin = format!("{}:{}", place.file, place.line);
+        self.keys.push((&["amqp", "url"], url, origin.clone()));
+        for (name, value) in options {
+            let origin = format!("{origin}{IN_URL}");
+            match tls(&name) {
+                Some(path) if path == TLS => self.keys.push((path, truth(value), origin)),
+                Some(path) => self.keys.push((path, value, origin)),
+                None if IMMATERIAL.contains(&name.as_str()) => {}
+                None => {
+                    let name = url::option_name(&name);
+                    self.unread.push((place.clone(), format!("{name} of transport_url")));
+                }
+            }
+        }
+    }
+}
+
+/// Stands behind the origin of a key that comes from the query of `transport_url`.
+const IN_URL: &str = ", transport_url";
+
+/// The key that an option of oslo.messaging about TLS sets.
+fn tls(option: &str) -> Option<&'static [&'static str]> {
+    Some(match option {
+        "ssl" | "rabbit_use_ssl" => TLS,
+        "ssl_ca_file" | "kombu_ssl_ca_certs" => CA,
+        "ssl_cert_file" | "kombu_ssl_certfile" => CERTIFICATE,
+        "ssl_key_file" | "kombu_ssl_keyfile" => KEY,
+        _ => return None,
+    })
+}
+
+/// Whether an option may say where the broker is or how it is spoken to.
+fn concerns_broker(key: &str) -> bool {
+    let key = key.to_lowercase();
+    BROKER.iter().any(|part| key.contains(part))
 }
 
 /// An option that sets nothing: as it should be, or told.

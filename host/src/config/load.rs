@@ -1,20 +1,23 @@
 //! From files, environment and command line to the one checked configuration.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::broker::BrokerSpec;
+use super::caution;
 use super::ceilometer::CeilometerConf;
 use super::check::{self, Around, Defaults, Host};
 use super::error::{ConfigError, Problem, Report, problem};
 use super::filter::MeterFilter;
 use super::place::Place;
-use super::raw::Document;
+use super::raw::{Document, Kind};
 use super::routing::{Pipeline, route};
 use super::spec::{
     AgentSpec, Mode, NotificationForm, NotifierSpec, PipelineSpec, Policy, PublisherSpec,
     PublisherTarget, Routing, Secret, SinkSpec, SourceSpec,
 };
+use crate::model::Bound;
 
 /// Where `nephometer.yaml` is looked for if no other file is named. It may be absent.
 pub const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";
@@ -101,16 +104,20 @@ pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
     // What is wrong with it is told by whoever loads it.
     let (inputs, _) = with_ceilometer(inputs, &mut Report::default());
     let inputs = &inputs;
-    let of = |origin: &Origin, installed: &str| match origin {
+    let polling = polling_file(inputs).then(|| file(&inputs.polling, DEFAULT_POLLING)).flatten();
+    let config = file(&inputs.config, DEFAULT_CONFIG);
+    let pipeline = file(&inputs.pipeline, DEFAULT_PIPELINE);
+    let ceilometer = inputs.ceilometer.clone();
+    config.into_iter().chain(pipeline).chain(polling).chain(ceilometer).collect()
+}
+
+/// The path of what is in a file.
+fn file(origin: &Origin, installed: &str) -> Option<PathBuf> {
+    match origin {
         Origin::Installed => Some(PathBuf::from(installed)),
         Origin::File(path) => Some(path.clone()),
         Origin::Text { .. } => None,
-    };
-    let polling = polling_file(inputs).then(|| of(&inputs.polling, DEFAULT_POLLING)).flatten();
-    let config = of(&inputs.config, DEFAULT_CONFIG);
-    let pipeline = of(&inputs.pipeline, DEFAULT_PIPELINE);
-    let ceilometer = inputs.ceilometer.clone();
-    config.into_iter().chain(pipeline).chain(polling).chain(ceilometer).collect()
+    }
 }
 
 /// What `ceilometer.conf` says of files, where nothing else does; and the rest of it.
@@ -158,7 +165,13 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let rules = host.as_ref().map_or((Mode::default(), None), |host| (host.mode, host.routing));
     let pipeline = pipelines(inputs, rules, &around, &mut report);
     let spec = match (host, pipeline) {
-        (Some(host), Some(pipeline)) => Some(assemble(host, pipeline, &mut report)),
+        (Some(host), Some(pipeline)) => {
+            caution::known_secrets(&host, &pipeline, &mut report);
+            if let Some(file) = file(&inputs.pipeline, DEFAULT_PIPELINE) {
+                caution::secret_urls(&pipeline, &file, &mut report);
+            }
+            Some(assemble(host, pipeline, &mut report))
+        }
         _ => None,
     };
     report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings })
@@ -301,7 +314,7 @@ fn bytes(origin: &Origin, installed: &str, report: &mut Report) -> Option<(Strin
         Origin::Installed => Path::new(installed),
     };
     let name = path.display().to_string();
-    match crate::files::read(path) {
+    match read(path) {
         Ok(bytes) => Some((name, bytes)),
         Err(error) => {
             let remedy = match error.kind() {
@@ -313,6 +326,14 @@ fn bytes(origin: &Origin, installed: &str, report: &mut Report) -> Option<(Strin
             None
         }
     }
+}
+
+/// A file, but not more of it than a reader takes.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = Bound::YamlBytes.most() + 1;
+    crate::files::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn whole(name: &str) -> Place {
@@ -327,6 +348,15 @@ fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Op
         let (name, bytes) = bytes(&inputs.config, DEFAULT_CONFIG, report)?;
         document(&bytes, &name, report)?
     };
+    if let (Some(path), Some(place)) = (&inputs.ceilometer, &ceilometer.secret) {
+        caution::readable(path, place, report);
+    }
+    if let (Some(path), Some(place)) =
+        (file(&inputs.config, DEFAULT_CONFIG), caution::secret_in_host(&doc))
+    {
+        caution::readable(&path, place, report);
+    }
+    ceilometer.unread(names_broker(inputs, &doc), report);
     for (path, value, origin) in &ceilometer.keys {
         let pointer = format!("/{}", path.join("/"));
         let said = [pointer.clone(), format!("{pointer}_file")];
@@ -354,7 +384,21 @@ fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Op
             inputs.components.iter().map(|folder| folder.display().to_string()).collect();
         overrule(&mut doc, &["components", "path"], &folders, "--components", report);
     }
+    caution::secret_files(&doc, report);
     check::host(&doc, defaults(inputs), report)
+}
+
+/// Whether anything but `ceilometer.conf` says where the broker is.
+fn names_broker(inputs: &Inputs, doc: &Document) -> bool {
+    let in_file = |pointer| doc.fact(pointer).is_some_and(|fact| fact.kind != Kind::Null);
+    let named = |name: &str| {
+        let variables = ["NEPHOMETER_AMQP__URL", "NEPHOMETER_AMQP__URL_FILE"];
+        variables.iter().any(|variable| variable.eq_ignore_ascii_case(name))
+    };
+    in_file("/amqp/url")
+        || in_file("/amqp/url_file")
+        || inputs.amqp_url.is_some()
+        || inputs.environment.iter().any(|(name, _)| named(name))
 }
 
 /// Sets one key. A secret in the file gives way to the other way of giving it.

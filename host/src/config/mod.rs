@@ -2,6 +2,7 @@
 //! what is left. Nothing behind this room sees YAML.
 
 mod broker;
+mod caution;
 mod ceilometer;
 mod check;
 mod error;
@@ -32,4 +33,5 @@ pub use load::{
 pub use place::{Place, Positions};
 pub use routing::sources_of_the_file;
 pub use spec::*;
+pub use url::without_user;
 pub use value::value_of;

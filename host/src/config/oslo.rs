@@ -1,7 +1,11 @@
 //! Files of oslo.config: sections, `key = value`, continuation lines, `$other_key`.
 
-use super::error::Report;
+use std::cell::Cell;
+use std::collections::HashMap;
+
+use super::error::{Report, exceeded};
 use super::place::Place;
+use crate::model::{Bound, clean};
 
 /// The section of what stands before any other.
 pub(super) const DEFAULT: &str = "DEFAULT";
@@ -14,6 +18,10 @@ const DEPTH: usize = 10;
 pub(super) struct OsloFile {
     name: String,
     options: Vec<OsloOption>,
+    /// The last one of each name, by key and section.
+    last: HashMap<(String, String), usize>,
+    /// Bytes of all values that were asked for, with what they refer to.
+    expanded: Cell<usize>,
 }
 
 /// One option as it is written.
@@ -30,6 +38,23 @@ impl OsloOption {
     pub(super) fn is_empty(&self) -> bool {
         self.value.is_empty()
     }
+
+    /// Section and key for a sentence. Text that strayed here with an `@` may be a part of a URL.
+    pub(super) fn name(&self) -> String {
+        let shown = |text: &str| match text.rsplit_once('@') {
+            Some((_, after)) => format!("***@{}", clean(after)),
+            None => clean(text),
+        };
+        format!("[{}] {}", shown(&self.section), shown(&self.key))
+    }
+}
+
+/// Why there is no value.
+enum NoValue {
+    /// It refers to an option that is not set, or to itself.
+    Reference,
+    /// All values are too long with what they refer to.
+    Exceeded(crate::model::Exceeded),
 }
 
 /// Not derived: its value may be a secret.
@@ -42,7 +67,11 @@ impl std::fmt::Debug for OsloOption {
 impl OsloFile {
     /// Reads the text of a file. Every line that cannot be read is told.
     pub(super) fn read(name: &str, text: &str, report: &mut Report) -> Self {
-        let mut file = Self { name: name.to_owned(), options: Vec::new() };
+        let mut file = Self { name: name.to_owned(), ..Self::default() };
+        if let Err(error) = Bound::ConfBytes.check(text.len()) {
+            report.problems.push(exceeded(&place(name, 0), error));
+            return file;
+        }
         let mut section = DEFAULT.to_owned();
         // Whether the next line may go on with the last option.
         let mut open = false;
@@ -84,6 +113,7 @@ impl OsloFile {
             report.fault(&place(&self.name, number), what, "write KEY = VALUE, or # in front");
             return false;
         }
+        self.last.insert((key.to_owned(), section.to_owned()), self.options.len());
         self.options.push(OsloOption {
             section: section.to_owned(),
             key: key.to_owned(),
@@ -95,11 +125,15 @@ impl OsloFile {
 
     /// All options; of one that is given several times the last.
     pub(super) fn options(&self) -> impl Iterator<Item = &OsloOption> {
-        self.options.iter().enumerate().filter_map(|(at, one)| {
-            let later = &self.options[at + 1..];
-            let again = later.iter().any(|two| two.section == one.section && two.key == one.key);
-            (!again).then_some(one)
+        self.options.iter().filter(|one| {
+            self.named(&one.key, &one.section).is_some_and(|last| last.line == one.line)
         })
+    }
+
+    /// The last option of a name.
+    pub(super) fn named(&self, key: &str, section: &str) -> Option<&OsloOption> {
+        let at = self.last.get(&(key.to_owned(), section.to_owned()))?;
+        self.options.get(*at)
     }
 
     /// Where an option stands.
@@ -110,18 +144,32 @@ impl OsloFile {
     /// The value of an option: without quotes around it, and with what it refers to. `None` with a
     /// fault if that is not there.
     pub(super) fn value(&self, option: &OsloOption, report: &mut Report) -> Option<String> {
-        let value = self.resolved(option, DEPTH);
-        if value.is_none() {
-            let what = format!("{} refers to an option that is not set", option.key);
-            report.fault(&self.place(option), what, "set it, or write $$ for a dollar sign");
+        match self.resolved(option, DEPTH) {
+            Ok(value) => Some(value),
+            Err(NoValue::Reference) => {
+                let what = format!("{} refers to an option that is not set", option.name());
+                report.fault(&self.place(option), what, "set it, or write $$ for a dollar sign");
+                None
+            }
+            Err(NoValue::Exceeded(error)) => {
+                report.problems.push(exceeded(&self.place(option), error));
+                None
+            }
         }
-        value
     }
 
-    fn resolved(&self, option: &OsloOption, depth: usize) -> Option<String> {
+    /// Counts what is about to be added to some value: a few lines that refer to each other ten
+    /// times each would be ten billion.
+    fn count(&self, text: &str) -> Result<(), NoValue> {
+        self.expanded.set(self.expanded.get() + text.len() + 1);
+        Bound::ConfBytes.check(self.expanded.get()).map_err(NoValue::Exceeded)
+    }
+
+    fn resolved(&self, option: &OsloOption, depth: usize) -> Result<String, NoValue> {
         let mut value = String::new();
         let mut rest = unquoted(&option.value);
         while let Some((before, after)) = rest.split_once('$') {
+            self.count(before)?;
             value.push_str(before);
             if let Some(after) = after.strip_prefix('$') {
                 value.push('$');
@@ -130,18 +178,18 @@ impl OsloFile {
             }
             let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
             let (name, after) = match after.strip_prefix('{') {
-                Some(inner) => inner.split_once('}')?,
+                Some(inner) => inner.split_once('}').ok_or(NoValue::Reference)?,
                 None => after.split_at(after.find(|c| !named(c)).unwrap_or(after.len())),
             };
-            let of = |section: &str| {
-                self.options().find(|one| one.section == section && one.key == name)
-            };
-            let other = of(&option.section).or_else(|| of(DEFAULT))?;
-            value.push_str(&self.resolved(other, depth.checked_sub(1)?)?);
+            let other = self.named(name, &option.section).or_else(|| self.named(name, DEFAULT));
+            let other = other.ok_or(NoValue::Reference)?;
+            let depth = depth.checked_sub(1).ok_or(NoValue::Reference)?;
+            value.push_str(&self.resolved(other, depth)?);
             rest = after;
         }
+        self.count(rest)?;
         value.push_str(rest);
-        Some(value)
+        Ok(value)
     }
 }
 

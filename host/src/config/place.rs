@@ -29,26 +29,25 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone)]
 pub struct Positions {
     root: Place,
-    within: BTreeMap<String, Place>,
+    /// By token of a pointer.
+    within: BTreeMap<String, Self>,
 }
 
 impl Positions {
-    /// `within` maps pointers relative to the value at `root`.
-    pub fn new(root: Place, within: BTreeMap<String, Place>) -> Self {
-        Self { root, within }
+    /// `within` has those of what stands directly in the value at `root`, by token.
+    pub fn new(root: Place, within: impl IntoIterator<Item = (String, Self)>) -> Self {
+        Self { root, within: within.into_iter().collect() }
     }
 
     /// The place of the value that `pointer` names, or of the nearest one around it that is known.
     pub fn place(&self, pointer: &str) -> &Place {
-        let mut pointer = pointer;
-        loop {
-            if let Some(place) = self.within.get(pointer) {
-                return place;
-            }
-            match pointer.rfind('/') {
-                Some(slash) => pointer = &pointer[..slash],
-                None => return &self.root,
+        let mut found = self;
+        for token in pointer.split('/').skip(1) {
+            match found.within.get(token) {
+                Some(inner) => found = inner,
+                None => break,
             }
         }
+        &found.root
     }
 }

@@ -123,6 +123,9 @@ pub struct LibvirtSpec {
     pub events: bool,
 }
 
+/// Ceilometer's `[publisher] telemetry_secret`.
+pub(super) const DEFAULT_SECRET: &str = "change this for valid signing";
+
 /// What goes into every message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MessageSpec {

@@ -5,7 +5,9 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::error;
 use super::spec::Secret;
+use crate::model::{Bound, clean};
 
 /// What may stand in a credential or a virtual host as it is.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -38,6 +40,7 @@ pub(super) struct Parts<'a> {
     /// With its leading slash.
     pub(super) path: &'a str,
     query: &'a str,
+    fragment: &'a str,
 }
 
 /// What is wrong with a URL, and what would be right. Never with a credential.
@@ -51,10 +54,10 @@ impl<'a> Parts<'a> {
     /// `None` without `://`.
     pub(super) fn split(url: &'a str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
-        let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
+        let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        Some(Self { scheme, authority, path, query })
+        Some(Self { scheme, authority, path, query, fragment })
     }
 
     /// The options in their order, decoded.
@@ -65,21 +68,62 @@ impl<'a> Parts<'a> {
     /// Whether the authority is one or several `host:port`, as far as can be seen.
     fn shows_host_only(&self) -> bool {
         let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
-        !self.path.contains('@') && !self.query.contains('@') && split_port(host).is_ok()
+        !self.has_stray_at() && split_port(host).is_ok()
     }
+
+    /// Whether there is an `@` behind the authority. Most likely a `/`, `?` or `#` of the password
+    /// ended the authority too early: then what looks like host, path and options is secret.
+    fn has_stray_at(&self) -> bool {
+        [self.path, self.query, self.fragment].iter().any(|part| part.contains('@'))
+    }
+
+    /// That the authority ends where it should, for URLs in which nothing but user and password
+    /// has any use for these characters.
+    pub(super) fn check_authority(&self) -> Result<(), Fault> {
+        if self.has_stray_at() {
+            return fault("there is an @ behind its first /, ? or #", ENCODE);
+        }
+        // Everything behind it would be passed over in silence, hosts among them.
+        if !self.authority.is_empty() && !self.fragment.is_empty() {
+            return fault("there is a # in it", ENCODE);
+        }
+        Ok(())
+    }
+
+    /// The same for URLs whose path and values may have an `@` in them.
+    pub(super) fn check_components_authority(&self) -> Result<(), Fault> {
+        let key = |pair: &str| pair.split('=').next().is_some_and(|key| key.contains('@'));
+        if self.fragment.contains('@') || self.query.split('&').any(key) {
+            return fault("there is an @ behind its first ? or #", ENCODE);
+        }
+        Ok(())
+    }
+}
+
+const ENCODE: &str = "write special characters of user and password percent-encoded: / as %2F, ? \
+                      as %3F, # as %23, @ as %40";
+
+/// That a URL is not longer than any that means something.
+pub(super) fn check_length(url: &str) -> Result<(), Fault> {
+    Bound::UrlBytes.check(url.len()).map_err(error::parts)
 }
 
 /// For people: without user, password and the values of options that might hold a secret.
 pub(super) fn label(url: &str) -> String {
-    Parts::split(url).map_or_else(|| hide_rest(url), |parts| parts.to_string())
+    Parts::split(url).map_or_else(|| without_user(url), |parts| parts.to_string())
 }
 
-/// What has no `://` can still hold `user:password@`.
-fn hide_rest(text: &str) -> String {
+/// A libvirt URI for people: without what stands in front of the last `@`.
+pub fn without_user(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, rest)) => format!("***@{rest}"),
         None => text.to_owned(),
     }
+}
+
+/// The name of an option for a sentence. What looks like a part of a password is not shown.
+pub(super) fn option_name(key: &str) -> String {
+    if key.contains('@') { "***".to_owned() } else { format!("{:?}", clean(key)) }
 }
 
 impl fmt::Display for Parts<'_> {
@@ -88,7 +132,12 @@ impl fmt::Display for Parts<'_> {
         if self.scheme.contains([':', '@', '/', '?']) {
             return f.write_str("***");
         }
-        if !self.authority.is_empty() && !self.shows_host_only() {
+        let hidden = match self.authority {
+            // The path of a file may have an @ in it.
+            "" => self.scheme != "file" && self.has_stray_at(),
+            _ => !self.shows_host_only(),
+        };
+        if hidden {
             return write!(f, "{}://***", self.scheme);
         }
         let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
@@ -96,6 +145,9 @@ impl fmt::Display for Parts<'_> {
         for (at, pair) in self.query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
             f.write_str(if at == 0 { "?" } else { "&" })?;
             match pair.split_once('=') {
+                _ if pair.split('=').next().is_some_and(|key| key.contains('@')) => {
+                    f.write_str("***")?;
+                }
                 Some((key, _)) if !HARMLESS.contains(&key) => write!(f, "{key}=***")?,
                 _ => f.write_str(pair)?,
             }
@@ -104,18 +156,44 @@ impl fmt::Display for Parts<'_> {
     }
 }
 
+/// A `transport_url` of oslo.messaging without the options of its query that concern TLS, and these:
+/// they are written there as in `[oslo_messaging_rabbit]`, which they override.
+pub(super) fn without_tls_options(url: &str) -> (String, Vec<(String, String)>) {
+    // What is wrong with the others is said when they are read.
+    let good = Parts::split(url).is_some_and(|parts| parts.check_authority().is_ok());
+    let Some((before, query)) = url.split_once('?').filter(|_| good) else {
+        return (url.to_owned(), Vec::new());
+    };
+    let is_tls = |pair: &&str| pair.split('=').next().is_some_and(|key| key.starts_with("ssl"));
+    let (tls, others): (Vec<&str>, Vec<&str>) = query.split('&').partition(is_tls);
+    if tls.is_empty() {
+        return (url.to_owned(), Vec::new());
+    }
+    let options = ::url::form_urlencoded::parse(tls.join("&").as_bytes()).into_owned().collect();
+    let mark = if others.is_empty() { "" } else { "?" };
+    (format!("{before}{mark}{}", others.join("&")), options)
+}
+
 /// `amqp.url` in the form that the client reads, once for each host. `rabbit` is what Ceilometer's
 /// `transport_url` calls the same protocol. With `tls` every URL is spoken to with TLS.
 pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
     const RIGHT: &str = "write amqp://USER:PASSWORD@HOST:PORT/VHOST";
+    check_length(url)?;
     let Some(parts) = Parts::split(url) else {
         return fault("the broker's URL has no scheme", RIGHT);
     };
+    parts
+        .check_authority()
+        .map_err(|(what, right)| (format!("the broker's URL: {what}"), right))?;
     let mut tls = match parts.scheme {
         "amqp" | "rabbit" | "kombu" | "kombu+amqp" => tls,
         "amqps" | "rabbit+ssl" | "rabbits" | "kombu+amqps" => true,
+        // It is a part of the credentials if they came first.
+        other if other.contains([':', '@', '/']) => {
+            return fault("the broker's URL does not begin with a scheme", RIGHT);
+        }
         other => {
-            return fault(format!("the broker's URL has the scheme {other:?}"), RIGHT);
+            return fault(format!("the broker's URL has the scheme {:?}", clean(other)), RIGHT);
         }
     };
     let mut client = Vec::new();
@@ -126,8 +204,11 @@ pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
         }
         if !CLIENT.contains(&key.as_str()) {
             return fault(
-                format!("the broker's URL has the unknown option {key:?}"),
-                format!("remove it, or use one of {}", CLIENT.join(", ")),
+                format!("the broker's URL has the unknown option {}", option_name(&key)),
+                match key.starts_with("ssl_") {
+                    true => "remove it, and set amqp.tls".to_owned(),
+                    false => format!("remove it, or use one of {}", CLIENT.join(", ")),
+                },
             );
         }
         if value.parse::<u32>().is_err() {
@@ -144,6 +225,16 @@ pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
     }
     let client = client.join("&");
     Ok(urls.iter().map(|url| Secret::new(format!("{}?{client}", url.reveal()))).collect())
+}
+
+/// Whether a URL holds a password that nobody else knows.
+pub(super) fn has_password(url: &str) -> bool {
+    let Some(parts) = Parts::split(url) else { return url.contains('@') };
+    let mut users = parts.authority.split(',').filter_map(|node| node.rsplit_once('@'));
+    let known = |user: &str| {
+        user == "guest:guest" || user.split_once(':').is_none_or(|(_, p)| p.is_empty())
+    };
+    users.any(|(user, _)| !known(user))
 }
 
 /// The value of the option `ssl`.
@@ -165,7 +256,10 @@ pub(super) fn brokers(parts: &Parts<'_>, tls: bool) -> Result<Vec<Secret>, Fault
     };
     let mut who = ("guest".to_owned(), "guest".to_owned());
     let mut urls = Vec::new();
-    for node in parts.authority.split(',') {
+    // A template with a loop leaves a comma behind, and oslo.messaging passes over it.
+    let nodes = parts.authority.split(',').filter(|node| !node.is_empty());
+    let none = parts.authority.trim_matches(',').is_empty().then_some("");
+    for node in nodes.chain(none) {
         let (user, host) = match node.rsplit_once('@') {
             Some((user, host)) => (Some(user), host),
             None => (None, node),

@@ -123,12 +123,12 @@ bounds! {
     MetadataBytes = "metadata_bytes", Guest, "metadata of one resource", 256 * KIB, "bytes", "return less metadata";
     MetadataValues = "metadata_values", Guest, "values in the metadata of all new resources of one answer", 200_000, "", "return less metadata";
     Globs = "settings_meters", Guest, "patterns in settings.meters", 1_000, "", "use fewer, wider patterns";
-    GlobBytes = "settings_meters_bytes", Guest, "length of all patterns in settings.meters", 16 * KIB, "bytes", "use fewer, wider patterns";
+    GlobBytes = "settings_meter_bytes", Guest, "length of a pattern for meters", KIB, "bytes", "use a shorter pattern";
     Paths = "settings_metadata", Guest, "paths in settings.metadata", 100, "", "ask for fewer paths, or for *";
     PathBytes = "settings_metadata_bytes", Guest, "length of a path in settings.metadata", KIB, "bytes", "use a shorter path";
     Facts = "facts", Guest, "facts in a description or in settings", 100, "", "report fewer facts";
     FactBytes = "fact_bytes", Guest, "length of a fact's name or value", KIB, "bytes", "use a shorter one";
-    OptionErrors = "option_errors", Guest, "option errors in one answer", 100, "", "report the first ones";
+    OptionErrors = "option_errors", Guest, "option errors that are kept", 100, "", "mend the first ones";
     TextBytes = "text_bytes", Guest, "length of a reason, a log line or another text for people; the rest is cut", KIB, "bytes", "write less";
     SymbolizeTime = "symbolize_time", Guest, "time to find the source lines of a trap, once for each trap; then it is reported without them", 1_000, "ms", "strip debug information, or build with less of it";
     Frames = "trap_frames", Guest, "functions of the stack that are reported with a trap", 5, "", "";
@@ -162,6 +162,12 @@ bounds! {
     // Files.
     YamlBytes = "yaml_bytes", File, "a YAML file with its aliases expanded", 16 * MIB, "bytes", "split the file, or use fewer aliases";
     YamlValues = "yaml_values", File, "values in a YAML file with its aliases expanded", 200_000, "", "split the file, or use fewer aliases";
+    YamlDepth = "yaml_depth", File, "nesting of values in a YAML file, with its aliases expanded", 64, "levels", "use fewer levels";
+    YamlReads = "yaml_reads", File, "text that is read again for lines within brackets and quotes that stand too far left", 64 * MIB, "bytes", "indent the lines within brackets and quotes";
+    ConfBytes = "conf_bytes", File, "a ceilometer.conf with its references expanded", MIB, "bytes", "refer to other options less often";
+    Entries = "pipeline_entries", File, "sources, or sinks, of a file", 200, "", "use fewer sources or sinks";
+    UrlBytes = "url_bytes", File, "length of a URL", 8 * KIB, "bytes", "use a shorter URL";
+    Problems = "config_problems", File, "problems of the configuration that are reported; the rest is counted", 1_000, "", "mend the first ones";
     XmlBytes = "xml_bytes", File, "the XML of one domain", 4 * MIB, "bytes", "check the domain's definition";
     XmlItems = "xml_items", File, "elements and attributes in the XML of one domain", 50_000, "", "check the domain's definition";
     XmlAttributes = "xml_attributes", File, "attributes of one element in the XML of one domain", 1_000, "", "check the domain's definition";

@@ -1,12 +1,18 @@
-use regex::Regex;
 use thiserror::Error;
+
+use super::bounds::{Bound, Exceeded};
+use super::text::clean;
 
 /// A shell glob over a meter's name, as Python's `fnmatch` on a POSIX system reads it: `*`, `?`,
 /// `[seq]` and `[!seq]`, case-sensitive, `*` crosses dots, nothing is quoted.
+///
+/// It is matched as it is: compiled regular expressions take some 25 KB each, and components and
+/// files can have many.
 #[derive(Debug, Clone)]
 pub struct Glob {
-    text: String,
-    regex: Regex,
+    text: Box<str>,
+    /// `None`: the text is a plain name.
+    steps: Option<Box<[Step]>>,
 }
 
 impl PartialEq for Glob {
@@ -15,25 +21,61 @@ impl PartialEq for Glob {
     }
 }
 
-/// A pattern that cannot be read.
+/// A pattern that is refused.
 #[derive(Debug, Error)]
-#[error("the pattern {text:?} cannot be read")]
+#[error("the pattern {start:?}... is refused: {exceeded}")]
 pub struct GlobError {
-    text: String,
-    source: regex::Error,
+    start: String,
+    exceeded: Exceeded,
+}
+
+/// What a part of a pattern stands for.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Any characters, also none.
+    Many,
+    /// Any one character.
+    One,
+    Char(char),
+    /// A character within some of the ranges, or within none of them.
+    Set {
+        negated: bool,
+        ranges: Box<[(char, char)]>,
+    },
+}
+
+impl Step {
+    fn takes(&self, c: char) -> bool {
+        match self {
+            Self::Many | Self::One => true,
+            Self::Char(own) => *own == c,
+            Self::Set { negated, ranges } => {
+                ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
+            }
+        }
+    }
 }
 
 impl Glob {
     /// Reads a pattern.
+    ///
+    /// # Errors
+    /// If it is longer than [`Bound::GlobBytes`].
     pub fn new(text: &str) -> Result<Self, GlobError> {
-        Regex::new(&translate(text))
-            .map(|regex| Self { text: text.to_owned(), regex })
-            .map_err(|source| GlobError { text: text.to_owned(), source })
+        if let Err(exceeded) = Bound::GlobBytes.check(text.len()) {
+            let start: String = text.chars().take(20).collect();
+            return Err(GlobError { start: clean(&start), exceeded });
+        }
+        let steps = text.contains(['*', '?', '[']).then(|| steps(text).into_boxed_slice());
+        Ok(Self { text: text.into(), steps })
     }
 
     /// Whether it covers the whole of `name`.
     pub fn matches(&self, name: &str) -> bool {
-        self.regex.is_match(name)
+        match &self.steps {
+            Some(steps) => covers(steps, name),
+            None => *self.text == *name,
+        }
     }
 
     /// As it was written.
@@ -42,63 +84,85 @@ impl Glob {
     }
 }
 
-/// The translation of Python's `fnmatch.translate`. A `[` that is never closed is a plain
-/// character, and a range that runs backwards matches nothing.
-fn translate(glob: &str) -> String {
-    let mut regex = String::from("(?s)^");
+/// Whether `steps` cover all of `name`. Where they do not fit, the last [`Step::Many`] takes one
+/// character more: no other one has to be tried again, so that the time is at most the product of
+/// both lengths.
+fn covers(steps: &[Step], name: &str) -> bool {
+    let (mut at, mut rest) = (0, name.chars());
+    let mut again = None;
+    loop {
+        if matches!(steps.get(at), Some(Step::Many)) {
+            at += 1;
+            again = Some((at, rest.clone()));
+            continue;
+        }
+        let mut after = rest.clone();
+        match (steps.get(at), after.next()) {
+            (None, None) => return true,
+            (Some(step), Some(c)) if step.takes(c) => {
+                at += 1;
+                rest = after;
+                continue;
+            }
+            _ => {}
+        }
+        let Some((behind, from)) = &mut again else { return false };
+        if from.next().is_none() {
+            return false;
+        }
+        at = *behind;
+        rest = from.clone();
+    }
+}
+
+/// What Python's `fnmatch.translate` reads. A `[` that is never closed is a plain character, and a
+/// range that runs backwards matches nothing.
+fn steps(glob: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
     let chars: Vec<char> = glob.chars().collect();
     let mut at = 0;
     while let Some(c) = chars.get(at) {
         at += 1;
         match c {
-            '*' => regex.push_str(".*"),
-            '?' => regex.push('.'),
+            '*' if matches!(steps.last(), Some(Step::Many)) => {}
+            '*' => steps.push(Step::Many),
+            '?' => steps.push(Step::One),
             '[' => match set(&chars[at..]) {
-                Some((class, used)) => {
-                    regex.push_str(&class);
+                Some((set, used)) => {
+                    steps.push(set);
                     at += used;
                 }
-                None => regex.push_str("\\["),
+                None => steps.push(Step::Char('[')),
             },
-            other => regex.push_str(&regex::escape(&other.to_string())),
+            other => steps.push(Step::Char(*other)),
         }
     }
-    regex.push('$');
-    regex
+    steps
 }
 
-/// The character class that `tail`, what stands behind a `[`, begins with, and its length.
-fn set(tail: &[char]) -> Option<(String, usize)> {
+/// The characters that `tail`, what stands behind a `[`, begins with, and its length.
+fn set(tail: &[char]) -> Option<(Step, usize)> {
     let negated = tail.first() == Some(&'!');
     let start = usize::from(negated);
     // A closing bracket in first place is a member.
     let end = start + 1 + tail.get(start + 1..)?.iter().position(|c| *c == ']')?;
     let members = &tail[start..end];
-    let mut class = String::from(if negated { "[^" } else { "[" });
-    let escape = |c: char| format!("\\u{{{:x}}}", u32::from(c));
-    let (mut at, mut any) = (0, false);
+    let mut ranges = Vec::new();
+    let mut at = 0;
     while at < members.len() {
         let low = members[at];
         if at + 2 < members.len() && members[at + 1] == '-' {
             let high = members[at + 2];
             if low <= high {
-                class.push_str(&format!("{}-{}", escape(low), escape(high)));
-                any = true;
+                ranges.push((low, high));
             }
             at += 3;
         } else {
-            class.push_str(&escape(low));
-            any = true;
+            ranges.push((low, low));
             at += 1;
         }
     }
-    class.push(']');
-    let class = match (any, negated) {
-        (true, _) => class,
-        (false, true) => ".".to_owned(),
-        (false, false) => "[^\\u{0}-\\u{10ffff}]".to_owned(),
-    };
-    Some((class, end + 1))
+    Some((Step::Set { negated, ranges: ranges.into() }, end + 1))
 }
 
 #[cfg(test)]
@@ -126,9 +190,40 @@ mod tests {
             ("cpu", "CPU", false),
             ("c.u", "cpu", false),
             ("", "", true),
+            ("", "c", false),
+            ("*", "", true),
+            ("**p*", "cpu", true),
+            ("*.bytes", "disk.bytes.bytes", true),
+            ("*ab", "aab", true),
+            ("a*b*c", "abcbd", false),
+            ("a*b*c", "axxbyybzc", true),
+            ("?", "é", true),
+            ("[c-a!]pu", "cpu", false),
+            ("[!c-a]pu", "xpu", true),
+            ("[a", "[a", true),
             ("c{p}u", "cpu", false),
         ] {
             assert_eq!(matches(glob, name), expected, "{glob} against {name}");
         }
+    }
+
+    /// A refused pattern of 1 MB was printed whole.
+    #[test]
+    fn long_patterns_are_refused_in_few_words() {
+        let most = Bound::GlobBytes.size();
+        assert!(Glob::new(&"*".repeat(most)).is_ok());
+        let error = Glob::new(&"x\u{1b}".repeat(500_000)).unwrap_err();
+        let text = format!("{error}");
+        assert!(text.contains("1000000 bytes, at most 1024 bytes"), "{text}");
+        assert!(text.len() < 300 && !text.contains('\u{1b}'), "{text}");
+        assert!(Glob::new(&"*".repeat(most + 1)).is_err());
+    }
+
+    /// As many ways to split the name as there are: the time must not be their number.
+    #[test]
+    fn many_wildcards_take_no_time() {
+        let name = "a".repeat(1_000);
+        assert!(!matches(&format!("{}b", "*a".repeat(500)), &name));
+        assert!(matches(&"*a".repeat(500), &name));
     }
 }

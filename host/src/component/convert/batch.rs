@@ -45,10 +45,11 @@ impl Filter {
     /// than taken for names.
     pub(crate) fn new(globs: &[String]) -> Result<Self, String> {
         let read = |glob: &String| {
+            let read = Glob::new(glob).map_err(|error| error.to_string())?;
             if glob.starts_with('!') {
                 return Err(format!("{glob:?} is no pattern of meters that are wanted"));
             }
-            Glob::new(glob).map_err(|error| crate::telemetry::Chain(&error).to_string())
+            Ok(read)
         };
         globs.iter().map(read).collect::<Result<_, _>>().map(Self)
     }

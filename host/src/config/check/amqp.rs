@@ -22,7 +22,7 @@ pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<Amqp
     let from = if matches!(raw.url, Field::Given(_)) { "/amqp/url" } else { "/amqp/url_file" };
     let text = given.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2F".to_owned());
     // The URL is checked whatever is wrong with the rest: all faults are told at once.
-    let enabled = tls.as_ref().is_some_and(|(enabled, _)| *enabled);
+    let enabled = tls.as_ref().is_some_and(|tls| tls.enabled);
     let urls = match url::broker_urls(&text, enabled) {
         Ok(urls) => urls,
         Err((what, remedy)) => {
@@ -30,12 +30,11 @@ pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<Amqp
             return None;
         }
     };
-    let (_, tls) = tls?;
-    Some(AmqpSpec { broker: BrokerSpec { urls, tls, queues: queues?.unwrap_or_default() } })
+    Some(AmqpSpec { broker: BrokerSpec { urls, tls: tls?, queues: queues?.unwrap_or_default() } })
 }
 
 /// Whether `amqp://` means TLS as well, and the files.
-fn tls(check: &mut Check<'_>, field: Field<RawTls>) -> Option<(bool, TlsSpec)> {
+fn tls(check: &mut Check<'_>, field: Field<RawTls>) -> Option<TlsSpec> {
     let raw = check.mapping("/amqp/tls", field)?;
     let keys = &["enabled", "ca", "certificate", "key"];
     check.keys("/amqp/tls", keys, Unknown::Refused(&[]));
@@ -53,7 +52,7 @@ fn tls(check: &mut Check<'_>, field: Field<RawTls>) -> Option<(bool, TlsSpec)> {
             return None;
         }
     };
-    Some((enabled?.unwrap_or(false), TlsSpec { ca: ca?, identity }))
+    Some(TlsSpec { enabled: enabled?.unwrap_or(false), ca: ca?, identity })
 }
 
 impl Check<'_> {

@@ -13,7 +13,8 @@ use crate::config::raw::{
     Document, Field, Kind, RawControl, RawFolder, RawHost, RawLibvirt, RawMessage, Scalar,
 };
 use crate::config::spec::{
-    ComponentsSpec, LibvirtSpec, MessageSpec, MeteringSpec, Mode, Routing, Secret, StoreSpec,
+    ComponentsSpec, DEFAULT_SECRET, LibvirtSpec, MessageSpec, MeteringSpec, Mode, Routing, Secret,
+    StoreSpec,
 };
 use crate::config::url;
 use crate::model::Release;
@@ -62,6 +63,10 @@ pub(in crate::config) struct Host {
     /// Where `libvirt.deadline` was set, if it was.
     pub(in crate::config) deadline_place: Option<Place>,
     pub(in crate::config) amqp: AmqpSpec,
+    /// Where the broker's URL is set.
+    pub(in crate::config) broker_place: Place,
+    /// Where `message.telemetry_secret` is set.
+    pub(in crate::config) secret_place: Place,
     pub(in crate::config) message: MessageSpec,
     pub(in crate::config) components: ComponentsSpec,
     pub(in crate::config) store: StoreSpec,
@@ -106,6 +111,8 @@ pub(in crate::config) fn check(
         libvirt,
         deadline_place: doc.fact("/libvirt/deadline").map(|fact| fact.place.clone()),
         amqp: amqp?,
+        broker_place: set_in(doc, "/amqp/url"),
+        secret_place: set_in(doc, "/message/telemetry_secret"),
         message: message?,
         components: components?,
         store: store?,
@@ -113,6 +120,14 @@ pub(in crate::config) fn check(
         control: control?,
         shutdown_grace: grace?.unwrap_or(Duration::from_secs(10)),
     })
+}
+
+/// Where a key is set that can be given in a file of its own; the whole file if it is not.
+fn set_in(doc: &Document, pointer: &str) -> Place {
+    let pointers = [pointer.to_owned(), format!("{pointer}_file")];
+    let fact = pointers.iter().find_map(|pointer| doc.fact(pointer));
+    let whole = || Place { file: doc.place("").file.clone(), line: 0, column: 0 };
+    fact.map_or_else(whole, |fact| fact.place.clone())
 }
 
 impl Check<'_> {
@@ -233,9 +248,13 @@ fn libvirt(
         .string("/libvirt/uri", &raw.uri)
         .map(|uri| uri.unwrap_or_else(|| "qemu:///system".to_owned()));
     let uri = uri.filter(|uri| {
+        if let Err((what, remedy)) = url::check_length(uri) {
+            check.fault("/libvirt/uri", what, remedy);
+            return false;
+        }
         let good = url::Parts::split(uri).is_some_and(|parts| !parts.scheme.is_empty());
         if !good {
-            let what = format!("the libvirt URI {:?} has no scheme", url::label(uri));
+            let what = format!("the libvirt URI {:?} has no scheme", url::without_user(uri));
             check.fault(
                 "/libvirt/uri",
                 what,
@@ -288,7 +307,7 @@ fn message(
     );
     let source = check.string("/message/sample_source", &raw.sample_source);
     let signature = metering::signature(check, &raw.signature, release);
-    let default_secret = || "change this for valid signing".to_owned();
+    let default_secret = || DEFAULT_SECRET.to_owned();
     let source: Arc<str> = source?.map_or_else(|| "openstack".into(), Into::into);
     Some(MessageSpec {
         telemetry_secret: Secret::new(secret?.unwrap_or_else(default_secret)),

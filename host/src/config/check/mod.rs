@@ -16,7 +16,7 @@ mod units;
 
 use super::error::{Report, nearest};
 use super::place::Place;
-use super::raw::{Document, Field, Kind, Scalar, token};
+use super::raw::{Document, Field, Kind, Scalar};
 
 pub use units::{parse_duration, parse_size};
 
@@ -75,13 +75,10 @@ impl<'a> Check<'a> {
 
     /// The keys of a mapping against those that are known.
     fn keys(&mut self, pointer: &str, known: &[&'static str], unknown: Unknown) {
-        let Some(fact) = self.doc.fact(pointer) else { return };
-        for key in &fact.keys {
-            if known.contains(&key.as_str()) {
+        for (key, place) in self.doc.keys(pointer) {
+            if known.contains(&key) {
                 continue;
             }
-            let inner = format!("{pointer}/{}", token(key));
-            let place = self.doc.fact(&inner).map_or(&fact.place, |fact| &fact.key_place);
             let shown = super::url::label(key);
             let meant = nearest(key, known.iter().copied());
             let suggestion = meant.map(|meant| format!("did you mean `{meant}`?"));
@@ -92,7 +89,7 @@ impl<'a> Check<'a> {
                     suggestion,
                 ),
                 (Unknown::Ignored, None) => {}
-                (Unknown::Refused(later), _) if later.contains(&key.as_str()) => {
+                (Unknown::Refused(later), _) if later.contains(&key) => {
                     let what = format!("the key {shown:?} is not in this version");
                     self.report.fault(place, what, "remove it");
                 }

@@ -1,17 +1,18 @@
 //! `pipeline.yaml` in the form of 2015: sources that poll, sinks that transform and publish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Check, Unknown, publisher, source};
 use crate::config::broker::BrokerSpec;
-use crate::config::error::Report;
+use crate::config::error::{Report, exceeded};
 use crate::config::raw::{
     Document, Field, Kind, RawPipeline, RawSink, RawSource, RawTransformer, Scalar, Scalars,
 };
 use crate::config::routing::Pipeline;
 use crate::config::spec::{PipelineSpec, PublisherSpec, SinkSpec, SourceSpec, TransformerSpec};
+use crate::model::Bound;
 
 const RIGHT: &str = "write a mapping with the keys `sources` and `sinks`, each a list";
 
@@ -126,6 +127,10 @@ fn entries<T: Default>(
     if fields.is_empty() {
         check.warn(&pointer, format!("`{key}` is empty"), "this agent has nothing to do");
     }
+    if let Err(error) = Bound::Entries.check(fields.len()) {
+        check.report.problems.push(exceeded(check.doc.place(&pointer), error));
+        return None;
+    }
     let mut found = Vec::new();
     for (at, field) in fields.into_iter().enumerate() {
         let pointer = format!("{pointer}/{at}");
@@ -144,11 +149,11 @@ fn check_names<T: Named>(
     entries: &[(String, T)],
     of: &str,
 ) -> Vec<Arc<str>> {
-    let mut names: Vec<Arc<str>> = Vec::new();
+    let (mut names, mut taken) = (Vec::new(), HashSet::new());
     for (at, raw) in entries {
         let Field::Given(name) = raw.name() else { continue };
         let name: Arc<str> = name.to_string().into();
-        if names.contains(&name) {
+        if !taken.insert(Arc::clone(&name)) {
             let what = format!("the name {name:?} is taken by another {of}");
             check.fault(&format!("{at}/name"), what, format!("give every {of} a name of its own"));
         } else {
@@ -297,12 +302,7 @@ fn file_name(check: &mut Check<'_>, at: &str, name: &str) -> bool {
 
 /// JSON, in which components get their parameters, has no infinities.
 fn finite(check: &mut Check<'_>, pointer: &str) -> bool {
-    let bad: Vec<String> = check
-        .doc
-        .within(pointer)
-        .filter(|(_, fact)| fact.kind == Kind::Float(false))
-        .map(|(inner, _)| inner.to_owned())
-        .collect();
+    let bad = check.doc.infinite(pointer, Bound::Problems.size());
     for inner in &bad {
         check.wrong(inner, "write a finite number, or quotes around it if it is text");
     }

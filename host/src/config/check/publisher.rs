@@ -12,7 +12,7 @@ use crate::config::spec::{
     FileSpec, NotificationForm, NotifierSpec, Policy, PublisherSpec, PublisherTarget, Rotation,
     Secret, SocketSpec,
 };
-use crate::config::url::{Fault, Parts, brokers, label, ssl};
+use crate::config::url::{Fault, Parts, brokers, check_length, label, option_name, ssl};
 use crate::model::Bound;
 
 /// What Ceilometer has had, in one release or another, and this agent has not. A component of that
@@ -60,6 +60,10 @@ pub(super) fn check(
 ) -> Option<PublisherSpec> {
     // The legacy form is a bare scheme.
     let url = if text.contains("://") { text.to_owned() } else { format!("{text}://") };
+    if let Err((what, remedy)) = check_length(&url) {
+        report.fault(place, what, remedy);
+        return None;
+    }
     let label = label(&url);
     let parts = Parts::split(&url)?;
     let mut publisher = Publisher { place, label: &label, report };
@@ -137,7 +141,8 @@ impl Publisher<'_> {
                     None if known.is_empty() => "remove it, there are no options here".to_owned(),
                     None => format!("the options here are {}", known.join(", ")),
                 };
-                self.warn(&format!("the option {key:?} is unknown and ignored"), remedy);
+                let name = option_name(key);
+                self.warn(&format!("the option {name} is unknown and ignored"), remedy);
             }
         }
     }
@@ -157,6 +162,7 @@ impl Publisher<'_> {
     }
 
     fn notifier(&mut self, parts: &Parts<'_>, default: &BrokerSpec) -> Option<PublisherTarget> {
+        parts.check_authority().map_or_else(|fault| self.fault(fault), Some)?;
         let options = parts.options();
         let driver = options.iter().find(|(key, _)| key == "driver");
         if let Some((_, driver)) = driver.filter(|(_, name)| !DRIVERS.contains(&name.as_str())) {
@@ -165,8 +171,9 @@ impl Publisher<'_> {
             self.warn(&what, "use driver=rabbit or leave it out");
             return None;
         }
+        // What the URL says itself counts; else a site with TLS has it for all of its brokers.
         let tls = options.iter().find(|(key, _)| key == "ssl");
-        let tls = tls.map_or(Ok(false), |(_, value)| ssl(value));
+        let tls = tls.map_or(Ok(default.tls.enabled), |(_, value)| ssl(value));
         let tls = tls.map_or_else(|fault| self.fault(fault), Some)?;
         self.check_options(&options, NOTIFIER);
         let per_meter_topic = self.number(&options, "per_meter_topic");
@@ -195,7 +202,7 @@ impl Publisher<'_> {
     }
 
     fn component(&mut self, parts: &Parts<'_>) -> Option<PublisherTarget> {
-        match component_url::read(parts) {
+        match parts.check_components_authority().and_then(|()| component_url::read(parts)) {
             Ok(url) => Some(PublisherTarget::Component(url)),
             Err(fault) => self.fault(fault),
         }
@@ -204,6 +211,7 @@ impl Publisher<'_> {
     fn socket(&mut self, parts: &Parts<'_>) -> Option<SocketSpec> {
         let right =
             format!("write {}://HOST:PORT, with an IPv6 address in square brackets", parts.scheme);
+        parts.check_authority().map_or_else(|fault| self.fault(fault), Some)?;
         if parts.authority.contains('@') {
             return self.fault(("it names a user, and nobody logs in here".to_owned(), right));
         }

@@ -1,5 +1,6 @@
 //! One entry of `sources`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,7 +168,7 @@ fn check_meters(check: &mut Check<'_>, texts: &[(String, String)]) {
             Some(_) => include = include.or(Some((pointer, text))),
         }
         if let Err(error) = Glob::new(text.strip_prefix('!').unwrap_or(text)) {
-            check.fault(pointer, error.to_string(), "use only *, ?, [seq] and [!seq]");
+            check.fault(pointer, error.to_string(), "write a list of shorter ones");
         }
     }
     if let (Some((_, include)), Some((pointer, exclude))) = (include, exclude) {
@@ -249,6 +250,7 @@ fn sink_names(
         }
     };
     let mut found: Vec<Arc<str>> = Vec::new();
+    let mut named: HashSet<Arc<str>> = HashSet::new();
     for (at, entry) in entries.iter().enumerate() {
         let inner = format!("{pointer}/{at}");
         let Field::Given(value) = entry else {
@@ -256,11 +258,12 @@ fn sink_names(
             continue;
         };
         let name = value.to_string();
-        if found.iter().any(|other| **other == *name) {
+        if named.contains(&*name) {
             let what = format!("the sink {name:?} is named twice by this source");
             check.fault(&inner, what, "name it once");
         } else if let Some(sink) = known.iter().find(|sink| ***sink == *name) {
-            found.push(sink.clone());
+            named.insert(Arc::clone(sink));
+            found.push(Arc::clone(sink));
         } else {
             let meant = nearest(&name, known.iter().map(|sink| &**sink));
             let remedy = match meant {

@@ -5,43 +5,40 @@
 //! values mean is for `check`.
 
 mod indent;
+mod map;
 mod mirror;
 mod scalar;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_yaml::{Mapping, Number, Value};
 
+use map::{Entries, Entry};
 pub(super) use mirror::*;
-use tree::{Data, Entry, Node};
+use tree::{Data, Node};
 
-use super::error::{Problem, problem};
+use super::error::{Problem, exceeded, problem};
 use super::place::{Place, Positions};
+use crate::model::Bound;
 
-/// A file, read.
+/// A file, read. What is known about its values is looked up in the tree when it is asked for: a
+/// table of all pointers would be as large as the longest key times the number of values.
 pub(super) struct Document {
     root: Node,
-    /// By JSON Pointer.
-    facts: BTreeMap<String, Fact>,
 }
 
 /// What is known about one value.
-#[derive(Debug, Clone)]
-pub(super) struct Fact {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fact<'a> {
     /// Of the value itself.
-    pub(super) place: Place,
-    /// Of its key, or of the value where it has none.
-    pub(super) key_place: Place,
+    pub(super) place: &'a Place,
     /// What it is.
     pub(super) kind: Kind,
     /// Whether Python takes it for false.
     pub(super) falsy: bool,
-    /// Keys in their order, if it is a mapping.
-    pub(super) keys: Vec<String>,
 }
 
 /// What `safe_load` makes of a value.
@@ -84,19 +81,16 @@ impl Document {
         warnings: &mut Vec<Problem>,
     ) -> Result<Self, Problem> {
         let file: Arc<str> = Arc::from(file);
+        let whole = Place { file: file.clone(), line: 0, column: 0 };
+        Bound::YamlBytes.check(bytes.len()).map_err(|error| exceeded(&whole, error))?;
         let text = decode(bytes, &file)?;
-        let root = tree::read(&text, &file, warnings)?;
-        let mut document = Self { root, facts: BTreeMap::new() };
-        document.index();
-        Ok(document)
+        Ok(Self { root: tree::read(&text, &file, warnings)? })
     }
 
     /// A document in which nothing is set.
     pub(super) fn empty(file: &str) -> Self {
         let place = Place { file: Arc::from(file), line: 0, column: 0 };
-        let mut document = Self { root: Node { place, data: Data::Null }, facts: BTreeMap::new() };
-        document.index();
-        document
+        Self { root: Node { place, data: Data::Null } }
     }
 
     /// Sets the text at a path of keys, as if it were written in a file called `origin`. `false`
@@ -108,12 +102,10 @@ impl Document {
             [one] => text(one),
             several => {
                 let items = several.iter().map(text).collect();
-                Node { place: place.clone(), data: Data::List(items) }
+                Node { place: place.clone(), data: Data::List(Arc::new(items)) }
             }
         };
-        let done = set(&mut self.root, path, value);
-        self.index();
-        done
+        set(&mut self.root, path, value)
     }
 
     /// Removes the value at a path of keys if its place is one that `when` names.
@@ -122,13 +114,14 @@ impl Document {
         let mut node = &mut self.root;
         for key in before {
             let Data::Map(entries) = &mut node.data else { return };
-            let Some(entry) = entries.iter_mut().find(|entry| entry.key == *key) else { return };
+            let Some(entry) = Arc::make_mut(entries).get_mut(key) else { return };
             node = &mut entry.value;
         }
-        if let Data::Map(entries) = &mut node.data {
-            entries.retain(|entry| entry.key != *last || !when(&entry.value.place));
+        if let Data::Map(entries) = &mut node.data
+            && entries.get(last).is_some_and(|entry| when(&entry.value.place))
+        {
+            Arc::make_mut(entries).remove(last);
         }
-        self.index();
     }
 
     /// The typed mirror of the whole file.
@@ -136,24 +129,48 @@ impl Document {
         serde_yaml::from_value(value(&self.root)).unwrap_or(Field::Wrong)
     }
 
+    /// The value that a JSON Pointer names, or the nearest one around it; and whether it is the
+    /// value itself.
+    fn find(&self, pointer: &str) -> (&Node, bool) {
+        let mut node = &self.root;
+        for step in pointer.split('/').skip(1) {
+            let inner = match &node.data {
+                Data::List(items) => step.parse::<usize>().ok().and_then(|at| items.get(at)),
+                Data::Map(entries) => entries.get(&untoken(step)).map(|entry| &entry.value),
+                _ => None,
+            };
+            match inner {
+                Some(inner) => node = inner,
+                None => return (node, false),
+            }
+        }
+        (node, true)
+    }
+
+    fn node(&self, pointer: &str) -> Option<&Node> {
+        let (node, found) = self.find(pointer);
+        found.then_some(node)
+    }
+
     /// What is known about the value that a JSON Pointer names.
-    pub(super) fn fact(&self, pointer: &str) -> Option<&Fact> {
-        self.facts.get(pointer)
+    pub(super) fn fact(&self, pointer: &str) -> Option<Fact<'_>> {
+        let node = self.node(pointer)?;
+        let (kind, falsy) = kind(node);
+        Some(Fact { place: &node.place, kind, falsy })
+    }
+
+    /// The keys of a mapping in their order, each with its place; none if it is something else.
+    pub(super) fn keys(&self, pointer: &str) -> impl Iterator<Item = (&str, &Place)> {
+        let entries = match self.node(pointer).map(|node| &node.data) {
+            Some(Data::Map(entries)) => Some(entries.iter()),
+            _ => None,
+        };
+        entries.into_iter().flatten().map(|entry| (entry.key.as_str(), &entry.key_place))
     }
 
     /// The text of a value, if it is text.
     pub(super) fn text(&self, pointer: &str) -> Option<&str> {
-        let mut node = &self.root;
-        for step in pointer.split('/').skip(1) {
-            node = match &node.data {
-                Data::List(items) => items.get(step.parse::<usize>().ok()?)?,
-                Data::Map(entries) => {
-                    &entries.iter().find(|entry| token(&entry.key) == step)?.value
-                }
-                _ => return None,
-            };
-        }
-        match &node.data {
+        match &self.node(pointer)?.data {
             Data::Text(text) => Some(text),
             _ => None,
         }
@@ -161,49 +178,70 @@ impl Document {
 
     /// The place of a value, or of the nearest one around it.
     pub(super) fn place(&self, pointer: &str) -> &Place {
-        let mut pointer = pointer;
-        loop {
-            match (self.facts.get(pointer), pointer.rfind('/')) {
-                (Some(fact), _) => return &fact.place,
-                (None, Some(slash)) => pointer = &pointer[..slash],
-                (None, None) => return &self.root.place,
-            }
-        }
+        &self.find(pointer).0.place
     }
 
     /// The places of a value and of all within it.
     pub(super) fn positions(&self, pointer: &str) -> Positions {
-        let within = self
-            .within(pointer)
-            .map(|(inner, fact)| (inner[pointer.len()..].to_owned(), fact.place.clone()))
-            .collect();
-        Positions::new(self.place(pointer).clone(), within)
+        match self.find(pointer) {
+            (node, true) => positions(node),
+            (around, false) => Positions::new(around.place.clone(), Vec::new()),
+        }
     }
 
-    /// A value and all within it, by pointer.
-    pub(super) fn within<'a>(
-        &'a self,
-        pointer: &'a str,
-    ) -> impl Iterator<Item = (&'a str, &'a Fact)> {
-        self.facts
-            .range(pointer.to_owned()..)
-            .take_while(move |(inner, _)| inner.starts_with(pointer))
-            .filter(move |(inner, _)| {
-                inner.len() == pointer.len() || inner[pointer.len()..].starts_with('/')
-            })
-            .map(|(inner, fact)| (inner.as_str(), fact))
+    /// Pointers of numbers that JSON cannot hold within a value, `most` at most.
+    pub(super) fn infinite(&self, pointer: &str, most: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some(node) = self.node(pointer) {
+            infinite(node, &mut pointer.to_owned(), most, &mut found);
+        }
+        found
     }
+}
 
-    fn index(&mut self) {
-        let mut facts = BTreeMap::new();
-        index(&self.root, &self.root.place, String::new(), &mut facts);
-        self.facts = facts;
+fn positions(node: &Node) -> Positions {
+    let within = match &node.data {
+        Data::List(items) => {
+            let numbered = items.iter().enumerate();
+            numbered.map(|(at, item)| (at.to_string(), positions(item))).collect()
+        }
+        Data::Map(entries) => {
+            entries.iter().map(|entry| (token(&entry.key), positions(&entry.value))).collect()
+        }
+        _ => Vec::new(),
+    };
+    Positions::new(node.place.clone(), within)
+}
+
+fn infinite(node: &Node, pointer: &mut String, most: usize, found: &mut Vec<String>) {
+    let mut within = |token: &str, node: &Node| {
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(token);
+        infinite(node, pointer, most, found);
+        pointer.truncate(length);
+    };
+    match &node.data {
+        Data::List(items) => {
+            items.iter().enumerate().for_each(|(at, item)| within(&at.to_string(), item));
+        }
+        Data::Map(entries) => {
+            entries.iter().for_each(|entry| within(&token(&entry.key), &entry.value));
+        }
+        Data::Float(value) if !value.is_finite() && found.len() < most => {
+            found.push(pointer.clone());
+        }
+        _ => {}
     }
 }
 
 /// A key as a token of a JSON Pointer.
 pub(super) fn token(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
+}
+
+fn untoken(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
 }
 
 fn decode(bytes: &[u8], file: &Arc<str>) -> Result<String, Problem> {
@@ -238,26 +276,28 @@ fn set(node: &mut Node, path: &[&str], value: Node) -> bool {
         return true;
     };
     if node.data == Data::Null {
-        node.data = Data::Map(Vec::new());
+        node.data = Data::Map(Arc::default());
     }
     let Data::Map(entries) = &mut node.data else { return false };
-    let at = entries.iter().position(|entry| entry.key == *first).unwrap_or_else(|| {
-        entries.push(Entry {
+    let entries: &mut Entries = Arc::make_mut(entries);
+    if entries.get(first).is_none() {
+        let place = &value.place;
+        entries.put(Entry {
             key: (*first).to_owned(),
-            key_place: value.place.clone(),
-            value: Node { place: value.place.clone(), data: Data::Null },
+            key_place: place.clone(),
+            value: Node { place: place.clone(), data: Data::Null },
         });
-        entries.len() - 1
-    });
-    let entry = &mut entries[at];
+    }
+    let Some(entry) = entries.get_mut(first) else { return false };
     if rest.is_empty() {
         entry.key_place = value.place.clone();
     }
     set(&mut entry.value, rest, value)
 }
 
-fn index(node: &Node, key_place: &Place, pointer: String, facts: &mut BTreeMap<String, Fact>) {
-    let (kind, falsy) = match &node.data {
+/// What a value is, and whether Python takes it for false.
+fn kind(node: &Node) -> (Kind, bool) {
+    match &node.data {
         Data::Null => (Kind::Null, true),
         Data::Bool(value) => (Kind::Bool, !value),
         Data::Int(value) => (Kind::Int, *value == 0),
@@ -265,26 +305,9 @@ fn index(node: &Node, key_place: &Place, pointer: String, facts: &mut BTreeMap<S
         Data::Text(text) => (Kind::Text, text.is_empty()),
         Data::Date(_) => (Kind::Date, false),
         Data::Binary(text) => (Kind::Binary, text.is_empty()),
-        Data::List(items) => {
-            for (at, item) in items.iter().enumerate() {
-                index(item, &item.place, format!("{pointer}/{at}"), facts);
-            }
-            (Kind::List, items.is_empty())
-        }
-        Data::Map(entries) => {
-            for entry in entries {
-                let inner = format!("{pointer}/{}", token(&entry.key));
-                index(&entry.value, &entry.key_place, inner, facts);
-            }
-            (Kind::Map, entries.is_empty())
-        }
-    };
-    let keys = match &node.data {
-        Data::Map(entries) => entries.iter().map(|entry| entry.key.clone()).collect(),
-        _ => Vec::new(),
-    };
-    let (place, key_place) = (node.place.clone(), key_place.clone());
-    facts.insert(pointer, Fact { place, key_place, kind, falsy, keys });
+        Data::List(items) => (Kind::List, items.is_empty()),
+        Data::Map(entries) => (Kind::Map, entries.is_empty()),
+    }
 }
 
 /// The tree as serde_yaml knows it, without places.

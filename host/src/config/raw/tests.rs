@@ -34,7 +34,9 @@ fn scalars_are_what_pyyaml_makes_of_them() {
     for line in table.lines().filter(|line| !line.starts_with('#')) {
         let (scalar, expected) = line.split_once('\t').unwrap();
         let found = match node(&format!("k: {scalar}\n")) {
-            Ok(Node { data: Data::Map(entries), .. }) => shown(&entries[0].value.data),
+            Ok(Node { data: Data::Map(entries), .. }) => {
+                shown(&entries.iter().next().unwrap().value.data)
+            }
             Ok(_) => "no mapping".to_owned(),
             Err(_) => "error".to_owned(),
         };
@@ -108,11 +110,106 @@ fn nested_aliases_are_bounded() {
         let before = format!("*a{}", level - 1);
         bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before; 10].join(", ")));
     }
-    assert!(tree(&bomb).contains("with its aliases written out"), "{}", tree(&bomb));
-    let deep = format!("a: {}{}", "[".repeat(200), "]".repeat(200));
-    assert!(tree(&deep).contains("nested too deep"), "{}", tree(&deep));
+    assert!(tree(&bomb).contains("(yaml_values)"), "{}", tree(&bomb));
     let deep: String = (0..200).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
-    assert!(tree(&deep).contains("nested too deep"), "{}", tree(&deep));
+    assert!(tree(&deep).contains("(yaml_depth)"), "{}", tree(&deep));
+}
+
+/// The bounds with what has exactly as much as they allow, and with one more.
+#[test]
+fn the_limit_is_read_and_one_more_is_refused() {
+    let refused = |text: &str, bound: Bound| {
+        let found = tree(text);
+        assert!(found.contains(&format!("({})", bound.row().name)), "{found}");
+        assert!(found.len() < 500, "{found}");
+    };
+    // A list and its items.
+    let values = |count: usize| format!("[{}]", "1,".repeat(count - 1));
+    let most = Bound::YamlValues.size();
+    assert_eq!(tree(&values(most)), "a list");
+    refused(&values(most + 1), Bound::YamlValues);
+    // An anchor alone costs nothing, an alias as much as what it stands for. Here are the mapping,
+    // two keys, and the list twice.
+    let aliases = |count: usize| format!("a: &x [{}]\nb: *x\n", "1,".repeat(count - 1));
+    assert_eq!(tree(&aliases((most - 3) / 2)), "a mapping");
+    refused(&aliases((most - 3) / 2 + 1), Bound::YamlValues);
+
+    let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+    let most = Bound::YamlDepth.size();
+    assert_eq!(tree(&nested(most)), "a list");
+    refused(&nested(most + 1), Bound::YamlDepth);
+    // Aliases nested what they stand for without end.
+    let through = |more: usize| {
+        format!("a: &x {}\nb: {}*x{}\n", nested(most / 2), "[".repeat(more), "]".repeat(more))
+    };
+    assert_eq!(tree(&through(most / 2 - 1)), "a mapping");
+    refused(&through(most / 2), Bound::YamlDepth);
+}
+
+/// 1 MB with 50,000 aliases of a text took 22 GB.
+#[test]
+fn aliases_count_the_bytes_that_they_stand_for() {
+    let file = |length: usize, aliases: usize| {
+        format!("- &x {}\n{}", "x".repeat(length), "- *x\n".repeat(aliases))
+    };
+    let most = Bound::YamlBytes.size();
+    assert_eq!(most % 256, 0);
+    assert_eq!(tree(&file(most / 256, 255)), "a list");
+    assert!(tree(&file(most / 256 + 1, 255)).contains("(yaml_bytes)"));
+    assert!(tree(&file(450_000, 50_000)).contains("(yaml_bytes)"));
+
+    let read = |length: usize| {
+        let text = format!("{}1", " ".repeat(length - 1));
+        Document::read(text.as_bytes(), "f", &mut Vec::new()).err().map(|error| error.to_string())
+    };
+    assert_eq!(read(most), None);
+    assert_eq!(
+        read(most + 1).unwrap(),
+        "f: a YAML file with its aliases expanded: 16777217 bytes, at most 16777216 bytes \
+         (yaml_bytes); split the file, or use fewer aliases"
+    );
+}
+
+/// Each line that has to be indented is found by reading all of the text once more: a file of such
+/// lines took time and memory by the square of their number.
+#[test]
+fn lines_that_stand_too_far_left_are_bounded() {
+    let file = |lines: usize, filler: usize| {
+        format!("{}a:\n  b: [\n{}  ]\n", "# filler\n".repeat(filler), "c,\n".repeat(lines))
+    };
+    assert_eq!(tree(&file(200, 0)), "a mapping");
+    // As long as a text may be that is read again eight times, and not once more.
+    let filler = (Bound::YamlReads.size() / 8 - 1_000) / "# filler\n".len();
+    assert_eq!(tree(&file(8, filler)), "a mapping");
+    assert!(tree(&file(9, filler)).contains("(yaml_reads)"));
+    assert!(tree(&file(50_000, 0)).contains("(yaml_reads)"));
+}
+
+/// 150,000 keys took more than a minute.
+#[test]
+fn many_keys_are_found_by_their_hash() {
+    let keys = Bound::YamlValues.size() / 2 - 1;
+    let text: String = (0..keys).map(|key| format!("k{key}: {key}\n")).collect();
+    let mut warnings = Vec::new();
+    let mut doc = Document::read(text.as_bytes(), "f", &mut warnings).unwrap();
+    assert_eq!(doc.keys("").count(), keys);
+    assert!(doc.keys("").all(|(key, place)| doc.place(&format!("/{key}")).line == place.line));
+    assert!(doc.set(&["k5"], &["five".to_owned()], "env"));
+    doc.forget(&["k6"], |place| place.line == 7);
+    assert_eq!(doc.text("/k5"), Some("five"));
+    assert_eq!((doc.fact("/k6").is_none(), doc.place("/k7").line), (true, 8));
+    assert_eq!(doc.keys("").count(), keys - 1);
+    assert!(warnings.is_empty());
+}
+
+/// Every value had its whole pointer in a table: one long key above many of them was multiplied.
+#[test]
+fn a_long_key_above_many_values() {
+    let text = format!("{}: [{}]\n", "k".repeat(1 << 20), "1,".repeat(100_000));
+    let text = format!("? {}", text.replacen(": ", "\n: ", 1));
+    let doc = Document::read(text.as_bytes(), "f", &mut Vec::new()).unwrap();
+    let (key, _) = doc.keys("").next().unwrap();
+    assert_eq!(doc.place(&format!("/{key}/99999")).line, 2);
 }
 
 #[test]

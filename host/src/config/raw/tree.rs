@@ -7,14 +7,11 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::indent::Indented;
+use super::map::{Entries, Entry};
 use super::scalar;
-use crate::config::error::{Problem, problem};
+use crate::config::error::{Problem, exceeded, problem};
 use crate::config::place::Place;
-
-/// A file of ten thousand lines has a tenth of this; a few lines of nested aliases have more.
-const MOST_NODES: usize = 200_000;
-/// Nobody nests this deep, and the stack is not endless.
-const DEEPEST: usize = 64;
+use crate::model::Bound;
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -35,17 +32,9 @@ pub(super) enum Data {
     Date(String),
     /// Base64, as written.
     Binary(String),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
-}
-
-/// One key of a mapping with its value.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    /// As JSON would write the key.
-    pub(super) key: String,
-    pub(super) key_place: Place,
-    pub(super) value: Node,
+    /// Shared, so that an anchor costs nothing.
+    List(Arc<Vec<Node>>),
+    Map(Arc<Entries>),
 }
 
 /// Two values are the same wherever they stand.
@@ -62,6 +51,7 @@ pub(super) fn read(
     warnings: &mut Vec<Problem>,
 ) -> Result<Node, Problem> {
     let mut indented = Indented::new(text);
+    let mut again = 0;
     loop {
         let mut builder = Builder {
             parser: Parser::new_from_str(indented.text()),
@@ -69,13 +59,20 @@ pub(super) fn read(
             indented: &indented,
             file,
             anchors: HashMap::new(),
-            nodes: 0,
+            values: 0,
+            bytes: 0,
+            deepest: 0,
             warnings: Vec::new(),
             stumbled: None,
         };
         let read = builder.document();
         let (stumbled, found) = (builder.stumbled, builder.warnings);
-        if stumbled.is_some_and(|(fault, line)| indented.mend(&fault, line)) {
+        if let Some((fault, line)) = stumbled
+            && indented.mend(&fault, line)
+        {
+            again += indented.text().len();
+            let place = Place { file: file.clone(), line, column: 1 };
+            Bound::YamlReads.check(again).map_err(|error| exceeded(&place, error))?;
             continue;
         }
         warnings.extend(found);
@@ -85,6 +82,15 @@ pub(super) fn read(
 
 type Read = Result<Node, Problem>;
 
+/// A value that aliases can stand for, and what each of them adds.
+struct Anchored {
+    node: Node,
+    values: usize,
+    bytes: usize,
+    /// Levels within it.
+    height: usize,
+}
+
 struct Builder<'a> {
     parser: Parser<'a, StrInput<'a>>,
     /// As it was written.
@@ -92,9 +98,14 @@ struct Builder<'a> {
     /// As the parser reads it.
     indented: &'a Indented,
     file: &'a Arc<str>,
-    /// By the parser's number; with the count of nodes within.
-    anchors: HashMap<usize, (Node, usize)>,
-    nodes: usize,
+    /// By the parser's number.
+    anchors: HashMap<usize, Anchored>,
+    /// So far, with what aliases stand for.
+    values: usize,
+    /// Of all texts so far, with what aliases stand for.
+    bytes: usize,
+    /// The deepest level of the value that is being read.
+    deepest: usize,
     warnings: Vec<Problem>,
     /// What the parser did not understand, and in which line.
     stumbled: Option<(String, usize)>,
@@ -150,23 +161,24 @@ impl<'a> Builder<'a> {
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Read {
         let place = self.place(span.start);
-        let before = self.nodes;
-        self.count(1, &place)?;
-        if depth > DEEPEST {
-            return Err(problem(&place, "this is nested too deep", "use fewer levels"));
+        if let Event::Alias(id) = event {
+            return self.alias(id, depth, &place);
         }
+        let (values, bytes) = (self.values, self.bytes);
+        let around = std::mem::replace(&mut self.deepest, depth);
+        self.count(1, 0, depth, &place)?;
         let (anchor, data) = match event {
-            Event::Alias(id) => return self.alias(id, &place),
             Event::Scalar(text, style, anchor, tag) => {
+                self.count(0, text.len(), depth, &place)?;
                 (anchor, self.scalar(&text, style, tag.as_deref(), &place)?)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.collection_tag(tag.as_deref(), &["seq", "omap", "pairs"], &place)?;
-                (anchor, Data::List(self.list(depth)?))
+                (anchor, Data::List(Arc::new(self.list(depth)?)))
             }
             Event::MappingStart(anchor, tag) => {
                 self.collection_tag(tag.as_deref(), &["map", "set"], &place)?;
-                (anchor, Data::Map(self.map(depth)?))
+                (anchor, Data::Map(Arc::new(self.map(depth)?)))
             }
             other => {
                 return Err(problem(
@@ -178,34 +190,46 @@ impl<'a> Builder<'a> {
         };
         let node = Node { place, data };
         if anchor > 0 {
-            self.anchors.insert(anchor, (node.clone(), self.nodes - before));
+            let anchored = Anchored {
+                node: node.clone(),
+                values: self.values - values,
+                bytes: self.bytes - bytes,
+                height: self.deepest - depth,
+            };
+            self.anchors.insert(anchor, anchored);
         }
+        self.deepest = self.deepest.max(around);
         Ok(node)
     }
 
-    fn count(&mut self, more: usize, place: &Place) -> Result<(), Problem> {
-        self.nodes += more;
-        if self.nodes <= MOST_NODES {
-            return Ok(());
-        }
-        Err(problem(
-            place,
-            format!("with its aliases written out the file has more than {MOST_NODES} values"),
-            "do not nest aliases that deep",
-        ))
+    /// What is about to be added, before it is.
+    fn count(
+        &mut self,
+        values: usize,
+        bytes: usize,
+        level: usize,
+        place: &Place,
+    ) -> Result<(), Problem> {
+        self.values += values;
+        self.bytes += bytes;
+        self.deepest = self.deepest.max(level);
+        let values = Bound::YamlValues.check(self.values);
+        let bytes = Bound::YamlBytes.check(self.bytes);
+        let depth = Bound::YamlDepth.check(level);
+        values.and(bytes).and(depth).map_err(|error| exceeded(place, error))
     }
 
-    fn alias(&mut self, id: usize, place: &Place) -> Read {
-        let Some((node, size)) = self.anchors.get(&id) else {
+    fn alias(&mut self, id: usize, depth: usize, place: &Place) -> Read {
+        let Some(anchored) = self.anchors.get(&id) else {
             return Err(problem(
                 place,
                 "this alias stands within the value that it refers to",
                 "refer to a value that is complete",
             ));
         };
-        let (node, size) = (node.clone(), *size);
-        self.count(size, place)?;
-        Ok(node)
+        let &Anchored { values, bytes, height, .. } = anchored;
+        self.count(values, bytes, depth + height, place)?;
+        Ok(self.anchors[&id].node.clone())
     }
 
     fn scalar(
@@ -253,8 +277,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Vec<Entry>, Problem> {
-        let (mut merged, mut own) = (Vec::new(), Vec::<Entry>::new());
+    fn map(&mut self, depth: usize) -> Result<Entries, Problem> {
+        let (mut merged, mut own) = (Entries::default(), Entries::default());
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
@@ -274,31 +298,26 @@ impl<'a> Builder<'a> {
                 value.place = key.place.clone();
             }
             if merges {
-                merge(&mut merged, value)?;
+                merge(&mut merged, &value)?;
                 continue;
             }
-            let entry = Entry { key: key_text(&key)?, key_place: key.place, value };
-            if own.iter().any(|other| other.key == entry.key) {
+            let (key, key_place) = (key_text(&key)?, key.place);
+            if own.get(&key).is_some() {
                 self.warnings.push(problem(
-                    &entry.key_place,
-                    format!("{:?} stands here a second time", entry.key),
+                    &key_place,
+                    format!("{key:?} stands here a second time"),
                     "only this last one counts, remove the other",
                 ));
             }
-            put(&mut own, entry);
+            own.put(Entry { key, key_place, value });
         }
-        for entry in own {
-            put(&mut merged, entry);
+        if merged.is_empty() {
+            return Ok(own);
+        }
+        for entry in own.iter() {
+            merged.put(entry.clone());
         }
         Ok(merged)
-    }
-}
-
-/// As Python's dict: a key that is there already keeps its position and gets the new value.
-pub(super) fn put(entries: &mut Vec<Entry>, entry: Entry) {
-    match entries.iter_mut().find(|other| other.key == entry.key) {
-        Some(other) => *other = entry,
-        None => entries.push(entry),
     }
 }
 
@@ -317,13 +336,18 @@ fn as_key(event: Event<'_>) -> Event<'_> {
 }
 
 /// `<<: *one` or `<<: [*one, *two]`, where the earlier one of a list wins.
-fn merge(into: &mut Vec<Entry>, value: Node) -> Result<(), Problem> {
-    match value.data {
-        Data::Map(entries) => entries.into_iter().for_each(|entry| put(into, entry)),
+fn merge(into: &mut Entries, value: &Node) -> Result<(), Problem> {
+    let mut put = |entries: &Entries| {
+        for entry in entries.iter() {
+            into.put(entry.clone());
+        }
+    };
+    match &value.data {
+        Data::Map(entries) => put(entries),
         Data::List(items) => {
-            for item in items.into_iter().rev() {
-                match item.data {
-                    Data::Map(entries) => entries.into_iter().for_each(|entry| put(into, entry)),
+            for item in items.iter().rev() {
+                match &item.data {
+                    Data::Map(entries) => put(entries),
                     _ => return Err(no_merge(&item.place)),
                 }
             }

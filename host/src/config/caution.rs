@@ -1,0 +1,161 @@
+//! What is allowed but unwise: a secret or a password that everybody knows, and files with secrets
+//! that every user of the host may read. Only warnings come of it: a test bed may do all of that.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::broker::BrokerSpec;
+use super::check::Host;
+use super::error::Report;
+use super::place::Place;
+use super::raw::{Document, token};
+use super::spec::{DEFAULT_SECRET, PipelineSpec, PublisherTarget};
+use super::url::{self, Parts};
+
+/// Warns of secrets that are known to everybody, where they are used.
+pub(super) fn known_secrets(host: &Host, pipeline: &PipelineSpec, report: &mut Report) {
+    for publisher in pipeline.sinks.iter().flat_map(|sink| &sink.publishers) {
+        let signs = match &publisher.target {
+            PublisherTarget::Notifier(notifier) => {
+                let is_default = notifier.broker == host.amqp.broker;
+                let place = if is_default { &host.broker_place } else { &publisher.place };
+                guest(&notifier.broker, place, report);
+                true
+            }
+            PublisherTarget::Udp(_) | PublisherTarget::Tcp(_) => true,
+            _ => false,
+        };
+        if signs && host.message.telemetry_secret.reveal() == DEFAULT_SECRET {
+            let what = "messages are signed with the default secret, which everybody knows";
+            let remedy = "set message.telemetry_secret, and the same at the receivers";
+            report.warn(&host.secret_place, what, remedy);
+        }
+    }
+}
+
+/// RabbitMQ itself refuses this user from anywhere but its own host, unless it was told otherwise.
+fn guest(broker: &BrokerSpec, place: &Place, report: &mut Report) {
+    for url in &broker.urls {
+        let Some(parts) = Parts::split(url.reveal()) else { continue };
+        let Some(("guest:guest", host)) = parts.authority.rsplit_once('@') else { continue };
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        if !is_loopback(name.trim_matches(['[', ']'])) {
+            let what = format!("the broker {host} is another host, and guest:guest opens it");
+            report.warn(place, what, "use a user and a password of this agent's own");
+        }
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The place of a secret that a `nephometer.yaml` itself holds.
+pub(super) fn secret_in_host(doc: &Document) -> Option<&Place> {
+    let own = |text: &&str| !text.is_empty() && *text != DEFAULT_SECRET;
+    let pointer = "/message/telemetry_secret";
+    if doc.text(pointer).filter(own).is_some() {
+        return Some(doc.place(pointer));
+    }
+    if doc.text("/amqp/url").is_some_and(url::has_password) {
+        return Some(doc.place("/amqp/url"));
+    }
+    doc.keys("/components/by_name").find_map(|(name, _)| {
+        let options = format!("/components/by_name/{}/options", token(name));
+        doc.keys(&options).find(|(key, _)| is_secret(key)).map(|(_, place)| place)
+    })
+}
+
+/// Files that `nephometer.yaml` names and that are secrets from end to end.
+pub(super) fn secret_files(doc: &Document, report: &mut Report) {
+    for pointer in ["/amqp/url_file", "/amqp/tls/key", "/message/telemetry_secret_file"] {
+        if let Some(path) = doc.text(pointer) {
+            readable(Path::new(path), doc.place(pointer), report);
+        }
+    }
+}
+
+/// Warns if publishers have secrets in their URLs and `file`, where these stand, may be read.
+pub(super) fn secret_urls(pipeline: &PipelineSpec, file: &Path, report: &mut Report) {
+    let mut publishers = pipeline.sinks.iter().flat_map(|sink| &sink.publishers);
+    let secret = publishers.find(|publisher| {
+        let url = publisher.url.reveal();
+        let options = Parts::split(url).map(|parts| parts.options()).unwrap_or_default();
+        url::has_password(url) || options.iter().any(|(key, _)| is_secret(key))
+    });
+    if let Some(secret) = secret {
+        readable(file, &secret.place, report);
+    }
+}
+
+/// Whether an option is a secret, to judge by its name.
+pub(super) fn is_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    ["password", "secret", "token", "api_key"].iter().any(|word| key.ends_with(word))
+}
+
+/// Warns if every user of this host may read a file with a secret. Reading it by its group is how
+/// an agent that is not root gets at it.
+pub(super) fn readable(path: &Path, place: &Place, report: &mut Report) {
+    if let Some(mode) = mode_for_all(path) {
+        let may = if mode & 0o002 == 0 { "read" } else { "read or change" };
+        let what = format!(
+            "the file {path:?} holds a secret, and every user of this host may {may} it (mode \
+             {mode:04o})"
+        );
+        report.warn(place, what, "take that right away: chmod o= FILE");
+    }
+}
+
+/// The mode of a file that others may read or write, and all folders above it enter. One that
+/// cannot be looked at is for its reader to report.
+fn mode_for_all(path: &Path) -> Option<u32> {
+    let mode = |path: &Path| fs::metadata(path).ok().map(|found| found.permissions().mode());
+    let path = fs::canonicalize(path).ok()?;
+    let found = mode(&path)? & 0o7777;
+    let reached = path.ancestors().skip(1).all(|folder| mode(folder).is_some_and(|m| m & 1 != 0));
+    (found & 0o006 != 0 && reached).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_has_several_names() {
+        for (name, expected) in [
+            ("localhost", true),
+            ("127.0.0.53", true),
+            ("::1", true),
+            ("a.localhost", true),
+            ("localhost.lan", false),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(is_loopback(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_others_may_not_enter_protects_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        fs::write(&file, "s").unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(folder.path(), 0o755);
+        for (mode, expected) in
+            [(0o644, Some(0o644)), (0o640, None), (0o602, Some(0o602)), (0o601, None)]
+        {
+            set(&file, mode);
+            assert_eq!(mode_for_all(&file), expected, "{mode:o}");
+        }
+        set(&file, 0o644);
+        set(folder.path(), 0o750);
+        assert_eq!(mode_for_all(&file), None);
+    }
+}
