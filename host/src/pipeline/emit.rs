@@ -9,7 +9,7 @@ use crate::config::Secret;
 use crate::model::{Batch, Position, Sample};
 use crate::publish::Outstanding;
 use crate::store::{JournalReader, Put};
-use crate::telemetry::{Account, events};
+use crate::telemetry::events;
 
 /// What one sink published at once.
 #[derive(Debug)]
@@ -40,13 +40,12 @@ impl Outlet {
     }
 
     /// Puts what a batch made into the spools of all publishers, in one transaction with how far the
-    /// sink is then, and with what its stages have counted.
+    /// sink is then, and with what its transformers have counted up to there.
     pub(super) async fn emit(
         &mut self,
         journal: &JournalReader,
         (position, batch): (Position, &Batch),
         lists: Vec<Vec<Sample>>,
-        stages: Vec<(String, Account)>,
     ) {
         let sink = journal.sink();
         let lists: Vec<_> = lists.into_iter().filter(|samples| !samples.is_empty()).collect();
@@ -61,7 +60,7 @@ impl Outlet {
             }
             puts.push((publisher.spool(), envelopes));
         }
-        journal.emit(puts, emitted(&self.leaving, position), stages).await;
+        journal.emit(puts, emitted(&self.leaving, position)).await;
         if let Some(tap) = &self.tap {
             for samples in lists {
                 let emission = Emission { sink: Arc::clone(sink), samples };

@@ -249,10 +249,12 @@ impl Sink {
         }
     }
 
-    /// Publishes what a batch made, with what the stages have counted by then.
+    /// Publishes what a batch made, which may be nothing, and what the transformers have counted by
+    /// then.
     pub(super) async fn emit(&mut self, from: (Position, &Batch), lists: Vec<Vec<Sample>>) {
         let stages = self.generation.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
-        self.outlet.emit(&self.journal, from, lists, stages).await;
+        self.journal.counted(from.0, stages);
+        self.outlet.emit(&self.journal, from, lists).await;
     }
 
     /// A batch is through.
@@ -424,8 +426,7 @@ impl Sink {
 
     /// Moves the mark of what need not be made again, and saves what can be saved.
     async fn keep(&mut self) {
-        let emitted = self.outlet.emitted(self.position);
-        self.journal.emitted(emitted);
+        let emitted = self.journal.emitted(self.outlet.emitted(self.position));
         if let Some(generation) = &self.generation
             && self.pending.is_none()
             && generation.chain.saved_at() > self.saved
@@ -477,8 +478,7 @@ impl Remains {
     /// Writes the last marks and the last state, once the publishers have drained as far as they
     /// could.
     pub async fn finish(self) {
-        let emitted = emitted(&self.outstanding, self.position);
-        self.journal.emitted(emitted);
+        let emitted = self.journal.emitted(emitted(&self.outstanding, self.position));
         let Some(chain) = self.pending.filter(|pending| pending.position <= emitted) else {
             return;
         };

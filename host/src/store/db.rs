@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError,
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, Table,
     TableDefinition,
 };
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::gaps;
+use super::marks::Mark;
 use super::spool_tables::{self, SpoolChange};
 use crate::model::{Gap, Position};
 use crate::telemetry::{Account, events::store as events};
@@ -91,7 +92,7 @@ pub struct Resume {
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) entry: Option<(Position, EntryHead, Vec<u8>)>,
-    pub(super) marks: Vec<(Arc<str>, Position)>,
+    pub(super) marks: Vec<Mark>,
     pub(super) removed: Vec<Position>,
     pub(super) saved: Option<(Arc<str>, SavedChain)>,
     pub(super) note: Option<(Arc<str>, Position, Vec<u8>)>,
@@ -271,9 +272,15 @@ impl Disk {
                 entries.remove(position)?;
                 batches.remove(position)?;
             }
+            let mut counts = writing.open_table(COUNTS)?;
             let mut emitted = writing.open_table(EMITTED)?;
-            for (sink, mark) in &changes.marks {
-                emitted.insert(&**sink, mark)?;
+            for Mark { sink, position, accounts } in &changes.marks {
+                // One that was read before another one was written would undo that.
+                let known = emitted.get(&**sink)?.map_or(0, |known| known.value());
+                if known <= *position {
+                    emitted.insert(&**sink, position)?;
+                    write_accounts(&mut counts, accounts)?;
+                }
             }
             let mut states = writing.open_table(STATES)?;
             let mut notes = writing.open_table(NOTES)?;
@@ -290,10 +297,7 @@ impl Disk {
                 states.remove(&**sink)?;
                 notes.retain_in((&**sink, 0)..=(&**sink, u64::MAX), |_, _| false)?;
             }
-            let mut counts = writing.open_table(COUNTS)?;
-            for (name, account) in &changes.accounts {
-                counts.insert(&**name, bytes(postcard::to_allocvec(account))?.as_slice())?;
-            }
+            write_accounts(&mut counts, &changes.accounts)?;
         }
         gaps::write(&writing, &changes.gaps, &changes.ticks)?;
         for spool in &changes.spools {
@@ -302,6 +306,16 @@ impl Disk {
         }
         Ok(writing.commit()?)
     }
+}
+
+fn write_accounts(
+    counts: &mut Table<'_, &'static str, &'static [u8]>,
+    accounts: &[(String, Account)],
+) -> Result<(), redb::Error> {
+    for (name, account) in accounts {
+        counts.insert(&**name, bytes(postcard::to_allocvec(account))?.as_slice())?;
+    }
+    Ok(())
 }
 
 pub(super) fn bytes(encoded: Result<Vec<u8>, postcard::Error>) -> Result<Vec<u8>, redb::Error> {

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::codec::{decode, encode};
 use super::db::{Changes, EntryHead, Resume};
+use super::marks::Marks;
 use super::medium::{Medium, blocking};
 use super::memory::{Cursor, Slot, State};
 use super::reader::JournalReader;
@@ -105,8 +106,7 @@ impl Journal {
             sources: sources.clone(),
             at: emitted.max(saved),
             lent: None,
-            emitted,
-            marked: resume.emitted,
+            marks: Marks::new(emitted, resume.emitted),
             saved: saved.max(begin),
             counts: Arc::clone(counts),
         };

@@ -16,6 +16,7 @@ pub mod fuzz;
 mod gaps;
 mod generation;
 mod journal;
+mod marks;
 mod medium;
 mod memory;
 mod queue;

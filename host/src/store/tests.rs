@@ -75,6 +75,7 @@ async fn work_off(cursor: &mut JournalReader, counts: &SinkCount) -> Vec<u64> {
     while let Some(entry) = cursor.try_next().await {
         ticks.push(tick(&entry));
         counts.processed.fetch_add(entry.batch.samples.len() as u64, Relaxed);
+        cursor.counted(entry.position, Vec::new());
         cursor.advance();
     }
     ticks
