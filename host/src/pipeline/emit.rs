@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::handle::Publishers;
 use crate::config::Secret;
 use crate::model::{Batch, Position, Sample};
-use crate::publish::Outstanding;
+use crate::publish::{Encoding, Outstanding};
 use crate::store::{JournalReader, Put};
 use crate::telemetry::events;
 
@@ -52,15 +52,17 @@ impl Outlet {
         if lists.is_empty() {
             return;
         }
-        let mut puts: Vec<Put<'_>> = Vec::with_capacity(self.publishers.len());
-        for (_, publisher) in &mut self.publishers {
-            let mut envelopes = Vec::new();
-            for samples in &lists {
-                envelopes.append(&mut publisher.encode(sink, samples, batch, position));
-            }
-            puts.push((publisher.spool(), envelopes));
+        let publishers = || self.publishers.iter().map(|(_, publisher)| publisher);
+        let from = (position, batch);
+        let encodings: Vec<Encoding<'_>> =
+            publishers().map(|publisher| publisher.encoding(sink, &lists, from)).collect();
+        let puts = publishers().zip(&encodings);
+        let puts = puts.map(|(to, envelopes)| Put { writer: to.spool(), envelopes }).collect();
+        let made = journal.emit(puts, emitted(&self.leaving, position)).await;
+        drop(encodings);
+        for ((_, publisher), made) in self.publishers.iter_mut().zip(made) {
+            publisher.made(batch, made);
         }
-        journal.emit(puts, emitted(&self.leaving, position)).await;
         if let Some(tap) = &self.tap {
             for samples in lists {
                 let emission = Emission { sink: Arc::clone(sink), samples };

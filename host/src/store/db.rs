@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, Table,
-    TableDefinition,
+    TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
@@ -261,6 +261,24 @@ impl Disk {
         if changes.lazy {
             writing.set_durability(Durability::None).map_err(unexpected)?;
         }
+        Self::add(&writing, changes)?;
+        Ok(writing.commit()?)
+    }
+
+    /// The same in pieces, as long as there are some, if it is to be committed then.
+    pub(super) fn write_all(
+        &self,
+        mut pieces: impl FnMut() -> Option<Changes>,
+        commits: impl FnOnce() -> bool,
+    ) -> Result<(), redb::Error> {
+        let writing = self.database.begin_write()?;
+        while let Some(changes) = pieces() {
+            Self::add(&writing, &changes)?;
+        }
+        if commits() { Ok(writing.commit()?) } else { Ok(writing.abort()?) }
+    }
+
+    fn add(writing: &WriteTransaction, changes: &Changes) -> Result<(), redb::Error> {
         {
             let (mut entries, mut batches) =
                 (writing.open_table(ENTRIES)?, writing.open_table(BATCHES)?);
@@ -299,12 +317,12 @@ impl Disk {
             }
             write_accounts(&mut counts, &changes.accounts)?;
         }
-        gaps::write(&writing, &changes.gaps, &changes.ticks)?;
+        gaps::write(writing, &changes.gaps, &changes.ticks)?;
         for spool in &changes.spools {
-            gaps::write(&writing, &spool.gaps, &[])?;
-            spool_tables::write(&writing, spool)?;
+            gaps::write(writing, &spool.gaps, &[])?;
+            spool_tables::write(writing, spool)?;
         }
-        Ok(writing.commit()?)
+        Ok(())
     }
 }
 

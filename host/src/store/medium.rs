@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
 use super::StoreError;
 use super::db::{Changes, Disk};
 use crate::telemetry::events::store as events;
@@ -48,24 +51,57 @@ impl Medium {
     /// Writes all of it, or nothing. What failed is said once, and the disk is opened anew the next
     /// time.
     pub(super) async fn write(self: &Arc<Self>, changes: Changes) -> Result<(), StoreError> {
-        let Some(folder) = self.folder.clone() else { return Ok(()) };
         let medium = Arc::clone(self);
-        let written = blocking(move || {
-            let disk = match medium.disk() {
-                Some(disk) => disk,
-                None => {
-                    let disk = Arc::new(Disk::open(&folder)?);
-                    medium.set(Some(Arc::clone(&disk)));
-                    disk
-                }
-            };
-            disk.write(&changes).map_err(|error| {
-                // After a failure redb wants to be opened anew.
-                medium.set(None);
-                StoreError::Database { path: folder, source: Box::new(error) }
-            })
+        let written = blocking(move || medium.transact(|disk| disk.write(&changes))).await;
+        self.note(written)
+    }
+
+    /// Begins a transaction that is written piece by piece, by a thread that it keeps until then.
+    pub(super) fn begin(self: &Arc<Self>) -> Writing {
+        let (pieces, mut written) = mpsc::channel::<Changes>(1);
+        let (medium, (commit, committed)) = (Arc::clone(self), oneshot::channel());
+        let task = tokio::task::spawn_blocking(move || {
+            let pieces = || written.blocking_recv();
+            // Without a word to commit, whoever began it is not there any more.
+            let commits = || committed.blocking_recv().is_ok();
+            medium.transact(|disk| disk.write_all(pieces, commits))
+        });
+        Writing { pieces, commit, task }
+    }
+
+    /// All of it is on disk now, or nothing.
+    pub(super) async fn commit(&self, writing: Writing) -> Result<(), StoreError> {
+        let Writing { pieces, commit, task } = writing;
+        // Where nobody listens, writing has failed, which is the result.
+        drop((commit.send(()), pieces));
+        let written = match task.await {
+            Ok(written) => written,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        self.note(written)
+    }
+
+    fn transact(
+        &self,
+        write: impl FnOnce(&Disk) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let disk = match self.disk() {
+            Some(disk) => disk,
+            None => {
+                let disk = Arc::new(Disk::open(&folder)?);
+                self.set(Some(Arc::clone(&disk)));
+                disk
+            }
+        };
+        write(&disk).map_err(|error| {
+            // After a failure redb wants to be opened anew.
+            self.set(None);
+            StoreError::Database { path: folder, source: Box::new(error) }
         })
-        .await;
+    }
+
+    fn note(&self, written: Result<(), StoreError>) -> Result<(), StoreError> {
         let failed = self.failing.swap(written.is_err(), Relaxed);
         match &written {
             Ok(()) if failed => events::works(),
@@ -82,6 +118,21 @@ impl Medium {
     ) -> Result<T, String> {
         let disk = self.disk().ok_or("the disk fails")?;
         blocking(move || what(&disk).map_err(|error| error.to_string())).await
+    }
+}
+
+/// A transaction that is being written. Dropped, none of it is.
+pub(super) struct Writing {
+    pieces: mpsc::Sender<Changes>,
+    commit: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Writing {
+    /// Writes some of it, once what was given before is written. How it went is what
+    /// [`Medium::commit`] gives.
+    pub(super) async fn write(&mut self, changes: Changes) {
+        drop(self.pieces.send(changes).await);
     }
 }
 

@@ -25,6 +25,7 @@ mod recording;
 mod spool;
 mod spool_tables;
 mod spools;
+mod streaming;
 
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ pub use codec::{decode as decode_batch, encode as encode_batch};
 pub use db::{Resume, SavedChain, SavedStage};
 pub use dead_letters::{DeadLetter, DeadLetters, Lost};
 pub use desk::{Kept, Moved, Place};
-pub use emission::Put;
+pub use emission::{Envelopes, Put};
 pub use ends::{Outstanding, SpoolReader, SpoolWriter, Verdict};
 pub use envelope::{Envelope, Manifest};
 pub use gaps::Gaps;

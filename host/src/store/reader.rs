@@ -125,18 +125,20 @@ impl JournalReader {
 
     /// Puts envelopes into spools, and moves the mark with what is counted up to it, in one transaction:
     /// what they were made from need not be worked on again. Waits for room only if a spool was made
-    /// so.
-    pub async fn emit(&self, puts: Vec<Put<'_>>, to: Position) {
+    /// so. How many envelopes each spool was given.
+    pub async fn emit(&self, puts: Vec<Put<'_>>, to: Position) -> Vec<u64> {
         let mark = {
             let state = self.shared.state();
             state.cursors.get(&self.sink).map(|cursor| cursor.marks.ahead(&self.sink, to))
         };
         let marks: Vec<Mark> = mark.into_iter().collect();
         let changes = Changes { marks: marks.clone(), ..Changes::default() };
-        if emission::put(&self.shared.medium, puts, changes).await {
+        let emitted = emission::put(&self.shared.medium, &puts, changes).await;
+        if emitted.written {
             self.emitted(to);
             self.shared.state().marked(&marks);
         }
+        emitted.counts
     }
 
     /// Writes down something about one batch; it is there at the next start, until a state is saved

@@ -231,8 +231,12 @@ async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
     free.push(envelopes(0..1)).await;
     full.push(envelopes(0..1)).await;
     free_reader.peek(1).await.unwrap();
-    let puts = vec![(&free, envelopes(1..2)), (&full, envelopes(1..2))];
-    let emitting = emission::put(&spools.medium, puts, db::Changes::default());
+    let (to_free, to_full) = (envelopes(1..2), envelopes(1..2));
+    let puts = [
+        Put { writer: &free, envelopes: &to_free },
+        Put { writer: &full, envelopes: &to_full },
+    ];
+    let emitting = emission::put(&spools.medium, &puts, db::Changes::default());
     tokio::pin!(emitting);
     let soon = Duration::from_millis(50);
     assert!(tokio::time::timeout(soon, &mut emitting).await.is_err(), "there is no room");
