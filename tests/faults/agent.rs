@@ -89,6 +89,10 @@ fn a_kill_loses_no_counts_of_transformers_that_publish_nothing() {
         out("rarely", rarely),
         out("both", &format!("{passes}, {keeps}")),
     ));
+    // Components are compiled once: before, batches only wait.
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    running.stop().code(0);
     for _ in 0..scaled(10, 200) {
         let running = agent.run();
         std::thread::sleep(Duration::from_millis(300 + chance.below(1_700)));

@@ -15,13 +15,14 @@ use crate::component::ComponentHost;
 use crate::config::{self, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
 use crate::control;
 use crate::inspect::{self, Hypervisor, Pace};
-use crate::model::{HostGeneration, Timestamp};
+use crate::model::{Bound, HostGeneration, Timestamp};
 use crate::pipeline::{Notice, Outlet, Sink, SinkHandle, SinkParts};
 use crate::poll::{PollContext, PollCounts};
 use crate::publish::PublisherTask;
 use crate::schedule::Clock;
 use crate::store::{DeadLetters, Journal, JournalBounds, Store, WhenFull};
 use crate::telemetry::events;
+use crate::transform::StateTotal;
 
 /// What the journal holds besides its bound in bytes: what is known of a batch is in memory, and where
 /// there is no disk all of it, about 100 bytes a sample.
@@ -136,6 +137,8 @@ fn workshop(
         spools: store.spools(),
         when_full,
         ledger: Arc::default(),
+        // The place for components.totals.states.
+        states: StateTotal::new(Bound::TotalStates.most()),
         transform,
     }
 }

@@ -271,7 +271,7 @@ impl Instance {
             Ok(state) if state.len() > Bound::State.size() => {
                 Err(CallError::Failed(over(store, name, "save", Hit::State)))
             }
-            Ok(bytes) => Ok(Some(State { version, bytes })),
+            Ok(bytes) => Ok(Some(State { version, bytes: Arc::new(bytes) })),
             Err(reason) => Err(CallError::Rejected(clean(&reason))),
         }
     }

@@ -266,7 +266,8 @@ impl Encoder {
                     return Some(envelope);
                 }
                 let (event_type, rows) = groups.get(group)?;
-                let texts = Texts::new(&mut messages, rows[at..].iter().map(|row| &samples[*row]), most);
+                let texts =
+                    Texts::new(&mut messages, rows[at..].iter().map(|row| &samples[*row]), most);
                 let chunk = &rows[at..at + texts.ends.len()];
                 at += chunk.len();
                 if chunk.is_empty() {

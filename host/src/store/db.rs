@@ -74,7 +74,7 @@ pub struct SavedStage {
     /// `state-version` of what it saved.
     pub version: u32,
     /// What it saved; `None` if it keeps nothing.
-    pub state: Option<Vec<u8>>,
+    pub state: Option<Arc<Vec<u8>>>,
 }
 
 /// Where a sink was when the store was written last.

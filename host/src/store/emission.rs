@@ -53,7 +53,8 @@ pub(super) async fn put(medium: &Arc<Medium>, puts: &[Put<'_>], changes: Changes
     if !medium.is_durable() {
         let mut piece = Some(first);
         while let Some(envelopes) = piece {
-            for (put, envelopes) in puts.iter().zip(envelopes).filter(|(_, some)| !some.is_empty()) {
+            for (put, envelopes) in puts.iter().zip(envelopes).filter(|(_, some)| !some.is_empty())
+            {
                 put.writer.shared.room(&envelopes).await;
                 drop(put.writer.shared.prepare(envelopes).await);
             }

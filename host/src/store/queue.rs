@@ -70,7 +70,8 @@ struct State<T> {
 
 impl<T: Clone> Queue<T> {
     pub(super) fn new(limits: Limits) -> Self {
-        let state = State { entries: VecDeque::new(), weight: 0, lent: 0, hidden: 0, closed: false };
+        let state =
+            State { entries: VecDeque::new(), weight: 0, lent: 0, hidden: 0, closed: false };
         Self {
             limits,
             state: Mutex::new(state),

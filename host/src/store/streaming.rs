@@ -103,7 +103,10 @@ impl<'a> Streaming<'a> {
             slot.envelope = Some(Envelope { sequence, body, ..envelope });
             fits
         });
-        let lost = lost.into_iter().map(|slot| (slot, reason(Hit::Weight))).collect::<Vec<(Slot, Dropped)>>();
+        let lost = lost
+            .into_iter()
+            .map(|slot| (slot, reason(Hit::Weight)))
+            .collect::<Vec<(Slot, Dropped)>>();
         shared.lose(&mut self.pending, lost).await;
         shared.queue.reveal(|_| {});
     }

@@ -87,7 +87,7 @@ fn saved(position: Position, state: &[u8]) -> SavedChain {
         digest: [7; 32],
         options: "{}".to_owned(),
         version: 3,
-        state: Some(state.to_vec()),
+        state: Some(Arc::new(state.to_vec())),
     };
     SavedChain { position, stages: vec![stage] }
 }
