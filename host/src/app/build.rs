@@ -49,6 +49,7 @@ impl App {
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
         let workshop = workshop(&spec, &hypervisor, &components, (&store, options.transform));
         workshop.ledger.take_up(store.accounts()?);
+        workshop.spools.bound(spec.store.total);
         let journal = store.journal(journal_bounds(&spec.store), workshop.when_full);
         journal.count_for(&workshop.ledger);
         let (notices, told) = mpsc::channel(NOTICES);
@@ -67,7 +68,12 @@ impl App {
         let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
         if options.sink.is_none() {
             tell_strangers(&journal);
+            journal.forget_strangers().await.iter().for_each(|sink| events::store::forgotten(sink));
             workshop.spools.tell_strangers().await;
+            let StoreSpec { total, bytes, .. } = spec.store;
+            if let Some(share) = workshop.spools.share_below(bytes) {
+                events::store::share(total, share, bytes);
+            }
         }
         let context = poll_context(&spec, &hypervisor, &options, (&workshop, store.ticks()?));
         let sources = polled(&spec, &sinks);
@@ -138,9 +144,15 @@ fn workshop(
         when_full,
         ledger: Arc::default(),
         // The place for components.totals.states.
-        states: StateTotal::new(Bound::TotalStates.most()),
+        states: StateTotal::new(Bound::TotalStates.most().min(room_for_states(&spec.store))),
         transform,
     }
+}
+
+/// A quarter of the database, with what else has no bound of its own in `store`.
+fn room_for_states(store: &StoreSpec) -> u64 {
+    let others = Bound::GapBytes.most() + Bound::RefusedBytes.most();
+    (store.total / 4).saturating_sub(others)
 }
 
 fn journal_bounds(store: &StoreSpec) -> JournalBounds {

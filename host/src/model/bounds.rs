@@ -142,6 +142,13 @@ bounds! {
     TotalStates = "components.totals.states", Guests, "saved states of all transformers", 512 * MIB, "bytes", "components.totals.states";
     TotalSockets = "components.totals.sockets", Guests, "sockets and connections of all components", 256, "", "components.totals.sockets";
 
+    // What they and their receivers leave on disk.
+    StoreTotal = "store.total", Guests, "the store's database; states, the journal and spools have shares of it", 20 * GIB, "bytes", "store.total";
+    Gaps = "gaps", Guests, "gaps that are kept; the oldest make room", 100_000, "", "";
+    GapBytes = "gap_bytes", Guests, "bytes of gaps that are kept; the oldest make room", 16 * MIB, "bytes", "";
+    Refused = "refused", Guests, "envelopes that receivers have refused and that are kept; the oldest make room", 10_000, "", "";
+    RefusedBytes = "refused_bytes", Guests, "bytes of those", 64 * MIB, "bytes", "";
+
     // The broker.
     TableDepth = "amqp_table_depth", Broker, "nesting of field tables and arrays in a frame", 32, "levels", "check what answers at amqp.url";
     FrameBytes = "amqp_frame_bytes", Broker, "size of a frame", 128 * KIB, "bytes", "check what answers at amqp.url";

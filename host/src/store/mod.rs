@@ -11,6 +11,7 @@ mod emission;
 mod ends;
 mod envelope;
 mod failures;
+mod footprint;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod gaps;
@@ -104,6 +105,10 @@ fn holder(pid: Option<u32>) -> String {
 }
 
 #[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
 mod spool_tests;
+#[cfg(test)]
+mod streaming_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! room. No guard outlives a function here.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -38,7 +39,9 @@ pub(super) enum Hit {
 
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    limits: Limits,
+    count: usize,
+    /// Changes with what else there is.
+    weight: AtomicU64,
     state: Mutex<State<T>>,
     /// For the reader: there is something new, or nothing will come any more.
     filled: Notify,
@@ -73,12 +76,22 @@ impl<T: Clone> Queue<T> {
         let state =
             State { entries: VecDeque::new(), weight: 0, lent: 0, hidden: 0, closed: false };
         Self {
-            limits,
+            count: limits.count,
+            weight: AtomicU64::new(limits.weight),
             state: Mutex::new(state),
             filled: Notify::new(),
             freed: Notify::new(),
             closing: Notify::new(),
         }
+    }
+
+    /// From now on it holds so much. What is there stays until the next entry makes room.
+    pub(super) fn limit(&self, weight: u64) {
+        self.weight.store(weight, Relaxed);
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { weight: self.weight.load(Relaxed), count: self.count }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -95,12 +108,13 @@ impl<T: Clone> Queue<T> {
         rank: u8,
         newest: bool,
     ) -> (Vec<(T, Hit)>, Option<Hit>) {
+        let limits = self.limits();
         let mut state = self.lock();
         let mut evicted = Vec::new();
-        if weight > self.limits.weight {
+        if weight > limits.weight {
             return (evicted, Some(Hit::Weight));
         }
-        while let Some(hit) = state.over(weight, self.limits) {
+        while let Some(hit) = state.over(weight, limits) {
             let seen = state.seen();
             let lowest = state.entries.range(state.lent..seen).map(|entry| entry.rank).min();
             let Some(lowest) = lowest else { return (evicted, Some(hit)) };
@@ -189,9 +203,10 @@ impl<T: Clone> Queue<T> {
 
     /// Whether so much would fit without anything having to leave.
     pub(super) fn fits(&self, weight: u64, count: usize) -> bool {
+        let limits = self.limits();
         let state = self.lock();
-        state.entries.len().saturating_add(count) <= self.limits.count
-            && state.weight.saturating_add(weight) <= self.limits.weight
+        state.entries.len().saturating_add(count) <= limits.count
+            && state.weight.saturating_add(weight) <= limits.weight
     }
 
     /// Looks at entries from the newest on, and may change them, for as long as that says so.

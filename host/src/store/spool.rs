@@ -133,8 +133,7 @@ impl Shared {
             counts.held.fetch_sub(lost, Relaxed);
         }
         let count = bounds.count.unwrap_or(usize::MAX);
-        let most = if medium.is_durable() { u64::MAX } else { UNWRITTEN };
-        let queue = Queue::new(Limits { weight: bounds.bytes.min(most), count });
+        let queue = Queue::new(Limits { weight: most(medium, bounds.bytes), count });
         for (sequence, head) in left.heads {
             let (weight, rank) = (head.weight, head.rank);
             let slot = Slot { sequence, head, envelope: None, on_disk: true };
@@ -158,6 +157,11 @@ impl Shared {
             epoch: AtomicU64::new(0),
             turn: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// Something else than this spool's own bound has changed.
+    pub(super) fn take_share(&self) {
+        self.queue.limit(most(&self.medium, self.bounds.bytes));
     }
 
     pub(super) fn head(&self, envelope: &Envelope) -> Head {
@@ -407,6 +411,10 @@ impl Shared {
         let mut pending = self.writing.lock().await;
         self.write(&mut pending, Vec::new(), false).await;
     }
+}
+
+fn most(medium: &Medium, bytes: u64) -> u64 {
+    bytes.min(if medium.is_durable() { medium.share() } else { UNWRITTEN })
 }
 
 pub(super) fn reason(hit: Hit) -> Dropped {

@@ -15,12 +15,13 @@ use super::*;
 use crate::model::{Glob, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
 use crate::telemetry::{Dropped, PublisherCount};
 
-const BOUNDS: Bounds = Bounds { bytes: 1 << 30, count: None, age: None, last: Vec::new() };
+pub(super) const BOUNDS: Bounds =
+    Bounds { bytes: 1 << 30, count: None, age: None, last: Vec::new() };
 /// What one of these envelopes weighs, about.
 const WEIGHT: u64 = 1_500;
 
 /// An envelope with one sample of a meter, taken at a second.
-fn envelope(id: u128, meter: &str, second: u64) -> Envelope {
+pub(super) fn envelope(id: u128, meter: &str, second: u64) -> Envelope {
     let resource = Resource { id: "r".into(), ..Resource::default() };
     let wall = Timestamp::from_nanos(second * 1_000_000_000);
     let sample = Sample {
@@ -45,7 +46,7 @@ fn envelopes(ids: std::ops::Range<u128>) -> Vec<Envelope> {
     ids.map(|id| envelope(id, "cpu", 0)).collect()
 }
 
-fn ids(envelopes: &[Envelope]) -> Vec<u128> {
+pub(super) fn ids(envelopes: &[Envelope]) -> Vec<u128> {
     envelopes.iter().map(|envelope| envelope.id.as_u128()).collect()
 }
 
@@ -325,94 +326,5 @@ proptest! {
             }
             Ok(())
         })?;
-    }
-}
-
-fn measured(disk: &db::Disk, folder: &Path) -> String {
-    use redb::{ReadableDatabase, ReadableTableMetadata, TableHandle};
-    let reading = disk.database.begin_read().unwrap();
-    let mut text = format!("{} file", folder.join("agent.redb").metadata().unwrap().len());
-    for table in reading.list_tables().unwrap() {
-        let name = table.name().to_owned();
-        let stats = reading.open_untyped_table(table).unwrap().stats().unwrap();
-        text += &format!(
-            "; {name} {} stored {} meta {} frag",
-            stats.stored_bytes(),
-            stats.metadata_bytes(),
-            stats.fragmented_bytes()
-        );
-    }
-    drop(reading);
-    let writing = disk.database.begin_write().unwrap();
-    let stats = writing.stats().unwrap();
-    text += &format!(
-        "; allocated {} of stored {} frag {}",
-        stats.allocated_pages() * 4096,
-        stats.stored_bytes(),
-        stats.fragmented_bytes()
-    );
-    writing.abort().unwrap();
-    text
-}
-
-#[tokio::test]
-async fn measure() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let spools = store.spools();
-    let bounds = Bounds { bytes: 4 << 20, ..BOUNDS };
-    let counts: Vec<_> = (0..8).map(|_| Arc::new(PublisherCount::default())).collect();
-    let ends: Vec<_> = (0..8)
-        .map(|n| {
-            spools.open(
-                &format!("sink/notifier://host-{n}:5672/"),
-                bounds.clone(),
-                WhenFull::DropOldest,
-                &counts[n],
-            )
-        })
-        .collect();
-    let meters: Vec<_> = (0..40)
-        .map(|n| Arc::new(Meter::new(format!("disk.device.some.meter.{n}"), MeterType::Gauge, "")))
-        .collect();
-    let resources: Vec<_> = (0..1500)
-        .map(|n| {
-            Arc::new(Resource {
-                id: format!("5a5a5a5a-1111-2222-3333-{n:012}-vda").into(),
-                ..Resource::default()
-            })
-        })
-        .collect();
-    let mut id = 0_u128;
-    for tick in 0..12_u64 {
-        for (writer, _) in &ends {
-            let mut envelopes = Vec::new();
-            for n in 0..120 {
-                id += 1;
-                let samples: Vec<Sample> = (0..50)
-                    .map(|k| Sample {
-                        id: Uuid::from_u128(id),
-                        meter: Arc::clone(&meters[(n * 50 + k) % 10]),
-                        resource: Arc::clone(&resources[(n * 50 + k) / 10]),
-                        volume: Volume::Integer(1),
-                        taken: Moment {
-                            wall: Timestamp::from_nanos(tick * 1_000_000_000 + n as u64),
-                            ..Moment::default()
-                        },
-                    })
-                    .collect();
-                envelopes.push(Envelope {
-                    id: Uuid::from_u128(id),
-                    address: "metering.sample".into(),
-                    body: vec![1; 75_000].into(),
-                    samples: 50,
-                    position: tick + 1,
-                    sequence: 0,
-                    manifest: Manifest::of(&samples).into(),
-                });
-            }
-            writer.push(envelopes).await;
-        }
-        println!("{tick}: {}", measured(&spools.medium.disk().unwrap(), folder.path()));
     }
 }

@@ -117,6 +117,7 @@ impl Drop for Streaming<'_> {
         if self.committed {
             return;
         }
+        self.pending.next = self.first;
         let counts = &self.shared.counts;
         for slot in self.shared.queue.retain_hidden(|_| false) {
             counts.encoded.fetch_sub(1, Relaxed);
