@@ -68,6 +68,53 @@ fn a_kill_at_any_moment_loses_and_doubles_nothing() {
     println!("{rounds} kills: {} samples, {} rates", ledger.polled, rates.len());
 }
 
+/// A transformer that keeps everything to itself once lost its counts at every kill: the mark moved
+/// with the next batch, the counts only with what was published (1,800 rows in, 700 counted).
+#[test]
+fn a_kill_loses_no_counts_of_transformers_that_publish_nothing() {
+    let mut chance = Chance(u64::from(std::process::id()));
+    let out = |sink: &str, transformers: &str| {
+        format!("- {{name: {sink}, transformers: [{transformers}], publishers: ['test://']}}\n")
+    };
+    let keeps = "{name: aggregator, parameters: {size: 1000000}}";
+    let rarely = "{name: accumulator, parameters: {size: 70}}";
+    let passes = "{name: rate_of_change, parameters: {target: {name: cpu_util}}}";
+    let sources = ["a", "b", "c", "d"].map(|name| {
+        format!("{{name: {name}, interval: 1, meters: [cpu, vcpus], sinks: [keeps, rarely, both]}}")
+    });
+    let agent = Agent::new("faults-counts").libvirt("sim://?domains=5&seed=1").pipeline(&format!(
+        "sources: [{}]\nsinks:\n{}{}{}",
+        sources.join(", "),
+        out("keeps", keeps),
+        out("rarely", rarely),
+        out("both", &format!("{passes}, {keeps}")),
+    ));
+    // Components are compiled once: before, batches only wait.
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    running.stop().code(0);
+    for _ in 0..scaled(10, 200) {
+        let running = agent.run();
+        std::thread::sleep(Duration::from_millis(300 + chance.below(1_700)));
+        running.signal(Signal::KILL);
+        running.ended(PATIENCE);
+    }
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ledger = running.stop().code(0).ledger();
+    assert!(ledger.polled > 100, "{ledger:?}");
+    for sink in ["keeps", "rarely", "both"] {
+        let balance = &ledger.sinks[sink];
+        assert_eq!((balance.entered, balance.left), (ledger.polled, ledger.polled), "{sink}");
+    }
+    for first in ["keeps/aggregator", "rarely/accumulator", "both/rate_of_change"] {
+        assert_eq!(ledger.stages[first].rows_in, ledger.polled, "{first}: {ledger:?}");
+    }
+    let [before, after] = ["both/rate_of_change", "both/aggregator"].map(|one| &ledger.stages[one]);
+    assert_eq!(before.rows_out, after.rows_in, "{ledger:?}");
+    assert_eq!(after.absorbed, after.rows_in, "{ledger:?}");
+}
+
 #[test]
 fn a_full_disk_under_the_store_loses_nothing() {
     let port = closed_port();

@@ -15,13 +15,14 @@ use crate::component::ComponentHost;
 use crate::config::{self, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
 use crate::control;
 use crate::inspect::{self, Hypervisor, Pace};
-use crate::model::{HostGeneration, Timestamp};
+use crate::model::{Bound, HostGeneration, Timestamp};
 use crate::pipeline::{Notice, Outlet, Sink, SinkHandle, SinkParts};
 use crate::poll::{PollContext, PollCounts};
 use crate::publish::PublisherTask;
 use crate::schedule::Clock;
 use crate::store::{DeadLetters, Journal, JournalBounds, Store, WhenFull};
 use crate::telemetry::events;
+use crate::transform::StateTotal;
 
 /// What the journal holds besides its bound in bytes: what is known of a batch is in memory, and where
 /// there is no disk all of it, about 100 bytes a sample.
@@ -48,6 +49,7 @@ impl App {
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
         let workshop = workshop(&spec, &hypervisor, &components, (&store, options.transform));
         workshop.ledger.take_up(store.accounts()?);
+        workshop.spools.bound(spec.store.total);
         let journal = store.journal(journal_bounds(&spec.store), workshop.when_full);
         journal.count_for(&workshop.ledger);
         let (notices, told) = mpsc::channel(NOTICES);
@@ -66,7 +68,12 @@ impl App {
         let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
         if options.sink.is_none() {
             tell_strangers(&journal);
+            journal.forget_strangers().await.iter().for_each(|sink| events::store::forgotten(sink));
             workshop.spools.tell_strangers().await;
+            let StoreSpec { total, bytes, .. } = spec.store;
+            if let Some(share) = workshop.spools.share_below(bytes) {
+                events::store::share(total, share, bytes);
+            }
         }
         let context = poll_context(&spec, &hypervisor, &options, (&workshop, store.ticks()?));
         let sources = polled(&spec, &sinks);
@@ -136,8 +143,16 @@ fn workshop(
         spools: store.spools(),
         when_full,
         ledger: Arc::default(),
+        // The place for components.totals.states.
+        states: StateTotal::new(Bound::TotalStates.most().min(room_for_states(&spec.store))),
         transform,
     }
+}
+
+/// A quarter of the database, with what else has no bound of its own in `store`.
+fn room_for_states(store: &StoreSpec) -> u64 {
+    let others = Bound::GapBytes.most() + Bound::RefusedBytes.most();
+    (store.total / 4).saturating_sub(others)
 }
 
 fn journal_bounds(store: &StoreSpec) -> JournalBounds {

@@ -15,7 +15,7 @@ use crate::pipeline::Generation;
 use crate::publish::{self, MessageForm, PublisherHandle, PublisherTask, Signer};
 use crate::store::{Bounds, Spools, WhenFull};
 use crate::telemetry::{self, Ledger, StageCount};
-use crate::transform::{Chain, ComponentTransformer, Identity, Transformer};
+use crate::transform::{Chain, ComponentTransformer, Identity, StateTotal, Transformer};
 
 /// A component that cannot be used at one place of `pipeline.yaml`.
 #[derive(Debug, Clone)]
@@ -52,6 +52,8 @@ pub(super) struct Workshop {
     /// What a full spool does.
     pub(super) when_full: WhenFull,
     pub(super) ledger: Arc<Ledger>,
+    /// What saved states take, of all sinks together.
+    pub(super) states: Arc<StateTotal>,
     /// Transformers are applied.
     pub(super) transform: bool,
 }
@@ -87,7 +89,7 @@ impl Workshop {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let chain = Chain::new(&sink.name, self.generation, stages);
+        let chain = Chain::new(&sink.name, self.generation, stages).within(&self.states);
         Ok(Generation { chain, on_error, on_state_mismatch })
     }
 

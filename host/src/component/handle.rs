@@ -29,8 +29,8 @@ pub struct InstanceHandle {
 pub struct State {
     /// `state-version` of the component that saved it.
     pub version: u32,
-    /// In that version's format.
-    pub bytes: Vec<u8>,
+    /// In that version's format. Shared, because it may be large and several hold it.
+    pub bytes: Arc<Vec<u8>>,
 }
 
 type Reply<T> = oneshot::Sender<Result<T, CallError>>;

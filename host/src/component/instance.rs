@@ -273,7 +273,7 @@ impl Instance {
         let saved = end(store, name, "save", result).await.map_err(CallError::Failed)?;
         match saved {
             Ok(bytes) => match Bound::State.check(bytes.len()) {
-                Ok(()) => Ok(Some(State { version, bytes })),
+                Ok(()) => Ok(Some(State { version, bytes: Arc::new(bytes) })),
                 Err(exceeded) => Err(CallError::Failed(over(store, name, "save", exceeded))),
             },
             Err(reason) => Err(CallError::Rejected(clean(&reason))),

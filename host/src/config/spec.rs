@@ -54,6 +54,8 @@ pub struct StoreSpec {
     pub path: PathBuf,
     /// `store.bytes`: of the journal, and of each publisher's spool.
     pub bytes: u64,
+    /// `store.total`: of the database on disk, with all of that in it.
+    pub total: u64,
     /// `store.age`: of what is oldest in them.
     pub age: Duration,
     /// `store.when_full`

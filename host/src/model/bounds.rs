@@ -155,6 +155,13 @@ bounds! {
     // All components together: fixed.
     TotalLookups = "total_lookups", Guests, "name look-ups under way of all components; more wait", 16, "", "check the resolver of this host";
 
+    // What they and their receivers leave on disk.
+    StoreTotal = "store.total", Guests, "the store's database; states, the journal and spools have shares of it", 20 * GIB, "bytes", "store.total";
+    Gaps = "gaps", Guests, "gaps that are kept; the oldest make room", 100_000, "", "";
+    GapBytes = "gap_bytes", Guests, "bytes of gaps that are kept; the oldest make room", 16 * MIB, "bytes", "";
+    Refused = "refused", Guests, "envelopes that receivers have refused and that are kept; the oldest make room", 10_000, "", "";
+    RefusedBytes = "refused_bytes", Guests, "bytes of those", 64 * MIB, "bytes", "";
+
     // The broker.
     TableDepth = "amqp_table_depth", Broker, "nesting of field tables and arrays in a frame", 32, "levels", "check what answers at amqp.url";
     FrameBytes = "amqp_frame_bytes", Broker, "size of a frame", 128 * KIB, "bytes", "check what answers at amqp.url";

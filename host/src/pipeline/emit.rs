@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 use super::handle::Publishers;
 use crate::config::Secret;
 use crate::model::{Batch, Position, Sample};
-use crate::publish::Outstanding;
+use crate::publish::{Encoding, Outstanding};
 use crate::store::{JournalReader, Put};
-use crate::telemetry::{Account, events};
+use crate::telemetry::events;
 
 /// What one sink published at once.
 #[derive(Debug)]
@@ -40,28 +40,29 @@ impl Outlet {
     }
 
     /// Puts what a batch made into the spools of all publishers, in one transaction with how far the
-    /// sink is then, and with what its stages have counted.
+    /// sink is then, and with what its transformers have counted up to there.
     pub(super) async fn emit(
         &mut self,
         journal: &JournalReader,
         (position, batch): (Position, &Batch),
         lists: Vec<Vec<Sample>>,
-        stages: Vec<(String, Account)>,
     ) {
         let sink = journal.sink();
         let lists: Vec<_> = lists.into_iter().filter(|samples| !samples.is_empty()).collect();
         if lists.is_empty() {
             return;
         }
-        let mut puts: Vec<Put<'_>> = Vec::with_capacity(self.publishers.len());
-        for (_, publisher) in &mut self.publishers {
-            let mut envelopes = Vec::new();
-            for samples in &lists {
-                envelopes.append(&mut publisher.encode(sink, samples, batch, position));
-            }
-            puts.push((publisher.spool(), envelopes));
+        let publishers = || self.publishers.iter().map(|(_, publisher)| publisher);
+        let from = (position, batch);
+        let encodings: Vec<Encoding<'_>> =
+            publishers().map(|publisher| publisher.encoding(sink, &lists, from)).collect();
+        let puts = publishers().zip(&encodings);
+        let puts = puts.map(|(to, envelopes)| Put { writer: to.spool(), envelopes }).collect();
+        let made = journal.emit(puts, emitted(&self.leaving, position)).await;
+        drop(encodings);
+        for ((_, publisher), made) in self.publishers.iter_mut().zip(made) {
+            publisher.made(batch, made);
         }
-        journal.emit(puts, emitted(&self.leaving, position), stages).await;
         if let Some(tap) = &self.tap {
             for samples in lists {
                 let emission = Emission { sink: Arc::clone(sink), samples };

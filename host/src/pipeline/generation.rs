@@ -9,12 +9,14 @@ use crate::config::{OnError, StateMismatch};
 use crate::model::Position;
 use crate::store::{SavedChain, SavedStage};
 use crate::telemetry::events;
-use crate::transform::{Chain, ChainError, Decision, Event, Identity, State, Verdict};
+use crate::transform::{Chain, ChainError, Decision, Event, Identity, State, Verdict, Window};
 
 /// How long after a swap the generation before comes back if the new one fails.
 const WINDOW: Duration = Duration::from_secs(600);
 /// What is kept at most for that: rows of the events since the swap, about 100 bytes each.
 const WINDOW_ROWS: usize = 90_000;
+/// And bytes of them, with the resources that they are of.
+const WINDOW_BYTES: usize = 32 << 20;
 /// And events: fewer than what a chain takes into its history at once.
 const WINDOW_EVENTS: usize = 500;
 
@@ -129,8 +131,7 @@ impl Generation {
 /// The generation before, ready to come back.
 pub(super) struct Retired {
     generation: JoinHandle<Generation>,
-    since: Vec<Event>,
-    rows: usize,
+    since: Window,
     until: Instant,
 }
 
@@ -142,20 +143,23 @@ impl Retired {
             generation
         };
         let until = Instant::now() + WINDOW;
-        Self { generation: tokio::spawn(saving), since: Vec::new(), rows: 0, until }
+        Self { generation: tokio::spawn(saving), since: Window::default(), until }
     }
 
     /// What it has to know to come back. False when the window is over.
     pub(super) fn remember(&mut self, event: &Event) -> bool {
-        self.rows += event.rows();
         self.since.push(event.clone());
-        self.rows <= WINDOW_ROWS && self.since.len() <= WINDOW_EVENTS && Instant::now() < self.until
+        self.since.rows() <= WINDOW_ROWS
+            && self.since.bytes() <= WINDOW_BYTES
+            && self.since.events().len() <= WINDOW_EVENTS
+            && Instant::now() < self.until
     }
 
     /// It comes back: with the next event it starts from its save.
     pub(super) async fn back(self) -> Option<Generation> {
         let mut generation = self.generation.await.ok()?;
-        let whole = self.since.into_iter().all(|event| generation.chain.remember(event));
+        let whole =
+            self.since.into_events().into_iter().all(|event| generation.chain.remember(event));
         whole.then_some(generation)
     }
 }

@@ -10,13 +10,14 @@ use super::handle::{Command, SinkState, TakeOver};
 use super::sink::Sink;
 use crate::model::{Batch, Moment, Sample};
 use crate::telemetry::events;
+use crate::transform::Window;
 
 impl Sink {
     /// Between two batches, or while one is held.
     pub(super) async fn obey(&mut self, command: Command) {
         match command {
             Command::Base(reply) => {
-                self.trail = Some(Vec::new());
+                self.trail = Some(Window::default());
                 let base = match &self.generation {
                     Some(generation) => Base::running(&generation.chain),
                     None => self.base.clone(),
@@ -54,7 +55,8 @@ impl Sink {
         if generation.chain.position() < self.position {
             let Some(trail) = &self.trail else { return TakeOver::Stale(generation) };
             let at = generation.chain.position();
-            let since = trail.iter().filter(|event| event.position() > at).cloned().collect();
+            let since =
+                trail.events().iter().filter(|event| event.position() > at).cloned().collect();
             if !finish {
                 return TakeOver::Behind(generation, since);
             }

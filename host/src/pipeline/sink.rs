@@ -17,7 +17,7 @@ use crate::model::{Batch, Position, Sample};
 use crate::publish::{self, Backoff, Outstanding};
 use crate::store::{DeadLetters, Entry, JournalReader, Lost, SavedChain};
 use crate::telemetry::{SinkCount, events};
-use crate::transform::{ChainError, Decision, Event, Verdict};
+use crate::transform::{ChainError, Decision, Event, Verdict, Window};
 
 /// How long a held batch waits before it is tried again.
 const HOLD: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -26,8 +26,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How far apart states are written to disk. What a restart has to run again, and the journal has
 /// to hold, is a matter of seconds.
 const SAVE: Duration = Duration::from_secs(10);
-/// Rows that are kept for a generation that is catching up.
+/// Rows that are kept for a generation that is catching up, and bytes of them.
 const TRAIL_ROWS: usize = 200_000;
+const TRAIL_BYTES: usize = 64 << 20;
 
 /// What a sink is made of.
 pub struct SinkParts {
@@ -64,7 +65,7 @@ pub struct Sink {
     /// The last batch that was worked on.
     pub(super) position: Position,
     /// Batches since somebody asked for a base, for the generation that starts from it.
-    pub(super) trail: Option<Vec<Event>>,
+    pub(super) trail: Option<Window>,
     pub(super) retired: Option<Retired>,
     /// Per transformer of the generation.
     pub(super) quarantine: Vec<Quarantine>,
@@ -249,10 +250,12 @@ impl Sink {
         }
     }
 
-    /// Publishes what a batch made, with what the stages have counted by then.
+    /// Publishes what a batch made, which may be nothing, and what the transformers have counted by
+    /// then.
     pub(super) async fn emit(&mut self, from: (Position, &Batch), lists: Vec<Vec<Sample>>) {
         let stages = self.generation.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
-        self.outlet.emit(&self.journal, from, lists, stages).await;
+        self.journal.counted(from.0, stages);
+        self.outlet.emit(&self.journal, from, lists).await;
     }
 
     /// A batch is through.
@@ -267,7 +270,7 @@ impl Sink {
         }
         if let Some(trail) = &mut self.trail {
             trail.push(event);
-            if trail.iter().map(Event::rows).sum::<usize>() > TRAIL_ROWS {
+            if trail.rows() > TRAIL_ROWS || trail.bytes() > TRAIL_BYTES {
                 self.trail = None;
             }
         }
@@ -424,8 +427,7 @@ impl Sink {
 
     /// Moves the mark of what need not be made again, and saves what can be saved.
     async fn keep(&mut self) {
-        let emitted = self.outlet.emitted(self.position);
-        self.journal.emitted(emitted);
+        let emitted = self.journal.emitted(self.outlet.emitted(self.position));
         if let Some(generation) = &self.generation
             && self.pending.is_none()
             && generation.chain.saved_at() > self.saved
@@ -477,8 +479,7 @@ impl Remains {
     /// Writes the last marks and the last state, once the publishers have drained as far as they
     /// could.
     pub async fn finish(self) {
-        let emitted = emitted(&self.outstanding, self.position);
-        self.journal.emitted(emitted);
+        let emitted = self.journal.emitted(emitted(&self.outstanding, self.position));
         let Some(chain) = self.pending.filter(|pending| pending.position <= emitted) else {
             return;
         };

@@ -1,9 +1,9 @@
 //! Samples into envelopes: what enters a publisher's spool. Ids and times come from what is sent,
 //! so that the same samples make the same envelopes again.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::{iter, mem};
 
 use crate::config::{FileSpec, NotificationForm, NotifierSpec};
 use crate::model::{Batch, HostGeneration, Moment, Release, Sample};
@@ -17,6 +17,8 @@ use super::sockets::{self, LARGEST};
 /// Samples in one envelope at most: the batch size of current Ceilometer agents, some 75 kB. What
 /// consumers are used to, and little enough to send once more.
 pub const MAX_SAMPLES: usize = 50;
+/// Bytes after which an envelope takes no further sample: samples with much metadata are fewer in one.
+const FULL: usize = 1 << 20;
 
 /// Makes the envelopes of one publisher.
 #[derive(Debug)]
@@ -136,116 +138,158 @@ impl Encoder {
         Self { generation, label: Arc::clone(label), form: Form::Counts }
     }
 
-    /// The envelopes of these samples, in the order in which they are to be sent. None without
-    /// samples.
-    pub fn encode(&self, samples: &[Sample], origin: Origin<'_>) -> Vec<Envelope> {
+    /// The envelopes of these samples, in the order in which they are to be sent, each made when it is
+    /// asked for: what a batch stands for may be many times its size. None without samples.
+    pub fn envelopes<'a>(
+        &'a self,
+        samples: &'a [Sample],
+        origin: Origin<'a>,
+    ) -> Box<dyn Iterator<Item = Envelope> + Send + 'a> {
         match &self.form {
             Form::Lines(notation, release) => {
-                self.line_envelopes(samples, (*notation, *release), origin)
+                Box::new(self.lines_of(samples, (*notation, *release), origin))
             }
-            Form::Batches => self.batch_envelopes(samples, origin),
-            Form::Notifications(form) => self.notifications(samples, form, origin),
-            Form::Frames(form) => self.frames(samples, form, origin),
+            Form::Batches => Box::new(self.batches_of(samples, origin)),
+            Form::Notifications(form) => Box::new(self.notifications(samples, form, origin)),
+            Form::Frames(form) => Box::new(self.frames(samples, form, origin)),
             Form::Counts => {
                 let address: Arc<str> = Arc::from("");
                 let chunks = (0..).zip(samples.chunks(MAX_SAMPLES));
-                let envelopes = chunks.map(|(at, chunk)| {
+                Box::new(chunks.map(move |(at, chunk)| {
                     envelope(self.id("envelope", origin, at), &address, &[], chunk)
-                });
-                envelopes.collect()
+                }))
             }
         }
+    }
+
+    /// All of [`Self::envelopes`] at once.
+    pub fn encode(&self, samples: &[Sample], origin: Origin<'_>) -> Vec<Envelope> {
+        self.envelopes(samples, origin).collect()
     }
 
     /// A message that is too large has an envelope of its own: it will be refused, and must not
     /// take others with it.
-    fn frames(&self, samples: &[Sample], form: &Frames, origin: Origin<'_>) -> Vec<Envelope> {
+    fn frames<'a>(
+        &'a self,
+        samples: &'a [Sample],
+        form: &'a Frames,
+        origin: Origin<'a>,
+    ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
         let mut messages = Messages::packed(&form.messages, form.publisher_id.as_deref());
-        let mut made = Vec::with_capacity(samples.len().div_ceil(MAX_SAMPLES));
-        let mut close = |body: &mut Vec<u8>, samples: &[Sample]| {
-            if !samples.is_empty() {
-                let id = self.id("envelope", origin, made.len());
-                made.push(envelope(id, &address, body, samples));
-            }
-            body.clear();
+        let mut made = 0;
+        let mut close = move |body: &[u8], samples: &[Sample]| {
+            made += 1;
+            envelope(self.id("envelope", origin, made - 1), &address, body, samples)
         };
-        // The first of the samples that are in the body.
-        let (mut body, mut first) = (Vec::with_capacity(MAX_SAMPLES * 1_024), 0);
-        for (at, sample) in samples.iter().enumerate() {
-            let start = body.len();
-            let length = sockets::append(&mut body, |out| messages.write(out, sample));
-            if form.largest.is_some_and(|largest| length > largest) {
-                let mut alone = body.split_off(start);
-                close(&mut body, &samples[first..at]);
-                close(&mut alone, &samples[at..=at]);
-                first = at + 1;
-            } else if at + 1 - first == MAX_SAMPLES {
-                close(&mut body, &samples[first..=at]);
-                first = at + 1;
+        // The body holds the samples from `first` to `at`.
+        let (mut body, mut first, mut at) = (Vec::new(), 0, 0);
+        let mut alone: Option<(Vec<u8>, usize)> = None;
+        iter::from_fn(move || {
+            if let Some((body, at)) = alone.take() {
+                return Some(close(&body, &samples[at..=at]));
             }
-        }
-        close(&mut body, &samples[first..]);
-        made
+            while let Some(sample) = samples.get(at) {
+                let start = body.len();
+                let length = sockets::append(&mut body, |out| messages.write(out, sample));
+                if form.largest.is_some_and(|largest| length > largest) {
+                    let large = body.split_off(start);
+                    let before = &samples[first..at];
+                    (first, at) = (at + 1, at + 1);
+                    if before.is_empty() {
+                        return Some(close(&large, &samples[at - 1..at]));
+                    }
+                    alone = Some((large, at - 1));
+                    return Some(close(&mem::take(&mut body), before));
+                }
+                at += 1;
+                if at - first == MAX_SAMPLES || body.len() >= FULL {
+                    break;
+                }
+            }
+            let whole = &samples[mem::replace(&mut first, at)..at];
+            (!whole.is_empty()).then(|| close(&mem::take(&mut body), whole))
+        })
     }
 
-    fn line_envelopes(
-        &self,
-        samples: &[Sample],
+    fn lines_of<'a>(
+        &'a self,
+        samples: &'a [Sample],
         (notation, release): (Notation, Release),
-        origin: Origin<'_>,
-    ) -> Vec<Envelope> {
+        origin: Origin<'a>,
+    ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
-        let mut made = Vec::with_capacity(samples.len().div_ceil(MAX_SAMPLES));
-        for chunk in samples.chunks(MAX_SAMPLES) {
-            let mut body = Vec::with_capacity(chunk.len() * 1_024);
-            for sample in chunk {
+        let (mut left, mut made) = (samples, 0);
+        iter::from_fn(move || {
+            let (mut body, mut count) = (Vec::new(), 0);
+            for sample in left.iter().take(MAX_SAMPLES) {
                 as_dict(&mut body, notation, release, sample);
                 body.push(b'\n');
+                count += 1;
+                if body.len() >= FULL {
+                    break;
+                }
             }
-            let id = self.id("envelope", origin, made.len());
-            made.push(envelope(id, &address, &body, chunk));
-        }
-        made
+            let chunk = left.split_off(..count).filter(|chunk| !chunk.is_empty())?;
+            made += 1;
+            Some(envelope(self.id("envelope", origin, made - 1), &address, &body, chunk))
+        })
     }
 
-    fn batch_envelopes(&self, samples: &[Sample], origin: Origin<'_>) -> Vec<Envelope> {
+    fn batches_of<'a>(
+        &'a self,
+        samples: &'a [Sample],
+        origin: Origin<'a>,
+    ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
-        let envelopes = (0..).zip(samples.chunks(MAX_SAMPLES)).map(|(at, chunk)| {
+        (0..).zip(samples.chunks(MAX_SAMPLES)).map(move |(at, chunk)| {
             let (source, samples, gone) = (origin.source.into(), chunk.to_vec(), Vec::new());
             let body = encode_batch(&Batch { source, tick: origin.tick, samples, gone });
             envelope(self.id("envelope", origin, at), &address, &body, chunk)
-        });
-        envelopes.collect()
+        })
     }
 
-    fn notifications(
-        &self,
-        samples: &[Sample],
-        form: &Notifications,
-        origin: Origin<'_>,
-    ) -> Vec<Envelope> {
-        let texts = Texts::new(samples, &form.messages);
+    /// One message may go to several topics: its text is made once for all of them.
+    fn notifications<'a>(
+        &'a self,
+        samples: &'a [Sample],
+        form: &'a Notifications,
+        origin: Origin<'a>,
+    ) -> impl Iterator<Item = Envelope> + 'a {
+        let mut messages = Messages::new(&form.messages);
         let (groups, most) = form.groups(samples);
-        let mut made = Vec::new();
-        for (event_type, rows) in &groups {
-            for chunk in rows.chunks(most) {
-                for key in &form.routing_keys {
-                    let id = self.id("envelope", origin, made.len());
+        let (mut group, mut at, mut made) = (0, 0, 0);
+        let mut ready = VecDeque::with_capacity(form.routing_keys.len());
+        iter::from_fn(move || {
+            loop {
+                if let Some(envelope) = ready.pop_front() {
+                    return Some(envelope);
+                }
+                let (event_type, rows) = groups.get(group)?;
+                let texts =
+                    Texts::new(&mut messages, rows[at..].iter().map(|row| &samples[*row]), most);
+                let chunk = &rows[at..at + texts.ends.len()];
+                at += chunk.len();
+                if chunk.is_empty() {
+                    (group, at) = (group + 1, 0);
+                }
+                for key in form.routing_keys.iter().filter(|_| !chunk.is_empty()) {
+                    let id = self.id("envelope", origin, made);
                     let head = Head {
                         message_id: id,
-                        unique_id: self.id("unique", origin, made.len()),
+                        unique_id: self.id("unique", origin, made),
                         publisher_id: &form.publisher_id,
                         event_type,
                         wrap: form.form != NotificationForm::Metering,
                         time: origin.tick.wall,
                     };
-                    let body = notification(&head, chunk.iter().map(|row| texts.get(*row)));
-                    made.push(envelope(id, key, &body, chunk.iter().map(|row| &samples[*row])));
+                    let body = notification(&head, texts.iter());
+                    let chunk = chunk.iter().map(|row| &samples[*row]);
+                    ready.push_back(envelope(id, key, &body, chunk));
+                    made += 1;
                 }
             }
-        }
-        made
+        })
     }
 
     fn id(&self, what: &str, origin: Origin<'_>, before: usize) -> uuid::Uuid {
@@ -300,173 +344,37 @@ fn by_meter(samples: &[Sample]) -> Vec<(String, Vec<usize>)> {
     meters.into_iter().map(|(name, rows)| (format!("metering.{name}"), rows)).collect()
 }
 
-/// The messages of some samples, rendered once however often they are sent.
+/// The messages of the samples of one envelope.
 struct Texts {
     bytes: Vec<u8>,
-    ranges: Vec<Range<usize>>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
 }
 
 impl Texts {
-    fn new(samples: &[Sample], form: &MessageForm) -> Self {
-        let mut bytes = Vec::with_capacity(samples.len() * 1_536);
-        let mut messages = Messages::new(form);
-        let ranges = samples
-            .iter()
-            .map(|sample| {
-                let start = bytes.len();
-                messages.write(&mut bytes, sample);
-                start..bytes.len()
-            })
-            .collect();
-        Self { bytes, ranges }
+    /// Of the first `most` samples, or of fewer large ones.
+    fn new<'a>(
+        messages: &mut Messages<'_>,
+        samples: impl Iterator<Item = &'a Sample>,
+        most: usize,
+    ) -> Self {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for sample in samples.take(most) {
+            messages.write(&mut bytes, sample);
+            ends.push(bytes.len());
+            if bytes.len() >= FULL {
+                break;
+            }
+        }
+        Self { bytes, ends }
     }
 
-    fn get(&self, row: usize) -> &[u8] {
-        &self.bytes[self.ranges[row].clone()]
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use serde_json::Value;
-    use uuid::Uuid;
-
-    use super::super::read::sample_from_json;
-    use super::super::signature::Signer;
-    use super::*;
-    use crate::config::{BrokerSpec, Policy, Secret, SignatureForm};
-    use crate::model::Timestamp;
-
-    fn samples() -> Vec<Sample> {
-        include_str!("../../../tests/vectors/samples.json.txt")
-            .lines()
-            .map(|line| sample_from_json(line, &Arc::from("openstack")).unwrap())
-            .collect()
-    }
-
-    fn notifier(topics: &[&str], per_meter_topic: bool) -> Encoder {
-        let spec = NotifierSpec {
-            broker: BrokerSpec::default(),
-            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
-            per_meter_topic,
-            policy: Policy::Default,
-            max_queue_length: None,
-            form: NotificationForm::Metering,
-        };
-        let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
-        let messages = MessageForm { signer, release: Release::Current };
-        let generation = HostGeneration(Uuid::from_u128(7));
-        Encoder::notifier(&spec, &Arc::from("notifier://"), "compute-1", messages, generation)
-    }
-
-    fn origin(sequence: u64) -> Origin<'static> {
-        let wall = Timestamp::from_nanos(1_795_381_206_324_583_000);
-        let tick = Moment { wall, continuous: None, monotonic: None };
-        Origin { sink: "sink", source: "source", tick, sequence }
-    }
-
-    /// The text within the text, and the object in it.
-    fn inner(body: &[u8]) -> (String, Value) {
-        let outer: Value = serde_json::from_slice(body).unwrap();
-        assert_eq!(outer["oslo.version"], "2.0");
-        let text = outer["oslo.message"].as_str().unwrap().to_owned();
-        let value = serde_json::from_str(&text).unwrap();
-        (text, value)
-    }
-
-    #[test]
-    fn the_golden_notification_differs_in_its_ids_alone() {
-        let made = notifier(&["metering"], false).encode(&samples(), origin(0));
-        let [envelope] = made.as_slice() else { panic!("{} envelopes", made.len()) };
-        assert_eq!((&*envelope.address, envelope.samples), ("metering.sample", 5));
-        let golden = include_str!("../../../tests/vectors/notification.json");
-        let (_, theirs) = inner(golden.as_bytes());
-        let (_, ours) = inner(&envelope.body);
-        let text = String::from_utf8(envelope.body.to_vec()).unwrap();
-        let mut expected = golden.to_owned();
-        for key in ["message_id", "_unique_id"] {
-            let (theirs, ours) = (theirs[key].as_str().unwrap(), ours[key].as_str().unwrap());
-            assert_eq!(theirs.len(), ours.len());
-            expected = expected.replace(theirs, ours);
-        }
-        assert_eq!(text, expected);
-        assert_eq!(ours["message_id"], envelope.id.to_string());
-    }
-
-    #[test]
-    fn each_topic_gets_all_and_each_meter_once_more() {
-        let made = notifier(&["a", "b"], true).encode(&samples(), origin(0));
-        let seen: Vec<(String, String)> = made
-            .iter()
-            .map(|envelope| {
-                let event_type = inner(&envelope.body).1["event_type"].as_str().unwrap().to_owned();
-                (envelope.address.to_string(), event_type)
-            })
-            .collect();
-        let meters = [
-            "metering",
-            "metering.cpu",
-            "metering.disk.device.capacity",
-            "metering.disk.device.read.bytes",
-            "metering.memory.resident",
-            "metering.network.incoming.bytes.delta",
-        ];
-        let expected: Vec<(String, String)> = meters
-            .iter()
-            .flat_map(|meter| ["a.sample", "b.sample"].map(|key| (key.into(), (*meter).into())))
-            .collect();
-        assert_eq!(seen, expected);
-    }
-
-    #[test]
-    fn ids_are_the_same_again_and_never_twice() {
-        let encoder = notifier(&["a", "b"], true);
-        let first = encoder.encode(&samples(), origin(0));
-        assert_eq!(first, encoder.encode(&samples(), origin(0)));
-        let more = encoder.encode(&samples(), origin(12));
-        let ids: HashSet<Uuid> = first.iter().chain(&more).map(|envelope| envelope.id).collect();
-        assert_eq!(ids.len(), first.len() + more.len());
-    }
-
-    #[test]
-    fn envelopes_hold_a_bounded_number_of_samples() {
-        let many: Vec<Sample> = samples().into_iter().cycle().take(MAX_SAMPLES * 2 + 1).collect();
-        let sizes = |made: Vec<Envelope>| made.iter().map(|made| made.samples).collect::<Vec<_>>();
-        assert_eq!(sizes(notifier(&["a"], false).encode(&many, origin(0))), [50, 50, 1]);
-        let spec = FileSpec { path: "/f".into(), rotation: None, json: true };
-        let generation = HostGeneration(Uuid::from_u128(7));
-        let lines = Encoder::lines(&spec, &Arc::from("file:///f"), Release::Current, generation);
-        let made = lines.encode(&many, origin(0));
-        assert_eq!(made[0].body.iter().filter(|byte| **byte == b'\n').count(), 50);
-        assert_eq!(sizes(made), [50, 50, 1]);
-        assert!(lines.encode(&[], origin(0)).is_empty());
-    }
-
-    #[test]
-    fn a_message_that_is_too_large_is_alone() {
-        let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
-        let messages = MessageForm { signer, release: Release::Current };
-        let generation = HostGeneration(Uuid::from_u128(7));
-        let label = Arc::from("udp://host");
-        let datagrams = Encoder::datagrams(&label, messages.clone(), generation);
-        let mut many: Vec<Sample> = samples().into_iter().cycle().take(MAX_SAMPLES + 3).collect();
-        let mut resource = (*many[2].resource).clone();
-        resource.metadata.insert("large".to_owned(), "x".repeat(LARGEST).into());
-        many[2].resource = Arc::new(resource);
-        let sizes = |made: &[Envelope]| made.iter().map(|made| made.samples).collect::<Vec<_>>();
-        let made = datagrams.encode(&many, origin(0));
-        assert_eq!(sizes(&made), [2, 1, 50]);
-        assert_eq!(made, datagrams.encode(&many, origin(0)));
-        let ids: HashSet<Uuid> = made.iter().map(|envelope| envelope.id).collect();
-        assert_eq!(ids.len(), 3);
-        assert!(datagrams.encode(&[], origin(0)).is_empty());
-        // A stream takes it, and names the host in every message.
-        let stream = Encoder::stream(&label, "compute-1", messages, generation);
-        assert_eq!(sizes(&stream.encode(&many, origin(0))), [50, 3]);
-        let counts = Encoder::counts(&label, generation).encode(&many, origin(0));
-        assert_eq!(sizes(&counts), [50, 3]);
-        assert!(counts.iter().all(|envelope| envelope.body.is_empty()));
-    }
-}
+#[path = "encode_tests.rs"]
+mod tests;

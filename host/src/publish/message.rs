@@ -14,6 +14,8 @@ use super::python::Notation;
 use super::signature::Signer;
 use crate::model::{Release, Resource, Sample, Volume};
 
+/// Bytes of what is remembered of resources; past it all are rendered anew.
+const RENDERED: usize = 4 << 20;
 const WRITING: &str = "a vector takes every write";
 
 /// Appends the plain form of a sample, Ceilometer's `as_dict`: as a JSON object, or as the text
@@ -51,6 +53,8 @@ pub struct Messages<'a> {
     publisher: Option<&'a str>,
     /// By the address of the resource, which its entry keeps alive.
     rendered: HashMap<usize, Rendered>,
+    /// Bytes of them.
+    weight: usize,
     /// What is signed of one sample in front of what it shares with others.
     signed: Vec<u8>,
     signature: Vec<u8>,
@@ -83,17 +87,24 @@ impl<'a> Messages<'a> {
 
     fn written(form: &'a MessageForm, script: Script, publisher: Option<&'a str>) -> Self {
         let (rendered, signed, signature) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { form, script, publisher, rendered, signed, signature }
+        Self { form, script, publisher, rendered, weight: 0, signed, signature }
     }
 
     /// Appends the message of a sample as an object.
     pub fn write(&mut self, out: &mut Vec<u8>, sample: &Sample) {
         let MessageForm { signer, release } = self.form;
         let (script, publisher) = (self.script, self.publisher);
-        let shared = self
-            .rendered
-            .entry(Arc::as_ptr(&sample.resource).addr())
-            .or_insert_with(|| Rendered::new(&sample.resource, self.form, script, publisher));
+        if self.weight > RENDERED {
+            self.rendered.clear();
+            self.weight = 0;
+        }
+        let weight = &mut self.weight;
+        let address = Arc::as_ptr(&sample.resource).addr();
+        let shared = self.rendered.entry(address).or_insert_with(|| {
+            let rendered = Rendered::new(&sample.resource, self.form, script, publisher);
+            *weight += rendered.metadata.len() + rendered.signed.len();
+            rendered
+        });
         let id = sample.id.to_string();
         let timestamp = sample.taken.wall.iso();
         let volume = script.fitting(sample.volume);

@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,13 +10,14 @@ use super::component::ComponentPublisher;
 use super::counting::CountingPublisher;
 use super::driver::Driver;
 use super::encode::{Encoder, Origin};
+use super::encoding::Encoding;
 use super::file::FilePublisher;
 use super::message::MessageForm;
 use super::sockets::{TcpPublisher, UdpPublisher};
 use crate::component::ComponentHost;
 use crate::config::{Policy, PublisherSpec, PublisherTarget};
 use crate::model::{Batch, Glob, HostGeneration, Position, Sample, Timestamp};
-use crate::store::{Bounds, Envelope, SpoolWriter, Spools, WhenFull};
+use crate::store::{Bounds, SpoolWriter, Spools, WhenFull};
 use crate::telemetry::PublisherCount;
 
 /// What all publishers of an agent have in common.
@@ -132,30 +132,28 @@ pub struct PublisherHandle {
 }
 
 impl PublisherHandle {
-    /// The envelopes of these samples.
-    pub fn encode(
-        &mut self,
-        sink: &str,
-        samples: &[Sample],
-        batch: &Batch,
-        position: Position,
-    ) -> Vec<Envelope> {
+    /// What these lists of a batch make.
+    pub fn encoding<'a>(
+        &'a self,
+        sink: &'a str,
+        lists: &'a [Vec<Sample>],
+        (position, batch): (Position, &'a Batch),
+    ) -> Encoding<'a> {
         let (source, tick) = (&batch.source, batch.tick);
-        let last = self.sequences.entry(Arc::clone(source)).or_insert((tick.wall, 0));
-        if last.0 != tick.wall {
-            *last = (tick.wall, 0);
+        let known = self.sequences.get(source).filter(|(last, _)| *last == tick.wall);
+        let sequence = known.map_or(0, |(_, sequence)| *sequence);
+        let origin = Origin { sink, source, tick, sequence };
+        Encoding::new(&self.encoder, origin, position, lists, &self.last)
+    }
+
+    /// So many envelopes were made of a batch.
+    pub fn made(&mut self, batch: &Batch, envelopes: u64) {
+        let tick = batch.tick.wall;
+        let last = self.sequences.entry(Arc::clone(&batch.source)).or_insert((tick, 0));
+        if last.0 != tick {
+            *last = (tick, 0);
         }
-        let mut all = Vec::new();
-        for samples in by_class(samples, &self.last).iter().map(AsRef::as_ref) {
-            let origin = Origin { sink, source, tick, sequence: last.1 };
-            let mut envelopes = self.encoder.encode(samples, origin);
-            for envelope in &mut envelopes {
-                envelope.position = position;
-            }
-            last.1 += u64::try_from(envelopes.len()).expect("a length fits");
-            all.append(&mut envelopes);
-        }
-        all
+        last.1 += envelopes;
     }
 
     /// Where they go.
@@ -167,17 +165,6 @@ impl PublisherHandle {
     pub fn outstanding(&self) -> Outstanding {
         self.spool.outstanding()
     }
-}
-
-/// Samples that are dropped last, and the others, each in their order.
-fn by_class<'a>(samples: &'a [Sample], last: &[Glob]) -> Vec<Cow<'a, [Sample]>> {
-    if last.is_empty() {
-        return vec![Cow::Borrowed(samples)];
-    }
-    let is_last = |sample: &&Sample| last.iter().any(|glob| glob.matches(&sample.meter.name));
-    let (last, others): (Vec<&Sample>, Vec<&Sample>) = samples.iter().partition(is_last);
-    let owned = |samples: Vec<&Sample>| Cow::Owned(samples.into_iter().cloned().collect());
-    vec![owned(last), owned(others)]
 }
 
 /// What of a publisher would have to be made again; goes on to tell when the handle has been dropped.

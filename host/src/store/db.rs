@@ -3,20 +3,22 @@
 //! All calls block. A file that is damaged is moved aside and begun anew: an agent that does not
 //! start loses more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition,
+    CompactionError, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase,
+    ReadableTable, StorageError, Table, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::footprint::{self, Footprint, Weights, length};
 use super::gaps;
+use super::marks::Mark;
 use super::spool_tables::{self, SpoolChange};
 use crate::model::{Gap, Position};
 use crate::telemetry::{Account, events::store as events};
@@ -74,7 +76,7 @@ pub struct SavedStage {
     /// `state-version` of what it saved.
     pub version: u32,
     /// What it saved; `None` if it keeps nothing.
-    pub state: Option<Vec<u8>>,
+    pub state: Option<Arc<Vec<u8>>>,
 }
 
 /// Where a sink was when the store was written last.
@@ -92,7 +94,7 @@ pub struct Resume {
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) entry: Option<(Position, EntryHead, Vec<u8>)>,
-    pub(super) marks: Vec<(Arc<str>, Position)>,
+    pub(super) marks: Vec<Mark>,
     pub(super) removed: Vec<Position>,
     pub(super) saved: Option<(Arc<str>, SavedChain)>,
     pub(super) note: Option<(Arc<str>, Position, Vec<u8>)>,
@@ -111,7 +113,11 @@ pub(super) struct Changes {
 /// The open file.
 #[derive(Debug)]
 pub(super) struct Disk {
-    pub(super) database: Database,
+    /// Locked to begin a transaction, and exclusively while the file is compacted.
+    database: RwLock<Database>,
+    path: PathBuf,
+    weights: Mutex<Weights>,
+    footprint: Footprint,
 }
 
 impl Disk {
@@ -161,17 +167,71 @@ impl Disk {
             DatabaseError::DatabaseAlreadyOpen => refused(error.into()),
             other => Unusable::Damaged(other.to_string()),
         })?;
-        let disk = Self { database };
-        disk.begin().map_err(|error| match error {
+        let unusable = |error| match error {
             redb::Error::Io(error) => refused(redb::Error::Io(error)),
             other => Unusable::Damaged(other.to_string()),
-        })?;
+        };
+        let (weights, footprint) = (Mutex::default(), Footprint::default());
+        let database = RwLock::new(database);
+        let disk = Self { database, path: path.to_owned(), weights, footprint };
+        disk.begin().map_err(unusable)?;
+        let found = disk.weigh().map_err(unusable)?;
+        *disk.weights() = found;
+        disk.tidy().map_err(unusable)?;
         Ok(disk)
+    }
+
+    pub(super) fn reading(&self) -> Result<ReadTransaction, redb::Error> {
+        Ok(self.database.read().unwrap_or_else(PoisonError::into_inner).begin_read()?)
+    }
+
+    fn writing(&self) -> Result<WriteTransaction, redb::Error> {
+        Ok(self.database.read().unwrap_or_else(PoisonError::into_inner).begin_write()?)
+    }
+
+    fn weights(&self) -> MutexGuard<'_, Weights> {
+        // Nothing between lock and unlock can panic half-way, so that they are whole.
+        self.weights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What there is, from heads where those say it.
+    fn weigh(&self) -> Result<Weights, redb::Error> {
+        let mut weights = Weights::default();
+        for (_, head) in self.entries()? {
+            weights.add(footprint::weight(head.bytes));
+        }
+        let reading = self.reading()?;
+        for state in reading.open_table(STATES)?.iter()? {
+            weights.add(length(state?.1.value()));
+        }
+        gaps::weigh(&reading, &mut weights)?;
+        spool_tables::weigh(&reading, &mut weights)?;
+        Ok(weights)
+    }
+
+    /// Compacts the file if most of it is free and nobody is at work on it.
+    pub(super) fn tidy(&self) -> Result<(), redb::Error> {
+        let (before, held) = (footprint::taken(&self.path), self.weights().all);
+        if !self.footprint.is_due(before, held) {
+            return Ok(());
+        }
+        // Never waited for: whoever works on it may need another look to come to an end.
+        let Ok(mut database) = self.database.try_write() else { return Ok(()) };
+        match database.compact() {
+            Ok(_) => {}
+            Err(CompactionError::Storage(error)) => return Err(error.into()),
+            // Next time.
+            Err(_) => return Ok(()),
+        }
+        let after = footprint::taken(&self.path);
+        self.footprint.compacted(before, after);
+        events::compacted(before, after, held);
+        Ok(())
     }
 
     /// Makes the tables, so that reading finds them.
     fn begin(&self) -> Result<(), redb::Error> {
-        let writing = self.database.begin_write()?;
+        let writing = self.writing()?;
         {
             let mut meta = writing.open_table(META)?;
             let known = meta.get("format")?.map(|format| format.value());
@@ -197,7 +257,7 @@ impl Disk {
 
     /// All that was counted, by name; what cannot be read is left out.
     pub(super) fn accounts(&self) -> Result<Vec<(String, Account)>, redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let mut accounts = Vec::new();
         for entry in reading.open_table(COUNTS)?.iter()? {
             let (name, bytes) = entry?;
@@ -210,14 +270,14 @@ impl Disk {
 
     /// What was counted under this name.
     pub(super) fn account(&self, name: &str) -> Result<Option<Account>, redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let table = reading.open_table(COUNTS)?;
         Ok(table.get(name)?.and_then(|bytes| postcard::from_bytes(bytes.value()).ok()))
     }
 
     /// All entries, oldest first; those that cannot be read are left out, and said.
     pub(super) fn entries(&self) -> Result<Vec<(Position, EntryHead)>, redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let table = reading.open_table(ENTRIES)?;
         let mut entries = Vec::new();
         for entry in table.iter()? {
@@ -232,14 +292,27 @@ impl Disk {
 
     /// The bytes of a batch.
     pub(super) fn batch(&self, position: Position) -> Result<Option<Vec<u8>>, redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let table = reading.open_table(BATCHES)?;
         Ok(table.get(position)?.map(|bytes| bytes.value().to_vec()))
     }
 
+    /// Sinks of which something is kept.
+    pub(super) fn sinks(&self) -> Result<BTreeSet<String>, redb::Error> {
+        let reading = self.reading()?;
+        let mut sinks = BTreeSet::new();
+        for sink in reading.open_table(STATES)?.iter()? {
+            sinks.insert(sink?.0.value().to_owned());
+        }
+        for sink in reading.open_table(EMITTED)?.iter()? {
+            sinks.insert(sink?.0.value().to_owned());
+        }
+        Ok(sinks)
+    }
+
     /// What is known of a sink.
     pub(super) fn resume(&self, sink: &str) -> Result<Resume, redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let emitted = reading.open_table(EMITTED)?.get(sink)?.map_or(0, |mark| mark.value());
         let states = reading.open_table(STATES)?;
         let saved = match states.get(sink)?.map(|bytes| postcard::from_bytes(bytes.value())) {
@@ -260,52 +333,110 @@ impl Disk {
 
     /// Writes all of it durably, or nothing.
     pub(super) fn write(&self, changes: &Changes) -> Result<(), redb::Error> {
-        let mut writing = self.database.begin_write()?;
+        let mut writing = self.writing()?;
         if changes.lazy {
             writing.set_durability(Durability::None).map_err(unexpected)?;
         }
-        {
-            let (mut entries, mut batches) =
-                (writing.open_table(ENTRIES)?, writing.open_table(BATCHES)?);
-            if let Some((position, head, batch)) = &changes.entry {
-                entries.insert(position, bytes(postcard::to_allocvec(head))?.as_slice())?;
-                batches.insert(position, batch.as_slice())?;
-            }
-            for position in &changes.removed {
-                entries.remove(position)?;
-                batches.remove(position)?;
-            }
-            let mut emitted = writing.open_table(EMITTED)?;
-            for (sink, mark) in &changes.marks {
-                emitted.insert(&**sink, mark)?;
-            }
-            let mut states = writing.open_table(STATES)?;
-            let mut notes = writing.open_table(NOTES)?;
-            if let Some((sink, position, note)) = &changes.note {
-                notes.insert((&**sink, *position), note.as_slice())?;
-            }
-            if let Some((sink, saved)) = &changes.saved {
-                states.insert(&**sink, bytes(postcard::to_allocvec(saved))?.as_slice())?;
-                let old = (&**sink, 0)..=(&**sink, saved.position);
-                notes.retain_in(old, |_, _| false)?;
-            }
-            for sink in &changes.forgotten {
-                emitted.remove(&**sink)?;
-                states.remove(&**sink)?;
-                notes.retain_in((&**sink, 0)..=(&**sink, u64::MAX), |_, _| false)?;
-            }
-            let mut counts = writing.open_table(COUNTS)?;
-            for (name, account) in &changes.accounts {
-                counts.insert(&**name, bytes(postcard::to_allocvec(account))?.as_slice())?;
-            }
-        }
-        gaps::write(&writing, &changes.gaps, &changes.ticks)?;
-        for spool in &changes.spools {
-            gaps::write(&writing, &spool.gaps, &[])?;
-            spool_tables::write(&writing, spool)?;
-        }
-        Ok(writing.commit()?)
+        let mut weights = *self.weights();
+        add(&writing, changes, &mut weights)?;
+        self.commit(writing, weights)
     }
+
+    /// The same in pieces, as long as there are some, if it is to be committed then.
+    pub(super) fn write_all(
+        &self,
+        mut pieces: impl FnMut() -> Option<Changes>,
+        commits: impl FnOnce() -> bool,
+    ) -> Result<(), redb::Error> {
+        let writing = self.writing()?;
+        // Nobody else writes meanwhile.
+        let mut weights = *self.weights();
+        while let Some(changes) = pieces() {
+            add(&writing, &changes, &mut weights)?;
+        }
+        if commits() { self.commit(writing, weights) } else { Ok(writing.abort()?) }
+    }
+
+    fn commit(&self, writing: WriteTransaction, weights: Weights) -> Result<(), redb::Error> {
+        // Before the next one can begin.
+        let mut known = self.weights();
+        writing.commit()?;
+        *known = weights;
+        Ok(())
+    }
+}
+
+fn add(
+    writing: &WriteTransaction,
+    changes: &Changes,
+    weights: &mut Weights,
+) -> Result<(), redb::Error> {
+    add_entries(writing, changes, weights)?;
+    let mut counts = writing.open_table(COUNTS)?;
+    let mut emitted = writing.open_table(EMITTED)?;
+    for Mark { sink, position, accounts } in &changes.marks {
+        // One that was read before another one was written would undo that.
+        let known = emitted.get(&**sink)?.map_or(0, |known| known.value());
+        if known <= *position {
+            emitted.insert(&**sink, position)?;
+            write_accounts(&mut counts, accounts)?;
+        }
+    }
+    write_accounts(&mut counts, &changes.accounts)?;
+    let mut states = writing.open_table(STATES)?;
+    let mut notes = writing.open_table(NOTES)?;
+    if let Some((sink, position, note)) = &changes.note {
+        notes.insert((&**sink, *position), note.as_slice())?;
+    }
+    if let Some((sink, saved)) = &changes.saved {
+        let state = bytes(postcard::to_allocvec(saved))?;
+        let before = states.insert(&**sink, state.as_slice())?;
+        weights.add(length(&state) - before.map_or(0, |before| length(before.value())));
+        let old = (&**sink, 0)..=(&**sink, saved.position);
+        notes.retain_in(old, |_, _| false)?;
+    }
+    for sink in &changes.forgotten {
+        emitted.remove(&**sink)?;
+        let before = states.remove(&**sink)?;
+        weights.add(-before.map_or(0, |before| length(before.value())));
+        notes.retain_in((&**sink, 0)..=(&**sink, u64::MAX), |_, _| false)?;
+    }
+    gaps::write(writing, &changes.gaps, &changes.ticks, weights)?;
+    for spool in &changes.spools {
+        gaps::write(writing, &spool.gaps, &[], weights)?;
+        spool_tables::write(writing, spool, weights)?;
+    }
+    Ok(())
+}
+
+fn add_entries(
+    writing: &WriteTransaction,
+    changes: &Changes,
+    weights: &mut Weights,
+) -> Result<(), redb::Error> {
+    let (mut entries, mut batches) = (writing.open_table(ENTRIES)?, writing.open_table(BATCHES)?);
+    if let Some((position, head, batch)) = &changes.entry {
+        entries.insert(position, bytes(postcard::to_allocvec(head))?.as_slice())?;
+        batches.insert(position, batch.as_slice())?;
+        weights.add(footprint::weight(head.bytes));
+    }
+    for position in &changes.removed {
+        let head = entries.remove(position)?;
+        let head = head.and_then(|head| postcard::from_bytes::<EntryHead>(head.value()).ok());
+        weights.add(-head.map_or(0, |head| footprint::weight(head.bytes)));
+        batches.remove(position)?;
+    }
+    Ok(())
+}
+
+fn write_accounts(
+    counts: &mut Table<'_, &'static str, &'static [u8]>,
+    accounts: &[(String, Account)],
+) -> Result<(), redb::Error> {
+    for (name, account) in accounts {
+        counts.insert(&**name, bytes(postcard::to_allocvec(account))?.as_slice())?;
+    }
+    Ok(())
 }
 
 pub(super) fn bytes(encoded: Result<Vec<u8>, postcard::Error>) -> Result<Vec<u8>, redb::Error> {

@@ -7,10 +7,14 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Envelope;
 use super::db::Changes;
+use super::emission::{self, Put};
 use super::spool::{Shared, Slot};
 use super::spool_tables::Head;
 use crate::model::Position;
 use crate::telemetry::{Dropped, events::store as events};
+
+/// Bytes that a reader is lent at once, at most, if that is more than one envelope.
+const LENT: u64 = 8 << 20;
 
 /// What becomes of an envelope that the reader was lent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +75,8 @@ impl SpoolWriter {
 
     /// Takes envelopes in, one after the other. Waits only if the spool was made so.
     pub async fn push(&self, envelopes: Vec<Envelope>) {
-        super::emission::put(&self.shared.medium, vec![(self, envelopes)], Changes::default())
-            .await;
+        let put = Put { writer: self, envelopes: &envelopes };
+        emission::put(&self.shared.medium, &[put], Changes::default()).await;
     }
 }
 
@@ -110,11 +114,11 @@ impl SpoolReader {
         self.shared.epoch.load(Relaxed) == self.epoch
     }
 
-    /// The oldest `count` envelopes, or as many as there are. They are not dropped to make room
+    /// The oldest `count` envelopes, or as many as there are, or fewer large ones. They are not dropped to make room
     /// until [`Self::settle`] or the next [`Self::peek`]. The error says why they cannot be read.
     pub async fn peek(&mut self, count: usize) -> Result<Vec<Envelope>, String> {
         loop {
-            let slots = self.shared.queue.lend(count);
+            let slots = self.shared.queue.lend(count, LENT);
             let away = slots.iter().filter(|slot| slot.envelope.is_none());
             let away: Vec<(u64, Head)> =
                 away.map(|slot| (slot.sequence, slot.head.clone())).collect();

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use redb::{
-    ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 
 use super::db::{Disk, bytes};
+use super::footprint::{Weights, length, weight};
 use super::medium::Medium;
-use crate::model::{Gap, Timestamp};
+use crate::model::{Bound, Gap, Timestamp};
 
 /// By when it began, its source, its resource and its reason: a gap that lasts is written again, with
 /// its new end.
@@ -17,8 +18,13 @@ const GAPS: TableDefinition<'_, (u64, &str, &str, &str), &[u8]> = TableDefinitio
 /// By source: when it was polled last.
 const TICKS: TableDefinition<'_, &str, u64> = TableDefinition::new("ticks");
 
-/// The oldest make room.
-const MOST: u64 = 100_000;
+/// All of them, with what they weigh.
+pub(super) fn weigh(reading: &ReadTransaction, weights: &mut Weights) -> Result<(), redb::Error> {
+    for gap in reading.open_table(GAPS)?.iter()? {
+        weights.add_gaps(length(gap?.1.value()));
+    }
+    Ok(())
+}
 
 pub(super) fn begin(writing: &WriteTransaction) -> Result<(), redb::Error> {
     writing.open_table(GAPS)?;
@@ -30,16 +36,21 @@ pub(super) fn write(
     writing: &WriteTransaction,
     gaps: &[Gap],
     ticks: &[(Arc<str>, u64)],
+    weights: &mut Weights,
 ) -> Result<(), redb::Error> {
     if !gaps.is_empty() {
         let mut table = writing.open_table(GAPS)?;
         for gap in gaps {
             let reason = gap.reason.as_str();
             let key = (gap.begin.as_nanos(), gap.source.as_str(), gap.resource.as_str(), reason);
-            table.insert(key, bytes(postcard::to_allocvec(gap))?.as_slice())?;
+            let gap = bytes(postcard::to_allocvec(gap))?;
+            let before = table.insert(key, gap.as_slice())?;
+            weights.add_gaps(length(&gap) - before.map_or(0, |before| length(before.value())));
         }
-        while table.len()? > MOST {
-            table.pop_first()?;
+        // The oldest make room.
+        while table.len()? > Bound::Gaps.most() || weights.gaps > weight(Bound::GapBytes.most()) {
+            let Some((_, gap)) = table.pop_first()? else { break };
+            weights.add_gaps(-length(gap.value()));
         }
     }
     if !ticks.is_empty() {
@@ -54,7 +65,7 @@ pub(super) fn write(
 impl Disk {
     /// All gaps, by when they began; those that cannot be read are left out.
     fn gaps(&self) -> Result<Vec<Gap>, redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let mut gaps = Vec::new();
         for entry in reading.open_table(GAPS)?.iter()? {
             gaps.extend(postcard::from_bytes::<Gap>(entry?.1.value()).ok());
@@ -64,7 +75,7 @@ impl Disk {
 
     /// When each source was polled last.
     pub(super) fn ticks(&self) -> Result<HashMap<Arc<str>, Timestamp>, redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let mut ticks = HashMap::new();
         for entry in reading.open_table(TICKS)?.iter()? {
             let (source, tick) = entry?;

@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::codec::{decode, encode};
-use super::db::{Changes, EntryHead, Resume};
+use super::db::{Changes, Disk, EntryHead, Resume};
+use super::marks::Marks;
 use super::medium::{Medium, blocking};
 use super::memory::{Cursor, Slot, State};
 use super::reader::JournalReader;
@@ -105,8 +106,7 @@ impl Journal {
             sources: sources.clone(),
             at: emitted.max(saved),
             lent: None,
-            emitted,
-            marked: resume.emitted,
+            marks: Marks::new(emitted, resume.emitted),
             saved: saved.max(begin),
             counts: Arc::clone(counts),
         };
@@ -145,7 +145,7 @@ impl Journal {
             let mut state = self.0.state();
             let mut removed = state.release();
             if self.0.when_full == WhenFull::DropOldest {
-                let dropped = state.make_room((samples, bytes, tick), self.0.bounds);
+                let dropped = state.make_room((samples, bytes, tick), self.0.bounds());
                 let gaps = |(_, slot): &(_, Slot)| given_up(&slot.sinks, slot.samples, slot.tick);
                 let gaps: Vec<Gap> = dropped.iter().filter_map(gaps).collect();
                 state.gaps.extend(gaps);
@@ -185,7 +185,7 @@ impl Journal {
             let mut state = self.0.state();
             // First what nobody needs any more, or it would be full for ever.
             let removed = state.release();
-            let refused = state.refuses((sinks, samples), self.0.bounds);
+            let refused = state.refuses((sinks, samples), self.0.bounds());
             if refused {
                 state.gaps.extend(given_up(sinks, samples, batch.tick.wall.as_nanos()));
             }
@@ -229,6 +229,23 @@ impl Journal {
             }
         }
         held.into_iter().collect()
+    }
+
+    /// Removes what is saved of sinks that nobody reads for any more, and gives their names.
+    pub async fn forget_strangers(&self) -> Vec<Arc<str>> {
+        // What cannot be read now is removed at another start.
+        let known = self.0.medium.read(Disk::sinks).await.unwrap_or_default();
+        let forgotten: Vec<Arc<str>> = {
+            let state = self.0.state();
+            let sinks = known.into_iter().map(Arc::from);
+            sinks.filter(|sink: &Arc<str>| !state.cursors.contains_key(sink)).collect()
+        };
+        if !forgotten.is_empty() {
+            // Said where it was written.
+            let changes = Changes { forgotten: forgotten.clone(), ..Changes::default() };
+            drop(self.0.write(changes).await);
+        }
+        forgotten
     }
 
     /// How many batches are held.
@@ -289,6 +306,11 @@ fn slot(head: &EntryHead) -> Slot {
 }
 
 impl Shared {
+    /// With what the database has room for.
+    fn bounds(&self) -> JournalBounds {
+        JournalBounds { bytes: self.bounds.bytes.min(self.medium.share()), ..self.bounds }
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Nothing between lock and unlock can panic half-way, so that the state is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::JournalBounds;
+use super::marks::{Mark, Marks};
 use crate::model::{Batch, Gap, Position};
 use crate::telemetry::{Dropped, SinkCount};
 
@@ -37,9 +38,7 @@ pub(super) struct Cursor {
     pub(super) at: Position,
     /// The one that is being worked on.
     pub(super) lent: Option<Position>,
-    pub(super) emitted: Position,
-    /// What of it is on disk.
-    pub(super) marked: Position,
+    pub(super) marks: Marks,
     pub(super) saved: Position,
     pub(super) counts: Arc<SinkCount>,
 }
@@ -141,7 +140,7 @@ impl State {
             let needs = |sink: &Arc<str>| {
                 self.cursors.get(sink).is_some_and(|cursor| {
                     cursor.at < *position
-                        || self.durable && cursor.emitted.min(cursor.saved) < *position
+                        || self.durable && cursor.marks.emitted().min(cursor.saved) < *position
                 })
             };
             (!slot.sinks.iter().any(needs)).then_some(*position)
@@ -233,17 +232,16 @@ impl State {
             .next()
     }
 
-    /// Marks that have moved since they were written.
-    pub(super) fn moved_marks(&self) -> Vec<(Arc<str>, Position)> {
-        let moved = self.cursors.iter().filter(|(_, cursor)| cursor.emitted != cursor.marked);
-        moved.map(|(sink, cursor)| (Arc::clone(sink), cursor.emitted)).collect()
+    /// Marks that have moved since they were written, with what was counted up to them.
+    pub(super) fn moved_marks(&self) -> Vec<Mark> {
+        self.cursors.iter().filter_map(|(sink, cursor)| cursor.marks.moved(sink)).collect()
     }
 
     /// They are on disk now.
-    pub(super) fn marked(&mut self, marks: &[(Arc<str>, Position)]) {
-        for (sink, mark) in marks {
-            if let Some(cursor) = self.cursors.get_mut(sink) {
-                cursor.marked = *mark;
+    pub(super) fn marked(&mut self, marks: &[Mark]) {
+        for mark in marks {
+            if let Some(cursor) = self.cursors.get_mut(&mark.sink) {
+                cursor.marks.write(mark);
             }
         }
     }

@@ -11,11 +11,13 @@ mod emission;
 mod ends;
 mod envelope;
 mod failures;
+mod footprint;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod gaps;
 mod generation;
 mod journal;
+mod marks;
 mod medium;
 mod memory;
 mod queue;
@@ -24,6 +26,7 @@ mod recording;
 mod spool;
 mod spool_tables;
 mod spools;
+mod streaming;
 
 use std::path::PathBuf;
 
@@ -33,7 +36,7 @@ pub use codec::{decode as decode_batch, encode as encode_batch};
 pub use db::{Resume, SavedChain, SavedStage};
 pub use dead_letters::{DeadLetter, DeadLetters, Lost};
 pub use desk::{Kept, Moved, Place};
-pub use emission::Put;
+pub use emission::{Envelopes, Put};
 pub use ends::{Outstanding, SpoolReader, SpoolWriter, Verdict};
 pub use envelope::{Envelope, Manifest};
 pub use gaps::Gaps;
@@ -102,6 +105,10 @@ fn holder(pid: Option<u32>) -> String {
 }
 
 #[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
 mod spool_tests;
+#[cfg(test)]
+mod streaming_tests;
 #[cfg(test)]
 mod tests;

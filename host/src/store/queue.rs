@@ -4,6 +4,7 @@
 //! room. No guard outlives a function here.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -38,7 +39,9 @@ pub(super) enum Hit {
 
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    limits: Limits,
+    count: usize,
+    /// Changes with what else there is.
+    weight: AtomicU64,
     state: Mutex<State<T>>,
     /// For the reader: there is something new, or nothing will come any more.
     filled: Notify,
@@ -63,19 +66,32 @@ struct State<T> {
     weight: u64,
     /// How many entries at the front the reader has been lent.
     lent: usize,
+    /// How many entries at the back nobody sees yet.
+    hidden: usize,
     closed: bool,
 }
 
 impl<T: Clone> Queue<T> {
     pub(super) fn new(limits: Limits) -> Self {
-        let state = State { entries: VecDeque::new(), weight: 0, lent: 0, closed: false };
+        let state =
+            State { entries: VecDeque::new(), weight: 0, lent: 0, hidden: 0, closed: false };
         Self {
-            limits,
+            count: limits.count,
+            weight: AtomicU64::new(limits.weight),
             state: Mutex::new(state),
             filled: Notify::new(),
             freed: Notify::new(),
             closing: Notify::new(),
         }
+    }
+
+    /// From now on it holds so much. What is there stays until the next entry makes room.
+    pub(super) fn limit(&self, weight: u64) {
+        self.weight.store(weight, Relaxed);
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { weight: self.weight.load(Relaxed), count: self.count }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -92,18 +108,20 @@ impl<T: Clone> Queue<T> {
         rank: u8,
         newest: bool,
     ) -> (Vec<(T, Hit)>, Option<Hit>) {
+        let limits = self.limits();
         let mut state = self.lock();
         let mut evicted = Vec::new();
-        if weight > self.limits.weight {
+        if weight > limits.weight {
             return (evicted, Some(Hit::Weight));
         }
-        while let Some(hit) = state.over(weight, self.limits) {
-            let lowest = state.entries.range(state.lent..).map(|entry| entry.rank).min();
+        while let Some(hit) = state.over(weight, limits) {
+            let seen = state.seen();
+            let lowest = state.entries.range(state.lent..seen).map(|entry| entry.rank).min();
             let Some(lowest) = lowest else { return (evicted, Some(hit)) };
             if rank < lowest || (rank == lowest && newest) {
                 return (evicted, Some(hit));
             }
-            let mut places = state.lent..state.entries.len();
+            let mut places = state.lent..seen;
             let lowest_at = |place: &usize| state.entries[*place].rank == lowest;
             let place = if newest { places.rfind(lowest_at) } else { places.find(lowest_at) };
             let Some(entry) = place.and_then(|place| state.entries.remove(place)) else { break };
@@ -117,7 +135,9 @@ impl<T: Clone> Queue<T> {
     pub(super) fn evict_while(&self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.lock();
         let mut evicted = Vec::new();
-        while state.entries.get(state.lent).is_some_and(|entry| unwanted(&entry.item)) {
+        while state.lent < state.seen()
+            && state.entries.get(state.lent).is_some_and(|entry| unwanted(&entry.item))
+        {
             let place = state.lent;
             let Some(entry) = state.entries.remove(place) else { break };
             state.weight -= entry.weight;
@@ -130,6 +150,41 @@ impl<T: Clone> Queue<T> {
     pub(super) fn append(&self, item: T, weight: u64, rank: u8) {
         self.lock().append(item, weight, rank);
         self.filled.notify_one();
+    }
+
+    /// Appends an entry that nobody sees, and that makes room for nothing, until [`Self::reveal`].
+    pub(super) fn append_hidden(&self, item: T, weight: u64, rank: u8) {
+        let mut state = self.lock();
+        state.append(item, weight, rank);
+        state.hidden += 1;
+    }
+
+    /// Shows hidden entries after a last change.
+    pub(super) fn reveal(&self, change: impl FnMut(&mut T)) {
+        let mut state = self.lock();
+        let seen = state.seen();
+        state.entries.range_mut(seen..).map(|entry| &mut entry.item).for_each(change);
+        state.hidden = 0;
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Takes those of the hidden entries away that `keep` refuses, in their order.
+    pub(super) fn retain_hidden(&self, mut keep: impl FnMut(&mut T) -> bool) -> Vec<T> {
+        let mut state = self.lock();
+        let seen = state.seen();
+        let hidden: Vec<Entry<T>> = state.entries.drain(seen..).collect();
+        let mut refused = Vec::new();
+        for mut entry in hidden {
+            if keep(&mut entry.item) {
+                state.entries.push_back(entry);
+            } else {
+                state.weight -= entry.weight;
+                refused.push(entry.item);
+            }
+        }
+        state.hidden = state.entries.len() - seen;
+        refused
     }
 
     /// Waits until so much would fit, or the queue is empty.
@@ -148,9 +203,10 @@ impl<T: Clone> Queue<T> {
 
     /// Whether so much would fit without anything having to leave.
     pub(super) fn fits(&self, weight: u64, count: usize) -> bool {
+        let limits = self.limits();
         let state = self.lock();
-        state.entries.len().saturating_add(count) <= self.limits.count
-            && state.weight.saturating_add(weight) <= self.limits.weight
+        state.entries.len().saturating_add(count) <= limits.count
+            && state.weight.saturating_add(weight) <= limits.weight
     }
 
     /// Looks at entries from the newest on, and may change them, for as long as that says so.
@@ -177,7 +233,7 @@ impl<T: Clone> Queue<T> {
                     return false;
                 }
                 let state = self.lock();
-                if !state.entries.is_empty() {
+                if state.seen() > 0 {
                     return true;
                 }
                 if state.closed {
@@ -188,12 +244,19 @@ impl<T: Clone> Queue<T> {
         }
     }
 
-    /// Lends the oldest `count` entries, or as many as there are; what was lent before is given
-    /// back first.
-    pub(super) fn lend(&self, count: usize) -> Vec<T> {
+    /// Lends the oldest `count` entries, or as many as there are, of at most this weight together; the
+    /// first whatever its weight. What was lent before is given back first.
+    pub(super) fn lend(&self, count: usize, weight: u64) -> Vec<T> {
         let mut state = self.lock();
-        state.lent = count.min(state.entries.len());
-        state.entries.iter().take(count).map(|entry| entry.item.clone()).collect()
+        let (most, mut sum) = (count.min(state.seen()), 0_u64);
+        let fits = |(place, entry): &(usize, &Entry<T>)| {
+            sum = sum.saturating_add(entry.weight);
+            *place == 0 || sum <= weight
+        };
+        let lent = state.entries.iter().take(most).enumerate().take_while(fits);
+        let items: Vec<T> = lent.map(|(_, entry)| entry.item.clone()).collect();
+        state.lent = items.len();
+        items
     }
 
     /// Takes the lent entries back; those that `keep` refuses leave the queue. `keep` sees them in
@@ -223,8 +286,7 @@ impl<T: Clone> Queue<T> {
     /// Empties the queue.
     pub(super) fn clear(&self) -> Vec<T> {
         let mut state = self.lock();
-        state.lent = 0;
-        state.weight = 0;
+        (state.lent, state.hidden, state.weight) = (0, 0, 0);
         let items = state.entries.drain(..).map(|entry| entry.item).collect();
         drop(state);
         self.freed.notify_waiters();
@@ -272,6 +334,11 @@ impl<T: Clone> Queue<T> {
 }
 
 impl<T> State<T> {
+    /// How many entries are not hidden.
+    fn seen(&self) -> usize {
+        self.entries.len() - self.hidden
+    }
+
     fn append(&mut self, item: T, weight: u64, rank: u8) {
         self.entries.push_back(Entry { item, weight, rank });
         self.weight += weight;
@@ -318,12 +385,12 @@ mod tests {
             assert!(push(&queue, item, 1, 0, false).is_empty());
         }
         assert_eq!(push(&queue, 3, 1, 0, false), [(0, Hit::Count)]);
-        assert_eq!(queue.lend(2), [1, 2]);
+        assert_eq!(queue.lend(2, u64::MAX), [1, 2]);
         assert_eq!(push(&queue, 4, 1, 0, false), [(3, Hit::Count)]);
         assert_eq!(push(&queue, 5, 99, 0, false), [(4, Hit::Count), (5, Hit::Weight)]);
         assert_eq!(push(&queue, 6, 101, 0, false), [(6, Hit::Weight)]);
         queue.settle(|place, _| place == 1);
-        assert_eq!(queue.lend(9), [2]);
+        assert_eq!(queue.lend(9, u64::MAX), [2]);
     }
 
     #[test]
@@ -344,14 +411,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lent_is_bounded_by_its_weight() {
+        let queue = queue(100, 9);
+        for (item, weight) in [(0, 50), (1, 5), (2, 5), (3, 1)] {
+            queue.append(item, weight, 0);
+        }
+        assert_eq!(queue.lend(9, 10), [0]);
+        queue.settle(|_, _| false);
+        assert_eq!(queue.lend(9, 10), [1, 2]);
+        assert_eq!(queue.lend(9, 11), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_is_hidden_is_not_lent_and_makes_no_room() {
+        let queue = queue(100, 3);
+        queue.append(0, 1, 0);
+        queue.append_hidden(1, 1, 0);
+        queue.append_hidden(2, 1, 0);
+        assert_eq!(queue.lend(9, u64::MAX), [0]);
+        assert_eq!(queue.make_room(1, 0, false), (Vec::new(), Some(Hit::Count)));
+        queue.settle(|_, _| true);
+        assert_eq!(queue.make_room(1, 0, false), (vec![(0, Hit::Count)], None));
+        assert!(!queue.ready(|| true).await);
+        assert_eq!(queue.retain_hidden(|item| *item == 1), [2]);
+        queue.reveal(|item| *item += 10);
+        assert!(queue.ready(|| false).await);
+        assert_eq!(queue.lend(9, u64::MAX), [11]);
+        assert_eq!(queue.weight(), 1);
+    }
+
+    #[test]
     fn settling_keeps_the_order() {
         let queue = queue(100, 10);
         for item in 0..6 {
             queue.append(item, 1, 0);
         }
-        queue.lend(4);
+        queue.lend(4, u64::MAX);
         queue.settle(|_, item| item % 2 == 1);
-        assert_eq!(queue.lend(9), [1, 3, 4, 5]);
+        assert_eq!(queue.lend(9, u64::MAX), [1, 3, 4, 5]);
     }
 
     #[tokio::test]
@@ -367,10 +464,10 @@ mod tests {
             })
         };
         tokio::task::yield_now().await;
-        assert_eq!(queue.lend(9), [0]);
+        assert_eq!(queue.lend(9, u64::MAX), [0]);
         queue.settle(|_, _| false);
         writer.await.unwrap();
-        assert_eq!(queue.lend(9), [1]);
+        assert_eq!(queue.lend(9, u64::MAX), [1]);
     }
 
     #[tokio::test]
@@ -379,7 +476,7 @@ mod tests {
         queue.append(0, 1, 0);
         queue.close();
         assert!(queue.ready(|| false).await);
-        queue.lend(1);
+        queue.lend(1, u64::MAX);
         queue.settle(|_, _| false);
         assert!(!queue.ready(|| false).await);
     }
@@ -395,7 +492,7 @@ mod tests {
                 left.extend(push(&queue, pushed, weight, rank, newest).into_iter().map(|(item, _)| item));
                 pushed += 1;
                 prop_assert!(queue.len() <= 4 && queue.weight() <= 12);
-                queue.lend(lend);
+                queue.lend(lend, u64::MAX);
                 queue.settle(|_, item| {
                     if !keep {
                         left.push(*item);

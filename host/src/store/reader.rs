@@ -6,6 +6,7 @@ use super::StoreError;
 use super::db::{Changes, Resume, SavedChain};
 use super::emission::{self, Put};
 use super::journal::Shared;
+use super::marks::Mark;
 use crate::model::{Batch, Position};
 use crate::telemetry::{Account, Dropped, events::store as events};
 
@@ -85,7 +86,7 @@ impl JournalReader {
                     let mut state = self.shared.state();
                     let samples = state.slots.get(&position).map_or(0, |slot| slot.samples);
                     let cursor = state.cursors.get_mut(&self.sink)?;
-                    if position > cursor.emitted {
+                    if position > cursor.marks.emitted() {
                         cursor.counts.dropped.add(Dropped::Unreadable, samples);
                     }
                     cursor.at = position;
@@ -105,24 +106,39 @@ impl JournalReader {
         self.shared.went_on();
     }
 
-    /// All that was made of batches up to `to` is on disk or settled. Is written with whatever is
-    /// written next.
-    pub fn emitted(&self, to: Position) {
+    /// A batch is through the transformers, which have counted so much by then. It is written with
+    /// the mark once that gets there, and never apart from it.
+    pub fn counted(&self, position: Position, stages: Vec<(String, Account)>) {
         if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
-            cursor.emitted = cursor.emitted.max(to);
+            cursor.marks.count(position, stages);
         }
     }
 
-    /// Puts envelopes into spools, and moves the mark, in one transaction: what they were made from need
-    /// not be worked on again. `stages` is what is counted behind it. Waits for room only if a spool
-    /// was made so.
-    pub async fn emit(&self, puts: Vec<Put<'_>>, mark: Position, stages: Vec<(String, Account)>) {
-        let marks = vec![(Arc::clone(&self.sink), mark)];
-        let changes = Changes { marks: marks.clone(), accounts: stages, ..Changes::default() };
-        if emission::put(&self.shared.medium, puts, changes).await {
+    /// All that was made of batches up to `to` is on disk or acknowledged: moves the mark to the last
+    /// counted batch up to there, and returns where it is. Is written with whatever is written next.
+    pub fn emitted(&self, to: Position) -> Position {
+        let mut state = self.shared.state();
+        let Some(cursor) = state.cursors.get_mut(&self.sink) else { return 0 };
+        cursor.marks.advance(to);
+        cursor.marks.emitted()
+    }
+
+    /// Puts envelopes into spools, and moves the mark with what is counted up to it, in one transaction:
+    /// what they were made from need not be worked on again. Waits for room only if a spool was made
+    /// so. How many envelopes each spool was given.
+    pub async fn emit(&self, puts: Vec<Put<'_>>, to: Position) -> Vec<u64> {
+        let mark = {
+            let state = self.shared.state();
+            state.cursors.get(&self.sink).map(|cursor| cursor.marks.ahead(&self.sink, to))
+        };
+        let marks: Vec<Mark> = mark.into_iter().collect();
+        let changes = Changes { marks: marks.clone(), ..Changes::default() };
+        let emitted = emission::put(&self.shared.medium, &puts, changes).await;
+        if emitted.written {
+            self.emitted(to);
             self.shared.state().marked(&marks);
-            self.emitted(mark);
         }
+        emitted.counts
     }
 
     /// Writes down something about one batch; it is there at the next start, until a state is saved

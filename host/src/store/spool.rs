@@ -24,7 +24,7 @@ use crate::telemetry::{Dropped, PublisherCount, events::store as events};
 const OVERHEAD: u64 = 256;
 /// Bytes of envelopes that are in memory alone, because the disk fails or there is none; past it new
 /// ones are dropped as `spool_full`.
-const UNWRITTEN: u64 = 64 << 20;
+pub(super) const UNWRITTEN: u64 = 64 << 20;
 /// Bytes of envelopes that stay in memory besides being on disk: what publishers that keep up are
 /// given.
 const RESIDENT: u64 = 8 << 20;
@@ -54,7 +54,7 @@ pub(super) struct Shared {
     pub(super) queue: Queue<Slot>,
     pub(super) counts: Arc<PublisherCount>,
     bounds: Bounds,
-    when_full: WhenFull,
+    pub(super) when_full: WhenFull,
     /// Held over every change and the write of it, so that what is on disk of queue and counters
     /// belongs together.
     pub(super) writing: Mutex<Pending>,
@@ -94,7 +94,7 @@ impl Untold {
         Self { removed: change.removed.clone(), gaps: change.gaps.clone() }
     }
 
-    fn extend(&mut self, mut more: Self) {
+    pub(super) fn extend(&mut self, mut more: Self) {
         self.removed.append(&mut more.removed);
         self.gaps.append(&mut more.gaps);
     }
@@ -103,8 +103,8 @@ impl Untold {
 #[derive(Debug)]
 pub(super) struct Pending {
     /// The number of the next envelope.
-    next: u64,
-    untold: Untold,
+    pub(super) next: u64,
+    pub(super) untold: Untold,
     /// Writes in a row that a crash would undo.
     lazy: u32,
 }
@@ -133,8 +133,7 @@ impl Shared {
             counts.held.fetch_sub(lost, Relaxed);
         }
         let count = bounds.count.unwrap_or(usize::MAX);
-        let most = if medium.is_durable() { u64::MAX } else { UNWRITTEN };
-        let queue = Queue::new(Limits { weight: bounds.bytes.min(most), count });
+        let queue = Queue::new(Limits { weight: most(medium, bounds.bytes), count });
         for (sequence, head) in left.heads {
             let (weight, rank) = (head.weight, head.rank);
             let slot = Slot { sequence, head, envelope: None, on_disk: true };
@@ -160,7 +159,12 @@ impl Shared {
         }
     }
 
-    fn head(&self, envelope: &Envelope) -> Head {
+    /// Something else than this spool's own bound has changed.
+    pub(super) fn take_share(&self) {
+        self.queue.limit(most(&self.medium, self.bounds.bytes));
+    }
+
+    pub(super) fn head(&self, envelope: &Envelope) -> Head {
         let manifest = &envelope.manifest;
         let weight = OVERHEAD + envelope.body.len() as u64 + manifest.weight();
         let last = |meter: &str| self.bounds.last.iter().any(|glob| glob.matches(meter));
@@ -200,15 +204,11 @@ impl Shared {
         for (head, mut envelope) in heads.into_iter().zip(envelopes) {
             envelope.sequence = pending.next;
             pending.next += 1;
-            // Counted before it can be confirmed, so that no count ever runs ahead of this one.
-            self.counts.encoded.fetch_add(1, Relaxed);
-            self.counts.samples.fetch_add(head.samples, Relaxed);
-            self.counts.held.fetch_add(1, Relaxed);
+            self.count_new(&head);
             let (weight, rank) = (head.weight, head.rank);
             let sequence = envelope.sequence;
             let slot = Slot { sequence, head, envelope: Some(envelope), on_disk: false };
-            self.unwritten.fetch_add(1, Relaxed);
-            let unwritten = self.unwritten_bytes.fetch_add(weight, Relaxed) + weight;
+            let unwritten = self.count_unwritten(weight);
             let refused = match self.when_full {
                 WhenFull::Wait => None,
                 _ if self.medium.is_durable() && unwritten > UNWRITTEN => Some(Hit::Weight),
@@ -229,7 +229,20 @@ impl Shared {
         Prepared { shared: self, pending, change }
     }
 
-    fn too_old(&self, newest: u64) -> Vec<(Slot, Dropped)> {
+    /// Counts an envelope before it can be confirmed, so that no count ever runs ahead of this one.
+    pub(super) fn count_new(&self, head: &Head) {
+        self.counts.encoded.fetch_add(1, Relaxed);
+        self.counts.samples.fetch_add(head.samples, Relaxed);
+        self.counts.held.fetch_add(1, Relaxed);
+    }
+
+    /// Counts an envelope that is in memory alone; how many bytes are now.
+    pub(super) fn count_unwritten(&self, weight: u64) -> u64 {
+        self.unwritten.fetch_add(1, Relaxed);
+        self.unwritten_bytes.fetch_add(weight, Relaxed) + weight
+    }
+
+    pub(super) fn too_old(&self, newest: u64) -> Vec<(Slot, Dropped)> {
         let Some(age) = self.bounds.age else { return Vec::new() };
         let oldest = newest.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
         let expired = self.queue.evict_while(|slot| slot.head.time < oldest);
@@ -279,7 +292,7 @@ impl Shared {
     }
 
     /// All that the disk has yet to be told.
-    fn change(&self, pending: &mut Pending) -> SpoolChange {
+    pub(super) fn change(&self, pending: &mut Pending) -> SpoolChange {
         let mut added = Vec::new();
         let mut missing = self.unwritten.load(Relaxed);
         if self.medium.is_durable() && missing > 0 {
@@ -304,7 +317,7 @@ impl Shared {
     }
 
     /// What was to be written is written.
-    fn written(&self) {
+    pub(super) fn written(&self) {
         let mut missing = self.unwritten.swap(0, Relaxed);
         self.unwritten_bytes.store(0, Relaxed);
         if missing == 0 {
@@ -368,7 +381,7 @@ impl Shared {
             }
         }
         if !waiting.is_empty() {
-            self.queue.lend(usize::MAX);
+            self.queue.lend(usize::MAX, u64::MAX);
             self.queue.settle(|_, slot| {
                 let stays = !waiting.contains(&slot.sequence);
                 if !stays {
@@ -400,7 +413,11 @@ impl Shared {
     }
 }
 
-fn reason(hit: Hit) -> Dropped {
+fn most(medium: &Medium, bytes: u64) -> u64 {
+    bytes.min(if medium.is_durable() { medium.share() } else { UNWRITTEN })
+}
+
+pub(super) fn reason(hit: Hit) -> Dropped {
     match hit {
         Hit::Count => Dropped::Policy,
         Hit::Weight => Dropped::SpoolFull,

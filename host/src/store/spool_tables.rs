@@ -2,14 +2,14 @@
 //! are sent, and what receivers have refused for good.
 
 use redb::{
-    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
+    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
 use super::db::{Disk, bytes, unexpected};
+use super::footprint::{Weights, length, weight};
 use super::{Envelope, Manifest};
-use crate::model::Gap;
+use crate::model::{Bound, Gap};
 use crate::telemetry::Account;
 
 /// A spool's name, and an envelope's number in it.
@@ -21,8 +21,8 @@ const HEADS: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("envelop
 const BODIES: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("bodies");
 const ASIDE: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("set_aside");
 
-/// Envelopes that are kept for people after a receiver has refused them; the oldest make room.
-const MOST_ASIDE: u64 = 10_000;
+/// Bytes of envelopes that people are given at once, at most, if that is more than one.
+const SHOWN: u64 = 4 << 20;
 
 /// What is known of an envelope without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,30 +106,64 @@ pub(super) fn begin(writing: &WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
-pub(super) fn write(writing: &WriteTransaction, change: &SpoolChange) -> Result<(), redb::Error> {
+/// All envelopes, with what they weigh.
+pub(super) fn weigh(reading: &ReadTransaction, weights: &mut Weights) -> Result<(), redb::Error> {
+    for head in reading.open_table(HEADS)?.iter()? {
+        weights.add(weight_of(head?.1.value()));
+    }
+    for refused in reading.open_table(ASIDE)?.iter()? {
+        weights.add_refused(length(refused?.1.value()));
+    }
+    Ok(())
+}
+
+/// What a head says that its envelope weighs.
+fn weight_of(head: &[u8]) -> i64 {
+    postcard::from_bytes::<Head>(head).map_or(0, |head| weight(head.weight))
+}
+
+pub(super) fn write(
+    writing: &WriteTransaction,
+    change: &SpoolChange,
+    weights: &mut Weights,
+) -> Result<(), redb::Error> {
     let name = change.name.as_str();
     let mut heads = writing.open_table(HEADS)?;
     let mut bodies = writing.open_table(BODIES)?;
     for (head, envelope) in &change.added {
         let key = (name, envelope.sequence);
-        heads.insert(key, bytes(postcard::to_allocvec(head))?.as_slice())?;
+        let before = heads.insert(key, bytes(postcard::to_allocvec(head))?.as_slice())?;
+        weights.add(weight(head.weight) - before.map_or(0, |head| weight_of(head.value())));
         bodies.insert(key, bytes(postcard::to_allocvec(&body(envelope)))?.as_slice())?;
     }
     for sequence in &change.removed {
-        heads.remove((name, *sequence))?;
+        let head = heads.remove((name, *sequence))?;
+        weights.add(-head.map_or(0, |head| weight_of(head.value())));
         bodies.remove((name, *sequence))?;
     }
     let mut aside = writing.open_table(ASIDE)?;
     for (head, envelope, reason) in &change.aside {
         let one = Aside { reason: reason.clone(), head: head.clone(), body: body(envelope) };
         let stored = bytes(postcard::to_allocvec(&one))?;
-        aside.insert((name, envelope.sequence), stored.as_slice())?;
+        let before = aside.insert((name, envelope.sequence), stored.as_slice())?;
+        weights.add_refused(length(&stored) - before.map_or(0, |before| length(before.value())));
     }
     for sequence in &change.taken {
-        aside.remove((name, *sequence))?;
+        let taken = aside.remove((name, *sequence))?;
+        weights.add_refused(-taken.map_or(0, |taken| length(taken.value())));
     }
-    while aside.len()? > MOST_ASIDE {
-        aside.pop_first()?;
+    // The oldest of the same spool make room: what one receiver refuses costs no other its own.
+    while aside.len()? > Bound::Refused.most()
+        || weights.refused > weight(Bound::RefusedBytes.most())
+    {
+        let oldest = aside.range((name, 0)..=(name, u64::MAX))?.next();
+        let oldest = oldest.transpose()?.map(|(key, _)| key.value().1);
+        let left = match oldest {
+            Some(sequence) => aside.remove((name, sequence))?.map(|one| length(one.value())),
+            None => aside.pop_first()?.map(|(_, one)| length(one.value())),
+        };
+        let Some(left) = left else { break };
+        weights.add_refused(-left);
     }
     let record = (&change.account, change.next);
     let stored = bytes(postcard::to_allocvec(&record))?;
@@ -156,7 +190,7 @@ fn whole(sequence: u64, head: &Head, body: Body) -> Envelope {
 impl Disk {
     /// A spool as it was left; heads that cannot be read are given by their numbers.
     pub(super) fn spool(&self, name: &str) -> Result<(Left, Vec<u64>), redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let record = reading.open_table(SPOOLS)?.get(name)?;
         let record: Option<(Account, u64)> =
             record.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
@@ -180,7 +214,7 @@ impl Disk {
         name: &str,
         wanted: &[(u64, Head)],
     ) -> Result<Vec<Option<Envelope>>, redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let table = reading.open_table(BODIES)?;
         let read = |(sequence, head): &(u64, Head)| {
             let found = table.get((name, *sequence))?;
@@ -197,7 +231,7 @@ impl Disk {
         after: u64,
         count: usize,
     ) -> Result<Vec<Envelope>, redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let (heads, bodies) = (reading.open_table(HEADS)?, reading.open_table(BODIES)?);
         let mut found = Vec::new();
         for entry in heads.range((name, after + 1)..=(name, u64::MAX))? {
@@ -207,7 +241,7 @@ impl Disk {
             if let (Ok(head), Some(body)) = (postcard::from_bytes::<Head>(bytes.value()), body) {
                 found.push(whole(key.value().1, &head, body));
             }
-            if found.len() == count {
+            if found.len() == count || shown(&found) > SHOWN {
                 break;
             }
         }
@@ -221,25 +255,31 @@ impl Disk {
         after: u64,
         count: usize,
     ) -> Result<Vec<(Envelope, String)>, redb::Error> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let table = reading.open_table(ASIDE)?;
         let mut found = Vec::new();
         for entry in table.range((name, after + 1)..=(name, u64::MAX))?.take(count) {
             let (key, bytes) = entry?;
             let one: Aside = postcard::from_bytes(bytes.value()).map_err(unexpected)?;
             found.push((whole(key.value().1, &one.head, one.body), one.reason));
+            if found.iter().map(|(one, _)| one.body.len() as u64).sum::<u64>() > SHOWN {
+                break;
+            }
         }
         Ok(found)
     }
 
     /// All spools, by name.
     pub(super) fn spools(&self) -> Result<Vec<SpoolSummary>, redb::Error> {
-        summaries(&self.database)
+        summaries(&self.reading()?)
     }
 }
 
-fn summaries(database: &Database) -> Result<Vec<SpoolSummary>, redb::Error> {
-    let reading = database.begin_read()?;
+fn shown(found: &[Envelope]) -> u64 {
+    found.iter().map(|envelope| envelope.body.len() as u64).sum()
+}
+
+fn summaries(reading: &ReadTransaction) -> Result<Vec<SpoolSummary>, redb::Error> {
     let (heads, aside) = (reading.open_table(HEADS)?, reading.open_table(ASIDE)?);
     let mut all = Vec::new();
     for entry in reading.open_table(SPOOLS)?.iter()? {

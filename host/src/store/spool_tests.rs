@@ -15,12 +15,13 @@ use super::*;
 use crate::model::{Glob, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
 use crate::telemetry::{Dropped, PublisherCount};
 
-const BOUNDS: Bounds = Bounds { bytes: 1 << 30, count: None, age: None, last: Vec::new() };
+pub(super) const BOUNDS: Bounds =
+    Bounds { bytes: 1 << 30, count: None, age: None, last: Vec::new() };
 /// What one of these envelopes weighs, about.
 const WEIGHT: u64 = 1_500;
 
 /// An envelope with one sample of a meter, taken at a second.
-fn envelope(id: u128, meter: &str, second: u64) -> Envelope {
+pub(super) fn envelope(id: u128, meter: &str, second: u64) -> Envelope {
     let resource = Resource { id: "r".into(), ..Resource::default() };
     let wall = Timestamp::from_nanos(second * 1_000_000_000);
     let sample = Sample {
@@ -45,7 +46,7 @@ fn envelopes(ids: std::ops::Range<u128>) -> Vec<Envelope> {
     ids.map(|id| envelope(id, "cpu", 0)).collect()
 }
 
-fn ids(envelopes: &[Envelope]) -> Vec<u128> {
+pub(super) fn ids(envelopes: &[Envelope]) -> Vec<u128> {
     envelopes.iter().map(|envelope| envelope.id.as_u128()).collect()
 }
 
@@ -231,8 +232,10 @@ async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
     free.push(envelopes(0..1)).await;
     full.push(envelopes(0..1)).await;
     free_reader.peek(1).await.unwrap();
-    let puts = vec![(&free, envelopes(1..2)), (&full, envelopes(1..2))];
-    let emitting = emission::put(&spools.medium, puts, db::Changes::default());
+    let (to_free, to_full) = (envelopes(1..2), envelopes(1..2));
+    let puts =
+        [Put { writer: &free, envelopes: &to_free }, Put { writer: &full, envelopes: &to_full }];
+    let emitting = emission::put(&spools.medium, &puts, db::Changes::default());
     tokio::pin!(emitting);
     let soon = Duration::from_millis(50);
     assert!(tokio::time::timeout(soon, &mut emitting).await.is_err(), "there is no room");

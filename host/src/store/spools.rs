@@ -44,7 +44,27 @@ impl Spools {
         let shared = open.entry(name.to_owned()).or_insert_with(|| {
             Arc::new(Shared::open(name, &self.medium, (bounds, when_full), counts))
         });
-        shared.ends()
+        let ends = shared.ends();
+        self.share(&open, None);
+        ends
+    }
+
+    /// Divides what the database may take among the journal and these spools.
+    fn share(&self, open: &HashMap<String, Arc<Shared>>, orphaned: Option<u64>) {
+        let used = open.values().filter(|one| !one.queue.is_closed() || one.queue.len() > 0);
+        self.medium.shared_by(used.count() as u64, orphaned);
+        open.values().for_each(|spool| spool.take_share());
+    }
+
+    /// Bounds what the database may take. How much of it the journal and each spool may hold.
+    pub fn bound(&self, total: u64) {
+        self.medium.bound(total);
+        self.share(&self.lock(), None);
+    }
+
+    /// How much the journal and each spool may hold, if that is less than this.
+    pub fn share_below(&self, bytes: u64) -> Option<u64> {
+        Some(self.medium.share()).filter(|share| *share < bytes && self.medium.is_durable())
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Arc<Shared>> {
@@ -69,8 +89,11 @@ impl Spools {
     pub async fn tell_strangers(&self) {
         // What cannot be read now is said by whoever needs it.
         let spools = self.list().await.unwrap_or_default();
+        let mut orphaned = 0;
         for spool in spools.iter().filter(|one| one.held > 0 && !self.is_open(&one.name)) {
             events::spool_stranger(&spool.name, spool.held, spool.samples);
+            orphaned += spool.bytes;
         }
+        self.share(&self.lock(), Some(orphaned));
     }
 }

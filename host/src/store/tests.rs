@@ -75,6 +75,7 @@ async fn work_off(cursor: &mut JournalReader, counts: &SinkCount) -> Vec<u64> {
     while let Some(entry) = cursor.try_next().await {
         ticks.push(tick(&entry));
         counts.processed.fetch_add(entry.batch.samples.len() as u64, Relaxed);
+        cursor.counted(entry.position, Vec::new());
         cursor.advance();
     }
     ticks
@@ -86,7 +87,7 @@ fn saved(position: Position, state: &[u8]) -> SavedChain {
         digest: [7; 32],
         options: "{}".to_owned(),
         version: 3,
-        state: Some(state.to_vec()),
+        state: Some(Arc::new(state.to_vec())),
     };
     SavedChain { position, stages: vec![stage] }
 }

@@ -7,8 +7,8 @@ use thiserror::Error;
 use super::history::{Event, History};
 use super::ids::Names;
 use super::tally::Tally;
-use super::{Identity, TransformError, Transformer};
-use crate::model::{Batch, HostGeneration, Position, Sample};
+use super::{Identity, StateTotal, TransformError, Transformer};
+use crate::model::{Batch, Bound, HostGeneration, Position, Sample};
 use crate::telemetry::{Account, StageCount, events};
 
 /// How often an event is run before its failure is the sink's to decide on.
@@ -74,6 +74,8 @@ pub struct Chain {
     /// Some stage's state is not that after the last event of the history.
     pub(super) stale: bool,
     lost: Vec<Lost>,
+    /// What the states of all chains take.
+    pub(super) total: Arc<StateTotal>,
 }
 
 pub(super) struct Stage {
@@ -124,7 +126,15 @@ impl Chain {
             tally: Tally::default(),
         });
         let (stages, lost) = (stages.collect(), Vec::new());
-        Self { sink: Arc::clone(sink), stages, history, stale: false, lost }
+        let total = StateTotal::new(Bound::TotalStates.most());
+        Self { sink: Arc::clone(sink), stages, history, stale: false, lost, total }
+    }
+
+    /// The same, where its saved states are bounded together with those of other chains.
+    #[must_use]
+    pub fn within(mut self, total: &Arc<StateTotal>) -> Self {
+        self.total = Arc::clone(total);
+        self
     }
 
     /// The sink's name.

@@ -96,7 +96,7 @@ impl Transformer for Summing {
     }
 
     async fn save(&mut self) -> Result<Option<State>, TransformError> {
-        Ok(Some(State { version: 1, bytes: self.sum.to_le_bytes().to_vec() }))
+        Ok(Some(State { version: 1, bytes: Arc::new(self.sum.to_le_bytes().to_vec()) }))
     }
 
     async fn rebuild(&mut self, state: Option<&State>) -> Result<(), TransformError> {
@@ -327,4 +327,27 @@ async fn injected_rows_stay_in_the_state() {
     knobs.failures.store(1, Relaxed);
     let lists = chain.process(event(&batch(&[POISON]), &[])).await.unwrap();
     assert_eq!(volumes(&lists), [[19.0], [19.0]]);
+}
+
+/// Saved states have a bound together: a save beyond it is refused, and the chain goes on with its
+/// older one.
+#[tokio::test]
+async fn a_save_beyond_the_total_is_refused_and_the_older_one_stays() {
+    let total = StateTotal::new(16);
+    let knobs = Knobs::default();
+    let (one, _) = chain(&[Knobs::default(), Knobs::default()]);
+    let (other, _) = chain(std::slice::from_ref(&knobs));
+    let (mut one, mut other) = (one.within(&total), other.within(&total));
+    one.process(Event::new(1, &batch(&[1.0]), &[])).await.unwrap();
+    assert!(one.save().await && one.save().await, "its own older one does not count");
+    other.process(Event::new(1, &batch(&[2.0]), &[])).await.unwrap();
+    assert!(!other.save().await);
+    assert_eq!(other.saved_at(), 0);
+    // It works on, and recovers from its older save.
+    knobs.failures.store(1, Relaxed);
+    let lists = other.process(Event::new(2, &batch(&[POISON]), &[])).await.unwrap();
+    assert_eq!(lists[0][0].volume, Volume::Float(15.0));
+    drop(one);
+    assert!(other.save().await);
+    assert_eq!(other.saved_at(), 2);
 }

@@ -8,7 +8,9 @@ mod component;
 mod history;
 mod ids;
 mod recovery;
+mod states;
 mod tally;
+mod window;
 
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ pub use crate::component::State;
 pub use chain::{Chain, ChainError, Decision, Lost, Verdict};
 pub use component::ComponentTransformer;
 pub use history::Event;
+pub use states::StateTotal;
+pub use window::Window;
 
 use crate::model::{Batch, Moment, Sample};
 

@@ -31,6 +31,7 @@ impl Chain {
         states: Vec<Option<State>>,
     ) -> Result<(), ChainError> {
         self.history = History::new(position, states);
+        self.count_states();
         self.stale = true;
         for index in 0..self.stages.len() {
             let state = self.history.state(index);
@@ -87,20 +88,46 @@ impl Chain {
     pub async fn save(&mut self) -> bool {
         let begun = Instant::now();
         let mut states = Vec::with_capacity(self.stages.len());
+        let mut saved = 0;
         for stage in &mut self.stages {
-            match stage.transformer.save().await {
-                Ok(state) => states.push(state),
-                Err(error) => {
-                    let name = stage.transformer.name();
-                    events::component::save_failed(&self.sink, name, error.reason());
-                    self.stale = matches!(error, TransformError::Failed { .. });
-                    self.history.tried();
-                    return false;
+            let state = stage.transformer.save().await;
+            let name = stage.transformer.name();
+            let (reason, failed) = match state {
+                Ok(None) => {
+                    states.push(None);
+                    continue;
                 }
-            }
+                Ok(Some(state)) => {
+                    let (bytes, own) = (state.bytes.len() as u64, self.history.saves().1);
+                    match self.total.check(name, bytes, (own, saved)) {
+                        Ok(()) => {
+                            saved += bytes;
+                            states.push(Some(state));
+                            continue;
+                        }
+                        Err(refusal) => (refusal, false),
+                    }
+                }
+                Err(error) => {
+                    let failed = matches!(error, TransformError::Failed { .. });
+                    (error.reason().to_owned(), failed)
+                }
+            };
+            // Those before it have worked on, which is no harm: the older save stays that of all.
+            events::component::save_failed(&self.sink, name, &reason);
+            self.stale = failed;
+            self.history.tried();
+            return false;
         }
         self.history.saved(states, begun.elapsed());
+        self.count_states();
         true
+    }
+
+    fn count_states(&self) {
+        let names = self.stages.iter().map(|stage| stage.transformer.name());
+        let states = names.zip(self.history.saves().1);
+        self.total.count(states.filter_map(|(name, state)| Some((name, state.as_ref()?))));
     }
 
     /// Brings all stages to where they were after the last event that succeeded. `next` is the

@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::host::{DURATION, SIZE};
 use super::units::{duration, size};
 use super::{Check, Unknown};
-use crate::config::raw::{Field, Kind, RawStore, Scalars};
+use crate::config::raw::{Field, Kind, RawStore, Scalar, Scalars};
 use crate::config::spec::{StoreSpec, WhenFull};
-use crate::model::Glob;
+use crate::model::{Bound, Glob};
 
 const BYTES: u64 = 1 << 30;
+/// Of which a quarter is for states.
+const LEAST: u64 = 512 << 20;
 const AGE: Duration = Duration::from_secs(7 * 86_400);
 
 pub(super) fn check(
@@ -19,10 +21,13 @@ pub(super) fn check(
     default: PathBuf,
 ) -> Option<StoreSpec> {
     let raw = check.mapping("/store", field)?;
-    let keys = &["path", "bytes", "age", "when_full", "keep_longest"];
+    let keys = &["path", "bytes", "total", "age", "when_full", "keep_longest"];
     check.keys("/store", keys, Unknown::Refused(&[]));
     let path = check.string("/store/path", &raw.path);
     let bytes = check.value("/store/bytes", &raw.bytes, size, SIZE);
+    let enough = |value: &Scalar| size(value).filter(|bytes| *bytes >= LEAST);
+    let right = "write a size of at least 512MiB, such as 20GiB";
+    let total = check.value("/store/total", &raw.total, enough, right);
     let age = check.value("/store/age", &raw.age, duration, DURATION);
     let words = [
         ("drop_oldest", WhenFull::DropOldest),
@@ -34,6 +39,7 @@ pub(super) fn check(
     Some(StoreSpec {
         path: path?.map_or(default, PathBuf::from),
         bytes: bytes?.unwrap_or(BYTES),
+        total: total?.unwrap_or(Bound::StoreTotal.most()),
         age: age?.unwrap_or(AGE),
         when_full: when_full?.unwrap_or_default(),
         last: last?,

@@ -238,6 +238,7 @@ pub(in crate::config) struct RawLimits {
 pub(in crate::config) struct RawStore {
     pub(in crate::config) path: Field<Scalar>,
     pub(in crate::config) bytes: Field<Scalar>,
+    pub(in crate::config) total: Field<Scalar>,
     pub(in crate::config) age: Field<Scalar>,
     pub(in crate::config) when_full: Field<Scalar>,
     pub(in crate::config) keep_longest: Scalars,

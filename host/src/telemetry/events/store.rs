@@ -20,6 +20,21 @@ pub fn state_unreadable(sink: &str, reason: &str) {
     tracing::error!(sink, reason, "the saved state of a sink cannot be read");
 }
 
+/// The database was mostly free and takes less of the disk now.
+pub fn compacted(before: u64, after: u64, held: i64) {
+    tracing::info!(before, after, held, "store compacted");
+}
+
+/// The store's total leaves less than `store.bytes` to the journal and each spool.
+pub fn share(total: u64, share: u64, bytes: u64) {
+    tracing::warn!(total, share, bytes, "store.total leaves less than store.bytes to each");
+}
+
+/// The saved state of a sink of an earlier run, which is not in the configuration any more, was removed.
+pub fn forgotten(sink: &str) {
+    tracing::warn!(sink, "state of a sink that is not in the configuration removed");
+}
+
 /// Something cannot be written: what is not on disk is lost if the agent ends.
 pub fn failing(error: &dyn std::error::Error) {
     tracing::error!(reason = %Chain(error), "the store cannot be written");
