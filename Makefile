@@ -115,11 +115,13 @@ guide: ## types the blocks of docs/authoring.md for each language in an empty fo
 	scripts/guide
 
 .PHONY: fuzz
-fuzz: $(FUZZ) ## any input of each kind, FUZZ_SECONDS=60 each; the first build is long
-	for target in answer options xml statistics yaml oslo spool control; do \
+fuzz: $(FUZZ) build ## any input of each kind, then hostile components, FUZZ_SECONDS=60 each; the first build is long
+	for target in answer options component xml statistics yaml oslo spool control; do \
 	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run --fuzz-dir host/fuzz --target-dir target/fuzz \
 	    --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; \
 	done
+	NEPHOMETER_TEST_SECONDS=$(FUZZ_SECONDS) NEPHOMETER_TEST_SEED=$$(date +%s) \
+	  cargo test --release --locked -p nephometer --test integration no_generated_component -- --nocapture
 
 $(FUZZ):
 	cargo install --locked --root target/tools --target-dir target/tools/build cargo-fuzz
@@ -129,6 +131,11 @@ $(FUZZ):
 deny: $(DENY) ## dependencies: duplicates, licences, sources (deny.toml)
 	$(DENY) --locked check bans licenses sources
 	$(DENY) --locked --manifest-path guest-examples/Cargo.toml --config deny.toml check licenses sources
+
+.PHONY: advisories
+advisories: $(DENY) ## dependencies: known vulnerabilities; needs the network, so it is no part of `make test`
+	$(DENY) --locked check advisories
+	$(DENY) --locked --manifest-path guest-examples/Cargo.toml --config deny.toml check advisories
 
 $(DENY):
 	cargo install --locked --root target/tools --target-dir target/tools/build cargo-deny

@@ -9,6 +9,7 @@ mod folder;
 mod lab;
 mod ledger;
 mod proxy;
+mod resident;
 mod samples;
 mod verify;
 
@@ -20,6 +21,7 @@ pub(crate) use folder::Folder;
 pub(crate) use lab::{Lab, Relay, broker, closed_port, hypervisor};
 pub(crate) use ledger::{Balance, Ledger};
 pub(crate) use proxy::{Cut, Proxy};
+pub(crate) use resident::Resident;
 pub(crate) use samples::{
     AS_DICT, CATALOGUE, MESSAGE, field, keys, ndjson, number, sorted_by_time, text,
 };

@@ -5,34 +5,69 @@
 mod answers;
 mod compiling;
 mod files;
+mod generator;
 mod outbound;
 mod parts;
 mod publisher;
 mod traps;
 
 use std::fs;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::components::recording;
-use crate::harness::{Agent, Ended, PATIENCE, Running, component, eventually, ndjson};
+use crate::harness::{Agent, Ended, PATIENCE, Resident, Running, component, eventually, ndjson};
 use parts::{core, stores, transformer, word, wrapped, wrapped_encoding};
 
-/// Resident memory that the agent may have at its worst, in KiB: what it has without any of this,
-/// and a few times what one call may use. Each of these components wants gigabytes.
-const RESIDENT: u64 = 400 << 10;
+/// Resident memory that the agent may have beyond what it has with the honest sink alone, and what
+/// its components may have: KiB. Each of these components wants gigabytes.
+const BESIDE: u64 = 64 << 10;
 
 struct Case {
     name: &'static str,
     file: Vec<u8>,
     /// What it is refused or ended with.
     reason: &'static str,
+    /// The limit on its memory, MiB.
+    memory: u64,
 }
 
 fn case(name: &'static str, file: Vec<u8>, reason: &'static str) -> Case {
-    Case { name, file, reason }
+    Case { name, file, reason, memory: 2 }
+}
+
+impl Case {
+    /// With more memory, MiB.
+    fn with(self, memory: u64) -> Self {
+        Self { memory, ..self }
+    }
+}
+
+/// Resident memory that this command of the agent may have, without its components' own: KiB.
+fn allowance(command: &str) -> u64 {
+    static IDLE: OnceLock<(u64, u64)> = OnceLock::new();
+    let (check, run) = IDLE.get_or_init(|| {
+        let agent = agent("idle", &[]);
+        let (ended, check) = watched(agent.start(agent.command(&["check"]), None), Running::ended);
+        ended.code(0);
+        let (ended, run) = watched(agent.run(), |mut running, patience| {
+            running.wait_for_ticks(3);
+            running.terminate();
+            running.ended(patience)
+        });
+        ended.code(0);
+        (check, run)
+    });
+    BESIDE + if command == "check" { *check } else { *run }
+}
+
+/// No more than what the agent has with the honest sink alone, and what these may have.
+fn assert_within(resident: u64, command: &str, cases: &[Case]) {
+    let most = allowance(command) + cases.iter().map(|case| case.memory << 10).sum::<u64>();
+    assert!(resident <= most, "{command} had {resident} KiB, and may have {most}");
 }
 
 /// An agent with a sink for each case, and an honest one.
@@ -43,13 +78,13 @@ fn agent(group: &str, cases: &[Case]) -> Agent {
     fs::copy(component("rate_of_change"), folder.join("rate_of_change.wasm")).unwrap();
     let mut sinks = String::new();
     let mut names = vec!["honest".to_owned()];
-    for Case { name, file, .. } in cases {
+    for Case { name, file, memory, .. } in cases {
         fs::write(folder.join(format!("{name}.wasm")), file).unwrap();
         agent = agent.set(
             &format!("components.by_name.{name}"),
             json!({
                 "on_error": "drop",
-                "limits": { "cpu": "100ms", "wall": "5s", "memory": "32MiB" },
+                "limits": { "cpu": "100ms", "wall": "5s", "memory": memory << 20 },
             }),
         );
         names.push(format!("to-{name}"));
@@ -69,54 +104,32 @@ fn agent(group: &str, cases: &[Case]) -> Agent {
     ))
 }
 
-/// Waits for the end, and gives the most memory that was resident meanwhile, in KiB.
-fn watched(running: Running) -> (Ended, u64) {
-    let mut most = 0;
-    let status = format!("/proc/{}/status", running.pid().as_raw_nonzero());
-    let watch = || {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
-    };
-    std::thread::scope(|scope| {
-        let ended = scope.spawn(|| running.ended(3 * PATIENCE));
-        while !ended.is_finished() {
-            most = most.max(watch().unwrap_or(0));
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        (ended.join().expect("told above"), most)
-    })
+/// Does something with a running agent to its end: with the most memory that was resident
+/// meanwhile, in KiB.
+fn watched(running: Running, work: impl FnOnce(Running, Duration) -> Ended) -> (Ended, u64) {
+    let resident = Resident::of(&running);
+    (work(running, 3 * PATIENCE), resident.most())
 }
 
 /// Every case must be named with its reason when everything is checked, all at once.
 fn refused_by_check(group: &str, cases: &[Case]) {
     let agent = agent(group, cases);
     let running = agent.start(agent.command(&["check"]), None);
-    let (ended, resident) = watched(running);
+    let (ended, resident) = watched(running, Running::ended);
     let ended = ended.code(78);
     for Case { name, reason, .. } in cases {
         let told = ended.stdout.lines().any(|line| line.contains(name) && line.contains(reason));
         assert!(told, "{name}: not {reason:?} in\n{}", ended.stdout);
     }
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
-    assert!(resident < RESIDENT, "{resident} KiB");
+    assert_within(resident, "check", cases);
 }
 
 /// Every case must be ended with its reason, while the honest sink loses nothing.
 fn ended_at_work(group: &str, cases: &[Case]) {
     let agent = agent(group, cases);
-    let mut running = agent.run();
-    running.wait_for_ticks(2);
-    eventually("an end for each", PATIENCE, || {
-        let said = running.stderr();
-        cases.iter().all(|case| reasons(&said, case.name)).then_some(())
-    });
-    // What comes after them is still worked on.
-    let before = honest(&agent);
-    running.wait_for_ticks(2);
-    eventually("the honest sink's samples", PATIENCE, || (honest(&agent) > before).then_some(()));
-    running.terminate();
-    let (ended, resident) = watched(running);
+    let (ended, resident) =
+        watched(agent.run(), |running, patience| all_end(&agent, running, cases).ended(patience));
     let ended = ended.code(0);
     let ledger = ended.ledger();
     assert_eq!(ledger.stage("rate_of_change").dropped, 0, "{ledger:?}");
@@ -131,7 +144,22 @@ fn ended_at_work(group: &str, cases: &[Case]) {
     }
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     assert!(ended.stderr.len() < 4 << 20, "{} bytes of log", ended.stderr.len());
-    assert!(resident < RESIDENT, "{resident} KiB");
+    assert_within(resident, "run", cases);
+}
+
+/// Waits until every case has been ended while the honest sink goes on, and asks the agent to end.
+fn all_end(agent: &Agent, mut running: Running, cases: &[Case]) -> Running {
+    running.wait_for_ticks(2);
+    eventually("an end for each", PATIENCE, || {
+        let said = running.stderr();
+        cases.iter().all(|case| reasons(&said, case.name)).then_some(())
+    });
+    // What comes after them is still worked on.
+    let before = honest(agent);
+    running.wait_for_ticks(2);
+    eventually("the honest sink's samples", PATIENCE, || (honest(agent) > before).then_some(()));
+    running.terminate();
+    running
 }
 
 fn reasons(log: &str, name: &str) -> bool {
@@ -296,7 +324,7 @@ fn schemas_that_attack_are_refused() {
         "schemas",
         &[
             case("large-schema", schema("{}", 1 << 20), "schema_bytes"),
-            case("huge-schema", schema("{}", 20 << 20), "limits.returned"),
+            case("huge-schema", schema("{}", 20 << 20), "limits.returned").with(32),
             case(
                 "schema-elsewhere",
                 schema(r#"{"$ref":"http://127.0.0.1:1/schema.json"}"#, 0),
@@ -337,10 +365,12 @@ fn what_never_ends_at_work_is_ended() {
                     ),
                 ]),
                 "limits.returned",
-            ),
+            )
+            .with(32),
             case("spins-afterwards", transformer(&[("POST", "(call $spin)")]), cpu),
             case("chats", transformer(&[("TRANSFORM", "(call $chatter)")]), cpu),
-            case("fills", transformer(&[("MEMORY", "480"), ("TRANSFORM", "(call $fill)")]), cpu),
+            case("fills", transformer(&[("MEMORY", "480"), ("TRANSFORM", "(call $fill)")]), cpu)
+                .with(32),
             case(
                 "recurses",
                 transformer(&[("TRANSFORM", "(drop (call $deeper (i32.const 0)))")]),
@@ -437,7 +467,7 @@ fn answers_that_lie_are_refused() {
                 ),
                 "unpaired surrogate",
             ),
-            case("many-texts", aliased(1_200_000, 1), "limits.returned"),
+            case("many-texts", aliased(1_200_000, 1), "limits.returned").with(32),
             case("bad-case", transformer(&[("TRANSFORM", &stores(&[(1156, 9)]))]), "discriminant"),
             case(
                 "bad-result",
@@ -449,7 +479,7 @@ fn answers_that_lie_are_refused() {
                 transformer(&[("REALLOC", "(return (i32.const 65537))")]),
                 "aligned",
             ),
-            case("aliased-texts", aliased(100_000, 60_000), "limits.returned"),
+            case("aliased-texts", aliased(100_000, 60_000), "limits.returned").with(4),
             case(
                 "answer-outside",
                 transformer(&[("TRANSFORM", "(return (i32.const -4))")]),
@@ -539,10 +569,11 @@ fn bomb(functions: usize) -> Vec<u8> {
 fn a_compile_bomb_costs_the_compiler_only() {
     let cases = [case("bomb", bomb(1), "")];
     let agent = agent("bomb", &cases);
-    let (ended, resident) = watched(agent.start(agent.command(&["check"]), None));
+    let running = agent.start(agent.command(&["check"]), None);
+    let (ended, resident) = watched(running, Running::ended);
     // A compiler that is quick enough may well make something of it.
     assert!(matches!(ended.status.code(), Some(0 | 78)), "{ended:?}");
-    assert!(resident < RESIDENT / 4, "{resident} KiB");
+    assert_within(resident, "check", &cases);
 }
 
 /// The processes that this one has started and that live.

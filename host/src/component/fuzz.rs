@@ -11,7 +11,9 @@ use super::bindings::nephometer::metering::types::{
     MeterResult, MeterType as Kind, ResourceResult,
 };
 use super::convert::{Columns, Filter, flushed, transformed};
+use super::inspect::producers;
 use super::options;
+use super::survey::survey;
 use crate::model::{Batch, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
 
 const TICK: u64 = 1_700_000_000_000_000_000;
@@ -32,6 +34,14 @@ pub fn options(data: &[u8]) {
     if let Ok(faults) = options::check(&schema, &options) {
         assert!(faults.len() < 10_000);
     }
+}
+
+/// Any bytes as the sections of a component, as they are looked at before they are compiled.
+pub fn component(data: &[u8]) {
+    let file = [b"\0asm\x0d\0\x01\0", data].concat();
+    // What cannot be read is refused; that it ends is what is to be seen.
+    let _refused = survey(&file);
+    let _producers = producers(&file);
 }
 
 fn answer_of(given: &mut Unstructured<'_>) -> Result<()> {

@@ -88,7 +88,7 @@ impl ComponentHost {
 
 /// What a file says of how it was made. A section that cannot be read says nothing: it is for
 /// people, and nobody has to write it.
-fn producers(bytes: &[u8]) -> Vec<(String, String)> {
+pub(super) fn producers(bytes: &[u8]) -> Vec<(String, String)> {
     let mut found = BTreeSet::new();
     // What is nested in a component comes along.
     for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
