@@ -24,7 +24,7 @@ mod sockets;
 use async_trait::async_trait;
 
 pub use crate::store::Envelope;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub use amqp::fuzz;
 pub use amqp::{AmqpError, AmqpPublisher};
 pub use backoff::Backoff;

@@ -54,7 +54,7 @@ fn returned(channel: u16) -> Vec<u8> {
 
 fn header(channel: u16, size: u64, headers: &[u8]) -> Vec<u8> {
     let properties = [&[0x60, 0], &*short("utf-8"), &long(headers)].concat();
-    frame(2, channel, &[&[0, 60, 0, 0], &*size.to_be_bytes(), &properties].concat())
+    frame(2, channel, &[&[0, 60, 0, 0][..], &size.to_be_bytes(), &properties].concat())
 }
 
 /// Follows a stream whole, byte by byte, and cut in two at every place, and insists that it is refused
@@ -239,14 +239,13 @@ fn fields(value: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8
 
 /// What a broker may send in one go: frames.
 fn part() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let message = (fields(value()), prop::collection::vec(1..50usize, 0..3)).prop_map(
-        |(headers, bodies)| {
+    let message =
+        (fields(value()), prop::collection::vec(1..50usize, 0..3)).prop_map(|(headers, bodies)| {
             let size = bodies.iter().sum::<usize>() as u64;
             let mut frames = vec![returned(1), header(1, size, &headers)];
             frames.extend(bodies.into_iter().map(|size| frame(3, 1, &vec![7; size])));
             frames
-        },
-    );
+        });
     prop_oneof![
         fields(value()).prop_map(|properties| vec![start(&properties, b"en_US")]),
         any::<[u8; 8]>().prop_map(|tune| vec![method(0, 10, 30, &tune)]),

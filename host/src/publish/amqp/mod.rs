@@ -85,7 +85,10 @@ mod tests {
     fn texts_are_cut_and_harmless() {
         let most = Bound::TextBytes.size();
         assert_eq!(harmless("vhost '/' is \"down\" (ä)"), "vhost '/' is \"down\" (ä)");
-        assert_eq!(harmless("\u{1b}[2J\nERROR\u{202e}\u{9b}"), "\\u{1b}[2J\\nERROR\\u{202e}\\u{9b}");
+        assert_eq!(
+            harmless("\u{1b}[2J\nERROR\u{202e}\u{9b}"),
+            "\\u{1b}[2J\\nERROR\\u{202e}\\u{9b}"
+        );
         assert_eq!(harmless(&"a".repeat(most)), "a".repeat(most));
         assert_eq!(harmless(&"a".repeat(most + 1)), format!("{} [cut]", "a".repeat(most)));
         let escapes = harmless(&"\u{1b}".repeat(most));

@@ -9,8 +9,8 @@ use lapin::{BasicProperties, Confirmation, PublisherConfirm};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{AmqpError, harmless};
 use super::connection::{Broker, EXCHANGE, Link};
+use super::{AmqpError, harmless};
 use crate::config::BrokerSpec;
 use crate::publish::{Envelope, Outcome, Publisher};
 use crate::telemetry::events::publish as events;
