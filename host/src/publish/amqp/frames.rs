@@ -64,7 +64,10 @@ pub(super) enum Refusal {
     #[error(transparent)]
     Bound(#[from] Exceeded),
     /// More than this connection asked for, which is less than the bound.
-    #[error("size of a frame: {size} bytes, at most {most} bytes (frame_max of this connection)")]
+    #[error(
+        "size of a frame: {size} bytes, at most {most} bytes (frame_max of this connection); \
+         check what answers at amqp.url"
+    )]
     FrameMax {
         /// With all that belongs to it.
         size: usize,
@@ -72,13 +75,19 @@ pub(super) enum Refusal {
         most: usize,
     },
     /// Nothing that a publisher's broker sends.
-    #[error("method {0}.{1} is not one that a broker sends to a publisher")]
+    #[error(
+        "method {0}.{1} is not one that a broker sends to a publisher; \
+         check what answers at amqp.url"
+    )]
     Method(u16, u16),
     /// Most likely another protocol.
-    #[error("frame type {0} is not of AMQP 0-9-1")]
+    #[error("frame type {0} is not of AMQP 0-9-1; check what answers at amqp.url")]
     Kind(u8),
+    /// Messages or bytes.
+    #[error("the broker returns more {0} than were sent to it; check what answers at amqp.url")]
+    Returned(&'static str),
     /// Anything else that is not AMQP 0-9-1.
-    #[error("malformed frame: {0}")]
+    #[error("malformed frame: {0}; check what answers at amqp.url")]
     Malformed(&'static str),
 }
 
@@ -98,12 +107,12 @@ impl Returnable {
     }
 
     fn take_message(&self) -> Result<(), Refusal> {
-        taken(&self.messages, 1).ok_or(Refusal::Malformed("more messages returned than sent"))
+        taken(&self.messages, 1).ok_or(Refusal::Returned("messages"))
     }
 
     fn take_bytes(&self, bytes: u64) -> Result<(), Refusal> {
         let taken = usize::try_from(bytes).ok().and_then(|bytes| taken(&self.bytes, bytes));
-        taken.ok_or(Refusal::Malformed("more bytes returned than sent"))
+        taken.ok_or(Refusal::Returned("bytes"))
     }
 }
 
