@@ -3,6 +3,7 @@
 //! the agent's memory stays what it was.
 
 mod answers;
+mod broker;
 mod compiling;
 mod files;
 mod generator;
