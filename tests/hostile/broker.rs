@@ -295,7 +295,7 @@ fn neighbour(agent: &Agent) -> usize {
 /// Ends it, and insists that the file had everything. Gives also the most memory it had, in KiB.
 fn end(running: Running, agent: &Agent, code: i32) -> (Ended, u64) {
     running.terminate();
-    let (ended, resident) = watched(running);
+    let (ended, resident) = watched(running, Running::ended);
     let ended = ended.code(code);
     let ledger = ended.ledger();
     let file = ledger.publisher("/file://");

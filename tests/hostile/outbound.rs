@@ -432,7 +432,7 @@ fn what_stands_behind_http_requests_is_bounded() {
     failed(&agent, "at most 256 (resources)");
     assert_eq!(bounds(&running), ["http_text_bytes"]);
     running.terminate();
-    let (ended, resident) = watched(running);
+    let (ended, resident) = watched(running, Running::ended);
     let ended = ended.code(0);
     let ledger = ended.ledger();
     let count = ledger.publisher("/hostile://");

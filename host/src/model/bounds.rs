@@ -250,7 +250,8 @@ mod tests {
 
     /// The table as the documentation prints it.
     fn table() -> String {
-        let mut text = String::from("| name | of | what | most | remedy |\n|---|---|---|---|---|\n");
+        let mut text =
+            String::from("| name | of | what | most | remedy |\n|---|---|---|---|---|\n");
         for bound in Bound::ALL {
             let Row { supplier, name, what, most, unit, remedy } = bound.row();
             let most = match (unit, most) {
@@ -270,7 +271,10 @@ mod tests {
         let text = std::fs::read_to_string(page).unwrap();
         let printed = text.split("<!-- bounds -->\n").nth(1).unwrap_or_default();
         let table = table();
-        assert!(printed == table, "docs/security.md, between `<!-- bounds -->`, should be:\n{table}");
+        assert!(
+            printed == table,
+            "docs/security.md, between `<!-- bounds -->`, should be:\n{table}"
+        );
     }
 
     #[test]
