@@ -449,12 +449,12 @@ fn rows_of_the_input_count_for_nothing() {
     let mut heavy = (*resource("a")).clone();
     heavy.metadata.insert("x".to_owned(), json!("y".repeat(1 << 20)));
     let heavy = Arc::new(heavy);
-    batch.samples = (0..100)
+    batch.samples = (0..300)
         .map(|number| sample(number, &batch.samples[0].meter, &heavy, Volume::Integer(1)))
         .collect();
     let columns = columns(&batch, &[]);
-    // They represent 100 MB, and did before.
-    assert_eq!(replace(&columns, echo(&columns)).unwrap().len(), 100);
+    // They represent 300 MB, and did before.
+    assert_eq!(replace(&columns, echo(&columns)).unwrap().len(), 300);
     let mut doubled = echo(&columns);
     for column in [&mut doubled.origin, &mut doubled.meter, &mut doubled.resource] {
         column.extend_from_within(..);

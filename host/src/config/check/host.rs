@@ -223,7 +223,7 @@ impl Check<'_> {
                 None
             }
             (text, None) => Some(text),
-            (None, Some(file)) => match std::fs::read_to_string(&file) {
+            (None, Some(file)) => match crate::files::read_text(Path::new(&file)) {
                 Ok(text) => Some(Some(text.trim_end_matches(['\n', '\r']).to_owned())),
                 Err(error) => {
                     let what = format!("the file {file:?} cannot be read: {error}");
