@@ -145,6 +145,8 @@ bounds! {
     // The broker.
     TableDepth = "amqp_table_depth", Broker, "nesting of field tables and arrays in a frame", 32, "levels", "check what answers at amqp.url";
     FrameBytes = "amqp_frame_bytes", Broker, "size of a frame", 128 * KIB, "bytes", "check what answers at amqp.url";
+    ReturnHeader = "amqp_return_header_bytes", Broker, "content header of a returned message", 4 * KIB, "bytes", "check what answers at amqp.url";
+    Unasked = "amqp_unasked_methods", Broker, "methods that a broker sends on one connection without being asked, besides confirms and returns", 1_000, "", "check what answers at amqp.url";
 
     // Files.
     YamlBytes = "yaml_bytes", File, "a YAML file with its aliases expanded", 16 * MIB, "bytes", "split the file, or use fewer aliases";

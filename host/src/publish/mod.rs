@@ -24,6 +24,8 @@ mod sockets;
 use async_trait::async_trait;
 
 pub use crate::store::Envelope;
+#[cfg(any(fuzzing, test))]
+pub use amqp::fuzz;
 pub use amqp::{AmqpError, AmqpPublisher};
 pub use backoff::Backoff;
 pub use component::try_component;

@@ -1,30 +1,38 @@
 use std::collections::HashSet;
 use std::future::Future;
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_rs::TokioRuntime;
 use lapin::options::{
     ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::runtime::default_runtime;
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
+use tokio::runtime::Handle;
 use url::{Host, Url};
 
 use super::AmqpError;
+use super::frames::{FrameGuard, Returnable};
+use super::stream::{GuardedStream, Leash, runtime};
 use crate::config::{BrokerSpec, Queues, Secret, TlsSpec};
+use crate::model::Bound;
+use crate::publish::Envelope;
 
 /// `control_exchange` of Ceilometer.
 pub(super) const EXCHANGE: &str = "ceilometer";
-/// How long a connection may take until it is ready, and any answer on it.
+/// How long a connection may take until it is ready, any answer on it, and its end.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of a frame, unless the URL says otherwise or the broker wants less. The library sets 64 of
 /// them aside for each connection, with a broker's usual 128 KiB that is 8 MB.
 const FRAME_MAX: u32 = 16 << 10;
+/// The smallest that AMQP knows.
+const FRAME_MIN: u32 = 4096;
 
 /// Seconds between heartbeats, unless the URL says otherwise: a dead broker is noticed in 20 s.
 const HEARTBEAT: u16 = 10;
@@ -37,6 +45,7 @@ pub(super) struct Broker {
     queues: Queues,
     /// The node that is tried next: the one that worked, until it does not.
     next: usize,
+    limit: Duration,
 }
 
 impl Broker {
@@ -46,7 +55,13 @@ impl Broker {
         if nodes.is_empty() {
             return Err(AmqpError::Url("there is none"));
         }
-        Ok(Self { nodes, tls: spec.tls.clone(), queues: spec.queues, next: 0 })
+        Ok(Self { nodes, tls: spec.tls.clone(), queues: spec.queues, next: 0, limit: LIMIT })
+    }
+
+    /// The same with less patience.
+    #[cfg(test)]
+    pub(super) fn with_limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// Connects to the first node that lets us, and opens a channel.
@@ -69,18 +84,35 @@ impl Broker {
 
     async fn connect_to(&self, node: AMQPUri) -> Result<Link, AmqpError> {
         let doing = "connecting to the broker";
-        let properties = ConnectionProperties::default().with_connection_name("nephometer".into());
         // Read anew each time: certificates are renewed while an agent runs.
         let tls = if node.scheme == AMQPScheme::AMQPS {
             files(&self.tls)?
         } else {
             OwnedTLSConfig::default()
         };
-        let runtime = default_runtime().map_err(|said| AmqpError::Refused { doing, said })?;
-        let connecting = Connection::connect_uri_with_config(node, properties, tls, runtime);
-        let connection = within(doing, connecting).await?;
-        let channel = open_channel(&connection).await?;
-        Ok(Link { connection, channel, queues: self.queues, ready: HashSet::new() })
+        // Before any AMQP, so that what fails here leaves no thread of the library behind.
+        let wire = async {
+            let tokio = TokioRuntime::tokio_current();
+            Ok(node.connect_with_config_async(tls.as_ref(), &tokio).await?)
+        };
+        let wire = within(self.limit, doing, wire).await?;
+        let (returnable, leash) = (Arc::new(Returnable::default()), Leash::new());
+        let frame_max = node.query.frame_max.unwrap_or(FRAME_MAX) as usize;
+        let guard = FrameGuard::new(frame_max, Arc::clone(&returnable));
+        let stream = Mutex::new(Some(GuardedStream::new(wire, guard, &leash)));
+        // Asked for once: a lost connection is ours to make again, with its login and channel.
+        let stream = async move |_, _| {
+            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let stream = stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+            Ok(AsyncTcpStream::Plain(stream))
+        };
+        let properties = ConnectionProperties::default().with_connection_name("nephometer".into());
+        let connecting = Connection::connector(node, runtime(), stream, properties);
+        let connection = within(self.limit, doing, connecting).await?;
+        let channel = open_channel(&connection, self.limit).await?;
+        let (queues, limit, ready) = (self.queues, self.limit, HashSet::new());
+        let leash = Some(leash);
+        Ok(Link { connection, channel, queues, ready, returnable, limit, leash })
     }
 }
 
@@ -96,8 +128,21 @@ fn node(url: &Secret) -> Result<AMQPUri, AmqpError> {
         uri.vhost.push('/');
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
-    uri.query.frame_max.get_or_insert(FRAME_MAX);
+    uri.query.frame_max = Some(frame_max(uri.query.frame_max)?);
     Ok(uri)
+}
+
+/// What the URL asks for. 0 is no limit, and would leave it to the broker how much is set aside.
+fn frame_max(asked: Option<u32>) -> Result<u32, AmqpError> {
+    let most = u32::try_from(Bound::FrameBytes.most()).unwrap_or(u32::MAX);
+    match asked {
+        None => Ok(FRAME_MAX),
+        Some(0) => Ok(most),
+        Some(asked) => {
+            Bound::FrameBytes.check(asked as usize).map_err(AmqpError::FrameMax)?;
+            Ok(asked.max(FRAME_MIN))
+        }
+    }
 }
 
 /// The PEM files of a TLS connection: small, and local.
@@ -126,6 +171,24 @@ pub(super) struct Link {
     queues: Queues,
     /// Routing keys whose exchange and queue are known to be there.
     ready: HashSet<Arc<str>>,
+    returnable: Arc<Returnable>,
+    limit: Duration,
+    /// `None` only while it is dropped.
+    leash: Option<Leash>,
+}
+
+impl Drop for Link {
+    /// The library sends `connection.close` by itself. A broker that never answers would keep its
+    /// thread, its socket and its buffers: it has until the limit.
+    fn drop(&mut self) {
+        if let (Some(leash), Ok(tokio)) = (self.leash.take(), Handle::try_current()) {
+            let limit = self.limit;
+            tokio.spawn(async move {
+                tokio::time::sleep(limit).await;
+                drop(leash);
+            });
+        }
+    }
 }
 
 impl Link {
@@ -150,9 +213,15 @@ impl Link {
             QueueBindOptions::default(),
             FieldTable::default(),
         );
-        within("binding the queue", binding).await?;
+        within(self.limit, "binding the queue", binding).await?;
         self.ready.insert(Arc::clone(key));
         Ok(())
+    }
+
+    /// Notes what is about to be sent, which is all that the broker may return until the next call.
+    pub(super) fn expect(&self, envelopes: &[Envelope]) {
+        let bytes = envelopes.iter().map(|envelope| envelope.body.len()).sum();
+        self.returnable.set(envelopes.len(), bytes);
     }
 
     /// Whether the broker takes nothing for now, because it is short of memory or disk.
@@ -170,7 +239,7 @@ impl Link {
     async fn foreign(&mut self, declared: Result<(), AmqpError>) -> Result<bool, AmqpError> {
         match declared {
             Err(AmqpError::Refused { said, .. }) if precondition_failed(&said) => {
-                self.channel = open_channel(&self.connection).await?;
+                self.channel = open_channel(&self.connection, self.limit).await?;
                 Ok(true)
             }
             other => other.map(|()| false),
@@ -183,7 +252,7 @@ impl Link {
         let kind = ExchangeKind::Topic;
         let declaring =
             self.channel.exchange_declare(EXCHANGE.into(), kind, options, FieldTable::default());
-        within("declaring the exchange", declaring).await
+        within(self.limit, "declaring the exchange", declaring).await
     }
 
     async fn declare_queue(&self, name: &str, passive: bool) -> Result<(), AmqpError> {
@@ -194,15 +263,15 @@ impl Link {
             arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
         }
         let declaring = self.channel.queue_declare(name.into(), options, arguments);
-        within("declaring the queue", declaring).await.map(|_| ())
+        within(self.limit, "declaring the queue", declaring).await.map(|_| ())
     }
 }
 
 /// The only place that makes channels, so that none is without confirms.
-async fn open_channel(connection: &Connection) -> Result<Channel, AmqpError> {
-    let channel = within("opening a channel", connection.create_channel()).await?;
+async fn open_channel(connection: &Connection, limit: Duration) -> Result<Channel, AmqpError> {
+    let channel = within(limit, "opening a channel", connection.create_channel()).await?;
     let confirming = channel.confirm_select(ConfirmSelectOptions::default());
-    within("switching confirms on", confirming).await?;
+    within(limit, "switching confirms on", confirming).await?;
     Ok(channel)
 }
 
@@ -212,12 +281,13 @@ fn precondition_failed(error: &lapin::Error) -> bool {
 }
 
 async fn within<T>(
+    limit: Duration,
     doing: &'static str,
     work: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, AmqpError> {
-    match tokio::time::timeout(LIMIT, work).await {
+    match tokio::time::timeout(limit, work).await {
         Ok(result) => result.map_err(|said| AmqpError::Refused { doing, said }),
-        Err(_) => Err(AmqpError::Timeout { doing, limit: LIMIT }),
+        Err(_) => Err(AmqpError::Timeout { doing, limit }),
     }
 }
 
@@ -244,6 +314,17 @@ mod tests {
         assert_eq!(odd.query.heartbeat, Some(3));
         assert_eq!(uri("amqp://broker/").vhost, "/");
         assert_eq!(uri("amqp://broker").authority.port, 5672);
+    }
+
+    #[test]
+    fn frames_that_a_url_asks_for_are_bounded() {
+        let most = u32::try_from(Bound::FrameBytes.most()).unwrap();
+        let asked = |frame_max: u32| format!("amqp://broker/?frame_max={frame_max}");
+        let of = |frame_max| uri(&asked(frame_max)).query.frame_max;
+        assert_eq!(of(0), Some(most), "no limit is not left to the broker");
+        assert_eq!((of(1), of(8192), of(most)), (Some(FRAME_MIN), Some(8192), Some(most)));
+        let error = node(&Secret::new(asked(most + 1))).unwrap_err().to_string();
+        assert!(error.contains("amqp_frame_bytes") && error.contains("131073"), "{error}");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use lapin::{BasicProperties, Confirmation, PublisherConfirm};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::AmqpError;
 use super::connection::{Broker, EXCHANGE, Link};
+use super::{AmqpError, harmless};
 use crate::config::BrokerSpec;
 use crate::publish::{Envelope, Outcome, Publisher};
 use crate::telemetry::events::publish as events;
@@ -77,6 +77,7 @@ impl Publisher for AmqpPublisher {
 impl AmqpPublisher {
     /// Sends all, then waits for all. Besides the outcomes, whether the link is still good.
     async fn exchange(&self, link: &mut Link, envelopes: &[Envelope]) -> (Vec<Outcome>, bool) {
+        link.expect(envelopes);
         let mut confirms = Vec::with_capacity(envelopes.len());
         let mut failure = None;
         for envelope in envelopes {
@@ -172,7 +173,8 @@ fn judge(link: &mut Link, envelope: &Envelope, confirmation: &Confirmation) -> O
     match returned {
         Some(returned) => {
             link.forget(&envelope.address);
-            Outcome::Later(format!("returned by the broker: {}", returned.reply_text))
+            let reason = harmless(returned.reply_text.as_str());
+            Outcome::Later(format!("returned by the broker: {reason}"))
         }
         None if confirmation.is_ack() => Outcome::Confirmed,
         None => Outcome::Later("refused by the broker".to_owned()),
