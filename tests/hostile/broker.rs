@@ -1,0 +1,408 @@
+//! Brokers that attack. One agent has a publisher for each of them, and one that writes a file: the
+//! agent lives, the file goes on, the memory stays what it was, and a signal ends all of it.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::watched;
+use crate::harness::{
+    Agent, Ended, Folder, PATIENCE, Running, certificate, closed_port, eventually, ndjson,
+};
+
+/// How much more memory, in KiB, the agent may have than one with as many good brokers.
+const MORE: u64 = 64 << 10;
+const UNAVAILABLE: &str = "publisher is unavailable, holding what is for it";
+
+type Misdeed = fn(&mut Peer) -> io::Result<()>;
+
+/// A broker's end of a connection.
+struct Peer(TcpStream);
+
+impl Peer {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.0.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The channel of the next frame, its class and method if it is a method.
+    fn frame(&mut self) -> io::Result<(u16, Option<(u8, u8)>)> {
+        let head = self.take(7)?;
+        let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
+        let content = self.take(usize::try_from(size).unwrap() + 1)?;
+        let channel = u16::from_be_bytes([head[1], head[2]]);
+        Ok((channel, (head[0] == 1).then(|| (content[1], content[3]))))
+    }
+
+    /// Reads until the agent closes.
+    fn hold(&mut self) -> io::Result<()> {
+        while self.0.read(&mut [0; 4096])? > 0 {}
+        Ok(())
+    }
+
+    /// Sends this until the agent closes, and reads nothing.
+    fn flood(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let many = bytes.repeat(4096 / bytes.len() + 1);
+        loop {
+            self.send(&many)?;
+        }
+    }
+
+    fn greet(&mut self, greeting: &[u8]) -> io::Result<()> {
+        self.take(8)?;
+        self.send(greeting)
+    }
+
+    fn login(&mut self, properties: &[u8], tune: [u8; 8]) -> io::Result<()> {
+        self.greet(&start(properties))?;
+        self.frame()?;
+        self.send(&method(0, (10, 30), &tune))?;
+        self.frame()?;
+        self.frame()?;
+        self.send(&method(0, (10, 41), &short(b"")))
+    }
+
+    /// Does what a broker does, but for messages.
+    fn serve(
+        &mut self,
+        mut message: impl FnMut(&mut Self, u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut tag = 0;
+        loop {
+            let (channel, asked) = self.frame()?;
+            let (answer, arguments) = match asked {
+                Some((20, 10)) => ((20, 11), long(b"")),
+                Some((20, 40)) => ((20, 41), Vec::new()),
+                Some((40, 10)) => ((40, 11), Vec::new()),
+                Some((50, 10)) => ((50, 11), [short(b"q"), vec![0; 8]].concat()),
+                Some((50, 20)) => ((50, 21), Vec::new()),
+                Some((85, 10)) => ((85, 11), Vec::new()),
+                Some((60, 40)) => {
+                    tag += 1;
+                    message(self, tag)?;
+                    continue;
+                }
+                _ => continue,
+            };
+            self.send(&method(channel, answer, &arguments))?;
+        }
+    }
+
+    /// Good until there are messages.
+    fn welcome(&mut self, message: impl FnMut(&mut Self, u64) -> io::Result<()>) -> io::Result<()> {
+        self.login(&[], TUNE)?;
+        self.serve(message)
+    }
+
+    fn confirm(&mut self, tag: u64) -> io::Result<()> {
+        self.send(&method(1, (60, 80), &[&tag.to_be_bytes()[..], &[0]].concat()))
+    }
+}
+
+const TUNE: [u8; 8] = [7, 255, 0, 2, 0, 0, 0, 60];
+
+fn frame(kind: u8, channel: u16, content: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(content.len()).unwrap();
+    [&[kind][..], &channel.to_be_bytes(), &size.to_be_bytes(), content, &[0xce]].concat()
+}
+
+fn method(channel: u16, (class, method): (u8, u8), arguments: &[u8]) -> Vec<u8> {
+    frame(1, channel, &[&[0, class, 0, method], arguments].concat())
+}
+
+fn short(text: &[u8]) -> Vec<u8> {
+    [&[u8::try_from(text.len()).unwrap()], text].concat()
+}
+
+fn long(text: &[u8]) -> Vec<u8> {
+    [&u32::try_from(text.len()).unwrap().to_be_bytes(), text].concat()
+}
+
+fn start(properties: &[u8]) -> Vec<u8> {
+    let texts = [long(b"PLAIN AMQPLAIN"), long(b"en_US")].concat();
+    method(0, (10, 10), &[&[0, 9], &*long(properties), &texts].concat())
+}
+
+fn returned(text: &[u8]) -> Vec<u8> {
+    let texts = [short(text), short(b"ceilometer"), short(b"x.sample")].concat();
+    method(1, (60, 50), &[&[1, 56], &*texts].concat())
+}
+
+/// The content header of a message without a body.
+fn header(headers: &[u8]) -> Vec<u8> {
+    frame(2, 1, &[&[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0], &*long(headers)].concat())
+}
+
+/// Tables within tables.
+fn tables(depth: usize) -> Vec<u8> {
+    (0..depth).fold(Vec::new(), |inner, _| [&b"\x01aF"[..], &long(&inner)].concat())
+}
+
+/// Arrays within arrays, in a table.
+fn arrays(depth: usize) -> Vec<u8> {
+    let inner = (1..depth).fold(Vec::new(), |inner, _| [&b"A"[..], &long(&inner)].concat());
+    [&b"\x01aA"[..], &long(&inner)].concat()
+}
+
+const EVIL: &[u8] = b"\x1b[2J\x1b[31mEVIL\nERROR forged \xe2\x80\xae line";
+
+fn closed(channel: u16, number: (u8, u8)) -> Vec<u8> {
+    let text = [&[1, 0x93][..], &short(EVIL), &[0, 0, 0, 0]].concat();
+    method(channel, number, &text)
+}
+
+/// What it does, and why that ends.
+const MISDEEDS: [(&str, Misdeed, &str); 20] = [
+    ("silent", |peer| peer.hold(), "no answer from the broker within 10 s"),
+    ("slow", slow, "no answer from the broker within 10 s"),
+    ("no-broker", |peer| peer.greet(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "frame type 72"),
+    ("older", |peer| peer.greet(b"AMQP\0\0\x08\0"), "the server only supports AMQP 0.8.0"),
+    ("huge-frame", huge_frame, "2147483655 bytes, at most 131072 bytes (amqp_frame_bytes)"),
+    ("large-frame", |peer| peer.greet(&start(&tables(20_000))), "(amqp_frame_bytes)"),
+    ("tables-550", |peer| peer.greet(&start(&tables(550))), "(amqp_table_depth)"),
+    ("tables-2300", |peer| peer.greet(&start(&tables(2_300))), "(amqp_table_depth)"),
+    ("many-starts", |peer| peer.greet(&start(&[]).repeat(100_000)), "connecting to the broker"),
+    ("late-tables", late_tables, "33 levels, at most 32 levels (amqp_table_depth)"),
+    ("declares", declares, "method 50.10 is not one that a broker sends"),
+    ("evil-login", evil_login, "EVIL"),
+    ("evil-channel", |peer| peer.welcome(|peer, _| peer.send(&closed(1, (20, 40)))), "EVIL"),
+    ("evil-return", evil_return, "returned by the broker: \\u{1b}[2J"),
+    ("confirms-nothing", |peer| peer.welcome(|peer, _| peer.confirm(99_999)), "99999"),
+    ("flows", |peer| peer.welcome(|peer, _| peer.flood(&method(1, (20, 20), &[1]))), UNASKED),
+    ("closes", |peer| peer.welcome(|peer, _| peer.flood(&closed(1, (20, 40)))), "failed: "),
+    ("blocks", |peer| peer.welcome(|peer, _| peer.flood(&blocked())), UNASKED),
+    ("returns", returns, "the broker returns more messages than were sent"),
+    ("bodies", bodies, "the broker returns more bytes than were sent"),
+];
+const UNASKED: &str = "1001, at most 1000 (amqp_unasked_methods)";
+
+fn slow(peer: &mut Peer) -> io::Result<()> {
+    peer.take(8)?;
+    for byte in start(&[]) {
+        peer.send(&[byte])?;
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    peer.hold()
+}
+
+fn huge_frame(peer: &mut Peer) -> io::Result<()> {
+    peer.greet(&[1, 0, 0, 0x7f, 0xff, 0xff, 0xff])?;
+    peer.flood(b"x")
+}
+
+fn late_tables(peer: &mut Peer) -> io::Result<()> {
+    peer.welcome(|peer, _| peer.send(&[returned(b""), header(&tables(2_300))].concat()))
+}
+
+fn declares(peer: &mut Peer) -> io::Result<()> {
+    let arguments = [&[0, 0][..], &short(b"q"), &[0], &long(&tables(2_000))].concat();
+    peer.welcome(|peer, _| peer.send(&method(1, (50, 10), &arguments)))
+}
+
+fn evil_login(peer: &mut Peer) -> io::Result<()> {
+    peer.greet(&start(&[]))?;
+    peer.frame()?;
+    peer.send(&closed(0, (10, 50)))
+}
+
+fn evil_return(peer: &mut Peer) -> io::Result<()> {
+    peer.welcome(|peer, tag| {
+        peer.send(&[returned(EVIL), header(&[])].concat())?;
+        peer.confirm(tag)
+    })
+}
+
+fn blocked() -> Vec<u8> {
+    [method(0, (10, 60), &short(EVIL)), method(0, (10, 61), &[])].concat()
+}
+
+fn returns(peer: &mut Peer) -> io::Result<()> {
+    peer.welcome(|peer, _| peer.flood(&[returned(b""), header(&[])].concat()))
+}
+
+/// The first message comes back with a body that does not end.
+fn bodies(peer: &mut Peer) -> io::Result<()> {
+    let mut header = header(&[]);
+    header[11..19].copy_from_slice(&u64::MAX.to_be_bytes());
+    peer.welcome(|peer, _| {
+        peer.send(&[returned(b""), header.clone()].concat())?;
+        peer.flood(&frame(3, 1, &[0; 4000]))
+    })
+}
+
+/// What they do is odd, and allowed.
+const ODD: [(&str, Misdeed); 4] = [
+    ("no-limits", |peer| odd(peer, &[], [0; 8])),
+    ("tiny-limits", |peer| odd(peer, &[], [0, 1, 0, 0, 0, 1, 0, 1])),
+    ("vast-limits", |peer| odd(peer, &[], [0xff; 8])),
+    ("deep-enough", |peer| odd(peer, &tables(31), TUNE)),
+];
+
+fn odd(peer: &mut Peer, properties: &[u8], tune: [u8; 8]) -> io::Result<()> {
+    peer.login(properties, tune)?;
+    peer.serve(Peer::confirm)
+}
+
+/// Listens, and does this to whoever connects. Ends with the process.
+fn broker(misdeed: Misdeed) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let open = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&open);
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let count = Arc::clone(&count);
+            count.fetch_add(1, Relaxed);
+            std::thread::spawn(move || {
+                let mut peer = Peer(client);
+                // An error is an end like any other; after a misdeed the agent is to close.
+                drop(misdeed(&mut peer).and_then(|()| peer.hold()));
+                count.fetch_sub(1, Relaxed);
+            });
+        }
+    });
+    (port, open)
+}
+
+fn publisher(name: &str, port: u16) -> String {
+    format!("notifier://guest:guest@127.0.0.1:{port}/%2f?topic={name}")
+}
+
+/// An agent with these publishers, and one that writes a file. There is little to send, so that the
+/// memory is that of connections.
+fn agent(name: &str, mut publishers: Vec<String>) -> Agent {
+    let agent = Agent::new(name).libvirt("sim://?domains=1").set("shutdown_grace", "2s");
+    publishers.push(format!("file://{}?json", agent.folder.at("neighbour").display()));
+    agent.pipeline(&format!(
+        "sources: [{{name: little, interval: 1, meters: ['cpu'], sinks: [out]}}]\n\
+         sinks: [{{name: out, transformers: [], publishers: {publishers:?}}}]\n"
+    ))
+}
+
+fn neighbour(agent: &Agent) -> usize {
+    let text = std::fs::read_to_string(agent.folder.at("neighbour")).unwrap_or_default();
+    ndjson(text.rsplit_once('\n').map_or("", |(whole, _)| whole)).len()
+}
+
+/// Ends it, and insists that the file had everything. Gives also the most memory it had, in KiB.
+fn end(running: Running, agent: &Agent, code: i32) -> (Ended, u64) {
+    running.terminate();
+    let (ended, resident) = watched(running);
+    let ended = ended.code(code);
+    let ledger = ended.ledger();
+    let file = ledger.publisher("/file://");
+    assert_eq!((file.samples, file.held), (ledger.polled, 0), "{ledger:?}");
+    assert_eq!(neighbour(agent) as u64, ledger.polled);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    (ended, resident)
+}
+
+/// The reason of the first outage of a publisher.
+fn reason(running: &Running, name: &str) -> Option<String> {
+    let topic = format!("topic={name}");
+    let outages = running.logged(UNAVAILABLE).into_iter();
+    let mut own = outages.filter(|line| line["publisher"].as_str().unwrap().ends_with(&topic));
+    own.next().map(|line| line["reason"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn no_broker_can_hurt_the_agent() {
+    let names = MISDEEDS.iter().map(|(name, ..)| *name).chain(ODD.iter().map(|(name, _)| *name));
+    let good = names.map(|name| publisher(name, broker(|peer| peer.welcome(Peer::confirm)).0));
+    let calm = agent("hostile-broker-calm", good.collect());
+    let mut running = calm.run();
+    running.wait_for_ticks(3);
+    let (_, idle) = end(running, &calm, 0);
+
+    let misdeeds = MISDEEDS.map(|(name, misdeed, reason)| (name, broker(misdeed), reason));
+    let odd = ODD.map(|(name, misdeed)| (name, broker(misdeed).0));
+    let mut publishers: Vec<String> =
+        misdeeds.iter().map(|(name, (port, _), _)| publisher(name, *port)).collect();
+    publishers.extend(odd.iter().map(|(name, port)| publisher(name, *port)));
+    // What does not fit into frames of the usual size does if the URL asks for larger ones.
+    let (port, _) = broker(|peer| peer.greet(&start(&arrays(20_000))));
+    publishers.push("notifier://?topic=arrays-20000".to_owned());
+    let agent = agent("hostile-broker", publishers)
+        .amqp(&format!("amqp://guest:guest@127.0.0.1:{port}/%2f?frame_max=131072"));
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    let wanted = misdeeds.iter().map(|(name, _, wanted)| (*name, *wanted));
+    for (name, wanted) in wanted.chain([("arrays-20000", "(amqp_table_depth)")]) {
+        let reason = eventually(name, PATIENCE, || reason(&running, name));
+        assert!(reason.contains(wanted), "{name}: {reason}");
+        assert!(!reason.contains(|c: char| c.is_control() || c == '\u{202e}'), "{reason:?}");
+    }
+    // Tried again, the others go on, and nothing of a failed attempt stays open.
+    let before = neighbour(&agent);
+    running.wait_for_ticks(2);
+    eventually("more in the file", PATIENCE, || (neighbour(&agent) > before).then_some(()));
+    for (name, (_, open), _) in &misdeeds {
+        let what = format!("one connection of {name}");
+        eventually(&what, PATIENCE, || (open.load(Relaxed) <= 1).then_some(()));
+    }
+    let (ended, most) = end(running, &agent, 69);
+    let ledger = ended.ledger();
+    for (name, ..) in &misdeeds {
+        assert_eq!(ledger.publisher(&format!("topic={name}")).left, 0, "{name}");
+    }
+    for (name, _) in &odd {
+        assert!(ledger.publisher(&format!("topic={name}")).left > 0, "{name}: {}", ended.stderr);
+    }
+    assert!(most < idle + MORE, "{most} KiB, with good brokers {idle} KiB");
+}
+
+#[test]
+fn a_broker_that_blocks_for_ever_does_not_hold_the_agent_up() {
+    let (port, _) =
+        broker(|peer| peer.welcome(|peer, _| peer.send(&method(0, (10, 60), &short(EVIL)))));
+    let agent = agent("hostile-broker-blocks", vec![publisher("blocks", port)]);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    eventually("a line in the log", PATIENCE, || {
+        let blocked = "the broker is short of memory or disk and takes nothing for now";
+        (!running.logged(blocked).is_empty()).then_some(())
+    });
+    end(running, &agent, 69);
+}
+
+/// TLS is below the guard: it protects from others than the broker.
+#[test]
+fn tables_are_bounded_over_tls_too() {
+    let (folder, port) = (Folder::new("hostile-broker-tls-server"), closed_port());
+    certificate(&folder);
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}")])
+        .args(["-cert", "certificate.pem", "-key", "key.pem"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It sends to whoever is connected what it is given; ends with the server.
+    let mut input = server.stdin.take().unwrap();
+    std::thread::spawn(move || {
+        while input.write_all(&start(&tables(2_300))).is_ok() {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    });
+    eventually("OpenSSL's server", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
+    let agent = agent("hostile-broker-tls", vec!["notifier://?topic=tls".to_owned()])
+        .amqp(&format!("amqps://guest:guest@localhost:{port}/%2f"))
+        .set("amqp.tls.ca", folder.at("certificate.pem").display().to_string());
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    let reason = eventually("an outage", PATIENCE, || reason(&running, "tls"));
+    let ended = end(running, &agent, 69);
+    drop(server.kill());
+    drop(server.wait());
+    assert!(reason.contains("(amqp_table_depth)"), "{reason}\n{}", ended.0.stderr);
+}
