@@ -366,9 +366,9 @@ fn a_broker_that_blocks_for_ever_does_not_hold_the_agent_up() {
     let agent = agent("hostile-broker-blocks", vec![publisher("blocks", port)]);
     let mut running = agent.run();
     running.wait_for_ticks(2);
-    eventually("a word about it", PATIENCE, || {
-        let said = "the broker is short of memory or disk and takes nothing for now";
-        (!running.logged(said).is_empty()).then_some(())
+    eventually("a line in the log", PATIENCE, || {
+        let blocked = "the broker is short of memory or disk and takes nothing for now";
+        (!running.logged(blocked).is_empty()).then_some(())
     });
     end(running, &agent, 69);
 }

@@ -178,7 +178,8 @@ pub(super) struct Link {
 }
 
 impl Drop for Link {
-    /// The library says goodbye by itself, and then waits for the broker's: not for ever.
+    /// The library sends `connection.close` by itself. A broker that never answers would keep its
+    /// thread, its socket and its buffers: it has until the limit.
     fn drop(&mut self) {
         if let (Some(leash), Ok(tokio)) = (self.leash.take(), Handle::try_current()) {
             let limit = self.limit;

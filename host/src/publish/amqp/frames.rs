@@ -262,7 +262,7 @@ impl FrameGuard {
         if self.kind() == GREETING {
             self.over = true;
         } else if byte != END {
-            return Err(Refusal::Malformed("no end where its size says"));
+            return Err(Refusal::Malformed("no frame end at its announced size"));
         }
         let content = std::mem::take(&mut self.content);
         match self.kind() {

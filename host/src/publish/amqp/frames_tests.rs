@@ -215,7 +215,7 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         (prop::sample::select(kinds), bytes).prop_map(|(kind, bytes)| [&[kind], &*bytes].concat())
     };
     let text = prop::collection::vec(any::<u8>(), 0..20)
-        .prop_map(|bytes| [&[b'S'], &*long(&bytes)].concat());
+        .prop_map(|bytes| [&b"S"[..], &*long(&bytes)].concat());
     let leaf = prop_oneof![
         fixed(b"V", 0),
         fixed(b"tbB", 1),
@@ -227,8 +227,8 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     ];
     leaf.prop_recursive(31, 64, 4, |inner| {
         let array = prop::collection::vec(inner.clone(), 0..4)
-            .prop_map(|values| [&[b'A'], &*long(&values.concat())].concat());
-        prop_oneof![array, fields(inner).prop_map(|table| [&[b'F'], &*long(&table)].concat())]
+            .prop_map(|values| [&b"A"[..], &*long(&values.concat())].concat());
+        prop_oneof![array, fields(inner).prop_map(|table| [&b"F"[..], &*long(&table)].concat())]
     })
 }
 

@@ -10,8 +10,8 @@ use amq_protocol::types::{AMQPValue, FieldTable};
 use super::frames::{FrameGuard, Returnable};
 use crate::model::Bound;
 
-/// Any bytes, cut anywhere. The first byte says what is made of the others: a stream, the arguments of
-/// `connection.start`, or the content header of a returned message; the second how they are cut.
+/// Any bytes, cut anywhere. The first byte selects what the others are: a stream, the arguments of
+/// `connection.start`, or the content header of a returned message; the second is the size of pieces.
 pub fn amqp(data: &[u8]) {
     let [form, cut, data @ ..] = data else { return };
     let stream = match form % 3 {
@@ -52,7 +52,7 @@ fn passed(stream: &[u8], piece: usize) -> Vec<u8> {
     passed
 }
 
-/// Parses as the library does, and says how many frames there are.
+/// Parses as the library does, and counts the frames.
 pub(super) fn parse(mut bytes: &[u8]) -> usize {
     let mut frames = 0;
     // The library ends the connection at the first frame that it cannot parse.

@@ -11,7 +11,7 @@ use super::frames_tests::{long, method, nested, start};
 use crate::config::{BrokerSpec, Queues, Secret, TlsSpec};
 use crate::model::Bound;
 
-/// Accepts connections, answers each as told, and reports when the agent has closed it.
+/// Accepts connections, answers each, and reports when the agent has closed it.
 fn answering(
     query: &str,
     answers: impl Fn(&mut TcpStream) + Send + 'static,
@@ -120,9 +120,9 @@ async fn a_silent_broker_leaves_nothing_behind() {
     }
 }
 
-/// The same after a login, where the library waits for the answer to its goodbye.
+/// The same after a login, where the library waits for `connection.close-ok`.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_never_says_goodbye_is_left() {
+async fn a_broker_that_never_confirms_the_close_leaves_nothing_behind() {
     let (broker, closed) = answering("", |client| welcome(client, &start(&[], b"en_US")));
     let mut broker = broker.with_limit(Duration::from_secs(3));
     for _ in 0..2 {

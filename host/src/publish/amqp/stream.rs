@@ -65,7 +65,7 @@ impl<S> GuardedStream<S> {
         Self { inner, guard, end: Box::pin(leash.end()), ended: false, refused: None }
     }
 
-    /// Whether the leash is gone; if not, the task is woken when it is.
+    /// Whether the leash was dropped; if not, the task is woken when it is.
     fn ended(&mut self, context: &mut Context<'_>) -> bool {
         self.ended = self.ended || self.end.as_mut().poll(context).is_ready();
         self.ended
@@ -80,7 +80,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.ended(context) {
-            let reason = "this side has given the connection up";
+            let reason = "the publisher has dropped the connection";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
         }
         if this.refused.is_none() {
@@ -117,7 +117,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS says goodbye, which a peer that reads nothing could delay for ever.
+        // TLS sends a last record, which a peer that reads nothing could delay for ever.
         if self.ended(context) {
             return Poll::Ready(Ok(()));
         }
