@@ -10,6 +10,7 @@ mod generator;
 mod outbound;
 mod parts;
 mod publisher;
+mod requests;
 mod traps;
 
 use std::fs;

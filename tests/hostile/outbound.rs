@@ -1,5 +1,5 @@
-//! Publishers that attack through what they may import: sockets, look-ups, output, HTTP objects. Each
-//! is held to its bounds, by name, while the sink beside it goes on and the agent answers.
+//! Publishers that attack through what they may import: sockets, look-ups, output. Each is held to its
+//! bounds, by name, while the sink beside it goes on and the agent answers.
 
 use std::fs;
 use std::path::Path;
@@ -8,12 +8,11 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::publisher::publisher;
-use super::watched;
 use crate::harness::{Agent, PATIENCE, Running, component, eventually, ndjson, root};
 
 /// An agent with an honest sink and one whose publishers have these URLs, all of them of the one
 /// component `hostile`.
-fn agent(name: &str, file: &[u8], publishers: &[String]) -> Agent {
+pub(super) fn agent(name: &str, file: &[u8], publishers: &[String]) -> Agent {
     let agent = Agent::new(&format!("hostile-outbound-{name}")).set("shutdown_grace", "20s");
     let folder = agent.folder.at("components");
     fs::create_dir(&folder).unwrap();
@@ -36,7 +35,7 @@ fn honest(agent: &Agent) -> usize {
 }
 
 /// The honest sink delivers two more polling cycles.
-fn goes_on(agent: &Agent, running: &mut Running) {
+pub(super) fn goes_on(agent: &Agent, running: &mut Running) {
     let before = honest(agent);
     running.wait_for_ticks(2);
     eventually("the honest sink's samples", PATIENCE, || (honest(agent) > before).then_some(()));
@@ -61,14 +60,14 @@ fn seen(agent: &Agent, what: &str, like: impl Fn(&Value) -> bool) -> Value {
 }
 
 /// Waits for a failed call with this in its reason.
-fn failed(agent: &Agent, reason: &str) {
+pub(super) fn failed(agent: &Agent, reason: &str) {
     seen(agent, reason, |row| {
         row["last_failure"].as_str().is_some_and(|last| last.contains(reason))
     });
 }
 
 /// The bounds over which more was refused, as they were logged.
-fn bounds(running: &Running) -> Vec<String> {
+pub(super) fn bounds(running: &Running) -> Vec<String> {
     let lines = running.logged("component was refused more than its bound");
     let mut bounds: Vec<String> =
         lines.iter().map(|line| line["bound"].as_str().unwrap().to_owned()).collect();
@@ -349,106 +348,6 @@ fn a_look_up_takes_so_long_and_no_longer() {
     let ledger = ended.ledger();
     let count = ledger.publisher("/hostile://");
     assert!(count.left > 0, "{count:?}\n{}", ended.stderr);
-}
-
-const HTTP: &str = r#"
-    (import "wasi:http/types@0.2.12" "[constructor]fields" (func $fields (result i32)))
-    (import "wasi:http/types@0.2.12" "[method]fields.append"
-      (func $append (param i32 i32 i32 i32 i32 i32)))
-    (import "wasi:http/types@0.2.12" "[constructor]outgoing-request"
-      (func $request (param i32) (result i32)))
-    (import "wasi:http/types@0.2.12" "[method]outgoing-request.set-method"
-      (func $method (param i32 i32 i32 i32) (result i32)))
-    (import "wasi:http/types@0.2.12" "[method]outgoing-request.set-authority"
-      (func $authority (param i32 i32 i32 i32) (result i32)))
-    (import "wasi:http/types@0.2.12" "[method]outgoing-request.set-path-with-query"
-      (func $path (param i32 i32 i32 i32) (result i32)))
-    (import "wasi:http/types@0.2.12" "[method]outgoing-request.body" (func $body (param i32 i32)))
-    (import "wasi:http/types@0.2.12" "[method]outgoing-body.write" (func $stream (param i32 i32)))
-    (import "wasi:io/streams@0.2.12" "[method]output-stream.check-write"
-      (func $check (param i32 i32)))
-    (import "wasi:io/streams@0.2.12" "[method]output-stream.write"
-      (func $write (param i32 i32 i32 i32)))
-"#;
-
-/// `$large` makes a request of the largest texts and fields that there may be, and writes as much of its
-/// body as is taken. There are a slash and many times the letter a from 65535 on.
-const LARGE: &str = r#"
-    (func $is (param i32 i32) (if (i32.ne (local.get 0) (local.get 1)) (then unreachable)))
-    (func $fill
-      (i32.store8 (i32.const 65535) (i32.const 47))
-      (memory.fill (i32.const 65536) (i32.const 97) (i32.const 131072)))
-    (func $append-so-many (param $bytes i32) (result i32) (local $fields i32)
-      (local.set $fields (call $fields))
-      (call $append (local.get $fields) (i32.const 65536) (i32.const 1)
-        (i32.const 65536) (local.get $bytes) (i32.const 4096))
-      (call $is (i32.load8_u (i32.const 4096)) (i32.const 0))
-      (local.get $fields))
-    (func $large (local $request i32) (local $stream i32)
-      (local.set $request (call $request (call $append-so-many (i32.const 32000))))
-      (call $is (i32.const 0) (call $method
-        (local.get $request) (i32.const 9) (i32.const 65536) (i32.const 16384)))
-      (call $is (i32.const 0) (call $authority
-        (local.get $request) (i32.const 1) (i32.const 65536) (i32.const 16384)))
-      (call $is (i32.const 0) (call $path
-        (local.get $request) (i32.const 1) (i32.const 65535) (i32.const 16384)))
-      (call $body (local.get $request) (i32.const 4096))
-      (call $stream (i32.load (i32.const 4100)) (i32.const 4096))
-      (local.set $stream (i32.load (i32.const 4100)))
-      (block $full
-        (loop $more
-          (call $check (local.get $stream) (i32.const 4096))
-          (br_if $full (i64.eqz (i64.load (i32.const 4104))))
-          (call $is (i32.wrap_i64 (i64.load (i32.const 4104))) (i32.const 65536))
-          (call $write (local.get $stream) (i32.const 65536) (i32.const 65536) (i32.const 4096))
-          (br $more))))
-"#;
-
-#[test]
-fn what_stands_behind_http_requests_is_bounded() {
-    // The first call has each text one byte too long, and then as many requests as there may be; the
-    // second has one resource too many, and the next instance's fields are too large.
-    let body = r"
-        (call $fill)
-        (if (i32.eq (global.get $calls) (i32.const 2))
-          (then (loop $for-ever (drop (call $fields)) (br $for-ever))))
-        (local.set $one (call $request (call $fields)))
-        (call $is (i32.const 1) (call $method
-          (local.get $one) (i32.const 9) (i32.const 65536) (i32.const 16385)))
-        (call $is (i32.const 1) (call $authority
-          (local.get $one) (i32.const 1) (i32.const 65536) (i32.const 16385)))
-        (call $is (i32.const 1) (call $path
-          (local.get $one) (i32.const 1) (i32.const 65535) (i32.const 16385)))
-        (loop $more
-          (call $large)
-          (local.set $i (i32.add (local.get $i) (i32.const 1)))
-          (br_if $more (i32.lt_u (local.get $i) (i32.const 84))))
-    ";
-    let file = publisher(HTTP, LARGE, body);
-    let agent = agent("http", &file, &["hostile://127.0.0.1:9".to_owned()])
-        .set("components.by_name.hostile.limits.memory", "8MiB");
-    let mut running = agent.run();
-    goes_on(&agent, &mut running);
-    failed(&agent, "at most 256 (resources)");
-    assert_eq!(bounds(&running), ["http_text_bytes"]);
-    running.terminate();
-    let (ended, resident) = watched(running, Running::ended);
-    let ended = ended.code(0);
-    let ledger = ended.ledger();
-    let count = ledger.publisher("/hostile://");
-    assert!(count.left > 0 && count.dropped == 0, "{count:?}\n{}", ended.stderr);
-    assert!(resident < 160 << 10, "{resident} KiB");
-}
-
-#[test]
-fn header_fields_that_are_too_large_end_the_call_by_name() {
-    let body = "(call $fill) (drop (call $append-so-many (i32.const 32768)))";
-    let file = publisher(HTTP, LARGE, body);
-    let agent = agent("fields", &file, &["hostile://127.0.0.1:9".to_owned()]);
-    let mut running = agent.run();
-    goes_on(&agent, &mut running);
-    failed(&agent, "at most 32768 bytes (http_fields_bytes)");
-    running.stop().code(0);
 }
 
 /// The watcher wrote ten lines a second while it could not watch.

@@ -361,7 +361,7 @@ pub(super) async fn end<T, D: AsMut<Guest>>(
         trap::explain(error, hit, (&symbolizer, &origin), &mut reason).await;
     }
     let guest = store.data_mut().as_mut();
-    let lines: Vec<&str> = guest.log.tail().collect();
+    let lines: Vec<String> = guest.log.tail().collect();
     if !lines.is_empty() {
         reason.push_str("; its last words: ");
         reason.push_str(&lines.join(" | "));

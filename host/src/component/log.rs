@@ -14,6 +14,8 @@ use crate::telemetry::events;
 const WINDOW: Duration = Duration::from_secs(10);
 /// Lines that are remembered, to be reported with an error.
 const TAIL: usize = 5;
+/// Lines that are dropped without another look at the clock: a flood has to cost little.
+const UNASKED: u64 = 63;
 
 /// The lines that one place of a component may write in a window: through its log and through
 /// standard output and error, in all calls of all its instances.
@@ -31,6 +33,15 @@ struct Window {
 }
 
 impl LineBudget {
+    /// These lines were dropped without asking.
+    pub(super) fn drop_lines(&self, component: &Arc<str>, lines: u64) {
+        if lines > 0 {
+            let mut window = self.window();
+            window.dropped += lines;
+            window.component.get_or_insert_with(|| Arc::clone(component));
+        }
+    }
+
     /// Takes one line: whether it may be written.
     pub(super) fn take(&self, component: &Arc<str>, now: Instant) -> bool {
         let mut window = self.window();
@@ -83,13 +94,17 @@ pub(super) struct GuestLog {
     count: Arc<ComponentCount>,
     /// What it writes has been logged before, of an instance that was configured alike.
     quiet: bool,
+    /// The last line was over the budget, and so many after it were taken for the same.
+    unasked: Option<u64>,
+    /// As the guest wrote them, but no more of each than is needed.
     tail: VecDeque<String>,
 }
 
 impl GuestLog {
     /// `count` is that of the place, whose budget is used.
     pub(super) fn new(component: Arc<str>, count: Arc<ComponentCount>) -> Self {
-        Self { component, count, quiet: false, tail: VecDeque::with_capacity(TAIL) }
+        let tail = VecDeque::with_capacity(TAIL);
+        Self { component, count, quiet: false, unasked: None, tail }
     }
 
     /// A call begins.
@@ -105,17 +120,18 @@ impl GuestLog {
 
     /// A call has ended: a good time to report what was dropped.
     pub(super) fn end_call(&mut self) {
+        self.count_unasked();
         self.count.lines().turn(Instant::now());
     }
 
     /// The last lines of the call, oldest first.
-    pub(super) fn tail(&self) -> impl Iterator<Item = &str> {
-        self.tail.iter().map(String::as_str)
+    pub(super) fn tail(&self) -> impl Iterator<Item = String> {
+        self.tail.iter().map(|line| clean(line))
     }
 
     pub(super) fn write(&mut self, level: Level, message: &str) {
-        let line = clean(message);
-        if self.count.may_log(&self.component) {
+        if self.may_write() {
+            let line = clean(message);
             match level {
                 Level::Info | Level::Warn | Level::Error if self.quiet => {
                     tracing::debug!(component = &*self.component, "{line}");
@@ -128,11 +144,57 @@ impl GuestLog {
             }
         }
         // Also of those that are not written: an error is easier to understand with them.
-        if self.tail.len() == TAIL {
-            self.tail.pop_front();
-        }
+        let oldest = if self.tail.len() == TAIL { self.tail.pop_front() } else { None };
+        let mut line = oldest.unwrap_or_default();
+        line.clear();
+        line.push_str(beginning(message));
         self.tail.push_back(line);
     }
+
+    fn may_write(&mut self) -> bool {
+        if let Some(unasked) = &mut self.unasked
+            && *unasked < UNASKED
+        {
+            *unasked += 1;
+            return false;
+        }
+        self.count_unasked();
+        let may = self.count.may_log(&self.component);
+        self.unasked = (!may).then_some(0);
+        may
+    }
+
+    fn count_unasked(&mut self) {
+        let lines = self.unasked.take().unwrap_or_default();
+        self.count.drop_lines(&self.component, lines);
+    }
+}
+
+/// As much of a text as can be seen after [`clean`]: it may be as long as what a call may hand over.
+fn beginning(message: &str) -> &str {
+    // One character more than is kept shows that there were more.
+    &message[..message.floor_char_boundary(Bound::TextBytes.size() + char::MAX.len_utf8())]
+}
+
+<<<<<<< HEAD
+=======
+/// One line without control characters, cut to the limit: what a guest writes must not move a
+/// terminal's cursor or look like another line of the log.
+pub(super) fn clean(message: &str) -> String {
+    let most = Bound::TextBytes.size();
+    let mut line = String::with_capacity(message.len().min(most));
+    for c in beginning(message).trim_end().chars() {
+        if line.len() + c.len_utf8() > most {
+            line.push_str(" [cut]");
+            break;
+        }
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 #[cfg(test)]
@@ -155,14 +217,17 @@ mod tests {
         log.write(Level::Trace, "100");
         assert_eq!(count.numbers().log_dropped, 1);
         assert_eq!(log.tail().collect::<Vec<_>>(), ["96", "97", "98", "99", "100"]);
+        (0..1_000).for_each(|_| log.write(Level::Trace, "x"));
         log.end_call();
+        assert_eq!(count.numbers().log_dropped, 1_001);
+        assert_eq!(count.lines().window().dropped, 1_001);
         log.begin_call();
         assert_eq!(log.tail().count(), 0);
         // Neither a call nor an instance begins anew what belongs to the place.
         log.write(Level::Trace, "again");
         let mut another = GuestLog::new(Arc::from("chatty"), Arc::clone(&count));
         another.write(Level::Trace, "again");
-        assert_eq!(count.numbers().log_dropped, 3);
+        assert_eq!(count.numbers().log_dropped, 1_003);
     }
 
     #[test]

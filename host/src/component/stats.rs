@@ -161,6 +161,12 @@ impl ComponentCount {
         may
     }
 
+    /// These lines were dropped without asking, right after one that might not be written.
+    pub(super) fn drop_lines(&self, component: &Arc<str>, lines: u64) {
+        self.lines.drop_lines(component, lines);
+        self.log_dropped.fetch_add(lines, Relaxed);
+    }
+
     /// Something was refused that would have been over a bound.
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Relaxed);

@@ -1,5 +1,5 @@
 //! What publishers may reach, and how much at once. Everything that a guest sends passes
-//! [`Access`]: its policy refuses what is not granted, which is told to the operator with the grant
+//! [`Access`]: its policy refuses what is not granted, which is logged with the grant
 //! that would allow it, and to the guest as access denied; its budget bounds sockets, connections
 //! and look-ups.
 //!
