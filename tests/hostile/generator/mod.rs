@@ -101,7 +101,12 @@ fn cases(seed: u64, count: usize) {
             let batch: Vec<Case> = (from..until).map(|nth| case(&generator, nth)).collect();
             match attempt(&batch) {
                 Ok(outcome) => total.add(&outcome),
-                Err(reason) => failures.push(alone(seed, &batch, &reason)),
+                Err(reason) => {
+                    println!("seed {seed}, {}...: {reason}", batch[0].name);
+                    let report = alone(seed, &batch);
+                    println!("{report}");
+                    failures.push(report);
+                }
             }
         }
     };
@@ -122,8 +127,8 @@ fn cases(seed: u64, count: usize) {
 }
 
 /// Which cases of a batch fail by themselves, with their files kept.
-fn alone(seed: u64, batch: &[Case], reason: &str) -> String {
-    let mut report = format!("seed {seed}, {}...: {reason}\n", batch[0].name);
+fn alone(seed: u64, batch: &[Case]) -> String {
+    let mut report = String::new();
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generated");
     fs::create_dir_all(&kept).unwrap();
     let mut guilty = 0;
