@@ -170,33 +170,6 @@ impl GuestLog {
     }
 }
 
-/// As much of a text as can be seen after [`clean`]: it may be as long as what a call may hand over.
-fn beginning(message: &str) -> &str {
-    // One character more than is kept shows that there were more.
-    &message[..message.floor_char_boundary(Bound::TextBytes.size() + char::MAX.len_utf8())]
-}
-
-<<<<<<< HEAD
-=======
-/// One line without control characters, cut to the limit: what a guest writes must not move a
-/// terminal's cursor or look like another line of the log.
-pub(super) fn clean(message: &str) -> String {
-    let most = Bound::TextBytes.size();
-    let mut line = String::with_capacity(message.len().min(most));
-    for c in beginning(message).trim_end().chars() {
-        if line.len() + c.len_utf8() > most {
-            line.push_str(" [cut]");
-            break;
-        }
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use super::bounds::Bound;
 pub fn clean(text: &str) -> String {
     let most = Bound::TextBytes.size();
     let mut line = String::with_capacity(text.len().min(most));
-    for c in text.trim_end().chars() {
+    for c in beginning(text).trim_end().chars() {
         if line.len() + c.len_utf8() > most {
             line.push_str(" [cut]");
             break;
@@ -19,6 +19,12 @@ pub fn clean(text: &str) -> String {
         }
     }
     line
+}
+
+/// As much of a text as can be seen in a line: it may be as long as what a call may hand over.
+fn beginning(text: &str) -> &str {
+    // One character more than is kept shows that there were more.
+    &text[..text.floor_char_boundary(Bound::TextBytes.size() + char::MAX.len_utf8())]
 }
 
 /// Whether a terminal does something on this character other than show it: control characters, and
