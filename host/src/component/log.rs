@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::bindings::nephometer::metering::log::Level;
 use super::stats::ComponentCount;
 use crate::model::Bound;
+use crate::model::beginning;
 pub(super) use crate::model::clean;
 use crate::telemetry::events;
 

@@ -1,6 +1,6 @@
 //! `nephometer.yaml`: what belongs to this host. Unknown keys are faults here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
