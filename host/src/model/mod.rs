@@ -33,4 +33,4 @@ pub use reading::{
 pub use release::{Quirks, Release};
 pub use resource::Resource;
 pub use sample::{Sample, Volume};
-pub use text::{clean, is_hostile};
+pub use text::{beginning, clean, is_hostile};

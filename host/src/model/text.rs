@@ -22,7 +22,7 @@ pub fn clean(text: &str) -> String {
 }
 
 /// As much of a text as can be seen in a line: it may be as long as what a call may hand over.
-fn beginning(text: &str) -> &str {
+pub fn beginning(text: &str) -> &str {
     // One character more than is kept shows that there were more.
     &text[..text.floor_char_boundary(Bound::TextBytes.size() + char::MAX.len_utf8())]
 }
