@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::bindings::nephometer::metering::log::Level;
 use super::stats::ComponentCount;
-use crate::model::Bound;
-use crate::model::beginning;
 pub(super) use crate::model::clean;
+use crate::model::{Bound, beginning};
 use crate::telemetry::events;
 
 /// The time in which [`Bound::LogLines`] may be written.

@@ -1,7 +1,6 @@
-//! What publishers may reach, and how much at once. Everything that a guest sends passes
-//! [`Access`]: its policy refuses what is not granted, which is logged with the grant
-//! that would allow it, and to the guest as access denied; its budget bounds sockets, connections
-//! and look-ups.
+//! What publishers may reach, and how much at once. Everything that a guest sends passes [`Access`].
+//! Its policy refuses what is not granted: the operator gets a log line with the grant that would
+//! allow it, the guest access-denied. Its budget bounds sockets, connections and look-ups.
 //!
 //! Given: grants of the configuration. Gives back: the WASI imports of publishers, which reach
 //! the granted places and nothing else: no files, no environment, no listening.
