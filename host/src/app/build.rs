@@ -20,7 +20,7 @@ use crate::pipeline::{Notice, Outlet, Sink, SinkHandle, SinkParts};
 use crate::poll::{PollContext, PollCounts};
 use crate::publish::PublisherTask;
 use crate::schedule::Clock;
-use crate::store::{DeadLetters, Journal, JournalBounds, Store, WhenFull};
+use crate::store::{DeadLetters, Journal, JournalBounds, Spools, Store, WhenFull};
 use crate::telemetry::events;
 use crate::transform::StateTotal;
 
@@ -67,13 +67,7 @@ impl App {
         builder.sinks().await?;
         let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
         if options.sink.is_none() {
-            tell_strangers(&journal);
-            journal.forget_strangers().await.iter().for_each(|sink| events::store::forgotten(sink));
-            workshop.spools.tell_strangers().await;
-            let StoreSpec { total, bytes, .. } = spec.store;
-            if let Some(share) = workshop.spools.share_below(bytes) {
-                events::store::share(total, share, bytes);
-            }
+            look_for_strangers(&journal, &workshop.spools, &spec.store).await;
         }
         let context = poll_context(&spec, &hypervisor, &options, (&workshop, store.ticks()?));
         let sources = polled(&spec, &sinks);
@@ -277,10 +271,16 @@ fn handles(sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<(Arc<str>, SinkHandle)
     sinks.iter().map(|(name, _, handle)| (Arc::clone(name), handle.clone())).collect()
 }
 
-/// What an earlier run held for sinks that are not in the configuration any more goes.
-fn tell_strangers(journal: &Journal) {
+/// What an earlier run held for sinks that are not in the configuration any more is removed; what is in
+/// spools stays.
+async fn look_for_strangers(journal: &Journal, spools: &Spools, store: &StoreSpec) {
     for (sink, samples) in journal.strangers() {
         events::store::stranger(&sink, samples);
+    }
+    journal.forget_strangers().await.iter().for_each(|sink| events::store::forgotten(sink));
+    spools.tell_strangers().await;
+    if let Some(share) = spools.share_below(store.bytes) {
+        events::store::share(store.total, share, store.bytes);
     }
 }
 

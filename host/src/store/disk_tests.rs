@@ -85,7 +85,7 @@ async fn the_total_is_shared_evenly_by_the_journal_and_all_spools() {
     // Half of it is for pages, a quarter for states: the rest is for the journal and one spool.
     assert_eq!(spools.share_below(1 << 30), Some(64 * MIB));
     assert_eq!(spools.share_below(MIB), None);
-    let of_one = sized(0..1, (MIB - 2_000) as usize);
+    let of_one = sized(0..1, (1 << 20) - 2_000);
     for _ in 0..63 {
         writer.push(of_one.clone()).await;
     }

@@ -96,7 +96,7 @@ mod tests {
         let total = StateTotal::new(100);
         let (one, other) = (state(60), state(30));
         total.count([("one", &one), ("other", &other)]);
-        total.count([("one", &one.clone())]);
+        total.count([("one", &one)]);
         assert_eq!(total.check("new", 10, (&[], 0)), Ok(()));
         let refusal = total.check("new", 11, (&[], 0)).unwrap_err();
         assert_eq!(
