@@ -18,9 +18,10 @@ build: ## the agent (target/release/nephometer) and the shipped components (targ
 	scripts/wasm-build
 
 .PHONY: run
+# AMQP_URL is passed on in the environment: `AMQP_URL=... make run` keeps it out of every command line.
 run: build ## see it work until Ctrl-C; SECONDS=20, LIBVIRT_URI=..., AMQP_URL=... if wanted
 	@exec "$(AGENT)" demo --components target/components --file target/demo.ndjson $(if $(SECONDS),--seconds $(SECONDS)) \
-	  $(if $(LIBVIRT_URI),--libvirt "$$LIBVIRT_URI") $(if $(AMQP_URL),--amqp "$$AMQP_URL")
+	  $(if $(LIBVIRT_URI),--libvirt "$$LIBVIRT_URI")
 
 .PHONY: components
 components: build ## the example components of every language

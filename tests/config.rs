@@ -48,10 +48,13 @@ fn good_files_are_taken_with_their_warnings() {
     let mut wrong = String::new();
     for path in files("good") {
         let (code, said) = check(&agent, &path);
+        // Of known secrets, and of the mode that the file has here, others warn (ceilometer_conf.rs).
+        let unwise = ["guest:guest opens it", "holds a secret"];
         let warnings: String = said
             .lines()
             .filter_map(|line| line.strip_prefix("warning: "))
             .filter(|line| line.starts_with(path.file_name().unwrap().to_str().unwrap()))
+            .filter(|line| !unwise.iter().any(|what| line.contains(what)))
             .map(|line| format!("{line}\n"))
             .collect();
         // A good file may name transformers that are only names there.

@@ -2,6 +2,7 @@
 //! Every one is refused or ended with a reason that helps, while the sink beside it works on and
 //! the agent's memory stays what it was.
 
+mod config;
 mod parts;
 
 use std::fs;
