@@ -18,9 +18,10 @@ build: ## the agent (target/release/nephometer) and the shipped components (targ
 	scripts/wasm-build
 
 .PHONY: run
+# AMQP_URL is passed on in the environment: `AMQP_URL=... make run` keeps it out of every command line.
 run: build ## see it work until Ctrl-C; SECONDS=20, LIBVIRT_URI=..., AMQP_URL=... if wanted
 	@exec "$(AGENT)" demo --components target/components --file target/demo.ndjson $(if $(SECONDS),--seconds $(SECONDS)) \
-	  $(if $(LIBVIRT_URI),--libvirt "$$LIBVIRT_URI") $(if $(AMQP_URL),--amqp "$$AMQP_URL")
+	  $(if $(LIBVIRT_URI),--libvirt "$$LIBVIRT_URI")
 
 .PHONY: components
 components: build ## the example components of every language
@@ -116,7 +117,7 @@ guide: ## types the blocks of docs/authoring.md for each language in an empty fo
 
 .PHONY: fuzz
 fuzz: $(FUZZ) build ## any input of each kind, then hostile components, FUZZ_SECONDS=60 each; the first build is long
-	for target in amqp answer options component xml statistics yaml oslo spool control; do \
+	for target in amqp answer options component xml statistics yaml oslo url spool control; do \
 	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run --fuzz-dir host/fuzz --target-dir target/fuzz \
 	    --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; \
 	done

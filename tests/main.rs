@@ -14,6 +14,7 @@ mod harness;
 mod authoring;
 mod cases;
 mod ceilometer;
+mod ceilometer_conf;
 mod components;
 mod config;
 mod delivery;

@@ -5,6 +5,7 @@
 mod answers;
 mod broker;
 mod compiling;
+mod config;
 mod emissions;
 mod files;
 mod generator;

@@ -6,11 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::AppError;
-use crate::component::{ComponentError, ComponentHost};
+use crate::component::{ComponentError, ComponentHost, OptionFault};
 use crate::config::{
     AgentSpec, ComponentSpec, Place, PublisherSpec, PublisherTarget, SinkSpec, TransformerSpec,
 };
-use crate::model::HostGeneration;
+use crate::model::{Bound, HostGeneration};
 use crate::pipeline::Generation;
 use crate::publish::{self, MessageForm, PublisherHandle, PublisherTask, Signer};
 use crate::store::{Bounds, Spools, WhenFull};
@@ -32,9 +32,17 @@ impl fmt::Display for ComponentProblem {
     }
 }
 
-/// All problems, one a line.
+/// Problems in a message of the log or an answer; `check` prints all that are kept.
+const LISTED: usize = 20;
+
+/// Problems, one a line.
 pub(super) fn lines(problems: &[ComponentProblem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<String> = problems.iter().take(LISTED).map(ToString::to_string).collect();
+    if problems.len() > LISTED {
+        let more = problems.len() - LISTED;
+        lines.push(format!("and {more} more problems, which `nephometer check` prints"));
+    }
+    lines.join("\n")
 }
 
 /// All that a transformer at its place depends on: equal keys need no restart.
@@ -200,13 +208,22 @@ fn component(agent: &AgentSpec, name: &str) -> ComponentSpec {
 /// Faults of options at their own places, anything else where the file names the component.
 fn told(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentProblem> {
     match error {
-        ComponentError::Options { faults, .. } => faults
-            .into_iter()
-            .map(|fault| ComponentProblem {
-                place: spec.positions.place(&fault.pointer).clone(),
-                reason: format!("{}: {}: {}", spec.name, fault.pointer, fault.reason),
-            })
-            .collect(),
+        ComponentError::Options { faults, more, .. } => {
+            let kept = faults.len();
+            let place = |fault: &OptionFault| spec.positions.place(&fault.pointer).clone();
+            let mut problems: Vec<ComponentProblem> = faults
+                .into_iter()
+                .map(|fault| ComponentProblem {
+                    place: place(&fault),
+                    reason: format!("{}: {}: {}", spec.name, fault.pointer, fault.reason),
+                })
+                .collect();
+            if let Err(bound) = Bound::OptionErrors.check(kept + more) {
+                let reason = format!("{}: and {more} more; {bound}", spec.name);
+                problems.push(ComponentProblem { place: spec.place.clone(), reason });
+            }
+            problems
+        }
         error => vec![ComponentProblem {
             place: spec.place.clone(),
             reason: telemetry::Chain(&error).to_string(),

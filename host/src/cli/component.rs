@@ -59,7 +59,8 @@ impl Component {
 pub(super) struct Run {
     /// The component
     file: PathBuf,
-    /// Its options: what `parameters` holds in pipeline.yaml
+    /// Its options: what `parameters` holds in pipeline.yaml; @FILE reads them from a file, where no
+    /// other user sees secrets
     #[arg(long, value_name = "JSON", default_value = "{}")]
     options: String,
     /// Feed it with a recording (`nephometer record`) instead

@@ -30,7 +30,8 @@ const SAMPLE: &str = r#"{"name": "cpu", "type": "cumulative", "unit": "ns", "vol
 pub(super) struct Bench {
     /// The component
     file: PathBuf,
-    /// Its options: what `parameters` holds in pipeline.yaml
+    /// Its options: what `parameters` holds in pipeline.yaml; @FILE reads them from a file, where no
+    /// other user sees secrets
     #[arg(long, value_name = "JSON", default_value = "{}")]
     options: String,
     /// A sample that all rows are like, in Ceilometer's keys

@@ -19,7 +19,8 @@ use crate::transform::ComponentTransformer;
 pub(super) struct Check {
     /// The component
     file: PathBuf,
-    /// Options to configure a transformer with: what `parameters` holds in pipeline.yaml
+    /// Options to configure a transformer with: what `parameters` holds in pipeline.yaml; @FILE reads
+    /// them from a file
     #[arg(long, value_name = "JSON")]
     options: Option<String>,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! `nephometer demo`: the agent on embedded defaults, with what it publishes on the terminal.
 
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,9 +37,11 @@ pub(super) struct Demo {
     /// Where domains are read, instead of choosing
     #[arg(long, value_name = "URI")]
     libvirt: Option<String>,
-    /// A broker to publish to as well, such as amqp://guest:guest@127.0.0.1:5672/%2f
-    #[arg(long, value_name = "URL", env = "AMQP_URL", hide_env_values = true)]
-    amqp: Option<String>,
+    /// A file with the URL of a broker to publish to as well, in place of the variable AMQP_URL, which
+    /// holds the URL itself, such as amqp://guest:guest@127.0.0.1:5672/%2f. No argument does: every user
+    /// of this host can read the command line
+    #[arg(long, value_name = "FILE")]
+    amqp_file: Option<PathBuf>,
     /// The file that samples are written to
     #[arg(long, value_name = "FILE", default_value = "nephometer-demo.ndjson")]
     file: PathBuf,
@@ -55,7 +58,7 @@ impl Demo {
         let runtime = runtime()?;
         let uri = match &self.libvirt {
             Some(uri) => {
-                output::complain(&format!("metering {uri}"));
+                output::complain(&format!("metering {}", config::without_user(uri)));
                 uri.clone()
             }
             None => runtime.block_on(choose()),
@@ -66,9 +69,9 @@ impl Demo {
         // Nothing that is installed on this machine has a say.
         inputs.config = Origin::Text { name: "embedded".to_owned(), text: String::new() };
         inputs.libvirt = Some(uri);
-        inputs.amqp_url.clone_from(&self.amqp);
+        inputs.amqp_url = self.broker()?;
         inputs.components = vec![self.components.clone()];
-        inputs.pipeline = pipeline(&file, self.amqp.is_some());
+        inputs.pipeline = pipeline(&file, inputs.amqp_url.is_some());
         let mut spec = config::load(&inputs)?.spec;
         spec.components.compiler = compile::program();
         output::complain(&format!("publishing to {} and to this terminal", file.display()));
@@ -89,6 +92,22 @@ impl Demo {
             settle(&ledger)?;
             ended
         })
+    }
+}
+
+impl Demo {
+    /// The URL of a broker, if there is one.
+    fn broker(&self) -> Result<Option<String>> {
+        if let Some(file) = &self.amqp_file {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("--amqp-file {}", file.display()))?;
+            return Ok(Some(text.trim_end().to_owned()));
+        }
+        match std::env::var("AMQP_URL") {
+            Ok(url) => Ok(Some(url).filter(|url| !url.is_empty())),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => anyhow::bail!("AMQP_URL is not UTF-8 text"),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Rerun {
     /// One component instead of a pipeline
     #[arg(long, value_name = "FILE", conflicts_with = "pipeline")]
     component: Option<PathBuf>,
-    /// The component's options: what `parameters` holds in pipeline.yaml
+    /// The component's options: what `parameters` holds in pipeline.yaml; @FILE reads them from a file
     #[arg(long, value_name = "JSON", default_value = "{}", requires = "component")]
     options: String,
     /// Compare with this component, or with this pipeline

@@ -18,10 +18,20 @@ pub(super) fn start(common: &Common) -> Result<(ComponentHost, AgentSpec)> {
     Ok((ComponentHost::start(&spec.components, &spec.cache)?, spec))
 }
 
-/// The value of `--options`.
+/// The value of `--options`: JSON, or `@` and the name of a file with it. Never shown: options may be
+/// secrets.
 pub(super) fn options(text: &str) -> Result<Map<String, Value>> {
-    serde_json::from_str(text)
-        .with_context(|| format!("--options {text}: not a JSON object"))
+    let read = match text.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file)
+            .with_context(|| format!("--options {text}"))
+            .context(Failure::Usage)?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&read)
+        .map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            anyhow::anyhow!("--options: not a JSON object (line {line}, column {column})")
+        })
         .context(Failure::Usage)
 }
 

@@ -5,9 +5,8 @@ use tokio::time::timeout;
 use wasmtime::Store;
 
 use super::bindings::exports::nephometer::metering::component as exported;
-use super::error::{ComponentError, OptionFault};
+use super::error::{ComponentError, OptionFaults};
 use super::instance::{Description, Guest, begin, counted, end, failed, over};
-use super::log::clean;
 use super::options;
 use super::settings::{check_description, check_settings};
 
@@ -35,7 +34,10 @@ pub(super) async fn configure<T: AsMut<Guest> + Send>(
     schema: &str,
     given: &Map<String, Value>,
 ) -> Result<exported::Settings, ComponentError> {
-    let wrong = |faults| ComponentError::Options { component: name.to_owned(), faults };
+    let wrong = |faults: OptionFaults| {
+        let (faults, more) = faults.finish();
+        ComponentError::Options { component: name.to_owned(), faults, more }
+    };
     match options::check(schema, given) {
         Err(reason) => return Err(failed(name, "describe")(reason)),
         Ok(faults) if !faults.is_empty() => return Err(wrong(faults)),
@@ -51,10 +53,11 @@ pub(super) async fn configure<T: AsMut<Guest> + Send>(
     let result = timeout(wall, work).await;
     let answer = end(store, name, "configure", result).await.map_err(failed(name, "configure"))?;
     let settings = answer.map_err(|errors| {
-        let faults = errors
-            .into_iter()
-            .map(|error| OptionFault { pointer: error.pointer, reason: clean(&error.reason) });
-        wrong(faults.collect())
+        let mut faults = OptionFaults::default();
+        for error in errors {
+            faults.add(&error.pointer, || error.reason);
+        }
+        wrong(faults)
     })?;
     check_settings(&settings)
         .map_err(|exceeded| failed(name, "configure")(over(store, name, "configure", exceeded)))?;

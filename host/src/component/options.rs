@@ -4,22 +4,21 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions, ValidationError};
 use serde_json::{Map, Value};
 
-use super::error::OptionFault;
+use super::error::OptionFaults;
 use super::schema::harmless;
 
 /// Bytes of a compiled pattern: the whole of Unicode in a class takes a tenth.
 const PATTERN: usize = 1 << 20;
-/// Faults that are told.
-const FAULTS: usize = 100;
+/// A name longer than this is nobody's slip of another one.
+const NAME: usize = 64;
+/// Names that one is compared with, or that are listed.
+const NAMES: usize = 100;
 
 /// Everything in which `options` do not fit `schema`, which is text as the component gave it;
-/// empty means that anything goes. A schema that cannot be used is the component's fault: `Err`.
-pub(super) fn check(
-    schema: &str,
-    options: &Map<String, Value>,
-) -> Result<Vec<OptionFault>, String> {
+/// empty means that anything goes. Options are named, their values are not: some are secrets. A schema that cannot be used is the component's fault: `Err`.
+pub(super) fn check(schema: &str, options: &Map<String, Value>) -> Result<OptionFaults, String> {
     if schema.trim().is_empty() {
-        return Ok(Vec::new());
+        return Ok(OptionFaults::default());
     }
     let schema: Value = serde_json::from_str(schema)
         .map_err(|error| format!("its options-schema is no JSON: {error}"))?;
@@ -33,15 +32,14 @@ pub(super) fn check(
         .build(&schema)
         .map_err(|error| format!("its options-schema cannot be used: {error}"))?;
     let options = Value::Object(options.clone());
-    let mut faults: Vec<OptionFault> = Vec::new();
-    for error in validator.iter_errors(&options).take(FAULTS) {
+    let mut faults = OptionFaults::default();
+    for error in validator.iter_errors(&options) {
         describe(&error, &schema, &mut faults);
     }
-    faults.sort_by(|a, b| a.pointer.cmp(&b.pointer));
     Ok(faults)
 }
 
-fn describe(error: &ValidationError<'_>, schema: &Value, faults: &mut Vec<OptionFault>) {
+fn describe(error: &ValidationError<'_>, schema: &Value, faults: &mut OptionFaults) {
     let pointer = error.instance_path().to_string();
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected }
@@ -49,13 +47,17 @@ fn describe(error: &ValidationError<'_>, schema: &Value, faults: &mut Vec<Option
             let known = known_beside(schema, error.schema_path().as_str());
             for name in unexpected {
                 let escaped = name.replace('~', "~0").replace('/', "~1");
-                faults.push(OptionFault {
-                    pointer: format!("{pointer}/{escaped}"),
-                    reason: unknown(name, &known),
-                });
+                faults.add(&format!("{pointer}/{escaped}"), || unknown(name, &known));
             }
         }
-        _ => faults.push(OptionFault { pointer, reason: error.to_string() }),
+        // What the schema says of names is about no value.
+        ValidationErrorKind::PropertyNames { error } => {
+            let name = error.instance().as_str().unwrap_or_default();
+            let name = name.replace('~', "~0").replace('/', "~1");
+            let reason = || error.masked_with("its name").to_string();
+            faults.add(&format!("{pointer}/{name}"), reason);
+        }
+        _ => faults.add(&pointer, || error.masked_with("its value").to_string()),
     }
 }
 
@@ -66,7 +68,7 @@ fn known_beside(schema: &Value, keyword: &str) -> Vec<String> {
         .pointer(around)
         .and_then(|object| object.get("properties"))
         .and_then(Value::as_object)
-        .map(|properties| properties.keys().cloned().collect())
+        .map(|properties| properties.keys().take(NAMES).cloned().collect())
         .unwrap_or_default()
 }
 
@@ -83,6 +85,7 @@ fn unknown(name: &str, known: &[String]) -> String {
 pub(super) fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     /// Below this, names have little in common but their letters.
     const ALIKE: f64 = 0.8;
+    let known = known.filter(|known| known.len() <= NAME && name.len() <= NAME);
     let mut near: Vec<(f64, &str)> = known
         .map(|known| (strsim::jaro_winkler(name, known), known))
         .filter(|(alike, _)| *alike >= ALIKE)
@@ -97,6 +100,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::Bound;
 
     const SCHEMA: &str = r#"{
         "type": "object",
@@ -112,7 +116,7 @@ mod tests {
     }"#;
 
     fn faults(options: &Value) -> Vec<(String, String)> {
-        let faults = check(SCHEMA, options.as_object().unwrap()).unwrap();
+        let (faults, _) = check(SCHEMA, options.as_object().unwrap()).unwrap().finish();
         faults.into_iter().map(|fault| (fault.pointer, fault.reason)).collect()
     }
 
@@ -136,6 +140,67 @@ mod tests {
     fn good_options_and_no_schema_pass() {
         assert!(faults(&json!({"target": {"name": "cpu_util"}, "other": [1]})).is_empty());
         assert!(check(" ", &Map::new()).unwrap().is_empty());
+    }
+
+    /// `/password: 12345678901 is not of types ...` was printed.
+    #[test]
+    fn no_value_is_shown_and_every_option_is_named() {
+        let schema = json!({
+            "$defs": {"word": {"type": "string", "maxLength": 3}},
+            "properties": {
+                "type": {"type": ["string", "null"]},
+                "enum": {"enum": ["a", "b"]},
+                "const": {"const": 1},
+                "pattern": {"pattern": "^a"},
+                "length": {"$ref": "#/$defs/word"},
+                "format": {"format": "ipv4", "type": "string"},
+                "most": {"maximum": 5},
+                "some": {"anyOf": [{"type": "string"}, {"minimum": 5e18}]},
+                "one": {"oneOf": [{"type": "string"}, {"type": "null"}]},
+                "not": {"not": {"type": "number"}},
+                "never": false,
+                "items": {"items": {"type": "string"}, "uniqueItems": true, "contains": {"const": 7}},
+                "tuple": {"prefixItems": [true], "items": false},
+                "rest": {"prefixItems": [true], "unevaluatedItems": false},
+                "inner": {"propertyNames": {"maxLength": 3}, "maxProperties": 0},
+                "closed": {"additionalProperties": {"type": "null"}}
+            },
+            "unevaluatedProperties": false
+        });
+        let number = 777_123_777_123_u64;
+        let text = "777123secret";
+        let options = json!({
+            "type": number, "enum": text, "const": number, "pattern": text, "length": text,
+            "format": text, "most": number, "some": number, "one": number, "not": number,
+            "never": text, "items": [number, number], "tuple": [1, number], "rest": [1, text],
+            "inner": {"named": text}, "closed": {"x": text}, "odd": text
+        });
+        let faults = check(&schema.to_string(), options.as_object().unwrap()).unwrap();
+        let (faults, _) = faults.finish();
+        let shown = format!("{faults:?}");
+        assert!(!shown.contains("777123"), "{shown}");
+        for name in options.as_object().unwrap().keys().filter(|name| *name != "format") {
+            let at = format!("/{name}");
+            assert!(faults.iter().any(|fault| fault.pointer.starts_with(&at)), "{name}: {shown}");
+        }
+        assert!(faults.iter().any(|fault| fault.pointer == "/inner/named"), "{shown}");
+    }
+
+    /// As many wrong options as the bound has, and one more; the number of all is known.
+    #[test]
+    fn many_wrong_options_are_counted() {
+        for (count, left) in [(100, 0), (101, 1), (60_000, 59_900)] {
+            let members: Map<String, Value> =
+                (0..count).map(|at| (format!("target\u{7}{at}"), at.into())).collect();
+            for schema in [
+                json!({"additionalProperties": false, "properties": {"target": true}}),
+                json!({"additionalProperties": {"type": "string"}}),
+            ] {
+                let (kept, more) = check(&schema.to_string(), &members).unwrap().finish();
+                assert_eq!((kept.len(), more), (Bound::OptionErrors.size(), left));
+                assert!(kept[0].pointer.starts_with("/target\\u{7}"), "{:?}", kept[0]);
+            }
+        }
     }
 
     #[test]
@@ -217,7 +282,7 @@ mod tests {
         fn no_schema_and_no_options_make_it_panic(schema in anything(), options in anything()) {
             let members = options.as_object().cloned().unwrap_or_default();
             if let Ok(faults) = check(&schema.to_string(), &members) {
-                prop_assert!(faults.len() <= 10 * FAULTS);
+                prop_assert!(faults.finish().0.len() <= Bound::OptionErrors.size());
             }
         }
     }

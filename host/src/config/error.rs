@@ -5,7 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::place::Place;
-use crate::model::{Bound, Exceeded, clean};
+use crate::model::{Bound, Exceeded, Row, clean};
 
 /// One fault, or one thing worth knowing: where it stands, what it is, what would be right. Holds
 /// no secret: whoever makes one shows URLs without their credentials.
@@ -35,15 +35,26 @@ pub struct ConfigError {
     pub warnings: Vec<Problem>,
 }
 
+/// Problems in a message of the log or an answer; `check` prints all that are kept.
+const LISTED: usize = 20;
+
 fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<String> = problems.iter().take(LISTED).map(Problem::to_string).collect();
+    if problems.len() > LISTED {
+        let more = problems.len() - LISTED;
+        lines.push(format!("and {more} more problems, which `nephometer check` prints"));
+    }
+    lines.join("\n")
 }
 
-/// Collects what the checks find.
+/// Collects what the checks find: as many of both kinds as somebody may read, and the number of the
+/// others.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) problems: Vec<Problem>,
-    pub(super) warnings: Vec<Problem>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    more_problems: usize,
+    more_warnings: usize,
 }
 
 impl Report {
@@ -54,7 +65,12 @@ impl Report {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.problems.push(problem(place, what, remedy));
+        self.push(problem(place, what, remedy));
+    }
+
+    /// The same, made elsewhere.
+    pub(super) fn push(&mut self, found: Problem) {
+        keep(&mut self.problems, &mut self.more_problems, found);
     }
 
     /// Records something worth knowing that stops nothing.
@@ -64,33 +80,61 @@ impl Report {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.warnings.push(problem(place, what, remedy));
+        keep(&mut self.warnings, &mut self.more_warnings, problem(place, what, remedy));
+    }
+
+    /// The same, made elsewhere.
+    pub(super) fn warn_of(&mut self, found: impl IntoIterator<Item = Problem>) {
+        for found in found {
+            keep(&mut self.warnings, &mut self.more_warnings, found);
+        }
+    }
+
+    /// How many faults there are: to see whether a check has found some.
+    pub(super) fn faults(&self) -> usize {
+        self.problems.len() + self.more_problems
+    }
+
+    /// The faults that are kept.
+    #[cfg(test)]
+    pub(super) fn problems(&self) -> &[Problem] {
+        &self.problems
     }
 
     /// `value` and the warnings, unless there was a fault.
-    pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<(T, Vec<Problem>), ConfigError> {
-        // What an alias repeats is one fault all the same.
-        for list in [&mut self.problems, &mut self.warnings] {
-            list.sort_by(|a, b| (&a.place, &a.what).cmp(&(&b.place, &b.what)));
-            list.dedup();
-            cut(list);
-        }
+    pub(super) fn finish<T>(self, value: Option<T>) -> Result<(T, Vec<Problem>), ConfigError> {
+        let problems = sorted(self.problems, self.more_problems);
+        let warnings = sorted(self.warnings, self.more_warnings);
         match value {
-            Some(value) if self.problems.is_empty() => Ok((value, self.warnings)),
-            _ => Err(ConfigError { problems: self.problems, warnings: self.warnings }),
+            Some(value) if problems.is_empty() => Ok((value, warnings)),
+            _ => Err(ConfigError { problems, warnings }),
         }
     }
 }
 
-/// Keeps as many as somebody may read, and the number of the others.
-fn cut(list: &mut Vec<Problem>) {
-    if let Err(error) = Bound::Problems.check(list.len()) {
-        let more = list.split_off(Bound::Problems.size());
-        list.extend(more.first().map(|next| {
-            let Problem { what, remedy, .. } = exceeded(&next.place, error);
-            problem(&next.place, format!("and {} more; {what}", more.len()), remedy)
-        }));
+/// Some more than are reported, because aliases and checks repeat some.
+fn keep(list: &mut Vec<Problem>, more: &mut usize, found: Problem) {
+    if list.len() < 2 * Bound::Problems.size() {
+        list.push(found);
+    } else {
+        *more += 1;
     }
+}
+
+/// By place, each once, and at the end the number of those that are left out.
+fn sorted(mut list: Vec<Problem>, more: usize) -> Vec<Problem> {
+    list.sort_by(|a, b| (&a.place, &a.what).cmp(&(&b.place, &b.what)));
+    // What an alias repeats is one fault all the same.
+    list.dedup();
+    let all = list.len() + more;
+    list.truncate(Bound::Problems.size());
+    let left_out = all - list.len();
+    if let (Some(last), true) = (list.last(), left_out > 0) {
+        let Row { name, remedy, .. } = Bound::Problems.row();
+        let what = format!("and {left_out} more ({name})");
+        list.push(problem(&last.place, what, remedy));
+    }
+    list
 }
 
 /// A problem from its parts: one line, which quotes a long text by its beginning.
@@ -134,4 +178,51 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(line: usize) -> Place {
+        Place { file: "f".into(), line, column: 1 }
+    }
+
+    #[test]
+    fn the_limit_is_reported_and_more_are_counted() {
+        let most = Bound::Problems.size();
+        for (count, left_out) in [(most, None), (most + 1, Some(1)), (100_000, Some(99_000))] {
+            let mut report = Report::default();
+            for line in 1..=count {
+                report.fault(&place(line), "x".repeat(5_000), "y");
+                report.warn(&place(line), "a\u{1b}[2J", "y");
+            }
+            assert_eq!(report.faults(), count);
+            let error = report.finish::<()>(None).unwrap_err();
+            for list in [&error.problems, &error.warnings] {
+                assert_eq!(list.len(), most + usize::from(left_out.is_some()));
+                let last = list.last().unwrap();
+                let said = left_out.map(|number| format!("and {number} more ("));
+                assert!(said.is_none_or(|said| last.what.starts_with(&said)), "{last}");
+            }
+            assert!(error.problems[0].what.ends_with(" [cut]"));
+            assert!(error.to_string().len() < 25_000, "{} bytes", error.to_string().len());
+            assert_eq!(error.warnings[0].what, "a\\u{1b}[2J");
+        }
+    }
+
+    #[test]
+    fn what_is_found_twice_is_reported_once() {
+        let mut report = Report::default();
+        for _ in 0..2 * Bound::Problems.size() {
+            report.fault(&place(1), "x", "y");
+        }
+        assert_eq!(report.finish::<()>(None).unwrap_err().problems.len(), 1);
+    }
+
+    #[test]
+    fn nobody_meant_a_word_of_a_megabyte() {
+        assert_eq!(nearest("intervall", ["interval"]), Some("interval"));
+        assert_eq!(nearest(&"x".repeat(1 << 20), ["interval"]), None);
+    }
 }

@@ -62,7 +62,7 @@ pub struct Inputs {
     pub ceilometer: Option<PathBuf>,
     /// `--libvirt`: wins over `libvirt.uri`.
     pub libvirt: Option<String>,
-    /// Wins over `amqp.url` and `amqp.url_file`.
+    /// Wins over `amqp.url` and `amqp.url_file`: of `AMQP_URL` or `--amqp-file` of the demo.
     pub amqp_url: Option<String>,
     /// Win over `components.path` if there are any.
     pub components: Vec<PathBuf>,
@@ -298,10 +298,13 @@ fn pipeline(
 }
 
 fn document(bytes: &[u8], name: &str, report: &mut Report) -> Option<Document> {
-    match Document::read(bytes, name, &mut report.warnings) {
+    let mut warnings = Vec::new();
+    let read = Document::read(bytes, name, &mut warnings);
+    report.warn_of(warnings);
+    match read {
         Ok(doc) => Some(doc),
         Err(problem) => {
-            report.problems.push(problem);
+            report.push(problem);
             None
         }
     }
@@ -322,7 +325,7 @@ fn bytes(origin: &Origin, installed: &str, report: &mut Report) -> Option<(Strin
                 _ => "name a file that this user can read",
             };
             let what = format!("the file cannot be read: {error}");
-            report.problems.push(problem(&whole(&name), what, remedy));
+            report.push(problem(&whole(&name), what, remedy));
             None
         }
     }
@@ -371,7 +374,7 @@ fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Op
     }
     let options = [
         (["libvirt", "uri"], &inputs.libvirt, "--libvirt"),
-        (["amqp", "url"], &inputs.amqp_url, "the broker's URL of the command line"),
+        (["amqp", "url"], &inputs.amqp_url, "AMQP_URL or --amqp-file"),
     ];
     for (path, value, origin) in options {
         if let Some(value) = value {
@@ -420,7 +423,7 @@ fn overrule(
     }
     if !doc.set(path, values, origin) {
         let what = "the configuration has no place for this key";
-        report.problems.push(problem(
+        report.push(problem(
             &whole(origin),
             what,
             "write NEPHOMETER_ and the keys in capitals with two underscores between them",

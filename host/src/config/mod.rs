@@ -1,6 +1,8 @@
 //! Configuration: `raw` mirrors the files, `check` finds every fault in them at once, `spec` is
 //! what is left. Nothing behind this room sees YAML.
 
+#[cfg(test)]
+mod bounds_tests;
 mod broker;
 mod caution;
 mod ceilometer;

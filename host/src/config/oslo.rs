@@ -69,7 +69,7 @@ impl OsloFile {
     pub(super) fn read(name: &str, text: &str, report: &mut Report) -> Self {
         let mut file = Self { name: name.to_owned(), ..Self::default() };
         if let Err(error) = Bound::ConfBytes.check(text.len()) {
-            report.problems.push(exceeded(&place(name, 0), error));
+            report.push(exceeded(&place(name, 0), error));
             return file;
         }
         let mut section = DEFAULT.to_owned();
@@ -152,7 +152,7 @@ impl OsloFile {
                 None
             }
             Err(NoValue::Exceeded(error)) => {
-                report.problems.push(exceeded(&self.place(option), error));
+                report.push(exceeded(&self.place(option), error));
                 None
             }
         }
@@ -214,7 +214,7 @@ mod tests {
             Some((option.section.clone(), option.key.clone(), value))
         });
         let all = all.collect();
-        let told = report.problems.iter().map(|problem| format!("{problem}\n")).collect();
+        let told = report.problems().iter().map(|problem| format!("{problem}\n")).collect();
         (all, told)
     }
 
@@ -247,9 +247,49 @@ mod tests {
              c.conf:2:1: this section has no name in brackets; write [NAME]\n\
              c.conf:3:1: this section has no name in brackets; write [NAME]\n\
              c.conf:7:1: this line is neither a section nor an option; write KEY = VALUE, or # in front\n\
-             c.conf:4:1: a refers to an option that is not set; set it, or write $$ for a dollar sign\n\
-             c.conf:5:1: b refers to an option that is not set; set it, or write $$ for a dollar sign\n\
-             c.conf:6:1: c refers to an option that is not set; set it, or write $$ for a dollar sign\n"
+             c.conf:4:1: [DEFAULT] a refers to an option that is not set; set it, or write $$ for a dollar sign\n\
+             c.conf:5:1: [DEFAULT] b refers to an option that is not set; set it, or write $$ for a dollar sign\n\
+             c.conf:6:1: [DEFAULT] c refers to an option that is not set; set it, or write $$ for a dollar sign\n"
         );
+    }
+
+    /// Ten lines of ten references each are ten billion values, and finding each took as long as
+    /// the file.
+    #[test]
+    fn references_are_bounded() {
+        let line = |key: u8| {
+            let next = char::from(key + 1);
+            format!("{} = {}\n", char::from(key), format!("${next}").repeat(10))
+        };
+        let bomb: String = (b'a'..b'j').map(line).collect();
+        let (_, told) = read(&format!("{bomb}j = x\n"));
+        assert!(told.starts_with("c.conf:"), "{told}");
+        assert!(told.contains("(conf_bytes)") && told.len() < 3_000, "{told}");
+
+        let many: String = (0..100_000).map(|at| format!("a{at}=\n")).collect();
+        let (options, told) = read(&many);
+        assert_eq!((options.len(), &*told), (100_000, ""));
+    }
+
+    #[test]
+    fn the_limit_is_read_and_one_more_is_refused() {
+        let most = Bound::ConfBytes.size();
+        let file = |length: usize| format!("a={}", "x".repeat(length - 2));
+        let (options, told) = read(&file(most));
+        assert_eq!((options[0].2.len(), &*told), (most - 2, ""));
+        let (options, told) = read(&file(most + 1));
+        assert!(options.is_empty());
+        assert_eq!(
+            told,
+            "c.conf: a ceilometer.conf with its references expanded: 1048577 bytes, at most \
+             1048576 bytes (conf_bytes); refer to other options less often\n"
+        );
+        // Each value counts with one byte besides: what is referred to counts for both.
+        let twice = |length: usize| format!("a={}\nb=$a\n", "x".repeat(length));
+        let (options, _) = read(&twice(most / 2 - 2));
+        assert_eq!(options.len(), 2);
+        let (options, told) = read(&twice(most / 2 - 1));
+        assert_eq!(options.len(), 1);
+        assert!(told.contains("(conf_bytes)"), "{told}");
     }
 }

@@ -113,11 +113,15 @@ pub(super) fn label(url: &str) -> String {
     Parts::split(url).map_or_else(|| without_user(url), |parts| parts.to_string())
 }
 
-/// A libvirt URI for people: without what stands in front of the last `@`.
+/// A libvirt URI for people: without what stands in front of the last `@`. Where there is no host,
+/// an `@` belongs to a path.
 pub fn without_user(text: &str) -> String {
+    let is_local = |parts: Parts<'_>| {
+        parts.authority.is_empty() && !parts.scheme.contains([':', '@', '/', '?'])
+    };
     match text.rsplit_once('@') {
-        Some((_, rest)) => format!("***@{rest}"),
-        None => text.to_owned(),
+        Some((_, rest)) if !Parts::split(text).is_some_and(is_local) => format!("***@{rest}"),
+        _ => text.to_owned(),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::{InspectError, Load};
+use crate::config::without_user;
 use crate::libvirt::{Connection, VirtError};
 use crate::telemetry::events::inspect as events;
 
@@ -236,7 +237,7 @@ impl Shared {
         match Connection::open(&self.uri) {
             Ok(connection) => {
                 if self.lost.swap(false, SeqCst) {
-                    events::libvirt_back(&self.uri);
+                    events::libvirt_back(&without_user(&self.uri));
                 }
                 Ok(connection)
             }
@@ -250,7 +251,7 @@ impl Shared {
     /// The connections of one target die together.
     fn lose(&self, reason: &VirtError) {
         if !self.lost.swap(true, SeqCst) {
-            events::libvirt_lost(&self.uri, reason);
+            events::libvirt_lost(&without_user(&self.uri), reason);
         }
         let dead = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         drop(dead);

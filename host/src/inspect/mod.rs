@@ -108,7 +108,7 @@ pub enum Pace {
 #[derive(Debug, Error)]
 pub enum InspectError {
     /// The URI cannot be used.
-    #[error("{uri}: {reason}")]
+    #[error("{}: {reason}", crate::config::without_user(.uri))]
     Uri {
         /// As given.
         uri: String,

@@ -122,7 +122,7 @@ bounds! {
     IdBytes = "id_bytes", Guest, "length of a name, unit or id", KIB, "bytes", "use a shorter one";
     MetadataBytes = "metadata_bytes", Guest, "metadata of one resource", 256 * KIB, "bytes", "return less metadata";
     MetadataValues = "metadata_values", Guest, "values in the metadata of all new resources of one answer", 200_000, "", "return less metadata";
-    Globs = "settings_meters", Guest, "patterns in settings.meters", 1_000, "", "use fewer, wider patterns";
+    Globs = "settings_meters", Guest, "patterns in one list of meters", 1_000, "", "use fewer, wider patterns";
     GlobBytes = "settings_meter_bytes", Guest, "length of a pattern for meters", KIB, "bytes", "use a shorter pattern";
     Paths = "settings_metadata", Guest, "paths in settings.metadata", 100, "", "ask for fewer paths, or for *";
     PathBytes = "settings_metadata_bytes", Guest, "length of a path in settings.metadata", KIB, "bytes", "use a shorter path";
@@ -169,12 +169,12 @@ bounds! {
     Unasked = "amqp_unasked_methods", Broker, "methods that a broker sends on one connection without being asked, besides confirms and returns", 1_000, "", "check what answers at amqp.url";
 
     // Files.
-    YamlBytes = "yaml_bytes", File, "a YAML file with its aliases expanded", 16 * MIB, "bytes", "split the file, or use fewer aliases";
-    YamlValues = "yaml_values", File, "values in a YAML file with its aliases expanded", 200_000, "", "split the file, or use fewer aliases";
+    YamlBytes = "yaml_bytes", File, "a YAML file with its aliases expanded", 4 * MIB, "bytes", "split the file, or use fewer aliases";
+    YamlValues = "yaml_values", File, "values in a YAML file with its aliases expanded", 50_000, "", "split the file, or use fewer aliases";
     YamlDepth = "yaml_depth", File, "nesting of values in a YAML file, with its aliases expanded", 64, "levels", "use fewer levels";
-    YamlReads = "yaml_reads", File, "text that is read again for lines within brackets and quotes that stand too far left", 64 * MIB, "bytes", "indent the lines within brackets and quotes";
+    YamlReads = "yaml_reads", File, "text that is read again for lines within brackets and quotes that stand too far left", 16 * MIB, "bytes", "indent the lines within brackets and quotes";
     ConfBytes = "conf_bytes", File, "a ceilometer.conf with its references expanded", MIB, "bytes", "refer to other options less often";
-    Entries = "pipeline_entries", File, "sources, or sinks, of a file", 200, "", "use fewer sources or sinks";
+    Entries = "pipeline_entries", File, "sources or sinks of a file, transformers or publishers of a sink", 200, "", "use fewer of them";
     UrlBytes = "url_bytes", File, "length of a URL", 8 * KIB, "bytes", "use a shorter URL";
     Problems = "config_problems", File, "problems of the configuration that are reported; the rest is counted", 1_000, "", "mend the first ones";
     XmlBytes = "xml_bytes", File, "the XML of one domain", 4 * MIB, "bytes", "check the domain's definition";

@@ -128,7 +128,7 @@ fn entries<T: Default>(
         check.warn(&pointer, format!("`{key}` is empty"), "this agent has nothing to do");
     }
     if let Err(error) = Bound::Entries.check(fields.len()) {
-        check.report.problems.push(exceeded(check.doc.place(&pointer), error));
+        check.report.push(exceeded(check.doc.place(&pointer), error));
         return None;
     }
     let mut found = Vec::new();
@@ -243,6 +243,10 @@ fn transformers(
         check.wrong(&pointer, "write a list of mappings with `name` and `parameters`");
         return None;
     };
+    if let Err(error) = Bound::Entries.check(fields.len()) {
+        check.report.push(exceeded(check.doc.place(&pointer), error));
+        return None;
+    }
     let mut found = Vec::new();
     for (at, field) in fields.into_iter().enumerate() {
         let pointer = format!("{pointer}/{at}");
@@ -332,13 +336,17 @@ fn publishers(
             return None;
         }
     };
-    let faults = check.report.problems.len();
+    if let Err(error) = Bound::Entries.check(entries.len()) {
+        check.report.push(exceeded(check.doc.place(&pointer), error));
+        return None;
+    }
+    let faults = check.report.faults();
     let mut found = Vec::new();
     for (inner, text) in check.texts(&pointer, entries) {
         let place = check.place(&inner);
         found.extend(publisher::check(&text, place, around, check.report));
     }
-    if check.report.problems.len() > faults {
+    if check.report.faults() > faults {
         return None;
     }
     if found.is_empty() {

@@ -73,6 +73,7 @@ pub(super) fn check(
         "udp" => publisher.socket(&parts).map(PublisherTarget::Udp),
         "tcp" => publisher.socket(&parts).map(PublisherTarget::Tcp),
         "test" => {
+            parts.check_authority().map_or_else(|fault| publisher.fault(fault), Some)?;
             publisher.check_options(&parts.options(), &[]);
             Some(PublisherTarget::Test)
         }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::units::python_int;
 use super::{Check, Unknown};
-use crate::config::error::nearest;
+use crate::config::error::{exceeded, nearest};
 use crate::config::filter::MeterFilter;
 use crate::config::raw::{Field, Kind, RawSource, Scalar, Scalars};
 use crate::config::routing::Pipeline;
 use crate::config::spec::SourceSpec;
-use crate::model::Glob;
+use crate::model::{Bound, Glob};
 
 /// What a fleet of central agents shares its work by.
 const PARTITION: &str = "group_id_coordination_expression";
@@ -143,9 +143,13 @@ fn meters(check: &mut Check<'_>, at: &str, raw: &RawSource) -> Option<MeterFilte
             return None;
         }
     };
-    let faults = check.report.problems.len();
+    let faults = check.report.faults();
+    if let Err(error) = Bound::Globs.check(texts.len()) {
+        check.report.push(exceeded(check.doc.place(&format!("{at}/{key}")), error));
+        return None;
+    }
     check_meters(check, &texts);
-    if check.report.problems.len() > faults {
+    if check.report.faults() > faults {
         return None;
     }
     let filter = MeterFilter::new(texts.iter().map(|(_, text)| text.as_str()));

@@ -48,8 +48,9 @@ impl Indented {
             return false;
         }
         let start: usize = self.text.split_inclusive('\n').take(line - 1).map(str::len).sum();
-        // No block that is open here can be deeper than the lines before are long.
-        let deepest = self.text[..start].lines().map(|line| line.chars().count()).max();
+        // No block that is open here can be deeper than the lines before are long, in bytes, which
+        // are as many as characters or more.
+        let deepest = self.text[..start].lines().map(str::len).max();
         let shift = deepest.unwrap_or(0) + 1;
         self.text.insert_str(start, &" ".repeat(shift));
         self.shifts.insert(line, shift);

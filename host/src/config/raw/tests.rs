@@ -165,7 +165,7 @@ fn aliases_count_the_bytes_that_they_stand_for() {
     assert_eq!(read(most), None);
     assert_eq!(
         read(most + 1).unwrap(),
-        "f: a YAML file with its aliases expanded: 16777217 bytes, at most 16777216 bytes \
+        "f: a YAML file with its aliases expanded: 4194305 bytes, at most 4194304 bytes \
          (yaml_bytes); split the file, or use fewer aliases"
     );
 }
@@ -205,11 +205,11 @@ fn many_keys_are_found_by_their_hash() {
 /// Every value had its whole pointer in a table: one long key above many of them was multiplied.
 #[test]
 fn a_long_key_above_many_values() {
-    let text = format!("{}: [{}]\n", "k".repeat(1 << 20), "1,".repeat(100_000));
+    let text = format!("{}: [{}]\n", "k".repeat(1 << 20), "1,".repeat(40_000));
     let text = format!("? {}", text.replacen(": ", "\n: ", 1));
     let doc = Document::read(text.as_bytes(), "f", &mut Vec::new()).unwrap();
     let (key, _) = doc.keys("").next().unwrap();
-    assert_eq!(doc.place(&format!("/{key}/99999")).line, 2);
+    assert_eq!(doc.place(&format!("/{key}/39999")).line, 2);
 }
 
 #[test]

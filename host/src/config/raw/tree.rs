@@ -302,7 +302,7 @@ impl<'a> Builder<'a> {
                 continue;
             }
             let (key, key_place) = (key_text(&key)?, key.place);
-            if own.get(&key).is_some() {
+            if own.get(&key).is_some() && self.warnings.len() < Bound::Problems.size() {
                 self.warnings.push(problem(
                     &key_place,
                     format!("{key:?} stands here a second time"),

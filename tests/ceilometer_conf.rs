@@ -1,0 +1,225 @@
+//! `ceilometer.conf`: the broker that it names is the one that is spoken to, and with TLS where it
+//! asks for that, or nothing is. And warnings of what is allowed but unwise.
+
+use std::fs::{self, Permissions};
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{Agent, Ended, PATIENCE, root};
+
+const PIPELINE: &str = "sources: [{name: all, interval: 1, meters: ['*'], sinks: [out]}]\n\
+                        sinks: [{name: out, publishers: ['notifier://']}]\n";
+
+/// The binary with a `ceilometer.conf` and a `nephometer.yaml` that names no broker, in the folder of
+/// `agent`.
+fn command(agent: &Agent, arguments: &[&str], conf: &Path, settings: &str) -> Command {
+    let settings = format!("{{libvirt: {{uri: 'sim://?domains=1'}}, {settings}}}\n");
+    let config = agent.folder.write("host.yaml", settings);
+    let pipeline = agent.folder.at("pipeline.yaml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
+    command.args(arguments).arg("--config").arg(config).arg("--pipeline").arg(pipeline);
+    command.arg("--ceilometer-conf").arg(conf).current_dir(agent.folder.path());
+    command.env("NEPHOMETER_MESSAGE__TELEMETRY_SECRET", "one of our own");
+    command.env("NEPHOMETER_STORE__PATH", agent.folder.at("store"));
+    command.env("NEPHOMETER_CACHE__PATH", agent.folder.at("cache"));
+    command
+}
+
+fn ended(agent: &Agent, command: Command) -> Ended {
+    agent.start(command, None).ended(PATIENCE)
+}
+
+/// What is warned of and refused is in `tests/config/ceilometer`, each file with what `check`
+/// prints.
+#[test]
+fn options_of_the_broker_are_read_or_refused() {
+    let agent = Agent::new("conf-table").pipeline(PIPELINE);
+    let folder = root().join("tests/config/ceilometer");
+    let (mut wrong, mut seen) = (String::new(), 0);
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    for path in paths.iter().filter(|path| path.extension().is_some_and(|it| it == "conf")) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let conf = agent.folder.write(name, fs::read(path).unwrap());
+        fs::set_permissions(&conf, Permissions::from_mode(0o600)).unwrap();
+        let ended = ended(&agent, command(&agent, &["check"], &conf, ""));
+        let printed = ended.stdout.replace(&format!("{}/", agent.folder.path().display()), "");
+        let expected = fs::read_to_string(path.with_extension("expected")).unwrap();
+        let code = if expected.contains("well: ") { 0 } else { 78 };
+        if printed != expected || ended.status.code() != Some(code) {
+            wrong += &format!("== {name}: {:?}\n{printed}{}", ended.status, ended.stderr);
+        }
+        for secret in ["hunter2", "ter2", "hun#", "hun?"] {
+            let shown = printed.contains(secret) || ended.stderr.contains(secret);
+            assert!(!shown, "a secret of {name} in:\n{printed}{}", ended.stderr);
+        }
+        seen += 1;
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(seen > 10, "{seen} files");
+}
+
+/// `run` begins no work with them either; with `amqp.url` they are only remarked upon.
+#[test]
+fn what_is_not_read_stops_the_agent_unless_the_broker_is_named() {
+    let agent = Agent::new("conf-run").pipeline(PIPELINE);
+    let conf = agent.folder.write("c.conf", "[oslo_messaging_rabbit]\nrabbit_host = hunter2\n");
+    let refused = "c.conf:2:1: [oslo_messaging_rabbit] rabbit_host is not read, and may say how";
+    for arguments in [&["run"][..], &["once", "--publish"]] {
+        let ended = ended(&agent, command(&agent, arguments, &conf, "")).code(78).says(refused);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    }
+    let noted = "c.conf:2:1: [oslo_messaging_rabbit] rabbit_host has no effect: amqp.url is set";
+    let named = command(&agent, &["check"], &conf, "amqp: {url: 'amqp://u:p@127.0.0.1'}");
+    ended(&agent, named).code(0).says(noted);
+    let mut variable = command(&agent, &["check"], &conf, "");
+    variable.env("NEPHOMETER_AMQP__URL", "amqp://u:p@127.0.0.1");
+    ended(&agent, variable).code(0).says(noted);
+    // A key without a value names nothing.
+    ended(&agent, command(&agent, &["check"], &conf, "amqp: {url: }")).code(78).says(refused);
+}
+
+/// The first byte that a broker gets, if `conf` names it with `PORT` and the publisher is `url`.
+fn first_byte(name: &str, conf: &str, url: &str) -> u8 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let pipeline = PIPELINE.replace("notifier://", &url.replace("PORT", &port));
+    let agent = Agent::new(name).pipeline(&pipeline);
+    let conf = agent.folder.write("c.conf", conf.replace("PORT", &port));
+    let running = agent.start(command(&agent, &["run"], &conf, ""), None);
+    let mut byte = [0];
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.read_exact(&mut byte).unwrap();
+    drop((stream, listener));
+    running.terminate();
+    running.ended(PATIENCE);
+    byte[0]
+}
+
+/// A site that asked for TLS under the names of its release was spoken to in the clear.
+#[test]
+fn a_site_that_asks_for_tls_gets_tls() {
+    const TLS_HANDSHAKE: u8 = 0x16;
+    let url = "transport_url = rabbit://u:p@127.0.0.1:PORT/";
+    let rabbit = "[oslo_messaging_rabbit]\n";
+    for (name, conf, publisher) in [
+        ("ssl", format!("{url}\n{rabbit}ssl = True\n"), "notifier://"),
+        ("old-name", format!("{url}\n{rabbit}rabbit_use_ssl = true\n"), "notifier://"),
+        ("in-the-url", format!("{url}?ssl=1\n{rabbit}ssl = False\n"), "notifier://"),
+        // The broker of a publisher's own URL is one of the site, too.
+        ("own-url", format!("{rabbit}ssl = yes\n"), "notifier://u:p@127.0.0.1:PORT"),
+    ] {
+        let first = first_byte(&format!("conf-{name}"), &conf, publisher);
+        assert_eq!(first, TLS_HANDSHAKE, "{name}");
+    }
+    let clear = first_byte("conf-clear", &format!("{url}\n"), "notifier://");
+    assert_eq!(clear, b'A', "the test sees what it says that it sees");
+}
+
+/// What `check` warns of, without the names of folders.
+fn warnings(agent: &Agent) -> Vec<String> {
+    let ended = agent.does(&["check"]).code(0);
+    let folder = format!("{}/", agent.folder.path().display());
+    let lines = ended.stdout.lines().filter_map(|line| line.strip_prefix("warning: "));
+    lines.map(|line| line.replace(&folder, "")).collect()
+}
+
+#[test]
+fn known_secrets_are_warned_of_where_they_are_used() {
+    let signed = "nephometer.yaml: messages are signed with the default secret, which everybody \
+                  knows; set message.telemetry_secret, and the same at the receivers";
+    let agent = Agent::new("warn-known");
+    for publisher in ["udp://127.0.0.1", "tcp://127.0.0.1", "notifier://"] {
+        let agent = Agent::new("warn-known").everything_to(&[publisher]);
+        assert_eq!(warnings(&agent), [signed], "{publisher}");
+    }
+    let agent = agent.everything_to(&["file:///dev/null", "test://"]);
+    assert!(warnings(&agent).is_empty());
+
+    let agent = Agent::new("warn-guest")
+        .set("message.telemetry_secret", "")
+        .variable("NEPHOMETER_AMQP__URL", "amqp://192.0.2.1,u:p@192.0.2.2")
+        .everything_to(&["notifier://", "notifier://[2001:db8::1]:5672", "notifier://localhost"]);
+    let found = warnings(&agent);
+    let warning = |place: &str, host: &str| {
+        format!(
+            "{place}: the broker {host} is another host, and guest:guest opens it; use a user and a \
+             password of this agent's own"
+        )
+    };
+    let expected = [
+        warning("pipeline.yaml:2:67", "[2001:db8::1]:5672"),
+        warning("NEPHOMETER_AMQP__URL", "192.0.2.1:5672"),
+    ];
+    assert_eq!(found, expected);
+    // The agent says the same when it starts.
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    let ended = running.stop();
+    assert!(ended.stderr.contains("warning: ") && ended.stderr.contains("guest:guest opens it"));
+}
+
+#[test]
+fn files_with_secrets_that_all_may_read_are_warned_of() {
+    let agent = Agent::new("warn-files");
+    let secret = |name: &str, mode: u32| {
+        let text = if name == "url" { "amqp://u:hunter2@127.0.0.1" } else { "hunter2" };
+        let path = agent.folder.write(name, text);
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let (url, key) = (secret("url", 0o644), secret("secret", 0o646));
+    let (closed, group) = (secret("closed", 0o600), secret("group", 0o640));
+    // Not a key, but nobody looks before a broker is there.
+    let tls = secret("tls", 0o604);
+    let agent = agent
+        .set("amqp", serde_json::json!({"url_file": url}))
+        .set("message.telemetry_secret_file", key)
+        .everything_to(&["notifier://u:hunter2@127.0.0.1", "udp://127.0.0.1"]);
+    let found = warnings(&agent);
+    let expected = |file: &str, may: &str, mode: &str| {
+        format!(
+            "the file {:?} holds a secret, and every user of this host may {may} it (mode {mode}); \
+             take that right away: chmod o= FILE",
+            agent.folder.at(file)
+        )
+    };
+    let shown = |text: String| text.replace(&format!("{}/", agent.folder.path().display()), "");
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].ends_with(&shown(expected("url", "read", "0644"))), "{found:?}");
+    assert!(found[1].ends_with(&shown(expected("secret", "read or change", "0646"))), "{found:?}");
+    assert!(found[2].starts_with("pipeline.yaml:2:"), "{found:?}");
+    assert!(found[2].ends_with(&shown(expected("pipeline.yaml", "read", "0644"))), "{found:?}");
+
+    // Of `nephometer.yaml` itself, where one of its keys is a secret.
+    let agent = agent
+        .set("amqp", serde_json::json!({"url": "amqp://u:hunter2@127.0.0.1"}))
+        .set("message", serde_json::json!({"telemetry_secret_file": group}))
+        .everything_to(&["notifier://"]);
+    let found = warnings(&agent);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("nephometer.yaml\" holds a secret"), "{found:?}");
+    let options = serde_json::json!({"by_name": {"influx": {"options": {"Token": "hunter2"}}}});
+    let agent = agent
+        .set("amqp", serde_json::json!({"url": "amqp://guest:guest@127.0.0.1"}))
+        .set("message", serde_json::json!({"telemetry_secret_file": closed}))
+        .set("components", options)
+        .everything_to(&["notifier://"]);
+    assert_eq!(warnings(&agent).len(), 1);
+    let pair = serde_json::json!({"certificate": tls, "key": tls});
+    let agent = agent
+        .set("components", serde_json::json!({}))
+        .set("amqp.tls", pair)
+        .everything_to(&["file:///dev/null"]);
+    let found = warnings(&agent);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("tls\" holds a secret"), "{found:?}");
+
+    let conf = agent.folder.write("c.conf", "[service_credentials]\npassword = hunter2\n");
+    let ended = ended(&agent, command(&agent, &["check"], &conf, "")).code(0);
+    assert!(ended.stdout.contains("c.conf\" holds a secret"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("hunter2"));
+}

@@ -1,0 +1,193 @@
+//! Files that attack: each takes the place of `pipeline.yaml` beside a running agent. Every one is
+//! refused by a bound, before the work, and the sinks go on as they were.
+
+use std::fs;
+use std::path::Path;
+
+use super::honest;
+use super::parts::{stores, transformer, word};
+use crate::harness::{Agent, PATIENCE, Running, eventually};
+
+/// What a file may cost beyond what the agent has without it, in KiB.
+const BEYOND: u64 = 64 << 10;
+/// Bytes of the longest line of the log, and of an answer.
+const LINE: usize = 32 << 10;
+
+/// Errors of the component that has many.
+const ERRORS: u32 = 60_000;
+
+/// One component takes numbers as options only, another one refuses all options with many errors.
+fn components(folder: &Path) {
+    let schema = r#"{"additionalProperties":{"type":"integer"}}"#;
+    let length = u32::try_from(schema.len()).unwrap();
+    let data = format!("(data (i32.const 4096) {schema:?})");
+    let place = word(4_096) + &word(length);
+    let strict = transformer(&[("MORE", &data), ("SCHEMA", &place)]);
+    fs::write(folder.join("strict.wasm"), strict).unwrap();
+    // Each error has two texts, which are the same bytes.
+    let end = 65_536 + 16 * ERRORS;
+    let fill = format!(
+        "(global.set $heap (i32.const 65536))
+         (loop $next
+           (i64.store (global.get $heap) (i64.const {text}))
+           (i64.store offset=8 (global.get $heap) (i64.const {text}))
+           (global.set $heap (i32.add (global.get $heap) (i32.const 16)))
+           (br_if $next (i32.lt_u (global.get $heap) (i32.const {end}))))",
+        text = (7_u64 << 32) | 2_048,
+    );
+    let answer = stores(&[(1_088, 1), (1_092, 65_536), (1_096, ERRORS)]);
+    let wordy = transformer(&[("CONFIGURE", &(fill + &answer)), ("MEMORY", "17")]);
+    fs::write(folder.join("wordy.wasm"), wordy).unwrap();
+}
+
+/// A pipeline that is good as far as it goes, with its honest sink.
+fn good(agent: &Agent) -> String {
+    format!(
+        "sources: [{{name: all, interval: 1, meters: ['cpu'], sinks: [honest]}}]\n\
+         sinks:\n\
+         - name: honest\n\
+         \x20 publishers: ['file://{}?json']\n",
+        agent.folder.at("honest").display()
+    )
+}
+
+/// A name, the file, and the bound that refuses it.
+fn cases(good: &str) -> Vec<(&'static str, String, &'static str)> {
+    let lists =
+        |level: u32| format!("a{level}: &a{level} [{}]\n", format!("*a{},", level - 1).repeat(9));
+    let deep = |level: u32| {
+        format!("a{level}: &a{level} {}*a{}{}\n", "[".repeat(40), level - 1, "]".repeat(40))
+    };
+    let options: String = (0..20_000).map(|at| format!("      o{at}: secret-{at}\n")).collect();
+    let with = |name: &str, options: &str| {
+        format!("{good}  transformers:\n  - name: {name}\n    parameters:\n{options}")
+    };
+    vec![
+        // 22 GB.
+        (
+            "aliases of a long text",
+            format!("{good}x: [&x {}{}]\n", "x".repeat(450_000), ",*x".repeat(50_000)),
+            "yaml_bytes",
+        ),
+        (
+            "aliases of lists",
+            format!("{good}a0: &a0 [x]\n{}", (1..12).map(lists).collect::<String>()),
+            "yaml_values",
+        ),
+        // Each a few levels deeper than what it is made of, until the stack ended.
+        (
+            "aliases of nested lists",
+            format!("{good}a0: &a0 [x]\n{}", (1..60).map(deep).collect::<String>()),
+            "yaml_depth",
+        ),
+        // More than a minute.
+        (
+            "many keys",
+            format!("{good}{}", (0..150_000).map(|at| format!("k{at}: 1\n")).collect::<String>()),
+            "yaml_values",
+        ),
+        (
+            "lines that stand too far left",
+            format!("{good}x:\n  y: [\n{}]\n", "z,\n".repeat(50_000)),
+            "yaml_reads",
+        ),
+        ("a large file", format!("{good}# {}\n", "x".repeat(5 << 20)), "yaml_bytes"),
+        (
+            "many publishers",
+            good.replace("publishers: [", &format!("publishers: [{}", "'test://',".repeat(30_000))),
+            "pipeline_entries",
+        ),
+        (
+            "many meters",
+            good.replace("'cpu'", &(0..40_000).map(|at| format!("'m{at}.*',")).collect::<String>()),
+            "settings_meters",
+        ),
+        (
+            "a long URL",
+            good.replace("file://", &format!("test://{}", "x".repeat(1 << 20))),
+            "url_bytes",
+        ),
+        // 60,000 were 7.6 MB of log and of answer.
+        ("options that do not fit the schema", with("strict", &options), "more problems"),
+        ("errors of the component", with("wordy", ""), "more problems"),
+    ]
+}
+
+fn put(agent: &Agent, text: &str) {
+    fs::rename(agent.folder.write("next.yaml", text), agent.folder.at("pipeline.yaml")).unwrap();
+}
+
+/// A number of KiB of `/proc/PID/status`.
+fn kib(running: &Running, key: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{}/status", running.pid().as_raw_nonzero()));
+    let text = text.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn files_are_refused_by_their_bounds_and_the_sinks_go_on() {
+    let agent = Agent::new("hostile-config");
+    components(agent.folder.path());
+    let folder = agent.folder.path().display().to_string();
+    let agent = agent.set("components.path", serde_json::json!([folder]));
+    let good = good(&agent);
+    let agent = agent.pipeline(&good);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    // An agent that has loaded a file once, and compiled nothing.
+    let idle = kib(&running, "VmRSS");
+    let mut most = Vec::new();
+    for (name, text, bound) in cases(&good) {
+        put(&agent, &text);
+        let reason = eventually(name, PATIENCE, || {
+            let lines = running.logged("reload refused");
+            let reasons = lines.iter().filter_map(|line| line["reason"].as_str());
+            reasons.last().filter(|reason| reason.contains(bound)).map(str::to_owned)
+        });
+        assert!(reason.len() < LINE, "{name}: {} bytes", reason.len());
+        let status = agent.does(&["status"]);
+        assert!(status.stdout.len() < LINE, "{name}: {} bytes", status.stdout.len());
+        let shown = reason.contains("secret-") || status.stdout.contains("secret-");
+        assert!(!shown, "{name}: {reason}");
+        most.push((name, kib(&running, "VmHWM")));
+        put(&agent, &good);
+        let before = honest(&agent);
+        running.wait_for_ticks(1);
+        eventually("the honest sink's samples", PATIENCE, || {
+            (honest(&agent) > before).then_some(())
+        });
+    }
+    assert!(most.last().unwrap().1 < idle + BEYOND, "{idle} KiB without, then {most:?}");
+    running.terminate();
+    let ended = running.ended(PATIENCE).code(0);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    let longest = ended.stderr.lines().map(str::len).max().unwrap();
+    assert!(longest < LINE, "{longest} bytes in a line");
+}
+
+/// What is kept of the errors is printed, with the number of the others, and no option's value.
+#[test]
+fn option_errors_are_kept_up_to_their_bound() {
+    let agent = Agent::new("hostile-options");
+    components(agent.folder.path());
+    let folder = agent.folder.path().display().to_string();
+    let agent = agent.set("components.path", serde_json::json!([folder]));
+    let good = good(&agent);
+    for (name, text, _) in cases(&good) {
+        let all = match name {
+            "options that do not fit the schema" => 20_000,
+            "errors of the component" => ERRORS,
+            _ => continue,
+        };
+        put(&agent, &text);
+        let ended = agent.does(&["check"]).code(78);
+        let more = format!(
+            "and {} more; option errors that are kept: {all}, at most 100 (option_errors)",
+            all - 100
+        );
+        assert!(ended.stdout.contains(&more), "{name}: {}", ended.stdout);
+        assert_eq!(ended.stdout.lines().count(), 101, "{name}");
+        assert!(!ended.stdout.contains("secret-"), "{name}: {}", ended.stdout);
+    }
+}
