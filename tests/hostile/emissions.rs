@@ -101,7 +101,7 @@ fn rows_of_a_large_resource_are_spooled_in_pieces() {
     eventually("its batch", PATIENCE, || (lines(&out).lines().count() == rows).then_some(()));
     running.wait_for_ticks(2);
     running.terminate();
-    let (ended, resident) = watched(running);
+    let (ended, resident) = watched(running, Running::ended);
     // The broker is not there: what is for it stays in the spool.
     let ledger = ended.code(69).ledger();
     let made = usize::try_from(ledger.stage("multiplies").made).unwrap();
