@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::parts::{stores, transformer, word};
 use super::watched;
-use crate::harness::{Agent, PATIENCE, eventually, ndjson, text};
+use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson, text};
 
 /// Rows of a new resource with so many bytes of metadata, in place of the one sample of a batch.
 fn multiplies(rows: u32, metadata: u32) -> Vec<u8> {
