@@ -147,16 +147,18 @@ fn a_publisher_has_so_many_sockets_and_gets_them_back() {
     assert!(count.left > 1 && count.dropped == 0, "{count:?}\n{}", ended.stderr);
 }
 
-#[test]
-fn publishers_cannot_use_up_the_file_descriptors() {
-    let body = r"
+/// As many sockets as there are to be had, and more.
+const GREEDY: &str = r"
         (loop $more
           (call $udp (i32.const 0) (i32.const 4096))
           (call $tcp (i32.const 0) (i32.const 4096))
           (local.set $i (i32.add (local.get $i) (i32.const 1)))
           (br_if $more (i32.lt_u (local.get $i) (i32.const 300))))
-    ";
-    let file = publisher(SOCKETS, "", body);
+";
+
+#[test]
+fn publishers_cannot_use_up_the_file_descriptors() {
+    let file = publisher(SOCKETS, "", GREEDY);
     let urls: Vec<String> = (1..=12).map(|port| format!("hostile://127.0.0.1:{port}")).collect();
     let agent = agent("descriptors", &file, &urls);
     let arguments = ["run", "--log-format", "json", "--log", "info,nephometer=debug"];
@@ -185,6 +187,21 @@ fn publishers_cannot_use_up_the_file_descriptors() {
     let ended = running.stop().code(0);
     assert_eq!(ended.logged("file watching unavailable, scanning every 10 s").len(), 0);
     assert_eq!(ended.ledger().sinks["honest"].held, 0);
+}
+
+#[test]
+fn all_publishers_together_have_as_many_sockets_as_the_configuration_allows() {
+    let urls = ["hostile://127.0.0.1:1".to_owned(), "hostile://127.0.0.1:2".to_owned()];
+    let agent = agent("totals", &publisher(SOCKETS, "", GREEDY), &urls)
+        .set("components.totals.sockets", 20);
+    let mut running = agent.run();
+    eventually("a refusal by the total", PATIENCE, || {
+        let lines = running.logged("component was refused more than its bound");
+        let total = |line: &&Value| line["bound"] == "components.totals.sockets";
+        lines.iter().find(total).map(|line| assert_eq!(line["most"], 20))
+    });
+    goes_on(&agent, &mut running);
+    running.stop().code(0);
 }
 
 /// The log of a publisher that opened its output anew each time had 69 MB after 8 s.

@@ -84,16 +84,21 @@ impl Room {
 
 /// Sockets and connections of all publishers of a host.
 #[derive(Debug)]
-pub(super) struct AllSockets(Room);
+pub(super) struct AllSockets {
+    setting: AtomicUsize,
+    room: Room,
+}
 
 impl AllSockets {
     /// As many as the setting allows, and as file descriptors can be spared.
     pub(super) fn new(setting: usize) -> Self {
-        Self(Room::new(possible(setting)))
+        Self { setting: AtomicUsize::new(setting), room: Room::new(possible(setting)) }
     }
 
     pub(super) fn set(&self, setting: usize) {
-        self.0.most.store(possible(setting), Relaxed);
+        if self.setting.swap(setting, Relaxed) != setting {
+            self.room.most.store(possible(setting), Relaxed);
+        }
     }
 }
 
@@ -132,9 +137,9 @@ impl Sockets {
             self.refusals.refuse(Bound::Sockets, self.own.most());
             return None;
         }
-        if !self.all.0.take() {
+        if !self.all.room.take() {
             self.own.give_back();
-            self.refusals.refuse(Bound::TotalSockets, self.all.0.most());
+            self.refusals.refuse(Bound::TotalSockets, self.all.room.most());
             return None;
         }
         Some(Slot(Arc::clone(self)))
@@ -148,7 +153,7 @@ pub(super) struct Slot(Arc<Sockets>);
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.own.give_back();
-        self.0.all.0.give_back();
+        self.0.all.room.give_back();
     }
 }
 
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_guest_has_so_many_and_gets_them_back() {
-        let (one, count) = guest(&Arc::new(AllSockets(Room::new(1_000))));
+        let (one, count) = guest(&Arc::new(AllSockets::new(1_000)));
         let mut slots: Vec<Slot> = (0..Bound::Sockets.size()).map_while(|_| one.take()).collect();
         assert_eq!(slots.len(), Bound::Sockets.size());
         assert_eq!(count.numbers().refused, 0);
@@ -177,7 +182,7 @@ mod tests {
 
     #[test]
     fn all_guests_together_have_so_many() {
-        let all = Arc::new(AllSockets(Room::new(3)));
+        let all = Arc::new(AllSockets::new(3));
         let ((one, _), (other, count)) = (guest(&all), guest(&all));
         let slots: Vec<Slot> = (0..2).map_while(|_| one.take()).collect();
         let last = other.take();
