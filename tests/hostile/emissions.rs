@@ -76,7 +76,6 @@ fn multiplies(rows: u32, metadata: u32) -> Vec<u8> {
 #[test]
 fn rows_of_a_large_resource_are_spooled_in_pieces() {
     let (rows, metadata) = (3_000, 20_000);
-    fs::write("/tmp/helpers/wasm/multiplies.wasm", multiplies(20_000, 20_000)).unwrap(); // XXX
     let agent = Agent::new("hostile-emissions").libvirt("sim://?domains=1&seed=1");
     let agent = agent.set("shutdown_grace", "60s");
     let folder = agent.folder.at("hostile");
@@ -98,7 +97,7 @@ fn rows_of_a_large_resource_are_spooled_in_pieces() {
     let rows = usize::try_from(rows).unwrap();
     let lines = |path: &std::path::Path| fs::read_to_string(path).unwrap_or_default();
     let mut running = agent.run();
-    eventually("its batch", PATIENCE, || (lines(&out).lines().count() == rows).then_some(()));
+    eventually("its batch", 2 * PATIENCE, || (lines(&out).lines().count() == rows).then_some(()));
     running.wait_for_ticks(2);
     running.terminate();
     let (ended, resident) = watched(running, Running::ended);

@@ -13,6 +13,7 @@ mod outbound;
 mod parts;
 mod publisher;
 mod requests;
+mod states;
 mod traps;
 
 use std::fs;

@@ -15,7 +15,7 @@ use crate::component::ComponentHost;
 use crate::config::{self, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
 use crate::control;
 use crate::inspect::{self, Hypervisor, Pace};
-use crate::model::{Bound, HostGeneration, Timestamp};
+use crate::model::{HostGeneration, Timestamp};
 use crate::pipeline::{Notice, Outlet, Sink, SinkHandle, SinkParts};
 use crate::poll::{PollContext, PollCounts};
 use crate::publish::PublisherTask;
@@ -49,7 +49,7 @@ impl App {
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
         let workshop = workshop(&spec, &hypervisor, &components, (&store, options.transform));
         workshop.ledger.take_up(store.accounts()?);
-        workshop.spools.bound(spec.store.total);
+        workshop.bound(&spec.store, &spec.components);
         let journal = store.journal(journal_bounds(&spec.store), workshop.when_full);
         journal.count_for(&workshop.ledger);
         let (notices, told) = mpsc::channel(NOTICES);
@@ -137,16 +137,9 @@ fn workshop(
         spools: store.spools(),
         when_full,
         ledger: Arc::default(),
-        // The place for components.totals.states.
-        states: StateTotal::new(Bound::TotalStates.most().min(room_for_states(&spec.store))),
+        states: StateTotal::new(0),
         transform,
     }
-}
-
-/// A quarter of the database, with what else has no bound of its own in `store`.
-fn room_for_states(store: &StoreSpec) -> u64 {
-    let others = Bound::GapBytes.most() + Bound::RefusedBytes.most();
-    (store.total / 4).saturating_sub(others)
 }
 
 fn journal_bounds(store: &StoreSpec) -> JournalBounds {

@@ -221,6 +221,7 @@ impl Supervisor {
         }
         if cause != Cause::Plan {
             self.workshop.components.set_spec(&new.components).await;
+            self.workshop.bound(&self.spec.store, &new.components);
         }
         // Sinks whose publishers stay as they are because the new ones are of no use.
         let mut kept = Vec::new();

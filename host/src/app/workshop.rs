@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::AppError;
 use crate::component::{ComponentError, ComponentHost, OptionFault};
 use crate::config::{
-    AgentSpec, ComponentSpec, Place, PublisherSpec, PublisherTarget, SinkSpec, TransformerSpec,
+    AgentSpec, ComponentSpec, ComponentsSpec, Place, PublisherSpec, PublisherTarget, SinkSpec,
+    StoreSpec, TransformerSpec,
 };
 use crate::model::{Bound, HostGeneration};
 use crate::pipeline::Generation;
@@ -67,6 +68,16 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
+    /// Divides what the database may take: states have at most a quarter of it, with what else has no
+    /// bound of its own in `store`.
+    pub(super) fn bound(&self, store: &StoreSpec, components: &ComponentsSpec) {
+        let kept = Bound::GapBytes.most() + Bound::RefusedBytes.most();
+        let room = (store.total / 4).saturating_sub(kept);
+        let states = components.totals.states.min(room);
+        self.states.set(states);
+        self.spools.bound(store.total, states + kept);
+    }
+
     fn transformers<'a>(&self, sink: &'a SinkSpec) -> &'a [TransformerSpec] {
         if self.transform { &sink.transformers } else { &[] }
     }

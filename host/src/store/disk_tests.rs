@@ -80,9 +80,9 @@ async fn the_total_is_shared_evenly_by_the_journal_and_all_spools() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let spools = store.spools();
-    spools.bound(512 * MIB);
+    spools.bound(512 * MIB, 128 * MIB);
     let (writer, reader, counts) = open(&spools, "s/a", 1 << 30);
-    // Half of it is for pages, a quarter for states: the rest is for the journal and one spool.
+    // Half of it is for pages, a quarter for others: the rest is for the journal and one spool.
     assert_eq!(spools.share_below(1 << 30), Some(64 * MIB));
     assert_eq!(spools.share_below(MIB), None);
     let of_one = sized(0..1, (1 << 20) - 2_000);

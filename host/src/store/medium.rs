@@ -9,11 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::StoreError;
 use super::db::{Changes, Disk};
-use crate::model::Bound;
 use crate::telemetry::events::store as events;
-
-/// Bytes of what is not the journal and not in spools.
-const OTHERS: u64 = Bound::TotalStates.most() + Bound::GapBytes.most() + Bound::RefusedBytes.most();
 
 /// What everything in the store is written to and read from. What cannot be written is the
 /// writer's to keep; the next one tries again.
@@ -28,6 +24,8 @@ pub(super) struct Medium {
     failing: AtomicBool,
     /// What the database may take.
     total: AtomicU64,
+    /// What of it is for neither the journal nor spools.
+    others: AtomicU64,
     /// Spools that share it.
     spools: AtomicU64,
     /// Bytes of spools that nobody reads.
@@ -50,6 +48,7 @@ impl Medium {
             folder,
             failing: AtomicBool::new(false),
             total: AtomicU64::new(u64::MAX),
+            others: AtomicU64::new(0),
             spools: AtomicU64::new(0),
             orphaned: AtomicU64::new(0),
         }
@@ -129,9 +128,11 @@ impl Medium {
         written
     }
 
-    /// From now on the database may take so many bytes.
-    pub(super) fn bound(&self, total: u64) {
+    /// From now on the database may take so many bytes, `others` of them for what is not the journal
+    /// and not in spools.
+    pub(super) fn bound(&self, total: u64, others: u64) {
         self.total.store(total, Relaxed);
+        self.others.store(others, Relaxed);
     }
 
     /// So many spools share it, and others hold so many bytes that nobody reads, where that is known.
@@ -143,12 +144,12 @@ impl Medium {
     }
 
     /// What the journal, and each spool, may hold of it. Half of the total is for the rounding of
-    /// pages; states, gaps and refused envelopes have a quarter at most.
+    /// pages. What nobody reads leaves at least half of the rest to those at work.
     pub(super) fn share(&self) -> u64 {
-        let total = self.total.load(Relaxed);
-        let others = OTHERS.min(total / 4);
-        let left = (total / 2).saturating_sub(others + self.orphaned.load(Relaxed));
-        left / (self.spools.load(Relaxed) + 1)
+        let [total, others, orphaned] =
+            [&self.total, &self.others, &self.orphaned].map(|bytes| bytes.load(Relaxed));
+        let left = (total / 2).saturating_sub(others);
+        (left - orphaned.min(left / 2)) / (self.spools.load(Relaxed) + 1)
     }
 
     fn note(&self, written: Result<(), StoreError>) -> Result<(), StoreError> {

@@ -56,9 +56,9 @@ impl Spools {
         open.values().for_each(|spool| spool.take_share());
     }
 
-    /// Bounds what the database may take. How much of it the journal and each spool may hold.
-    pub fn bound(&self, total: u64) {
-        self.medium.bound(total);
+    /// Bounds what the database may take, `others` of it for what is not the journal and not in spools.
+    pub fn bound(&self, total: u64, others: u64) {
+        self.medium.bound(total, others);
         self.share(&self.lock(), None);
     }
 

@@ -1,0 +1,76 @@
+//! States that are together larger than they may be.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::parts::{stores, transformer};
+use crate::harness::{Agent, component, ndjson};
+
+/// A transformer that passes everything, and has a state of 700 KiB.
+fn keeps_much() -> Vec<u8> {
+    let state = stores(&[(1280, 0), (1284, 65_536), (1288, 700 << 10)]);
+    transformer(&[("MEMORY", "20"), ("SAVE", &state)])
+}
+
+/// A save beyond the total is refused by name, with what the others have. The sinks work on, and what
+/// could not be saved is made again from the journal at the next start.
+#[test]
+fn a_state_beyond_the_total_is_refused_and_made_again() {
+    let agent = Agent::new("hostile-states").libvirt("sim://?domains=3&seed=1");
+    let folder = agent.folder.at("hostile");
+    fs::create_dir(&folder).unwrap();
+    let rate = "rate_of_change";
+    fs::copy(component(rate), folder.join(format!("{rate}.wasm"))).unwrap();
+    let names = ["first", "second"];
+    for name in names {
+        fs::write(folder.join(format!("{name}.wasm")), keeps_much()).unwrap();
+    }
+    let out = |name: &str| agent.folder.at(&format!("out-{name}"));
+    let sink = |name: &str, transformers: &str| {
+        let publisher = format!("'file://{}?json'", out(name).display());
+        format!("- {{name: {name}, transformers: [{transformers}], publishers: [{publisher}]}}\n")
+    };
+    let pipeline = format!(
+        "sources: [{{name: s, interval: 1, meters: [cpu], sinks: [first, second, honest]}}]\n\
+         sinks:\n{}{}{}",
+        sink("first", "{name: first, parameters: {}}"),
+        // Both in one sink: neither is saved without the other.
+        sink(
+            "second",
+            &format!(
+                "{{name: second, parameters: {{}}}}, {{name: {rate}, parameters: {{target: {{name: cpu_util}}}}}}"
+            )
+        ),
+        sink("honest", &format!("{{name: {rate}, parameters: {{target: {{name: cpu_util}}}}}}")),
+    );
+    let all = ["first", "second", "honest"].map(out);
+    let agent = agent
+        .set("components.path", json!([folder]))
+        .set("components.totals.states", "1MiB")
+        .pipeline(&pipeline);
+    let mut running = agent.run();
+    running.wait_for_ticks(3);
+    // The last save is made at the end.
+    let ended = running.stop().code(0);
+    let failed = ended.logged("component could not save its state");
+    let refused = |name: &str| {
+        failed.iter().any(|line| {
+            let reason = line["reason"].as_str().unwrap();
+            line["component"] == *name
+                && reason.contains("with the 716800 of")
+                && reason.contains("at most 1048576 (components.totals.states)")
+                && reason.contains("; others: ")
+        })
+    };
+    assert!(names.iter().any(|name| refused(name)), "{}", ended.stderr);
+    let agent = agent.set("components.totals.states", "4MiB");
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let ended = running.stop().code(0);
+    let ledger = ended.ledger();
+    assert!(ended.logged("component could not save its state").is_empty(), "{}", ended.stderr);
+    let lines = all.map(|path| ndjson(&fs::read_to_string(path).unwrap()).len() as u64);
+    // A rate for each but the very first sample of a domain, over both runs.
+    assert_eq!(lines, [ledger.polled, ledger.polled - 3, ledger.polled - 3]);
+}
