@@ -117,7 +117,7 @@ guide: ## types the blocks of docs/authoring.md for each language in an empty fo
 
 .PHONY: fuzz
 fuzz: $(FUZZ) ## any input of each kind, FUZZ_SECONDS=60 each; the first build is long
-	for target in answer options xml statistics yaml oslo spool; do \
+	for target in answer options xml statistics yaml oslo url spool; do \
 	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run --fuzz-dir host/fuzz --target-dir target/fuzz \
 	    --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; \
 	done

@@ -151,3 +151,54 @@ fn wrong_usage_is_64() {
     agent.does(&["once", "--log", "a=b=c"]).code(64);
     agent.does(&["component", "run", "file.wasm", "--options", "[]"]).code(64);
 }
+
+/// The URL of the demo's broker stood in the command line, where every user of the host reads it.
+#[test]
+fn secrets_are_no_arguments() {
+    let agent = Agent::new("config-arguments");
+    let demo = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nephometer"));
+        command.args(["demo", "--libvirt", "sim://?domains=1", "--components"]);
+        command.arg(root().join("target/components")).args(arguments).env_remove("AMQP_URL");
+        command.arg("--file").arg(agent.folder.at("samples")).current_dir(agent.folder.path());
+        command
+    };
+    let ended =
+        agent.start(demo(&["--amqp", "amqp://u:hunter2@h"]), None).ended(crate::harness::PATIENCE);
+    assert!(!ended.code(64).says("--amqp-file").stderr.contains("hunter2"));
+
+    let greeted = |name: &str, start: &dyn Fn(String) -> std::process::Command| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let running = agent.start(start(format!("amqp://u:hunter2@127.0.0.1:{port}")), None);
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut greeting = [0; 4];
+        std::io::Read::read_exact(&mut stream, &mut greeting).unwrap();
+        assert_eq!(&greeting, b"AMQP", "{name}");
+        let line = format!("/proc/{}/cmdline", running.pid().as_raw_nonzero());
+        assert!(!std::fs::read_to_string(line).unwrap().contains("hunter2"), "{name}");
+        drop((stream, listener));
+        // What is held for a broker that is away is no success.
+        assert!(!running.stop().stderr.contains("hunter2"), "{name}");
+    };
+    greeted("of the environment", &|url| {
+        let mut command = demo(&[]);
+        command.env("AMQP_URL", url);
+        command
+    });
+    greeted("of a file", &|url| {
+        let file = agent.folder.write("url", url + "\n");
+        demo(&["--amqp-file", file.to_str().unwrap()])
+    });
+
+    // Options of a component may be secrets as well.
+    let options = agent.folder.write("options.json", "{\"token\": hunter2}");
+    let file = format!("@{}", options.display());
+    for options in ["{\"token\": hunter2}", &file] {
+        let ended = agent.does(&["component", "run", "file.wasm", "--options", options]).code(64);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("not a JSON object (line 1, column 11)"), "{}", ended.stderr);
+    }
+    let missing = ["component", "run", "file.wasm", "--options", "@nowhere"];
+    agent.does(&missing).code(64).says("@nowhere");
+}

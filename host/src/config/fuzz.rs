@@ -1,7 +1,10 @@
 //! What the fuzz targets in `host/fuzz` call; only they see it.
 
+use std::path::Path;
+
+use super::ceilometer::CeilometerConf;
 use super::error::Report;
-use super::oslo::OsloFile;
+use super::url::{broker_urls, label, without_user};
 use super::{BrokerSpec, parse_pipeline};
 
 /// Any bytes as a `pipeline.yaml`. Every fault has a place in it.
@@ -12,12 +15,29 @@ pub fn yaml(data: &[u8]) {
     }
 }
 
-/// Any text as a `ceilometer.conf`.
+/// Any text as a `ceilometer.conf`, and the broker that it names.
 pub fn oslo(data: &[u8]) {
     let mut report = Report::default();
-    let file = OsloFile::read("fuzz.conf", &String::from_utf8_lossy(data), &mut report);
-    for option in file.options() {
-        // A value that refers to itself has none, and is told.
-        drop(file.value(option, &mut report));
+    let text = String::from_utf8_lossy(data);
+    let conf = CeilometerConf::read(Path::new("fuzz.conf"), &text, &mut report);
+    conf.unread(data.len() % 2 == 0, &mut report);
+    for (path, value, _) in &conf.keys {
+        if path == &["amqp", "url"] {
+            drop(broker_urls(value, true));
+        }
+    }
+}
+
+/// Any text as a password in any URL: no message about the URL shows it.
+pub fn url(data: &[u8]) {
+    const SECRET: &str = "hunter2hunter2";
+    const SCHEMES: [&str; 5] = ["rabbit://", "notifier://", "influx://", "file://", ""];
+    let Some((first, password)) = data.split_first() else { return };
+    let scheme = SCHEMES[usize::from(*first) % SCHEMES.len()];
+    let url = format!("{scheme}user:{}{SECRET}@host", String::from_utf8_lossy(password));
+    assert!(!label(&url).contains(SECRET), "{url}");
+    assert!(!without_user(&url).contains(SECRET), "{url}");
+    if let Err((what, remedy)) = broker_urls(&url, false) {
+        assert!(!what.contains(SECRET) && !remedy.contains(SECRET), "{url}");
     }
 }

@@ -148,7 +148,7 @@ bounds! {
 
     // Files.
     YamlBytes = "yaml_bytes", File, "a YAML file with its aliases expanded", 4 * MIB, "bytes", "split the file, or use fewer aliases";
-    YamlValues = "yaml_values", File, "values in a YAML file with its aliases expanded", 100_000, "", "split the file, or use fewer aliases";
+    YamlValues = "yaml_values", File, "values in a YAML file with its aliases expanded", 50_000, "", "split the file, or use fewer aliases";
     YamlDepth = "yaml_depth", File, "nesting of values in a YAML file, with its aliases expanded", 64, "levels", "use fewer levels";
     YamlReads = "yaml_reads", File, "text that is read again for lines within brackets and quotes that stand too far left", 16 * MIB, "bytes", "indent the lines within brackets and quotes";
     ConfBytes = "conf_bytes", File, "a ceilometer.conf with its references expanded", MIB, "bytes", "refer to other options less often";
