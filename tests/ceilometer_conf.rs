@@ -67,7 +67,7 @@ fn options_of_the_broker_are_read_or_refused() {
 fn what_is_not_read_stops_the_agent_unless_the_broker_is_named() {
     let agent = Agent::new("conf-run").pipeline(PIPELINE);
     let conf = agent.folder.write("c.conf", "[oslo_messaging_rabbit]\nrabbit_host = hunter2\n");
-    let refused = "c.conf:2:1: [oslo_messaging_rabbit] rabbit_host is not read, and may say how";
+    let refused = "c.conf:2:1: [oslo_messaging_rabbit] rabbit_host is not read, and may change";
     for arguments in [&["run"][..], &["once", "--publish"]] {
         let ended = ended(&agent, command(&agent, arguments, &conf, "")).code(78).says(refused);
         assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
@@ -116,7 +116,7 @@ fn a_site_that_asks_for_tls_gets_tls() {
         assert_eq!(first, TLS_HANDSHAKE, "{name}");
     }
     let clear = first_byte("conf-clear", &format!("{url}\n"), "notifier://");
-    assert_eq!(clear, b'A', "the test sees what it says that it sees");
+    assert_eq!(clear, b'A', "without TLS");
 }
 
 /// What `check` warns of, without the names of folders.
@@ -155,7 +155,7 @@ fn known_secrets_are_warned_of_where_they_are_used() {
         warning("NEPHOMETER_AMQP__URL", "192.0.2.1:5672"),
     ];
     assert_eq!(found, expected);
-    // The agent says the same when it starts.
+    // The agent prints the same when it starts.
     let mut running = agent.run();
     running.wait_for_ticks(1);
     let ended = running.stop();

@@ -142,8 +142,8 @@ fn files_are_refused_by_their_bounds_and_the_sinks_go_on() {
         put(&agent, &text);
         let reason = eventually(name, PATIENCE, || {
             let lines = running.logged("reload refused");
-            let reasons = lines.iter().filter_map(|line| line["reason"].as_str());
-            reasons.last().filter(|reason| reason.contains(bound)).map(str::to_owned)
+            let mut reasons = lines.iter().filter_map(|line| line["reason"].as_str());
+            reasons.next_back().filter(|reason| reason.contains(bound)).map(str::to_owned)
         });
         assert!(reason.len() < LINE, "{name}: {} bytes", reason.len());
         let status = agent.does(&["status"]);

@@ -1,6 +1,6 @@
 //! `nephometer demo`: the agent on embedded defaults, with what it publishes on the terminal.
 
-use std::env::VarError;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,10 +103,11 @@ impl Demo {
                 .with_context(|| format!("--amqp-file {}", file.display()))?;
             return Ok(Some(text.trim_end().to_owned()));
         }
-        match std::env::var("AMQP_URL") {
-            Ok(url) => Ok(Some(url).filter(|url| !url.is_empty())),
-            Err(VarError::NotPresent) => Ok(None),
-            Err(VarError::NotUnicode(_)) => anyhow::bail!("AMQP_URL is not UTF-8 text"),
+        let url = std::env::var_os("AMQP_URL").filter(|url| !url.is_empty());
+        match url.map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(url)) => Ok(Some(url)),
+            Some(Err(_)) => anyhow::bail!("AMQP_URL is not UTF-8 text"),
         }
     }
 }

@@ -50,7 +50,7 @@ fn describe(error: &ValidationError<'_>, schema: &Value, faults: &mut OptionFaul
                 faults.add(&format!("{pointer}/{escaped}"), || unknown(name, &known));
             }
         }
-        // What the schema says of names is about no value.
+        // A rule for names is about no value.
         ValidationErrorKind::PropertyNames { error } => {
             let name = error.instance().as_str().unwrap_or_default();
             let name = name.replace('~', "~0").replace('/', "~1");

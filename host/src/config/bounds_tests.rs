@@ -8,7 +8,7 @@ use super::url::{broker_urls, label, without_user};
 use super::*;
 use crate::model::Bound;
 
-/// Everything that is said of a pipeline, and whether it was taken.
+/// All that is printed about a pipeline, and whether it was taken.
 fn parse(text: &str) -> (bool, String) {
     match parse_pipeline(text.as_bytes(), "p.yaml", &BrokerSpec::default()) {
         Ok((spec, warnings)) => {
@@ -21,14 +21,14 @@ fn parse(text: &str) -> (bool, String) {
 
 /// The limit is taken, and one more is refused with the bound's name at its place.
 fn at_the_limit(bound: Bound, place: &str, pipeline: impl Fn(usize) -> String) {
-    let (good, said) = parse(&pipeline(bound.size()));
-    assert!(good, "{bound:?}: {said}");
-    let (good, said) = parse(&pipeline(bound.size() + 1));
+    let (good, printed) = parse(&pipeline(bound.size()));
+    assert!(good, "{bound:?}: {printed}");
+    let (good, printed) = parse(&pipeline(bound.size() + 1));
     let (name, remedy) = (format!("({})", bound.row().name), bound.row().remedy);
     let named = |line: &str| {
         line.starts_with(place) && line.contains(&name) && line.ends_with(&format!("; {remedy}"))
     };
-    assert!(!good && said.lines().any(named) && said.len() < 600, "{bound:?}: {said}");
+    assert!(!good && printed.lines().any(named) && printed.len() < 600, "{bound:?}: {printed}");
 }
 
 fn sinks(publishers: &str, transformers: &str) -> String {
@@ -65,10 +65,13 @@ fn meters_of_a_source() {
     at_the_limit(Bound::Globs, "p.yaml:1:29: ", |count| {
         format!("{}{}", source(&"c*,".repeat(count)), sinks("test", ""))
     });
-    let (good, said) = parse(&format!("{}{}", source(&"m".repeat(1_024)), sinks("test", "")));
-    assert!(good, "{said}");
-    let (good, said) = parse(&format!("{}{}", source(&"m".repeat(1_025)), sinks("test", "")));
-    assert!(!good && said.contains("(settings_meter_bytes)") && said.len() < 500, "{said}");
+    let (good, printed) = parse(&format!("{}{}", source(&"m".repeat(1_024)), sinks("test", "")));
+    assert!(good, "{printed}");
+    let (good, printed) = parse(&format!("{}{}", source(&"m".repeat(1_025)), sinks("test", "")));
+    assert!(
+        !good && printed.contains("(settings_meter_bytes)") && printed.len() < 500,
+        "{printed}"
+    );
 }
 
 #[test]
@@ -85,8 +88,8 @@ fn urls() {
         let file = |length: usize| format!("{key}'{before}{}'}}\n", "x".repeat(length));
         let most = Bound::UrlBytes.size() - before.len();
         assert_eq!(host(file(most)), "");
-        let said = host(file(most + 1));
-        assert!(said.contains("8193 bytes, at most 8192 bytes (url_bytes)"), "{said}");
+        let printed = host(file(most + 1));
+        assert!(printed.contains("8193 bytes, at most 8192 bytes (url_bytes)"), "{printed}");
     }
 }
 
@@ -94,10 +97,10 @@ fn urls() {
 #[test]
 fn warnings_are_counted_beyond_some() {
     let url = format!("test://?{}", (0..1_000).map(|at| format!("a{at}&")).collect::<String>());
-    let (good, said) =
+    let (good, printed) =
         parse(&format!("{}{}", source("cpu"), sinks(&format!("'{url}',").repeat(9), "")));
-    assert!(good && said.contains("(config_problems)"));
-    assert!(said.len() < 3 * 1_000 * Bound::TextBytes.size(), "{} bytes", said.len());
+    assert!(good && printed.contains("(config_problems)"));
+    assert!(printed.len() < 3 * 1_000 * Bound::TextBytes.size(), "{} bytes", printed.len());
 }
 
 /// Passwords in which everything stands that ends a part of a URL.
@@ -129,17 +132,17 @@ proptest! {
         let fault = fault.unwrap_or_default();
         prop_assert!(!fault.contains("SECRET"), "{url} is refused with {fault}");
         let quoted = serde_json::Value::from(url.clone()).to_string();
-        let (good, said) = parse(&format!("{}{}", source("cpu"), sinks(&quoted, "")));
-        prop_assert!(!said.contains("SECRET"), "{url}: {good}, {said}");
+        let (good, printed) = parse(&format!("{}{}", source("cpu"), sinks(&quoted, "")));
+        prop_assert!(!printed.contains("SECRET"), "{url}: {good}, {printed}");
         // As ceilometer.conf has it.
         let conf = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(conf.path(), format!("transport_url = {url}\n")).unwrap();
         let mut inputs = inputs("", &[]);
         inputs.ceilometer = Some(conf.path().to_owned());
-        let said = match load(&inputs) {
+        let printed = match load(&inputs) {
             Ok(loaded) => format!("{:?}{}", loaded.spec, lines(&loaded.warnings)),
             Err(error) => lines(&error.problems) + &lines(&error.warnings),
         };
-        prop_assert!(!said.contains("SECRET"), "{url} in ceilometer.conf: {said}");
+        prop_assert!(!printed.contains("SECRET"), "{url} in ceilometer.conf: {printed}");
     }
 }

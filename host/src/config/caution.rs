@@ -35,7 +35,7 @@ pub(super) fn known_secrets(host: &Host, pipeline: &PipelineSpec, report: &mut R
     }
 }
 
-/// RabbitMQ itself refuses this user from anywhere but its own host, unless it was told otherwise.
+/// RabbitMQ refuses this user from anywhere but its own host, unless it is configured otherwise.
 fn guest(broker: &BrokerSpec, place: &Place, report: &mut Report) {
     for url in &broker.urls {
         let Some(parts) = Parts::split(url.reveal()) else { continue };

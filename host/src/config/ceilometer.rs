@@ -1,5 +1,5 @@
 //! `ceilometer.conf`: a layer below `nephometer.yaml`. What has no effect here is reported, not
-//! ignored; what may say where the broker is or how it is spoken to is refused unless it is read.
+//! ignored; what may name the broker, or how it is reached, is refused unless it is read.
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ const KEY: &[&str] = &["amqp", "tls", "key"];
 /// What the name of an option about the broker contains.
 const BROKER: [&str; 4] = ["ssl", "tls", "rabbit_", "transport_url"];
 
-/// Of those, options that are known to say neither where the broker is nor how it is spoken to:
+/// Of those, options that are known to concern neither the broker's place nor its protocol:
 /// when oslo.messaging connects again, how many messages a consumer takes at once, and what queues
 /// for remote calls and replies look like, of which this agent has none. TLS is 1.2 or 1.3 here,
 /// whatever the version.
@@ -135,7 +135,7 @@ impl CeilometerConf {
         conf
     }
 
-    /// Options that say something of the broker that is not understood: errors, unless `nephometer.yaml`
+    /// Options about the broker that are not understood: errors, unless `nephometer.yaml`
     /// or the environment names the broker. A broker must not be spoken to in the clear, or another
     /// one in its place, because an option of this file has no effect.
     pub(super) fn unread(&self, broker_is_named: bool, report: &mut Report) {
@@ -146,7 +146,7 @@ impl CeilometerConf {
             } else {
                 report.fault(
                     place,
-                    format!("{name} is not read, and may say how the broker is reached"),
+                    format!("{name} is not read, and may change how the broker is reached"),
                     "set amqp.url in nephometer.yaml, with amqps:// and amqp.tls for TLS; this \
                      option then has no effect",
                 );
@@ -258,7 +258,7 @@ fn tls(option: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Whether an option may say where the broker is or how it is spoken to.
+/// Whether an option may concern the broker's place or its protocol.
 fn concerns_broker(key: &str) -> bool {
     let key = key.to_lowercase();
     BROKER.iter().any(|part| key.contains(part))

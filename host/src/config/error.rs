@@ -202,8 +202,8 @@ mod tests {
             for list in [&error.problems, &error.warnings] {
                 assert_eq!(list.len(), most + usize::from(left_out.is_some()));
                 let last = list.last().unwrap();
-                let said = left_out.map(|number| format!("and {number} more ("));
-                assert!(said.is_none_or(|said| last.what.starts_with(&said)), "{last}");
+                let expected = left_out.map(|number| format!("and {number} more ("));
+                assert!(expected.is_none_or(|text| last.what.starts_with(&text)), "{last}");
             }
             assert!(error.problems[0].what.ends_with(" [cut]"));
             assert!(error.to_string().len() < 25_000, "{} bytes", error.to_string().len());

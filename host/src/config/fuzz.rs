@@ -15,7 +15,7 @@ pub fn yaml(data: &[u8]) {
     }
 }
 
-/// Any text as a `ceilometer.conf`, and what it says of the broker.
+/// Any text as a `ceilometer.conf`, and the broker that it names.
 pub fn oslo(data: &[u8]) {
     let mut report = Report::default();
     let text = String::from_utf8_lossy(data);
@@ -28,7 +28,7 @@ pub fn oslo(data: &[u8]) {
     }
 }
 
-/// Any text as a password in any URL: nothing that is said of the URL shows it.
+/// Any text as a password in any URL: no message about the URL shows it.
 pub fn url(data: &[u8]) {
     const SECRET: &str = "hunter2hunter2";
     const SCHEMES: [&str; 5] = ["rabbit://", "notifier://", "influx://", "file://", ""];

@@ -391,7 +391,7 @@ fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Op
     check::host(&doc, defaults(inputs), report)
 }
 
-/// Whether anything but `ceilometer.conf` says where the broker is.
+/// Whether anything but `ceilometer.conf` names the broker.
 fn names_broker(inputs: &Inputs, doc: &Document) -> bool {
     let in_file = |pointer| doc.fact(pointer).is_some_and(|fact| fact.kind != Kind::Null);
     let named = |name: &str| {

@@ -262,25 +262,25 @@ mod tests {
             format!("{} = {}\n", char::from(key), format!("${next}").repeat(10))
         };
         let bomb: String = (b'a'..b'j').map(line).collect();
-        let (_, told) = read(&format!("{bomb}j = x\n"));
-        assert!(told.starts_with("c.conf:"), "{told}");
-        assert!(told.contains("(conf_bytes)") && told.len() < 3_000, "{told}");
+        let (_, faults) = read(&format!("{bomb}j = x\n"));
+        assert!(faults.starts_with("c.conf:"), "{faults}");
+        assert!(faults.contains("(conf_bytes)") && faults.len() < 3_000, "{faults}");
 
         let many: String = (0..100_000).map(|at| format!("a{at}=\n")).collect();
-        let (options, told) = read(&many);
-        assert_eq!((options.len(), &*told), (100_000, ""));
+        let (options, faults) = read(&many);
+        assert_eq!((options.len(), &*faults), (100_000, ""));
     }
 
     #[test]
     fn the_limit_is_read_and_one_more_is_refused() {
         let most = Bound::ConfBytes.size();
         let file = |length: usize| format!("a={}", "x".repeat(length - 2));
-        let (options, told) = read(&file(most));
-        assert_eq!((options[0].2.len(), &*told), (most - 2, ""));
-        let (options, told) = read(&file(most + 1));
+        let (options, faults) = read(&file(most));
+        assert_eq!((options[0].2.len(), &*faults), (most - 2, ""));
+        let (options, faults) = read(&file(most + 1));
         assert!(options.is_empty());
         assert_eq!(
-            told,
+            faults,
             "c.conf: a ceilometer.conf with its references expanded: 1048577 bytes, at most \
              1048576 bytes (conf_bytes); refer to other options less often\n"
         );
@@ -288,8 +288,8 @@ mod tests {
         let twice = |length: usize| format!("a={}\nb=$a\n", "x".repeat(length));
         let (options, _) = read(&twice(most / 2 - 2));
         assert_eq!(options.len(), 2);
-        let (options, told) = read(&twice(most / 2 - 1));
+        let (options, faults) = read(&twice(most / 2 - 1));
         assert_eq!(options.len(), 1);
-        assert!(told.contains("(conf_bytes)"), "{told}");
+        assert!(faults.contains("(conf_bytes)"), "{faults}");
     }
 }

@@ -163,7 +163,7 @@ impl fmt::Display for Parts<'_> {
 /// A `transport_url` of oslo.messaging without the options of its query that concern TLS, and these:
 /// they are written there as in `[oslo_messaging_rabbit]`, which they override.
 pub(super) fn without_tls_options(url: &str) -> (String, Vec<(String, String)>) {
-    // What is wrong with the others is said when they are read.
+    // What is wrong with the others is reported when they are read.
     let good = Parts::split(url).is_some_and(|parts| parts.check_authority().is_ok());
     let Some((before, query)) = url.split_once('?').filter(|_| good) else {
         return (url.to_owned(), Vec::new());

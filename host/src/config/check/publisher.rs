@@ -172,7 +172,7 @@ impl Publisher<'_> {
             self.warn(&what, "use driver=rabbit or leave it out");
             return None;
         }
-        // What the URL says itself counts; else a site with TLS has it for all of its brokers.
+        // The URL's own option counts; else a site with TLS has it for all of its brokers.
         let tls = options.iter().find(|(key, _)| key == "ssl");
         let tls = tls.map_or(Ok(default.tls.enabled), |(_, value)| ssl(value));
         let tls = tls.map_or_else(|fault| self.fault(fault), Some)?;
