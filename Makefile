@@ -81,7 +81,7 @@ bench-stores: ## what the store on disk costs, beside others (docs/store.md)
 .PHONY: lab
 lab: install-test ## a private libvirtd with real guests and a private RabbitMQ, to try things by hand
 	scripts/lab up $(LAB)
-	@. $(LAB)/env; echo "try: make run LIBVIRT_URI='$$LIBVIRT_URI' AMQP_URL='$$AMQP_URL'"
+	@. $(LAB)/env; echo "try: AMQP_URL='$$AMQP_URL' make run LIBVIRT_URI='$$LIBVIRT_URI'"
 
 .PHONY: lab-down
 lab-down: ## stop them
