@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::error::OptionFaults;
 use super::schema::harmless;
+use crate::model::clean;
 
 /// Bytes of a compiled pattern: the whole of Unicode in a class takes a tenth.
 const PATTERN: usize = 1 << 20;
@@ -22,7 +23,9 @@ pub(super) fn check(schema: &str, options: &Map<String, Value>) -> Result<Option
     }
     let schema: Value = serde_json::from_str(schema)
         .map_err(|error| format!("its options-schema is no JSON: {error}"))?;
-    harmless(&schema).map_err(|reason| format!("its options-schema cannot be used: {reason}"))?;
+    // What is quoted of a schema may be as long as that, with anything in it.
+    let unusable = |reason: &str| format!("its options-schema cannot be used: {}", clean(reason));
+    harmless(&schema).map_err(|reason| unusable(&reason))?;
     let validator = jsonschema::options()
         .with_draft(Draft::Draft202012)
         // A component must not make the agent fetch anything.
@@ -30,7 +33,7 @@ pub(super) fn check(schema: &str, options: &Map<String, Value>) -> Result<Option
         // Linear in time, whatever the pattern.
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN))
         .build(&schema)
-        .map_err(|error| format!("its options-schema cannot be used: {error}"))?;
+        .map_err(|error| unusable(&error.to_string()))?;
     let options = Value::Object(options.clone());
     let mut faults = OptionFaults::default();
     for error in validator.iter_errors(&options) {
@@ -291,5 +294,10 @@ mod tests {
     fn a_bad_schema_is_the_components_fault() {
         assert!(check("{", &Map::new()).unwrap_err().contains("options-schema"));
         assert!(check(r#"{"type": "objekt"}"#, &Map::new()).is_err());
+        for key in ["$ref", "pattern", "type"] {
+            let schema = json!({ (key): format!("(\u{1b}[2J{}", "x".repeat(100_000)) });
+            let reason = check(&schema.to_string(), &Map::new()).unwrap_err();
+            assert!(reason.len() < 1_200 && !reason.contains('\u{1b}'), "{key}: {reason}");
+        }
     }
 }
