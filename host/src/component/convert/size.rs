@@ -12,6 +12,9 @@ use crate::model::{Bound, Exceeded, Meter, Resource};
 /// Bytes of a row in a message besides its meter and resource: id, time, volume, signature and their names.
 const ROW: usize = 256;
 
+/// Entries of a dictionary: each with the number of the first one that equals it.
+type Entries<T> = [(u32, Arc<T>)];
+
 /// Refuses too many or too large new entries.
 pub(super) fn entries(
     meters: &[MeterResult],
@@ -38,7 +41,7 @@ pub(super) fn entries(
 pub(super) fn rows(
     answer: &Columned,
     input: Option<&Columns<'_>>,
-    (meters, resources): (&[(u32, Arc<Meter>)], &[(u32, Arc<Resource>)]),
+    (meters, resources): (&Entries<Meter>, &Entries<Resource>),
 ) -> Result<(), Exceeded> {
     let given = |column: fn(&Columned) -> &Vec<u32>| column(answer).as_slice();
     let had = input.map_or((&[][..], &[][..]), |input| (&input.meter[..], &input.resource[..]));
@@ -56,7 +59,7 @@ pub(super) fn rows(
 fn beyond<T>(
     rows: &[u32],
     had: &[u32],
-    entries: &[(u32, Arc<T>)],
+    entries: &Entries<T>,
     weight: impl Fn(&T) -> usize,
 ) -> usize {
     let mut counts = vec![0_i64; entries.len()];
