@@ -57,7 +57,7 @@ enum Stage {
 
 /// Puts these cases to an agent; what went wrong, in words.
 pub(super) fn run(cases: &[Case]) -> Result<Outcome, String> {
-    let way = if cases[0].number / SINKS % 2 == 0 { Way::Reload } else { Way::Start };
+    let way = if (cases[0].number / SINKS).is_multiple_of(2) { Way::Reload } else { Way::Start };
     let agent = agent(cases);
     let refused = check(&agent, cases)?;
     let accepted: Vec<&Case> = cases.iter().filter(|case| !refused.contains(&*case.name)).collect();

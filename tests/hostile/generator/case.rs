@@ -97,7 +97,7 @@ impl Generator {
     fn good(&self, world: &World, encoding: &'static str) -> Draft {
         let mut image = Image::new(encoding);
         let answers =
-            self.answers(&mut Chance::new(0, 0), world, &mut image, None, &mut Vec::new());
+            self.answers(&mut Chance::new(0, 0), world, &mut image, (None, &mut Vec::new()));
         Draft {
             image,
             answers,
@@ -119,7 +119,7 @@ impl Generator {
     ) -> Draft {
         let mut draft = Draft { image: Image::new(encoding), ..self.good(world, encoding) };
         let bad = (!chance.one_in(3)).then(|| self.answering(chance, world));
-        draft.answers = self.answers(chance, world, &mut draft.image, bad, words);
+        draft.answers = self.answers(chance, world, &mut draft.image, (bad, words));
         for _ in 0..*chance.pick(&[0, 1, 1, 2]) {
             let place = Place::any(chance, world);
             let act = Act::any(chance, &self.contract, world);
@@ -175,8 +175,7 @@ impl Generator {
         chance: &mut Chance,
         world: &World,
         image: &mut Image,
-        bad: Option<usize>,
-        words: &mut Vec<String>,
+        (bad, words): (Option<usize>, &mut Vec<String>),
     ) -> Vec<Answer> {
         let tame = Mood::tame();
         let each = world.exports.iter().enumerate().map(|(nth, export)| {

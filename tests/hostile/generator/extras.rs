@@ -101,17 +101,7 @@ impl Extra {
                 core.function(nullary, &[(*count, ValType::F64)], body);
             }
             Self::Blocks(count) => {
-                let mut sink = InstructionSink::new(&mut body);
-                for nth in 0..*count {
-                    if nth % 2 == 0 {
-                        sink.block(BlockType::Empty);
-                    } else {
-                        sink.loop_(BlockType::Empty);
-                    }
-                }
-                for _ in 0..*count {
-                    sink.end();
-                }
+                blocks(&mut InstructionSink::new(&mut body), *count);
                 core.function(nullary, &[], body);
             }
             Self::Body(count) => {
@@ -172,6 +162,20 @@ impl Extra {
                 core.types.ty().struct_([field; 3]);
             }
         }
+    }
+}
+
+/// Blocks and loops, each in the one before.
+fn blocks(sink: &mut InstructionSink<'_>, count: u32) {
+    for nth in 0..count {
+        if nth % 2 == 0 {
+            sink.block(BlockType::Empty);
+        } else {
+            sink.loop_(BlockType::Empty);
+        }
+    }
+    for _ in 0..count {
+        sink.end();
     }
 }
 
