@@ -38,7 +38,7 @@ pub fn options(data: &[u8]) {
 
 /// Any bytes as the sections of a component, as they are looked at before they are compiled.
 pub fn component(data: &[u8]) {
-    let file = [b"\0asm\x0d\0\x01\0", data].concat();
+    let file = [&b"\0asm\x0d\0\x01\0"[..], data].concat();
     // What cannot be read is refused; that it ends is what is to be seen.
     let _refused = survey(&file);
     let _producers = producers(&file);
