@@ -10,6 +10,7 @@ use crate::delivery::first_deliveries;
 use crate::harness::{
     Agent, Consumer, PATIENCE, broker, closed_port, eventually, ndjson, root, text,
 };
+use crate::hostile::emissions::multiplies;
 
 fn spools(agent: &Agent) -> Vec<Value> {
     let ended = agent.does(&["spool", "ls", "--json"]).code(0);
@@ -76,16 +77,15 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
 
 #[test]
 fn what_a_receiver_refuses_is_set_aside_and_can_be_sent_again() {
-    // A datagram has at most 65,507 bytes: names of that length are refused by the system.
+    // A datagram has at most 65,507 bytes: metadata of that length are refused by the system.
     let agent = Agent::new("spool-refused").libvirt("sim://?domains=1&seed=1");
-    let name = "x".repeat(70_000);
-    let arithmetic = format!(
-        "[{{name: arithmetic, parameters: {{target: {{name: {name}, unit: ns, type: gauge, expr: '$(cpu)'}}}}}}]"
+    let components = agent.folder.at("large");
+    fs::create_dir(&components).unwrap();
+    fs::write(components.join("large.wasm"), multiplies(1, 70_000)).unwrap();
+    let agent = agent.set("components.path", serde_json::json!([components])).pipeline(
+        "sources: [{name: s, interval: 1, meters: [cpu], sinks: [out]}]\n\
+         sinks: [{name: out, transformers: [{name: large, parameters: {}}], publishers: ['udp://127.0.0.1:9']}]\n",
     );
-    let agent = agent.pipeline(&format!(
-        "sources: [{{name: s, interval: 1, meters: [cpu], sinks: [out]}}]\n\
-         sinks: [{{name: out, transformers: {arithmetic}, publishers: ['udp://127.0.0.1:9']}}]\n"
-    ));
     let mut running = agent.run();
     running.wait_for_ticks(1);
     eventually("something refused", PATIENCE, || {

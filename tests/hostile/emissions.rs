@@ -10,7 +10,7 @@ use super::watched;
 use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson, text};
 
 /// Rows of a new resource with so many bytes of metadata, in place of the one sample of a batch.
-fn multiplies(rows: u32, metadata: u32) -> Vec<u8> {
+pub(crate) fn multiplies(rows: u32, metadata: u32) -> Vec<u8> {
     let (before, after) = (r#"{"a":""#, r#""}"#);
     let [before_length, after_length] =
         [before, after].map(|text| u32::try_from(text.len()).unwrap());

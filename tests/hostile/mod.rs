@@ -6,7 +6,7 @@ mod answers;
 mod broker;
 mod compiling;
 mod config;
-mod emissions;
+pub(crate) mod emissions;
 mod files;
 mod generator;
 mod outbound;
