@@ -1,0 +1,149 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn queue(weight: u64, count: usize) -> Queue<u32> {
+    Queue::new(Limits { weight, count })
+}
+
+/// Makes room for one and appends it: what left for it, itself if it does not fit.
+fn push(queue: &Queue<u32>, item: u32, weight: u64, rank: u8, newest: bool) -> Vec<(u32, Hit)> {
+    let (mut left, refused) = queue.make_room(weight, rank, newest);
+    match refused {
+        Some(hit) => left.push((item, hit)),
+        None => queue.append(item, weight, rank),
+    }
+    left
+}
+
+#[test]
+fn the_oldest_leave_but_never_what_is_lent() {
+    let queue = queue(100, 3);
+    for item in 0..3 {
+        assert!(push(&queue, item, 1, 0, false).is_empty());
+    }
+    assert_eq!(push(&queue, 3, 1, 0, false), [(0, Hit::Count)]);
+    assert_eq!(queue.lend(2, u64::MAX), [1, 2]);
+    assert_eq!(push(&queue, 4, 1, 0, false), [(3, Hit::Count)]);
+    assert_eq!(push(&queue, 5, 99, 0, false), [(4, Hit::Count), (5, Hit::Weight)]);
+    assert_eq!(push(&queue, 6, 101, 0, false), [(6, Hit::Weight)]);
+    queue.settle(|place, _| place == 1);
+    assert_eq!(queue.lend(9, u64::MAX), [2]);
+}
+
+#[test]
+fn a_lower_rank_leaves_first_whichever_way() {
+    for newest in [false, true] {
+        let queue = queue(100, 3);
+        for (item, rank) in [(0, 1), (1, 0), (2, 0)] {
+            push(&queue, item, 1, rank, newest);
+        }
+        let first = if newest { 2 } else { 1 };
+        assert_eq!(push(&queue, 3, 1, 1, newest), [(first, Hit::Count)]);
+        assert_eq!(push(&queue, 4, 1, 1, newest), [(3 - first, Hit::Count)]);
+        // Only those of the higher rank are left.
+        assert_eq!(push(&queue, 5, 1, 0, newest), [(5, Hit::Count)]);
+        let left = if newest { 6 } else { 0 };
+        assert_eq!(push(&queue, 6, 1, 1, newest), [(left, Hit::Count)]);
+    }
+}
+
+#[test]
+fn what_is_lent_is_bounded_by_its_weight() {
+    let queue = queue(100, 9);
+    for (item, weight) in [(0, 50), (1, 5), (2, 5), (3, 1)] {
+        queue.append(item, weight, 0);
+    }
+    assert_eq!(queue.lend(9, 10), [0]);
+    queue.settle(|_, _| false);
+    assert_eq!(queue.lend(9, 10), [1, 2]);
+    assert_eq!(queue.lend(9, 11), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn what_is_hidden_is_not_lent_and_makes_no_room() {
+    let queue = queue(100, 3);
+    queue.append(0, 1, 0);
+    queue.append_hidden(1, 1, 0);
+    queue.append_hidden(2, 1, 0);
+    assert_eq!(queue.lend(9, u64::MAX), [0]);
+    assert_eq!(queue.make_room(1, 0, false), (Vec::new(), Some(Hit::Count)));
+    queue.settle(|_, _| true);
+    assert_eq!(queue.make_room(1, 0, false), (vec![(0, Hit::Count)], None));
+    assert!(!queue.ready(|| true).await);
+    assert_eq!(queue.retain_hidden(|item| *item == 1), [2]);
+    queue.reveal(|item| *item += 10);
+    assert!(queue.ready(|| false).await);
+    assert_eq!(queue.lend(9, u64::MAX), [11]);
+    assert_eq!(queue.weight(), 1);
+}
+
+#[test]
+fn settling_keeps_the_order() {
+    let queue = queue(100, 10);
+    for item in 0..6 {
+        queue.append(item, 1, 0);
+    }
+    queue.lend(4, u64::MAX);
+    queue.settle(|_, item| item % 2 == 1);
+    assert_eq!(queue.lend(9, u64::MAX), [1, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_waiting_writer_goes_on_when_there_is_room() {
+    let queue = Arc::new(queue(2, 10));
+    queue.room(2, 1).await;
+    queue.append(0, 2, 0);
+    let writer = {
+        let queue = Arc::clone(&queue);
+        tokio::spawn(async move {
+            queue.room(5, 1).await;
+            queue.append(1, 5, 0);
+        })
+    };
+    tokio::task::yield_now().await;
+    assert_eq!(queue.lend(9, u64::MAX), [0]);
+    queue.settle(|_, _| false);
+    writer.await.unwrap();
+    assert_eq!(queue.lend(9, u64::MAX), [1]);
+}
+
+#[tokio::test]
+async fn a_closed_queue_is_read_to_its_end() {
+    let queue = queue(9, 9);
+    queue.append(0, 1, 0);
+    queue.close();
+    assert!(queue.ready(|| false).await);
+    queue.lend(1, u64::MAX);
+    queue.settle(|_, _| false);
+    assert!(!queue.ready(|| false).await);
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_lost_unseen(
+        steps in prop::collection::vec((0_u64..6, 0_usize..5, any::<bool>(), 0_u8..3, any::<bool>()), 1..60),
+    ) {
+        let queue = queue(12, 4);
+        let (mut pushed, mut left) = (0_u32, Vec::new());
+        for (weight, lend, keep, rank, newest) in steps {
+            left.extend(push(&queue, pushed, weight, rank, newest).into_iter().map(|(item, _)| item));
+            pushed += 1;
+            prop_assert!(queue.len() <= 4 && queue.weight() <= 12);
+            queue.lend(lend, u64::MAX);
+            queue.settle(|_, item| {
+                if !keep {
+                    left.push(*item);
+                }
+                keep
+            });
+        }
+        let rest = queue.clear();
+        prop_assert!(rest.is_sorted());
+        left.extend(rest);
+        left.sort_unstable();
+        prop_assert_eq!(left, (0..pushed).collect::<Vec<_>>());
+    }
+}
