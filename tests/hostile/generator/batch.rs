@@ -11,10 +11,6 @@ use super::SINKS;
 use super::case::Case;
 use crate::harness::{Agent, Ended, PATIENCE, Resident, Running, component};
 
-/// What one call may hand over. Two calls at once, and short texts cost the host more than twice what
-/// they count.
-const RETURNED: &str = "8MiB";
-
 /// What became of cases.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outcome {
@@ -88,7 +84,7 @@ fn agent(cases: &[Case]) -> Agent {
             &format!("components.by_name.{name}"),
             json!({
                 "on_error": "drop",
-                "limits": { "cpu": "100ms", "wall": "1s", "memory": memory, "returned": RETURNED },
+                "limits": { "cpu": "100ms", "wall": "1s", "memory": memory },
             }),
         );
     }
