@@ -42,7 +42,7 @@ fn no_generated_component_hurts_the_agent() {
     if let Some(number) = number::<usize>("NEPHOMETER_TEST_CASE") {
         let case = case(&Generator::new(seed), number);
         println!("seed {seed}, case {number}: {}", case.what);
-        attempt(&[case]).unwrap();
+        println!("{:?}", attempt(&[case]).unwrap());
         return;
     }
     let begun = Instant::now();

@@ -254,7 +254,7 @@ impl Writer<'_> {
         let mut count = if numbers { self.mood.rows } else { self.mood.entries };
         if matches!(ty, Type::U8) {
             // Bytes are cheaper than rows.
-            count *= 8;
+            count *= 24;
         }
         let step = size(self.contract, ty).max(1);
         if step * count.min(LARGEST / step) + self.image.end > LARGEST {
