@@ -1,11 +1,12 @@
 //! States that are together larger than they may be.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::parts::{stores, transformer};
-use crate::harness::{Agent, component, ndjson};
+use crate::harness::{Agent, PATIENCE, component, eventually, ndjson};
 
 /// A transformer that passes everything, and has a state of 700 KiB.
 fn keeps_much() -> Vec<u8> {
@@ -51,6 +52,11 @@ fn a_state_beyond_the_total_is_refused_and_made_again() {
         .pipeline(&pipeline);
     let mut running = agent.run();
     running.wait_for_ticks(3);
+    // A sink whose component is still being compiled has no state to save.
+    eventually("samples of all sinks", PATIENCE, || {
+        let has_some = |path: &PathBuf| fs::read(path).is_ok_and(|text| !text.is_empty());
+        all.iter().all(has_some).then_some(())
+    });
     // The last save is made at the end.
     let ended = running.stop().code(0);
     let failed = ended.logged("component could not save its state");
