@@ -1,6 +1,6 @@
 //! Compilation, in a process of its own where there is a program for it.
 //!
-//! A compiler that works on what strangers supply can be made to use any amount of time and memory, and
+//! A compiler that works on what others supply can be made to use any amount of time and memory, and
 //! what it used stays with the process that it ran in. So the agent starts itself anew with the
 //! subcommand `compile`: nothing of the environment, standard input is the component, standard
 //! output takes the code. Both are files in memory that have no name, so that nobody else can
