@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nephometer::config::{BrokerSpec, Secret};
-use nephometer::publish::{AmqpPublisher, Driver, Envelope, Publisher};
-use nephometer::store::{Bounds, Manifest, Spools, Store, Verdict, WhenFull};
-use nephometer::telemetry::PublisherCount;
+use nephometer_config::{BrokerSpec, Secret};
+use nephometer_pipeline::publish::{AmqpPublisher, Driver, Envelope, Publisher};
+use nephometer_store::{Bounds, Manifest, Spools, Store, Verdict, WhenFull};
+use nephometer_telemetry::PublisherCount;
 use uuid::Uuid;
 
 use super::{percentiles, runtime, say};

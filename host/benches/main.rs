@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criterion::Criterion;
-use nephometer::config::ComponentsSpec;
+use nephometer_config::ComponentsSpec;
 
 /// The scale of `cpu_util`, which reads one value of the metadata.
 const SCALE: &str = "100.0 / (10**9 * (resource_metadata.cpu_number or 1))";

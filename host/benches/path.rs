@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use nephometer::component::ComponentHost;
-use nephometer::config::{Inputs, Origin, PublisherTarget, SinkSpec};
-use nephometer::inspect;
-use nephometer::model::HostGeneration;
-use nephometer::poll::{PollContext, PollCounts, PollTask};
-use nephometer::publish::{self, Encoder, MessageForm, Signer};
-use nephometer::schedule::Clock;
-use nephometer::telemetry::StageCount;
-use nephometer::transform::{Chain, ComponentTransformer, Event, Transformer};
+use nephometer_wasm::ComponentHost;
+use nephometer_config::{Inputs, Origin, PublisherTarget, SinkSpec};
+use nephometer_libvirt::inspect;
+use nephometer_model::HostGeneration;
+use nephometer_libvirt::poll::{PollContext, PollCounts, PollTask};
+use nephometer_pipeline::publish::{self, Encoder};
+use nephometer_wire::{MessageForm, Signer};
+use nephometer_libvirt::schedule::Clock;
+use nephometer_telemetry::StageCount;
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
 use uuid::Uuid;
 
 use super::{SCALE, cache, components, runtime};
@@ -45,7 +46,7 @@ impl Path {
             libvirt: Some(format!("sim://?domains={domains}&seed=1")),
             ..Inputs::default()
         };
-        let spec = nephometer::config::load(&inputs).unwrap().spec;
+        let spec = nephometer_config::load(&inputs).unwrap().spec;
         let generation = HostGeneration(Uuid::from_u128(1));
         let libvirt = &spec.libvirt;
         let context = PollContext {

@@ -1,4 +1,4 @@
 //! A store that is damaged opens all the same.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| nephometer::store::fuzz::spool(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| nephometer_store::fuzz::spool(data));

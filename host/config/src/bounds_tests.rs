@@ -1,0 +1,148 @@
+//! Bounds on what files hold, each with exactly as much as it allows and with one more; and URLs
+//! with anything in their passwords.
+
+use proptest::prelude::*;
+
+use super::tests::{inputs, lines};
+use super::url::{broker_urls, label, without_user};
+use super::*;
+use nephometer_model::Bound;
+
+/// All that is printed about a pipeline, and whether it was taken.
+fn parse(text: &str) -> (bool, String) {
+    match parse_pipeline(text.as_bytes(), "p.yaml", &BrokerSpec::default()) {
+        Ok((spec, warnings)) => {
+            let labels: Vec<_> = spec.sinks[0].publishers.iter().map(|one| &*one.label).collect();
+            (true, format!("{labels:?}{}", lines(&warnings)))
+        }
+        Err(error) => (false, format!("{}{}", lines(&error.problems), lines(&error.warnings))),
+    }
+}
+
+/// The limit is taken, and one more is refused with the bound's name at its place.
+fn at_the_limit(bound: Bound, place: &str, pipeline: impl Fn(usize) -> String) {
+    let (good, printed) = parse(&pipeline(bound.size()));
+    assert!(good, "{bound:?}: {printed}");
+    let (good, printed) = parse(&pipeline(bound.size() + 1));
+    let (name, remedy) = (format!("({})", bound.row().name), bound.row().remedy);
+    let named = |line: &str| {
+        line.starts_with(place) && line.contains(&name) && line.ends_with(&format!("; {remedy}"))
+    };
+    assert!(!good && printed.lines().any(named) && printed.len() < 600, "{bound:?}: {printed}");
+}
+
+fn sinks(publishers: &str, transformers: &str) -> String {
+    format!("sinks: [{{name: k, publishers: [{publishers}], transformers: [{transformers}]}}]\n")
+}
+
+fn source(meters: &str) -> String {
+    format!("sources: [{{name: s, meters: [{meters}], sinks: [k]}}]\n")
+}
+
+#[test]
+fn entries_of_a_pipeline() {
+    at_the_limit(Bound::Entries, "p.yaml:1:10: ", |count| {
+        let entry = |at| format!("{{name: s{at}, meters: [cpu], sinks: [k]}},");
+        format!("sources: [{}]\n{}", (0..count).map(entry).collect::<String>(), sinks("test", ""))
+    });
+    at_the_limit(Bound::Entries, "p.yaml:2:8: ", |count| {
+        let entry = |at| format!("{{name: k{at}, publishers: [test]}},");
+        let sinks: String = (0..count).map(entry).collect();
+        let source = source("cpu").replace("[k]", "[k0]");
+        format!("{source}sinks: [{sinks}]\n")
+    });
+    at_the_limit(Bound::Entries, "p.yaml:2:31: ", |count| {
+        format!("{}{}", source("cpu"), sinks(&"test,".repeat(count), ""))
+    });
+    at_the_limit(Bound::Entries, "p.yaml:2:53: ", |count| {
+        let entry = "{name: t, parameters: {}},";
+        format!("{}{}", source("cpu"), sinks("test", &entry.repeat(count)))
+    });
+}
+
+#[test]
+fn meters_of_a_source() {
+    at_the_limit(Bound::Globs, "p.yaml:1:29: ", |count| {
+        format!("{}{}", source(&"c*,".repeat(count)), sinks("test", ""))
+    });
+    let (good, printed) = parse(&format!("{}{}", source(&"m".repeat(1_024)), sinks("test", "")));
+    assert!(good, "{printed}");
+    let (good, printed) = parse(&format!("{}{}", source(&"m".repeat(1_025)), sinks("test", "")));
+    assert!(
+        !good && printed.contains("(settings_meter_bytes)") && printed.len() < 500,
+        "{printed}"
+    );
+}
+
+#[test]
+fn urls() {
+    at_the_limit(Bound::UrlBytes, "p.yaml:2:32: ", |length| {
+        let url = format!("file:///{}", "f".repeat(length - "file:///".len()));
+        format!("{}{}", source("cpu"), sinks(&url, ""))
+    });
+    let host = |text: String| match load(&inputs(&text, &[])) {
+        Ok(_) => String::new(),
+        Err(error) => lines(&error.problems),
+    };
+    for (before, key) in [("amqp://u:p@h/", "amqp: {url: "), ("qemu:///", "libvirt: {uri: ")] {
+        let file = |length: usize| format!("{key}'{before}{}'}}\n", "x".repeat(length));
+        let most = Bound::UrlBytes.size() - before.len();
+        assert_eq!(host(file(most)), "");
+        let printed = host(file(most + 1));
+        assert!(printed.contains("8193 bytes, at most 8192 bytes (url_bytes)"), "{printed}");
+    }
+}
+
+/// One sink with 100,000 publishers of 40 unknown options each took 1.2 GB for their warnings.
+#[test]
+fn warnings_are_counted_beyond_some() {
+    let url = format!("test://?{}", (0..1_000).map(|at| format!("a{at}&")).collect::<String>());
+    let (good, printed) =
+        parse(&format!("{}{}", source("cpu"), sinks(&format!("'{url}',").repeat(9), "")));
+    assert!(good && printed.contains("(config_problems)"));
+    assert!(printed.len() < 3 * 1_000 * Bound::TextBytes.size(), "{} bytes", printed.len());
+}
+
+/// Passwords in which everything stands that ends a part of a URL.
+fn password() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "/", "?", "#", "@", ":", "%", "%2F", "%zz", "&", "=", "ssl=", "ssl", ",", ";", "$", "\\",
+        "[", "]", " ", "://", "12", "SECRET", "SECRET",
+    ]);
+    prop::collection::vec(part, 1..8).prop_map(|parts| parts.concat() + "SECRET")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_part_of_a_password_is_shown(
+        scheme in prop::sample::select(vec![
+            "rabbit://", "notifier://", "udp://", "tcp://", "test://", "file://", "influx://",
+            "gnocchi://", "notifer://", "x.y://", "", "//", ":",
+        ]),
+        password in password(),
+        rest in prop::sample::select(vec!["", ":5672", ":5672/v?heartbeat=5", "/a?b=c#d", ",h2"]),
+    ) {
+        let url = format!("{scheme}user:{password}@host{rest}");
+        let (shown, libvirt) = (label(&url), without_user(&url));
+        prop_assert!(!shown.contains("SECRET"), "{url} is shown as {shown}");
+        prop_assert!(!libvirt.contains("SECRET"), "{url} is shown as {libvirt}");
+        let fault = broker_urls(&url, false).err().map(|(what, remedy)| what + &remedy);
+        let fault = fault.unwrap_or_default();
+        prop_assert!(!fault.contains("SECRET"), "{url} is refused with {fault}");
+        let quoted = serde_json::Value::from(url.clone()).to_string();
+        let (good, printed) = parse(&format!("{}{}", source("cpu"), sinks(&quoted, "")));
+        prop_assert!(!printed.contains("SECRET"), "{url}: {good}, {printed}");
+        // As ceilometer.conf has it.
+        let conf = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(conf.path(), format!("transport_url = {url}\n")).unwrap();
+        let mut inputs = inputs("", &[]);
+        inputs.ceilometer = Some(conf.path().to_owned());
+        let printed = match load(&inputs) {
+            Ok(loaded) => format!("{:?}{}", loaded.spec, lines(&loaded.warnings)),
+            Err(error) => lines(&error.problems) + &lines(&error.warnings),
+        };
+        prop_assert!(!printed.contains("SECRET"), "{url} in ceilometer.conf: {printed}");
+    }
+}

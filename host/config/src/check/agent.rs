@@ -1,0 +1,66 @@
+//! What kind of agent this is: `mode`, `routing` and `polling`.
+
+use super::units::{truth, whole};
+use super::{Check, Unknown};
+use crate::error::nearest;
+use crate::raw::{Field, RawPolling, Scalar};
+use crate::spec::{Mode, Routing};
+
+/// Ceilometer's `[polling] batch_size`.
+const BATCH_SIZE: usize = 50;
+
+/// More would be a message of some 15 MB.
+const MOST_IN_BATCH: i64 = 10_000;
+
+pub(super) struct Agent {
+    pub(super) mode: Mode,
+    pub(super) routing: Option<Routing>,
+    pub(super) spread: bool,
+}
+
+pub(super) fn check(
+    check: &mut Check<'_>,
+    mode: &Field<Scalar>,
+    routing: &Field<Scalar>,
+    polling: Field<RawPolling>,
+) -> Option<Agent> {
+    let mode = word(check, "/mode", mode, &["notification", "polling"]);
+    let routing = word(check, "/routing", routing, &["source", "name"]);
+    let raw = check.mapping("/polling", polling)?;
+    check.keys("/polling", &["batch_size", "spread"], Unknown::Refused(&[]));
+    let size = |value: &Scalar| {
+        let value = whole(value).filter(|value| (1..=MOST_IN_BATCH).contains(value))?;
+        usize::try_from(value).ok()
+    };
+    let right = "write a whole number from 1 to 10000";
+    let batch_size = check.value("/polling/batch_size", &raw.batch_size, size, right);
+    let spread = check.value("/polling/spread", &raw.spread, truth, "write true or false");
+    let batch_size = batch_size?.unwrap_or(BATCH_SIZE);
+    Some(Agent {
+        mode: match mode? {
+            Some("polling") => Mode::Polling { batch_size },
+            _ => Mode::Notification,
+        },
+        routing: routing?.map(|word| if word == "name" { Routing::Name } else { Routing::Source }),
+        spread: spread?.unwrap_or(false),
+    })
+}
+
+/// One of some words.
+fn word(
+    check: &mut Check<'_>,
+    pointer: &str,
+    field: &Field<Scalar>,
+    words: &[&'static str],
+) -> Option<Option<&'static str>> {
+    let Some(given) = check.string(pointer, field)? else { return Some(None) };
+    if let Some(word) = words.iter().find(|word| **word == given) {
+        return Some(Some(word));
+    }
+    let remedy = match nearest(&given, words.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("write {}", words.join(" or ")),
+    };
+    check.fault(pointer, format!("{} is {given:?}", super::subject(pointer)), remedy);
+    None
+}

@@ -1,0 +1,71 @@
+//! `amqp` of `nephometer.yaml`.
+
+use std::path::PathBuf;
+
+use super::units::truth;
+use super::{Check, Unknown};
+use crate::broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
+use crate::raw::{Field, RawAmqp, RawTls, Scalar};
+use crate::url;
+
+pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<AmqpSpec> {
+    let raw = check.mapping("/amqp", field)?;
+    check.keys("/amqp", &["url", "url_file", "tls", "queues"], Unknown::Refused(&[]));
+    let tls = tls(check, raw.tls);
+    let words = [
+        ("transient", Queues::Transient),
+        ("durable", Queues::Durable),
+        ("quorum", Queues::Quorum),
+    ];
+    let queues = check.word("/amqp/queues", &raw.queues, &words);
+    let given = check.secret("/amqp/url", &raw.url, &raw.url_file)?;
+    let from = if matches!(raw.url, Field::Given(_)) { "/amqp/url" } else { "/amqp/url_file" };
+    let text = given.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2F".to_owned());
+    // The URL is checked whatever is wrong with the rest: all faults are told at once.
+    let enabled = tls.as_ref().is_some_and(|tls| tls.enabled);
+    let urls = match url::broker_urls(&text, enabled) {
+        Ok(urls) => urls,
+        Err((what, remedy)) => {
+            check.fault(from, what, remedy);
+            return None;
+        }
+    };
+    Some(AmqpSpec { broker: BrokerSpec { urls, tls: tls?, queues: queues?.unwrap_or_default() } })
+}
+
+/// Whether `amqp://` means TLS as well, and the files.
+fn tls(check: &mut Check<'_>, field: Field<RawTls>) -> Option<TlsSpec> {
+    let raw = check.mapping("/amqp/tls", field)?;
+    let keys = &["enabled", "ca", "certificate", "key"];
+    check.keys("/amqp/tls", keys, Unknown::Refused(&[]));
+    let right = "write true or false";
+    let enabled = check.value("/amqp/tls/enabled", &raw.enabled, truth, right);
+    let ca = check.file("/amqp/tls/ca", &raw.ca);
+    let certificate = check.file("/amqp/tls/certificate", &raw.certificate);
+    let key = check.file("/amqp/tls/key", &raw.key);
+    let identity = match (certificate?, key?) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            let what = "`certificate` and `key` belong together, and one is missing";
+            check.fault("/amqp/tls", what, "name both, or none");
+            return None;
+        }
+    };
+    Some(TlsSpec { enabled: enabled?.unwrap_or(false), ca: ca?, identity })
+}
+
+impl Check<'_> {
+    /// A file that can be read now.
+    fn file(&mut self, pointer: &str, field: &Field<Scalar>) -> Option<Option<PathBuf>> {
+        let Some(path) = self.string(pointer, field)? else { return Some(None) };
+        match nephometer_files::open(path.as_ref()) {
+            Ok(_) => Some(Some(PathBuf::from(path))),
+            Err(error) => {
+                let what = format!("the file {path:?} cannot be read: {error}");
+                self.fault(pointer, what, "name a PEM file that this agent's user may read");
+                None
+            }
+        }
+    }
+}

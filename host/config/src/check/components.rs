@@ -1,0 +1,179 @@
+//! `components` of `nephometer.yaml`: where components are, and what each and all of them may use.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::host::{DURATION, SIZE};
+use super::units::{duration, size, whole};
+use super::{Check, Unknown, grants};
+use crate::raw::{
+    Field, Kind, RawComponent, RawComponents, RawLimits, RawTotals, Scalar, Scalars, token,
+};
+use crate::spec::{
+    ComponentSpec, ComponentsSpec, LimitsSpec, OnError, SecretOptions, StateMismatch, TotalsSpec,
+};
+
+/// What a component can address.
+const MOST_MEMORY: u64 = 4 << 30;
+
+/// The smallest totals: less is most likely a number whose unit was left out.
+const LEAST_MEMORY: u64 = 16 << 20;
+const LEAST_STATES: u64 = 1 << 20;
+
+/// More file descriptors than a process gets on most systems.
+const MOST_SOCKETS: i64 = 65_536;
+
+pub(super) fn check(check: &mut Check<'_>, field: Field<RawComponents>) -> Option<ComponentsSpec> {
+    let raw = check.mapping("/components", field)?;
+    check.keys("/components", &["path", "by_name", "totals"], Unknown::Refused(&[]));
+    let path = component_path(check, &raw.path);
+    let totals = totals(check, raw.totals);
+    let pointer = "/components/by_name";
+    let raw = check.mapping(pointer, raw.by_name)?;
+    let mut by_name = BTreeMap::new();
+    let mut good = true;
+    for (name, field) in raw {
+        match component(check, &format!("{pointer}/{}", token(&name)), field) {
+            Some(spec) => {
+                by_name.insert(name, spec);
+            }
+            None => good = false,
+        }
+    }
+    let (path, totals) = (path?, totals?);
+    good.then_some(ComponentsSpec { path, by_name, totals, compiler: None })
+}
+
+fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>> {
+    const RIGHT: &str = "write a list of folders";
+    let pointer = "/components/path";
+    match (field, check.kind(pointer)) {
+        (Field::Absent | Field::Null, _) => {
+            Some(vec![PathBuf::from("/usr/lib/nephometer/components")])
+        }
+        // As in the PATH of a shell: for the environment.
+        (_, Kind::Text) => {
+            let text = check.text(pointer).unwrap_or_default();
+            let folders: Vec<PathBuf> =
+                text.split(':').filter(|folder| !folder.is_empty()).map(PathBuf::from).collect();
+            if folders.is_empty() {
+                check.fault(pointer, "`path` is empty", RIGHT);
+                return None;
+            }
+            Some(folders)
+        }
+        (Field::Given(entries), Kind::List) => {
+            let texts = check.texts(pointer, entries);
+            for (inner, _) in texts.iter().filter(|(_, text)| text.is_empty()) {
+                check.fault(inner, "this entry of `path` is empty", "name a folder or remove it");
+            }
+            let good = texts.len() == entries.len() && texts.iter().all(|(_, t)| !t.is_empty());
+            good.then(|| texts.into_iter().map(|(_, text)| PathBuf::from(text)).collect())
+        }
+        _ => {
+            check.wrong(pointer, RIGHT);
+            None
+        }
+    }
+}
+
+fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Option<ComponentSpec> {
+    let raw = check.mapping(at, field)?;
+    let keys = &["limits", "on_error", "on_state_mismatch", "grants", "options"];
+    check.keys(at, keys, Unknown::Refused(&[]));
+    let limits = limits(check, &format!("{at}/limits"), raw.limits);
+    let words = [("hold", OnError::Hold), ("drop", OnError::Drop), ("keep", OnError::Keep)];
+    let on_error = check.word(&format!("{at}/on_error"), &raw.on_error, &words);
+    let words = [("keep_old", StateMismatch::KeepOld), ("reset", StateMismatch::Reset)];
+    let pointer = format!("{at}/on_state_mismatch");
+    let mismatch = check.word(&pointer, &raw.on_state_mismatch, &words);
+    let connect = grants::check(check, &format!("{at}/grants"), raw.grants);
+    let options = check.mapping(&format!("{at}/options"), raw.options);
+    Some(ComponentSpec {
+        limits: limits?,
+        on_error: on_error?.unwrap_or_default(),
+        on_state_mismatch: mismatch?.unwrap_or_default(),
+        connect: connect?,
+        options: SecretOptions::new(options?),
+    })
+}
+
+fn limits(check: &mut Check<'_>, at: &str, field: Field<RawLimits>) -> Option<LimitsSpec> {
+    let raw = check.mapping(at, field)?;
+    check.keys(at, &["memory", "cpu", "wall", "returned"], Unknown::Refused(&[]));
+    let default = LimitsSpec::default();
+    let memory = |value: &Scalar| size(value).filter(|bytes| *bytes <= MOST_MEMORY);
+    let right = "write a size of at most 4GiB, such as 64MiB";
+    let memory = check.value(&format!("{at}/memory"), &raw.memory, memory, right);
+    let cpu = check.value(&format!("{at}/cpu"), &raw.cpu, duration, DURATION);
+    let wall = check.value(&format!("{at}/wall"), &raw.wall, duration, DURATION);
+    let returned = check.value(&format!("{at}/returned"), &raw.returned, size, SIZE);
+    Some(LimitsSpec {
+        memory: memory?.unwrap_or(default.memory),
+        cpu: cpu?.unwrap_or(default.cpu),
+        wall: wall?.unwrap_or(default.wall),
+        returned: returned?.unwrap_or(default.returned),
+    })
+}
+
+/// What all components may use together.
+fn totals(check: &mut Check<'_>, field: Field<RawTotals>) -> Option<TotalsSpec> {
+    let at = "/components/totals";
+    let raw = check.mapping(at, field)?;
+    check.keys(at, &["memory", "states", "sockets"], Unknown::Refused(&[]));
+    let default = TotalsSpec::default();
+    let memory = |value: &Scalar| size(value).filter(|bytes| *bytes >= LEAST_MEMORY);
+    let right = "write a size of at least 16MiB, such as 2GiB";
+    let memory = check.value("/components/totals/memory", &raw.memory, memory, right);
+    let states = |value: &Scalar| size(value).filter(|bytes| *bytes >= LEAST_STATES);
+    let right = "write a size of at least 1MiB, such as 512MiB";
+    let states = check.value("/components/totals/states", &raw.states, states, right);
+    let sockets = |value: &Scalar| {
+        let value = whole(value).filter(|value| (1..=MOST_SOCKETS).contains(value))?;
+        usize::try_from(value).ok()
+    };
+    let right = "write a whole number from 1 to 65536";
+    let sockets = check.value("/components/totals/sockets", &raw.sockets, sockets, right);
+    Some(TotalsSpec {
+        memory: memory?.unwrap_or(default.memory),
+        states: states?.unwrap_or(default.states),
+        sockets: sockets?.unwrap_or(default.sockets),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Inputs, Origin, load_host};
+
+    fn totals(text: &str) -> Result<TotalsSpec, String> {
+        let text = format!("components: {{totals: {text}}}\n");
+        let config = Origin::Text { name: "n.yaml".to_owned(), text };
+        let inputs = Inputs { config, hostname: "h".to_owned(), ..Inputs::default() };
+        match load_host(&inputs) {
+            Ok(loaded) => Ok(loaded.spec.components.totals),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn totals_have_defaults_and_bounds() {
+        let default = TotalsSpec::default();
+        assert_eq!(totals("{}"), Ok(default));
+        assert_eq!(default.memory, 2 << 30);
+        assert_eq!(totals("{states: 1MiB}"), Ok(TotalsSpec { states: 1 << 20, ..default }));
+        assert_eq!(
+            totals("{memory: 16MiB, states: 64MiB, sockets: 65536}"),
+            Ok(TotalsSpec { memory: 16 << 20, states: 64 << 20, sockets: 65_536 })
+        );
+        assert_eq!(
+            totals("{memory: 2, states: 1048575, sockets: 0}").unwrap_err(),
+            "n.yaml:1:31: `memory` is 2; write a size of at least 16MiB, such as 2GiB\n\
+             n.yaml:1:42: `states` is 1048575; write a size of at least 1MiB, such as 512MiB\n\
+             n.yaml:1:60: `sockets` is 0; write a whole number from 1 to 65536"
+        );
+        for wrong in ["{memory: 16777215}", "{sockets: 65537}", "{socket: 5}", "5"] {
+            assert!(totals(wrong).is_err(), "{wrong}");
+        }
+    }
+}

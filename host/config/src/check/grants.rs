@@ -1,0 +1,89 @@
+//! `grants` of a component: what it may reach.
+
+use super::{Check, Unknown};
+use crate::grant::Grant;
+use crate::raw::{Field, Kind, RawGrants};
+
+/// The entries of `connect`. `None` with a fault for each that cannot be read.
+pub(super) fn check(
+    check: &mut Check<'_>,
+    at: &str,
+    field: Field<RawGrants>,
+) -> Option<Vec<Grant>> {
+    const RIGHT: &str = "write a list such as [\"influx.lan:8086\", \"10.0.0.0/8:8086\"]";
+    let raw = check.mapping(at, field)?;
+    check.keys(at, &["connect"], Unknown::Refused(&[]));
+    let pointer = format!("{at}/connect");
+    let entries = match (&raw.connect, check.kind(&pointer)) {
+        (Field::Absent | Field::Null, _) => return Some(Vec::new()),
+        (Field::Given(entries), Kind::List) => entries,
+        _ => {
+            check.wrong(&pointer, RIGHT);
+            return None;
+        }
+    };
+    let mut granted = Vec::new();
+    for (inner, text) in check.texts(&pointer, entries) {
+        match text.parse::<Grant>() {
+            Ok(grant) => granted.push(grant),
+            Err(reason) => {
+                check.fault(&inner, format!("{text:?} is no grant: {reason}"), "write HOST:PORT");
+            }
+        }
+    }
+    (granted.len() == entries.len()).then_some(granted)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Inputs, Origin, load_host};
+
+    fn load(text: &str) -> Result<crate::AgentSpec, String> {
+        let text = text.to_owned();
+        let config = Origin::Text { name: "n.yaml".to_owned(), text };
+        let inputs = Inputs { config, hostname: "h".to_owned(), ..Inputs::default() };
+        let told = |error: crate::ConfigError| {
+            error.problems.iter().map(|problem| format!("{problem}\n")).collect()
+        };
+        load_host(&inputs).map(|loaded| loaded.spec).map_err(told)
+    }
+
+    #[test]
+    fn grants_and_options_are_read_and_kept_secret() {
+        let spec = load(
+            "components: {by_name: {influx: {grants: {connect: ['db.lan:8086', '[fd00::/8]:80']},\n\
+             options: {token: hunter2, tags: {flavor: flavor.name}}}}}\n",
+        )
+        .unwrap();
+        let influx = &spec.components.by_name["influx"];
+        let connect: Vec<String> = influx.connect.iter().map(ToString::to_string).collect();
+        assert_eq!(connect, ["db.lan:8086", "[fd00::/8]:80"]);
+        assert_eq!(influx.options.reveal()["tags"]["flavor"], "flavor.name");
+        assert!(!format!("{spec:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn every_fault_has_its_place() {
+        let text = "\
+components:
+  by_name:
+    a: {grants: {connect: [db.lan, '10.0.0.1/8:80', 5, 'ok:1']}}
+    b: {grants: {connect: 'db.lan:80', conect: []}}
+    c: {grants: [], options: 5}
+    d: {on_state_mismatch: forget}
+";
+        assert_eq!(
+            load(text).unwrap_err(),
+            "\
+n.yaml:3:28: \"db.lan\" is no grant: it has no port; write HOST:PORT
+n.yaml:3:36: \"10.0.0.1/8:80\" is no grant: its range begins at 10.0.0.0; write HOST:PORT
+n.yaml:3:53: this entry of `connect` is a number; write text, in quotes if need be
+n.yaml:4:27: `connect` is text; write a list such as [\"influx.lan:8086\", \"10.0.0.0/8:8086\"]
+n.yaml:4:40: the key \"conect\" is unknown; did you mean `connect`?
+n.yaml:5:17: `grants` is a list; write a mapping of `key: value` lines
+n.yaml:5:30: `options` is a number; write a mapping of `key: value` lines
+n.yaml:6:28: `on_state_mismatch` is \"forget\"; write keep_old or reset
+"
+        );
+    }
+}

@@ -1,0 +1,337 @@
+//! `nephometer.yaml`: what belongs to this host. Unknown keys are faults here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::units::{duration, truth, whole};
+use super::{Check, Unknown, agent, amqp, components, metering, store};
+use nephometer_model::Secret;
+use crate::broker::AmqpSpec;
+use crate::error::Report;
+use crate::place::Place;
+use crate::raw::{
+    Document, Field, Kind, RawControl, RawFolder, RawHost, RawLibvirt, RawMessage, Scalar,
+};
+use crate::spec::{
+    ComponentsSpec, DEFAULT_SECRET, LibvirtSpec, MessageSpec, MeteringSpec, Mode, Routing, 
+    StoreSpec,
+};
+use crate::url;
+use nephometer_model::Release;
+
+const KEYS: &[&str] = &[
+    "host",
+    "libvirt",
+    "amqp",
+    "message",
+    "components",
+    "store",
+    "cache",
+    "control",
+    "shutdown_grace",
+    "compatibility",
+    "quirks",
+    "mode",
+    "routing",
+    "polling",
+];
+
+pub(super) const DURATION: &str = "write a time above zero with its unit, such as 3s or 500ms";
+pub(super) const SIZE: &str = "write a size above zero with its unit, such as 64MiB";
+
+/// More would only hold more of libvirtd's workers.
+const MOST_PARALLEL: i64 = 64;
+
+/// Defaults that differ from host to host.
+pub(crate) struct Defaults {
+    pub(crate) host: String,
+    pub(crate) store: PathBuf,
+    pub(crate) cache: PathBuf,
+    pub(crate) control: PathBuf,
+}
+
+/// The file, checked.
+pub(crate) struct Host {
+    pub(crate) host: String,
+    pub(crate) metering: MeteringSpec,
+    pub(crate) mode: Mode,
+    /// What is usual for the form of the files, unless set.
+    pub(crate) routing: Option<Routing>,
+    /// Whether ticks come at a time of the host's own.
+    pub(crate) spread: bool,
+    pub(crate) libvirt: LibvirtSpec,
+    /// Where `libvirt.deadline` was set, if it was.
+    pub(crate) deadline_place: Option<Place>,
+    pub(crate) amqp: AmqpSpec,
+    /// Where the broker's URL is set.
+    pub(crate) broker_place: Place,
+    /// Where `message.telemetry_secret` is set.
+    pub(crate) secret_place: Place,
+    pub(crate) message: MessageSpec,
+    pub(crate) components: ComponentsSpec,
+    pub(crate) store: StoreSpec,
+    pub(crate) cache: PathBuf,
+    pub(crate) control: PathBuf,
+    pub(crate) shutdown_grace: Duration,
+}
+
+/// Checks the file with everything that overrides it.
+pub(crate) fn check(
+    doc: &Document,
+    defaults: Defaults,
+    report: &mut Report,
+) -> Option<Host> {
+    let mut check = Check::new(doc, report);
+    let raw: RawHost = check.mapping("", doc.mirror())?;
+    check.keys("", KEYS, Unknown::Refused(&["tls"]));
+    let host = check.string("/host", &raw.host);
+    let release = metering::release(&mut check, &raw.compatibility);
+    let quirks = metering::quirks(&mut check, &raw.quirks, release.unwrap_or_default());
+    let agent = agent::check(&mut check, &raw.mode, &raw.routing, raw.polling);
+    let libvirt = libvirt(&mut check, raw.libvirt, release.unwrap_or_default());
+    let amqp = amqp::check(&mut check, raw.amqp);
+    let message = message(&mut check, raw.message, release.unwrap_or_default());
+    let components = components::check(&mut check, raw.components);
+    let store = store::check(&mut check, raw.store, defaults.store);
+    let cache = folder(&mut check, "/cache", raw.cache, defaults.cache);
+    let control = control(&mut check, raw.control, defaults.control);
+    let grace = check.value("/shutdown_grace", &raw.shutdown_grace, duration, DURATION);
+    let (libvirt, report_stopped_instance_metrics) = libvirt?;
+    let agent::Agent { mode, routing, spread } = agent?;
+    Some(Host {
+        host: host?.unwrap_or(defaults.host),
+        metering: MeteringSpec {
+            release: release?,
+            quirks: quirks?,
+            report_stopped_instance_metrics,
+        },
+        mode,
+        routing,
+        spread,
+        libvirt,
+        deadline_place: doc.fact("/libvirt/deadline").map(|fact| fact.place.clone()),
+        amqp: amqp?,
+        broker_place: set_in(doc, "/amqp/url"),
+        secret_place: set_in(doc, "/message/telemetry_secret"),
+        message: message?,
+        components: components?,
+        store: store?,
+        cache: cache?,
+        control: control?,
+        shutdown_grace: grace?.unwrap_or(Duration::from_secs(10)),
+    })
+}
+
+/// Where a key is set that can be given in a file of its own; the whole file if it is not.
+fn set_in(doc: &Document, pointer: &str) -> Place {
+    let pointers = [pointer.to_owned(), format!("{pointer}_file")];
+    let fact = pointers.iter().find_map(|pointer| doc.fact(pointer));
+    let whole = || Place { file: doc.place("").file.clone(), line: 0, column: 0 };
+    fact.map_or_else(whole, |fact| fact.place.clone())
+}
+
+impl Check<'_> {
+    /// A value that `read` understands. `None` with a fault, `Some(None)` where nothing is set.
+    pub(super) fn value<T>(
+        &mut self,
+        pointer: &str,
+        field: &Field<Scalar>,
+        read: impl Fn(&Scalar) -> Option<T>,
+        right: &str,
+    ) -> Option<Option<T>> {
+        match field {
+            Field::Absent | Field::Null => Some(None),
+            Field::Given(value) => match read(value) {
+                Some(value) => Some(Some(value)),
+                None => {
+                    let what = match self.kind(pointer) {
+                        Kind::Text => {
+                            format!("{} is {:?}", super::subject(pointer), value.to_string())
+                        }
+                        _ => format!("{} is {value}", super::subject(pointer)),
+                    };
+                    self.fault(pointer, what, right);
+                    None
+                }
+            },
+            Field::Wrong => {
+                self.wrong(pointer, right);
+                None
+            }
+        }
+    }
+
+    /// One of several words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        pointer: &str,
+        field: &Field<Scalar>,
+        words: &[(&str, T)],
+    ) -> Option<Option<T>> {
+        let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+        let right = match names.split_last() {
+            Some((last, [])) => format!("write {last}"),
+            Some((last, rest)) => format!("write {} or {last}", rest.join(", ")),
+            None => String::new(),
+        };
+        let read = |value: &Scalar| {
+            let text = value.to_string();
+            words.iter().find(|(name, _)| *name == text).map(|(_, word)| *word)
+        };
+        self.value(pointer, field, read, &right)
+    }
+
+    /// Text that is not empty. It may be a secret and is never shown.
+    pub(super) fn string(
+        &mut self,
+        pointer: &str,
+        field: &Field<Scalar>,
+    ) -> Option<Option<String>> {
+        match (field, self.kind(pointer)) {
+            (Field::Absent | Field::Null, _) => Some(None),
+            (Field::Given(Scalar::Text(text)), Kind::Text) if !text.is_empty() => {
+                Some(Some(text.clone()))
+            }
+            (Field::Given(_), Kind::Text) => {
+                let what = format!("{} is empty", super::subject(pointer));
+                self.fault(pointer, what, "write text, or leave the key out");
+                None
+            }
+            _ => {
+                self.wrong(pointer, "write text, in quotes if need be");
+                None
+            }
+        }
+    }
+
+    /// A text that stands in the file itself or in another one that it names.
+    pub(super) fn secret(
+        &mut self,
+        pointer: &str,
+        text: &Field<Scalar>,
+        file: &Field<Scalar>,
+    ) -> Option<Option<String>> {
+        let file_pointer = format!("{pointer}_file");
+        // An empty secret is one: it means unsigned.
+        let empty = matches!(text, Field::Given(Scalar::Text(text)) if text.is_empty());
+        let text = if empty { Some(Some(String::new())) } else { self.string(pointer, text) };
+        let (text, file) = (text, self.string(&file_pointer, file));
+        match (text?, file?) {
+            (Some(_), Some(_)) => {
+                let (one, other) = (super::subject(pointer), super::subject(&file_pointer));
+                self.fault(&file_pointer, format!("both {one} and {other} are set"), "set one");
+                None
+            }
+            (text, None) => Some(text),
+            (None, Some(file)) => match nephometer_files::read_text(Path::new(&file)) {
+                Ok(text) => Some(Some(text.trim_end_matches(['\n', '\r']).to_owned())),
+                Err(error) => {
+                    let what = format!("the file {file:?} cannot be read: {error}");
+                    self.fault(&file_pointer, what, "create it, readable for this agent's user");
+                    None
+                }
+            },
+        }
+    }
+}
+
+fn libvirt(
+    check: &mut Check<'_>,
+    field: Field<RawLibvirt>,
+    release: Release,
+) -> Option<(LibvirtSpec, bool)> {
+    let raw = check.mapping("/libvirt", field)?;
+    let keys =
+        &["uri", "deadline", "parallel", "unowned", "events", "report_stopped_instance_metrics"];
+    check.keys("/libvirt", keys, Unknown::Refused(&["tls"]));
+    let uri = check
+        .string("/libvirt/uri", &raw.uri)
+        .map(|uri| uri.unwrap_or_else(|| "qemu:///system".to_owned()));
+    let uri = uri.filter(|uri| {
+        if let Err((what, remedy)) = url::check_length(uri) {
+            check.fault("/libvirt/uri", what, remedy);
+            return false;
+        }
+        let good = url::Parts::split(uri).is_some_and(|parts| !parts.scheme.is_empty());
+        if !good {
+            let what = format!("the libvirt URI {:?} has no scheme", url::without_user(uri));
+            check.fault(
+                "/libvirt/uri",
+                what,
+                "write qemu:///system, sim://?domains=10 or replay:///FOLDER",
+            );
+        }
+        good
+    });
+    let deadline = check.value("/libvirt/deadline", &raw.deadline, duration, DURATION);
+    let parallel = check.value(
+        "/libvirt/parallel",
+        &raw.parallel,
+        |value| {
+            let value = whole(value).filter(|value| (1..=MOST_PARALLEL).contains(value))?;
+            usize::try_from(value).ok()
+        },
+        "write a whole number from 1 to 64",
+    );
+    let unowned = check.value("/libvirt/unowned", &raw.unowned, truth, "write true or false");
+    let events = check.value("/libvirt/events", &raw.events, truth, "write true or false");
+    let stopped = check.value(
+        "/libvirt/report_stopped_instance_metrics",
+        &raw.report_stopped_instance_metrics,
+        truth,
+        "write true or false",
+    );
+    let spec = LibvirtSpec {
+        uri: uri?,
+        deadline: deadline?.unwrap_or(Duration::from_secs(3)),
+        parallel: parallel?.unwrap_or(2),
+        unowned: unowned?.unwrap_or(true),
+        // Older releases have nothing like it.
+        events: events?.unwrap_or(release == Release::Current),
+    };
+    Some((spec, stopped?.unwrap_or(false)))
+}
+
+fn message(
+    check: &mut Check<'_>,
+    field: Field<RawMessage>,
+    release: Release,
+) -> Option<MessageSpec> {
+    let raw = check.mapping("/message", field)?;
+    let keys = &["telemetry_secret", "telemetry_secret_file", "sample_source", "signature"];
+    check.keys("/message", keys, Unknown::Refused(&[]));
+    let secret = check.secret(
+        "/message/telemetry_secret",
+        &raw.telemetry_secret,
+        &raw.telemetry_secret_file,
+    );
+    let source = check.string("/message/sample_source", &raw.sample_source);
+    let signature = metering::signature(check, &raw.signature, release);
+    let default_secret = || DEFAULT_SECRET.to_owned();
+    let source: Arc<str> = source?.map_or_else(|| "openstack".into(), Into::into);
+    Some(MessageSpec {
+        telemetry_secret: Secret::new(secret?.unwrap_or_else(default_secret)),
+        sample_source: source,
+        signature: signature?,
+    })
+}
+
+fn folder(
+    check: &mut Check<'_>,
+    at: &str,
+    field: Field<RawFolder>,
+    default: PathBuf,
+) -> Option<PathBuf> {
+    let raw = check.mapping(at, field)?;
+    check.keys(at, &["path"], Unknown::Refused(&[]));
+    let path = check.string(&format!("{at}/path"), &raw.path)?;
+    Some(path.map_or(default, PathBuf::from))
+}
+
+fn control(check: &mut Check<'_>, field: Field<RawControl>, default: PathBuf) -> Option<PathBuf> {
+    let raw = check.mapping("/control", field)?;
+    check.keys("/control", &["socket"], Unknown::Refused(&[]));
+    let path = check.string("/control/socket", &raw.socket)?;
+    Some(path.map_or(default, PathBuf::from))
+}

@@ -1,0 +1,318 @@
+//! One publisher URL: what it means, and what its options say.
+
+use std::path::PathBuf;
+
+use super::component_url;
+use super::pipeline::Around;
+use super::units::parse_int;
+use nephometer_model::Secret;
+use crate::broker::BrokerSpec;
+use crate::error::{Report, nearest};
+use crate::place::Place;
+use crate::spec::{
+    FileSpec, NotificationForm, NotifierSpec, Policy, PublisherSpec, PublisherTarget, Rotation,
+    SocketSpec,
+};
+use crate::url::{Fault, Parts, brokers, check_length, label, option_name, ssl};
+use nephometer_model::Bound;
+
+/// What Ceilometer has had, in one release or another, and this agent has not. A component of that
+/// name is taken all the same.
+const ELSEWHERE: &[&str] = &[
+    "database",
+    "direct",
+    "file_alt",
+    "gnocchi",
+    "http_alt",
+    "kafka",
+    "meter",
+    "meter_publisher",
+    "monasca",
+    "rpc",
+    "zaqar",
+];
+
+/// Schemes that are no component's, for those who meant one of them.
+const NATIVE: [&str; 5] = ["notifier", "file", "udp", "tcp", "test"];
+
+/// Where Ceilometer's collector listens.
+const PORT: u16 = 4952;
+
+/// Ceilometer's `[publisher_notifier] metering_topic`.
+const TOPIC: &str = "metering";
+
+/// Ceilometer's.
+const MAX_QUEUE_LENGTH: usize = 1024;
+
+/// Values of `driver` that mean AMQP 0-9-1.
+const DRIVERS: &[&str] = &["rabbit", "kombu", "messaging", "messagingv2"];
+
+const NOTIFIER: &[&str] =
+    &["driver", "max_queue_length", "max_retry", "per_meter_topic", "policy", "ssl", "topic"];
+const FILE: &[&str] = &["backup_count", "json", "max_bytes"];
+
+/// Checks the URL that stands at `place`. `None` with a fault, or with a warning where the sink
+/// does without this publisher.
+pub(super) fn check(
+    text: &str,
+    place: &Place,
+    around: &Around,
+    report: &mut Report,
+) -> Option<PublisherSpec> {
+    // The legacy form is a bare scheme.
+    let url = if text.contains("://") { text.to_owned() } else { format!("{text}://") };
+    if let Err((what, remedy)) = check_length(&url) {
+        report.fault(place, what, remedy);
+        return None;
+    }
+    let label = label(&url);
+    let parts = Parts::split(&url)?;
+    let mut publisher = Publisher { place, label: &label, report };
+    let target = match parts.scheme {
+        "notifier" => publisher.notifier(&parts, &around.broker),
+        "file" => publisher.file(&parts).map(PublisherTarget::File),
+        "udp" => publisher.socket(&parts).map(PublisherTarget::Udp),
+        "tcp" => publisher.socket(&parts).map(PublisherTarget::Tcp),
+        "test" => {
+            parts.check_authority().map_or_else(|fault| publisher.fault(fault), Some)?;
+            publisher.check_options(&parts.options(), &[]);
+            Some(PublisherTarget::Test)
+        }
+        scheme if component_url::is_name(scheme) && around.has_component(scheme) => {
+            publisher.component(&parts)
+        }
+        scheme if ELSEWHERE.contains(&scheme) => {
+            let what = format!("the publisher {label} is not in this version and is skipped");
+            report.warn(place, what, remedy(scheme));
+            None
+        }
+        scheme if component_url::is_name(scheme) && nearest(scheme, NATIVE).is_none() => {
+            publisher.component(&parts)
+        }
+        scheme => {
+            let remedy = match nearest(scheme, NATIVE) {
+                Some(meant) => format!("did you mean {meant}://?"),
+                None => {
+                    "use notifier://, file://, udp://, tcp:// or NAME:// for the component NAME"
+                        .to_owned()
+                }
+            };
+            report.fault(place, format!("there is no publisher {label}"), remedy);
+            None
+        }
+    };
+    let place = place.clone();
+    Some(PublisherSpec { url: Secret::new(url), label: label.into(), place, target: target? })
+}
+
+/// What does the same here, or nearly.
+fn remedy(scheme: &str) -> &'static str {
+    match scheme {
+        "gnocchi" => {
+            "use notifier://, whose messages ceilometer-agent-notification can take to Gnocchi, or \
+             put a component gnocchi.wasm on components.path"
+        }
+        "database" | "direct" | "meter" | "meter_publisher" | "rpc" => "use notifier://",
+        "file_alt" => "use file://",
+        "http_alt" => "use http://",
+        _ => "use notifier:// or http://, or a component of that name on components.path",
+    }
+}
+
+struct Publisher<'a> {
+    place: &'a Place,
+    label: &'a str,
+    report: &'a mut Report,
+}
+
+impl Publisher<'_> {
+    fn fault<T>(&mut self, (what, remedy): Fault) -> Option<T> {
+        self.report.fault(self.place, format!("{}: {what}", self.label), remedy);
+        None
+    }
+
+    fn warn(&mut self, what: &str, remedy: impl Into<String>) {
+        self.report.warn(self.place, format!("{}: {what}", self.label), remedy);
+    }
+
+    fn check_options(&mut self, options: &[(String, String)], known: &[&str]) {
+        for (key, _) in options {
+            if !known.contains(&key.as_str()) {
+                let remedy = match nearest(key, known.iter().copied()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None if known.is_empty() => "remove it, there are no options here".to_owned(),
+                    None => format!("the options here are {}", known.join(", ")),
+                };
+                let name = option_name(key);
+                self.warn(&format!("the option {name} is unknown and ignored"), remedy);
+            }
+        }
+    }
+
+    /// The last one that is given, as a Python `int`. `Some(None)` if there is none.
+    fn number(&mut self, options: &[(String, String)], key: &str) -> Option<Option<i64>> {
+        let Some((_, text)) = options.iter().rfind(|(name, _)| name == key) else {
+            return Some(None);
+        };
+        match parse_int(text) {
+            Some(value) => Some(Some(value)),
+            None => self.fault((
+                format!("the option {key:?} is not a whole number"),
+                format!("write {key}=NUMBER"),
+            )),
+        }
+    }
+
+    fn notifier(&mut self, parts: &Parts<'_>, default: &BrokerSpec) -> Option<PublisherTarget> {
+        parts.check_authority().map_or_else(|fault| self.fault(fault), Some)?;
+        let options = parts.options();
+        let driver = options.iter().find(|(key, _)| key == "driver");
+        if let Some((_, driver)) = driver.filter(|(_, name)| !DRIVERS.contains(&name.as_str())) {
+            let what =
+                format!("the driver {driver:?} is not in this version, the publisher is skipped");
+            self.warn(&what, "use driver=rabbit or leave it out");
+            return None;
+        }
+        // The URL's own option counts; else a site with TLS has it for all of its brokers.
+        let tls = options.iter().find(|(key, _)| key == "ssl");
+        let tls = tls.map_or(Ok(default.tls.enabled), |(_, value)| ssl(value));
+        let tls = tls.map_or_else(|fault| self.fault(fault), Some)?;
+        self.check_options(&options, NOTIFIER);
+        let per_meter_topic = self.number(&options, "per_meter_topic");
+        let max_queue_length = self.number(&options, "max_queue_length");
+        let max_retry = self.number(&options, "max_retry");
+        let broker = if parts.authority.is_empty() {
+            Some(default.clone())
+        } else {
+            let urls = brokers(parts, tls).map_or_else(|fault| self.fault(fault), Some);
+            urls.map(|urls| BrokerSpec { urls, ..default.clone() })
+        };
+        let topics = self.topics(&options);
+        let policy = self.policy(&options);
+        max_retry?;
+        Some(PublisherTarget::Notifier(NotifierSpec {
+            form: NotificationForm::Metering,
+            broker: broker?,
+            topics,
+            per_meter_topic: per_meter_topic?.is_some_and(|value| value != 0),
+            policy,
+            max_queue_length: match max_queue_length? {
+                None => Some(MAX_QUEUE_LENGTH),
+                Some(length) => usize::try_from(length).ok().filter(|length| *length > 0),
+            },
+        }))
+    }
+
+    fn component(&mut self, parts: &Parts<'_>) -> Option<PublisherTarget> {
+        match parts.check_components_authority().and_then(|()| component_url::read(parts)) {
+            Ok(url) => Some(PublisherTarget::Component(url)),
+            Err(fault) => self.fault(fault),
+        }
+    }
+
+    fn socket(&mut self, parts: &Parts<'_>) -> Option<SocketSpec> {
+        let right =
+            format!("write {}://HOST:PORT, with an IPv6 address in square brackets", parts.scheme);
+        parts.check_authority().map_or_else(|fault| self.fault(fault), Some)?;
+        if parts.authority.contains('@') {
+            return self.fault(("it names a user, and nobody logs in here".to_owned(), right));
+        }
+        let (host, port) = match component_url::split(parts.authority) {
+            Ok((Some(host), port)) => (host, port.unwrap_or(PORT)),
+            Ok((None, _)) => return self.fault(("it has no host".to_owned(), right)),
+            Err((what, _)) => return self.fault((what, right)),
+        };
+        if !matches!(parts.path, "" | "/") {
+            self.warn("its path is ignored", "remove it");
+        }
+        self.check_options(&parts.options(), &[]);
+        Some(SocketSpec { host, port })
+    }
+
+    fn topics(&mut self, options: &[(String, String)]) -> Vec<String> {
+        let mut topics: Vec<String> = Vec::new();
+        // A value that is left empty counts as not given, as for Python's `parse_qs`.
+        for (_, topic) in options.iter().filter(|(key, value)| key == "topic" && !value.is_empty())
+        {
+            if topics.contains(topic) {
+                self.warn(&format!("the topic {topic:?} is given twice"), "give it once");
+            } else {
+                topics.push(topic.clone());
+            }
+        }
+        if topics.is_empty() {
+            topics.push(TOPIC.to_owned());
+        }
+        topics
+    }
+
+    fn policy(&mut self, options: &[(String, String)]) -> Policy {
+        match options.iter().rfind(|(key, _)| key == "policy").map(|(_, value)| value.as_str()) {
+            None | Some("default") => Policy::Default,
+            Some("queue") => Policy::Queue,
+            Some("drop") => Policy::Drop,
+            Some(other) => {
+                let what = format!("the policy {other:?} is unknown, `default` is used");
+                let meant = nearest(other, ["default", "queue", "drop"]);
+                let remedy = match meant {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => "use default, queue or drop".to_owned(),
+                };
+                self.warn(&what, remedy);
+                Policy::Default
+            }
+        }
+    }
+
+    fn file(&mut self, parts: &Parts<'_>) -> Option<FileSpec> {
+        const RIGHT: &str = "write file:///FOLDER/FILE with three slashes";
+        if !parts.authority.is_empty() {
+            let what = "the path does not begin at the root";
+            return self.fault((what.to_owned(), RIGHT.to_owned()));
+        }
+        if parts.path.is_empty() || parts.path.ends_with('/') {
+            return self.fault(("there is no file's path".to_owned(), RIGHT.to_owned()));
+        }
+        let options = parts.options();
+        self.check_options(&options, FILE);
+        let max_bytes = self.rotation(&options, "max_bytes", u64::try_from);
+        let backup_count = self.rotation(&options, "backup_count", u32::try_from);
+        let kept = backup_count.flatten().unwrap_or_default() as usize;
+        if let Err(over) = Bound::Backups.check(kept) {
+            let (what, remedy) = (over.to_string(), Bound::Backups.row().remedy);
+            let what = what.strip_suffix(remedy).unwrap_or(&what).trim_end_matches("; ");
+            return self.fault((what.to_owned(), remedy.to_owned()));
+        }
+        let rotation = match (max_bytes?, backup_count?) {
+            (None, None) => None,
+            (Some(max_bytes), Some(backup_count)) => Some(Rotation { max_bytes, backup_count }),
+            _ => {
+                self.warn(
+                    "the file is never rotated",
+                    "give both max_bytes and backup_count, or neither",
+                );
+                None
+            }
+        };
+        let json = options.iter().any(|(key, _)| key == "json");
+        Some(FileSpec { path: PathBuf::from(parts.path), rotation, json })
+    }
+
+    fn rotation<N, E>(
+        &mut self,
+        options: &[(String, String)],
+        key: &str,
+        fit: impl Fn(i64) -> Result<N, E>,
+    ) -> Option<Option<N>> {
+        match self.number(options, key)? {
+            None => Some(None),
+            Some(value) => match fit(value) {
+                Ok(value) => Some(Some(value)),
+                Err(_) => self.fault((
+                    format!("the option {key:?} is out of range"),
+                    "write a number that is not negative".to_owned(),
+                )),
+            },
+        }
+    }
+}

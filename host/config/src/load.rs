@@ -1,0 +1,484 @@
+//! From files, environment and command line to the one checked configuration.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nephometer_model::Secret;
+use super::broker::BrokerSpec;
+use super::caution;
+use super::ceilometer::CeilometerConf;
+use super::check::{self, Around, Defaults, Host};
+use super::error::{ConfigError, Problem, Report, problem};
+use super::filter::MeterFilter;
+use super::place::Place;
+use super::raw::{Document, Kind};
+use super::routing::{Pipeline, route};
+use super::spec::{
+    AgentSpec, Mode, NotificationForm, NotifierSpec, PipelineSpec, Policy, PublisherSpec,
+    PublisherTarget, Routing, SinkSpec, SourceSpec,
+};
+use nephometer_model::Bound;
+
+/// Where `nephometer.yaml` is looked for if no other file is named. It may be absent.
+pub const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";
+
+/// Where `pipeline.yaml` is looked for if no other file is named.
+pub const DEFAULT_PIPELINE: &str = "/etc/nephometer/pipeline.yaml";
+
+/// Where `polling.yaml` is looked for if neither it nor `pipeline.yaml` is named. It may be absent.
+pub const DEFAULT_POLLING: &str = "/etc/nephometer/polling.yaml";
+
+/// What every variable that overrides a key begins with.
+const PREFIX: &str = "NEPHOMETER_";
+
+/// Where the text of a file comes from.
+#[derive(Debug, Clone, Default)]
+pub enum Origin {
+    /// The file that is installed with the agent.
+    #[default]
+    Installed,
+    /// A file that was named, so it has to be there.
+    File(PathBuf),
+    /// Text that is not in a file, with a name for problems.
+    Text {
+        /// Stands for the file's name in places.
+        name: String,
+        /// YAML.
+        text: String,
+    },
+}
+
+/// Everything that the configuration depends on; this room looks at nothing else but the files
+/// that are named here.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    /// `nephometer.yaml`
+    pub config: Origin,
+    /// `pipeline.yaml`
+    pub pipeline: Origin,
+    /// `polling.yaml`: with one, `pipeline.yaml` says nothing of polling.
+    pub polling: Origin,
+    /// `ceilometer.conf`: below everything else that says something.
+    pub ceilometer: Option<PathBuf>,
+    /// `--libvirt`: wins over `libvirt.uri`.
+    pub libvirt: Option<String>,
+    /// Wins over `amqp.url` and `amqp.url_file`: of `AMQP_URL` or `--amqp-file` of the demo.
+    pub amqp_url: Option<String>,
+    /// Win over `components.path` if there are any.
+    pub components: Vec<PathBuf>,
+    /// The variables that begin with `NEPHOMETER_` and are not options of the command line;
+    /// `NEPHOMETER_AMQP__URL` overrides `amqp.url`.
+    pub environment: Vec<(String, String)>,
+    /// The machine's host name: the default of `host`.
+    pub hostname: String,
+    /// Where the agent may keep things.
+    pub folders: Folders,
+}
+
+/// Where the agent may keep things if the configuration does not say.
+#[derive(Debug, Clone, Default)]
+pub struct Folders {
+    /// Whether this user may write `/var/lib/nephometer` and `/var/cache/nephometer`.
+    pub system: bool,
+    /// `XDG_STATE_HOME`, or what stands for it.
+    pub state_home: Option<PathBuf>,
+    /// `XDG_CACHE_HOME`, or what stands for it.
+    pub cache_home: Option<PathBuf>,
+    /// Whether this user may write `/run/nephometer`.
+    pub system_runtime: bool,
+    /// `XDG_RUNTIME_DIR`, if it is set.
+    pub runtime: Option<PathBuf>,
+}
+
+/// A configuration that is fit for use.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub spec: AgentSpec,
+    /// What the user should know.
+    pub warnings: Vec<Problem>,
+}
+
+/// The files that [`load`] reads, whether they are there or not.
+pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
+    // What is wrong with it is told by whoever loads it.
+    let (inputs, _) = with_ceilometer(inputs, &mut Report::default());
+    let inputs = &inputs;
+    let polling = polling_file(inputs).then(|| file(&inputs.polling, DEFAULT_POLLING)).flatten();
+    let config = file(&inputs.config, DEFAULT_CONFIG);
+    let pipeline = file(&inputs.pipeline, DEFAULT_PIPELINE);
+    let ceilometer = inputs.ceilometer.clone();
+    config.into_iter().chain(pipeline).chain(polling).chain(ceilometer).collect()
+}
+
+/// The path of what is in a file.
+fn file(origin: &Origin, installed: &str) -> Option<PathBuf> {
+    match origin {
+        Origin::Installed => Some(PathBuf::from(installed)),
+        Origin::File(path) => Some(path.clone()),
+        Origin::Text { .. } => None,
+    }
+}
+
+/// What `ceilometer.conf` says of files, where nothing else does; and the rest of it.
+fn with_ceilometer(inputs: &Inputs, report: &mut Report) -> (Inputs, CeilometerConf) {
+    let mut inputs = inputs.clone();
+    let Some(path) = inputs.ceilometer.clone() else { return (inputs, CeilometerConf::default()) };
+    let origin = Origin::File(path.clone());
+    let Some((_, bytes)) = bytes(&origin, "", report) else {
+        return (inputs, CeilometerConf::default());
+    };
+    let conf = CeilometerConf::read(&path, &String::from_utf8_lossy(&bytes), report);
+    let alone = matches!(inputs.pipeline, Origin::Installed);
+    if let (Origin::Installed, Some(file)) = (&inputs.pipeline, &conf.pipeline) {
+        inputs.pipeline = Origin::File(file.clone());
+    }
+    if let (Origin::Installed, Some(file), true) = (&inputs.polling, &conf.polling, alone) {
+        inputs.polling = Origin::File(file.clone());
+    }
+    (inputs, conf)
+}
+
+/// Whether the files have the form of two.
+fn polling_file(inputs: &Inputs) -> bool {
+    match (&inputs.polling, &inputs.pipeline) {
+        (Origin::Installed, Origin::Installed) => Path::new(DEFAULT_POLLING).exists(),
+        (Origin::Installed, _) => false,
+        _ => true,
+    }
+}
+
+/// Loads everything and checks everything.
+///
+/// # Errors
+/// With every fault of every file, if there is one.
+pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    let mut report = Report::default();
+    let (inputs, ceilometer) = with_ceilometer(inputs, &mut report);
+    let inputs = &inputs;
+    let host = host(inputs, &ceilometer, &mut report);
+    // A faulty host file must not hide faults of the pipeline.
+    let around = host.as_ref().map_or_else(Around::default, |host| Around {
+        broker: host.amqp.broker.clone(),
+        components: host.components.path.clone(),
+    });
+    let rules = host.as_ref().map_or((Mode::default(), None), |host| (host.mode, host.routing));
+    let pipeline = pipelines(inputs, rules, &around, &mut report);
+    let spec = match (host, pipeline) {
+        (Some(host), Some(pipeline)) => {
+            caution::known_secrets(&host, &pipeline, &mut report);
+            if let Some(file) = file(&inputs.pipeline, DEFAULT_PIPELINE) {
+                caution::secret_urls(&pipeline, &file, &mut report);
+            }
+            Some(assemble(host, pipeline, &mut report))
+        }
+        _ => None,
+    };
+    report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings })
+}
+
+/// Both forms of the files, and both modes, as sources that name sinks.
+fn pipelines(
+    inputs: &Inputs,
+    (mode, routing): (Mode, Option<Routing>),
+    around: &Around,
+    report: &mut Report,
+) -> Option<PipelineSpec> {
+    let polled = polling_file(inputs).then(|| polled(inputs, report));
+    if let Mode::Polling { batch_size } = mode {
+        let sources = match polled {
+            Some(sources) => sources?,
+            None => single(inputs, around, report)?.sources,
+        };
+        return Some(polling_mode(&sources, batch_size, &around.broker));
+    }
+    let Some(polled) = polled else {
+        let spec = single(inputs, around, report)?;
+        return Some(match routing {
+            Some(Routing::Name) => by_name(&spec),
+            Some(Routing::Source) | None => spec,
+        });
+    };
+    let (name, bytes) = bytes(&inputs.pipeline, DEFAULT_PIPELINE, report)?;
+    let taking =
+        document(&bytes, &name, report).and_then(|doc| check::taking(&doc, around, report));
+    let ((taking, sinks), polled) = (taking?, polled?);
+    let routing = routing.unwrap_or(Routing::Name);
+    let alone = |source: &&SourceSpec| !taking.iter().any(|one| one.name == source.name);
+    if routing == Routing::Source {
+        for source in polled.iter().filter(alone) {
+            let what = format!("no source is named {:?}, as one of polling.yaml is", source.name);
+            report.warn(&whole(&name), what, "add one, or write `routing: name`");
+        }
+    }
+    Some(PipelineSpec { sources: route(&polled, &taking, &sinks, routing), sinks })
+}
+
+/// `polling.yaml`
+fn polled(inputs: &Inputs, report: &mut Report) -> Option<Vec<SourceSpec>> {
+    let (name, bytes) = bytes(&inputs.polling, DEFAULT_POLLING, report)?;
+    let doc = document(&bytes, &name, report)?;
+    check::polling(&doc, report)
+}
+
+/// `pipeline.yaml` in the form of 2015.
+fn single(inputs: &Inputs, around: &Around, report: &mut Report) -> Option<PipelineSpec> {
+    let (name, bytes) = bytes(&inputs.pipeline, DEFAULT_PIPELINE, report)?;
+    pipeline(&bytes, &name, around, report)
+}
+
+fn by_name(spec: &PipelineSpec) -> PipelineSpec {
+    let pipelines: Vec<Pipeline> = spec.sources.iter().map(Pipeline::from).collect();
+    let sources = route(&spec.sources, &pipelines, &spec.sinks, Routing::Name);
+    PipelineSpec { sources, sinks: spec.sinks.clone() }
+}
+
+/// What Ceilometer's polling agent does with what it polls.
+fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &BrokerSpec) -> PipelineSpec {
+    const NAME: &str = "telemetry.polling";
+    let notifier = NotifierSpec {
+        broker: broker.clone(),
+        topics: vec!["notifications".to_owned()],
+        per_meter_topic: false,
+        policy: Policy::Default,
+        max_queue_length: None,
+        form: NotificationForm::Polling { batch_size },
+    };
+    let publisher = PublisherSpec {
+        url: Secret::new("notifier://?topic=notifications"),
+        label: NAME.into(),
+        place: whole("mode: polling"),
+        target: PublisherTarget::Notifier(notifier),
+    };
+    let sinks =
+        vec![SinkSpec { name: NAME.into(), transformers: Vec::new(), publishers: vec![publisher] }];
+    let everything =
+        Pipeline { name: NAME.into(), meters: MeterFilter::default(), sinks: vec![NAME.into()] };
+    PipelineSpec { sources: route(sources, &[everything], &sinks, Routing::Name), sinks }
+}
+
+/// Checks the host's own file alone: for commands that need no pipeline. That of the result is
+/// empty.
+///
+/// # Errors
+/// With every fault, if there is one.
+pub fn load_host(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+    let mut report = Report::default();
+    let nothing = PipelineSpec { sources: Vec::new(), sinks: Vec::new() };
+    let (inputs, ceilometer) = with_ceilometer(inputs, &mut report);
+    let spec =
+        host(&inputs, &ceilometer, &mut report).map(|host| assemble(host, nothing, &mut report));
+    report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings })
+}
+
+/// Checks the text of a `pipeline.yaml`. `name` stands for the file's name in places, `broker` is
+/// what `notifier://` without a host means. The second value are warnings.
+///
+/// # Errors
+/// With every fault, if there is one.
+pub fn parse_pipeline(
+    text: &[u8],
+    name: &str,
+    broker: &BrokerSpec,
+) -> Result<(PipelineSpec, Vec<Problem>), ConfigError> {
+    let mut report = Report::default();
+    let around = Around { broker: broker.clone(), components: Vec::new() };
+    let spec = pipeline(text, name, &around, &mut report);
+    report.finish(spec)
+}
+
+fn pipeline(
+    bytes: &[u8],
+    name: &str,
+    around: &Around,
+    report: &mut Report,
+) -> Option<PipelineSpec> {
+    let doc = document(bytes, name, report)?;
+    check::pipeline(&doc, around, report)
+}
+
+fn document(bytes: &[u8], name: &str, report: &mut Report) -> Option<Document> {
+    let mut warnings = Vec::new();
+    let read = Document::read(bytes, name, &mut warnings);
+    report.warn_of(warnings);
+    match read {
+        Ok(doc) => Some(doc),
+        Err(problem) => {
+            report.push(problem);
+            None
+        }
+    }
+}
+
+fn bytes(origin: &Origin, installed: &str, report: &mut Report) -> Option<(String, Vec<u8>)> {
+    let path = match origin {
+        Origin::Text { name, text } => return Some((name.clone(), text.clone().into_bytes())),
+        Origin::File(path) => path.as_path(),
+        Origin::Installed => Path::new(installed),
+    };
+    let name = path.display().to_string();
+    match read(path) {
+        Ok(bytes) => Some((name, bytes)),
+        Err(error) => {
+            let remedy = match error.kind() {
+                std::io::ErrorKind::NotFound => "create it, or name another file",
+                _ => "name a file that this user can read",
+            };
+            let what = format!("the file cannot be read: {error}");
+            report.push(problem(&whole(&name), what, remedy));
+            None
+        }
+    }
+}
+
+/// A file, but not more of it than a reader takes.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = Bound::YamlBytes.most() + 1;
+    nephometer_files::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn whole(name: &str) -> Place {
+    Place { file: name.into(), line: 0, column: 0 }
+}
+
+fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Option<Host> {
+    let absent = matches!(inputs.config, Origin::Installed) && !Path::new(DEFAULT_CONFIG).exists();
+    let mut doc = if absent {
+        Document::empty(DEFAULT_CONFIG)
+    } else {
+        let (name, bytes) = bytes(&inputs.config, DEFAULT_CONFIG, report)?;
+        document(&bytes, &name, report)?
+    };
+    if let (Some(path), Some(place)) = (&inputs.ceilometer, &ceilometer.secret) {
+        caution::readable(path, place, report);
+    }
+    if let (Some(path), Some(place)) =
+        (file(&inputs.config, DEFAULT_CONFIG), caution::secret_in_host(&doc))
+    {
+        caution::readable(&path, place, report);
+    }
+    ceilometer.unread(names_broker(inputs, &doc), report);
+    for (path, value, origin) in &ceilometer.keys {
+        let pointer = format!("/{}", path.join("/"));
+        let said = [pointer.clone(), format!("{pointer}_file")];
+        if said.iter().all(|pointer| doc.fact(pointer).is_none()) {
+            overrule(&mut doc, path, std::slice::from_ref(value), origin, report);
+        }
+    }
+    for (variable, value) in &inputs.environment {
+        let path = variable.strip_prefix(PREFIX).unwrap_or(variable).to_lowercase();
+        let path: Vec<&str> = path.split("__").collect();
+        overrule(&mut doc, &path, std::slice::from_ref(value), variable, report);
+    }
+    let options = [
+        (["libvirt", "uri"], &inputs.libvirt, "--libvirt"),
+        (["amqp", "url"], &inputs.amqp_url, "AMQP_URL or --amqp-file"),
+    ];
+    for (path, value, origin) in options {
+        if let Some(value) = value {
+            doc.forget(&[path[0], &format!("{}_file", path[1])], |_| true);
+            overrule(&mut doc, &path, std::slice::from_ref(value), origin, report);
+        }
+    }
+    if !inputs.components.is_empty() {
+        let folders: Vec<String> =
+            inputs.components.iter().map(|folder| folder.display().to_string()).collect();
+        overrule(&mut doc, &["components", "path"], &folders, "--components", report);
+    }
+    caution::secret_files(&doc, report);
+    check::host(&doc, defaults(inputs), report)
+}
+
+/// Whether anything but `ceilometer.conf` names the broker.
+fn names_broker(inputs: &Inputs, doc: &Document) -> bool {
+    let in_file = |pointer| doc.fact(pointer).is_some_and(|fact| fact.kind != Kind::Null);
+    let named = |name: &str| {
+        let variables = ["NEPHOMETER_AMQP__URL", "NEPHOMETER_AMQP__URL_FILE"];
+        variables.iter().any(|variable| variable.eq_ignore_ascii_case(name))
+    };
+    in_file("/amqp/url")
+        || in_file("/amqp/url_file")
+        || inputs.amqp_url.is_some()
+        || inputs.environment.iter().any(|(name, _)| named(name))
+}
+
+/// Sets one key. A secret in the file gives way to the other way of giving it.
+fn overrule(
+    doc: &mut Document,
+    path: &[&str],
+    values: &[String],
+    origin: &str,
+    report: &mut Report,
+) {
+    if let Some((last, before)) = path.split_last() {
+        let other = match last.strip_suffix("_file") {
+            Some(plain) => plain.to_owned(),
+            None => format!("{last}_file"),
+        };
+        let mut other_path = before.to_vec();
+        other_path.push(&other);
+        doc.forget(&other_path, |place| place.line > 0);
+    }
+    if !doc.set(path, values, origin) {
+        let what = "the configuration has no place for this key";
+        report.push(problem(
+            &whole(origin),
+            what,
+            "write NEPHOMETER_ and the keys in capitals with two underscores between them",
+        ));
+    }
+}
+
+fn defaults(inputs: &Inputs) -> Defaults {
+    let folder = |system: &str, home: &Option<PathBuf>| match home {
+        Some(home) if !inputs.folders.system => home.join("nephometer"),
+        _ => PathBuf::from(system),
+    };
+    let store = folder("/var/lib/nephometer", &inputs.folders.state_home);
+    let runtime = match &inputs.folders.runtime {
+        _ if inputs.folders.system_runtime => PathBuf::from("/run/nephometer"),
+        Some(runtime) => runtime.join("nephometer"),
+        None => store.clone(),
+    };
+    Defaults {
+        host: inputs.hostname.clone(),
+        control: runtime.join("agent.sock"),
+        store,
+        cache: folder("/var/cache/nephometer", &inputs.folders.cache_home),
+    }
+}
+
+/// A deadline of more than half the shortest interval would eat the time for a second read.
+fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpec {
+    let mut libvirt = host.libvirt;
+    let shortest = pipeline.sources.iter().map(|source| source.interval).min();
+    let most = shortest.map_or(Duration::MAX, |interval| interval / 2);
+    if libvirt.deadline > most {
+        if let Some(place) = &host.deadline_place {
+            let what = format!(
+                "`deadline` is more than half the shortest interval; {} s are used",
+                most.as_secs_f64()
+            );
+            report.warn(place, what, "shorten it, or poll less often");
+        }
+        libvirt.deadline = most;
+    }
+    AgentSpec {
+        host: host.host,
+        metering: host.metering,
+        mode: host.mode,
+        spread: host.spread,
+        libvirt,
+        amqp: host.amqp,
+        message: host.message,
+        components: host.components,
+        store: host.store,
+        cache: host.cache,
+        control: host.control,
+        shutdown_grace: host.shutdown_grace,
+        pipeline,
+    }
+}

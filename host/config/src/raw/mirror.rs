@@ -1,0 +1,259 @@
+//! The files as they are written. A field of the wrong type is kept as such, so that one fault
+//! does not hide the next.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+/// One field of a mirror.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Field<T> {
+    /// Not written.
+    #[default]
+    Absent,
+    /// Written without a value.
+    Null,
+    /// Of another type; the document knows which.
+    Wrong,
+    /// As it should be.
+    Given(T),
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match serde_yaml::Value::deserialize(deserializer)? {
+            serde_yaml::Value::Null => Self::Null,
+            value => serde_yaml::from_value(value).map_or(Self::Wrong, Self::Given),
+        })
+    }
+}
+
+/// A value without parts.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Scalar {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+}
+
+/// As Python's `str` writes it.
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(true) => f.write_str("True"),
+            Self::Bool(false) => f.write_str("False"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value:?}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// A list of values without parts.
+pub(crate) type Scalars = Field<Vec<Field<Scalar>>>;
+
+/// `pipeline.yaml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawPipeline {
+    pub(crate) sources: Field<Vec<Field<RawSource>>>,
+    pub(crate) sinks: Field<Vec<Field<RawSink>>>,
+}
+
+/// An entry of `sources`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawSource {
+    pub(crate) name: Field<Scalar>,
+    pub(crate) interval: Field<Scalar>,
+    pub(crate) meters: Scalars,
+    pub(crate) counters: Scalars,
+    pub(crate) resources: Scalars,
+    pub(crate) discovery: Scalars,
+    pub(crate) sinks: Scalars,
+}
+
+/// An entry of `sinks`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawSink {
+    pub(crate) name: Field<Scalar>,
+    pub(crate) transformers: Field<Vec<Field<RawTransformer>>>,
+    pub(crate) publishers: Scalars,
+}
+
+/// An entry of `transformers`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawTransformer {
+    pub(crate) name: Field<Scalar>,
+    pub(crate) parameters: Field<Map<String, Value>>,
+}
+
+/// `nephometer.yaml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawHost {
+    pub(crate) host: Field<Scalar>,
+    pub(crate) libvirt: Field<RawLibvirt>,
+    pub(crate) amqp: Field<RawAmqp>,
+    pub(crate) message: Field<RawMessage>,
+    pub(crate) components: Field<RawComponents>,
+    pub(crate) store: Field<RawStore>,
+    pub(crate) cache: Field<RawFolder>,
+    pub(crate) control: Field<RawControl>,
+    pub(crate) shutdown_grace: Field<Scalar>,
+    pub(crate) compatibility: Field<Scalar>,
+    pub(crate) quirks: Scalars,
+    pub(crate) mode: Field<Scalar>,
+    pub(crate) routing: Field<Scalar>,
+    pub(crate) polling: Field<RawPolling>,
+}
+
+/// `polling`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawPolling {
+    pub(crate) batch_size: Field<Scalar>,
+    pub(crate) spread: Field<Scalar>,
+}
+
+/// `libvirt`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawLibvirt {
+    pub(crate) uri: Field<Scalar>,
+    pub(crate) deadline: Field<Scalar>,
+    pub(crate) parallel: Field<Scalar>,
+    pub(crate) unowned: Field<Scalar>,
+    pub(crate) events: Field<Scalar>,
+    pub(crate) report_stopped_instance_metrics: Field<Scalar>,
+}
+
+/// `amqp`
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawAmqp {
+    pub(crate) url: Field<Scalar>,
+    pub(crate) url_file: Field<Scalar>,
+    pub(crate) tls: Field<RawTls>,
+    pub(crate) queues: Field<Scalar>,
+}
+
+/// `amqp.tls`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawTls {
+    pub(crate) enabled: Field<Scalar>,
+    pub(crate) ca: Field<Scalar>,
+    pub(crate) certificate: Field<Scalar>,
+    pub(crate) key: Field<Scalar>,
+}
+
+/// Not derived: it holds a secret.
+impl fmt::Debug for RawAmqp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawAmqp")
+    }
+}
+
+/// `message`
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawMessage {
+    pub(crate) telemetry_secret: Field<Scalar>,
+    pub(crate) telemetry_secret_file: Field<Scalar>,
+    pub(crate) sample_source: Field<Scalar>,
+    pub(crate) signature: Field<Scalar>,
+}
+
+/// Not derived: it holds a secret.
+impl fmt::Debug for RawMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawMessage")
+    }
+}
+
+/// `components`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawComponents {
+    pub(crate) path: Scalars,
+    pub(crate) by_name: Field<BTreeMap<String, Field<RawComponent>>>,
+    pub(crate) totals: Field<RawTotals>,
+}
+
+/// `components.totals`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawTotals {
+    pub(crate) memory: Field<Scalar>,
+    pub(crate) states: Field<Scalar>,
+    pub(crate) sockets: Field<Scalar>,
+}
+
+/// An entry of `components.by_name`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawComponent {
+    pub(crate) limits: Field<RawLimits>,
+    pub(crate) on_error: Field<Scalar>,
+    pub(crate) on_state_mismatch: Field<Scalar>,
+    pub(crate) grants: Field<RawGrants>,
+    pub(crate) options: Field<Map<String, Value>>,
+}
+
+/// Not derived: its options may hold a secret.
+impl fmt::Debug for RawComponent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawComponent")
+    }
+}
+
+/// `grants` of a component.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawGrants {
+    pub(crate) connect: Scalars,
+}
+
+/// `limits` of a component.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawLimits {
+    pub(crate) memory: Field<Scalar>,
+    pub(crate) cpu: Field<Scalar>,
+    pub(crate) wall: Field<Scalar>,
+    pub(crate) returned: Field<Scalar>,
+}
+
+/// `store`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawStore {
+    pub(crate) path: Field<Scalar>,
+    pub(crate) bytes: Field<Scalar>,
+    pub(crate) total: Field<Scalar>,
+    pub(crate) age: Field<Scalar>,
+    pub(crate) when_full: Field<Scalar>,
+    pub(crate) keep_longest: Scalars,
+}
+
+/// `cache`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawFolder {
+    pub(crate) path: Field<Scalar>,
+}
+
+/// `control`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawControl {
+    pub(crate) socket: Field<Scalar>,
+}

@@ -1,0 +1,338 @@
+//! From bytes to values with places: the only folder that knows YAML.
+//!
+//! `tree` and `scalar` read a file as PyYAML's `safe_load` does, `mirror` holds the typed mirrors
+//! that serde_yaml fills from it. Given the bytes of a file, this gives a [`Document`]; what the
+//! values mean is for `check`.
+
+mod indent;
+mod map;
+mod mirror;
+mod scalar;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::sync::Arc;
+
+use serde_yaml::{Mapping, Number, Value};
+
+use map::{Entries, Entry};
+pub(super) use mirror::*;
+use tree::{Data, Node};
+
+use super::error::{Problem, exceeded, problem};
+use super::place::{Place, Positions};
+use nephometer_model::Bound;
+
+/// A file, read. What is known about its values is looked up in the tree when it is asked for: a
+/// table of all pointers would be as large as the longest key times the number of values.
+pub(super) struct Document {
+    root: Node,
+}
+
+/// What is known about one value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fact<'a> {
+    /// Of the value itself.
+    pub(super) place: &'a Place,
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Whether Python takes it for false.
+    pub(super) falsy: bool,
+}
+
+/// What `safe_load` makes of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Null,
+    Bool,
+    Int,
+    /// `false`: infinite or not a number at all, which JSON cannot say.
+    Float(bool),
+    Text,
+    Date,
+    Binary,
+    List,
+    Map,
+}
+
+impl Kind {
+    /// With its article.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Null => "empty",
+            Self::Bool => "a boolean",
+            Self::Int | Self::Float(true) => "a number",
+            Self::Float(false) => "not a finite number",
+            Self::Text => "text",
+            Self::Date => "a date",
+            Self::Binary => "binary data",
+            Self::List => "a list",
+            Self::Map => "a mapping",
+        }
+    }
+}
+
+impl Document {
+    /// Reads the bytes of a file; `warnings` gets what stops nothing.
+    pub(super) fn read(
+        bytes: &[u8],
+        file: &str,
+        warnings: &mut Vec<Problem>,
+    ) -> Result<Self, Problem> {
+        let file: Arc<str> = Arc::from(file);
+        let whole = Place { file: file.clone(), line: 0, column: 0 };
+        Bound::YamlBytes.check(bytes.len()).map_err(|error| exceeded(&whole, error))?;
+        let text = decode(bytes, &file)?;
+        Ok(Self { root: tree::read(&text, &file, warnings)? })
+    }
+
+    /// A document in which nothing is set.
+    pub(super) fn empty(file: &str) -> Self {
+        let place = Place { file: Arc::from(file), line: 0, column: 0 };
+        Self { root: Node { place, data: Data::Null } }
+    }
+
+    /// Sets the text at a path of keys, as if it were written in a file called `origin`. `false`
+    /// if something on the way is no mapping.
+    pub(super) fn set(&mut self, path: &[&str], values: &[String], origin: &str) -> bool {
+        let place = Place { file: Arc::from(origin), line: 0, column: 0 };
+        let text = |text: &String| Node { place: place.clone(), data: Data::Text(text.clone()) };
+        let value = match values {
+            [one] => text(one),
+            several => {
+                let items = several.iter().map(text).collect();
+                Node { place: place.clone(), data: Data::List(Arc::new(items)) }
+            }
+        };
+        set(&mut self.root, path, value)
+    }
+
+    /// Removes the value at a path of keys if its place is one that `when` names.
+    pub(super) fn forget(&mut self, path: &[&str], when: impl Fn(&Place) -> bool) {
+        let Some((last, before)) = path.split_last() else { return };
+        let mut node = &mut self.root;
+        for key in before {
+            let Data::Map(entries) = &mut node.data else { return };
+            let Some(entry) = Arc::make_mut(entries).get_mut(key) else { return };
+            node = &mut entry.value;
+        }
+        if let Data::Map(entries) = &mut node.data
+            && entries.get(last).is_some_and(|entry| when(&entry.value.place))
+        {
+            Arc::make_mut(entries).remove(last);
+        }
+    }
+
+    /// The typed mirror of the whole file.
+    pub(super) fn mirror<T: serde::de::DeserializeOwned>(&self) -> Field<T> {
+        serde_yaml::from_value(value(&self.root)).unwrap_or(Field::Wrong)
+    }
+
+    /// The value that a JSON Pointer names, or the nearest one around it; and whether it is the
+    /// value itself.
+    fn find(&self, pointer: &str) -> (&Node, bool) {
+        let mut node = &self.root;
+        for step in pointer.split('/').skip(1) {
+            let inner = match &node.data {
+                Data::List(items) => step.parse::<usize>().ok().and_then(|at| items.get(at)),
+                Data::Map(entries) => entries.get(&untoken(step)).map(|entry| &entry.value),
+                _ => None,
+            };
+            match inner {
+                Some(inner) => node = inner,
+                None => return (node, false),
+            }
+        }
+        (node, true)
+    }
+
+    fn node(&self, pointer: &str) -> Option<&Node> {
+        let (node, found) = self.find(pointer);
+        found.then_some(node)
+    }
+
+    /// What is known about the value that a JSON Pointer names.
+    pub(super) fn fact(&self, pointer: &str) -> Option<Fact<'_>> {
+        let node = self.node(pointer)?;
+        let (kind, falsy) = kind(node);
+        Some(Fact { place: &node.place, kind, falsy })
+    }
+
+    /// The keys of a mapping in their order, each with its place; none if it is something else.
+    pub(super) fn keys(&self, pointer: &str) -> impl Iterator<Item = (&str, &Place)> {
+        let entries = match self.node(pointer).map(|node| &node.data) {
+            Some(Data::Map(entries)) => Some(entries.iter()),
+            _ => None,
+        };
+        entries.into_iter().flatten().map(|entry| (entry.key.as_str(), &entry.key_place))
+    }
+
+    /// The text of a value, if it is text.
+    pub(super) fn text(&self, pointer: &str) -> Option<&str> {
+        match &self.node(pointer)?.data {
+            Data::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The place of a value, or of the nearest one around it.
+    pub(super) fn place(&self, pointer: &str) -> &Place {
+        &self.find(pointer).0.place
+    }
+
+    /// The places of a value and of all within it.
+    pub(super) fn positions(&self, pointer: &str) -> Positions {
+        match self.find(pointer) {
+            (node, true) => positions(node),
+            (around, false) => Positions::new(around.place.clone(), Vec::new()),
+        }
+    }
+
+    /// Pointers of numbers that JSON cannot hold within a value, `most` at most.
+    pub(super) fn infinite(&self, pointer: &str, most: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some(node) = self.node(pointer) {
+            infinite(node, &mut pointer.to_owned(), most, &mut found);
+        }
+        found
+    }
+}
+
+fn positions(node: &Node) -> Positions {
+    let within = match &node.data {
+        Data::List(items) => {
+            let numbered = items.iter().enumerate();
+            numbered.map(|(at, item)| (at.to_string(), positions(item))).collect()
+        }
+        Data::Map(entries) => {
+            entries.iter().map(|entry| (token(&entry.key), positions(&entry.value))).collect()
+        }
+        _ => Vec::new(),
+    };
+    Positions::new(node.place.clone(), within)
+}
+
+fn infinite(node: &Node, pointer: &mut String, most: usize, found: &mut Vec<String>) {
+    let mut within = |token: &str, node: &Node| {
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(token);
+        infinite(node, pointer, most, found);
+        pointer.truncate(length);
+    };
+    match &node.data {
+        Data::List(items) => {
+            items.iter().enumerate().for_each(|(at, item)| within(&at.to_string(), item));
+        }
+        Data::Map(entries) => {
+            entries.iter().for_each(|entry| within(&token(&entry.key), &entry.value));
+        }
+        Data::Float(value) if !value.is_finite() && found.len() < most => {
+            found.push(pointer.clone());
+        }
+        _ => {}
+    }
+}
+
+/// A key as a token of a JSON Pointer.
+pub(super) fn token(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn untoken(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
+}
+
+fn decode(bytes: &[u8], file: &Arc<str>) -> Result<String, Problem> {
+    let wide = |read: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes[2..]
+            .chunks(2)
+            .map(|pair| read([pair[0], pair.get(1).copied().unwrap_or(0)]))
+            .collect();
+        String::from_utf16(&units).map_err(|_| {
+            let start = Place { file: file.clone(), line: 1, column: 1 };
+            problem(&start, "this is not UTF-16 text", "save the file as UTF-8")
+        })
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => return wide(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => return wide(u16::from_be_bytes),
+        _ => {}
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        let place = Place { file: file.clone(), line, column };
+        problem(&place, "this is not UTF-8 text", "save the file as UTF-8")
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())
+}
+
+fn set(node: &mut Node, path: &[&str], value: Node) -> bool {
+    let Some((first, rest)) = path.split_first() else {
+        *node = value;
+        return true;
+    };
+    if node.data == Data::Null {
+        node.data = Data::Map(Arc::default());
+    }
+    let Data::Map(entries) = &mut node.data else { return false };
+    let entries: &mut Entries = Arc::make_mut(entries);
+    if entries.get(first).is_none() {
+        let place = &value.place;
+        entries.put(Entry {
+            key: (*first).to_owned(),
+            key_place: place.clone(),
+            value: Node { place: place.clone(), data: Data::Null },
+        });
+    }
+    let Some(entry) = entries.get_mut(first) else { return false };
+    if rest.is_empty() {
+        entry.key_place = value.place.clone();
+    }
+    set(&mut entry.value, rest, value)
+}
+
+/// What a value is, and whether Python takes it for false.
+fn kind(node: &Node) -> (Kind, bool) {
+    match &node.data {
+        Data::Null => (Kind::Null, true),
+        Data::Bool(value) => (Kind::Bool, !value),
+        Data::Int(value) => (Kind::Int, *value == 0),
+        Data::Float(value) => (Kind::Float(value.is_finite()), *value == 0.0),
+        Data::Text(text) => (Kind::Text, text.is_empty()),
+        Data::Date(_) => (Kind::Date, false),
+        Data::Binary(text) => (Kind::Binary, text.is_empty()),
+        Data::List(items) => (Kind::List, items.is_empty()),
+        Data::Map(entries) => (Kind::Map, entries.is_empty()),
+    }
+}
+
+/// The tree as serde_yaml knows it, without places.
+fn value(node: &Node) -> Value {
+    match &node.data {
+        Data::Null => Value::Null,
+        Data::Bool(value) => Value::Bool(*value),
+        Data::Int(value) => Value::Number(integer(*value)),
+        Data::Float(value) => Value::Number(Number::from(*value)),
+        Data::Text(text) | Data::Date(text) | Data::Binary(text) => Value::String(text.clone()),
+        Data::List(items) => Value::Sequence(items.iter().map(value).collect()),
+        Data::Map(entries) => Value::Mapping(
+            entries
+                .iter()
+                .map(|entry| (Value::String(entry.key.clone()), value(&entry.value)))
+                .collect::<Mapping>(),
+        ),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "JSON readers take such a number for a float too")]
+fn integer(value: i128) -> Number {
+    match (i64::try_from(value), u64::try_from(value)) {
+        (Ok(value), _) => Number::from(value),
+        (_, Ok(value)) => Number::from(value),
+        _ => Number::from(value as f64),
+    }
+}

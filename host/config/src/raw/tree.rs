@@ -1,0 +1,421 @@
+//! A file as a tree in which every value knows where it stands, built from the parser's events.
+//! Aliases and merges are resolved here; what they bring keeps the place where it was written.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
+
+use super::indent::Indented;
+use super::map::{Entries, Entry};
+use super::scalar;
+use crate::error::{Problem, exceeded, problem};
+use crate::place::Place;
+use nephometer_model::Bound;
+
+/// A value and its place.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) data: Data,
+}
+
+/// What `safe_load` tells apart.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Data {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(String),
+    /// As Python's `str` writes it.
+    Date(String),
+    /// Base64, as written.
+    Binary(String),
+    /// Shared, so that an anchor costs nothing.
+    List(Arc<Vec<Node>>),
+    Map(Arc<Entries>),
+}
+
+/// Two values are the same wherever they stand.
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.data == other.data
+    }
+}
+
+/// Reads the one document in `text`. Duplicate keys are warnings: the last one counts.
+pub(super) fn read(
+    text: &str,
+    file: &Arc<str>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Node, Problem> {
+    let mut indented = Indented::new(text);
+    let mut again = 0;
+    loop {
+        let mut builder = Builder {
+            parser: Parser::new_from_str(indented.text()),
+            text,
+            indented: &indented,
+            file,
+            anchors: HashMap::new(),
+            values: 0,
+            bytes: 0,
+            deepest: 0,
+            warnings: Vec::new(),
+            stumbled: None,
+        };
+        let read = builder.document();
+        let (stumbled, found) = (builder.stumbled, builder.warnings);
+        if let Some((fault, line)) = stumbled
+            && indented.mend(&fault, line)
+        {
+            again += indented.text().len();
+            let place = Place { file: file.clone(), line, column: 1 };
+            Bound::YamlReads.check(again).map_err(|error| exceeded(&place, error))?;
+            continue;
+        }
+        warnings.extend(found);
+        return read;
+    }
+}
+
+type Read = Result<Node, Problem>;
+
+/// A value that aliases can stand for, and what each of them adds.
+struct Anchored {
+    node: Node,
+    values: usize,
+    bytes: usize,
+    /// Levels within it.
+    height: usize,
+}
+
+struct Builder<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    /// As it was written.
+    text: &'a str,
+    /// As the parser reads it.
+    indented: &'a Indented,
+    file: &'a Arc<str>,
+    /// By the parser's number.
+    anchors: HashMap<usize, Anchored>,
+    /// So far, with what aliases stand for.
+    values: usize,
+    /// Of all texts so far, with what aliases stand for.
+    bytes: usize,
+    /// The deepest level of the value that is being read.
+    deepest: usize,
+    warnings: Vec<Problem>,
+    /// What the parser did not understand, and in which line.
+    stumbled: Option<(String, usize)>,
+}
+
+impl<'a> Builder<'a> {
+    fn document(&mut self) -> Read {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::DocumentStart(_) if root.is_some() => {
+                    return Err(problem(
+                        &self.place(span.start),
+                        "a second document begins here",
+                        "keep one document in a file",
+                    ));
+                }
+                Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
+                Event::StreamEnd => break,
+                event => root = Some(self.node(event, span, 0)?),
+            }
+        }
+        let start = Place { file: self.file.clone(), line: 1, column: 1 };
+        Ok(root.unwrap_or(Node { place: start, data: Data::Null }))
+    }
+
+    fn next(&mut self) -> Result<(Event<'a>, Span), Problem> {
+        match self.parser.next_event() {
+            Some(Ok(found)) => Ok(found),
+            Some(Err(error)) => {
+                let place = self.place(*error.marker());
+                self.stumbled = Some((error.info().to_owned(), place.line));
+                let line = self.text.lines().nth(place.line.saturating_sub(1)).unwrap_or("");
+                Err(problem(
+                    &place,
+                    format!("this is not YAML: {}", error.info()),
+                    remedy(error.info(), line),
+                ))
+            }
+            None => {
+                let place = Place { file: self.file.clone(), line: 1, column: 1 };
+                Err(problem(&place, "the file ends too early", "complete it"))
+            }
+        }
+    }
+
+    fn place(&self, marker: Marker) -> Place {
+        let line = marker.line();
+        let column = self.indented.column(line, marker.col() + 1);
+        Place { file: self.file.clone(), line, column }
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Read {
+        let place = self.place(span.start);
+        if let Event::Alias(id) = event {
+            return self.alias(id, depth, &place);
+        }
+        let (values, bytes) = (self.values, self.bytes);
+        let around = std::mem::replace(&mut self.deepest, depth);
+        self.count(1, 0, depth, &place)?;
+        let (anchor, data) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.count(0, text.len(), depth, &place)?;
+                (anchor, self.scalar(&text, style, tag.as_deref(), &place)?)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.collection_tag(tag.as_deref(), &["seq", "omap", "pairs"], &place)?;
+                (anchor, Data::List(Arc::new(self.list(depth)?)))
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.collection_tag(tag.as_deref(), &["map", "set"], &place)?;
+                (anchor, Data::Map(Arc::new(self.map(depth)?)))
+            }
+            other => {
+                return Err(problem(
+                    &place,
+                    format!("this is not YAML: {other:?} is out of place"),
+                    "correct the text around it",
+                ));
+            }
+        };
+        let node = Node { place, data };
+        if anchor > 0 {
+            let anchored = Anchored {
+                node: node.clone(),
+                values: self.values - values,
+                bytes: self.bytes - bytes,
+                height: self.deepest - depth,
+            };
+            self.anchors.insert(anchor, anchored);
+        }
+        self.deepest = self.deepest.max(around);
+        Ok(node)
+    }
+
+    /// What is about to be added, before it is.
+    fn count(
+        &mut self,
+        values: usize,
+        bytes: usize,
+        level: usize,
+        place: &Place,
+    ) -> Result<(), Problem> {
+        self.values += values;
+        self.bytes += bytes;
+        self.deepest = self.deepest.max(level);
+        let values = Bound::YamlValues.check(self.values);
+        let bytes = Bound::YamlBytes.check(self.bytes);
+        let depth = Bound::YamlDepth.check(level);
+        values.and(bytes).and(depth).map_err(|error| exceeded(place, error))
+    }
+
+    fn alias(&mut self, id: usize, depth: usize, place: &Place) -> Read {
+        let Some(anchored) = self.anchors.get(&id) else {
+            return Err(problem(
+                place,
+                "this alias stands within the value that it refers to",
+                "refer to a value that is complete",
+            ));
+        };
+        let &Anchored { values, bytes, height, .. } = anchored;
+        self.count(values, bytes, depth + height, place)?;
+        Ok(self.anchors[&id].node.clone())
+    }
+
+    fn scalar(
+        &self,
+        text: &str,
+        style: ScalarStyle,
+        tag: Option<&Tag>,
+        place: &Place,
+    ) -> Result<Data, Problem> {
+        let found = match tag {
+            Some(tag) if !is_nonspecific(tag) => {
+                match core(tag).and_then(|name| scalar::tagged(name, text)) {
+                    Some(found) => found,
+                    None => return Err(unknown_tag(tag, place)),
+                }
+            }
+            // PyYAML takes a bare `!` for no tag at all.
+            _ if style == ScalarStyle::Plain => scalar::plain(text),
+            _ => Ok(Data::Text(text.to_owned())),
+        };
+        found.map_err(|what| problem(place, what, "put it in quotes if it is text"))
+    }
+
+    fn collection_tag(
+        &self,
+        tag: Option<&Tag>,
+        known: &[&str],
+        place: &Place,
+    ) -> Result<(), Problem> {
+        match tag {
+            Some(tag) if !is_nonspecific(tag) && !core(tag).is_some_and(|t| known.contains(&t)) => {
+                Err(unknown_tag(tag, place))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Vec<Node>, Problem> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(items),
+                (event, span) => items.push(self.node(event, span, depth + 1)?),
+            }
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Entries, Problem> {
+        let (mut merged, mut own) = (Entries::default(), Entries::default());
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let merges = is_merge(&event);
+            let key = if merges {
+                Node { place: self.place(span.start), data: Data::Text("<<".to_owned()) }
+            } else {
+                self.node(as_key(event), span, depth + 1)?
+            };
+            let (event, span) = self.next()?;
+            let empty = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, 0, None) if text.is_empty());
+            let mut value = self.node(event, span, depth + 1)?;
+            if empty {
+                // Nothing stands there; the key is what one can point at.
+                value.place = key.place.clone();
+            }
+            if merges {
+                merge(&mut merged, &value)?;
+                continue;
+            }
+            let (key, key_place) = (key_text(&key)?, key.place);
+            if own.get(&key).is_some() && self.warnings.len() < Bound::Problems.size() {
+                self.warnings.push(problem(
+                    &key_place,
+                    format!("{key:?} stands here a second time"),
+                    "only this last one counts, remove the other",
+                ));
+            }
+            own.put(Entry { key, key_place, value });
+        }
+        if merged.is_empty() {
+            return Ok(own);
+        }
+        for entry in own.iter() {
+            merged.put(entry.clone());
+        }
+        Ok(merged)
+    }
+}
+
+fn is_merge(event: &Event<'_>) -> bool {
+    matches!(event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<")
+}
+
+/// A plain `=` is text where it is a key, and nothing at all elsewhere.
+fn as_key(event: Event<'_>) -> Event<'_> {
+    match event {
+        Event::Scalar(text, ScalarStyle::Plain, anchor, None) if text == "=" => {
+            Event::Scalar(text, ScalarStyle::SingleQuoted, anchor, None)
+        }
+        other => other,
+    }
+}
+
+/// `<<: *one` or `<<: [*one, *two]`, where the earlier one of a list wins.
+fn merge(into: &mut Entries, value: &Node) -> Result<(), Problem> {
+    let mut put = |entries: &Entries| {
+        for entry in entries.iter() {
+            into.put(entry.clone());
+        }
+    };
+    match &value.data {
+        Data::Map(entries) => put(entries),
+        Data::List(items) => {
+            for item in items.iter().rev() {
+                match &item.data {
+                    Data::Map(entries) => put(entries),
+                    _ => return Err(no_merge(&item.place)),
+                }
+            }
+        }
+        _ => return Err(no_merge(&value.place)),
+    }
+    Ok(())
+}
+
+fn no_merge(place: &Place) -> Problem {
+    problem(place, "what \"<<\" merges is not a mapping", "merge a mapping or a list of mappings")
+}
+
+fn key_text(key: &Node) -> Result<String, Problem> {
+    Ok(match &key.data {
+        Data::Null => "null".to_owned(),
+        Data::Bool(value) => value.to_string(),
+        Data::Int(value) => value.to_string(),
+        Data::Float(value) => format!("{value:?}"),
+        Data::Text(text) | Data::Date(text) | Data::Binary(text) => text.clone(),
+        Data::List(_) | Data::Map(_) => {
+            return Err(problem(
+                &key.place,
+                "a list or a mapping cannot be a key",
+                "put quotes around it if it is text",
+            ));
+        }
+    })
+}
+
+fn is_nonspecific(tag: &Tag) -> bool {
+    format!("{}{}", tag.handle, tag.suffix) == "!"
+}
+
+/// The name of one of YAML's own tags.
+fn core(tag: &Tag) -> Option<&str> {
+    match tag.handle.as_str() {
+        "" | "!" => tag.suffix.strip_prefix("tag:yaml.org,2002:"),
+        "tag:yaml.org,2002:" => Some(&tag.suffix),
+        _ => None,
+    }
+}
+
+fn unknown_tag(tag: &Tag, place: &Place) -> Problem {
+    let tag = format!("{}{}", tag.handle, tag.suffix);
+    problem(
+        place,
+        format!("the tag {tag:?} means nothing here"),
+        "leave it out, or put quotes around the text if the exclamation mark is part of it",
+    )
+}
+
+/// What most likely helps against a fault of syntax.
+fn remedy(info: &str, line: &str) -> &'static str {
+    let indent = &line[..line.len() - line.trim_start().len()];
+    if indent.contains('\t') || info.contains("tab") {
+        "indent with spaces, not with tabs"
+    } else if info.contains("unknown anchor") {
+        "write &NAME before the value that *NAME refers to, or put quotes around the text"
+    } else if line.trim_start().starts_with("- *") || line.contains(": *") {
+        "put quotes around text that begins with *"
+    } else if info.contains("mapping values") || info.contains("simple key") {
+        "put quotes around text that contains a colon, and check the indentation"
+    } else if info.contains("quoted scalar") || info.contains("quote") {
+        "close the quotes"
+    } else if info.contains("flow") || info.contains("',' or") {
+        "close the brackets and put commas between the items"
+    } else {
+        "check indentation, quotes and brackets here and in the line above"
+    }
+}

@@ -1,0 +1,463 @@
+//! The configuration as the rest of the program sees it: checked, complete, without YAML.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use nephometer_model::Secret;
+use nephometer_wire::SignatureForm;
+use nephometer_model::{Bound, Glob, Quirks, Release};
+
+use super::broker::{AmqpSpec, BrokerSpec};
+use super::filter::MeterFilter;
+use super::grant::Grant;
+use super::place::{Place, Positions};
+
+/// Everything that one agent needs to know.
+#[derive(Debug, Clone)]
+pub struct AgentSpec {
+    /// `host`: the name that goes into messages.
+    pub host: String,
+    /// `compatibility`, `quirks` and `libvirt.report_stopped_instance_metrics`
+    pub metering: MeteringSpec,
+    /// `mode`
+    pub mode: Mode,
+    /// `polling.spread`: ticks come at a time within the interval that is the host's own, so that
+    /// a fleet does not poll all at once.
+    pub spread: bool,
+    /// `libvirt`
+    pub libvirt: LibvirtSpec,
+    /// `amqp`
+    pub amqp: AmqpSpec,
+    /// `message`
+    pub message: MessageSpec,
+    /// `components`
+    pub components: ComponentsSpec,
+    /// `store`
+    pub store: StoreSpec,
+    /// `cache.path`: compiled components.
+    pub cache: PathBuf,
+    /// `control.socket`: where a running agent can be asked things.
+    pub control: PathBuf,
+    /// `shutdown_grace`: how long a drain may take.
+    pub shutdown_grace: Duration,
+    /// What `pipeline.yaml` says.
+    pub pipeline: PipelineSpec,
+}
+
+/// What is held on disk, and how much of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoreSpec {
+    /// `store.path`: the host's generation, journal, states and spools; locked against a second
+    /// agent.
+    pub path: PathBuf,
+    /// `store.bytes`: of the journal, and of each publisher's spool.
+    pub bytes: u64,
+    /// `store.total`: of the database on disk, with all of that in it.
+    pub total: u64,
+    /// `store.age`: of what is oldest in them.
+    pub age: Duration,
+    /// `store.when_full`
+    pub when_full: WhenFull,
+    /// `store.keep_longest`: meters that are dropped from spools last.
+    pub last: Vec<Glob>,
+}
+
+/// What happens when a journal or a spool is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// The oldest makes room.
+    #[default]
+    DropOldest,
+    /// What is new is not taken.
+    DropNewest,
+    /// Whoever brings something waits: a full spool holds its sink, a full journal the polls.
+    Block,
+}
+
+/// Which sinks a sample goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routing {
+    /// Those of the source that polled it.
+    Source,
+    /// Those of every source of `pipeline.yaml` whose `meters` match.
+    Name,
+}
+
+/// Whose work the agent does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// The polling and the notification agent's: samples go through pipelines to publishers.
+    #[default]
+    Notification,
+    /// The polling agent's alone: samples go to the notification agents of the site.
+    Polling {
+        /// Samples in one message at most.
+        batch_size: usize,
+    },
+}
+
+/// Whose meters and messages these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MeteringSpec {
+    /// `compatibility`: the release that is stood in for.
+    pub release: Release,
+    /// `quirks`: the release's plain bugs that are wanted back.
+    pub quirks: Quirks,
+    /// `libvirt.report_stopped_instance_metrics`: whether instances that are shut off have the
+    /// meters that they can have.
+    pub report_stopped_instance_metrics: bool,
+}
+
+/// Where domains are read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibvirtSpec {
+    /// `libvirt.uri`, as given. Its scheme chooses the reader.
+    pub uri: String,
+    /// `libvirt.deadline`: how long one slice may take. At most half the shortest interval.
+    pub deadline: Duration,
+    /// `libvirt.parallel`: slices in flight.
+    pub parallel: usize,
+    /// `libvirt.unowned`: whether domains without Nova's metadata are metered.
+    pub unowned: bool,
+    /// `libvirt.events`: whether beginnings, ends and changes of domains are sampled when they happen.
+    pub events: bool,
+}
+
+/// Ceilometer's `[publisher] telemetry_secret`.
+pub(super) const DEFAULT_SECRET: &str = "change this for valid signing";
+
+/// What goes into every message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageSpec {
+    /// `message.telemetry_secret` or the content of `message.telemetry_secret_file`; empty
+    /// means unsigned.
+    pub telemetry_secret: Secret,
+    /// `message.sample_source`: the `source` of every sample.
+    pub sample_source: Arc<str>,
+    /// `message.signature`: whose text of numbers and lists is signed.
+    pub signature: SignatureForm,
+}
+
+/// Where components are found and what each may use.
+#[derive(Debug, Clone, Default)]
+pub struct ComponentsSpec {
+    /// `components.path`: folders, first hit wins.
+    pub path: Vec<PathBuf>,
+    /// `components.by_name`.
+    pub by_name: std::collections::BTreeMap<String, ComponentSpec>,
+    /// `components.totals`: what all components may use together.
+    pub totals: TotalsSpec,
+    /// The program that compiles components in a process of its own, called with the argument
+    /// `compile`. No key: `cli` names it. Without one they are compiled in this process.
+    pub compiler: Option<PathBuf>,
+}
+
+/// What holds for one component wherever it is used.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ComponentSpec {
+    /// `limits`
+    pub limits: LimitsSpec,
+    /// `on_error`
+    pub on_error: OnError,
+    /// `on_state_mismatch`
+    pub on_state_mismatch: StateMismatch,
+    /// `grants.connect`: what a publisher may reach besides the host of its URL.
+    pub connect: Vec<Grant>,
+    /// `options`: of a publisher, wherever it is used; they win over the parts of its URL. May
+    /// hold secrets.
+    pub options: SecretOptions,
+}
+
+/// Limits of one component. Each hit is an event that names the key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LimitsSpec {
+    /// `memory`: bytes of linear memory.
+    pub memory: u64,
+    /// `cpu`: processor time of one call.
+    pub cpu: Duration,
+    /// `wall`: time of one call by the clock.
+    pub wall: Duration,
+    /// `returned`: bytes that may come back from one call.
+    pub returned: u64,
+}
+
+impl Default for LimitsSpec {
+    fn default() -> Self {
+        Self {
+            memory: Bound::Memory.most(),
+            cpu: Duration::from_millis(Bound::Cpu.most()),
+            wall: Duration::from_millis(Bound::Wall.most()),
+            returned: Bound::Returned.most(),
+        }
+    }
+}
+
+/// What all components together may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TotalsSpec {
+    /// `memory`: bytes of linear memory of all instances.
+    pub memory: u64,
+    /// `states`: bytes of the saved states of all transformers.
+    pub states: u64,
+    /// `sockets`: sockets and connections open at once.
+    pub sockets: usize,
+}
+
+impl Default for TotalsSpec {
+    fn default() -> Self {
+        Self {
+            memory: Bound::TotalMemory.most(),
+            states: Bound::TotalStates.most(),
+            sockets: Bound::TotalSockets.size(),
+        }
+    }
+}
+
+/// What becomes of an event that a component failed on twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// The sink waits and tries again; its journal holds what comes.
+    #[default]
+    Hold,
+    /// The event's rows are dropped and counted.
+    Drop,
+    /// The event's rows pass as they are.
+    Keep,
+}
+
+impl OnError {
+    /// The word in `nephometer.yaml` and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Drop => "drop",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+/// What happens if a component does not take the state that another version has saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StateMismatch {
+    /// The old one stays at work; without one, the sink is held.
+    #[default]
+    KeepOld,
+    /// The new one starts without state.
+    Reset,
+}
+
+/// What `pipeline.yaml` says, checked.
+#[derive(Debug, Clone)]
+pub struct PipelineSpec {
+    /// In the order of the file.
+    pub sources: Vec<SourceSpec>,
+    /// In the order of the file.
+    pub sinks: Vec<SinkSpec>,
+}
+
+/// What is polled, how often, and for whom.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceSpec {
+    /// Unique among sources.
+    pub name: Arc<str>,
+    /// From the start of one tick to the start of the next.
+    pub interval: Duration,
+    /// Which meters.
+    pub meters: MeterFilter,
+    /// `resources`: static resources, of which this agent polls none.
+    pub resources: Vec<String>,
+    /// `discovery`: `local_instances`, or empty for the default, which is the same.
+    pub discovery: Vec<String>,
+    /// Names of sinks, each of which exists.
+    pub sinks: Vec<Arc<str>>,
+}
+
+impl SourceSpec {
+    /// Whether it polls the instances of this host. As upstream has it, static resources or
+    /// another discovery take the place of the default.
+    pub fn polls_instances(&self) -> bool {
+        if self.discovery.is_empty() {
+            self.resources.is_empty()
+        } else {
+            self.discovery.iter().any(|name| name == "local_instances")
+        }
+    }
+}
+
+/// What becomes of samples.
+#[derive(Debug, Clone)]
+pub struct SinkSpec {
+    /// Unique among sinks.
+    pub name: Arc<str>,
+    /// In the order in which they are applied.
+    pub transformers: Vec<TransformerSpec>,
+    /// In the order in which they are told.
+    pub publishers: Vec<PublisherSpec>,
+}
+
+/// One transformer in one sink.
+#[derive(Debug, Clone)]
+pub struct TransformerSpec {
+    /// The component's name: `NAME.wasm` on the component path.
+    pub name: Arc<str>,
+    /// Where the file names it.
+    pub place: Place,
+    /// `parameters` as JSON.
+    pub parameters: Map<String, Value>,
+    /// Where `parameters` and all within it stand in the file.
+    pub positions: Positions,
+}
+
+/// One publisher in one sink.
+#[derive(Debug, Clone)]
+pub struct PublisherSpec {
+    /// As written; may hold credentials, so it is only ever shown without them.
+    pub url: Secret,
+    /// The same without credentials: for people.
+    pub label: Arc<str>,
+    /// Where the file names it.
+    pub place: Place,
+    /// What it means.
+    pub target: PublisherTarget,
+}
+
+/// The native publishers, and components.
+#[derive(Debug, Clone)]
+pub enum PublisherTarget {
+    /// `notifier://`
+    Notifier(NotifierSpec),
+    /// `file://`
+    File(FileSpec),
+    /// `udp://`
+    Udp(SocketSpec),
+    /// `tcp://`
+    Tcp(SocketSpec),
+    /// `test://`
+    Test,
+    /// Any other scheme: the component of that name.
+    Component(ComponentUrl),
+}
+
+/// `udp://HOST[:PORT]` and `tcp://HOST[:PORT]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketSpec {
+    /// A name or an address, without the brackets of an IPv6 address.
+    pub host: String,
+    /// 4952 if it is not written.
+    pub port: u16,
+}
+
+impl fmt::Display for SocketSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// `NAME://[user[:password]@][host[:port]][/path][?query]`: for the component `NAME.wasm`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentUrl {
+    /// The scheme, which is the component's name.
+    pub name: Arc<str>,
+    /// Without the brackets of an IPv6 address.
+    pub host: Option<String>,
+    /// Only if it is written.
+    pub port: Option<u16>,
+    /// As it is written, with its leading slash; may be empty.
+    pub path: String,
+    /// Decoded.
+    pub user: Option<String>,
+    /// Decoded.
+    pub password: Option<Secret>,
+    /// The options by name, each with all its values in their order, decoded. May hold secrets.
+    pub query: SecretOptions,
+}
+
+/// JSON that is never shown.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct SecretOptions(Map<String, Value>);
+
+impl SecretOptions {
+    /// Hides `options`.
+    pub fn new(options: Map<String, Value>) -> Self {
+        Self(options)
+    }
+
+    /// The options themselves: for the component only.
+    pub fn reveal(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// `notifier://[user:pass@host:port[/vhost]]?topic=T&...`
+#[derive(Debug, Clone)]
+pub struct NotifierSpec {
+    /// The URL's own, or that of `amqp`.
+    pub broker: BrokerSpec,
+    /// `topic`: routing key and queue are `TOPIC.sample`. `metering` if left out; all that are
+    /// given.
+    pub topics: Vec<String>,
+    /// `per_meter_topic`: each meter's samples once more, with event type `metering.METER`.
+    pub per_meter_topic: bool,
+    /// `policy`: what happens when the broker does not take an envelope.
+    pub policy: Policy,
+    /// `max_queue_length`: envelopes held; `None` means unlimited by count.
+    pub max_queue_length: Option<usize>,
+    /// Whose notifications these are.
+    pub form: NotificationForm,
+}
+
+/// Two agents of Ceilometer send samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NotificationForm {
+    /// The notification agent, to collectors: `metering`.
+    #[default]
+    Metering,
+    /// The polling agent, to notification agents: `telemetry.polling`, meter by meter.
+    Polling {
+        /// Samples in one message at most.
+        batch_size: usize,
+    },
+}
+
+/// `policy` of `notifier://`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// Keep everything that the spool's own bound allows.
+    #[default]
+    Default,
+    /// Keep at most `max_queue_length` envelopes, the newest ones.
+    Queue,
+    /// Drop what could not be delivered at once.
+    Drop,
+}
+
+/// `file:///path?max_bytes=N&backup_count=M[&json]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSpec {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Size and number of old files; `None` without rotation.
+    pub rotation: Option<Rotation>,
+    /// JSON objects instead of Python's notation.
+    pub json: bool,
+}
+
+/// When and how a file is rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// A record that would make the file this long or longer goes into a new one.
+    pub max_bytes: u64,
+    /// How many old ones are kept.
+    pub backup_count: u32,
+}

@@ -1,0 +1,323 @@
+//! URLs of publishers and brokers, taken apart as Python's `urlsplit` does it: nothing is
+//! normalised, so that a path means the same file as it did for Ceilometer.
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use nephometer_model::Secret;
+use super::error;
+use nephometer_model::{Bound, clean};
+
+/// What may stand in a credential or a virtual host as it is.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// RabbitMQ's port.
+const AMQP_PORT: u16 = 5672;
+const AMQPS_PORT: u16 = 5671;
+
+/// Options of a publisher that cannot hold a secret.
+const HARMLESS: &[&str] = &[
+    "backup_count",
+    "driver",
+    "json",
+    "max_bytes",
+    "max_queue_length",
+    "max_retry",
+    "per_meter_topic",
+    "policy",
+    "topic",
+];
+
+/// Options of a broker's URL that the client reads: all of them numbers.
+const CLIENT: &[&str] = &["channel_max", "connection_timeout", "frame_max", "heartbeat"];
+
+/// The parts of `scheme://authority/path?query#fragment`.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub(super) scheme: &'a str,
+    pub(super) authority: &'a str,
+    /// With its leading slash.
+    pub(super) path: &'a str,
+    query: &'a str,
+    fragment: &'a str,
+}
+
+/// What is wrong with a URL, and what would be right. Never with a credential.
+pub(super) type Fault = (String, String);
+
+fn fault<T>(what: impl Into<String>, remedy: impl Into<String>) -> Result<T, Fault> {
+    Err((what.into(), remedy.into()))
+}
+
+impl<'a> Parts<'a> {
+    /// `None` without `://`.
+    pub(super) fn split(url: &'a str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Some(Self { scheme, authority, path, query, fragment })
+    }
+
+    /// The options in their order, decoded.
+    pub(super) fn options(&self) -> Vec<(String, String)> {
+        ::url::form_urlencoded::parse(self.query.as_bytes()).into_owned().collect()
+    }
+
+    /// Whether the authority is one or several `host:port`, as far as can be seen.
+    fn shows_host_only(&self) -> bool {
+        let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
+        !self.has_stray_at() && split_port(host).is_ok()
+    }
+
+    /// Whether there is an `@` behind the authority. Most likely a `/`, `?` or `#` of the password
+    /// ended the authority too early: then what looks like host, path and options is secret.
+    fn has_stray_at(&self) -> bool {
+        [self.path, self.query, self.fragment].iter().any(|part| part.contains('@'))
+    }
+
+    /// That the authority ends where it should, for URLs in which nothing but user and password
+    /// has any use for these characters.
+    pub(super) fn check_authority(&self) -> Result<(), Fault> {
+        if self.has_stray_at() {
+            return fault("there is an @ behind its first /, ? or #", ENCODE);
+        }
+        // Everything behind it would be passed over in silence, hosts among them.
+        if !self.authority.is_empty() && !self.fragment.is_empty() {
+            return fault("there is a # in it", ENCODE);
+        }
+        Ok(())
+    }
+
+    /// The same for URLs whose path and values may have an `@` in them.
+    pub(super) fn check_components_authority(&self) -> Result<(), Fault> {
+        let key = |pair: &str| pair.split('=').next().is_some_and(|key| key.contains('@'));
+        if self.fragment.contains('@') || self.query.split('&').any(key) {
+            return fault("there is an @ behind its first ? or #", ENCODE);
+        }
+        Ok(())
+    }
+}
+
+const ENCODE: &str = "write special characters of user and password percent-encoded: / as %2F, ? \
+                      as %3F, # as %23, @ as %40";
+
+/// That a URL is not longer than any that means something.
+pub(super) fn check_length(url: &str) -> Result<(), Fault> {
+    Bound::UrlBytes.check(url.len()).map_err(error::parts)
+}
+
+/// For people: without user, password and the values of options that might hold a secret.
+pub(super) fn label(url: &str) -> String {
+    Parts::split(url).map_or_else(|| without_user(url), |parts| parts.to_string())
+}
+
+/// A libvirt URI for people: without what stands in front of the last `@`. Where there is no host,
+/// an `@` belongs to a path.
+pub fn without_user(text: &str) -> String {
+    let is_local = |parts: Parts<'_>| {
+        parts.authority.is_empty() && !parts.scheme.contains([':', '@', '/', '?'])
+    };
+    match text.rsplit_once('@') {
+        Some((_, rest)) if !Parts::split(text).is_some_and(is_local) => format!("***@{rest}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// The name of an option for a sentence. What looks like a part of a password is not shown.
+pub(super) fn option_name(key: &str) -> String {
+    if key.contains('@') { "***".to_owned() } else { format!("{:?}", clean(key)) }
+}
+
+impl fmt::Display for Parts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Credentials can stand there if the scheme was left out.
+        if self.scheme.contains([':', '@', '/', '?']) {
+            return f.write_str("***");
+        }
+        let hidden = match self.authority {
+            // The path of a file may have an @ in it.
+            "" => self.scheme != "file" && self.has_stray_at(),
+            _ => !self.shows_host_only(),
+        };
+        if hidden {
+            return write!(f, "{}://***", self.scheme);
+        }
+        let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
+        write!(f, "{}://{host}{}", self.scheme, self.path)?;
+        for (at, pair) in self.query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+            f.write_str(if at == 0 { "?" } else { "&" })?;
+            match pair.split_once('=') {
+                _ if pair.split('=').next().is_some_and(|key| key.contains('@')) => {
+                    f.write_str("***")?;
+                }
+                Some((key, _)) if !HARMLESS.contains(&key) => write!(f, "{key}=***")?,
+                _ => f.write_str(pair)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A `transport_url` of oslo.messaging without the options of its query that concern TLS, and these:
+/// they are written there as in `[oslo_messaging_rabbit]`, which they override.
+pub(super) fn without_tls_options(url: &str) -> (String, Vec<(String, String)>) {
+    // What is wrong with the others is reported when they are read.
+    let good = Parts::split(url).is_some_and(|parts| parts.check_authority().is_ok());
+    let Some((before, query)) = url.split_once('?').filter(|_| good) else {
+        return (url.to_owned(), Vec::new());
+    };
+    let is_tls = |pair: &&str| pair.split('=').next().is_some_and(|key| key.starts_with("ssl"));
+    let (tls, others): (Vec<&str>, Vec<&str>) = query.split('&').partition(is_tls);
+    if tls.is_empty() {
+        return (url.to_owned(), Vec::new());
+    }
+    let options = ::url::form_urlencoded::parse(tls.join("&").as_bytes()).into_owned().collect();
+    let mark = if others.is_empty() { "" } else { "?" };
+    (format!("{before}{mark}{}", others.join("&")), options)
+}
+
+/// `amqp.url` in the form that the client reads, once for each host. `rabbit` is what Ceilometer's
+/// `transport_url` calls the same protocol. With `tls` every URL is spoken to with TLS.
+pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
+    const RIGHT: &str = "write amqp://USER:PASSWORD@HOST:PORT/VHOST";
+    check_length(url)?;
+    let Some(parts) = Parts::split(url) else {
+        return fault("the broker's URL has no scheme", RIGHT);
+    };
+    parts
+        .check_authority()
+        .map_err(|(what, right)| (format!("the broker's URL: {what}"), right))?;
+    let mut tls = match parts.scheme {
+        "amqp" | "rabbit" | "kombu" | "kombu+amqp" => tls,
+        "amqps" | "rabbit+ssl" | "rabbits" | "kombu+amqps" => true,
+        // It is a part of the credentials if they came first.
+        other if other.contains([':', '@', '/']) => {
+            return fault("the broker's URL does not begin with a scheme", RIGHT);
+        }
+        other => {
+            return fault(format!("the broker's URL has the scheme {:?}", clean(other)), RIGHT);
+        }
+    };
+    let mut client = Vec::new();
+    for (key, value) in parts.options() {
+        if key == "ssl" {
+            tls |= ssl(&value)?;
+            continue;
+        }
+        if !CLIENT.contains(&key.as_str()) {
+            return fault(
+                format!("the broker's URL has the unknown option {}", option_name(&key)),
+                match key.starts_with("ssl_") {
+                    true => "remove it, and set amqp.tls".to_owned(),
+                    false => format!("remove it, or use one of {}", CLIENT.join(", ")),
+                },
+            );
+        }
+        if value.parse::<u32>().is_err() {
+            return fault(
+                format!("the option {key:?} of the broker's URL is not a number"),
+                format!("write {key}=NUMBER"),
+            );
+        }
+        client.push(format!("{key}={value}"));
+    }
+    let urls = brokers(&parts, tls)?;
+    if client.is_empty() {
+        return Ok(urls);
+    }
+    let client = client.join("&");
+    Ok(urls.iter().map(|url| Secret::new(format!("{}?{client}", url.reveal()))).collect())
+}
+
+/// Whether a URL holds a password that nobody else knows.
+pub(super) fn has_password(url: &str) -> bool {
+    let Some(parts) = Parts::split(url) else { return url.contains('@') };
+    let mut users = parts.authority.split(',').filter_map(|node| node.rsplit_once('@'));
+    let known = |user: &str| {
+        user == "guest:guest" || user.split_once(':').is_none_or(|(_, p)| p.is_empty())
+    };
+    users.any(|(user, _)| !known(user))
+}
+
+/// The value of the option `ssl`.
+pub(super) fn ssl(value: &str) -> Result<bool, Fault> {
+    match value.to_lowercase().as_str() {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => fault("the option \"ssl\" is neither 0 nor 1", "write ssl=1, or leave it out"),
+    }
+}
+
+/// The brokers that authority and path name, one or several with commas between them, as `amqp://` or
+/// `amqps://` URLs. One without a user has that of the one before.
+pub(super) fn brokers(parts: &Parts<'_>, tls: bool) -> Result<Vec<Secret>, Fault> {
+    let (scheme, usual) = if tls { ("amqps", AMQPS_PORT) } else { ("amqp", AMQP_PORT) };
+    let vhost = match parts.path.strip_prefix('/') {
+        None | Some("") => "%2F".to_owned(),
+        Some(vhost) => recode(vhost)?,
+    };
+    let mut who = ("guest".to_owned(), "guest".to_owned());
+    let mut urls = Vec::new();
+    // A template with a loop leaves a comma behind, and oslo.messaging passes over it.
+    let nodes = parts.authority.split(',').filter(|node| !node.is_empty());
+    let none = parts.authority.trim_matches(',').is_empty().then_some("");
+    for node in nodes.chain(none) {
+        let (user, host) = match node.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, node),
+        };
+        let (name, port) = split_port(host)?;
+        let name = match ::url::Host::parse(name) {
+            Ok(host) => host.to_string(),
+            Err(_) => return fault("the broker's host is not a host", "write HOST:PORT"),
+        };
+        if let Some(user) = user {
+            let (user, password) = user.split_once(':').unwrap_or((user, ""));
+            who = (recode(user)?, recode(password)?);
+        }
+        let ((user, password), port) = (&who, port.unwrap_or(usual));
+        let url = format!("{scheme}://{user}:{password}@{name}:{port}/{vhost}");
+        urls.push(Secret::new(url));
+    }
+    Ok(urls)
+}
+
+/// The same text with everything encoded that could be taken for something else.
+fn recode(text: &str) -> Result<String, Fault> {
+    match percent_decode_str(text).decode_utf8() {
+        Ok(plain) => Ok(utf8_percent_encode(&plain, ENCODED).to_string()),
+        Err(_) => fault(
+            "the percent signs in the broker's URL do not encode UTF-8 text",
+            "encode a percent sign as %25 and other characters by their UTF-8 bytes",
+        ),
+    }
+}
+
+fn split_port(host: &str) -> Result<(&str, Option<u16>), Fault> {
+    let (name, port) = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => (&host[..colon], Some(&host[colon + 1..])),
+        _ => (host, None),
+    };
+    if name.contains(':') && !name.starts_with('[') {
+        return fault(
+            "the broker's host has more than one colon",
+            "put an IPv6 address in square brackets, and write special characters of a password \
+             percent-encoded",
+        );
+    }
+    let port = match port {
+        None | Some("") => None,
+        Some(text) => match text.parse::<u16>() {
+            Ok(port) if port > 0 => Some(port),
+            _ => {
+                return fault(
+                    "the broker's port is not a number from 1 to 65535",
+                    "write HOST:PORT, and special characters of a password percent-encoded",
+                );
+            }
+        },
+    };
+    Ok((name, port))
+}

@@ -1,0 +1,247 @@
+//! `replay:///DIR`: a recording of what libvirt said.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::{Hypervisor, InspectError, Pace, ReadError};
+use crate::libvirt::{Builder, Value, describe};
+use nephometer_model::{Domain, Groups, Moment, Reading, Timestamp};
+use nephometer_telemetry::events::inspect as events;
+
+/// Reads `DIR/xml/*.xml` (domain XML) and `DIR/domstats/EPOCH.NANOS.txt` (`virsh domstats --raw`,
+/// one file a tick).
+pub(super) struct Replay {
+    by_name: HashMap<String, Arc<Domain>>,
+    ticks: Vec<(Moment, PathBuf)>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next: usize,
+    domains: Vec<Arc<Domain>>,
+    readings: HashMap<Uuid, Reading>,
+    /// Domains without XML that were named already.
+    named: std::collections::HashSet<String>,
+}
+
+impl Replay {
+    /// Reads the descriptions and the list of ticks; the ticks themselves are read one by one.
+    pub(super) fn open(uri: &str) -> Result<Self, InspectError> {
+        let folder = uri.strip_prefix("replay://").filter(|path| path.starts_with('/'));
+        let folder = folder.ok_or_else(|| InspectError::Uri {
+            uri: uri.to_owned(),
+            reason: "a recording is named by an absolute path, like replay:///srv/recording"
+                .to_owned(),
+        })?;
+        let folder = percent_encoding::percent_decode_str(folder).decode_utf8_lossy().into_owned();
+        let folder = Path::new(&folder);
+        let mut by_name = HashMap::new();
+        for path in files(&folder.join("xml"), "xml")? {
+            let domain = describe(&text(&path)?)
+                .map_err(|error| wrong(&path, nephometer_telemetry::Chain(&error).to_string()))?;
+            by_name.insert(domain.name.clone(), Arc::new(domain));
+        }
+        let mut ticks = Vec::new();
+        for path in files(&folder.join("domstats"), "txt")? {
+            ticks.push((moment(&path)?, path));
+        }
+        ticks.sort_by_key(|(moment, _)| moment.wall);
+        if ticks.is_empty() {
+            return Err(wrong(
+                &folder.join("domstats"),
+                "there is no tick in it; each is a file EPOCH.NANOS.txt".to_owned(),
+            ));
+        }
+        Ok(Self { by_name, ticks, state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Replay {
+    async fn begin_tick(&self) -> Result<Option<Moment>, InspectError> {
+        let next = self.state().next;
+        let Some((moment, path)) = self.ticks.get(next) else { return Ok(None) };
+        let file = path.clone();
+        let content = tokio::task::spawn_blocking(move || text(&file))
+            .await
+            .map_err(|error| wrong(path, error.to_string()))??;
+        let recorded = parse(path, &content)?;
+        let state = &mut *self.state();
+        state.next = next + 1;
+        state.domains.clear();
+        state.readings.clear();
+        for (name, reading) in recorded {
+            let Some(domain) = self.by_name.get(&name) else {
+                if state.named.insert(name.clone()) {
+                    events::domain_without_xml(&name, path);
+                }
+                continue;
+            };
+            let reading = Reading { uuid: domain.uuid, taken: *moment, ..reading };
+            state.readings.insert(domain.uuid, reading);
+            state.domains.push(Arc::clone(domain));
+        }
+        Ok(Some(*moment))
+    }
+
+    async fn domains(&self) -> Result<Vec<Arc<Domain>>, InspectError> {
+        Ok(self.state().domains.clone())
+    }
+
+    async fn read(
+        &self,
+        domains: &[Arc<Domain>],
+        _groups: Groups,
+    ) -> Vec<Result<Reading, ReadError>> {
+        let state = self.state();
+        let one = |domain: &Arc<Domain>| state.readings.get(&domain.uuid).cloned();
+        domains.iter().map(|domain| one(domain).ok_or(ReadError::Gone)).collect()
+    }
+
+    async fn probe(&self, _domain: &Domain) -> bool {
+        true
+    }
+
+    /// A recording has one description of each domain.
+    fn forget(&self, _uuid: Uuid) {}
+
+    fn pace(&self) -> Pace {
+        Pace::Recorded
+    }
+
+    fn slice(&self) -> usize {
+        usize::MAX
+    }
+}
+
+/// The files with this ending, by name.
+fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, InspectError> {
+    let failed = |error: std::io::Error| wrong(folder, error.to_string());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|found| found == ending) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn text(path: &Path) -> Result<String, InspectError> {
+    nephometer_files::read_text(path).map_err(|error| wrong(path, error.to_string()))
+}
+
+/// The time that a file's name says.
+fn moment(path: &Path) -> Result<Moment, InspectError> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let (seconds, nanos) = stem.split_once('.').unwrap_or((stem, "000000000"));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let nanos = Some(nanos).filter(|nanos| nanos.len() == 9 && digits(nanos));
+    let parsed = nanos.and_then(|nanos| {
+        let seconds: u64 = Some(seconds).filter(|seconds| digits(seconds))?.parse().ok()?;
+        seconds.checked_mul(1_000_000_000)?.checked_add(nanos.parse().ok()?)
+    });
+    let reason = "its name is no time; it must be EPOCH.NANOS.txt, like 1795380803.895156065.txt";
+    let time = parsed.ok_or_else(|| wrong(path, reason.to_owned()))?;
+    Ok(Moment { wall: Timestamp::from_nanos(time), continuous: Some(time), monotonic: Some(time) })
+}
+
+/// Names and numbers of the domains in one file, in its order.
+fn parse(path: &Path, content: &str) -> Result<Vec<(String, Reading)>, InspectError> {
+    let mut domains: Vec<(String, Builder)> = Vec::new();
+    for (index, line) in content.lines().enumerate() {
+        let fail = |reason: &str| wrong(path, format!("line {}: {reason}", index + 1));
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix("Domain: ") {
+            let name = name.strip_prefix('\'').and_then(|name| name.strip_suffix('\''));
+            let name = name.ok_or_else(|| fail("the name is not in quotes, like Domain: 'vm'"))?;
+            domains.push((name.to_owned(), Builder::new(true)));
+            continue;
+        }
+        let (key, value) = line
+            .split_once('=')
+            .ok_or_else(|| fail(&format!("{line:?} is neither Domain: 'NAME' nor KEY=VALUE")))?;
+        let (_, builder) =
+            domains.last_mut().ok_or_else(|| fail("a number stands before any Domain: 'NAME'"))?;
+        builder.add(key, Value::Text(value)).map_err(|error| fail(&error.to_string()))?;
+    }
+    Ok(domains.into_iter().map(|(name, builder)| (name, builder.finish())).collect())
+}
+
+fn wrong(path: &Path, reason: String) -> InspectError {
+    InspectError::Recording { path: path.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden() -> String {
+        format!("replay://{}/../../tests/golden/27.0.0", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    #[tokio::test]
+    async fn gives_each_file_once_and_in_order() {
+        let replay = Replay::open(&golden()).unwrap();
+        let mut times = Vec::new();
+        while let Some(moment) = replay.begin_tick().await.unwrap() {
+            times.push(moment.wall.as_nanos());
+            let domains = replay.domains().await.unwrap();
+            assert_eq!(domains.len(), 25);
+            for reading in replay.read(&domains, Groups::default()).await {
+                let reading = reading.unwrap();
+                assert_eq!(reading.taken, moment);
+                assert!(reading.state.is_some());
+            }
+        }
+        assert_eq!(times, [1_795_380_803_895_156_065, 1_795_380_806_223_407_718]);
+        assert_eq!(replay.begin_tick().await.unwrap(), None);
+        let first = replay.ticks[0].0;
+        assert_eq!((first.continuous, first.monotonic), (Some(times[0]), Some(times[0])));
+    }
+
+    #[test]
+    fn bad_lines_are_named_with_file_and_line() {
+        for (content, expected) in [
+            (
+                "Domain: 'a'\n  cpu.time=x\n",
+                "t.txt: line 2: cpu.time is \"x\", which is no whole number",
+            ),
+            ("  cpu.time=1\n", "t.txt: line 1: a number stands before any Domain: 'NAME'"),
+            ("\nDomain: a\n", "t.txt: line 2: the name is not in quotes, like Domain: 'vm'"),
+            (
+                "Domain: 'a'\nnonsense\n",
+                "t.txt: line 2: \"nonsense\" is neither Domain: 'NAME' nor KEY=VALUE",
+            ),
+        ] {
+            let error = parse(Path::new("t.txt"), content).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_recording_is_refused_with_a_remedy() {
+        let error = |uri: &str| Replay::open(uri).err().unwrap().to_string();
+        assert!(error("replay://relative").contains("absolute path"));
+        assert!(error("replay:///nowhere/at/all").contains("/nowhere/at/all/xml"));
+        for name in ["x.txt", "1.5.txt", "1.+23456789.txt", "-1.000000000.txt"] {
+            assert!(moment(Path::new(name)).is_err(), "{name}");
+        }
+        assert_eq!(moment(Path::new("7.000000001.txt")).unwrap().wall.as_nanos(), 7_000_000_001);
+        assert_eq!(moment(Path::new("7.txt")).unwrap().wall.as_nanos(), 7_000_000_000);
+    }
+}

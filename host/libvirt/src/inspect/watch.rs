@@ -1,0 +1,108 @@
+//! What happens to domains, for as long as libvirtd can be reached, and again when it can be again.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::libvirt::Watch;
+use nephometer_model::{DomainEvent, Happening, Moment};
+use crate::schedule::Clock;
+use nephometer_telemetry::events::inspect as events;
+
+/// How often it is looked whether libvirtd is still there, or there again.
+const LOOK: Duration = Duration::from_secs(1);
+/// Events that a poll task may be behind; more make it look at everything anew.
+const BEHIND: usize = 256;
+
+/// Tells what happens.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: broadcast::Sender<(DomainEvent, Moment)>,
+    /// Whether everything that happens is told.
+    told: AtomicBool,
+    /// Whether domains may have come or gone since this was asked last.
+    moved: AtomicBool,
+}
+
+impl Watcher {
+    /// Begins to watch, in a thread of its own, which ends with this.
+    pub(super) fn start(uri: &str, clock: Clock) -> Self {
+        let (sender, _) = broadcast::channel(BEHIND);
+        let (told, moved) = (AtomicBool::new(false), AtomicBool::new(true));
+        let shared = Arc::new(Shared { sender, told, moved });
+        let (weak, uri) = (Arc::downgrade(&shared), uri.to_owned());
+        let thread = thread::Builder::new().name("libvirt-watch".to_owned());
+        // Without it nothing is told, and domains are listed at each tick.
+        if let Err(error) = thread.spawn(move || watch(&uri, clock, &weak)) {
+            events::events_lost(&error);
+        }
+        Self { shared }
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<(DomainEvent, Moment)> {
+        self.shared.sender.subscribe()
+    }
+
+    /// Whether domains can have come or gone since this was asked last.
+    pub(super) fn has_moved(&self) -> bool {
+        // Asked first, so that what happens in between is seen next time.
+        let moved = self.shared.moved.swap(false, SeqCst);
+        moved || !self.shared.told.load(SeqCst)
+    }
+
+    /// The list of domains was not had: it is wanted again.
+    pub(super) fn missed(&self) {
+        self.shared.moved.store(true, SeqCst);
+    }
+}
+
+fn watch(uri: &str, clock: Clock, shared: &Weak<Shared>) {
+    let mut failed = false;
+    loop {
+        let tell = {
+            let shared = Weak::clone(shared);
+            move |event: DomainEvent| {
+                let Some(shared) = shared.upgrade() else { return };
+                if event.what != Happening::Changed {
+                    shared.moved.store(true, SeqCst);
+                }
+                // Nobody listens yet, or not any more.
+                drop(shared.sender.send((event, clock.now())));
+            }
+        };
+        match Watch::open(uri, tell) {
+            Ok(watch) => {
+                let Some(alive) = shared.upgrade() else { return };
+                // Whatever happened before was not told.
+                alive.moved.store(true, SeqCst);
+                alive.told.store(true, SeqCst);
+                drop(alive);
+                if failed {
+                    events::events_back();
+                }
+                failed = false;
+                while watch.is_alive() && shared.strong_count() > 0 {
+                    thread::sleep(LOOK);
+                }
+            }
+            Err(error) => {
+                if !failed {
+                    events::events_lost(&error);
+                }
+                failed = true;
+            }
+        }
+        let Some(alive) = shared.upgrade() else { return };
+        alive.told.store(false, SeqCst);
+        drop(alive);
+        thread::sleep(LOOK);
+    }
+}

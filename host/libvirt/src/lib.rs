@@ -1,0 +1,11 @@
+//! Reads domains and makes samples of what it reads: hypervisors (libvirt, a simulation, a
+//! recording), resource metadata, the meter catalogue, lifecycle events and polling.
+//!
+//! Given: sources and their intervals. Gives back: one batch per source and polling cycle. Must not
+//! know publishers or pipelines.
+
+pub mod discovery;
+pub mod inspect;
+pub mod libvirt;
+pub mod poll;
+pub mod schedule;

@@ -1,0 +1,301 @@
+//! One connection to libvirt. Every method blocks, for as long as libvirt likes.
+
+use std::sync::Once;
+
+use thiserror::Error;
+use uuid::Uuid;
+use virt::connect::Connect;
+use virt::domain::Domain as Handle;
+use virt::error::{Error, ErrorNumber};
+
+use super::stats::Builder;
+use super::sys;
+use nephometer_model::{
+    DiskReading, Domain, DomainState, Groups, MemoryReading, Moment, NicReading, Reading,
+};
+
+/// What libvirt said no to.
+#[derive(Debug, Clone, Error)]
+pub enum VirtError {
+    /// The domain is not there.
+    #[error("the domain is gone")]
+    NoDomain,
+    /// The domain is there, but not in a state for this.
+    #[error("{0}")]
+    NotRunning(String),
+    /// The driver has no such call.
+    #[error("{0}")]
+    NoSupport(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<Error> for VirtError {
+    fn from(error: Error) -> Self {
+        let message = error.message().to_owned();
+        match error.code() {
+            ErrorNumber::NoDomain => Self::NoDomain,
+            ErrorNumber::OperationInvalid => Self::NotRunning(message),
+            ErrorNumber::NoSupport => Self::NoSupport(message),
+            _ => Self::Other(message),
+        }
+    }
+}
+
+/// Whether a domain's monitor is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// It is, or it runs a long job such as a migration, which does not hold the monitor.
+    Free,
+    /// Somebody waits for QEMU's answer, or the monitor is broken.
+    Occupied {
+        /// For how long; 0 where libvirt does not say.
+        for_ms: u64,
+    },
+}
+
+/// A read-only connection; closed when dropped, which takes a round trip.
+pub struct Connection {
+    connect: Connect,
+    bulk: bool,
+}
+
+impl Connection {
+    /// Opens a connection to any libvirt URI.
+    pub fn open(uri: &str) -> Result<Self, VirtError> {
+        static QUIET: Once = Once::new();
+        // The default handler writes every error to standard error, which belongs to the log.
+        QUIET.call_once(virt::error::clear_error_callback);
+        if uri.contains('\0') {
+            return Err(VirtError::Other("the URI holds a NUL".to_owned()));
+        }
+        let connect = Connect::open_read_only(Some(uri))?;
+        let mut connection = Self { connect, bulk: true };
+        // The test driver has the bulk call, but it gives only the state.
+        connection.bulk = connection.connect.get_type()? != "TEST";
+        Ok(connection)
+    }
+
+    /// For calls that `virt` lacks.
+    pub(super) fn as_ptr(&self) -> virt_sys::virConnectPtr {
+        self.connect.as_ptr()
+    }
+
+    /// Whether it is still open, as far as is known without asking.
+    pub fn is_alive(&self) -> bool {
+        self.connect.is_alive().unwrap_or(false)
+    }
+
+    /// Uuid and name of all domains, running or not.
+    pub fn list(&self) -> Result<Vec<(Uuid, String)>, VirtError> {
+        let handles = self.connect.list_all_domains(0)?;
+        handles.iter().map(|handle| Ok((handle.get_uuid()?, handle.get_name()?))).collect()
+    }
+
+    /// The XML of one domain.
+    pub fn xml(&self, uuid: Uuid) -> Result<String, VirtError> {
+        Ok(self.handle(uuid)?.get_xml_desc(0)?)
+    }
+
+    /// What libvirtd knows of a domain's monitor, without asking QEMU.
+    pub fn control(&self, uuid: Uuid) -> Result<Control, VirtError> {
+        let info = sys::control_info(&self.handle(uuid)?)?;
+        Ok(match info.state {
+            virt_sys::VIR_DOMAIN_CONTROL_OK | virt_sys::VIR_DOMAIN_CONTROL_JOB => Control::Free,
+            _ => Control::Occupied { for_ms: info.for_ms },
+        })
+    }
+
+    /// Reads a slice of domains, in their order: with one call where the driver can. The outer
+    /// error concerns all of them. `now` is asked right after the call that gave the numbers.
+    pub fn read(
+        &mut self,
+        domains: &[impl AsRef<Domain>],
+        groups: Groups,
+        now: &dyn Fn() -> Moment,
+    ) -> Result<Vec<Result<Reading, VirtError>>, VirtError> {
+        if self.bulk {
+            match self.read_bulk(domains, groups, now) {
+                Err(VirtError::NoSupport(_)) => self.bulk = false,
+                answer => return answer,
+            }
+        }
+        Ok(domains.iter().map(|domain| self.read_one(domain.as_ref(), groups, now)).collect())
+    }
+
+    fn read_bulk(
+        &self,
+        domains: &[impl AsRef<Domain>],
+        groups: Groups,
+        now: &dyn Fn() -> Moment,
+    ) -> Result<Vec<Result<Reading, VirtError>>, VirtError> {
+        let mut handles = Vec::with_capacity(domains.len());
+        for domain in domains {
+            match self.handle(domain.as_ref().uuid) {
+                Ok(handle) => handles.push(handle),
+                Err(VirtError::NoDomain) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let flags = virt_sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+        let records = sys::Records::of(&handles, mask(groups), flags)?;
+        let taken = now();
+        let mut readings = std::collections::HashMap::with_capacity(domains.len());
+        for record in records.iter() {
+            let uuid = record.uuid()?;
+            readings.insert(uuid, collect(&record, (uuid, taken), groups));
+        }
+        if groups.contains(Groups::SIZES) {
+            for handle in &handles {
+                if let Some(Ok(reading)) = readings.get_mut(&handle.get_uuid()?) {
+                    add_sizes(handle, reading);
+                }
+            }
+        }
+        // Who went away since it was listed has no record.
+        let answer =
+            |domain: &Domain| readings.remove(&domain.uuid).unwrap_or(Err(VirtError::NoDomain));
+        Ok(domains.iter().map(AsRef::as_ref).map(answer).collect())
+    }
+
+    /// The same from calls for one domain, for drivers without bulk statistics. What a driver
+    /// does not give is absent.
+    fn read_one(
+        &self,
+        domain: &Domain,
+        groups: Groups,
+        now: &dyn Fn() -> Moment,
+    ) -> Result<Reading, VirtError> {
+        let handle = self.handle(domain.uuid)?;
+        let info = handle.get_info()?;
+        let mut reading = Reading {
+            uuid: domain.uuid,
+            state: DomainState::from_number(i64::from(info.state)),
+            cpu_time: Some(info.cpu_time),
+            vcpu_current: Some(u64::from(info.nr_virt_cpu)),
+            ..Reading::default()
+        };
+        if groups.contains(Groups::BALLOON) {
+            reading.memory = memory(&handle);
+            reading.memory.maximum = Some(info.max_mem);
+        }
+        if groups.contains(Groups::BLOCK) {
+            let disks = domain.disks.iter().filter(|disk| disk.has_source);
+            reading.disks = disks.filter_map(|disk| block(&handle, &disk.target)).collect();
+        }
+        if groups.contains(Groups::SIZES) {
+            add_sizes(&handle, &mut reading);
+        }
+        if groups.contains(Groups::INTERFACE) {
+            reading.nics =
+                domain.nics.iter().filter_map(|nic| interface(&handle, &nic.target)).collect();
+        }
+        reading.taken = now();
+        Ok(reading)
+    }
+
+    fn handle(&self, uuid: Uuid) -> Result<Handle, VirtError> {
+        Ok(Handle::lookup_by_uuid(&self.connect, uuid)?)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Nobody is left to tell if the far end is gone already.
+        if let Err(error) = self.connect.close() {
+            tracing::debug!(%error, "closing a connection to libvirt failed");
+        }
+    }
+}
+
+fn collect(
+    record: &sys::Record<'_>,
+    (uuid, taken): (Uuid, Moment),
+    groups: Groups,
+) -> Result<Reading, VirtError> {
+    let mut builder = Builder::new(groups.contains(Groups::RAW));
+    for (key, value) in record.pairs() {
+        builder.add(key, value).map_err(|error| VirtError::Other(error.to_string()))?;
+    }
+    Ok(Reading { uuid, taken, ..builder.finish() })
+}
+
+/// libvirt leaves out what it does not know of these.
+fn mask(groups: Groups) -> u32 {
+    /// `VIR_DOMAIN_STATS_VM`, of libvirt 8.9; the bindings are older.
+    const VM: u32 = 1 << 10;
+    [
+        (Groups::NONE, virt_sys::VIR_DOMAIN_STATS_STATE),
+        (Groups::CPU, virt_sys::VIR_DOMAIN_STATS_CPU_TOTAL),
+        (Groups::VCPU, virt_sys::VIR_DOMAIN_STATS_VCPU),
+        (Groups::BALLOON, virt_sys::VIR_DOMAIN_STATS_BALLOON),
+        (Groups::BLOCK, virt_sys::VIR_DOMAIN_STATS_BLOCK),
+        (Groups::INTERFACE, virt_sys::VIR_DOMAIN_STATS_INTERFACE),
+        (Groups::PERF, virt_sys::VIR_DOMAIN_STATS_PERF),
+        (Groups::IOTHREAD, virt_sys::VIR_DOMAIN_STATS_IOTHREAD),
+        (Groups::MEMORY, virt_sys::VIR_DOMAIN_STATS_MEMORY),
+        (Groups::DIRTY_RATE, virt_sys::VIR_DOMAIN_STATS_DIRTYRATE),
+        (Groups::VM, VM),
+    ]
+    .into_iter()
+    .filter(|(group, _)| groups.contains(*group))
+    .fold(0, |mask, (_, flag)| mask | flag)
+}
+
+fn memory(handle: &Handle) -> MemoryReading {
+    let stats = handle.memory_stats(0).unwrap_or_default();
+    let tagged = |tag| stats.iter().find(|stat| stat.tag == tag).map(|stat| stat.val);
+    MemoryReading {
+        actual: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON),
+        available: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_AVAILABLE),
+        unused: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_UNUSED),
+        usable: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_USABLE),
+        rss: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_RSS),
+        swap_in: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_SWAP_IN),
+        swap_out: tagged(virt_sys::VIR_DOMAIN_MEMORY_STAT_SWAP_OUT),
+        maximum: None,
+    }
+}
+
+/// Sizes of the disks as libvirt's own call for them has it. A disk that it fails for has none; a
+/// domain that is shut off has the same in its statistics.
+fn add_sizes(handle: &Handle, reading: &mut Reading) {
+    if reading.is_shut_off() {
+        return;
+    }
+    for disk in &mut reading.disks {
+        // An empty drive is an error here. It is no disk that is metered either.
+        let size = handle.get_block_info(&disk.name, 0).ok();
+        disk.capacity = size.as_ref().map(|size| size.capacity);
+        disk.allocation = size.as_ref().map(|size| size.allocation);
+        disk.physical = size.map(|size| size.physical);
+    }
+}
+
+fn block(handle: &Handle, target: &str) -> Option<DiskReading> {
+    let stats = handle.get_block_stats(target).ok()?;
+    Some(DiskReading {
+        name: target.to_owned(),
+        read_requests: u64::try_from(stats.rd_req).ok(),
+        read_bytes: u64::try_from(stats.rd_bytes).ok(),
+        write_requests: u64::try_from(stats.wr_req).ok(),
+        write_bytes: u64::try_from(stats.wr_bytes).ok(),
+        ..DiskReading::default()
+    })
+}
+
+fn interface(handle: &Handle, target: &str) -> Option<NicReading> {
+    let stats = handle.interface_stats(target).ok()?;
+    Some(NicReading {
+        name: target.to_owned(),
+        rx_bytes: u64::try_from(stats.rx_bytes).ok(),
+        rx_packets: u64::try_from(stats.rx_packets).ok(),
+        rx_errors: u64::try_from(stats.rx_errs).ok(),
+        rx_drops: u64::try_from(stats.rx_drop).ok(),
+        tx_bytes: u64::try_from(stats.tx_bytes).ok(),
+        tx_packets: u64::try_from(stats.tx_packets).ok(),
+        tx_errors: u64::try_from(stats.tx_errs).ok(),
+        tx_drops: u64::try_from(stats.tx_drop).ok(),
+    })
+}

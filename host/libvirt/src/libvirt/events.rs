@@ -1,0 +1,205 @@
+//! What happens to domains, as libvirtd tells it.
+#![expect(unsafe_code, reason = "`virt` 0.4 has no binding for events of domains")]
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use uuid::Uuid;
+use virt::error::Error;
+
+use super::{Connection, VirtError};
+use nephometer_model::{DomainEvent, Happening, StopReason};
+
+/// Seconds without a word after which libvirtd is asked whether it is there, and how often in vain
+/// until it counts as gone.
+const KEEPALIVE: (c_int, c_uint) = (5, 3);
+
+/// What libvirt's headers call VIR_DOMAIN_EVENT_CALLBACK: any of the callbacks.
+type Callback = unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomainPtr, *mut c_void);
+
+/// Who is told.
+type Tell = dyn Fn(DomainEvent) + Send + Sync;
+
+/// A connection that is told what happens.
+pub struct Watch {
+    connection: Connection,
+    callbacks: Vec<c_int>,
+}
+
+/// Starts libvirt's own event loop in a thread of its own; connections that are opened later use it.
+/// Once for the process; does nothing when called again.
+fn start_loop() -> Result<(), VirtError> {
+    static STARTED: OnceLock<Result<(), VirtError>> = OnceLock::new();
+    STARTED
+        .get_or_init(|| {
+            // SAFETY: no connection is open yet that uses another loop, and the default
+            // implementation may be registered from any thread.
+            if unsafe { virt_sys::virEventRegisterDefaultImpl() } == -1 {
+                return Err(Error::last_error().into());
+            }
+            let body = || loop {
+                // SAFETY: the default implementation has been registered; only this thread runs it.
+                if unsafe { virt_sys::virEventRunDefaultImpl() } == -1 {
+                    // Whatever is wrong must not make this thread a busy one.
+                    thread::sleep(Duration::from_secs(1));
+                }
+            };
+            let thread = thread::Builder::new().name("libvirt-events".to_owned()).spawn(body);
+            thread.map(drop).map_err(|error| VirtError::Other(error.to_string()))
+        })
+        .clone()
+}
+
+impl Watch {
+    /// Opens a connection and has `tell` called for all that happens, in the thread of the loop:
+    /// it must not block.
+    pub fn open(
+        uri: &str,
+        tell: impl Fn(DomainEvent) + Clone + Send + Sync + 'static,
+    ) -> Result<Self, VirtError> {
+        start_loop()?;
+        let mut watch = Self { connection: Connection::open(uri)?, callbacks: Vec::new() };
+        let (interval, count) = KEEPALIVE;
+        // A driver without a far end has nothing to be kept alive: its answer does not matter.
+        // SAFETY: the connection is open.
+        let _local =
+            unsafe { virt_sys::virConnectSetKeepAlive(watch.connection.as_ptr(), interval, count) };
+        let callbacks = [
+            (virt_sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle as *const ()),
+            (virt_sys::VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, device as *const ()),
+            (virt_sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, device as *const ()),
+            (virt_sys::VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, metadata as *const ()),
+        ];
+        for (id, callback) in callbacks {
+            // SAFETY: libvirt calls each with the parameters that go with its id; the generic type
+            // stands for all of them, as in libvirt's own headers.
+            let callback = unsafe { std::mem::transmute::<*const (), Callback>(callback) };
+            let tell: Box<Box<Tell>> = Box::new(Box::new(tell.clone()));
+            let registered = watch.register(id, Some(callback), tell);
+            // A driver may lack the others; then changes are seen at the next tick.
+            if id == virt_sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE {
+                registered?;
+            }
+        }
+        Ok(watch)
+    }
+
+    fn register(
+        &mut self,
+        id: c_uint,
+        callback: virt_sys::virConnectDomainEventGenericCallback,
+        tell: Box<Box<Tell>>,
+    ) -> Result<(), VirtError> {
+        let id = c_int::try_from(id).map_err(|error| VirtError::Other(error.to_string()))?;
+        let opaque = Box::into_raw(tell).cast::<c_void>();
+        // SAFETY: the connection is open; `opaque` lives until libvirt calls `free`, which it does
+        // once it will not call `callback` any more.
+        let registered = unsafe {
+            virt_sys::virConnectDomainEventRegisterAny(
+                self.connection.as_ptr(),
+                std::ptr::null_mut(),
+                id,
+                callback,
+                opaque,
+                Some(free),
+            )
+        };
+        if registered == -1 {
+            // SAFETY: libvirt has not taken it.
+            unsafe { free(opaque) };
+            return Err(Error::last_error().into());
+        }
+        self.callbacks.push(registered);
+        Ok(())
+    }
+
+    /// Whether it is still told, as far as is known without asking.
+    pub fn is_alive(&self) -> bool {
+        self.connection.is_alive()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        for callback in &self.callbacks {
+            // SAFETY: it was registered on this connection. With a dead one there is nothing to
+            // undo, so that the answer does not matter.
+            let _gone = unsafe {
+                virt_sys::virConnectDomainEventDeregisterAny(self.connection.as_ptr(), *callback)
+            };
+        }
+    }
+}
+
+/// # Safety
+/// `opaque` is what [`Watch::register`] made, and nobody uses it any more.
+unsafe extern "C" fn free(opaque: *mut c_void) {
+    // SAFETY: see above.
+    drop(unsafe { Box::from_raw(opaque.cast::<Box<Tell>>()) });
+}
+
+/// # Safety
+/// As libvirt calls it: a valid domain, and `opaque` from [`Watch::register`].
+unsafe fn tell(domain: virt_sys::virDomainPtr, opaque: *mut c_void, what: Happening) {
+    let mut uuid = [0; 16];
+    // SAFETY: the domain is valid during the call; the buffer has VIR_UUID_BUFLEN (16) bytes.
+    if unsafe { virt_sys::virDomainGetUUID(domain, uuid.as_mut_ptr()) } == -1 {
+        return;
+    }
+    // SAFETY: `opaque` is alive until `free`.
+    let tell = unsafe { &*opaque.cast::<Box<Tell>>() };
+    tell(DomainEvent { uuid: Uuid::from_bytes(uuid), what });
+}
+
+unsafe extern "C" fn lifecycle(
+    _: virt_sys::virConnectPtr,
+    domain: virt_sys::virDomainPtr,
+    event: c_int,
+    detail: c_int,
+    opaque: *mut c_void,
+) -> c_int {
+    let what = match c_uint::try_from(event).unwrap_or(c_uint::MAX) {
+        virt_sys::VIR_DOMAIN_EVENT_STARTED => Happening::Started,
+        virt_sys::VIR_DOMAIN_EVENT_STOPPED => Happening::Stopped(stop_reason(detail)),
+        virt_sys::VIR_DOMAIN_EVENT_CRASHED => Happening::Stopped(StopReason::Crashed),
+        _ => Happening::Other,
+    };
+    // SAFETY: these are libvirt's.
+    unsafe { tell(domain, opaque, what) };
+    0
+}
+
+fn stop_reason(detail: c_int) -> StopReason {
+    match c_uint::try_from(detail).unwrap_or(c_uint::MAX) {
+        virt_sys::VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN => StopReason::Shutdown,
+        virt_sys::VIR_DOMAIN_EVENT_STOPPED_DESTROYED => StopReason::Destroyed,
+        virt_sys::VIR_DOMAIN_EVENT_STOPPED_CRASHED => StopReason::Crashed,
+        virt_sys::VIR_DOMAIN_EVENT_STOPPED_MIGRATED => StopReason::Migrated,
+        virt_sys::VIR_DOMAIN_EVENT_STOPPED_SAVED => StopReason::Saved,
+        virt_sys::VIR_DOMAIN_EVENT_STOPPED_FAILED => StopReason::Failed,
+        _ => StopReason::Other,
+    }
+}
+
+unsafe extern "C" fn device(
+    _: virt_sys::virConnectPtr,
+    domain: virt_sys::virDomainPtr,
+    _: *const c_char,
+    opaque: *mut c_void,
+) {
+    // SAFETY: these are libvirt's.
+    unsafe { tell(domain, opaque, Happening::Changed) };
+}
+
+unsafe extern "C" fn metadata(
+    _: virt_sys::virConnectPtr,
+    domain: virt_sys::virDomainPtr,
+    _: c_int,
+    _: *const c_char,
+    opaque: *mut c_void,
+) {
+    // SAFETY: these are libvirt's.
+    unsafe { tell(domain, opaque, Happening::Changed) };
+}

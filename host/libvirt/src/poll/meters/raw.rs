@@ -1,0 +1,150 @@
+//! Meters `libvirt.*`: every number that libvirt gives, as it is called there. They are no part of
+//! any Ceilometer; a source gets them by naming them.
+
+use nephometer_config::MeterFilter;
+use nephometer_model::{Groups, Meter, MeterType};
+
+/// What their names begin with.
+pub(super) const PREFIX: &str = "libvirt.";
+
+const GROUPS: [(&str, Groups); 11] = [
+    ("state", Groups::NONE),
+    ("cpu", Groups::CPU),
+    ("vcpu", Groups::VCPU),
+    ("balloon", Groups::BALLOON),
+    ("block", Groups::BLOCK),
+    ("net", Groups::INTERFACE),
+    ("perf", Groups::PERF),
+    ("iothread", Groups::IOTHREAD),
+    ("memory", Groups::MEMORY),
+    ("dirtyrate", Groups::DIRTY_RATE),
+    ("vm", Groups::VM),
+];
+
+/// What a key means, by the end of its name; the first that fits. What fits none is a gauge without
+/// a unit.
+const MEANINGS: [(&str, MeterType, &str); 31] = [
+    ("vcpu.time", MeterType::Cumulative, "ns"),
+    ("vcpu.wait", MeterType::Cumulative, "ns"),
+    ("vcpu.delay", MeterType::Cumulative, "ns"),
+    ("cpu.time", MeterType::Cumulative, "ns"),
+    ("cpu.user", MeterType::Cumulative, "ns"),
+    ("cpu.system", MeterType::Cumulative, "ns"),
+    ("_ns.sum", MeterType::Cumulative, "ns"),
+    (".time", MeterType::Cumulative, "ns"),
+    (".times", MeterType::Cumulative, "ns"),
+    (".reqs", MeterType::Cumulative, "request"),
+    ("rd.bytes", MeterType::Cumulative, "B"),
+    ("wr.bytes", MeterType::Cumulative, "B"),
+    ("rx.bytes", MeterType::Cumulative, "B"),
+    ("tx.bytes", MeterType::Cumulative, "B"),
+    (".pkts", MeterType::Cumulative, "packet"),
+    (".errs", MeterType::Cumulative, "packet"),
+    (".drop", MeterType::Cumulative, "packet"),
+    (".sum", MeterType::Cumulative, ""),
+    (".allocation", MeterType::Gauge, "B"),
+    (".capacity", MeterType::Gauge, "B"),
+    (".physical", MeterType::Gauge, "B"),
+    (".threshold", MeterType::Gauge, "B"),
+    ("_ns.cur", MeterType::Gauge, "ns"),
+    ("_ns.max", MeterType::Gauge, "ns"),
+    ("balloon.swap_in", MeterType::Cumulative, "KiB"),
+    ("balloon.swap_out", MeterType::Cumulative, "KiB"),
+    ("_fault", MeterType::Cumulative, ""),
+    ("last-update", MeterType::Gauge, "s"),
+    ("poll-max-ns", MeterType::Gauge, "ns"),
+    ("dirtyrate.megabytes_per_second", MeterType::Gauge, "MiB/s"),
+    ("perf.cmt", MeterType::Gauge, "B"),
+];
+
+/// What of the balloon is no size.
+const NO_SIZES: [&str; 2] = ["hugetlb_pgalloc", "hugetlb_pgfail"];
+
+/// The meter of a key: its name is the key without the numbers that count things.
+pub fn meter(key: &str) -> Meter {
+    let words: Vec<&str> = key.split('.').filter(|word| !is_number(word)).collect();
+    let name = format!("{PREFIX}{}", words.join("."));
+    let meaning = MEANINGS.iter().find(|(end, ..)| name.ends_with(end));
+    let (kind, unit) = match meaning {
+        Some((_, kind, unit)) => (*kind, *unit),
+        None if NO_SIZES.iter().any(|end| name.ends_with(end)) => (MeterType::Cumulative, ""),
+        None if key.starts_with("balloon.") => (MeterType::Gauge, "KiB"),
+        None => (MeterType::Gauge, ""),
+    };
+    Meter::new(name, kind, unit)
+}
+
+/// The counted thing that a key is about, such as `vcpu.0`; `None` for the instance.
+pub(super) fn part(key: &str) -> Option<&str> {
+    let mut end = 0;
+    let mut found = None;
+    for word in key.split('.') {
+        end += word.len();
+        if is_number(word) {
+            found = Some(end);
+        }
+        end += 1;
+    }
+    found.and_then(|end| key.get(..end))
+}
+
+fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The statistics that a source needs for those that it names.
+pub(super) fn groups(filter: &MeterFilter) -> Groups {
+    filter.with_prefix(PREFIX).fold(Groups::NONE, |groups, glob| {
+        let rest = glob.as_str().strip_prefix(PREFIX).unwrap_or_default();
+        let group = rest.split_once('.').map_or(rest, |(group, _)| group);
+        let known = GROUPS.iter().find(|(name, _)| *name == group);
+        groups.union(Groups::RAW).union(known.map_or(Groups::ALL, |(_, one)| *one))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_become_meters_of_parts() {
+        for (key, name, kind, unit, about) in [
+            ("vcpu.0.delay", "libvirt.vcpu.delay", "cumulative", "ns", Some("vcpu.0")),
+            ("vcpu.12.halted", "libvirt.vcpu.halted", "gauge", "", Some("vcpu.12")),
+            (
+                "vcpu.0.halt_wait_ns.sum",
+                "libvirt.vcpu.halt_wait_ns.sum",
+                "cumulative",
+                "ns",
+                Some("vcpu.0"),
+            ),
+            ("block.0.fl.reqs", "libvirt.block.fl.reqs", "cumulative", "request", Some("block.0")),
+            ("block.1.threshold", "libvirt.block.threshold", "gauge", "B", Some("block.1")),
+            ("cpu.haltpoll.fail.time", "libvirt.cpu.haltpoll.fail.time", "cumulative", "ns", None),
+            (
+                "cpu.cache.monitor.0.bank.1.bytes",
+                "libvirt.cpu.cache.monitor.bank.bytes",
+                "gauge",
+                "",
+                Some("cpu.cache.monitor.0.bank.1"),
+            ),
+            ("balloon.disk_caches", "libvirt.balloon.disk_caches", "gauge", "KiB", None),
+            ("balloon.major_fault", "libvirt.balloon.major_fault", "cumulative", "", None),
+            ("balloon.hugetlb_pgfail", "libvirt.balloon.hugetlb_pgfail", "cumulative", "", None),
+            ("new.thing", "libvirt.new.thing", "gauge", "", None),
+        ] {
+            let meter = meter(key);
+            assert_eq!((&*meter.name, meter.kind.as_str(), &*meter.unit), (name, kind, unit));
+            assert_eq!(part(key), about, "{key}");
+        }
+    }
+
+    #[test]
+    fn only_who_names_them_pays_for_them() {
+        let of = |entries: &[&str]| groups(&MeterFilter::new(entries.iter().copied()).unwrap());
+        assert_eq!(of(&["*"]), Groups::NONE);
+        assert_eq!(of(&["cpu", "libvirt.vcpu.*"]), Groups::RAW.union(Groups::VCPU));
+        assert_eq!(of(&["libvirt.*"]), Groups::ALL);
+        assert_eq!(of(&["!libvirt.vcpu.*"]), Groups::NONE);
+    }
+}

@@ -1,0 +1,293 @@
+//! Every bound on what a guest, a peer or a file can make the agent work on, in one table.
+//!
+//! A bound is checked before the work is done, and its refusal names it, the amount and the remedy.
+//! `docs/security.md` prints the table; a test compares the two. Settings are here with their
+//! defaults and their keys. This module holds numbers and words; whoever does the work checks.
+
+use std::fmt;
+
+/// Who supplies what is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supplier {
+    /// The file of a component, before it runs.
+    Component,
+    /// A running component.
+    Guest,
+    /// All components together.
+    Guests,
+    /// The AMQP broker, or whoever answers at its address.
+    Broker,
+    /// A configuration file, or libvirt's XML.
+    File,
+    /// A local process that connects to the control socket.
+    Client,
+}
+
+impl Supplier {
+    /// The word in the documentation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Component => "component file",
+            Self::Guest => "component",
+            Self::Guests => "all components",
+            Self::Broker => "broker",
+            Self::File => "file",
+            Self::Client => "control client",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Who supplies it.
+    pub supplier: Supplier,
+    /// The name in refusals, log lines and the documentation.
+    pub name: &'static str,
+    /// What is counted, for a sentence.
+    pub what: &'static str,
+    /// The most that is accepted.
+    pub most: u64,
+    /// The unit of `most`; empty where `what` says what is counted.
+    pub unit: &'static str,
+    /// What to do about a refusal; for a setting, the key that changes it.
+    pub remedy: &'static str,
+}
+
+macro_rules! bounds {
+    ($($(#[$doc:meta])* $bound:ident = $name:literal, $supplier:ident, $what:literal, $most:expr, $unit:literal, $remedy:literal;)*) => {
+        /// A bound; [`Bound::row`] has its numbers and words.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Bound {
+            $($(#[$doc])* #[doc = $what] $bound,)*
+        }
+
+        impl Bound {
+            /// All of them, as they stand in the documentation.
+            pub const ALL: &[Self] = &[$(Self::$bound,)*];
+
+            /// Its numbers and words.
+            pub const fn row(self) -> Row {
+                match self {
+                    $(Self::$bound => Row {
+                        supplier: Supplier::$supplier,
+                        name: $name,
+                        what: $what,
+                        most: $most,
+                        unit: $unit,
+                        remedy: $remedy,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+bounds! {
+    // The file of a component.
+    ComponentBytes = "component_bytes", Component, "size of the file", 64 * MIB, "bytes", "build a smaller component";
+    Functions = "component_functions", Component, "functions", 200_000, "", "build a smaller component";
+    Types = "component_types", Component, "types", 50_000, "", "build a smaller component";
+    ElementItems = "component_elements", Component, "elements of all tables and element segments", 100_000, "", "build it with smaller tables";
+    Parts = "component_parts", Component, "core modules, components and instances", 2_000, "", "build it of fewer modules";
+    Nesting = "component_nesting", Component, "components within components", 100, "levels", "build it with less nesting";
+    NameBytes = "component_name_bytes", Component, "length of an import's or export's name", KIB, "bytes", "use shorter names";
+    CodeBase = "compiled_code_base", Component, "compiled code of a small component, with the first content of its memory", 20 * MIB, "bytes", "build a smaller component";
+    CodeFactor = "compiled_code_factor", Component, "compiled code for each byte of the component", 16, "bytes", "build a smaller component";
+    CompileBase = "compile_cpu_base", Component, "processor time to compile a small component", 5_000, "ms", "build a smaller component";
+    CompileFactor = "compile_cpu_per_mib", Component, "processor time to compile each MiB of a component", 6_000, "ms", "build a smaller component";
+    ShortComponent = "short_component", Component, "size up to which a component is compiled beside larger ones, not behind them", MIB, "bytes", "";
+    CompileMemory = "compile_memory", Component, "addresses of the compiler's process", 4 * GIB, "bytes", "build a smaller component";
+    CacheFiles = "cache_files", Component, "files of compiled code that are kept; those not used for the longest are removed", 64, "", "";
+    CacheBytes = "cache_bytes", Component, "compiled code that is kept on disk", GIB, "bytes", "";
+
+    // A running component: settings.
+    Memory = "limits.memory", Guest, "linear memory of one instance", 256 * MIB, "bytes", "components.by_name.NAME.limits.memory";
+    Cpu = "limits.cpu", Guest, "processor time of one call", 2_000, "ms", "components.by_name.NAME.limits.cpu";
+    Wall = "limits.wall", Guest, "time of one call", 10_000, "ms", "components.by_name.NAME.limits.wall";
+    Returned = "limits.returned", Guest, "bytes handed to the host in one call", 16 * MIB, "bytes", "components.by_name.NAME.limits.returned";
+    // A running component: fixed.
+    TableElements = "table_elements", Guest, "elements of all tables of an instance", 100_000, "", "build it with smaller tables";
+    Instances = "core_instances", Guest, "core instances", 64, "", "build it of fewer modules";
+    Memories = "core_memories", Guest, "memories", 8, "", "build it of fewer modules";
+    Tables = "core_tables", Guest, "tables", 16, "", "build it of fewer modules";
+    AnswerRows = "answer_rows", Guest, "rows of one answer beyond those of its input", 250_000, "", "return fewer rows in one call";
+    AnswerBytes = "answer_bytes", Guest, "what the rows of one answer represent beyond its input: each row with its meter and resource", 256 * MIB, "bytes", "return fewer rows for large resources";
+    NewMeters = "new_meters", Guest, "new meters in one answer", 1_000, "", "refer to meters of the input";
+    NewResources = "new_resources", Guest, "new resources in one answer", 50_000, "", "refer to resources of the input";
+    IdBytes = "id_bytes", Guest, "length of a name, unit or id", KIB, "bytes", "use a shorter one";
+    MetadataBytes = "metadata_bytes", Guest, "metadata of one resource", 256 * KIB, "bytes", "return less metadata";
+    MetadataValues = "metadata_values", Guest, "values in the metadata of all new resources of one answer", 200_000, "", "return less metadata";
+    Globs = "settings_meters", Guest, "patterns in one list of meters", 1_000, "", "use fewer, wider patterns";
+    GlobBytes = "settings_meter_bytes", Guest, "length of a pattern for meters", KIB, "bytes", "use a shorter pattern";
+    Paths = "settings_metadata", Guest, "paths in settings.metadata", 100, "", "ask for fewer paths, or for *";
+    PathBytes = "settings_metadata_bytes", Guest, "length of a path in settings.metadata", KIB, "bytes", "use a shorter path";
+    Facts = "facts", Guest, "facts in a description or in settings", 100, "", "report fewer facts";
+    FactBytes = "fact_bytes", Guest, "length of a fact's name or value", KIB, "bytes", "use a shorter one";
+    OptionErrors = "option_errors", Guest, "option errors that are kept", 100, "", "mend the first ones";
+    TextBytes = "text_bytes", Guest, "length of a reason, a log line or another text for people; the rest is cut", KIB, "bytes", "write less";
+    SymbolizeTime = "symbolize_time", Guest, "time to find the source lines of a trap, once for each trap; then it is reported without them", 1_000, "ms", "strip debug information, or build with less of it";
+    Frames = "trap_frames", Guest, "functions of the stack that are reported with a trap", 5, "", "";
+    LogLines = "log_lines", Guest, "log lines in 10 s, of all its instances; the rest is counted and dropped", 100, "", "log less";
+    State = "state_bytes", Guest, "state of one instance", 64 * MIB, "bytes", "let it forget resources that were removed";
+    Schema = "schema_bytes", Guest, "options schema", 256 * KIB, "bytes", "return an empty schema and check options in configure";
+    Sockets = "sockets", Guest, "sockets and connections open at once", 16, "", "close sockets that are not used";
+    Lookups = "lookups", Guest, "name look-ups under way at once", 4, "", "wait for a look-up before the next one";
+    LookupTime = "lookup_time", Guest, "time of one name look-up", 5_000, "ms", "check the resolver of this host";
+    HostNameBytes = "host_name_bytes", Guest, "length of a name to look up", 255, "bytes", "use a shorter name";
+    Resources = "resources", Guest, "WASI resources held at once, such as sockets, streams and requests", 256, "", "drop those that are not used";
+    Handles = "handles", Guest, "handles to resources held at once", 1_000, "", "drop those that are not used";
+    RandomBytes = "random_bytes", Guest, "random bytes in one call", 64 * KIB, "bytes", "ask for fewer bytes";
+    HttpFields = "http_fields_bytes", Guest, "header fields of one HTTP request", 32 * KIB, "bytes", "send fewer or shorter fields";
+    HttpTexts = "http_text_bytes", Guest, "length of the method, authority or path of an HTTP request", 16 * KIB, "bytes", "use a shorter one";
+    HttpChunk = "http_chunk_bytes", Guest, "bytes of an HTTP request's body in one write", 64 * KIB, "bytes", "write as much as check-write allows";
+    HttpHead = "http_head_bytes", Guest, "head of an HTTP response that it reads", 64 * KIB, "bytes", "check what answers at this address";
+    HttpBody = "http_body_bytes", Guest, "body of an HTTP response that it reads", 8 * MIB, "bytes", "check what answers at this address";
+
+    // All components together: settings.
+    TotalMemory = "components.totals.memory", Guests, "linear memory of all instances", 2 * GIB, "bytes", "components.totals.memory";
+    TotalStates = "components.totals.states", Guests, "saved states of all transformers", 512 * MIB, "bytes", "components.totals.states";
+    TotalSockets = "components.totals.sockets", Guests, "sockets and connections of all components", 256, "", "components.totals.sockets";
+    // All components together: fixed.
+    TotalLookups = "total_lookups", Guests, "name look-ups under way of all components; more wait", 16, "", "check the resolver of this host";
+
+    // What they and their receivers leave on disk.
+    StoreTotal = "store.total", Guests, "the store's database; states, the journal and spools have shares of it", 20 * GIB, "bytes", "store.total";
+    Gaps = "gaps", Guests, "gaps that are kept; the oldest make room", 100_000, "", "";
+    GapBytes = "gap_bytes", Guests, "bytes of gaps that are kept; the oldest make room", 16 * MIB, "bytes", "";
+    Refused = "refused", Guests, "envelopes that receivers have refused and that are kept; the oldest make room", 10_000, "", "";
+    RefusedBytes = "refused_bytes", Guests, "bytes of those", 64 * MIB, "bytes", "";
+
+    // The broker.
+    TableDepth = "amqp_table_depth", Broker, "nesting of field tables and arrays in a frame", 32, "levels", "check what answers at amqp.url";
+    FrameBytes = "amqp_frame_bytes", Broker, "size of a frame", 128 * KIB, "bytes", "check what answers at amqp.url";
+    ReturnHeader = "amqp_return_header_bytes", Broker, "content header of a returned message", 4 * KIB, "bytes", "check what answers at amqp.url";
+    Unasked = "amqp_unasked_methods", Broker, "methods that a broker sends on one connection without being asked, besides confirms and returns", 1_000, "", "check what answers at amqp.url";
+
+    // Files.
+    YamlBytes = "yaml_bytes", File, "a YAML file with its aliases expanded", 4 * MIB, "bytes", "split the file, or use fewer aliases";
+    YamlValues = "yaml_values", File, "values in a YAML file with its aliases expanded", 50_000, "", "split the file, or use fewer aliases";
+    YamlDepth = "yaml_depth", File, "nesting of values in a YAML file, with its aliases expanded", 64, "levels", "use fewer levels";
+    YamlReads = "yaml_reads", File, "text that is read again for lines within brackets and quotes that stand too far left", 16 * MIB, "bytes", "indent the lines within brackets and quotes";
+    ConfBytes = "conf_bytes", File, "a ceilometer.conf with its references expanded", MIB, "bytes", "refer to other options less often";
+    Entries = "pipeline_entries", File, "sources or sinks of a file, transformers or publishers of a sink", 200, "", "use fewer of them";
+    UrlBytes = "url_bytes", File, "length of a URL", 8 * KIB, "bytes", "use a shorter URL";
+    Problems = "config_problems", File, "problems of the configuration that are reported; the rest is counted", 1_000, "", "mend the first ones";
+    XmlBytes = "xml_bytes", File, "the XML of one domain", 4 * MIB, "bytes", "check the domain's definition";
+    XmlItems = "xml_items", File, "elements and attributes in the XML of one domain", 50_000, "", "check the domain's definition";
+    XmlAttributes = "xml_attributes", File, "attributes of one element in the XML of one domain", 1_000, "", "check the domain's definition";
+    XmlNamespaces = "xml_namespaces", File, "declarations of namespaces in the XML of one domain", 100, "", "check the domain's definition";
+    XmlDevices = "xml_devices", File, "disks and interfaces of one domain", 1_000, "", "check the domain's definition";
+    Backups = "backup_count", File, "rotated files of a file:// publisher", 10_000, "", "keep fewer files, and larger ones";
+
+    // Control clients.
+    ControlConnections = "control_connections", Client, "connections open at once", 32, "", "close connections that are not used";
+    ControlBytes = "control_request_bytes", Client, "size of a request", 64 * KIB, "bytes", "send a smaller request";
+    ControlTime = "control_request_time", Client, "time to send a request, and to take its answer", 5_000, "ms", "send the request at once, and read the answer";
+}
+
+impl Bound {
+    /// The most that is accepted, in its unit.
+    pub const fn most(self) -> u64 {
+        self.row().most
+    }
+
+    /// The same as a size in memory.
+    #[expect(clippy::cast_possible_truncation, reason = "no bound is beyond 4 GiB on 64-bit hosts")]
+    pub const fn size(self) -> usize {
+        self.row().most as usize
+    }
+
+    /// The words for a refusal where the amount is not known.
+    pub fn refusal(self) -> String {
+        let Row { name, what, most, unit, remedy, .. } = self.row();
+        let gap = if unit.is_empty() { "" } else { " " };
+        format!("{what}: more than {most}{gap}{unit} ({name}); {remedy}")
+    }
+
+    /// Refuses what is more than the most.
+    ///
+    /// # Errors
+    /// With the bound's name, the amount and the remedy.
+    pub fn check(self, amount: usize) -> Result<(), Exceeded> {
+        let amount = amount as u64;
+        if amount > self.most() { Err(Exceeded { bound: self, amount }) } else { Ok(()) }
+    }
+}
+
+/// What was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exceeded {
+    /// The bound.
+    pub bound: Bound,
+    /// How much there was, in the bound's unit.
+    pub amount: u64,
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row { name, what, most, unit, remedy, .. } = self.bound.row();
+        let gap = if unit.is_empty() { "" } else { " " };
+        write!(
+            f,
+            "{what}: {}{gap}{unit}, at most {most}{gap}{unit} ({name}); {remedy}",
+            self.amount
+        )
+    }
+}
+
+impl std::error::Error for Exceeded {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// The table as the documentation prints it.
+    fn table() -> String {
+        let mut text =
+            String::from("| name | of | what | most | remedy |\n|---|---|---|---|---|\n");
+        for bound in Bound::ALL {
+            let Row { supplier, name, what, most, unit, remedy } = bound.row();
+            let most = match (unit, most) {
+                ("bytes", most) if most >= MIB && most % MIB == 0 => format!("{} MiB", most / MIB),
+                ("bytes", most) if most >= KIB && most % KIB == 0 => format!("{} KiB", most / KIB),
+                ("", most) => most.to_string(),
+                (unit, most) => format!("{most} {unit}"),
+            };
+            text += &format!("| `{name}` | {} | {what} | {most} | {remedy} |\n", supplier.as_str());
+        }
+        text
+    }
+
+    #[test]
+    fn the_documentation_prints_the_table() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/security.md");
+        let text = std::fs::read_to_string(page).unwrap();
+        let printed = text.split("<!-- bounds -->\n").nth(1).unwrap_or_default();
+        let table = table();
+        assert!(
+            printed == table,
+            "docs/security.md, between `<!-- bounds -->`, should be:\n{table}"
+        );
+    }
+
+    #[test]
+    fn the_limit_is_accepted_and_one_more_is_refused_by_name() {
+        let mut names = HashSet::new();
+        for bound in Bound::ALL {
+            let row = bound.row();
+            assert!(names.insert(row.name), "{} is there twice", row.name);
+            assert_eq!(bound.check(bound.size()), Ok(()));
+            let refusal = bound.check(bound.size() + 1).unwrap_err().to_string();
+            for part in [row.name, row.what, row.remedy, &row.most.to_string()] {
+                assert!(refusal.contains(part), "{refusal}");
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The nouns: plain values that every other room speaks of.
+//!
+//! Nothing here does IO, knows tokio or logs. Times are nanoseconds, sizes are what their field
+//! says, and a number that was not given is `None`, never 0.
+
+mod batch;
+mod bounds;
+mod domain;
+mod event;
+mod gap;
+mod glob;
+mod id;
+mod meter;
+mod moment;
+mod reading;
+mod release;
+mod resource;
+mod sample;
+mod secret;
+mod text;
+
+pub use batch::{Batch, Polled, Position};
+pub use bounds::{Bound, Exceeded, Row, Supplier};
+pub use domain::{DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova};
+pub use event::{DomainEvent, Happening, StopReason};
+pub use gap::{Gap, GapReason};
+pub use glob::{Glob, GlobError};
+pub use id::{About, Computed, HostGeneration};
+pub use meter::{Meter, MeterType};
+pub use moment::{Moment, Timestamp};
+pub use reading::{
+    DiskReading, Groups, MemoryReading, NicReading, PerfReading, RawNumber, Reading, VcpuReading,
+};
+pub use release::{Quirks, Release};
+pub use resource::Resource;
+pub use sample::{Sample, Volume};
+pub use secret::Secret;
+pub use text::{beginning, clean, is_hostile};

@@ -1,0 +1,301 @@
+//! Makes an agent out of its configuration, without starting anything.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest, Sha224};
+use tokio::sync::mpsc;
+
+use super::answer::{self, Board};
+use super::supervisor::Supervisor;
+use super::workshop::{ComponentProblem, Workshop};
+use super::{App, AppError, Attendants, CHANGES, Options, Reload};
+use nephometer_wasm::ComponentHost;
+use nephometer_config::{self as config, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
+use crate::control;
+use nephometer_libvirt::inspect::{self, Hypervisor, Pace};
+use nephometer_model::{HostGeneration, Timestamp};
+use nephometer_pipeline::{Notice, Outlet, Sink, SinkHandle, SinkParts};
+use nephometer_libvirt::poll::{PollContext, PollCounts};
+use nephometer_pipeline::publish::PublisherTask;
+use nephometer_libvirt::schedule::Clock;
+use nephometer_store::{DeadLetters, Journal, JournalBounds, Spools, Store, WhenFull};
+use nephometer_telemetry::events;
+use nephometer_pipeline::transform::StateTotal;
+
+/// What the journal holds besides its bound in bytes: what is known of a batch is in memory, and where
+/// there is no disk all of it, about 100 bytes a sample.
+const JOURNAL_SAMPLES: u64 = 5_000_000;
+/// Notices of sinks: each sink has at most one generation to come back.
+const NOTICES: usize = 16;
+
+/// What is only held.
+pub(super) struct Kept {
+    _store: Store,
+    _components: ComponentHost,
+}
+
+impl App {
+    /// Makes everything, starts nothing. Components are loaded and configured here, so that all
+    /// that is wrong with them is known before the first sample; in an agent that can take them up
+    /// later, those that have to be compiled first are left for then.
+    pub async fn build(spec: AgentSpec, options: Options) -> Result<Self, AppError> {
+        let folder = &spec.store.path;
+        let store = if options.store { Store::open(folder)? } else { Store::in_memory(folder) };
+        let clock = Clock::start();
+        let hypervisor = inspect::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
+        let components =
+            ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
+        let workshop = workshop(&spec, &hypervisor, &components, (&store, options.transform));
+        workshop.ledger.take_up(store.accounts()?);
+        workshop.bound(&spec.store, &spec.components);
+        let journal = store.journal(journal_bounds(&spec.store), workshop.when_full);
+        journal.count_for(&workshop.ledger);
+        let (notices, told) = mpsc::channel(NOTICES);
+        let mut builder = Builder {
+            spec: &spec,
+            options: &options,
+            workshop: &workshop,
+            journal,
+            dead_letters: store.dead_letters(),
+            notices,
+            compile: options.reload.is_none() || hypervisor.pace() == Pace::Recorded,
+            sinks: Vec::new(),
+            publishers: Vec::new(),
+        };
+        builder.sinks().await?;
+        let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
+        if options.sink.is_none() {
+            look_for_strangers(&journal, &workshop.spools, &spec.store).await;
+        }
+        let context = poll_context(&spec, &hypervisor, &options, (&workshop, store.ticks()?));
+        let sources = polled(&spec, &sinks);
+        let handles = handles(&sinks);
+        let ledger = Arc::clone(&workshop.ledger);
+        let spools = workshop.spools.clone();
+        let control = match &options.reload {
+            Some(_) => Some(control::Server::bind(&spec.control)?),
+            None => None,
+        };
+        let workshop = Arc::new(workshop);
+        let attendants = options.reload.map(|reload| {
+            let seen = (&hypervisor, dead_letters, (spools.clone(), store.gaps()));
+            let parts = (&spec, &journal, handles);
+            attendants(reload, control, &workshop, parts, (told, seen))
+        });
+        Ok(Self {
+            rounds: options.rounds,
+            pace: hypervisor.pace(),
+            ledger,
+            context,
+            sources,
+            journal,
+            spools,
+            recorder: options.recorder,
+            sinks: sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
+            publishers,
+            attendants,
+            _kept: Kept { _store: store, _components: components },
+            spec,
+        })
+    }
+}
+
+/// Those who look after the agent while it runs.
+fn attendants(
+    reload: Reload,
+    control: Option<control::Server>,
+    workshop: &Arc<Workshop>,
+    (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
+    (told, seen): (mpsc::Receiver<Notice>, answer::Seen<'_>),
+) -> Attendants {
+    let (changes, receiver) = mpsc::channel(CHANGES);
+    let (orders, given) = mpsc::channel(1);
+    let board = Board::new(&workshop.ledger, &workshop.components, &handles, orders, seen);
+    let parts = (Arc::clone(workshop), journal.clone());
+    let supervisor = Supervisor::new(parts, spec.clone(), handles, reload);
+    let supervisor = supervisor.listening(changes, told, given, board.reloads());
+    Attendants { supervisor, board, changes: receiver, control }
+}
+
+fn workshop(
+    spec: &AgentSpec,
+    hypervisor: &Arc<dyn Hypervisor>,
+    components: &ComponentHost,
+    (store, transform): (&Store, bool),
+) -> Workshop {
+    // A recording does not outrun its readers: nothing of it may be dropped.
+    let when_full = match (hypervisor.pace(), spec.store.when_full) {
+        (Pace::Recorded, _) | (_, config::WhenFull::Block) => WhenFull::Wait,
+        (_, config::WhenFull::DropOldest) => WhenFull::DropOldest,
+        (_, config::WhenFull::DropNewest) => WhenFull::DropNewest,
+    };
+    Workshop {
+        components: components.clone(),
+        generation: store.generation(),
+        spools: store.spools(),
+        when_full,
+        ledger: Arc::default(),
+        states: StateTotal::new(0),
+        transform,
+    }
+}
+
+fn journal_bounds(store: &StoreSpec) -> JournalBounds {
+    JournalBounds { bytes: store.bytes, samples: JOURNAL_SAMPLES, age: Some(store.age) }
+}
+
+fn poll_context(
+    spec: &AgentSpec,
+    hypervisor: &Arc<dyn Hypervisor>,
+    options: &Options,
+    (workshop, before): (&Workshop, HashMap<Arc<str>, Timestamp>),
+) -> PollContext {
+    let generation: HostGeneration = workshop.generation;
+    let ledger = &workshop.ledger;
+    PollContext {
+        hypervisor: Arc::clone(hypervisor),
+        host: spec.host.as_str().into(),
+        sample_source: Arc::clone(&spec.message.sample_source),
+        unowned: spec.libvirt.unowned,
+        metering: spec.metering,
+        phase: if spec.spread && options.rounds.count.is_none() { phase(&spec.host) } else { 0.0 },
+        parallel: spec.libvirt.parallel,
+        fail_fast: options.rounds.count.is_some(),
+        reading: Arc::default(),
+        before: Arc::new(Mutex::new(before)),
+        generation,
+        counts: PollCounts {
+            polled: Arc::clone(&ledger.polled),
+            ticks_skipped: Arc::clone(&ledger.ticks_skipped),
+            missing: Arc::clone(&ledger.missing),
+            absent: Arc::clone(&ledger.absent),
+        },
+    }
+}
+
+/// Where in an interval a host's ticks are: evenly over a fleet, and the same at every start.
+fn phase(host: &str) -> f64 {
+    let digest = Sha224::digest(host);
+    f64::from(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])) / 2_f64.powi(32)
+}
+
+/// Builds the right column, sink by sink.
+struct Builder<'a> {
+    spec: &'a AgentSpec,
+    options: &'a Options,
+    workshop: &'a Workshop,
+    journal: Journal,
+    dead_letters: DeadLetters,
+    notices: mpsc::Sender<Notice>,
+    /// Compile before the agent begins: nobody can do it later, or a recording would not wait.
+    compile: bool,
+    sinks: Vec<(Arc<str>, Sink, SinkHandle)>,
+    publishers: Vec<PublisherTask>,
+}
+
+impl<'a> Builder<'a> {
+    async fn sinks(&mut self) -> Result<(), AppError> {
+        let mut problems = Vec::new();
+        for sink in self.wanted()? {
+            problems.append(&mut self.sink(sink).await?);
+        }
+        if problems.is_empty() { Ok(()) } else { Err(AppError::Configuration(problems)) }
+    }
+
+    fn wanted(&self) -> Result<Vec<&'a SinkSpec>, AppError> {
+        let spec: &'a AgentSpec = self.spec;
+        let all = &spec.pipeline.sinks;
+        let Some(name) = &self.options.sink else { return Ok(all.iter().collect()) };
+        let wanted: Vec<&SinkSpec> = all.iter().filter(|sink| *sink.name == **name).collect();
+        if wanted.is_empty() {
+            let known = all.iter().map(|sink| &*sink.name).collect::<Vec<_>>().join(", ");
+            return Err(AppError::NoSuchSink { name: name.clone(), known });
+        }
+        Ok(wanted)
+    }
+
+    /// Adds one sink; gives what is wrong with its components.
+    async fn sink(&mut self, sink: &SinkSpec) -> Result<Vec<ComponentProblem>, AppError> {
+        let count = self.workshop.ledger.sink(&sink.name);
+        let now = match self.workshop.is_ready(sink).await {
+            Ok(ready) => ready || self.compile,
+            Err(problems) => return Ok(problems),
+        };
+        let generation = if now {
+            match self.workshop.generation(self.spec, sink).await {
+                Ok(generation) => Some(generation),
+                Err(problems) => return Ok(problems),
+            }
+        } else {
+            None
+        };
+        let mut publishers = Vec::new();
+        if self.options.publish {
+            let problems = self.workshop.try_publishers(&sink.publishers, self.compile).await;
+            if !problems.is_empty() {
+                return Ok(problems);
+            }
+            for (nth, publisher) in sink.publishers.iter().enumerate() {
+                let before = &sink.publishers[..nth];
+                let nth = before.iter().filter(|other| other.label == publisher.label).count();
+                let made = self.workshop.publisher(self.spec, (&sink.name, publisher), nth)?;
+                publishers.push((publisher.clone(), made.0));
+                self.publishers.push(made.1);
+            }
+        }
+        let sources = sources_of(self.spec, sink);
+        let (sink, handle) = Sink::new(SinkParts {
+            name: Arc::clone(&sink.name),
+            journal: self.journal.reader(&sink.name, &sources, &count),
+            generation,
+            outlet: Outlet::new(publishers, self.options.tap.clone()),
+            count,
+            dead_letters: self.dead_letters.clone(),
+            notices: self.notices.clone(),
+        });
+        self.sinks.push((Arc::clone(sink.name()), sink, handle));
+        Ok(Vec::new())
+    }
+}
+
+fn handles(sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<(Arc<str>, SinkHandle)> {
+    sinks.iter().map(|(name, _, handle)| (Arc::clone(name), handle.clone())).collect()
+}
+
+/// What an earlier run held for sinks that are not in the configuration any more is removed; what is in
+/// spools stays.
+async fn look_for_strangers(journal: &Journal, spools: &Spools, store: &StoreSpec) {
+    for (sink, samples) in journal.strangers() {
+        events::store::stranger(&sink, samples);
+    }
+    journal.forget_strangers().await.iter().for_each(|sink| events::store::forgotten(sink));
+    spools.tell_strangers().await;
+    if let Some(share) = spools.share_below(store.bytes) {
+        events::store::share(store.total, share, store.bytes);
+    }
+}
+
+/// What no sink is there for, because only one was asked for, is not polled.
+fn polled(spec: &AgentSpec, sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<SourceSpec> {
+    let has_sink = |name: &Arc<str>| sinks.iter().any(|(known, _, _)| known == name);
+    let sources = spec.pipeline.sources.iter();
+    sources.filter(|source| source.sinks.iter().any(has_sink)).cloned().collect()
+}
+
+/// The names of the sources that a sink is for.
+pub(super) fn sources_of(spec: &AgentSpec, sink: &SinkSpec) -> HashSet<Arc<str>> {
+    let sources = spec.pipeline.sources.iter();
+    let wanting = sources.filter(|source| source.sinks.contains(&sink.name));
+    wanting.map(|source| Arc::clone(&source.name)).collect()
+}
+
+/// Where the agent's own files are that it reads again.
+pub(super) fn watched(spec: &AgentSpec, files: &[std::path::PathBuf]) -> crate::watch::Watched {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    crate::watch::Watched {
+        folders: spec.components.path.iter().map(|path| absolute(path)).collect(),
+        files: files.iter().map(|path| absolute(path)).collect(),
+    }
+}

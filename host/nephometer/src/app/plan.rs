@@ -1,0 +1,103 @@
+//! What a configuration that was read again changes, in words.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::workshop::StageKey;
+use nephometer_config::{AgentSpec, LibvirtSpec};
+use nephometer_pipeline::transform::Identity;
+
+/// Keys that are only read at the start.
+pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<&'static str> {
+    // The deadline follows the shortest interval, which may change.
+    let follows = old.pipeline.sources != new.pipeline.sources;
+    let deadline = if follows { old.libvirt.deadline } else { new.libvirt.deadline };
+    let libvirt = LibvirtSpec { deadline, ..new.libvirt.clone() };
+    let differs = [
+        ("host", old.host != new.host),
+        ("compatibility", old.metering != new.metering),
+        ("mode", old.mode != new.mode),
+        ("polling.spread", old.spread != new.spread),
+        ("libvirt", old.libvirt != libvirt),
+        ("amqp.url", old.amqp != new.amqp),
+        ("message", old.message != new.message),
+        ("components.path", old.components.path != new.components.path),
+        ("store", old.store != new.store),
+        ("cache", old.cache != new.cache),
+        ("control", old.control != new.control),
+        ("shutdown_grace", old.shutdown_grace != new.shutdown_grace),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+/// Sinks that are in one of the two only.
+pub(super) fn other_sinks(old: &AgentSpec, new: &AgentSpec) -> Vec<String> {
+    let names = |spec: &AgentSpec| -> HashSet<Arc<str>> {
+        spec.pipeline.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect()
+    };
+    let (before, after) = (names(old), names(new));
+    let mut other: Vec<String> = after
+        .difference(&before)
+        .map(|name| format!("sink {name} is new"))
+        .chain(before.difference(&after).map(|name| format!("sink {name} is gone")))
+        .collect();
+    other.sort();
+    other
+}
+
+/// What becomes of the transformers of a sink, a line each.
+pub(super) fn stages(sink: &str, old: &[Identity], new: &[StageKey]) -> Vec<String> {
+    let mut left: Vec<&Identity> = old.iter().collect();
+    let mut lines = Vec::new();
+    for key in new {
+        let name = &key.identity.component;
+        let same = left.iter().position(|identity| identity.component == *name);
+        let what = match same.map(|same| left.remove(same)) {
+            None => "new, starts without state".to_owned(),
+            Some(before) if *before == key.identity => "as it is, state kept".to_owned(),
+            Some(before) if before.digest == key.identity.digest => {
+                "other options, state kept".to_owned()
+            }
+            Some(before) => {
+                format!("{} -> {}, state kept", short(&before.digest), short(&key.identity.digest))
+            }
+        };
+        lines.push(format!("sink {sink}: {name}: {what}"));
+    }
+    lines.extend(
+        left.iter().map(|one| format!("sink {sink}: {}: gone, with its state", one.component)),
+    );
+    lines
+}
+
+/// The first digits of a digest: enough to tell two builds apart.
+pub(super) fn short(digest: &[u8; 32]) -> String {
+    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nephometer_config::ComponentSpec;
+
+    fn identity(component: &str, digest: u8, options: &str) -> Identity {
+        let (component, options) = (component.into(), options.to_owned());
+        Identity { component, digest: [digest; 32], options }
+    }
+
+    #[test]
+    fn every_transformer_has_a_line() {
+        let old = [identity("a", 1, "{}"), identity("b", 2, "{}"), identity("c", 3, "{}")];
+        let new = [identity("b", 2, "{\"x\":1}"), identity("a", 9, "{}"), identity("d", 4, "{}")];
+        let new = new.map(|identity| StageKey { identity, spec: ComponentSpec::default() });
+        assert_eq!(
+            stages("s", &old, &new),
+            [
+                "sink s: b: other options, state kept",
+                "sink s: a: 010101010101 -> 090909090909, state kept",
+                "sink s: d: new, starts without state",
+                "sink s: c: gone, with its state",
+            ]
+        );
+    }
+}

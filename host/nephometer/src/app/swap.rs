@@ -1,0 +1,99 @@
+//! One sink gets new transformers while it works.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::workshop::{Workshop, lines};
+use nephometer_config::{AgentSpec, SinkSpec};
+use nephometer_pipeline::{SinkHandle, TakeOver};
+use nephometer_telemetry::events::reload as events;
+
+/// How often a new generation tries to be at the head by itself, before the sink is asked to wait
+/// for it. Each time there is less to catch up with.
+const ROUNDS: usize = 10;
+/// How often it starts over because too much came while it was being made.
+const STARTS: usize = 3;
+
+/// Why the transformers at work stay at work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SwapError {
+    /// The new ones are of no use as they are.
+    Refused(String),
+    /// They never got to the head. That is the load's doing and none of theirs.
+    Overtaken,
+}
+
+impl fmt::Display for SwapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(reason) => f.write_str(reason),
+            Self::Overtaken => {
+                f.write_str("batches come faster than it can work on them: it is tried again soon")
+            }
+        }
+    }
+}
+
+impl From<String> for SwapError {
+    fn from(reason: String) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+/// Makes the transformers beside those at work, brings them to where those are, and hands over.
+/// Whatever fails before that leaves those at work as they are. How long no batch was worked on.
+pub(super) async fn swap(
+    workshop: &Workshop,
+    agent: &AgentSpec,
+    sink: &SinkSpec,
+    handle: &SinkHandle,
+) -> Result<Duration, SwapError> {
+    let made = workshop.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
+    events::step(&sink.name, "configured");
+    let mut generation = made;
+    for _ in 0..STARTS {
+        let base = handle.base().await.ok_or_else(|| "the sink has ended".to_owned())?;
+        generation.catch_up(&base).await.map_err(|error| {
+            let remedy = if error.state_refused {
+                format!(
+                    "; to start it without: components.by_name.{}.on_state_mismatch: reset",
+                    error.component
+                )
+            } else {
+                String::new()
+            };
+            format!("{error}{remedy}")
+        })?;
+        events::step(&sink.name, "caught up");
+        let mut rounds = 0;
+        generation = loop {
+            match handle.take_over(generation, rounds >= ROUNDS).await {
+                TakeOver::Done(pause) => {
+                    events::step(&sink.name, "taken over");
+                    return Ok(pause);
+                }
+                TakeOver::Behind(behind, since) => {
+                    generation = *behind;
+                    generation.follow(since).await.map_err(|error| error.to_string())?;
+                }
+                TakeOver::Stale(stale) => break *stale,
+                TakeOver::Failed(reason) => return Err(reason.into()),
+            }
+            rounds += 1;
+        };
+    }
+    Err(SwapError::Overtaken)
+}
+
+/// All of it but the last step: what would fail.
+pub(super) async fn rehearse(
+    workshop: &Workshop,
+    agent: &AgentSpec,
+    sink: &SinkSpec,
+    handle: &SinkHandle,
+) -> Result<(), String> {
+    let made = workshop.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
+    let mut generation = made;
+    let base = handle.base().await.ok_or("the sink has ended")?;
+    generation.catch_up(&base).await.map_err(|error| error.to_string())
+}

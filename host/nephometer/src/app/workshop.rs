@@ -1,0 +1,244 @@
+//! What a sink is made of, made: transformers from components, publishers from URLs. For the start
+//! of the agent and for every reload alike.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::AppError;
+use nephometer_wasm::{ComponentError, ComponentHost, OptionFault};
+use nephometer_config::{
+    AgentSpec, ComponentSpec, ComponentsSpec, Place, PublisherSpec, PublisherTarget, SinkSpec,
+    StoreSpec, TransformerSpec,
+};
+use nephometer_model::{Bound, HostGeneration};
+use nephometer_pipeline::Generation;
+use nephometer_pipeline::publish::{self, PublisherHandle, PublisherTask};
+use nephometer_wire::{MessageForm, Signer};
+use nephometer_store::{Bounds, Spools, WhenFull};
+use nephometer_telemetry::{self as telemetry, Ledger, StageCount};
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, Identity, StateTotal, Transformer};
+
+/// A component that cannot be used at one place of `pipeline.yaml`.
+#[derive(Debug, Clone)]
+pub struct ComponentProblem {
+    /// Where the file names it, or the option that is wrong.
+    pub place: Place,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+impl fmt::Display for ComponentProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.reason)
+    }
+}
+
+/// Problems in a message of the log or an answer; `check` prints all that are kept.
+const LISTED: usize = 20;
+
+/// Problems, one a line.
+pub(super) fn lines(problems: &[ComponentProblem]) -> String {
+    let mut lines: Vec<String> = problems.iter().take(LISTED).map(ToString::to_string).collect();
+    if problems.len() > LISTED {
+        let more = problems.len() - LISTED;
+        lines.push(format!("and {more} more problems, which `nephometer check` prints"));
+    }
+    lines.join("\n")
+}
+
+/// All that a transformer at its place depends on: equal keys need no restart.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct StageKey {
+    pub(super) identity: Identity,
+    pub(super) spec: ComponentSpec,
+}
+
+/// Makes generations and publishers.
+pub(super) struct Workshop {
+    pub(super) components: ComponentHost,
+    pub(super) generation: HostGeneration,
+    pub(super) spools: Spools,
+    /// What a full spool does.
+    pub(super) when_full: WhenFull,
+    pub(super) ledger: Arc<Ledger>,
+    /// What saved states take, of all sinks together.
+    pub(super) states: Arc<StateTotal>,
+    /// Transformers are applied.
+    pub(super) transform: bool,
+}
+
+impl Workshop {
+    /// Divides what the database may take: states have at most a quarter of it, with what else has no
+    /// bound of its own in `store`.
+    pub(super) fn bound(&self, store: &StoreSpec, components: &ComponentsSpec) {
+        let kept = Bound::GapBytes.most() + Bound::RefusedBytes.most();
+        let room = (store.total / 4).saturating_sub(kept);
+        let states = components.totals.states.min(room);
+        self.states.set(states);
+        self.spools.bound(store.total, states + kept);
+    }
+
+    fn transformers<'a>(&self, sink: &'a SinkSpec) -> &'a [TransformerSpec] {
+        if self.transform { &sink.transformers } else { &[] }
+    }
+
+    /// The transformers of a sink, fresh and configured. Takes as long as compiling takes.
+    pub(super) async fn generation(
+        &self,
+        agent: &AgentSpec,
+        sink: &SinkSpec,
+    ) -> Result<Generation, Vec<ComponentProblem>> {
+        let mut stages: Vec<(Box<dyn Transformer>, Arc<StageCount>)> = Vec::new();
+        let (mut on_error, mut on_state_mismatch) = (Vec::new(), Vec::new());
+        let mut problems = Vec::new();
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        for (position, spec) in self.transformers(sink).iter().enumerate() {
+            let nth = seen.entry(&spec.name).or_insert(0);
+            let count = self.ledger.stage(&sink.name, &spec.name, *nth);
+            *nth += 1;
+            let place = format!("{}/{position}", sink.name);
+            match ComponentTransformer::create(&self.components, spec, &place).await {
+                Ok(transformer) => stages.push((Box::new(transformer), count)),
+                Err(error) => problems.extend(told(spec, error)),
+            }
+            let component = component(agent, &spec.name);
+            on_error.push(component.on_error);
+            on_state_mismatch.push(component.on_state_mismatch);
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let chain = Chain::new(&sink.name, self.generation, stages).within(&self.states);
+        Ok(Generation { chain, on_error, on_state_mismatch })
+    }
+
+    /// What the transformers of a sink would be, without making them.
+    pub(super) async fn keys(
+        &self,
+        agent: &AgentSpec,
+        sink: &SinkSpec,
+    ) -> Result<Vec<StageKey>, Vec<ComponentProblem>> {
+        let (mut keys, mut problems) = (Vec::new(), Vec::new());
+        for spec in self.transformers(sink) {
+            match self.components.identify(&spec.name).await {
+                Ok(digest) => keys.push(StageKey {
+                    identity: Identity {
+                        component: Arc::clone(&spec.name),
+                        digest: *digest.as_bytes(),
+                        options: serde_json::Value::Object(spec.parameters.clone()).to_string(),
+                    },
+                    spec: component(agent, &spec.name),
+                }),
+                Err(error) => problems.extend(told(spec, error)),
+            }
+        }
+        if problems.is_empty() { Ok(keys) } else { Err(problems) }
+    }
+
+    /// Whether all transformers of a sink can be made without compiling anything.
+    pub(super) async fn is_ready(&self, sink: &SinkSpec) -> Result<bool, Vec<ComponentProblem>> {
+        let (mut ready, mut problems) = (true, Vec::new());
+        for spec in self.transformers(sink) {
+            let cached = match self.components.find(&spec.name).await {
+                Ok(path) => self.components.is_cached(&path).await,
+                Err(error) => Err(error),
+            };
+            match cached {
+                Ok(cached) => ready &= cached,
+                Err(error) => problems.extend(told(spec, error)),
+            }
+        }
+        if problems.is_empty() { Ok(ready) } else { Err(problems) }
+    }
+
+    /// What is wrong with those of these publishers that are components. In an agent that can take
+    /// them up later, one that has to be compiled first is left for then.
+    pub(super) async fn try_publishers(
+        &self,
+        publishers: &[PublisherSpec],
+        compile: bool,
+    ) -> Vec<ComponentProblem> {
+        let mut problems = Vec::new();
+        for spec in publishers {
+            let PublisherTarget::Component(url) = &spec.target else { continue };
+            let cached = match self.components.find(&url.name).await {
+                Ok(path) => self.components.is_publisher_cached(&path).await,
+                Err(error) => Err(error),
+            };
+            let tried = match cached {
+                Ok(cached) if cached || compile => {
+                    publish::try_component(&self.components, url).await
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = tried {
+                let reason = format!("{}: {}", spec.label, telemetry::Chain(&error));
+                problems.push(ComponentProblem { place: spec.place.clone(), reason });
+            }
+        }
+        problems
+    }
+
+    /// A publisher with its spool, and the task that works it off.
+    pub(super) fn publisher(
+        &self,
+        agent: &AgentSpec,
+        (sink, spec): (&str, &PublisherSpec),
+        nth: usize,
+    ) -> Result<(PublisherHandle, PublisherTask), AppError> {
+        let settings = publish::Settings {
+            host: agent.host.clone(),
+            messages: MessageForm {
+                signer: Signer::new(&agent.message.telemetry_secret, agent.message.signature),
+                release: agent.metering.release,
+            },
+            generation: self.generation,
+            spools: self.spools.clone(),
+            bounds: Bounds {
+                bytes: agent.store.bytes,
+                count: None,
+                age: Some(agent.store.age),
+                last: agent.store.last.clone(),
+            },
+            when_full: self.when_full,
+            components: self.components.clone(),
+            sink: sink.into(),
+        };
+        let count = self.ledger.publisher(sink, &spec.label, nth);
+        let label = Arc::clone(&spec.label);
+        publish::open(spec, nth, &settings, &count)
+            .map_err(|source| AppError::Publisher { label, source })
+    }
+}
+
+fn component(agent: &AgentSpec, name: &str) -> ComponentSpec {
+    agent.components.by_name.get(name).cloned().unwrap_or_default()
+}
+
+/// Faults of options at their own places, anything else where the file names the component.
+fn told(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentProblem> {
+    match error {
+        ComponentError::Options { faults, more, .. } => {
+            let kept = faults.len();
+            let place = |fault: &OptionFault| spec.positions.place(&fault.pointer).clone();
+            let mut problems: Vec<ComponentProblem> = faults
+                .into_iter()
+                .map(|fault| ComponentProblem {
+                    place: place(&fault),
+                    reason: format!("{}: {}: {}", spec.name, fault.pointer, fault.reason),
+                })
+                .collect();
+            if let Err(bound) = Bound::OptionErrors.check(kept + more) {
+                let reason = format!("{}: and {more} more; {bound}", spec.name);
+                problems.push(ComponentProblem { place: spec.place.clone(), reason });
+            }
+            problems
+        }
+        error => vec![ComponentProblem {
+            place: spec.place.clone(),
+            reason: telemetry::Chain(&error).to_string(),
+        }],
+    }
+}

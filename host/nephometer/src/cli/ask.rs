@@ -1,0 +1,178 @@
+//! `nephometer status`, `reload` and `component status`: questions to a running agent.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::Value;
+
+use super::args::Common;
+use super::{Failure, output};
+use nephometer_config as config;
+use crate::control::{self, Request};
+use nephometer_model::clean;
+
+/// Which agent.
+#[derive(Debug, Args)]
+pub(super) struct Socket {
+    /// The agent's control socket [default: control.socket of the configuration]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The host's own settings, which say where the socket is
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Socket {
+    /// Asks, and gives the answer.
+    pub(super) fn ask(&self, request: &Request) -> Result<Value> {
+        let path = match &self.socket {
+            Some(path) => path.clone(),
+            None => self.spec()?.control,
+        };
+        Ok(control::ask(&path, request)?)
+    }
+
+    /// The host's settings.
+    pub(super) fn spec(&self) -> Result<config::AgentSpec> {
+        let common = Common { config: self.config.clone(), ..Common::default() };
+        Ok(config::load_host(&common.inputs())?.spec)
+    }
+}
+
+/// Print what each sink of a running agent is doing, what the last reload did, and the ledger.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    socket: Socket,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn execute(self) -> Result<()> {
+        let answer = self.socket.ask(&Request::Status)?;
+        let mut out = output::stdout();
+        if self.json {
+            writeln!(out, "{answer}")?;
+            return Ok(out.flush()?);
+        }
+        writeln!(out, "nephometer {} with pid {}", text(&answer["version"]), answer["pid"])?;
+        for sink in list(&answer["sinks"]) {
+            let stages = list(&sink["transformers"]).iter();
+            let stages =
+                stages.map(|one| format!("{}@{}", text(&one["component"]), text(&one["digest"])));
+            writeln!(
+                out,
+                "sink {}: {}; batch {}, settled up to {}, state saved at {}; {} reloads, {} roll-backs; {}",
+                text(&sink["sink"]),
+                text(&sink["state"]),
+                sink["position"],
+                sink["emitted"],
+                sink["saved"],
+                sink["reloads"],
+                sink["rollbacks"],
+                stages.collect::<Vec<_>>().join(" | ")
+            )?;
+            if let Some(reason) = sink["reason"].as_str() {
+                writeln!(out, "  {}", output::paragraph(reason))?;
+            }
+        }
+        if let Some(calls) = answer["libvirt"]["calls"].as_u64() {
+            let number = |key: &str| answer["libvirt"][key].as_f64().unwrap_or_default();
+            let share = 100.0 * number("busy_seconds") / number("seconds").max(1e-9);
+            writeln!(
+                out,
+                "libvirt: {calls} calls, {share:.1} % of the time of one of its workers; {} given up and still hanging",
+                answer["libvirt"]["hanging"]
+            )?;
+        }
+        lines(&mut out, "last reload: ", &answer["last_reload"])?;
+        write!(out, "{}", answer["ledger"].as_str().unwrap_or_default())?;
+        Ok(out.flush()?)
+    }
+}
+
+/// Have a running agent read its configuration and its components again, as it does by itself when
+/// their files change. Prints what was changed, and what was refused and why; exits 78 if anything
+/// was refused.
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    socket: Socket,
+    /// Only say what would be restarted, and which state is kept
+    #[arg(long)]
+    plan: bool,
+}
+
+impl Reload {
+    pub(super) fn execute(self) -> Result<()> {
+        let answer = self.socket.ask(&Request::Reload { plan: self.plan })?;
+        let mut out = output::stdout();
+        lines(&mut out, "", &answer)?;
+        let refused = !list(&answer["problems"]).is_empty();
+        if list(&answer["changes"]).is_empty() && !refused {
+            writeln!(out, "nothing has changed")?;
+        }
+        out.flush()?;
+        if refused { Err(Failure::Configuration.into()) } else { Ok(()) }
+    }
+}
+
+/// Print what each component of a running agent does and uses: processor time, memory, calls,
+/// rows, failures, restarts, reloads.
+#[derive(Debug, Args)]
+pub(super) struct ComponentStatus {
+    #[command(flatten)]
+    socket: Socket,
+    /// One JSON array instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl ComponentStatus {
+    pub(super) fn execute(self) -> Result<()> {
+        let answer = self.socket.ask(&Request::ComponentStatus)?;
+        let mut out = output::stdout();
+        if self.json {
+            writeln!(out, "{answer}")?;
+            return Ok(out.flush()?);
+        }
+        for row in list(&answer) {
+            write!(out, "{} {}:", text(&row["place"]), text(&row["component"]))?;
+            for (key, value) in row.as_object().into_iter().flatten() {
+                if key != "place" && key != "component" && !value.is_null() {
+                    write!(out, " {key} {}", value.as_str().map_or(value.to_string(), clean))?;
+                }
+            }
+            writeln!(out)?;
+        }
+        Ok(out.flush()?)
+    }
+}
+
+fn lines(out: &mut impl Write, before: &str, report: &Value) -> std::io::Result<()> {
+    for change in list(&report["changes"]) {
+        writeln!(out, "{before}{}", several(change))?;
+    }
+    for problem in list(&report["problems"]) {
+        writeln!(out, "{before}REFUSED: {}", several(problem))?;
+    }
+    Ok(())
+}
+
+pub(super) fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// One line of a text that may be somebody else's.
+pub(super) fn text(value: &Value) -> String {
+    clean(value.as_str().unwrap_or_default())
+}
+
+/// All of its lines.
+pub(super) fn several(value: &Value) -> String {
+    output::paragraph(value.as_str().unwrap_or_default())
+}

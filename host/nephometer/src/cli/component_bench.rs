@@ -1,0 +1,152 @@
+//! `nephometer component bench`
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::args::Common;
+use super::run::runtime;
+use super::{Failure, output, tool};
+use nephometer_wasm::ComponentError;
+use nephometer_config as config;
+use nephometer_model::{Batch, Moment, Resource, Sample, Timestamp, Volume};
+use nephometer_wire::sample_from_json;
+use nephometer_pipeline::transform::{ComponentTransformer, Transformer};
+
+/// What all rows are like unless told otherwise.
+const SAMPLE: &str = r#"{"name": "cpu", "type": "cumulative", "unit": "ns", "volume": 0, "resource_id": "instance",
+ "project_id": "project", "user_id": "user", "timestamp": "2026-03-01T10:00:00",
+ "resource_metadata": {"cpu_number": 2, "flavor": {"name": "m1.small", "vcpus": 2, "ram": 2048}}}"#;
+
+/// Measure a transformer in the agent's own engine: loading, memory, and nanoseconds a row in batches
+/// of several sizes, the whole way through the host. Each row is of a resource of its own; from batch to
+/// batch time and volumes grow.
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    /// The component
+    file: PathBuf,
+    /// Its options: what `parameters` holds in pipeline.yaml; @FILE reads them from a file, where no
+    /// other user sees secrets
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    options: String,
+    /// A sample that all rows are like, in Ceilometer's keys
+    #[arg(long, value_name = "JSON", default_value = SAMPLE, hide_default_value = true)]
+    sample: String,
+    /// Rows a batch
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,10,100,1000,10000")]
+    rows: Vec<NonZeroUsize>,
+    /// How long to measure each size
+    #[arg(long, value_name = "TIME", value_parser = config::parse_duration, default_value = "1s")]
+    time: Duration,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Bench {
+    pub(super) fn execute(self) -> Result<()> {
+        let options = tool::options(&self.options)?;
+        let sample = sample_from_json(&self.sample, &Arc::from("openstack"))
+            .with_context(|| format!("--sample {}", self.sample))
+            .context(Failure::Usage)?;
+        let (host, _) = tool::start(&self.common)?;
+        runtime()?.block_on(async {
+            let begun = Instant::now();
+            let made = async {
+                let loaded = host.open(&self.file).await?;
+                let took = begun.elapsed();
+                let transformer =
+                    ComponentTransformer::of(&host, &loaded, &options, "bench").await?;
+                Ok::<_, ComponentError>((took, transformer))
+            };
+            let (loading, mut transformer) = tool::taken(made.await)?;
+            let mut out = output::stdout();
+            let (name, loading) = (transformer.name().to_owned(), loading.as_secs_f64() * 1e3);
+            writeln!(out, "{name}: loaded in {loading:.1} ms\n")?;
+            writeln!(
+                out,
+                "{:>12} {:>12} {:>12} {:>12}",
+                "rows a batch", "ns a row", "batches", "rows out"
+            )?;
+            let mut like = sample;
+            for &rows in &self.rows {
+                let one = self.measure(&mut transformer, &mut like, rows.get()).await?;
+                let Measured { nanos, batches, out: made } = one;
+                writeln!(out, "{rows:>12} {nanos:>12.0} {batches:>12} {made:>12}")?;
+                out.flush()?;
+            }
+            let counts = host.counts();
+            let peak = counts.iter().map(|one| one.count.numbers().memory_peak).max();
+            let peak = peak.unwrap_or_default() as f64 / 1e6;
+            writeln!(out, "\nmemory of the instance, at most: {peak:.1} MB")?;
+            Ok(out.flush()?)
+        })
+    }
+
+    async fn measure(
+        &self,
+        transformer: &mut ComponentTransformer,
+        like: &mut Sample,
+        rows: usize,
+    ) -> Result<Measured> {
+        let mut batch = Rows::new(like, rows);
+        let mut took = Vec::new();
+        let (begun, mut out) = (Instant::now(), 0);
+        while took.len() < 3 || begun.elapsed() < self.time {
+            let next = Arc::new(batch.next());
+            let now = Instant::now();
+            out = transformer.transform(&next).await?.len();
+            took.push(now.elapsed());
+            // What is held back is given out, and not measured.
+            transformer.flush(next.tick).await?;
+        }
+        // The next size goes on from here: nothing is older than what the component has seen.
+        like.taken = batch.tick;
+        took.sort_unstable();
+        let median = took[took.len() / 2].as_secs_f64() * 1e9;
+        Ok(Measured { nanos: median / rows as f64, batches: took.len(), out })
+    }
+}
+
+struct Measured {
+    nanos: f64,
+    batches: usize,
+    out: usize,
+}
+
+/// Batches of rows that are like a sample, each a second after the one before.
+struct Rows {
+    samples: Vec<Sample>,
+    tick: Moment,
+}
+
+impl Rows {
+    fn new(like: &Sample, rows: usize) -> Self {
+        let samples = (0..rows).map(|row| {
+            let id = Arc::from(format!("{}-{row}", like.resource.id));
+            let resource = Arc::new(Resource { id, ..(*like.resource).clone() });
+            Sample { resource, ..like.clone() }
+        });
+        Self { samples: samples.collect(), tick: like.taken }
+    }
+
+    fn next(&mut self) -> Batch {
+        const SECOND: u64 = 1_000_000_000;
+        let wall = Timestamp::from_nanos(self.tick.wall.as_nanos() + SECOND);
+        let continuous = self.tick.continuous.map(|nanos| nanos + SECOND);
+        self.tick = Moment { wall, continuous, ..self.tick };
+        for (row, sample) in self.samples.iter_mut().enumerate() {
+            sample.taken = self.tick;
+            sample.volume = match sample.volume {
+                Volume::Integer(volume) => Volume::Integer(volume + 1_000_000 + row as i128),
+                Volume::Float(volume) => Volume::Float(volume + 1.5),
+            };
+        }
+        let (tick, samples) = (self.tick, self.samples.clone());
+        Batch { source: "bench".into(), tick, samples, gone: Vec::new() }
+    }
+}

@@ -1,0 +1,68 @@
+//! `nephometer component check`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use serde_json::{Map, Value};
+
+use super::args::Common;
+use super::run::runtime;
+use super::{Failure, output, tool};
+use nephometer_wasm::{ComponentError, ComponentHost, Inspection};
+use nephometer_pipeline::transform::ComponentTransformer;
+
+/// Check a component as the agent would when it loads it: contract, imports, limits, description and
+/// options. Exits 78 if the agent would not take it, and says why.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The component
+    file: PathBuf,
+    /// Options to configure a transformer with: what `parameters` holds in pipeline.yaml; @FILE reads
+    /// them from a file
+    #[arg(long, value_name = "JSON")]
+    options: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Check {
+    pub(super) fn execute(self) -> Result<()> {
+        let options = self.options.as_deref().map(tool::options).transpose()?;
+        let (host, _) = tool::start(&self.common)?;
+        let checked = runtime()?.block_on(self.check(&host, options.as_ref()));
+        let inspected = tool::taken(checked)?;
+        if inspected.publisher && options.is_some() {
+            let what = "options of a publisher stand in its URL; `nephometer check` tries them";
+            return Err(anyhow!(what).context(Failure::Usage));
+        }
+        let about = &inspected.description;
+        let kind = if inspected.publisher { "publisher" } else { "transformer" };
+        let mut out = output::stdout();
+        writeln!(out, "well: {kind} {} {}, {}", about.name, about.version, about.summary)?;
+        Ok(out.flush()?)
+    }
+
+    async fn check(
+        &self,
+        host: &ComponentHost,
+        options: Option<&Map<String, Value>>,
+    ) -> Result<Inspection, ComponentError> {
+        let inspected = host.inspect(&self.file).await?;
+        let schema = &inspected.description.options_schema;
+        if !schema.trim().is_empty() {
+            serde_json::from_str::<Value>(schema).map_err(|error| ComponentError::Unfit {
+                path: self.file.clone(),
+                reason: format!(
+                    "the schema of its options is no JSON ({error}); mend `options-schema`"
+                ),
+            })?;
+        }
+        if let (Some(options), false) = (options, inspected.publisher) {
+            let loaded = host.open(&self.file).await?;
+            ComponentTransformer::of(host, &loaded, options, "check").await?;
+        }
+        Ok(inspected)
+    }
+}

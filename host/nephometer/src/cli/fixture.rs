@@ -1,0 +1,285 @@
+//! Fixtures for components: what goes in, and what has to come out. The format is described in
+//! `docs/fixtures.md`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use nephometer_config as config;
+use nephometer_model::{Release, Sample, Timestamp};
+use nephometer_wire::{Notation, as_dict, sample_from_json};
+
+/// Volumes may differ by this part: languages round their sums differently.
+const ROUNDING: f64 = 1e-12;
+
+/// Keys of a sample that `--update` writes where nothing was expected before.
+const USUAL: [&str; 7] =
+    ["name", "type", "unit", "volume", "resource_id", "project_id", "timestamp"];
+
+/// One file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fixture {
+    /// What it shows, for people.
+    #[serde(default, rename = "about")]
+    _about: String,
+    #[serde(default)]
+    pub(super) options: Map<String, Value>,
+    /// What every sample has unless it says otherwise.
+    #[serde(default)]
+    defaults: Map<String, Value>,
+    #[serde(default)]
+    pub(super) steps: Vec<Step>,
+    /// Instead of steps: pointers and reasons of all that is wrong with the options.
+    pub(super) errors: Option<Vec<(String, String)>>,
+}
+
+/// What happens, and what has to come of it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    /// Samples that go in.
+    pub(super) batch: Option<Vec<Map<String, Value>>>,
+    /// With a batch: ids of resources that will not come again.
+    #[serde(default)]
+    pub(super) gone: Vec<Arc<str>>,
+    /// Or the time of a flush.
+    pub(super) flush: Option<String>,
+    /// Or the state is saved, and a new instance goes on with it. What it has to be as JSON; `true`
+    /// for any.
+    pub(super) state: Option<Value>,
+    /// What comes out: of each sample the keys that are compared.
+    #[serde(default)]
+    pub(super) out: Vec<Map<String, Value>>,
+    /// Or a part of the reason for which the batch is refused.
+    pub(super) refusal: Option<String>,
+    /// Lines of the component's log, with their level: `warn: too old`.
+    #[serde(default)]
+    pub(super) log: Vec<String>,
+}
+
+impl Fixture {
+    /// Reads a file, JSON or YAML.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let name = || path.display().to_string();
+        let text = nephometer_files::read_text(path).with_context(name)?;
+        let value = config::value_of(&text).map_err(anyhow::Error::msg).with_context(name)?;
+        let fixture: Self = serde_json::from_value(value).with_context(name)?;
+        for (at, step) in fixture.steps.iter().enumerate() {
+            let kinds = [step.batch.is_some(), step.flush.is_some(), step.state.is_some()];
+            if kinds.iter().filter(|is| **is).count() != 1 {
+                let name = name();
+                bail!("{name}: step {} has to have one of `batch`, `flush` and `state`", at + 1);
+            }
+        }
+        Ok(fixture)
+    }
+
+    /// The samples of a step.
+    pub(super) fn samples(&self, batch: &[Map<String, Value>]) -> Result<Vec<Sample>, String> {
+        let source = Arc::from("openstack");
+        let read = |(at, sample): (usize, &Map<String, Value>)| {
+            let mut whole = self.defaults.clone();
+            whole.extend(sample.clone());
+            sample_from_json(&Value::Object(whole).to_string(), &source)
+                .map_err(|error| format!("sample {} of the batch: {error}", at + 1))
+        };
+        batch.iter().enumerate().map(read).collect()
+    }
+}
+
+/// A sample in Ceilometer's own keys.
+pub(super) fn shown(sample: &Sample) -> Map<String, Value> {
+    let mut text = Vec::new();
+    as_dict(&mut text, Notation::Json, Release::Current, sample);
+    serde_json::from_slice(&text).expect("what is written as JSON is read as JSON")
+}
+
+/// All that differs, a line each.
+pub(super) fn differences(
+    made: &[Map<String, Value>],
+    wanted: &[Map<String, Value>],
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (at, (made, wanted)) in made.iter().zip(wanted).enumerate() {
+        for (key, value) in wanted {
+            let is = made.get(key).unwrap_or(&Value::Null);
+            if !alike(key, is, value) {
+                let number = at + 1;
+                lines.push(format!("sample {number}: {key} is {is} instead of {value}"));
+            }
+        }
+    }
+    let one = |sample: &Map<String, Value>| Value::Object(usual(sample)).to_string();
+    for sample in made.iter().skip(wanted.len()) {
+        lines.push(format!("not expected: {}", one(sample)));
+    }
+    for sample in wanted.iter().skip(made.len()) {
+        lines.push(format!("missing: {}", Value::Object(sample.clone())));
+    }
+    lines
+}
+
+fn alike(key: &str, is: &Value, wanted: &Value) -> bool {
+    match (key, is, wanted) {
+        ("volume", Value::Number(is), Value::Number(wanted)) => {
+            let (is, wanted) = (is.as_f64(), wanted.as_f64());
+            is.zip(wanted).is_some_and(|(is, wanted)| {
+                // Equal, or both infinite, or nearly equal.
+                is == wanted || (is - wanted).abs() <= ROUNDING * wanted.abs()
+            })
+        }
+        ("timestamp", Value::String(is), Value::String(wanted)) => {
+            let time = |text: &str| Timestamp::parse(text).ok();
+            time(is).is_some() && time(is) == time(wanted)
+        }
+        _ => equal(is, wanted),
+    }
+}
+
+/// Equal as JSON is meant: 3 is 3.0.
+pub(super) fn equal(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || one.as_f64() == other.as_f64()
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equal(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let has = |(key, value): (&String, &Value)| {
+                other.get(key).is_some_and(|other| equal(value, other))
+            };
+            one.len() == other.len() && one.iter().all(has)
+        }
+        _ => one == other,
+    }
+}
+
+fn usual(sample: &Map<String, Value>) -> Map<String, Value> {
+    let known = |key: &str| {
+        let value = sample.get(key).filter(|value| !value.is_null())?;
+        Some((key.to_owned(), value.clone()))
+    };
+    USUAL.into_iter().filter_map(known).collect()
+}
+
+/// What a step would expect so that it fits: the keys that it compared before, or the usual ones.
+pub(super) fn expectation(
+    made: &[Map<String, Value>],
+    before: &[Map<String, Value>],
+) -> Vec<Map<String, Value>> {
+    let keys_of = |at: usize| before.get(at).or(before.last());
+    let one = |(at, sample): (usize, &Map<String, Value>)| match keys_of(at) {
+        Some(keys) => keys
+            .keys()
+            .map(|key| (key.clone(), sample.get(key).cloned().unwrap_or(Value::Null)))
+            .collect(),
+        None => usual(sample),
+    };
+    made.iter().enumerate().map(one).collect()
+}
+
+/// Writes a fixture as people do: a sample a line, other things spread out until they are flat.
+pub(super) fn written(value: &Value) -> String {
+    let mut text = String::new();
+    write(&mut text, value, 0, false);
+    text.push('\n');
+    text
+}
+
+fn write(text: &mut String, value: &Value, indent: usize, inline: bool) {
+    let flat = |value: &Value| !value.is_array() && !value.is_object();
+    let spread = match value {
+        Value::Array(list) => !list.iter().all(flat),
+        Value::Object(map) => !map.values().all(flat),
+        _ => false,
+    } && !inline;
+    let (ends, entries): (&str, Vec<(Option<&String>, &Value)>) = match value {
+        Value::Array(list) => ("[]", list.iter().map(|value| (None, value)).collect()),
+        Value::Object(map) => ("{}", map.iter().map(|(key, value)| (Some(key), value)).collect()),
+        other => return text.push_str(&other.to_string()),
+    };
+    text.push_str(&ends[..1]);
+    for (at, (key, value)) in entries.iter().enumerate() {
+        match (at, spread) {
+            (0, false) => {}
+            (0, true) => text.push('\n'),
+            (_, false) => text.push_str(", "),
+            (_, true) => text.push_str(",\n"),
+        }
+        if spread {
+            text.push_str(&"  ".repeat(indent + 1));
+        }
+        if let Some(key) = key {
+            text.push_str(&format!("{}: ", Value::from(key.as_str())));
+        }
+        // Samples and states are one line each, however deep they are.
+        let sample = value.is_object() && key.is_none() && value.get("name").is_some();
+        let state = key.is_some_and(|key| key == "state");
+        write(text, value, indent + 1, inline || sample || state);
+    }
+    if spread && !entries.is_empty() {
+        text.push('\n');
+        text.push_str(&"  ".repeat(indent));
+    }
+    text.push_str(&ends[1..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn samples(list: Value) -> Vec<Map<String, Value>> {
+        serde_json::from_value(list).unwrap()
+    }
+
+    #[test]
+    fn differences_name_sample_and_key() {
+        let made = samples(json!([
+            {"name": "a", "volume": 0.1 + 0.2, "timestamp": "2026-03-01T10:00:00", "unit": "x"},
+            {"name": "b", "volume": 2, "unit": "x"},
+        ]));
+        let same = samples(json!([
+            {"name": "a", "volume": 0.3, "timestamp": "2026-03-01T11:00:00+01:00"}, {"volume": 2.0},
+        ]));
+        assert!(differences(&made, &same).is_empty());
+        let other = samples(json!([{"name": "c", "volume": 0.300001}]));
+        let lines = [
+            "sample 1: name is \"a\" instead of \"c\"",
+            "sample 1: volume is 0.30000000000000004 instead of 0.300001",
+            "not expected: {\"name\":\"b\",\"unit\":\"x\",\"volume\":2}",
+        ];
+        assert_eq!(differences(&made, &other), lines);
+        assert_eq!(differences(&[], &other)[0], "missing: {\"name\":\"c\",\"volume\":0.300001}");
+    }
+
+    #[test]
+    fn an_expectation_has_the_keys_that_it_had() {
+        let made =
+            samples(json!([{"name": "a", "volume": 1, "unit": ""}, {"name": "b", "volume": 2}]));
+        let before = samples(json!([{"volume": 5}]));
+        assert_eq!(expectation(&made, &before), samples(json!([{"volume": 1}, {"volume": 2}])));
+        let fresh =
+            samples(json!([{"name": "a", "unit": "", "volume": 1}, {"name": "b", "volume": 2}]));
+        assert_eq!(expectation(&made, &[]), fresh);
+    }
+
+    #[test]
+    fn a_fixture_is_written_a_sample_a_line() {
+        let fixture = json!({
+            "options": {"a": {"b": [1, 2]}},
+            "steps": [{"batch": [{"name": "x", "m": {"k": {}}}], "out": []}, {"state": {"t": [[1]]}}],
+        });
+        let text = "{\n  \"options\": {\n    \"a\": {\n      \"b\": [1, 2]\n    }\n  },\n  \"steps\": [\n    {\n      \
+                    \"batch\": [\n        {\"name\": \"x\", \"m\": {\"k\": {}}}\n      ],\n      \"out\": []\n    },\n    \
+                    {\n      \"state\": {\"t\": [[1]]}\n    }\n  ]\n}\n";
+        assert_eq!(written(&fixture), text);
+        assert_eq!(serde_json::from_str::<Value>(text).unwrap(), fixture);
+    }
+}

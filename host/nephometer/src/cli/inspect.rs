@@ -1,0 +1,105 @@
+//! `nephometer component inspect`
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Map, Value};
+
+use super::args::Common;
+use super::run::runtime;
+use super::{output, tool};
+use nephometer_wasm::Inspection;
+use nephometer_model::clean;
+
+/// Print what a component is (name, version, kind, contract), what it imports, what the
+/// configuration has to grant for that, and its options. Exits 78 if the agent would not take it.
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// The component
+    file: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Inspect {
+    pub(super) fn execute(self) -> Result<()> {
+        let (host, _) = tool::start(&self.common)?;
+        let inspected = tool::taken(runtime()?.block_on(host.inspect(&self.file)))?;
+        let mut out = output::stdout();
+        write(&mut out, &inspected)?;
+        Ok(out.flush()?)
+    }
+}
+
+fn write(out: &mut impl Write, one: &Inspection) -> io::Result<()> {
+    let about = &one.description;
+    writeln!(out, "{} {}: {}", about.name, about.version, about.summary)?;
+    let kind = match (one.publisher, one.is_stateful()) {
+        (true, _) => "publisher".to_owned(),
+        (false, true) => format!("transformer with state, version {}", about.state_version),
+        (false, false) => "transformer without state".to_owned(),
+    };
+    writeln!(out, "kind: {kind}")?;
+    writeln!(out, "contract: nephometer:metering@{}", one.contract().unwrap_or("unknown"))?;
+    writeln!(out, "file: {}, {} bytes, sha256 {}", one.path.display(), one.size, one.digest)?;
+    for field in ["language", "processed-by", "sdk"] {
+        let of = one.producers.iter().filter(|(name, _)| name == field);
+        let of: Vec<&str> = of.map(|(_, value)| value.as_str()).collect();
+        if !of.is_empty() {
+            writeln!(out, "{field}: {}", of.join(", "))?;
+        }
+    }
+    writeln!(out, "imports: {}", if one.imports.is_empty() { "nothing" } else { "" })?;
+    for import in &one.imports {
+        writeln!(out, "  {}", clean(import))?;
+    }
+    match one.reaches() {
+        None => writeln!(out, "grants: none needed")?,
+        Some(over) => {
+            let name = one.path.file_stem().unwrap_or_default().to_string_lossy();
+            writeln!(
+                out,
+                "grants: it speaks {over}; the host and port of its own URL are granted by that, others with\n  \
+                 components: {{ by_name: {{ {name}: {{ grants: {{ connect: [\"HOST:PORT\"] }} }} }} }}"
+            )?;
+        }
+    }
+    options(out, &about.options_schema)
+}
+
+fn options(out: &mut impl Write, schema: &str) -> io::Result<()> {
+    let schema: Value = match serde_json::from_str(schema) {
+        Ok(schema) => schema,
+        Err(_) if schema.trim().is_empty() => return writeln!(out, "options: anything goes"),
+        Err(error) => return writeln!(out, "options: their schema cannot be read: {error}"),
+    };
+    writeln!(out, "options:")?;
+    properties(out, &schema, 1)
+}
+
+fn properties(out: &mut impl Write, schema: &Value, depth: usize) -> io::Result<()> {
+    let none = Map::new();
+    let required = schema["required"].as_array().map_or(&[][..], Vec::as_slice);
+    for (name, about) in schema["properties"].as_object().unwrap_or(&none) {
+        let kind = match &about["type"] {
+            Value::String(kind) => kind.clone(),
+            Value::Array(kinds) => {
+                kinds.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or ")
+            }
+            _ => "any".to_owned(),
+        };
+        let must = if required.iter().any(|one| one == name) { ", required" } else { "" };
+        let default = match &about["default"] {
+            Value::Null => String::new(),
+            value => format!(", default {value}"),
+        };
+        let words = clean(about["description"].as_str().unwrap_or_default());
+        let (name, kind, default) = (clean(name), clean(&kind), clean(&default));
+        let gap = if words.is_empty() { "" } else { ": " };
+        writeln!(out, "{}{name} ({kind}{must}{default}){gap}{words}", "  ".repeat(depth))?;
+        properties(out, about, depth + 1)?;
+    }
+    Ok(())
+}

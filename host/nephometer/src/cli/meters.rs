@@ -1,0 +1,105 @@
+//! `nephometer meters`
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+
+use super::args::{Common, Logging};
+use super::run::runtime;
+use super::{output, table};
+use nephometer_config::{self as config, AgentSpec};
+use nephometer_libvirt::inspect;
+use nephometer_model::{Domain, Groups, Reading, clean};
+use nephometer_libvirt::poll::meters::{CATALOGUE, is_given, raw_meter};
+use nephometer_libvirt::schedule::Clock;
+
+/// List every meter with its type, its unit, where it comes from, and for how many of the running
+/// domains this host gives it now. Meters libvirt.* are for sources that name them: `*` does not
+/// cover them.
+#[derive(Debug, Args)]
+pub(super) struct Meters {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+type Readings = Vec<(Arc<Domain>, Reading)>;
+
+impl Meters {
+    pub(super) fn execute(self) -> Result<()> {
+        self.logging.start()?;
+        let spec = config::load_host(&self.common.inputs())?.spec;
+        let read = runtime()?.block_on(running(&spec));
+        let mut out = output::stdout();
+        table::aligned(&mut out, &rows(&spec, read.as_deref().ok()))?;
+        out.flush()?;
+        read.map(drop)
+    }
+}
+
+/// The domains that run, with all that libvirt says of them.
+async fn running(spec: &AgentSpec) -> Result<Readings> {
+    let hypervisor = inspect::open(&spec.libvirt.uri, &spec.libvirt, Clock::start())?;
+    hypervisor.begin_tick().await?.ok_or_else(|| anyhow!("the recording is empty"))?;
+    let domains = hypervisor.domains().await?;
+    let mut readings = Readings::new();
+    for slice in domains.chunks(hypervisor.slice().max(1)) {
+        let answers = hypervisor.read(slice, Groups::ALL.union(Groups::SIZES)).await;
+        for (domain, answer) in slice.iter().zip(answers) {
+            match answer {
+                Ok(reading) if reading.is_shut_off() => {}
+                Ok(reading) => readings.push((Arc::clone(domain), reading)),
+                Err(error) => output::complain(&format!("{}: {error}", clean(&domain.name))),
+            }
+        }
+    }
+    Ok(readings)
+}
+
+fn rows(spec: &AgentSpec, read: Option<&[(Arc<Domain>, Reading)]>) -> Vec<[String; 5]> {
+    let metering = spec.metering;
+    let given = |count: usize| match read {
+        Some(readings) => format!("{count} of {}", readings.len()),
+        None => "not known".to_owned(),
+    };
+    let readings = read.unwrap_or_default();
+    let mut rows = vec![["METER", "TYPE", "UNIT", "GIVEN", "FROM"].map(str::to_owned)];
+    for line in CATALOGUE.iter().filter(|line| line.is_in(metering.release)) {
+        let meter = line.meter(metering.release, metering.quirks);
+        let has = |(domain, reading): &&(Arc<Domain>, Reading)| is_given(line, domain, reading);
+        let count = readings.iter().filter(has).count();
+        rows.push([
+            meter.name.to_string(),
+            meter.kind.to_string(),
+            meter.unit.to_string(),
+            given(count),
+            line.fields.to_owned(),
+        ]);
+    }
+    let own = ["nephometer.gap", "delta", "s", "", "what could not be taken"];
+    rows.push(own.map(str::to_owned));
+    for (name, (kind, unit, count)) in raw(readings) {
+        let from = name.trim_start_matches("libvirt.").to_owned();
+        rows.push([name, kind, unit, given(count), from]);
+    }
+    rows
+}
+
+/// Meters `libvirt.*` by name: type, unit, and how many domains have them.
+fn raw(readings: &[(Arc<Domain>, Reading)]) -> BTreeMap<String, (String, String, usize)> {
+    let mut meters = BTreeMap::new();
+    for (_, reading) in readings {
+        let mut own: Vec<_> = reading.raw.iter().map(|number| raw_meter(&number.key)).collect();
+        own.sort_by(|a, b| a.name.cmp(&b.name));
+        own.dedup_by(|a, b| a.name == b.name);
+        for meter in own {
+            let known = (meter.kind.to_string(), meter.unit.to_string(), 0);
+            meters.entry(meter.name.to_string()).or_insert(known).2 += 1;
+        }
+    }
+    meters
+}

@@ -1,0 +1,104 @@
+//! `nephometer once`
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use tokio::sync::{mpsc, watch};
+
+use super::args::{Common, Logging};
+use super::run::{complete, runtime, settle};
+use super::{output, table};
+use crate::app::{App, Options};
+use nephometer_pipeline::Emission;
+use nephometer_libvirt::poll::Rounds;
+
+/// Emissions on their way to the terminal; the agent waits when it is full.
+const TAP: usize = 16;
+
+/// Poll every source once, run the pipelines, print what each sink's publishers would get. Writes
+/// neither spool nor state, and publishes only with --publish.
+#[derive(Debug, Args)]
+pub(super) struct Once {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    logging: Logging,
+    /// How samples are printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// How often to poll; rates need two
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    samples: u64,
+    /// How long to wait between polls, such as 2s or 500ms
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = nephometer_config::parse_duration)]
+    every: Duration,
+    /// Only this sink
+    #[arg(long, value_name = "NAME")]
+    sink: Option<String>,
+    /// Print what enters the sinks, before any transformer
+    #[arg(long)]
+    raw: bool,
+    /// Publish as well
+    #[arg(long)]
+    publish: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Aligned columns, for people
+    Table,
+    /// One sample a line, in Ceilometer's own keys and order
+    Ndjson,
+}
+
+impl Once {
+    pub(super) fn execute(self) -> Result<()> {
+        self.logging.start()?;
+        let spec = self.common.load()?;
+        let (tap, mut emissions) = mpsc::channel(TAP);
+        let options = Options {
+            publish: self.publish,
+            transform: !self.raw,
+            sink: self.sink.clone(),
+            rounds: Rounds { count: Some(self.samples), every: Some(self.every) },
+            store: false,
+            reload: None,
+            tap: Some(tap),
+            recorder: None,
+        };
+        complete(runtime()?, async move {
+            let app = App::build(spec, options).await?;
+            let ledger = app.ledger();
+            let (_stop, stopped) = watch::channel(false);
+            let running = tokio::spawn(app.run(stopped));
+            let mut seen = Vec::new();
+            while let Some(emission) = emissions.recv().await {
+                self.ndjson(&emission)?;
+                seen.push(emission);
+            }
+            running.await??;
+            if self.format == Format::Table {
+                let mut out = output::stdout();
+                table::write(&mut out, &seen)?;
+                out.flush()?;
+            }
+            // A sink that held its samples has printed less than it was to print.
+            let all = ledger.held() == (0, 0);
+            if self.publish || !all { settle(&ledger) } else { Ok(()) }
+        })
+    }
+
+    /// In this form every sample is printed as soon as it is there.
+    fn ndjson(&self, emission: &Emission) -> Result<()> {
+        if self.format != Format::Ndjson {
+            return Ok(());
+        }
+        let mut out = output::stdout();
+        for sample in &emission.samples {
+            output::sample(&mut out, sample)?;
+        }
+        Ok(out.flush()?)
+    }
+}

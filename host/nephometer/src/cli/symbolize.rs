@@ -1,0 +1,21 @@
+//! `nephometer symbolize`: the process that reads a component's debug information. The agent starts
+//! it; nobody types it.
+
+use std::io::{stdin, stdout};
+
+use anyhow::Result;
+use clap::Args;
+
+use nephometer_wasm::symbolize_confined;
+
+/// Print the source lines of these offsets of the component on standard input, as JSON.
+#[derive(Debug, Args)]
+pub(super) struct Symbolize {
+    offsets: Vec<u64>,
+}
+
+impl Symbolize {
+    pub(super) fn execute(self) -> Result<()> {
+        Ok(symbolize_confined(stdin().lock(), stdout().lock(), &self.offsets)?)
+    }
+}

@@ -1,0 +1,356 @@
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_io::AsyncRead;
+use proptest::prelude::*;
+
+use super::frames::{FrameGuard, Refusal, Returnable};
+use super::fuzz::{self, frame};
+use super::stream::{GuardedStream, Leash};
+use nephometer_model::Bound;
+
+fn guard(messages: usize, bytes: usize) -> FrameGuard {
+    let returnable = Arc::new(Returnable::default());
+    returnable.set(messages, bytes);
+    FrameGuard::new(Bound::FrameBytes.size(), returnable)
+}
+
+pub(super) fn method(channel: u16, class: u8, method: u8, arguments: &[u8]) -> Vec<u8> {
+    frame(1, channel, &[&[0, class, 0, method], arguments].concat())
+}
+
+pub(super) fn long(content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).unwrap();
+    [&length.to_be_bytes(), content].concat()
+}
+
+fn short(text: &str) -> Vec<u8> {
+    [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
+}
+
+/// What is in a table of so many levels, of which all but the outermost are tables (`F`) or arrays
+/// (`A`).
+pub(super) fn nested(kind: u8, depth: usize) -> Vec<u8> {
+    let mut content = Vec::new();
+    for level in (1..depth).rev() {
+        let named = kind == b'F' || level == 1;
+        content = [if named { &b"\x01a"[..] } else { b"" }, &[kind], &long(&content)].concat();
+    }
+    content
+}
+
+pub(super) fn start(properties: &[u8], locales: &[u8]) -> Vec<u8> {
+    let arguments = [&[0, 9], &*long(properties), &long(b"PLAIN"), &long(locales)].concat();
+    method(0, 10, 10, &arguments)
+}
+
+fn returned(channel: u16) -> Vec<u8> {
+    let texts = [short("NO_ROUTE"), short("ceilometer"), short("metering.sample")].concat();
+    method(channel, 60, 50, &[&[1, 56], &*texts].concat())
+}
+
+fn header(channel: u16, size: u64, headers: &[u8]) -> Vec<u8> {
+    let properties = [&[0x60, 0], &*short("utf-8"), &long(headers)].concat();
+    frame(2, channel, &[&[0, 60, 0, 0][..], &size.to_be_bytes(), &properties].concat())
+}
+
+/// Follows a stream whole, byte by byte, and cut in two at every place, and insists that it is refused
+/// with its last byte and not before.
+fn everywhere(messages: usize, stream: &[u8]) -> Result<(), Refusal> {
+    let whole = guard(messages, 1000).follow(stream);
+    let mut bytewise = guard(messages, 1000);
+    let (last, before) = stream.split_last().unwrap();
+    for byte in before {
+        assert_eq!(bytewise.follow(&[*byte]), Ok(()));
+    }
+    assert_eq!(bytewise.follow(&[*last]), whole);
+    for cut in 1..stream.len() {
+        let (one, other) = stream.split_at(cut);
+        let mut guard = guard(messages, 1000);
+        assert_eq!(guard.follow(one), Ok(()), "cut at {cut}");
+        assert_eq!(guard.follow(other), whole, "cut at {cut}");
+    }
+    whole
+}
+
+#[test]
+fn tables_and_arrays_are_as_deep_as_the_bound_wherever_they_are_cut() {
+    let most = Bound::TableDepth.size();
+    let refused = Err(Refusal::Bound(Bound::TableDepth.check(most + 1).unwrap_err()));
+    for kind in [b'F', b'A'] {
+        let streams = |depth| {
+            let table = nested(kind, depth);
+            [start(&table, b"en_US"), [returned(1), header(1, 0, &table)].concat()]
+        };
+        for (deep, deeper) in streams(most).into_iter().zip(streams(most + 1)) {
+            assert_eq!(everywhere(1, &deep), Ok(()));
+            assert_eq!(everywhere(1, &deeper), refused);
+        }
+    }
+    // As in the attack that overflowed the library's stack, within one frame each.
+    for (kind, depth) in [(b'F', 550), (b'F', 2_300), (b'A', 20_000)] {
+        assert_eq!(guard(0, 0).follow(&start(&nested(kind, depth), b"")), refused);
+    }
+}
+
+#[test]
+fn a_frame_is_as_large_as_the_bound_or_what_was_asked_for() {
+    let most = Bound::FrameBytes.size();
+    let of = |size: usize| {
+        let small = start(&[], b"").len();
+        start(&[], &vec![b'x'; size - small])
+    };
+    assert_eq!((of(most).len(), guard(0, 0).follow(&of(most))), (most, Ok(())));
+    let refused = Err(Refusal::Bound(Bound::FrameBytes.check(most + 1).unwrap_err()));
+    // Before any of it is kept.
+    assert_eq!(guard(0, 0).follow(&of(most + 1)[..7]), refused);
+    assert!(guard(0, 0).follow(&[1, 0, 0, 0xff, 0xff, 0xff, 0xff]).is_err());
+    let mut asked = FrameGuard::new(4096, Arc::default());
+    assert_eq!(asked.follow(&of(4096)), Ok(()));
+    assert_eq!(asked.follow(&of(4097)), Err(Refusal::FrameMax { size: 4097, most: 4096 }));
+}
+
+#[test]
+fn what_nobody_asked_for_is_counted() {
+    let most = Bound::Unasked.size();
+    for unasked in [
+        method(1, 20, 20, &[1]),
+        method(1, 20, 40, &[&[1, 0x96], &*short("why"), &[0, 0, 0, 0]].concat()),
+        method(0, 10, 61, &[]),
+    ] {
+        let mut guard = guard(0, 0);
+        assert_eq!(guard.follow(&unasked.repeat(most)), Ok(()));
+        // Confirms are not counted, however many there are.
+        assert_eq!(guard.follow(&method(1, 60, 80, &[0; 9]).repeat(2 * most)), Ok(()));
+        let refused = Err(Refusal::Bound(Bound::Unasked.check(most + 1).unwrap_err()));
+        assert_eq!(guard.follow(&unasked), refused);
+    }
+}
+
+#[test]
+fn no_more_is_returned_than_was_sent() {
+    let message = |size: u64| [returned(3), header(3, size, &[])].concat();
+    let body = |size: usize| frame(3, 3, &vec![0; size]);
+    let whole = [message(700), body(300), frame(8, 0, &[]), body(400), message(0)].concat();
+    assert_eq!(everywhere(2, &whole), Ok(()));
+    let more = |what| Err(Refusal::Returned(what));
+    assert_eq!(everywhere(2, &message(1001)), more("bytes"));
+    assert_eq!(everywhere(2, &message(u64::MAX)), more("bytes"));
+    let again = [whole, returned(3)].concat();
+    assert_eq!(guard(2, 1000).follow(&again), more("messages"));
+    // Until the next are sent.
+    let returnable = Arc::new(Returnable::default());
+    let mut guard = FrameGuard::new(4096, Arc::clone(&returnable));
+    for _ in 0..10 {
+        returnable.set(1, 5);
+        assert_eq!(guard.follow(&[message(5), body(5)].concat()), Ok(()));
+    }
+    assert_eq!(guard.follow(&message(0)), more("messages"));
+}
+
+#[test]
+fn a_returned_message_has_a_small_header_and_its_parts_in_order() {
+    let most = Bound::ReturnHeader.size();
+    let of = |size: usize| {
+        let small = header(1, 0, &[&b"\x01aS"[..], &long(b"")].concat()).len() - 8;
+        let text = long(&vec![b'x'; size - small]);
+        [returned(1), header(1, 0, &[&b"\x01aS"[..], &text].concat())].concat()
+    };
+    assert_eq!(guard(1, 0).follow(&of(most)), Ok(()));
+    let refused = Err(Refusal::Bound(Bound::ReturnHeader.check(most + 1).unwrap_err()));
+    assert_eq!(guard(1, 0).follow(&of(most + 1)), refused);
+
+    let body = frame(3, 1, &[0; 5]);
+    let ack = method(1, 60, 80, &[0; 9]);
+    for wrong in [
+        body.clone(),
+        header(1, 5, &[]),
+        [returned(1), body.clone()].concat(),
+        [returned(1), returned(1)].concat(),
+        [returned(1), ack.clone()].concat(),
+        [returned(1), header(2, 5, &[])].concat(),
+        [returned(1), header(1, 5, &[]), ack].concat(),
+        [returned(1), header(1, 4, &[]), body.clone()].concat(),
+        [returned(1), header(1, 5, &[]), frame(3, 1, &[])].concat(),
+        [returned(1), header(1, 5, &[]), frame(3, 2, &[0; 5])].concat(),
+        [returned(1), header(1, 5, &[]), body.clone(), body].concat(),
+    ] {
+        let refused = guard(9, 99).follow(&wrong);
+        assert!(matches!(refused, Err(Refusal::Malformed(_))), "{refused:?}: {wrong:?}");
+    }
+}
+
+#[test]
+fn other_protocols_and_methods_are_refused() {
+    let of = |bytes: &[u8]| guard(1, 1000).follow(bytes);
+    assert_eq!(of(b"HTTP/1.1 400 Bad Request\r\n"), Err(Refusal::Kind(b'H')));
+    assert_eq!(of(b"AMQP\0\0\x09\x01"), Ok(()));
+    assert!(of(b"AMQP\0\0\x09\x01AMQP\0\0\x09\x01").is_err());
+    assert!(of(b"AMQP\x03\x01\0\0").is_err(), "of AMQP 1.0");
+    assert!(of(&[frame(8, 0, &[]), b"AMQP\0\0\x09\x01".to_vec()].concat()).is_err());
+    assert_eq!(of(&frame(8, 0, &[])), Ok(()));
+    // queue.declare, which holds a table, and basic.deliver.
+    assert_eq!(of(&method(1, 50, 10, &[0; 20])), Err(Refusal::Method(50, 10)));
+    assert_eq!(of(&method(1, 60, 60, &[0; 20])), Err(Refusal::Method(60, 60)));
+    for wrong in [frame(1, 0, &[0, 10, 0]), method(0, 10, 10, &[0, 9, 0, 0, 0, 9]), {
+        let mut unended = frame(8, 0, &[]);
+        *unended.last_mut().unwrap() = 0;
+        unended
+    }] {
+        assert!(matches!(of(&wrong), Err(Refusal::Malformed(_))), "{wrong:?}");
+    }
+    for properties in [&b"\x01a"[..], b"\x01a?", b"\x01aI\0\0", b"\x01aS\0\0\0\x09x"] {
+        let refused = of(&start(properties, b""));
+        assert!(matches!(refused, Err(Refusal::Malformed(_))), "{refused:?}: {properties:?}");
+    }
+}
+
+/// Fields of a table or an array, in the form that goes over the wire.
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    let fixed = |kinds: &'static [u8], size: usize| {
+        let bytes = prop::collection::vec(any::<u8>(), size);
+        (prop::sample::select(kinds), bytes).prop_map(|(kind, bytes)| [&[kind], &*bytes].concat())
+    };
+    let text = prop::collection::vec(any::<u8>(), 0..20)
+        .prop_map(|bytes| [&b"S"[..], &*long(&bytes)].concat());
+    let leaf = prop_oneof![
+        fixed(b"V", 0),
+        fixed(b"tbB", 1),
+        fixed(b"sUu", 2),
+        fixed(b"Iif", 4),
+        fixed(b"D", 5),
+        fixed(b"LldT", 8),
+        text,
+    ];
+    leaf.prop_recursive(31, 64, 4, |inner| {
+        let array = prop::collection::vec(inner.clone(), 0..4)
+            .prop_map(|values| [&b"A"[..], &*long(&values.concat())].concat());
+        prop_oneof![array, fields(inner).prop_map(|table| [&b"F"[..], &*long(&table)].concat())]
+    })
+}
+
+fn fields(value: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    let field = ("[a-z-]{0,8}", value).prop_map(|(name, value)| [short(&name), value].concat());
+    prop::collection::vec(field, 0..4).prop_map(|fields| fields.concat())
+}
+
+/// What a broker may send in one go: frames.
+fn part() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let message =
+        (fields(value()), prop::collection::vec(1..50usize, 0..3)).prop_map(|(headers, bodies)| {
+            let size = bodies.iter().sum::<usize>() as u64;
+            let mut frames = vec![returned(1), header(1, size, &headers)];
+            frames.extend(bodies.into_iter().map(|size| frame(3, 1, &vec![7; size])));
+            frames
+        });
+    prop_oneof![
+        fields(value()).prop_map(|properties| vec![start(&properties, b"en_US")]),
+        any::<[u8; 8]>().prop_map(|tune| vec![method(0, 10, 30, &tune)]),
+        Just(vec![method(0, 10, 41, &short(""))]),
+        Just(vec![frame(8, 0, &[])]),
+        any::<u64>().prop_map(|tag| vec![method(
+            1,
+            60,
+            80,
+            &[&tag.to_be_bytes()[..], &[1]].concat()
+        )]),
+        "[ -~]{0,99}".prop_map(|why| vec![method(0, 10, 60, &short(&why))]),
+        message,
+    ]
+}
+
+/// A stream that comes in pieces of these sizes.
+struct Pieces {
+    bytes: Vec<u8>,
+    at: usize,
+    sizes: VecDeque<usize>,
+}
+
+impl AsyncRead for Pieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let wanted = self.sizes.pop_front().unwrap_or(usize::MAX);
+        let size = wanted.min(buffer.len()).min(self.bytes.len() - self.at);
+        buffer[..size].copy_from_slice(&self.bytes[self.at..][..size]);
+        self.at += size;
+        Poll::Ready(Ok(size))
+    }
+}
+
+fn read(bytes: Vec<u8>, sizes: Vec<usize>) -> Result<Vec<u8>, String> {
+    let leash = Leash::new();
+    let pieces = Pieces { bytes, at: 0, sizes: sizes.into() };
+    let mut stream = GuardedStream::new(pieces, guard(1_000, 1 << 20), &leash);
+    let mut context = Context::from_waker(Waker::noop());
+    let (mut out, mut buffer) = (Vec::new(), [0; 333]);
+    loop {
+        match Pin::new(&mut stream).poll_read(&mut context, &mut buffer) {
+            Poll::Ready(Ok(0)) => return Ok(out),
+            Poll::Ready(Ok(size)) => out.extend_from_slice(&buffer[..size]),
+            Poll::Ready(Err(error)) => return Err(error.to_string()),
+            Poll::Pending => panic!("there is always something to read"),
+        }
+    }
+}
+
+#[test]
+fn a_stream_without_its_leash_ends() {
+    let leash = Leash::new();
+    let pieces = Pieces { bytes: frame(8, 0, &[]), at: 0, sizes: VecDeque::new() };
+    let mut stream = GuardedStream::new(pieces, guard(0, 0), &leash);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut read = || Pin::new(&mut stream).poll_read(&mut context, &mut [0; 4]);
+    assert!(matches!(read(), Poll::Ready(Ok(4))));
+    drop(leash);
+    for _ in 0..2 {
+        assert!(matches!(read(), Poll::Ready(Err(_))));
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_a_broker_may_send_passes_unchanged(
+        parts in prop::collection::vec(part(), 0..12),
+        sizes in prop::collection::vec(1..64usize, 0..64),
+    ) {
+        let frames = parts.concat();
+        prop_assume!(frames.iter().all(|frame| frame[0] != 2 || frame.len() < 4096));
+        let stream = frames.concat();
+        prop_assert_eq!(read(stream.clone(), sizes), Ok(stream.clone()));
+        prop_assert_eq!(fuzz::parse(&stream), frames.len(), "the library reads it, too");
+    }
+
+    #[test]
+    fn nothing_that_passes_is_too_deep(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        fuzz::amqp(&data);
+    }
+
+    #[test]
+    fn nothing_that_is_nearly_right_is_too_deep(
+        kinds in prop::collection::vec(prop::sample::select(&b"FA"[..]), 20..60),
+        form in 1..3u8,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut table = Vec::new();
+        // The outermost is a table.
+        let kinds = [&*kinds, b"F"].concat();
+        for pair in kinds.windows(2) {
+            let name = if pair[1] == b'F' { &b"\x01a"[..] } else { b"" };
+            table = [name, &pair[..1], &long(&table)].concat();
+        }
+        // What `fuzz::amqp` adds by itself: the head, the number of the method, and the end.
+        let (whole, before) =
+            if form == 1 { (start(&table, b""), 11) } else { (header(1, 0, &table), 7) };
+        let mut content = whole[before..whole.len() - 1].to_vec();
+        for (index, byte) in changes {
+            *index.get_mut(&mut content) = byte;
+        }
+        fuzz::amqp(&[&[form, 7], &*content].concat());
+    }
+}

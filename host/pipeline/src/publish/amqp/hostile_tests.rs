@@ -1,0 +1,132 @@
+//! The AMQP library behind the guard, with brokers of a few lines. The agent as a whole meets worse ones
+//! in `tests/hostile/broker.rs`.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use super::connection::Broker;
+use super::frames_tests::{long, method, nested, start};
+use nephometer_config::{BrokerSpec, Queues, Secret, TlsSpec};
+use nephometer_model::Bound;
+
+/// Accepts connections, answers each, and reports when the agent has closed it.
+fn answering(
+    query: &str,
+    answers: impl Fn(&mut TcpStream) + Send + 'static,
+) -> (Broker, Receiver<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (closed, reports) = channel();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            answers(&mut client);
+            // Until the other side closes, in whatever way.
+            while client.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+            if closed.send(()).is_err() {
+                break;
+            }
+        }
+    });
+    let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f{query}");
+    let spec = BrokerSpec {
+        urls: vec![Secret::new(url)],
+        tls: TlsSpec::default(),
+        queues: Queues::Transient,
+    };
+    (Broker::new(&spec).unwrap(), reports)
+}
+
+/// Takes what the library sends until it waits for an answer.
+fn heard(client: &mut TcpStream, length: usize) {
+    client.read_exact(&mut vec![0; length]).unwrap();
+}
+
+fn frame_from(client: &mut TcpStream) -> Vec<u8> {
+    let mut head = [0; 7];
+    client.read_exact(&mut head).unwrap();
+    let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
+    let mut content = vec![0; usize::try_from(size).unwrap() + 1];
+    client.read_exact(&mut content).unwrap();
+    content
+}
+
+/// As a broker should, up to a channel that confirms.
+fn welcome(client: &mut TcpStream, greeting: &[u8]) {
+    heard(client, 8);
+    client.write_all(greeting).unwrap();
+    frame_from(client);
+    client.write_all(&method(0, 10, 30, &[0, 9, 0, 2, 0, 0, 0, 60])).unwrap();
+    frame_from(client);
+    frame_from(client);
+    client.write_all(&method(0, 10, 41, &[0])).unwrap();
+    frame_from(client);
+    client.write_all(&method(1, 20, 11, &long(b""))).unwrap();
+    frame_from(client);
+    client.write_all(&method(1, 85, 11, &[])).unwrap();
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_in_the_greeting_are_as_deep_as_the_bound() {
+    let most = Bound::TableDepth.size();
+    for kind in [b'F', b'A'] {
+        let greeting = start(&nested(kind, most), b"en_US");
+        let (mut accepted, _) = answering("", move |client| welcome(client, &greeting));
+        accepted.connect().await.map(drop).unwrap();
+        let greeting = start(&nested(kind, most + 1), b"en_US");
+        let (mut refused, closed) = answering("", move |client| {
+            heard(client, 8);
+            client.write_all(&greeting).unwrap();
+        });
+        let error = refused.connect().await.map(drop).unwrap_err().to_string();
+        assert!(error.contains("33 levels, at most 32 levels (amqp_table_depth)"), "{error}");
+        closed.recv_timeout(PATIENCE).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_in_the_handshake_are_as_large_as_the_bound() {
+    let most = Bound::FrameBytes.size();
+    let greeting = move |size: usize| {
+        let small = start(&[], b"").len();
+        start(&[], &vec![b'x'; size - small])
+    };
+    // What the URL may ask for at most, and the most that the guard knows.
+    let query = format!("?frame_max={most}");
+    let (mut accepted, _) = answering(&query, move |client| welcome(client, &greeting(most)));
+    accepted.connect().await.map(drop).unwrap();
+    let (mut refused, closed) = answering(&query, move |client| {
+        heard(client, 8);
+        client.write_all(&greeting(most + 1)).unwrap();
+    });
+    let error = refused.connect().await.map(drop).unwrap_err().to_string();
+    assert!(error.contains("131073 bytes, at most 131072 bytes (amqp_frame_bytes)"), "{error}");
+    closed.recv_timeout(PATIENCE).unwrap();
+}
+
+/// The library's thread read on for as long as the broker left the connection open: one thread, one
+/// socket and a megabyte for every attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_broker_leaves_nothing_behind() {
+    let (broker, closed) = answering("", |_| {});
+    let mut broker = broker.with_limit(Duration::from_millis(100));
+    for _ in 0..10 {
+        let error = broker.connect().await.map(drop).unwrap_err().to_string();
+        assert!(error.contains("no answer from the broker"), "{error}");
+        closed.recv_timeout(PATIENCE).unwrap();
+    }
+}
+
+/// The same after a login, where the library waits for `connection.close-ok`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_never_confirms_the_close_leaves_nothing_behind() {
+    let (broker, closed) = answering("", |client| welcome(client, &start(&[], b"en_US")));
+    let mut broker = broker.with_limit(Duration::from_secs(3));
+    for _ in 0..2 {
+        drop(broker.connect().await.map_err(|error| error.to_string()).unwrap());
+        closed.recv_timeout(PATIENCE).unwrap();
+    }
+}

@@ -1,0 +1,167 @@
+use std::collections::HashSet;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use nephometer_wire::sample_from_json;
+use nephometer_wire::Signer;
+use super::*;
+use nephometer_config::{BrokerSpec, Policy, Secret, SignatureForm};
+use nephometer_model::Timestamp;
+
+fn samples() -> Vec<Sample> {
+    include_str!("../../../../tests/vectors/samples.json.txt")
+        .lines()
+        .map(|line| sample_from_json(line, &Arc::from("openstack")).unwrap())
+        .collect()
+}
+
+fn notifier(topics: &[&str], per_meter_topic: bool) -> Encoder {
+    let spec = NotifierSpec {
+        broker: BrokerSpec::default(),
+        topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+        per_meter_topic,
+        policy: Policy::Default,
+        max_queue_length: None,
+        form: NotificationForm::Metering,
+    };
+    let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
+    let messages = MessageForm { signer, release: Release::Current };
+    let generation = HostGeneration(Uuid::from_u128(7));
+    Encoder::notifier(&spec, &Arc::from("notifier://"), "compute-1", messages, generation)
+}
+
+fn origin(sequence: u64) -> Origin<'static> {
+    let wall = Timestamp::from_nanos(1_795_381_206_324_583_000);
+    let tick = Moment { wall, continuous: None, monotonic: None };
+    Origin { sink: "sink", source: "source", tick, sequence }
+}
+
+/// The text within the text, and the object in it.
+fn inner(body: &[u8]) -> (String, Value) {
+    let outer: Value = serde_json::from_slice(body).unwrap();
+    assert_eq!(outer["oslo.version"], "2.0");
+    let text = outer["oslo.message"].as_str().unwrap().to_owned();
+    let value = serde_json::from_str(&text).unwrap();
+    (text, value)
+}
+
+#[test]
+fn the_golden_notification_differs_in_its_ids_alone() {
+    let made = notifier(&["metering"], false).encode(&samples(), origin(0));
+    let [envelope] = made.as_slice() else { panic!("{} envelopes", made.len()) };
+    assert_eq!((&*envelope.address, envelope.samples), ("metering.sample", 5));
+    let golden = include_str!("../../../../tests/vectors/notification.json");
+    let (_, theirs) = inner(golden.as_bytes());
+    let (_, ours) = inner(&envelope.body);
+    let text = String::from_utf8(envelope.body.to_vec()).unwrap();
+    let mut expected = golden.to_owned();
+    for key in ["message_id", "_unique_id"] {
+        let (theirs, ours) = (theirs[key].as_str().unwrap(), ours[key].as_str().unwrap());
+        assert_eq!(theirs.len(), ours.len());
+        expected = expected.replace(theirs, ours);
+    }
+    assert_eq!(text, expected);
+    assert_eq!(ours["message_id"], envelope.id.to_string());
+}
+
+#[test]
+fn each_topic_gets_all_and_each_meter_once_more() {
+    let made = notifier(&["a", "b"], true).encode(&samples(), origin(0));
+    let seen: Vec<(String, String)> = made
+        .iter()
+        .map(|envelope| {
+            let event_type = inner(&envelope.body).1["event_type"].as_str().unwrap().to_owned();
+            (envelope.address.to_string(), event_type)
+        })
+        .collect();
+    let meters = [
+        "metering",
+        "metering.cpu",
+        "metering.disk.device.capacity",
+        "metering.disk.device.read.bytes",
+        "metering.memory.resident",
+        "metering.network.incoming.bytes.delta",
+    ];
+    let expected: Vec<(String, String)> = meters
+        .iter()
+        .flat_map(|meter| ["a.sample", "b.sample"].map(|key| (key.into(), (*meter).into())))
+        .collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn ids_are_the_same_again_and_never_twice() {
+    let encoder = notifier(&["a", "b"], true);
+    let first = encoder.encode(&samples(), origin(0));
+    assert_eq!(first, encoder.encode(&samples(), origin(0)));
+    let more = encoder.encode(&samples(), origin(12));
+    let ids: HashSet<Uuid> = first.iter().chain(&more).map(|envelope| envelope.id).collect();
+    assert_eq!(ids.len(), first.len() + more.len());
+}
+
+#[test]
+fn envelopes_hold_a_bounded_number_of_samples() {
+    let many: Vec<Sample> = samples().into_iter().cycle().take(MAX_SAMPLES * 2 + 1).collect();
+    let sizes = |made: Vec<Envelope>| made.iter().map(|made| made.samples).collect::<Vec<_>>();
+    assert_eq!(sizes(notifier(&["a"], false).encode(&many, origin(0))), [50, 50, 1]);
+    let spec = FileSpec { path: "/f".into(), rotation: None, json: true };
+    let generation = HostGeneration(Uuid::from_u128(7));
+    let lines = Encoder::lines(&spec, &Arc::from("file:///f"), Release::Current, generation);
+    let made = lines.encode(&many, origin(0));
+    assert_eq!(made[0].body.iter().filter(|byte| **byte == b'\n').count(), 50);
+    assert_eq!(sizes(made), [50, 50, 1]);
+    assert!(lines.encode(&[], origin(0)).is_empty());
+}
+
+#[test]
+fn a_message_that_is_too_large_is_alone() {
+    let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
+    let messages = MessageForm { signer, release: Release::Current };
+    let generation = HostGeneration(Uuid::from_u128(7));
+    let label = Arc::from("udp://host");
+    let datagrams = Encoder::datagrams(&label, messages.clone(), generation);
+    let mut many: Vec<Sample> = samples().into_iter().cycle().take(MAX_SAMPLES + 3).collect();
+    let mut resource = (*many[2].resource).clone();
+    resource.metadata.insert("large".to_owned(), "x".repeat(LARGEST).into());
+    many[2].resource = Arc::new(resource);
+    let sizes = |made: &[Envelope]| made.iter().map(|made| made.samples).collect::<Vec<_>>();
+    let made = datagrams.encode(&many, origin(0));
+    assert_eq!(sizes(&made), [2, 1, 50]);
+    assert_eq!(made, datagrams.encode(&many, origin(0)));
+    let ids: HashSet<Uuid> = made.iter().map(|envelope| envelope.id).collect();
+    assert_eq!(ids.len(), 3);
+    assert!(datagrams.encode(&[], origin(0)).is_empty());
+    // A stream takes it, and names the host in every message.
+    let stream = Encoder::stream(&label, "compute-1", messages, generation);
+    assert_eq!(sizes(&stream.encode(&many, origin(0))), [50, 3]);
+    let counts = Encoder::counts(&label, generation).encode(&many, origin(0));
+    assert_eq!(sizes(&counts), [50, 3]);
+    assert!(counts.iter().all(|envelope| envelope.body.is_empty()));
+}
+
+/// A row that stands for much metadata may come many times: an envelope takes fewer of those, and what
+/// is made of them is made piece by piece.
+#[test]
+fn large_samples_are_fewer_in_an_envelope_and_ids_stay_apart() {
+    let mut resource = (*samples()[0].resource).clone();
+    resource.metadata.insert("large".to_owned(), "x".repeat(100_000).into());
+    let large = Sample { resource: Arc::new(resource), ..samples()[0].clone() };
+    let many = vec![large; 101];
+    let spec = FileSpec { path: "/f".into(), rotation: None, json: true };
+    let generation = HostGeneration(Uuid::from_u128(7));
+    let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
+    let messages = MessageForm { signer, release: Release::Current };
+    let label: Arc<str> = Arc::from("label");
+    for encoder in [
+        notifier(&["a"], false),
+        Encoder::lines(&spec, &label, Release::Current, generation),
+        Encoder::stream(&label, "compute-1", messages, generation),
+    ] {
+        let made = encoder.encode(&many, origin(0));
+        let sizes: Vec<u64> = made.iter().map(|envelope| envelope.samples).collect();
+        assert_eq!(sizes, [11, 11, 11, 11, 11, 11, 11, 11, 11, 2]);
+        let ids: HashSet<Uuid> = made.iter().map(|envelope| envelope.id).collect();
+        assert_eq!(ids.len(), made.len());
+    }
+}

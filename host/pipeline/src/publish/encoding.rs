@@ -1,0 +1,62 @@
+//! What one event of a sink makes for one publisher: envelopes, made when they are asked for, and the
+//! same ones however often.
+
+use std::borrow::Cow;
+use std::iter;
+
+use super::encode::{Encoder, Origin};
+use nephometer_model::{Glob, Position, Sample};
+use nephometer_store::{Envelope, Envelopes};
+
+/// Samples on their way into envelopes.
+#[derive(Debug)]
+pub struct Encoding<'a> {
+    encoder: &'a Encoder,
+    /// Of the first envelope.
+    origin: Origin<'a>,
+    position: Position,
+    /// Each begins an envelope.
+    lists: Vec<Cow<'a, [Sample]>>,
+}
+
+impl<'a> Encoding<'a> {
+    /// Of these lists, in their order; samples of `last` have envelopes of their own.
+    pub(super) fn new(
+        encoder: &'a Encoder,
+        origin: Origin<'a>,
+        position: Position,
+        lists: &'a [Vec<Sample>],
+        last: &[Glob],
+    ) -> Self {
+        let lists = lists.iter().flat_map(|samples| by_class(samples, last)).collect();
+        Self { encoder, origin, position, lists }
+    }
+}
+
+impl Envelopes for Encoding<'_> {
+    fn iter(&self) -> Box<dyn Iterator<Item = Envelope> + Send + '_> {
+        let mut lists = self.lists.iter();
+        let mut origin = self.origin;
+        let mut list: Box<dyn Iterator<Item = Envelope> + Send + '_> = Box::new(iter::empty());
+        Box::new(iter::from_fn(move || {
+            loop {
+                if let Some(envelope) = list.next() {
+                    origin.sequence += 1;
+                    return Some(Envelope { position: self.position, ..envelope });
+                }
+                list = self.encoder.envelopes(lists.next()?, origin);
+            }
+        }))
+    }
+}
+
+/// Samples that are dropped last, and the others, each in their order.
+fn by_class<'a>(samples: &'a [Sample], last: &[Glob]) -> Vec<Cow<'a, [Sample]>> {
+    if last.is_empty() {
+        return vec![Cow::Borrowed(samples)];
+    }
+    let is_last = |sample: &&Sample| last.iter().any(|glob| glob.matches(&sample.meter.name));
+    let (last, others): (Vec<&Sample>, Vec<&Sample>) = samples.iter().partition(is_last);
+    let owned = |samples: Vec<&Sample>| Cow::Owned(samples.into_iter().cloned().collect());
+    vec![owned(last), owned(others)]
+}

@@ -1,0 +1,192 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::Publisher;
+use super::amqp::{AmqpError, AmqpPublisher};
+use super::component::ComponentPublisher;
+use super::counting::CountingPublisher;
+use super::driver::Driver;
+use super::encode::{Encoder, Origin};
+use super::encoding::Encoding;
+use super::file::FilePublisher;
+use nephometer_wire::MessageForm;
+use super::sockets::{TcpPublisher, UdpPublisher};
+use nephometer_wasm::ComponentHost;
+use nephometer_config::{Policy, PublisherSpec, PublisherTarget};
+use nephometer_model::{Batch, Glob, HostGeneration, Position, Sample, Timestamp};
+use nephometer_store::{Bounds, SpoolWriter, Spools, WhenFull};
+use nephometer_telemetry::PublisherCount;
+
+/// What all publishers of an agent have in common.
+#[derive(Clone)]
+pub struct Settings {
+    /// The host's name, for `publisher_id`.
+    pub host: String,
+    /// How metering messages are written.
+    pub messages: MessageForm,
+    /// The namespace of ids.
+    pub generation: HostGeneration,
+    /// Where spools are.
+    pub spools: Spools,
+    /// How much each spool holds.
+    pub bounds: Bounds,
+    /// What a full spool does.
+    pub when_full: WhenFull,
+    /// Where publishers come from that are components.
+    pub components: ComponentHost,
+    /// The sink that it is for.
+    pub sink: Arc<str>,
+}
+
+/// Opens a publisher, the `nth` of this label in its sink, from 0: its spool, and a task that brings
+/// what is in it to the receiver. Must be called within a runtime. The only error is a URL that cannot be used; receivers that are away
+/// are waited for.
+pub fn open(
+    spec: &PublisherSpec,
+    nth: usize,
+    settings: &Settings,
+    counts: &Arc<PublisherCount>,
+) -> Result<(PublisherHandle, PublisherTask), AmqpError> {
+    let (label, generation) = (&spec.label, settings.generation);
+    let mut bounds = settings.bounds.clone();
+    let name = spool_name(&settings.sink, label, nth);
+    let (encoder, publisher, drop_on_failure): (_, Box<dyn Publisher>, _) = match &spec.target {
+        PublisherTarget::Notifier(notifier) => {
+            if notifier.policy == Policy::Queue {
+                bounds.count = notifier.max_queue_length;
+            }
+            let (messages, host) = (settings.messages.clone(), &settings.host);
+            (
+                Encoder::notifier(notifier, label, host, messages, generation),
+                Box::new(AmqpPublisher::new(
+                    &notifier.broker,
+                    label,
+                    generation.name(&["stream", &name], &[]),
+                )?),
+                notifier.policy == Policy::Drop,
+            )
+        }
+        PublisherTarget::Component(url) => {
+            let messages = settings.messages.clone();
+            let place = (&*settings.sink, label);
+            let publisher = ComponentPublisher::new(&settings.components, url, place, messages);
+            (Encoder::batches(label, generation), Box::new(publisher), false)
+        }
+        PublisherTarget::File(file) => (
+            Encoder::lines(file, label, settings.messages.release, generation),
+            Box::new(FilePublisher::new(file)),
+            false,
+        ),
+        PublisherTarget::Udp(receiver) => (
+            Encoder::datagrams(label, settings.messages.clone(), generation),
+            Box::new(UdpPublisher::new(receiver)),
+            false,
+        ),
+        PublisherTarget::Tcp(receiver) => (
+            Encoder::stream(label, &settings.host, settings.messages.clone(), generation),
+            Box::new(TcpPublisher::new(receiver)),
+            false,
+        ),
+        PublisherTarget::Test => {
+            (Encoder::counts(label, generation), Box::new(CountingPublisher), false)
+        }
+    };
+    let last = bounds.last.clone();
+    let (writer, reader) = settings.spools.open(&name, bounds, settings.when_full, counts);
+    let driver = Driver::new(label, publisher, reader, drop_on_failure);
+    let (mut handle, task) = start(encoder, writer, driver);
+    handle.last = last;
+    Ok((handle, task))
+}
+
+/// What the spool of a publisher is called: two of one label in a sink have one each.
+fn spool_name(sink: &str, label: &str, nth: usize) -> String {
+    let number = if nth == 0 { String::new() } else { format!("#{}", nth + 1) };
+    format!("{sink}/{label}{number}")
+}
+
+/// Starts a driver and pairs it with what fills its spool: for publishers that [`open`] does not
+/// know.
+pub fn start(
+    encoder: Encoder,
+    spool: SpoolWriter,
+    driver: Driver,
+) -> (PublisherHandle, PublisherTask) {
+    let (sequences, last) = (HashMap::new(), Vec::new());
+    let handle = PublisherHandle { encoder, spool, sequences, last };
+    (handle, PublisherTask { running: tokio::spawn(driver.run()) })
+}
+
+/// Where a sink puts what it publishes. Dropping it says that nothing more will come.
+#[derive(Debug)]
+pub struct PublisherHandle {
+    encoder: Encoder,
+    spool: SpoolWriter,
+    /// By source: its last tick, and how many envelopes were made of that.
+    sequences: HashMap<Arc<str>, (Timestamp, u64)>,
+    /// Meters that have envelopes of their own, because they are dropped last.
+    last: Vec<Glob>,
+}
+
+impl PublisherHandle {
+    /// What these lists of a batch make.
+    pub fn encoding<'a>(
+        &'a self,
+        sink: &'a str,
+        lists: &'a [Vec<Sample>],
+        (position, batch): (Position, &'a Batch),
+    ) -> Encoding<'a> {
+        let (source, tick) = (&batch.source, batch.tick);
+        let known = self.sequences.get(source).filter(|(last, _)| *last == tick.wall);
+        let sequence = known.map_or(0, |(_, sequence)| *sequence);
+        let origin = Origin { sink, source, tick, sequence };
+        Encoding::new(&self.encoder, origin, position, lists, &self.last)
+    }
+
+    /// So many envelopes were made of a batch.
+    pub fn made(&mut self, batch: &Batch, envelopes: u64) {
+        let tick = batch.tick.wall;
+        let last = self.sequences.entry(Arc::clone(&batch.source)).or_insert((tick, 0));
+        if last.0 != tick {
+            *last = (tick, 0);
+        }
+        last.1 += envelopes;
+    }
+
+    /// Where they go.
+    pub fn spool(&self) -> &SpoolWriter {
+        &self.spool
+    }
+
+    /// What would have to be made again after a crash.
+    pub fn outstanding(&self) -> Outstanding {
+        self.spool.outstanding()
+    }
+}
+
+/// What of a publisher would have to be made again; goes on to tell when the handle has been dropped.
+pub use nephometer_store::Outstanding;
+
+/// The task that works a spool off. Dropping it ends it at once; what is not settled is held.
+#[derive(Debug)]
+pub struct PublisherTask {
+    running: JoinHandle<()>,
+}
+
+impl PublisherTask {
+    /// Waits until all is settled, once the handle has been dropped, but no longer than to the
+    /// deadline. May be dropped itself, which ends the task at once.
+    pub async fn drain(mut self, deadline: Instant) {
+        // What is left is in the counts, which is where one looks for it.
+        let _ended = timeout_at(deadline, &mut self.running).await;
+    }
+}
+
+impl Drop for PublisherTask {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}

@@ -1,0 +1,437 @@
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::history::{Event, History};
+use super::ids::Names;
+use super::tally::Tally;
+use super::{Identity, StateTotal, TransformError, Transformer};
+use nephometer_model::{Batch, Bound, HostGeneration, Position, Sample};
+use nephometer_telemetry::{Account, StageCount, events};
+
+/// How often an event is run before its failure is the sink's to decide on.
+const TRIES: usize = 2;
+
+/// What is to be done with the rows that a stage failed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// They are lost, and counted.
+    Drop,
+    /// They pass that stage as they are.
+    Keep,
+}
+
+/// A decision on one stage for one event. It is part of the event from then on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// Position of the stage in the sink, from 0.
+    pub stage: usize,
+    /// What becomes of the rows that come to it.
+    pub decision: Decision,
+}
+
+/// A stage failed twice on an event, the second time on a recovered instance, or could not be
+/// recovered.
+#[derive(Debug, Error)]
+#[error("{component} (transformer {stage} of sink {sink}) failed: {reason}")]
+pub struct ChainError {
+    /// The sink's name.
+    pub sink: Arc<str>,
+    /// Position of the stage in the sink, from 0.
+    pub stage: usize,
+    /// The component's name.
+    pub component: String,
+    /// What happened and, for a limit, which key to change.
+    pub reason: String,
+    /// Whether the component did not take the state that it was to start from.
+    pub state_refused: bool,
+    /// What the stage was given, if it failed on that.
+    pub input: Option<Arc<Batch>>,
+}
+
+/// Rows that were dropped at a stage because of a verdict.
+#[derive(Debug, Clone)]
+pub struct Lost {
+    /// Position of the stage in the sink, from 0.
+    pub stage: usize,
+    /// As they came to it.
+    pub samples: Vec<Sample>,
+}
+
+/// The transformers of one sink, one after the other.
+///
+/// What a component keeps to itself depends on everything that it has seen. So the state of all
+/// stages is saved at one position, and a chain of which one stage failed starts from there: all
+/// instances are made anew and run the events since, silently, with the verdicts that were given
+/// on them. A chain that takes the place of another one, after a restart of the agent or beside the
+/// running one, starts in the same way: [`Self::resume`], then [`Self::replay`].
+pub struct Chain {
+    pub(super) sink: Arc<str>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) history: History,
+    /// Some stage's state is not that after the last event of the history.
+    pub(super) stale: bool,
+    lost: Vec<Lost>,
+    /// What the states of all chains take.
+    pub(super) total: Arc<StateTotal>,
+}
+
+pub(super) struct Stage {
+    pub(super) transformer: Box<dyn Transformer>,
+    count: Arc<StageCount>,
+    pub(super) names: Names,
+    /// No instance could be made; only events that pass it over can be run.
+    pub(super) down: bool,
+    /// What the event that is being run adds to the ledger.
+    pub(super) tally: Tally,
+}
+
+/// What an event is run for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Run {
+    /// For its outcome.
+    Live,
+    /// To bring new instances to where others were: only what is named counts, so that later ids
+    /// are the same.
+    Replay,
+    /// To bring the chain's own instances back to where they were.
+    Again,
+}
+
+/// Why an event could not be run to its end.
+pub(super) struct Failure {
+    pub(super) stage: usize,
+    reason: String,
+    /// Whether it was the flush of that stage.
+    pub(super) flushing: bool,
+    /// What it was given; `None` at a flush.
+    input: Option<Arc<Batch>>,
+}
+
+impl Chain {
+    /// A chain of configured transformers with their counters, in order.
+    pub fn new(
+        sink: &Arc<str>,
+        generation: HostGeneration,
+        stages: Vec<(Box<dyn Transformer>, Arc<StageCount>)>,
+    ) -> Self {
+        let history = History::new(0, vec![None; stages.len()]);
+        let stages = (0..).zip(stages).map(|(stage, (transformer, count))| Stage {
+            transformer,
+            count,
+            names: Names::new(generation, Arc::clone(sink), stage),
+            down: false,
+            tally: Tally::default(),
+        });
+        let (stages, lost) = (stages.collect(), Vec::new());
+        let total = StateTotal::new(Bound::TotalStates.most());
+        Self { sink: Arc::clone(sink), stages, history, stale: false, lost, total }
+    }
+
+    /// The same, where its saved states are bounded together with those of other chains.
+    #[must_use]
+    pub fn within(mut self, total: &Arc<StateTotal>) -> Self {
+        self.total = Arc::clone(total);
+        self
+    }
+
+    /// The sink's name.
+    pub fn sink(&self) -> &Arc<str> {
+        &self.sink
+    }
+
+    /// What its stages are, in order.
+    pub fn identities(&self) -> Vec<Identity> {
+        self.stages.iter().map(|stage| stage.transformer.identity()).collect()
+    }
+
+    /// What its stages have counted, by the names under which it is kept.
+    pub fn accounts(&self) -> Vec<(String, Account)> {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let account = |stage: &Stage| {
+            let component = stage.transformer.name().to_owned();
+            let nth = seen.entry(component.clone()).or_insert(0);
+            let name = StageCount::name(&self.sink, &component, *nth);
+            *nth += 1;
+            (name, stage.count.account())
+        };
+        self.stages.iter().map(account).collect()
+    }
+
+    /// The place after the last event.
+    pub fn position(&self) -> Position {
+        self.history.position()
+    }
+
+    /// Runs a batch and the flush of its tick through all stages. What comes out are the lists to
+    /// be published, in their order: the batch's own samples, then what each stage gave at the
+    /// end of the tick, run through the stages behind it; none of them is empty.
+    ///
+    /// A batch that failed may be given again: to try once more, or with verdicts on the stages
+    /// that failed. It counts once, when it succeeds.
+    pub async fn process(&mut self, event: Event) -> Result<Vec<Vec<Sample>>, ChainError> {
+        if self.stages.is_empty() {
+            let samples = Some(event.batch.samples.clone()).filter(|samples| !samples.is_empty());
+            self.history = History::new(event.position, Vec::new());
+            return Ok(samples.into_iter().collect());
+        }
+        self.work_off(event, Run::Live).await
+    }
+
+    /// The same without the flush at the end of the tick: for trying a component by hand.
+    pub async fn process_unflushed(
+        &mut self,
+        mut event: Event,
+    ) -> Result<Vec<Vec<Sample>>, ChainError> {
+        event.unflushed.extend(0..self.stages.len());
+        self.work_off(event, Run::Live).await
+    }
+
+    /// Runs rows from one stage on, once, and saves what they leave behind: for rows that are in no
+    /// journal any more.
+    pub async fn inject(
+        &mut self,
+        stage: usize,
+        batch: &Arc<Batch>,
+    ) -> Result<Vec<Sample>, ChainError> {
+        let event = Event::new(self.position(), batch, &[]);
+        if self.stale {
+            self.recover(&event).await?;
+        }
+        self.begin();
+        let samples = match self.pass(&event, stage, Arc::clone(batch), Run::Live).await {
+            Ok(samples) => samples,
+            Err(failure) => return Err(self.fail(&failure)),
+        };
+        for stage in &mut self.stages {
+            stage.names.commit();
+            mem::take(&mut stage.tally).count(&stage.count);
+        }
+        self.stale = false;
+        self.save().await;
+        Ok(samples)
+    }
+
+    /// What verdicts have cost since this was asked last.
+    pub fn take_lost(&mut self) -> Vec<Lost> {
+        mem::take(&mut self.lost)
+    }
+
+    pub(super) async fn work_off(
+        &mut self,
+        mut event: Event,
+        mode: Run,
+    ) -> Result<Vec<Vec<Sample>>, ChainError> {
+        let mut tries = 0;
+        loop {
+            if self.stale {
+                self.recover(&event).await?;
+            }
+            tries += 1;
+            self.begin();
+            let failure = match self.run(&event, mode).await {
+                Ok(lists) => {
+                    self.settle(event, mode).await;
+                    return Ok(lists);
+                }
+                Err(failure) => failure,
+            };
+            let error = self.fail(&failure);
+            if tries < TRIES {
+                continue;
+            }
+            if !failure.flushing {
+                return Err(error);
+            }
+            // The stage keeps what it would have given out; the others go on without it.
+            events::component::flush_failed(&self.sink, &error.component, &error.reason);
+            event.unflushed.push(failure.stage);
+            tries = 0;
+        }
+    }
+
+    /// An event begins. Until it is settled the stages are somewhere in it, also if whoever waits
+    /// for it gives up.
+    fn begin(&mut self) {
+        self.stale = true;
+        self.lost.clear();
+        for stage in &mut self.stages {
+            stage.names.roll_back();
+            stage.tally = Tally::default();
+        }
+    }
+
+    /// Runs one event; its outcome is of use only if it is live.
+    pub(super) async fn run(
+        &mut self,
+        event: &Event,
+        mode: Run,
+    ) -> Result<Vec<Vec<Sample>>, Failure> {
+        let mut lists = Vec::new();
+        let batch = Arc::clone(&event.batch);
+        let samples = self.pass(event, 0, batch, mode).await?;
+        lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
+        for stage in 0..self.stages.len() {
+            if event.unflushed.contains(&stage) || self.stages[stage].down {
+                continue;
+            }
+            let held = self.flush(event, stage, mode).await?;
+            if held.is_empty() {
+                continue;
+            }
+            let batch = Batch {
+                source: Arc::clone(&event.batch.source),
+                tick: event.batch.tick,
+                samples: held,
+                gone: Vec::new(),
+            };
+            let samples = self.pass(event, stage + 1, Arc::new(batch), mode).await?;
+            lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
+        }
+        Ok(lists)
+    }
+
+    /// Runs samples through the stages from `first` on.
+    async fn pass(
+        &mut self,
+        event: &Event,
+        first: usize,
+        mut batch: Arc<Batch>,
+        mode: Run,
+    ) -> Result<Vec<Sample>, Failure> {
+        for index in first..self.stages.len() {
+            if batch.samples.is_empty() && batch.gone.is_empty() {
+                return Ok(Vec::new());
+            }
+            let samples = self.transform(event, index, &batch, mode).await?;
+            let Batch { source, tick, gone, .. } = &*batch;
+            let (source, tick, gone) = (Arc::clone(source), *tick, gone.clone());
+            batch = Arc::new(Batch { source, tick, samples, gone });
+        }
+        Ok(Arc::try_unwrap(batch).map_or_else(|shared| shared.samples.clone(), |own| own.samples))
+    }
+
+    async fn transform(
+        &mut self,
+        event: &Event,
+        index: usize,
+        batch: &Arc<Batch>,
+        mode: Run,
+    ) -> Result<Vec<Sample>, Failure> {
+        let stage = &mut self.stages[index];
+        let rows = batch.samples.len() as u64;
+        let decision = event.decision(index).or(stage.down.then_some(Decision::Drop));
+        stage.tally.rows_in += rows;
+        match decision {
+            Some(Decision::Drop) => {
+                stage.tally.failed += rows;
+                if mode == Run::Live && rows > 0 {
+                    self.lost.push(Lost { stage: index, samples: batch.samples.clone() });
+                }
+                return Ok(Vec::new());
+            }
+            Some(Decision::Keep) => {
+                stage.tally.passed += rows;
+                return Ok(batch.samples.clone());
+            }
+            None => {}
+        }
+        match stage.transformer.transform(batch).await {
+            Ok(mut samples) => {
+                if mode != Run::Again {
+                    let made = stage.names.name(&mut samples);
+                    stage.tally.made += made;
+                    stage.tally.passed += samples.len() as u64 - made;
+                }
+                Ok(samples)
+            }
+            Err(TransformError::Rejected { reason, .. }) => {
+                stage.tally.rejected += rows;
+                if mode == Run::Live {
+                    let (name, rows) = (stage.transformer.name(), batch.samples.len());
+                    events::component::rejected(&self.sink, name, rows, &reason);
+                }
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                let reason = error.reason().to_owned();
+                let input = Some(Arc::clone(batch));
+                Err(Failure { stage: index, reason, flushing: false, input })
+            }
+        }
+    }
+
+    async fn flush(
+        &mut self,
+        event: &Event,
+        index: usize,
+        mode: Run,
+    ) -> Result<Vec<Sample>, Failure> {
+        let stage = &mut self.stages[index];
+        match stage.transformer.flush(event.batch.tick).await {
+            Ok(mut samples) => {
+                if mode != Run::Again {
+                    stage.tally.made += stage.names.name(&mut samples);
+                }
+                Ok(samples)
+            }
+            Err(TransformError::Rejected { reason, .. }) => {
+                if mode == Run::Live {
+                    let name = stage.transformer.name();
+                    events::component::flush_failed(&self.sink, name, &reason);
+                }
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                let reason = error.reason().to_owned();
+                Err(Failure { stage: index, reason, flushing: true, input: None })
+            }
+        }
+    }
+
+    pub(super) fn fail(&self, failure: &Failure) -> ChainError {
+        let component = self.stages[failure.stage].transformer.name().to_owned();
+        let error = TransformError::Failed { component, reason: failure.reason.clone() };
+        let mut error = self.error(failure.stage, &error);
+        error.input.clone_from(&failure.input);
+        events::component::failed(&self.sink, &error.component, &error.reason);
+        error
+    }
+
+    pub(super) fn error(&self, stage: usize, error: &TransformError) -> ChainError {
+        ChainError {
+            sink: Arc::clone(&self.sink),
+            stage,
+            component: self.stages[stage].transformer.name().to_owned(),
+            reason: error.reason().to_owned(),
+            state_refused: matches!(error, TransformError::State { .. }),
+            input: None,
+        }
+    }
+
+    /// An event succeeded: it counts, and becomes part of what a recovery runs again.
+    async fn settle(&mut self, event: Event, mode: Run) {
+        for stage in &mut self.stages {
+            stage.names.commit();
+            let tally = mem::take(&mut stage.tally);
+            if mode == Run::Live {
+                tally.count(&stage.count);
+            }
+        }
+        let forgotten = self.history.push(event);
+        if forgotten > 0 {
+            events::component::history_cut(&self.sink, forgotten);
+        }
+        // A stage that is down has no state to save, and comes back with the next event.
+        self.stale = self.stages.iter().any(|stage| stage.down);
+        if self.history.is_due() && !self.stale {
+            self.save().await;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

@@ -1,0 +1,90 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use super::{Identity, State, TransformError, Transformer};
+use nephometer_wasm::{CallError, ComponentError, ComponentHost, InstanceHandle, LoadedComponent};
+use nephometer_config::TransformerSpec;
+use nephometer_model::{Batch, Moment, Sample};
+
+/// A component at its place in a sink.
+pub struct ComponentTransformer(InstanceHandle);
+
+impl ComponentTransformer {
+    /// Loads the component that the specification names and configures an instance of it. Options
+    /// that do not fit are [`ComponentError::Options`], with a pointer for `spec.positions`. It is
+    /// counted at `place`, such as `SINK/0`.
+    pub async fn create(
+        host: &ComponentHost,
+        spec: &TransformerSpec,
+        place: &str,
+    ) -> Result<Self, ComponentError> {
+        let loaded = host.load(&spec.name).await?;
+        Self::of(host, &loaded, &spec.parameters, place).await
+    }
+
+    /// Configures an instance of a component that is loaded already.
+    pub async fn of(
+        host: &ComponentHost,
+        loaded: &Arc<LoadedComponent>,
+        options: &Map<String, Value>,
+        place: &str,
+    ) -> Result<Self, ComponentError> {
+        host.instance(loaded, options, place).await.map(Self)
+    }
+
+    fn error(&self, error: CallError) -> TransformError {
+        let component = self.0.name().to_owned();
+        match error {
+            CallError::Rejected(reason) => TransformError::Rejected { component, reason },
+            CallError::Failed(reason) => TransformError::Failed { component, reason },
+        }
+    }
+}
+
+#[async_trait]
+impl Transformer for ComponentTransformer {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            component: self.0.name().into(),
+            digest: *self.0.digest().as_bytes(),
+            options: Value::Object(self.0.options().clone()).to_string(),
+        }
+    }
+
+    async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Vec<Sample>, TransformError> {
+        self.0.transform(batch).await.map_err(|error| self.error(error))
+    }
+
+    async fn flush(&mut self, now: Moment) -> Result<Vec<Sample>, TransformError> {
+        self.0.flush(now.wall).await.map_err(|error| self.error(error))
+    }
+
+    async fn save(&mut self) -> Result<Option<State>, TransformError> {
+        self.0.save().await.map_err(|error| self.error(error))
+    }
+
+    async fn rebuild(&mut self, state: Option<&State>) -> Result<(), TransformError> {
+        self.0.rebuild(state).await.map_err(|error| {
+            let component = self.0.name().to_owned();
+            match error {
+                ComponentError::Failed { call: "restore", reason, .. } => {
+                    TransformError::State { component, reason }
+                }
+                error => {
+                    let reason = nephometer_telemetry::Chain(&error).to_string();
+                    TransformError::Failed { component, reason }
+                }
+            }
+        })
+    }
+
+    fn discard(&mut self) {
+        self.0.discard();
+    }
+}

@@ -1,0 +1,213 @@
+//! What a recovery needs: the last saved state of a chain, and the events since.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::State;
+use super::chain::{Decision, Verdict};
+use super::window::Window;
+use nephometer_model::{Batch, Position};
+
+/// A save is due after this long: what a recovery has to run again is a matter of seconds.
+const EVERY: Duration = Duration::from_secs(10);
+/// How much of the time saving may take: its interval is this many times what the last one took.
+const SHARE: u32 = 50;
+/// A save is due at the latest after this many events or rows, whatever it costs: they are held in
+/// memory until then, about 100 bytes a row, with the resources that they are of.
+const EVENTS: usize = 256;
+const ROWS: usize = 50_000;
+/// The same for resources with much metadata.
+const BYTES: usize = 32 << 20;
+/// How many times that may come together while no save succeeds, before the oldest are forgotten.
+const UNSAVED: usize = 2;
+
+/// One batch on its way through a chain, with its place in the journal and what was decided on it.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub(super) position: Position,
+    pub(super) batch: Arc<Batch>,
+    verdicts: Vec<Verdict>,
+    /// Stages that were not asked at the end of the tick, because they failed at it.
+    pub(super) unflushed: Vec<usize>,
+}
+
+impl Event {
+    /// The batch at `position` of the journal, with what was decided on it.
+    pub fn new(position: Position, batch: &Arc<Batch>, verdicts: &[Verdict]) -> Self {
+        let batch = Arc::clone(batch);
+        Self { position, batch, verdicts: verdicts.to_vec(), unflushed: Vec::new() }
+    }
+
+    /// The same with one more verdict.
+    #[must_use]
+    pub fn with(mut self, verdict: Verdict) -> Self {
+        self.verdicts.push(verdict);
+        self
+    }
+
+    /// Its place in the journal.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// What was decided on the rows that come to a stage.
+    pub(super) fn decision(&self, stage: usize) -> Option<Decision> {
+        let verdict = self.verdicts.iter().rev().find(|verdict| verdict.stage == stage);
+        verdict.map(|verdict| verdict.decision)
+    }
+
+    /// How many rows it has: what holding it costs.
+    pub fn rows(&self) -> usize {
+        self.batch.samples.len()
+    }
+}
+
+/// The state of all stages at one position, and the events since.
+#[derive(Debug)]
+pub(super) struct History {
+    /// The position of `states`.
+    base: Position,
+    states: Vec<Option<State>>,
+    events: Window,
+    /// Events, rows and bytes since the last save or attempt at one.
+    since: (usize, usize, usize),
+    last_try: Instant,
+    /// What the last save took.
+    cost: Duration,
+}
+
+impl History {
+    /// Of stages that were in these states at `base`.
+    pub(super) fn new(base: Position, states: Vec<Option<State>>) -> Self {
+        let last_try = Instant::now();
+        let (events, since) = (Window::default(), (0, 0, 0));
+        Self { base, states, events, since, last_try, cost: Duration::ZERO }
+    }
+
+    /// Where the states were saved, and the states.
+    pub(super) fn saves(&self) -> (Position, &[Option<State>]) {
+        (self.base, &self.states)
+    }
+
+    /// What a stage saved last.
+    pub(super) fn state(&self, stage: usize) -> Option<&State> {
+        self.states[stage].as_ref()
+    }
+
+    pub(super) fn events(&self) -> Vec<Event> {
+        self.events.events().to_vec()
+    }
+
+    /// The place after the last event.
+    pub(super) fn position(&self) -> Position {
+        self.events.events().last().map_or(self.base, |event| event.position)
+    }
+
+    /// Adds an event. How many were forgotten for it.
+    pub(super) fn push(&mut self, event: Event) -> usize {
+        let before = self.events.bytes();
+        self.since.0 += 1;
+        self.since.1 += event.rows();
+        self.events.push(event);
+        self.since.2 += self.events.bytes() - before;
+        let count = self.events.events().len();
+        let (mut rows, mut surplus) = (self.events.rows(), 0);
+        // The newest one stays, whatever its size.
+        while count - surplus > 1 && (count - surplus > EVENTS * UNSAVED || rows > ROWS * UNSAVED) {
+            rows -= self.events.events()[surplus].rows();
+            surplus += 1;
+        }
+        self.events.forget(surplus);
+        // Resources that several events share are let go with the last of them.
+        while self.events.bytes() > BYTES * UNSAVED && self.events.events().len() > 1 {
+            let half = self.events.events().len() / 2;
+            self.events.forget(half);
+            surplus += half;
+        }
+        surplus
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        let wait = EVERY.max(self.cost.saturating_mul(SHARE));
+        self.since.0 >= EVENTS
+            || self.since.1 >= ROWS
+            || self.since.2 >= BYTES
+            || (self.since.0 > 0 && self.last_try.elapsed() >= wait)
+    }
+
+    /// All stages were saved after the last event, which took so long.
+    pub(super) fn saved(&mut self, states: Vec<Option<State>>, cost: Duration) {
+        self.base = self.position();
+        self.states = states;
+        self.events.clear();
+        self.cost = cost;
+        self.tried();
+    }
+
+    /// The next attempt comes when as much again has come.
+    pub(super) fn tried(&mut self) {
+        self.since = (0, 0, 0);
+        self.last_try = Instant::now();
+    }
+
+    /// An event that a stage can no longer work on goes past it from now on.
+    pub(super) fn pass_over(&mut self, position: usize, stage: usize, flushing: bool) {
+        let event = self.events.event_mut(position);
+        if flushing {
+            event.unflushed.push(stage);
+        } else {
+            event.verdicts.push(Verdict { stage, decision: Decision::Drop });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nephometer_model::{Meter, MeterType, Moment, Resource, Sample, Volume};
+
+    /// One sample of this resource.
+    fn event(position: Position, resource: &Arc<Resource>) -> Event {
+        let sample = Sample {
+            id: uuid::Uuid::nil(),
+            meter: Arc::new(Meter::new("m", MeterType::Gauge, "")),
+            resource: Arc::clone(resource),
+            volume: Volume::Integer(1),
+            taken: Moment::default(),
+        };
+        let (source, tick, gone) = ("s".into(), Moment::default(), Vec::new());
+        Event::new(position, &Arc::new(Batch { source, tick, samples: vec![sample], gone }), &[])
+    }
+
+    fn resource(bytes: usize) -> Arc<Resource> {
+        let mut resource = Resource { id: "r".into(), ..Resource::default() };
+        resource.metadata.insert("x".to_owned(), "x".repeat(bytes).into());
+        Arc::new(resource)
+    }
+
+    #[test]
+    fn a_resource_counts_once_and_large_ones_make_a_save_due_and_are_forgotten() {
+        let mut history = History::new(0, Vec::new());
+        let shared = resource(1 << 20);
+        for position in 1..=100 {
+            assert_eq!(history.push(event(position, &shared)), 0);
+        }
+        assert!(!history.is_due() && history.events.bytes() < 2 << 20);
+        let mut forgotten = 0;
+        for position in 101..=131 {
+            forgotten += history.push(event(position, &resource(1 << 20)));
+        }
+        assert!(history.is_due() && forgotten == 0);
+        for position in 132..=300 {
+            forgotten += history.push(event(position, &resource(1 << 20)));
+            assert!(history.events.bytes() <= BYTES * UNSAVED);
+        }
+        let left = history.events();
+        assert_eq!((left.len() + forgotten, history.position()), (300, 300));
+        // One event may be larger than all of that.
+        history.push(event(301, &resource(BYTES * UNSAVED)));
+        assert_eq!(history.events().len(), 1);
+    }
+}

@@ -1,0 +1,77 @@
+//! Names for what a stage makes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use nephometer_model::{About, Computed, HostGeneration, Sample};
+
+/// Samples of one stage that are remembered, at least, to tell equals apart: those of the last
+/// tick of a large host, and those of many ticks of a small one.
+const REMEMBERED: usize = 16_384;
+
+/// Gives ids to the samples that a stage made: the same ones again when an event is run again,
+/// and others to samples that are equal in all that an id is made from.
+#[derive(Debug)]
+pub(super) struct Names {
+    generation: HostGeneration,
+    sink: Arc<str>,
+    stage: usize,
+    /// How often the id of ordinal 0 was made, in events that are done: the newer and the older
+    /// half of what is remembered.
+    newer: HashMap<Uuid, usize>,
+    older: HashMap<Uuid, usize>,
+    /// The same in the event that is being run.
+    pending: HashMap<Uuid, usize>,
+}
+
+impl Names {
+    pub(super) fn new(generation: HostGeneration, sink: Arc<str>, stage: usize) -> Self {
+        let (newer, older, pending) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { generation, sink, stage, newer, older, pending }
+    }
+
+    /// Names those that have no name yet, and says how many.
+    pub(super) fn name(&mut self, samples: &mut [Sample]) -> u64 {
+        let mut made = 0;
+        for sample in samples.iter_mut().filter(|sample| sample.id.is_nil()) {
+            let first = self.id(sample, 0);
+            let pending = self.pending.entry(first).or_insert(0);
+            let done = self.newer.get(&first).or_else(|| self.older.get(&first)).unwrap_or(&0);
+            let ordinal = done + *pending;
+            *pending += 1;
+            sample.id = if ordinal == 0 { first } else { self.id(sample, ordinal) };
+            made += 1;
+        }
+        made
+    }
+
+    fn id(&self, sample: &Sample, ordinal: usize) -> Uuid {
+        let by = Computed { sink: &self.sink, stage: self.stage, ordinal };
+        let about = About {
+            source: &sample.resource.source,
+            resource_id: &sample.resource.id,
+            meter: &sample.meter.name,
+            time: sample.taken.wall,
+        };
+        self.generation.computed(by, about)
+    }
+
+    /// The event is done: what it made counts.
+    pub(super) fn commit(&mut self) {
+        for (id, count) in self.pending.drain() {
+            let before = self.newer.get(&id).or_else(|| self.older.get(&id)).unwrap_or(&0);
+            let total = before + count;
+            self.newer.insert(id, total);
+        }
+        if self.newer.len() > REMEMBERED {
+            self.older = std::mem::take(&mut self.newer);
+        }
+    }
+
+    /// The event will be run again: what it made does not count.
+    pub(super) fn roll_back(&mut self) {
+        self.pending.clear();
+    }
+}

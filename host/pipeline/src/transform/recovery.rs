@@ -1,0 +1,181 @@
+//! How a chain gets to a state: its own again after a failure, or that of another chain.
+
+use std::mem;
+
+use tokio::time::Instant;
+
+use super::chain::{Chain, ChainError, Failure, Run};
+use super::history::{Event, History};
+use super::tally::Tally;
+use super::{State, TransformError};
+use nephometer_model::Position;
+use nephometer_telemetry::events;
+
+impl Chain {
+    /// Where the stages were saved last.
+    pub fn saved_at(&self) -> Position {
+        self.history.saves().0
+    }
+
+    /// Where the stages were saved last, their states there, and the events since: all that
+    /// another chain needs to get to where this one is.
+    pub fn base(&self) -> (Position, Vec<Option<State>>, Vec<Event>) {
+        let (position, states) = self.history.saves();
+        (position, states.to_vec(), self.history.events())
+    }
+
+    /// Starts from these states, one for each stage, which were saved at `position`.
+    pub async fn resume(
+        &mut self,
+        position: Position,
+        states: Vec<Option<State>>,
+    ) -> Result<(), ChainError> {
+        self.history = History::new(position, states);
+        self.count_states();
+        self.stale = true;
+        for index in 0..self.stages.len() {
+            let state = self.history.state(index);
+            if state.is_none() {
+                continue;
+            }
+            if let Err(error) = self.stages[index].transformer.rebuild(state).await {
+                return Err(self.error(index, &error));
+            }
+        }
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Runs an event that others have worked on, for what the stages remember of it.
+    pub async fn replay(&mut self, event: Event) -> Result<(), ChainError> {
+        if self.stages.is_empty() {
+            self.history = History::new(event.position, Vec::new());
+            return Ok(());
+        }
+        self.work_off(event, Run::Replay).await.map(drop)
+    }
+
+    /// Takes an event into the history without running it: the chain runs it when it is needed
+    /// again. False if that is more than a history holds.
+    pub fn remember(&mut self, event: Event) -> bool {
+        self.stale = true;
+        self.history.push(event) == 0
+    }
+
+    /// Saves the state once more if that can be, and lets go of the instances. The chain can come
+    /// back by itself with the next event.
+    pub async fn retire(&mut self) {
+        if !self.stale {
+            self.save().await;
+        }
+        self.stale = true;
+        self.stages.iter_mut().for_each(|stage| stage.transformer.discard());
+    }
+
+    /// Takes over what the stages of another chain have named, where they stand at the same place.
+    pub fn inherit_names(&mut self, other: &mut Self) {
+        for (own, other) in self.stages.iter_mut().zip(&mut other.stages) {
+            mem::swap(&mut own.names, &mut other.names);
+        }
+    }
+
+    /// Saves unless a stage is somewhere within an event. Whether it worked.
+    pub async fn save_if_sound(&mut self) -> bool {
+        !self.stale && self.save().await
+    }
+
+    /// Saves the state of all stages, at this position. Whether it worked.
+    pub async fn save(&mut self) -> bool {
+        let begun = Instant::now();
+        let mut states = Vec::with_capacity(self.stages.len());
+        let mut saved = 0;
+        for stage in &mut self.stages {
+            let state = stage.transformer.save().await;
+            let name = stage.transformer.name();
+            let (reason, failed) = match state {
+                Ok(None) => {
+                    states.push(None);
+                    continue;
+                }
+                Ok(Some(state)) => {
+                    let (bytes, own) = (state.bytes.len() as u64, self.history.saves().1);
+                    match self.total.check(name, bytes, (own, saved)) {
+                        Ok(()) => {
+                            saved += bytes;
+                            states.push(Some(state));
+                            continue;
+                        }
+                        Err(refusal) => (refusal, false),
+                    }
+                }
+                Err(error) => {
+                    let failed = matches!(error, TransformError::Failed { .. });
+                    (error.reason().to_owned(), failed)
+                }
+            };
+            // Those before it have worked on, which is no harm: the older save stays that of all.
+            events::component::save_failed(&self.sink, name, &reason);
+            self.stale = failed;
+            self.history.tried();
+            return false;
+        }
+        self.history.saved(states, begun.elapsed());
+        self.count_states();
+        true
+    }
+
+    fn count_states(&self) {
+        let names = self.stages.iter().map(|stage| stage.transformer.name());
+        let states = names.zip(self.history.saves().1);
+        self.total.count(states.filter_map(|(name, state)| Some((name, state.as_ref()?))));
+    }
+
+    /// Brings all stages to where they were after the last event that succeeded. `next` is the
+    /// event to come: a stage that it passes over may stay down.
+    pub(super) async fn recover(&mut self, next: &Event) -> Result<(), ChainError> {
+        loop {
+            for index in 0..self.stages.len() {
+                let stage = &mut self.stages[index];
+                let built = stage.transformer.rebuild(self.history.state(index)).await;
+                stage.down = built.is_err();
+                if let Err(error) = built
+                    && next.decision(index).is_none()
+                {
+                    let error = self.error(index, &error);
+                    events::component::failed(&self.sink, &error.component, &error.reason);
+                    return Err(error);
+                }
+            }
+            match self.run_again().await {
+                Ok(events) => {
+                    self.stale = false;
+                    events::component::recovered(&self.sink, events);
+                    return Ok(());
+                }
+                // What passed before fails now, such as on a busy machine: without it, once more.
+                Err((position, failure)) => {
+                    let error = self.fail(&failure);
+                    let (name, reason) = (&error.component, &error.reason);
+                    events::component::state_incomplete(&self.sink, name, reason);
+                    self.history.pass_over(position, failure.stage, failure.flushing);
+                }
+            }
+        }
+    }
+
+    /// Runs all events since the last save, silently.
+    async fn run_again(&mut self) -> Result<usize, (usize, Failure)> {
+        let events = self.history.events();
+        let mut result = Ok(events.len());
+        for (position, event) in events.iter().enumerate() {
+            if let Err(failure) = self.run(event, Run::Again).await {
+                result = Err((position, failure));
+                break;
+            }
+        }
+        for stage in &mut self.stages {
+            stage.tally = Tally::default();
+        }
+        result
+    }
+}

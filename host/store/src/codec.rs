@@ -1,0 +1,237 @@
+//! Batches as bytes: what the journal keeps on disk.
+//!
+//! Meters and resources stand once per batch, rows refer to them by number. What is read may be
+//! anything: it gives a batch or an error, never a panic.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use nephometer_model::{Batch, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
+
+/// The first byte; another one for another form.
+const VERSION: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    #[serde(borrow)]
+    source: &'a str,
+    tick: Clocks,
+    #[serde(borrow)]
+    meters: Vec<StoredMeter<'a>>,
+    #[serde(borrow)]
+    resources: Vec<StoredResource<'a>>,
+    rows: Vec<Row>,
+    #[serde(borrow)]
+    gone: Vec<&'a str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredMeter<'a> {
+    name: &'a str,
+    unit: &'a str,
+    kind: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredResource<'a> {
+    id: &'a str,
+    source: &'a str,
+    project_id: Option<&'a str>,
+    user_id: Option<&'a str>,
+    /// A JSON object, in its order.
+    metadata: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    id: [u8; 16],
+    meter: u32,
+    resource: u32,
+    volume: StoredVolume,
+    taken: Clocks,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StoredVolume {
+    Integer(i128),
+    Float(f64),
+}
+
+/// Wall, continuous, monotonic.
+type Clocks = (u64, Option<u64>, Option<u64>);
+
+fn clocks(moment: Moment) -> Clocks {
+    (moment.wall.as_nanos(), moment.continuous, moment.monotonic)
+}
+
+fn moment((wall, continuous, monotonic): Clocks) -> Moment {
+    Moment { wall: Timestamp::from_nanos(wall), continuous, monotonic }
+}
+
+/// Numbers shared things by where they are: nearly all rows of a tick share theirs.
+struct Numbers<'a, T> {
+    entries: Vec<&'a T>,
+    by_address: HashMap<usize, u32>,
+}
+
+impl<'a, T> Numbers<'a, T> {
+    fn new() -> Self {
+        Self { entries: Vec::new(), by_address: HashMap::new() }
+    }
+
+    fn of(&mut self, one: &'a Arc<T>) -> u32 {
+        *self.by_address.entry(Arc::as_ptr(one).addr()).or_insert_with(|| {
+            self.entries.push(one);
+            u32::try_from(self.entries.len() - 1).expect("fewer than rows, which fit a component")
+        })
+    }
+}
+
+/// The batch as bytes.
+pub fn encode(batch: &Batch) -> Vec<u8> {
+    let (mut meters, mut resources) = (Numbers::new(), Numbers::new());
+    let row = |sample| row(sample, &mut meters, &mut resources);
+    let rows: Vec<Row> = batch.samples.iter().map(row).collect();
+    let meter = |meter: &&'_ Meter| (meter.kind as u8, meter.name.clone(), meter.unit.clone());
+    let known: Vec<_> = meters.entries.iter().map(meter).collect();
+    let stored = Stored {
+        source: &batch.source,
+        tick: clocks(batch.tick),
+        meters: known
+            .iter()
+            .map(|(kind, name, unit)| StoredMeter { name, unit, kind: *kind })
+            .collect(),
+        resources: resources.entries.iter().map(|resource| resource_of(resource)).collect(),
+        rows,
+        gone: batch.gone.iter().map(AsRef::as_ref).collect(),
+    };
+    postcard::to_extend(&stored, vec![VERSION]).expect("memory takes all that is written to it")
+}
+
+fn row<'a>(
+    sample: &'a Sample,
+    meters: &mut Numbers<'a, Meter>,
+    resources: &mut Numbers<'a, Resource>,
+) -> Row {
+    Row {
+        id: sample.id.into_bytes(),
+        meter: meters.of(&sample.meter),
+        resource: resources.of(&sample.resource),
+        volume: match sample.volume {
+            Volume::Integer(whole) => StoredVolume::Integer(whole),
+            Volume::Float(float) => StoredVolume::Float(float),
+        },
+        taken: clocks(sample.taken),
+    }
+}
+
+fn resource_of(resource: &Resource) -> StoredResource<'_> {
+    StoredResource {
+        id: &resource.id,
+        source: &resource.source,
+        project_id: resource.project_id.as_deref(),
+        user_id: resource.user_id.as_deref(),
+        metadata: serde_json::to_string(&resource.metadata).expect("JSON is writable as JSON"),
+    }
+}
+
+/// The batch in these bytes, or what is wrong with them.
+pub fn decode(bytes: &[u8]) -> Result<Batch, String> {
+    let Some((&VERSION, rest)) = bytes.split_first() else {
+        return Err("it is not of this form".to_owned());
+    };
+    let stored: Stored<'_> = postcard::from_bytes(rest).map_err(|error| error.to_string())?;
+    let meters = stored.meters.iter().map(meter).collect::<Result<Vec<_>, _>>()?;
+    let resources = stored.resources.iter().map(resource).collect::<Result<Vec<_>, _>>()?;
+    let sample = |row: &Row| sample(row, &meters, &resources);
+    Ok(Batch {
+        source: stored.source.into(),
+        tick: moment(stored.tick),
+        samples: stored.rows.iter().map(sample).collect::<Result<_, _>>()?,
+        gone: stored.gone.into_iter().map(Into::into).collect(),
+    })
+}
+
+fn meter(stored: &StoredMeter<'_>) -> Result<Arc<Meter>, String> {
+    let kinds = [MeterType::Gauge, MeterType::Delta, MeterType::Cumulative];
+    let kind = kinds.into_iter().find(|kind| *kind as u8 == stored.kind);
+    let kind = kind.ok_or_else(|| format!("{} is no type of meter", stored.kind))?;
+    Ok(Arc::new(Meter::new(stored.name, kind, stored.unit)))
+}
+
+fn resource(stored: &StoredResource<'_>) -> Result<Arc<Resource>, String> {
+    Ok(Arc::new(Resource {
+        id: stored.id.into(),
+        source: stored.source.into(),
+        project_id: stored.project_id.map(Into::into),
+        user_id: stored.user_id.map(Into::into),
+        metadata: serde_json::from_str(&stored.metadata).map_err(|error| error.to_string())?,
+    }))
+}
+
+fn sample(row: &Row, meters: &[Arc<Meter>], resources: &[Arc<Resource>]) -> Result<Sample, String> {
+    let none = || "a row refers to nothing".to_owned();
+    Ok(Sample {
+        id: Uuid::from_bytes(row.id),
+        meter: Arc::clone(meters.get(row.meter as usize).ok_or_else(none)?),
+        resource: Arc::clone(resources.get(row.resource as usize).ok_or_else(none)?),
+        volume: match row.volume {
+            StoredVolume::Integer(whole) => Volume::Integer(whole),
+            StoredVolume::Float(float) if float.is_finite() => Volume::Float(float),
+            StoredVolume::Float(float) => return Err(format!("{float} is not finite")),
+        },
+        taken: moment(row.taken),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn any_sample() -> impl Strategy<Value = (u128, String, bool, i128, f64, [Option<u64>; 2])> {
+        let float = prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO;
+        (any::<u128>(), ".{0,9}", any::<bool>(), any::<i128>(), float, any::<[Option<u64>; 2]>())
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_comes_back_as_it_was(given in prop::collection::vec(any_sample(), 0..20)) {
+            let resource = |id: &str| {
+                let mut metadata = serde_json::Map::new();
+                metadata.insert(id.to_owned(), json!({"x": [1, null, 1e300, 0.1]}));
+                Arc::new(Resource {
+                    id: id.into(), source: "openstack".into(), project_id: Some(id.into()),
+                    user_id: None, metadata,
+                })
+            };
+            let resources = [resource("a"), resource("bä")];
+            let samples: Vec<Sample> = given.into_iter().map(|(id, name, first, whole, float, clock)| Sample {
+                id: Uuid::from_u128(id),
+                meter: Arc::new(Meter::new(name, MeterType::Delta, "B")),
+                resource: Arc::clone(&resources[usize::from(first)]),
+                volume: if first { Volume::Integer(whole) } else { Volume::Float(float) },
+                taken: Moment { wall: Timestamp::from_nanos(7), continuous: clock[0], monotonic: clock[1] },
+            }).collect();
+            let batch = Batch { source: "s".into(), tick: Moment::default(), samples, gone: vec!["g".into()] };
+            let back = decode(&encode(&batch)).unwrap();
+            // Debug writes every field, floats so that they can be read back.
+            prop_assert_eq!(format!("{batch:?}"), format!("{back:?}"));
+        }
+
+        #[test]
+        fn any_bytes_are_an_answer(bytes: Vec<u8>, cut in 0_usize..200) {
+            let batch = Batch { source: "s".into(), tick: Moment::default(), samples: Vec::new(), gone: vec!["gone".into()] };
+            let mut good = encode(&batch);
+            good.truncate(cut.min(good.len()));
+            good.extend(&bytes);
+            drop(decode(&good));
+            drop(decode(&bytes));
+        }
+    }
+}

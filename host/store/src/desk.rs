@@ -1,0 +1,176 @@
+//! What people can do with spools: look at them, check them, take copies, put things back.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Envelope;
+use super::WhenFull;
+use super::spool::{Bounds, Shared};
+use super::spool_tables::SpoolSummary;
+use super::spools::Spools;
+use nephometer_telemetry::PublisherCount;
+
+/// Envelopes that are moved or read at once.
+const PAGE: usize = 50;
+
+/// An envelope that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// As it goes to its receiver.
+    pub envelope: Envelope,
+    /// Why the receiver has refused it for good; `None` if it only waits.
+    pub refused: Option<String>,
+}
+
+/// Where a list of what is kept goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Whether it was one that was refused: they stand behind those that wait.
+    pub refused: bool,
+    /// Its number.
+    pub sequence: u64,
+}
+
+impl Kept {
+    /// Behind this one.
+    pub fn place(&self) -> Place {
+        Place { refused: self.refused.is_some(), sequence: self.envelope.sequence }
+    }
+
+    /// All of it: `spool`, `sequence`, `id`, `address`, `samples`, `meters` (samples by meter),
+    /// `refused` (why, or null), and what goes on the wire as `body`, or as `body_hex` if it is no text.
+    pub fn json(&self, spool: &str) -> Value {
+        let envelope = &self.envelope;
+        let mut line = json!({
+            "spool": spool,
+            "sequence": envelope.sequence,
+            "id": envelope.id.to_string(),
+            "address": &*envelope.address,
+            "samples": envelope.samples,
+            "meters": envelope.manifest.by_meter(),
+            "refused": self.refused,
+        });
+        match std::str::from_utf8(&envelope.body) {
+            Ok(text) => line["body"] = text.into(),
+            Err(_) => line["body_hex"] = super::dead_letters::hex(&envelope.body).into(),
+        }
+        line
+    }
+}
+
+/// What was put back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Envelopes.
+    pub envelopes: u64,
+    /// Samples in them.
+    pub samples: u64,
+}
+
+impl Spools {
+    /// All spools with what they hold.
+    pub async fn list(&self) -> Result<Vec<SpoolSummary>, String> {
+        if !self.medium.is_durable() {
+            return Ok(Vec::new());
+        }
+        self.medium.read(super::db::Disk::spools).await
+    }
+
+    /// What waits in a spool, and behind it what was refused for good: up to fifty, behind the one
+    /// that was given last, in this order. Empty at the end.
+    pub async fn page(&self, name: &str, after: Option<Place>) -> Result<Vec<Kept>, String> {
+        let waits = after.is_none_or(|place| !place.refused);
+        let behind = after.map_or(0, |place| place.sequence);
+        if waits {
+            let wanted = name.to_owned();
+            let found = self.medium.read(move |disk| disk.waiting(&wanted, behind, PAGE)).await?;
+            if !found.is_empty() {
+                let kept = found.into_iter();
+                return Ok(kept.map(|envelope| Kept { envelope, refused: None }).collect());
+            }
+        }
+        let (wanted, behind) = (name.to_owned(), if waits { 0 } else { behind });
+        let found = self.medium.read(move |disk| disk.aside(&wanted, behind, PAGE)).await?;
+        let kept = found.into_iter();
+        Ok(kept.map(|(envelope, reason)| Kept { envelope, refused: Some(reason) }).collect())
+    }
+
+    /// Reads every envelope; gives what is wrong, a line each.
+    pub async fn check(&self) -> Result<Vec<String>, String> {
+        let mut problems = Vec::new();
+        for spool in self.list().await? {
+            let name = spool.name.clone();
+            let problem = self
+                .medium
+                .read(move |disk| {
+                    let (left, unreadable) = disk.spool(&name)?;
+                    let mut bad: Vec<u64> = unreadable;
+                    for page in left.heads.chunks(PAGE) {
+                        let found = disk.envelopes(&name, page)?;
+                        let pairs = page.iter().zip(found);
+                        bad.extend(pairs.filter(|(_, one)| one.is_none()).map(|(head, _)| head.0));
+                    }
+                    Ok(bad)
+                })
+                .await?;
+            problems.extend(
+                problem.iter().map(|number| format!("{}: {number} cannot be read", spool.name)),
+            );
+        }
+        Ok(problems)
+    }
+
+    /// Puts what receivers have refused for good into a spool again, behind what waits there; and what
+    /// waits in a spool that nobody reads any more, if `from` is such a one.
+    pub async fn requeue(&self, from: &str, to: &str) -> Result<Moved, String> {
+        let known = self.list().await?;
+        for name in [from, to] {
+            if !known.iter().any(|spool| spool.name == name) {
+                let names: Vec<&str> = known.iter().map(|spool| spool.name.as_str()).collect();
+                return Err(format!("there is no spool {name}; there is {}", names.join(", ")));
+            }
+        }
+        if from != to && self.is_open(from) {
+            return Err(format!("a publisher is at work on {from}; only its own can be put back"));
+        }
+        let mut moved = Moved::default();
+        // What waits there already stays where it is.
+        let mut last = (from == to).then_some(Place { refused: true, sequence: 0 });
+        loop {
+            let page = self.page(from, last).await?;
+            let Some(end) = page.last() else { return Ok(moved) };
+            last = Some(end.place());
+            moved.envelopes += page.len() as u64;
+            moved.samples += page.iter().map(|one| one.envelope.samples).sum::<u64>();
+            self.put_back(from, to, page).await?;
+        }
+    }
+
+    async fn put_back(&self, from: &str, to: &str, kept: Vec<Kept>) -> Result<(), String> {
+        let (source, target) = (self.reach(from), self.reach(to));
+        let envelopes = kept.iter().map(|one| Envelope {
+            // What it was made from is settled long ago.
+            position: u64::MAX,
+            ..one.envelope.clone()
+        });
+        let envelopes: Vec<Envelope> = envelopes.collect();
+        if !target.fits(&envelopes) {
+            return Err(format!("{to} has no room for more now; what is left stays in {from}"));
+        }
+        // First there, then no longer here: a crash in between doubles it, with the same id.
+        Shared::guest(&target).push(envelopes).await;
+        source.give(&kept).await
+    }
+
+    /// A spool, also if no publisher is there for it.
+    fn reach(&self, name: &str) -> Arc<Shared> {
+        let bounds = Bounds { bytes: u64::MAX, count: None, age: None, last: Vec::new() };
+        let open = || {
+            let how = (bounds, WhenFull::DropOldest);
+            Arc::new(Shared::open(name, &self.medium, how, &Arc::<PublisherCount>::default()))
+        };
+        self.get(name).unwrap_or_else(open)
+    }
+}

@@ -1,0 +1,176 @@
+//! What the database takes of the disk, beside what it holds.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::footprint::taken;
+use super::spool_tests::{BOUNDS, envelope, ids};
+use super::*;
+use nephometer_model::{Bound, Gap, GapReason, Timestamp};
+use nephometer_telemetry::PublisherCount;
+
+const MIB: u64 = 1 << 20;
+
+fn sized(ids: std::ops::Range<u128>, bytes: usize) -> Vec<Envelope> {
+    let make = |id| Envelope { body: vec![1; bytes].into(), ..envelope(id, "cpu", 0) };
+    ids.map(make).collect()
+}
+
+fn open(
+    spools: &Spools,
+    name: &str,
+    bytes: u64,
+) -> (SpoolWriter, SpoolReader, Arc<PublisherCount>) {
+    let counts = Arc::new(PublisherCount::default());
+    let bounds = Bounds { bytes, ..BOUNDS };
+    let (writer, reader) = spools.open(name, bounds, WhenFull::DropOldest, &counts);
+    (writer, reader, counts)
+}
+
+fn file(folder: &Path) -> u64 {
+    taken(&folder.join("agent.redb"))
+}
+
+/// With 4 MiB for each of 8 publishers the database once had 270 MB: gaps without a bound in bytes,
+/// pages that were free, and a file that doubles when it grows.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_stays_in_proportion_to_what_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let spools = store.spools();
+    let ends: Vec<_> = (0..4).map(|n| open(&spools, &format!("s/{n}"), 4 * MIB)).collect();
+    for tick in 0..10 {
+        for (writer, ..) in &ends {
+            writer.push(sized(tick * 100..tick * 100 + 50, 75_000)).await;
+        }
+        let held = spools.list().await.unwrap().iter().map(|one| one.bytes).sum::<u64>();
+        assert!(held <= 16 * MIB, "{held}");
+        assert!(file(folder.path()) <= 32 * MIB + 4 * (held + Bound::GapBytes.most()));
+    }
+    // A long backlog, and its end: the file gets small again, and what is left is whole.
+    let (writer, mut reader, counts) = open(&spools, "s/long", 1 << 30);
+    for part in 0..20 {
+        writer.push(sized(part * 100..part * 100 + 100, 75_000)).await;
+    }
+    let most = file(folder.path());
+    assert!(most > 150 * MIB, "{most}");
+    while reader.held() > 0 {
+        let count = reader.peek(100).await.unwrap().len();
+        reader.settle(&vec![Verdict::Confirmed; count]).await;
+    }
+    assert_eq!(counts.confirmed.load(Relaxed), 2_000);
+    spools.sync().await;
+    let held = spools.list().await.unwrap().iter().map(|one| one.bytes).sum::<u64>();
+    let least = file(folder.path());
+    assert!(least <= 32 * MIB + 4 * (held + Bound::GapBytes.most()), "{least} for {held}");
+    assert!(least < most / 2, "{least} of {most}");
+    assert!(spools.check().await.unwrap().is_empty());
+    drop((ends, writer, reader, spools, store));
+    // At the next start what is there is known.
+    let store = Store::open(folder.path()).unwrap();
+    let spools = store.spools();
+    let (_, mut reader, _) = open(&spools, "s/3", 4 * MIB);
+    assert_eq!(ids(&reader.peek(100).await.unwrap()).last(), Some(&949));
+    assert!(file(folder.path()) <= least + MIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_total_is_shared_evenly_by_the_journal_and_all_spools() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let spools = store.spools();
+    spools.bound(512 * MIB, 128 * MIB);
+    let (writer, reader, counts) = open(&spools, "s/a", 1 << 30);
+    // Half of it is for pages, a quarter for others: the rest is for the journal and one spool.
+    assert_eq!(spools.share_below(1 << 30), Some(64 * MIB));
+    assert_eq!(spools.share_below(MIB), None);
+    let of_one = sized(0..1, (1 << 20) - 2_000);
+    for _ in 0..63 {
+        writer.push(of_one.clone()).await;
+    }
+    assert_eq!((reader.held(), counts.dropped.total()), (63, 0));
+    for _ in 0..3 {
+        writer.push(of_one.clone()).await;
+    }
+    assert_eq!(counts.dropped.to_string(), "2 dropped (spool_full 2)");
+    // Another one: both have a third from then on.
+    let (_other, ..) = open(&spools, "s/b", 1 << 30);
+    writer.push(of_one.clone()).await;
+    assert_eq!(reader.held(), 42);
+}
+
+fn gap(number: u64, bytes: usize) -> Gap {
+    Gap {
+        resource: "r".to_owned(),
+        source: "s".to_owned(),
+        meters: vec!["m".repeat(bytes)],
+        begin: Timestamp::from_nanos(number),
+        until: Timestamp::from_nanos(number),
+        reason: GapReason::Dropped,
+    }
+}
+
+#[tokio::test]
+async fn gaps_are_bounded_in_bytes_and_number_and_the_oldest_make_room() {
+    let bounds = [(Bound::Gaps, 1, 10_000), (Bound::GapBytes, 65_000, 1)];
+    for (bound, bytes, at_once) in bounds {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let medium = store.spools().medium;
+        let write = async |gaps| {
+            let changes = db::Changes { gaps, ..db::Changes::default() };
+            medium.write(changes).await.unwrap();
+        };
+        let one = postcard::to_allocvec(&gap(1_000_000_000, bytes)).unwrap().len() as u64;
+        let most = if bytes == 1 { bound.most() } else { bound.most() / one };
+        let numbers: Vec<u64> = (0..most).map(|number| 1_000_000_000 + number).collect();
+        for part in numbers.chunks(at_once) {
+            write(part.iter().map(|number| gap(*number, bytes)).collect()).await;
+        }
+        // One that lasts is written again, and counts once.
+        write(vec![gap(1_000_000_000, bytes)]).await;
+        let kept = store.gaps().all().await.unwrap();
+        assert_eq!(kept.len() as u64, most, "{bound:?}: at the limit");
+        write(vec![gap(2_000_000_000, bytes)]).await;
+        let kept = store.gaps().all().await.unwrap();
+        assert_eq!(kept.len() as u64, most, "{bound:?}: beyond it");
+        assert_eq!(kept[0].begin.as_nanos(), 1_000_000_001);
+        assert_eq!(kept.last().unwrap().begin.as_nanos(), 2_000_000_000);
+    }
+}
+
+#[tokio::test]
+async fn refused_envelopes_are_bounded_in_bytes_and_number_and_cost_no_other_spool_its_own() {
+    for (bound, bytes, at_once) in [(Bound::Refused, 1, 500), (Bound::RefusedBytes, 1 << 20, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let spools = store.spools();
+        let mut before = open(&spools, "s/a", 1 << 30);
+        let mut noisy = open(&spools, "s/b", 1 << 30);
+        let refuse = async |end: &mut (SpoolWriter, SpoolReader, _), ids: std::ops::Range<u128>| {
+            let count = usize::try_from(ids.end - ids.start).unwrap();
+            end.0.push(sized(ids, bytes)).await;
+            let mut left = count;
+            while left > 0 {
+                let lent = end.1.peek(left).await.unwrap().len();
+                end.1.settle(&vec![Verdict::Refused("no".to_owned()); lent]).await;
+                left -= lent;
+            }
+        };
+        refuse(&mut before, 0..1).await;
+        let most = if bytes == 1 { bound.most() } else { bound.most() / (bytes as u64 + 200) };
+        let fill: Vec<u128> = (1..u128::from(most)).collect();
+        for part in fill.chunks(at_once) {
+            refuse(&mut noisy, part[0]..part[part.len() - 1] + 1).await;
+        }
+        let kept = async || -> Vec<u64> {
+            spools.list().await.unwrap().iter().map(|spool| spool.set_aside).collect()
+        };
+        assert_eq!(kept().await, [1, most - 1], "{bound:?}: at the limit");
+        refuse(&mut noisy, 1_000_000..1_000_001).await;
+        assert_eq!(kept().await, [1, most - 1], "{bound:?}: beyond it");
+        let first = spools.page("s/b", Some(Place { refused: true, sequence: 0 })).await.unwrap();
+        assert_eq!(first[0].envelope.id.as_u128(), 2, "the oldest is the one that went");
+    }
+}

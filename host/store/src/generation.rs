@@ -1,0 +1,231 @@
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::db::Disk;
+use super::medium::Medium;
+use super::{DeadLetters, Gaps, Journal, JournalBounds, Spools, StoreError, WhenFull};
+use nephometer_files as files;
+use nephometer_model::{HostGeneration, Timestamp};
+use nephometer_telemetry::{Account, events::publish as events};
+
+const GENERATION: &str = "host-generation";
+
+/// The store's folder, locked against a second agent as long as this lives.
+#[derive(Debug)]
+pub struct Store {
+    folder: PathBuf,
+    generation: HostGeneration,
+    medium: Arc<Medium>,
+    lock: Option<File>,
+}
+
+impl Store {
+    /// Opens the folder, makes it (0700) if it is not there, locks it and reads or mints the
+    /// host's generation. A folder that somebody else owns or may write is refused.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        files::own_folder(folder).map_err(|source| io("use", folder, source))?;
+        let lock = lock(&folder.join("lock"))?;
+        let (generation, disk) = (generation(folder)?, Disk::open(folder)?);
+        let medium = Medium::on(disk, folder);
+        Ok(Self { folder: folder.to_owned(), generation, medium, lock: Some(lock) })
+    }
+
+    /// A store that leaves no trace: for commands that only look. The generation is the host's own
+    /// if there is one in the folder.
+    pub fn in_memory(folder: &Path) -> Self {
+        let generation = generation_for_reading(folder);
+        Self { folder: folder.to_owned(), generation, medium: Medium::none(), lock: None }
+    }
+
+    /// The journal. There is one: it is asked for once.
+    pub fn journal(&self, bounds: JournalBounds, when_full: WhenFull) -> Journal {
+        Journal::new(Arc::clone(&self.medium), bounds, when_full)
+    }
+
+    /// The spools. They are asked for once.
+    pub fn spools(&self) -> Spools {
+        Spools::new(Arc::clone(&self.medium))
+    }
+
+    /// What is missing.
+    pub fn gaps(&self) -> Gaps {
+        Gaps(Arc::clone(&self.medium))
+    }
+
+    /// When sources were polled last, by an earlier run.
+    pub fn ticks(&self) -> Result<HashMap<Arc<str>, Timestamp>, StoreError> {
+        self.read(Disk::ticks)
+    }
+
+    fn read<T: Default>(
+        &self,
+        what: impl FnOnce(&Disk) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let Some(disk) = self.medium.disk() else { return Ok(T::default()) };
+        what(&disk).map_err(|error| StoreError::Database {
+            path: self.folder.clone(),
+            source: Box::new(error),
+        })
+    }
+
+    /// What was counted when the store was written last, by name.
+    pub fn accounts(&self) -> Result<Vec<(String, Account)>, StoreError> {
+        self.read(Disk::accounts)
+    }
+
+    /// What was set aside. Without a store on disk, what is set aside is lost.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.lock.as_ref().map(|_| self.folder.as_path()))
+    }
+
+    /// The namespace of all ids.
+    pub fn generation(&self) -> HostGeneration {
+        self.generation
+    }
+}
+
+/// The generation for a command that must leave no trace: the host's own if it can be read, else
+/// one that is as good and is forgotten.
+pub fn generation_for_reading(folder: &Path) -> HostGeneration {
+    let known = files::read_text(&folder.join(GENERATION));
+    let known = known.ok().and_then(|text| Uuid::parse_str(text.trim()).ok());
+    HostGeneration(known.unwrap_or_else(Uuid::new_v4))
+}
+
+/// Takes the lock and writes our pid into its file. The system lets go of it however we end.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = files::own(path, &options).map_err(|source| io("open", path, source))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            // Without its pid the refusal is the same, only less helpful.
+            let pid = file.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok());
+            return Err(StoreError::Locked { path: path.to_owned(), pid });
+        }
+        Err(TryLockError::Error(source)) => return Err(io("lock", path, source)),
+    }
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(|source| io("write", path, source))?;
+    Ok(file)
+}
+
+fn generation(folder: &Path) -> Result<HostGeneration, StoreError> {
+    let path = folder.join(GENERATION);
+    let mut bytes = Vec::new();
+    let read = files::own(&path, OpenOptions::new().read(true))
+        .and_then(|mut file| file.read_to_end(&mut bytes));
+    match read {
+        Ok(_) => {
+            let text = String::from_utf8_lossy(&bytes);
+            match Uuid::parse_str(text.trim()) {
+                Ok(uuid) => return Ok(HostGeneration(uuid)),
+                Err(error) => events::generation_damaged(&path, &error),
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(io("read", &path, source)),
+    }
+    let uuid = Uuid::new_v4();
+    let fresh = folder.join("host-generation.new");
+    write_synced(&fresh, &format!("{uuid}\n")).map_err(|source| io("write", &fresh, source))?;
+    std::fs::rename(&fresh, &path).map_err(|source| io("rename to", &path, source))?;
+    // The name lasts only once its folder is on the disk as well.
+    File::open(folder).and_then(|dir| dir.sync_all()).map_err(|e| io("write", folder, e))?;
+    Ok(HostGeneration(uuid))
+}
+
+fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = files::fresh(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::Io { action, path: PathBuf::from(path), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_generation_is_minted_once_and_anew_when_it_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/store");
+        let first = Store::open(&path).unwrap().generation();
+        assert_eq!(Store::open(&path).unwrap().generation(), first);
+        let file = path.join("host-generation");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        for damage in ["", "not a uuid", "\u{fffd}"] {
+            std::fs::write(&file, damage).unwrap();
+            let next = Store::open(&path).unwrap().generation();
+            assert_ne!(next, first);
+            assert_eq!(Store::open(&path).unwrap().generation(), next);
+        }
+    }
+
+    #[test]
+    fn a_second_agent_is_refused_with_the_pid_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Store::open(folder.path()).unwrap();
+        let error = Store::open(folder.path()).unwrap_err();
+        let pid = std::process::id();
+        assert!(error.to_string().contains(&format!("with pid {pid};")), "{error}");
+        drop(first);
+        Store::open(folder.path()).unwrap();
+    }
+
+    // Links that another user had left in the folder were once followed and written to.
+    #[test]
+    fn no_link_in_the_folder_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, "kept").unwrap();
+        for name in ["lock", "host-generation", "agent.redb"] {
+            let store = folder.path().join(format!("store-{name}"));
+            std::fs::create_dir(&store).unwrap();
+            std::os::unix::fs::symlink(&victim, store.join(name)).unwrap();
+            let error = Store::open(&store).unwrap_err();
+            let error = nephometer_telemetry::Chain(&error).to_string();
+            assert!(error.contains(name) && error.contains("it is a link"), "{error}");
+        }
+        let store = folder.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        std::os::unix::fs::symlink(&victim, store.join("host-generation.new")).unwrap();
+        Store::open(&store).unwrap();
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "kept");
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        Store::open(&store).unwrap();
+        std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Store::open(&store).unwrap_err();
+        let error = nephometer_telemetry::Chain(&error).to_string();
+        let right = error.contains("mode 777") && error.contains("chmod go-w");
+        assert!(right && error.contains(&store.display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = Store::open(&file.join("store")).unwrap_err().to_string();
+        assert!(error.contains("file/store") && error.contains("store.path"), "{error}");
+    }
+}

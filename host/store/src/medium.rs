@@ -1,0 +1,196 @@
+//! The disk as it is now: at work, failing, or none at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::StoreError;
+use super::db::{Changes, Disk};
+use nephometer_telemetry::events::store as events;
+
+/// What everything in the store is written to and read from. What cannot be written is the
+/// writer's to keep; the next one tries again.
+#[derive(Debug)]
+pub(super) struct Medium {
+    /// `None` without a disk, or while the disk fails. Locked to look or to exchange, never over
+    /// the disk.
+    disk: Mutex<Option<Arc<Disk>>>,
+    /// Where the disk is; `None` without one.
+    folder: Option<PathBuf>,
+    /// The last attempt to write failed.
+    failing: AtomicBool,
+    /// What the database may take.
+    total: AtomicU64,
+    /// What of it is for neither the journal nor spools.
+    others: AtomicU64,
+    /// Spools that share it.
+    spools: AtomicU64,
+    /// Bytes of spools that nobody reads.
+    orphaned: AtomicU64,
+}
+
+impl Medium {
+    pub(super) fn on(disk: Disk, folder: &Path) -> Arc<Self> {
+        Arc::new(Self::with(Some(Arc::new(disk)), Some(folder.to_owned())))
+    }
+
+    /// For stores that leave no trace: all that is written is as good as done.
+    pub(super) fn none() -> Arc<Self> {
+        Arc::new(Self::with(None, None))
+    }
+
+    fn with(disk: Option<Arc<Disk>>, folder: Option<PathBuf>) -> Self {
+        Self {
+            disk: Mutex::new(disk),
+            folder,
+            failing: AtomicBool::new(false),
+            total: AtomicU64::new(u64::MAX),
+            others: AtomicU64::new(0),
+            spools: AtomicU64::new(0),
+            orphaned: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether what is written is there after a restart.
+    pub(super) fn is_durable(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    pub(super) fn disk(&self) -> Option<Arc<Disk>> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, disk: Option<Arc<Disk>>) {
+        *self.disk.lock().unwrap_or_else(PoisonError::into_inner) = disk;
+    }
+
+    /// Writes all of it, or nothing. What failed is said once, and the disk is opened anew the next
+    /// time.
+    pub(super) async fn write(self: &Arc<Self>, changes: Changes) -> Result<(), StoreError> {
+        let medium = Arc::clone(self);
+        let written = blocking(move || medium.transact(|disk| disk.write(&changes))).await;
+        self.note(written)
+    }
+
+    /// Begins a transaction that is written piece by piece, by a thread that it keeps until then.
+    pub(super) fn begin(self: &Arc<Self>) -> Writing {
+        let (pieces, mut written) = mpsc::channel::<Changes>(1);
+        let (medium, (commit, committed)) = (Arc::clone(self), oneshot::channel());
+        let task = tokio::task::spawn_blocking(move || {
+            let pieces = || written.blocking_recv();
+            // Without a word to commit, whoever began it is not there any more.
+            let commits = || committed.blocking_recv().is_ok();
+            medium.transact(|disk| disk.write_all(pieces, commits))
+        });
+        Writing { pieces, commit, task }
+    }
+
+    /// All of it is on disk now, or nothing.
+    pub(super) async fn commit(&self, writing: Writing) -> Result<(), StoreError> {
+        let Writing { pieces, commit, task } = writing;
+        // Where nobody listens, writing has failed, which is the result.
+        drop((commit.send(()), pieces));
+        let written = match task.await {
+            Ok(written) => written,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        self.note(written)
+    }
+
+    fn transact(
+        &self,
+        write: impl FnOnce(&Disk) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let disk = match self.disk() {
+            Some(disk) => disk,
+            None => {
+                let disk = Arc::new(Disk::open(&folder)?);
+                self.set(Some(Arc::clone(&disk)));
+                disk
+            }
+        };
+        let written = write(&disk).map_err(|error| {
+            // After a failure redb wants to be opened anew.
+            self.set(None);
+            StoreError::Database { path: folder.clone(), source: Box::new(error) }
+        });
+        if written.is_ok()
+            && let Err(error) = disk.tidy()
+        {
+            // What was written is there; the next one opens it anew.
+            self.set(None);
+            events::failing(&StoreError::Database { path: folder, source: Box::new(error) });
+        }
+        written
+    }
+
+    /// From now on the database may take so many bytes, `others` of them for what is not the journal
+    /// and not in spools.
+    pub(super) fn bound(&self, total: u64, others: u64) {
+        self.total.store(total, Relaxed);
+        self.others.store(others, Relaxed);
+    }
+
+    /// So many spools share it, and others hold so many bytes that nobody reads, where that is known.
+    pub(super) fn shared_by(&self, spools: u64, orphaned: Option<u64>) {
+        self.spools.store(spools, Relaxed);
+        if let Some(orphaned) = orphaned {
+            self.orphaned.store(orphaned, Relaxed);
+        }
+    }
+
+    /// What the journal, and each spool, may hold of it. Half of the total is for the rounding of
+    /// pages. What nobody reads leaves at least half of the rest to those at work.
+    pub(super) fn share(&self) -> u64 {
+        let [total, others, orphaned] =
+            [&self.total, &self.others, &self.orphaned].map(|bytes| bytes.load(Relaxed));
+        let left = (total / 2).saturating_sub(others);
+        (left - orphaned.min(left / 2)) / (self.spools.load(Relaxed) + 1)
+    }
+
+    fn note(&self, written: Result<(), StoreError>) -> Result<(), StoreError> {
+        let failed = self.failing.swap(written.is_err(), Relaxed);
+        match &written {
+            Ok(()) if failed => events::works(),
+            Err(error) if !failed => events::failing(error),
+            _ => {}
+        }
+        written
+    }
+
+    /// Reads something, or says in words why it cannot.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Disk) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, String> {
+        let disk = self.disk().ok_or("the disk fails")?;
+        blocking(move || what(&disk).map_err(|error| error.to_string())).await
+    }
+}
+
+/// A transaction that is being written. Dropped, none of it is.
+pub(super) struct Writing {
+    pieces: mpsc::Sender<Changes>,
+    commit: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Writing {
+    /// Writes some of it, once what was given before is written. How it went is what
+    /// [`Medium::commit`] gives.
+    pub(super) async fn write(&mut self, changes: Changes) {
+        drop(self.pieces.send(changes).await);
+    }
+}
+
+/// Work that waits for the disk or takes long.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

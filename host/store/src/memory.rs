@@ -1,0 +1,259 @@
+//! What the journal knows without reading it: which batches there are, who wants them, and how far
+//! everybody is. Plain values; who locks it, and what is written, is the journal's.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::JournalBounds;
+use super::marks::{Mark, Marks};
+use nephometer_model::{Batch, Gap, Position};
+use nephometer_telemetry::{Dropped, SinkCount};
+
+/// Samples of the newest batches that stay in memory, about 100 bytes each: what sinks that keep
+/// up are given. Sinks that are behind are given theirs from the disk.
+const RESIDENT: u64 = 50_000;
+
+/// Gaps that wait in memory while the disk fails.
+const GAPS: usize = 10_000;
+
+/// One batch.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// Who wants it: fixed when it came.
+    pub(super) sinks: Vec<Arc<str>>,
+    pub(super) samples: u64,
+    pub(super) bytes: u64,
+    pub(super) tick: u64,
+    /// `None` if it is only on disk.
+    pub(super) batch: Option<Arc<Batch>>,
+    pub(super) on_disk: bool,
+}
+
+/// One sink.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    pub(super) sources: HashSet<Arc<str>>,
+    /// The last batch that was worked on.
+    pub(super) at: Position,
+    /// The one that is being worked on.
+    pub(super) lent: Option<Position>,
+    pub(super) marks: Marks,
+    pub(super) saved: Position,
+    pub(super) counts: Arc<SinkCount>,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) slots: BTreeMap<Position, Slot>,
+    pub(super) cursors: HashMap<Arc<str>, Cursor>,
+    resident: VecDeque<Position>,
+    pub(super) next: Position,
+    pub(super) closed: bool,
+    /// Whether something has to be there again after a restart.
+    pub(super) durable: bool,
+    /// What is missing, and has yet to be written.
+    pub(super) gaps: Vec<Gap>,
+    samples: u64,
+    bytes: u64,
+    resident_samples: u64,
+}
+
+impl State {
+    pub(super) fn new(durable: bool) -> Self {
+        Self {
+            slots: BTreeMap::new(),
+            cursors: HashMap::new(),
+            resident: VecDeque::new(),
+            next: 1,
+            closed: false,
+            durable,
+            gaps: Vec::new(),
+            samples: 0,
+            bytes: 0,
+            resident_samples: 0,
+        }
+    }
+
+    /// These could not be written: they wait for the next attempt. Past a bound the oldest go.
+    pub(super) fn keep_gaps(&mut self, mut gaps: Vec<Gap>) {
+        gaps.append(&mut self.gaps);
+        let surplus = gaps.len().saturating_sub(GAPS);
+        gaps.drain(..surplus);
+        self.gaps = gaps;
+    }
+
+    /// Sinks that want batches of a source.
+    pub(super) fn wanting(&self, source: &str) -> Vec<Arc<str>> {
+        let wanting = self.cursors.iter().filter(|(_, cursor)| cursor.sources.contains(source));
+        let mut sinks: Vec<Arc<str>> = wanting.map(|(sink, _)| Arc::clone(sink)).collect();
+        sinks.sort();
+        sinks
+    }
+
+    /// Takes a batch in.
+    pub(super) fn insert(&mut self, position: Position, slot: Slot) {
+        self.samples += slot.samples;
+        self.bytes += slot.bytes;
+        if slot.batch.is_some() {
+            self.resident.push_back(position);
+            self.resident_samples += slot.samples;
+        }
+        self.slots.insert(position, slot);
+        self.next = self.next.max(position + 1);
+        self.thin();
+    }
+
+    /// Lets go of old batches that can be read again.
+    fn thin(&mut self) {
+        let mut kept = VecDeque::new();
+        while self.resident_samples > RESIDENT && self.resident.len() > 1 {
+            let Some(position) = self.resident.pop_front() else { break };
+            let Some(slot) = self.slots.get_mut(&position) else { continue };
+            if slot.on_disk {
+                slot.batch = None;
+                self.resident_samples -= slot.samples;
+            } else {
+                kept.push_back(position);
+            }
+        }
+        while let Some(position) = kept.pop_back() {
+            self.resident.push_front(position);
+        }
+    }
+
+    pub(super) fn remove(&mut self, position: Position) -> Option<Slot> {
+        let slot = self.slots.remove(&position)?;
+        self.samples -= slot.samples;
+        self.bytes -= slot.bytes;
+        if slot.batch.is_some() {
+            self.resident.retain(|resident| *resident != position);
+            self.resident_samples -= slot.samples;
+        }
+        Some(slot)
+    }
+
+    /// Removes what nobody needs any more.
+    pub(super) fn release(&mut self) -> Vec<Position> {
+        let needed = |(position, slot): (&Position, &Slot)| {
+            let needs = |sink: &Arc<str>| {
+                self.cursors.get(sink).is_some_and(|cursor| {
+                    cursor.at < *position
+                        || self.durable && cursor.marks.emitted().min(cursor.saved) < *position
+                })
+            };
+            (!slot.sinks.iter().any(needs)).then_some(*position)
+        };
+        let free: Vec<Position> = self.slots.iter().filter_map(needed).collect();
+        for position in &free {
+            self.remove(*position);
+        }
+        free
+    }
+
+    /// Whether a batch would be too much: of what sinks have yet to work on.
+    pub(super) fn is_full(&self, more: u64, bounds: JournalBounds) -> bool {
+        let waiting = |(position, slot): (&Position, &Slot)| {
+            let waits = |sink| self.cursors.get(sink).is_some_and(|one| one.at < *position);
+            slot.sinks.iter().any(waits).then_some(slot.samples + 1)
+        };
+        let waiting: u64 = self.slots.iter().filter_map(waiting).sum();
+        waiting > 0 && waiting + more > bounds.samples
+    }
+
+    /// Whether a batch is too much for a journal that keeps what is old. Counted for the sinks that
+    /// want it.
+    pub(super) fn refuses(
+        &self,
+        (sinks, samples): (&[Arc<str>], u64),
+        bounds: JournalBounds,
+    ) -> bool {
+        let count = self.slots.len() as u64;
+        let full = self.samples + count + samples >= bounds.samples || self.bytes >= bounds.bytes;
+        if full {
+            for cursor in sinks.iter().filter_map(|sink| self.cursors.get(sink)) {
+                cursor.counts.entered.fetch_add(samples, Relaxed);
+                cursor.counts.dropped.add(Dropped::JournalFull, samples);
+            }
+        }
+        full
+    }
+
+    /// Makes room for a batch of this size at this time: the oldest go first, but none that is
+    /// being worked on.
+    pub(super) fn make_room(
+        &mut self,
+        (samples, bytes, tick): (u64, u64, u64),
+        bounds: JournalBounds,
+    ) -> Vec<(Position, Slot)> {
+        let oldest = bounds.age.map_or(0, |age| {
+            tick.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
+        });
+        let mut dropped = Vec::new();
+        loop {
+            let lent = |position: &Position| {
+                self.cursors.values().any(|cursor| cursor.lent == Some(*position))
+            };
+            let first = self.slots.iter().find(|(position, _)| !lent(position));
+            let Some((&position, slot)) = first else { break };
+            let count = self.slots.len() as u64;
+            let fits = self.samples + count + samples < bounds.samples
+                && self.bytes + bytes <= bounds.bytes
+                && slot.tick >= oldest;
+            if fits {
+                break;
+            }
+            self.count_dropped(position, Dropped::JournalFull);
+            dropped.extend(self.remove(position).map(|slot| (position, slot)));
+        }
+        dropped
+    }
+
+    /// Counts a batch as lost to all sinks that have not worked on it.
+    pub(super) fn count_dropped(&self, position: Position, reason: Dropped) {
+        let Some(slot) = self.slots.get(&position) else { return };
+        for sink in &slot.sinks {
+            if let Some(cursor) = self.cursors.get(sink)
+                && cursor.at < position
+            {
+                cursor.counts.dropped.add(reason, slot.samples);
+            }
+        }
+    }
+
+    /// The first batch behind a sink's cursor that it wants.
+    pub(super) fn next_for(&self, sink: &str) -> Option<Position> {
+        let cursor = self.cursors.get(sink)?;
+        let behind = self.slots.range(cursor.at + 1..);
+        behind
+            .filter(|(_, slot)| slot.sinks.iter().any(|one| **one == *sink))
+            .map(|(p, _)| *p)
+            .next()
+    }
+
+    /// Marks that have moved since they were written, with what was counted up to them.
+    pub(super) fn moved_marks(&self) -> Vec<Mark> {
+        self.cursors.iter().filter_map(|(sink, cursor)| cursor.marks.moved(sink)).collect()
+    }
+
+    /// They are on disk now.
+    pub(super) fn marked(&mut self, marks: &[Mark]) {
+        for mark in marks {
+            if let Some(cursor) = self.cursors.get_mut(&mark.sink) {
+                cursor.marks.write(mark);
+            }
+        }
+    }
+
+    /// Samples for a sink that it has not made into anything yet.
+    pub(super) fn held_behind(&self, sink: &Arc<str>, emitted: Position) -> u64 {
+        let behind = self.slots.range(emitted + 1..);
+        behind.filter(|(_, slot)| slot.sinks.contains(sink)).map(|(_, slot)| slot.samples).sum()
+    }
+
+    /// A sink that was not there before, or is there again.
+    pub(super) fn register(&mut self, sink: &Arc<str>, cursor: Cursor) {
+        self.cursors.insert(Arc::clone(sink), cursor);
+    }
+}

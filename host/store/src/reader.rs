@@ -1,0 +1,163 @@
+//! The journal as one sink sees it: what comes next, and how far it is.
+
+use std::sync::Arc;
+
+use super::StoreError;
+use super::db::{Changes, Resume, SavedChain};
+use super::emission::{self, Put};
+use super::journal::Shared;
+use super::marks::Mark;
+use nephometer_model::{Batch, Position};
+use nephometer_telemetry::{Account, Dropped, events::store as events};
+
+/// One batch with its place.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its place.
+    pub position: Position,
+    /// The batch.
+    pub batch: Arc<Batch>,
+}
+
+/// The end of one sink.
+#[derive(Debug)]
+pub struct JournalReader {
+    shared: Arc<Shared>,
+    sink: Arc<str>,
+    resume: Resume,
+}
+
+impl JournalReader {
+    pub(super) fn new(shared: Arc<Shared>, sink: Arc<str>, resume: Resume) -> Self {
+        Self { shared, sink, resume }
+    }
+
+    /// Whose it is.
+    pub fn sink(&self) -> &Arc<str> {
+        &self.sink
+    }
+
+    /// Where an earlier run has stopped. Given once.
+    pub fn resume(&mut self) -> Resume {
+        std::mem::take(&mut self.resume)
+    }
+
+    /// The next batch is the first one behind `to`.
+    pub fn rewind(&mut self, to: Position) {
+        if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
+            cursor.at = to;
+            cursor.lent = None;
+        }
+    }
+
+    /// The batch at the head: the same one until [`Self::advance`]. `None` once the journal is
+    /// closed and nothing is left. May be dropped at any time.
+    pub async fn next(&mut self) -> Option<Entry> {
+        loop {
+            let shared = Arc::clone(&self.shared);
+            let filled = shared.filled().notified();
+            tokio::pin!(filled);
+            // Enabled before the look, so that what comes right after it is not missed.
+            filled.as_mut().enable();
+            if let Some(entry) = self.try_next().await {
+                return Some(entry);
+            }
+            if self.shared.state().closed {
+                return None;
+            }
+            filled.await;
+        }
+    }
+
+    /// The batch at the head if there is one now. One that cannot be read is passed over, counted
+    /// and said.
+    pub async fn try_next(&mut self) -> Option<Entry> {
+        loop {
+            let position = {
+                let mut state = self.shared.state();
+                let position = state.next_for(&self.sink)?;
+                state.cursors.get_mut(&self.sink)?.lent = Some(position);
+                position
+            };
+            match self.shared.batch(position).await {
+                Ok(batch) => return Some(Entry { position, batch }),
+                Err(reason) => {
+                    events::unreadable(position, &reason);
+                    let mut state = self.shared.state();
+                    let samples = state.slots.get(&position).map_or(0, |slot| slot.samples);
+                    let cursor = state.cursors.get_mut(&self.sink)?;
+                    if position > cursor.marks.emitted() {
+                        cursor.counts.dropped.add(Dropped::Unreadable, samples);
+                    }
+                    cursor.at = position;
+                    cursor.lent = None;
+                }
+            }
+        }
+    }
+
+    /// The batch that was given is worked off.
+    pub fn advance(&mut self) {
+        if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink)
+            && let Some(lent) = cursor.lent.take()
+        {
+            cursor.at = lent;
+        }
+        self.shared.went_on();
+    }
+
+    /// A batch is through the transformers, which have counted so much by then. It is written with
+    /// the mark once that gets there, and never apart from it.
+    pub fn counted(&self, position: Position, stages: Vec<(String, Account)>) {
+        if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
+            cursor.marks.count(position, stages);
+        }
+    }
+
+    /// All that was made of batches up to `to` is on disk or acknowledged: moves the mark to the last
+    /// counted batch up to there, and returns where it is. Is written with whatever is written next.
+    pub fn emitted(&self, to: Position) -> Position {
+        let mut state = self.shared.state();
+        let Some(cursor) = state.cursors.get_mut(&self.sink) else { return 0 };
+        cursor.marks.advance(to);
+        cursor.marks.emitted()
+    }
+
+    /// Puts envelopes into spools, and moves the mark with what is counted up to it, in one transaction:
+    /// what they were made from need not be worked on again. Waits for room only if a spool was made
+    /// so. How many envelopes each spool was given.
+    pub async fn emit(&self, puts: Vec<Put<'_>>, to: Position) -> Vec<u64> {
+        let mark = {
+            let state = self.shared.state();
+            state.cursors.get(&self.sink).map(|cursor| cursor.marks.ahead(&self.sink, to))
+        };
+        let marks: Vec<Mark> = mark.into_iter().collect();
+        let changes = Changes { marks: marks.clone(), ..Changes::default() };
+        let emitted = emission::put(&self.shared.medium, &puts, changes).await;
+        if emitted.written {
+            self.emitted(to);
+            self.shared.state().marked(&marks);
+        }
+        emitted.counts
+    }
+
+    /// Writes down something about one batch; it is there at the next start, until a state is saved
+    /// behind it.
+    pub async fn note(&self, at: Position, note: &[u8]) -> Result<(), StoreError> {
+        let note = Some((Arc::clone(&self.sink), at, note.to_vec()));
+        self.shared.write(Changes { note, ..Changes::default() }).await
+    }
+
+    /// Writes the state of the transformers, with all marks. What nobody needs any more for that goes
+    /// with the next batch.
+    pub async fn save(&self, chain: SavedChain) -> Result<(), StoreError> {
+        let position = chain.position;
+        let marks = self.shared.state().moved_marks();
+        let saved = Some((Arc::clone(&self.sink), chain));
+        self.shared.write(Changes { saved, marks, ..Changes::default() }).await?;
+        if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
+            cursor.saved = cursor.saved.max(position);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! Batches as they entered the sinks, in a file, to be run again.
+//!
+//! One JSON object a line. The file is bounded: when it is full it takes the place of the one before.
+//! Each line names its recording, so that what an earlier one has left there is not taken for a part of it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::StoreError;
+use super::codec::{decode, encode};
+use super::dead_letters::{hex, unhex};
+use nephometer_files as files;
+use nephometer_model::Batch;
+
+/// Writes a recording.
+#[derive(Debug)]
+pub struct Recorder {
+    path: PathBuf,
+    /// A uuid.
+    id: String,
+    file: File,
+    length: u64,
+    largest: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    recording: String,
+    source: String,
+    /// ISO 8601, for people.
+    tick: String,
+    /// How many there are, for people.
+    rows: u64,
+    /// All of it in the journal's own form, in hexadecimal: exact to the last bit.
+    batch: String,
+}
+
+impl Recorder {
+    /// Begins a recording of at most `largest` bytes, twice: what is in `path` becomes `path.1`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn begin(path: &Path, largest: u64) -> Result<Self, StoreError> {
+        let mut file = open(path)?;
+        let there = file.metadata().map_err(|source| io("read", path, source))?;
+        if there.len() > 0 {
+            std::fs::rename(path, before(path)).map_err(|source| io("rename", path, source))?;
+            file = open(path)?;
+        }
+        Ok(Self { path: path.to_owned(), id: Uuid::new_v4().to_string(), file, length: 0, largest })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a batch.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let line = Line {
+            recording: self.id.clone(),
+            source: batch.source.to_string(),
+            tick: batch.tick.wall.iso(),
+            rows: batch.samples.len() as u64,
+            batch: hex(&encode(batch)),
+        };
+        let mut text = serde_json::to_vec(&line).expect("texts and numbers are writable as JSON");
+        text.push(b'\n');
+        if self.length > 0 && self.length + text.len() as u64 > self.largest {
+            let path = &self.path;
+            std::fs::rename(path, before(path)).map_err(|source| io("rename", path, source))?;
+            self.file = open(path)?;
+            self.length = 0;
+        }
+        self.file.write_all(&text).map_err(|source| io("write", &self.path, source))?;
+        self.length += text.len() as u64;
+        Ok(())
+    }
+}
+
+/// The batches of a recording, oldest first, with those of the file before if they are of the same
+/// one. A last line that was torn by a crash is left out.
+///
+/// # Errors
+/// If the file cannot be read, or a line is no batch, with its place.
+pub fn read_recording(path: &Path) -> Result<Vec<Batch>, StoreError> {
+    let file = files::open(path).map_err(|source| io("read", path, source))?;
+    let mut lines = read(path, file)?;
+    let id = lines.first().map(|(id, _)| id.clone());
+    match files::open(&before(path)) {
+        Ok(file) => {
+            let earlier =
+                read(&before(path), file)?.into_iter().filter(|(one, _)| Some(one) == id.as_ref());
+            lines = earlier.chain(lines).collect();
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(source) => return Err(io("read", &before(path), source)),
+    }
+    Ok(lines.into_iter().map(|(_, batch)| batch).collect())
+}
+
+fn read(path: &Path, file: File) -> Result<Vec<(String, Batch)>, StoreError> {
+    let (mut batches, mut torn) = (Vec::new(), None);
+    for (number, line) in (1..).zip(BufReader::new(file).split(b'\n')) {
+        if let Some(error) = torn.take() {
+            return Err(error);
+        }
+        let line = line.map_err(|source| io("read", path, source))?;
+        let parsed = serde_json::from_slice::<Line>(&line).map_err(|error| error.to_string());
+        match parsed.and_then(|line| Ok((line.recording, decode(&unhex(&line.batch)?)?))) {
+            Ok(batch) => batches.push(batch),
+            Err(reason) => {
+                torn = Some(StoreError::NoRecording { path: path.to_owned(), number, reason });
+            }
+        }
+    }
+    match torn {
+        Some(error) if batches.is_empty() => Err(error),
+        _ => Ok(batches),
+    }
+}
+
+fn before(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".1");
+    PathBuf::from(name)
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    // What had this name is out of the way: it is empty.
+    let opened = files::own(path, options.append(true).create(true));
+    opened.map_err(|source| io("write", path, source))
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::Recording { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nephometer_model::Moment;
+
+    fn batch(name: &str) -> Batch {
+        Batch {
+            source: name.into(),
+            tick: Moment::default(),
+            samples: Vec::new(),
+            gone: vec!["a".into()],
+        }
+    }
+
+    #[test]
+    fn what_is_full_takes_the_place_of_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording");
+        let mut recorder = Recorder::begin(&path, 300).unwrap();
+        for number in 0..10 {
+            recorder.append(&batch(&number.to_string())).unwrap();
+        }
+        let read = read_recording(&path).unwrap();
+        let sources: Vec<&str> = read.iter().map(|batch| &*batch.source).collect();
+        let last = ["6", "7", "8", "9"];
+        assert!(sources.ends_with(&last[2..]) && sources.len() < 6, "{sources:?}");
+        assert_eq!(read[0].gone, ["a".into()]);
+        // A torn line at the end is no harm; one in the middle is named.
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}{{\"sour")).unwrap();
+        assert_eq!(read_recording(&path).unwrap().len(), read.len());
+        std::fs::write(&path, format!("{{\n{text}")).unwrap();
+        assert!(read_recording(&path).unwrap_err().to_string().contains("recording:1"));
+        // Another recording under the same name: the one before is kept, and not mixed with it.
+        std::fs::write(&path, &text).unwrap();
+        let mut recorder = Recorder::begin(&path, 200_000).unwrap();
+        recorder.append(&batch("new")).unwrap();
+        assert_eq!(read_recording(&path).unwrap().len(), 1);
+        assert!(before(&path).is_file());
+        std::fs::write(&path, "nothing of the kind").unwrap();
+        std::fs::remove_file(before(&path)).unwrap();
+        assert!(read_recording(&path).is_err());
+    }
+}

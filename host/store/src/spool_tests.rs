@@ -1,0 +1,330 @@
+//! Spools from outside: what a receiver gets, what the ledger says, and what is there again after the
+//! process is gone.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::tests::crashed;
+use super::*;
+use nephometer_model::{Glob, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
+use nephometer_telemetry::{Dropped, PublisherCount};
+
+pub(super) const BOUNDS: Bounds =
+    Bounds { bytes: 1 << 30, count: None, age: None, last: Vec::new() };
+/// What one of these envelopes weighs, about.
+const WEIGHT: u64 = 1_500;
+
+/// An envelope with one sample of a meter, taken at a second.
+pub(super) fn envelope(id: u128, meter: &str, second: u64) -> Envelope {
+    let resource = Resource { id: "r".into(), ..Resource::default() };
+    let wall = Timestamp::from_nanos(second * 1_000_000_000);
+    let sample = Sample {
+        id: Uuid::from_u128(id),
+        meter: Arc::new(Meter::new(meter, MeterType::Gauge, "")),
+        resource: Arc::new(resource),
+        volume: Volume::Integer(1),
+        taken: Moment { wall, ..Moment::default() },
+    };
+    Envelope {
+        id: Uuid::from_u128(id),
+        address: "metering.sample".into(),
+        body: vec![u8::try_from(id % 251).unwrap(); 1_000].into(),
+        samples: 1,
+        position: u64::try_from(id).unwrap() + 1,
+        sequence: 0,
+        manifest: Manifest::of([&sample]).into(),
+    }
+}
+
+fn envelopes(ids: std::ops::Range<u128>) -> Vec<Envelope> {
+    ids.map(|id| envelope(id, "cpu", 0)).collect()
+}
+
+pub(super) fn ids(envelopes: &[Envelope]) -> Vec<u128> {
+    envelopes.iter().map(|envelope| envelope.id.as_u128()).collect()
+}
+
+/// A store with one spool.
+struct Rig {
+    _store: Store,
+    spools: Spools,
+    counts: Arc<PublisherCount>,
+    writer: SpoolWriter,
+    reader: SpoolReader,
+}
+
+impl Rig {
+    fn open(folder: &Path, bounds: Bounds, when_full: WhenFull) -> Self {
+        let store = Store::open(folder).unwrap();
+        let spools = store.spools();
+        let counts = Arc::new(PublisherCount::default());
+        let (writer, reader) = spools.open("s/p", bounds, when_full, &counts);
+        Self { _store: store, spools, counts, writer, reader }
+    }
+
+    fn in_memory(bounds: Bounds, when_full: WhenFull) -> Self {
+        let spools = Spools::in_memory();
+        let counts = Arc::new(PublisherCount::default());
+        let (writer, reader) = spools.open("s/p", bounds, when_full, &counts);
+        let store = Store::in_memory(Path::new("/nowhere"));
+        Self { _store: store, spools, counts, writer, reader }
+    }
+
+    fn numbers(&self) -> [u64; 4] {
+        let counts = &self.counts;
+        let numbers = [&counts.encoded, &counts.confirmed, &counts.held];
+        let [encoded, confirmed, held] = numbers.map(|number| number.load(Relaxed));
+        assert_eq!(encoded, confirmed + counts.dropped.total() + held, "{counts:?}");
+        [encoded, confirmed, counts.dropped.total(), held]
+    }
+}
+
+#[tokio::test]
+async fn the_law_holds_through_drops_and_verdicts() {
+    let bounds = Bounds { count: Some(4), ..BOUNDS };
+    let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest);
+    rig.writer.push(envelopes(0..6)).await;
+    assert_eq!(ids(&rig.reader.peek(3).await.unwrap()), [2, 3, 4]);
+    let refused = Verdict::Refused("no".to_owned());
+    rig.reader.settle(&[Verdict::Confirmed, Verdict::Held, refused]).await;
+    assert_eq!(ids(&rig.reader.peek(9).await.unwrap()), [3, 5]);
+    assert_eq!(rig.numbers(), [6, 1, 3, 2]);
+    assert_eq!(rig.counts.dropped.to_string(), "3 dropped (policy 2, permanent 1)");
+    assert_eq!(rig.reader.drop_all(Dropped::Policy).await, 2);
+    assert_eq!(rig.numbers(), [6, 1, 5, 0]);
+    drop(rig.writer);
+    assert!(!rig.reader.ready().await);
+}
+
+#[tokio::test]
+async fn bytes_and_age_are_bounded_and_what_is_lost_has_a_meter() {
+    let last = vec![Glob::new("cpu").unwrap()];
+    let bytes = 3 * WEIGHT;
+    let age = Some(Duration::from_secs(60));
+    let bounds = Bounds { bytes, count: None, age, last };
+    let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest);
+    rig.writer.push(vec![envelope(0, "cpu", 1), envelope(1, "memory", 2)]).await;
+    rig.writer.push(vec![envelope(2, "memory", 3), envelope(3, "cpu", 4)]).await;
+    // The oldest is worth more than the others.
+    assert_eq!(ids(&rig.reader.peek(9).await.unwrap()), [0, 2, 3]);
+    rig.reader.settle(&[]).await;
+    rig.writer.push(vec![envelope(4, "cpu", 64)]).await;
+    assert_eq!(ids(&rig.reader.peek(9).await.unwrap()), [3, 4]);
+    let meters: Vec<_> = rig.counts.dropped.by_meter().into_iter().collect();
+    let of = |reason, meter: &str, count| ((reason, meter.to_owned()), count);
+    let expected =
+        [of("spool_full", "memory", 1), of("too_old", "cpu", 1), of("too_old", "memory", 1)];
+    assert_eq!(meters, expected);
+}
+
+#[tokio::test]
+async fn a_crash_leaves_what_was_not_settled_with_its_bytes_and_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest);
+    rig.writer.push(envelopes(0..5)).await;
+    assert_eq!(rig.writer.outstanding().oldest(), None, "all of it is on disk");
+    let given = rig.reader.peek(3).await.unwrap();
+    let refused = Verdict::Refused("too large".to_owned());
+    rig.reader.settle(&[Verdict::Confirmed, Verdict::Held, refused]).await;
+    // What left is written at once, but durably only with the next that has to be.
+    rig.writer.push(envelopes(5..6)).await;
+    let after = crashed(folder.path());
+    let mut again = Rig::open(after.path(), BOUNDS, WhenFull::DropOldest);
+    assert_eq!(again.numbers(), [6, 1, 1, 4]);
+    let found = again.reader.peek(9).await.unwrap();
+    assert_eq!(ids(&found), [1, 3, 4, 5]);
+    assert_eq!(found[0], given[1]);
+    assert_eq!(found.iter().map(|one| one.sequence).collect::<Vec<_>>(), [2, 4, 5, 6]);
+    again.writer.push(envelopes(6..7)).await;
+    assert_eq!(again.reader.peek(9).await.unwrap().last().unwrap().sequence, 7);
+}
+
+#[tokio::test]
+async fn what_was_refused_is_set_aside_and_can_be_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest);
+    rig.writer.push(envelopes(0..2)).await;
+    rig.reader.peek(2).await.unwrap();
+    rig.reader.settle(&[Verdict::Refused("no".to_owned())]).await;
+    let kept = rig.spools.page("s/p", None).await.unwrap();
+    assert_eq!((kept.len(), kept[0].refused.as_deref()), (1, None));
+    let kept = rig.spools.page("s/p", kept.last().map(Kept::place)).await.unwrap();
+    assert_eq!((kept.len(), kept[0].refused.as_deref()), (1, Some("no")));
+    assert!(rig.spools.page("s/p", kept.last().map(Kept::place)).await.unwrap().is_empty());
+    assert_eq!(rig.numbers(), [2, 0, 1, 1]);
+    let moved = rig.spools.requeue("s/p", "s/p").await.unwrap();
+    assert_eq!((moved.envelopes, moved.samples), (1, 1));
+    assert_eq!(rig.numbers(), [2, 0, 0, 2]);
+    assert_eq!(ids(&rig.reader.peek(9).await.unwrap()), [1, 0]);
+    assert_eq!(rig.spools.requeue("s/p", "s/p").await.unwrap(), Moved::default());
+    assert!(rig.spools.requeue("s/p", "s/other").await.unwrap_err().contains("no spool s/other"));
+}
+
+/// What is put back must not push out what waits, or be dropped itself.
+#[tokio::test]
+async fn what_does_not_fit_is_not_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Bounds { count: Some(1), ..BOUNDS };
+    let mut rig = Rig::open(folder.path(), one, WhenFull::DropOldest);
+    rig.writer.push(envelopes(0..1)).await;
+    rig.reader.peek(1).await.unwrap();
+    rig.reader.settle(&[Verdict::Refused("no".to_owned())]).await;
+    rig.writer.push(envelopes(1..2)).await;
+    assert!(rig.spools.requeue("s/p", "s/p").await.unwrap_err().contains("no room"));
+    assert_eq!(rig.numbers(), [2, 0, 1, 1]);
+    rig.reader.peek(1).await.unwrap();
+    rig.reader.settle(&[Verdict::Confirmed]).await;
+    assert_eq!(rig.spools.requeue("s/p", "s/p").await.unwrap().envelopes, 1);
+    assert_eq!(rig.numbers(), [2, 1, 0, 1]);
+}
+
+#[tokio::test]
+async fn what_nobody_reads_any_more_goes_to_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest);
+    rig.writer.push(envelopes(0..250)).await;
+    drop(rig);
+    let store = Store::open(folder.path()).unwrap();
+    let (spools, counts) = (store.spools(), Arc::new(PublisherCount::default()));
+    let (_writer, mut reader) = spools.open("s/new", BOUNDS, WhenFull::DropOldest, &counts);
+    _writer.push(envelopes(900..901)).await;
+    assert!(spools.requeue("s/new", "s/p").await.unwrap_err().contains("at work"));
+    assert_eq!(spools.requeue("s/p", "s/new").await.unwrap().envelopes, 250);
+    let found = ids(&reader.peek(999).await.unwrap());
+    assert_eq!((found.len(), found[0], found[1], found[250]), (251, 900, 0, 249));
+    let left = spools.list().await.unwrap();
+    let held: BTreeMap<&str, u64> = left.iter().map(|one| (one.name.as_str(), one.held)).collect();
+    assert_eq!(held, BTreeMap::from([("s/new", 251), ("s/p", 0)]));
+    assert!(spools.check().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn another_publisher_takes_a_spool_over_with_what_is_in_it() {
+    let mut rig = Rig::in_memory(BOUNDS, WhenFull::DropOldest);
+    rig.writer.push(envelopes(0..2)).await;
+    assert!(rig.reader.ready().await);
+    rig.reader.peek(1).await.unwrap();
+    let (writer, mut reader) = rig.spools.open("s/p", BOUNDS, WhenFull::DropOldest, &rig.counts);
+    rig.reader.settle(&[Verdict::Confirmed]).await;
+    assert!(!rig.reader.ready().await, "it has been taken over");
+    drop((rig.writer, rig.reader));
+    assert!(reader.ready().await);
+    assert_eq!(ids(&reader.peek(9).await.unwrap()), [1]);
+    assert!(!reader.is_closed());
+    drop(writer);
+    assert!(reader.is_closed());
+}
+
+/// A driver could not settle what it had sent while its neighbour waited for room.
+#[tokio::test]
+async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
+    let spools = Spools::in_memory();
+    let counts = || Arc::new(PublisherCount::default());
+    let one = Bounds { count: Some(1), ..BOUNDS };
+    let (free, mut free_reader) = spools.open("s/free", BOUNDS, WhenFull::Wait, &counts());
+    let (full, mut full_reader) = spools.open("s/full", one, WhenFull::Wait, &counts());
+    free.push(envelopes(0..1)).await;
+    full.push(envelopes(0..1)).await;
+    free_reader.peek(1).await.unwrap();
+    let (to_free, to_full) = (envelopes(1..2), envelopes(1..2));
+    let puts =
+        [Put { writer: &free, envelopes: &to_free }, Put { writer: &full, envelopes: &to_full }];
+    let emitting = emission::put(&spools.medium, &puts, db::Changes::default());
+    tokio::pin!(emitting);
+    let soon = Duration::from_millis(50);
+    assert!(tokio::time::timeout(soon, &mut emitting).await.is_err(), "there is no room");
+    let settled = free_reader.settle(&[Verdict::Confirmed]);
+    tokio::time::timeout(Duration::from_secs(9), settled).await.unwrap();
+    full_reader.peek(1).await.unwrap();
+    full_reader.settle(&[Verdict::Confirmed]).await;
+    emitting.await;
+    assert_eq!(ids(&full_reader.peek(9).await.unwrap()), [1]);
+    assert_eq!(ids(&free_reader.peek(9).await.unwrap()), [1]);
+}
+
+/// One step of the life of a spool.
+#[derive(Debug, Clone)]
+enum Step {
+    Push(u8),
+    /// So many are lent, and the first of them settled.
+    Settle(u8, u8),
+    /// The process ends here, and begins again.
+    Crash,
+    /// The process ends in good order.
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1_u8..5).prop_map(Step::Push),
+        4 => (1_u8..6, 0_u8..6).prop_map(|(lent, settled)| Step::Settle(lent, settled)),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..25)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Beside a plain queue. A crash may bring back what was settled since the last durable write, in
+    /// its old place; nothing else is ever there twice, missing, or in another order.
+    #[test]
+    fn it_is_a_queue_that_outlives_the_process(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut folder = tempfile::tempdir().unwrap();
+            let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest);
+            let (mut model, mut next) = (VecDeque::new(), 0_u128);
+            // Settled, and perhaps not durably so.
+            let mut returns: Vec<u128> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Push(count) => {
+                        let end = next + u128::from(count);
+                        rig.writer.push(envelopes(next..end)).await;
+                        model.extend(next..end);
+                        next = end;
+                        returns.clear();
+                    }
+                    Step::Settle(lent, settled) => {
+                        let given = ids(&rig.reader.peek(lent.into()).await.unwrap());
+                        let expected: Vec<u128> = model.iter().copied().take(lent.into()).collect();
+                        prop_assert_eq!(&given, &expected);
+                        let settled = usize::from(settled).min(given.len());
+                        rig.reader.settle(&vec![Verdict::Confirmed; settled]).await;
+                        returns.extend(model.drain(..settled));
+                    }
+                    Step::Crash => {
+                        let after = crashed(folder.path());
+                        drop(rig);
+                        rig = Rig::open(after.path(), BOUNDS, WhenFull::DropOldest);
+                        folder = after;
+                        let found = ids(&rig.reader.peek(usize::MAX).await.unwrap());
+                        let again = found.len() - model.len();
+                        let expected: Vec<u128> = returns[returns.len() - again..]
+                            .iter().chain(&model).copied().collect();
+                        prop_assert_eq!(&found, &expected);
+                        rig.reader.settle(&[]).await;
+                        model = found.into();
+                        returns.clear();
+                    }
+                    Step::Restart => {
+                        rig.spools.sync().await;
+                        drop(rig);
+                        rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest);
+                        returns.clear();
+                    }
+                }
+                rig.numbers();
+                prop_assert_eq!(rig.counts.held.load(Relaxed), model.len() as u64);
+            }
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,99 @@
+//! All spools of a store.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::medium::Medium;
+use super::spool::{Bounds, Shared};
+use super::{SpoolReader, SpoolWriter, WhenFull};
+use nephometer_telemetry::{PublisherCount, events::store as events};
+
+/// Gives out spools. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Spools {
+    pub(super) medium: Arc<Medium>,
+    /// Those that were opened. Locked to look or to add.
+    open: Arc<Mutex<HashMap<String, Arc<Shared>>>>,
+}
+
+impl Spools {
+    pub(super) fn new(medium: Arc<Medium>) -> Self {
+        Self { medium, open: Arc::default() }
+    }
+
+    /// Spools that are gone when they are dropped.
+    pub fn in_memory() -> Self {
+        Self::new(Medium::none())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Shared>>> {
+        // Nothing between lock and unlock can panic half-way, so that the map is whole.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The spool of this name, with what an earlier run has left in it. Whoever had it before ends,
+    /// and leaves what is not settled. `counts` goes on where it was, and is kept up to date.
+    pub fn open(
+        &self,
+        name: &str,
+        bounds: Bounds,
+        when_full: WhenFull,
+        counts: &Arc<PublisherCount>,
+    ) -> (SpoolWriter, SpoolReader) {
+        let mut open = self.lock();
+        let shared = open.entry(name.to_owned()).or_insert_with(|| {
+            Arc::new(Shared::open(name, &self.medium, (bounds, when_full), counts))
+        });
+        let ends = shared.ends();
+        self.share(&open, None);
+        ends
+    }
+
+    /// Divides what the database may take among the journal and these spools.
+    fn share(&self, open: &HashMap<String, Arc<Shared>>, orphaned: Option<u64>) {
+        let used = open.values().filter(|one| !one.queue.is_closed() || one.queue.len() > 0);
+        self.medium.shared_by(used.count() as u64, orphaned);
+        open.values().for_each(|spool| spool.take_share());
+    }
+
+    /// Bounds what the database may take, `others` of it for what is not the journal and not in spools.
+    pub fn bound(&self, total: u64, others: u64) {
+        self.medium.bound(total, others);
+        self.share(&self.lock(), None);
+    }
+
+    /// How much the journal and each spool may hold, if that is less than this.
+    pub fn share_below(&self, bytes: u64) -> Option<u64> {
+        Some(self.medium.share()).filter(|share| *share < bytes && self.medium.is_durable())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Shared>> {
+        self.lock().get(name).cloned()
+    }
+
+    /// Whether a publisher is there for it.
+    pub fn is_open(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+
+    /// Writes all that the disk has yet to be told.
+    pub async fn sync(&self) {
+        let open: Vec<Arc<Shared>> = self.lock().values().cloned().collect();
+        for spool in open {
+            spool.sync().await;
+        }
+    }
+
+    /// Says which spools of an earlier run have something for a publisher that is not in the
+    /// configuration any more. It stays there, for as long as its envelopes may be kept.
+    pub async fn tell_strangers(&self) {
+        // What cannot be read now is said by whoever needs it.
+        let spools = self.list().await.unwrap_or_default();
+        let mut orphaned = 0;
+        for spool in spools.iter().filter(|one| one.held > 0 && !self.is_open(&one.name)) {
+            events::spool_stranger(&spool.name, spool.held, spool.samples);
+            orphaned += spool.bytes;
+        }
+        self.share(&self.lock(), Some(orphaned));
+    }
+}

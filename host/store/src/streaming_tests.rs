@@ -1,0 +1,199 @@
+//! Emissions that are larger than what is in memory of them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+use super::spool_tests::{BOUNDS, envelope, ids};
+use super::streaming::Streaming;
+use super::tests::crashed;
+use super::*;
+use nephometer_telemetry::PublisherCount;
+
+/// Bytes of one envelope; eight are a piece.
+const BODY: usize = 512 << 10;
+
+/// So many large envelopes, of which the `at`th does something when it is made for the first time.
+struct Large<F> {
+    count: u128,
+    at: u128,
+    then: F,
+    made: AtomicUsize,
+}
+
+impl<F: Fn() + Sync + Send> Envelopes for Large<F> {
+    fn iter(&self) -> Box<dyn Iterator<Item = Envelope> + Send + '_> {
+        Box::new((0..self.count).map(|id| {
+            self.made.fetch_add(1, Relaxed);
+            if id == self.at {
+                (self.then)();
+            }
+            Envelope { body: vec![7; BODY].into(), ..envelope(id, "cpu", 0) }
+        }))
+    }
+}
+
+fn large<F: Fn() + Sync + Send>(count: u128, at: u128, then: F) -> Large<F> {
+    Large { count, at, then, made: AtomicUsize::new(0) }
+}
+
+/// Two spools of one sink.
+struct Rig {
+    _store: Store,
+    spools: Spools,
+    counts: [Arc<PublisherCount>; 2],
+    ends: [(SpoolWriter, SpoolReader); 2],
+}
+
+impl Rig {
+    fn open(folder: &Path, bounds: &Bounds) -> Self {
+        let store = Store::open(folder).unwrap();
+        let spools = store.spools();
+        let counts = [Arc::default(), Arc::default()];
+        let end = |name, count: &Arc<PublisherCount>| {
+            spools.open(name, bounds.clone(), WhenFull::DropOldest, count)
+        };
+        let ends = [end("s/a", &counts[0]), end("s/b", &counts[1])];
+        Self { _store: store, spools, counts, ends }
+    }
+
+    async fn emit(&self, envelopes: [&dyn Envelopes; 2]) -> emission::Emitted {
+        let ends = self.ends.iter().zip(envelopes);
+        let puts: Vec<Put<'_>> =
+            ends.map(|((writer, _), envelopes)| Put { writer, envelopes }).collect();
+        emission::put(&self.spools.medium, &puts, db::Changes::default()).await
+    }
+
+    fn numbers(&self, of: usize) -> [u64; 3] {
+        let counts = &self.counts[of];
+        let [encoded, held] = [&counts.encoded, &counts.held].map(|number| number.load(Relaxed));
+        let known = counts.confirmed.load(Relaxed) + counts.dropped.total() + held;
+        assert_eq!(encoded, known, "{counts:?}");
+        [encoded, counts.dropped.total(), held]
+    }
+
+    /// All that is in a spool, acknowledged as it is read.
+    async fn drain(&mut self, of: usize) -> Vec<u128> {
+        let (reader, mut all) = (&mut self.ends[of].1, Vec::new());
+        while reader.held() > 0 {
+            let found = reader.peek(100).await.unwrap();
+            assert!(found.iter().map(|one| one.body.len()).sum::<usize>() <= 8 << 20);
+            all.extend(ids(&found));
+            reader.settle(&vec![Verdict::Confirmed; found.len()]).await;
+        }
+        all
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_in_the_middle_leaves_nothing_of_it_and_after_it_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(folder.path(), &BOUNDS);
+    rig.ends[1].0.push(vec![envelope(99, "cpu", 0)]).await;
+    let killed: std::sync::Mutex<Option<TempDir>> = std::sync::Mutex::default();
+    let seen = std::sync::Mutex::new(Vec::new());
+    let (first, second) = {
+        let (a, b) = (&rig.ends[0].1, &rig.ends[1].1);
+        let look = || {
+            seen.lock().unwrap().push((a.held(), b.held()));
+            *killed.lock().unwrap() = Some(crashed(folder.path()));
+        };
+        let (first, second) = (large(20, 99, || {}), large(30, 25, look));
+        let emitted = rig.emit([&first, &second]).await;
+        assert!(emitted.written);
+        assert_eq!(emitted.counts, [20, 30]);
+        (first.made.load(Relaxed), second.made.load(Relaxed))
+    };
+    assert_eq!((first, second), (20, 30), "made once, and never all at once");
+    let killed = killed.into_inner().unwrap().unwrap();
+    let mut before = Rig::open(killed.path(), &BOUNDS);
+    assert_eq!((before.numbers(0), before.numbers(1)), ([0, 0, 0], [1, 0, 1]));
+    assert_eq!(before.drain(1).await, [99]);
+    // After it all of it is on disk, and in memory are heads alone.
+    let after = crashed(folder.path());
+    let mut after = Rig::open(after.path(), &BOUNDS);
+    for rig in [&mut after, &mut rig] {
+        assert_eq!((rig.numbers(0), rig.numbers(1)), ([20, 0, 20], [31, 0, 31]));
+        assert_eq!(rig.drain(0).await, (0..20).collect::<Vec<_>>());
+        assert_eq!(rig.drain(1).await[1..], (0..30).collect::<Vec<_>>());
+        assert_eq!((rig.numbers(0), rig.numbers(1)), ([20, 0, 0], [31, 0, 0]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_a_spool_holds_makes_the_oldest_leave_and_the_law_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounds = Bounds { bytes: 6 << 20, ..BOUNDS };
+    let mut rig = Rig::open(folder.path(), &bounds);
+    rig.ends[0].0.push(vec![envelope(99, "memory", 0)]).await;
+    let (first, none) = (large(40, 99, || {}), Vec::<Envelope>::new());
+    assert!(rig.emit([&first, &none]).await.written);
+    // What was there left first; of what came, the first stay.
+    assert_eq!(rig.numbers(0), [41, 30, 11]);
+    let meters = rig.counts[0].dropped.by_meter();
+    let of = |meter: &str| meters[&("spool_full", meter.to_owned())];
+    assert_eq!((of("memory"), of("cpu")), (1, 29));
+    let mut again = Rig::open(crashed(folder.path()).path(), &bounds);
+    assert_eq!(again.numbers(0), [41, 30, 11]);
+    assert_eq!(again.drain(0).await, (0..11).collect::<Vec<_>>());
+    assert_eq!(rig.drain(0).await, (0..11).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_half_way_was_never_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(folder.path(), &BOUNDS);
+    let gate = Mutex::new(());
+    {
+        let held = gate.lock().await;
+        let endless = large(40, 30, || drop(gate.try_lock()));
+        let none = Vec::<Envelope>::new();
+        let emitting = rig.emit([&endless, &none]);
+        tokio::pin!(emitting);
+        // Polled until more than a piece was made, then dropped.
+        while endless.made.load(Relaxed) < 20 {
+            let soon = std::time::Duration::from_millis(1);
+            assert!(
+                tokio::time::timeout(soon, &mut emitting).await.is_err(),
+                "too fast to be seen"
+            );
+        }
+        drop(held);
+    }
+    assert_eq!(rig.numbers(0), [0, 0, 0]);
+    // The spool works on, under the same numbers.
+    let whole = large(10, 99, || {});
+    assert!(rig.emit([&whole, &Vec::new()]).await.written);
+    assert_eq!(rig.ends[0].1.peek(1).await.unwrap()[0].sequence, 1);
+    assert_eq!(rig.drain(0).await, (0..10).collect::<Vec<_>>());
+}
+
+/// A disk that takes nothing: what fits is kept in memory, in order, and goes to disk later.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_committed_is_kept_in_memory_as_far_as_that_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(folder.path(), &BOUNDS);
+    let all = large(140, 999, || {});
+    {
+        let shared = &rig.ends[0].0.shared;
+        let mut streaming = Streaming::begin(shared).await;
+        for envelope in all.iter() {
+            drop(streaming.take(vec![envelope]).await);
+        }
+        let change = streaming.change();
+        streaming.commit();
+        let untold = super::spool::Untold::of(&change);
+        streaming.keep_in_memory(all.iter(), untold).await;
+    }
+    let [encoded, dropped, held] = rig.numbers(0);
+    assert_eq!((encoded, dropped + held), (140, 140));
+    assert!((120..128).contains(&held), "{held}: 64 MiB of 512 KiB each");
+    assert_eq!(rig.counts[0].dropped.by_meter()[&("spool_full", "cpu".to_owned())], dropped);
+    rig.spools.sync().await;
+    let mut again = Rig::open(crashed(folder.path()).path(), &BOUNDS);
+    assert_eq!(again.drain(0).await, (0..u128::from(held)).collect::<Vec<_>>());
+    assert_eq!(rig.drain(0).await, (0..u128::from(held)).collect::<Vec<_>>());
+}

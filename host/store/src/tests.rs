@@ -1,0 +1,330 @@
+//! The journal from outside: what a sink gets, what the ledger says, and what is there again
+//! after the process is gone.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use nephometer_model::{
+    Batch, GapReason, Meter, MeterType, Moment, Position, Resource, Sample, Timestamp, Volume,
+};
+use nephometer_telemetry::SinkCount;
+
+const BOUNDS: JournalBounds = JournalBounds { bytes: 1 << 30, samples: 1_000_000, age: None };
+
+/// A batch whose tick, in seconds, tells it from others.
+fn batch(source: &str, tick: u64, samples: usize) -> Arc<Batch> {
+    let resource = Resource { id: "r".into(), ..Resource::default() };
+    let (meter, resource) = (Arc::new(Meter::new("m", MeterType::Gauge, "")), Arc::new(resource));
+    let samples = (0..samples).map(|number| Sample {
+        id: Uuid::from_u64_pair(tick, number as u64),
+        meter: Arc::clone(&meter),
+        resource: Arc::clone(&resource),
+        volume: Volume::Integer(i128::from(tick)),
+        taken: Moment::default(),
+    });
+    let tick = Moment { wall: Timestamp::from_nanos(tick * 1_000_000_000), ..Moment::default() };
+    Arc::new(Batch { source: Arc::from(source), tick, samples: samples.collect(), gone: vec![] })
+}
+
+struct Rig {
+    store: Store,
+    journal: Journal,
+}
+
+impl Rig {
+    fn open(folder: &Path) -> Self {
+        Self::with(folder, BOUNDS, WhenFull::DropOldest)
+    }
+
+    fn with(folder: &Path, bounds: JournalBounds, when_full: WhenFull) -> Self {
+        let store = Store::open(folder).unwrap();
+        let journal = store.journal(bounds, when_full);
+        Self { store, journal }
+    }
+
+    fn sink(&self, name: &str, sources: &[&str]) -> (JournalReader, Arc<SinkCount>) {
+        let counts = Arc::new(SinkCount::default());
+        let sources = sources.iter().map(|source| Arc::from(*source)).collect();
+        (self.journal.reader(&Arc::from(name), &sources, &counts), counts)
+    }
+}
+
+/// The folder as a crash at this moment would leave it.
+pub(super) fn crashed(folder: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["agent.redb", "host-generation"] {
+        std::fs::copy(folder.join(name), copy.path().join(name)).unwrap();
+    }
+    copy
+}
+
+fn tick(entry: &Entry) -> u64 {
+    entry.batch.tick.wall.as_nanos() / 1_000_000_000
+}
+
+/// Everything that is there now, worked off.
+async fn work_off(cursor: &mut JournalReader, counts: &SinkCount) -> Vec<u64> {
+    let mut ticks = Vec::new();
+    while let Some(entry) = cursor.try_next().await {
+        ticks.push(tick(&entry));
+        counts.processed.fetch_add(entry.batch.samples.len() as u64, Relaxed);
+        cursor.counted(entry.position, Vec::new());
+        cursor.advance();
+    }
+    ticks
+}
+
+fn saved(position: Position, state: &[u8]) -> SavedChain {
+    let stage = SavedStage {
+        component: "rate_of_change".to_owned(),
+        digest: [7; 32],
+        options: "{}".to_owned(),
+        version: 3,
+        state: Some(Arc::new(state.to_vec())),
+    };
+    SavedChain { position, stages: vec![stage] }
+}
+
+/// Once all is worked off.
+fn assert_law(counts: &SinkCount) {
+    let out = counts.processed.load(Relaxed) + counts.dropped.total();
+    assert_eq!(counts.entered.load(Relaxed), out, "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_crash_loses_nothing_and_each_sink_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(folder.path());
+    let (mut slow, _) = rig.sink("slow", &["a", "b"]);
+    let (mut fast, counts) = rig.sink("fast", &["a"]);
+    assert_eq!(fast.resume(), Resume::default());
+    for (source, tick) in [("a", 1), ("b", 2), ("a", 3), ("nobody's", 4)] {
+        rig.journal.append(batch(source, tick, 2), Vec::new()).await;
+    }
+    assert_eq!(work_off(&mut fast, &counts).await, [1, 3]);
+    assert_law(&counts);
+    fast.emitted(1);
+    fast.note(3, b"keep").await.unwrap();
+    fast.note(3, b"drop").await.unwrap();
+    fast.save(saved(1, b"state")).await.unwrap();
+    fast.emitted(3);
+
+    let copy = crashed(folder.path());
+    let next = Rig::open(copy.path());
+    assert_eq!(next.store.generation(), rig.store.generation());
+    let (mut fast, counts) = next.sink("fast", &["a"]);
+    let resume = fast.resume();
+    assert_eq!(resume.saved, Some(saved(1, b"state")));
+    assert_eq!(resume.emitted, 1, "the second mark was not durable yet");
+    assert_eq!(resume.notes, BTreeMap::from([(3, b"drop".to_vec())]));
+    let known = |counts: &SinkCount| (counts.entered.load(Relaxed), counts.processed.load(Relaxed));
+    assert_eq!(known(&counts), (4, 2), "counts go on");
+    assert_eq!(work_off(&mut fast, &counts).await, [3]);
+    assert_law(&counts);
+    assert_eq!(next.journal.strangers(), [(Arc::from("slow"), 6)]);
+    let (mut again, counts) = next.sink("slow", &[]);
+    assert_eq!(known(&counts), (6, 0));
+    assert_eq!(work_off(&mut again, &counts).await, [1, 2, 3]);
+    assert_law(&counts);
+    // The first process is none the worse for it.
+    assert_eq!(tick(&slow.next().await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn entries_go_once_all_have_emitted_and_saved_and_positions_never_come_again() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let rig = Rig::open(folder.path());
+        let (mut one, one_counts) = rig.sink("one", &["a"]);
+        let (mut two, two_counts) = rig.sink("two", &["a"]);
+        for tick in 1..=3 {
+            rig.journal.append(batch("a", tick, 1), Vec::new()).await;
+        }
+        work_off(&mut one, &one_counts).await;
+        work_off(&mut two, &two_counts).await;
+        one.emitted(3);
+        two.emitted(2);
+        one.save(saved(3, b"")).await.unwrap();
+        rig.journal.sync().await;
+        assert_eq!(rig.journal.len(), 3);
+        two.save(saved(3, b"")).await.unwrap();
+        rig.journal.sync().await;
+        assert_eq!(rig.journal.len(), 1, "the third is not emitted by all");
+        two.emitted(3);
+        rig.journal.sync().await;
+        assert_eq!(rig.journal.len(), 0);
+    }
+    let rig = Rig::open(folder.path());
+    let (mut one, counts) = rig.sink("one", &["a"]);
+    assert_eq!(one.resume().emitted, 3);
+    assert!(one.try_next().await.is_none());
+    rig.journal.append(batch("a", 9, 1), Vec::new()).await;
+    assert_eq!(one.next().await.unwrap().position, 4);
+    assert_eq!(counts.entered.load(Relaxed), 4);
+}
+
+#[tokio::test]
+async fn a_full_journal_drops_the_oldest_but_not_the_one_at_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounds = JournalBounds { samples: 8, ..BOUNDS };
+    let rig = Rig::with(folder.path(), bounds, WhenFull::DropOldest);
+    let (mut sink, counts) = rig.sink("k", &["a"]);
+    rig.journal.append(batch("a", 1, 2), Vec::new()).await;
+    assert_eq!(tick(&sink.next().await.unwrap()), 1);
+    for tick in [2, 3] {
+        rig.journal.append(batch("a", tick, 3), Vec::new()).await;
+    }
+    assert_eq!(counts.dropped.to_string(), "3 dropped (journal_full 3)");
+    assert_eq!(work_off(&mut sink, &counts).await, [1, 3]);
+    assert_law(&counts);
+    // Those are worked off, and kept for a save: they make room without a loss.
+    rig.journal.append(batch("a", 4, 5), Vec::new()).await;
+    assert_eq!(counts.dropped.total(), 3);
+    drop(sink);
+    drop(rig);
+    let rig = Rig::with(folder.path(), bounds, WhenFull::DropOldest);
+    let (mut sink, counts) = rig.sink("k", &["a"]);
+    assert_eq!(work_off(&mut sink, &counts).await, [4]);
+}
+
+#[tokio::test]
+async fn bytes_and_age_are_bounds_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let age = Some(Duration::from_secs(60));
+    let bounds = JournalBounds { bytes: 3_000, samples: 1_000, age };
+    let rig = Rig::with(folder.path(), bounds, WhenFull::DropOldest);
+    let (mut sink, counts) = rig.sink("k", &["a"]);
+    for (tick, samples) in [(100, 1), (130, 1), (161, 1), (162, 80), (163, 1)] {
+        rig.journal.append(batch("a", tick, samples), Vec::new()).await;
+    }
+    assert_eq!(work_off(&mut sink, &counts).await, [130, 161, 162, 163]);
+    rig.journal.append(batch("a", 164, 90), Vec::new()).await;
+    assert_eq!(work_off(&mut sink, &counts).await, [164]);
+    rig.journal.append(batch("a", 165, 900), Vec::new()).await;
+    // One that is too large on its own is all that is held.
+    assert_eq!(counts.dropped.to_string(), "1 dropped (journal_full 1)");
+    assert_eq!(work_off(&mut sink, &counts).await, [165]);
+    assert_law(&counts);
+}
+
+#[tokio::test]
+async fn a_journal_can_keep_what_is_old_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounds = JournalBounds { samples: 10, ..BOUNDS };
+    let rig = Rig::with(folder.path(), bounds, WhenFull::DropNewest);
+    let (mut sink, counts) = rig.sink("s", &["a"]);
+    for tick in 1..=4 {
+        rig.journal.append(batch("a", tick, 3), Vec::new()).await;
+    }
+    assert_eq!(work_off(&mut sink, &counts).await, [1, 2]);
+    assert_law(&counts);
+    assert_eq!(counts.dropped.to_string(), "6 dropped (journal_full 6)");
+    let gaps = rig.store.gaps().all().await.unwrap();
+    let told: Vec<_> =
+        gaps.iter().map(|gap| (gap.begin.as_nanos() / 1_000_000_000, gap.reason)).collect();
+    assert_eq!(told, [(3, GapReason::Dropped), (4, GapReason::Dropped)]);
+    // What is worked off makes room: it once was full for ever.
+    sink.emitted(2);
+    sink.save(saved(2, b"")).await.unwrap();
+    rig.journal.append(batch("a", 5, 3), Vec::new()).await;
+    assert_eq!(work_off(&mut sink, &counts).await, [5]);
+}
+
+#[tokio::test]
+async fn a_journal_that_waits_loses_nothing() {
+    let store = Store::in_memory(Path::new("/nonexistent"));
+    let journal = store.journal(JournalBounds { samples: 4, ..BOUNDS }, WhenFull::Wait);
+    let rig = Rig { store, journal };
+    let (mut sink, counts) = rig.sink("k", &["a"]);
+    let writer = rig.journal.clone();
+    let writer = tokio::spawn(async move {
+        for tick in 1..=50 {
+            writer.append(batch("a", tick, 3), Vec::new()).await;
+        }
+        writer.close();
+    });
+    let mut ticks = Vec::new();
+    while let Some(entry) = sink.next().await {
+        ticks.push(tick(&entry));
+        counts.processed.fetch_add(3, Relaxed);
+        sink.advance();
+    }
+    assert_eq!(ticks, (1..=50).collect::<Vec<_>>());
+    assert_law(&counts);
+    writer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sink_that_lags_reads_from_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(folder.path());
+    let (mut sink, counts) = rig.sink("k", &["a"]);
+    for tick in 1..=30 {
+        rig.journal.append(batch("a", tick, 5_000), Vec::new()).await;
+    }
+    assert_eq!(work_off(&mut sink, &counts).await, (1..=30).collect::<Vec<_>>());
+    sink.rewind(2);
+    assert_eq!(tick(&sink.next().await.unwrap()), 3);
+    assert_eq!(tick(&sink.next().await.unwrap()), 3);
+    sink.advance();
+}
+
+#[tokio::test]
+async fn routes_change_for_what_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(folder.path());
+    let (mut sink, counts) = rig.sink("k", &["a"]);
+    rig.journal.append(batch("a", 1, 2), Vec::new()).await;
+    rig.journal.set_sources("k", &HashSet::from([Arc::from("b")]));
+    rig.journal.append(batch("a", 2, 2), Vec::new()).await;
+    rig.journal.append(batch("b", 3, 2), Vec::new()).await;
+    assert_eq!(work_off(&mut sink, &counts).await, [1, 3]);
+    rig.journal.close();
+    assert!(sink.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_set_aside_and_the_agent_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let rig = Rig::open(folder.path());
+        let _sink = rig.sink("k", &["a"]);
+        rig.journal.append(batch("a", 1, 2), Vec::new()).await;
+    }
+    let file = folder.path().join("agent.redb");
+    let whole = std::fs::read(&file).unwrap();
+    let mut noise = whole.clone();
+    noise.iter_mut().step_by(97).for_each(|byte| *byte ^= 0x5a);
+    for (number, damaged) in (1..).zip([b"no database".to_vec(), noise]) {
+        std::fs::write(&file, damaged).unwrap();
+        let rig = Rig::open(folder.path());
+        let (mut sink, counts) = rig.sink("k", &["a"]);
+        rig.journal.append(batch("a", 2, 2), Vec::new()).await;
+        assert_eq!(work_off(&mut sink, &counts).await, [2]);
+        assert!(folder.path().join(format!("agent.redb.damaged-{number}")).exists());
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_cursor_is_woken_and_may_be_given_up() {
+    let rig = {
+        let store = Store::in_memory(Path::new("/nonexistent"));
+        let journal = store.journal(BOUNDS, WhenFull::DropOldest);
+        Rig { store, journal }
+    };
+    let (mut sink, _) = rig.sink("k", &["a"]);
+    let short = Duration::from_millis(20);
+    assert!(tokio::time::timeout(short, sink.next()).await.is_err());
+    let journal = rig.journal.clone();
+    let (entry, ()) = tokio::join!(sink.next(), async {
+        journal.append(batch("a", 1, 1), Vec::new()).await;
+    });
+    assert_eq!(entry.unwrap().position, 1);
+}

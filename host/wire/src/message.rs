@@ -1,0 +1,355 @@
+//! A sample on the wire: the metering message, which is signed, and the plain form of files and
+//! tables.
+//!
+//! Keys and their order are those of the Ceilometer that is stood in for, and so is every byte
+//! between them.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use super::fields::{Fields, Part, Script, has_monotonic_time, has_names, monotonic_seconds};
+use super::msgpack::Strings;
+use super::python::Notation;
+use super::signature::Signer;
+use nephometer_model::{Release, Resource, Sample, Volume};
+
+/// Bytes of what is remembered of resources; past it all are rendered anew.
+const RENDERED: usize = 4 << 20;
+const WRITING: &str = "a vector takes every write";
+
+/// Appends the plain form of a sample, Ceilometer's `as_dict`: as a JSON object, or as the text
+/// of a Python dictionary. One line, without its end.
+pub fn as_dict(out: &mut Vec<u8>, notation: Notation, release: Release, sample: &Sample) {
+    let mut fields = Fields::new(out, Script::Text(notation), release);
+    let resource = &sample.resource;
+    fields.text("name", &sample.meter.name);
+    fields.text("type", sample.meter.kind.as_str());
+    fields.text("unit", &sample.meter.unit);
+    fields.volume("volume", sample.volume);
+    fields.owner(resource);
+    fields.text("timestamp", &sample.taken.wall.iso());
+    fields.object("resource_metadata", &resource.metadata);
+    fields.text("source", &resource.source);
+    fields.text("id", &sample.id.to_string());
+    fields.monotonic(sample);
+    fields.end();
+}
+
+/// How metering messages are written.
+#[derive(Debug, Clone)]
+pub struct MessageForm {
+    /// Who signs them.
+    pub signer: Signer,
+    /// Whose keys they have.
+    pub release: Release,
+}
+
+/// Writes metering messages. What the samples of one resource have in common is rendered once.
+pub struct Messages<'a> {
+    form: &'a MessageForm,
+    script: Script,
+    /// `publisher_id`, for receivers that get one.
+    publisher: Option<&'a str>,
+    /// By the address of the resource, which its entry keeps alive.
+    rendered: HashMap<usize, Rendered>,
+    /// Bytes of them.
+    weight: usize,
+    /// What is signed of one sample in front of what it shares with others.
+    signed: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// What all messages about one resource have in common.
+struct Rendered {
+    _resource: Arc<Resource>,
+    /// Fields from `user_id` to `resource_id`.
+    owner: Part,
+    /// The value of `resource_metadata`.
+    metadata: Vec<u8>,
+    /// What is signed from `project_id` to `source`.
+    signed: Vec<u8>,
+    /// What is signed from `user_id` on.
+    signed_user: Vec<u8>,
+}
+
+impl<'a> Messages<'a> {
+    /// A writer of JSON objects for the samples of one call; it remembers their resources as long
+    /// as it lives.
+    pub fn new(form: &'a MessageForm) -> Self {
+        Self::written(form, Script::Text(Notation::Json), None)
+    }
+
+    /// The same in MessagePack, and with a `publisher_id` if there is one.
+    pub fn packed(form: &'a MessageForm, publisher: Option<&'a str>) -> Self {
+        Self::written(form, Script::Packed(Strings::of(form.release)), publisher)
+    }
+
+    fn written(form: &'a MessageForm, script: Script, publisher: Option<&'a str>) -> Self {
+        let (rendered, signed, signature) = (HashMap::new(), Vec::new(), Vec::new());
+        Self { form, script, publisher, rendered, weight: 0, signed, signature }
+    }
+
+    /// Appends the message of a sample as an object.
+    pub fn write(&mut self, out: &mut Vec<u8>, sample: &Sample) {
+        let MessageForm { signer, release } = self.form;
+        let (script, publisher) = (self.script, self.publisher);
+        if self.weight > RENDERED {
+            self.rendered.clear();
+            self.weight = 0;
+        }
+        let weight = &mut self.weight;
+        let address = Arc::as_ptr(&sample.resource).addr();
+        let shared = self.rendered.entry(address).or_insert_with(|| {
+            let rendered = Rendered::new(&sample.resource, self.form, script, publisher);
+            *weight += rendered.metadata.len() + rendered.signed.len();
+            rendered
+        });
+        let id = sample.id.to_string();
+        let timestamp = sample.taken.wall.iso();
+        let volume = script.fitting(sample.volume);
+        self.signature.clear();
+        if signer.signs() {
+            signed_head(&mut self.signed, self.form, sample, (volume, &id));
+            let time = [b"timestamp", timestamp.as_bytes()].concat();
+            let parts = [&*self.signed, &shared.signed, &time, &shared.signed_user];
+            signer.sign(&mut self.signature, &parts);
+        }
+        let mut fields = Fields::new(out, script, *release);
+        fields.text("source", &sample.resource.source);
+        fields.text("counter_name", &sample.meter.name);
+        fields.text("counter_type", sample.meter.kind.as_str());
+        fields.text("counter_unit", &sample.meter.unit);
+        fields.volume("counter_volume", volume);
+        fields.part(&shared.owner);
+        fields.text("timestamp", &timestamp);
+        fields.key("resource_metadata").extend_from_slice(&shared.metadata);
+        fields.text("message_id", &id);
+        fields.monotonic(sample);
+        if let Some(publisher) = publisher {
+            fields.text("publisher_id", publisher);
+        }
+        let signature = std::str::from_utf8(&self.signature).expect("digits are text");
+        fields.text("message_signature", signature);
+        fields.end();
+    }
+}
+
+impl Rendered {
+    fn new(
+        resource: &Arc<Resource>,
+        form: &MessageForm,
+        script: Script,
+        publisher: Option<&str>,
+    ) -> Self {
+        let MessageForm { signer, release } = form;
+        let owner = Part::owner(script, *release, resource);
+        let mut metadata = Vec::new();
+        script.object(&mut metadata, &resource.metadata);
+        let (mut signed, mut signed_user) = (Vec::new(), Vec::new());
+        if signer.signs() {
+            let project = resource.project_id.as_deref().unwrap_or("None");
+            let names = has_names(*release);
+            let (project_name, user_name) =
+                if names { ("project_nameNone", "user_nameNone") } else { ("", "") };
+            write!(signed, "project_id{project}{project_name}").expect(WRITING);
+            if let Some(publisher) = publisher {
+                write!(signed, "publisher_id{publisher}").expect(WRITING);
+            }
+            write!(signed, "resource_id{}", resource.id).expect(WRITING);
+            signer.form().walk(&mut signed, "resource_metadata", &resource.metadata);
+            write!(signed, "source{}", resource.source).expect(WRITING);
+            let user = resource.user_id.as_deref().unwrap_or("None");
+            write!(signed_user, "user_id{user}{user_name}").expect(WRITING);
+        }
+        Self { _resource: Arc::clone(resource), owner, metadata, signed, signed_user }
+    }
+}
+
+/// What is signed of a sample up to its monotonic time, in the order of the keys.
+fn signed_head(
+    out: &mut Vec<u8>,
+    form: &MessageForm,
+    sample: &Sample,
+    (volume, id): (Volume, &str),
+) {
+    out.clear();
+    let meter = &sample.meter;
+    write!(out, "counter_name{}counter_type{}", meter.name, meter.kind).expect(WRITING);
+    write!(out, "counter_unit{}counter_volume", meter.unit).expect(WRITING);
+    form.signer.form().volume(out, volume);
+    write!(out, "message_id{id}").expect(WRITING);
+    if !has_monotonic_time(form.release) {
+        return;
+    }
+    out.extend_from_slice(b"monotonic_time");
+    match monotonic_seconds(sample) {
+        Some(seconds) => form.signer.form().float(out, seconds),
+        None => Notation::Repr.none(out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::sample_from_json;
+    use super::*;
+    use crate::SignatureForm;
+    use nephometer_model::Secret;
+
+    fn sample(line: &str) -> Sample {
+        sample_from_json(line, &Arc::from("openstack")).unwrap()
+    }
+
+    fn form(secret: &str, release: Release) -> MessageForm {
+        let signer = Signer::new(&Secret::new(secret), SignatureForm::default());
+        MessageForm { signer, release }
+    }
+
+    #[test]
+    fn golden_messages_come_out_byte_for_byte() {
+        let form = form("golden-secret", Release::Current);
+        let mut messages = Messages::new(&form);
+        let file = include_str!("../../../tests/vectors/messages.ndjson");
+        for line in file.lines() {
+            let mut out = Vec::new();
+            messages.write(&mut out, &sample(line));
+            assert_eq!(String::from_utf8(out).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn golden_files_come_out_byte_for_byte() {
+        let json = include_str!("../../../tests/vectors/samples.json.txt");
+        let repr = include_str!("../../../tests/vectors/samples.repr.txt");
+        assert_eq!(json.lines().count(), 5);
+        for (json, repr) in json.lines().zip(repr.lines()) {
+            for (notation, expected) in [(Notation::Json, json), (Notation::Repr, repr)] {
+                let mut out = Vec::new();
+                as_dict(&mut out, notation, Release::Current, &sample(json));
+                assert_eq!(String::from_utf8(out).unwrap(), expected);
+            }
+        }
+    }
+
+    fn packed(form: &MessageForm, publisher: Option<&str>, sample: &Sample) -> Vec<u8> {
+        let mut out = Vec::new();
+        Messages::packed(form, publisher).write(&mut out, sample);
+        out
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn golden_datagrams_come_out_byte_for_byte() {
+        let samples = include_str!("../../../tests/vectors/samples.json.txt");
+        for (release, golden) in [
+            (Release::Current, include_str!("../../../tests/vectors/datagrams.current.hex")),
+            (Release::Zed, include_str!("../../../tests/vectors/datagrams.zed.hex")),
+        ] {
+            let form = form("golden-secret", release);
+            assert_eq!(golden.lines().count(), 5);
+            for (line, expected) in samples.lines().zip(golden.lines()) {
+                assert_eq!(hex(&packed(&form, None, &sample(line))), expected, "{release}");
+            }
+        }
+    }
+
+    /// There `publisher_id` is one of the keys that are signed.
+    #[test]
+    fn golden_frames_come_out_byte_for_byte() {
+        let form = form("golden-secret", Release::Current);
+        let mut messages = Messages::packed(&form, Some("compute-1"));
+        let samples = include_str!("../../../tests/vectors/samples.json.txt");
+        let golden = include_str!("../../../tests/vectors/frames.current.hex");
+        assert_eq!(golden.lines().count(), 5);
+        for (line, expected) in samples.lines().zip(golden.lines()) {
+            let mut frame = Vec::new();
+            crate::frames::append(&mut frame, |out| messages.write(out, &sample(line)));
+            assert_eq!(hex(&frame), expected);
+        }
+    }
+
+    const VECTOR: &str = r#"{"source": "openstack", "name": "cpu", "type": "cumulative",
+        "unit": "ns", "volume": 123456789, "user_id": "u1", "project_id": "p1",
+        "resource_id": "r1", "timestamp": "2015-10-01T12:00:00.123456",
+        "resource_metadata": {"cpu_number": 2, "display_name": "vm-é"},
+        "id": "3a5f2c1e-6821-11e5-9d70-fa163e000001"}"#;
+
+    /// Keys of Python 2 have no order, so that bytes can be compared but for their order.
+    #[test]
+    fn a_datagram_of_liberty_has_its_old_strings() {
+        let secret = "change this for valid signing";
+        let current = packed(&form(secret, Release::Current), None, &sample(VECTOR));
+        let hexed = hex(&current);
+        assert_eq!(current.len(), 396);
+        assert!(hexed.starts_with("8fa6736f75726365a96f70656e737461636b"), "{hexed}");
+        let signature = "4e6c0d4b8d1f325cc8d9b13464eccbb1d5c8f7b6491a4fbda100772be28e596e";
+        assert!(hexed.ends_with(&format!("d940{}", hex(signature.as_bytes()))), "{hexed}");
+
+        let old = packed(&form(secret, Release::Liberty), None, &sample(VECTOR));
+        let hexed = hex(&old);
+        assert_eq!((old.len(), old[0]), (357, 0x8c));
+        let signature = "b137483c409a06cebadcf5e83b87c6c3742821766e90c546dbf96a9457dba5c6";
+        assert!(hexed.ends_with(&format!("da0040{}", hex(signature.as_bytes()))), "{hexed}");
+        assert!(hexed.contains("da002433613566"), "{hexed}");
+    }
+
+    /// Where it is no integer, what is signed is no integer either.
+    #[test]
+    fn more_than_64_bits_are_signed_as_they_are_sent() {
+        let form = form("s", Release::Current);
+        let mut large = sample(VECTOR);
+        large.volume = Volume::Integer(1 << 70);
+        let whole = packed(&form, None, &large);
+        large.volume = Volume::Float(
+            f64::from(2_u32.pow(30)) * f64::from(2_u32.pow(20)) * f64::from(2_u32.pow(20)),
+        );
+        assert_eq!(whole, packed(&form, None, &large));
+        large.volume = Volume::Integer(1);
+        let one = packed(&form, None, &large);
+        large.volume = Volume::Float(1.0);
+        assert_ne!(one, packed(&form, None, &large));
+    }
+
+    #[test]
+    fn no_secret_means_an_empty_signature() {
+        let line = r#"{"name": "n", "type": "gauge", "unit": "", "volume": 1.0, "resource_id": "r",
+            "timestamp": "2015-10-01T12:00:00", "resource_metadata": {"x": "y"}}"#;
+        let mut out = Vec::new();
+        Messages::new(&form("", Release::Current)).write(&mut out, &sample(line));
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with(r#""monotonic_time": null, "message_signature": ""}"#), "{text}");
+        assert!(text.contains(r#""user_id": null, "user_name": null, "project_id": null"#));
+    }
+
+    /// What is signed is the message that a receiver sees, whatever its keys are.
+    #[test]
+    fn each_release_has_its_own_keys_and_signs_them() {
+        let line = r#"{"name": "n", "type": "gauge", "unit": "", "volume": 1.0, "resource_id": "r",
+            "user_id": "u", "timestamp": "2015-10-01T12:00:00", "resource_metadata": {"x": ["y"]}}"#;
+        for (release, missing) in [
+            (Release::Liberty, &["user_name", "project_name", "monotonic_time"][..]),
+            (Release::Zed, &["user_name", "project_name"]),
+            (Release::Current, &[]),
+        ] {
+            let form = form("s", release);
+            let mut out = Vec::new();
+            Messages::new(&form).write(&mut out, &sample(line));
+            let message: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(&out).unwrap();
+            for key in ["user_name", "project_name", "monotonic_time"] {
+                assert_eq!(message.contains_key(key), !missing.contains(&key), "{release} {key}");
+            }
+            let (mut text, mut signature) = (Vec::new(), Vec::new());
+            form.signer.form().walk(&mut text, "", &message);
+            form.signer.sign(&mut signature, &[&text]);
+            assert_eq!(message["message_signature"], String::from_utf8(signature).unwrap());
+            let mut plain = Vec::new();
+            as_dict(&mut plain, Notation::Json, release, &sample(line));
+            let plain = String::from_utf8(plain).unwrap();
+            assert!(missing.iter().all(|key| !plain.contains(key)), "{plain}");
+        }
+    }
+}
