@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use nephometer_wasm::ComponentHost;
-use nephometer_model::{Batch, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
-use nephometer_pipeline::transform::{ComponentTransformer, Transformer};
 use nephometer_guest as guest;
 use nephometer_guest::Transformer as _;
+use nephometer_model::{Batch, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
+use nephometer_pipeline::transform::{ComponentTransformer, Transformer};
+use nephometer_wasm::ComponentHost;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 

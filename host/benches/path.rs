@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use nephometer_wasm::ComponentHost;
 use nephometer_config::{Inputs, Origin, PublisherTarget, SinkSpec};
 use nephometer_libvirt::inspect;
-use nephometer_model::HostGeneration;
 use nephometer_libvirt::poll::{PollContext, PollCounts, PollTask};
-use nephometer_pipeline::publish::{self, Encoder};
-use nephometer_wire::{MessageForm, Signer};
 use nephometer_libvirt::schedule::Clock;
-use nephometer_telemetry::StageCount;
+use nephometer_model::HostGeneration;
+use nephometer_pipeline::publish::{self, Encoder};
 use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
+use nephometer_telemetry::StageCount;
+use nephometer_wasm::ComponentHost;
+use nephometer_wire::{MessageForm, Signer};
 use uuid::Uuid;
 
 use super::{SCALE, cache, components, runtime};

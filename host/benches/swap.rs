@@ -11,12 +11,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use nephometer_wasm::ComponentHost;
 use nephometer_model::Sample;
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
 use nephometer_pipeline::{Emission, Generation, Outlet, Sink, SinkHandle, SinkParts, TakeOver};
 use nephometer_store::{Journal, JournalBounds, Store, WhenFull};
 use nephometer_telemetry::StageCount;
-use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
+use nephometer_wasm::ComponentHost;
 use tokio::sync::mpsc;
 
 use super::crossing::{options, samples, tick};

@@ -58,7 +58,7 @@ pub(crate) fn scaled(small: usize, full: usize) -> usize {
 
 /// The folder that holds the project.
 pub(crate) fn root() -> &'static std::path::Path {
-    std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Makes `certificate.pem` and `key.pem` in a folder: for `localhost`, and signed by nobody else.

@@ -32,10 +32,10 @@ pub use load::{
     DEFAULT_CONFIG, DEFAULT_PIPELINE, DEFAULT_POLLING, Folders, Inputs, Loaded, Origin, files,
     load, load_host, parse_pipeline,
 };
-pub use place::{Place, Positions};
-pub use routing::sources_of_the_file;
 pub use nephometer_model::Secret;
 pub use nephometer_wire::SignatureForm;
+pub use place::{Place, Positions};
+pub use routing::sources_of_the_file;
 pub use spec::*;
 pub use url::without_user;
 pub use value::value_of;

@@ -4,7 +4,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nephometer_model::Secret;
 use super::broker::BrokerSpec;
 use super::caution;
 use super::ceilometer::CeilometerConf;
@@ -19,6 +18,7 @@ use super::spec::{
     PublisherTarget, Routing, SinkSpec, SourceSpec,
 };
 use nephometer_model::Bound;
+use nephometer_model::Secret;
 
 /// Where `nephometer.yaml` is looked for if no other file is named. It may be absent.
 pub const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";

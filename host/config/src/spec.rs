@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use nephometer_model::Secret;
-use nephometer_wire::SignatureForm;
 use nephometer_model::{Bound, Glob, Quirks, Release};
+use nephometer_wire::SignatureForm;
 
 use super::broker::{AmqpSpec, BrokerSpec};
 use super::filter::MeterFilter;

@@ -5,8 +5,8 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use nephometer_model::Secret;
 use super::error;
+use nephometer_model::Secret;
 use nephometer_model::{Bound, clean};
 
 /// What may stand in a credential or a virtual host as it is.

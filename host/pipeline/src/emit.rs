@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::handle::Publishers;
+use crate::publish::{Encoding, Outstanding};
 use nephometer_config::Secret;
 use nephometer_model::{Batch, Position, Sample};
-use crate::publish::{Encoding, Outstanding};
 use nephometer_store::{JournalReader, Put};
 use nephometer_telemetry::events;
 

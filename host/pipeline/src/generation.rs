@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::transform::{Chain, ChainError, Decision, Event, Identity, State, Verdict, Window};
 use nephometer_config::{OnError, StateMismatch};
 use nephometer_model::Position;
 use nephometer_store::{SavedChain, SavedStage};
 use nephometer_telemetry::events;
-use crate::transform::{Chain, ChainError, Decision, Event, Identity, State, Verdict, Window};
 
 /// How long after a swap the generation before comes back if the new one fails.
 const WINDOW: Duration = Duration::from_secs(600);

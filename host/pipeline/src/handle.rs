@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::generation::{Base, Generation};
-use nephometer_config::PublisherSpec;
-use nephometer_model::{Position, Sample};
 use crate::publish::PublisherHandle;
 use crate::transform::{Event, Identity};
+use nephometer_config::PublisherSpec;
+use nephometer_model::{Position, Sample};
 
 /// Commands that wait for a sink: there is one who reloads, and people at a terminal.
 const COMMANDS: usize = 8;

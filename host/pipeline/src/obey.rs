@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use super::generation::{Base, Generation, Retired};
 use super::handle::{Command, SinkState, TakeOver};
 use super::sink::Sink;
+use crate::transform::Window;
 use nephometer_model::{Batch, Moment, Sample};
 use nephometer_telemetry::events;
-use crate::transform::Window;
 
 impl Sink {
     /// Between two batches, or while one is held.

@@ -12,12 +12,12 @@ use super::generation::{Base, Generation, Retired};
 use super::handle::{Ears, Notice, SinkHandle, SinkState, handle};
 use super::quarantine::Quarantine;
 use super::verdicts;
+use crate::publish::{self, Backoff, Outstanding};
+use crate::transform::{ChainError, Decision, Event, Verdict, Window};
 use nephometer_config::OnError;
 use nephometer_model::{Batch, Position, Sample};
-use crate::publish::{self, Backoff, Outstanding};
 use nephometer_store::{DeadLetters, Entry, JournalReader, Lost, SavedChain};
 use nephometer_telemetry::{SinkCount, events};
-use crate::transform::{ChainError, Decision, Event, Verdict, Window};
 
 /// How long a held batch waits before it is tried again.
 const HOLD: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));

@@ -24,7 +24,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::code;
-use super::load::Digest;
+use super::digest::Digest;
 use nephometer_model::Bound;
 use nephometer_telemetry::events;
 

@@ -1,7 +1,8 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::call::GuestCall;
 use nephometer_model::{Bound, clean};
 
 /// Why there is no instance of a component.
@@ -52,11 +53,16 @@ pub enum ComponentError {
     Failed {
         /// The component's name.
         component: String,
-        /// What it was doing: `instantiate`, `describe`, `configure` or `restore`.
-        call: &'static str,
+        /// What it was asked for.
+        call: GuestCall,
         /// What happened and, for a limit, which key to change.
         reason: String,
     },
+}
+
+/// The file cannot be used, for this reason.
+pub(super) fn unfit(path: &Path, reason: String) -> ComponentError {
+    ComponentError::Unfit { path: path.to_owned(), reason }
 }
 
 /// One thing that is wrong with options.
@@ -118,6 +124,12 @@ impl OptionFaults {
         self.kept.sort_by(|a, b| a.pointer.cmp(&b.pointer));
         (self.kept, self.more)
     }
+
+    /// The options of this component are refused for them.
+    pub(super) fn refuse(self, component: String) -> ComponentError {
+        let (faults, more) = self.finish();
+        ComponentError::Options { component, faults, more }
+    }
 }
 
 /// One harmless line of at most so many bytes.
@@ -139,8 +151,7 @@ mod tests {
         for at in 0..count {
             faults.add(&format!("/{at}/\u{1b}[2J{}", "k".repeat(5_000)), || "x\n".repeat(90_000));
         }
-        let (faults, more) = faults.finish();
-        ComponentError::Options { component: "c".to_owned(), faults, more }
+        faults.refuse("c".to_owned())
     }
 
     /// 60,000 option errors made a log line of 7.6 MB, with control characters.

@@ -6,21 +6,28 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 
 use super::cache::Cache;
 use super::compile::{NotCompiled, compile};
+use super::description::Description;
+use super::digest::Digest;
 use super::engine::{Clock, engine};
-use super::error::ComponentError;
-use super::handle::{InstanceHandle, State};
-use super::instance::{Bare, Description, Guest, Instance, Services, linker};
+use super::error::{ComponentError, unfit};
+use super::guest::Services;
+use super::handle::InstanceHandle;
+use super::instance::{InstanceSpec, Unconfigured};
 use super::limits::TotalMemory;
-use super::load::{self, Digest, LoadedComponent, unfit};
-use super::publisher::Shelf;
+use super::load;
+use super::outbound::Access;
+use super::publisher::PublisherRole;
+use super::shelf::Loaded;
+use super::shelves::{Kept, Shelves};
 use super::stats::{ComponentCount, Counted, Counts};
 use super::symbolize::Symbolizer;
 use super::threads::Threads;
-use nephometer_config::{ComponentSpec, ComponentsSpec, LimitsSpec};
+use super::transformer::TransformerRole;
+use nephometer_config::{ComponentSpec, ComponentsSpec, Grant};
 use nephometer_model::Bound;
 use nephometer_telemetry::events;
 
@@ -41,14 +48,13 @@ impl std::fmt::Debug for ComponentHost {
 
 struct Shared {
     services: Services,
-    threads: Threads,
+    threads: Arc<Threads>,
     engine: Engine,
-    linker: Linker<Guest>,
-    publishers: Shelf,
+    shelves: Shelves,
     /// Replaced as a whole when the configuration is read again.
     spec: Mutex<Arc<ComponentsSpec>>,
     cache: Arc<Cache>,
-    known: Mutex<Known>,
+    refused: Mutex<Refused>,
     lanes: Lanes,
     counts: Counts,
 }
@@ -69,33 +75,17 @@ impl Lanes {
     }
 }
 
-/// What has been loaded, or never will be.
+/// Components that cannot be compiled, and why: not tried again until the file changes.
 #[derive(Default)]
-struct Known {
-    /// The last content of each file. What it was before is kept by those who still run it, and goes with
-    /// them.
-    loaded: HashMap<PathBuf, Arc<LoadedComponent>>,
-    /// Those that cannot be compiled, and why: not tried again until the file changes.
-    refused: HashMap<Digest, String>,
-}
+struct Refused(HashMap<Digest, String>);
 
-impl Known {
-    fn refuse(&mut self, digest: Digest, reason: &str) {
-        if self.refused.len() >= REFUSED {
-            self.refused.clear();
+impl Refused {
+    fn add(&mut self, digest: Digest, reason: &str) {
+        if self.0.len() >= REFUSED {
+            self.0.clear();
         }
-        self.refused.insert(digest, reason.to_owned());
+        self.0.insert(digest, reason.to_owned());
     }
-}
-
-/// What a new instance is made of.
-#[derive(Clone)]
-pub(super) struct Recipe {
-    pub(super) loaded: Arc<LoadedComponent>,
-    pub(super) limits: LimitsSpec,
-    pub(super) options: Arc<Map<String, Value>>,
-    pub(super) count: Arc<ComponentCount>,
-    pub(super) services: Services,
 }
 
 impl ComponentHost {
@@ -110,14 +100,13 @@ impl ComponentHost {
                 symbolizer: Arc::new(Symbolizer::new(spec.compiler.clone())),
                 memory: Arc::new(TotalMemory::new(spec.totals.memory)),
             },
-            threads: Threads::start().map_err(|error| failed(&error))?,
-            linker: linker(&engine).map_err(|error| failed(&format!("{error:#}")))?,
-            publishers: Shelf::new(&engine, spec.totals.sockets)
+            threads: Arc::new(Threads::start().map_err(|error| failed(&error))?),
+            shelves: Shelves::new(&engine, spec.totals.sockets)
                 .map_err(|error| failed(&format!("{error:#}")))?,
             cache: Arc::new(Cache::open(cache, &engine)),
             engine,
             spec: Mutex::new(Arc::new(spec.clone())),
-            known: Mutex::default(),
+            refused: Mutex::default(),
             lanes: Lanes::default(),
             counts: Counts::default(),
         };
@@ -125,38 +114,38 @@ impl ComponentHost {
     }
 
     /// The component of this name on the component path.
-    pub async fn load(&self, name: &str) -> Result<Arc<LoadedComponent>, ComponentError> {
+    ///
+    /// # Errors
+    /// If there is none, or it does not fit.
+    pub async fn load<R: Kept>(&self, name: &str) -> Result<Arc<Loaded<R>>, ComponentError> {
         self.open(&self.find(name).await?).await
     }
 
     /// The file of the component of this name on the component path.
+    ///
+    /// # Errors
+    /// If there is none.
     pub async fn find(&self, name: &str) -> Result<PathBuf, ComponentError> {
         let (name, folders) = (name.to_owned(), self.spec().await.path.clone());
         self.blocking(move || load::find(&name, &folders)).await
     }
 
-    /// Of a transformer: whether [`ComponentHost::open`] will answer without compiling: because the code is there and
-    /// has been loaded by this, or because it is known already that there is none to be had. An
-    /// error says what is wrong with the file.
-    pub async fn is_cached(&self, path: &Path) -> Result<bool, ComponentError> {
+    /// Whether [`ComponentHost::open`] will return without compiling: because the code is there and
+    /// has been loaded by this, or because it is known already that there is none to be had.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub async fn is_cached<R: Kept>(&self, path: &Path) -> Result<bool, ComponentError> {
         let begun = Instant::now();
         let file = path.to_owned();
         let (_, digest) = self.blocking(move || load::read(&file)).await?;
-        if self.known(path, digest).await.is_some() {
+        if self.known::<R>(path, digest).await.is_some() {
             return Ok(true);
         }
         // Code of a component with an interpreter takes 0.1 s to read and check: once is enough.
-        let Some(component) = self.cached(digest).await? else { return Ok(false) };
-        self.keep(path, digest, (component, true), begun).await?;
+        let Some(code) = self.cached(digest).await? else { return Ok(false) };
+        self.keep::<R>(path, digest, (code, true), begun).await?;
         Ok(true)
-    }
-
-    pub(super) fn services(&self) -> Services {
-        self.0.services.clone()
-    }
-
-    pub(super) fn shelf(&self) -> &Shelf {
-        &self.0.publishers
     }
 
     /// What the configuration says of the component of this name.
@@ -164,13 +153,12 @@ impl ComponentHost {
         self.spec().await.by_name.get(name).cloned().unwrap_or_default()
     }
 
-    pub(super) fn all_counts(&self) -> &Counts {
-        &self.0.counts
-    }
-
     /// The component in this file, read anew; what was compiled before is not compiled again. Its
     /// name is the file's without the ending.
-    pub async fn open(&self, path: &Path) -> Result<Arc<LoadedComponent>, ComponentError> {
+    ///
+    /// # Errors
+    /// If it cannot be read, cannot be compiled, or does not fit.
+    pub async fn open<R: Kept>(&self, path: &Path) -> Result<Arc<Loaded<R>>, ComponentError> {
         let begun = Instant::now();
         let file = path.to_owned();
         let (bytes, digest) = self.blocking(move || load::read(&file)).await?;
@@ -178,38 +166,24 @@ impl ComponentHost {
             return known;
         }
         let made = match self.cached(digest).await? {
-            Some(component) => (component, true),
-            None => self.compile(path, bytes, digest).await?,
+            Some(code) => (code, true),
+            None => self.compile::<R>(path, bytes, digest).await?,
         };
         self.keep(path, digest, made, begun).await
     }
 
-    /// Checks what code was loaded for a file, and remembers it.
-    async fn keep(
+    async fn keep<R: Kept>(
         &self,
         path: &Path,
         digest: Digest,
-        (component, cached): (Component, bool),
+        (code, cached): (Component, bool),
         begun: Instant,
-    ) -> Result<Arc<LoadedComponent>, ComponentError> {
-        let (pre, exports) = load::link(&self.0.linker, &component, path)?;
-        let name = path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy());
-        let loaded = Arc::new(LoadedComponent {
-            name: Arc::from(&*name),
-            path: path.to_owned(),
-            digest,
-            pre,
-            exports,
-        });
-        let mut known = self.0.known.lock().await;
-        if let Some(first) = known.loaded.get(path).filter(|first| first.digest == digest) {
-            return Ok(Arc::clone(first));
+    ) -> Result<Arc<Loaded<R>>, ComponentError> {
+        let (loaded, new) = R::shelf(&self.0.shelves).keep(path, digest, &code).await?;
+        if new {
+            let took = begun.elapsed();
+            events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
         }
-        known.loaded.insert(path.to_owned(), Arc::clone(&loaded));
-        known.loaded.retain(|path, _| path.exists());
-        drop(known);
-        let took = begun.elapsed();
-        events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
         Ok(loaded)
     }
 
@@ -218,44 +192,85 @@ impl ComponentHost {
         self.0.counts.list()
     }
 
-    /// What a component tells about itself.
-    pub async fn describe(
+    /// What a component reports about itself. It reaches nothing meanwhile.
+    pub(crate) async fn describe<R: Kept>(
         &self,
-        loaded: &Arc<LoadedComponent>,
+        loaded: &Arc<Loaded<R>>,
+        reach: R::Reach,
     ) -> Result<Description, ComponentError> {
         let count = Arc::new(ComponentCount::new(loaded.digest));
-        let recipe = self.recipe(loaded, &Map::new(), count).await;
-        self.guest(async move { Bare::new(&recipe).await?.describe().await }).await
+        let spec = self.instance_spec(loaded, Map::new(), count, reach).await;
+        let describing = async move { Unconfigured::new(&spec).await?.describe().await };
+        self.0.threads.guest(describing).await
     }
 
-    /// A new instance with these options, ready to take batches. `place` is where in the pipeline
+    /// A new transformer with these options, ready to take batches. `place` is where in the pipeline
     /// it stands, such as `cpu_sink/0`: what [`ComponentHost::counts`] lists it under.
-    pub async fn instance(
+    ///
+    /// # Errors
+    /// If an instance cannot be made, or the options do not fit.
+    pub async fn transformer(
         &self,
-        loaded: &Arc<LoadedComponent>,
+        loaded: &Arc<Loaded<TransformerRole>>,
         options: &Map<String, Value>,
         place: &str,
-    ) -> Result<InstanceHandle, ComponentError> {
+    ) -> Result<InstanceHandle<TransformerRole>, ComponentError> {
         let count = self.0.counts.add(place, &loaded.name, loaded.digest);
-        let recipe = self.recipe(loaded, options, count).await;
-        let mut handle = InstanceHandle::new(self.clone(), recipe);
+        self.place(self.instance_spec(loaded, options.clone(), count, ()).await).await
+    }
+
+    /// A new publisher with these options, ready to take envelopes. `url` is what its own URL grants;
+    /// what the configuration grants and limits is known here. `place` is what
+    /// [`ComponentHost::counts`] lists it under.
+    ///
+    /// # Errors
+    /// If an instance cannot be made, or the options do not fit.
+    pub async fn publisher(
+        &self,
+        loaded: &Arc<Loaded<PublisherRole>>,
+        url: Vec<Grant>,
+        options: Map<String, Value>,
+        place: &str,
+    ) -> Result<InstanceHandle<PublisherRole>, ComponentError> {
+        let count = self.0.counts.add(place, &loaded.name, loaded.digest);
+        let connect = self.component_spec(&loaded.name).await.connect;
+        let outbound = &self.0.shelves.outbound;
+        let access = Access::new(&loaded.name, url, &connect, outbound, &count);
+        self.place(self.instance_spec(loaded, options, count, Arc::new(access)).await).await
+    }
+
+    /// What a publisher may reach of which nothing is asked but what it is.
+    pub(crate) fn no_access(&self, loaded: &Loaded<PublisherRole>) -> Arc<Access> {
+        let count = Arc::new(ComponentCount::new(loaded.digest));
+        let outbound = &self.0.shelves.outbound;
+        Arc::new(Access::new(&loaded.name, Vec::new(), &[], outbound, &count))
+    }
+
+    async fn place<R: Kept>(
+        &self,
+        spec: InstanceSpec<R>,
+    ) -> Result<InstanceHandle<R>, ComponentError> {
+        let mut handle = InstanceHandle::new(&self.0.threads, spec);
         handle.rebuild(None).await?;
         Ok(handle)
     }
 
     /// What is called `name` on the component path: the digest of its file, as it is now.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
     pub async fn identify(&self, name: &str) -> Result<Digest, ComponentError> {
         let path = self.find(name).await?;
         self.blocking(move || Ok(load::read(&path)?.1)).await
     }
 
-    /// From now on new instances have these limits, and all together these totals. The component path stays as
-    /// it is.
+    /// From now on new instances have these limits, and all together these totals. The component path
+    /// stays as it is.
     pub async fn set_spec(&self, spec: &ComponentsSpec) {
         let mut current = self.0.spec.lock().await;
         let (by_name, totals) = (spec.by_name.clone(), spec.totals);
         self.0.services.memory.set(totals.memory);
-        self.shelf().outbound().set_sockets(totals.sockets);
+        self.0.shelves.outbound.set_sockets(totals.sockets);
         *current = Arc::new(ComponentsSpec { by_name, totals, ..(**current).clone() });
     }
 
@@ -263,52 +278,50 @@ impl ComponentHost {
         Arc::clone(&*self.0.spec.lock().await)
     }
 
-    async fn recipe(
+    async fn instance_spec<R: Kept>(
         &self,
-        loaded: &Arc<LoadedComponent>,
-        options: &Map<String, Value>,
+        loaded: &Arc<Loaded<R>>,
+        options: Map<String, Value>,
         count: Arc<ComponentCount>,
-    ) -> Recipe {
-        let spec = self.spec().await;
-        let spec = spec.by_name.get(&*loaded.name);
-        Recipe {
+        reach: R::Reach,
+    ) -> InstanceSpec<R> {
+        InstanceSpec {
             loaded: Arc::clone(loaded),
-            limits: spec.map(|spec| spec.limits).unwrap_or_default(),
-            options: Arc::new(options.clone()),
+            limits: self.component_spec(&loaded.name).await.limits,
+            options: Arc::new(options),
+            reach,
             count,
-            services: self.services(),
+            services: self.0.services.clone(),
         }
     }
 
     /// What is known of this file with this content.
-    pub(super) async fn known(
+    async fn known<R: Kept>(
         &self,
         path: &Path,
         digest: Digest,
-    ) -> Option<Result<Arc<LoadedComponent>, ComponentError>> {
-        let known = self.0.known.lock().await;
-        if let Some(reason) = known.refused.get(&digest) {
+    ) -> Option<Result<Arc<Loaded<R>>, ComponentError>> {
+        if let Some(reason) = self.0.refused.lock().await.0.get(&digest) {
             return Some(Err(unfit(path, reason.clone())));
         }
-        let loaded = known.loaded.get(path).filter(|loaded| loaded.digest == digest)?;
-        Some(Ok(Arc::clone(loaded)))
+        R::shelf(&self.0.shelves).last(path, digest).await.map(Ok)
     }
 
-    pub(super) async fn cached(&self, digest: Digest) -> Result<Option<Component>, ComponentError> {
+    async fn cached(&self, digest: Digest) -> Result<Option<Component>, ComponentError> {
         let (engine, cache) = (self.0.engine.clone(), Arc::clone(&self.0.cache));
         self.blocking(move || Ok(cache.get(&engine, &digest))).await
     }
 
     /// Compiles, unless that has happened while others were compiled. Says which.
-    pub(super) async fn compile(
+    async fn compile<R: Kept>(
         &self,
         path: &Path,
         bytes: Vec<u8>,
         digest: Digest,
     ) -> Result<(Component, bool), ComponentError> {
         let turn = self.0.lanes.of(bytes.len()).lock_owned().await;
-        if let Some(known) = self.known(path, digest).await {
-            return known.map(|loaded| (loaded.pre.component().clone(), true));
+        if let Some(known) = self.known::<R>(path, digest).await {
+            return known.map(|loaded| (loaded.code().clone(), true));
         }
         let (engine, cache) = (self.0.engine.clone(), Arc::clone(&self.0.cache));
         let compiler = self.spec().await.compiler.clone();
@@ -316,14 +329,14 @@ impl ComponentHost {
             // Not the waiting for it, which may be given up, but the work holds the turn.
             let _turn = turn;
             if cache.has(&digest)
-                && let Some(component) = cache.get(&engine, &digest)
+                && let Some(code) = cache.get(&engine, &digest)
             {
-                return Ok(Ok((component, true)));
+                return Ok(Ok((code, true)));
             }
             let made = compile(compiler.as_deref(), &engine, &bytes).and_then(|mut code| {
                 cache.adopt(&engine, &digest, &mut code).map_err(NotCompiled::Machine)
             });
-            Ok(made.map(|component| (component, false)))
+            Ok(made.map(|code| (code, false)))
         };
         match self.blocking(work).await? {
             Ok(made) => Ok(made),
@@ -331,54 +344,16 @@ impl ComponentHost {
             Err(NotCompiled::Component(reason)) => {
                 let reason = format!("it cannot be compiled: {reason}");
                 events::component::not_compiled(path, &digest.to_string(), &reason);
-                self.0.known.lock().await.refuse(digest, &reason);
+                self.0.refused.lock().await.add(digest, &reason);
                 Err(unfit(path, reason))
             }
         }
     }
 
-    pub(super) async fn blocking<T: Send + 'static>(
+    async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ComponentError> + Send + 'static,
     ) -> Result<T, ComponentError> {
-        match self.0.threads.spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(error) => Err(ComponentError::Host(error.to_string())),
-        }
-    }
-
-    /// Runs something with guests in it on the guests' threads.
-    pub(super) async fn guest<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, ComponentError>> + Send + 'static,
-    ) -> Result<T, ComponentError> {
-        match self.0.threads.spawn(work).await {
-            Ok(result) => result,
-            Err(error) => Err(ComponentError::Host(error.to_string())),
-        }
-    }
-
-    /// Makes an instance on the guests' threads: describe, configure, restore.
-    pub(super) async fn build(
-        &self,
-        recipe: Recipe,
-        state: Option<State>,
-    ) -> Result<Instance, ComponentError> {
-        self.guest(async move {
-            let mut bare = Bare::new(&recipe).await?;
-            let description = bare.describe().await?;
-            let mut instance = bare.configure(&description, &recipe.options).await?;
-            if let Some(state) = state {
-                instance.restore(state.version, &state.bytes).await?;
-            }
-            Ok(instance)
-        })
-        .await
-    }
-
-    /// Starts a task on the guests' threads.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        // Its end shows in the mailbox that it closes.
-        drop(self.0.threads.spawn(task));
+        self.0.threads.blocking(work).await
     }
 }

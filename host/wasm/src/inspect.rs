@@ -9,6 +9,8 @@ use wasmtime::component::Component;
 use super::host::ComponentHost;
 use super::load;
 use super::log::clean;
+use super::publisher::PublisherRole;
+use super::transformer::TransformerRole;
 use super::{ComponentError, Description, Digest};
 
 /// What is to be known of a component without a place for it.
@@ -67,19 +69,20 @@ impl ComponentHost {
             .metadata()
             .map_err(|source| ComponentError::Unreadable { path: path.to_owned(), source })?
             .len();
-        let (digest, publisher, component, description) = match self.open(path).await {
+        let (digest, publisher, code, description) = match self.open::<TransformerRole>(path).await
+        {
             Ok(loaded) => {
-                let description = self.describe(&loaded).await?;
-                (loaded.digest, false, loaded.pre.component().clone(), description)
+                let description = self.describe(&loaded, ()).await?;
+                (loaded.digest, false, loaded.code().clone(), description)
             }
             // What it is not as a transformer says more, unless it is a publisher.
             Err(error) => {
-                let Ok(loaded) = self.open_publisher(path).await else { return Err(error) };
-                let description = self.describe_publisher(&loaded).await?;
-                (loaded.digest, true, loaded.component().clone(), description)
+                let Ok(loaded) = self.open::<PublisherRole>(path).await else { return Err(error) };
+                let description = self.describe(&loaded, self.no_access(&loaded)).await?;
+                (loaded.digest, true, loaded.code().clone(), description)
             }
         };
-        let (imports, exports) = (names(&component, true), names(&component, false));
+        let (imports, exports) = (names(&code, true), names(&code, false));
         let producers = producers(&load::read(path)?.0);
         let path = path.to_owned();
         Ok(Inspection { path, size, digest, publisher, imports, exports, description, producers })

@@ -1,4 +1,4 @@
-//! The host of components: finds, checks, compiles, limits and calls them. The only room that
+//! The host of components: finds, checks, compiles, limits and calls them. The only crate that
 //! names `wasmtime`.
 //!
 //! Given: names, options, batches. Gives back: instances that answer one call at a time, each in
@@ -7,39 +7,56 @@
 
 mod bindings;
 mod cache;
+mod call;
+mod cause;
 mod code;
 mod compile;
-mod contract;
 mod convert;
+mod cpu;
+mod description;
+mod digest;
 mod engine;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod guest;
 mod handle;
 mod host;
 mod inspect;
 mod instance;
 mod limits;
+mod line_budget;
 mod load;
 mod log;
 mod options;
 mod outbound;
 mod publisher;
+mod role;
 mod schema;
 mod settings;
+mod shelf;
+mod shelves;
+mod state;
 mod stats;
 mod survey;
 mod symbolize;
 mod threads;
+mod transformer;
 mod trap;
+mod world;
 
+pub use call::GuestCall;
 pub use compile::{CompilerError, compile_confined};
+pub use description::Description;
+pub use digest::Digest;
 pub use error::{ComponentError, OptionFault};
-pub use handle::{InstanceHandle, State};
+pub use handle::InstanceHandle;
 pub use host::ComponentHost;
 pub use inspect::Inspection;
-pub use instance::{CallError, Description};
-pub use load::{Digest, LoadedComponent};
-pub use publisher::{Delivery, LoadedPublisher, PublisherInstance, Settled, TextForm};
+pub use publisher::{Delivery, PublisherRole, Settled, TextForm};
+pub use shelf::Loaded;
+pub use shelves::Kept;
+pub use state::State;
 pub use stats::{ComponentCount, ComponentNumbers, Counted};
 pub use symbolize::symbolize_confined;
+pub use transformer::{CallError, TransformerRole};

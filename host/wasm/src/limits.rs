@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use super::engine::TICK;
 use super::stats::ComponentCount;
 use nephometer_config::LimitsSpec;
 use nephometer_model::Bound;
@@ -114,7 +113,6 @@ pub(super) struct Limiter {
     limits: LimitsSpec,
     memory: u64,
     elements: usize,
-    ticks: u32,
     hit: Option<Hit>,
     /// Bytes of memory that were denied.
     denied: u64,
@@ -129,7 +127,7 @@ impl Limiter {
         count: Arc<ComponentCount>,
         total: Arc<TotalMemory>,
     ) -> Self {
-        Self { limits, memory: 0, elements: 0, ticks: 0, hit: None, denied: 0, count, total }
+        Self { limits, memory: 0, elements: 0, hit: None, denied: 0, count, total }
     }
 
     pub(super) fn count(&self) -> &Arc<ComponentCount> {
@@ -142,24 +140,16 @@ impl Limiter {
 
     /// A call begins.
     pub(super) fn begin_call(&mut self) {
-        self.ticks = 0;
         self.hit = None;
     }
 
-    /// The guest ran for one more tick. Whether it may go on.
-    pub(super) fn tick(&mut self) -> bool {
-        self.ticks = self.ticks.saturating_add(1);
-        let used: Duration = TICK.saturating_mul(self.ticks);
+    /// The call has used so much processor time. Whether it may go on.
+    pub(super) fn has_cpu(&mut self, used: Duration) -> bool {
         let within = used <= self.limits.cpu;
         if !within {
             self.hit = Some(Hit::Cpu);
         }
         within
-    }
-
-    /// The guest has used its processor time, as somebody else has counted it.
-    pub(super) fn out_of_cpu(&mut self) {
-        self.hit = Some(Hit::Cpu);
     }
 
     /// The limit that was hit since the call began. A guest that was denied memory may have lived
@@ -237,7 +227,7 @@ impl ResourceLimiter for Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Digest;
+    use crate::digest::Digest;
 
     fn limiter() -> Limiter {
         let cpu = Duration::from_millis(25);
@@ -289,13 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn processor_time_is_counted_in_ticks_and_per_call() {
+    fn processor_time_is_bounded_per_call() {
         let mut limiter = limiter();
-        assert!(limiter.tick());
-        assert!(limiter.tick());
-        assert!(!limiter.tick());
+        assert!(limiter.has_cpu(Duration::from_millis(25)));
+        assert!(!limiter.has_cpu(Duration::from_micros(25_001)));
         assert_eq!(limiter.hit(), Some(Hit::Cpu));
         limiter.begin_call();
-        assert!(limiter.tick());
+        assert_eq!(limiter.hit(), None);
     }
 }

@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(harmless(&schema), Ok(()));
         let text = schema.to_string();
         assert_eq!(
-            super::super::options::check(&text, &serde_json::Map::new()).unwrap().finish().0.len(),
+            crate::options::check(&text, &serde_json::Map::new()).unwrap().finish().0.len(),
             1
         );
     }

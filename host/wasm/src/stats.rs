@@ -12,10 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Instant;
 
-use rustix::time::{ClockId, clock_gettime};
-
-use super::load::Digest;
-use super::log::LineBudget;
+use super::cpu::Processor;
+use super::digest::Digest;
+use super::line_budget::LineBudget;
 
 /// The numbers of one place, counted from its beginning.
 #[derive(Debug)]
@@ -186,23 +185,16 @@ impl ComponentCount {
 
     /// Adds the processor time that this work takes: measured around each of its turns, so that
     /// what others do on the thread in between is not counted.
-    pub(super) async fn timed<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn timed<T>(&self, processor: &Processor, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         std::future::poll_fn(|context| {
-            let before = thread_nanos();
+            processor.begin_turn();
             let result: Poll<T> = work.as_mut().poll(context);
-            self.cpu_nanos.fetch_add(thread_nanos().saturating_sub(before), Relaxed);
+            self.cpu_nanos.fetch_add(processor.end_turn(), Relaxed);
             result
         })
         .await
     }
-}
-
-/// Processor time of this thread.
-fn thread_nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let nanos = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
-    u64::try_from(nanos).unwrap_or(0)
 }
 
 /// A guard; a holder that panicked left a value that is whole.
@@ -213,15 +205,15 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// All counts of a host.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    entries: Mutex<Vec<Entry>>,
-    lines: Mutex<Lines>,
+    entries: Mutex<Vec<Listed>>,
+    lines: Mutex<Budgets>,
 }
 
 /// The budgets of lines by place and component: what is made anew there goes on with the same.
-type Lines = HashMap<(Arc<str>, Arc<str>), Arc<LineBudget>>;
+type Budgets = HashMap<(Arc<str>, Arc<str>), Arc<LineBudget>>;
 
 #[derive(Debug)]
-struct Entry {
+struct Listed {
     place: Arc<str>,
     component: Arc<str>,
     count: Weak<ComponentCount>,
@@ -240,7 +232,7 @@ impl Counts {
         let count = Arc::new(ComponentCount::with_lines(digest, lines));
         let mut entries = held(&self.entries);
         entries.retain(|entry| entry.count.strong_count() > 0);
-        entries.push(Entry { place, component, count: Arc::downgrade(&count) });
+        entries.push(Listed { place, component, count: Arc::downgrade(&count) });
         count
     }
 
@@ -254,7 +246,7 @@ impl Counts {
 
     /// Those that are still held, in the order in which they were made.
     pub(super) fn list(&self) -> Vec<Counted> {
-        let listed = |entry: &Entry| {
+        let listed = |entry: &Listed| {
             Some(Counted {
                 place: Arc::clone(&entry.place),
                 component: Arc::clone(&entry.component),
@@ -312,11 +304,13 @@ mod tests {
     #[tokio::test]
     async fn only_the_turns_of_the_work_are_timed() {
         let count = ComponentCount::new(Digest::from([0; 32]));
-        count.timed(tokio::time::sleep(std::time::Duration::from_millis(50))).await;
+        let processor = Processor::default();
+        let waiting = tokio::time::sleep(std::time::Duration::from_millis(50));
+        count.timed(&processor, waiting).await;
         assert!(count.numbers().cpu_nanos < 40_000_000, "{}", count.numbers().cpu_nanos);
-        let before = thread_nanos();
-        let spin = async { while thread_nanos() < before + 20_000_000 {} };
-        count.timed(spin).await;
+        let before = processor.used();
+        let spin = async { while processor.used() < before + 20_000_000 {} };
+        count.timed(&processor, spin).await;
         assert!(count.numbers().cpu_nanos >= 20_000_000, "{}", count.numbers().cpu_nanos);
     }
 }

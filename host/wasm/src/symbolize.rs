@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use wasmparser::{Parser, Payload};
 
 use super::compile::{CompilerError, confined_input, finish, limit, nameless, start};
-use super::load::{self, Digest};
+use super::digest::Digest;
+use super::load;
 use super::log::clean;
 use nephometer_model::Bound;
 

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
+use super::error::ComponentError;
+
 /// Transformers of all sinks share these; two let one sink work while another one's guest is
 /// busy, and leave the rest of the machine to its virtual machines.
 const WORKERS: usize = 2;
@@ -40,12 +42,21 @@ impl Threads {
         self.runtime().spawn(task)
     }
 
-    /// Runs blocking work beside the guests' threads.
-    pub(super) fn spawn_blocking<T: Send + 'static>(
+    /// Runs something with guests in it.
+    pub(super) async fn guest<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> JoinHandle<T> {
-        self.runtime().spawn_blocking(work)
+        work: impl Future<Output = Result<T, ComponentError>> + Send + 'static,
+    ) -> Result<T, ComponentError> {
+        self.spawn(work).await.unwrap_or_else(|error| Err(ComponentError::Host(error.to_string())))
+    }
+
+    /// Runs blocking work beside the guests' threads, and waits for it.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ComponentError> + Send + 'static,
+    ) -> Result<T, ComponentError> {
+        let done = self.runtime().spawn_blocking(work).await;
+        done.unwrap_or_else(|error| Err(ComponentError::Host(error.to_string())))
     }
 
     fn runtime(&self) -> &Runtime {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use wasmtime::{FrameInfo, WasmBacktrace};
 
-use super::instance::cause;
+use super::cause::cause;
 use super::limits::Hit;
 use super::log::clean;
 use super::symbolize::{Origin, Places, Symbolizer};

@@ -26,10 +26,7 @@ pub struct Head<'a> {
 }
 
 /// The body on the wire, with these messages as its payload.
-pub fn notification<'a>(
-    head: &Head<'_>,
-    messages: impl Iterator<Item = &'a [u8]>,
-) -> Vec<u8> {
+pub fn notification<'a>(head: &Head<'_>, messages: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut out = br#"{"oslo.version": "2.0", "oslo.message": ""#.to_vec();
     let mut part = Vec::with_capacity(256);
     start(&mut part, head);

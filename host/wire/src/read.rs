@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 use uuid::Uuid;
 
-use nephometer_model::{HostGeneration, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
+use nephometer_model::{
+    HostGeneration, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume,
+};
 
 /// Keys that may be there and say nothing that a sample keeps.
 const IGNORED: [&str; 4] = ["user_name", "project_name", "message_signature", "publisher_id"];

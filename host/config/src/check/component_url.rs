@@ -3,9 +3,9 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use nephometer_model::Secret;
 use crate::spec::{ComponentUrl, SecretOptions};
 use crate::url::{Fault, Parts};
+use nephometer_model::Secret;
 
 /// Whether a component can have this name: what a scheme of a URL and the name of a file have in
 /// common.

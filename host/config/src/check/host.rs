@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::units::{duration, truth, whole};
 use super::{Check, Unknown, agent, amqp, components, metering, store};
-use nephometer_model::Secret;
 use crate::broker::AmqpSpec;
 use crate::error::Report;
 use crate::place::Place;
@@ -14,11 +13,12 @@ use crate::raw::{
     Document, Field, Kind, RawControl, RawFolder, RawHost, RawLibvirt, RawMessage, Scalar,
 };
 use crate::spec::{
-    ComponentsSpec, DEFAULT_SECRET, LibvirtSpec, MessageSpec, MeteringSpec, Mode, Routing, 
+    ComponentsSpec, DEFAULT_SECRET, LibvirtSpec, MessageSpec, MeteringSpec, Mode, Routing,
     StoreSpec,
 };
 use crate::url;
 use nephometer_model::Release;
+use nephometer_model::Secret;
 
 const KEYS: &[&str] = &[
     "host",
@@ -77,11 +77,7 @@ pub(crate) struct Host {
 }
 
 /// Checks the file with everything that overrides it.
-pub(crate) fn check(
-    doc: &Document,
-    defaults: Defaults,
-    report: &mut Report,
-) -> Option<Host> {
+pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> Option<Host> {
     let mut check = Check::new(doc, report);
     let raw: RawHost = check.mapping("", doc.mirror())?;
     check.keys("", KEYS, Unknown::Refused(&["tls"]));

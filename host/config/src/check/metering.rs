@@ -1,10 +1,10 @@
 //! Which Ceilometer is stood in for, and how far.
 
 use super::Check;
-use nephometer_wire::SignatureForm;
 use crate::error::nearest;
 use crate::raw::{Field, Kind, Scalar, Scalars};
 use nephometer_model::{Quirks, Release};
+use nephometer_wire::SignatureForm;
 
 /// `compatibility`
 pub(super) fn release(check: &mut Check<'_>, field: &Field<Scalar>) -> Option<Release> {

@@ -34,11 +34,7 @@ impl Around {
 }
 
 /// Checks a file in which sources poll and name sinks.
-pub(crate) fn check(
-    doc: &Document,
-    around: &Around,
-    report: &mut Report,
-) -> Option<PipelineSpec> {
+pub(crate) fn check(doc: &Document, around: &Around, report: &mut Report) -> Option<PipelineSpec> {
     let poll = |check: &mut Check<'_>, at: &str, raw: &RawSource, sinks: &[Arc<str>]| {
         source::polling(check, at, raw, Some(sinks))
     };

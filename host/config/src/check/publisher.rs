@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::component_url;
 use super::pipeline::Around;
 use super::units::parse_int;
-use nephometer_model::Secret;
 use crate::broker::BrokerSpec;
 use crate::error::{Report, nearest};
 use crate::place::Place;
@@ -15,6 +14,7 @@ use crate::spec::{
 };
 use crate::url::{Fault, Parts, brokers, check_length, label, option_name, ssl};
 use nephometer_model::Bound;
+use nephometer_model::Secret;
 
 /// What Ceilometer has had, in one release or another, and this agent has not. A component of that
 /// name is taken all the same.

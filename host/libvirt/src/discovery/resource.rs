@@ -4,7 +4,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha224};
 
-use nephometer_model::{DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova, Release, Resource};
+use nephometer_model::{
+    DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova, Release, Resource,
+};
 
 /// What all resources of one agent share.
 #[derive(Debug, Clone)]

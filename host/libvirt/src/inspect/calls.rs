@@ -14,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::{InspectError, Load};
-use nephometer_config::without_user;
 use crate::libvirt::{Connection, VirtError};
+use nephometer_config::without_user;
 use nephometer_telemetry::events::inspect as events;
 
 /// Connections that wait for the next call. More than are ever in flight are of no use.

@@ -12,10 +12,10 @@ use super::calls::{CallError, Calls};
 use super::descriptions::Descriptions;
 use super::watch::Watcher;
 use super::{Hypervisor, InspectError, Load, ReadError};
-use nephometer_config::LibvirtSpec;
 use crate::libvirt::{Connection, Control, VirtError};
-use nephometer_model::{Domain, DomainEvent, Groups, Moment, Reading};
 use crate::schedule::Clock;
+use nephometer_config::LibvirtSpec;
+use nephometer_model::{Domain, DomainEvent, Groups, Moment, Reading};
 use nephometer_telemetry::events::inspect as events;
 
 /// Domains per bulk call. libvirt needs about 6.5 ms for each, one after the other, so that a

@@ -17,9 +17,9 @@ use thiserror::Error;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use crate::schedule::Clock;
 use nephometer_config::LibvirtSpec;
 use nephometer_model::{Domain, DomainEvent, Groups, Moment, Reading};
-use crate::schedule::Clock;
 
 /// The source of readings that `uri` names: `sim://` and `replay://` are built in, everything
 /// else is libvirt's. No connection is opened yet, so that the agent can start while libvirtd is

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::libvirt::Watch;
-use nephometer_model::{DomainEvent, Happening, Moment};
 use crate::schedule::Clock;
+use nephometer_model::{DomainEvent, Happening, Moment};
 use nephometer_telemetry::events::inspect as events;
 
 /// How often it is looked whether libvirtd is still there, or there again.

@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use nephometer_model::{DiskReading, DomainState, NicReading, RawNumber, Reading, VcpuReading, Volume};
+use nephometer_model::{
+    DiskReading, DomainState, NicReading, RawNumber, Reading, VcpuReading, Volume,
+};
 
 /// One value of a statistics record.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -20,10 +20,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
 
-use nephometer_config::{MeterFilter, MeteringSpec, SourceSpec};
 use crate::inspect::{Hypervisor, InspectError, Pace};
-use nephometer_model::{Batch, DomainState, Gap, HostGeneration, Moment, Polled, Sample, Timestamp};
 use crate::schedule::Ticker;
+use nephometer_config::{MeterFilter, MeteringSpec, SourceSpec};
+use nephometer_model::{
+    Batch, DomainState, Gap, HostGeneration, Moment, Polled, Sample, Timestamp,
+};
 use nephometer_telemetry::events;
 
 use domains::Domains;

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::desk;
 use super::plan::short;
 use super::supervisor::{Order, Report};
-use nephometer_wasm::ComponentHost;
 use crate::control::{Request, Response};
 use nephometer_libvirt::inspect::Hypervisor;
 use nephometer_pipeline::SinkHandle;
 use nephometer_store::{DeadLetters, Gaps, Spools};
 use nephometer_telemetry::Ledger;
+use nephometer_wasm::ComponentHost;
 
 /// What is read from, and what the store keeps for people.
 pub(super) type Seen<'a> = (&'a Arc<dyn Hypervisor>, DeadLetters, (Spools, Gaps));

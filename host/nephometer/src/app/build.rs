@@ -11,18 +11,18 @@ use super::answer::{self, Board};
 use super::supervisor::Supervisor;
 use super::workshop::{ComponentProblem, Workshop};
 use super::{App, AppError, Attendants, CHANGES, Options, Reload};
-use nephometer_wasm::ComponentHost;
-use nephometer_config::{self as config, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
 use crate::control;
+use nephometer_config::{self as config, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
 use nephometer_libvirt::inspect::{self, Hypervisor, Pace};
-use nephometer_model::{HostGeneration, Timestamp};
-use nephometer_pipeline::{Notice, Outlet, Sink, SinkHandle, SinkParts};
 use nephometer_libvirt::poll::{PollContext, PollCounts};
-use nephometer_pipeline::publish::PublisherTask;
 use nephometer_libvirt::schedule::Clock;
+use nephometer_model::{HostGeneration, Timestamp};
+use nephometer_pipeline::publish::PublisherTask;
+use nephometer_pipeline::transform::StateTotal;
+use nephometer_pipeline::{Notice, Outlet, Sink, SinkHandle, SinkParts};
 use nephometer_store::{DeadLetters, Journal, JournalBounds, Spools, Store, WhenFull};
 use nephometer_telemetry::events;
-use nephometer_pipeline::transform::StateTotal;
+use nephometer_wasm::ComponentHost;
 
 /// What the journal holds besides its bound in bytes: what is known of a batch is in memory, and where
 /// there is no disk all of it, about 100 bytes a sample.

@@ -24,16 +24,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use nephometer_wasm::ComponentError;
-use nephometer_config::{AgentSpec, SourceSpec};
 use crate::control::ControlError;
+use nephometer_config::{AgentSpec, SourceSpec};
 use nephometer_libvirt::inspect::{InspectError, Pace};
-use nephometer_model::Polled;
-use nephometer_pipeline::{Remains, Sink, SinkHandle, Tap, route};
 use nephometer_libvirt::poll::{PollContext, Rounds};
+use nephometer_model::Polled;
 use nephometer_pipeline::publish::{self, PublisherTask};
+use nephometer_pipeline::{Remains, Sink, SinkHandle, Tap, route};
 use nephometer_store::{Journal, Recorder, Spools, StoreError};
 use nephometer_telemetry::{Ledger, events};
+use nephometer_wasm::ComponentError;
 
 pub use desk::answer as answer_for_store;
 use polls::Polls;

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use super::AppError;
 use nephometer_config::SourceSpec;
 use nephometer_libvirt::inspect::{InspectError, Pace};
-use nephometer_model::Polled;
 use nephometer_libvirt::poll::{self, PollContext, PollTask, Rounds};
+use nephometer_model::Polled;
 
 /// All of them.
 pub(super) struct Polls {

@@ -14,13 +14,13 @@ use super::refusals::Refusals;
 use super::swap::{rehearse, swap};
 use super::workshop::{StageKey, Workshop, lines};
 use super::{AppError, Reload};
+use crate::watch::Watch;
 use nephometer_config::{AgentSpec, PublisherSpec, SinkSpec, SourceSpec};
-use nephometer_pipeline::{Notice, Publishers, SinkHandle};
 use nephometer_pipeline::publish::PublisherTask;
+use nephometer_pipeline::transform::Identity;
+use nephometer_pipeline::{Notice, Publishers, SinkHandle};
 use nephometer_store::Journal;
 use nephometer_telemetry::events::reload as events;
-use nephometer_pipeline::transform::Identity;
-use crate::watch::Watch;
 
 /// Something for the tasks of the agent.
 pub(super) enum Change {

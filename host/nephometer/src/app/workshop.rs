@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::AppError;
-use nephometer_wasm::{ComponentError, ComponentHost, OptionFault};
 use nephometer_config::{
     AgentSpec, ComponentSpec, ComponentsSpec, Place, PublisherSpec, PublisherTarget, SinkSpec,
     StoreSpec, TransformerSpec,
@@ -14,10 +13,13 @@ use nephometer_config::{
 use nephometer_model::{Bound, HostGeneration};
 use nephometer_pipeline::Generation;
 use nephometer_pipeline::publish::{self, PublisherHandle, PublisherTask};
-use nephometer_wire::{MessageForm, Signer};
+use nephometer_pipeline::transform::{
+    Chain, ComponentTransformer, Identity, StateTotal, Transformer,
+};
 use nephometer_store::{Bounds, Spools, WhenFull};
 use nephometer_telemetry::{self as telemetry, Ledger, StageCount};
-use nephometer_pipeline::transform::{Chain, ComponentTransformer, Identity, StateTotal, Transformer};
+use nephometer_wasm::{ComponentError, ComponentHost, OptionFault, PublisherRole, TransformerRole};
+use nephometer_wire::{MessageForm, Signer};
 
 /// A component that cannot be used at one place of `pipeline.yaml`.
 #[derive(Debug, Clone)]
@@ -141,7 +143,7 @@ impl Workshop {
         let (mut ready, mut problems) = (true, Vec::new());
         for spec in self.transformers(sink) {
             let cached = match self.components.find(&spec.name).await {
-                Ok(path) => self.components.is_cached(&path).await,
+                Ok(path) => self.components.is_cached::<TransformerRole>(&path).await,
                 Err(error) => Err(error),
             };
             match cached {
@@ -163,7 +165,7 @@ impl Workshop {
         for spec in publishers {
             let PublisherTarget::Component(url) = &spec.target else { continue };
             let cached = match self.components.find(&url.name).await {
-                Ok(path) => self.components.is_publisher_cached(&path).await,
+                Ok(path) => self.components.is_cached::<PublisherRole>(&path).await,
                 Err(error) => Err(error),
             };
             let tried = match cached {

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::args::Common;
 use super::{Failure, output};
-use nephometer_config as config;
 use crate::control::{self, Request};
+use nephometer_config as config;
 use nephometer_model::clean;
 
 /// Which agent.

@@ -11,10 +11,10 @@ use super::args::{Common, Logging};
 use super::run::runtime;
 use super::{Failure, output, tool};
 use nephometer_model::{Batch, Moment, Sample};
-use nephometer_wire::sample_from_json;
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
 use nephometer_store as store;
 use nephometer_telemetry::Ledger;
-use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
+use nephometer_wire::sample_from_json;
 
 /// Tools for authors of components.
 #[derive(Debug, Subcommand)]

@@ -12,11 +12,11 @@ use clap::Args;
 use super::args::Common;
 use super::run::runtime;
 use super::{Failure, output, tool};
-use nephometer_wasm::ComponentError;
 use nephometer_config as config;
 use nephometer_model::{Batch, Moment, Resource, Sample, Timestamp, Volume};
-use nephometer_wire::sample_from_json;
 use nephometer_pipeline::transform::{ComponentTransformer, Transformer};
+use nephometer_wasm::ComponentError;
+use nephometer_wire::sample_from_json;
 
 /// What all rows are like unless told otherwise.
 const SAMPLE: &str = r#"{"name": "cpu", "type": "cumulative", "unit": "ns", "volume": 0, "resource_id": "instance",

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use super::args::Common;
 use super::run::runtime;
 use super::{Failure, output, tool};
-use nephometer_wasm::{ComponentError, ComponentHost, Inspection};
 use nephometer_pipeline::transform::ComponentTransformer;
+use nephometer_wasm::{ComponentError, ComponentHost, Inspection};
 
 /// Check a component as the agent would when it loads it: contract, imports, limits, description and
 /// options. Exits 78 if the agent would not take it, and says why.

@@ -13,10 +13,10 @@ use super::args::Common;
 use super::fixture::{Fixture, Step, differences, equal, expectation, shown, written};
 use super::run::runtime;
 use super::{Failure, output, tool};
-use nephometer_wasm::{ComponentError, ComponentHost, LoadedComponent};
 use nephometer_model::{Batch, Moment, Sample, Timestamp};
-use nephometer_telemetry::{Recorded, record};
 use nephometer_pipeline::transform::{ComponentTransformer, TransformError, Transformer};
+use nephometer_telemetry::{Recorded, record};
+use nephometer_wasm::{ComponentError, ComponentHost, Loaded, TransformerRole};
 
 /// Test a transformer: each fixture says what goes in and what has to come out. Every fixture has an
 /// instance of its own, with the limits of the configuration. Ends with 1 if any differs.
@@ -115,7 +115,7 @@ impl Test {
 /// The component under test.
 struct Bench {
     host: ComponentHost,
-    loaded: Arc<LoadedComponent>,
+    loaded: Arc<Loaded<TransformerRole>>,
     log: Recorded,
 }
 

@@ -14,9 +14,9 @@ use super::{compile, live, output};
 use crate::app::{App, Options};
 use nephometer_config::{self as config, LibvirtSpec, Origin};
 use nephometer_libvirt::inspect;
-use nephometer_model::{DomainState, Groups};
 use nephometer_libvirt::poll::Rounds;
 use nephometer_libvirt::schedule::Clock;
+use nephometer_model::{DomainState, Groups};
 
 /// The pipeline that the demo runs: the shipped file, with its place for a publisher filled in.
 const PIPELINE: &str = include_str!("../../../../config/demo-pipeline.yaml");
@@ -150,6 +150,7 @@ async fn running(uri: &str) -> Result<usize> {
     let hypervisor = inspect::open(uri, &spec, Clock::start())?;
     let domains = hypervisor.domains().await?;
     let readings = hypervisor.read(&domains, Groups::default()).await;
-    let is_running = |reading: &&nephometer_model::Reading| reading.state == Some(DomainState::Running);
+    let is_running =
+        |reading: &&nephometer_model::Reading| reading.state == Some(DomainState::Running);
     Ok(readings.iter().flatten().filter(is_running).count())
 }

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use super::args::Common;
 use super::run::runtime;
 use super::{output, tool};
-use nephometer_wasm::Inspection;
 use nephometer_model::clean;
+use nephometer_wasm::Inspection;
 
 /// Print what a component is (name, version, kind, contract), what it imports, what the
 /// configuration has to grant for that, and its options. Exits 78 if the agent would not take it.

@@ -12,9 +12,9 @@ use super::run::runtime;
 use super::{output, table};
 use nephometer_config::{self as config, AgentSpec};
 use nephometer_libvirt::inspect;
-use nephometer_model::{Domain, Groups, Reading, clean};
 use nephometer_libvirt::poll::meters::{CATALOGUE, is_given, raw_meter};
 use nephometer_libvirt::schedule::Clock;
+use nephometer_model::{Domain, Groups, Reading, clean};
 
 /// List every meter with its type, its unit, where it comes from, and for how many of the running
 /// domains this host gives it now. Meters libvirt.* are for sources that name them: `*` does not

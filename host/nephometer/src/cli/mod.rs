@@ -36,8 +36,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app::AppError;
-use nephometer_config::ConfigError;
 use crate::control::ControlError;
+use nephometer_config::ConfigError;
 use nephometer_libvirt::inspect::InspectError;
 use nephometer_store::StoreError;
 

@@ -11,8 +11,8 @@ use super::args::{Common, Logging};
 use super::run::{complete, runtime, settle};
 use super::{output, table};
 use crate::app::{App, Options};
-use nephometer_pipeline::Emission;
 use nephometer_libvirt::poll::Rounds;
+use nephometer_pipeline::Emission;
 
 /// Emissions on their way to the terminal; the agent waits when it is full.
 const TAP: usize = 16;

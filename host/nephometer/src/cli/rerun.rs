@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 use super::args::{Common, Logging};
 use super::run::runtime;
 use super::{Failure, output, tool};
-use nephometer_wasm::ComponentHost;
 use nephometer_config::SinkSpec;
 use nephometer_model::{Batch, HostGeneration, Sample};
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
 use nephometer_store::read_recording;
 use nephometer_telemetry::Ledger;
-use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
+use nephometer_wasm::ComponentHost;
 
 /// Run a recording again: through the sinks of a pipeline, or through one component. What comes out
 /// is printed, one sample a line; the same recording gives the same every time. With --against, both

@@ -5,10 +5,10 @@ use serde_json::{Map, Value};
 
 use super::args::Common;
 use super::{Failure, compile, output};
-use nephometer_wasm::{ComponentError, ComponentHost};
 use nephometer_config::{self as config, AgentSpec};
 use nephometer_pipeline::publish;
 use nephometer_pipeline::transform::{Chain, ChainError};
+use nephometer_wasm::{ComponentError, ComponentHost};
 
 /// The engine as the configuration has it, and the configuration; what is compiled is compiled in a
 /// child.

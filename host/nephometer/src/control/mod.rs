@@ -18,8 +18,8 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::net::UnixListener;
 
-use nephometer_telemetry::events::control as events;
 use conversations::Conversations;
+use nephometer_telemetry::events::control as events;
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,16 +13,16 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use nephometer_wire::{MessageForm, Messages, as_dict};
-use nephometer_wire::Notation;
 use super::{Envelope, Outcome, Publisher};
-use nephometer_wasm::{
-    ComponentError, ComponentHost, Delivery, PublisherInstance, Settled, TextForm,
-};
 use nephometer_config::{ComponentSpec, ComponentUrl, Grant, Reach};
 use nephometer_model::Batch;
 use nephometer_store::decode_batch;
 use nephometer_telemetry::{Chain, events::publish as events};
+use nephometer_wasm::{
+    ComponentError, ComponentHost, Delivery, InstanceHandle, PublisherRole, Settled, TextForm,
+};
+use nephometer_wire::Notation;
+use nephometer_wire::{MessageForm, Messages, as_dict};
 
 /// Envelopes that are handed over at once: each is a call of its own.
 const WINDOW: usize = 20;
@@ -44,7 +44,7 @@ pub(super) struct ComponentPublisher {
     place: String,
     messages: MessageForm,
     /// With what it was made of.
-    running: Option<(PublisherInstance, Made)>,
+    running: Option<(InstanceHandle<PublisherRole>, Made)>,
     /// What was tried last and is of no use, and why.
     refused: Option<(Made, String)>,
     /// Per envelope that is not settled: attempts, and how many of them ended the instance.
@@ -65,7 +65,7 @@ struct Made {
 /// # Errors
 /// If it does not.
 pub async fn try_component(host: &ComponentHost, url: &ComponentUrl) -> Result<(), ComponentError> {
-    let loaded = host.load_publisher(&url.name).await?;
+    let loaded = host.load::<PublisherRole>(&url.name).await?;
     let granted =
         !grants(url).is_empty() || !host.component_spec(&url.name).await.connect.is_empty();
     if loaded.reaches() && !granted {
@@ -83,8 +83,8 @@ async fn instance(
     host: &ComponentHost,
     url: &ComponentUrl,
     place: &str,
-) -> Result<PublisherInstance, ComponentError> {
-    let loaded = host.load_publisher(&url.name).await?;
+) -> Result<InstanceHandle<PublisherRole>, ComponentError> {
+    let loaded = host.load::<PublisherRole>(&url.name).await?;
     let spec = host.component_spec(&url.name).await;
     host.publisher(&loaded, grants(url), options(url, &spec), place).await
 }

@@ -9,11 +9,11 @@ use nephometer_config::{FileSpec, NotificationForm, NotifierSpec};
 use nephometer_model::{Batch, HostGeneration, Moment, Release, Sample};
 use nephometer_store::{Envelope, Manifest, encode_batch};
 
-use nephometer_wire::{MessageForm, Messages, as_dict};
-use nephometer_wire::{Head, notification};
-use nephometer_wire::Notation;
 use super::sockets::LARGEST;
+use nephometer_wire::Notation;
 use nephometer_wire::frames;
+use nephometer_wire::{Head, notification};
+use nephometer_wire::{MessageForm, Messages, as_dict};
 
 /// Samples in one envelope at most: the batch size of current Ceilometer agents, some 75 kB. What
 /// consumers are used to, and little enough to send once more.

@@ -3,11 +3,11 @@ use std::collections::HashSet;
 use serde_json::Value;
 use uuid::Uuid;
 
-use nephometer_wire::sample_from_json;
-use nephometer_wire::Signer;
 use super::*;
 use nephometer_config::{BrokerSpec, Policy, Secret, SignatureForm};
 use nephometer_model::Timestamp;
+use nephometer_wire::Signer;
+use nephometer_wire::sample_from_json;
 
 fn samples() -> Vec<Sample> {
     include_str!("../../../../tests/vectors/samples.json.txt")

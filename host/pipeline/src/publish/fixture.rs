@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use nephometer_wire::{Notation, as_dict};
 use nephometer_model::{Batch, Release};
+use nephometer_wire::{Notation, as_dict};
 
 /// A fixture with one batch, one sample a line. `options` is JSON text, as the transformer has it;
 /// what is expected is left for its author to say.

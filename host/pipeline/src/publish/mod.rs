@@ -17,7 +17,6 @@ mod sockets;
 
 use async_trait::async_trait;
 
-pub use nephometer_store::Envelope;
 #[cfg(any(fuzzing, test))]
 pub use amqp::fuzz;
 pub use amqp::{AmqpError, AmqpPublisher};
@@ -29,6 +28,7 @@ pub use encode::{Encoder, MAX_SAMPLES, Origin};
 pub use encoding::Encoding;
 pub use file::FilePublisher;
 pub use fixture::fixture;
+pub use nephometer_store::Envelope;
 pub use open::{Outstanding, PublisherHandle, PublisherTask, Settings, open, start};
 pub use sockets::{TcpPublisher, UdpPublisher};
 

@@ -12,13 +12,13 @@ use super::driver::Driver;
 use super::encode::{Encoder, Origin};
 use super::encoding::Encoding;
 use super::file::FilePublisher;
-use nephometer_wire::MessageForm;
 use super::sockets::{TcpPublisher, UdpPublisher};
-use nephometer_wasm::ComponentHost;
 use nephometer_config::{Policy, PublisherSpec, PublisherTarget};
 use nephometer_model::{Batch, Glob, HostGeneration, Position, Sample, Timestamp};
 use nephometer_store::{Bounds, SpoolWriter, Spools, WhenFull};
 use nephometer_telemetry::PublisherCount;
+use nephometer_wasm::ComponentHost;
+use nephometer_wire::MessageForm;
 
 /// What all publishers of an agent have in common.
 #[derive(Clone)]

@@ -4,12 +4,14 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use super::{Identity, State, TransformError, Transformer};
-use nephometer_wasm::{CallError, ComponentError, ComponentHost, InstanceHandle, LoadedComponent};
 use nephometer_config::TransformerSpec;
 use nephometer_model::{Batch, Moment, Sample};
+use nephometer_wasm::{
+    CallError, ComponentError, ComponentHost, GuestCall, InstanceHandle, Loaded, TransformerRole,
+};
 
 /// A component at its place in a sink.
-pub struct ComponentTransformer(InstanceHandle);
+pub struct ComponentTransformer(InstanceHandle<TransformerRole>);
 
 impl ComponentTransformer {
     /// Loads the component that the specification names and configures an instance of it. Options
@@ -27,11 +29,11 @@ impl ComponentTransformer {
     /// Configures an instance of a component that is loaded already.
     pub async fn of(
         host: &ComponentHost,
-        loaded: &Arc<LoadedComponent>,
+        loaded: &Arc<Loaded<TransformerRole>>,
         options: &Map<String, Value>,
         place: &str,
     ) -> Result<Self, ComponentError> {
-        host.instance(loaded, options, place).await.map(Self)
+        host.transformer(loaded, options, place).await.map(Self)
     }
 
     fn error(&self, error: CallError) -> TransformError {
@@ -73,7 +75,7 @@ impl Transformer for ComponentTransformer {
         self.0.rebuild(state).await.map_err(|error| {
             let component = self.0.name().to_owned();
             match error {
-                ComponentError::Failed { call: "restore", reason, .. } => {
+                ComponentError::Failed { call: GuestCall::Restore, reason, .. } => {
                     TransformError::State { component, reason }
                 }
                 error => {

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-pub use nephometer_wasm::State;
 pub use chain::{Chain, ChainError, Decision, Lost, Verdict};
 pub use component::ComponentTransformer;
 pub use history::Event;
+pub use nephometer_wasm::State;
 pub use states::StateTotal;
 pub use window::Window;
 

@@ -27,7 +27,7 @@ impl Outbound {
 
 /// What one publisher may reach, and how much of it at once, over all its instances.
 #[derive(Debug)]
-pub(crate) struct Access {
+pub struct Access {
     pub(super) policy: Arc<Policy>,
     pub(super) sockets: Arc<Sockets>,
     pub(super) lookups: Lookups,

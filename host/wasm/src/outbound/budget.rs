@@ -160,7 +160,7 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Digest;
+    use crate::digest::Digest;
 
     fn guest(all: &Arc<AllSockets>) -> (Arc<Sockets>, Arc<ComponentCount>) {
         let count = Arc::new(ComponentCount::new(Digest::from([0; 32])));

@@ -7,7 +7,6 @@
 
 mod access;
 mod budget;
-mod cpu;
 mod excess;
 mod http;
 mod kind;
@@ -21,6 +20,5 @@ mod tls;
 mod wasi;
 
 pub(super) use access::{Access, Outbound};
-pub(super) use cpu::{Metered, Processor};
 pub(super) use excess::exceeded;
 pub(super) use wasi::{Caller, linker};

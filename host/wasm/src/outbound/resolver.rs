@@ -117,7 +117,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::load::Digest;
+    use crate::digest::Digest;
     use crate::stats::ComponentCount;
 
     const LONG: Duration = Duration::from_secs(60);

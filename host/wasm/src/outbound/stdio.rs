@@ -137,7 +137,7 @@ impl AsyncWrite for Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Digest;
+    use crate::digest::Digest;
 
     #[test]
     fn streams_share_one_budget_however_often_they_are_opened() {

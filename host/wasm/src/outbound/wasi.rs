@@ -12,12 +12,12 @@ use super::sockets::{Bounded, View};
 use super::stdio::Lines;
 use super::texts;
 use crate::bindings::nephometer::metering::{log, types};
-use crate::instance::Guest;
+use crate::guest::Guest;
 use nephometer_model::Bound;
 
 /// What belongs to the store of one publisher.
-pub(crate) struct Caller {
-    pub(crate) guest: Guest,
+pub struct Caller {
+    guest: Guest,
     pub(super) access: Arc<Access>,
     table: ResourceTable,
     wasi: WasiCtx,

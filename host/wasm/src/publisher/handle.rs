@@ -1,62 +1,89 @@
+//! What the place of a publisher is asked for.
+
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::{Map, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::instance::{Bare, Delivery, Instance, Settled, TextForm};
-use super::load::LoadedPublisher;
-use crate::host::ComponentHost;
-use crate::instance::Services;
-use crate::outbound::Access;
-use crate::stats::ComponentCount;
-use crate::{ComponentError, Description};
-use nephometer_config::{Grant, LimitsSpec};
+use super::PublisherRole;
+use crate::error::ComponentError;
+use crate::handle::{InstanceHandle, Serve};
+use crate::instance::Configured;
+use crate::state::State;
+use nephometer_model::Batch;
 
-/// Calls that wait for an instance: its one caller waits for each answer.
-const MAILBOX: usize = 1;
-
-/// One publisher in one sink: an instance in a task of its own, and how to make it anew.
-pub struct PublisherInstance {
-    host: ComponentHost,
-    recipe: Recipe,
-    running: Option<Running>,
+/// Which ready-made texts a publisher wants beside the columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextForm {
+    /// None.
+    None,
+    /// Ceilometer's `as_dict` as JSON, one per sample.
+    Samples,
+    /// The signed metering message, one per sample.
+    Messages,
 }
 
-#[derive(Clone)]
-pub(super) struct Recipe {
-    pub(super) loaded: Arc<LoadedPublisher>,
-    pub(super) limits: LimitsSpec,
-    options: Arc<Map<String, Value>>,
-    pub(super) access: Arc<Access>,
-    pub(super) count: Arc<ComponentCount>,
-    pub(super) services: Services,
+/// One envelope on its way to a component.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The same on every attempt.
+    pub id: String,
+    /// 1 on the first attempt.
+    pub attempt: u32,
+    /// The samples.
+    pub batch: Arc<Batch>,
+    /// One per sample, in the form that the publisher wants; empty for [`TextForm::None`].
+    pub texts: Vec<String>,
 }
 
-struct Running {
-    mailbox: mpsc::Sender<(Delivery, oneshot::Sender<Settled>)>,
-    form: TextForm,
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// The receiver has it.
+    Delivered,
+    /// The failure may pass.
+    Retryable {
+        /// For people.
+        reason: String,
+        /// When to try again, if the component knows.
+        after: Option<Duration>,
+    },
+    /// This envelope can never be delivered.
+    Permanent(String),
+    /// No envelope can be delivered until someone acts. The instance is well.
+    Broken(String),
+    /// The instance is gone, with what happened: a trap, a limit, or that none can be made.
+    Failed(String),
 }
 
-impl PublisherInstance {
-    /// The component's name.
-    pub fn name(&self) -> &str {
-        &self.recipe.loaded.name
+impl Serve for PublisherRole {
+    type Call = (Delivery, oneshot::Sender<Settled>);
+
+    async fn restore(_: &mut Configured<Self>, _: &State) -> Result<(), ComponentError> {
+        Ok(())
     }
 
+    async fn serve(instance: &mut Configured<Self>, (delivery, reply): Self::Call) -> bool {
+        let settled = instance.publish(&delivery).await;
+        let well = !matches!(settled, Settled::Failed(_));
+        // Nobody waits any more: the caller was cancelled.
+        let _ = reply.send(settled);
+        well
+    }
+}
+
+impl InstanceHandle<PublisherRole> {
     /// Makes an instance if there is none, and says which texts it wants.
     ///
     /// # Errors
     /// If none can be made.
     pub async fn ready(&mut self) -> Result<TextForm, ComponentError> {
-        if let Some(running) = &self.running {
-            return Ok(running.form);
+        loop {
+            if let Some(form) = self.wish() {
+                return Ok(form);
+            }
+            self.rebuild(None).await?;
         }
-        let instance = self.host.build_publisher(self.recipe.clone()).await?;
-        let form = instance.form;
-        let (mailbox, calls) = mpsc::channel(MAILBOX);
-        self.host.spawn(serve(instance, calls));
-        self.running = Some(Running { mailbox, form });
-        Ok(form)
     }
 
     /// Delivers one envelope. After [`Settled::Failed`] the next [`Self::ready`] makes a new
@@ -65,95 +92,14 @@ impl PublisherInstance {
         let settled = self.call(delivery).await;
         let settled = settled.unwrap_or_else(|| Settled::Failed("its instance is gone".to_owned()));
         if matches!(settled, Settled::Failed(_)) {
-            self.running = None;
+            self.discard();
         }
         settled
     }
 
     async fn call(&self, delivery: Delivery) -> Option<Settled> {
         let (reply, answer) = oneshot::channel();
-        self.running.as_ref()?.mailbox.send((delivery, reply)).await.ok()?;
+        self.send((delivery, reply)).await?;
         answer.await.ok()
-    }
-}
-
-/// Takes calls until the handle is gone, or until one fails: then the instance ends with it.
-async fn serve(
-    mut instance: Instance,
-    mut calls: mpsc::Receiver<(Delivery, oneshot::Sender<Settled>)>,
-) {
-    while let Some((delivery, reply)) = calls.recv().await {
-        let settled = instance.publish(&delivery).await;
-        let failed = matches!(settled, Settled::Failed(_));
-        // Nobody waits any more: the caller was cancelled.
-        let _ = reply.send(settled);
-        if failed {
-            return;
-        }
-    }
-}
-
-impl ComponentHost {
-    /// A publisher with these options, ready to take envelopes. `url` is what its own URL grants;
-    /// what the configuration grants and limits is known here. `place` is what
-    /// [`ComponentHost::counts`] lists it under.
-    ///
-    /// # Errors
-    /// If an instance cannot be made, or the options do not fit.
-    pub async fn publisher(
-        &self,
-        loaded: &Arc<LoadedPublisher>,
-        url: Vec<Grant>,
-        options: Map<String, Value>,
-        place: &str,
-    ) -> Result<PublisherInstance, ComponentError> {
-        let spec = self.component_spec(&loaded.name).await;
-        let count = self.all_counts().add(place, &loaded.name, loaded.digest);
-        let recipe = Recipe {
-            loaded: Arc::clone(loaded),
-            limits: spec.limits,
-            options: Arc::new(options),
-            access: Arc::new(self.access(&loaded.name, url, &spec.connect, &count)),
-            count,
-            services: self.services(),
-        };
-        let mut publisher = PublisherInstance { host: self.clone(), recipe, running: None };
-        publisher.ready().await?;
-        Ok(publisher)
-    }
-
-    fn access(
-        &self,
-        name: &Arc<str>,
-        url: Vec<Grant>,
-        grants: &[Grant],
-        count: &Arc<ComponentCount>,
-    ) -> Access {
-        Access::new(name, url, grants, self.shelf().outbound(), count)
-    }
-
-    async fn build_publisher(&self, recipe: Recipe) -> Result<Instance, ComponentError> {
-        self.guest(async move {
-            let mut bare = Bare::new(&recipe).await?;
-            let description = bare.describe().await?;
-            bare.configure(&description.options_schema, &recipe.options).await
-        })
-        .await
-    }
-
-    pub(super) async fn publisher_description(
-        &self,
-        loaded: &Arc<LoadedPublisher>,
-    ) -> Result<Description, ComponentError> {
-        let count = Arc::new(ComponentCount::new(loaded.digest));
-        let recipe = Recipe {
-            loaded: Arc::clone(loaded),
-            limits: self.component_spec(&loaded.name).await.limits,
-            options: Arc::default(),
-            access: Arc::new(self.access(&loaded.name, Vec::new(), &[], &count)),
-            count,
-            services: self.services(),
-        };
-        self.guest(async move { Bare::new(&recipe).await?.describe().await }).await
     }
 }

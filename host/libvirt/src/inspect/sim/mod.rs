@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use self::model::{Slot, World};
 use super::{Hypervisor, InspectError, ReadError};
-use nephometer_model::{Domain, Groups, Moment, Reading};
 use crate::schedule::Clock;
+use nephometer_model::{Domain, Groups, Moment, Reading};
 
 /// More would only be a mistake: a tick of these takes seconds.
 const MAX_DOMAINS: u32 = 100_000;

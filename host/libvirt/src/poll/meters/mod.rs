@@ -20,8 +20,8 @@ use uuid::Uuid;
 use self::catalogue::{Stopped, Value};
 use self::growth::Growth;
 use self::values::Of;
-use nephometer_config::{MeterFilter, MeteringSpec};
 use crate::discovery::Described;
+use nephometer_config::{MeterFilter, MeteringSpec};
 use nephometer_model::{Domain, Groups, Meter, Reading, Release, Resource, Volume};
 
 pub use self::catalogue::{CATALOGUE, MeterDef, is_given};

@@ -20,9 +20,9 @@ use url::{Host, Url};
 use super::AmqpError;
 use super::frames::{FrameGuard, Returnable};
 use super::stream::{GuardedStream, Leash, runtime};
+use crate::publish::Envelope;
 use nephometer_config::{BrokerSpec, Queues, Secret, TlsSpec};
 use nephometer_model::Bound;
-use crate::publish::Envelope;
 
 /// `control_exchange` of Ceilometer.
 pub(super) const EXCHANGE: &str = "ceilometer";

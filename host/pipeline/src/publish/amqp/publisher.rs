@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::connection::{Broker, EXCHANGE, Link};
 use super::{AmqpError, harmless};
-use nephometer_config::BrokerSpec;
 use crate::publish::{Envelope, Outcome, Publisher};
+use nephometer_config::BrokerSpec;
 use nephometer_telemetry::events::publish as events;
 
 /// Envelopes in flight: ten times faster than one at a time, while more gain little.

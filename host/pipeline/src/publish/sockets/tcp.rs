@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{LIMIT, late, resolve};
-use nephometer_config::SocketSpec;
 use crate::publish::{Envelope, Outcome, Publisher};
+use nephometer_config::SocketSpec;
 
 /// Envelopes that are written before it is seen whether the receiver is still there.
 const WINDOW: usize = 32;

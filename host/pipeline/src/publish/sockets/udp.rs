@@ -8,9 +8,9 @@ use tokio::net::UdpSocket;
 use tokio::time::sleep;
 
 use super::resolve;
-use nephometer_wire::frames;
-use nephometer_config::SocketSpec;
 use crate::publish::{Envelope, Outcome, Publisher};
+use nephometer_config::SocketSpec;
+use nephometer_wire::frames;
 
 /// The largest message that a datagram can carry: over IPv4, which the receiver may be reached by.
 pub(in crate::publish) const LARGEST: usize = 65_507;

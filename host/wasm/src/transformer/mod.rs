@@ -1,0 +1,79 @@
+//! Components that transform: batches in, samples out. Some keep a state between batches.
+
+mod calls;
+mod handle;
+
+use std::sync::Arc;
+
+use wasmtime::component::{Component, HasSelf, Instance, InstancePre, Linker};
+use wasmtime::{Engine, Store};
+
+use super::bindings::StatefulTransformer;
+use super::bindings::exports::nephometer::metering::component::Settings;
+use super::bindings::exports::nephometer::metering::{stateful, transform};
+use super::guest::Guest;
+use super::role::Role;
+use super::world;
+
+pub use handle::CallError;
+
+/// The role of components that stand under `transformers`.
+#[derive(Debug)]
+pub enum TransformerRole {}
+
+/// Where the functions of a transformer are.
+pub struct Exports {
+    transform: transform::GuestIndices,
+    /// `None` for a component that keeps nothing.
+    stateful: Option<stateful::GuestIndices>,
+}
+
+/// The functions of one instance.
+pub struct Functions {
+    transform: transform::Guest,
+    stateful: Option<stateful::Guest>,
+}
+
+impl Role for TransformerRole {
+    type Data = Guest;
+    type Exports = Exports;
+    type Functions = Functions;
+    type Reach = ();
+    type Wish = ();
+
+    fn check(component: &Component) -> Result<(), String> {
+        world::check_transformer(component)
+    }
+
+    fn exports(pre: &InstancePre<Guest>) -> wasmtime::Result<Exports> {
+        let remembers = world::is_stateful(pre.component());
+        Ok(Exports {
+            transform: transform::GuestIndices::new(pre)?,
+            stateful: remembers.then(|| stateful::GuestIndices::new(pre)).transpose()?,
+        })
+    }
+
+    fn functions(
+        exports: &Exports,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+    ) -> wasmtime::Result<Functions> {
+        let transform = exports.transform.load(&mut *store, instance)?;
+        let stateful = exports.stateful.as_ref();
+        let stateful = stateful.map(|found| found.load(&mut *store, instance)).transpose()?;
+        Ok(Functions { transform, stateful })
+    }
+
+    fn data(guest: Guest, _name: &Arc<str>, (): &()) -> Guest {
+        guest
+    }
+
+    fn wish(_settings: &Settings) {}
+}
+
+/// What transformers may import: the log.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    StatefulTransformer::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    Ok(linker)
+}
