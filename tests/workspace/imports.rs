@@ -9,7 +9,8 @@ type Files = BTreeMap<Vec<String>, Source>;
 pub(super) type Edges = BTreeMap<Vec<String>, BTreeMap<Vec<String>, BTreeSet<String>>>;
 
 /// What each file takes from which other file. A `pub use` hands names on and is no import; what is
-/// taken through it is taken from where it is defined.
+/// taken through it is taken from where it is defined. A module and the modules inside it belong
+/// together: what they take from each other is left out.
 pub(super) fn imports(files: &Files) -> Edges {
     let mut edges = Edges::new();
     for (module, source) in files {
@@ -17,7 +18,7 @@ pub(super) fn imports(files: &Files) -> Edges {
         let used = used.map(|one| one.path.clone()).chain(paths(&source.syntax));
         for path in used {
             let Some(target) = defined_in(files, module, &path, 0) else { continue };
-            if target != *module {
+            if !target.starts_with(module) && !module.starts_with(&target) {
                 let name = path.last().cloned().unwrap_or_default();
                 edges.entry(module.clone()).or_default().entry(target).or_default().insert(name);
             }

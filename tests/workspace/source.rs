@@ -1,15 +1,12 @@
 //! The source files of a crate, parsed: from its root along `mod`, without unit tests.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use syn::visit::{self, Visit};
 
 /// One file of a crate.
 pub(super) struct Source {
-    /// Its module path, empty for the root.
-    pub(super) module: Vec<String>,
-    pub(super) path: PathBuf,
     /// What the compiler sees of it outside tests.
     pub(super) syntax: syn::File,
     /// Names of the items it defines.
@@ -63,8 +60,7 @@ fn read(path: &Path, module: Vec<String>, found: &mut BTreeMap<Vec<String>, Sour
             }
         }
     }
-    let path = path.to_owned();
-    found.insert(module.clone(), Source { module, path, syntax, items, types, uses });
+    found.insert(module, Source { syntax, items, types, uses });
 }
 
 /// Takes out what is compiled for tests only.

@@ -70,8 +70,8 @@ impl Cache {
         });
         match loaded {
             Ok(component) => Some(component),
-            Err(Refusal::Absent) => None,
-            Err(Refusal::Because(reason)) => {
+            Err(Unusable::Absent) => None,
+            Err(Unusable::Because(reason)) => {
                 events::component::cache_refused(&file, &reason);
                 None
             }
@@ -151,14 +151,14 @@ fn now() -> SystemTime {
 
 /// Why a file is not used.
 #[derive(Debug)]
-enum Refusal {
+enum Unusable {
     Absent,
     Because(String),
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "so that `map_err` takes it as it is")]
-fn because(reason: impl ToString) -> Refusal {
-    Refusal::Because(reason.to_string())
+fn because(reason: impl ToString) -> Unusable {
+    Unusable::Because(reason.to_string())
 }
 
 fn prepare(folder: &Path) -> Result<(), String> {
@@ -193,19 +193,19 @@ fn ours(found: &fs::Metadata) -> Result<(), String> {
 }
 
 /// The file, once its content has been found to be what was written.
-fn checked(path: &Path, key: Key) -> Result<File, Refusal> {
+fn checked(path: &Path, key: Key) -> Result<File, Unusable> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let flags = i32::try_from(flags.bits()).map_err(because)?;
     let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(Refusal::Absent),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(Unusable::Absent),
         Err(error) => return Err(because(error)),
     };
     let found = file.metadata().map_err(because)?;
     if !found.is_file() || found.nlink() != 1 {
         return Err(because("it is no plain file of its own"));
     }
-    ours(&found).map_err(Refusal::Because)?;
+    ours(&found).map_err(Unusable::Because)?;
     let Some(code) = found.len().checked_sub(TRAILER) else {
         return Err(because("it is damaged or not ours"));
     };
@@ -302,8 +302,8 @@ mod tests {
     fn reason(path: &Path) -> String {
         match checked(path, KEY) {
             Ok(_) => "fine".to_owned(),
-            Err(Refusal::Absent) => "absent".to_owned(),
-            Err(Refusal::Because(reason)) => reason,
+            Err(Unusable::Absent) => "absent".to_owned(),
+            Err(Unusable::Because(reason)) => reason,
         }
     }
 
@@ -343,7 +343,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.cwasm");
         write(&file, b"code").unwrap();
-        let Err(Refusal::Because(reason)) = checked(&file, Key([8; 32])) else { panic!("taken") };
+        let Err(Unusable::Because(reason)) = checked(&file, Key([8; 32])) else { panic!("taken") };
         assert!(reason.contains("another component"), "{reason}");
     }
 

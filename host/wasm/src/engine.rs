@@ -50,22 +50,22 @@ pub(super) fn engine() -> wasmtime::Result<Engine> {
 /// The engine's clock. It moves the epoch while guests are at work and stands still otherwise: a
 /// hundred wake-ups a second would be most of what an idle agent costs its machine.
 #[derive(Clone)]
-pub(super) struct Clock(Arc<State>);
+pub(super) struct Clock(Arc<Calls>);
 
 #[derive(Default)]
-struct State {
+struct Calls {
     /// Calls that go on.
     calls: Mutex<usize>,
     begun: Condvar,
 }
 
 /// A guest is at work as long as this lives.
-pub(super) struct AtWork(Arc<State>);
+pub(super) struct AtWork(Arc<Calls>);
 
 impl Clock {
     /// Starts the clock's thread. It ends with the engine.
     pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
-        let (weak, state) = (engine.weak(), Arc::<State>::default());
+        let (weak, state) = (engine.weak(), Arc::<Calls>::default());
         let own = Arc::clone(&state);
         thread::Builder::new().name("guest-epoch".to_owned()).spawn(move || {
             loop {
@@ -94,7 +94,7 @@ impl Clock {
     }
 }
 
-impl State {
+impl Calls {
     /// Waits until a guest is at work, but not for ever: the engine may be gone. Whether one is.
     fn wait(&self) -> bool {
         let calls = self.calls();

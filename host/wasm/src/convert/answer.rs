@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::batch::Columns;
-use super::size;
+use super::size::{self, Columned};
 use crate::bindings::exports::nephometer::metering::transform::{Answer, Outcome};
 use crate::bindings::nephometer::metering::types;
 use nephometer_model::{Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
@@ -115,15 +115,6 @@ struct Checker<'a> {
     answer: Columned,
     /// Per row of the input: whether a row of the answer is it already.
     used: Vec<bool>,
-}
-
-/// The columns of an answer, of equal length.
-pub(super) struct Columned {
-    origin: Vec<u32>,
-    pub(super) meter: Vec<u32>,
-    pub(super) resource: Vec<u32>,
-    time: Vec<u64>,
-    volume: Vec<f64>,
 }
 
 impl<'a> Checker<'a> {

@@ -1,40 +1,12 @@
 //! Samples as columns over a dictionary.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use super::by_address::ByAddress;
 use super::metadata::Texts;
 use crate::bindings::nephometer::metering::types;
 use nephometer_model::{Batch, Glob, Meter, MeterType, Resource, Sample, Timestamp};
-
-/// A map keyed by the address of something that outlives it.
-pub(super) type ByAddress<T> = HashMap<usize, T, BuildHasherDefault<AddressHasher>>;
-
-/// Addresses are distinct already: one multiplication spreads them, where the standard hash costs
-/// more than the rest of a row.
-#[derive(Debug, Default)]
-pub(crate) struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0.rotate_left(26)
-    }
-}
 
 /// Which meters a component wants: `settings.meters`.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::batch::ByAddress;
+use super::by_address::ByAddress;
 use nephometer_model::Resource;
 
 /// The paths that a component asked for.

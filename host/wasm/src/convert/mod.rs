@@ -7,6 +7,7 @@
 
 mod answer;
 mod batch;
+mod by_address;
 mod metadata;
 mod size;
 

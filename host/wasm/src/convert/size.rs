@@ -4,7 +4,6 @@
 use std::io;
 use std::sync::Arc;
 
-use super::answer::Columned;
 use super::batch::Columns;
 use crate::bindings::nephometer::metering::types::{MeterResult, ResourceResult};
 use nephometer_model::{Bound, Exceeded, Meter, Resource};
@@ -14,6 +13,15 @@ const ROW: usize = 256;
 
 /// Entries of a dictionary: each with the number of the first one that equals it.
 type Entries<T> = [(u32, Arc<T>)];
+
+/// The columns of an answer, of equal length.
+pub(super) struct Columned {
+    pub(super) origin: Vec<u32>,
+    pub(super) meter: Vec<u32>,
+    pub(super) resource: Vec<u32>,
+    pub(super) time: Vec<u64>,
+    pub(super) volume: Vec<f64>,
+}
 
 /// Refuses too many or too large new entries.
 pub(super) fn entries(

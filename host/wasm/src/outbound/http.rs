@@ -240,7 +240,8 @@ where
     let response = timeout(patience.first_byte, response)
         .await
         .map_err(|_| Error::ConnectionReadTimeout)??;
-    let response = response.map(|body| Bounded::new(body, patience.between_bytes).boxed_unsync());
+    let response =
+        response.map(|body| BoundedBody::new(body, patience.between_bytes).boxed_unsync());
     let driving = Box::new(async move {
         if let Some(connection) = connection {
             // How it ended the guest learns from the body. Whoever drives this would log it, once
@@ -254,20 +255,20 @@ where
 }
 
 /// The body of a response: of bounded size, and never silent for long.
-struct Bounded {
+struct BoundedBody {
     incoming: Incoming,
     left: u64,
     silence: Duration,
     limit: Pin<Box<Sleep>>,
 }
 
-impl Bounded {
+impl BoundedBody {
     fn new(incoming: Incoming, silence: Duration) -> Self {
         Self { incoming, left: Bound::HttpBody.most(), silence, limit: Box::pin(sleep(silence)) }
     }
 }
 
-impl Body for Bounded {
+impl Body for BoundedBody {
     type Data = Bytes;
     type Error = Error;
 

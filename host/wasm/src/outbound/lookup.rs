@@ -25,21 +25,21 @@ struct Addresses {
     /// What was looked up; `None` for an address, which leads to itself and is judged when
     /// something is sent there.
     name: Option<String>,
-    state: State,
+    state: LookupState,
     /// The last address was refused, and none before it was not.
     refused: bool,
 }
 
-enum State {
+enum LookupState {
     UnderWay(AbortOnDropJoinHandle<Result<vec::IntoIter<IpAddr>, ErrorCode>>),
     Done(Result<vec::IntoIter<IpAddr>, ErrorCode>),
 }
 
 impl Addresses {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let State::UnderWay(lookup) = &mut self.state {
+        if let LookupState::UnderWay(lookup) = &mut self.state {
             match Pin::new(lookup).poll(context) {
-                Poll::Ready(found) => self.state = State::Done(found),
+                Poll::Ready(found) => self.state = LookupState::Done(found),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -61,7 +61,7 @@ fn ours(stream: &Resource<ResolveAddressStream>) -> Resource<Addresses> {
 
 impl View<'_> {
     /// Begins to look up a name, if that is allowed.
-    fn look_up(&mut self, name: &str, asked: &str) -> Result<State, SocketError> {
+    fn look_up(&mut self, name: &str, asked: &str) -> Result<LookupState, SocketError> {
         if let Err(refusal) = self.access.policy.lookup(name, None) {
             self.access.policy.tell(&refusal);
             return Err(ErrorCode::AccessDenied.into());
@@ -70,7 +70,7 @@ impl View<'_> {
         // A dot at the end is not for us: the system does not search its own domains then.
         let dot = if asked.ends_with('.') { "." } else { "" };
         let asked = format!("{name}{dot}");
-        Ok(State::UnderWay(spawn(async move {
+        Ok(LookupState::UnderWay(spawn(async move {
             match lookup.addresses(asked, 0).await {
                 Ok(found) => {
                     let found = found.into_iter().map(|address| address.ip().to_canonical());
@@ -95,7 +95,9 @@ impl Host for View<'_> {
             return Err(ErrorCode::InvalidArgument.into());
         }
         let (name, state) = match Reach::host(&asked).ok_or(ErrorCode::InvalidArgument)? {
-            Reach::Range { address, .. } => (None, State::Done(Ok(vec![address].into_iter()))),
+            Reach::Range { address, .. } => {
+                (None, LookupState::Done(Ok(vec![address].into_iter())))
+            }
             Reach::Host(name) => {
                 let state = self.look_up(&name, &asked)?;
                 (Some(name), state)
@@ -116,7 +118,7 @@ impl HostResolveAddressStream for View<'_> {
         if stream.poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             return Err(ErrorCode::WouldBlock.into());
         }
-        let State::Done(found) = &mut stream.state else {
+        let LookupState::Done(found) = &mut stream.state else {
             return Err(ErrorCode::WouldBlock.into());
         };
         let found = found.as_mut().map_err(|error| *error)?;

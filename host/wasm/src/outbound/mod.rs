@@ -7,6 +7,7 @@
 
 mod access;
 mod budget;
+mod caller;
 mod excess;
 mod http;
 mod kind;
@@ -19,6 +20,8 @@ mod texts;
 mod tls;
 mod wasi;
 
-pub(super) use access::{Access, Outbound};
+pub use access::Access;
+pub(super) use access::Outbound;
+pub use caller::Caller;
 pub(super) use excess::exceeded;
-pub(super) use wasi::{Caller, linker};
+pub(super) use wasi::linker;

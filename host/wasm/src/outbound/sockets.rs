@@ -17,9 +17,9 @@ use super::access::Access;
 use super::policy::Policy;
 
 /// [`View`] for wasmtime's linker.
-pub(super) struct Bounded;
+pub(super) struct SocketsInBounds;
 
-impl HasData for Bounded {
+impl HasData for SocketsInBounds {
     type Data<'a> = View<'a>;
 }
 

@@ -7,7 +7,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest, Method};
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest as Request;
 
-use super::wasi::Caller;
+use super::caller::Caller;
 use nephometer_model::Bound;
 
 /// The interface by the name that wasmtime-wasi-http links it under. A test sees to it that the

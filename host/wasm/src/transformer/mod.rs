@@ -22,22 +22,22 @@ pub use handle::CallError;
 pub enum TransformerRole {}
 
 /// Where the functions of a transformer are.
-pub struct Exports {
+pub struct TransformerExports {
     transform: transform::GuestIndices,
     /// `None` for a component that keeps nothing.
     stateful: Option<stateful::GuestIndices>,
 }
 
 /// The functions of one instance.
-pub struct Functions {
+pub struct TransformerFunctions {
     transform: transform::Guest,
     stateful: Option<stateful::Guest>,
 }
 
 impl Role for TransformerRole {
     type Data = Guest;
-    type Exports = Exports;
-    type Functions = Functions;
+    type Exports = TransformerExports;
+    type Functions = TransformerFunctions;
     type Reach = ();
     type Wish = ();
 
@@ -45,23 +45,23 @@ impl Role for TransformerRole {
         world::check_transformer(component)
     }
 
-    fn exports(pre: &InstancePre<Guest>) -> wasmtime::Result<Exports> {
+    fn exports(pre: &InstancePre<Guest>) -> wasmtime::Result<TransformerExports> {
         let remembers = world::is_stateful(pre.component());
-        Ok(Exports {
+        Ok(TransformerExports {
             transform: transform::GuestIndices::new(pre)?,
             stateful: remembers.then(|| stateful::GuestIndices::new(pre)).transpose()?,
         })
     }
 
     fn functions(
-        exports: &Exports,
+        exports: &TransformerExports,
         store: &mut Store<Guest>,
         instance: &Instance,
-    ) -> wasmtime::Result<Functions> {
+    ) -> wasmtime::Result<TransformerFunctions> {
         let transform = exports.transform.load(&mut *store, instance)?;
         let stateful = exports.stateful.as_ref();
         let stateful = stateful.map(|found| found.load(&mut *store, instance)).transpose()?;
-        Ok(Functions { transform, stateful })
+        Ok(TransformerFunctions { transform, stateful })
     }
 
     fn data(guest: Guest, _name: &Arc<str>, (): &()) -> Guest {
