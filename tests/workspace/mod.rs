@@ -2,6 +2,7 @@
 //! foreign crate, and the house rules that can be counted.
 
 mod imports;
+mod public;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::harness;
 use imports::{circles, imports};
+use public::{Offer, offer};
 use source::{Source, sources};
 
 /// A crate of the workspace that the agent is made of.
@@ -188,35 +190,30 @@ fn a_type_has_its_name_for_itself_in_its_crate() {
 
 #[test]
 fn what_is_public_in_an_inner_crate_is_used_outside_of_it() {
-    let public = Regex::new(
-        r"(?m)^\s*pub (?:async |const |unsafe )*(?:fn|struct|enum|trait|type|static|const) (\w+)",
-    );
-    let public = public.unwrap();
     let packages = packages();
-    let mut texts: BTreeMap<&str, String> = BTreeMap::new();
+    let words = Regex::new(r"\w+").unwrap();
+    let named = |folder: &Path| -> BTreeSet<String> {
+        let texts = code(folder);
+        let words = texts.iter().flat_map(|(_, text)| words.find_iter(text));
+        words.map(|word| word.as_str().to_owned()).collect()
+    };
+    let mut names: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for package in &packages {
-        let files = code(package.root.parent().unwrap());
-        texts.insert(&package.name, files.into_iter().map(|(_, text)| text).collect());
+        names.insert(&package.name, named(package.root.parent().unwrap()));
     }
-    let outside: String = ["host/benches", "host/fuzz/targets"]
-        .iter()
-        .flat_map(|folder| code(&repository().join(folder)))
-        .map(|(_, text)| text)
-        .collect();
+    names.insert("benches", named(&repository().join("host/benches")));
+    names.insert("fuzz", named(&repository().join("host/fuzz/targets")));
     let mut wrong = Vec::new();
-    for (name, text) in texts.iter().filter(|(name, _)| **name != "nephometer") {
-        let others = texts.iter().filter(|(other, _)| *other != name).map(|(_, text)| text);
-        let others: Vec<&String> = others.chain([&outside]).collect();
-        let names: BTreeSet<&str> =
-            public.captures_iter(text).map(|found| found.get(1).unwrap().as_str()).collect();
-        for item in names {
-            let used = Regex::new(&format!(r"\b{item}\b")).unwrap();
-            if !others.iter().any(|text| used.is_match(text)) {
-                wrong.push(format!("{name}: {item} is public and used by nobody"));
-            }
-        }
+    for package in packages.iter().filter(|package| package.name != "nephometer") {
+        let Offer { items, mentioned } = offer(&package.sources());
+        let outside = |item: &&String| {
+            let others = names.iter().filter(|(other, _)| **other != package.name);
+            others.into_iter().any(|(_, names)| names.contains(*item))
+        };
+        let idle = items.iter().filter(|item| !mentioned.contains(*item) && !outside(item));
+        wrong.extend(idle.map(|item| format!("{}: nobody uses {item}", package.name)));
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "public, but\n{}", wrong.join("\n"));
 }
 
 #[test]

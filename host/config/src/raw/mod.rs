@@ -5,8 +5,8 @@
 //! values mean is for `check`.
 
 mod indent;
-mod map;
 mod mirror;
+mod node;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -16,9 +16,8 @@ use std::sync::Arc;
 
 use serde_yaml::{Mapping, Number, Value};
 
-use map::{Entries, Entry};
 pub(super) use mirror::*;
-use tree::{Data, Node};
+use node::{Data, Entries, Entry, Node};
 
 use super::error::{Problem, exceeded, problem};
 use super::place::{Place, Positions};

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::tree::Data;
+use super::node::Data;
 
 fn regex(pattern: &str) -> Regex {
     Regex::new(&format!("^(?:{pattern})$")).expect("the patterns of this file are constants")

@@ -1,4 +1,5 @@
-use super::tree::{Data, Node, read};
+use super::node::{Data, Node};
+use super::tree::read;
 use super::*;
 
 fn node(text: &str) -> Result<Node, Problem> {

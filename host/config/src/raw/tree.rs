@@ -7,42 +7,11 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::indent::Indented;
-use super::map::{Entries, Entry};
+use super::node::{Data, Entries, Entry, Node};
 use super::scalar;
 use crate::error::{Problem, exceeded, problem};
 use crate::place::Place;
 use nephometer_model::Bound;
-
-/// A value and its place.
-#[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) data: Data,
-}
-
-/// What `safe_load` tells apart.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Data {
-    Null,
-    Bool(bool),
-    Int(i128),
-    Float(f64),
-    Text(String),
-    /// As Python's `str` writes it.
-    Date(String),
-    /// Base64, as written.
-    Binary(String),
-    /// Shared, so that an anchor costs nothing.
-    List(Arc<Vec<Node>>),
-    Map(Arc<Entries>),
-}
-
-/// Two values are the same wherever they stand.
-impl PartialEq for Node {
-    fn eq(&self, other: &Self) -> bool {
-        self.data == other.data
-    }
-}
 
 /// Reads the one document in `text`. Duplicate keys are warnings: the last one counts.
 pub(super) fn read(

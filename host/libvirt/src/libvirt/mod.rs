@@ -6,6 +6,7 @@
 //! The parsers are pure and serve recordings as well.
 
 mod connection;
+mod element;
 mod events;
 #[cfg(fuzzing)]
 pub mod fuzz;
@@ -15,6 +16,7 @@ mod sys;
 mod xml;
 
 pub use connection::{Connection, Control, VirtError};
+pub use element::XmlError;
 pub use events::Watch;
 pub use stats::{Builder, StatError, Value};
-pub use xml::{XmlError, describe};
+pub use xml::describe;

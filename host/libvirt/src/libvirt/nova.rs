@@ -3,7 +3,7 @@
 use roxmltree::Node;
 use serde_json::{Map, Value};
 
-use super::xml::{XmlError, attribute, child};
+use super::element::{XmlError, attribute, child};
 use nephometer_model::{Flavor, Nova};
 
 /// In the order in which they are tried.

@@ -20,8 +20,8 @@ mod texts;
 mod tls;
 mod wasi;
 
-pub use access::Access;
+pub(crate) use access::Access;
 pub(super) use access::Outbound;
-pub use caller::Caller;
+pub(crate) use caller::Caller;
 pub(super) use excess::exceeded;
 pub(super) use wasi::linker;

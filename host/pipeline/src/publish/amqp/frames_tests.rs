@@ -7,8 +7,9 @@ use std::task::{Context, Poll, Waker};
 use futures_io::AsyncRead;
 use proptest::prelude::*;
 
-use super::frames::{FrameGuard, Refusal, Returnable};
+use super::frames::{FrameGuard, Returnable};
 use super::fuzz::{self, frame};
+use super::refusal::Refusal;
 use super::stream::{GuardedStream, Leash};
 use nephometer_model::Bound;
 

@@ -14,6 +14,7 @@ pub mod fuzz;
 #[cfg(test)]
 mod hostile_tests;
 mod publisher;
+mod refusal;
 mod stream;
 mod tables;
 

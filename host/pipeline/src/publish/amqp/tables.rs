@@ -4,7 +4,7 @@
 //! specification's where they differ. What it would read in another way than this module is refused:
 //! a table passes only if it has been read to its very end.
 
-use super::frames::Refusal;
+use super::refusal::Refusal;
 use nephometer_model::Bound;
 
 /// The arguments of `connection.start`: two bytes of version, and the broker's properties.

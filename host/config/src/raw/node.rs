@@ -1,9 +1,41 @@
-//! A mapping: its keys in their order, each found by its hash. A file may have 100,000 of them.
+//! Values with their places. A mapping has its keys in their order, each found by its hash: a file may
+//! have 100,000 of them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::tree::Node;
 use crate::place::Place;
+
+/// A value and its place.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) data: Data,
+}
+
+/// What `safe_load` tells apart.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Data {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(String),
+    /// As Python's `str` writes it.
+    Date(String),
+    /// Base64, as written.
+    Binary(String),
+    /// Shared, so that an anchor costs nothing.
+    List(Arc<Vec<Node>>),
+    Map(Arc<Entries>),
+}
+
+/// Two values are the same wherever they stand.
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.data == other.data
+    }
+}
 
 /// One key of a mapping with its value.
 #[derive(Debug, Clone, PartialEq)]
