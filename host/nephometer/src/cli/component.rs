@@ -19,16 +19,20 @@ use nephometer_wire::sample_from_json;
 /// Tools for authors of components.
 #[derive(Debug, Subcommand)]
 pub(super) enum Component {
+    #[cfg(feature = "authors")]
     /// Make a new project
     New(super::component_new::New),
+    #[cfg(feature = "authors")]
     /// Build a project
     Build(super::component_new::Build),
     /// Feed samples to a transformer and print what it makes of them
     Run(Run),
+    #[cfg(feature = "authors")]
     /// Compare what a transformer makes of fixtures with what they say
     Test(super::component_test::Test),
     /// Check a component as the agent would when it loads it
     Check(super::component_check::Check),
+    #[cfg(feature = "authors")]
     /// Measure what a transformer costs
     Bench(super::component_bench::Bench),
     /// Say what a component is and wants
@@ -40,11 +44,15 @@ pub(super) enum Component {
 impl Component {
     pub(super) fn execute(self) -> Result<()> {
         match self {
+            #[cfg(feature = "authors")]
             Self::New(new) => new.execute(),
+            #[cfg(feature = "authors")]
             Self::Build(build) => build.execute(),
             Self::Run(run) => run.execute(),
+            #[cfg(feature = "authors")]
             Self::Test(test) => test.execute(),
             Self::Check(check) => check.execute(),
+            #[cfg(feature = "authors")]
             Self::Bench(bench) => bench.execute(),
             Self::Inspect(inspect) => inspect.execute(),
             Self::Status(status) => status.execute(),

@@ -13,8 +13,8 @@ use super::args::Common;
 use super::run::runtime;
 use super::{Failure, output, tool};
 use nephometer_config as config;
-use nephometer_model::{Batch, Moment, Resource, Sample, Timestamp, Volume};
 use nephometer_pipeline::transform::{ComponentTransformer, Transformer};
+use nephometer_sdk::{Measured, measure};
 use nephometer_wasm::ComponentError;
 use nephometer_wire::sample_from_json;
 
@@ -74,7 +74,7 @@ impl Bench {
             )?;
             let mut like = sample;
             for &rows in &self.rows {
-                let one = self.measure(&mut transformer, &mut like, rows.get()).await?;
+                let one = measure(&mut transformer, &mut like, rows.get(), self.time).await?;
                 let Measured { nanos, batches, out: made } = one;
                 writeln!(out, "{rows:>12} {nanos:>12.0} {batches:>12} {made:>12}")?;
                 out.flush()?;
@@ -85,68 +85,5 @@ impl Bench {
             writeln!(out, "\nmemory of the instance, at most: {peak:.1} MB")?;
             Ok(out.flush()?)
         })
-    }
-
-    async fn measure(
-        &self,
-        transformer: &mut ComponentTransformer,
-        like: &mut Sample,
-        rows: usize,
-    ) -> Result<Measured> {
-        let mut batch = Rows::new(like, rows);
-        let mut took = Vec::new();
-        let (begun, mut out) = (Instant::now(), 0);
-        while took.len() < 3 || begun.elapsed() < self.time {
-            let next = Arc::new(batch.next());
-            let now = Instant::now();
-            out = transformer.transform(&next).await?.len();
-            took.push(now.elapsed());
-            // What is held back is given out, and not measured.
-            transformer.flush(next.tick).await?;
-        }
-        // The next size goes on from here: nothing is older than what the component has seen.
-        like.taken = batch.tick;
-        took.sort_unstable();
-        let median = took[took.len() / 2].as_secs_f64() * 1e9;
-        Ok(Measured { nanos: median / rows as f64, batches: took.len(), out })
-    }
-}
-
-struct Measured {
-    nanos: f64,
-    batches: usize,
-    out: usize,
-}
-
-/// Batches of rows that are like a sample, each a second after the one before.
-struct Rows {
-    samples: Vec<Sample>,
-    tick: Moment,
-}
-
-impl Rows {
-    fn new(like: &Sample, rows: usize) -> Self {
-        let samples = (0..rows).map(|row| {
-            let id = Arc::from(format!("{}-{row}", like.resource.id));
-            let resource = Arc::new(Resource { id, ..(*like.resource).clone() });
-            Sample { resource, ..like.clone() }
-        });
-        Self { samples: samples.collect(), tick: like.taken }
-    }
-
-    fn next(&mut self) -> Batch {
-        const SECOND: u64 = 1_000_000_000;
-        let wall = Timestamp::from_nanos(self.tick.wall.as_nanos() + SECOND);
-        let continuous = self.tick.continuous.map(|nanos| nanos + SECOND);
-        self.tick = Moment { wall, continuous, ..self.tick };
-        for (row, sample) in self.samples.iter_mut().enumerate() {
-            sample.taken = self.tick;
-            sample.volume = match sample.volume {
-                Volume::Integer(volume) => Volume::Integer(volume + 1_000_000 + row as i128),
-                Volume::Float(volume) => Volume::Float(volume + 1.5),
-            };
-        }
-        let (tick, samples) = (self.tick, self.samples.clone());
-        Batch { source: "bench".into(), tick, samples, gone: Vec::new() }
     }
 }

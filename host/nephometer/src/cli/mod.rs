@@ -8,14 +8,16 @@ mod ask;
 mod check;
 mod compile;
 mod component;
+#[cfg(feature = "authors")]
 mod component_bench;
 mod component_check;
+#[cfg(feature = "authors")]
 mod component_new;
+#[cfg(feature = "authors")]
 mod component_test;
 mod dead_letters;
 mod demo;
 mod desk;
-mod fixture;
 mod gaps;
 mod inspect;
 mod live;

@@ -1,12 +1,13 @@
 //! Fixtures for components: what goes in, and what has to come out. The format is described in
 //! `docs/fixtures.md`.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use thiserror::Error;
 
 use nephometer_config as config;
 use nephometer_model::{Release, Sample, Timestamp};
@@ -19,67 +20,95 @@ const ROUNDING: f64 = 1e-12;
 const USUAL: [&str; 7] =
     ["name", "type", "unit", "volume", "resource_id", "project_id", "timestamp"];
 
+/// Why a fixture cannot be used.
+#[derive(Debug, Error)]
+pub enum FixtureError {
+    /// It cannot be read or written.
+    #[error("{}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is no fixture.
+    #[error("{}: {reason}", .path.display())]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
 /// One file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Fixture {
+pub struct Fixture {
     /// What it shows, for people.
     #[serde(default, rename = "about")]
     _about: String,
     #[serde(default)]
-    pub(super) options: Map<String, Value>,
+    pub(crate) options: Map<String, Value>,
     /// What every sample has unless it says otherwise.
     #[serde(default)]
     defaults: Map<String, Value>,
     #[serde(default)]
-    pub(super) steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// Instead of steps: pointers and reasons of all that is wrong with the options.
-    pub(super) errors: Option<Vec<(String, String)>>,
+    pub(crate) errors: Option<Vec<(String, String)>>,
 }
 
 /// What happens, and what has to come of it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Step {
+pub(crate) struct Step {
     /// Samples that go in.
-    pub(super) batch: Option<Vec<Map<String, Value>>>,
+    pub(crate) batch: Option<Vec<Map<String, Value>>>,
     /// With a batch: ids of resources that will not come again.
     #[serde(default)]
-    pub(super) gone: Vec<Arc<str>>,
+    pub(crate) gone: Vec<Arc<str>>,
     /// Or the time of a flush.
-    pub(super) flush: Option<String>,
+    pub(crate) flush: Option<String>,
     /// Or the state is saved, and a new instance goes on with it. What it has to be as JSON; `true`
     /// for any.
-    pub(super) state: Option<Value>,
+    pub(crate) state: Option<Value>,
     /// What comes out: of each sample the keys that are compared.
     #[serde(default)]
-    pub(super) out: Vec<Map<String, Value>>,
+    pub(crate) out: Vec<Map<String, Value>>,
     /// Or a part of the reason for which the batch is refused.
-    pub(super) refusal: Option<String>,
+    pub(crate) refusal: Option<String>,
     /// Lines of the component's log, with their level: `warn: too old`.
     #[serde(default)]
-    pub(super) log: Vec<String>,
+    pub(crate) log: Vec<String>,
 }
 
 impl Fixture {
     /// Reads a file, JSON or YAML.
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        let name = || path.display().to_string();
-        let text = nephometer_files::read_text(path).with_context(name)?;
-        let value = config::value_of(&text).map_err(anyhow::Error::msg).with_context(name)?;
-        let fixture: Self = serde_json::from_value(value).with_context(name)?;
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no fixture.
+    pub fn read(path: &Path) -> Result<Self, FixtureError> {
+        let malformed = |reason| FixtureError::Malformed { path: path.to_owned(), reason };
+        let text = nephometer_files::read_text(path)
+            .map_err(|source| FixtureError::File { path: path.to_owned(), source })?;
+        let value = config::value_of(&text).map_err(malformed)?;
+        let fixture: Self =
+            serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
         for (at, step) in fixture.steps.iter().enumerate() {
             let kinds = [step.batch.is_some(), step.flush.is_some(), step.state.is_some()];
             if kinds.iter().filter(|is| **is).count() != 1 {
-                let name = name();
-                bail!("{name}: step {} has to have one of `batch`, `flush` and `state`", at + 1);
+                let number = at + 1;
+                let reason =
+                    format!("step {number} has to have one of `batch`, `flush` and `state`");
+                return Err(malformed(reason));
             }
         }
         Ok(fixture)
     }
 
     /// The samples of a step.
-    pub(super) fn samples(&self, batch: &[Map<String, Value>]) -> Result<Vec<Sample>, String> {
+    pub(crate) fn samples(&self, batch: &[Map<String, Value>]) -> Result<Vec<Sample>, String> {
         let source = Arc::from("openstack");
         let read = |(at, sample): (usize, &Map<String, Value>)| {
             let mut whole = self.defaults.clone();
@@ -92,14 +121,14 @@ impl Fixture {
 }
 
 /// A sample in Ceilometer's own keys.
-pub(super) fn shown(sample: &Sample) -> Map<String, Value> {
+pub(crate) fn shown(sample: &Sample) -> Map<String, Value> {
     let mut text = Vec::new();
     as_dict(&mut text, Notation::Json, Release::Current, sample);
     serde_json::from_slice(&text).expect("what is written as JSON is read as JSON")
 }
 
 /// All that differs, a line each.
-pub(super) fn differences(
+pub(crate) fn differences(
     made: &[Map<String, Value>],
     wanted: &[Map<String, Value>],
 ) -> Vec<String> {
@@ -141,7 +170,7 @@ fn alike(key: &str, is: &Value, wanted: &Value) -> bool {
 }
 
 /// Equal as JSON is meant: 3 is 3.0.
-pub(super) fn equal(one: &Value, other: &Value) -> bool {
+pub(crate) fn equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {
             one == other || one.as_f64() == other.as_f64()
@@ -168,7 +197,7 @@ fn usual(sample: &Map<String, Value>) -> Map<String, Value> {
 }
 
 /// What a step would expect so that it fits: the keys that it compared before, or the usual ones.
-pub(super) fn expectation(
+pub(crate) fn expectation(
     made: &[Map<String, Value>],
     before: &[Map<String, Value>],
 ) -> Vec<Map<String, Value>> {
@@ -184,7 +213,7 @@ pub(super) fn expectation(
 }
 
 /// Writes a fixture as people do: a sample a line, other things spread out until they are flat.
-pub(super) fn written(value: &Value) -> String {
+pub(crate) fn written(value: &Value) -> String {
     let mut text = String::new();
     write(&mut text, value, 0, false);
     text.push('\n');

@@ -1,0 +1,237 @@
+//! Runs fixtures on a transformer, and compares what it makes of them with what they expect.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::fixture::{
+    Fixture, FixtureError, Step, differences, equal, expectation, shown, written,
+};
+use nephometer_model::{Batch, Moment, Sample, Timestamp};
+use nephometer_pipeline::transform::{ComponentTransformer, TransformError, Transformer};
+use nephometer_telemetry::{Chain, Recorded};
+use nephometer_wasm::{ComponentError, ComponentHost, ComponentNumbers, Loaded, TransformerRole};
+
+/// The component under test.
+pub struct TestBed {
+    host: ComponentHost,
+    loaded: Arc<Loaded<TransformerRole>>,
+    log: Recorded,
+}
+
+impl TestBed {
+    /// For this component; `log` is where its lines are found.
+    pub fn new(host: ComponentHost, loaded: Arc<Loaded<TransformerRole>>, log: Recorded) -> Self {
+        Self { host, loaded, log }
+    }
+
+    /// Runs a fixture on an instance of its own. `place` is a name for it.
+    pub async fn run(&self, fixture: &Fixture, place: &str) -> Trial {
+        let mut running =
+            Running { bed: self, fixture, clock: Timestamp::default(), made: Vec::new() };
+        let started = Instant::now();
+        let (differences, transformer) = running.run(place).await;
+        let took = started.elapsed();
+        let made = running.made;
+        let counts = self.host.counts();
+        let of = |field: fn(&ComponentNumbers) -> u64| -> u64 {
+            let here = counts.iter().filter(|one| &*one.place == place);
+            here.map(|one| field(&one.count.numbers())).sum()
+        };
+        let (calls, memory) = (of(|numbers| numbers.calls), of(|numbers| numbers.memory_peak));
+        // What its instances have cost is known as long as it is there.
+        drop(transformer);
+        Trial { differences, made, took, calls, memory }
+    }
+}
+
+/// What came of a fixture.
+pub struct Trial {
+    /// A line for each way in which it was not as the fixture has it.
+    pub differences: Vec<String>,
+    made: Vec<Made>,
+    /// How long it took.
+    pub took: Duration,
+    /// Calls into the component.
+    pub calls: u64,
+    /// Memory of an instance at most, bytes.
+    pub memory: u64,
+}
+
+/// One fixture on its way.
+struct Running<'a> {
+    bed: &'a TestBed,
+    fixture: &'a Fixture,
+    /// The newest time so far.
+    clock: Timestamp,
+    /// What came out, step by step.
+    made: Vec<Made>,
+}
+
+impl Trial {
+    /// Puts what came out into the fixture's file, if all of its steps gave something. Whether the
+    /// file has changed; `None` if it has to be compared instead.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or is no JSON.
+    pub fn update(&self, fixture: &Fixture, file: &Path) -> Result<Option<bool>, FixtureError> {
+        // What failed has nothing to be written down; it is reported instead.
+        if fixture.errors.is_some() || self.made.len() != fixture.steps.len() {
+            return Ok(None);
+        }
+        update(file, &self.made).map(Some)
+    }
+}
+
+/// What a step gave.
+enum Made {
+    Samples(Vec<Sample>),
+    Refusal(String),
+    State(Value),
+}
+
+impl Running<'_> {
+    async fn run(&mut self, place: &str) -> (Vec<String>, Option<ComponentTransformer>) {
+        let TestBed { host, loaded, log } = self.bed;
+        log.take();
+        let made = ComponentTransformer::of(host, loaded, &self.fixture.options, place).await;
+        let mut transformer = match (made, &self.fixture.errors) {
+            (Ok(transformer), None) => transformer,
+            (Ok(_), Some(_)) => {
+                return (vec!["the options are taken, not refused".to_owned()], None);
+            }
+            (Err(ComponentError::Options { faults, .. }), Some(wanted)) => {
+                let made = faults.into_iter().map(|fault| (fault.pointer, fault.reason));
+                return (option_differences(&made.collect::<Vec<_>>(), wanted), None);
+            }
+            (Err(error), _) => return (vec![Chain(&error).to_string()], None),
+        };
+        let differences = self.steps(&mut transformer).await;
+        (differences, Some(transformer))
+    }
+
+    async fn steps(&mut self, transformer: &mut ComponentTransformer) -> Vec<String> {
+        let log = &self.bed.log;
+        let mut differences = Vec::new();
+        for (at, step) in self.fixture.steps.iter().enumerate() {
+            let number = at + 1;
+            match self.step(transformer, step).await {
+                Ok(made) => {
+                    let lines = compared(&made, step, &log.take());
+                    differences.extend(lines.iter().map(|line| format!("step {number}: {line}")));
+                    self.made.push(made);
+                }
+                Err(reason) => {
+                    differences.push(format!("step {number}: {reason}"));
+                    return differences;
+                }
+            }
+        }
+        differences
+    }
+
+    async fn step(&mut self, to: &mut ComponentTransformer, step: &Step) -> Result<Made, String> {
+        let words = |error: TransformError| Chain(&error).to_string();
+        if let Some(batch) = &step.batch {
+            let samples = self.fixture.samples(batch)?;
+            let newest = samples.iter().map(|sample| sample.taken.wall).max();
+            self.clock = self.clock.max(newest.unwrap_or_default());
+            let tick = Moment { wall: self.clock, ..Moment::default() };
+            let gone = step.gone.clone();
+            let batch = Arc::new(Batch { source: "fixture".into(), tick, samples, gone });
+            return match to.transform(&batch).await {
+                Ok(samples) => Ok(Made::Samples(samples)),
+                Err(TransformError::Rejected { reason, .. }) => Ok(Made::Refusal(reason)),
+                Err(error) => Err(words(error)),
+            };
+        }
+        if let Some(time) = &step.flush {
+            self.clock = Timestamp::parse(time)?;
+            let now = Moment { wall: self.clock, ..Moment::default() };
+            return to.flush(now).await.map(Made::Samples).map_err(words);
+        }
+        let state = to.save().await.map_err(words)?.ok_or("it keeps no state")?;
+        to.discard();
+        to.rebuild(Some(&state)).await.map_err(words)?;
+        // One that is no JSON cannot be compared, and need not be.
+        Ok(Made::State(serde_json::from_slice(&state.bytes).unwrap_or(Value::Bool(true))))
+    }
+}
+
+fn option_differences(made: &[(String, String)], wanted: &[(String, String)]) -> Vec<String> {
+    let said = |(pointer, reason): &(String, String)| format!("{pointer}: {reason}");
+    let not_said = wanted.iter().filter(|one| !made.contains(one));
+    let not_wanted = made.iter().filter(|one| !wanted.contains(one));
+    let mut lines: Vec<String> = not_said.map(|one| format!("missing: {}", said(one))).collect();
+    lines.extend(not_wanted.map(|one| format!("not expected: {}", said(one))));
+    lines
+}
+
+fn compared(made: &Made, step: &Step, log: &[String]) -> Vec<String> {
+    let mut lines = match (made, &step.refusal, &step.state) {
+        (Made::Refusal(reason), Some(wanted), _) if reason.contains(wanted) => Vec::new(),
+        (Made::Refusal(reason), Some(wanted), _) => {
+            vec![format!("the batch is refused for {reason:?} instead of {wanted:?}")]
+        }
+        (Made::Refusal(reason), None, _) => vec![format!("the batch is refused: {reason}")],
+        (_, Some(wanted), _) => vec![format!("the batch is not refused for {wanted:?}")],
+        (Made::State(state), _, Some(wanted))
+            if *wanted != Value::Bool(true) && !equal(state, wanted) =>
+        {
+            vec![format!("the state is {state} instead of {wanted}")]
+        }
+        (Made::State(_), ..) => Vec::new(),
+        (Made::Samples(samples), ..) => {
+            differences(&samples.iter().map(shown).collect::<Vec<_>>(), &step.out)
+        }
+    };
+    for wanted in &step.log {
+        if !log.contains(wanted) {
+            lines.push(format!("the log has no line {wanted:?}; it is {log:?}"));
+        }
+    }
+    lines
+}
+
+/// Puts what came out into the file. Whether that changed it.
+fn update(file: &Path, made: &[Made]) -> Result<bool, FixtureError> {
+    let malformed = |reason| FixtureError::Malformed { path: file.to_owned(), reason };
+    let failed = |source| FixtureError::File { path: file.to_owned(), source };
+    if file.extension().is_none_or(|kind| kind != "json") {
+        let reason = "only JSON can be updated: the comments of YAML would be lost";
+        return Err(malformed(reason.to_owned()));
+    }
+    let text = nephometer_files::read_text(file).map_err(failed)?;
+    let mut whole: Value =
+        serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    let steps = whole["steps"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+    for (step, made) in steps.iter_mut().zip(made) {
+        let Some(step) = step.as_object_mut() else { continue };
+        match made {
+            Made::Refusal(reason) => {
+                step.insert("refusal".to_owned(), Value::from(reason.as_str()));
+                step.remove("out");
+            }
+            // Whoever took any state does so still.
+            Made::State(_) if step["state"] == true => {}
+            Made::State(state) => {
+                step.insert("state".to_owned(), state.clone());
+            }
+            Made::Samples(samples) => {
+                let before = step.get("out").cloned().unwrap_or_default();
+                let before: Vec<_> = serde_json::from_value(before).unwrap_or_default();
+                let samples: Vec<_> = samples.iter().map(shown).collect();
+                let out = expectation(&samples, &before).into_iter().map(Value::Object);
+                step.insert("out".to_owned(), out.collect());
+                step.remove("refusal");
+            }
+        }
+    }
+    let new = written(&whole);
+    if new != text {
+        std::fs::write(file, &new).map_err(failed)?;
+    }
+    Ok(new != text)
+}
