@@ -4,8 +4,11 @@
 //! Given: sources and their intervals. Gives back: one batch per source and polling cycle. Must not
 //! know publishers or pipelines.
 
-pub mod discovery;
+mod discovery;
 pub mod inspect;
-pub mod libvirt;
+mod libvirt;
 pub mod poll;
 pub mod schedule;
+
+#[cfg(fuzzing)]
+pub use libvirt::fuzz;

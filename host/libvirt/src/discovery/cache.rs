@@ -9,7 +9,7 @@ use nephometer_model::{Domain, DomainState, Resource};
 
 /// Keeps the resources of every domain from tick to tick, so that equal ones are one object.
 #[derive(Debug)]
-pub struct ResourceCache {
+pub(crate) struct ResourceCache {
     place: Place,
     domains: HashMap<Uuid, Described>,
 }
@@ -33,12 +33,12 @@ pub struct Described {
 
 impl ResourceCache {
     /// Knows nothing yet.
-    pub fn new(place: Place) -> Self {
+    pub(crate) fn new(place: Place) -> Self {
         Self { place, domains: HashMap::new() }
     }
 
     /// The resources of a domain. New ones are made if its description or its state changed.
-    pub fn describe(&mut self, domain: &Arc<Domain>, state: DomainState) -> &mut Described {
+    pub(crate) fn describe(&mut self, domain: &Arc<Domain>, state: DomainState) -> &mut Described {
         match self.domains.entry(domain.uuid) {
             Entry::Occupied(entry) => {
                 let known = entry.into_mut();
@@ -52,7 +52,7 @@ impl ResourceCache {
     }
 
     /// The instance of a domain that cannot be read now: as it was last.
-    pub fn instance(&mut self, domain: &Arc<Domain>) -> Arc<Resource> {
+    pub(crate) fn instance(&mut self, domain: &Arc<Domain>) -> Arc<Resource> {
         match self.domains.get(&domain.uuid) {
             Some(known) => known.vm(),
             None => self.describe(domain, DomainState::NoState).vm(),
@@ -60,12 +60,12 @@ impl ResourceCache {
     }
 
     /// Forgets a domain that is gone. The ids of all resources that it can have had.
-    pub fn remove(&mut self, uuid: Uuid) -> Vec<Arc<str>> {
+    pub(crate) fn remove(&mut self, uuid: Uuid) -> Vec<Arc<str>> {
         self.domains.remove(&uuid).map(|known| known.ids()).unwrap_or_default()
     }
 
     /// Forgets all domains but those that `keep` wants. The ids of their resources.
-    pub fn retain(&mut self, keep: impl Fn(Uuid) -> bool) -> Vec<Arc<str>> {
+    pub(crate) fn retain(&mut self, keep: impl Fn(Uuid) -> bool) -> Vec<Arc<str>> {
         let gone: Vec<Uuid> = self.domains.keys().copied().filter(|uuid| !keep(*uuid)).collect();
         gone.into_iter().flat_map(|uuid| self.remove(uuid)).collect()
     }

@@ -7,12 +7,12 @@
 mod cache;
 mod resource;
 
-pub use cache::{Described, ResourceCache};
-pub use resource::{Place, cpu, disk, nic, vm};
+pub(crate) use cache::{Described, ResourceCache};
+pub(crate) use resource::Place;
 
 use nephometer_model::Domain;
 
 /// Whether a domain is metered: `unowned` says whether those without Nova's metadata are.
-pub fn is_metered(domain: &Domain, unowned: bool) -> bool {
+pub(crate) fn is_metered(domain: &Domain, unowned: bool) -> bool {
     unowned || domain.nova.is_some()
 }

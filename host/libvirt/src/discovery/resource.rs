@@ -10,7 +10,7 @@ use nephometer_model::{
 
 /// What all resources of one agent share.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub(crate) struct Place {
     /// The compute host's name: `instance_host`, and part of the hash that is `host`.
     pub host: Arc<str>,
     /// `source` of every resource.
@@ -20,20 +20,20 @@ pub struct Place {
 }
 
 /// The instance itself.
-pub fn vm(place: &Place, domain: &Domain, state: DomainState) -> Resource {
+pub(crate) fn vm(place: &Place, domain: &Domain, state: DomainState) -> Resource {
     let metadata = metadata(place, domain, state);
     resource(place, domain, domain.uuid.to_string(), metadata)
 }
 
 /// The instance as the meter `cpu` sees it: with the number of its processors, if known.
-pub fn cpu(vm: &Resource, cpu_number: Option<u64>) -> Resource {
+pub(crate) fn cpu(vm: &Resource, cpu_number: Option<u64>) -> Resource {
     let mut resource = vm.clone();
     resource.metadata.insert("cpu_number".to_owned(), json!(cpu_number));
     resource
 }
 
 /// One disk of an instance.
-pub fn disk(vm: &Resource, disk: &DiskDevice) -> Resource {
+pub(crate) fn disk(vm: &Resource, disk: &DiskDevice) -> Resource {
     let mut resource = vm.clone();
     resource.id = disk_id(vm, disk);
     resource.metadata.insert("disk_name".to_owned(), disk.target.clone().into());
@@ -57,7 +57,7 @@ pub(super) fn part(vm: &Resource, part: &str) -> Resource {
 }
 
 /// One network interface of an instance. Its name takes the place of the instance's.
-pub fn nic(place: &Place, vm: &Resource, domain: &Domain, nic: &NicDevice) -> Resource {
+pub(crate) fn nic(place: &Place, vm: &Resource, domain: &Domain, nic: &NicDevice) -> Resource {
     let mut resource = vm.clone();
     resource.id = nic_id(vm, domain, nic);
     let mut parameters = nic.parameters.clone();

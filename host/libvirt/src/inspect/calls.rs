@@ -51,14 +51,14 @@ impl From<CallError> for InspectError {
 
 /// Makes calls to one URI.
 pub(super) struct Calls {
-    shared: Arc<Shared>,
+    shared: Arc<CallState>,
     deadline: Duration,
     monitor: Arc<Semaphore>,
     plain: Arc<Semaphore>,
 }
 
 /// What calls and their threads share.
-struct Shared {
+struct CallState {
     uri: String,
     idle: Mutex<Vec<Connection>>,
     /// Whether the last that was heard of libvirt is that it cannot be reached.
@@ -78,7 +78,7 @@ pub(super) struct MonitorPermit(OwnedSemaphorePermit);
 impl Calls {
     /// Opens nothing yet.
     pub(super) fn new(uri: String, deadline: Duration) -> Self {
-        let shared = Shared {
+        let shared = CallState {
             uri,
             idle: Mutex::default(),
             lost: AtomicBool::new(false),
@@ -192,7 +192,7 @@ impl Calls {
 /// Held by the thread of a call that may enter a monitor: takes it off the count when it ends
 /// after all.
 struct Abandoned {
-    shared: Arc<Shared>,
+    shared: Arc<CallState>,
     ended: Arc<AtomicBool>,
 }
 
@@ -204,7 +204,7 @@ impl Drop for Abandoned {
     }
 }
 
-impl Shared {
+impl CallState {
     /// Makes a call on an idle connection, or on a new one. A connection that turns out to be
     /// dead is replaced once.
     fn run<T>(
@@ -269,7 +269,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for CallState {
     fn drop(&mut self) {
         // Closing takes a round trip, which must not hold up whoever drops this.
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));

@@ -20,11 +20,11 @@ const BEHIND: usize = 256;
 /// Tells what happens.
 #[derive(Debug)]
 pub(super) struct Watcher {
-    shared: Arc<Shared>,
+    shared: Arc<WatchState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct WatchState {
     sender: broadcast::Sender<(DomainEvent, Moment)>,
     /// Whether everything that happens is told.
     told: AtomicBool,
@@ -37,7 +37,7 @@ impl Watcher {
     pub(super) fn start(uri: &str, clock: Clock) -> Self {
         let (sender, _) = broadcast::channel(BEHIND);
         let (told, moved) = (AtomicBool::new(false), AtomicBool::new(true));
-        let shared = Arc::new(Shared { sender, told, moved });
+        let shared = Arc::new(WatchState { sender, told, moved });
         let (weak, uri) = (Arc::downgrade(&shared), uri.to_owned());
         let thread = thread::Builder::new().name("libvirt-watch".to_owned());
         // Without it nothing is told, and domains are listed at each tick.
@@ -64,7 +64,7 @@ impl Watcher {
     }
 }
 
-fn watch(uri: &str, clock: Clock, shared: &Weak<Shared>) {
+fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
     let mut failed = false;
     loop {
         let tell = {

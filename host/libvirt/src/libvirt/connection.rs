@@ -45,7 +45,7 @@ impl From<Error> for VirtError {
 
 /// Whether a domain's monitor is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
+pub(crate) enum Control {
     /// It is, or it runs a long job such as a migration, which does not hold the monitor.
     Free,
     /// Somebody waits for QEMU's answer, or the monitor is broken.
@@ -56,14 +56,14 @@ pub enum Control {
 }
 
 /// A read-only connection; closed when dropped, which takes a round trip.
-pub struct Connection {
+pub(crate) struct Connection {
     connect: Connect,
     bulk: bool,
 }
 
 impl Connection {
     /// Opens a connection to any libvirt URI.
-    pub fn open(uri: &str) -> Result<Self, VirtError> {
+    pub(crate) fn open(uri: &str) -> Result<Self, VirtError> {
         static QUIET: Once = Once::new();
         // The default handler writes every error to standard error, which belongs to the log.
         QUIET.call_once(virt::error::clear_error_callback);
@@ -83,23 +83,23 @@ impl Connection {
     }
 
     /// Whether it is still open, as far as is known without asking.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.connect.is_alive().unwrap_or(false)
     }
 
     /// Uuid and name of all domains, running or not.
-    pub fn list(&self) -> Result<Vec<(Uuid, String)>, VirtError> {
+    pub(crate) fn list(&self) -> Result<Vec<(Uuid, String)>, VirtError> {
         let handles = self.connect.list_all_domains(0)?;
         handles.iter().map(|handle| Ok((handle.get_uuid()?, handle.get_name()?))).collect()
     }
 
     /// The XML of one domain.
-    pub fn xml(&self, uuid: Uuid) -> Result<String, VirtError> {
+    pub(crate) fn xml(&self, uuid: Uuid) -> Result<String, VirtError> {
         Ok(self.handle(uuid)?.get_xml_desc(0)?)
     }
 
     /// What libvirtd knows of a domain's monitor, without asking QEMU.
-    pub fn control(&self, uuid: Uuid) -> Result<Control, VirtError> {
+    pub(crate) fn control(&self, uuid: Uuid) -> Result<Control, VirtError> {
         let info = sys::control_info(&self.handle(uuid)?)?;
         Ok(match info.state {
             virt_sys::VIR_DOMAIN_CONTROL_OK | virt_sys::VIR_DOMAIN_CONTROL_JOB => Control::Free,
@@ -109,7 +109,7 @@ impl Connection {
 
     /// Reads a slice of domains, in their order: with one call where the driver can. The outer
     /// error concerns all of them. `now` is asked right after the call that gave the numbers.
-    pub fn read(
+    pub(crate) fn read(
         &mut self,
         domains: &[impl AsRef<Domain>],
         groups: Groups,

@@ -7,7 +7,7 @@ use nephometer_model::Exceeded;
 
 /// Why a domain's XML cannot be used. It costs that domain only.
 #[derive(Debug, Error)]
-pub enum XmlError {
+pub(crate) enum XmlError {
     /// More than is worked on.
     #[error(transparent)]
     TooMuch(#[from] Exceeded),

@@ -23,7 +23,7 @@ type Callback = unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomai
 type Tell = dyn Fn(DomainEvent) + Send + Sync;
 
 /// A connection that is told what happens.
-pub struct Watch {
+pub(crate) struct Watch {
     connection: Connection,
     callbacks: Vec<c_int>,
 }
@@ -55,7 +55,7 @@ fn start_loop() -> Result<(), VirtError> {
 impl Watch {
     /// Opens a connection and has `tell` called for all that happens, in the thread of the loop:
     /// it must not block.
-    pub fn open(
+    pub(crate) fn open(
         uri: &str,
         tell: impl Fn(DomainEvent) + Clone + Send + Sync + 'static,
     ) -> Result<Self, VirtError> {
@@ -116,7 +116,7 @@ impl Watch {
     }
 
     /// Whether it is still told, as far as is known without asking.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.connection.is_alive()
     }
 }

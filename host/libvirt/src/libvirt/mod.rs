@@ -15,8 +15,7 @@ mod stats;
 mod sys;
 mod xml;
 
-pub use connection::{Connection, Control, VirtError};
-pub use element::XmlError;
-pub use events::Watch;
-pub use stats::{Builder, StatError, Value};
-pub use xml::describe;
+pub(crate) use connection::{Connection, Control, VirtError};
+pub(crate) use events::Watch;
+pub(crate) use stats::{Builder, Value};
+pub(crate) use xml::describe;

@@ -8,7 +8,7 @@ use nephometer_model::{
 
 /// One value of a statistics record.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// A counter.
     Unsigned(u64),
     /// Below 0 it means that libvirt has no number.
@@ -26,7 +26,7 @@ pub enum Value<'a> {
 /// A value that is not what its key says.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{key} is {value}, which is no whole number")]
-pub struct StatError {
+pub(crate) struct StatError {
     key: String,
     value: String,
 }
@@ -34,7 +34,7 @@ pub struct StatError {
 /// Collects the pairs of one domain. Keys that no reading has are passed over, unless all are
 /// wanted raw.
 #[derive(Debug, Default)]
-pub struct Builder {
+pub(crate) struct Builder {
     reading: Reading,
     disks: Vec<(u64, DiskReading)>,
     nics: Vec<(u64, NicReading)>,
@@ -43,12 +43,12 @@ pub struct Builder {
 
 impl Builder {
     /// Empty. With `raw` it keeps every number as libvirt calls it, too.
-    pub fn new(raw: bool) -> Self {
+    pub(crate) fn new(raw: bool) -> Self {
         Self { raw, ..Self::default() }
     }
 
     /// Takes one pair.
-    pub fn add(&mut self, key: &str, value: Value<'_>) -> Result<(), StatError> {
+    pub(crate) fn add(&mut self, key: &str, value: Value<'_>) -> Result<(), StatError> {
         if self.raw
             && let Some(value) = raw(value)
         {
@@ -157,7 +157,7 @@ impl Builder {
 
     /// What came together. The domain and the time are the caller's to fill in. Devices without a
     /// name are left out.
-    pub fn finish(mut self) -> Reading {
+    pub(crate) fn finish(mut self) -> Reading {
         for number in &mut self.reading.raw {
             let mut parts = number.key.splitn(3, '.');
             let group = parts.next();

@@ -9,7 +9,7 @@ use super::nova;
 use nephometer_model::{Bound, DiskDevice, Domain, Exceeded, NicDevice};
 
 /// Reads the XML of one domain, as `virDomainGetXMLDesc` gives it.
-pub fn describe(xml: &str) -> Result<Domain, XmlError> {
+pub(crate) fn describe(xml: &str) -> Result<Domain, XmlError> {
     affordable(xml)?;
     let document = Document::parse(xml)?;
     let domain = document.root_element();

@@ -97,15 +97,15 @@ fn folders() -> Folders {
 #[derive(Debug, Clone, Args)]
 pub(super) struct Logging {
     /// How log lines on standard error look
-    #[arg(long, value_enum, default_value_t = Format::Text, env = "NEPHOMETER_LOG_FORMAT")]
-    log_format: Format,
+    #[arg(long, value_enum, default_value_t = LogFormatArg::Text, env = "NEPHOMETER_LOG_FORMAT")]
+    log_format: LogFormatArg,
     /// What is logged: a level, or directives as in `info,nephometer=debug`
     #[arg(long, default_value = "info", env = "NEPHOMETER_LOG")]
     log: String,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
+enum LogFormatArg {
     /// For people
     Text,
     /// One JSON object a line
@@ -116,8 +116,8 @@ impl Logging {
     /// Starts logging.
     pub(super) fn start(&self) -> Result<()> {
         let format = match self.log_format {
-            Format::Text => LogFormat::Text,
-            Format::Json => LogFormat::Json,
+            LogFormatArg::Text => LogFormat::Text,
+            LogFormatArg::Json => LogFormat::Json,
         };
         telemetry::start(format, &self.log)
             .map_err(|reason| anyhow::anyhow!(reason).context(super::Failure::Usage))

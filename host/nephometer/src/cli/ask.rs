@@ -99,7 +99,7 @@ impl Status {
 /// their files change. Prints what was changed, and what was refused and why; exits 78 if anything
 /// was refused.
 #[derive(Debug, Args)]
-pub(super) struct Reload {
+pub(super) struct ReloadCommand {
     #[command(flatten)]
     socket: Socket,
     /// Only say what would be restarted, and which state is kept
@@ -107,7 +107,7 @@ pub(super) struct Reload {
     plan: bool,
 }
 
-impl Reload {
+impl ReloadCommand {
     pub(super) fn execute(self) -> Result<()> {
         let answer = self.socket.ask(&Request::Reload { plan: self.plan })?;
         let mut out = output::stdout();

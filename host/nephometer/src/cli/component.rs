@@ -26,12 +26,12 @@ pub(super) enum Component {
     /// Build a project
     Build(super::component_new::Build),
     /// Feed samples to a transformer and print what it makes of them
-    Run(Run),
+    Run(RunComponent),
     #[cfg(feature = "authors")]
     /// Compare what a transformer makes of fixtures with what they say
     Test(super::component_test::Test),
     /// Check a component as the agent would when it loads it
-    Check(super::component_check::Check),
+    Check(super::component_check::CheckComponent),
     #[cfg(feature = "authors")]
     /// Measure what a transformer costs
     Bench(super::component_bench::Bench),
@@ -64,7 +64,7 @@ impl Component {
 /// ndjson` prints them; an empty line ends a batch. What the transformer makes of each batch is
 /// printed in the same form.
 #[derive(Debug, Args)]
-pub(super) struct Run {
+pub(super) struct RunComponent {
     /// The component
     file: PathBuf,
     /// Its options: what `parameters` holds in pipeline.yaml; @FILE reads them from a file, where no
@@ -83,7 +83,7 @@ pub(super) struct Run {
     logging: Logging,
 }
 
-impl Run {
+impl RunComponent {
     fn execute(self) -> Result<()> {
         self.logging.start()?;
         let options = tool::options(&self.options)?;

@@ -16,7 +16,7 @@ use nephometer_wasm::{ComponentError, ComponentHost, Inspection};
 /// Check a component as the agent would when it loads it: contract, imports, limits, description and
 /// options. Exits 78 if the agent would not take it, and says why.
 #[derive(Debug, Args)]
-pub(super) struct Check {
+pub(super) struct CheckComponent {
     /// The component
     file: PathBuf,
     /// Options to configure a transformer with: what `parameters` holds in pipeline.yaml; @FILE reads
@@ -27,7 +27,7 @@ pub(super) struct Check {
     common: Common,
 }
 
-impl Check {
+impl CheckComponent {
     pub(super) fn execute(self) -> Result<()> {
         let options = self.options.as_deref().map(tool::options).transpose()?;
         let (host, _) = tool::start(&self.common)?;

@@ -69,7 +69,7 @@ enum Command {
     /// Ask a running agent how it is: its sinks and its ledger
     Status(ask::Status),
     /// Have a running agent read its configuration and components again
-    Reload(ask::Reload),
+    Reload(ask::ReloadCommand),
     /// Batches that were set aside because a component failed on them
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),

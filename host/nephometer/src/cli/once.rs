@@ -26,8 +26,8 @@ pub(super) struct Once {
     #[command(flatten)]
     logging: Logging,
     /// How samples are printed
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    format: OutputFormat,
     /// How often to poll; rates need two
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     samples: u64,
@@ -46,7 +46,7 @@ pub(super) struct Once {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum OutputFormat {
     /// Aligned columns, for people
     Table,
     /// One sample a line, in Ceilometer's own keys and order
@@ -79,7 +79,7 @@ impl Once {
                 seen.push(emission);
             }
             running.await??;
-            if self.format == Format::Table {
+            if self.format == OutputFormat::Table {
                 let mut out = output::stdout();
                 table::write(&mut out, &seen)?;
                 out.flush()?;
@@ -92,7 +92,7 @@ impl Once {
 
     /// In this form every sample is printed as soon as it is there.
     fn ndjson(&self, emission: &Emission) -> Result<()> {
-        if self.format != Format::Ndjson {
+        if self.format != OutputFormat::Ndjson {
             return Ok(());
         }
         let mut out = output::stdout();

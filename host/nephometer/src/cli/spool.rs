@@ -17,9 +17,9 @@ use nephometer_model::clean;
 #[derive(Debug, Subcommand)]
 pub(super) enum Spool {
     /// List the spools: envelopes that wait, their samples, bytes and age, and what was set aside
-    Ls(Ls),
+    Ls(SpoolLs),
     /// Read every envelope; exits 1 if one cannot be read
-    Check(Ls),
+    Check(SpoolLs),
     /// Copy what is in a spool, one JSON object a line, each with the bytes of its message; nothing is
     /// taken away
     Export(Export),
@@ -29,7 +29,7 @@ pub(super) enum Spool {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Ls {
+pub(super) struct SpoolLs {
     #[command(flatten)]
     socket: Socket,
     /// One JSON array instead of text
@@ -70,7 +70,7 @@ impl Spool {
     }
 }
 
-impl Ls {
+impl SpoolLs {
     fn list(&self) -> Result<()> {
         let mut desk = Desk::new(&self.socket);
         let answer = desk.ask(Request::Spools)?;

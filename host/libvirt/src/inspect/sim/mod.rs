@@ -27,11 +27,11 @@ pub(super) struct Sim {
     start: u64,
     world: World,
     /// By slot.
-    known: Mutex<Vec<Option<Described>>>,
+    known: Mutex<Vec<Option<KnownDomain>>>,
 }
 
 /// The life that a slot is in, and the description of who leads it.
-type Described = (u16, Arc<Domain>);
+type KnownDomain = (u16, Arc<Domain>);
 
 impl Sim {
     /// Begins now.

@@ -21,14 +21,14 @@ pub struct MeterDef {
     /// The fields of libvirt that it is made from.
     pub fields: &'static str,
     /// What one sample is about, and where its value is.
-    pub(super) value: Value,
+    pub(super) value: Reads,
     /// Of an instance that is shut off.
     pub(super) stopped: Stopped,
 }
 
 /// What one sample of a meter is about, and where its value is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Value {
+pub(super) enum Reads {
     /// The instance.
     Vm(fn(&Of<'_>) -> Option<Volume>),
     /// The instance, with the number of its processors.
@@ -85,7 +85,7 @@ const fn line(
     kind: MeterType,
     units: [Option<&'static str>; 3],
     (groups, fields): (Groups, &'static str),
-    value: Value,
+    value: Reads,
 ) -> MeterDef {
     MeterDef { name, kind, units, groups, fields, value, stopped: Stopped::Never }
 }
@@ -118,8 +118,8 @@ impl MeterDef {
 }
 
 use MeterType::{Cumulative, Delta, Gauge};
+use Reads::{Cpu, Disk, Disks, Nic, NicGrowth, Vm};
 use Stopped::{Always, Quirk, Reported};
-use Value::{Cpu, Disk, Disks, Nic, NicGrowth, Vm};
 
 const NONE: Groups = Groups::NONE;
 const VCPU: Groups = Groups::VCPU;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use self::catalogue::{Stopped, Value};
+use self::catalogue::{Reads, Stopped};
 use self::growth::Growth;
 use self::values::Of;
 use crate::discovery::Described;
@@ -166,15 +166,15 @@ impl Meters {
                 None => absent += u64::from(expected),
             };
         match CATALOGUE[meter].value {
-            Value::Vm(value) => take(Some(described.vm()), value(&of)),
-            Value::Cpu(value) => take(Some(described.cpu(reading.vcpu_current)), value(&of)),
-            Value::Disk(value) => {
+            Reads::Vm(value) => take(Some(described.vm()), value(&of)),
+            Reads::Cpu(value) => take(Some(described.cpu(reading.vcpu_current)), value(&of)),
+            Reads::Disk(value) => {
                 for position in media(&domain, self.rules.release) {
                     let found = reading.disk(&domain.disks[position].target);
                     take(described.disk(position), found.and_then(value).map(Volume::from));
                 }
             }
-            Value::Disks(value) => {
+            Reads::Disks(value) => {
                 let media = media(&domain, self.rules.release);
                 let each = media.iter().map(|position| {
                     reading.disk(&domain.disks[*position].target).and_then(value).map(i128::from)
@@ -182,13 +182,13 @@ impl Meters {
                 let sum = each.sum::<Option<i128>>().map(Volume::Integer);
                 take(Some(described.all_disks(&media)), sum);
             }
-            Value::Nic(value) => {
+            Reads::Nic(value) => {
                 for (position, device) in domain.nics.iter().enumerate() {
                     let found = reading.nic(&device.target);
                     take(described.nic(position), found.and_then(value).map(Volume::from));
                 }
             }
-            Value::NicGrowth(value) => {
+            Reads::NicGrowth(value) => {
                 for (position, device) in domain.nics.iter().enumerate() {
                     let found = reading.nic(&device.target).and_then(value);
                     let series = (domain.uuid, meter, device.target.as_str());
