@@ -17,9 +17,15 @@ build: ## the agent (target/release/nephometer) and the shipped components (targ
 	cargo build --release --locked -p nephometer
 	scripts/wasm-build
 
+.PHONY: agent
+agent: ## the agent without the tools of authors, and the shipped transformers: what `make run` runs
+	scripts/install build
+	cargo build --release --locked -p nephometer --no-default-features
+	scripts/wasm-build transformers
+
 .PHONY: run
 # AMQP_URL is passed on in the environment: `AMQP_URL=... make run` keeps it out of every command line.
-run: build ## see it work until Ctrl-C; SECONDS=20, LIBVIRT_URI=..., AMQP_URL=... if wanted
+run: agent ## see it work until Ctrl-C; SECONDS=20, LIBVIRT_URI=..., AMQP_URL=... if wanted
 	@exec "$(AGENT)" demo --components target/components --file target/demo.ndjson $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(LIBVIRT_URI),--libvirt "$$LIBVIRT_URI")
 
@@ -37,7 +43,7 @@ test-languages: build ## the tests of the example components in other languages 
 .PHONY: test
 test: install-test build fmt lint doc contract ceilometer test-languages guide docs ## everything that a change has to pass
 	cargo test --locked $(GUESTS)
-	cargo test --release --locked -p nephometer
+	cargo test --release --locked --workspace --exclude nephometer-bench
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
 
 .PHONY: contract
@@ -50,7 +56,7 @@ ceilometer: # a real Ceilometer, for tests
 
 .PHONY: soak
 soak: install-test build ceilometer ## the tests at full counts
-	NEPHOMETER_TEST_SCALE=full cargo test --release --locked -p nephometer
+	NEPHOMETER_TEST_SCALE=full cargo test --release --locked --workspace --exclude nephometer-bench
 
 .PHONY: bench
 bench: build ## what the crossing, the whole path, a reload and an instance cost
@@ -101,11 +107,12 @@ fmt: ## is everything formatted? (`cargo fmt` does it)
 .PHONY: lint
 lint: ## clippy; a warning is an error
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo clippy --release --locked -p nephometer --no-default-features -- -D warnings
 	cargo clippy --locked $(GUESTS) --workspace --all-targets -- -D warnings
 
 .PHONY: doc
 doc: ## the documentation of the code; a warning is an error
-	RUSTDOCFLAGS=-Dwarnings cargo doc --release --locked -p nephometer --no-deps --document-private-items
+	RUSTDOCFLAGS=-Dwarnings cargo doc --release --locked --workspace --exclude nephometer-bench --no-deps --document-private-items
 
 .PHONY: docs
 docs: ## reference pages of the contract and the documents, in target/docs

@@ -2,6 +2,7 @@
 //! foreign crate, and the house rules that can be counted.
 
 mod imports;
+mod picture;
 mod public;
 mod source;
 
@@ -20,6 +21,7 @@ use source::{Source, sources};
 /// A crate of the workspace that the agent is made of.
 struct Package {
     name: String,
+    description: String,
     root: PathBuf,
     /// Crates of the workspace that it uses outside tests.
     inner: BTreeSet<String>,
@@ -62,6 +64,7 @@ fn packages() -> Vec<Package> {
             let names = |of: Vec<&Value>| of.into_iter().map(|one| text(&one["name"])).collect();
             Package {
                 name: text(&package["name"]),
+                description: text(&package["description"]),
                 root: text(&root.unwrap()["src_path"]).into(),
                 inner: names(inner),
                 foreign: names(foreign),
@@ -91,6 +94,18 @@ fn table() -> BTreeMap<String, Row> {
         (name, Row { may_use: words(cells[1]), owns: words(cells[2]) })
     })
     .collect()
+}
+
+/// `host/architecture.svg` is drawn from the manifests; `NEPHOMETER_TEST_UPDATE=1` draws it anew.
+#[test]
+fn the_picture_of_the_crates_is_the_one_of_today() {
+    let path = repository().join("host/architecture.svg");
+    let drawn = picture::picture(&packages());
+    if std::env::var_os("NEPHOMETER_TEST_UPDATE").is_some() {
+        std::fs::write(&path, &drawn).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == drawn, "draw it with NEPHOMETER_TEST_UPDATE=1 set for this test");
 }
 
 /// `nephometer-model` is `model` in the table.

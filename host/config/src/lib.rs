@@ -1,5 +1,5 @@
 //! Configuration: `raw` mirrors the files, `check` finds every fault in them at once, `spec` is
-//! what is left. Nothing behind this room sees YAML.
+//! what is left. Nothing behind this crate sees YAML.
 
 #[cfg(test)]
 mod bounds_tests;

@@ -49,7 +49,7 @@ pub enum Origin {
     },
 }
 
-/// Everything that the configuration depends on; this room looks at nothing else but the files
+/// Everything that the configuration depends on; this crate looks at nothing else but the files
 /// that are named here.
 #[derive(Clone, Default)]
 pub struct Inputs {

@@ -1,4 +1,4 @@
-//! The nouns: plain values that every other room speaks of.
+//! The nouns: plain values that every other crate speaks of.
 //!
 //! Nothing here does IO, knows tokio or logs. Times are nanoseconds, sizes are what their field
 //! says, and a number that was not given is `None`, never 0.

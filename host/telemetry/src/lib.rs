@@ -1,7 +1,7 @@
 //! What the agent says of itself: the log, named events, and the ledger.
 //!
 //! Info and above come only from [`events`], one function a happening, so that wording, fields
-//! and counters stay together. Every room but `model` may use this one.
+//! and counters stay together. Every crate that does IO may use this one.
 
 mod account;
 pub mod events;

@@ -1,4 +1,4 @@
-//! The contract in `wit/`, as wasmtime sees it. Generated; only this room looks in.
+//! The contract in `wit/`, as wasmtime sees it. Generated; only this crate looks in.
 //!
 //! What goes in is borrowed (`...Param`), so that the strings of a batch are copied once, straight
 //! into the guest; what comes back is owned (`...Result`). The world is the one that remembers:

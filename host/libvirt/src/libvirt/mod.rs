@@ -1,7 +1,7 @@
 //! libvirt as the rest of the program sees it: connections that are closed when dropped, typed
 //! errors, statistics as readings, domain XML as descriptions.
 //!
-//! The only room that names `virt` and `virt_sys`. Every call here blocks, some of them for ever
+//! The only module that names `virt` and `virt_sys`. Every call here blocks, some of them for ever
 //! when a guest's QEMU does not answer: `inspect` decides on which thread and how long to wait.
 //! The parsers are pure and serve recordings as well.
 

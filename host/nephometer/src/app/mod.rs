@@ -1,6 +1,6 @@
 //! The composition root: a checked configuration becomes tasks, the tasks run, they drain.
 //!
-//! The only room that sees both columns. Read it as the life of the process: [`App::build`] makes
+//! The only module that sees both columns. Read it as the life of the process: [`App::build`] makes
 //! everything without starting anything, [`App::run`] starts it, waits, and lets it run dry from
 //! the front: polls end, then the router, then the sinks, then the publishers' drivers. What is
 //! replaced in between is the supervisor's.

@@ -1,6 +1,6 @@
 //! The command line: what was typed becomes what is meant, and a result becomes an exit code.
 //!
-//! One file a command. The only room that reads the environment, writes to standard output and
+//! One file a command. The only module that reads the environment, writes to standard output and
 //! knows `clap` and `anyhow`.
 
 mod args;

@@ -1,4 +1,4 @@
-//! Events of the room `component`, and of `transform`, which recovers components.
+//! Events of components, and of the chains that recover them.
 
 use std::path::Path;
 use std::time::Duration;

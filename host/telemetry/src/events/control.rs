@@ -1,4 +1,4 @@
-//! Events of the room `control`.
+//! Events of the control socket.
 
 /// Nobody could be let in, such as for want of file descriptors.
 pub fn accept_failed(error: &std::io::Error) {

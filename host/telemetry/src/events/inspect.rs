@@ -1,4 +1,4 @@
-//! Events of the room `inspect`.
+//! Events of hypervisors.
 
 use std::error::Error;
 use std::path::Path;

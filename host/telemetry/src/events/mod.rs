@@ -1,4 +1,4 @@
-//! Named events: one function a happening, one file a room. Lower case, no full stop, fields
+//! Named events: one function a happening, one file a subject. Lower case, no full stop, fields
 //! instead of formatting; one line per change of state, not per try.
 
 pub mod component;

@@ -1,4 +1,4 @@
-//! Events of the room `pipeline`.
+//! Events of sinks.
 
 use tracing::{debug, error, info};
 

@@ -1,4 +1,4 @@
-//! Events of the room `poll`.
+//! Events of polling.
 
 use tracing::{debug, info, warn};
 

@@ -1,4 +1,4 @@
-//! Events of the rooms `publish` and `store`.
+//! Events of publishers and their spools.
 
 use std::path::Path;
 
