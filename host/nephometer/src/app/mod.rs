@@ -13,6 +13,7 @@ mod polls;
 mod refusals;
 mod supervisor;
 mod swap;
+mod tasks;
 mod workshop;
 
 use std::path::PathBuf;
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::control::ControlError;
@@ -38,6 +38,8 @@ use nephometer_wasm::ComponentError;
 pub use desk::answer as answer_for_store;
 use polls::Polls;
 use supervisor::{Change, Supervisor};
+pub use tasks::TaskFailure;
+use tasks::Tasks;
 pub use workshop::ComponentProblem;
 
 /// Batches on their way from the poll tasks to the router, which never waits for a sink: a few
@@ -125,8 +127,13 @@ pub enum AppError {
         source: publish::AmqpError,
     },
     /// A task ended where none may.
-    #[error("a task of the agent failed")]
-    Task(#[source] JoinError),
+    #[error("the task {name:?} failed; this is a fault of the agent, please report it")]
+    Task {
+        /// Which one.
+        name: String,
+        /// How it ended.
+        source: TaskFailure,
+    },
     /// The threads for components cannot be made.
     #[error("components cannot be run")]
     Components(#[source] ComponentError),
@@ -171,15 +178,15 @@ impl App {
         let (batches, receiver) = mpsc::channel::<Polled>(BATCHES);
         let mut polls = Polls::new(self.context, self.pace, self.rounds, batches);
         polls.set(&self.sources);
-        let mut router = JoinSet::new();
-        router.spawn(route(receiver, self.journal.clone(), self.recorder));
-        let (mut sinks, mut handles) = (JoinSet::new(), Vec::new());
+        let mut life = Life::default();
+        life.router.spawn("router", route(receiver, self.journal.clone(), self.recorder));
+        let mut handles = Vec::new();
         for (sink, handle) in self.sinks {
-            sinks.spawn(sink.run());
+            life.sinks.spawn(format!("sink {}", sink.name()), sink.run());
             handles.push(handle);
         }
-        let mut life = Life { router, sinks, publishers: self.publishers };
-        let (changes, attending) = attend(self.attendants);
+        self.publishers.into_iter().for_each(|task| life.publisher(task));
+        let changes = life.attend(self.attendants);
         let ended = life.until_over(&mut polls, changes, stop).await;
         polls.stop();
         let grace = self.spec.shutdown_grace;
@@ -190,46 +197,53 @@ impl App {
             events::poll::drain_ended(grace);
             Ok(())
         });
-        drop(attending);
+        life.attending.shutdown().await;
         polls.shutdown().await;
         // A sink that is stopped here lets go of its publishers, whose spools close by that.
         life.sinks.shutdown().await;
         life.router.shutdown().await;
-        join_all(life.publishers.into_iter().map(|publisher| publisher.drain(deadline))).await;
+        let delivered = life.deliver(deadline).await;
         self.spools.sync().await;
         join_all(remains.into_iter().map(Remains::finish)).await;
         self.journal.sync().await;
-        ended.and(drained)
+        ended.and(drained).and(delivered)
     }
 }
 
-/// Starts those who look after the agent. They end when the second value is dropped.
-fn attend(attendants: Option<Attendants>) -> (mpsc::Receiver<Change>, JoinSet<()>) {
-    let mut attending = JoinSet::new();
-    let Some(Attendants { supervisor, board, changes, control }) = attendants else {
-        return (mpsc::channel(CHANGES).1, attending);
-    };
-    if let Some(control) = control {
-        let board = Arc::new(board);
-        attending.spawn(control.serve(move |request| {
-            let board = Arc::clone(&board);
-            async move { board.answer(request).await }
-        }));
-    }
-    attending.spawn(supervisor.run());
-    (changes, attending)
-}
-
-/// The tasks of the right column.
+/// The tasks of a running agent but for the polls. Each that ends while it may not ends the agent.
+#[derive(Default)]
 struct Life {
-    router: JoinSet<()>,
-    sinks: JoinSet<Remains>,
-    publishers: Vec<PublisherTask>,
+    router: Tasks<()>,
+    sinks: Tasks<Remains>,
+    /// One for each publisher, until it has sent what it held when its sink let go of it.
+    publishers: Tasks<()>,
+    /// The supervisor and the control socket.
+    attending: Tasks<()>,
 }
 
 impl Life {
-    /// Waits until all polls have ended, one of them has failed, or the stop says so. Whatever
-    /// comes behind the polls ends only after them, so if a part of that ends here, it has failed.
+    fn publisher(&mut self, task: PublisherTask) {
+        self.publishers.spawn(format!("publisher {}", task.label()), task.run());
+    }
+
+    /// Starts those who look after the agent. Gives what they want to have changed.
+    fn attend(&mut self, attendants: Option<Attendants>) -> mpsc::Receiver<Change> {
+        let Some(Attendants { supervisor, board, changes, control }) = attendants else {
+            return mpsc::channel(CHANGES).1;
+        };
+        if let Some(control) = control {
+            let board = Arc::new(board);
+            let serving = control.serve(move |request| {
+                let board = Arc::clone(&board);
+                async move { board.answer(request).await }
+            });
+            self.attending.spawn("control socket", serving);
+        }
+        self.attending.spawn("supervisor", supervisor.run());
+        changes
+    }
+
+    /// Waits until all polls have ended, some task has failed, or the stop says so.
     async fn until_over(
         &mut self,
         polls: &mut Polls,
@@ -243,15 +257,32 @@ impl Life {
                     None => return Ok(()),
                     Some(ended) => ended?,
                 },
-                Some(Err(error)) = self.router.join_next() => return Err(AppError::Task(error)),
-                Some(Err(error)) = self.sinks.join_next() => return Err(AppError::Task(error)),
+                error = self.failure() => return Err(error),
                 Some(change) = changes.recv() => match change {
                     Change::Sources(sources) => polls.set(&sources),
-                    Change::Publisher(task) => self.publishers.push(task),
+                    Change::Publisher(task) => self.publisher(task),
                 },
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             }
         }
+    }
+
+    /// Waits until a task fails: all of them go on for as long as there are polls, but for publishers
+    /// that a sink has let go of.
+    async fn failure(&mut self) -> AppError {
+        let (name, failure) = loop {
+            tokio::select! {
+                Some((name, ended)) = self.router.next() => break (name, ended.err()),
+                Some((name, ended)) = self.sinks.next() => break (name, ended.err()),
+                Some((name, ended)) = self.attending.next() => break (name, ended.err()),
+                Some((name, ended)) = self.publishers.next() => match ended {
+                    Ok(()) => {}
+                    Err(failure) => break (name, Some(failure)),
+                },
+                else => std::future::pending().await,
+            }
+        };
+        AppError::Task { name, source: failure.unwrap_or(TaskFailure::EndedEarly) }
     }
 
     /// From the front to the back: each part ends when nothing can come any more.
@@ -264,15 +295,94 @@ impl Life {
         while let Some(ended) = polls.ended().await {
             ended?;
         }
-        while let Some(ended) = self.router.join_next().await {
-            ended.map_err(AppError::Task)?;
+        while let Some((name, ended)) = self.router.next().await {
+            ended.map_err(|source| AppError::Task { name, source })?;
         }
         // What is being compiled is worth waiting for; what cannot be made is not.
         join_all(handles.iter().map(SinkHandle::prepared)).await;
         join_all(handles.iter().map(SinkHandle::end)).await;
-        while let Some(ended) = self.sinks.join_next().await {
-            remains.push(ended.map_err(AppError::Task)?);
+        while let Some((name, ended)) = self.sinks.next().await {
+            remains.push(ended.map_err(|source| AppError::Task { name, source })?);
         }
         Ok(())
+    }
+
+    /// Lets the publishers send what they hold, up to the deadline. What is left is in the counts.
+    async fn deliver(&mut self, deadline: Instant) -> Result<(), AppError> {
+        let mut delivered = Ok(());
+        while let Ok(Some((name, ended))) =
+            tokio::time::timeout_at(deadline, self.publishers.next()).await
+        {
+            delivered = delivered.and(ended.map_err(|source| AppError::Task { name, source }));
+        }
+        self.publishers.shutdown().await;
+        delivered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    fn life() -> Life {
+        let mut life = Life::default();
+        life.router.spawn("router", pending());
+        life.sinks.spawn("sink s", pending());
+        life.publishers.spawn("publisher p", pending());
+        life.attending.spawn("supervisor", pending());
+        life
+    }
+
+    fn name(error: AppError) -> (String, bool) {
+        match error {
+            AppError::Task { name, source } => (name, matches!(source, TaskFailure::EndedEarly)),
+            error => panic!("{error}"),
+        }
+    }
+
+    // Nobody joined them: a publisher whose task had panicked filled its spool and dropped the oldest,
+    // and a reload was never heard of again, while the agent looked healthy.
+    #[tokio::test]
+    async fn a_task_that_panics_or_ends_ends_the_agent_with_its_name() {
+        let mut panicking = life();
+        panicking.publishers.spawn("publisher q", async { panic!("on purpose") });
+        assert_eq!(name(panicking.failure().await), ("publisher q".to_owned(), false));
+        let mut ending = life();
+        ending.attending.spawn("control socket", async {});
+        assert_eq!(name(ending.failure().await), ("control socket".to_owned(), true));
+    }
+
+    // Their tasks were kept for as long as the agent ran, one more with each change of a publisher.
+    #[tokio::test]
+    async fn publishers_that_have_sent_all_leave_nothing_behind() {
+        let mut life = life();
+        let (fail, failing) = tokio::sync::oneshot::channel::<()>();
+        let (gone, all_gone) = tokio::sync::oneshot::channel::<()>();
+        for number in 0..100 {
+            life.publishers.spawn(format!("publisher {number}"), async {});
+        }
+        life.router.spawn("second router", async move { drop(failing.await) });
+        life.publishers.spawn("publisher last", async move { gone.send(()).unwrap() });
+        let failure = life.failure();
+        let failing = async move {
+            drop(all_gone.await);
+            tokio::task::yield_now().await;
+            drop(fail);
+        };
+        let (error, ()) = tokio::join!(failure, failing);
+        assert_eq!(name(error), ("second router".to_owned(), true));
+        assert!(life.publishers.len() < 100, "{} tasks are left", life.publishers.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_at_its_deadline_and_names_what_panicked() {
+        let mut life = life();
+        life.publishers.spawn("publisher q", async { panic!("on purpose") });
+        let deadline = Instant::now() + std::time::Duration::from_secs(5);
+        let error = life.deliver(deadline).await.unwrap_err();
+        assert_eq!(name(error), ("publisher q".to_owned(), false));
+        assert_eq!((Instant::now(), life.publishers.len()), (deadline, 0));
     }
 }

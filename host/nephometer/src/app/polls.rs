@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 use super::AppError;
+use super::tasks::Tasks;
 use nephometer_config::SourceSpec;
 use nephometer_libvirt::inspect::{InspectError, Pace};
 use nephometer_libvirt::poll::{self, PollContext, PollTask, Rounds};
@@ -19,7 +19,7 @@ pub(super) struct Polls {
     /// `None` once no more batches are wanted.
     batches: Option<mpsc::Sender<Polled>>,
     groups: Vec<Group>,
-    tasks: JoinSet<Result<(), InspectError>>,
+    tasks: Tasks<Result<(), InspectError>>,
 }
 
 struct Group {
@@ -36,7 +36,7 @@ impl Polls {
         rounds: Rounds,
         batches: mpsc::Sender<Polled>,
     ) -> Self {
-        let (groups, tasks) = (Vec::new(), JoinSet::new());
+        let (groups, tasks) = (Vec::new(), Tasks::default());
         Self { context, pace, rounds, batches: Some(batches), groups, tasks }
     }
 
@@ -55,7 +55,10 @@ impl Polls {
             }
             let (stop, stopped) = watch::channel(false);
             let task = PollTask::new(self.context.clone(), interval, &sources);
-            self.tasks.spawn(task.run(self.rounds, stopped, batches.clone()));
+            self.tasks.spawn(
+                format!("poll every {interval:?}"),
+                task.run(self.rounds, stopped, batches.clone()),
+            );
             self.groups.push(Group { interval, sources, stop });
         }
         for group in before {
@@ -65,8 +68,9 @@ impl Polls {
 
     /// Waits for the next task that ends; `None` when all have.
     pub(super) async fn ended(&mut self) -> Option<Result<(), AppError>> {
-        let ended = self.tasks.join_next().await?;
-        Some(ended.map_err(AppError::Task).and_then(|polled| Ok(polled?)))
+        let (name, ended) = self.tasks.next().await?;
+        let ended = ended.map_err(|source| AppError::Task { name, source });
+        Some(ended.and_then(|polled| Ok(polled?)))
     }
 
     /// Lets the ticks that are under way come to their end, and no others begin.

@@ -210,7 +210,7 @@ fn classify(error: &anyhow::Error) -> Failure {
             Some(AppError::Store(_) | AppError::Inspect(_) | AppError::Control(_)) => {
                 return Failure::Unavailable;
             }
-            Some(AppError::Components(_) | AppError::Task(_)) | None => {}
+            Some(AppError::Components(_) | AppError::Task { .. }) | None => {}
         }
     }
     Failure::Software

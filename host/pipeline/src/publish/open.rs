@@ -1,9 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
-
 use super::Publisher;
 use super::amqp::{AmqpError, AmqpPublisher};
 use super::component::ComponentPublisher;
@@ -42,7 +39,7 @@ pub struct Settings {
 }
 
 /// Opens a publisher, the `nth` of this label in its sink, from 0: its spool, and a task that brings
-/// what is in it to the receiver. Must be called within a runtime. The only error is a URL that cannot be used; receivers that are away
+/// what is in it to the receiver, which somebody has to run. The only error is a URL that cannot be used; receivers that are away
 /// are waited for.
 pub fn open(
     spec: &PublisherSpec,
@@ -97,7 +94,7 @@ pub fn open(
     let last = bounds.last.clone();
     let (writer, reader) = settings.spools.open(&name, bounds, settings.when_full, counts);
     let driver = Driver::new(label, publisher, reader, drop_on_failure);
-    let (mut handle, task) = start(encoder, writer, driver);
+    let (mut handle, task) = pair(encoder, writer, driver);
     handle.last = last;
     Ok((handle, task))
 }
@@ -108,16 +105,15 @@ fn spool_name(sink: &str, label: &str, nth: usize) -> String {
     format!("{sink}/{label}{number}")
 }
 
-/// Starts a driver and pairs it with what fills its spool: for publishers that [`open`] does not
-/// know.
-pub fn start(
+/// Pairs a driver with what fills its spool: for publishers that [`open`] does not know.
+pub fn pair(
     encoder: Encoder,
     spool: SpoolWriter,
     driver: Driver,
 ) -> (PublisherHandle, PublisherTask) {
-    let (sequences, last) = (HashMap::new(), Vec::new());
+    let (sequences, last, label) = (HashMap::new(), Vec::new(), Arc::clone(driver.label()));
     let handle = PublisherHandle { encoder, spool, sequences, last };
-    (handle, PublisherTask { running: tokio::spawn(driver.run()) })
+    (handle, PublisherTask { label, driver })
 }
 
 /// Where a sink puts what it publishes. Dropping it says that nothing more will come.
@@ -170,23 +166,21 @@ impl PublisherHandle {
 /// What of a publisher would have to be made again; goes on to tell when the handle has been dropped.
 pub use nephometer_store::Outstanding;
 
-/// The task that works a spool off. Dropping it ends it at once; what is not settled is held.
-#[derive(Debug)]
+/// The task that works a spool off, not started yet. It may be dropped at any time: what is not settled
+/// then is held.
 pub struct PublisherTask {
-    running: JoinHandle<()>,
+    label: Arc<str>,
+    driver: Driver,
 }
 
 impl PublisherTask {
-    /// Waits until all is settled, once the handle has been dropped, but no longer than to the
-    /// deadline. May be dropped itself, which ends the task at once.
-    pub async fn drain(mut self, deadline: Instant) {
-        // What is left is in the counts, which is where one looks for it.
-        let _ended = timeout_at(deadline, &mut self.running).await;
+    /// The publisher's label.
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
     }
-}
 
-impl Drop for PublisherTask {
-    fn drop(&mut self) {
-        self.running.abort();
+    /// Works until the handle has been dropped and all is settled.
+    pub fn run(self) -> impl Future<Output = ()> + Send + 'static {
+        self.driver.run()
     }
 }
