@@ -43,7 +43,8 @@ fn envelopes(numbers: std::ops::Range<u64>, body: usize, address: &str) -> Vec<E
 /// In and out again, an event at a time.
 async fn cycles(spools: &Spools, rounds: u64) -> Vec<Duration> {
     let counts = Arc::new(PublisherCount::default());
-    let (writer, mut reader) = spools.open("bench", BOUNDS, WhenFull::DropOldest, &counts);
+    let (writer, mut reader) =
+        spools.open("bench", BOUNDS, WhenFull::DropOldest, &counts).await.unwrap();
     let mut taken = Vec::new();
     for round in 0..rounds {
         let given = envelopes(round * EVENT..(round + 1) * EVENT, BODY, "");
@@ -59,7 +60,7 @@ async fn cycles(spools: &Spools, rounds: u64) -> Vec<Duration> {
 /// Envelopes a second through a spool to a broker and its confirms.
 async fn deliver(spools: &Spools, url: &str) -> f64 {
     let counts = Arc::new(PublisherCount::default());
-    let (writer, reader) = spools.open("broker", BOUNDS, WhenFull::Wait, &counts);
+    let (writer, reader) = spools.open("broker", BOUNDS, WhenFull::Wait, &counts).await.unwrap();
     let label = Arc::from("notifier://");
     let broker = BrokerSpec { urls: vec![Secret::new(url)], ..BrokerSpec::default() };
     let mut publisher = AmqpPublisher::new(&broker, &label, Uuid::nil()).unwrap();
@@ -108,7 +109,8 @@ pub(super) fn measure() {
     runtime.block_on(async {
         let store = Store::open(&folder).unwrap();
         let counts = Arc::new(PublisherCount::default());
-        let (writer, _reader) = store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts);
+        let (writer, _reader) =
+            store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts).await.unwrap();
         for round in 0..HELD / 1_000 {
             writer.push(envelopes(round * 1_000..(round + 1) * 1_000, HELD_BODY, "a.sample")).await;
         }
@@ -124,7 +126,9 @@ pub(super) fn measure() {
         let begun = Instant::now();
         let store = Store::open(&folder).unwrap();
         let counts = Arc::new(PublisherCount::default());
-        let ends = store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts);
+        let ends = runtime
+            .block_on(store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts))
+            .unwrap();
         let (took, held) = (begun.elapsed(), ends.1.held());
         let size = megabytes(&folder.join("agent.redb"));
         say(&format!("start with {held} held ({size:.0} MB) after {how}: {took:?}\n"));

@@ -156,7 +156,7 @@ fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let store = Store::in_memory(&cache());
     let bounds = JournalBounds { bytes: 1 << 30, samples: 5_000_000, age: None };
-    let journal = store.journal(bounds, WhenFull::Wait);
+    let journal = store.journal(bounds, WhenFull::Wait).unwrap();
     let (tap, onlooker) = mpsc::channel(1_000);
     let seen = look_on(onlooker);
     let (swaps, written) = runtime.block_on(async {
@@ -164,7 +164,7 @@ fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
         let sources = HashSet::from(["bench".into()]);
         let (sink, handle) = Sink::new(SinkParts {
             name: "bench".into(),
-            journal: journal.reader(&"bench".into(), &sources, &count),
+            journal: journal.reader(&"bench".into(), &sources, &count).unwrap(),
             generation: Some(generation(host, &store).await),
             outlet: Outlet::new(Vec::new(), Some(tap)),
             count,

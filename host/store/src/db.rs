@@ -14,16 +14,18 @@ use redb::{
     ReadableTable, StorageError, Table, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::StoreError;
 use super::footprint::{self, Footprint, Weights, length};
 use super::gaps;
 use super::marks::Mark;
+use super::receivers;
 use super::spool_tables::{self, SpoolChange};
 use nephometer_model::{Gap, Position};
 use nephometer_telemetry::{Account, events::store as events};
 
-const FILE: &str = "agent.redb";
+pub(super) const FILE: &str = "agent.redb";
 /// Bytes of pages that redb keeps in memory; what is read again is mostly what was just written.
 const CACHE: usize = 4 << 20;
 /// Of what is in the tables; a newer one is not read. 1 had no spools and no counts: what its journal
@@ -102,6 +104,8 @@ pub(super) struct Changes {
     /// Counters, by what is counted.
     pub(super) accounts: Vec<(String, Account)>,
     pub(super) spools: Vec<SpoolChange>,
+    /// Spools with their receivers.
+    pub(super) receivers: Vec<(String, Uuid)>,
     pub(super) gaps: Vec<Gap>,
     /// When sources were polled last, nanoseconds since the epoch.
     pub(super) ticks: Vec<(Arc<str>, u64)>,
@@ -251,6 +255,7 @@ impl Disk {
             writing.open_table(COUNTS)?;
             gaps::begin(&writing)?;
             spool_tables::begin(&writing)?;
+            receivers::begin(&writing)?;
         }
         Ok(writing.commit()?)
     }
@@ -402,6 +407,7 @@ fn add(
         notes.retain_in((&**sink, 0)..=(&**sink, u64::MAX), |_, _| false)?;
     }
     gaps::write(writing, &changes.gaps, &changes.ticks, weights)?;
+    receivers::write(writing, &changes.receivers)?;
     for spool in &changes.spools {
         gaps::write(writing, &spool.gaps, &[], weights)?;
         spool_tables::write(writing, spool, weights)?;

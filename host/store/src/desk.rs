@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::Envelope;
 use super::WhenFull;
 use super::spool::{Bounds, Shared};
-use super::spool_tables::SpoolSummary;
+use super::spool_tables::{Found, SpoolSummary};
 use super::spools::Spools;
-use nephometer_telemetry::PublisherCount;
+use nephometer_telemetry::{Chain, PublisherCount};
 
 /// Envelopes that are moved or read at once.
 const PAGE: usize = 50;
@@ -105,7 +105,7 @@ impl Spools {
             let problem = self
                 .medium
                 .read(move |disk| {
-                    let (left, unreadable) = disk.spool(&name)?;
+                    let Found { left, unreadable } = disk.spool(&name)?;
                     let mut bad: Vec<u64> = unreadable;
                     for page in left.heads.chunks(PAGE) {
                         let found = disk.envelopes(&name, page)?;
@@ -149,7 +149,7 @@ impl Spools {
     }
 
     async fn put_back(&self, from: &str, to: &str, kept: Vec<Kept>) -> Result<(), String> {
-        let (source, target) = (self.reach(from), self.reach(to));
+        let (source, target) = (self.reach(from).await?, self.reach(to).await?);
         let envelopes = kept.iter().map(|one| Envelope {
             // What it was made from is settled long ago.
             position: u64::MAX,
@@ -165,12 +165,13 @@ impl Spools {
     }
 
     /// A spool, also if no publisher is there for it.
-    fn reach(&self, name: &str) -> Arc<Shared> {
+    async fn reach(&self, name: &str) -> Result<Arc<Shared>, String> {
+        if let Some(open) = self.get(name) {
+            return Ok(open);
+        }
+        let found = self.medium.spool(name).await.map_err(|error| Chain(&error).to_string())?;
         let bounds = Bounds { bytes: u64::MAX, count: None, age: None, last: Vec::new() };
-        let open = || {
-            let how = (bounds, WhenFull::DropOldest);
-            Arc::new(Shared::open(name, &self.medium, how, &Arc::<PublisherCount>::default()))
-        };
-        self.get(name).unwrap_or_else(open)
+        let (how, counts) = ((bounds, WhenFull::DropOldest), Arc::<PublisherCount>::default());
+        Ok(Arc::new(Shared::new(name, &self.medium, how, (&counts, found))))
     }
 }

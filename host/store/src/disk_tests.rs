@@ -17,14 +17,14 @@ fn sized(ids: std::ops::Range<u128>, bytes: usize) -> Vec<Envelope> {
     ids.map(make).collect()
 }
 
-fn open(
+async fn open(
     spools: &Spools,
     name: &str,
     bytes: u64,
 ) -> (SpoolWriter, SpoolReader, Arc<PublisherCount>) {
     let counts = Arc::new(PublisherCount::default());
     let bounds = Bounds { bytes, ..BOUNDS };
-    let (writer, reader) = spools.open(name, bounds, WhenFull::DropOldest, &counts);
+    let (writer, reader) = spools.open(name, bounds, WhenFull::DropOldest, &counts).await.unwrap();
     (writer, reader, counts)
 }
 
@@ -39,7 +39,10 @@ async fn the_file_stays_in_proportion_to_what_it_holds() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let spools = store.spools();
-    let ends: Vec<_> = (0..4).map(|n| open(&spools, &format!("s/{n}"), 4 * MIB)).collect();
+    let mut ends = Vec::new();
+    for n in 0..4 {
+        ends.push(open(&spools, &format!("s/{n}"), 4 * MIB).await);
+    }
     for tick in 0..10 {
         for (writer, ..) in &ends {
             writer.push(sized(tick * 100..tick * 100 + 50, 75_000)).await;
@@ -49,7 +52,7 @@ async fn the_file_stays_in_proportion_to_what_it_holds() {
         assert!(file(folder.path()) <= 32 * MIB + 4 * (held + Bound::GapBytes.most()));
     }
     // A long backlog, and its end: the file gets small again, and what is left is whole.
-    let (writer, mut reader, counts) = open(&spools, "s/long", 1 << 30);
+    let (writer, mut reader, counts) = open(&spools, "s/long", 1 << 30).await;
     for part in 0..20 {
         writer.push(sized(part * 100..part * 100 + 100, 75_000)).await;
     }
@@ -70,7 +73,7 @@ async fn the_file_stays_in_proportion_to_what_it_holds() {
     // At the next start what is there is known.
     let store = Store::open(folder.path()).unwrap();
     let spools = store.spools();
-    let (_, mut reader, _) = open(&spools, "s/3", 4 * MIB);
+    let (_, mut reader, _) = open(&spools, "s/3", 4 * MIB).await;
     assert_eq!(ids(&reader.peek(100).await.unwrap()).last(), Some(&949));
     assert!(file(folder.path()) <= least + MIB);
 }
@@ -81,7 +84,7 @@ async fn the_total_is_shared_evenly_by_the_journal_and_all_spools() {
     let store = Store::open(folder.path()).unwrap();
     let spools = store.spools();
     spools.bound(512 * MIB, 128 * MIB);
-    let (writer, reader, counts) = open(&spools, "s/a", 1 << 30);
+    let (writer, reader, counts) = open(&spools, "s/a", 1 << 30).await;
     // Half of it is for pages, a quarter for others: the rest is for the journal and one spool.
     assert_eq!(spools.share_below(1 << 30), Some(64 * MIB));
     assert_eq!(spools.share_below(MIB), None);
@@ -95,7 +98,7 @@ async fn the_total_is_shared_evenly_by_the_journal_and_all_spools() {
     }
     assert_eq!(counts.dropped.to_string(), "2 dropped (spool_full 2)");
     // Another one: both have a third from then on.
-    let (_other, ..) = open(&spools, "s/b", 1 << 30);
+    let (_other, ..) = open(&spools, "s/b", 1 << 30).await;
     writer.push(of_one.clone()).await;
     assert_eq!(reader.held(), 42);
 }
@@ -146,8 +149,8 @@ async fn refused_envelopes_are_bounded_in_bytes_and_number_and_cost_no_other_spo
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let spools = store.spools();
-        let mut before = open(&spools, "s/a", 1 << 30);
-        let mut noisy = open(&spools, "s/b", 1 << 30);
+        let mut before = open(&spools, "s/a", 1 << 30).await;
+        let mut noisy = open(&spools, "s/b", 1 << 30).await;
         let refuse = async |end: &mut (SpoolWriter, SpoolReader, _), ids: std::ops::Range<u128>| {
             let count = usize::try_from(ids.end - ids.start).unwrap();
             end.0.push(sized(ids, bytes)).await;
@@ -173,4 +176,80 @@ async fn refused_envelopes_are_bounded_in_bytes_and_number_and_cost_no_other_spo
         let first = spools.page("s/b", Some(Place { refused: true, sequence: 0 })).await.unwrap();
         assert_eq!(first[0].envelope.id.as_u128(), 2, "the oldest is the one that went");
     }
+}
+
+/// What a read that fails gives: the name of the database, why, and what to do.
+fn refused(error: &StoreError) -> String {
+    let StoreError::Unreadable { path, .. } = error else { panic!("{error}") };
+    assert!(path.ends_with("agent.redb"), "{error}");
+    let words = nephometer_telemetry::Chain(error).to_string();
+    assert!(words.contains("cannot read") && words.contains("move the file away"), "{words}");
+    words
+}
+
+// Its numbers began at 1 again, and what was put in next was written over what was held.
+#[tokio::test]
+async fn a_spool_that_cannot_be_read_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let (writer, _reader, _) = open(&store.spools(), "s/a", 1 << 30).await;
+    writer.push(sized(0..3, 100)).await;
+    drop((writer, _reader, store));
+    {
+        let database = redb::Database::open(folder.path().join("agent.redb")).unwrap();
+        let table = redb::TableDefinition::<&str, &[u8]>::new("spools");
+        let writing = database.begin_write().unwrap();
+        writing.open_table(table).unwrap().insert("s/a", &b"\xff"[..]).unwrap();
+        writing.commit().unwrap();
+    }
+    let store = Store::open(folder.path()).unwrap();
+    let (spools, counts) = (store.spools(), Arc::default());
+    let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts).await;
+    assert!(refused(&opened.unwrap_err()).contains("s/a"));
+    assert_eq!(spools.page("s/a", None).await.unwrap().len(), 3);
+}
+
+// As a disk does that fails: a read of the system that gives less than was asked for.
+#[tokio::test]
+async fn a_disk_that_does_not_read_is_an_error_and_no_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let (writer, _reader, _) = open(&store.spools(), "s/a", 1 << 30).await;
+    // More than the database keeps in memory, twice.
+    for part in 0..20 {
+        writer.push(sized(part * 10..part * 10 + 10, 100_000)).await;
+    }
+    drop((writer, _reader, store));
+    let path = folder.path().join("agent.redb");
+    let store = Store::open(folder.path()).unwrap();
+    let bounds = JournalBounds { bytes: 1 << 30, samples: 1_000, age: None };
+    let (sink, none) = (Arc::from("k"), std::collections::HashSet::new());
+    let journal = store.journal(bounds, WhenFull::DropOldest).unwrap();
+    let reader = journal.reader(&sink, &none, &Arc::default()).unwrap();
+    let stage = SavedStage {
+        component: "c".to_owned(),
+        digest: [0; 32],
+        options: "{}".to_owned(),
+        version: 1,
+        state: Some(Arc::new(vec![1; 16 << 20])),
+    };
+    let saved = SavedChain { position: 0, stages: vec![stage] };
+    reader.save(saved.clone()).await.unwrap();
+    drop((reader, journal, store));
+    let whole = std::fs::read(&path).unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let journal = store.journal(bounds, WhenFull::DropOldest).unwrap();
+    let cut = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    cut.set_len(4_096).unwrap();
+    let (spools, counts) = (store.spools(), Arc::default());
+    let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts).await;
+    refused(&opened.unwrap_err());
+    refused(&journal.reader(&sink, &none, &Arc::default()).unwrap_err());
+    drop((spools, journal, store));
+    std::fs::write(&path, &whole).unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(open(&store.spools(), "s/a", 1 << 30).await.1.held(), 200);
+    let journal = store.journal(bounds, WhenFull::DropOldest).unwrap();
+    let mut reader = journal.reader(&sink, &none, &Arc::default()).unwrap();
+    assert_eq!(reader.resume().saved, Some(saved));
 }

@@ -29,8 +29,9 @@ pub fn spool(data: &[u8]) {
     runtime.block_on(async {
         let store = Store::open(folder.path()).expect("it never refuses to start");
         let counts = Arc::new(PublisherCount::default());
-        let (writer, mut reader) =
-            store.spools().open("s/p", BOUNDS, WhenFull::DropOldest, &counts);
+        // What would be written over is refused.
+        let opened = store.spools().open("s/p", BOUNDS, WhenFull::DropOldest, &counts).await;
+        let Ok((writer, mut reader)) = opened else { return };
         writer.push(envelopes(9..10)).await;
         let found = reader.peek(100).await.unwrap_or_default();
         assert!(found.len() <= 4);
@@ -46,7 +47,8 @@ async fn sound() -> Vec<u8> {
     let store = Store::open(folder.path()).expect("a store");
     let spools: Spools = store.spools();
     let counts = Arc::new(PublisherCount::default());
-    let (writer, _reader) = spools.open("s/p", BOUNDS, WhenFull::DropOldest, &counts);
+    let (writer, _reader) =
+        spools.open("s/p", BOUNDS, WhenFull::DropOldest, &counts).await.expect("a spool");
     writer.push(envelopes(0..3)).await;
     std::fs::read(Path::new(folder.path()).join("agent.redb")).expect("the file")
 }

@@ -43,7 +43,14 @@ impl Store {
     }
 
     /// The journal. There is one: it is asked for once.
-    pub fn journal(&self, bounds: JournalBounds, when_full: WhenFull) -> Journal {
+    ///
+    /// # Errors
+    /// If what an earlier run has left cannot be read.
+    pub fn journal(
+        &self,
+        bounds: JournalBounds,
+        when_full: WhenFull,
+    ) -> Result<Journal, StoreError> {
         Journal::new(Arc::clone(&self.medium), bounds, when_full)
     }
 

@@ -14,14 +14,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::codec::{decode, encode};
-use super::db::{Changes, Disk, EntryHead, Resume};
+use super::db::{Changes, Disk, EntryHead};
 use super::marks::Marks;
 use super::medium::{Medium, blocking};
 use super::memory::{Cursor, Slot, State};
 use super::reader::JournalReader;
 use super::{StoreError, WhenFull};
 use nephometer_model::{Batch, Gap, GapReason, Position, Timestamp};
-use nephometer_telemetry::{Account, Ledger, SinkCount, events::store as events};
+use nephometer_telemetry::{Account, Ledger, SinkCount};
 
 /// How much the journal holds; past it the oldest batches are dropped, and counted for the sinks
 /// that have not worked on them.
@@ -56,17 +56,16 @@ pub(super) struct Shared {
 }
 
 impl Journal {
-    pub(super) fn new(medium: Arc<Medium>, bounds: JournalBounds, when_full: WhenFull) -> Self {
+    pub(super) fn new(
+        medium: Arc<Medium>,
+        bounds: JournalBounds,
+        when_full: WhenFull,
+    ) -> Result<Self, StoreError> {
         let mut state = State::new(medium.is_durable());
-        if let Some(disk) = medium.disk() {
-            match disk.entries() {
-                Ok(entries) => entries.into_iter().for_each(|(position, head)| {
-                    state.insert(position, slot(&head));
-                }),
-                Err(error) => events::failing(&error),
-            }
+        for (position, head) in medium.left_now(Disk::entries)? {
+            state.insert(position, slot(&head));
         }
-        Self(Arc::new(Shared {
+        Ok(Self(Arc::new(Shared {
             state: Mutex::new(state),
             medium,
             ledger: OnceLock::new(),
@@ -75,24 +74,26 @@ impl Journal {
             when_full,
             filled: Notify::new(),
             freed: Notify::new(),
-        }))
+        })))
     }
 
     /// The end of one sink, which wants the batches of these sources. What an earlier run has left
     /// for it, and it had not settled, counts as having entered it.
+    ///
+    /// # Errors
+    /// If what was left cannot be read: the sink would begin from nothing, and its next save overwrite
+    /// it.
     pub fn reader(
         &self,
         sink: &Arc<str>,
         sources: &HashSet<Arc<str>>,
         counts: &Arc<SinkCount>,
-    ) -> JournalReader {
-        let disk = self.0.medium.disk();
-        let resume = disk.as_ref().map_or_else(Resume::default, |disk| {
-            disk.resume(sink).unwrap_or_else(|error| {
-                events::failing(&error);
-                Resume::default()
-            })
-        });
+    ) -> Result<JournalReader, StoreError> {
+        let name = SinkCount::name(sink);
+        let (resume, kept) = self
+            .0
+            .medium
+            .left_now(|disk| Ok((disk.resume(sink)?, disk.account(&name)?.unwrap_or_default())))?;
         let saved = resume.saved.as_ref().map_or(0, |saved| saved.position);
         let mut state = self.0.state();
         // Numbers go on, also where all batches of an earlier run have been removed.
@@ -111,10 +112,9 @@ impl Journal {
             counts: Arc::clone(counts),
         };
         let held = state.held_behind(sink, emitted);
-        let kept = disk.and_then(|disk| disk.account(&SinkCount::name(sink)).ok().flatten());
-        counts.restore(&kept.unwrap_or_default(), held);
+        counts.restore(&kept, held);
         state.register(sink, cursor);
-        JournalReader::new(Arc::clone(&self.0), Arc::clone(sink), resume)
+        Ok(JournalReader::new(Arc::clone(&self.0), Arc::clone(sink), resume))
     }
 
     /// Takes one batch in, and what is missing in it. Waits for room only if the journal was made so.

@@ -22,6 +22,7 @@ mod medium;
 mod memory;
 mod queue;
 mod reader;
+mod receivers;
 mod recording;
 mod spool;
 mod spool_tables;
@@ -44,6 +45,7 @@ pub use generation::{Store, generation_for_reading};
 pub use journal::{Journal, JournalBounds};
 pub use queue::WhenFull;
 pub use reader::{Entry, JournalReader};
+pub use receivers::Claim;
 pub use recording::{Recorder, read_recording};
 pub use spool::Bounds;
 pub use spool_tables::SpoolSummary;
@@ -89,6 +91,17 @@ pub enum StoreError {
         number: usize,
         /// What is wrong with it.
         reason: String,
+    },
+    /// What an earlier run has left cannot be read now, so that nothing may be written over it.
+    #[error(
+        "cannot read {path}; what is in it stays as it is: mend the disk and start again, or move the file away \
+         and lose what it holds"
+    )]
+    Unreadable {
+        /// The database.
+        path: PathBuf,
+        /// Why not.
+        source: Box<redb::Error>,
     },
     /// The database says no.
     #[error("cannot use {path}")]

@@ -1,14 +1,18 @@
 //! The disk as it is now: at work, failing, or none at all.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
+use uuid::Uuid;
 
 use super::StoreError;
-use super::db::{Changes, Disk};
+use super::db::{Changes, Disk, FILE};
+use super::receivers;
+use super::spool_tables::Found;
 use nephometer_telemetry::events::store as events;
 
 /// What everything in the store is written to and read from. What cannot be written is the
@@ -93,10 +97,7 @@ impl Medium {
         let Writing { pieces, commit, task } = writing;
         // Where nobody listens, writing has failed, which is the result.
         drop((commit.send(()), pieces));
-        let written = match task.await {
-            Ok(written) => written,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
+        let written = finished(task.await);
         self.note(written)
     }
 
@@ -105,14 +106,7 @@ impl Medium {
         write: impl FnOnce(&Disk) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
-        let disk = match self.disk() {
-            Some(disk) => disk,
-            None => {
-                let disk = Arc::new(Disk::open(&folder)?);
-                self.set(Some(Arc::clone(&disk)));
-                disk
-            }
-        };
+        let disk = self.opened(&folder)?;
         let written = write(&disk).map_err(|error| {
             // After a failure redb wants to be opened anew.
             self.set(None);
@@ -152,6 +146,49 @@ impl Medium {
         (left - orphaned.min(left / 2)) / (self.spools.load(Relaxed) + 1)
     }
 
+    /// A spool as an earlier run has left it.
+    pub(super) async fn spool(self: &Arc<Self>, name: &str) -> Result<Found, StoreError> {
+        let name = name.to_owned();
+        self.left(move |disk| disk.spool(&name)).await
+    }
+
+    /// The receivers of spools.
+    pub(super) async fn receivers(self: &Arc<Self>) -> Result<HashMap<String, Uuid>, StoreError> {
+        self.left(|disk| receivers::read(&disk.reading()?)).await
+    }
+
+    /// Reads what an earlier run has left; nothing where there is no disk. A disk that has failed is
+    /// opened anew.
+    async fn left<T: Default + Send + 'static>(
+        self: &Arc<Self>,
+        what: impl FnOnce(&Disk) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let medium = Arc::clone(self);
+        blocking(move || medium.left_now(what)).await
+    }
+
+    /// The same on this thread: while the agent is being built.
+    pub(super) fn left_now<T: Default>(
+        &self,
+        what: impl FnOnce(&Disk) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let Some(folder) = &self.folder else { return Ok(T::default()) };
+        what(&*self.opened(folder)?).map_err(|source| StoreError::Unreadable {
+            path: folder.join(FILE),
+            source: Box::new(source),
+        })
+    }
+
+    /// The disk, opened anew if it has failed.
+    fn opened(&self, folder: &Path) -> Result<Arc<Disk>, StoreError> {
+        if let Some(disk) = self.disk() {
+            return Ok(disk);
+        }
+        let disk = Arc::new(Disk::open(folder)?);
+        self.set(Some(Arc::clone(&disk)));
+        Ok(disk)
+    }
+
     fn note(&self, written: Result<(), StoreError>) -> Result<(), StoreError> {
         let failed = self.failing.swap(written.is_err(), Relaxed);
         match &written {
@@ -189,8 +226,15 @@ impl Writing {
 
 /// Work that waits for the disk or takes long.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    finished(tokio::task::spawn_blocking(work).await)
+}
+
+/// What blocking work gave. It panics where that did; a runtime that ends before the work has begun
+/// takes this task with it as well.
+fn finished<T>(ended: Result<T, JoinError>) -> T {
+    match ended.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(error)) => std::panic::resume_unwind(Box::new(error.to_string())),
     }
 }

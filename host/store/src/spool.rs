@@ -16,7 +16,7 @@ use super::db::Changes;
 use super::desk::Kept;
 use super::medium::Medium;
 use super::queue::{Hit, Limits, Queue, WhenFull};
-use super::spool_tables::{Head, Left, SpoolChange};
+use super::spool_tables::{Found, Head, SpoolChange};
 use nephometer_model::{Gap, Glob};
 use nephometer_telemetry::{Dropped, PublisherCount, events::store as events};
 
@@ -110,21 +110,14 @@ pub(super) struct Pending {
 }
 
 impl Shared {
-    /// The spool of this name, as it was left. Reads the disk.
-    pub(super) fn open(
+    /// The spool of this name, as it was left.
+    pub(super) fn new(
         name: &str,
         medium: &Arc<Medium>,
         (bounds, when_full): (Bounds, WhenFull),
-        counts: &Arc<PublisherCount>,
+        (counts, found): (&Arc<PublisherCount>, Found),
     ) -> Self {
-        let (left, unreadable) = match medium.disk().map(|disk| disk.spool(name)) {
-            Some(Ok(found)) => found,
-            Some(Err(error)) => {
-                events::failing(&error);
-                (Left::default(), Vec::new())
-            }
-            None => (Left::default(), Vec::new()),
-        };
+        let Found { left, unreadable } = found;
         let lost = unreadable.len() as u64;
         counts.restore(&left.account, left.heads.len() as u64 + lost);
         if lost > 0 {

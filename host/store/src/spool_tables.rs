@@ -80,6 +80,13 @@ pub(super) struct Left {
     pub(super) heads: Vec<(u64, Head)>,
 }
 
+/// A spool as it was left, and the numbers of heads that cannot be read.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) left: Left,
+    pub(super) unreadable: Vec<u64>,
+}
+
 /// What is on disk under one name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpoolSummary {
@@ -188,12 +195,17 @@ fn whole(sequence: u64, head: &Head, body: Body) -> Envelope {
 }
 
 impl Disk {
-    /// A spool as it was left; heads that cannot be read are given by their numbers.
-    pub(super) fn spool(&self, name: &str) -> Result<(Left, Vec<u64>), redb::Error> {
+    /// A spool as it was left. A record that cannot be read is an error: nobody else knows the next
+    /// number.
+    pub(super) fn spool(&self, name: &str) -> Result<Found, redb::Error> {
         let reading = self.reading()?;
         let record = reading.open_table(SPOOLS)?.get(name)?;
-        let record: Option<(Account, u64)> =
-            record.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
+        let record: Option<(Account, u64)> = match record {
+            Some(bytes) => Some(postcard::from_bytes(bytes.value()).map_err(|error| {
+                redb::Error::Corrupted(format!("the record of the spool {name}: {error}"))
+            })?),
+            None => None,
+        };
         let (account, next) = record.unwrap_or_default();
         let (mut heads, mut unreadable) = (Vec::new(), Vec::new());
         for entry in reading.open_table(HEADS)?.range((name, 0)..=(name, u64::MAX))? {
@@ -205,7 +217,8 @@ impl Disk {
             }
         }
         let last = heads.last().map_or(0, |(sequence, _)| *sequence);
-        Ok((Left { account, next: next.max(last + 1), heads }, unreadable))
+        let last = last.max(unreadable.last().copied().unwrap_or(0));
+        Ok(Found { left: Left { account, next: next.max(last + 1), heads }, unreadable })
     }
 
     /// The envelopes with these numbers; `None` for one that cannot be read.

@@ -60,18 +60,18 @@ struct Rig {
 }
 
 impl Rig {
-    fn open(folder: &Path, bounds: Bounds, when_full: WhenFull) -> Self {
+    async fn open(folder: &Path, bounds: Bounds, when_full: WhenFull) -> Self {
         let store = Store::open(folder).unwrap();
         let spools = store.spools();
         let counts = Arc::new(PublisherCount::default());
-        let (writer, reader) = spools.open("s/p", bounds, when_full, &counts);
+        let (writer, reader) = spools.open("s/p", bounds, when_full, &counts).await.unwrap();
         Self { _store: store, spools, counts, writer, reader }
     }
 
-    fn in_memory(bounds: Bounds, when_full: WhenFull) -> Self {
+    async fn in_memory(bounds: Bounds, when_full: WhenFull) -> Self {
         let spools = Spools::in_memory();
         let counts = Arc::new(PublisherCount::default());
-        let (writer, reader) = spools.open("s/p", bounds, when_full, &counts);
+        let (writer, reader) = spools.open("s/p", bounds, when_full, &counts).await.unwrap();
         let store = Store::in_memory(Path::new("/nowhere"));
         Self { _store: store, spools, counts, writer, reader }
     }
@@ -88,7 +88,7 @@ impl Rig {
 #[tokio::test]
 async fn the_law_holds_through_drops_and_verdicts() {
     let bounds = Bounds { count: Some(4), ..BOUNDS };
-    let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest);
+    let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..6)).await;
     assert_eq!(ids(&rig.reader.peek(3).await.unwrap()), [2, 3, 4]);
     let refused = Verdict::Refused("no".to_owned());
@@ -108,7 +108,7 @@ async fn bytes_and_age_are_bounded_and_what_is_lost_has_a_meter() {
     let bytes = 3 * WEIGHT;
     let age = Some(Duration::from_secs(60));
     let bounds = Bounds { bytes, count: None, age, last };
-    let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest);
+    let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest).await;
     rig.writer.push(vec![envelope(0, "cpu", 1), envelope(1, "memory", 2)]).await;
     rig.writer.push(vec![envelope(2, "memory", 3), envelope(3, "cpu", 4)]).await;
     // The oldest is worth more than the others.
@@ -126,7 +126,7 @@ async fn bytes_and_age_are_bounded_and_what_is_lost_has_a_meter() {
 #[tokio::test]
 async fn a_crash_leaves_what_was_not_settled_with_its_bytes_and_numbers() {
     let folder = tempfile::tempdir().unwrap();
-    let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest);
+    let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..5)).await;
     assert_eq!(rig.writer.outstanding().oldest(), None, "all of it is on disk");
     let given = rig.reader.peek(3).await.unwrap();
@@ -135,7 +135,7 @@ async fn a_crash_leaves_what_was_not_settled_with_its_bytes_and_numbers() {
     // What left is written at once, but durably only with the next that has to be.
     rig.writer.push(envelopes(5..6)).await;
     let after = crashed(folder.path());
-    let mut again = Rig::open(after.path(), BOUNDS, WhenFull::DropOldest);
+    let mut again = Rig::open(after.path(), BOUNDS, WhenFull::DropOldest).await;
     assert_eq!(again.numbers(), [6, 1, 1, 4]);
     let found = again.reader.peek(9).await.unwrap();
     assert_eq!(ids(&found), [1, 3, 4, 5]);
@@ -148,7 +148,7 @@ async fn a_crash_leaves_what_was_not_settled_with_its_bytes_and_numbers() {
 #[tokio::test]
 async fn what_was_refused_is_set_aside_and_can_be_put_back() {
     let folder = tempfile::tempdir().unwrap();
-    let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest);
+    let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..2)).await;
     rig.reader.peek(2).await.unwrap();
     rig.reader.settle(&[Verdict::Refused("no".to_owned())]).await;
@@ -171,7 +171,7 @@ async fn what_was_refused_is_set_aside_and_can_be_put_back() {
 async fn what_does_not_fit_is_not_put_back() {
     let folder = tempfile::tempdir().unwrap();
     let one = Bounds { count: Some(1), ..BOUNDS };
-    let mut rig = Rig::open(folder.path(), one, WhenFull::DropOldest);
+    let mut rig = Rig::open(folder.path(), one, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..1)).await;
     rig.reader.peek(1).await.unwrap();
     rig.reader.settle(&[Verdict::Refused("no".to_owned())]).await;
@@ -187,12 +187,13 @@ async fn what_does_not_fit_is_not_put_back() {
 #[tokio::test]
 async fn what_nobody_reads_any_more_goes_to_another() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest);
+    let rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..250)).await;
     drop(rig);
     let store = Store::open(folder.path()).unwrap();
     let (spools, counts) = (store.spools(), Arc::new(PublisherCount::default()));
-    let (_writer, mut reader) = spools.open("s/new", BOUNDS, WhenFull::DropOldest, &counts);
+    let (_writer, mut reader) =
+        spools.open("s/new", BOUNDS, WhenFull::DropOldest, &counts).await.unwrap();
     _writer.push(envelopes(900..901)).await;
     assert!(spools.requeue("s/new", "s/p").await.unwrap_err().contains("at work"));
     assert_eq!(spools.requeue("s/p", "s/new").await.unwrap().envelopes, 250);
@@ -206,11 +207,12 @@ async fn what_nobody_reads_any_more_goes_to_another() {
 
 #[tokio::test]
 async fn another_publisher_takes_a_spool_over_with_what_is_in_it() {
-    let mut rig = Rig::in_memory(BOUNDS, WhenFull::DropOldest);
+    let mut rig = Rig::in_memory(BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..2)).await;
     assert!(rig.reader.ready().await);
     rig.reader.peek(1).await.unwrap();
-    let (writer, mut reader) = rig.spools.open("s/p", BOUNDS, WhenFull::DropOldest, &rig.counts);
+    let (writer, mut reader) =
+        rig.spools.open("s/p", BOUNDS, WhenFull::DropOldest, &rig.counts).await.unwrap();
     rig.reader.settle(&[Verdict::Confirmed]).await;
     assert!(!rig.reader.ready().await, "it has been taken over");
     drop((rig.writer, rig.reader));
@@ -227,8 +229,10 @@ async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
     let spools = Spools::in_memory();
     let counts = || Arc::new(PublisherCount::default());
     let one = Bounds { count: Some(1), ..BOUNDS };
-    let (free, mut free_reader) = spools.open("s/free", BOUNDS, WhenFull::Wait, &counts());
-    let (full, mut full_reader) = spools.open("s/full", one, WhenFull::Wait, &counts());
+    let (free, mut free_reader) =
+        spools.open("s/free", BOUNDS, WhenFull::Wait, &counts()).await.unwrap();
+    let (full, mut full_reader) =
+        spools.open("s/full", one, WhenFull::Wait, &counts()).await.unwrap();
     free.push(envelopes(0..1)).await;
     full.push(envelopes(0..1)).await;
     free_reader.peek(1).await.unwrap();
@@ -279,7 +283,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut folder = tempfile::tempdir().unwrap();
-            let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest);
+            let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
             let (mut model, mut next) = (VecDeque::new(), 0_u128);
             // Settled, and perhaps not durably so.
             let mut returns: Vec<u128> = Vec::new();
@@ -303,7 +307,7 @@ proptest! {
                     Step::Crash => {
                         let after = crashed(folder.path());
                         drop(rig);
-                        rig = Rig::open(after.path(), BOUNDS, WhenFull::DropOldest);
+                        rig = Rig::open(after.path(), BOUNDS, WhenFull::DropOldest).await;
                         folder = after;
                         let found = ids(&rig.reader.peek(usize::MAX).await.unwrap());
                         let again = found.len() - model.len();
@@ -317,7 +321,7 @@ proptest! {
                     Step::Restart => {
                         rig.spools.sync().await;
                         drop(rig);
-                        rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest);
+                        rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
                         returns.clear();
                     }
                 }

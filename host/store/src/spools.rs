@@ -3,9 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use uuid::Uuid;
+
+use super::db::Changes;
 use super::medium::Medium;
+use super::receivers::Claim;
 use super::spool::{Bounds, Shared};
-use super::{SpoolReader, SpoolWriter, WhenFull};
+use super::spool_tables::Found;
+use super::{SpoolReader, SpoolWriter, StoreError, WhenFull};
 use nephometer_telemetry::{PublisherCount, events::store as events};
 
 /// Gives out spools. Cheap to clone.
@@ -14,11 +19,13 @@ pub struct Spools {
     pub(super) medium: Arc<Medium>,
     /// Those that were opened. Locked to look or to add.
     open: Arc<Mutex<HashMap<String, Arc<Shared>>>>,
+    /// Whose they are, once that was read.
+    receivers: Arc<tokio::sync::Mutex<Option<HashMap<String, Uuid>>>>,
 }
 
 impl Spools {
     pub(super) fn new(medium: Arc<Medium>) -> Self {
-        Self { medium, open: Arc::default() }
+        Self { medium, open: Arc::default(), receivers: Arc::default() }
     }
 
     /// Spools that are gone when they are dropped.
@@ -33,20 +40,49 @@ impl Spools {
 
     /// The spool of this name, with what an earlier run has left in it. Whoever had it before ends,
     /// and leaves what is not settled. `counts` goes on where it was, and is kept up to date.
-    pub fn open(
+    ///
+    /// # Errors
+    /// If what was left cannot be read: its numbers would begin anew, and overwrite it.
+    pub async fn open(
         &self,
         name: &str,
         bounds: Bounds,
         when_full: WhenFull,
         counts: &Arc<PublisherCount>,
-    ) -> (SpoolWriter, SpoolReader) {
+    ) -> Result<(SpoolWriter, SpoolReader), StoreError> {
+        // Before the lock: the disk may take its time.
+        let found = match self.get(name) {
+            Some(_) => Found::default(),
+            None => self.medium.spool(name).await?,
+        };
         let mut open = self.lock();
         let shared = open.entry(name.to_owned()).or_insert_with(|| {
-            Arc::new(Shared::open(name, &self.medium, (bounds, when_full), counts))
+            Arc::new(Shared::new(name, &self.medium, (bounds, when_full), (counts, found)))
         });
         let ends = shared.ends();
         self.share(&open, None);
-        ends
+        Ok(ends)
+    }
+
+    /// The name of the spool that belongs to a receiver, and its number among those of its label,
+    /// from 1. It is remembered, and does not depend on the order in which publishers ask.
+    ///
+    /// # Errors
+    /// If what is known of receivers cannot be read.
+    pub async fn claim(&self, claim: Claim<'_>) -> Result<(String, usize), StoreError> {
+        let mut known = self.receivers.lock().await;
+        let known = match &mut *known {
+            Some(known) => known,
+            unread => unread.insert(self.medium.receivers().await?),
+        };
+        let number = claim.number(known);
+        let name = claim.name(number);
+        if known.insert(name.clone(), claim.receiver) != Some(claim.receiver) {
+            let receivers = vec![(name.clone(), claim.receiver)];
+            // Where the disk fails, which is logged there, it holds for as long as the agent runs.
+            let _unwritten = self.medium.write(Changes { receivers, ..Changes::default() }).await;
+        }
+        Ok((name, number))
     }
 
     /// Divides what the database may take among the journal and these spools.

@@ -49,14 +49,14 @@ struct Rig {
 }
 
 impl Rig {
-    fn open(folder: &Path, bounds: &Bounds) -> Self {
+    async fn open(folder: &Path, bounds: &Bounds) -> Self {
         let store = Store::open(folder).unwrap();
         let spools = store.spools();
         let counts = [Arc::default(), Arc::default()];
-        let end = |name, count: &Arc<PublisherCount>| {
-            spools.open(name, bounds.clone(), WhenFull::DropOldest, count)
+        let end = async |name: &str, count: &Arc<PublisherCount>| {
+            spools.open(name, bounds.clone(), WhenFull::DropOldest, count).await.unwrap()
         };
-        let ends = [end("s/a", &counts[0]), end("s/b", &counts[1])];
+        let ends = [end("s/a", &counts[0]).await, end("s/b", &counts[1]).await];
         Self { _store: store, spools, counts, ends }
     }
 
@@ -91,7 +91,7 @@ impl Rig {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_in_the_middle_leaves_nothing_of_it_and_after_it_everything() {
     let folder = tempfile::tempdir().unwrap();
-    let mut rig = Rig::open(folder.path(), &BOUNDS);
+    let mut rig = Rig::open(folder.path(), &BOUNDS).await;
     rig.ends[1].0.push(vec![envelope(99, "cpu", 0)]).await;
     let killed: std::sync::Mutex<Option<TempDir>> = std::sync::Mutex::default();
     let seen = std::sync::Mutex::new(Vec::new());
@@ -109,12 +109,12 @@ async fn a_kill_in_the_middle_leaves_nothing_of_it_and_after_it_everything() {
     };
     assert_eq!((first, second), (20, 30), "made once, and never all at once");
     let killed = killed.into_inner().unwrap().unwrap();
-    let mut before = Rig::open(killed.path(), &BOUNDS);
+    let mut before = Rig::open(killed.path(), &BOUNDS).await;
     assert_eq!((before.numbers(0), before.numbers(1)), ([0, 0, 0], [1, 0, 1]));
     assert_eq!(before.drain(1).await, [99]);
     // After it all of it is on disk, and in memory are heads alone.
     let after = crashed(folder.path());
-    let mut after = Rig::open(after.path(), &BOUNDS);
+    let mut after = Rig::open(after.path(), &BOUNDS).await;
     for rig in [&mut after, &mut rig] {
         assert_eq!((rig.numbers(0), rig.numbers(1)), ([20, 0, 20], [31, 0, 31]));
         assert_eq!(rig.drain(0).await, (0..20).collect::<Vec<_>>());
@@ -127,7 +127,7 @@ async fn a_kill_in_the_middle_leaves_nothing_of_it_and_after_it_everything() {
 async fn more_than_a_spool_holds_makes_the_oldest_leave_and_the_law_holds() {
     let folder = tempfile::tempdir().unwrap();
     let bounds = Bounds { bytes: 6 << 20, ..BOUNDS };
-    let mut rig = Rig::open(folder.path(), &bounds);
+    let mut rig = Rig::open(folder.path(), &bounds).await;
     rig.ends[0].0.push(vec![envelope(99, "memory", 0)]).await;
     let (first, none) = (large(40, 99, || {}), Vec::<Envelope>::new());
     assert!(rig.emit([&first, &none]).await.written);
@@ -136,7 +136,7 @@ async fn more_than_a_spool_holds_makes_the_oldest_leave_and_the_law_holds() {
     let meters = rig.counts[0].dropped.by_meter();
     let of = |meter: &str| meters[&("spool_full", meter.to_owned())];
     assert_eq!((of("memory"), of("cpu")), (1, 29));
-    let mut again = Rig::open(crashed(folder.path()).path(), &bounds);
+    let mut again = Rig::open(crashed(folder.path()).path(), &bounds).await;
     assert_eq!(again.numbers(0), [41, 30, 11]);
     assert_eq!(again.drain(0).await, (0..11).collect::<Vec<_>>());
     assert_eq!(rig.drain(0).await, (0..11).collect::<Vec<_>>());
@@ -145,7 +145,7 @@ async fn more_than_a_spool_holds_makes_the_oldest_leave_and_the_law_holds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_given_up_half_way_was_never_there() {
     let folder = tempfile::tempdir().unwrap();
-    let mut rig = Rig::open(folder.path(), &BOUNDS);
+    let mut rig = Rig::open(folder.path(), &BOUNDS).await;
     let gate = Mutex::new(());
     {
         let held = gate.lock().await;
@@ -175,7 +175,7 @@ async fn what_was_given_up_half_way_was_never_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_committed_is_kept_in_memory_as_far_as_that_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
-    let mut rig = Rig::open(folder.path(), &BOUNDS);
+    let mut rig = Rig::open(folder.path(), &BOUNDS).await;
     let all = large(140, 999, || {});
     {
         let shared = &rig.ends[0].0.shared;
@@ -193,7 +193,7 @@ async fn what_cannot_be_committed_is_kept_in_memory_as_far_as_that_is_bounded() 
     assert!((120..128).contains(&held), "{held}: 64 MiB of 512 KiB each");
     assert_eq!(rig.counts[0].dropped.by_meter()[&("spool_full", "cpu".to_owned())], dropped);
     rig.spools.sync().await;
-    let mut again = Rig::open(crashed(folder.path()).path(), &BOUNDS);
+    let mut again = Rig::open(crashed(folder.path()).path(), &BOUNDS).await;
     assert_eq!(again.drain(0).await, (0..u128::from(held)).collect::<Vec<_>>());
     assert_eq!(rig.drain(0).await, (0..u128::from(held)).collect::<Vec<_>>());
 }

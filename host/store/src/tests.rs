@@ -45,14 +45,14 @@ impl Rig {
 
     fn with(folder: &Path, bounds: JournalBounds, when_full: WhenFull) -> Self {
         let store = Store::open(folder).unwrap();
-        let journal = store.journal(bounds, when_full);
+        let journal = store.journal(bounds, when_full).unwrap();
         Self { store, journal }
     }
 
     fn sink(&self, name: &str, sources: &[&str]) -> (JournalReader, Arc<SinkCount>) {
         let counts = Arc::new(SinkCount::default());
         let sources = sources.iter().map(|source| Arc::from(*source)).collect();
-        (self.journal.reader(&Arc::from(name), &sources, &counts), counts)
+        (self.journal.reader(&Arc::from(name), &sources, &counts).unwrap(), counts)
     }
 }
 
@@ -240,7 +240,7 @@ async fn a_journal_can_keep_what_is_old_instead() {
 #[tokio::test]
 async fn a_journal_that_waits_loses_nothing() {
     let store = Store::in_memory(Path::new("/nonexistent"));
-    let journal = store.journal(JournalBounds { samples: 4, ..BOUNDS }, WhenFull::Wait);
+    let journal = store.journal(JournalBounds { samples: 4, ..BOUNDS }, WhenFull::Wait).unwrap();
     let rig = Rig { store, journal };
     let (mut sink, counts) = rig.sink("k", &["a"]);
     let writer = rig.journal.clone();
@@ -316,7 +316,7 @@ async fn a_damaged_file_is_set_aside_and_the_agent_begins_anew() {
 async fn a_waiting_cursor_is_woken_and_may_be_given_up() {
     let rig = {
         let store = Store::in_memory(Path::new("/nonexistent"));
-        let journal = store.journal(BOUNDS, WhenFull::DropOldest);
+        let journal = store.journal(BOUNDS, WhenFull::DropOldest).unwrap();
         Rig { store, journal }
     };
     let (mut sink, _) = rig.sink("k", &["a"]);

@@ -256,13 +256,13 @@ impl Ledger {
         }
     }
 
-    /// The counters of a sink's publisher. `label` holds no secret.
-    pub fn publisher(&self, sink: &str, label: &Arc<str>, nth: usize) -> Arc<PublisherCount> {
+    /// The counters of a sink's publisher. `label` holds no secret, and tells it from others of its sink.
+    pub fn publisher(&self, sink: &str, label: &Arc<str>) -> Arc<PublisherCount> {
         let mut sinks = self.lock();
         let Some(sink) = sinks.iter_mut().find(|entry| &*entry.name == sink) else {
             return Arc::default();
         };
-        entry(&mut sink.publishers, label, nth)
+        entry(&mut sink.publishers, label, 0)
     }
 
     /// What has neither been delivered nor given up: samples in journals, envelopes in spools.

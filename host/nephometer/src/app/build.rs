@@ -50,7 +50,7 @@ impl App {
         let workshop = workshop(&spec, &hypervisor, &components, (&store, options.transform));
         workshop.ledger.take_up(store.accounts()?);
         workshop.bound(&spec.store, &spec.components);
-        let journal = store.journal(journal_bounds(&spec.store), workshop.when_full);
+        let journal = store.journal(journal_bounds(&spec.store), workshop.when_full)?;
         journal.count_for(&workshop.ledger);
         let (notices, told) = mpsc::channel(NOTICES);
         let mut builder = Builder {
@@ -237,10 +237,8 @@ impl<'a> Builder<'a> {
             if !problems.is_empty() {
                 return Ok(problems);
             }
-            for (nth, publisher) in sink.publishers.iter().enumerate() {
-                let before = &sink.publishers[..nth];
-                let nth = before.iter().filter(|other| other.label == publisher.label).count();
-                let made = self.workshop.publisher(self.spec, (&sink.name, publisher), nth)?;
+            for (at, publisher) in sink.publishers.iter().enumerate() {
+                let made = self.workshop.publisher(self.spec, sink, at).await?;
                 publishers.push((publisher.clone(), made.0));
                 self.publishers.push(made.1);
             }
@@ -248,7 +246,7 @@ impl<'a> Builder<'a> {
         let sources = sources_of(self.spec, sink);
         let (sink, handle) = Sink::new(SinkParts {
             name: Arc::clone(&sink.name),
-            journal: self.journal.reader(&sink.name, &sources, &count),
+            journal: self.journal.reader(&sink.name, &sources, &count)?,
             generation,
             outlet: Outlet::new(publishers, self.options.tap.clone()),
             count,

@@ -124,7 +124,7 @@ pub enum AppError {
         /// Its URL without credentials.
         label: Arc<str>,
         /// What is wrong with it.
-        source: publish::AmqpError,
+        source: publish::PublisherError,
     },
     /// A task ended where none may.
     #[error("the task {name:?} failed; this is a fault of the agent, please report it")]

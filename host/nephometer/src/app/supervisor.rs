@@ -332,7 +332,9 @@ impl Supervisor {
         let Some(handle) = self.handle(&sink.name) else { return Ok(()) };
         let mut made = Publishers::new();
         for spec in added {
-            let (publisher, task) = self.workshop.publisher(new, (&sink.name, spec), 0)?;
+            let at = sink.publishers.iter().position(|one| one.url == spec.url);
+            let Some(at) = at else { continue };
+            let (publisher, task) = self.workshop.publisher(new, sink, at).await?;
             // An agent that is ending takes nothing up.
             drop(changes.send(Change::Publisher(task)).await);
             made.push((spec.clone(), publisher));

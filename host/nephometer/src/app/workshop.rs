@@ -12,11 +12,11 @@ use nephometer_config::{
 };
 use nephometer_model::{Bound, HostGeneration};
 use nephometer_pipeline::Generation;
-use nephometer_pipeline::publish::{self, PublisherHandle, PublisherTask};
+use nephometer_pipeline::publish::{self, PublisherError, PublisherHandle, PublisherTask};
 use nephometer_pipeline::transform::{
     Chain, ComponentTransformer, Identity, StateTotal, Transformer,
 };
-use nephometer_store::{Bounds, Spools, WhenFull};
+use nephometer_store::{Bounds, Claim, Spools, WhenFull};
 use nephometer_telemetry::{self as telemetry, Ledger, StageCount};
 use nephometer_wasm::{ComponentError, ComponentHost, OptionFault, PublisherRole, TransformerRole};
 use nephometer_wire::{MessageForm, Signer};
@@ -183,13 +183,26 @@ impl Workshop {
         problems
     }
 
-    /// A publisher with its spool, and the task that works it off.
-    pub(super) fn publisher(
+    /// The publisher at a place in the list of its sink, with its spool, and the task that works it off.
+    pub(super) async fn publisher(
         &self,
         agent: &AgentSpec,
-        (sink, spec): (&str, &PublisherSpec),
-        nth: usize,
+        sink: &SinkSpec,
+        at: usize,
     ) -> Result<(PublisherHandle, PublisherTask), AppError> {
+        let spec = &sink.publishers[at];
+        let failed =
+            |source: PublisherError| AppError::Publisher { label: Arc::clone(&spec.label), source };
+        let alike = sink.publishers.iter().filter(|other| other.label == spec.label);
+        let claim = Claim {
+            sink: &sink.name,
+            label: &spec.label,
+            receiver: self.generation.name(&["receiver", spec.url.reveal()], &[]),
+            nth: sink.publishers[..at].iter().filter(|other| other.url == spec.url).count(),
+            alone: alike.count() == 1,
+        };
+        let claimed = self.spools.claim(claim).await;
+        let (name, number) = claimed.map_err(|error| failed(error.into()))?;
         let settings = publish::Settings {
             host: agent.host.clone(),
             messages: MessageForm {
@@ -206,12 +219,14 @@ impl Workshop {
             },
             when_full: self.when_full,
             components: self.components.clone(),
-            sink: sink.into(),
+            sink: Arc::clone(&sink.name),
         };
-        let count = self.ledger.publisher(sink, &spec.label, nth);
-        let label = Arc::clone(&spec.label);
-        publish::open(spec, nth, &settings, &count)
-            .map_err(|source| AppError::Publisher { label, source })
+        let shown = match number {
+            1 => Arc::clone(&spec.label),
+            number => format!("{}#{number}", spec.label).into(),
+        };
+        let count = self.ledger.publisher(&sink.name, &shown);
+        publish::open(spec, &name, &settings, &count).await.map_err(failed)
     }
 }
 

@@ -41,6 +41,7 @@ use crate::app::AppError;
 use crate::control::ControlError;
 use nephometer_config::ConfigError;
 use nephometer_libvirt::inspect::InspectError;
+use nephometer_pipeline::publish::PublisherError;
 use nephometer_store::StoreError;
 
 /// A metering agent for hosts that run libvirt virtual machines.
@@ -200,6 +201,9 @@ fn classify(error: &anyhow::Error) -> Failure {
             return Failure::Usage;
         }
         match cause.downcast_ref::<AppError>() {
+            Some(AppError::Publisher { source: PublisherError::Store(_), .. }) => {
+                return Failure::Unavailable;
+            }
             Some(AppError::Configuration(_) | AppError::Publisher { .. }) => {
                 return Failure::Configuration;
             }

@@ -154,11 +154,12 @@ mod tests {
         seen: Arc<Mutex<Vec<Vec<u128>>>>,
     }
 
-    fn bench(answers: Vec<Vec<Outcome>>, drop_on_failure: bool) -> Bench {
+    async fn bench(answers: Vec<Vec<Outcome>>, drop_on_failure: bool) -> Bench {
         let counts = Arc::new(PublisherCount::default());
         let bounds = Bounds { bytes: 1 << 20, count: None, age: None, last: Vec::new() };
         let spools = Spools::in_memory();
-        let (writer, reader) = spools.open("test", bounds, WhenFull::DropOldest, &counts);
+        let (writer, reader) =
+            spools.open("test", bounds, WhenFull::DropOldest, &counts).await.unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let publisher = Scripted { answers: answers.into(), seen: Arc::clone(&seen) };
         let driver =
@@ -183,7 +184,7 @@ mod tests {
             vec![later(), later(), later()],
             vec![Never("bad".to_owned()), Confirmed],
         ];
-        let Bench { counts, writer, driver, seen } = bench(answers, false);
+        let Bench { counts, writer, driver, seen } = bench(answers, false).await;
         writer.push(envelopes(0..5)).await;
         drop(writer);
         driver.run().await;
@@ -199,7 +200,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn policy_drop_lets_go_of_everything_behind() {
         let answers = vec![vec![Outcome::Confirmed, later(), later()]];
-        let Bench { counts, writer, driver, .. } = bench(answers, true);
+        let Bench { counts, writer, driver, .. } = bench(answers, true).await;
         writer.push(envelopes(0..5)).await;
         drop(writer);
         driver.run().await;
@@ -210,7 +211,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn closing_the_spool_ends_a_long_wait() {
         let away = vec![later(), later(), later()];
-        let Bench { counts, writer, driver, .. } = bench(vec![away; 9], false);
+        let Bench { counts, writer, driver, .. } = bench(vec![away; 9], false).await;
         writer.push(envelopes(0..3)).await;
         let running = tokio::spawn(driver.run());
         // By then it waits for half a minute.
@@ -224,7 +225,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_aborted_driver_leaves_what_it_had_not_settled() {
-        let Bench { counts, writer, driver, .. } = bench(vec![vec![later(); 3]; 99], false);
+        let Bench { counts, writer, driver, .. } = bench(vec![vec![later(); 3]; 99], false).await;
         writer.push(envelopes(0..5)).await;
         drop(writer);
         let ended = tokio::time::timeout(Duration::from_secs(5), driver.run()).await;

@@ -29,7 +29,7 @@ pub use encoding::Encoding;
 pub use file::FilePublisher;
 pub use fixture::fixture;
 pub use nephometer_store::Envelope;
-pub use open::{Outstanding, PublisherHandle, PublisherTask, Settings, open, pair};
+pub use open::{Outstanding, PublisherError, PublisherHandle, PublisherTask, Settings, open, pair};
 pub use sockets::{TcpPublisher, UdpPublisher};
 
 /// What became of one envelope.

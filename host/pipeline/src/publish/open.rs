@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use thiserror::Error;
+
 use super::Publisher;
 use super::amqp::{AmqpError, AmqpPublisher};
 use super::component::ComponentPublisher;
@@ -12,10 +14,21 @@ use super::file::FilePublisher;
 use super::sockets::{TcpPublisher, UdpPublisher};
 use nephometer_config::{Policy, PublisherSpec, PublisherTarget};
 use nephometer_model::{Batch, Glob, HostGeneration, Position, Sample, Timestamp};
-use nephometer_store::{Bounds, SpoolWriter, Spools, WhenFull};
+use nephometer_store::{Bounds, SpoolWriter, Spools, StoreError, WhenFull};
 use nephometer_telemetry::PublisherCount;
 use nephometer_wasm::ComponentHost;
 use nephometer_wire::MessageForm;
+
+/// Why a publisher cannot be opened.
+#[derive(Debug, Error)]
+pub enum PublisherError {
+    /// Its URL cannot be used.
+    #[error(transparent)]
+    Amqp(#[from] AmqpError),
+    /// Its spool cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// What all publishers of an agent have in common.
 #[derive(Clone)]
@@ -38,18 +51,19 @@ pub struct Settings {
     pub sink: Arc<str>,
 }
 
-/// Opens a publisher, the `nth` of this label in its sink, from 0: its spool, and a task that brings
-/// what is in it to the receiver, which somebody has to run. The only error is a URL that cannot be used; receivers that are away
-/// are waited for.
-pub fn open(
+/// Opens a publisher on the spool `name`: its handle, and a task that brings what is in the spool to the
+/// receiver, which somebody has to run. Receivers that are away are waited for.
+///
+/// # Errors
+/// If its URL cannot be used, or what an earlier run has left in the spool cannot be read.
+pub async fn open(
     spec: &PublisherSpec,
-    nth: usize,
+    name: &str,
     settings: &Settings,
     counts: &Arc<PublisherCount>,
-) -> Result<(PublisherHandle, PublisherTask), AmqpError> {
+) -> Result<(PublisherHandle, PublisherTask), PublisherError> {
     let (label, generation) = (&spec.label, settings.generation);
     let mut bounds = settings.bounds.clone();
-    let name = spool_name(&settings.sink, label, nth);
     let (encoder, publisher, drop_on_failure): (_, Box<dyn Publisher>, _) = match &spec.target {
         PublisherTarget::Notifier(notifier) => {
             if notifier.policy == Policy::Queue {
@@ -61,7 +75,7 @@ pub fn open(
                 Box::new(AmqpPublisher::new(
                     &notifier.broker,
                     label,
-                    generation.name(&["stream", &name], &[]),
+                    generation.name(&["stream", name], &[]),
                 )?),
                 notifier.policy == Policy::Drop,
             )
@@ -92,17 +106,11 @@ pub fn open(
         }
     };
     let last = bounds.last.clone();
-    let (writer, reader) = settings.spools.open(&name, bounds, settings.when_full, counts);
+    let (writer, reader) = settings.spools.open(name, bounds, settings.when_full, counts).await?;
     let driver = Driver::new(label, publisher, reader, drop_on_failure);
     let (mut handle, task) = pair(encoder, writer, driver);
     handle.last = last;
     Ok((handle, task))
-}
-
-/// What the spool of a publisher is called: two of one label in a sink have one each.
-fn spool_name(sink: &str, label: &str, nth: usize) -> String {
-    let number = if nth == 0 { String::new() } else { format!("#{}", nth + 1) };
-    format!("{sink}/{label}{number}")
 }
 
 /// Pairs a driver with what fills its spool: for publishers that [`open`] does not know.
