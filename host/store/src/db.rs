@@ -18,10 +18,11 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::footprint::{self, Footprint, Weights, length};
-use super::gaps;
+use super::gap_tables;
 use super::marks::Mark;
 use super::receivers;
 use super::spool_tables::{self, SpoolChange};
+use super::values::{bytes, unexpected};
 use nephometer_model::{Gap, Position};
 use nephometer_telemetry::{Account, events::store as events};
 
@@ -208,7 +209,7 @@ impl Disk {
         for state in reading.open_table(STATES)?.iter()? {
             weights.add(length(state?.1.value()));
         }
-        gaps::weigh(&reading, &mut weights)?;
+        gap_tables::weigh(&reading, &mut weights)?;
         spool_tables::weigh(&reading, &mut weights)?;
         Ok(weights)
     }
@@ -253,7 +254,7 @@ impl Disk {
             writing.open_table(STATES)?;
             writing.open_table(NOTES)?;
             writing.open_table(COUNTS)?;
-            gaps::begin(&writing)?;
+            gap_tables::begin(&writing)?;
             spool_tables::begin(&writing)?;
             receivers::begin(&writing)?;
         }
@@ -342,7 +343,7 @@ impl Disk {
         if changes.lazy {
             writing.set_durability(Durability::None).map_err(unexpected)?;
         }
-        let mut weights = *self.weights();
+        let mut weights = self.weights().clone();
         add(&writing, changes, &mut weights)?;
         self.commit(writing, weights)
     }
@@ -355,7 +356,7 @@ impl Disk {
     ) -> Result<(), redb::Error> {
         let writing = self.writing()?;
         // Nobody else writes meanwhile.
-        let mut weights = *self.weights();
+        let mut weights = self.weights().clone();
         while let Some(changes) = pieces() {
             add(&writing, &changes, &mut weights)?;
         }
@@ -406,10 +407,10 @@ fn add(
         weights.add(-before.map_or(0, |before| length(before.value())));
         notes.retain_in((&**sink, 0)..=(&**sink, u64::MAX), |_, _| false)?;
     }
-    gaps::write(writing, &changes.gaps, &changes.ticks, weights)?;
+    gap_tables::write(writing, &changes.gaps, &changes.ticks, weights)?;
     receivers::write(writing, &changes.receivers)?;
     for spool in &changes.spools {
-        gaps::write(writing, &spool.gaps, &[], weights)?;
+        gap_tables::write(writing, &spool.gaps, &[], weights)?;
         spool_tables::write(writing, spool, weights)?;
     }
     Ok(())
@@ -443,15 +444,6 @@ fn write_accounts(
         counts.insert(&**name, bytes(postcard::to_allocvec(account))?.as_slice())?;
     }
     Ok(())
-}
-
-pub(super) fn bytes(encoded: Result<Vec<u8>, postcard::Error>) -> Result<Vec<u8>, redb::Error> {
-    encoded.map_err(unexpected)
-}
-
-/// Of calls that cannot fail as they are made here.
-pub(super) fn unexpected(error: impl std::error::Error + Send + Sync + 'static) -> redb::Error {
-    redb::Error::Io(std::io::Error::other(error))
 }
 
 /// Why a file is not used.

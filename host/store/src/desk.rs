@@ -3,62 +3,17 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::Envelope;
 use super::WhenFull;
-use super::spool::{Bounds, Shared};
-use super::spool_tables::{Found, SpoolSummary};
+use super::kept::{Kept, Place};
+use super::spool::{Bounds, SpoolShared};
+use super::spool_tables::{self, Found, SpoolSummary};
 use super::spools::Spools;
 use nephometer_telemetry::{Chain, PublisherCount};
 
 /// Envelopes that are moved or read at once.
 const PAGE: usize = 50;
-
-/// An envelope that is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// As it goes to its receiver.
-    pub envelope: Envelope,
-    /// Why the receiver has refused it for good; `None` if it only waits.
-    pub refused: Option<String>,
-}
-
-/// Where a list of what is kept goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// Whether it was one that was refused: they stand behind those that wait.
-    pub refused: bool,
-    /// Its number.
-    pub sequence: u64,
-}
-
-impl Kept {
-    /// Behind this one.
-    pub fn place(&self) -> Place {
-        Place { refused: self.refused.is_some(), sequence: self.envelope.sequence }
-    }
-
-    /// All of it: `spool`, `sequence`, `id`, `address`, `samples`, `meters` (samples by meter),
-    /// `refused` (why, or null), and what goes on the wire as `body`, or as `body_hex` if it is no text.
-    pub fn json(&self, spool: &str) -> Value {
-        let envelope = &self.envelope;
-        let mut line = json!({
-            "spool": spool,
-            "sequence": envelope.sequence,
-            "id": envelope.id.to_string(),
-            "address": &*envelope.address,
-            "samples": envelope.samples,
-            "meters": envelope.manifest.by_meter(),
-            "refused": self.refused,
-        });
-        match std::str::from_utf8(&envelope.body) {
-            Ok(text) => line["body"] = text.into(),
-            Err(_) => line["body_hex"] = super::dead_letters::hex(&envelope.body).into(),
-        }
-        line
-    }
-}
 
 /// What was put back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +30,7 @@ impl Spools {
         if !self.medium.is_durable() {
             return Ok(Vec::new());
         }
-        self.medium.read(super::db::Disk::spools).await
+        self.medium.read(|disk| spool_tables::spools(&disk.reading()?)).await
     }
 
     /// What waits in a spool, and behind it what was refused for good: up to fifty, behind the one
@@ -85,14 +40,20 @@ impl Spools {
         let behind = after.map_or(0, |place| place.sequence);
         if waits {
             let wanted = name.to_owned();
-            let found = self.medium.read(move |disk| disk.waiting(&wanted, behind, PAGE)).await?;
+            let found = self
+                .medium
+                .read(move |disk| spool_tables::waiting(&disk.reading()?, &wanted, behind, PAGE))
+                .await?;
             if !found.is_empty() {
                 let kept = found.into_iter();
                 return Ok(kept.map(|envelope| Kept { envelope, refused: None }).collect());
             }
         }
         let (wanted, behind) = (name.to_owned(), if waits { 0 } else { behind });
-        let found = self.medium.read(move |disk| disk.aside(&wanted, behind, PAGE)).await?;
+        let found = self
+            .medium
+            .read(move |disk| spool_tables::aside(&disk.reading()?, &wanted, behind, PAGE))
+            .await?;
         let kept = found.into_iter();
         Ok(kept.map(|(envelope, reason)| Kept { envelope, refused: Some(reason) }).collect())
     }
@@ -105,10 +66,11 @@ impl Spools {
             let problem = self
                 .medium
                 .read(move |disk| {
-                    let Found { left, unreadable } = disk.spool(&name)?;
+                    let reading = disk.reading()?;
+                    let Found { left, unreadable } = spool_tables::spool(&reading, &name)?;
                     let mut bad: Vec<u64> = unreadable;
                     for page in left.heads.chunks(PAGE) {
-                        let found = disk.envelopes(&name, page)?;
+                        let found = spool_tables::envelopes(&reading, &name, page)?;
                         let pairs = page.iter().zip(found);
                         bad.extend(pairs.filter(|(_, one)| one.is_none()).map(|(head, _)| head.0));
                     }
@@ -160,18 +122,18 @@ impl Spools {
             return Err(format!("{to} has no room for more now; what is left stays in {from}"));
         }
         // First there, then no longer here: a crash in between doubles it, with the same id.
-        Shared::guest(&target).push(envelopes).await;
+        SpoolShared::guest(&target).push(envelopes).await;
         source.give(&kept).await
     }
 
     /// A spool, also if no publisher is there for it.
-    async fn reach(&self, name: &str) -> Result<Arc<Shared>, String> {
+    async fn reach(&self, name: &str) -> Result<Arc<SpoolShared>, String> {
         if let Some(open) = self.get(name) {
             return Ok(open);
         }
         let found = self.medium.spool(name).await.map_err(|error| Chain(&error).to_string())?;
         let bounds = Bounds { bytes: u64::MAX, count: None, age: None, last: Vec::new() };
         let (how, counts) = ((bounds, WhenFull::DropOldest), Arc::<PublisherCount>::default());
-        Ok(Arc::new(Shared::new(name, &self.medium, how, (&counts, found))))
+        Ok(Arc::new(SpoolShared::new(name, &self.medium, how, (&counts, found))))
     }
 }

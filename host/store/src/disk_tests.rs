@@ -175,6 +175,12 @@ async fn refused_envelopes_are_bounded_in_bytes_and_number_and_cost_no_other_spo
         assert_eq!(kept().await, [1, most - 1], "{bound:?}: beyond it");
         let first = spools.page("s/b", Some(Place { refused: true, sequence: 0 })).await.unwrap();
         assert_eq!(first[0].envelope.id.as_u128(), 2, "the oldest is the one that went");
+        // A spool that comes late, with a name behind or before, had no room for its own first one.
+        for (late, other) in [("s/c", 2_000_000), ("s/0", 3_000_000)] {
+            let mut end = open(&spools, late, 1 << 30).await;
+            refuse(&mut end, other..other + 1).await;
+        }
+        assert_eq!(kept().await, [1, 1, most - 3, 1], "{bound:?}: whoever has most makes room");
     }
 }
 

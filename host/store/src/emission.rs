@@ -185,3 +185,11 @@ impl<'a> Pieces<'a> {
         (bytes > 0 || piece.iter().any(|some| !some.is_empty())).then_some(piece)
     }
 }
+
+impl SpoolWriter {
+    /// Takes envelopes in, one after the other. Waits only if the spool was made so.
+    pub async fn push(&self, envelopes: Vec<Envelope>) {
+        let all = [Put { writer: self, envelopes: &envelopes }];
+        put(&self.shared.medium, &all, Changes::default()).await;
+    }
+}

@@ -6,10 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Envelope;
-use super::db::Changes;
-use super::emission::{self, Put};
-use super::spool::{Shared, Slot};
-use super::spool_tables::Head;
+use super::spool::{SpoolShared, SpoolSlot};
+use super::spool_tables::{self, Head};
 use nephometer_model::Position;
 use nephometer_telemetry::{Dropped, events::store as events};
 
@@ -27,7 +25,7 @@ pub enum Verdict {
     Held,
 }
 
-impl Shared {
+impl SpoolShared {
     /// Both ends for a publisher. One that is still at work on it ends when it looks next, and leaves
     /// what it has not settled.
     pub(super) fn ends(self: &Arc<Self>) -> (SpoolWriter, SpoolReader) {
@@ -48,13 +46,13 @@ impl Shared {
 /// The end that is written. Dropping it closes the spool.
 #[derive(Debug)]
 pub struct SpoolWriter {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SpoolShared>,
     epoch: u64,
 }
 
 /// What of a spool would have to be made again after a crash.
 #[derive(Debug, Clone)]
-pub struct Outstanding(Arc<Shared>);
+pub struct Outstanding(Arc<SpoolShared>);
 
 impl Outstanding {
     /// Which batch the oldest envelope was made from that is neither settled nor on disk; `None` if
@@ -72,12 +70,6 @@ impl SpoolWriter {
     pub fn outstanding(&self) -> Outstanding {
         Outstanding(Arc::clone(&self.shared))
     }
-
-    /// Takes envelopes in, one after the other. Waits only if the spool was made so.
-    pub async fn push(&self, envelopes: Vec<Envelope>) {
-        let put = Put { writer: self, envelopes: &envelopes };
-        emission::put(&self.shared.medium, &[put], Changes::default()).await;
-    }
 }
 
 impl Drop for SpoolWriter {
@@ -91,7 +83,7 @@ impl Drop for SpoolWriter {
 /// The end that is read.
 #[derive(Debug)]
 pub struct SpoolReader {
-    shared: Arc<Shared>,
+    shared: Arc<SpoolShared>,
     epoch: u64,
     /// Held from the first look on.
     turn: Option<OwnedSemaphorePermit>,
@@ -126,7 +118,10 @@ impl SpoolReader {
                 Vec::new().into_iter()
             } else {
                 let name = self.shared.name.clone();
-                let read = self.shared.medium.read(move |disk| disk.envelopes(&name, &away));
+                let read = self
+                    .shared
+                    .medium
+                    .read(move |disk| spool_tables::envelopes(&disk.reading()?, &name, &away));
                 read.await?.into_iter()
             };
             let envelopes: Vec<Option<Envelope>> = slots
@@ -194,7 +189,7 @@ impl SpoolReader {
     pub async fn drop_all(&mut self, reason: Dropped) -> u64 {
         let shared = &self.shared;
         let mut pending = shared.writing.lock().await;
-        let lost: Vec<(Slot, Dropped)> =
+        let lost: Vec<(SpoolSlot, Dropped)> =
             shared.queue.clear().into_iter().map(|slot| (slot, reason)).collect();
         let count = lost.len() as u64;
         shared.lose(&mut pending, lost).await;

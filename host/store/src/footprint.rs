@@ -1,6 +1,7 @@
 //! What the database holds beside what it takes on disk. Pages are a power of two, and the file does
 //! not shrink with what leaves it: when most of it is free, it is compacted.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,13 +13,20 @@ const SMALL: u64 = 32 << 20;
 /// does not come to this by itself.
 const FACTOR: u64 = 4;
 
-/// Bytes in the tables that can be large.
+/// Envelopes that the receiver of one spool has refused.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) count: i64,
+    pub(super) bytes: i64,
+}
+
+/// Bytes in the tables that can be large.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Weights {
     /// Of all of them.
     pub(super) all: i64,
-    /// Of envelopes that receivers have refused.
-    pub(super) refused: i64,
+    /// Of envelopes that receivers have refused, by spool.
+    refused: BTreeMap<String, Refused>,
     /// Of gaps.
     pub(super) gaps: i64,
 }
@@ -29,9 +37,32 @@ impl Weights {
         self.all += bytes;
     }
 
-    pub(super) fn add_refused(&mut self, bytes: i64) {
+    /// An envelope of a spool was refused.
+    pub(super) fn add_refused(&mut self, spool: &str, bytes: i64) {
         self.all += bytes;
-        self.refused += bytes;
+        let refused = self.refused.entry(spool.to_owned()).or_default();
+        refused.count += 1;
+        refused.bytes += bytes;
+    }
+
+    /// A refused envelope of a spool is not kept any more.
+    pub(super) fn forget_refused(&mut self, spool: &str, bytes: i64) {
+        self.all -= bytes;
+        if let Some(refused) = self.refused.get_mut(spool) {
+            refused.count -= 1;
+            refused.bytes -= bytes;
+        }
+    }
+
+    /// Of all refused envelopes.
+    pub(super) fn refused_bytes(&self) -> i64 {
+        self.refused.values().map(|refused| refused.bytes).sum()
+    }
+
+    /// The spool that has most refused envelopes, by number or by bytes.
+    pub(super) fn most_refused(&self, by: impl Fn(&Refused) -> i64) -> Option<String> {
+        let most = self.refused.iter().max_by_key(|(_, refused)| by(refused));
+        most.map(|(spool, _)| spool.clone())
     }
 
     pub(super) fn add_gaps(&mut self, bytes: i64) {

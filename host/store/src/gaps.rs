@@ -1,89 +1,10 @@
-//! Gaps, kept beside the journal: what could not be taken, or was given up.
+//! All that is missing, for people.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use redb::{
-    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
-};
-
-use super::db::{Disk, bytes};
-use super::footprint::{Weights, length, weight};
+use super::gap_tables;
 use super::medium::Medium;
-use nephometer_model::{Bound, Gap, Timestamp};
-
-/// By when it began, its source, its resource and its reason: a gap that lasts is written again, with
-/// its new end.
-const GAPS: TableDefinition<'_, (u64, &str, &str, &str), &[u8]> = TableDefinition::new("gaps");
-/// By source: when it was polled last.
-const TICKS: TableDefinition<'_, &str, u64> = TableDefinition::new("ticks");
-
-/// All of them, with what they weigh.
-pub(super) fn weigh(reading: &ReadTransaction, weights: &mut Weights) -> Result<(), redb::Error> {
-    for gap in reading.open_table(GAPS)?.iter()? {
-        weights.add_gaps(length(gap?.1.value()));
-    }
-    Ok(())
-}
-
-pub(super) fn begin(writing: &WriteTransaction) -> Result<(), redb::Error> {
-    writing.open_table(GAPS)?;
-    writing.open_table(TICKS)?;
-    Ok(())
-}
-
-pub(super) fn write(
-    writing: &WriteTransaction,
-    gaps: &[Gap],
-    ticks: &[(Arc<str>, u64)],
-    weights: &mut Weights,
-) -> Result<(), redb::Error> {
-    if !gaps.is_empty() {
-        let mut table = writing.open_table(GAPS)?;
-        for gap in gaps {
-            let reason = gap.reason.as_str();
-            let key = (gap.begin.as_nanos(), gap.source.as_str(), gap.resource.as_str(), reason);
-            let gap = bytes(postcard::to_allocvec(gap))?;
-            let before = table.insert(key, gap.as_slice())?;
-            weights.add_gaps(length(&gap) - before.map_or(0, |before| length(before.value())));
-        }
-        // The oldest make room.
-        while table.len()? > Bound::Gaps.most() || weights.gaps > weight(Bound::GapBytes.most()) {
-            let Some((_, gap)) = table.pop_first()? else { break };
-            weights.add_gaps(-length(gap.value()));
-        }
-    }
-    if !ticks.is_empty() {
-        let mut table = writing.open_table(TICKS)?;
-        for (source, tick) in ticks {
-            table.insert(&**source, tick)?;
-        }
-    }
-    Ok(())
-}
-
-impl Disk {
-    /// All gaps, by when they began; those that cannot be read are left out.
-    fn gaps(&self) -> Result<Vec<Gap>, redb::Error> {
-        let reading = self.reading()?;
-        let mut gaps = Vec::new();
-        for entry in reading.open_table(GAPS)?.iter()? {
-            gaps.extend(postcard::from_bytes::<Gap>(entry?.1.value()).ok());
-        }
-        Ok(gaps)
-    }
-
-    /// When each source was polled last.
-    pub(super) fn ticks(&self) -> Result<HashMap<Arc<str>, Timestamp>, redb::Error> {
-        let reading = self.reading()?;
-        let mut ticks = HashMap::new();
-        for entry in reading.open_table(TICKS)?.iter()? {
-            let (source, tick) = entry?;
-            ticks.insert(Arc::from(source.value()), Timestamp::from_nanos(tick.value()));
-        }
-        Ok(ticks)
-    }
-}
+use nephometer_model::Gap;
 
 /// All that is missing, for people. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -95,6 +16,6 @@ impl Gaps {
         if !self.0.is_durable() {
             return Ok(Vec::new());
         }
-        self.0.read(Disk::gaps).await
+        self.0.read(|disk| gap_tables::all(&disk.reading()?)).await
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::db::Disk;
+use super::gap_tables;
 use super::medium::Medium;
 use super::{DeadLetters, Gaps, Journal, JournalBounds, Spools, StoreError, WhenFull};
 use nephometer_files as files;
@@ -66,7 +67,7 @@ impl Store {
 
     /// When sources were polled last, by an earlier run.
     pub fn ticks(&self) -> Result<HashMap<Arc<str>, Timestamp>, StoreError> {
-        self.read(Disk::ticks)
+        self.read(|disk| gap_tables::ticks(&disk.reading()?))
     }
 
     fn read<T: Default>(

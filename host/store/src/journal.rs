@@ -9,39 +9,24 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::codec::{decode, encode};
 use super::db::{Changes, Disk, EntryHead};
-use super::marks::Marks;
 use super::medium::{Medium, blocking};
-use super::memory::{Cursor, Slot, State};
-use super::reader::JournalReader;
+use super::memory::{BatchSlot, JournalBounds, JournalState};
 use super::{StoreError, WhenFull};
 use nephometer_model::{Batch, Gap, GapReason, Position, Timestamp};
 use nephometer_telemetry::{Account, Ledger, SinkCount};
 
-/// How much the journal holds; past it the oldest batches are dropped, and counted for the sinks
-/// that have not worked on them.
-#[derive(Debug, Clone, Copy)]
-pub struct JournalBounds {
-    /// Of all batches, as they are on disk.
-    pub bytes: u64,
-    /// Of all batches; a batch counts as one more than it has, so that empty ones are bounded too.
-    pub samples: u64,
-    /// Of the oldest batch, by the time of its tick.
-    pub age: Option<Duration>,
-}
-
 /// The end that is written. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Journal(Arc<Shared>);
+pub struct Journal(pub(super) Arc<JournalShared>);
 
 #[derive(Debug)]
-pub(super) struct Shared {
-    state: Mutex<State>,
+pub(super) struct JournalShared {
+    state: Mutex<JournalState>,
     pub(super) medium: Arc<Medium>,
     /// Whose own numbers are kept.
     ledger: OnceLock<Arc<Ledger>>,
@@ -61,11 +46,11 @@ impl Journal {
         bounds: JournalBounds,
         when_full: WhenFull,
     ) -> Result<Self, StoreError> {
-        let mut state = State::new(medium.is_durable());
+        let mut state = JournalState::new(medium.is_durable());
         for (position, head) in medium.left_now(Disk::entries)? {
             state.insert(position, slot(&head));
         }
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(JournalShared {
             state: Mutex::new(state),
             medium,
             ledger: OnceLock::new(),
@@ -75,46 +60,6 @@ impl Journal {
             filled: Notify::new(),
             freed: Notify::new(),
         })))
-    }
-
-    /// The end of one sink, which wants the batches of these sources. What an earlier run has left
-    /// for it, and it had not settled, counts as having entered it.
-    ///
-    /// # Errors
-    /// If what was left cannot be read: the sink would begin from nothing, and its next save overwrite
-    /// it.
-    pub fn reader(
-        &self,
-        sink: &Arc<str>,
-        sources: &HashSet<Arc<str>>,
-        counts: &Arc<SinkCount>,
-    ) -> Result<JournalReader, StoreError> {
-        let name = SinkCount::name(sink);
-        let (resume, kept) = self
-            .0
-            .medium
-            .left_now(|disk| Ok((disk.resume(sink)?, disk.account(&name)?.unwrap_or_default())))?;
-        let saved = resume.saved.as_ref().map_or(0, |saved| saved.position);
-        let mut state = self.0.state();
-        // Numbers go on, also where all batches of an earlier run have been removed.
-        state.next = state.next.max(resume.emitted.max(saved) + 1);
-        // A sink that was never there before begins with what comes.
-        let known = resume.saved.is_some() || resume.emitted > 0;
-        let wanted = state.slots.iter().any(|(_, slot)| slot.sinks.contains(sink));
-        let begin = if known || wanted { 0 } else { state.next - 1 };
-        let emitted = resume.emitted.max(begin);
-        let cursor = Cursor {
-            sources: sources.clone(),
-            at: emitted.max(saved),
-            lent: None,
-            marks: Marks::new(emitted, resume.emitted),
-            saved: saved.max(begin),
-            counts: Arc::clone(counts),
-        };
-        let held = state.held_behind(sink, emitted);
-        counts.restore(&kept, held);
-        state.register(sink, cursor);
-        Ok(JournalReader::new(Arc::clone(&self.0), Arc::clone(sink), resume))
     }
 
     /// Takes one batch in, and what is missing in it. Waits for room only if the journal was made so.
@@ -146,7 +91,8 @@ impl Journal {
             let mut removed = state.release();
             if self.0.when_full == WhenFull::DropOldest {
                 let dropped = state.make_room((samples, bytes, tick), self.0.bounds());
-                let gaps = |(_, slot): &(_, Slot)| given_up(&slot.sinks, slot.samples, slot.tick);
+                let gaps =
+                    |(_, slot): &(_, BatchSlot)| given_up(&slot.sinks, slot.samples, slot.tick);
                 let gaps: Vec<Gap> = dropped.iter().filter_map(gaps).collect();
                 state.gaps.extend(gaps);
                 removed.extend(dropped.into_iter().map(|(position, _)| position));
@@ -156,7 +102,7 @@ impl Journal {
             (position, removed, state.moved_marks())
         };
         removed.sort_unstable();
-        let mut slot = Slot { sinks, samples, bytes, tick, batch: None, on_disk: false };
+        let mut slot = BatchSlot { sinks, samples, bytes, tick, batch: None, on_disk: false };
         if let Some(encoded) = encoded {
             let sinks = slot.sinks.iter().map(ToString::to_string).collect();
             let head = EntryHead { sinks, samples, bytes, tick };
@@ -294,8 +240,8 @@ fn given_up(sinks: &[Arc<str>], samples: u64, tick: u64) -> Option<Gap> {
     })
 }
 
-fn slot(head: &EntryHead) -> Slot {
-    Slot {
+fn slot(head: &EntryHead) -> BatchSlot {
+    BatchSlot {
         sinks: head.sinks.iter().map(|sink| Arc::from(sink.as_str())).collect(),
         samples: head.samples,
         bytes: head.bytes,
@@ -305,13 +251,13 @@ fn slot(head: &EntryHead) -> Slot {
     }
 }
 
-impl Shared {
+impl JournalShared {
     /// With what the database has room for.
     fn bounds(&self) -> JournalBounds {
         JournalBounds { bytes: self.bounds.bytes.min(self.medium.share()), ..self.bounds }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, JournalState> {
         // Nothing between lock and unlock can panic half-way, so that the state is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,9 +14,11 @@ mod failures;
 mod footprint;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod gap_tables;
 mod gaps;
 mod generation;
 mod journal;
+mod kept;
 mod marks;
 mod medium;
 mod memory;
@@ -28,6 +30,7 @@ mod spool;
 mod spool_tables;
 mod spools;
 mod streaming;
+mod values;
 
 use std::path::PathBuf;
 
@@ -36,13 +39,15 @@ use thiserror::Error;
 pub use codec::{decode as decode_batch, encode as encode_batch};
 pub use db::{Resume, SavedChain, SavedStage};
 pub use dead_letters::{DeadLetter, DeadLetters, Lost};
-pub use desk::{Kept, Moved, Place};
+pub use desk::Moved;
 pub use emission::{Envelopes, Put};
 pub use ends::{Outstanding, SpoolReader, SpoolWriter, Verdict};
 pub use envelope::{Envelope, Manifest};
 pub use gaps::Gaps;
 pub use generation::{Store, generation_for_reading};
-pub use journal::{Journal, JournalBounds};
+pub use journal::Journal;
+pub use kept::{Kept, Place};
+pub use memory::JournalBounds;
 pub use queue::WhenFull;
 pub use reader::{Entry, JournalReader};
 pub use receivers::Claim;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::db::{Changes, Disk, FILE};
 use super::receivers;
-use super::spool_tables::Found;
+use super::spool_tables::{self, Found};
 use nephometer_telemetry::events::store as events;
 
 /// What everything in the store is written to and read from. What cannot be written is the
@@ -149,7 +149,7 @@ impl Medium {
     /// A spool as an earlier run has left it.
     pub(super) async fn spool(self: &Arc<Self>, name: &str) -> Result<Found, StoreError> {
         let name = name.to_owned();
-        self.left(move |disk| disk.spool(&name)).await
+        self.left(move |disk| spool_tables::spool(&disk.reading()?, &name)).await
     }
 
     /// The receivers of spools.

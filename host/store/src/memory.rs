@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use super::JournalBounds;
 use super::marks::{Mark, Marks};
 use nephometer_model::{Batch, Gap, Position};
 use nephometer_telemetry::{Dropped, SinkCount};
@@ -17,9 +17,21 @@ const RESIDENT: u64 = 50_000;
 /// Gaps that wait in memory while the disk fails.
 const GAPS: usize = 10_000;
 
+/// How much the journal holds; past it the oldest batches are dropped, and counted for the sinks
+/// that have not worked on them.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalBounds {
+    /// Of all batches, as they are on disk.
+    pub bytes: u64,
+    /// Of all batches; a batch counts as one more than it has, so that empty ones are bounded too.
+    pub samples: u64,
+    /// Of the oldest batch, by the time of its tick.
+    pub age: Option<Duration>,
+}
+
 /// One batch.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct BatchSlot {
     /// Who wants it: fixed when it came.
     pub(super) sinks: Vec<Arc<str>>,
     pub(super) samples: u64,
@@ -45,8 +57,8 @@ pub(super) struct Cursor {
 
 /// All of it.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) slots: BTreeMap<Position, Slot>,
+pub(super) struct JournalState {
+    pub(super) slots: BTreeMap<Position, BatchSlot>,
     pub(super) cursors: HashMap<Arc<str>, Cursor>,
     resident: VecDeque<Position>,
     pub(super) next: Position,
@@ -60,7 +72,7 @@ pub(super) struct State {
     resident_samples: u64,
 }
 
-impl State {
+impl JournalState {
     pub(super) fn new(durable: bool) -> Self {
         Self {
             slots: BTreeMap::new(),
@@ -93,7 +105,7 @@ impl State {
     }
 
     /// Takes a batch in.
-    pub(super) fn insert(&mut self, position: Position, slot: Slot) {
+    pub(super) fn insert(&mut self, position: Position, slot: BatchSlot) {
         self.samples += slot.samples;
         self.bytes += slot.bytes;
         if slot.batch.is_some() {
@@ -123,7 +135,7 @@ impl State {
         }
     }
 
-    pub(super) fn remove(&mut self, position: Position) -> Option<Slot> {
+    pub(super) fn remove(&mut self, position: Position) -> Option<BatchSlot> {
         let slot = self.slots.remove(&position)?;
         self.samples -= slot.samples;
         self.bytes -= slot.bytes;
@@ -136,7 +148,7 @@ impl State {
 
     /// Removes what nobody needs any more.
     pub(super) fn release(&mut self) -> Vec<Position> {
-        let needed = |(position, slot): (&Position, &Slot)| {
+        let needed = |(position, slot): (&Position, &BatchSlot)| {
             let needs = |sink: &Arc<str>| {
                 self.cursors.get(sink).is_some_and(|cursor| {
                     cursor.at < *position
@@ -154,7 +166,7 @@ impl State {
 
     /// Whether a batch would be too much: of what sinks have yet to work on.
     pub(super) fn is_full(&self, more: u64, bounds: JournalBounds) -> bool {
-        let waiting = |(position, slot): (&Position, &Slot)| {
+        let waiting = |(position, slot): (&Position, &BatchSlot)| {
             let waits = |sink| self.cursors.get(sink).is_some_and(|one| one.at < *position);
             slot.sinks.iter().any(waits).then_some(slot.samples + 1)
         };
@@ -186,7 +198,7 @@ impl State {
         &mut self,
         (samples, bytes, tick): (u64, u64, u64),
         bounds: JournalBounds,
-    ) -> Vec<(Position, Slot)> {
+    ) -> Vec<(Position, BatchSlot)> {
         let oldest = bounds.age.map_or(0, |age| {
             tick.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
         });

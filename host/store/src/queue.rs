@@ -42,7 +42,7 @@ pub(super) struct Queue<T> {
     count: usize,
     /// Changes with what else there is.
     weight: AtomicU64,
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     /// For the reader: there is something new, or nothing will come any more.
     filled: Notify,
     /// For waiting writers: something has left.
@@ -53,7 +53,7 @@ pub(super) struct Queue<T> {
 
 /// One entry.
 #[derive(Debug)]
-struct Entry<T> {
+struct Queued<T> {
     item: T,
     weight: u64,
     /// Those of a higher rank make room later.
@@ -61,8 +61,8 @@ struct Entry<T> {
 }
 
 #[derive(Debug)]
-struct State<T> {
-    entries: VecDeque<Entry<T>>,
+struct QueueState<T> {
+    entries: VecDeque<Queued<T>>,
     weight: u64,
     /// How many entries at the front the reader has been lent.
     lent: usize,
@@ -74,7 +74,7 @@ struct State<T> {
 impl<T: Clone> Queue<T> {
     pub(super) fn new(limits: Limits) -> Self {
         let state =
-            State { entries: VecDeque::new(), weight: 0, lent: 0, hidden: 0, closed: false };
+            QueueState { entries: VecDeque::new(), weight: 0, lent: 0, hidden: 0, closed: false };
         Self {
             count: limits.count,
             weight: AtomicU64::new(limits.weight),
@@ -94,7 +94,7 @@ impl<T: Clone> Queue<T> {
         Limits { weight: self.weight.load(Relaxed), count: self.count }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         // Nothing between lock and unlock can panic half-way, so that the state is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,7 +173,7 @@ impl<T: Clone> Queue<T> {
     pub(super) fn retain_hidden(&self, mut keep: impl FnMut(&mut T) -> bool) -> Vec<T> {
         let mut state = self.lock();
         let seen = state.seen();
-        let hidden: Vec<Entry<T>> = state.entries.drain(seen..).collect();
+        let hidden: Vec<Queued<T>> = state.entries.drain(seen..).collect();
         let mut refused = Vec::new();
         for mut entry in hidden {
             if keep(&mut entry.item) {
@@ -249,7 +249,7 @@ impl<T: Clone> Queue<T> {
     pub(super) fn lend(&self, count: usize, weight: u64) -> Vec<T> {
         let mut state = self.lock();
         let (most, mut sum) = (count.min(state.seen()), 0_u64);
-        let fits = |(place, entry): &(usize, &Entry<T>)| {
+        let fits = |(place, entry): &(usize, &Queued<T>)| {
             sum = sum.saturating_add(entry.weight);
             *place == 0 || sum <= weight
         };
@@ -264,7 +264,7 @@ impl<T: Clone> Queue<T> {
     pub(super) fn settle(&self, mut keep: impl FnMut(usize, &T) -> bool) {
         let mut state = self.lock();
         let count = state.lent;
-        let lent: Vec<Entry<T>> = state.entries.drain(..count).collect();
+        let lent: Vec<Queued<T>> = state.entries.drain(..count).collect();
         state.lent = 0;
         for (place, entry) in lent.into_iter().enumerate().rev() {
             if keep(place, &entry.item) {
@@ -333,14 +333,14 @@ impl<T: Clone> Queue<T> {
     }
 }
 
-impl<T> State<T> {
+impl<T> QueueState<T> {
     /// How many entries are not hidden.
     fn seen(&self) -> usize {
         self.entries.len() - self.hidden
     }
 
     fn append(&mut self, item: T, weight: u64, rank: u8) {
-        self.entries.push_back(Entry { item, weight, rank });
+        self.entries.push_back(Queued { item, weight, rank });
         self.weight += weight;
     }
 

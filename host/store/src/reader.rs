@@ -1,14 +1,16 @@
 //! The journal as one sink sees it: what comes next, and how far it is.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::StoreError;
 use super::db::{Changes, Resume, SavedChain};
 use super::emission::{self, Put};
-use super::journal::Shared;
-use super::marks::Mark;
+use super::journal::{Journal, JournalShared};
+use super::marks::{Mark, Marks};
+use super::memory::Cursor;
 use nephometer_model::{Batch, Position};
-use nephometer_telemetry::{Account, Dropped, events::store as events};
+use nephometer_telemetry::{Account, Dropped, SinkCount, events::store as events};
 
 /// One batch with its place.
 #[derive(Debug, Clone)]
@@ -22,13 +24,13 @@ pub struct Entry {
 /// The end of one sink.
 #[derive(Debug)]
 pub struct JournalReader {
-    shared: Arc<Shared>,
+    shared: Arc<JournalShared>,
     sink: Arc<str>,
     resume: Resume,
 }
 
 impl JournalReader {
-    pub(super) fn new(shared: Arc<Shared>, sink: Arc<str>, resume: Resume) -> Self {
+    pub(super) fn new(shared: Arc<JournalShared>, sink: Arc<str>, resume: Resume) -> Self {
         Self { shared, sink, resume }
     }
 
@@ -159,5 +161,47 @@ impl JournalReader {
             cursor.saved = cursor.saved.max(position);
         }
         Ok(())
+    }
+}
+
+impl Journal {
+    /// The end of one sink, which wants the batches of these sources. What an earlier run has left
+    /// for it, and it had not settled, counts as having entered it.
+    ///
+    /// # Errors
+    /// If what was left cannot be read: the sink would begin from nothing, and its next save overwrite
+    /// it.
+    pub fn reader(
+        &self,
+        sink: &Arc<str>,
+        sources: &HashSet<Arc<str>>,
+        counts: &Arc<SinkCount>,
+    ) -> Result<JournalReader, StoreError> {
+        let name = SinkCount::name(sink);
+        let (resume, kept) = self
+            .0
+            .medium
+            .left_now(|disk| Ok((disk.resume(sink)?, disk.account(&name)?.unwrap_or_default())))?;
+        let saved = resume.saved.as_ref().map_or(0, |saved| saved.position);
+        let mut state = self.0.state();
+        // Numbers go on, also where all batches of an earlier run have been removed.
+        state.next = state.next.max(resume.emitted.max(saved) + 1);
+        // A sink that was never there before begins with what comes.
+        let known = resume.saved.is_some() || resume.emitted > 0;
+        let wanted = state.slots.iter().any(|(_, slot)| slot.sinks.contains(sink));
+        let begin = if known || wanted { 0 } else { state.next - 1 };
+        let emitted = resume.emitted.max(begin);
+        let cursor = Cursor {
+            sources: sources.clone(),
+            at: emitted.max(saved),
+            lent: None,
+            marks: Marks::new(emitted, resume.emitted),
+            saved: saved.max(begin),
+            counts: Arc::clone(counts),
+        };
+        let held = state.held_behind(sink, emitted);
+        counts.restore(&kept, held);
+        state.register(sink, cursor);
+        Ok(JournalReader::new(Arc::clone(&self.0), Arc::clone(sink), resume))
     }
 }

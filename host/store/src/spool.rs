@@ -13,10 +13,10 @@ use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use super::Envelope;
 use super::db::Changes;
-use super::desk::Kept;
+use super::kept::Kept;
 use super::medium::Medium;
 use super::queue::{Hit, Limits, Queue, WhenFull};
-use super::spool_tables::{Found, Head, SpoolChange};
+use super::spool_tables::{self, Found, Head, SpoolChange};
 use nephometer_model::{Gap, Glob};
 use nephometer_telemetry::{Dropped, PublisherCount, events::store as events};
 
@@ -48,10 +48,10 @@ pub struct Bounds {
 
 /// What both ends share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SpoolShared {
     pub(super) name: String,
     pub(super) medium: Arc<Medium>,
-    pub(super) queue: Queue<Slot>,
+    pub(super) queue: Queue<SpoolSlot>,
     pub(super) counts: Arc<PublisherCount>,
     bounds: Bounds,
     pub(super) when_full: WhenFull,
@@ -71,7 +71,7 @@ pub(super) struct Shared {
 
 /// One envelope in the queue.
 #[derive(Debug, Clone)]
-pub(super) struct Slot {
+pub(super) struct SpoolSlot {
     pub(super) sequence: u64,
     pub(super) head: Head,
     /// `None` if it is only on disk.
@@ -109,7 +109,7 @@ pub(super) struct Pending {
     lazy: u32,
 }
 
-impl Shared {
+impl SpoolShared {
     /// The spool of this name, as it was left.
     pub(super) fn new(
         name: &str,
@@ -129,7 +129,7 @@ impl Shared {
         let queue = Queue::new(Limits { weight: most(medium, bounds.bytes), count });
         for (sequence, head) in left.heads {
             let (weight, rank) = (head.weight, head.rank);
-            let slot = Slot { sequence, head, envelope: None, on_disk: true };
+            let slot = SpoolSlot { sequence, head, envelope: None, on_disk: true };
             queue.append(slot, weight, rank);
         }
         Self {
@@ -200,7 +200,7 @@ impl Shared {
             self.count_new(&head);
             let (weight, rank) = (head.weight, head.rank);
             let sequence = envelope.sequence;
-            let slot = Slot { sequence, head, envelope: Some(envelope), on_disk: false };
+            let slot = SpoolSlot { sequence, head, envelope: Some(envelope), on_disk: false };
             let unwritten = self.count_unwritten(weight);
             let refused = match self.when_full {
                 WhenFull::Wait => None,
@@ -235,7 +235,7 @@ impl Shared {
         self.unwritten_bytes.fetch_add(weight, Relaxed) + weight
     }
 
-    pub(super) fn too_old(&self, newest: u64) -> Vec<(Slot, Dropped)> {
+    pub(super) fn too_old(&self, newest: u64) -> Vec<(SpoolSlot, Dropped)> {
         let Some(age) = self.bounds.age else { return Vec::new() };
         let oldest = newest.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
         let expired = self.queue.evict_while(|slot| slot.head.time < oldest);
@@ -243,7 +243,7 @@ impl Shared {
     }
 
     /// Counts what has left the queue without having been sent.
-    pub(super) async fn lose(&self, pending: &mut Pending, lost: Vec<(Slot, Dropped)>) {
+    pub(super) async fn lose(&self, pending: &mut Pending, lost: Vec<(SpoolSlot, Dropped)>) {
         if lost.is_empty() {
             return;
         }
@@ -255,7 +255,10 @@ impl Shared {
         } else {
             let name = self.name.clone();
             // What cannot be read is counted, without its meters.
-            self.medium.read(move |disk| disk.envelopes(&name, &away)).await.unwrap_or_default()
+            self.medium
+                .read(move |disk| spool_tables::envelopes(&disk.reading()?, &name, &away))
+                .await
+                .unwrap_or_default()
         }
         .into_iter();
         for (slot, reason) in lost {
@@ -271,7 +274,7 @@ impl Shared {
     }
 
     /// A slot has left the queue.
-    pub(super) fn left(&self, pending: &mut Pending, slot: &Slot) {
+    pub(super) fn left(&self, pending: &mut Pending, slot: &SpoolSlot) {
         let weight = slot.head.weight;
         if !slot.on_disk {
             self.unwritten.fetch_sub(1, Relaxed);
@@ -419,7 +422,7 @@ pub(super) fn reason(hit: Hit) -> Dropped {
 
 /// A spool that has taken envelopes in, and what the disk has to be told of it.
 pub(super) struct Prepared<'a> {
-    shared: &'a Shared,
+    shared: &'a SpoolShared,
     pending: MutexGuard<'a, Pending>,
     pub(super) change: SpoolChange,
 }

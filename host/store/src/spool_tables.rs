@@ -2,12 +2,12 @@
 //! are sent, and what receivers have refused for good.
 
 use redb::{
-    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+    ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
-use super::db::{Disk, bytes, unexpected};
 use super::footprint::{Weights, length, weight};
+use super::values::{bytes, unexpected};
 use super::{Envelope, Manifest};
 use nephometer_model::{Bound, Gap};
 use nephometer_telemetry::Account;
@@ -119,7 +119,8 @@ pub(super) fn weigh(reading: &ReadTransaction, weights: &mut Weights) -> Result<
         weights.add(weight_of(head?.1.value()));
     }
     for refused in reading.open_table(ASIDE)?.iter()? {
-        weights.add_refused(length(refused?.1.value()));
+        let (key, refused) = refused?;
+        weights.add_refused(key.value().0, length(refused.value()));
     }
     Ok(())
 }
@@ -153,29 +154,44 @@ pub(super) fn write(
         let one = Aside { reason: reason.clone(), head: head.clone(), body: body(envelope) };
         let stored = bytes(postcard::to_allocvec(&one))?;
         let before = aside.insert((name, envelope.sequence), stored.as_slice())?;
-        weights.add_refused(length(&stored) - before.map_or(0, |before| length(before.value())));
+        if let Some(before) = before {
+            weights.forget_refused(name, length(before.value()));
+        }
+        weights.add_refused(name, length(&stored));
     }
     for sequence in &change.taken {
-        let taken = aside.remove((name, *sequence))?;
-        weights.add_refused(-taken.map_or(0, |taken| length(taken.value())));
+        if let Some(taken) = aside.remove((name, *sequence))? {
+            weights.forget_refused(name, length(taken.value()));
+        }
     }
-    // The oldest of the same spool make room: what one receiver refuses costs no other its own.
-    while aside.len()? > Bound::Refused.most()
-        || weights.refused > weight(Bound::RefusedBytes.most())
-    {
-        let oldest = aside.range((name, 0)..=(name, u64::MAX))?.next();
-        let oldest = oldest.transpose()?.map(|(key, _)| key.value().1);
-        let left = match oldest {
-            Some(sequence) => aside.remove((name, sequence))?.map(|one| length(one.value())),
-            None => aside.pop_first()?.map(|(_, one)| length(one.value())),
-        };
-        let Some(left) = left else { break };
-        weights.add_refused(-left);
-    }
+    make_room(&mut aside, weights)?;
     let record = (&change.account, change.next);
     let stored = bytes(postcard::to_allocvec(&record))?;
     writing.open_table(SPOOLS)?.insert(name, stored.as_slice())?;
     Ok(())
+}
+
+/// Past a bound, the oldest envelopes of the spool that has most of it make room: what one receiver
+/// refuses costs no other its own.
+fn make_room(
+    aside: &mut Table<'_, Key<'static>, &'static [u8]>,
+    weights: &mut Weights,
+) -> Result<(), redb::Error> {
+    loop {
+        let most = if aside.len()? > Bound::Refused.most() {
+            weights.most_refused(|refused| refused.count)
+        } else if weights.refused_bytes() > weight(Bound::RefusedBytes.most()) {
+            weights.most_refused(|refused| refused.bytes)
+        } else {
+            return Ok(());
+        };
+        let Some(name) = most else { return Ok(()) };
+        let oldest = aside.range((&*name, 0)..=(&*name, u64::MAX))?.next().transpose()?;
+        let Some(sequence) = oldest.map(|(key, _)| key.value().1) else { return Ok(()) };
+        if let Some(left) = aside.remove((&*name, sequence))? {
+            weights.forget_refused(&name, length(left.value()));
+        }
+    }
 }
 
 fn body(envelope: &Envelope) -> Body {
@@ -194,105 +210,95 @@ fn whole(sequence: u64, head: &Head, body: Body) -> Envelope {
     }
 }
 
-impl Disk {
-    /// A spool as it was left. A record that cannot be read is an error: nobody else knows the next
-    /// number.
-    pub(super) fn spool(&self, name: &str) -> Result<Found, redb::Error> {
-        let reading = self.reading()?;
-        let record = reading.open_table(SPOOLS)?.get(name)?;
-        let record: Option<(Account, u64)> = match record {
-            Some(bytes) => Some(postcard::from_bytes(bytes.value()).map_err(|error| {
-                redb::Error::Corrupted(format!("the record of the spool {name}: {error}"))
-            })?),
-            None => None,
-        };
-        let (account, next) = record.unwrap_or_default();
-        let (mut heads, mut unreadable) = (Vec::new(), Vec::new());
-        for entry in reading.open_table(HEADS)?.range((name, 0)..=(name, u64::MAX))? {
-            let (key, bytes) = entry?;
-            let sequence = key.value().1;
-            match postcard::from_bytes(bytes.value()) {
-                Ok(head) => heads.push((sequence, head)),
-                Err(_) => unreadable.push(sequence),
-            }
+/// A spool as it was left. A record that cannot be read is an error: nobody else knows the next
+/// number.
+pub(super) fn spool(reading: &ReadTransaction, name: &str) -> Result<Found, redb::Error> {
+    let record = reading.open_table(SPOOLS)?.get(name)?;
+    let record: Option<(Account, u64)> = match record {
+        Some(bytes) => Some(postcard::from_bytes(bytes.value()).map_err(|error| {
+            redb::Error::Corrupted(format!("the record of the spool {name}: {error}"))
+        })?),
+        None => None,
+    };
+    let (account, next) = record.unwrap_or_default();
+    let (mut heads, mut unreadable) = (Vec::new(), Vec::new());
+    for entry in reading.open_table(HEADS)?.range((name, 0)..=(name, u64::MAX))? {
+        let (key, bytes) = entry?;
+        let sequence = key.value().1;
+        match postcard::from_bytes(bytes.value()) {
+            Ok(head) => heads.push((sequence, head)),
+            Err(_) => unreadable.push(sequence),
         }
-        let last = heads.last().map_or(0, |(sequence, _)| *sequence);
-        let last = last.max(unreadable.last().copied().unwrap_or(0));
-        Ok(Found { left: Left { account, next: next.max(last + 1), heads }, unreadable })
     }
+    let last = heads.last().map_or(0, |(sequence, _)| *sequence);
+    let last = last.max(unreadable.last().copied().unwrap_or(0));
+    Ok(Found { left: Left { account, next: next.max(last + 1), heads }, unreadable })
+}
 
-    /// The envelopes with these numbers; `None` for one that cannot be read.
-    pub(super) fn envelopes(
-        &self,
-        name: &str,
-        wanted: &[(u64, Head)],
-    ) -> Result<Vec<Option<Envelope>>, redb::Error> {
-        let reading = self.reading()?;
-        let table = reading.open_table(BODIES)?;
-        let read = |(sequence, head): &(u64, Head)| {
-            let found = table.get((name, *sequence))?;
-            let body = found.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
-            Ok(body.map(|body| whole(*sequence, head, body)))
-        };
-        wanted.iter().map(read).collect()
-    }
+/// The envelopes with these numbers; `None` for one that cannot be read.
+pub(super) fn envelopes(
+    reading: &ReadTransaction,
+    name: &str,
+    wanted: &[(u64, Head)],
+) -> Result<Vec<Option<Envelope>>, redb::Error> {
+    let table = reading.open_table(BODIES)?;
+    let read = |(sequence, head): &(u64, Head)| {
+        let found = table.get((name, *sequence))?;
+        let body = found.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
+        Ok(body.map(|body| whole(*sequence, head, body)))
+    };
+    wanted.iter().map(read).collect()
+}
 
-    /// Up to `count` of those that wait behind a number; what cannot be read is left out.
-    pub(super) fn waiting(
-        &self,
-        name: &str,
-        after: u64,
-        count: usize,
-    ) -> Result<Vec<Envelope>, redb::Error> {
-        let reading = self.reading()?;
-        let (heads, bodies) = (reading.open_table(HEADS)?, reading.open_table(BODIES)?);
-        let mut found = Vec::new();
-        for entry in heads.range((name, after + 1)..=(name, u64::MAX))? {
-            let (key, bytes) = entry?;
-            let body = bodies.get(key.value())?;
-            let body = body.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
-            if let (Ok(head), Some(body)) = (postcard::from_bytes::<Head>(bytes.value()), body) {
-                found.push(whole(key.value().1, &head, body));
-            }
-            if found.len() == count || shown(&found) > SHOWN {
-                break;
-            }
+/// Up to `count` of those that wait behind a number; what cannot be read is left out.
+pub(super) fn waiting(
+    reading: &ReadTransaction,
+    name: &str,
+    after: u64,
+    count: usize,
+) -> Result<Vec<Envelope>, redb::Error> {
+    let (heads, bodies) = (reading.open_table(HEADS)?, reading.open_table(BODIES)?);
+    let mut found = Vec::new();
+    for entry in heads.range((name, after + 1)..=(name, u64::MAX))? {
+        let (key, bytes) = entry?;
+        let body = bodies.get(key.value())?;
+        let body = body.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
+        if let (Ok(head), Some(body)) = (postcard::from_bytes::<Head>(bytes.value()), body) {
+            found.push(whole(key.value().1, &head, body));
         }
-        Ok(found)
-    }
-
-    /// Up to `count` of what was set aside in a spool, behind a number, with the reasons.
-    pub(super) fn aside(
-        &self,
-        name: &str,
-        after: u64,
-        count: usize,
-    ) -> Result<Vec<(Envelope, String)>, redb::Error> {
-        let reading = self.reading()?;
-        let table = reading.open_table(ASIDE)?;
-        let mut found = Vec::new();
-        for entry in table.range((name, after + 1)..=(name, u64::MAX))?.take(count) {
-            let (key, bytes) = entry?;
-            let one: Aside = postcard::from_bytes(bytes.value()).map_err(unexpected)?;
-            found.push((whole(key.value().1, &one.head, one.body), one.reason));
-            if found.iter().map(|(one, _)| one.body.len() as u64).sum::<u64>() > SHOWN {
-                break;
-            }
+        if found.len() == count || shown(&found) > SHOWN {
+            break;
         }
-        Ok(found)
     }
+    Ok(found)
+}
 
-    /// All spools, by name.
-    pub(super) fn spools(&self) -> Result<Vec<SpoolSummary>, redb::Error> {
-        summaries(&self.reading()?)
+/// Up to `count` of what was set aside in a spool, behind a number, with the reasons.
+pub(super) fn aside(
+    reading: &ReadTransaction,
+    name: &str,
+    after: u64,
+    count: usize,
+) -> Result<Vec<(Envelope, String)>, redb::Error> {
+    let table = reading.open_table(ASIDE)?;
+    let mut found = Vec::new();
+    for entry in table.range((name, after + 1)..=(name, u64::MAX))?.take(count) {
+        let (key, bytes) = entry?;
+        let one: Aside = postcard::from_bytes(bytes.value()).map_err(unexpected)?;
+        found.push((whole(key.value().1, &one.head, one.body), one.reason));
+        if found.iter().map(|(one, _)| one.body.len() as u64).sum::<u64>() > SHOWN {
+            break;
+        }
     }
+    Ok(found)
 }
 
 fn shown(found: &[Envelope]) -> u64 {
     found.iter().map(|envelope| envelope.body.len() as u64).sum()
 }
 
-fn summaries(reading: &ReadTransaction) -> Result<Vec<SpoolSummary>, redb::Error> {
+/// All spools, by name.
+pub(super) fn spools(reading: &ReadTransaction) -> Result<Vec<SpoolSummary>, redb::Error> {
     let (heads, aside) = (reading.open_table(HEADS)?, reading.open_table(ASIDE)?);
     let mut all = Vec::new();
     for entry in reading.open_table(SPOOLS)?.iter()? {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::db::Changes;
 use super::medium::Medium;
 use super::receivers::Claim;
-use super::spool::{Bounds, Shared};
+use super::spool::{Bounds, SpoolShared};
 use super::spool_tables::Found;
 use super::{SpoolReader, SpoolWriter, StoreError, WhenFull};
 use nephometer_telemetry::{PublisherCount, events::store as events};
@@ -18,7 +18,7 @@ use nephometer_telemetry::{PublisherCount, events::store as events};
 pub struct Spools {
     pub(super) medium: Arc<Medium>,
     /// Those that were opened. Locked to look or to add.
-    open: Arc<Mutex<HashMap<String, Arc<Shared>>>>,
+    open: Arc<Mutex<HashMap<String, Arc<SpoolShared>>>>,
     /// Whose they are, once that was read.
     receivers: Arc<tokio::sync::Mutex<Option<HashMap<String, Uuid>>>>,
 }
@@ -33,7 +33,7 @@ impl Spools {
         Self::new(Medium::none())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Shared>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<SpoolShared>>> {
         // Nothing between lock and unlock can panic half-way, so that the map is whole.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,7 +57,7 @@ impl Spools {
         };
         let mut open = self.lock();
         let shared = open.entry(name.to_owned()).or_insert_with(|| {
-            Arc::new(Shared::new(name, &self.medium, (bounds, when_full), (counts, found)))
+            Arc::new(SpoolShared::new(name, &self.medium, (bounds, when_full), (counts, found)))
         });
         let ends = shared.ends();
         self.share(&open, None);
@@ -86,7 +86,7 @@ impl Spools {
     }
 
     /// Divides what the database may take among the journal and these spools.
-    fn share(&self, open: &HashMap<String, Arc<Shared>>, orphaned: Option<u64>) {
+    fn share(&self, open: &HashMap<String, Arc<SpoolShared>>, orphaned: Option<u64>) {
         let used = open.values().filter(|one| !one.queue.is_closed() || one.queue.len() > 0);
         self.medium.shared_by(used.count() as u64, orphaned);
         open.values().for_each(|spool| spool.take_share());
@@ -103,7 +103,7 @@ impl Spools {
         Some(self.medium.share()).filter(|share| *share < bytes && self.medium.is_durable())
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Arc<Shared>> {
+    pub(super) fn get(&self, name: &str) -> Option<Arc<SpoolShared>> {
         self.lock().get(name).cloned()
     }
 
@@ -114,7 +114,7 @@ impl Spools {
 
     /// Writes all that the disk has yet to be told.
     pub async fn sync(&self) {
-        let open: Vec<Arc<Shared>> = self.lock().values().cloned().collect();
+        let open: Vec<Arc<SpoolShared>> = self.lock().values().cloned().collect();
         for spool in open {
             spool.sync().await;
         }

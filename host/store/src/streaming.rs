@@ -8,13 +8,13 @@ use tokio::sync::MutexGuard;
 
 use super::Envelope;
 use super::queue::{Hit, WhenFull};
-use super::spool::{Pending, Shared, Slot, UNWRITTEN, Untold, reason};
+use super::spool::{Pending, SpoolShared, SpoolSlot, UNWRITTEN, Untold, reason};
 use super::spool_tables::{Head, SpoolChange};
 use nephometer_telemetry::Dropped;
 
 /// What a spool is given of one event. Dropped before it is committed, nothing was given.
 pub(super) struct Streaming<'a> {
-    shared: &'a Shared,
+    shared: &'a SpoolShared,
     /// Held all the while: what is on disk of queue and counters belongs together.
     pending: MutexGuard<'a, Pending>,
     /// The number of the first envelope.
@@ -25,7 +25,7 @@ pub(super) struct Streaming<'a> {
 
 impl<'a> Streaming<'a> {
     /// Nobody else changes the spool until this is dropped.
-    pub(super) async fn begin(shared: &'a Arc<Shared>) -> Self {
+    pub(super) async fn begin(shared: &'a Arc<SpoolShared>) -> Self {
         let pending = shared.writing.lock().await;
         let first = pending.next;
         Self { shared, pending, first, committed: false }
@@ -54,11 +54,12 @@ impl<'a> Streaming<'a> {
                 }
             };
             if let Some(hit) = refused {
-                let slot = Slot { sequence, head, envelope: Some(envelope), on_disk: false };
+                let slot = SpoolSlot { sequence, head, envelope: Some(envelope), on_disk: false };
                 shared.count_unwritten(weight);
                 lost.push((slot, reason(hit)));
             } else {
-                let slot = Slot { sequence, head: head.clone(), envelope: None, on_disk: false };
+                let slot =
+                    SpoolSlot { sequence, head: head.clone(), envelope: None, on_disk: false };
                 shared.queue.append_hidden(slot, weight, rank);
                 added.push((head, envelope));
             }
@@ -106,7 +107,7 @@ impl<'a> Streaming<'a> {
         let lost = lost
             .into_iter()
             .map(|slot| (slot, reason(Hit::Weight)))
-            .collect::<Vec<(Slot, Dropped)>>();
+            .collect::<Vec<(SpoolSlot, Dropped)>>();
         shared.lose(&mut self.pending, lost).await;
         shared.queue.reveal(|_| {});
     }
