@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use nephometer_config::{BrokerSpec, Secret};
 use nephometer_pipeline::publish::{AmqpPublisher, Driver, Envelope, Publisher};
-use nephometer_store::{Bounds, Manifest, Spools, Store, Verdict, WhenFull};
+use nephometer_store::{Bounds, Manifest, Spools, Store, WhenFull};
 use nephometer_telemetry::PublisherCount;
 use uuid::Uuid;
 
 use super::{percentiles, runtime, say};
+use nephometer_model::DeliveryResult;
 
 const BOUNDS: Bounds = Bounds { bytes: 8 << 30, count: None, age: None, last: Vec::new() };
 /// Envelopes that one event of a sink makes: 1,000 samples.
@@ -27,16 +28,14 @@ const HELD_BODY: usize = 2_000;
 const SENT: u64 = 4_000;
 
 fn envelopes(numbers: std::ops::Range<u64>, body: usize, address: &str) -> Vec<Envelope> {
-    let (body, address): (Arc<[u8]>, Arc<str>) = (vec![b'x'; body].into(), address.into());
-    let manifest = Arc::new(Manifest::default());
-    let make = |number| Envelope {
-        id: Uuid::from_u64_pair(7, number),
-        address: Arc::clone(&address),
-        body: Arc::clone(&body),
+    let like = Envelope {
+        address: address.into(),
+        body: vec![b'x'; body].into(),
         samples: 50,
-        manifest: Arc::clone(&manifest),
+        manifest: Arc::new(Manifest::default()),
         ..Envelope::default()
     };
+    let make = |number| Envelope { id: Uuid::from_u64_pair(7, number), ..like.clone() };
     numbers.map(make).collect()
 }
 
@@ -51,7 +50,7 @@ async fn cycles(spools: &Spools, rounds: u64) -> Vec<Duration> {
         let begun = Instant::now();
         writer.push(given).await;
         let lent = reader.peek(100).await.unwrap();
-        reader.settle(&vec![Verdict::Confirmed; black_box(lent).len()]).await;
+        reader.settle(&vec![DeliveryResult::Acknowledged; black_box(lent).len()]).await;
         taken.push(begun.elapsed());
     }
     taken

@@ -1,8 +1,10 @@
 //! What a component may connect to: one host or range of addresses, at one port.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+
+use ipnet::IpNet;
 
 /// One entry of `grants.connect`, and what the URL of a publisher grants by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +20,9 @@ pub struct Grant {
 pub enum Reach {
     /// A host by its name, in lower case and without a dot at the end.
     Host(String),
-    /// All addresses that begin with the first `prefix` bits of `address`. An IPv4 address in the
-    /// form of IPv6 is kept as what it is.
-    Range {
-        /// The address; bits behind the prefix are zero.
-        address: IpAddr,
-        /// Bits: up to 32 for IPv4, up to 128 for IPv6.
-        prefix: u8,
-    },
+    /// All addresses of a range; bits behind its prefix are zero. An IPv4 address in the form of IPv6
+    /// is kept as what it is.
+    Range(IpNet),
 }
 
 impl Reach {
@@ -34,8 +31,7 @@ impl Reach {
     pub fn host(text: &str) -> Option<Self> {
         let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
         if let Ok(address) = bare.parse::<IpAddr>() {
-            let address = address.to_canonical();
-            return Some(Self::Range { address, prefix: bits(address) });
+            return Some(Self::Range(address.to_canonical().into()));
         }
         // Also reads what other programs take for an address, such as 0x7f.1.
         match ::url::Host::parse(text).ok()? {
@@ -43,41 +39,14 @@ impl Reach {
                 Some(Self::Host(name.trim_end_matches('.').to_owned()))
             }
             ::url::Host::Domain(_) => None,
-            ::url::Host::Ipv4(address) => {
-                Some(Self::Range { address: IpAddr::V4(address), prefix: 32 })
-            }
+            ::url::Host::Ipv4(address) => Some(Self::Range(IpAddr::V4(address).into())),
             ::url::Host::Ipv6(address) => Self::host(&address.to_string()),
         }
     }
 
     /// Whether the range holds this address; never for names.
     pub fn holds(&self, address: IpAddr) -> bool {
-        let Self::Range { address: first, prefix } = self else { return false };
-        let address = address.to_canonical();
-        same_family(*first, address) && masked(address, *prefix) == *first
-    }
-}
-
-fn bits(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
-
-fn same_family(one: IpAddr, other: IpAddr) -> bool {
-    one.is_ipv4() == other.is_ipv4()
-}
-
-/// The address with zeros behind the prefix.
-fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    let prefix = u32::from(prefix);
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - prefix.min(32)).unwrap_or(0);
-            IpAddr::V4(Ipv4Addr::from(u32::from(address) & mask))
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - prefix.min(128)).unwrap_or(0);
-            IpAddr::V6(Ipv6Addr::from(u128::from(address) & mask))
-        }
+        matches!(self, Self::Range(range) if range.contains(&address.to_canonical()))
     }
 }
 
@@ -110,20 +79,20 @@ impl FromStr for Grant {
 fn range(address: &str, prefix: &str) -> Result<Reach, String> {
     let address: IpAddr =
         address.parse().map_err(|_| "its range does not begin with an address")?;
-    let most = bits(address);
-    let prefix = prefix.parse::<u8>().ok().filter(|prefix| *prefix <= most);
-    let prefix = prefix.ok_or(format!("the bits of its range are not a number up to {most}"))?;
+    let wrong = |most| format!("the bits of its range are not a number up to {most}");
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let prefix: u8 = prefix.parse().map_err(|_| wrong(most))?;
+    let range = IpNet::new(address, prefix).map_err(|_| wrong(most))?;
     // The same addresses in the form of IPv6 are those of IPv4.
-    let (address, prefix) = match (address.to_canonical(), prefix) {
-        (canonical, prefix) if same_family(canonical, address) => (address, prefix),
-        (canonical, 96..) => (canonical, prefix - 96),
+    let range = match (address.to_canonical(), prefix) {
+        (canonical, _) if canonical == address => range,
+        (canonical, 96..) => IpNet::new(canonical, prefix - 96).map_err(|_| wrong(most))?,
         _ => return Err("its range is wider than what is IPv4 in it".to_owned()),
     };
-    let first = masked(address, prefix);
-    if first != address {
-        return Err(format!("its range begins at {first}"));
+    if range.trunc() != range {
+        return Err(format!("its range begins at {}", range.network()));
     }
-    Ok(Reach::Range { address, prefix })
+    Ok(Reach::Range(range))
 }
 
 /// As it is written in `grants.connect`.
@@ -132,14 +101,11 @@ impl fmt::Display for Grant {
         let port = self.port;
         match &self.to {
             Reach::Host(name) => write!(f, "{name}:{port}"),
-            Reach::Range { address, prefix } if *prefix == bits(*address) => match address {
-                IpAddr::V4(address) => write!(f, "{address}:{port}"),
-                IpAddr::V6(address) => write!(f, "[{address}]:{port}"),
-            },
-            Reach::Range { address: IpAddr::V4(address), prefix } => {
-                write!(f, "{address}/{prefix}:{port}")
+            Reach::Range(range) if range.prefix_len() == range.max_prefix_len() => {
+                SocketAddr::new(range.addr(), port).fmt(f)
             }
-            Reach::Range { address, prefix } => write!(f, "[{address}/{prefix}]:{port}"),
+            Reach::Range(range @ IpNet::V4(_)) => write!(f, "{range}:{port}"),
+            Reach::Range(range) => write!(f, "[{range}]:{port}"),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod batch;
 mod bounds;
+mod delivery;
 mod domain;
 mod event;
 mod gap;
@@ -21,6 +22,7 @@ mod text;
 
 pub use batch::{Batch, Polled, Position};
 pub use bounds::{Bound, Exceeded, Row, Supplier};
+pub use delivery::DeliveryResult;
 pub use domain::{DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova};
 pub use event::{DomainEvent, Happening, StopReason};
 pub use gap::{Gap, GapReason};

@@ -2,56 +2,49 @@ use uuid::Uuid;
 
 use super::{DomainState, Moment, Volume};
 
-/// Which groups of statistics are wanted, after libvirt's `VIR_DOMAIN_STATS_*`. The state always
-/// comes along.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub struct Groups(u16);
+bitflags::bitflags! {
+    /// Which groups of statistics are wanted, after libvirt's `VIR_DOMAIN_STATS_*`. The state always
+    /// comes along.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+    pub struct Groups: u16 {
+        /// Processor time of the domain as a whole.
+        const CPU = 1;
+        /// Times of the virtual processors, and how many there are.
+        const VCPU = 1 << 1;
+        /// Memory, from the balloon driver.
+        const BALLOON = 1 << 2;
+        /// Disks.
+        const BLOCK = 1 << 3;
+        /// Network interfaces.
+        const INTERFACE = 1 << 4;
+        /// Events that the processor counts, as far as the domain has them enabled.
+        const PERF = 1 << 5;
+        /// Threads of QEMU that do nothing but I/O.
+        const IOTHREAD = 1 << 6;
+        /// Memory bandwidth by host node.
+        const MEMORY = 1 << 7;
+        /// How fast the guest writes to memory, if somebody has it measured.
+        const DIRTY_RATE = 1 << 8;
+        /// What the hypervisor itself counts, such as KVM.
+        const VM = 1 << 9;
+        /// No group of libvirt's: sizes of disks, which bulk statistics do not give as they are. One
+        /// call more for each disk.
+        const SIZES = 1 << 11;
+        /// No group of libvirt's: every number as it is called there, for meters `libvirt.*`.
+        const RAW = 1 << 10;
+    }
+}
 
 impl Groups {
     /// None but the state.
-    pub const NONE: Self = Self(0);
-    /// Processor time of the domain as a whole.
-    pub const CPU: Self = Self(1);
-    /// Times of the virtual processors, and how many there are.
-    pub const VCPU: Self = Self(1 << 1);
-    /// Memory, from the balloon driver.
-    pub const BALLOON: Self = Self(1 << 2);
-    /// Disks.
-    pub const BLOCK: Self = Self(1 << 3);
-    /// Network interfaces.
-    pub const INTERFACE: Self = Self(1 << 4);
-    /// Events that the processor counts, as far as the domain has them enabled.
-    pub const PERF: Self = Self(1 << 5);
-    /// Threads of QEMU that do nothing but I/O.
-    pub const IOTHREAD: Self = Self(1 << 6);
-    /// Memory bandwidth by host node.
-    pub const MEMORY: Self = Self(1 << 7);
-    /// How fast the guest writes to memory, if somebody has it measured.
-    pub const DIRTY_RATE: Self = Self(1 << 8);
-    /// What the hypervisor itself counts, such as KVM.
-    pub const VM: Self = Self(1 << 9);
-    /// No group of libvirt's: sizes of disks, which bulk statistics do not give as they are. One
-    /// call more for each disk.
-    pub const SIZES: Self = Self(1 << 11);
-    /// No group of libvirt's: every number as it is called there, for meters `libvirt.*`.
-    pub const RAW: Self = Self(1 << 10);
+    pub const NONE: Self = Self::empty();
     /// All statistics.
-    pub const ALL: Self = Self((1 << 11) - 1);
-
-    /// Those that this or the other wants.
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all of these are wanted.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
+    pub const ALL: Self = Self::all().difference(Self::SIZES);
 
     /// Those that libvirtd answers without asking QEMU. Processor time is not among them: libvirt
     /// 9.0 was seen to hang over it when QEMU does not answer.
     pub const fn without_monitor(self) -> Self {
-        Self(self.0 & (Self::INTERFACE.0 | Self::RAW.0))
+        self.intersection(Self::INTERFACE.union(Self::RAW))
     }
 }
 

@@ -14,7 +14,9 @@ pub async fn route(
     mut recorder: Option<Recorder>,
 ) {
     while let Some(Polled { batch, gaps }) = polled.recv().await {
-        if let Some(Err(error)) = recorder.as_mut().map(|recorder| recorder.append(&batch)) {
+        if let Some(recording) = &mut recorder
+            && let Err(error) = recording.append(&batch).await
+        {
             events::store::recording_ended(&error);
             recorder = None;
         }

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::StoreError;
 use super::codec::{decode, encode};
+use super::medium::blocking;
 use nephometer_files as files;
 use nephometer_model::{Batch, Moment, Position, Sample, Timestamp};
 use nephometer_telemetry::events::store as events;
@@ -75,7 +76,8 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// The rows.
     pub fn samples(&self) -> Result<Vec<Sample>, String> {
-        Ok(decode(&unhex(&self.batch)?)?.samples)
+        let bytes = hex::decode(&self.batch).map_err(|error| format!("its rows: {error}"))?;
+        Ok(decode(&bytes)?.samples)
     }
 }
 
@@ -110,15 +112,21 @@ impl DeadLetters {
         self.file.lock().await.folder.clone()
     }
 
+    /// Works on the file on a thread that may wait for the disk; nobody else works on it meanwhile.
+    async fn work<T: Default + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path, &mut Option<u64>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let mut file = Arc::clone(&self.file).lock_owned().await;
+        blocking(move || {
+            let Letters { folder, next } = &mut *file;
+            folder.as_deref().map_or_else(|| Ok(T::default()), |folder| work(folder, next))
+        })
+        .await
+    }
+
     /// Adds one.
     pub async fn append(&self, lost: Lost<'_>) -> Result<(), StoreError> {
-        let mut file = self.file.lock().await;
-        let Letters { folder: Some(folder), next } = &mut *file else { return Ok(()) };
-        let number = match *next {
-            Some(next) => next,
-            None => all(folder)?.iter().map(|letter| letter.number).max().unwrap_or(0) + 1,
-        };
-        *next = Some(number + 1);
         let batch = Batch {
             source: lost.source.into(),
             tick: Moment { wall: lost.tick, ..Moment::default() },
@@ -126,25 +134,32 @@ impl DeadLetters {
             gone: Vec::new(),
         };
         let letter = DeadLetter {
-            number,
+            number: 0,
             sink: lost.sink.to_owned(),
             stage: lost.stage,
             component: lost.component.to_owned(),
-            digest: hex(lost.digest),
+            digest: hex::encode(lost.digest),
             reason: lost.reason.to_owned(),
             position: lost.position,
             source: lost.source.to_owned(),
             tick: lost.tick.iso(),
             rows: lost.samples.len() as u64,
-            batch: hex(&encode(&batch)),
+            batch: String::new(),
         };
-        append(folder, &letter)
+        self.work(move |folder, next| {
+            let number = match *next {
+                Some(next) => next,
+                None => all(folder)?.iter().map(|letter| letter.number).max().unwrap_or(0) + 1,
+            };
+            *next = Some(number + 1);
+            append(folder, &DeadLetter { number, batch: hex::encode(encode(&batch)), ..letter })
+        })
+        .await
     }
 
     /// All that there are, oldest first.
     pub async fn all(&self) -> Result<Vec<DeadLetter>, StoreError> {
-        let file = self.file.lock().await;
-        file.folder.as_deref().map_or(Ok(Vec::new()), all)
+        self.work(|folder, _| all(folder)).await
     }
 
     /// The one of this number.
@@ -154,17 +169,18 @@ impl DeadLetters {
 
     /// Takes one away.
     pub async fn remove(&self, number: u64) -> Result<(), StoreError> {
-        let file = self.file.lock().await;
-        let Some(folder) = &file.folder else { return Ok(()) };
-        for name in [BEFORE, FILE] {
-            let path = folder.join(name);
-            let letters = read(&path)?;
-            if letters.iter().any(|letter| letter.number == number) {
-                let left = letters.iter().filter(|letter| letter.number != number);
-                rewrite(&path, left)?;
+        self.work(move |folder, _| {
+            for name in [BEFORE, FILE] {
+                let path = folder.join(name);
+                let letters = read(&path)?;
+                if letters.iter().any(|letter| letter.number == number) {
+                    let left = letters.iter().filter(|letter| letter.number != number);
+                    rewrite(&path, left)?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -241,24 +257,6 @@ fn text(letter: &DeadLetter) -> Vec<u8> {
 
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
     StoreError::Io { action, path: path.to_owned(), source }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-pub(super) fn unhex(text: &str) -> Result<Vec<u8>, String> {
-    let pair = |pair: &[u8]| {
-        let pair = std::str::from_utf8(pair).ok()?;
-        u8::from_str_radix(pair, 16).ok()
-    };
-    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
-    bytes.ok_or_else(|| "its rows are not in hexadecimal".to_owned())
 }
 
 #[cfg(test)]

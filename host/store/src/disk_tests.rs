@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::footprint::taken;
 use super::spool_tests::{BOUNDS, envelope, ids};
 use super::*;
-use nephometer_model::{Bound, Gap, GapReason, Timestamp};
+use nephometer_model::{Bound, DeliveryResult, Gap, GapReason, Timestamp};
 use nephometer_telemetry::PublisherCount;
 
 const MIB: u64 = 1 << 20;
@@ -60,7 +60,7 @@ async fn the_file_stays_in_proportion_to_what_it_holds() {
     assert!(most > 150 * MIB, "{most}");
     while reader.held() > 0 {
         let count = reader.peek(100).await.unwrap().len();
-        reader.settle(&vec![Verdict::Confirmed; count]).await;
+        reader.settle(&vec![DeliveryResult::Acknowledged; count]).await;
     }
     assert_eq!(counts.confirmed.load(Relaxed), 2_000);
     spools.sync().await;
@@ -157,7 +157,7 @@ async fn refused_envelopes_are_bounded_in_bytes_and_number_and_cost_no_other_spo
             let mut left = count;
             while left > 0 {
                 let lent = end.1.peek(left).await.unwrap().len();
-                end.1.settle(&vec![Verdict::Refused("no".to_owned()); lent]).await;
+                end.1.settle(&vec![DeliveryResult::Rejected("no".to_owned()); lent]).await;
                 left -= lent;
             }
         };

@@ -8,22 +8,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Envelope;
 use super::spool::{SpoolShared, SpoolSlot};
 use super::spool_tables::{self, Head};
-use nephometer_model::Position;
+use nephometer_model::{DeliveryResult, Position};
 use nephometer_telemetry::{Dropped, events::store as events};
 
 /// Bytes that a reader is lent at once, at most, if that is more than one envelope.
 const LENT: u64 = 8 << 20;
-
-/// What becomes of an envelope that the reader was lent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The receiver has it.
-    Confirmed,
-    /// The receiver will never take it, for this reason: it is set aside.
-    Refused(String),
-    /// It stays, in its place.
-    Held,
-}
 
 impl SpoolShared {
     /// Both ends for a publisher. One that is still at work on it ends when it looks next, and leaves
@@ -156,17 +145,19 @@ impl SpoolReader {
     }
 
     /// What became of the envelopes that [`Self::peek`] gave, in the same order; those without a
-    /// verdict are held.
-    pub async fn settle(&mut self, verdicts: &[Verdict]) {
+    /// result stay.
+    pub async fn settle(&mut self, results: &[DeliveryResult]) {
         let (shared, lent) = (&self.shared, &self.lent);
         let mut pending = shared.writing.lock().await;
         let mut aside = Vec::new();
         let mut left = 0;
         shared.queue.settle(|place, slot| {
-            match verdicts.get(place) {
-                None | Some(Verdict::Held) => return true,
-                Some(Verdict::Confirmed) => _ = shared.counts.confirmed.fetch_add(1, Relaxed),
-                Some(Verdict::Refused(reason)) => {
+            match results.get(place) {
+                None | Some(DeliveryResult::Pending { .. }) => return true,
+                Some(DeliveryResult::Acknowledged) => {
+                    _ = shared.counts.confirmed.fetch_add(1, Relaxed)
+                }
+                Some(DeliveryResult::Rejected(reason)) => {
                     shared.counts.dropped.add(Dropped::Permanent, 1);
                     if let Some(envelope) = lent.get(place) {
                         let meters = envelope.manifest.by_meter();

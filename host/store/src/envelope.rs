@@ -3,21 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use nephometer_model::{Gap, GapReason, Position, Sample, Timestamp};
+use nephometer_model::{Batch, Gap, GapReason, Position, Sample, Timestamp};
 
 /// One envelope as it goes to one receiver. Stored once, never made anew: a retry sends the same
 /// bytes with the same ids.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Envelope {
     /// The same on every attempt.
     pub id: Uuid,
     /// Where within the receiver: a routing key for AMQP, empty elsewhere.
     pub address: Arc<str>,
     /// The bytes on the wire.
-    pub body: Arc<[u8]>,
+    pub body: Bytes,
+    /// The samples, of an envelope that has not been to the disk: for receivers that take samples and not
+    /// bytes.
+    pub batch: Option<Arc<Batch>>,
     /// How many samples are in it.
     pub samples: u64,
     /// The batch in the journal that it was made from.
@@ -28,6 +32,19 @@ pub struct Envelope {
     /// Which samples they are.
     pub manifest: Arc<Manifest>,
 }
+
+/// The decoded batch is the same as the bytes.
+impl PartialEq for Envelope {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |one: &Self| (one.id, one.samples, one.position, one.sequence);
+        key(self) == key(other)
+            && self.address == other.address
+            && self.body == other.body
+            && self.manifest == other.manifest
+    }
+}
+
+impl Eq for Envelope {}
 
 /// Which samples are in an envelope: what can be said of them once they are lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

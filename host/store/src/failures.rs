@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::medium::blocking;
 use super::{DeadLetters, StoreError};
 use nephometer_files as files;
 
@@ -26,14 +27,20 @@ impl DeadLetters {
         let Some(store) = self.folder().await else { return Ok(None) };
         let folder = store.join(FOLDER);
         let path = folder.join(format!("{name}.json"));
-        let kept = || -> std::io::Result<()> {
-            files::own_folder(&folder)?;
-            let mut file = files::fresh(&path)?;
-            file.write_all(text.as_bytes())?;
-            forget(&folder)
-        };
-        kept().map_err(|source| StoreError::Io { action: "write", path: path.clone(), source })?;
-        Ok(Some(path))
+        let text = text.to_owned();
+        blocking(move || {
+            let kept = || -> std::io::Result<()> {
+                files::own_folder(&folder)?;
+                let mut file = files::fresh(&path)?;
+                file.write_all(text.as_bytes())?;
+                forget(&folder)
+            };
+            match kept() {
+                Ok(()) => Ok(Some(path)),
+                Err(source) => Err(StoreError::Io { action: "write", path, source }),
+            }
+        })
+        .await
     }
 }
 

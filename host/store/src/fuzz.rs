@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
-use super::{Bounds, Envelope, Spools, Store, Verdict, WhenFull};
+use super::{Bounds, Envelope, Spools, Store, WhenFull};
+use nephometer_model::DeliveryResult;
 use nephometer_telemetry::PublisherCount;
 
 const BOUNDS: Bounds = Bounds { bytes: 1 << 20, count: None, age: None, last: Vec::new() };
@@ -38,7 +39,7 @@ pub fn spool(data: &[u8]) {
         for one in &found {
             assert!(one.id == Uuid::from_u128(9) || *one.body == [7; 100], "{one:?}");
         }
-        reader.settle(&vec![Verdict::Confirmed; found.len()]).await;
+        reader.settle(&vec![DeliveryResult::Acknowledged; found.len()]).await;
     });
 }
 

@@ -44,7 +44,7 @@ impl Kept {
         });
         match std::str::from_utf8(&envelope.body) {
             Ok(text) => line["body"] = text.into(),
-            Err(_) => line["body_hex"] = super::dead_letters::hex(&envelope.body).into(),
+            Err(_) => line["body_hex"] = hex::encode(&envelope.body).into(),
         }
         line
     }

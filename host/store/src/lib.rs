@@ -41,7 +41,7 @@ pub use db::{Resume, SavedChain, SavedStage};
 pub use dead_letters::{DeadLetter, DeadLetters, Lost};
 pub use desk::Moved;
 pub use emission::{Envelopes, Put};
-pub use ends::{Outstanding, SpoolReader, SpoolWriter, Verdict};
+pub use ends::{Outstanding, SpoolReader, SpoolWriter};
 pub use envelope::{Envelope, Manifest};
 pub use gaps::Gaps;
 pub use generation::{Store, generation_for_reading};

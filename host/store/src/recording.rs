@@ -6,19 +6,27 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
 use super::codec::{decode, encode};
-use super::dead_letters::{hex, unhex};
+use super::medium::blocking;
 use nephometer_files as files;
 use nephometer_model::Batch;
 
-/// Writes a recording.
+/// Writes a recording, on a thread that may wait for the disk.
 #[derive(Debug)]
 pub struct Recorder {
+    path: PathBuf,
+    /// Taken while it is written to.
+    writer: Option<Box<Writer>>,
+}
+
+#[derive(Debug)]
+struct Writer {
     path: PathBuf,
     /// A uuid.
     id: String,
@@ -51,7 +59,9 @@ impl Recorder {
             std::fs::rename(path, before(path)).map_err(|source| io("rename", path, source))?;
             file = open(path)?;
         }
-        Ok(Self { path: path.to_owned(), id: Uuid::new_v4().to_string(), file, length: 0, largest })
+        let (path, id) = (path.to_owned(), Uuid::new_v4().to_string());
+        let writer = Writer { path: path.clone(), id, file, length: 0, largest };
+        Ok(Self { path, writer: Some(Box::new(writer)) })
     }
 
     /// The file.
@@ -59,17 +69,31 @@ impl Recorder {
         &self.path
     }
 
-    /// Adds a batch.
+    /// Adds a batch. Dropped half-way, the recording has ended.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    pub async fn append(&mut self, batch: &Arc<Batch>) -> Result<(), StoreError> {
+        let Some(mut writer) = self.writer.take() else { return Ok(()) };
+        let batch = Arc::clone(batch);
+        let (writer, written) = blocking(move || {
+            let written = writer.append(&batch);
+            (writer, written)
+        })
+        .await;
+        self.writer = Some(writer);
+        written
+    }
+}
+
+impl Writer {
+    fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let line = Line {
             recording: self.id.clone(),
             source: batch.source.to_string(),
             tick: batch.tick.wall.iso(),
             rows: batch.samples.len() as u64,
-            batch: hex(&encode(batch)),
+            batch: hex::encode(encode(batch)),
         };
         let mut text = serde_json::to_vec(&line).expect("texts and numbers are writable as JSON");
         text.push(b'\n');
@@ -114,7 +138,11 @@ fn read(path: &Path, file: File) -> Result<Vec<(String, Batch)>, StoreError> {
         }
         let line = line.map_err(|source| io("read", path, source))?;
         let parsed = serde_json::from_slice::<Line>(&line).map_err(|error| error.to_string());
-        match parsed.and_then(|line| Ok((line.recording, decode(&unhex(&line.batch)?)?))) {
+        let decoded = parsed.and_then(|line| {
+            let bytes = hex::decode(&line.batch).map_err(|error| format!("its rows: {error}"))?;
+            Ok((line.recording, decode(&bytes)?))
+        });
+        match decoded {
             Ok(batch) => batches.push(batch),
             Err(reason) => {
                 torn = Some(StoreError::NoRecording { path: path.to_owned(), number, reason });
@@ -149,22 +177,18 @@ mod tests {
     use super::*;
     use nephometer_model::Moment;
 
-    fn batch(name: &str) -> Batch {
-        Batch {
-            source: name.into(),
-            tick: Moment::default(),
-            samples: Vec::new(),
-            gone: vec!["a".into()],
-        }
+    fn batch(name: &str) -> Arc<Batch> {
+        let (tick, gone) = (Moment::default(), vec!["a".into()]);
+        Arc::new(Batch { source: name.into(), tick, samples: Vec::new(), gone })
     }
 
-    #[test]
-    fn what_is_full_takes_the_place_of_the_one_before() {
+    #[tokio::test]
+    async fn what_is_full_takes_the_place_of_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("recording");
         let mut recorder = Recorder::begin(&path, 300).unwrap();
         for number in 0..10 {
-            recorder.append(&batch(&number.to_string())).unwrap();
+            recorder.append(&batch(&number.to_string())).await.unwrap();
         }
         let read = read_recording(&path).unwrap();
         let sources: Vec<&str> = read.iter().map(|batch| &*batch.source).collect();
@@ -180,7 +204,7 @@ mod tests {
         // Another recording under the same name: the one before is kept, and not mixed with it.
         std::fs::write(&path, &text).unwrap();
         let mut recorder = Recorder::begin(&path, 200_000).unwrap();
-        recorder.append(&batch("new")).unwrap();
+        recorder.append(&batch("new")).await.unwrap();
         assert_eq!(read_recording(&path).unwrap().len(), 1);
         assert!(before(&path).is_file());
         std::fs::write(&path, "nothing of the kind").unwrap();

@@ -40,18 +40,35 @@ pub(super) struct Head {
 }
 
 /// What one envelope is, besides its head.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Body {
     manifest: Manifest,
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
 }
 
+/// The same as it is written: nothing of it is copied first.
+#[derive(Debug, Serialize)]
+struct BodyRef<'a> {
+    manifest: &'a Manifest,
+    #[serde(with = "serde_bytes")]
+    bytes: &'a [u8],
+}
+
 /// An envelope that a receiver has refused for good.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Aside {
     reason: String,
     head: Head,
     body: Body,
+}
+
+/// The same as it is written.
+#[derive(Debug, Serialize)]
+struct AsideRef<'a> {
+    reason: &'a str,
+    head: &'a Head,
+    body: BodyRef<'a>,
 }
 
 /// What one transaction changes in one spool.
@@ -151,7 +168,7 @@ pub(super) fn write(
     }
     let mut aside = writing.open_table(ASIDE)?;
     for (head, envelope, reason) in &change.aside {
-        let one = Aside { reason: reason.clone(), head: head.clone(), body: body(envelope) };
+        let one = AsideRef { reason, head, body: body(envelope) };
         let stored = bytes(postcard::to_allocvec(&one))?;
         let before = aside.insert((name, envelope.sequence), stored.as_slice())?;
         if let Some(before) = before {
@@ -194,8 +211,8 @@ fn make_room(
     }
 }
 
-fn body(envelope: &Envelope) -> Body {
-    Body { manifest: (*envelope.manifest).clone(), bytes: envelope.body.to_vec() }
+fn body(envelope: &Envelope) -> BodyRef<'_> {
+    BodyRef { manifest: &envelope.manifest, bytes: &envelope.body }
 }
 
 fn whole(sequence: u64, head: &Head, body: Body) -> Envelope {
@@ -207,6 +224,7 @@ fn whole(sequence: u64, head: &Head, body: Body) -> Envelope {
         position: head.position,
         sequence,
         manifest: body.manifest.into(),
+        batch: None,
     }
 }
 

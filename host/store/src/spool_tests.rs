@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use super::tests::crashed;
 use super::*;
-use nephometer_model::{Glob, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
+use nephometer_model::{
+    DeliveryResult, Glob, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume,
+};
 use nephometer_telemetry::{Dropped, PublisherCount};
 
 pub(super) const BOUNDS: Bounds =
@@ -39,6 +41,7 @@ pub(super) fn envelope(id: u128, meter: &str, second: u64) -> Envelope {
         position: u64::try_from(id).unwrap() + 1,
         sequence: 0,
         manifest: Manifest::of([&sample]).into(),
+        batch: None,
     }
 }
 
@@ -91,8 +94,8 @@ async fn the_law_holds_through_drops_and_verdicts() {
     let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..6)).await;
     assert_eq!(ids(&rig.reader.peek(3).await.unwrap()), [2, 3, 4]);
-    let refused = Verdict::Refused("no".to_owned());
-    rig.reader.settle(&[Verdict::Confirmed, Verdict::Held, refused]).await;
+    let refused = DeliveryResult::Rejected("no".to_owned());
+    rig.reader.settle(&[DeliveryResult::Acknowledged, DeliveryResult::pending(""), refused]).await;
     assert_eq!(ids(&rig.reader.peek(9).await.unwrap()), [3, 5]);
     assert_eq!(rig.numbers(), [6, 1, 3, 2]);
     assert_eq!(rig.counts.dropped.to_string(), "3 dropped (policy 2, permanent 1)");
@@ -130,8 +133,8 @@ async fn a_crash_leaves_what_was_not_settled_with_its_bytes_and_numbers() {
     rig.writer.push(envelopes(0..5)).await;
     assert_eq!(rig.writer.outstanding().oldest(), None, "all of it is on disk");
     let given = rig.reader.peek(3).await.unwrap();
-    let refused = Verdict::Refused("too large".to_owned());
-    rig.reader.settle(&[Verdict::Confirmed, Verdict::Held, refused]).await;
+    let refused = DeliveryResult::Rejected("too large".to_owned());
+    rig.reader.settle(&[DeliveryResult::Acknowledged, DeliveryResult::pending(""), refused]).await;
     // What left is written at once, but durably only with the next that has to be.
     rig.writer.push(envelopes(5..6)).await;
     let after = crashed(folder.path());
@@ -151,7 +154,7 @@ async fn what_was_refused_is_set_aside_and_can_be_put_back() {
     let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..2)).await;
     rig.reader.peek(2).await.unwrap();
-    rig.reader.settle(&[Verdict::Refused("no".to_owned())]).await;
+    rig.reader.settle(&[DeliveryResult::Rejected("no".to_owned())]).await;
     let kept = rig.spools.page("s/p", None).await.unwrap();
     assert_eq!((kept.len(), kept[0].refused.as_deref()), (1, None));
     let kept = rig.spools.page("s/p", kept.last().map(Kept::place)).await.unwrap();
@@ -174,12 +177,12 @@ async fn what_does_not_fit_is_not_put_back() {
     let mut rig = Rig::open(folder.path(), one, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..1)).await;
     rig.reader.peek(1).await.unwrap();
-    rig.reader.settle(&[Verdict::Refused("no".to_owned())]).await;
+    rig.reader.settle(&[DeliveryResult::Rejected("no".to_owned())]).await;
     rig.writer.push(envelopes(1..2)).await;
     assert!(rig.spools.requeue("s/p", "s/p").await.unwrap_err().contains("no room"));
     assert_eq!(rig.numbers(), [2, 0, 1, 1]);
     rig.reader.peek(1).await.unwrap();
-    rig.reader.settle(&[Verdict::Confirmed]).await;
+    rig.reader.settle(&[DeliveryResult::Acknowledged]).await;
     assert_eq!(rig.spools.requeue("s/p", "s/p").await.unwrap().envelopes, 1);
     assert_eq!(rig.numbers(), [2, 1, 0, 1]);
 }
@@ -213,7 +216,7 @@ async fn another_publisher_takes_a_spool_over_with_what_is_in_it() {
     rig.reader.peek(1).await.unwrap();
     let (writer, mut reader) =
         rig.spools.open("s/p", BOUNDS, WhenFull::DropOldest, &rig.counts).await.unwrap();
-    rig.reader.settle(&[Verdict::Confirmed]).await;
+    rig.reader.settle(&[DeliveryResult::Acknowledged]).await;
     assert!(!rig.reader.ready().await, "it has been taken over");
     drop((rig.writer, rig.reader));
     assert!(reader.ready().await);
@@ -243,10 +246,10 @@ async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
     tokio::pin!(emitting);
     let soon = Duration::from_millis(50);
     assert!(tokio::time::timeout(soon, &mut emitting).await.is_err(), "there is no room");
-    let settled = free_reader.settle(&[Verdict::Confirmed]);
+    let settled = free_reader.settle(&[DeliveryResult::Acknowledged]);
     tokio::time::timeout(Duration::from_secs(9), settled).await.unwrap();
     full_reader.peek(1).await.unwrap();
-    full_reader.settle(&[Verdict::Confirmed]).await;
+    full_reader.settle(&[DeliveryResult::Acknowledged]).await;
     emitting.await;
     assert_eq!(ids(&full_reader.peek(9).await.unwrap()), [1]);
     assert_eq!(ids(&free_reader.peek(9).await.unwrap()), [1]);
@@ -301,7 +304,7 @@ proptest! {
                         let expected: Vec<u128> = model.iter().copied().take(lent.into()).collect();
                         prop_assert_eq!(&given, &expected);
                         let settled = usize::from(settled).min(given.len());
-                        rig.reader.settle(&vec![Verdict::Confirmed; settled]).await;
+                        rig.reader.settle(&vec![DeliveryResult::Acknowledged; settled]).await;
                         returns.extend(model.drain(..settled));
                     }
                     Step::Crash => {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use tokio::sync::MutexGuard;
 
 use super::Envelope;
@@ -100,7 +101,7 @@ impl<'a> Streaming<'a> {
             let Some((sequence, envelope)) = made else { return false };
             let fits = shared.count_unwritten(slot.head.weight) <= UNWRITTEN;
             // What is lost needs no bytes to be told from others.
-            let body = if fits { envelope.body } else { Arc::from([]) };
+            let body = if fits { envelope.body } else { Bytes::new() };
             slot.envelope = Some(Envelope { sequence, body, ..envelope });
             fits
         });

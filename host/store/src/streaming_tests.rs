@@ -11,6 +11,7 @@ use super::spool_tests::{BOUNDS, envelope, ids};
 use super::streaming::Streaming;
 use super::tests::crashed;
 use super::*;
+use nephometer_model::DeliveryResult;
 use nephometer_telemetry::PublisherCount;
 
 /// Bytes of one envelope; eight are a piece.
@@ -82,7 +83,7 @@ impl Rig {
             let found = reader.peek(100).await.unwrap();
             assert!(found.iter().map(|one| one.body.len()).sum::<usize>() <= 8 << 20);
             all.extend(ids(&found));
-            reader.settle(&vec![Verdict::Confirmed; found.len()]).await;
+            reader.settle(&vec![DeliveryResult::Acknowledged; found.len()]).await;
         }
         all
     }

@@ -53,7 +53,7 @@ pub use error::{ComponentError, OptionFault};
 pub use handle::InstanceHandle;
 pub use host::ComponentHost;
 pub use inspect::Inspection;
-pub use publisher::{Delivery, PublisherRole, Settled, TextForm};
+pub use publisher::{Delivery, PublishError, PublisherRole, TextForm};
 pub use shelf::Loaded;
 pub use shelves::Kept;
 pub use state::State;

@@ -47,15 +47,13 @@ impl Signer {
 
     /// Appends the signature of `parts`, one after the other, as lower-case hexadecimal digits.
     pub fn sign(&self, out: &mut Vec<u8>, parts: &[&[u8]]) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let Some(mut mac) = self.keyed.clone() else { return };
         for part in parts {
             mac.update(part);
         }
-        for byte in mac.finalize().into_bytes() {
-            out.push(DIGITS[usize::from(byte >> 4)]);
-            out.push(DIGITS[usize::from(byte & 15)]);
-        }
+        let mut digits = [0; 64];
+        hex::encode_to_slice(mac.finalize().into_bytes(), &mut digits).expect("two digits a byte");
+        out.extend_from_slice(&digits);
     }
 }
 

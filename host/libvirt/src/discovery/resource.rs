@@ -1,4 +1,3 @@
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -208,11 +207,7 @@ fn flavor(flavor: &Flavor, release: Release) -> Value {
 /// Nova's `hostId`: tells a project which of its instances share a host, without naming it.
 fn host_id(project_id: &str, host: &str) -> String {
     let digest = Sha224::new().chain_update(project_id).chain_update(host).finalize();
-    digest.iter().fold(String::with_capacity(56), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(digest)
 }
 
 #[cfg(test)]

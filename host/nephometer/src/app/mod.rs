@@ -72,7 +72,7 @@ pub struct Options {
 /// How a running agent gets to its configuration again.
 pub struct Reload {
     /// Reads and checks all of it.
-    pub load: Box<dyn Fn() -> Result<AgentSpec, String> + Send + Sync>,
+    pub load: Arc<dyn Fn() -> Result<AgentSpec, String> + Send + Sync>,
     /// The files that it reads.
     pub files: Vec<PathBuf>,
     /// Somebody asks for it.

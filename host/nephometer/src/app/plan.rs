@@ -72,7 +72,7 @@ pub(super) fn stages(sink: &str, old: &[Identity], new: &[StageKey]) -> Vec<Stri
 
 /// The first digits of a digest: enough to tell two builds apart.
 pub(super) fn short(digest: &[u8; 32]) -> String {
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&digest[..6])
 }
 
 #[cfg(test)]

@@ -206,7 +206,10 @@ impl Supervisor {
 
     async fn reload(&mut self, cause: Cause, changes: &mpsc::Sender<Change>) -> Report {
         let mut report = Report::default();
-        let new = match (self.reload.load)() {
+        // It reads files, which a network may hold up.
+        let load = Arc::clone(&self.reload.load);
+        let loaded = tokio::task::spawn_blocking(move || load()).await;
+        let new = match loaded.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(new) => new,
             Err(reason) => {
                 report.problems.push(reason);

@@ -64,7 +64,7 @@ impl Run {
             Err(error) => Err(error.to_string()),
         };
         complete(runtime()?, async {
-            let reload = Reload { load: Box::new(load), files, hangups: hangups()? };
+            let reload = Reload { load: Arc::new(load), files, hangups: hangups()? };
             let recorder = self.recording.begin()?;
             let options = Options { reload: Some(reload), recorder, ..Options::default() };
             let app = App::build(spec, options).await?;

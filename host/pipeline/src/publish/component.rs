@@ -13,13 +13,13 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Envelope, Outcome, Publisher};
+use super::{Envelope, Publisher};
 use nephometer_config::{ComponentSpec, ComponentUrl, Grant, Reach};
-use nephometer_model::Batch;
+use nephometer_model::{Batch, DeliveryResult};
 use nephometer_store::decode_batch;
 use nephometer_telemetry::{Chain, events::publish as events};
 use nephometer_wasm::{
-    ComponentError, ComponentHost, Delivery, InstanceHandle, PublisherRole, Settled, TextForm,
+    ComponentError, ComponentHost, Delivery, InstanceHandle, PublishError, PublisherRole, TextForm,
 };
 use nephometer_wire::Notation;
 use nephometer_wire::{MessageForm, Messages, as_dict};
@@ -49,7 +49,6 @@ pub(super) struct ComponentPublisher {
     refused: Option<(Made, String)>,
     /// Per envelope that is not settled: attempts, and how many of them ended the instance.
     attempts: HashMap<Uuid, (u32, u32)>,
-    wait: Option<Duration>,
     broken: bool,
 }
 
@@ -147,7 +146,6 @@ impl ComponentPublisher {
             running: None,
             refused: None,
             attempts: HashMap::new(),
-            wait: None,
             broken: false,
         }
     }
@@ -203,17 +201,20 @@ impl ComponentPublisher {
         }
     }
 
-    async fn deliver(&mut self, envelope: &Envelope) -> Outcome {
-        let batch = match decode_batch(&envelope.body) {
-            Ok(batch) => Arc::new(batch),
-            Err(reason) => return Outcome::Never(reason),
+    async fn deliver(&mut self, envelope: &Envelope) -> DeliveryResult {
+        let batch = match &envelope.batch {
+            Some(batch) => Arc::clone(batch),
+            None => match decode_batch(&envelope.body) {
+                Ok(batch) => Arc::new(batch),
+                Err(reason) => return DeliveryResult::Rejected(reason),
+            },
         };
         let Some((running, _)) = &mut self.running else {
-            return Outcome::Later("its component is not there".to_owned());
+            return DeliveryResult::pending("its component is not there".to_owned());
         };
         let form = match running.ready().await {
             Ok(form) => form,
-            Err(error) => return Outcome::Later(Chain(&error).to_string()),
+            Err(error) => return DeliveryResult::pending(Chain(&error).to_string()),
         };
         // Envelopes come in order: what was tried before and comes no more, a full spool has dropped.
         self.attempts.retain(|id, _| *id == envelope.id);
@@ -222,28 +223,31 @@ impl ComponentPublisher {
         let id = envelope.id.to_string();
         let texts = texts(&batch, form, &self.messages);
         let delivery = Delivery { id, attempt: attempts.0, batch, texts };
-        let settled = running.publish(delivery).await;
-        if !matches!(settled, Settled::Broken(_)) {
+        let published = running.publish(delivery).await;
+        if !matches!(published, Err(PublishError::Broken(_))) {
             self.broken = false;
         }
-        match settled {
-            Settled::Delivered => Outcome::Confirmed,
-            Settled::Permanent(reason) => Outcome::Never(reason),
-            Settled::Retryable { reason, after } => {
-                self.wait = after.map(|after| after.clamp(SHORTEST, LONGEST));
-                Outcome::Later(reason)
+        match published {
+            Ok(DeliveryResult::Pending { reason, after }) => {
+                let after = after.map(|after| after.clamp(SHORTEST, LONGEST));
+                DeliveryResult::Pending { reason, after }
             }
-            Settled::Broken(reason) => {
-                self.wait = Some(BROKEN);
+            Ok(result) => result,
+            // Someone has to act, at the receiver perhaps: so it is tried again, but rarely.
+            Err(PublishError::Broken(reason)) => {
                 if !std::mem::replace(&mut self.broken, true) {
                     events::component_broken(&self.label, &reason);
                 }
-                Outcome::Later(reason)
+                DeliveryResult::Pending { reason, after: Some(BROKEN) }
             }
-            Settled::Failed(reason) => {
+            Err(PublishError::Failed(reason)) => {
                 attempts.1 += 1;
                 events::component_failed(&self.label, &reason);
-                if attempts.1 < FAILURES { Outcome::Later(reason) } else { Outcome::Never(reason) }
+                if attempts.1 < FAILURES {
+                    DeliveryResult::pending(reason)
+                } else {
+                    DeliveryResult::Rejected(reason)
+                }
             }
         }
     }
@@ -274,17 +278,16 @@ fn texts(batch: &Batch, form: TextForm, messages: &MessageForm) -> Vec<String> {
 
 #[async_trait]
 impl Publisher for ComponentPublisher {
-    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<Outcome> {
-        self.wait = None;
+    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
         if let Err(reason) = self.refresh().await {
-            return vec![Outcome::Later(reason); envelopes.len()];
+            return vec![DeliveryResult::pending(reason); envelopes.len()];
         }
         let mut outcomes = Vec::with_capacity(envelopes.len());
         for envelope in envelopes {
             let outcome = self.deliver(envelope).await;
-            if let Outcome::Later(reason) = &outcome {
+            if let DeliveryResult::Pending { .. } = &outcome {
                 // What comes behind waits for it: the order is kept.
-                outcomes.resize(envelopes.len(), Outcome::Later(reason.clone()));
+                outcomes.resize(envelopes.len(), outcome);
                 return outcomes;
             }
             self.attempts.remove(&envelope.id);
@@ -295,10 +298,6 @@ impl Publisher for ComponentPublisher {
 
     fn window(&self) -> usize {
         WINDOW
-    }
-
-    fn wait(&self) -> Option<Duration> {
-        self.wait
     }
 }
 

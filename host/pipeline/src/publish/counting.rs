@@ -3,7 +3,8 @@
 
 use async_trait::async_trait;
 
-use super::{Envelope, Outcome, Publisher};
+use super::{Envelope, Publisher};
+use nephometer_model::DeliveryResult;
 
 /// Envelopes at a time: any number will do.
 const WINDOW: usize = 1_024;
@@ -13,8 +14,8 @@ pub struct CountingPublisher;
 
 #[async_trait]
 impl Publisher for CountingPublisher {
-    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<Outcome> {
-        vec![Outcome::Confirmed; envelopes.len()]
+    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
+        vec![DeliveryResult::Acknowledged; envelopes.len()]
     }
 
     fn window(&self) -> usize {

@@ -4,8 +4,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::backoff::Backoff;
-use super::{Envelope, Outcome, Publisher};
-use nephometer_store::{SpoolReader, Verdict};
+use super::{Envelope, Publisher};
+use nephometer_model::DeliveryResult;
+use nephometer_store::SpoolReader;
 use nephometer_telemetry::{Dropped, events::publish as events};
 
 /// The longest wait between tries once nothing more will come: a drain is short.
@@ -48,43 +49,47 @@ impl Driver {
             let envelopes = match self.spool.peek(self.publisher.window()).await {
                 Ok(envelopes) => envelopes,
                 Err(reason) => {
-                    self.pause(&[], &format!("its spool cannot be read: {reason}")).await;
+                    self.pause(&[], &format!("its spool cannot be read: {reason}"), None).await;
                     continue;
                 }
             };
-            let outcomes = self.publisher.publish(&envelopes).await;
-            if let Some(reason) = self.settle(&envelopes, &outcomes).await {
-                self.pause(&envelopes, &reason).await;
+            let mut results = self.publisher.publish(&envelopes).await;
+            // What is not reported is not acknowledged.
+            let unreported = || DeliveryResult::pending("the publisher did not report a result");
+            results.resize_with(envelopes.len(), unreported);
+            if let Some((reason, after)) = self.settle(&envelopes, results).await {
+                self.pause(&envelopes, &reason, after).await;
             }
         }
     }
 
-    /// Settles what has been decided. Gives the first reason why something has not.
-    async fn settle(&mut self, envelopes: &[Envelope], outcomes: &[Outcome]) -> Option<String> {
-        // An envelope without an outcome has none: it is held.
-        let mut verdicts = vec![Verdict::Held; envelopes.len()];
-        let mut later = (outcomes.len() < envelopes.len())
-            .then(|| "the publisher did not say what became of it".to_owned());
-        for ((verdict, envelope), outcome) in verdicts.iter_mut().zip(envelopes).zip(outcomes) {
-            match outcome {
-                Outcome::Confirmed => *verdict = Verdict::Confirmed,
-                Outcome::Later(reason) => _ = later.get_or_insert_with(|| reason.clone()),
-                Outcome::Never(reason) => {
-                    *verdict = Verdict::Refused(reason.clone());
-                    events::refused(&self.label, envelope.id, envelope.samples, reason);
-                }
+    /// Settles what has been decided. Gives the first reason why something has not, and how long the
+    /// receiver wants to be left alone.
+    async fn settle(
+        &mut self,
+        envelopes: &[Envelope],
+        results: Vec<DeliveryResult>,
+    ) -> Option<(String, Option<Duration>)> {
+        for (envelope, result) in envelopes.iter().zip(&results) {
+            if let DeliveryResult::Rejected(reason) = result {
+                events::refused(&self.label, envelope.id, envelope.samples, reason);
             }
         }
-        self.spool.settle(&verdicts).await;
-        if later.is_none() && self.failures > 0 {
+        self.spool.settle(&results).await;
+        let mut pending = results.into_iter().filter_map(|result| match result {
+            DeliveryResult::Pending { reason, after } => Some((reason, after)),
+            DeliveryResult::Acknowledged | DeliveryResult::Rejected(_) => None,
+        });
+        let first = pending.next();
+        if first.is_none() && self.failures > 0 {
             self.failures = 0;
             events::available_again(&self.label, self.spool.held());
         }
-        later
+        first
     }
 
     /// After a failure: `policy=drop` lets go of everything, all others wait.
-    async fn pause(&mut self, envelopes: &[Envelope], reason: &str) {
+    async fn pause(&mut self, envelopes: &[Envelope], reason: &str, after: Option<Duration>) {
         if self.drop_on_failure {
             let dropped = self.spool.drop_all(Dropped::Policy).await;
             events::dropped_by_policy(&self.label, dropped, reason);
@@ -95,7 +100,7 @@ impl Driver {
         }
         self.failures = self.failures.saturating_add(1);
         let own = self.backoff.delay(self.failures, spread(envelopes, self.failures));
-        let delay = self.publisher.wait().unwrap_or(own);
+        let delay = after.unwrap_or(own);
         if self.spool.is_closed() {
             sleep(delay.min(DRAIN_WAIT)).await;
         } else {
@@ -130,16 +135,18 @@ mod tests {
 
     /// Says what it was told to, one answer a call, then confirms; notes what came.
     struct Scripted {
-        answers: VecDeque<Vec<Outcome>>,
+        answers: VecDeque<Vec<DeliveryResult>>,
         seen: Arc<Mutex<Vec<Vec<u128>>>>,
     }
 
     #[async_trait]
     impl Publisher for Scripted {
-        async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<Outcome> {
+        async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
             let ids = envelopes.iter().map(|envelope| envelope.id.as_u128()).collect();
             self.seen.lock().unwrap().push(ids);
-            self.answers.pop_front().unwrap_or_else(|| vec![Outcome::Confirmed; envelopes.len()])
+            self.answers
+                .pop_front()
+                .unwrap_or_else(|| vec![DeliveryResult::Acknowledged; envelopes.len()])
         }
 
         fn window(&self) -> usize {
@@ -154,7 +161,7 @@ mod tests {
         seen: Arc<Mutex<Vec<Vec<u128>>>>,
     }
 
-    async fn bench(answers: Vec<Vec<Outcome>>, drop_on_failure: bool) -> Bench {
+    async fn bench(answers: Vec<Vec<DeliveryResult>>, drop_on_failure: bool) -> Bench {
         let counts = Arc::new(PublisherCount::default());
         let bounds = Bounds { bytes: 1 << 20, count: None, age: None, last: Vec::new() };
         let spools = Spools::in_memory();
@@ -172,17 +179,17 @@ mod tests {
         ids.map(make).collect()
     }
 
-    fn later() -> Outcome {
-        Outcome::Later("away".to_owned())
+    fn later() -> DeliveryResult {
+        DeliveryResult::pending("away".to_owned())
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_not_settled_is_sent_again_in_order() {
-        use Outcome::{Confirmed, Never};
+        use DeliveryResult::{Acknowledged, Rejected};
         let answers = vec![
-            vec![Confirmed, later(), later()],
+            vec![Acknowledged, later(), later()],
             vec![later(), later(), later()],
-            vec![Never("bad".to_owned()), Confirmed],
+            vec![Rejected("bad".to_owned()), Acknowledged],
         ];
         let Bench { counts, writer, driver, seen } = bench(answers, false).await;
         writer.push(envelopes(0..5)).await;
@@ -199,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn policy_drop_lets_go_of_everything_behind() {
-        let answers = vec![vec![Outcome::Confirmed, later(), later()]];
+        let answers = vec![vec![DeliveryResult::Acknowledged, later(), later()]];
         let Bench { counts, writer, driver, .. } = bench(answers, true).await;
         writer.push(envelopes(0..5)).await;
         drop(writer);

@@ -9,6 +9,8 @@ use nephometer_config::{FileSpec, NotificationForm, NotifierSpec};
 use nephometer_model::{Batch, HostGeneration, Moment, Release, Sample};
 use nephometer_store::{Envelope, Manifest, encode_batch};
 
+use bytes::Bytes;
+
 use super::sockets::LARGEST;
 use nephometer_wire::Notation;
 use nephometer_wire::frames;
@@ -157,7 +159,7 @@ impl Encoder {
                 let address: Arc<str> = Arc::from("");
                 let chunks = (0..).zip(samples.chunks(MAX_SAMPLES));
                 Box::new(chunks.map(move |(at, chunk)| {
-                    envelope(self.id("envelope", origin, at), &address, &[], chunk)
+                    envelope(self.id("envelope", origin, at), &address, Bytes::new(), chunk)
                 }))
             }
         }
@@ -179,7 +181,7 @@ impl Encoder {
         let address: Arc<str> = Arc::from("");
         let mut messages = Messages::packed(&form.messages, form.publisher_id.as_deref());
         let mut made = 0;
-        let mut close = move |body: &[u8], samples: &[Sample]| {
+        let mut close = move |body: Vec<u8>, samples: &[Sample]| {
             made += 1;
             envelope(self.id("envelope", origin, made - 1), &address, body, samples)
         };
@@ -188,7 +190,7 @@ impl Encoder {
         let mut alone: Option<(Vec<u8>, usize)> = None;
         iter::from_fn(move || {
             if let Some((body, at)) = alone.take() {
-                return Some(close(&body, &samples[at..=at]));
+                return Some(close(body, &samples[at..=at]));
             }
             while let Some(sample) = samples.get(at) {
                 let start = body.len();
@@ -198,10 +200,10 @@ impl Encoder {
                     let before = &samples[first..at];
                     (first, at) = (at + 1, at + 1);
                     if before.is_empty() {
-                        return Some(close(&large, &samples[at - 1..at]));
+                        return Some(close(large, &samples[at - 1..at]));
                     }
                     alone = Some((large, at - 1));
-                    return Some(close(&mem::take(&mut body), before));
+                    return Some(close(mem::take(&mut body), before));
                 }
                 at += 1;
                 if at - first == MAX_SAMPLES || body.len() >= FULL {
@@ -209,7 +211,7 @@ impl Encoder {
                 }
             }
             let whole = &samples[mem::replace(&mut first, at)..at];
-            (!whole.is_empty()).then(|| close(&mem::take(&mut body), whole))
+            (!whole.is_empty()).then(|| close(mem::take(&mut body), whole))
         })
     }
 
@@ -233,7 +235,7 @@ impl Encoder {
             }
             let chunk = left.split_off(..count).filter(|chunk| !chunk.is_empty())?;
             made += 1;
-            Some(envelope(self.id("envelope", origin, made - 1), &address, &body, chunk))
+            Some(envelope(self.id("envelope", origin, made - 1), &address, body, chunk))
         })
     }
 
@@ -245,8 +247,10 @@ impl Encoder {
         let address: Arc<str> = Arc::from("");
         (0..).zip(samples.chunks(MAX_SAMPLES)).map(move |(at, chunk)| {
             let (source, samples, gone) = (origin.source.into(), chunk.to_vec(), Vec::new());
-            let body = encode_batch(&Batch { source, tick: origin.tick, samples, gone });
-            envelope(self.id("envelope", origin, at), &address, &body, chunk)
+            let batch = Batch { source, tick: origin.tick, samples, gone };
+            let made =
+                envelope(self.id("envelope", origin, at), &address, encode_batch(&batch), chunk);
+            Envelope { batch: Some(Arc::new(batch)), ..made }
         })
     }
 
@@ -286,7 +290,7 @@ impl Encoder {
                     };
                     let body = notification(&head, texts.iter());
                     let chunk = chunk.iter().map(|row| &samples[*row]);
-                    ready.push_back(envelope(id, key, &body, chunk));
+                    ready.push_back(envelope(id, key, body, chunk));
                     made += 1;
                 }
             }
@@ -305,14 +309,14 @@ impl Encoder {
 fn envelope<'a>(
     id: uuid::Uuid,
     address: &Arc<str>,
-    body: &[u8],
+    body: impl Into<Bytes>,
     samples: impl IntoIterator<Item = &'a Sample>,
 ) -> Envelope {
     let manifest = Manifest::of(samples);
     Envelope {
         id,
         address: Arc::clone(address),
-        body: Arc::from(body),
+        body: body.into(),
         samples: manifest.rows().count() as u64,
         manifest: manifest.into(),
         ..Envelope::default()

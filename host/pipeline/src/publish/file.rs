@@ -11,9 +11,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Envelope, Outcome, Publisher};
+use super::{Envelope, Publisher};
 use nephometer_config::{FileSpec, Rotation};
 use nephometer_files as files;
+use nephometer_model::DeliveryResult;
 
 /// Envelopes at a time: what a second of a slow disk takes.
 const WINDOW: usize = 16;
@@ -46,7 +47,7 @@ impl FilePublisher {
 
 #[async_trait]
 impl Publisher for FilePublisher {
-    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<Outcome> {
+    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
         let (mut log, batch) = (self.log.clone(), envelopes.to_vec());
         let written = tokio::task::spawn_blocking(move || {
             let outcomes = log.write_all(&batch);
@@ -57,7 +58,7 @@ impl Publisher for FilePublisher {
                 self.log = log;
                 outcomes
             }
-            Err(error) => vec![Outcome::Later(error.to_string()); envelopes.len()],
+            Err(error) => vec![DeliveryResult::pending(error.to_string()); envelopes.len()],
         }
     }
 
@@ -68,14 +69,14 @@ impl Publisher for FilePublisher {
 
 impl Log {
     /// Stops at the first failure, so that the order is kept.
-    fn write_all(&mut self, envelopes: &[Envelope]) -> Vec<Outcome> {
+    fn write_all(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
         let mut outcomes = Vec::with_capacity(envelopes.len());
         for envelope in envelopes {
             match self.write(envelope) {
-                Ok(()) => outcomes.push(Outcome::Confirmed),
+                Ok(()) => outcomes.push(DeliveryResult::Acknowledged),
                 Err(error) => {
                     let reason = format!("cannot write {}: {error}", self.path.display());
-                    outcomes.resize(envelopes.len(), Outcome::Later(reason));
+                    outcomes.resize(envelopes.len(), DeliveryResult::pending(reason));
                     break;
                 }
             }
@@ -216,7 +217,7 @@ mod tests {
         Envelope {
             id,
             address: Arc::from(""),
-            body: Arc::from(body.as_bytes()),
+            body: body.as_bytes().to_vec().into(),
             samples: 1,
             ..Envelope::default()
         }
@@ -234,7 +235,7 @@ mod tests {
         let path = folder.path().join("out");
         let mut log = log(path.clone(), Some((1_500, 3)));
         let body = include_str!("../../../../tests/vectors/samples.repr.txt");
-        assert_eq!(log.write_all(&[envelope(1, body)]), [Outcome::Confirmed]);
+        assert_eq!(log.write_all(&[envelope(1, body)]), [DeliveryResult::Acknowledged]);
         let read = |suffix: &str| fs::read_to_string(format!("{}{suffix}", path.display()));
         assert_eq!(read("").unwrap(), include_str!("../../../../tests/vectors/rotated.txt"));
         assert_eq!(read(".1").unwrap(), include_str!("../../../../tests/vectors/rotated.txt.1"));
@@ -273,11 +274,14 @@ mod tests {
         let mut publisher = FilePublisher::new(&spec);
         let envelopes = [envelope(1, "a\n"), envelope(2, "b\n")];
         for outcome in publisher.publish(&envelopes).await {
-            let Outcome::Later(reason) = outcome else { panic!("{outcome:?}") };
+            let DeliveryResult::Pending { reason, .. } = outcome else { panic!("{outcome:?}") };
             assert!(reason.contains("later/out"), "{reason}");
         }
         fs::create_dir(folder.path().join("later")).unwrap();
-        assert_eq!(publisher.publish(&envelopes).await, [const { Outcome::Confirmed }; 2]);
+        assert_eq!(
+            publisher.publish(&envelopes).await,
+            [const { DeliveryResult::Acknowledged }; 2]
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\n");
     }
 
@@ -290,10 +294,13 @@ mod tests {
         let obstacle = folder.path().join("out.1");
         fs::create_dir_all(obstacle.join("full")).unwrap();
         let envelope = envelope(1, "aa\nbb\n");
-        assert!(matches!(log.write_all(std::slice::from_ref(&envelope))[0], Outcome::Later(_)));
+        assert!(matches!(
+            log.write_all(std::slice::from_ref(&envelope))[0],
+            DeliveryResult::Pending { .. }
+        ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "aa\n");
         fs::remove_dir_all(&obstacle).unwrap();
-        assert_eq!(log.write_all(std::slice::from_ref(&envelope)), [Outcome::Confirmed]);
+        assert_eq!(log.write_all(std::slice::from_ref(&envelope)), [DeliveryResult::Acknowledged]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "bb\n");
         assert_eq!(fs::read_to_string(&obstacle).unwrap(), "aa\n");
     }
@@ -305,7 +312,7 @@ mod tests {
         let path = folder.path().join("out");
         let mut log = log(path.clone(), Some((1, u32::MAX)));
         for (id, body) in (0..).zip(["a\n", "b\n", "c\n", "d\n"]) {
-            assert_eq!(log.write_all(&[envelope(id, body)]), [Outcome::Confirmed]);
+            assert_eq!(log.write_all(&[envelope(id, body)]), [DeliveryResult::Acknowledged]);
         }
         let read = |suffix: &str| fs::read_to_string(format!("{}{suffix}", path.display()));
         assert_eq!((read("").unwrap(), read(".3").unwrap()), ("d\n".into(), "a\n".into()));
@@ -323,7 +330,7 @@ mod tests {
         let victim = folder.path().join("victim");
         fs::write(&victim, "kept").unwrap();
         let reason = |log: &mut Log| match &log.write_all(&[envelope(1, "aa\n")])[0] {
-            Outcome::Later(reason) => reason.clone(),
+            DeliveryResult::Pending { reason, .. } => reason.clone(),
             other => panic!("{other:?}"),
         };
         let path = folder.path().join("out");
@@ -354,13 +361,15 @@ mod tests {
         let body = "0123456789abcde\n".repeat(10_000);
         let envelope = envelope(1, &body);
         let outcome = &log.write_all(std::slice::from_ref(&envelope))[0];
-        assert!(matches!(outcome, Outcome::Later(reason) if reason.contains("does not read")));
+        assert!(
+            matches!(outcome, DeliveryResult::Pending { reason, .. } if reason.contains("does not read"))
+        );
         let read = std::thread::spawn(move || {
             let mut text = String::new();
             reader.read_to_string(&mut text).unwrap();
             text
         });
-        assert_eq!(log.write_all(std::slice::from_ref(&envelope)), [Outcome::Confirmed]);
+        assert_eq!(log.write_all(std::slice::from_ref(&envelope)), [DeliveryResult::Acknowledged]);
         drop(writer);
         assert_eq!(read.join().unwrap(), body);
     }
@@ -368,6 +377,6 @@ mod tests {
     #[test]
     fn a_full_disk_leaves_nothing_half_written() {
         let mut log = log("/dev/full".into(), None);
-        assert!(matches!(log.write_all(&[envelope(1, "a\n")])[0], Outcome::Later(_)));
+        assert!(matches!(log.write_all(&[envelope(1, "a\n")])[0], DeliveryResult::Pending { .. }));
     }
 }

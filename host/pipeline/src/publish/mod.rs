@@ -17,6 +17,8 @@ mod sockets;
 
 use async_trait::async_trait;
 
+use nephometer_model::DeliveryResult;
+
 #[cfg(any(fuzzing, test))]
 pub use amqp::fuzz;
 pub use amqp::{AmqpError, AmqpPublisher};
@@ -32,30 +34,14 @@ pub use nephometer_store::Envelope;
 pub use open::{Outstanding, PublisherError, PublisherHandle, PublisherTask, Settings, open, pair};
 pub use sockets::{TcpPublisher, UdpPublisher};
 
-/// What became of one envelope.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The receiver has it.
-    Confirmed,
-    /// Not now: it stays in the spool and is sent again, in order.
-    Later(String),
-    /// Never: it is dropped and counted.
-    Never(String),
-}
-
 /// Sends envelopes somewhere.
 #[async_trait]
 pub trait Publisher: Send {
-    /// Sends these, in this order: as many outcomes, in the same order. Reconnects by itself when
+    /// Sends these, in this order: as many results, in the same order. Reconnects by itself when
     /// called again; waiting between tries is the driver's. May be dropped half-way: what has no
-    /// outcome is sent again.
-    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<Outcome>;
+    /// result is sent again.
+    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult>;
 
     /// How many envelopes are best handed over at once.
     fn window(&self) -> usize;
-
-    /// How long to wait after what was just tried, where the receiver has said so.
-    fn wait(&self) -> Option<std::time::Duration> {
-        None
-    }
 }

@@ -150,8 +150,8 @@ async fn resolve(
         Error::HttpRequestDenied
     };
     let name = match Reach::host(&target.host).ok_or(Error::HttpRequestUriInvalid)? {
-        Reach::Range { address, .. } => {
-            let to = SocketAddr::new(address, target.port);
+        Reach::Range(range) => {
+            let to = SocketAddr::new(range.addr(), target.port);
             policy.connect(None, to).map_err(denied)?;
             return Ok(vec![to]);
         }

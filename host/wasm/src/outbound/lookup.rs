@@ -95,9 +95,7 @@ impl Host for View<'_> {
             return Err(ErrorCode::InvalidArgument.into());
         }
         let (name, state) = match Reach::host(&asked).ok_or(ErrorCode::InvalidArgument)? {
-            Reach::Range { address, .. } => {
-                (None, LookupState::Done(Ok(vec![address].into_iter())))
-            }
+            Reach::Range(range) => (None, LookupState::Done(Ok(vec![range.addr()].into_iter()))),
             Reach::Host(name) => {
                 let state = self.look_up(&name, &asked)?;
                 (Some(name), state)

@@ -58,7 +58,7 @@ impl Policy {
     pub(super) fn lookup(&self, name: &str, port: Option<u16>) -> Result<(), Refusal> {
         let fits = |grant: &Grant| port.is_none_or(|port| grant.port == port);
         let named = self.all().filter(|grant| fits(grant)).any(|grant| is_host(grant, name));
-        let range = |grant: &Grant| matches!(grant.to, Reach::Range { .. });
+        let range = |grant: &Grant| matches!(grant.to, Reach::Range(_));
         if named || self.grants.iter().any(|grant| fits(grant) && range(grant)) {
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl Policy {
         if here.clone().any(|grant| grant.to.holds(address)) {
             return Ok(());
         }
-        let grant = Grant { to: Reach::Range { address, prefix: bits(address) }, port };
+        let grant = Grant { to: Reach::Range(address.into()), port };
         let grant = grant.to_string();
         let Some(name) = name else {
             let reason = "it is not granted".to_owned();
@@ -163,10 +163,6 @@ impl Policy {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn bits(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
 }
 
 fn normal(name: &str) -> String {

@@ -1,7 +1,6 @@
 //! What the place of a publisher is asked for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -10,7 +9,7 @@ use crate::error::ComponentError;
 use crate::handle::{InstanceHandle, Serve};
 use crate::instance::Configured;
 use crate::state::State;
-use nephometer_model::Batch;
+use nephometer_model::{Batch, DeliveryResult};
 
 /// Which ready-made texts a publisher wants beside the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,38 +35,30 @@ pub struct Delivery {
     pub texts: Vec<String>,
 }
 
-/// What became of a delivery.
+/// Why a delivery has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled {
-    /// The receiver has it.
-    Delivered,
-    /// The failure may pass.
-    Retryable {
-        /// For people.
-        reason: String,
-        /// When to try again, if the component knows.
-        after: Option<Duration>,
-    },
-    /// This envelope can never be delivered.
-    Permanent(String),
-    /// No envelope can be delivered until someone acts. The instance is well.
+pub enum PublishError {
+    /// The component says that no envelope can be delivered until someone acts. The instance is well.
     Broken(String),
     /// The instance is gone, with what happened: a trap, a limit, or that none can be made.
     Failed(String),
 }
 
+/// What became of a delivery.
+pub(crate) type Published = Result<DeliveryResult, PublishError>;
+
 impl Serve for PublisherRole {
-    type Call = (Delivery, oneshot::Sender<Settled>);
+    type Call = (Delivery, oneshot::Sender<Published>);
 
     async fn restore(_: &mut Configured<Self>, _: &State) -> Result<(), ComponentError> {
         Ok(())
     }
 
     async fn serve(instance: &mut Configured<Self>, (delivery, reply): Self::Call) -> bool {
-        let settled = instance.publish(&delivery).await;
-        let well = !matches!(settled, Settled::Failed(_));
+        let published = instance.publish(&delivery).await;
+        let well = !matches!(published, Err(PublishError::Failed(_)));
         // Nobody waits any more: the caller was cancelled.
-        let _ = reply.send(settled);
+        let _ = reply.send(published);
         well
     }
 }
@@ -86,18 +77,21 @@ impl InstanceHandle<PublisherRole> {
         }
     }
 
-    /// Delivers one envelope. After [`Settled::Failed`] the next [`Self::ready`] makes a new
-    /// instance. A call that was not waited for ends all the same.
-    pub async fn publish(&mut self, delivery: Delivery) -> Settled {
-        let settled = self.call(delivery).await;
-        let settled = settled.unwrap_or_else(|| Settled::Failed("its instance is gone".to_owned()));
-        if matches!(settled, Settled::Failed(_)) {
+    /// Delivers one envelope. A call that was not waited for ends all the same.
+    ///
+    /// # Errors
+    /// If the component says that it is broken, or the instance fails: then the next [`Self::ready`]
+    /// makes a new one.
+    pub async fn publish(&mut self, delivery: Delivery) -> Result<DeliveryResult, PublishError> {
+        let gone = || Err(PublishError::Failed("its instance is gone".to_owned()));
+        let published = self.call(delivery).await.unwrap_or_else(gone);
+        if matches!(published, Err(PublishError::Failed(_))) {
             self.discard();
         }
-        settled
+        published
     }
 
-    async fn call(&self, delivery: Delivery) -> Option<Settled> {
+    async fn call(&self, delivery: Delivery) -> Option<Published> {
         let (reply, answer) = oneshot::channel();
         self.send((delivery, reply)).await?;
         answer.await.ok()

@@ -18,7 +18,7 @@ use super::world;
 use bindings::exports::nephometer::metering::publish;
 
 pub(crate) use super::outbound::linker;
-pub use handle::{Delivery, Settled, TextForm};
+pub use handle::{Delivery, PublishError, TextForm};
 
 /// The role of components that stand under `publishers`.
 #[derive(Debug)]

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::connection::{Broker, EXCHANGE, Link};
 use super::{AmqpError, harmless};
-use crate::publish::{Envelope, Outcome, Publisher};
+use crate::publish::{Envelope, Publisher};
 use nephometer_config::BrokerSpec;
+use nephometer_model::DeliveryResult;
 use nephometer_telemetry::events::publish as events;
 
 /// Envelopes in flight: ten times faster than one at a time, while more gain little.
@@ -57,7 +58,7 @@ impl AmqpPublisher {
 
 #[async_trait]
 impl Publisher for AmqpPublisher {
-    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<Outcome> {
+    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
         match self.ready(envelopes).await {
             Ok(mut link) => {
                 let (outcomes, whole) = self.exchange(&mut link, envelopes).await;
@@ -65,7 +66,7 @@ impl Publisher for AmqpPublisher {
                 self.link = whole.then_some(link);
                 outcomes
             }
-            Err(error) => vec![Outcome::Later(error.to_string()); envelopes.len()],
+            Err(error) => vec![DeliveryResult::pending(error.to_string()); envelopes.len()],
         }
     }
 
@@ -76,7 +77,11 @@ impl Publisher for AmqpPublisher {
 
 impl AmqpPublisher {
     /// Sends all, then waits for all. Besides the outcomes, whether the link is still good.
-    async fn exchange(&self, link: &mut Link, envelopes: &[Envelope]) -> (Vec<Outcome>, bool) {
+    async fn exchange(
+        &self,
+        link: &mut Link,
+        envelopes: &[Envelope],
+    ) -> (Vec<DeliveryResult>, bool) {
         link.expect(envelopes);
         let mut confirms = Vec::with_capacity(envelopes.len());
         let mut failure = None;
@@ -100,7 +105,7 @@ impl AmqpPublisher {
             }
         }
         let whole = failure.is_none();
-        outcomes.resize(envelopes.len(), Outcome::Later(failure.unwrap_or_default()));
+        outcomes.resize(envelopes.len(), DeliveryResult::pending(failure.unwrap_or_default()));
         (outcomes, whole)
     }
 
@@ -166,17 +171,17 @@ impl AmqpPublisher {
 }
 
 /// A message that no queue took is returned first and then confirmed all the same.
-fn judge(link: &mut Link, envelope: &Envelope, confirmation: &Confirmation) -> Outcome {
+fn judge(link: &mut Link, envelope: &Envelope, confirmation: &Confirmation) -> DeliveryResult {
     let (Confirmation::Ack(returned) | Confirmation::Nack(returned)) = confirmation else {
-        return Outcome::Later("the broker was not asked to confirm".to_owned());
+        return DeliveryResult::pending("the broker was not asked to confirm".to_owned());
     };
     match returned {
         Some(returned) => {
             link.forget(&envelope.address);
             let reason = harmless(returned.reply_text.as_str());
-            Outcome::Later(format!("returned by the broker: {reason}"))
+            DeliveryResult::pending(format!("returned by the broker: {reason}"))
         }
-        None if confirmation.is_ack() => Outcome::Confirmed,
-        None => Outcome::Later("refused by the broker".to_owned()),
+        None if confirmation.is_ack() => DeliveryResult::Acknowledged,
+        None => DeliveryResult::pending("refused by the broker".to_owned()),
     }
 }

@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{LIMIT, late, resolve};
-use crate::publish::{Envelope, Outcome, Publisher};
+use crate::publish::{Envelope, Publisher};
 use nephometer_config::SocketSpec;
+use nephometer_model::DeliveryResult;
 
 /// Envelopes that are written before it is seen whether the receiver is still there.
 const WINDOW: usize = 32;
@@ -52,11 +53,13 @@ impl TcpPublisher {
 
 #[async_trait]
 impl Publisher for TcpPublisher {
-    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<Outcome> {
+    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
         let outcome = match self.send(envelopes).await {
-            Ok(()) => Outcome::Confirmed,
+            Ok(()) => DeliveryResult::Acknowledged,
             // How much of it has been read nobody knows.
-            Err(error) => Outcome::Later(format!("cannot write to {}: {error}", self.target)),
+            Err(error) => {
+                DeliveryResult::pending(format!("cannot write to {}: {error}", self.target))
+            }
         };
         vec![outcome; envelopes.len()]
     }
@@ -176,7 +179,10 @@ mod tests {
             read(&mut stream, LENGTH + 3).await
         });
         let envelopes = [envelope(1, LENGTH), envelope(2, 3)];
-        assert_eq!(publisher.publish(&envelopes).await, [const { Outcome::Confirmed }; 2]);
+        assert_eq!(
+            publisher.publish(&envelopes).await,
+            [const { DeliveryResult::Acknowledged }; 2]
+        );
         let bytes = reading.await.unwrap();
         assert!(bytes[..LENGTH].iter().all(|byte| *byte == 1));
         assert_eq!(bytes[LENGTH..], [2; 3]);
@@ -192,7 +198,9 @@ mod tests {
             read(&mut stream, 15).await
         };
         let (outcomes, _) = tokio::join!(publisher.publish(&envelopes), receiving);
-        let [Outcome::Later(reason), Outcome::Later(_)] = &outcomes[..] else {
+        let [DeliveryResult::Pending { reason, .. }, DeliveryResult::Pending { .. }] =
+            &outcomes[..]
+        else {
             panic!("{outcomes:?}")
         };
         assert!(reason.starts_with("cannot write to 127.0.0.1:"), "{reason}");
@@ -201,7 +209,7 @@ mod tests {
             (read(&mut stream, 20).await, stream)
         };
         let (outcomes, (bytes, stream)) = tokio::join!(publisher.publish(&envelopes), receiving);
-        assert_eq!(outcomes, [const { Outcome::Confirmed }; 2]);
+        assert_eq!(outcomes, [const { DeliveryResult::Acknowledged }; 2]);
         assert_eq!(bytes, [[1; 10], [2; 10]].concat());
 
         // The connection is kept; a receiver that went in between costs nothing.
@@ -213,7 +221,7 @@ mod tests {
             (read(&mut stream, 20).await, stream)
         };
         let (outcomes, _) = tokio::join!(publisher.publish(&envelopes), receiving);
-        assert_eq!(outcomes, [const { Outcome::Confirmed }; 2]);
+        assert_eq!(outcomes, [const { DeliveryResult::Acknowledged }; 2]);
     }
 
     #[tokio::test]
@@ -227,7 +235,7 @@ mod tests {
             };
             let one = [envelope(1, 10)];
             let (outcomes, _) = tokio::join!(publisher.publish(&one), receiving);
-            assert_eq!(outcomes, [Outcome::Confirmed]);
+            assert_eq!(outcomes, [DeliveryResult::Acknowledged]);
         }
     }
 
@@ -235,13 +243,15 @@ mod tests {
     async fn a_closed_port_and_an_unknown_name_are_said() {
         let (listener, mut publisher) = pair().await;
         drop(listener);
-        let [Outcome::Later(reason)] = &publisher.publish(&[envelope(1, 1)]).await[..] else {
+        let [DeliveryResult::Pending { reason, .. }] =
+            &publisher.publish(&[envelope(1, 1)]).await[..]
+        else {
             panic!()
         };
         assert!(reason.contains("refused"), "{reason}");
         let nowhere = SocketSpec { host: "nowhere.invalid".into(), port: 1 };
         let outcomes = TcpPublisher::new(&nowhere).publish(&[envelope(1, 1)]).await;
-        let Outcome::Later(reason) = &outcomes[0] else { panic!("{outcomes:?}") };
+        let DeliveryResult::Pending { reason, .. } = &outcomes[0] else { panic!("{outcomes:?}") };
         assert!(reason.starts_with("cannot write to nowhere.invalid:1"), "{reason}");
     }
 }

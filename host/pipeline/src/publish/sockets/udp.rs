@@ -8,8 +8,9 @@ use tokio::net::UdpSocket;
 use tokio::time::sleep;
 
 use super::resolve;
-use crate::publish::{Envelope, Outcome, Publisher};
+use crate::publish::{Envelope, Publisher};
 use nephometer_config::SocketSpec;
+use nephometer_model::DeliveryResult;
 use nephometer_wire::frames;
 
 /// The largest message that a datagram can carry: over IPv4, which the receiver may be reached by.
@@ -35,7 +36,7 @@ impl UdpPublisher {
         Self { target: target.clone(), socket: None, turn: 0 }
     }
 
-    async fn send(&mut self, envelope: &Envelope) -> io::Result<Outcome> {
+    async fn send(&mut self, envelope: &Envelope) -> io::Result<DeliveryResult> {
         let socket = match self.socket.take() {
             Some(socket) => socket,
             None => connect(&self.target, self.turn).await?,
@@ -56,8 +57,8 @@ impl UdpPublisher {
         }
         self.socket = Some(socket);
         Ok(match too_large {
-            0 => Outcome::Confirmed,
-            _ => Outcome::Never(format!(
+            0 => DeliveryResult::Acknowledged,
+            _ => DeliveryResult::Rejected(format!(
                 "{too_large} of {} messages do not fit into a datagram, which holds {LARGEST} bytes",
                 sent + too_large
             )),
@@ -67,7 +68,7 @@ impl UdpPublisher {
 
 #[async_trait]
 impl Publisher for UdpPublisher {
-    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<Outcome> {
+    async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
         let mut outcomes = Vec::with_capacity(envelopes.len());
         for envelope in envelopes {
             match self.send(envelope).await {
@@ -75,7 +76,7 @@ impl Publisher for UdpPublisher {
                 Err(error) => {
                     self.turn = self.turn.wrapping_add(1);
                     let reason = format!("cannot send to {}: {error}", self.target);
-                    outcomes.resize(envelopes.len(), Outcome::Later(reason));
+                    outcomes.resize(envelopes.len(), DeliveryResult::pending(reason));
                     break;
                 }
             }
@@ -149,8 +150,11 @@ mod tests {
         let envelopes =
             [envelope(&[b"a", &largest]), envelope(&[b"b", &too_large, b"c"]), envelope(&[b"d"])];
         let outcomes = publisher.publish(&envelopes).await;
-        assert_eq!((&outcomes[0], &outcomes[2]), (&Outcome::Confirmed, &Outcome::Confirmed));
-        let Outcome::Never(reason) = &outcomes[1] else { panic!("{outcomes:?}") };
+        assert_eq!(
+            (&outcomes[0], &outcomes[2]),
+            (&DeliveryResult::Acknowledged, &DeliveryResult::Acknowledged)
+        );
+        let DeliveryResult::Rejected(reason) = &outcomes[1] else { panic!("{outcomes:?}") };
         assert!(reason.starts_with("1 of 3 messages do not fit"), "{reason}");
         let mut buffer = vec![0; LARGEST + 1];
         for expected in [b"a", largest.as_slice(), b"b", b"c", b"d"] {
@@ -165,7 +169,9 @@ mod tests {
         let free = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let mut publisher = publisher("localhost", free.port());
         let one = [envelope(&[b"a"])];
-        let [Outcome::Later(reason)] = &publisher.publish(&one).await[..] else { panic!() };
+        let [DeliveryResult::Pending { reason, .. }] = &publisher.publish(&one).await[..] else {
+            panic!()
+        };
         assert!(reason.starts_with("cannot send to localhost:"), "{reason}");
         let receiver = UdpSocket::bind(free).await.unwrap();
         // Whether the name has one address or two.
@@ -173,7 +179,7 @@ mod tests {
         for _ in 0..2 {
             outcomes.extend(publisher.publish(&one).await);
         }
-        assert!(outcomes.contains(&Outcome::Confirmed), "{outcomes:?}");
+        assert!(outcomes.contains(&DeliveryResult::Acknowledged), "{outcomes:?}");
         assert_eq!(receiver.recv(&mut [0; 8]).await.unwrap(), 1);
     }
 }
