@@ -22,11 +22,27 @@ type Change = Box<dyn FnOnce(&mut Publishers) + Send>;
 
 /// What can be asked of a sink. It obeys between two batches.
 pub(super) enum Command {
-    Base(oneshot::Sender<Base>),
-    TakeOver { generation: Box<Generation>, finish: bool, reply: oneshot::Sender<TakeOver> },
+    Base {
+        /// Whether what comes is kept for a take-over.
+        follow: bool,
+        reply: oneshot::Sender<Base>,
+    },
+    /// Nothing has to be kept any more.
+    Abandon,
+    TakeOver {
+        generation: Box<Generation>,
+        finish: bool,
+        reply: oneshot::Sender<TakeOver>,
+    },
     Publishers(Change),
-    Inject { stage: usize, samples: Vec<Sample>, reply: oneshot::Sender<Result<usize, String>> },
-    Hold { reason: String },
+    Inject {
+        stage: usize,
+        samples: Vec<Sample>,
+        reply: oneshot::Sender<Result<usize, String>>,
+    },
+    Hold {
+        reason: String,
+    },
     End,
 }
 
@@ -165,9 +181,20 @@ impl SinkHandle {
     }
 
     /// What a new generation starts from. From then on the sink keeps what comes, for
-    /// [`Self::take_over`].
+    /// [`Self::take_over`], until one has taken over or [`Self::abandon`] says that none will.
     pub async fn base(&self) -> Option<Base> {
-        self.ask(Command::Base).await
+        self.ask(|reply| Command::Base { follow: true, reply }).await
+    }
+
+    /// What a new generation would start from. Nothing is kept for it.
+    pub async fn look(&self) -> Option<Base> {
+        self.ask(|reply| Command::Base { follow: false, reply }).await
+    }
+
+    /// No generation will take over from the base that was given last.
+    pub async fn abandon(&self) {
+        // A sink that has ended keeps nothing.
+        drop(self.commands.send(Command::Abandon).await);
     }
 
     /// Hands a generation over that has caught up. With `finish` the sink itself runs what is

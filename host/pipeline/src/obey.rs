@@ -1,6 +1,5 @@
 //! What a sink does when it is asked to.
 
-use std::mem;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -16,8 +15,10 @@ impl Sink {
     /// Between two batches, or while one is held.
     pub(super) async fn obey(&mut self, command: Command) {
         match command {
-            Command::Base(reply) => {
-                self.trail = Some(Window::default());
+            Command::Base { follow, reply } => {
+                if follow {
+                    self.trail = Some(Window::default());
+                }
                 let base = match &self.generation {
                     Some(generation) => Base::running(&generation.chain),
                     None => self.base.clone(),
@@ -29,6 +30,7 @@ impl Sink {
                 let answer = self.take_over(generation, finish).await;
                 drop(reply.send(answer));
             }
+            Command::Abandon => self.trail = None,
             Command::Publishers(change) => self.outlet.change(change),
             Command::Inject { stage, samples, reply } => {
                 drop(reply.send(self.inject(stage, samples).await));
@@ -52,8 +54,9 @@ impl Sink {
     /// At the head of what was worked on, a generation that is there too takes over.
     async fn take_over(&mut self, mut generation: Box<Generation>, finish: bool) -> TakeOver {
         let begun = Instant::now();
+        // Without it, something has happened that the base did not know, or too much.
+        let Some(trail) = &self.trail else { return TakeOver::Stale(generation) };
         if generation.chain.position() < self.position {
-            let Some(trail) = &self.trail else { return TakeOver::Stale(generation) };
             let at = generation.chain.position();
             let since =
                 trail.events().iter().filter(|event| event.position() > at).cloned().collect();
@@ -95,10 +98,13 @@ impl Sink {
         let batch = Batch { source: "dead-letters".into(), tick, samples, gone: Vec::new() };
         let batch = Arc::new(batch);
         let made = generation.chain.inject(stage, &batch).await.map_err(|e| e.to_string())?;
+        // To the disk as well, as soon as what it made is there: no journal can bring it back.
+        self.pending = Some(generation.to_save());
         let count = made.len();
         self.emit((self.position, &batch), vec![made]).await;
-        // The generation before has not seen them.
-        drop(mem::take(&mut self.retired));
+        // The generation before has not seen them, nor has one that is on its way.
+        self.retired = None;
+        self.trail = None;
         Ok(count)
     }
 }

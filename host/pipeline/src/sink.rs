@@ -26,9 +26,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How far apart states are written to disk. What a restart has to run again, and the journal has
 /// to hold, is a matter of seconds.
 const SAVE: Duration = Duration::from_secs(10);
-/// Rows that are kept for a generation that is catching up, and bytes of them.
+/// Rows that are kept for a generation that is catching up, bytes of them, and events, of which many
+/// may be without a row.
 const TRAIL_ROWS: usize = 200_000;
 const TRAIL_BYTES: usize = 64 << 20;
+const TRAIL_EVENTS: usize = 5_000;
 
 /// What a sink is made of.
 pub struct SinkParts {
@@ -70,7 +72,7 @@ pub struct Sink {
     /// Per transformer of the generation.
     pub(super) quarantine: Vec<Quarantine>,
     /// State that can be written once all that led to it has been settled.
-    pending: Option<SavedChain>,
+    pub(super) pending: Option<SavedChain>,
     saved: Position,
     last_save: Instant,
     /// Nothing more will come.
@@ -270,7 +272,8 @@ impl Sink {
         }
         if let Some(trail) = &mut self.trail {
             trail.push(event);
-            if trail.rows() > TRAIL_ROWS || trail.bytes() > TRAIL_BYTES {
+            let events = trail.events().len();
+            if trail.rows() > TRAIL_ROWS || trail.bytes() > TRAIL_BYTES || events > TRAIL_EVENTS {
                 self.trail = None;
             }
         }
@@ -497,3 +500,7 @@ fn spread(batch: &Batch) -> u16 {
     let id = batch.samples.first().map_or([0; 16], |sample| sample.id.into_bytes());
     u16::from_be_bytes([id[0], id[1]])
 }
+
+#[cfg(test)]
+#[path = "sink_tests.rs"]
+mod tests;

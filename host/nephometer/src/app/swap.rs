@@ -48,6 +48,19 @@ pub(super) async fn swap(
     sink: &SinkSpec,
     handle: &SinkHandle,
 ) -> Result<Duration, SwapError> {
+    let swapped = attempt(workshop, agent, sink, handle).await;
+    if swapped.is_err() {
+        handle.abandon().await;
+    }
+    swapped
+}
+
+async fn attempt(
+    workshop: &Workshop,
+    agent: &AgentSpec,
+    sink: &SinkSpec,
+    handle: &SinkHandle,
+) -> Result<Duration, SwapError> {
     let made = workshop.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
     events::step(&sink.name, "configured");
     let mut generation = made;
@@ -94,6 +107,6 @@ pub(super) async fn rehearse(
 ) -> Result<(), String> {
     let made = workshop.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
     let mut generation = made;
-    let base = handle.base().await.ok_or("the sink has ended")?;
+    let base = handle.look().await.ok_or("the sink has ended")?;
     generation.catch_up(&base).await.map_err(|error| error.to_string())
 }

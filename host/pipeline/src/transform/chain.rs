@@ -190,7 +190,10 @@ impl Chain {
     }
 
     /// Runs rows from one stage on, once, and saves what they leave behind: for rows that are in no
-    /// journal any more.
+    /// journal any more. All of it or nothing.
+    ///
+    /// # Errors
+    /// If a stage fails, or what the rows leave behind cannot be saved: then it is undone.
     pub async fn inject(
         &mut self,
         stage: usize,
@@ -205,12 +208,18 @@ impl Chain {
             Ok(samples) => samples,
             Err(failure) => return Err(self.fail(&failure)),
         };
+        if !self.save().await {
+            // The next event starts from the older save, without these rows.
+            self.stale = true;
+            let component = self.stages[stage].transformer.name().to_owned();
+            let reason = "what the rows leave in the state cannot be saved".to_owned();
+            return Err(self.error(stage, &TransformError::Failed { component, reason }));
+        }
         for stage in &mut self.stages {
             stage.names.commit();
             mem::take(&mut stage.tally).count(&stage.count);
         }
         self.stale = false;
-        self.save().await;
         Ok(samples)
     }
 

@@ -9,6 +9,8 @@ mod history;
 mod ids;
 mod recovery;
 mod states;
+#[cfg(test)]
+pub(crate) mod summing;
 mod tally;
 mod window;
 
