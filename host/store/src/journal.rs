@@ -117,6 +117,7 @@ impl Journal {
         for sink in &slot.sinks {
             if let Some(cursor) = state.cursors.get(sink) {
                 cursor.counts.entered.fetch_add(samples, Relaxed);
+                cursor.counts.held.fetch_add(samples, Relaxed);
             }
         }
         state.insert(position, slot);

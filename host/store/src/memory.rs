@@ -52,6 +52,8 @@ pub(super) struct Cursor {
     pub(super) lent: Option<Position>,
     pub(super) marks: Marks,
     pub(super) saved: Position,
+    /// All up to here was counted by an earlier run.
+    pub(super) counted: Position,
     pub(super) counts: Arc<SinkCount>,
 }
 
@@ -227,9 +229,10 @@ impl JournalState {
         let Some(slot) = self.slots.get(&position) else { return };
         for sink in &slot.sinks {
             if let Some(cursor) = self.cursors.get(sink)
-                && cursor.at < position
+                && cursor.at.max(cursor.counted) < position
             {
                 cursor.counts.dropped.add(reason, slot.samples);
+                cursor.counts.held.fetch_sub(slot.samples, Relaxed);
             }
         }
     }

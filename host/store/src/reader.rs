@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::StoreError;
 use super::db::{Changes, Resume, SavedChain};
 use super::emission::{self, Put};
 use super::journal::{Journal, JournalShared};
 use super::marks::{Mark, Marks};
-use super::memory::Cursor;
+use super::memory::{Cursor, JournalState};
 use nephometer_model::{Batch, Position};
 use nephometer_telemetry::{Account, Dropped, SinkCount, events::store as events};
 
@@ -88,8 +89,9 @@ impl JournalReader {
                     let mut state = self.shared.state();
                     let samples = state.slots.get(&position).map_or(0, |slot| slot.samples);
                     let cursor = state.cursors.get_mut(&self.sink)?;
-                    if position > cursor.marks.emitted() {
+                    if position > cursor.counted {
                         cursor.counts.dropped.add(Dropped::Unreadable, samples);
+                        cursor.counts.held.fetch_sub(samples, Relaxed);
                     }
                     cursor.at = position;
                     cursor.lent = None;
@@ -100,11 +102,18 @@ impl JournalReader {
 
     /// The batch that was given is worked off.
     pub fn advance(&mut self) {
-        if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink)
+        let mut state = self.shared.state();
+        let JournalState { slots, cursors, .. } = &mut *state;
+        if let Some(cursor) = cursors.get_mut(&self.sink)
             && let Some(lent) = cursor.lent.take()
         {
             cursor.at = lent;
+            let samples = slots.get(&lent).map_or(0, |slot| slot.samples);
+            if lent > cursor.counted {
+                cursor.counts.held.fetch_sub(samples, Relaxed);
+            }
         }
+        drop(state);
         self.shared.went_on();
     }
 
@@ -197,6 +206,7 @@ impl Journal {
             lent: None,
             marks: Marks::new(emitted, resume.emitted),
             saved: saved.max(begin),
+            counted: emitted,
             counts: Arc::clone(counts),
         };
         let held = state.held_behind(sink, emitted);

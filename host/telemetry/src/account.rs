@@ -76,6 +76,7 @@ impl SinkCount {
         let entered = account.number(0).max(held + account.dropped());
         self.entered.fetch_add(entered, Relaxed);
         self.processed.fetch_add(entered - held - account.dropped(), Relaxed);
+        self.held.fetch_add(held, Relaxed);
         account.restore_drops(&self.dropped);
     }
 }

@@ -132,7 +132,8 @@ impl fmt::Display for DropCounts {
     }
 }
 
-/// Samples of one sink, before its transformers.
+/// Samples of one sink, before its transformers: entered = processed + dropped + held. Each is counted
+/// where it happens, none from the others, so that a breach shows.
 #[derive(Debug, Default)]
 pub struct SinkCount {
     /// Samples that its sources had for it.
@@ -141,9 +142,12 @@ pub struct SinkCount {
     pub processed: AtomicU64,
     /// Samples that never got there.
     pub dropped: DropCounts,
+    /// Samples that are in the journal and have yet to get there, as the journal counts them.
+    pub held: AtomicU64,
 }
 
-/// Rows of one transformer in one sink: in = passed + absorbed + dropped, out = passed + made.
+/// Rows of one transformer in one sink: in = passed + absorbed + dropped, out = passed + made. What was
+/// absorbed is counted by the ids that did not come out again.
 #[derive(Debug, Default)]
 pub struct StageCount {
     /// Rows that came in.
@@ -269,7 +273,7 @@ impl Ledger {
     pub fn held(&self) -> (u64, u64) {
         let mut held = (0, 0);
         for sink in self.lock().iter() {
-            held.0 += held_samples(&sink.count);
+            held.0 += sink.count.held.load(Relaxed);
             held.1 +=
                 sink.publishers.iter().map(|(_, count)| count.held.load(Relaxed)).sum::<u64>();
         }
@@ -281,6 +285,13 @@ impl Ledger {
     pub fn breaches(&self) -> Vec<String> {
         let mut breaches = Vec::new();
         for sink in self.lock().iter() {
+            let entered = sink.count.entered.load(Relaxed);
+            let known = sink.count.processed.load(Relaxed)
+                + sink.count.dropped.total()
+                + sink.count.held.load(Relaxed);
+            if entered != known {
+                breaches.push(format!("sink {}: {entered} samples in, {known} known", sink.name));
+            }
             for (name, stage) in &sink.stages {
                 let rows_in = stage.rows_in.load(Relaxed);
                 let known = stage.passed.load(Relaxed)
@@ -316,11 +327,6 @@ fn entry<T: Default>(entries: &mut Vec<(Arc<str>, Arc<T>)>, name: &Arc<str>, nth
     count
 }
 
-fn held_samples(count: &SinkCount) -> u64 {
-    let done = count.processed.load(Relaxed) + count.dropped.total();
-    count.entered.load(Relaxed).saturating_sub(done)
-}
-
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -339,7 +345,7 @@ impl fmt::Display for Ledger {
                 sink.count.entered.load(Relaxed),
                 sink.count.processed.load(Relaxed),
                 sink.count.dropped,
-                held_samples(&sink.count)
+                sink.count.held.load(Relaxed)
             )?;
             for (name, stage) in &sink.stages {
                 let passed = stage.passed.load(Relaxed);
@@ -372,5 +378,43 @@ impl fmt::Display for Ledger {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ledger with one sink, transformer and publisher that adds up, after `break_it`.
+    fn breaches(break_it: impl FnOnce(&SinkCount, &StageCount, &PublisherCount)) -> Vec<String> {
+        let (ledger, name) = (Ledger::default(), Arc::from("s"));
+        let (sink, stage) = (ledger.sink(&name), ledger.stage("s", &Arc::from("t"), 0));
+        let publisher = ledger.publisher("s", &Arc::from("p"));
+        let set = |counter: &AtomicU64, count| _ = counter.fetch_add(count, Relaxed);
+        set(&sink.entered, 10);
+        set(&sink.processed, 6);
+        sink.dropped.add(Dropped::JournalFull, 1);
+        set(&sink.held, 3);
+        set(&stage.rows_in, 6);
+        set(&stage.passed, 3);
+        set(&stage.absorbed, 2);
+        stage.dropped.add(Dropped::Rejected, 1);
+        set(&publisher.encoded, 4);
+        set(&publisher.confirmed, 2);
+        publisher.dropped.add(Dropped::SpoolFull, 1);
+        set(&publisher.held, 1);
+        break_it(&sink, &stage, &publisher);
+        ledger.breaches()
+    }
+
+    // What was held and absorbed was what the others left, so that these two could not fail.
+    #[test]
+    fn each_equation_can_fail() {
+        assert_eq!(breaches(|_, _, _| {}), Vec::<String>::new());
+        let lost = |counter: &AtomicU64| _ = counter.fetch_sub(1, Relaxed);
+        assert_eq!(breaches(|sink, _, _| lost(&sink.held)), ["sink s: 10 samples in, 9 known"]);
+        assert_eq!(breaches(|sink, _, _| lost(&sink.processed)).len(), 1);
+        assert_eq!(breaches(|_, stage, _| lost(&stage.absorbed)), ["s/t: 6 rows in, 5 known"]);
+        assert_eq!(breaches(|_, _, one| lost(&one.held)), ["s/p: 4 encoded, 3 known"]);
     }
 }

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::history::{Event, History};
 use super::ids::Names;
-use super::tally::Tally;
+use super::tally::{Tally, absorbed};
 use super::{Identity, StateTotal, TransformError, Transformer};
 use nephometer_model::{Batch, Bound, HostGeneration, Position, Sample};
 use nephometer_telemetry::{Account, StageCount, events};
@@ -350,6 +350,7 @@ impl Chain {
         match stage.transformer.transform(batch).await {
             Ok(mut samples) => {
                 if mode != Run::Again {
+                    stage.tally.absorbed += absorbed(&batch.samples, &samples);
                     let made = stage.names.name(&mut samples);
                     stage.tally.made += made;
                     stage.tally.passed += samples.len() as u64 - made;
