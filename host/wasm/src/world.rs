@@ -29,7 +29,9 @@ pub(super) fn check_transformer(component: &Component) -> Result<(), String> {
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
     // Its kind comes first: a publisher imports what no transformer gets.
     check_kind(&exports, "transform")?;
-    check_imports(&imports)?;
+    // Then the version, before anything that differs between versions.
+    check_version(&exports)?;
+    check_imports(&imports, "transform")?;
     check_exports(&exports, "transform")
 }
 
@@ -56,12 +58,9 @@ pub(super) fn check_publisher(component: &Component) -> Result<(), String> {
         .collect();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
     check_kind(&exports, "publish")?;
+    check_version(&exports)?;
     check_exports(&exports, "publish")?;
-    check_imports(&imports).map_err(|_| {
-        let (name, _) = imports.first().expect("there is one that does not fit");
-        let name = clean(name);
-        format!("it imports {name}, which no publisher gets")
-    })
+    check_imports(&imports, "publish")
 }
 
 /// Whether an import is an interface without functions: nothing that a component could use.
@@ -74,24 +73,39 @@ fn is_types(engine: &wasmtime::Engine, item: &ComponentItem) -> bool {
     }
 }
 
-fn check_imports(imports: &[(&str, bool)]) -> Result<(), String> {
+fn check_imports(imports: &[(&str, bool)], kind: &str) -> Result<(), String> {
     for (name, only_types) in imports {
         match (interface(name), version(name)) {
-            (Some("log" | "types"), Some(version)) if version.starts_with(VERSION) => {}
-            (Some(_), Some(version)) if !version.starts_with(VERSION) => {
-                return Err(other_version(name));
-            }
+            (Some("log" | "types"), Some(version)) if speaks(version) => {}
+            (Some(_), Some(version)) if !speaks(version) => return Err(other_version(version)),
             (Some(_), _) if *only_types => {}
             _ => {
                 let name = clean(name);
-                return Err(format!(
-                    "it imports {name}; a transformer gets no clock, no random numbers, no files \
-                     and no sockets, only {CONTRACT}log"
-                ));
+                return Err(match kind {
+                    "publish" => format!("it imports {name}, which no publisher gets"),
+                    _ => format!(
+                        "it imports {name}; a transformer gets no clock, no random numbers, no \
+                         files and no sockets, only {CONTRACT}log"
+                    ),
+                });
             }
         }
     }
     Ok(())
+}
+
+/// Whether it was built for a version of the contract that this host speaks.
+fn check_version(exports: &[&str]) -> Result<(), String> {
+    let built = exports.iter().filter_map(|name| Some((interface(name)?, version(name)?)));
+    match built.map(|(_, version)| version).find(|version| !speaks(version)) {
+        Some(version) => Err(other_version(version)),
+        None => Ok(()),
+    }
+}
+
+/// Whether this host speaks a version of the contract.
+fn speaks(version: &str) -> bool {
+    version.starts_with(VERSION)
 }
 
 /// Whether it is of the other kind, and so was named in the wrong place.
@@ -114,8 +128,10 @@ fn check_kind(exports: &[&str], kind: &str) -> Result<(), String> {
 fn check_exports(exports: &[&str], kind: &str) -> Result<(), String> {
     for wanted in ["component", kind] {
         match exports.iter().find(|name| interface(name) == Some(wanted)) {
-            Some(name) if version(name).is_some_and(|v| v.starts_with(VERSION)) => {}
-            Some(name) => return Err(other_version(name)),
+            Some(name) => match version(name) {
+                Some(version) if speaks(version) => {}
+                version => return Err(other_version(version.unwrap_or("no version"))),
+            },
             None => {
                 let has = if exports.is_empty() {
                     "nothing".to_owned()
@@ -132,9 +148,12 @@ fn check_exports(exports: &[&str], kind: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn other_version(name: &str) -> String {
-    let name = clean(name);
-    format!("it was built for {name}; this host speaks {CONTRACT}*@{VERSION}x")
+fn other_version(version: &str) -> String {
+    let version = clean(version);
+    format!(
+        "it was built for version {version} of the contract, this agent speaks {VERSION}x; build it again \
+         with the wit/ of this agent, or run an agent that speaks {version}"
+    )
 }
 
 /// The interface of the contract that a name stands for.
@@ -154,12 +173,18 @@ mod tests {
     #[test]
     fn only_the_log_may_be_imported() {
         let log = ("nephometer:metering/log@0.1.0", false);
-        assert!(check_imports(&[log, ("nephometer:metering/types@0.1.3", true)]).is_ok());
-        let refused = check_imports(&[log, ("wasi:cli/environment@0.2.0", false)]).unwrap_err();
+        assert!(
+            check_imports(&[log, ("nephometer:metering/types@0.1.3", true)], "transform").is_ok()
+        );
+        let refused =
+            check_imports(&[log, ("wasi:cli/environment@0.2.0", false)], "transform").unwrap_err();
         assert!(refused.contains("wasi:cli/environment@0.2.0"), "{refused}");
-        let refused = check_imports(&[("nephometer:metering/log@0.2.0", false)]).unwrap_err();
+        let refused =
+            check_imports(&[("nephometer:metering/log@0.2.0", false)], "transform").unwrap_err();
         assert!(refused.contains("was built for"), "{refused}");
-        assert!(check_imports(&[("nephometer:metering/transform@0.1.0", false)]).is_err());
+        assert!(
+            check_imports(&[("nephometer:metering/transform@0.1.0", false)], "transform").is_err()
+        );
     }
 
     #[test]
@@ -170,5 +195,24 @@ mod tests {
         let other = [good[0], "nephometer:metering/transform@1.0.0"];
         assert!(check_exports(&other, "transform").unwrap_err().contains("was built for"));
         assert!(check_exports(&[], "transform").unwrap_err().contains("nothing"));
+    }
+
+    // The first import was blamed, whichever it was: "it imports log@0.1.0, which no publisher gets".
+    #[test]
+    fn another_version_is_named_with_ours_and_the_right_import_is_blamed() {
+        let newer = ["nephometer:metering/component@0.2.0", "nephometer:metering/publish@0.2.0"];
+        let refused = check_version(&newer).unwrap_err();
+        assert!(refused.contains("built for version 0.2.0"), "{refused}");
+        assert!(
+            refused.contains("speaks 0.1.x") && refused.contains("build it again"),
+            "{refused}"
+        );
+        let imports =
+            [("nephometer:metering/log@0.1.0", false), ("nephometer:metering/types@0.2.0", true)];
+        let refused = check_imports(&imports, "publish").unwrap_err();
+        assert!(refused.contains("version 0.2.0"), "{refused}");
+        let imports = [imports[0], ("other:thing/x@1.0.0", false)];
+        let refused = check_imports(&imports, "publish").unwrap_err();
+        assert!(refused.contains("other:thing/x@1.0.0"), "{refused}");
     }
 }

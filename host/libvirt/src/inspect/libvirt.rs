@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::calls::{CallError, Calls};
 use super::descriptions::Descriptions;
+use super::listing::Listing;
 use super::watch::Watcher;
 use super::{Hypervisor, InspectError, Load, ReadError};
 use crate::libvirt::{Connection, Control, VirtError};
@@ -41,7 +42,7 @@ pub(super) struct Libvirt {
     /// From when on somebody wants to know it.
     watcher: OnceLock<Watcher>,
     /// The domains as they were listed last.
-    listed: Mutex<Vec<(Uuid, String)>>,
+    listing: Listing,
 }
 
 impl Libvirt {
@@ -56,26 +57,22 @@ impl Libvirt {
             uri: uri.to_owned(),
             events: spec.events,
             watcher: OnceLock::new(),
-            listed: Mutex::default(),
+            listing: Listing::default(),
         }
     }
 
     /// All domains. They are not listed anew as long as libvirtd would have told that one has come or
     /// gone.
     async fn list(&self) -> Result<Vec<(Uuid, String)>, CallError> {
-        let watcher = self.watcher.get();
-        if watcher.is_some_and(|watcher| !watcher.has_moved()) {
-            return Ok(self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let moves = self.watcher.get().and_then(Watcher::moves);
+        if let Some(listed) = moves.and_then(|moves| self.listing.since(moves)) {
+            return Ok(listed);
         }
-        let listed = self.calls.plain("list of domains", |connection| connection.list()).await;
-        match (&listed, watcher) {
-            (Ok(listed), _) => {
-                self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(listed);
-            }
-            (Err(_), Some(watcher)) => watcher.missed(),
-            (Err(_), None) => {}
+        let listed = self.calls.plain("list of domains", |connection| connection.list()).await?;
+        if let Some(moves) = moves {
+            self.listing.put(moves, &listed);
         }
-        listed
+        Ok(listed)
     }
 
     /// Reads the XML of domains that are not known or not any more.

@@ -6,6 +6,7 @@
 mod calls;
 mod descriptions;
 mod libvirt;
+mod listing;
 mod replay;
 mod sim;
 mod watch;

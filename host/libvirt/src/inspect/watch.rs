@@ -1,6 +1,6 @@
 //! What happens to domains, for as long as libvirtd can be reached, and again when it can be again.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -28,16 +28,17 @@ struct WatchState {
     sender: broadcast::Sender<(DomainEvent, Moment)>,
     /// Whether everything that happens is told.
     told: AtomicBool,
-    /// Whether domains may have come or gone since this was asked last.
-    moved: AtomicBool,
+    /// How often domains may have come or gone. Each poll task compares it by itself: one that took note
+    /// for all left the others without a domain for a whole interval.
+    moves: AtomicU64,
 }
 
 impl Watcher {
     /// Begins to watch, in a thread of its own, which ends with this.
     pub(super) fn start(uri: &str, clock: Clock) -> Self {
         let (sender, _) = broadcast::channel(BEHIND);
-        let (told, moved) = (AtomicBool::new(false), AtomicBool::new(true));
-        let shared = Arc::new(WatchState { sender, told, moved });
+        let (told, moves) = (AtomicBool::new(false), AtomicU64::new(0));
+        let shared = Arc::new(WatchState { sender, told, moves });
         let (weak, uri) = (Arc::downgrade(&shared), uri.to_owned());
         let thread = thread::Builder::new().name("libvirt-watch".to_owned());
         // Without it nothing is told, and domains are listed at each tick.
@@ -51,16 +52,11 @@ impl Watcher {
         self.shared.sender.subscribe()
     }
 
-    /// Whether domains can have come or gone since this was asked last.
-    pub(super) fn has_moved(&self) -> bool {
-        // Asked first, so that what happens in between is seen next time.
-        let moved = self.shared.moved.swap(false, SeqCst);
-        moved || !self.shared.told.load(SeqCst)
-    }
-
-    /// The list of domains was not had: it is wanted again.
-    pub(super) fn missed(&self) {
-        self.shared.moved.store(true, SeqCst);
+    /// How often domains may have come or gone, while everything that happens is reported.
+    pub(super) fn moves(&self) -> Option<u64> {
+        // Read first: a watch that begins in between counts one more.
+        let moves = self.shared.moves.load(SeqCst);
+        self.shared.told.load(SeqCst).then_some(moves)
     }
 }
 
@@ -72,7 +68,7 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
             move |event: DomainEvent| {
                 let Some(shared) = shared.upgrade() else { return };
                 if event.what != Happening::Changed {
-                    shared.moved.store(true, SeqCst);
+                    shared.moves.fetch_add(1, SeqCst);
                 }
                 // Nobody listens yet, or not any more.
                 drop(shared.sender.send((event, clock.now())));
@@ -82,7 +78,7 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
             Ok(watch) => {
                 let Some(alive) = shared.upgrade() else { return };
                 // Whatever happened before was not told.
-                alive.moved.store(true, SeqCst);
+                alive.moves.fetch_add(1, SeqCst);
                 alive.told.store(true, SeqCst);
                 drop(alive);
                 if failed {
