@@ -43,8 +43,7 @@ impl Offer {
             }
             Item::Enum(one) if is_public(&one.vis) => {
                 self.items.insert(one.ident.to_string());
-                self.mention(|names| names.visit_item_enum(one));
-                self.mentioned.remove(&one.ident.to_string());
+                self.mention_by(&one.ident, |names| names.visit_item_enum(one));
             }
             Item::Trait(one) if is_public(&one.vis) => {
                 self.items.insert(one.ident.to_string());
@@ -80,17 +79,20 @@ impl Offer {
 
     fn function(&mut self, signature: &syn::Signature) {
         self.items.insert(signature.ident.to_string());
-        let name = signature.ident.to_string();
-        let known = self.mentioned.contains(&name);
-        self.mention(|names| names.visit_signature(signature));
-        if !known {
-            self.mentioned.remove(&name);
-        }
+        self.mention_by(&signature.ident, |names| names.visit_signature(signature));
     }
 
     fn value(&mut self, name: &syn::Ident, ty: &syn::Type) {
         self.items.insert(name.to_string());
         self.mention(|names| names.visit_type(ty));
+    }
+
+    /// What an item mentions besides itself.
+    fn mention_by(&mut self, item: &syn::Ident, visit: impl FnOnce(&mut Names<'_>)) {
+        let mut names = BTreeSet::new();
+        visit(&mut Names(&mut names));
+        names.remove(&item.to_string());
+        self.mentioned.extend(names);
     }
 
     fn mention(&mut self, visit: impl FnOnce(&mut Names<'_>)) {

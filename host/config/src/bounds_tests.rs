@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+use super::load::parse_pipeline;
 use super::tests::{inputs, lines};
 use super::url::{broker_urls, label, without_user};
 use super::*;

@@ -28,10 +28,7 @@ pub use check::{parse_duration, parse_size};
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
 pub use grant::{Grant, Reach};
-pub use load::{
-    DEFAULT_CONFIG, DEFAULT_PIPELINE, DEFAULT_POLLING, Folders, Inputs, Loaded, Origin, files,
-    load, load_host, parse_pipeline,
-};
+pub use load::{Folders, Inputs, Loaded, Origin, files, load, load_host};
 pub use nephometer_model::Secret;
 pub use nephometer_wire::SignatureForm;
 pub use place::{Place, Positions};

@@ -21,13 +21,13 @@ use nephometer_model::Bound;
 use nephometer_model::Secret;
 
 /// Where `nephometer.yaml` is looked for if no other file is named. It may be absent.
-pub const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";
 
 /// Where `pipeline.yaml` is looked for if no other file is named.
-pub const DEFAULT_PIPELINE: &str = "/etc/nephometer/pipeline.yaml";
+pub(crate) const DEFAULT_PIPELINE: &str = "/etc/nephometer/pipeline.yaml";
 
 /// Where `polling.yaml` is looked for if neither it nor `pipeline.yaml` is named. It may be absent.
-pub const DEFAULT_POLLING: &str = "/etc/nephometer/polling.yaml";
+pub(crate) const DEFAULT_POLLING: &str = "/etc/nephometer/polling.yaml";
 
 /// What every variable that overrides a key begins with.
 const PREFIX: &str = "NEPHOMETER_";
@@ -277,7 +277,8 @@ pub fn load_host(inputs: &Inputs) -> Result<Loaded, ConfigError> {
 ///
 /// # Errors
 /// With every fault, if there is one.
-pub fn parse_pipeline(
+#[cfg(test)]
+pub(crate) fn parse_pipeline(
     text: &[u8],
     name: &str,
     broker: &BrokerSpec,

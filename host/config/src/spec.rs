@@ -80,7 +80,7 @@ pub enum WhenFull {
 
 /// Which sinks a sample goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Routing {
+pub(crate) enum Routing {
     /// Those of the source that polled it.
     Source,
     /// Those of every source of `pipeline.yaml` whose `meters` match.

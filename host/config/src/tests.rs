@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::load::parse_pipeline;
 use super::*;
 
 const BROKER: &str = "amqp://guest:guest@127.0.0.1:5672/%2F";

@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::emit::{Outlet, emitted};
+use super::emit::Outlet;
 use super::generation::{Base, Generation, Retired};
 use super::handle::{Ears, Notice, SinkHandle, SinkState, handle};
 use super::quarantine::Quarantine;
+use super::remains::Remains;
 use super::verdicts;
-use crate::publish::{self, Backoff, Outstanding};
+use crate::publish::{self, Backoff};
 use crate::transform::{ChainError, Decision, Event, Verdict, Window};
 use nephometer_config::OnError;
 use nephometer_model::{Batch, Position, Sample};
@@ -78,15 +79,6 @@ pub struct Sink {
     /// Nothing more will come.
     pub(super) ending: bool,
     pub(super) ended: bool,
-}
-
-/// What is left of a sink that has ended: it is finished when its publishers have drained.
-pub struct Remains {
-    journal: JournalReader,
-    outstanding: Vec<Outstanding>,
-    position: Position,
-    pending: Option<SavedChain>,
-    name: Arc<str>,
 }
 
 impl Sink {
@@ -474,23 +466,6 @@ impl Sink {
             position: self.position,
             pending: self.pending,
             name: self.name,
-        }
-    }
-}
-
-impl Remains {
-    /// Writes the last marks and the last state, once the publishers have drained as far as they
-    /// could.
-    pub async fn finish(self) {
-        let emitted = self.journal.emitted(emitted(&self.outstanding, self.position));
-        let Some(chain) = self.pending.filter(|pending| pending.position <= emitted) else {
-            return;
-        };
-        let position = chain.position;
-        events::pipeline::saving(&self.name, position);
-        match self.journal.save(chain).await {
-            Ok(()) => events::pipeline::saved(&self.name, position),
-            Err(error) => events::store::failing(&error),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{DropCounts, Dropped, PublisherCount, SinkCount, StageCount};
+use super::counts::{DropCounts, Dropped, PublisherCount, SinkCount, StageCount};
 
 /// The counters of one sink, stage or publisher.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

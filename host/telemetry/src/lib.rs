@@ -4,12 +4,14 @@
 //! and counters stay together. Every crate that does IO may use this one.
 
 mod account;
+mod counts;
 pub mod events;
 mod ledger;
 mod log;
 
 pub use account::Account;
-pub use ledger::{DropCounts, Dropped, Ledger, PublisherCount, SinkCount, StageCount};
+pub use counts::{DropCounts, Dropped, PublisherCount, SinkCount, StageCount};
+pub use ledger::Ledger;
 pub use log::{LogFormat, Recorded, record, start};
 
 use std::error::Error;

@@ -85,14 +85,6 @@ impl Notation {
         }
     }
 
-    /// Appends a string or, without one, what stands for nothing.
-    pub fn optional(self, out: &mut Vec<u8>, text: Option<&str>) {
-        match text {
-            Some(text) => self.string(out, text),
-            None => self.none(out),
-        }
-    }
-
     /// Appends what stands for nothing.
     pub fn none(self, out: &mut Vec<u8>) {
         out.extend_from_slice(if self == Self::Json { b"null" } else { b"None" });

@@ -60,7 +60,7 @@ impl Signer {
 impl SignatureForm {
     /// Appends what is signed of a dictionary: keys in code point order, each with its value; a
     /// nested dictionary with its keys behind `prefix` and a colon; lists as their printed form.
-    pub fn walk(self, out: &mut Vec<u8>, prefix: &str, map: &Map<String, Value>) {
+    pub(crate) fn walk(self, out: &mut Vec<u8>, prefix: &str, map: &Map<String, Value>) {
         let mut entries: Vec<_> = map.iter().collect();
         entries.sort_unstable_by_key(|(key, _)| *key);
         for (key, value) in entries {

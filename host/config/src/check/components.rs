@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::host::{DURATION, SIZE};
+use super::units::{DURATION, SIZE};
 use super::units::{duration, size, whole};
 use super::{Check, Unknown, grants};
 use crate::raw::{

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::units::{duration, truth, whole};
+use super::units::{DURATION, duration, truth, whole};
 use super::{Check, Unknown, agent, amqp, components, metering, store};
 use crate::broker::AmqpSpec;
 use crate::error::Report;
@@ -36,9 +36,6 @@ const KEYS: &[&str] = &[
     "routing",
     "polling",
 ];
-
-pub(super) const DURATION: &str = "write a time above zero with its unit, such as 3s or 500ms";
-pub(super) const SIZE: &str = "write a size above zero with its unit, such as 64MiB";
 
 /// More would only hold more of libvirtd's workers.
 const MOST_PARALLEL: i64 = 64;

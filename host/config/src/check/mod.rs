@@ -3,6 +3,7 @@
 
 mod agent;
 mod amqp;
+mod around;
 mod component_url;
 mod components;
 mod grants;
@@ -20,8 +21,9 @@ use super::raw::{Document, Field, Kind, Scalar};
 
 pub use units::{parse_duration, parse_size};
 
+pub(super) use around::Around;
 pub(super) use host::{Defaults, Host, check as host};
-pub(super) use pipeline::{Around, check as pipeline, polling, taking};
+pub(super) use pipeline::{check as pipeline, polling, taking};
 
 /// What every check needs: the document for places, the report for what is found.
 struct Check<'a> {

@@ -1,11 +1,10 @@
 //! `pipeline.yaml` in the form of 2015: sources that poll, sinks that transform and publish.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::around::Around;
 use super::{Check, Unknown, publisher, source};
-use crate::broker::BrokerSpec;
 use crate::error::{Report, exceeded};
 use crate::raw::{
     Document, Field, Kind, RawPipeline, RawSink, RawSource, RawTransformer, Scalar, Scalars,
@@ -15,23 +14,6 @@ use crate::spec::{PipelineSpec, PublisherSpec, SinkSpec, SourceSpec, Transformer
 use nephometer_model::Bound;
 
 const RIGHT: &str = "write a mapping with the keys `sources` and `sinks`, each a list";
-
-/// What the meaning of a publisher's URL depends on.
-#[derive(Debug, Default)]
-pub(crate) struct Around {
-    /// What `notifier://` without a host means.
-    pub(crate) broker: BrokerSpec,
-    /// `components.path`: a scheme that is none of this version may be a component's name.
-    pub(crate) components: Vec<PathBuf>,
-}
-
-impl Around {
-    /// Whether there is a file of a component with this name.
-    pub(super) fn has_component(&self, name: &str) -> bool {
-        let file = format!("{name}.wasm");
-        self.components.iter().any(|folder| folder.join(&file).is_file())
-    }
-}
 
 /// Checks a file in which sources poll and name sinks.
 pub(crate) fn check(doc: &Document, around: &Around, report: &mut Report) -> Option<PipelineSpec> {

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::around::Around;
 use super::component_url;
-use super::pipeline::Around;
 use super::units::parse_int;
 use crate::broker::BrokerSpec;
 use crate::error::{Report, nearest};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::host::{DURATION, SIZE};
+use super::units::{DURATION, SIZE};
 use super::units::{duration, size};
 use super::{Check, Unknown};
 use crate::raw::{Field, Kind, RawStore, Scalar, Scalars};

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use crate::raw::{Kind, Scalar};
 
+/// What would be right where a time is wrong.
+pub(super) const DURATION: &str = "write a time above zero with its unit, such as 3s or 500ms";
+/// What would be right where a size is wrong.
+pub(super) const SIZE: &str = "write a size above zero with its unit, such as 64MiB";
+
 /// Python's `int(x)`: `"30"` and `" 3_0 "` are 30, 1.9 is 1, true is 1. `None` where Python raises.
 pub(super) fn python_int(value: &Scalar, kind: Kind) -> Option<i64> {
     match value {

@@ -92,7 +92,7 @@ impl Described {
     }
 
     /// The instance.
-    pub fn vm(&self) -> Arc<Resource> {
+    pub(crate) fn vm(&self) -> Arc<Resource> {
         Arc::clone(&self.vm)
     }
 
@@ -124,7 +124,7 @@ impl Described {
     }
 
     /// The disks at these positions of [`Domain::disks`] together: always the same ones.
-    pub fn all_disks(&mut self, positions: &[usize]) -> Arc<Resource> {
+    pub(crate) fn all_disks(&mut self, positions: &[usize]) -> Arc<Resource> {
         let disks = positions.iter().filter_map(|position| self.domain.disks.get(*position));
         let make = || Arc::new(resource::disks(&self.vm, disks));
         Arc::clone(self.all_disks.get_or_insert_with(make))

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 /// The list that was had last. Locked to look or to exchange.
 #[derive(Debug, Default)]
-pub(super) struct Listing(Mutex<Option<Listed>>);
+pub(super) struct Listing(Mutex<Option<KnownList>>);
 
 #[derive(Debug)]
-struct Listed {
+struct KnownList {
     /// How often domains had come or gone when it was asked for.
     moves: u64,
     domains: Vec<(Uuid, String)>,
@@ -27,7 +27,7 @@ impl Listing {
         let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // One that was asked for later may have come before.
         if listed.as_ref().is_none_or(|known| known.moves <= moves) {
-            *listed = Some(Listed { moves, domains: domains.to_vec() });
+            *listed = Some(KnownList { moves, domains: domains.to_vec() });
         }
     }
 }

@@ -16,7 +16,7 @@ use nephometer_model::{
 
 /// What libvirt said no to.
 #[derive(Debug, Clone, Error)]
-pub enum VirtError {
+pub(crate) enum VirtError {
     /// The domain is not there.
     #[error("the domain is gone")]
     NoDomain,

@@ -6,4 +6,4 @@ mod clock;
 mod ticker;
 
 pub use clock::Clock;
-pub use ticker::{Tick, Ticker};
+pub(crate) use ticker::Ticker;

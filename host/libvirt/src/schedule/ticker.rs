@@ -4,14 +4,14 @@ use tokio::time::{Instant, sleep_until};
 
 /// Start-to-start ticks that never overlap and are never made up.
 #[derive(Debug)]
-pub struct Ticker {
+pub(crate) struct Ticker {
     interval: Duration,
     next: Instant,
 }
 
 /// One tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tick {
+pub(crate) struct Tick {
     /// How many ticks before this one were skipped, because the work of an earlier one outlasted
     /// the interval.
     pub skipped: u64,
@@ -19,12 +19,12 @@ pub struct Tick {
 
 impl Ticker {
     /// The first tick comes after `delay`.
-    pub fn new(interval: Duration, delay: Duration) -> Self {
+    pub(crate) fn new(interval: Duration, delay: Duration) -> Self {
         Self { interval, next: Instant::now() + delay }
     }
 
     /// Waits for the next tick.
-    pub async fn tick(&mut self) -> Tick {
+    pub(crate) async fn tick(&mut self) -> Tick {
         let (due, skipped) = due(self.next, Instant::now(), self.interval);
         sleep_until(due).await;
         self.next = due + self.interval;

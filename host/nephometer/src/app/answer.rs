@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::desk;
+use super::orders::{Order, Report};
 use super::plan::short;
-use super::supervisor::{Order, Report};
 use crate::control::{Request, Response};
 use nephometer_libvirt::inspect::Hypervisor;
 use nephometer_pipeline::SinkHandle;
@@ -18,7 +18,12 @@ use nephometer_telemetry::Ledger;
 use nephometer_wasm::ComponentHost;
 
 /// What is read from, and what the store keeps for people.
-pub(super) type Seen<'a> = (&'a Arc<dyn Hypervisor>, DeadLetters, (Spools, Gaps));
+pub(super) struct Seen {
+    pub(super) hypervisor: Arc<dyn Hypervisor>,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) spools: Spools,
+    pub(super) gaps: Gaps,
+}
 
 /// What can be seen of the agent, and who can be asked to do something.
 pub(super) struct Board {
@@ -28,9 +33,7 @@ pub(super) struct Board {
     orders: mpsc::Sender<Order>,
     last: watch::Receiver<Report>,
     reloads: watch::Sender<Report>,
-    dead_letters: DeadLetters,
-    kept: (Spools, Gaps),
-    hypervisor: Arc<dyn Hypervisor>,
+    seen: Seen,
     started: Instant,
 }
 
@@ -40,23 +43,12 @@ impl Board {
         components: &ComponentHost,
         sinks: &[(Arc<str>, SinkHandle)],
         orders: mpsc::Sender<Order>,
-        (hypervisor, dead_letters, kept): Seen<'_>,
+        seen: Seen,
     ) -> Self {
         let started = Instant::now();
         let (reloads, last) = watch::channel(Report::default());
         let (ledger, components, sinks) = (Arc::clone(ledger), components.clone(), sinks.to_vec());
-        Self {
-            ledger,
-            components,
-            sinks,
-            orders,
-            last,
-            reloads,
-            dead_letters,
-            kept,
-            hypervisor: Arc::clone(hypervisor),
-            started,
-        }
+        Self { ledger, components, sinks, orders, last, reloads, seen, started }
     }
 
     /// Where the supervisor notes what its last reload did.
@@ -74,7 +66,7 @@ impl Board {
             | Request::SpoolPage { .. }
             | Request::SpoolCheck
             | Request::SpoolRequeue { .. }
-            | Request::Gaps) => desk::answer(&self.kept, request).await,
+            | Request::Gaps) => desk::answer(&self.seen.spools, &self.seen.gaps, request).await,
             Request::ReplayDeadLetter { number } => match self.replay(number).await {
                 Ok(made) => Response::well(json!({ "published": made })),
                 Err(reason) => Response::failed(reason),
@@ -117,7 +109,7 @@ impl Board {
     }
 
     fn load(&self) -> Option<Value> {
-        let load = self.hypervisor.load()?;
+        let load = self.seen.hypervisor.load()?;
         Some(json!({
             "calls": load.calls,
             "busy_seconds": load.busy.as_secs_f64(),
@@ -174,7 +166,7 @@ impl Board {
     }
 
     async fn replay(&self, number: u64) -> Result<usize, String> {
-        let letter = self.dead_letters.get(number).await.map_err(|error| error.to_string())?;
+        let letter = self.seen.dead_letters.get(number).await.map_err(|error| error.to_string())?;
         let letter = letter.ok_or_else(|| format!("there is no dead letter {number}"))?;
         let sink = self.sinks.iter().find(|(name, _)| **name == *letter.sink);
         let (_, handle) =
@@ -182,7 +174,7 @@ impl Board {
         let stage = letter.stage;
         let samples = letter.samples()?;
         let made = handle.inject(stage, samples).await?;
-        self.dead_letters.remove(number).await.map_err(|error| error.to_string())?;
+        self.seen.dead_letters.remove(number).await.map_err(|error| error.to_string())?;
         Ok(made)
     }
 }

@@ -1,13 +1,13 @@
 //! Makes an agent out of its configuration, without starting anything.
 
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha224};
 use tokio::sync::mpsc;
 
-use super::answer::{self, Board};
+use super::answer::{Board, Seen};
+use super::sources::sources_of;
 use super::supervisor::Supervisor;
 use super::workshop::{ComponentProblem, Workshop};
 use super::{App, AppError, Attendants, CHANGES, Options, Reload};
@@ -80,7 +80,12 @@ impl App {
         };
         let workshop = Arc::new(workshop);
         let attendants = options.reload.map(|reload| {
-            let seen = (&hypervisor, dead_letters, (spools.clone(), store.gaps()));
+            let seen = Seen {
+                hypervisor: Arc::clone(&hypervisor),
+                dead_letters,
+                spools: spools.clone(),
+                gaps: store.gaps(),
+            };
             let parts = (&spec, &journal, handles);
             attendants(reload, control, &workshop, parts, (told, seen))
         });
@@ -108,7 +113,7 @@ fn attendants(
     control: Option<control::Server>,
     workshop: &Arc<Workshop>,
     (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
-    (told, seen): (mpsc::Receiver<Notice>, answer::Seen<'_>),
+    (told, seen): (mpsc::Receiver<Notice>, Seen),
 ) -> Attendants {
     let (changes, receiver) = mpsc::channel(CHANGES);
     let (orders, given) = mpsc::channel(1);
@@ -280,20 +285,4 @@ fn polled(spec: &AgentSpec, sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<Sourc
     let has_sink = |name: &Arc<str>| sinks.iter().any(|(known, _, _)| known == name);
     let sources = spec.pipeline.sources.iter();
     sources.filter(|source| source.sinks.iter().any(has_sink)).cloned().collect()
-}
-
-/// The names of the sources that a sink is for.
-pub(super) fn sources_of(spec: &AgentSpec, sink: &SinkSpec) -> HashSet<Arc<str>> {
-    let sources = spec.pipeline.sources.iter();
-    let wanting = sources.filter(|source| source.sinks.contains(&sink.name));
-    wanting.map(|source| Arc::clone(&source.name)).collect()
-}
-
-/// Where the agent's own files are that it reads again.
-pub(super) fn watched(spec: &AgentSpec, files: &[std::path::PathBuf]) -> crate::watch::Watched {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    crate::watch::Watched {
-        folders: spec.components.path.iter().map(|path| absolute(path)).collect(),
-        files: files.iter().map(|path| absolute(path)).collect(),
-    }
 }

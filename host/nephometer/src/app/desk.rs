@@ -7,7 +7,7 @@ use nephometer_model::{Gap, Timestamp};
 use nephometer_store::{Gaps, Place, SpoolSummary, Spools};
 
 /// One answer to one of the questions about spools and gaps.
-pub async fn answer((spools, gaps): &(Spools, Gaps), request: Request) -> Response {
+pub async fn answer(spools: &Spools, gaps: &Gaps, request: Request) -> Response {
     let answered = match request {
         Request::Spools => list(spools).await,
         Request::SpoolPage { spool, after } => page(spools, &spool, after).await,

@@ -8,9 +8,11 @@
 mod answer;
 mod build;
 mod desk;
+mod orders;
 mod plan;
 mod polls;
 mod refusals;
+mod sources;
 mod supervisor;
 mod swap;
 mod tasks;

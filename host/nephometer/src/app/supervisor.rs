@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::build::{sources_of, watched};
+use super::orders::{Order, Report};
 use super::plan;
 use super::refusals::Refusals;
+use super::sources::{sources_of, watched};
 use super::swap::{rehearse, swap};
 use super::workshop::{StageKey, Workshop, lines};
 use super::{AppError, Reload};
@@ -28,22 +29,6 @@ pub(super) enum Change {
     Sources(Vec<SourceSpec>),
     /// Look after this one too.
     Publisher(PublisherTask),
-}
-
-/// Somebody asks for a reload.
-pub(super) struct Order {
-    /// Only say what would happen.
-    pub(super) plan: bool,
-    pub(super) reply: oneshot::Sender<Report>,
-}
-
-/// What a reload did, or would do.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Report {
-    /// What was changed, a line each.
-    pub(super) changes: Vec<String>,
-    /// What was not, and why.
-    pub(super) problems: Vec<String>,
 }
 
 /// Why a reload is made.

@@ -32,7 +32,7 @@ impl<'a> Desk<'a> {
                 answered => return answered,
             },
         };
-        let response = runtime.block_on(answer_for_store(&(store.spools(), store.gaps()), request));
+        let response = runtime.block_on(answer_for_store(&store.spools(), &store.gaps(), request));
         match (response.answer, response.error) {
             (Some(answer), _) => Ok(answer),
             (None, reason) => Err(anyhow!(reason.unwrap_or_default()).context(Failure::Usage)),

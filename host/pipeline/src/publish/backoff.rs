@@ -3,23 +3,23 @@ use std::time::Duration;
 /// How long to wait between tries: twice as long each time, up to a bound, and spread, so that the
 /// agents of many hosts do not come back to one broker all at once.
 #[derive(Debug, Clone, Copy)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     longest: Duration,
 }
 
 impl Backoff {
     /// For publishers: from a second to half a minute.
-    pub const PUBLISHER: Self = Self::new(Duration::from_secs(1), Duration::from_secs(30));
+    pub(crate) const PUBLISHER: Self = Self::new(Duration::from_secs(1), Duration::from_secs(30));
 
     /// From `first`, twice as long each time, up to `longest`.
-    pub const fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest }
     }
 
     /// The wait after the `failures`th failure in a row, from 1: between half and all of what
     /// doubling gives. `spread`, any number that differs between hosts, decides where.
-    pub fn delay(self, failures: u32, spread: u16) -> Duration {
+    pub(crate) fn delay(self, failures: u32, spread: u16) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let whole = self.first.saturating_mul(1 << doublings).min(self.longest);
         let half = whole / 2;

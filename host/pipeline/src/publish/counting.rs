@@ -10,7 +10,7 @@ use nephometer_model::DeliveryResult;
 const WINDOW: usize = 1_024;
 
 /// Takes everything and keeps nothing.
-pub struct CountingPublisher;
+pub(crate) struct CountingPublisher;
 
 #[async_trait]
 impl Publisher for CountingPublisher {

@@ -19,7 +19,7 @@ use nephometer_wire::{MessageForm, Messages, as_dict};
 
 /// Samples in one envelope at most: the batch size of current Ceilometer agents, some 75 kB. What
 /// consumers are used to, and little enough to send once more.
-pub const MAX_SAMPLES: usize = 50;
+pub(crate) const MAX_SAMPLES: usize = 50;
 /// Bytes after which an envelope takes no further sample: samples with much metadata are fewer in one.
 const FULL: usize = 1 << 20;
 
@@ -118,7 +118,11 @@ impl Encoder {
     }
 
     /// Messages of which each becomes a datagram.
-    pub fn datagrams(label: &Arc<str>, messages: MessageForm, generation: HostGeneration) -> Self {
+    pub(crate) fn datagrams(
+        label: &Arc<str>,
+        messages: MessageForm,
+        generation: HostGeneration,
+    ) -> Self {
         let frames = Frames { messages, publisher_id: None, largest: Some(LARGEST) };
         let form = Form::Frames(Box::new(frames));
         Self { generation, label: Arc::clone(label), form }

@@ -23,7 +23,7 @@ const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Appends envelopes to a file, opened anew for each, so that it can be moved away any time.
-pub struct FilePublisher {
+pub(crate) struct FilePublisher {
     log: Log,
 }
 
@@ -39,7 +39,7 @@ struct Log {
 
 impl FilePublisher {
     /// A publisher for this file. Nothing is opened yet.
-    pub fn new(spec: &FileSpec) -> Self {
+    pub(super) fn new(spec: &FileSpec) -> Self {
         let (path, rotation) = (spec.path.clone(), spec.rotation);
         Self { log: Log { path, rotation, partial: None } }
     }

@@ -22,17 +22,14 @@ use nephometer_model::DeliveryResult;
 #[cfg(any(fuzzing, test))]
 pub use amqp::fuzz;
 pub use amqp::{AmqpError, AmqpPublisher};
-pub use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 pub use component::try_component;
-pub use counting::CountingPublisher;
 pub use driver::Driver;
-pub use encode::{Encoder, MAX_SAMPLES, Origin};
+pub use encode::{Encoder, Origin};
 pub use encoding::Encoding;
-pub use file::FilePublisher;
 pub use fixture::fixture;
 pub use nephometer_store::Envelope;
 pub use open::{Outstanding, PublisherError, PublisherHandle, PublisherTask, Settings, open, pair};
-pub use sockets::{TcpPublisher, UdpPublisher};
 
 /// Sends envelopes somewhere.
 #[async_trait]

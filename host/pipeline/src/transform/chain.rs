@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::history::{Event, History};
+use super::event::{Decision, Event};
+use super::history::History;
 use super::ids::Names;
 use super::tally::{Tally, absorbed};
 use super::{Identity, StateTotal, TransformError, Transformer};
@@ -13,24 +14,6 @@ use nephometer_telemetry::{Account, StageCount, events};
 
 /// How often an event is run before its failure is the sink's to decide on.
 const TRIES: usize = 2;
-
-/// What is to be done with the rows that a stage failed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// They are lost, and counted.
-    Drop,
-    /// They pass that stage as they are.
-    Keep,
-}
-
-/// A decision on one stage for one event. It is part of the event from then on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
-    /// Position of the stage in the sink, from 0.
-    pub stage: usize,
-    /// What becomes of the rows that come to it.
-    pub decision: Decision,
-}
 
 /// A stage failed twice on an event, the second time on a recovered instance, or could not be
 /// recovered.
@@ -224,7 +207,7 @@ impl Chain {
     }
 
     /// What verdicts have cost since this was asked last.
-    pub fn take_lost(&mut self) -> Vec<Lost> {
+    pub(crate) fn take_lost(&mut self) -> Vec<Lost> {
         mem::take(&mut self.lost)
     }
 

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::super::event::Verdict;
 use super::super::summing::{Knobs, POISON, REJECTED, batch, chain};
 use super::*;
 use nephometer_model::Volume;

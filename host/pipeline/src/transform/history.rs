@@ -1,14 +1,13 @@
 //! What a recovery needs: the last saved state of a chain, and the events since.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::State;
-use super::chain::{Decision, Verdict};
+use super::event::Event;
 use super::window::Window;
-use nephometer_model::{Batch, Position};
+use nephometer_model::Position;
 
 /// A save is due after this long: what a recovery has to run again is a matter of seconds.
 const EVERY: Duration = Duration::from_secs(10);
@@ -22,47 +21,6 @@ const ROWS: usize = 50_000;
 const BYTES: usize = 32 << 20;
 /// How many times that may come together while no save succeeds, before the oldest are forgotten.
 const UNSAVED: usize = 2;
-
-/// One batch on its way through a chain, with its place in the journal and what was decided on it.
-#[derive(Debug, Clone)]
-pub struct Event {
-    pub(super) position: Position,
-    pub(super) batch: Arc<Batch>,
-    verdicts: Vec<Verdict>,
-    /// Stages that were not asked at the end of the tick, because they failed at it.
-    pub(super) unflushed: Vec<usize>,
-}
-
-impl Event {
-    /// The batch at `position` of the journal, with what was decided on it.
-    pub fn new(position: Position, batch: &Arc<Batch>, verdicts: &[Verdict]) -> Self {
-        let batch = Arc::clone(batch);
-        Self { position, batch, verdicts: verdicts.to_vec(), unflushed: Vec::new() }
-    }
-
-    /// The same with one more verdict.
-    #[must_use]
-    pub fn with(mut self, verdict: Verdict) -> Self {
-        self.verdicts.push(verdict);
-        self
-    }
-
-    /// Its place in the journal.
-    pub fn position(&self) -> Position {
-        self.position
-    }
-
-    /// What was decided on the rows that come to a stage.
-    pub(super) fn decision(&self, stage: usize) -> Option<Decision> {
-        let verdict = self.verdicts.iter().rev().find(|verdict| verdict.stage == stage);
-        verdict.map(|verdict| verdict.decision)
-    }
-
-    /// How many rows it has: what holding it costs.
-    pub fn rows(&self) -> usize {
-        self.batch.samples.len()
-    }
-}
 
 /// The state of all stages at one position, and the events since.
 #[derive(Debug)]
@@ -158,15 +116,17 @@ impl History {
         if flushing {
             event.unflushed.push(stage);
         } else {
-            event.verdicts.push(Verdict { stage, decision: Decision::Drop });
+            event.drop_at(stage);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use nephometer_model::{Meter, MeterType, Moment, Resource, Sample, Volume};
+    use nephometer_model::{Batch, Meter, MeterType, Moment, Resource, Sample, Volume};
 
     /// One sample of this resource.
     fn event(position: Position, resource: &Arc<Resource>) -> Event {

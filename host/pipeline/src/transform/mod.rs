@@ -5,6 +5,7 @@
 
 mod chain;
 mod component;
+mod event;
 mod history;
 mod ids;
 mod recovery;
@@ -19,9 +20,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-pub use chain::{Chain, ChainError, Decision, Lost, Verdict};
+pub use chain::{Chain, ChainError, Lost};
 pub use component::ComponentTransformer;
-pub use history::Event;
+pub use event::{Decision, Event, Verdict};
 pub use nephometer_wasm::State;
 pub use states::StateTotal;
 pub use window::Window;

@@ -5,7 +5,8 @@ use std::mem;
 use tokio::time::Instant;
 
 use super::chain::{Chain, ChainError, Failure, Run};
-use super::history::{Event, History};
+use super::event::Event;
+use super::history::History;
 use super::tally::Tally;
 use super::{State, TransformError};
 use nephometer_model::Position;
@@ -13,7 +14,7 @@ use nephometer_telemetry::events;
 
 impl Chain {
     /// Where the stages were saved last.
-    pub fn saved_at(&self) -> Position {
+    pub(crate) fn saved_at(&self) -> Position {
         self.history.saves().0
     }
 
@@ -57,14 +58,14 @@ impl Chain {
 
     /// Takes an event into the history without running it: the chain runs it when it is needed
     /// again. False if that is more than a history holds.
-    pub fn remember(&mut self, event: Event) -> bool {
+    pub(crate) fn remember(&mut self, event: Event) -> bool {
         self.stale = true;
         self.history.push(event) == 0
     }
 
     /// Saves the state once more if that can be, and lets go of the instances. The chain can come
     /// back by itself with the next event.
-    pub async fn retire(&mut self) {
+    pub(crate) async fn retire(&mut self) {
         if !self.stale {
             self.save().await;
         }
@@ -73,14 +74,14 @@ impl Chain {
     }
 
     /// Takes over what the stages of another chain have named, where they stand at the same place.
-    pub fn inherit_names(&mut self, other: &mut Self) {
+    pub(crate) fn inherit_names(&mut self, other: &mut Self) {
         for (own, other) in self.stages.iter_mut().zip(&mut other.stages) {
             mem::swap(&mut own.names, &mut other.names);
         }
     }
 
     /// Saves unless a stage is somewhere within an event. Whether it worked.
-    pub async fn save_if_sound(&mut self) -> bool {
+    pub(crate) async fn save_if_sound(&mut self) -> bool {
         !self.stale && self.save().await
     }
 

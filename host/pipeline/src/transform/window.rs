@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::history::Event;
+use super::event::Event;
 use nephometer_model::Resource;
 
 /// What a sample takes besides its meter and its resource, bytes.
@@ -43,7 +43,7 @@ impl Window {
     }
 
     /// The same, given away.
-    pub fn into_events(self) -> Vec<Event> {
+    pub(crate) fn into_events(self) -> Vec<Event> {
         self.events
     }
 

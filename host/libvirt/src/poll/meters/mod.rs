@@ -103,7 +103,7 @@ impl Meters {
     }
 
     /// Whether a source wants a meter that is none of the catalogue's.
-    pub fn wants_raw(&self, filter: &MeterFilter, meter: usize) -> bool {
+    pub(crate) fn wants_raw(&self, filter: &MeterFilter, meter: usize) -> bool {
         meter >= CATALOGUE.len() && filter.names(raw::PREFIX, &self.all[meter].name)
     }
 
@@ -247,7 +247,7 @@ fn media(domain: &Domain, release: Release) -> Vec<usize> {
 /// Whether the devices in a reading are others than those of the description, which then is out
 /// of date. A reading without any device of a kind says nothing: libvirt leaves out what it
 /// cannot ask QEMU for.
-pub fn devices_differ(reading: &Reading, domain: &Domain) -> bool {
+pub(crate) fn devices_differ(reading: &Reading, domain: &Domain) -> bool {
     let disks = reading.disks.iter().map(|disk| disk.name.as_str());
     let media = domain.disks.iter().filter(|disk| disk.has_source);
     let nics = reading.nics.iter().map(|nic| nic.name.as_str());

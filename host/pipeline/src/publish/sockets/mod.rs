@@ -12,9 +12,9 @@ use tokio::time::timeout;
 
 use nephometer_config::SocketSpec;
 
-pub use tcp::TcpPublisher;
+pub(crate) use tcp::TcpPublisher;
 pub(super) use udp::LARGEST;
-pub use udp::UdpPublisher;
+pub(crate) use udp::UdpPublisher;
 
 /// How long a name may take until it is looked up, a connection until it stands, and a receiver
 /// that takes nothing.

@@ -24,14 +24,14 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// The receiver never answers. What is settled is what was written whole, if the connection was not
 /// broken a moment later: a system whose program has gone breaks it off at once. Otherwise all of
 /// it is written again into the next connection, from the beginning.
-pub struct TcpPublisher {
+pub(crate) struct TcpPublisher {
     target: SocketSpec,
     stream: Option<TcpStream>,
 }
 
 impl TcpPublisher {
     /// A publisher for this receiver. Nothing is connected yet.
-    pub fn new(target: &SocketSpec) -> Self {
+    pub(crate) fn new(target: &SocketSpec) -> Self {
         Self { target: target.clone(), stream: None }
     }
 

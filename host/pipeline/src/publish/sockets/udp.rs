@@ -23,7 +23,7 @@ const WINDOW: usize = 16;
 const PACE: Duration = Duration::from_millis(5);
 
 /// Sends every message as a datagram. Nobody confirms it: what the network took is settled.
-pub struct UdpPublisher {
+pub(crate) struct UdpPublisher {
     target: SocketSpec,
     socket: Option<UdpSocket>,
     /// How often an address was no good: each time the next one has its turn.
@@ -32,7 +32,7 @@ pub struct UdpPublisher {
 
 impl UdpPublisher {
     /// A publisher for this receiver. No name is looked up yet.
-    pub fn new(target: &SocketSpec) -> Self {
+    pub(crate) fn new(target: &SocketSpec) -> Self {
         Self { target: target.clone(), socket: None, turn: 0 }
     }
 
