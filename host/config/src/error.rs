@@ -5,6 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::place::Place;
+use super::spec::{AgentSpec, SinkSpec};
 use nephometer_model::{Bound, Exceeded, Row, clean};
 
 /// One fault, or one thing worth knowing: where it stands, what it is, what would be right. Holds
@@ -33,6 +34,9 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
     /// What was found besides.
     pub warnings: Vec<Problem>,
+    /// What can be checked further all the same, if the host's own file is well: transformers of every
+    /// sink, and publishers of sinks that have no wrong one. It has no sources.
+    pub rest: Option<Box<AgentSpec>>,
 }
 
 /// Problems in a message of the log or an answer; `check` prints all that are kept.
@@ -55,6 +59,8 @@ pub(super) struct Report {
     warnings: Vec<Problem>,
     more_problems: usize,
     more_warnings: usize,
+    /// What of the sinks can be checked further, whatever is wrong elsewhere.
+    pub(super) checkable: Vec<SinkSpec>,
 }
 
 impl Report {
@@ -107,7 +113,7 @@ impl Report {
         let warnings = sorted(self.warnings, self.more_warnings);
         match value {
             Some(value) if problems.is_empty() => Ok((value, warnings)),
-            _ => Err(ConfigError { problems, warnings }),
+            _ => Err(ConfigError { problems, warnings, rest: None }),
         }
     }
 }

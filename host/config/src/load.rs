@@ -165,6 +165,11 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     });
     let rules = host.as_ref().map_or((Mode::default(), None), |host| (host.mode, host.routing));
     let pipeline = pipelines(inputs, rules, &around, &mut report);
+    let rest = host.clone().map(|host| {
+        let sinks = std::mem::take(&mut report.checkable);
+        let pipeline = PipelineSpec { sources: Vec::new(), sinks };
+        Box::new(assemble(host, pipeline, &mut Report::default()))
+    });
     let spec = match (host, pipeline) {
         (Some(host), Some(pipeline)) => {
             caution::known_secrets(&host, &pipeline, &mut report);
@@ -175,7 +180,8 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
         }
         _ => None,
     };
-    report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings })
+    let loaded = report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings });
+    loaded.map_err(|error| ConfigError { rest, ..error })
 }
 
 /// Both forms of the files, and both modes, as sources that name sinks.

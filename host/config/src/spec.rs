@@ -167,8 +167,8 @@ pub struct ComponentSpec {
     pub on_state_mismatch: StateMismatch,
     /// `grants.connect`: what a publisher may reach besides the host of its URL.
     pub connect: Vec<Grant>,
-    /// `options`: of a publisher, wherever it is used; they win over the parts of its URL. May
-    /// hold secrets.
+    /// `options`: of a publisher, wherever it is used; the parts of its URL win over them. May hold
+    /// secrets.
     pub options: SecretOptions,
 }
 

@@ -49,6 +49,7 @@ pub(crate) struct Defaults {
 }
 
 /// The file, checked.
+#[derive(Clone)]
 pub(crate) struct Host {
     pub(crate) host: String,
     pub(crate) metering: MeteringSpec,

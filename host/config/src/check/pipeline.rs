@@ -205,14 +205,22 @@ fn sink(check: &mut Check<'_>, at: &str, raw: RawSink, around: &Around) -> Optio
     let name = check.name(at, &raw.name, "sink");
     let transformers = transformers(check, at, raw.transformers);
     let publishers = publishers(check, at, &raw.publishers, around);
-    Some(SinkSpec { name: name?.into(), transformers: transformers?, publishers: publishers? })
+    let good = transformers.iter().flatten().flatten().cloned();
+    check.report.checkable.push(SinkSpec {
+        name: name.as_deref().unwrap_or(at).into(),
+        transformers: good.collect(),
+        publishers: publishers.clone().unwrap_or_default(),
+    });
+    let transformers = transformers?.into_iter().collect::<Option<_>>()?;
+    Some(SinkSpec { name: name?.into(), transformers, publishers: publishers? })
 }
 
+/// Each of the list, `None` for one that is wrong.
 fn transformers(
     check: &mut Check<'_>,
     at: &str,
     field: Field<Vec<Field<RawTransformer>>>,
-) -> Option<Vec<TransformerSpec>> {
+) -> Option<Vec<Option<TransformerSpec>>> {
     let pointer = format!("{at}/transformers");
     if check.falsy(&pointer) {
         return Some(Vec::new());
@@ -238,7 +246,7 @@ fn transformers(
             }
         });
     }
-    found.into_iter().collect()
+    Some(found)
 }
 
 fn transformer(check: &mut Check<'_>, at: &str, raw: RawTransformer) -> Option<TransformerSpec> {

@@ -4,12 +4,13 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::Args;
+use tokio::runtime::Runtime;
 
 use super::args::Common;
 use super::run::runtime;
 use super::{Failure, compile, output};
 use crate::app::{App, AppError, Options};
-use nephometer_config as config;
+use nephometer_config::{self as config, AgentSpec, ConfigError, Loaded, Problem};
 use nephometer_libvirt::poll::Rounds;
 
 /// Load and check everything: both files, every publisher, every component with its options.
@@ -22,42 +23,54 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn execute(self) -> Result<()> {
-        let mut out = output::stdout();
-        let mut loaded = match config::load(&self.common.inputs()) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                for warning in &error.warnings {
-                    writeln!(out, "warning: {}", output::paragraph(&warning.to_string()))?;
-                }
-                for problem in &error.problems {
-                    writeln!(out, "{}", output::paragraph(&problem.to_string()))?;
-                }
-                out.flush()?;
-                return Err(Failure::Configuration.into());
+        let (mut out, runtime) = (output::stdout(), runtime()?);
+        let (warnings, mut problems, spec, counts) = match config::load(&self.common.inputs()) {
+            Ok(Loaded { spec, warnings }) => {
+                let pipeline = &spec.pipeline;
+                let counts = (config::sources_of_the_file(pipeline), pipeline.sinks.len());
+                (warnings, Vec::new(), Some(spec), counts)
+            }
+            Err(ConfigError { warnings, problems, rest }) => {
+                let told = |one: Problem| (one.place.clone(), one.to_string());
+                let problems = problems.into_iter().map(told).collect();
+                (warnings, problems, rest.map(|rest| *rest), (0, 0))
             }
         };
-        loaded.spec.components.compiler = compile::program();
-        for warning in &loaded.warnings {
+        for warning in &warnings {
             writeln!(out, "warning: {}", output::paragraph(&warning.to_string()))?;
         }
-        let pipeline = &loaded.spec.pipeline;
-        let (sources, sinks) = (config::sources_of_the_file(pipeline), pipeline.sinks.len());
-        let rounds = Rounds { count: Some(0), every: None };
-        let options = Options { rounds, store: false, ..Options::default() };
-        let built = runtime()?.block_on(async { App::build(loaded.spec, options).await.map(drop) });
-        match built {
-            Ok(()) => {
-                writeln!(out, "well: {sources} sources, {sinks} sinks")?;
-                Ok(out.flush()?)
+        // What the files themselves do not tell: components, their options, publishers.
+        let failed = match spec.map(|spec| built(&runtime, spec)) {
+            None | Some(Ok(())) => None,
+            Some(Err(AppError::Configuration(found))) => {
+                problems.extend(found.iter().map(|one| (one.place.clone(), one.to_string())));
+                None
             }
-            Err(AppError::Configuration(problems)) => {
-                for problem in problems {
-                    writeln!(out, "{}", output::paragraph(&problem.to_string()))?;
-                }
-                out.flush()?;
-                Err(Failure::Configuration.into())
-            }
-            Err(error) => Err(error.into()),
+            Some(Err(error)) => Some(error),
+        };
+        problems.sort();
+        for (_, problem) in &problems {
+            writeln!(out, "{}", output::paragraph(problem))?;
         }
+        out.flush()?;
+        match failed {
+            Some(error) if problems.is_empty() => return Err(error.into()),
+            Some(error) => output::complain(&format!("{:#}", anyhow::Error::new(error))),
+            None => {}
+        }
+        if !problems.is_empty() {
+            return Err(Failure::Configuration.into());
+        }
+        let (sources, sinks) = counts;
+        writeln!(out, "well: {sources} sources, {sinks} sinks")?;
+        Ok(out.flush()?)
     }
+}
+
+/// Builds an agent of it, which starts nothing and leaves no trace.
+fn built(runtime: &Runtime, mut spec: AgentSpec) -> Result<(), AppError> {
+    spec.components.compiler = compile::program();
+    let rounds = Rounds { count: Some(0), every: None };
+    let options = Options { rounds, store: false, ..Options::default() };
+    runtime.block_on(async { App::build(spec, options).await.map(drop) })
 }
