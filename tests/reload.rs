@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -227,7 +226,7 @@ fn a_held_sink_is_repaired_by_a_new_component() {
 }
 
 #[test]
-fn options_publishers_and_sources_are_taken_up_and_planned() {
+fn options_publishers_and_sources_are_planned_and_taken_up() {
     let rate = |name: &str| {
         format!(
             "[{{name: rate_of_change, parameters: {{target: {{name: {name}}}}}}}, {{name: counting, parameters: {{}}}}]"
@@ -256,8 +255,15 @@ fn options_publishers_and_sources_are_taken_up_and_planned() {
         .replace("interval: 1", "interval: 2")
         .replace("name: two", "name: three")
         .replace("publishers: ['file", &format!("publishers: [{more}, 'file"));
-    // A plan changes nothing; so that nothing else does, the agent looks at another file.
-    agent.folder.write("pipeline.yaml", &changed);
+    unseen(&agent, "pipeline.yaml", changed.as_bytes());
+    let plan = ask(&agent, &["reload", "--plan"]).code(0);
+    for line in ["source ", "rate_of_change", "more?json: new"] {
+        assert!(plan.stdout.contains(line), "{line}: {}", plan.stdout);
+    }
+    running.wait_for_ticks(1);
+    assert_eq!(running.logged("new transformers took over").len(), took_over + 1);
+    assert!(!agent.folder.at("more").exists(), "a plan has opened a publisher");
+    ask(&agent, &["reload"]).code(0).says("more?json: new");
     logged(&running, "new transformers took over", took_over + 2);
     running.wait_for_ticks(2);
     ask(&agent, &["reload"]).code(0).says("nothing has changed");
@@ -274,6 +280,17 @@ fn options_publishers_and_sources_are_taken_up_and_planned() {
     assert_eq!(unique(&raw) - domains, rates);
 }
 
+/// Writes a file in a way that the agent does not notice: through another name, in a folder that it does
+/// not watch. It finds out when it looks by itself, every ten seconds.
+fn unseen(agent: &Agent, name: &str, bytes: &[u8]) {
+    let elsewhere = agent.folder.at("elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    let link = elsewhere.join("link");
+    drop(fs::remove_file(&link));
+    fs::hard_link(agent.folder.at(name), &link).unwrap();
+    fs::write(&link, bytes).unwrap();
+}
+
 fn unique(samples: &[Value]) -> usize {
     samples.iter().map(|one| text(one, "id")).collect::<BTreeSet<_>>().len()
 }
@@ -282,23 +299,18 @@ fn unique(samples: &[Value]) -> usize {
 fn a_plan_says_what_would_happen_and_does_nothing() {
     let agent = agent("plan", COUNTING);
     put(&agent, "counting", &bytes("counting"));
-    // Nothing tells the agent of files in a folder that is given by another name.
     let mut running = agent.run();
     running.wait_for_ticks(1);
     logged(&running, "new transformers took over", 1);
-    // As long as it is stopped it cannot see the change by itself.
-    running.signal(Signal::STOP);
-    put(&agent, "counting", &bytes("counting-bad"));
-    let asked = {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nephometer"));
-        let arguments = ["reload", "--plan", "--socket", "agent.sock"];
-        command.args(arguments).current_dir(agent.folder.path());
-        agent.start(command, None)
-    };
-    running.signal(Signal::CONT);
-    let ended = asked.ended(PATIENCE);
-    // Whoever is first, the watch or the plan: it is refused for the same reason.
-    ended.code(78).says("this version traps when it is configured");
+    unseen(&agent, "components/counting.wasm", &bytes("counting-bad"));
+    let trap = "this version traps when it is configured";
+    ask(&agent, &["reload", "--plan"]).code(78).says(trap);
+    // A reload that was made would be in the log.
+    assert!(running.logged("reload refused").is_empty());
+    unseen(&agent, "components/counting.wasm", &bytes("counting-v2"));
+    ask(&agent, &["reload", "--plan"]).code(0).says("counting");
+    running.wait_for_ticks(2);
+    assert_eq!(running.logged("new transformers took over").len(), 1);
     put(&agent, "counting", &bytes("counting"));
     running.wait_for_ticks(1);
     running.signal(Signal::HUP);
@@ -533,8 +545,14 @@ fn a_cold_start_does_not_wait_for_its_components() {
     put(&agent, "counting", &bytes("counting"));
     let mut running = agent.run();
     running.wait_for_ticks(1);
-    let (path, folder): (PathBuf, &Path) = (agent.folder.at("components"), agent.folder.path());
-    assert!(path.starts_with(folder));
+    logged(&running, "component loaded", 1);
+    let at = |message: &str| {
+        let time = running.logged(message)[0]["timestamp"].as_str().unwrap().to_owned();
+        assert!(!time.is_empty());
+        time
+    };
+    assert!(at("tick") < at("component loaded"), "polling waited for the compiler");
+    assert_eq!(running.logged("component loaded")[0]["cached"], false);
     running.stop().code(0);
     check_counts(&agent);
     // Warm: nothing is compiled.

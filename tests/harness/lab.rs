@@ -117,9 +117,14 @@ impl Lab {
         self.command("start-amqp", &[]);
     }
 
-    /// Ends libvirtd as a crash does, and starts another.
-    pub(crate) fn restart_libvirt(&self) {
-        self.command("restart-libvirt", &[]);
+    /// Ends libvirtd as a crash does.
+    pub(crate) fn kill_libvirt(&self) {
+        self.command("kill-libvirt", &[]);
+    }
+
+    /// Starts another one for the same guests.
+    pub(crate) fn start_libvirt(&self) {
+        self.command("start-libvirt", &[]);
     }
 
     /// Sends a signal to a guest's QEMU.
