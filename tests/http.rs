@@ -1,6 +1,6 @@
 //! Ceilometer's publishers over HTTP, as shipped components: what receivers get, and when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,7 +22,12 @@ struct Server {
 
 impl Server {
     fn start(name: &str, command: impl FnOnce(&Folder, u16) -> Command) -> Self {
-        let (folder, port) = (Folder::new(name), closed_port());
+        Self::start_at(closed_port(), name, command)
+    }
+
+    /// The same at a port at which nobody has listened until now.
+    fn start_at(port: u16, name: &str, command: impl FnOnce(&Folder, u16) -> Command) -> Self {
+        let folder = Folder::new(name);
         let child = command(&folder, port)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -47,8 +52,21 @@ impl Server {
 
     /// All samples that were received with a status below 400.
     fn accepted(&self) -> Vec<Value> {
+        self.accepted_where(|_| true)
+    }
+
+    /// The ids of those that came with these credentials, which must not come twice.
+    fn accepted_from(&self, credentials: &str) -> BTreeSet<String> {
+        let wanted = format!("Basic {credentials}");
+        let samples = self.accepted_where(|one| one["headers"]["authorization"] == *wanted);
+        let ids = ids(&samples);
+        assert_eq!(ids.len(), samples.len(), "something came twice with {credentials}");
+        ids
+    }
+
+    fn accepted_where(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut samples = Vec::new();
-        for request in self.received() {
+        for request in self.received().into_iter().filter(wanted) {
             if request["status"].as_u64().unwrap() < 400 {
                 match serde_json::from_str(text(&request, "body")).unwrap() {
                     Value::Array(list) => samples.extend(list),
@@ -84,6 +102,102 @@ fn agent(name: &str, publisher: &str) -> Agent {
 
 fn file(agent: &Agent) -> Vec<Value> {
     ndjson(&fs::read_to_string(agent.folder.at("file")).unwrap())
+}
+
+fn ids(samples: &[Value]) -> BTreeSet<String> {
+    samples.iter().map(|sample| text(sample, "id").to_owned()).collect()
+}
+
+/// As `Authorization` has them: the label of a publisher shows neither user nor password.
+const ALICE: (&str, &str) = ("alice:one", "YWxpY2U6b25l");
+const BOB: (&str, &str) = ("bob:two", "Ym9iOnR3bw==");
+const CAROL: (&str, &str) = ("carol:three", "Y2Fyb2w6dGhyZWU=");
+
+/// That these are the wanted ones; a failure prints how many differ, and none of the ids.
+fn check(who: &str, got: &BTreeSet<String>, wanted: &BTreeSet<String>) {
+    let (missing, extra) = (wanted.difference(got).count(), got.difference(wanted).count());
+    assert_eq!((missing, extra), (0, 0), "missing and extra samples of {who}, {}", wanted.len());
+}
+
+/// Everything to these receivers at one port, and beside them to a file.
+fn to_receivers(agent: Agent, port: u16, users: &[(&str, &str)]) -> Agent {
+    let url = |user: &(&str, &str)| format!("http://{}@127.0.0.1:{port}/", user.0);
+    let mut publishers: Vec<String> = users.iter().map(url).collect();
+    publishers.push(format!("file://{}?json", agent.folder.at("file").display()));
+    agent.everything_to(&publishers.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_changed_publisher_gets_nothing_of_another_one_with_the_same_label() {
+    let port = closed_port();
+    let agent = Agent::new("http-labels-reload").set("shutdown_grace", "30s");
+    let agent = to_receivers(agent, port, &[ALICE, BOB]);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let agent = to_receivers(agent, port, &[ALICE, CAROL]);
+    eventually("a reload", PATIENCE, || {
+        let reloaded = running.logged("reloaded");
+        reloaded.iter().any(|line| line.to_string().contains("publisher")).then_some(())
+    });
+    running.wait_for_ticks(2);
+    let server = Server::start_at(port, "labels", |folder, port| receiver(folder, port, "200"));
+    let ended = running.stop();
+    let all = ids(&file(&agent));
+    let [alice, bob, carol] = [ALICE, BOB, CAROL].map(|(_, user)| server.accepted_from(user));
+    check("the one that did not change", &alice, &all);
+    assert!(!bob.is_empty() && !carol.is_empty(), "{} and {}", bob.len(), carol.len());
+    assert!(bob.is_disjoint(&carol), "the new one has what was for the one before");
+    check("the one before and the new one", &(&bob | &carol), &all);
+    ended.code(0);
+}
+
+/// A wrong password keeps what is for a receiver until someone corrects it.
+#[test]
+fn a_corrected_secret_sends_what_is_pending() {
+    let port = closed_port();
+    let agent = Agent::new("http-labels-secret").set("shutdown_grace", "30s");
+    let agent = to_receivers(agent, port, &[ALICE]);
+    let mut running = agent.run();
+    running.wait_for_ticks(2);
+    let agent = to_receivers(agent, port, &[CAROL]);
+    eventually("a reload", PATIENCE, || {
+        let reloaded = running.logged("reloaded");
+        reloaded.iter().any(|line| line.to_string().contains("publisher")).then_some(())
+    });
+    running.wait_for_ticks(1);
+    let server = Server::start_at(port, "labels", |folder, port| receiver(folder, port, "200"));
+    let ended = running.stop();
+    check("the right one", &server.accepted_from(CAROL.1), &ids(&file(&agent)));
+    assert!(server.accepted_from(ALICE.1).is_empty());
+    ended.code(0);
+}
+
+#[test]
+fn what_is_pending_waits_for_its_own_receiver_over_restarts() {
+    let port = closed_port();
+    let agent = Agent::new("http-labels-restart").set("shutdown_grace", "1s");
+    let mut windows = Vec::new();
+    let mut agent = agent;
+    for users in [&[ALICE, BOB][..], &[BOB]] {
+        agent = to_receivers(agent, port, users);
+        let mut running = agent.run();
+        running.wait_for_ticks(2);
+        running.stop().code(69);
+        windows.push(ids(&file(&agent)));
+    }
+    let [first, both] = &windows[..] else { panic!("two runs") };
+    assert!(!first.is_empty() && first.len() < both.len());
+
+    let server = Server::start_at(port, "labels", |folder, port| receiver(folder, port, "200"));
+    let agent = to_receivers(agent.set("shutdown_grace", "30s"), port, &[ALICE, BOB]);
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    running.stop().code(0);
+    let all = ids(&file(&agent));
+    let [alice, bob] = [ALICE, BOB].map(|(_, user)| server.accepted_from(user));
+    check("the one that was there all the time", &bob, &all);
+    // While only the other one was configured, nothing was made for it.
+    check("the one that was away in between", &alice, &(&all - &(both - first)));
 }
 
 #[test]
