@@ -152,6 +152,35 @@ fn on_error_decides() {
     assert_eq!(samples(&kept, "bad"), samples(&kept, "good"));
 }
 
+/// `docs/contract.md`, "Errors": `rejected` costs these samples and nothing else, `broken` is a failure
+/// like a trap, and is tried again until it passes.
+#[test]
+fn a_rejected_batch_is_dropped_at_once_and_a_broken_component_is_tried_again() {
+    let rejecting = agent("reject", "hold");
+    let ended = run(&rejecting).code(0);
+    let stage = ended.ledger().stage("misbehaving").clone();
+    assert_eq!(stage.dropped, ended.ledger().polled, "on_error is not asked: {stage:?}");
+    assert!(
+        ended.logged("component failed").is_empty() && ended.logged("chain recovered").is_empty()
+    );
+
+    let broken = agent("broken", "hold");
+    let mut running = broken.run();
+    // Twice at once, the second time on a new instance; then again after each wait.
+    eventually("a third and a fourth attempt", PATIENCE, || {
+        (running.logged("component failed").len() >= 4).then_some(())
+    });
+    assert_eq!(running.logged("component failed twice on a batch").len(), 1, "logged once");
+    assert!(samples(&broken, "bad").is_empty());
+    // Whoever acts need not do more: the batch that was held passes, and all behind it.
+    let pipeline = fs::read_to_string(broken.folder.at("pipeline.yaml")).unwrap();
+    broken.folder.write("pipeline.yaml", pipeline.replace("mode: broken", "mode: passthrough"));
+    eventually("what was held", PATIENCE, || (!samples(&broken, "bad").is_empty()).then_some(()));
+    running.wait_for_ticks(1);
+    running.stop().code(0);
+    assert_eq!(samples(&broken, "bad"), samples(&broken, "good"));
+}
+
 /// A recording of one domain with one tick for each of these numbers of bytes read.
 pub(crate) fn recording(agent: &Agent, reads: &[u64]) -> String {
     let golden = root().join("tests/golden/27.0.0");
