@@ -279,6 +279,45 @@ fn files_that_are_no_components_are_refused_clearly() {
     agent.does(&["component", "run", missing.to_str().unwrap()]).code(78).says("missing.wasm");
 }
 
+/// A component as it would be if it had been built for 0.2.0 of the contract.
+fn of_another_contract(name: &str) -> Vec<u8> {
+    let mut bytes = fs::read(component(name)).unwrap();
+    let (old, new) = (b"@0.1.0", b"@0.2.0");
+    let found: Vec<usize> = bytes
+        .windows(old.len())
+        .enumerate()
+        .filter(|(_, part)| part == old)
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!found.is_empty(), "{name} names no version of the contract");
+    for at in found {
+        bytes[at..at + new.len()].copy_from_slice(new);
+    }
+    bytes
+}
+
+// An import was blamed, such as "it imports nephometer:metering/log@0.2.0, which no publisher gets".
+#[test]
+fn a_component_of_another_contract_version_is_refused_with_both_versions_and_the_remedy() {
+    let agent = Agent::new("components-contract");
+    let folder = agent.folder.at("components");
+    fs::create_dir(&folder).unwrap();
+    for (name, of) in [("newer", "rate_of_change"), ("newerpub", "statsd")] {
+        fs::write(folder.join(format!("{name}.wasm")), of_another_contract(of)).unwrap();
+    }
+    let mut agent = agent.set("components.path", json!([folder]));
+    for (transformers, publisher) in
+        [("[{name: newer, parameters: {}}]", "test://"), ("[]", "newerpub://127.0.0.1:8125")]
+    {
+        agent = agent.through(transformers, &[publisher]);
+        let ended = agent.does(&["check"]).code(78);
+        for part in ["version 0.2.0", "0.1.x", "build it again", "agent"] {
+            assert!(ended.stdout.contains(part), "{part:?} is not in:\n{}", ended.stdout);
+        }
+        assert!(!ended.stdout.contains("it imports"), "{}", ended.stdout);
+    }
+}
+
 /// An agent whose component's code is in the cache, and the file that it is in.
 fn cached(name: &str) -> (Agent, std::path::PathBuf) {
     let agent =
