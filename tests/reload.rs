@@ -357,6 +357,31 @@ fn set_aside_rows_are_listed_shown_and_replayed() {
     assert!(samples(&agent, "out").iter().any(|one| one["id"] == first), "the first row came late");
 }
 
+// They were published, and missing from the state after the next failure, reload or restart.
+#[test]
+fn rows_stay_set_aside_until_what_they_leave_in_the_state_can_be_saved() {
+    let with = |mode: &str| format!("[{{name: misbehaving, parameters: {{mode: {mode}}}}}]");
+    let agent = agent("unsaved", &with("trap-transform"))
+        .set("components.by_name.misbehaving.on_error", "drop");
+    put(&agent, "misbehaving", &bytes("misbehaving"));
+    let running = agent.run();
+    let listed = || agent.does(&["dead-letters", "ls"]).code(0).stdout.starts_with("1 ");
+    eventually("a dead letter", PATIENCE, || listed().then_some(()));
+    let first = samples(&agent, "raw")[0]["id"].clone();
+    let published = || samples(&agent, "out").iter().filter(|one| one["id"] == first).count();
+
+    pipeline(&agent, &with("save-fails"));
+    logged(&running, "new transformers took over", 2);
+    agent.does(&["dead-letters", "replay", "1"]).code(78).says("cannot be saved");
+    assert_eq!((listed(), published()), (true, 0));
+
+    pipeline(&agent, &with("counter"));
+    logged(&running, "new transformers took over", 3);
+    agent.does(&["dead-letters", "replay", "1"]).code(0);
+    running.stop().code(0);
+    assert_eq!(published(), 1);
+}
+
 /// Two sinks with the same transformers and the same rows. One is left in peace.
 fn storm_agent() -> Agent {
     let agent = agent("storm", "[]").libvirt("sim://?domains=100&seed=5");
