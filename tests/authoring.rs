@@ -216,9 +216,11 @@ fn what_misbehaves_is_refused_politely_in_every_language() {
         make(&agent, &folder, "build");
         let name = format!("scale-{language}");
         let component = folder.join(format!("{name}.wasm"));
-        for (factor, reason) in
-            [(13, ".limits.cpu"), (14, ".limits.memory"), (15, "its answer to transform is malformed")]
-        {
+        for (factor, reason) in [
+            (13, ".limits.cpu"),
+            (14, ".limits.memory"),
+            (15, "its answer to transform is malformed"),
+        ] {
             let fixture =
                 json!({"options": {"factor": factor}, "steps": [{"batch": [sample], "out": []}]});
             let fixture = agent.folder.write(&format!("{factor}.json"), fixture.to_string());

@@ -115,8 +115,15 @@ fn warnings(ended: &Ended) -> String {
 
 #[test]
 fn components_that_behave_oddly_are_put_up_with() {
-    let modes =
-        ["passthrough", "slow", "log-flood", "big-log-line", "save-fails", "restore-fails", "keep-even"];
+    let modes = [
+        "passthrough",
+        "slow",
+        "log-flood",
+        "big-log-line",
+        "save-fails",
+        "restore-fails",
+        "keep-even",
+    ];
     side_by_side(&modes, |mode| {
         let agent = agent(mode, "hold");
         let ended = run(&agent).code(0);
