@@ -6,7 +6,6 @@ use tokio::sync::mpsc;
 
 use super::handle::Publishers;
 use crate::publish::{Encoding, Outstanding};
-use nephometer_config::Secret;
 use nephometer_model::{Batch, Position, Sample};
 use nephometer_store::{JournalReader, Put};
 use nephometer_telemetry::events;
@@ -75,14 +74,13 @@ impl Outlet {
 
     /// Adds and takes away publishers. One that is taken away sends what it holds.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Publishers)) {
-        let before: Vec<(Secret, Outstanding)> = self
-            .publishers
-            .iter()
-            .map(|(spec, handle)| (spec.url.clone(), handle.outstanding()))
-            .collect();
+        let here = |publishers: &Publishers| -> Vec<Outstanding> {
+            publishers.iter().map(|(_, handle)| handle.outstanding()).collect()
+        };
+        let before = here(&self.publishers);
         change(&mut self.publishers);
-        let stays = |url: &Secret| self.publishers.iter().any(|(spec, _)| spec.url == *url);
-        let gone = before.into_iter().filter(|(url, _)| !stays(url)).map(|(_, one)| one);
+        let stay = here(&self.publishers);
+        let gone = before.into_iter().filter(|one| !stay.iter().any(|other| one.is(other)));
         self.leaving.extend(gone);
         self.leaving.retain(|one| one.oldest().is_some());
     }

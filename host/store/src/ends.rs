@@ -44,6 +44,11 @@ pub struct SpoolWriter {
 pub struct Outstanding(Arc<SpoolShared>);
 
 impl Outstanding {
+    /// Whether both are of one spool.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Which batch the oldest envelope was made from that is neither settled nor on disk; `None` if
     /// there is none.
     pub fn oldest(&self) -> Option<Position> {

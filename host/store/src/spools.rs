@@ -20,7 +20,15 @@ pub struct Spools {
     /// Those that were opened. Locked to look or to add.
     open: Arc<Mutex<HashMap<String, Arc<SpoolShared>>>>,
     /// Whose they are, once that was read.
-    receivers: Arc<tokio::sync::Mutex<Option<HashMap<String, Uuid>>>>,
+    receivers: Arc<tokio::sync::Mutex<Option<Receivers>>>,
+}
+
+/// Whose spools are.
+#[derive(Debug)]
+struct Receivers {
+    by_spool: HashMap<String, Uuid>,
+    /// Not on disk as they are here: the disk has failed.
+    unwritten: bool,
 }
 
 impl Spools {
@@ -73,16 +81,40 @@ impl Spools {
         let mut known = self.receivers.lock().await;
         let known = match &mut *known {
             Some(known) => known,
-            unread => unread.insert(self.medium.receivers().await?),
+            unread => {
+                let by_spool = self.medium.receivers().await?;
+                unread.insert(Receivers { by_spool, unwritten: false })
+            }
         };
-        let number = claim.number(known);
+        let number = claim.number(&known.by_spool);
         let name = claim.name(number);
-        if known.insert(name.clone(), claim.receiver) != Some(claim.receiver) {
-            let receivers = vec![(name.clone(), claim.receiver)];
-            // Where the disk fails, which is logged there, it holds for as long as the agent runs.
-            let _unwritten = self.medium.write(Changes { receivers, ..Changes::default() }).await;
-        }
+        let before = known.by_spool.insert(name.clone(), claim.receiver);
+        known.unwritten |= before != Some(claim.receiver);
+        self.write_receivers(known).await;
         Ok((name, number))
+    }
+
+    /// Where the disk fails, which is logged there, it is tried again with the next claim and at the
+    /// end.
+    async fn write_receivers(&self, known: &mut Receivers) {
+        if known.unwritten {
+            let receivers =
+                known.by_spool.iter().map(|(name, uuid)| (name.clone(), *uuid)).collect();
+            let written = self.medium.write(Changes { receivers, ..Changes::default() }).await;
+            known.unwritten = written.is_err();
+        }
+    }
+
+    /// A spool of which no receiver is known is nobody's from now on: whoever comes later with such a
+    /// label is not the one that it was filled for.
+    async fn disown(&self, name: &str) {
+        if let Some(known) = &mut *self.receivers.lock().await
+            && !known.by_spool.contains_key(name)
+        {
+            known.by_spool.insert(name.to_owned(), Uuid::nil());
+            known.unwritten = true;
+            self.write_receivers(known).await;
+        }
     }
 
     /// Divides what the database may take among the journal and these spools.
@@ -114,6 +146,9 @@ impl Spools {
 
     /// Writes all that the disk has yet to be told.
     pub async fn sync(&self) {
+        if let Some(known) = &mut *self.receivers.lock().await {
+            self.write_receivers(known).await;
+        }
         let open: Vec<Arc<SpoolShared>> = self.lock().values().cloned().collect();
         for spool in open {
             spool.sync().await;
@@ -129,6 +164,7 @@ impl Spools {
         for spool in spools.iter().filter(|one| one.held > 0 && !self.is_open(&one.name)) {
             events::spool_stranger(&spool.name, spool.held, spool.samples);
             orphaned += spool.bytes;
+            self.disown(&spool.name).await;
         }
         self.share(&self.lock(), Some(orphaned));
     }

@@ -217,7 +217,9 @@ impl Supervisor {
             if self.handle(&sink.name).is_some() {
                 self.transformers(cause, &new, sink, &mut report).await;
                 let Some((added, changed)) = self.publisher_changes(sink) else { continue };
-                let problems = self.workshop.try_publishers(&added, true).await;
+                let tried: Vec<PublisherSpec> =
+                    added.iter().map(|at| sink.publishers[*at].clone()).collect();
+                let problems = self.workshop.try_publishers(&tried, true).await;
                 if !problems.is_empty() {
                     report.problems.push(lines(&problems));
                     kept.push(Arc::clone(&sink.name));
@@ -290,22 +292,28 @@ impl Supervisor {
         }
     }
 
-    /// What the publishers of a sink would be, and what changes, a line each; `None` if nothing
-    /// does.
-    fn publisher_changes(&self, sink: &SinkSpec) -> Option<(Vec<PublisherSpec>, Vec<String>)> {
+    /// Where in its list the new publishers of a sink are, and what changes, a line each; `None` if
+    /// nothing does.
+    fn publisher_changes(&self, sink: &SinkSpec) -> Option<(Vec<usize>, Vec<String>)> {
         let old = self.spec.pipeline.sinks.iter().find(|old| old.name == sink.name);
         let old = old.map_or(&[][..], |old| &old.publishers);
         let new = &sink.publishers;
-        let same = |a: &PublisherSpec, b: &PublisherSpec| a.url == b.url;
-        if old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b)) {
+        if old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.url == b.url) {
             return None;
         }
-        let added = new.iter().filter(|one| !old.iter().any(|old| same(old, one)));
-        let added: Vec<PublisherSpec> = added.cloned().collect();
-        let gone = old.iter().filter(|old| !new.iter().any(|one| same(old, one)));
+        // A URL may be there twice: each of them stands for one of the other list.
+        let beyond = |ours: &[PublisherSpec], theirs: &[PublisherSpec]| -> Vec<usize> {
+            let alike =
+                |list: &[PublisherSpec], url| list.iter().filter(|one| one.url == *url).count();
+            let none =
+                |at: &usize| alike(&ours[..*at], &ours[*at].url) >= alike(theirs, &ours[*at].url);
+            (0..ours.len()).filter(none).collect()
+        };
+        let (added, gone) = (beyond(new, old), beyond(old, new));
         let of = |one: &PublisherSpec| format!("sink {}: publisher {}", sink.name, one.label);
+        let gone = gone.iter().map(|at| &old[*at]);
         let gone = gone.map(|one| format!("{}: gone once it has sent what it holds", of(one)));
-        let lines = added.iter().map(|one| format!("{}: new", of(one))).chain(gone).collect();
+        let lines = added.iter().map(|at| format!("{}: new", of(&new[*at]))).chain(gone).collect();
         Some((added, lines))
     }
 
@@ -314,25 +322,25 @@ impl Supervisor {
         &self,
         new: &AgentSpec,
         sink: &SinkSpec,
-        added: &[PublisherSpec],
+        added: &[usize],
         changes: &mpsc::Sender<Change>,
     ) -> Result<(), AppError> {
         let Some(handle) = self.handle(&sink.name) else { return Ok(()) };
         let mut made = Publishers::new();
-        for spec in added {
-            let at = sink.publishers.iter().position(|one| one.url == spec.url);
-            let Some(at) = at else { continue };
-            let (publisher, task) = self.workshop.publisher(new, sink, at).await?;
+        for at in added {
+            let (publisher, task) = self.workshop.publisher(new, sink, *at).await?;
             // An agent that is ending takes nothing up.
             drop(changes.send(Change::Publisher(task)).await);
-            made.push((spec.clone(), publisher));
+            made.push((sink.publishers[*at].clone(), publisher));
         }
         let order = sink.publishers.clone();
         let change = move |publishers: &mut Publishers| {
-            made.append(publishers);
+            // Those that stay are found first.
+            publishers.append(&mut made);
+            let mut made = std::mem::take(publishers);
             let taken = order.iter().filter_map(|spec| {
                 let at = made.iter().position(|(one, _)| one.url == spec.url)?;
-                Some(made.swap_remove(at))
+                Some(made.remove(at))
             });
             *publishers = taken.collect();
         };
