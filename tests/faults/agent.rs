@@ -146,8 +146,8 @@ fn a_full_disk_under_the_store_loses_nothing() {
     everything_is_there(&consumer, &ledger, "notifier");
 }
 
-/// What makes the agent's disk slow or read-only, compiled.
-fn disk(agent: &Agent) -> String {
+/// What makes the agent's disk slow, read-only or hang, compiled.
+pub(super) fn disk(agent: &Agent) -> String {
     let library = agent.folder.at("disk.so");
     let source = root().join("tests/faults/disk.c");
     let arguments = ["-shared", "-fPIC", "-O2", "-o"];

@@ -1,9 +1,12 @@
-/* Loaded into the agent: a disk that takes its time for every sync (FAULT_SYNC_MS), and one that becomes read-only while the
- * file FAULT_READONLY is there. Only the store writes at places of a file, so that nothing else notices. */
+/* Loaded into the agent: a disk that takes its time for every sync (FAULT_SYNC_MS), one that becomes read-only while the
+ * file FAULT_READONLY is there, and one that hangs while the file FAULT_HANG is there: no write to a file returns whose path
+ * contains FAULT_HANG_AT. Only the store writes at places of a file, so that nothing else notices when it is read-only. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -36,3 +39,21 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) { return pwrite64(fd, bytes, count, at); }
+
+static void hang(int fd) {
+  const char *flag = getenv("FAULT_HANG"), *at = getenv("FAULT_HANG_AT");
+  if (!flag || !at || access(flag, F_OK) != 0) return;
+  char link[64], path[4096];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t length = readlink(link, path, sizeof path - 1);
+  if (length < 0) return;
+  path[length] = 0;
+  if (!strstr(path, at)) return;
+  while (access(flag, F_OK) == 0) usleep(10000);
+}
+
+ssize_t write(int fd, const void *bytes, size_t count) {
+  ssize_t (*next)(int, const void *, size_t) = (ssize_t (*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+  hang(fd);
+  return next(fd, bytes, count);
+}

@@ -3,6 +3,7 @@
 
 mod agent;
 mod broker;
+mod disk;
 mod libvirt;
 mod time;
 

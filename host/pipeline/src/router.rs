@@ -11,16 +11,22 @@ use nephometer_telemetry::events;
 pub async fn route(
     mut polled: mpsc::Receiver<Polled>,
     journal: Journal,
-    mut recorder: Option<Recorder>,
+    recorder: Option<Recorder>,
 ) {
+    let mut recording = recorder.map(Recorder::start);
     while let Some(Polled { batch, gaps }) = polled.recv().await {
-        if let Some(recording) = &mut recorder
-            && let Err(error) = recording.append(&batch).await
+        if let Some(one) = &mut recording
+            && let Err(error) = one.append(&batch).await
         {
             events::store::recording_ended(&error);
-            recorder = None;
+            recording = None;
         }
         journal.append(batch, gaps).await;
     }
     journal.close();
+    if let Some(recording) = recording
+        && let Err(error) = recording.finish().await
+    {
+        events::store::recording_ended(&error);
+    }
 }

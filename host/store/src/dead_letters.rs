@@ -107,13 +107,8 @@ impl DeadLetters {
         Self::new(Some(folder))
     }
 
-    /// The store's; `None` where nothing may be written.
-    pub(super) async fn folder(&self) -> Option<PathBuf> {
-        self.file.lock().await.folder.clone()
-    }
-
     /// Works on the file on a thread that may wait for the disk; nobody else works on it meanwhile.
-    async fn work<T: Default + Send + 'static>(
+    pub(super) async fn work<T: Default + Send + 'static>(
         &self,
         work: impl FnOnce(&Path, &mut Option<u64>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {

@@ -259,3 +259,49 @@ async fn a_disk_that_does_not_read_is_an_error_and_no_beginning() {
     let mut reader = journal.reader(&sink, &none, &Arc::default()).unwrap();
     assert_eq!(reader.resume().saved, Some(saved));
 }
+
+/// Whether something was done at the first look, on the thread that looked.
+async fn at_once<T>(work: impl Future<Output = T>) -> bool {
+    tokio::select! {
+        biased;
+        _ = work => true,
+        () = std::future::ready(()) => false,
+    }
+}
+
+// Each of these once read or wrote the disk on one of the two threads that all tasks of the agent
+// share. What is given up on is done all the same, before the next.
+#[tokio::test]
+async fn the_disk_is_waited_for_on_threads_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let (writer, reader, _) = open(&store.spools(), "s/a", 1 << 30).await;
+    writer.push(sized(0..2_000, 1_000)).await;
+    drop((writer, reader));
+    let spools = store.spools();
+    let counts = Arc::default();
+    assert!(!at_once(spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts)).await);
+
+    let letters = store.dead_letters();
+    let reason = "x".repeat(4 << 20);
+    let lost = Lost {
+        sink: "s",
+        stage: 0,
+        component: "c",
+        digest: &[0; 32],
+        reason: &reason,
+        position: 1,
+        source: "a",
+        tick: Timestamp::from_nanos(1),
+        samples: &[],
+    };
+    assert!(!at_once(letters.append(lost)).await);
+    assert!(!at_once(letters.all()).await);
+    assert_eq!(letters.all().await.unwrap().len(), 1, "it was written");
+    assert!(!at_once(letters.remove(1)).await);
+    assert_eq!(letters.all().await.unwrap(), []);
+    assert!(!at_once(letters.keep_fixture("x", &reason)).await);
+    let kept = letters.keep_fixture("y", "{}").await.unwrap().unwrap();
+    let whole = std::fs::metadata(kept.with_file_name("x.json")).unwrap();
+    assert_eq!(whole.len(), reason.len() as u64, "it was written before");
+}

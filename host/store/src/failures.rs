@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::medium::blocking;
 use super::{DeadLetters, StoreError};
 use nephometer_files as files;
 
@@ -24,11 +23,11 @@ impl DeadLetters {
         name: &str,
         text: &str,
     ) -> Result<Option<PathBuf>, StoreError> {
-        let Some(store) = self.folder().await else { return Ok(None) };
-        let folder = store.join(FOLDER);
-        let path = folder.join(format!("{name}.json"));
-        let text = text.to_owned();
-        blocking(move || {
+        let (name, text) = (format!("{name}.json"), text.to_owned());
+        // One at a time: two that removed the same old file would fail for it.
+        self.work(move |store, _| {
+            let folder = store.join(FOLDER);
+            let path = folder.join(name);
             let kept = || -> std::io::Result<()> {
                 files::own_folder(&folder)?;
                 let mut file = files::fresh(&path)?;

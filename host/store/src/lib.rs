@@ -51,7 +51,7 @@ pub use memory::JournalBounds;
 pub use queue::WhenFull;
 pub use reader::{Entry, JournalReader};
 pub use receivers::Claim;
-pub use recording::{Recorder, read_recording};
+pub use recording::{Recorder, Recording, read_recording};
 pub use spool::Bounds;
 pub use spool_tables::SpoolSummary;
 pub use spools::Spools;

@@ -231,7 +231,7 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 
 /// What blocking work gave. It panics where that did; a runtime that ends before the work has begun
 /// takes this task with it as well.
-fn finished<T>(ended: Result<T, JoinError>) -> T {
+pub(super) fn finished<T>(ended: Result<T, JoinError>) -> T {
     match ended.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),

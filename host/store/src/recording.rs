@@ -7,32 +7,43 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::StoreError;
 use super::codec::{decode, encode};
-use super::medium::blocking;
+use super::medium::finished;
 use nephometer_files as files;
 use nephometer_model::Batch;
 
-/// Writes a recording, on a thread that may wait for the disk.
+/// Batches that wait for the writer.
+const QUEUED: usize = 8;
+/// How long the disk may take before the recording ends: nobody samples meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A recording that is about to begin.
 #[derive(Debug)]
 pub struct Recorder {
-    path: PathBuf,
-    /// Taken while it is written to.
-    writer: Option<Box<Writer>>,
-}
-
-#[derive(Debug)]
-struct Writer {
     path: PathBuf,
     /// A uuid.
     id: String,
     file: File,
     length: u64,
     largest: u64,
+}
+
+/// A recording that is written by a thread of its own: a disk that hangs costs the recording, and
+/// holds up nobody else for long.
+#[derive(Debug)]
+pub struct Recording {
+    path: PathBuf,
+    queue: mpsc::Sender<Arc<Batch>>,
+    writer: JoinHandle<Result<(), StoreError>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,34 +70,22 @@ impl Recorder {
             std::fs::rename(path, before(path)).map_err(|source| io("rename", path, source))?;
             file = open(path)?;
         }
-        let (path, id) = (path.to_owned(), Uuid::new_v4().to_string());
-        let writer = Writer { path: path.clone(), id, file, length: 0, largest };
-        Ok(Self { path, writer: Some(Box::new(writer)) })
+        Ok(Self { path: path.to_owned(), id: Uuid::new_v4().to_string(), file, length: 0, largest })
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Starts the writer. Must be called within a runtime.
+    pub fn start(mut self) -> Recording {
+        let (queue, mut batches) = mpsc::channel::<Arc<Batch>>(QUEUED);
+        let path = self.path.clone();
+        let writer = tokio::task::spawn_blocking(move || {
+            while let Some(batch) = batches.blocking_recv() {
+                self.append(&batch)?;
+            }
+            Ok(())
+        });
+        Recording { path, queue, writer }
     }
 
-    /// Adds a batch. Dropped half-way, the recording has ended.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub async fn append(&mut self, batch: &Arc<Batch>) -> Result<(), StoreError> {
-        let Some(mut writer) = self.writer.take() else { return Ok(()) };
-        let batch = Arc::clone(batch);
-        let (writer, written) = blocking(move || {
-            let written = writer.append(&batch);
-            (writer, written)
-        })
-        .await;
-        self.writer = Some(writer);
-        written
-    }
-}
-
-impl Writer {
     fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let line = Line {
             recording: self.id.clone(),
@@ -106,6 +105,36 @@ impl Writer {
         self.file.write_all(&text).map_err(|source| io("write", &self.path, source))?;
         self.length += text.len() as u64;
         Ok(())
+    }
+}
+
+impl Recording {
+    /// Adds a batch. After an error the recording has ended.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or the disk takes too long.
+    pub async fn append(&mut self, batch: &Arc<Batch>) -> Result<(), StoreError> {
+        match timeout(PATIENCE, self.queue.send(Arc::clone(batch))).await {
+            Ok(Ok(())) => Ok(()),
+            // The writer has ended, and its result says why.
+            Ok(Err(_)) => finished((&mut self.writer).await),
+            Err(_) => Err(self.hangs()),
+        }
+    }
+
+    /// Waits until all of it is written.
+    ///
+    /// # Errors
+    /// As for [`Self::append`].
+    pub async fn finish(mut self) -> Result<(), StoreError> {
+        let late = self.hangs();
+        drop(self.queue);
+        timeout(PATIENCE, &mut self.writer).await.map_or(Err(late), finished)
+    }
+
+    fn hangs(&self) -> StoreError {
+        let reason = format!("nothing was written for {} s", PATIENCE.as_secs());
+        io("write", &self.path, std::io::Error::new(ErrorKind::TimedOut, reason))
     }
 }
 
@@ -186,10 +215,11 @@ mod tests {
     async fn what_is_full_takes_the_place_of_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("recording");
-        let mut recorder = Recorder::begin(&path, 300).unwrap();
+        let mut recording = Recorder::begin(&path, 300).unwrap().start();
         for number in 0..10 {
-            recorder.append(&batch(&number.to_string())).await.unwrap();
+            recording.append(&batch(&number.to_string())).await.unwrap();
         }
+        recording.finish().await.unwrap();
         let read = read_recording(&path).unwrap();
         let sources: Vec<&str> = read.iter().map(|batch| &*batch.source).collect();
         let last = ["6", "7", "8", "9"];
@@ -203,12 +233,29 @@ mod tests {
         assert!(read_recording(&path).unwrap_err().to_string().contains("recording:1"));
         // Another recording under the same name: the one before is kept, and not mixed with it.
         std::fs::write(&path, &text).unwrap();
-        let mut recorder = Recorder::begin(&path, 200_000).unwrap();
-        recorder.append(&batch("new")).await.unwrap();
+        let mut recording = Recorder::begin(&path, 200_000).unwrap().start();
+        recording.append(&batch("new")).await.unwrap();
+        recording.finish().await.unwrap();
         assert_eq!(read_recording(&path).unwrap().len(), 1);
         assert!(before(&path).is_file());
         std::fs::write(&path, "nothing of the kind").unwrap();
         std::fs::remove_file(before(&path)).unwrap();
         assert!(read_recording(&path).is_err());
+    }
+    #[tokio::test]
+    async fn an_error_of_the_writer_is_that_of_the_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording");
+        let mut recorder = Recorder::begin(&path, 1 << 30).unwrap();
+        // Not open for writing.
+        recorder.file = File::open(&path).unwrap();
+        let mut recording = recorder.start();
+        let ended = loop {
+            if let Err(error) = recording.append(&batch("a")).await {
+                break error;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert!(matches!(ended, StoreError::Recording { action: "write", .. }), "{ended}");
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::args::{Common, Logging};
 use super::output;
-use super::run::{runtime, until_signalled};
+use super::run::{complete, runtime, until_signalled};
 use crate::app::{App, Options};
 use nephometer_config as config;
 use nephometer_libvirt::poll::Rounds;
@@ -49,7 +49,7 @@ impl Record {
             recorder: Some(Recorder::begin(&self.file, self.size)?),
             ..Options::default()
         };
-        runtime()?.block_on(async { until_signalled(App::build(spec, options).await?).await })?;
+        complete(runtime()?, async { until_signalled(App::build(spec, options).await?).await })?;
         let batches = read_recording(&self.file)?;
         let rows: usize = batches.iter().map(|batch| batch.samples.len()).sum();
         let mut out = output::stdout();
