@@ -1,11 +1,11 @@
-//! A disk that hangs: whoever does not need it goes on.
+//! A disk that fails or hangs: what it holds is not written over, and whoever does not need it goes on.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
 use super::agent::disk;
-use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson};
+use crate::harness::{Agent, PATIENCE, Running, closed_port, component, eventually, ndjson, text};
 
 fn samples(agent: &Agent, file: &str) -> usize {
     ndjson(&fs::read_to_string(agent.folder.at(file)).unwrap_or_default()).len()
@@ -15,6 +15,102 @@ fn logged(running: &Running, message: &str) -> Vec<Value> {
     eventually(message, PATIENCE, || {
         Some(running.logged(message)).filter(|lines| !lines.is_empty())
     })
+}
+
+/// The ids of the envelopes in a spool, in their order.
+fn held(agent: &Agent, spool: &str) -> Vec<String> {
+    let export = agent.does(&["spool", "export", spool]).code(0);
+    ndjson(&export.stdout).iter().map(|one| text(one, "id").to_owned()).collect()
+}
+
+/// While the store could not be opened, a reload gave a publisher an empty spool whose numbers began
+/// at 1: what came next was written over what the spool held.
+#[test]
+fn a_publisher_that_comes_while_the_disk_fails_keeps_what_its_spool_holds() {
+    let agent = Agent::new("faults-unread").set("shutdown_grace", "1s");
+    let (library, flag) = (disk(&agent), agent.folder.at("readonly"));
+    let away = format!("notifier://guest:guest@127.0.0.1:{}/?topic=kept", closed_port());
+    let file = format!("file://{}?json", agent.folder.at("out").display());
+    let agent = agent
+        .variable("LD_PRELOAD", &library)
+        .variable("FAULT_READONLY", flag.to_str().unwrap())
+        .everything_to(&[&away]);
+    let mut running = agent.run();
+    running.wait_for_ticks(3);
+    running.stop().code(69);
+    let spools = agent.does(&["spool", "ls", "--json"]).code(0);
+    let spools: Value = serde_json::from_str(&spools.stdout).unwrap();
+    let spool = text(&spools[0], "spool").to_owned();
+    let before = held(&agent, &spool);
+    assert!(before.len() >= 3, "{before:?}");
+
+    let agent = agent.everything_to(&[&file]);
+    let mut running = agent.run();
+    running.wait_for_ticks(1);
+    fs::write(&flag, "").unwrap();
+    logged(&running, "the store cannot be written");
+    let agent = agent.everything_to(&[&file, &away]);
+    let refused = agent.does(&["reload"]);
+    running.wait_for_ticks(2);
+    fs::remove_file(&flag).unwrap();
+    logged(&running, "the store can be written again");
+    let taken = agent.does(&["reload"]);
+    running.wait_for_ticks(2);
+    running.stop().code(69);
+    let after = held(&agent, &spool);
+    assert_eq!(after[..before.len().min(after.len())], before, "what was held comes first");
+    assert!(after.len() > before.len(), "the publisher is at work: {after:?}");
+    refused.code(78).says("agent.redb");
+    taken.code(0).says("topic=kept: new");
+}
+
+/// A sink that lagged while the disk failed gave up all batches that were only on disk.
+#[test]
+fn a_sink_that_lags_while_the_disk_fails_waits_for_it() {
+    let agent = Agent::new("faults-lag").set("shutdown_grace", "1s");
+    let (library, flag) = (disk(&agent), agent.folder.at("readonly"));
+    let components = agent.folder.at("components");
+    fs::create_dir(&components).unwrap();
+    let put = |name: &str| {
+        let beside = components.join(".new");
+        fs::copy(component(name), &beside).unwrap();
+        fs::rename(beside, components.join("counting.wasm")).unwrap();
+    };
+    put("counting-crash");
+    let out = format!("file://{}?json", agent.folder.at("out").display());
+    let agent = agent
+        .set("components.path", json!([components]))
+        .variable("LD_PRELOAD", &library)
+        .variable("FAULT_READONLY", flag.to_str().unwrap())
+        .through("[{name: counting, parameters: {}}]", &[&out]);
+    let mut running = agent.run();
+    logged(&running, "component failed twice on a batch");
+    running.wait_for_ticks(4);
+    running.stop().code(69);
+
+    // What is in the journal is on disk alone now.
+    let mut running = agent.run();
+    logged(&running, "component failed twice on a batch");
+    fs::write(&flag, "").unwrap();
+    logged(&running, "the store cannot be written");
+    put("counting");
+    eventually("a batch that is not read", PATIENCE, || {
+        let given_up = running.logged("a batch in the journal cannot be read");
+        let waits = running.logged("the journal cannot be read, its sink waits");
+        (!given_up.is_empty() || !waits.is_empty()).then_some(())
+    });
+    fs::remove_file(&flag).unwrap();
+    logged(&running, "the store can be written again");
+    running.wait_for_ticks(1);
+    eventually("a sink at the head", PATIENCE, || {
+        let status = agent.does(&["status", "--json"]).code(0);
+        let status: Value = serde_json::from_str(&status.stdout).unwrap();
+        (status["sinks"][0]["state"] == "running" && samples(&agent, "out") > 0).then_some(())
+    });
+    let ended = running.stop().code(0);
+    let ledger = ended.ledger();
+    let sink = &ledger.sinks["out"];
+    assert_eq!((sink.dropped, sink.left), (0, ledger.polled), "{ledger:?}");
 }
 
 /// Two sinks that kept a failing input on a disk that hangs took both threads of the agent with them.

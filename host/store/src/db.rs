@@ -58,6 +58,15 @@ pub(super) struct EntryHead {
     pub(super) tick: u64,
 }
 
+/// The journal as it was left.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    /// Oldest first.
+    pub(super) heads: Vec<(Position, EntryHead)>,
+    /// The last position that is taken, also by an entry that cannot be decoded; 0 if there is none.
+    pub(super) last: Position,
+}
+
 /// The transformers of a sink at one place of the journal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SavedChain {
@@ -202,7 +211,7 @@ impl Disk {
     /// What there is, from heads where those say it.
     fn weigh(&self) -> Result<Weights, redb::Error> {
         let mut weights = Weights::default();
-        for (_, head) in self.entries()? {
+        for (_, head) in self.entries()?.heads {
             weights.add(footprint::weight(head.bytes));
         }
         let reading = self.reading()?;
@@ -281,15 +290,16 @@ impl Disk {
         Ok(table.get(name)?.and_then(|bytes| postcard::from_bytes(bytes.value()).ok()))
     }
 
-    /// All entries, oldest first; those that cannot be read are left out, and said.
-    pub(super) fn entries(&self) -> Result<Vec<(Position, EntryHead)>, redb::Error> {
+    /// All entries; heads that cannot be decoded are left out, and logged.
+    pub(super) fn entries(&self) -> Result<Entries, redb::Error> {
         let reading = self.reading()?;
         let table = reading.open_table(ENTRIES)?;
-        let mut entries = Vec::new();
+        let mut entries = Entries::default();
         for entry in table.iter()? {
             let (position, head) = entry?;
+            entries.last = position.value();
             match postcard::from_bytes(head.value()) {
-                Ok(head) => entries.push((position.value(), head)),
+                Ok(head) => entries.heads.push((position.value(), head)),
                 Err(error) => events::unreadable(position.value(), &error.to_string()),
             }
         }

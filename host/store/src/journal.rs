@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::codec::{decode, encode};
 use super::db::{Changes, Disk, EntryHead};
-use super::medium::{Medium, blocking};
+use super::medium::{Medium, ReadFailure, blocking};
 use super::memory::{BatchSlot, JournalBounds, JournalState};
 use super::{StoreError, WhenFull};
 use nephometer_model::{Batch, Gap, GapReason, Position, Timestamp};
@@ -47,9 +47,12 @@ impl Journal {
         when_full: WhenFull,
     ) -> Result<Self, StoreError> {
         let mut state = JournalState::new(medium.is_durable());
-        for (position, head) in medium.left_now(Disk::entries)? {
+        let entries = medium.left_now(Disk::entries)?;
+        for (position, head) in entries.heads {
             state.insert(position, slot(&head));
         }
+        // Behind an entry that cannot be decoded, too: a new one would be written over it.
+        state.next = state.next.max(entries.last + 1);
         Ok(Self(Arc::new(JournalShared {
             state: Mutex::new(state),
             medium,
@@ -300,15 +303,15 @@ impl JournalShared {
         written
     }
 
-    /// The batch at a place: from memory, else from the disk. `Err` if it cannot be read.
-    pub(super) async fn batch(&self, position: Position) -> Result<Arc<Batch>, String> {
+    /// The batch at a place: from memory, else from the disk.
+    pub(super) async fn batch(&self, position: Position) -> Result<Arc<Batch>, ReadFailure> {
         let resident = self.state().slots.get(&position).and_then(|slot| slot.batch.clone());
         if let Some(batch) = resident {
             return Ok(batch);
         }
-        match self.medium.read(move |disk| disk.batch(position)).await? {
-            Some(bytes) => blocking(move || decode(&bytes)).await.map(Arc::new),
-            None => Err("it is not there".to_owned()),
-        }
+        let bytes = self.medium.try_read(move |disk| disk.batch(position)).await?;
+        let bytes = bytes.ok_or_else(|| ReadFailure::Damaged("it is not there".to_owned()))?;
+        let batch = blocking(move || decode(&bytes)).await;
+        batch.map(Arc::new).map_err(ReadFailure::Damaged)
     }
 }

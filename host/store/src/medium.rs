@@ -199,14 +199,43 @@ impl Medium {
         written
     }
 
-    /// Reads something, or says in words why it cannot.
+    /// Reads something, or returns the reason as text.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         what: impl FnOnce(&Disk) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, String> {
-        let disk = self.disk().ok_or("the disk fails")?;
-        blocking(move || what(&disk).map_err(|error| error.to_string())).await
+        self.try_read(what).await.map_err(|failure| match failure {
+            ReadFailure::Transient(reason) | ReadFailure::Damaged(reason) => reason,
+        })
     }
+
+    /// Reads something; the error tells a failing disk from damaged contents.
+    pub(super) async fn try_read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Disk) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, ReadFailure> {
+        let unavailable = || ReadFailure::Transient("the disk fails".to_owned());
+        let disk = self.disk().ok_or_else(unavailable)?;
+        blocking(move || {
+            what(&disk).map_err(|error| match error {
+                // After the first failure redb refuses everything until it is opened again.
+                redb::Error::Io(_) | redb::Error::PreviousIo => {
+                    ReadFailure::Transient(error.to_string())
+                }
+                other => ReadFailure::Damaged(other.to_string()),
+            })
+        })
+        .await
+    }
+}
+
+/// Why something was not read.
+#[derive(Debug)]
+pub(super) enum ReadFailure {
+    /// The disk fails: what is there may be readable later.
+    Transient(String),
+    /// It will never be readable.
+    Damaged(String),
 }
 
 /// A transaction that is being written. Dropped, none of it is.

@@ -3,15 +3,20 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::StoreError;
 use super::db::{Changes, Resume, SavedChain};
 use super::emission::{self, Put};
 use super::journal::{Journal, JournalShared};
 use super::marks::{Mark, Marks};
+use super::medium::ReadFailure;
 use super::memory::{Cursor, JournalState};
 use nephometer_model::{Batch, Position};
 use nephometer_telemetry::{Account, Dropped, SinkCount, events::store as events};
+
+/// From one attempt to read from a disk that fails to the next.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// One batch with its place.
 #[derive(Debug, Clone)]
@@ -28,11 +33,13 @@ pub struct JournalReader {
     shared: Arc<JournalShared>,
     sink: Arc<str>,
     resume: Resume,
+    /// The last read failed because the disk did: logged once.
+    waits: bool,
 }
 
 impl JournalReader {
     pub(super) fn new(shared: Arc<JournalShared>, sink: Arc<str>, resume: Resume) -> Self {
-        Self { shared, sink, resume }
+        Self { shared, sink, resume, waits: false }
     }
 
     /// Whose it is.
@@ -72,8 +79,9 @@ impl JournalReader {
         }
     }
 
-    /// The batch at the head if there is one now. One that cannot be read is passed over, counted
-    /// and said.
+    /// The batch at the head if there is one now. A damaged one is passed over, counted and logged.
+    /// While the disk fails, this waits: what the journal holds is not lost by that. May be dropped
+    /// at any time.
     pub async fn try_next(&mut self) -> Option<Entry> {
         loop {
             let position = {
@@ -83,8 +91,17 @@ impl JournalReader {
                 position
             };
             match self.shared.batch(position).await {
-                Ok(batch) => return Some(Entry { position, batch }),
-                Err(reason) => {
+                Ok(batch) => {
+                    self.waits = false;
+                    return Some(Entry { position, batch });
+                }
+                Err(ReadFailure::Transient(reason)) => {
+                    if !std::mem::replace(&mut self.waits, true) {
+                        events::journal_waits(&self.sink, position, &reason);
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(ReadFailure::Damaged(reason)) => {
                     events::unreadable(position, &reason);
                     let mut state = self.shared.state();
                     let samples = state.slots.get(&position).map_or(0, |slot| slot.samples);

@@ -328,3 +328,33 @@ async fn a_waiting_cursor_is_woken_and_may_be_given_up() {
     });
     assert_eq!(entry.unwrap().position, 1);
 }
+
+/// Writes over what the database holds under a key of its table of heads.
+fn spoil_entry(folder: &Path, position: Position) {
+    let database = redb::Database::open(folder.join("agent.redb")).unwrap();
+    let table = redb::TableDefinition::<u64, &[u8]>::new("entries");
+    let writing = database.begin_write().unwrap();
+    writing.open_table(table).unwrap().insert(position, &b"\xff"[..]).unwrap();
+    writing.commit().unwrap();
+}
+
+// The next batch was written over the one whose head cannot be decoded.
+#[tokio::test]
+async fn an_entry_that_cannot_be_decoded_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let rig = Rig::open(folder.path());
+        let _sink = rig.sink("k", &["a"]);
+        for tick in 1..=3 {
+            rig.journal.append(batch("a", tick, 1), Vec::new()).await;
+        }
+    }
+    spoil_entry(folder.path(), 3);
+    let rig = Rig::open(folder.path());
+    let (mut sink, counts) = rig.sink("k", &["a"]);
+    rig.journal.append(batch("a", 9, 1), Vec::new()).await;
+    assert_eq!(work_off(&mut sink, &counts).await, [1, 2, 9]);
+    let bytes = rig.journal.0.medium.read(|disk| disk.batch(3)).await.unwrap();
+    let left = decode_batch(&bytes.unwrap()).unwrap();
+    assert_eq!(left.tick.wall, batch("a", 3, 1).tick.wall, "it is still that of the third tick");
+}

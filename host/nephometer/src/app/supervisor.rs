@@ -21,7 +21,7 @@ use nephometer_pipeline::publish::PublisherTask;
 use nephometer_pipeline::transform::Identity;
 use nephometer_pipeline::{Notice, Publishers, SinkHandle};
 use nephometer_store::Journal;
-use nephometer_telemetry::events::reload as events;
+use nephometer_telemetry::{Chain, events::reload as events};
 
 /// Something for the tasks of the agent.
 pub(super) enum Change {
@@ -225,12 +225,15 @@ impl Supervisor {
                     kept.push(Arc::clone(&sink.name));
                     continue;
                 }
-                report.changes.extend(changed);
                 if cause != Cause::Plan
                     && let Err(error) = self.publishers(&new, sink, &added, changes).await
                 {
-                    report.problems.push(error.to_string());
+                    // Not taken up: the next reload tries again.
+                    report.problems.push(Chain(&error).to_string());
+                    kept.push(Arc::clone(&sink.name));
+                    continue;
                 }
+                report.changes.extend(changed);
             }
         }
         self.sources(cause, &new, changes, &mut report).await;

@@ -15,6 +15,11 @@ pub fn unreadable(position: u64, reason: &str) {
     tracing::error!(position, reason, "a batch in the journal cannot be read");
 }
 
+/// The disk fails, and a sink needs a batch that is only there.
+pub fn journal_waits(sink: &str, position: u64, reason: &str) {
+    tracing::error!(sink, position, reason, "the journal cannot be read, its sink waits");
+}
+
 /// The saved state of a sink cannot be read: its transformers start from nothing.
 pub fn state_unreadable(sink: &str, reason: &str) {
     tracing::error!(sink, reason, "the saved state of a sink cannot be read");
