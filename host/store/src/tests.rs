@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -357,4 +358,94 @@ async fn an_entry_that_cannot_be_decoded_is_not_written_over() {
     let bytes = rig.journal.0.medium.read(|disk| disk.batch(3)).await.unwrap();
     let left = decode_batch(&bytes.unwrap()).unwrap();
     assert_eq!(left.tick.wall, batch("a", 3, 1).tick.wall, "it is still that of the third tick");
+}
+
+/// One step of the life of a journal with one sink.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A batch of so many samples, for the sink or for nobody.
+    Append(usize, bool),
+    /// The sink looks at the next batch, and works it off or not.
+    Look(bool),
+    /// All that was worked off is emitted and, if so, saved.
+    Emit(bool),
+    /// The process ends here, and begins again.
+    Crash,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0_usize..6, prop::bool::weighted(0.8)).prop_map(|(more, own)| Step::Append(more, own)),
+        4 => prop::bool::weighted(0.8).prop_map(Step::Look),
+        3 => prop::bool::weighted(0.3).prop_map(Step::Emit),
+        1 => Just(Step::Crash),
+    ];
+    prop::collection::vec(step, 20..60)
+}
+
+/// Samples in the journal that the sink has not worked on, in this run or in an earlier one.
+fn in_the_journal(rig: &Rig, sink: &str) -> u64 {
+    let state = rig.journal.0.state();
+    let cursor = &state.cursors[sink];
+    state.held_behind(&Arc::from(sink), cursor.at.max(cursor.counted))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    /// What is counted as held is what the journal holds, and the law of sinks adds up, whatever is dropped,
+    /// worked off twice after a crash, or looked at in vain.
+    #[test]
+    fn what_is_counted_as_held_is_what_the_journal_holds(steps in steps(), keeps_old in any::<bool>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bounds = JournalBounds { samples: 14, ..BOUNDS };
+            let when_full = if keeps_old { WhenFull::DropNewest } else { WhenFull::DropOldest };
+            let mut folder = tempfile::tempdir().unwrap();
+            let mut rig = Rig::with(folder.path(), bounds, when_full);
+            let (mut sink, mut counts) = rig.sink("k", &["a"]);
+            // Up to there batches run again for what the transformers remember of them.
+            let (mut tick, mut at, mut silent) = (0, 0, 0);
+            for step in steps {
+                match step {
+                    Step::Append(samples, own) => {
+                        tick += 1;
+                        let source = if own { "a" } else { "b" };
+                        rig.journal.append(batch(source, tick, samples), Vec::new()).await;
+                    }
+                    Step::Look(works) => {
+                        if let Some(entry) = sink.try_next().await && works {
+                            at = entry.position;
+                            if at > silent {
+                                let samples = entry.batch.samples.len() as u64;
+                                counts.processed.fetch_add(samples, Relaxed);
+                                sink.counted(at, Vec::new());
+                            }
+                            sink.advance();
+                        }
+                    }
+                    Step::Emit(saves) => {
+                        let emitted = sink.emitted(at);
+                        if saves {
+                            sink.save(saved(emitted, b"")).await.unwrap();
+                        }
+                    }
+                    Step::Crash => {
+                        let after = crashed(folder.path());
+                        drop((sink, rig));
+                        rig = Rig::with(after.path(), bounds, when_full);
+                        (sink, counts) = rig.sink("k", &["a"]);
+                        folder = after;
+                        let resume = sink.resume();
+                        (at, silent) = (resume.saved.map_or(0, |saved| saved.position), resume.emitted);
+                        sink.rewind(at);
+                    }
+                }
+                let [entered, processed, held] =
+                    [&counts.entered, &counts.processed, &counts.held].map(|one| one.load(Relaxed));
+                prop_assert_eq!(held, in_the_journal(&rig, "k"));
+                prop_assert_eq!(entered, processed + counts.dropped.total() + held, "{:?}", counts);
+            }
+            Ok(())
+        })?;
+    }
 }

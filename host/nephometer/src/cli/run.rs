@@ -149,19 +149,36 @@ pub(super) async fn until_signalled(app: App) -> Result<()> {
 /// Prints the ledger. Anything held, or a number that does not add up, is a failure.
 pub(super) fn settle(ledger: &Arc<Ledger>) -> Result<()> {
     output::complain(&ledger.to_string());
+    // First: what is held is a state of the world, numbers that do not add up are a fault of ours.
     let breaches = ledger.breaches();
-    if ledger.held() != (0, 0) {
-        return Err(Failure::Unavailable.into());
-    }
     if !breaches.is_empty() {
         anyhow::bail!("the ledger does not add up: {}", breaches.join("; "));
+    }
+    if ledger.held() != (0, 0) {
+        return Err(Failure::Unavailable.into());
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
     use super::*;
+
+    // Where something was held as well, the exit code was that of a receiver that is away.
+    #[test]
+    fn a_ledger_that_does_not_add_up_is_a_failure_of_its_own() {
+        let ledger = Arc::<Ledger>::default();
+        let sink = ledger.sink(&Arc::from("s"));
+        sink.entered.fetch_add(3, Relaxed);
+        sink.held.fetch_add(1, Relaxed);
+        let error = settle(&ledger).unwrap_err();
+        assert!(error.to_string().contains("sink s: 3 samples in, 1 known"), "{error}");
+        sink.processed.fetch_add(2, Relaxed);
+        let error = settle(&ledger).unwrap_err();
+        assert_eq!(error.downcast_ref::<Failure>(), Some(&Failure::Unavailable));
+    }
 
     // The end of the runtime once waited for each call that blocks, also for one that never ends.
     #[test]
