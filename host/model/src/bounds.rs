@@ -159,7 +159,7 @@ bounds! {
     StoreTotal = "store.total", Guests, "the store's database; states, the journal and spools have shares of it", 20 * GIB, "bytes", "store.total";
     Gaps = "gaps", Guests, "gaps that are kept; the oldest make room", 100_000, "", "";
     GapBytes = "gap_bytes", Guests, "bytes of gaps that are kept; the oldest make room", 16 * MIB, "bytes", "";
-    Refused = "refused", Guests, "envelopes that receivers have refused and that are kept; the oldest make room", 10_000, "", "";
+    Refused = "refused", Guests, "envelopes that receivers have refused and that are kept; the oldest of the spool with the most make room", 10_000, "", "";
     RefusedBytes = "refused_bytes", Guests, "bytes of those", 64 * MIB, "bytes", "";
 
     // The broker.
