@@ -187,6 +187,5 @@ fn a_recording_on_a_disk_that_hangs_ends_and_nothing_else_does() {
     let ledger = running.stop().code(0).ledger();
     assert_eq!(ledger.sinks["out"].left, ledger.polled);
     fs::remove_file(&flag).unwrap();
-    let from = recording.to_str().unwrap();
-    assert!(ndjson(&fs::read_to_string(from).unwrap()).len() >= 1);
+    assert!(!ndjson(&fs::read_to_string(&recording).unwrap()).is_empty());
 }
