@@ -260,48 +260,51 @@ async fn a_disk_that_does_not_read_is_an_error_and_no_beginning() {
     assert_eq!(reader.resume().saved, Some(saved));
 }
 
-/// Whether something was done at the first look, on the thread that looked.
-async fn at_once<T>(work: impl Future<Output = T>) -> bool {
-    tokio::select! {
+/// Whether this waits for a thread that may block, of a runtime that has one, and that is taken.
+async fn waits<T>(work: impl Future<Output = T>) -> bool {
+    let (gate, taken) = std::sync::mpsc::channel::<()>();
+    let first = tokio::task::spawn_blocking(move || taken.recv());
+    let waits = tokio::select! {
         biased;
-        _ = work => true,
-        () = std::future::ready(()) => false,
-    }
+        _ = work => false,
+        () = std::future::ready(()) => true,
+    };
+    drop(gate);
+    assert!(first.await.unwrap().is_err(), "nothing is ever sent");
+    waits
 }
 
 // Each of these once read or wrote the disk on one of the two threads that all tasks of the agent
 // share. What is given up on is done all the same, before the next.
-#[tokio::test]
-async fn the_disk_is_waited_for_on_threads_of_its_own() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let (writer, reader, _) = open(&store.spools(), "s/a", 1 << 30).await;
-    writer.push(sized(0..2_000, 1_000)).await;
-    drop((writer, reader));
-    let spools = store.spools();
-    let counts = Arc::default();
-    assert!(!at_once(spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts)).await);
+#[test]
+fn the_disk_is_waited_for_on_threads_of_its_own() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (spools, counts) = (store.spools(), Arc::default());
+        assert!(waits(spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts)).await);
 
-    let letters = store.dead_letters();
-    let reason = "x".repeat(4 << 20);
-    let lost = Lost {
-        sink: "s",
-        stage: 0,
-        component: "c",
-        digest: &[0; 32],
-        reason: &reason,
-        position: 1,
-        source: "a",
-        tick: Timestamp::from_nanos(1),
-        samples: &[],
-    };
-    assert!(!at_once(letters.append(lost)).await);
-    assert!(!at_once(letters.all()).await);
-    assert_eq!(letters.all().await.unwrap().len(), 1, "it was written");
-    assert!(!at_once(letters.remove(1)).await);
-    assert_eq!(letters.all().await.unwrap(), []);
-    assert!(!at_once(letters.keep_fixture("x", &reason)).await);
-    let kept = letters.keep_fixture("y", "{}").await.unwrap().unwrap();
-    let whole = std::fs::metadata(kept.with_file_name("x.json")).unwrap();
-    assert_eq!(whole.len(), reason.len() as u64, "it was written before");
+        let letters = store.dead_letters();
+        let lost = Lost {
+            sink: "s",
+            stage: 0,
+            component: "c",
+            digest: &[0; 32],
+            reason: "no",
+            position: 1,
+            source: "a",
+            tick: Timestamp::from_nanos(1),
+            samples: &[],
+        };
+        assert!(waits(letters.append(lost)).await);
+        assert!(waits(letters.all()).await);
+        assert_eq!(letters.all().await.unwrap().len(), 1, "it was written");
+        assert!(waits(letters.remove(1)).await);
+        assert_eq!(letters.all().await.unwrap(), []);
+        assert!(waits(letters.keep_fixture("x", "{}")).await);
+        let kept = letters.keep_fixture("y", "{}").await.unwrap().unwrap();
+        assert!(kept.with_file_name("x.json").is_file(), "it was written before");
+    });
 }
