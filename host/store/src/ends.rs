@@ -160,7 +160,7 @@ impl SpoolReader {
             match results.get(place) {
                 None | Some(DeliveryResult::Pending { .. }) => return true,
                 Some(DeliveryResult::Acknowledged) => {
-                    _ = shared.counts.confirmed.fetch_add(1, Relaxed)
+                    _ = shared.counts.confirmed.fetch_add(1, Relaxed);
                 }
                 Some(DeliveryResult::Rejected(reason)) => {
                     shared.counts.dropped.add(Dropped::Permanent, 1);

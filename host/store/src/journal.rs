@@ -116,15 +116,7 @@ impl Journal {
             slot.on_disk = self.0.write(changes).await.is_ok();
         }
         slot.batch = Some(batch);
-        let mut state = self.0.state();
-        for sink in &slot.sinks {
-            if let Some(cursor) = state.cursors.get(sink) {
-                cursor.counts.entered.fetch_add(samples, Relaxed);
-                cursor.counts.held.fetch_add(samples, Relaxed);
-            }
-        }
-        state.insert(position, slot);
-        drop(state);
+        self.0.state().enter(position, slot);
         self.0.filled.notify_waiters();
     }
 

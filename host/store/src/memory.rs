@@ -106,6 +106,15 @@ impl JournalState {
         sinks
     }
 
+    /// Takes a new batch in, and counts it for its sinks.
+    pub(super) fn enter(&mut self, position: Position, slot: BatchSlot) {
+        for cursor in slot.sinks.iter().filter_map(|sink| self.cursors.get(sink)) {
+            cursor.counts.entered.fetch_add(slot.samples, Relaxed);
+            cursor.counts.held.fetch_add(slot.samples, Relaxed);
+        }
+        self.insert(position, slot);
+    }
+
     /// Takes a batch in.
     pub(super) fn insert(&mut self, position: Position, slot: BatchSlot) {
         self.samples += slot.samples;
