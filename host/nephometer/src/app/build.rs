@@ -74,18 +74,12 @@ impl App {
         let handles = handles(&sinks);
         let ledger = Arc::clone(&workshop.ledger);
         let spools = workshop.spools.clone();
-        let control = match &options.reload {
-            Some(_) => Some(control::Server::bind(&spec.control)?),
-            None => None,
-        };
+        let control = options.reload.is_some().then(|| control::Server::bind(&spec.control));
+        let control = control.transpose()?;
         let workshop = Arc::new(workshop);
         let attendants = options.reload.map(|reload| {
-            let seen = Seen {
-                hypervisor: Arc::clone(&hypervisor),
-                dead_letters,
-                spools: spools.clone(),
-                gaps: store.gaps(),
-            };
+            let (hypervisor, spools) = (Arc::clone(&hypervisor), spools.clone());
+            let seen = Seen { hypervisor, dead_letters, spools, gaps: store.gaps() };
             let parts = (&spec, &journal, handles);
             attendants(reload, control, &workshop, parts, (told, seen))
         });

@@ -305,11 +305,11 @@ impl Supervisor {
             return None;
         }
         // A URL may be there twice: each of them stands for one of the other list.
+        let count = |list: &[PublisherSpec], like: &PublisherSpec| {
+            list.iter().filter(|one| one.url == like.url).count()
+        };
         let beyond = |ours: &[PublisherSpec], theirs: &[PublisherSpec]| -> Vec<usize> {
-            let alike =
-                |list: &[PublisherSpec], url| list.iter().filter(|one| one.url == *url).count();
-            let none =
-                |at: &usize| alike(&ours[..*at], &ours[*at].url) >= alike(theirs, &ours[*at].url);
+            let none = |at: &usize| count(&ours[..*at], &ours[*at]) >= count(theirs, &ours[*at]);
             (0..ours.len()).filter(none).collect()
         };
         let (added, gone) = (beyond(new, old), beyond(old, new));
