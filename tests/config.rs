@@ -37,7 +37,8 @@ fn expected(path: &Path) -> Option<String> {
 fn bad_files_are_refused_with_all_that_is_wrong() {
     let agent = Agent::new("config-bad");
     let mut wrong = String::new();
-    for path in files("bad") {
+    // Faults of the files alone, and faults that show once the components are there.
+    for path in files("bad").into_iter().chain(files("components")) {
         let (code, said) = check(&agent, &path);
         if code != Some(78) || Some(&said) != expected(&path).as_ref() {
             wrong.push_str(&format!("== {}: {code:?}\n{said}", path.display()));
