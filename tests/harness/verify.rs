@@ -1,13 +1,15 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use nephometer_model::Secret;
+use nephometer_wire::{SignatureForm, Signer};
 use serde_json::Value;
 
 use super::root;
 
 /// Checks the signatures of messages with an implementation that is not ours; gives their number.
 pub(crate) fn verify<'a>(messages: impl IntoIterator<Item = &'a Value>, secret: &str) -> usize {
-    verify_with(messages, &[secret])
+    verify_with(messages, (secret, SignatureForm::Python3))
 }
 
 /// The same with the text that Python 2.7 makes of floats and of lists.
@@ -15,14 +17,24 @@ pub(crate) fn verify_python2<'a>(
     messages: impl IntoIterator<Item = &'a Value>,
     secret: &str,
 ) -> usize {
-    verify_with(messages, &[secret, "--python2"])
+    verify_with(messages, (secret, SignatureForm::Python2))
 }
 
-fn verify_with<'a>(messages: impl IntoIterator<Item = &'a Value>, arguments: &[&str]) -> usize {
+/// Ours has to find the same: a collector trusts it.
+fn verify_with<'a>(
+    messages: impl IntoIterator<Item = &'a Value>,
+    (secret, form): (&str, SignatureForm),
+) -> usize {
+    let signer = Signer::new(&Secret::new(secret), form);
     let mut input = Vec::new();
     for message in messages {
+        signer.verify(message.as_object().unwrap()).unwrap();
         writeln!(input, "{message}").unwrap();
     }
+    let arguments: &[&str] = match form {
+        SignatureForm::Python3 => &[secret],
+        SignatureForm::Python2 => &[secret, "--python2"],
+    };
     python(arguments, &input).trim().parse().unwrap()
 }
 

@@ -17,4 +17,4 @@ pub use message::{MessageForm, Messages, as_dict};
 pub use notification::{Head, notification};
 pub use python::Notation;
 pub use read::{ReadError, sample_from_json};
-pub use signature::{SignatureForm, Signer};
+pub use signature::{SignatureError, SignatureForm, Signer};

@@ -4,6 +4,7 @@
 use hmac::{Hmac, Mac};
 use serde_json::{Map, Value};
 use sha2::Sha256;
+use thiserror::Error;
 
 use super::python::{self, Notation};
 use nephometer_model::Secret;
@@ -17,6 +18,19 @@ pub enum SignatureForm {
     Python3,
     /// As Ceilometer up to 7 on Python 2.7.
     Python2,
+}
+
+/// Why a message is not taken for what its sender wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SignatureError {
+    /// There is none.
+    #[error("the message has no signature")]
+    Missing,
+    /// It is of other contents, or of another secret.
+    #[error(
+        "the signature does not fit the message: it was changed, or signed with another secret"
+    )]
+    Wrong,
 }
 
 /// Signs text that [`SignatureForm::walk`] made.
@@ -54,6 +68,22 @@ impl Signer {
         let mut digits = [0; 64];
         hex::encode_to_slice(mac.finalize().into_bytes(), &mut digits).expect("two digits a byte");
         out.extend_from_slice(&digits);
+    }
+
+    /// Whether a metering message has the signature that its contents have with this secret. Without
+    /// a secret every message is taken, as by Ceilometer's collector.
+    ///
+    /// # Errors
+    /// If it has none, or another one. How much of it fits does not show in the time that this takes.
+    pub fn verify(&self, message: &Map<String, Value>) -> Result<(), SignatureError> {
+        let Some(mut mac) = self.keyed.clone() else { return Ok(()) };
+        let signature = message.get("message_signature").and_then(Value::as_str);
+        let signature = signature.filter(|text| !text.is_empty()).ok_or(SignatureError::Missing)?;
+        let mut text = Vec::new();
+        self.form.walk(&mut text, "", message);
+        mac.update(&text);
+        let digest = hex::decode(signature).map_err(|_| SignatureError::Wrong)?;
+        mac.verify_slice(&digest).map_err(|_| SignatureError::Wrong)
     }
 }
 
@@ -145,12 +175,42 @@ mod tests {
             let big = vector["big"].as_str().map_or(String::new(), |big| format!("big{big}"));
             text.splice(0..0, big.into_bytes());
             assert_eq!(signature(secret, &text), vector["signature"], "{}", vector["name"]);
+            if vector["big"].is_null() {
+                let mut signed = message.clone();
+                signed.insert("message_signature".into(), vector["signature"].clone());
+                let signer = Signer::new(&Secret::new(secret), SignatureForm::Python3);
+                assert_eq!(signer.verify(&signed), Ok(()), "{}", vector["name"]);
+            }
         }
         assert_eq!(older, 6);
     }
 
     #[test]
-    fn an_empty_secret_signs_nothing() {
+    fn an_empty_secret_signs_nothing_and_takes_everything() {
         assert_eq!(signature("", b"text"), "");
+        assert_eq!(
+            Signer::new(&Secret::new(""), SignatureForm::default()).verify(&Map::new()),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn what_was_changed_or_signed_with_another_secret_is_not_taken() {
+        let message = |json: &str| serde_json::from_str::<Map<String, Value>>(json).unwrap();
+        let verify = |message: &Map<String, Value>, secret: &str| {
+            Signer::new(&Secret::new(secret), SignatureForm::default()).verify(message)
+        };
+        let mut signed = message(r#"{"a": 1.5, "b": {"c": ["x", null]}}"#);
+        assert_eq!(verify(&signed, "s"), Err(SignatureError::Missing));
+        let mut text = Vec::new();
+        SignatureForm::default().walk(&mut text, "", &signed);
+        signed.insert("message_signature".into(), signature("s", &text).into());
+        assert_eq!(verify(&signed, "s"), Ok(()));
+        assert_eq!(verify(&signed, "t"), Err(SignatureError::Wrong));
+        for (key, value) in [("a", "1.25"), ("message_signature", "\"12\""), ("a", "\"1.5x\"")] {
+            let mut changed = signed.clone();
+            changed.insert(key.into(), serde_json::from_str(value).unwrap());
+            assert_eq!(verify(&changed, "s"), Err(SignatureError::Wrong), "{changed:?}");
+        }
     }
 }
