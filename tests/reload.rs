@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
@@ -247,15 +248,17 @@ fn options_publishers_and_sources_are_planned_and_taken_up() {
     logged(&running, "reload refused", 2);
 
     pipeline(&agent, &rate("two"));
+    let text_of = fs::read_to_string(agent.folder.at("pipeline.yaml")).unwrap();
+    let as_long = |text: &str| format!("{text:<4000}\n");
+    agent.folder.write("pipeline.yaml", as_long(&text_of));
     logged(&running, "new transformers took over", took_over + 1);
     running.wait_for_ticks(2);
-    let text_of = fs::read_to_string(agent.folder.at("pipeline.yaml")).unwrap();
     let more = format!("'file://{}?json'", agent.folder.at("more").display());
     let changed = text_of
         .replace("interval: 1", "interval: 2")
         .replace("name: two", "name: three")
         .replace("publishers: ['file", &format!("publishers: [{more}, 'file"));
-    unseen(&agent, "pipeline.yaml", changed.as_bytes());
+    unseen(&agent, "pipeline.yaml", as_long(&changed).as_bytes());
     let plan = ask(&agent, &["reload", "--plan"]).code(0);
     for line in ["source ", "rate_of_change", "more?json: new"] {
         assert!(plan.stdout.contains(line), "{line}: {}", plan.stdout);
@@ -280,15 +283,28 @@ fn options_publishers_and_sources_are_planned_and_taken_up() {
     assert_eq!(unique(&raw) - domains, rates);
 }
 
-/// Writes a file in a way that the agent does not notice: through another name, in a folder that it does
-/// not watch. It finds out when it looks by itself, every ten seconds.
+/// Writes a file in a way that the agent does not notice: it is as long and as old as before. Anything else
+/// can be noticed at any time, because the agent looks at its files whenever something near them changes.
 fn unseen(agent: &Agent, name: &str, bytes: &[u8]) {
-    let elsewhere = agent.folder.at("elsewhere");
-    fs::create_dir_all(&elsewhere).unwrap();
-    let link = elsewhere.join("link");
-    drop(fs::remove_file(&link));
-    fs::hard_link(agent.folder.at(name), &link).unwrap();
-    fs::write(&link, bytes).unwrap();
+    let path = agent.folder.at(name);
+    let found = fs::metadata(&path).unwrap();
+    assert_eq!(found.len(), bytes.len() as u64, "{name} would be seen");
+    let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all(bytes).unwrap();
+    file.set_modified(found.modified().unwrap()).unwrap();
+}
+
+/// The same component with so many bytes: a custom section that nobody reads.
+fn padded(mut bytes: Vec<u8>, length: usize) -> Vec<u8> {
+    // An identifier, a length of five bytes, a name without letters.
+    let content = u32::try_from(length - bytes.len() - 6).unwrap();
+    bytes.push(0);
+    for nth in 0..5 {
+        let more = if nth < 4 { 0x80 } else { 0 };
+        bytes.push(u8::try_from(content >> (7 * nth) & 0x7f).unwrap() | more);
+    }
+    bytes.resize(length, 0);
+    bytes
 }
 
 fn unique(samples: &[Value]) -> usize {
@@ -298,20 +314,23 @@ fn unique(samples: &[Value]) -> usize {
 #[test]
 fn a_plan_says_what_would_happen_and_does_nothing() {
     let agent = agent("plan", COUNTING);
-    put(&agent, "counting", &bytes("counting"));
+    let versions = ["counting", "counting-bad", "counting-v2"].map(bytes);
+    let length = versions.iter().map(Vec::len).max().unwrap() + 7;
+    let [good, bad, next] = versions.map(|version| padded(version, length));
+    put(&agent, "counting", &good);
     let mut running = agent.run();
     running.wait_for_ticks(1);
     logged(&running, "new transformers took over", 1);
-    unseen(&agent, "components/counting.wasm", &bytes("counting-bad"));
+    unseen(&agent, "components/counting.wasm", &bad);
     let trap = "this version traps when it is configured";
     ask(&agent, &["reload", "--plan"]).code(78).says(trap);
     // A reload that was made would be in the log.
     assert!(running.logged("reload refused").is_empty());
-    unseen(&agent, "components/counting.wasm", &bytes("counting-v2"));
+    unseen(&agent, "components/counting.wasm", &next);
     ask(&agent, &["reload", "--plan"]).code(0).says("counting");
     running.wait_for_ticks(2);
     assert_eq!(running.logged("new transformers took over").len(), 1);
-    put(&agent, "counting", &bytes("counting"));
+    put(&agent, "counting", &good);
     running.wait_for_ticks(1);
     running.signal(Signal::HUP);
     running.wait_for_ticks(1);

@@ -60,7 +60,20 @@ impl Watcher {
     }
 }
 
+/// However the watch ends, domains are listed at each tick from then on.
+struct Ending<'a>(&'a Weak<WatchState>);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.told.store(false, SeqCst);
+            events::events_lost(&std::io::Error::other("the thread that waits for them has ended"));
+        }
+    }
+}
+
 fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
+    let _ending = Ending(shared);
     let mut failed = false;
     loop {
         let tell = {
@@ -100,5 +113,27 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
         alive.told.store(false, SeqCst);
         drop(alive);
         thread::sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Domains were taken for known for as long as the agent ran.
+    #[test]
+    fn a_watch_that_ends_however_it_does_reports_nothing_any_more() {
+        let (sender, _) = broadcast::channel(BEHIND);
+        let shared =
+            Arc::new(WatchState { sender, told: AtomicBool::new(true), moves: AtomicU64::new(7) });
+        let watcher = Watcher { shared: Arc::clone(&shared) };
+        assert_eq!(watcher.moves(), Some(7));
+        let weak = Arc::downgrade(&shared);
+        let panicking = thread::spawn(move || {
+            let _ending = Ending(&weak);
+            panic!("on purpose");
+        });
+        assert!(panicking.join().is_err());
+        assert_eq!(watcher.moves(), None);
     }
 }

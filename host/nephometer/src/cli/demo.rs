@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::sync::mpsc;
 
 use super::args::{Common, Logging};
-use super::run::{complete, runtime, settle, until_signalled};
+use super::run::{complete, outcome, runtime, settle, until_signalled};
 use super::{compile, live, output};
 use crate::app::{App, Options};
 use nephometer_config::{self as config, LibvirtSpec, Origin};
@@ -89,8 +89,7 @@ impl Demo {
             let shown = tokio::spawn(live::show(emissions));
             let ended = until_signalled(app).await;
             shown.await??;
-            settle(&ledger)?;
-            ended
+            outcome(ended, settle(&ledger))
         })
     }
 }

@@ -70,8 +70,7 @@ impl Run {
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
             let ended = until_signalled(app).await;
-            settle(&ledger)?;
-            ended
+            outcome(ended, settle(&ledger))
         })
     }
 }
@@ -160,11 +159,18 @@ pub(super) fn settle(ledger: &Arc<Ledger>) -> Result<()> {
     Ok(())
 }
 
+/// What a run comes to: where a task has failed, samples that are held are only what follows from it.
+pub(super) fn outcome(ended: Result<()>, ledger: Result<()>) -> Result<()> {
+    ended.and(ledger)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
+    use super::super::classify;
     use super::*;
+    use crate::app::{AppError, TaskFailure};
 
     // Where something was held as well, the exit code was that of a receiver that is away.
     #[test]
@@ -178,6 +184,22 @@ mod tests {
         sink.processed.fetch_add(2, Relaxed);
         let error = settle(&ledger).unwrap_err();
         assert_eq!(error.downcast_ref::<Failure>(), Some(&Failure::Unavailable));
+    }
+
+    // The exit code was that of a receiver that is away, and the task was not named at all.
+    #[test]
+    fn a_task_that_failed_is_reported_also_where_samples_are_held() {
+        let ledger = Arc::<Ledger>::default();
+        let sink = ledger.sink(&Arc::from("s"));
+        sink.entered.fetch_add(1, Relaxed);
+        sink.held.fetch_add(1, Relaxed);
+        let source = TaskFailure::EndedEarly;
+        let task = AppError::Task { name: "publisher p".to_owned(), source };
+        let error = outcome(Err(task.into()), settle(&ledger)).unwrap_err();
+        assert!(error.to_string().contains("publisher p"), "{error}");
+        assert_eq!(classify(&error), Failure::Software);
+        let error = outcome(Ok(()), settle(&ledger)).unwrap_err();
+        assert_eq!(classify(&error), Failure::Unavailable);
     }
 
     // The end of the runtime once waited for each call that blocks, also for one that never ends.

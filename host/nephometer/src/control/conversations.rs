@@ -49,7 +49,11 @@ where
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                Some(_) = self.tasks.join_next() => {}
+                Some(ended) = self.tasks.join_next() => match ended {
+                    // The client sees that the connection is closed.
+                    Err(error) if error.is_panic() => events::answer_panicked(&error),
+                    _ => {}
+                },
             }
         }
     }
@@ -214,6 +218,7 @@ mod tests {
     }
 
     const STATUS: &[u8] = b"{\"command\": \"status\"}\n";
+    const GAPS: &[u8] = b"{\"command\": \"gaps\"}\n";
 
     async fn line(client: &mut UnixStream) -> String {
         let mut text = String::new();
@@ -256,10 +261,10 @@ mod tests {
         // Now all have asked, and wait for their answers.
         clients.remove(0);
         for client in &mut clients {
-            client.write_all(b"{\"command\": \"gaps\"}\n").await.unwrap();
+            client.write_all(GAPS).await.unwrap();
         }
         let (mut last, server) = UnixStream::pair().unwrap();
-        last.write_all(b"{\"command\": \"gaps\"}\n").await.unwrap();
+        last.write_all(GAPS).await.unwrap();
         conversations.begin(server);
         while super::held(&open).asked < most {
             tokio::task::yield_now().await;
@@ -271,6 +276,23 @@ mod tests {
         assert_eq!(line(&mut last).await, "{\"answer\":null}\n");
         for client in &mut clients {
             assert_eq!(line(client).await, "{\"answer\":null}\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_panics_ends_its_own_connection_only() {
+        let mut conversations = Conversations::new(|request| async move {
+            assert_ne!(request, Request::Gaps, "on purpose");
+            Response::well(serde_json::Value::Null)
+        });
+        for (request, answer) in [(GAPS, ""), (STATUS, "{\"answer\":null}\n")] {
+            let (mut client, server) = UnixStream::pair().unwrap();
+            client.write_all(request).await.unwrap();
+            conversations.begin(server);
+            assert_eq!(conversations.beside(line(&mut client)).await, answer);
+        }
+        while let Some(ended) = conversations.tasks.join_next().await {
+            ended.unwrap();
         }
     }
 

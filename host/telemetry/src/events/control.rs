@@ -14,3 +14,8 @@ pub fn connection_refused(asked: usize) {
 pub fn conversation_failed(error: &std::io::Error) {
     tracing::debug!(%error, "a conversation over the control socket ended early");
 }
+
+/// A fault of the agent's own: whoever asked sees that the connection is closed.
+pub fn answer_panicked(error: &dyn std::error::Error) {
+    tracing::error!(%error, "a request over the control socket could not be answered; this is a fault of the agent, please report it");
+}
