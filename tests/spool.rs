@@ -106,8 +106,11 @@ fn what_a_receiver_refuses_is_set_aside_and_can_be_sent_again() {
 /// broker that was away has had none, and a file all that an accumulator had let go.
 #[test]
 fn a_store_of_the_version_before_is_taken_up() {
-    let agent =
-        Agent::new("spool-upgrade").amqp(broker().amqp_url()).libvirt("sim://?domains=2&seed=1");
+    let agent = Agent::new("spool-upgrade")
+        // Components are compiled meanwhile, on a machine that may be busy.
+        .set("shutdown_grace", "60s")
+        .amqp(broker().amqp_url())
+        .libvirt("sim://?domains=2&seed=1");
     let (store, out) = (agent.folder.at("store"), agent.folder.at("out"));
     fs::create_dir(&store).unwrap();
     let old = root().join("tests/stores/1");
