@@ -50,7 +50,7 @@ fn run(agent: &Agent) -> Ended {
 }
 
 /// Every way to fail, and what the log says of it.
-const FAILURES: [(&str, &str); 20] = [
+const FAILURES: [(&str, &str); 22] = [
     ("loop-transform", "components.by_name.misbehaving.limits.cpu"),
     ("memory-bomb", "components.by_name.misbehaving.limits.memory"),
     ("huge-answer", "components.by_name.misbehaving.limits.returned"),
@@ -58,17 +58,19 @@ const FAILURES: [(&str, &str); 20] = [
     ("trap-transform", "this mode traps"),
     ("broken", "this mode is broken"),
     ("unequal-columns", "column time has"),
-    ("bad-meter-index", "column meter: "),
-    ("bad-resource-index", "column resource: "),
-    ("bad-origin", "column origin: "),
+    ("bad-meter", "column meter: number 0xf4240 is unknown"),
+    ("bad-resource", "column resource: number 0xf4240 is unknown"),
+    ("bad-origin", "column origin: row 1000000 is out of range"),
+    ("derive-out-of-range", "column origin: row "),
+    ("derive-descending", ": not ascending"),
     ("nan", "NaN is not finite"),
     ("infinity", "inf is not finite"),
     ("time-zero", "1970-01-01T00:00:00 is before 1980"),
     ("time-future", " is before 1980 or after "),
     ("too-many-entries", "new_meters"),
-    ("bad-metadata", "metadata is no JSON object"),
-    ("keep-descending", " does not ascend"),
-    ("keep-out-of-range", " is no row; there are "),
+    ("bad-metadata", "metadata is not a JSON object"),
+    ("keep-descending", " is not ascending"),
+    ("keep-out-of-range", " is out of range (the batch has "),
     ("reject", "this mode rejects"),
     ("loop-flush", "components.by_name.misbehaving.limits.cpu"),
 ];
@@ -286,10 +288,10 @@ fn files_that_are_no_components_are_refused_clearly() {
     agent.does(&["component", "run", missing.to_str().unwrap()]).code(78).says("missing.wasm");
 }
 
-/// A component as it would be if it had been built for 0.2.0 of the contract.
+/// A component as it would be if it had been built for 0.3.0 of the contract.
 fn of_another_contract(name: &str) -> Vec<u8> {
     let mut bytes = fs::read(component(name)).unwrap();
-    let (old, new) = (b"@0.1.0", b"@0.2.0");
+    let (old, new) = (b"@0.2.0", b"@0.3.0");
     let found: Vec<usize> = bytes
         .windows(old.len())
         .enumerate()
@@ -303,7 +305,7 @@ fn of_another_contract(name: &str) -> Vec<u8> {
     bytes
 }
 
-// An import was blamed, such as "it imports nephometer:metering/log@0.2.0, which no publisher gets".
+// An import was blamed, such as "it imports nephometer:metering/log@0.3.0, which no publisher gets".
 #[test]
 fn a_component_of_another_contract_version_is_refused_with_both_versions_and_the_remedy() {
     let agent = Agent::new("components-contract");
@@ -318,7 +320,7 @@ fn a_component_of_another_contract_version_is_refused_with_both_versions_and_the
     {
         agent = agent.through(transformers, &[publisher]);
         let ended = agent.does(&["check"]).code(78);
-        for part in ["version 0.2.0", "0.1.x", "build it again", "agent"] {
+        for part in ["version 0.3.0", "0.2.x", "build it again", "agent"] {
             assert!(ended.stdout.contains(part), "{part:?} is not in:\n{}", ended.stdout);
         }
         assert!(!ended.stdout.contains("it imports"), "{}", ended.stdout);

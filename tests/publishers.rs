@@ -346,7 +346,7 @@ fn inspect_says_what_a_component_is_and_wants() {
     let influx = inspect("influx");
     for part in [
         "kind: publisher",
-        "contract: nephometer:metering@0.1.0",
+        "contract: nephometer:metering@0.2.0",
         "wasi:http/outgoing-handler@",
         "grants: it speaks HTTP",
         "influx: { grants: { connect: [\"HOST:PORT\"] } }",

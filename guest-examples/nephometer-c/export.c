@@ -3,9 +3,7 @@
 // One instance of a component serves one place in a pipeline: there is one transformer. What comes
 // in is freed here, what goes out is freed after it has been taken.
 
-#include <string.h>
-
-#include "nephometer.h"
+#include "entries.h"
 
 static void *configured;
 
@@ -59,6 +57,8 @@ bool exports_nephometer_metering_component_configure(
         return false;
     }
     configured = made;
+    nm_dictionary_clear();
+    nm_own_clear();
     *ret = (exports_nephometer_metering_component_settings_t){
         .meters = copy_of(settings.meters),
         .metadata = copy_of(settings.metadata),
@@ -69,12 +69,32 @@ bool exports_nephometer_metering_component_configure(
 
 static const char EARLY[] = "called before it was configured";
 
+void exports_nephometer_metering_dictionary_learn(
+    exports_nephometer_metering_dictionary_changes_t *what) {
+    nm_dictionary_change(what);
+}
+
+// The host gets this outcome, and with it the entries that it needs.
+static void send_entries(nm_outcome *outcome) {
+    if (outcome->tag == EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_DERIVE) {
+        outcome->val.derive.meters = nm_own_send_meters();
+    } else if (outcome->tag == EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_REPLACE) {
+        outcome->val.replace.meters = nm_own_send_meters();
+        outcome->val.replace.resources = nm_own_send_resources();
+    }
+}
+
 bool exports_nephometer_metering_transform_transform(nm_batch *input, nm_outcome *ret,
                                                      nm_refusal *err) {
     ret->tag = EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_UNCHANGED;
+    nm_own_begin();
     bool done = configured ? nephometer_transformer.transform(configured, input, ret, err)
                            : nm_broken(err, EARLY);
-    nephometer_metering_types_batch_free(input);
+    exports_nephometer_metering_transform_batch_free(input);
+    if (done)
+        send_entries(ret);
+    else
+        exports_nephometer_metering_transform_outcome_free(ret);
     return done;
 }
 
@@ -83,8 +103,17 @@ bool exports_nephometer_metering_stateful_flush(uint64_t now, nm_maybe_answer *r
     ret->is_some = false;
     if (!configured)
         return nm_broken(err, EARLY);
-    return !nephometer_transformer.flush ||
-           nephometer_transformer.flush(configured, now, ret, err);
+    if (!nephometer_transformer.flush)
+        return true;
+    nm_own_begin();
+    bool done = nephometer_transformer.flush(configured, now, ret, err);
+    if (!done) {
+        exports_nephometer_metering_stateful_option_answer_free(ret);
+    } else if (ret->is_some) {
+        ret->val.meters = nm_own_send_meters();
+        ret->val.resources = nm_own_send_resources();
+    }
+    return done;
 }
 
 bool exports_nephometer_metering_stateful_save(nm_bytes *ret, nm_text *err) {
@@ -109,25 +138,6 @@ bool exports_nephometer_metering_stateful_restore(uint32_t version, nm_bytes *st
         done = nephometer_transformer.restore(configured, version, text, err);
     stateful_transformer_list_u8_free(state);
     return done;
-}
-
-void nm_replace(nm_outcome *outcome, nm_answer_builder *builder) {
-    outcome->tag = EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_REPLACE;
-    outcome->val.replace = nm_answer_finish(builder);
-}
-
-void nm_keep(nm_outcome *outcome, const uint32_t *rows, size_t len) {
-    outcome->tag = EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_KEEP;
-    outcome->val.keep = (stateful_transformer_list_u32_t){NULL, len};
-    if (len == 0)
-        return;
-    outcome->val.keep.ptr = nm_resize(NULL, len, sizeof *rows);
-    memcpy(outcome->val.keep.ptr, rows, len * sizeof *rows);
-}
-
-void nm_give(nm_maybe_answer *answer, nm_answer_builder *builder) {
-    answer->is_some = true;
-    answer->val = nm_answer_finish(builder);
 }
 
 static nm_text printed(const char *format, va_list arguments) {

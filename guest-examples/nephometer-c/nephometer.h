@@ -3,7 +3,8 @@
 // Define one `nephometer_transformer` as `nm_transformer` describes it; export.c exports it as the
 // contract has it. The rest makes the columns pleasant:
 //
-// * `nm_rows` walks the columns of a batch, row by row;
+// * `nm_rows` walks the rows of a batch and looks up their meters and resources;
+// * `nm_cache` keeps what was computed of a meter or a resource, for all of its rows;
 // * `nm_answer_builder` makes the answer and numbers new meters and resources by their content;
 // * `nm_options` reads the options and collects all that is wrong, each with its place;
 // * `nm_complaint` makes one line of log of all rows of a batch that have the same trouble;
@@ -31,7 +32,8 @@ typedef stateful_transformer_string_t nm_text; // UTF-8, not ended by a zero
 typedef stateful_transformer_list_u8_t nm_bytes;
 typedef nephometer_metering_types_meter_t nm_meter;
 typedef nephometer_metering_types_resource_t nm_resource;
-typedef nephometer_metering_types_batch_t nm_batch;
+typedef exports_nephometer_metering_transform_batch_t nm_batch;
+typedef nephometer_metering_types_exact_integer_t nm_exact;
 typedef exports_nephometer_metering_transform_answer_t nm_answer;
 typedef exports_nephometer_metering_transform_outcome_t nm_outcome;
 typedef exports_nephometer_metering_transform_refusal_t nm_refusal;
@@ -44,6 +46,9 @@ typedef exports_nephometer_metering_component_list_option_error_t nm_option_erro
 
 // The origin of a row that comes from no input row.
 #define NM_NO_ORIGIN UINT32_MAX
+
+// A double holds every integer up to here: 2^53.
+#define NM_EXACT (INT64_C(1) << 53)
 
 // Memory (text.c). `nm_resize` is realloc that ends the instance instead of failing.
 void *nm_resize(void *memory, size_t count, size_t size);
@@ -138,24 +143,47 @@ void nm_json_write_text(nm_writer *writer, nm_text text);
 // 15 to 17 digits, so that the same number is read again; null if it is not finite.
 void nm_json_write_number(nm_writer *writer, double number);
 
-// Batches (rows are inline, below).
+// Meters and resources (dictionary.c). The host sends each of them once, under a number, and the
+// library keeps them. A number is valid within one instance, and the host reuses it for another
+// entry once it is forgotten. Keep names and ids, never numbers.
 
-// The metadata of a resource; as expensive as reading JSON is.
+// The metadata of a resource; as expensive as reading JSON is, so keep in a cache what is needed.
 bool nm_resource_metadata(const nm_resource *resource, nm_json *metadata);
 bool nm_meter_equal(const nm_meter *one, const nm_meter *other);
-// Metadata are compared as values.
+// Metadata are compared as texts.
 bool nm_resource_equal(const nm_resource *one, const nm_resource *other);
 
-// One row of a batch, its dictionary entries looked up.
+typedef struct nm_known_meter {
+    nm_meter meter;
+    uint64_t serial; // never used again; 0 if the number is unused
+} nm_known_meter;
+
+typedef struct nm_known_resource {
+    nm_resource resource;
+    uint64_t serial;
+} nm_known_resource;
+
+typedef struct nm_dictionary {
+    nm_known_meter *meters; // by number
+    size_t meters_capacity;
+    nm_known_resource *resources; // by number
+    size_t resources_capacity;
+} nm_dictionary;
+
+// What rows look up. Only dictionary.c changes it.
+extern nm_dictionary nm_host_entries;
+
+// One row of a batch, its meter and its resource looked up.
 typedef struct nm_row {
-    uint32_t number; // in the batch: the origin of what is made of it
-    uint32_t meter_index;
-    uint32_t resource_index;
+    uint32_t number; // in the batch: the origin of what is computed from it
+    uint32_t meter_number;
+    uint32_t resource_number;
     const nm_meter *meter;
     const nm_resource *resource;
-    uint64_t time;      // when the value was true, in nanoseconds since the epoch
-    uint64_t monotonic; // nanoseconds of a clock that never goes back; 0 where it is not known
-    double volume;      // in the meter's unit
+    uint64_t time;         // when the value was read, in nanoseconds since the epoch
+    uint64_t monotonic;    // nanoseconds of a clock that never goes back; 0 if unknown
+    double volume;         // in the meter's unit
+    const nm_exact *exact; // of an integer of 2^53 or more, or NULL; see nm_row_integer
 } nm_row;
 
 // The rows of a batch, in order:
@@ -165,10 +193,11 @@ typedef struct nm_row {
 typedef struct nm_rows {
     const nm_batch *batch;
     uint32_t next;
+    size_t next_exact;
 } nm_rows;
 
 static inline nm_rows nm_rows_of(const nm_batch *batch) {
-    return (nm_rows){batch, 0};
+    return (nm_rows){batch, 0, 0};
 }
 
 static inline bool nm_rows_next(nm_rows *rows, nm_row *row) {
@@ -178,48 +207,116 @@ static inline bool nm_rows_next(nm_rows *rows, nm_row *row) {
         return false;
     rows->next++;
     row->number = number;
-    row->meter_index = batch->meter.ptr[number];
-    row->resource_index = batch->resource.ptr[number];
-    row->meter = &batch->meters.ptr[row->meter_index];
-    row->resource = &batch->resources.ptr[row->resource_index];
+    row->meter_number = batch->meter.ptr[number];
+    row->resource_number = batch->resource.ptr[number];
+    row->meter = &nm_host_entries.meters[row->meter_number].meter;
+    row->resource = &nm_host_entries.resources[row->resource_number].resource;
     row->time = batch->time.ptr[number];
     row->monotonic = batch->monotonic.ptr[number];
     row->volume = batch->volume.ptr[number];
+    row->exact = NULL;
+    if (rows->next_exact < batch->exact.len && batch->exact.ptr[rows->next_exact].row == number)
+        row->exact = &batch->exact.ptr[rows->next_exact++];
     return true;
 }
 
-// Answers (answer.c): made row by row. New meters and resources are numbered by their content:
-// asking for the same one again gives the same number, and one that the input has already gives
-// the input's.
+// The exact value of a row; false if it is not a whole number.
+static inline bool nm_row_integer(const nm_row *row, int64_t *value) {
+    if (row->exact) {
+        *value = row->exact->value;
+        return true;
+    }
+    if (!(row->volume > -(double)NM_EXACT && row->volume < (double)NM_EXACT))
+        return false;
+    *value = (int64_t)row->volume;
+    return (double)*value == row->volume;
+}
+
+// What a transformer keeps per meter, or per resource, so that it is computed once and not for
+// every row. An item is zero at first, and zero again when its number stands for another entry, so
+// it must not own memory. It is valid until the cache is asked again.
+//
+//     nm_cache cache = nm_cache_of(sizeof(price));
+//     price *one = nm_cache_resource(&cache, &row);
+//     if (!one->known)
+//         *one = (price){.known = true, ...};
+typedef struct nm_cache {
+    size_t size; // of an item
+    uint8_t *items;
+    uint64_t *serials;
+    size_t capacity;
+} nm_cache;
+
+static inline nm_cache nm_cache_of(size_t size) {
+    return (nm_cache){size, NULL, NULL, 0};
+}
+
+// A zero item for an entry that the cache does not have.
+void *nm_cache_renew(nm_cache *cache, uint32_t number, uint64_t serial);
+
+static inline void *nm_cache_item(nm_cache *cache, uint32_t number, uint64_t serial) {
+    if (number < cache->capacity && cache->serials[number] == serial)
+        return cache->items + number * cache->size;
+    return nm_cache_renew(cache, number, serial);
+}
+
+// The item of the row's meter.
+static inline void *nm_cache_meter(nm_cache *cache, const nm_row *row) {
+    uint32_t number = row->meter_number;
+    return nm_cache_item(cache, number, nm_host_entries.meters[number].serial);
+}
+
+// The item of the row's resource.
+static inline void *nm_cache_resource(nm_cache *cache, const nm_row *row) {
+    uint32_t number = row->resource_number;
+    return nm_cache_item(cache, number, nm_host_entries.resources[number].serial);
+}
+
+// Throws all items away; also what has to be called at the end.
+void nm_cache_clear(nm_cache *cache);
+
+// Answers (answer.c): made row by row. Meters and resources of the transformer's own are numbered
+// by their content (own.c): asking for the same one again gives the same number, and the host gets
+// it once. A number is valid until the call from the host ends.
 typedef struct nm_answer_builder {
     const nm_batch *batch;
-    nm_answer answer;
+    nm_answer answer; // without entries: they are added when the host gets it
     size_t rows_capacity;
-    size_t meters_capacity;
-    size_t resources_capacity;
-    nm_index meters;
-    nm_index resources;
-    bool meters_known;
-    bool resources_known;
+    size_t exact_capacity;
+    bool placed; // whether it has the columns resource and time
 } nm_answer_builder;
 
 // NULL for the answer to a flush. The batch has to stay as long as the builder.
 nm_answer_builder nm_answer_to(const nm_batch *batch);
-// The number of a meter; what is new is copied.
+// The number of a meter of the transformer's own; what is new is copied.
 uint32_t nm_answer_meter(nm_answer_builder *builder, const nm_meter *meter);
-// The number of a resource; what is new is copied. Metadata without text stand for `{}`.
+// The number of a resource of the transformer's own; what is new is copied. Metadata without text
+// stand for `{}`.
 uint32_t nm_answer_resource(nm_answer_builder *builder, const nm_resource *resource);
 // Adds a row that passes as it is.
 void nm_answer_keep(nm_answer_builder *builder, const nm_row *row);
-// Adds a row made of another: same resource and time, another meter and value.
+// Adds a row computed from another: same resource and time, another meter and value.
 void nm_answer_derive(nm_answer_builder *builder, const nm_row *row, uint32_t meter, double volume);
+// The same with a value that is exact beyond 2^53 too.
+void nm_answer_derive_integer(nm_answer_builder *builder, const nm_row *row, uint32_t meter,
+                              int64_t value);
 // Adds a row that comes from no input row.
 void nm_answer_create(nm_answer_builder *builder, uint32_t meter, uint32_t resource, uint64_t time,
                       double volume);
-// The answer; the builder is empty again.
-nm_answer nm_answer_finish(nm_answer_builder *builder);
-// Throws an unfinished answer away.
+// The same with a value that is exact beyond 2^53 too.
+void nm_answer_create_integer(nm_answer_builder *builder, uint32_t meter, uint32_t resource,
+                              uint64_t time, int64_t value);
+// Throws an unfinished answer away. The host gets its new entries with the next answer.
 void nm_answer_drop(nm_answer_builder *builder);
+
+// Outcomes (answer.c), at the end of a call.
+
+// These rows replace those of the input; the builder is empty again.
+void nm_replace(nm_outcome *outcome, nm_answer_builder *builder);
+// These rows pass, the others are dropped: row numbers, ascending, copied.
+void nm_keep(nm_outcome *outcome, const uint32_t *rows, size_t len);
+// These rows come at the end of a polling cycle; the builder is empty again.
+void nm_give(nm_maybe_answer *answer, nm_answer_builder *builder);
 
 // Options (options.c): one mapping or list. All readers of one set of options share a list of
 // errors, so that everything that is wrong is reported at once. A reader refers to the one that it
@@ -298,7 +395,7 @@ typedef struct nm_transformer {
     // what is returned is thrown away.
     void *(*make)(const nm_options *options, nm_settings *settings);
     void (*drop)(void *self);
-    // What becomes of a batch; unchanged unless the outcome is set. False with a refusal.
+    // What replaces a batch; unchanged unless the outcome is set. False with a refusal.
     bool (*transform)(void *self, const nm_batch *batch, nm_outcome *outcome, nm_refusal *refusal);
     // NULL, all three, if nothing is kept between batches.
     bool (*flush)(void *self, uint64_t now, nm_maybe_answer *answer, nm_refusal *refusal);
@@ -309,15 +406,10 @@ typedef struct nm_transformer {
 // The author's.
 extern const nm_transformer nephometer_transformer;
 
-// These rows take the place of the input's.
-void nm_replace(nm_outcome *outcome, nm_answer_builder *builder);
-// These rows pass, the others are absorbed: row numbers, ascending, copied.
-void nm_keep(nm_outcome *outcome, const uint32_t *rows, size_t len);
-// These rows come at the end of a tick.
-void nm_give(nm_maybe_answer *answer, nm_answer_builder *builder);
-// This input cannot be worked on; the next one may. Always false, to be returned.
+// This batch cannot be transformed; the next one may. Always false, to be returned. An outcome that
+// was set is thrown away.
 bool nm_rejected(nm_refusal *refusal, const char *format, ...) NM_FORMAT(2, 3);
-// No input can be worked on until someone acts. Always false, to be returned.
+// No batch can be transformed until an operator acts. Always false, to be returned.
 bool nm_broken(nm_refusal *refusal, const char *format, ...) NM_FORMAT(2, 3);
 // The state cannot be saved, or is none that this component reads. Always false, to be returned.
 bool nm_state_error(nm_text *error, const char *format, ...) NM_FORMAT(2, 3);

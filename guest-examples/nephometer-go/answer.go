@@ -1,117 +1,141 @@
 package nephometer
 
-// Answer holds the rows that take the place of the input's: new dictionary entries, numbered on from
-// the input's, and columns with one entry per row.
+// Answer holds rows that replace a batch: columns with one entry per row, and the component's own
+// meters and resources that the host has not received yet.
 type Answer struct {
-	Meters    []Meter
-	Resources []*Resource
+	Meters    []Numbered[Meter]
+	Resources []Numbered[Resource]
 	Origin    []uint32
 	Meter     []uint32
-	Resource  []uint32
-	Time      []uint64
-	Volume    []float64
+	// Resource and Time are nil if every row has those of its origin; see Derived.
+	Resource []uint32
+	Time     []uint64
+	Volume   []float64
+	// Values of rows with integers of 2^53 or more, by ascending row. Usually empty.
+	Exact []ExactInteger
+
+	own *ownEntries
 }
 
-// AnswerBuilder makes an answer, row by row.
+// Derived reports whether every row has the resource and the time of its origin, and origins are
+// equal or ascending: the host then needs neither column.
+func (a *Answer) Derived() bool { return a.Resource == nil && a.Time == nil }
+
+// Sent records that the host has received the new entries of the answer: later answers are without
+// them. nephometer/export calls it.
+func (a *Answer) Sent() {
+	if a.own != nil {
+		a.own.markSent(a)
+	}
+}
+
+// AnswerBuilder builds an answer, row by row.
 //
-// New meters and resources are numbered by their content: asking for the same one again gives the
-// same number, and one that the input has already gives the input's.
+// It numbers the component's own meters and resources by content: the same entry has the same
+// number, in this answer and usually in later ones. Ask once per answer instead of keeping a number
+// for the next one, because a component with very many entries gets new numbers.
 type AnswerBuilder struct {
 	answer Answer
-	given  Batch
-	// Nil until they are first asked for: many answers have no new entries.
-	meters    map[Meter]uint32
-	resources map[owned][]numbered
-}
-
-type numbered struct {
-	resource *Resource
-	number   uint32
+	batch  *Batch
+	last   uint32
 }
 
 // NewAnswerBuilder begins the answer to a batch; nil stands for a flush.
 func NewAnswerBuilder(batch *Batch) *AnswerBuilder {
-	builder := &AnswerBuilder{}
-	if batch != nil {
-		builder.given = *batch
+	builder := &AnswerBuilder{answer: Answer{own: ownForAnswer()}, batch: batch}
+	if batch == nil {
+		builder.batch = &Batch{}
+		builder.spellOut()
 	}
 	return builder
 }
 
-// Meter gives the number of a meter.
-func (b *AnswerBuilder) Meter(meter Meter) uint32 {
-	if b.meters == nil {
-		b.meters = map[Meter]uint32{}
-		for number, one := range b.given.Meters {
-			// The first of equal entries has the say.
-			if _, known := b.meters[one]; !known {
-				b.meters[one] = uint32(number)
-			}
-		}
-	}
-	number, known := b.meters[meter]
-	if !known {
-		number = uint32(len(b.given.Meters) + len(b.answer.Meters))
-		b.answer.Meters = append(b.answer.Meters, meter)
-		b.meters[meter] = number
-	}
-	return number
-}
+// Meter returns the number of one of the component's own meters.
+func (b *AnswerBuilder) Meter(meter Meter) uint32 { return b.answer.own.meter(meter) }
 
-// Resource gives the number of a resource.
-func (b *AnswerBuilder) Resource(resource *Resource) uint32 {
-	if b.resources == nil {
-		b.resources = map[owned][]numbered{}
-		for number, one := range b.given.Resources {
-			key := one.owned()
-			b.resources[key] = append(b.resources[key], numbered{one, uint32(number)})
-		}
-	}
-	key := resource.owned()
-	for _, one := range b.resources[key] {
-		if one.resource.sameMetadata(resource) {
-			return one.number
-		}
-	}
-	number := uint32(len(b.given.Resources) + len(b.answer.Resources))
-	b.answer.Resources = append(b.answer.Resources, resource)
-	b.resources[key] = append(b.resources[key], numbered{resource, number})
-	return number
-}
+// Resource returns the number of one of the component's own resources. Resources are compared with
+// their metadata as text. The builder keeps a copy of a new one.
+func (b *AnswerBuilder) Resource(resource *Resource) uint32 { return b.answer.own.resource(resource) }
 
-// Keep adds a row that passes as it is.
-func (b *AnswerBuilder) Keep(row Row) {
-	b.add(row.Number, row.MeterIndex, row.ResourceIndex, row.Time, row.Volume)
-}
+// Keep adds a row of the batch as it is.
+func (b *AnswerBuilder) Keep(row Row) { b.Derive(row, row.MeterNumber, row.Volume) }
 
-// Derive adds a row made of another: same resource and time, another meter and value.
+// Derive adds a row computed from a row of the batch: same resource and time, another meter or
+// value.
 func (b *AnswerBuilder) Derive(row Row, meter uint32, volume float64) {
-	b.add(row.Number, meter, row.ResourceIndex, row.Time, volume)
-}
-
-// Create adds a row that comes from no input row.
-func (b *AnswerBuilder) Create(meter, resource uint32, time uint64, volume float64) {
-	b.add(NoOrigin, meter, resource, time, volume)
-}
-
-func (b *AnswerBuilder) add(origin, meter, resource uint32, time uint64, volume float64) {
+	if row.Number < b.last {
+		b.spellOut()
+	}
+	b.last = row.Number
 	answer := &b.answer
-	if rows := len(b.given.Volume); answer.Volume == nil && rows > 0 {
+	b.add(row.Number, meter, volume)
+	if !answer.Derived() {
+		answer.Resource = append(answer.Resource, b.batch.Resource[row.Number])
+		answer.Time = append(answer.Time, b.batch.Time[row.Number])
+	}
+}
+
+// DeriveInteger is Derive with an exact integer.
+func (b *AnswerBuilder) DeriveInteger(row Row, meter uint32, value int64) {
+	b.Derive(row, meter, float64(value))
+	b.exact(value)
+}
+
+// Create adds a row that is not computed from an input row.
+func (b *AnswerBuilder) Create(meter, resource uint32, time uint64, volume float64) {
+	b.spellOut()
+	answer := &b.answer
+	b.add(NoOrigin, meter, volume)
+	answer.Resource = append(answer.Resource, resource)
+	answer.Time = append(answer.Time, time)
+}
+
+// CreateInteger is Create with an exact integer.
+func (b *AnswerBuilder) CreateInteger(meter, resource uint32, time uint64, value int64) {
+	b.Create(meter, resource, time, float64(value))
+	b.exact(value)
+}
+
+func (b *AnswerBuilder) add(origin, meter uint32, volume float64) {
+	answer := &b.answer
+	if rows := len(b.batch.Volume); answer.Volume == nil && rows > 0 {
 		// Most answers have about as many rows as their batch: columns that grow are copied often.
 		answer.Origin = make([]uint32, 0, rows)
 		answer.Meter = make([]uint32, 0, rows)
-		answer.Resource = make([]uint32, 0, rows)
-		answer.Time = make([]uint64, 0, rows)
 		answer.Volume = make([]float64, 0, rows)
 	}
 	answer.Origin = append(answer.Origin, origin)
 	answer.Meter = append(answer.Meter, meter)
-	answer.Resource = append(answer.Resource, resource)
-	answer.Time = append(answer.Time, time)
 	answer.Volume = append(answer.Volume, volume)
 }
 
-// Finish gives the answer.
+// exact adds the exact value of the last row, if its volume cannot hold it.
+func (b *AnswerBuilder) exact(value int64) {
+	if value >= maxExact || value <= -maxExact {
+		row := uint32(len(b.answer.Volume) - 1)
+		b.answer.Exact = append(b.answer.Exact, ExactInteger{row, value})
+	}
+}
+
+// spellOut gives all rows a resource and a time of their own.
+func (b *AnswerBuilder) spellOut() {
+	answer := &b.answer
+	if !answer.Derived() {
+		return
+	}
+	answer.Resource = make([]uint32, 0, len(b.batch.Volume))
+	answer.Time = make([]uint64, 0, len(b.batch.Volume))
+	for _, origin := range answer.Origin {
+		answer.Resource = append(answer.Resource, b.batch.Resource[origin])
+		answer.Time = append(answer.Time, b.batch.Time[origin])
+	}
+}
+
+// Finish returns the answer, with all entries that the host has not received yet.
 func (b *AnswerBuilder) Finish() *Answer {
+	b.answer.Meters = b.answer.own.unsentMeters()
+	if !b.answer.Derived() {
+		b.answer.Resources = b.answer.own.unsentResources()
+	}
 	return &b.answer
 }

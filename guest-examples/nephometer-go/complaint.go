@@ -6,7 +6,7 @@ import (
 	"nephometer/log"
 )
 
-// Complaint is one line of log for all rows of a batch that have the same trouble.
+// Complaint is one log line for all rows of a batch with the same problem.
 type Complaint struct {
 	level log.Level
 	what  string
@@ -14,7 +14,7 @@ type Complaint struct {
 	first string
 }
 
-// NewComplaint begins one; what says what happens to the rows.
+// NewComplaint begins a complaint; what names what happens to the rows.
 func NewComplaint(level log.Level, what string) *Complaint {
 	return &Complaint{level: level, what: what}
 }
@@ -30,7 +30,7 @@ func (c *Complaint) Add(row Row, reason string) {
 	c.rows++
 }
 
-// Write writes the line, if there is something to say.
+// Write writes the line, unless there are no rows.
 func (c *Complaint) Write() {
 	if c.rows == 0 {
 		return

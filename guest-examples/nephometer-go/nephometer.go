@@ -1,15 +1,16 @@
-// Package nephometer is what authors of transformers in Go build on.
+// Package nephometer is for authors of transformers in Go.
 //
-// Write a type that is a [Transformer] (and [Stateful], if it remembers), and export it in the init
-// function of a main package with nephometer/export. The rest makes the columns pleasant:
+// Write a type that is a [Transformer] (and [Stateful], if it has state), and export it in the init
+// function of a main package with nephometer/export. The helpers:
 //
-//   - [Rows] walks the columns of a batch, row by row;
-//   - [AnswerBuilder] makes the answer and numbers new meters and resources by their content;
-//   - [OptionReader] reads the options and collects all that is wrong, each with its place;
-//   - [Complaint] makes one line of log of all rows of a batch that have the same trouble;
+//   - [Rows] iterates over a batch, each row with its meter and resource;
+//   - [Cache] keeps a value per meter or resource, for work that need not be done per row;
+//   - [AnswerBuilder] builds the answer and numbers new meters and resources by content;
+//   - [OptionReader] reads the options and collects all errors, each with its place;
+//   - [Complaint] writes one log line for all rows of a batch with the same problem;
 //   - nephometer/log writes to the component's log.
 //
-// Everything but nephometer/export works in any Go, so components are tested with go test and need
-// no host. A component has no files, its randomness is the same in every instance, and its clock moves
-// only when a goroutine sleeps, which takes no time.
+// All but nephometer/export works in any Go program, so components are tested with go test and
+// nephometer/nephometertest, without a host. A component has no files, its random numbers are the
+// same in every instance, and its clock moves only when a goroutine sleeps, which takes no time.
 package nephometer

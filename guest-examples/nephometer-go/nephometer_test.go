@@ -30,8 +30,11 @@ func TestRowsLookTheirEntriesUp(t *testing.T) {
 	if first.Number != 0 || first.Meter.Name != "cpu" || first.Time != 1_500_000_000 || first.Monotonic != 0 {
 		t.Errorf("%+v", first)
 	}
-	if second.Number != 1 || second.MeterIndex != 1 || second.ResourceIndex != 0 || second.Volume != 4 {
+	if second.Number != 1 || second.Meter.Name != "memory" || second.Volume != 4 {
 		t.Errorf("%+v", second)
+	}
+	if first.MeterNumber == second.MeterNumber || first.ResourceNumber != second.ResourceNumber {
+		t.Errorf("%+v and %+v", first, second)
 	}
 	for range Rows(nephometertest.BatchOf(sample(), other)) {
 		break
@@ -60,46 +63,131 @@ func TestMetadataIsDecodedWhenAskedFor(t *testing.T) {
 	}
 }
 
-func TestNumbersGoOnFromTheInputsAndFollowContent(t *testing.T) {
-	batch := nephometertest.BatchOf(sample())
-	builder := NewAnswerBuilder(batch)
+func TestRowsWithTheResourceAndTimeOfTheirOriginNeedNoColumns(t *testing.T) {
+	batch := nephometertest.BatchOf(sample(), sample())
+	rows := slices.Collect(Rows(batch))
 	util := Meter{Name: "cpu_util", Unit: "%", Type: Gauge}
-	plain := Meter{Name: "cpu_util", Unit: "1", Type: Gauge}
-	var numbers []uint32
-	for _, one := range []Meter{batch.Meters[0], util, plain, util} {
-		numbers = append(numbers, builder.Meter(one))
+	build := func(add func(b *AnswerBuilder, meter uint32)) *Answer {
+		builder := NewAnswerBuilder(batch)
+		add(builder, builder.Meter(util))
+		return builder.Finish()
 	}
-	same := (&Resource{ID: "r", Source: "openstack"}).WithMetadataText(`{"flavor": {"vcpus": 2}}`)
-	other := (&Resource{ID: "r", Source: "openstack"}).WithMetadata(map[string]any{"flavor": map[string]any{"vcpus": 4}})
-	owned := (&Resource{ID: "r", Source: "openstack", ProjectID: new("")}).WithMetadata(same.Metadata())
-	for _, one := range []*Resource{same, other, other, owned} {
-		numbers = append(numbers, builder.Resource(one))
+	derived := build(func(b *AnswerBuilder, meter uint32) {
+		b.Keep(rows[0])
+		b.Derive(rows[0], meter, 3.5)
+		b.Keep(rows[1])
+	})
+	descending := build(func(b *AnswerBuilder, meter uint32) {
+		b.Keep(rows[1])
+		b.Derive(rows[0], meter, 3.5)
+		b.Keep(rows[1])
+	})
+	created := build(func(b *AnswerBuilder, meter uint32) {
+		b.Derive(rows[1], meter, 3.5)
+		b.Create(meter, b.Resource(&Resource{ID: "o"}), 9, 4.5)
+	})
+	for _, one := range []struct {
+		answer  *Answer
+		derived bool
+		origins []uint32
+		made    []any
+	}{
+		{derived, true, []uint32{0, 0, 1}, []any{"cpu", "r", 3.0, "cpu_util", "r", 3.5, "cpu", "r", 3.0}},
+		{descending, false, []uint32{1, 0, 1}, []any{"cpu", "r", 3.0, "cpu_util", "r", 3.5, "cpu", "r", 3.0}},
+		{created, false, []uint32{1, NoOrigin}, []any{"cpu_util", "r", 3.5, "cpu_util", "o", 4.5}},
+		{NewAnswerBuilder(batch).Finish(), true, nil, nil},
+		{NewAnswerBuilder(nil).Finish(), false, nil, nil},
+	} {
+		var made []any
+		for _, sample := range nephometertest.SamplesOf(one.answer, batch) {
+			made = append(made, sample.Name, sample.ResourceID, sample.Volume)
+		}
+		if one.answer.Derived() != one.derived || !slices.Equal(one.answer.Origin, one.origins) || !slices.Equal(made, one.made) {
+			t.Errorf("%+v: %v", one.answer, made)
+		}
 	}
-	if !slices.Equal(numbers, []uint32{0, 1, 2, 1, 0, 1, 1, 2}) {
-		t.Errorf("%v", numbers)
+	if first := nephometertest.SamplesOf(descending, batch)[0]; first.Timestamp != sample().Timestamp {
+		t.Errorf("%+v", first)
 	}
+}
+
+func TestIntegersBeyondFloatsAreExact(t *testing.T) {
+	const large = 1<<53 + 1
+	exact, part, beyond := sample(), sample(), sample()
+	exact.Integer, part.Volume, beyond.Volume = new(int64(large)), 0.5, 1<<53
+	batch := nephometertest.BatchOf(sample(), exact, part, beyond)
+	type integer struct {
+		value int64
+		whole bool
+	}
+	var found []integer
+	builder := NewAnswerBuilder(batch)
 	for row := range Rows(batch) {
+		value, whole := row.Integer()
+		found = append(found, integer{value, whole})
 		builder.Keep(row)
-		builder.Derive(row, 1, 3.5)
+		builder.DeriveInteger(row, row.MeterNumber, value-2*large)
 	}
-	builder.Create(2, 1, 9, 4.5)
-	answer := builder.Finish()
-	if !slices.Equal(answer.Origin, []uint32{0, 0, NoOrigin}) || len(answer.Meters) != 2 || len(answer.Resources) != 2 {
-		t.Errorf("%+v", answer)
+	if !slices.Equal(found, []integer{{3, true}, {large, true}, {0, false}, {0, false}}) {
+		t.Errorf("%v", found)
 	}
-	var made []any
-	for _, one := range nephometertest.SamplesOf(answer, batch) {
-		made = append(made, one.Name, one.Volume)
+	builder.CreateInteger(batch.Meter[0], batch.Resource[0], 9, 1<<53)
+	var made []int64
+	for _, one := range nephometertest.SamplesOf(builder.Finish(), batch) {
+		if one.Integer == nil {
+			made = append(made, 0)
+		} else {
+			made = append(made, *one.Integer)
+		}
 	}
-	if !slices.Equal(made, []any{"cpu", 3.0, "cpu_util", 3.5, "cpu_util", 4.5}) {
+	if !slices.Equal(made, []int64{0, 3 - 2*large, large, -large, 0, -2 * large, 0, -2 * large, 1 << 53}) {
 		t.Errorf("%v", made)
 	}
 }
 
-func TestNumbersStartAtZeroWithoutInput(t *testing.T) {
-	builder := NewAnswerBuilder(nil)
-	if builder.Meter(Meter{Name: "m", Type: Gauge}) != 0 || builder.Resource(&Resource{ID: "r", Source: "s"}) != 0 {
-		t.Error("they do not")
+func TestOneDictionaryServesSeveralBatches(t *testing.T) {
+	other := sample()
+	other.Name, other.ProjectID = "memory", new("p")
+	orders := map[uint32]bool{}
+	for seed := range uint64(20) {
+		host := nephometertest.NewHost(seed)
+		names := NewCache(func(meter *Meter) string { return meter.Name })
+		first := host.Batch(sample(), other)
+		second := host.Batch(other, sample())
+		if first.Meter[0] != second.Meter[1] || first.Resource[1] != second.Resource[0] {
+			t.Errorf("%v and %v", first, second)
+		}
+		orders[first.Meter[0]] = true
+		host.Forget()
+		for _, batch := range []*Batch{host.Batch(other), host.Batch(sample())} {
+			for row := range Rows(batch) {
+				if name := names.Of(row.MeterNumber, row.Meter); name != row.Meter.Name {
+					t.Errorf("%s instead of %s", name, row.Meter.Name)
+				}
+			}
+		}
+		host.Forget()
+		if first.Dictionary.Meter(first.Meter[0]) != nil || first.Dictionary.Resource(1000) != nil {
+			t.Error("forgotten entries are there")
+		}
+	}
+	if len(orders) < 2 {
+		t.Error("the seed has no effect")
+	}
+}
+
+func TestValuesAreCachedByEntry(t *testing.T) {
+	computed := 0
+	cache := NewCache(func(resource *Resource) string { computed++; return resource.ID })
+	first, second := &Resource{ID: "a"}, &Resource{ID: "b"}
+	for _, one := range []struct {
+		number   uint32
+		resource *Resource
+		computed int
+	}{{3, first, 1}, {3, first, 1}, {0, second, 2}, {3, second, 3}, {0, second, 3}} {
+		if value := cache.Of(one.number, one.resource); value != one.resource.ID || computed != one.computed {
+			t.Errorf("%+v: %s after %d", one, value, computed)
+		}
 	}
 }
 

@@ -8,18 +8,18 @@ import (
 	"nephometer/log"
 )
 
-// OptionError is one thing that is wrong with the options.
+// OptionError is one error in the options.
 type OptionError struct {
 	// JSON Pointer (RFC 6901) into the options; empty for the whole.
 	Pointer string
-	// What is wrong and what would be right.
+	// What is wrong, and what would be right.
 	Reason string
 }
 
-// OptionErrors is all that is wrong with the options.
+// OptionErrors are all errors in the options.
 type OptionErrors []OptionError
 
-// Error gives all of it in one line.
+// Error returns all of them in one line.
 func (e OptionErrors) Error() string {
 	lines := make([]string, len(e))
 	for index, one := range e {
@@ -30,16 +30,16 @@ func (e OptionErrors) Error() string {
 
 // OptionReader reads one mapping of the options.
 //
-// All readers of one set of options share a list of errors, so that everything that is wrong is
-// reported at once, by Check. A key that is absent or null has no value; a key of another type than
-// asked for is an error, and has none either.
+// All readers of one set of options share a list of errors, so that Check reports all of them at
+// once. A key that is absent or null has no value; a key of another type than expected is an error,
+// and has no value either.
 type OptionReader struct {
 	object  map[string]any
 	pointer string
 	errors  *OptionErrors
 }
 
-// ParseOptions begins to read options that are given as JSON text.
+// ParseOptions returns a reader of options in JSON text.
 func ParseOptions(text []byte) (*OptionReader, error) {
 	value, err := decode(text)
 	if err != nil {
@@ -48,7 +48,7 @@ func ParseOptions(text []byte) (*OptionReader, error) {
 	return NewOptionReader(value), nil
 }
 
-// NewOptionReader begins to read options that are given as native values, as encoding/json makes them.
+// NewOptionReader returns a reader of options in native values, such as encoding/json decodes.
 func NewOptionReader(value any) *OptionReader {
 	return newReader(value, "", &OptionErrors{})
 }
@@ -70,13 +70,13 @@ func (r *OptionReader) place(keys ...any) string {
 	return place
 }
 
-// Refuse notes that something is wrong with a key, or with what is deeper down:
-// Refuse("is empty", "bands", 3). Without keys it is about the mapping itself.
+// Refuse notes an error of a key, or of what is below it: Refuse("is empty", "bands", 3). Without
+// keys the error is that of the mapping itself.
 func (r *OptionReader) Refuse(reason string, keys ...any) {
 	*r.errors = append(*r.errors, OptionError{r.place(keys...), reason})
 }
 
-// Check gives all errors that there are, as OptionErrors; nil if there are none.
+// Check returns all errors as OptionErrors; nil if there are none.
 func (r *OptionReader) Check() error {
 	if len(*r.errors) == 0 {
 		return nil
@@ -84,7 +84,7 @@ func (r *OptionReader) Check() error {
 	return *r.errors
 }
 
-// Keys gives the keys that have a value, sorted: Go does not keep their order.
+// Keys returns the keys that have a value, sorted: Go does not keep their order.
 func (r *OptionReader) Keys() []string {
 	keys := make([]string, 0, len(r.object))
 	for key, value := range r.object {
@@ -96,17 +96,17 @@ func (r *OptionReader) Keys() []string {
 	return keys
 }
 
-// Value gives the value of a key as it stands; nil if it has none.
+// Value returns the value of a key as it is; nil if it has none.
 func (r *OptionReader) Value(key string) any {
 	return r.object[key]
 }
 
-// Object gives the mapping under a key; an empty one if it is absent.
+// Object returns the mapping under a key; an empty one if it is absent.
 func (r *OptionReader) Object(key string) *OptionReader {
 	return newReader(r.Value(key), r.place(key), r.errors)
 }
 
-// Objects gives the list of mappings under a key; an empty one if it is absent.
+// Objects returns the list of mappings under a key; an empty one if it is absent.
 func (r *OptionReader) Objects(key string) []*OptionReader {
 	items, _ := typed[[]any](r, key, "a list")
 	readers := make([]*OptionReader, len(items))
@@ -116,12 +116,12 @@ func (r *OptionReader) Objects(key string) []*OptionReader {
 	return readers
 }
 
-// Text gives the text under a key, and whether there is one.
+// Text returns the text under a key, and whether there is one.
 func (r *OptionReader) Text(key string) (string, bool) {
 	return typed[string](r, key, "a text")
 }
 
-// Number gives the number under a key, and whether there is one; true and false are none here.
+// Number returns the number under a key, and whether there is one; true and false are not numbers.
 func (r *OptionReader) Number(key string) (float64, bool) {
 	switch value := r.Value(key).(type) {
 	case int:
@@ -141,7 +141,7 @@ func typed[T any](r *OptionReader, key, wanted string) (T, bool) {
 	return found, is
 }
 
-// WarnOfUnknown accepts keys that nobody reads, and says so in the log.
+// WarnOfUnknown logs a warning for each key that is not known.
 func (r *OptionReader) WarnOfUnknown(known ...string) {
 	keys := make([]string, 0, len(r.object))
 	for key := range r.object {
@@ -155,7 +155,7 @@ func (r *OptionReader) WarnOfUnknown(known ...string) {
 	}
 }
 
-// EscapePointer gives a key as part of a JSON Pointer (RFC 6901).
+// EscapePointer returns a key as part of a JSON Pointer (RFC 6901).
 func EscapePointer(key string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 }

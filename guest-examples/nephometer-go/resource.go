@@ -3,39 +3,39 @@ package nephometer
 import (
 	"encoding/json"
 	"fmt"
-	"reflect"
 )
 
-// Resource is a metered thing with its owner.
+// Resource is a metered resource with its owner: an instance, or one of its disks or interfaces.
 type Resource struct {
 	// Unique within the cloud.
 	ID string
-	// The naming authority that the ids come from.
+	// The naming authority of the ids.
 	Source string
-	// The project that pays; nil where none is known.
+	// The project that pays; nil if unknown.
 	ProjectID *string
-	// The user who created the resource; nil where none is known.
+	// The user who created the resource; nil if unknown.
 	UserID *string
 
-	// Either of the two may be missing; it is made of the other when it is first asked for.
+	// One of the two may be missing; it is computed from the other when it is first needed.
 	text     string
 	metadata map[string]any
 }
 
-// WithMetadata gives the resource this metadata, as native values. It returns the resource.
+// WithMetadata sets the metadata, as native values. It returns the resource.
 func (r *Resource) WithMetadata(metadata map[string]any) *Resource {
 	r.text, r.metadata = "", metadata
 	return r
 }
 
-// WithMetadataText gives the resource this metadata, the JSON text of an object. It returns the resource.
+// WithMetadataText sets the metadata, as the JSON text of an object. It returns the resource.
 func (r *Resource) WithMetadataText(text string) *Resource {
 	r.text, r.metadata = text, nil
 	return r
 }
 
-// Metadata gives the metadata as native values: integers are int64 where they fit, other numbers
-// float64. It panics if the text is no object, which the host's always is.
+// Metadata returns the metadata as native values: integers are int64 where they fit, other numbers
+// float64. Copy the map before you modify it: the resource is used again by later batches. It
+// panics if the text is not an object; the host always sends an object.
 func (r *Resource) Metadata() map[string]any {
 	if r.metadata == nil {
 		r.metadata = map[string]any{}
@@ -51,11 +51,14 @@ func (r *Resource) Metadata() map[string]any {
 	return r.metadata
 }
 
-// MetadataText gives the metadata as the JSON text of an object. It panics if the metadata holds
-// what JSON does not have.
+// MetadataText returns the metadata as the JSON text of an object. It panics if the metadata holds
+// a value that JSON cannot represent.
 func (r *Resource) MetadataText() string {
+	if r.text == "" && len(r.metadata) == 0 {
+		r.text = "{}"
+	}
 	if r.text == "" {
-		text, err := json.Marshal(r.Metadata())
+		text, err := json.Marshal(r.metadata)
 		if err != nil {
 			panic(fmt.Sprintf("the metadata of %s: %v", r.ID, err))
 		}
@@ -64,14 +67,20 @@ func (r *Resource) MetadataText() string {
 	return r.text
 }
 
-// What tells most resources apart: a key without the metadata, which then need not be decoded.
-type owned struct {
-	id, source, project, user string
-	hasProject, hasUser       bool
+// resourceKey is the content of a resource, as a key of maps.
+type resourceKey struct {
+	id, source, project, user, metadata string
+	hasProject, hasUser                 bool
 }
 
-func (r *Resource) owned() owned {
-	key := owned{id: r.ID, source: r.Source, hasProject: r.ProjectID != nil, hasUser: r.UserID != nil}
+func (r *Resource) key() resourceKey {
+	key := resourceKey{
+		id:         r.ID,
+		source:     r.Source,
+		metadata:   r.MetadataText(),
+		hasProject: r.ProjectID != nil,
+		hasUser:    r.UserID != nil,
+	}
 	if r.ProjectID != nil {
 		key.project = *r.ProjectID
 	}
@@ -79,14 +88,4 @@ func (r *Resource) owned() owned {
 		key.user = *r.UserID
 	}
 	return key
-}
-
-func (r *Resource) sameMetadata(other *Resource) bool {
-	if r.text != "" && r.text == other.text {
-		return true
-	}
-	// Through the text: an author's int is the int64 of what was decoded.
-	one, _ := decode([]byte(r.MetadataText()))
-	two, _ := decode([]byte(other.MetadataText()))
-	return reflect.DeepEqual(one, two)
 }

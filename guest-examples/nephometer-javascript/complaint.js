@@ -1,13 +1,13 @@
 import * as log from './log.js';
 
-/** One line of log for all rows of a batch that have the same trouble. */
+/** One log line for all rows of a batch with the same trouble. */
 export class Complaint {
   #level;
   #what;
   #rows = 0;
   #first = '';
 
-  /** `what` says what happens to the rows. */
+  /** `what` is what happens to the rows. */
   constructor(level, what) {
     this.#level = level;
     this.#what = what;
@@ -21,7 +21,7 @@ export class Complaint {
     this.#rows++;
   }
 
-  /** Writes the line, if there is something to say. */
+  /** Writes the line, if there is one. */
   write() {
     const more = this.#rows > 1 ? `, and ${this.#rows - 1} more` : '';
     if (this.#rows > 0) log.write(this.#level, `${this.#what}: ${this.#first}${more}`);

@@ -2,16 +2,18 @@
 //
 // Write a class as `exported` describes it, and export it in a module of its own:
 //
-//     import { write } from 'nephometer:metering/log@0.1.0';
+//     import { write } from 'nephometer:metering/log@0.2.0';
 //     const made = exported(MyTransformer, write);
-//     export const component = made.component, transform = made.transform, stateful = made.stateful;
+//     export const component = made.component, dictionary = made.dictionary;
+//     export const transform = made.transform, stateful = made.stateful;
 //
-// The rest makes the columns pleasant:
+// The rest of the library:
 //
-// * `rows` walks the columns of a batch, row by row;
-// * `AnswerBuilder` makes the answer and numbers new meters and resources by their content;
-// * `OptionReader` reads the options and collects all that is wrong, each with its place;
-// * `Complaint` makes one line of log of all rows of a batch that have the same trouble;
+// * `rows` iterates over the rows of a batch, each with its meter and its resource;
+// * `AnswerBuilder` builds the answer and numbers new meters and resources by their content;
+// * `PerEntry` computes a value once for each meter or resource;
+// * `OptionReader` reads the options and collects all errors, each with its place;
+// * `Complaint` writes one log line for all rows of a batch with the same trouble;
 // * `log` writes to the component's log.
 //
 // All of it works in Node.js too, so components are tested with node:test and need no host. A component
@@ -20,6 +22,7 @@
 export { AnswerBuilder } from './answer.js';
 export { NO_ORIGIN, Resource, rows } from './batch.js';
 export { Complaint } from './complaint.js';
+export { PerEntry } from './dictionary.js';
 export * as log from './log.js';
 export { OptionErrors, OptionReader } from './options.js';
 export { Broken, Rejected, StateError, UNCHANGED, exported, keep } from './transformer.js';

@@ -85,7 +85,7 @@ export class OptionReader {
     return undefined;
   }
 
-  /** Accepts keys that nobody reads, and says so in the log. */
+  /** Accepts unknown keys, with a warning in the log. */
   warnOfUnknown(known) {
     for (const key of Object.keys(this.#object)) {
       if (!known.includes(key)) log.warn(`option ${this.#place(key)} is not known here and has no effect`);

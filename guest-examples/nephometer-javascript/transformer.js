@@ -1,24 +1,28 @@
-// What a transformer answers and throws, and the bridge from it to what the world exports.
+// What a transformer returns and throws, and the bridge from it to what the world exports.
 
 import { Resource } from './batch.js';
+import { dictionary } from './dictionary.js';
 import * as log from './log.js';
 import { OptionErrors, OptionReader } from './options.js';
 
-/** What `transform` returns if all rows pass as they are. */
+/** What `transform` returns for all rows, as they are. */
 export const UNCHANGED = { tag: 'unchanged' };
 
-/** What `transform` returns if these rows pass as they are and the others are absorbed: row numbers, ascending. */
+/**
+ * What `transform` returns for these rows, as they are: row numbers, ascending. All others are
+ * dropped.
+ */
 export function keep(rows) {
-  return { tag: 'keep', val: rows };
+  return { tag: 'keep', val: Uint32Array.from(rows) };
 }
 
-/** This input cannot be worked on; the next one may. It is about a whole batch. */
+/** This batch cannot be transformed; the next one may. All of its samples are dropped. */
 export class Rejected extends Error {}
 
-/** No input can be worked on until someone acts. */
+/** No batch can be transformed until an operator acts. */
 export class Broken extends Error {}
 
-/** The state cannot be saved, or is none that this component reads. */
+/** The state cannot be saved, or not restored. */
 export class StateError extends Error {}
 
 /**
@@ -28,9 +32,10 @@ export class StateError extends Error {}
  *   have to be there; the schema is an object;
  * - `constructor(options)`, an `OptionReader`; throws `OptionErrors`, by `options.check()`;
  * - `settings`: `{meters, metadata, facts}`, each of which may be left out;
- * - `transform(batch)`: gives `UNCHANGED`, `keep(rows)` or an answer; throws `Rejected` or `Broken`;
- * - and, if it remembers, `flush(now)`, which gives an answer or undefined, `save()`, which gives the whole state as
- *   bytes, and `restore(version, state)`. The last two throw `StateError`.
+ * - `transform(batch)`: returns `UNCHANGED`, `keep(rows)` or an answer; throws `Rejected` or
+ *   `Broken`;
+ * - and, with state, `flush(now)`, which returns an answer or undefined, `save()`, which returns
+ *   the whole state as bytes, and `restore(version, state)`. The last two throw `StateError`.
  *
  * Any other error ends the instance; its text is logged. `write` is the function of that name of
  * `nephometer:metering/log`, which only the module of the component can import.
@@ -41,6 +46,7 @@ export function exported(Transformer, write) {
   let configured;
   const ready = () => {
     if (!configured) throw new Broken('called before it was configured');
+    dictionary.begin();
     return configured;
   };
   return {
@@ -56,17 +62,23 @@ export function exported(Transformer, write) {
         return { meters, metadata, texts: 'none', facts: Object.entries(facts) };
       }),
     },
+    dictionary: {
+      learn: logged((changes) => {
+        const resources = changes.resources.map(({ number, entry }) => ({ number, entry: new Resource(entry) }));
+        dictionary.learn({ ...changes, resources });
+      }),
+    },
     transform: {
-      transform: logged((batch) => {
-        batch.resources = batch.resources.map((resource) => new Resource(resource));
-        const outcome = ready().transform(batch);
-        return outcome.tag ? outcome : { tag: 'replace', val: lowered(outcome) };
+      transform: logged((columns) => {
+        const { meters, resources } = dictionary;
+        const exact = new Map(columns.exact.map(({ row, value }) => [row, value]));
+        return withNewEntries(ready().transform({ ...columns, meters, resources, exact }));
       }),
     },
     stateful: {
       flush: logged((now) => {
         const answer = ready().flush(now);
-        return answer && lowered(answer);
+        return answer && withNewEntries(answer).val;
       }),
       save: logged(() => ready().save()),
       restore: logged((version, state) => ready().restore(version, state)),
@@ -74,20 +86,17 @@ export function exported(Transformer, write) {
   };
 }
 
-// Columns as typed arrays: the bindings copy those whole, and other arrays item by item, at 15 microseconds a row.
-function lowered(answer) {
-  return {
-    meters: answer.meters,
-    resources: answer.resources.map((one) => ({ ...one, metadata: one.metadataText })),
-    origin: Uint32Array.from(answer.origin),
-    meter: Uint32Array.from(answer.meter),
-    resource: Uint32Array.from(answer.resource),
-    time: BigUint64Array.from(answer.time),
-    volume: Float64Array.from(answer.volume),
-  };
+// An outcome with the entries that it needs and the host does not have.
+function withNewEntries({ tag, val }) {
+  if (tag === 'derive') return { tag, val: { ...val, meters: dictionary.ownMeters.takeFresh() } };
+  if (tag !== 'replace') return { tag, val };
+  const meters = dictionary.ownMeters.takeFresh();
+  const resources = dictionary.ownResources.takeFresh();
+  return { tag, val: { ...val, meters, resources } };
 }
 
-/** Gives refusals the form that the bindings want, and has any other error logged before it ends the instance. */
+// Gives refusals the form that the bindings require, and logs any other error before it ends the
+// instance.
 function logged(call) {
   return (...args) => {
     try {

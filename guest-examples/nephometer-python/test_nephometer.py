@@ -1,7 +1,23 @@
 import unittest
 
-from nephometer import NO_ORIGIN, AnswerBuilder, Complaint, Meter, OptionErrors, OptionReader, Resource, log, rows
-from nephometer.testing import batch_of, samples_of
+from nephometer import (
+    NO_ORIGIN,
+    UNCHANGED,
+    Answer,
+    AnswerBuilder,
+    Complaint,
+    Derived,
+    Keep,
+    Meter,
+    OptionErrors,
+    OptionReader,
+    PerEntry,
+    Resource,
+    log,
+    rows,
+)
+from nephometer.dictionary import DICTIONARY, FIRST_OWN, OwnEntries
+from nephometer.testing import batch_of, renumber, samples_of
 
 SAMPLE = {
     "name": "cpu",
@@ -14,38 +30,154 @@ SAMPLE = {
 }
 
 
+UTIL = Meter("cpu_util", "%", "gauge")
+
+
 class Batches(unittest.TestCase):
-    def test_rows_look_their_entries_up(self):
+    def test_rows_have_their_entries(self):
         other = {**SAMPLE, "name": "memory", "volume": 4}
-        first, second = rows(batch_of([SAMPLE, other]))
+        batch = batch_of([SAMPLE, other])
+        first, second = rows(batch)
         self.assertEqual((first.number, first.meter.name, first.time, first.monotonic), (0, "cpu", 15 * 10**8, None))
-        self.assertEqual((second.number, second.meter_index, second.volume), (1, 1, 4.0))
+        self.assertEqual((second.number, second.volume), (1, 4.0))
+        self.assertIs(second.meter, batch.meters[second.meter_number])
+        self.assertIs(second.resource, batch.resources[second.resource_number])
+        self.assertIs(second.resource, first.resource)
         self.assertEqual(second.resource.metadata["flavor"], {"vcpus": 2})
+
+    def test_whole_numbers_are_exact(self):
+        cases = [(3, 3), (2.5, None), (-(2.0**53), None), (2**53 - 1, 2**53 - 1), (2**60 + 1, 2**60 + 1)]
+        cases += [(-(2**63), -(2**63)), (2**63, None)]
+        found = rows(batch_of([{**SAMPLE, "volume": volume} for volume, _ in cases]))
+        self.assertEqual([row.integer for row in found], [integer for _, integer in cases])
+
+    def test_entries_are_learned_once(self):
+        first, second = (batch_of([SAMPLE]) for _ in range(2))
+        self.assertIs(next(rows(first)).resource, next(rows(second)).resource)
+
+    def test_seeds_change_the_order_of_numbers(self):
+        samples = [{**SAMPLE, "resource_id": f"r-{number}"} for number in range(20)]
+        orders = []
+        for seed in (1, 2, 1):
+            renumber(seed)
+            orders.append(batch_of(samples).resource)
+        self.assertEqual(orders[0], orders[2])
+        self.assertNotEqual(orders[0], orders[1])
+        self.assertNotEqual(orders[0], sorted(orders[0]))
+
+    def test_values_per_entry_are_computed_once_and_not_for_another_entry_with_the_number(self):
+        renumber(1)
+        computed = []
+        ids = PerEntry(lambda resource: computed.append(resource.id) or resource.id)
+        numbers = {}
+        for tick in range(80):
+            sample = {**SAMPLE, "resource_id": f"r-{tick}"}
+            for row in rows(batch_of([sample, sample], removed=[f"r-{tick}"])):
+                self.assertEqual(ids[row.resource], row.resource.id)
+                numbers.setdefault(row.resource_number, set()).add(row.resource.id)
+        self.assertEqual(computed, [f"r-{tick}" for tick in range(80)])
+        self.assertGreater(max(map(len, numbers.values())), 1)
+        self.assertEqual(len(ids), 1)
 
 
 class Answers(unittest.TestCase):
-    def test_numbers_go_on_from_the_inputs_and_follow_content(self):
+    def setUp(self):
+        DICTIONARY.own_meters, DICTIONARY.own_resources = OwnEntries(), OwnEntries()
+
+    def test_own_entries_are_numbered_by_content(self):
+        batch = batch_of([SAMPLE])
+        (row,) = rows(batch)
+        meters = (row.meter, UTIL, UTIL._replace(unit="1"), Meter("cpu_util", "%", "gauge"))
+        text = Resource("r", "openstack", metadata='{"flavor": {"vcpus": 2}}')
+        other = Resource("r", "openstack", metadata={"flavor": {"vcpus": 4}})
+        for answer in (AnswerBuilder(batch), AnswerBuilder()):
+            self.assertEqual([answer.meter(one) - FIRST_OWN for one in meters], [0, 1, 2, 1])
+            resources = (row.resource, text, other, other)
+            self.assertEqual([answer.resource(one) - FIRST_OWN for one in resources], [0, 0, 1, 1])
+
+    def test_entries_are_sent_once_and_not_lost_with_an_abandoned_answer(self):
+        AnswerBuilder(batch_of([SAMPLE])).meter(UTIL)
+        resource = AnswerBuilder().resource(Resource("new", "s"))
         batch = batch_of([SAMPLE])
         answer = AnswerBuilder(batch)
-        util = Meter("cpu_util", "%", "gauge")
-        meters = (batch.meters[0], util, util._replace(unit="1"), util)
-        self.assertEqual([answer.meter(one) for one in meters], [0, 1, 2, 1])
-        same = Resource("r", "openstack", metadata='{"flavor": {"vcpus": 2}}')
-        other = Resource("r", "openstack", metadata={"flavor": {"vcpus": 4}})
-        self.assertEqual([answer.resource(one) for one in (same, other, other)], [0, 1, 1])
         (row,) = rows(batch)
-        answer.keep(row)
-        answer.derive(row, 1, 3.5)
-        answer.create(2, 1, 9, 4.5)
-        answer = answer.finish()
-        self.assertEqual(answer.origin, [0, 0, NO_ORIGIN])
-        self.assertEqual((len(answer.meters), answer.resources), (2, [other]))
-        made = [(one["name"], one["volume"]) for one in samples_of(answer, batch)]
-        self.assertEqual(made, [("cpu", 3.0), ("cpu_util", 3.5), ("cpu_util", 4.5)])
+        answer.derive(row, answer.meter(UTIL), 3.5)
+        self.assertEqual([sample["name"] for sample in samples_of(answer.finish(), batch)], ["cpu_util"])
+        self.assertEqual(DICTIONARY.own_meters.take_fresh(), [])
+        # Rows that are derived use no resource of their own: it is still to be sent.
+        flush = AnswerBuilder()
+        flush.create(flush.meter(UTIL), resource, 9, 1)
+        (sample,) = samples_of(flush.finish())
+        self.assertEqual((sample["name"], sample["resource_id"], sample["origin"]), ("cpu_util", "new", None))
+        self.assertEqual(DICTIONARY.own_resources.take_fresh(), [])
 
-    def test_numbers_start_at_zero_without_input(self):
-        answer = AnswerBuilder()
-        self.assertEqual((answer.meter(Meter("m", "", "gauge")), answer.resource(Resource("r", "s"))), (0, 0))
+    def test_entries_start_anew_when_there_are_too_many(self):
+        for count, text in ((8_001, ""), (49, "x" * (1 << 20))):
+            self.setUp()
+            answer = AnswerBuilder()
+            for number in range(count):
+                answer.meter(Meter(f"m-{number}", text, "gauge"))
+            self.assertEqual(answer.meter(UTIL), FIRST_OWN + count)
+            batch = batch_of([SAMPLE])
+            answer = AnswerBuilder(batch)
+            self.assertEqual(answer.meter(UTIL), FIRST_OWN)
+            answer.derive(next(rows(batch)), FIRST_OWN, 1)
+            self.assertEqual(samples_of(answer.finish(), batch)[0]["name"], "cpu_util")
+
+    def test_answers_are_derived_unless_rows_are_created_or_out_of_order(self):
+        batch = batch_of([SAMPLE, {**SAMPLE, "resource_id": "s", "timestamp": "1970-01-01T00:00:02Z"}])
+        first, second = rows(batch)
+
+        def built(add):
+            answer = AnswerBuilder(batch)
+            add(answer, answer.meter(UTIL))
+            answer = answer.finish()
+            found = [
+                (sample["name"], sample["resource_id"], sample["time"], sample["volume"], sample["origin"])
+                for sample in samples_of(answer, batch)
+            ]
+            return type(answer), found
+
+        def in_order(answer, meter):
+            answer.keep(first)
+            answer.derive(first, meter, 3.5)
+            answer.derive(second, meter, 4.5)
+
+        def out_of_order(answer, meter):
+            answer.derive(second, meter, 4.5)
+            answer.keep(first)
+
+        def created(answer, meter):
+            answer.create(meter, first.resource_number, 9, 5.5)
+            answer.keep(second)
+
+        one, two = 15 * 10**8, 2 * 10**9
+        rows_in_order = [("cpu", "r", one, 3, 0), ("cpu_util", "r", one, 3.5, 0), ("cpu_util", "s", two, 4.5, 1)]
+        self.assertEqual(built(in_order), (Derived, rows_in_order))
+        self.assertEqual(built(out_of_order), (Answer, [("cpu_util", "s", two, 4.5, 1), ("cpu", "r", one, 3, 0)]))
+        self.assertEqual(built(created), (Answer, [("cpu_util", "r", 9, 5.5, None), ("cpu", "s", two, 3, 1)]))
+        self.assertEqual(built(lambda *_: None), (Derived, []))
+        flush = AnswerBuilder()
+        self.assertIsInstance(flush.finish(), Answer)
+        flush.keep(first)
+        self.assertRaises(ValueError, flush.finish)
+
+    def test_integers_stay_exact(self):
+        batch = batch_of([{**SAMPLE, "volume": 2**60 + 1}, SAMPLE])
+        row = next(rows(batch))
+        answer = AnswerBuilder(batch)
+        answer.keep(row)
+        for value in (3, 2**53, 2**53 + 1, -(2**63), 2**63):
+            answer.derive_integer(row, row.meter_number, value)
+        answer.create_integer(row.meter_number, row.resource_number, 9, 2**62 + 1)
+        answer = answer.finish()
+        self.assertEqual(answer.exact, {2: 2**53, 3: 2**53 + 1, 4: -(2**63), 6: 2**62 + 1})
+        self.assertEqual(answer.volume[3:6], [2.0**53, -(2.0**63), 2.0**63])
+        self.assertEqual(answer.origin, [0] * 6 + [NO_ORIGIN])
+        found = [sample["volume"] for sample in samples_of(answer, batch)]
+        self.assertEqual(found, [2**60 + 1, 3, 2**53, 2**53 + 1, -(2**63), 2**63, 2**62 + 1])
+        for outcome in (UNCHANGED, Keep([0])):
+            self.assertEqual(samples_of(outcome, batch)[0]["volume"], 2**60 + 1)
 
 
 class Options(unittest.TestCase):

@@ -1,147 +1,159 @@
-//! Answers: the rows that take the place of the input's.
+//! Answers: the rows that replace those of the input.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
 const Batch = @import("batch.zig").Batch;
+const Call = @import("transformer.zig").Call;
+const ExactInteger = @import("batch.zig").ExactInteger;
 const Meter = @import("batch.zig").Meter;
 const Resource = @import("batch.zig").Resource;
 const Row = @import("batch.zig").Row;
+const exact_limit = @import("batch.zig").exact_limit;
 const no_origin = @import("batch.zig").no_origin;
 
-/// New dictionary entries, numbered on from the input's, and columns with one entry per row.
+/// Any rows, as columns with one entry per row. The host gets new meters and resources with them.
 pub const Answer = struct {
-    meters: []const Meter = &.{},
-    resources: []const Resource = &.{},
     origin: []const u32 = &.{},
     meter: []const u32 = &.{},
     resource: []const u32 = &.{},
     time: []const u64 = &.{},
     volume: []const f64 = &.{},
+    exact: []const ExactInteger = &.{},
 };
 
-/// What becomes of a batch.
+/// Rows with the resources and times of their origins, which are equal or ascend.
+pub const Derived = struct {
+    origin: []const u32 = &.{},
+    meter: []const u32 = &.{},
+    volume: []const f64 = &.{},
+    exact: []const ExactInteger = &.{},
+};
+
+/// What replaces a batch.
 pub const Outcome = union(enum) {
-    /// All rows pass as they are.
+    /// All rows, as they are.
     unchanged,
-    /// These rows pass as they are, the others are absorbed: row numbers, ascending.
+    /// These rows, as they are: row numbers, ascending. All others are dropped.
     keep: []const u32,
-    /// These rows take the place of the input's.
+    /// These rows, computed from rows of the input.
+    derive: Derived,
+    /// These rows.
     replace: Answer,
 };
 
 /// Makes an answer, row by row; without a batch the answer to a flush.
 ///
-/// New meters and resources are numbered by their content: asking for the same one again gives the
-/// same number, and one that the input has already gives the input's. Everything is kept in the
-/// arena; texts are not copied.
+/// Meters and resources of the transformer's own are numbered by their content: asking for the same
+/// one again gives the same number, and the host gets it once. A number is valid until the call
+/// ends. As long as every row comes from a row of the input, in order, there are no columns for
+/// resource and time: the host takes them from the origins.
 pub const AnswerBuilder = struct {
-    arena: Allocator,
-    meters: Entries(Meter),
-    resources: Entries(Resource),
+    call: *Call,
+    batch: ?*const Batch,
     rows: std.MultiArrayList(Line) = .empty,
+    /// Null as long as the rows can be derived.
+    places: ?std.MultiArrayList(Place),
+    exact: std.ArrayList(ExactInteger) = .empty,
 
-    const Line = struct { origin: u32, meter: u32, resource: u32, time: u64, volume: f64 };
+    const Line = struct { origin: u32, meter: u32, volume: f64 };
+    const Place = struct { resource: u32, time: u64 };
 
-    pub fn init(arena: Allocator, batch: ?*const Batch) Allocator.Error!AnswerBuilder {
-        var builder: AnswerBuilder = .{
-            .arena = arena,
-            .meters = .{ .given = if (batch) |given| given.meters else &.{} },
-            .resources = .{ .given = if (batch) |given| given.resources else &.{} },
-        };
-        if (batch) |given| try builder.rows.ensureTotalCapacity(arena, given.volume.len);
+    pub fn init(call: *Call, batch: ?*const Batch) Allocator.Error!AnswerBuilder {
+        var builder: AnswerBuilder = .{ .call = call, .batch = batch, .places = if (batch == null) .empty else null };
+        if (batch) |given| try builder.rows.ensureTotalCapacity(call.arena, given.volume.len);
         return builder;
     }
 
-    /// The number of a meter.
+    /// The number of a meter of the transformer's own; what is new is copied.
     pub fn meter(self: *AnswerBuilder, wanted: Meter) Allocator.Error!u32 {
-        return self.meters.number(self.arena, wanted);
+        return self.call.dictionary.own.meter(wanted);
     }
 
-    /// The number of a resource.
+    /// The number of a resource of the transformer's own; what is new is copied.
     pub fn resource(self: *AnswerBuilder, wanted: Resource) Allocator.Error!u32 {
-        return self.resources.number(self.arena, wanted);
+        return self.call.dictionary.own.resource(wanted);
     }
 
     /// Adds a row that passes as it is.
     pub fn keep(self: *AnswerBuilder, row: Row) Allocator.Error!void {
-        try self.add(row.number, row.meter_index, row.resource_index, row.time, row.volume);
+        try self.derive(row, row.meter_number, row.volume);
     }
 
-    /// Adds a row made of another: same resource and time, another meter and value.
+    /// Adds a row computed from another: same resource and time, another meter and value.
     pub fn derive(self: *AnswerBuilder, row: Row, to: u32, volume: f64) Allocator.Error!void {
-        try self.add(row.number, to, row.resource_index, row.time, volume);
+        const origins = self.rows.items(.origin);
+        if (self.places == null and origins.len > 0 and row.number < origins[origins.len - 1]) try self.place();
+        try self.add(
+            .{ .origin = row.number, .meter = to, .volume = volume },
+            .{ .resource = row.resource_number, .time = row.time },
+        );
+    }
+
+    /// The same with a value that is exact beyond 2^53 too.
+    pub fn deriveInteger(self: *AnswerBuilder, row: Row, to: u32, value: i64) Allocator.Error!void {
+        try self.derive(row, to, @floatFromInt(value));
+        try self.addExact(value);
     }
 
     /// Adds a row that comes from no input row.
     pub fn create(self: *AnswerBuilder, of: u32, about: u32, time: u64, volume: f64) Allocator.Error!void {
-        try self.add(no_origin, of, about, time, volume);
+        if (self.places == null) try self.place();
+        try self.add(.{ .origin = no_origin, .meter = of, .volume = volume }, .{ .resource = about, .time = time });
     }
 
-    fn add(self: *AnswerBuilder, origin: u32, of: u32, about: u32, time: u64, volume: f64) Allocator.Error!void {
-        const line: Line = .{ .origin = origin, .meter = of, .resource = about, .time = time, .volume = volume };
-        try self.rows.append(self.arena, line);
+    /// The same with a value that is exact beyond 2^53 too.
+    pub fn createInteger(self: *AnswerBuilder, of: u32, about: u32, time: u64, value: i64) Allocator.Error!void {
+        try self.create(of, about, time, @floatFromInt(value));
+        try self.addExact(value);
     }
 
-    /// The answer.
-    pub fn finish(self: *const AnswerBuilder) Answer {
+    fn add(self: *AnswerBuilder, line: Line, at: Place) Allocator.Error!void {
+        try self.rows.append(self.call.arena, line);
+        if (self.places) |*places| try places.append(self.call.arena, at);
+    }
+
+    /// Adds columns for resource and time, as the rows so far have them from their origins.
+    fn place(self: *AnswerBuilder) Allocator.Error!void {
+        var places: std.MultiArrayList(Place) = .empty;
+        try places.ensureTotalCapacity(self.call.arena, self.rows.capacity);
+        for (self.rows.items(.origin)) |origin| {
+            places.appendAssumeCapacity(.{
+                .resource = self.batch.?.resource[origin],
+                .time = self.batch.?.time[origin],
+            });
+        }
+        self.places = places;
+    }
+
+    /// Notes the exact value of the row that was added last.
+    fn addExact(self: *AnswerBuilder, value: i64) Allocator.Error!void {
+        if (value > -exact_limit and value < exact_limit) return;
+        try self.exact.append(self.call.arena, .{ .row = @intCast(self.rows.len - 1), .value = value });
+    }
+
+    /// What replaces the batch.
+    pub fn outcome(self: *const AnswerBuilder) Outcome {
+        if (self.places != null) return .{ .replace = self.finish() };
         const rows = self.rows.slice();
-        return .{
-            .meters = self.meters.new.items,
-            .resources = self.resources.new.items,
+        return .{ .derive = .{
             .origin = rows.items(.origin),
             .meter = rows.items(.meter),
-            .resource = rows.items(.resource),
-            .time = rows.items(.time),
             .volume = rows.items(.volume),
+            .exact = self.exact.items,
+        } };
+    }
+
+    /// The answer to a flush.
+    pub fn finish(self: *const AnswerBuilder) Answer {
+        const rows = self.rows.slice();
+        const places = self.places.?.slice();
+        return .{
+            .origin = rows.items(.origin),
+            .meter = rows.items(.meter),
+            .resource = places.items(.resource),
+            .time = places.items(.time),
+            .volume = rows.items(.volume),
+            .exact = self.exact.items,
         };
-    }
-};
-
-fn Entries(comptime T: type) type {
-    return struct {
-        given: []const T,
-        new: std.ArrayList(T) = .empty,
-        numbers: ?Numbers = null,
-
-        const Self = @This();
-        const Numbers = std.array_hash_map.Custom(T, u32, Content, true);
-
-        fn number(self: *Self, arena: Allocator, wanted: T) Allocator.Error!u32 {
-            const content: Content = .{ .arena = arena };
-            if (self.numbers == null) {
-                self.numbers = .empty;
-                for (self.given, 0..) |one, at| {
-                    const entry = try self.numbers.?.getOrPutContext(arena, one, content);
-                    // The first of equal entries has the say.
-                    if (!entry.found_existing) entry.value_ptr.* = @intCast(at);
-                }
-            }
-            const entry = try self.numbers.?.getOrPutContext(arena, wanted, content);
-            if (!entry.found_existing) {
-                entry.value_ptr.* = @intCast(self.given.len + self.new.items.len);
-                try self.new.append(arena, wanted);
-            }
-            return entry.value_ptr.*;
-        }
-    };
-}
-
-/// By what tells most of them apart; equality looks at the rest too.
-const Content = struct {
-    arena: Allocator,
-
-    pub fn hash(_: Content, one: anytype) u32 {
-        var hasher: std.hash.Wyhash = .init(0);
-        if (@TypeOf(one) == Meter) {
-            hasher.update(one.name);
-        } else {
-            hasher.update(one.id);
-            hasher.update(one.project_id orelse "");
-        }
-        return @truncate(hasher.final());
-    }
-
-    pub fn eql(self: Content, one: anytype, other: @TypeOf(one), _: usize) bool {
-        return if (@TypeOf(one) == Meter) one.eql(other) else one.eql(self.arena, other);
     }
 };

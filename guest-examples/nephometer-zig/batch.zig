@@ -1,13 +1,17 @@
-//! Batches: columns of numbers over a dictionary of meters and resources.
+//! Batches: columns of numbers, whose meters and resources are in the dictionary.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
+const Dictionary = @import("dictionary.zig").Dictionary;
 const json = @import("json.zig");
 
 /// The origin of a row that comes from no input row.
 pub const no_origin: u32 = 0xffffffff;
 
-/// What a meter's numbers mean over time, in the order of the contract.
+/// An `f64` holds every integer up to here.
+pub const exact_limit = 1 << 53;
+
+/// How the values of a meter relate to each other over time, in the order of the contract.
 pub const MeterType = enum { gauge, delta, cumulative };
 
 /// What is measured.
@@ -22,16 +26,17 @@ pub const Meter = struct {
     }
 };
 
-/// A metered thing with its owner.
+/// A metered resource with its owner.
 pub const Resource = struct {
     id: []const u8,
     source: []const u8,
     project_id: ?[]const u8 = null,
     user_id: ?[]const u8 = null,
-    /// JSON text of an object.
+    /// A JSON object as text.
     metadata_text: []const u8 = "{}",
 
-    /// The metadata as values, in memory of the arena.
+    /// The metadata as values, in memory of the arena. As expensive as reading JSON is, so keep in
+    /// a `Cache` what is needed.
     pub fn metadata(self: Resource, arena: Allocator) !std.json.ObjectMap {
         return switch (try json.parse(arena, self.metadata_text)) {
             .object => |object| object,
@@ -46,14 +51,11 @@ pub const Resource = struct {
         return other;
     }
 
-    /// Whether owner and metadata are the same, however the metadata is written. The arena is for reading it.
-    pub fn eql(self: Resource, arena: Allocator, other: Resource) bool {
-        const same_owner = std.mem.eql(u8, self.id, other.id) and std.mem.eql(u8, self.source, other.source) and
-            same(self.project_id, other.project_id) and same(self.user_id, other.user_id);
-        if (!same_owner) return false;
-        if (std.mem.eql(u8, self.metadata_text, other.metadata_text)) return true;
-        const one = json.parse(arena, self.metadata_text) catch return false;
-        return json.eql(one, json.parse(arena, other.metadata_text) catch return false);
+    /// Whether owner and metadata are the same; the metadata are compared as texts.
+    pub fn eql(self: Resource, other: Resource) bool {
+        return std.mem.eql(u8, self.id, other.id) and std.mem.eql(u8, self.source, other.source) and
+            same(self.project_id, other.project_id) and same(self.user_id, other.user_id) and
+            std.mem.eql(u8, self.metadata_text, other.metadata_text);
     }
 };
 
@@ -62,16 +64,22 @@ fn same(one: ?[]const u8, other: ?[]const u8) bool {
     return std.mem.eql(u8, one.?, other.?);
 }
 
-/// The samples of one tick. The columns meter, resource, time, monotonic and volume have one entry per row.
+/// The exact value of a row with an integer of 2^53 or more.
+pub const ExactInteger = struct { row: u32, value: i64 };
+
+/// Samples of one polling cycle. The columns meter, resource, time, monotonic and volume have one
+/// entry per row.
 pub const Batch = struct {
-    meters: []const Meter,
-    resources: []const Resource,
+    dictionary: *const Dictionary,
     meter: []const u32,
     resource: []const u32,
     time: []const u64,
     monotonic: []const u64,
     volume: []const f64,
-    gone: []const []const u8,
+    /// By ascending row; usually empty.
+    exact: []const ExactInteger = &.{},
+    /// Ids of resources that were removed.
+    removed: []const []const u8 = &.{},
 
     /// The rows, in order.
     pub fn rows(self: *const Batch) Rows {
@@ -79,40 +87,69 @@ pub const Batch = struct {
     }
 };
 
-/// One row of a batch, its dictionary entries looked up.
+/// One row of a batch, its meter and its resource looked up.
 pub const Row = struct {
-    /// Its number in the batch: the origin of what is made of it.
+    /// Its number in the batch: the origin of what is computed from it.
     number: u32,
-    meter_index: u32,
-    resource_index: u32,
+    /// Valid within one instance, and reused for another meter once it is forgotten.
+    meter_number: u32,
+    /// Likewise.
+    resource_number: u32,
     meter: *const Meter,
     resource: *const Resource,
-    /// When the value was true, in nanoseconds since the epoch.
+    /// Of the entry under `meter_number`; never used again. A `Cache` compares it.
+    meter_serial: u64,
+    /// Likewise.
+    resource_serial: u64,
+    /// When the value was read, in nanoseconds since the epoch.
     time: u64,
-    /// Nanoseconds of a clock that never goes back; null where it is not known.
+    /// Nanoseconds of a clock that never goes back; null if unknown.
     monotonic: ?u64,
     /// The value, in the meter's unit.
     volume: f64,
+    /// The exact value of an integer of 2^53 or more; see `integer`.
+    exact: ?i64,
+
+    /// The exact value, if it is a whole number.
+    pub fn integer(self: Row) ?i64 {
+        if (self.exact) |value| return value;
+        if (!(@abs(self.volume) < exact_limit)) return null;
+        const whole: i64 = @trunc(self.volume);
+        return if (@as(f64, @floatFromInt(whole)) == self.volume) whole else null;
+    }
 };
 
 pub const Rows = struct {
     batch: *const Batch,
     at: u32 = 0,
+    exact_at: usize = 0,
 
     pub fn next(self: *Rows) ?Row {
         const batch = self.batch;
         const at = self.at;
         if (at >= batch.volume.len) return null;
         self.at += 1;
+        const meter = batch.dictionary.meters.get(batch.meter[at]);
+        const resource = batch.dictionary.resources.get(batch.resource[at]);
         return .{
             .number = at,
-            .meter_index = batch.meter[at],
-            .resource_index = batch.resource[at],
-            .meter = &batch.meters[batch.meter[at]],
-            .resource = &batch.resources[batch.resource[at]],
+            .meter_number = batch.meter[at],
+            .resource_number = batch.resource[at],
+            .meter = &meter.value,
+            .resource = &resource.value,
+            .meter_serial = meter.serial,
+            .resource_serial = resource.serial,
             .time = batch.time[at],
             .monotonic = if (batch.monotonic[at] == 0) null else batch.monotonic[at],
             .volume = batch.volume[at],
+            .exact = self.exactOf(at),
         };
+    }
+
+    fn exactOf(self: *Rows, row: u32) ?i64 {
+        const exact = self.batch.exact;
+        if (self.exact_at == exact.len or exact[self.exact_at].row != row) return null;
+        defer self.exact_at += 1;
+        return exact[self.exact_at].value;
     }
 };

@@ -13,6 +13,9 @@ const Answer = @import("answer.zig").Answer;
 const Outcome = @import("answer.zig").Outcome;
 const Batch = @import("batch.zig").Batch;
 const Call = @import("transformer.zig").Call;
+const Derived = @import("answer.zig").Derived;
+const Dictionary = @import("dictionary.zig").Dictionary;
+const ExactInteger = @import("batch.zig").ExactInteger;
 const Fact = @import("transformer.zig").Fact;
 const Meter = @import("batch.zig").Meter;
 const OptionError = @import("options.zig").OptionError;
@@ -43,6 +46,7 @@ pub fn exportStateless(comptime T: type, comptime c: type) void {
     const prefix = "exports_nephometer_metering_";
     @export(&Bridge(T, c).describe, .{ .name = prefix ++ "component_describe" });
     @export(&Bridge(T, c).configure, .{ .name = prefix ++ "component_configure" });
+    @export(&Bridge(T, c).learn, .{ .name = prefix ++ "dictionary_learn" });
     @export(&Bridge(T, c).transform, .{ .name = prefix ++ "transform_transform" });
 }
 
@@ -55,8 +59,11 @@ fn Bridge(comptime T: type, comptime c: type) type {
         // One instance of a component serves one place in a pipeline: there is one transformer.
         var configured: ?T = null;
         var arena: std.heap.ArenaAllocator = .init(gpa);
+        var dictionary: Dictionary = .init(gpa);
 
         const String = @FieldType(c.nephometer_metering_types_meter_t, "name");
+        const CMeter = c.nephometer_metering_types_meter_t;
+        const CResource = c.nephometer_metering_types_resource_t;
         const OptionalString = @FieldType(c.nephometer_metering_types_resource_t, "project_id");
         const Input = c.exports_nephometer_metering_transform_batch_t;
         const Refusal = c.exports_nephometer_metering_transform_refusal_t;
@@ -64,7 +71,7 @@ fn Bridge(comptime T: type, comptime c: type) type {
 
         fn begin() Call {
             log.sendTo(toHost);
-            return .{ .arena = arena.allocator() };
+            return .{ .arena = arena.allocator(), .dictionary = &dictionary };
         }
 
         fn end() void {
@@ -109,6 +116,7 @@ fn Bridge(comptime T: type, comptime c: type) type {
             };
             if (configured) |*old| old.deinit();
             configured = made;
+            dictionary.clear();
             const one = configured.?.settings();
             ret.* = .{
                 .meters = list(@TypeOf(ret.meters), one.meters, string),
@@ -122,6 +130,19 @@ fn Bridge(comptime T: type, comptime c: type) type {
         fn make(scratch: Allocator, options: []const u8, errors: *std.ArrayList(OptionError)) anyerror!T {
             const reader: OptionReader = try .init(scratch, try json.parse(scratch, options), errors);
             return T.init(gpa, &reader);
+        }
+
+        fn learn(what: *c.exports_nephometer_metering_dictionary_changes_t) callconv(.c) void {
+            defer c.exports_nephometer_metering_dictionary_changes_free(what);
+            log.sendTo(toHost);
+            for (native(what.forgotten_meters)) |number| dictionary.meters.forget(number);
+            for (native(what.forgotten_resources)) |number| dictionary.resources.forget(number);
+            for (native(what.meters)) |one| {
+                dictionary.meters.add(one.number, nativeMeter(one.entry)) catch |fault| fail(fault, "learn");
+            }
+            for (native(what.resources)) |one| {
+                dictionary.resources.add(one.number, nativeResource(one.entry)) catch |fault| fail(fault, "learn");
+            }
         }
 
         fn transform(
@@ -139,6 +160,10 @@ fn Bridge(comptime T: type, comptime c: type) type {
                     ret.tag = c.EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_KEEP;
                     ret.val.keep = column(@TypeOf(ret.val.keep), rows);
                 },
+                .derive => |rows| {
+                    ret.tag = c.EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_DERIVE;
+                    ret.val.derive = derived(rows);
+                },
                 .replace => |rows| {
                     ret.tag = c.EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_REPLACE;
                     ret.val.replace = answer(rows);
@@ -149,6 +174,7 @@ fn Bridge(comptime T: type, comptime c: type) type {
 
         fn transformed(call: *Call, input: *const Input) anyerror!Outcome {
             const batch = try nativeBatch(call.arena, input);
+            dictionary.own.begin();
             return (try ready(call)).transform(call, &batch);
         }
 
@@ -162,6 +188,7 @@ fn Bridge(comptime T: type, comptime c: type) type {
         }
 
         fn flushed(call: *Call, now: u64) anyerror!?Answer {
+            dictionary.own.begin();
             return (try ready(call)).flush(call, now);
         }
 
@@ -228,36 +255,39 @@ fn Bridge(comptime T: type, comptime c: type) type {
             return if (given.is_some) native(given.val) else null;
         }
 
-        fn nativeBatch(scratch: Allocator, given: *const Input) !Batch {
-            const meters = try scratch.alloc(Meter, given.meters.len);
-            for (meters, native(given.meters)) |*meter, one| {
-                meter.* = .{ .name = native(one.name), .unit = native(one.unit), .type = @enumFromInt(one.type) };
-            }
-            const resources = try scratch.alloc(Resource, given.resources.len);
-            for (resources, native(given.resources)) |*resource, one| {
-                resource.* = .{
-                    .id = native(one.id),
-                    .source = native(one.source),
-                    .project_id = nativeOptional(one.project_id),
-                    .user_id = nativeOptional(one.user_id),
-                    .metadata_text = native(one.metadata),
-                };
-            }
-            const gone = try scratch.alloc([]const u8, given.gone.len);
-            for (gone, native(given.gone)) |*id, one| id.* = native(one);
+        fn nativeMeter(given: CMeter) Meter {
+            return .{ .name = native(given.name), .unit = native(given.unit), .type = @enumFromInt(given.type) };
+        }
+
+        fn nativeResource(given: CResource) Resource {
             return .{
-                .meters = meters,
-                .resources = resources,
+                .id = native(given.id),
+                .source = native(given.source),
+                .project_id = nativeOptional(given.project_id),
+                .user_id = nativeOptional(given.user_id),
+                .metadata_text = native(given.metadata),
+            };
+        }
+
+        fn nativeBatch(scratch: Allocator, given: *const Input) !Batch {
+            const exact = try scratch.alloc(ExactInteger, given.exact.len);
+            for (exact, native(given.exact)) |*to, one| to.* = .{ .row = one.row, .value = one.value };
+            const removed = try scratch.alloc([]const u8, given.removed.len);
+            for (removed, native(given.removed)) |*id, one| id.* = native(one);
+            return .{
+                .dictionary = &dictionary,
                 .meter = native(given.meter),
                 .resource = native(given.resource),
                 .time = native(given.time),
                 .monotonic = native(given.monotonic),
                 .volume = native(given.volume),
-                .gone = gone,
+                .exact = exact,
+                .removed = removed,
             };
         }
 
-        // What goes out is copied to memory that the generated code frees, which it does with all but empty lists.
+        // What goes out is copied to memory that the generated code frees, which it does with all
+        // but empty lists.
 
         fn column(comptime L: type, items: anytype) L {
             if (items.len == 0) return .{ .ptr = null, .len = 0 };
@@ -289,11 +319,11 @@ fn Bridge(comptime T: type, comptime c: type) type {
             return .{ .pointer = string(one.pointer), .reason = string(one.reason) };
         }
 
-        fn meterOut(one: Meter) c.nephometer_metering_types_meter_t {
+        fn meterOut(one: Meter) CMeter {
             return .{ .name = string(one.name), .unit = string(one.unit), .type = @intFromEnum(one.type) };
         }
 
-        fn resourceOut(one: Resource) c.nephometer_metering_types_resource_t {
+        fn resourceOut(one: Resource) CResource {
             return .{
                 .id = string(one.id),
                 .source = string(one.source),
@@ -303,16 +333,44 @@ fn Bridge(comptime T: type, comptime c: type) type {
             };
         }
 
+        fn exactOut(one: ExactInteger) c.nephometer_metering_types_exact_integer_t {
+            return .{ .row = one.row, .value = one.value };
+        }
+
+        /// New entries of the transformer's own. The host gets them: they count as sent.
+        fn sent(comptime L: type, numbers: anytype, comptime lowered: anytype) L {
+            const first, const entries = numbers.send();
+            if (entries.len == 0) return .{ .ptr = null, .len = 0 };
+            const Item = std.meta.Child(@FieldType(L, "ptr"));
+            const copy = gpa.alloc(Item, entries.len) catch |fault| fail(fault, "an answer");
+            for (copy, entries, first..) |*to, entry, number| {
+                to.* = .{ .number = @intCast(number), .entry = lowered(entry) };
+            }
+            return .{ .ptr = copy.ptr, .len = copy.len };
+        }
+
+        fn derived(rows: Derived) c.exports_nephometer_metering_transform_derived_t {
+            const To = c.exports_nephometer_metering_transform_derived_t;
+            return .{
+                .meters = sent(@FieldType(To, "meters"), &dictionary.own.meters, meterOut),
+                .origin = column(@FieldType(To, "origin"), rows.origin),
+                .meter = column(@FieldType(To, "meter"), rows.meter),
+                .volume = column(@FieldType(To, "volume"), rows.volume),
+                .exact = list(@FieldType(To, "exact"), rows.exact, exactOut),
+            };
+        }
+
         fn answer(rows: Answer) c.exports_nephometer_metering_transform_answer_t {
             const To = c.exports_nephometer_metering_transform_answer_t;
             return .{
-                .meters = list(@FieldType(To, "meters"), rows.meters, meterOut),
-                .resources = list(@FieldType(To, "resources"), rows.resources, resourceOut),
+                .meters = sent(@FieldType(To, "meters"), &dictionary.own.meters, meterOut),
+                .resources = sent(@FieldType(To, "resources"), &dictionary.own.resources, resourceOut),
                 .origin = column(@FieldType(To, "origin"), rows.origin),
                 .meter = column(@FieldType(To, "meter"), rows.meter),
                 .resource = column(@FieldType(To, "resource"), rows.resource),
                 .time = column(@FieldType(To, "time"), rows.time),
                 .volume = column(@FieldType(To, "volume"), rows.volume),
+                .exact = list(@FieldType(To, "exact"), rows.exact, exactOut),
             };
         }
     };

@@ -3,7 +3,8 @@
 //! Write a struct as `transformer.zig` describes it, and export it from a file of its own with
 //! `exportStateful` or `exportStateless`. The rest makes the columns pleasant:
 //!
-//! * `Batch.rows` walks the columns of a batch, row by row;
+//! * `Batch.rows` walks the rows of a batch and looks up their meters and resources;
+//! * `Cache` keeps what was computed of a meter or a resource, for all of its rows;
 //! * `AnswerBuilder` makes the answer and numbers new meters and resources by their content;
 //! * `OptionReader` reads the options and collects all that is wrong, each with its place;
 //! * `Complaint` makes one line of log of all rows of a batch that have the same trouble;
@@ -14,13 +15,16 @@
 
 pub const Answer = @import("answer.zig").Answer;
 pub const AnswerBuilder = @import("answer.zig").AnswerBuilder;
+pub const Derived = @import("answer.zig").Derived;
 pub const Outcome = @import("answer.zig").Outcome;
 pub const Batch = @import("batch.zig").Batch;
+pub const ExactInteger = @import("batch.zig").ExactInteger;
 pub const Meter = @import("batch.zig").Meter;
 pub const MeterType = @import("batch.zig").MeterType;
 pub const Resource = @import("batch.zig").Resource;
 pub const Row = @import("batch.zig").Row;
 pub const no_origin = @import("batch.zig").no_origin;
+pub const Cache = @import("dictionary.zig").Cache;
 pub const Complaint = @import("complaint.zig").Complaint;
 pub const OptionError = @import("options.zig").OptionError;
 pub const OptionReader = @import("options.zig").OptionReader;

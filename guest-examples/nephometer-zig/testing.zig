@@ -1,4 +1,5 @@
-//! Batches from samples, and samples from outcomes, for tests without a host.
+//! The host's side of an instance, for tests without a host: batches from samples, and samples from
+//! outcomes.
 //!
 //! Samples are JSON objects in the keys that `nephometer component run` reads and prints.
 
@@ -6,11 +7,18 @@ const std = @import("std");
 const Allocator = std.mem.Allocator;
 const Value = std.json.Value;
 const Answer = @import("answer.zig").Answer;
+const Derived = @import("answer.zig").Derived;
 const Outcome = @import("answer.zig").Outcome;
 const Batch = @import("batch.zig").Batch;
+const Call = @import("transformer.zig").Call;
+const Dictionary = @import("dictionary.zig").Dictionary;
+const ExactInteger = @import("batch.zig").ExactInteger;
 const Meter = @import("batch.zig").Meter;
 const MeterType = @import("batch.zig").MeterType;
 const Resource = @import("batch.zig").Resource;
+const copyTexts = @import("dictionary.zig").copyTexts;
+const exact_limit = @import("batch.zig").exact_limit;
+const first_own = @import("dictionary.zig").first_own;
 const no_origin = @import("batch.zig").no_origin;
 const json = @import("json.zig");
 const log = @import("log.zig");
@@ -28,7 +36,9 @@ pub const Sample = struct {
     /// In nanoseconds.
     time: u64,
     volume: f64,
-    /// The input row that it is or comes from.
+    /// The exact value of an integer of 2^53 or more.
+    exact: ?i64,
+    /// The input row that it is, or is computed from.
     origin: ?u32,
 
     /// A member as JSON, for comparisons by key.
@@ -44,7 +54,7 @@ pub const Sample = struct {
             Value => member,
             []const u8 => .{ .string = member },
             ?[]const u8 => if (member) |text| .{ .string = text } else .null,
-            ?u32 => if (member) |number| .{ .integer = number } else .null,
+            ?u32, ?i64 => if (member) |number| .{ .integer = number } else .null,
             u64 => .{ .integer = @intCast(member) },
             f64 => .{ .float = member },
             else => comptime unreachable,
@@ -52,50 +62,243 @@ pub const Sample = struct {
     }
 };
 
-/// A batch with one row per sample.
-pub fn batchOf(arena: Allocator, samples: []const Value) !Batch {
-    var meters: std.ArrayList(Meter) = .empty;
-    var resources: std.ArrayList(Resource) = .empty;
-    const meter = try arena.alloc(u32, samples.len);
-    const resource = try arena.alloc(u32, samples.len);
-    const time = try arena.alloc(u64, samples.len);
-    const monotonic = try arena.alloc(u64, samples.len);
-    const volume = try arena.alloc(f64, samples.len);
-    for (samples, 0..) |sample, row| {
-        const kind = std.meta.stringToEnum(MeterType, textOf(sample, "type").?).?;
-        const of: Meter = .{ .name = textOf(sample, "name").?, .unit = textOf(sample, "unit").?, .type = kind };
-        var about: Resource = .{
-            .id = textOf(sample, "resource_id").?,
-            .source = textOf(sample, "source") orelse "openstack",
-            .project_id = textOf(sample, "project_id"),
-            .user_id = textOf(sample, "user_id"),
-        };
-        if (sample.object.get("resource_metadata")) |values| about = try about.withMetadata(arena, values);
-        meter[row] = for (meters.items, 0..) |one, at| {
-            if (one.eql(of)) break @intCast(at);
-        } else try added(arena, &meters, of);
-        resource[row] = for (resources.items, 0..) |one, at| {
-            if (one.eql(arena, about)) break @intCast(at);
-        } else try added(arena, &resources, about);
-        time[row] = try nanoseconds(textOf(sample, "timestamp").?);
-        monotonic[row] = 0;
-        volume[row] = json.number(sample.object.get("volume").?).?;
+/// The host's side of one instance, and the memory of a test: what samples, batches and calls hold
+/// lasts as long as it. It must not move.
+pub const Host = struct {
+    arena: std.heap.ArenaAllocator,
+    dictionary: Dictionary,
+    meters: Side(Meter) = .{},
+    resources: Side(Resource) = .{},
+
+    pub fn init(gpa: Allocator) Host {
+        return .{ .arena = .init(gpa), .dictionary = .init(gpa) };
     }
-    return .{
-        .meters = meters.items,
-        .resources = resources.items,
-        .meter = meter,
-        .resource = resource,
-        .time = time,
-        .monotonic = monotonic,
-        .volume = volume,
-        .gone = &.{},
+
+    pub fn deinit(self: *Host) void {
+        self.dictionary.deinit();
+        self.arena.deinit();
+    }
+
+    /// A new instance begins. Numbers, and batches made before, are invalid.
+    pub fn restart(self: *Host) void {
+        self.dictionary.clear();
+        self.meters = .{ .shift = self.meters.shift + 11 };
+        self.resources = .{ .shift = self.resources.shift + 11 };
+    }
+
+    pub fn call(self: *Host) Call {
+        self.dictionary.own.begin();
+        return .{ .arena = self.arena.allocator(), .dictionary = &self.dictionary };
+    }
+
+    /// A batch with one row per sample. Meters and resources that are new get numbers in no order.
+    pub fn batch(self: *Host, rows: []const Value) !Batch {
+        const arena = self.arena.allocator();
+        const meter = try arena.alloc(u32, rows.len);
+        const resource = try arena.alloc(u32, rows.len);
+        const time = try arena.alloc(u64, rows.len);
+        const monotonic = try arena.alloc(u64, rows.len);
+        const volume = try arena.alloc(f64, rows.len);
+        var exact: std.ArrayList(ExactInteger) = .empty;
+        for (rows, 0..) |sample, row| {
+            const kind = std.meta.stringToEnum(MeterType, textOf(sample, "type").?).?;
+            const of: Meter = .{ .name = textOf(sample, "name").?, .unit = textOf(sample, "unit").?, .type = kind };
+            var about: Resource = .{
+                .id = textOf(sample, "resource_id").?,
+                .source = textOf(sample, "source") orelse "openstack",
+                .project_id = textOf(sample, "project_id"),
+                .user_id = textOf(sample, "user_id"),
+            };
+            if (sample.object.get("resource_metadata")) |values| about = try about.withMetadata(arena, values);
+            meter[row] = try self.meters.number(arena, &self.dictionary.meters, of);
+            resource[row] = try self.resources.number(arena, &self.dictionary.resources, about);
+            time[row] = try nanoseconds(textOf(sample, "timestamp").?);
+            monotonic[row] = 0;
+            const value = sample.object.get("volume").?;
+            volume[row] = json.number(value).?;
+            if (value == .integer and @abs(value.integer) >= exact_limit) {
+                try exact.append(arena, .{ .row = @intCast(row), .value = value.integer });
+            }
+        }
+        return .{
+            .dictionary = &self.dictionary,
+            .meter = meter,
+            .resource = resource,
+            .time = time,
+            .monotonic = monotonic,
+            .volume = volume,
+            .exact = exact.items,
+        };
+    }
+
+    /// The samples that the outcome of a batch stands for. What the batch names as removed is
+    /// forgotten after it.
+    pub fn samples(self: *Host, outcome: Outcome, given: *const Batch) ![]const Sample {
+        const found = switch (outcome) {
+            .unchanged => try self.kept(try self.counted(given.volume.len), given),
+            .keep => |rows| try self.kept(rows, given),
+            .derive => |rows| try self.derived(rows, given),
+            .replace => |rows| try self.replaced(rows, given),
+        };
+        for (given.removed) |id| try self.forget(id);
+        return found;
+    }
+
+    /// The samples of an answer to a flush; null is none.
+    pub fn flushed(self: *Host, answer: ?Answer) ![]const Sample {
+        return self.replaced(answer orelse return &.{}, null);
+    }
+
+    fn counted(self: *Host, rows: usize) Allocator.Error![]const u32 {
+        const all = try self.arena.allocator().alloc(u32, rows);
+        for (all, 0..) |*row, number| row.* = @intCast(number);
+        return all;
+    }
+
+    fn picked(self: *Host, comptime T: type, column: []const T, rows: []const u32) ![]const T {
+        const some = try self.arena.allocator().alloc(T, rows.len);
+        for (some, rows) |*one, row| {
+            if (row >= column.len) return error.NoSuchRow;
+            one.* = column[row];
+        }
+        return some;
+    }
+
+    fn kept(self: *Host, rows: []const u32, given: *const Batch) ![]const Sample {
+        return self.derivedOf(.{
+            .origin = rows,
+            .meter = try self.picked(u32, given.meter, rows),
+            .volume = try self.picked(f64, given.volume, rows),
+        }, given);
+    }
+
+    fn derived(self: *Host, rows: Derived, given: *const Batch) ![]const Sample {
+        try self.meters.take(self.arena.allocator(), &self.dictionary.own.meters);
+        return self.derivedOf(rows, given);
+    }
+
+    fn derivedOf(self: *Host, rows: Derived, given: *const Batch) ![]const Sample {
+        if (!std.sort.isSorted(u32, rows.origin, {}, std.sort.asc(u32))) return error.OriginsDescend;
+        return self.samplesOf(.{
+            .origin = rows.origin,
+            .meter = rows.meter,
+            .resource = try self.picked(u32, given.resource, rows.origin),
+            .time = try self.picked(u64, given.time, rows.origin),
+            .volume = rows.volume,
+            .exact = rows.exact,
+        }, given);
+    }
+
+    fn replaced(self: *Host, answer: Answer, given: ?*const Batch) ![]const Sample {
+        try self.meters.take(self.arena.allocator(), &self.dictionary.own.meters);
+        try self.resources.take(self.arena.allocator(), &self.dictionary.own.resources);
+        return self.samplesOf(answer, given);
+    }
+
+    fn samplesOf(self: *Host, answer: Answer, given: ?*const Batch) ![]const Sample {
+        const arena = self.arena.allocator();
+        const rows = answer.origin.len;
+        for ([_]usize{ answer.meter.len, answer.resource.len, answer.time.len, answer.volume.len }) |length| {
+            if (length != rows) return error.ColumnsOfUnequalLength;
+        }
+        const found = try arena.alloc(Sample, rows);
+        for (found, 0..) |*sample, row| {
+            const meter = self.meters.get(answer.meter[row]) orelse return error.UnknownMeter;
+            const resource = self.resources.get(answer.resource[row]) orelse return error.UnknownResource;
+            const origin = if (answer.origin[row] == no_origin) null else answer.origin[row];
+            sample.* = .{
+                .name = meter.name,
+                .unit = meter.unit,
+                .type = @tagName(meter.type),
+                .resource_id = resource.id,
+                .source = resource.source,
+                .project_id = resource.project_id,
+                .user_id = resource.user_id,
+                .resource_metadata = .{ .object = try resource.metadata(arena) },
+                .time = answer.time[row],
+                .volume = answer.volume[row],
+                .exact = exactOf(answer.exact, @intCast(row)),
+                .origin = origin,
+            };
+            // A row with the volume of its origin has its exact value.
+            const of = origin orelse continue;
+            if (of >= given.?.volume.len) return error.NoSuchRow;
+            if (sample.exact == null and sample.volume == given.?.volume[of]) sample.exact = exactOf(given.?.exact, of);
+        }
+        for (answer.exact, 0..) |exact, at| {
+            const ascends = at == 0 or exact.row > answer.exact[at - 1].row;
+            if (!ascends or exact.row >= rows) return error.ExactValuesOutOfOrder;
+            const nearest: f64 = @floatFromInt(exact.value);
+            if (nearest != answer.volume[exact.row]) return error.ExactValueOfAnotherVolume;
+        }
+        return found;
+    }
+
+    fn forget(self: *Host, id: []const u8) Allocator.Error!void {
+        for (self.resources.host.items, 0..) |*entry, number| {
+            const resource = entry.* orelse continue;
+            if (!std.mem.eql(u8, resource.id, id)) continue;
+            entry.* = null;
+            try self.resources.unused.append(self.arena.allocator(), @intCast(number));
+            self.dictionary.resources.forget(@intCast(number));
+        }
+    }
+};
+
+fn exactOf(exact: []const ExactInteger, row: u32) ?i64 {
+    for (exact) |one| if (one.row == row) return one.value;
+    return null;
+}
+
+/// Entries of one kind that the host has.
+fn Side(comptime T: type) type {
+    return struct {
+        host: std.ArrayList(?T) = .empty,
+        own: std.ArrayList(T) = .empty,
+        unused: std.ArrayList(u32) = .empty,
+        count: u32 = 0,
+        shift: u32 = 5,
+
+        const Self = @This();
+
+        fn number(self: *Self, arena: Allocator, learned: anytype, wanted: T) Allocator.Error!u32 {
+            for (self.host.items, 0..) |entry, at| {
+                if (entry != null and entry.?.eql(wanted)) return @intCast(at);
+            }
+            const new = self.unused.pop() orelse self.next();
+            if (new >= self.host.items.len) try self.host.appendNTimes(arena, null, new - self.host.items.len + 1);
+            self.host.items[new] = wanted;
+            try learned.add(new, wanted);
+            return new;
+        }
+
+        /// Shuffled, 64 by 64, and different after a restart.
+        fn next(self: *Self) u32 {
+            defer self.count += 1;
+            return (self.count & ~@as(u32, 63)) | ((self.count *% 37 +% self.shift) & 63);
+        }
+
+        /// Takes the new entries of an answer.
+        fn take(self: *Self, arena: Allocator, numbers: anytype) !void {
+            const first, const entries = numbers.send();
+            for (entries, first - first_own..) |entry, at| {
+                if (at > self.own.items.len) return error.NumbersHaveAGap;
+                if (at == self.own.items.len) try self.own.append(arena, undefined);
+                self.own.items[at] = try copied(T, arena, entry);
+            }
+        }
+
+        fn get(self: *const Self, at: u32) ?T {
+            if (at < first_own) return if (at < self.host.items.len) self.host.items[at] else null;
+            return if (at - first_own < self.own.items.len) self.own.items[at - first_own] else null;
+        }
     };
 }
 
-fn added(arena: Allocator, entries: anytype, one: anytype) Allocator.Error!u32 {
-    try entries.append(arena, one);
-    return @intCast(entries.items.len - 1);
+fn copied(comptime T: type, arena: Allocator, entry: T) Allocator.Error!T {
+    var copy = entry;
+    _ = try copyTexts(T, arena, &copy);
+    return copy;
 }
 
 fn textOf(sample: Value, key: []const u8) ?[]const u8 {
@@ -103,59 +306,6 @@ fn textOf(sample: Value, key: []const u8) ?[]const u8 {
         .string => |text| text,
         else => null,
     };
-}
-
-/// The samples that the outcome of a batch stands for.
-pub fn samplesOf(arena: Allocator, outcome: Outcome, batch: *const Batch) ![]const Sample {
-    var rows: std.ArrayList(u32) = .empty;
-    switch (outcome) {
-        .replace => |answer| return samplesOfAnswer(arena, answer, batch),
-        .keep => |kept| try rows.appendSlice(arena, kept),
-        .unchanged => for (0..batch.volume.len) |row| try rows.append(arena, @intCast(row)),
-    }
-    return samplesOfAnswer(arena, .{
-        .origin = rows.items,
-        .meter = try picked(u32, arena, batch.meter, rows.items),
-        .resource = try picked(u32, arena, batch.resource, rows.items),
-        .time = try picked(u64, arena, batch.time, rows.items),
-        .volume = try picked(f64, arena, batch.volume, rows.items),
-    }, batch);
-}
-
-fn picked(comptime T: type, arena: Allocator, column: []const T, rows: []const u32) Allocator.Error![]const T {
-    const some = try arena.alloc(T, rows.len);
-    for (some, rows) |*one, row| one.* = column[row];
-    return some;
-}
-
-/// The samples that an answer stands for; null is none, as the answer to a flush.
-pub fn samplesOfAnswer(arena: Allocator, given: ?Answer, batch: ?*const Batch) ![]const Sample {
-    const answer = given orelse return &.{};
-    const meters = try std.mem.concat(arena, Meter, &.{ if (batch) |one| one.meters else &.{}, answer.meters });
-    const resources = try std.mem.concat(arena, Resource, &.{ if (batch) |one| one.resources else &.{}, answer.resources });
-    const rows = answer.origin.len;
-    for ([_]usize{ answer.meter.len, answer.resource.len, answer.time.len, answer.volume.len }) |length| {
-        if (length != rows) return error.ColumnsOfUnequalLength;
-    }
-    const samples = try arena.alloc(Sample, rows);
-    for (samples, 0..) |*sample, row| {
-        const meter = meters[answer.meter[row]];
-        const resource = resources[answer.resource[row]];
-        sample.* = .{
-            .name = meter.name,
-            .unit = meter.unit,
-            .type = @tagName(meter.type),
-            .resource_id = resource.id,
-            .source = resource.source,
-            .project_id = resource.project_id,
-            .user_id = resource.user_id,
-            .resource_metadata = .{ .object = try resource.metadata(arena) },
-            .time = answer.time[row],
-            .volume = answer.volume[row],
-            .origin = if (answer.origin[row] == no_origin) null else answer.origin[row],
-        };
-    }
-    return samples;
 }
 
 /// Nanoseconds since the epoch of an ISO 8601 timestamp; UTC if it names no offset.

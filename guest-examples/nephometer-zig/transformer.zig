@@ -13,12 +13,14 @@
 //!     pub fn restore(self: *Self, call: *Call, version: u32, state: []const u8) !void
 //!
 //! `init` gives back what `OptionReader.check` does if options are wrong, and copies what it keeps.
-//! A batch, and all that a call's arena holds, is gone after the call. `flush` comes after all
-//! batches of a tick, and its `now` is the only clock there is. Errors other than those of `Call`
-//! end the instance; their names are logged.
+//! A batch, and all that a call's arena holds, is gone after the call. Meters and resources stay
+//! until the host forgets them; keep their names and ids, never their numbers. `flush` comes after
+//! all batches of a polling cycle, and its `now` is the only clock there is. Errors other than
+//! those of `Call` end the instance; their names are logged.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
+const Dictionary = @import("dictionary.zig").Dictionary;
 
 /// Anything else worth knowing, as a pair of texts.
 pub const Fact = struct { []const u8, []const u8 };
@@ -44,18 +46,20 @@ pub const Settings = struct {
     facts: []const Fact = &.{},
 };
 
-/// One call from the host: memory that lasts as long as it, and the reason why it fails.
+/// One call from the host: memory that lasts as long as it, the meters and resources of the
+/// instance, and the reason why it fails.
 pub const Call = struct {
     arena: Allocator,
+    dictionary: *Dictionary,
     reason: []const u8 = "",
 
-    /// This input cannot be worked on; the next one may. It is about a whole batch.
+    /// This batch cannot be transformed; the next one may.
     pub fn rejected(self: *Call, comptime format: []const u8, args: anytype) error{ Rejected, OutOfMemory } {
         self.reason = std.fmt.allocPrint(self.arena, format, args) catch |fault| return fault;
         return error.Rejected;
     }
 
-    /// No input can be worked on until someone acts.
+    /// No batch can be transformed until an operator acts.
     pub fn broken(self: *Call, comptime format: []const u8, args: anytype) error{ Broken, OutOfMemory } {
         self.reason = std.fmt.allocPrint(self.arena, format, args) catch |fault| return fault;
         return error.Broken;

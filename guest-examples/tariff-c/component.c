@@ -17,17 +17,31 @@
 enum { STATE_VERSION = 1 };
 static const uint64_t HOUR = UINT64_C(3600000000000); // nanoseconds
 
+// What is known of a resource once it has a row.
+typedef struct payer {
+    bool known;
+    const day *day;  // of its project; NULL without prices
+    size_t total_at; // place of its project's total, counted from 1; 0 before the first cost
+} payer;
+
+typedef enum relevance { UNKNOWN, PRICED, PASSING } relevance;
+
 typedef struct tariff {
     nm_text currency;
     prices prices;
     totals totals;
+    nm_cache payers;     // by resource
+    nm_cache relevances; // by meter
 } tariff;
 
 static void *make(const nm_options *options, nm_settings *settings) {
     static const char *const meters[] = {"cpu", NULL};
     settings->meters = meters;
     tariff *made = nm_resize(NULL, 1, sizeof *made);
-    *made = (tariff){0};
+    *made = (tariff){
+        .payers = nm_cache_of(sizeof(payer)),
+        .relevances = nm_cache_of(sizeof(relevance)),
+    };
     nm_text currency = {NULL, 0};
     nm_options_text(options, "currency", &currency);
     made->currency = nm_text_copy(currency);
@@ -41,34 +55,61 @@ static void drop(void *self) {
     stateful_transformer_string_free(&one->currency);
     prices_free(&one->prices);
     totals_free(&one->totals);
+    nm_cache_clear(&one->payers);
+    nm_cache_clear(&one->relevances);
     free(one);
 }
 
-static bool is_meant(const nm_meter *meter) {
-    return meter->type == NM_DELTA && nm_text_is(meter->name, "cpu");
+static bool is_priced(tariff *one, const nm_row *row) {
+    relevance *relevance = nm_cache_meter(&one->relevances, row);
+    if (*relevance == UNKNOWN)
+        *relevance = row->meter->type == NM_DELTA && nm_text_is(row->meter->name, "cpu") ? PRICED
+                                                                                         : PASSING;
+    return *relevance == PRICED;
 }
 
-static bool any_meant(const nm_batch *batch) {
-    for (size_t number = 0; number < batch->meters.len; number++)
-        if (is_meant(&batch->meters.ptr[number]))
+static bool any_priced(tariff *one, const nm_batch *batch) {
+    nm_rows rows = nm_rows_of(batch);
+    for (nm_row row; nm_rows_next(&rows, &row);)
+        if (is_priced(one, &row))
             return true;
     return false;
 }
 
+// The project of a resource; an empty text without one.
+static nm_text project_of(const nm_resource *resource) {
+    return resource->project_id.is_some ? resource->project_id.val : (nm_text){NULL, 0};
+}
+
+static payer *payer_of(tariff *one, const nm_row *row) {
+    payer *payer = nm_cache_resource(&one->payers, row);
+    if (!payer->known) {
+        payer->known = true;
+        payer->day = prices_of(&one->prices, project_of(row->resource));
+    }
+    return payer;
+}
+
+static total *total_of(tariff *one, const nm_row *row, payer *payer) {
+    if (!payer->total_at) {
+        nm_text project = project_of(row->resource);
+        total *total = totals_of(&one->totals, project, row->resource->source);
+        payer->total_at = (size_t)(total - one->totals.all) + 1;
+    }
+    return &one->totals.all[payer->total_at - 1];
+}
+
 // What a row costs; false if it has no cost.
-static bool cost_of(const tariff *one, const nm_row *row, nm_complaint *refused, double *cost) {
-    nm_text project = {NULL, 0};
-    if (row->resource->project_id.is_some)
-        project = row->resource->project_id.val;
-    const day *day = prices_of(&one->prices, project);
-    if (!day) {
+static bool cost_of(const payer *payer, const nm_row *row, nm_complaint *refused, double *cost) {
+    if (!payer->day) {
+        nm_text project = project_of(row->resource);
         if (project.len)
             nm_complaint_add(refused, row, "project \"%.*s\" has no prices", NM_PRINT(project));
         else
             nm_complaint_add(refused, row, "it has no project");
         return false;
     }
-    *cost = row->volume / (double)HOUR * day->price[row->time / HOUR % HOURS];
+    *cost = row->volume / (double)HOUR * payer->day->price[row->time / HOUR % HOURS];
     // One cost that is not finite would refuse the whole answer, and a total only grows.
     if (*cost >= 0 && *cost < INFINITY)
         return true;
@@ -79,7 +120,7 @@ static bool cost_of(const tariff *one, const nm_row *row, nm_complaint *refused,
 static bool transform(void *self, const nm_batch *batch, nm_outcome *outcome, nm_refusal *refusal) {
     (void)refusal;
     tariff *one = self;
-    if (!any_meant(batch))
+    if (!any_priced(one, batch))
         return true;
     nm_complaint refused = nm_complaint_that(NM_WARN, "refusing samples that have no cost");
     nm_answer_builder answer = nm_answer_to(batch);
@@ -88,11 +129,13 @@ static bool transform(void *self, const nm_batch *batch, nm_outcome *outcome, nm
     nm_rows rows = nm_rows_of(batch);
     for (nm_row row; nm_rows_next(&rows, &row);) {
         double cost;
-        if (!is_meant(row.meter)) {
+        if (!is_priced(one, &row)) {
             nm_answer_keep(&answer, &row);
-        } else if (cost_of(one, &row, &refused, &cost)) {
-            nm_text project = row.resource->project_id.val;
-            total_add(totals_of(&one->totals, project, row.resource->source), cost);
+            continue;
+        }
+        payer *payer = payer_of(one, &row);
+        if (cost_of(payer, &row, &refused, &cost)) {
+            total_add(total_of(one, &row, payer), cost);
             nm_answer_derive(&answer, &row, cost_meter, cost);
         }
     }
@@ -147,8 +190,11 @@ static bool restore(void *self, uint32_t version, nm_text state, nm_text *error)
                                NM_PRINT(currency), NM_PRINT(one->currency));
     stateful_transformer_string_free(&currency);
     totals_free(taken ? &one->totals : &read);
-    if (taken)
+    if (taken) {
         one->totals = read;
+        // Payers refer to the totals before.
+        nm_cache_clear(&one->payers);
+    }
     return taken;
 }
 

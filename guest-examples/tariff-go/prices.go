@@ -10,17 +10,18 @@ import (
 // What an hour of processor time costs, for each hour of the day.
 type day [24]float64
 
-// readPrices makes bands of hours a price for each hour, by project. What is wrong is noted in the options.
-func readPrices(options *nephometer.OptionReader) map[string]day {
-	prices := map[string]day{}
+// readPrices converts bands of hours to a price per hour, by project. It notes errors in the
+// options.
+func readPrices(options *nephometer.OptionReader) map[string]*day {
+	prices := map[string]*day{}
 	for _, project := range options.Keys() {
 		prices[project] = readDay(options, project)
 	}
 	return prices
 }
 
-func readDay(options *nephometer.OptionReader, project string) day {
-	var prices day
+func readDay(options *nephometer.OptionReader, project string) *day {
+	prices := new(day)
 	var priced [24]bool
 	for _, band := range options.Objects(project) {
 		begin, hasBegin := band.Number("from")

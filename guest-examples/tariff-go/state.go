@@ -9,8 +9,8 @@ import (
 	"nephometer"
 )
 
-// What is saved. A list of lists, as in the other languages: JavaScript's objects put names that look
-// like numbers first. Of pointers, to tell what is missing.
+// What is saved. A list of lists, as in the other languages: JavaScript's objects put names that
+// look like numbers first. Of pointers, to tell what is missing.
 type state struct {
 	Currency *string  `json:"currency"`
 	Totals   *[][]any `json:"totals"`
@@ -18,7 +18,7 @@ type state struct {
 
 const damaged = nephometer.StateError("the state is damaged")
 
-// Save gives the totals, sorted by project.
+// Save returns the totals, sorted by project.
 func (t *tariff) Save() ([]byte, error) {
 	totals := make([][]any, 0, len(t.totals))
 	for _, project := range slices.Sorted(maps.Keys(t.totals)) {
@@ -32,7 +32,7 @@ func (t *tariff) Save() ([]byte, error) {
 	return text, nil
 }
 
-// Restore takes totals up, if they are in this currency.
+// Restore goes on with totals, if they are in this currency.
 func (t *tariff) Restore(version uint32, text []byte) error {
 	if version != stateVersion {
 		return nephometer.StateError(fmt.Sprintf("state of version %d; this component reads %d", version, stateVersion))
@@ -59,6 +59,7 @@ func (t *tariff) Restore(version uint32, text []byte) error {
 		reason := fmt.Sprintf("the totals are in %s, the options say %s", *saved.Currency, t.currency)
 		return nephometer.StateError(reason)
 	}
+	// Before any batch: no account refers to a total yet.
 	t.totals = totals
 	return nil
 }

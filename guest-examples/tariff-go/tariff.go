@@ -1,9 +1,9 @@
 // Command tariff is a component: what processor time costs, by project and hour of the day.
 //
-// Every cpu sample of type delta becomes a gauge cost, priced by its project and the UTC hour of its
-// time. A sample of a project without prices is left out: the host counts it as absorbed, the log
-// names it. Everything else passes. At the end of a tick there is a cost.total per project, the sum
-// of its costs ever since. The state is JSON, the same as that of the other languages.
+// Every cpu sample of type delta becomes a gauge cost, priced by its project and the UTC hour of
+// its time. A sample of a project without prices is dropped: the host counts it as absorbed, the
+// log names it. Everything else is kept. Each polling cycle ends with a cost.total per project, the
+// sum of all its costs. The state is JSON, the same as that of the other languages.
 package main
 
 import (
@@ -35,64 +35,91 @@ var description = nephometer.Description{
 
 type tariff struct {
 	currency string
-	prices   map[string]day
+	prices   map[string]*day
 	totals   map[string]*total
+	priced   *nephometer.Cache[nephometer.Meter, bool]
+	accounts *nephometer.Cache[nephometer.Resource, *account]
+}
+
+// account is where the costs of a resource go.
+type account struct {
+	prices *day
+	// Nil until there is a cost.
+	total *total
+	// Why the resource has no costs; empty if it has.
+	refusal string
 }
 
 func newTariff(options *nephometer.OptionReader) (*tariff, error) {
 	currency, _ := options.Text("currency")
 	prices := readPrices(options.Object("prices"))
-	return &tariff{currency, prices, map[string]*total{}}, options.Check()
+	t := &tariff{currency: currency, prices: prices, totals: map[string]*total{}}
+	t.priced = nephometer.NewCache(isPriced)
+	t.accounts = nephometer.NewCache(t.account)
+	return t, options.Check()
 }
 
-// Settings asks for what has a price.
+func isPriced(meter *nephometer.Meter) bool {
+	return meter.Name == "cpu" && meter.Type == nephometer.Delta
+}
+
+// Settings requires what has a price.
 func (t *tariff) Settings() nephometer.Settings {
 	return nephometer.Settings{Meters: []string{"cpu"}}
 }
 
-// Transform makes costs of times.
+// Transform replaces times by costs.
 func (t *tariff) Transform(batch *nephometer.Batch) (nephometer.Outcome, error) {
-	meant := make([]bool, len(batch.Meters))
-	for index, meter := range batch.Meters {
-		meant[index] = meter.Name == "cpu" && meter.Type == nephometer.Delta
-	}
-	if !slices.Contains(meant, true) {
+	priced := func(meter uint32) bool { return t.priced.Of(meter, batch.Dictionary.Meter(meter)) }
+	if !slices.ContainsFunc(batch.Meter, priced) {
 		return nephometer.Unchanged, nil
 	}
 	refused := nephometer.NewComplaint(log.LevelWarn, "refusing samples that have no cost")
 	answer := nephometer.NewAnswerBuilder(batch)
 	costMeter := answer.Meter(nephometer.Meter{Name: "cost", Unit: t.currency, Type: nephometer.Gauge})
 	for row := range nephometer.Rows(batch) {
-		if !meant[row.MeterIndex] {
+		if !t.priced.Of(row.MeterNumber, row.Meter) {
 			answer.Keep(row)
 			continue
 		}
-		cost, reason := t.cost(row)
+		account := t.accounts.Of(row.ResourceNumber, row.Resource)
+		cost, reason := account.cost(row)
 		if reason != "" {
 			refused.Add(row, reason)
 			continue
 		}
-		t.add(row.Resource, cost)
+		if account.total == nil {
+			account.total = t.total(row.Resource)
+		}
+		account.total.add(cost)
 		answer.Derive(row, costMeter, cost)
 	}
 	refused.Write()
 	return answer.Finish(), nil
 }
 
-// cost gives what a row costs, or why it has no cost.
-func (t *tariff) cost(row nephometer.Row) (float64, string) {
-	project := row.Resource.ProjectID
-	if project == nil {
-		return 0, "it has no project"
+// account returns the account of a resource, which is that of its project.
+func (t *tariff) account(resource *nephometer.Resource) *account {
+	if resource.ProjectID == nil {
+		return &account{refusal: "it has no project"}
 	}
-	prices, known := t.prices[*project]
-	if !known && *project == "" {
-		return 0, "it has no project"
+	project := *resource.ProjectID
+	prices, known := t.prices[project]
+	if !known && project == "" {
+		return &account{refusal: "it has no project"}
 	}
 	if !known {
-		return 0, fmt.Sprintf(`project "%s" has no prices`, *project)
+		return &account{refusal: fmt.Sprintf(`project "%s" has no prices`, project)}
 	}
-	cost := row.Volume / hour * prices[row.Time/hour%24]
+	return &account{prices: prices}
+}
+
+// cost returns what a row costs, or why it has no cost.
+func (a *account) cost(row nephometer.Row) (float64, string) {
+	if a.refusal != "" {
+		return 0, a.refusal
+	}
+	cost := row.Volume / hour * a.prices[row.Time/hour%24]
 	// One cost that is not finite would refuse the whole answer, and a total only grows.
 	if !(cost >= 0 && cost <= math.MaxFloat64) {
 		return 0, fmt.Sprintf("its volume is %g", row.Volume)
@@ -100,17 +127,18 @@ func (t *tariff) cost(row nephometer.Row) (float64, string) {
 	return cost, ""
 }
 
-func (t *tariff) add(payer *nephometer.Resource, cost float64) {
+// total returns the total of the project of a resource.
+func (t *tariff) total(payer *nephometer.Resource) *total {
 	project := *payer.ProjectID
 	one, known := t.totals[project]
 	if !known {
 		one = &total{source: payer.Source}
 		t.totals[project] = one
 	}
-	one.add(cost)
+	return one
 }
 
-// Flush tells the totals.
+// Flush reports the totals.
 func (t *tariff) Flush(now uint64) (*nephometer.Answer, error) {
 	if len(t.totals) == 0 {
 		return nil, nil

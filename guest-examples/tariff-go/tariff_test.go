@@ -59,17 +59,19 @@ func runFixture(t *testing.T, fixture fixture) {
 		return
 	}
 	one := ready(t, fixture.Options)
+	host := nephometertest.NewHost(uint64(len(fixture.Steps)))
 	log.Taken()
 	for number, step := range fixture.Steps {
 		switch {
 		case step.State != nil:
 			one = again(t, one, fixture.Options, step.State)
+			host.Forget()
 		case step.Flush != "":
 			answer, err := one.Flush(nephometertest.Nanoseconds(step.Flush))
 			must(t, err)
 			compare(t, nephometertest.SamplesOf(answer, nil), step.Out)
 		default:
-			batch := nephometertest.BatchOf(step.Batch...)
+			batch := host.Batch(step.Batch...)
 			outcome, err := one.Transform(batch)
 			must(t, err)
 			compare(t, nephometertest.SamplesOf(outcome, batch), step.Out)
@@ -148,9 +150,14 @@ func TestTotalsAreThoseOfExactArithmetic(t *testing.T) {
 	}
 	options := optionsOf(t, "EUR", prices)
 	one := ready(t, options)
-	for tick := range 200 {
-		if tick%20 == 7 {
+	host := nephometertest.NewHost(3)
+	for cycle := range 200 {
+		switch cycle % 20 {
+		case 7:
 			one = again(t, one, options, true)
+		case 11:
+			// The same instance: numbers stand for other resources now.
+			host.Forget()
 		}
 		var samples []nephometertest.Sample
 		for range 50 {
@@ -162,7 +169,7 @@ func TestTotalsAreThoseOfExactArithmetic(t *testing.T) {
 			timestamp := fmt.Sprintf("2026-03-01T%02d:%02d:00Z", at, chance.IntN(60))
 			samples = append(samples, cpu(project, volume, timestamp))
 		}
-		batch := nephometertest.BatchOf(samples...)
+		batch := host.Batch(samples...)
 		outcome, err := one.Transform(batch)
 		must(t, err)
 		for row, sample := range nephometertest.SamplesOf(outcome, batch) {

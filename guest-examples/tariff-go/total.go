@@ -1,6 +1,7 @@
 package main
 
-// total is a sum that does not lose what is small beside it (Neumaier's): rest is what rounding left out.
+// total is a compensated sum (Neumaier's), which keeps small addends: rest is what rounding left
+// out.
 type total struct {
 	source string
 	sum    float64

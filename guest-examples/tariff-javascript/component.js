@@ -1,10 +1,11 @@
 // What componentize-js makes the component of.
 
-import { write } from 'nephometer:metering/log@0.1.0';
+import { write } from 'nephometer:metering/log@0.2.0';
 import { exported } from '../nephometer-javascript/nephometer.js';
 import { Tariff } from './tariff.js';
 
 const made = exported(Tariff, write);
 export const component = made.component;
+export const dictionary = made.dictionary;
 export const transform = made.transform;
 export const stateful = made.stateful;

@@ -1,13 +1,15 @@
 // `tariff`: what processor time costs, by project and hour of the day.
 //
 // Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour of
-// its time. A sample of a project without prices is left out: the host counts it as absorbed, the log
-// names it. Everything else passes. At the end of a tick there is a `cost.total` per project, the sum
-// of its costs ever since. The state is JSON, the same as that of the other languages.
+// its time. A sample of a project without prices is dropped: the host counts it as absorbed, the
+// log names it. All other rows stay as they are. After each polling cycle there is a `cost.total`
+// per project, the sum of all its costs. The state is JSON, the same as that of the other
+// languages.
 
 import {
   AnswerBuilder,
   Complaint,
+  PerEntry,
   Resource,
   StateError,
   UNCHANGED,
@@ -17,7 +19,8 @@ import { readPrices } from './prices.js';
 import { schema } from './schema.js';
 
 const STATE_VERSION = 1;
-const HOUR = 3_600_000_000_000; // nanoseconds
+const HOUR = 3_600_000_000_000n; // nanoseconds
+const PER_HOUR = Number(HOUR);
 
 export class Tariff {
   static description = {
@@ -31,6 +34,7 @@ export class Tariff {
   settings = { meters: ['cpu'] };
   #currency;
   #prices;
+  #rates = new PerEntry((resource) => this.#rateOf(resource));
   #totals = new Map();
 
   constructor(options) {
@@ -40,35 +44,55 @@ export class Tariff {
   }
 
   transform(batch) {
-    const meant = batch.meters.map(({ name, type }) => name === 'cpu' && type === 'delta');
-    if (!meant.includes(true)) return UNCHANGED;
+    const priced = batch.meters.map((meter) => meter?.name === 'cpu' && meter.type === 'delta');
+    if (!priced.includes(true)) return UNCHANGED;
     const refused = new Complaint('warn', 'refusing samples that have no cost');
     const answer = new AnswerBuilder(batch);
     const costMeter = answer.meter({ name: 'cost', unit: this.#currency, type: 'gauge' });
+    let begin = 0n;
+    let end = 0n;
+    let hour;
     for (const row of rows(batch)) {
-      if (!meant[row.meterIndex]) {
+      if (!priced[row.meterNumber]) {
         answer.keep(row);
         continue;
       }
-      const project = row.resource.projectId;
-      const prices = this.#prices.get(project);
-      if (!prices) {
+      const rate = this.#rates.get(row.resource);
+      if (!rate) {
+        const project = row.resource.projectId;
         refused.add(row, project ? `project "${project}" has no prices` : 'it has no project');
         continue;
       }
-      const hour = Number((row.time / BigInt(HOUR)) % 24n);
-      const cost = (row.volume / HOUR) * prices[hour];
+      // Most rows have the hour of the row before, and dividing such large integers is slow.
+      const { time } = row;
+      if (time < begin || time >= end) {
+        begin = time - (time % HOUR);
+        end = begin + HOUR;
+        hour = Number((begin / HOUR) % 24n);
+      }
+      const cost = (row.volume / PER_HOUR) * rate.prices[hour];
       // One cost that is not finite would refuse the whole answer, and a total only grows.
       if (!(cost >= 0 && cost < Infinity)) {
         refused.add(row, `its volume is ${row.volume}`);
         continue;
       }
-      if (!this.#totals.has(project)) this.#totals.set(project, new Total(row.resource.source));
-      this.#totals.get(project).add(cost);
+      rate.total ??= this.#totalOf(row.resource);
+      rate.total.add(cost);
       answer.derive(row, costMeter, cost);
     }
     refused.write();
     return answer.finish();
+  }
+
+  /** The prices of a resource by hour, and after its first cost the total of its project. */
+  #rateOf({ projectId }) {
+    const prices = this.#prices.get(projectId);
+    return prices && { prices, total: undefined };
+  }
+
+  #totalOf({ projectId, source }) {
+    if (!this.#totals.has(projectId)) this.#totals.set(projectId, new Total(source));
+    return this.#totals.get(projectId);
   }
 
   flush(now) {
@@ -125,9 +149,9 @@ class Total {
   }
 
   add(cost) {
-    const sum = this.sum + cost;
-    const [large, small] = this.sum >= cost ? [this.sum, cost] : [cost, this.sum];
-    this.rest += large - sum + small;
+    const old = this.sum;
+    const sum = old + cost;
+    this.rest += old >= cost ? old - sum + cost : cost - sum + old;
     this.sum = sum;
   }
 

@@ -3,4 +3,4 @@
 import nephometer.export
 from tariff import Tariff
 
-Component, Transform, Stateful = nephometer.export.stateful(Tariff)
+Component, Dictionary, Transform, Stateful = nephometer.export.stateful(Tariff)

@@ -19,7 +19,7 @@ def _prices_of_a_day(options, project):
             if prices[hour] is not None:
                 band.refuse("from", f"hour {hour} has a price already")
                 break
-            prices[hour] = price
+            prices[hour] = float(price)
     missing = [str(hour) for hour, price in enumerate(prices) if price is None]
     if missing:
         options.refuse(project, f"there is no price for the hours {', '.join(missing)}")

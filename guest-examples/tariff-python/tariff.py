@@ -1,9 +1,9 @@
 """`tariff`: what processor time costs, by project and hour of the day.
 
 Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour of
-its time. A sample of a project without prices is left out: the host counts it as absorbed, the log
-names it. Everything else passes. At the end of a tick there is a `cost.total` per project, the sum
-of its costs ever since. The state is JSON, the same as that of the other languages.
+its time. A sample of a project without prices is dropped: the host counts it as absorbed, the log
+names it. All other rows stay as they are. After each polling cycle there is a `cost.total` per
+project, the sum of all its costs. The state is JSON, the same as that of the other languages.
 """
 
 import json
@@ -15,6 +15,7 @@ from nephometer import (
     Complaint,
     Description,
     Meter,
+    PerEntry,
     Resource,
     Settings,
     StateError,
@@ -25,6 +26,8 @@ from schema import SCHEMA
 
 STATE_VERSION = 1
 HOUR = 3_600_000_000_000  # nanoseconds
+PER_HOUR = float(HOUR)
+INFINITE = math.inf
 
 
 class Tariff:
@@ -35,35 +38,51 @@ class Tariff:
         self.currency = options.text("currency")
         self.prices = read_prices(options.object("prices"))
         options.check()
+        self.rates = PerEntry(self.rate_of)
         self.totals = {}
 
     def transform(self, batch):
-        meant = [meter.name == "cpu" and meter.type == "delta" for meter in batch.meters]
-        if not any(meant):
+        priced = [meter is not None and meter.name == "cpu" and meter.type == "delta" for meter in batch.meters]
+        if not any(priced):
             return UNCHANGED
         refused = Complaint("warn", "refusing samples that have no cost")
         answer = AnswerBuilder(batch)
         cost_meter = answer.meter(Meter("cost", self.currency, "gauge"))
+        rates = self.rates
+        begin = end = 0
         for row in rows(batch):
-            if not meant[row.meter_index]:
+            if not priced[row.meter_number]:
                 answer.keep(row)
                 continue
-            project = row.resource.project_id
-            prices = self.prices.get(project)
-            if prices is None:
+            rate = rates[row.resource]
+            if rate is None:
+                project = row.resource.project_id
                 refused.add(row, f'project "{project}" has no prices' if project else "it has no project")
                 continue
-            cost = row.volume / HOUR * prices[row.time // HOUR % 24]
+            # Most rows have the hour of the row before, and dividing such large integers is slow.
+            if not begin <= row.time < end:
+                begin = row.time // HOUR * HOUR
+                end = begin + HOUR
+                hour = begin // HOUR % 24
+            cost = row.volume / PER_HOUR * rate.prices[hour]
             # One cost that is not finite would refuse the whole answer, and a total only grows.
-            if not 0 <= cost < math.inf:
+            if not 0 <= cost < INFINITE:
                 refused.add(row, f"its volume is {row.volume:g}")
                 continue
-            if project not in self.totals:
-                self.totals[project] = Total(row.resource.source)
-            self.totals[project].add(cost)
+            total = rate.total
+            if total is None:
+                total = rate.total = self.total_of(row.resource)
+            total.add(cost)
             answer.derive(row, cost_meter, cost)
         refused.write()
         return answer.finish()
+
+    def rate_of(self, resource):
+        prices = self.prices.get(resource.project_id)
+        return None if prices is None else Rate(prices)
+
+    def total_of(self, resource):
+        return self.totals.setdefault(resource.project_id, Total(resource.source))
 
     def flush(self, now):
         if not self.totals:
@@ -94,6 +113,16 @@ class Tariff:
         self.totals = totals
 
 
+class Rate:
+    """The prices of a resource by hour, and after its first cost the total of its project."""
+
+    __slots__ = ("prices", "total")
+
+    def __init__(self, prices):
+        self.prices = prices
+        self.total = None
+
+
 class Total:
     """A sum that does not lose what is small beside it (Neumaier's): `rest` is what rounding left out."""
 
@@ -103,10 +132,9 @@ class Total:
         self.rest = float(rest)
 
     def add(self, cost):
-        total = self.sum + cost
-        large, small = (self.sum, cost) if self.sum >= cost else (cost, self.sum)
-        self.rest += (large - total) + small
-        self.sum = total
+        old = self.sum
+        self.sum = total = old + cost
+        self.rest += (old - total) + cost if old >= cost else (cost - total) + old
 
     def value(self):
         return self.sum + self.rest

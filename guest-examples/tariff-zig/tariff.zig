@@ -13,11 +13,12 @@ const Allocator = std.mem.Allocator;
 const Answer = nephometer.Answer;
 const AnswerBuilder = nephometer.AnswerBuilder;
 const Batch = nephometer.Batch;
+const Cache = nephometer.Cache;
 const Call = nephometer.Call;
 const Complaint = nephometer.Complaint;
-const Meter = nephometer.Meter;
 const OptionReader = nephometer.OptionReader;
 const Outcome = nephometer.Outcome;
+const Row = nephometer.Row;
 const short = nephometer.json.short;
 
 const state_version = 1;
@@ -32,6 +33,18 @@ pub const Tariff = struct {
     currency: []const u8,
     prices: prices.Prices,
     totals: total.Totals,
+    /// By resource.
+    payers: Cache(Payer),
+    /// By meter: whether it has a price.
+    priced: Cache(bool),
+
+    /// What is known of a resource once it has a row.
+    const Payer = struct {
+        /// Of its project; null without prices.
+        day: ?*const [24]f64,
+        /// Where the total of its project is; null before the first cost.
+        total: ?usize = null,
+    };
 
     pub const description: nephometer.Description = .{
         .name = "tariff",
@@ -47,10 +60,20 @@ pub const Tariff = struct {
         const currency = try arena.allocator().dupe(u8, try options.text("currency") orelse "");
         const known = try prices.read(arena.allocator(), &try options.object("prices"));
         try options.check();
-        return .{ .gpa = gpa, .arena = arena, .currency = currency, .prices = known, .totals = .init(gpa) };
+        return .{
+            .gpa = gpa,
+            .arena = arena,
+            .currency = currency,
+            .prices = known,
+            .totals = .init(gpa),
+            .payers = .init(gpa),
+            .priced = .init(gpa),
+        };
     }
 
     pub fn deinit(self: *Tariff) void {
+        self.payers.deinit();
+        self.priced.deinit();
         self.totals.deinit();
         self.arena.deinit();
     }
@@ -60,20 +83,19 @@ pub const Tariff = struct {
     }
 
     pub fn transform(self: *Tariff, call: *Call, batch: *const Batch) !Outcome {
-        const meant = try call.arena.alloc(bool, batch.meters.len);
-        for (meant, batch.meters) |*is, meter| is.* = isMeant(meter);
-        if (std.mem.findScalar(bool, meant, true) == null) return .unchanged;
+        if (!try self.anyPriced(batch)) return .unchanged;
         var refused: Complaint = .init(call.arena, .warn, "refusing samples that have no cost");
-        var answer: AnswerBuilder = try .init(call.arena, batch);
+        var answer: AnswerBuilder = try .init(call, batch);
         const cost_meter = try answer.meter(.{ .name = "cost", .unit = self.currency, .type = .gauge });
         var rows = batch.rows();
         while (rows.next()) |row| {
-            if (!meant[row.meter_index]) {
+            if (!try self.isPriced(row)) {
                 try answer.keep(row);
                 continue;
             }
             const project = row.resource.project_id orelse "";
-            const day = self.prices.getPtr(project) orelse {
+            const payer = try self.payerOf(row, project);
+            const day = payer.day orelse {
                 if (project.len == 0) {
                     try refused.add(row, "it has no project", .{});
                 } else try refused.add(row, "project \"{s}\" has no prices", .{project});
@@ -85,21 +107,36 @@ pub const Tariff = struct {
                 try refused.add(row, "its volume is {f}", .{short(row.volume)});
                 continue;
             }
-            try self.totals.add(project, row.resource.source, cost);
+            if (payer.total == null) payer.total = try self.totals.place(project, row.resource.source);
+            self.totals.at(payer.total.?).add(cost);
             try answer.derive(row, cost_meter, cost);
         }
         refused.write();
-        return .{ .replace = answer.finish() };
+        return answer.outcome();
     }
 
-    fn isMeant(meter: Meter) bool {
-        return meter.type == .delta and std.mem.eql(u8, meter.name, "cpu");
+    fn anyPriced(self: *Tariff, batch: *const Batch) !bool {
+        var rows = batch.rows();
+        while (rows.next()) |row| if (try self.isPriced(row)) return true;
+        return false;
+    }
+
+    fn isPriced(self: *Tariff, row: Row) !bool {
+        const priced = try self.priced.meter(row);
+        if (priced.* == null) priced.* = row.meter.type == .delta and std.mem.eql(u8, row.meter.name, "cpu");
+        return priced.*.?;
+    }
+
+    fn payerOf(self: *Tariff, row: Row, project: []const u8) !*Payer {
+        const payer = try self.payers.resource(row);
+        if (payer.* == null) payer.* = .{ .day = self.prices.getPtr(project) };
+        return &payer.*.?;
     }
 
     pub fn flush(self: *Tariff, call: *Call, now: u64) !?Answer {
         const totals = try self.totals.sorted(call.arena);
         if (totals.len == 0) return null;
-        var answer: AnswerBuilder = try .init(call.arena, null);
+        var answer: AnswerBuilder = try .init(call, null);
         const meter = try answer.meter(.{ .name = "cost.total", .unit = self.currency, .type = .cumulative });
         for (totals) |one| {
             const project = one.project;
@@ -127,5 +164,7 @@ pub const Tariff = struct {
         }
         self.totals.deinit();
         self.totals = state.totals;
+        // Payers refer to the totals before.
+        self.payers.clear();
     }
 };

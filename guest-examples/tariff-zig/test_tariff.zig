@@ -8,7 +8,6 @@ const Tariff = @import("tariff.zig").Tariff;
 const hour = @import("tariff.zig").hour;
 const Allocator = std.mem.Allocator;
 const Value = std.json.Value;
-const Call = nephometer.Call;
 const helpers = nephometer.testing;
 const json = nephometer.json;
 const testing = std.testing;
@@ -17,18 +16,18 @@ const shared = "../tariff/";
 
 /// A test's memory: what the calls leave behind, freed at its end.
 const Bench = struct {
-    arena: std.heap.ArenaAllocator,
+    host: helpers.Host,
 
     fn init() Bench {
-        return .{ .arena = .init(testing.allocator) };
+        return .{ .host = .init(testing.allocator) };
     }
 
     fn deinit(self: *Bench) void {
-        self.arena.deinit();
+        self.host.deinit();
     }
 
-    fn call(self: *Bench) Call {
-        return .{ .arena = self.arena.allocator() };
+    fn memory(self: *Bench) Allocator {
+        return self.host.arena.allocator();
     }
 
     fn tariff(self: *Bench, options: Value) !Tariff {
@@ -37,34 +36,31 @@ const Bench = struct {
     }
 
     fn tariffOr(self: *Bench, options: Value, errors: *std.ArrayList(nephometer.OptionError)) !Tariff {
-        const reader: nephometer.OptionReader = try .init(self.arena.allocator(), options, errors);
+        const reader: nephometer.OptionReader = try .init(self.memory(), options, errors);
         return Tariff.init(testing.allocator, &reader);
     }
 
     fn parsed(self: *Bench, text: []const u8) !Value {
-        return json.parse(self.arena.allocator(), text);
-    }
-
-    fn batch(self: *Bench, samples: []const Value) !nephometer.Batch {
-        return helpers.batchOf(self.arena.allocator(), samples);
+        return json.parse(self.memory(), text);
     }
 
     /// Sends a batch through.
     fn transformed(self: *Bench, one: *Tariff, samples: []const Value) ![]const helpers.Sample {
-        var now = self.call();
-        const input = try self.batch(samples);
-        return helpers.samplesOf(now.arena, try one.transform(&now, &input), &input);
+        var now = self.host.call();
+        const input = try self.host.batch(samples);
+        return self.host.samples(try one.transform(&now, &input), &input);
     }
 
     fn flushed(self: *Bench, one: *Tariff, time: u64) ![]const helpers.Sample {
-        var now = self.call();
-        return helpers.samplesOfAnswer(now.arena, try one.flush(&now, time), null);
+        var now = self.host.call();
+        return self.host.flushed(try one.flush(&now, time));
     }
 
     /// Has a new instance take the place of one; gives back the state.
     fn replaced(self: *Bench, one: *Tariff, options: Value) ![]const u8 {
-        var now = self.call();
+        var now = self.host.call();
         const state = try one.save(&now);
+        self.host.restart();
         var other = try self.tariff(options);
         errdefer other.deinit();
         try other.restore(&now, 1, state);
@@ -85,7 +81,7 @@ test "fixtures" {
         count += 1;
         var bench: Bench = .init();
         defer bench.deinit();
-        const text = try folder.readFileAlloc(io, file.name, bench.arena.allocator(), .limited(1 << 20));
+        const text = try folder.readFileAlloc(io, file.name, bench.memory(), .limited(1 << 20));
         errdefer std.debug.print("in fixture {s}\n", .{file.name});
         try runFixture(&bench, try bench.parsed(text));
     }
@@ -106,7 +102,7 @@ fn runFixture(bench: *Bench, fixture: Value) !void {
     }
     var one = try bench.tariff(options);
     defer one.deinit();
-    helpers.rememberLog(bench.arena.allocator());
+    helpers.rememberLog(bench.memory());
     for (fixture.object.get("steps").?.array.items) |step| {
         if (step.object.get("state")) |expected| {
             const state = try bench.replaced(&one, options);
@@ -163,7 +159,7 @@ test "totals are those of exact arithmetic" {
     // price in millionths, times a volume in nanoseconds.
     var bench: Bench = .init();
     defer bench.deinit();
-    const memory = bench.arena.allocator();
+    const memory = bench.memory();
     var prng: std.Random.DefaultPrng = .init(1);
     const chance = prng.random();
     const projects = [_][]const u8{ "alpha", "beta", "gamma" };
@@ -215,7 +211,7 @@ fn cpu(bench: *Bench, project: []const u8, volume: u64, at: usize, minute: u32) 
         \\{{"name": "cpu", "unit": "ns", "type": "delta", "resource_id": "of-{s}", "project_id": "{s}",
         \\"volume": {d}, "timestamp": "2026-03-01T{d:0>2}:{d:0>2}:00Z"}}
     ;
-    const text = try std.fmt.allocPrint(bench.arena.allocator(), format, .{ project, project, volume, at, minute });
+    const text = try std.fmt.allocPrint(bench.memory(), format, .{ project, project, volume, at, minute });
     return bench.parsed(text);
 }
 
@@ -228,7 +224,7 @@ test "a state that is not its own is refused" {
     _ = try bench.transformed(&one, &.{try cpu(&bench, "alpha", hour, 10, 0)});
     var francs = try bench.tariff(try bench.parsed("{\"currency\": \"CHF\", " ++ prices));
     defer francs.deinit();
-    var call = bench.call();
+    var call = bench.host.call();
     const of_francs = try francs.save(&call);
     const Case = struct { u32, []const u8, []const u8 };
     const cases = [_]Case{
@@ -299,7 +295,7 @@ test "nothing is needed of what a call was given" {
     passing = .init();
     _ = try passing.transformed(&one, &.{try cpu(&passing, "alpha", hour, 10, 0)});
     passing.deinit();
-    var call = bench.call();
+    var call = bench.host.call();
     const saved = "{\"currency\":\"EUR\",\"totals\":[[\"alpha\",\"openstack\",3,0]]}";
     try testing.expectEqualStrings(saved, try one.save(&call));
     // And before there was any state to restore.

@@ -39,18 +39,23 @@ pub const Totals = struct {
         self.arena.deinit();
     }
 
-    /// Adds a cost to the total of a project.
-    pub fn add(self: *Totals, project: []const u8, source: []const u8, cost: f64) Allocator.Error!void {
-        const total = self.projects.getPtr(project) orelse try self.put(project, .{ .source = source });
-        total.add(cost);
+    /// Where the total of a project is; a new one begins at 0.
+    pub fn place(self: *Totals, project: []const u8, source: []const u8) Allocator.Error!usize {
+        if (self.projects.getIndex(project)) |known| return known;
+        try self.put(project, .{ .source = source });
+        return self.projects.count() - 1;
     }
 
-    fn put(self: *Totals, project: []const u8, total: Total) Allocator.Error!*Total {
+    /// The total at a place.
+    pub fn at(self: *Totals, known: usize) *Total {
+        return &self.projects.values()[known];
+    }
+
+    fn put(self: *Totals, project: []const u8, total: Total) Allocator.Error!void {
         const memory = self.arena.allocator();
         const entry = try self.projects.getOrPutValue(memory, try memory.dupe(u8, project), total);
         entry.value_ptr.* = total;
         entry.value_ptr.source = try memory.dupe(u8, total.source);
-        return entry.value_ptr;
     }
 
     pub const Entry = struct { project: []const u8, total: Total };
@@ -105,7 +110,7 @@ pub const State = struct {
             const project, const source, const sum, const rest = one.array.items[0..4].*;
             if (project != .string or source != .string) return error.Damaged;
             const total: Total = .{ .source = source.string, .sum = try finite(sum), .rest = try finite(rest) };
-            _ = try totals.put(project.string, total);
+            try totals.put(project.string, total);
         }
         return .{ .currency = currency.string, .totals = totals };
     }

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use nephometer_guest as guest;
 use nephometer_guest::Transformer as _;
-use nephometer_model::{Batch, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
-use nephometer_pipeline::transform::{ComponentTransformer, Transformer};
+use nephometer_model::{
+    Batch, HostGeneration, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume,
+};
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
 use nephometer_wasm::ComponentHost;
 use serde_json::{Map, Value, json};
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::{SCALE, cache, components, runtime};
@@ -75,31 +78,45 @@ pub(super) fn tick(samples: &[Sample], tick: u64) -> Arc<Batch> {
     Arc::new(Batch { source: "bench".into(), tick: taken, samples, gone: Vec::new() })
 }
 
-/// The same as columns.
-pub(super) fn columns(rows: usize, meters: usize, tick: u64) -> guest::Batch {
-    let time = 1_443_700_800 * SECOND + tick * SECOND;
-    let resource = |row| guest::Resource {
-        id: id(row),
-        source: "openstack".into(),
-        project_id: Some("e4b5aff3f414f53d2ce8e924fdba976b".into()),
-        user_id: Some("59589899d858a59fdf0c88cbe4b5aff3".into()),
-        metadata: r#"{"cpu_number":1}"#.into(),
+/// All meters and resources of these samples, numbered in their order.
+pub(super) fn changes(rows: usize, meters: usize) -> guest::Changes {
+    let resource = |row: usize| guest::NumberedResource {
+        number: row as u32,
+        entry: guest::Resource {
+            id: id(row),
+            source: "openstack".into(),
+            project_id: Some("e4b5aff3f414f53d2ce8e924fdba976b".into()),
+            user_id: Some("59589899d858a59fdf0c88cbe4b5aff3".into()),
+            metadata: r#"{"cpu_number":1}"#.into(),
+        },
     };
-    guest::Batch {
-        meters: (0..meters)
-            .map(|meter| guest::Meter {
-                name: format!("m{meter}"),
-                unit: "ns".into(),
-                type_: guest::MeterType::Cumulative,
-            })
-            .collect(),
+    let meter = |meter: usize| guest::NumberedMeter {
+        number: meter as u32,
+        entry: guest::Meter {
+            name: format!("m{meter}"),
+            unit: "ns".into(),
+            type_: guest::MeterType::Cumulative,
+        },
+    };
+    guest::Changes {
+        forgotten_meters: Vec::new(),
+        forgotten_resources: Vec::new(),
+        meters: (0..meters).map(meter).collect(),
         resources: (0..rows.div_ceil(meters)).map(resource).collect(),
+    }
+}
+
+/// The same as columns.
+pub(super) fn columns(rows: usize, meters: usize, tick: u64) -> guest::Samples {
+    let time = 1_443_700_800 * SECOND + tick * SECOND;
+    guest::Samples {
         meter: (0..rows).map(|row| (row % meters) as u32).collect(),
         resource: (0..rows).map(|row| (row / meters) as u32).collect(),
         time: vec![time; rows],
         monotonic: vec![time; rows],
         volume: vec![(tick * SECOND / 4) as f64; rows],
-        gone: Vec::new(),
+        exact: Vec::new(),
+        removed: Vec::new(),
     }
 }
 
@@ -120,32 +137,48 @@ fn timed<I, O>(
     spent
 }
 
+/// `rate_of_change` as a component.
+async fn component(host: &ComponentHost) -> ComponentTransformer {
+    let options = options().as_object().unwrap().clone();
+    let loaded = host.load("rate_of_change").await.unwrap();
+    ComponentTransformer::of(host, &loaded, &options, "bench/0").await.unwrap()
+}
+
+/// As a sink does, the work is done where guests run, so that the switch there is no part of it.
 pub(super) fn benches(criterion: &mut Criterion) {
     let runtime = runtime();
     let host = ComponentHost::start(&components(), &cache()).unwrap();
+    let threads = host.guest_threads();
     for meters in METERS {
         let mut group = criterion.benchmark_group(format!("rate_of_change/{meters}_a_resource"));
         for rows in ROWS {
             group.throughput(Throughput::Elements(rows as u64));
             group.bench_function(BenchmarkId::new("component", rows), |bencher| {
-                let options = options().as_object().unwrap().clone();
-                let mut component = runtime.block_on(async {
-                    let loaded = host.load("rate_of_change").await.unwrap();
-                    ComponentTransformer::of(&host, &loaded, &options, "bench/0").await.unwrap()
-                });
-                let samples = samples(rows, meters);
-                let mut now = 0;
+                let mut held = Some((runtime.block_on(component(&host)), 0));
+                let samples = Arc::new(samples(rows, meters));
                 bencher.iter_custom(|iterations| {
-                    let next = || {
-                        now += 1;
-                        tick(&samples, now)
+                    let (mut one, mut now) = held.take().unwrap();
+                    let samples = Arc::clone(&samples);
+                    let work = async move {
+                        let mut spent = Duration::ZERO;
+                        for _ in 0..iterations {
+                            now += 1;
+                            let batch = tick(&samples, now);
+                            let start = Instant::now();
+                            let made = black_box(one.transform(black_box(&batch)).await.unwrap());
+                            spent += start.elapsed();
+                            drop(made);
+                        }
+                        (one, now, spent)
                     };
-                    timed(iterations, next, |batch| {
-                        runtime.block_on(component.transform(batch)).unwrap()
-                    })
+                    let (one, now, spent) = runtime.block_on(threads.run(work));
+                    held = Some((one, now));
+                    spent
                 });
             });
             group.bench_function(BenchmarkId::new("native", rows), |bencher| {
+                let mut dictionary = guest::Dictionary::default();
+                dictionary.learn(changes(rows, meters));
                 let mut native = rate_of_change::RateOfChange::configure(&options()).unwrap().0;
                 let mut now = 0;
                 bencher.iter_custom(|iterations| {
@@ -153,10 +186,61 @@ pub(super) fn benches(criterion: &mut Criterion) {
                         now += 1;
                         columns(rows, meters, now)
                     };
-                    timed(iterations, next, |batch| native.transform(batch).unwrap())
+                    timed(iterations, next, |samples| {
+                        let batch = guest::Batch { dictionary: &dictionary, samples };
+                        native.transform(&batch).unwrap()
+                    })
                 });
             });
         }
         group.finish();
     }
+    criterion.bench_function("guest_threads/switch", |bencher| {
+        bencher.iter(|| runtime.block_on(threads.run(async { black_box(1) })));
+    });
+    chain(criterion, &runtime, &host);
+}
+
+/// Two transformers in a chain, which gives ids to what they make and saves their states now and then.
+fn chain(criterion: &mut Criterion, runtime: &Runtime, host: &ComponentHost) {
+    let mut group = criterion.benchmark_group("chain");
+    let threads = host.guest_threads();
+    for rows in [100, 1_000] {
+        group.throughput(Throughput::Elements(rows as u64));
+        group.bench_function(BenchmarkId::new("two_transformers", rows), |bencher| {
+            let chain = runtime.block_on(async {
+                let convert = json!({"target": {"name": "load", "unit": "1", "scale": 0.01}});
+                let loaded = host.load("unit_conversion").await.unwrap();
+                let options = convert.as_object().unwrap();
+                let second = ComponentTransformer::of(host, &loaded, options, "bench/1");
+                let stages: Vec<(Box<dyn Transformer>, _)> = vec![
+                    (Box::new(component(host).await), Arc::default()),
+                    (Box::new(second.await.unwrap()), Arc::default()),
+                ];
+                Chain::new(&"bench".into(), HostGeneration(Uuid::from_u128(1)), stages)
+            });
+            let mut held = Some((chain, 0));
+            let samples = Arc::new(samples(rows, 1));
+            bencher.iter_custom(|iterations| {
+                let (mut chain, mut now) = held.take().unwrap();
+                let samples = Arc::clone(&samples);
+                let work = async move {
+                    let mut spent = Duration::ZERO;
+                    for _ in 0..iterations {
+                        now += 1;
+                        let event = Event::new(now, &tick(&samples, now), &[]);
+                        let start = Instant::now();
+                        let made = black_box(chain.process(black_box(event)).await.unwrap());
+                        spent += start.elapsed();
+                        drop(made);
+                    }
+                    (chain, now, spent)
+                };
+                let (chain, now, spent) = runtime.block_on(threads.run(work));
+                held = Some((chain, now));
+                spent
+            });
+        });
+    }
+    group.finish();
 }

@@ -32,7 +32,8 @@ mod bindings {
 }
 
 use bindings::StatefulTransformer;
-use bindings::exports::nephometer::metering::transform::Outcome;
+use bindings::exports::nephometer::metering::dictionary;
+use bindings::exports::nephometer::metering::transform::{self, Outcome};
 use bindings::nephometer::metering::{log, types};
 
 /// As the agent has it.
@@ -57,7 +58,7 @@ struct Instance {
 }
 
 impl Instance {
-    async fn new(epochs: bool) -> Self {
+    async fn new(epochs: bool, meters: usize) -> Self {
         let mut config = Config::new();
         config.concurrency_support(false).epoch_interruption(epochs).max_wasm_stack(512 << 10);
         let engine = Engine::new(&config).unwrap();
@@ -83,10 +84,12 @@ impl Instance {
         let options = crossing::options().to_string();
         let component = exports.nephometer_metering_component();
         component.call_configure(&mut store, &options).await.unwrap().unwrap();
+        let all = changes(crossing::changes(ROWS, meters));
+        exports.nephometer_metering_dictionary().call_learn(&mut store, &all).await.unwrap();
         Self { store, exports, epochs }
     }
 
-    async fn call(&mut self, batch: &types::Batch) -> Duration {
+    async fn call(&mut self, batch: &transform::Batch) -> Duration {
         if self.epochs {
             self.store.set_epoch_deadline(1);
         }
@@ -94,40 +97,56 @@ impl Instance {
         let begun = Instant::now();
         let outcome = transform.call_transform(&mut self.store, batch).await.unwrap().unwrap();
         let took = begun.elapsed();
-        assert!(matches!(outcome, Outcome::Replace(_)));
+        assert!(matches!(outcome, Outcome::Derive(_)));
         took
     }
 }
 
 /// The columns as this crossing has them.
-fn batch(given: guest::Batch) -> types::Batch {
-    let meter = |one: guest::Meter| types::Meter {
-        name: one.name,
-        unit: one.unit,
-        type_: types::MeterType::Cumulative,
-    };
-    let resource = |one: guest::Resource| types::Resource {
-        id: one.id,
-        source: one.source,
-        project_id: one.project_id,
-        user_id: one.user_id,
-        metadata: one.metadata,
-    };
-    types::Batch {
-        meters: given.meters.into_iter().map(meter).collect(),
-        resources: given.resources.into_iter().map(resource).collect(),
+fn batch(given: guest::Samples) -> transform::Batch {
+    transform::Batch {
         meter: given.meter,
         resource: given.resource,
         time: given.time,
         monotonic: given.monotonic,
         volume: given.volume,
-        gone: given.gone,
+        exact: Vec::new(),
+        removed: given.removed,
+    }
+}
+
+/// The dictionary as this crossing has it.
+fn changes(given: guest::Changes) -> dictionary::Changes {
+    let meter = |one: guest::NumberedMeter| dictionary::NumberedMeter {
+        number: one.number,
+        entry: types::Meter {
+            name: one.entry.name,
+            unit: one.entry.unit,
+            type_: types::MeterType::Cumulative,
+        },
+    };
+    let resource = |one: guest::NumberedResource| dictionary::NumberedResource {
+        number: one.number,
+        entry: types::Resource {
+            id: one.entry.id,
+            source: one.entry.source,
+            project_id: one.entry.project_id,
+            user_id: one.entry.user_id,
+            metadata: one.entry.metadata,
+        },
+    };
+    dictionary::Changes {
+        forgotten_meters: given.forgotten_meters,
+        forgotten_resources: given.forgotten_resources,
+        meters: given.meters.into_iter().map(meter).collect(),
+        resources: given.resources.into_iter().map(resource).collect(),
     }
 }
 
 fn compare(runtime: &Runtime, meters: usize) {
     let (on, off) = runtime.block_on(async {
-        let (mut with, mut without) = (Instance::new(true).await, Instance::new(false).await);
+        let (mut with, mut without) =
+            (Instance::new(true, meters).await, Instance::new(false, meters).await);
         let (mut on, mut off) = (Vec::new(), Vec::new());
         for number in 0..CALLS {
             let batch = batch(crossing::columns(ROWS, meters, number));

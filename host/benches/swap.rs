@@ -170,6 +170,7 @@ fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
             count,
             dead_letters: store.dead_letters(),
             notices: mpsc::channel(1).0,
+            guest_threads: Some(host.guest_threads()),
         });
         let sink = tokio::spawn(sink.run());
         let stop = Arc::new(AtomicBool::new(false));

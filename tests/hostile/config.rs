@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::honest;
-use super::parts::{stores, transformer, word};
+use super::parts::{stores, transformer, words};
 use crate::harness::{Agent, PATIENCE, Running, eventually};
 
 /// What a file may cost beyond what the agent has without it, in KiB.
@@ -21,7 +21,7 @@ fn components(folder: &Path) {
     let schema = r#"{"additionalProperties":{"type":"integer"}}"#;
     let length = u32::try_from(schema.len()).unwrap();
     let data = format!("(data (i32.const 4096) {schema:?})");
-    let place = word(4_096) + &word(length);
+    let place = words(&[4_096, length]);
     let strict = transformer(&[("MORE", &data), ("SCHEMA", &place)]);
     fs::write(folder.join("strict.wasm"), strict).unwrap();
     // Each error has two texts, which are the same bytes.

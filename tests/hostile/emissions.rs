@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::parts::{stores, transformer, word};
+use super::parts::{Answer, OWN, TEXT, data, pages, repeats, resource, transformer};
 use super::watched;
 use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson, text};
 
@@ -15,59 +15,43 @@ pub(crate) fn multiplies(rows: u32, metadata: u32) -> Vec<u8> {
     let [before_length, after_length] =
         [before, after].map(|text| u32::try_from(text.len()).unwrap());
     let start = 131_072;
-    let resource = start + metadata + 64;
-    let origins = (resource + 64).next_multiple_of(16);
+    let entry = start + metadata + 64;
+    let origins = (entry + 64).next_multiple_of(16);
     let resources = origins + 4 * rows + 16;
     let times = (resources + 4 * rows).next_multiple_of(16) + 16;
     let zeros = (times + 8 * rows).next_multiple_of(16) + 16;
-    let pages = (zeros + 8 * rows) / 65_536 + 2;
     let quoted = |text: &str| text.replace('"', "\\22");
     let fill = |address: u32, byte: u32, length: u32| {
         format!("(memory.fill (i32.const {address}) (i32.const {byte}) (i32.const {length}))")
     };
-    // Its id is the text at 2048, its owner nobody.
-    let numbers = [2048, 7, 2048, 7, 0, 0, 0, 0, 0, 0, start, metadata].map(word).concat();
-    let more = format!(
-        "(data (i32.const {start}) \"{}\") (data (i32.const {}) \"{}\") \
-         (data (i32.const {resource}) \"{numbers}\") \
-         (func $fill-up (local i32) (local.set 0 (i32.const {resources})) (loop $next \
-         (i32.store (local.get 0) (i32.const 1)) \
-         (local.set 0 (i32.add (local.get 0) (i32.const 4))) \
-         (br_if $next (i32.lt_u (local.get 0) (i32.const {})))))",
-        quoted(before),
-        start + metadata - after_length,
-        quoted(after),
-        resources + 4 * rows,
-    );
+    let more = [
+        format!("(data (i32.const {start}) \"{}\")", quoted(before)),
+        format!("(data (i32.const {}) \"{}\")", start + metadata - after_length, quoted(after)),
+        data(entry, &resource(OWN, TEXT, (start, metadata))),
+        repeats("write-numbers", resources, &[OWN], rows),
+    ];
     let initialize = [
         fill(start + before_length, 120, metadata - before_length - after_length),
         fill(origins, 255, 4 * rows),
         fill(times, 23, 8 * rows),
-        "(call $fill-up)".to_owned(),
+        "(call $write-numbers)".to_owned(),
     ];
-    let answer = [
-        (1152, 0),
-        (1156, 2),
-        (1160, 0),
-        (1164, 0),
-        (1168, resource),
-        (1172, 1),
-        (1176, origins),
-        (1180, rows),
-        (1184, zeros),
-        (1188, rows),
-        (1192, resources),
-        (1196, rows),
-        (1200, times),
-        (1204, rows),
-        (1208, zeros),
-        (1212, rows),
-    ];
+    // The input's only meter has the number 0.
+    let answer = Answer {
+        meters: (0, 0),
+        resources: (entry, 1),
+        origin: (origins, rows),
+        meter: (zeros, rows),
+        resource: (resources, rows),
+        time: (times, rows),
+        volume: (zeros, rows),
+        exact: (0, 0),
+    };
     transformer(&[
-        ("MEMORY", &pages.to_string()),
-        ("MORE", &more),
+        ("MEMORY", &pages(zeros + 8 * rows)),
+        ("MORE", &more.concat()),
         ("INITIALIZE", &initialize.concat()),
-        ("TRANSFORM", &stores(&answer)),
+        ("TRANSFORM", &answer.transformed()),
     ])
 }
 

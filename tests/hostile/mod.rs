@@ -6,6 +6,7 @@ mod answers;
 mod broker;
 mod compiling;
 mod config;
+mod dictionary;
 pub(crate) mod emissions;
 mod files;
 mod generator;
@@ -25,12 +26,16 @@ use serde_json::json;
 
 use crate::components::recording;
 use crate::harness::{Agent, Ended, PATIENCE, Resident, Running, component, eventually, ndjson};
-use parts::{core, stores, transformer, word, wrapped, wrapped_encoding};
+use parts::{
+    Answer, OWN, SAVED, TEXT, TRANSFORMED, core, keep, meter, pages, repeats, stores, transformer,
+    words, wrapped, wrapped_encoding,
+};
 
 /// Resident memory that the agent may have beyond what it has with the honest sink alone, and what
 /// its components may have: KiB. Each of these components wants gigabytes.
 const BESIDE: u64 = 64 << 10;
 
+#[derive(Debug, Clone)]
 struct Case {
     name: &'static str,
     file: Vec<u8>,
@@ -94,7 +99,8 @@ fn agent(group: &str, cases: &[Case]) -> Agent {
         );
         names.push(format!("to-{name}"));
         sinks += &format!(
-            "- {{name: to-{name}, transformers: [{{name: {name}, parameters: {{}}}}], publishers: ['file:///dev/null']}}\n"
+            "- {{name: to-{name}, transformers: [{{name: {name}, parameters: {{}}}}], publishers: ['file://{}?json']}}\n",
+            agent.folder.at(&format!("to-{name}")).display()
         );
     }
     let honest = agent.folder.at("honest");
@@ -131,7 +137,7 @@ fn refused_by_check(group: &str, cases: &[Case]) {
 }
 
 /// Every case must be ended with its reason, while the honest sink loses nothing.
-fn ended_at_work(group: &str, cases: &[Case]) {
+fn ended_at_work(group: &str, cases: &[Case]) -> Ended {
     let agent = agent(group, cases);
     let (ended, resident) =
         watched(agent.run(), |running, patience| all_end(&agent, running, cases).ended(patience));
@@ -150,6 +156,7 @@ fn ended_at_work(group: &str, cases: &[Case]) {
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     assert!(ended.stderr.len() < 4 << 20, "{} bytes of log", ended.stderr.len());
     assert_within(resident, "run", cases);
+    ended
 }
 
 /// Waits until every case has been ended while the honest sink goes on, and asks the agent to end.
@@ -298,7 +305,7 @@ fn schema(schema: &str, fill: u32) -> Vec<u8> {
     transformer(&[
         ("MEMORY", &pages.to_string()),
         ("MORE", &format!("(data (i32.const 131072) \"{quoted}\")")),
-        ("SCHEMA", &format!("{}{}", word(131_072), word(length))),
+        ("SCHEMA", &words(&[131_072, length])),
         (
             "INITIALIZE",
             &format!(
@@ -395,57 +402,54 @@ fn what_never_ends_at_work_is_ended() {
 }
 
 /// `keep` of a list at this address with so many entries.
-fn keep(address: u32, count: u32) -> Vec<u8> {
-    transformer(&[("TRANSFORM", &stores(&[(1156, 1), (1160, address), (1164, count)]))])
+fn keeping(address: u32, count: u32) -> Vec<u8> {
+    transformer(&[("TRANSFORM", &keep((address, count)))])
 }
 
 /// A refusal with a text at this address with so many bytes.
 fn rejected(address: u32, length: u32) -> Vec<u8> {
-    transformer(&[("TRANSFORM", &stores(&[(1152, 1), (1160, address), (1164, length)]))])
+    transformer(&[("TRANSFORM", &refusal(address, length))])
 }
 
-/// An answer with so many new meters, all in one place, each with a text of `length` bytes.
-fn aliased(count: u32, length: u32) -> Vec<u8> {
-    let fill = format!(
-        "(local i32) (local.set 16 (i32.const 65536)) (loop $next \
-         (i32.store (local.get 16) (i32.const 2048)) \
-         (i32.store offset=4 (local.get 16) (i32.const {length})) \
-         (i32.store offset=8 (local.get 16) (i32.const 2048)) \
-         (i32.store offset=12 (local.get 16) (i32.const 0)) \
-         (i32.store offset=16 (local.get 16) (i32.const 0)) \
-         (local.set 16 (i32.add (local.get 16) (i32.const 20))) \
-         (br_if $next (i32.lt_u (local.get 16) (i32.const {}))))",
-        65_536 + 20 * count
-    );
-    let answer = stores(&[(1156, 2), (1160, 65_536), (1164, count)]);
-    let pages = (65_536 + 20 * count).div_ceil(65_536) + 1;
-    // Locals stand first in a function: the work is done in one of its own.
-    let more = format!(
-        "(func $fill-up (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) \
-         {fill})"
-    );
-    let zeros = "(i32.const 0)".repeat(16);
-    transformer(&[
-        ("MEMORY", &pages.to_string()),
-        ("MORE", &more),
-        ("TRANSFORM", &format!("(call $fill-up {zeros}) {answer}")),
+/// Instructions that answer a batch with a refusal.
+fn refusal(address: u32, length: u32) -> String {
+    stores(&[
+        (TRANSFORMED, 1),
+        (TRANSFORMED + 4, 0),
+        (TRANSFORMED + 8, address),
+        (TRANSFORMED + 12, length),
     ])
 }
+
+/// An answer with so many new meters, each with a name of `length` bytes, all in one place.
+fn aliased(count: u32, length: u32) -> Vec<u8> {
+    let list = 65_536;
+    let words = meter(OWN, (TEXT.0, length));
+    let answer = Answer { meters: (list, count), ..Answer::default() };
+    transformer(&[
+        ("MEMORY", &pages(list + 24 * count)),
+        ("MORE", &repeats("write-list", list, &words, count)),
+        ("TRANSFORM", &format!("(call $write-list) {}", answer.transformed())),
+    ])
+}
+
+/// Answers with an address beyond the memory.
+const OUTSIDE: &str = "(return (i32.const -4))";
 
 #[test]
 fn answers_that_lie_are_refused() {
     ended_at_work(
         "answers",
         &[
-            case("list-outside", keep(0x7fff_0000, 4), "out of bounds"),
-            case("list-of-4-gib", keep(4096, u32::MAX), "out of bounds"),
-            case("list-askew", keep(4097, 1), "aligned"),
+            case("list-outside", keeping(0x7fff_0000, 4), "out of bounds"),
+            case("list-of-4-gib", keeping(4096, u32::MAX), "out of bounds"),
+            case("list-askew", keeping(4097, 1), "aligned"),
             case("text-outside", rejected(0xffff_fff0, 100), "out of bounds"),
             case(
                 "text-no-utf8",
                 transformer(&[
                     ("MORE", "(data (i32.const 4096) \"\\ff\\fe\\c0\\80\")"),
-                    ("TRANSFORM", &stores(&[(1152, 1), (1160, 4096), (1164, 4)])),
+                    ("TRANSFORM", &refusal(4096, 4)),
                 ]),
                 "utf-8",
             ),
@@ -455,7 +459,7 @@ fn answers_that_lie_are_refused() {
                     "utf16",
                     &core(&[
                         ("MORE", "(data (i32.const 4096) \"\\00\\d8\\41\\00\")"),
-                        ("TRANSFORM", &stores(&[(1152, 1), (1160, 4096), (1164, 2)])),
+                        ("TRANSFORM", &refusal(4096, 2)),
                     ]),
                 ),
                 "unpaired surrogate",
@@ -467,16 +471,20 @@ fn answers_that_lie_are_refused() {
                     &core(&[
                         ("MORE", "(data (i32.const 4096) \"\\00\\d8\\41\\00\")"),
                         // The highest bit of the length says that this one is UTF-16.
-                        ("TRANSFORM", &stores(&[(1152, 1), (1160, 4096), (1164, 0x8000_0002)])),
+                        ("TRANSFORM", &refusal(4096, 0x8000_0002)),
                     ]),
                 ),
                 "unpaired surrogate",
             ),
             case("many-texts", aliased(1_200_000, 1), "limits.returned").with(32),
-            case("bad-case", transformer(&[("TRANSFORM", &stores(&[(1156, 9)]))]), "discriminant"),
+            case(
+                "bad-case",
+                transformer(&[("TRANSFORM", &stores(&[(TRANSFORMED + 4, 9)]))]),
+                "discriminant",
+            ),
             case(
                 "bad-result",
-                transformer(&[("TRANSFORM", &stores(&[(1152, 7)]))]),
+                transformer(&[("TRANSFORM", &stores(&[(TRANSFORMED, 7)]))]),
                 "discriminant",
             ),
             case(
@@ -485,11 +493,7 @@ fn answers_that_lie_are_refused() {
                 "aligned",
             ),
             case("aliased-texts", aliased(100_000, 60_000), "limits.returned").with(4),
-            case(
-                "answer-outside",
-                transformer(&[("TRANSFORM", "(return (i32.const -4))")]),
-                "bounds",
-            ),
+            case("answer-outside", transformer(&[("TRANSFORM", OUTSIDE)]), "bounds"),
         ],
     );
 }
@@ -497,7 +501,7 @@ fn answers_that_lie_are_refused() {
 #[test]
 fn a_state_that_cannot_be_had_is_done_without() {
     // The state is asked for after 256 batches.
-    let large = stores(&[(1284, 65_536), (1288, 70 << 20)]);
+    let large = stores(&[(SAVED + 4, 65_536), (SAVED + 8, 70 << 20)]);
     let cases = [
         case("spins-in-save", transformer(&[("SAVE", "(call $spin)")]), "cpu"),
         case("large-state", transformer(&[("MEMORY", "1200"), ("SAVE", &large)]), "state_bytes"),

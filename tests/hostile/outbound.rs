@@ -213,7 +213,7 @@ fn a_publisher_cannot_fill_the_log() {
         (import "wasi:io/streams@0.2.12" "[method]output-stream.blocking-write-and-flush"
           (func $write (param i32 i32 i32 i32)))
         (import "wasi:io/streams@0.2.12" "[resource-drop]output-stream" (func $drop (param i32)))
-        (import "nephometer:metering/log@0.1.0" "write" (func $log (param i32 i32 i32)))
+        (import "nephometer:metering/log@0.2.0" "write" (func $log (param i32 i32 i32)))
     "#;
     let body = r"
         (memory.fill (i32.const 8192) (i32.const 10) (i32.const 4096))

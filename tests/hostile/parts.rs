@@ -5,11 +5,26 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const WRAPPER: &str = include_str!("wrapper.wat");
 const CORE: &str = include_str!("core.wat");
 
+/// Addresses of the answers in the core module.
+pub(super) const TRANSFORMED: u32 = 1_152;
+pub(super) const FLUSHED: u32 = 1_232;
+pub(super) const SAVED: u32 = 1_312;
+
+/// The text "hostile": its address and its length.
+pub(super) const TEXT: List = (2_048, 7);
+
+/// The first number of a component's own entries.
+pub(super) const OWN: u32 = 1 << 31;
+
+/// The address of a list or a text, and its length.
+pub(super) type List = (u32, u32);
+
 /// Places of the core module that a case may fill.
-const PLACES: [&str; 11] = [
+const PLACES: [&str; 12] = [
     "MORE",
     "DESCRIBE",
     "CONFIGURE",
+    "LEARN",
     "TRANSFORM",
     "POST",
     "FLUSH",
@@ -61,8 +76,8 @@ pub(super) fn wrapped(core: &str) -> Vec<u8> {
 
 /// The same, where the texts of `transform` have this encoding.
 pub(super) fn wrapped_encoding(encoding: &str, core: &str) -> Vec<u8> {
-    let lift = "(canon lift (core func $nephometer:metering/transform@0.1.0#transform)";
-    let at = WRAPPER.find(lift).expect("the function that takes batches");
+    let options = "#transform) (memory $memory)";
+    let at = WRAPPER.find(options).expect("the function that takes batches");
     let (before, after) = WRAPPER.split_at(at);
     let after = after.replacen("string-encoding=utf8", &format!("string-encoding={encoding}"), 1);
     wrapped_in(&format!("{before}{after}"), core)
@@ -75,9 +90,14 @@ fn wrapped_in(wrapper: &str, core: &str) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("{error}\n{}", &core[..core.len().min(2_000)]))
 }
 
-/// Four bytes of data, the lowest first.
-pub(super) fn word(value: u32) -> String {
-    value.to_le_bytes().iter().map(|byte| format!("\\{byte:02x}")).collect()
+/// These words as data, the lowest byte of each first.
+pub(super) fn words(words: &[u32]) -> String {
+    words.iter().flat_map(|word| word.to_le_bytes()).map(|byte| format!("\\{byte:02x}")).collect()
+}
+
+/// A segment of data with these words.
+pub(super) fn data(address: u32, content: &[u32]) -> String {
+    format!("(data (i32.const {address}) \"{}\")", words(content))
 }
 
 /// Instructions that write numbers into an answer: address and value.
@@ -86,4 +106,101 @@ pub(super) fn stores(words: &[(u32, u32)]) -> String {
         format!("(i32.store (i32.const {address}) (i32.const {}))", value.cast_signed())
     };
     words.iter().map(store).collect()
+}
+
+/// A function `$NAME` that writes so many copies of these words, one after the other.
+pub(super) fn repeats(name: &str, address: u32, words: &[u32], count: u32) -> String {
+    let stride = 4 * u32::try_from(words.len()).unwrap();
+    let store = |(index, value): (usize, &u32)| {
+        format!(
+            "(i32.store offset={} (local.get 0) (i32.const {}))",
+            4 * index,
+            value.cast_signed()
+        )
+    };
+    let body: String = words.iter().enumerate().map(store).collect();
+    format!(
+        "(func ${name} (local i32) (local.set 0 (i32.const {address})) (loop $next {body} \
+         (local.set 0 (i32.add (local.get 0) (i32.const {stride}))) \
+         (br_if $next (i32.lt_u (local.get 0) (i32.const {})))))",
+        address + stride * count
+    )
+}
+
+/// The pages of a memory with so many bytes.
+pub(super) fn pages(bytes: u32) -> String {
+    (bytes.div_ceil(65_536) + 1).to_string()
+}
+
+/// The words of a numbered meter.
+pub(super) fn meter(number: u32, name: List) -> [u32; 6] {
+    [number, name.0, name.1, TEXT.0, 1, 0]
+}
+
+/// The words of a numbered resource without an owner.
+pub(super) fn resource(number: u32, id: List, metadata: List) -> [u32; 13] {
+    [number, id.0, id.1, TEXT.0, TEXT.1, 0, 0, 0, 0, 0, 0, metadata.0, metadata.1]
+}
+
+/// `keep` of these rows.
+pub(super) fn keep(rows: List) -> String {
+    outcome(1, &[rows])
+}
+
+/// The lists of `derive`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Derived {
+    pub(super) meters: List,
+    pub(super) origin: List,
+    pub(super) meter: List,
+    pub(super) volume: List,
+    pub(super) exact: List,
+}
+
+impl Derived {
+    /// Instructions that make it the answer to a batch.
+    pub(super) fn transformed(self) -> String {
+        let Self { meters, origin, meter, volume, exact } = self;
+        outcome(2, &[meters, origin, meter, volume, exact])
+    }
+}
+
+/// The lists of an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Answer {
+    pub(super) meters: List,
+    pub(super) resources: List,
+    pub(super) origin: List,
+    pub(super) meter: List,
+    pub(super) resource: List,
+    pub(super) time: List,
+    pub(super) volume: List,
+    pub(super) exact: List,
+}
+
+impl Answer {
+    /// Instructions that make it the answer to a batch.
+    pub(super) fn transformed(self) -> String {
+        outcome(3, &self.lists())
+    }
+
+    /// Instructions that make it the answer to a flush.
+    pub(super) fn flushed(self) -> String {
+        stores(&[(FLUSHED, 0), (FLUSHED + 4, 1)]) + &lists(FLUSHED + 8, &self.lists())
+    }
+
+    fn lists(self) -> [List; 8] {
+        let Self { meters, resources, origin, meter, resource, time, volume, exact } = self;
+        [meters, resources, origin, meter, resource, time, volume, exact]
+    }
+}
+
+/// Instructions that answer a batch with this case, which carries these lists.
+fn outcome(case: u32, carried: &[List]) -> String {
+    stores(&[(TRANSFORMED, 0), (TRANSFORMED + 4, case)]) + &lists(TRANSFORMED + 8, carried)
+}
+
+fn lists(address: u32, lists: &[List]) -> String {
+    let fields = (address..).step_by(8).zip(lists);
+    fields.map(|(at, (list, length))| stores(&[(at, *list), (at + 4, *length)])).collect()
 }

@@ -12,8 +12,8 @@ const CORE: &str = include_str!("publisher.wat");
 const WORLD: &str = "
     package test:hostile;
     world publisher {
-        include nephometer:metering/http-publisher@0.1.0;
-        include nephometer:metering/socket-publisher@0.1.0;
+        include nephometer:metering/http-publisher@0.2.0;
+        include nephometer:metering/socket-publisher@0.2.0;
         import wasi:cli/stdout@0.2.12;
         import wasi:cli/stderr@0.2.12;
     }

@@ -19,10 +19,10 @@
       (then (local.set $at (i32.const 1048576))))
     (global.set $heap (i32.add (local.get $at) (local.get 3)))
     (local.get $at))
-  (func (export "nephometer:metering/component@0.1.0#describe") (result i32) (i32.const 1024))
-  (func (export "nephometer:metering/component@0.1.0#configure") (param i32 i32) (result i32)
+  (func (export "nephometer:metering/component@0.2.0#describe") (result i32) (i32.const 1024))
+  (func (export "nephometer:metering/component@0.2.0#configure") (param i32 i32) (result i32)
     (i32.const 1088))
-  (func (export "nephometer:metering/publish@0.1.0#publish") (param i32) (result i32)
+  (func (export "nephometer:metering/publish@0.2.0#publish") (param i32) (result i32)
     (local $i i32) (local $n i32) (local $one i32)
     (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
     BODY

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::parts::{stores, transformer};
+use super::parts::{SAVED, stores, transformer};
 use crate::harness::{Agent, PATIENCE, component, eventually, ndjson};
 
 /// A transformer that passes everything, and has a state of 700 KiB.
 fn keeps_much() -> Vec<u8> {
-    let state = stores(&[(1280, 0), (1284, 65_536), (1288, 700 << 10)]);
+    let state = stores(&[(SAVED, 0), (SAVED + 4, 65_536), (SAVED + 8, 700 << 10)]);
     transformer(&[("MEMORY", "20"), ("SAVE", &state)])
 }
 

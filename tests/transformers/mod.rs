@@ -2,6 +2,7 @@
 //! that was written from their description.
 
 mod cases;
+mod life;
 mod model;
 mod original;
 

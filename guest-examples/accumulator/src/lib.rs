@@ -8,11 +8,11 @@ use std::cell::RefCell;
 
 use conversion::held::{self, Held};
 use nephometer_guest::{
-    Answer, AnswerBuilder, Batch, Description, OptionError, OptionReader, Outcome, Refusal,
-    Settings, Stateful, Timestamp, Transformer, rows, settings,
+    Answer, AnswerBuilder, Batch, Description, Dictionary, OptionError, OptionReader, Outcome,
+    Refusal, Settings, Stateful, Timestamp, Transformer, rows, settings,
 };
 
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// The configured transformer with what it holds.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Transformer for Accumulator {
         Ok((Self { size, held: Vec::new() }, settings))
     }
 
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         if self.size == 0 {
             return Ok(Outcome::Unchanged);
         }
@@ -59,15 +59,19 @@ impl Transformer for Accumulator {
 }
 
 impl Stateful for Accumulator {
-    fn flush(&mut self, _now: Timestamp) -> Result<Option<Answer>, Refusal> {
+    fn flush(
+        &mut self,
+        dictionary: &Dictionary,
+        _now: Timestamp,
+    ) -> Result<Option<Answer>, Refusal> {
         if self.held.is_empty() || self.held.len() < self.size {
             return Ok(None);
         }
-        let mut answer = AnswerBuilder::without_input();
+        let mut answer = AnswerBuilder::without_input(dictionary);
         for sample in self.held.drain(..) {
             sample.give_out(&mut answer);
         }
-        Ok(Some(answer.finish()))
+        Ok(answer.finish_flush())
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {
@@ -75,7 +79,11 @@ impl Stateful for Accumulator {
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
-        self.held = held::restore((version, STATE_VERSION), state)?;
+        self.held = match version {
+            1 => held::parse::<Vec<Held<f64>>>(state)?.into_iter().map(Held::from).collect(),
+            STATE_VERSION => held::parse(state)?,
+            _ => return Err(held::unknown(version, STATE_VERSION)),
+        };
         Ok(())
     }
 }

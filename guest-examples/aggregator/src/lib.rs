@@ -10,16 +10,16 @@ mod options;
 
 use std::cell::RefCell;
 
-use conversion::Conversion;
 use conversion::held::{self, MOST};
+use conversion::{Conversion, Scale};
 use group::{Group, Groups};
 use nephometer_guest::{
-    Answer, AnswerBuilder, Batch, Complaint, Description, OptionError, Outcome, Refusal, Row,
-    Settings, Stateful, Timestamp, Transformer, log, rows, settings,
+    Answer, AnswerBuilder, Batch, Complaint, Description, Dictionary, OptionError, Outcome,
+    Refusal, Row, Settings, Stateful, Timestamp, Transformer, log, rows, settings,
 };
 use options::Policies;
 
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// The configured transformer with what it holds.
 #[derive(Debug)]
@@ -32,11 +32,14 @@ pub struct Aggregator {
 impl Aggregator {
     /// A row as the group that it would be alone.
     fn converted(&mut self, row: &Row<'_>) -> Result<Group, std::rc::Rc<str>> {
-        let volume = self.conversion.scale.of(row, row.volume)?;
-        if !volume.is_finite() {
+        let volume = match self.conversion.scale {
+            Scale::None => row.value(),
+            _ => self.conversion.scale.of(row, row.volume)?.into(),
+        };
+        if !volume.as_f64().is_finite() {
             return Err("the result is not finite".into());
         }
-        let meter = self.conversion.meter(row.meter);
+        let meter = self.conversion.meter(row.meter());
         Ok(Group::new(row, meter, volume, &self.policies))
     }
 }
@@ -66,8 +69,7 @@ impl Transformer for Aggregator {
         Ok((Self { conversion, policies, groups: Groups::default() }, settings))
     }
 
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
-        self.conversion.scale.begin(input);
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         let mut failed = Complaint::new(log::Level::Warn, "dropping samples whose scale fails");
         for row in rows(input) {
             match self.converted(&row) {
@@ -84,7 +86,11 @@ impl Transformer for Aggregator {
 }
 
 impl Stateful for Aggregator {
-    fn flush(&mut self, now: Timestamp) -> Result<Option<Answer>, Refusal> {
+    fn flush(
+        &mut self,
+        dictionary: &Dictionary,
+        now: Timestamp,
+    ) -> Result<Option<Answer>, Refusal> {
         let Groups { samples, begun, all, .. } = &self.groups;
         let full = self.policies.size.is_some_and(|size| *samples >= size) || *samples >= MOST;
         let expired = self
@@ -94,11 +100,11 @@ impl Stateful for Aggregator {
         if all.is_empty() || !(full || expired) {
             return Ok(None);
         }
-        let mut answer = AnswerBuilder::without_input();
+        let mut answer = AnswerBuilder::without_input(dictionary);
         for group in std::mem::take(&mut self.groups).all {
             group.whole().give_out(&mut answer);
         }
-        Ok(Some(answer.finish()))
+        Ok(answer.finish_flush())
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {
@@ -106,7 +112,11 @@ impl Stateful for Aggregator {
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
-        self.groups = held::restore((version, STATE_VERSION), state)?;
+        self.groups = match version {
+            1 => held::parse::<Groups<f64>>(state)?.into(),
+            STATE_VERSION => held::parse(state)?,
+            _ => return Err(held::unknown(version, STATE_VERSION)),
+        };
         Ok(())
     }
 }

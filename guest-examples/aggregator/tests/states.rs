@@ -6,32 +6,30 @@
 use accumulator::Accumulator;
 use aggregator::Aggregator;
 use arithmetic::Arithmetic;
-use nephometer_guest::{Answer, Batch, Meter, MeterType, Resource, Stateful, Transformer};
+use nephometer_guest::testing::{Input, Sample};
+use nephometer_guest::{Meter, MeterType, Resource, Stateful, Transformer, Volume};
 use serde_json::{Value, json};
 
 /// One row each of these meters and values, of one resource.
-fn batch(rows: &[(&str, f64)]) -> Batch {
-    let meter = |(name, _): &(&str, f64)| Meter {
-        name: (*name).to_owned(),
-        unit: "MiB".to_owned(),
-        type_: MeterType::Gauge,
-    };
-    let resource = Resource {
-        id: "r".to_owned(),
-        source: "openstack".to_owned(),
-        project_id: Some("p".to_owned()),
-        user_id: None,
-        metadata: r#"{"w":3}"#.to_owned(),
-    };
-    Batch {
-        meters: rows.iter().map(meter).collect(),
-        resources: vec![resource],
-        meter: (0..).take(rows.len()).collect(),
-        resource: vec![0; rows.len()],
-        time: vec![1_700_000_000_000_000_000; rows.len()],
-        monotonic: vec![0; rows.len()],
-        volume: rows.iter().map(|(_, volume)| *volume).collect(),
-        gone: Vec::new(),
+fn batch(input: &mut Input, rows: &[(&str, f64)]) {
+    input.next();
+    for (name, volume) in rows {
+        input.sample(&Sample {
+            meter: Meter {
+                name: (*name).to_owned(),
+                unit: "MiB".to_owned(),
+                type_: MeterType::Gauge,
+            },
+            resource: Resource {
+                id: "r".to_owned(),
+                source: "openstack".to_owned(),
+                project_id: Some("p".to_owned()),
+                user_id: None,
+                metadata: r#"{"w":3}"#.to_owned(),
+            },
+            time: 1_700_000_000_000_000_000,
+            volume: Volume::from(*volume),
+        });
     }
 }
 
@@ -39,28 +37,32 @@ fn made<T: Transformer>(options: &Value) -> T {
     T::configure(options).unwrap().0
 }
 
-fn flushed<T: Stateful>(transformer: &mut T) -> Option<Answer> {
-    transformer.flush(1_700_000_000_000_000_000).unwrap()
+fn flushed<T: Stateful>(transformer: &mut T, input: &mut Input) -> Vec<Sample> {
+    let answer = transformer.flush(input.dictionary(), 1_700_000_000_000_000_000).unwrap();
+    input.flushed(answer)
 }
 
-/// Gives out the same after a detour over its state.
+/// Emits the same after a detour over its state, whatever the numbers are.
 fn survives<T: Transformer + Stateful>(
     options: &Value,
     first: &[(&str, f64)],
     then: &[(&str, f64)],
 ) {
     let (mut one, mut two): (T, T) = (made(options), made(options));
-    one.transform(&batch(first)).unwrap();
-    assert_eq!(flushed(&mut one), None, "too few yet");
+    let (mut of_one, mut of_two) = (Input::default(), Input::shuffled(7));
+    batch(&mut of_one, first);
+    one.transform(&of_one.batch()).unwrap();
+    assert!(flushed(&mut one, &mut of_one).is_empty(), "too few yet");
     let state = one.save().unwrap();
     two.restore(T::describe().state_version, &state).unwrap();
-    for transformer in [&mut one, &mut two] {
-        transformer.transform(&batch(then)).unwrap();
+    for (transformer, input) in [(&mut one, &mut of_one), (&mut two, &mut of_two)] {
+        batch(input, then);
+        transformer.transform(&input.batch()).unwrap();
     }
-    let answer = flushed(&mut one);
-    assert!(answer.is_some());
-    assert_eq!(flushed(&mut two), answer);
-    assert_eq!(flushed(&mut two), None, "what was given out is done with");
+    let samples = flushed(&mut one, &mut of_one);
+    assert!(!samples.is_empty());
+    assert_eq!(flushed(&mut two, &mut of_two), samples);
+    assert!(flushed(&mut two, &mut of_two).is_empty(), "emitted already");
     let version = T::describe().state_version;
     assert!(made::<T>(options).restore(version + 1, &state).is_err());
     assert!(made::<T>(options).restore(version, &state[..state.len() / 2]).is_err());
@@ -76,12 +78,62 @@ fn what_is_held_back_survives() {
 }
 
 #[test]
-fn what_is_gone_is_forgotten() {
+fn what_was_removed_is_forgotten() {
     let expression = json!({"target": {"expr": "$(memory.usage) / $(memory)"}});
-    let mut one: Arithmetic = made(&expression);
-    one.transform(&batch(&[("memory", 4.0)])).unwrap();
-    let gone = Batch { gone: vec!["r".to_owned()], ..batch(&[]) };
-    one.transform(&gone).unwrap();
-    one.transform(&batch(&[("memory.usage", 2.0)])).unwrap();
-    assert_eq!(flushed(&mut one), None);
+    let (mut one, mut input): (Arithmetic, _) = (made(&expression), Input::default());
+    batch(&mut input, &[("memory", 4.0)]);
+    one.transform(&input.batch()).unwrap();
+    batch(&mut input, &[]);
+    input.remove("r");
+    one.transform(&input.batch()).unwrap();
+    batch(&mut input, &[("memory.usage", 2.0)]);
+    one.transform(&input.batch()).unwrap();
+    assert!(flushed(&mut one, &mut input).is_empty());
+}
+
+/// Version 1 of these states had volumes as `f64` alone, in the same order of fields.
+#[test]
+fn states_of_version_1_are_read() {
+    let mut held = vec![1];
+    for text in ["memory", "MiB"] {
+        held.push(u8::try_from(text.len()).unwrap());
+        held.extend(text.as_bytes());
+    }
+    held.push(0);
+    for text in ["r", "openstack"] {
+        held.push(u8::try_from(text.len()).unwrap());
+        held.extend(text.as_bytes());
+    }
+    // No project, no user, no metadata, time 5, volume 2.5.
+    held.extend([0, 0, 2, b'{', b'}', 5]);
+    held.extend(2.5_f64.to_le_bytes());
+    let (mut one, mut input): (Accumulator, _) = (made(&json!({"size": 1})), Input::default());
+    one.restore(1, &held).unwrap();
+    let samples = flushed(&mut one, &mut input);
+    assert_eq!((samples.len(), samples[0].volume, samples[0].time), (1, Volume::Float(2.5), 5));
+    assert!(one.restore(2, &held).is_err());
+}
+
+#[test]
+fn sums_and_held_samples_keep_the_last_digits_of_integers() {
+    let large = (1_i64 << 60) + 1;
+    let meter = || Meter { name: "bytes".into(), unit: "B".into(), type_: MeterType::Delta };
+    let sample = |volume: i64| Sample {
+        meter: meter(),
+        resource: nephometer_guest::testing::plain_resource("r"),
+        time: 1_700_000_000_000_000_000,
+        volume: volume.into(),
+    };
+    let mut input = Input::default();
+    for volume in [large, 2, 4] {
+        input.sample(&sample(volume));
+    }
+    let mut sum: Aggregator = made(&json!({"size": 3}));
+    sum.transform(&input.batch()).unwrap();
+    let mut again: Aggregator = made(&json!({"size": 3}));
+    again.restore(2, &sum.save().unwrap()).unwrap();
+    assert_eq!(flushed(&mut again, &mut input)[0].volume, Volume::Integer(large + 6));
+    let mut held: Accumulator = made(&json!({"size": 3}));
+    held.transform(&input.batch()).unwrap();
+    assert_eq!(flushed(&mut held, &mut input)[0].volume, Volume::Integer(large));
 }

@@ -81,7 +81,7 @@ fn fields(sample: &Held) -> Result<Json, String> {
         "name": sample.name,
         "unit": sample.unit,
         "type": type_word(sample.kind),
-        "volume": sample.volume,
+        "volume": sample.volume.as_f64(),
         "resource_id": sample.id,
         "project_id": sample.project_id,
         "user_id": sample.user_id,

@@ -13,15 +13,15 @@ use std::collections::BTreeMap;
 use conversion::held::{self, Held};
 use formula::Formula;
 use nephometer_guest::{
-    Answer, AnswerBuilder, Batch, Description, Meter, MeterType, OptionError, OptionReader,
-    Outcome, Refusal, Settings, Stateful, Timestamp, Transformer, log, rows, settings,
-    type_from_word,
+    Answer, AnswerBuilder, Batch, Description, Dictionary, Meter, MeterType, OptionError,
+    OptionReader, Outcome, Refusal, Settings, Stateful, Timestamp, Transformer, Volume, log, rows,
+    settings, type_from_word,
 };
 
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// By resource, then by meter.
-type Cache = BTreeMap<String, BTreeMap<String, Held>>;
+type Cache<V = Volume> = BTreeMap<String, BTreeMap<String, Held<V>>>;
 
 /// The configured transformer with what it holds.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Arithmetic {
             unit: self.unit.clone().unwrap_or_else(|| first.unit.clone()),
             type_: self.kind.unwrap_or(first.kind),
         };
-        Ok(Held { volume, time, ..first.clone() }.with_meter(meter))
+        Ok(Held { volume: volume.into(), time, ..first.clone() }.with_meter(meter))
     }
 }
 
@@ -89,14 +89,14 @@ impl Transformer for Arithmetic {
         Ok((Self { formula, name, unit, kind, cache: Cache::new() }, settings))
     }
 
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         for row in rows(input) {
-            if self.formula.meters().contains(&row.meter.name) {
-                let of = self.cache.entry(row.resource.id.clone()).or_default();
-                of.insert(row.meter.name.clone(), Held::of(&row));
+            if self.formula.meters().contains(&row.meter().name) {
+                let of = self.cache.entry(row.resource().id.clone()).or_default();
+                of.insert(row.meter().name.clone(), Held::of(&row));
             }
         }
-        for id in &input.gone {
+        for id in &input.samples.removed {
             self.cache.remove(id);
         }
         Ok(Outcome::Keep(Vec::new()))
@@ -104,9 +104,13 @@ impl Transformer for Arithmetic {
 }
 
 impl Stateful for Arithmetic {
-    fn flush(&mut self, _now: Timestamp) -> Result<Option<Answer>, Refusal> {
+    fn flush(
+        &mut self,
+        dictionary: &Dictionary,
+        _now: Timestamp,
+    ) -> Result<Option<Answer>, Refusal> {
         let wanted = self.formula.meters().len();
-        let mut answer = AnswerBuilder::without_input();
+        let mut answer = AnswerBuilder::without_input(dictionary);
         let (mut failed, mut first) = (0_usize, String::new());
         let cache = std::mem::take(&mut self.cache);
         for (id, samples) in cache {
@@ -129,8 +133,7 @@ impl Stateful for Arithmetic {
             1 => log::warn(&format!("no result for {first}")),
             _ => log::warn(&format!("no result for {first}, and for {} more", failed - 1)),
         }
-        let answer = answer.finish();
-        Ok((!answer.volume.is_empty()).then_some(answer))
+        Ok(answer.finish_flush())
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {
@@ -138,9 +141,20 @@ impl Stateful for Arithmetic {
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
-        self.cache = held::restore((version, STATE_VERSION), state)?;
+        self.cache = match version {
+            1 => held::parse::<Cache<f64>>(state)?.into_iter().map(upgraded).collect(),
+            STATE_VERSION => held::parse(state)?,
+            _ => return Err(held::unknown(version, STATE_VERSION)),
+        };
         Ok(())
     }
+}
+
+/// The samples of one resource as they were in version 1.
+fn upgraded(
+    (id, samples): (String, BTreeMap<String, Held<f64>>),
+) -> (String, BTreeMap<String, Held>) {
+    (id, samples.into_iter().map(|(meter, held)| (meter, held.into())).collect())
 }
 
 nephometer_guest::export_stateful_transformer!(Arithmetic);

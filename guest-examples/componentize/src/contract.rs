@@ -275,7 +275,7 @@ mod tests {
     fn every_change_of_what_is_there_is_refused() {
         let all = [
             ("field", "types.wit", "unit: string,", "unit: string, scale: f64,"),
-            ("type", "types.wit", "volume: list<f64>", "volume: list<f32>"),
+            ("type", "transform.wit", "volume: list<f64>", "volume: list<f32>"),
             ("case", "publish.wit", "broken(string),", "broken(string), maybe,"),
             ("order", "types.wit", "gauge,", "zero, gauge,"),
             ("function", "log.wit", "message: string);", "message: string, line: u32);"),

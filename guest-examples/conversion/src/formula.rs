@@ -1,7 +1,7 @@
 use std::rc::Rc;
 
 use expression::{Expression, Value};
-use nephometer_guest::{Batch, FxHashMap, OptionReader, Row, log, type_word};
+use nephometer_guest::{EntryCache, FxHashMap, OptionReader, Row, log, type_word};
 use serde_json::Value as Json;
 
 use crate::time::iso;
@@ -60,13 +60,6 @@ impl Scale {
         }
     }
 
-    /// To be called before the rows of each batch.
-    pub fn begin(&mut self, batch: &Batch) {
-        if let Self::Formula(formula) = self {
-            formula.begin(batch);
-        }
-    }
-
     /// What upstream's `_scale` gives for a row; `none` if there is no scale.
     #[inline]
     pub fn of(&mut self, row: &Row<'_>, none: f64) -> Result<f64, Rc<str>> {
@@ -79,20 +72,20 @@ impl Scale {
 }
 
 type Outcome = Result<f64, Rc<str>>;
-type Parsed = Rc<Result<Json, Rc<str>>>;
+type Parsed = Result<Json, Rc<str>>;
 
 /// An expression, and what is already known of its results.
 ///
-/// One that reads nothing but metadata is evaluated once per dictionary entry, and if the same
-/// metadata comes again in another batch, not even that.
+/// One that reads nothing but metadata is evaluated once per dictionary entry, and only once for entries
+/// with equal metadata.
 #[derive(Debug)]
 pub struct Formula {
     expression: Expression,
     by_metadata: bool,
     remembered: FxHashMap<String, Outcome>,
-    /// Of this batch, by index of resource.
-    outcomes: Vec<Option<Outcome>>,
-    metadata: Vec<Option<Parsed>>,
+    /// By resource.
+    outcomes: EntryCache<Outcome>,
+    metadata: EntryCache<Parsed>,
 }
 
 impl Formula {
@@ -107,18 +100,8 @@ impl Formula {
             expression,
             by_metadata,
             remembered: FxHashMap::default(),
-            outcomes: Vec::new(),
-            metadata: Vec::new(),
-        }
-    }
-
-    fn begin(&mut self, batch: &Batch) {
-        self.outcomes.clear();
-        self.metadata.clear();
-        if self.by_metadata {
-            self.outcomes.resize(batch.resources.len(), None);
-        } else {
-            self.metadata.resize(batch.resources.len(), None);
+            outcomes: EntryCache::default(),
+            metadata: EntryCache::default(),
         }
     }
 
@@ -127,38 +110,38 @@ impl Formula {
         if !self.by_metadata {
             return self.by_row(row);
         }
-        match &self.outcomes[row.resource_index as usize] {
-            Some(outcome) => outcome.clone(),
-            None => {
-                let outcome = self.of_metadata(&row.resource.metadata);
-                self.outcomes[row.resource_index as usize] = Some(outcome.clone());
-                outcome
-            }
-        }
-    }
-
-    fn of_metadata(&mut self, text: &str) -> Outcome {
-        if let Some(outcome) = self.remembered.get(text) {
-            return outcome.clone();
-        }
-        let outcome = parse(text).and_then(|metadata| {
-            let names = |_: &str| Value::from(&metadata);
-            self.expression.number(&names).map_err(|error| error.to_string().into())
+        let Self { expression, remembered, outcomes, .. } = self;
+        let outcome = outcomes.get(row.resource_key(), || {
+            of_metadata(expression, remembered, &row.resource().metadata)
         });
-        if self.remembered.len() == REMEMBERED {
-            self.remembered.clear();
-        }
-        self.remembered.insert(text.to_owned(), outcome.clone());
-        outcome
+        outcome.clone()
     }
 
     fn by_row(&mut self, row: &Row<'_>) -> Outcome {
-        let slot = &mut self.metadata[row.resource_index as usize];
-        let parsed = slot.get_or_insert_with(|| Rc::new(parse(&row.resource.metadata))).clone();
-        let metadata = parsed.as_ref().as_ref().map_err(Rc::clone)?;
+        let parsed = self.metadata.get(row.resource_key(), || parse(&row.resource().metadata));
+        let metadata = (*parsed).as_ref().map_err(Rc::clone)?;
         let names = |name: &str| sample_value(row, metadata, name);
         self.expression.number(&names).map_err(|error| error.to_string().into())
     }
+}
+
+fn of_metadata(
+    expression: &Expression,
+    remembered: &mut FxHashMap<String, Outcome>,
+    text: &str,
+) -> Outcome {
+    if let Some(outcome) = remembered.get(text) {
+        return outcome.clone();
+    }
+    let outcome = parse(text).and_then(|metadata| {
+        let names = |_: &str| Value::from(&metadata);
+        expression.number(&names).map_err(|error| error.to_string().into())
+    });
+    if remembered.len() == REMEMBERED {
+        remembered.clear();
+    }
+    remembered.insert(text.to_owned(), outcome.clone());
+    outcome
 }
 
 fn parse(text: &str) -> Result<Json, Rc<str>> {
@@ -172,13 +155,13 @@ fn sample_value<'a>(row: &Row<'a>, metadata: &'a Json, name: &str) -> Value<'a> 
     match name {
         "volume" => Value::Float(row.volume),
         "resource_metadata" => Value::from(metadata),
-        "name" => text(&row.meter.name),
-        "unit" => text(&row.meter.unit),
-        "type" => text(type_word(row.meter.type_)),
-        "resource_id" => text(&row.resource.id),
-        "project_id" => owner(&row.resource.project_id),
-        "user_id" => owner(&row.resource.user_id),
-        "source" => text(&row.resource.source),
+        "name" => text(&row.meter().name),
+        "unit" => text(&row.meter().unit),
+        "type" => text(type_word(row.meter().type_)),
+        "resource_id" => text(&row.resource().id),
+        "project_id" => owner(&row.resource().project_id),
+        "user_id" => owner(&row.resource().user_id),
+        "source" => text(&row.resource().source),
         "timestamp" => Value::Text(iso(row.time).into()),
         "monotonic_time" => {
             row.monotonic.map_or(Value::None, |nanos| Value::Float(nanos as f64 / 1e9))

@@ -1,6 +1,8 @@
-//! Samples that are kept until later, and states that are made of them.
+//! Samples that are kept until later, and states made of them.
+//!
+//! In version 1 of these states volumes were `f64`: `Held<f64>`.
 
-use nephometer_guest::{AnswerBuilder, Meter, MeterType, Resource, Row, Timestamp};
+use nephometer_guest::{AnswerBuilder, Meter, MeterType, Resource, Row, Timestamp, Volume};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,7 @@ pub const MOST: u64 = 100_000;
 
 /// One sample, with all that belongs to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Held {
+pub struct Held<V = Volume> {
     /// Of its meter.
     pub name: String,
     /// Of its meter.
@@ -30,7 +32,16 @@ pub struct Held {
     /// When it was true.
     pub time: Timestamp,
     /// Its value.
-    pub volume: f64,
+    pub volume: V,
+}
+
+impl From<Held<f64>> for Held {
+    fn from(old: Held<f64>) -> Self {
+        let Held { name, unit, kind, id, source, project_id, user_id, metadata, time, volume } =
+            old;
+        let volume = volume.into();
+        Self { name, unit, kind, id, source, project_id, user_id, metadata, time, volume }
+    }
 }
 
 /// A meter's type in a state.
@@ -46,16 +57,16 @@ impl Held {
     /// A row whose resource came with all of its metadata.
     pub fn of(row: &Row<'_>) -> Self {
         Self {
-            name: row.meter.name.clone(),
-            unit: row.meter.unit.clone(),
-            kind: row.meter.type_,
-            id: row.resource.id.clone(),
-            source: row.resource.source.clone(),
-            project_id: row.resource.project_id.clone(),
-            user_id: row.resource.user_id.clone(),
-            metadata: row.resource.metadata.clone(),
+            name: row.meter().name.clone(),
+            unit: row.meter().unit.clone(),
+            kind: row.meter().type_,
+            id: row.resource().id.clone(),
+            source: row.resource().source.clone(),
+            project_id: row.resource().project_id.clone(),
+            user_id: row.resource().user_id.clone(),
+            metadata: row.resource().metadata.clone(),
             time: row.time,
-            volume: row.volume,
+            volume: row.value(),
         }
     }
 
@@ -94,11 +105,12 @@ pub fn save(state: &impl Serialize) -> Result<Vec<u8>, String> {
     postcard::to_allocvec(state).map_err(|error| error.to_string())
 }
 
-/// What [`save`] made, in the version that the caller reads.
-pub fn restore<T: DeserializeOwned>(version: (u32, u32), state: &[u8]) -> Result<T, String> {
-    let (written, read) = version;
-    if written != read {
-        return Err(format!("state of version {written}; this component reads {read}"));
-    }
+/// A state from bytes.
+pub fn parse<T: DeserializeOwned>(state: &[u8]) -> Result<T, String> {
     postcard::from_bytes(state).map_err(|_| "the state is damaged".to_owned())
+}
+
+/// Why a state of a later version is refused.
+pub fn unknown(written: u32, read: u32) -> String {
+    format!("state of version {written}; this component reads 1 to {read}")
 }

@@ -1,31 +1,32 @@
-//! What is remembered per meter and resource.
+//! The last sample of each meter and resource.
 //!
-//! Names and ids are numbered once per batch, so that a row costs one look-up with an integer.
+//! Names and ids have numbers of their own here, because the host's mean nothing to another instance.
 //!
 //! The saved state is, in little-endian order: the meter names, the resource ids (each list: its
 //! length, then per text its length and UTF-8), the number of series, and per series the index
-//! of the meter (u32) and the resource (u32), volume (f64), time (u64) and monotonic time (u64).
+//! of the meter (u32) and the resource (u32), the kind of the volume (u8: 0 f64, 1 s64), the volume, time
+//! (u64) and monotonic time (u64). Version 1 had no kind, and volumes as f64 only.
 
-use nephometer_guest::{Batch, FxHashMap, Row, Timestamp};
+use nephometer_guest::{EntryCache, FxHashMap, Row, Timestamp, Volume};
 
 /// The version of the saved state.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The last sample of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Last {
     /// Its value.
-    pub volume: f64,
+    pub volume: Volume,
     time: Timestamp,
     /// 0 if not known.
     monotonic: u64,
 }
 
 impl Last {
-    /// What is remembered of a row.
+    /// What is kept of a row.
     #[inline]
     pub fn of(row: &Row<'_>) -> Self {
-        Self { volume: row.volume, time: row.time, monotonic: row.monotonic.unwrap_or(0) }
+        Self { volume: row.value(), time: row.time, monotonic: row.monotonic.unwrap_or(0) }
     }
 
     /// Whether this one is from before another, by their timestamps.
@@ -46,89 +47,125 @@ impl Last {
     }
 }
 
-/// All that is remembered.
+/// All series.
 #[derive(Debug, Default)]
 pub struct Series {
     meters: Numbers,
     resources: Numbers,
-    last: FxHashMap<u64, Last>,
+    /// By the number of a resource.
+    last: Vec<OfResource>,
+    /// The numbers here of the dictionary's entries.
+    meter_of: EntryCache<u32>,
+    resource_of: EntryCache<Place>,
 }
 
-/// The numbers of a batch's dictionary entries.
-#[derive(Debug)]
-pub struct Keys {
-    meters: Vec<u32>,
-    resources: Vec<u32>,
+/// The series of one resource, by meter. They are few.
+#[derive(Debug, Default)]
+struct OfResource {
+    /// How many resources have had this number before.
+    reuses: u32,
+    last: Vec<(u32, Last)>,
 }
 
-impl Keys {
-    /// The series of a row.
-    #[inline]
-    pub fn of(&self, row: &Row<'_>) -> u64 {
-        key(self.meters[row.meter_index as usize], self.resources[row.resource_index as usize])
-    }
+/// The number of a resource, and which of those that had it.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    number: u32,
+    reuses: u32,
 }
 
-#[inline]
-fn key(meter: u32, resource: u32) -> u64 {
-    u64::from(meter) << 32 | u64::from(resource)
+/// A series.
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesKey {
+    meter: u32,
+    resource: u32,
 }
 
 impl Series {
-    /// Numbers the entries of a batch.
-    pub fn keys(&mut self, batch: &Batch) -> Keys {
-        Keys {
-            meters: batch.meters.iter().map(|meter| self.meters.number(&meter.name)).collect(),
-            resources: batch.resources.iter().map(|one| self.resources.number(&one.id)).collect(),
-        }
-    }
-
-    /// Remembers the last sample of a series; gives the one before.
+    /// The series of a row.
     #[inline]
-    pub fn replace(&mut self, key: u64, last: Last) -> Option<Last> {
-        self.last.insert(key, last)
+    pub fn key(&mut self, row: &Row<'_>) -> SeriesKey {
+        let Self { meters, resources, last, meter_of, resource_of } = self;
+        let meter = *meter_of.get(row.meter_key(), || meters.number(&row.meter().name));
+        let place = resource_of.get(row.resource_key(), || place(resources, last, row));
+        // The number may belong to another resource by now.
+        if last[place.number as usize].reuses != place.reuses {
+            *place = self::place(resources, last, row);
+        }
+        SeriesKey { meter, resource: place.number }
     }
 
-    /// Drops all series of resources that will not come again.
+    /// Keeps the last sample of a series; returns the one before.
+    #[inline]
+    pub fn replace(&mut self, key: SeriesKey, last: Last) -> Option<Last> {
+        let of = &mut self.last[key.resource as usize].last;
+        if let Some((_, known)) = of.iter_mut().find(|(meter, _)| *meter == key.meter) {
+            return Some(std::mem::replace(known, last));
+        }
+        of.push((key.meter, last));
+        None
+    }
+
+    /// Drops all series of resources that were removed.
     pub fn forget(&mut self, resources: &[String]) {
         for id in resources {
             let Some(resource) = self.resources.take(id) else { continue };
-            for meter in 0..self.meters.next {
-                self.last.remove(&key(meter, resource));
-            }
+            let of = &mut self.last[resource as usize];
+            of.reuses += 1;
+            of.last = Vec::new();
         }
     }
 
     /// The whole of it, as bytes.
     pub fn save(&self) -> Result<Vec<u8>, String> {
         let texts = |numbers: &Numbers| numbers.of.keys().map(|text| 4 + text.len()).sum::<usize>();
-        let room = 12 + texts(&self.meters) + texts(&self.resources) + 32 * self.last.len();
+        let count = self.last.iter().map(|of| of.last.len()).sum::<usize>();
+        let room = 12 + texts(&self.meters) + texts(&self.resources) + 33 * count;
         let mut state = Vec::with_capacity(room);
         let meters = self.meters.save(&mut state)?;
         let resources = self.resources.save(&mut state)?;
-        write_length(&mut state, self.last.len())?;
-        for (key, last) in &self.last {
-            let (meter, resource) = ((key >> 32) as u32, (key & 0xffff_ffff) as u32);
-            state.extend(meters[meter as usize].to_le_bytes());
-            state.extend(resources[resource as usize].to_le_bytes());
-            state.extend(last.volume.to_le_bytes());
-            state.extend(last.time.to_le_bytes());
-            state.extend(last.monotonic.to_le_bytes());
+        write_length(&mut state, count)?;
+        for (of, resource) in self.last.iter().zip(&resources) {
+            for (meter, last) in &of.last {
+                state.extend(meters[*meter as usize].to_le_bytes());
+                state.extend(resource.to_le_bytes());
+                match last.volume {
+                    Volume::Float(value) => {
+                        state.push(0);
+                        state.extend(value.to_le_bytes());
+                    }
+                    Volume::Integer(value) => {
+                        state.push(1);
+                        state.extend(value.to_le_bytes());
+                    }
+                }
+                state.extend(last.time.to_le_bytes());
+                state.extend(last.monotonic.to_le_bytes());
+            }
         }
         Ok(state)
     }
 
     /// What [`Self::save`] made.
     pub fn restore(version: u32, state: &[u8]) -> Result<Self, String> {
-        if version != VERSION {
-            return Err(format!("state of version {version}; this component reads {VERSION}"));
+        if !(1..=VERSION).contains(&version) {
+            return Err(format!("state of version {version}; this component reads 1 to {VERSION}"));
         }
         let mut reader = Reader(state);
         reader
-            .series()
+            .series(version)
             .filter(|_| reader.0.is_empty())
             .ok_or_else(|| "the state is damaged".to_owned())
     }
+}
+
+#[cold]
+fn place(resources: &mut Numbers, last: &mut Vec<OfResource>, row: &Row<'_>) -> Place {
+    let number = resources.number(&row.resource().id);
+    if number as usize >= last.len() {
+        last.resize_with(number as usize + 1, OfResource::default);
+    }
+    Place { number, reuses: last[number as usize].reuses }
 }
 
 /// Texts by small numbers. A number is used again once its text is gone.
@@ -214,23 +251,30 @@ impl<'a> Reader<'a> {
         Some(numbers)
     }
 
-    fn series(&mut self) -> Option<Series> {
+    fn series(&mut self, version: u32) -> Option<Series> {
         let meters = self.numbers()?;
         let resources = self.numbers()?;
         let count = usize::try_from(self.u32()?).ok()?;
-        if self.0.len() != count.checked_mul(32)? {
+        let size = if version == 1 { 32 } else { 33 };
+        if self.0.len() != count.checked_mul(size)? {
             return None;
         }
-        let mut last = FxHashMap::with_capacity_and_hasher(count, Default::default());
+        let mut last = Vec::new();
+        last.resize_with(resources.next as usize, OfResource::default);
         for _ in 0..count {
             let (meter, resource) = (self.u32()?, self.u32()?);
-            if meter >= meters.next || resource >= resources.next {
+            if meter >= meters.next {
                 return None;
             }
-            let volume = f64::from_bits(self.u64()?);
+            let [kind] = if version == 1 { [0] } else { self.array()? };
+            let volume = match kind {
+                0 => Volume::Float(f64::from_bits(self.u64()?)),
+                1 => Volume::Integer(self.array().map(i64::from_le_bytes)?),
+                _ => return None,
+            };
             let one = Last { volume, time: self.u64()?, monotonic: self.u64()? };
-            last.insert(key(meter, resource), one);
+            last.get_mut(resource as usize)?.last.push((meter, one));
         }
-        Some(Series { meters, resources, last })
+        Some(Series { meters, resources, last, ..Series::default() })
     }
 }

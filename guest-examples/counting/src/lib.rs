@@ -7,8 +7,8 @@
 use std::marker::PhantomData;
 
 use nephometer_guest::{
-    Answer, AnswerBuilder, Batch, Description, Meter, MeterType, OptionError, Outcome, Refusal,
-    Resource, Settings, Stateful, Timestamp, Transformer, settings,
+    Answer, AnswerBuilder, Batch, Description, Dictionary, Meter, MeterType, OptionError, Outcome,
+    Refusal, Resource, Settings, Stateful, Timestamp, Transformer, settings,
 };
 
 /// In what one version differs from another.
@@ -53,19 +53,23 @@ impl<K: Kind> Transformer for Counting<K> {
         Ok((Self { count: 0, batches: 0, kind: PhantomData }, settings()))
     }
 
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         self.batches += 1;
         if self.batches == K::TRAPS_AT {
             trap("this version traps at this batch");
         }
-        self.count += input.volume.len() as u64;
+        self.count += input.samples.volume.len() as u64;
         Ok(Outcome::Unchanged)
     }
 }
 
 impl<K: Kind> Stateful for Counting<K> {
-    fn flush(&mut self, now: Timestamp) -> Result<Option<Answer>, Refusal> {
-        let mut answer = AnswerBuilder::without_input();
+    fn flush(
+        &mut self,
+        dictionary: &Dictionary,
+        now: Timestamp,
+    ) -> Result<Option<Answer>, Refusal> {
+        let mut answer = AnswerBuilder::without_input(dictionary);
         let meter = answer.meter(&Meter {
             name: "count".to_owned(),
             unit: "row".to_owned(),
@@ -79,7 +83,7 @@ impl<K: Kind> Stateful for Counting<K> {
             metadata: "{}".to_owned(),
         });
         answer.create(meter, resource, now, self.count as f64);
-        Ok(Some(answer.finish()))
+        Ok(answer.finish_flush())
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {
@@ -140,7 +144,8 @@ mod tests {
         first.count = 7;
         let mut second = made::<Second>();
         second.restore(1, &first.save().unwrap()).unwrap();
-        assert_eq!(second.flush(1).unwrap().unwrap().volume, [7.0]);
+        let dictionary = Dictionary::default();
+        assert_eq!(second.flush(&dictionary, 1).unwrap().unwrap().volume, [7.0]);
         let mut again = made::<Second>();
         again.restore(2, &second.save().unwrap()).unwrap();
         assert_eq!(again.count, 7);

@@ -45,36 +45,36 @@ impl Transformer for Delta {
         Ok((Self { conversion, growth_only, series: Series::default() }, settings()))
     }
 
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
-        let keys = self.series.keys(input);
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         let mut first = Complaint::new(log::Level::Debug, "dropping samples with no predecessor");
         let mut late = Complaint::new(log::Level::Warn, "dropping out of time order samples");
         let mut fallen = Complaint::new(log::Level::Debug, "dropping samples that have fallen");
         let mut answer = AnswerBuilder::new(input);
         for row in rows(input) {
             let last = Last::of(&row);
-            let Some(before) = self.series.replace(keys.of(&row), last) else {
+            let key = self.series.key(&row);
+            let Some(before) = self.series.replace(key, last) else {
                 first.add(&row, "");
                 continue;
             };
             if last.is_before(&before) {
-                self.series.replace(keys.of(&row), before);
+                self.series.replace(key, before);
                 late.add(&row, "");
                 continue;
             }
-            let growth = row.volume - before.volume;
-            if self.growth_only && growth < 0.0 {
+            let growth = row.value().minus(before.volume);
+            if self.growth_only && growth.as_f64() < 0.0 {
                 fallen.add(&row, "");
                 continue;
             }
-            let Meter { name, .. } = self.conversion.meter(row.meter);
-            let meter = Meter { name, unit: row.meter.unit.clone(), type_: MeterType::Delta };
+            let Meter { name, .. } = self.conversion.meter(row.meter());
+            let meter = Meter { name, unit: row.meter().unit.clone(), type_: MeterType::Delta };
             let meter = answer.meter(&meter);
             answer.derive(&row, meter, growth);
         }
         [first, late, fallen].into_iter().for_each(Complaint::write);
-        self.series.forget(&input.gone);
-        Ok(Outcome::Replace(answer.finish()))
+        self.series.forget(&input.samples.removed);
+        Ok(answer.finish())
     }
 }
 

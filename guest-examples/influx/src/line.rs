@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use nephometer_guest::{Batch, Meter, Resource, Row, rows, type_word};
+use nephometer_guest::{DeliveryBatch, Meter, Resource, Row, rows, type_word};
 use serde_json::Value;
 
 /// What a measurement is called.
@@ -30,7 +30,7 @@ impl Lines {
 
     /// All rows of a batch, and how many were left out because their value is not finite, which
     /// line protocol cannot say.
-    pub fn write(&self, batch: &Batch) -> (String, usize) {
+    pub fn write(&self, batch: &DeliveryBatch) -> (String, usize) {
         let meters: Vec<Words> = batch.meters.iter().map(|meter| self.words(meter)).collect();
         let resources: Vec<String> = batch.resources.iter().map(|one| self.of(one)).collect();
         let mut text = String::new();
@@ -40,9 +40,9 @@ impl Lines {
                 left_out += 1;
                 continue;
             }
-            let words = &meters[row.meter_index as usize];
+            let words = &meters[row.meter_number as usize];
             text.push_str(&words.measurement);
-            text.push_str(&resources[row.resource_index as usize]);
+            text.push_str(&resources[row.resource_number as usize]);
             text.push_str(&words.tags);
             finish(&mut text, &row);
         }
@@ -155,9 +155,9 @@ mod tests {
     use super::*;
     use nephometer_guest::MeterType;
 
-    fn batch(id: &str, unit: &str, volumes: &[f64]) -> Batch {
+    fn batch(id: &str, unit: &str, volumes: &[f64]) -> DeliveryBatch {
         let rows = volumes.len();
-        Batch {
+        DeliveryBatch {
             meters: vec![Meter {
                 name: "disk.read".into(),
                 unit: unit.into(),
@@ -176,7 +176,8 @@ mod tests {
             time: vec![1_448_000_000_123_456_789; rows],
             monotonic: vec![0; rows],
             volume: volumes.to_vec(),
-            gone: vec![],
+            exact: vec![],
+            removed: vec![],
         }
     }
 

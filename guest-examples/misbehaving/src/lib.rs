@@ -13,7 +13,10 @@
 //! | `trap-666` | traps on a batch in which a volume is 666, else passes it unchanged and counts as `counter` |
 //! | `reject`, `broken` | refuses every batch that way |
 //! | `unequal-columns` | answers with one time too few |
-//! | `bad-meter-index`, `bad-resource-index`, `bad-origin` | answers with an index out of range |
+//! | `bad-meter`, `bad-resource`, `bad-origin` | answers with a number or row that does not exist |
+//! | `derive-descending`, `derive-out-of-range` | derives rows in that order, or from a row that does not exist |
+//! | `removed-number` | answers with the numbers of the first batch for ever |
+//! | `own-entries` | adds 30,000 resources with each batch |
 //! | `nan`, `infinity` | answers with such a volume |
 //! | `time-zero`, `time-future` | answers with time 0, or ten days after the input's |
 //! | `too-many-entries` | adds 100,000 meters |
@@ -32,12 +35,12 @@
 mod answers;
 
 use nephometer_guest::{
-    Answer, AnswerBuilder, Batch, Description, Meter, MeterType, OptionError, Outcome, Refusal,
-    Resource, Settings, Stateful, Timestamp, Transformer, log, settings,
+    Answer, AnswerBuilder, Batch, Description, Dictionary, Meter, MeterType, OptionError, Outcome,
+    Refusal, Resource, Settings, Stateful, Timestamp, Transformer, log, settings,
 };
 
 /// Every mode that there is.
-pub const MODES: [&str; 32] = [
+pub const MODES: [&str; 36] = [
     "passthrough",
     "counter",
     "keep-even",
@@ -52,9 +55,13 @@ pub const MODES: [&str; 32] = [
     "reject",
     "broken",
     "unequal-columns",
-    "bad-meter-index",
-    "bad-resource-index",
+    "bad-meter",
+    "bad-resource",
     "bad-origin",
+    "derive-descending",
+    "derive-out-of-range",
+    "removed-number",
+    "own-entries",
     "nan",
     "infinity",
     "time-zero",
@@ -94,6 +101,8 @@ pub struct Misbehaving {
     mode: String,
     milliseconds: u64,
     seen: u64,
+    /// The numbers of meters and resources in the first batch.
+    first: Option<(Vec<u32>, Vec<u32>)>,
 }
 
 impl Transformer for Misbehaving {
@@ -122,12 +131,12 @@ impl Transformer for Misbehaving {
             _ => return refuse("no mode of this name"),
         }
         let milliseconds = options["ms"].as_u64().unwrap_or(100);
-        Ok((Self { mode, milliseconds, seen: 0 }, settings))
+        Ok((Self { mode, milliseconds, seen: 0, first: None }, settings))
     }
 
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
-        self.seen += input.volume.len() as u64;
-        let rows = u32::try_from(input.volume.len()).unwrap_or(u32::MAX);
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
+        self.seen += input.samples.volume.len() as u64;
+        let rows = u32::try_from(input.samples.volume.len()).unwrap_or(u32::MAX);
         match self.mode.as_str() {
             "keep-even" => return Ok(Outcome::Keep((0..rows).step_by(2).collect())),
             "keep-descending" => return Ok(Outcome::Keep((0..rows).rev().collect())),
@@ -139,12 +148,17 @@ impl Transformer for Misbehaving {
             "memory-bomb" => fill_memory(),
             "deep-recursion" => log::debug(&format!("as deep as {}", descend(0))),
             "trap-transform" => trap("this mode traps"),
-            "trap-666" if input.volume.contains(&666.0) => trap("a volume is 666"),
+            "trap-666" if input.samples.volume.contains(&666.0) => trap("a volume is 666"),
             "log-flood" => (0..100_000).for_each(|line| log::info(&format!("line {line}"))),
             "big-log-line" => log::info(&"x".repeat(1 << 20)),
+            "removed-number" => {
+                let now = (input.samples.meter.clone(), input.samples.resource.clone());
+                let (meter, resource) = self.first.get_or_insert(now);
+                return Ok(answers::with_numbers(input, meter, resource));
+            }
             other => {
-                if let Some(answer) = answers::wrong(other, input) {
-                    return Ok(Outcome::Replace(answer));
+                if let Some(outcome) = answers::wrong(other, input) {
+                    return Ok(outcome);
                 }
             }
         }
@@ -153,14 +167,18 @@ impl Transformer for Misbehaving {
 }
 
 impl Stateful for Misbehaving {
-    fn flush(&mut self, now: Timestamp) -> Result<Option<Answer>, Refusal> {
+    fn flush(
+        &mut self,
+        dictionary: &Dictionary,
+        now: Timestamp,
+    ) -> Result<Option<Answer>, Refusal> {
         if self.mode == "loop-flush" {
             spin(u64::MAX);
         }
         if self.mode != "counter" && self.mode != "trap-666" {
             return Ok(None);
         }
-        let mut answer = AnswerBuilder::without_input();
+        let mut answer = AnswerBuilder::without_input(dictionary);
         let meter = answer.meter(&Meter {
             name: "misbehaving.count".to_owned(),
             unit: "sample".to_owned(),
@@ -174,7 +192,7 @@ impl Stateful for Misbehaving {
             metadata: "{}".to_owned(),
         });
         answer.create(meter, resource, now, self.seen as f64);
-        Ok(Some(answer.finish()))
+        Ok(answer.finish_flush())
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {
@@ -243,7 +261,7 @@ mod tests {
         before.seen = 7;
         let mut after = counter();
         after.restore(1, &before.save().unwrap()).unwrap();
-        let answer = after.flush(5).unwrap().unwrap();
+        let answer = after.flush(&Dictionary::default(), 5).unwrap().unwrap();
         assert_eq!((answer.volume, answer.time), (vec![7.0], vec![5]));
     }
 }

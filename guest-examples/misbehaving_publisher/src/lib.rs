@@ -99,12 +99,12 @@ nephometer_guest::export_publisher!(MisbehavingPublisher);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nephometer_guest::{Batch, Retry};
+    use nephometer_guest::{DeliveryBatch, Retry};
 
     fn deliver(query: &serde_json::Value, attempt: u32) -> Result<(), Failure> {
         let options = serde_json::json!({"host": "h", "query": query});
         let (mut made, _) = MisbehavingPublisher::configure(&options).unwrap();
-        let input = Batch {
+        let input = DeliveryBatch {
             meters: vec![],
             resources: vec![],
             meter: vec![],
@@ -112,7 +112,8 @@ mod tests {
             time: vec![],
             monotonic: vec![],
             volume: vec![],
-            gone: vec![],
+            exact: vec![],
+            removed: vec![],
         };
         made.publish(Delivery { id: "e".to_owned(), attempt, input, texts: vec![] })
     }

@@ -1,8 +1,11 @@
 #include "nephometer_test.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "host.h"
 
 static size_t failures;
 
@@ -160,22 +163,33 @@ static stateful_transformer_option_string_t maybe(const nm_json *value) {
     return (stateful_transformer_option_string_t){true, value->text};
 }
 
-static uint32_t meter_number(nm_answer_builder *builder, const nm_json *sample,
-                             const nm_json *defaults) {
+bool nm_test_integer(const nm_json *volume, int64_t *value) {
+    // JSON keeps the text of a whole number that a double may not hold.
+    if (volume->text.len == 0 || volume->text.len > 20)
+        return false;
+    char string[24] = "";
+    memcpy(string, volume->text.ptr, volume->text.len);
+    errno = 0;
+    *value = strtoll(string, NULL, 10);
+    return errno == 0 && (*value >= NM_EXACT || *value <= -NM_EXACT);
+}
+
+static uint32_t meter_number(const nm_json *sample, const nm_json *defaults) {
     nm_meter meter = {
         text_of(field(sample, defaults, "name"), NULL),
         text_of(field(sample, defaults, "unit"), NULL),
         type_of(text_of(field(sample, defaults, "type"), NULL)),
     };
-    return nm_answer_meter(builder, &meter);
+    return nm_test_meter_number(&meter);
 }
 
-static uint32_t resource_number(nm_answer_builder *builder, const nm_json *sample,
-                                const nm_json *defaults) {
+static uint32_t resource_number(const nm_json *sample, const nm_json *defaults) {
     nm_writer metadata = {0};
     const nm_json *value = field(sample, defaults, "resource_metadata");
     if (value)
         nm_json_write(&metadata, value);
+    else
+        nm_write(&metadata, "{}");
     nm_resource resource = {
         .id = text_of(field(sample, defaults, "resource_id"), NULL),
         .source = text_of(field(sample, defaults, "source"), "openstack"),
@@ -183,41 +197,47 @@ static uint32_t resource_number(nm_answer_builder *builder, const nm_json *sampl
         .user_id = maybe(field(sample, defaults, "user_id")),
         .metadata = nm_written(&metadata),
     };
-    uint32_t number = nm_answer_resource(builder, &resource);
+    uint32_t number = nm_test_resource_number(&resource);
     stateful_transformer_string_free(&resource.metadata);
     return number;
 }
 
+#define COLUMN(column, rows)                                                                       \
+    ((column)->ptr = (rows) ? nm_resize(NULL, rows, sizeof *(column)->ptr) : NULL,                 \
+     (column)->len = (rows))
+
 nm_batch nm_test_batch(const nm_json *samples, const nm_json *defaults) {
-    // An answer to nothing has the dictionary and the columns of a batch.
-    nm_answer_builder builder = nm_answer_to(NULL);
-    for (size_t number = 0; number < samples->len; number++) {
-        const nm_json *sample = &samples->items[number];
+    nm_batch batch = {0};
+    COLUMN(&batch.meter, samples->len);
+    COLUMN(&batch.resource, samples->len);
+    COLUMN(&batch.time, samples->len);
+    COLUMN(&batch.monotonic, samples->len);
+    COLUMN(&batch.volume, samples->len);
+    size_t exact_capacity = 0;
+    for (size_t row = 0; row < samples->len; row++) {
+        const nm_json *sample = &samples->items[row];
         const nm_json *volume = field(sample, defaults, "volume");
         nm_text timestamp = text_of(field(sample, defaults, "timestamp"), NULL);
-        uint64_t time;
-        if (!volume || !nm_test_nanoseconds(timestamp, &time))
+        if (!volume || !nm_test_nanoseconds(timestamp, &batch.time.ptr[row]))
             give_up("there is no volume, or no time", "a sample");
-        uint32_t meter = meter_number(&builder, sample, defaults);
-        uint32_t resource = resource_number(&builder, sample, defaults);
-        nm_answer_create(&builder, meter, resource, time, volume->number);
-    }
-    nm_answer answer = nm_answer_finish(&builder);
-    stateful_transformer_list_u32_free(&answer.origin);
-    nm_batch batch = {
-        .meters = {answer.meters.ptr, answer.meters.len},
-        .resources = {answer.resources.ptr, answer.resources.len},
-        .meter = answer.meter,
-        .resource = answer.resource,
-        .time = {answer.time.ptr, answer.time.len},
-        .volume = answer.volume,
-    };
-    if (samples->len) {
-        batch.monotonic = (stateful_transformer_list_u64_t){
-            nm_resize(NULL, samples->len, sizeof(uint64_t)), samples->len};
-        memset(batch.monotonic.ptr, 0, samples->len * sizeof(uint64_t));
+        batch.meter.ptr[row] = meter_number(sample, defaults);
+        batch.resource.ptr[row] = resource_number(sample, defaults);
+        batch.monotonic.ptr[row] = 0;
+        batch.volume.ptr[row] = volume->number;
+        nm_exact exact = {.row = (uint32_t)row};
+        if (!nm_test_integer(volume, &exact.value))
+            continue;
+        nm_exact *all = nm_reserve(batch.exact.ptr, batch.exact.len, &exact_capacity, sizeof exact);
+        all[batch.exact.len++] = exact;
+        batch.exact.ptr = all;
     }
     return batch;
+}
+
+void nm_test_removed(nm_batch *batch, nm_text id) {
+    stateful_transformer_list_string_t *ids = &batch->removed;
+    ids->ptr = nm_resize(ids->ptr, ids->len + 1, sizeof *ids->ptr);
+    ids->ptr[ids->len++] = nm_text_copy(id);
 }
 
 static void *copied(const void *items, size_t len, size_t size) {
@@ -227,31 +247,15 @@ static void *copied(const void *items, size_t len, size_t size) {
 // A copy, as the transformer frees what it is given.
 static nm_batch batch_copy(const nm_batch *batch) {
     nm_batch copy = *batch;
-    copy.meters.ptr = copied(batch->meters.ptr, batch->meters.len, sizeof(nm_meter));
-    for (size_t number = 0; number < copy.meters.len; number++) {
-        nm_meter *meter = &copy.meters.ptr[number];
-        meter->name = nm_text_copy(meter->name);
-        meter->unit = nm_text_copy(meter->unit);
-    }
-    copy.resources.ptr = copied(batch->resources.ptr, batch->resources.len, sizeof(nm_resource));
-    for (size_t number = 0; number < copy.resources.len; number++) {
-        nm_resource *resource = &copy.resources.ptr[number];
-        resource->id = nm_text_copy(resource->id);
-        resource->source = nm_text_copy(resource->source);
-        if (resource->project_id.is_some)
-            resource->project_id.val = nm_text_copy(resource->project_id.val);
-        if (resource->user_id.is_some)
-            resource->user_id.val = nm_text_copy(resource->user_id.val);
-        resource->metadata = nm_text_copy(resource->metadata);
-    }
     copy.meter.ptr = copied(batch->meter.ptr, batch->meter.len, sizeof(uint32_t));
     copy.resource.ptr = copied(batch->resource.ptr, batch->resource.len, sizeof(uint32_t));
     copy.time.ptr = copied(batch->time.ptr, batch->time.len, sizeof(uint64_t));
     copy.monotonic.ptr = copied(batch->monotonic.ptr, batch->monotonic.len, sizeof(uint64_t));
     copy.volume.ptr = copied(batch->volume.ptr, batch->volume.len, sizeof(double));
-    copy.gone.ptr = copied(batch->gone.ptr, batch->gone.len, sizeof(nm_text));
-    for (size_t number = 0; number < copy.gone.len; number++)
-        copy.gone.ptr[number] = nm_text_copy(copy.gone.ptr[number]);
+    copy.exact.ptr = copied(batch->exact.ptr, batch->exact.len, sizeof(nm_exact));
+    copy.removed.ptr = copied(batch->removed.ptr, batch->removed.len, sizeof(nm_text));
+    for (size_t number = 0; number < copy.removed.len; number++)
+        copy.removed.ptr[number] = nm_text_copy(copy.removed.ptr[number]);
     return copy;
 }
 
@@ -261,68 +265,143 @@ bool nm_test_configure(nm_text options, nm_option_errors *errors) {
     if (!exports_nephometer_metering_component_configure(&options, &settings, errors))
         return false;
     exports_nephometer_metering_component_settings_free(&settings);
+    nm_test_new_instance();
     return true;
+}
+
+// The exact value of an input row; false if it is not beyond 2^53.
+static bool exact_input(const nm_batch *batch, uint32_t row, int64_t *value) {
+    for (size_t at = 0; at < batch->exact.len; at++) {
+        if (batch->exact.ptr[at].row != row)
+            continue;
+        *value = batch->exact.ptr[at].value;
+        return true;
+    }
+    return false;
+}
+
+// Adds a row of an outcome. A row with the volume of its origin has its exact value.
+static void add_sample(nm_samples *samples, nm_sample sample, const nm_exact *exact) {
+    const nm_batch *batch = &samples->batch;
+    if (exact) {
+        sample.is_exact = true;
+        sample.exact = exact->value;
+        NM_CHECK((double)exact->value == sample.volume, "an exact value is not that of its row");
+    } else if (sample.origin != NM_NO_ORIGIN && sample.volume == batch->volume.ptr[sample.origin]) {
+        sample.is_exact = exact_input(batch, sample.origin, &sample.exact);
+    }
+    samples->all[samples->len++] = sample;
 }
 
 static void add_input(nm_samples *samples, uint32_t row) {
     const nm_batch *batch = &samples->batch;
     if (!NM_CHECK(row < batch->volume.len, "row %u is not in the batch", (unsigned)row))
         return;
-    samples->all[samples->len++] = (nm_sample){
-        &batch->meters.ptr[batch->meter.ptr[row]],
-        &batch->resources.ptr[batch->resource.ptr[row]],
-        batch->time.ptr[row],
-        batch->volume.ptr[row],
-        row,
+    nm_sample sample = {
+        .meter = nm_test_meter(batch->meter.ptr[row]),
+        .resource = nm_test_resource(batch->resource.ptr[row]),
+        .time = batch->time.ptr[row],
+        .volume = batch->volume.ptr[row],
+        .origin = row,
     };
+    add_sample(samples, sample, NULL);
+}
+
+// An answer with the columns that only `replace` has, as of the origins.
+static bool placed(const nm_batch *batch,
+                   const exports_nephometer_metering_transform_derived_t *rows,
+                   nm_answer *answer) {
+    size_t len = rows->origin.len;
+    *answer = (nm_answer){.origin = rows->origin, .meter = rows->meter, .volume = rows->volume,
+                          .exact = rows->exact};
+    COLUMN(&answer->resource, len);
+    COLUMN(&answer->time, len);
+    for (size_t row = 0; row < len; row++) {
+        uint32_t origin = rows->origin.ptr[row];
+        if (!NM_CHECK(origin < batch->volume.len, "row %zu has no origin", row) ||
+            !NM_CHECK(!row || origin >= rows->origin.ptr[row - 1], "origins descend"))
+            return false;
+        answer->resource.ptr[row] = batch->resource.ptr[origin];
+        answer->time.ptr[row] = batch->time.ptr[origin];
+    }
+    return true;
 }
 
 static void add_answer(nm_samples *samples, const nm_answer *answer) {
-    const nm_batch *batch = &samples->batch;
-    size_t rows = answer->volume.len;
+    size_t rows = answer->volume.len, exact = 0;
     bool even = answer->origin.len == rows && answer->meter.len == rows &&
                 answer->resource.len == rows && answer->time.len == rows;
     if (!NM_CHECK(even, "columns of unequal length"))
         return;
     samples->all = nm_resize(NULL, rows, sizeof *samples->all);
     for (size_t row = 0; row < rows; row++) {
-        size_t meter = answer->meter.ptr[row], resource = answer->resource.ptr[row];
-        bool there = meter < batch->meters.len + answer->meters.len &&
-                     resource < batch->resources.len + answer->resources.len;
-        if (!NM_CHECK(there, "an index of row %zu is out of range", row))
-            continue;
-        samples->all[samples->len++] = (nm_sample){
-            meter < batch->meters.len ? &batch->meters.ptr[meter]
-                                      : &answer->meters.ptr[meter - batch->meters.len],
-            resource < batch->resources.len
-                ? &batch->resources.ptr[resource]
-                : &answer->resources.ptr[resource - batch->resources.len],
-            answer->time.ptr[row],
-            answer->volume.ptr[row],
-            answer->origin.ptr[row],
+        nm_sample sample = {
+            .meter = nm_test_meter(answer->meter.ptr[row]),
+            .resource = nm_test_resource(answer->resource.ptr[row]),
+            .time = answer->time.ptr[row],
+            .volume = answer->volume.ptr[row],
+            .origin = answer->origin.ptr[row],
         };
+        bool there = sample.meter && sample.resource &&
+                     (sample.origin == NM_NO_ORIGIN || sample.origin < samples->batch.volume.len);
+        const nm_exact *next = &answer->exact.ptr[exact];
+        bool has_exact = exact < answer->exact.len && next->row == row;
+        exact += has_exact;
+        if (NM_CHECK(there, "a number of row %zu is unknown", row))
+            add_sample(samples, sample, has_exact ? next : NULL);
     }
+    NM_CHECK(exact == answer->exact.len, "exact values of rows that are not there or descend");
+}
+
+static void add_derived(nm_samples *samples) {
+    nm_answer answer;
+    if (placed(&samples->batch, &samples->outcome.val.derive, &answer))
+        add_answer(samples, &answer);
+    stateful_transformer_list_u32_free(&answer.resource);
+    exports_nephometer_metering_transform_list_timestamp_free(&answer.time);
+}
+
+static void check_batch(const nm_batch *batch) {
+    for (size_t row = 0; row < batch->volume.len; row++)
+        if (!nm_test_meter(batch->meter.ptr[row]) || !nm_test_resource(batch->resource.ptr[row]))
+            give_up("was made for another instance, or has removed resources", "a batch");
 }
 
 bool nm_test_transform(nm_batch batch, nm_samples *samples, nm_refusal *refusal) {
+    check_batch(&batch);
     *samples = (nm_samples){.batch = batch};
     nm_batch input = batch_copy(&batch);
     nm_outcome *outcome = &samples->outcome;
-    if (!exports_nephometer_metering_transform_transform(&input, outcome, refusal)) {
+    bool done = exports_nephometer_metering_transform_transform(&input, outcome, refusal);
+    if (!done)
         outcome->tag = EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_UNCHANGED;
-        nm_samples_free(samples);
-        return false;
-    }
-    if (outcome->tag == EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_REPLACE) {
+    size_t rows = outcome->tag == EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_KEEP
+                      ? outcome->val.keep.len
+                      : batch.volume.len;
+    switch (outcome->tag) {
+    case EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_REPLACE:
+        nm_test_take(&outcome->val.replace.meters, &outcome->val.replace.resources);
         add_answer(samples, &outcome->val.replace);
-        return true;
+        break;
+    case EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_DERIVE:
+        nm_test_take(&outcome->val.derive.meters, NULL);
+        add_derived(samples);
+        break;
+    case EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_KEEP:
+        samples->all = nm_resize(NULL, rows, sizeof *samples->all);
+        for (size_t row = 0; row < rows; row++)
+            add_input(samples, outcome->val.keep.ptr[row]);
+        break;
+    default:
+        samples->all = nm_resize(NULL, rows, sizeof *samples->all);
+        for (size_t row = 0; row < rows; row++)
+            add_input(samples, (uint32_t)row);
     }
-    bool keep = outcome->tag == EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_KEEP;
-    size_t rows = keep ? outcome->val.keep.len : batch.volume.len;
-    samples->all = nm_resize(NULL, rows, sizeof *samples->all);
-    for (size_t row = 0; row < rows; row++)
-        add_input(samples, keep ? outcome->val.keep.ptr[row] : (uint32_t)row);
-    return true;
+    for (size_t number = 0; number < batch.removed.len; number++)
+        nm_test_forget(batch.removed.ptr[number]);
+    if (!done)
+        nm_samples_free(samples);
+    return done;
 }
 
 bool nm_test_flush(uint64_t now, nm_samples *samples, nm_refusal *refusal) {
@@ -333,6 +412,7 @@ bool nm_test_flush(uint64_t now, nm_samples *samples, nm_refusal *refusal) {
     if (answer.is_some) {
         samples->outcome.tag = EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_REPLACE;
         samples->outcome.val.replace = answer.val;
+        nm_test_take(&answer.val.meters, &answer.val.resources);
         add_answer(samples, &answer.val);
     }
     return true;
@@ -341,6 +421,6 @@ bool nm_test_flush(uint64_t now, nm_samples *samples, nm_refusal *refusal) {
 void nm_samples_free(nm_samples *samples) {
     free(samples->all);
     exports_nephometer_metering_transform_outcome_free(&samples->outcome);
-    nephometer_metering_types_batch_free(&samples->batch);
+    exports_nephometer_metering_transform_batch_free(&samples->batch);
     *samples = (nm_samples){0};
 }

@@ -24,16 +24,24 @@ nm_json nm_test_json(nm_text text);
 // Nanoseconds since the epoch of an ISO 8601 timestamp, in UTC without an offset.
 bool nm_test_nanoseconds(nm_text timestamp, uint64_t *nanoseconds);
 
-// A batch with one row per sample. What a sample does not have it has of the defaults, which may be
-// NULL.
-nm_batch nm_test_batch(const nm_json *samples, const nm_json *defaults);
+// The exact value of a JSON integer beyond 2^53; false for any other number.
+bool nm_test_integer(const nm_json *volume, int64_t *value);
 
-// One row of an outcome, its dictionary entries looked up.
+// A batch with one row per sample. What a sample does not have it has of the defaults, which may be
+// NULL. Meters and resources that are new are sent to the library, under numbers in no order. A
+// batch is for the instance that is there: after nm_test_configure it is invalid.
+nm_batch nm_test_batch(const nm_json *samples, const nm_json *defaults);
+// The resource of this id was removed; its numbers are forgotten after the batch.
+void nm_test_removed(nm_batch *batch, nm_text id);
+
+// One row of an outcome. Meters and resources stay until the test ends.
 typedef struct nm_sample {
     const nm_meter *meter;
     const nm_resource *resource;
     uint64_t time;
     double volume;
+    bool is_exact; // an integer of 2^53 or more
+    int64_t exact;
     uint32_t origin;
 } nm_sample;
 
@@ -44,7 +52,7 @@ typedef struct nm_samples {
     nm_batch batch; // a copy
 } nm_samples;
 
-// The transformer under test. Everything that is given is taken over.
+// A new instance of the transformer under test. Everything that is given is taken over.
 bool nm_test_configure(nm_text options, nm_option_errors *errors);
 // What the transformer makes of a batch; false if it is refused.
 bool nm_test_transform(nm_batch batch, nm_samples *samples, nm_refusal *refusal);

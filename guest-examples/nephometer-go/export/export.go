@@ -1,6 +1,6 @@
 //go:build wasm
 
-// Package export makes a transformer what the world exports. It works in a component only:
+// Package export exports a transformer as the world requires. It works in a component only:
 //
 //	func init() { export.Stateful(Description, New) }
 package export
@@ -11,15 +11,15 @@ import (
 	"nephometer/export/bridge"
 )
 
-// Constructor makes a transformer of its options; its error is that of OptionReader.Check.
+// Constructor builds a transformer from its options; its error is that of OptionReader.Check.
 type Constructor[T nephometer.Transformer] func(options *nephometer.OptionReader) (T, error)
 
-// Stateful exports a transformer that remembers.
+// Stateful exports a transformer with state.
 func Stateful[T nephometer.Stateful](description nephometer.Description, construct Constructor[T]) {
 	Stateless(description, construct)
 }
 
-// Stateless exports a transformer that keeps nothing between batches.
+// Stateless exports a transformer without state.
 func Stateless[T nephometer.Transformer](description nephometer.Description, construct Constructor[T]) {
 	bridge.Export(description, func(options *nephometer.OptionReader) (nephometer.Transformer, error) {
 		return construct(options)

@@ -1,34 +1,34 @@
-// Package log is the component's own log.
+// Package log writes to the component's log.
 //
-// Without a host the lines go to a small memory, for tests to look at with [Taken].
+// Without a host the lines are kept in memory, where tests read them with [Taken].
 package log
 
 import "sync"
 
-// Level is how much a line matters.
+// Level is the severity of a line.
 type Level uint8
 
 // The levels, in the order of the contract.
 const (
-	LevelTrace Level = iota // Every detail, for the author.
+	LevelTrace Level = iota // Every detail, for authors.
 	LevelDebug              // For finding faults.
 	LevelInfo               // Worth knowing.
-	LevelWarn               // Something is not as it should be; work goes on.
+	LevelWarn               // Unexpected, but the work goes on.
 	LevelError              // Something failed.
 )
 
-// String gives the level as a word.
+// String returns the level as a word.
 func (l Level) String() string {
 	return [...]string{"trace", "debug", "info", "warn", "error"}[l]
 }
 
-// Line is one line of log.
+// Line is one line of the log.
 type Line struct {
 	Level   Level
 	Message string
 }
 
-// String gives the line as fixtures have it: "warn: too old".
+// String returns the line in the form of fixtures: "warn: too old".
 func (l Line) String() string {
 	return l.Level.String() + ": " + l.Message
 }
@@ -49,12 +49,12 @@ func remember(level Level, message string) {
 	}
 }
 
-// SendTo sends all lines to the host's log; nephometer/export does it.
+// SendTo redirects all lines; nephometer/export calls it to send them to the host.
 func SendTo(write func(Level, string)) {
 	sink = write
 }
 
-// Taken gives what has been logged since this was last asked, without a host: the first 1,000 lines.
+// Taken returns what was logged without a host since the last call: the first 1,000 lines.
 func Taken() []Line {
 	lock.Lock()
 	defer lock.Unlock()
@@ -66,16 +66,16 @@ func Taken() []Line {
 // Write writes one line.
 func Write(level Level, message string) { sink(level, message) }
 
-// Trace writes a detail, for the author.
+// Trace writes a detail, for authors.
 func Trace(message string) { Write(LevelTrace, message) }
 
-// Debug writes what helps to find faults.
+// Debug writes a line for finding faults.
 func Debug(message string) { Write(LevelDebug, message) }
 
-// Info writes what is worth knowing.
+// Info writes a line worth knowing.
 func Info(message string) { Write(LevelInfo, message) }
 
-// Warn writes that something is not as it should be; work goes on.
+// Warn writes that something is unexpected, but the work goes on.
 func Warn(message string) { Write(LevelWarn, message) }
 
 // Error writes that something failed.

@@ -1,16 +1,15 @@
-// Package nephometertest makes batches of samples, and samples of answers, for tests without a host.
+// Package nephometertest converts samples to batches and answers to samples, for tests without a
+// host.
 package nephometertest
 
 import (
 	"fmt"
-	"reflect"
-	"slices"
 	"time"
 
 	"nephometer"
 )
 
-// Sample is a sample in the keys that nephometer component run reads and prints.
+// Sample is a sample with the keys that nephometer component run reads and prints.
 type Sample struct {
 	Name       string               `json:"name"`
 	Unit       string               `json:"unit"`
@@ -24,12 +23,14 @@ type Sample struct {
 	// ISO 8601 with its offset.
 	Timestamp string  `json:"timestamp"`
 	Volume    float64 `json:"volume"`
-	// Of samples of an answer: the row that it comes from, NoOrigin for none.
+	// The exact value, if it is an integer that Volume cannot hold; Volume is then set from it.
+	Integer *int64 `json:"-"`
+	// In samples of an answer: the row that it is computed from, NoOrigin for none.
 	Origin uint32 `json:"-"`
 }
 
-// Nanoseconds gives the nanoseconds since the epoch of an ISO 8601 timestamp with its offset. It
-// panics if the timestamp is none.
+// Nanoseconds returns an ISO 8601 timestamp with its offset as nanoseconds since the epoch. It
+// panics if the timestamp is malformed.
 func Nanoseconds(timestamp string) uint64 {
 	parsed, err := time.Parse(time.RFC3339Nano, timestamp)
 	if err != nil {
@@ -38,48 +39,17 @@ func Nanoseconds(timestamp string) uint64 {
 	return uint64(parsed.UnixNano())
 }
 
-// Timestamp gives nanoseconds since the epoch as ISO 8601, in UTC.
+// Timestamp returns nanoseconds since the epoch as ISO 8601, in UTC.
 func Timestamp(nanoseconds uint64) string {
 	return time.Unix(0, int64(nanoseconds)).UTC().Format(time.RFC3339Nano)
 }
 
-// BatchOf gives a batch with one row per sample.
-func BatchOf(samples ...Sample) *nephometer.Batch {
-	batch := &nephometer.Batch{}
-	for _, sample := range samples {
-		if sample.Source == "" {
-			sample.Source = "openstack"
-		}
-		meter := nephometer.Meter{Name: sample.Name, Unit: sample.Unit, Type: sample.Type}
-		resource := (&nephometer.Resource{
-			ID:        sample.ResourceID,
-			Source:    sample.Source,
-			ProjectID: sample.ProjectID,
-			UserID:    sample.UserID,
-		}).WithMetadata(sample.Metadata)
-		batch.Meter = append(batch.Meter, number(&batch.Meters, meter))
-		batch.Resource = append(batch.Resource, number(&batch.Resources, resource))
-		batch.Time = append(batch.Time, Nanoseconds(sample.Timestamp))
-		batch.Monotonic = append(batch.Monotonic, 0)
-		batch.Volume = append(batch.Volume, sample.Volume)
-	}
-	return batch
-}
-
-func number[T any](entries *[]T, wanted T) uint32 {
-	index := slices.IndexFunc(*entries, func(one T) bool { return reflect.DeepEqual(one, wanted) })
-	if index < 0 {
-		index = len(*entries)
-		*entries = append(*entries, wanted)
-	}
-	return uint32(index)
-}
-
-// SamplesOf gives the samples that an outcome stands for. The batch is what the outcome answers; nil
-// for a flush. It panics if the columns are of unequal length.
+// SamplesOf returns the samples of an outcome. The batch is the one that it replaces; nil for a
+// flush. It panics if the host would refuse the answer: columns of unequal length, or a number that
+// stands for nothing.
 func SamplesOf(outcome nephometer.Outcome, batch *nephometer.Batch) []Sample {
 	if batch == nil {
-		batch = &nephometer.Batch{}
+		batch = &nephometer.Batch{Dictionary: &nephometer.Dictionary{}}
 	}
 	answer := answerOf(outcome, batch)
 	if answer == nil {
@@ -91,11 +61,15 @@ func SamplesOf(outcome nephometer.Outcome, batch *nephometer.Batch) []Sample {
 			panic(fmt.Sprintf("columns of unequal length: %d and %d", length, rows))
 		}
 	}
-	meters := slices.Concat(batch.Meters, answer.Meters)
-	resources := slices.Concat(batch.Resources, answer.Resources)
+	meters := byNumber(answer.Meters, batch.Dictionary.Meter)
+	resources := byNumber(answer.Resources, batch.Dictionary.Resource)
+	integers := integersOf(answer, batch)
 	samples := make([]Sample, rows)
 	for row := range samples {
-		meter, resource := meters[answer.Meter[row]], resources[answer.Resource[row]]
+		meter, resource := meters(answer.Meter[row]), resources(answer.Resource[row])
+		if meter == nil || resource == nil {
+			panic(fmt.Sprintf("row %d has an unknown meter or resource", row))
+		}
 		samples[row] = Sample{
 			Name:       meter.Name,
 			Unit:       meter.Unit,
@@ -107,33 +81,70 @@ func SamplesOf(outcome nephometer.Outcome, batch *nephometer.Batch) []Sample {
 			Metadata:   resource.Metadata(),
 			Timestamp:  Timestamp(answer.Time[row]),
 			Volume:     answer.Volume[row],
+			Integer:    integers[row],
 			Origin:     answer.Origin[row],
 		}
 	}
 	return samples
 }
 
-// Every outcome as an answer; nil if there is none.
+// byNumber looks up new entries first: nothing here counts as sent, so they are all in the answer.
+func byNumber[E any](entries []nephometer.Numbered[E], known func(uint32) *E) func(uint32) *E {
+	return func(number uint32) *E {
+		if len(entries) > 0 && number >= entries[0].Number {
+			if index := int(number - entries[0].Number); index < len(entries) {
+				return entries[index].Entry
+			}
+		}
+		return known(number)
+	}
+}
+
+// integersOf returns the exact integers by row: those of the answer, and those of origins with the
+// same volume.
+func integersOf(answer *nephometer.Answer, batch *nephometer.Batch) map[int]*int64 {
+	given := map[uint32]int64{}
+	for _, one := range batch.Exact {
+		given[one.Row] = one.Value
+	}
+	integers := map[int]*int64{}
+	for row, origin := range answer.Origin {
+		if value, exact := given[origin]; exact && answer.Volume[row] == batch.Volume[origin] {
+			integers[row] = &value
+		}
+	}
+	for _, one := range answer.Exact {
+		integers[int(one.Row)] = &one.Value
+	}
+	return integers
+}
+
+// answerOf returns every outcome as an answer with all columns; nil if there is none.
 func answerOf(outcome nephometer.Outcome, batch *nephometer.Batch) *nephometer.Answer {
-	var kept nephometer.Keep
+	answer := &nephometer.Answer{}
 	switch outcome := outcome.(type) {
 	case *nephometer.Answer:
-		return outcome
+		if outcome == nil || !outcome.Derived() {
+			return outcome
+		}
+		*answer = *outcome
 	case nephometer.Keep:
-		kept = outcome
+		answer.Origin = outcome
 	case nil:
 		return nil
 	default: // Unchanged
 		for row := range batch.Volume {
-			kept = append(kept, uint32(row))
+			answer.Origin = append(answer.Origin, uint32(row))
 		}
 	}
-	answer := &nephometer.Answer{Origin: kept}
-	for _, row := range kept {
-		answer.Meter = append(answer.Meter, batch.Meter[row])
+	kept := answer.Volume == nil
+	for _, row := range answer.Origin {
 		answer.Resource = append(answer.Resource, batch.Resource[row])
 		answer.Time = append(answer.Time, batch.Time[row])
-		answer.Volume = append(answer.Volume, batch.Volume[row])
+		if kept {
+			answer.Meter = append(answer.Meter, batch.Meter[row])
+			answer.Volume = append(answer.Volume, batch.Volume[row])
+		}
 	}
 	return answer
 }

@@ -20,8 +20,8 @@ pub mod stateful {
         export_macro_name: "export_stateful",
         additional_derives: [PartialEq],
         with: {
-            "nephometer:metering/types@0.1.0": nephometer_guest_transformer::nephometer::metering::types,
-            "nephometer:metering/log@0.1.0": nephometer_guest_transformer::nephometer::metering::log,
+            "nephometer:metering/types@0.2.0": nephometer_guest_transformer::nephometer::metering::types,
+            "nephometer:metering/log@0.2.0": nephometer_guest_transformer::nephometer::metering::log,
         },
         generate_all,
     });

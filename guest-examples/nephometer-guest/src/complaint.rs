@@ -19,7 +19,8 @@ impl Complaint {
     pub fn add(&mut self, row: &Row<'_>, reason: &str) {
         if self.rows == 0 {
             let separator = if reason.is_empty() { "" } else { ": " };
-            self.first = format!("{} of {}{separator}{reason}", row.meter.name, row.resource.id);
+            self.first =
+                format!("{} of {}{separator}{reason}", row.meter().name, row.resource().id);
         }
         self.rows += 1;
     }

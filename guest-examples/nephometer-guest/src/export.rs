@@ -2,7 +2,9 @@
 
 use std::sync::Once;
 
-use crate::{Batch, OptionError, Outcome, Refusal, Settings, Transformer, log};
+use crate::{
+    Batch, Dictionary, OptionError, Outcome, Refusal, Samples, Settings, Transformer, log,
+};
 
 /// Has the reason of a panic logged before it ends the instance.
 pub fn log_panics() {
@@ -30,10 +32,14 @@ pub fn parse(options: &str) -> Result<serde_json::Value, Vec<OptionError>> {
     })
 }
 
-/// Hands a batch over.
-pub fn transform<T: Transformer>(slot: &mut Option<T>, input: &Batch) -> Result<Outcome, Refusal> {
+/// Calls the transformer.
+pub fn transform<T: Transformer>(
+    slot: &mut Option<T>,
+    dictionary: &Dictionary,
+    samples: &Samples,
+) -> Result<Outcome, Refusal> {
     match slot {
-        Some(made) => made.transform(input),
+        Some(made) => made.transform(&Batch { dictionary, samples }),
         None => Err(Refusal::Broken(NOT_CONFIGURED.to_owned())),
     }
 }
@@ -51,25 +57,7 @@ macro_rules! export_transformer {
 
             $crate::export_common!($type, worlds, stateless);
 
-            /// The two worlds have equal records under different names.
-            fn outcome(outcome: $crate::Outcome) -> worlds::transform::Outcome {
-                match outcome {
-                    $crate::Outcome::Unchanged => worlds::transform::Outcome::Unchanged,
-                    $crate::Outcome::Keep(rows) => worlds::transform::Outcome::Keep(rows),
-                    $crate::Outcome::Replace(answer) => {
-                        worlds::transform::Outcome::Replace(worlds::transform::Answer {
-                            meters: answer.meters,
-                            resources: answer.resources,
-                            origin: answer.origin,
-                            meter: answer.meter,
-                            resource: answer.resource,
-                            time: answer.time,
-                            volume: answer.volume,
-                        })
-                    }
-                }
-            }
-
+            // The two worlds have equal records under different names.
             fn refusal(refusal: $crate::Refusal) -> worlds::transform::Refusal {
                 match refusal {
                     $crate::Refusal::Rejected(reason) => {
@@ -107,6 +95,42 @@ macro_rules! export_transformer {
                 worlds::component::OptionError { pointer: one.pointer, reason: one.reason }
             }
 
+            fn samples(one: worlds::transform::Batch) -> $crate::Samples {
+                $crate::Samples {
+                    meter: one.meter,
+                    resource: one.resource,
+                    time: one.time,
+                    monotonic: one.monotonic,
+                    volume: one.volume,
+                    exact: one.exact,
+                    removed: one.removed,
+                }
+            }
+
+            fn changes(one: worlds::dictionary::Changes) -> $crate::Changes {
+                let meter = |one: worlds::dictionary::NumberedMeter| $crate::NumberedMeter {
+                    number: one.number,
+                    entry: one.entry,
+                };
+                let resource = |one: worlds::dictionary::NumberedResource| {
+                    $crate::NumberedResource { number: one.number, entry: one.entry }
+                };
+                $crate::Changes {
+                    forgotten_meters: one.forgotten_meters,
+                    forgotten_resources: one.forgotten_resources,
+                    meters: one.meters.into_iter().map(meter).collect(),
+                    resources: one.resources.into_iter().map(resource).collect(),
+                }
+            }
+
+            fn new_meter(one: $crate::NumberedMeter) -> worlds::dictionary::NumberedMeter {
+                worlds::dictionary::NumberedMeter { number: one.number, entry: one.entry }
+            }
+
+            fn new_resource(one: $crate::NumberedResource) -> worlds::dictionary::NumberedResource {
+                worlds::dictionary::NumberedResource { number: one.number, entry: one.entry }
+            }
+
             $crate::bindings::stateless::export_stateless!(
                 Component with_types_in $crate::bindings::stateless
             );
@@ -121,17 +145,23 @@ macro_rules! export_stateful_transformer {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use ::std::convert::{
-                identity as outcome, identity as refusal, identity as description,
-                identity as settings, identity as option_error,
+                identity as refusal, identity as description, identity as settings,
+                identity as option_error, identity as samples, identity as changes,
+                identity as new_meter, identity as new_resource,
             };
             use $crate::bindings::stateful::exports::nephometer::metering as worlds;
 
             $crate::export_common!($type, worlds, stateful);
 
             impl worlds::stateful::Guest for Component {
-                fn flush(now: u64) -> Result<Option<$crate::Answer>, $crate::Refusal> {
+                fn flush(
+                    now: u64,
+                ) -> Result<Option<worlds::transform::Answer>, worlds::transform::Refusal> {
                     CONFIGURED.with_borrow_mut(|slot| match slot {
-                        Some(made) => <$type as $crate::Stateful>::flush(made, now),
+                        Some(made) => DICTIONARY.with_borrow(|dictionary| {
+                            let made = <$type as $crate::Stateful>::flush(made, dictionary, now)?;
+                            Ok(made.map(|made| answer(dictionary, made)))
+                        }),
                         None => {
                             Err($crate::Refusal::Broken($crate::export::NOT_CONFIGURED.to_owned()))
                         }
@@ -170,6 +200,52 @@ macro_rules! export_common {
         ::std::thread_local! {
             static CONFIGURED: ::std::cell::RefCell<Option<$type>> =
                 const { ::std::cell::RefCell::new(None) };
+            static DICTIONARY: ::std::cell::RefCell<$crate::Dictionary> =
+                ::std::cell::RefCell::default();
+        }
+
+        fn answer(
+            dictionary: &$crate::Dictionary,
+            made: $crate::Answer,
+        ) -> $worlds::transform::Answer {
+            $worlds::transform::Answer {
+                meters: dictionary.take_new_meters().into_iter().map(new_meter).collect(),
+                resources: dictionary.take_new_resources().into_iter().map(new_resource).collect(),
+                origin: made.origin,
+                meter: made.meter,
+                resource: made.resource,
+                time: made.time,
+                volume: made.volume,
+                exact: made.exact,
+            }
+        }
+
+        fn outcome(
+            dictionary: &$crate::Dictionary,
+            outcome: $crate::Outcome,
+        ) -> $worlds::transform::Outcome {
+            match outcome {
+                $crate::Outcome::Unchanged => $worlds::transform::Outcome::Unchanged,
+                $crate::Outcome::Keep(rows) => $worlds::transform::Outcome::Keep(rows),
+                $crate::Outcome::Derive(derived) => {
+                    $worlds::transform::Outcome::Derive($worlds::transform::Derived {
+                        meters: dictionary.take_new_meters().into_iter().map(new_meter).collect(),
+                        origin: derived.origin,
+                        meter: derived.meter,
+                        volume: derived.volume,
+                        exact: derived.exact,
+                    })
+                }
+                $crate::Outcome::Replace(made) => {
+                    $worlds::transform::Outcome::Replace(answer(dictionary, made))
+                }
+            }
+        }
+
+        impl $worlds::dictionary::Guest for Component {
+            fn learn(what: $worlds::dictionary::Changes) {
+                DICTIONARY.with_borrow_mut(|dictionary| dictionary.learn(changes(what)));
+            }
         }
 
         impl $worlds::component::Guest for Component {
@@ -191,12 +267,16 @@ macro_rules! export_common {
 
         impl $worlds::transform::Guest for Component {
             fn transform(
-                input: $crate::Batch,
+                input: $worlds::transform::Batch,
             ) -> Result<$worlds::transform::Outcome, $worlds::transform::Refusal> {
-                CONFIGURED
-                    .with_borrow_mut(|slot| $crate::export::transform(slot, &input))
-                    .map(outcome)
-                    .map_err(refusal)
+                let input = samples(input);
+                CONFIGURED.with_borrow_mut(|slot| {
+                    DICTIONARY.with_borrow(|dictionary| {
+                        $crate::export::transform(slot, dictionary, &input)
+                            .map(|made| outcome(dictionary, made))
+                            .map_err(refusal)
+                    })
+                })
             }
         }
     };

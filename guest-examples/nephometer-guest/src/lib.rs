@@ -1,17 +1,20 @@
-//! What authors of transformers and publishers in Rust build on.
+//! Helper library for transformers and publishers in Rust.
 //!
-//! Write a type, implement [`Transformer`] (and [`Stateful`], if it remembers) or [`Publisher`],
-//! and name it in one macro; the rest of this crate is there to make the columns pleasant:
+//! Write a type, implement [`Transformer`] (and [`Stateful`] if it has state) or [`Publisher`], and name
+//! it in one macro. The rest of this crate makes the columns easy to use:
 //!
-//! * [`rows`] walks the columns of a batch, row by row;
-//! * [`AnswerBuilder`] makes the answer and numbers new meters and resources by their content;
-//! * [`OptionReader`] reads the options and collects all that is wrong, each with its place;
-//! * [`Complaint`] collects rows that are left out into one line of the log;
-//! * [`UrlOptions`] does that for publishers, whose settings stand in a URL too;
-//! * [`log`] writes to the component's log.
+//! * [`rows`] iterates over the rows of a batch;
+//! * [`AnswerBuilder`] builds the answer and numbers new meters and resources by their content;
+//! * [`EntryCache`] keeps a value for each meter or resource;
+//! * [`Volume`] calculates with large integers exactly;
+//! * [`OptionReader`] reads the options and collects all errors, each with its place;
+//! * [`Complaint`] summarizes dropped rows in one log line;
+//! * [`UrlOptions`] reads options of publishers, which may stand in a URL too;
+//! * [`log`] writes to the log of the component;
+//! * [`testing`] builds batches for unit tests.
 //!
-//! Publishers that speak to the network use `nephometer-guest-http` or `nephometer-guest-socket`
-//! beside this crate, and the macros there.
+//! Publishers with network access use `nephometer-guest-http` or `nephometer-guest-socket` and their
+//! macros in addition.
 //!
 //! Everything but the macros and the network works natively too, so components are tested with
 //! `cargo test` and need no host.
@@ -26,56 +29,112 @@ mod answer;
 #[doc(hidden)]
 pub mod bindings;
 mod complaint;
+mod dictionary;
 #[doc(hidden)]
 pub mod export;
 pub mod log;
 mod options;
+mod own;
 mod publish;
 mod row;
+pub mod testing;
 mod url;
+mod volume;
 
 pub use answer::AnswerBuilder;
 pub use bindings::stateful::exports::nephometer::metering::component::{
     Description, OptionError, Settings, TextForm,
 };
-pub use bindings::stateful::exports::nephometer::metering::transform::{Answer, Outcome, Refusal};
-pub use bindings::stateful::types::{Batch, Meter, MeterType, Resource, Timestamp};
+pub use bindings::stateful::exports::nephometer::metering::dictionary::{
+    Changes, NumberedMeter, NumberedResource,
+};
+pub use bindings::stateful::exports::nephometer::metering::transform::{Batch as Samples, Refusal};
+pub use bindings::stateful::types::{ExactInteger, Meter, MeterType, Resource, Timestamp};
 pub use complaint::Complaint;
+pub use dictionary::{Dictionary, EntryCache, EntryKey};
 pub use options::{OptionReader, escape_pointer};
-pub use publish::{Delivery, Failure, Publisher, Retry, later};
-pub use row::{Row, rows};
+pub use publish::{Delivery, DeliveryBatch, Failure, Publisher, Retry, later};
+pub use row::{Batch, Columns, Row, rows};
 pub use rustc_hash::{FxHashMap, FxHashSet};
 pub use url::UrlOptions;
+pub use volume::Volume;
 
-/// The origin of a row that comes from no input row.
+/// The origin of a row without one.
 pub const NO_ORIGIN: u32 = u32::MAX;
 
-/// Batch in, batch out.
-pub trait Transformer: Sized {
-    /// What the component tells about itself, whatever its options are.
-    fn describe() -> Description;
-
-    /// Makes the configured transformer. `options` are the `parameters` of `pipeline.yaml`,
-    /// already checked against [`Description::options_schema`]; what is wrong all the same is
-    /// reported at once.
-    fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>>;
-
-    /// What becomes of a batch. Batches come one at a time, in order.
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal>;
+/// Rows computed from rows of the input, with their resources and times. [`AnswerBuilder`] makes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Derived {
+    /// Per row: the input row that it is computed from. Equal or ascending.
+    pub origin: Vec<u32>,
+    /// Per row: the number of a meter.
+    pub meter: Vec<u32>,
+    /// Per row: the value.
+    pub volume: Vec<f64>,
+    /// Integers of 2^53 or more, by row.
+    pub exact: Vec<ExactInteger>,
 }
 
-/// A transformer that remembers.
+/// Any rows. [`AnswerBuilder`] makes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Per row: the input row that it is, or is computed from, or [`NO_ORIGIN`].
+    pub origin: Vec<u32>,
+    /// Per row: the number of a meter.
+    pub meter: Vec<u32>,
+    /// Per row: the number of a resource.
+    pub resource: Vec<u32>,
+    /// Per row: when the value was true.
+    pub time: Vec<Timestamp>,
+    /// Per row: the value.
+    pub volume: Vec<f64>,
+    /// Integers of 2^53 or more, by row.
+    pub exact: Vec<ExactInteger>,
+}
+
+/// What replaces a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// All rows, as they are.
+    Unchanged,
+    /// These rows, as they are: row numbers, ascending. All others are dropped.
+    Keep(Vec<u32>),
+    /// These rows, with resources and times of the input.
+    Derive(Derived),
+    /// These rows.
+    Replace(Answer),
+}
+
+/// Transforms batches of samples.
+pub trait Transformer: Sized {
+    /// What the component reports about itself, whatever its options are.
+    fn describe() -> Description;
+
+    /// Makes the configured transformer. `options` are the `parameters` of `pipeline.yaml`. The host
+    /// has checked them against [`Description::options_schema`]. Reports all errors at once.
+    fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>>;
+
+    /// What replaces a batch. Batches come one at a time, in order.
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal>;
+}
+
+/// A transformer with state.
 pub trait Stateful: Transformer {
-    /// Called after all batches of a tick. `now` is the only clock there is.
-    fn flush(&mut self, now: Timestamp) -> Result<Option<Answer>, Refusal> {
-        let _ = now;
+    /// Called after all batches of a polling cycle. `now` is the only clock. The dictionary is for
+    /// [`AnswerBuilder::without_input`].
+    fn flush(
+        &mut self,
+        dictionary: &Dictionary,
+        now: Timestamp,
+    ) -> Result<Option<Answer>, Refusal> {
+        let _ = (dictionary, now);
         Ok(None)
     }
 
     /// The whole state, in the format of [`Description::state_version`].
     fn save(&self) -> Result<Vec<u8>, String>;
 
-    /// Takes up what an earlier instance saved, before any batch.
+    /// Takes the state that an earlier instance saved, before any batch.
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String>;
 }
 

@@ -3,7 +3,7 @@
 use crate::{Description, OptionError, Settings};
 
 pub use crate::bindings::publisher::exports::nephometer::metering::publish::{
-    Delivery, Failure, Retry,
+    Batch as DeliveryBatch, Delivery, Failure, Retry,
 };
 
 /// Sends batches somewhere.
@@ -104,7 +104,17 @@ macro_rules! export_publisher_common {
                 let delivery = $crate::Delivery {
                     id: what.id,
                     attempt: what.attempt,
-                    input: what.input,
+                    input: $crate::DeliveryBatch {
+                        meters: what.input.meters,
+                        resources: what.input.resources,
+                        meter: what.input.meter,
+                        resource: what.input.resource,
+                        time: what.input.time,
+                        monotonic: what.input.monotonic,
+                        volume: what.input.volume,
+                        exact: what.input.exact,
+                        removed: what.input.removed,
+                    },
                     texts: what.texts,
                 };
                 let done = CONFIGURED.with_borrow_mut(|slot| match slot {

@@ -1,12 +1,13 @@
 """What authors of transformers in Python build on.
 
 Write a class as `Transformer` describes it, and export it in a module of its own with
-`nephometer.export.stateful` or `nephometer.export.stateless`. The rest makes the columns pleasant:
+`nephometer.export.stateful` or `nephometer.export.stateless`. The rest of the library:
 
-* `rows` walks the columns of a batch, row by row;
-* `AnswerBuilder` makes the answer and numbers new meters and resources by their content;
-* `OptionReader` reads the options and collects all that is wrong, each with its place;
-* `Complaint` makes one line of log of all rows of a batch that have the same trouble;
+* `rows` iterates over the rows of a batch, each with its meter and its resource;
+* `AnswerBuilder` builds the answer and numbers new meters and resources by their content;
+* `PerEntry` computes a value once for each meter or resource;
+* `OptionReader` reads the options and collects all errors, each with its place;
+* `Complaint` writes one log line for all rows of a batch with the same trouble;
 * `log` writes to the component's log.
 
 Everything but `nephometer.export` works in any Python, so components are tested with unittest and
@@ -15,9 +16,10 @@ import everything at the top of a module.
 """
 
 from nephometer import log
-from nephometer.answer import Answer, AnswerBuilder
+from nephometer.answer import Answer, AnswerBuilder, Derived
 from nephometer.batch import NO_ORIGIN, Batch, Meter, Resource, Row, rows
 from nephometer.complaint import Complaint
+from nephometer.dictionary import PerEntry
 from nephometer.options import OptionErrors, OptionReader
 from nephometer.transformer import (
     UNCHANGED,
@@ -38,11 +40,13 @@ __all__ = [
     "Batch",
     "Broken",
     "Complaint",
+    "Derived",
     "Description",
     "Keep",
     "Meter",
     "OptionErrors",
     "OptionReader",
+    "PerEntry",
     "Rejected",
     "Resource",
     "Row",

@@ -1,81 +1,112 @@
-"""Answers: the rows that take the place of the input's."""
+"""Answers: the rows that replace those of the input."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from nephometer.batch import NO_ORIGIN, Batch, Meter, Resource, Row
+from nephometer.batch import NO_ORIGIN, Batch, Meter, Resource, Row, needs_exact
+from nephometer.dictionary import DICTIONARY
+
+
+@dataclass
+class Derived:
+    """Rows computed from rows of the input, with the resources and times of these."""
+
+    origin: list[int]
+    meter: list[int]
+    volume: list[float]
+    # By row: the exact values of integers of 2^53 or more.
+    exact: dict[int, int]
 
 
 @dataclass
 class Answer:
-    """New dictionary entries, numbered on from the input's, and columns with one entry per row."""
+    """Any rows. The columns have one entry per row."""
 
-    meters: list[Meter] = field(default_factory=list)
-    resources: list[Resource] = field(default_factory=list)
-    origin: list[int] = field(default_factory=list)
-    meter: list[int] = field(default_factory=list)
-    resource: list[int] = field(default_factory=list)
-    time: list[int] = field(default_factory=list)
-    volume: list[float] = field(default_factory=list)
+    origin: list[int]
+    meter: list[int]
+    resource: list[int]
+    time: list[int]
+    volume: list[float]
+    # By row: the exact values of integers of 2^53 or more.
+    exact: dict[int, int]
 
 
 class AnswerBuilder:
-    """Makes an answer, row by row; without a batch the answer to a flush.
+    """Builds an answer, row by row; without a batch the answer to a flush.
 
-    New meters and resources are numbered by their content: asking for the same one again gives the
-    same number, and one that the input has already gives the input's.
+    New meters and resources are numbered by their content: asking for the same one again returns
+    the same number. Ask again in each answer: numbers are not valid for ever. The host receives an
+    entry once.
     """
 
+    __slots__ = ("_batch", "_exact", "_meter", "_origin", "_resource", "_time", "_volume")
+
     def __init__(self, batch: Batch | None = None):
-        self._answer = Answer()
-        self._meters = _Entries(batch.meters if batch else [], self._answer.meters)
-        self._resources = _Entries(batch.resources if batch else [], self._answer.resources)
+        self._batch = batch
+        self._origin: list[int] = []
+        self._meter: list[int] = []
+        self._volume: list[float] = []
+        self._exact: dict[int, int] = {}
+        # Of created rows only: the others have the resource and time of their origin.
+        self._resource: list[int] = []
+        self._time: list[int] = []
 
     def meter(self, meter: Meter) -> int:
-        """The number of a meter."""
-        return self._meters.number(meter)
+        """The number of a new meter. That of an input row is `row.meter_number`."""
+        return DICTIONARY.own_meters.number(meter)
 
     def resource(self, resource: Resource) -> int:
-        """The number of a resource."""
-        return self._resources.number(resource)
+        """The number of a new resource. That of an input row is `row.resource_number`."""
+        return DICTIONARY.own_resources.number(resource.content)
 
     def keep(self, row: Row):
-        """Adds a row that passes as it is."""
-        self._add(row.number, row.meter_index, row.resource_index, row.time, row.volume)
+        """Adds a row as it is."""
+        self._origin.append(row.number)
+        self._meter.append(row.meter_number)
+        self._volume.append(row.volume)
 
     def derive(self, row: Row, meter: int, volume: float):
-        """Adds a row made of another: same resource and time, another meter and value."""
-        self._add(row.number, meter, row.resource_index, row.time, volume)
+        """Adds a row computed from another: same resource and time, another meter and value."""
+        self._origin.append(row.number)
+        self._meter.append(meter)
+        self._volume.append(volume)
+
+    def derive_integer(self, row: Row, meter: int, value: int):
+        """Like `derive`, with an exact integer.
+
+        One that 64 bits cannot hold becomes the nearest float.
+        """
+        self._note_exact(value)
+        self.derive(row, meter, float(value))
 
     def create(self, meter: int, resource: int, time: int, volume: float):
         """Adds a row that comes from no input row."""
-        self._add(NO_ORIGIN, meter, resource, time, volume)
+        self._origin.append(NO_ORIGIN)
+        self._meter.append(meter)
+        self._resource.append(resource)
+        self._time.append(time)
+        self._volume.append(volume)
 
-    def _add(self, origin: int, meter: int, resource: int, time: int, volume: float):
-        answer = self._answer
-        answer.origin.append(origin)
-        answer.meter.append(meter)
-        answer.resource.append(resource)
-        answer.time.append(time)
-        answer.volume.append(volume)
+    def create_integer(self, meter: int, resource: int, time: int, value: int):
+        """Like `create`, with an exact integer as in `derive_integer`."""
+        self._note_exact(value)
+        self.create(meter, resource, time, float(value))
 
-    def finish(self) -> Answer:
-        """The answer."""
-        return self._answer
+    def _note_exact(self, value: int):
+        if needs_exact(value):
+            self._exact[len(self._origin)] = value
 
-
-class _Entries:
-    def __init__(self, given: list, new: list):
-        self._given = given
-        self._new = new
-        self._numbers = None
-
-    def number(self, wanted) -> int:
-        if self._numbers is None:
-            # Backwards, so that the first of equal entries has the say.
-            self._numbers = {one: number for number, one in reversed(list(enumerate(self._given)))}
-        number = self._numbers.get(wanted)
-        if number is None:
-            number = len(self._given) + len(self._new)
-            self._new.append(wanted)
-            self._numbers[wanted] = number
-        return number
+    def finish(self) -> Derived | Answer:
+        """The answer. It is `Derived` if all rows come from rows of the input, in their order."""
+        origin, batch = self._origin, self._batch
+        if batch is None:
+            if len(self._resource) != len(origin):
+                raise ValueError("rows that come from a batch need AnswerBuilder(batch)")
+            return Answer(origin, self._meter, self._resource, self._time, self._volume, self._exact)
+        if not self._resource and origin == sorted(origin):
+            return Derived(origin, self._meter, self._volume, self._exact)
+        created = iter(self._resource), iter(self._time)
+        resource, time = (
+            [next(own) if row == NO_ORIGIN else column[row] for row in origin]
+            for own, column in zip(created, (batch.resource, batch.time))
+        )
+        return Answer(origin, self._meter, resource, time, self._volume, self._exact)

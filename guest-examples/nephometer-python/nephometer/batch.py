@@ -1,4 +1,4 @@
-"""Batches: columns of numbers over a dictionary of meters and resources."""
+"""Batches: columns of numbers, and the meters and resources that these stand for."""
 
 import json
 from collections.abc import Iterator
@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 # The origin of a row that comes from no input row.
 NO_ORIGIN = 0xFFFFFFFF
+
+# From here on not every integer has a double of its own.
+_LARGE = 2**53
 
 
 class Meter(NamedTuple):
@@ -18,7 +21,10 @@ class Meter(NamedTuple):
 
 
 class Resource:
-    """A metered thing with its owner. `metadata` is a dict, parsed when it is first asked for."""
+    """A metered resource with its owner. `metadata` is a dict, parsed when it is first read.
+
+    A resource of the dictionary equals itself only: compare ids or numbers.
+    """
 
     __slots__ = ("_metadata", "_text", "id", "project_id", "source", "user_id")
 
@@ -44,60 +50,92 @@ class Resource:
         return self._metadata
 
     @property
-    def metadata_text(self) -> str:
-        return json.dumps(self.metadata) if self._text is None else self._text
-
-    def _owned(self):
-        return (self.id, self.source, self.project_id, self.user_id)
-
-    def __eq__(self, other):
-        if not isinstance(other, Resource) or self._owned() != other._owned():
-            return False
-        same_text = self._text is not None and self._text == other._text
-        return same_text or self.metadata == other.metadata
-
-    # By what tells most of them apart; equality looks at the metadata too.
-    def __hash__(self):
-        return hash(self._owned())
+    def content(self) -> tuple[str, str, str | None, str | None, str]:
+        """Id, source, project, user, and the metadata as text."""
+        text = json.dumps(self._metadata) if self._text is None else self._text
+        return (self.id, self.source, self.project_id, self.user_id, text)
 
     def __repr__(self):
-        return f"Resource{self._owned() + (self.metadata_text,)!r}"
+        return f"Resource{self.content!r}"
 
 
 @dataclass
 class Batch:
-    """The samples of one tick. The columns meter, resource, time, monotonic and volume have one entry per row."""
+    """Samples of one polling cycle.
 
-    meters: list[Meter]
-    resources: list[Resource]
+    The columns meter, resource, time, monotonic and volume have one entry per row.
+    """
+
+    # The entries of the dictionary, indexed by number; None where a number is not in use.
+    meters: list[Meter | None]
+    resources: list[Resource | None]
+    # Per row: the number of a meter, and of a resource.
     meter: list[int]
     resource: list[int]
     time: list[int]
     monotonic: list[int]
     volume: list[float]
-    gone: list[str]
+    # By row: the exact values of integers of 2^53 or more. Usually empty.
+    exact: dict[int, int]
+    # Ids of resources that were removed.
+    removed: list[str]
 
 
-class Row(NamedTuple):
-    """One row of a batch, its dictionary entries looked up."""
+class Row:
+    """One row of a batch, with its meter and its resource.
 
-    # Its number in the batch: the origin of what is made of it.
+    The numbers of meter and resource are valid during this call only: the host uses them again for
+    other entries.
+    """
+
+    # What `rows` stores here is read fast. The rest is looked up in the batch when it is read.
+    __slots__ = ("_batch", "meter_number", "number", "resource", "resource_number", "time", "volume")
+
+    # Its number in the batch: the origin of rows that are computed from it.
     number: int
-    meter_index: int
-    resource_index: int
-    meter: Meter
+    meter_number: int
+    resource_number: int
     resource: Resource
-    # When the value was true, in nanoseconds since the epoch.
+    # When the value was read, in nanoseconds since the epoch.
     time: int
-    # Nanoseconds of a clock that never goes back; None where it is not known.
-    monotonic: int | None
     # The value, in the meter's unit.
     volume: float
+
+    @property
+    def meter(self) -> Meter:
+        return self._batch.meters[self.meter_number]
+
+    @property
+    def monotonic(self) -> int | None:
+        """Nanoseconds of a clock that never goes back; None if unknown."""
+        return self._batch.monotonic[self.number] or None
+
+    @property
+    def integer(self) -> int | None:
+        """The exact value if it is a whole number, otherwise None."""
+        exact = self._batch.exact.get(self.number)
+        if exact is None and abs(self.volume) < _LARGE and self.volume.is_integer():
+            return int(self.volume)
+        return exact
 
 
 def rows(batch: Batch) -> Iterator[Row]:
     """The rows of a batch, in order."""
-    meters, resources = batch.meters, batch.resources
-    columns = zip(batch.meter, batch.resource, batch.time, batch.monotonic, batch.volume)
-    for number, (meter, resource, time, monotonic, volume) in enumerate(columns):
-        yield Row(number, meter, resource, meters[meter], resources[resource], time, monotonic or None, volume)
+    resources, new, number = batch.resources, Row.__new__, 0
+    for meter, resource, time, volume in zip(batch.meter, batch.resource, batch.time, batch.volume):
+        # A constructor with arguments would double the time.
+        row = new(Row)
+        row._batch = batch
+        row.number = number
+        row.meter_number = meter
+        row.resource_number = resource
+        row.resource = resources[resource]
+        row.time = time
+        row.volume = volume
+        number += 1
+        yield row
+
+
+def needs_exact(value: int) -> bool:
+    """Whether an integer goes into the column of exact values: beyond 2^53, and within 64 bits."""
+    return abs(value) >= _LARGE and -(2**63) <= value < 2**63

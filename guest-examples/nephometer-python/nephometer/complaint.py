@@ -3,10 +3,10 @@ from nephometer.batch import Row
 
 
 class Complaint:
-    """One line of log for all rows of a batch that have the same trouble."""
+    """One log line for all rows of a batch with the same trouble."""
 
     def __init__(self, level: str, what: str):
-        """`what` says what happens to the rows."""
+        """`what` is what happens to the rows."""
         self._level = level
         self._what = what
         self._rows = 0
@@ -19,7 +19,7 @@ class Complaint:
         self._rows += 1
 
     def write(self):
-        """Writes the line, if there is something to say."""
+        """Writes the line, if there is one."""
         more = f", and {self._rows - 1} more" if self._rows > 1 else ""
         if self._rows:
             log.write(self._level, f"{self._what}: {self._first}{more}")

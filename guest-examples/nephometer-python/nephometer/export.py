@@ -3,19 +3,20 @@
 componentize-py looks for classes with the names of the exported interfaces in the module that it is
 given:
 
-    Component, Transform, Stateful = nephometer.export.stateful(MyTransformer)
+    Component, Dictionary, Transform, Stateful = nephometer.export.stateful(MyTransformer)
 """
 
 import json
 
 from componentize_py_types import Err
-from wit_world.exports import component, transform
+from wit_world.exports import component, dictionary, transform
 from wit_world.imports import log as host_log
 from wit_world.imports import types
 
 from nephometer import log
-from nephometer.answer import Answer
+from nephometer.answer import Answer, Derived
 from nephometer.batch import Batch, Meter, Resource
+from nephometer.dictionary import DICTIONARY
 from nephometer.options import OptionErrors, OptionReader
 from nephometer.transformer import UNCHANGED, Broken, Keep, Rejected, StateError
 
@@ -27,13 +28,13 @@ log.send_to(lambda level, message: host_log.write(_LEVELS[level], message))
 
 
 def stateful(transformer):
-    """The classes Component, Transform and Stateful of a transformer that remembers."""
-    return _component(transformer), _Transform, _Stateful
+    """The classes Component, Dictionary, Transform and Stateful of a transformer with state."""
+    return _component(transformer), _Dictionary, _Transform, _Stateful
 
 
 def stateless(transformer):
-    """The classes Component and Transform of a transformer that keeps nothing between batches."""
-    return _component(transformer), _Transform
+    """The classes Component, Dictionary and Transform of a transformer without state."""
+    return _component(transformer), _Dictionary, _Transform
 
 
 # One instance of a component serves one place in a pipeline: there is one transformer.
@@ -85,6 +86,17 @@ def _logged(call):
     return logging
 
 
+class _Dictionary:
+    @_logged
+    def learn(self, what):
+        DICTIONARY.learn(
+            what.forgotten_meters,
+            what.forgotten_resources,
+            [(one.number, _meter(one.entry)) for one in what.meters],
+            [(one.number, _resource(one.entry)) for one in what.resources],
+        )
+
+
 class _Transform:
     @_logged
     def transform(self, batch):
@@ -93,14 +105,16 @@ class _Transform:
             return transform.Outcome_Unchanged()
         if isinstance(outcome, Keep):
             return transform.Outcome_Keep(outcome.rows)
-        return transform.Outcome_Replace(_lowered(outcome))
+        if isinstance(outcome, Derived):
+            return transform.Outcome_Derive(_derived(outcome))
+        return transform.Outcome_Replace(_answer(outcome))
 
 
 class _Stateful:
     @_logged
     def flush(self, now):
         answer = _ready().flush(now)
-        return None if answer is None else _lowered(answer)
+        return None if answer is None else _answer(answer)
 
     @_logged
     def save(self):
@@ -120,22 +134,62 @@ class _Stateful:
 def _ready():
     if _configured is None:
         raise Broken("called before it was configured")
+    DICTIONARY.begin()
     return _configured
 
 
+def _meter(one) -> Meter:
+    return Meter(one.name, one.unit, _TYPE_WORDS[one.type])
+
+
+def _resource(one) -> Resource:
+    return Resource(one.id, one.source, one.project_id, one.user_id, one.metadata)
+
+
 def _native(batch) -> Batch:
-    meters = [Meter(one.name, one.unit, _TYPE_WORDS[one.type]) for one in batch.meters]
-    resources = [Resource(one.id, one.source, one.project_id, one.user_id, one.metadata) for one in batch.resources]
     return Batch(
-        meters, resources, batch.meter, batch.resource, batch.time, batch.monotonic, batch.volume, batch.gone
+        DICTIONARY.meters,
+        DICTIONARY.resources,
+        batch.meter,
+        batch.resource,
+        batch.time,
+        batch.monotonic,
+        batch.volume,
+        {one.row: one.value for one in batch.exact},
+        batch.removed,
     )
 
 
-def _lowered(answer: Answer):
-    meters = [types.Meter(one.name, one.unit, _TYPES[one.type]) for one in answer.meters]
-    resources = [
-        types.Resource(one.id, one.source, one.project_id, one.user_id, one.metadata_text) for one in answer.resources
-    ]
+def _derived(outcome: Derived):
+    return transform.Derived(_new_meters(), outcome.origin, outcome.meter, outcome.volume, _exact(outcome))
+
+
+def _answer(outcome: Answer):
     return transform.Answer(
-        meters, resources, answer.origin, answer.meter, answer.resource, answer.time, answer.volume
+        _new_meters(),
+        _new_resources(),
+        outcome.origin,
+        outcome.meter,
+        outcome.resource,
+        outcome.time,
+        outcome.volume,
+        _exact(outcome),
     )
+
+
+def _new_meters():
+    return [
+        dictionary.NumberedMeter(number, types.Meter(name, unit, _TYPES[kind]))
+        for number, (name, unit, kind) in DICTIONARY.own_meters.take_fresh()
+    ]
+
+
+def _new_resources():
+    return [
+        dictionary.NumberedResource(number, types.Resource(*content))
+        for number, content in DICTIONARY.own_resources.take_fresh()
+    ]
+
+
+def _exact(outcome: Derived | Answer):
+    return [types.ExactInteger(row, value) for row, value in outcome.exact.items()]

@@ -74,7 +74,7 @@ class OptionReader:
         return None
 
     def warn_of_unknown(self, known: list[str]):
-        """Accepts keys that nobody reads, and says so in the log."""
+        """Accepts unknown keys, with a warning in the log."""
         for key in self._object:
             if key not in known:
                 log.warn(f"option {self._place(key)} is not known here and has no effect")

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nephometer.answer import Answer
+from nephometer.answer import Answer, Derived
 from nephometer.batch import Batch
 from nephometer.options import OptionReader
 
 
 @dataclass
 class Description:
-    """What a component tells about itself, whatever its options are."""
+    """What a component reports about itself, whatever its options are."""
 
     name: str
     version: str
@@ -24,9 +24,9 @@ class Description:
 
 @dataclass
 class Settings:
-    """What a configured component wants to be given: all meters and no metadata, if left out."""
+    """What a configured component requires: all meters and no metadata, if left out."""
 
-    # Globs of meter names; rows of others pass by, uncopied.
+    # Globs of meter names; rows of other meters bypass the component.
     meters: list[str] = field(default_factory=list)
     # Paths into the metadata.
     metadata: list[str] = field(default_factory=list)
@@ -37,31 +37,31 @@ class _Unchanged:
     pass
 
 
-# All rows pass as they are.
+# All rows, as they are.
 UNCHANGED = _Unchanged()
 
 
 @dataclass
 class Keep:
-    """These rows pass as they are, the others are absorbed: row numbers, ascending."""
+    """These rows, as they are: row numbers, ascending. All others are dropped."""
 
     rows: list[int]
 
 
 class Rejected(Exception):
-    """This input cannot be worked on; the next one may. It is about a whole batch."""
+    """This batch cannot be transformed; the next one may. All of its samples are dropped."""
 
 
 class Broken(Exception):
-    """No input can be worked on until someone acts."""
+    """No batch can be transformed until an operator acts."""
 
 
 class StateError(Exception):
-    """The state cannot be saved, or is none that this component reads."""
+    """The state cannot be saved, or not restored."""
 
 
 class Transformer(Protocol):
-    """Batch in, batch out. A stateless one has no flush, save and restore.
+    """Transforms batches of samples. One without state has no flush, save and restore.
 
     Any other exception than those named here ends the instance; its text is logged.
     """
@@ -72,14 +72,14 @@ class Transformer(Protocol):
     def __init__(self, options: OptionReader):
         """Raises `OptionErrors`, by `options.check()`."""
 
-    def transform(self, batch: Batch) -> "_Unchanged | Keep | Answer":
-        """What becomes of a batch. Raises `Rejected` or `Broken`."""
+    def transform(self, batch: Batch) -> "_Unchanged | Keep | Derived | Answer":
+        """What replaces a batch. Raises `Rejected` or `Broken`."""
 
     def flush(self, now: int) -> Answer | None:
-        """Called after all batches of a tick. `now` is the only clock there is."""
+        """Called after all batches of a polling cycle. `now` is its time, the only clock."""
 
     def save(self) -> bytes:
         """The whole state, in the format of `description.state_version`."""
 
     def restore(self, version: int, state: bytes):
-        """Takes up what an earlier instance saved, before any batch. Raises `StateError`."""
+        """Continues from what an earlier instance saved, before any batch. Raises `StateError`."""

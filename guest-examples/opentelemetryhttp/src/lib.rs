@@ -104,6 +104,6 @@ mod tests {
         // A delta is a sum of its own; a gauge is one.
         assert_eq!(metrics[3]["sum"]["aggregationTemporality"], 1);
         assert_eq!(metrics[4]["gauge"]["dataPoints"][0]["asDouble"], 183.753_906_25);
-        assert!(post(&nephometer_guest::Batch { meter: vec![], ..batch }).is_none());
+        assert!(post(&nephometer_guest::DeliveryBatch { meter: vec![], ..batch }).is_none());
     }
 }

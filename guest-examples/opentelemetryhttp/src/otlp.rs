@@ -1,6 +1,6 @@
 //! OTLP 1 in its JSON encoding: `ExportMetricsServiceRequest`, whose 64-bit integers are texts.
 
-use nephometer_guest::{Batch, FxHashMap, MeterType, Resource, Row, rows};
+use nephometer_guest::{DeliveryBatch, FxHashMap, MeterType, Resource, Row, rows};
 use nephometer_guest_http::Response;
 use posting::Post;
 use serde_json::{Value, json};
@@ -13,12 +13,12 @@ const CUMULATIVE: u8 = 2;
 ///
 /// A meter is a metric, a sample a data point. Cumulative meters are monotonic sums since a time
 /// that is not known, deltas are sums of their own time, the others are gauges.
-pub fn post(batch: &Batch) -> Option<Post> {
+pub fn post(batch: &DeliveryBatch) -> Option<Post> {
     let mut metrics: Vec<(u32, Vec<Value>)> = Vec::new();
     let mut known: FxHashMap<u32, usize> = FxHashMap::default();
     for row in rows(batch) {
-        let at = *known.entry(row.meter_index).or_insert_with(|| {
-            metrics.push((row.meter_index, Vec::new()));
+        let at = *known.entry(row.meter_number).or_insert_with(|| {
+            metrics.push((row.meter_number, Vec::new()));
             metrics.len() - 1
         });
         metrics[at].1.push(data_point(&row));
@@ -61,7 +61,7 @@ fn sum(points: &[Value], temporality: u8) -> Value {
 }
 
 fn data_point(row: &Row<'_>) -> Value {
-    let attributes: Vec<Value> = attributes(row.resource)
+    let attributes: Vec<Value> = attributes(row.resource())
         .into_iter()
         .map(|(key, value)| json!({"key": key, "value": {"stringValue": value}}))
         .collect();

@@ -1,7 +1,7 @@
 //! The form of Ceilometer's own publisher, for receivers that were made for it: one request for
 //! each sample, times in seconds, `counter` for a sum.
 
-use nephometer_guest::{Batch, Failure, MeterType, Row, rows};
+use nephometer_guest::{DeliveryBatch, Failure, MeterType, Row, rows};
 use posting::{Post, SampleText};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ use crate::otlp::{attributes, description, name};
 ///
 /// # Errors
 /// If one of them is none.
-pub fn posts(batch: &Batch, texts: &[String]) -> Result<Vec<Post>, Failure> {
+pub fn posts(batch: &DeliveryBatch, texts: &[String]) -> Result<Vec<Post>, Failure> {
     rows(batch).zip(texts).map(|(row, text)| body(&row, text).map(Post::new)).collect()
 }
 
@@ -22,7 +22,7 @@ fn body(row: &Row<'_>, text: &str) -> Result<String, Failure> {
     let seconds = row.time / 1_000_000_000;
     let points = DataPoints {
         data_points: [DataPoint {
-            attributes: attributes(row.resource)
+            attributes: attributes(row.resource())
                 .into_iter()
                 .map(|(key, value)| json!({"key": key, "value": {"string_value": value}}))
                 .collect(),
@@ -32,14 +32,14 @@ fn body(row: &Row<'_>, text: &str) -> Result<String, Failure> {
             flags: 0,
         }],
     };
-    let (counter, gauge) = match row.meter.type_ {
+    let (counter, gauge) = match row.meter().type_ {
         MeterType::Cumulative => (Some(points), None),
         MeterType::Gauge | MeterType::Delta => (None, Some(points)),
     };
     let metric = Metric {
-        name: name(&row.meter.name),
-        description: description(&row.meter.name, &row.meter.unit),
-        unit: &row.meter.unit,
+        name: name(&row.meter().name),
+        description: description(&row.meter().name, &row.meter().unit),
+        unit: &row.meter().unit,
         counter,
         gauge,
     };

@@ -1,7 +1,7 @@
 //! What a real Ceilometer 27.0.0 posted, and the samples that it was given: for the tests of the
 //! publishers that stand on this crate. `tests/golden.json` was captured, not written.
 
-use nephometer_guest::{Batch, Meter, Resource, type_from_word};
+use nephometer_guest::{DeliveryBatch, Meter, Resource, type_from_word};
 use serde_json::Value;
 
 /// One request as it was received.
@@ -47,13 +47,13 @@ pub fn received(url: &str) -> Vec<Received> {
 }
 
 /// The samples as the host gives them: columns, and the texts that Ceilometer wrote for them.
-pub fn samples() -> (Batch, Vec<String>) {
+pub fn samples() -> (DeliveryBatch, Vec<String>) {
     let golden = golden();
     let samples = golden["samples"].as_array().expect("samples");
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let count = samples.len();
     let numbers: Vec<u32> = (0u32..).take(count).collect();
-    let mut batch = Batch {
+    let mut batch = DeliveryBatch {
         meters: Vec::new(),
         resources: Vec::new(),
         meter: numbers.clone(),
@@ -61,7 +61,8 @@ pub fn samples() -> (Batch, Vec<String>) {
         time: Vec::new(),
         monotonic: vec![0; count],
         volume: Vec::new(),
-        gone: Vec::new(),
+        exact: Vec::new(),
+        removed: Vec::new(),
     };
     for sample in samples {
         let of = |key: &str| text(&sample[key]);

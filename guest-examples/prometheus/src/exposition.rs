@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use nephometer_guest::{Batch, Failure, FxHashMap, MeterType, Resource, Row, rows};
+use nephometer_guest::{DeliveryBatch, Failure, FxHashMap, MeterType, Resource, Row, rows};
 use nephometer_guest_http::escaped;
 use posting::{Post, SampleText};
 
@@ -20,11 +20,15 @@ pub fn is_plain_job(path: &str) -> bool {
 ///
 /// # Errors
 /// If a text is no sample.
-pub fn posts(batch: &Batch, texts: &[String], by_resource: bool) -> Result<Vec<Post>, Failure> {
+pub fn posts(
+    batch: &DeliveryBatch,
+    texts: &[String],
+    by_resource: bool,
+) -> Result<Vec<Post>, Failure> {
     let mut groups: Vec<(&str, Vec<(Row<'_>, &str)>)> = Vec::new();
     let mut known: FxHashMap<&str, usize> = FxHashMap::default();
     for (row, text) in rows(batch).zip(texts) {
-        let id = if by_resource { row.resource.id.as_str() } else { "" };
+        let id = if by_resource { row.resource().id.as_str() } else { "" };
         let at = *known.entry(id).or_insert_with(|| {
             groups.push((id, Vec::new()));
             groups.len() - 1
@@ -44,13 +48,13 @@ fn exposition(samples: &[(Row<'_>, &str)]) -> Result<String, Failure> {
     let mut metrics: Vec<Metric> = Vec::new();
     let mut known: FxHashMap<String, usize> = FxHashMap::default();
     for (row, text) in samples {
-        let name = metric_name(&row.meter.name);
+        let name = metric_name(&row.meter().name);
         let at = *known.entry(name).or_insert_with_key(|name| {
-            metrics.push(Metric::new(name, row.meter.type_));
+            metrics.push(Metric::new(name, row.meter().type_));
             metrics.len() - 1
         });
         let value = SampleText::volume(text)?;
-        metrics[at].set(labels(row.resource), value.get().to_owned());
+        metrics[at].set(labels(row.resource()), value.get().to_owned());
     }
     let mut text = String::new();
     for metric in &metrics {
@@ -127,7 +131,7 @@ mod tests {
     use super::*;
     use nephometer_guest::Meter;
 
-    fn batch(samples: &[(&str, &str, MeterType, f64)]) -> (Batch, Vec<String>) {
+    fn batch(samples: &[(&str, &str, MeterType, f64)]) -> (DeliveryBatch, Vec<String>) {
         let count = samples.len();
         let numbers: Vec<u32> = (0u32..).take(count).collect();
         let meters = samples.iter().map(|(_, name, type_, _)| Meter {
@@ -143,7 +147,7 @@ mod tests {
             metadata: "{}".to_owned(),
         });
         let texts = samples.iter().map(|(.., volume)| format!("{{\"volume\": {volume}}}"));
-        let batch = Batch {
+        let batch = DeliveryBatch {
             meters: meters.collect(),
             resources: resources.collect(),
             meter: numbers.clone(),
@@ -151,7 +155,8 @@ mod tests {
             time: vec![1; count],
             monotonic: vec![0; count],
             volume: samples.iter().map(|(.., volume)| *volume).collect(),
-            gone: vec![],
+            exact: vec![],
+            removed: vec![],
         };
         (batch, texts.collect())
     }

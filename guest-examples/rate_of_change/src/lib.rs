@@ -24,8 +24,9 @@ pub struct RateOfChange {
 impl RateOfChange {
     #[inline]
     fn rate(&mut self, row: &Row<'_>, from: &Last, seconds: f64) -> Result<f64, Rc<str>> {
-        let restarted = row.meter.type_ == MeterType::Cumulative && row.volume < from.volume;
-        let growth = if restarted { row.volume } else { row.volume - from.volume };
+        let growth = row.value().minus(from.volume).as_f64();
+        let restarted = growth < 0.0 && row.meter().type_ == MeterType::Cumulative;
+        let growth = if restarted { row.volume } else { growth };
         let rate = if seconds == 0.0 { 0.0 } else { growth / seconds };
         let scaled = self.conversion.scale.of(row, 1.0)? * rate;
         let volume = self.conversion.capped(scaled);
@@ -57,37 +58,36 @@ impl Transformer for RateOfChange {
         Ok((Self { conversion, series: Series::default() }, settings))
     }
 
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
-        let keys = self.series.keys(input);
-        self.conversion.scale.begin(input);
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         let mut first = Complaint::new(log::Level::Debug, "dropping samples with no predecessor");
         let mut late = Complaint::new(log::Level::Warn, "dropping out of time order samples");
         let mut failed = Complaint::new(log::Level::Warn, "dropping samples whose rate fails");
         let mut answer = AnswerBuilder::new(input);
-        let mut meters = vec![None; input.meters.len()];
+        let mut meters = vec![None; input.dictionary.meters()];
         for row in rows(input) {
             let last = Last::of(&row);
-            let Some(before) = self.series.replace(keys.of(&row), last) else {
+            let key = self.series.key(&row);
+            let Some(before) = self.series.replace(key, last) else {
                 first.add(&row, "");
                 continue;
             };
             let Some(seconds) = last.seconds_since(&before) else {
-                self.series.replace(keys.of(&row), before);
+                self.series.replace(key, before);
                 late.add(&row, "");
                 continue;
             };
             match self.rate(&row, &before, seconds) {
                 Ok(volume) => {
-                    let meter = *meters[row.meter_index as usize]
-                        .get_or_insert_with(|| answer.meter(&self.conversion.meter(row.meter)));
+                    let meter = *meters[row.meter_number as usize]
+                        .get_or_insert_with(|| answer.meter(&self.conversion.meter(row.meter())));
                     answer.derive(&row, meter, volume);
                 }
                 Err(reason) => failed.add(&row, &reason),
             }
         }
         [first, late, failed].into_iter().for_each(Complaint::write);
-        self.series.forget(&input.gone);
-        Ok(Outcome::Replace(answer.finish()))
+        self.series.forget(&input.samples.removed);
+        Ok(answer.finish())
     }
 }
 

@@ -1,4 +1,5 @@
-use nephometer_guest::{Meter, Resource};
+use nephometer_guest::testing::{Input, Sample, plain_resource};
+use nephometer_guest::{Meter, Volume};
 use serde_json::json;
 
 use super::*;
@@ -9,74 +10,92 @@ fn rate(options: &serde_json::Value) -> RateOfChange {
     RateOfChange::configure(options).unwrap().0
 }
 
-/// One sample of each resource per row: id, seconds, volume.
-fn batch(samples: &[(&str, u64, f64)]) -> Batch {
-    let resource = |id: &str| Resource {
-        id: id.into(),
-        source: "openstack".into(),
-        project_id: None,
-        user_id: None,
-        metadata: "{}".into(),
-    };
-    Batch {
-        meters: vec![Meter { name: "cpu".into(), unit: "ns".into(), type_: MeterType::Cumulative }],
-        resources: samples.iter().map(|(id, ..)| resource(id)).collect(),
-        meter: vec![0; samples.len()],
-        resource: (0..).take(samples.len()).collect(),
-        time: samples.iter().map(|(_, seconds, _)| seconds * SECOND).collect(),
-        monotonic: vec![0; samples.len()],
-        volume: samples.iter().map(|(.., volume)| *volume).collect(),
-        gone: vec![],
-    }
+fn cpu(id: &str, seconds: u64, volume: impl Into<Volume>) -> Sample {
+    let meter = Meter { name: "cpu".into(), unit: "ns".into(), type_: MeterType::Cumulative };
+    Sample { meter, resource: plain_resource(id), time: seconds * SECOND, volume: volume.into() }
 }
 
-fn volumes(rate: &mut RateOfChange, samples: &[(&str, u64, f64)]) -> Vec<f64> {
-    match rate.transform(&batch(samples)).unwrap() {
-        Outcome::Replace(answer) => answer.volume,
-        other => panic!("{other:?}"),
-    }
+/// The rates of one batch: id, seconds, volume.
+fn volumes(rate: &mut RateOfChange, input: &mut Input, samples: &[(&str, u64, f64)]) -> Vec<f64> {
+    input.next();
+    samples.iter().for_each(|(id, seconds, volume)| input.sample(&cpu(id, *seconds, *volume)));
+    let outcome = rate.transform(&input.batch()).unwrap();
+    input.samples(outcome).iter().map(|sample| sample.volume.as_f64()).collect()
+}
+
+fn remove(rate: &mut RateOfChange, input: &mut Input, ids: &[&str]) {
+    input.next();
+    ids.iter().for_each(|id| input.remove(id));
+    rate.transform(&input.batch()).unwrap();
 }
 
 #[test]
-fn a_resource_that_is_gone_is_forgotten() {
-    let mut rate = rate(&json!({}));
-    volumes(&mut rate, &[("a", 0, 1.0), ("b", 0, 1.0)]);
-    let gone = Batch { gone: vec!["a".into(), "unknown".into()], ..batch(&[]) };
-    rate.transform(&gone).unwrap();
-    // The number of "a" is given to "c", which has no past.
-    assert_eq!(volumes(&mut rate, &[("c", 10, 5.0), ("b", 10, 21.0)]), [2.0]);
-    assert_eq!(volumes(&mut rate, &[("a", 20, 5.0), ("c", 20, 15.0)]), [1.0]);
+fn a_resource_that_was_removed_is_forgotten() {
+    let (mut rate, mut input) = (rate(&json!({})), Input::default());
+    volumes(&mut rate, &mut input, &[("a", 0, 1.0), ("b", 0, 1.0)]);
+    remove(&mut rate, &mut input, &["a", "unknown"]);
+    // The place of "a" is given to "c", which has no past.
+    assert_eq!(volumes(&mut rate, &mut input, &[("c", 10, 5.0), ("b", 10, 21.0)]), [2.0]);
+    assert_eq!(volumes(&mut rate, &mut input, &[("a", 20, 5.0), ("c", 20, 15.0)]), [1.0]);
 }
 
 #[test]
-fn state_goes_on_where_it_was_saved() {
-    let mut before = rate(&json!({}));
-    volumes(&mut before, &[("x", 0, 1.0), ("é", 0, 2.0), ("c", 0, 3.0)]);
-    before.transform(&Batch { gone: vec!["x".into()], ..batch(&[]) }).unwrap();
+fn state_goes_on_where_it_was_saved_whatever_the_numbers_are() {
+    let (mut before, mut input) = (rate(&json!({})), Input::default());
+    volumes(&mut before, &mut input, &[("x", 0, 1.0), ("é", 0, 2.0), ("c", 0, 3.0)]);
+    remove(&mut before, &mut input, &["x"]);
     let state = before.save().unwrap();
-    let mut after = rate(&json!({}));
-    after.restore(1, &state).unwrap();
-    assert_eq!(volumes(&mut after, &[("c", 10, 13.0), ("x", 10, 1.0), ("é", 10, 2.0)]), [1.0, 0.0]);
-    assert!(after.restore(2, &state).is_err());
+    let (mut after, mut input) = (rate(&json!({})), Input::shuffled(7));
+    after.restore(2, &state).unwrap();
+    let rates = volumes(&mut after, &mut input, &[("c", 10, 13.0), ("x", 10, 1.0), ("é", 10, 2.0)]);
+    assert_eq!(rates, [1.0, 0.0]);
+    assert!(after.restore(3, &state).is_err());
     for length in 0..state.len() {
-        assert!(after.restore(1, &state[..length]).is_err(), "{length}");
+        assert!(after.restore(2, &state[..length]).is_err(), "{length}");
     }
-    assert!(after.restore(1, &[state.as_slice(), &[0]].concat()).is_err());
+    assert!(after.restore(2, &[state.as_slice(), &[0]].concat()).is_err());
+}
+
+#[test]
+fn a_state_of_version_1_is_read() {
+    let text = |text: &[u8]| [&u32::try_from(text.len()).unwrap().to_le_bytes(), text].concat();
+    let one = 1_u32.to_le_bytes().to_vec();
+    let first = 0_u32.to_le_bytes().to_vec();
+    let series = [first.clone(), first, 3_f64.to_le_bytes().to_vec()].concat();
+    let clocks = [0_u64.to_le_bytes(), 0_u64.to_le_bytes()].concat();
+    let state = [&one, &text(b"cpu"), &one, &text(b"a"), &one, &series, &clocks];
+    let (mut rate, mut input) = (rate(&json!({})), Input::default());
+    let state: Vec<u8> = state.into_iter().flatten().copied().collect();
+    rate.restore(1, &state).unwrap();
+    assert_eq!(volumes(&mut rate, &mut input, &[("a", 10, 13.0)]), [1.0]);
+    let saved = rate.save().unwrap();
+    assert_eq!(saved.len(), state.len() + 1);
+    assert!(rate.restore(1, &saved).is_err());
+}
+
+// The difference of two f64 was 0: each had lost its last digits.
+#[test]
+fn large_integers_keep_their_last_digits_also_over_a_state() {
+    let large = (1_i64 << 60) + 1;
+    let (mut before, mut input) = (rate(&json!({})), Input::default());
+    input.sample(&cpu("a", 0, large));
+    before.transform(&input.batch()).unwrap();
+    let (mut after, mut input) = (rate(&json!({})), Input::default());
+    after.restore(2, &before.save().unwrap()).unwrap();
+    input.sample(&cpu("a", 10, large + 20));
+    let outcome = after.transform(&input.batch()).unwrap();
+    assert_eq!(input.samples(outcome)[0].volume, Volume::Float(2.0));
 }
 
 #[test]
 fn a_meter_name_and_an_id_do_not_run_into_each_other() {
-    let mut rate = rate(&json!({}));
-    let named = |name: &str, id: &str, seconds| {
-        let mut batch = batch(&[(id, seconds, 1.0)]);
-        batch.meters[0].name = name.into();
-        batch
-    };
-    rate.transform(&named("ab", "c", 0)).unwrap();
-    let Outcome::Replace(answer) = rate.transform(&named("a", "bc", 10)).unwrap() else {
-        panic!("not replaced");
-    };
-    assert!(answer.volume.is_empty());
+    let (mut rate, mut input) = (rate(&json!({})), Input::default());
+    input.row("ab", "c", 0, 1.0);
+    rate.transform(&input.batch()).unwrap();
+    input.next();
+    input.row("a", "bc", 10 * SECOND, 1.0);
+    let outcome = rate.transform(&input.batch()).unwrap();
+    assert!(input.samples(outcome).is_empty());
 }
 
 #[test]

@@ -3,23 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by that")]
 
+use nephometer_guest::testing::{Input, Sample};
 use nephometer_guest::{
-    Answer, Batch, Meter, OptionError, Outcome, Resource, Transformer, log, type_from_word,
-    type_word,
+    Batch, Meter, OptionError, Outcome, Resource, Transformer, log, type_from_word, type_word,
 };
 use serde_json::{Map, Value, json};
 
-type Step = Box<dyn FnMut(&Batch) -> Outcome>;
-
-/// A sample between two transformers.
-#[derive(Debug, Clone)]
-struct Sample {
-    meter: Meter,
-    resource: Resource,
-    time: u64,
-    monotonic: u64,
-    volume: f64,
-}
+type Step = Box<dyn FnMut(&Batch<'_>) -> Outcome>;
 
 fn transformer<T: Transformer + 'static>(options: &Value) -> Result<Step, Vec<OptionError>> {
     let (mut made, _) = T::configure(options)?;
@@ -43,12 +33,13 @@ fn nanos(timestamp: &str) -> u64 {
     ((days - 719_468) * 86_400 + parts[3] * 3_600 + parts[4] * 60 + parts[5]) * 1_000_000_000
 }
 
-fn parse(sample: &Value, defaults: &Map<String, Value>) -> Sample {
+/// A sample with its monotonic time.
+fn parse(sample: &Value, defaults: &Map<String, Value>) -> (Sample, u64) {
     let mut all = defaults.clone();
     all.extend(sample.as_object().unwrap().clone());
     let text = |key: &str| all.get(key).and_then(Value::as_str).map(str::to_owned);
     let seconds = all.get("monotonic_time").and_then(Value::as_f64).unwrap_or(0.0);
-    Sample {
+    let sample = Sample {
         meter: Meter {
             name: text("name").unwrap(),
             unit: text("unit").unwrap(),
@@ -62,53 +53,19 @@ fn parse(sample: &Value, defaults: &Map<String, Value>) -> Sample {
             metadata: all["resource_metadata"].to_string(),
         },
         time: nanos(&text("timestamp").unwrap()),
-        monotonic: std::time::Duration::from_secs_f64(seconds).as_nanos().try_into().unwrap(),
-        volume: all["volume"].as_f64().unwrap(),
-    }
+        volume: all["volume"].as_f64().unwrap().into(),
+    };
+    (sample, std::time::Duration::from_secs_f64(seconds).as_nanos().try_into().unwrap())
 }
 
 fn as_dict(sample: &Sample) -> Value {
     json!({
         "name": sample.meter.name, "type": type_word(sample.meter.type_),
-        "unit": sample.meter.unit, "volume": sample.volume, "user_id": sample.resource.user_id,
+        "unit": sample.meter.unit, "volume": sample.volume.as_f64(), "user_id": sample.resource.user_id,
         "project_id": sample.resource.project_id, "resource_id": sample.resource.id,
         "time": sample.time,
         "resource_metadata": serde_json::from_str::<Value>(&sample.resource.metadata).unwrap(),
     })
-}
-
-/// One dictionary entry per sample: the plainest batch there is.
-fn columns(samples: &[Sample]) -> Batch {
-    Batch {
-        meters: samples.iter().map(|one| one.meter.clone()).collect(),
-        resources: samples.iter().map(|one| one.resource.clone()).collect(),
-        meter: (0..).take(samples.len()).collect(),
-        resource: (0..).take(samples.len()).collect(),
-        time: samples.iter().map(|one| one.time).collect(),
-        monotonic: samples.iter().map(|one| one.monotonic).collect(),
-        volume: samples.iter().map(|one| one.volume).collect(),
-        gone: vec![],
-    }
-}
-
-fn apply(samples: Vec<Sample>, outcome: Outcome) -> Vec<Sample> {
-    match outcome {
-        Outcome::Unchanged => samples,
-        Outcome::Keep(rows) => rows.iter().map(|&row| samples[row as usize].clone()).collect(),
-        Outcome::Replace(answer) => replaced(&samples, &answer),
-    }
-}
-
-fn replaced(samples: &[Sample], answer: &Answer) -> Vec<Sample> {
-    let meters: Vec<&Meter> = samples.iter().map(|one| &one.meter).chain(&answer.meters).collect();
-    let row = |row: usize| Sample {
-        meter: meters[answer.meter[row] as usize].clone(),
-        resource: samples[answer.resource[row] as usize].resource.clone(),
-        time: answer.time[row],
-        monotonic: 0,
-        volume: answer.volume[row],
-    };
-    (0..answer.volume.len()).map(row).collect()
 }
 
 fn assert_option_errors(title: &str, case: &Value, expected: &[Value]) {
@@ -154,19 +111,25 @@ fn run(title: &str, case: &Value) {
         return assert_option_errors(title, case, expected.as_array().unwrap());
     }
     let chain = case["transformers"].as_array().unwrap();
-    let mut chain: Vec<Step> = chain.iter().map(|one| configure(one).unwrap()).collect();
+    let stage = |one| (configure(one).unwrap(), Input::shuffled(3));
+    let mut chain: Vec<(Step, Input)> = chain.iter().map(stage).collect();
     let defaults = case["defaults"].as_object().unwrap();
     let mut published = Vec::new();
     for step in case["steps"].as_array().unwrap() {
         // Neither of the two gives anything at a flush.
         let Some(batch) = step.get("batch") else { continue };
-        let mut samples: Vec<Sample> =
+        let mut samples: Vec<(Sample, u64)> =
             batch.as_array().unwrap().iter().map(|one| parse(one, defaults)).collect();
-        for transformer in &mut chain {
-            let outcome = transformer(&columns(&samples));
-            samples = apply(samples, outcome);
+        for (transformer, input) in &mut chain {
+            input.next();
+            for (sample, monotonic) in &samples {
+                input.sample(sample);
+                input.monotonic(*monotonic);
+            }
+            let outcome = transformer(&input.batch());
+            samples = input.samples(outcome).into_iter().map(|sample| (sample, 0)).collect();
         }
-        published.extend(samples);
+        published.extend(samples.into_iter().map(|(sample, _)| sample));
     }
     assert_samples(title, case, &published);
     let lines = log::taken();

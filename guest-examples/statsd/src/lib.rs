@@ -76,7 +76,7 @@ impl Publisher for Statsd {
             SocketError::Refused(reason) => Failure::Broken(reason),
         })?;
         // Only now: an attempt that failed comes again with the same samples.
-        self.series.note(seen, &delivery.input.gone);
+        self.series.note(seen, &delivery.input.removed);
         Ok(())
     }
 }

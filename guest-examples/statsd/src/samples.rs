@@ -1,6 +1,6 @@
 //! Samples as lines of StatsD.
 
-use nephometer_guest::{Batch, FxHashMap, FxHashSet, MeterType, Row, rows};
+use nephometer_guest::{DeliveryBatch, FxHashMap, FxHashSet, MeterType, Row, rows};
 
 use crate::name;
 use crate::options::{Cumulative, Options};
@@ -34,19 +34,19 @@ impl Series {
 pub(crate) fn entries(
     options: &Options,
     series: &Series,
-    batch: &Batch,
+    batch: &DeliveryBatch,
 ) -> (Vec<String>, FxHashMap<Key, f64>) {
     let meters: Vec<String> = batch.meters.iter().map(|one| name::levels(&one.name)).collect();
     let resources: Vec<String> = batch.resources.iter().map(|one| name::level(&one.id)).collect();
     let mut seen = FxHashMap::default();
     let mut entries = Vec::with_capacity(batch.volume.len());
     for row in rows(batch).filter(|row| row.volume.is_finite()) {
-        let mut name = format!("{}{}", options.prefix, meters[row.meter_index as usize]);
+        let mut name = format!("{}{}", options.prefix, meters[row.meter_number as usize]);
         if options.resource {
             name.push('.');
-            name.push_str(&resources[row.resource_index as usize]);
+            name.push_str(&resources[row.resource_number as usize]);
         }
-        let entry = match (row.meter.type_, options.cumulative) {
+        let entry = match (row.meter().type_, options.cumulative) {
             (MeterType::Gauge, _) | (MeterType::Cumulative, Cumulative::Gauge) => {
                 Some(gauge(&name, row.volume))
             }
@@ -76,7 +76,7 @@ fn counter(name: &str, value: f64) -> String {
 /// The growth since the last reading; a smaller reading is a reset, and all of it growth. The first
 /// reading gives none.
 fn growth(series: &Series, seen: &mut FxHashMap<Key, f64>, row: &Row<'_>) -> Option<f64> {
-    let key = (row.meter.name.clone(), row.resource.id.clone());
+    let key = (row.meter().name.clone(), row.resource().id.clone());
     let before = seen.get(&key).or_else(|| series.0.get(&key)).copied();
     seen.insert(key, row.volume);
     let before = before?;
@@ -98,9 +98,9 @@ mod tests {
         }
     }
 
-    fn batch(type_: MeterType, volumes: &[f64]) -> Batch {
+    fn batch(type_: MeterType, volumes: &[f64]) -> DeliveryBatch {
         let rows = volumes.len();
-        Batch {
+        DeliveryBatch {
             meters: vec![Meter { name: "a.m".into(), unit: String::new(), type_ }],
             resources: vec![Resource {
                 id: "r.1".into(),
@@ -114,7 +114,8 @@ mod tests {
             time: vec![1; rows],
             monotonic: vec![0; rows],
             volume: volumes.to_vec(),
-            gone: vec![],
+            exact: vec![],
+            removed: vec![],
         }
     }
 

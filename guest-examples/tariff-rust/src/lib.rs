@@ -12,9 +12,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use nephometer_guest::{
-    Answer, AnswerBuilder, Batch, Complaint, Description, Meter, MeterType, OptionError,
-    OptionReader, Outcome, Refusal, Resource, Row, Settings, Stateful, Timestamp, Transformer,
-    export_stateful_transformer, log, rows, settings,
+    Answer, AnswerBuilder, Batch, Complaint, Description, Dictionary, Meter, MeterType,
+    OptionError, OptionReader, Outcome, Refusal, Resource, Row, Settings, Stateful, Timestamp,
+    Transformer, export_stateful_transformer, log, rows, settings,
 };
 
 use prices::Prices;
@@ -35,7 +35,7 @@ pub struct Tariff {
 impl Tariff {
     /// What a row costs, or why it has no cost.
     fn cost(&self, row: &Row<'_>) -> Result<(String, f64), String> {
-        let project = row.resource.project_id.as_deref().unwrap_or_default();
+        let project = row.resource().project_id.as_deref().unwrap_or_default();
         let Some(prices) = self.prices.get(project) else {
             return Err(match project {
                 "" => "it has no project".to_owned(),
@@ -77,8 +77,9 @@ impl Transformer for Tariff {
         Ok((Self { currency, prices, totals: BTreeMap::new() }, settings))
     }
 
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
-        let meant = |row: &Row<'_>| row.meter.name == "cpu" && row.meter.type_ == MeterType::Delta;
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
+        let meant =
+            |row: &Row<'_>| row.meter().name == "cpu" && row.meter().type_ == MeterType::Delta;
         if !rows(input).any(|row| meant(&row)) {
             return Ok(Outcome::Unchanged);
         }
@@ -94,7 +95,7 @@ impl Transformer for Tariff {
             }
             match self.cost(&row) {
                 Ok((project, cost)) => {
-                    let source = &row.resource.source;
+                    let source = &row.resource().source;
                     self.totals.entry(project).or_insert_with(|| Total::new(source)).add(cost);
                     answer.derive(&row, cost_meter, cost);
                 }
@@ -102,16 +103,20 @@ impl Transformer for Tariff {
             }
         }
         refused.write();
-        Ok(Outcome::Replace(answer.finish()))
+        Ok(answer.finish())
     }
 }
 
 impl Stateful for Tariff {
-    fn flush(&mut self, now: Timestamp) -> Result<Option<Answer>, Refusal> {
+    fn flush(
+        &mut self,
+        dictionary: &Dictionary,
+        now: Timestamp,
+    ) -> Result<Option<Answer>, Refusal> {
         if self.totals.is_empty() {
             return Ok(None);
         }
-        let mut answer = AnswerBuilder::without_input();
+        let mut answer = AnswerBuilder::without_input(dictionary);
         let (name, unit) = ("cost.total".to_owned(), self.currency.clone());
         let meter = answer.meter(&Meter { name, unit, type_: MeterType::Cumulative });
         for (project, total) in &self.totals {
@@ -124,7 +129,7 @@ impl Stateful for Tariff {
             });
             answer.create(meter, resource, now, total.value());
         }
-        Ok(Some(answer.finish()))
+        Ok(answer.finish_flush())
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {

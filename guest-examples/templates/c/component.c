@@ -36,7 +36,7 @@ static bool transform(void *self, const nm_batch *batch, nm_outcome *outcome, nm
     nm_answer_builder answer = nm_answer_to(batch);
     nm_rows rows = nm_rows_of(batch);
     for (nm_row row; nm_rows_next(&rows, &row);) {
-        nm_answer_derive(&answer, &row, row.meter_index, row.volume * one->factor);
+        nm_answer_derive(&answer, &row, row.meter_number, row.volume * one->factor);
         one->rows++;
     }
     nm_replace(outcome, &answer);

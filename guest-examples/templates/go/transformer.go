@@ -1,5 +1,5 @@
-// Command {{name}} is a component: every volume times the option factor. The rows are counted; the
-// count comes at the end of each tick, and is the state that a reload keeps.
+// Command {{name}} is a component: it multiplies every volume by the option factor, and counts
+// rows. Each polling cycle ends with a sample of the count, which is the state that a reload keeps.
 package main
 
 import (
@@ -36,7 +36,7 @@ func newScaler(options *nephometer.OptionReader) (*scaler, error) {
 	return &scaler{factor: factor}, options.Check()
 }
 
-// Settings asks for all meters; Settings.Meters may name some.
+// Settings requires all meters; Settings.Meters may name some.
 func (s *scaler) Settings() nephometer.Settings {
 	return nephometer.Settings{}
 }
@@ -45,13 +45,13 @@ func (s *scaler) Settings() nephometer.Settings {
 func (s *scaler) Transform(batch *nephometer.Batch) (nephometer.Outcome, error) {
 	answer := nephometer.NewAnswerBuilder(batch)
 	for row := range nephometer.Rows(batch) {
-		answer.Derive(row, row.MeterIndex, row.Volume*s.factor)
+		answer.Derive(row, row.MeterNumber, row.Volume*s.factor)
 		s.rows++
 	}
 	return answer.Finish(), nil
 }
 
-// Flush tells the count.
+// Flush reports the count.
 func (s *scaler) Flush(now uint64) (*nephometer.Answer, error) {
 	answer := nephometer.NewAnswerBuilder(nil)
 	meter := answer.Meter(nephometer.Meter{Name: "{{name}}.rows", Unit: "row", Type: nephometer.Cumulative})
@@ -64,12 +64,12 @@ type state struct {
 	Rows uint64 `json:"rows"`
 }
 
-// Save gives the count.
+// Save returns the count.
 func (s *scaler) Save() ([]byte, error) {
 	return json.Marshal(state{s.rows})
 }
 
-// Restore takes a count up.
+// Restore goes on with a count.
 func (s *scaler) Restore(version uint32, text []byte) error {
 	if version != 1 {
 		return nephometer.StateError(fmt.Sprintf("state of version %d; this component reads 1", version))

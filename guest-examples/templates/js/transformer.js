@@ -1,5 +1,5 @@
-// `{{name}}`: every volume times the option `factor`. The rows are counted; the count comes at the end of each tick, and is
-// the state that a reload keeps.
+// `{{name}}`: every volume times the option `factor`. The rows are counted; the count is returned
+// after each polling cycle, and is the state that a reload keeps.
 
 import { AnswerBuilder, Resource, StateError, rows } from './nephometer/nephometer.js';
 
@@ -34,7 +34,7 @@ export class Scaler {
   transform(batch) {
     const answer = new AnswerBuilder(batch);
     for (const row of rows(batch)) {
-      answer.derive(row, row.meterIndex, row.volume * this.factor);
+      answer.derive(row, row.meterNumber, row.volume * this.factor);
       this.rows += 1;
     }
     return answer.finish();

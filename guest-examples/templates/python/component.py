@@ -3,4 +3,4 @@
 import nephometer.export
 from transformer import Scaler
 
-Component, Transform, Stateful = nephometer.export.stateful(Scaler)
+Component, Dictionary, Transform, Stateful = nephometer.export.stateful(Scaler)

@@ -1,6 +1,6 @@
 """`{{name}}`: every volume times the option `factor`.
 
-The rows are counted; the count comes at the end of each tick, and is the state that a reload keeps.
+The rows are counted; the count is returned after each polling cycle, and is the state that a reload keeps.
 """
 
 import json
@@ -33,7 +33,7 @@ class Scaler:
     def transform(self, batch):
         answer = AnswerBuilder(batch)
         for row in rows(batch):
-            answer.derive(row, row.meter_index, row.volume * self.factor)
+            answer.derive(row, row.meter_number, row.volume * self.factor)
             self.rows += 1
         return answer.finish()
 

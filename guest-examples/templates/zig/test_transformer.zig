@@ -3,7 +3,8 @@ const nephometer = @import("nephometer");
 const Scaler = @import("transformer.zig").Scaler;
 const testing = std.testing;
 
-fn made(arena: std.mem.Allocator, options: []const u8) !Scaler {
+fn made(host: *nephometer.testing.Host, options: []const u8) !Scaler {
+    const arena = host.arena.allocator();
     var errors: std.ArrayList(nephometer.OptionError) = .empty;
     const value = try nephometer.json.parse(arena, options);
     const reader: nephometer.OptionReader = try .init(arena, value, &errors);
@@ -11,34 +12,33 @@ fn made(arena: std.mem.Allocator, options: []const u8) !Scaler {
 }
 
 test "volumes are scaled" {
-    var arena: std.heap.ArenaAllocator = .init(testing.allocator);
-    defer arena.deinit();
-    var one = try made(arena.allocator(), "{\"factor\": 2.5}");
-    const samples = try nephometer.json.parse(arena.allocator(),
+    var host: nephometer.testing.Host = .init(testing.allocator);
+    defer host.deinit();
+    var one = try made(&host, "{\"factor\": 2.5}");
+    const samples = try nephometer.json.parse(host.arena.allocator(),
         \\[{"name": "memory.usage", "type": "gauge", "unit": "MB", "volume": 4, "resource_id": "r",
         \\  "timestamp": "2026-03-01T10:00:00"}]
     );
-    const batch = try nephometer.testing.batchOf(arena.allocator(), samples.array.items);
-    var call: nephometer.Call = .{ .arena = arena.allocator() };
-    const outcome = try one.transform(&call, &batch);
-    const out = try nephometer.testing.samplesOf(arena.allocator(), outcome, &batch);
+    const batch = try host.batch(samples.array.items);
+    var call = host.call();
+    const out = try host.samples(try one.transform(&call, &batch), &batch);
     try testing.expectEqual(1, out.len);
     try testing.expectEqual(10, out[0].volume);
 }
 
 test "the count survives" {
-    var arena: std.heap.ArenaAllocator = .init(testing.allocator);
-    defer arena.deinit();
-    var one = try made(arena.allocator(), "{}");
-    var other = try made(arena.allocator(), "{}");
+    var host: nephometer.testing.Host = .init(testing.allocator);
+    defer host.deinit();
+    var one = try made(&host, "{}");
+    var other = try made(&host, "{}");
     one.rows = 3;
-    var call: nephometer.Call = .{ .arena = arena.allocator() };
+    var call = host.call();
     try other.restore(&call, 1, try one.save(&call));
     try testing.expectEqual(3, other.rows);
 }
 
 test "a factor of zero is refused" {
-    var arena: std.heap.ArenaAllocator = .init(testing.allocator);
-    defer arena.deinit();
-    try testing.expectError(error.WrongOptions, made(arena.allocator(), "{\"factor\": 0}"));
+    var host: nephometer.testing.Host = .init(testing.allocator);
+    defer host.deinit();
+    try testing.expectError(error.WrongOptions, made(&host, "{\"factor\": 0}"));
 }

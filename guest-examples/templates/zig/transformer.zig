@@ -32,17 +32,17 @@ pub const Scaler = struct {
     }
 
     pub fn transform(self: *Scaler, call: *Call, batch: *const nephometer.Batch) !nephometer.Outcome {
-        var answer: nephometer.AnswerBuilder = try .init(call.arena, batch);
+        var answer: nephometer.AnswerBuilder = try .init(call, batch);
         var rows = batch.rows();
         while (rows.next()) |row| {
-            try answer.derive(row, row.meter_index, row.volume * self.factor);
+            try answer.derive(row, row.meter_number, row.volume * self.factor);
             self.rows += 1;
         }
-        return .{ .replace = answer.finish() };
+        return answer.outcome();
     }
 
     pub fn flush(self: *Scaler, call: *Call, now: u64) !?nephometer.Answer {
-        var answer: nephometer.AnswerBuilder = try .init(call.arena, null);
+        var answer: nephometer.AnswerBuilder = try .init(call, null);
         const meter = try answer.meter(.{ .name = "{{name}}.rows", .unit = "row", .type = .cumulative });
         const resource = try answer.resource(.{ .id = "{{name}}", .source = "openstack" });
         try answer.create(meter, resource, now, @floatFromInt(self.rows));

@@ -20,7 +20,7 @@ pub struct UnitConversion {
 
 impl UnitConversion {
     fn is_meant(&self, row: &Row<'_>) -> bool {
-        self.conversion.source_unit.as_ref().is_none_or(|unit| *unit == row.meter.unit)
+        self.conversion.source_unit.as_ref().is_none_or(|unit| *unit == row.meter().unit)
     }
 
     fn convert(&mut self, row: &Row<'_>) -> Result<f64, Rc<str>> {
@@ -48,14 +48,13 @@ impl Transformer for UnitConversion {
         Ok((Self { conversion }, settings))
     }
 
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         if !rows(input).any(|row| self.is_meant(&row)) {
             return Ok(Outcome::Unchanged);
         }
-        self.conversion.scale.begin(input);
         let mut failed = Complaint::new(log::Level::Warn, "dropping samples whose scale fails");
         let mut answer = AnswerBuilder::new(input);
-        let mut meters = vec![None; input.meters.len()];
+        let mut meters = vec![None; input.dictionary.meters()];
         for row in rows(input) {
             if !self.is_meant(&row) {
                 answer.pass(&row);
@@ -63,15 +62,15 @@ impl Transformer for UnitConversion {
             }
             match self.convert(&row) {
                 Ok(volume) => {
-                    let meter = *meters[row.meter_index as usize]
-                        .get_or_insert_with(|| answer.meter(&self.conversion.meter(row.meter)));
+                    let meter = *meters[row.meter_number as usize]
+                        .get_or_insert_with(|| answer.meter(&self.conversion.meter(row.meter())));
                     answer.derive(&row, meter, volume);
                 }
                 Err(reason) => failed.add(&row, &reason),
             }
         }
         failed.write();
-        Ok(Outcome::Replace(answer.finish()))
+        Ok(answer.finish())
     }
 }
 

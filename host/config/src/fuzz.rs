@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use super::BrokerSpec;
 use super::ceilometer::CeilometerConf;
 use super::error::Report;
+use super::load::parse_pipeline;
 use super::url::{broker_urls, label, without_user};
-use super::{BrokerSpec, parse_pipeline};
 
 /// Any bytes as a `pipeline.yaml`. Every fault has a place in it.
 pub fn yaml(data: &[u8]) {

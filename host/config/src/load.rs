@@ -283,7 +283,7 @@ pub fn load_host(inputs: &Inputs) -> Result<Loaded, ConfigError> {
 ///
 /// # Errors
 /// With every fault, if there is one.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn parse_pipeline(
     text: &[u8],
     name: &str,

@@ -117,8 +117,12 @@ bounds! {
     Tables = "core_tables", Guest, "tables", 16, "", "build it of fewer modules";
     AnswerRows = "answer_rows", Guest, "rows of one answer beyond those of its input", 250_000, "", "return fewer rows in one call";
     AnswerBytes = "answer_bytes", Guest, "what the rows of one answer represent beyond its input: each row with its meter and resource", 256 * MIB, "bytes", "return fewer rows for large resources";
-    NewMeters = "new_meters", Guest, "new meters in one answer", 1_000, "", "refer to meters of the input";
-    NewResources = "new_resources", Guest, "new resources in one answer", 50_000, "", "refer to resources of the input";
+    NewMeters = "new_meters", Guest, "new meters in one answer", 1_000, "", "refer to meters of the dictionary";
+    NewResources = "new_resources", Guest, "new resources in one answer", 50_000, "", "refer to resources of the dictionary";
+    OwnMeters = "own_meters", Guest, "meters that one instance has numbered", 10_000, "", "replace meters that are no longer used";
+    OwnResources = "own_resources", Guest, "resources that one instance has numbered", 50_000, "", "replace resources that are no longer used";
+    OwnBytes = "own_bytes", Guest, "meters and resources that one instance has numbered", 64 * MIB, "bytes", "replace entries that are no longer used";
+    OwnValues = "own_metadata_values", Guest, "values in the metadata of all resources that one instance has numbered", 1_000_000, "", "replace entries that are no longer used";
     IdBytes = "id_bytes", Guest, "length of a name, unit or id", KIB, "bytes", "use a shorter one";
     MetadataBytes = "metadata_bytes", Guest, "metadata of one resource", 256 * KIB, "bytes", "return less metadata";
     MetadataValues = "metadata_values", Guest, "values in the metadata of all new resources of one answer", 200_000, "", "return less metadata";

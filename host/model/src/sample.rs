@@ -21,7 +21,11 @@ impl Volume {
     )]
     pub fn as_f64(self) -> f64 {
         match self {
-            Self::Integer(whole) => whole as f64,
+            // Nearly all fit: one instruction instead of a call.
+            Self::Integer(whole) => match i64::try_from(whole) {
+                Ok(small) => small as f64,
+                Err(_) => whole as f64,
+            },
             Self::Float(float) => float,
         }
     }

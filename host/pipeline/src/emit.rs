@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::handle::Publishers;
 use crate::publish::{Encoding, Outstanding};
+use crate::transform::SampleList;
 use nephometer_model::{Batch, Position, Sample};
 use nephometer_store::{JournalReader, Put};
 use nephometer_telemetry::events;
@@ -44,7 +45,7 @@ impl Outlet {
         &mut self,
         journal: &JournalReader,
         (position, batch): (Position, &Batch),
-        lists: Vec<Vec<Sample>>,
+        lists: Vec<SampleList>,
     ) {
         let sink = journal.sink();
         let lists: Vec<_> = lists.into_iter().filter(|samples| !samples.is_empty()).collect();
@@ -64,7 +65,7 @@ impl Outlet {
         }
         if let Some(tap) = &self.tap {
             for samples in lists {
-                let emission = Emission { sink: Arc::clone(sink), samples };
+                let emission = Emission { sink: Arc::clone(sink), samples: samples.into_vec() };
                 if tap.send(emission).await.is_err() {
                     events::pipeline::onlooker_gone(sink);
                 }

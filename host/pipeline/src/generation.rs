@@ -5,11 +5,14 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::transform::{Chain, ChainError, Decision, Event, Identity, State, Verdict, Window};
+use crate::transform::{
+    Chain, ChainError, Decision, Event, Identity, SampleList, State, Verdict, Window,
+};
 use nephometer_config::{OnError, StateMismatch};
 use nephometer_model::Position;
 use nephometer_store::{SavedChain, SavedStage};
 use nephometer_telemetry::events;
+use nephometer_wasm::GuestThreads;
 
 /// How long after a swap the generation before comes back if the new one fails.
 const WINDOW: Duration = Duration::from_secs(600);
@@ -91,6 +94,23 @@ impl Generation {
             states[error.stage] = None;
         }
         self.follow(base.events.clone()).await
+    }
+
+    /// Runs a batch through all transformers, where guests run if `threads` is given: one switch there and
+    /// one back.
+    pub(super) async fn process(
+        mut self,
+        event: Event,
+        threads: Option<&GuestThreads>,
+    ) -> (Self, Result<Vec<SampleList>, ChainError>) {
+        let work = async move {
+            let processed = self.chain.process(event).await;
+            (self, processed)
+        };
+        match threads {
+            Some(threads) => threads.run(work).await,
+            None => work.await,
+        }
     }
 
     /// Runs events that another generation has worked on.

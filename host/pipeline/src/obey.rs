@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::generation::{Base, Generation, Retired};
 use super::handle::{Command, SinkState, TakeOver};
 use super::sink::Sink;
-use crate::transform::Window;
+use crate::transform::{SampleList, Window};
 use nephometer_model::{Batch, Moment, Sample};
 use nephometer_telemetry::events;
 
@@ -101,7 +101,7 @@ impl Sink {
         // To the disk as well, as soon as what it made is there: no journal can bring it back.
         self.pending = Some(generation.to_save());
         let count = made.len();
-        self.emit((self.position, &batch), vec![made]).await;
+        self.emit((self.position, &batch), vec![SampleList::Own(made)]).await;
         // The generation before has not seen them, nor has one that is on its way.
         self.retired = None;
         self.trail = None;

@@ -14,11 +14,12 @@ use super::quarantine::Quarantine;
 use super::remains::Remains;
 use super::verdicts;
 use crate::publish::{self, Backoff};
-use crate::transform::{ChainError, Decision, Event, Verdict, Window};
+use crate::transform::{ChainError, Decision, Event, SampleList, Verdict, Window};
 use nephometer_config::OnError;
-use nephometer_model::{Batch, Position, Sample};
+use nephometer_model::{Batch, Position};
 use nephometer_store::{DeadLetters, Entry, JournalReader, Lost, SavedChain};
 use nephometer_telemetry::{SinkCount, events};
+use nephometer_wasm::GuestThreads;
 
 /// How long a held batch waits before it is tried again.
 const HOLD: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -49,6 +50,8 @@ pub struct SinkParts {
     pub dead_letters: DeadLetters,
     /// Who is told what it decides by itself.
     pub notices: mpsc::Sender<Notice>,
+    /// Where chains run; `None`: in the task of the sink.
+    pub guest_threads: Option<GuestThreads>,
 }
 
 /// One sink: a cursor on the journal, its transformers, its publishers.
@@ -60,6 +63,7 @@ pub struct Sink {
     pub(super) count: Arc<SinkCount>,
     pub(super) dead_letters: DeadLetters,
     pub(super) notices: mpsc::Sender<Notice>,
+    guest_threads: Option<GuestThreads>,
     pub(super) ears: Ears,
     /// What was saved on disk, while there are no transformers.
     pub(super) base: Base,
@@ -84,7 +88,8 @@ pub struct Sink {
 impl Sink {
     /// A sink that has not begun, and what others talk to it with.
     pub fn new(parts: SinkParts) -> (Self, SinkHandle) {
-        let SinkParts { name, journal, generation, outlet, count, dead_letters, notices } = parts;
+        let SinkParts { name, journal, generation, outlet, count, dead_letters, .. } = parts;
+        let SinkParts { notices, guest_threads, .. } = parts;
         let state = match &generation {
             Some(_) => SinkState::Running,
             None => SinkState::Preparing,
@@ -98,6 +103,7 @@ impl Sink {
             count,
             dead_letters,
             notices,
+            guest_threads,
             ears,
             base: Base::default(),
             notes: BTreeMap::new(),
@@ -219,8 +225,11 @@ impl Sink {
             event = event.with(*verdict);
         }
         loop {
-            let Some(generation) = &mut self.generation else { return };
-            let error = match generation.chain.process(event.clone()).await {
+            let Some(generation) = self.generation.take() else { return };
+            let (generation, processed) =
+                generation.process(event.clone(), self.guest_threads.as_ref()).await;
+            self.generation = Some(generation);
+            let error = match processed {
                 Ok(lists) => {
                     self.set_aside(&entry).await;
                     self.emit((entry.position, &entry.batch), lists).await;
@@ -246,7 +255,7 @@ impl Sink {
 
     /// Publishes what a batch made, which may be nothing, and what the transformers have counted by
     /// then.
-    pub(super) async fn emit(&mut self, from: (Position, &Batch), lists: Vec<Vec<Sample>>) {
+    pub(super) async fn emit(&mut self, from: (Position, &Batch), lists: Vec<SampleList>) {
         let stages = self.generation.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
         self.journal.counted(from.0, stages);
         self.outlet.emit(&self.journal, from, lists).await;

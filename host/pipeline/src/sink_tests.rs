@@ -63,6 +63,7 @@ fn parts(generation: Option<Generation>) -> Parts {
         count: Arc::clone(&count),
         dead_letters: store.dead_letters(),
         notices: told,
+        guest_threads: None,
     });
     Parts { sink, store, journal, handle, count, emitted, notices }
 }

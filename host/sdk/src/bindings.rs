@@ -1,12 +1,11 @@
 //! What the interface descriptions become in languages whose compilers do not read them.
 
-use std::fs;
 use std::path::Path;
 
 use wit_bindgen_core::{Files, WorldGenerator};
 use wit_parser::{Resolve, WorldId};
 
-use super::error::{AuthorError, at};
+use super::error::AuthorError;
 use super::files;
 
 /// The parsed contract and one of its worlds.
@@ -46,23 +45,7 @@ pub(super) fn go(wit: &Path, name: &str, folder: &Path) -> Result<(), AuthorErro
         export_pkg_name: Some("nephometer/export".to_owned()),
         ..wit_bindgen_go::Opts::default()
     };
-    generate(options.build().as_mut(), wit, name, folder)?;
-    let exports = folder.join("wit_exports/wit_exports.go");
-    let text = fs::read_to_string(&exports).map_err(at(&exports))?;
-    files::write(&exports, narrow(text))
-}
-
-/// Go's compiler takes 128 bytes of arguments of an exported function and counts 8 for a `uintptr`:
-/// the 16 of `transform` would be too many. An address of wasm32 has 32 bits.
-fn narrow(mut text: String) -> String {
-    for number in 0..16 {
-        text =
-            text.replace(&format!("arg{number} uintptr"), &format!("arg{number} uint32")).replace(
-                &format!("unsafe.Pointer(arg{number})"),
-                &format!("unsafe.Pointer(uintptr(arg{number}))"),
-            );
-    }
-    text
+    generate(options.build().as_mut(), wit, name, folder)
 }
 
 fn generate(

@@ -12,7 +12,12 @@ use super::fixture::{
 use nephometer_model::{Batch, Moment, Sample, Timestamp};
 use nephometer_pipeline::transform::{ComponentTransformer, TransformError, Transformer};
 use nephometer_telemetry::{Chain, Recorded};
-use nephometer_wasm::{ComponentError, ComponentHost, ComponentNumbers, Loaded, TransformerRole};
+use nephometer_wasm::{
+    ComponentError, ComponentHost, ComponentNumbers, Loaded, Numbering, TransformerRole,
+};
+
+/// Any number will do.
+const SEED: u64 = 20_260_117;
 
 /// The component under test.
 pub struct TestBed {
@@ -27,13 +32,19 @@ impl TestBed {
         Self { host, loaded, log }
     }
 
-    /// Runs a fixture on an instance of its own. `place` is a name for it.
+    /// Runs a fixture on an instance of its own, and once more with other numbers of the dictionary:
+    /// nothing may depend on them. `place` is a name for it.
     pub async fn run(&self, fixture: &Fixture, place: &str) -> Trial {
-        let mut running =
-            Running { bed: self, fixture, clock: Timestamp::default(), made: Vec::new() };
+        let mut running = Running::new(self, fixture);
         let started = Instant::now();
-        let (differences, transformer) = running.run(place).await;
+        let (mut differences, transformer) = running.run(place, Numbering::Ascending).await;
         let took = started.elapsed();
+        if differences.is_empty() {
+            let mut shuffled = Running::new(self, fixture);
+            let again = format!("{place} (shuffled)");
+            let _unchanged = shuffled.run(&again, Numbering::Shuffled(SEED)).await;
+            differences = depends_on_numbers(&running, &shuffled);
+        }
         let made = running.made;
         let counts = self.host.counts();
         let of = |field: fn(&ComponentNumbers) -> u64| -> u64 {
@@ -68,6 +79,8 @@ struct Running<'a> {
     clock: Timestamp,
     /// What came out, step by step.
     made: Vec<Made>,
+    /// What was logged, step by step.
+    logged: Vec<Vec<String>>,
 }
 
 impl Trial {
@@ -89,14 +102,24 @@ impl Trial {
 enum Made {
     Samples(Vec<Sample>),
     Refusal(String),
-    State(Value),
+    /// As JSON, or `true` where it is none, and as it is.
+    State(Value, Arc<Vec<u8>>),
 }
 
-impl Running<'_> {
-    async fn run(&mut self, place: &str) -> (Vec<String>, Option<ComponentTransformer>) {
+impl<'a> Running<'a> {
+    fn new(bed: &'a TestBed, fixture: &'a Fixture) -> Self {
+        Self { bed, fixture, clock: Timestamp::default(), made: Vec::new(), logged: Vec::new() }
+    }
+
+    async fn run(
+        &mut self,
+        place: &str,
+        numbering: Numbering,
+    ) -> (Vec<String>, Option<ComponentTransformer>) {
         let TestBed { host, loaded, log } = self.bed;
         log.take();
-        let made = ComponentTransformer::of(host, loaded, &self.fixture.options, place).await;
+        let options = &self.fixture.options;
+        let made = ComponentTransformer::numbering(host, loaded, options, place, numbering).await;
         let mut transformer = match (made, &self.fixture.errors) {
             (Ok(transformer), None) => transformer,
             (Ok(_), Some(_)) => {
@@ -119,7 +142,9 @@ impl Running<'_> {
             let number = at + 1;
             match self.step(transformer, step).await {
                 Ok(made) => {
-                    let lines = compared(&made, step, &log.take());
+                    let logged = log.take();
+                    let lines = compared(&made, step, &logged);
+                    self.logged.push(logged);
                     differences.extend(lines.iter().map(|line| format!("step {number}: {line}")));
                     self.made.push(made);
                 }
@@ -142,7 +167,7 @@ impl Running<'_> {
             let gone = step.gone.clone();
             let batch = Arc::new(Batch { source: "fixture".into(), tick, samples, gone });
             return match to.transform(&batch).await {
-                Ok(samples) => Ok(Made::Samples(samples)),
+                Ok(made) => Ok(Made::Samples(made.into_samples(&batch))),
                 Err(TransformError::Rejected { reason, .. }) => Ok(Made::Refusal(reason)),
                 Err(error) => Err(words(error)),
             };
@@ -156,8 +181,44 @@ impl Running<'_> {
         to.discard();
         to.rebuild(Some(&state)).await.map_err(words)?;
         // One that is no JSON cannot be compared, and need not be.
-        Ok(Made::State(serde_json::from_slice(&state.bytes).unwrap_or(Value::Bool(true))))
+        let json = serde_json::from_slice(&state.bytes).unwrap_or(Value::Bool(true));
+        Ok(Made::State(json, state.bytes))
     }
+}
+
+/// Where a component did something else with other numbers of the dictionary.
+fn depends_on_numbers(one: &Running<'_>, other: &Running<'_>) -> Vec<String> {
+    let same = |one: &Made, other: &Made| match (one, other) {
+        (Made::Samples(one), Made::Samples(other)) => {
+            one.iter().map(shown).eq(other.iter().map(shown))
+        }
+        (Made::Refusal(one), Made::Refusal(other)) => one == other,
+        (Made::State(_, one), Made::State(_, other)) => one == other,
+        _ => false,
+    };
+    let mut lines = Vec::new();
+    for (at, made) in one.made.iter().enumerate() {
+        let what = match made {
+            Made::Samples(_) => "the samples",
+            Made::Refusal(_) => "the refusal",
+            Made::State(..) => "the state",
+        };
+        let number = at + 1;
+        if !other.made.get(at).is_some_and(|other| same(made, other)) {
+            lines.push(format!(
+                "step {number}: with other numbers of the dictionary, {what} would be another one; numbers must not \
+                 go into states or texts, nor decide an order"
+            ));
+            // What follows may be different because of it.
+            return lines;
+        }
+        if one.logged.get(at) != other.logged.get(at) {
+            lines.push(format!(
+                "step {number}: with other numbers of the dictionary, the log would be another one"
+            ));
+        }
+    }
+    lines
 }
 
 fn option_differences(made: &[(String, String)], wanted: &[(String, String)]) -> Vec<String> {
@@ -177,12 +238,12 @@ fn compared(made: &Made, step: &Step, log: &[String]) -> Vec<String> {
         }
         (Made::Refusal(reason), None, _) => vec![format!("the batch is refused: {reason}")],
         (_, Some(wanted), _) => vec![format!("the batch is not refused for {wanted:?}")],
-        (Made::State(state), _, Some(wanted))
+        (Made::State(state, _), _, Some(wanted))
             if *wanted != Value::Bool(true) && !equal(state, wanted) =>
         {
             vec![format!("the state is {state} instead of {wanted}")]
         }
-        (Made::State(_), ..) => Vec::new(),
+        (Made::State(..), ..) => Vec::new(),
         (Made::Samples(samples), ..) => {
             differences(&samples.iter().map(shown).collect::<Vec<_>>(), &step.out)
         }
@@ -215,8 +276,8 @@ fn update(file: &Path, made: &[Made]) -> Result<bool, FixtureError> {
                 step.remove("out");
             }
             // Whoever took any state does so still.
-            Made::State(_) if step["state"] == true => {}
-            Made::State(state) => {
+            Made::State(..) if step["state"] == true => {}
+            Made::State(state, _) => {
                 step.insert("state".to_owned(), state.clone());
             }
             Made::Samples(samples) => {

@@ -57,7 +57,7 @@ async fn sound() -> Vec<u8> {
 fn envelopes(ids: std::ops::Range<u128>) -> Vec<Envelope> {
     let make = |id| Envelope {
         id: Uuid::from_u128(id),
-        body: [7; 100].into(),
+        body: vec![7; 100].into(),
         samples: 1,
         ..Envelope::default()
     };

@@ -1,8 +1,8 @@
 //! The contract in `wit/`, as wasmtime sees it. Generated; only this crate looks in.
 //!
-//! What goes in is borrowed (`...Param`), so that the strings of a batch are copied once, straight
-//! into the guest; what comes back is owned (`...Result`). The world is the one that remembers:
-//! `stateful` has indices of its own and is left out where a component does not export it.
+//! What goes in is borrowed (`...Param`), so that strings are copied once, straight into the guest; what
+//! comes back is owned (`...Result`). One world has all interfaces: types are shared that way. Indices of
+//! interfaces that a component does not export are not looked up.
 
 #![allow(
     unsafe_code,
@@ -15,7 +15,14 @@
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "stateful-transformer",
+    inline: "
+        package nephometer:host;
+        world everything {
+            include nephometer:metering/stateful-transformer@0.2.0;
+            include nephometer:metering/publisher@0.2.0;
+        }
+    ",
+    world: "nephometer:host/everything",
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
 });

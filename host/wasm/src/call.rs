@@ -13,6 +13,8 @@ pub enum GuestCall {
     Configure,
     /// It gets the state of an earlier instance.
     Restore,
+    /// It gets new dictionary entries.
+    Learn,
     /// It works on a batch.
     Transform,
     /// It emits what it held back.
@@ -31,6 +33,7 @@ impl GuestCall {
             Self::Describe => "describe",
             Self::Configure => "configure",
             Self::Restore => "restore",
+            Self::Learn => "learn",
             Self::Transform => "transform",
             Self::Flush => "flush",
             Self::Save => "save",

@@ -12,6 +12,9 @@ use super::code;
 /// turn, and the grain of processor budgets.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
+/// Ticks that the clock goes on for when no guest is at work any more.
+const LINGER: u32 = 10;
+
 /// How long the clock's thread sleeps through while no guest is at work.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -47,16 +50,24 @@ pub(super) fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// The engine's clock. It moves the epoch while guests are at work and stands still otherwise: a
-/// hundred wake-ups a second would be most of what an idle agent costs its machine.
+/// The engine's clock. It moves the epoch while guests are at work, and a little longer: waking its thread
+/// for each of many short calls would cost more than the calls. Then it stands still: a hundred wake-ups a
+/// second would be most of what an idle agent costs its machine.
 #[derive(Clone)]
 pub(super) struct Clock(Arc<Calls>);
 
 #[derive(Default)]
 struct Calls {
-    /// Calls that go on.
-    calls: Mutex<usize>,
+    state: Mutex<CallState>,
     begun: Condvar,
+}
+
+#[derive(Default)]
+struct CallState {
+    /// Calls that go on.
+    calls: usize,
+    /// The clock's thread waits for a call.
+    asleep: bool,
 }
 
 /// A guest is at work as long as this lives.
@@ -68,13 +79,16 @@ impl Clock {
         let (weak, state) = (engine.weak(), Arc::<Calls>::default());
         let own = Arc::clone(&state);
         thread::Builder::new().name("guest-epoch".to_owned()).spawn(move || {
+            let mut idle = LINGER;
             loop {
-                let working = own.wait();
-                if working {
+                let working = if idle < LINGER { own.working() } else { own.wait() };
+                idle = if working { 0 } else { LINGER.min(idle + 1) };
+                let moving = idle < LINGER;
+                if moving {
                     thread::sleep(TICK);
                 }
                 match weak.upgrade() {
-                    Some(engine) if working => engine.increment_epoch(),
+                    Some(engine) if moving => engine.increment_epoch(),
                     Some(_) => {}
                     None => return,
                 }
@@ -85,31 +99,40 @@ impl Clock {
 
     /// A call begins.
     pub(super) fn work(&self) -> AtWork {
-        let mut calls = self.0.calls();
-        *calls += 1;
-        if *calls == 1 {
+        let mut state = self.0.state();
+        state.calls += 1;
+        if state.asleep {
             self.0.begun.notify_one();
         }
+        drop(state);
         AtWork(Arc::clone(&self.0))
     }
 }
 
 impl Calls {
-    /// Waits until a guest is at work, but not for ever: the engine may be gone. Whether one is.
-    fn wait(&self) -> bool {
-        let calls = self.calls();
-        let waited = self.begun.wait_timeout_while(calls, IDLE, |calls| *calls == 0);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 > 0
+    /// Whether a guest is at work.
+    fn working(&self) -> bool {
+        self.state().calls > 0
     }
 
-    fn calls(&self) -> MutexGuard<'_, usize> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until a guest is at work, but not for ever: the engine may be gone. Whether one is.
+    fn wait(&self) -> bool {
+        let mut state = self.state();
+        state.asleep = true;
+        let waited = self.begun.wait_timeout_while(state, IDLE, |state| state.calls == 0);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.asleep = false;
+        state.calls > 0
+    }
+
+    fn state(&self) -> MutexGuard<'_, CallState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        *self.0.calls() -= 1;
+        self.0.state().calls -= 1;
     }
 }
 
@@ -122,13 +145,19 @@ mod tests {
     fn the_clock_moves_while_somebody_works() {
         let engine = engine().unwrap();
         let clock = Clock::start(&engine).unwrap();
-        assert_eq!(*clock.0.calls(), 0);
+        assert!(!clock.0.working());
         let (first, second) = (clock.work(), clock.work());
-        assert!(clock.0.wait());
+        assert!(clock.0.working());
         drop(first);
-        assert!(clock.0.wait());
+        assert!(clock.0.working());
         drop(second);
-        assert_eq!(*clock.0.calls(), 0);
-        assert!(!clock.0.wait());
+        assert!(!clock.0.working());
+        assert!(!clock.0.wait(), "it looks whether the engine is still there");
+        let asleep = || clock.0.state().asleep;
+        let until = std::time::Instant::now() + Duration::from_secs(30);
+        while !asleep() {
+            assert!(std::time::Instant::now() < until, "it ticks although nobody works");
+            thread::sleep(TICK);
+        }
     }
 }

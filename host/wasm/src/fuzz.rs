@@ -6,11 +6,14 @@ use arbitrary::{Result, Unstructured};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::bindings::exports::nephometer::metering::transform::{Answer, Outcome};
-use super::bindings::nephometer::metering::types::{
-    MeterResult, MeterType as Kind, ResourceResult,
+use super::bindings::exports::nephometer::metering::dictionary::{
+    NumberedMeterResult, NumberedResourceResult,
 };
-use super::convert::{Columns, Filter, flushed, transformed};
+use super::bindings::exports::nephometer::metering::transform::{Answer, Derived, Outcome};
+use super::bindings::nephometer::metering::types::{
+    ExactInteger, MeterResult, MeterType as Kind, ResourceResult,
+};
+use super::convert::{Filter, Numbering, Session, Transformed};
 use super::inspect::producers;
 use super::options;
 use super::survey::survey;
@@ -48,19 +51,43 @@ fn answer_of(given: &mut Unstructured<'_>) -> Result<()> {
     let batch = batch();
     let globs = if given.arbitrary()? { vec!["cpu".to_owned()] } else { Vec::new() };
     let filter = Filter::new(&globs).expect("a good pattern");
-    let columns = Columns::new(&batch, &filter).expect("a small batch");
-    let (samples, rows) = match given.int_in_range(0..=3)? {
-        0 => (transformed(Outcome::Keep(indices(given)?), &columns), batch.samples.len()),
-        1 => (flushed(Some(made(given)?), Timestamp::from_nanos(TICK)), usize::MAX),
-        _ => (transformed(Outcome::Replace(made(given)?), &columns), usize::MAX),
-    };
-    let Ok(samples) = samples else { return Ok(()) };
-    assert!(samples.len() <= rows);
+    let mut session = Session::new(Vec::new(), Numbering::Ascending);
+    // Each answer meets what the ones before have left.
+    for _ in 0..given.int_in_range(1..=3)? {
+        let picked = session.pick(&batch, &filter).expect("a small batch");
+        session.learned();
+        let outcome = match given.int_in_range(0..=4)? {
+            0 => Outcome::Keep(indices(given)?),
+            1 => Outcome::Derive(derived(given)?),
+            2 => {
+                let flushed = session.flushed(Some(made(given)?), Timestamp::from_nanos(TICK));
+                check(&flushed.unwrap_or_default());
+                continue;
+            }
+            _ => Outcome::Replace(made(given)?),
+        };
+        let most = if let Outcome::Keep(_) = outcome { batch.samples.len() } else { usize::MAX };
+        let made = session.transformed(outcome, &picked);
+        session.forget(&picked);
+        match made {
+            Ok(Transformed::Samples(samples)) => {
+                assert!(samples.len() <= most);
+                check(&samples);
+            }
+            Ok(Transformed::Unchanged) => {}
+            // The instance ends with it.
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// What is accepted has to be fit to be published.
+fn check(samples: &[Sample]) {
     for sample in samples {
         assert!(sample.volume.as_f64().is_finite());
         assert!(!sample.meter.name.is_empty() && !sample.resource.id.is_empty());
     }
-    Ok(())
 }
 
 fn batch() -> Batch {
@@ -92,23 +119,20 @@ fn batch() -> Batch {
     Batch { source: "s".into(), tick, samples, gone: Vec::new() }
 }
 
+fn derived(given: &mut Unstructured<'_>) -> Result<Derived> {
+    Ok(Derived {
+        meters: meters(given)?,
+        origin: indices(given)?,
+        meter: indices(given)?,
+        volume: some(given, Unstructured::arbitrary)?,
+        exact: exact(given)?,
+    })
+}
+
 fn made(given: &mut Unstructured<'_>) -> Result<Answer> {
-    let meters = some(given, |given| {
-        let type_ = *given.choose(&[Kind::Gauge, Kind::Delta, Kind::Cumulative])?;
-        Ok(MeterResult { name: given.arbitrary()?, unit: given.arbitrary()?, type_ })
-    })?;
-    let resources = some(given, |given| {
-        Ok(ResourceResult {
-            id: given.arbitrary()?,
-            source: given.arbitrary()?,
-            project_id: given.arbitrary()?,
-            user_id: given.arbitrary()?,
-            metadata: given.arbitrary()?,
-        })
-    })?;
     Ok(Answer {
-        meters,
-        resources,
+        meters: meters(given)?,
+        resources: resources(given)?,
         origin: indices(given)?,
         meter: indices(given)?,
         resource: indices(given)?,
@@ -116,7 +140,43 @@ fn made(given: &mut Unstructured<'_>) -> Result<Answer> {
             Ok(if given.arbitrary()? { TICK } else { given.arbitrary()? })
         })?,
         volume: some(given, Unstructured::arbitrary)?,
+        exact: exact(given)?,
     })
+}
+
+fn exact(given: &mut Unstructured<'_>) -> Result<Vec<ExactInteger>> {
+    some(given, |given| {
+        Ok(ExactInteger { row: given.int_in_range(0..=6)?, value: given.arbitrary()? })
+    })
+}
+
+fn meters(given: &mut Unstructured<'_>) -> Result<Vec<NumberedMeterResult>> {
+    some(given, |given| {
+        let type_ = *given.choose(&[Kind::Gauge, Kind::Delta, Kind::Cumulative])?;
+        let entry = MeterResult { name: given.arbitrary()?, unit: given.arbitrary()?, type_ };
+        Ok(NumberedMeterResult { number: own(given)?, entry })
+    })
+}
+
+fn resources(given: &mut Unstructured<'_>) -> Result<Vec<NumberedResourceResult>> {
+    some(given, |given| {
+        let entry = ResourceResult {
+            id: given.arbitrary()?,
+            source: given.arbitrary()?,
+            project_id: given.arbitrary()?,
+            user_id: given.arbitrary()?,
+            metadata: given.arbitrary()?,
+        };
+        Ok(NumberedResourceResult { number: own(given)?, entry })
+    })
+}
+
+/// Mostly numbers that a component may give.
+fn own(given: &mut Unstructured<'_>) -> Result<u32> {
+    if given.int_in_range(0..=9)? == 0 {
+        return given.arbitrary();
+    }
+    Ok(0x8000_0000 + given.int_in_range(0..=6)?)
 }
 
 /// Mostly small ones, so that some of them exist.
@@ -124,7 +184,8 @@ fn indices(given: &mut Unstructured<'_>) -> Result<Vec<u32>> {
     some(given, |given| match given.int_in_range(0..=9)? {
         0 => given.arbitrary(),
         1 => Ok(u32::MAX),
-        small => Ok(small - 2),
+        2 | 3 => own(given),
+        small => Ok(small - 4),
     })
 }
 

@@ -1,9 +1,11 @@
-//! One place in a pipeline: an instance in a task of its own, and how to make it anew.
+//! One place in a pipeline: an instance, and how to make it anew.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::sync::Mutex;
 
 use super::digest::Digest;
 use super::error::ComponentError;
@@ -12,47 +14,37 @@ use super::role::Role;
 use super::state::State;
 use super::threads::Threads;
 
-/// Calls that wait for an instance. Its one caller waits for each answer, so that more could
-/// never be used.
-const MAILBOX: usize = 1;
-
-/// What instances of a role do.
-pub trait Serve: Role {
-    /// What an instance is asked for, with where the result goes.
-    type Call: Send + 'static;
-
+/// A role whose instances may have the state of an earlier one.
+pub trait Restore: Role {
     /// Hands an earlier instance's state to a new one. Those that keep none have nothing to do.
     fn restore(
         instance: &mut Configured<Self>,
         state: &State,
     ) -> impl Future<Output = Result<(), ComponentError>> + Send;
-
-    /// Makes a call. Whether the instance can be used again.
-    fn serve(
-        instance: &mut Configured<Self>,
-        call: Self::Call,
-    ) -> impl Future<Output = bool> + Send;
 }
 
-/// One place in a pipeline: an instance in a task of its own, and how to make it anew.
+/// What a call returns, and whether the instance can be used again.
+pub(crate) type Called<'a, T> = Pin<Box<dyn Future<Output = (T, bool)> + Send + 'a>>;
+
+/// Where the instance is, while it takes no call.
+type InstanceSlot<R> = Arc<Mutex<Option<Box<Configured<R>>>>>;
+
+/// One place in a pipeline: an instance, and how to make it anew.
 ///
-/// After a call that failed the instance is gone and every call fails until a new one is made. A
-/// call that was not waited for ends all the same; its answer is dropped.
-pub struct InstanceHandle<R: Serve> {
+/// Its calls run on the guests' threads. After a call that failed the instance is gone and every call
+/// fails until a new one is made. A call that was not waited for ends all the same, before the next one
+/// begins.
+pub struct InstanceHandle<R: Restore> {
     threads: Arc<Threads>,
     spec: InstanceSpec<R>,
-    running: Option<Running<R>>,
+    slot: InstanceSlot<R>,
+    wish: Option<R::Wish>,
 }
 
-struct Running<R: Serve> {
-    mailbox: mpsc::Sender<R::Call>,
-    wish: R::Wish,
-}
-
-impl<R: Serve> InstanceHandle<R> {
+impl<R: Restore> InstanceHandle<R> {
     /// Without an instance yet.
     pub(crate) fn new(threads: &Arc<Threads>, spec: InstanceSpec<R>) -> Self {
-        Self { threads: Arc::clone(threads), spec, running: None }
+        Self { threads: Arc::clone(threads), spec, slot: InstanceSlot::<R>::default(), wish: None }
     }
 
     /// The component's name.
@@ -72,7 +64,10 @@ impl<R: Serve> InstanceHandle<R> {
 
     /// Throws the instance away; a new one is made by [`Self::rebuild`].
     pub fn discard(&mut self) {
-        self.running = None;
+        let slot = std::mem::take(&mut self.slot);
+        self.wish = None;
+        // Its memory is given back there, beside whoever has no use for it any more.
+        drop(self.threads.spawn(async move { drop(slot) }));
     }
 
     /// Throws the instance away and makes a new one, with what an earlier one saved.
@@ -80,45 +75,55 @@ impl<R: Serve> InstanceHandle<R> {
     /// # Errors
     /// If none can be made.
     pub async fn rebuild(&mut self, state: Option<&State>) -> Result<(), ComponentError> {
-        self.running = None;
+        self.discard();
         let (spec, state) = (self.spec.clone(), state.cloned());
         let making = async move { build(&spec, state.as_ref()).await };
         let instance = self.threads.guest(making).await?;
-        let (wish, (mailbox, calls)) = (instance.wish, mpsc::channel(MAILBOX));
-        // The end of the task shows in the mailbox that it closes.
-        drop(self.threads.spawn(serve(instance, calls)));
-        self.running = Some(Running { mailbox, wish });
+        self.wish = Some(instance.wish);
+        self.slot = Arc::new(Mutex::new(Some(Box::new(instance))));
         Ok(())
     }
 
     /// What the instance wants, if there is one.
     pub(crate) fn wish(&self) -> Option<R::Wish> {
-        self.running.as_ref().map(|running| running.wish)
+        self.wish
     }
 
-    /// Hands a call to the instance. `None` if it is gone.
-    pub(crate) async fn send(&self, call: R::Call) -> Option<()> {
-        self.running.as_ref()?.mailbox.send(call).await.ok()
+    /// Calls the instance. `None` if it is gone.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        call: impl for<'a> FnOnce(&'a mut Configured<R>) -> Called<'a, T> + Send + 'static,
+    ) -> Option<T> {
+        let slot = Arc::clone(&self.slot);
+        let work = async move {
+            let mut held = slot.lock().await;
+            // Whoever stops in the middle of a call leaves no instance behind.
+            let mut instance = held.take()?;
+            let (result, usable) = call(&mut instance).await;
+            if usable {
+                *held = Some(instance);
+            }
+            Some(result)
+        };
+        // A chain is there already.
+        if Threads::is_current() { work.await } else { self.threads.spawn(work).await.ok()? }
     }
 }
 
-/// Takes calls until the handle is gone, or until one fails: then the instance ends with it.
-async fn serve<R: Serve>(mut instance: Configured<R>, mut calls: mpsc::Receiver<R::Call>) {
-    while let Some(call) = calls.recv().await {
-        if !R::serve(&mut instance, call).await {
-            return;
-        }
+impl<R: Restore> Drop for InstanceHandle<R> {
+    fn drop(&mut self) {
+        self.discard();
     }
 }
 
 /// Makes an instance: describe, configure, restore.
-async fn build<R: Serve>(
+async fn build<R: Restore>(
     spec: &InstanceSpec<R>,
     state: Option<&State>,
 ) -> Result<Configured<R>, ComponentError> {
     let mut bare = Unconfigured::new(spec).await?;
     let description = bare.describe().await?;
-    let mut instance = bare.configure(&description, &spec.options).await?;
+    let mut instance = bare.configure(&description, spec).await?;
     if let Some(state) = state {
         R::restore(&mut instance, state).await?;
     }

@@ -10,6 +10,7 @@ use wasmtime::component::Component;
 
 use super::cache::Cache;
 use super::compile::{NotCompiled, compile};
+use super::convert::Numbering;
 use super::description::Description;
 use super::digest::Digest;
 use super::engine::{Clock, engine};
@@ -25,7 +26,7 @@ use super::shelf::Loaded;
 use super::shelves::{Kept, Shelves};
 use super::stats::{ComponentCount, Counted, Counts};
 use super::symbolize::Symbolizer;
-use super::threads::Threads;
+use super::threads::{GuestThreads, Threads};
 use super::transformer::TransformerRole;
 use nephometer_config::{ComponentSpec, ComponentsSpec, Grant};
 use nephometer_model::Bound;
@@ -187,6 +188,11 @@ impl ComponentHost {
         Ok(loaded)
     }
 
+    /// Where guests run.
+    pub fn guest_threads(&self) -> GuestThreads {
+        GuestThreads::new(&self.0.threads)
+    }
+
     /// The count of every place that has an instance, in the order in which they were made.
     pub fn counts(&self) -> Vec<Counted> {
         self.0.counts.list()
@@ -205,7 +211,8 @@ impl ComponentHost {
     }
 
     /// A new transformer with these options, ready to take batches. `place` is where in the pipeline
-    /// it stands, such as `cpu_sink/0`: what [`ComponentHost::counts`] lists it under.
+    /// it stands, such as `cpu_sink/0`: what [`ComponentHost::counts`] lists it under. `numbering` is
+    /// [`Numbering::Ascending`], except to see whether results depend on numbers.
     ///
     /// # Errors
     /// If an instance cannot be made, or the options do not fit.
@@ -214,9 +221,11 @@ impl ComponentHost {
         loaded: &Arc<Loaded<TransformerRole>>,
         options: &Map<String, Value>,
         place: &str,
+        numbering: Numbering,
     ) -> Result<InstanceHandle<TransformerRole>, ComponentError> {
         let count = self.0.counts.add(place, &loaded.name, loaded.digest);
-        self.place(self.instance_spec(loaded, options.clone(), count, ()).await).await
+        let spec = self.instance_spec(loaded, options.clone(), count, ()).await;
+        self.place(InstanceSpec { numbering, ..spec }).await
     }
 
     /// A new publisher with these options, ready to take envelopes. `url` is what its own URL grants;
@@ -292,6 +301,7 @@ impl ComponentHost {
             reach,
             count,
             services: self.0.services.clone(),
+            numbering: Numbering::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use wasmtime::{Store, UpdateDeadline};
 use super::bindings::exports::nephometer::metering::component as exported;
 use super::call::GuestCall;
 use super::cause::cause;
-use super::convert::{Filter, Texts};
+use super::convert::{Filter, Numbering};
 use super::description::Description;
 use super::error::{ComponentError, OptionFaults};
 use super::guest::{Guest, Services, begin};
@@ -32,6 +32,7 @@ pub(crate) struct InstanceSpec<R: Role> {
     pub(crate) reach: R::Reach,
     pub(crate) count: Arc<ComponentCount>,
     pub(crate) services: Services,
+    pub(crate) numbering: Numbering,
 }
 
 // Not derived: that would ask for roles that can be cloned.
@@ -44,6 +45,7 @@ impl<R: Role> Clone for InstanceSpec<R> {
             reach: self.reach.clone(),
             count: Arc::clone(&self.count),
             services: self.services.clone(),
+            numbering: self.numbering,
         }
     }
 }
@@ -60,7 +62,7 @@ pub(crate) struct Unconfigured<R: Role> {
 pub struct Configured<R: Role> {
     pub(crate) bare: Unconfigured<R>,
     pub(crate) filter: Filter,
-    pub(crate) texts: Texts,
+    pub(crate) converter: R::Converter,
     pub(crate) wish: R::Wish,
     pub(crate) state_version: u32,
 }
@@ -102,12 +104,13 @@ impl<R: Role> Unconfigured<R> {
         Ok(given.into())
     }
 
-    /// Checks the options, and hands them over if they fit.
+    /// Checks the options of `spec`, and hands them over if they fit.
     pub(crate) async fn configure(
         mut self,
         description: &Description,
-        given: &Map<String, Value>,
+        spec: &InstanceSpec<R>,
     ) -> Result<Configured<R>, ComponentError> {
+        let given = &*spec.options;
         let component = || self.name.to_string();
         match options::check(&description.options_schema, given) {
             Err(reason) => {
@@ -124,8 +127,8 @@ impl<R: Role> Unconfigured<R> {
             reason: format!("settings.meters: {error}"),
         })?;
         let (wish, state_version) = (R::wish(&settings), description.state_version);
-        let texts = Texts::new(settings.metadata);
-        Ok(Configured { bare: self, filter, texts, wish, state_version })
+        let converter = R::converter(settings.metadata, spec.numbering);
+        Ok(Configured { bare: self, filter, converter, wish, state_version })
     }
 
     async fn call_configure(&mut self, text: &str) -> Result<exported::Settings, ComponentError> {

@@ -47,6 +47,7 @@ mod world;
 
 pub use call::GuestCall;
 pub use compile::{CompilerError, compile_confined};
+pub use convert::{Numbering, Transformed};
 pub use description::Description;
 pub use digest::Digest;
 pub use error::{ComponentError, OptionFault};
@@ -59,4 +60,5 @@ pub use shelves::Kept;
 pub use state::State;
 pub use stats::{ComponentCount, ComponentNumbers, Counted};
 pub use symbolize::symbolize_confined;
+pub use threads::GuestThreads;
 pub use transformer::{CallError, TransformerRole};

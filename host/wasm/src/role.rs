@@ -7,6 +7,7 @@ use wasmtime::Store;
 use wasmtime::component::{Component, Instance, InstancePre};
 
 use super::bindings::exports::nephometer::metering::component::Settings;
+use super::convert::Numbering;
 use super::guest::Guest;
 
 /// A role of components. Only this crate has any: [`super::TransformerRole`] and [`super::PublisherRole`].
@@ -21,6 +22,8 @@ pub trait Role: Sized + Send + Sync + 'static {
     type Reach: Clone + Send + Sync + 'static;
     /// What callers have to know of its settings.
     type Wish: Copy + Send + Sync + 'static;
+    /// What is kept from one call to the next to convert samples.
+    type Converter: Send + 'static;
 
     /// Whether world and imports fit, or why not.
     fn check(component: &Component) -> Result<(), String>;
@@ -40,4 +43,7 @@ pub trait Role: Sized + Send + Sync + 'static {
 
     /// What callers have to know of what it reports when it is configured.
     fn wish(settings: &Settings) -> Self::Wish;
+
+    /// For `settings.metadata` of a new instance.
+    fn converter(metadata: Vec<String>, numbering: Numbering) -> Self::Converter;
 }

@@ -2,7 +2,7 @@
 
 use wasmtime::Engine;
 
-use super::handle::Serve;
+use super::handle::Restore;
 use super::outbound::Outbound;
 use super::publisher::{self, PublisherRole};
 use super::shelf::Shelf;
@@ -27,7 +27,7 @@ impl Shelves {
 }
 
 /// A role that has a shelf.
-pub trait Kept: Serve {
+pub trait Kept: Restore {
     /// Where components of this role are kept.
     fn shelf(shelves: &Shelves) -> &Shelf<Self>;
 }

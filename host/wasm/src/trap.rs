@@ -113,7 +113,7 @@ mod tests {
             "_RNvNtCs4fqI2P2rA04_4core9panicking9panic_fmt",
             "_ZN3top6divide17h05af221e174051e9E",
             "cost_of",
-            "nephometer:metering/transform@0.1.0#transform",
+            "nephometer:metering/transform@0.2.0#transform",
         ]);
         let places = vec![
             vec![],
@@ -130,7 +130,7 @@ mod tests {
                 "top::divide (src/lib.rs:3)",
                 "inlined (./component.c:63:9)",
                 "cost_of (./component.c:70:1)",
-                "nephometer:metering/transform@0.1.0#transform",
+                "nephometer:metering/transform@0.2.0#transform",
             ]
         );
         assert_eq!(functions(frames, &[])[0], "top::divide");

@@ -8,7 +8,7 @@ use super::log::clean;
 /// What every interface of the contract is called, up to its own name.
 const CONTRACT: &str = "nephometer:metering/";
 /// Versions of the contract that this host speaks.
-const VERSION: &str = "0.1.";
+const VERSION: &str = "0.2.";
 
 /// Packages of WASI that publishers may import. What is not granted of them is empty or refuses.
 const WASI: [&str; 7] = [
@@ -32,7 +32,7 @@ pub(super) fn check_transformer(component: &Component) -> Result<(), String> {
     // Then the version, before anything that differs between versions.
     check_version(&exports)?;
     check_imports(&imports, "transform")?;
-    check_exports(&exports, "transform")
+    check_exports(&exports, &["component", "dictionary", "transform"])
 }
 
 /// Whether it keeps something between batches.
@@ -59,7 +59,7 @@ pub(super) fn check_publisher(component: &Component) -> Result<(), String> {
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
     check_kind(&exports, "publish")?;
     check_version(&exports)?;
-    check_exports(&exports, "publish")?;
+    check_exports(&exports, &["component", "publish"])?;
     check_imports(&imports, "publish")
 }
 
@@ -125,9 +125,10 @@ fn check_kind(exports: &[&str], kind: &str) -> Result<(), String> {
     }
 }
 
-fn check_exports(exports: &[&str], kind: &str) -> Result<(), String> {
-    for wanted in ["component", kind] {
-        match exports.iter().find(|name| interface(name) == Some(wanted)) {
+/// Whether it has all of these interfaces; the last one is its kind.
+fn check_exports(exports: &[&str], wanted: &[&str]) -> Result<(), String> {
+    for one in wanted {
+        match exports.iter().find(|name| interface(name) == Some(one)) {
             Some(name) => match version(name) {
                 Some(version) if speaks(version) => {}
                 version => return Err(other_version(version.unwrap_or("no version"))),
@@ -138,9 +139,9 @@ fn check_exports(exports: &[&str], kind: &str) -> Result<(), String> {
                 } else {
                     clean(&exports.join(", "))
                 };
+                let kind = if wanted.contains(&"publish") { "publisher" } else { "transformer" };
                 return Err(format!(
-                    "it is no {}: it exports {has}, but not {CONTRACT}{wanted}@{VERSION}x",
-                    if kind == "publish" { "publisher" } else { "transformer" }
+                    "it is no {kind}: it exports {has}, but not {CONTRACT}{one}@{VERSION}x"
                 ));
             }
         }
@@ -172,45 +173,46 @@ mod tests {
 
     #[test]
     fn only_the_log_may_be_imported() {
-        let log = ("nephometer:metering/log@0.1.0", false);
+        let log = ("nephometer:metering/log@0.2.0", false);
         assert!(
-            check_imports(&[log, ("nephometer:metering/types@0.1.3", true)], "transform").is_ok()
+            check_imports(&[log, ("nephometer:metering/types@0.2.3", true)], "transform").is_ok()
         );
         let refused =
             check_imports(&[log, ("wasi:cli/environment@0.2.0", false)], "transform").unwrap_err();
         assert!(refused.contains("wasi:cli/environment@0.2.0"), "{refused}");
         let refused =
-            check_imports(&[("nephometer:metering/log@0.2.0", false)], "transform").unwrap_err();
+            check_imports(&[("nephometer:metering/log@0.3.0", false)], "transform").unwrap_err();
         assert!(refused.contains("was built for"), "{refused}");
         assert!(
-            check_imports(&[("nephometer:metering/transform@0.1.0", false)], "transform").is_err()
+            check_imports(&[("nephometer:metering/transform@0.2.0", false)], "transform").is_err()
         );
     }
 
     #[test]
     fn both_exports_are_wanted_in_a_version_that_is_known() {
-        let good = ["nephometer:metering/component@0.1.0", "nephometer:metering/transform@0.1.9"];
-        assert!(check_exports(&good, "transform").is_ok());
-        assert!(check_exports(&good[..1], "transform").unwrap_err().contains("transform@0.1.x"));
+        let wanted = ["component", "transform"];
+        let good = ["nephometer:metering/component@0.2.0", "nephometer:metering/transform@0.2.9"];
+        assert!(check_exports(&good, &wanted).is_ok());
+        assert!(check_exports(&good[..1], &wanted).unwrap_err().contains("transform@0.2.x"));
         let other = [good[0], "nephometer:metering/transform@1.0.0"];
-        assert!(check_exports(&other, "transform").unwrap_err().contains("was built for"));
-        assert!(check_exports(&[], "transform").unwrap_err().contains("nothing"));
+        assert!(check_exports(&other, &wanted).unwrap_err().contains("was built for"));
+        assert!(check_exports(&[], &wanted).unwrap_err().contains("nothing"));
     }
 
     // The first import was blamed, whichever it was: "it imports log@0.1.0, which no publisher gets".
     #[test]
     fn another_version_is_named_with_ours_and_the_right_import_is_blamed() {
-        let newer = ["nephometer:metering/component@0.2.0", "nephometer:metering/publish@0.2.0"];
-        let refused = check_version(&newer).unwrap_err();
-        assert!(refused.contains("built for version 0.2.0"), "{refused}");
+        let older = ["nephometer:metering/component@0.1.0", "nephometer:metering/publish@0.1.0"];
+        let refused = check_version(&older).unwrap_err();
+        assert!(refused.contains("built for version 0.1.0"), "{refused}");
         assert!(
-            refused.contains("speaks 0.1.x") && refused.contains("build it again"),
+            refused.contains("speaks 0.2.x") && refused.contains("build it again"),
             "{refused}"
         );
         let imports =
-            [("nephometer:metering/log@0.1.0", false), ("nephometer:metering/types@0.2.0", true)];
+            [("nephometer:metering/log@0.2.0", false), ("nephometer:metering/types@0.1.0", true)];
         let refused = check_imports(&imports, "publish").unwrap_err();
-        assert!(refused.contains("version 0.2.0"), "{refused}");
+        assert!(refused.contains("version 0.1.0"), "{refused}");
         let imports = [imports[0], ("other:thing/x@1.0.0", false)];
         let refused = check_imports(&imports, "publish").unwrap_err();
         assert!(refused.contains("other:thing/x@1.0.0"), "{refused}");

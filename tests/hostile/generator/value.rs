@@ -13,8 +13,12 @@ pub(super) const BASE: u32 = 65_536;
 const LARGEST: u32 = 1 << 28;
 /// After 1980, and never later than the input's newest.
 const TIME: u64 = 1_600_000_000_000_000_000;
+/// An integer that only its exact value tells from those beside it: as a double it is [`TIME`].
+const WHOLE: f64 = 1.6e18;
 /// Elements of a list that differ; the others repeat them.
 const DIFFERENT: u32 = 4;
+/// The first number of an entry that a component sends itself.
+const OWN: u32 = 1 << 31;
 
 /// How values come out.
 #[derive(Debug, Clone)]
@@ -31,11 +35,13 @@ pub(super) struct Mood {
     pub(super) text: u32,
     /// One text in so many is long; 0 for none.
     pub(super) long: u32,
+    /// All values are integers that have exact values.
+    pub(super) whole: bool,
 }
 
 impl Mood {
     pub(super) fn tame() -> Self {
-        Self { tame: true, lies: 0, rows: 0, entries: 0, text: 0, long: 0 }
+        Self { tame: true, lies: 0, rows: 0, entries: 0, text: 0, long: 0, whole: false }
     }
 
     pub(super) fn any(chance: &mut Chance) -> Self {
@@ -47,6 +53,7 @@ impl Mood {
             entries: some(chance, 200_000),
             text: chance.size(512 << 10),
             long: *chance.pick(&[0, 0, 2, 6]),
+            whole: chance.one_in(3),
         }
     }
 
@@ -89,7 +96,8 @@ impl Image {
     ) -> Answer {
         let size = size(contract, ty);
         let address = self.reserve(size, align(contract, ty));
-        let mut writer = Writer { contract, chance, mood, image: self, handles: Vec::new() };
+        let mut writer =
+            Writer { contract, chance, mood, image: self, handles: Vec::new(), element: 0 };
         let mut bytes = vec![0; size as usize];
         writer.put(ty, address, &mut bytes);
         let handles = writer.handles;
@@ -150,6 +158,8 @@ struct Writer<'a> {
     mood: &'a Mood,
     image: &'a mut Image,
     handles: Vec<(u32, TypeId)>,
+    /// Which element of a list is written.
+    element: u32,
 }
 
 impl Writer<'_> {
@@ -164,9 +174,13 @@ impl Writer<'_> {
                 word(into, letter);
             }
             Type::ErrorContext => {}
-            Type::U64 | Type::S64 => {
+            Type::U64 => {
                 let time = self.time();
                 into[..8].copy_from_slice(&time.to_le_bytes());
+            }
+            Type::S64 => {
+                let integer = self.integer();
+                into[..8].copy_from_slice(&integer.to_le_bytes());
             }
             Type::F32 => into[..4].copy_from_slice(&self.chance.bytes(4)),
             Type::F64 => {
@@ -188,6 +202,10 @@ impl Writer<'_> {
             TypeDefKind::Type(ty) => self.put(ty, at, into),
             TypeDefKind::Record(record) => {
                 self.fields(record.fields.iter().map(|field| &field.ty), at, into);
+                let types: Vec<Type> = record.fields.iter().map(|field| field.ty).collect();
+                if let Some(number) = self.number_of_element(&types) {
+                    word(into, number);
+                }
             }
             TypeDefKind::Tuple(tuple) => self.fields(tuple.types.iter(), at, into),
             TypeDefKind::Flags(_) => {
@@ -260,13 +278,18 @@ impl Writer<'_> {
         if step * count.min(LARGEST / step) + self.image.end > LARGEST {
             count = 1;
         }
-        let different = count.min(1 + self.chance.small(DIFFERENT));
+        // Columns often name one entry, or one row, throughout.
+        let same = matches!(ty, Type::U32) && self.chance.one_in(2);
+        let different = if same { 1 } else { count.min(1 + self.chance.small(DIFFERENT)) };
         let address = self.image.reserve(step * count, align(self.contract, ty));
         let mut bytes = vec![0; (step * different) as usize];
+        let outer = self.element;
         for nth in 0..different {
             let from = (step * nth) as usize;
+            self.element = nth;
             self.put(ty, address + step * nth, &mut bytes[from..from + step as usize]);
         }
+        self.element = outer;
         self.image.segments.push((address, bytes));
         if different < count {
             self.image.repeats.push((address, step * different, step * count));
@@ -274,6 +297,20 @@ impl Writer<'_> {
         let (address, count) = self.lie_about(address, count);
         word(into, address);
         word(&mut into[4..], count);
+    }
+
+    /// The number that an element of a list begins with: of a new entry, if the entry follows, or of the
+    /// row that has an integer. Elements are counted, because entries have no gaps and rows ascend.
+    fn number_of_element(&mut self, fields: &[Type]) -> Option<u32> {
+        let [Type::U32, second] = fields else { return None };
+        if self.mood.tame || self.mood.lie(self.chance) {
+            return None;
+        }
+        match second {
+            Type::Id(_) => Some(OWN + self.element),
+            Type::S64 => Some(self.element),
+            _ => None,
+        }
     }
 
     /// Whether this is another name of a number.
@@ -326,16 +363,16 @@ impl Writer<'_> {
         if *ty == Type::Bool && !self.mood.lie(self.chance) { byte & 1 } else { byte }
     }
 
-    /// Mostly what could be the number of an entry, or of none.
+    /// Mostly what could be the number of an entry or a row, or of none.
     fn index(&mut self) -> u32 {
         if self.mood.tame {
             return 0;
         }
         if self.mood.lie(self.chance) {
-            return *self.chance.pick(&[u32::MAX - 1, 1 << 31, (1 << 31) - 1, 1 << 16]);
+            return *self.chance.pick(&[u32::MAX - 1, OWN + (1 << 16), OWN - 1, 1 << 16]);
         }
-        // The input has one meter and a few resources: what is new comes behind them.
-        *self.chance.pick(&[0, 0, 1, 2, 2, u32::MAX])
+        // The input has one meter and a few resources, the component some more of each.
+        *self.chance.pick(&[0, 0, 0, 1, OWN, OWN, OWN + 1, u32::MAX])
     }
 
     fn time(&mut self) -> u64 {
@@ -345,11 +382,22 @@ impl Writer<'_> {
         TIME + u64::from(self.chance.small(1_000))
     }
 
+    /// Mostly the exact value of [`WHOLE`], which is the nearest double.
+    fn integer(&mut self) -> i64 {
+        if self.mood.lie(self.chance) {
+            return *self.chance.pick(&[0, 1, -1, i64::MIN, i64::MAX, 1 << 53]);
+        }
+        TIME.cast_signed() + i64::from(self.chance.small(100))
+    }
+
     fn number(&mut self) -> f64 {
         if self.mood.lie(self.chance) {
             let odd =
                 [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::from_bits(1), -0.0, f64::MAX];
             return *self.chance.pick(&odd);
+        }
+        if self.mood.whole {
+            return WHOLE;
         }
         f64::from(self.chance.small(1_000_000)) / 8.0
     }

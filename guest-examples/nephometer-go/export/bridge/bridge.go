@@ -1,7 +1,7 @@
 //go:build wasm
 
-// Package bridge stands between a transformer and the generated bindings. The bindings call functions
-// of packages with given names, beside this one; these call the functions here.
+// Package bridge connects a transformer with the generated bindings. The bindings call functions of
+// packages with given names, beside this one; these call the functions here.
 package bridge
 
 import (
@@ -9,6 +9,7 @@ import (
 
 	"nephometer"
 	component "nephometer/bindings/nephometer_metering_component"
+	dictionary "nephometer/bindings/nephometer_metering_dictionary"
 	hostlog "nephometer/bindings/nephometer_metering_log"
 	transform "nephometer/bindings/nephometer_metering_transform"
 	"nephometer/log"
@@ -16,21 +17,23 @@ import (
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
 
-// One instance of a component serves one place in a pipeline: there is one transformer.
+// One instance of a component serves one place in a pipeline: there is one transformer, and one
+// dictionary.
 var (
 	description nephometer.Description
 	construct   func(*nephometer.OptionReader) (nephometer.Transformer, error)
 	configured  nephometer.Transformer
+	known       nephometer.Dictionary
 )
 
-// Export says what this component is, before the host calls anything.
+// Export sets what this component is, before the host calls anything.
 func Export(about nephometer.Description, from func(*nephometer.OptionReader) (nephometer.Transformer, error)) {
 	description, construct = about, from
 	// The levels have the order of the contract.
 	log.SendTo(func(level log.Level, message string) { hostlog.Write(hostlog.Level(level), message) })
 }
 
-// Describe is what the host calls first.
+// Describe is the first call of the host.
 func Describe() component.Description {
 	defer leave()
 	return component.Description{
@@ -43,7 +46,7 @@ func Describe() component.Description {
 	}
 }
 
-// Configure makes the transformer.
+// Configure builds the transformer.
 func Configure(options string) wit.Result[component.Settings, []component.OptionError] {
 	defer leave()
 	reader, err := nephometer.ParseOptions([]byte(options))
@@ -61,16 +64,22 @@ func Configure(options string) wit.Result[component.Settings, []component.Option
 		panic(err)
 	}
 	configured = made
-	wanted := made.Settings()
+	required := made.Settings()
 	return wit.Ok[component.Settings, []component.OptionError](component.Settings{
-		Meters:   wanted.Meters,
-		Metadata: wanted.Metadata,
+		Meters:   required.Meters,
+		Metadata: required.Metadata,
 		Texts:    component.TextFormNone,
-		Facts:    pairs(wanted.Facts),
+		Facts:    pairs(required.Facts),
 	})
 }
 
-// Transform hands a batch over.
+// Learn applies changes to the dictionary.
+func Learn(what dictionary.Changes) {
+	defer leave()
+	known.Learn(raisedChanges(what))
+}
+
+// Transform transforms a batch.
 func Transform(input transform.Batch) wit.Result[transform.Outcome, transform.Refusal] {
 	defer leave()
 	if configured == nil {

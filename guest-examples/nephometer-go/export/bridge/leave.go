@@ -12,8 +12,8 @@ import (
 
 // leave ends every call of the host; it is to be deferred.
 //
-// It has a panic logged before that ends the instance: what Go itself writes goes nowhere. Otherwise it
-// lets the collector work, whose goroutines have no other time: without that, memory triples.
+// It logs a panic before the instance ends, because Go's own output goes nowhere. Otherwise it lets
+// the goroutines of the collector run, which have no other time: without that, memory triples.
 func leave() {
 	what := recover()
 	if what == nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"nephometer"
+	dictionary "nephometer/bindings/nephometer_metering_dictionary"
 	transform "nephometer/bindings/nephometer_metering_transform"
 	types "nephometer/bindings/nephometer_metering_types"
 
@@ -17,34 +18,47 @@ import (
 // In the order of the contract.
 var meterTypes = []nephometer.MeterType{nephometer.Gauge, nephometer.Delta, nephometer.Cumulative}
 
-// The columns are taken as they are; only the dictionary is made anew.
-func raisedBatch(input transform.Batch) *nephometer.Batch {
-	meters := make([]nephometer.Meter, len(input.Meters))
-	for index, one := range input.Meters {
-		meters[index] = nephometer.Meter{Name: one.Name, Unit: one.Unit, Type: meterTypes[one.Type]}
+// Each entry is allocated by itself: it lives until its number is forgotten, whatever it came with.
+func raisedChanges(what dictionary.Changes) nephometer.Changes {
+	meters := make([]nephometer.Numbered[nephometer.Meter], len(what.Meters))
+	for index, one := range what.Meters {
+		meter := &nephometer.Meter{Name: one.Entry.Name, Unit: one.Entry.Unit, Type: meterTypes[one.Entry.Type]}
+		meters[index] = nephometer.Numbered[nephometer.Meter]{Number: one.Number, Entry: meter}
 	}
-	// One allocation for all of them, and none per resource.
-	all := make([]nephometer.Resource, len(input.Resources))
-	resources := make([]*nephometer.Resource, len(input.Resources))
-	for index := range input.Resources {
-		one := &input.Resources[index]
-		all[index] = nephometer.Resource{
-			ID:        one.Id,
-			Source:    one.Source,
-			ProjectID: raisedText(one.ProjectId),
-			UserID:    raisedText(one.UserId),
-		}
-		resources[index] = all[index].WithMetadataText(one.Metadata)
+	resources := make([]nephometer.Numbered[nephometer.Resource], len(what.Resources))
+	for index := range what.Resources {
+		one := &what.Resources[index]
+		resource := (&nephometer.Resource{
+			ID:        one.Entry.Id,
+			Source:    one.Entry.Source,
+			ProjectID: raisedText(one.Entry.ProjectId),
+			UserID:    raisedText(one.Entry.UserId),
+		}).WithMetadataText(one.Entry.Metadata)
+		resources[index] = nephometer.Numbered[nephometer.Resource]{Number: one.Number, Entry: resource}
+	}
+	return nephometer.Changes{
+		ForgottenMeters:    what.ForgottenMeters,
+		ForgottenResources: what.ForgottenResources,
+		Meters:             meters,
+		Resources:          resources,
+	}
+}
+
+func raisedBatch(input transform.Batch) *nephometer.Batch {
+	// Nil if there are none, as usual.
+	var exact []nephometer.ExactInteger
+	for _, one := range input.Exact {
+		exact = append(exact, nephometer.ExactInteger(one))
 	}
 	return &nephometer.Batch{
-		Meters:    meters,
-		Resources: resources,
-		Meter:     input.Meter,
-		Resource:  input.Resource,
-		Time:      input.Time,
-		Monotonic: input.Monotonic,
-		Volume:    input.Volume,
-		Gone:      input.Gone,
+		Dictionary: &known,
+		Meter:      input.Meter,
+		Resource:   input.Resource,
+		Time:       input.Time,
+		Monotonic:  input.Monotonic,
+		Volume:     input.Volume,
+		Exact:      exact,
+		Removed:    input.Removed,
 	}
 }
 
@@ -65,43 +79,83 @@ func loweredText(text *string) wit.Option[string] {
 func loweredOutcome(outcome nephometer.Outcome) transform.Outcome {
 	switch outcome := outcome.(type) {
 	case *nephometer.Answer:
-		return transform.MakeOutcomeReplace(loweredAnswer(outcome))
+		lowered := loweredRows(outcome)
+		outcome.Sent()
+		return lowered
 	case nephometer.Keep:
 		return transform.MakeOutcomeKeep(outcome)
 	case nil:
-		panic("Transform gave neither an outcome nor an error")
+		panic("Transform returned neither an outcome nor an error")
 	}
 	return transform.MakeOutcomeUnchanged()
 }
 
+func loweredRows(answer *nephometer.Answer) transform.Outcome {
+	if answer.Derived() {
+		return transform.MakeOutcomeDerive(loweredDerived(answer))
+	}
+	return transform.MakeOutcomeReplace(loweredAnswer(answer))
+}
+
+func loweredDerived(answer *nephometer.Answer) transform.Derived {
+	return transform.Derived{
+		Meters: loweredMeters(answer.Meters),
+		Origin: answer.Origin,
+		Meter:  answer.Meter,
+		Volume: answer.Volume,
+		Exact:  loweredExact(answer.Exact),
+	}
+}
+
 func loweredAnswer(answer *nephometer.Answer) transform.Answer {
-	meters := make([]types.Meter, len(answer.Meters))
-	for index, one := range answer.Meters {
-		kind := slices.Index(meterTypes, one.Type)
-		if kind < 0 {
-			panic(fmt.Sprintf("the type of meter %s is %q", one.Name, one.Type))
-		}
-		meters[index] = types.Meter{Name: one.Name, Unit: one.Unit, Type: uint8(kind)}
-	}
-	resources := make([]types.Resource, len(answer.Resources))
-	for index, one := range answer.Resources {
-		resources[index] = types.Resource{
-			Id:        one.ID,
-			Source:    one.Source,
-			ProjectId: loweredText(one.ProjectID),
-			UserId:    loweredText(one.UserID),
-			Metadata:  one.MetadataText(),
-		}
-	}
 	return transform.Answer{
-		Meters:    meters,
-		Resources: resources,
+		Meters:    loweredMeters(answer.Meters),
+		Resources: loweredResources(answer.Resources),
 		Origin:    answer.Origin,
 		Meter:     answer.Meter,
 		Resource:  answer.Resource,
 		Time:      answer.Time,
 		Volume:    answer.Volume,
+		Exact:     loweredExact(answer.Exact),
 	}
+}
+
+func loweredMeters(meters []nephometer.Numbered[nephometer.Meter]) []transform.NumberedMeter {
+	lowered := make([]transform.NumberedMeter, len(meters))
+	for index, one := range meters {
+		kind := slices.Index(meterTypes, one.Entry.Type)
+		if kind < 0 {
+			panic(fmt.Sprintf("the type of meter %s is %q", one.Entry.Name, one.Entry.Type))
+		}
+		meter := types.Meter{Name: one.Entry.Name, Unit: one.Entry.Unit, Type: uint8(kind)}
+		lowered[index] = transform.NumberedMeter{Number: one.Number, Entry: meter}
+	}
+	return lowered
+}
+
+func loweredResources(resources []nephometer.Numbered[nephometer.Resource]) []transform.NumberedResource {
+	lowered := make([]transform.NumberedResource, len(resources))
+	for index, one := range resources {
+		lowered[index] = transform.NumberedResource{
+			Number: one.Number,
+			Entry: types.Resource{
+				Id:        one.Entry.ID,
+				Source:    one.Entry.Source,
+				ProjectId: loweredText(one.Entry.ProjectID),
+				UserId:    loweredText(one.Entry.UserID),
+				Metadata:  one.Entry.MetadataText(),
+			},
+		}
+	}
+	return lowered
+}
+
+func loweredExact(exact []nephometer.ExactInteger) []types.ExactInteger {
+	lowered := make([]types.ExactInteger, len(exact))
+	for index, one := range exact {
+		lowered[index] = types.ExactInteger(one)
+	}
+	return lowered
 }
 
 // Sorted: a component describes itself the same every time.

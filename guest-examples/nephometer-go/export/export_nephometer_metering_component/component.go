@@ -1,6 +1,7 @@
 //go:build wasm
 
-// Package export_nephometer_metering_component has the name and the functions that the bindings look for.
+// Package export_nephometer_metering_component has the name and the functions that the bindings
+// call.
 package export_nephometer_metering_component
 
 import (
@@ -10,10 +11,10 @@ import (
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
 
-// Describe says what the component is.
+// Describe describes the component.
 func Describe() component.Description { return bridge.Describe() }
 
-// Configure takes the options.
+// Configure builds the transformer.
 func Configure(options string) wit.Result[component.Settings, []component.OptionError] {
 	return bridge.Configure(options)
 }

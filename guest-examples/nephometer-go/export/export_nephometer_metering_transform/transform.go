@@ -1,6 +1,7 @@
 //go:build wasm
 
-// Package export_nephometer_metering_transform has the name and the function that the bindings look for.
+// Package export_nephometer_metering_transform has the name and the function that the bindings
+// call.
 package export_nephometer_metering_transform
 
 import (
@@ -10,7 +11,7 @@ import (
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
 
-// Transform takes a batch.
+// Transform transforms a batch.
 func Transform(input transform.Batch) wit.Result[transform.Outcome, transform.Refusal] {
 	return bridge.Transform(input)
 }

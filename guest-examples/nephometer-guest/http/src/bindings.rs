@@ -8,8 +8,8 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     export_macro_name: "export_http_world",
     with: {
-        "nephometer:metering/types@0.1.0": nephometer_guest_transformer::nephometer::metering::types,
-        "nephometer:metering/log@0.1.0": nephometer_guest_transformer::nephometer::metering::log,
+        "nephometer:metering/types@0.2.0": nephometer_guest_transformer::nephometer::metering::types,
+        "nephometer:metering/log@0.2.0": nephometer_guest_transformer::nephometer::metering::log,
     },
     generate_all,
 });

@@ -1,16 +1,16 @@
-//! `{{name}}`: every volume times the option `factor`. The rows are counted; the count comes at the
-//! end of each tick, and is the state that a reload keeps.
+//! `{{name}}`: multiplies every volume with the option `factor`. It counts rows and emits the count at
+//! the end of each polling cycle. The count is the state, which survives reloads.
 
 use std::cell::RefCell;
 
 use nephometer_guest::{
-    Answer, AnswerBuilder, Batch, Description, Meter, MeterType, OptionError, OptionReader, Outcome,
-    Refusal, Resource, Settings, Stateful, Timestamp, Transformer, export_stateful_transformer, rows,
-    settings,
+    Answer, AnswerBuilder, Batch, Description, Dictionary, Meter, MeterType, OptionError,
+    OptionReader, Outcome, Refusal, Resource, Settings, Stateful, Timestamp, Transformer,
+    export_stateful_transformer, rows, settings,
 };
 use serde_json::{Value, json};
 
-/// The configured transformer with what it remembers.
+/// The configured transformer with its state.
 pub struct Scaler {
     factor: f64,
     rows: u64,
@@ -40,20 +40,23 @@ impl Transformer for Scaler {
         if errors.is_empty() { Ok((Self { factor, rows: 0 }, settings())) } else { Err(errors) }
     }
 
-    fn transform(&mut self, input: &Batch) -> Result<Outcome, Refusal> {
+    fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         let mut answer = AnswerBuilder::new(input);
         for row in rows(input) {
-            let meter = answer.meter(row.meter);
-            answer.derive(&row, meter, row.volume * self.factor);
+            answer.derive(&row, row.meter_number, row.volume * self.factor);
             self.rows += 1;
         }
-        Ok(Outcome::Replace(answer.finish()))
+        Ok(answer.finish())
     }
 }
 
 impl Stateful for Scaler {
-    fn flush(&mut self, now: Timestamp) -> Result<Option<Answer>, Refusal> {
-        let mut answer = AnswerBuilder::without_input();
+    fn flush(
+        &mut self,
+        dictionary: &Dictionary,
+        now: Timestamp,
+    ) -> Result<Option<Answer>, Refusal> {
+        let mut answer = AnswerBuilder::without_input(dictionary);
         let meter = answer.meter(&Meter {
             name: "{{name}}.rows".to_owned(),
             unit: "row".to_owned(),
@@ -67,7 +70,7 @@ impl Stateful for Scaler {
             metadata: "{}".to_owned(),
         });
         answer.create(meter, resource, now, self.rows as f64);
-        Ok(Some(answer.finish()))
+        Ok(answer.finish_flush())
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {
@@ -90,6 +93,19 @@ export_stateful_transformer!(Scaler);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nephometer_guest::Volume;
+    use nephometer_guest::testing::Input;
+
+    #[test]
+    fn volumes_are_scaled_and_rows_are_counted() {
+        let mut scaler = Scaler { factor: 2.0, rows: 0 };
+        let mut input = Input::default();
+        input.row("cpu", "instance-1", 1_700_000_000_000_000_000, 1.5);
+        let outcome = scaler.transform(&input.batch()).expect("no refusal");
+        assert_eq!(input.samples(outcome)[0].volume, Volume::Float(3.0));
+        let answer = scaler.flush(input.dictionary(), 1_700_000_000_000_000_000);
+        assert_eq!(input.flushed(answer.expect("no refusal"))[0].volume, Volume::Float(1.0));
+    }
 
     #[test]
     fn a_factor_of_zero_is_refused() {

@@ -251,6 +251,7 @@ impl<'a> Builder<'a> {
             count,
             dead_letters: self.dead_letters.clone(),
             notices: self.notices.clone(),
+            guest_threads: Some(self.workshop.components.guest_threads()),
         });
         self.sinks.push((Arc::clone(sink.name()), sink, handle));
         Ok(Vec::new())

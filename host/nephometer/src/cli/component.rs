@@ -162,7 +162,7 @@ impl RunComponent {
             }
         };
         let mut out = output::stdout();
-        for sample in made.iter().flatten() {
+        for sample in made.iter().flat_map(|list| list.iter()) {
             output::sample(&mut out, sample)?;
         }
         Ok(out.flush()?)

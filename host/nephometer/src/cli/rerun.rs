@@ -13,7 +13,7 @@ use super::run::runtime;
 use super::{Failure, output, tool};
 use nephometer_config::SinkSpec;
 use nephometer_model::{Batch, HostGeneration, Sample};
-use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, SampleList, Transformer};
 use nephometer_store::read_recording;
 use nephometer_telemetry::Ledger;
 use nephometer_wasm::ComponentHost;
@@ -154,7 +154,9 @@ impl Line {
         {
             output::complain(&format!("{error:#}"));
         }
-        Some(made.map(|lists| lists.concat()).map_err(|error| error.to_string()))
+        let all =
+            |lists: Vec<SampleList>| lists.into_iter().flat_map(SampleList::into_vec).collect();
+        Some(made.map(all).map_err(|error| error.to_string()))
     }
 }
 

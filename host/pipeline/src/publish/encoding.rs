@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::iter;
 
 use super::encode::{Encoder, Origin};
+use crate::transform::SampleList;
 use nephometer_model::{Glob, Position, Sample};
 use nephometer_store::{Envelope, Envelopes};
 
@@ -25,7 +26,7 @@ impl<'a> Encoding<'a> {
         encoder: &'a Encoder,
         origin: Origin<'a>,
         position: Position,
-        lists: &'a [Vec<Sample>],
+        lists: &'a [SampleList],
         last: &[Glob],
     ) -> Self {
         let lists = lists.iter().flat_map(|samples| by_class(samples, last)).collect();

@@ -12,8 +12,9 @@ use super::encode::{Encoder, Origin};
 use super::encoding::Encoding;
 use super::file::FilePublisher;
 use super::sockets::{TcpPublisher, UdpPublisher};
+use crate::transform::SampleList;
 use nephometer_config::{Policy, PublisherSpec, PublisherTarget};
-use nephometer_model::{Batch, Glob, HostGeneration, Position, Sample, Timestamp};
+use nephometer_model::{Batch, Glob, HostGeneration, Position, Timestamp};
 use nephometer_store::{Bounds, SpoolWriter, Spools, StoreError, WhenFull};
 use nephometer_telemetry::PublisherCount;
 use nephometer_wasm::ComponentHost;
@@ -140,7 +141,7 @@ impl PublisherHandle {
     pub fn encoding<'a>(
         &'a self,
         sink: &'a str,
-        lists: &'a [Vec<Sample>],
+        lists: &'a [SampleList],
         (position, batch): (Position, &'a Batch),
     ) -> Encoding<'a> {
         let (source, tick) = (&batch.source, batch.tick);

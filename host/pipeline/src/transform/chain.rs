@@ -8,7 +8,7 @@ use super::event::{Decision, Event};
 use super::history::History;
 use super::ids::Names;
 use super::tally::{Tally, absorbed};
-use super::{Identity, StateTotal, TransformError, Transformer};
+use super::{Identity, SampleList, StateTotal, TransformError, Transformed, Transformer};
 use nephometer_model::{Batch, Bound, HostGeneration, Position, Sample};
 use nephometer_telemetry::{Account, StageCount, events};
 
@@ -154,11 +154,11 @@ impl Chain {
     ///
     /// A batch that failed may be given again: to try once more, or with verdicts on the stages
     /// that failed. It counts once, when it succeeds.
-    pub async fn process(&mut self, event: Event) -> Result<Vec<Vec<Sample>>, ChainError> {
+    pub async fn process(&mut self, event: Event) -> Result<Vec<SampleList>, ChainError> {
         if self.stages.is_empty() {
-            let samples = Some(event.batch.samples.clone()).filter(|samples| !samples.is_empty());
             self.history = History::new(event.position, Vec::new());
-            return Ok(samples.into_iter().collect());
+            let samples = SampleList::Batch(event.batch);
+            return Ok(Some(samples).filter(|samples| !samples.is_empty()).into_iter().collect());
         }
         self.work_off(event, Run::Live).await
     }
@@ -167,7 +167,7 @@ impl Chain {
     pub async fn process_unflushed(
         &mut self,
         mut event: Event,
-    ) -> Result<Vec<Vec<Sample>>, ChainError> {
+    ) -> Result<Vec<SampleList>, ChainError> {
         event.unflushed.extend(0..self.stages.len());
         self.work_off(event, Run::Live).await
     }
@@ -188,7 +188,7 @@ impl Chain {
         }
         self.begin();
         let samples = match self.pass(&event, stage, Arc::clone(batch), Run::Live).await {
-            Ok(samples) => samples,
+            Ok(samples) => samples.into_vec(),
             Err(failure) => return Err(self.fail(&failure)),
         };
         if !self.save().await {
@@ -215,7 +215,7 @@ impl Chain {
         &mut self,
         mut event: Event,
         mode: Run,
-    ) -> Result<Vec<Vec<Sample>>, ChainError> {
+    ) -> Result<Vec<SampleList>, ChainError> {
         let mut tries = 0;
         loop {
             if self.stale {
@@ -260,7 +260,7 @@ impl Chain {
         &mut self,
         event: &Event,
         mode: Run,
-    ) -> Result<Vec<Vec<Sample>>, Failure> {
+    ) -> Result<Vec<SampleList>, Failure> {
         let mut lists = Vec::new();
         let batch = Arc::clone(&event.batch);
         let samples = self.pass(event, 0, batch, mode).await?;
@@ -292,17 +292,20 @@ impl Chain {
         first: usize,
         mut batch: Arc<Batch>,
         mode: Run,
-    ) -> Result<Vec<Sample>, Failure> {
+    ) -> Result<SampleList, Failure> {
         for index in first..self.stages.len() {
             if batch.samples.is_empty() && batch.gone.is_empty() {
-                return Ok(Vec::new());
+                break;
             }
-            let samples = self.transform(event, index, &batch, mode).await?;
-            let Batch { source, tick, gone, .. } = &*batch;
-            let (source, tick, gone) = (Arc::clone(source), *tick, gone.clone());
-            batch = Arc::new(Batch { source, tick, samples, gone });
+            if let Transformed::Samples(samples) =
+                self.transform(event, index, &batch, mode).await?
+            {
+                let Batch { source, tick, gone, .. } = &*batch;
+                let (source, tick, gone) = (Arc::clone(source), *tick, gone.clone());
+                batch = Arc::new(Batch { source, tick, samples, gone });
+            }
         }
-        Ok(Arc::try_unwrap(batch).map_or_else(|shared| shared.samples.clone(), |own| own.samples))
+        Ok(SampleList::Batch(batch))
     }
 
     async fn transform(
@@ -311,7 +314,8 @@ impl Chain {
         index: usize,
         batch: &Arc<Batch>,
         mode: Run,
-    ) -> Result<Vec<Sample>, Failure> {
+    ) -> Result<Transformed, Failure> {
+        let nothing = || Ok(Transformed::Samples(Vec::new()));
         let stage = &mut self.stages[index];
         let rows = batch.samples.len() as u64;
         let decision = event.decision(index).or(stage.down.then_some(Decision::Drop));
@@ -322,23 +326,27 @@ impl Chain {
                 if mode == Run::Live && rows > 0 {
                     self.lost.push(Lost { stage: index, samples: batch.samples.clone() });
                 }
-                return Ok(Vec::new());
+                return nothing();
             }
             Some(Decision::Keep) => {
                 stage.tally.passed += rows;
-                return Ok(batch.samples.clone());
+                return Ok(Transformed::Unchanged);
             }
             None => {}
         }
         match stage.transformer.transform(batch).await {
-            Ok(mut samples) => {
+            Ok(Transformed::Unchanged) => {
+                stage.tally.passed += rows;
+                Ok(Transformed::Unchanged)
+            }
+            Ok(Transformed::Samples(mut samples)) => {
                 if mode != Run::Again {
                     stage.tally.absorbed += absorbed(&batch.samples, &samples);
                     let made = stage.names.name(&mut samples);
                     stage.tally.made += made;
                     stage.tally.passed += samples.len() as u64 - made;
                 }
-                Ok(samples)
+                Ok(Transformed::Samples(samples))
             }
             Err(TransformError::Rejected { reason, .. }) => {
                 stage.tally.rejected += rows;
@@ -346,7 +354,7 @@ impl Chain {
                     let (name, rows) = (stage.transformer.name(), batch.samples.len());
                     events::component::rejected(&self.sink, name, rows, &reason);
                 }
-                Ok(Vec::new())
+                nothing()
             }
             Err(error) => {
                 let reason = error.reason().to_owned();

@@ -11,7 +11,7 @@ fn event(batch: &Arc<Batch>, verdicts: &[Verdict]) -> Event {
     Event::new(POSITION.fetch_add(1, Relaxed), batch, verdicts)
 }
 
-fn volumes(lists: &[Vec<Sample>]) -> Vec<Vec<f64>> {
+fn volumes(lists: &[SampleList]) -> Vec<Vec<f64>> {
     lists.iter().map(|list| list.iter().map(|s| s.volume.as_f64()).collect()).collect()
 }
 
@@ -53,8 +53,8 @@ async fn a_failure_that_passes_leaves_no_trace() {
         let got = once.process(event(&batch, &[])).await.unwrap();
         let wanted = never.process(event(&batch, &[])).await.unwrap();
         assert_eq!(volumes(&got), volumes(&wanted));
-        let id = |lists: &[Vec<Sample>]| -> Vec<Uuid> {
-            lists.iter().flatten().map(|sample| sample.id).collect()
+        let id = |lists: &[SampleList]| -> Vec<Uuid> {
+            lists.iter().flat_map(|list| list.iter()).map(|sample| sample.id).collect()
         };
         assert_eq!(id(&got), id(&wanted));
     }
@@ -70,7 +70,12 @@ async fn equal_samples_get_ids_of_their_own_also_across_events() {
     let (mut chain, _) = chain(&[Knobs::default()]);
     let mut ids = std::collections::BTreeSet::new();
     for _ in 0..3 {
-        for sample in chain.process(event(&batch(&[1.0, 1.0]), &[])).await.unwrap().iter().flatten()
+        for sample in chain
+            .process(event(&batch(&[1.0, 1.0]), &[]))
+            .await
+            .unwrap()
+            .iter()
+            .flat_map(|list| list.iter())
         {
             assert!(!sample.id.is_nil() && ids.insert(sample.id));
         }

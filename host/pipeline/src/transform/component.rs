@@ -3,11 +3,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::{Identity, State, TransformError, Transformer};
+use super::{Identity, State, TransformError, Transformed, Transformer};
 use nephometer_config::TransformerSpec;
 use nephometer_model::{Batch, Moment, Sample};
 use nephometer_wasm::{
-    CallError, ComponentError, ComponentHost, GuestCall, InstanceHandle, Loaded, TransformerRole,
+    CallError, ComponentError, ComponentHost, GuestCall, InstanceHandle, Loaded, Numbering,
+    TransformerRole,
 };
 
 /// A component at its place in a sink.
@@ -33,7 +34,18 @@ impl ComponentTransformer {
         options: &Map<String, Value>,
         place: &str,
     ) -> Result<Self, ComponentError> {
-        host.transformer(loaded, options, place).await.map(Self)
+        Self::numbering(host, loaded, options, place, Numbering::Ascending).await
+    }
+
+    /// The same with numbers of the dictionary in a chosen order: to see whether results depend on it.
+    pub async fn numbering(
+        host: &ComponentHost,
+        loaded: &Arc<Loaded<TransformerRole>>,
+        options: &Map<String, Value>,
+        place: &str,
+        numbering: Numbering,
+    ) -> Result<Self, ComponentError> {
+        host.transformer(loaded, options, place, numbering).await.map(Self)
     }
 
     fn error(&self, error: CallError) -> TransformError {
@@ -59,7 +71,7 @@ impl Transformer for ComponentTransformer {
         }
     }
 
-    async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Vec<Sample>, TransformError> {
+    async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Transformed, TransformError> {
         self.0.transform(batch).await.map_err(|error| self.error(error))
     }
 

@@ -1,6 +1,7 @@
 //! Names for what a stage makes.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -11,6 +12,24 @@ use nephometer_model::{About, Computed, HostGeneration, Sample};
 /// tick of a large host, and those of many ticks of a small one.
 const REMEMBERED: usize = 16_384;
 
+type ById<T> = HashMap<Uuid, T, BuildHasherDefault<IdHasher>>;
+
+/// Ids are hashes already, of names that no guest chooses alone: a part of one is as good as any.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.rchunks_exact(8) {
+            self.0 = u64::from_le_bytes(part.try_into().expect("parts of 8 bytes"));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Gives ids to the samples that a stage made: the same ones again when an event is run again,
 /// and others to samples that are equal in all that an id is made from.
 #[derive(Debug)]
@@ -20,15 +39,15 @@ pub(super) struct Names {
     stage: usize,
     /// How often the id of ordinal 0 was made, in events that are done: the newer and the older
     /// half of what is remembered.
-    newer: HashMap<Uuid, usize>,
-    older: HashMap<Uuid, usize>,
+    newer: ById<usize>,
+    older: ById<usize>,
     /// The same in the event that is being run.
-    pending: HashMap<Uuid, usize>,
+    pending: ById<usize>,
 }
 
 impl Names {
     pub(super) fn new(generation: HostGeneration, sink: Arc<str>, stage: usize) -> Self {
-        let (newer, older, pending) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (newer, older, pending) = (ById::default(), ById::default(), ById::default());
         Self { generation, sink, stage, newer, older, pending }
     }
 
@@ -66,7 +85,9 @@ impl Names {
             self.newer.insert(id, total);
         }
         if self.newer.len() > REMEMBERED {
-            self.older = std::mem::take(&mut self.newer);
+            // The room of the older half is used again.
+            std::mem::swap(&mut self.older, &mut self.newer);
+            self.newer.clear();
         }
     }
 

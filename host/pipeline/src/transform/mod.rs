@@ -9,6 +9,7 @@ mod event;
 mod history;
 mod ids;
 mod recovery;
+mod samples;
 mod states;
 #[cfg(test)]
 pub(crate) mod summing;
@@ -23,7 +24,8 @@ use thiserror::Error;
 pub use chain::{Chain, ChainError, Lost};
 pub use component::ComponentTransformer;
 pub use event::{Decision, Event, Verdict};
-pub use nephometer_wasm::State;
+pub use nephometer_wasm::{State, Transformed};
+pub use samples::SampleList;
 pub use states::StateTotal;
 pub use window::Window;
 
@@ -38,10 +40,10 @@ pub trait Transformer: Send + Sync {
     /// What it is: two transformers of equal identity do the same.
     fn identity(&self) -> Identity;
 
-    /// Takes the batch's samples, gives those that go on, in their order. Those that it made
-    /// carry the nil id, which the chain replaces; all others are samples of the batch, each at
+    /// Takes the batch's samples, returns those that go on, in their order. Those that it made
+    /// have the nil id, which the chain replaces; all others are samples of the batch, each at
     /// most once.
-    async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Vec<Sample>, TransformError>;
+    async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Transformed, TransformError>;
 
     /// Called after all samples of a tick have passed; what was held back until now, with nil
     /// ids.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::chain::Chain;
-use super::{Identity, State, TransformError, Transformer};
+use super::{Identity, State, TransformError, Transformed, Transformer};
 use nephometer_model::{
     Batch, HostGeneration, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume,
 };
@@ -65,7 +65,7 @@ impl Transformer for Summing {
         "summing"
     }
 
-    async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Vec<Sample>, TransformError> {
+    async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Transformed, TransformError> {
         if !self.alive {
             return Err(error("gone"));
         }
@@ -84,7 +84,7 @@ impl Transformer for Summing {
             }
             out.push(sample(Uuid::nil(), self.sum));
         }
-        Ok(out)
+        Ok(Transformed::Samples(out))
     }
 
     async fn flush(&mut self, _now: Moment) -> Result<Vec<Sample>, TransformError> {

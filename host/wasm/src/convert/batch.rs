@@ -1,107 +1,84 @@
-//! Samples as columns over a dictionary.
+//! Batches that stand alone: an envelope may reach another instance than the one before.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::by_address::ByAddress;
+use super::filter::Filter;
 use super::metadata::Texts;
+use super::numbers::Entry;
+use crate::bindings::exports::nephometer::metering::publish;
 use crate::bindings::nephometer::metering::types;
-use nephometer_model::{Batch, Glob, Meter, MeterType, Resource, Sample, Timestamp};
+use nephometer_model::{Batch, Meter, Resource, Sample};
 
-/// Which meters a component wants: `settings.meters`.
-#[derive(Debug)]
-pub(crate) struct Filter(Vec<Glob>);
-
-impl Filter {
-    /// Reads the globs. Exclusions, which sources in `pipeline.yaml` know, are refused rather
-    /// than taken for names.
-    pub(crate) fn new(globs: &[String]) -> Result<Self, String> {
-        let read = |glob: &String| {
-            let read = Glob::new(glob).map_err(|error| error.to_string())?;
-            if glob.starts_with('!') {
-                return Err(format!("{glob:?} is no pattern of meters that are wanted"));
-            }
-            Ok(read)
-        };
-        globs.iter().map(read).collect::<Result<_, _>>().map(Self)
-    }
-
-    fn wants(&self, meter: &Meter) -> bool {
-        self.0.is_empty() || self.0.iter().any(|glob| glob.matches(&meter.name))
-    }
-}
-
-/// The rows of a batch that a component gets, with their dictionary.
-pub(crate) struct Columns<'a> {
-    pub(super) samples: &'a [Sample],
+/// The rows of a batch that a publisher gets, with the entries that they refer to.
+pub(crate) struct StandaloneBatch<'a> {
     /// Per row: which sample it is. Ascending.
-    pub(super) rows: Vec<u32>,
-    /// The newest time of a row; that of the tick if there is none.
-    pub(super) newest: Timestamp,
-    pub(super) meters: Dictionary<'a, Meter>,
-    pub(super) resources: Dictionary<'a, Resource>,
-    pub(super) meter: Vec<u32>,
-    pub(super) resource: Vec<u32>,
+    rows: Vec<u32>,
+    meters: Index<'a, Meter>,
+    resources: Index<'a, Resource>,
+    meter: Vec<u32>,
+    resource: Vec<u32>,
     time: Vec<u64>,
     monotonic: Vec<u64>,
     volume: Vec<f64>,
-    gone: Vec<&'a str>,
+    exact: Vec<types::ExactInteger>,
+    removed: Vec<&'a str>,
 }
 
-/// The columns as the guest gets them.
+/// The entries as the guest gets them.
 pub(crate) struct Parts<'a> {
     meters: Vec<types::MeterParam<'a>>,
     resources: Vec<types::ResourceParam<'a>>,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> StandaloneBatch<'a> {
     /// Picks the rows that `filter` wants.
     pub(crate) fn new(batch: &'a Batch, filter: &Filter) -> Result<Self, String> {
         let count = batch.samples.len();
         if u32::try_from(count).is_err() {
             return Err(format!("a batch of {count} samples is too large for a component"));
         }
-        let mut columns = Self {
-            samples: &batch.samples,
+        let mut picked = Self {
             rows: Vec::with_capacity(count),
-            newest: Timestamp::default(),
-            meters: Dictionary::default(),
-            resources: Dictionary::default(),
+            meters: Index::default(),
+            resources: Index::default(),
             meter: Vec::with_capacity(count),
             resource: Vec::with_capacity(count),
             time: Vec::with_capacity(count),
             monotonic: Vec::with_capacity(count),
             volume: Vec::with_capacity(count),
-            gone: batch.gone.iter().map(AsRef::as_ref).collect(),
+            exact: Vec::new(),
+            removed: batch.gone.iter().map(AsRef::as_ref).collect(),
         };
         let mut unwanted: ByAddress<()> = ByAddress::default();
-        for (row, sample) in (0..).zip(&batch.samples) {
+        for (position, sample) in (0..).zip(&batch.samples) {
             let address = Arc::as_ptr(&sample.meter).addr();
-            if !filter.0.is_empty() {
+            if !filter.is_empty() {
                 if unwanted.contains_key(&address) {
                     continue;
                 }
-                if !columns.meters.knows(&sample.meter) && !filter.wants(&sample.meter) {
+                if !picked.meters.knows(&sample.meter) && !filter.wants(&sample.meter) {
                     unwanted.insert(address, ());
                     continue;
                 }
             }
-            columns.push(row, sample);
+            picked.push(position, sample);
         }
-        if columns.rows.is_empty() {
-            columns.newest = batch.tick.wall;
-        }
-        Ok(columns)
+        Ok(picked)
     }
 
-    fn push(&mut self, row: u32, sample: &'a Sample) {
-        self.rows.push(row);
+    fn push(&mut self, position: u32, sample: &'a Sample) {
+        if let Some(value) = super::exact(sample.volume) {
+            let row = u32::try_from(self.rows.len()).expect("the batch was checked");
+            self.exact.push(types::ExactInteger { row, value });
+        }
+        self.rows.push(position);
         self.meter.push(self.meters.index(&sample.meter));
         self.resource.push(self.resources.index(&sample.resource));
         self.time.push(sample.taken.wall.as_nanos());
         self.monotonic.push(sample.taken.continuous.unwrap_or(0));
         self.volume.push(sample.volume.as_f64());
-        self.newest = self.newest.max(sample.taken.wall);
     }
 
     /// Rows that the component gets.
@@ -109,9 +86,9 @@ impl<'a> Columns<'a> {
         self.rows.len()
     }
 
-    /// Whether there is nothing to tell the component.
+    /// Whether there is nothing for the component.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.gone.is_empty()
+        self.rows.is_empty() && self.removed.is_empty()
     }
 
     /// Which samples of the batch the rows are.
@@ -119,35 +96,22 @@ impl<'a> Columns<'a> {
         &self.rows
     }
 
-    /// The dictionary as the guest gets it.
+    /// The entries as the guest gets them.
     pub(crate) fn parts<'t>(&self, texts: &'t mut Texts) -> Parts<'t>
     where
         'a: 't,
     {
         texts.prepare(&self.resources.entries);
         let texts: &'t Texts = texts;
-        let meters = self.meters.entries.iter().map(|meter| types::MeterParam {
-            name: &meter.name,
-            unit: &meter.unit,
-            type_: match meter.kind {
-                MeterType::Gauge => types::MeterType::Gauge,
-                MeterType::Delta => types::MeterType::Delta,
-                MeterType::Cumulative => types::MeterType::Cumulative,
-            },
-        });
-        let resources = self.resources.entries.iter().map(|resource| types::ResourceParam {
-            id: &resource.id,
-            source: &resource.source,
-            project_id: resource.project_id.as_deref(),
-            user_id: resource.user_id.as_deref(),
-            metadata: texts.get(resource),
-        });
+        let meters = self.meters.entries.iter().map(|meter| super::meter(meter));
+        let resources = self.resources.entries.iter();
+        let resources = resources.map(|resource| super::resource(resource, texts.get(resource)));
         Parts { meters: meters.collect(), resources: resources.collect() }
     }
 
     /// All of it as one argument.
-    pub(crate) fn argument<'t>(&'t self, parts: &'t Parts<'t>) -> types::Batch<'t> {
-        types::Batch {
+    pub(crate) fn argument<'t>(&'t self, parts: &'t Parts<'t>) -> publish::Batch<'t> {
+        publish::Batch {
             meters: &parts.meters,
             resources: &parts.resources,
             meter: &self.meter,
@@ -155,37 +119,15 @@ impl<'a> Columns<'a> {
             time: &self.time,
             monotonic: &self.monotonic,
             volume: &self.volume,
-            gone: &self.gone,
+            exact: &self.exact,
+            removed: &self.removed,
         }
-    }
-
-    /// The sample behind a row, with the indexes of its meter and resource.
-    pub(super) fn row(&self, row: usize) -> (&'a Sample, u32, u32) {
-        (&self.samples[self.rows[row] as usize], self.meter[row], self.resource[row])
-    }
-}
-
-/// What can stand in a dictionary: equal content, equal entry.
-pub(super) trait Entry: PartialEq {
-    /// What equal entries have in common, and few others have.
-    fn key(&self) -> &str;
-}
-
-impl Entry for Meter {
-    fn key(&self) -> &str {
-        &self.name
-    }
-}
-
-impl Entry for Resource {
-    fn key(&self) -> &str {
-        &self.id
     }
 }
 
 /// Entries by address first, as nearly all are shared, and by content where that is new.
-pub(super) struct Dictionary<'a, T> {
-    pub(super) entries: Vec<&'a Arc<T>>,
+struct Index<'a, T> {
+    entries: Vec<&'a Arc<T>>,
     by_address: ByAddress<u32>,
     /// The last entry of a key, and for each entry the one before with the same key.
     by_key: HashMap<&'a str, u32>,
@@ -193,7 +135,7 @@ pub(super) struct Dictionary<'a, T> {
     last: Option<(usize, u32)>,
 }
 
-impl<T> Default for Dictionary<'_, T> {
+impl<T> Default for Index<'_, T> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
@@ -205,7 +147,7 @@ impl<T> Default for Dictionary<'_, T> {
     }
 }
 
-impl<'a, T: Entry> Dictionary<'a, T> {
+impl<'a, T: Entry> Index<'a, T> {
     fn knows(&self, entry: &Arc<T>) -> bool {
         self.by_address.contains_key(&Arc::as_ptr(entry).addr())
     }
@@ -229,8 +171,7 @@ impl<'a, T: Entry> Dictionary<'a, T> {
         index
     }
 
-    /// The entry with the same content.
-    pub(super) fn find(&self, wanted: &T) -> Option<u32> {
+    fn find(&self, wanted: &T) -> Option<u32> {
         let mut candidate = self.by_key.get(wanted.key()).copied();
         while let Some(index) = candidate {
             if *self.entries[index as usize].as_ref() == *wanted {

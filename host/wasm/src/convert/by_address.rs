@@ -1,10 +1,13 @@
-//! Maps keyed by addresses.
+//! Maps keyed by addresses and numbers.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A map keyed by the address of something that outlives it.
 pub(super) type ByAddress<T> = HashMap<usize, T, BuildHasherDefault<AddressHasher>>;
+
+/// A map keyed by a number of the dictionary.
+pub(super) type ByNumber<T> = HashMap<u32, T, BuildHasherDefault<AddressHasher>>;
 
 /// Addresses are distinct already: one multiplication spreads them, where the standard hash costs
 /// more than the rest of a row.
@@ -20,6 +23,10 @@ impl Hasher for AddressHasher {
 
     fn write_u64(&mut self, word: u64) {
         self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
     }
 
     fn write_usize(&mut self, word: usize) {

@@ -9,7 +9,7 @@ use nephometer_model::Resource;
 
 /// The paths that a component asked for.
 #[derive(Debug)]
-enum Projection {
+pub(super) enum Projection {
     Nothing,
     Everything,
     Paths(Vec<String>),
@@ -17,7 +17,7 @@ enum Projection {
 
 /// Texts of metadata, kept from one batch to the next for resources that come again.
 #[derive(Debug)]
-pub(crate) struct Texts {
+pub struct Texts {
     projection: Projection,
     kept: ByAddress<(Arc<Resource>, String)>,
 }
@@ -25,14 +25,7 @@ pub(crate) struct Texts {
 impl Texts {
     /// For `settings.metadata`.
     pub(crate) fn new(paths: Vec<String>) -> Self {
-        let projection = if paths.iter().any(|path| path == "*") {
-            Projection::Everything
-        } else if paths.is_empty() {
-            Projection::Nothing
-        } else {
-            Projection::Paths(paths)
-        };
-        Self { projection, kept: ByAddress::default() }
+        Self { projection: Projection::new(paths), kept: ByAddress::default() }
     }
 
     /// Makes the texts of these resources and forgets all others.
@@ -58,7 +51,19 @@ impl Texts {
 }
 
 impl Projection {
-    fn text(&self, metadata: &Map<String, Value>) -> String {
+    /// For `settings.metadata`.
+    pub(super) fn new(paths: Vec<String>) -> Self {
+        if paths.iter().any(|path| path == "*") {
+            Self::Everything
+        } else if paths.is_empty() {
+            Self::Nothing
+        } else {
+            Self::Paths(paths)
+        }
+    }
+
+    /// The JSON object with what was asked for.
+    pub(super) fn text(&self, metadata: &Map<String, Value>) -> String {
         let chosen = match self {
             Self::Nothing => return "{}".to_owned(),
             Self::Everything => return to_text(metadata),

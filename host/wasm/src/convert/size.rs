@@ -1,95 +1,59 @@
-//! How large an answer is, and what it represents once each row stands alone: checked before any row is
-//! made. A small answer can name one large resource in many rows, and every message repeats it.
+//! How large entries of an answer are, and what its rows represent once each stands alone: checked before
+//! any row is made. A small answer can name one large resource in many rows, and every message repeats it.
 
 use std::io;
-use std::sync::Arc;
 
-use super::batch::Columns;
-use crate::bindings::nephometer::metering::types::{MeterResult, ResourceResult};
+use super::by_address::ByNumber;
+use crate::bindings::exports::nephometer::metering::dictionary::{
+    NumberedMeterResult, NumberedResourceResult,
+};
 use nephometer_model::{Bound, Exceeded, Meter, Resource};
 
 /// Bytes of a row in a message besides its meter and resource: id, time, volume, signature and their names.
-const ROW: usize = 256;
-
-/// Entries of a dictionary: each with the number of the first one that equals it.
-type Entries<T> = [(u32, Arc<T>)];
-
-/// The columns of an answer, of equal length.
-pub(super) struct Columned {
-    pub(super) origin: Vec<u32>,
-    pub(super) meter: Vec<u32>,
-    pub(super) resource: Vec<u32>,
-    pub(super) time: Vec<u64>,
-    pub(super) volume: Vec<f64>,
-}
+pub(super) const ROW: usize = 256;
 
 /// Refuses too many or too large new entries.
 pub(super) fn entries(
-    meters: &[MeterResult],
-    resources: &[ResourceResult],
+    meters: &[NumberedMeterResult],
+    resources: &[NumberedResourceResult],
 ) -> Result<(), Exceeded> {
     Bound::NewMeters.check(meters.len())?;
     Bound::NewResources.check(resources.len())?;
-    let of_meters = meters.iter().flat_map(|meter| [&meter.name, &meter.unit]);
+    let of_meters = meters.iter().flat_map(|meter| [&meter.entry.name, &meter.entry.unit]);
     let of_resources = resources.iter().flat_map(|resource| {
-        let owner = [&resource.project_id, &resource.user_id].into_iter().flatten();
-        [&resource.id, &resource.source].into_iter().chain(owner)
+        let owner = [&resource.entry.project_id, &resource.entry.user_id].into_iter().flatten();
+        [&resource.entry.id, &resource.entry.source].into_iter().chain(owner)
     });
     of_meters.chain(of_resources).try_for_each(|text| Bound::IdBytes.check(text.len()))?;
     let mut all = 0;
     for resource in resources {
-        Bound::MetadataBytes.check(resource.metadata.len())?;
-        all += values(&resource.metadata);
+        Bound::MetadataBytes.check(resource.entry.metadata.len())?;
+        all += values(&resource.entry.metadata);
     }
     Bound::MetadataValues.check(all)
 }
 
-/// Refuses rows that represent much more than those of the input: `entries` are the input's, then the new
-/// ones.
-pub(super) fn rows(
-    answer: &Columned,
-    input: Option<&Columns<'_>>,
-    (meters, resources): (&Entries<Meter>, &Entries<Resource>),
-) -> Result<(), Exceeded> {
-    let given = |column: fn(&Columned) -> &Vec<u32>| column(answer).as_slice();
-    let had = input.map_or((&[][..], &[][..]), |input| (&input.meter[..], &input.resource[..]));
-    let more = answer.meter.len().saturating_sub(had.0.len());
-    Bound::AnswerRows.check(more)?;
-    let of_meters = beyond(given(|answer| &answer.meter), had.0, meters, |meter| {
-        meter.name.len() + meter.unit.len()
-    });
-    let of_resources = beyond(given(|answer| &answer.resource), had.1, resources, weight);
-    let bytes = more.saturating_mul(ROW).saturating_add(of_meters).saturating_add(of_resources);
-    Bound::AnswerBytes.check(bytes)
-}
-
-/// The weight of the entries that rows name more often than the input's rows do.
-fn beyond<T>(
-    rows: &[u32],
-    had: &[u32],
-    entries: &Entries<T>,
-    weight: impl Fn(&T) -> usize,
-) -> usize {
-    let mut counts = vec![0_i64; entries.len()];
+/// Numbers that rows name more often than the rows before did, and how much more often.
+pub(super) fn beyond(rows: &[u32], had: &[u32]) -> impl Iterator<Item = (usize, u32)> {
+    let mut counts: ByNumber<i64> = ByNumber::default();
     for (column, step) in [(rows, 1), (had, -1)] {
-        for index in column {
-            // A number without an entry is refused with its row.
-            if let Some((same, _)) = entries.get(*index as usize)
-                && let Some(count) = counts.get_mut(*same as usize)
-            {
-                *count += step;
-            }
+        for number in column {
+            *counts.entry(*number).or_insert(0) += step;
         }
     }
-    let more = counts.iter().zip(entries).filter_map(|(count, (_, entry))| {
-        let count = usize::try_from(*count).ok().filter(|count| *count > 0)?;
-        Some(count.saturating_mul(weight(entry)))
-    });
-    more.fold(0, usize::saturating_add)
+    let more =
+        |(number, count)| Some((usize::try_from(count).ok().filter(|more| *more > 0)?, number));
+    counts.into_iter().filter_map(more)
+}
+
+/// Bytes of a meter in a message.
+#[inline]
+pub(super) fn of_meter(meter: &Meter) -> usize {
+    meter.name.len() + meter.unit.len()
 }
 
 /// Bytes of a resource in a message.
-fn weight(resource: &Resource) -> usize {
+pub(super) fn weight(resource: &Resource) -> usize {
     let owner = [&resource.project_id, &resource.user_id].into_iter().flatten();
     let owner: usize = owner.map(|id| id.len()).sum();
     let mut metadata = Count(0);
@@ -113,7 +77,7 @@ impl io::Write for Count {
 }
 
 /// How many values a text of JSON has at the most, without reading it: reading makes many bytes of each.
-fn values(text: &str) -> usize {
+pub(super) fn values(text: &str) -> usize {
     let (mut count, mut quoted, mut escaped) = (1, false, false);
     for byte in text.bytes() {
         match byte {

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::PublisherRole;
 use crate::error::ComponentError;
-use crate::handle::{InstanceHandle, Serve};
+use crate::handle::{InstanceHandle, Restore};
 use crate::instance::Configured;
 use crate::state::State;
 use nephometer_model::{Batch, DeliveryResult};
@@ -47,19 +45,9 @@ pub enum PublishError {
 /// What became of a delivery.
 pub(crate) type Published = Result<DeliveryResult, PublishError>;
 
-impl Serve for PublisherRole {
-    type Call = (Delivery, oneshot::Sender<Published>);
-
+impl Restore for PublisherRole {
     async fn restore(_: &mut Configured<Self>, _: &State) -> Result<(), ComponentError> {
         Ok(())
-    }
-
-    async fn serve(instance: &mut Configured<Self>, (delivery, reply): Self::Call) -> bool {
-        let published = instance.publish(&delivery).await;
-        let well = !matches!(published, Err(PublishError::Failed(_)));
-        // Nobody waits any more: the caller was cancelled.
-        let _ = reply.send(published);
-        well
     }
 }
 
@@ -84,16 +72,19 @@ impl InstanceHandle<PublisherRole> {
     /// makes a new one.
     pub async fn publish(&mut self, delivery: Delivery) -> Result<DeliveryResult, PublishError> {
         let gone = || Err(PublishError::Failed("its instance is gone".to_owned()));
-        let published = self.call(delivery).await.unwrap_or_else(gone);
+        let published = self
+            .call(move |instance| {
+                Box::pin(async move {
+                    let published = instance.publish(&delivery).await;
+                    let usable = !matches!(published, Err(PublishError::Failed(_)));
+                    (published, usable)
+                })
+            })
+            .await
+            .unwrap_or_else(gone);
         if matches!(published, Err(PublishError::Failed(_))) {
             self.discard();
         }
         published
-    }
-
-    async fn call(&self, delivery: Delivery) -> Option<Published> {
-        let (reply, answer) = oneshot::channel();
-        self.send((delivery, reply)).await?;
-        answer.await.ok()
     }
 }

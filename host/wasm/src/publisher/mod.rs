@@ -1,6 +1,5 @@
 //! Components that publish: an instance that takes one envelope at a time.
 
-mod bindings;
 mod calls;
 mod handle;
 
@@ -10,12 +9,13 @@ use wasmtime::Store;
 use wasmtime::component::{Component, Instance, InstancePre};
 
 use super::bindings::exports::nephometer::metering::component::{self, Settings};
+use super::bindings::exports::nephometer::metering::publish;
+use super::convert::{Numbering, Texts};
 use super::guest::Guest;
 use super::outbound::{Access, Caller};
 use super::role::Role;
 use super::shelf::Loaded;
 use super::world;
-use bindings::exports::nephometer::metering::publish;
 
 pub(crate) use super::outbound::linker;
 pub use handle::{Delivery, PublishError, TextForm};
@@ -30,6 +30,7 @@ impl Role for PublisherRole {
     type Functions = publish::Guest;
     type Reach = Arc<Access>;
     type Wish = TextForm;
+    type Converter = Texts;
 
     fn check(component: &Component) -> Result<(), String> {
         world::check_publisher(component)
@@ -57,6 +58,10 @@ impl Role for PublisherRole {
             component::TextForm::Samples => TextForm::Samples,
             component::TextForm::Messages => TextForm::Messages,
         }
+    }
+
+    fn converter(metadata: Vec<String>, _numbering: Numbering) -> Texts {
+        Texts::new(metadata)
     }
 }
 

@@ -6,7 +6,7 @@ use super::TransformerRole;
 use super::handle::CallError;
 use crate::bindings::exports::nephometer::metering::transform::Refusal;
 use crate::call::GuestCall;
-use crate::convert::{self, Columns};
+use crate::convert::Transformed;
 use crate::error::ComponentError;
 use crate::guest::begin;
 use crate::instance::Configured;
@@ -33,26 +33,52 @@ impl Configured<TransformerRole> {
             .map_err(|reason| started.failed(name, reason))
     }
 
-    /// What takes the place of the batch's samples.
-    pub(super) async fn transform(&mut self, batch: &Batch) -> Result<Vec<Sample>, CallError> {
-        let columns = Columns::new(batch, &self.filter).map_err(CallError::Rejected)?;
-        if columns.is_empty() {
-            return Ok(batch.samples.clone());
+    /// What replaces the batch's samples.
+    pub(super) async fn transform(&mut self, batch: &Batch) -> Result<Transformed, CallError> {
+        let picked = self.converter.pick(batch, &self.filter).map_err(CallError::Rejected)?;
+        if picked.is_empty() {
+            return Ok(Transformed::Unchanged);
         }
-        let parts = columns.parts(&mut self.texts);
-        let argument = columns.argument(&parts);
+        if self.converter.has_news() {
+            self.learn().await?;
+        }
+        let argument = self.converter.argument(&picked);
         let (store, functions) = (&mut self.bare.store, &self.bare.functions);
         let started = begin(store, GuestCall::Transform);
         let result = started.run(functions.transform.call_transform(&mut *store, argument)).await;
         let answer = started.end(store, result).await.map_err(CallError::Failed)?;
         let count = &started.count;
-        let outcome = answer.map_err(|refusal| refused(refusal, count))?;
-        let made = convert::transformed(outcome, &columns)
-            .map_err(|reason| malformed(GuestCall::Transform, &reason, count))?;
-        // What passed by it is in the answer, but has not been its own.
-        let by = batch.samples.len() - columns.len();
-        count.rows(columns.len(), made.len().saturating_sub(by));
+        let made = match answer {
+            Ok(outcome) => self
+                .converter
+                .transformed(outcome, &picked)
+                .map_err(|reason| malformed(GuestCall::Transform, &reason, count)),
+            Err(refusal) => Err(refused(refusal, count)),
+        };
+        self.converter.forget(&picked);
+        let made = made?;
+        let all = batch.samples.len();
+        let returned = match &made {
+            Transformed::Unchanged => all,
+            Transformed::Samples(samples) => samples.len(),
+        };
+        // Samples that bypassed it are in the answer, but are not its own.
+        count.rows(picked.len(), returned.saturating_sub(all - picked.len()));
         Ok(made)
+    }
+
+    /// Sends new dictionary entries. It may take as long as a batch.
+    async fn learn(&mut self) -> Result<(), CallError> {
+        let texts = self.converter.texts();
+        let news = self.converter.news(&texts);
+        let (store, functions) = (&mut self.bare.store, &self.bare.functions);
+        let started = begin(store, GuestCall::Learn);
+        let work = functions.dictionary.call_learn(&mut *store, news.argument());
+        let result = started.run(work).await;
+        started.end(store, result).await.map_err(CallError::Failed)?;
+        drop(news);
+        self.converter.learned();
+        Ok(())
     }
 
     /// What was held back until now.
@@ -64,7 +90,9 @@ impl Configured<TransformerRole> {
         let answer = started.end(store, result).await.map_err(CallError::Failed)?;
         let count = &started.count;
         let answer = answer.map_err(|refusal| refused(refusal, count))?;
-        let made = convert::flushed(answer, now)
+        let made = self
+            .converter
+            .flushed(answer, now)
             .map_err(|reason| malformed(GuestCall::Flush, &reason, count))?;
         count.rows(0, made.len());
         Ok(made)

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::TransformerRole;
+use crate::convert::Transformed;
 use crate::error::ComponentError;
-use crate::handle::{InstanceHandle, Serve};
+use crate::handle::{Called, InstanceHandle, Restore};
 use crate::instance::Configured;
 use crate::state::State;
 use nephometer_model::{Batch, Sample, Timestamp};
@@ -20,82 +19,57 @@ pub enum CallError {
     Failed(String),
 }
 
-type Reply<T> = oneshot::Sender<Result<T, CallError>>;
-
-/// A call with where its result goes.
-pub enum TransformerCall {
-    /// Work on a batch.
-    Transform(Arc<Batch>, Reply<Vec<Sample>>),
-    /// Emit what was held back until now.
-    Flush(Timestamp, Reply<Vec<Sample>>),
-    /// Hand out the state.
-    Save(Reply<Option<State>>),
-}
-
-impl Serve for TransformerRole {
-    type Call = TransformerCall;
-
+impl Restore for TransformerRole {
     async fn restore(instance: &mut Configured<Self>, state: &State) -> Result<(), ComponentError> {
         instance.restore(state).await
     }
-
-    async fn serve(instance: &mut Configured<Self>, call: TransformerCall) -> bool {
-        match call {
-            TransformerCall::Transform(batch, reply) => {
-                answer(instance.transform(&batch).await, reply)
-            }
-            TransformerCall::Flush(now, reply) => answer(instance.flush(now).await, reply),
-            TransformerCall::Save(reply) => answer(instance.save().await, reply),
-        }
-    }
-}
-
-/// Whether the instance can be used again.
-fn answer<T>(result: Result<T, CallError>, reply: Reply<T>) -> bool {
-    let well = !matches!(result, Err(CallError::Failed(_)));
-    // Nobody waits any more: the caller was cancelled.
-    let _ = reply.send(result);
-    well
 }
 
 impl InstanceHandle<TransformerRole> {
-    /// What takes the place of the batch's samples. Those that the component made carry the nil
-    /// id.
+    /// What replaces the batch's samples. Those that the component made have the nil id.
     ///
     /// # Errors
     /// If the component rejects the batch or fails on it.
-    pub async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Vec<Sample>, CallError> {
+    pub async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Transformed, CallError> {
         let batch = Arc::clone(batch);
-        self.call(|reply| TransformerCall::Transform(batch, reply)).await
+        self.result(move |instance| {
+            Box::pin(async move { usable(instance.transform(&batch).await) })
+        })
+        .await
     }
 
-    /// What was held back until now; nothing for a component that does not remember.
+    /// What was held back until now; nothing for a component without state.
     ///
     /// # Errors
     /// If the component fails.
     pub async fn flush(&mut self, now: Timestamp) -> Result<Vec<Sample>, CallError> {
-        self.call(|reply| TransformerCall::Flush(now, reply)).await
+        self.result(move |instance| Box::pin(async move { usable(instance.flush(now).await) }))
+            .await
     }
 
-    /// The state; `None` for a component that does not remember.
+    /// The state; `None` for a component without.
     ///
     /// # Errors
     /// If the component fails.
     pub async fn save(&mut self) -> Result<Option<State>, CallError> {
-        self.call(TransformerCall::Save).await
+        self.result(|instance| Box::pin(async move { usable(instance.save().await) })).await
     }
 
-    async fn call<T>(
+    async fn result<T: Send + 'static>(
         &mut self,
-        call: impl FnOnce(Reply<T>) -> TransformerCall,
+        call: impl for<'a> FnOnce(
+            &'a mut Configured<TransformerRole>,
+        ) -> Called<'a, Result<T, CallError>>
+        + Send
+        + 'static,
     ) -> Result<T, CallError> {
-        let gone = || CallError::Failed("its instance is gone".to_owned());
-        let (reply, answer) = oneshot::channel();
-        self.send(call(reply)).await.ok_or_else(gone)?;
-        let result = answer.await.unwrap_or_else(|_| Err(gone()));
-        if matches!(result, Err(CallError::Failed(_))) {
-            self.discard();
-        }
-        result
+        let gone = || Err(CallError::Failed("its instance is gone".to_owned()));
+        self.call(call).await.unwrap_or_else(gone)
     }
+}
+
+/// With whether the instance can be used again.
+fn usable<T>(result: Result<T, CallError>) -> (Result<T, CallError>, bool) {
+    let usable = !matches!(result, Err(CallError::Failed(_)));
+    (result, usable)
 }

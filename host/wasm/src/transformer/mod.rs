@@ -8,9 +8,10 @@ use std::sync::Arc;
 use wasmtime::component::{Component, HasSelf, Instance, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 
-use super::bindings::StatefulTransformer;
+use super::bindings::Everything;
 use super::bindings::exports::nephometer::metering::component::Settings;
-use super::bindings::exports::nephometer::metering::{stateful, transform};
+use super::bindings::exports::nephometer::metering::{dictionary, stateful, transform};
+use super::convert::{Numbering, Session};
 use super::guest::Guest;
 use super::role::Role;
 use super::world;
@@ -23,6 +24,7 @@ pub enum TransformerRole {}
 
 /// Where the functions of a transformer are.
 pub struct TransformerExports {
+    dictionary: dictionary::GuestIndices,
     transform: transform::GuestIndices,
     /// `None` for a component that keeps nothing.
     stateful: Option<stateful::GuestIndices>,
@@ -30,6 +32,7 @@ pub struct TransformerExports {
 
 /// The functions of one instance.
 pub struct TransformerFunctions {
+    dictionary: dictionary::Guest,
     transform: transform::Guest,
     stateful: Option<stateful::Guest>,
 }
@@ -40,6 +43,7 @@ impl Role for TransformerRole {
     type Functions = TransformerFunctions;
     type Reach = ();
     type Wish = ();
+    type Converter = Session;
 
     fn check(component: &Component) -> Result<(), String> {
         world::check_transformer(component)
@@ -48,6 +52,7 @@ impl Role for TransformerRole {
     fn exports(pre: &InstancePre<Guest>) -> wasmtime::Result<TransformerExports> {
         let remembers = world::is_stateful(pre.component());
         Ok(TransformerExports {
+            dictionary: dictionary::GuestIndices::new(pre)?,
             transform: transform::GuestIndices::new(pre)?,
             stateful: remembers.then(|| stateful::GuestIndices::new(pre)).transpose()?,
         })
@@ -58,10 +63,11 @@ impl Role for TransformerRole {
         store: &mut Store<Guest>,
         instance: &Instance,
     ) -> wasmtime::Result<TransformerFunctions> {
+        let dictionary = exports.dictionary.load(&mut *store, instance)?;
         let transform = exports.transform.load(&mut *store, instance)?;
         let stateful = exports.stateful.as_ref();
         let stateful = stateful.map(|found| found.load(&mut *store, instance)).transpose()?;
-        Ok(TransformerFunctions { transform, stateful })
+        Ok(TransformerFunctions { dictionary, transform, stateful })
     }
 
     fn data(guest: Guest, _name: &Arc<str>, (): &()) -> Guest {
@@ -69,11 +75,15 @@ impl Role for TransformerRole {
     }
 
     fn wish(_settings: &Settings) {}
+
+    fn converter(metadata: Vec<String>, numbering: Numbering) -> Session {
+        Session::new(metadata, numbering)
+    }
 }
 
 /// What transformers may import: the log.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    StatefulTransformer::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    Everything::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     Ok(linker)
 }
