@@ -163,8 +163,9 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
         broker: host.amqp.broker.clone(),
         components: host.components.path.clone(),
     });
-    let rules = host.as_ref().map_or((Mode::default(), None), |host| (host.mode, host.routing));
-    let pipeline = pipelines(inputs, rules, &around, &mut report);
+    let (mode, routing) =
+        host.as_ref().map_or((Mode::default(), None), |host| (host.mode, host.routing));
+    let pipeline = pipelines(inputs, mode, routing, &around, &mut report);
     let rest = host.clone().map(|host| {
         let sinks = std::mem::take(&mut report.checkable);
         let pipeline = PipelineSpec { sources: Vec::new(), sinks };
@@ -187,7 +188,8 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
 /// Both forms of the files, and both modes, as sources that name sinks.
 fn pipelines(
     inputs: &Inputs,
-    (mode, routing): (Mode, Option<Routing>),
+    mode: Mode,
+    routing: Option<Routing>,
     around: &Around,
     report: &mut Report,
 ) -> Option<PipelineSpec> {

@@ -44,7 +44,8 @@ impl Outlet {
     pub(super) async fn emit(
         &mut self,
         journal: &JournalReader,
-        (position, batch): (Position, &Batch),
+        position: Position,
+        batch: &Batch,
         lists: Vec<SampleList>,
     ) {
         let sink = journal.sink();
@@ -53,9 +54,9 @@ impl Outlet {
             return;
         }
         let publishers = || self.publishers.iter().map(|(_, publisher)| publisher);
-        let from = (position, batch);
-        let encodings: Vec<Encoding<'_>> =
-            publishers().map(|publisher| publisher.encoding(sink, &lists, from)).collect();
+        let encodings: Vec<Encoding<'_>> = publishers()
+            .map(|publisher| publisher.encoding(sink, &lists, position, batch))
+            .collect();
         let puts = publishers().zip(&encodings);
         let puts = puts.map(|(to, envelopes)| Put { writer: to.spool(), envelopes }).collect();
         let made = journal.emit(puts, emitted(&self.leaving, position)).await;

@@ -101,7 +101,7 @@ impl Sink {
         // To the disk as well, as soon as what it made is there: no journal can bring it back.
         self.pending = Some(generation.to_save());
         let count = made.len();
-        self.emit((self.position, &batch), vec![SampleList::Own(made)]).await;
+        self.emit(self.position, &batch, vec![SampleList::Own(made)]).await;
         // The generation before has not seen them, nor has one that is on its way.
         self.retired = None;
         self.trail = None;

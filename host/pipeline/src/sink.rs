@@ -232,7 +232,7 @@ impl Sink {
             let error = match processed {
                 Ok(lists) => {
                     self.set_aside(&entry).await;
-                    self.emit((entry.position, &entry.batch), lists).await;
+                    self.emit(entry.position, &entry.batch, lists).await;
                     return self.done(&entry, event, decided.is_empty());
                 }
                 Err(error) => error,
@@ -255,10 +255,10 @@ impl Sink {
 
     /// Publishes what a batch made, which may be nothing, and what the transformers have counted by
     /// then.
-    pub(super) async fn emit(&mut self, from: (Position, &Batch), lists: Vec<SampleList>) {
+    pub(super) async fn emit(&mut self, position: Position, batch: &Batch, lists: Vec<SampleList>) {
         let stages = self.generation.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
-        self.journal.counted(from.0, stages);
-        self.outlet.emit(&self.journal, from, lists).await;
+        self.journal.counted(position, stages);
+        self.outlet.emit(&self.journal, position, batch, lists).await;
     }
 
     /// A batch is through.

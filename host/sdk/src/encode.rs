@@ -25,7 +25,8 @@ pub(super) fn encode(module: &Path, output: &Path) -> Result<(), AuthorError> {
 /// As [`encode`], and if the contract cannot be read.
 pub(super) fn embed(
     module: &Path,
-    (wit, world): (&Path, &str),
+    wit: &Path,
+    world: &str,
     adapter: &str,
     output: &Path,
 ) -> Result<(), AuthorError> {

@@ -69,7 +69,7 @@ pub(super) async fn put(medium: &Arc<Medium>, puts: &[Put<'_>], changes: Changes
     let written = if pieces.is_over() {
         at_once(medium, puts, first, changes).await
     } else {
-        piece_by_piece(medium, puts, (first, &mut pieces), changes).await
+        piece_by_piece(medium, puts, first, &mut pieces, changes).await
     };
     Emitted { written, counts: pieces.counts }
 }
@@ -101,7 +101,8 @@ async fn at_once(
 async fn piece_by_piece(
     medium: &Arc<Medium>,
     puts: &[Put<'_>],
-    (first, pieces): (Vec<Vec<Envelope>>, &mut Pieces<'_>),
+    first: Vec<Vec<Envelope>>,
+    pieces: &mut Pieces<'_>,
     mut changes: Changes,
 ) -> bool {
     let mut spools = Vec::with_capacity(puts.len());

@@ -93,7 +93,7 @@ impl Journal {
             let mut state = self.0.state();
             let mut removed = state.release();
             if self.0.when_full == WhenFull::DropOldest {
-                let dropped = state.make_room((samples, bytes, tick), self.0.bounds());
+                let dropped = state.make_room(samples, bytes, tick, self.0.bounds());
                 let gaps =
                     |(_, slot): &(_, BatchSlot)| given_up(&slot.sinks, slot.samples, slot.tick);
                 let gaps: Vec<Gap> = dropped.iter().filter_map(gaps).collect();
@@ -127,7 +127,7 @@ impl Journal {
             let mut state = self.0.state();
             // First what nobody needs any more, or it would be full for ever.
             let removed = state.release();
-            let refused = state.refuses((sinks, samples), self.0.bounds());
+            let refused = state.refuses(sinks, samples, self.0.bounds());
             if refused {
                 state.gaps.extend(given_up(sinks, samples, batch.tick.wall.as_nanos()));
             }

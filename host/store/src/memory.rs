@@ -187,11 +187,7 @@ impl JournalState {
 
     /// Whether a batch is too much for a journal that keeps what is old. Counted for the sinks that
     /// want it.
-    pub(super) fn refuses(
-        &self,
-        (sinks, samples): (&[Arc<str>], u64),
-        bounds: JournalBounds,
-    ) -> bool {
+    pub(super) fn refuses(&self, sinks: &[Arc<str>], samples: u64, bounds: JournalBounds) -> bool {
         let count = self.slots.len() as u64;
         let full = self.samples + count + samples >= bounds.samples || self.bytes >= bounds.bytes;
         if full {
@@ -207,7 +203,9 @@ impl JournalState {
     /// being worked on.
     pub(super) fn make_room(
         &mut self,
-        (samples, bytes, tick): (u64, u64, u64),
+        samples: u64,
+        bytes: u64,
+        tick: u64,
         bounds: JournalBounds,
     ) -> Vec<(Position, BatchSlot)> {
         let oldest = bounds.age.map_or(0, |age| {

@@ -145,7 +145,7 @@ impl Started {
         if let Some(error) = &error {
             let (symbolizer, origin) =
                 (Arc::clone(&guest.services.symbolizer), guest.origin.clone());
-            trap::explain(error, hit, (&symbolizer, &origin), &mut reason).await;
+            trap::explain(error, hit, &symbolizer, &origin, &mut reason).await;
         }
         let guest = store.data_mut().as_mut();
         let lines: Vec<String> = guest.log.tail().collect();

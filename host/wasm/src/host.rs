@@ -60,6 +60,19 @@ struct Shared {
     counts: Counts,
 }
 
+/// The code of a component.
+struct FoundCode {
+    component: Component,
+    /// It was compiled before.
+    cached: bool,
+}
+
+impl FoundCode {
+    fn cached(component: Component) -> Self {
+        Self { component, cached: true }
+    }
+}
+
 /// Held while a component is compiled: one short and one long one at a time, and none twice. A long one
 /// never holds up short ones.
 #[derive(Default)]
@@ -145,7 +158,7 @@ impl ComponentHost {
         }
         // Code of a component with an interpreter takes 0.1 s to read and check: once is enough.
         let Some(code) = self.cached(digest).await? else { return Ok(false) };
-        self.keep::<R>(path, digest, (code, true), begun).await?;
+        self.keep::<R>(path, digest, code, begun).await?;
         Ok(true)
     }
 
@@ -167,7 +180,7 @@ impl ComponentHost {
             return known;
         }
         let made = match self.cached(digest).await? {
-            Some(code) => (code, true),
+            Some(code) => code,
             None => self.compile::<R>(path, bytes, digest).await?,
         };
         self.keep(path, digest, made, begun).await
@@ -177,13 +190,13 @@ impl ComponentHost {
         &self,
         path: &Path,
         digest: Digest,
-        (code, cached): (Component, bool),
+        code: FoundCode,
         begun: Instant,
     ) -> Result<Arc<Loaded<R>>, ComponentError> {
-        let (loaded, new) = R::shelf(&self.0.shelves).keep(path, digest, &code).await?;
+        let (loaded, new) = R::shelf(&self.0.shelves).keep(path, digest, &code.component).await?;
         if new {
             let took = begun.elapsed();
-            events::component::loaded(&loaded.name, path, &digest.to_string(), cached, took);
+            events::component::loaded(&loaded.name, path, &digest.to_string(), code.cached, took);
         }
         Ok(loaded)
     }
@@ -317,9 +330,9 @@ impl ComponentHost {
         R::shelf(&self.0.shelves).last(path, digest).await.map(Ok)
     }
 
-    async fn cached(&self, digest: Digest) -> Result<Option<Component>, ComponentError> {
+    async fn cached(&self, digest: Digest) -> Result<Option<FoundCode>, ComponentError> {
         let (engine, cache) = (self.0.engine.clone(), Arc::clone(&self.0.cache));
-        self.blocking(move || Ok(cache.get(&engine, &digest))).await
+        self.blocking(move || Ok(cache.get(&engine, &digest).map(FoundCode::cached))).await
     }
 
     /// Compiles, unless that has happened while others were compiled. Says which.
@@ -328,10 +341,10 @@ impl ComponentHost {
         path: &Path,
         bytes: Vec<u8>,
         digest: Digest,
-    ) -> Result<(Component, bool), ComponentError> {
+    ) -> Result<FoundCode, ComponentError> {
         let turn = self.0.lanes.of(bytes.len()).lock_owned().await;
         if let Some(known) = self.known::<R>(path, digest).await {
-            return known.map(|loaded| (loaded.code().clone(), true));
+            return known.map(|loaded| FoundCode::cached(loaded.code().clone()));
         }
         let (engine, cache) = (self.0.engine.clone(), Arc::clone(&self.0.cache));
         let compiler = self.spec().await.compiler.clone();
@@ -341,12 +354,12 @@ impl ComponentHost {
             if cache.has(&digest)
                 && let Some(code) = cache.get(&engine, &digest)
             {
-                return Ok(Ok((code, true)));
+                return Ok(Ok(FoundCode::cached(code)));
             }
             let made = compile(compiler.as_deref(), &engine, &bytes).and_then(|mut code| {
                 cache.adopt(&engine, &digest, &mut code).map_err(NotCompiled::Machine)
             });
-            Ok(made.map(|code| (code, false)))
+            Ok(made.map(|component| FoundCode { component, cached: false }))
         };
         match self.blocking(work).await? {
             Ok(made) => Ok(made),

@@ -18,7 +18,8 @@ use nephometer_model::Bound;
 pub(super) async fn explain(
     error: &wasmtime::Error,
     hit: Option<Hit>,
-    (symbolizer, origin): (&Arc<Symbolizer>, &Origin),
+    symbolizer: &Arc<Symbolizer>,
+    origin: &Origin,
     reason: &mut String,
 ) {
     if !matches!(hit, Some(Hit::Cpu | Hit::Returned)) {

@@ -110,7 +110,7 @@ impl<'a> Messages<'a> {
         let volume = script.fitting(sample.volume);
         self.signature.clear();
         if signer.signs() {
-            signed_head(&mut self.signed, self.form, sample, (volume, &id));
+            signed_head(&mut self.signed, self.form, sample, volume, &id);
             let time = [b"timestamp", timestamp.as_bytes()].concat();
             let parts = [&*self.signed, &shared.signed, &time, &shared.signed_user];
             signer.sign(&mut self.signature, &parts);
@@ -167,12 +167,7 @@ impl Rendered {
 }
 
 /// What is signed of a sample up to its monotonic time, in the order of the keys.
-fn signed_head(
-    out: &mut Vec<u8>,
-    form: &MessageForm,
-    sample: &Sample,
-    (volume, id): (Volume, &str),
-) {
+fn signed_head(out: &mut Vec<u8>, form: &MessageForm, sample: &Sample, volume: Volume, id: &str) {
     out.clear();
     let meter = &sample.meter;
     write!(out, "counter_name{}counter_type{}", meter.name, meter.kind).expect(WRITING);

@@ -144,7 +144,7 @@ impl Connection {
         let mut readings = std::collections::HashMap::with_capacity(domains.len());
         for record in records.iter() {
             let uuid = record.uuid()?;
-            readings.insert(uuid, collect(&record, (uuid, taken), groups));
+            readings.insert(uuid, collect(&record, uuid, taken, groups));
         }
         if groups.contains(Groups::SIZES) {
             for handle in &handles {
@@ -211,7 +211,8 @@ impl Drop for Connection {
 
 fn collect(
     record: &sys::Record<'_>,
-    (uuid, taken): (Uuid, Moment),
+    uuid: Uuid,
+    taken: Moment,
     groups: Groups,
 ) -> Result<Reading, VirtError> {
     let mut builder = Builder::new(groups.contains(Groups::RAW));

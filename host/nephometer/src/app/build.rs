@@ -47,7 +47,7 @@ impl App {
         let hypervisor = inspect::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
         let components =
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
-        let workshop = workshop(&spec, &hypervisor, &components, (&store, options.transform));
+        let workshop = workshop(&spec, &hypervisor, &components, &store, options.transform);
         workshop.ledger.take_up(store.accounts()?);
         workshop.bound(&spec.store, &spec.components);
         let journal = store.journal(journal_bounds(&spec.store), workshop.when_full)?;
@@ -69,7 +69,7 @@ impl App {
         if options.sink.is_none() {
             look_for_strangers(&journal, &workshop.spools, &spec.store).await;
         }
-        let context = poll_context(&spec, &hypervisor, &options, (&workshop, store.ticks()?));
+        let context = poll_context(&spec, &hypervisor, &options, &workshop, store.ticks()?);
         let sources = polled(&spec, &sinks);
         let handles = handles(&sinks);
         let ledger = Arc::clone(&workshop.ledger);
@@ -112,8 +112,8 @@ fn attendants(
     let (changes, receiver) = mpsc::channel(CHANGES);
     let (orders, given) = mpsc::channel(1);
     let board = Board::new(&workshop.ledger, &workshop.components, &handles, orders, seen);
-    let parts = (Arc::clone(workshop), journal.clone());
-    let supervisor = Supervisor::new(parts, spec.clone(), handles, reload);
+    let supervisor =
+        Supervisor::new(Arc::clone(workshop), journal.clone(), spec.clone(), handles, reload);
     let supervisor = supervisor.listening(changes, told, given, board.reloads());
     Attendants { supervisor, board, changes: receiver, control }
 }
@@ -122,7 +122,8 @@ fn workshop(
     spec: &AgentSpec,
     hypervisor: &Arc<dyn Hypervisor>,
     components: &ComponentHost,
-    (store, transform): (&Store, bool),
+    store: &Store,
+    transform: bool,
 ) -> Workshop {
     // A recording does not outrun its readers: nothing of it may be dropped.
     let when_full = match (hypervisor.pace(), spec.store.when_full) {
@@ -149,7 +150,8 @@ fn poll_context(
     spec: &AgentSpec,
     hypervisor: &Arc<dyn Hypervisor>,
     options: &Options,
-    (workshop, before): (&Workshop, HashMap<Arc<str>, Timestamp>),
+    workshop: &Workshop,
+    before: HashMap<Arc<str>, Timestamp>,
 ) -> PollContext {
     let generation: HostGeneration = workshop.generation;
     let ledger = &workshop.ledger;

@@ -65,7 +65,8 @@ struct Ears {
 impl Supervisor {
     /// For these sinks.
     pub(super) fn new(
-        (workshop, journal): (Arc<Workshop>, Journal),
+        workshop: Arc<Workshop>,
+        journal: Journal,
         spec: AgentSpec,
         sinks: Vec<(Arc<str>, SinkHandle)>,
         reload: Reload,

@@ -134,7 +134,8 @@ impl ComponentPublisher {
     pub(super) fn new(
         host: &ComponentHost,
         url: &ComponentUrl,
-        (sink, label): (&str, &Arc<str>),
+        sink: &str,
+        label: &Arc<str>,
         messages: MessageForm,
     ) -> Self {
         Self {

@@ -154,7 +154,7 @@ impl Encoder {
     ) -> Box<dyn Iterator<Item = Envelope> + Send + 'a> {
         match &self.form {
             Form::Lines(notation, release) => {
-                Box::new(self.lines_of(samples, (*notation, *release), origin))
+                Box::new(self.lines_of(samples, *notation, *release, origin))
             }
             Form::Batches => Box::new(self.batches_of(samples, origin)),
             Form::Notifications(form) => Box::new(self.notifications(samples, form, origin)),
@@ -222,7 +222,8 @@ impl Encoder {
     fn lines_of<'a>(
         &'a self,
         samples: &'a [Sample],
-        (notation, release): (Notation, Release),
+        notation: Notation,
+        release: Release,
         origin: Origin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");

@@ -83,8 +83,8 @@ pub async fn open(
         }
         PublisherTarget::Component(url) => {
             let messages = settings.messages.clone();
-            let place = (&*settings.sink, label);
-            let publisher = ComponentPublisher::new(&settings.components, url, place, messages);
+            let (host, sink) = (&settings.components, &settings.sink);
+            let publisher = ComponentPublisher::new(host, url, sink, label, messages);
             (Encoder::batches(label, generation), Box::new(publisher), false)
         }
         PublisherTarget::File(file) => (
@@ -142,7 +142,8 @@ impl PublisherHandle {
         &'a self,
         sink: &'a str,
         lists: &'a [SampleList],
-        (position, batch): (Position, &'a Batch),
+        position: Position,
+        batch: &'a Batch,
     ) -> Encoding<'a> {
         let (source, tick) = (&batch.source, batch.tick);
         let known = self.sequences.get(source).filter(|(last, _)| *last == tick.wall);

@@ -100,7 +100,7 @@ impl Chain {
                 }
                 Ok(Some(state)) => {
                     let (bytes, own) = (state.bytes.len() as u64, self.history.saves().1);
-                    match self.total.check(name, bytes, (own, saved)) {
+                    match self.total.check(name, bytes, own, saved) {
                         Ok(()) => {
                             saved += bytes;
                             states.push(Some(state));

@@ -49,7 +49,8 @@ impl StateTotal {
         &self,
         component: &str,
         new: u64,
-        (own, beside): (&[Option<State>], u64),
+        own: &[Option<State>],
+        beside: u64,
     ) -> Result<(), String> {
         let mut others: BTreeMap<String, u64> = BTreeMap::new();
         let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,20 +98,20 @@ mod tests {
         let (one, other) = (state(60), state(30));
         total.count([("one", &one), ("other", &other)]);
         total.count([("one", &one)]);
-        assert_eq!(total.check("new", 10, (&[], 0)), Ok(()));
-        let refusal = total.check("new", 11, (&[], 0)).unwrap_err();
+        assert_eq!(total.check("new", 10, &[], 0), Ok(()));
+        let refusal = total.check("new", 11, &[], 0).unwrap_err();
         assert_eq!(
             refusal,
             "saved states of all transformers: 101 bytes with the 11 of new, at most 100 \
              (components.totals.states); others: one 60, other 30"
         );
-        assert!(total.check("new", 10, (&[], 1)).is_err());
+        assert!(total.check("new", 10, &[], 1).is_err());
         let own = [Some(one.clone())];
-        assert_eq!(total.check("one", 70, (&own, 0)), Ok(()));
-        assert!(total.check("one", 71, (&own, 0)).is_err());
+        assert_eq!(total.check("one", 70, &own, 0), Ok(()));
+        assert!(total.check("one", 71, &own, 0).is_err());
         drop((one, own));
-        assert_eq!(total.check("new", 70, (&[], 0)), Ok(()));
+        assert_eq!(total.check("new", 70, &[], 0), Ok(()));
         total.set(20);
-        assert!(total.check("new", 0, (&[], 0)).is_err());
+        assert!(total.check("new", 0, &[], 0).is_err());
     }
 }

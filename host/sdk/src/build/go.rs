@@ -40,5 +40,5 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
         ])
         .arg(&module)
         .arg("."))?;
-    encode::embed(&module, (&wit, &what.world), ADAPTER, &what.output)
+    encode::embed(&module, &wit, &what.world, ADAPTER, &what.output)
 }

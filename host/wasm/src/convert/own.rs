@@ -16,6 +16,16 @@ pub(super) const OWN: u32 = 1 << 31;
 /// The `source` of a new resource without one.
 const SOURCE: &str = "openstack";
 
+/// Which entries these are.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    bound: Bound,
+    what: &'static str,
+}
+
+const METER: Kind = Kind { bound: Bound::OwnMeters, what: "meter" };
+const RESOURCE: Kind = Kind { bound: Bound::OwnResources, what: "resource" };
+
 /// What one instance has made.
 #[derive(Default)]
 pub(super) struct Own {
@@ -50,13 +60,8 @@ impl<T> Entries<T> {
         self.all.get(index as usize)
     }
 
-    fn put(
-        &mut self,
-        (number, entry): (u32, T),
-        size: Size,
-        (bound, what): (Bound, &str),
-    ) -> Result<(), String> {
-        let next = self.all.len();
+    fn put(&mut self, number: u32, entry: T, size: Size, kind: Kind) -> Result<(), String> {
+        let (next, Kind { bound, what }) = (self.all.len(), kind);
         let Some(index) = number.checked_sub(OWN) else {
             return Err(format!("new {what}: number {number:#x} is below {OWN:#x}"));
         };
@@ -101,7 +106,7 @@ impl Own {
             }
             let size = Size { bytes: entry.name.len() + entry.unit.len(), values: 0 };
             let meter = Meter::new(entry.name, super::kind(entry.type_), entry.unit);
-            self.meters.put((number, meter), size, (Bound::OwnMeters, "meter"))?;
+            self.meters.put(number, meter, size, METER)?;
         }
         for NumberedResourceResult { number, entry } in resources {
             if entry.id.is_empty() {
@@ -121,7 +126,7 @@ impl Own {
             };
             let values = size::values(&entry.metadata);
             let size = Size { bytes: size::weight(&resource), values };
-            self.resources.put((number, resource), size, (Bound::OwnResources, "resource"))?;
+            self.resources.put(number, resource, size, RESOURCE)?;
         }
         let (meters, resources) = (&self.meters, &self.resources);
         Bound::OwnBytes

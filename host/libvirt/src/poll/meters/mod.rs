@@ -191,8 +191,9 @@ impl Meters {
             Reads::NicGrowth(value) => {
                 for (position, device) in domain.nics.iter().enumerate() {
                     let found = reading.nic(&device.target).and_then(value);
-                    let series = (domain.uuid, meter, device.target.as_str());
-                    let grown = found.map(|now| self.growth.since_last(series, now));
+                    let device = device.target.as_str();
+                    let grown =
+                        found.map(|now| self.growth.since_last(domain.uuid, meter, device, now));
                     take(described.nic(position), grown.map(Volume::from));
                 }
             }
