@@ -421,6 +421,12 @@ fn refusal(address: u32, length: u32) -> String {
     ])
 }
 
+/// A refusal in this encoding with a text that is no UTF-16.
+fn lone_surrogate(encoding: &str, length: u32) -> Vec<u8> {
+    let data = "(data (i32.const 4096) \"\\00\\d8\\41\\00\")";
+    wrapped_encoding(encoding, &core(&[("MORE", data), ("TRANSFORM", &refusal(4096, length))]))
+}
+
 /// An answer with so many new meters, each with a name of `length` bytes, all in one place.
 fn aliased(count: u32, length: u32) -> Vec<u8> {
     let list = 65_536;
@@ -453,27 +459,11 @@ fn answers_that_lie_are_refused() {
                 ]),
                 "utf-8",
             ),
-            case(
-                "text-no-utf16",
-                wrapped_encoding(
-                    "utf16",
-                    &core(&[
-                        ("MORE", "(data (i32.const 4096) \"\\00\\d8\\41\\00\")"),
-                        ("TRANSFORM", &refusal(4096, 2)),
-                    ]),
-                ),
-                "unpaired surrogate",
-            ),
+            case("text-no-utf16", lone_surrogate("utf16", 2), "unpaired surrogate"),
             case(
                 "text-no-latin1",
-                wrapped_encoding(
-                    "latin1+utf16",
-                    &core(&[
-                        ("MORE", "(data (i32.const 4096) \"\\00\\d8\\41\\00\")"),
-                        // The highest bit of the length says that this one is UTF-16.
-                        ("TRANSFORM", &refusal(4096, 0x8000_0002)),
-                    ]),
-                ),
+                // The highest bit of the length says that this one is UTF-16.
+                lone_surrogate("latin1+utf16", 0x8000_0002),
                 "unpaired surrogate",
             ),
             case("many-texts", aliased(1_200_000, 1), "limits.returned").with(32),

@@ -281,6 +281,9 @@ impl Writer<'_> {
         // Columns often name one entry, or one row, throughout.
         let same = matches!(ty, Type::U32) && self.chance.one_in(2);
         let different = if same { 1 } else { count.min(1 + self.chance.small(DIFFERENT)) };
+        if self.counts(ty) && self.chance.one_in(2) {
+            count = different;
+        }
         let address = self.image.reserve(step * count, align(self.contract, ty));
         let mut bytes = vec![0; (step * different) as usize];
         let outer = self.element;
@@ -297,6 +300,13 @@ impl Writer<'_> {
         let (address, count) = self.lie_about(address, count);
         word(into, address);
         word(&mut into[4..], count);
+    }
+
+    /// Whether elements of this type begin with numbers that ascend.
+    fn counts(&self, ty: &Type) -> bool {
+        let Type::Id(id) = ty else { return false };
+        let kind = &self.contract.resolve.types[self.contract.plain(*id)].kind;
+        matches!(kind, TypeDefKind::Record(record) if record.fields[0].ty == Type::U32)
     }
 
     /// The number that an element of a list begins with: of a new entry, if the entry follows, or of the
