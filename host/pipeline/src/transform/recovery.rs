@@ -89,7 +89,6 @@ impl Chain {
     pub async fn save(&mut self) -> bool {
         let begun = Instant::now();
         let mut states = Vec::with_capacity(self.stages.len());
-        let mut saved = 0;
         for stage in &mut self.stages {
             let state = stage.transformer.save().await;
             let name = stage.transformer.name();
@@ -98,17 +97,13 @@ impl Chain {
                     states.push(None);
                     continue;
                 }
-                Ok(Some(state)) => {
-                    let (bytes, own) = (state.bytes.len() as u64, self.history.saves().1);
-                    match self.total.check(name, bytes, own, saved) {
-                        Ok(()) => {
-                            saved += bytes;
-                            states.push(Some(state));
-                            continue;
-                        }
-                        Err(refusal) => (refusal, false),
+                Ok(Some(state)) => match self.total.add(name, &state, self.history.saves().1) {
+                    Ok(()) => {
+                        states.push(Some(state));
+                        continue;
                     }
-                }
+                    Err(refusal) => (refusal, false),
+                },
                 Err(error) => {
                     let failed = matches!(error, TransformError::Failed { .. });
                     (error.reason().to_owned(), failed)
@@ -121,7 +116,6 @@ impl Chain {
             return false;
         }
         self.history.saved(states, begun.elapsed());
-        self.count_states();
         true
     }
 
