@@ -1,9 +1,9 @@
 //! The host of components: finds, checks, compiles, limits and calls them. The only crate that
 //! names `wasmtime`.
 //!
-//! Given: names, options, batches. Gives back: instances that answer one call at a time, each in
-//! a task of its own on the guests' threads. Must not know sinks: what a failure means for a
-//! batch is decided in `transform`.
+//! Given: names, options, batches. Gives back: instances that answer one call at a time, on the
+//! guests' threads. Must not know sinks: what a failure means for a batch is decided in
+//! `transform`.
 
 mod bindings;
 mod cache;
