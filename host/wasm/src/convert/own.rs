@@ -18,13 +18,13 @@ const SOURCE: &str = "openstack";
 
 /// Which entries these are.
 #[derive(Debug, Clone, Copy)]
-struct Kind {
+struct EntryKind {
     bound: Bound,
     what: &'static str,
 }
 
-const METER: Kind = Kind { bound: Bound::OwnMeters, what: "meter" };
-const RESOURCE: Kind = Kind { bound: Bound::OwnResources, what: "resource" };
+const METER: EntryKind = EntryKind { bound: Bound::OwnMeters, what: "meter" };
+const RESOURCE: EntryKind = EntryKind { bound: Bound::OwnResources, what: "resource" };
 
 /// What one instance has made.
 #[derive(Default)]
@@ -60,8 +60,8 @@ impl<T> Entries<T> {
         self.all.get(index as usize)
     }
 
-    fn put(&mut self, number: u32, entry: T, size: Size, kind: Kind) -> Result<(), String> {
-        let (next, Kind { bound, what }) = (self.all.len(), kind);
+    fn put(&mut self, number: u32, entry: T, size: Size, kind: EntryKind) -> Result<(), String> {
+        let (next, EntryKind { bound, what }) = (self.all.len(), kind);
         let Some(index) = number.checked_sub(OWN) else {
             return Err(format!("new {what}: number {number:#x} is below {OWN:#x}"));
         };
