@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Events that a poll task may be behind; more make it look at everything anew.
 const BEHIND: usize = 256;
 
-/// Tells what happens.
+/// Reports what happens.
 #[derive(Debug)]
 pub(super) struct Watcher {
     shared: Arc<WatchState>,
@@ -26,8 +26,8 @@ pub(super) struct Watcher {
 #[derive(Debug)]
 struct WatchState {
     sender: broadcast::Sender<(DomainEvent, Moment)>,
-    /// Whether everything that happens is told.
-    told: AtomicBool,
+    /// Whether everything that happens is reported.
+    reporting: AtomicBool,
     /// How often domains may have come or gone. Each poll task compares it by itself: one that took note
     /// for all left the others without a domain for a whole interval.
     moves: AtomicU64,
@@ -37,11 +37,11 @@ impl Watcher {
     /// Begins to watch, in a thread of its own, which ends with this.
     pub(super) fn start(uri: &str, clock: Clock) -> Self {
         let (sender, _) = broadcast::channel(BEHIND);
-        let (told, moves) = (AtomicBool::new(false), AtomicU64::new(0));
-        let shared = Arc::new(WatchState { sender, told, moves });
+        let (reporting, moves) = (AtomicBool::new(false), AtomicU64::new(0));
+        let shared = Arc::new(WatchState { sender, reporting, moves });
         let (weak, uri) = (Arc::downgrade(&shared), uri.to_owned());
         let thread = thread::Builder::new().name("libvirt-watch".to_owned());
-        // Without it nothing is told, and domains are listed at each tick.
+        // Without it nothing is reported, and domains are listed at each tick.
         if let Err(error) = thread.spawn(move || watch(&uri, clock, &weak)) {
             events::events_lost(&error);
         }
@@ -56,7 +56,7 @@ impl Watcher {
     pub(super) fn moves(&self) -> Option<u64> {
         // Read first: a watch that begins in between counts one more.
         let moves = self.shared.moves.load(SeqCst);
-        self.shared.told.load(SeqCst).then_some(moves)
+        self.shared.reporting.load(SeqCst).then_some(moves)
     }
 }
 
@@ -66,7 +66,7 @@ struct Ending<'a>(&'a Weak<WatchState>);
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
-            shared.told.store(false, SeqCst);
+            shared.reporting.store(false, SeqCst);
             events::events_lost(&std::io::Error::other("the thread that waits for them has ended"));
         }
     }
@@ -76,7 +76,7 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
     let _ending = Ending(shared);
     let mut failed = false;
     loop {
-        let tell = {
+        let report = {
             let shared = Weak::clone(shared);
             move |event: DomainEvent| {
                 let Some(shared) = shared.upgrade() else { return };
@@ -87,12 +87,12 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
                 drop(shared.sender.send((event, clock.now())));
             }
         };
-        match Watch::open(uri, tell) {
+        match Watch::open(uri, report) {
             Ok(watch) => {
                 let Some(alive) = shared.upgrade() else { return };
-                // Whatever happened before was not told.
+                // Whatever happened before was not reported.
                 alive.moves.fetch_add(1, SeqCst);
-                alive.told.store(true, SeqCst);
+                alive.reporting.store(true, SeqCst);
                 drop(alive);
                 if failed {
                     events::events_back();
@@ -110,7 +110,7 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
             }
         }
         let Some(alive) = shared.upgrade() else { return };
-        alive.told.store(false, SeqCst);
+        alive.reporting.store(false, SeqCst);
         drop(alive);
         thread::sleep(LOOK);
     }
@@ -124,8 +124,11 @@ mod tests {
     #[test]
     fn a_watch_that_ends_however_it_does_reports_nothing_any_more() {
         let (sender, _) = broadcast::channel(BEHIND);
-        let shared =
-            Arc::new(WatchState { sender, told: AtomicBool::new(true), moves: AtomicU64::new(7) });
+        let shared = Arc::new(WatchState {
+            sender,
+            reporting: AtomicBool::new(true),
+            moves: AtomicU64::new(7),
+        });
         let watcher = Watcher { shared: Arc::clone(&shared) };
         assert_eq!(watcher.moves(), Some(7));
         let weak = Arc::downgrade(&shared);

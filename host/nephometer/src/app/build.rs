@@ -7,9 +7,9 @@ use sha2::{Digest, Sha224};
 use tokio::sync::mpsc;
 
 use super::answer::{Board, Seen};
+use super::factory::{ComponentProblem, Factory};
 use super::sources::sources_of;
 use super::supervisor::Supervisor;
-use super::workshop::{ComponentProblem, Workshop};
 use super::{App, AppError, Attendants, CHANGES, Options, Reload};
 use crate::control;
 use nephometer_config::{self as config, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
@@ -47,16 +47,16 @@ impl App {
         let hypervisor = inspect::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
         let components =
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
-        let workshop = workshop(&spec, &hypervisor, &components, &store, options.transform);
-        workshop.ledger.take_up(store.accounts()?);
-        workshop.bound(&spec.store, &spec.components);
-        let journal = store.journal(journal_bounds(&spec.store), workshop.when_full)?;
-        journal.count_for(&workshop.ledger);
+        let factory = factory(&spec, &hypervisor, &components, &store, options.transform);
+        factory.ledger.take_up(store.accounts()?);
+        factory.bound(&spec.store, &spec.components);
+        let journal = store.journal(journal_bounds(&spec.store), factory.when_full)?;
+        journal.count_for(&factory.ledger);
         let (notices, told) = mpsc::channel(NOTICES);
         let mut builder = Builder {
             spec: &spec,
             options: &options,
-            workshop: &workshop,
+            factory: &factory,
             journal,
             dead_letters: store.dead_letters(),
             notices,
@@ -67,21 +67,21 @@ impl App {
         builder.sinks().await?;
         let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
         if options.sink.is_none() {
-            look_for_strangers(&journal, &workshop.spools, &spec.store).await;
+            look_for_strangers(&journal, &factory.spools, &spec.store).await;
         }
-        let context = poll_context(&spec, &hypervisor, &options, &workshop, store.ticks()?);
+        let context = poll_context(&spec, &hypervisor, &options, &factory, store.ticks()?);
         let sources = polled(&spec, &sinks);
         let handles = handles(&sinks);
-        let ledger = Arc::clone(&workshop.ledger);
-        let spools = workshop.spools.clone();
+        let ledger = Arc::clone(&factory.ledger);
+        let spools = factory.spools.clone();
         let control = options.reload.is_some().then(|| control::Server::bind(&spec.control));
         let control = control.transpose()?;
-        let workshop = Arc::new(workshop);
+        let factory = Arc::new(factory);
         let attendants = options.reload.map(|reload| {
             let (hypervisor, spools) = (Arc::clone(&hypervisor), spools.clone());
             let seen = Seen { hypervisor, dead_letters, spools, gaps: store.gaps() };
             let parts = (&spec, &journal, handles);
-            attendants(reload, control, &workshop, parts, (told, seen))
+            attendants(reload, control, &factory, parts, (told, seen))
         });
         Ok(Self {
             rounds: options.rounds,
@@ -105,33 +105,33 @@ impl App {
 fn attendants(
     reload: Reload,
     control: Option<control::Server>,
-    workshop: &Arc<Workshop>,
+    factory: &Arc<Factory>,
     (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
     (told, seen): (mpsc::Receiver<Notice>, Seen),
 ) -> Attendants {
     let (changes, receiver) = mpsc::channel(CHANGES);
     let (orders, given) = mpsc::channel(1);
-    let board = Board::new(&workshop.ledger, &workshop.components, &handles, orders, seen);
+    let board = Board::new(&factory.ledger, &factory.components, &handles, orders, seen);
     let supervisor =
-        Supervisor::new(Arc::clone(workshop), journal.clone(), spec.clone(), handles, reload);
+        Supervisor::new(Arc::clone(factory), journal.clone(), spec.clone(), handles, reload);
     let supervisor = supervisor.listening(changes, told, given, board.reloads());
     Attendants { supervisor, board, changes: receiver, control }
 }
 
-fn workshop(
+fn factory(
     spec: &AgentSpec,
     hypervisor: &Arc<dyn Hypervisor>,
     components: &ComponentHost,
     store: &Store,
     transform: bool,
-) -> Workshop {
+) -> Factory {
     // A recording does not outrun its readers: nothing of it may be dropped.
     let when_full = match (hypervisor.pace(), spec.store.when_full) {
         (Pace::Recorded, _) | (_, config::WhenFull::Block) => WhenFull::Wait,
         (_, config::WhenFull::DropOldest) => WhenFull::DropOldest,
         (_, config::WhenFull::DropNewest) => WhenFull::DropNewest,
     };
-    Workshop {
+    Factory {
         components: components.clone(),
         generation: store.generation(),
         spools: store.spools(),
@@ -150,11 +150,11 @@ fn poll_context(
     spec: &AgentSpec,
     hypervisor: &Arc<dyn Hypervisor>,
     options: &Options,
-    workshop: &Workshop,
+    factory: &Factory,
     before: HashMap<Arc<str>, Timestamp>,
 ) -> PollContext {
-    let generation: HostGeneration = workshop.generation;
-    let ledger = &workshop.ledger;
+    let generation: HostGeneration = factory.generation;
+    let ledger = &factory.ledger;
     PollContext {
         hypervisor: Arc::clone(hypervisor),
         host: spec.host.as_str().into(),
@@ -186,7 +186,7 @@ fn phase(host: &str) -> f64 {
 struct Builder<'a> {
     spec: &'a AgentSpec,
     options: &'a Options,
-    workshop: &'a Workshop,
+    factory: &'a Factory,
     journal: Journal,
     dead_letters: DeadLetters,
     notices: mpsc::Sender<Notice>,
@@ -219,13 +219,13 @@ impl<'a> Builder<'a> {
 
     /// Adds one sink; gives what is wrong with its components.
     async fn sink(&mut self, sink: &SinkSpec) -> Result<Vec<ComponentProblem>, AppError> {
-        let count = self.workshop.ledger.sink(&sink.name);
-        let now = match self.workshop.is_ready(sink).await {
+        let count = self.factory.ledger.sink(&sink.name);
+        let now = match self.factory.is_ready(sink).await {
             Ok(ready) => ready || self.compile,
             Err(problems) => return Ok(problems),
         };
         let generation = if now {
-            match self.workshop.generation(self.spec, sink).await {
+            match self.factory.generation(self.spec, sink).await {
                 Ok(generation) => Some(generation),
                 Err(problems) => return Ok(problems),
             }
@@ -234,12 +234,12 @@ impl<'a> Builder<'a> {
         };
         let mut publishers = Vec::new();
         if self.options.publish {
-            let problems = self.workshop.try_publishers(&sink.publishers, self.compile).await;
+            let problems = self.factory.try_publishers(&sink.publishers, self.compile).await;
             if !problems.is_empty() {
                 return Ok(problems);
             }
             for (at, publisher) in sink.publishers.iter().enumerate() {
-                let made = self.workshop.publisher(self.spec, sink, at).await?;
+                let made = self.factory.publisher(self.spec, sink, at).await?;
                 publishers.push((publisher.clone(), made.0));
                 self.publishers.push(made.1);
             }
@@ -253,7 +253,7 @@ impl<'a> Builder<'a> {
             count,
             dead_letters: self.dead_letters.clone(),
             notices: self.notices.clone(),
-            guest_threads: Some(self.workshop.components.guest_threads()),
+            guest_threads: Some(self.factory.components.guest_threads()),
         });
         self.sinks.push((Arc::clone(sink.name()), sink, handle));
         Ok(Vec::new())

@@ -8,6 +8,7 @@
 mod answer;
 mod build;
 mod desk;
+mod factory;
 mod orders;
 mod plan;
 mod polls;
@@ -16,7 +17,6 @@ mod sources;
 mod supervisor;
 mod swap;
 mod tasks;
-mod workshop;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,11 +38,11 @@ use nephometer_telemetry::{Ledger, events};
 use nephometer_wasm::ComponentError;
 
 pub use desk::answer as answer_for_store;
+pub use factory::ComponentProblem;
 use polls::Polls;
 use supervisor::{Change, Supervisor};
 pub use tasks::TaskFailure;
 use tasks::Tasks;
-pub use workshop::ComponentProblem;
 
 /// Batches on their way from the poll tasks to the router, which never waits for a sink: a few
 /// are enough to let two poll tasks finish at once.
@@ -101,7 +101,7 @@ impl Default for Options {
 #[derive(Debug, Error)]
 pub enum AppError {
     /// Something that the configuration names cannot be used: all of it, each with its place.
-    #[error("{}", workshop::lines(.0))]
+    #[error("{}", factory::lines(.0))]
     Configuration(Vec<ComponentProblem>),
     /// The store cannot be used.
     #[error(transparent)]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::workshop::StageKey;
+use super::factory::StageKey;
 use nephometer_config::{AgentSpec, LibvirtSpec};
 use nephometer_pipeline::transform::Identity;
 

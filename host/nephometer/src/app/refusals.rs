@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::factory::StageKey;
 use super::swap::SwapError;
-use super::workshop::StageKey;
 
 /// When a reload is tried again that only the load of its sink was in the way of.
 const AGAIN: Duration = Duration::from_secs(15);

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use super::factory::{Factory, StageKey, lines};
 use super::orders::{Order, Report};
 use super::plan;
 use super::refusals::Refusals;
 use super::sources::{sources_of, watched};
 use super::swap::{rehearse, swap};
-use super::workshop::{StageKey, Workshop, lines};
 use super::{AppError, Reload};
 use crate::watch::Watch;
 use nephometer_config::{AgentSpec, PublisherSpec, SinkSpec, SourceSpec};
@@ -44,7 +44,7 @@ enum Cause {
 
 /// Looks after a running agent.
 pub(super) struct Supervisor {
-    workshop: Arc<Workshop>,
+    factory: Arc<Factory>,
     journal: Journal,
     spec: AgentSpec,
     sinks: Vec<(Arc<str>, SinkHandle)>,
@@ -65,14 +65,14 @@ struct Ears {
 impl Supervisor {
     /// For these sinks.
     pub(super) fn new(
-        workshop: Arc<Workshop>,
+        factory: Arc<Factory>,
         journal: Journal,
         spec: AgentSpec,
         sinks: Vec<(Arc<str>, SinkHandle)>,
         reload: Reload,
     ) -> Self {
         let (running, refusals) = (HashMap::new(), Refusals::default());
-        Self { workshop, journal, spec, sinks, reload, running, refusals, ears: None }
+        Self { factory, journal, spec, sinks, reload, running, refusals, ears: None }
     }
 
     /// With these to tell and to listen to.
@@ -118,7 +118,7 @@ impl Supervisor {
         let spec = self.spec.clone();
         for sink in &spec.pipeline.sinks {
             let Some(handle) = self.handle(&sink.name) else { continue };
-            let keys = match self.workshop.keys(&spec, sink).await {
+            let keys = match self.factory.keys(&spec, sink).await {
                 Ok(keys) => keys,
                 Err(problems) => {
                     handle.hold(lines(&problems)).await;
@@ -142,7 +142,7 @@ impl Supervisor {
         keys: Vec<StageKey>,
     ) -> Option<String> {
         events::step(&sink.name, "preparing");
-        match swap(&self.workshop, spec, sink, handle).await {
+        match swap(&self.factory, spec, sink, handle).await {
             Ok(_) => {
                 self.refusals.worked(&sink.name);
                 self.running.insert(Arc::clone(&sink.name), keys);
@@ -209,8 +209,8 @@ impl Supervisor {
             report.problems.push(format!("{sink}: sinks come and go with a restart only"));
         }
         if cause != Cause::Plan {
-            self.workshop.components.set_spec(&new.components).await;
-            self.workshop.bound(&self.spec.store, &new.components);
+            self.factory.components.set_spec(&new.components).await;
+            self.factory.bound(&self.spec.store, &new.components);
         }
         // Sinks whose publishers stay as they are because the new ones are of no use.
         let mut kept = Vec::new();
@@ -220,7 +220,7 @@ impl Supervisor {
                 let Some((added, changed)) = self.publisher_changes(sink) else { continue };
                 let tried: Vec<PublisherSpec> =
                     added.iter().map(|at| sink.publishers[*at].clone()).collect();
-                let problems = self.workshop.try_publishers(&tried, true).await;
+                let problems = self.factory.try_publishers(&tried, true).await;
                 if !problems.is_empty() {
                     report.problems.push(lines(&problems));
                     kept.push(Arc::clone(&sink.name));
@@ -275,7 +275,7 @@ impl Supervisor {
         report: &mut Report,
     ) {
         let Some(handle) = self.handle(&sink.name) else { return };
-        let keys = match self.workshop.keys(new, sink).await {
+        let keys = match self.factory.keys(new, sink).await {
             Ok(keys) => keys,
             Err(problems) => return report.problems.push(lines(&problems)),
         };
@@ -286,7 +286,7 @@ impl Supervisor {
         }
         let lines = plan::stages(&sink.name, &handle.status().stages, &keys);
         let failed = if cause == Cause::Plan {
-            rehearse(&self.workshop, new, sink, &handle).await.err()
+            rehearse(&self.factory, new, sink, &handle).await.err()
         } else {
             self.prepare(new, sink, &handle, keys).await
         };
@@ -332,7 +332,7 @@ impl Supervisor {
         let Some(handle) = self.handle(&sink.name) else { return Ok(()) };
         let mut made = Publishers::new();
         for at in added {
-            let (publisher, task) = self.workshop.publisher(new, sink, *at).await?;
+            let (publisher, task) = self.factory.publisher(new, sink, *at).await?;
             // An agent that is ending takes nothing up.
             drop(changes.send(Change::Publisher(task)).await);
             made.push((sink.publishers[*at].clone(), publisher));

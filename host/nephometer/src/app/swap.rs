@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::workshop::{Workshop, lines};
+use super::factory::{Factory, lines};
 use nephometer_config::{AgentSpec, SinkSpec};
 use nephometer_pipeline::{SinkHandle, TakeOver};
 use nephometer_telemetry::events::reload as events;
@@ -43,12 +43,12 @@ impl From<String> for SwapError {
 /// Makes the transformers beside those at work, brings them to where those are, and hands over.
 /// Whatever fails before that leaves those at work as they are. How long no batch was worked on.
 pub(super) async fn swap(
-    workshop: &Workshop,
+    factory: &Factory,
     agent: &AgentSpec,
     sink: &SinkSpec,
     handle: &SinkHandle,
 ) -> Result<Duration, SwapError> {
-    let swapped = attempt(workshop, agent, sink, handle).await;
+    let swapped = attempt(factory, agent, sink, handle).await;
     if swapped.is_err() {
         handle.abandon().await;
     }
@@ -56,12 +56,12 @@ pub(super) async fn swap(
 }
 
 async fn attempt(
-    workshop: &Workshop,
+    factory: &Factory,
     agent: &AgentSpec,
     sink: &SinkSpec,
     handle: &SinkHandle,
 ) -> Result<Duration, SwapError> {
-    let made = workshop.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
+    let made = factory.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
     events::step(&sink.name, "configured");
     let mut generation = made;
     for _ in 0..STARTS {
@@ -100,12 +100,12 @@ async fn attempt(
 
 /// All of it but the last step: what would fail.
 pub(super) async fn rehearse(
-    workshop: &Workshop,
+    factory: &Factory,
     agent: &AgentSpec,
     sink: &SinkSpec,
     handle: &SinkHandle,
 ) -> Result<(), String> {
-    let made = workshop.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
+    let made = factory.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
     let mut generation = made;
     let base = handle.look().await.ok_or("the sink has ended")?;
     generation.catch_up(&base).await.map_err(|error| error.to_string())

@@ -57,7 +57,7 @@ pub(super) struct StageKey {
 }
 
 /// Makes generations and publishers.
-pub(super) struct Workshop {
+pub(super) struct Factory {
     pub(super) components: ComponentHost,
     pub(super) generation: HostGeneration,
     pub(super) spools: Spools,
@@ -70,7 +70,7 @@ pub(super) struct Workshop {
     pub(super) transform: bool,
 }
 
-impl Workshop {
+impl Factory {
     /// Divides what the database may take: states have at most a quarter of it, with what else has no
     /// bound of its own in `store`.
     pub(super) fn bound(&self, store: &StoreSpec, components: &ComponentsSpec) {
