@@ -8,11 +8,14 @@ import itertools
 import json
 import ssl
 import sys
+import threading
 
 port, path, answers, *tls = sys.argv[1:]
 statuses = [int(status) for status in answers.split(",")]
 statuses = itertools.chain(statuses, itertools.repeat(statuses[-1]))
 log = open(path, "a", encoding="utf-8")
+# Requests of several publishers arrive at once; two lines must not be written into each other.
+turn = threading.Lock()
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
@@ -20,10 +23,12 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"])).decode("utf-8")
-        status = next(statuses)
         headers = {key.lower(): value for key, value in self.headers.items()}
-        line = {"path": self.path, "headers": headers, "body": body, "status": status}
-        print(json.dumps(line), file=log, flush=True)
+        with turn:
+            status = next(statuses)
+            line = {"path": self.path, "headers": headers, "body": body, "status": status}
+            log.write(json.dumps(line) + "\n")
+            log.flush()
         answer = b"{}" if status < 400 else b"this one is not wanted"
         self.send_response(status)
         self.send_header("content-length", str(len(answer)))
