@@ -304,9 +304,9 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
     );
     let file = agent.folder.at("recording").display().to_string();
     agent.does(&["record", &file, "--samples", "3", "--every", "200ms"]).code(0).says("3 batches");
-    let first = agent.does(&["rerun", &file]).code(0).stdout;
+    let first = agent.does(&["replay", &file]).code(0).stdout;
     assert!(first.contains("\"rate\""), "{first}");
-    assert_eq!(agent.does(&["rerun", &file]).code(0).stdout, first);
+    assert_eq!(agent.does(&["replay", &file]).code(0).stdout, first);
 
     // Two versions of a component, and two configurations.
     let (rust, c) = (tariff("rust"), tariff("c"));
@@ -315,7 +315,7 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
         json!({"currency": "EUR", "prices": {"none": day}}).to_string()
     };
     let (rust, c) = (rust.to_str().unwrap(), c.to_str().unwrap());
-    let alike = ["rerun", &file, "--component", rust, "--options", &options(1.0), "--against", c];
+    let alike = ["replay", &file, "--component", rust, "--options", &options(1.0), "--against", c];
     let bare = Agent::new("authoring-recording-components");
     bare.does(&alike).code(0).says("equal: 3 batches");
     let scaled = crate::harness::component("unit_conversion");
@@ -323,7 +323,7 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
     let by = |scale: &str| json!({"target": {"name": "x", "scale": scale}}).to_string();
     let (one, other) = (by("volume * 2"), by("volume * 3"));
     let unlike = [
-        "rerun",
+        "replay",
         &file,
         "--component",
         scaled,
@@ -343,7 +343,7 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
         agent.command(&["run", "--record", &file, "--log-format", "json", "--log", "debug"]),
         None,
     );
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.stop().code(0);
     agent
         .does(&["component", "run", rust, "--options", &options(1.0), "--recording", &file])
@@ -355,9 +355,9 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
     let changed =
         agent.folder.write("changed.yaml", pipeline.replace("rate, type", "velocity, type"));
     let changed = changed.to_str().unwrap();
-    agent.does(&["rerun", file, "--against", changed]).code(1).says("in name");
+    agent.does(&["replay", file, "--against", changed]).code(1).says("in name");
     let same = agent.folder.at("pipeline.yaml").display().to_string();
-    agent.does(&["rerun", file, "--against", &same]).code(0).says("equal");
+    agent.does(&["replay", file, "--against", &same]).code(0).says("equal");
     // What only one of them has would not be compared.
     let more = agent.folder.write(
         "more.yaml",
@@ -369,7 +369,7 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
             .replace("sinks: [out]", "sinks: [out, extra]"),
     );
     agent
-        .does(&["rerun", file, "--against", more.to_str().unwrap()])
+        .does(&["replay", file, "--against", more.to_str().unwrap()])
         .code(64)
         .says("only the second pipeline has the sink \"extra\"");
     // Another recording under the same name is not mixed with the one before.
@@ -380,7 +380,7 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
         .says("cannot write the recording /nowhere/file");
     agent.folder.write("nonsense", "no recording\n");
     agent
-        .does(&["rerun", &agent.folder.at("nonsense").display().to_string()])
+        .does(&["replay", &agent.folder.at("nonsense").display().to_string()])
         .code(64)
         .says("nonsense:1");
 }
@@ -394,7 +394,7 @@ fn what_a_component_fails_on_is_kept_as_a_fixture_that_shows_it_again() {
             &["file:///dev/null"],
         );
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     let kept = ended.logged("the rows that it failed on are kept as a fixture");
     let fixture = text(&kept[0], "fixture");

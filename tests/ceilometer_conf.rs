@@ -157,7 +157,7 @@ fn known_secrets_are_warned_of_where_they_are_used() {
     assert_eq!(found, expected);
     // The agent prints the same when it starts.
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let ended = running.stop();
     assert!(ended.stderr.contains("warning: ") && ended.stderr.contains("guest:guest opens it"));
 }

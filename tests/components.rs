@@ -41,11 +41,11 @@ fn samples(agent: &Agent, file: &str) -> Vec<Value> {
 /// Runs until the good sink has two ticks more than when the bad one's fate was decided.
 fn run(agent: &Agent) -> Ended {
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     eventually("the good sink's samples", PATIENCE, || {
         (!samples(agent, "good").is_empty()).then_some(())
     });
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.stop()
 }
 
@@ -185,7 +185,7 @@ fn a_rejected_batch_is_dropped_at_once_and_a_broken_component_is_tried_again() {
     let pipeline = fs::read_to_string(broken.folder.at("pipeline.yaml")).unwrap();
     broken.folder.write("pipeline.yaml", pipeline.replace("mode: broken", "mode: passthrough"));
     eventually("what was held", PATIENCE, || (!samples(&broken, "bad").is_empty()).then_some(()));
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     running.stop().code(0);
     assert_eq!(samples(&broken, "bad"), samples(&broken, "good"));
 }
@@ -421,7 +421,7 @@ fn components_built_on_released_contracts_run_for_good() {
             &[&out],
         );
         let mut running = agent.run();
-        running.wait_for_ticks(3);
+        running.wait_for_cycles(3);
         running.stop().code(0);
         let samples = samples(&agent, "out");
         assert!(samples.iter().any(|sample| text(sample, "resource_id") == "misbehaving"));

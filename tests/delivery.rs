@@ -34,7 +34,7 @@ pub(crate) fn first_deliveries(arrivals: &[Arrival]) -> Vec<Value> {
 fn nothing_is_lost_while_the_broker_is_away() {
     let lab = Lab::up("lab-away", &["--no-libvirt"]);
     let consumer = Consumer::new(lab.amqp_url(), "away");
-    let ticks = scaled(2, 30);
+    let cycles = scaled(2, 30);
 
     // Away at the start.
     lab.stop_amqp();
@@ -43,10 +43,10 @@ fn nothing_is_lost_while_the_broker_is_away() {
         .amqp(lab.amqp_url())
         .everything_to(&["notifier://?topic=away"]);
     let mut running = agent.run();
-    running.wait_for_ticks(ticks);
+    running.wait_for_cycles(cycles);
     assert_eq!(consumer.arrivals().len(), 0);
     lab.start_amqp();
-    consumer.wait_for(consumer.arrivals().len() + ticks);
+    consumer.wait_for(consumer.arrivals().len() + cycles);
 
     // Away in the middle, in good order. The agent stands still meanwhile: the queue dies with the
     // broker, so what the broker has confirmed must have come through before.
@@ -54,18 +54,18 @@ fn nothing_is_lost_while_the_broker_is_away() {
     consumer_is_idle(&consumer);
     lab.stop_amqp();
     running.signal(Signal::CONT);
-    running.wait_for_ticks(ticks);
+    running.wait_for_cycles(cycles);
     lab.start_amqp();
-    consumer.wait_for(consumer.arrivals().len() + ticks);
+    consumer.wait_for(consumer.arrivals().len() + cycles);
 
     // And once more, without a word.
     running.signal(Signal::STOP);
     consumer_is_idle(&consumer);
     lab.kill_amqp();
     running.signal(Signal::CONT);
-    running.wait_for_ticks(ticks);
+    running.wait_for_cycles(cycles);
     lab.start_amqp();
-    consumer.wait_for(consumer.arrivals().len() + ticks);
+    consumer.wait_for(consumer.arrivals().len() + cycles);
 
     let ended = running.stop().code(0);
     let ledger = ended.ledger();
@@ -97,7 +97,7 @@ fn what_is_held_at_the_end_is_said() {
         .set("shutdown_grace", "1s")
         .everything_to(&["notifier://?topic=held"]);
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     let ended = running.stop().code(69);
     let ledger = ended.ledger();
     let publisher = ledger.publisher("notifier");
@@ -113,13 +113,13 @@ fn a_second_signal_ends_at_once() {
         .set("shutdown_grace", "600s")
         .everything_to(&["notifier://?topic=second"]);
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     running.signal(Signal::INT);
     // While it drains no more is polled: that is how one sees that the signal has come.
     let mut before = usize::MAX;
     eventually("an end of polling", PATIENCE, || {
-        let ticks = running.ticks();
-        let over = std::mem::replace(&mut before, ticks) == ticks;
+        let cycles = running.cycles();
+        let over = std::mem::replace(&mut before, cycles) == cycles;
         std::thread::sleep(Duration::from_millis(1500));
         over.then_some(())
     });
@@ -137,7 +137,7 @@ fn the_wire_is_ceilometers() {
         .set("message.telemetry_secret", "another secret")
         .everything_to(&["notifier://"]);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.stop().code(0);
     // Nobody listened until now: messages wait in the queue that the agent declared.
     let consumer = Consumer::new(url, "metering");
@@ -204,7 +204,7 @@ fn topics_and_meters_can_be_chosen() {
     let publisher = "notifier://?topic=custom&topic=second&per_meter_topic=1";
     let agent = Agent::new("delivery-topic").amqp(url).everything_to(&[publisher]);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ledger = running.stop().code(0).ledger();
     for topic in ["custom", "second"] {
         let consumer = Consumer::new(url, topic);
@@ -264,7 +264,7 @@ fn credentials_are_percent_decoded_and_wrong_ones_never_shown() {
         .log("trace")
         .everything_to(&["notifier://?topic=refused"]);
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     eventually("a word about it", PATIENCE, || {
         running.stderr().lines().any(|line| line.contains("\"WARN\"")).then_some(())
     });
@@ -304,7 +304,7 @@ fn secrets_are_never_shown() {
     };
     let well = agent(false);
     let mut running = well.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let mut said = vec![running.stop().code(69)];
     said.push(well.does(&["once", "--log", "trace"]).code(0));
     said.push(well.does(&["once", "--log", "trace", "--publish"]).code(69));
@@ -328,7 +328,7 @@ fn a_publisher_that_fails_does_not_stop_the_others() {
     let file = agent.folder.at("samples");
     let agent = agent.everything_to(&["notifier://", &format!("file://{}?json", file.display())]);
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     let ledger = running.stop().code(69).ledger();
     let written = ndjson(&std::fs::read_to_string(&file).unwrap());
     assert_eq!(written.len() as u64, ledger.polled);
@@ -344,7 +344,7 @@ fn policies_bound_what_is_held() {
     let agent =
         Agent::new("delivery-policy").set("shutdown_grace", "1s").everything_to(&publishers);
     let mut running = agent.run();
-    running.wait_for_ticks(5);
+    running.wait_for_cycles(5);
     let ledger = running.stop().code(69).ledger();
     let queue = ledger.publisher("topic=q");
     assert_eq!((queue.held, queue.left), (2, 0), "{ledger:?}");

@@ -14,7 +14,7 @@ fn records_are_json_or_python() {
         &format!("file://{}", python.display()),
     ]);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ledger = running.stop().code(0).ledger();
     let text = fs::read_to_string(&json).unwrap();
     let samples = ndjson(&text);
@@ -70,17 +70,17 @@ fn a_file_that_cannot_be_made_holds_until_it_can() {
     let path = folder.join("samples");
     let agent = agent.everything_to(&[&format!("file://{}?json", path.display())]);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ledger = running.stop().code(69).ledger();
     let (file, before) = (ledger.publisher("file"), ledger.polled);
     assert_eq!((file.left, file.dropped, file.samples), (0, 0, ledger.polled), "{ledger:?}");
 
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     fs::remove_file(&folder).unwrap();
     fs::create_dir(&folder).unwrap();
     eventually("the file", PATIENCE, || path.exists().then_some(()));
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let ledger = running.stop().code(0).ledger();
     let samples = ndjson(&fs::read_to_string(&path).unwrap());
     // What the first run held was still in its spool, and the ledger goes on.
@@ -97,7 +97,7 @@ fn a_full_disk_loses_nothing() {
     let url = format!("file://{}?json", disk.join("samples").display());
     let agent = agent.everything_to(&[&url]);
     let mut running = agent.run_on_small_disk(&disk, "256k", 200_000);
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     // Its namespace goes with it, but an open folder keeps the disk.
     let seen = fs::File::open(format!("/proc/{}/root{}", running.pid(), disk.display())).unwrap();
     let seen = |name: &str| format!("/proc/self/fd/{}/{name}", seen.as_raw_fd());
@@ -105,7 +105,7 @@ fn a_full_disk_loses_nothing() {
         let warned = running.stderr().lines().any(|line| line.contains("\"WARN\""));
         warned.then_some(())
     });
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     fs::remove_file(seen("ballast")).unwrap();
     let size = || fs::metadata(seen("samples")).unwrap().len();
     let full = size();

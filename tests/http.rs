@@ -133,13 +133,13 @@ fn a_changed_publisher_gets_nothing_of_another_one_with_the_same_label() {
     let agent = Agent::new("http-labels-reload").set("shutdown_grace", "30s");
     let agent = to_receivers(agent, port, &[ALICE, BOB]);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let agent = to_receivers(agent, port, &[ALICE, CAROL]);
     eventually("a reload", PATIENCE, || {
         let reloaded = running.logged("reloaded");
         reloaded.iter().any(|line| line.to_string().contains("publisher")).then_some(())
     });
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let server = Server::start_at(port, "labels", |folder, port| receiver(folder, port, "200"));
     let ended = running.stop();
     let all = ids(&file(&agent));
@@ -158,13 +158,13 @@ fn a_corrected_secret_sends_what_is_pending() {
     let agent = Agent::new("http-labels-secret").set("shutdown_grace", "30s");
     let agent = to_receivers(agent, port, &[ALICE]);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let agent = to_receivers(agent, port, &[CAROL]);
     eventually("a reload", PATIENCE, || {
         let reloaded = running.logged("reloaded");
         reloaded.iter().any(|line| line.to_string().contains("publisher")).then_some(())
     });
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let server = Server::start_at(port, "labels", |folder, port| receiver(folder, port, "200"));
     let ended = running.stop();
     check("the right one", &server.accepted_from(CAROL.1), &ids(&file(&agent)));
@@ -181,7 +181,7 @@ fn what_is_pending_waits_for_its_own_receiver_over_restarts() {
     for users in [&[ALICE, BOB][..], &[BOB]] {
         agent = to_receivers(agent, port, users);
         let mut running = agent.run();
-        running.wait_for_ticks(2);
+        running.wait_for_cycles(2);
         running.stop().code(69);
         windows.push(ids(&file(&agent)));
     }
@@ -191,7 +191,7 @@ fn what_is_pending_waits_for_its_own_receiver_over_restarts() {
     let server = Server::start_at(port, "labels", |folder, port| receiver(folder, port, "200"));
     let agent = to_receivers(agent.set("shutdown_grace", "30s"), port, &[ALICE, BOB]);
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     running.stop().code(0);
     let all = ids(&file(&agent));
     let [alice, bob] = [ALICE, BOB].map(|(_, user)| server.accepted_from(user));
@@ -209,7 +209,7 @@ fn a_receiver_has_every_sample_as_ceilometer_posts_it() {
         format!("http://us%40er:pw@127.0.0.1:{port}/path?q=foo&timeout=7&q=bar&max_retries=3");
     let agent = agent("batch", &url);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     let count = ended.ledger().publisher("/http://").clone();
     assert_eq!((count.held, count.dropped), (0, 0), "{count:?}");
@@ -228,7 +228,7 @@ fn a_receiver_has_every_sample_as_ceilometer_posts_it() {
     // second start, and every check behind the first, failed.
     agent.does(&["check"]).code(0);
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     running.stop().code(0);
 }
 
@@ -238,7 +238,7 @@ fn a_sample_each_is_sent_once_however_often_the_receiver_fails() {
     let url = format!("http://127.0.0.1:{}/?batch=False", server.port);
     let agent = agent("single", &url);
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let ended = running.stop().code(0).says("this one is not wanted");
     let (received, samples) = (server.received(), file(&agent));
     // The second is sent again, and the third is refused for good; none keeps others back.
@@ -263,7 +263,7 @@ fn over_tls_the_certificate_is_verified() {
     let certificate = server.folder.at("certificate.pem").display().to_string();
     let trusting = agent("tls", &url).variable("SSL_CERT_FILE", &certificate);
     let mut running = trusting.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let ended = running.stop().code(0);
     assert_eq!(ended.ledger().publisher("/https://").dropped, 0, "{}", ended.stderr);
     assert_eq!(server.accepted(), file(&trusting));
@@ -284,7 +284,7 @@ fn a_push_gateway_shows_the_last_value_of_every_series() {
     let url = format!("prometheus://127.0.0.1:{}/metrics/job/openstack-telemetry", server.port);
     let agent = agent("prometheus", &url);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     let count = ended.ledger().publisher("/prometheus://").clone();
     assert_eq!((count.held, count.dropped), (0, 0), "{}", ended.stderr);
@@ -324,7 +324,7 @@ fn otlp_is_what_open_telemetry_says_it_is() {
     let url = format!("opentelemetryhttp://127.0.0.1:{}/v1/metrics", server.port);
     let agent = agent("otlp", &url);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     assert_eq!(ended.ledger().publisher("/opentelemetryhttp://").dropped, 0, "{}", ended.stderr);
     let requests = server.folder.at("requests");

@@ -40,7 +40,7 @@ impl Server {
             .variable("SSL_CERT_FILE", trusted)
             .everything_to(&[&format!("reaching://{host}:{port}")]);
         let mut running = agent.run();
-        running.wait_for_ticks(1);
+        running.wait_for_cycles(1);
         running.stop().code(0)
     }
 }

@@ -95,13 +95,13 @@ fn influxdb_has_what_was_published_also_after_it_was_away() {
     let url = format!("influx://127.0.0.1:{}/metering", influx.port);
     let agent = agent("influx", &url);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     // It stands still for a while: what comes is held.
     let pid = influx.child.id().to_string();
     assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     assert!(Command::new("kill").args(["-CONT", &pid]).status().unwrap().success());
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let ended = running.stop().code(0);
     let count = ended.ledger().publisher("/influx://").clone();
     assert_eq!((count.held, count.dropped), (0, 0));
@@ -128,7 +128,7 @@ fn a_database_that_does_not_exist_is_no_reason_to_wait() {
     let influx = Influx::start();
     let agent = agent("no-database", &format!("influx://127.0.0.1:{}/nowhere", influx.port));
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let ended = running.stop().code(0).says("database not found");
     let count = ended.ledger().publisher("/influx://").clone();
     assert_eq!((count.left, count.held, count.dropped), (0, 0, count.entered), "{count:?}");
@@ -155,7 +155,7 @@ fn a_statsd_daemon_hears_every_sample() {
             }
         });
         let mut running = agent.run();
-        running.wait_for_ticks(2);
+        running.wait_for_cycles(2);
         let ended = running.stop().code(0);
         std::thread::sleep(Duration::from_millis(300));
         stop.store(1, Relaxed);
@@ -190,7 +190,7 @@ fn what_a_publisher_says_is_done_and_none_holds_up_another() {
             .set("shutdown_grace", if held { "2s" } else { "30s" })
             .set("components.by_name.misbehaving_publisher.limits.cpu", "100ms");
         let mut running = agent.run();
-        running.wait_for_ticks(2);
+        running.wait_for_cycles(2);
         let ended = running.stop().code(if held { 69 } else { 0 });
         assert!(ended.stderr.contains(word), "{mode}: {}", ended.stderr);
         let ledger = ended.ledger();
@@ -233,7 +233,7 @@ fn reach(name: &str, url: &str, reach: &str, grants: &[&str]) -> crate::harness:
         .set(&format!("{block}.options.reach"), reach)
         .set(&format!("{block}.grants"), json!({ "connect": grants }));
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     running.stop().code(0)
 }
 
@@ -314,7 +314,7 @@ fn a_publishers_component_is_replaced_while_it_runs() {
         .set("components.path", json!([agent_folder(&place)]))
         .everything_to(&["misbehaving_publisher://?mode=ok"]);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let mut other = fs::read(&place).unwrap();
     other.extend(b"\0\x0d\x04notereplaced");
     fs::write(agent.folder.at("new"), &other).unwrap();
@@ -327,7 +327,7 @@ fn a_publishers_component_is_replaced_while_it_runs() {
     eventually("a refusal", PATIENCE, || {
         (!running.logged("publisher's component not replaced").is_empty()).then_some(())
     });
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let count = running.stop().code(0).ledger().publisher("misbehaving").clone();
     assert_eq!((count.held, count.dropped), (0, 0), "{count:?}");
 }

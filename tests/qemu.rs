@@ -477,7 +477,7 @@ fn a_guest_that_does_not_answer_stops_nobody_else() {
     });
     let silent = cpus("idle-2");
     all_flow("the others go on", &["idle-1", "idle-3"]);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     assert_eq!(cpus("idle-2"), silent, "nothing is made up for a guest that does not answer");
 
     lab.signal_guest("idle-2", "-CONT");

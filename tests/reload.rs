@@ -109,28 +109,28 @@ fn a_component_is_replaced_however_its_file_is_and_keeps_its_state() {
     let file = agent.folder.at("components/counting.wasm");
     put(&agent, "counting", &bytes("counting"));
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     logged(&running, "new transformers took over", 1);
 
     // In place.
     fs::write(&file, bytes("counting-v2")).unwrap();
     logged(&running, "new transformers took over", 2);
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     // By a rename, as package managers and `install` do.
     put(&agent, "counting", &variant(&bytes("counting-v2"), 1));
     logged(&running, "new transformers took over", 3);
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     // By another link.
     let elsewhere = agent.folder.write("elsewhere.wasm", variant(&bytes("counting-v2"), 2));
     let link = agent.folder.at("components/.link");
     symlink(&elsewhere, &link).unwrap();
     fs::rename(&link, &file).unwrap();
     logged(&running, "new transformers took over", 4);
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     // Where the link points to: nothing tells of that but looking.
     fs::write(&elsewhere, variant(&bytes("counting-v2"), 3)).unwrap();
     logged(&running, "new transformers took over", 5);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     assert_eq!(status(&agent, "out")["reloads"], 5);
     running.stop().code(0);
     check_counts(&agent);
@@ -142,7 +142,7 @@ fn what_cannot_take_over_leaves_the_old_one_at_work_and_says_why() {
     put(&agent, "counting", &bytes("counting"));
     let mut running = agent.run();
     // Until a state has been saved; before that a component that reads none has all that came.
-    running.wait_for_ticks(12);
+    running.wait_for_cycles(12);
     let good = bytes("counting");
     let cases: [(&str, Vec<u8>, &str); 5] = [
         ("no component", b"no wasm".to_vec(), "no WebAssembly component"),
@@ -159,14 +159,14 @@ fn what_cannot_take_over_leaves_the_old_one_at_work_and_says_why() {
         let told = ask(&agent, &["status"]).code(0);
         assert!(told.stdout.contains(reason), "{what}: {}", told.stdout);
     }
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let one = status(&agent, "out");
     assert_eq!((&one["state"], &one["reloads"]), (&json!("running"), &json!(1)), "{one}");
     // Asked for, it is tried again, and refused again with an exit code.
     ask(&agent, &["reload"]).code(78).says("REFUSED");
     put(&agent, "counting", &bytes("counting-v2"));
     logged(&running, "new transformers took over", 2);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.stop().code(0);
     check_counts(&agent);
 }
@@ -177,13 +177,13 @@ fn a_component_without_a_state_that_it_reads_starts_fresh_only_when_told_so() {
         agent("reset", COUNTING).set("components.by_name.counting.on_state_mismatch", "reset");
     put(&agent, "counting", &bytes("counting"));
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     // Once a state has been saved there is one that cannot be read.
-    running.wait_for_ticks(11);
+    running.wait_for_cycles(11);
     put(&agent, "counting", &bytes("counting-v3"));
     logged(&running, "state given up: on_state_mismatch is reset", 1);
     logged(&running, "new transformers took over", 2);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.stop().code(0);
     let counts = counts(&agent);
     assert!(counts.windows(2).any(|pair| pair[0] > pair[1]), "it began anew: {counts:?}");
@@ -194,19 +194,19 @@ fn a_new_component_that_traps_gives_way_to_the_old_one() {
     let agent = agent("rollback", COUNTING);
     put(&agent, "counting", &bytes("counting"));
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     put(&agent, "counting", &bytes("counting-crash"));
     logged(&running, "new transformers took over", 2);
     let back = logged(&running, "rolled back to the transformers before", 1);
     assert!(back[0]["reason"].as_str().unwrap().contains("this version traps at this batch"));
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     let one = status(&agent, "out");
     assert_eq!((&one["state"], &one["rollbacks"]), (&json!("running"), &json!(1)), "{one}");
     // The bad one is not tried again by itself, another one is.
     assert_eq!(running.logged("new transformers took over").len(), 2);
     put(&agent, "counting", &bytes("counting-v2"));
     logged(&running, "new transformers took over", 3);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.stop().code(0);
     check_counts(&agent);
 }
@@ -221,7 +221,7 @@ fn a_held_sink_is_repaired_by_a_new_component() {
     assert_eq!(status(&agent, "out")["state"], "failing");
     put(&agent, "counting", &bytes("counting"));
     logged(&running, "new transformers took over", 2);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.stop().code(0);
     check_counts(&agent);
 }
@@ -237,7 +237,7 @@ fn options_publishers_and_sources_are_planned_and_taken_up() {
     put(&agent, "counting", &bytes("counting"));
     put(&agent, "rate_of_change", &bytes("rate_of_change"));
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     let took_over = running.logged("new transformers took over").len();
 
     // Wrong options leave the old ones at work.
@@ -252,7 +252,7 @@ fn options_publishers_and_sources_are_planned_and_taken_up() {
     let as_long = |text: &str| format!("{text:<4000}\n");
     agent.folder.write("pipeline.yaml", as_long(&text_of));
     logged(&running, "new transformers took over", took_over + 1);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let more = format!("'file://{}?json'", agent.folder.at("more").display());
     let changed = text_of
         .replace("interval: 1", "interval: 2")
@@ -263,12 +263,12 @@ fn options_publishers_and_sources_are_planned_and_taken_up() {
     for line in ["source ", "rate_of_change", "more?json: new"] {
         assert!(plan.stdout.contains(line), "{line}: {}", plan.stdout);
     }
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     assert_eq!(running.logged("new transformers took over").len(), took_over + 1);
     assert!(!agent.folder.at("more").exists(), "a plan has opened a publisher");
     ask(&agent, &["reload"]).code(0).says("more?json: new");
     logged(&running, "new transformers took over", took_over + 2);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     ask(&agent, &["reload"]).code(0).says("nothing has changed");
     running.stop().code(0);
 
@@ -319,7 +319,7 @@ fn a_plan_says_what_would_happen_and_does_nothing() {
     let [good, bad, next] = versions.map(|version| padded(version, length));
     put(&agent, "counting", &good);
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     logged(&running, "new transformers took over", 1);
     unseen(&agent, "components/counting.wasm", &bad);
     let trap = "this version traps when it is configured";
@@ -328,12 +328,12 @@ fn a_plan_says_what_would_happen_and_does_nothing() {
     assert!(running.logged("reload refused").is_empty());
     unseen(&agent, "components/counting.wasm", &next);
     ask(&agent, &["reload", "--plan"]).code(0).says("counting");
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     assert_eq!(running.logged("new transformers took over").len(), 1);
     put(&agent, "counting", &good);
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     running.signal(Signal::HUP);
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     assert_eq!(running.logged("new transformers took over").len(), 1);
     running.stop().code(0);
     check_counts(&agent);
@@ -346,7 +346,7 @@ fn set_aside_rows_are_listed_shown_and_replayed() {
         .set("components.by_name.misbehaving.on_error", "drop");
     put(&agent, "misbehaving", &bytes("misbehaving"));
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let letters = |arguments: &[&str]| {
         let mut all = vec!["dead-letters"];
         all.extend(arguments);
@@ -366,11 +366,11 @@ fn set_aside_rows_are_listed_shown_and_replayed() {
 
     pipeline(&agent, &with("passthrough"));
     logged(&running, "new transformers took over", 2);
-    let said = letters(&["replay", "1"]).code(0).stdout;
+    let said = letters(&["retry", "1"]).code(0).stdout;
     assert_eq!(said, format!("{rows} samples published\n"));
     assert!(!letters(&["ls"]).code(0).stdout.starts_with("1 "));
     letters(&["replay", "1"]).code(78).says("there is no dead letter 1");
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     running.stop().code(0);
     let first = samples(&agent, "raw")[0]["id"].clone();
     assert!(samples(&agent, "out").iter().any(|one| one["id"] == first), "the first row came late");
@@ -448,7 +448,7 @@ fn seen(samples: &[Value]) -> BTreeMap<[String; 3], f64> {
 fn a_storm_of_reloads_changes_nothing_that_a_consumer_sees() {
     let agent = storm_agent();
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let (rate, count) = (bytes("rate_of_change"), bytes("counting-v2"));
     let swaps = scaled(60, 600);
     for swap in 0..swaps {
@@ -460,7 +460,7 @@ fn a_storm_of_reloads_changes_nothing_that_a_consumer_sees() {
             4 => fs::remove_file(agent.folder.at("components/counting.wasm")).unwrap(),
             5 if swap % 20 == 5 => {
                 put(&agent, "counting", &variant(&bytes("counting-crash"), swap));
-                running.wait_for_ticks(4);
+                running.wait_for_cycles(4);
             }
             6 | 7 => put(&agent, "rate", &variant(&rate, swap)),
             _ => put(&agent, "counting", &variant(&count, swap)),
@@ -469,7 +469,7 @@ fn a_storm_of_reloads_changes_nothing_that_a_consumer_sees() {
     }
     put(&agent, "counting", &variant(&count, swaps));
     put(&agent, "rate", &variant(&rate, swaps));
-    running.wait_for_ticks(4);
+    running.wait_for_cycles(4);
     let took_over = running.logged("new transformers took over").len();
     let refused = running.logged("reload refused").len();
     let one = status(&agent, "out");
@@ -504,7 +504,7 @@ fn a_kill_at_any_step_of_a_reload_or_a_save_changes_nothing_either() {
     let rounds = scaled(STEPS.len() + 2, 100);
     for round in 0..rounds {
         let mut running = agent.run();
-        running.wait_for_ticks(1);
+        running.wait_for_cycles(1);
         let before = STEPS.get(round % (STEPS.len() + 1));
         let known = before.map_or(0, |step| steps(&running, step));
         put(&agent, "counting", &variant(&bytes("counting-v2"), round));
@@ -521,7 +521,7 @@ fn a_kill_at_any_step_of_a_reload_or_a_save_changes_nothing_either() {
         running.ended(PATIENCE);
     }
     let mut running = agent.run();
-    running.wait_for_ticks(12);
+    running.wait_for_cycles(12);
     running.stop().code(0);
     undisturbed(&agent);
 }
@@ -588,7 +588,7 @@ fn a_cold_start_does_not_wait_for_its_components() {
     let agent = agent("cold", COUNTING);
     put(&agent, "counting", &bytes("counting"));
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     logged(&running, "component loaded", 1);
     let at = |message: &str| {
         let time = running.logged(message)[0]["timestamp"].as_str().unwrap().to_owned();
@@ -601,7 +601,7 @@ fn a_cold_start_does_not_wait_for_its_components() {
     check_counts(&agent);
     // Warm: nothing is compiled.
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     let loaded = ended.logged("component loaded");
     assert!(!loaded.is_empty() && loaded.iter().all(|line| line["cached"] == true), "{loaded:?}");

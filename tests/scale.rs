@@ -41,7 +41,7 @@ fn one_tick() -> Duration {
 
     let begun = Instant::now();
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     // Draining is part of it: it ends when all that the tick made is in the file.
     running.terminate();
     let mut peak = 0;

@@ -169,7 +169,7 @@ fn a_datagram_for_every_sample() {
     let receiver = Receiver::udp(([127, 0, 0, 1], 0));
     let agent = agent("udp", &format!("udp://127.0.0.1:{}", receiver.port()));
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ledger = running.stop().code(0).ledger();
     let polled = usize::try_from(ledger.polled).unwrap();
     receiver.wait_for(polled);
@@ -187,7 +187,7 @@ fn datagrams_of_liberty_are_those_of_its_packer() {
     let agent = agent("liberty", &format!("udp://[::1]:{}", receiver.port()))
         .set("compatibility", "liberty");
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let ledger = running.stop().code(0).ledger();
     let polled = usize::try_from(ledger.polled).unwrap();
     receiver.wait_for(polled);
@@ -206,7 +206,7 @@ fn a_closed_port_holds_what_is_for_it() {
     let port = closed_port();
     let agent = agent("closed", &format!("udp://localhost:{port}"));
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     eventually("the refusal", PATIENCE, || {
         (!running.logged("publisher is unavailable, holding what is for it").is_empty())
             .then_some(())
@@ -228,13 +228,13 @@ fn a_stream_loses_nothing_when_its_receiver_goes_and_comes_back() {
     let agent = agent("tcp", &format!("tcp://127.0.0.1:{port}"));
     let mut running = agent.run();
     // Away at the start, and three times in between, wherever it is just then.
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let mut messages = Vec::new();
     for _ in 0..3 {
         let receiver = Receiver::tcp(address, messages);
         receiver.wait_for(receiver.count() + 30);
         messages = receiver.go();
-        running.wait_for_ticks(1);
+        running.wait_for_cycles(1);
     }
     let receiver = Receiver::tcp(address, messages);
     receiver.wait_for(receiver.count() + 1);
@@ -290,7 +290,7 @@ fn once_publishes_over_sockets_too() {
 fn a_test_publisher_only_counts() {
     let agent = Agent::new("sockets-test").everything_to(&["test://"]);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let mut status = Command::new(env!("CARGO_BIN_EXE_nephometer"));
     status.args(["status", "--socket", "agent.sock"]).current_dir(agent.folder.path());
     let status = agent.start(status, None).ended(PATIENCE).code(0);

@@ -25,7 +25,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
     agent.does(&["spool", "ls"]).code(69).says("there is no store at");
     let agent = agent.everything_to(&[&away]);
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     let [spool] = &spools(&agent)[..] else { panic!("one spool") };
     assert!(spool["held"].as_u64().unwrap() >= 2 && spool["publisher"] == true, "{spool}");
     let name = text(spool, "spool").to_owned();
@@ -60,7 +60,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
     let agent = agent.everything_to(&["notifier://?topic=spooled"]);
     let consumer = Consumer::new(url, "spooled");
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let said = running.logged("held for a publisher that is not in the configuration; `nephometer spool requeue` gives it to another one");
     assert_eq!((said.len(), said[0]["envelopes"].as_u64()), (1, Some(held)));
     let to = "out/notifier://?topic=spooled";
@@ -87,7 +87,7 @@ fn what_a_receiver_refuses_is_set_aside_and_can_be_sent_again() {
          sinks: [{name: out, transformers: [{name: large, parameters: {}}], publishers: ['udp://127.0.0.1:9']}]\n",
     );
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     eventually("something refused", PATIENCE, || {
         spools(&agent).first().filter(|spool| spool["set_aside"].as_u64() > Some(0)).map(drop)
     });
@@ -128,13 +128,13 @@ fn a_store_of_the_version_before_is_taken_up() {
     ));
     let consumer = Consumer::new(broker().amqp_url(), "upgrade");
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     assert!(ended.logged("the store was damaged and is set aside").is_empty());
     // Two domains, from the second tick on.
-    let ticks = usize::try_from(ended.ledger().polled / 2).unwrap();
+    let cycles = usize::try_from(ended.ledger().polled / 2).unwrap();
     let arrivals =
-        consumer.wait_until("all rates", |all| first_deliveries(all).len() >= 2 * (23 + ticks));
+        consumer.wait_until("all rates", |all| first_deliveries(all).len() >= 2 * (23 + cycles));
     let samples = first_deliveries(&arrivals);
-    assert_eq!(samples.len(), 2 * (23 + ticks), "{:?}", ended.ledger());
+    assert_eq!(samples.len(), 2 * (23 + cycles), "{:?}", ended.ledger());
 }

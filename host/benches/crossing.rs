@@ -9,9 +9,9 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use nephometer_guest as guest;
 use nephometer_guest::Transformer as _;
 use nephometer_model::{
-    Batch, HostGeneration, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume,
+    Batch, HostId, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume,
 };
-use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, JournaledBatch, Transformer};
 use nephometer_wasm::ComponentHost;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
@@ -69,13 +69,13 @@ pub(super) fn samples(rows: usize, meters: usize) -> Vec<Sample> {
 }
 
 /// The samples of one tick: later and larger than those of the tick before.
-pub(super) fn tick(samples: &[Sample], tick: u64) -> Arc<Batch> {
-    let time = 1_443_700_800 * SECOND + tick * SECOND;
+pub(super) fn cycle_start(samples: &[Sample], cycle_start: u64) -> Arc<Batch> {
+    let time = 1_443_700_800 * SECOND + cycle_start * SECOND;
     let taken =
         Moment { wall: Timestamp::from_nanos(time), continuous: Some(time), monotonic: None };
-    let volume = Volume::from(tick * SECOND / 4);
+    let volume = Volume::from(cycle_start * SECOND / 4);
     let samples = samples.iter().map(|sample| Sample { volume, taken, ..sample.clone() }).collect();
-    Arc::new(Batch { source: "bench".into(), tick: taken, samples, gone: Vec::new() })
+    Arc::new(Batch { source: "bench".into(), cycle_start: taken, samples, gone: Vec::new() })
 }
 
 /// All meters and resources of these samples, numbered in their order.
@@ -107,14 +107,14 @@ pub(super) fn changes(rows: usize, meters: usize) -> guest::Changes {
 }
 
 /// The same as columns.
-pub(super) fn columns(rows: usize, meters: usize, tick: u64) -> guest::Samples {
-    let time = 1_443_700_800 * SECOND + tick * SECOND;
+pub(super) fn columns(rows: usize, meters: usize, cycle_start: u64) -> guest::Samples {
+    let time = 1_443_700_800 * SECOND + cycle_start * SECOND;
     guest::Samples {
         meter: (0..rows).map(|row| (row % meters) as u32).collect(),
         resource: (0..rows).map(|row| (row / meters) as u32).collect(),
         time: vec![time; rows],
         monotonic: vec![time; rows],
-        volume: vec![(tick * SECOND / 4) as f64; rows],
+        volume: vec![(cycle_start * SECOND / 4) as f64; rows],
         exact: Vec::new(),
         removed: Vec::new(),
     }
@@ -163,7 +163,7 @@ pub(super) fn benches(criterion: &mut Criterion) {
                         let mut spent = Duration::ZERO;
                         for _ in 0..iterations {
                             now += 1;
-                            let batch = tick(&samples, now);
+                            let batch = cycle_start(&samples, now);
                             let start = Instant::now();
                             let made = black_box(one.transform(black_box(&batch)).await.unwrap());
                             spent += start.elapsed();
@@ -217,7 +217,7 @@ fn chain(criterion: &mut Criterion, runtime: &Runtime, host: &ComponentHost) {
                     (Box::new(component(host).await), Arc::default()),
                     (Box::new(second.await.unwrap()), Arc::default()),
                 ];
-                Chain::new(&"bench".into(), HostGeneration(Uuid::from_u128(1)), stages)
+                Chain::new(&"bench".into(), HostId(Uuid::from_u128(1)), stages)
             });
             let mut held = Some((chain, 0));
             let samples = Arc::new(samples(rows, 1));
@@ -228,7 +228,7 @@ fn chain(criterion: &mut Criterion, runtime: &Runtime, host: &ComponentHost) {
                     let mut spent = Duration::ZERO;
                     for _ in 0..iterations {
                         now += 1;
-                        let event = Event::new(now, &tick(&samples, now), &[]);
+                        let event = JournaledBatch::new(now, &cycle_start(&samples, now), &[]);
                         let start = Instant::now();
                         let made = black_box(chain.process(black_box(event)).await.unwrap());
                         spent += start.elapsed();

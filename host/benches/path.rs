@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use nephometer_config::{Inputs, Origin, PublisherTarget, SinkSpec};
-use nephometer_libvirt::inspect;
+use nephometer_libvirt::hypervisor;
 use nephometer_libvirt::poll::{PollContext, PollCounts, PollTask};
 use nephometer_libvirt::schedule::Clock;
-use nephometer_model::HostGeneration;
+use nephometer_model::HostId;
 use nephometer_pipeline::publish::{self, Encoder};
-use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
-use nephometer_telemetry::StageCount;
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, JournaledBatch, Transformer};
+use nephometer_telemetry::TransformerCount;
 use nephometer_wasm::ComponentHost;
 use nephometer_wire::{MessageForm, Signer};
 use uuid::Uuid;
@@ -47,10 +47,10 @@ impl Path {
             ..Inputs::default()
         };
         let spec = nephometer_config::load(&inputs).unwrap().spec;
-        let generation = HostGeneration(Uuid::from_u128(1));
+        let host_id = HostId(Uuid::from_u128(1));
         let libvirt = &spec.libvirt;
         let context = PollContext {
-            hypervisor: inspect::open(&libvirt.uri, libvirt, Clock::start()).unwrap(),
+            hypervisor: hypervisor::open(&libvirt.uri, libvirt, Clock::start()).unwrap(),
             host: "compute-1".into(),
             sample_source: "openstack".into(),
             unowned: true,
@@ -60,7 +60,7 @@ impl Path {
             fail_fast: true,
             reading: Arc::default(),
             before: Arc::default(),
-            generation,
+            host_id,
             counts: PollCounts::default(),
         };
         let sources = &spec.pipeline.sources;
@@ -68,7 +68,7 @@ impl Path {
         let transformer =
             ComponentTransformer::create(host, &sink.transformers[0], "bench/0").await.unwrap();
         let stages: Vec<(Box<dyn Transformer>, _)> =
-            vec![(Box::new(transformer), Arc::new(StageCount::default()))];
+            vec![(Box::new(transformer), Arc::new(TransformerCount::default()))];
         let publisher = &sink.publishers[0];
         let PublisherTarget::Notifier(notifier) = &publisher.target else { unreachable!() };
         let messages = MessageForm {
@@ -77,30 +77,24 @@ impl Path {
         };
         Self {
             poll: PollTask::new(context, Duration::from_secs(600), sources),
-            chain: Chain::new(&sink.name, generation, stages),
-            encoder: Encoder::notifier(
-                notifier,
-                &publisher.label,
-                "compute-1",
-                messages,
-                generation,
-            ),
+            chain: Chain::new(&sink.name, host_id, stages),
+            encoder: Encoder::notifier(notifier, &publisher.label, "compute-1", messages, host_id),
         }
     }
 
     /// One tick: the bytes of its envelopes.
-    async fn tick(&mut self) -> usize {
+    async fn cycle_start(&mut self) -> usize {
         let mut bytes = 0;
-        for polled in self.poll.tick().await.unwrap().unwrap() {
+        for polled in self.poll.cycle().await.unwrap().unwrap() {
             let batch = polled.batch;
             for samples in self
                 .chain
-                .process(Event::new(self.chain.position() + 1, &batch, &[]))
+                .process(JournaledBatch::new(self.chain.offset() + 1, &batch, &[]))
                 .await
                 .unwrap()
             {
-                let (source, tick) = (&*batch.source, batch.tick);
-                let origin = publish::Origin { sink: "rates", source, tick, sequence: 0 };
+                let (source, cycle_start) = (&*batch.source, batch.cycle_start);
+                let origin = publish::Origin { sink: "rates", source, cycle_start, sequence: 0 };
                 let envelopes = self.encoder.encode(&samples, origin);
                 bytes += envelopes.iter().map(|envelope| envelope.body.len()).sum::<usize>();
             }
@@ -118,8 +112,10 @@ pub(super) fn benches(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("domains", domains), |bencher| {
             let mut path = runtime.block_on(Path::build(&host, domains));
             // The first tick makes no rates.
-            assert!(runtime.block_on(async { path.tick().await + path.tick().await }) > 0);
-            bencher.iter(|| runtime.block_on(path.tick()));
+            assert!(
+                runtime.block_on(async { path.cycle_start().await + path.cycle_start().await }) > 0
+            );
+            bencher.iter(|| runtime.block_on(path.cycle_start()));
         });
     }
     group.finish();

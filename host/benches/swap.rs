@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use nephometer_model::Sample;
-use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
-use nephometer_pipeline::{Emission, Generation, Outlet, Sink, SinkHandle, SinkParts, TakeOver};
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, JournaledBatch, Transformer};
+use nephometer_pipeline::{
+    ChainRevision, Outlet, Sink, SinkHandle, SinkOutput, SinkParts, Takeover,
+};
 use nephometer_store::{Journal, JournalBounds, Store, WhenFull};
-use nephometer_telemetry::StageCount;
+use nephometer_telemetry::TransformerCount;
 use nephometer_wasm::ComponentHost;
 use tokio::sync::mpsc;
 
-use super::crossing::{options, samples, tick};
+use super::crossing::{cycle_start, options, samples};
 use super::{cache, components, percentiles, runtime, say};
 
 const SERIES: [usize; 2] = [1_000, 100_000];
@@ -41,14 +43,14 @@ const ROUNDS: usize = 10;
 const STARTS: usize = 3;
 
 /// Fresh transformers, configured.
-async fn generation(host: &ComponentHost, store: &Store) -> Generation {
+async fn revision(host: &ComponentHost, store: &Store) -> ChainRevision {
     let loaded = host.load("rate_of_change").await.unwrap();
     let options = options().as_object().unwrap().clone();
     let one = ComponentTransformer::of(host, &loaded, &options, "bench/0").await.unwrap();
     let stages: Vec<(Box<dyn Transformer>, _)> =
-        vec![(Box::new(one), Arc::new(StageCount::default()))];
-    let chain = Chain::new(&"bench".into(), store.generation(), stages);
-    Generation {
+        vec![(Box::new(one), Arc::new(TransformerCount::default()))];
+    let chain = Chain::new(&"bench".into(), store.host_id(), stages);
+    ChainRevision {
         chain,
         on_error: vec![Default::default()],
         on_state_mismatch: vec![Default::default()],
@@ -70,23 +72,23 @@ struct Swap {
 /// `None` if batches come faster than the new generation can work on them.
 async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Option<Swap> {
     let begun = Instant::now();
-    let mut fresh = generation(host, store).await;
+    let mut fresh = revision(host, store).await;
     for _ in 0..STARTS {
-        let base = handle.base().await.unwrap();
-        fresh.catch_up(&base).await.unwrap();
+        let snapshot = handle.snapshot().await.unwrap();
+        fresh.catch_up(&snapshot).await.unwrap();
         let mut rounds = 0;
         fresh = loop {
             let (asked, finished) = (Instant::now(), rounds >= ROUNDS);
             match handle.take_over(fresh, finished).await {
-                TakeOver::Done(pause) => {
+                Takeover::Done(pause) => {
                     return Some(Swap { begun, asked, done: Instant::now(), pause, finished });
                 }
-                TakeOver::Behind(behind, since) => {
+                Takeover::Behind(behind, since) => {
                     fresh = *behind;
                     fresh.follow(since).await.unwrap();
                 }
-                TakeOver::Stale(stale) => break *stale,
-                TakeOver::Failed(reason) => panic!("{reason}"),
+                Takeover::Stale(stale) => break *stale,
+                Takeover::Failed(reason) => panic!("{reason}"),
             }
             rounds += 1;
         };
@@ -110,14 +112,14 @@ async fn feed(
         if warm && stop.load(Relaxed) {
             break;
         }
-        let batch = tick(parts[number % parts.len()], number as u64);
+        let batch = cycle_start(parts[number % parts.len()], number as u64);
         match pace {
             Some(pace) if warm => {
                 due = (due + pace).max(tokio::time::Instant::now());
                 tokio::time::sleep_until(due).await;
             }
             _ => {
-                while number as u64 >= handle.status().position + AHEAD {
+                while number as u64 >= handle.status().offset + AHEAD {
                     tokio::time::sleep(Duration::from_micros(200)).await;
                 }
             }
@@ -131,7 +133,7 @@ async fn feed(
 }
 
 /// Looks on from a thread of its own, so that nothing but the sink delays what it sees.
-fn look_on(mut tap: mpsc::Receiver<Emission>) -> JoinHandle<Vec<Instant>> {
+fn look_on(mut tap: mpsc::Receiver<SinkOutput>) -> JoinHandle<Vec<Instant>> {
     thread::spawn(move || {
         let mut seen = Vec::new();
         while tap.blocking_recv().is_some() {
@@ -165,18 +167,18 @@ fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
         let (sink, handle) = Sink::new(SinkParts {
             name: "bench".into(),
             journal: journal.reader(&"bench".into(), &sources, &count).unwrap(),
-            generation: Some(generation(host, &store).await),
+            revision: Some(revision(host, &store).await),
             outlet: Outlet::new(Vec::new(), Some(tap)),
             count,
             dead_letters: store.dead_letters(),
-            notices: mpsc::channel(1).0,
+            sink_events: mpsc::channel(1).0,
             guest_threads: Some(host.guest_threads()),
         });
         let sink = tokio::spawn(sink.run());
         let stop = Arc::new(AtomicBool::new(false));
         let ends = (journal.clone(), handle.clone());
         let fed = tokio::spawn(feed(ends, samples(series, 1), pace, Arc::clone(&stop)));
-        while handle.status().position < (2 * series / ROWS) as u64 {
+        while handle.status().offset < (2 * series / ROWS) as u64 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut swaps = Vec::new();
@@ -264,15 +266,18 @@ pub(super) fn benches(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(series as u64));
         group.bench_function(BenchmarkId::new("series", series), |bencher| {
             let mut chain = runtime.block_on(async {
-                let mut chain = generation(&host, &store).await.chain;
+                let mut chain = revision(&host, &store).await.chain;
                 for (number, part) in (1..).zip(samples(series, 1).chunks(ROWS)) {
-                    chain.process(Event::new(number, &tick(part, 1), &[])).await.unwrap();
+                    chain
+                        .process(JournaledBatch::new(number, &cycle_start(part, 1), &[]))
+                        .await
+                        .unwrap();
                 }
                 chain
             });
             // What is measured is worth the name: the ids alone have 36 bytes.
             assert!(runtime.block_on(chain.save()));
-            let state = chain.base().1.remove(0).unwrap();
+            let state = chain.snapshot().1.remove(0).unwrap();
             assert!(state.bytes.len() > series * 36);
             bencher.iter(|| assert!(runtime.block_on(chain.save())));
         });

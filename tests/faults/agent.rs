@@ -58,7 +58,7 @@ fn a_kill_at_any_moment_loses_and_doubles_nothing() {
         }
     }
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ledger = running.stop().code(0).ledger();
     assert!(ledger.polled > 0, "{ledger:?}");
     assert_eq!(ledger.publisher("topic=raw").samples, ledger.polled);
@@ -91,7 +91,7 @@ fn a_kill_loses_no_counts_of_transformers_that_publish_nothing() {
     ));
     // Components are compiled once: before, batches only wait.
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.stop().code(0);
     for _ in 0..scaled(10, 200) {
         let running = agent.run();
@@ -100,7 +100,7 @@ fn a_kill_loses_no_counts_of_transformers_that_publish_nothing() {
         running.ended(PATIENCE);
     }
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ledger = running.stop().code(0).ledger();
     assert!(ledger.polled > 100, "{ledger:?}");
     for sink in ["keeps", "rarely", "both"] {
@@ -127,13 +127,13 @@ fn a_full_disk_under_the_store_loses_nothing() {
         .set("store.path", disk.join("store").display().to_string())
         .everything_to(&["notifier://?topic=disk"]);
     let mut running = agent.run_on_small_disk(&disk, "1m", 700_000);
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     // Its namespace goes with it, but an open folder keeps the disk.
     let seen = fs::File::open(format!("/proc/{}/root{}", running.pid(), disk.display())).unwrap();
     eventually("a full disk", PATIENCE, || {
         (!running.logged("the store cannot be written").is_empty()).then_some(())
     });
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     // Room again, and then a broker.
     fs::remove_file(format!("/proc/self/fd/{}/ballast", seen.as_raw_fd())).unwrap();
     eventually("a disk that takes it", PATIENCE, || {
@@ -167,7 +167,7 @@ fn a_slow_disk_delays_and_loses_nothing() {
         .everything_to(&["notifier://?topic=slow"]);
     let consumer = Consumer::new(broker().amqp_url(), "slow");
     let mut running = agent.run();
-    running.wait_for_ticks(4);
+    running.wait_for_cycles(4);
     let ended = running.stop().code(0);
     assert!(ended.logged("poll outlasted its interval, ticks skipped").is_empty());
     everything_is_there(&consumer, &ended.ledger(), "notifier");
@@ -183,18 +183,18 @@ fn a_disk_that_becomes_read_only_is_tried_again() {
         .everything_to(&["notifier://?topic=readonly"]);
     let consumer = Consumer::new(broker().amqp_url(), "readonly");
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     fs::write(&flag, "").unwrap();
     let said = |message: &str| {
         eventually(message, PATIENCE, || (!running.logged(message).is_empty()).then_some(()));
     };
     said("the store cannot be written");
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     fs::remove_file(&flag).unwrap();
     eventually("a store that can be written", PATIENCE, || {
         (!running.logged("the store can be written again").is_empty()).then_some(())
     });
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let ledger = running.stop().code(0).ledger();
     assert_eq!(ledger.publisher("notifier").samples, ledger.polled);
     everything_is_there(&consumer, &ledger, "notifier");

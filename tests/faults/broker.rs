@@ -28,7 +28,7 @@ fn cut_twice(cut: Cut) {
         .amqp(&format!("amqp://guest:guest@127.0.0.1:{}/%2f", proxy.port()))
         .everything_to(&[&format!("notifier://?topic={topic}")]);
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     eventually("two cuts survived", PATIENCE, || {
         (!running.logged("publisher is back").is_empty() && !consumer.arrivals().is_empty())
             .then_some(())
@@ -47,7 +47,7 @@ fn a_broker_that_takes_nothing_is_waited_for() {
         .set("amqp.queues", "durable")
         .everything_to(&["notifier://?topic=taken"]);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     consumer.wait_for(2);
 
     // Short of memory: it says so, and is waited for on the same connection.
@@ -77,7 +77,7 @@ fn a_broker_that_takes_nothing_is_waited_for() {
 
     // Ended as by a crash: the queue is durable, and so is what it holds.
     lab.kill_amqp();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     lab.start_amqp();
     let ledger = running.stop().code(0).ledger();
     everything_is_there(&consumer, &ledger, "notifier");
@@ -98,7 +98,7 @@ fn a_full_queue_refuses_and_is_tried_again() {
     let agent =
         Agent::new("faults-refusing").amqp(url).everything_to(&["notifier://?topic=refusing"]);
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     eventually("a refusal", PATIENCE, || {
         let said = running.logged("publisher is unavailable, holding what is for it");
         said.iter().any(|line| line["reason"] == "refused by the broker").then_some(())
@@ -158,7 +158,7 @@ fn a_cluster_is_reached_over_tls_with_a_certificate_of_our_own() {
         .set("amqp.tls.certificate", file("agent.pem"))
         .set("amqp.tls.key", file("agent.key"));
     let mut running = trusted.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     consumer.wait_for(2);
     let ledger = running.stop().code(0).ledger();
     everything_is_there(&consumer, &ledger, "notifier");
@@ -172,7 +172,7 @@ fn a_cluster_is_reached_over_tls_with_a_certificate_of_our_own() {
             agent = agent.set("amqp.tls.ca", file("ca.pem"));
         }
         let mut running = agent.run();
-        running.wait_for_ticks(2);
+        running.wait_for_cycles(2);
         let ended = running.stop().code(69);
         let said = ended.logged("publisher is unavailable, holding what is for it");
         assert!(!said.is_empty(), "{}", ended.stderr);

@@ -36,7 +36,7 @@ fn a_publisher_that_comes_while_the_disk_fails_keeps_what_its_spool_holds() {
         .variable("FAULT_READONLY", flag.to_str().unwrap())
         .everything_to(&[&away]);
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     running.stop().code(69);
     let spools = agent.does(&["spool", "ls", "--json"]).code(0);
     let spools: Value = serde_json::from_str(&spools.stdout).unwrap();
@@ -46,16 +46,16 @@ fn a_publisher_that_comes_while_the_disk_fails_keeps_what_its_spool_holds() {
 
     let agent = agent.everything_to(&[&file]);
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     fs::write(&flag, "").unwrap();
     logged(&running, "the store cannot be written");
     let agent = agent.everything_to(&[&file, &away]);
     let refused = agent.does(&["reload"]);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     fs::remove_file(&flag).unwrap();
     logged(&running, "the store can be written again");
     let taken = agent.does(&["reload"]);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.stop().code(69);
     let after = held(&agent, &spool);
     assert_eq!(after[..before.len().min(after.len())], before, "what was held comes first");
@@ -85,7 +85,7 @@ fn a_sink_that_lags_while_the_disk_fails_waits_for_it() {
         .through("[{name: counting, parameters: {}}]", &[&out]);
     let mut running = agent.run();
     logged(&running, "component failed twice on a batch");
-    running.wait_for_ticks(4);
+    running.wait_for_cycles(4);
     running.stop().code(69);
 
     // What is in the journal is on disk alone now.
@@ -101,7 +101,7 @@ fn a_sink_that_lags_while_the_disk_fails_waits_for_it() {
     });
     fs::remove_file(&flag).unwrap();
     logged(&running, "the store can be written again");
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     eventually("a sink at the head", PATIENCE, || {
         let status = agent.does(&["status", "--json"]).code(0);
         let status: Value = serde_json::from_str(&status.stdout).unwrap();
@@ -145,7 +145,7 @@ fn a_disk_that_hangs_holds_up_only_who_writes_to_it() {
     let begun = || fs::read_dir(&failures).map_or(0, |files| files.count());
     eventually("a fixture that is begun", PATIENCE, || (begun() > 0).then_some(()));
     let before = samples(&agent, "good");
-    running.wait_for_ticks(6);
+    running.wait_for_cycles(6);
     eventually("samples of the sink that needs no such file", PATIENCE, || {
         (samples(&agent, "good") > before + 6).then_some(())
     });
@@ -177,11 +177,11 @@ fn a_recording_on_a_disk_that_hangs_ends_and_nothing_else_does() {
         fs::metadata(&recording).ok().filter(|found| found.len() > 0)
     });
     fs::write(&flag, "").unwrap();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ended = logged(&running, "the recording cannot be written and ends here");
     assert!(ended[0]["reason"].as_str().unwrap().contains("recording"), "{ended:?}");
     let before = samples(&agent, "out");
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     eventually("more samples", PATIENCE, || (samples(&agent, "out") > before).then_some(()));
     // It hangs to the end.
     let ledger = running.stop().code(0).ledger();

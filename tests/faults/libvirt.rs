@@ -44,7 +44,7 @@ fn beginnings_and_ends_are_exact_and_what_is_plugged_in_is_seen_at_once() {
     );
     let agent = agent("faults-boundaries", &lab, 600);
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let (off, idle, linux) = (uuid(&lab, "off-1"), uuid(&lab, "idle-1"), uuid(&lab, "linux-1"));
     let there = |what: &str, meter: &str, id: &str, more: usize| {
         eventually(what, PATIENCE, || {
@@ -102,7 +102,7 @@ fn nothing_comes_when_switched_off(lab: &Lab, agent: Agent, linux: &str) {
     let agent = agent.set("libvirt.events", false);
     fs::remove_file(agent.folder.at("samples")).unwrap();
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     lab.virsh(&["destroy", "linux-1"]);
     std::thread::sleep(std::time::Duration::from_secs(2));
     let ended = running.stop().code(0);
@@ -136,7 +136,7 @@ fn libvirtd_may_be_killed_and_comes_back() {
     );
     let agent = agent("faults-libvirtd", &lab, 1);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let cpus = |name: &str| of(&complete(&agent), "cpu", &uuid(&lab, name)).len();
     eventually("samples", PATIENCE, || (cpus("idle-1") > 0).then_some(()));
     for round in 0..scaled(1, 5) {
@@ -170,7 +170,7 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
     );
     let agent = agent("faults-stopped", &lab, 2).set("libvirt.deadline", "900ms");
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     let usual = longest(&running);
     lab.signal_guest("idle-2", "-STOP");
     eventually("it is left alone", PATIENCE, || {
@@ -178,10 +178,10 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
             .then_some(())
     });
     let first = longest(&running);
-    running.wait_for_ticks(1);
-    let ticks = running.ticks();
-    running.wait_for_ticks(3);
-    let later = times(&running)[ticks..].iter().copied().fold(0.0, f64::max);
+    running.wait_for_cycles(1);
+    let cycles = running.cycles();
+    running.wait_for_cycles(3);
+    let later = times(&running)[cycles..].iter().copied().fold(0.0, f64::max);
     println!(
         "{count} domains, one stopped: {usual:.3} s before, {first:.3} s the first time, {later:.3} s later"
     );
@@ -193,7 +193,7 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
     eventually("it is read again", PATIENCE, || {
         (!running.logged("domain answers again").is_empty()).then_some(())
     });
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let ended = running.stop().code(0);
     assert!(ended.ledger().missing > 0);
     let gaps = agent.does(&["gaps", "--json"]).code(0);

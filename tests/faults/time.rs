@@ -48,11 +48,11 @@ fn rates_are_sane(agent: &Agent, at_least: usize) {
 fn an_agent_that_was_down_or_stood_still_leaves_gaps() {
     let agent = agent("faults-down");
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.signal(Signal::STOP);
     std::thread::sleep(Duration::from_secs(4));
     running.signal(Signal::CONT);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let seen = gaps(&agent);
     let [skipped] = &seen[..] else { panic!("{seen:?}") };
     assert_eq!((text(skipped, "reason"), text(skipped, "resource")), ("skipped", "*"));
@@ -63,7 +63,7 @@ fn an_agent_that_was_down_or_stood_still_leaves_gaps() {
     running.ended(PATIENCE);
     std::thread::sleep(Duration::from_secs(4));
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.stop().code(0);
     // Now from the disk.
     let seen = gaps(&agent);
@@ -103,10 +103,10 @@ fn a_clock_that_jumps_makes_no_strange_rate() {
         .variable("FAKETIME_NO_CACHE", "1")
         .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let leap = |running: &mut Running, by: &str| {
         fs::write(&jump, by).unwrap();
-        running.wait_for_ticks(3);
+        running.wait_for_cycles(3);
     };
     leap(&mut running, "+3h");
     leap(&mut running, "-2h");
@@ -136,7 +136,7 @@ fn what_is_given_up_is_a_gap_by_resource_and_meter() {
         .set("shutdown_grace", "1s")
         .everything_to(&["notifier://?topic=dropped&policy=queue&max_queue_length=1"]);
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     eventually("a gap", PATIENCE, || (!gaps(&agent).is_empty()).then_some(()));
     let ended = running.stop().code(69);
     let ledger = ended.ledger();
@@ -176,7 +176,7 @@ fn what_is_to_be_kept_longest_is_dropped_last() {
     let kept =
         |meter: &str| meter == "cpu" || meter.starts_with("network.") && meter.ends_with(".bytes");
     assert!(!first.keys().any(|meter| kept(meter)), "{first:?}");
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let ended = running.stop().code(69);
     let publisher = ended.ledger().publisher("notifier").clone();
     assert!(publisher.reasons.contains_key("spool_full"), "{publisher:?}");

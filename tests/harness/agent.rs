@@ -222,17 +222,17 @@ impl Running {
     }
 
     /// How many ticks have been polled.
-    pub(crate) fn ticks(&self) -> usize {
+    pub(crate) fn cycles(&self) -> usize {
         self.logged("tick").len()
     }
 
     /// Waits until so many more ticks have been polled.
-    pub(crate) fn wait_for_ticks(&mut self, more: usize) {
-        let wanted = self.ticks() + more;
+    pub(crate) fn wait_for_cycles(&mut self, more: usize) {
+        let wanted = self.cycles() + more;
         eventually(&format!("{wanted} ticks"), PATIENCE, || {
             let over = self.child.try_wait().unwrap();
             assert!(over.is_none(), "the agent ended by itself ({over:?}):\n{}", self.stderr());
-            (self.ticks() >= wanted).then_some(())
+            (self.cycles() >= wanted).then_some(())
         });
     }
 

@@ -319,7 +319,7 @@ fn no_broker_can_hurt_the_agent() {
     let good = names.map(|name| publisher(name, broker(|peer| peer.welcome(Peer::confirm)).0));
     let calm = agent("hostile-broker-calm", good.collect());
     let mut running = calm.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     let (_, idle) = end(running, &calm, 0);
 
     let misdeeds = MISDEEDS.map(|(name, misdeed, reason)| (name, broker(misdeed), reason));
@@ -333,7 +333,7 @@ fn no_broker_can_hurt_the_agent() {
     let agent = agent("hostile-broker", publishers)
         .amqp(&format!("amqp://guest:guest@127.0.0.1:{port}/%2f?frame_max=131072"));
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let wanted = misdeeds.iter().map(|(name, _, wanted)| (*name, *wanted));
     for (name, wanted) in wanted.chain([("arrays-20000", "(amqp_table_depth)")]) {
         let reason = eventually(name, PATIENCE, || reason(&running, name));
@@ -342,7 +342,7 @@ fn no_broker_can_hurt_the_agent() {
     }
     // Tried again, the others go on, and nothing of a failed attempt stays open.
     let before = neighbour(&agent);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     eventually("more in the file", PATIENCE, || (neighbour(&agent) > before).then_some(()));
     for (name, (_, open), _) in &misdeeds {
         let what = format!("one connection of {name}");
@@ -365,7 +365,7 @@ fn a_broker_that_blocks_for_ever_does_not_hold_the_agent_up() {
         broker(|peer| peer.welcome(|peer, _| peer.send(&method(0, (10, 60), &short(EVIL)))));
     let agent = agent("hostile-broker-blocks", vec![publisher("blocks", port)]);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     eventually("a line in the log", PATIENCE, || {
         let blocked = "the broker is short of memory or disk and takes nothing for now";
         (!running.logged(blocked).is_empty()).then_some(())
@@ -399,7 +399,7 @@ fn tables_are_bounded_over_tls_too() {
         .amqp(&format!("amqps://guest:guest@localhost:{port}/%2f"))
         .set("amqp.tls.ca", folder.at("certificate.pem").display().to_string());
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let reason = eventually("an outage", PATIENCE, || reason(&running, "tls"));
     let ended = end(running, &agent, 69);
     drop(server.kill());

@@ -115,7 +115,7 @@ fn replaced_often(language: &str, count: usize) {
     let agent = agent(&format!("reloads-{language}"), &variant(&file, 0), &options);
     let place = agent.folder.at("components/replaced.wasm");
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let before_any = running.logged("new transformers took over").len();
     let replace = |number: usize| {
         let beside = agent.folder.write("components/.new", variant(&file, number));
@@ -155,7 +155,7 @@ fn components_load_where_no_memory_may_be_made_executable() {
         let mut command = agent.within(&["env"], script, &arguments);
         command.env("PROGRAM", python);
         let mut running = agent.start(command, None);
-        running.wait_for_ticks(3);
+        running.wait_for_cycles(3);
         let ended = running.stop().code(0);
         assert_eq!(ended.logged("component loaded").len(), 2, "{compiled}: {}", ended.stderr);
         assert!(ended.ledger().sinks.values().all(|sink| sink.held == 0), "{compiled}");

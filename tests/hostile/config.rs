@@ -134,7 +134,7 @@ fn files_are_refused_by_their_bounds_and_the_sinks_go_on() {
     let good = good(&agent);
     let agent = agent.pipeline(&good);
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     // An agent that has loaded a file once, and compiled nothing.
     let idle = kib(&running, "VmRSS");
     let mut most = Vec::new();
@@ -153,7 +153,7 @@ fn files_are_refused_by_their_bounds_and_the_sinks_go_on() {
         most.push((name, kib(&running, "VmHWM")));
         put(&agent, &good);
         let before = honest(&agent);
-        running.wait_for_ticks(1);
+        running.wait_for_cycles(1);
         eventually("the honest sink's samples", PATIENCE, || {
             (honest(&agent) > before).then_some(())
         });

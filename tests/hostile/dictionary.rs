@@ -547,21 +547,21 @@ fn published_right(agent: &Agent) {
         made.map(words).collect()
     };
     let row = |name: &str, instance: &str| (name.to_owned(), id(instance));
-    let ticks = TICKS.len();
-    assert_eq!(made("reuses"), vec![row("cpu", "instance-000003"); ticks - 4]);
+    let cycles = TICKS.len();
+    assert_eq!(made("reuses"), vec![row("cpu", "instance-000003"); cycles - 4]);
     assert_eq!(made("until-forgotten"), vec![row("cpu", "instance-000001"); 4]);
     let renamed: Vec<_> = ["odd-batch.", "even-batch"]
         .iter()
         .cycle()
-        .take(ticks)
+        .take(cycles)
         .map(|name| row(name, "instance-000000"))
         .collect();
     assert_eq!(made("replaces-own"), renamed);
     // From a flush in each cycle, and from each batch but the first.
-    assert_eq!(made("own-of-flush"), vec![row("hostile", "instance-000000"); 2 * ticks - 1]);
-    assert_eq!(made("derives"), vec![row("hostile", "instance-000000"); 2 * ticks]);
+    assert_eq!(made("own-of-flush"), vec![row("hostile", "instance-000000"); 2 * cycles - 1]);
+    assert_eq!(made("derives"), vec![row("hostile", "instance-000000"); 2 * cycles]);
     let volumes: Vec<Option<i64>> =
         published("largest").iter().map(|sample| field(sample, "volume").as_i64()).collect();
-    assert_eq!(volumes, [Some(i64::MAX), Some(i64::MIN)].repeat(ticks));
+    assert_eq!(volumes, [Some(i64::MAX), Some(i64::MIN)].repeat(cycles));
     assert_eq!(published("logs-in-learn").len(), polled());
 }

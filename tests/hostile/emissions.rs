@@ -82,7 +82,7 @@ fn rows_of_a_large_resource_are_spooled_in_pieces() {
     let lines = |path: &std::path::Path| fs::read_to_string(path).unwrap_or_default();
     let mut running = agent.run();
     eventually("its batch", 2 * PATIENCE, || (lines(&out).lines().count() == rows).then_some(()));
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     running.terminate();
     let (ended, resident) = watched(running, Running::ended);
     // The broker is not there: what is for it stays in the spool.

@@ -42,7 +42,7 @@ fn goes_on(agent: &Agent, running: &mut Running) {
     let lines =
         || fs::read_to_string(agent.folder.at("honest")).unwrap_or_default().lines().count();
     let before = lines();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     eventually("more in the honest file", PATIENCE, || (lines() > before).then_some(()));
 }
 
@@ -66,7 +66,7 @@ fn a_fifo_a_link_and_a_file_of_all_hold_their_own_samples_only() {
     let reasons = ["it is a FIFO", "it is a link", "chmod o-w", "rotated.1: it is a link"];
     let agent = self::agent("hostile-outputs", &urls.each_ref().map(String::as_str));
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let reported = |running: &Running| {
         let lines = running.logged("publisher is unavailable, holding what is for it");
         let has = |reason: &&str| lines.iter().any(|line| text(line, "reason").contains(reason));
@@ -95,7 +95,7 @@ fn rotation_is_bounded_and_over_at_the_limit_as_well() {
     }
     let agent = self::agent("hostile-rotation", &[&fine]);
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     goes_on(&agent, &mut running);
     let ledger = running.stop().code(0).ledger();
     assert!(ledger.sinks.values().all(|sink| sink.held == 0 && sink.dropped == 0), "{ledger:?}");
@@ -122,7 +122,7 @@ fn a_store_that_others_may_write_is_refused_and_links_in_it_are_not_followed() {
     }
     symlink(&victim, store.join("host-generation.new")).unwrap();
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     goes_on(&agent, &mut running);
     running.stop().code(0);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
@@ -147,7 +147,7 @@ fn no_command_waits_for_a_fifo() {
         (&["component", "inspect", path], 78),
         (&["component", "test", component, path], 64),
         (&["component", "run", component, "--recording", path], 64),
-        (&["rerun", path], 64),
+        (&["replay", path], 64),
         (&["check", "--ceilometer-conf", path], 78),
         (&["check", "--polling", path], 78),
         (&["once", "--libvirt", &recording], 78),
@@ -185,7 +185,7 @@ fn configuration_is_still_read_from_a_pipe() {
 fn silent_clients_of_the_control_socket_make_room() {
     let agent = agent("hostile-control", &[]);
     let mut running = agent.run();
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     // By way of the agent's own folder: the path of a socket may not be long.
     let socket = format!("/proc/{}/cwd/agent.sock", running.pid().as_raw_nonzero());
     let mut silent: Vec<UnixStream> = (0..SILENT)
@@ -264,7 +264,7 @@ fn xml_that_is_too_large_costs_its_own_domain_only() {
     let node = agent.folder.write("node.xml", format!("<node>{}</node>", domains.concat()));
     let agent = agent.libvirt(&format!("test://{}", node.display()));
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     goes_on(&agent, &mut running);
     let ended = running.stop().code(0);
     let left_out = ended.logged("domain is left out: its description cannot be read");

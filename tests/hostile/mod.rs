@@ -64,7 +64,7 @@ fn allowance(command: &str) -> u64 {
         let (ended, check) = watched(agent.start(agent.command(&["check"]), None), Running::ended);
         ended.code(0);
         let (ended, run) = watched(agent.run(), |mut running, patience| {
-            running.wait_for_ticks(3);
+            running.wait_for_cycles(3);
             running.terminate();
             running.ended(patience)
         });
@@ -161,14 +161,14 @@ fn ended_at_work(group: &str, cases: &[Case]) -> Ended {
 
 /// Waits until every case has been ended while the honest sink goes on, and asks the agent to end.
 fn all_end(agent: &Agent, mut running: Running, cases: &[Case]) -> Running {
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     eventually("an end for each", PATIENCE, || {
         let said = running.stderr();
         cases.iter().all(|case| reasons(&said, case.name)).then_some(())
     });
     // What comes after them is still worked on.
     let before = honest(agent);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     eventually("the honest sink's samples", PATIENCE, || (honest(agent) > before).then_some(()));
     running.terminate();
     running

@@ -37,7 +37,7 @@ fn honest(agent: &Agent) -> usize {
 /// The honest sink delivers two more polling cycles.
 pub(super) fn goes_on(agent: &Agent, running: &mut Running) {
     let before = honest(agent);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     eventually("the honest sink's samples", PATIENCE, || (honest(agent) > before).then_some(()));
 }
 
@@ -384,7 +384,7 @@ fn file_watching_that_fails_is_reported_once_and_tried_again() {
     let arguments = ["run", "--log-format", "json", "--log", "debug"];
     let wrapper = ["unshare", "--user", "--map-root-user"];
     let mut running = agent.start(agent.within(&wrapper, &script, &arguments), None);
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let there = |name: &str| {
         eventually(name, PATIENCE, || agent.folder.at(name).exists().then_some(()));
     };
@@ -400,8 +400,8 @@ fn file_watching_that_fails_is_reported_once_and_tried_again() {
         (unavailable(&running) > 0).then_some(())
     });
     // Every change was one more line.
-    let ticks = running.ticks();
-    while running.ticks() < ticks + 3 {
+    let cycles = running.cycles();
+    while running.cycles() < cycles + 3 {
         number += 1;
         touched(number);
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -430,7 +430,7 @@ fn the_limit_on_open_files_is_raised() {
     let arguments = ["run", "--log-format", "json", "--log", "debug"];
     let script = "ulimit -S -n 300; exec \"$@\"";
     let mut running = agent.start(agent.within(&["env"], script, &arguments), None);
-    running.wait_for_ticks(1);
+    running.wait_for_cycles(1);
     let raised = running.logged("limit on open files raised");
     assert_eq!(raised.len(), 1);
     let limits = fs::read_to_string(format!("/proc/{}/limits", running.pid().as_raw_nonzero()));

@@ -51,7 +51,7 @@ fn a_state_beyond_the_total_is_refused_and_made_again() {
         .set("components.totals.states", "1MiB")
         .pipeline(&pipeline);
     let mut running = agent.run();
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     // A sink whose component is still being compiled has no state to save.
     eventually("samples of all sinks", PATIENCE, || {
         let has_some = |path: &PathBuf| fs::read(path).is_ok_and(|text| !text.is_empty());
@@ -73,7 +73,7 @@ fn a_state_beyond_the_total_is_refused_and_made_again() {
     assert!(refused, "{}", ended.stderr);
     let agent = agent.set("components.totals.states", "4MiB");
     let mut running = agent.run();
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     let ledger = ended.ledger();
     assert!(ended.logged("component could not save its state").is_empty(), "{}", ended.stderr);

@@ -123,7 +123,7 @@ impl Life {
             }
         }
         let tick = Moment { wall: Timestamp::from_nanos(time), ..Moment::default() };
-        Arc::new(Batch { source: "life".into(), tick, samples, gone })
+        Arc::new(Batch { source: "life".into(), cycle_start: tick, samples, gone })
     }
 }
 
@@ -148,7 +148,7 @@ async fn live(
                 Vec::new()
             }
         };
-        let flushed = one.flush(batch.tick).await.unwrap();
+        let flushed = one.flush(batch.cycle_start).await.unwrap();
         for sample in made.iter().chain(&flushed) {
             out += 1;
             text.clear();

@@ -37,8 +37,8 @@ impl Original {
         Self { child, input, output }
     }
 
-    fn run(&mut self, name: &str, parameters: &Value, ticks: &[Vec<Value>]) -> Vec<Value> {
-        let stream = json!({"name": name, "parameters": parameters, "ticks": ticks});
+    fn run(&mut self, name: &str, parameters: &Value, cycles: &[Vec<Value>]) -> Vec<Value> {
+        let stream = json!({"name": name, "parameters": parameters, "ticks": cycles});
         writeln!(self.input, "{stream}").unwrap();
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
@@ -72,7 +72,7 @@ fn stream() -> impl Strategy<Value = Vec<Vec<Value>>> {
     let owners = (select(vec![json!("u"), json!("v"), json!(null)]), select(vec!["p", "q"]));
     let cpus = prop::option::of(0..5_u64);
     let row = (0..METERS.len(), select(vec!["r1", "r2", "r-ü"]), volume, clocks, owners, cpus);
-    prop::collection::vec(prop::collection::vec(row, 0..8), 0..8).prop_map(|ticks| {
+    prop::collection::vec(prop::collection::vec(row, 0..8), 0..8).prop_map(|cycles| {
         let (mut clock, mut monotonic, mut number) = (1_700_000_000, 5_000, 0_u64);
         let mut sample = |(meter, resource, volume, (step, mono), (user, project), cpus)| {
             let (name, kind, unit): (&str, &str, &str) = METERS[meter];
@@ -96,7 +96,7 @@ fn stream() -> impl Strategy<Value = Vec<Vec<Value>>> {
                 "monotonic_time": mono.map(|_| monotonic),
             })
         };
-        ticks.into_iter().map(|tick| tick.into_iter().map(&mut sample).collect()).collect()
+        cycles.into_iter().map(|tick| tick.into_iter().map(&mut sample).collect()).collect()
     })
 }
 
@@ -295,10 +295,10 @@ fn holds(name: &str, options: impl Strategy<Value = Value>) {
     let original = RefCell::new(Original::start());
     let made = RefCell::new(0);
     let result =
-        TestRunner::new_with_rng(config, rng).run(&(options, stream()), |(options, ticks)| {
-            let theirs = original.borrow_mut().run(name, &options, &ticks);
+        TestRunner::new_with_rng(config, rng).run(&(options, stream()), |(options, cycles)| {
+            let theirs = original.borrow_mut().run(name, &options, &cycles);
             *made.borrow_mut() += theirs.len();
-            same(name, run(&agent, name, &options, &ticks), theirs)
+            same(name, run(&agent, name, &options, &cycles), theirs)
         });
     println!("{name}: {streams} streams, {} samples, seed {seed}", made.borrow());
     if let Err(error) = result {

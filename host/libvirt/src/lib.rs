@@ -4,10 +4,10 @@
 //! Given: sources and their intervals. Gives back: one batch per source and polling cycle. Must not
 //! know publishers or pipelines.
 
-mod discovery;
-pub mod inspect;
+pub mod hypervisor;
 mod libvirt;
 pub mod poll;
+mod resource_metadata;
 pub mod schedule;
 
 #[cfg(fuzzing)]

@@ -4,7 +4,7 @@ use super::{Gap, Moment, Sample};
 
 /// The number of a batch in the journal, from 1 on: what all that is kept about a batch is filed
 /// under. 0 is the place before the first.
-pub type Position = u64;
+pub type Offset = u64;
 
 /// The samples of one tick of one source: what is handed over and accounted for.
 #[derive(Debug, Clone)]
@@ -12,7 +12,7 @@ pub struct Batch {
     /// The name of the source in `pipeline.yaml`.
     pub source: Arc<str>,
     /// The start of the tick: what transformers are flushed with.
-    pub tick: Moment,
+    pub cycle_start: Moment,
     /// In the order in which they are published.
     pub samples: Vec<Sample>,
     /// Ids of resources that will not come again.

@@ -6,12 +6,12 @@ pub struct DomainEvent {
     /// Whose.
     pub uuid: Uuid,
     /// What.
-    pub what: Happening,
+    pub what: LifecycleEvent,
 }
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
+pub enum LifecycleEvent {
     /// It runs, from now on.
     Started,
     /// It does not run any more.

@@ -9,7 +9,7 @@ use super::Timestamp;
 /// crash or a roll-back, carries the same id again, and a consumer that drops repeated ids sees
 /// each sample once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HostGeneration(pub Uuid);
+pub struct HostId(pub Uuid);
 
 /// What a computed sample is about.
 #[derive(Debug, Clone, Copy)]
@@ -30,12 +30,12 @@ pub struct Computed<'a> {
     /// The sink's name.
     pub sink: &'a str,
     /// Position of the transformer in the sink, from 0.
-    pub stage: usize,
+    pub slot: usize,
     /// How many samples about the same the stage made before.
     pub ordinal: usize,
 }
 
-impl HostGeneration {
+impl HostId {
     /// The id of a sample as it was polled.
     pub fn polled(self, source: &str, resource_id: &str, meter: &str, time: Timestamp) -> Uuid {
         self.name(&[source, resource_id, meter], &[time.as_nanos()])
@@ -43,7 +43,7 @@ impl HostGeneration {
 
     /// The id of a sample that a transformer made.
     pub fn computed(self, by: Computed<'_>, about: About<'_>) -> Uuid {
-        let numbers = [about.time.as_nanos(), by.stage as u64, by.ordinal as u64];
+        let numbers = [about.time.as_nanos(), by.slot as u64, by.ordinal as u64];
         self.name(&[about.source, about.resource_id, about.meter, by.sink], &numbers)
     }
 
@@ -73,25 +73,25 @@ mod tests {
     // Ids of samples that were sent: an upgrade that changed them would double what is sent again.
     #[test]
     fn ids_are_those_of_uuid_version_5() {
-        let host = HostGeneration(Uuid::from_u128(1));
+        let host = HostId(Uuid::from_u128(1));
         let time = Timestamp::from_nanos(5);
         let polled = host.polled("s", "r", "m", time).to_string();
         assert_eq!(polled, "bbca4116-83d1-5b0e-9a9f-d008026d48f6");
-        let by = Computed { sink: "k", stage: 0, ordinal: 1 };
+        let by = Computed { sink: "k", slot: 0, ordinal: 1 };
         let about = About { source: "s", resource_id: "r", meter: "m", time };
         assert_eq!(host.computed(by, about).to_string(), "adc7a223-8736-5ad7-86a9-606e00c0727b");
     }
 
     #[test]
     fn ids_depend_on_every_part_and_on_nothing_else() {
-        let host = HostGeneration(Uuid::from_u128(1));
+        let host = HostId(Uuid::from_u128(1));
         let time = Timestamp::from_nanos(5);
         let id = host.polled("s", "r", "m", time);
         assert_eq!(id, host.polled("s", "r", "m", time));
         assert_ne!(id, host.polled("sr", "", "m", time));
         assert_ne!(id, host.polled("s", "r", "m", Timestamp::from_nanos(6)));
-        assert_ne!(id, HostGeneration(Uuid::from_u128(2)).polled("s", "r", "m", time));
-        let by = Computed { sink: "k", stage: 0, ordinal: 0 };
+        assert_ne!(id, HostId(Uuid::from_u128(2)).polled("s", "r", "m", time));
+        let by = Computed { sink: "k", slot: 0, ordinal: 0 };
         let about = About { source: "s", resource_id: "r", meter: "m", time };
         assert_ne!(host.computed(by, about), id);
         let second = Computed { ordinal: 1, ..by };

@@ -20,14 +20,14 @@ mod sample;
 mod secret;
 mod text;
 
-pub use batch::{Batch, Polled, Position};
+pub use batch::{Batch, Offset, Polled};
 pub use bounds::{Bound, Exceeded, Row, Supplier};
 pub use delivery::DeliveryResult;
 pub use domain::{DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova};
-pub use event::{DomainEvent, Happening, StopReason};
+pub use event::{DomainEvent, LifecycleEvent, StopReason};
 pub use gap::{Gap, GapReason};
 pub use glob::{Glob, GlobError};
-pub use id::{About, Computed, HostGeneration};
+pub use id::{About, Computed, HostId};
 pub use meter::{Meter, MeterType};
 pub use moment::{Moment, Timestamp};
 pub use reading::{

@@ -45,7 +45,7 @@ impl From<u64> for Volume {
 /// One value of one meter of one resource at one time.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// `message_id` on the wire; see [`super::HostGeneration`].
+    /// `message_id` on the wire; see [`super::HostId`].
     pub id: Uuid,
     /// What was measured.
     pub meter: Arc<Meter>,

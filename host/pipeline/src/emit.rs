@@ -7,13 +7,13 @@ use tokio::sync::mpsc;
 use super::handle::Publishers;
 use crate::publish::{Encoding, Outstanding};
 use crate::transform::SampleList;
-use nephometer_model::{Batch, Position, Sample};
-use nephometer_store::{JournalReader, Put};
+use nephometer_model::{Batch, Offset, Sample};
+use nephometer_store::{JournalReader, SpoolInput};
 use nephometer_telemetry::events;
 
 /// What one sink published at once.
 #[derive(Debug)]
-pub struct Emission {
+pub struct SinkOutput {
     /// The sink.
     pub sink: Arc<str>,
     /// In the order in which publishers got them; never empty.
@@ -21,7 +21,7 @@ pub struct Emission {
 }
 
 /// Somebody who looks on: gets everything that a sink emits, beside its publishers.
-pub type Tap = mpsc::Sender<Emission>;
+pub type Tap = mpsc::Sender<SinkOutput>;
 
 /// All that a sink publishes to.
 pub struct Outlet {
@@ -44,7 +44,7 @@ impl Outlet {
     pub(super) async fn emit(
         &mut self,
         journal: &JournalReader,
-        position: Position,
+        offset: Offset,
         batch: &Batch,
         lists: Vec<SampleList>,
     ) {
@@ -54,19 +54,19 @@ impl Outlet {
             return;
         }
         let publishers = || self.publishers.iter().map(|(_, publisher)| publisher);
-        let encodings: Vec<Encoding<'_>> = publishers()
-            .map(|publisher| publisher.encoding(sink, &lists, position, batch))
-            .collect();
+        let encodings: Vec<Encoding<'_>> =
+            publishers().map(|publisher| publisher.encoding(sink, &lists, offset, batch)).collect();
         let puts = publishers().zip(&encodings);
-        let puts = puts.map(|(to, envelopes)| Put { writer: to.spool(), envelopes }).collect();
-        let made = journal.emit(puts, emitted(&self.leaving, position)).await;
+        let puts =
+            puts.map(|(to, envelopes)| SpoolInput { writer: to.spool(), envelopes }).collect();
+        let made = journal.emit(puts, emitted(&self.leaving, offset)).await;
         drop(encodings);
         for ((_, publisher), made) in self.publishers.iter_mut().zip(made) {
             publisher.made(batch, made);
         }
         if let Some(tap) = &self.tap {
             for samples in lists {
-                let emission = Emission { sink: Arc::clone(sink), samples: samples.into_vec() };
+                let emission = SinkOutput { sink: Arc::clone(sink), samples: samples.into_vec() };
                 if tap.send(emission).await.is_err() {
                     events::pipeline::onlooker_gone(sink);
                 }
@@ -88,7 +88,7 @@ impl Outlet {
     }
 
     /// Up to where nothing would have to be made again, if the last batch that was worked on is `last`.
-    pub(super) fn emitted(&self, last: Position) -> Position {
+    pub(super) fn emitted(&self, last: Offset) -> Offset {
         emitted(&self.outstanding(), last)
     }
 
@@ -104,7 +104,7 @@ impl Outlet {
 }
 
 /// The place before the oldest envelope that is neither settled nor on disk.
-pub(super) fn emitted(outstanding: &[Outstanding], last: Position) -> Position {
+pub(super) fn emitted(outstanding: &[Outstanding], last: Offset) -> Offset {
     let oldest = outstanding.iter().filter_map(Outstanding::oldest).min();
     oldest.map_or(last, |oldest| last.min(oldest.saturating_sub(1)))
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::generation::{Base, Generation};
+use super::revision::{ChainRevision, Snapshot};
 use crate::publish::PublisherHandle;
-use crate::transform::{Event, Identity};
+use crate::transform::{Identity, JournaledBatch};
 use nephometer_config::PublisherSpec;
-use nephometer_model::{Position, Sample};
+use nephometer_model::{Offset, Sample};
 
 /// Commands that wait for a sink: there is one who reloads, and people at a terminal.
 const COMMANDS: usize = 8;
@@ -22,21 +22,21 @@ type Change = Box<dyn FnOnce(&mut Publishers) + Send>;
 
 /// What can be asked of a sink. It obeys between two batches.
 pub(super) enum Command {
-    Base {
+    Snapshot {
         /// Whether what comes is kept for a take-over.
         follow: bool,
-        reply: oneshot::Sender<Base>,
+        reply: oneshot::Sender<Snapshot>,
     },
     /// Nothing has to be kept any more.
     Abandon,
-    TakeOver {
-        generation: Box<Generation>,
+    Takeover {
+        revision: Box<ChainRevision>,
         finish: bool,
-        reply: oneshot::Sender<TakeOver>,
+        reply: oneshot::Sender<Takeover>,
     },
     Publishers(Change),
     Inject {
-        stage: usize,
+        slot: usize,
         samples: Vec<Sample>,
         reply: oneshot::Sender<Result<usize, String>>,
     },
@@ -47,20 +47,20 @@ pub(super) enum Command {
 }
 
 /// What became of an attempt to take over.
-pub enum TakeOver {
+pub enum Takeover {
     /// The new generation is at work. How long no batch was worked on for it.
     Done(Duration),
     /// These came in between; the generation is given back to run them.
-    Behind(Box<Generation>, Vec<Event>),
+    Behind(Box<ChainRevision>, Vec<JournaledBatch>),
     /// Too much came in between to be kept: start anew from another base.
-    Stale(Box<Generation>),
+    Stale(Box<ChainRevision>),
     /// It failed on what came in between, or the sink is gone.
     Failed(String),
 }
 
 /// Something that a sink decided by itself.
 #[derive(Debug)]
-pub enum Notice {
+pub enum SinkEvent {
     /// The generation before took over again, because the new one failed.
     RolledBack {
         /// The sink.
@@ -118,13 +118,13 @@ pub struct SinkStatus {
     /// What it is doing.
     pub state: SinkState,
     /// Its transformers at work, in order.
-    pub stages: Vec<Identity>,
+    pub slots: Vec<Identity>,
     /// The last batch that it worked on.
-    pub position: Position,
+    pub offset: Offset,
     /// All before and with this one has been settled by all publishers.
-    pub emitted: Position,
+    pub emitted: Offset,
     /// Where the state on disk was saved.
-    pub saved: Position,
+    pub saved: Offset,
     /// Generations that took over since the agent started.
     pub reloads: u64,
     /// How often the generation before came back.
@@ -141,17 +141,17 @@ pub struct SinkHandle {
 }
 
 /// The other end.
-pub(super) struct Ears {
+pub(super) struct Inbox {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) status: watch::Sender<SinkStatus>,
 }
 
-pub(super) fn handle(state: SinkState) -> (SinkHandle, Ears) {
+pub(super) fn handle(state: SinkState) -> (SinkHandle, Inbox) {
     let (sender, commands) = mpsc::channel(COMMANDS);
     let first = SinkStatus {
         state,
-        stages: Vec::new(),
-        position: 0,
+        slots: Vec::new(),
+        offset: 0,
         emitted: 0,
         saved: 0,
         reloads: 0,
@@ -159,7 +159,7 @@ pub(super) fn handle(state: SinkState) -> (SinkHandle, Ears) {
         can_roll_back: false,
     };
     let (status, watched) = watch::channel(first);
-    (SinkHandle { commands: sender, status: watched }, Ears { commands, status })
+    (SinkHandle { commands: sender, status: watched }, Inbox { commands, status })
 }
 
 impl SinkHandle {
@@ -182,13 +182,13 @@ impl SinkHandle {
 
     /// What a new generation starts from. From then on the sink keeps what comes, for
     /// [`Self::take_over`], until one has taken over or [`Self::abandon`] says that none will.
-    pub async fn base(&self) -> Option<Base> {
-        self.ask(|reply| Command::Base { follow: true, reply }).await
+    pub async fn snapshot(&self) -> Option<Snapshot> {
+        self.ask(|reply| Command::Snapshot { follow: true, reply }).await
     }
 
     /// What a new generation would start from. Nothing is kept for it.
-    pub async fn look(&self) -> Option<Base> {
-        self.ask(|reply| Command::Base { follow: false, reply }).await
+    pub async fn look(&self) -> Option<Snapshot> {
+        self.ask(|reply| Command::Snapshot { follow: false, reply }).await
     }
 
     /// No generation will take over from the base that was given last.
@@ -199,10 +199,10 @@ impl SinkHandle {
 
     /// Hands a generation over that has caught up. With `finish` the sink itself runs what is
     /// missing, for generations that never quite catch up.
-    pub async fn take_over(&self, generation: Generation, finish: bool) -> TakeOver {
-        let generation = Box::new(generation);
-        let asked = self.ask(|reply| Command::TakeOver { generation, finish, reply }).await;
-        asked.unwrap_or_else(|| TakeOver::Failed("the sink has ended".to_owned()))
+    pub async fn take_over(&self, revision: ChainRevision, finish: bool) -> Takeover {
+        let revision = Box::new(revision);
+        let asked = self.ask(|reply| Command::Takeover { revision, finish, reply }).await;
+        asked.unwrap_or_else(|| Takeover::Failed("the sink has ended".to_owned()))
     }
 
     /// Changes the publishers, between two batches.
@@ -212,8 +212,8 @@ impl SinkHandle {
     }
 
     /// Runs rows from a stage on, once, and publishes what comes out. How many samples that was.
-    pub async fn inject(&self, stage: usize, samples: Vec<Sample>) -> Result<usize, String> {
-        let asked = self.ask(|reply| Command::Inject { stage, samples, reply }).await;
+    pub async fn inject(&self, slot: usize, samples: Vec<Sample>) -> Result<usize, String> {
+        let asked = self.ask(|reply| Command::Inject { slot, samples, reply }).await;
         asked.unwrap_or_else(|| Err("the sink has ended".to_owned()))
     }
 

@@ -8,19 +8,19 @@
 pub mod publish;
 pub mod transform;
 
+mod applied_actions;
+mod commands;
+mod drained_sink;
 mod emit;
-mod generation;
 mod handle;
-mod obey;
 mod quarantine;
-mod remains;
+mod revision;
 mod router;
 mod sink;
-mod verdicts;
 
-pub use emit::{Emission, Outlet, Tap};
-pub use generation::{Base, Generation};
-pub use handle::{Notice, Publishers, SinkHandle, SinkState, SinkStatus, TakeOver};
-pub use remains::Remains;
+pub use drained_sink::DrainedSink;
+pub use emit::{Outlet, SinkOutput, Tap};
+pub use handle::{Publishers, SinkEvent, SinkHandle, SinkState, SinkStatus, Takeover};
+pub use revision::{ChainRevision, Snapshot};
 pub use router::route;
 pub use sink::{Sink, SinkParts};

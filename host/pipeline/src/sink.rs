@@ -7,17 +7,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::applied_actions;
+use super::drained_sink::DrainedSink;
 use super::emit::Outlet;
-use super::generation::{Base, Generation, Retired};
-use super::handle::{Ears, Notice, SinkHandle, SinkState, handle};
+use super::handle::{Inbox, SinkEvent, SinkHandle, SinkState, handle};
 use super::quarantine::Quarantine;
-use super::remains::Remains;
-use super::verdicts;
+use super::revision::{ChainRevision, RollbackCandidate, Snapshot};
 use crate::publish::{self, Backoff};
-use crate::transform::{ChainError, Decision, Event, SampleList, Verdict, Window};
+use crate::transform::{
+    AppliedAction, ChainError, FailureAction, JournaledBatch, SampleList, Window,
+};
 use nephometer_config::OnError;
-use nephometer_model::{Batch, Position};
-use nephometer_store::{DeadLetters, Entry, JournalReader, Lost, SavedChain};
+use nephometer_model::{Batch, Offset};
+use nephometer_store::{DeadLetters, Entry, FailedBatch, JournalReader, SavedChain};
 use nephometer_telemetry::{SinkCount, events};
 use nephometer_wasm::GuestThreads;
 
@@ -41,7 +43,7 @@ pub struct SinkParts {
     /// What it has to do.
     pub journal: JournalReader,
     /// Its transformers, if they are ready.
-    pub generation: Option<Generation>,
+    pub revision: Option<ChainRevision>,
     /// Where it publishes.
     pub outlet: Outlet,
     /// Its counters.
@@ -49,7 +51,7 @@ pub struct SinkParts {
     /// Where batches are set aside that a component failed on.
     pub dead_letters: DeadLetters,
     /// Who is told what it decides by itself.
-    pub notices: mpsc::Sender<Notice>,
+    pub sink_events: mpsc::Sender<SinkEvent>,
     /// Where chains run; `None`: in the task of the sink.
     pub guest_threads: Option<GuestThreads>,
 }
@@ -58,27 +60,27 @@ pub struct SinkParts {
 pub struct Sink {
     pub(super) name: Arc<str>,
     pub(super) journal: JournalReader,
-    pub(super) generation: Option<Generation>,
+    pub(super) revision: Option<ChainRevision>,
     pub(super) outlet: Outlet,
     pub(super) count: Arc<SinkCount>,
     pub(super) dead_letters: DeadLetters,
-    pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) sink_events: mpsc::Sender<SinkEvent>,
     guest_threads: Option<GuestThreads>,
-    pub(super) ears: Ears,
+    pub(super) inbox: Inbox,
     /// What was saved on disk, while there are no transformers.
-    pub(super) base: Base,
+    pub(super) snapshot: Snapshot,
     /// Decisions of an earlier run on batches that come again.
-    notes: BTreeMap<Position, Vec<u8>>,
+    notes: BTreeMap<Offset, Vec<u8>>,
     /// The last batch that was worked on.
-    pub(super) position: Position,
+    pub(super) offset: Offset,
     /// Batches since somebody asked for a base, for the generation that starts from it.
-    pub(super) trail: Option<Window>,
-    pub(super) retired: Option<Retired>,
+    pub(super) catch_up_log: Option<Window>,
+    pub(super) rollback_candidate: Option<RollbackCandidate>,
     /// Per transformer of the generation.
     pub(super) quarantine: Vec<Quarantine>,
     /// State that can be written once all that led to it has been settled.
     pub(super) pending: Option<SavedChain>,
-    saved: Position,
+    saved: Offset,
     last_save: Instant,
     /// Nothing more will come.
     pub(super) ending: bool,
@@ -88,28 +90,28 @@ pub struct Sink {
 impl Sink {
     /// A sink that has not begun, and what others talk to it with.
     pub fn new(parts: SinkParts) -> (Self, SinkHandle) {
-        let SinkParts { name, journal, generation, outlet, count, dead_letters, .. } = parts;
-        let SinkParts { notices, guest_threads, .. } = parts;
-        let state = match &generation {
+        let SinkParts { name, journal, revision, outlet, count, dead_letters, .. } = parts;
+        let SinkParts { sink_events, guest_threads, .. } = parts;
+        let state = match &revision {
             Some(_) => SinkState::Running,
             None => SinkState::Preparing,
         };
-        let (handle, ears) = handle(state);
+        let (handle, inbox) = handle(state);
         let sink = Self {
             name,
             journal,
-            generation,
+            revision,
             outlet,
             count,
             dead_letters,
-            notices,
+            sink_events,
             guest_threads,
-            ears,
-            base: Base::default(),
+            inbox,
+            snapshot: Snapshot::default(),
             notes: BTreeMap::new(),
-            position: 0,
-            trail: None,
-            retired: None,
+            offset: 0,
+            catch_up_log: None,
+            rollback_candidate: None,
             quarantine: Vec::new(),
             pending: None,
             saved: 0,
@@ -128,15 +130,15 @@ impl Sink {
     /// Works off the journal until no more can come. A batch leaves the journal only after
     /// everything that it made has been settled by the publishers, and the state that it led to
     /// has been saved.
-    pub async fn run(mut self) -> Remains {
+    pub async fn run(mut self) -> DrainedSink {
         self.begin().await;
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.ended {
             tokio::select! {
                 biased;
-                Some(command) = self.ears.commands.recv() => self.obey(command).await,
-                entry = self.journal.next(), if self.generation.is_some() => match entry {
+                Some(command) = self.inbox.commands.recv() => self.handle_command(command).await,
+                entry = self.journal.next(), if self.revision.is_some() => match entry {
                     Some(entry) => self.work(entry).await,
                     None => break,
                 },
@@ -152,53 +154,53 @@ impl Sink {
         let resume = self.journal.resume();
         let saved = resume.saved.unwrap_or_default();
         self.notes = resume.notes;
-        self.saved = saved.position;
-        self.position = saved.position;
-        self.journal.rewind(saved.position);
+        self.saved = saved.offset;
+        self.offset = saved.offset;
+        self.journal.rewind(saved.offset);
         let mut events = Vec::new();
         while let Some(entry) = self.journal.try_next().await {
-            if entry.position > resume.emitted {
+            if entry.offset > resume.emitted {
                 break;
             }
             events.push(self.event(&entry));
-            self.position = entry.position;
+            self.offset = entry.offset;
             self.journal.advance();
         }
         if !events.is_empty() {
-            events::pipeline::resumed(&self.name, saved.position, events.len());
+            events::pipeline::resumed(&self.name, saved.offset, events.len());
         }
-        self.base = Base::saved(saved, events);
-        if let Some(mut generation) = self.generation.take() {
-            let base = mem::take(&mut self.base);
-            let waits = Base { events: Vec::new(), ..base.clone() };
-            let caught_up = match generation.catch_up(&waits).await {
-                Ok(()) => generation.follow_all(base.events.clone()).await,
+        self.snapshot = Snapshot::saved(saved, events);
+        if let Some(mut revision) = self.revision.take() {
+            let snapshot = mem::take(&mut self.snapshot);
+            let waits = Snapshot { events: Vec::new(), ..snapshot.clone() };
+            let caught_up = match revision.catch_up(&waits).await {
+                Ok(()) => revision.follow_all(snapshot.events.clone()).await,
                 Err(error) => Err(error),
             };
             match caught_up {
-                Ok(()) => self.adopt(generation),
+                Ok(()) => self.adopt(revision),
                 Err(error) => {
-                    self.base = base;
+                    self.snapshot = snapshot;
                     self.wait_for_transformers(&error.to_string());
                 }
             }
         }
     }
 
-    fn event(&mut self, entry: &Entry) -> Event {
-        let noted = self.notes.remove(&entry.position);
-        let verdicts = noted.map_or_else(Vec::new, |bytes| verdicts::decode(&bytes));
-        Event::new(entry.position, &entry.batch, &verdicts)
+    fn event(&mut self, entry: &Entry) -> JournaledBatch {
+        let noted = self.notes.remove(&entry.offset);
+        let actions = noted.map_or_else(Vec::new, |bytes| applied_actions::decode(&bytes));
+        JournaledBatch::new(entry.offset, &entry.batch, &actions)
     }
 
     /// These are the transformers from now on.
-    pub(super) fn adopt(&mut self, generation: Generation) {
-        self.quarantine = (0..generation.on_error.len()).map(|_| Quarantine::default()).collect();
-        let stages = generation.chain.identities();
-        self.generation = Some(generation);
-        self.base = Base::default();
-        self.ears.status.send_modify(|status| {
-            status.stages = stages;
+    pub(super) fn adopt(&mut self, revision: ChainRevision) {
+        self.quarantine = (0..revision.on_error.len()).map(|_| Quarantine::default()).collect();
+        let slots = revision.chain.identities();
+        self.revision = Some(revision);
+        self.snapshot = Snapshot::default();
+        self.inbox.status.send_modify(|status| {
+            status.slots = slots;
             status.state = SinkState::Running;
         });
     }
@@ -209,7 +211,7 @@ impl Sink {
     }
 
     fn set_state(&self, state: SinkState) {
-        self.ears.status.send_if_modified(|status| {
+        self.inbox.status.send_if_modified(|status| {
             let changed = status.state != state;
             status.state = state;
             changed
@@ -220,19 +222,19 @@ impl Sink {
     async fn work(&mut self, entry: Entry) {
         let mut event = self.event(&entry);
         let mut waits = 0;
-        let mut decided: Vec<Verdict> = self.verdicts_in_quarantine();
-        for verdict in &decided {
-            event = event.with(*verdict);
+        let mut decided: Vec<AppliedAction> = self.verdicts_in_quarantine();
+        for action in &decided {
+            event = event.with(*action);
         }
         loop {
-            let Some(generation) = self.generation.take() else { return };
-            let (generation, processed) =
-                generation.process(event.clone(), self.guest_threads.as_ref()).await;
-            self.generation = Some(generation);
+            let Some(revision) = self.revision.take() else { return };
+            let (revision, processed) =
+                revision.process(event.clone(), self.guest_threads.as_ref()).await;
+            self.revision = Some(revision);
             let error = match processed {
                 Ok(lists) => {
                     self.set_aside(&entry).await;
-                    self.emit(entry.position, &entry.batch, lists).await;
+                    self.emit(entry.offset, &entry.batch, lists).await;
                     return self.done(&entry, event, decided.is_empty());
                 }
                 Err(error) => error,
@@ -241,7 +243,7 @@ impl Sink {
                 continue;
             }
             match self.decide(&entry, &error, &mut decided).await {
-                Some(verdict) => event = event.with(verdict),
+                Some(action) => event = event.with(action),
                 None => {
                     waits += 1;
                     self.wait(HOLD.delay(waits, spread(&entry.batch))).await;
@@ -255,32 +257,35 @@ impl Sink {
 
     /// Publishes what a batch made, which may be nothing, and what the transformers have counted by
     /// then.
-    pub(super) async fn emit(&mut self, position: Position, batch: &Batch, lists: Vec<SampleList>) {
-        let stages = self.generation.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
-        self.journal.counted(position, stages);
-        self.outlet.emit(&self.journal, position, batch, lists).await;
+    pub(super) async fn emit(&mut self, offset: Offset, batch: &Batch, lists: Vec<SampleList>) {
+        let slots = self.revision.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
+        self.journal.counted(offset, slots);
+        self.outlet.emit(&self.journal, offset, batch, lists).await;
     }
 
     /// A batch is through.
-    fn done(&mut self, entry: &Entry, event: Event, well: bool) {
+    fn done(&mut self, entry: &Entry, event: JournaledBatch, well: bool) {
         self.count.processed.fetch_add(entry.batch.samples.len() as u64, Relaxed);
-        self.position = entry.position;
+        self.offset = entry.offset;
         self.journal.advance();
-        if let Some(retired) = &mut self.retired
-            && !retired.remember(&event)
+        if let Some(rollback_candidate) = &mut self.rollback_candidate
+            && !rollback_candidate.remember(&event)
         {
-            self.retired = None;
+            self.rollback_candidate = None;
         }
-        if let Some(trail) = &mut self.trail {
-            trail.push(event);
-            let events = trail.events().len();
-            if trail.rows() > TRAIL_ROWS || trail.bytes() > TRAIL_BYTES || events > TRAIL_EVENTS {
-                self.trail = None;
+        if let Some(catch_up_log) = &mut self.catch_up_log {
+            catch_up_log.push(event);
+            let events = catch_up_log.events().len();
+            if catch_up_log.rows() > TRAIL_ROWS
+                || catch_up_log.bytes() > TRAIL_BYTES
+                || events > TRAIL_EVENTS
+            {
+                self.catch_up_log = None;
             }
         }
         if well {
             self.quarantine.iter_mut().for_each(Quarantine::worked);
-            if self.ears.status.borrow().state != SinkState::Running {
+            if self.inbox.status.borrow().state != SinkState::Running {
                 events::pipeline::component_works(&self.name);
                 self.set_state(SinkState::Running);
             }
@@ -292,46 +297,46 @@ impl Sink {
         &mut self,
         entry: &Entry,
         error: &ChainError,
-        decided: &mut Vec<Verdict>,
-    ) -> Option<Verdict> {
-        let stage = error.stage;
-        let on_error = self.on_error(stage);
+        decided: &mut Vec<AppliedAction>,
+    ) -> Option<AppliedAction> {
+        let slot = error.slot;
+        let on_error = self.on_error(slot);
         let rows = entry.batch.samples.len();
         let words = error.to_string();
-        if self.ears.status.borrow().state == SinkState::Running {
+        if self.inbox.status.borrow().state == SinkState::Running {
             events::pipeline::component_failed(&self.name, rows, on_error.as_str(), error);
-            self.keep_input(entry.position, error).await;
+            self.keep_input(entry.offset, error).await;
         }
         let apart = spread(&entry.batch);
-        let quarantine = self.quarantine.get_mut(stage);
+        let quarantine = self.quarantine.get_mut(slot);
         if quarantine.is_some_and(|one| one.failed(Instant::now(), apart)) {
-            if !matches!(self.ears.status.borrow().state, SinkState::Quarantined(_)) {
+            if !matches!(self.inbox.status.borrow().state, SinkState::Quarantined(_)) {
                 events::pipeline::quarantined(&self.name, &error.component, &error.reason);
             }
             self.set_state(SinkState::Quarantined(words));
         } else {
             self.set_state(SinkState::Failing(words));
         }
-        let decision = match on_error {
+        let action = match on_error {
             OnError::Hold => return None,
-            _ if decided.iter().any(|verdict| verdict.stage == stage) => return None,
-            OnError::Drop => Decision::Drop,
-            OnError::Keep => Decision::Keep,
+            _ if decided.iter().any(|action| action.slot == slot) => return None,
+            OnError::Drop => FailureAction::Drop,
+            OnError::Keep => FailureAction::Keep,
         };
-        let verdict = Verdict { stage, decision };
-        decided.push(verdict);
-        self.write_down(entry.position, decided).await;
-        Some(verdict)
+        let action = AppliedAction { slot, action };
+        decided.push(action);
+        self.write_down(entry.offset, decided).await;
+        Some(action)
     }
 
     /// Keeps what a component failed on for its author. That comes after the sink's own work: where
     /// it cannot be written, that is said and nothing else.
-    async fn keep_input(&self, position: Position, error: &ChainError) {
-        let (Some(generation), Some(input)) = (&self.generation, &error.input) else { return };
-        let identities = generation.chain.identities();
-        let Some(identity) = identities.get(error.stage) else { return };
+    async fn keep_input(&self, offset: Offset, error: &ChainError) {
+        let (Some(revision), Some(input)) = (&self.revision, &error.input) else { return };
+        let identities = revision.chain.identities();
+        let Some(identity) = identities.get(error.slot) else { return };
         let text = publish::fixture(&error.to_string(), &identity.options, input);
-        let name = format!("{}-{position}", error.component);
+        let name = format!("{}-{offset}", error.component);
         match self.dead_letters.keep_fixture(&name, &text).await {
             Ok(Some(path)) => events::pipeline::input_kept(&self.name, &error.component, &path),
             Ok(None) => {}
@@ -339,52 +344,52 @@ impl Sink {
         }
     }
 
-    async fn write_down(&self, position: Position, decided: &[Verdict]) {
-        if let Err(error) = self.journal.note(position, &verdicts::encode(decided)).await {
+    async fn write_down(&self, offset: Offset, decided: &[AppliedAction]) {
+        if let Err(error) = self.journal.note(offset, &applied_actions::encode(decided)).await {
             events::store::failing(&error);
         }
     }
 
-    fn on_error(&self, stage: usize) -> OnError {
-        let generation = self.generation.as_ref();
-        generation.and_then(|one| one.on_error.get(stage)).copied().unwrap_or_default()
+    fn on_error(&self, slot: usize) -> OnError {
+        let revision = self.revision.as_ref();
+        revision.and_then(|one| one.on_error.get(slot)).copied().unwrap_or_default()
     }
 
     /// Transformers that are left alone for now, where that means something for a batch.
-    fn verdicts_in_quarantine(&self) -> Vec<Verdict> {
+    fn verdicts_in_quarantine(&self) -> Vec<AppliedAction> {
         let now = Instant::now();
         let held = self.quarantine.iter().enumerate().filter(|(_, one)| one.holds(now));
-        held.filter_map(|(stage, _)| {
-            let decision = match self.on_error(stage) {
+        held.filter_map(|(slot, _)| {
+            let action = match self.on_error(slot) {
                 OnError::Hold => return None,
-                OnError::Drop => Decision::Drop,
-                OnError::Keep => Decision::Keep,
+                OnError::Drop => FailureAction::Drop,
+                OnError::Keep => FailureAction::Keep,
             };
-            Some(Verdict { stage, decision })
+            Some(AppliedAction { slot, action })
         })
         .collect()
     }
 
     /// Puts rows that verdicts have cost where people can find them.
     async fn set_aside(&mut self, entry: &Entry) {
-        let Some(generation) = &mut self.generation else { return };
-        let lost = generation.chain.take_lost();
+        let Some(revision) = &mut self.revision else { return };
+        let lost = revision.chain.take_lost();
         if lost.is_empty() {
             return;
         }
-        let identities = generation.chain.identities();
-        let reason = self.ears.status.borrow().state.reason().unwrap_or_default().to_owned();
+        let identities = revision.chain.identities();
+        let reason = self.inbox.status.borrow().state.reason().unwrap_or_default().to_owned();
         for one in lost {
-            let Some(identity) = identities.get(one.stage) else { continue };
-            let letter = Lost {
+            let Some(identity) = identities.get(one.slot) else { continue };
+            let letter = FailedBatch {
                 sink: &self.name,
-                stage: one.stage,
+                transformer: one.slot,
                 component: &identity.component,
                 digest: &identity.digest,
                 reason: &reason,
-                position: entry.position,
+                offset: entry.offset,
                 source: &entry.batch.source,
-                tick: entry.batch.tick.wall,
+                cycle_start: entry.batch.cycle_start.wall,
                 samples: &one.samples,
             };
             if let Err(error) = self.dead_letters.append(letter).await {
@@ -395,19 +400,19 @@ impl Sink {
 
     /// Brings the generation before back, if it may still come.
     async fn roll_back(&mut self, error: &ChainError) -> bool {
-        let Some(retired) = self.retired.take() else { return false };
-        let Some(mut back) = retired.back().await else { return false };
-        let Some(mut failed) = self.generation.take() else { return false };
+        let Some(rollback_candidate) = self.rollback_candidate.take() else { return false };
+        let Some(mut back) = rollback_candidate.back().await else { return false };
+        let Some(mut failed) = self.revision.take() else { return false };
         back.chain.inherit_names(&mut failed.chain);
         let reason = error.reason.clone();
         events::reload::rolled_back(&self.name, &error.component, &reason);
         let (failed, identities) = (failed.chain.identities(), back.chain.identities());
         self.adopt(back);
-        self.ears.status.send_modify(|status| status.rollbacks += 1);
+        self.inbox.status.send_modify(|status| status.rollbacks += 1);
         let sink = Arc::clone(&self.name);
-        let notice = Notice::RolledBack { sink, failed, back: identities, reason };
+        let sink_event = SinkEvent::RolledBack { sink, failed, back: identities, reason };
         // Only an agent that is ending does not listen any more.
-        drop(self.notices.try_send(notice));
+        drop(self.sink_events.try_send(sink_event));
         true
     }
 
@@ -416,12 +421,12 @@ impl Sink {
         self.ended |= self.ending;
         let over = tokio::time::sleep(delay);
         tokio::pin!(over);
-        let reloads = self.ears.status.borrow().reloads;
-        while !self.ended && self.ears.status.borrow().reloads == reloads {
+        let reloads = self.inbox.status.borrow().reloads;
+        while !self.ended && self.inbox.status.borrow().reloads == reloads {
             tokio::select! {
                 biased;
-                Some(command) = self.ears.commands.recv() => {
-                    self.obey(command).await;
+                Some(command) = self.inbox.commands.recv() => {
+                    self.handle_command(command).await;
                     self.ended |= self.ending;
                 }
                 () = &mut over => return,
@@ -431,48 +436,48 @@ impl Sink {
 
     /// Moves the mark of what need not be made again, and saves what can be saved.
     async fn keep(&mut self) {
-        let emitted = self.journal.emitted(self.outlet.emitted(self.position));
-        if let Some(generation) = &self.generation
+        let emitted = self.journal.emitted(self.outlet.emitted(self.offset));
+        if let Some(revision) = &self.revision
             && self.pending.is_none()
-            && generation.chain.saved_at() > self.saved
+            && revision.chain.saved_at() > self.saved
             && self.last_save.elapsed() >= SAVE
         {
-            self.pending = Some(generation.to_save());
+            self.pending = Some(revision.to_save());
         }
-        if let Some(chain) = self.pending.take_if(|pending| pending.position <= emitted) {
+        if let Some(chain) = self.pending.take_if(|pending| pending.offset <= emitted) {
             self.last_save = Instant::now();
-            let position = chain.position;
-            events::pipeline::saving(&self.name, position);
+            let offset = chain.offset;
+            events::pipeline::saving(&self.name, offset);
             match self.journal.save(chain).await {
                 Ok(()) => {
-                    self.saved = position;
-                    events::pipeline::saved(&self.name, position);
+                    self.saved = offset;
+                    events::pipeline::saved(&self.name, offset);
                 }
                 Err(error) => events::store::failing(&error),
             }
         }
-        let (position, saved, back) = (self.position, self.saved, self.retired.is_some());
-        self.ears.status.send_if_modified(|status| {
-            let now = (position, emitted, saved, back);
+        let (offset, saved, back) = (self.offset, self.saved, self.rollback_candidate.is_some());
+        self.inbox.status.send_if_modified(|status| {
+            let now = (offset, emitted, saved, back);
             let changed =
-                now != (status.position, status.emitted, status.saved, status.can_roll_back);
-            (status.position, status.emitted, status.saved, status.can_roll_back) = now;
+                now != (status.offset, status.emitted, status.saved, status.can_roll_back);
+            (status.offset, status.emitted, status.saved, status.can_roll_back) = now;
             changed
         });
     }
 
     /// Saves a last time, and lets go of the publishers.
-    async fn end(mut self) -> Remains {
-        if let Some(generation) = &mut self.generation
-            && generation.chain.position() > self.saved
-            && generation.chain.save_if_sound().await
+    async fn end(mut self) -> DrainedSink {
+        if let Some(revision) = &mut self.revision
+            && revision.chain.offset() > self.saved
+            && revision.chain.save_if_sound().await
         {
-            self.pending = Some(generation.to_save());
+            self.pending = Some(revision.to_save());
         }
-        Remains {
+        DrainedSink {
             journal: self.journal,
             outstanding: self.outlet.close(),
-            position: self.position,
+            offset: self.offset,
             pending: self.pending,
             name: self.name,
         }

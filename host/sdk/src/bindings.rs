@@ -5,14 +5,14 @@ use std::path::Path;
 use wit_bindgen_core::{Files, WorldGenerator};
 use wit_parser::{Resolve, WorldId};
 
-use super::error::AuthorError;
+use super::error::SdkError;
 use super::files;
 
 /// The parsed contract and one of its worlds.
 ///
 /// # Errors
 /// If it cannot be read, or has no such world.
-pub(super) fn world(wit: &Path, world: &str) -> Result<(Resolve, WorldId), AuthorError> {
+pub(super) fn world(wit: &Path, world: &str) -> Result<(Resolve, WorldId), SdkError> {
     let mut resolve = Resolve::default();
     let read = |resolve: &mut Resolve| {
         let (package, _) = resolve.push_dir(wit).map_err(|error| format!("{error:#}"))?;
@@ -20,7 +20,7 @@ pub(super) fn world(wit: &Path, world: &str) -> Result<(Resolve, WorldId), Autho
     };
     match read(&mut resolve) {
         Ok(world) => Ok((resolve, world)),
-        Err(reason) => Err(AuthorError::Contract { folder: wit.to_owned(), reason }),
+        Err(reason) => Err(SdkError::Contract { folder: wit.to_owned(), reason }),
     }
 }
 
@@ -28,7 +28,7 @@ pub(super) fn world(wit: &Path, world: &str) -> Result<(Resolve, WorldId), Autho
 ///
 /// # Errors
 /// If the contract cannot be read, or a file cannot be written.
-pub(super) fn c(wit: &Path, name: &str, folder: &Path) -> Result<(), AuthorError> {
+pub(super) fn c(wit: &Path, name: &str, folder: &Path) -> Result<(), SdkError> {
     let mut generator = wit_bindgen_c::Opts::default().build();
     generate(generator.as_mut(), wit, name, folder)
 }
@@ -37,7 +37,7 @@ pub(super) fn c(wit: &Path, name: &str, folder: &Path) -> Result<(), AuthorError
 ///
 /// # Errors
 /// As [`c`].
-pub(super) fn go(wit: &Path, name: &str, folder: &Path) -> Result<(), AuthorError> {
+pub(super) fn go(wit: &Path, name: &str, folder: &Path) -> Result<(), SdkError> {
     let options = wit_bindgen_go::Opts {
         // Nobody reads them, and `gofmt` need not be there.
         format: wit_bindgen_go::Format::False,
@@ -53,10 +53,10 @@ fn generate(
     wit: &Path,
     name: &str,
     folder: &Path,
-) -> Result<(), AuthorError> {
+) -> Result<(), SdkError> {
     let (mut resolve, world) = world(wit, name)?;
     let mut made = Files::default();
-    generator.generate(&mut resolve, world, &mut made).map_err(|error| AuthorError::Contract {
+    generator.generate(&mut resolve, world, &mut made).map_err(|error| SdkError::Contract {
         folder: wit.to_owned(),
         reason: format!("{error:#}"),
     })?;

@@ -6,14 +6,14 @@ use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 use super::bindings;
-use super::error::{AuthorError, at};
+use super::error::{SdkError, at};
 
 /// Makes the component `output` of a core module that carries its world in a custom section, as
 /// wit-bindgen puts it there. The file comes in one step: an agent that watches it never sees half.
 ///
 /// # Errors
 /// If the module is not as its world says, or a file cannot be read or written.
-pub(super) fn encode(module: &Path, output: &Path) -> Result<(), AuthorError> {
+pub(super) fn encode(module: &Path, output: &Path) -> Result<(), SdkError> {
     let bytes = fs::read(module).map_err(at(module))?;
     write(module, &bytes, None, output)
 }
@@ -29,7 +29,7 @@ pub(super) fn embed(
     world: &str,
     adapter: &str,
     output: &Path,
-) -> Result<(), AuthorError> {
+) -> Result<(), SdkError> {
     let mut bytes = fs::read(module).map_err(at(module))?;
     let (resolve, world) = bindings::world(wit, world)?;
     embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)
@@ -43,7 +43,7 @@ fn write(
     bytes: &[u8],
     adapter: Option<&[u8]>,
     output: &Path,
-) -> Result<(), AuthorError> {
+) -> Result<(), SdkError> {
     let encode = || {
         let mut encoder = ComponentEncoder::default();
         encoder.module(bytes)?;
@@ -59,6 +59,6 @@ fn write(
 }
 
 /// The alternate form carries the whole chain of causes.
-fn unfit(module: &Path, error: &impl std::fmt::Display) -> AuthorError {
-    AuthorError::Encode { module: module.to_owned(), reason: format!("{error:#}") }
+fn unfit(module: &Path, error: &impl std::fmt::Display) -> SdkError {
+    SdkError::Encode { module: module.to_owned(), reason: format!("{error:#}") }
 }

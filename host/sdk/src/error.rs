@@ -7,7 +7,7 @@ use super::language::{Kind, Language};
 
 /// Why there is no project, or no component.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthorError {
+pub enum SdkError {
     /// A name that some tool or `pipeline.yaml` would stumble over.
     #[error(
         "{0:?} cannot be the name of a component; begin with a small letter, go on with small letters, digits, - and _"
@@ -86,6 +86,6 @@ pub enum AuthorError {
 }
 
 /// Puts the path before what the system says.
-pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> AuthorError + '_ {
-    move |source| AuthorError::File { path: path.to_owned(), source }
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> SdkError + '_ {
+    move |source| SdkError::File { path: path.to_owned(), source }
 }

@@ -18,7 +18,7 @@ mod tools;
 mod trial;
 
 pub use build::{Build, build};
-pub use error::AuthorError;
+pub use error::SdkError;
 pub use fixture::{Fixture, FixtureError};
 pub use language::{Kind, Language};
 pub use measure::{Measured, measure};

@@ -27,10 +27,10 @@ pub async fn measure(
         took.push(now.elapsed());
         out = made.into_samples(&next).len();
         // What is held back is given out, and not measured.
-        transformer.flush(next.tick).await?;
+        transformer.flush(next.cycle_start).await?;
     }
     // The next size goes on from here: nothing is older than what the component has seen.
-    like.taken = batch.tick;
+    like.taken = batch.cycle_start;
     took.sort_unstable();
     let median = took[took.len() / 2].as_secs_f64() * 1e9;
     Ok(Measured { nanos: median / rows as f64, batches: took.len(), out })
@@ -49,7 +49,7 @@ pub struct Measured {
 /// Batches of rows that are like a sample, each a second after the one before.
 struct Rows {
     samples: Vec<Sample>,
-    tick: Moment,
+    cycle_start: Moment,
 }
 
 impl Rows {
@@ -59,22 +59,22 @@ impl Rows {
             let resource = Arc::new(Resource { id, ..(*like.resource).clone() });
             Sample { resource, ..like.clone() }
         });
-        Self { samples: samples.collect(), tick: like.taken }
+        Self { samples: samples.collect(), cycle_start: like.taken }
     }
 
     fn next(&mut self) -> Batch {
         const SECOND: u64 = 1_000_000_000;
-        let wall = Timestamp::from_nanos(self.tick.wall.as_nanos() + SECOND);
-        let continuous = self.tick.continuous.map(|nanos| nanos + SECOND);
-        self.tick = Moment { wall, continuous, ..self.tick };
+        let wall = Timestamp::from_nanos(self.cycle_start.wall.as_nanos() + SECOND);
+        let continuous = self.cycle_start.continuous.map(|nanos| nanos + SECOND);
+        self.cycle_start = Moment { wall, continuous, ..self.cycle_start };
         for (row, sample) in self.samples.iter_mut().enumerate() {
-            sample.taken = self.tick;
+            sample.taken = self.cycle_start;
             sample.volume = match sample.volume {
                 Volume::Integer(volume) => Volume::Integer(volume + 1_000_000 + row as i128),
                 Volume::Float(volume) => Volume::Float(volume + 1.5),
             };
         }
-        let (tick, samples) = (self.tick, self.samples.clone());
-        Batch { source: "bench".into(), tick, samples, gone: Vec::new() }
+        let (cycle_start, samples) = (self.cycle_start, self.samples.clone());
+        Batch { source: "bench".into(), cycle_start, samples, gone: Vec::new() }
     }
 }

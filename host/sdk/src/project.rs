@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::embedded;
-use super::error::{AuthorError, at};
+use super::error::{SdkError, at};
 use super::files;
 use super::language::{Kind, Language};
 
@@ -22,14 +22,13 @@ pub fn create(
     name: &str,
     language: Language,
     kind: Kind,
-) -> Result<PathBuf, AuthorError> {
+) -> Result<PathBuf, SdkError> {
     check_name(name, kind)?;
-    let files =
-        embedded::project(language, kind).ok_or(AuthorError::NoTemplate { kind, language })?;
+    let files = embedded::project(language, kind).ok_or(SdkError::NoTemplate { kind, language })?;
     let folder = parent.join(name);
     match fs::create_dir(&folder) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(AuthorError::Exists(folder));
+            return Err(SdkError::Exists(folder));
         }
         made => made.map_err(at(&folder))?,
     }
@@ -39,7 +38,7 @@ pub fn create(
     Ok(folder)
 }
 
-fn write(path: &Path, content: &[u8], name: &str) -> Result<(), AuthorError> {
+fn write(path: &Path, content: &[u8], name: &str) -> Result<(), SdkError> {
     // Only the templates have places for names in them.
     let content = match std::str::from_utf8(content) {
         Ok(text) if text.contains("{{name}}") => text.replace("{{name}}", name).into_bytes(),
@@ -49,14 +48,14 @@ fn write(path: &Path, content: &[u8], name: &str) -> Result<(), AuthorError> {
 }
 
 /// What is a file name, a word of YAML, a part of a crate's name and the scheme of a URL alike.
-fn check_name(name: &str, kind: Kind) -> Result<(), AuthorError> {
+fn check_name(name: &str, kind: Kind) -> Result<(), SdkError> {
     let plain =
         |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || matches!(one, '-' | '_');
     if !name.starts_with(|one: char| one.is_ascii_lowercase()) || !name.chars().all(plain) {
-        return Err(AuthorError::Name(name.to_owned()));
+        return Err(SdkError::Name(name.to_owned()));
     }
     if kind == Kind::Publisher && BUILT_IN.contains(&name) {
-        return Err(AuthorError::BuiltIn(name.to_owned()));
+        return Err(SdkError::BuiltIn(name.to_owned()));
     }
     Ok(())
 }
@@ -84,6 +83,6 @@ mod tests {
         let made = create(folder.path(), "scale", Language::Python, Kind::Transformer).unwrap();
         assert!(made.join("wit/worlds.wit").is_file());
         let again = create(folder.path(), "scale", Language::C, Kind::Transformer);
-        assert!(matches!(again, Err(AuthorError::Exists(_))));
+        assert!(matches!(again, Err(SdkError::Exists(_))));
     }
 }

@@ -5,22 +5,22 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::error::{AuthorError, at};
+use super::error::{SdkError, at};
 
 /// The first of these programs that is there: a variable of the environment that names it goes
 /// before what is on the path.
 ///
 /// # Errors
 /// If none is, with what to do.
-pub(super) fn find(variable: &str, names: &[&str], remedy: &str) -> Result<PathBuf, AuthorError> {
+pub(super) fn find(variable: &str, names: &[&str], remedy: &str) -> Result<PathBuf, SdkError> {
     if let Some(named) = std::env::var_os(variable) {
         let (path, named) = (PathBuf::from(&named), named.to_string_lossy().into_owned());
         let there =
             if path.is_absolute() { runs(&path).then_some(path) } else { on_path(&[&named]) };
         let what = format!("{named}, as {variable} says,");
-        return there.ok_or_else(|| AuthorError::Missing { what, remedy: remedy.to_owned() });
+        return there.ok_or_else(|| SdkError::Missing { what, remedy: remedy.to_owned() });
     }
-    on_path(names).ok_or_else(|| AuthorError::Missing {
+    on_path(names).ok_or_else(|| SdkError::Missing {
         what: names[0].to_owned(),
         remedy: format!("{remedy}, or name it in {variable}"),
     })
@@ -42,7 +42,7 @@ fn runs(file: &Path) -> bool {
 ///
 /// # Errors
 /// If it cannot be started, or fails.
-pub(super) fn run(command: &mut Command) -> Result<(), AuthorError> {
+pub(super) fn run(command: &mut Command) -> Result<(), SdkError> {
     let status = command
         .stdin(Stdio::null())
         .stdout(std::io::stderr())
@@ -51,21 +51,21 @@ pub(super) fn run(command: &mut Command) -> Result<(), AuthorError> {
     if status.success() {
         return Ok(());
     }
-    Err(AuthorError::Failed { command: words(command), status })
+    Err(SdkError::Failed { command: words(command), status })
 }
 
 /// What a program prints.
 ///
 /// # Errors
 /// If it cannot be started, or fails.
-pub(super) fn output(command: &mut Command) -> Result<String, AuthorError> {
+pub(super) fn output(command: &mut Command) -> Result<String, SdkError> {
     let out = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .map_err(at(Path::new(command.get_program())))?;
     if !out.status.success() {
-        return Err(AuthorError::Failed { command: words(command), status: out.status });
+        return Err(SdkError::Failed { command: words(command), status: out.status });
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }

@@ -163,9 +163,9 @@ impl<'a> Running<'a> {
             let samples = self.fixture.samples(batch)?;
             let newest = samples.iter().map(|sample| sample.taken.wall).max();
             self.clock = self.clock.max(newest.unwrap_or_default());
-            let tick = Moment { wall: self.clock, ..Moment::default() };
+            let cycle_start = Moment { wall: self.clock, ..Moment::default() };
             let gone = step.gone.clone();
-            let batch = Arc::new(Batch { source: "fixture".into(), tick, samples, gone });
+            let batch = Arc::new(Batch { source: "fixture".into(), cycle_start, samples, gone });
             return match to.transform(&batch).await {
                 Ok(made) => Ok(Made::Samples(made.into_samples(&batch))),
                 Err(TransformError::Rejected { reason, .. }) => Ok(Made::Refusal(reason)),

@@ -18,7 +18,7 @@ const VERSION: u8 = 1;
 struct Stored<'a> {
     #[serde(borrow)]
     source: &'a str,
-    tick: Clocks,
+    cycle_start: Clocks,
     #[serde(borrow)]
     meters: Vec<StoredMeter<'a>>,
     #[serde(borrow)]
@@ -99,7 +99,7 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
     let known: Vec<_> = meters.entries.iter().map(meter).collect();
     let stored = Stored {
         source: &batch.source,
-        tick: clocks(batch.tick),
+        cycle_start: clocks(batch.cycle_start),
         meters: known
             .iter()
             .map(|(kind, name, unit)| StoredMeter { name, unit, kind: *kind })
@@ -149,7 +149,7 @@ pub fn decode(bytes: &[u8]) -> Result<Batch, String> {
     let sample = |row: &Row| sample(row, &meters, &resources);
     Ok(Batch {
         source: stored.source.into(),
-        tick: moment(stored.tick),
+        cycle_start: moment(stored.cycle_start),
         samples: stored.rows.iter().map(sample).collect::<Result<_, _>>()?,
         gone: stored.gone.into_iter().map(Into::into).collect(),
     })
@@ -218,7 +218,7 @@ mod tests {
                 volume: if first { Volume::Integer(whole) } else { Volume::Float(float) },
                 taken: Moment { wall: Timestamp::from_nanos(7), continuous: clock[0], monotonic: clock[1] },
             }).collect();
-            let batch = Batch { source: "s".into(), tick: Moment::default(), samples, gone: vec!["g".into()] };
+            let batch = Batch { source: "s".into(), cycle_start: Moment::default(), samples, gone: vec!["g".into()] };
             let back = decode(&encode(&batch)).unwrap();
             // Debug writes every field, floats so that they can be read back.
             prop_assert_eq!(format!("{batch:?}"), format!("{back:?}"));
@@ -226,7 +226,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_an_answer(bytes: Vec<u8>, cut in 0_usize..200) {
-            let batch = Batch { source: "s".into(), tick: Moment::default(), samples: Vec::new(), gone: vec!["gone".into()] };
+            let batch = Batch { source: "s".into(), cycle_start: Moment::default(), samples: Vec::new(), gone: vec!["gone".into()] };
             let mut good = encode(&batch);
             good.truncate(cut.min(good.len()));
             good.extend(&bytes);

@@ -19,11 +19,11 @@ use uuid::Uuid;
 use super::StoreError;
 use super::footprint::{self, Footprint, Weights, length};
 use super::gap_tables;
-use super::marks::Mark;
+use super::offsets::SinkOffset;
 use super::receivers;
 use super::spool_tables::{self, SpoolChange};
 use super::values::{bytes, unexpected};
-use nephometer_model::{Gap, Position};
+use nephometer_model::{Gap, Offset};
 use nephometer_telemetry::{Account, events::store as events};
 
 pub(super) const FILE: &str = "agent.redb";
@@ -55,30 +55,30 @@ pub(super) struct EntryHead {
     pub(super) samples: u64,
     pub(super) bytes: u64,
     /// Nanoseconds since the epoch: when its tick began.
-    pub(super) tick: u64,
+    pub(super) cycle_start: u64,
 }
 
 /// The journal as it was left.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     /// Oldest first.
-    pub(super) heads: Vec<(Position, EntryHead)>,
+    pub(super) heads: Vec<(Offset, EntryHead)>,
     /// The last position that is taken, also by an entry that cannot be decoded; 0 if there is none.
-    pub(super) last: Position,
+    pub(super) last: Offset,
 }
 
 /// The transformers of a sink at one place of the journal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SavedChain {
     /// All up to this batch has been worked on.
-    pub position: Position,
+    pub offset: Offset,
     /// In the order of the sink.
-    pub stages: Vec<SavedStage>,
+    pub transformers: Vec<SavedTransformer>,
 }
 
 /// One transformer of a sink.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SavedStage {
+pub struct SavedTransformer {
     /// The component's name.
     pub component: String,
     /// SHA-256 of its file.
@@ -97,19 +97,19 @@ pub struct Resume {
     /// Its transformers.
     pub saved: Option<SavedChain>,
     /// Up to where everything had been settled by all publishers.
-    pub emitted: Position,
+    pub emitted: Offset,
     /// What had been noted about single batches.
-    pub notes: BTreeMap<Position, Vec<u8>>,
+    pub notes: BTreeMap<Offset, Vec<u8>>,
 }
 
 /// What one transaction writes; all of it or nothing.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    pub(super) entry: Option<(Position, EntryHead, Vec<u8>)>,
-    pub(super) marks: Vec<Mark>,
-    pub(super) removed: Vec<Position>,
+    pub(super) entry: Option<(Offset, EntryHead, Vec<u8>)>,
+    pub(super) offset_trackers: Vec<SinkOffset>,
+    pub(super) removed: Vec<Offset>,
     pub(super) saved: Option<(Arc<str>, SavedChain)>,
-    pub(super) note: Option<(Arc<str>, Position, Vec<u8>)>,
+    pub(super) note: Option<(Arc<str>, Offset, Vec<u8>)>,
     pub(super) forgotten: Vec<Arc<str>>,
     /// Counters, by what is counted.
     pub(super) accounts: Vec<(String, Account)>,
@@ -118,7 +118,7 @@ pub(super) struct Changes {
     pub(super) receivers: Vec<(String, Uuid)>,
     pub(super) gaps: Vec<Gap>,
     /// When sources were polled last, nanoseconds since the epoch.
-    pub(super) ticks: Vec<(Arc<str>, u64)>,
+    pub(super) cycles: Vec<(Arc<str>, u64)>,
     /// It may be lost in a crash without harm: reaches the disk with the next transaction that may
     /// not.
     pub(super) lazy: bool,
@@ -296,21 +296,21 @@ impl Disk {
         let table = reading.open_table(ENTRIES)?;
         let mut entries = Entries::default();
         for entry in table.iter()? {
-            let (position, head) = entry?;
-            entries.last = position.value();
+            let (offset, head) = entry?;
+            entries.last = offset.value();
             match postcard::from_bytes(head.value()) {
-                Ok(head) => entries.heads.push((position.value(), head)),
-                Err(error) => events::unreadable(position.value(), &error.to_string()),
+                Ok(head) => entries.heads.push((offset.value(), head)),
+                Err(error) => events::unreadable(offset.value(), &error.to_string()),
             }
         }
         Ok(entries)
     }
 
     /// The bytes of a batch.
-    pub(super) fn batch(&self, position: Position) -> Result<Option<Vec<u8>>, redb::Error> {
+    pub(super) fn batch(&self, offset: Offset) -> Result<Option<Vec<u8>>, redb::Error> {
         let reading = self.reading()?;
         let table = reading.open_table(BATCHES)?;
-        Ok(table.get(position)?.map(|bytes| bytes.value().to_vec()))
+        Ok(table.get(offset)?.map(|bytes| bytes.value().to_vec()))
     }
 
     /// Sinks of which something is kept.
@@ -329,7 +329,8 @@ impl Disk {
     /// What is known of a sink.
     pub(super) fn resume(&self, sink: &str) -> Result<Resume, redb::Error> {
         let reading = self.reading()?;
-        let emitted = reading.open_table(EMITTED)?.get(sink)?.map_or(0, |mark| mark.value());
+        let emitted =
+            reading.open_table(EMITTED)?.get(sink)?.map_or(0, |sink_offset| sink_offset.value());
         let states = reading.open_table(STATES)?;
         let saved = match states.get(sink)?.map(|bytes| postcard::from_bytes(bytes.value())) {
             None => None,
@@ -390,25 +391,25 @@ fn add(
     add_entries(writing, changes, weights)?;
     let mut counts = writing.open_table(COUNTS)?;
     let mut emitted = writing.open_table(EMITTED)?;
-    for Mark { sink, position, accounts } in &changes.marks {
+    for SinkOffset { sink, offset, accounts } in &changes.offset_trackers {
         // One that was read before another one was written would undo that.
         let known = emitted.get(&**sink)?.map_or(0, |known| known.value());
-        if known <= *position {
-            emitted.insert(&**sink, position)?;
+        if known <= *offset {
+            emitted.insert(&**sink, offset)?;
             write_accounts(&mut counts, accounts)?;
         }
     }
     write_accounts(&mut counts, &changes.accounts)?;
     let mut states = writing.open_table(STATES)?;
     let mut notes = writing.open_table(NOTES)?;
-    if let Some((sink, position, note)) = &changes.note {
-        notes.insert((&**sink, *position), note.as_slice())?;
+    if let Some((sink, offset, note)) = &changes.note {
+        notes.insert((&**sink, *offset), note.as_slice())?;
     }
     if let Some((sink, saved)) = &changes.saved {
         let state = bytes(postcard::to_allocvec(saved))?;
         let before = states.insert(&**sink, state.as_slice())?;
         weights.add(length(&state) - before.map_or(0, |before| length(before.value())));
-        let old = (&**sink, 0)..=(&**sink, saved.position);
+        let old = (&**sink, 0)..=(&**sink, saved.offset);
         notes.retain_in(old, |_, _| false)?;
     }
     for sink in &changes.forgotten {
@@ -417,7 +418,7 @@ fn add(
         weights.add(-before.map_or(0, |before| length(before.value())));
         notes.retain_in((&**sink, 0)..=(&**sink, u64::MAX), |_, _| false)?;
     }
-    gap_tables::write(writing, &changes.gaps, &changes.ticks, weights)?;
+    gap_tables::write(writing, &changes.gaps, &changes.cycles, weights)?;
     receivers::write(writing, &changes.receivers)?;
     for spool in &changes.spools {
         gap_tables::write(writing, &spool.gaps, &[], weights)?;
@@ -432,16 +433,16 @@ fn add_entries(
     weights: &mut Weights,
 ) -> Result<(), redb::Error> {
     let (mut entries, mut batches) = (writing.open_table(ENTRIES)?, writing.open_table(BATCHES)?);
-    if let Some((position, head, batch)) = &changes.entry {
-        entries.insert(position, bytes(postcard::to_allocvec(head))?.as_slice())?;
-        batches.insert(position, batch.as_slice())?;
+    if let Some((offset, head, batch)) = &changes.entry {
+        entries.insert(offset, bytes(postcard::to_allocvec(head))?.as_slice())?;
+        batches.insert(offset, batch.as_slice())?;
         weights.add(footprint::weight(head.bytes));
     }
-    for position in &changes.removed {
-        let head = entries.remove(position)?;
+    for offset in &changes.removed {
+        let head = entries.remove(offset)?;
         let head = head.and_then(|head| postcard::from_bytes::<EntryHead>(head.value()).ok());
         weights.add(-head.map_or(0, |head| footprint::weight(head.bytes)));
-        batches.remove(position)?;
+        batches.remove(offset)?;
     }
     Ok(())
 }

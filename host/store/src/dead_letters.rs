@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::StoreError;
+use super::backend::blocking;
 use super::codec::{decode, encode};
-use super::medium::blocking;
 use nephometer_files as files;
-use nephometer_model::{Batch, Moment, Position, Sample, Timestamp};
+use nephometer_model::{Batch, Moment, Offset, Sample, Timestamp};
 use nephometer_telemetry::events::store as events;
 
 const FILE: &str = "dead-letters.ndjson";
@@ -25,11 +25,11 @@ const LARGEST: u64 = 16 << 20;
 
 /// Rows that a transformer failed on.
 #[derive(Debug, Clone, Copy)]
-pub struct Lost<'a> {
+pub struct FailedBatch<'a> {
     /// The sink.
     pub sink: &'a str,
     /// Position of the transformer in the sink, from 0.
-    pub stage: usize,
+    pub transformer: usize,
     /// The transformer's component.
     pub component: &'a str,
     /// SHA-256 of the component's file.
@@ -37,11 +37,11 @@ pub struct Lost<'a> {
     /// What happened.
     pub reason: &'a str,
     /// The batch in the journal that the rows come from.
-    pub position: Position,
+    pub offset: Offset,
     /// The batch's source.
     pub source: &'a str,
     /// The batch's tick.
-    pub tick: Timestamp,
+    pub cycle_start: Timestamp,
     /// As they came to the transformer.
     pub samples: &'a [Sample],
 }
@@ -54,7 +54,8 @@ pub struct DeadLetter {
     /// The sink.
     pub sink: String,
     /// Position of the transformer in the sink, from 0.
-    pub stage: usize,
+    #[serde(rename = "stage")]
+    pub transformer: usize,
     /// The transformer's component.
     pub component: String,
     /// SHA-256 of the component's file, in hexadecimal.
@@ -62,11 +63,13 @@ pub struct DeadLetter {
     /// What happened.
     pub reason: String,
     /// The batch in the journal that the rows come from.
-    pub position: Position,
+    #[serde(rename = "position")]
+    pub offset: Offset,
     /// The batch's source.
     pub source: String,
     /// The batch's tick, ISO 8601.
-    pub tick: String,
+    #[serde(rename = "tick")]
+    pub cycle_start: String,
     /// How many rows there are.
     pub rows: u64,
     /// The rows in the journal's own form, in hexadecimal: exact to the last bit.
@@ -121,23 +124,23 @@ impl DeadLetters {
     }
 
     /// Adds one.
-    pub async fn append(&self, lost: Lost<'_>) -> Result<(), StoreError> {
+    pub async fn append(&self, lost: FailedBatch<'_>) -> Result<(), StoreError> {
         let batch = Batch {
             source: lost.source.into(),
-            tick: Moment { wall: lost.tick, ..Moment::default() },
+            cycle_start: Moment { wall: lost.cycle_start, ..Moment::default() },
             samples: lost.samples.to_vec(),
             gone: Vec::new(),
         };
         let letter = DeadLetter {
             number: 0,
             sink: lost.sink.to_owned(),
-            stage: lost.stage,
+            transformer: lost.transformer,
             component: lost.component.to_owned(),
             digest: hex::encode(lost.digest),
             reason: lost.reason.to_owned(),
-            position: lost.position,
+            offset: lost.offset,
             source: lost.source.to_owned(),
-            tick: lost.tick.iso(),
+            cycle_start: lost.cycle_start.iso(),
             rows: lost.samples.len() as u64,
             batch: String::new(),
         };
@@ -258,16 +261,16 @@ fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
 mod tests {
     use super::*;
 
-    fn lost(reason: &str) -> Lost<'_> {
-        Lost {
+    fn lost(reason: &str) -> FailedBatch<'_> {
+        FailedBatch {
             sink: "s",
-            stage: 1,
+            transformer: 1,
             component: "c",
             digest: &[7; 32],
             reason,
-            position: 5,
+            offset: 5,
             source: "source",
-            tick: Timestamp::from_nanos(9),
+            cycle_start: Timestamp::from_nanos(9),
             samples: &[],
         }
     }

@@ -43,9 +43,9 @@ async fn the_file_stays_in_proportion_to_what_it_holds() {
     for n in 0..4 {
         ends.push(open(&spools, &format!("s/{n}"), 4 * MIB).await);
     }
-    for tick in 0..10 {
+    for cycle_start in 0..10 {
         for (writer, ..) in &ends {
-            writer.push(sized(tick * 100..tick * 100 + 50, 75_000)).await;
+            writer.push(sized(cycle_start * 100..cycle_start * 100 + 50, 75_000)).await;
         }
         let held = spools.list().await.unwrap().iter().map(|one| one.bytes).sum::<u64>();
         assert!(held <= 16 * MIB, "{held}");
@@ -120,10 +120,10 @@ async fn gaps_are_bounded_in_bytes_and_number_and_the_oldest_make_room() {
     for (bound, bytes, at_once) in bounds {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let medium = store.spools().medium;
+        let backend = store.spools().backend;
         let write = async |gaps| {
             let changes = db::Changes { gaps, ..db::Changes::default() };
-            medium.write(changes).await.unwrap();
+            backend.write(changes).await.unwrap();
         };
         let one = postcard::to_allocvec(&gap(1_000_000_000, bytes)).unwrap().len() as u64;
         let most = if bytes == 1 { bound.most() } else { bound.most() / one };
@@ -156,9 +156,9 @@ async fn refused_envelopes_are_bounded_in_bytes_and_number_and_cost_no_other_spo
             end.0.push(sized(ids, bytes)).await;
             let mut left = count;
             while left > 0 {
-                let lent = end.1.peek(left).await.unwrap().len();
-                end.1.settle(&vec![DeliveryResult::Rejected("no".to_owned()); lent]).await;
-                left -= lent;
+                let leased = end.1.peek(left).await.unwrap().len();
+                end.1.settle(&vec![DeliveryResult::Rejected("no".to_owned()); leased]).await;
+                left -= leased;
             }
         };
         refuse(&mut before, 0..1).await;
@@ -232,14 +232,14 @@ async fn a_disk_that_does_not_read_is_an_error_and_no_beginning() {
     let (sink, none) = (Arc::from("k"), std::collections::HashSet::new());
     let journal = store.journal(bounds, WhenFull::DropOldest).unwrap();
     let reader = journal.reader(&sink, &none, &Arc::default()).unwrap();
-    let stage = SavedStage {
+    let transformer = SavedTransformer {
         component: "c".to_owned(),
         digest: [0; 32],
         options: "{}".to_owned(),
         version: 1,
         state: Some(Arc::new(vec![1; 16 << 20])),
     };
-    let saved = SavedChain { position: 0, stages: vec![stage] };
+    let saved = SavedChain { offset: 0, transformers: vec![transformer] };
     reader.save(saved.clone()).await.unwrap();
     drop((reader, journal, store));
     let whole = std::fs::read(&path).unwrap();
@@ -287,15 +287,15 @@ fn the_disk_is_waited_for_on_threads_of_its_own() {
         assert!(waits(spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts)).await);
 
         let letters = store.dead_letters();
-        let lost = Lost {
+        let lost = FailedBatch {
             sink: "s",
-            stage: 0,
+            transformer: 0,
             component: "c",
             digest: &[0; 32],
             reason: "no",
-            position: 1,
+            offset: 1,
             source: "a",
-            tick: Timestamp::from_nanos(1),
+            cycle_start: Timestamp::from_nanos(1),
             samples: &[],
         };
         assert!(waits(letters.append(lost)).await);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use nephometer_model::{Batch, Gap, GapReason, Position, Sample, Timestamp};
+use nephometer_model::{Batch, Gap, GapReason, Offset, Sample, Timestamp};
 
 /// One envelope as it goes to one receiver. Stored once, never made anew: a retry sends the same
 /// bytes with the same ids.
@@ -25,7 +25,7 @@ pub struct Envelope {
     /// How many samples are in it.
     pub samples: u64,
     /// The batch in the journal that it was made from.
-    pub position: Position,
+    pub offset: Offset,
     /// Its number among all that this publisher was given, from 1 on, given by the spool. A receiver
     /// that sees one left out has a gap.
     pub sequence: u64,
@@ -36,7 +36,7 @@ pub struct Envelope {
 /// The decoded batch is the same as the bytes.
 impl PartialEq for Envelope {
     fn eq(&self, other: &Self) -> bool {
-        let key = |one: &Self| (one.id, one.samples, one.position, one.sequence);
+        let key = |one: &Self| (one.id, one.samples, one.offset, one.sequence);
         key(self) == key(other)
             && self.address == other.address
             && self.body == other.body

@@ -34,7 +34,7 @@ pub(super) fn begin(writing: &WriteTransaction) -> Result<(), redb::Error> {
 pub(super) fn write(
     writing: &WriteTransaction,
     gaps: &[Gap],
-    ticks: &[(Arc<str>, u64)],
+    cycles: &[(Arc<str>, u64)],
     weights: &mut Weights,
 ) -> Result<(), redb::Error> {
     if !gaps.is_empty() {
@@ -52,10 +52,10 @@ pub(super) fn write(
             weights.add_gaps(-length(gap.value()));
         }
     }
-    if !ticks.is_empty() {
+    if !cycles.is_empty() {
         let mut table = writing.open_table(TICKS)?;
-        for (source, tick) in ticks {
-            table.insert(&**source, tick)?;
+        for (source, cycle_start) in cycles {
+            table.insert(&**source, cycle_start)?;
         }
     }
     Ok(())
@@ -71,13 +71,13 @@ pub(super) fn all(reading: &ReadTransaction) -> Result<Vec<Gap>, redb::Error> {
 }
 
 /// When each source was polled last.
-pub(super) fn ticks(
+pub(super) fn cycles(
     reading: &ReadTransaction,
 ) -> Result<HashMap<Arc<str>, Timestamp>, redb::Error> {
-    let mut ticks = HashMap::new();
+    let mut cycles = HashMap::new();
     for entry in reading.open_table(TICKS)?.iter()? {
-        let (source, tick) = entry?;
-        ticks.insert(Arc::from(source.value()), Timestamp::from_nanos(tick.value()));
+        let (source, cycle_start) = entry?;
+        cycles.insert(Arc::from(source.value()), Timestamp::from_nanos(cycle_start.value()));
     }
-    Ok(ticks)
+    Ok(cycles)
 }

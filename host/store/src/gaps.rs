@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use super::backend::Backend;
 use super::gap_tables;
-use super::medium::Medium;
 use nephometer_model::Gap;
 
 /// All that is missing, for people. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Gaps(pub(super) Arc<Medium>);
+pub struct Gaps(pub(super) Arc<Backend>);
 
 impl Gaps {
     /// All that are kept, by when they began.

@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::backend::{Backend, ReadFailure, blocking};
 use super::codec::{decode, encode};
 use super::db::{Changes, Disk, EntryHead};
-use super::medium::{Medium, ReadFailure, blocking};
 use super::memory::{BatchSlot, JournalBounds, JournalState};
 use super::{StoreError, WhenFull};
-use nephometer_model::{Batch, Gap, GapReason, Position, Timestamp};
+use nephometer_model::{Batch, Gap, GapReason, Offset, Timestamp};
 use nephometer_telemetry::{Account, Ledger, SinkCount};
 
 /// The end that is written. Cheap to clone.
@@ -27,7 +27,7 @@ pub struct Journal(pub(super) Arc<JournalShared>);
 #[derive(Debug)]
 pub(super) struct JournalShared {
     state: Mutex<JournalState>,
-    pub(super) medium: Arc<Medium>,
+    pub(super) backend: Arc<Backend>,
     /// Whose own numbers are kept.
     ledger: OnceLock<Arc<Ledger>>,
     /// Samples that have come in, ever.
@@ -42,20 +42,20 @@ pub(super) struct JournalShared {
 
 impl Journal {
     pub(super) fn new(
-        medium: Arc<Medium>,
+        backend: Arc<Backend>,
         bounds: JournalBounds,
         when_full: WhenFull,
     ) -> Result<Self, StoreError> {
-        let mut state = JournalState::new(medium.is_durable());
-        let entries = medium.left_now(Disk::entries)?;
-        for (position, head) in entries.heads {
-            state.insert(position, slot(&head));
+        let mut state = JournalState::new(backend.is_durable());
+        let entries = backend.left_now(Disk::entries)?;
+        for (offset, head) in entries.heads {
+            state.insert(offset, slot(&head));
         }
         // Behind an entry that cannot be decoded, too: a new one would be written over it.
         state.next = state.next.max(entries.last + 1);
         Ok(Self(Arc::new(JournalShared {
             state: Mutex::new(state),
-            medium,
+            backend,
             ledger: OnceLock::new(),
             polled: AtomicU64::new(0),
             bounds,
@@ -72,7 +72,7 @@ impl Journal {
         if self.0.when_full == WhenFull::Wait {
             self.0.wait_for_room(samples + 1).await;
         }
-        if self.0.medium.is_durable() {
+        if self.0.backend.is_durable() {
             self.0.state().gaps.extend(gaps);
         }
         let sinks = self.0.state().wanting(&batch.source);
@@ -82,61 +82,68 @@ impl Journal {
             return;
         }
         let source = Arc::clone(&batch.source);
-        let tick = batch.tick.wall.as_nanos();
-        let encoding = self.0.medium.is_durable().then(|| Arc::clone(&batch));
+        let cycle_start = batch.cycle_start.wall.as_nanos();
+        let encoding = self.0.backend.is_durable().then(|| Arc::clone(&batch));
         let encoded = match encoding {
             Some(batch) => Some(blocking(move || encode(&batch)).await),
             None => None,
         };
         let bytes = encoded.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        let (position, mut removed, marks) = {
+        let (offset, mut removed, offset_trackers) = {
             let mut state = self.0.state();
             let mut removed = state.release();
             if self.0.when_full == WhenFull::DropOldest {
-                let dropped = state.make_room(samples, bytes, tick, self.0.bounds());
-                let gaps =
-                    |(_, slot): &(_, BatchSlot)| given_up(&slot.sinks, slot.samples, slot.tick);
+                let dropped = state.make_room(samples, bytes, cycle_start, self.0.bounds());
+                let gaps = |(_, slot): &(_, BatchSlot)| {
+                    given_up(&slot.sinks, slot.samples, slot.cycle_start)
+                };
                 let gaps: Vec<Gap> = dropped.iter().filter_map(gaps).collect();
                 state.gaps.extend(gaps);
-                removed.extend(dropped.into_iter().map(|(position, _)| position));
+                removed.extend(dropped.into_iter().map(|(offset, _)| offset));
             }
-            let position = state.next;
+            let offset = state.next;
             state.next += 1;
-            (position, removed, state.moved_marks())
+            (offset, removed, state.moved_marks())
         };
         removed.sort_unstable();
-        let mut slot = BatchSlot { sinks, samples, bytes, tick, batch: None, on_disk: false };
+        let mut slot =
+            BatchSlot { sinks, samples, bytes, cycle_start, batch: None, on_disk: false };
         if let Some(encoded) = encoded {
             let sinks = slot.sinks.iter().map(ToString::to_string).collect();
-            let head = EntryHead { sinks, samples, bytes, tick };
-            let entry = Some((position, head, encoded));
+            let head = EntryHead { sinks, samples, bytes, cycle_start };
+            let entry = Some((offset, head, encoded));
             let accounts = self.accounts(&slot.sinks, samples, polled);
-            let ticks = vec![(source, tick)];
-            let changes = Changes { entry, marks, removed, accounts, ticks, ..Changes::default() };
+            let cycles = vec![(source, cycle_start)];
+            let changes =
+                Changes { entry, offset_trackers, removed, accounts, cycles, ..Changes::default() };
             slot.on_disk = self.0.write(changes).await.is_ok();
         }
         slot.batch = Some(batch);
-        self.0.state().enter(position, slot);
+        self.0.state().enter(offset, slot);
         self.0.filled.notify_waiters();
     }
 
     /// Whether a journal that keeps what is old has no room for a batch: then it is counted, and a gap.
     async fn refuse(&self, batch: &Batch, sinks: &[Arc<str>], polled: u64) -> bool {
         let samples = batch.samples.len() as u64;
-        let (marks, removed, refused) = {
+        let (offset_trackers, removed, refused) = {
             let mut state = self.0.state();
             // First what nobody needs any more, or it would be full for ever.
             let removed = state.release();
             let refused = state.refuses(sinks, samples, self.0.bounds());
             if refused {
-                state.gaps.extend(given_up(sinks, samples, batch.tick.wall.as_nanos()));
+                state.gaps.extend(given_up(sinks, samples, batch.cycle_start.wall.as_nanos()));
             }
             (state.moved_marks(), removed, refused)
         };
         if refused || !removed.is_empty() {
             let accounts = self.accounts(sinks, 0, polled);
             // Said where it was written.
-            drop(self.0.write(Changes { marks, removed, accounts, ..Changes::default() }).await);
+            drop(
+                self.0
+                    .write(Changes { offset_trackers, removed, accounts, ..Changes::default() })
+                    .await,
+            );
         }
         refused
     }
@@ -162,7 +169,7 @@ impl Journal {
 
     /// Sinks of an earlier run that nobody reads for any more, with the samples that are held for
     /// each: they go when the journal is written next.
-    pub fn strangers(&self) -> Vec<(Arc<str>, u64)> {
+    pub fn orphans(&self) -> Vec<(Arc<str>, u64)> {
         let state = self.0.state();
         let mut held: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         for slot in state.slots.values() {
@@ -174,9 +181,9 @@ impl Journal {
     }
 
     /// Removes what is saved of sinks that nobody reads for any more, and gives their names.
-    pub async fn forget_strangers(&self) -> Vec<Arc<str>> {
+    pub async fn forget_orphans(&self) -> Vec<Arc<str>> {
         // What cannot be read now is removed at another start.
-        let known = self.0.medium.read(Disk::sinks).await.unwrap_or_default();
+        let known = self.0.backend.read(Disk::sinks).await.unwrap_or_default();
         let forgotten: Vec<Arc<str>> = {
             let state = self.0.state();
             let sinks = known.into_iter().map(Arc::from);
@@ -211,21 +218,21 @@ impl Journal {
 
     /// Writes what has been settled, and removes what nobody needs any more.
     pub async fn sync(&self) {
-        let (marks, removed) = {
+        let (offset_trackers, removed) = {
             let mut state = self.0.state();
             (state.moved_marks(), state.release())
         };
-        if !marks.is_empty() || !removed.is_empty() {
+        if !offset_trackers.is_empty() || !removed.is_empty() {
             // Said where it was written.
-            drop(self.0.write(Changes { marks, removed, ..Changes::default() }).await);
+            drop(self.0.write(Changes { offset_trackers, removed, ..Changes::default() }).await);
         }
     }
 }
 
 /// A batch that some sink would have needed, as what is missing now.
-fn given_up(sinks: &[Arc<str>], samples: u64, tick: u64) -> Option<Gap> {
+fn given_up(sinks: &[Arc<str>], samples: u64, cycle_start: u64) -> Option<Gap> {
     let sinks: Vec<&str> = sinks.iter().map(AsRef::as_ref).collect();
-    let time = Timestamp::from_nanos(tick);
+    let time = Timestamp::from_nanos(cycle_start);
     (samples > 0).then(|| Gap {
         resource: "*".to_owned(),
         source: format!("journal of {}", sinks.join(", ")),
@@ -241,7 +248,7 @@ fn slot(head: &EntryHead) -> BatchSlot {
         sinks: head.sinks.iter().map(|sink| Arc::from(sink.as_str())).collect(),
         samples: head.samples,
         bytes: head.bytes,
-        tick: head.tick,
+        cycle_start: head.cycle_start,
         batch: None,
         on_disk: true,
     }
@@ -250,7 +257,7 @@ fn slot(head: &EntryHead) -> BatchSlot {
 impl JournalShared {
     /// With what the database has room for.
     fn bounds(&self) -> JournalBounds {
-        JournalBounds { bytes: self.bounds.bytes.min(self.medium.share()), ..self.bounds }
+        JournalBounds { bytes: self.bounds.bytes.min(self.backend.share()), ..self.bounds }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, JournalState> {
@@ -283,25 +290,25 @@ impl JournalShared {
 
     /// Writes all of it durably, and the gaps that wait for it.
     pub(super) async fn write(&self, mut changes: Changes) -> Result<(), StoreError> {
-        let marks = changes.marks.clone();
+        let offset_trackers = changes.offset_trackers.clone();
         let gaps = std::mem::take(&mut self.state().gaps);
         changes.gaps.clone_from(&gaps);
-        let written = self.medium.write(changes).await;
+        let written = self.backend.write(changes).await;
         let mut state = self.state();
         match &written {
-            Ok(()) => state.marked(&marks),
+            Ok(()) => state.marked(&offset_trackers),
             Err(_) => state.keep_gaps(gaps),
         }
         written
     }
 
     /// The batch at a place: from memory, else from the disk.
-    pub(super) async fn batch(&self, position: Position) -> Result<Arc<Batch>, ReadFailure> {
-        let resident = self.state().slots.get(&position).and_then(|slot| slot.batch.clone());
+    pub(super) async fn batch(&self, offset: Offset) -> Result<Arc<Batch>, ReadFailure> {
+        let resident = self.state().slots.get(&offset).and_then(|slot| slot.batch.clone());
         if let Some(batch) = resident {
             return Ok(batch);
         }
-        let bytes = self.medium.try_read(move |disk| disk.batch(position)).await?;
+        let bytes = self.backend.try_read(move |disk| disk.batch(offset)).await?;
         let bytes = bytes.ok_or_else(|| ReadFailure::Damaged("it is not there".to_owned()))?;
         let batch = blocking(move || decode(&bytes)).await;
         batch.map(Arc::new).map_err(ReadFailure::Damaged)

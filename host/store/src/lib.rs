@@ -3,25 +3,24 @@
 //! counted of them, what was set aside (dead letters), and the host's generation. All of it lies on
 //! one disk, in one database, and where there is none, in memory.
 
+mod backend;
 mod codec;
+mod commit;
 mod db;
 mod dead_letters;
-mod desk;
-mod emission;
-mod ends;
 mod envelope;
 mod failures;
+mod folder;
 mod footprint;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod gap_tables;
 mod gaps;
-mod generation;
+mod handles;
 mod journal;
-mod kept;
-mod marks;
-mod medium;
 mod memory;
+mod offsets;
+mod queries;
 mod queue;
 mod reader;
 mod receivers;
@@ -29,6 +28,7 @@ mod recording;
 mod spool;
 mod spool_tables;
 mod spools;
+mod stored_envelope;
 mod streaming;
 mod values;
 
@@ -37,17 +37,16 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use codec::{decode as decode_batch, encode as encode_batch};
-pub use db::{Resume, SavedChain, SavedStage};
-pub use dead_letters::{DeadLetter, DeadLetters, Lost};
-pub use desk::Moved;
-pub use emission::{Envelopes, Put};
-pub use ends::{Outstanding, SpoolReader, SpoolWriter};
+pub use commit::{Envelopes, SpoolInput};
+pub use db::{Resume, SavedChain, SavedTransformer};
+pub use dead_letters::{DeadLetter, DeadLetters, FailedBatch};
 pub use envelope::{Envelope, Manifest};
+pub use folder::{Store, host_id_for_reading};
 pub use gaps::Gaps;
-pub use generation::{Store, generation_for_reading};
+pub use handles::{Outstanding, SpoolReader, SpoolWriter};
 pub use journal::Journal;
-pub use kept::{Kept, Place};
 pub use memory::JournalBounds;
+pub use queries::Requeued;
 pub use queue::WhenFull;
 pub use reader::{Entry, JournalReader};
 pub use receivers::Claim;
@@ -55,6 +54,7 @@ pub use recording::{Recorder, Recording, read_recording};
 pub use spool::Bounds;
 pub use spool_tables::SpoolSummary;
 pub use spools::Spools;
+pub use stored_envelope::{Place, StoredEnvelope};
 
 /// Why the store's folder cannot be used.
 #[derive(Debug, Error)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::marks::{Mark, Marks};
-use nephometer_model::{Batch, Gap, Position};
+use super::offsets::{OffsetTracker, SinkOffset};
+use nephometer_model::{Batch, Gap, Offset};
 use nephometer_telemetry::{Dropped, SinkCount};
 
 /// Samples of the newest batches that stay in memory, about 100 bytes each: what sinks that keep
@@ -36,7 +36,7 @@ pub(super) struct BatchSlot {
     pub(super) sinks: Vec<Arc<str>>,
     pub(super) samples: u64,
     pub(super) bytes: u64,
-    pub(super) tick: u64,
+    pub(super) cycle_start: u64,
     /// `None` if it is only on disk.
     pub(super) batch: Option<Arc<Batch>>,
     pub(super) on_disk: bool,
@@ -47,23 +47,23 @@ pub(super) struct BatchSlot {
 pub(super) struct Cursor {
     pub(super) sources: HashSet<Arc<str>>,
     /// The last batch that was worked on.
-    pub(super) at: Position,
+    pub(super) at: Offset,
     /// The one that is being worked on.
-    pub(super) lent: Option<Position>,
-    pub(super) marks: Marks,
-    pub(super) saved: Position,
+    pub(super) leased: Option<Offset>,
+    pub(super) offset_trackers: OffsetTracker,
+    pub(super) saved: Offset,
     /// All up to here was counted by an earlier run.
-    pub(super) counted: Position,
+    pub(super) counted: Offset,
     pub(super) counts: Arc<SinkCount>,
 }
 
 /// All of it.
 #[derive(Debug)]
 pub(super) struct JournalState {
-    pub(super) slots: BTreeMap<Position, BatchSlot>,
+    pub(super) slots: BTreeMap<Offset, BatchSlot>,
     pub(super) cursors: HashMap<Arc<str>, Cursor>,
-    resident: VecDeque<Position>,
-    pub(super) next: Position,
+    resident: VecDeque<Offset>,
+    pub(super) next: Offset,
     pub(super) closed: bool,
     /// Whether something has to be there again after a restart.
     pub(super) durable: bool,
@@ -107,24 +107,24 @@ impl JournalState {
     }
 
     /// Takes a new batch in, and counts it for its sinks.
-    pub(super) fn enter(&mut self, position: Position, slot: BatchSlot) {
+    pub(super) fn enter(&mut self, offset: Offset, slot: BatchSlot) {
         for cursor in slot.sinks.iter().filter_map(|sink| self.cursors.get(sink)) {
             cursor.counts.entered.fetch_add(slot.samples, Relaxed);
             cursor.counts.held.fetch_add(slot.samples, Relaxed);
         }
-        self.insert(position, slot);
+        self.insert(offset, slot);
     }
 
     /// Takes a batch in.
-    pub(super) fn insert(&mut self, position: Position, slot: BatchSlot) {
+    pub(super) fn insert(&mut self, offset: Offset, slot: BatchSlot) {
         self.samples += slot.samples;
         self.bytes += slot.bytes;
         if slot.batch.is_some() {
-            self.resident.push_back(position);
+            self.resident.push_back(offset);
             self.resident_samples += slot.samples;
         }
-        self.slots.insert(position, slot);
-        self.next = self.next.max(position + 1);
+        self.slots.insert(offset, slot);
+        self.next = self.next.max(offset + 1);
         self.thin();
     }
 
@@ -132,53 +132,54 @@ impl JournalState {
     fn thin(&mut self) {
         let mut kept = VecDeque::new();
         while self.resident_samples > RESIDENT && self.resident.len() > 1 {
-            let Some(position) = self.resident.pop_front() else { break };
-            let Some(slot) = self.slots.get_mut(&position) else { continue };
+            let Some(offset) = self.resident.pop_front() else { break };
+            let Some(slot) = self.slots.get_mut(&offset) else { continue };
             if slot.on_disk {
                 slot.batch = None;
                 self.resident_samples -= slot.samples;
             } else {
-                kept.push_back(position);
+                kept.push_back(offset);
             }
         }
-        while let Some(position) = kept.pop_back() {
-            self.resident.push_front(position);
+        while let Some(offset) = kept.pop_back() {
+            self.resident.push_front(offset);
         }
     }
 
-    pub(super) fn remove(&mut self, position: Position) -> Option<BatchSlot> {
-        let slot = self.slots.remove(&position)?;
+    pub(super) fn remove(&mut self, offset: Offset) -> Option<BatchSlot> {
+        let slot = self.slots.remove(&offset)?;
         self.samples -= slot.samples;
         self.bytes -= slot.bytes;
         if slot.batch.is_some() {
-            self.resident.retain(|resident| *resident != position);
+            self.resident.retain(|resident| *resident != offset);
             self.resident_samples -= slot.samples;
         }
         Some(slot)
     }
 
     /// Removes what nobody needs any more.
-    pub(super) fn release(&mut self) -> Vec<Position> {
-        let needed = |(position, slot): (&Position, &BatchSlot)| {
+    pub(super) fn release(&mut self) -> Vec<Offset> {
+        let needed = |(offset, slot): (&Offset, &BatchSlot)| {
             let needs = |sink: &Arc<str>| {
                 self.cursors.get(sink).is_some_and(|cursor| {
-                    cursor.at < *position
-                        || self.durable && cursor.marks.emitted().min(cursor.saved) < *position
+                    cursor.at < *offset
+                        || self.durable
+                            && cursor.offset_trackers.emitted().min(cursor.saved) < *offset
                 })
             };
-            (!slot.sinks.iter().any(needs)).then_some(*position)
+            (!slot.sinks.iter().any(needs)).then_some(*offset)
         };
-        let free: Vec<Position> = self.slots.iter().filter_map(needed).collect();
-        for position in &free {
-            self.remove(*position);
+        let free: Vec<Offset> = self.slots.iter().filter_map(needed).collect();
+        for offset in &free {
+            self.remove(*offset);
         }
         free
     }
 
     /// Whether a batch would be too much: of what sinks have yet to work on.
     pub(super) fn is_full(&self, more: u64, bounds: JournalBounds) -> bool {
-        let waiting = |(position, slot): (&Position, &BatchSlot)| {
-            let waits = |sink| self.cursors.get(sink).is_some_and(|one| one.at < *position);
+        let waiting = |(offset, slot): (&Offset, &BatchSlot)| {
+            let waits = |sink| self.cursors.get(sink).is_some_and(|one| one.at < *offset);
             slot.sinks.iter().any(waits).then_some(slot.samples + 1)
         };
         let waiting: u64 = self.slots.iter().filter_map(waiting).sum();
@@ -205,38 +206,38 @@ impl JournalState {
         &mut self,
         samples: u64,
         bytes: u64,
-        tick: u64,
+        cycle_start: u64,
         bounds: JournalBounds,
-    ) -> Vec<(Position, BatchSlot)> {
+    ) -> Vec<(Offset, BatchSlot)> {
         let oldest = bounds.age.map_or(0, |age| {
-            tick.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
+            cycle_start.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
         });
         let mut dropped = Vec::new();
         loop {
-            let lent = |position: &Position| {
-                self.cursors.values().any(|cursor| cursor.lent == Some(*position))
+            let leased = |offset: &Offset| {
+                self.cursors.values().any(|cursor| cursor.leased == Some(*offset))
             };
-            let first = self.slots.iter().find(|(position, _)| !lent(position));
-            let Some((&position, slot)) = first else { break };
+            let first = self.slots.iter().find(|(offset, _)| !leased(offset));
+            let Some((&offset, slot)) = first else { break };
             let count = self.slots.len() as u64;
             let fits = self.samples + count + samples < bounds.samples
                 && self.bytes + bytes <= bounds.bytes
-                && slot.tick >= oldest;
+                && slot.cycle_start >= oldest;
             if fits {
                 break;
             }
-            self.count_dropped(position, Dropped::JournalFull);
-            dropped.extend(self.remove(position).map(|slot| (position, slot)));
+            self.count_dropped(offset, Dropped::JournalFull);
+            dropped.extend(self.remove(offset).map(|slot| (offset, slot)));
         }
         dropped
     }
 
     /// Counts a batch as lost to all sinks that have not worked on it.
-    pub(super) fn count_dropped(&self, position: Position, reason: Dropped) {
-        let Some(slot) = self.slots.get(&position) else { return };
+    pub(super) fn count_dropped(&self, offset: Offset, reason: Dropped) {
+        let Some(slot) = self.slots.get(&offset) else { return };
         for sink in &slot.sinks {
             if let Some(cursor) = self.cursors.get(sink)
-                && cursor.at.max(cursor.counted) < position
+                && cursor.at.max(cursor.counted) < offset
             {
                 cursor.counts.dropped.add(reason, slot.samples);
                 cursor.counts.held.fetch_sub(slot.samples, Relaxed);
@@ -245,7 +246,7 @@ impl JournalState {
     }
 
     /// The first batch behind a sink's cursor that it wants.
-    pub(super) fn next_for(&self, sink: &str) -> Option<Position> {
+    pub(super) fn next_for(&self, sink: &str) -> Option<Offset> {
         let cursor = self.cursors.get(sink)?;
         let behind = self.slots.range(cursor.at + 1..);
         behind
@@ -255,21 +256,24 @@ impl JournalState {
     }
 
     /// Marks that have moved since they were written, with what was counted up to them.
-    pub(super) fn moved_marks(&self) -> Vec<Mark> {
-        self.cursors.iter().filter_map(|(sink, cursor)| cursor.marks.moved(sink)).collect()
+    pub(super) fn moved_marks(&self) -> Vec<SinkOffset> {
+        self.cursors
+            .iter()
+            .filter_map(|(sink, cursor)| cursor.offset_trackers.moved(sink))
+            .collect()
     }
 
     /// They are on disk now.
-    pub(super) fn marked(&mut self, marks: &[Mark]) {
-        for mark in marks {
-            if let Some(cursor) = self.cursors.get_mut(&mark.sink) {
-                cursor.marks.write(mark);
+    pub(super) fn marked(&mut self, offset_trackers: &[SinkOffset]) {
+        for sink_offset in offset_trackers {
+            if let Some(cursor) = self.cursors.get_mut(&sink_offset.sink) {
+                cursor.offset_trackers.write(sink_offset);
             }
         }
     }
 
     /// Samples for a sink that it has not made into anything yet.
-    pub(super) fn held_behind(&self, sink: &Arc<str>, emitted: Position) -> u64 {
+    pub(super) fn held_behind(&self, sink: &Arc<str>, emitted: Offset) -> u64 {
         let behind = self.slots.range(emitted + 1..);
         behind.filter(|(_, slot)| slot.sinks.contains(sink)).map(|(_, slot)| slot.samples).sum()
     }

@@ -32,7 +32,7 @@ pub(super) struct Limits {
 
 /// Which limit an entry was dropped for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hit {
+pub(super) enum LimitExceeded {
     Weight,
     Count,
 }
@@ -65,7 +65,7 @@ struct QueueState<T> {
     entries: VecDeque<Queued<T>>,
     weight: u64,
     /// How many entries at the front the reader has been lent.
-    lent: usize,
+    leased: usize,
     /// How many entries at the back nobody sees yet.
     hidden: usize,
     closed: bool,
@@ -74,7 +74,7 @@ struct QueueState<T> {
 impl<T: Clone> Queue<T> {
     pub(super) fn new(limits: Limits) -> Self {
         let state =
-            QueueState { entries: VecDeque::new(), weight: 0, lent: 0, hidden: 0, closed: false };
+            QueueState { entries: VecDeque::new(), weight: 0, leased: 0, hidden: 0, closed: false };
         Self {
             count: limits.count,
             weight: AtomicU64::new(limits.weight),
@@ -107,21 +107,21 @@ impl<T: Clone> Queue<T> {
         weight: u64,
         rank: u8,
         newest: bool,
-    ) -> (Vec<(T, Hit)>, Option<Hit>) {
+    ) -> (Vec<(T, LimitExceeded)>, Option<LimitExceeded>) {
         let limits = self.limits();
         let mut state = self.lock();
         let mut evicted = Vec::new();
         if weight > limits.weight {
-            return (evicted, Some(Hit::Weight));
+            return (evicted, Some(LimitExceeded::Weight));
         }
         while let Some(hit) = state.over(weight, limits) {
             let seen = state.seen();
-            let lowest = state.entries.range(state.lent..seen).map(|entry| entry.rank).min();
+            let lowest = state.entries.range(state.leased..seen).map(|entry| entry.rank).min();
             let Some(lowest) = lowest else { return (evicted, Some(hit)) };
             if rank < lowest || (rank == lowest && newest) {
                 return (evicted, Some(hit));
             }
-            let mut places = state.lent..seen;
+            let mut places = state.leased..seen;
             let lowest_at = |place: &usize| state.entries[*place].rank == lowest;
             let place = if newest { places.rfind(lowest_at) } else { places.find(lowest_at) };
             let Some(entry) = place.and_then(|place| state.entries.remove(place)) else { break };
@@ -135,10 +135,10 @@ impl<T: Clone> Queue<T> {
     pub(super) fn evict_while(&self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.lock();
         let mut evicted = Vec::new();
-        while state.lent < state.seen()
-            && state.entries.get(state.lent).is_some_and(|entry| unwanted(&entry.item))
+        while state.leased < state.seen()
+            && state.entries.get(state.leased).is_some_and(|entry| unwanted(&entry.item))
         {
-            let place = state.lent;
+            let place = state.leased;
             let Some(entry) = state.entries.remove(place) else { break };
             state.weight -= entry.weight;
             evicted.push(entry.item);
@@ -246,16 +246,16 @@ impl<T: Clone> Queue<T> {
 
     /// Lends the oldest `count` entries, or as many as there are, of at most this weight together; the
     /// first whatever its weight. What was lent before is given back first.
-    pub(super) fn lend(&self, count: usize, weight: u64) -> Vec<T> {
+    pub(super) fn lease(&self, count: usize, weight: u64) -> Vec<T> {
         let mut state = self.lock();
         let (most, mut sum) = (count.min(state.seen()), 0_u64);
         let fits = |(place, entry): &(usize, &Queued<T>)| {
             sum = sum.saturating_add(entry.weight);
             *place == 0 || sum <= weight
         };
-        let lent = state.entries.iter().take(most).enumerate().take_while(fits);
-        let items: Vec<T> = lent.map(|(_, entry)| entry.item.clone()).collect();
-        state.lent = items.len();
+        let leased = state.entries.iter().take(most).enumerate().take_while(fits);
+        let items: Vec<T> = leased.map(|(_, entry)| entry.item.clone()).collect();
+        state.leased = items.len();
         items
     }
 
@@ -263,10 +263,10 @@ impl<T: Clone> Queue<T> {
     /// order, with their place.
     pub(super) fn settle(&self, mut keep: impl FnMut(usize, &T) -> bool) {
         let mut state = self.lock();
-        let count = state.lent;
-        let lent: Vec<Queued<T>> = state.entries.drain(..count).collect();
-        state.lent = 0;
-        for (place, entry) in lent.into_iter().enumerate().rev() {
+        let count = state.leased;
+        let leased: Vec<Queued<T>> = state.entries.drain(..count).collect();
+        state.leased = 0;
+        for (place, entry) in leased.into_iter().enumerate().rev() {
             if keep(place, &entry.item) {
                 state.entries.push_front(entry);
             } else {
@@ -286,7 +286,7 @@ impl<T: Clone> Queue<T> {
     /// Empties the queue.
     pub(super) fn clear(&self) -> Vec<T> {
         let mut state = self.lock();
-        (state.lent, state.hidden, state.weight) = (0, 0, 0);
+        (state.leased, state.hidden, state.weight) = (0, 0, 0);
         let items = state.entries.drain(..).map(|entry| entry.item).collect();
         drop(state);
         self.freed.notify_waiters();
@@ -345,11 +345,11 @@ impl<T> QueueState<T> {
     }
 
     /// Which limit one more entry of this weight would be over.
-    fn over(&self, weight: u64, limits: Limits) -> Option<Hit> {
+    fn over(&self, weight: u64, limits: Limits) -> Option<LimitExceeded> {
         if self.entries.len() >= limits.count {
-            Some(Hit::Count)
+            Some(LimitExceeded::Count)
         } else if self.weight.saturating_add(weight) > limits.weight {
-            Some(Hit::Weight)
+            Some(LimitExceeded::Weight)
         } else {
             None
         }

@@ -9,7 +9,13 @@ fn queue(weight: u64, count: usize) -> Queue<u32> {
 }
 
 /// Makes room for one and appends it: what left for it, itself if it does not fit.
-fn push(queue: &Queue<u32>, item: u32, weight: u64, rank: u8, newest: bool) -> Vec<(u32, Hit)> {
+fn push(
+    queue: &Queue<u32>,
+    item: u32,
+    weight: u64,
+    rank: u8,
+    newest: bool,
+) -> Vec<(u32, LimitExceeded)> {
     let (mut left, refused) = queue.make_room(weight, rank, newest);
     match refused {
         Some(hit) => left.push((item, hit)),
@@ -24,13 +30,16 @@ fn the_oldest_leave_but_never_what_is_lent() {
     for item in 0..3 {
         assert!(push(&queue, item, 1, 0, false).is_empty());
     }
-    assert_eq!(push(&queue, 3, 1, 0, false), [(0, Hit::Count)]);
-    assert_eq!(queue.lend(2, u64::MAX), [1, 2]);
-    assert_eq!(push(&queue, 4, 1, 0, false), [(3, Hit::Count)]);
-    assert_eq!(push(&queue, 5, 99, 0, false), [(4, Hit::Count), (5, Hit::Weight)]);
-    assert_eq!(push(&queue, 6, 101, 0, false), [(6, Hit::Weight)]);
+    assert_eq!(push(&queue, 3, 1, 0, false), [(0, LimitExceeded::Count)]);
+    assert_eq!(queue.lease(2, u64::MAX), [1, 2]);
+    assert_eq!(push(&queue, 4, 1, 0, false), [(3, LimitExceeded::Count)]);
+    assert_eq!(
+        push(&queue, 5, 99, 0, false),
+        [(4, LimitExceeded::Count), (5, LimitExceeded::Weight)]
+    );
+    assert_eq!(push(&queue, 6, 101, 0, false), [(6, LimitExceeded::Weight)]);
     queue.settle(|place, _| place == 1);
-    assert_eq!(queue.lend(9, u64::MAX), [2]);
+    assert_eq!(queue.lease(9, u64::MAX), [2]);
 }
 
 #[test]
@@ -41,12 +50,12 @@ fn a_lower_rank_leaves_first_whichever_way() {
             push(&queue, item, 1, rank, newest);
         }
         let first = if newest { 2 } else { 1 };
-        assert_eq!(push(&queue, 3, 1, 1, newest), [(first, Hit::Count)]);
-        assert_eq!(push(&queue, 4, 1, 1, newest), [(3 - first, Hit::Count)]);
+        assert_eq!(push(&queue, 3, 1, 1, newest), [(first, LimitExceeded::Count)]);
+        assert_eq!(push(&queue, 4, 1, 1, newest), [(3 - first, LimitExceeded::Count)]);
         // Only those of the higher rank are left.
-        assert_eq!(push(&queue, 5, 1, 0, newest), [(5, Hit::Count)]);
+        assert_eq!(push(&queue, 5, 1, 0, newest), [(5, LimitExceeded::Count)]);
         let left = if newest { 6 } else { 0 };
-        assert_eq!(push(&queue, 6, 1, 1, newest), [(left, Hit::Count)]);
+        assert_eq!(push(&queue, 6, 1, 1, newest), [(left, LimitExceeded::Count)]);
     }
 }
 
@@ -56,10 +65,10 @@ fn what_is_lent_is_bounded_by_its_weight() {
     for (item, weight) in [(0, 50), (1, 5), (2, 5), (3, 1)] {
         queue.append(item, weight, 0);
     }
-    assert_eq!(queue.lend(9, 10), [0]);
+    assert_eq!(queue.lease(9, 10), [0]);
     queue.settle(|_, _| false);
-    assert_eq!(queue.lend(9, 10), [1, 2]);
-    assert_eq!(queue.lend(9, 11), [1, 2, 3]);
+    assert_eq!(queue.lease(9, 10), [1, 2]);
+    assert_eq!(queue.lease(9, 11), [1, 2, 3]);
 }
 
 #[tokio::test]
@@ -68,15 +77,15 @@ async fn what_is_hidden_is_not_lent_and_makes_no_room() {
     queue.append(0, 1, 0);
     queue.append_hidden(1, 1, 0);
     queue.append_hidden(2, 1, 0);
-    assert_eq!(queue.lend(9, u64::MAX), [0]);
-    assert_eq!(queue.make_room(1, 0, false), (Vec::new(), Some(Hit::Count)));
+    assert_eq!(queue.lease(9, u64::MAX), [0]);
+    assert_eq!(queue.make_room(1, 0, false), (Vec::new(), Some(LimitExceeded::Count)));
     queue.settle(|_, _| true);
-    assert_eq!(queue.make_room(1, 0, false), (vec![(0, Hit::Count)], None));
+    assert_eq!(queue.make_room(1, 0, false), (vec![(0, LimitExceeded::Count)], None));
     assert!(!queue.ready(|| true).await);
     assert_eq!(queue.retain_hidden(|item| *item == 1), [2]);
     queue.reveal(|item| *item += 10);
     assert!(queue.ready(|| false).await);
-    assert_eq!(queue.lend(9, u64::MAX), [11]);
+    assert_eq!(queue.lease(9, u64::MAX), [11]);
     assert_eq!(queue.weight(), 1);
 }
 
@@ -86,9 +95,9 @@ fn settling_keeps_the_order() {
     for item in 0..6 {
         queue.append(item, 1, 0);
     }
-    queue.lend(4, u64::MAX);
+    queue.lease(4, u64::MAX);
     queue.settle(|_, item| item % 2 == 1);
-    assert_eq!(queue.lend(9, u64::MAX), [1, 3, 4, 5]);
+    assert_eq!(queue.lease(9, u64::MAX), [1, 3, 4, 5]);
 }
 
 #[tokio::test]
@@ -104,10 +113,10 @@ async fn a_waiting_writer_goes_on_when_there_is_room() {
         })
     };
     tokio::task::yield_now().await;
-    assert_eq!(queue.lend(9, u64::MAX), [0]);
+    assert_eq!(queue.lease(9, u64::MAX), [0]);
     queue.settle(|_, _| false);
     writer.await.unwrap();
-    assert_eq!(queue.lend(9, u64::MAX), [1]);
+    assert_eq!(queue.lease(9, u64::MAX), [1]);
 }
 
 #[tokio::test]
@@ -116,7 +125,7 @@ async fn a_closed_queue_is_read_to_its_end() {
     queue.append(0, 1, 0);
     queue.close();
     assert!(queue.ready(|| false).await);
-    queue.lend(1, u64::MAX);
+    queue.lease(1, u64::MAX);
     queue.settle(|_, _| false);
     assert!(!queue.ready(|| false).await);
 }
@@ -128,11 +137,11 @@ proptest! {
     ) {
         let queue = queue(12, 4);
         let (mut pushed, mut left) = (0_u32, Vec::new());
-        for (weight, lend, keep, rank, newest) in steps {
+        for (weight, lease, keep, rank, newest) in steps {
             left.extend(push(&queue, pushed, weight, rank, newest).into_iter().map(|(item, _)| item));
             pushed += 1;
             prop_assert!(queue.len() <= 4 && queue.weight() <= 12);
-            queue.lend(lend, u64::MAX);
+            queue.lease(lease, u64::MAX);
             queue.settle(|_, item| {
                 if !keep {
                     left.push(*item);

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::StoreError;
+use super::backend::ReadFailure;
+use super::commit::{self, SpoolInput};
 use super::db::{Changes, Resume, SavedChain};
-use super::emission::{self, Put};
 use super::journal::{Journal, JournalShared};
-use super::marks::{Mark, Marks};
-use super::medium::ReadFailure;
 use super::memory::{Cursor, JournalState};
-use nephometer_model::{Batch, Position};
+use super::offsets::{OffsetTracker, SinkOffset};
+use nephometer_model::{Batch, Offset};
 use nephometer_telemetry::{Account, Dropped, SinkCount, events::store as events};
 
 /// From one attempt to read from a disk that fails to the next.
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// Its place.
-    pub position: Position,
+    pub offset: Offset,
     /// The batch.
     pub batch: Arc<Batch>,
 }
@@ -53,10 +53,10 @@ impl JournalReader {
     }
 
     /// The next batch is the first one behind `to`.
-    pub fn rewind(&mut self, to: Position) {
+    pub fn rewind(&mut self, to: Offset) {
         if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
             cursor.at = to;
-            cursor.lent = None;
+            cursor.leased = None;
         }
     }
 
@@ -84,34 +84,34 @@ impl JournalReader {
     /// at any time.
     pub async fn try_next(&mut self) -> Option<Entry> {
         loop {
-            let position = {
+            let offset = {
                 let mut state = self.shared.state();
-                let position = state.next_for(&self.sink)?;
-                state.cursors.get_mut(&self.sink)?.lent = Some(position);
-                position
+                let offset = state.next_for(&self.sink)?;
+                state.cursors.get_mut(&self.sink)?.leased = Some(offset);
+                offset
             };
-            match self.shared.batch(position).await {
+            match self.shared.batch(offset).await {
                 Ok(batch) => {
                     self.waits = false;
-                    return Some(Entry { position, batch });
+                    return Some(Entry { offset, batch });
                 }
                 Err(ReadFailure::Transient(reason)) => {
                     if !std::mem::replace(&mut self.waits, true) {
-                        events::journal_waits(&self.sink, position, &reason);
+                        events::journal_waits(&self.sink, offset, &reason);
                     }
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(ReadFailure::Damaged(reason)) => {
-                    events::unreadable(position, &reason);
+                    events::unreadable(offset, &reason);
                     let mut state = self.shared.state();
-                    let samples = state.slots.get(&position).map_or(0, |slot| slot.samples);
+                    let samples = state.slots.get(&offset).map_or(0, |slot| slot.samples);
                     let cursor = state.cursors.get_mut(&self.sink)?;
-                    if position > cursor.counted {
+                    if offset > cursor.counted {
                         cursor.counts.dropped.add(Dropped::Unreadable, samples);
                         cursor.counts.held.fetch_sub(samples, Relaxed);
                     }
-                    cursor.at = position;
-                    cursor.lent = None;
+                    cursor.at = offset;
+                    cursor.leased = None;
                 }
             }
         }
@@ -122,11 +122,11 @@ impl JournalReader {
         let mut state = self.shared.state();
         let JournalState { slots, cursors, .. } = &mut *state;
         if let Some(cursor) = cursors.get_mut(&self.sink)
-            && let Some(lent) = cursor.lent.take()
+            && let Some(leased) = cursor.leased.take()
         {
-            cursor.at = lent;
-            let samples = slots.get(&lent).map_or(0, |slot| slot.samples);
-            if lent > cursor.counted {
+            cursor.at = leased;
+            let samples = slots.get(&leased).map_or(0, |slot| slot.samples);
+            if leased > cursor.counted {
                 cursor.counts.held.fetch_sub(samples, Relaxed);
             }
         }
@@ -136,42 +136,42 @@ impl JournalReader {
 
     /// A batch is through the transformers, which have counted so much by then. It is written with
     /// the mark once that gets there, and never apart from it.
-    pub fn counted(&self, position: Position, stages: Vec<(String, Account)>) {
+    pub fn counted(&self, offset: Offset, transformers: Vec<(String, Account)>) {
         if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
-            cursor.marks.count(position, stages);
+            cursor.offset_trackers.count(offset, transformers);
         }
     }
 
     /// All that was made of batches up to `to` is on disk or acknowledged: moves the mark to the last
     /// counted batch up to there, and returns where it is. Is written with whatever is written next.
-    pub fn emitted(&self, to: Position) -> Position {
+    pub fn emitted(&self, to: Offset) -> Offset {
         let mut state = self.shared.state();
         let Some(cursor) = state.cursors.get_mut(&self.sink) else { return 0 };
-        cursor.marks.advance(to);
-        cursor.marks.emitted()
+        cursor.offset_trackers.advance(to);
+        cursor.offset_trackers.emitted()
     }
 
     /// Puts envelopes into spools, and moves the mark with what is counted up to it, in one transaction:
     /// what they were made from need not be worked on again. Waits for room only if a spool was made
     /// so. How many envelopes each spool was given.
-    pub async fn emit(&self, puts: Vec<Put<'_>>, to: Position) -> Vec<u64> {
-        let mark = {
+    pub async fn emit(&self, puts: Vec<SpoolInput<'_>>, to: Offset) -> Vec<u64> {
+        let sink_offset = {
             let state = self.shared.state();
-            state.cursors.get(&self.sink).map(|cursor| cursor.marks.ahead(&self.sink, to))
+            state.cursors.get(&self.sink).map(|cursor| cursor.offset_trackers.ahead(&self.sink, to))
         };
-        let marks: Vec<Mark> = mark.into_iter().collect();
-        let changes = Changes { marks: marks.clone(), ..Changes::default() };
-        let emitted = emission::put(&self.shared.medium, &puts, changes).await;
+        let offset_trackers: Vec<SinkOffset> = sink_offset.into_iter().collect();
+        let changes = Changes { offset_trackers: offset_trackers.clone(), ..Changes::default() };
+        let emitted = commit::put(&self.shared.backend, &puts, changes).await;
         if emitted.written {
             self.emitted(to);
-            self.shared.state().marked(&marks);
+            self.shared.state().marked(&offset_trackers);
         }
         emitted.counts
     }
 
     /// Writes down something about one batch; it is there at the next start, until a state is saved
     /// behind it.
-    pub async fn note(&self, at: Position, note: &[u8]) -> Result<(), StoreError> {
+    pub async fn note(&self, at: Offset, note: &[u8]) -> Result<(), StoreError> {
         let note = Some((Arc::clone(&self.sink), at, note.to_vec()));
         self.shared.write(Changes { note, ..Changes::default() }).await
     }
@@ -179,12 +179,12 @@ impl JournalReader {
     /// Writes the state of the transformers, with all marks. What nobody needs any more for that goes
     /// with the next batch.
     pub async fn save(&self, chain: SavedChain) -> Result<(), StoreError> {
-        let position = chain.position;
-        let marks = self.shared.state().moved_marks();
+        let offset = chain.offset;
+        let offset_trackers = self.shared.state().moved_marks();
         let saved = Some((Arc::clone(&self.sink), chain));
-        self.shared.write(Changes { saved, marks, ..Changes::default() }).await?;
+        self.shared.write(Changes { saved, offset_trackers, ..Changes::default() }).await?;
         if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
-            cursor.saved = cursor.saved.max(position);
+            cursor.saved = cursor.saved.max(offset);
         }
         Ok(())
     }
@@ -206,9 +206,9 @@ impl Journal {
         let name = SinkCount::name(sink);
         let (resume, kept) = self
             .0
-            .medium
+            .backend
             .left_now(|disk| Ok((disk.resume(sink)?, disk.account(&name)?.unwrap_or_default())))?;
-        let saved = resume.saved.as_ref().map_or(0, |saved| saved.position);
+        let saved = resume.saved.as_ref().map_or(0, |saved| saved.offset);
         let mut state = self.0.state();
         // Numbers go on, also where all batches of an earlier run have been removed.
         state.next = state.next.max(resume.emitted.max(saved) + 1);
@@ -220,8 +220,8 @@ impl Journal {
         let cursor = Cursor {
             sources: sources.clone(),
             at: emitted.max(saved),
-            lent: None,
-            marks: Marks::new(emitted, resume.emitted),
+            leased: None,
+            offset_trackers: OffsetTracker::new(emitted, resume.emitted),
             saved: saved.max(begin),
             counted: emitted,
             counts: Arc::clone(counts),

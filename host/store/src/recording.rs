@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::backend::finished;
 use super::codec::{decode, encode};
-use super::medium::finished;
 use nephometer_files as files;
 use nephometer_model::Batch;
 
@@ -51,7 +51,8 @@ struct Line {
     recording: String,
     source: String,
     /// ISO 8601, for people.
-    tick: String,
+    #[serde(rename = "tick")]
+    cycle_start: String,
     /// How many there are, for people.
     rows: u64,
     /// All of it in the journal's own form, in hexadecimal: exact to the last bit.
@@ -90,7 +91,7 @@ impl Recorder {
         let line = Line {
             recording: self.id.clone(),
             source: batch.source.to_string(),
-            tick: batch.tick.wall.iso(),
+            cycle_start: batch.cycle_start.wall.iso(),
             rows: batch.samples.len() as u64,
             batch: hex::encode(encode(batch)),
         };
@@ -207,8 +208,8 @@ mod tests {
     use nephometer_model::Moment;
 
     fn batch(name: &str) -> Arc<Batch> {
-        let (tick, gone) = (Moment::default(), vec!["a".into()]);
-        Arc::new(Batch { source: name.into(), tick, samples: Vec::new(), gone })
+        let (cycle_start, gone) = (Moment::default(), vec!["a".into()]);
+        Arc::new(Batch { source: name.into(), cycle_start, samples: Vec::new(), gone })
     }
 
     #[tokio::test]

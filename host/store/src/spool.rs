@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use super::Envelope;
+use super::backend::Backend;
 use super::db::Changes;
-use super::kept::Kept;
-use super::medium::Medium;
-use super::queue::{Hit, Limits, Queue, WhenFull};
-use super::spool_tables::{self, Found, Head, SpoolChange};
+use super::queue::{LimitExceeded, Limits, Queue, WhenFull};
+use super::spool_tables::{self, Head, SpoolChange, StoredSpool};
+use super::stored_envelope::StoredEnvelope;
 use nephometer_model::{Gap, Glob};
 use nephometer_telemetry::{Dropped, PublisherCount, events::store as events};
 
@@ -50,7 +50,7 @@ pub struct Bounds {
 #[derive(Debug)]
 pub(super) struct SpoolShared {
     pub(super) name: String,
-    pub(super) medium: Arc<Medium>,
+    pub(super) backend: Arc<Backend>,
     pub(super) queue: Queue<SpoolSlot>,
     pub(super) counts: Arc<PublisherCount>,
     bounds: Bounds,
@@ -81,14 +81,14 @@ pub(super) struct SpoolSlot {
 
 /// What the disk has yet to be told, besides what is in the queue.
 #[derive(Debug, Default)]
-pub(super) struct Untold {
+pub(super) struct PendingWrites {
     /// Have left the queue, and have yet to leave the disk.
     removed: Vec<u64>,
     /// What was given up.
     gaps: Vec<Gap>,
 }
 
-impl Untold {
+impl PendingWrites {
     /// As a change tells it, for the case that it is not written.
     pub(super) fn of(change: &SpoolChange) -> Self {
         Self { removed: change.removed.clone(), gaps: change.gaps.clone() }
@@ -104,7 +104,7 @@ impl Untold {
 pub(super) struct Pending {
     /// The number of the next envelope.
     pub(super) next: u64,
-    pub(super) untold: Untold,
+    pub(super) pending_writes: PendingWrites,
     /// Writes in a row that a crash would undo.
     lazy: u32,
 }
@@ -113,11 +113,11 @@ impl SpoolShared {
     /// The spool of this name, as it was left.
     pub(super) fn new(
         name: &str,
-        medium: &Arc<Medium>,
+        backend: &Arc<Backend>,
         (bounds, when_full): (Bounds, WhenFull),
-        (counts, found): (&Arc<PublisherCount>, Found),
+        (counts, found): (&Arc<PublisherCount>, StoredSpool),
     ) -> Self {
-        let Found { left, unreadable } = found;
+        let StoredSpool { left, unreadable } = found;
         let lost = unreadable.len() as u64;
         counts.restore(&left.account, left.heads.len() as u64 + lost);
         if lost > 0 {
@@ -126,7 +126,7 @@ impl SpoolShared {
             counts.held.fetch_sub(lost, Relaxed);
         }
         let count = bounds.count.unwrap_or(usize::MAX);
-        let queue = Queue::new(Limits { weight: most(medium, bounds.bytes), count });
+        let queue = Queue::new(Limits { weight: most(backend, bounds.bytes), count });
         for (sequence, head) in left.heads {
             let (weight, rank) = (head.weight, head.rank);
             let slot = SpoolSlot { sequence, head, envelope: None, on_disk: true };
@@ -134,14 +134,14 @@ impl SpoolShared {
         }
         Self {
             name: name.to_owned(),
-            medium: Arc::clone(medium),
+            backend: Arc::clone(backend),
             queue,
             counts: Arc::clone(counts),
             bounds,
             when_full,
             writing: Mutex::new(Pending {
                 next: left.next.max(1),
-                untold: Untold { removed: unreadable, gaps: Vec::new() },
+                pending_writes: PendingWrites { removed: unreadable, gaps: Vec::new() },
                 lazy: 0,
             }),
             unwritten: AtomicU64::new(0),
@@ -154,7 +154,7 @@ impl SpoolShared {
 
     /// Something else than this spool's own bound has changed.
     pub(super) fn take_share(&self) {
-        self.queue.limit(most(&self.medium, self.bounds.bytes));
+        self.queue.limit(most(&self.backend, self.bounds.bytes));
     }
 
     pub(super) fn head(&self, envelope: &Envelope) -> Head {
@@ -165,7 +165,7 @@ impl SpoolShared {
             id: envelope.id.into_bytes(),
             address: envelope.address.to_string(),
             samples: envelope.samples,
-            position: envelope.position,
+            offset: envelope.offset,
             weight,
             time: manifest.rows().map(|(_, _, time)| time).max().unwrap_or(0),
             rank: u8::from(manifest.meters().any(last)),
@@ -204,7 +204,9 @@ impl SpoolShared {
             let unwritten = self.count_unwritten(weight);
             let refused = match self.when_full {
                 WhenFull::Wait => None,
-                _ if self.medium.is_durable() && unwritten > UNWRITTEN => Some(Hit::Weight),
+                _ if self.backend.is_durable() && unwritten > UNWRITTEN => {
+                    Some(LimitExceeded::Weight)
+                }
                 when_full => {
                     let newest = when_full == WhenFull::DropNewest;
                     let (evicted, refused) = self.queue.make_room(weight, rank, newest);
@@ -255,7 +257,7 @@ impl SpoolShared {
         } else {
             let name = self.name.clone();
             // What cannot be read is counted, without its meters.
-            self.medium
+            self.backend
                 .read(move |disk| spool_tables::envelopes(&disk.reading()?, &name, &away))
                 .await
                 .unwrap_or_default()
@@ -267,7 +269,7 @@ impl SpoolShared {
             let envelope = slot.envelope.clone().or_else(|| read.next().flatten());
             if let Some(envelope) = envelope {
                 self.counts.dropped.add_meters(reason, envelope.manifest.by_meter());
-                pending.untold.gaps.append(&mut envelope.manifest.gaps(&self.name));
+                pending.pending_writes.gaps.append(&mut envelope.manifest.gaps(&self.name));
             }
             self.left(pending, &slot);
         }
@@ -281,7 +283,7 @@ impl SpoolShared {
             self.unwritten_bytes.fetch_sub(weight, Relaxed);
             return;
         }
-        pending.untold.removed.push(slot.sequence);
+        pending.pending_writes.removed.push(slot.sequence);
         if slot.envelope.is_some() {
             self.resident.fetch_sub(weight, Relaxed);
         }
@@ -291,7 +293,7 @@ impl SpoolShared {
     pub(super) fn change(&self, pending: &mut Pending) -> SpoolChange {
         let mut added = Vec::new();
         let mut missing = self.unwritten.load(Relaxed);
-        if self.medium.is_durable() && missing > 0 {
+        if self.backend.is_durable() && missing > 0 {
             self.queue.newest(|slot| {
                 if let (false, Some(envelope)) = (slot.on_disk, &slot.envelope) {
                     added.push((slot.head.clone(), envelope.clone()));
@@ -300,7 +302,7 @@ impl SpoolShared {
                 missing > 0
             });
         }
-        let Untold { removed, gaps } = std::mem::take(&mut pending.untold);
+        let PendingWrites { removed, gaps } = std::mem::take(&mut pending.pending_writes);
         SpoolChange {
             name: self.name.clone(),
             added,
@@ -341,7 +343,7 @@ impl SpoolShared {
         aside: Vec<(Head, Envelope, String)>,
         lazy: bool,
     ) {
-        if !self.medium.is_durable() {
+        if !self.backend.is_durable() {
             return;
         }
         let mut change = self.change(pending);
@@ -350,22 +352,22 @@ impl SpoolShared {
         let idle = self.queue.len() == 0 || pending.lazy >= MOST_LAZY;
         let lazy = lazy && !idle && change.aside.is_empty() && change.added.is_empty();
         pending.lazy = if lazy { pending.lazy + 1 } else { 0 };
-        let untold = Untold::of(&change);
+        let pending_writes = PendingWrites::of(&change);
         let changes = Changes { spools: vec![change], lazy, ..Changes::default() };
-        match self.medium.write(changes).await {
+        match self.backend.write(changes).await {
             Ok(()) => self.written(),
             // Said where it was written; the disk is told next time.
-            Err(_) => pending.untold.extend(untold),
+            Err(_) => pending.pending_writes.extend(pending_writes),
         }
     }
 
     /// These have gone to where they are counted from now on: what waited here, and what was set
     /// aside.
-    pub(super) async fn give(&self, kept: &[Kept]) -> Result<(), String> {
+    pub(super) async fn give(&self, kept: &[StoredEnvelope]) -> Result<(), String> {
         let mut pending = self.writing.lock().await;
         let counts = &self.counts;
         let (mut waiting, mut taken) = (HashSet::new(), Vec::new());
-        for Kept { envelope, refused } in kept {
+        for StoredEnvelope { envelope, refused } in kept {
             counts.encoded.fetch_sub(1, Relaxed);
             counts.samples.fetch_sub(envelope.samples, Relaxed);
             if refused.is_some() {
@@ -377,7 +379,7 @@ impl SpoolShared {
             }
         }
         if !waiting.is_empty() {
-            self.queue.lend(usize::MAX, u64::MAX);
+            self.queue.lease(usize::MAX, u64::MAX);
             self.queue.settle(|_, slot| {
                 let stays = !waiting.contains(&slot.sequence);
                 if !stays {
@@ -388,15 +390,15 @@ impl SpoolShared {
         }
         let mut change = self.change(&mut pending);
         change.taken = taken;
-        let untold = Untold::of(&change);
+        let pending_writes = PendingWrites::of(&change);
         let changes = Changes { spools: vec![change], ..Changes::default() };
-        match self.medium.write(changes).await {
+        match self.backend.write(changes).await {
             Ok(()) => {
                 self.written();
                 Ok(())
             }
             Err(error) => {
-                pending.untold.extend(untold);
+                pending.pending_writes.extend(pending_writes);
                 Err(error.to_string())
             }
         }
@@ -409,14 +411,14 @@ impl SpoolShared {
     }
 }
 
-fn most(medium: &Medium, bytes: u64) -> u64 {
-    bytes.min(if medium.is_durable() { medium.share() } else { UNWRITTEN })
+fn most(backend: &Backend, bytes: u64) -> u64 {
+    bytes.min(if backend.is_durable() { backend.share() } else { UNWRITTEN })
 }
 
-pub(super) fn reason(hit: Hit) -> Dropped {
+pub(super) fn reason(hit: LimitExceeded) -> Dropped {
     match hit {
-        Hit::Count => Dropped::Policy,
-        Hit::Weight => Dropped::SpoolFull,
+        LimitExceeded::Count => Dropped::Policy,
+        LimitExceeded::Weight => Dropped::SpoolFull,
     }
 }
 
@@ -429,10 +431,10 @@ pub(super) struct Prepared<'a> {
 
 impl Prepared<'_> {
     /// It was written, or the disk has yet to be told.
-    pub(super) fn finish(mut self, untold: Option<Untold>) {
-        match untold {
+    pub(super) fn finish(mut self, pending_writes: Option<PendingWrites>) {
+        match pending_writes {
             None => self.shared.written(),
-            Some(untold) => self.pending.untold.extend(untold),
+            Some(pending_writes) => self.pending.pending_writes.extend(pending_writes),
         }
     }
 }

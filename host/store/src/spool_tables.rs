@@ -30,7 +30,7 @@ pub(super) struct Head {
     pub(super) id: [u8; 16],
     pub(super) address: String,
     pub(super) samples: u64,
-    pub(super) position: u64,
+    pub(super) offset: u64,
     /// What it weighs against the spool's bound, bytes.
     pub(super) weight: u64,
     /// Nanoseconds since the epoch: the newest of its samples.
@@ -90,7 +90,7 @@ pub(super) struct SpoolChange {
 
 /// A spool as it was left.
 #[derive(Debug, Default)]
-pub(super) struct Left {
+pub(super) struct SpoolState {
     pub(super) account: Account,
     pub(super) next: u64,
     /// In their order.
@@ -99,8 +99,8 @@ pub(super) struct Left {
 
 /// A spool as it was left, and the numbers of heads that cannot be read.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) left: Left,
+pub(super) struct StoredSpool {
+    pub(super) left: SpoolState,
     pub(super) unreadable: Vec<u64>,
 }
 
@@ -221,7 +221,7 @@ fn whole(sequence: u64, head: &Head, body: Body) -> Envelope {
         address: head.address.as_str().into(),
         body: body.bytes.into(),
         samples: head.samples,
-        position: head.position,
+        offset: head.offset,
         sequence,
         manifest: body.manifest.into(),
         batch: None,
@@ -230,7 +230,7 @@ fn whole(sequence: u64, head: &Head, body: Body) -> Envelope {
 
 /// A spool as it was left. A record that cannot be read is an error: nobody else knows the next
 /// number.
-pub(super) fn spool(reading: &ReadTransaction, name: &str) -> Result<Found, redb::Error> {
+pub(super) fn spool(reading: &ReadTransaction, name: &str) -> Result<StoredSpool, redb::Error> {
     let record = reading.open_table(SPOOLS)?.get(name)?;
     let record: Option<(Account, u64)> = match record {
         Some(bytes) => Some(postcard::from_bytes(bytes.value()).map_err(|error| {
@@ -250,7 +250,7 @@ pub(super) fn spool(reading: &ReadTransaction, name: &str) -> Result<Found, redb
     }
     let last = heads.last().map_or(0, |(sequence, _)| *sequence);
     let last = last.max(unreadable.last().copied().unwrap_or(0));
-    Ok(Found { left: Left { account, next: next.max(last + 1), heads }, unreadable })
+    Ok(StoredSpool { left: SpoolState { account, next: next.max(last + 1), heads }, unreadable })
 }
 
 /// The envelopes with these numbers; `None` for one that cannot be read.

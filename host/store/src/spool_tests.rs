@@ -38,7 +38,7 @@ pub(super) fn envelope(id: u128, meter: &str, second: u64) -> Envelope {
         address: "metering.sample".into(),
         body: vec![u8::try_from(id % 251).unwrap(); 1_000].into(),
         samples: 1,
-        position: u64::try_from(id).unwrap() + 1,
+        offset: u64::try_from(id).unwrap() + 1,
         sequence: 0,
         manifest: Manifest::of([&sample]).into(),
         batch: None,
@@ -157,15 +157,17 @@ async fn what_was_refused_is_set_aside_and_can_be_put_back() {
     rig.reader.settle(&[DeliveryResult::Rejected("no".to_owned())]).await;
     let kept = rig.spools.page("s/p", None).await.unwrap();
     assert_eq!((kept.len(), kept[0].refused.as_deref()), (1, None));
-    let kept = rig.spools.page("s/p", kept.last().map(Kept::place)).await.unwrap();
+    let kept = rig.spools.page("s/p", kept.last().map(StoredEnvelope::place)).await.unwrap();
     assert_eq!((kept.len(), kept[0].refused.as_deref()), (1, Some("no")));
-    assert!(rig.spools.page("s/p", kept.last().map(Kept::place)).await.unwrap().is_empty());
+    assert!(
+        rig.spools.page("s/p", kept.last().map(StoredEnvelope::place)).await.unwrap().is_empty()
+    );
     assert_eq!(rig.numbers(), [2, 0, 1, 1]);
     let moved = rig.spools.requeue("s/p", "s/p").await.unwrap();
     assert_eq!((moved.envelopes, moved.samples), (1, 1));
     assert_eq!(rig.numbers(), [2, 0, 0, 2]);
     assert_eq!(ids(&rig.reader.peek(9).await.unwrap()), [1, 0]);
-    assert_eq!(rig.spools.requeue("s/p", "s/p").await.unwrap(), Moved::default());
+    assert_eq!(rig.spools.requeue("s/p", "s/p").await.unwrap(), Requeued::default());
     assert!(rig.spools.requeue("s/p", "s/other").await.unwrap_err().contains("no spool s/other"));
 }
 
@@ -240,9 +242,11 @@ async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
     full.push(envelopes(0..1)).await;
     free_reader.peek(1).await.unwrap();
     let (to_free, to_full) = (envelopes(1..2), envelopes(1..2));
-    let puts =
-        [Put { writer: &free, envelopes: &to_free }, Put { writer: &full, envelopes: &to_full }];
-    let emitting = emission::put(&spools.medium, &puts, db::Changes::default());
+    let puts = [
+        SpoolInput { writer: &free, envelopes: &to_free },
+        SpoolInput { writer: &full, envelopes: &to_full },
+    ];
+    let emitting = commit::put(&spools.backend, &puts, db::Changes::default());
     tokio::pin!(emitting);
     let soon = Duration::from_millis(50);
     assert!(tokio::time::timeout(soon, &mut emitting).await.is_err(), "there is no room");
@@ -270,7 +274,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (1_u8..5).prop_map(Step::Push),
-        4 => (1_u8..6, 0_u8..6).prop_map(|(lent, settled)| Step::Settle(lent, settled)),
+        4 => (1_u8..6, 0_u8..6).prop_map(|(leased, settled)| Step::Settle(leased, settled)),
         1 => Just(Step::Crash),
         1 => Just(Step::Restart),
     ];
@@ -299,9 +303,9 @@ proptest! {
                         next = end;
                         returns.clear();
                     }
-                    Step::Settle(lent, settled) => {
-                        let given = ids(&rig.reader.peek(lent.into()).await.unwrap());
-                        let expected: Vec<u128> = model.iter().copied().take(lent.into()).collect();
+                    Step::Settle(leased, settled) => {
+                        let given = ids(&rig.reader.peek(leased.into()).await.unwrap());
+                        let expected: Vec<u128> = model.iter().copied().take(leased.into()).collect();
                         prop_assert_eq!(&given, &expected);
                         let settled = usize::from(settled).min(given.len());
                         rig.reader.settle(&vec![DeliveryResult::Acknowledged; settled]).await;

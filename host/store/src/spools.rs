@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use super::backend::Backend;
 use super::db::Changes;
-use super::medium::Medium;
 use super::receivers::Claim;
 use super::spool::{Bounds, SpoolShared};
-use super::spool_tables::Found;
+use super::spool_tables::StoredSpool;
 use super::{SpoolReader, SpoolWriter, StoreError, WhenFull};
 use nephometer_telemetry::{PublisherCount, events::store as events};
 
 /// Gives out spools. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Spools {
-    pub(super) medium: Arc<Medium>,
+    pub(super) backend: Arc<Backend>,
     /// Those that were opened. Locked to look or to add.
     open: Arc<Mutex<HashMap<String, Arc<SpoolShared>>>>,
     /// Whose they are, once that was read.
@@ -32,13 +32,13 @@ struct Receivers {
 }
 
 impl Spools {
-    pub(super) fn new(medium: Arc<Medium>) -> Self {
-        Self { medium, open: Arc::default(), receivers: Arc::default() }
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
+        Self { backend, open: Arc::default(), receivers: Arc::default() }
     }
 
     /// Spools that are gone when they are dropped.
     pub fn in_memory() -> Self {
-        Self::new(Medium::none())
+        Self::new(Backend::none())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<SpoolShared>>> {
@@ -60,12 +60,12 @@ impl Spools {
     ) -> Result<(SpoolWriter, SpoolReader), StoreError> {
         // Before the lock: the disk may take its time.
         let found = match self.get(name) {
-            Some(_) => Found::default(),
-            None => self.medium.spool(name).await?,
+            Some(_) => StoredSpool::default(),
+            None => self.backend.spool(name).await?,
         };
         let mut open = self.lock();
         let shared = open.entry(name.to_owned()).or_insert_with(|| {
-            Arc::new(SpoolShared::new(name, &self.medium, (bounds, when_full), (counts, found)))
+            Arc::new(SpoolShared::new(name, &self.backend, (bounds, when_full), (counts, found)))
         });
         let ends = shared.ends();
         self.share(&open, None);
@@ -82,7 +82,7 @@ impl Spools {
         let known = match &mut *known {
             Some(known) => known,
             unread => {
-                let by_spool = self.medium.receivers().await?;
+                let by_spool = self.backend.receivers().await?;
                 unread.insert(Receivers { by_spool, unwritten: false })
             }
         };
@@ -100,7 +100,7 @@ impl Spools {
         if known.unwritten {
             let receivers =
                 known.by_spool.iter().map(|(name, uuid)| (name.clone(), *uuid)).collect();
-            let written = self.medium.write(Changes { receivers, ..Changes::default() }).await;
+            let written = self.backend.write(Changes { receivers, ..Changes::default() }).await;
             known.unwritten = written.is_err();
         }
     }
@@ -120,19 +120,19 @@ impl Spools {
     /// Divides what the database may take among the journal and these spools.
     fn share(&self, open: &HashMap<String, Arc<SpoolShared>>, orphaned: Option<u64>) {
         let used = open.values().filter(|one| !one.queue.is_closed() || one.queue.len() > 0);
-        self.medium.shared_by(used.count() as u64, orphaned);
+        self.backend.shared_by(used.count() as u64, orphaned);
         open.values().for_each(|spool| spool.take_share());
     }
 
     /// Bounds what the database may take, `others` of it for what is not the journal and not in spools.
     pub fn bound(&self, total: u64, others: u64) {
-        self.medium.bound(total, others);
+        self.backend.bound(total, others);
         self.share(&self.lock(), None);
     }
 
     /// How much the journal and each spool may hold, if that is less than this.
     pub fn share_below(&self, bytes: u64) -> Option<u64> {
-        Some(self.medium.share()).filter(|share| *share < bytes && self.medium.is_durable())
+        Some(self.backend.share()).filter(|share| *share < bytes && self.backend.is_durable())
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Arc<SpoolShared>> {
@@ -157,12 +157,12 @@ impl Spools {
 
     /// Says which spools of an earlier run have something for a publisher that is not in the
     /// configuration any more. It stays there, for as long as its envelopes may be kept.
-    pub async fn tell_strangers(&self) {
+    pub async fn report_orphans(&self) {
         // What cannot be read now is said by whoever needs it.
         let spools = self.list().await.unwrap_or_default();
         let mut orphaned = 0;
         for spool in spools.iter().filter(|one| one.held > 0 && !self.is_open(&one.name)) {
-            events::spool_stranger(&spool.name, spool.held, spool.samples);
+            events::spool_orphan(&spool.name, spool.held, spool.samples);
             orphaned += spool.bytes;
             self.disown(&spool.name).await;
         }

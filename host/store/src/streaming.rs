@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tokio::sync::MutexGuard;
 
 use super::Envelope;
-use super::queue::{Hit, WhenFull};
-use super::spool::{Pending, SpoolShared, SpoolSlot, UNWRITTEN, Untold, reason};
+use super::queue::{LimitExceeded, WhenFull};
+use super::spool::{Pending, PendingWrites, SpoolShared, SpoolSlot, UNWRITTEN, reason};
 use super::spool_tables::{Head, SpoolChange};
 use nephometer_telemetry::Dropped;
 
@@ -91,10 +91,10 @@ impl<'a> Streaming<'a> {
     pub(super) async fn keep_in_memory(
         mut self,
         envelopes: impl Iterator<Item = Envelope>,
-        untold: Untold,
+        pending_writes: PendingWrites,
     ) {
         let shared = self.shared;
-        self.pending.untold.extend(untold);
+        self.pending.pending_writes.extend(pending_writes);
         let mut numbered = (self.first..).zip(envelopes);
         let lost = shared.queue.retain_hidden(|slot| {
             let made = numbered.find(|(number, _)| *number == slot.sequence);
@@ -107,7 +107,7 @@ impl<'a> Streaming<'a> {
         });
         let lost = lost
             .into_iter()
-            .map(|slot| (slot, reason(Hit::Weight)))
+            .map(|slot| (slot, reason(LimitExceeded::Weight)))
             .collect::<Vec<(SpoolSlot, Dropped)>>();
         shared.lose(&mut self.pending, lost).await;
         shared.queue.reveal(|_| {});

@@ -61,11 +61,11 @@ impl Rig {
         Self { _store: store, spools, counts, ends }
     }
 
-    async fn emit(&self, envelopes: [&dyn Envelopes; 2]) -> emission::Emitted {
+    async fn emit(&self, envelopes: [&dyn Envelopes; 2]) -> commit::CommitOutcome {
         let ends = self.ends.iter().zip(envelopes);
-        let puts: Vec<Put<'_>> =
-            ends.map(|((writer, _), envelopes)| Put { writer, envelopes }).collect();
-        emission::put(&self.spools.medium, &puts, db::Changes::default()).await
+        let puts: Vec<SpoolInput<'_>> =
+            ends.map(|((writer, _), envelopes)| SpoolInput { writer, envelopes }).collect();
+        commit::put(&self.spools.backend, &puts, db::Changes::default()).await
     }
 
     fn numbers(&self, of: usize) -> [u64; 3] {
@@ -186,8 +186,8 @@ async fn what_cannot_be_committed_is_kept_in_memory_as_far_as_that_is_bounded() 
         }
         let change = streaming.change();
         streaming.commit();
-        let untold = super::spool::Untold::of(&change);
-        streaming.keep_in_memory(all.iter(), untold).await;
+        let pending_writes = super::spool::PendingWrites::of(&change);
+        streaming.keep_in_memory(all.iter(), pending_writes).await;
     }
     let [encoded, dropped, held] = rig.numbers(0);
     assert_eq!((encoded, dropped + held), (140, 140));

@@ -13,25 +13,31 @@ use uuid::Uuid;
 
 use super::*;
 use nephometer_model::{
-    Batch, GapReason, Meter, MeterType, Moment, Position, Resource, Sample, Timestamp, Volume,
+    Batch, GapReason, Meter, MeterType, Moment, Offset, Resource, Sample, Timestamp, Volume,
 };
 use nephometer_telemetry::SinkCount;
 
 const BOUNDS: JournalBounds = JournalBounds { bytes: 1 << 30, samples: 1_000_000, age: None };
 
 /// A batch whose tick, in seconds, tells it from others.
-fn batch(source: &str, tick: u64, samples: usize) -> Arc<Batch> {
+fn batch(source: &str, cycle_start: u64, samples: usize) -> Arc<Batch> {
     let resource = Resource { id: "r".into(), ..Resource::default() };
     let (meter, resource) = (Arc::new(Meter::new("m", MeterType::Gauge, "")), Arc::new(resource));
     let samples = (0..samples).map(|number| Sample {
-        id: Uuid::from_u64_pair(tick, number as u64),
+        id: Uuid::from_u64_pair(cycle_start, number as u64),
         meter: Arc::clone(&meter),
         resource: Arc::clone(&resource),
-        volume: Volume::Integer(i128::from(tick)),
+        volume: Volume::Integer(i128::from(cycle_start)),
         taken: Moment::default(),
     });
-    let tick = Moment { wall: Timestamp::from_nanos(tick * 1_000_000_000), ..Moment::default() };
-    Arc::new(Batch { source: Arc::from(source), tick, samples: samples.collect(), gone: vec![] })
+    let cycle_start =
+        Moment { wall: Timestamp::from_nanos(cycle_start * 1_000_000_000), ..Moment::default() };
+    Arc::new(Batch {
+        source: Arc::from(source),
+        cycle_start,
+        samples: samples.collect(),
+        gone: vec![],
+    })
 }
 
 struct Rig {
@@ -66,31 +72,31 @@ pub(super) fn crashed(folder: &Path) -> TempDir {
     copy
 }
 
-fn tick(entry: &Entry) -> u64 {
-    entry.batch.tick.wall.as_nanos() / 1_000_000_000
+fn cycle_start(entry: &Entry) -> u64 {
+    entry.batch.cycle_start.wall.as_nanos() / 1_000_000_000
 }
 
 /// Everything that is there now, worked off.
 async fn work_off(cursor: &mut JournalReader, counts: &SinkCount) -> Vec<u64> {
-    let mut ticks = Vec::new();
+    let mut cycles = Vec::new();
     while let Some(entry) = cursor.try_next().await {
-        ticks.push(tick(&entry));
+        cycles.push(cycle_start(&entry));
         counts.processed.fetch_add(entry.batch.samples.len() as u64, Relaxed);
-        cursor.counted(entry.position, Vec::new());
+        cursor.counted(entry.offset, Vec::new());
         cursor.advance();
     }
-    ticks
+    cycles
 }
 
-fn saved(position: Position, state: &[u8]) -> SavedChain {
-    let stage = SavedStage {
+fn saved(offset: Offset, state: &[u8]) -> SavedChain {
+    let transformer = SavedTransformer {
         component: "rate_of_change".to_owned(),
         digest: [7; 32],
         options: "{}".to_owned(),
         version: 3,
         state: Some(Arc::new(state.to_vec())),
     };
-    SavedChain { position, stages: vec![stage] }
+    SavedChain { offset, transformers: vec![transformer] }
 }
 
 /// Once all is worked off.
@@ -106,8 +112,8 @@ async fn a_crash_loses_nothing_and_each_sink_goes_on_where_it_was() {
     let (mut slow, _) = rig.sink("slow", &["a", "b"]);
     let (mut fast, counts) = rig.sink("fast", &["a"]);
     assert_eq!(fast.resume(), Resume::default());
-    for (source, tick) in [("a", 1), ("b", 2), ("a", 3), ("nobody's", 4)] {
-        rig.journal.append(batch(source, tick, 2), Vec::new()).await;
+    for (source, cycle_start) in [("a", 1), ("b", 2), ("a", 3), ("nobody's", 4)] {
+        rig.journal.append(batch(source, cycle_start, 2), Vec::new()).await;
     }
     assert_eq!(work_off(&mut fast, &counts).await, [1, 3]);
     assert_law(&counts);
@@ -119,7 +125,7 @@ async fn a_crash_loses_nothing_and_each_sink_goes_on_where_it_was() {
 
     let copy = crashed(folder.path());
     let next = Rig::open(copy.path());
-    assert_eq!(next.store.generation(), rig.store.generation());
+    assert_eq!(next.store.host_id(), rig.store.host_id());
     let (mut fast, counts) = next.sink("fast", &["a"]);
     let resume = fast.resume();
     assert_eq!(resume.saved, Some(saved(1, b"state")));
@@ -129,13 +135,13 @@ async fn a_crash_loses_nothing_and_each_sink_goes_on_where_it_was() {
     assert_eq!(known(&counts), (4, 2), "counts go on");
     assert_eq!(work_off(&mut fast, &counts).await, [3]);
     assert_law(&counts);
-    assert_eq!(next.journal.strangers(), [(Arc::from("slow"), 6)]);
+    assert_eq!(next.journal.orphans(), [(Arc::from("slow"), 6)]);
     let (mut again, counts) = next.sink("slow", &[]);
     assert_eq!(known(&counts), (6, 0));
     assert_eq!(work_off(&mut again, &counts).await, [1, 2, 3]);
     assert_law(&counts);
     // The first process is none the worse for it.
-    assert_eq!(tick(&slow.next().await.unwrap()), 1);
+    assert_eq!(cycle_start(&slow.next().await.unwrap()), 1);
 }
 
 #[tokio::test]
@@ -145,8 +151,8 @@ async fn entries_go_once_all_have_emitted_and_saved_and_positions_never_come_aga
         let rig = Rig::open(folder.path());
         let (mut one, one_counts) = rig.sink("one", &["a"]);
         let (mut two, two_counts) = rig.sink("two", &["a"]);
-        for tick in 1..=3 {
-            rig.journal.append(batch("a", tick, 1), Vec::new()).await;
+        for cycle_start in 1..=3 {
+            rig.journal.append(batch("a", cycle_start, 1), Vec::new()).await;
         }
         work_off(&mut one, &one_counts).await;
         work_off(&mut two, &two_counts).await;
@@ -167,7 +173,7 @@ async fn entries_go_once_all_have_emitted_and_saved_and_positions_never_come_aga
     assert_eq!(one.resume().emitted, 3);
     assert!(one.try_next().await.is_none());
     rig.journal.append(batch("a", 9, 1), Vec::new()).await;
-    assert_eq!(one.next().await.unwrap().position, 4);
+    assert_eq!(one.next().await.unwrap().offset, 4);
     assert_eq!(counts.entered.load(Relaxed), 4);
 }
 
@@ -178,9 +184,9 @@ async fn a_full_journal_drops_the_oldest_but_not_the_one_at_work() {
     let rig = Rig::with(folder.path(), bounds, WhenFull::DropOldest);
     let (mut sink, counts) = rig.sink("k", &["a"]);
     rig.journal.append(batch("a", 1, 2), Vec::new()).await;
-    assert_eq!(tick(&sink.next().await.unwrap()), 1);
-    for tick in [2, 3] {
-        rig.journal.append(batch("a", tick, 3), Vec::new()).await;
+    assert_eq!(cycle_start(&sink.next().await.unwrap()), 1);
+    for cycle_start in [2, 3] {
+        rig.journal.append(batch("a", cycle_start, 3), Vec::new()).await;
     }
     assert_eq!(counts.dropped.to_string(), "3 dropped (journal_full 3)");
     assert_eq!(work_off(&mut sink, &counts).await, [1, 3]);
@@ -202,8 +208,8 @@ async fn bytes_and_age_are_bounds_too() {
     let bounds = JournalBounds { bytes: 3_000, samples: 1_000, age };
     let rig = Rig::with(folder.path(), bounds, WhenFull::DropOldest);
     let (mut sink, counts) = rig.sink("k", &["a"]);
-    for (tick, samples) in [(100, 1), (130, 1), (161, 1), (162, 80), (163, 1)] {
-        rig.journal.append(batch("a", tick, samples), Vec::new()).await;
+    for (cycle_start, samples) in [(100, 1), (130, 1), (161, 1), (162, 80), (163, 1)] {
+        rig.journal.append(batch("a", cycle_start, samples), Vec::new()).await;
     }
     assert_eq!(work_off(&mut sink, &counts).await, [130, 161, 162, 163]);
     rig.journal.append(batch("a", 164, 90), Vec::new()).await;
@@ -221,8 +227,8 @@ async fn a_journal_can_keep_what_is_old_instead() {
     let bounds = JournalBounds { samples: 10, ..BOUNDS };
     let rig = Rig::with(folder.path(), bounds, WhenFull::DropNewest);
     let (mut sink, counts) = rig.sink("s", &["a"]);
-    for tick in 1..=4 {
-        rig.journal.append(batch("a", tick, 3), Vec::new()).await;
+    for cycle_start in 1..=4 {
+        rig.journal.append(batch("a", cycle_start, 3), Vec::new()).await;
     }
     assert_eq!(work_off(&mut sink, &counts).await, [1, 2]);
     assert_law(&counts);
@@ -246,18 +252,18 @@ async fn a_journal_that_waits_loses_nothing() {
     let (mut sink, counts) = rig.sink("k", &["a"]);
     let writer = rig.journal.clone();
     let writer = tokio::spawn(async move {
-        for tick in 1..=50 {
-            writer.append(batch("a", tick, 3), Vec::new()).await;
+        for cycle_start in 1..=50 {
+            writer.append(batch("a", cycle_start, 3), Vec::new()).await;
         }
         writer.close();
     });
-    let mut ticks = Vec::new();
+    let mut cycles = Vec::new();
     while let Some(entry) = sink.next().await {
-        ticks.push(tick(&entry));
+        cycles.push(cycle_start(&entry));
         counts.processed.fetch_add(3, Relaxed);
         sink.advance();
     }
-    assert_eq!(ticks, (1..=50).collect::<Vec<_>>());
+    assert_eq!(cycles, (1..=50).collect::<Vec<_>>());
     assert_law(&counts);
     writer.await.unwrap();
 }
@@ -267,13 +273,13 @@ async fn a_sink_that_lags_reads_from_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::open(folder.path());
     let (mut sink, counts) = rig.sink("k", &["a"]);
-    for tick in 1..=30 {
-        rig.journal.append(batch("a", tick, 5_000), Vec::new()).await;
+    for cycle_start in 1..=30 {
+        rig.journal.append(batch("a", cycle_start, 5_000), Vec::new()).await;
     }
     assert_eq!(work_off(&mut sink, &counts).await, (1..=30).collect::<Vec<_>>());
     sink.rewind(2);
-    assert_eq!(tick(&sink.next().await.unwrap()), 3);
-    assert_eq!(tick(&sink.next().await.unwrap()), 3);
+    assert_eq!(cycle_start(&sink.next().await.unwrap()), 3);
+    assert_eq!(cycle_start(&sink.next().await.unwrap()), 3);
     sink.advance();
 }
 
@@ -327,15 +333,15 @@ async fn a_waiting_cursor_is_woken_and_may_be_given_up() {
     let (entry, ()) = tokio::join!(sink.next(), async {
         journal.append(batch("a", 1, 1), Vec::new()).await;
     });
-    assert_eq!(entry.unwrap().position, 1);
+    assert_eq!(entry.unwrap().offset, 1);
 }
 
 /// Writes over what the database holds under a key of its table of heads.
-fn spoil_entry(folder: &Path, position: Position) {
+fn spoil_entry(folder: &Path, offset: Offset) {
     let database = redb::Database::open(folder.join("agent.redb")).unwrap();
     let table = redb::TableDefinition::<u64, &[u8]>::new("entries");
     let writing = database.begin_write().unwrap();
-    writing.open_table(table).unwrap().insert(position, &b"\xff"[..]).unwrap();
+    writing.open_table(table).unwrap().insert(offset, &b"\xff"[..]).unwrap();
     writing.commit().unwrap();
 }
 
@@ -346,8 +352,8 @@ async fn an_entry_that_cannot_be_decoded_is_not_written_over() {
     {
         let rig = Rig::open(folder.path());
         let _sink = rig.sink("k", &["a"]);
-        for tick in 1..=3 {
-            rig.journal.append(batch("a", tick, 1), Vec::new()).await;
+        for cycle_start in 1..=3 {
+            rig.journal.append(batch("a", cycle_start, 1), Vec::new()).await;
         }
     }
     spoil_entry(folder.path(), 3);
@@ -355,9 +361,13 @@ async fn an_entry_that_cannot_be_decoded_is_not_written_over() {
     let (mut sink, counts) = rig.sink("k", &["a"]);
     rig.journal.append(batch("a", 9, 1), Vec::new()).await;
     assert_eq!(work_off(&mut sink, &counts).await, [1, 2, 9]);
-    let bytes = rig.journal.0.medium.read(|disk| disk.batch(3)).await.unwrap();
+    let bytes = rig.journal.0.backend.read(|disk| disk.batch(3)).await.unwrap();
     let left = decode_batch(&bytes.unwrap()).unwrap();
-    assert_eq!(left.tick.wall, batch("a", 3, 1).tick.wall, "it is still that of the third tick");
+    assert_eq!(
+        left.cycle_start.wall,
+        batch("a", 3, 1).cycle_start.wall,
+        "it is still that of the third tick"
+    );
 }
 
 /// One step of the life of a journal with one sink.
@@ -404,17 +414,17 @@ proptest! {
             let mut rig = Rig::with(folder.path(), bounds, when_full);
             let (mut sink, mut counts) = rig.sink("k", &["a"]);
             // Up to there batches run again for what the transformers remember of them.
-            let (mut tick, mut at, mut silent) = (0, 0, 0);
+            let (mut cycle_start, mut at, mut silent) = (0, 0, 0);
             for step in steps {
                 match step {
                     Step::Append(samples, own) => {
-                        tick += 1;
+                        cycle_start += 1;
                         let source = if own { "a" } else { "b" };
-                        rig.journal.append(batch(source, tick, samples), Vec::new()).await;
+                        rig.journal.append(batch(source, cycle_start, samples), Vec::new()).await;
                     }
                     Step::Look(works) => {
                         if let Some(entry) = sink.try_next().await && works {
-                            at = entry.position;
+                            at = entry.offset;
                             if at > silent {
                                 let samples = entry.batch.samples.len() as u64;
                                 counts.processed.fetch_add(samples, Relaxed);
@@ -436,7 +446,7 @@ proptest! {
                         (sink, counts) = rig.sink("k", &["a"]);
                         folder = after;
                         let resume = sink.resume();
-                        (at, silent) = (resume.saved.map_or(0, |saved| saved.position), resume.emitted);
+                        (at, silent) = (resume.saved.map_or(0, |saved| saved.offset), resume.emitted);
                         sink.rewind(at);
                     }
                 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
-use super::counts::{DropCounts, Dropped, PublisherCount, SinkCount, StageCount};
+use super::counts::{DropCounts, Dropped, PublisherCount, SinkCount, TransformerCount};
 
 /// The counters of one sink, stage or publisher.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ impl SinkCount {
     }
 }
 
-impl StageCount {
+impl TransformerCount {
     /// The name of the account of a sink's `nth` transformer of this name.
     pub fn name(sink: &str, component: &str, nth: usize) -> String {
         format!("stage {sink}/{component}/{nth}")

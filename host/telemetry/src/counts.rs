@@ -144,7 +144,7 @@ pub struct SinkCount {
 /// Rows of one transformer in one sink: in = passed + absorbed + dropped, out = passed + made. What was
 /// absorbed is counted by the ids that did not come out again.
 #[derive(Debug, Default)]
-pub struct StageCount {
+pub struct TransformerCount {
     /// Rows that came in.
     pub rows_in: AtomicU64,
     /// Rows that went on as they were.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::account::Account;
-use super::counts::{PublisherCount, SinkCount, StageCount};
+use super::counts::{PublisherCount, SinkCount, TransformerCount};
 
 /// The name of the account of the agent's own numbers.
 const AGENT: &str = "agent";
@@ -16,7 +16,7 @@ const AGENT: &str = "agent";
 struct SinkEntry {
     name: Arc<str>,
     count: Arc<SinkCount>,
-    stages: Vec<(Arc<str>, Arc<StageCount>)>,
+    transformers: Vec<(Arc<str>, Arc<TransformerCount>)>,
     publishers: Vec<(Arc<str>, Arc<PublisherCount>)>,
 }
 
@@ -31,7 +31,7 @@ pub struct Ledger {
     /// Samples made from readings.
     pub polled: Arc<AtomicU64>,
     /// Ticks that were not taken because the one before outlasted the interval.
-    pub ticks_skipped: Arc<AtomicU64>,
+    pub cycles_skipped: Arc<AtomicU64>,
     /// Domains that were not read in a tick although they were there.
     pub missing: Arc<AtomicU64>,
     /// Numbers that a wanted meter needs and libvirt did not give.
@@ -46,7 +46,7 @@ impl Ledger {
 
     /// What is kept of the agent's own numbers, with its name, if so many samples were polled.
     pub fn account(&self, polled: u64) -> (String, Account) {
-        let numbers = [&self.ticks_skipped, &self.missing, &self.absent];
+        let numbers = [&self.cycles_skipped, &self.missing, &self.absent];
         let numbers = numbers.map(|number| number.load(Relaxed));
         (AGENT.to_owned(), Account::of([&[polled], &numbers[..]].concat()))
     }
@@ -61,7 +61,7 @@ impl Ledger {
         sinks.push(SinkEntry {
             name: Arc::clone(name),
             count: Arc::clone(&count),
-            stages: Vec::new(),
+            transformers: Vec::new(),
             publishers: Vec::new(),
         });
         count
@@ -69,14 +69,19 @@ impl Ledger {
 
     /// The counters of a sink's `nth` transformer of this name, from 0. New ones begin with what an
     /// earlier run has left.
-    pub fn stage(&self, sink: &str, component: &Arc<str>, nth: usize) -> Arc<StageCount> {
+    pub fn transformer(
+        &self,
+        sink: &str,
+        component: &Arc<str>,
+        nth: usize,
+    ) -> Arc<TransformerCount> {
         let mut sinks = self.lock();
         let Some(entries) = sinks.iter_mut().find(|entry| &*entry.name == sink) else {
             return Arc::default();
         };
-        let count = entry(&mut entries.stages, component, nth);
+        let count = entry(&mut entries.transformers, component, nth);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(account) = kept.remove(&StageCount::name(sink, component, nth)) {
+        if let Some(account) = kept.remove(&TransformerCount::name(sink, component, nth)) {
             count.restore(&account);
         }
         count
@@ -87,7 +92,7 @@ impl Ledger {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(accounts);
         if let Some(account) = kept.remove(AGENT) {
-            let numbers = [&self.polled, &self.ticks_skipped, &self.missing, &self.absent];
+            let numbers = [&self.polled, &self.cycles_skipped, &self.missing, &self.absent];
             for (nth, number) in numbers.into_iter().enumerate() {
                 number.fetch_add(account.number(nth), Relaxed);
             }
@@ -126,11 +131,11 @@ impl Ledger {
             if entered != known {
                 breaches.push(format!("sink {}: {entered} samples in, {known} known", sink.name));
             }
-            for (name, stage) in &sink.stages {
-                let rows_in = stage.rows_in.load(Relaxed);
-                let known = stage.passed.load(Relaxed)
-                    + stage.absorbed.load(Relaxed)
-                    + stage.dropped.total();
+            for (name, transformer) in &sink.transformers {
+                let rows_in = transformer.rows_in.load(Relaxed);
+                let known = transformer.passed.load(Relaxed)
+                    + transformer.absorbed.load(Relaxed)
+                    + transformer.dropped.total();
                 if rows_in != known {
                     breaches
                         .push(format!("{}/{name}: {rows_in} rows in, {known} known", sink.name));
@@ -167,7 +172,7 @@ impl fmt::Display for Ledger {
             f,
             "ledger: {} samples polled, {} ticks skipped, {} domain readings missing, {} numbers absent",
             self.polled.load(Relaxed),
-            self.ticks_skipped.load(Relaxed),
+            self.cycles_skipped.load(Relaxed),
             self.missing.load(Relaxed),
             self.absent.load(Relaxed)
         )?;
@@ -181,15 +186,15 @@ impl fmt::Display for Ledger {
                 sink.count.dropped,
                 sink.count.held.load(Relaxed)
             )?;
-            for (name, stage) in &sink.stages {
-                let passed = stage.passed.load(Relaxed);
-                let made = stage.made.load(Relaxed);
+            for (name, transformer) in &sink.transformers {
+                let passed = transformer.passed.load(Relaxed);
+                let made = transformer.made.load(Relaxed);
                 writeln!(
                     f,
                     "    {name}: {} rows in = {passed} passed + {} absorbed + {}; {} rows out = {passed} passed + {made} made",
-                    stage.rows_in.load(Relaxed),
-                    stage.absorbed.load(Relaxed),
-                    stage.dropped,
+                    transformer.rows_in.load(Relaxed),
+                    transformer.absorbed.load(Relaxed),
+                    transformer.dropped,
                     passed + made
                 )?;
             }
@@ -221,24 +226,26 @@ mod tests {
     use super::*;
 
     /// A ledger with one sink, transformer and publisher that adds up, after `break_it`.
-    fn breaches(break_it: impl FnOnce(&SinkCount, &StageCount, &PublisherCount)) -> Vec<String> {
+    fn breaches(
+        break_it: impl FnOnce(&SinkCount, &TransformerCount, &PublisherCount),
+    ) -> Vec<String> {
         let (ledger, name) = (Ledger::default(), Arc::from("s"));
-        let (sink, stage) = (ledger.sink(&name), ledger.stage("s", &Arc::from("t"), 0));
+        let (sink, transformer) = (ledger.sink(&name), ledger.transformer("s", &Arc::from("t"), 0));
         let publisher = ledger.publisher("s", &Arc::from("p"));
         let set = |counter: &AtomicU64, count| _ = counter.fetch_add(count, Relaxed);
         set(&sink.entered, 10);
         set(&sink.processed, 6);
         sink.dropped.add(Dropped::JournalFull, 1);
         set(&sink.held, 3);
-        set(&stage.rows_in, 6);
-        set(&stage.passed, 3);
-        set(&stage.absorbed, 2);
-        stage.dropped.add(Dropped::Rejected, 1);
+        set(&transformer.rows_in, 6);
+        set(&transformer.passed, 3);
+        set(&transformer.absorbed, 2);
+        transformer.dropped.add(Dropped::Rejected, 1);
         set(&publisher.encoded, 4);
         set(&publisher.confirmed, 2);
         publisher.dropped.add(Dropped::SpoolFull, 1);
         set(&publisher.held, 1);
-        break_it(&sink, &stage, &publisher);
+        break_it(&sink, &transformer, &publisher);
         ledger.breaches()
     }
 
@@ -249,7 +256,10 @@ mod tests {
         let lost = |counter: &AtomicU64| _ = counter.fetch_sub(1, Relaxed);
         assert_eq!(breaches(|sink, _, _| lost(&sink.held)), ["sink s: 10 samples in, 9 known"]);
         assert_eq!(breaches(|sink, _, _| lost(&sink.processed)).len(), 1);
-        assert_eq!(breaches(|_, stage, _| lost(&stage.absorbed)), ["s/t: 6 rows in, 5 known"]);
+        assert_eq!(
+            breaches(|_, transformer, _| lost(&transformer.absorbed)),
+            ["s/t: 6 rows in, 5 known"]
+        );
         assert_eq!(breaches(|_, _, one| lost(&one.held)), ["s/p: 4 encoded, 3 known"]);
     }
 }

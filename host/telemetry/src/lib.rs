@@ -10,7 +10,7 @@ mod ledger;
 mod log;
 
 pub use account::Account;
-pub use counts::{DropCounts, Dropped, PublisherCount, SinkCount, StageCount};
+pub use counts::{DropCounts, Dropped, PublisherCount, SinkCount, TransformerCount};
 pub use ledger::Ledger;
 pub use log::{LogFormat, Recorded, record, start};
 

@@ -115,8 +115,8 @@ fn batch() -> Batch {
         sample(2, &memory, &a, Volume::Float(1.5)),
         sample(3, &cpu, &b, Volume::Integer(4)),
     ];
-    let tick = Moment { wall: Timestamp::from_nanos(TICK), ..Moment::default() };
-    Batch { source: "s".into(), tick, samples, gone: Vec::new() }
+    let cycle_start = Moment { wall: Timestamp::from_nanos(TICK), ..Moment::default() };
+    Batch { source: "s".into(), cycle_start, samples, gone: Vec::new() }
 }
 
 fn derived(given: &mut Unstructured<'_>) -> Result<Derived> {

@@ -15,7 +15,7 @@ use super::cause::cause;
 use super::cpu::Processor;
 use super::engine::{AtWork, Clock};
 use super::error::ComponentError;
-use super::limits::{Hit, Limiter, TotalMemory};
+use super::limits::{LimitExceeded, Limiter, TotalMemory};
 use super::log::GuestLog;
 use super::stats::ComponentCount;
 use super::symbolize::{Origin, Symbolizer};
@@ -135,7 +135,7 @@ impl Started {
                 let hit = which(&cause(&error), self.call).or(guest.limiter.hit());
                 (Some(error), hit)
             }
-            Err(_) => (None, Some(Hit::Wall)),
+            Err(_) => (None, Some(LimitExceeded::Wall)),
         };
         let mut reason = String::new();
         if let Some(hit) = hit {
@@ -174,11 +174,11 @@ impl Started {
 }
 
 /// The limit that wasmtime names in words only.
-fn which(cause: &str, call: GuestCall) -> Option<Hit> {
+fn which(cause: &str, call: GuestCall) -> Option<LimitExceeded> {
     if cause.contains(RETURNED_EXHAUSTED) {
-        Some(if call == GuestCall::Save { Hit::State } else { Hit::Returned })
+        Some(if call == GuestCall::Save { LimitExceeded::State } else { LimitExceeded::Returned })
     } else if cause.contains(TOO_MANY) {
-        Some(Hit::Parts)
+        Some(LimitExceeded::Parts)
     } else {
         None
     }

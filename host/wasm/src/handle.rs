@@ -121,9 +121,9 @@ async fn build<R: Restore>(
     spec: &InstanceSpec<R>,
     state: Option<&State>,
 ) -> Result<Configured<R>, ComponentError> {
-    let mut bare = Unconfigured::new(spec).await?;
-    let description = bare.describe().await?;
-    let mut instance = bare.configure(&description, spec).await?;
+    let mut unconfigured = Unconfigured::new(spec).await?;
+    let description = unconfigured.describe().await?;
+    let mut instance = unconfigured.configure(&description, spec).await?;
     if let Some(state) = state {
         R::restore(&mut instance, state).await?;
     }

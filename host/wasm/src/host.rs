@@ -20,10 +20,10 @@ use super::handle::InstanceHandle;
 use super::instance::{InstanceSpec, Unconfigured};
 use super::limits::TotalMemory;
 use super::load;
+use super::module_cache::Loaded;
+use super::module_caches::{CachedRole, ModuleCaches};
 use super::outbound::Access;
 use super::publisher::PublisherRole;
-use super::shelf::Loaded;
-use super::shelves::{Kept, Shelves};
 use super::stats::{ComponentCount, Counted, Counts};
 use super::symbolize::Symbolizer;
 use super::threads::{GuestThreads, Threads};
@@ -51,7 +51,7 @@ struct Shared {
     services: Services,
     threads: Arc<Threads>,
     engine: Engine,
-    shelves: Shelves,
+    module_caches: ModuleCaches,
     /// Replaced as a whole when the configuration is read again.
     spec: Mutex<Arc<ComponentsSpec>>,
     cache: Arc<Cache>,
@@ -115,7 +115,7 @@ impl ComponentHost {
                 memory: Arc::new(TotalMemory::new(spec.totals.memory)),
             },
             threads: Arc::new(Threads::start().map_err(|error| failed(&error))?),
-            shelves: Shelves::new(&engine, spec.totals.sockets)
+            module_caches: ModuleCaches::new(&engine, spec.totals.sockets)
                 .map_err(|error| failed(&format!("{error:#}")))?,
             cache: Arc::new(Cache::open(cache, &engine)),
             engine,
@@ -131,7 +131,7 @@ impl ComponentHost {
     ///
     /// # Errors
     /// If there is none, or it does not fit.
-    pub async fn load<R: Kept>(&self, name: &str) -> Result<Arc<Loaded<R>>, ComponentError> {
+    pub async fn load<R: CachedRole>(&self, name: &str) -> Result<Arc<Loaded<R>>, ComponentError> {
         self.open(&self.find(name).await?).await
     }
 
@@ -149,7 +149,7 @@ impl ComponentHost {
     ///
     /// # Errors
     /// Says what is wrong with the file.
-    pub async fn is_cached<R: Kept>(&self, path: &Path) -> Result<bool, ComponentError> {
+    pub async fn is_cached<R: CachedRole>(&self, path: &Path) -> Result<bool, ComponentError> {
         let begun = Instant::now();
         let file = path.to_owned();
         let (_, digest) = self.blocking(move || load::read(&file)).await?;
@@ -172,7 +172,7 @@ impl ComponentHost {
     ///
     /// # Errors
     /// If it cannot be read, cannot be compiled, or does not fit.
-    pub async fn open<R: Kept>(&self, path: &Path) -> Result<Arc<Loaded<R>>, ComponentError> {
+    pub async fn open<R: CachedRole>(&self, path: &Path) -> Result<Arc<Loaded<R>>, ComponentError> {
         let begun = Instant::now();
         let file = path.to_owned();
         let (bytes, digest) = self.blocking(move || load::read(&file)).await?;
@@ -186,14 +186,15 @@ impl ComponentHost {
         self.keep(path, digest, made, begun).await
     }
 
-    async fn keep<R: Kept>(
+    async fn keep<R: CachedRole>(
         &self,
         path: &Path,
         digest: Digest,
         code: FoundCode,
         begun: Instant,
     ) -> Result<Arc<Loaded<R>>, ComponentError> {
-        let (loaded, new) = R::shelf(&self.0.shelves).keep(path, digest, &code.component).await?;
+        let (loaded, new) =
+            R::module_cache(&self.0.module_caches).keep(path, digest, &code.component).await?;
         if new {
             let took = begun.elapsed();
             events::component::loaded(&loaded.name, path, &digest.to_string(), code.cached, took);
@@ -212,7 +213,7 @@ impl ComponentHost {
     }
 
     /// What a component reports about itself. It reaches nothing meanwhile.
-    pub(crate) async fn describe<R: Kept>(
+    pub(crate) async fn describe<R: CachedRole>(
         &self,
         loaded: &Arc<Loaded<R>>,
         reach: R::Reach,
@@ -256,7 +257,7 @@ impl ComponentHost {
     ) -> Result<InstanceHandle<PublisherRole>, ComponentError> {
         let count = self.0.counts.add(place, &loaded.name, loaded.digest);
         let connect = self.component_spec(&loaded.name).await.connect;
-        let outbound = &self.0.shelves.outbound;
+        let outbound = &self.0.module_caches.outbound;
         let access = Access::new(&loaded.name, url, &connect, outbound, &count);
         self.place(self.instance_spec(loaded, options, count, Arc::new(access)).await).await
     }
@@ -264,11 +265,11 @@ impl ComponentHost {
     /// What a publisher may reach of which nothing is asked but what it is.
     pub(crate) fn no_access(&self, loaded: &Loaded<PublisherRole>) -> Arc<Access> {
         let count = Arc::new(ComponentCount::new(loaded.digest));
-        let outbound = &self.0.shelves.outbound;
+        let outbound = &self.0.module_caches.outbound;
         Arc::new(Access::new(&loaded.name, Vec::new(), &[], outbound, &count))
     }
 
-    async fn place<R: Kept>(
+    async fn place<R: CachedRole>(
         &self,
         spec: InstanceSpec<R>,
     ) -> Result<InstanceHandle<R>, ComponentError> {
@@ -292,7 +293,7 @@ impl ComponentHost {
         let mut current = self.0.spec.lock().await;
         let (by_name, totals) = (spec.by_name.clone(), spec.totals);
         self.0.services.memory.set(totals.memory);
-        self.0.shelves.outbound.set_sockets(totals.sockets);
+        self.0.module_caches.outbound.set_sockets(totals.sockets);
         *current = Arc::new(ComponentsSpec { by_name, totals, ..(**current).clone() });
     }
 
@@ -300,7 +301,7 @@ impl ComponentHost {
         Arc::clone(&*self.0.spec.lock().await)
     }
 
-    async fn instance_spec<R: Kept>(
+    async fn instance_spec<R: CachedRole>(
         &self,
         loaded: &Arc<Loaded<R>>,
         options: Map<String, Value>,
@@ -319,7 +320,7 @@ impl ComponentHost {
     }
 
     /// What is known of this file with this content.
-    async fn known<R: Kept>(
+    async fn known<R: CachedRole>(
         &self,
         path: &Path,
         digest: Digest,
@@ -327,7 +328,7 @@ impl ComponentHost {
         if let Some(reason) = self.0.refused.lock().await.0.get(&digest) {
             return Some(Err(unfit(path, reason.clone())));
         }
-        R::shelf(&self.0.shelves).last(path, digest).await.map(Ok)
+        R::module_cache(&self.0.module_caches).last(path, digest).await.map(Ok)
     }
 
     async fn cached(&self, digest: Digest) -> Result<Option<FoundCode>, ComponentError> {
@@ -336,7 +337,7 @@ impl ComponentHost {
     }
 
     /// Compiles, unless that has happened while others were compiled. Says which.
-    async fn compile<R: Kept>(
+    async fn compile<R: CachedRole>(
         &self,
         path: &Path,
         bytes: Vec<u8>,

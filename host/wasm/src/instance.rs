@@ -15,10 +15,10 @@ use super::convert::{Filter, Numbering};
 use super::description::Description;
 use super::error::{ComponentError, OptionFaults};
 use super::guest::{Guest, Services, begin};
+use super::module_cache::Loaded;
 use super::options;
 use super::role::Role;
 use super::settings::{check_description, check_settings};
-use super::shelf::Loaded;
 use super::stats::ComponentCount;
 use super::symbolize::Origin;
 use nephometer_config::LimitsSpec;
@@ -60,7 +60,7 @@ pub(crate) struct Unconfigured<R: Role> {
 
 /// An instance that takes calls.
 pub struct Configured<R: Role> {
-    pub(crate) bare: Unconfigured<R>,
+    pub(crate) unconfigured: Unconfigured<R>,
     pub(crate) filter: Filter,
     pub(crate) converter: R::Converter,
     pub(crate) wish: R::Wish,
@@ -128,7 +128,7 @@ impl<R: Role> Unconfigured<R> {
         })?;
         let (wish, state_version) = (R::wish(&settings), description.state_version);
         let converter = R::converter(settings.metadata, spec.numbering);
-        Ok(Configured { bare: self, filter, converter, wish, state_version })
+        Ok(Configured { unconfigured: self, filter, converter, wish, state_version })
     }
 
     async fn call_configure(&mut self, text: &str) -> Result<exported::Settings, ComponentError> {

@@ -46,7 +46,7 @@ impl TotalMemory {
 
 /// A limit that was hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hit {
+pub(super) enum LimitExceeded {
     Memory,
     TotalMemory,
     TableElements,
@@ -57,7 +57,7 @@ pub(super) enum Hit {
     State,
 }
 
-impl Hit {
+impl LimitExceeded {
     /// The words for people, with the key to change: `what` is the component's name.
     /// `wanted` is how much it wanted, where that is known.
     pub(super) fn describe(
@@ -113,7 +113,7 @@ pub(super) struct Limiter {
     limits: LimitsSpec,
     memory: u64,
     elements: usize,
-    hit: Option<Hit>,
+    hit: Option<LimitExceeded>,
     /// Bytes of memory that were denied.
     denied: u64,
     count: Arc<ComponentCount>,
@@ -147,20 +147,20 @@ impl Limiter {
     pub(super) fn has_cpu(&mut self, used: Duration) -> bool {
         let within = used <= self.limits.cpu;
         if !within {
-            self.hit = Some(Hit::Cpu);
+            self.hit = Some(LimitExceeded::Cpu);
         }
         within
     }
 
     /// The limit that was hit since the call began. A guest that was denied memory may have lived
     /// on; this only tells why it failed, if it did.
-    pub(super) fn hit(&self) -> Option<Hit> {
+    pub(super) fn hit(&self) -> Option<LimitExceeded> {
         self.hit
     }
 
     /// A limit that was hit, in words.
-    pub(super) fn describe(&self, component: &str, hit: Hit) -> String {
-        let wanted = (hit == Hit::Memory).then_some(self.denied);
+    pub(super) fn describe(&self, component: &str, hit: LimitExceeded) -> String {
+        let wanted = (hit == LimitExceeded::Memory).then_some(self.denied);
         hit.describe(component, &self.limits, wanted)
     }
 }
@@ -182,12 +182,12 @@ impl ResourceLimiter for Limiter {
         let growth = desired.saturating_sub(current) as u64;
         let wanted = self.memory.saturating_add(growth);
         if wanted > self.limits.memory {
-            self.hit = Some(Hit::Memory);
+            self.hit = Some(LimitExceeded::Memory);
             self.denied = wanted;
             return Ok(false);
         }
         if !self.total.take(growth) {
-            self.hit = Some(Hit::TotalMemory);
+            self.hit = Some(LimitExceeded::TotalMemory);
             return Ok(false);
         }
         self.memory = wanted;
@@ -206,7 +206,7 @@ impl ResourceLimiter for Limiter {
         if within {
             self.elements = wanted;
         } else {
-            self.hit = Some(Hit::TableElements);
+            self.hit = Some(LimitExceeded::TableElements);
         }
         Ok(within)
     }
@@ -246,9 +246,9 @@ mod tests {
         assert!(limiter.memory_growing(0, 400, None).unwrap());
         assert_eq!(limiter.hit(), None);
         assert!(!limiter.memory_growing(400, 401, None).unwrap());
-        assert_eq!(limiter.hit(), Some(Hit::Memory));
+        assert_eq!(limiter.hit(), Some(LimitExceeded::Memory));
         assert_eq!(
-            limiter.describe("top", Hit::Memory),
+            limiter.describe("top", LimitExceeded::Memory),
             "it wanted 1001 bytes, more than 1000 bytes of memory; the limit is components.by_name.top.limits.memory"
         );
     }
@@ -283,7 +283,7 @@ mod tests {
         let mut limiter = limiter();
         assert!(limiter.has_cpu(Duration::from_millis(25)));
         assert!(!limiter.has_cpu(Duration::from_micros(25_001)));
-        assert_eq!(limiter.hit(), Some(Hit::Cpu));
+        assert_eq!(limiter.hit(), Some(LimitExceeded::Cpu));
         limiter.begin_call();
         assert_eq!(limiter.hit(), None);
     }

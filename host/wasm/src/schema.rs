@@ -21,7 +21,7 @@ const IN_PLACE: [&str; 7] = ["allOf", "anyOf", "oneOf", "not", "if", "then", "el
 
 /// Refuses a schema that could cost more than it is worth; the error says why.
 pub(super) fn harmless(schema: &Value) -> Result<(), String> {
-    let mut weigher = Weigher { root: schema, known: HashMap::new(), patterns: 0 };
+    let mut weigher = SchemaCost { root: schema, known: HashMap::new(), patterns: 0 };
     let (work, _) = weigher.visit(schema, 0)?;
     if work > WORK {
         return Err(format!("with its references followed it has more than {WORK} parts"));
@@ -59,14 +59,14 @@ fn referred<'a>(root: &'a Value, object: &Value) -> Result<Option<&'a Value>, St
     })
 }
 
-struct Weigher<'a> {
+struct SchemaCost<'a> {
     root: &'a Value,
     /// Work and height by address; nothing while it is being found out.
     known: HashMap<*const Value, Option<(u64, usize)>>,
     patterns: u64,
 }
 
-impl<'a> Weigher<'a> {
+impl<'a> SchemaCost<'a> {
     fn visit(&mut self, value: &'a Value, depth: usize) -> Result<(u64, usize), String> {
         let weight = match self.known.get(&std::ptr::from_ref(value)) {
             // It contains itself, at some depth of the options, which end.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 use super::cause::cause;
-use super::limits::Hit;
+use super::limits::LimitExceeded;
 use super::log::clean;
 use super::symbolize::{Origin, Places, Symbolizer};
 use nephometer_model::Bound;
@@ -17,12 +17,12 @@ use nephometer_model::Bound;
 /// Adds to the reason what happened and where. A call that was ended by a limit has no more to add than that.
 pub(super) async fn explain(
     error: &wasmtime::Error,
-    hit: Option<Hit>,
+    hit: Option<LimitExceeded>,
     symbolizer: &Arc<Symbolizer>,
     origin: &Origin,
     reason: &mut String,
 ) {
-    if !matches!(hit, Some(Hit::Cpu | Hit::Returned)) {
+    if !matches!(hit, Some(LimitExceeded::Cpu | LimitExceeded::Returned)) {
         if !reason.is_empty() {
             reason.push_str("; ");
         }

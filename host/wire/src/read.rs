@@ -7,9 +7,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 use uuid::Uuid;
 
-use nephometer_model::{
-    HostGeneration, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume,
-};
+use nephometer_model::{HostId, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
 
 /// Keys that may be there and say nothing that a sample keeps.
 const IGNORED: [&str; 4] = ["user_name", "project_name", "message_signature", "publisher_id"];
@@ -71,7 +69,7 @@ pub fn sample_from_json(text: &str, source: &Arc<str>) -> Result<Sample, ReadErr
     };
     let id = match keys.take(["id", "message_id"]) {
         None | Some(Value::Null) => {
-            let nobody = HostGeneration(Uuid::nil());
+            let nobody = HostId(Uuid::nil());
             nobody.polled(&resource.source, &resource.id, &meter.name, taken.wall)
         }
         Some(value) => {

@@ -168,7 +168,7 @@ fn reload(
     let all: Vec<&Case> = cases.iter().collect();
     pipeline(agent, Stage::Empty, &all);
     watched(agent.run(), "run", accepted, |running| {
-        running.wait_for_ticks(1);
+        running.wait_for_cycles(1);
         pipeline(agent, Stage::Idle, &all);
         let asked = agent.start(agent.command(&["reload"]), None).ended(2 * PATIENCE);
         if !matches!(asked.status.code(), Some(0 | 78)) {
@@ -189,9 +189,9 @@ fn reload(
 
 /// Lets all work for some ticks, of which the honest sink has samples.
 fn work(agent: &Agent, running: &mut Running) -> Result<(), String> {
-    running.wait_for_ticks(3);
+    running.wait_for_cycles(3);
     let before = honest(agent);
-    running.wait_for_ticks(2);
+    running.wait_for_cycles(2);
     crate::harness::eventually("the honest sink's samples", PATIENCE, || {
         (honest(agent) > before).then_some(())
     });

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use virt::error::Error;
 
 use super::{Connection, VirtError};
-use nephometer_model::{DomainEvent, Happening, StopReason};
+use nephometer_model::{DomainEvent, LifecycleEvent, StopReason};
 
 /// Seconds without a word after which libvirtd is asked whether it is there, and how often in vain
 /// until it counts as gone.
@@ -20,7 +20,7 @@ const KEEPALIVE: (c_int, c_uint) = (5, 3);
 type Callback = unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomainPtr, *mut c_void);
 
 /// Who is told.
-type Tell = dyn Fn(DomainEvent) + Send + Sync;
+type EventCallback = dyn Fn(DomainEvent) + Send + Sync;
 
 /// A connection that is told what happens.
 pub(crate) struct Watch {
@@ -76,7 +76,7 @@ impl Watch {
             // SAFETY: libvirt calls each with the parameters that go with its id; the generic type
             // stands for all of them, as in libvirt's own headers.
             let callback = unsafe { std::mem::transmute::<*const (), Callback>(callback) };
-            let tell: Box<Box<Tell>> = Box::new(Box::new(tell.clone()));
+            let tell: Box<Box<EventCallback>> = Box::new(Box::new(tell.clone()));
             let registered = watch.register(id, Some(callback), tell);
             // A driver may lack the others; then changes are seen at the next tick.
             if id == virt_sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE {
@@ -90,7 +90,7 @@ impl Watch {
         &mut self,
         id: c_uint,
         callback: virt_sys::virConnectDomainEventGenericCallback,
-        tell: Box<Box<Tell>>,
+        tell: Box<Box<EventCallback>>,
     ) -> Result<(), VirtError> {
         let id = c_int::try_from(id).map_err(|error| VirtError::Other(error.to_string()))?;
         let opaque = Box::into_raw(tell).cast::<c_void>();
@@ -137,19 +137,19 @@ impl Drop for Watch {
 /// `opaque` is what [`Watch::register`] made, and nobody uses it any more.
 unsafe extern "C" fn free(opaque: *mut c_void) {
     // SAFETY: see above.
-    drop(unsafe { Box::from_raw(opaque.cast::<Box<Tell>>()) });
+    drop(unsafe { Box::from_raw(opaque.cast::<Box<EventCallback>>()) });
 }
 
 /// # Safety
 /// As libvirt calls it: a valid domain, and `opaque` from [`Watch::register`].
-unsafe fn tell(domain: virt_sys::virDomainPtr, opaque: *mut c_void, what: Happening) {
+unsafe fn tell(domain: virt_sys::virDomainPtr, opaque: *mut c_void, what: LifecycleEvent) {
     let mut uuid = [0; 16];
     // SAFETY: the domain is valid during the call; the buffer has VIR_UUID_BUFLEN (16) bytes.
     if unsafe { virt_sys::virDomainGetUUID(domain, uuid.as_mut_ptr()) } == -1 {
         return;
     }
     // SAFETY: `opaque` is alive until `free`.
-    let tell = unsafe { &*opaque.cast::<Box<Tell>>() };
+    let tell = unsafe { &*opaque.cast::<Box<EventCallback>>() };
     tell(DomainEvent { uuid: Uuid::from_bytes(uuid), what });
 }
 
@@ -161,10 +161,10 @@ unsafe extern "C" fn lifecycle(
     opaque: *mut c_void,
 ) -> c_int {
     let what = match c_uint::try_from(event).unwrap_or(c_uint::MAX) {
-        virt_sys::VIR_DOMAIN_EVENT_STARTED => Happening::Started,
-        virt_sys::VIR_DOMAIN_EVENT_STOPPED => Happening::Stopped(stop_reason(detail)),
-        virt_sys::VIR_DOMAIN_EVENT_CRASHED => Happening::Stopped(StopReason::Crashed),
-        _ => Happening::Other,
+        virt_sys::VIR_DOMAIN_EVENT_STARTED => LifecycleEvent::Started,
+        virt_sys::VIR_DOMAIN_EVENT_STOPPED => LifecycleEvent::Stopped(stop_reason(detail)),
+        virt_sys::VIR_DOMAIN_EVENT_CRASHED => LifecycleEvent::Stopped(StopReason::Crashed),
+        _ => LifecycleEvent::Other,
     };
     // SAFETY: these are libvirt's.
     unsafe { tell(domain, opaque, what) };
@@ -190,7 +190,7 @@ unsafe extern "C" fn device(
     opaque: *mut c_void,
 ) {
     // SAFETY: these are libvirt's.
-    unsafe { tell(domain, opaque, Happening::Changed) };
+    unsafe { tell(domain, opaque, LifecycleEvent::Changed) };
 }
 
 unsafe extern "C" fn metadata(
@@ -201,5 +201,5 @@ unsafe extern "C" fn metadata(
     opaque: *mut c_void,
 ) {
     // SAFETY: these are libvirt's.
-    unsafe { tell(domain, opaque, Happening::Changed) };
+    unsafe { tell(domain, opaque, LifecycleEvent::Changed) };
 }

@@ -2,7 +2,7 @@
 //! errors, statistics as readings, domain XML as descriptions.
 //!
 //! The only module that names `virt` and `virt_sys`. Every call here blocks, some of them for ever
-//! when a guest's QEMU does not answer: `inspect` decides on which thread and how long to wait.
+//! when a guest's QEMU does not answer: `hypervisor` decides on which thread and how long to wait.
 //! The parsers are pure and serve recordings as well.
 
 mod connection;

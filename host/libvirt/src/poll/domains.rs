@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::PollContext;
 use super::gaps::{self, Missed};
-use crate::discovery::{self, Described, ResourceCache};
-use crate::inspect::InspectError;
+use crate::hypervisor::HypervisorError;
+use crate::resource_metadata::{self, Described, ResourceCache};
 use nephometer_model::{Domain, DomainState, Meter, MeterType, Moment, Resource, Sample, Volume};
 use nephometer_telemetry::events;
 
@@ -32,7 +32,7 @@ pub(super) struct Listed {
 
 impl Domains {
     pub(super) fn new(context: PollContext) -> Self {
-        let site = discovery::Place {
+        let site = resource_metadata::Place {
             host: Arc::clone(&context.host),
             source: Arc::clone(&context.sample_source),
             release: context.metering.release,
@@ -43,7 +43,7 @@ impl Domains {
 
     /// The domains that there are now; the last ones where that cannot be known, unless polling is
     /// to fail then.
-    pub(super) async fn list(&mut self) -> Result<Listed, InspectError> {
+    pub(super) async fn list(&mut self) -> Result<Listed, HypervisorError> {
         match self.context.hypervisor.domains().await {
             Ok(domains) => {
                 if !self.listable {
@@ -51,7 +51,7 @@ impl Domains {
                 }
                 self.listable = true;
                 let unowned = self.context.unowned;
-                let metered = |domain: &Arc<Domain>| discovery::is_metered(domain, unowned);
+                let metered = |domain: &Arc<Domain>| resource_metadata::is_metered(domain, unowned);
                 self.last = domains.into_iter().filter(metered).collect();
             }
             Err(error) if self.context.fail_fast => return Err(error),
@@ -80,7 +80,7 @@ impl Domains {
     /// What is missing as a sample: the seconds that are new of it, of the instance, or of this host
     /// where it is missing of all; with reason, begin and end in the metadata. Its id tells it from
     /// others of that time; that of the sample is made from it.
-    pub(super) fn gap_sample(&mut self, tick: Moment, missed: &Missed) -> Sample {
+    pub(super) fn gap_sample(&mut self, cycle: Moment, missed: &Missed) -> Sample {
         let mut resource = match &missed.domain {
             Some(domain) => Resource::clone(&self.resources.instance(domain)),
             None => Resource {
@@ -99,11 +99,11 @@ impl Domains {
         let nanos = missed.until.as_nanos().saturating_sub(missed.from.as_nanos());
         let told = [missed.begin.as_nanos(), missed.until.as_nanos()];
         Sample {
-            id: self.context.generation.name(&[missed.reason.as_str()], &told),
+            id: self.context.host_id.name(&[missed.reason.as_str()], &told),
             meter: Arc::new(Meter::new(gaps::METER, MeterType::Delta, "s")),
             resource: Arc::new(resource),
             volume: Volume::Float(Duration::from_nanos(nanos).as_secs_f64()),
-            taken: Moment { wall: missed.until, ..tick },
+            taken: Moment { wall: missed.until, ..cycle },
         }
     }
 }

@@ -68,25 +68,25 @@ impl Gaps {
 
     /// A tick begins: what is missing since the one before, of all domains. `before` is when an
     /// earlier run has polled last.
-    pub(super) fn begin(&mut self, tick: Moment, before: Option<Timestamp>) -> Option<Missed> {
-        let last = self.last.replace(tick);
+    pub(super) fn begin(&mut self, cycle: Moment, before: Option<Timestamp>) -> Option<Missed> {
+        let last = self.last.replace(cycle);
         let late = self.interval?.mul_f64(LATE);
         let all = |reason, from| Missed {
             domain: None,
             reason,
             begin: from,
             from,
-            until: tick.wall,
+            until: cycle.wall,
             meters: None,
         };
         let Some(last) = last else {
             let before = before?;
             let since =
-                Duration::from_nanos(tick.wall.as_nanos().saturating_sub(before.as_nanos()));
+                Duration::from_nanos(cycle.wall.as_nanos().saturating_sub(before.as_nanos()));
             return (since > late).then(|| all(GapReason::AgentDown, before));
         };
-        let awake = elapsed(last.monotonic, tick.monotonic);
-        let suspended = elapsed(last.continuous, tick.continuous).saturating_sub(awake);
+        let awake = elapsed(last.monotonic, cycle.monotonic);
+        let suspended = elapsed(last.continuous, cycle.continuous).saturating_sub(awake);
         if suspended > SUSPENDED {
             return Some(all(GapReason::Suspended, last.wall));
         }
@@ -96,11 +96,11 @@ impl Gaps {
     /// A domain was not read.
     pub(super) fn missing(
         &mut self,
-        tick: Moment,
+        cycle: Moment,
         domain: &Arc<Domain>,
         reason: GapReason,
     ) -> Missed {
-        let until = tick.wall;
+        let until = cycle.wall;
         let from = self.upto.insert(domain.uuid, until).unwrap_or(until);
         let begin = *self.open.entry((domain.uuid, reason)).or_insert(from);
         let domain = Some(Arc::clone(domain));

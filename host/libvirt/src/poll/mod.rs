@@ -5,9 +5,9 @@
 //! Must not know sinks. A domain that cannot be read costs itself only; what could not be read is
 //! counted as missing, never sent as 0.
 
-mod boundaries;
 mod domains;
 mod gaps;
+mod lifecycle;
 pub mod meters;
 mod quarantine;
 mod readings;
@@ -20,12 +20,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
 
-use crate::inspect::{Hypervisor, InspectError, Pace};
+use crate::hypervisor::{Hypervisor, HypervisorError, Pace};
 use crate::schedule::Ticker;
 use nephometer_config::{MeterFilter, MeteringSpec, SourceSpec};
-use nephometer_model::{
-    Batch, DomainState, Gap, HostGeneration, Moment, Polled, Sample, Timestamp,
-};
+use nephometer_model::{Batch, DomainState, Gap, HostId, Moment, Polled, Sample, Timestamp};
 use nephometer_telemetry::events;
 
 use domains::Domains;
@@ -57,7 +55,7 @@ pub struct PollContext {
     /// is asking the same QEMU for at that moment.
     pub reading: Arc<Mutex<()>>,
     /// What ids are made from.
-    pub generation: HostGeneration,
+    pub host_id: HostId,
     /// When sources were polled last, by an earlier run; taken by whoever polls them now.
     pub before: Arc<std::sync::Mutex<HashMap<Arc<str>, Timestamp>>>,
     /// What is counted.
@@ -70,7 +68,7 @@ pub struct PollCounts {
     /// Samples made.
     pub polled: Arc<AtomicU64>,
     /// Ticks skipped.
-    pub ticks_skipped: Arc<AtomicU64>,
+    pub cycles_skipped: Arc<AtomicU64>,
     /// Domains not read in a tick.
     pub missing: Arc<AtomicU64>,
     /// Numbers that libvirt did not give.
@@ -146,7 +144,7 @@ impl PollTask {
         rounds: Rounds,
         mut stop: watch::Receiver<bool>,
         out: mpsc::Sender<Polled>,
-    ) -> Result<(), InspectError> {
+    ) -> Result<(), HypervisorError> {
         let interval = rounds.every.unwrap_or(self.interval);
         let mut ticker = Ticker::new(interval, interval.mul_f64(self.context.phase));
         let recorded = self.context.hypervisor.pace() == Pace::Recorded;
@@ -160,8 +158,8 @@ impl PollTask {
                 tokio::select! {
                     biased;
                     () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
-                    tick = ticker.tick() => self.count_skipped(tick.skipped),
-                    (event, at) = boundaries::next(&mut happenings) => {
+                    cycle = ticker.cycle() => self.count_skipped(cycle.skipped),
+                    (event, at) = lifecycle::next(&mut happenings) => {
                         for one in self.boundary(event, at).await {
                             if out.send(one).await.is_err() {
                                 return Ok(());
@@ -173,7 +171,7 @@ impl PollTask {
             } else if *stop.borrow() {
                 break;
             }
-            let Some(polled) = self.tick().await? else {
+            let Some(polled) = self.cycle().await? else {
                 events::poll::recording_ended();
                 break;
             };
@@ -189,24 +187,24 @@ impl PollTask {
 
     fn count_skipped(&self, skipped: u64) {
         if skipped > 0 {
-            self.context.counts.ticks_skipped.fetch_add(skipped, Relaxed);
-            events::poll::ticks_skipped(self.interval, skipped);
+            self.context.counts.cycles_skipped.fetch_add(skipped, Relaxed);
+            events::poll::cycles_skipped(self.interval, skipped);
         }
     }
 
     /// One tick: a batch for every source, also an empty one, because a tick without samples
     /// flushes transformers all the same. `None` at the end of a recording.
-    pub async fn tick(&mut self) -> Result<Option<Vec<Polled>>, InspectError> {
+    pub async fn cycle(&mut self) -> Result<Option<Vec<Polled>>, HypervisorError> {
         let started = Instant::now();
-        let Some(tick) = self.context.hypervisor.begin_tick().await? else { return Ok(None) };
+        let Some(cycle) = self.context.hypervisor.begin_cycle().await? else { return Ok(None) };
         let listed = self.domains.list().await?;
         let there: HashSet<Uuid> = listed.domains.iter().map(|domain| domain.uuid).collect();
         self.meters.retain(|uuid| there.contains(&uuid));
         self.gaps.retain(|uuid| there.contains(&uuid));
-        let mut missed: Vec<Missed> = self.gaps.begin(tick, self.before()).into_iter().collect();
+        let mut missed: Vec<Missed> = self.gaps.begin(cycle, self.before()).into_iter().collect();
         let Read { readings, missing } =
             self.readings.read(&listed.domains, self.wanted.groups()).await;
-        missed.extend(missing.iter().map(|(one, why)| self.gaps.missing(tick, one, *why)));
+        missed.extend(missing.iter().map(|(one, why)| self.gaps.missing(cycle, one, *why)));
         let mut measured = Vec::new();
         let mut rows: Vec<(Moment, Measured)> = Vec::new();
         let mut absent = 0;
@@ -228,12 +226,17 @@ impl PollTask {
         for source in &mut self.sources {
             source.follow(&self.meters);
         }
-        let mut polled = self.batches(tick, &rows, &listed.gone);
-        self.tell_gaps(tick, &missed, &mut polled);
+        let mut polled = self.batches(cycle, &rows, &listed.gone);
+        self.tell_gaps(cycle, &missed, &mut polled);
         let samples = polled.iter().map(|one| one.batch.samples.len()).sum::<usize>();
         self.context.counts.absent.fetch_add(absent, Relaxed);
         self.context.counts.polled.fetch_add(samples as u64, Relaxed);
-        events::poll::ticked(listed.domains.len(), readings.len(), samples, started.elapsed());
+        events::poll::cycle_finished(
+            listed.domains.len(),
+            readings.len(),
+            samples,
+            started.elapsed(),
+        );
         Ok(Some(polled))
     }
 
@@ -244,12 +247,12 @@ impl PollTask {
     }
 
     /// Puts what is missing beside what is there, and for sources that want the meter, into it.
-    fn tell_gaps(&mut self, tick: Moment, missed: &[Missed], polled: &mut [Polled]) {
+    fn tell_gaps(&mut self, cycle: Moment, missed: &[Missed], polled: &mut [Polled]) {
         if missed.is_empty() {
             return;
         }
         let samples: Vec<Sample> =
-            missed.iter().map(|one| self.domains.gap_sample(tick, one)).collect();
+            missed.iter().map(|one| self.domains.gap_sample(cycle, one)).collect();
         for (source, polled) in self.sources.iter().zip(polled) {
             polled.gaps = missed.iter().filter_map(|one| self.gap(source, one)).collect();
             if source.filter.names(gaps::PREFIX, gaps::METER) {
@@ -259,7 +262,7 @@ impl PollTask {
                     // Two reasons may end at one time; where the gap began tells them apart.
                     let id = sample.id.to_string();
                     let words = [&words[..], &[&id]].concat();
-                    Sample { id: self.context.generation.name(&words, &[]), ..sample }
+                    Sample { id: self.context.host_id.name(&words, &[]), ..sample }
                 }));
                 polled.batch = Arc::new(batch);
             }
@@ -286,12 +289,17 @@ impl PollTask {
         })
     }
 
-    fn batches(&self, tick: Moment, rows: &[(Moment, Measured)], gone: &[Arc<str>]) -> Vec<Polled> {
+    fn batches(
+        &self,
+        cycle: Moment,
+        rows: &[(Moment, Measured)],
+        gone: &[Arc<str>],
+    ) -> Vec<Polled> {
         let sample = |source: &Source, taken: Moment, row: &Measured| {
             let meter = Arc::clone(&self.meters.all()[row.meter]);
             let resource = Arc::clone(&row.resource);
             let id =
-                self.context.generation.polled(&source.name, &resource.id, &meter.name, taken.wall);
+                self.context.host_id.polled(&source.name, &resource.id, &meter.name, taken.wall);
             Sample { id, meter, resource, volume: row.volume, taken }
         };
         self.sources
@@ -303,7 +311,8 @@ impl PollTask {
                     .map(|(taken, row)| sample(source, *taken, row))
                     .collect();
                 let name = Arc::clone(&source.name);
-                let batch = Batch { source: name, tick, samples, gone: gone.to_vec() };
+                let batch =
+                    Batch { source: name, cycle_start: cycle, samples, gone: gone.to_vec() };
                 Polled { batch: Arc::new(batch), gaps: Vec::new() }
             })
             .collect()

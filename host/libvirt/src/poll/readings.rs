@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::PollContext;
 use super::quarantine::Quarantine;
-use crate::inspect::ReadError;
+use crate::hypervisor::ReadError;
 use nephometer_model::{Domain, GapReason, Groups, Reading};
 use nephometer_telemetry::events;
 

@@ -11,7 +11,7 @@ pub(crate) struct Ticker {
 
 /// One tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tick {
+pub(crate) struct Cycle {
     /// How many ticks before this one were skipped, because the work of an earlier one outlasted
     /// the interval.
     pub skipped: u64,
@@ -24,11 +24,11 @@ impl Ticker {
     }
 
     /// Waits for the next tick.
-    pub(crate) async fn tick(&mut self) -> Tick {
+    pub(crate) async fn cycle(&mut self) -> Cycle {
         let (due, skipped) = due(self.next, Instant::now(), self.interval);
         sleep_until(due).await;
         self.next = due + self.interval;
-        Tick { skipped }
+        Cycle { skipped }
     }
 }
 

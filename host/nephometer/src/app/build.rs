@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest, Sha224};
 use tokio::sync::mpsc;
 
-use super::answer::{Board, Seen};
+use super::admin::{AdminService, AgentViews};
 use super::factory::{ComponentProblem, Factory};
 use super::sources::sources_of;
 use super::supervisor::Supervisor;
-use super::{App, AppError, Attendants, CHANGES, Options, Reload};
+use super::{App, AppError, BackgroundTasks, CHANGES, Options, Reload};
 use crate::control;
 use nephometer_config::{self as config, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
-use nephometer_libvirt::inspect::{self, Hypervisor, Pace};
+use nephometer_libvirt::hypervisor::{self, Hypervisor, Pace};
 use nephometer_libvirt::poll::{PollContext, PollCounts};
 use nephometer_libvirt::schedule::Clock;
-use nephometer_model::{HostGeneration, Timestamp};
+use nephometer_model::{HostId, Timestamp};
 use nephometer_pipeline::publish::PublisherTask;
 use nephometer_pipeline::transform::StateTotal;
-use nephometer_pipeline::{Notice, Outlet, Sink, SinkHandle, SinkParts};
+use nephometer_pipeline::{Outlet, Sink, SinkEvent, SinkHandle, SinkParts};
 use nephometer_store::{DeadLetters, Journal, JournalBounds, Spools, Store, WhenFull};
 use nephometer_telemetry::events;
 use nephometer_wasm::ComponentHost;
@@ -31,7 +31,7 @@ const JOURNAL_SAMPLES: u64 = 5_000_000;
 const NOTICES: usize = 16;
 
 /// What is only held.
-pub(super) struct Kept {
+pub(super) struct StoreHandles {
     _store: Store,
     _components: ComponentHost,
 }
@@ -44,7 +44,7 @@ impl App {
         let folder = &spec.store.path;
         let store = if options.store { Store::open(folder)? } else { Store::in_memory(folder) };
         let clock = Clock::start();
-        let hypervisor = inspect::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
+        let hypervisor = hypervisor::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
         let components =
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
         let factory = factory(&spec, &hypervisor, &components, &store, options.transform);
@@ -52,14 +52,14 @@ impl App {
         factory.bound(&spec.store, &spec.components);
         let journal = store.journal(journal_bounds(&spec.store), factory.when_full)?;
         journal.count_for(&factory.ledger);
-        let (notices, told) = mpsc::channel(NOTICES);
+        let (sink_events, told) = mpsc::channel(NOTICES);
         let mut builder = Builder {
             spec: &spec,
             options: &options,
             factory: &factory,
             journal,
             dead_letters: store.dead_letters(),
-            notices,
+            sink_events,
             compile: options.reload.is_none() || hypervisor.pace() == Pace::Recorded,
             sinks: Vec::new(),
             publishers: Vec::new(),
@@ -69,7 +69,7 @@ impl App {
         if options.sink.is_none() {
             look_for_strangers(&journal, &factory.spools, &spec.store).await;
         }
-        let context = poll_context(&spec, &hypervisor, &options, &factory, store.ticks()?);
+        let context = poll_context(&spec, &hypervisor, &options, &factory, store.cycles()?);
         let sources = polled(&spec, &sinks);
         let handles = handles(&sinks);
         let ledger = Arc::clone(&factory.ledger);
@@ -77,11 +77,11 @@ impl App {
         let control = options.reload.is_some().then(|| control::Server::bind(&spec.control));
         let control = control.transpose()?;
         let factory = Arc::new(factory);
-        let attendants = options.reload.map(|reload| {
+        let background_tasks = options.reload.map(|reload| {
             let (hypervisor, spools) = (Arc::clone(&hypervisor), spools.clone());
-            let seen = Seen { hypervisor, dead_letters, spools, gaps: store.gaps() };
+            let views = AgentViews { hypervisor, dead_letters, spools, gaps: store.gaps() };
             let parts = (&spec, &journal, handles);
-            attendants(reload, control, &factory, parts, (told, seen))
+            background_tasks(reload, control, &factory, parts, (told, views))
         });
         Ok(Self {
             rounds: options.rounds,
@@ -94,28 +94,29 @@ impl App {
             recorder: options.recorder,
             sinks: sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
             publishers,
-            attendants,
-            _kept: Kept { _store: store, _components: components },
+            background_tasks,
+            _kept: StoreHandles { _store: store, _components: components },
             spec,
         })
     }
 }
 
 /// Those who look after the agent while it runs.
-fn attendants(
+fn background_tasks(
     reload: Reload,
     control: Option<control::Server>,
     factory: &Arc<Factory>,
     (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
-    (told, seen): (mpsc::Receiver<Notice>, Seen),
-) -> Attendants {
+    (told, views): (mpsc::Receiver<SinkEvent>, AgentViews),
+) -> BackgroundTasks {
     let (changes, receiver) = mpsc::channel(CHANGES);
-    let (orders, given) = mpsc::channel(1);
-    let board = Board::new(&factory.ledger, &factory.components, &handles, orders, seen);
+    let (reload_requests, given) = mpsc::channel(1);
+    let admin =
+        AdminService::new(&factory.ledger, &factory.components, &handles, reload_requests, views);
     let supervisor =
         Supervisor::new(Arc::clone(factory), journal.clone(), spec.clone(), handles, reload);
-    let supervisor = supervisor.listening(changes, told, given, board.reloads());
-    Attendants { supervisor, board, changes: receiver, control }
+    let supervisor = supervisor.listening(changes, told, given, admin.reloads());
+    BackgroundTasks { supervisor, admin, changes: receiver, control }
 }
 
 fn factory(
@@ -133,7 +134,7 @@ fn factory(
     };
     Factory {
         components: components.clone(),
-        generation: store.generation(),
+        host_id: store.host_id(),
         spools: store.spools(),
         when_full,
         ledger: Arc::default(),
@@ -153,7 +154,7 @@ fn poll_context(
     factory: &Factory,
     before: HashMap<Arc<str>, Timestamp>,
 ) -> PollContext {
-    let generation: HostGeneration = factory.generation;
+    let host_id: HostId = factory.host_id;
     let ledger = &factory.ledger;
     PollContext {
         hypervisor: Arc::clone(hypervisor),
@@ -166,10 +167,10 @@ fn poll_context(
         fail_fast: options.rounds.count.is_some(),
         reading: Arc::default(),
         before: Arc::new(Mutex::new(before)),
-        generation,
+        host_id,
         counts: PollCounts {
             polled: Arc::clone(&ledger.polled),
-            ticks_skipped: Arc::clone(&ledger.ticks_skipped),
+            cycles_skipped: Arc::clone(&ledger.cycles_skipped),
             missing: Arc::clone(&ledger.missing),
             absent: Arc::clone(&ledger.absent),
         },
@@ -189,7 +190,7 @@ struct Builder<'a> {
     factory: &'a Factory,
     journal: Journal,
     dead_letters: DeadLetters,
-    notices: mpsc::Sender<Notice>,
+    sink_events: mpsc::Sender<SinkEvent>,
     /// Compile before the agent begins: nobody can do it later, or a recording would not wait.
     compile: bool,
     sinks: Vec<(Arc<str>, Sink, SinkHandle)>,
@@ -224,9 +225,9 @@ impl<'a> Builder<'a> {
             Ok(ready) => ready || self.compile,
             Err(problems) => return Ok(problems),
         };
-        let generation = if now {
-            match self.factory.generation(self.spec, sink).await {
-                Ok(generation) => Some(generation),
+        let revision = if now {
+            match self.factory.revision(self.spec, sink).await {
+                Ok(revision) => Some(revision),
                 Err(problems) => return Ok(problems),
             }
         } else {
@@ -248,11 +249,11 @@ impl<'a> Builder<'a> {
         let (sink, handle) = Sink::new(SinkParts {
             name: Arc::clone(&sink.name),
             journal: self.journal.reader(&sink.name, &sources, &count)?,
-            generation,
+            revision,
             outlet: Outlet::new(publishers, self.options.tap.clone()),
             count,
             dead_letters: self.dead_letters.clone(),
-            notices: self.notices.clone(),
+            sink_events: self.sink_events.clone(),
             guest_threads: Some(self.factory.components.guest_threads()),
         });
         self.sinks.push((Arc::clone(sink.name()), sink, handle));
@@ -267,11 +268,11 @@ fn handles(sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<(Arc<str>, SinkHandle)
 /// What an earlier run held for sinks that are not in the configuration any more is removed; what is in
 /// spools stays.
 async fn look_for_strangers(journal: &Journal, spools: &Spools, store: &StoreSpec) {
-    for (sink, samples) in journal.strangers() {
+    for (sink, samples) in journal.orphans() {
         events::store::stranger(&sink, samples);
     }
-    journal.forget_strangers().await.iter().for_each(|sink| events::store::forgotten(sink));
-    spools.tell_strangers().await;
+    journal.forget_orphans().await.iter().for_each(|sink| events::store::forgotten(sink));
+    spools.report_orphans().await;
     if let Some(share) = spools.share_below(store.bytes) {
         events::store::share(store.total, share, store.bytes);
     }

@@ -10,14 +10,14 @@ use nephometer_config::{
     AgentSpec, ComponentSpec, ComponentsSpec, Place, PublisherSpec, PublisherTarget, SinkSpec,
     StoreSpec, TransformerSpec,
 };
-use nephometer_model::{Bound, HostGeneration};
-use nephometer_pipeline::Generation;
+use nephometer_model::{Bound, HostId};
+use nephometer_pipeline::ChainRevision;
 use nephometer_pipeline::publish::{self, PublisherError, PublisherHandle, PublisherTask};
 use nephometer_pipeline::transform::{
     Chain, ComponentTransformer, Identity, StateTotal, Transformer,
 };
 use nephometer_store::{Bounds, Claim, Spools, WhenFull};
-use nephometer_telemetry::{self as telemetry, Ledger, StageCount};
+use nephometer_telemetry::{self as telemetry, Ledger, TransformerCount};
 use nephometer_wasm::{ComponentError, ComponentHost, OptionFault, PublisherRole, TransformerRole};
 use nephometer_wire::{MessageForm, Signer};
 
@@ -51,7 +51,7 @@ pub(super) fn lines(problems: &[ComponentProblem]) -> String {
 
 /// All that a transformer at its place depends on: equal keys need no restart.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct StageKey {
+pub(super) struct TransformerKey {
     pub(super) identity: Identity,
     pub(super) spec: ComponentSpec,
 }
@@ -59,7 +59,7 @@ pub(super) struct StageKey {
 /// Makes generations and publishers.
 pub(super) struct Factory {
     pub(super) components: ComponentHost,
-    pub(super) generation: HostGeneration,
+    pub(super) host_id: HostId,
     pub(super) spools: Spools,
     /// What a full spool does.
     pub(super) when_full: WhenFull,
@@ -86,22 +86,22 @@ impl Factory {
     }
 
     /// The transformers of a sink, fresh and configured. Takes as long as compiling takes.
-    pub(super) async fn generation(
+    pub(super) async fn revision(
         &self,
         agent: &AgentSpec,
         sink: &SinkSpec,
-    ) -> Result<Generation, Vec<ComponentProblem>> {
-        let mut stages: Vec<(Box<dyn Transformer>, Arc<StageCount>)> = Vec::new();
+    ) -> Result<ChainRevision, Vec<ComponentProblem>> {
+        let mut slots: Vec<(Box<dyn Transformer>, Arc<TransformerCount>)> = Vec::new();
         let (mut on_error, mut on_state_mismatch) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
-        let mut seen: HashMap<&str, usize> = HashMap::new();
-        for (position, spec) in self.transformers(sink).iter().enumerate() {
-            let nth = seen.entry(&spec.name).or_insert(0);
-            let count = self.ledger.stage(&sink.name, &spec.name, *nth);
+        let mut views: HashMap<&str, usize> = HashMap::new();
+        for (offset, spec) in self.transformers(sink).iter().enumerate() {
+            let nth = views.entry(&spec.name).or_insert(0);
+            let count = self.ledger.transformer(&sink.name, &spec.name, *nth);
             *nth += 1;
-            let place = format!("{}/{position}", sink.name);
+            let place = format!("{}/{offset}", sink.name);
             match ComponentTransformer::create(&self.components, spec, &place).await {
-                Ok(transformer) => stages.push((Box::new(transformer), count)),
+                Ok(transformer) => slots.push((Box::new(transformer), count)),
                 Err(error) => problems.extend(told(spec, error)),
             }
             let component = component(agent, &spec.name);
@@ -111,8 +111,8 @@ impl Factory {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let chain = Chain::new(&sink.name, self.generation, stages).within(&self.states);
-        Ok(Generation { chain, on_error, on_state_mismatch })
+        let chain = Chain::new(&sink.name, self.host_id, slots).within(&self.states);
+        Ok(ChainRevision { chain, on_error, on_state_mismatch })
     }
 
     /// What the transformers of a sink would be, without making them.
@@ -120,11 +120,11 @@ impl Factory {
         &self,
         agent: &AgentSpec,
         sink: &SinkSpec,
-    ) -> Result<Vec<StageKey>, Vec<ComponentProblem>> {
+    ) -> Result<Vec<TransformerKey>, Vec<ComponentProblem>> {
         let (mut keys, mut problems) = (Vec::new(), Vec::new());
         for spec in self.transformers(sink) {
             match self.components.identify(&spec.name).await {
-                Ok(digest) => keys.push(StageKey {
+                Ok(digest) => keys.push(TransformerKey {
                     identity: Identity {
                         component: Arc::clone(&spec.name),
                         digest: *digest.as_bytes(),
@@ -197,7 +197,7 @@ impl Factory {
         let claim = Claim {
             sink: &sink.name,
             label: &spec.label,
-            receiver: self.generation.name(&["receiver", spec.url.reveal()], &[]),
+            receiver: self.host_id.name(&["receiver", spec.url.reveal()], &[]),
             nth: sink.publishers[..at].iter().filter(|other| other.url == spec.url).count(),
             alone: alike.count() == 1,
         };
@@ -209,7 +209,7 @@ impl Factory {
                 signer: Signer::new(&agent.message.telemetry_secret, agent.message.signature),
                 release: agent.metering.release,
             },
-            generation: self.generation,
+            host_id: self.host_id,
             spools: self.spools.clone(),
             bounds: Bounds {
                 bytes: agent.store.bytes,

@@ -5,14 +5,14 @@
 //! the front: polls end, then the router, then the sinks, then the publishers' drivers. What is
 //! replaced in between is the supervisor's.
 
-mod answer;
+mod admin;
 mod build;
-mod desk;
 mod factory;
-mod orders;
 mod plan;
 mod polls;
+mod queries;
 mod refusals;
+mod reload_request;
 mod sources;
 mod supervisor;
 mod swap;
@@ -28,18 +28,18 @@ use tokio::time::Instant;
 
 use crate::control::ControlError;
 use nephometer_config::{AgentSpec, SourceSpec};
-use nephometer_libvirt::inspect::{InspectError, Pace};
+use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{PollContext, Rounds};
 use nephometer_model::Polled;
 use nephometer_pipeline::publish::{self, PublisherTask};
-use nephometer_pipeline::{Remains, Sink, SinkHandle, Tap, route};
+use nephometer_pipeline::{DrainedSink, Sink, SinkHandle, Tap, route};
 use nephometer_store::{Journal, Recorder, Spools, StoreError};
 use nephometer_telemetry::{Ledger, events};
 use nephometer_wasm::ComponentError;
 
-pub use desk::answer as answer_for_store;
 pub use factory::ComponentProblem;
 use polls::Polls;
+pub use queries::answer as answer_for_store;
 use supervisor::{Change, Supervisor};
 pub use tasks::TaskFailure;
 use tasks::Tasks;
@@ -111,7 +111,7 @@ pub enum AppError {
     Control(#[from] ControlError),
     /// Domains cannot be read at all.
     #[error(transparent)]
-    Inspect(#[from] InspectError),
+    Inspect(#[from] HypervisorError),
     /// The sink that was asked for is not there.
     #[error("there is no sink named {name:?}; there is {known}")]
     NoSuchSink {
@@ -154,15 +154,15 @@ pub struct App {
     recorder: Option<Recorder>,
     sinks: Vec<(Sink, SinkHandle)>,
     publishers: Vec<PublisherTask>,
-    attendants: Option<Attendants>,
+    background_tasks: Option<BackgroundTasks>,
     /// Held for as long as the agent lives: the lock on the store, the threads of the components.
-    _kept: build::Kept,
+    _kept: build::StoreHandles,
 }
 
 /// Those who look after a running agent.
-struct Attendants {
+struct BackgroundTasks {
     supervisor: Supervisor,
-    board: answer::Board,
+    admin: admin::AdminService,
     changes: mpsc::Receiver<Change>,
     control: Option<crate::control::Server>,
 }
@@ -180,33 +180,33 @@ impl App {
         let (batches, receiver) = mpsc::channel::<Polled>(BATCHES);
         let mut polls = Polls::new(self.context, self.pace, self.rounds, batches);
         polls.set(&self.sources);
-        let mut life = Life::default();
-        life.router.spawn("router", route(receiver, self.journal.clone(), self.recorder));
+        let mut running_tasks = RunningTasks::default();
+        running_tasks.router.spawn("router", route(receiver, self.journal.clone(), self.recorder));
         let mut handles = Vec::new();
         for (sink, handle) in self.sinks {
-            life.sinks.spawn(format!("sink {}", sink.name()), sink.run());
+            running_tasks.sinks.spawn(format!("sink {}", sink.name()), sink.run());
             handles.push(handle);
         }
-        self.publishers.into_iter().for_each(|task| life.publisher(task));
-        let changes = life.attend(self.attendants);
-        let ended = life.until_over(&mut polls, changes, stop).await;
+        self.publishers.into_iter().for_each(|task| running_tasks.publisher(task));
+        let changes = running_tasks.attend(self.background_tasks);
+        let ended = running_tasks.until_over(&mut polls, changes, stop).await;
         polls.stop();
         let grace = self.spec.shutdown_grace;
         let deadline = Instant::now() + grace;
         let mut remains = Vec::new();
-        let draining = life.drain(&mut polls, &handles, &mut remains);
+        let draining = running_tasks.drain(&mut polls, &handles, &mut remains);
         let drained = tokio::time::timeout_at(deadline, draining).await.unwrap_or_else(|_| {
             events::poll::drain_ended(grace);
             Ok(())
         });
-        life.attending.shutdown().await;
+        running_tasks.attending.shutdown().await;
         polls.shutdown().await;
         // A sink that is stopped here lets go of its publishers, whose spools close by that.
-        life.sinks.shutdown().await;
-        life.router.shutdown().await;
-        let delivered = life.deliver(deadline).await;
+        running_tasks.sinks.shutdown().await;
+        running_tasks.router.shutdown().await;
+        let delivered = running_tasks.deliver(deadline).await;
         self.spools.sync().await;
-        join_all(remains.into_iter().map(Remains::finish)).await;
+        join_all(remains.into_iter().map(DrainedSink::finish)).await;
         self.journal.sync().await;
         ended.and(drained).and(delivered)
     }
@@ -214,30 +214,30 @@ impl App {
 
 /// The tasks of a running agent but for the polls. Each that ends while it may not ends the agent.
 #[derive(Default)]
-struct Life {
+struct RunningTasks {
     router: Tasks<()>,
-    sinks: Tasks<Remains>,
+    sinks: Tasks<DrainedSink>,
     /// One for each publisher, until it has sent what it held when its sink let go of it.
     publishers: Tasks<()>,
     /// The supervisor and the control socket.
     attending: Tasks<()>,
 }
 
-impl Life {
+impl RunningTasks {
     fn publisher(&mut self, task: PublisherTask) {
         self.publishers.spawn(format!("publisher {}", task.label()), task.run());
     }
 
     /// Starts those who look after the agent. Gives what they want to have changed.
-    fn attend(&mut self, attendants: Option<Attendants>) -> mpsc::Receiver<Change> {
-        let Some(Attendants { supervisor, board, changes, control }) = attendants else {
+    fn attend(&mut self, background_tasks: Option<BackgroundTasks>) -> mpsc::Receiver<Change> {
+        let Some(BackgroundTasks { supervisor, admin, changes, control }) = background_tasks else {
             return mpsc::channel(CHANGES).1;
         };
         if let Some(control) = control {
-            let board = Arc::new(board);
+            let admin = Arc::new(admin);
             let serving = control.serve(move |request| {
-                let board = Arc::clone(&board);
-                async move { board.answer(request).await }
+                let admin = Arc::clone(&admin);
+                async move { admin.answer(request).await }
             });
             self.attending.spawn("control socket", serving);
         }
@@ -292,7 +292,7 @@ impl Life {
         &mut self,
         polls: &mut Polls,
         handles: &[SinkHandle],
-        remains: &mut Vec<Remains>,
+        remains: &mut Vec<DrainedSink>,
     ) -> Result<(), AppError> {
         while let Some(ended) = polls.ended().await {
             ended?;
@@ -328,13 +328,13 @@ mod tests {
 
     use super::*;
 
-    fn life() -> Life {
-        let mut life = Life::default();
-        life.router.spawn("router", pending());
-        life.sinks.spawn("sink s", pending());
-        life.publishers.spawn("publisher p", pending());
-        life.attending.spawn("supervisor", pending());
-        life
+    fn running_tasks() -> RunningTasks {
+        let mut running_tasks = RunningTasks::default();
+        running_tasks.router.spawn("router", pending());
+        running_tasks.sinks.spawn("sink s", pending());
+        running_tasks.publishers.spawn("publisher p", pending());
+        running_tasks.attending.spawn("supervisor", pending());
+        running_tasks
     }
 
     fn name(error: AppError) -> (String, bool) {
@@ -348,10 +348,10 @@ mod tests {
     // and a reload was never heard of again, while the agent looked healthy.
     #[tokio::test]
     async fn a_task_that_panics_or_ends_ends_the_agent_with_its_name() {
-        let mut panicking = life();
+        let mut panicking = running_tasks();
         panicking.publishers.spawn("publisher q", async { panic!("on purpose") });
         assert_eq!(name(panicking.failure().await), ("publisher q".to_owned(), false));
-        let mut ending = life();
+        let mut ending = running_tasks();
         ending.attending.spawn("control socket", async {});
         assert_eq!(name(ending.failure().await), ("control socket".to_owned(), true));
     }
@@ -359,15 +359,15 @@ mod tests {
     // Their tasks were kept for as long as the agent ran, one more with each change of a publisher.
     #[tokio::test]
     async fn publishers_that_have_sent_all_leave_nothing_behind() {
-        let mut life = life();
+        let mut running_tasks = running_tasks();
         let (fail, failing) = tokio::sync::oneshot::channel::<()>();
         let (gone, all_gone) = tokio::sync::oneshot::channel::<()>();
         for number in 0..100 {
-            life.publishers.spawn(format!("publisher {number}"), async {});
+            running_tasks.publishers.spawn(format!("publisher {number}"), async {});
         }
-        life.router.spawn("second router", async move { drop(failing.await) });
-        life.publishers.spawn("publisher last", async move { gone.send(()).unwrap() });
-        let failure = life.failure();
+        running_tasks.router.spawn("second router", async move { drop(failing.await) });
+        running_tasks.publishers.spawn("publisher last", async move { gone.send(()).unwrap() });
+        let failure = running_tasks.failure();
         let failing = async move {
             drop(all_gone.await);
             tokio::task::yield_now().await;
@@ -375,16 +375,20 @@ mod tests {
         };
         let (error, ()) = tokio::join!(failure, failing);
         assert_eq!(name(error), ("second router".to_owned(), true));
-        assert!(life.publishers.len() < 100, "{} tasks are left", life.publishers.len());
+        assert!(
+            running_tasks.publishers.len() < 100,
+            "{} tasks are left",
+            running_tasks.publishers.len()
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_drain_ends_at_its_deadline_and_names_what_panicked() {
-        let mut life = life();
-        life.publishers.spawn("publisher q", async { panic!("on purpose") });
+        let mut running_tasks = running_tasks();
+        running_tasks.publishers.spawn("publisher q", async { panic!("on purpose") });
         let deadline = Instant::now() + std::time::Duration::from_secs(5);
-        let error = life.deliver(deadline).await.unwrap_err();
+        let error = running_tasks.deliver(deadline).await.unwrap_err();
         assert_eq!(name(error), ("publisher q".to_owned(), false));
-        assert_eq!((Instant::now(), life.publishers.len()), (deadline, 0));
+        assert_eq!((Instant::now(), running_tasks.publishers.len()), (deadline, 0));
     }
 }

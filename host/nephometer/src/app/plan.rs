@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::factory::StageKey;
+use super::factory::TransformerKey;
 use nephometer_config::{AgentSpec, LibvirtSpec};
 use nephometer_pipeline::transform::Identity;
 
@@ -46,7 +46,7 @@ pub(super) fn other_sinks(old: &AgentSpec, new: &AgentSpec) -> Vec<String> {
 }
 
 /// What becomes of the transformers of a sink, a line each.
-pub(super) fn stages(sink: &str, old: &[Identity], new: &[StageKey]) -> Vec<String> {
+pub(super) fn slots(sink: &str, old: &[Identity], new: &[TransformerKey]) -> Vec<String> {
     let mut left: Vec<&Identity> = old.iter().collect();
     let mut lines = Vec::new();
     for key in new {
@@ -89,9 +89,9 @@ mod tests {
     fn every_transformer_has_a_line() {
         let old = [identity("a", 1, "{}"), identity("b", 2, "{}"), identity("c", 3, "{}")];
         let new = [identity("b", 2, "{\"x\":1}"), identity("a", 9, "{}"), identity("d", 4, "{}")];
-        let new = new.map(|identity| StageKey { identity, spec: ComponentSpec::default() });
+        let new = new.map(|identity| TransformerKey { identity, spec: ComponentSpec::default() });
         assert_eq!(
-            stages("s", &old, &new),
+            slots("s", &old, &new),
             [
                 "sink s: b: other options, state kept",
                 "sink s: a: 010101010101 -> 090909090909, state kept",

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use super::AppError;
 use super::tasks::Tasks;
 use nephometer_config::SourceSpec;
-use nephometer_libvirt::inspect::{InspectError, Pace};
+use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{self, PollContext, PollTask, Rounds};
 use nephometer_model::Polled;
 
@@ -19,7 +19,7 @@ pub(super) struct Polls {
     /// `None` once no more batches are wanted.
     batches: Option<mpsc::Sender<Polled>>,
     groups: Vec<Group>,
-    tasks: Tasks<Result<(), InspectError>>,
+    tasks: Tasks<Result<(), HypervisorError>>,
 }
 
 struct Group {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::factory::StageKey;
+use super::factory::TransformerKey;
 use super::swap::SwapError;
 
 /// When a reload is tried again that only the load of its sink was in the way of.
@@ -16,13 +16,13 @@ const AGAIN: Duration = Duration::from_secs(15);
 #[derive(Default)]
 pub(super) struct Refusals {
     /// By sink: of no use until it differs.
-    refused: HashMap<Arc<str>, Vec<StageKey>>,
+    refused: HashMap<Arc<str>, Vec<TransformerKey>>,
     again: Option<Instant>,
 }
 
 impl Refusals {
     /// These failed with this error.
-    pub(super) fn failed(&mut self, sink: &Arc<str>, keys: Vec<StageKey>, error: &SwapError) {
+    pub(super) fn failed(&mut self, sink: &Arc<str>, keys: Vec<TransformerKey>, error: &SwapError) {
         match error {
             SwapError::Refused(_) => self.refuse(sink, keys),
             SwapError::Overtaken => self.again = Some(Instant::now() + AGAIN),
@@ -30,7 +30,7 @@ impl Refusals {
     }
 
     /// These are of no use.
-    pub(super) fn refuse(&mut self, sink: &Arc<str>, keys: Vec<StageKey>) {
+    pub(super) fn refuse(&mut self, sink: &Arc<str>, keys: Vec<TransformerKey>) {
         self.refused.insert(Arc::clone(sink), keys);
     }
 
@@ -40,7 +40,7 @@ impl Refusals {
     }
 
     /// Whether these are known to be of no use.
-    pub(super) fn has(&self, sink: &str, keys: &[StageKey]) -> bool {
+    pub(super) fn has(&self, sink: &str, keys: &[TransformerKey]) -> bool {
         self.refused.get(sink).is_some_and(|refused| refused == keys)
     }
 
@@ -60,10 +60,10 @@ mod tests {
     use nephometer_config::ComponentSpec;
     use nephometer_pipeline::transform::Identity;
 
-    fn keys() -> Vec<StageKey> {
+    fn keys() -> Vec<TransformerKey> {
         let identity =
             Identity { component: "x".into(), digest: [1; 32], options: "{}".to_owned() };
-        vec![StageKey { identity, spec: ComponentSpec::default() }]
+        vec![TransformerKey { identity, spec: ComponentSpec::default() }]
     }
 
     // A reload during a backlog was refused with "batches come faster than it can work on them",

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::factory::{Factory, StageKey, lines};
-use super::orders::{Order, Report};
+use super::factory::{Factory, TransformerKey, lines};
 use super::plan;
 use super::refusals::Refusals;
+use super::reload_request::{ReloadRequest, Report};
 use super::sources::{sources_of, watched};
 use super::swap::{rehearse, swap};
 use super::{AppError, Reload};
@@ -19,7 +19,7 @@ use crate::watch::Watch;
 use nephometer_config::{AgentSpec, PublisherSpec, SinkSpec, SourceSpec};
 use nephometer_pipeline::publish::PublisherTask;
 use nephometer_pipeline::transform::Identity;
-use nephometer_pipeline::{Notice, Publishers, SinkHandle};
+use nephometer_pipeline::{Publishers, SinkEvent, SinkHandle};
 use nephometer_store::Journal;
 use nephometer_telemetry::{Chain, events::reload as events};
 
@@ -50,15 +50,15 @@ pub(super) struct Supervisor {
     sinks: Vec<(Arc<str>, SinkHandle)>,
     reload: Reload,
     /// What is at work, by sink.
-    running: HashMap<Arc<str>, Vec<StageKey>>,
+    running: HashMap<Arc<str>, Vec<TransformerKey>>,
     refusals: Refusals,
-    ears: Option<Ears>,
+    inbox: Option<Inbox>,
 }
 
-struct Ears {
+struct Inbox {
     changes: mpsc::Sender<Change>,
-    notices: mpsc::Receiver<Notice>,
-    orders: mpsc::Receiver<Order>,
+    sink_events: mpsc::Receiver<SinkEvent>,
+    reload_requests: mpsc::Receiver<ReloadRequest>,
     last: watch::Sender<Report>,
 }
 
@@ -72,44 +72,44 @@ impl Supervisor {
         reload: Reload,
     ) -> Self {
         let (running, refusals) = (HashMap::new(), Refusals::default());
-        Self { factory, journal, spec, sinks, reload, running, refusals, ears: None }
+        Self { factory, journal, spec, sinks, reload, running, refusals, inbox: None }
     }
 
     /// With these to tell and to listen to.
     pub(super) fn listening(
         mut self,
         changes: mpsc::Sender<Change>,
-        notices: mpsc::Receiver<Notice>,
-        orders: mpsc::Receiver<Order>,
+        sink_events: mpsc::Receiver<SinkEvent>,
+        reload_requests: mpsc::Receiver<ReloadRequest>,
         last: watch::Sender<Report>,
     ) -> Self {
-        self.ears = Some(Ears { changes, notices, orders, last });
+        self.inbox = Some(Inbox { changes, sink_events, reload_requests, last });
         self
     }
 
     /// Works until it is dropped.
     pub(super) async fn run(mut self) {
-        let Some(mut ears) = self.ears.take() else { return };
+        let Some(mut inbox) = self.inbox.take() else { return };
         let mut files = Watch::new(watched(&self.spec, &self.reload.files));
         self.begin().await;
         loop {
             let cause = tokio::select! {
-                Some(notice) = ears.notices.recv() => {
-                    self.rolled_back(notice);
+                Some(sink_event) = inbox.sink_events.recv() => {
+                    self.rolled_back(sink_event);
                     continue;
                 }
-                Some(order) = ears.orders.recv() => {
-                    let cause = if order.plan { Cause::Plan } else { Cause::Asked };
-                    let report = self.turn(cause, &ears).await;
+                Some(reload_request) = inbox.reload_requests.recv() => {
+                    let cause = if reload_request.plan { Cause::Plan } else { Cause::Asked };
+                    let report = self.turn(cause, &inbox).await;
                     // Whoever asked has gone; the log has it all the same.
-                    drop(order.reply.send(report));
+                    drop(reload_request.reply.send(report));
                     continue;
                 }
                 () = files.changed() => Cause::Files,
                 () = self.refusals.again() => Cause::Files,
                 Some(()) = self.reload.hangups.recv() => Cause::Asked,
             };
-            self.turn(cause, &ears).await;
+            self.turn(cause, &inbox).await;
         }
     }
 
@@ -139,7 +139,7 @@ impl Supervisor {
         spec: &AgentSpec,
         sink: &SinkSpec,
         handle: &SinkHandle,
-        keys: Vec<StageKey>,
+        keys: Vec<TransformerKey>,
     ) -> Option<String> {
         events::step(&sink.name, "preparing");
         match swap(&self.factory, spec, sink, handle).await {
@@ -163,19 +163,19 @@ impl Supervisor {
     }
 
     /// What failed is not tried again until it changes.
-    fn rolled_back(&mut self, notice: Notice) {
-        let Notice::RolledBack { sink, back, .. } = notice;
+    fn rolled_back(&mut self, sink_event: SinkEvent) {
+        let SinkEvent::RolledBack { sink, back, .. } = sink_event;
         let Some(failed) = self.running.remove(&sink) else { return };
         let keys = back.into_iter().map(|identity: Identity| {
             let spec = self.spec.components.by_name.get(&*identity.component);
-            StageKey { spec: spec.cloned().unwrap_or_default(), identity }
+            TransformerKey { spec: spec.cloned().unwrap_or_default(), identity }
         });
         self.running.insert(Arc::clone(&sink), keys.collect());
         self.refusals.refuse(&sink, failed);
     }
 
-    async fn turn(&mut self, cause: Cause, ears: &Ears) -> Report {
-        let report = self.reload(cause, &ears.changes).await;
+    async fn turn(&mut self, cause: Cause, inbox: &Inbox) -> Report {
+        let report = self.reload(cause, &inbox.changes).await;
         for problem in &report.problems {
             if cause != Cause::Plan {
                 events::refused(problem);
@@ -185,7 +185,7 @@ impl Supervisor {
             if !report.changes.is_empty() {
                 events::applied(&report.changes.join("; "));
             }
-            ears.last.send_replace(report.clone());
+            inbox.last.send_replace(report.clone());
         }
         report
     }
@@ -284,7 +284,7 @@ impl Supervisor {
         if running == Some(&keys) || refused {
             return;
         }
-        let lines = plan::stages(&sink.name, &handle.status().stages, &keys);
+        let lines = plan::slots(&sink.name, &handle.status().slots, &keys);
         let failed = if cause == Cause::Plan {
             rehearse(&self.factory, new, sink, &handle).await.err()
         } else {
@@ -337,12 +337,12 @@ impl Supervisor {
             drop(changes.send(Change::Publisher(task)).await);
             made.push((sink.publishers[*at].clone(), publisher));
         }
-        let order = sink.publishers.clone();
+        let reload_request = sink.publishers.clone();
         let change = move |publishers: &mut Publishers| {
             // Those that stay are found first.
             publishers.append(&mut made);
             let mut made = std::mem::take(publishers);
-            let taken = order.iter().filter_map(|spec| {
+            let taken = reload_request.iter().filter_map(|spec| {
                 let at = made.iter().position(|(one, _)| one.url == spec.url)?;
                 Some(made.remove(at))
             });

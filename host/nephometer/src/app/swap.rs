@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::factory::{Factory, lines};
 use nephometer_config::{AgentSpec, SinkSpec};
-use nephometer_pipeline::{SinkHandle, TakeOver};
+use nephometer_pipeline::{SinkHandle, Takeover};
 use nephometer_telemetry::events::reload as events;
 
 /// How often a new generation tries to be at the head by itself, before the sink is asked to wait
@@ -61,12 +61,12 @@ async fn attempt(
     sink: &SinkSpec,
     handle: &SinkHandle,
 ) -> Result<Duration, SwapError> {
-    let made = factory.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
+    let made = factory.revision(agent, sink).await.map_err(|problems| lines(&problems))?;
     events::step(&sink.name, "configured");
-    let mut generation = made;
+    let mut revision = made;
     for _ in 0..STARTS {
-        let base = handle.base().await.ok_or_else(|| "the sink has ended".to_owned())?;
-        generation.catch_up(&base).await.map_err(|error| {
+        let snapshot = handle.snapshot().await.ok_or_else(|| "the sink has ended".to_owned())?;
+        revision.catch_up(&snapshot).await.map_err(|error| {
             let remedy = if error.state_refused {
                 format!(
                     "; to start it without: components.by_name.{}.on_state_mismatch: reset",
@@ -79,18 +79,18 @@ async fn attempt(
         })?;
         events::step(&sink.name, "caught up");
         let mut rounds = 0;
-        generation = loop {
-            match handle.take_over(generation, rounds >= ROUNDS).await {
-                TakeOver::Done(pause) => {
+        revision = loop {
+            match handle.take_over(revision, rounds >= ROUNDS).await {
+                Takeover::Done(pause) => {
                     events::step(&sink.name, "taken over");
                     return Ok(pause);
                 }
-                TakeOver::Behind(behind, since) => {
-                    generation = *behind;
-                    generation.follow(since).await.map_err(|error| error.to_string())?;
+                Takeover::Behind(behind, since) => {
+                    revision = *behind;
+                    revision.follow(since).await.map_err(|error| error.to_string())?;
                 }
-                TakeOver::Stale(stale) => break *stale,
-                TakeOver::Failed(reason) => return Err(reason.into()),
+                Takeover::Stale(stale) => break *stale,
+                Takeover::Failed(reason) => return Err(reason.into()),
             }
             rounds += 1;
         };
@@ -105,8 +105,8 @@ pub(super) async fn rehearse(
     sink: &SinkSpec,
     handle: &SinkHandle,
 ) -> Result<(), String> {
-    let made = factory.generation(agent, sink).await.map_err(|problems| lines(&problems))?;
-    let mut generation = made;
-    let base = handle.look().await.ok_or("the sink has ended")?;
-    generation.catch_up(&base).await.map_err(|error| error.to_string())
+    let made = factory.revision(agent, sink).await.map_err(|problems| lines(&problems))?;
+    let mut revision = made;
+    let snapshot = handle.look().await.ok_or("the sink has ended")?;
+    revision.catch_up(&snapshot).await.map_err(|error| error.to_string())
 }

@@ -61,9 +61,9 @@ impl Status {
         }
         writeln!(out, "nephometer {} with pid {}", text(&answer["version"]), answer["pid"])?;
         for sink in list(&answer["sinks"]) {
-            let stages = list(&sink["transformers"]).iter();
-            let stages =
-                stages.map(|one| format!("{}@{}", text(&one["component"]), text(&one["digest"])));
+            let slots = list(&sink["transformers"]).iter();
+            let slots =
+                slots.map(|one| format!("{}@{}", text(&one["component"]), text(&one["digest"])));
             writeln!(
                 out,
                 "sink {}: {}; batch {}, settled up to {}, state saved at {}; {} reloads, {} roll-backs; {}",
@@ -74,7 +74,7 @@ impl Status {
                 sink["saved"],
                 sink["reloads"],
                 sink["rollbacks"],
-                stages.collect::<Vec<_>>().join(" | ")
+                slots.collect::<Vec<_>>().join(" | ")
             )?;
             if let Some(reason) = sink["reason"].as_str() {
                 writeln!(out, "  {}", output::paragraph(reason))?;

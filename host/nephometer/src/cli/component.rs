@@ -11,7 +11,7 @@ use super::args::{Common, Logging};
 use super::run::runtime;
 use super::{Failure, output, tool};
 use nephometer_model::{Batch, Moment, Sample};
-use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, Transformer};
+use nephometer_pipeline::transform::{Chain, ComponentTransformer, JournaledBatch, Transformer};
 use nephometer_store as store;
 use nephometer_telemetry::Ledger;
 use nephometer_wire::sample_from_json;
@@ -97,9 +97,9 @@ impl RunComponent {
             let ledger = Ledger::default();
             let name = Arc::from(transformer.name());
             ledger.sink(&name);
-            let stages = vec![(transformer, ledger.stage(&name, &name, 0))];
-            let generation = store::generation_for_reading(&spec.store.path);
-            let mut chain = Chain::new(&name, generation, stages);
+            let slots = vec![(transformer, ledger.transformer(&name, &name, 0))];
+            let host_id = store::host_id_for_reading(&spec.store.path);
+            let mut chain = Chain::new(&name, host_id, slots);
             let Some(recording) = &self.recording else {
                 return self.feed(&mut chain, &spec.message.sample_source).await;
             };
@@ -142,13 +142,13 @@ impl RunComponent {
         let newest = samples.iter().map(|sample| sample.taken.wall).max().unwrap_or_default();
         clock.wall = clock.wall.max(newest);
         let samples = std::mem::take(samples);
-        let (source, tick, gone) = ("stdin".into(), *clock, Vec::new());
-        self.work(chain, Batch { source, tick, samples, gone }).await
+        let (source, cycle_start, gone) = ("stdin".into(), *clock, Vec::new());
+        self.work(chain, Batch { source, cycle_start, samples, gone }).await
     }
 
     async fn work(&self, chain: &mut Chain, batch: Batch) -> Result<()> {
         let batch = Arc::new(batch);
-        let event = Event::new(chain.position() + 1, &batch, &[]);
+        let event = JournaledBatch::new(chain.offset() + 1, &batch, &[]);
         let made = if self.flush {
             chain.process(event).await
         } else {

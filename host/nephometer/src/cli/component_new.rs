@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::{Failure, output};
-use nephometer_sdk::{self as author, AuthorError};
+use nephometer_sdk::{self as author, SdkError};
 
 /// Make a folder with a component that works: its source, a test, fixtures, a README, a Makefile, the
 /// contract and a helper library.
@@ -101,18 +101,18 @@ impl Build {
 }
 
 /// What a person has to mend is no fault of ours.
-fn told(error: AuthorError) -> anyhow::Error {
+fn told(error: SdkError) -> anyhow::Error {
     let failure = match &error {
-        AuthorError::Name(_)
-        | AuthorError::BuiltIn(_)
-        | AuthorError::Exists(_)
-        | AuthorError::NoTemplate { .. }
-        | AuthorError::NoProject { .. }
-        | AuthorError::OnlyStateful
-        | AuthorError::File { .. } => Failure::Usage,
-        AuthorError::Missing { .. } => Failure::Unavailable,
-        AuthorError::Failed { .. } | AuthorError::Encode { .. } => Failure::Different,
-        AuthorError::Contract { .. } => Failure::Configuration,
+        SdkError::Name(_)
+        | SdkError::BuiltIn(_)
+        | SdkError::Exists(_)
+        | SdkError::NoTemplate { .. }
+        | SdkError::NoProject { .. }
+        | SdkError::OnlyStateful
+        | SdkError::File { .. } => Failure::Usage,
+        SdkError::Missing { .. } => Failure::Unavailable,
+        SdkError::Failed { .. } | SdkError::Encode { .. } => Failure::Different,
+        SdkError::Contract { .. } => Failure::Configuration,
     };
     anyhow::Error::new(error).context(failure)
 }

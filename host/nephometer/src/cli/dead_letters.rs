@@ -21,7 +21,8 @@ pub(super) enum DeadLetters {
     Show(One),
     /// Give the rows of one to their transformer in the running agent again, publish what comes out,
     /// and take it off the list
-    Replay(One),
+    #[command(alias = "replay")]
+    Retry(One),
 }
 
 #[derive(Debug, Args)]
@@ -43,7 +44,7 @@ impl DeadLetters {
         match self {
             Self::Ls(ls) => list(&ls.socket),
             Self::Show(one) => show(&one),
-            Self::Replay(one) => replay(&one),
+            Self::Retry(one) => retry(&one),
         }
     }
 }
@@ -60,9 +61,9 @@ fn list(socket: &Socket) -> Result<()> {
             out,
             "{} {} sink {} transformer {} {}@{} rows {}: {}",
             letter.number,
-            clean(&letter.tick),
+            clean(&letter.cycle_start),
             clean(&letter.sink),
-            letter.stage,
+            letter.transformer,
             clean(&letter.component),
             clean(letter.digest.get(..12).unwrap_or(&letter.digest)),
             letter.rows,
@@ -85,8 +86,8 @@ fn show(one: &One) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn replay(one: &One) -> Result<()> {
-    let answer = one.socket.ask(&Request::ReplayDeadLetter { number: one.number })?;
+fn retry(one: &One) -> Result<()> {
+    let answer = one.socket.ask(&Request::RetryDeadLetter { number: one.number })?;
     let mut out = output::stdout();
     writeln!(out, "{} samples published", answer["published"])?;
     Ok(out.flush()?)

@@ -13,7 +13,7 @@ use super::run::{complete, outcome, runtime, settle, until_signalled};
 use super::{compile, live, output};
 use crate::app::{App, Options};
 use nephometer_config::{self as config, LibvirtSpec, Origin};
-use nephometer_libvirt::inspect;
+use nephometer_libvirt::hypervisor;
 use nephometer_libvirt::poll::Rounds;
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{DomainState, Groups};
@@ -146,7 +146,7 @@ async fn running(uri: &str) -> Result<usize> {
         unowned: true,
         events: false,
     };
-    let hypervisor = inspect::open(uri, &spec, Clock::start())?;
+    let hypervisor = hypervisor::open(uri, &spec, Clock::start())?;
     let domains = hypervisor.domains().await?;
     let readings = hypervisor.read(&domains, Groups::default()).await;
     let is_running =

@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::Args;
 
 use super::ask::{Socket, list, text};
-use super::desk::Desk;
 use super::output;
+use super::store_client::StoreClient;
 use crate::control::Request;
 
 /// Print for which times there are no samples where there should be some, a line each: from, until,
@@ -26,7 +26,7 @@ pub(super) struct Gaps {
 
 impl Gaps {
     pub(super) fn execute(self) -> Result<()> {
-        let answer = Desk::new(&self.socket).ask(Request::Gaps)?;
+        let answer = StoreClient::new(&self.socket).ask(Request::Gaps)?;
         let wanted = |resource: &str| {
             resource == "*" || self.resource.as_deref().is_none_or(|wanted| wanted == resource)
         };

@@ -11,7 +11,7 @@ use tokio::time::interval;
 use super::output;
 use super::table;
 use nephometer_model::{Sample, clean};
-use nephometer_pipeline::Emission;
+use nephometer_pipeline::SinkOutput;
 
 /// How often the table is drawn.
 const DRAW: Duration = Duration::from_millis(500);
@@ -19,11 +19,11 @@ const DRAW: Duration = Duration::from_millis(500);
 const LINES: usize = 24;
 
 /// Shows emissions until there are no more.
-pub(super) async fn show(emissions: mpsc::Receiver<Emission>) -> io::Result<()> {
+pub(super) async fn show(emissions: mpsc::Receiver<SinkOutput>) -> io::Result<()> {
     if io::stdout().is_terminal() { redraw(emissions).await } else { lines(emissions).await }
 }
 
-async fn lines(mut emissions: mpsc::Receiver<Emission>) -> io::Result<()> {
+async fn lines(mut emissions: mpsc::Receiver<SinkOutput>) -> io::Result<()> {
     while let Some(emission) = emissions.recv().await {
         let mut out = output::stdout();
         for sample in &emission.samples {
@@ -47,7 +47,7 @@ struct View {
     samples: usize,
 }
 
-async fn redraw(mut emissions: mpsc::Receiver<Emission>) -> io::Result<()> {
+async fn redraw(mut emissions: mpsc::Receiver<SinkOutput>) -> io::Result<()> {
     let mut view = View::default();
     let mut draw = interval(DRAW);
     // What the terminal showed before scrolls away instead of shining through.
@@ -64,7 +64,7 @@ async fn redraw(mut emissions: mpsc::Receiver<Emission>) -> io::Result<()> {
 }
 
 impl View {
-    fn take(&mut self, emission: &Emission) {
+    fn take(&mut self, emission: &SinkOutput) {
         self.samples += emission.samples.len();
         for sample in &emission.samples {
             let cells = row(&emission.sink, sample);

@@ -11,7 +11,7 @@ use super::args::{Common, Logging};
 use super::run::runtime;
 use super::{output, table};
 use nephometer_config::{self as config, AgentSpec};
-use nephometer_libvirt::inspect;
+use nephometer_libvirt::hypervisor;
 use nephometer_libvirt::poll::meters::{CATALOGUE, is_given, raw_meter};
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{Domain, Groups, Reading, clean};
@@ -43,8 +43,8 @@ impl Meters {
 
 /// The domains that run, with all that libvirt says of them.
 async fn running(spec: &AgentSpec) -> Result<Readings> {
-    let hypervisor = inspect::open(&spec.libvirt.uri, &spec.libvirt, Clock::start())?;
-    hypervisor.begin_tick().await?.ok_or_else(|| anyhow!("the recording is empty"))?;
+    let hypervisor = hypervisor::open(&spec.libvirt.uri, &spec.libvirt, Clock::start())?;
+    hypervisor.begin_cycle().await?.ok_or_else(|| anyhow!("the recording is empty"))?;
     let domains = hypervisor.domains().await?;
     let mut readings = Readings::new();
     for slice in domains.chunks(hypervisor.slice().max(1)) {

@@ -17,7 +17,6 @@ mod component_new;
 mod component_test;
 mod dead_letters;
 mod demo;
-mod desk;
 mod gaps;
 mod inspect;
 mod live;
@@ -25,9 +24,10 @@ mod meters;
 mod once;
 mod output;
 mod record;
-mod rerun;
+mod replay;
 mod run;
 mod spool;
+mod store_client;
 mod symbolize;
 mod table;
 mod tool;
@@ -40,7 +40,7 @@ use clap::{Parser, Subcommand};
 use crate::app::AppError;
 use crate::control::ControlError;
 use nephometer_config::ConfigError;
-use nephometer_libvirt::inspect::InspectError;
+use nephometer_libvirt::hypervisor::HypervisorError;
 use nephometer_pipeline::publish::PublisherError;
 use nephometer_store::StoreError;
 
@@ -64,7 +64,8 @@ enum Command {
     /// Poll for a while and keep what would enter the sinks, to be run again
     Record(record::Record),
     /// Run a recording again, and compare two components or two configurations on it
-    Rerun(rerun::Rerun),
+    #[command(alias = "rerun")]
+    Replay(replay::Replay),
     /// Load and check everything, print every problem with its place
     Check(check::Check),
     /// Ask a running agent how it is: its sinks and its ledger
@@ -127,7 +128,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Once(once) => once.execute(),
         Command::Record(record) => record.execute(),
-        Command::Rerun(rerun) => rerun.execute(),
+        Command::Replay(replay) => replay.execute(),
         Command::Check(check) => check.execute(),
         Command::Status(status) => status.execute(),
         Command::Reload(reload) => reload.execute(),
@@ -208,7 +209,9 @@ fn classify(error: &anyhow::Error) -> Failure {
                 return Failure::Configuration;
             }
             Some(AppError::NoSuchSink { .. }) => return Failure::Usage,
-            Some(AppError::Inspect(InspectError::Uri { .. } | InspectError::Recording { .. })) => {
+            Some(AppError::Inspect(
+                HypervisorError::Uri { .. } | HypervisorError::Recording { .. },
+            )) => {
                 return Failure::Configuration;
             }
             Some(AppError::Store(_) | AppError::Inspect(_) | AppError::Control(_)) => {

@@ -12,7 +12,7 @@ use super::run::{complete, runtime, settle};
 use super::{output, table};
 use crate::app::{App, Options};
 use nephometer_libvirt::poll::Rounds;
-use nephometer_pipeline::Emission;
+use nephometer_pipeline::SinkOutput;
 
 /// Emissions on their way to the terminal; the agent waits when it is full.
 const TAP: usize = 16;
@@ -73,15 +73,15 @@ impl Once {
             let ledger = app.ledger();
             let (_stop, stopped) = watch::channel(false);
             let running = tokio::spawn(app.run(stopped));
-            let mut seen = Vec::new();
+            let mut views = Vec::new();
             while let Some(emission) = emissions.recv().await {
                 self.ndjson(&emission)?;
-                seen.push(emission);
+                views.push(emission);
             }
             running.await??;
             if self.format == OutputFormat::Table {
                 let mut out = output::stdout();
-                table::write(&mut out, &seen)?;
+                table::write(&mut out, &views)?;
                 out.flush()?;
             }
             // A sink that held its samples has printed less than it was to print.
@@ -91,7 +91,7 @@ impl Once {
     }
 
     /// In this form every sample is printed as soon as it is there.
-    fn ndjson(&self, emission: &Emission) -> Result<()> {
+    fn ndjson(&self, emission: &SinkOutput) -> Result<()> {
         if self.format != OutputFormat::Ndjson {
             return Ok(());
         }

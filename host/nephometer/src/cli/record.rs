@@ -15,7 +15,7 @@ use nephometer_config as config;
 use nephometer_libvirt::poll::Rounds;
 use nephometer_store::{Recorder, read_recording};
 
-/// Poll every source of the pipeline and keep what would enter its sinks, for `nephometer rerun` and
+/// Poll every source of the pipeline and keep what would enter its sinks, for `nephometer replay` and
 /// for `component run`. Nothing is transformed or published; an agent that runs beside it is not
 /// disturbed. Ends after --samples polls, or with SIGINT or SIGTERM.
 #[derive(Debug, Args)]

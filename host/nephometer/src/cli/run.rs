@@ -36,7 +36,7 @@ pub(super) struct Run {
 /// What `--record` needs.
 #[derive(Debug, Args)]
 pub(super) struct Recording {
-    /// Copy every batch into this file as it enters the sinks, for `nephometer rerun`. What is there
+    /// Copy every batch into this file as it enters the sinks, for `nephometer replay`. What is there
     /// becomes FILE.1, and so does what has grown too large
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,

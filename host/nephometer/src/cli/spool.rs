@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use super::ask::{Socket, list, text};
-use super::desk::Desk;
+use super::store_client::StoreClient;
 use super::{Failure, output};
 use crate::control::Request;
 use nephometer_model::clean;
@@ -72,10 +72,10 @@ impl Spool {
 
 impl SpoolLs {
     fn list(&self) -> Result<()> {
-        let mut desk = Desk::new(&self.socket);
-        let answer = desk.ask(Request::Spools)?;
+        let mut store_client = StoreClient::new(&self.socket);
+        let answer = store_client.ask(Request::Spools)?;
         // Only a running agent has publishers.
-        let is_running = desk.is_an_agents();
+        let is_running = store_client.is_an_agents();
         let mut out = output::stdout();
         if self.json {
             writeln!(out, "{answer}")?;
@@ -101,7 +101,7 @@ impl SpoolLs {
     }
 
     fn check(&self) -> Result<()> {
-        let answer = Desk::new(&self.socket).ask(Request::SpoolCheck)?;
+        let answer = StoreClient::new(&self.socket).ask(Request::SpoolCheck)?;
         let mut out = output::stdout();
         if self.json {
             writeln!(out, "{answer}")?;
@@ -129,11 +129,11 @@ impl Export {
             }
             None => Box::new(output::stdout()),
         };
-        let mut desk = Desk::new(&self.socket);
+        let mut store_client = StoreClient::new(&self.socket);
         let mut after = None;
         loop {
             let request = Request::SpoolPage { spool: self.spool.clone(), after };
-            let page = desk.ask(request)?;
+            let page = store_client.ask(request)?;
             for envelope in list(&page["envelopes"]) {
                 writeln!(out, "{envelope}")?;
             }
@@ -148,7 +148,7 @@ impl Export {
 impl Requeue {
     fn execute(&self) -> Result<()> {
         let (from, to) = (self.spool.clone(), self.to.clone().unwrap_or(self.spool.clone()));
-        let moved = Desk::new(&self.socket).ask(Request::SpoolRequeue { from, to })?;
+        let moved = StoreClient::new(&self.socket).ask(Request::SpoolRequeue { from, to })?;
         let mut out = output::stdout();
         writeln!(out, "{} envelopes with {} samples", moved["envelopes"], moved["samples"])?;
         Ok(out.flush()?)

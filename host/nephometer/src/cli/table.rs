@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 
 use nephometer_model::{Sample, Volume, clean};
-use nephometer_pipeline::Emission;
+use nephometer_pipeline::SinkOutput;
 
 /// The header and the columns of a sample.
 const HEADER: [&str; 6] = ["SINK", "METER", "RESOURCE", "VOLUME", "UNIT", "TIME"];
 
 /// Writes all emissions as one table.
-pub(super) fn write(out: &mut impl Write, emissions: &[Emission]) -> io::Result<()> {
+pub(super) fn write(out: &mut impl Write, emissions: &[SinkOutput]) -> io::Result<()> {
     let mut rows = vec![HEADER.map(str::to_owned)];
     for emission in emissions {
         rows.extend(emission.samples.iter().map(|sample| row(&emission.sink, sample)));

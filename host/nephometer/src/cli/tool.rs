@@ -38,7 +38,7 @@ pub(super) fn options(text: &str) -> Result<Map<String, Value>> {
 /// What a component failed on, kept beside whoever looks at it: a fixture for `component test`.
 pub(super) fn keep_input(chain: &Chain, error: &ChainError) -> Result<()> {
     let identities = chain.identities();
-    let (Some(input), Some(identity)) = (&error.input, identities.get(error.stage)) else {
+    let (Some(input), Some(identity)) = (&error.input, identities.get(error.slot)) else {
         return Ok(());
     };
     let file = format!("{}-failed.json", error.component);

@@ -1,6 +1,6 @@
 //! What the fuzz targets in `host/fuzz` call; only they see it.
 
-use super::conversations::{reply, request};
+use super::connections::{reply, request};
 use super::{Request, Response};
 
 /// Any bytes as what a client of the control socket sends: a request that comes back as it was, or a

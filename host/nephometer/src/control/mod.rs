@@ -3,7 +3,7 @@
 //! Given: questions. Gives back: answers, which somebody else makes. Must not know what it is that
 //! answers.
 
-mod conversations;
+mod connections;
 #[cfg(fuzzing)]
 pub mod fuzz;
 
@@ -18,7 +18,7 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::net::UnixListener;
 
-use conversations::Conversations;
+use connections::Connections;
 use nephometer_telemetry::events::control as events;
 
 /// What can be asked.
@@ -55,7 +55,8 @@ pub enum Request {
     /// What is missing.
     Gaps,
     /// Give rows that were set aside to their sink again.
-    ReplayDeadLetter {
+    #[serde(alias = "replay_dead_letter")]
+    RetryDeadLetter {
         /// As `dead-letters ls` shows it.
         number: u64,
     },
@@ -153,7 +154,7 @@ impl Server {
     where
         F: Future<Output = Response> + Send + 'static,
     {
-        let mut conversations = Conversations::new(answer);
+        let mut conversations = Connections::new(answer);
         loop {
             match conversations.beside(self.listener.accept()).await {
                 Ok((stream, _)) => conversations.begin(stream),

@@ -53,7 +53,7 @@ pub struct Watch {
     /// `None` if the system gives none: then looking has to do.
     watcher: Option<RecommendedWatcher>,
     failing: Option<Failing>,
-    seen: Vec<Print>,
+    views: Vec<Print>,
 }
 
 /// The system does not let us watch, such as for want of file descriptors.
@@ -82,10 +82,10 @@ impl Watch {
         // One signal says all there is to say.
         let (sender, signals) = mpsc::channel(1);
         // What cannot be read yet is a change when it can.
-        let seen = prints(&watched).unwrap_or_default();
+        let views = prints(&watched).unwrap_or_default();
         let whole = Arc::default();
         let mut watch =
-            Self { watched, signals, sender, whole, watcher: None, failing: None, seen };
+            Self { watched, signals, sender, whole, watcher: None, failing: None, views };
         watch.begin();
         watch
     }
@@ -102,8 +102,8 @@ impl Watch {
             self.begin();
             // A folder that cannot be read just now has not changed.
             let Ok(now) = prints(&self.watched) else { continue };
-            if now != self.seen {
-                self.seen = now;
+            if now != self.views {
+                self.views = now;
                 return;
             }
         }
@@ -227,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    async fn seen(watch: &mut Watch, what: &str) {
+    async fn views(watch: &mut Watch, what: &str) {
         let told = tokio::time::timeout(Duration::from_secs(30), watch.changed()).await;
         assert!(told.is_ok(), "{what} was not seen");
     }
@@ -245,19 +245,19 @@ mod tests {
         let mut watch = Watch::new(watched);
 
         fs::write(at("one/a.wasm"), "in place").unwrap();
-        seen(&mut watch, "a write in place").await;
+        views(&mut watch, "a write in place").await;
         fs::write(at("one/.a.new"), "renamed").unwrap();
         fs::rename(at("one/.a.new"), at("one/a.wasm")).unwrap();
-        seen(&mut watch, "a rename").await;
+        views(&mut watch, "a rename").await;
         symlink(at("two"), at("next")).unwrap();
         fs::rename(at("next"), at("current")).unwrap();
-        seen(&mut watch, "another folder").await;
+        views(&mut watch, "another folder").await;
         fs::write(at("two/a.wasm"), "in the other folder").unwrap();
-        seen(&mut watch, "a write there").await;
+        views(&mut watch, "a write there").await;
         fs::remove_file(at("two/a.wasm")).unwrap();
-        seen(&mut watch, "a removal").await;
+        views(&mut watch, "a removal").await;
         fs::write(at("pipeline.yaml"), "sources: []").unwrap();
-        seen(&mut watch, "a new file").await;
+        views(&mut watch, "a new file").await;
     }
 
     #[tokio::test]

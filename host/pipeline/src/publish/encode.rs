@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::{iter, mem};
 
 use nephometer_config::{FileSpec, NotificationForm, NotifierSpec};
-use nephometer_model::{Batch, HostGeneration, Moment, Release, Sample};
+use nephometer_model::{Batch, HostId, Moment, Release, Sample};
 use nephometer_store::{Envelope, Manifest, encode_batch};
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ const FULL: usize = 1 << 20;
 /// Makes the envelopes of one publisher.
 #[derive(Debug)]
 pub struct Encoder {
-    generation: HostGeneration,
+    host_id: HostId,
     /// The publisher's, without secrets: tells the ids of several publishers in a sink apart.
     label: Arc<str>,
     form: Form,
@@ -69,7 +69,7 @@ pub struct Origin<'a> {
     /// The source's name.
     pub source: &'a str,
     /// The start of the tick.
-    pub tick: Moment,
+    pub cycle_start: Moment,
     /// How many envelopes the same publisher was given of the same tick before.
     pub sequence: u64,
 }
@@ -81,7 +81,7 @@ impl Encoder {
         label: &Arc<str>,
         host: &str,
         messages: MessageForm,
-        generation: HostGeneration,
+        host_id: HostId,
     ) -> Self {
         let form = Form::Notifications(Box::new(Notifications {
             messages,
@@ -97,52 +97,38 @@ impl Encoder {
             per_meter: spec.per_meter_topic,
             form: spec.form,
         }));
-        Self { generation, label: Arc::clone(label), form }
+        Self { host_id, label: Arc::clone(label), form }
     }
 
     /// Lines of a file, each with its end.
-    pub fn lines(
-        spec: &FileSpec,
-        label: &Arc<str>,
-        release: Release,
-        generation: HostGeneration,
-    ) -> Self {
+    pub fn lines(spec: &FileSpec, label: &Arc<str>, release: Release, host_id: HostId) -> Self {
         let notation = if spec.json { Notation::Json } else { Notation::Repr };
         let form = Form::Lines(notation, release);
-        Self { generation, label: Arc::clone(label), form }
+        Self { host_id, label: Arc::clone(label), form }
     }
 
     /// Samples as they are, for components.
-    pub fn batches(label: &Arc<str>, generation: HostGeneration) -> Self {
-        Self { generation, label: Arc::clone(label), form: Form::Batches }
+    pub fn batches(label: &Arc<str>, host_id: HostId) -> Self {
+        Self { host_id, label: Arc::clone(label), form: Form::Batches }
     }
 
     /// Messages of which each becomes a datagram.
-    pub(crate) fn datagrams(
-        label: &Arc<str>,
-        messages: MessageForm,
-        generation: HostGeneration,
-    ) -> Self {
+    pub(crate) fn datagrams(label: &Arc<str>, messages: MessageForm, host_id: HostId) -> Self {
         let frames = Frames { messages, publisher_id: None, largest: Some(LARGEST) };
         let form = Form::Frames(Box::new(frames));
-        Self { generation, label: Arc::clone(label), form }
+        Self { host_id, label: Arc::clone(label), form }
     }
 
     /// Messages for a stream: they name this host.
-    pub fn stream(
-        label: &Arc<str>,
-        host: &str,
-        messages: MessageForm,
-        generation: HostGeneration,
-    ) -> Self {
+    pub fn stream(label: &Arc<str>, host: &str, messages: MessageForm, host_id: HostId) -> Self {
         let frames = Frames { messages, publisher_id: Some(host.to_owned()), largest: None };
         let form = Form::Frames(Box::new(frames));
-        Self { generation, label: Arc::clone(label), form }
+        Self { host_id, label: Arc::clone(label), form }
     }
 
     /// The number of samples and nothing of them.
-    pub fn counts(label: &Arc<str>, generation: HostGeneration) -> Self {
-        Self { generation, label: Arc::clone(label), form: Form::Counts }
+    pub fn counts(label: &Arc<str>, host_id: HostId) -> Self {
+        Self { host_id, label: Arc::clone(label), form: Form::Counts }
     }
 
     /// The envelopes of these samples, in the order in which they are to be sent, each made when it is
@@ -252,7 +238,7 @@ impl Encoder {
         let address: Arc<str> = Arc::from("");
         (0..).zip(samples.chunks(MAX_SAMPLES)).map(move |(at, chunk)| {
             let (source, samples, gone) = (origin.source.into(), chunk.to_vec(), Vec::new());
-            let batch = Batch { source, tick: origin.tick, samples, gone };
+            let batch = Batch { source, cycle_start: origin.cycle_start, samples, gone };
             let made =
                 envelope(self.id("envelope", origin, at), &address, encode_batch(&batch), chunk);
             Envelope { batch: Some(Arc::new(batch)), ..made }
@@ -291,7 +277,7 @@ impl Encoder {
                         publisher_id: &form.publisher_id,
                         event_type,
                         wrap: form.form != NotificationForm::Metering,
-                        time: origin.tick.wall,
+                        time: origin.cycle_start.wall,
                     };
                     let body = notification(&head, texts.iter());
                     let chunk = chunk.iter().map(|row| &samples[*row]);
@@ -304,9 +290,9 @@ impl Encoder {
 
     fn id(&self, what: &str, origin: Origin<'_>, before: usize) -> uuid::Uuid {
         let sequence = origin.sequence + u64::try_from(before).expect("a length fits");
-        self.generation.name(
+        self.host_id.name(
             &[what, origin.sink, &self.label, origin.source],
-            &[origin.tick.wall.as_nanos(), sequence],
+            &[origin.cycle_start.wall.as_nanos(), sequence],
         )
     }
 }

@@ -27,14 +27,14 @@ fn notifier(topics: &[&str], per_meter_topic: bool) -> Encoder {
     };
     let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
     let messages = MessageForm { signer, release: Release::Current };
-    let generation = HostGeneration(Uuid::from_u128(7));
-    Encoder::notifier(&spec, &Arc::from("notifier://"), "compute-1", messages, generation)
+    let host_id = HostId(Uuid::from_u128(7));
+    Encoder::notifier(&spec, &Arc::from("notifier://"), "compute-1", messages, host_id)
 }
 
 fn origin(sequence: u64) -> Origin<'static> {
     let wall = Timestamp::from_nanos(1_795_381_206_324_583_000);
-    let tick = Moment { wall, continuous: None, monotonic: None };
-    Origin { sink: "sink", source: "source", tick, sequence }
+    let cycle_start = Moment { wall, continuous: None, monotonic: None };
+    Origin { sink: "sink", source: "source", cycle_start, sequence }
 }
 
 /// The text within the text, and the object in it.
@@ -106,8 +106,8 @@ fn envelopes_hold_a_bounded_number_of_samples() {
     let sizes = |made: Vec<Envelope>| made.iter().map(|made| made.samples).collect::<Vec<_>>();
     assert_eq!(sizes(notifier(&["a"], false).encode(&many, origin(0))), [50, 50, 1]);
     let spec = FileSpec { path: "/f".into(), rotation: None, json: true };
-    let generation = HostGeneration(Uuid::from_u128(7));
-    let lines = Encoder::lines(&spec, &Arc::from("file:///f"), Release::Current, generation);
+    let host_id = HostId(Uuid::from_u128(7));
+    let lines = Encoder::lines(&spec, &Arc::from("file:///f"), Release::Current, host_id);
     let made = lines.encode(&many, origin(0));
     assert_eq!(made[0].body.iter().filter(|byte| **byte == b'\n').count(), 50);
     assert_eq!(sizes(made), [50, 50, 1]);
@@ -118,9 +118,9 @@ fn envelopes_hold_a_bounded_number_of_samples() {
 fn a_message_that_is_too_large_is_alone() {
     let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
     let messages = MessageForm { signer, release: Release::Current };
-    let generation = HostGeneration(Uuid::from_u128(7));
+    let host_id = HostId(Uuid::from_u128(7));
     let label = Arc::from("udp://host");
-    let datagrams = Encoder::datagrams(&label, messages.clone(), generation);
+    let datagrams = Encoder::datagrams(&label, messages.clone(), host_id);
     let mut many: Vec<Sample> = samples().into_iter().cycle().take(MAX_SAMPLES + 3).collect();
     let mut resource = (*many[2].resource).clone();
     resource.metadata.insert("large".to_owned(), "x".repeat(LARGEST).into());
@@ -133,9 +133,9 @@ fn a_message_that_is_too_large_is_alone() {
     assert_eq!(ids.len(), 3);
     assert!(datagrams.encode(&[], origin(0)).is_empty());
     // A stream takes it, and names the host in every message.
-    let stream = Encoder::stream(&label, "compute-1", messages, generation);
+    let stream = Encoder::stream(&label, "compute-1", messages, host_id);
     assert_eq!(sizes(&stream.encode(&many, origin(0))), [50, 3]);
-    let counts = Encoder::counts(&label, generation).encode(&many, origin(0));
+    let counts = Encoder::counts(&label, host_id).encode(&many, origin(0));
     assert_eq!(sizes(&counts), [50, 3]);
     assert!(counts.iter().all(|envelope| envelope.body.is_empty()));
 }
@@ -149,14 +149,14 @@ fn large_samples_are_fewer_in_an_envelope_and_ids_stay_apart() {
     let large = Sample { resource: Arc::new(resource), ..samples()[0].clone() };
     let many = vec![large; 101];
     let spec = FileSpec { path: "/f".into(), rotation: None, json: true };
-    let generation = HostGeneration(Uuid::from_u128(7));
+    let host_id = HostId(Uuid::from_u128(7));
     let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
     let messages = MessageForm { signer, release: Release::Current };
     let label: Arc<str> = Arc::from("label");
     for encoder in [
         notifier(&["a"], false),
-        Encoder::lines(&spec, &label, Release::Current, generation),
-        Encoder::stream(&label, "compute-1", messages, generation),
+        Encoder::lines(&spec, &label, Release::Current, host_id),
+        Encoder::stream(&label, "compute-1", messages, host_id),
     ] {
         let made = encoder.encode(&many, origin(0));
         let sizes: Vec<u64> = made.iter().map(|envelope| envelope.samples).collect();

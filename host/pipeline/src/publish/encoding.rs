@@ -6,7 +6,7 @@ use std::iter;
 
 use super::encode::{Encoder, Origin};
 use crate::transform::SampleList;
-use nephometer_model::{Glob, Position, Sample};
+use nephometer_model::{Glob, Offset, Sample};
 use nephometer_store::{Envelope, Envelopes};
 
 /// Samples on their way into envelopes.
@@ -15,7 +15,7 @@ pub struct Encoding<'a> {
     encoder: &'a Encoder,
     /// Of the first envelope.
     origin: Origin<'a>,
-    position: Position,
+    offset: Offset,
     /// Each begins an envelope.
     lists: Vec<Cow<'a, [Sample]>>,
 }
@@ -25,12 +25,12 @@ impl<'a> Encoding<'a> {
     pub(super) fn new(
         encoder: &'a Encoder,
         origin: Origin<'a>,
-        position: Position,
+        offset: Offset,
         lists: &'a [SampleList],
         last: &[Glob],
     ) -> Self {
         let lists = lists.iter().flat_map(|samples| by_class(samples, last)).collect();
-        Self { encoder, origin, position, lists }
+        Self { encoder, origin, offset, lists }
     }
 }
 
@@ -43,7 +43,7 @@ impl Envelopes for Encoding<'_> {
             loop {
                 if let Some(envelope) = list.next() {
                     origin.sequence += 1;
-                    return Some(Envelope { position: self.position, ..envelope });
+                    return Some(Envelope { offset: self.offset, ..envelope });
                 }
                 list = self.encoder.envelopes(lists.next()?, origin);
             }

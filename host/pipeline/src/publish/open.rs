@@ -14,7 +14,7 @@ use super::file::FilePublisher;
 use super::sockets::{TcpPublisher, UdpPublisher};
 use crate::transform::SampleList;
 use nephometer_config::{Policy, PublisherSpec, PublisherTarget};
-use nephometer_model::{Batch, Glob, HostGeneration, Position, Timestamp};
+use nephometer_model::{Batch, Glob, HostId, Offset, Timestamp};
 use nephometer_store::{Bounds, SpoolWriter, Spools, StoreError, WhenFull};
 use nephometer_telemetry::PublisherCount;
 use nephometer_wasm::ComponentHost;
@@ -39,7 +39,7 @@ pub struct Settings {
     /// How metering messages are written.
     pub messages: MessageForm,
     /// The namespace of ids.
-    pub generation: HostGeneration,
+    pub host_id: HostId,
     /// Where spools are.
     pub spools: Spools,
     /// How much each spool holds.
@@ -63,7 +63,7 @@ pub async fn open(
     settings: &Settings,
     counts: &Arc<PublisherCount>,
 ) -> Result<(PublisherHandle, PublisherTask), PublisherError> {
-    let (label, generation) = (&spec.label, settings.generation);
+    let (label, host_id) = (&spec.label, settings.host_id);
     let mut bounds = settings.bounds.clone();
     let (encoder, publisher, drop_on_failure): (_, Box<dyn Publisher>, _) = match &spec.target {
         PublisherTarget::Notifier(notifier) => {
@@ -72,11 +72,11 @@ pub async fn open(
             }
             let (messages, host) = (settings.messages.clone(), &settings.host);
             (
-                Encoder::notifier(notifier, label, host, messages, generation),
+                Encoder::notifier(notifier, label, host, messages, host_id),
                 Box::new(AmqpPublisher::new(
                     &notifier.broker,
                     label,
-                    generation.name(&["stream", name], &[]),
+                    host_id.name(&["stream", name], &[]),
                 )?),
                 notifier.policy == Policy::Drop,
             )
@@ -85,25 +85,25 @@ pub async fn open(
             let messages = settings.messages.clone();
             let (host, sink) = (&settings.components, &settings.sink);
             let publisher = ComponentPublisher::new(host, url, sink, label, messages);
-            (Encoder::batches(label, generation), Box::new(publisher), false)
+            (Encoder::batches(label, host_id), Box::new(publisher), false)
         }
         PublisherTarget::File(file) => (
-            Encoder::lines(file, label, settings.messages.release, generation),
+            Encoder::lines(file, label, settings.messages.release, host_id),
             Box::new(FilePublisher::new(file)),
             false,
         ),
         PublisherTarget::Udp(receiver) => (
-            Encoder::datagrams(label, settings.messages.clone(), generation),
+            Encoder::datagrams(label, settings.messages.clone(), host_id),
             Box::new(UdpPublisher::new(receiver)),
             false,
         ),
         PublisherTarget::Tcp(receiver) => (
-            Encoder::stream(label, &settings.host, settings.messages.clone(), generation),
+            Encoder::stream(label, &settings.host, settings.messages.clone(), host_id),
             Box::new(TcpPublisher::new(receiver)),
             false,
         ),
         PublisherTarget::Test => {
-            (Encoder::counts(label, generation), Box::new(CountingPublisher), false)
+            (Encoder::counts(label, host_id), Box::new(CountingPublisher), false)
         }
     };
     let last = bounds.last.clone();
@@ -142,22 +142,22 @@ impl PublisherHandle {
         &'a self,
         sink: &'a str,
         lists: &'a [SampleList],
-        position: Position,
+        offset: Offset,
         batch: &'a Batch,
     ) -> Encoding<'a> {
-        let (source, tick) = (&batch.source, batch.tick);
-        let known = self.sequences.get(source).filter(|(last, _)| *last == tick.wall);
+        let (source, cycle_start) = (&batch.source, batch.cycle_start);
+        let known = self.sequences.get(source).filter(|(last, _)| *last == cycle_start.wall);
         let sequence = known.map_or(0, |(_, sequence)| *sequence);
-        let origin = Origin { sink, source, tick, sequence };
-        Encoding::new(&self.encoder, origin, position, lists, &self.last)
+        let origin = Origin { sink, source, cycle_start, sequence };
+        Encoding::new(&self.encoder, origin, offset, lists, &self.last)
     }
 
     /// So many envelopes were made of a batch.
     pub fn made(&mut self, batch: &Batch, envelopes: u64) {
-        let tick = batch.tick.wall;
-        let last = self.sequences.entry(Arc::clone(&batch.source)).or_insert((tick, 0));
-        if last.0 != tick {
-            *last = (tick, 0);
+        let cycle_start = batch.cycle_start.wall;
+        let last = self.sequences.entry(Arc::clone(&batch.source)).or_insert((cycle_start, 0));
+        if last.0 != cycle_start {
+            *last = (cycle_start, 0);
         }
         last.1 += envelopes;
     }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::event::{Decision, Event};
 use super::history::History;
 use super::ids::Names;
+use super::journaled_batch::{FailureAction, JournaledBatch};
 use super::tally::{Tally, absorbed};
 use super::{Identity, SampleList, StateTotal, TransformError, Transformed, Transformer};
-use nephometer_model::{Batch, Bound, HostGeneration, Position, Sample};
-use nephometer_telemetry::{Account, StageCount, events};
+use nephometer_model::{Batch, Bound, HostId, Offset, Sample};
+use nephometer_telemetry::{Account, TransformerCount, events};
 
 /// How often an event is run before its failure is the sink's to decide on.
 const TRIES: usize = 2;
@@ -18,12 +18,12 @@ const TRIES: usize = 2;
 /// A stage failed twice on an event, the second time on a recovered instance, or could not be
 /// recovered.
 #[derive(Debug, Error)]
-#[error("{component} (transformer {stage} of sink {sink}) failed: {reason}")]
+#[error("{component} (transformer {slot} of sink {sink}) failed: {reason}")]
 pub struct ChainError {
     /// The sink's name.
     pub sink: Arc<str>,
     /// Position of the stage in the sink, from 0.
-    pub stage: usize,
+    pub slot: usize,
     /// The component's name.
     pub component: String,
     /// What happened and, for a limit, which key to change.
@@ -36,9 +36,9 @@ pub struct ChainError {
 
 /// Rows that were dropped at a stage because of a verdict.
 #[derive(Debug, Clone)]
-pub struct Lost {
+pub struct DroppedSamples {
     /// Position of the stage in the sink, from 0.
-    pub stage: usize,
+    pub slot: usize,
     /// As they came to it.
     pub samples: Vec<Sample>,
 }
@@ -52,18 +52,18 @@ pub struct Lost {
 /// running one, starts in the same way: [`Self::resume`], then [`Self::replay`].
 pub struct Chain {
     pub(super) sink: Arc<str>,
-    pub(super) stages: Vec<Stage>,
+    pub(super) slots: Vec<TransformerSlot>,
     pub(super) history: History,
     /// Some stage's state is not that after the last event of the history.
     pub(super) stale: bool,
-    lost: Vec<Lost>,
+    lost: Vec<DroppedSamples>,
     /// What the states of all chains take.
     pub(super) total: Arc<StateTotal>,
 }
 
-pub(super) struct Stage {
+pub(super) struct TransformerSlot {
     pub(super) transformer: Box<dyn Transformer>,
-    count: Arc<StageCount>,
+    count: Arc<TransformerCount>,
     pub(super) names: Names,
     /// No instance could be made; only events that pass it over can be run.
     pub(super) down: bool,
@@ -85,7 +85,7 @@ pub(super) enum Run {
 
 /// Why an event could not be run to its end.
 pub(super) struct Failure {
-    pub(super) stage: usize,
+    pub(super) slot: usize,
     reason: String,
     /// Whether it was the flush of that stage.
     pub(super) flushing: bool,
@@ -97,20 +97,20 @@ impl Chain {
     /// A chain of configured transformers with their counters, in order.
     pub fn new(
         sink: &Arc<str>,
-        generation: HostGeneration,
-        stages: Vec<(Box<dyn Transformer>, Arc<StageCount>)>,
+        host_id: HostId,
+        slots: Vec<(Box<dyn Transformer>, Arc<TransformerCount>)>,
     ) -> Self {
-        let history = History::new(0, vec![None; stages.len()]);
-        let stages = (0..).zip(stages).map(|(stage, (transformer, count))| Stage {
+        let history = History::new(0, vec![None; slots.len()]);
+        let slots = (0..).zip(slots).map(|(slot, (transformer, count))| TransformerSlot {
             transformer,
             count,
-            names: Names::new(generation, Arc::clone(sink), stage),
+            names: Names::new(host_id, Arc::clone(sink), slot),
             down: false,
             tally: Tally::default(),
         });
-        let (stages, lost) = (stages.collect(), Vec::new());
+        let (slots, lost) = (slots.collect(), Vec::new());
         let total = StateTotal::new(Bound::TotalStates.most());
-        Self { sink: Arc::clone(sink), stages, history, stale: false, lost, total }
+        Self { sink: Arc::clone(sink), slots, history, stale: false, lost, total }
     }
 
     /// The same, where its saved states are bounded together with those of other chains.
@@ -127,25 +127,25 @@ impl Chain {
 
     /// What its stages are, in order.
     pub fn identities(&self) -> Vec<Identity> {
-        self.stages.iter().map(|stage| stage.transformer.identity()).collect()
+        self.slots.iter().map(|slot| slot.transformer.identity()).collect()
     }
 
     /// What its stages have counted, by the names under which it is kept.
     pub fn accounts(&self) -> Vec<(String, Account)> {
         let mut seen: HashMap<String, usize> = HashMap::new();
-        let account = |stage: &Stage| {
-            let component = stage.transformer.name().to_owned();
+        let account = |slot: &TransformerSlot| {
+            let component = slot.transformer.name().to_owned();
             let nth = seen.entry(component.clone()).or_insert(0);
-            let name = StageCount::name(&self.sink, &component, *nth);
+            let name = TransformerCount::name(&self.sink, &component, *nth);
             *nth += 1;
-            (name, stage.count.account())
+            (name, slot.count.account())
         };
-        self.stages.iter().map(account).collect()
+        self.slots.iter().map(account).collect()
     }
 
     /// The place after the last event.
-    pub fn position(&self) -> Position {
-        self.history.position()
+    pub fn offset(&self) -> Offset {
+        self.history.offset()
     }
 
     /// Runs a batch and the flush of its tick through all stages. What comes out are the lists to
@@ -154,9 +154,9 @@ impl Chain {
     ///
     /// A batch that failed may be given again: to try once more, or with verdicts on the stages
     /// that failed. It counts once, when it succeeds.
-    pub async fn process(&mut self, event: Event) -> Result<Vec<SampleList>, ChainError> {
-        if self.stages.is_empty() {
-            self.history = History::new(event.position, Vec::new());
+    pub async fn process(&mut self, event: JournaledBatch) -> Result<Vec<SampleList>, ChainError> {
+        if self.slots.is_empty() {
+            self.history = History::new(event.offset, Vec::new());
             let samples = SampleList::Batch(event.batch);
             return Ok(Some(samples).filter(|samples| !samples.is_empty()).into_iter().collect());
         }
@@ -166,9 +166,9 @@ impl Chain {
     /// The same without the flush at the end of the tick: for trying a component by hand.
     pub async fn process_unflushed(
         &mut self,
-        mut event: Event,
+        mut event: JournaledBatch,
     ) -> Result<Vec<SampleList>, ChainError> {
-        event.unflushed.extend(0..self.stages.len());
+        event.unflushed.extend(0..self.slots.len());
         self.work_off(event, Run::Live).await
     }
 
@@ -179,41 +179,41 @@ impl Chain {
     /// If a stage fails, or what the rows leave behind cannot be saved: then it is undone.
     pub async fn inject(
         &mut self,
-        stage: usize,
+        slot: usize,
         batch: &Arc<Batch>,
     ) -> Result<Vec<Sample>, ChainError> {
-        let event = Event::new(self.position(), batch, &[]);
+        let event = JournaledBatch::new(self.offset(), batch, &[]);
         if self.stale {
             self.recover(&event).await?;
         }
         self.begin();
-        let samples = match self.pass(&event, stage, Arc::clone(batch), Run::Live).await {
+        let samples = match self.pass(&event, slot, Arc::clone(batch), Run::Live).await {
             Ok(samples) => samples.into_vec(),
             Err(failure) => return Err(self.fail(&failure)),
         };
         if !self.save().await {
             // The next event starts from the older save, without these rows.
             self.stale = true;
-            let component = self.stages[stage].transformer.name().to_owned();
+            let component = self.slots[slot].transformer.name().to_owned();
             let reason = "what the rows leave in the state cannot be saved".to_owned();
-            return Err(self.error(stage, &TransformError::Failed { component, reason }));
+            return Err(self.error(slot, &TransformError::Failed { component, reason }));
         }
-        for stage in &mut self.stages {
-            stage.names.commit();
-            mem::take(&mut stage.tally).count(&stage.count);
+        for slot in &mut self.slots {
+            slot.names.commit();
+            mem::take(&mut slot.tally).count(&slot.count);
         }
         self.stale = false;
         Ok(samples)
     }
 
     /// What verdicts have cost since this was asked last.
-    pub(crate) fn take_lost(&mut self) -> Vec<Lost> {
+    pub(crate) fn take_lost(&mut self) -> Vec<DroppedSamples> {
         mem::take(&mut self.lost)
     }
 
     pub(super) async fn work_off(
         &mut self,
-        mut event: Event,
+        mut event: JournaledBatch,
         mode: Run,
     ) -> Result<Vec<SampleList>, ChainError> {
         let mut tries = 0;
@@ -239,7 +239,7 @@ impl Chain {
             }
             // The stage keeps what it would have given out; the others go on without it.
             events::component::flush_failed(&self.sink, &error.component, &error.reason);
-            event.unflushed.push(failure.stage);
+            event.unflushed.push(failure.slot);
             tries = 0;
         }
     }
@@ -249,37 +249,37 @@ impl Chain {
     fn begin(&mut self) {
         self.stale = true;
         self.lost.clear();
-        for stage in &mut self.stages {
-            stage.names.roll_back();
-            stage.tally = Tally::default();
+        for slot in &mut self.slots {
+            slot.names.roll_back();
+            slot.tally = Tally::default();
         }
     }
 
     /// Runs one event; its outcome is of use only if it is live.
     pub(super) async fn run(
         &mut self,
-        event: &Event,
+        event: &JournaledBatch,
         mode: Run,
     ) -> Result<Vec<SampleList>, Failure> {
         let mut lists = Vec::new();
         let batch = Arc::clone(&event.batch);
         let samples = self.pass(event, 0, batch, mode).await?;
         lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
-        for stage in 0..self.stages.len() {
-            if event.unflushed.contains(&stage) || self.stages[stage].down {
+        for slot in 0..self.slots.len() {
+            if event.unflushed.contains(&slot) || self.slots[slot].down {
                 continue;
             }
-            let held = self.flush(event, stage, mode).await?;
+            let held = self.flush(event, slot, mode).await?;
             if held.is_empty() {
                 continue;
             }
             let batch = Batch {
                 source: Arc::clone(&event.batch.source),
-                tick: event.batch.tick,
+                cycle_start: event.batch.cycle_start,
                 samples: held,
                 gone: Vec::new(),
             };
-            let samples = self.pass(event, stage + 1, Arc::new(batch), mode).await?;
+            let samples = self.pass(event, slot + 1, Arc::new(batch), mode).await?;
             lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
         }
         Ok(lists)
@@ -288,21 +288,21 @@ impl Chain {
     /// Runs samples through the stages from `first` on.
     async fn pass(
         &mut self,
-        event: &Event,
+        event: &JournaledBatch,
         first: usize,
         mut batch: Arc<Batch>,
         mode: Run,
     ) -> Result<SampleList, Failure> {
-        for index in first..self.stages.len() {
+        for index in first..self.slots.len() {
             if batch.samples.is_empty() && batch.gone.is_empty() {
                 break;
             }
             if let Transformed::Samples(samples) =
                 self.transform(event, index, &batch, mode).await?
             {
-                let Batch { source, tick, gone, .. } = &*batch;
-                let (source, tick, gone) = (Arc::clone(source), *tick, gone.clone());
-                batch = Arc::new(Batch { source, tick, samples, gone });
+                let Batch { source, cycle_start, gone, .. } = &*batch;
+                let (source, cycle_start, gone) = (Arc::clone(source), *cycle_start, gone.clone());
+                batch = Arc::new(Batch { source, cycle_start, samples, gone });
             }
         }
         Ok(SampleList::Batch(batch))
@@ -310,48 +310,48 @@ impl Chain {
 
     async fn transform(
         &mut self,
-        event: &Event,
+        event: &JournaledBatch,
         index: usize,
         batch: &Arc<Batch>,
         mode: Run,
     ) -> Result<Transformed, Failure> {
         let nothing = || Ok(Transformed::Samples(Vec::new()));
-        let stage = &mut self.stages[index];
+        let slot = &mut self.slots[index];
         let rows = batch.samples.len() as u64;
-        let decision = event.decision(index).or(stage.down.then_some(Decision::Drop));
-        stage.tally.rows_in += rows;
-        match decision {
-            Some(Decision::Drop) => {
-                stage.tally.failed += rows;
+        let action = event.action(index).or(slot.down.then_some(FailureAction::Drop));
+        slot.tally.rows_in += rows;
+        match action {
+            Some(FailureAction::Drop) => {
+                slot.tally.failed += rows;
                 if mode == Run::Live && rows > 0 {
-                    self.lost.push(Lost { stage: index, samples: batch.samples.clone() });
+                    self.lost.push(DroppedSamples { slot: index, samples: batch.samples.clone() });
                 }
                 return nothing();
             }
-            Some(Decision::Keep) => {
-                stage.tally.passed += rows;
+            Some(FailureAction::Keep) => {
+                slot.tally.passed += rows;
                 return Ok(Transformed::Unchanged);
             }
             None => {}
         }
-        match stage.transformer.transform(batch).await {
+        match slot.transformer.transform(batch).await {
             Ok(Transformed::Unchanged) => {
-                stage.tally.passed += rows;
+                slot.tally.passed += rows;
                 Ok(Transformed::Unchanged)
             }
             Ok(Transformed::Samples(mut samples)) => {
                 if mode != Run::Again {
-                    stage.tally.absorbed += absorbed(&batch.samples, &samples);
-                    let made = stage.names.name(&mut samples);
-                    stage.tally.made += made;
-                    stage.tally.passed += samples.len() as u64 - made;
+                    slot.tally.absorbed += absorbed(&batch.samples, &samples);
+                    let made = slot.names.name(&mut samples);
+                    slot.tally.made += made;
+                    slot.tally.passed += samples.len() as u64 - made;
                 }
                 Ok(Transformed::Samples(samples))
             }
             Err(TransformError::Rejected { reason, .. }) => {
-                stage.tally.rejected += rows;
+                slot.tally.rejected += rows;
                 if mode == Run::Live {
-                    let (name, rows) = (stage.transformer.name(), batch.samples.len());
+                    let (name, rows) = (slot.transformer.name(), batch.samples.len());
                     events::component::rejected(&self.sink, name, rows, &reason);
                 }
                 nothing()
@@ -359,53 +359,53 @@ impl Chain {
             Err(error) => {
                 let reason = error.reason().to_owned();
                 let input = Some(Arc::clone(batch));
-                Err(Failure { stage: index, reason, flushing: false, input })
+                Err(Failure { slot: index, reason, flushing: false, input })
             }
         }
     }
 
     async fn flush(
         &mut self,
-        event: &Event,
+        event: &JournaledBatch,
         index: usize,
         mode: Run,
     ) -> Result<Vec<Sample>, Failure> {
-        let stage = &mut self.stages[index];
-        match stage.transformer.flush(event.batch.tick).await {
+        let slot = &mut self.slots[index];
+        match slot.transformer.flush(event.batch.cycle_start).await {
             Ok(mut samples) => {
                 if mode != Run::Again {
-                    stage.tally.made += stage.names.name(&mut samples);
+                    slot.tally.made += slot.names.name(&mut samples);
                 }
                 Ok(samples)
             }
             Err(TransformError::Rejected { reason, .. }) => {
                 if mode == Run::Live {
-                    let name = stage.transformer.name();
+                    let name = slot.transformer.name();
                     events::component::flush_failed(&self.sink, name, &reason);
                 }
                 Ok(Vec::new())
             }
             Err(error) => {
                 let reason = error.reason().to_owned();
-                Err(Failure { stage: index, reason, flushing: true, input: None })
+                Err(Failure { slot: index, reason, flushing: true, input: None })
             }
         }
     }
 
     pub(super) fn fail(&self, failure: &Failure) -> ChainError {
-        let component = self.stages[failure.stage].transformer.name().to_owned();
+        let component = self.slots[failure.slot].transformer.name().to_owned();
         let error = TransformError::Failed { component, reason: failure.reason.clone() };
-        let mut error = self.error(failure.stage, &error);
+        let mut error = self.error(failure.slot, &error);
         error.input.clone_from(&failure.input);
         events::component::failed(&self.sink, &error.component, &error.reason);
         error
     }
 
-    pub(super) fn error(&self, stage: usize, error: &TransformError) -> ChainError {
+    pub(super) fn error(&self, slot: usize, error: &TransformError) -> ChainError {
         ChainError {
             sink: Arc::clone(&self.sink),
-            stage,
-            component: self.stages[stage].transformer.name().to_owned(),
+            slot,
+            component: self.slots[slot].transformer.name().to_owned(),
             reason: error.reason().to_owned(),
             state_refused: matches!(error, TransformError::State { .. }),
             input: None,
@@ -413,12 +413,12 @@ impl Chain {
     }
 
     /// An event succeeded: it counts, and becomes part of what a recovery runs again.
-    async fn settle(&mut self, event: Event, mode: Run) {
-        for stage in &mut self.stages {
-            stage.names.commit();
-            let tally = mem::take(&mut stage.tally);
+    async fn settle(&mut self, event: JournaledBatch, mode: Run) {
+        for slot in &mut self.slots {
+            slot.names.commit();
+            let tally = mem::take(&mut slot.tally);
             if mode == Run::Live {
-                tally.count(&stage.count);
+                tally.count(&slot.count);
             }
         }
         let forgotten = self.history.push(event);
@@ -426,7 +426,7 @@ impl Chain {
             events::component::history_cut(&self.sink, forgotten);
         }
         // A stage that is down has no state to save, and comes back with the next event.
-        self.stale = self.stages.iter().any(|stage| stage.down);
+        self.stale = self.slots.iter().any(|slot| slot.down);
         if self.history.is_due() && !self.stale {
             self.save().await;
         }

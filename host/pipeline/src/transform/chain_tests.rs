@@ -1,21 +1,21 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::super::event::Verdict;
+use super::super::journaled_batch::AppliedAction;
 use super::super::summing::{Knobs, POISON, REJECTED, batch, chain};
 use super::*;
 use nephometer_model::Volume;
 use uuid::Uuid;
 
-fn event(batch: &Arc<Batch>, verdicts: &[Verdict]) -> Event {
+fn event(batch: &Arc<Batch>, actions: &[AppliedAction]) -> JournaledBatch {
     static POSITION: AtomicU64 = AtomicU64::new(1);
-    Event::new(POSITION.fetch_add(1, Relaxed), batch, verdicts)
+    JournaledBatch::new(POSITION.fetch_add(1, Relaxed), batch, actions)
 }
 
 fn volumes(lists: &[SampleList]) -> Vec<Vec<f64>> {
     lists.iter().map(|list| list.iter().map(|s| s.volume.as_f64()).collect()).collect()
 }
 
-fn law(count: &StageCount) -> [u64; 5] {
+fn law(count: &TransformerCount) -> [u64; 5] {
     let load = |counter: &AtomicU64| counter.load(Relaxed);
     let dropped = count.dropped.total();
     [load(&count.rows_in), load(&count.passed), load(&count.absorbed), dropped, load(&count.made)]
@@ -91,9 +91,9 @@ async fn a_verdict_is_obeyed_and_remembered() {
     knobs.failures.store(3, Relaxed);
     let poisoned = batch(&[POISON]);
     let error = chain.process(event(&poisoned, &[])).await.unwrap_err();
-    assert_eq!((error.stage, error.reason.as_str()), (0, "trap"));
+    assert_eq!((error.slot, error.reason.as_str()), (0, "trap"));
     assert_eq!(law(&counts[0]), [1, 0, 1, 0, 2]);
-    let dropped = Verdict { stage: 0, decision: Decision::Drop };
+    let dropped = AppliedAction { slot: 0, action: FailureAction::Drop };
     let lists = chain.process(event(&poisoned, &[dropped])).await.unwrap();
     assert_eq!(volumes(&lists), [[1.0]]);
     assert_eq!(law(&counts[0]), [2, 0, 1, 1, 3]);
@@ -113,7 +113,7 @@ async fn kept_rows_pass_as_they_are() {
     knobs.failures.store(2, Relaxed);
     let poisoned = batch(&[POISON]);
     assert!(chain.process(event(&poisoned, &[])).await.is_err());
-    let kept = Verdict { stage: 0, decision: Decision::Keep };
+    let kept = AppliedAction { slot: 0, action: FailureAction::Keep };
     let lists = chain.process(event(&poisoned, &[kept])).await.unwrap();
     assert_eq!(lists[0][0].id, poisoned.samples[0].id);
     assert_eq!(law(&counts[0]), [1, 1, 0, 0, 1]);
@@ -170,14 +170,14 @@ async fn another_chain_gets_to_where_one_is() {
     for _ in 0..300 {
         old.process(event(&batch(&[1.0]), &[])).await.unwrap();
     }
-    let (position, states, events) = old.base();
-    assert!(position > 0 && !events.is_empty() && events.len() < 300);
+    let (offset, states, events) = old.snapshot();
+    assert!(offset > 0 && !events.is_empty() && events.len() < 300);
     let (mut new, counts) = chain(&[Knobs::default(), Knobs::default()]);
-    new.resume(position, states).await.unwrap();
+    new.resume(offset, states).await.unwrap();
     for event in events {
         new.replay(event).await.unwrap();
     }
-    assert_eq!(new.position(), old.position());
+    assert_eq!(new.offset(), old.offset());
     assert_eq!(law(&counts[0]), [0; 5], "nothing of that counts");
     new.inherit_names(&mut old);
     let next = event(&batch(&[1.0]), &[]);
@@ -216,14 +216,14 @@ async fn a_save_beyond_the_total_is_refused_and_the_older_one_stays() {
     let (one, _) = chain(&[Knobs::default(), Knobs::default()]);
     let (other, _) = chain(std::slice::from_ref(&knobs));
     let (mut one, mut other) = (one.within(&total), other.within(&total));
-    one.process(Event::new(1, &batch(&[1.0]), &[])).await.unwrap();
+    one.process(JournaledBatch::new(1, &batch(&[1.0]), &[])).await.unwrap();
     assert!(one.save().await && one.save().await, "its own older one does not count");
-    other.process(Event::new(1, &batch(&[2.0]), &[])).await.unwrap();
+    other.process(JournaledBatch::new(1, &batch(&[2.0]), &[])).await.unwrap();
     assert!(!other.save().await);
     assert_eq!(other.saved_at(), 0);
     // It works on, and recovers from its older save.
     knobs.failures.store(1, Relaxed);
-    let lists = other.process(Event::new(2, &batch(&[POISON]), &[])).await.unwrap();
+    let lists = other.process(JournaledBatch::new(2, &batch(&[POISON]), &[])).await.unwrap();
     assert_eq!(lists[0][0].volume, Volume::Float(15.0));
     drop(one);
     assert!(other.save().await);

@@ -16,7 +16,7 @@ pub struct ComponentTransformer(InstanceHandle<TransformerRole>);
 
 impl ComponentTransformer {
     /// Loads the component that the specification names and configures an instance of it. Options
-    /// that do not fit are [`ComponentError::Options`], with a pointer for `spec.positions`. It is
+    /// that do not fit are [`ComponentError::Options`], with a pointer for `spec.offsets`. It is
     /// counted at `place`, such as `SINK/0`.
     pub async fn create(
         host: &ComponentHost,

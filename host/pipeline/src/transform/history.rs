@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::State;
-use super::event::Event;
+use super::journaled_batch::JournaledBatch;
 use super::window::Window;
-use nephometer_model::Position;
+use nephometer_model::Offset;
 
 /// A save is due after this long: what a recovery has to run again is a matter of seconds.
 const EVERY: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ const UNSAVED: usize = 2;
 #[derive(Debug)]
 pub(super) struct History {
     /// The position of `states`.
-    base: Position,
+    snapshot: Offset,
     states: Vec<Option<State>>,
     events: Window,
     /// Events, rows and bytes since the last save or attempt at one.
@@ -37,34 +37,34 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Of stages that were in these states at `base`.
-    pub(super) fn new(base: Position, states: Vec<Option<State>>) -> Self {
+    /// Of stages that were in these states at `snapshot`.
+    pub(super) fn new(snapshot: Offset, states: Vec<Option<State>>) -> Self {
         let last_try = Instant::now();
         let (events, since) = (Window::default(), (0, 0, 0));
-        Self { base, states, events, since, last_try, cost: Duration::ZERO }
+        Self { snapshot, states, events, since, last_try, cost: Duration::ZERO }
     }
 
     /// Where the states were saved, and the states.
-    pub(super) fn saves(&self) -> (Position, &[Option<State>]) {
-        (self.base, &self.states)
+    pub(super) fn saves(&self) -> (Offset, &[Option<State>]) {
+        (self.snapshot, &self.states)
     }
 
     /// What a stage saved last.
-    pub(super) fn state(&self, stage: usize) -> Option<&State> {
-        self.states[stage].as_ref()
+    pub(super) fn state(&self, slot: usize) -> Option<&State> {
+        self.states[slot].as_ref()
     }
 
-    pub(super) fn events(&self) -> Vec<Event> {
+    pub(super) fn events(&self) -> Vec<JournaledBatch> {
         self.events.events().to_vec()
     }
 
     /// The place after the last event.
-    pub(super) fn position(&self) -> Position {
-        self.events.events().last().map_or(self.base, |event| event.position)
+    pub(super) fn offset(&self) -> Offset {
+        self.events.events().last().map_or(self.snapshot, |event| event.offset)
     }
 
     /// Adds an event. How many were forgotten for it.
-    pub(super) fn push(&mut self, event: Event) -> usize {
+    pub(super) fn push(&mut self, event: JournaledBatch) -> usize {
         let before = self.events.bytes();
         self.since.0 += 1;
         self.since.1 += event.rows();
@@ -97,7 +97,7 @@ impl History {
 
     /// All stages were saved after the last event, which took so long.
     pub(super) fn saved(&mut self, states: Vec<Option<State>>, cost: Duration) {
-        self.base = self.position();
+        self.snapshot = self.offset();
         self.states = states;
         self.events.clear();
         self.cost = cost;
@@ -111,12 +111,12 @@ impl History {
     }
 
     /// An event that a stage can no longer work on goes past it from now on.
-    pub(super) fn pass_over(&mut self, position: usize, stage: usize, flushing: bool) {
-        let event = self.events.event_mut(position);
+    pub(super) fn pass_over(&mut self, offset: usize, slot: usize, flushing: bool) {
+        let event = self.events.event_mut(offset);
         if flushing {
-            event.unflushed.push(stage);
+            event.unflushed.push(slot);
         } else {
-            event.drop_at(stage);
+            event.drop_at(slot);
         }
     }
 }
@@ -129,7 +129,7 @@ mod tests {
     use nephometer_model::{Batch, Meter, MeterType, Moment, Resource, Sample, Volume};
 
     /// One sample of this resource.
-    fn event(position: Position, resource: &Arc<Resource>) -> Event {
+    fn event(offset: Offset, resource: &Arc<Resource>) -> JournaledBatch {
         let sample = Sample {
             id: uuid::Uuid::nil(),
             meter: Arc::new(Meter::new("m", MeterType::Gauge, "")),
@@ -137,8 +137,12 @@ mod tests {
             volume: Volume::Integer(1),
             taken: Moment::default(),
         };
-        let (source, tick, gone) = ("s".into(), Moment::default(), Vec::new());
-        Event::new(position, &Arc::new(Batch { source, tick, samples: vec![sample], gone }), &[])
+        let (source, cycle_start, gone) = ("s".into(), Moment::default(), Vec::new());
+        JournaledBatch::new(
+            offset,
+            &Arc::new(Batch { source, cycle_start, samples: vec![sample], gone }),
+            &[],
+        )
     }
 
     fn resource(bytes: usize) -> Arc<Resource> {
@@ -151,21 +155,21 @@ mod tests {
     fn a_resource_counts_once_and_large_ones_make_a_save_due_and_are_forgotten() {
         let mut history = History::new(0, Vec::new());
         let shared = resource(1 << 20);
-        for position in 1..=100 {
-            assert_eq!(history.push(event(position, &shared)), 0);
+        for offset in 1..=100 {
+            assert_eq!(history.push(event(offset, &shared)), 0);
         }
         assert!(!history.is_due() && history.events.bytes() < 2 << 20);
         let mut forgotten = 0;
-        for position in 101..=131 {
-            forgotten += history.push(event(position, &resource(1 << 20)));
+        for offset in 101..=131 {
+            forgotten += history.push(event(offset, &resource(1 << 20)));
         }
         assert!(history.is_due() && forgotten == 0);
-        for position in 132..=300 {
-            forgotten += history.push(event(position, &resource(1 << 20)));
+        for offset in 132..=300 {
+            forgotten += history.push(event(offset, &resource(1 << 20)));
             assert!(history.events.bytes() <= BYTES * UNSAVED);
         }
         let left = history.events();
-        assert_eq!((left.len() + forgotten, history.position()), (300, 300));
+        assert_eq!((left.len() + forgotten, history.offset()), (300, 300));
         // One event may be larger than all of that.
         history.push(event(301, &resource(BYTES * UNSAVED)));
         assert_eq!(history.events().len(), 1);

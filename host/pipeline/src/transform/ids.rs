@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use nephometer_model::{About, Computed, HostGeneration, Sample};
+use nephometer_model::{About, Computed, HostId, Sample};
 
 /// Samples of one stage that are remembered, at least, to tell equals apart: those of the last
 /// tick of a large host, and those of many ticks of a small one.
@@ -34,9 +34,9 @@ impl Hasher for IdHasher {
 /// and others to samples that are equal in all that an id is made from.
 #[derive(Debug)]
 pub(super) struct Names {
-    generation: HostGeneration,
+    host_id: HostId,
     sink: Arc<str>,
-    stage: usize,
+    slot: usize,
     /// How often the id of ordinal 0 was made, in events that are done: the newer and the older
     /// half of what is remembered.
     newer: ById<usize>,
@@ -46,9 +46,9 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(generation: HostGeneration, sink: Arc<str>, stage: usize) -> Self {
+    pub(super) fn new(host_id: HostId, sink: Arc<str>, slot: usize) -> Self {
         let (newer, older, pending) = (ById::default(), ById::default(), ById::default());
-        Self { generation, sink, stage, newer, older, pending }
+        Self { host_id, sink, slot, newer, older, pending }
     }
 
     /// Names those that have no name yet, and says how many.
@@ -67,14 +67,14 @@ impl Names {
     }
 
     fn id(&self, sample: &Sample, ordinal: usize) -> Uuid {
-        let by = Computed { sink: &self.sink, stage: self.stage, ordinal };
+        let by = Computed { sink: &self.sink, slot: self.slot, ordinal };
         let about = About {
             source: &sample.resource.source,
             resource_id: &sample.resource.id,
             meter: &sample.meter.name,
             time: sample.taken.wall,
         };
-        self.generation.computed(by, about)
+        self.host_id.computed(by, about)
     }
 
     /// The event is done: what it made counts.

@@ -5,9 +5,9 @@
 
 mod chain;
 mod component;
-mod event;
 mod history;
 mod ids;
+mod journaled_batch;
 mod recovery;
 mod samples;
 mod states;
@@ -21,9 +21,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-pub use chain::{Chain, ChainError, Lost};
+pub use chain::{Chain, ChainError, DroppedSamples};
 pub use component::ComponentTransformer;
-pub use event::{Decision, Event, Verdict};
+pub use journaled_batch::{AppliedAction, FailureAction, JournaledBatch};
 pub use nephometer_wasm::{State, Transformed};
 pub use samples::SampleList;
 pub use states::StateTotal;

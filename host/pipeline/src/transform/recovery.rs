@@ -5,41 +5,41 @@ use std::mem;
 use tokio::time::Instant;
 
 use super::chain::{Chain, ChainError, Failure, Run};
-use super::event::Event;
 use super::history::History;
+use super::journaled_batch::JournaledBatch;
 use super::tally::Tally;
 use super::{State, TransformError};
-use nephometer_model::Position;
+use nephometer_model::Offset;
 use nephometer_telemetry::events;
 
 impl Chain {
     /// Where the stages were saved last.
-    pub(crate) fn saved_at(&self) -> Position {
+    pub(crate) fn saved_at(&self) -> Offset {
         self.history.saves().0
     }
 
     /// Where the stages were saved last, their states there, and the events since: all that
     /// another chain needs to get to where this one is.
-    pub fn base(&self) -> (Position, Vec<Option<State>>, Vec<Event>) {
-        let (position, states) = self.history.saves();
-        (position, states.to_vec(), self.history.events())
+    pub fn snapshot(&self) -> (Offset, Vec<Option<State>>, Vec<JournaledBatch>) {
+        let (offset, states) = self.history.saves();
+        (offset, states.to_vec(), self.history.events())
     }
 
-    /// Starts from these states, one for each stage, which were saved at `position`.
+    /// Starts from these states, one for each stage, which were saved at `offset`.
     pub async fn resume(
         &mut self,
-        position: Position,
+        offset: Offset,
         states: Vec<Option<State>>,
     ) -> Result<(), ChainError> {
-        self.history = History::new(position, states);
+        self.history = History::new(offset, states);
         self.count_states();
         self.stale = true;
-        for index in 0..self.stages.len() {
+        for index in 0..self.slots.len() {
             let state = self.history.state(index);
             if state.is_none() {
                 continue;
             }
-            if let Err(error) = self.stages[index].transformer.rebuild(state).await {
+            if let Err(error) = self.slots[index].transformer.rebuild(state).await {
                 return Err(self.error(index, &error));
             }
         }
@@ -48,9 +48,9 @@ impl Chain {
     }
 
     /// Runs an event that others have worked on, for what the stages remember of it.
-    pub async fn replay(&mut self, event: Event) -> Result<(), ChainError> {
-        if self.stages.is_empty() {
-            self.history = History::new(event.position, Vec::new());
+    pub async fn replay(&mut self, event: JournaledBatch) -> Result<(), ChainError> {
+        if self.slots.is_empty() {
+            self.history = History::new(event.offset, Vec::new());
             return Ok(());
         }
         self.work_off(event, Run::Replay).await.map(drop)
@@ -58,7 +58,7 @@ impl Chain {
 
     /// Takes an event into the history without running it: the chain runs it when it is needed
     /// again. False if that is more than a history holds.
-    pub(crate) fn remember(&mut self, event: Event) -> bool {
+    pub(crate) fn remember(&mut self, event: JournaledBatch) -> bool {
         self.stale = true;
         self.history.push(event) == 0
     }
@@ -70,12 +70,12 @@ impl Chain {
             self.save().await;
         }
         self.stale = true;
-        self.stages.iter_mut().for_each(|stage| stage.transformer.discard());
+        self.slots.iter_mut().for_each(|slot| slot.transformer.discard());
     }
 
     /// Takes over what the stages of another chain have named, where they stand at the same place.
     pub(crate) fn inherit_names(&mut self, other: &mut Self) {
-        for (own, other) in self.stages.iter_mut().zip(&mut other.stages) {
+        for (own, other) in self.slots.iter_mut().zip(&mut other.slots) {
             mem::swap(&mut own.names, &mut other.names);
         }
     }
@@ -88,10 +88,10 @@ impl Chain {
     /// Saves the state of all stages, at this position. Whether it worked.
     pub async fn save(&mut self) -> bool {
         let begun = Instant::now();
-        let mut states = Vec::with_capacity(self.stages.len());
-        for stage in &mut self.stages {
-            let state = stage.transformer.save().await;
-            let name = stage.transformer.name();
+        let mut states = Vec::with_capacity(self.slots.len());
+        for slot in &mut self.slots {
+            let state = slot.transformer.save().await;
+            let name = slot.transformer.name();
             let (reason, failed) = match state {
                 Ok(None) => {
                     states.push(None);
@@ -120,21 +120,21 @@ impl Chain {
     }
 
     fn count_states(&self) {
-        let names = self.stages.iter().map(|stage| stage.transformer.name());
+        let names = self.slots.iter().map(|slot| slot.transformer.name());
         let states = names.zip(self.history.saves().1);
         self.total.count(states.filter_map(|(name, state)| Some((name, state.as_ref()?))));
     }
 
     /// Brings all stages to where they were after the last event that succeeded. `next` is the
     /// event to come: a stage that it passes over may stay down.
-    pub(super) async fn recover(&mut self, next: &Event) -> Result<(), ChainError> {
+    pub(super) async fn recover(&mut self, next: &JournaledBatch) -> Result<(), ChainError> {
         loop {
-            for index in 0..self.stages.len() {
-                let stage = &mut self.stages[index];
-                let built = stage.transformer.rebuild(self.history.state(index)).await;
-                stage.down = built.is_err();
+            for index in 0..self.slots.len() {
+                let slot = &mut self.slots[index];
+                let built = slot.transformer.rebuild(self.history.state(index)).await;
+                slot.down = built.is_err();
                 if let Err(error) = built
-                    && next.decision(index).is_none()
+                    && next.action(index).is_none()
                 {
                     let error = self.error(index, &error);
                     events::component::failed(&self.sink, &error.component, &error.reason);
@@ -148,11 +148,11 @@ impl Chain {
                     return Ok(());
                 }
                 // What passed before fails now, such as on a busy machine: without it, once more.
-                Err((position, failure)) => {
+                Err((offset, failure)) => {
                     let error = self.fail(&failure);
                     let (name, reason) = (&error.component, &error.reason);
                     events::component::state_incomplete(&self.sink, name, reason);
-                    self.history.pass_over(position, failure.stage, failure.flushing);
+                    self.history.pass_over(offset, failure.slot, failure.flushing);
                 }
             }
         }
@@ -162,14 +162,14 @@ impl Chain {
     async fn run_again(&mut self) -> Result<usize, (usize, Failure)> {
         let events = self.history.events();
         let mut result = Ok(events.len());
-        for (position, event) in events.iter().enumerate() {
+        for (offset, event) in events.iter().enumerate() {
             if let Err(failure) = self.run(event, Run::Again).await {
-                result = Err((position, failure));
+                result = Err((offset, failure));
                 break;
             }
         }
-        for stage in &mut self.stages {
-            stage.tally = Tally::default();
+        for slot in &mut self.slots {
+            slot.tally = Tally::default();
         }
         result
     }

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::chain::Chain;
 use super::{Identity, State, TransformError, Transformed, Transformer};
 use nephometer_model::{
-    Batch, HostGeneration, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume,
+    Batch, HostId, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume,
 };
-use nephometer_telemetry::StageCount;
+use nephometer_telemetry::TransformerCount;
 
 /// Adds up all it has seen and replaces each sample by the sum; at the end of a tick it gives the
 /// sum once more. Fails as often as `failures` says when it sees `poison`.
@@ -117,23 +117,23 @@ impl Transformer for Summing {
     }
 }
 
-pub(crate) fn chain(knobs: &[Knobs]) -> (Chain, Vec<Arc<StageCount>>) {
-    let counts: Vec<Arc<StageCount>> = knobs.iter().map(|_| Arc::default()).collect();
-    let stages = knobs.iter().zip(&counts).map(|(knobs, count)| {
+pub(crate) fn chain(knobs: &[Knobs]) -> (Chain, Vec<Arc<TransformerCount>>) {
+    let counts: Vec<Arc<TransformerCount>> = knobs.iter().map(|_| Arc::default()).collect();
+    let slots = knobs.iter().zip(&counts).map(|(knobs, count)| {
         let Knobs { failures, flush_failures, seen } = knobs.clone();
-        let stage =
+        let slot =
             Summing { sum: 0.0, poison: POISON, failures, flush_failures, seen, alive: true };
-        (Box::new(stage) as Box<dyn Transformer>, Arc::clone(count))
+        (Box::new(slot) as Box<dyn Transformer>, Arc::clone(count))
     });
-    let generation = HostGeneration(Uuid::from_u128(1));
-    (Chain::new(&Arc::from("sink"), generation, stages.collect()), counts)
+    let revision = HostId(Uuid::from_u128(1));
+    (Chain::new(&Arc::from("sink"), revision, slots.collect()), counts)
 }
 
 pub(crate) fn batch(volumes: &[f64]) -> Arc<Batch> {
     let samples = (1..).zip(volumes).map(|(id, volume)| sample(Uuid::from_u128(id), *volume));
     Arc::new(Batch {
         source: "source".into(),
-        tick: Moment::default(),
+        cycle_start: Moment::default(),
         samples: samples.collect(),
         gone: Vec::new(),
     })

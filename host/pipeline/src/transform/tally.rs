@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use uuid::Uuid;
 
 use nephometer_model::Sample;
-use nephometer_telemetry::{Dropped, StageCount};
+use nephometer_telemetry::{Dropped, TransformerCount};
 
 /// Rows of one event at one stage.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn count(self, count: &StageCount) {
+    pub(super) fn count(self, count: &TransformerCount) {
         count.rows_in.fetch_add(self.rows_in, Relaxed);
         count.passed.fetch_add(self.passed, Relaxed);
         count.absorbed.fetch_add(self.absorbed, Relaxed);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::event::Event;
+use super::journaled_batch::JournaledBatch;
 use nephometer_model::Resource;
 
 /// What a sample takes besides its meter and its resource, bytes.
@@ -17,7 +17,7 @@ const VALUE: usize = 64;
 /// Events in their order.
 #[derive(Debug, Default)]
 pub struct Window {
-    events: Vec<Event>,
+    events: Vec<JournaledBatch>,
     rows: usize,
     bytes: usize,
     /// Addresses of their resources, which they keep alive.
@@ -26,7 +26,7 @@ pub struct Window {
 
 impl Window {
     /// Adds an event.
-    pub fn push(&mut self, event: Event) {
+    pub fn push(&mut self, event: JournaledBatch) {
         self.rows += event.rows();
         self.bytes += event.rows() * SAMPLE;
         for sample in &event.batch.samples {
@@ -38,16 +38,16 @@ impl Window {
     }
 
     /// The events.
-    pub fn events(&self) -> &[Event] {
+    pub fn events(&self) -> &[JournaledBatch] {
         &self.events
     }
 
     /// The same, given away.
-    pub(crate) fn into_events(self) -> Vec<Event> {
+    pub(crate) fn into_events(self) -> Vec<JournaledBatch> {
         self.events
     }
 
-    pub(super) fn event_mut(&mut self, place: usize) -> &mut Event {
+    pub(super) fn event_mut(&mut self, place: usize) -> &mut JournaledBatch {
         &mut self.events[place]
     }
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::super::error::AuthorError;
+use super::super::error::SdkError;
 use super::super::tools::{find, on_path, run};
 use super::super::{bindings, encode};
 use super::Build;
@@ -10,9 +10,9 @@ use super::Build;
 pub(super) const REMEDY: &str =
     "on Debian: apt-get install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32";
 
-pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
+pub(super) fn build(what: &Build) -> Result<(), SdkError> {
     if what.world != "stateful-transformer" {
-        return Err(AuthorError::OnlyStateful);
+        return Err(SdkError::OnlyStateful);
     }
     let compilers = ["clang-19", "clang-21", "clang-20", "clang-18", "clang"];
     let clang = find("CLANG", &compilers, REMEDY)?;

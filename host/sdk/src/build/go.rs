@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::super::error::{AuthorError, at};
+use super::super::error::{SdkError, at};
 use super::super::tools::{find, run};
 use super::super::{bindings, encode, files};
 use super::Build;
@@ -11,7 +11,7 @@ const REMEDY: &str = "install Go 1.26 or later (https://go.dev; or `pip install 
 /// Go's runtime asks WASI for clocks and random numbers, which no transformer gets.
 const ADAPTER: &str = include_str!("../../../../guest-examples/nephometer-go/adapter/adapter.wat");
 
-pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
+pub(super) fn build(what: &Build) -> Result<(), SdkError> {
     let go = find("GO", &["go"], REMEDY)?;
     let (work, wit) = (what.work()?, what.wit()?);
     let bound = work.join("bindings");

@@ -3,13 +3,13 @@
 use std::fs;
 use std::process::Command;
 
-use super::super::error::{AuthorError, at};
+use super::super::error::{SdkError, at};
 use super::super::tools::{find, run};
 use super::Build;
 
 const REMEDY: &str = "install Node.js, version 20 or later, with npm (https://nodejs.org)";
 
-pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
+pub(super) fn build(what: &Build) -> Result<(), SdkError> {
     let node = find("NODE", &["node"], REMEDY)?;
     if !what.folder.join("node_modules").is_dir() {
         let npm = find("NPM", &["npm"], REMEDY)?;

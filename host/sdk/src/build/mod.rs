@@ -12,7 +12,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::embedded::{self, is_test};
-use super::error::{AuthorError, at};
+use super::error::{SdkError, at};
 use super::files;
 use super::language::Language;
 
@@ -31,10 +31,10 @@ pub struct Build {
 ///
 /// # Errors
 /// If the folder is no project, a tool is not there or fails, or what it made is no component.
-pub fn build(what: &Build) -> Result<Language, AuthorError> {
+pub fn build(what: &Build) -> Result<Language, SdkError> {
     let Some(language) = Language::of(&what.folder) else {
         let (folder, marks) = (what.folder.clone(), Language::marks());
-        return Err(AuthorError::NoProject { folder, marks });
+        return Err(SdkError::NoProject { folder, marks });
     };
     match language {
         Language::Rust => rust::build(what),
@@ -49,14 +49,14 @@ pub fn build(what: &Build) -> Result<Language, AuthorError> {
 
 impl Build {
     /// Where what is made on the way goes.
-    fn work(&self) -> Result<PathBuf, AuthorError> {
+    fn work(&self) -> Result<PathBuf, SdkError> {
         let folder = self.folder.join("build");
         fs::create_dir_all(&folder).map_err(at(&folder))?;
         Ok(folder)
     }
 
     /// The project's copy of the contract; where it has none, ours.
-    fn wit(&self) -> Result<PathBuf, AuthorError> {
+    fn wit(&self) -> Result<PathBuf, SdkError> {
         let own = self.folder.join("wit");
         if own.is_dir() {
             return Ok(own);
@@ -69,7 +69,7 @@ impl Build {
     }
 
     /// Files of the project that end so, also those of the helper library, without tests.
-    fn sources(&self, ending: &str) -> Result<Vec<PathBuf>, AuthorError> {
+    fn sources(&self, ending: &str) -> Result<Vec<PathBuf>, SdkError> {
         let mut found = Vec::new();
         for folder in [self.folder.clone(), self.folder.join("nephometer")] {
             for entry in fs::read_dir(&folder).map_err(at(&folder))? {

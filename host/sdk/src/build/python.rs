@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::error::{AuthorError, at};
+use super::super::error::{SdkError, at};
 use super::super::files;
 use super::super::tools::{find, on_path, run};
 use super::Build;
 
-pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
+pub(super) fn build(what: &Build) -> Result<(), SdkError> {
     let tool = match on_path(&["componentize-py"]) {
         Some(tool) => tool,
         None => environment(&what.folder)?,
@@ -37,7 +37,7 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
 }
 
 /// `.venv` with what `requirements.txt` names.
-fn environment(folder: &Path) -> Result<PathBuf, AuthorError> {
+fn environment(folder: &Path) -> Result<PathBuf, SdkError> {
     let own = folder.join(".venv");
     let tool = own.join("bin/componentize-py");
     if !tool.is_file() {

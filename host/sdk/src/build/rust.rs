@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::super::encode;
-use super::super::error::AuthorError;
+use super::super::error::SdkError;
 use super::super::tools::{find, output};
 use super::Build;
 
@@ -15,7 +15,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN: &str = "/usr/bin/rustc";
 const REMEDY: &str = "run `rustup target add wasm32-unknown-unknown`; or on Debian 12: apt-get install rustc-web rust-web-src";
 
-pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
+pub(super) fn build(what: &Build) -> Result<(), SdkError> {
     let cargo = find("CARGO", &["cargo"], "install Rust (https://rustup.rs)")?;
     let mut command = Command::new(cargo);
     command.current_dir(&what.folder).args([
@@ -29,7 +29,7 @@ pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
         with_debian(&mut command, &what.folder)?;
     }
     let messages = output(&mut command)?;
-    let module = messages.lines().rev().find_map(artifact).ok_or_else(|| AuthorError::Missing {
+    let module = messages.lines().rev().find_map(artifact).ok_or_else(|| SdkError::Missing {
         what: "a library of crate-type cdylib".to_owned(),
         remedy: "Cargo.toml has to say `[lib] crate-type = [\"cdylib\", \"rlib\"]`".to_owned(),
     })?;
@@ -47,28 +47,28 @@ fn artifact(message: &str) -> Option<PathBuf> {
     files.map(PathBuf::from).find(|file| file.extension().is_some_and(|one| one == "wasm"))
 }
 
-fn rustc(folder: &Path, arguments: &[&str]) -> Result<PathBuf, AuthorError> {
+fn rustc(folder: &Path, arguments: &[&str]) -> Result<PathBuf, SdkError> {
     let rustc = find("RUSTC", &["rustc"], "install Rust (https://rustup.rs)")?;
     let printed = output(Command::new(rustc).current_dir(folder).args(arguments))?;
     Ok(PathBuf::from(printed.trim()))
 }
 
 /// Whether the compiler in use has the standard library for the target.
-fn has_target(folder: &Path) -> Result<bool, AuthorError> {
+fn has_target(folder: &Path) -> Result<bool, SdkError> {
     let libraries = rustc(folder, &["--print", "target-libdir", "--target", TARGET])?;
     Ok(libraries.read_dir().is_ok_and(|mut files| files.next().is_some()))
 }
 
 /// Debian's compiler with the toolchain's own cargo and linker; the standard library is built from
 /// source once.
-fn with_debian(command: &mut Command, folder: &Path) -> Result<(), AuthorError> {
+fn with_debian(command: &mut Command, folder: &Path) -> Result<(), SdkError> {
     let sources = || -> Option<PathBuf> {
         let root = output(Command::new(DEBIAN).args(["--print", "sysroot"])).ok()?;
         Some(PathBuf::from(root.trim()).join("lib/rustlib/src/rust/library"))
     };
     if !Path::new(DEBIAN).is_file() || !sources().is_some_and(|folder| folder.is_dir()) {
         let what = format!("the target {TARGET} of this Rust");
-        return Err(AuthorError::Missing { what, remedy: REMEDY.to_owned() });
+        return Err(SdkError::Missing { what, remedy: REMEDY.to_owned() });
     }
     let own = rustc(folder, &["--print", "target-libdir"])?;
     let linker = own.parent().unwrap_or(&own).join("bin/rust-lld");

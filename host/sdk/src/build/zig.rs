@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::super::error::AuthorError;
+use super::super::error::SdkError;
 use super::super::tools::{find, output, run};
 use super::super::{bindings, encode, files};
 use super::Build;
@@ -10,7 +10,7 @@ use super::Build;
 const REMEDY: &str =
     "install Zig 0.17 (https://ziglang.org; or `pip install ziglang`, whose command is python-zig)";
 
-pub(super) fn build(what: &Build) -> Result<(), AuthorError> {
+pub(super) fn build(what: &Build) -> Result<(), SdkError> {
     let zig = find("ZIG", &["zig", "python-zig"], REMEDY)?;
     let work = what.work()?;
     bindings::c(&what.wit()?, &what.world, &work)?;

@@ -3,7 +3,7 @@
 
 pub mod component;
 pub mod control;
-pub mod inspect;
+pub mod hypervisor;
 pub mod outbound;
 pub mod pipeline;
 pub mod poll;

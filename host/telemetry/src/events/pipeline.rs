@@ -30,9 +30,9 @@ pub fn quarantined(sink: &str, component: &str, reason: &str) {
     error!(sink, component, reason, "component quarantined");
 }
 
-/// A component failed on the same batch twice, and had not on the one before; `decision` is what its configuration says.
-pub fn component_failed(sink: &str, samples: usize, decision: &str, error: &dyn std::error::Error) {
-    error!(sink, samples, decision, reason = %Chain(error), "component failed twice on a batch");
+/// A component failed on the same batch twice, and had not on the one before; `action` is what its configuration says.
+pub fn component_failed(sink: &str, samples: usize, action: &str, error: &dyn std::error::Error) {
+    error!(sink, samples, action, reason = %Chain(error), "component failed twice on a batch");
 }
 
 /// What a component failed on is in a file, for `nephometer component test`.

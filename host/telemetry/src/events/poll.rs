@@ -5,7 +5,7 @@ use tracing::{debug, info, warn};
 use crate::Chain;
 
 /// The work of earlier ticks outlasted the interval.
-pub fn ticks_skipped(interval: std::time::Duration, skipped: u64) {
+pub fn cycles_skipped(interval: std::time::Duration, skipped: u64) {
     warn!(?interval, skipped, "poll outlasted its interval, ticks skipped");
 }
 
@@ -40,7 +40,7 @@ pub fn read_again(domain: &str) {
 }
 
 /// One tick is done.
-pub fn ticked(domains: usize, readings: usize, samples: usize, took: std::time::Duration) {
+pub fn cycle_finished(domains: usize, readings: usize, samples: usize, took: std::time::Duration) {
     debug!(domains, readings, samples, ?took, "tick");
 }
 

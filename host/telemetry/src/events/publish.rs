@@ -27,7 +27,7 @@ pub fn dropped_by_policy(publisher: &str, envelopes: u64, reason: &str) {
 }
 
 /// The file with the host's generation cannot be read, so that a new one is minted.
-pub fn generation_damaged(path: &Path, error: &dyn std::error::Error) {
+pub fn host_id_damaged(path: &Path, error: &dyn std::error::Error) {
     warn!(
         path = %path.display(),
         error = %Chain(error),

@@ -72,7 +72,7 @@ pub fn envelopes_unreadable(spool: &str, envelopes: u64) {
 
 /// A spool of an earlier run holds something for a publisher that is not in the configuration any
 /// more.
-pub fn spool_stranger(spool: &str, envelopes: u64, samples: u64) {
+pub fn spool_orphan(spool: &str, envelopes: u64, samples: u64) {
     tracing::warn!(
         spool,
         envelopes,

@@ -128,7 +128,7 @@ impl Session {
         }
         let count = columns.meter.len();
         if count == 0 {
-            newest = batch.tick.wall;
+            newest = batch.cycle_start.wall;
         }
         let removed = batch.gone.iter().map(AsRef::as_ref).collect();
         Ok(Picked { samples: &batch.samples, rows, count, newest, removed })

@@ -44,7 +44,7 @@ fn batch() -> Batch {
     let (a, b) = (resource("a"), resource("b"));
     Batch {
         source: "s".into(),
-        tick: Moment { wall: Timestamp::from_nanos(TICK), ..Moment::default() },
+        cycle_start: Moment { wall: Timestamp::from_nanos(TICK), ..Moment::default() },
         samples: vec![
             sample(1, &cpu, &a, Volume::Integer(LARGE)),
             sample(2, &memory, &a, Volume::Float(1.5)),

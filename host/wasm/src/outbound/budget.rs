@@ -58,12 +58,12 @@ impl Refusals {
 
 /// Something that can be open so many times at once.
 #[derive(Debug)]
-struct Room {
+struct Quota {
     most: AtomicUsize,
     open: AtomicUsize,
 }
 
-impl Room {
+impl Quota {
     fn new(most: usize) -> Self {
         Self { most: AtomicUsize::new(most), open: AtomicUsize::new(0) }
     }
@@ -86,13 +86,13 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct AllSockets {
     setting: AtomicUsize,
-    room: Room,
+    room: Quota,
 }
 
 impl AllSockets {
     /// As many as the setting allows, and as file descriptors can be spared.
     pub(super) fn new(setting: usize) -> Self {
-        Self { setting: AtomicUsize::new(setting), room: Room::new(possible(setting)) }
+        Self { setting: AtomicUsize::new(setting), room: Quota::new(possible(setting)) }
     }
 
     pub(super) fn set(&self, setting: usize) {
@@ -120,7 +120,7 @@ fn spare(limit: Option<u64>) -> usize {
 /// Sockets and connections of one publisher, over all its instances.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    own: Room,
+    own: Quota,
     all: Arc<AllSockets>,
     refusals: Arc<Refusals>,
 }
@@ -128,7 +128,7 @@ pub(super) struct Sockets {
 impl Sockets {
     pub(super) fn new(all: &Arc<AllSockets>, refusals: &Arc<Refusals>) -> Arc<Self> {
         let (all, refusals) = (Arc::clone(all), Arc::clone(refusals));
-        Arc::new(Self { own: Room::new(Bound::Sockets.size()), all, refusals })
+        Arc::new(Self { own: Quota::new(Bound::Sockets.size()), all, refusals })
     }
 
     /// The right to one more, if there is one.

@@ -19,8 +19,8 @@ static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
 
 /// Speaks TLS over the stream. `host` as in the URL; its certificate has to be for that.
 pub(super) async fn connect(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(bare).map_err(|_| Error::HttpRequestUriInvalid)?;
+    let unconfigured = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(unconfigured).map_err(|_| Error::HttpRequestUriInvalid)?;
     let config = CONFIG.get_or_try_init(config).await?;
     TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(Error::Tls)
 }

@@ -34,7 +34,7 @@ impl Configured<PublisherRole> {
             input: picked.argument(&parts),
             texts: &texts,
         };
-        let (store, functions) = (&mut self.bare.store, &self.bare.functions);
+        let (store, functions) = (&mut self.unconfigured.store, &self.unconfigured.functions);
         let started = begin(store, GuestCall::Publish);
         let result = started.run(functions.call_publish(&mut *store, argument)).await;
         started.count.rows(picked.len(), 0);

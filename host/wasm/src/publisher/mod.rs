@@ -12,9 +12,9 @@ use super::bindings::exports::nephometer::metering::component::{self, Settings};
 use super::bindings::exports::nephometer::metering::publish;
 use super::convert::{Numbering, Texts};
 use super::guest::Guest;
+use super::module_cache::Loaded;
 use super::outbound::{Access, Caller};
 use super::role::Role;
-use super::shelf::Loaded;
 use super::world;
 
 pub(crate) use super::outbound::linker;

@@ -18,9 +18,9 @@ use nephometer_model::{Batch, Bound, Sample, Timestamp};
 impl Configured<TransformerRole> {
     /// Gives an earlier instance's state to this one.
     pub(super) async fn restore(&mut self, state: &State) -> Result<(), ComponentError> {
-        let bare = &mut self.bare;
-        let (name, store) = (&bare.name, &mut bare.store);
-        let Some(stateful) = &bare.functions.stateful else { return Ok(()) };
+        let unconfigured = &mut self.unconfigured;
+        let (name, store) = (&unconfigured.name, &mut unconfigured.store);
+        let Some(stateful) = &unconfigured.functions.stateful else { return Ok(()) };
         let started = begin(store, GuestCall::Restore);
         if let Err(exceeded) = Bound::State.check(state.bytes.len()) {
             return Err(started.failed(name, started.over(store, exceeded)));
@@ -43,7 +43,7 @@ impl Configured<TransformerRole> {
             self.learn().await?;
         }
         let argument = self.converter.argument(&picked);
-        let (store, functions) = (&mut self.bare.store, &self.bare.functions);
+        let (store, functions) = (&mut self.unconfigured.store, &self.unconfigured.functions);
         let started = begin(store, GuestCall::Transform);
         let result = started.run(functions.transform.call_transform(&mut *store, argument)).await;
         let answer = started.end(store, result).await.map_err(CallError::Failed)?;
@@ -71,7 +71,7 @@ impl Configured<TransformerRole> {
     async fn learn(&mut self) -> Result<(), CallError> {
         let texts = self.converter.texts();
         let news = self.converter.news(&texts);
-        let (store, functions) = (&mut self.bare.store, &self.bare.functions);
+        let (store, functions) = (&mut self.unconfigured.store, &self.unconfigured.functions);
         let started = begin(store, GuestCall::Learn);
         let work = functions.dictionary.call_learn(&mut *store, news.argument());
         let result = started.run(work).await;
@@ -83,8 +83,8 @@ impl Configured<TransformerRole> {
 
     /// What was held back until now.
     pub(super) async fn flush(&mut self, now: Timestamp) -> Result<Vec<Sample>, CallError> {
-        let store = &mut self.bare.store;
-        let Some(stateful) = &self.bare.functions.stateful else { return Ok(Vec::new()) };
+        let store = &mut self.unconfigured.store;
+        let Some(stateful) = &self.unconfigured.functions.stateful else { return Ok(Vec::new()) };
         let started = begin(store, GuestCall::Flush);
         let result = started.run(stateful.call_flush(&mut *store, now.as_nanos())).await;
         let answer = started.end(store, result).await.map_err(CallError::Failed)?;
@@ -101,8 +101,8 @@ impl Configured<TransformerRole> {
     /// The state; `None` for a component that does not remember.
     pub(super) async fn save(&mut self) -> Result<Option<State>, CallError> {
         let version = self.state_version;
-        let store = &mut self.bare.store;
-        let Some(stateful) = &self.bare.functions.stateful else { return Ok(None) };
+        let store = &mut self.unconfigured.store;
+        let Some(stateful) = &self.unconfigured.functions.stateful else { return Ok(None) };
         let started = begin(store, GuestCall::Save);
         let ordinary = store.hostcall_fuel();
         // A state may be larger than an answer; its own limit is looked at below.

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use self::catalogue::{Reads, Stopped};
 use self::growth::Growth;
 use self::values::Of;
-use crate::discovery::Described;
+use crate::resource_metadata::Described;
 use nephometer_config::{MeterFilter, MeteringSpec};
 use nephometer_model::{Domain, Groups, Meter, Reading, Release, Resource, Volume};
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use serde_json::{Map, Value as Json, json};
 
 use super::*;
-use crate::discovery::{Place, ResourceCache};
 use crate::libvirt::{Builder, Value as Stat, describe};
+use crate::resource_metadata::{Place, ResourceCache};
 use nephometer_model::{DomainState, Quirks};
 
 fn filter(entries: &[&str]) -> MeterFilter {
@@ -224,8 +224,8 @@ fn sees_when_devices_changed() {
 }
 
 /// All samples of one recorded tick, by meter and resource.
-fn replayed(folder: &Path, tick: &Path, rules: MeteringSpec) -> Vec<(String, Measured)> {
-    let text = std::fs::read_to_string(tick).unwrap();
+fn replayed(folder: &Path, cycle: &Path, rules: MeteringSpec) -> Vec<(String, Measured)> {
+    let text = std::fs::read_to_string(cycle).unwrap();
     let (host, source) = ("compute-1".into(), "openstack".into());
     let mut cache = ResourceCache::new(Place { host, source, release: rules.release });
     let mut samples = Vec::new();
@@ -262,11 +262,11 @@ fn metadata(golden: &Map<String, Json>, ours: &Resource) -> (String, String) {
 fn compare(version: &str, rules: MeteringSpec, samples: usize) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(version);
     let files = std::fs::read_dir(folder.join("domstats")).unwrap();
-    let mut ticks: Vec<_> = files.map(|file| file.unwrap().path()).collect();
-    ticks.sort();
-    let read = |tick: &Path| replayed(&folder, tick, rules).into_iter();
+    let mut cycles: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    cycles.sort();
+    let read = |cycle: &Path| replayed(&folder, cycle, rules).into_iter();
     let (before, mut after): (HashMap<_, _>, HashMap<_, _>) =
-        (read(&ticks[0]).collect(), read(&ticks[1]).collect());
+        (read(&cycles[0]).collect(), read(&cycles[1]).collect());
     let meters = Meters::new(rules);
     let messages = std::fs::read_to_string(folder.join("messages.json")).unwrap();
     let messages: Json = serde_json::from_str(&messages).unwrap();

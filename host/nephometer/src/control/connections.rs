@@ -19,7 +19,7 @@ use nephometer_telemetry::events::control as events;
 const PATIENCE: Duration = Duration::from_millis(Bound::ControlTime.most());
 
 /// All that are open. They end when this is dropped.
-pub(super) struct Conversations<A> {
+pub(super) struct Connections<A> {
     answer: Arc<A>,
     tasks: JoinSet<()>,
     open: Arc<Mutex<Open>>,
@@ -34,7 +34,7 @@ struct Open {
     asked: usize,
 }
 
-impl<A, F> Conversations<A>
+impl<A, F> Connections<A>
 where
     A: Fn(Request) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
@@ -231,7 +231,7 @@ mod tests {
     async fn those_who_do_not_ask_make_room_and_those_who_have_asked_do_not() {
         let most = Bound::ControlConnections.size();
         let (hold, held) = tokio::sync::watch::channel(true);
-        let mut conversations = Conversations::new(move |request| {
+        let mut conversations = Connections::new(move |request| {
             let mut held = held.clone();
             async move {
                 if request == Request::Gaps {
@@ -241,7 +241,7 @@ mod tests {
             }
         });
         let mut clients = Vec::new();
-        let mut connect = |conversations: &mut Conversations<_>| {
+        let mut connect = |conversations: &mut Connections<_>| {
             let (client, server) = UnixStream::pair().unwrap();
             conversations.begin(server);
             clients.push(client);
@@ -281,7 +281,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_panics_ends_its_own_connection_only() {
-        let mut conversations = Conversations::new(|request| async move {
+        let mut conversations = Connections::new(|request| async move {
             assert_ne!(request, Request::Gaps, "on purpose");
             Response::well(serde_json::Value::Null)
         });

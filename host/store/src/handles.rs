@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Envelope;
 use super::spool::{SpoolShared, SpoolSlot};
 use super::spool_tables::{self, Head};
-use nephometer_model::{DeliveryResult, Position};
+use nephometer_model::{DeliveryResult, Offset};
 use nephometer_telemetry::{Dropped, events::store as events};
 
 /// Bytes that a reader is lent at once, at most, if that is more than one envelope.
@@ -22,7 +22,8 @@ impl SpoolShared {
         self.queue.reopen();
         self.queue.wake();
         let writer = SpoolWriter { shared: Arc::clone(self), epoch };
-        let reader = SpoolReader { shared: Arc::clone(self), epoch, turn: None, lent: Vec::new() };
+        let reader =
+            SpoolReader { shared: Arc::clone(self), epoch, turn: None, leased: Vec::new() };
         (writer, reader)
     }
 
@@ -51,11 +52,11 @@ impl Outstanding {
 
     /// Which batch the oldest envelope was made from that is neither settled nor on disk; `None` if
     /// there is none.
-    pub fn oldest(&self) -> Option<Position> {
+    pub fn oldest(&self) -> Option<Offset> {
         if self.0.unwritten.load(Relaxed) == 0 {
             return None;
         }
-        self.0.queue.find(|slot| (!slot.on_disk).then_some(slot.head.position))
+        self.0.queue.find(|slot| (!slot.on_disk).then_some(slot.head.offset))
     }
 }
 
@@ -82,7 +83,7 @@ pub struct SpoolReader {
     /// Held from the first look on.
     turn: Option<OwnedSemaphorePermit>,
     /// What was given last.
-    lent: Vec<Envelope>,
+    leased: Vec<Envelope>,
 }
 
 impl SpoolReader {
@@ -104,7 +105,7 @@ impl SpoolReader {
     /// until [`Self::settle`] or the next [`Self::peek`]. The error says why they cannot be read.
     pub async fn peek(&mut self, count: usize) -> Result<Vec<Envelope>, String> {
         loop {
-            let slots = self.shared.queue.lend(count, LENT);
+            let slots = self.shared.queue.lease(count, LENT);
             let away = slots.iter().filter(|slot| slot.envelope.is_none());
             let away: Vec<(u64, Head)> =
                 away.map(|slot| (slot.sequence, slot.head.clone())).collect();
@@ -114,7 +115,7 @@ impl SpoolReader {
                 let name = self.shared.name.clone();
                 let read = self
                     .shared
-                    .medium
+                    .backend
                     .read(move |disk| spool_tables::envelopes(&disk.reading()?, &name, &away));
                 read.await?.into_iter()
             };
@@ -123,8 +124,8 @@ impl SpoolReader {
                 .map(|slot| slot.envelope.or_else(|| read.next().flatten()))
                 .collect();
             if envelopes.iter().all(Option::is_some) {
-                self.lent = envelopes.into_iter().flatten().collect();
-                return Ok(self.lent.clone());
+                self.leased = envelopes.into_iter().flatten().collect();
+                return Ok(self.leased.clone());
             }
             self.give_up(&envelopes).await;
         }
@@ -152,7 +153,7 @@ impl SpoolReader {
     /// What became of the envelopes that [`Self::peek`] gave, in the same order; those without a
     /// result stay.
     pub async fn settle(&mut self, results: &[DeliveryResult]) {
-        let (shared, lent) = (&self.shared, &self.lent);
+        let (shared, leased) = (&self.shared, &self.leased);
         let mut pending = shared.writing.lock().await;
         let mut aside = Vec::new();
         let mut left = 0;
@@ -164,7 +165,7 @@ impl SpoolReader {
                 }
                 Some(DeliveryResult::Rejected(reason)) => {
                     shared.counts.dropped.add(Dropped::Permanent, 1);
-                    if let Some(envelope) = lent.get(place) {
+                    if let Some(envelope) = leased.get(place) {
                         let meters = envelope.manifest.by_meter();
                         shared.counts.dropped.add_meters(Dropped::Permanent, meters);
                         aside.push((slot.head.clone(), envelope.clone(), reason.clone()));

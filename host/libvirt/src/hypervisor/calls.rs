@@ -13,10 +13,10 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::{InspectError, Load};
+use super::{HypervisorError, Load};
 use crate::libvirt::{Connection, VirtError};
 use nephometer_config::without_user;
-use nephometer_telemetry::events::inspect as events;
+use nephometer_telemetry::events::hypervisor as events;
 
 /// Connections that wait for the next call. More than are ever in flight are of no use.
 const MAX_IDLE: usize = 8;
@@ -40,7 +40,7 @@ pub(super) enum CallError {
     Virt(#[from] VirtError),
 }
 
-impl From<CallError> for InspectError {
+impl From<CallError> for HypervisorError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::TimeOut(deadline) => Self::TimeOut(deadline),

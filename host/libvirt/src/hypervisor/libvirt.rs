@@ -12,12 +12,12 @@ use super::calls::{CallError, Calls};
 use super::descriptions::Descriptions;
 use super::listing::Listing;
 use super::watch::Watcher;
-use super::{Hypervisor, InspectError, Load, ReadError};
+use super::{Hypervisor, HypervisorError, Load, ReadError};
 use crate::libvirt::{Connection, Control, VirtError};
 use crate::schedule::Clock;
 use nephometer_config::LibvirtSpec;
 use nephometer_model::{Domain, DomainEvent, Groups, Moment, Reading};
-use nephometer_telemetry::events::inspect as events;
+use nephometer_telemetry::events::hypervisor as events;
 
 /// Domains per bulk call. libvirt needs about 6.5 ms for each, one after the other, so that a
 /// slice is far from its deadline, and few wait with one that does not answer.
@@ -182,11 +182,11 @@ impl Libvirt {
 
 #[async_trait]
 impl Hypervisor for Libvirt {
-    async fn begin_tick(&self) -> Result<Option<Moment>, InspectError> {
+    async fn begin_cycle(&self) -> Result<Option<Moment>, HypervisorError> {
         Ok(Some(self.clock.now()))
     }
 
-    async fn domains(&self) -> Result<Vec<Arc<Domain>>, InspectError> {
+    async fn domains(&self) -> Result<Vec<Arc<Domain>>, HypervisorError> {
         let listed = self.list().await?;
         self.suspects
             .lock()
@@ -290,7 +290,7 @@ mod tests {
         assert!(Arc::ptr_eq(&domains[0], &libvirt.domains().await.unwrap()[0]), "read once");
         let gone = Arc::new(Domain { uuid: Uuid::from_u128(1), ..Domain::clone(&domains[0]) });
         let groups = Groups::CPU.union(Groups::BALLOON);
-        let start = libvirt.begin_tick().await.unwrap().unwrap();
+        let start = libvirt.begin_cycle().await.unwrap().unwrap();
         let answers = libvirt.read(&[gone, Arc::clone(&domains[0])], groups).await;
         let [Err(ReadError::Gone), Ok(reading)] = &answers[..] else { panic!("{answers:?}") };
         assert_eq!(reading.uuid, domains[0].uuid);
@@ -310,6 +310,6 @@ mod tests {
             "{error}"
         );
         let unknown = open("quemu:///system").domains().await.unwrap_err();
-        assert!(matches!(unknown, InspectError::Libvirt(_)), "{unknown}");
+        assert!(matches!(unknown, HypervisorError::Libvirt(_)), "{unknown}");
     }
 }

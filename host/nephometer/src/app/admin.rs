@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::desk;
-use super::orders::{Order, Report};
 use super::plan::short;
+use super::queries;
+use super::reload_request::{ReloadRequest, Report};
 use crate::control::{Request, Response};
-use nephometer_libvirt::inspect::Hypervisor;
+use nephometer_libvirt::hypervisor::Hypervisor;
 use nephometer_pipeline::SinkHandle;
 use nephometer_store::{DeadLetters, Gaps, Spools};
 use nephometer_telemetry::Ledger;
 use nephometer_wasm::ComponentHost;
 
 /// What is read from, and what the store keeps for people.
-pub(super) struct Seen {
+pub(super) struct AgentViews {
     pub(super) hypervisor: Arc<dyn Hypervisor>,
     pub(super) dead_letters: DeadLetters,
     pub(super) spools: Spools,
@@ -26,29 +26,29 @@ pub(super) struct Seen {
 }
 
 /// What can be seen of the agent, and who can be asked to do something.
-pub(super) struct Board {
+pub(super) struct AdminService {
     ledger: Arc<Ledger>,
     components: ComponentHost,
     sinks: Vec<(Arc<str>, SinkHandle)>,
-    orders: mpsc::Sender<Order>,
+    reload_requests: mpsc::Sender<ReloadRequest>,
     last: watch::Receiver<Report>,
     reloads: watch::Sender<Report>,
-    seen: Seen,
+    views: AgentViews,
     started: Instant,
 }
 
-impl Board {
+impl AdminService {
     pub(super) fn new(
         ledger: &Arc<Ledger>,
         components: &ComponentHost,
         sinks: &[(Arc<str>, SinkHandle)],
-        orders: mpsc::Sender<Order>,
-        seen: Seen,
+        reload_requests: mpsc::Sender<ReloadRequest>,
+        views: AgentViews,
     ) -> Self {
         let started = Instant::now();
         let (reloads, last) = watch::channel(Report::default());
         let (ledger, components, sinks) = (Arc::clone(ledger), components.clone(), sinks.to_vec());
-        Self { ledger, components, sinks, orders, last, reloads, seen, started }
+        Self { ledger, components, sinks, reload_requests, last, reloads, views, started }
     }
 
     /// Where the supervisor notes what its last reload did.
@@ -66,8 +66,10 @@ impl Board {
             | Request::SpoolPage { .. }
             | Request::SpoolCheck
             | Request::SpoolRequeue { .. }
-            | Request::Gaps) => desk::answer(&self.seen.spools, &self.seen.gaps, request).await,
-            Request::ReplayDeadLetter { number } => match self.replay(number).await {
+            | Request::Gaps) => {
+                queries::answer(&self.views.spools, &self.views.gaps, request).await
+            }
+            Request::RetryDeadLetter { number } => match self.retry(number).await {
                 Ok(made) => Response::well(json!({ "published": made })),
                 Err(reason) => Response::failed(reason),
             },
@@ -80,15 +82,15 @@ impl Board {
             .iter()
             .map(|(name, handle)| {
                 let status = handle.status();
-                let stages = status.stages.iter().map(
+                let slots = status.slots.iter().map(
                     |one| json!({ "component": *one.component, "digest": short(&one.digest) }),
                 );
                 json!({
                     "sink": **name,
                     "state": status.state.as_str(),
                     "reason": status.state.reason(),
-                    "transformers": stages.collect::<Vec<_>>(),
-                    "position": status.position,
+                    "transformers": slots.collect::<Vec<_>>(),
+                    "position": status.offset,
                     "emitted": status.emitted,
                     "saved": status.saved,
                     "reloads": status.reloads,
@@ -109,7 +111,7 @@ impl Board {
     }
 
     fn load(&self) -> Option<Value> {
-        let load = self.seen.hypervisor.load()?;
+        let load = self.views.hypervisor.load()?;
         Some(json!({
             "calls": load.calls,
             "busy_seconds": load.busy.as_secs_f64(),
@@ -154,7 +156,7 @@ impl Board {
     async fn reload(&self, plan: bool) -> Response {
         let (reply, answer) = oneshot::channel();
         let ending = || Response::failed("the agent is ending".to_owned());
-        if self.orders.send(Order { plan, reply }).await.is_err() {
+        if self.reload_requests.send(ReloadRequest { plan, reply }).await.is_err() {
             return ending();
         }
         match answer.await {
@@ -165,16 +167,17 @@ impl Board {
         }
     }
 
-    async fn replay(&self, number: u64) -> Result<usize, String> {
-        let letter = self.seen.dead_letters.get(number).await.map_err(|error| error.to_string())?;
+    async fn retry(&self, number: u64) -> Result<usize, String> {
+        let letter =
+            self.views.dead_letters.get(number).await.map_err(|error| error.to_string())?;
         let letter = letter.ok_or_else(|| format!("there is no dead letter {number}"))?;
         let sink = self.sinks.iter().find(|(name, _)| **name == *letter.sink);
         let (_, handle) =
             sink.ok_or_else(|| format!("there is no sink {} any more", letter.sink))?;
-        let stage = letter.stage;
+        let slot = letter.transformer;
         let samples = letter.samples()?;
-        let made = handle.inject(stage, samples).await?;
-        self.seen.dead_letters.remove(number).await.map_err(|error| error.to_string())?;
+        let made = handle.inject(slot, samples).await?;
+        self.views.dead_letters.remove(number).await.map_err(|error| error.to_string())?;
         Ok(made)
     }
 }

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 /// Somebody asks for a reload.
-pub(super) struct Order {
+pub(super) struct ReloadRequest {
     /// Only say what would happen.
     pub(super) plan: bool,
     pub(super) reply: oneshot::Sender<Report>,

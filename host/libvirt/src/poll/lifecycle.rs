@@ -14,7 +14,7 @@ use super::PollTask;
 use super::gaps::Got;
 use super::meters::{self, CATALOGUE, Measured};
 use nephometer_model::{
-    DomainEvent, DomainState, Happening, Moment, Polled, Resource, StopReason, Volume,
+    DomainEvent, DomainState, LifecycleEvent, Moment, Polled, Resource, StopReason, Volume,
 };
 
 /// Waits for what happens next; for ever if nobody tells.
@@ -38,9 +38,9 @@ impl PollTask {
         // Whatever it was, it may be described otherwise now: a resize defines a domain anew.
         self.context.hypervisor.forget(event.uuid);
         let mut polled = match event.what {
-            Happening::Started | Happening::Changed => self.first(event.uuid).await,
-            Happening::Stopped(reason) => self.last(event.uuid, reason, at),
-            Happening::Other => Vec::new(),
+            LifecycleEvent::Started | LifecycleEvent::Changed => self.first(event.uuid).await,
+            LifecycleEvent::Stopped(reason) => self.last(event.uuid, reason, at),
+            LifecycleEvent::Other => Vec::new(),
         };
         polled.retain(|one| {
             let Polled { batch, gaps } = one;
@@ -54,7 +54,9 @@ impl PollTask {
     /// All that can be read of a domain now.
     async fn first(&mut self, uuid: Uuid) -> Vec<Polled> {
         // What fails here fails at the next tick again, and is told there.
-        let Ok(Some(tick)) = self.context.hypervisor.begin_tick().await else { return Vec::new() };
+        let Ok(Some(cycle)) = self.context.hypervisor.begin_cycle().await else {
+            return Vec::new();
+        };
         let Ok(listed) = self.domains.list().await else { return Vec::new() };
         let (mut rows, mut missed) = (Vec::new(), Vec::new());
         if let Some(domain) = listed.domains.iter().find(|domain| domain.uuid == uuid)
@@ -72,8 +74,8 @@ impl PollTask {
         for source in &mut self.sources {
             source.follow(&self.meters);
         }
-        let mut polled = self.batches(tick, &rows, &listed.gone);
-        self.tell_gaps(tick, &missed, &mut polled);
+        let mut polled = self.batches(cycle, &rows, &listed.gone);
+        self.tell_gaps(cycle, &missed, &mut polled);
         polled
     }
 

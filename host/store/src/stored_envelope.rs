@@ -7,7 +7,7 @@ use super::Envelope;
 
 /// An envelope that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredEnvelope {
     /// As it goes to its receiver.
     pub envelope: Envelope,
     /// Why the receiver has refused it for good; `None` if it only waits.
@@ -23,7 +23,7 @@ pub struct Place {
     pub sequence: u64,
 }
 
-impl Kept {
+impl StoredEnvelope {
     /// Behind this one.
     pub fn place(&self) -> Place {
         Place { refused: self.refused.is_some(), sequence: self.envelope.sequence }

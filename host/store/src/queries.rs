@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Envelope;
 use super::WhenFull;
-use super::kept::{Kept, Place};
 use super::spool::{Bounds, SpoolShared};
-use super::spool_tables::{self, Found, SpoolSummary};
+use super::spool_tables::{self, SpoolSummary, StoredSpool};
 use super::spools::Spools;
+use super::stored_envelope::{Place, StoredEnvelope};
 use nephometer_telemetry::{Chain, PublisherCount};
 
 /// Envelopes that are moved or read at once.
@@ -17,7 +17,7 @@ const PAGE: usize = 50;
 
 /// What was put back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moved {
+pub struct Requeued {
     /// Envelopes.
     pub envelopes: u64,
     /// Samples in them.
@@ -27,35 +27,43 @@ pub struct Moved {
 impl Spools {
     /// All spools with what they hold.
     pub async fn list(&self) -> Result<Vec<SpoolSummary>, String> {
-        if !self.medium.is_durable() {
+        if !self.backend.is_durable() {
             return Ok(Vec::new());
         }
-        self.medium.read(|disk| spool_tables::spools(&disk.reading()?)).await
+        self.backend.read(|disk| spool_tables::spools(&disk.reading()?)).await
     }
 
     /// What waits in a spool, and behind it what was refused for good: up to fifty, behind the one
     /// that was given last, in this order. Empty at the end.
-    pub async fn page(&self, name: &str, after: Option<Place>) -> Result<Vec<Kept>, String> {
+    pub async fn page(
+        &self,
+        name: &str,
+        after: Option<Place>,
+    ) -> Result<Vec<StoredEnvelope>, String> {
         let waits = after.is_none_or(|place| !place.refused);
         let behind = after.map_or(0, |place| place.sequence);
         if waits {
             let wanted = name.to_owned();
             let found = self
-                .medium
+                .backend
                 .read(move |disk| spool_tables::waiting(&disk.reading()?, &wanted, behind, PAGE))
                 .await?;
             if !found.is_empty() {
                 let kept = found.into_iter();
-                return Ok(kept.map(|envelope| Kept { envelope, refused: None }).collect());
+                return Ok(kept
+                    .map(|envelope| StoredEnvelope { envelope, refused: None })
+                    .collect());
             }
         }
         let (wanted, behind) = (name.to_owned(), if waits { 0 } else { behind });
         let found = self
-            .medium
+            .backend
             .read(move |disk| spool_tables::aside(&disk.reading()?, &wanted, behind, PAGE))
             .await?;
         let kept = found.into_iter();
-        Ok(kept.map(|(envelope, reason)| Kept { envelope, refused: Some(reason) }).collect())
+        Ok(kept
+            .map(|(envelope, reason)| StoredEnvelope { envelope, refused: Some(reason) })
+            .collect())
     }
 
     /// Reads every envelope; gives what is wrong, a line each.
@@ -64,10 +72,10 @@ impl Spools {
         for spool in self.list().await? {
             let name = spool.name.clone();
             let problem = self
-                .medium
+                .backend
                 .read(move |disk| {
                     let reading = disk.reading()?;
-                    let Found { left, unreadable } = spool_tables::spool(&reading, &name)?;
+                    let StoredSpool { left, unreadable } = spool_tables::spool(&reading, &name)?;
                     let mut bad: Vec<u64> = unreadable;
                     for page in left.heads.chunks(PAGE) {
                         let found = spool_tables::envelopes(&reading, &name, page)?;
@@ -86,7 +94,7 @@ impl Spools {
 
     /// Puts what receivers have refused for good into a spool again, behind what waits there; and what
     /// waits in a spool that nobody reads any more, if `from` is such a one.
-    pub async fn requeue(&self, from: &str, to: &str) -> Result<Moved, String> {
+    pub async fn requeue(&self, from: &str, to: &str) -> Result<Requeued, String> {
         let known = self.list().await?;
         for name in [from, to] {
             if !known.iter().any(|spool| spool.name == name) {
@@ -97,7 +105,7 @@ impl Spools {
         if from != to && self.is_open(from) {
             return Err(format!("a publisher is at work on {from}; only its own can be put back"));
         }
-        let mut moved = Moved::default();
+        let mut moved = Requeued::default();
         // What waits there already stays where it is.
         let mut last = (from == to).then_some(Place { refused: true, sequence: 0 });
         loop {
@@ -110,11 +118,16 @@ impl Spools {
         }
     }
 
-    async fn put_back(&self, from: &str, to: &str, kept: Vec<Kept>) -> Result<(), String> {
+    async fn put_back(
+        &self,
+        from: &str,
+        to: &str,
+        kept: Vec<StoredEnvelope>,
+    ) -> Result<(), String> {
         let (source, target) = (self.reach(from).await?, self.reach(to).await?);
         let envelopes = kept.iter().map(|one| Envelope {
             // What it was made from is settled long ago.
-            position: u64::MAX,
+            offset: u64::MAX,
             ..one.envelope.clone()
         });
         let envelopes: Vec<Envelope> = envelopes.collect();
@@ -131,9 +144,9 @@ impl Spools {
         if let Some(open) = self.get(name) {
             return Ok(open);
         }
-        let found = self.medium.spool(name).await.map_err(|error| Chain(&error).to_string())?;
+        let found = self.backend.spool(name).await.map_err(|error| Chain(&error).to_string())?;
         let bounds = Bounds { bytes: u64::MAX, count: None, age: None, last: Vec::new() };
         let (how, counts) = ((bounds, WhenFull::DropOldest), Arc::<PublisherCount>::default());
-        Ok(Arc::new(SpoolShared::new(name, &self.medium, how, (&counts, found))))
+        Ok(Arc::new(SpoolShared::new(name, &self.backend, how, (&counts, found))))
     }
 }

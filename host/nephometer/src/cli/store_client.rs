@@ -11,13 +11,13 @@ use crate::control::{ControlError, Request};
 use nephometer_store::Store;
 
 /// Whoever has the store: an agent, or we ourselves.
-pub(super) struct Desk<'a> {
+pub(super) struct StoreClient<'a> {
     socket: &'a Socket,
     /// Once it is known that no agent runs.
     own: Option<(Store, tokio::runtime::Runtime)>,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> StoreClient<'a> {
     pub(super) fn new(socket: &'a Socket) -> Self {
         Self { socket, own: None }
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::backend::Backend;
 use super::db::Disk;
 use super::gap_tables;
-use super::medium::Medium;
 use super::{DeadLetters, Gaps, Journal, JournalBounds, Spools, StoreError, WhenFull};
 use nephometer_files as files;
-use nephometer_model::{HostGeneration, Timestamp};
+use nephometer_model::{HostId, Timestamp};
 use nephometer_telemetry::{Account, events::publish as events};
 
 const GENERATION: &str = "host-generation";
@@ -20,8 +20,8 @@ const GENERATION: &str = "host-generation";
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
-    generation: HostGeneration,
-    medium: Arc<Medium>,
+    host_id: HostId,
+    backend: Arc<Backend>,
     lock: Option<File>,
 }
 
@@ -31,16 +31,16 @@ impl Store {
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         files::own_folder(folder).map_err(|source| io("use", folder, source))?;
         let lock = lock(&folder.join("lock"))?;
-        let (generation, disk) = (generation(folder)?, Disk::open(folder)?);
-        let medium = Medium::on(disk, folder);
-        Ok(Self { folder: folder.to_owned(), generation, medium, lock: Some(lock) })
+        let (host_id, disk) = (host_id(folder)?, Disk::open(folder)?);
+        let backend = Backend::on(disk, folder);
+        Ok(Self { folder: folder.to_owned(), host_id, backend, lock: Some(lock) })
     }
 
     /// A store that leaves no trace: for commands that only look. The generation is the host's own
     /// if there is one in the folder.
     pub fn in_memory(folder: &Path) -> Self {
-        let generation = generation_for_reading(folder);
-        Self { folder: folder.to_owned(), generation, medium: Medium::none(), lock: None }
+        let host_id = host_id_for_reading(folder);
+        Self { folder: folder.to_owned(), host_id, backend: Backend::none(), lock: None }
     }
 
     /// The journal. There is one: it is asked for once.
@@ -52,29 +52,29 @@ impl Store {
         bounds: JournalBounds,
         when_full: WhenFull,
     ) -> Result<Journal, StoreError> {
-        Journal::new(Arc::clone(&self.medium), bounds, when_full)
+        Journal::new(Arc::clone(&self.backend), bounds, when_full)
     }
 
     /// The spools. They are asked for once.
     pub fn spools(&self) -> Spools {
-        Spools::new(Arc::clone(&self.medium))
+        Spools::new(Arc::clone(&self.backend))
     }
 
     /// What is missing.
     pub fn gaps(&self) -> Gaps {
-        Gaps(Arc::clone(&self.medium))
+        Gaps(Arc::clone(&self.backend))
     }
 
     /// When sources were polled last, by an earlier run.
-    pub fn ticks(&self) -> Result<HashMap<Arc<str>, Timestamp>, StoreError> {
-        self.read(|disk| gap_tables::ticks(&disk.reading()?))
+    pub fn cycles(&self) -> Result<HashMap<Arc<str>, Timestamp>, StoreError> {
+        self.read(|disk| gap_tables::cycles(&disk.reading()?))
     }
 
     fn read<T: Default>(
         &self,
         what: impl FnOnce(&Disk) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let Some(disk) = self.medium.disk() else { return Ok(T::default()) };
+        let Some(disk) = self.backend.disk() else { return Ok(T::default()) };
         what(&disk).map_err(|error| StoreError::Database {
             path: self.folder.clone(),
             source: Box::new(error),
@@ -92,17 +92,17 @@ impl Store {
     }
 
     /// The namespace of all ids.
-    pub fn generation(&self) -> HostGeneration {
-        self.generation
+    pub fn host_id(&self) -> HostId {
+        self.host_id
     }
 }
 
 /// The generation for a command that must leave no trace: the host's own if it can be read, else
 /// one that is as good and is forgotten.
-pub fn generation_for_reading(folder: &Path) -> HostGeneration {
+pub fn host_id_for_reading(folder: &Path) -> HostId {
     let known = files::read_text(&folder.join(GENERATION));
     let known = known.ok().and_then(|text| Uuid::parse_str(text.trim()).ok());
-    HostGeneration(known.unwrap_or_else(Uuid::new_v4))
+    HostId(known.unwrap_or_else(Uuid::new_v4))
 }
 
 /// Takes the lock and writes our pid into its file. The system lets go of it however we end.
@@ -127,7 +127,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-fn generation(folder: &Path) -> Result<HostGeneration, StoreError> {
+fn host_id(folder: &Path) -> Result<HostId, StoreError> {
     let path = folder.join(GENERATION);
     let mut bytes = Vec::new();
     let read = files::own(&path, OpenOptions::new().read(true))
@@ -136,8 +136,8 @@ fn generation(folder: &Path) -> Result<HostGeneration, StoreError> {
         Ok(_) => {
             let text = String::from_utf8_lossy(&bytes);
             match Uuid::parse_str(text.trim()) {
-                Ok(uuid) => return Ok(HostGeneration(uuid)),
-                Err(error) => events::generation_damaged(&path, &error),
+                Ok(uuid) => return Ok(HostId(uuid)),
+                Err(error) => events::host_id_damaged(&path, &error),
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -149,7 +149,7 @@ fn generation(folder: &Path) -> Result<HostGeneration, StoreError> {
     std::fs::rename(&fresh, &path).map_err(|source| io("rename to", &path, source))?;
     // The name lasts only once its folder is on the disk as well.
     File::open(folder).and_then(|dir| dir.sync_all()).map_err(|e| io("write", folder, e))?;
-    Ok(HostGeneration(uuid))
+    Ok(HostId(uuid))
 }
 
 fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
@@ -172,15 +172,15 @@ mod tests {
     fn the_generation_is_minted_once_and_anew_when_it_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/store");
-        let first = Store::open(&path).unwrap().generation();
-        assert_eq!(Store::open(&path).unwrap().generation(), first);
+        let first = Store::open(&path).unwrap().host_id();
+        assert_eq!(Store::open(&path).unwrap().host_id(), first);
         let file = path.join("host-generation");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         for damage in ["", "not a uuid", "\u{fffd}"] {
             std::fs::write(&file, damage).unwrap();
-            let next = Store::open(&path).unwrap().generation();
+            let next = Store::open(&path).unwrap().host_id();
             assert_ne!(next, first);
-            assert_eq!(Store::open(&path).unwrap().generation(), next);
+            assert_eq!(Store::open(&path).unwrap().host_id(), next);
         }
     }
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use self::model::{Slot, World};
-use super::{Hypervisor, InspectError, ReadError};
+use super::{Hypervisor, HypervisorError, ReadError};
 use crate::schedule::Clock;
 use nephometer_model::{Domain, Groups, Moment, Reading};
 
@@ -35,9 +35,9 @@ type KnownDomain = (u16, Arc<Domain>);
 
 impl Sim {
     /// Begins now.
-    pub(super) fn open(uri: &str, clock: Clock) -> Result<Self, InspectError> {
+    pub(super) fn open(uri: &str, clock: Clock) -> Result<Self, HypervisorError> {
         let (domains, seed) =
-            query(uri).map_err(|reason| InspectError::Uri { uri: uri.to_owned(), reason })?;
+            query(uri).map_err(|reason| HypervisorError::Uri { uri: uri.to_owned(), reason })?;
         let start = clock.now().monotonic.unwrap_or(0);
         Ok(Self { clock, start, world: World::new(domains, seed), known: Mutex::default() })
     }
@@ -53,11 +53,11 @@ impl Sim {
 
 #[async_trait]
 impl Hypervisor for Sim {
-    async fn begin_tick(&self) -> Result<Option<Moment>, InspectError> {
+    async fn begin_cycle(&self) -> Result<Option<Moment>, HypervisorError> {
         Ok(Some(self.clock.now()))
     }
 
-    async fn domains(&self) -> Result<Vec<Arc<Domain>>, InspectError> {
+    async fn domains(&self) -> Result<Vec<Arc<Domain>>, HypervisorError> {
         let (seconds, _) = self.now();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.resize(self.world.slots(), None);

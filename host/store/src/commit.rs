@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
+use super::backend::Backend;
 use super::db::Changes;
-use super::medium::Medium;
-use super::spool::Untold;
+use super::spool::PendingWrites;
 use super::streaming::Streaming;
 use super::{Envelope, SpoolWriter};
 
@@ -30,7 +30,7 @@ impl Envelopes for Vec<Envelope> {
 }
 
 /// Envelopes for the spool of one publisher.
-pub struct Put<'a> {
+pub struct SpoolInput<'a> {
     /// Its spool.
     pub writer: &'a SpoolWriter,
     /// What goes into it.
@@ -39,7 +39,7 @@ pub struct Put<'a> {
 
 /// What became of an emission.
 #[derive(Debug)]
-pub(super) struct Emitted {
+pub(super) struct CommitOutcome {
     /// Whether it is on disk now, with the other changes.
     pub(super) written: bool,
     /// How many envelopes each spool was given.
@@ -47,10 +47,14 @@ pub(super) struct Emitted {
 }
 
 /// Puts them in, and writes them with the other changes. Waits for room only if a spool was made so.
-pub(super) async fn put(medium: &Arc<Medium>, puts: &[Put<'_>], changes: Changes) -> Emitted {
+pub(super) async fn put(
+    backend: &Arc<Backend>,
+    puts: &[SpoolInput<'_>],
+    changes: Changes,
+) -> CommitOutcome {
     let mut pieces = Pieces::of(puts);
     let first = pieces.next().unwrap_or_else(|| vec![Vec::new(); puts.len()]);
-    if !medium.is_durable() {
+    if !backend.is_durable() {
         let mut piece = Some(first);
         while let Some(envelopes) = piece {
             for (put, envelopes) in puts.iter().zip(envelopes).filter(|(_, some)| !some.is_empty())
@@ -60,24 +64,24 @@ pub(super) async fn put(medium: &Arc<Medium>, puts: &[Put<'_>], changes: Changes
             }
             piece = pieces.next();
         }
-        return Emitted { written: false, counts: pieces.counts };
+        return CommitOutcome { written: false, counts: pieces.counts };
     }
     // Before anything is held that a driver needs.
     for (put, envelopes) in puts.iter().zip(&first) {
         put.writer.shared.room(envelopes).await;
     }
     let written = if pieces.is_over() {
-        at_once(medium, puts, first, changes).await
+        at_once(backend, puts, first, changes).await
     } else {
-        piece_by_piece(medium, puts, first, &mut pieces, changes).await
+        piece_by_piece(backend, puts, first, &mut pieces, changes).await
     };
-    Emitted { written, counts: pieces.counts }
+    CommitOutcome { written, counts: pieces.counts }
 }
 
 /// Drivers may send what is in memory before it is on disk.
 async fn at_once(
-    medium: &Arc<Medium>,
-    puts: &[Put<'_>],
+    backend: &Arc<Backend>,
+    puts: &[SpoolInput<'_>],
     envelopes: Vec<Vec<Envelope>>,
     mut changes: Changes,
 ) -> bool {
@@ -89,18 +93,18 @@ async fn at_once(
     for one in &mut prepared {
         changes.spools.push(std::mem::take(&mut one.change));
     }
-    let untold: Vec<Untold> = changes.spools.iter().map(Untold::of).collect();
-    let written = medium.write(changes).await.is_ok();
-    for (one, untold) in prepared.into_iter().zip(untold) {
-        one.finish((!written).then_some(untold));
+    let pending_writes: Vec<PendingWrites> = changes.spools.iter().map(PendingWrites::of).collect();
+    let written = backend.write(changes).await.is_ok();
+    for (one, pending_writes) in prepared.into_iter().zip(pending_writes) {
+        one.finish((!written).then_some(pending_writes));
     }
     written
 }
 
 /// Only the first piece waits for room: the rest of an event goes with it.
 async fn piece_by_piece(
-    medium: &Arc<Medium>,
-    puts: &[Put<'_>],
+    backend: &Arc<Backend>,
+    puts: &[SpoolInput<'_>],
     first: Vec<Vec<Envelope>>,
     pieces: &mut Pieces<'_>,
     mut changes: Changes,
@@ -109,7 +113,7 @@ async fn piece_by_piece(
     for put in puts {
         spools.push(Streaming::begin(&put.writer.shared).await);
     }
-    let mut writing = medium.begin();
+    let mut writing = backend.begin();
     let mut piece = Some(first);
     while let Some(envelopes) = piece {
         let mut added = Changes::default();
@@ -122,16 +126,16 @@ async fn piece_by_piece(
         piece = pieces.next();
     }
     changes.spools = spools.iter_mut().map(Streaming::change).collect();
-    let untold: Vec<Untold> = changes.spools.iter().map(Untold::of).collect();
+    let pending_writes: Vec<PendingWrites> = changes.spools.iter().map(PendingWrites::of).collect();
     writing.write(changes).await;
     // From here on it is on disk or it is not, whoever waits for it.
     spools.iter_mut().for_each(Streaming::commit);
-    let written = medium.commit(writing).await.is_ok();
-    for ((spool, put), untold) in spools.into_iter().zip(puts).zip(untold) {
+    let written = backend.commit(writing).await.is_ok();
+    for ((spool, put), pending_writes) in spools.into_iter().zip(puts).zip(pending_writes) {
         if written {
             spool.finish();
         } else {
-            spool.keep_in_memory(put.envelopes.iter(), untold).await;
+            spool.keep_in_memory(put.envelopes.iter(), pending_writes).await;
         }
     }
     written
@@ -149,7 +153,7 @@ struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    fn of(puts: &[Put<'a>]) -> Self {
+    fn of(puts: &[SpoolInput<'a>]) -> Self {
         let spools: Vec<_> = puts.iter().map(|put| put.envelopes.iter()).collect();
         let counts = vec![0; spools.len()];
         let mut pieces = Self { spools, counts, at: 0, next: None };
@@ -190,7 +194,7 @@ impl<'a> Pieces<'a> {
 impl SpoolWriter {
     /// Takes envelopes in, one after the other. Waits only if the spool was made so.
     pub async fn push(&self, envelopes: Vec<Envelope>) {
-        let all = [Put { writer: self, envelopes: &envelopes }];
-        put(&self.shared.medium, &all, Changes::default()).await;
+        let all = [SpoolInput { writer: self, envelopes: &envelopes }];
+        put(&self.shared.backend, &all, Changes::default()).await;
     }
 }

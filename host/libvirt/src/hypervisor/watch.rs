@@ -9,8 +9,8 @@ use tokio::sync::broadcast;
 
 use crate::libvirt::Watch;
 use crate::schedule::Clock;
-use nephometer_model::{DomainEvent, Happening, Moment};
-use nephometer_telemetry::events::inspect as events;
+use nephometer_model::{DomainEvent, LifecycleEvent, Moment};
+use nephometer_telemetry::events::hypervisor as events;
 
 /// How often it is looked whether libvirtd is still there, or there again.
 const LOOK: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
             let shared = Weak::clone(shared);
             move |event: DomainEvent| {
                 let Some(shared) = shared.upgrade() else { return };
-                if event.what != Happening::Changed {
+                if event.what != LifecycleEvent::Changed {
                     shared.moves.fetch_add(1, SeqCst);
                 }
                 // Nobody listens yet, or not any more.

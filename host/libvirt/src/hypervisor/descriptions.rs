@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::libvirt::describe;
 use nephometer_model::{Domain, Moment};
-use nephometer_telemetry::events::inspect as events;
+use nephometer_telemetry::events::hypervisor as events;
 
 /// How long a description is taken for true. What changes without a trace in the statistics, such
 /// as the owner, is seen after this time.

@@ -4,10 +4,10 @@
 //! Must not know meters: turning numbers into samples is `poll`'s.
 
 mod calls;
+mod capture;
 mod descriptions;
 mod libvirt;
 mod listing;
-mod replay;
 mod sim;
 mod watch;
 
@@ -29,12 +29,12 @@ pub fn open(
     uri: &str,
     spec: &LibvirtSpec,
     clock: Clock,
-) -> Result<Arc<dyn Hypervisor>, InspectError> {
+) -> Result<Arc<dyn Hypervisor>, HypervisorError> {
     if uri.starts_with("sim:") {
         return Ok(Arc::new(sim::Sim::open(uri, clock)?));
     }
     if uri.starts_with("replay:") {
-        return Ok(Arc::new(replay::Replay::open(uri)?));
+        return Ok(Arc::new(capture::Capture::open(uri)?));
     }
     Ok(Arc::new(libvirt::Libvirt::new(uri, spec, clock)))
 }
@@ -44,12 +44,12 @@ pub fn open(
 pub trait Hypervisor: Send + Sync {
     /// Called once at the start of every tick. The time of the tick, or `None` when there will be
     /// no more: the end of a recording.
-    async fn begin_tick(&self) -> Result<Option<Moment>, InspectError>;
+    async fn begin_cycle(&self) -> Result<Option<Moment>, HypervisorError>;
 
     /// All domains that there are now, described. A description is read once per domain and kept
     /// until [`Hypervisor::forget`], or until it is old. A domain whose description cannot be
     /// read is left out and named in the log.
-    async fn domains(&self) -> Result<Vec<Arc<Domain>>, InspectError>;
+    async fn domains(&self) -> Result<Vec<Arc<Domain>>, HypervisorError>;
 
     /// Reads a slice of domains: as many answers, in the same order.
     async fn read(
@@ -107,7 +107,7 @@ pub enum Pace {
 
 /// Why there is nothing to read from at all.
 #[derive(Debug, Error)]
-pub enum InspectError {
+pub enum HypervisorError {
     /// The URI cannot be used.
     #[error("{}: {reason}", nephometer_config::without_user(.uri))]
     Uri {

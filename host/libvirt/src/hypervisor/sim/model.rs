@@ -348,10 +348,10 @@ mod tests {
         let (mut resets, mut left, mut came, mut steps) = (0, 0, 0, 0);
         for slot in 0..100 {
             let mut last: Option<(u16, Vec<u64>)> = None;
-            for tick in 0..360 {
-                let seconds = f64::from(tick) * 10.0;
+            for cycle in 0..360 {
+                let seconds = f64::from(cycle) * 10.0;
                 let Some(tenant) = world.tenant(slot, seconds) else {
-                    assert!(tick > 0, "all are there at the start");
+                    assert!(cycle > 0, "all are there at the start");
                     left += usize::from(last.take().is_some());
                     continue;
                 };
@@ -365,7 +365,7 @@ mod tests {
                     assert!(grew || fell, "{slot} at {seconds}: {before:?} {now:?}");
                     resets += usize::from(!grew);
                     steps += 1;
-                } else if tick > 0 {
+                } else if cycle > 0 {
                     came += 1;
                     assert!(seconds - tenant.born < 11.0, "a new domain starts at 0");
                 }

@@ -6,11 +6,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::transform::{
-    Chain, ChainError, Decision, Event, Identity, SampleList, State, Verdict, Window,
+    AppliedAction, Chain, ChainError, FailureAction, Identity, JournaledBatch, SampleList, State,
+    Window,
 };
 use nephometer_config::{OnError, StateMismatch};
-use nephometer_model::Position;
-use nephometer_store::{SavedChain, SavedStage};
+use nephometer_model::Offset;
+use nephometer_store::{SavedChain, SavedTransformer};
 use nephometer_telemetry::events;
 use nephometer_wasm::GuestThreads;
 
@@ -24,7 +25,7 @@ const WINDOW_BYTES: usize = 32 << 20;
 const WINDOW_EVENTS: usize = 500;
 
 /// The transformers of a sink, as one: what a reload replaces as a whole.
-pub struct Generation {
+pub struct ChainRevision {
     /// The transformers.
     pub chain: Chain,
     /// Per transformer: what becomes of a batch that it failed on twice.
@@ -35,32 +36,32 @@ pub struct Generation {
 
 /// What a new generation starts from: the states at one place, and what came since.
 #[derive(Debug, Clone, Default)]
-pub struct Base {
+pub struct Snapshot {
     /// Where the states were saved.
-    pub position: Position,
+    pub offset: Offset,
     /// Component and state of every stage.
-    pub stages: Vec<(Arc<str>, Option<State>)>,
+    pub slots: Vec<(Arc<str>, Option<State>)>,
     /// What came since.
-    pub events: Vec<Event>,
+    pub events: Vec<JournaledBatch>,
 }
 
-impl Base {
+impl Snapshot {
     /// As it was saved.
-    pub(super) fn saved(saved: SavedChain, events: Vec<Event>) -> Self {
-        let stage = |stage: SavedStage| {
-            let version = stage.version;
-            let state = stage.state.map(|bytes| State { version, bytes });
-            (stage.component.into(), state)
+    pub(super) fn saved(saved: SavedChain, events: Vec<JournaledBatch>) -> Self {
+        let slot = |slot: SavedTransformer| {
+            let version = slot.version;
+            let state = slot.state.map(|bytes| State { version, bytes });
+            (slot.component.into(), state)
         };
-        let stages = saved.stages.into_iter().map(stage).collect();
-        Self { position: saved.position, stages, events }
+        let slots = saved.transformers.into_iter().map(slot).collect();
+        Self { offset: saved.offset, slots, events }
     }
 
     /// As a running chain has it.
     pub(super) fn running(chain: &Chain) -> Self {
-        let (position, states, events) = chain.base();
+        let (offset, states, events) = chain.snapshot();
         let names = chain.identities().into_iter().map(|identity| identity.component);
-        Self { position, stages: names.zip(states).collect(), events }
+        Self { offset, slots: names.zip(states).collect(), events }
     }
 
     /// The state for each of these components: that of the same component, the first one for the
@@ -71,7 +72,7 @@ impl Base {
             .iter()
             .map(|identity| {
                 let nth = seen.entry(&identity.component).or_insert(0);
-                let mut same = self.stages.iter().filter(|(name, _)| *name == identity.component);
+                let mut same = self.slots.iter().filter(|(name, _)| *name == identity.component);
                 let state = same.nth(*nth).and_then(|(_, state)| state.clone());
                 *nth += 1;
                 state
@@ -80,27 +81,27 @@ impl Base {
     }
 }
 
-impl Generation {
+impl ChainRevision {
     /// Brings fresh instances to where the base ends.
-    pub async fn catch_up(&mut self, base: &Base) -> Result<(), ChainError> {
+    pub async fn catch_up(&mut self, snapshot: &Snapshot) -> Result<(), ChainError> {
         let identities = self.chain.identities();
-        let mut states = base.states(&identities);
-        while let Err(error) = self.chain.resume(base.position, states.clone()).await {
-            let mismatch = self.on_state_mismatch.get(error.stage).copied().unwrap_or_default();
+        let mut states = snapshot.states(&identities);
+        while let Err(error) = self.chain.resume(snapshot.offset, states.clone()).await {
+            let mismatch = self.on_state_mismatch.get(error.slot).copied().unwrap_or_default();
             if !error.state_refused || mismatch == StateMismatch::KeepOld {
                 return Err(error);
             }
             events::reload::state_reset(&error.sink, &error.component, &error.reason);
-            states[error.stage] = None;
+            states[error.slot] = None;
         }
-        self.follow(base.events.clone()).await
+        self.follow(snapshot.events.clone()).await
     }
 
     /// Runs a batch through all transformers, where guests run if `threads` is given: one switch there and
     /// one back.
     pub(super) async fn process(
         mut self,
-        event: Event,
+        event: JournaledBatch,
         threads: Option<&GuestThreads>,
     ) -> (Self, Result<Vec<SampleList>, ChainError>) {
         let work = async move {
@@ -114,7 +115,7 @@ impl Generation {
     }
 
     /// Runs events that another generation has worked on.
-    pub async fn follow(&mut self, since: Vec<Event>) -> Result<(), ChainError> {
+    pub async fn follow(&mut self, since: Vec<JournaledBatch>) -> Result<(), ChainError> {
         for event in since {
             self.chain.replay(event).await?;
         }
@@ -123,51 +124,54 @@ impl Generation {
 
     /// The same for a generation that has nobody to fall back on: an event that it fails on is
     /// left out of its state.
-    pub(super) async fn follow_all(&mut self, since: Vec<Event>) -> Result<(), ChainError> {
+    pub(super) async fn follow_all(
+        &mut self,
+        since: Vec<JournaledBatch>,
+    ) -> Result<(), ChainError> {
         for event in since {
             let Err(error) = self.chain.replay(event.clone()).await else { continue };
             events::component::state_incomplete(&error.sink, &error.component, &error.reason);
-            let verdict = Verdict { stage: error.stage, decision: Decision::Drop };
-            self.chain.replay(event.with(verdict)).await?;
+            let action = AppliedAction { slot: error.slot, action: FailureAction::Drop };
+            self.chain.replay(event.with(action)).await?;
         }
         Ok(())
     }
 
     /// What a save on disk says of it.
     pub(super) fn to_save(&self) -> SavedChain {
-        let (position, states, _) = self.chain.base();
-        let stage = |(identity, state): (Identity, Option<State>)| SavedStage {
+        let (offset, states, _) = self.chain.snapshot();
+        let slot = |(identity, state): (Identity, Option<State>)| SavedTransformer {
             component: identity.component.to_string(),
             digest: identity.digest,
             options: identity.options,
             version: state.as_ref().map_or(0, |state| state.version),
             state: state.map(|state| state.bytes),
         };
-        let stages = self.chain.identities().into_iter().zip(states).map(stage).collect();
-        SavedChain { position, stages }
+        let slots = self.chain.identities().into_iter().zip(states).map(slot).collect();
+        SavedChain { offset, transformers: slots }
     }
 }
 
 /// The generation before, ready to come back.
-pub(super) struct Retired {
-    generation: JoinHandle<Generation>,
+pub(super) struct RollbackCandidate {
+    revision: JoinHandle<ChainRevision>,
     since: Window,
     until: Instant,
 }
 
-impl Retired {
+impl RollbackCandidate {
     /// Saves it beside the running one, and lets go of its instances.
-    pub(super) fn new(mut generation: Generation) -> Self {
+    pub(super) fn new(mut revision: ChainRevision) -> Self {
         let saving = async move {
-            generation.chain.retire().await;
-            generation
+            revision.chain.retire().await;
+            revision
         };
         let until = Instant::now() + WINDOW;
-        Self { generation: tokio::spawn(saving), since: Window::default(), until }
+        Self { revision: tokio::spawn(saving), since: Window::default(), until }
     }
 
     /// What it has to know to come back. False when the window is over.
-    pub(super) fn remember(&mut self, event: &Event) -> bool {
+    pub(super) fn remember(&mut self, event: &JournaledBatch) -> bool {
         self.since.push(event.clone());
         self.since.rows() <= WINDOW_ROWS
             && self.since.bytes() <= WINDOW_BYTES
@@ -176,10 +180,10 @@ impl Retired {
     }
 
     /// It comes back: with the next event it starts from its save.
-    pub(super) async fn back(self) -> Option<Generation> {
-        let mut generation = self.generation.await.ok()?;
+    pub(super) async fn back(self) -> Option<ChainRevision> {
+        let mut revision = self.revision.await.ok()?;
         let whole =
-            self.since.into_events().into_iter().all(|event| generation.chain.remember(event));
-        whole.then_some(generation)
+            self.since.into_events().into_iter().all(|event| revision.chain.remember(event));
+        whole.then_some(revision)
     }
 }

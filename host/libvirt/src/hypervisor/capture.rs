@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Hypervisor, InspectError, Pace, ReadError};
+use super::{Hypervisor, HypervisorError, Pace, ReadError};
 use crate::libvirt::{Builder, Value, describe};
 use nephometer_model::{Domain, Groups, Moment, Reading, Timestamp};
-use nephometer_telemetry::events::inspect as events;
+use nephometer_telemetry::events::hypervisor as events;
 
 /// Reads `DIR/xml/*.xml` (domain XML) and `DIR/domstats/EPOCH.NANOS.txt` (`virsh domstats --raw`,
 /// one file a tick).
-pub(super) struct Replay {
+pub(super) struct Capture {
     by_name: HashMap<String, Arc<Domain>>,
-    ticks: Vec<(Moment, PathBuf)>,
+    cycles: Vec<(Moment, PathBuf)>,
     state: Mutex<State>,
 }
 
@@ -30,11 +30,11 @@ struct State {
     named: std::collections::HashSet<String>,
 }
 
-impl Replay {
+impl Capture {
     /// Reads the descriptions and the list of ticks; the ticks themselves are read one by one.
-    pub(super) fn open(uri: &str) -> Result<Self, InspectError> {
+    pub(super) fn open(uri: &str) -> Result<Self, HypervisorError> {
         let folder = uri.strip_prefix("replay://").filter(|path| path.starts_with('/'));
-        let folder = folder.ok_or_else(|| InspectError::Uri {
+        let folder = folder.ok_or_else(|| HypervisorError::Uri {
             uri: uri.to_owned(),
             reason: "a recording is named by an absolute path, like replay:///srv/recording"
                 .to_owned(),
@@ -47,18 +47,18 @@ impl Replay {
                 .map_err(|error| wrong(&path, nephometer_telemetry::Chain(&error).to_string()))?;
             by_name.insert(domain.name.clone(), Arc::new(domain));
         }
-        let mut ticks = Vec::new();
+        let mut cycles = Vec::new();
         for path in files(&folder.join("domstats"), "txt")? {
-            ticks.push((moment(&path)?, path));
+            cycles.push((moment(&path)?, path));
         }
-        ticks.sort_by_key(|(moment, _)| moment.wall);
-        if ticks.is_empty() {
+        cycles.sort_by_key(|(moment, _)| moment.wall);
+        if cycles.is_empty() {
             return Err(wrong(
                 &folder.join("domstats"),
                 "there is no tick in it; each is a file EPOCH.NANOS.txt".to_owned(),
             ));
         }
-        Ok(Self { by_name, ticks, state: Mutex::default() })
+        Ok(Self { by_name, cycles, state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -67,10 +67,10 @@ impl Replay {
 }
 
 #[async_trait]
-impl Hypervisor for Replay {
-    async fn begin_tick(&self) -> Result<Option<Moment>, InspectError> {
+impl Hypervisor for Capture {
+    async fn begin_cycle(&self) -> Result<Option<Moment>, HypervisorError> {
         let next = self.state().next;
-        let Some((moment, path)) = self.ticks.get(next) else { return Ok(None) };
+        let Some((moment, path)) = self.cycles.get(next) else { return Ok(None) };
         let file = path.clone();
         let content = tokio::task::spawn_blocking(move || text(&file))
             .await
@@ -94,7 +94,7 @@ impl Hypervisor for Replay {
         Ok(Some(*moment))
     }
 
-    async fn domains(&self) -> Result<Vec<Arc<Domain>>, InspectError> {
+    async fn domains(&self) -> Result<Vec<Arc<Domain>>, HypervisorError> {
         Ok(self.state().domains.clone())
     }
 
@@ -125,7 +125,7 @@ impl Hypervisor for Replay {
 }
 
 /// The files with this ending, by name.
-fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, InspectError> {
+fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, HypervisorError> {
     let failed = |error: std::io::Error| wrong(folder, error.to_string());
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -138,12 +138,12 @@ fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, InspectError> {
     Ok(paths)
 }
 
-fn text(path: &Path) -> Result<String, InspectError> {
+fn text(path: &Path) -> Result<String, HypervisorError> {
     nephometer_files::read_text(path).map_err(|error| wrong(path, error.to_string()))
 }
 
 /// The time that a file's name says.
-fn moment(path: &Path) -> Result<Moment, InspectError> {
+fn moment(path: &Path) -> Result<Moment, HypervisorError> {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let (seconds, nanos) = stem.split_once('.').unwrap_or((stem, "000000000"));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -158,7 +158,7 @@ fn moment(path: &Path) -> Result<Moment, InspectError> {
 }
 
 /// Names and numbers of the domains in one file, in its order.
-fn parse(path: &Path, content: &str) -> Result<Vec<(String, Reading)>, InspectError> {
+fn parse(path: &Path, content: &str) -> Result<Vec<(String, Reading)>, HypervisorError> {
     let mut domains: Vec<(String, Builder)> = Vec::new();
     for (index, line) in content.lines().enumerate() {
         let fail = |reason: &str| wrong(path, format!("line {}: {reason}", index + 1));
@@ -182,8 +182,8 @@ fn parse(path: &Path, content: &str) -> Result<Vec<(String, Reading)>, InspectEr
     Ok(domains.into_iter().map(|(name, builder)| (name, builder.finish())).collect())
 }
 
-fn wrong(path: &Path, reason: String) -> InspectError {
-    InspectError::Recording { path: path.to_owned(), reason }
+fn wrong(path: &Path, reason: String) -> HypervisorError {
+    HypervisorError::Recording { path: path.to_owned(), reason }
 }
 
 #[cfg(test)]
@@ -196,9 +196,9 @@ mod tests {
 
     #[tokio::test]
     async fn gives_each_file_once_and_in_order() {
-        let replay = Replay::open(&golden()).unwrap();
+        let replay = Capture::open(&golden()).unwrap();
         let mut times = Vec::new();
-        while let Some(moment) = replay.begin_tick().await.unwrap() {
+        while let Some(moment) = replay.begin_cycle().await.unwrap() {
             times.push(moment.wall.as_nanos());
             let domains = replay.domains().await.unwrap();
             assert_eq!(domains.len(), 25);
@@ -209,8 +209,8 @@ mod tests {
             }
         }
         assert_eq!(times, [1_795_380_803_895_156_065, 1_795_380_806_223_407_718]);
-        assert_eq!(replay.begin_tick().await.unwrap(), None);
-        let first = replay.ticks[0].0;
+        assert_eq!(replay.begin_cycle().await.unwrap(), None);
+        let first = replay.cycles[0].0;
         assert_eq!((first.continuous, first.monotonic), (Some(times[0]), Some(times[0])));
     }
 
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_is_no_recording_is_refused_with_a_remedy() {
-        let error = |uri: &str| Replay::open(uri).err().unwrap().to_string();
+        let error = |uri: &str| Capture::open(uri).err().unwrap().to_string();
         assert!(error("replay://relative").contains("absolute path"));
         assert!(error("replay:///nowhere/at/all").contains("/nowhere/at/all/xml"));
         for name in ["x.txt", "1.5.txt", "1.+23456789.txt", "-1.000000000.txt"] {

@@ -41,14 +41,14 @@ impl<R: Role> fmt::Debug for Loaded<R> {
 }
 
 /// The components of one role, and what they may import.
-pub struct Shelf<R: Role> {
+pub struct ModuleCache<R: Role> {
     linker: Linker<R::Data>,
     /// The last content of each file. What it was before is kept by those who still run it, and
     /// goes with them.
     loaded: Mutex<HashMap<PathBuf, Arc<Loaded<R>>>>,
 }
 
-impl<R: Role> Shelf<R> {
+impl<R: Role> ModuleCache<R> {
     pub(crate) fn new(linker: Linker<R::Data>) -> Self {
         Self { linker, loaded: Mutex::default() }
     }

@@ -1,4 +1,4 @@
-//! `nephometer rerun`
+//! `nephometer replay`
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,10 @@ use super::args::{Common, Logging};
 use super::run::runtime;
 use super::{Failure, output, tool};
 use nephometer_config::SinkSpec;
-use nephometer_model::{Batch, HostGeneration, Sample};
-use nephometer_pipeline::transform::{Chain, ComponentTransformer, Event, SampleList, Transformer};
+use nephometer_model::{Batch, HostId, Sample};
+use nephometer_pipeline::transform::{
+    Chain, ComponentTransformer, JournaledBatch, SampleList, Transformer,
+};
 use nephometer_store::read_recording;
 use nephometer_telemetry::Ledger;
 use nephometer_wasm::ComponentHost;
@@ -22,7 +24,7 @@ use nephometer_wasm::ComponentHost;
 /// is printed, one sample a line; the same recording gives the same every time. With --against, both
 /// run side by side, and the first row in which they differ is shown; ends with 1 then.
 #[derive(Debug, Args)]
-pub(super) struct Rerun {
+pub(super) struct Replay {
     /// The recording, from `nephometer record` or `run --record`; FILE.1 goes before it
     file: PathBuf,
     /// One component instead of a pipeline
@@ -47,7 +49,7 @@ pub(super) struct Rerun {
 }
 
 /// Ids of what is made depend on it: the same for everybody who runs a recording again.
-const RERUN: HostGeneration = HostGeneration(uuid::Uuid::nil());
+const REPLAY_HOST: HostId = HostId(uuid::Uuid::nil());
 
 /// A chain and the sources whose batches it gets.
 struct Line {
@@ -61,7 +63,7 @@ struct Line {
 /// What a batch became, as lines of JSON, or why it became nothing.
 type Outcome = Result<Vec<String>, String>;
 
-impl Rerun {
+impl Replay {
     pub(super) fn execute(self) -> Result<()> {
         self.logging.start()?;
         let batches: Vec<Arc<Batch>> =
@@ -94,11 +96,11 @@ impl Rerun {
             let (host, _) = tool::start(&self.common)?;
             let made = async {
                 let loaded = host.open(file).await?;
-                ComponentTransformer::of(&host, &loaded, &options, "rerun/0").await
+                ComponentTransformer::of(&host, &loaded, &options, "replay/0").await
             };
             let transformer = tool::taken(made.await)?;
             return Ok(vec![Line {
-                chain: chain("rerun", vec![transformer]),
+                chain: chain("replay", vec![transformer]),
                 sources: None,
                 told: false,
             }]);
@@ -112,15 +114,15 @@ impl Rerun {
         let mut lines = Vec::new();
         let wanted = |sink: &&SinkSpec| self.sink.as_ref().is_none_or(|name| **name == *sink.name);
         for sink in spec.pipeline.sinks.iter().filter(wanted) {
-            let mut stages = Vec::new();
-            for (position, one) in sink.transformers.iter().enumerate() {
-                let place = format!("{}/{position}", sink.name);
-                stages.push(tool::taken(ComponentTransformer::create(&host, one, &place).await)?);
+            let mut slots = Vec::new();
+            for (offset, one) in sink.transformers.iter().enumerate() {
+                let place = format!("{}/{offset}", sink.name);
+                slots.push(tool::taken(ComponentTransformer::create(&host, one, &place).await)?);
             }
             let fed =
                 spec.pipeline.sources.iter().filter(|source| source.sinks.contains(&sink.name));
             let sources = Some(fed.map(|source| Arc::clone(&source.name)).collect());
-            lines.push(Line { chain: chain(&sink.name, stages), sources, told: false });
+            lines.push(Line { chain: chain(&sink.name, slots), sources, told: false });
         }
         if lines.is_empty() {
             let name = self.sink.as_deref().unwrap_or_default();
@@ -130,14 +132,14 @@ impl Rerun {
     }
 }
 
-fn chain(sink: &str, stages: Vec<ComponentTransformer>) -> Chain {
+fn chain(sink: &str, slots: Vec<ComponentTransformer>) -> Chain {
     let (ledger, name) = (Ledger::default(), Arc::from(sink));
     ledger.sink(&name);
-    let stages = stages.into_iter().enumerate().map(|(nth, transformer)| {
-        let count = ledger.stage(&name, &Arc::from(transformer.name()), nth);
+    let slots = slots.into_iter().enumerate().map(|(nth, transformer)| {
+        let count = ledger.transformer(&name, &Arc::from(transformer.name()), nth);
         (Box::new(transformer) as Box<dyn Transformer>, count)
     });
-    Chain::new(&name, RERUN, stages.collect())
+    Chain::new(&name, REPLAY_HOST, slots.collect())
 }
 
 impl Line {
@@ -146,7 +148,7 @@ impl Line {
         if self.sources.as_ref().is_some_and(|sources| !sources.contains(&batch.source)) {
             return None;
         }
-        let event = Event::new(self.chain.position() + 1, batch, &[]);
+        let event = JournaledBatch::new(self.chain.offset() + 1, batch, &[]);
         let made = self.chain.process(event).await;
         if let Err(error) = &made
             && !std::mem::replace(&mut self.told, true)
@@ -185,7 +187,10 @@ async fn print(mut lines: Vec<Line>, batches: &[Arc<Batch>]) -> Result<()> {
                 }
                 Err(reason) => {
                     failed = true;
-                    output::complain(&format!("batch of {}: {reason}", batch.tick.wall.iso()));
+                    output::complain(&format!(
+                        "batch of {}: {reason}",
+                        batch.cycle_start.wall.iso()
+                    ));
                 }
             }
             out.flush()?;
@@ -210,8 +215,8 @@ async fn compare(mut one: Vec<Line>, mut other: Vec<Line>, batches: &[Arc<Batch>
                 rows += before.map_or(0, |made| made.map_or(0, |lines| lines.len()));
                 continue;
             }
-            let tick = batch.tick.wall.iso();
-            writeln!(out, "batch {number} ({tick}, source {}), sink {name}:", batch.source)?;
+            let cycle_start = batch.cycle_start.wall.iso();
+            writeln!(out, "batch {number} ({cycle_start}, source {}), sink {name}:", batch.source)?;
             for text in
                 difference(&before.unwrap_or(Ok(Vec::new())), &after.unwrap_or(Ok(Vec::new())))
             {

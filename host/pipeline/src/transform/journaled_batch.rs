@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use nephometer_model::{Batch, Position};
+use nephometer_model::{Batch, Offset};
 
 /// What is to be done with the rows that a stage failed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum FailureAction {
     /// They are lost, and counted.
     Drop,
     /// They pass that stage as they are.
@@ -15,51 +15,51 @@ pub enum Decision {
 
 /// A decision on one stage for one event. It is part of the event from then on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub struct AppliedAction {
     /// Position of the stage in the sink, from 0.
-    pub stage: usize,
+    pub slot: usize,
     /// What becomes of the rows that come to it.
-    pub decision: Decision,
+    pub action: FailureAction,
 }
 
 /// One batch on its way through a chain, with its place in the journal and what was decided on it.
 #[derive(Debug, Clone)]
-pub struct Event {
-    pub(super) position: Position,
+pub struct JournaledBatch {
+    pub(super) offset: Offset,
     pub(super) batch: Arc<Batch>,
-    verdicts: Vec<Verdict>,
+    actions: Vec<AppliedAction>,
     /// Stages that were not asked at the end of the tick, because they failed at it.
     pub(super) unflushed: Vec<usize>,
 }
 
-impl Event {
-    /// The batch at `position` of the journal, with what was decided on it.
-    pub fn new(position: Position, batch: &Arc<Batch>, verdicts: &[Verdict]) -> Self {
+impl JournaledBatch {
+    /// The batch at `offset` of the journal, with what was decided on it.
+    pub fn new(offset: Offset, batch: &Arc<Batch>, actions: &[AppliedAction]) -> Self {
         let batch = Arc::clone(batch);
-        Self { position, batch, verdicts: verdicts.to_vec(), unflushed: Vec::new() }
+        Self { offset, batch, actions: actions.to_vec(), unflushed: Vec::new() }
     }
 
     /// The same with one more verdict.
     #[must_use]
-    pub fn with(mut self, verdict: Verdict) -> Self {
-        self.verdicts.push(verdict);
+    pub fn with(mut self, action: AppliedAction) -> Self {
+        self.actions.push(action);
         self
     }
 
     /// Rows that come to a stage are lost from now on.
-    pub(super) fn drop_at(&mut self, stage: usize) {
-        self.verdicts.push(Verdict { stage, decision: Decision::Drop });
+    pub(super) fn drop_at(&mut self, slot: usize) {
+        self.actions.push(AppliedAction { slot, action: FailureAction::Drop });
     }
 
     /// Its place in the journal.
-    pub fn position(&self) -> Position {
-        self.position
+    pub fn offset(&self) -> Offset {
+        self.offset
     }
 
     /// What was decided on the rows that come to a stage.
-    pub(super) fn decision(&self, stage: usize) -> Option<Decision> {
-        let verdict = self.verdicts.iter().rev().find(|verdict| verdict.stage == stage);
-        verdict.map(|verdict| verdict.decision)
+    pub(super) fn action(&self, slot: usize) -> Option<FailureAction> {
+        let action = self.actions.iter().rev().find(|action| action.slot == slot);
+        action.map(|action| action.action)
     }
 
     /// How many rows it has: what holding it costs.

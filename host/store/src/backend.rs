@@ -12,13 +12,13 @@ use uuid::Uuid;
 use super::StoreError;
 use super::db::{Changes, Disk, FILE};
 use super::receivers;
-use super::spool_tables::{self, Found};
+use super::spool_tables::{self, StoredSpool};
 use nephometer_telemetry::events::store as events;
 
 /// What everything in the store is written to and read from. What cannot be written is the
 /// writer's to keep; the next one tries again.
 #[derive(Debug)]
-pub(super) struct Medium {
+pub(super) struct Backend {
     /// `None` without a disk, or while the disk fails. Locked to look or to exchange, never over
     /// the disk.
     disk: Mutex<Option<Arc<Disk>>>,
@@ -36,7 +36,7 @@ pub(super) struct Medium {
     orphaned: AtomicU64,
 }
 
-impl Medium {
+impl Backend {
     pub(super) fn on(disk: Disk, folder: &Path) -> Arc<Self> {
         Arc::new(Self::with(Some(Arc::new(disk)), Some(folder.to_owned())))
     }
@@ -74,27 +74,27 @@ impl Medium {
     /// Writes all of it, or nothing. What failed is said once, and the disk is opened anew the next
     /// time.
     pub(super) async fn write(self: &Arc<Self>, changes: Changes) -> Result<(), StoreError> {
-        let medium = Arc::clone(self);
-        let written = blocking(move || medium.transact(|disk| disk.write(&changes))).await;
+        let backend = Arc::clone(self);
+        let written = blocking(move || backend.transact(|disk| disk.write(&changes))).await;
         self.note(written)
     }
 
     /// Begins a transaction that is written piece by piece, by a thread that it keeps until then.
-    pub(super) fn begin(self: &Arc<Self>) -> Writing {
+    pub(super) fn begin(self: &Arc<Self>) -> Transaction {
         let (pieces, mut written) = mpsc::channel::<Changes>(1);
-        let (medium, (commit, committed)) = (Arc::clone(self), oneshot::channel());
+        let (backend, (commit, committed)) = (Arc::clone(self), oneshot::channel());
         let task = tokio::task::spawn_blocking(move || {
             let pieces = || written.blocking_recv();
             // Without a word to commit, whoever began it is not there any more.
             let commits = || committed.blocking_recv().is_ok();
-            medium.transact(|disk| disk.write_all(pieces, commits))
+            backend.transact(|disk| disk.write_all(pieces, commits))
         });
-        Writing { pieces, commit, task }
+        Transaction { pieces, commit, task }
     }
 
     /// All of it is on disk now, or nothing.
-    pub(super) async fn commit(&self, writing: Writing) -> Result<(), StoreError> {
-        let Writing { pieces, commit, task } = writing;
+    pub(super) async fn commit(&self, writing: Transaction) -> Result<(), StoreError> {
+        let Transaction { pieces, commit, task } = writing;
         // Where nobody listens, writing has failed, which is the result.
         drop((commit.send(()), pieces));
         let written = finished(task.await);
@@ -147,7 +147,7 @@ impl Medium {
     }
 
     /// A spool as an earlier run has left it.
-    pub(super) async fn spool(self: &Arc<Self>, name: &str) -> Result<Found, StoreError> {
+    pub(super) async fn spool(self: &Arc<Self>, name: &str) -> Result<StoredSpool, StoreError> {
         let name = name.to_owned();
         self.left(move |disk| spool_tables::spool(&disk.reading()?, &name)).await
     }
@@ -163,8 +163,8 @@ impl Medium {
         self: &Arc<Self>,
         what: impl FnOnce(&Disk) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let medium = Arc::clone(self);
-        blocking(move || medium.left_now(what)).await
+        let backend = Arc::clone(self);
+        blocking(move || backend.left_now(what)).await
     }
 
     /// The same on this thread: while the agent is being built.
@@ -239,15 +239,15 @@ pub(super) enum ReadFailure {
 }
 
 /// A transaction that is being written. Dropped, none of it is.
-pub(super) struct Writing {
+pub(super) struct Transaction {
     pieces: mpsc::Sender<Changes>,
     commit: oneshot::Sender<()>,
     task: JoinHandle<Result<(), StoreError>>,
 }
 
-impl Writing {
+impl Transaction {
     /// Writes some of it, once what was given before is written. How it went is what
-    /// [`Medium::commit`] gives.
+    /// [`Backend::commit`] gives.
     pub(super) async fn write(&mut self, changes: Changes) {
         drop(self.pieces.send(changes).await);
     }
