@@ -103,9 +103,9 @@ fn a_new_publisher_builds_and_is_one() {
     let new = |name: &str, language: &str| {
         plain(&agent, &["component", "new", name, "--lang", language, "--kind", "publisher"])
     };
-    new("poster", "rust").code(0).says("a publisher in Rust");
-    new("other", "go").code(64).says("no template for a publisher in Go yet");
-    new("udp", "rust").code(64).says("udp:// is a publisher of the agent itself");
+    new("poster", "rust").code(0).reports("a publisher in Rust");
+    new("other", "go").code(64).reports("no template for a publisher in Go yet");
+    new("udp", "rust").code(64).reports("udp:// is a publisher of the agent itself");
     let folder = agent.folder.at("poster");
     share_target(&folder);
     let said = make(&agent, &folder, "test");
@@ -118,28 +118,28 @@ fn mistakes_are_told_with_what_to_do() {
     let new =
         |name: &str, language: &str| plain(&agent, &["component", "new", name, "--lang", language]);
     new("twice", "c").code(0);
-    new("twice", "go").code(64).says("is there already");
-    new("9lives", "c").code(64).says("begin with a small letter");
+    new("twice", "go").code(64).reports("is there already");
+    new("9lives", "c").code(64).reports("begin with a small letter");
     let influx = crate::harness::component("influx");
     let run = ["component", "run", influx.to_str().unwrap()];
-    agent.does(&run).code(78).says("it is a publisher; name it under `publishers`");
-    new("x", "cobol").code(64).says("possible values");
-    plain(&agent, &["component", "build"]).code(64).says("component new NAME --lang");
+    agent.execute(&run).code(78).reports("it is a publisher; name it under `publishers`");
+    new("x", "cobol").code(64).reports("possible values");
+    plain(&agent, &["component", "build"]).code(64).reports("component new NAME --lang");
     let project = agent.folder.at("twice");
     let build = |agent: &Agent, path: &str| -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
         command.args(["component", "build"]).arg(&project).env("PATH", path);
         agent.start(command, None).ended(PATIENCE)
     };
-    build(&agent, "/nowhere").code(69).says("clang-19 is missing; on Debian: apt-get install");
+    build(&agent, "/nowhere").code(69).reports("clang-19 is missing; on Debian: apt-get install");
     let path = std::env::var("PATH").unwrap();
     let source = project.join("component.c");
     let text = fs::read_to_string(&source).unwrap();
     fs::write(&source, text.replace("one->rows++;", "one->rows++")).unwrap();
-    build(&agent, &path).code(1).says("component.c:").says("failed");
+    build(&agent, &path).code(1).reports("component.c:").reports("failed");
     let mut stateless = Command::new(env!("CARGO_BIN_EXE_nephometer"));
     stateless.args(["component", "build", "--world", "transformer"]).arg(&project);
-    agent.start(stateless, None).ended(PATIENCE).code(64).says("leaves out `.flush`");
+    agent.start(stateless, None).ended(PATIENCE).code(64).reports("leaves out `.flush`");
     // A transformer that wants to print.
     fs::write(
         &source,
@@ -147,7 +147,7 @@ fn mistakes_are_told_with_what_to_do() {
             .replace("#include <std", "#include <stdio.h>\n#include <std"),
     )
     .unwrap();
-    build(&agent, &path).code(1).says("wasi_snapshot_preview1");
+    build(&agent, &path).code(1).reports("wasi_snapshot_preview1");
 }
 
 /// What is put into a template, and before what, so that factors of 13, 14 and 15 loop for ever, take
@@ -226,7 +226,7 @@ fn what_misbehaves_is_refused_politely_in_every_language() {
             let fixture = agent.folder.write(&format!("{factor}.json"), fixture.to_string());
             let test =
                 ["component", "test", component.to_str().unwrap(), fixture.to_str().unwrap()];
-            let ended = agent.does(&test).code(1).says(reason);
+            let ended = agent.execute(&test).code(1).reports(reason);
             assert!(!ended.stderr.contains("panicked at host"), "{language}: {}", ended.stderr);
         }
     }
@@ -238,14 +238,14 @@ fn the_tariff_is_the_same_in_every_language() {
     let fixtures = root().join("guest-examples/tariff/fixtures");
     for language in TARIFFS {
         let (file, fixtures) = (tariff(language), fixtures.to_str().unwrap());
-        let ended = agent.does(&["component", "test", file.to_str().unwrap(), fixtures]).code(0);
+        let ended = agent.execute(&["component", "test", file.to_str().unwrap(), fixtures]).code(0);
         assert_eq!(ended.stdout.matches("ok ").count(), 6, "{language}: {}", ended.stdout);
     }
     let inspected = |language: &str| {
-        agent.does(&["component", "inspect", tariff(language).to_str().unwrap()]).code(0)
+        agent.execute(&["component", "inspect", tariff(language).to_str().unwrap()]).code(0)
     };
-    inspected("go").says("language: Go").says("processed-by: Go cmd/compile");
-    inspected("c").says("language: C11").says("wit-bindgen-c");
+    inspected("go").reports("language: Go").reports("processed-by: Go cmd/compile");
+    inspected("c").reports("language: C11").reports("wit-bindgen-c");
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn one_language_takes_over_from_the_other_with_its_state() {
     };
     put("rust");
     // The simulation's projects are known by what a first look gives.
-    let raw = agent.does(&["once", "--raw", "--format", "ndjson"]);
+    let raw = agent.execute(&["once", "--raw", "--format", "ndjson"]);
     let project = ndjson(&raw.stdout)
         .into_iter()
         .find_map(|one| one["project_id"].as_str().map(str::to_owned));
@@ -303,10 +303,13 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
         &["file:///dev/null"],
     );
     let file = agent.folder.at("recording").display().to_string();
-    agent.does(&["record", &file, "--samples", "3", "--every", "200ms"]).code(0).says("3 batches");
-    let first = agent.does(&["replay", &file]).code(0).stdout;
+    agent
+        .execute(&["record", &file, "--samples", "3", "--every", "200ms"])
+        .code(0)
+        .reports("3 batches");
+    let first = agent.execute(&["replay", &file]).code(0).stdout;
     assert!(first.contains("\"rate\""), "{first}");
-    assert_eq!(agent.does(&["replay", &file]).code(0).stdout, first);
+    assert_eq!(agent.execute(&["replay", &file]).code(0).stdout, first);
 
     // Two versions of a component, and two configurations.
     let (rust, c) = (tariff("rust"), tariff("c"));
@@ -317,7 +320,7 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
     let (rust, c) = (rust.to_str().unwrap(), c.to_str().unwrap());
     let alike = ["replay", &file, "--component", rust, "--options", &options(1.0), "--against", c];
     let bare = Agent::new("authoring-recording-components");
-    bare.does(&alike).code(0).says("equal: 3 batches");
+    bare.execute(&alike).code(0).reports("equal: 3 batches");
     let scaled = crate::harness::component("unit_conversion");
     let scaled = scaled.to_str().unwrap();
     let by = |scale: &str| json!({"target": {"name": "x", "scale": scale}}).to_string();
@@ -334,7 +337,7 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
         "--against-options",
         &other,
     ];
-    bare.does(&unlike).code(1).says("batch 1").says("row 1 of").says("in volume");
+    bare.execute(&unlike).code(1).reports("batch 1").reports("row 1 of").reports("in volume");
 
     two_configurations_on_one_recording(&agent, &file);
 
@@ -346,7 +349,7 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
     running.wait_for_cycles(2);
     running.stop().code(0);
     agent
-        .does(&["component", "run", rust, "--options", &options(1.0), "--recording", &file])
+        .execute(&["component", "run", rust, "--options", &options(1.0), "--recording", &file])
         .code(0);
 }
 
@@ -355,9 +358,9 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
     let changed =
         agent.folder.write("changed.yaml", pipeline.replace("rate, type", "velocity, type"));
     let changed = changed.to_str().unwrap();
-    agent.does(&["replay", file, "--against", changed]).code(1).says("in name");
+    agent.execute(&["replay", file, "--against", changed]).code(1).reports("in name");
     let same = agent.folder.at("pipeline.yaml").display().to_string();
-    agent.does(&["replay", file, "--against", &same]).code(0).says("equal");
+    agent.execute(&["replay", file, "--against", &same]).code(0).reports("equal");
     // What only one of them has would not be compared.
     let more = agent.folder.write(
         "more.yaml",
@@ -369,20 +372,20 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
             .replace("sinks: [out]", "sinks: [out, extra]"),
     );
     agent
-        .does(&["replay", file, "--against", more.to_str().unwrap()])
+        .execute(&["replay", file, "--against", more.to_str().unwrap()])
         .code(64)
-        .says("only the second pipeline has the sink \"extra\"");
+        .reports("only the second pipeline has the sink \"extra\"");
     // Another recording under the same name is not mixed with the one before.
-    agent.does(&["record", file, "--samples", "1"]).code(0).says("1 batches");
+    agent.execute(&["record", file, "--samples", "1"]).code(0).reports("1 batches");
     agent
-        .does(&["record", "/nowhere/file", "--samples", "1"])
+        .execute(&["record", "/nowhere/file", "--samples", "1"])
         .code(64)
-        .says("cannot write the recording /nowhere/file");
+        .reports("cannot write the recording /nowhere/file");
     agent.folder.write("nonsense", "no recording\n");
     agent
-        .does(&["replay", &agent.folder.at("nonsense").display().to_string()])
+        .execute(&["replay", &agent.folder.at("nonsense").display().to_string()])
         .code(64)
-        .says("nonsense:1");
+        .reports("nonsense:1");
 }
 
 #[test]
@@ -400,5 +403,5 @@ fn what_a_component_fails_on_is_kept_as_a_fixture_that_shows_it_again() {
     let fixture = text(&kept[0], "fixture");
     let component = crate::harness::component("misbehaving");
     let test = ["component", "test", component.to_str().unwrap(), fixture];
-    agent.does(&test).code(1).says("this mode traps").says("misbehaving");
+    agent.execute(&test).code(1).reports("this mode traps").reports("misbehaving");
 }

@@ -96,7 +96,7 @@ fn stats(case: &Value) -> String {
 }
 
 fn printed(agent: &Agent, case: &Value) -> Result<(), String> {
-    let samples = ndjson(&agent.does(&["once", "--format", "ndjson"]).code(0).stdout);
+    let samples = ndjson(&agent.execute(&["once", "--format", "ndjson"]).code(0).stdout);
     for (meter, count) in case["counts"].as_object().unwrap_or(&Map::new()) {
         let made = samples.iter().filter(|sample| text(sample, "name") == meter).count();
         if Some(made as u64) != count.as_u64() {
@@ -128,7 +128,7 @@ fn published(agent: &Agent, case: &Value) -> Result<(), String> {
     if let Some(polling) = &polling {
         arguments.extend(["--polling", polling.to_str().unwrap()]);
     }
-    agent.does(&arguments).code(0);
+    agent.execute(&arguments).code(0);
     for (file, expected) in case["files"].as_object().unwrap() {
         let samples = ndjson(&fs::read_to_string(agent.folder.at(file)).unwrap_or_default());
         let mut meters: Vec<Value> = samples.iter().map(|sample| sample["name"].clone()).collect();

@@ -105,12 +105,12 @@ fn a_real_notification_agent_takes_what_mode_polling_sends() {
     let agent = agent("ceilometer-notification", url).set("mode", "polling");
     let agent = agent.everything_to(&["notifier://"]);
     // The queue that both declare keeps what comes before the other is there.
-    let ended = agent.does(&["run"]).code(0);
+    let ended = agent.execute(&["run"]).code(0);
     let polled = usize::try_from(ended.ledger().polled).unwrap();
     let theirs = NotificationAgent::start(&agent.folder, url, "notifications");
     let through = theirs.samples(polled);
     let sent = ndjson(
-        &agent.does(&["once", "--samples", "2", "--raw", "--format", "ndjson"]).code(0).stdout,
+        &agent.execute(&["once", "--samples", "2", "--raw", "--format", "ndjson"]).code(0).stdout,
     );
     assert_eq!((through.len(), sent.len()), (polled, polled));
     let key = |sample: &Value| {
@@ -137,7 +137,7 @@ fn the_real_library_verifies_what_mode_notification_sends() {
     let url = broker().amqp_url();
     let agent = agent("ceilometer-signature", url).everything_to(&["notifier://?topic=ceilometer"]);
     let consumer = Consumer::new(url, "ceilometer");
-    let polled = usize::try_from(agent.does(&["run"]).code(0).ledger().polled).unwrap();
+    let polled = usize::try_from(agent.execute(&["run"]).code(0).ledger().polled).unwrap();
     let arrivals = consumer.wait_until("all samples", |arrivals| {
         arrivals.iter().map(|arrival| arrival.samples().len()).sum::<usize>() >= polled
     });

@@ -69,17 +69,17 @@ fn what_is_not_read_stops_the_agent_unless_the_broker_is_named() {
     let conf = agent.folder.write("c.conf", "[oslo_messaging_rabbit]\nrabbit_host = hunter2\n");
     let refused = "c.conf:2:1: [oslo_messaging_rabbit] rabbit_host is not read, and may change";
     for arguments in [&["run"][..], &["once", "--publish"]] {
-        let ended = ended(&agent, command(&agent, arguments, &conf, "")).code(78).says(refused);
+        let ended = ended(&agent, command(&agent, arguments, &conf, "")).code(78).reports(refused);
         assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
     }
     let noted = "c.conf:2:1: [oslo_messaging_rabbit] rabbit_host has no effect: amqp.url is set";
     let named = command(&agent, &["check"], &conf, "amqp: {url: 'amqp://u:p@127.0.0.1'}");
-    ended(&agent, named).code(0).says(noted);
+    ended(&agent, named).code(0).reports(noted);
     let mut variable = command(&agent, &["check"], &conf, "");
     variable.env("NEPHOMETER_AMQP__URL", "amqp://u:p@127.0.0.1");
-    ended(&agent, variable).code(0).says(noted);
+    ended(&agent, variable).code(0).reports(noted);
     // A key without a value names nothing.
-    ended(&agent, command(&agent, &["check"], &conf, "amqp: {url: }")).code(78).says(refused);
+    ended(&agent, command(&agent, &["check"], &conf, "amqp: {url: }")).code(78).reports(refused);
 }
 
 /// The first byte that a broker gets, if `conf` names it with `PORT` and the publisher is `url`.
@@ -121,7 +121,7 @@ fn a_site_that_asks_for_tls_gets_tls() {
 
 /// What `check` warns of, without the names of folders.
 fn warnings(agent: &Agent) -> Vec<String> {
-    let ended = agent.does(&["check"]).code(0);
+    let ended = agent.execute(&["check"]).code(0);
     let folder = format!("{}/", agent.folder.path().display());
     let lines = ended.stdout.lines().filter_map(|line| line.strip_prefix("warning: "));
     lines.map(|line| line.replace(&folder, "")).collect()

@@ -220,7 +220,7 @@ fn state_survives_a_trap() {
     let agent = agent("trap-666", "drop");
     let uri = recording(&agent, &[1, 2, 666, 3, 4]);
     let agent = agent.libvirt(&uri);
-    let ended = agent.does(&["run"]).code(0).says("a volume is 666");
+    let ended = agent.execute(&["run"]).code(0).reports("a volume is 666");
     let rows = ended.ledger().polled / 5;
     assert_eq!(ended.ledger().stage("misbehaving").dropped, rows);
     // It counts the rows that it has seen; those that it trapped on it has not.
@@ -242,7 +242,7 @@ fn state_goes_on_from_batch_to_batch() {
     let agent = agent("counter", "hold");
     let uri = recording(&agent, &[1, 2, 3]);
     let agent = agent.libvirt(&uri);
-    let rows = agent.does(&["run"]).code(0).ledger().polled / 3;
+    let rows = agent.execute(&["run"]).code(0).ledger().polled / 3;
     let counts: Vec<f64> = samples(&agent, "bad")
         .iter()
         .filter(|sample| text(sample, "name") == "misbehaving.count")
@@ -261,9 +261,9 @@ fn options_and_settings_that_cannot_be_used_are_configuration_errors() {
         ("bad-settings-glob", "pattern"),
     ] {
         let agent = agent(mode, "hold");
-        let ended = agent.does(&["check"]).code(78).says(reason);
+        let ended = agent.execute(&["check"]).code(78).reports(reason);
         assert!(ended.stdout.contains("pipeline.yaml:4:"), "{mode}: {}", ended.stdout);
-        agent.does(&["run"]).code(78).says(reason);
+        agent.execute(&["run"]).code(78).reports(reason);
     }
 }
 
@@ -280,12 +280,15 @@ fn files_that_are_no_components_are_refused_clearly() {
     ] {
         let file = agent.folder.write(&format!("{name}.wasm"), content);
         let arguments = ["component", "run", file.to_str().unwrap()];
-        let ended = agent.does_with(&arguments, "").code(78).says(reason);
+        let ended = agent.execute_with_input(&arguments, "").code(78).reports(reason);
         assert!(ended.stderr.contains(file.to_str().unwrap()), "{}", ended.stderr);
         assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     }
     let missing = agent.folder.at("missing.wasm");
-    agent.does(&["component", "run", missing.to_str().unwrap()]).code(78).says("missing.wasm");
+    agent
+        .execute(&["component", "run", missing.to_str().unwrap()])
+        .code(78)
+        .reports("missing.wasm");
 }
 
 /// A component as it would be if it had been built for 0.3.0 of the contract.
@@ -319,7 +322,7 @@ fn a_component_of_another_contract_version_is_refused_with_both_versions_and_the
         [("[{name: newer, parameters: {}}]", "test://"), ("[]", "newerpub://127.0.0.1:8125")]
     {
         agent = agent.through(transformers, &[publisher]);
-        let ended = agent.does(&["check"]).code(78);
+        let ended = agent.execute(&["check"]).code(78);
         for part in ["version 0.3.0", "0.2.x", "build it again", "agent"] {
             assert!(ended.stdout.contains(part), "{part:?} is not in:\n{}", ended.stdout);
         }
@@ -331,7 +334,7 @@ fn a_component_of_another_contract_version_is_refused_with_both_versions_and_the
 fn cached(name: &str) -> (Agent, std::path::PathBuf) {
     let agent =
         Agent::new(name).through("[{name: rate_of_change, parameters: {}}]", &["file:///dev/null"]);
-    agent.does(&["check"]).code(0);
+    agent.execute(&["check"]).code(0);
     let mut files = Vec::new();
     let mut folders = vec![agent.folder.at("cache")];
     while let Some(folder) = folders.pop() {

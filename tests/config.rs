@@ -95,7 +95,7 @@ fn the_shipped_files_are_good() {
         command.arg("check").arg("--config").arg(&settings).arg("--pipeline").arg(&pipeline);
         command.args(beside.iter().flat_map(|file| ["--polling".as_ref(), file.as_os_str()]));
         let sources = if beside.is_some() { "1 sources" } else { "4 sources" };
-        agent.start(command, None).ended(crate::harness::PATIENCE).code(0).says(sources);
+        agent.start(command, None).ended(crate::harness::PATIENCE).code(0).reports(sources);
     }
 }
 
@@ -105,11 +105,11 @@ fn files_that_are_not_there_are_named() {
     let missing = agent.folder.at("nowhere.yaml");
     let missing = missing.to_str().unwrap();
     for command in ["check", "run", "once"] {
-        agent.does(&[command, "--pipeline", missing]).code(78).says(missing);
+        agent.execute(&[command, "--pipeline", missing]).code(78).reports(missing);
     }
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nephometer"));
     command.args(["check", "--config", missing]);
-    agent.start(command, None).ended(crate::harness::PATIENCE).code(78).says(missing);
+    agent.start(command, None).ended(crate::harness::PATIENCE).code(78).reports(missing);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn faults_of_the_hosts_file_are_reported_at_once_too() {
         .set("libvrit.uri", "sim://")
         .set("message.telemetry_secret", "hunter2")
         .set("shutdown_grace", "-1s");
-    let ended = agent.does(&["check"]).code(78);
+    let ended = agent.execute(&["check"]).code(78);
     for text in ["soon", "libvrit", "libvirt", "-1s", "nephometer.yaml:1:"] {
         assert!(ended.stdout.contains(text), "{text} is not in:\n{}", ended.stdout);
     }
@@ -145,7 +145,7 @@ fn components_are_named_with_line_and_column() {
          \x20       scale: '1 +'\n\
          \x20 publishers: [file:///dev/null]\n",
     );
-    let ended = agent.does(&["check"]).code(78);
+    let ended = agent.execute(&["check"]).code(78);
     let line = |place: &str, text: &str| {
         let has =
             |line: &&str| line.contains(&format!("pipeline.yaml:{place}: ")) && line.contains(text);
@@ -158,10 +158,10 @@ fn components_are_named_with_line_and_column() {
 #[test]
 fn wrong_usage_is_64() {
     let agent = Agent::new("config-usage").everything_to(&["notifier://"]);
-    agent.does(&["run", "--no-such-flag"]).code(64);
-    agent.does(&["once", "--sink", "nowhere"]).code(64).says("there is out");
-    agent.does(&["once", "--log", "a=b=c"]).code(64);
-    agent.does(&["component", "run", "file.wasm", "--options", "[]"]).code(64);
+    agent.execute(&["run", "--no-such-flag"]).code(64);
+    agent.execute(&["once", "--sink", "nowhere"]).code(64).reports("there is out");
+    agent.execute(&["once", "--log", "a=b=c"]).code(64);
+    agent.execute(&["component", "run", "file.wasm", "--options", "[]"]).code(64);
 }
 
 /// The URL of the demo's broker stood in the command line, where every user of the host reads it.
@@ -177,7 +177,7 @@ fn secrets_are_no_arguments() {
     };
     let ended =
         agent.start(demo(&["--amqp", "amqp://u:hunter2@h"]), None).ended(crate::harness::PATIENCE);
-    assert!(!ended.code(64).says("--amqp-file").stderr.contains("hunter2"));
+    assert!(!ended.code(64).reports("--amqp-file").stderr.contains("hunter2"));
 
     let greeted = |name: &str, start: &dyn Fn(String) -> std::process::Command| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -207,10 +207,11 @@ fn secrets_are_no_arguments() {
     let options = agent.folder.write("options.json", "{\"token\": hunter2}");
     let file = format!("@{}", options.display());
     for options in ["{\"token\": hunter2}", &file] {
-        let ended = agent.does(&["component", "run", "file.wasm", "--options", options]).code(64);
+        let ended =
+            agent.execute(&["component", "run", "file.wasm", "--options", options]).code(64);
         assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
         assert!(ended.stderr.contains("not a JSON object (line 1, column 11)"), "{}", ended.stderr);
     }
     let missing = ["component", "run", "file.wasm", "--options", "@nowhere"];
-    agent.does(&missing).code(64).says("@nowhere");
+    agent.execute(&missing).code(64).reports("@nowhere");
 }

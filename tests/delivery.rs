@@ -306,15 +306,15 @@ fn secrets_are_never_shown() {
     let mut running = well.run();
     running.wait_for_cycles(2);
     let mut said = vec![running.stop().code(69)];
-    said.push(well.does(&["once", "--log", "trace"]).code(0));
-    said.push(well.does(&["once", "--log", "trace", "--publish"]).code(69));
-    said.push(well.does(&["check"]).code(0));
+    said.push(well.execute(&["once", "--log", "trace"]).code(0));
+    said.push(well.execute(&["once", "--log", "trace", "--publish"]).code(69));
+    said.push(well.execute(&["check"]).code(0));
     let unwell = agent(true);
-    said.push(unwell.does(&["check"]).code(78));
-    said.push(unwell.does(&["run", "--log", "trace"]).code(78));
+    said.push(unwell.execute(&["check"]).code(78));
+    said.push(unwell.execute(&["run", "--log", "trace"]).code(78));
     let typo =
         agent(false).set("amqp.url", "amqp//user:hush-one@127.0.0.1").set("amqp.ulr", "hush-five");
-    said.push(typo.does(&["check"]).code(78));
+    said.push(typo.execute(&["check"]).code(78));
     for ended in &said {
         let secrets = ["hush-one", "hush-two", "hush-three", "hush-four", "hush-five"];
         shows_nothing(&ended.stdout, &secrets);
@@ -374,7 +374,8 @@ fn once_publishes_only_when_told() {
     let agent = Agent::new("delivery-once").libvirt("sim://?domains=1").amqp(url);
     let agent = agent.everything_to(&["notifier://?topic=once"]);
     let consumer = Consumer::new(url, "once");
-    let printed = ndjson(&agent.does(&["once", "--format", "ndjson", "--publish"]).code(0).stdout);
+    let printed =
+        ndjson(&agent.execute(&["once", "--format", "ndjson", "--publish"]).code(0).stdout);
     let arrivals = consumer.wait_for(1);
     let sent = first_deliveries(&arrivals);
     let ids = |samples: &[Value]| -> Vec<String> {
@@ -383,8 +384,8 @@ fn once_publishes_only_when_told() {
     assert_eq!(ids(&sent), ids(&printed));
     assert!(!agent.folder.at("store").exists(), "once leaves no trace");
 
-    agent.does(&["once", "--format", "ndjson"]).code(0);
-    let after = agent.does(&["once", "--format", "ndjson", "--publish"]).code(0);
+    agent.execute(&["once", "--format", "ndjson"]).code(0);
+    let after = agent.execute(&["once", "--format", "ndjson", "--publish"]).code(0);
     let arrivals = consumer.wait_for(2);
     assert_eq!(arrivals.len(), 2, "what once did not publish is not there");
     assert_eq!(ids(&first_deliveries(&arrivals[1..])), ids(&ndjson(&after.stdout)));

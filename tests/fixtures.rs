@@ -9,7 +9,7 @@ use crate::harness::{Agent, Ended, component, root};
 
 fn test(agent: &Agent, component: &Path, fixture: &str, more: &[&str]) -> Ended {
     let arguments = ["component", "test", component.to_str().unwrap(), fixture];
-    agent.does(&[&arguments[..], more].concat())
+    agent.execute(&[&arguments[..], more].concat())
 }
 
 /// A fixture of `delta` in the folder of the agent: three samples, a state between them.
@@ -55,7 +55,7 @@ fn what_differs_is_said_step_by_step() {
     test(&agent, &component("delta"), &good, &[]).code(0);
     let wrong = delta(&agent, &json!([{"name": "growth", "volume": 3}, {"name": "more"}]));
     let ended =
-        test(&agent, &component("delta"), &wrong, &[]).code(1).says("1 of 1 fixtures differ");
+        test(&agent, &component("delta"), &wrong, &[]).code(1).reports("1 of 1 fixtures differ");
     for line in
         ["  step 1: sample 1: volume is 2 instead of 3", "  step 1: missing: {\"name\":\"more\"}"]
     {
@@ -118,9 +118,9 @@ fn refusals_faults_and_bad_fixtures_are_told() {
     assert!(ended.stdout.contains("not expected: /target/scale: "), "{}", ended.stdout);
 
     let unknown = fixture("steps: [{batch: [], otu: []}]\n");
-    test(&agent, &misbehaving, &unknown, &[]).code(64).says("unknown field `otu`");
+    test(&agent, &misbehaving, &unknown, &[]).code(64).reports("unknown field `otu`");
     let two = fixture("steps: [{batch: [], flush: '2026-03-01T10:00:00'}]\n");
-    test(&agent, &misbehaving, &two, &[]).code(64).says("step 1 has to have one of");
+    test(&agent, &misbehaving, &two, &[]).code(64).reports("step 1 has to have one of");
     test(&agent, &misbehaving, &two, &["--update"]).code(64);
 }
 
@@ -129,19 +129,19 @@ fn check_says_what_the_agent_would() {
     let agent = Agent::new("fixtures-check");
     let check = |name: &str, more: &[&str]| {
         let path = component(name);
-        agent.does(&[&["component", "check", path.to_str().unwrap()], more].concat())
+        agent.execute(&[&["component", "check", path.to_str().unwrap()], more].concat())
     };
     let well =
         check("rate_of_change", &["--options", "{\"target\": {\"scale\": \"1 / 2\"}}"]).code(0);
     assert!(well.stdout.starts_with("well: transformer rate_of_change "), "{}", well.stdout);
     check("rate_of_change", &["--options", "{\"target\": {\"scale\": \"1 /\"}}"])
         .code(78)
-        .says("/target/scale");
+        .reports("/target/scale");
     let well = check("http", &[]).code(0);
     assert!(well.stdout.starts_with("well: publisher http "), "{}", well.stdout);
     let nothing = agent.folder.write("nothing.wasm", b"no wasm");
     let nothing = ["component", "check", nothing.to_str().unwrap()];
-    agent.does(&nothing).code(78).says("no WebAssembly component");
+    agent.execute(&nothing).code(78).reports("no WebAssembly component");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn bench_says_what_a_row_costs() {
     let path = component("rate_of_change");
     let arguments =
         ["component", "bench", path.to_str().unwrap(), "--rows", "1,40", "--time", "50ms"];
-    let ended = agent.does(&arguments).code(0);
+    let ended = agent.execute(&arguments).code(0);
     let row: Vec<&str> = ended
         .stdout
         .lines()

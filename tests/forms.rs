@@ -27,7 +27,7 @@ sinks:
 /// How many samples of each meter a sink has in two ticks.
 fn counts(agent: &Agent, sink: &str, more: &[&str]) -> BTreeMap<String, usize> {
     let arguments = ["once", "--samples", "2", "--format", "ndjson", "--sink", sink];
-    let ended = agent.does(&[&arguments[..], more].concat()).code(0);
+    let ended = agent.execute(&[&arguments[..], more].concat()).code(0);
     let mut counts = BTreeMap::new();
     for sample in ndjson(&ended.stdout) {
         *counts.entry(text(&sample, "name").to_owned()).or_default() += 1;
@@ -49,7 +49,7 @@ fn what_is_polled_goes_to_every_pipeline_that_matches() {
     assert_eq!(counts(&agent, "raw", &more), expected([("cpu", 44), ("power.state", 44)]));
     assert_eq!(counts(&agent, "rates", &more), expected([("cpu_util", 22)]));
     // It once counted a source for each sink.
-    let checked = agent.does(&[&["check"][..], &more].concat()).code(0).stdout;
+    let checked = agent.execute(&[&["check"][..], &more].concat()).code(0).stdout;
     assert!(checked.ends_with("well: 1 sources, 2 sinks\n"), "{checked}");
 }
 
@@ -74,7 +74,7 @@ fn faults_of_both_files_are_told_at_once() {
         agent("forms-faults").pipeline("sources: [{name: s, meters: [], sinks: [x]}]\nsinks: []\n");
     let polling = "sources:\n- {name: a, meters: [cpu]}\n- {name: a, interval: 0, meters: [cpu]}\n";
     let polling = agent.folder.write("polling.yaml", polling);
-    let ended = agent.does(&["check", "--polling", polling.to_str().unwrap()]).code(78);
+    let ended = agent.execute(&["check", "--polling", polling.to_str().unwrap()]).code(78);
     for said in [
         "polling.yaml:2:3: this source has no `interval`",
         "polling.yaml:3:10: the name \"a\" is taken by another source",
@@ -99,7 +99,7 @@ fn in_mode_polling_messages_are_those_of_ceilometers_polling_agent() {
     let polling =
         agent.folder.write("polling.yaml", "sources: [{name: s, interval: 1, meters: ['*']}]");
     let consumer = Consumer::new(url, "notifications");
-    let ledger = agent.does(&["run", "--polling", polling.to_str().unwrap()]).code(0).ledger();
+    let ledger = agent.execute(&["run", "--polling", polling.to_str().unwrap()]).code(0).ledger();
     let polled = usize::try_from(ledger.polled).unwrap();
     let payload = |arrival: &Arrival| {
         arrival.notification()["payload"]["samples"].as_array().unwrap().clone()
@@ -141,7 +141,7 @@ fn a_ceilometer_conf_stands_below_everything_else() {
     );
     let conf = conf.to_str().unwrap();
     let arguments = ["once", "--raw", "--format", "ndjson", "--sink", "raw"];
-    let ended = agent.does(&[&arguments[..], &["--ceilometer-conf", conf]].concat()).code(0);
+    let ended = agent.execute(&[&arguments[..], &["--ceilometer-conf", conf]].concat()).code(0);
     let samples = ndjson(&ended.stdout);
     assert_eq!(samples.len(), 22);
     for sample in &samples {
@@ -161,7 +161,7 @@ fn a_ceilometer_conf_stands_below_everything_else() {
     assert!(!ended.stderr.contains("hunter2") && !ended.stderr.contains("debug has"));
 
     let wrong = agent.folder.write("wrong.conf", "transport_url = amqp:/hunter2\nnothing\n");
-    let ended = agent.does(&["check", "--ceilometer-conf", wrong.to_str().unwrap()]).code(78);
+    let ended = agent.execute(&["check", "--ceilometer-conf", wrong.to_str().unwrap()]).code(78);
     assert!(ended.stdout.contains("wrong.conf:2:1: this line is neither"), "{}", ended.stdout);
     assert!(!ended.stdout.contains("hunter2") && !ended.stderr.contains("hunter2"));
 }

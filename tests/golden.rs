@@ -60,7 +60,7 @@ fn messages_are_like(version: &str, settings: impl Fn(Agent) -> Agent) {
     let agent = settings(replay(version, "golden-messages")).amqp(url);
     let agent = agent.everything_to(&[&format!("notifier://?topic={topic}")]);
     let consumer = Consumer::new(url, &topic);
-    let ledger = agent.does(&["run"]).code(0).ledger();
+    let ledger = agent.execute(&["run"]).code(0).ledger();
     let polled = usize::try_from(ledger.polled).unwrap();
     let arrivals = consumer.wait_until("all samples", |arrivals| {
         arrivals.iter().map(|arrival| arrival.samples().len()).sum::<usize>() >= polled
@@ -79,7 +79,7 @@ fn messages_are_like(version: &str, settings: impl Fn(Agent) -> Agent) {
 fn once_prints_what_ceilometer_sends() {
     let golden = golden("27.0.0");
     let agent = replay("27.0.0", "golden-once").everything_to(&["notifier://"]);
-    let ended = agent.does(&["once", "--raw", "--format", "ndjson", "--samples", "2"]).code(0);
+    let ended = agent.execute(&["once", "--raw", "--format", "ndjson", "--samples", "2"]).code(0);
     // Both ticks of the recording, in the keys of a sample instead of a message.
     let ours = ndjson(&ended.stdout);
     let series = by_series(&ours);
@@ -95,7 +95,7 @@ fn once_prints_what_ceilometer_sends() {
 #[test]
 fn meters_are_listed_with_what_the_host_gives() {
     let agent = replay("27.0.0", "meters");
-    let listed = agent.does(&["meters"]).code(0).stdout;
+    let listed = agent.execute(&["meters"]).code(0).stdout;
     let row = |name: &str| {
         let line = listed.lines().find(|line| line.split_whitespace().next() == Some(name));
         line.unwrap_or_else(|| panic!("{name} in\n{listed}"))
@@ -106,7 +106,7 @@ fn meters_are_listed_with_what_the_host_gives() {
     assert_eq!(row("memory.swap.in"), "memory.swap.in cumulative MiB 8 of 23 balloon.swap_in");
     assert_eq!(row("perf.instructions"), "perf.instructions gauge 0 of 23 perf.instructions");
     assert_eq!(row("libvirt.vcpu.delay"), "libvirt.vcpu.delay cumulative ns 23 of 23 vcpu.delay");
-    let zed = agent.set("compatibility", "zed").does(&["meters"]).code(0).stdout;
+    let zed = agent.set("compatibility", "zed").execute(&["meters"]).code(0).stdout;
     assert!(zed.contains("memory.bandwidth.total") && !zed.contains("\npower.state"), "{zed}");
 }
 
@@ -118,7 +118,7 @@ fn every_number_of_libvirt_can_be_had_by_name() {
          sinks:\n- {name: k, publishers: ['notifier://']}\n- {name: other, publishers: ['notifier://']}\n",
     );
     let once = |sink: &str| {
-        let ended = agent.does(&["once", "--format", "ndjson", "--sink", sink]).code(0);
+        let ended = agent.execute(&["once", "--format", "ndjson", "--sink", sink]).code(0);
         ndjson(&ended.stdout)
     };
     let (named, all) = (once("k"), once("other"));
@@ -144,7 +144,7 @@ fn liberty_has_its_own_meters_keys_and_signatures() {
     let agent = replay("27.0.0", "liberty").amqp(url).set("compatibility", "liberty");
     let agent = agent.everything_to(&["notifier://?topic=liberty"]);
     let consumer = Consumer::new(url, "liberty");
-    let polled = usize::try_from(agent.does(&["run"]).code(0).ledger().polled).unwrap();
+    let polled = usize::try_from(agent.execute(&["run"]).code(0).ledger().polled).unwrap();
     let arrivals = consumer.wait_until("all samples", |arrivals| {
         arrivals.iter().map(|arrival| arrival.samples().len()).sum::<usize>() >= polled
     });

@@ -226,7 +226,7 @@ fn a_receiver_has_every_sample_as_ceilometer_posts_it() {
 
     // Code of a publisher that was in the cache was once checked as that of a transformer: the
     // second start, and every check behind the first, failed.
-    agent.does(&["check"]).code(0);
+    agent.execute(&["check"]).code(0);
     let mut running = agent.run();
     running.wait_for_cycles(1);
     running.stop().code(0);
@@ -239,7 +239,7 @@ fn a_sample_each_is_sent_once_however_often_the_receiver_fails() {
     let agent = agent("single", &url);
     let mut running = agent.run();
     running.wait_for_cycles(1);
-    let ended = running.stop().code(0).says("this one is not wanted");
+    let ended = running.stop().code(0).reports("this one is not wanted");
     let (received, samples) = (server.received(), file(&agent));
     // The second is sent again, and the third is refused for good; none keeps others back.
     let mut expected: Vec<_> = samples.iter().collect();
@@ -269,9 +269,9 @@ fn over_tls_the_certificate_is_verified() {
     assert_eq!(server.accepted(), file(&trusting));
 
     let other = agent("tls-insecure", &format!("{url}?verify_ssl=False"));
-    other.does(&["check"]).code(78).says("certificates are always verified");
+    other.execute(&["check"]).code(78).reports("certificates are always verified");
     let other = agent("tls-client", &format!("{url}?clientcert=/etc/c.pem"));
-    other.does(&["check"]).code(78).says("client certificates are not in this version");
+    other.execute(&["check"]).code(78).reports("client certificates are not in this version");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn a_certificate_is_believed_for_its_own_host_if_it_is_trusted() {
     assert_eq!((count.held, count.dropped), (0, 0), "{}", trusted.stderr);
     assert!(count.left > 0);
 
-    let other = server.asked("127.0.0.1", &certificate).says("TLS: ");
+    let other = server.asked("127.0.0.1", &certificate).reports("TLS: ");
     assert_eq!(other.ledger().publisher("reaching").left, 0);
 
     let stranger = Folder::new("outbound-tls-stranger");
@@ -74,6 +74,6 @@ fn a_certificate_is_believed_for_its_own_host_if_it_is_trusted() {
         .unwrap();
     assert!(made.status.success());
     let stranger = stranger.at("certificate.pem").display().to_string();
-    let untrusted = server.asked("localhost", &stranger).says("TLS: ");
+    let untrusted = server.asked("localhost", &stranger).reports("TLS: ");
     assert_eq!(untrusted.ledger().publisher("reaching").left, 0);
 }

@@ -129,7 +129,7 @@ fn a_database_that_does_not_exist_is_no_reason_to_wait() {
     let agent = agent("no-database", &format!("influx://127.0.0.1:{}/nowhere", influx.port));
     let mut running = agent.run();
     running.wait_for_cycles(1);
-    let ended = running.stop().code(0).says("database not found");
+    let ended = running.stop().code(0).reports("database not found");
     let count = ended.ledger().publisher("/influx://").clone();
     assert_eq!((count.left, count.held, count.dropped), (0, 0, count.entered), "{count:?}");
 }
@@ -341,7 +341,7 @@ fn inspect_says_what_a_component_is_and_wants() {
     let agent = Agent::new("publishers-inspect");
     let inspect = |name: &str| {
         let path = component(name);
-        agent.does(&["component", "inspect", path.to_str().unwrap()]).code(0).stdout
+        agent.execute(&["component", "inspect", path.to_str().unwrap()]).code(0).stdout
     };
     let influx = inspect("influx");
     for part in [
@@ -362,17 +362,17 @@ fn inspect_says_what_a_component_is_and_wants() {
     assert!(rate.contains("target (object"), "{rate}");
     let nothing = agent.folder.write("nothing.wasm", b"no wasm");
     agent
-        .does(&["component", "inspect", nothing.to_str().unwrap()])
+        .execute(&["component", "inspect", nothing.to_str().unwrap()])
         .code(78)
-        .says("no WebAssembly component");
+        .reports("no WebAssembly component");
     // One that may reach nothing is told what to write.
     let nowhere = Agent::new("publishers-nowhere").everything_to(&["influx:///metering"]);
     nowhere
-        .does(&["check"])
+        .execute(&["check"])
         .code(78)
-        .says("components.by_name.influx.grants.connect: [\"HOST:PORT\"]");
+        .reports("components.by_name.influx.grants.connect: [\"HOST:PORT\"]");
     // A publisher where a transformer is wanted, and the other way round.
     let wrong = agent.through("[{name: influx, parameters: {}}]", &["rate_of_change://host:1"]);
-    let ended = wrong.does(&["check"]).code(78);
+    let ended = wrong.execute(&["check"]).code(78);
     assert!(ended.stdout.contains("influx.wasm"), "{}", ended.stdout);
 }

@@ -239,7 +239,7 @@ fn once_prints_what_libvirt_says() {
     let uuids = uuids(lab);
     let agent = Agent::new("qemu-once").libvirt(lab.libvirt_uri()).everything_to(&["notifier://"]);
     let before = all_expected(lab, &uuids);
-    let ended = agent.does(&["once", "--raw", "--format", "ndjson"]).code(0);
+    let ended = agent.execute(&["once", "--raw", "--format", "ndjson"]).code(0);
     let after = all_expected(lab, &uuids);
     let samples = ndjson(&ended.stdout);
     lies_between(&samples, &before, &after);
@@ -268,7 +268,7 @@ fn metadata_is_what_nova_wrote() {
     let uuids = uuids(lab);
     let agent =
         Agent::new("qemu-metadata").libvirt(lab.libvirt_uri()).everything_to(&["notifier://"]);
-    let ended = agent.does(&["once", "--raw", "--format", "ndjson"]).code(0);
+    let ended = agent.execute(&["once", "--raw", "--format", "ndjson"]).code(0);
     let samples = ndjson(&ended.stdout);
     let of = |name: &str, meter: &str| {
         let of_domain = |s: &&Value| text(s, "resource_id").contains(uuids[name].as_str());
@@ -327,7 +327,7 @@ fn a_domain_that_is_not_novas_is_metered_unless_unowned_is_off() {
             .libvirt(lab.libvirt_uri())
             .set("libvirt.unowned", unowned)
             .everything_to(&["notifier://"]);
-        let ended = agent.does(&["once", "--raw", "--format", "ndjson"]).code(0);
+        let ended = agent.execute(&["once", "--raw", "--format", "ndjson"]).code(0);
         let samples = ndjson(&ended.stdout);
         assert!(samples.iter().any(|s| !text(s, "resource_id").contains(&uuid)));
         let of_it = samples.into_iter().filter(|s| text(s, "resource_id").contains(&uuid));
@@ -354,7 +354,7 @@ fn times_are_utc_wherever_the_host_is() {
         .variable("TZ", "Asia/Kathmandu")
         .everything_to(&["notifier://"]);
     let before = jiff::Timestamp::now();
-    let ended = agent.does(&["once", "--raw", "--format", "ndjson"]).code(0);
+    let ended = agent.execute(&["once", "--raw", "--format", "ndjson"]).code(0);
     let after = jiff::Timestamp::now();
     let samples = ndjson(&ended.stdout);
     assert!(!samples.is_empty());

@@ -163,7 +163,7 @@ fn what_cannot_take_over_leaves_the_old_one_at_work_and_says_why() {
     let one = status(&agent, "out");
     assert_eq!((&one["state"], &one["reloads"]), (&json!("running"), &json!(1)), "{one}");
     // Asked for, it is tried again, and refused again with an exit code.
-    ask(&agent, &["reload"]).code(78).says("REFUSED");
+    ask(&agent, &["reload"]).code(78).reports("REFUSED");
     put(&agent, "counting", &bytes("counting-v2"));
     logged(&running, "new transformers took over", 2);
     running.wait_for_cycles(2);
@@ -266,10 +266,10 @@ fn options_publishers_and_sources_are_planned_and_taken_up() {
     running.wait_for_cycles(1);
     assert_eq!(running.logged("new transformers took over").len(), took_over + 1);
     assert!(!agent.folder.at("more").exists(), "a plan has opened a publisher");
-    ask(&agent, &["reload"]).code(0).says("more?json: new");
+    ask(&agent, &["reload"]).code(0).reports("more?json: new");
     logged(&running, "new transformers took over", took_over + 2);
     running.wait_for_cycles(2);
-    ask(&agent, &["reload"]).code(0).says("nothing has changed");
+    ask(&agent, &["reload"]).code(0).reports("nothing has changed");
     running.stop().code(0);
 
     let names: BTreeSet<String> =
@@ -323,11 +323,11 @@ fn a_plan_says_what_would_happen_and_does_nothing() {
     logged(&running, "new transformers took over", 1);
     unseen(&agent, "components/counting.wasm", &bad);
     let trap = "this version traps when it is configured";
-    ask(&agent, &["reload", "--plan"]).code(78).says(trap);
+    ask(&agent, &["reload", "--plan"]).code(78).reports(trap);
     // A reload that was made would be in the log.
     assert!(running.logged("reload refused").is_empty());
     unseen(&agent, "components/counting.wasm", &next);
-    ask(&agent, &["reload", "--plan"]).code(0).says("counting");
+    ask(&agent, &["reload", "--plan"]).code(0).reports("counting");
     running.wait_for_cycles(2);
     assert_eq!(running.logged("new transformers took over").len(), 1);
     put(&agent, "counting", &good);
@@ -369,7 +369,7 @@ fn set_aside_rows_are_listed_shown_and_replayed() {
     let said = letters(&["retry", "1"]).code(0).stdout;
     assert_eq!(said, format!("{rows} samples published\n"));
     assert!(!letters(&["ls"]).code(0).stdout.starts_with("1 "));
-    letters(&["replay", "1"]).code(78).says("there is no dead letter 1");
+    letters(&["replay", "1"]).code(78).reports("there is no dead letter 1");
     running.wait_for_cycles(1);
     running.stop().code(0);
     let first = samples(&agent, "raw")[0]["id"].clone();
@@ -384,19 +384,19 @@ fn rows_stay_set_aside_until_what_they_leave_in_the_state_can_be_saved() {
         .set("components.by_name.misbehaving.on_error", "drop");
     put(&agent, "misbehaving", &bytes("misbehaving"));
     let running = agent.run();
-    let listed = || agent.does(&["dead-letters", "ls"]).code(0).stdout.starts_with("1 ");
+    let listed = || agent.execute(&["dead-letters", "ls"]).code(0).stdout.starts_with("1 ");
     eventually("a dead letter", PATIENCE, || listed().then_some(()));
     let first = samples(&agent, "raw")[0]["id"].clone();
     let published = || samples(&agent, "out").iter().filter(|one| one["id"] == first).count();
 
     pipeline(&agent, &with("save-fails"));
     logged(&running, "new transformers took over", 2);
-    agent.does(&["dead-letters", "replay", "1"]).code(78).says("cannot be saved");
+    agent.execute(&["dead-letters", "replay", "1"]).code(78).reports("cannot be saved");
     assert_eq!((listed(), published()), (true, 0));
 
     pipeline(&agent, &with("counter"));
     logged(&running, "new transformers took over", 3);
-    agent.does(&["dead-letters", "replay", "1"]).code(0);
+    agent.execute(&["dead-letters", "replay", "1"]).code(0);
     running.stop().code(0);
     assert_eq!(published(), 1);
 }

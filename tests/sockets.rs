@@ -274,8 +274,8 @@ fn once_publishes_over_sockets_too() {
         "test://",
     ];
     let agent = Agent::new("sockets-once").everything_to(&publishers);
-    agent.does(&["check"]).code(0);
-    let ended = agent.does(&["once", "--format", "ndjson", "--publish"]).code(0);
+    agent.execute(&["check"]).code(0);
+    let ended = agent.execute(&["once", "--format", "ndjson", "--publish"]).code(0);
     let printed = ndjson(&ended.stdout);
     assert!(!printed.is_empty());
     for receiver in [datagrams, stream] {

@@ -13,7 +13,7 @@ use crate::harness::{
 use crate::hostile::emissions::multiplies;
 
 fn spools(agent: &Agent) -> Vec<Value> {
-    let ended = agent.does(&["spool", "ls", "--json"]).code(0);
+    let ended = agent.execute(&["spool", "ls", "--json"]).code(0);
     serde_json::from_str::<Value>(&ended.stdout).unwrap().as_array().unwrap().clone()
 }
 
@@ -22,7 +22,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
     let url = broker().amqp_url();
     let away = format!("notifier://guest:hush@127.0.0.1:{}/?topic=spooled", closed_port());
     let agent = Agent::new("spool").set("shutdown_grace", "1s").amqp(url);
-    agent.does(&["spool", "ls"]).code(69).says("there is no store at");
+    agent.execute(&["spool", "ls"]).code(69).reports("there is no store at");
     let agent = agent.everything_to(&[&away]);
     let mut running = agent.run();
     running.wait_for_cycles(3);
@@ -30,7 +30,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
     assert!(spool["held"].as_u64().unwrap() >= 2 && spool["publisher"] == true, "{spool}");
     let name = text(spool, "spool").to_owned();
     assert!(name.starts_with("out/notifier://127.0.0.1:") && !name.contains("hush"), "{name}");
-    agent.does(&["spool", "check"]).code(0).says("all envelopes can be read");
+    agent.execute(&["spool", "check"]).code(0).reports("all envelopes can be read");
     let ledger = running.stop().code(69).ledger();
     let held = ledger.publisher("notifier").held;
 
@@ -40,8 +40,8 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
         (spool["held"].as_u64(), spool["samples"].as_u64()),
         (Some(held), Some(ledger.polled))
     );
-    agent.does(&["spool", "check"]).code(0);
-    let copied = ndjson(&agent.does(&["spool", "export", &name]).code(0).stdout);
+    agent.execute(&["spool", "check"]).code(0);
+    let copied = ndjson(&agent.execute(&["spool", "export", &name]).code(0).stdout);
     assert_eq!(copied.len() as u64, held);
     let ids: HashSet<&str> = copied.iter().map(|envelope| text(envelope, "id")).collect();
     assert_eq!(ids.len(), copied.len());
@@ -54,7 +54,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
             envelope["samples"].as_u64().unwrap()
         );
     }
-    agent.does(&["spool", "export", "nobody's"]).code(64).says("there is no spool nobody's");
+    agent.execute(&["spool", "export", "nobody's"]).code(64).reports("there is no spool nobody's");
 
     // Another broker from now on: what waits for the old one is said, and given to the new one.
     let agent = agent.everything_to(&["notifier://?topic=spooled"]);
@@ -64,8 +64,14 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
     let said = running.logged("held for a publisher that is not in the configuration; `nephometer spool requeue` gives it to another one");
     assert_eq!((said.len(), said[0]["envelopes"].as_u64()), (1, Some(held)));
     let to = "out/notifier://?topic=spooled";
-    agent.does(&["spool", "requeue", to, "--to", &name]).code(64).says("a publisher is at work");
-    agent.does(&["spool", "requeue", &name, "--to", to]).code(0).says(&format!("{held} envelopes"));
+    agent
+        .execute(&["spool", "requeue", to, "--to", &name])
+        .code(64)
+        .reports("a publisher is at work");
+    agent
+        .execute(&["spool", "requeue", &name, "--to", to])
+        .code(0)
+        .reports(&format!("{held} envelopes"));
     let ended = running.stop().code(0).ledger();
     let arrivals = consumer
         .wait_until("all samples", |all| first_deliveries(all).len() as u64 == ended.polled);
@@ -94,10 +100,11 @@ fn what_a_receiver_refuses_is_set_aside_and_can_be_sent_again() {
     let ended = running.stop().code(0);
     let publisher = ended.ledger().publisher("udp").clone();
     assert!(publisher.dropped > 0 && publisher.reasons.contains_key("permanent"), "{publisher:?}");
-    let export = ndjson(&agent.does(&["spool", "export", "out/udp://127.0.0.1:9"]).code(0).stdout);
+    let export =
+        ndjson(&agent.execute(&["spool", "export", "out/udp://127.0.0.1:9"]).code(0).stdout);
     assert_eq!(export.len() as u64, publisher.dropped);
     assert!(export.iter().all(|one| one["refused"].is_string() && one["body_hex"].is_string()));
-    agent.does(&["spool", "requeue", "out/udp://127.0.0.1:9"]).code(0);
+    agent.execute(&["spool", "requeue", "out/udp://127.0.0.1:9"]).code(0);
     let [spool] = &spools(&agent)[..] else { panic!("one spool") };
     assert_eq!((&spool["set_aside"], spool["held"].as_u64()), (&0.into(), Some(publisher.dropped)));
 }

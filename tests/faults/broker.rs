@@ -179,5 +179,5 @@ fn a_cluster_is_reached_over_tls_with_a_certificate_of_our_own() {
         assert!(ended.ledger().publisher("notifier").held > 0);
     }
     let missing = trusted.set("amqp.tls.key", "/nowhere/key.pem");
-    missing.does(&["check"]).code(78).says("the file \"/nowhere/key.pem\" cannot be read");
+    missing.execute(&["check"]).code(78).reports("the file \"/nowhere/key.pem\" cannot be read");
 }

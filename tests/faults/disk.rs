@@ -19,7 +19,7 @@ fn logged(running: &Running, message: &str) -> Vec<Value> {
 
 /// The ids of the envelopes in a spool, in their order.
 fn held(agent: &Agent, spool: &str) -> Vec<String> {
-    let export = agent.does(&["spool", "export", spool]).code(0);
+    let export = agent.execute(&["spool", "export", spool]).code(0);
     ndjson(&export.stdout).iter().map(|one| text(one, "id").to_owned()).collect()
 }
 
@@ -38,7 +38,7 @@ fn a_publisher_that_comes_while_the_disk_fails_keeps_what_its_spool_holds() {
     let mut running = agent.run();
     running.wait_for_cycles(3);
     running.stop().code(69);
-    let spools = agent.does(&["spool", "ls", "--json"]).code(0);
+    let spools = agent.execute(&["spool", "ls", "--json"]).code(0);
     let spools: Value = serde_json::from_str(&spools.stdout).unwrap();
     let spool = text(&spools[0], "spool").to_owned();
     let before = held(&agent, &spool);
@@ -50,18 +50,18 @@ fn a_publisher_that_comes_while_the_disk_fails_keeps_what_its_spool_holds() {
     fs::write(&flag, "").unwrap();
     logged(&running, "the store cannot be written");
     let agent = agent.everything_to(&[&file, &away]);
-    let refused = agent.does(&["reload"]);
+    let refused = agent.execute(&["reload"]);
     running.wait_for_cycles(2);
     fs::remove_file(&flag).unwrap();
     logged(&running, "the store can be written again");
-    let taken = agent.does(&["reload"]);
+    let taken = agent.execute(&["reload"]);
     running.wait_for_cycles(2);
     running.stop().code(69);
     let after = held(&agent, &spool);
     assert_eq!(after[..before.len().min(after.len())], before, "what was held comes first");
     assert!(after.len() > before.len(), "the publisher is at work: {after:?}");
-    refused.code(78).says("agent.redb");
-    taken.code(0).says("topic=kept: new");
+    refused.code(78).reports("agent.redb");
+    taken.code(0).reports("topic=kept: new");
 }
 
 /// A sink that lagged while the disk failed gave up all batches that were only on disk.
@@ -103,7 +103,7 @@ fn a_sink_that_lags_while_the_disk_fails_waits_for_it() {
     logged(&running, "the store can be written again");
     running.wait_for_cycles(1);
     eventually("a sink at the head", PATIENCE, || {
-        let status = agent.does(&["status", "--json"]).code(0);
+        let status = agent.execute(&["status", "--json"]).code(0);
         let status: Value = serde_json::from_str(&status.stdout).unwrap();
         (status["sinks"][0]["state"] == "running" && samples(&agent, "out") > 0).then_some(())
     });
@@ -149,7 +149,7 @@ fn a_disk_that_hangs_holds_up_only_who_writes_to_it() {
     eventually("samples of the sink that needs no such file", PATIENCE, || {
         (samples(&agent, "good") > before + 6).then_some(())
     });
-    agent.does(&["status"]).code(0).says("sink good");
+    agent.execute(&["status"]).code(0).reports("sink good");
     let whole =
         fs::read_dir(&failures).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
     assert_eq!(whole.sum::<u64>(), 0, "the disk did not hang");

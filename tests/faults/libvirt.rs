@@ -186,7 +186,7 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
         "{count} domains, one stopped: {usual:.3} s before, {first:.3} s the first time, {later:.3} s later"
     );
     // One call was abandoned for it, and none since: it is left alone.
-    let status = agent.does(&["status"]).code(0);
+    let status = agent.execute(&["status"]).code(0);
     assert!(status.stdout.contains("1 given up and still hanging"), "{}", status.stdout);
     assert_eq!(running.logged("domain does not answer, left alone until it does").len(), 1);
     lab.signal_guest("idle-2", "-CONT");
@@ -196,7 +196,7 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
     running.wait_for_cycles(1);
     let ended = running.stop().code(0);
     assert!(ended.ledger().missing > 0);
-    let gaps = agent.does(&["gaps", "--json"]).code(0);
+    let gaps = agent.execute(&["gaps", "--json"]).code(0);
     let gaps: Value = serde_json::from_str(&gaps.stdout).unwrap();
     let stuck = uuid(&lab, "idle-2");
     let reasons: BTreeMap<&str, &str> = gaps

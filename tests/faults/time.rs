@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson, number, text};
 
 fn gaps(agent: &Agent) -> Vec<Value> {
-    let ended = agent.does(&["gaps", "--json"]).code(0);
+    let ended = agent.execute(&["gaps", "--json"]).code(0);
     serde_json::from_str::<Value>(&ended.stdout).unwrap().as_array().unwrap().clone()
 }
 
@@ -149,7 +149,7 @@ fn what_is_given_up_is_a_gap_by_resource_and_meter() {
     }
     let lost: u64 = dropped_samples(&ended.stderr).values().sum();
     assert!(lost >= 3 * 30, "{}", ended.stderr);
-    let of_one = agent.does(&["gaps", "--resource", text(&dropped[0], "resource")]).code(0);
+    let of_one = agent.execute(&["gaps", "--resource", text(&dropped[0], "resource")]).code(0);
     assert!(of_one.stdout.lines().count() < dropped.len(), "{}", of_one.stdout);
 }
 
@@ -170,7 +170,7 @@ fn what_is_to_be_kept_longest_is_dropped_last() {
         .everything_to(&["notifier://?topic=longest"]);
     let mut running = agent.run();
     let first = eventually("something dropped", PATIENCE, || {
-        let status = agent.does(&["status"]).stdout;
+        let status = agent.execute(&["status"]).stdout;
         Some(dropped_samples(&status)).filter(|dropped| dropped.contains_key("memory.resident"))
     });
     let kept =
@@ -181,7 +181,7 @@ fn what_is_to_be_kept_longest_is_dropped_last() {
     let publisher = ended.ledger().publisher("notifier").clone();
     assert!(publisher.reasons.contains_key("spool_full"), "{publisher:?}");
     let held: u64 =
-        serde_json::from_str::<Value>(&agent.does(&["spool", "ls", "--json"]).code(0).stdout)
+        serde_json::from_str::<Value>(&agent.execute(&["spool", "ls", "--json"]).code(0).stdout)
             .unwrap()[0]["bytes"]
             .as_u64()
             .unwrap();

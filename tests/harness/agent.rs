@@ -109,12 +109,12 @@ impl Agent {
     }
 
     /// Runs a command with this configuration to its end.
-    pub(crate) fn does(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn execute(&self, arguments: &[&str]) -> Ended {
         self.start(self.command(arguments), None).ended(PATIENCE)
     }
 
     /// The same with something on standard input.
-    pub(crate) fn does_with(&self, arguments: &[&str], input: &str) -> Ended {
+    pub(crate) fn execute_with_input(&self, arguments: &[&str], input: &str) -> Ended {
         self.start(self.command(arguments), Some(input)).ended(PATIENCE)
     }
 
@@ -289,7 +289,7 @@ impl Ended {
     }
 
     /// Insists on a text in what it said, on either channel.
-    pub(crate) fn says(self, expected: &str) -> Self {
+    pub(crate) fn reports(self, expected: &str) -> Self {
         assert!(
             self.stdout.contains(expected) || self.stderr.contains(expected),
             "{expected:?} is not in standard output:\n{}\nnor in standard error:\n{}",

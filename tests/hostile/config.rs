@@ -146,7 +146,7 @@ fn files_are_refused_by_their_bounds_and_the_sinks_go_on() {
             reasons.next_back().filter(|reason| reason.contains(bound)).map(str::to_owned)
         });
         assert!(reason.len() < LINE, "{name}: {} bytes", reason.len());
-        let status = agent.does(&["status"]);
+        let status = agent.execute(&["status"]);
         assert!(status.stdout.len() < LINE, "{name}: {} bytes", status.stdout.len());
         let shown = reason.contains("secret-") || status.stdout.contains("secret-");
         assert!(!shown, "{name}: {reason}");
@@ -181,7 +181,7 @@ fn option_errors_are_kept_up_to_their_bound() {
             _ => continue,
         };
         put(&agent, &text);
-        let ended = agent.does(&["check"]).code(78);
+        let ended = agent.execute(&["check"]).code(78);
         let more = format!(
             "and {} more; option errors that are kept: {all}, at most 100 (option_errors)",
             all - 100

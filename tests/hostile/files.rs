@@ -91,7 +91,7 @@ fn rotation_is_bounded_and_over_at_the_limit_as_well() {
     let (fine, refused) = (url(10_000), [url(10_001), url(4_294_967_295)]);
     for url in &refused {
         let agent = self::agent("hostile-rotation", &[url]);
-        agent.does(&["check"]).code(78).says("at most 10000 (backup_count)");
+        agent.execute(&["check"]).code(78).reports("at most 10000 (backup_count)");
     }
     let agent = self::agent("hostile-rotation", &[&fine]);
     let mut running = agent.run();
@@ -109,14 +109,18 @@ fn a_store_that_others_may_write_is_refused_and_links_in_it_are_not_followed() {
     fs::create_dir(&store).unwrap();
     fs::set_permissions(&store, fs::Permissions::from_mode(0o777)).unwrap();
     let place = store.display().to_string();
-    let ended = agent.does(&["run"]).code(69).says(&place).says("chmod go-w");
+    let ended = agent.execute(&["run"]).code(69).reports(&place).reports("chmod go-w");
     assert!(ended.stderr.contains("mode 777"), "{}", ended.stderr);
     fs::set_permissions(&store, fs::Permissions::from_mode(0o700)).unwrap();
     let victim = agent.folder.write("victim", "kept");
     for name in ["lock", "host-generation", "agent.redb", "dead-letters.ndjson"] {
         symlink(&victim, store.join(name)).unwrap();
         if name != "dead-letters.ndjson" {
-            agent.does(&["run"]).code(69).says(&format!("{place}/{name}")).says("it is a link");
+            agent
+                .execute(&["run"])
+                .code(69)
+                .reports(&format!("{place}/{name}"))
+                .reports("it is a link");
         }
         fs::remove_file(store.join(name)).unwrap();
     }
@@ -152,7 +156,7 @@ fn no_command_waits_for_a_fifo() {
         (&["check", "--polling", path], 78),
         (&["once", "--libvirt", &recording], 78),
     ] {
-        let ended = agent.does(arguments);
+        let ended = agent.execute(arguments);
         let both = format!("{}{}", ended.stdout, ended.stderr);
         assert!(both.contains("it is a FIFO"), "{arguments:?}: {both}");
         assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {both}");
@@ -162,7 +166,7 @@ fn no_command_waits_for_a_fifo() {
     let agent = agent
         .set("components.path", json!([folder]))
         .through("[{name: folder, parameters: {}}]", &["test://"]);
-    let ended = agent.does(&["check"]).code(78).says("it is a folder, not a file");
+    let ended = agent.execute(&["check"]).code(78).reports("it is a folder, not a file");
     assert!(!ended.stdout.contains("did you mean"), "{}", ended.stdout);
 }
 
@@ -195,14 +199,14 @@ fn silent_clients_of_the_control_socket_make_room() {
         })
         .collect();
     for _ in 0..3 {
-        agent.does(&["status"]).code(0).says("nephometer ");
+        agent.execute(&["status"]).code(0).reports("nephometer ");
     }
     // Those who send a part of a request, and no end, are no better.
     for client in &mut silent {
         // Most of them have been closed.
         drop(client.write_all(b"{\"command\": \"sta"));
     }
-    agent.does(&["status"]).code(0);
+    agent.execute(&["status"]).code(0);
     let mut large = UnixStream::connect(&socket).unwrap();
     // It may be refused before all is sent.
     drop(large.write_all(&vec![b' '; 65_537]));
@@ -234,15 +238,15 @@ fn nothing_that_others_name_moves_the_cursor() {
         &["component", "check", file, "--options", r#"{"a": 1}"#],
         &["dead-letters", "ls"],
     ] {
-        let ended = agent.does(arguments).code(0);
+        let ended = agent.execute(arguments).code(0);
         let hostile = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
         assert!(!ended.stdout.contains(hostile), "{arguments:?}: {:?}", ended.stdout);
         assert!(!ended.stderr.contains(hostile), "{arguments:?}: {:?}", ended.stderr);
         let lines = ended.stdout.lines().filter(|line| line.starts_with("well: all"));
         assert_eq!(lines.count(), 0, "{}", ended.stdout);
     }
-    agent.does(&["component", "inspect", file]).says("a\\u{1b}[2Jb\\u{9b}2J");
-    agent.does(&["dead-letters", "ls"]).says("it\\u{1b}]0;title\\u{7}\\nfailed");
+    agent.execute(&["component", "inspect", file]).reports("a\\u{1b}[2Jb\\u{9b}2J");
+    agent.execute(&["dead-letters", "ls"]).reports("it\\u{1b}]0;title\\u{7}\\nfailed");
 }
 
 /// A domain of libvirt's own test driver, which keeps what stands in its metadata.

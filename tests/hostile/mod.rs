@@ -500,7 +500,7 @@ fn a_state_that_cannot_be_had_is_done_without() {
     let agent = agent.set("components.by_name.large-state.limits.memory", "128MiB");
     let reads: Vec<u64> = (1..=260).collect();
     let uri = recording(&agent, &reads);
-    let ended = agent.libvirt(&uri).does(&["run", "--log-format", "json"]).code(0);
+    let ended = agent.libvirt(&uri).execute(&["run", "--log-format", "json"]).code(0);
     for Case { name, reason, .. } in &cases {
         let hits = ended.logged("component hit a limit");
         let told = hits.iter().any(|line| {
@@ -550,7 +550,7 @@ fn a_restore_that_never_ends_is_ended() {
     let agent = agent("restore", &cases);
     let reads: Vec<u64> = (1..=260).collect();
     let uri = recording(&agent, &reads);
-    let ended = agent.libvirt(&uri).does(&["run", "--log-format", "json"]).code(0);
+    let ended = agent.libvirt(&uri).execute(&["run", "--log-format", "json"]).code(0);
     let hits = ended.logged("component hit a limit");
     assert!(hits.iter().any(|line| line["call"] == "restore"), "{}", ended.stderr);
 }

@@ -178,7 +178,7 @@ fn publishers_cannot_use_up_the_file_descriptors() {
     let pid = running.pid().as_raw_nonzero();
     let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     assert!((128..200).contains(&open), "{open} files are open");
-    agent.does(&["status"]).code(0);
+    agent.execute(&["status"]).code(0);
     let lowered = running.logged(
         "too few file descriptors for components.totals.sockets, raise the limit on open files",
     );

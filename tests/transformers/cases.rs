@@ -61,7 +61,10 @@ fn configure(agent: &Agent, transformer: &Value) -> Ended {
     let file = component(transformer["name"].as_str().unwrap());
     let options = parameters(transformer).to_string();
     agent
-        .does_with(&["component", "run", file.to_str().unwrap(), "--options", &options], "")
+        .execute_with_input(
+            &["component", "run", file.to_str().unwrap(), "--options", &options],
+            "",
+        )
         .code(78)
 }
 
@@ -113,7 +116,7 @@ fn said(agent: &Agent, name: &str, options: &Value, batches: &[Vec<Value>]) -> S
     let (file, options) = (component(name), options.to_string());
     let file = file.to_str().unwrap();
     let arguments = ["component", "run", file, "--options", &options, "--flush", "--log", "debug"];
-    let ended = agent.does_with(&arguments, &input).code(0);
+    let ended = agent.execute_with_input(&arguments, &input).code(0);
     ndjson(&ended.stdout);
     ended.stderr
 }

@@ -30,7 +30,7 @@ pub(crate) fn run(
     }
     let options = options.to_string();
     let arguments = ["component", "run", file.to_str().unwrap(), "--options", &options, "--flush"];
-    ndjson(&agent.does_with(&arguments, &input).code(0).stdout)
+    ndjson(&agent.execute_with_input(&arguments, &input).code(0).stdout)
 }
 
 const METERS: [(&str, &str, &str); 4] = [
