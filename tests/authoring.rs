@@ -88,8 +88,8 @@ fn a_new_project_builds_passes_its_tests_and_runs_in_every_language() {
     for language in LANGUAGES {
         let folder = project(&agent, language);
         let said = make(&agent, &folder, "test");
-        assert!(said.contains("ok fixtures/scale.json"), "{language}: {said}");
-        assert!(said.contains("ok fixtures/no-factor.json"), "{language}: {said}");
+        assert!(said.contains("ok: fixtures/scale.json"), "{language}: {said}");
+        assert!(said.contains("ok: fixtures/no-factor.json"), "{language}: {said}");
         let said = make(&agent, &folder, "run");
         let rows = said.lines().filter(|line| line.starts_with("scaled ")).count();
         assert!(rows > 20, "{language}: {said}");
@@ -104,12 +104,12 @@ fn a_new_publisher_builds_and_is_one() {
         plain(&agent, &["component", "new", name, "--lang", language, "--kind", "publisher"])
     };
     new("poster", "rust").code(0).reports("a publisher in Rust");
-    new("other", "go").code(64).reports("no template for a publisher in Go yet");
-    new("udp", "rust").code(64).reports("udp:// is a publisher of the agent itself");
+    new("other", "go").code(64).reports("no template for a publisher in Go");
+    new("udp", "rust").code(64).reports("udp:// is a built-in publisher");
     let folder = agent.folder.at("poster");
     share_target(&folder);
     let said = make(&agent, &folder, "test");
-    assert!(said.contains("well: publisher poster"), "{said}");
+    assert!(said.contains("ok: publisher poster"), "{said}");
 }
 
 #[test]
@@ -118,8 +118,8 @@ fn mistakes_are_told_with_what_to_do() {
     let new =
         |name: &str, language: &str| plain(&agent, &["component", "new", name, "--lang", language]);
     new("twice", "c").code(0);
-    new("twice", "go").code(64).reports("is there already");
-    new("9lives", "c").code(64).reports("begin with a small letter");
+    new("twice", "go").code(64).reports("already exists");
+    new("9lives", "c").code(64).reports("start with a letter");
     let influx = crate::harness::component("influx");
     let run = ["component", "run", influx.to_str().unwrap()];
     agent.execute(&run).code(78).reports("it is a publisher; name it under `publishers`");
@@ -139,7 +139,7 @@ fn mistakes_are_told_with_what_to_do() {
     build(&agent, &path).code(1).reports("component.c:").reports("failed");
     let mut stateless = Command::new(env!("CARGO_BIN_EXE_nephometer"));
     stateless.args(["component", "build", "--world", "transformer"]).arg(&project);
-    agent.start(stateless, None).ended(PATIENCE).code(64).reports("leaves out `.flush`");
+    agent.start(stateless, None).ended(PATIENCE).code(64).reports("omits `.flush`");
     // A transformer that wants to print.
     fs::write(
         &source,
@@ -239,7 +239,7 @@ fn the_tariff_is_the_same_in_every_language() {
     for language in TARIFFS {
         let (file, fixtures) = (tariff(language), fixtures.to_str().unwrap());
         let ended = agent.execute(&["component", "test", file.to_str().unwrap(), fixtures]).code(0);
-        assert_eq!(ended.stdout.matches("ok ").count(), 6, "{language}: {}", ended.stdout);
+        assert_eq!(ended.stdout.matches("ok: ").count(), 6, "{language}: {}", ended.stdout);
     }
     let inspected = |language: &str| {
         agent.execute(&["component", "inspect", tariff(language).to_str().unwrap()]).code(0)
@@ -320,7 +320,7 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
     let (rust, c) = (rust.to_str().unwrap(), c.to_str().unwrap());
     let alike = ["replay", &file, "--component", rust, "--options", &options(1.0), "--against", c];
     let bare = Agent::new("authoring-recording-components");
-    bare.execute(&alike).code(0).reports("equal: 3 batches");
+    bare.execute(&alike).code(0).reports("ok: identical output, 3 batches");
     let scaled = crate::harness::component("unit_conversion");
     let scaled = scaled.to_str().unwrap();
     let by = |scale: &str| json!({"target": {"name": "x", "scale": scale}}).to_string();
@@ -337,7 +337,7 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
         "--against-options",
         &other,
     ];
-    bare.execute(&unlike).code(1).reports("batch 1").reports("row 1 of").reports("in volume");
+    bare.execute(&unlike).code(1).reports("batch 1").reports("sample 1 of").reports("in volume");
 
     two_configurations_on_one_recording(&agent, &file);
 
@@ -360,7 +360,7 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
     let changed = changed.to_str().unwrap();
     agent.execute(&["replay", file, "--against", changed]).code(1).reports("in name");
     let same = agent.folder.at("pipeline.yaml").display().to_string();
-    agent.execute(&["replay", file, "--against", &same]).code(0).reports("equal");
+    agent.execute(&["replay", file, "--against", &same]).code(0).reports("ok: identical output");
     // What only one of them has would not be compared.
     let more = agent.folder.write(
         "more.yaml",

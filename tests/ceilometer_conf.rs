@@ -48,7 +48,7 @@ fn options_of_the_broker_are_read_or_refused() {
         let ended = ended(&agent, command(&agent, &["check"], &conf, ""));
         let printed = ended.stdout.replace(&format!("{}/", agent.folder.path().display()), "");
         let expected = fs::read_to_string(path.with_extension("expected")).unwrap();
-        let code = if expected.contains("well: ") { 0 } else { 78 };
+        let code = if expected.contains("ok: ") { 0 } else { 78 };
         if printed != expected || ended.status.code() != Some(code) {
             wrong += &format!("== {name}: {:?}\n{printed}{}", ended.status, ended.stderr);
         }

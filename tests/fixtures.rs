@@ -42,9 +42,9 @@ fn the_tariff_in_rust_is_as_the_fixtures_of_all_languages_say() {
     let lines: Vec<&str> = ended.stdout.lines().collect();
     assert_eq!(lines.len(), 6, "{}", ended.stdout);
     for line in lines {
-        assert!(line.starts_with("ok ") && line.contains(" calls, "), "{line}");
+        assert!(line.starts_with("ok: ") && line.contains(" calls, "), "{line}");
         // They once had cost nothing when their instance had gone before it was asked.
-        assert!(line.contains("wrong-options") || !line.contains(": 0 calls"), "{line}");
+        assert!(line.contains("wrong-options") || !line.contains("(0 calls"), "{line}");
     }
 }
 
@@ -55,10 +55,11 @@ fn what_differs_is_said_step_by_step() {
     test(&agent, &component("delta"), &good, &[]).code(0);
     let wrong = delta(&agent, &json!([{"name": "growth", "volume": 3}, {"name": "more"}]));
     let ended =
-        test(&agent, &component("delta"), &wrong, &[]).code(1).reports("1 of 1 fixtures differ");
-    for line in
-        ["  step 1: sample 1: volume is 2 instead of 3", "  step 1: missing: {\"name\":\"more\"}"]
-    {
+        test(&agent, &component("delta"), &wrong, &[]).code(1).reports("1 of 1 fixtures failed");
+    for line in [
+        "  step 1: sample 1: volume is 2, expected 3",
+        "  step 1: missing sample: {\"name\":\"more\"}",
+    ] {
         assert!(ended.stdout.contains(line), "{}", ended.stdout);
     }
 }
@@ -68,12 +69,12 @@ fn a_fixture_can_be_brought_up_to_date() {
     let agent = Agent::new("fixtures-update");
     let path = delta(&agent, &json!([]));
     let delta = component("delta");
-    assert!(test(&agent, &delta, &path, &["--update"]).code(0).stdout.starts_with("updated "));
+    assert!(test(&agent, &delta, &path, &["--update"]).code(0).stdout.starts_with("updated: "));
     test(&agent, &delta, &path, &[]).code(0);
     let written = fs::read_to_string(&path).unwrap();
     assert!(written.contains("{\"name\": \"growth\", \"type\": \"delta\""), "{written}");
     assert!(written.contains("\"state\": true"), "{written}");
-    assert!(test(&agent, &delta, &path, &["--update"]).code(0).stdout.starts_with("as it was "));
+    assert!(test(&agent, &delta, &path, &["--update"]).code(0).stdout.starts_with("unchanged: "));
     assert_eq!(fs::read_to_string(&path).unwrap(), written);
 }
 
@@ -87,7 +88,7 @@ fn a_component_that_fails_updates_nothing() {
     let path = agent.folder.write("broken.json", fixture.to_string());
     let ended =
         test(&agent, &component("misbehaving"), path.to_str().unwrap(), &["--update"]).code(1);
-    assert!(ended.stdout.starts_with("DIFFERS "), "{}", ended.stdout);
+    assert!(ended.stdout.starts_with("failed: "), "{}", ended.stdout);
     assert_eq!(fs::read_to_string(&path).unwrap(), fixture.to_string());
 }
 
@@ -106,7 +107,7 @@ fn refusals_faults_and_bad_fixtures_are_told() {
         fixture(&format!("options: {{mode: reject}}\nsteps: [{{batch: [{sample}], out: []}}]\n"));
     let ended = test(&agent, &misbehaving, &taken, &[]).code(1);
     assert!(
-        ended.stdout.contains("step 1: the batch is refused: this mode rejects"),
+        ended.stdout.contains("step 1: the batch was refused: this mode rejects"),
         "{}",
         ended.stdout
     );
@@ -114,13 +115,13 @@ fn refusals_faults_and_bad_fixtures_are_told() {
     let options =
         fixture("options: {target: {scale: 'volume +'}}\nerrors: [[/target/scale, nonsense]]\n");
     let ended = test(&agent, &component("unit_conversion"), &options, &[]).code(1);
-    assert!(ended.stdout.contains("missing: /target/scale: nonsense"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("not expected: /target/scale: "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("missing error: /target/scale: nonsense"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("unexpected error: /target/scale: "), "{}", ended.stdout);
 
     let unknown = fixture("steps: [{batch: [], otu: []}]\n");
     test(&agent, &misbehaving, &unknown, &[]).code(64).reports("unknown field `otu`");
     let two = fixture("steps: [{batch: [], flush: '2026-03-01T10:00:00'}]\n");
-    test(&agent, &misbehaving, &two, &[]).code(64).reports("step 1 has to have one of");
+    test(&agent, &misbehaving, &two, &[]).code(64).reports("step 1: requires exactly one of");
     test(&agent, &misbehaving, &two, &["--update"]).code(64);
 }
 
@@ -133,12 +134,12 @@ fn check_says_what_the_agent_would() {
     };
     let well =
         check("rate_of_change", &["--options", "{\"target\": {\"scale\": \"1 / 2\"}}"]).code(0);
-    assert!(well.stdout.starts_with("well: transformer rate_of_change "), "{}", well.stdout);
+    assert!(well.stdout.starts_with("ok: transformer rate_of_change "), "{}", well.stdout);
     check("rate_of_change", &["--options", "{\"target\": {\"scale\": \"1 /\"}}"])
         .code(78)
         .reports("/target/scale");
     let well = check("http", &[]).code(0);
-    assert!(well.stdout.starts_with("well: publisher http "), "{}", well.stdout);
+    assert!(well.stdout.starts_with("ok: publisher http "), "{}", well.stdout);
     let nothing = agent.folder.write("nothing.wasm", b"no wasm");
     let nothing = ["component", "check", nothing.to_str().unwrap()];
     agent.execute(&nothing).code(78).reports("no WebAssembly component");
@@ -161,5 +162,5 @@ fn bench_says_what_a_row_costs() {
     let [rows, nanos, batches, out] = row[..] else { panic!("{}", ended.stdout) };
     assert_eq!((rows, out), ("40", "40"), "every series has a predecessor");
     assert!(nanos.parse::<f64>().unwrap() > 0.0 && batches.parse::<usize>().unwrap() >= 3);
-    assert!(ended.stdout.contains("memory of the instance"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("peak memory: "), "{}", ended.stdout);
 }

@@ -50,7 +50,7 @@ fn what_is_polled_goes_to_every_pipeline_that_matches() {
     assert_eq!(counts(&agent, "rates", &more), expected([("cpu_util", 22)]));
     // It once counted a source for each sink.
     let checked = agent.execute(&[&["check"][..], &more].concat()).code(0).stdout;
-    assert!(checked.ends_with("well: 1 sources, 2 sinks\n"), "{checked}");
+    assert!(checked.ends_with("ok: 1 sources, 2 sinks\n"), "{checked}");
 }
 
 #[test]

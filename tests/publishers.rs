@@ -348,7 +348,7 @@ fn inspect_says_what_a_component_is_and_wants() {
         "kind: publisher",
         "contract: nephometer:metering@0.2.0",
         "wasi:http/outgoing-handler@",
-        "grants: it speaks HTTP",
+        "grants: it uses HTTP",
         "influx: { grants: { connect: [\"HOST:PORT\"] } }",
         "options:",
     ] {

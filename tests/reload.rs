@@ -163,7 +163,7 @@ fn what_cannot_take_over_leaves_the_old_one_at_work_and_says_why() {
     let one = status(&agent, "out");
     assert_eq!((&one["state"], &one["reloads"]), (&json!("running"), &json!(1)), "{one}");
     // Asked for, it is tried again, and refused again with an exit code.
-    ask(&agent, &["reload"]).code(78).reports("REFUSED");
+    ask(&agent, &["reload"]).code(78).reports("refused: ");
     put(&agent, "counting", &bytes("counting-v2"));
     logged(&running, "new transformers took over", 2);
     running.wait_for_cycles(2);
@@ -260,13 +260,13 @@ fn options_publishers_and_sources_are_planned_and_taken_up() {
         .replace("publishers: ['file", &format!("publishers: [{more}, 'file"));
     unseen(&agent, "pipeline.yaml", as_long(&changed).as_bytes());
     let plan = ask(&agent, &["reload", "--plan"]).code(0);
-    for line in ["source ", "rate_of_change", "more?json: new"] {
+    for line in ["source ", "rate_of_change", "more?json: added"] {
         assert!(plan.stdout.contains(line), "{line}: {}", plan.stdout);
     }
     running.wait_for_cycles(1);
     assert_eq!(running.logged("new transformers took over").len(), took_over + 1);
     assert!(!agent.folder.at("more").exists(), "a plan has opened a publisher");
-    ask(&agent, &["reload"]).code(0).reports("more?json: new");
+    ask(&agent, &["reload"]).code(0).reports("more?json: added");
     logged(&running, "new transformers took over", took_over + 2);
     running.wait_for_cycles(2);
     ask(&agent, &["reload"]).code(0).reports("nothing has changed");
@@ -367,7 +367,7 @@ fn set_aside_rows_are_listed_shown_and_replayed() {
     pipeline(&agent, &with("passthrough"));
     logged(&running, "new transformers took over", 2);
     let said = letters(&["retry", "1"]).code(0).stdout;
-    assert_eq!(said, format!("{rows} samples published\n"));
+    assert_eq!(said, format!("ok: {rows} samples published\n"));
     assert!(!letters(&["ls"]).code(0).stdout.starts_with("1 "));
     letters(&["replay", "1"]).code(78).reports("there is no dead letter 1");
     running.wait_for_cycles(1);

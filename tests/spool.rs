@@ -30,7 +30,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
     assert!(spool["held"].as_u64().unwrap() >= 2 && spool["publisher"] == true, "{spool}");
     let name = text(spool, "spool").to_owned();
     assert!(name.starts_with("out/notifier://127.0.0.1:") && !name.contains("hush"), "{name}");
-    agent.execute(&["spool", "check"]).code(0).reports("all envelopes can be read");
+    agent.execute(&["spool", "check"]).code(0).reports("ok: all envelopes are readable");
     let ledger = running.stop().code(69).ledger();
     let held = ledger.publisher("notifier").held;
 

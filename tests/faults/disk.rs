@@ -61,7 +61,7 @@ fn a_publisher_that_comes_while_the_disk_fails_keeps_what_its_spool_holds() {
     assert_eq!(after[..before.len().min(after.len())], before, "what was held comes first");
     assert!(after.len() > before.len(), "the publisher is at work: {after:?}");
     refused.code(78).reports("agent.redb");
-    taken.code(0).reports("topic=kept: new");
+    taken.code(0).reports("topic=kept: added");
 }
 
 /// A sink that lagged while the disk failed gave up all batches that were only on disk.

@@ -187,7 +187,7 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
     );
     // One call was abandoned for it, and none since: it is left alone.
     let status = agent.execute(&["status"]).code(0);
-    assert!(status.stdout.contains("1 given up and still hanging"), "{}", status.stdout);
+    assert!(status.stdout.contains("1 abandoned calls pending"), "{}", status.stdout);
     assert_eq!(running.logged("domain does not answer, left alone until it does").len(), 1);
     lab.signal_guest("idle-2", "-CONT");
     eventually("it is read again", PATIENCE, || {

@@ -181,7 +181,7 @@ fn configuration_is_still_read_from_a_pipe() {
     child.stdin.take().unwrap().write_all(&pipeline).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.starts_with("well: 1 sources, 1 sinks"), "{said}");
+    assert!(said.starts_with("ok: 1 sources, 1 sinks"), "{said}");
 }
 
 // 200 silent connections once kept everybody else waiting for a minute.
@@ -221,8 +221,7 @@ fn silent_clients_of_the_control_socket_make_room() {
 #[test]
 fn nothing_that_others_name_moves_the_cursor() {
     let agent = agent("hostile-terminal", &[]);
-    let evil =
-        r#"{"properties": {"a\u001b[2Jb\u009b2J": {"description": "x\r\nwell: all\u0007"}}}"#;
+    let evil = r#"{"properties": {"a\u001b[2Jb\u009b2J": {"description": "x\r\nok: all\u0007"}}}"#;
     let component = agent.folder.write("evil.wasm", super::schema(evil, 0));
     let store = agent.folder.at("store");
     fs::create_dir(&store).unwrap();
@@ -242,7 +241,7 @@ fn nothing_that_others_name_moves_the_cursor() {
         let hostile = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
         assert!(!ended.stdout.contains(hostile), "{arguments:?}: {:?}", ended.stdout);
         assert!(!ended.stderr.contains(hostile), "{arguments:?}: {:?}", ended.stderr);
-        let lines = ended.stdout.lines().filter(|line| line.starts_with("well: all"));
+        let lines = ended.stdout.lines().filter(|line| line.starts_with("ok: all"));
         assert_eq!(lines.count(), 0, "{}", ended.stdout);
     }
     agent.execute(&["component", "inspect", file]).reports("a\\u{1b}[2Jb\\u{9b}2J");

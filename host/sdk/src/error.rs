@@ -10,17 +10,17 @@ use super::language::{Kind, Language};
 pub enum SdkError {
     /// A name that some tool or `pipeline.yaml` would stumble over.
     #[error(
-        "{0:?} cannot be the name of a component; begin with a small letter, go on with small letters, digits, - and _"
+        "invalid component name {0:?}; use lower-case letters, digits, - and _, and start with a letter"
     )]
     Name(String),
     /// A publisher's name is the scheme of its URLs, and this one is taken.
-    #[error("{0}:// is a publisher of the agent itself; choose another name")]
+    #[error("{0}:// is a built-in publisher; choose another name")]
     BuiltIn(String),
     /// Nothing is overwritten.
-    #[error("{}: is there already; choose another name, or remove it", .0.display())]
+    #[error("{} already exists; choose another name, or remove it", .0.display())]
     Exists(PathBuf),
     /// There is no template.
-    #[error("there is no template for a {} in {language} yet; there is one in Rust", .kind.word())]
+    #[error("there is no template for a {} in {language}; use Rust", .kind.word())]
     NoTemplate {
         /// What was wanted.
         kind: Kind,
@@ -29,7 +29,7 @@ pub enum SdkError {
     },
     /// A folder without any of the files that projects are known by.
     #[error(
-        "{}: no project of a component: there is none of {marks} in it; `nephometer component new NAME --lang LANG` makes one",
+        "{}: not a component project: it has none of {marks}; create one with `nephometer component new NAME --lang LANG`",
         .folder.display()
     )]
     NoProject {
@@ -47,7 +47,7 @@ pub enum SdkError {
         remedy: String,
     },
     /// A tool has failed; it has said why on standard error.
-    #[error("`{command}` failed ({status}), see above")]
+    #[error("`{command}` failed with {status}; its output is above")]
     Failed {
         /// What was run.
         command: String,
@@ -56,7 +56,7 @@ pub enum SdkError {
     },
     /// A world that the helper library of C does not have.
     #[error(
-        "the helper library of C is for the world stateful-transformer only; one that keeps nothing leaves out `.flush`, `.save` and `.restore`"
+        "C supports the world stateful-transformer only; a transformer without state omits `.flush`, `.save` and `.restore`"
     )]
     OnlyStateful,
     /// The interface descriptions cannot be used.
@@ -68,7 +68,7 @@ pub enum SdkError {
         reason: String,
     },
     /// What the tool made is no module of the world.
-    #[error("{}: cannot be made a component: {reason}", .module.display())]
+    #[error("{}: cannot be turned into a component: {reason}", .module.display())]
     Encode {
         /// The core module.
         module: PathBuf,

@@ -100,7 +100,7 @@ impl Fixture {
             if kinds.iter().filter(|is| **is).count() != 1 {
                 let number = at + 1;
                 let reason =
-                    format!("step {number} has to have one of `batch`, `flush` and `state`");
+                    format!("step {number}: requires exactly one of `batch`, `flush` and `state`");
                 return Err(malformed(reason));
             }
         }
@@ -138,16 +138,16 @@ pub(crate) fn differences(
             let is = made.get(key).unwrap_or(&Value::Null);
             if !alike(key, is, value) {
                 let number = at + 1;
-                lines.push(format!("sample {number}: {key} is {is} instead of {value}"));
+                lines.push(format!("sample {number}: {key} is {is}, expected {value}"));
             }
         }
     }
     let one = |sample: &Map<String, Value>| Value::Object(usual(sample)).to_string();
     for sample in made.iter().skip(wanted.len()) {
-        lines.push(format!("not expected: {}", one(sample)));
+        lines.push(format!("unexpected sample: {}", one(sample)));
     }
     for sample in wanted.iter().skip(made.len()) {
-        lines.push(format!("missing: {}", Value::Object(sample.clone())));
+        lines.push(format!("missing sample: {}", Value::Object(sample.clone())));
     }
     lines
 }
@@ -280,12 +280,15 @@ mod tests {
         assert!(differences(&made, &same).is_empty());
         let other = samples(json!([{"name": "c", "volume": 0.300001}]));
         let lines = [
-            "sample 1: name is \"a\" instead of \"c\"",
-            "sample 1: volume is 0.30000000000000004 instead of 0.300001",
-            "not expected: {\"name\":\"b\",\"unit\":\"x\",\"volume\":2}",
+            "sample 1: name is \"a\", expected \"c\"",
+            "sample 1: volume is 0.30000000000000004, expected 0.300001",
+            "unexpected sample: {\"name\":\"b\",\"unit\":\"x\",\"volume\":2}",
         ];
         assert_eq!(differences(&made, &other), lines);
-        assert_eq!(differences(&[], &other)[0], "missing: {\"name\":\"c\",\"volume\":0.300001}");
+        assert_eq!(
+            differences(&[], &other)[0],
+            "missing sample: {\"name\":\"c\",\"volume\":0.300001}"
+        );
     }
 
     #[test]

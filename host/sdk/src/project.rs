@@ -71,7 +71,7 @@ mod tests {
         }
         for bad in ["", "1a", "-a", "a b", "a/b", "../a", "ä", "MySink"] {
             let error = check_name(bad, Kind::Transformer).unwrap_err().to_string();
-            assert!(error.contains("begin with a small letter"), "{error}");
+            assert!(error.contains("start with a letter"), "{error}");
         }
         assert!(check_name("udp", Kind::Publisher).unwrap_err().to_string().contains("udp://"));
         assert!(check_name("udp", Kind::Transformer).is_ok());

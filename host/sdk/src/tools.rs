@@ -17,12 +17,12 @@ pub(super) fn find(variable: &str, names: &[&str], remedy: &str) -> Result<PathB
         let (path, named) = (PathBuf::from(&named), named.to_string_lossy().into_owned());
         let there =
             if path.is_absolute() { runs(&path).then_some(path) } else { on_path(&[&named]) };
-        let what = format!("{named}, as {variable} says,");
+        let what = format!("{named}, named by {variable},");
         return there.ok_or_else(|| SdkError::Missing { what, remedy: remedy.to_owned() });
     }
     on_path(names).ok_or_else(|| SdkError::Missing {
         what: names[0].to_owned(),
-        remedy: format!("{remedy}, or name it in {variable}"),
+        remedy: format!("{remedy}, or set {variable}"),
     })
 }
 

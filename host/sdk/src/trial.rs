@@ -123,7 +123,7 @@ impl<'a> Running<'a> {
         let mut transformer = match (made, &self.fixture.errors) {
             (Ok(transformer), None) => transformer,
             (Ok(_), Some(_)) => {
-                return (vec!["the options are taken, not refused".to_owned()], None);
+                return (vec!["the options were accepted, expected errors".to_owned()], None);
             }
             (Err(ComponentError::Options { faults, .. }), Some(wanted)) => {
                 let made = faults.into_iter().map(|fault| (fault.pointer, fault.reason));
@@ -177,7 +177,7 @@ impl<'a> Running<'a> {
             let now = Moment { wall: self.clock, ..Moment::default() };
             return to.flush(now).await.map(Made::Samples).map_err(words);
         }
-        let state = to.save().await.map_err(words)?.ok_or("it keeps no state")?;
+        let state = to.save().await.map_err(words)?.ok_or("the component has no state")?;
         to.discard();
         to.rebuild(Some(&state)).await.map_err(words)?;
         // One that is no JSON cannot be compared, and need not be.
@@ -199,34 +199,33 @@ fn depends_on_numbers(one: &Running<'_>, other: &Running<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     for (at, made) in one.made.iter().enumerate() {
         let what = match made {
-            Made::Samples(_) => "the samples",
+            Made::Samples(_) => "the output",
             Made::Refusal(_) => "the refusal",
             Made::State(..) => "the state",
         };
         let number = at + 1;
         if !other.made.get(at).is_some_and(|other| same(made, other)) {
             lines.push(format!(
-                "step {number}: with other numbers of the dictionary, {what} would be another one; numbers must not \
-                 go into states or texts, nor decide an order"
+                "step {number}: {what} depends on the numbers of the dictionary; do not write them into states or \
+                 texts, and do not order by them"
             ));
             // What follows may be different because of it.
             return lines;
         }
         if one.logged.get(at) != other.logged.get(at) {
-            lines.push(format!(
-                "step {number}: with other numbers of the dictionary, the log would be another one"
-            ));
+            lines.push(format!("step {number}: the log depends on the numbers of the dictionary"));
         }
     }
     lines
 }
 
 fn option_differences(made: &[(String, String)], wanted: &[(String, String)]) -> Vec<String> {
-    let said = |(pointer, reason): &(String, String)| format!("{pointer}: {reason}");
+    let shown_error = |(pointer, reason): &(String, String)| format!("{pointer}: {reason}");
     let not_said = wanted.iter().filter(|one| !made.contains(one));
     let not_wanted = made.iter().filter(|one| !wanted.contains(one));
-    let mut lines: Vec<String> = not_said.map(|one| format!("missing: {}", said(one))).collect();
-    lines.extend(not_wanted.map(|one| format!("not expected: {}", said(one))));
+    let mut lines: Vec<String> =
+        not_said.map(|one| format!("missing error: {}", shown_error(one))).collect();
+    lines.extend(not_wanted.map(|one| format!("unexpected error: {}", shown_error(one))));
     lines
 }
 
@@ -234,14 +233,16 @@ fn compared(made: &Made, step: &Step, log: &[String]) -> Vec<String> {
     let mut lines = match (made, &step.refusal, &step.state) {
         (Made::Refusal(reason), Some(wanted), _) if reason.contains(wanted) => Vec::new(),
         (Made::Refusal(reason), Some(wanted), _) => {
-            vec![format!("the batch is refused for {reason:?} instead of {wanted:?}")]
+            vec![format!("the batch was refused with {reason:?}, expected {wanted:?}")]
         }
-        (Made::Refusal(reason), None, _) => vec![format!("the batch is refused: {reason}")],
-        (_, Some(wanted), _) => vec![format!("the batch is not refused for {wanted:?}")],
+        (Made::Refusal(reason), None, _) => vec![format!("the batch was refused: {reason}")],
+        (_, Some(wanted), _) => {
+            vec![format!("the batch was accepted, expected the refusal {wanted:?}")]
+        }
         (Made::State(state, _), _, Some(wanted))
             if *wanted != Value::Bool(true) && !equal(state, wanted) =>
         {
-            vec![format!("the state is {state} instead of {wanted}")]
+            vec![format!("the state is {state}, expected {wanted}")]
         }
         (Made::State(..), ..) => Vec::new(),
         (Made::Samples(samples), ..) => {
@@ -250,7 +251,7 @@ fn compared(made: &Made, step: &Step, log: &[String]) -> Vec<String> {
     };
     for wanted in &step.log {
         if !log.contains(wanted) {
-            lines.push(format!("the log has no line {wanted:?}; it is {log:?}"));
+            lines.push(format!("missing log line {wanted:?}, the log is {log:?}"));
         }
     }
     lines

@@ -174,7 +174,7 @@ fn reload(
         if !matches!(asked.status.code(), Some(0 | 78)) {
             return Err(format!("the reload ended with {}: {}", asked.status, asked.stderr));
         }
-        let problems = asked.stdout.lines().filter(|line| line.starts_with("REFUSED: "));
+        let problems = asked.stdout.lines().filter(|line| line.starts_with("refused: "));
         let found = named(problems, cases);
         if found != *refused {
             return Err(format!(

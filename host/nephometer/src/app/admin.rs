@@ -155,7 +155,7 @@ impl AdminService {
 
     async fn reload(&self, plan: bool) -> Response {
         let (reply, answer) = oneshot::channel();
-        let ending = || Response::failed("the agent is ending".to_owned());
+        let ending = || Response::failed("the agent is shutting down".to_owned());
         if self.reload_requests.send(ReloadRequest { plan, reply }).await.is_err() {
             return ending();
         }
@@ -173,7 +173,7 @@ impl AdminService {
         let letter = letter.ok_or_else(|| format!("there is no dead letter {number}"))?;
         let sink = self.sinks.iter().find(|(name, _)| **name == *letter.sink);
         let (_, handle) =
-            sink.ok_or_else(|| format!("there is no sink {} any more", letter.sink))?;
+            sink.ok_or_else(|| format!("sink {} is not configured any more", letter.sink))?;
         let slot = letter.transformer;
         let samples = letter.samples()?;
         let made = handle.inject(slot, samples).await?;

@@ -111,9 +111,9 @@ pub enum AppError {
     Control(#[from] ControlError),
     /// Domains cannot be read at all.
     #[error(transparent)]
-    Inspect(#[from] HypervisorError),
+    Hypervisor(#[from] HypervisorError),
     /// The sink that was asked for is not there.
-    #[error("there is no sink named {name:?}; there is {known}")]
+    #[error("there is no sink {name:?}; the pipeline has {known}")]
     NoSuchSink {
         /// What was asked for.
         name: String,
@@ -129,7 +129,7 @@ pub enum AppError {
         source: publish::PublisherError,
     },
     /// A task ended where none may.
-    #[error("the task {name:?} failed; this is a fault of the agent, please report it")]
+    #[error("task {name:?} failed; this is a bug in the agent, please report it")]
     Task {
         /// Which one.
         name: String,
@@ -137,7 +137,7 @@ pub enum AppError {
         source: TaskFailure,
     },
     /// The threads for components cannot be made.
-    #[error("components cannot be run")]
+    #[error("cannot start the component engine")]
     Components(#[source] ComponentError),
 }
 

@@ -39,7 +39,7 @@ pub(super) fn other_sinks(old: &AgentSpec, new: &AgentSpec) -> Vec<String> {
     let mut other: Vec<String> = after
         .difference(&before)
         .map(|name| format!("sink {name} is new"))
-        .chain(before.difference(&after).map(|name| format!("sink {name} is gone")))
+        .chain(before.difference(&after).map(|name| format!("sink {name} is removed")))
         .collect();
     other.sort();
     other
@@ -54,9 +54,9 @@ pub(super) fn slots(sink: &str, old: &[Identity], new: &[TransformerKey]) -> Vec
         let same = left.iter().position(|identity| identity.component == *name);
         let what = match same.map(|same| left.remove(same)) {
             None => "new, starts without state".to_owned(),
-            Some(before) if *before == key.identity => "as it is, state kept".to_owned(),
+            Some(before) if *before == key.identity => "unchanged, state kept".to_owned(),
             Some(before) if before.digest == key.identity.digest => {
-                "other options, state kept".to_owned()
+                "options changed, state kept".to_owned()
             }
             Some(before) => {
                 format!("{} -> {}, state kept", short(&before.digest), short(&key.identity.digest))
@@ -65,7 +65,7 @@ pub(super) fn slots(sink: &str, old: &[Identity], new: &[TransformerKey]) -> Vec
         lines.push(format!("sink {sink}: {name}: {what}"));
     }
     lines.extend(
-        left.iter().map(|one| format!("sink {sink}: {}: gone, with its state", one.component)),
+        left.iter().map(|one| format!("sink {sink}: {}: removed, with its state", one.component)),
     );
     lines
 }
@@ -93,10 +93,10 @@ mod tests {
         assert_eq!(
             slots("s", &old, &new),
             [
-                "sink s: b: other options, state kept",
+                "sink s: b: options changed, state kept",
                 "sink s: a: 010101010101 -> 090909090909, state kept",
                 "sink s: d: new, starts without state",
-                "sink s: c: gone, with its state",
+                "sink s: c: removed, with its state",
             ]
         );
     }

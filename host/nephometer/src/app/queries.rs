@@ -16,7 +16,7 @@ pub async fn answer(spools: &Spools, gaps: &Gaps, request: Request) -> Response 
             spools.requeue(&from, &to).await.map(|moved| json!(moved))
         }
         Request::Gaps => gaps.all().await.map(|gaps| gaps.iter().map(gap).collect()),
-        _ => Err("this is no question about spools or gaps".to_owned()),
+        _ => Err("not a request about spools or gaps".to_owned()),
     };
     answered.map_or_else(Response::failed, Response::well)
 }

@@ -203,10 +203,10 @@ impl Supervisor {
             }
         };
         for key in plan::needs_restart(&self.spec, &new) {
-            report.problems.push(format!("{key} has changed: it is only read at the start"));
+            report.problems.push(format!("{key} has changed; this requires a restart"));
         }
         for sink in plan::other_sinks(&self.spec, &new) {
-            report.problems.push(format!("{sink}: sinks come and go with a restart only"));
+            report.problems.push(format!("{sink}; adding or removing a sink requires a restart"));
         }
         if cause != Cause::Plan {
             self.factory.components.set_spec(&new.components).await;
@@ -316,8 +316,9 @@ impl Supervisor {
         let (added, gone) = (beyond(new, old), beyond(old, new));
         let of = |one: &PublisherSpec| format!("sink {}: publisher {}", sink.name, one.label);
         let gone = gone.iter().map(|at| &old[*at]);
-        let gone = gone.map(|one| format!("{}: gone once it has sent what it holds", of(one)));
-        let lines = added.iter().map(|at| format!("{}: new", of(&new[*at]))).chain(gone).collect();
+        let gone = gone.map(|one| format!("{}: removed when its spool is empty", of(one)));
+        let lines =
+            added.iter().map(|at| format!("{}: added", of(&new[*at]))).chain(gone).collect();
         Some((added, lines))
     }
 
@@ -365,10 +366,10 @@ impl Supervisor {
             return;
         }
         for source in sources.iter().filter(|source| !old.contains(source)) {
-            report.changes.push(format!("source {}: begins anew", source.name));
+            report.changes.push(format!("source {}: restarted", source.name));
         }
         for source in old.iter().filter(|one| !sources.iter().any(|new| new.name == one.name)) {
-            report.changes.push(format!("source {}: gone", source.name));
+            report.changes.push(format!("source {}: removed", source.name));
         }
         if cause == Cause::Plan {
             return;

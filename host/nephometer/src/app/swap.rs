@@ -28,7 +28,7 @@ impl fmt::Display for SwapError {
         match self {
             Self::Refused(reason) => f.write_str(reason),
             Self::Overtaken => {
-                f.write_str("batches come faster than it can work on them: it is tried again soon")
+                f.write_str("batches arrive faster than the new transformers process them; the reload is retried soon")
             }
         }
     }
@@ -65,11 +65,11 @@ async fn attempt(
     events::step(&sink.name, "configured");
     let mut revision = made;
     for _ in 0..STARTS {
-        let snapshot = handle.snapshot().await.ok_or_else(|| "the sink has ended".to_owned())?;
+        let snapshot = handle.snapshot().await.ok_or_else(|| "the sink has stopped".to_owned())?;
         revision.catch_up(&snapshot).await.map_err(|error| {
             let remedy = if error.state_refused {
                 format!(
-                    "; to start it without: components.by_name.{}.on_state_mismatch: reset",
+                    "; to start without the state, set components.by_name.{}.on_state_mismatch: reset",
                     error.component
                 )
             } else {
@@ -107,6 +107,6 @@ pub(super) async fn rehearse(
 ) -> Result<(), String> {
     let made = factory.revision(agent, sink).await.map_err(|problems| lines(&problems))?;
     let mut revision = made;
-    let snapshot = handle.look().await.ok_or("the sink has ended")?;
+    let snapshot = handle.look().await.ok_or("the sink has stopped")?;
     revision.catch_up(&snapshot).await.map_err(|error| error.to_string())
 }

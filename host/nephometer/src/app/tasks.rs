@@ -12,7 +12,7 @@ pub enum TaskFailure {
     #[error("it panicked")]
     Panicked(#[source] JoinError),
     /// It came to its end while the agent still needs it.
-    #[error("it ended while it was still needed")]
+    #[error("it ended unexpectedly")]
     EndedEarly,
 }
 

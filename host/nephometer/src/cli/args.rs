@@ -1,4 +1,4 @@
-//! Arguments that several commands take.
+//! Arguments that several commands share: configuration and logging.
 
 use std::path::PathBuf;
 
@@ -13,32 +13,32 @@ use nephometer_telemetry::{self as telemetry, LogFormat};
 /// Variables that are arguments of the command line, not keys of the configuration.
 const LOG_VARIABLES: [&str; 2] = ["NEPHOMETER_LOG", "NEPHOMETER_LOG_FORMAT"];
 
-/// Which configuration.
+/// Selects the configuration.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Common {
-    /// The host's own settings [default: /etc/nephometer/nephometer.yaml if it is there]
+    /// The host's settings [default: /etc/nephometer/nephometer.yaml if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Sources and sinks [default: /etc/nephometer/pipeline.yaml]
     #[arg(long, value_name = "FILE")]
     pub pipeline: Option<PathBuf>,
-    /// What is polled, where pipeline.yaml does not say [default: /etc/nephometer/polling.yaml if it
-    /// is there and --pipeline is not given]
+    /// What to poll, for sites with a polling.yaml [default: /etc/nephometer/polling.yaml if it exists
+    /// and --pipeline is not given]
     #[arg(long, value_name = "FILE")]
     pub polling: Option<PathBuf>,
-    /// A ceilometer.conf to take settings from that nothing else sets, also the files beside it
+    /// A ceilometer.conf, for settings that no other file has; the files beside it are read too
     #[arg(long, value_name = "FILE")]
     pub ceilometer_conf: Option<PathBuf>,
-    /// Where domains are read: a libvirt URI, sim://?domains=N&seed=S, or replay:///DIR
+    /// Where to read domains from: a libvirt URI, sim://?domains=N&seed=S, or replay:///DIR
     #[arg(long, value_name = "URI")]
     pub libvirt: Option<String>,
-    /// A folder with components, before those of the configuration (may be repeated)
+    /// Folder with components, searched before those of the configuration; may be repeated
     #[arg(long, value_name = "DIR")]
     pub components: Vec<PathBuf>,
 }
 
 impl Common {
-    /// What these arguments, the environment and the machine say.
+    /// Collects the arguments, the environment and the facts of this machine.
     pub(super) fn inputs(&self) -> Inputs {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
@@ -60,12 +60,12 @@ impl Common {
         }
     }
 
-    /// The checked configuration; warnings go to standard error.
+    /// Loads and checks the configuration. Prints warnings to standard error.
     pub(super) fn load(&self) -> Result<AgentSpec> {
         let mut loaded = config::load(&self.inputs())?;
         loaded.spec.components.compiler = compile::program();
         for warning in &loaded.warnings {
-            output::complain(&format!("warning: {warning}"));
+            output::print_error(&format!("warning: {warning}"));
         }
         Ok(loaded.spec)
     }
@@ -75,8 +75,8 @@ fn origin(file: Option<&PathBuf>) -> Origin {
     file.map_or(Origin::Installed, |file| Origin::File(file.clone()))
 }
 
-/// The places that the base directory specification of freedesktop.org names, for users who may
-/// not write the system's.
+/// The folders of the XDG base directory specification, for users without write access to the
+/// system's.
 fn folders() -> Folders {
     let home = |variable: &str, fallback: &str| {
         let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -93,22 +93,22 @@ fn folders() -> Folders {
     }
 }
 
-/// How and what is logged.
+/// Options of the log.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Logging {
-    /// How log lines on standard error look
+    /// Format of the log on standard error
     #[arg(long, value_enum, default_value_t = LogFormatArg::Text, env = "NEPHOMETER_LOG_FORMAT")]
     log_format: LogFormatArg,
-    /// What is logged: a level, or directives as in `info,nephometer=debug`
+    /// What to log: a level, or directives such as `info,nephometer=debug`
     #[arg(long, default_value = "info", env = "NEPHOMETER_LOG")]
     log: String,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormatArg {
-    /// For people
+    /// Plain text
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 

@@ -1,4 +1,4 @@
-//! `nephometer status`, `reload` and `component status`: questions to a running agent.
+//! `nephometer status`, `reload` and `component status`: requests to a running agent.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,19 +13,19 @@ use crate::control::{self, Request};
 use nephometer_config as config;
 use nephometer_model::clean;
 
-/// Which agent.
+/// Selects the agent.
 #[derive(Debug, Args)]
 pub(super) struct Socket {
     /// The agent's control socket [default: control.socket of the configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The host's own settings, which say where the socket is
+    /// The host's settings, which name the socket [default: /etc/nephometer/nephometer.yaml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 impl Socket {
-    /// Asks, and gives the answer.
+    /// Sends a request and returns the answer.
     pub(super) fn ask(&self, request: &Request) -> Result<Value> {
         let path = match &self.socket {
             Some(path) => path.clone(),
@@ -41,12 +41,14 @@ impl Socket {
     }
 }
 
-/// Print what each sink of a running agent is doing, what the last reload did, and the ledger.
+/// Show what a running agent is doing
+///
+/// Prints the state of each sink, the result of the last reload, and the ledger.
 #[derive(Debug, Args)]
 pub(super) struct Status {
     #[command(flatten)]
     socket: Socket,
-    /// One JSON object instead of text
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
 }
@@ -59,14 +61,14 @@ impl Status {
             writeln!(out, "{answer}")?;
             return Ok(out.flush()?);
         }
-        writeln!(out, "nephometer {} with pid {}", text(&answer["version"]), answer["pid"])?;
+        writeln!(out, "nephometer {}, pid {}", text(&answer["version"]), answer["pid"])?;
         for sink in list(&answer["sinks"]) {
             let slots = list(&sink["transformers"]).iter();
             let slots =
                 slots.map(|one| format!("{}@{}", text(&one["component"]), text(&one["digest"])));
             writeln!(
                 out,
-                "sink {}: {}; batch {}, settled up to {}, state saved at {}; {} reloads, {} roll-backs; {}",
+                "sink {}: {}; offset {}, emitted offset {}, saved offset {}; {} reloads, {} rollbacks; {}",
                 text(&sink["sink"]),
                 text(&sink["state"]),
                 sink["position"],
@@ -85,7 +87,7 @@ impl Status {
             let share = 100.0 * number("busy_seconds") / number("seconds").max(1e-9);
             writeln!(
                 out,
-                "libvirt: {calls} calls, {share:.1} % of the time of one of its workers; {} given up and still hanging",
+                "libvirt: {calls} calls, {share:.1}% of one libvirtd worker; {} abandoned calls pending",
                 answer["libvirt"]["hanging"]
             )?;
         }
@@ -95,14 +97,15 @@ impl Status {
     }
 }
 
-/// Have a running agent read its configuration and its components again, as it does by itself when
-/// their files change. Prints what was changed, and what was refused and why; exits 78 if anything
-/// was refused.
+/// Make a running agent apply its changed configuration and components now
+///
+/// The agent does this by itself when their files change. Prints what was changed, and what was
+/// refused and why. Exits with 78 if anything was refused.
 #[derive(Debug, Args)]
 pub(super) struct ReloadCommand {
     #[command(flatten)]
     socket: Socket,
-    /// Only say what would be restarted, and which state is kept
+    /// Only print what would change, and which states would be kept
     #[arg(long)]
     plan: bool,
 }
@@ -114,20 +117,21 @@ impl ReloadCommand {
         lines(&mut out, "", &answer)?;
         let refused = !list(&answer["problems"]).is_empty();
         if list(&answer["changes"]).is_empty() && !refused {
-            writeln!(out, "nothing has changed")?;
+            writeln!(out, "ok: nothing has changed")?;
         }
         out.flush()?;
         if refused { Err(Failure::Configuration.into()) } else { Ok(()) }
     }
 }
 
-/// Print what each component of a running agent does and uses: processor time, memory, calls,
-/// rows, failures, restarts, reloads.
+/// Show what the components of a running agent use
+///
+/// Prints processor time, memory, calls, rows, failures, restarts and reloads of each instance.
 #[derive(Debug, Args)]
 pub(super) struct ComponentStatus {
     #[command(flatten)]
     socket: Socket,
-    /// One JSON array instead of text
+    /// Print one JSON array instead of text
     #[arg(long)]
     json: bool,
 }
@@ -155,10 +159,10 @@ impl ComponentStatus {
 
 fn lines(out: &mut impl Write, before: &str, report: &Value) -> std::io::Result<()> {
     for change in list(&report["changes"]) {
-        writeln!(out, "{before}{}", several(change))?;
+        writeln!(out, "{before}{}", paragraph(change))?;
     }
     for problem in list(&report["problems"]) {
-        writeln!(out, "{before}REFUSED: {}", several(problem))?;
+        writeln!(out, "{before}refused: {}", paragraph(problem))?;
     }
     Ok(())
 }
@@ -167,12 +171,12 @@ pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// One line of a text that may be somebody else's.
+/// A text by others on one line, without control characters.
 pub(super) fn text(value: &Value) -> String {
     clean(value.as_str().unwrap_or_default())
 }
 
-/// All of its lines.
-pub(super) fn several(value: &Value) -> String {
+/// A text by others with all of its lines.
+pub(super) fn paragraph(value: &Value) -> String {
     output::paragraph(value.as_str().unwrap_or_default())
 }

@@ -13,8 +13,10 @@ use crate::app::{App, AppError, Options};
 use nephometer_config::{self as config, AgentSpec, ConfigError, Loaded, Problem};
 use nephometer_libvirt::poll::Rounds;
 
-/// Load and check everything: both files, every publisher, every component with its options.
-/// Prints all problems, each with its place, and exits 78 if there are any.
+/// Check the configuration and its components, and print every error
+///
+/// Reads all configuration files, and checks every publisher and every component with its options.
+/// Prints each error with its file, line and column, and exits with 78 if there are any.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -31,16 +33,16 @@ impl Check {
                 (warnings, Vec::new(), Some(spec), counts)
             }
             Err(ConfigError { warnings, problems, rest }) => {
-                let told = |one: Problem| (one.place.clone(), one.to_string());
-                let problems = problems.into_iter().map(told).collect();
+                let placed = |one: Problem| (one.place.clone(), one.to_string());
+                let problems = problems.into_iter().map(placed).collect();
                 (warnings, problems, rest.map(|rest| *rest), (0, 0))
             }
         };
         for warning in &warnings {
             writeln!(out, "warning: {}", output::paragraph(&warning.to_string()))?;
         }
-        // What the files themselves do not tell: components, their options, publishers.
-        let failed = match spec.map(|spec| built(&runtime, spec)) {
+        // Errors that reading the files does not find: components, their options, publishers.
+        let failed = match spec.map(|spec| build_app(&runtime, spec)) {
             None | Some(Ok(())) => None,
             Some(Err(AppError::Configuration(found))) => {
                 problems.extend(found.iter().map(|one| (one.place.clone(), one.to_string())));
@@ -55,20 +57,20 @@ impl Check {
         out.flush()?;
         match failed {
             Some(error) if problems.is_empty() => return Err(error.into()),
-            Some(error) => output::complain(&format!("{:#}", anyhow::Error::new(error))),
+            Some(error) => output::print_error(&format!("{:#}", anyhow::Error::new(error))),
             None => {}
         }
         if !problems.is_empty() {
             return Err(Failure::Configuration.into());
         }
         let (sources, sinks) = counts;
-        writeln!(out, "well: {sources} sources, {sinks} sinks")?;
+        writeln!(out, "ok: {sources} sources, {sinks} sinks")?;
         Ok(out.flush()?)
     }
 }
 
-/// Builds an agent of it, which starts nothing and leaves no trace.
-fn built(runtime: &Runtime, mut spec: AgentSpec) -> Result<(), AppError> {
+/// Builds an agent without starting it. Writes nothing to disk.
+fn build_app(runtime: &Runtime, mut spec: AgentSpec) -> Result<(), AppError> {
     spec.components.compiler = compile::program();
     let rounds = Rounds { count: Some(0), every: None };
     let options = Options { rounds, store: false, ..Options::default() };

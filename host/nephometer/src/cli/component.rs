@@ -16,28 +16,20 @@ use nephometer_store as store;
 use nephometer_telemetry::Ledger;
 use nephometer_wire::sample_from_json;
 
-/// Tools for authors of components.
+/// Create, build, test and measure components
 #[derive(Debug, Subcommand)]
 pub(super) enum Component {
     #[cfg(feature = "authors")]
-    /// Make a new project
     New(super::component_new::New),
     #[cfg(feature = "authors")]
-    /// Build a project
     Build(super::component_new::Build),
-    /// Feed samples to a transformer and print what it makes of them
     Run(RunComponent),
     #[cfg(feature = "authors")]
-    /// Compare what a transformer makes of fixtures with what they say
     Test(super::component_test::Test),
-    /// Check a component as the agent would when it loads it
     Check(super::component_check::CheckComponent),
     #[cfg(feature = "authors")]
-    /// Measure what a transformer costs
     Bench(super::component_bench::Bench),
-    /// Say what a component is and wants
     Inspect(super::inspect::Inspect),
-    /// What the components of a running agent do and use
     Status(super::ask::ComponentStatus),
 }
 
@@ -60,21 +52,22 @@ impl Component {
     }
 }
 
-/// Feed a transformer with the samples on standard input, one JSON object a line as `once --format
-/// ndjson` prints them; an empty line ends a batch. What the transformer makes of each batch is
-/// printed in the same form.
+/// Run a transformer on samples and print its output
+///
+/// Reads samples from standard input, one JSON object per line, as `once --format ndjson` prints
+/// them. An empty line ends a batch. The output has the same form.
 #[derive(Debug, Args)]
 pub(super) struct RunComponent {
     /// The component
     file: PathBuf,
-    /// Its options: what `parameters` holds in pipeline.yaml; @FILE reads them from a file, where no
-    /// other user sees secrets
+    /// The component's options, as in `parameters` of pipeline.yaml. @FILE reads them from a file:
+    /// other users can read the command line, so secrets belong there
     #[arg(long, value_name = "JSON", default_value = "{}")]
     options: String,
-    /// Feed it with a recording (`nephometer record`) instead
+    /// Read a recording (`nephometer record`) instead of standard input
     #[arg(long, value_name = "FILE")]
     recording: Option<PathBuf>,
-    /// Flush after every batch, as the agent does
+    /// End a polling cycle after every batch, as the agent does
     #[arg(long)]
     flush: bool,
     #[command(flatten)]
@@ -93,7 +86,7 @@ impl RunComponent {
                 let loaded = host.open(&self.file).await?;
                 ComponentTransformer::of(&host, &loaded, &options, "stdin/0").await
             };
-            let transformer: Box<dyn Transformer> = Box::new(tool::taken(opened.await)?);
+            let transformer: Box<dyn Transformer> = Box::new(tool::accepted(opened.await)?);
             let ledger = Ledger::default();
             let name = Arc::from(transformer.name());
             ledger.sink(&name);
@@ -121,7 +114,7 @@ impl RunComponent {
             match sample_from_json(&line, source) {
                 Ok(sample) => samples.push(sample),
                 Err(reason) => {
-                    output::complain(&format!("standard input:{}: {reason}", number + 1));
+                    output::print_error(&format!("standard input:{}: {reason}", number + 1));
                     bail!(Failure::Usage);
                 }
             }
@@ -157,7 +150,7 @@ impl RunComponent {
         let made = match made {
             Ok(made) => made,
             Err(error) => {
-                tool::keep_input(chain, &error)?;
+                tool::save_failing_input(chain, &error)?;
                 return Err(error.into());
             }
         };

@@ -18,29 +18,31 @@ use nephometer_sdk::{Measured, measure};
 use nephometer_wasm::ComponentError;
 use nephometer_wire::sample_from_json;
 
-/// What all rows are like unless told otherwise.
+/// The sample that is measured unless `--sample` is given.
 const SAMPLE: &str = r#"{"name": "cpu", "type": "cumulative", "unit": "ns", "volume": 0, "resource_id": "instance",
  "project_id": "project", "user_id": "user", "timestamp": "2026-03-01T10:00:00",
  "resource_metadata": {"cpu_number": 2, "flavor": {"name": "m1.small", "vcpus": 2, "ram": 2048}}}"#;
 
-/// Measure a transformer in the agent's own engine: loading, memory, and nanoseconds a row in batches
-/// of several sizes, the whole way through the host. Each row is of a resource of its own; from batch to
-/// batch time and volumes grow.
+/// Measure the speed and memory of a transformer
+///
+/// Measures in the agent's own engine: loading time, memory, and nanoseconds per sample for batches
+/// of several sizes, including the host's part. Each sample has its own resource; time and volumes
+/// grow from batch to batch.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
     /// The component
     file: PathBuf,
-    /// Its options: what `parameters` holds in pipeline.yaml; @FILE reads them from a file, where no
-    /// other user sees secrets
+    /// The component's options, as in `parameters` of pipeline.yaml. @FILE reads them from a file:
+    /// other users can read the command line, so secrets belong there
     #[arg(long, value_name = "JSON", default_value = "{}")]
     options: String,
-    /// A sample that all rows are like, in Ceilometer's keys
+    /// The sample that batches are filled with, in Ceilometer's keys
     #[arg(long, value_name = "JSON", default_value = SAMPLE, hide_default_value = true)]
     sample: String,
-    /// Rows a batch
+    /// Samples per batch
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,10,100,1000,10000")]
     rows: Vec<NonZeroUsize>,
-    /// How long to measure each size
+    /// Time to measure each size
     #[arg(long, value_name = "TIME", value_parser = config::parse_duration, default_value = "1s")]
     time: Duration,
     #[command(flatten)]
@@ -63,14 +65,14 @@ impl Bench {
                     ComponentTransformer::of(&host, &loaded, &options, "bench").await?;
                 Ok::<_, ComponentError>((took, transformer))
             };
-            let (loading, mut transformer) = tool::taken(made.await)?;
+            let (loading, mut transformer) = tool::accepted(made.await)?;
             let mut out = output::stdout();
             let (name, loading) = (transformer.name().to_owned(), loading.as_secs_f64() * 1e3);
             writeln!(out, "{name}: loaded in {loading:.1} ms\n")?;
             writeln!(
                 out,
                 "{:>12} {:>12} {:>12} {:>12}",
-                "rows a batch", "ns a row", "batches", "rows out"
+                "samples", "ns/sample", "batches", "samples out"
             )?;
             let mut like = sample;
             for &rows in &self.rows {
@@ -82,7 +84,7 @@ impl Bench {
             let counts = host.counts();
             let peak = counts.iter().map(|one| one.count.numbers().memory_peak).max();
             let peak = peak.unwrap_or_default() as f64 / 1e6;
-            writeln!(out, "\nmemory of the instance, at most: {peak:.1} MB")?;
+            writeln!(out, "\npeak memory: {peak:.1} MB")?;
             Ok(out.flush()?)
         })
     }

@@ -13,14 +13,15 @@ use super::{Failure, output, tool};
 use nephometer_pipeline::transform::ComponentTransformer;
 use nephometer_wasm::{ComponentError, ComponentHost, Inspection};
 
-/// Check a component as the agent would when it loads it: contract, imports, limits, description and
-/// options. Exits 78 if the agent would not take it, and says why.
+/// Check whether the agent accepts a component
+///
+/// Checks the contract, imports, limits, description and options, as the agent does when it loads
+/// the component. Prints the reason and exits with 78 if the agent would refuse it.
 #[derive(Debug, Args)]
 pub(super) struct CheckComponent {
     /// The component
     file: PathBuf,
-    /// Options to configure a transformer with: what `parameters` holds in pipeline.yaml; @FILE reads
-    /// them from a file
+    /// Options of a transformer, as in `parameters` of pipeline.yaml. @FILE reads them from a file
     #[arg(long, value_name = "JSON")]
     options: Option<String>,
     #[command(flatten)]
@@ -32,15 +33,16 @@ impl CheckComponent {
         let options = self.options.as_deref().map(tool::options).transpose()?;
         let (host, _) = tool::start(&self.common)?;
         let checked = runtime()?.block_on(self.check(&host, options.as_ref()));
-        let inspected = tool::taken(checked)?;
+        let inspected = tool::accepted(checked)?;
         if inspected.publisher && options.is_some() {
-            let what = "options of a publisher stand in its URL; `nephometer check` tries them";
+            let what =
+                "a publisher gets its options from its URL; use `nephometer check` on the pipeline";
             return Err(anyhow!(what).context(Failure::Usage));
         }
         let about = &inspected.description;
         let kind = if inspected.publisher { "publisher" } else { "transformer" };
         let mut out = output::stdout();
-        writeln!(out, "well: {kind} {} {}, {}", about.name, about.version, about.summary)?;
+        writeln!(out, "ok: {kind} {} {}, {}", about.name, about.version, about.summary)?;
         Ok(out.flush()?)
     }
 
@@ -54,9 +56,7 @@ impl CheckComponent {
         if !schema.trim().is_empty() {
             serde_json::from_str::<Value>(schema).map_err(|error| ComponentError::Unfit {
                 path: self.file.clone(),
-                reason: format!(
-                    "the schema of its options is no JSON ({error}); mend `options-schema`"
-                ),
+                reason: format!("its options-schema is not valid JSON: {error}"),
             })?;
         }
         if let (Some(options), false) = (options, inspected.publisher) {

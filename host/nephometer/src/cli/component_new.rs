@@ -7,21 +7,23 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::{Failure, output};
-use nephometer_sdk::{self as author, SdkError};
+use nephometer_sdk::{self as sdk, SdkError};
 
-/// Make a folder with a component that works: its source, a test, fixtures, a README, a Makefile, the
-/// contract and a helper library.
+/// Create a project for a new component
+///
+/// The folder has a working component: source, tests, fixtures, a README, a Makefile, the contract
+/// and a helper library.
 #[derive(Debug, Args)]
 pub(super) struct New {
-    /// What it is called, here and in pipeline.yaml
+    /// Name of the component, as in pipeline.yaml
     name: String,
-    /// The language
+    /// Programming language
     #[arg(long, value_enum)]
     lang: Language,
-    /// What it does
+    /// Kind of component
     #[arg(long, value_enum, default_value_t = Kind::Transformer)]
     kind: Kind,
-    /// Where the folder is made
+    /// Folder in which the project is created
     #[arg(long, value_name = "DIR", default_value = ".")]
     folder: PathBuf,
 }
@@ -46,37 +48,39 @@ enum Kind {
 impl New {
     pub(super) fn execute(self) -> Result<()> {
         let language = match self.lang {
-            Language::Rust => author::Language::Rust,
-            Language::C => author::Language::C,
-            Language::Js => author::Language::JavaScript,
-            Language::Python => author::Language::Python,
-            Language::Go => author::Language::Go,
-            Language::Zig => author::Language::Zig,
+            Language::Rust => sdk::Language::Rust,
+            Language::C => sdk::Language::C,
+            Language::Js => sdk::Language::JavaScript,
+            Language::Python => sdk::Language::Python,
+            Language::Go => sdk::Language::Go,
+            Language::Zig => sdk::Language::Zig,
         };
         let kind = match self.kind {
-            Kind::Transformer => author::Kind::Transformer,
-            Kind::Publisher => author::Kind::Publisher,
+            Kind::Transformer => sdk::Kind::Transformer,
+            Kind::Publisher => sdk::Kind::Publisher,
         };
-        let folder = author::create(&self.folder, &self.name, language, kind).map_err(told)?;
+        let folder =
+            sdk::create(&self.folder, &self.name, language, kind).map_err(with_exit_code)?;
         let mut out = output::stdout();
         let shown = folder.strip_prefix(".").unwrap_or(&folder).display();
-        writeln!(out, "{shown}: a {} in {language}", kind.word())?;
+        writeln!(out, "ok: created {shown}, a {} in {language}", kind.word())?;
         writeln!(out, "next: cd {shown} && make test && make run")?;
         Ok(out.flush()?)
     }
 }
 
-/// Build a project that `component new` has made: run the tool of its language, and make a component
-/// of what that gives.
+/// Build the component of a project
+///
+/// Runs the compiler of the project's language and turns its output into a component.
 #[derive(Debug, Args)]
 pub(super) struct Build {
-    /// The project
+    /// Folder of the project
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// The component [default: FOLDER/NAME.wasm, NAME being the folder's]
+    /// File to write the component to [default: FOLDER/NAME.wasm, with the folder's name]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The world of the contract that it is for (a project in Rust names it in its source)
+    /// World of the contract that it implements (projects in Rust name it in their source)
     #[arg(long, default_value = "stateful-transformer")]
     world: String,
 }
@@ -91,17 +95,17 @@ impl Build {
             Some(file) => std::path::absolute(&file).with_context(|| file.display().to_string())?,
             None => folder.join(name).with_extension("wasm"),
         };
-        let what = author::Build { folder, output, world: self.world };
-        let language = author::build(&what).map_err(told)?;
+        let what = sdk::Build { folder, output, world: self.world };
+        let language = sdk::build(&what).map_err(with_exit_code)?;
         let mut out = output::stdout();
         let size = what.output.metadata().map_or(0, |meta| meta.len());
-        writeln!(out, "{}: {size} bytes, from {language}", what.output.display())?;
+        writeln!(out, "ok: {}, {size} bytes, built from {language}", what.output.display())?;
         Ok(out.flush()?)
     }
 }
 
-/// What a person has to mend is no fault of ours.
-fn told(error: SdkError) -> anyhow::Error {
+/// Attaches the exit code: errors that a user has to fix are not internal errors.
+fn with_exit_code(error: SdkError) -> anyhow::Error {
     let failure = match &error {
         SdkError::Name(_)
         | SdkError::BuiltIn(_)
@@ -111,7 +115,7 @@ fn told(error: SdkError) -> anyhow::Error {
         | SdkError::OnlyStateful
         | SdkError::File { .. } => Failure::Usage,
         SdkError::Missing { .. } => Failure::Unavailable,
-        SdkError::Failed { .. } | SdkError::Encode { .. } => Failure::Different,
+        SdkError::Failed { .. } | SdkError::Encode { .. } => Failure::Mismatch,
         SdkError::Contract { .. } => Failure::Configuration,
     };
     anyhow::Error::new(error).context(failure)

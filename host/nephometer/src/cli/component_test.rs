@@ -12,17 +12,19 @@ use super::{Failure, output, tool};
 use nephometer_sdk::{Fixture, TestBed};
 use nephometer_telemetry::record;
 
-/// Test a transformer: each fixture says what goes in and what has to come out. Every fixture has an
-/// instance of its own, with the limits of the configuration. Ends with 1 if any differs.
+/// Run a transformer on fixtures and compare its output
+///
+/// A fixture defines the expected output for a given input. Each runs on its own instance, with the
+/// limits of the configuration. Exits with 1 if any output differs.
 #[derive(Debug, Args)]
 pub(super) struct Test {
     /// The component
     file: PathBuf,
-    /// Fixtures, JSON or YAML; a folder stands for all in it
+    /// Fixtures in JSON or YAML; a folder stands for all fixtures in it
     #[arg(required = true)]
     fixtures: Vec<PathBuf>,
-    /// Write what came out into the fixtures (JSON only), instead of comparing. One in which the
-    /// component fails, or with `errors`, stays as it is and is compared
+    /// Write the actual output into the fixtures (JSON only) instead of comparing. Fixtures in which
+    /// the component fails, or with `errors`, are compared and not changed
     #[arg(long)]
     update: bool,
     #[command(flatten)]
@@ -35,7 +37,7 @@ impl Test {
         let files = self.files()?;
         let (host, _) = tool::start(&self.common)?;
         let failed = runtime()?.block_on(async {
-            let loaded = tool::taken(host.open(&self.file).await)?;
+            let loaded = tool::accepted(host.open(&self.file).await)?;
             let bed = TestBed::new(host, loaded, log);
             let mut failed = 0;
             for file in &files {
@@ -44,8 +46,8 @@ impl Test {
             anyhow::Ok(failed)
         })?;
         if failed > 0 {
-            output::complain(&format!("{failed} of {} fixtures differ", files.len()));
-            bail!(Failure::Different);
+            output::print_error(&format!("{failed} of {} fixtures failed", files.len()));
+            bail!(Failure::Mismatch);
         }
         Ok(())
     }
@@ -66,7 +68,7 @@ impl Test {
                 file.extension().is_some_and(|kind| kind == "json" || kind == "yaml")
             });
             if found.is_empty() {
-                bail!("{}: there is no fixture (*.json, *.yaml) in it", path.display());
+                bail!("{}: no fixtures (*.json, *.yaml) in this folder", path.display());
             }
             found.sort();
             files.append(&mut found);
@@ -74,7 +76,7 @@ impl Test {
         Ok(files)
     }
 
-    /// Whether all is as the fixture says; prints what is not.
+    /// Runs one fixture and prints the differences. Returns whether there were none.
     async fn fixture(&self, bed: &TestBed, file: &Path) -> Result<bool> {
         let fixture = Fixture::read(file).context(Failure::Usage)?;
         let name = file.display().to_string();
@@ -83,14 +85,14 @@ impl Test {
         if self.update
             && let Some(updated) = trial.update(&fixture, file)?
         {
-            writeln!(out, "{} {name}", if updated { "updated" } else { "as it was" })?;
+            writeln!(out, "{}: {name}", if updated { "updated" } else { "unchanged" })?;
             out.flush()?;
             return Ok(true);
         }
-        let word = if trial.differences.is_empty() { "ok" } else { "DIFFERS" };
+        let word = if trial.differences.is_empty() { "ok" } else { "failed" };
         let (took, memory) = (trial.took.as_secs_f64() * 1e3, trial.memory as f64 / 1e6);
-        let cost = format!("{} calls, {took:.1} ms, {memory:.1} MB of memory at most", trial.calls);
-        writeln!(out, "{word} {name}: {cost}")?;
+        let cost = format!("{} calls, {took:.1} ms, peak memory {memory:.1} MB", trial.calls);
+        writeln!(out, "{word}: {name} ({cost})")?;
         for line in &trial.differences {
             writeln!(out, "  {line}")?;
         }

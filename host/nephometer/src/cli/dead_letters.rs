@@ -12,15 +12,17 @@ use crate::control::Request;
 use nephometer_model::clean;
 use nephometer_store::{DeadLetter, DeadLetters as Letters};
 
-/// Rows that were dropped because a component failed on them twice and `on_error` is drop.
+/// List, show or retry batches that a component failed on
+///
+/// A batch becomes a dead letter if a component fails on it twice and `on_error` is `drop`.
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadLetters {
-    /// List them: number, time, sink, component, rows, reason
+    /// List dead letters: number, time, sink, component, samples, reason
     Ls(Ls),
-    /// Print the rows of one, one JSON object a line, as `component run` takes them
+    /// Print the samples of a dead letter, one JSON object per line, as `component run` reads them
     Show(One),
-    /// Give the rows of one to their transformer in the running agent again, publish what comes out,
-    /// and take it off the list
+    /// Run a dead letter through its transformer in the running agent again, publish the output, and
+    /// remove the dead letter
     #[command(alias = "replay")]
     Retry(One),
 }
@@ -33,7 +35,7 @@ pub(super) struct Ls {
 
 #[derive(Debug, Args)]
 pub(super) struct One {
-    /// As `ls` shows it
+    /// Number of the dead letter, from `ls`
     number: u64,
     #[command(flatten)]
     socket: Socket,
@@ -59,7 +61,7 @@ fn list(socket: &Socket) -> Result<()> {
     for letter in letters(socket)? {
         writeln!(
             out,
-            "{} {} sink {} transformer {} {}@{} rows {}: {}",
+            "{} {} sink {} transformer {} {}@{} samples {}: {}",
             letter.number,
             clean(&letter.cycle_start),
             clean(&letter.sink),
@@ -89,6 +91,6 @@ fn show(one: &One) -> Result<()> {
 fn retry(one: &One) -> Result<()> {
     let answer = one.socket.ask(&Request::RetryDeadLetter { number: one.number })?;
     let mut out = output::stdout();
-    writeln!(out, "{} samples published", answer["published"])?;
+    writeln!(out, "ok: {} samples published", answer["published"])?;
     Ok(out.flush()?)
 }

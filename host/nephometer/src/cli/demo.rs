@@ -27,25 +27,27 @@ const TAP: usize = 64;
 const LOCAL: &str = "qemu:///system";
 const SIMULATED: &str = "sim://?domains=10&seed=1";
 
-/// Run the agent on embedded defaults and show what it publishes on the terminal. Needs no
-/// service: without a hypervisor that answers, it meters a simulation and says so.
+/// Show meters on the terminal, without any configuration
+///
+/// Runs the agent with embedded defaults; `make run` uses it. It meters qemu:///system if that has a
+/// running domain, otherwise a simulation, and prints which.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// End by itself after so many seconds
+    /// Stop after this many seconds [default: on SIGINT or SIGTERM]
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
-    /// Where domains are read, instead of choosing
+    /// Where to read domains from [default: qemu:///system or a simulation]
     #[arg(long, value_name = "URI")]
     libvirt: Option<String>,
-    /// A file with the URL of a broker to publish to as well, in place of the variable AMQP_URL, which
-    /// holds the URL itself, such as amqp://guest:guest@127.0.0.1:5672/%2f. No argument does: every user
-    /// of this host can read the command line
+    /// A file with the URL of a broker to publish to, such as amqp://guest:guest@127.0.0.1:5672/%2f. The
+    /// variable AMQP_URL may hold the URL instead. No argument does: other users can read the command
+    /// line
     #[arg(long, value_name = "FILE")]
     amqp_file: Option<PathBuf>,
-    /// The file that samples are written to
+    /// File to write samples to
     #[arg(long, value_name = "FILE", default_value = "nephometer-demo.ndjson")]
     file: PathBuf,
-    /// A folder with components
+    /// Folder with components
     #[arg(long, value_name = "DIR", default_value = "target/components")]
     components: PathBuf,
     #[command(flatten)]
@@ -58,7 +60,7 @@ impl Demo {
         let runtime = runtime()?;
         let uri = match &self.libvirt {
             Some(uri) => {
-                output::complain(&format!("metering {}", config::without_user(uri)));
+                output::print_error(&format!("metering {}", config::without_user(uri)));
                 uri.clone()
             }
             None => runtime.block_on(choose()),
@@ -74,7 +76,7 @@ impl Demo {
         inputs.pipeline = pipeline(&file, inputs.amqp_url.is_some());
         let mut spec = config::load(&inputs)?.spec;
         spec.components.compiler = compile::program();
-        output::complain(&format!("publishing to {} and to this terminal", file.display()));
+        output::print_error(&format!("publishing to {} and to this terminal", file.display()));
         let (tap, emissions) = mpsc::channel(TAP);
         let interval = spec.pipeline.sources.first().map(|source| source.interval);
         let count = self.seconds.zip(interval).map(|(seconds, interval)| {
@@ -126,14 +128,14 @@ async fn choose() -> String {
     let reason = match tokio::time::timeout(PATIENCE, running(LOCAL)).await {
         Ok(Ok(0)) => "has no running domain".to_owned(),
         Ok(Ok(running)) => {
-            output::complain(&format!("metering {LOCAL}: {running} running domains"));
+            output::print_error(&format!("metering {LOCAL}: {running} running domains"));
             return LOCAL.to_owned();
         }
         Ok(Err(error)) => format!("cannot be used ({error:#})"),
         Err(_) => format!("did not answer within {} s", PATIENCE.as_secs()),
     };
-    output::complain(&format!(
-        "{LOCAL} {reason}: metering a SIMULATION ({SIMULATED}); these numbers are made up"
+    output::print_error(&format!(
+        "{LOCAL} {reason}: metering a SIMULATION ({SIMULATED}), these numbers are not real"
     ));
     SIMULATED.to_owned()
 }

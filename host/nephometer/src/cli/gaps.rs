@@ -10,16 +10,18 @@ use super::output;
 use super::store_client::StoreClient;
 use crate::control::Request;
 
-/// Print for which times there are no samples where there should be some, a line each: from, until,
-/// reason, resource, source, meters. A running agent is asked; if none runs, its store is looked at.
+/// List periods with missing samples, and the reason
+///
+/// Prints one line per period: from, until, reason, resource, source, meters. Asks the running
+/// agent; if none runs, reads its store.
 #[derive(Debug, Args)]
 pub(super) struct Gaps {
     #[command(flatten)]
     socket: Socket,
-    /// Only those of this resource, and those of all
+    /// Only periods of this resource, and those of all resources
     #[arg(long, value_name = "ID")]
     resource: Option<String>,
-    /// One JSON array instead of text
+    /// Print one JSON array instead of text
     #[arg(long)]
     json: bool,
 }

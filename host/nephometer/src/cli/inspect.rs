@@ -13,8 +13,10 @@ use super::{output, tool};
 use nephometer_model::clean;
 use nephometer_wasm::Inspection;
 
-/// Print what a component is (name, version, kind, contract), what it imports, what the
-/// configuration has to grant for that, and its options. Exits 78 if the agent would not take it.
+/// Describe a component
+///
+/// Prints its name, version, kind and contract, its imports, the grants that these require, and its
+/// options. Exits with 78 if the agent would refuse the component.
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
     /// The component
@@ -26,7 +28,7 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) fn execute(self) -> Result<()> {
         let (host, _) = tool::start(&self.common)?;
-        let inspected = tool::taken(runtime()?.block_on(host.inspect(&self.file)))?;
+        let inspected = tool::accepted(runtime()?.block_on(host.inspect(&self.file)))?;
         let mut out = output::stdout();
         write(&mut out, &inspected)?;
         Ok(out.flush()?)
@@ -51,7 +53,7 @@ fn write(out: &mut impl Write, one: &Inspection) -> io::Result<()> {
             writeln!(out, "{field}: {}", of.join(", "))?;
         }
     }
-    writeln!(out, "imports: {}", if one.imports.is_empty() { "nothing" } else { "" })?;
+    writeln!(out, "imports: {}", if one.imports.is_empty() { "none" } else { "" })?;
     for import in &one.imports {
         writeln!(out, "  {}", clean(import))?;
     }
@@ -61,7 +63,7 @@ fn write(out: &mut impl Write, one: &Inspection) -> io::Result<()> {
             let name = one.path.file_stem().unwrap_or_default().to_string_lossy();
             writeln!(
                 out,
-                "grants: it speaks {over}; the host and port of its own URL are granted by that, others with\n  \
+                "grants: it uses {over}; its URL grants its own host and port, grant others with\n  \
                  components: {{ by_name: {{ {name}: {{ grants: {{ connect: [\"HOST:PORT\"] }} }} }} }}"
             )?;
         }
@@ -72,8 +74,8 @@ fn write(out: &mut impl Write, one: &Inspection) -> io::Result<()> {
 fn options(out: &mut impl Write, schema: &str) -> io::Result<()> {
     let schema: Value = match serde_json::from_str(schema) {
         Ok(schema) => schema,
-        Err(_) if schema.trim().is_empty() => return writeln!(out, "options: anything goes"),
-        Err(error) => return writeln!(out, "options: their schema cannot be read: {error}"),
+        Err(_) if schema.trim().is_empty() => return writeln!(out, "options: any"),
+        Err(error) => return writeln!(out, "options: the schema is not valid JSON: {error}"),
     };
     writeln!(out, "options:")?;
     properties(out, &schema, 1)

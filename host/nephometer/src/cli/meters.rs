@@ -16,9 +16,10 @@ use nephometer_libvirt::poll::meters::{CATALOGUE, is_given, raw_meter};
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{Domain, Groups, Reading, clean};
 
-/// List every meter with its type, its unit, where it comes from, and for how many of the running
-/// domains this host gives it now. Meters libvirt.* are for sources that name them: `*` does not
-/// cover them.
+/// List every meter, and how many domains of this host have it
+///
+/// Prints type, unit and origin of each meter, and the number of running domains that have it now.
+/// Sources have to name meters libvirt.*; `*` does not match them.
 #[derive(Debug, Args)]
 pub(super) struct Meters {
     #[command(flatten)]
@@ -41,7 +42,7 @@ impl Meters {
     }
 }
 
-/// The domains that run, with all that libvirt says of them.
+/// The running domains, with everything that libvirt reports of them.
 async fn running(spec: &AgentSpec) -> Result<Readings> {
     let hypervisor = hypervisor::open(&spec.libvirt.uri, &spec.libvirt, Clock::start())?;
     hypervisor.begin_cycle().await?.ok_or_else(|| anyhow!("the recording is empty"))?;
@@ -53,7 +54,7 @@ async fn running(spec: &AgentSpec) -> Result<Readings> {
             match answer {
                 Ok(reading) if reading.is_shut_off() => {}
                 Ok(reading) => readings.push((Arc::clone(domain), reading)),
-                Err(error) => output::complain(&format!("{}: {error}", clean(&domain.name))),
+                Err(error) => output::print_error(&format!("{}: {error}", clean(&domain.name))),
             }
         }
     }
@@ -64,7 +65,7 @@ fn rows(spec: &AgentSpec, read: Option<&[(Arc<Domain>, Reading)]>) -> Vec<[Strin
     let metering = spec.metering;
     let given = |count: usize| match read {
         Some(readings) => format!("{count} of {}", readings.len()),
-        None => "not known".to_owned(),
+        None => "unknown".to_owned(),
     };
     let readings = read.unwrap_or_default();
     let mut rows = vec![["METER", "TYPE", "UNIT", "GIVEN", "FROM"].map(str::to_owned)];
@@ -80,7 +81,7 @@ fn rows(spec: &AgentSpec, read: Option<&[(Arc<Domain>, Reading)]>) -> Vec<[Strin
             line.fields.to_owned(),
         ]);
     }
-    let own = ["nephometer.gap", "delta", "s", "", "what could not be taken"];
+    let own = ["nephometer.gap", "delta", "s", "", "readings that are missing"];
     rows.push(own.map(str::to_owned));
     for (name, (kind, unit, count)) in raw(readings) {
         let from = name.trim_start_matches("libvirt.").to_owned();

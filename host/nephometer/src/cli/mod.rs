@@ -1,7 +1,7 @@
-//! The command line: what was typed becomes what is meant, and a result becomes an exit code.
+//! The command line: parses arguments, runs a command, maps its result to an exit code.
 //!
-//! One file a command. The only module that reads the environment, writes to standard output and
-//! knows `clap` and `anyhow`.
+//! One file per command. The only module that reads the environment, writes to standard output and
+//! uses `clap` and `anyhow`. It holds no logic of the agent.
 
 mod args;
 mod ask;
@@ -44,48 +44,38 @@ use nephometer_libvirt::hypervisor::HypervisorError;
 use nephometer_pipeline::publish::PublisherError;
 use nephometer_store::StoreError;
 
-/// A metering agent for hosts that run libvirt virtual machines.
+/// Meters the virtual machines of a libvirt host and publishes the samples
+///
+/// Nephometer polls libvirt, runs the samples through transformers and sends them to publishers, as
+/// configured in pipeline.yaml. Transformers and custom publishers are WebAssembly components.
 #[derive(Debug, Parser)]
-#[command(name = "nephometer", version, about, after_help = EXIT_CODES)]
+#[command(name = "nephometer", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 well; 1 not as expected, or not built; 64 wrong usage; 69 a needed service is not there, or \
-samples are still held at the end; 70 a fault of our own; 78 bad configuration.";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 mismatch or build failure; 64 usage error; \
+69 service unavailable or samples still pending; 70 internal error; 78 configuration error.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the agent until SIGTERM or SIGINT
     Run(run::Run),
-    /// Poll once, run the pipelines, print what each sink publishes
     Once(once::Once),
-    /// Poll for a while and keep what would enter the sinks, to be run again
     Record(record::Record),
-    /// Run a recording again, and compare two components or two configurations on it
     #[command(alias = "rerun")]
     Replay(replay::Replay),
-    /// Load and check everything, print every problem with its place
     Check(check::Check),
-    /// Ask a running agent how it is: its sinks and its ledger
     Status(ask::Status),
-    /// Have a running agent read its configuration and components again
     Reload(ask::ReloadCommand),
-    /// Batches that were set aside because a component failed on them
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
-    /// What waits for publishers, and what they have refused
     #[command(subcommand)]
     Spool(spool::Spool),
-    /// For which times there are no samples where there should be some
     Gaps(gaps::Gaps),
-    /// List every meter, and what this host gives
     Meters(meters::Meters),
-    /// Tools for authors of components
     #[command(subcommand)]
     Component(component::Component),
-    /// Show meters on the terminal, on embedded defaults: what `make run` calls
     Demo(demo::Demo),
     #[command(hide = true)]
     Compile(compile::Compile),
@@ -93,11 +83,11 @@ enum Command {
     Symbolize(symbolize::Symbolize),
 }
 
-/// How a command ends other than well.
+/// Why a command failed; the discriminant is the exit code, as in sysexits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Failure {
-    Different = 1,
+    Mismatch = 1,
     Usage = 64,
     Unavailable = 69,
     Software = 70,
@@ -107,18 +97,18 @@ enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Different => "not as expected",
-            Self::Usage => "wrong usage",
-            Self::Unavailable => "a needed service is not there",
-            Self::Software => "a fault of our own",
-            Self::Configuration => "bad configuration",
+            Self::Mismatch => "failed",
+            Self::Usage => "usage error",
+            Self::Unavailable => "service unavailable",
+            Self::Software => "internal error",
+            Self::Configuration => "configuration error",
         })
     }
 }
 
 impl std::error::Error for Failure {}
 
-/// The whole program.
+/// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -147,7 +137,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Clap's own text; asking for help or the version is no mistake.
+/// Prints clap's message. A request for help or the version is a success.
 fn usage(error: &clap::Error) -> ExitCode {
     let printed = error.print();
     if error.use_stderr() || printed.is_err() {
@@ -158,7 +148,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    // A reader that has gone away, as `head` does, is not worth a word.
+    // A closed pipe is no failure: `head` stops reading early.
     let closed = error.chain().any(|cause| {
         cause
             .downcast_ref::<std::io::Error>()
@@ -168,17 +158,17 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let failure = classify(error);
-    // A failure without a source has been told already, with its reasons.
-    let told = error.chain().len() == 1 && error.is::<Failure>();
-    if !told {
-        output::complain(&format!("{error:#}"));
+    // The command has already printed the reasons of a failure without a source.
+    let printed = error.chain().len() == 1 && error.is::<Failure>();
+    if !printed {
+        output::print_error(&format!("{error:#}"));
     }
     ExitCode::from(failure as u8)
 }
 
-/// The one place where errors become exit codes.
+/// Maps an error to its exit code. No other code does.
 fn classify(error: &anyhow::Error) -> Failure {
-    // As a context it is in front of an error, but not itself one of the chain.
+    // A failure that was attached as context is not an element of the chain.
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return *failure;
     }
@@ -192,7 +182,7 @@ fn classify(error: &anyhow::Error) -> Failure {
         if let Some(control) = cause.downcast_ref::<ControlError>() {
             return match control {
                 ControlError::Refused(_) => Failure::Configuration,
-                ControlError::Strange { .. } => Failure::Software,
+                ControlError::InvalidResponse { .. } => Failure::Software,
                 ControlError::Bind { .. } | ControlError::Absent { .. } => Failure::Unavailable,
             };
         }
@@ -209,12 +199,12 @@ fn classify(error: &anyhow::Error) -> Failure {
                 return Failure::Configuration;
             }
             Some(AppError::NoSuchSink { .. }) => return Failure::Usage,
-            Some(AppError::Inspect(
+            Some(AppError::Hypervisor(
                 HypervisorError::Uri { .. } | HypervisorError::Recording { .. },
             )) => {
                 return Failure::Configuration;
             }
-            Some(AppError::Store(_) | AppError::Inspect(_) | AppError::Control(_)) => {
+            Some(AppError::Store(_) | AppError::Hypervisor(_) | AppError::Control(_)) => {
                 return Failure::Unavailable;
             }
             Some(AppError::Components(_) | AppError::Task { .. }) | None => {}

@@ -17,39 +17,41 @@ use nephometer_pipeline::SinkOutput;
 /// Emissions on their way to the terminal; the agent waits when it is full.
 const TAP: usize = 16;
 
-/// Poll every source once, run the pipelines, print what each sink's publishers would get. Writes
-/// neither spool nor state, and publishes only with --publish.
+/// Poll once, run the pipelines and print what would be published
+///
+/// Polls every source and prints the samples that the publishers of each sink would get. Writes no
+/// spool and no state, and publishes only with --publish.
 #[derive(Debug, Args)]
 pub(super) struct Once {
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
     logging: Logging,
-    /// How samples are printed
+    /// Output format of the samples
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     format: OutputFormat,
-    /// How often to poll; rates need two
+    /// Number of polls; rates need two
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     samples: u64,
-    /// How long to wait between polls, such as 2s or 500ms
+    /// Time between polls, such as 2s or 500ms
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = nephometer_config::parse_duration)]
     every: Duration,
-    /// Only this sink
+    /// Run only this sink
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
-    /// Print what enters the sinks, before any transformer
+    /// Print the samples that enter the sinks, before any transformer
     #[arg(long)]
     raw: bool,
-    /// Publish as well
+    /// Also publish the samples
     #[arg(long)]
     publish: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OutputFormat {
-    /// Aligned columns, for people
+    /// Aligned columns
     Table,
-    /// One sample a line, in Ceilometer's own keys and order
+    /// One JSON object per sample and line, in Ceilometer's keys and order
     Ndjson,
 }
 

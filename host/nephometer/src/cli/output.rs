@@ -6,17 +6,17 @@ use std::io::{self, Write};
 use nephometer_model::{Release, Sample, clean, is_hostile};
 use nephometer_wire::{Notation, as_dict};
 
-/// A line, or several, to standard error. If even that is closed there is nobody left to tell.
-pub(super) fn complain(text: &str) {
-    let mut stderr = Plain(io::stderr().lock());
+/// Prints one or more lines to standard error.
+pub(super) fn print_error(text: &str) {
+    let mut stderr = Escaped(io::stderr().lock());
     let ending = if text.ends_with('\n') { "" } else { "\n" };
-    // There is no place left to report that standard error is closed.
+    // A closed standard error cannot be reported anywhere.
     drop(write!(stderr, "{text}{ending}"));
 }
 
 /// Standard output, buffered; a closed pipe is an ordinary error.
-pub(super) fn stdout() -> Plain<io::BufWriter<io::StdoutLock<'static>>> {
-    Plain(terminal())
+pub(super) fn stdout() -> Escaped<io::BufWriter<io::StdoutLock<'static>>> {
+    Escaped(terminal())
 }
 
 /// The same for those who move the cursor themselves, and write nothing that is not clean.
@@ -33,9 +33,9 @@ pub(super) fn paragraph(text: &str) -> String {
 /// Writes text, in which no character but the ends of lines and tabs moves a cursor. What would is
 /// written as JSON escapes it, so that JSON stays what it was.
 #[derive(Debug)]
-pub(super) struct Plain<W>(W);
+pub(super) struct Escaped<W>(W);
 
-impl<W: Write> Write for Plain<W> {
+impl<W: Write> Write for Escaped<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
             return self.0.write(bytes);
@@ -71,7 +71,7 @@ mod tests {
 
     fn written(text: &str) -> String {
         let mut out = Vec::new();
-        write!(Plain(&mut out), "{text}").unwrap();
+        write!(Escaped(&mut out), "{text}").unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -92,8 +92,8 @@ mod tests {
     #[test]
     fn lines_of_others_do_not_look_like_ours() {
         assert_eq!(
-            paragraph("it failed\nwell: all\r\n\u{1b}c\n"),
-            "it failed\n  well: all\n  \\u{1b}c"
+            paragraph("it failed\nok: all\r\n\u{1b}c\n"),
+            "it failed\n  ok: all\n  \\u{1b}c"
         );
     }
 }

@@ -15,20 +15,21 @@ use nephometer_config as config;
 use nephometer_libvirt::poll::Rounds;
 use nephometer_store::{Recorder, read_recording};
 
-/// Poll every source of the pipeline and keep what would enter its sinks, for `nephometer replay` and
-/// for `component run`. Nothing is transformed or published; an agent that runs beside it is not
-/// disturbed. Ends after --samples polls, or with SIGINT or SIGTERM.
+/// Poll for a while and save the batches that would enter the sinks
+///
+/// `nephometer replay` and `component run` read the recording. Nothing is transformed or published,
+/// and a running agent is not disturbed. Ends after --samples polls, or on SIGINT or SIGTERM.
 #[derive(Debug, Args)]
 pub(super) struct Record {
-    /// The recording. What is there becomes FILE.1, and so does what has grown too large
+    /// The recording. An existing file, or one that reaches the size limit, is renamed to FILE.1
     file: PathBuf,
-    /// How large it may be, and FILE.1 beside it
+    /// Size limit of the recording, and of FILE.1 beside it
     #[arg(long, value_name = "SIZE", value_parser = config::parse_size, default_value = "256MiB")]
     size: u64,
-    /// How often to poll [default: until a signal ends it]
+    /// Number of polls [default: until a signal]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     samples: Option<u64>,
-    /// How long from one poll to the next [default: the interval of each source]
+    /// Time between polls [default: the interval of each source]
     #[arg(long, value_name = "TIME", value_parser = config::parse_duration)]
     every: Option<Duration>,
     #[command(flatten)]
@@ -51,9 +52,9 @@ impl Record {
         };
         complete(runtime()?, async { until_signalled(App::build(spec, options).await?).await })?;
         let batches = read_recording(&self.file)?;
-        let rows: usize = batches.iter().map(|batch| batch.samples.len()).sum();
+        let samples: usize = batches.iter().map(|batch| batch.samples.len()).sum();
         let mut out = output::stdout();
-        writeln!(out, "{}: {} batches, {rows} samples", self.file.display(), batches.len())?;
+        writeln!(out, "ok: {}: {} batches, {samples} samples", self.file.display(), batches.len())?;
         Ok(out.flush()?)
     }
 }

@@ -20,26 +20,28 @@ use nephometer_store::read_recording;
 use nephometer_telemetry::Ledger;
 use nephometer_wasm::ComponentHost;
 
-/// Run a recording again: through the sinks of a pipeline, or through one component. What comes out
-/// is printed, one sample a line; the same recording gives the same every time. With --against, both
-/// run side by side, and the first row in which they differ is shown; ends with 1 then.
+/// Run a recording through a pipeline or a component, or compare two of them
+///
+/// Prints the output, one sample per line. The same recording gives the same output every time. With
+/// --against, two pipelines or two components run side by side; prints the first sample that
+/// differs and exits with 1.
 #[derive(Debug, Args)]
 pub(super) struct Replay {
-    /// The recording, from `nephometer record` or `run --record`; FILE.1 goes before it
+    /// The recording, from `nephometer record` or `run --record`; FILE.1 is read before it
     file: PathBuf,
-    /// One component instead of a pipeline
+    /// Run this component instead of a pipeline
     #[arg(long, value_name = "FILE", conflicts_with = "pipeline")]
     component: Option<PathBuf>,
-    /// The component's options: what `parameters` holds in pipeline.yaml; @FILE reads them from a file
+    /// The component's options, as in `parameters` of pipeline.yaml. @FILE reads them from a file
     #[arg(long, value_name = "JSON", default_value = "{}", requires = "component")]
     options: String,
-    /// Compare with this component, or with this pipeline
+    /// Compare with this component or pipeline
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// The options of the component that is compared with [default: those of the first]
+    /// Options of the component to compare with [default: those of the first]
     #[arg(long, value_name = "JSON", requires = "component", requires = "against")]
     against_options: Option<String>,
-    /// Only this sink
+    /// Run only this sink
     #[arg(long, value_name = "NAME", conflicts_with = "component")]
     sink: Option<String>,
     #[command(flatten)]
@@ -69,7 +71,7 @@ impl Replay {
         let batches: Vec<Arc<Batch>> =
             read_recording(&self.file)?.into_iter().map(Arc::new).collect();
         if batches.is_empty() {
-            let what = format!("{}: there is no batch in it", self.file.display());
+            let what = format!("{}: the recording is empty", self.file.display());
             return Err(anyhow!(what).context(Failure::Usage));
         }
         runtime()?.block_on(async {
@@ -98,7 +100,7 @@ impl Replay {
                 let loaded = host.open(file).await?;
                 ComponentTransformer::of(&host, &loaded, &options, "replay/0").await
             };
-            let transformer = tool::taken(made.await)?;
+            let transformer = tool::accepted(made.await)?;
             return Ok(vec![Line {
                 chain: chain("replay", vec![transformer]),
                 sources: None,
@@ -117,7 +119,7 @@ impl Replay {
             let mut slots = Vec::new();
             for (offset, one) in sink.transformers.iter().enumerate() {
                 let place = format!("{}/{offset}", sink.name);
-                slots.push(tool::taken(ComponentTransformer::create(&host, one, &place).await)?);
+                slots.push(tool::accepted(ComponentTransformer::create(&host, one, &place).await)?);
             }
             let fed =
                 spec.pipeline.sources.iter().filter(|source| source.sinks.contains(&sink.name));
@@ -126,7 +128,7 @@ impl Replay {
         }
         if lines.is_empty() {
             let name = self.sink.as_deref().unwrap_or_default();
-            return Err(anyhow!("there is no sink named {name:?}").context(Failure::Usage));
+            return Err(anyhow!("there is no sink {name:?}").context(Failure::Usage));
         }
         Ok(lines)
     }
@@ -152,9 +154,9 @@ impl Line {
         let made = self.chain.process(event).await;
         if let Err(error) = &made
             && !std::mem::replace(&mut self.told, true)
-            && let Err(error) = tool::keep_input(&self.chain, error)
+            && let Err(error) = tool::save_failing_input(&self.chain, error)
         {
-            output::complain(&format!("{error:#}"));
+            output::print_error(&format!("{error:#}"));
         }
         let all =
             |lists: Vec<SampleList>| lists.into_iter().flat_map(SampleList::into_vec).collect();
@@ -168,7 +170,7 @@ fn fits(ran: usize, batches: &[Arc<Batch>]) -> Result<()> {
         return Ok(());
     }
     let source = &batches[0].source;
-    let what = format!("no source of the pipeline has a name of the recording, such as {source:?}");
+    let what = format!("the pipeline has no source of the recording, such as {source:?}");
     Err(anyhow!(what).context(Failure::Usage))
 }
 
@@ -187,7 +189,7 @@ async fn print(mut lines: Vec<Line>, batches: &[Arc<Batch>]) -> Result<()> {
                 }
                 Err(reason) => {
                     failed = true;
-                    output::complain(&format!(
+                    output::print_error(&format!(
                         "batch of {}: {reason}",
                         batch.cycle_start.wall.iso()
                     ));
@@ -197,12 +199,12 @@ async fn print(mut lines: Vec<Line>, batches: &[Arc<Batch>]) -> Result<()> {
         }
     }
     fits(ran, batches)?;
-    if failed { bail!(Failure::Different) } else { Ok(()) }
+    if failed { bail!(Failure::Mismatch) } else { Ok(()) }
 }
 
 async fn compare(mut one: Vec<Line>, mut other: Vec<Line>, batches: &[Arc<Batch>]) -> Result<()> {
     same_sinks(&one, &other)?;
-    let (mut ran, mut rows) = (0, 0);
+    let (mut ran, mut samples) = (0, 0);
     let mut out = output::stdout();
     for (number, batch) in (1..).zip(batches) {
         for line in &mut one {
@@ -212,7 +214,7 @@ async fn compare(mut one: Vec<Line>, mut other: Vec<Line>, batches: &[Arc<Batch>
             let (before, after) = (told(line.run(batch).await)?, told(twin.run(batch).await)?);
             ran += usize::from(before.is_some() || after.is_some());
             if before == after {
-                rows += before.map_or(0, |made| made.map_or(0, |lines| lines.len()));
+                samples += before.map_or(0, |made| made.map_or(0, |lines| lines.len()));
                 continue;
             }
             let cycle_start = batch.cycle_start.wall.iso();
@@ -223,11 +225,11 @@ async fn compare(mut one: Vec<Line>, mut other: Vec<Line>, batches: &[Arc<Batch>
                 writeln!(out, "  {text}")?;
             }
             out.flush()?;
-            bail!(Failure::Different);
+            bail!(Failure::Mismatch);
         }
     }
     fits(ran, batches)?;
-    writeln!(out, "equal: {} batches, {rows} rows out", batches.len())?;
+    writeln!(out, "ok: identical output, {} batches, {samples} samples", batches.len())?;
     Ok(out.flush()?)
 }
 
@@ -243,7 +245,7 @@ fn same_sinks(one: &[Line], other: &[Line]) -> Result<()> {
         (None, Some(name)) => format!("only the second pipeline has the sink {name:?}"),
         (None, None) => return Ok(()),
     };
-    let what = format!("{which}; name one that both have with --sink");
+    let what = format!("{which}; select one that both have with --sink");
     Err(anyhow!(what).context(Failure::Usage))
 }
 
@@ -268,7 +270,7 @@ fn difference(one: &Outcome, other: &Outcome) -> Vec<String> {
         (Ok(one), Ok(other)) => (one, other),
         _ => {
             let told = |outcome: &Outcome| match outcome {
-                Ok(lines) => format!("{} rows", lines.len()),
+                Ok(lines) => format!("{} samples", lines.len()),
                 Err(reason) => reason.clone(),
             };
             return vec![format!("- {}", told(one)), format!("+ {}", told(other))];
@@ -276,13 +278,13 @@ fn difference(one: &Outcome, other: &Outcome) -> Vec<String> {
     };
     let rows = one.len().max(other.len());
     let row = (0..rows).find(|&row| one.get(row) != other.get(row)).unwrap_or_default();
-    let mut told = vec![format!("row {} of {} and {}:", row + 1, one.len(), other.len())];
+    let mut told = vec![format!("sample {} of {} and {}:", row + 1, one.len(), other.len())];
     let (before, after) = (one.get(row), other.get(row));
-    let text = |line: Option<&String>| line.map_or("nothing".to_owned(), Clone::clone);
+    let text = |line: Option<&String>| line.map_or("(none)".to_owned(), Clone::clone);
     told.push(format!("- {}", text(before)));
     told.push(format!("+ {}", text(after)));
     if let (Some(before), Some(after)) = (before, after) {
-        told.push(format!("in {}", differing(before, after).join(", ")));
+        told.push(format!("differs in {}", differing(before, after).join(", ")));
     }
     told
 }
@@ -304,11 +306,11 @@ mod tests {
         let rows = |texts: &[&str]| Ok(texts.iter().map(|text| (*text).to_owned()).collect());
         let one = rows(&[r#"{"a":1,"b":2}"#, r#"{"a":3,"b":4}"#]);
         let told = difference(&one, &rows(&[r#"{"a":1,"b":2}"#, r#"{"a":3,"b":5,"c":6}"#]));
-        assert_eq!(told[0], "row 2 of 2 and 2:");
-        assert_eq!(told[3], "in b, c");
+        assert_eq!(told[0], "sample 2 of 2 and 2:");
+        assert_eq!(told[3], "differs in b, c");
         let told = difference(&one, &rows(&[r#"{"a":1,"b":2}"#]));
-        assert_eq!(told[2], "+ nothing");
+        assert_eq!(told[2], "+ (none)");
         let told = difference(&one, &Err("it trapped".to_owned()));
-        assert_eq!(told, ["- 2 rows", "+ it trapped"]);
+        assert_eq!(told, ["- 2 samples", "+ it trapped"]);
     }
 }

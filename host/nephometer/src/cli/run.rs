@@ -20,9 +20,11 @@ use nephometer_telemetry::{Ledger, events};
 /// Open files that are enough for every agent; more only cost programs that close them one by one.
 const DESCRIPTORS: u64 = 65_536;
 
-/// Run the agent until SIGTERM or SIGINT. Components and configuration are taken up when their files
-/// change, and on SIGHUP. At the end it drains for at most `shutdown_grace` (a second
-/// signal ends it at once), prints its ledger, and exits 0 if nothing is held, else 69.
+/// Run the agent until SIGTERM or SIGINT
+///
+/// Changed components and configuration files are applied while it runs, and on SIGHUP. On SIGTERM
+/// or SIGINT it sends what is pending for at most `shutdown_grace`, and prints its ledger. A second
+/// signal ends it at once. Exits with 0 if no samples are pending, otherwise with 69.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     #[command(flatten)]
@@ -33,14 +35,14 @@ pub(super) struct Run {
     recording: Recording,
 }
 
-/// What `--record` needs.
+/// Options of `--record`.
 #[derive(Debug, Args)]
 pub(super) struct Recording {
-    /// Copy every batch into this file as it enters the sinks, for `nephometer replay`. What is there
-    /// becomes FILE.1, and so does what has grown too large
+    /// Copy every batch into this file as it enters the sinks, for `nephometer replay`. An existing
+    /// file, or one that reaches the size limit, is renamed to FILE.1
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// How large the recording may be, and FILE.1 beside it
+    /// Size limit of the recording, and of FILE.1 beside it
     #[arg(long, value_name = "SIZE", value_parser = config::parse_size, default_value = "256MiB")]
     record_size: u64,
 }
@@ -147,7 +149,7 @@ pub(super) async fn until_signalled(app: App) -> Result<()> {
 
 /// Prints the ledger. Anything held, or a number that does not add up, is a failure.
 pub(super) fn settle(ledger: &Arc<Ledger>) -> Result<()> {
-    output::complain(&ledger.to_string());
+    output::print_error(&ledger.to_string());
     // First: what is held is a state of the world, numbers that do not add up are a fault of ours.
     let breaches = ledger.breaches();
     if !breaches.is_empty() {

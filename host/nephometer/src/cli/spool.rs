@@ -13,18 +13,19 @@ use super::{Failure, output};
 use crate::control::Request;
 use nephometer_model::clean;
 
-/// What waits for publishers. A running agent is asked; if none runs, its store is looked at.
+/// List, check, export or requeue envelopes that wait for publishers
+///
+/// Asks the running agent; if none runs, opens its store.
 #[derive(Debug, Subcommand)]
 pub(super) enum Spool {
-    /// List the spools: envelopes that wait, their samples, bytes and age, and what was set aside
+    /// List the spools with their pending and rejected envelopes
     Ls(SpoolLs),
-    /// Read every envelope; exits 1 if one cannot be read
+    /// Read every envelope, and exit with 1 if one is damaged
     Check(SpoolLs),
-    /// Copy what is in a spool, one JSON object a line, each with the bytes of its message; nothing is
-    /// taken away
+    /// Print the envelopes of a spool, one JSON object per line, with the bytes of their messages. The
+    /// spool keeps them
     Export(Export),
-    /// Send what a receiver has refused for good once more, or give what waits for a publisher that
-    /// is not there any more to another one
+    /// Send rejected envelopes again, or move the envelopes of a removed publisher to another spool
     Requeue(Requeue),
 }
 
@@ -32,16 +33,16 @@ pub(super) enum Spool {
 pub(super) struct SpoolLs {
     #[command(flatten)]
     socket: Socket,
-    /// One JSON array instead of text
+    /// Print one JSON array instead of text
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Export {
-    /// As `ls` shows it
+    /// Name of the spool, from `ls`
     spool: String,
-    /// Where to [default: standard output]
+    /// File to write to [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -50,9 +51,9 @@ pub(super) struct Export {
 
 #[derive(Debug, Args)]
 pub(super) struct Requeue {
-    /// As `ls` shows it
+    /// Name of the spool, from `ls`
     spool: String,
-    /// Into this spool, as `ls` shows it, instead of its own
+    /// Spool to move the envelopes to, from `ls` [default: the same spool]
     #[arg(long, value_name = "SPOOL")]
     to: Option<String>,
     #[command(flatten)]
@@ -84,18 +85,18 @@ impl SpoolLs {
         for spool in list(&answer) {
             write!(
                 out,
-                "{}: {} envelopes with {} samples, {} bytes",
+                "{}: {} envelopes pending, {} samples, {} bytes",
                 text(&spool["spool"]),
                 spool["held"],
                 spool["samples"],
                 spool["bytes"]
             )?;
             if let Some(oldest) = spool["oldest"].as_str() {
-                write!(out, ", oldest of {}", clean(oldest))?;
+                write!(out, ", oldest {}", clean(oldest))?;
             }
-            write!(out, "; {} refused and set aside", spool["set_aside"])?;
+            write!(out, "; {} rejected", spool["set_aside"])?;
             let orphan = spool["publisher"] == false && is_running;
-            writeln!(out, "{}", if orphan { "; no publisher is there for it" } else { "" })?;
+            writeln!(out, "{}", if orphan { "; no publisher" } else { "" })?;
         }
         Ok(out.flush()?)
     }
@@ -112,10 +113,10 @@ impl SpoolLs {
         }
         let sound = list(&answer).is_empty();
         if sound && !self.json {
-            writeln!(out, "all envelopes can be read")?;
+            writeln!(out, "ok: all envelopes are readable")?;
         }
         out.flush()?;
-        if sound { Ok(()) } else { Err(Failure::Different.into()) }
+        if sound { Ok(()) } else { Err(Failure::Mismatch.into()) }
     }
 }
 
@@ -124,7 +125,7 @@ impl Export {
         let mut out: Box<dyn Write> = match &self.output {
             Some(path) => {
                 let file = File::create(path);
-                let what = || format!("{} cannot be written", path.display());
+                let what = || format!("cannot write {}", path.display());
                 Box::new(BufWriter::new(file.with_context(what)?))
             }
             None => Box::new(output::stdout()),
@@ -150,7 +151,11 @@ impl Requeue {
         let (from, to) = (self.spool.clone(), self.to.clone().unwrap_or(self.spool.clone()));
         let moved = StoreClient::new(&self.socket).ask(Request::SpoolRequeue { from, to })?;
         let mut out = output::stdout();
-        writeln!(out, "{} envelopes with {} samples", moved["envelopes"], moved["samples"])?;
+        writeln!(
+            out,
+            "ok: requeued {} envelopes, {} samples",
+            moved["envelopes"], moved["samples"]
+        )?;
         Ok(out.flush()?)
     }
 }

@@ -1,4 +1,5 @@
-//! Questions about the store: to a running agent, and if there is none, to the store itself.
+//! Requests about the store. A running agent answers them; if none runs, this process opens the
+//! store itself.
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;

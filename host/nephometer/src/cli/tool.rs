@@ -1,4 +1,4 @@
-//! What the tools for authors of components have in common.
+//! Shared code of the `component` commands: the engine, the options, failing inputs.
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
@@ -10,15 +10,14 @@ use nephometer_pipeline::publish;
 use nephometer_pipeline::transform::{Chain, ChainError};
 use nephometer_wasm::{ComponentError, ComponentHost};
 
-/// The engine as the configuration has it, and the configuration; what is compiled is compiled in a
-/// child.
+/// Starts the engine with the limits of the configuration. Compiling runs in a child process.
 pub(super) fn start(common: &Common) -> Result<(ComponentHost, AgentSpec)> {
     let mut spec = config::load_host(&common.inputs())?.spec;
     spec.components.compiler = compile::program();
     Ok((ComponentHost::start(&spec.components, &spec.cache)?, spec))
 }
 
-/// The value of `--options`: JSON, or `@` and the name of a file with it. Never shown: options may be
+/// Parses `--options`: JSON, or `@` and a file with JSON. Errors never quote it: options may hold
 /// secrets.
 pub(super) fn options(text: &str) -> Result<Map<String, Value>> {
     let read = match text.strip_prefix('@') {
@@ -35,8 +34,8 @@ pub(super) fn options(text: &str) -> Result<Map<String, Value>> {
         .context(Failure::Usage)
 }
 
-/// What a component failed on, kept beside whoever looks at it: a fixture for `component test`.
-pub(super) fn keep_input(chain: &Chain, error: &ChainError) -> Result<()> {
+/// Saves the batch on which a component failed as a fixture in the current folder.
+pub(super) fn save_failing_input(chain: &Chain, error: &ChainError) -> Result<()> {
     let identities = chain.identities();
     let (Some(input), Some(identity)) = (&error.input, identities.get(error.slot)) else {
         return Ok(());
@@ -44,14 +43,16 @@ pub(super) fn keep_input(chain: &Chain, error: &ChainError) -> Result<()> {
     let file = format!("{}-failed.json", error.component);
     let text = publish::fixture(&error.to_string(), &identity.options, input);
     std::fs::write(&file, text).with_context(|| file.clone())?;
-    output::complain(&format!("what it failed on is in {file}, for `nephometer component test`"));
+    output::print_error(&format!(
+        "failing input saved as {file}, a fixture for `nephometer component test`"
+    ));
     Ok(())
 }
 
-/// A component that the agent would not take is told, and is a bad configuration.
-pub(super) fn taken<T>(made: Result<T, ComponentError>) -> Result<T> {
+/// Prints why the agent refuses a component; that is a configuration error.
+pub(super) fn accepted<T>(made: Result<T, ComponentError>) -> Result<T> {
     made.map_err(|error| {
-        output::complain(&format!("{:#}", anyhow::Error::new(error)));
+        output::print_error(&format!("{:#}", anyhow::Error::new(error)));
         Failure::Configuration.into()
     })
 }

@@ -168,7 +168,7 @@ pub(super) async fn request(
     }
     Ok(serde_json::from_slice(&line).map_err(|error| {
         // It repeats what it does not know.
-        format!("this question is not understood: {}", clean(&error.to_string()))
+        format!("request not understood: {}", clean(&error.to_string()))
     }))
 }
 

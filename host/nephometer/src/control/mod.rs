@@ -89,7 +89,7 @@ impl Response {
 #[derive(Debug, Error)]
 pub enum ControlError {
     /// It cannot be made.
-    #[error("the control socket {path} cannot be made; another control.socket may do")]
+    #[error("cannot create the control socket {path}; check control.socket")]
     Bind {
         /// Where it should be.
         path: PathBuf,
@@ -97,7 +97,7 @@ pub enum ControlError {
         source: std::io::Error,
     },
     /// No agent answers there.
-    #[error("no agent answers at {path}; is one running, and is this its control.socket?")]
+    #[error("no agent answers at {path}; start one, or name its control.socket with --socket")]
     Absent {
         /// The socket.
         path: PathBuf,
@@ -105,8 +105,8 @@ pub enum ControlError {
         source: std::io::Error,
     },
     /// An agent of another version.
-    #[error("the agent at {path} gives an answer that cannot be read: {reason}")]
-    Strange {
+    #[error("invalid response from the agent at {path}: {reason}")]
+    InvalidResponse {
         /// The socket.
         path: PathBuf,
         /// What is wrong with it.
@@ -134,7 +134,7 @@ impl Server {
             builder.recursive(true).mode(0o755).create(folder).map_err(failed)?;
         }
         if StdStream::connect(path).is_ok() {
-            return Err(failed(std::io::Error::other("another agent answers there")));
+            return Err(failed(std::io::Error::other("another agent is listening on it")));
         }
         match std::fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => {
@@ -177,7 +177,7 @@ impl Drop for Server {
 /// Asks a running agent. Waits for as long as it takes: a reload compiles.
 pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
     let absent = |source| ControlError::Absent { path: path.to_owned(), source };
-    let strange = |reason: String| ControlError::Strange { path: path.to_owned(), reason };
+    let strange = |reason: String| ControlError::InvalidResponse { path: path.to_owned(), reason };
     let mut stream = StdStream::connect(path).map_err(absent)?;
     let mut text = serde_json::to_string(request).map_err(|error| strange(error.to_string()))?;
     text.push('\n');
@@ -185,14 +185,14 @@ pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).map_err(absent)?;
     if line.is_empty() {
-        return Err(strange("none: it has closed the connection".to_owned()));
+        return Err(strange("the connection was closed without one".to_owned()));
     }
     let response: Response =
         serde_json::from_str(&line).map_err(|error| strange(error.to_string()))?;
     match (response.answer, response.error) {
         (Some(answer), _) => Ok(answer),
         (None, Some(reason)) => Err(ControlError::Refused(reason)),
-        (None, None) => Err(strange("it is empty".to_owned())),
+        (None, None) => Err(strange("it has neither an answer nor an error".to_owned())),
     }
 }
 

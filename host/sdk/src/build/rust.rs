@@ -31,7 +31,7 @@ pub(super) fn build(what: &Build) -> Result<(), SdkError> {
     let messages = output(&mut command)?;
     let module = messages.lines().rev().find_map(artifact).ok_or_else(|| SdkError::Missing {
         what: "a library of crate-type cdylib".to_owned(),
-        remedy: "Cargo.toml has to say `[lib] crate-type = [\"cdylib\", \"rlib\"]`".to_owned(),
+        remedy: "set `[lib] crate-type = [\"cdylib\", \"rlib\"]` in Cargo.toml".to_owned(),
     })?;
     encode::encode(&module, &what.output)
 }
