@@ -28,6 +28,7 @@ mod http;
 mod outbound_tls;
 mod publishers;
 mod qemu;
+mod reference;
 mod reload;
 mod scale;
 mod sockets;

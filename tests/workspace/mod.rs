@@ -218,6 +218,7 @@ fn what_is_public_in_an_inner_crate_is_used_outside_of_it() {
     }
     names.insert("benches", named(&repository().join("host/benches")));
     names.insert("fuzz", named(&repository().join("host/fuzz/targets")));
+    names.insert("reference", named(&repository().join("tests/reference")));
     // As a receiver: it verifies what the agent has signed.
     names.insert("harness", named(&repository().join("tests/harness")));
     let mut wrong = Vec::new();

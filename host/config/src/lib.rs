@@ -13,6 +13,7 @@ mod filter;
 pub mod fuzz;
 mod grant;
 mod load;
+pub mod options;
 mod oslo;
 mod place;
 mod raw;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::around::Around;
 use super::{Check, Unknown, publisher, source};
 use crate::error::{Report, exceeded};
+use crate::options::{SINK, TRANSFORMER};
 use crate::raw::{
     Document, Field, Kind, RawPipeline, RawSink, RawSource, RawTransformer, Scalar, Scalars,
 };
@@ -201,7 +202,7 @@ fn check_pipeline_names<T: Fed>(check: &mut Check<'_>, sources: &[(String, Optio
 }
 
 fn sink(check: &mut Check<'_>, at: &str, raw: RawSink, around: &Around) -> Option<SinkSpec> {
-    check.keys(at, &["name", "transformers", "publishers"], Unknown::Ignored);
+    check.keys(at, &SINK.names(), Unknown::Ignored);
     let name = check.name(at, &raw.name, "sink");
     let transformers = transformers(check, at, raw.transformers);
     let publishers = publishers(check, at, &raw.publishers, around);
@@ -250,7 +251,7 @@ fn transformers(
 }
 
 fn transformer(check: &mut Check<'_>, at: &str, raw: RawTransformer) -> Option<TransformerSpec> {
-    check.keys(at, &["name", "parameters"], Unknown::Ignored);
+    check.keys(at, &TRANSFORMER.names(), Unknown::Ignored);
     let name = check.name(at, &raw.name, "transformer").filter(|name| file_name(check, at, name));
     let pointer = format!("{at}/parameters");
     let parameters = match (raw.parameters, check.kind(&pointer)) {

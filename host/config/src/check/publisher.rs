@@ -7,6 +7,7 @@ use super::component_url;
 use super::units::parse_int;
 use crate::broker::BrokerSpec;
 use crate::error::{Report, nearest};
+use crate::options::{self, OptionTable};
 use crate::place::Place;
 use crate::spec::{
     FileSpec, NotificationForm, NotifierSpec, Policy, PublisherSpec, PublisherTarget, Rotation,
@@ -47,10 +48,6 @@ const MAX_QUEUE_LENGTH: usize = 1024;
 /// Values of `driver` that mean AMQP 0-9-1.
 const DRIVERS: &[&str] = &["rabbit", "kombu", "messaging", "messagingv2"];
 
-const NOTIFIER: &[&str] =
-    &["driver", "max_queue_length", "max_retry", "per_meter_topic", "policy", "ssl", "topic"];
-const FILE: &[&str] = &["backup_count", "json", "max_bytes"];
-
 /// Checks the URL that stands at `place`. `None` with a fault, or with a warning where the sink
 /// does without this publisher.
 pub(super) fn check(
@@ -75,7 +72,7 @@ pub(super) fn check(
         "tcp" => publisher.socket(&parts).map(PublisherTarget::Tcp),
         "test" => {
             parts.check_authority().map_or_else(|fault| publisher.fault(fault), Some)?;
-            publisher.check_options(&parts.options(), &[]);
+            publisher.check_options(&parts.options(), &options::TEST);
             Some(PublisherTarget::Test)
         }
         scheme if component_url::is_name(scheme) && around.has_component(scheme) => {
@@ -135,7 +132,8 @@ impl Publisher<'_> {
         self.report.warn(self.place, format!("{}: {what}", self.label), remedy);
     }
 
-    fn check_options(&mut self, options: &[(String, String)], known: &[&str]) {
+    fn check_options(&mut self, options: &[(String, String)], table: &OptionTable) {
+        let known = table.names();
         for (key, _) in options {
             if !known.contains(&key.as_str()) {
                 let remedy = match nearest(key, known.iter().copied()) {
@@ -177,7 +175,7 @@ impl Publisher<'_> {
         let tls = options.iter().find(|(key, _)| key == "ssl");
         let tls = tls.map_or(Ok(default.tls.enabled), |(_, value)| ssl(value));
         let tls = tls.map_or_else(|fault| self.fault(fault), Some)?;
-        self.check_options(&options, NOTIFIER);
+        self.check_options(&options, &options::NOTIFIER);
         let per_meter_topic = self.number(&options, "per_meter_topic");
         let max_queue_length = self.number(&options, "max_queue_length");
         let max_retry = self.number(&options, "max_retry");
@@ -225,7 +223,7 @@ impl Publisher<'_> {
         if !matches!(parts.path, "" | "/") {
             self.warn("its path is ignored", "remove it");
         }
-        self.check_options(&parts.options(), &[]);
+        self.check_options(&parts.options(), &options::TCP);
         Some(SocketSpec { host, port })
     }
 
@@ -274,7 +272,7 @@ impl Publisher<'_> {
             return self.fault(("there is no file's path".to_owned(), RIGHT.to_owned()));
         }
         let options = parts.options();
-        self.check_options(&options, FILE);
+        self.check_options(&options, &options::FILE);
         let max_bytes = self.rotation(&options, "max_bytes", u64::try_from);
         let backup_count = self.rotation(&options, "backup_count", u32::try_from);
         let kept = backup_count.flatten().unwrap_or_default() as usize;

@@ -8,6 +8,7 @@ use super::units::python_int;
 use super::{Check, Unknown};
 use crate::error::{exceeded, nearest};
 use crate::filter::MeterFilter;
+use crate::options::SOURCE;
 use crate::raw::{Field, Kind, RawSource, Scalar, Scalars};
 use crate::routing::Pipeline;
 use crate::spec::SourceSpec;
@@ -15,9 +16,6 @@ use nephometer_model::{Bound, Glob};
 
 /// What a fleet of central agents shares its work by.
 const PARTITION: &str = "group_id_coordination_expression";
-
-const KEYS: &[&str] =
-    &["name", "interval", "meters", "counters", "resources", "discovery", "sinks", PARTITION];
 
 const INTERVAL: &str = "write a whole number of seconds";
 
@@ -38,7 +36,7 @@ pub(super) fn polling(
     raw: &RawSource,
     sinks: Option<&[Arc<str>]>,
 ) -> Option<SourceSpec> {
-    check.keys(at, KEYS, Unknown::Ignored);
+    check.keys(at, &SOURCE.names(), Unknown::Ignored);
     let name = check.name(at, &raw.name, "source");
     if sinks.is_none() && matches!(raw.interval, Field::Absent) {
         check.fault(at, "this source has no `interval`", INTERVAL);
@@ -73,7 +71,7 @@ pub(super) fn pipeline(
     sinks: &[Arc<str>],
 ) -> Option<Pipeline> {
     // Intervals and the like may be left in there, as upstream has it.
-    check.keys(at, KEYS, Unknown::Ignored);
+    check.keys(at, &SOURCE.names(), Unknown::Ignored);
     let name = check.name(at, &raw.name, "source");
     let meters = meters(check, at, raw);
     let sinks = sink_names(check, at, raw, sinks);

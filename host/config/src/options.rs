@@ -1,0 +1,241 @@
+//! The keys of `pipeline.yaml` and the options of the native publishers, in one table.
+//!
+//! The checks take the names of known keys from here, and `docs/reference/options.md` prints the
+//! rows. The keys of `nephometer.yaml` are described in the shipped file, which holds every default.
+
+/// One key or option.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfigOption {
+    /// As it is written.
+    pub name: &'static str,
+    /// The values that it accepts.
+    pub values: &'static str,
+    /// What holds where it is left out; empty where it is required.
+    pub default: &'static str,
+    /// What it does.
+    pub effect: &'static str,
+}
+
+/// The options of one part of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionTable {
+    /// Where they stand: a key of `pipeline.yaml`, or the form of a publisher's URL.
+    pub place: &'static str,
+    /// What that part is.
+    pub about: &'static str,
+    /// In alphabetical order, required ones first.
+    pub options: &'static [ConfigOption],
+}
+
+impl OptionTable {
+    /// The names of all options.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.options.iter().map(|option| option.name).collect()
+    }
+}
+
+const fn option(
+    name: &'static str,
+    values: &'static str,
+    default: &'static str,
+    effect: &'static str,
+) -> ConfigOption {
+    ConfigOption { name, values, default, effect }
+}
+
+/// Everything in this module, in the order of the reference page.
+pub const TABLES: &[OptionTable] =
+    &[SOURCE, SINK, TRANSFORMER, NOTIFIER, FILE, UDP, TCP, TEST, COMPONENT];
+
+/// An entry of `sources`, in `pipeline.yaml` and `polling.yaml`.
+pub const SOURCE: OptionTable = OptionTable {
+    place: "sources",
+    about: "What is polled, how often, and which sinks receive it. In a `pipeline.yaml` beside a \
+        `polling.yaml`, a source selects samples that were polled; there only `name`, `meters` and \
+        `sinks` have an effect.",
+    options: &[
+        option(
+            "meters",
+            "list of names and globs, or `*`",
+            "",
+            "The meters. An entry with a leading `!` excludes; a list that only excludes starts from all meters.",
+        ),
+        option("name", "text", "", "Unique among the sources."),
+        option(
+            "sinks",
+            "list of names",
+            "",
+            "The sinks that receive the samples. Not in `polling.yaml`.",
+        ),
+        option(
+            "counters",
+            "as `meters`",
+            "",
+            "The name of `meters` in older files; read where `meters` is absent.",
+        ),
+        option(
+            "discovery",
+            "list of names",
+            "none",
+            "Accepted; `local_instances` is what this agent always discovers, other names match nothing and are reported.",
+        ),
+        option(
+            "group_id_coordination_expression",
+            "text",
+            "none",
+            "No effect: the agent meters all of its host, and no other.",
+        ),
+        option(
+            "interval",
+            "whole seconds above 0",
+            "600; required in `polling.yaml`",
+            "The time from the start of one polling cycle to the start of the next.",
+        ),
+        option(
+            "resources",
+            "list of text",
+            "none",
+            "No effect: the resources of a host are its domains.",
+        ),
+    ],
+};
+
+/// An entry of `sinks`.
+pub const SINK: OptionTable = OptionTable {
+    place: "sinks",
+    about: "A chain of transformers and the publishers behind it.",
+    options: &[
+        option("name", "text", "", "Unique among the sinks."),
+        option(
+            "publishers",
+            "list of URLs",
+            "",
+            "Each receives every sample that leaves the chain.",
+        ),
+        option("transformers", "list", "none", "The chain, in order."),
+    ],
+};
+
+/// An entry of a sink's `transformers`.
+pub const TRANSFORMER: OptionTable = OptionTable {
+    place: "sinks.transformers",
+    about: "One component in the chain of a sink.",
+    options: &[
+        option(
+            "name",
+            "text",
+            "",
+            "The component: the file `NAME.wasm` in the first folder of `components.path` that has one.",
+        ),
+        option(
+            "parameters",
+            "mapping",
+            "{}",
+            "The component's options, listed below for the shipped ones.",
+        ),
+    ],
+};
+
+/// `notifier://`.
+pub const NOTIFIER: OptionTable = OptionTable {
+    place: "notifier://[USER:PASSWORD@HOST:PORT[,USER:PASSWORD@HOST:PORT]...[/VHOST]][?OPTIONS]",
+    about: "Metering messages over AMQP 0-9-1. Without a host, `amqp.url` is used.",
+    options: &[
+        option(
+            "driver",
+            "`rabbit`, `kombu`, `messaging`, `messagingv2`",
+            "`rabbit`",
+            "All mean AMQP 0-9-1. With another driver the publisher is skipped, with a warning.",
+        ),
+        option(
+            "max_queue_length",
+            "whole number; 0 or less: no limit",
+            "1024",
+            "The most envelopes that are kept pending with `policy=queue`.",
+        ),
+        option(
+            "max_retry",
+            "whole number",
+            "none",
+            "No effect: delivery is retried until it succeeds or the spool is full.",
+        ),
+        option(
+            "per_meter_topic",
+            "0 or 1",
+            "0",
+            "1 also sends the samples of each meter on their own, with the event type `metering.METER`.",
+        ),
+        option(
+            "policy",
+            "`default`, `queue`, `drop`",
+            "`default`",
+            "`default` keeps what `store` allows; `queue` keeps the newest `max_queue_length` envelopes; `drop` drops what cannot be delivered at once.",
+        ),
+        option(
+            "ssl",
+            "`1`, `true`, `0`, `false`",
+            "`amqp.tls.enabled`",
+            "Whether the hosts of this URL are reached over TLS.",
+        ),
+        option(
+            "topic",
+            "text, may be repeated",
+            "`metering`",
+            "Routing key and queue are `TOPIC.sample`.",
+        ),
+    ],
+};
+
+/// `file://`.
+pub const FILE: OptionTable = OptionTable {
+    place: "file:///PATH[?OPTIONS]",
+    about: "One line per sample, appended to a file that may be moved away at any time.",
+    options: &[
+        option(
+            "backup_count",
+            "0 to 10000",
+            "no rotation",
+            "The number of rotated files that are kept. Needs `max_bytes`.",
+        ),
+        option(
+            "json",
+            "no value",
+            "absent",
+            "Writes JSON; otherwise the text of Python that Ceilometer writes.",
+        ),
+        option(
+            "max_bytes",
+            "whole number, 0 or more",
+            "no rotation",
+            "The size at which the file is rotated. Needs `backup_count`.",
+        ),
+    ],
+};
+
+/// `udp://`.
+pub const UDP: OptionTable = OptionTable {
+    place: "udp://HOST[:PORT]",
+    about: "One datagram per sample, a signed message in MessagePack. The port is 4952 where it is \
+        left out.",
+    options: &[],
+};
+
+/// `tcp://`.
+pub const TCP: OptionTable = OptionTable {
+    place: "tcp://HOST[:PORT]",
+    about: "A stream of signed messages in MessagePack, each with its length in front. The port is \
+        4952 where it is left out.",
+    options: &[],
+};
+
+/// `test://`.
+pub const TEST: OptionTable =
+    OptionTable { place: "test://", about: "Counts samples and keeps none.", options: &[] };
+
+/// Publishers that are components.
+pub const COMPONENT: OptionTable = OptionTable {
+    place: "NAME://[USER:PASSWORD@][HOST[:PORT]][/PATH][?OPTIONS]",
+    about: "The component `NAME.wasm`. Its options are those of the query and of \
+        `components.by_name.NAME.options`; the query counts first. The shipped ones are listed below.",
+    options: &[],
+};

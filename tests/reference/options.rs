@@ -1,0 +1,76 @@
+//! `docs/reference/options.md`: the keys of `pipeline.yaml`, the options of publishers, and those of
+//! the shipped components.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+use nephometer_config::options::{OptionTable, TABLES};
+
+use super::{cell, compare};
+use crate::harness::root;
+
+const HEAD: &str = "# Options
+
+The keys of `pipeline.yaml` and `polling.yaml`, the options of publishers, and those of the shipped
+components. The settings of a host are described in
+[config/nephometer.yaml](../../config/nephometer.yaml), which holds every key with its default. Unknown
+keys and options are ignored with a warning; `nephometer check` prints them.
+";
+
+fn table(page: &mut String, table: &OptionTable) {
+    writeln!(page, "\n## `{}`\n\n{}", table.place, cell(table.about)).unwrap();
+    if table.options.is_empty() {
+        return;
+    }
+    *page += "\n| name | values | default | effect |\n|---|---|---|---|\n";
+    for option in table.options {
+        let default = if option.default.is_empty() { "required" } else { option.default };
+        let [values, effect] = [option.values, option.effect].map(cell);
+        writeln!(page, "| `{}` | {values} | {default} | {effect} |", option.name).unwrap();
+    }
+}
+
+/// The options of a component, as `component inspect` prints them: `  name (type): effect`, with
+/// parts of an option indented further.
+fn component(page: &mut String, name: &str) {
+    let file = root().join("target/components").join(format!("{name}.wasm"));
+    let output = Command::new(env!("CARGO_BIN_EXE_nephometer"))
+        .args(["component", "inspect"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (head, options) = text.split_once("\noptions:").unwrap();
+    let about = head.lines().next().unwrap().split_once(": ").unwrap().1;
+    writeln!(page, "\n### {name}\n\n{}", cell(about)).unwrap();
+    let mut path: Vec<String> = Vec::new();
+    *page += "\n| name | values | effect |\n|---|---|---|\n";
+    for line in options.lines().filter(|line| line.starts_with("  ")) {
+        let depth = (line.len() - line.trim_start().len()) / 2 - 1;
+        let (name, rest) = line.trim_start().split_once(" (").unwrap();
+        let (values, effect) = rest.split_once("): ").unwrap();
+        path.truncate(depth);
+        path.push(name.to_owned());
+        let (name, values, effect) = (path.join("."), cell(values), cell(effect));
+        writeln!(page, "| `{name}` | {values} | {effect} |").unwrap();
+    }
+}
+
+#[test]
+fn options_page_lists_every_option() {
+    let mut page = HEAD.to_owned();
+    TABLES.iter().for_each(|one| table(&mut page, one));
+    page += "\n## Shipped components\n\nDefaults stand with the values, or in the effect.\n";
+    let mut names: Vec<String> = fs::read_dir(root().join("target/components"))
+        .expect("the shipped components; the command that builds them: make build")
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| name.strip_suffix(".wasm").map(str::to_owned))
+        .collect();
+    names.sort();
+    // `https` is the same component as `http`.
+    names.retain(|name| name != "https");
+    names.iter().for_each(|name| component(&mut page, name));
+    compare("options.md", &page);
+}
