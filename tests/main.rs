@@ -18,6 +18,7 @@ mod ceilometer_conf;
 mod components;
 mod config;
 mod delivery;
+mod examples;
 mod faults;
 mod files;
 mod fixtures;
