@@ -141,7 +141,7 @@ fn timed<I, O>(
 async fn component(host: &ComponentHost) -> ComponentTransformer {
     let options = options().as_object().unwrap().clone();
     let loaded = host.load("rate_of_change").await.unwrap();
-    ComponentTransformer::of(host, &loaded, &options, "bench/0").await.unwrap()
+    ComponentTransformer::from_loaded(host, &loaded, &options, "bench/0").await.unwrap()
 }
 
 /// As a sink does, the work is done where guests run, so that the switch there is no part of it.
@@ -212,7 +212,7 @@ fn chain(criterion: &mut Criterion, runtime: &Runtime, host: &ComponentHost) {
                 let convert = json!({"target": {"name": "load", "unit": "1", "scale": 0.01}});
                 let loaded = host.load("unit_conversion").await.unwrap();
                 let options = convert.as_object().unwrap();
-                let second = ComponentTransformer::of(host, &loaded, options, "bench/1");
+                let second = ComponentTransformer::from_loaded(host, &loaded, options, "bench/1");
                 let stages: Vec<(Box<dyn Transformer>, _)> = vec![
                     (Box::new(component(host).await), Arc::default()),
                     (Box::new(second.await.unwrap()), Arc::default()),

@@ -1,6 +1,6 @@
 //! How long no batch is worked on when new transformers take over, and what a save of state costs.
 //!
-//! The sink is the real one, over a journal in memory and with an onlooker in place of publishers;
+//! The sink is the real one, over a journal in memory and with an observer in place of publishers;
 //! new generations are made, caught up and handed over in the way of the agent's reload.
 
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use nephometer_model::Sample;
 use nephometer_pipeline::transform::{Chain, ComponentTransformer, JournaledBatch, Transformer};
 use nephometer_pipeline::{
-    ChainRevision, Outlet, Sink, SinkHandle, SinkOutput, SinkParts, Takeover,
+    ChainRevision, PublisherFanout, Sink, SinkHandle, SinkOutput, SinkParts, Takeover,
 };
 use nephometer_store::{Journal, JournalBounds, Store, WhenFull};
 use nephometer_telemetry::TransformerCount;
@@ -46,7 +46,7 @@ const STARTS: usize = 3;
 async fn revision(host: &ComponentHost, store: &Store) -> ChainRevision {
     let loaded = host.load("rate_of_change").await.unwrap();
     let options = options().as_object().unwrap().clone();
-    let one = ComponentTransformer::of(host, &loaded, &options, "bench/0").await.unwrap();
+    let one = ComponentTransformer::from_loaded(host, &loaded, &options, "bench/0").await.unwrap();
     let stages: Vec<(Box<dyn Transformer>, _)> =
         vec![(Box::new(one), Arc::new(TransformerCount::default()))];
     let chain = Chain::new(&"bench".into(), store.host_id(), stages);
@@ -74,8 +74,8 @@ async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Optio
     let begun = Instant::now();
     let mut fresh = revision(host, store).await;
     for _ in 0..STARTS {
-        let snapshot = handle.snapshot().await.unwrap();
-        fresh.catch_up(&snapshot).await.unwrap();
+        let snapshot = handle.snapshot_for_takeover().await.unwrap();
+        fresh.restore(&snapshot).await.unwrap();
         let mut rounds = 0;
         fresh = loop {
             let (asked, finished) = (Instant::now(), rounds >= ROUNDS);
@@ -83,9 +83,9 @@ async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Optio
                 Takeover::Done(pause) => {
                     return Some(Swap { begun, asked, done: Instant::now(), pause, finished });
                 }
-                Takeover::Behind(behind, since) => {
+                Takeover::Behind(behind, missing) => {
                     fresh = *behind;
-                    fresh.follow(since).await.unwrap();
+                    fresh.process_missing(missing).await.unwrap();
                 }
                 Takeover::Stale(stale) => break *stale,
                 Takeover::Failed(reason) => panic!("{reason}"),
@@ -133,10 +133,10 @@ async fn feed(
 }
 
 /// Looks on from a thread of its own, so that nothing but the sink delays what it sees.
-fn look_on(mut tap: mpsc::Receiver<SinkOutput>) -> JoinHandle<Vec<Instant>> {
+fn observe(mut output: mpsc::Receiver<SinkOutput>) -> JoinHandle<Vec<Instant>> {
     thread::spawn(move || {
         let mut seen = Vec::new();
-        while tap.blocking_recv().is_some() {
+        while output.blocking_recv().is_some() {
             seen.push(Instant::now());
         }
         seen
@@ -159,8 +159,8 @@ fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
     let store = Store::in_memory(&cache());
     let bounds = JournalBounds { bytes: 1 << 30, samples: 5_000_000, age: None };
     let journal = store.journal(bounds, WhenFull::Wait).unwrap();
-    let (tap, onlooker) = mpsc::channel(1_000);
-    let seen = look_on(onlooker);
+    let (observer, output) = mpsc::channel(1_000);
+    let seen = observe(output);
     let (swaps, written) = runtime.block_on(async {
         let count = Arc::default();
         let sources = HashSet::from(["bench".into()]);
@@ -168,7 +168,7 @@ fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
             name: "bench".into(),
             journal: journal.reader(&"bench".into(), &sources, &count).unwrap(),
             revision: Some(revision(host, &store).await),
-            outlet: Outlet::new(Vec::new(), Some(tap)),
+            fanout: PublisherFanout::new(Vec::new(), Some(observer)),
             count,
             dead_letters: store.dead_letters(),
             sink_events: mpsc::channel(1).0,

@@ -135,7 +135,8 @@ async fn live(
 ) -> (usize, usize, u64) {
     let loaded = host.load(name).await.unwrap();
     let options = options.as_object().unwrap();
-    let made = ComponentTransformer::numbering(host, &loaded, options, "life/0", numbering).await;
+    let made =
+        ComponentTransformer::with_numbering(host, &loaded, options, "life/0", numbering).await;
     let (mut one, mut life) = (made.unwrap(), Life::new());
     let (mut out, mut refused, mut digest) = (0, 0, Digest(0xcbf2_9ce4_8422_2325));
     let mut text = String::new();

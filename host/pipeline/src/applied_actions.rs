@@ -1,15 +1,15 @@
-//! What was decided on batches that a component failed on, as the journal keeps it.
+//! The failure actions of a batch as bytes of the journal, so that a restart applies them again.
 
 use crate::transform::{AppliedAction, FailureAction};
 
-/// Stage and decision, five bytes each.
-const BYTES: usize = 5;
+/// Size of one action: the index of its transformer, four bytes, and the action, one byte.
+const ACTION_BYTES: usize = 5;
 
 pub(super) fn encode(actions: &[AppliedAction]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(actions.len() * BYTES);
+    let mut bytes = Vec::with_capacity(actions.len() * ACTION_BYTES);
     for action in actions {
-        let slot = u32::try_from(action.slot).expect("a sink has fewer transformers");
-        bytes.extend_from_slice(&slot.to_le_bytes());
+        let index = u32::try_from(action.transformer_index).expect("a sink has fewer transformers");
+        bytes.extend_from_slice(&index.to_le_bytes());
         bytes.push(match action.action {
             FailureAction::Drop => 0,
             FailureAction::Keep => 1,
@@ -18,18 +18,19 @@ pub(super) fn encode(actions: &[AppliedAction]) -> Vec<u8> {
     bytes
 }
 
-/// Nothing for bytes that are no verdicts: then the batch is tried again.
+/// Returns no action if the bytes are malformed: the batch is then tried again.
 pub(super) fn decode(bytes: &[u8]) -> Vec<AppliedAction> {
     let read = |chunk: &[u8]| {
-        let (slot, action) = chunk.split_first_chunk::<4>()?;
+        let (index, action) = chunk.split_first_chunk::<4>()?;
+        let transformer_index = usize::try_from(u32::from_le_bytes(*index)).ok()?;
         let action = match action {
             [0] => FailureAction::Drop,
             [1] => FailureAction::Keep,
             _ => return None,
         };
-        Some(AppliedAction { slot: usize::try_from(u32::from_le_bytes(*slot)).ok()?, action })
+        Some(AppliedAction { transformer_index, action })
     };
-    bytes.chunks(BYTES).map(read).collect::<Option<_>>().unwrap_or_default()
+    bytes.chunks(ACTION_BYTES).map(read).collect::<Option<_>>().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -37,14 +38,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_nothing_else() {
+    fn encoded_actions_are_decoded_and_malformed_bytes_are_not() {
         let actions = [
-            AppliedAction { slot: 0, action: FailureAction::Keep },
-            AppliedAction { slot: 300, action: FailureAction::Drop },
+            AppliedAction { transformer_index: 0, action: FailureAction::Keep },
+            AppliedAction { transformer_index: 300, action: FailureAction::Drop },
         ];
         assert_eq!(decode(&encode(&actions)), actions);
-        for wrong in [&[0, 0, 0, 0][..], &[0, 0, 0, 0, 2], &[0, 0, 0, 0, 1, 7]] {
-            assert!(decode(wrong).is_empty(), "{wrong:?}");
+        for malformed in [&[0, 0, 0, 0][..], &[0, 0, 0, 0, 2], &[0, 0, 0, 0, 1, 7]] {
+            assert!(decode(malformed).is_empty(), "{malformed:?}");
         }
     }
 }

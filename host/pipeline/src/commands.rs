@@ -1,4 +1,5 @@
-//! What a sink does when it is asked to.
+//! Commands of [`SinkHandle`](super::SinkHandle), handled in the task of the sink: snapshots,
+//! takeovers, changed publishers and injected samples.
 
 use std::sync::Arc;
 
@@ -7,40 +8,40 @@ use tokio::time::Instant;
 use super::handle::{Command, SinkState, Takeover};
 use super::revision::{ChainRevision, RollbackCandidate, Snapshot};
 use super::sink::Sink;
-use crate::transform::{SampleList, Window};
+use crate::transform::{BatchLog, SampleList};
 use nephometer_model::{Batch, Moment, Sample};
 use nephometer_telemetry::events;
 
 impl Sink {
-    /// Between two batches, or while one is held.
+    /// Called between two batches, or while one is pending.
     pub(super) async fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Snapshot { follow, reply } => {
-                if follow {
-                    self.catch_up_log = Some(Window::default());
+            Command::Snapshot { start_log, reply } => {
+                if start_log {
+                    self.catch_up_log = Some(BatchLog::default());
                 }
                 let snapshot = match &self.revision {
                     Some(revision) => Snapshot::running(&revision.chain),
                     None => self.snapshot.clone(),
                 };
-                // Whoever asked has gone: nothing was changed for it that matters.
+                // A requester that is gone left nothing to undo: the log is bounded.
                 drop(reply.send(snapshot));
             }
             Command::Takeover { revision, finish, reply } => {
-                let answer = self.take_over(revision, finish).await;
-                drop(reply.send(answer));
+                let outcome = self.take_over(revision, finish).await;
+                drop(reply.send(outcome));
             }
-            Command::Abandon => self.catch_up_log = None,
-            Command::Publishers(change) => self.outlet.change(change),
-            Command::Inject { slot, samples, reply } => {
-                drop(reply.send(self.inject(slot, samples).await));
+            Command::AbandonTakeover => self.catch_up_log = None,
+            Command::Publishers(change) => self.fanout.change(change),
+            Command::Inject { transformer_index, samples, reply } => {
+                drop(reply.send(self.inject(transformer_index, samples).await));
             }
             Command::Hold { reason } => {
                 if self.revision.is_none() {
                     self.wait_for_transformers(&reason);
                 }
             }
-            Command::End => {
+            Command::ShutDown => {
                 self.ending = true;
                 self.ended = self.revision.is_none();
             }
@@ -51,58 +52,63 @@ impl Sink {
         self.inbox.status.borrow().state != SinkState::Running
     }
 
-    /// At the head of what was worked on, a generation that is there too takes over.
+    /// Replaces the running revision by one that has processed the same batches.
     async fn take_over(&mut self, mut revision: Box<ChainRevision>, finish: bool) -> Takeover {
-        let begun = Instant::now();
-        // Without it, something has happened that the base did not know, or too much.
+        let start = Instant::now();
+        // The log is dropped when it exceeds its bounds, and when the state changes without a batch.
         let Some(catch_up_log) = &self.catch_up_log else { return Takeover::Stale(revision) };
-        if revision.chain.offset() < self.offset {
-            let at = revision.chain.offset();
-            let since =
-                catch_up_log.events().iter().filter(|event| event.offset() > at).cloned().collect();
+        let offset = revision.chain.offset();
+        if offset < self.offset {
+            let logged = catch_up_log.batches().iter();
+            let missing = logged.filter(|batch| batch.offset() > offset).cloned().collect();
             if !finish {
-                return Takeover::Behind(revision, since);
+                return Takeover::Behind(revision, missing);
             }
-            if let Err(error) = revision.follow(since).await {
+            if let Err(error) = revision.process_missing(missing).await {
                 return Takeover::Failed(error.to_string());
             }
         }
-        let over = (self.catch_up_log.take(), self.rollback_candidate.take());
-        // One that fails is nothing to come back to.
-        let comes_back = !self.is_failing();
+        let replaced = (self.catch_up_log.take(), self.rollback_candidate.take());
+        // A failing revision is no rollback candidate.
+        let keep_previous = !self.is_failing();
         let mut revision = *revision;
-        let mut before = self.revision.take();
-        if let Some(before) = &mut before {
-            revision.chain.inherit_names(&mut before.chain);
+        let mut previous = self.revision.take();
+        if let Some(previous) = &mut previous {
+            revision.chain.inherit_ids(&mut previous.chain);
         }
         self.adopt(revision);
         self.inbox.status.send_modify(|status| status.reloads += 1);
-        let pause = begun.elapsed();
+        let pause = start.elapsed();
         events::reload::took_over(&self.name, self.offset, pause);
-        if comes_back {
-            self.rollback_candidate = before.take().map(RollbackCandidate::new);
+        if keep_previous {
+            self.rollback_candidate = previous.take().map(RollbackCandidate::new);
         }
-        // Many batches and a state hang on these: freeing them would be a pause of its own.
-        tokio::spawn(async move { drop((over, before)) });
+        // These own many batches and a state: freeing them here would lengthen the pause.
+        tokio::spawn(async move { drop((replaced, previous)) });
         Takeover::Done(pause)
     }
 
-    /// Rows that were set aside go on where they stopped. What they leave in the transformers is
-    /// saved at once, because the journal does not know them.
-    async fn inject(&mut self, slot: usize, samples: Vec<Sample>) -> Result<usize, String> {
+    /// Runs samples of a dead letter from the transformer on that failed on them. The resulting state
+    /// is saved at once, because these samples are not in the journal.
+    async fn inject(
+        &mut self,
+        transformer_index: usize,
+        samples: Vec<Sample>,
+    ) -> Result<usize, String> {
         let Some(revision) = &mut self.revision else {
-            return Err("the sink waits for its transformers".to_owned());
+            return Err("the sink has no transformers yet".to_owned());
         };
         let cycle_start = samples.iter().map(|sample| sample.taken.wall).max().unwrap_or_default();
         let cycle_start = Moment { wall: cycle_start, ..Moment::default() };
         let batch = Batch { source: "dead-letters".into(), cycle_start, samples, gone: Vec::new() };
         let batch = Arc::new(batch);
-        let made = revision.chain.inject(slot, &batch).await.map_err(|e| e.to_string())?;
-        // To the disk as well, as soon as what it made is there: no journal can bring it back.
-        self.pending = Some(revision.to_save());
-        let count = made.len();
-        self.emit(self.offset, &batch, vec![SampleList::Own(made)]).await;
-        // The generation before has not seen them, nor has one that is on its way.
+        let injected = revision.chain.inject(transformer_index, &batch).await;
+        let output = injected.map_err(|error| error.to_string())?;
+        // Written to disk as soon as the output is persisted: no journal can restore it.
+        self.pending_save = Some(revision.to_save());
+        let count = output.len();
+        self.publish(self.offset, &batch, vec![SampleList::Own(output)]).await;
+        // Neither the rollback candidate nor a revision that is catching up has seen these samples.
         self.rollback_candidate = None;
         self.catch_up_log = None;
         Ok(count)

@@ -1,28 +1,28 @@
-//! What is left of a sink that has ended.
+//! A sink whose journal has ended, while its publishers drain their spools.
 
 use std::sync::Arc;
 
-use super::emit::emitted;
+use super::fanout::emitted_offset;
 use crate::publish::Outstanding;
 use nephometer_model::Offset;
 use nephometer_store::{JournalReader, SavedChain};
 use nephometer_telemetry::events;
 
-/// What is left of a sink that has ended: it is finished when its publishers have drained.
+/// A drained sink: everything is processed, and the last offset and state are not written yet.
 pub struct DrainedSink {
     pub(super) journal: JournalReader,
     pub(super) outstanding: Vec<Outstanding>,
     pub(super) offset: Offset,
-    pub(super) pending: Option<SavedChain>,
+    pub(super) pending_save: Option<SavedChain>,
     pub(super) name: Arc<str>,
 }
 
 impl DrainedSink {
-    /// Writes the last marks and the last state, once the publishers have drained as far as they
-    /// could.
+    /// Writes the emitted offset and the last state. Call it once the publishers have drained as far
+    /// as they can. The state is not written if its output is still undelivered.
     pub async fn finish(self) {
-        let emitted = self.journal.emitted(emitted(&self.outstanding, self.offset));
-        let Some(chain) = self.pending.filter(|pending| pending.offset <= emitted) else {
+        let emitted = self.journal.emitted(emitted_offset(&self.outstanding, self.offset));
+        let Some(chain) = self.pending_save.filter(|pending| pending.offset <= emitted) else {
             return;
         };
         let offset = chain.offset;

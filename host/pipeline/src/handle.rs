@@ -1,4 +1,7 @@
-//! How others talk to a sink.
+//! The handle of a sink: its status, and the commands that a reload or an operator sends to it.
+//!
+//! Commands are handled between two batches, or while a batch is pending. Nothing here touches a
+//! chain or a publisher; `commands.rs` does, in the task of the sink.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,86 +14,86 @@ use crate::transform::{Identity, JournaledBatch};
 use nephometer_config::PublisherSpec;
 use nephometer_model::{Offset, Sample};
 
-/// Commands that wait for a sink: there is one who reloads, and people at a terminal.
-const COMMANDS: usize = 8;
+/// Capacity of a sink's inbox. Senders are the one reload in progress and operators.
+const INBOX_CAPACITY: usize = 8;
 
-/// The publishers of a sink, in their order.
+/// The publishers of a sink, in the configured order.
 pub type Publishers = Vec<(PublisherSpec, PublisherHandle)>;
 
-/// What changes them.
-type Change = Box<dyn FnOnce(&mut Publishers) + Send>;
+/// Adds, replaces or removes publishers.
+type PublisherChange = Box<dyn FnOnce(&mut Publishers) + Send>;
 
-/// What can be asked of a sink. It obeys between two batches.
+/// A command to a sink.
 pub(super) enum Command {
     Snapshot {
-        /// Whether what comes is kept for a take-over.
-        follow: bool,
+        /// Whether batches are logged from now on, for a revision that will take over.
+        start_log: bool,
         reply: oneshot::Sender<Snapshot>,
     },
-    /// Nothing has to be kept any more.
-    Abandon,
+    /// Drops the catch-up log.
+    AbandonTakeover,
     Takeover {
         revision: Box<ChainRevision>,
         finish: bool,
         reply: oneshot::Sender<Takeover>,
     },
-    Publishers(Change),
+    Publishers(PublisherChange),
     Inject {
-        slot: usize,
+        transformer_index: usize,
         samples: Vec<Sample>,
         reply: oneshot::Sender<Result<usize, String>>,
     },
     Hold {
         reason: String,
     },
-    End,
+    ShutDown,
 }
 
-/// What became of an attempt to take over.
+/// The outcome of [`SinkHandle::take_over`].
 pub enum Takeover {
-    /// The new generation is at work. How long no batch was worked on for it.
+    /// The new revision is running. The duration is how long the sink processed no batch for it.
     Done(Duration),
-    /// These came in between; the generation is given back to run them.
+    /// The revision is returned with the batches that it has not processed yet.
     Behind(Box<ChainRevision>, Vec<JournaledBatch>),
-    /// Too much came in between to be kept: start anew from another base.
+    /// The catch-up log is incomplete: the revision has to start from a new snapshot.
     Stale(Box<ChainRevision>),
-    /// It failed on what came in between, or the sink is gone.
+    /// The revision failed on a batch of the catch-up log, or the sink has ended.
     Failed(String),
 }
 
-/// Something that a sink decided by itself.
+/// An event that a sink raises on its own.
 #[derive(Debug)]
 pub enum SinkEvent {
-    /// The generation before took over again, because the new one failed.
+    /// The new revision failed, and the rollback candidate is running again.
     RolledBack {
-        /// The sink.
+        /// The sink's name.
         sink: Arc<str>,
-        /// What failed.
+        /// Transformers of the revision that failed.
         failed: Vec<Identity>,
-        /// What is at work again.
-        back: Vec<Identity>,
-        /// How it failed.
+        /// Transformers of the revision that is running again.
+        restored: Vec<Identity>,
+        /// The failure.
         reason: String,
     },
 }
 
-/// What a sink is doing.
+/// The state of a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkState {
-    /// Its transformers are being made, such as compiled. Batches are held.
+    /// Its transformers are being built, which may include compiling. Batches wait in the journal.
     Preparing,
-    /// Its transformers cannot be made. Batches are held.
+    /// Its transformers cannot be built, for this reason. Batches wait in the journal.
     Waiting(String),
-    /// It works.
+    /// Batches are processed.
     Running,
-    /// A transformer fails; what becomes of batches is what `on_error` says.
+    /// A transformer fails. `on_error` decides on its batches.
     Failing(String),
-    /// A transformer failed so often that it is only tried from time to time.
+    /// A transformer failed too often and is only tried from time to time.
     Quarantined(String),
 }
 
 impl SinkState {
-    /// The word for it.
+    /// The state as `status` reports it.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Preparing => "preparing",
@@ -101,7 +104,7 @@ impl SinkState {
         }
     }
 
-    /// Why it is not running.
+    /// Why the sink does not run, if there is a reason to report.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Running | Self::Preparing => None,
@@ -112,45 +115,45 @@ impl SinkState {
     }
 }
 
-/// What is to be known of a sink.
+/// The status of a sink.
 #[derive(Debug, Clone)]
 pub struct SinkStatus {
-    /// What it is doing.
+    /// Its state.
     pub state: SinkState,
-    /// Its transformers at work, in order.
-    pub slots: Vec<Identity>,
-    /// The last batch that it worked on.
+    /// The running transformers, in order.
+    pub transformers: Vec<Identity>,
+    /// Offset of the last processed batch.
     pub offset: Offset,
-    /// All before and with this one has been settled by all publishers.
+    /// All publishers have acknowledged or persisted everything up to this offset.
     pub emitted: Offset,
-    /// Where the state on disk was saved.
+    /// Offset of the state on disk.
     pub saved: Offset,
-    /// Generations that took over since the agent started.
+    /// Number of takeovers since the agent started.
     pub reloads: u64,
-    /// How often the generation before came back.
+    /// Number of rollbacks since the agent started.
     pub rollbacks: u64,
-    /// Whether the generation before can still come back.
+    /// Whether there is a rollback candidate.
     pub can_roll_back: bool,
 }
 
-/// Talks to one sink. All answers are `None` once the sink is gone.
+/// Sends commands to one sink. Requests return `None`, or an error, once the sink has ended.
 #[derive(Clone)]
 pub struct SinkHandle {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<SinkStatus>,
 }
 
-/// The other end.
+/// The sink's end of a [`SinkHandle`].
 pub(super) struct Inbox {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) status: watch::Sender<SinkStatus>,
 }
 
 pub(super) fn handle(state: SinkState) -> (SinkHandle, Inbox) {
-    let (sender, commands) = mpsc::channel(COMMANDS);
-    let first = SinkStatus {
+    let (sender, commands) = mpsc::channel(INBOX_CAPACITY);
+    let initial = SinkStatus {
         state,
-        slots: Vec::new(),
+        transformers: Vec::new(),
         offset: 0,
         emitted: 0,
         saved: 0,
@@ -158,80 +161,90 @@ pub(super) fn handle(state: SinkState) -> (SinkHandle, Inbox) {
         rollbacks: 0,
         can_roll_back: false,
     };
-    let (status, watched) = watch::channel(first);
-    (SinkHandle { commands: sender, status: watched }, Inbox { commands, status })
+    let (status, receiver) = watch::channel(initial);
+    (SinkHandle { commands: sender, status: receiver }, Inbox { commands, status })
 }
 
 impl SinkHandle {
-    /// What it is doing now.
+    /// The current status.
     pub fn status(&self) -> SinkStatus {
         self.status.borrow().clone()
     }
 
-    /// Whether it has transformers to work with, or is to begin with some.
+    /// Whether the sink has transformers, or was created with some.
     pub fn has_transformers(&self) -> bool {
         !matches!(self.status.borrow().state, SinkState::Waiting(_) | SinkState::Preparing)
     }
 
-    /// Waits until its transformers have been made, or it is known that they cannot be.
-    pub async fn prepared(&self) {
+    /// Waits until the transformers are built, or cannot be.
+    pub async fn wait_until_prepared(&self) {
         let mut status = self.status.clone();
-        // An error says that the sink has ended.
+        // An error means that the sink has ended.
         drop(status.wait_for(|status| status.state != SinkState::Preparing).await);
     }
 
-    /// What a new generation starts from. From then on the sink keeps what comes, for
-    /// [`Self::take_over`], until one has taken over or [`Self::abandon`] says that none will.
-    pub async fn snapshot(&self) -> Option<Snapshot> {
-        self.ask(|reply| Command::Snapshot { follow: true, reply }).await
+    /// Takes a snapshot for a new revision, and starts the catch-up log that [`Self::take_over`]
+    /// needs. The log ends with a takeover or with [`Self::abandon_takeover`].
+    pub async fn snapshot_for_takeover(&self) -> Option<Snapshot> {
+        self.request(|reply| Command::Snapshot { start_log: true, reply }).await
     }
 
-    /// What a new generation would start from. Nothing is kept for it.
-    pub async fn look(&self) -> Option<Snapshot> {
-        self.ask(|reply| Command::Snapshot { follow: false, reply }).await
+    /// Takes a snapshot and starts no catch-up log.
+    pub async fn peek_snapshot(&self) -> Option<Snapshot> {
+        self.request(|reply| Command::Snapshot { start_log: false, reply }).await
     }
 
-    /// No generation will take over from the base that was given last.
-    pub async fn abandon(&self) {
-        // A sink that has ended keeps nothing.
-        drop(self.commands.send(Command::Abandon).await);
+    /// Drops the catch-up log: no revision will take over from the last snapshot.
+    pub async fn abandon_takeover(&self) {
+        // A sink that has ended has no log.
+        drop(self.commands.send(Command::AbandonTakeover).await);
     }
 
-    /// Hands a generation over that has caught up. With `finish` the sink itself runs what is
-    /// missing, for generations that never quite catch up.
+    /// Replaces the running revision by one that has caught up. With `finish` the sink itself
+    /// processes the missing batches, for revisions that never quite catch up.
     pub async fn take_over(&self, revision: ChainRevision, finish: bool) -> Takeover {
         let revision = Box::new(revision);
-        let asked = self.ask(|reply| Command::Takeover { revision, finish, reply }).await;
-        asked.unwrap_or_else(|| Takeover::Failed("the sink has ended".to_owned()))
+        let reply = self.request(|reply| Command::Takeover { revision, finish, reply }).await;
+        reply.unwrap_or_else(|| Takeover::Failed("the sink has stopped".to_owned()))
     }
 
     /// Changes the publishers, between two batches.
-    pub async fn publishers(&self, change: impl FnOnce(&mut Publishers) + Send + 'static) {
+    pub async fn change_publishers(&self, change: impl FnOnce(&mut Publishers) + Send + 'static) {
         // A sink that has ended has no publishers to change.
         drop(self.commands.send(Command::Publishers(Box::new(change))).await);
     }
 
-    /// Runs rows from a stage on, once, and publishes what comes out. How many samples that was.
-    pub async fn inject(&self, slot: usize, samples: Vec<Sample>) -> Result<usize, String> {
-        let asked = self.ask(|reply| Command::Inject { slot, samples, reply }).await;
-        asked.unwrap_or_else(|| Err("the sink has ended".to_owned()))
+    /// Runs samples through the chain from a transformer on, once, and publishes the output. Returns
+    /// the number of published samples.
+    ///
+    /// # Errors
+    /// If the sink has ended or has no transformers, a transformer fails, or its state cannot be
+    /// saved.
+    pub async fn inject(
+        &self,
+        transformer_index: usize,
+        samples: Vec<Sample>,
+    ) -> Result<usize, String> {
+        let command = |reply| Command::Inject { transformer_index, samples, reply };
+        let reply = self.request(command).await;
+        reply.unwrap_or_else(|| Err("the sink has stopped".to_owned()))
     }
 
-    /// Says why a sink that waits for its transformers has to go on waiting.
+    /// Reports why the transformers of a sink cannot be built. No effect on a sink that has some.
     pub async fn hold(&self, reason: String) {
         // A sink that has ended waits for nothing.
         drop(self.commands.send(Command::Hold { reason }).await);
     }
 
-    /// Nothing more will come: a sink that cannot work off what it has ends with it.
-    pub async fn end(&self) {
+    /// Announces the end of the journal: a sink that cannot process the rest of it ends now.
+    pub async fn shut_down(&self) {
         // It has ended already.
-        drop(self.commands.send(Command::End).await);
+        drop(self.commands.send(Command::ShutDown).await);
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
+    async fn request<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, response) = oneshot::channel();
         self.commands.send(command(reply)).await.ok()?;
-        answer.await.ok()
+        response.await.ok()
     }
 }

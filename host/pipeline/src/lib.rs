@@ -1,9 +1,9 @@
-//! From a batch to its sinks: the router writes it into the journal, each sink runs it through its
-//! transformers and hands what comes out to its publishers.
+//! The path of a batch from the poller to the publishers.
 //!
-//! Given: batches over one channel, generations of transformers over another. Gives back: nothing;
-//! publishers are told. Must not wait for a sink while it routes, and must not know how batches or
-//! components are made.
+//! The router appends every batch to the journal. Each sink reads the journal at its own offset, runs
+//! batches through its transformer chain and writes the resulting samples into the spools of its
+//! publishers; publishers deliver their spools. A sink never blocks the router or another sink. This
+//! crate knows neither how batches are polled nor how components are compiled.
 
 pub mod publish;
 pub mod transform;
@@ -11,7 +11,7 @@ pub mod transform;
 mod applied_actions;
 mod commands;
 mod drained_sink;
-mod emit;
+mod fanout;
 mod handle;
 mod quarantine;
 mod revision;
@@ -19,7 +19,7 @@ mod router;
 mod sink;
 
 pub use drained_sink::DrainedSink;
-pub use emit::{Outlet, SinkOutput, Tap};
+pub use fanout::{OutputObserver, PublisherFanout, SinkOutput};
 pub use handle::{Publishers, SinkEvent, SinkHandle, SinkState, SinkStatus, Takeover};
 pub use revision::{ChainRevision, Snapshot};
 pub use router::route;

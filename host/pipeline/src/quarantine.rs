@@ -1,4 +1,6 @@
-//! When a transformer that keeps failing is no longer tried on every batch.
+//! Quarantine: a transformer that fails too often is skipped for a growing period of time.
+//!
+//! It only counts and measures time; the sink decides what happens to the skipped batches.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,43 +9,43 @@ use tokio::time::Instant;
 
 use crate::publish::Backoff;
 
-/// So many failures within [`WITHIN`] are too many.
-const FAILURES: usize = 5;
-const WITHIN: Duration = Duration::from_secs(600);
-/// How long it is left alone then: longer each time.
-const PAUSE: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(600));
+/// Failures within [`FAILURE_PERIOD`] that start a quarantine.
+const MAX_FAILURES: usize = 5;
+const FAILURE_PERIOD: Duration = Duration::from_secs(600);
+/// Length of a quarantine. It doubles with each one in a row.
+const LENGTH: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(600));
 
 /// The failures of one transformer.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
     failures: VecDeque<Instant>,
-    /// How often in a row it was left alone.
-    times: u32,
+    /// Quarantines in a row.
+    count: u32,
     until: Option<Instant>,
 }
 
 impl Quarantine {
-    /// It failed on a batch. Whether it is left alone from now on.
-    pub(super) fn failed(&mut self, now: Instant, spread: u16) -> bool {
+    /// Counts a failed batch. Returns whether that starts a quarantine. `spread` varies its length.
+    pub(super) fn record_failure(&mut self, now: Instant, spread: u16) -> bool {
         self.failures.push_back(now);
-        while self.failures.front().is_some_and(|first| now - *first > WITHIN) {
+        while self.failures.front().is_some_and(|first| now - *first > FAILURE_PERIOD) {
             self.failures.pop_front();
         }
-        if self.failures.len() < FAILURES {
+        if self.failures.len() < MAX_FAILURES {
             return false;
         }
-        self.times = self.times.saturating_add(1);
-        self.until = Some(now + PAUSE.delay(self.times, spread));
+        self.count = self.count.saturating_add(1);
+        self.until = Some(now + LENGTH.delay(self.count, spread));
         true
     }
 
-    /// It worked on a batch.
-    pub(super) fn worked(&mut self) {
+    /// Ends the quarantine and forgets all failures, after a batch succeeded.
+    pub(super) fn record_success(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether it is not to be tried now.
-    pub(super) fn holds(&self, now: Instant) -> bool {
+    /// Whether the transformer is skipped now.
+    pub(super) fn is_active(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
 }
@@ -53,28 +55,31 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_fifth_failure_is_one_too_many_and_a_success_forgives_all() {
+    async fn the_fifth_failure_starts_a_quarantine_and_a_success_ends_it() {
         let mut quarantine = Quarantine::default();
-        let begun = Instant::now();
+        let start = Instant::now();
         for _ in 0..4 {
-            assert!(!quarantine.failed(begun, 0));
+            assert!(!quarantine.record_failure(start, 0));
         }
-        assert!(!quarantine.holds(begun));
-        assert!(quarantine.failed(begun, 0));
-        assert!(quarantine.holds(begun + Duration::from_secs(4)));
-        assert!(!quarantine.holds(begun + Duration::from_secs(6)));
-        assert!(quarantine.failed(begun + Duration::from_secs(6), 0), "tried once, and not well");
-        assert!(quarantine.holds(begun + Duration::from_secs(15)));
-        quarantine.worked();
-        assert!(!quarantine.holds(begun) && !quarantine.failed(begun, 0));
+        assert!(!quarantine.is_active(start));
+        assert!(quarantine.record_failure(start, 0));
+        assert!(quarantine.is_active(start + Duration::from_secs(4)));
+        assert!(!quarantine.is_active(start + Duration::from_secs(6)));
+        assert!(
+            quarantine.record_failure(start + Duration::from_secs(6), 0),
+            "tried once, failed again"
+        );
+        assert!(quarantine.is_active(start + Duration::from_secs(15)));
+        quarantine.record_success();
+        assert!(!quarantine.is_active(start) && !quarantine.record_failure(start, 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_that_are_far_apart_are_no_reason() {
+    async fn failures_that_are_far_apart_start_no_quarantine() {
         let mut quarantine = Quarantine::default();
-        let begun = Instant::now();
+        let start = Instant::now();
         for hour in 0..9 {
-            assert!(!quarantine.failed(begun + Duration::from_secs(3_600 * hour), 0));
+            assert!(!quarantine.record_failure(start + Duration::from_secs(3_600 * hour), 0));
         }
     }
 }

@@ -1,3 +1,6 @@
+//! Chain revisions: the transformers of a sink as one unit, which a reload replaces as a whole, and
+//! the rollback candidate, which is the revision before.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::transform::{
-    AppliedAction, Chain, ChainError, FailureAction, Identity, JournaledBatch, SampleList, State,
-    Window,
+    AppliedAction, BatchLog, Chain, ChainError, FailureAction, Identity, JournaledBatch,
+    SampleList, State,
 };
 use nephometer_config::{OnError, StateMismatch};
 use nephometer_model::Offset;
@@ -15,64 +18,65 @@ use nephometer_store::{SavedChain, SavedTransformer};
 use nephometer_telemetry::events;
 use nephometer_wasm::GuestThreads;
 
-/// How long after a swap the generation before comes back if the new one fails.
-const WINDOW: Duration = Duration::from_secs(600);
-/// What is kept at most for that: rows of the events since the swap, about 100 bytes each.
-const WINDOW_ROWS: usize = 90_000;
-/// And bytes of them, with the resources that they are of.
-const WINDOW_BYTES: usize = 32 << 20;
-/// And events: fewer than what a chain takes into its history at once.
-const WINDOW_EVENTS: usize = 500;
+/// How long after a takeover a failure of the new revision rolls back to the previous one.
+const ROLLBACK_PERIOD: Duration = Duration::from_secs(600);
+/// Bounds of what is kept for a rollback: samples since the takeover, about 100 bytes each.
+const ROLLBACK_SAMPLES: usize = 90_000;
+/// Bytes of them, with their resources.
+const ROLLBACK_BYTES: usize = 32 << 20;
+/// Batches: fewer than a chain accepts into its history at once.
+const ROLLBACK_BATCHES: usize = 500;
 
-/// The transformers of a sink, as one: what a reload replaces as a whole.
+/// The transformers of a sink with their failure policies.
 pub struct ChainRevision {
     /// The transformers.
     pub chain: Chain,
-    /// Per transformer: what becomes of a batch that it failed on twice.
+    /// Per transformer: what happens to a batch that it failed on twice.
     pub on_error: Vec<OnError>,
-    /// Per transformer: what happens if it does not take the state that it is to start from.
+    /// Per transformer: what happens if it does not accept the state of the previous revision.
     pub on_state_mismatch: Vec<StateMismatch>,
 }
 
-/// What a new generation starts from: the states at one place, and what came since.
+/// What a new revision starts from: saved states, and the batches since.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Where the states were saved.
+    /// Offset at which the states were saved.
     pub offset: Offset,
-    /// Component and state of every stage.
-    pub slots: Vec<(Arc<str>, Option<State>)>,
-    /// What came since.
-    pub events: Vec<JournaledBatch>,
+    /// Component name and state of every transformer.
+    pub transformers: Vec<(Arc<str>, Option<State>)>,
+    /// Batches after `offset`.
+    pub batches: Vec<JournaledBatch>,
 }
 
 impl Snapshot {
-    /// As it was saved.
-    pub(super) fn saved(saved: SavedChain, events: Vec<JournaledBatch>) -> Self {
-        let slot = |slot: SavedTransformer| {
-            let version = slot.version;
-            let state = slot.state.map(|bytes| State { version, bytes });
-            (slot.component.into(), state)
+    /// The snapshot on disk, and the batches since.
+    pub(super) fn saved(saved: SavedChain, batches: Vec<JournaledBatch>) -> Self {
+        let transformer = |saved: SavedTransformer| {
+            let version = saved.version;
+            let state = saved.state.map(|bytes| State { version, bytes });
+            (saved.component.into(), state)
         };
-        let slots = saved.transformers.into_iter().map(slot).collect();
-        Self { offset: saved.offset, slots, events }
+        let transformers = saved.transformers.into_iter().map(transformer).collect();
+        Self { offset: saved.offset, transformers, batches }
     }
 
-    /// As a running chain has it.
+    /// The snapshot of a running chain.
     pub(super) fn running(chain: &Chain) -> Self {
-        let (offset, states, events) = chain.snapshot();
+        let (offset, states, batches) = chain.snapshot();
         let names = chain.identities().into_iter().map(|identity| identity.component);
-        Self { offset, slots: names.zip(states).collect(), events }
+        Self { offset, transformers: names.zip(states).collect(), batches }
     }
 
-    /// The state for each of these components: that of the same component, the first one for the
-    /// first one of that name and so on. What is new starts from nothing.
-    fn states(&self, wanted: &[Identity]) -> Vec<Option<State>> {
-        let mut seen: HashMap<&str, usize> = HashMap::new();
-        wanted
+    /// The state for each of these transformers: the nth use of a component gets the state of the nth
+    /// use of that component. A new transformer starts without a state.
+    fn states(&self, identities: &[Identity]) -> Vec<Option<State>> {
+        let mut uses: HashMap<&str, usize> = HashMap::new();
+        identities
             .iter()
             .map(|identity| {
-                let nth = seen.entry(&identity.component).or_insert(0);
-                let mut same = self.slots.iter().filter(|(name, _)| *name == identity.component);
+                let nth = uses.entry(&identity.component).or_insert(0);
+                let saved = self.transformers.iter();
+                let mut same = saved.filter(|(name, _)| *name == identity.component);
                 let state = same.nth(*nth).and_then(|(_, state)| state.clone());
                 *nth += 1;
                 state
@@ -82,30 +86,33 @@ impl Snapshot {
 }
 
 impl ChainRevision {
-    /// Brings fresh instances to where the base ends.
-    pub async fn catch_up(&mut self, snapshot: &Snapshot) -> Result<(), ChainError> {
+    /// Restores new instances from a snapshot: its states, then its batches.
+    ///
+    /// # Errors
+    /// If a transformer fails, or rejects its state and `on_state_mismatch` is `keep_old`.
+    pub async fn restore(&mut self, snapshot: &Snapshot) -> Result<(), ChainError> {
         let identities = self.chain.identities();
         let mut states = snapshot.states(&identities);
-        while let Err(error) = self.chain.resume(snapshot.offset, states.clone()).await {
-            let mismatch = self.on_state_mismatch.get(error.slot).copied().unwrap_or_default();
+        while let Err(error) = self.chain.restore(snapshot.offset, states.clone()).await {
+            let index = error.transformer_index;
+            let mismatch = self.on_state_mismatch.get(index).copied().unwrap_or_default();
             if !error.state_refused || mismatch == StateMismatch::KeepOld {
                 return Err(error);
             }
             events::reload::state_reset(&error.sink, &error.component, &error.reason);
-            states[error.slot] = None;
+            states[index] = None;
         }
-        self.follow(snapshot.events.clone()).await
+        self.process_missing(snapshot.batches.clone()).await
     }
 
-    /// Runs a batch through all transformers, where guests run if `threads` is given: one switch there and
-    /// one back.
+    /// Runs a batch through all transformers, on `threads` if given: one switch there, one back.
     pub(super) async fn process(
         mut self,
-        event: JournaledBatch,
+        batch: JournaledBatch,
         threads: Option<&GuestThreads>,
     ) -> (Self, Result<Vec<SampleList>, ChainError>) {
         let work = async move {
-            let processed = self.chain.process(event).await;
+            let processed = self.chain.process(batch).await;
             (self, processed)
         };
         match threads {
@@ -114,76 +121,86 @@ impl ChainRevision {
         }
     }
 
-    /// Runs events that another generation has worked on.
-    pub async fn follow(&mut self, since: Vec<JournaledBatch>) -> Result<(), ChainError> {
-        for event in since {
-            self.chain.replay(event).await?;
-        }
-        Ok(())
-    }
-
-    /// The same for a generation that has nobody to fall back on: an event that it fails on is
-    /// left out of its state.
-    pub(super) async fn follow_all(
+    /// Processes batches that the running revision has published, for their effect on the state.
+    ///
+    /// # Errors
+    /// If a transformer fails on one of them.
+    pub async fn process_missing(
         &mut self,
-        since: Vec<JournaledBatch>,
+        missing: Vec<JournaledBatch>,
     ) -> Result<(), ChainError> {
-        for event in since {
-            let Err(error) = self.chain.replay(event.clone()).await else { continue };
-            events::component::state_incomplete(&error.sink, &error.component, &error.reason);
-            let action = AppliedAction { slot: error.slot, action: FailureAction::Drop };
-            self.chain.replay(event.with(action)).await?;
+        for batch in missing {
+            self.chain.catch_up(batch).await?;
         }
         Ok(())
     }
 
-    /// What a save on disk says of it.
+    /// The same for a revision without a predecessor to keep: the state skips a batch that a
+    /// transformer fails on.
+    pub(super) async fn process_missing_or_skip(
+        &mut self,
+        missing: Vec<JournaledBatch>,
+    ) -> Result<(), ChainError> {
+        for batch in missing {
+            let Err(error) = self.chain.catch_up(batch.clone()).await else { continue };
+            events::component::state_incomplete(&error.sink, &error.component, &error.reason);
+            let transformer_index = error.transformer_index;
+            let action = AppliedAction { transformer_index, action: FailureAction::Drop };
+            self.chain.catch_up(batch.with_action(action)).await?;
+        }
+        Ok(())
+    }
+
+    /// The last saved states in the form of the store.
     pub(super) fn to_save(&self) -> SavedChain {
         let (offset, states, _) = self.chain.snapshot();
-        let slot = |(identity, state): (Identity, Option<State>)| SavedTransformer {
+        let transformer = |(identity, state): (Identity, Option<State>)| SavedTransformer {
             component: identity.component.to_string(),
             digest: identity.digest,
             options: identity.options,
             version: state.as_ref().map_or(0, |state| state.version),
             state: state.map(|state| state.bytes),
         };
-        let slots = self.chain.identities().into_iter().zip(states).map(slot).collect();
-        SavedChain { offset, transformers: slots }
+        let identities = self.chain.identities().into_iter();
+        SavedChain { offset, transformers: identities.zip(states).map(transformer).collect() }
     }
 }
 
-/// The generation before, ready to come back.
+/// The previous revision, ready to run again if the new one fails.
 pub(super) struct RollbackCandidate {
     revision: JoinHandle<ChainRevision>,
-    since: Window,
-    until: Instant,
+    /// Batches since the takeover.
+    log: BatchLog,
+    expires: Instant,
 }
 
 impl RollbackCandidate {
-    /// Saves it beside the running one, and lets go of its instances.
+    /// Saves the state of the revision in the background, and drops its instances.
     pub(super) fn new(mut revision: ChainRevision) -> Self {
-        let saving = async move {
-            revision.chain.retire().await;
+        let suspending = async move {
+            revision.chain.suspend().await;
             revision
         };
-        let until = Instant::now() + WINDOW;
-        Self { revision: tokio::spawn(saving), since: Window::default(), until }
+        let expires = Instant::now() + ROLLBACK_PERIOD;
+        Self { revision: tokio::spawn(suspending), log: BatchLog::default(), expires }
     }
 
-    /// What it has to know to come back. False when the window is over.
-    pub(super) fn remember(&mut self, event: &JournaledBatch) -> bool {
-        self.since.push(event.clone());
-        self.since.rows() <= WINDOW_ROWS
-            && self.since.bytes() <= WINDOW_BYTES
-            && self.since.events().len() <= WINDOW_EVENTS
-            && Instant::now() < self.until
+    /// Records a batch that the new revision has processed. Returns false once the candidate has
+    /// expired or the log exceeds its bounds.
+    pub(super) fn record(&mut self, batch: &JournaledBatch) -> bool {
+        self.log.push(batch.clone());
+        self.log.samples() <= ROLLBACK_SAMPLES
+            && self.log.bytes() <= ROLLBACK_BYTES
+            && self.log.batches().len() <= ROLLBACK_BATCHES
+            && Instant::now() < self.expires
     }
 
-    /// It comes back: with the next event it starts from its save.
-    pub(super) async fn back(self) -> Option<ChainRevision> {
+    /// The revision with the recorded batches in its history: the next batch restores its saved state
+    /// and processes them. `None` if the history cannot hold them all.
+    pub(super) async fn into_revision(self) -> Option<ChainRevision> {
         let mut revision = self.revision.await.ok()?;
-        let whole =
-            self.since.into_events().into_iter().all(|event| revision.chain.remember(event));
-        whole.then_some(revision)
+        let mut batches = self.log.into_batches().into_iter();
+        let complete = batches.all(|batch| revision.chain.record_unprocessed(batch));
+        complete.then_some(revision)
     }
 }

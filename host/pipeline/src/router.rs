@@ -1,13 +1,15 @@
+//! The router: the only writer of the journal. It waits for the journal, never for a sink.
+
 use tokio::sync::mpsc;
 
 use nephometer_model::Polled;
 use nephometer_store::{Journal, Recorder};
 use nephometer_telemetry::events;
 
-/// Writes every batch into the journal, with what is missing in it, until there are no more
-/// batches. Then the journal is closed, which is how the sinks learn that no more will come.
+/// Appends every polled batch, with its gaps, to the journal. Returns when the channel is closed,
+/// after closing the journal, which ends the sinks.
 ///
-/// A recording is a copy for people: where it cannot be written it ends, and nothing else does.
+/// A failing recording ends with a log line; the journal is not affected.
 pub async fn route(
     mut polled: mpsc::Receiver<Polled>,
     journal: Journal,
@@ -15,8 +17,8 @@ pub async fn route(
 ) {
     let mut recording = recorder.map(Recorder::start);
     while let Some(Polled { batch, gaps }) = polled.recv().await {
-        if let Some(one) = &mut recording
-            && let Err(error) = one.append(&batch).await
+        if let Some(running) = &mut recording
+            && let Err(error) = running.append(&batch).await
         {
             events::store::recording_ended(&error);
             recording = None;

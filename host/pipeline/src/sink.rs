@@ -1,3 +1,9 @@
+//! One sink: reads the journal at its own offset, runs batches through its chain and publishes the
+//! output.
+//!
+//! A batch leaves the journal only after its output is acknowledged or persisted and the state after
+//! it is saved. A sink waits for its own publishers and transformers, never for another sink.
+
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
@@ -9,13 +15,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::applied_actions;
 use super::drained_sink::DrainedSink;
-use super::emit::Outlet;
+use super::fanout::PublisherFanout;
 use super::handle::{Inbox, SinkEvent, SinkHandle, SinkState, handle};
 use super::quarantine::Quarantine;
 use super::revision::{ChainRevision, RollbackCandidate, Snapshot};
 use crate::publish::{self, Backoff};
 use crate::transform::{
-    AppliedAction, ChainError, FailureAction, JournaledBatch, SampleList, Window,
+    AppliedAction, BatchLog, ChainError, FailureAction, JournaledBatch, SampleList,
 };
 use nephometer_config::OnError;
 use nephometer_model::{Batch, Offset};
@@ -23,74 +29,73 @@ use nephometer_store::{DeadLetters, Entry, FailedBatch, JournalReader, SavedChai
 use nephometer_telemetry::{SinkCount, events};
 use nephometer_wasm::GuestThreads;
 
-/// How long a held batch waits before it is tried again.
-const HOLD: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// How often a sink without work looks whether its state can be saved.
-const LOOK: Duration = Duration::from_secs(1);
-/// How far apart states are written to disk. What a restart has to run again, and the journal has
-/// to hold, is a matter of seconds.
-const SAVE: Duration = Duration::from_secs(10);
-/// Rows that are kept for a generation that is catching up, bytes of them, and events, of which many
-/// may be without a row.
-const TRAIL_ROWS: usize = 200_000;
-const TRAIL_BYTES: usize = 64 << 20;
-const TRAIL_EVENTS: usize = 5_000;
+/// Delay before a pending batch is tried again.
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// How often an idle sink checks whether its state can be saved.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+/// Least time between two saves to disk. It bounds, to seconds, what a restart has to process again
+/// and what the journal has to keep for it.
+const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Bounds of the catch-up log: samples, bytes, and batches, because many may have no samples.
+const CATCH_UP_SAMPLES: usize = 200_000;
+const CATCH_UP_BYTES: usize = 64 << 20;
+const CATCH_UP_BATCHES: usize = 5_000;
 
-/// What a sink is made of.
+/// What a [`Sink`] is built from.
 pub struct SinkParts {
-    /// As in `pipeline.yaml`.
+    /// Name in `pipeline.yaml`.
     pub name: Arc<str>,
-    /// What it has to do.
+    /// Its reader of the journal.
     pub journal: JournalReader,
-    /// Its transformers, if they are ready.
+    /// Its transformers, if they are built already.
     pub revision: Option<ChainRevision>,
-    /// Where it publishes.
-    pub outlet: Outlet,
+    /// Its publishers.
+    pub fanout: PublisherFanout,
     /// Its counters.
     pub count: Arc<SinkCount>,
-    /// Where batches are set aside that a component failed on.
+    /// Where samples go that a transformer failed on.
     pub dead_letters: DeadLetters,
-    /// Who is told what it decides by itself.
+    /// Receives the events that the sink raises on its own.
     pub sink_events: mpsc::Sender<SinkEvent>,
-    /// Where chains run; `None`: in the task of the sink.
+    /// Threads that run chains. `None`: they run in the task of the sink.
     pub guest_threads: Option<GuestThreads>,
 }
 
-/// One sink: a cursor on the journal, its transformers, its publishers.
+/// A sink: an offset in the journal, a chain, and publishers.
 pub struct Sink {
     pub(super) name: Arc<str>,
     pub(super) journal: JournalReader,
     pub(super) revision: Option<ChainRevision>,
-    pub(super) outlet: Outlet,
+    pub(super) fanout: PublisherFanout,
     pub(super) count: Arc<SinkCount>,
     pub(super) dead_letters: DeadLetters,
     pub(super) sink_events: mpsc::Sender<SinkEvent>,
     guest_threads: Option<GuestThreads>,
     pub(super) inbox: Inbox,
-    /// What was saved on disk, while there are no transformers.
+    /// The saved state and the batches since, while there is no revision.
     pub(super) snapshot: Snapshot,
-    /// Decisions of an earlier run on batches that come again.
-    notes: BTreeMap<Offset, Vec<u8>>,
-    /// The last batch that was worked on.
+    /// Failure actions of an earlier run, by the offset of their batch.
+    persisted_actions: BTreeMap<Offset, Vec<u8>>,
+    /// Offset of the last processed batch.
     pub(super) offset: Offset,
-    /// Batches since somebody asked for a base, for the generation that starts from it.
-    pub(super) catch_up_log: Option<Window>,
+    /// Batches since the last snapshot, for the revision that starts from it.
+    pub(super) catch_up_log: Option<BatchLog>,
     pub(super) rollback_candidate: Option<RollbackCandidate>,
-    /// Per transformer of the generation.
+    /// One per transformer of the revision.
     pub(super) quarantine: Vec<Quarantine>,
-    /// State that can be written once all that led to it has been settled.
-    pub(super) pending: Option<SavedChain>,
+    /// State to be written once all output up to its offset is emitted.
+    pub(super) pending_save: Option<SavedChain>,
     saved: Offset,
     last_save: Instant,
-    /// Nothing more will come.
+    /// The journal will be closed: do not wait for failing transformers.
     pub(super) ending: bool,
     pub(super) ended: bool,
 }
 
 impl Sink {
-    /// A sink that has not begun, and what others talk to it with.
+    /// Builds a sink that is not running yet, and its handle.
     pub fn new(parts: SinkParts) -> (Self, SinkHandle) {
-        let SinkParts { name, journal, revision, outlet, count, dead_letters, .. } = parts;
+        let SinkParts { name, journal, revision, fanout, count, dead_letters, .. } = parts;
         let SinkParts { sink_events, guest_threads, .. } = parts;
         let state = match &revision {
             Some(_) => SinkState::Running,
@@ -101,19 +106,19 @@ impl Sink {
             name,
             journal,
             revision,
-            outlet,
+            fanout,
             count,
             dead_letters,
             sink_events,
             guest_threads,
             inbox,
             snapshot: Snapshot::default(),
-            notes: BTreeMap::new(),
+            persisted_actions: BTreeMap::new(),
             offset: 0,
             catch_up_log: None,
             rollback_candidate: None,
             quarantine: Vec::new(),
-            pending: None,
+            pending_save: None,
             saved: 0,
             last_save: Instant::now(),
             ending: false,
@@ -122,62 +127,60 @@ impl Sink {
         (sink, handle)
     }
 
-    /// As in `pipeline.yaml`.
+    /// Name in `pipeline.yaml`.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Works off the journal until no more can come. A batch leaves the journal only after
-    /// everything that it made has been settled by the publishers, and the state that it led to
-    /// has been saved.
+    /// Processes the journal until it is closed and read to its end, or until the sink is shut down.
     pub async fn run(mut self) -> DrainedSink {
-        self.begin().await;
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.restore().await;
+        let mut idle_check = interval(IDLE_CHECK);
+        idle_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.ended {
             tokio::select! {
                 biased;
                 Some(command) = self.inbox.commands.recv() => self.handle_command(command).await,
                 entry = self.journal.next(), if self.revision.is_some() => match entry {
-                    Some(entry) => self.work(entry).await,
+                    Some(entry) => self.process(entry).await,
                     None => break,
                 },
-                _ = look.tick() => {}
+                _ = idle_check.tick() => {}
             }
-            self.keep().await;
+            self.save_progress().await;
         }
-        self.end().await
+        self.drain().await
     }
 
-    /// Takes up where an earlier run has stopped.
-    async fn begin(&mut self) {
+    /// Restores the saved state, and processes again what was emitted after it was saved.
+    async fn restore(&mut self) {
         let resume = self.journal.resume();
         let saved = resume.saved.unwrap_or_default();
-        self.notes = resume.notes;
+        self.persisted_actions = resume.notes;
         self.saved = saved.offset;
         self.offset = saved.offset;
         self.journal.rewind(saved.offset);
-        let mut events = Vec::new();
+        let mut batches = Vec::new();
         while let Some(entry) = self.journal.try_next().await {
             if entry.offset > resume.emitted {
                 break;
             }
-            events.push(self.event(&entry));
+            batches.push(self.journaled_batch(&entry));
             self.offset = entry.offset;
             self.journal.advance();
         }
-        if !events.is_empty() {
-            events::pipeline::resumed(&self.name, saved.offset, events.len());
+        if !batches.is_empty() {
+            events::pipeline::resumed(&self.name, saved.offset, batches.len());
         }
-        self.snapshot = Snapshot::saved(saved, events);
+        self.snapshot = Snapshot::saved(saved, batches);
         if let Some(mut revision) = self.revision.take() {
             let snapshot = mem::take(&mut self.snapshot);
-            let waits = Snapshot { events: Vec::new(), ..snapshot.clone() };
-            let caught_up = match revision.catch_up(&waits).await {
-                Ok(()) => revision.follow_all(snapshot.events.clone()).await,
+            let state_only = Snapshot { batches: Vec::new(), ..snapshot.clone() };
+            let restored = match revision.restore(&state_only).await {
+                Ok(()) => revision.process_missing_or_skip(snapshot.batches.clone()).await,
                 Err(error) => Err(error),
             };
-            match caught_up {
+            match restored {
                 Ok(()) => self.adopt(revision),
                 Err(error) => {
                     self.snapshot = snapshot;
@@ -187,20 +190,20 @@ impl Sink {
         }
     }
 
-    fn event(&mut self, entry: &Entry) -> JournaledBatch {
-        let noted = self.notes.remove(&entry.offset);
-        let actions = noted.map_or_else(Vec::new, |bytes| applied_actions::decode(&bytes));
+    fn journaled_batch(&mut self, entry: &Entry) -> JournaledBatch {
+        let persisted = self.persisted_actions.remove(&entry.offset);
+        let actions = persisted.map_or_else(Vec::new, |bytes| applied_actions::decode(&bytes));
         JournaledBatch::new(entry.offset, &entry.batch, &actions)
     }
 
-    /// These are the transformers from now on.
+    /// Makes this revision the running one.
     pub(super) fn adopt(&mut self, revision: ChainRevision) {
         self.quarantine = (0..revision.on_error.len()).map(|_| Quarantine::default()).collect();
-        let slots = revision.chain.identities();
+        let transformers = revision.chain.identities();
         self.revision = Some(revision);
         self.snapshot = Snapshot::default();
         self.inbox.status.send_modify(|status| {
-            status.slots = slots;
+            status.transformers = transformers;
             status.state = SinkState::Running;
         });
     }
@@ -218,35 +221,35 @@ impl Sink {
         });
     }
 
-    /// One batch, until it is through or its fate is decided.
-    async fn work(&mut self, entry: Entry) {
-        let mut event = self.event(&entry);
-        let mut waits = 0;
-        let mut decided: Vec<AppliedAction> = self.verdicts_in_quarantine();
-        for action in &decided {
-            event = event.with(*action);
+    /// Processes one batch, and retries it until it succeeds or a failure action applies.
+    async fn process(&mut self, entry: Entry) {
+        let mut batch = self.journaled_batch(&entry);
+        let mut retries = 0;
+        let mut actions: Vec<AppliedAction> = self.actions_in_quarantine();
+        for action in &actions {
+            batch = batch.with_action(*action);
         }
         loop {
             let Some(revision) = self.revision.take() else { return };
             let (revision, processed) =
-                revision.process(event.clone(), self.guest_threads.as_ref()).await;
+                revision.process(batch.clone(), self.guest_threads.as_ref()).await;
             self.revision = Some(revision);
             let error = match processed {
                 Ok(lists) => {
-                    self.set_aside(&entry).await;
-                    self.emit(entry.offset, &entry.batch, lists).await;
-                    return self.done(&entry, event, decided.is_empty());
+                    self.write_dead_letters(&entry).await;
+                    self.publish(entry.offset, &entry.batch, lists).await;
+                    return self.advance(&entry, batch, actions.is_empty());
                 }
                 Err(error) => error,
             };
             if self.roll_back(&error).await {
                 continue;
             }
-            match self.decide(&entry, &error, &mut decided).await {
-                Some(action) => event = event.with(action),
+            match self.choose_action(&entry, &error, &mut actions).await {
+                Some(action) => batch = batch.with_action(action),
                 None => {
-                    waits += 1;
-                    self.wait(HOLD.delay(waits, spread(&entry.batch))).await;
+                    retries += 1;
+                    self.wait_for_retry(RETRY_BACKOFF.delay(retries, spread(&entry.batch))).await;
                     if self.ended {
                         return;
                     }
@@ -255,36 +258,34 @@ impl Sink {
         }
     }
 
-    /// Publishes what a batch made, which may be nothing, and what the transformers have counted by
-    /// then.
-    pub(super) async fn emit(&mut self, offset: Offset, batch: &Batch, lists: Vec<SampleList>) {
-        let slots = self.revision.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
-        self.journal.counted(offset, slots);
-        self.outlet.emit(&self.journal, offset, batch, lists).await;
+    /// Publishes the output of a batch, which may be empty, with the counters of the transformers.
+    pub(super) async fn publish(&mut self, offset: Offset, batch: &Batch, lists: Vec<SampleList>) {
+        let accounts = self.revision.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
+        self.journal.counted(offset, accounts);
+        self.fanout.publish(&self.journal, offset, batch, lists).await;
     }
 
-    /// A batch is through.
-    fn done(&mut self, entry: &Entry, event: JournaledBatch, well: bool) {
+    /// Moves behind a processed batch. `clean` if no failure action was applied to it.
+    fn advance(&mut self, entry: &Entry, batch: JournaledBatch, clean: bool) {
         self.count.processed.fetch_add(entry.batch.samples.len() as u64, Relaxed);
         self.offset = entry.offset;
         self.journal.advance();
-        if let Some(rollback_candidate) = &mut self.rollback_candidate
-            && !rollback_candidate.remember(&event)
+        if let Some(candidate) = &mut self.rollback_candidate
+            && !candidate.record(&batch)
         {
             self.rollback_candidate = None;
         }
-        if let Some(catch_up_log) = &mut self.catch_up_log {
-            catch_up_log.push(event);
-            let events = catch_up_log.events().len();
-            if catch_up_log.rows() > TRAIL_ROWS
-                || catch_up_log.bytes() > TRAIL_BYTES
-                || events > TRAIL_EVENTS
+        if let Some(log) = &mut self.catch_up_log {
+            log.push(batch);
+            if log.samples() > CATCH_UP_SAMPLES
+                || log.bytes() > CATCH_UP_BYTES
+                || log.batches().len() > CATCH_UP_BATCHES
             {
                 self.catch_up_log = None;
             }
         }
-        if well {
-            self.quarantine.iter_mut().for_each(Quarantine::worked);
+        if clean {
+            self.quarantine.iter_mut().for_each(Quarantine::record_success);
             if self.inbox.status.borrow().state != SinkState::Running {
                 events::pipeline::component_works(&self.name);
                 self.set_state(SinkState::Running);
@@ -292,50 +293,52 @@ impl Sink {
         }
     }
 
-    /// What `on_error` says, written down before it is acted on. `None`: hold.
-    async fn decide(
+    /// The failure action that `on_error` asks for, persisted before it is applied. `None`: the batch
+    /// stays pending.
+    async fn choose_action(
         &mut self,
         entry: &Entry,
         error: &ChainError,
-        decided: &mut Vec<AppliedAction>,
+        actions: &mut Vec<AppliedAction>,
     ) -> Option<AppliedAction> {
-        let slot = error.slot;
-        let on_error = self.on_error(slot);
-        let rows = entry.batch.samples.len();
-        let words = error.to_string();
+        let transformer_index = error.transformer_index;
+        let on_error = self.on_error(transformer_index);
+        let samples = entry.batch.samples.len();
+        let message = error.to_string();
         if self.inbox.status.borrow().state == SinkState::Running {
-            events::pipeline::component_failed(&self.name, rows, on_error.as_str(), error);
-            self.keep_input(entry.offset, error).await;
+            events::pipeline::component_failed(&self.name, samples, on_error.as_str(), error);
+            self.save_failed_input(entry.offset, error).await;
         }
-        let apart = spread(&entry.batch);
-        let quarantine = self.quarantine.get_mut(slot);
-        if quarantine.is_some_and(|one| one.failed(Instant::now(), apart)) {
+        let spread = spread(&entry.batch);
+        let quarantine = self.quarantine.get_mut(transformer_index);
+        if quarantine.is_some_and(|one| one.record_failure(Instant::now(), spread)) {
             if !matches!(self.inbox.status.borrow().state, SinkState::Quarantined(_)) {
                 events::pipeline::quarantined(&self.name, &error.component, &error.reason);
             }
-            self.set_state(SinkState::Quarantined(words));
+            self.set_state(SinkState::Quarantined(message));
         } else {
-            self.set_state(SinkState::Failing(words));
+            self.set_state(SinkState::Failing(message));
         }
+        let applied = |action: &AppliedAction| action.transformer_index == transformer_index;
         let action = match on_error {
             OnError::Hold => return None,
-            _ if decided.iter().any(|action| action.slot == slot) => return None,
+            _ if actions.iter().any(applied) => return None,
             OnError::Drop => FailureAction::Drop,
             OnError::Keep => FailureAction::Keep,
         };
-        let action = AppliedAction { slot, action };
-        decided.push(action);
-        self.write_down(entry.offset, decided).await;
+        let action = AppliedAction { transformer_index, action };
+        actions.push(action);
+        self.persist_actions(entry.offset, actions).await;
         Some(action)
     }
 
-    /// Keeps what a component failed on for its author. That comes after the sink's own work: where
-    /// it cannot be written, that is said and nothing else.
-    async fn keep_input(&self, offset: Offset, error: &ChainError) {
+    /// Saves the input that a component failed on as a fixture for its author. Best effort: an error
+    /// is logged.
+    async fn save_failed_input(&self, offset: Offset, error: &ChainError) {
         let (Some(revision), Some(input)) = (&self.revision, &error.input) else { return };
         let identities = revision.chain.identities();
-        let Some(identity) = identities.get(error.slot) else { return };
-        let text = publish::fixture(&error.to_string(), &identity.options, input);
+        let Some(identity) = identities.get(error.transformer_index) else { return };
+        let text = publish::render_fixture(&error.to_string(), &identity.options, input);
         let name = format!("{}-{offset}", error.component);
         match self.dead_letters.keep_fixture(&name, &text).await {
             Ok(Some(path)) => events::pipeline::input_kept(&self.name, &error.component, &path),
@@ -344,46 +347,47 @@ impl Sink {
         }
     }
 
-    async fn write_down(&self, offset: Offset, decided: &[AppliedAction]) {
-        if let Err(error) = self.journal.note(offset, &applied_actions::encode(decided)).await {
+    async fn persist_actions(&self, offset: Offset, actions: &[AppliedAction]) {
+        if let Err(error) = self.journal.note(offset, &applied_actions::encode(actions)).await {
             events::store::failing(&error);
         }
     }
 
-    fn on_error(&self, slot: usize) -> OnError {
+    fn on_error(&self, transformer_index: usize) -> OnError {
         let revision = self.revision.as_ref();
-        revision.and_then(|one| one.on_error.get(slot)).copied().unwrap_or_default()
+        revision.and_then(|one| one.on_error.get(transformer_index)).copied().unwrap_or_default()
     }
 
-    /// Transformers that are left alone for now, where that means something for a batch.
-    fn verdicts_in_quarantine(&self) -> Vec<AppliedAction> {
+    /// Failure actions for transformers in quarantine. With `on_error: hold` there is none.
+    fn actions_in_quarantine(&self) -> Vec<AppliedAction> {
         let now = Instant::now();
-        let held = self.quarantine.iter().enumerate().filter(|(_, one)| one.holds(now));
-        held.filter_map(|(slot, _)| {
-            let action = match self.on_error(slot) {
-                OnError::Hold => return None,
-                OnError::Drop => FailureAction::Drop,
-                OnError::Keep => FailureAction::Keep,
-            };
-            Some(AppliedAction { slot, action })
-        })
-        .collect()
+        let skipped = self.quarantine.iter().enumerate().filter(|(_, one)| one.is_active(now));
+        skipped
+            .filter_map(|(transformer_index, _)| {
+                let action = match self.on_error(transformer_index) {
+                    OnError::Hold => return None,
+                    OnError::Drop => FailureAction::Drop,
+                    OnError::Keep => FailureAction::Keep,
+                };
+                Some(AppliedAction { transformer_index, action })
+            })
+            .collect()
     }
 
-    /// Puts rows that verdicts have cost where people can find them.
-    async fn set_aside(&mut self, entry: &Entry) {
+    /// Writes the samples that failure actions dropped as dead letters.
+    async fn write_dead_letters(&mut self, entry: &Entry) {
         let Some(revision) = &mut self.revision else { return };
-        let lost = revision.chain.take_lost();
-        if lost.is_empty() {
+        let dropped = revision.chain.take_dropped();
+        if dropped.is_empty() {
             return;
         }
         let identities = revision.chain.identities();
         let reason = self.inbox.status.borrow().state.reason().unwrap_or_default().to_owned();
-        for one in lost {
-            let Some(identity) = identities.get(one.slot) else { continue };
+        for one in dropped {
+            let Some(identity) = identities.get(one.transformer_index) else { continue };
             let letter = FailedBatch {
                 sink: &self.name,
-                transformer: one.slot,
+                transformer: one.transformer_index,
                 component: &identity.component,
                 digest: &identity.digest,
                 reason: &reason,
@@ -398,29 +402,29 @@ impl Sink {
         }
     }
 
-    /// Brings the generation before back, if it may still come.
+    /// Replaces a failed revision by the rollback candidate. Returns false if there is none.
     async fn roll_back(&mut self, error: &ChainError) -> bool {
-        let Some(rollback_candidate) = self.rollback_candidate.take() else { return false };
-        let Some(mut back) = rollback_candidate.back().await else { return false };
+        let Some(candidate) = self.rollback_candidate.take() else { return false };
+        let Some(mut restored) = candidate.into_revision().await else { return false };
         let Some(mut failed) = self.revision.take() else { return false };
-        back.chain.inherit_names(&mut failed.chain);
+        restored.chain.inherit_ids(&mut failed.chain);
         let reason = error.reason.clone();
         events::reload::rolled_back(&self.name, &error.component, &reason);
-        let (failed, identities) = (failed.chain.identities(), back.chain.identities());
-        self.adopt(back);
+        let (failed, identities) = (failed.chain.identities(), restored.chain.identities());
+        self.adopt(restored);
         self.inbox.status.send_modify(|status| status.rollbacks += 1);
         let sink = Arc::clone(&self.name);
-        let sink_event = SinkEvent::RolledBack { sink, failed, back: identities, reason };
-        // Only an agent that is ending does not listen any more.
+        let sink_event = SinkEvent::RolledBack { sink, failed, restored: identities, reason };
+        // Only an agent that is shutting down does not receive it.
         drop(self.sink_events.try_send(sink_event));
         true
     }
 
-    /// Waits, but obeys: whoever repairs a component does so while its sink is held.
-    async fn wait(&mut self, delay: Duration) {
+    /// Waits before a retry, and handles commands meanwhile: a takeover ends the wait.
+    async fn wait_for_retry(&mut self, delay: Duration) {
         self.ended |= self.ending;
-        let over = tokio::time::sleep(delay);
-        tokio::pin!(over);
+        let elapsed = tokio::time::sleep(delay);
+        tokio::pin!(elapsed);
         let reloads = self.inbox.status.borrow().reloads;
         while !self.ended && self.inbox.status.borrow().reloads == reloads {
             tokio::select! {
@@ -429,22 +433,22 @@ impl Sink {
                     self.handle_command(command).await;
                     self.ended |= self.ending;
                 }
-                () = &mut over => return,
+                () = &mut elapsed => return,
             }
         }
     }
 
-    /// Moves the mark of what need not be made again, and saves what can be saved.
-    async fn keep(&mut self) {
-        let emitted = self.journal.emitted(self.outlet.emitted(self.offset));
+    /// Moves the emitted offset, writes the state if it is due, and updates the status.
+    async fn save_progress(&mut self) {
+        let emitted = self.journal.emitted(self.fanout.emitted_offset(self.offset));
         if let Some(revision) = &self.revision
-            && self.pending.is_none()
+            && self.pending_save.is_none()
             && revision.chain.saved_at() > self.saved
-            && self.last_save.elapsed() >= SAVE
+            && self.last_save.elapsed() >= SAVE_INTERVAL
         {
-            self.pending = Some(revision.to_save());
+            self.pending_save = Some(revision.to_save());
         }
-        if let Some(chain) = self.pending.take_if(|pending| pending.offset <= emitted) {
+        if let Some(chain) = self.pending_save.take_if(|pending| pending.offset <= emitted) {
             self.last_save = Instant::now();
             let offset = chain.offset;
             events::pipeline::saving(&self.name, offset);
@@ -456,35 +460,33 @@ impl Sink {
                 Err(error) => events::store::failing(&error),
             }
         }
-        let (offset, saved, back) = (self.offset, self.saved, self.rollback_candidate.is_some());
+        let current = (self.offset, emitted, self.saved, self.rollback_candidate.is_some());
         self.inbox.status.send_if_modified(|status| {
-            let now = (offset, emitted, saved, back);
-            let changed =
-                now != (status.offset, status.emitted, status.saved, status.can_roll_back);
-            (status.offset, status.emitted, status.saved, status.can_roll_back) = now;
-            changed
+            let reported = (status.offset, status.emitted, status.saved, status.can_roll_back);
+            (status.offset, status.emitted, status.saved, status.can_roll_back) = current;
+            current != reported
         });
     }
 
-    /// Saves a last time, and lets go of the publishers.
-    async fn end(mut self) -> DrainedSink {
+    /// Takes the last state to save, and drops the publishers' handles.
+    async fn drain(mut self) -> DrainedSink {
         if let Some(revision) = &mut self.revision
             && revision.chain.offset() > self.saved
-            && revision.chain.save_if_sound().await
+            && revision.chain.save_if_consistent().await
         {
-            self.pending = Some(revision.to_save());
+            self.pending_save = Some(revision.to_save());
         }
         DrainedSink {
             journal: self.journal,
-            outstanding: self.outlet.close(),
+            outstanding: self.fanout.close(),
             offset: self.offset,
-            pending: self.pending,
+            pending_save: self.pending_save,
             name: self.name,
         }
     }
 }
 
-/// Differs between batches, so that sinks that fail together do not come back together.
+/// A number that differs between batches, so that sinks that fail together do not retry together.
 fn spread(batch: &Batch) -> u16 {
     let id = batch.samples.first().map_or([0; 16], |sample| sample.id.into_bytes());
     u16::from_be_bytes([id[0], id[1]])

@@ -119,7 +119,8 @@ impl<'a> Running<'a> {
         let TestBed { host, loaded, log } = self.bed;
         log.take();
         let options = &self.fixture.options;
-        let made = ComponentTransformer::numbering(host, loaded, options, place, numbering).await;
+        let made =
+            ComponentTransformer::with_numbering(host, loaded, options, place, numbering).await;
         let mut transformer = match (made, &self.fixture.errors) {
             (Ok(transformer), None) => transformer,
             (Ok(_), Some(_)) => {

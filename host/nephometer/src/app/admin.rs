@@ -82,14 +82,14 @@ impl AdminService {
             .iter()
             .map(|(name, handle)| {
                 let status = handle.status();
-                let slots = status.slots.iter().map(
+                let transformers = status.transformers.iter().map(
                     |one| json!({ "component": *one.component, "digest": short(&one.digest) }),
                 );
                 json!({
                     "sink": **name,
                     "state": status.state.as_str(),
                     "reason": status.state.reason(),
-                    "transformers": slots.collect::<Vec<_>>(),
+                    "transformers": transformers.collect::<Vec<_>>(),
                     "position": status.offset,
                     "emitted": status.emitted,
                     "saved": status.saved,
@@ -174,9 +174,8 @@ impl AdminService {
         let sink = self.sinks.iter().find(|(name, _)| **name == *letter.sink);
         let (_, handle) =
             sink.ok_or_else(|| format!("sink {} is not configured any more", letter.sink))?;
-        let slot = letter.transformer;
         let samples = letter.samples()?;
-        let made = handle.inject(slot, samples).await?;
+        let made = handle.inject(letter.transformer, samples).await?;
         self.views.dead_letters.remove(number).await.map_err(|error| error.to_string())?;
         Ok(made)
     }

@@ -18,8 +18,8 @@ use nephometer_libvirt::poll::{PollContext, PollCounts};
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{HostId, Timestamp};
 use nephometer_pipeline::publish::PublisherTask;
-use nephometer_pipeline::transform::StateTotal;
-use nephometer_pipeline::{Outlet, Sink, SinkEvent, SinkHandle, SinkParts};
+use nephometer_pipeline::transform::StateBudget;
+use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts};
 use nephometer_store::{DeadLetters, Journal, JournalBounds, Spools, Store, WhenFull};
 use nephometer_telemetry::events;
 use nephometer_wasm::ComponentHost;
@@ -138,7 +138,7 @@ fn factory(
         spools: store.spools(),
         when_full,
         ledger: Arc::default(),
-        states: StateTotal::new(0),
+        states: StateBudget::new(0),
         transform,
     }
 }
@@ -250,7 +250,7 @@ impl<'a> Builder<'a> {
             name: Arc::clone(&sink.name),
             journal: self.journal.reader(&sink.name, &sources, &count)?,
             revision,
-            outlet: Outlet::new(publishers, self.options.tap.clone()),
+            fanout: PublisherFanout::new(publishers, self.options.observer.clone()),
             count,
             dead_letters: self.dead_letters.clone(),
             sink_events: self.sink_events.clone(),

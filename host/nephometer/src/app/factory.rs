@@ -14,7 +14,7 @@ use nephometer_model::{Bound, HostId};
 use nephometer_pipeline::ChainRevision;
 use nephometer_pipeline::publish::{self, PublisherError, PublisherHandle, PublisherTask};
 use nephometer_pipeline::transform::{
-    Chain, ComponentTransformer, Identity, StateTotal, Transformer,
+    Chain, ComponentTransformer, Identity, StateBudget, Transformer,
 };
 use nephometer_store::{Bounds, Claim, Spools, WhenFull};
 use nephometer_telemetry::{self as telemetry, Ledger, TransformerCount};
@@ -65,7 +65,7 @@ pub(super) struct Factory {
     pub(super) when_full: WhenFull,
     pub(super) ledger: Arc<Ledger>,
     /// What saved states take, of all sinks together.
-    pub(super) states: Arc<StateTotal>,
+    pub(super) states: Arc<StateBudget>,
     /// Transformers are applied.
     pub(super) transform: bool,
 }
@@ -111,7 +111,7 @@ impl Factory {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let chain = Chain::new(&sink.name, self.host_id, slots).within(&self.states);
+        let chain = Chain::new(&sink.name, self.host_id, slots).with_state_budget(&self.states);
         Ok(ChainRevision { chain, on_error, on_state_mismatch })
     }
 
@@ -203,7 +203,7 @@ impl Factory {
         };
         let claimed = self.spools.claim(claim).await;
         let (name, number) = claimed.map_err(|error| failed(error.into()))?;
-        let settings = publish::Settings {
+        let settings = publish::PublisherSettings {
             host: agent.host.clone(),
             messages: MessageForm {
                 signer: Signer::new(&agent.message.telemetry_secret, agent.message.signature),

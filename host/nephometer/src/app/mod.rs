@@ -32,7 +32,7 @@ use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{PollContext, Rounds};
 use nephometer_model::Polled;
 use nephometer_pipeline::publish::{self, PublisherTask};
-use nephometer_pipeline::{DrainedSink, Sink, SinkHandle, Tap, route};
+use nephometer_pipeline::{DrainedSink, OutputObserver, Sink, SinkHandle, route};
 use nephometer_store::{Journal, Recorder, Spools, StoreError};
 use nephometer_telemetry::{Ledger, events};
 use nephometer_wasm::ComponentError;
@@ -52,7 +52,7 @@ const CHANGES: usize = 1;
 
 /// What is asked of an agent beside its configuration.
 pub struct Options {
-    /// Publishers are told. Without, samples end at the tap.
+    /// Publishers are told. Without, samples end at the observer.
     pub publish: bool,
     /// Transformers are applied.
     pub transform: bool,
@@ -62,8 +62,8 @@ pub struct Options {
     pub rounds: Rounds,
     /// Whether the store may be written: `once` leaves no trace.
     pub store: bool,
-    /// Who looks on.
-    pub tap: Option<Tap>,
+    /// Gets a copy of all output.
+    pub observer: Option<OutputObserver>,
     /// Where batches are copied to as they enter the sinks.
     pub recorder: Option<Recorder>,
     /// How the configuration is read again while the agent runs; `None`: never, and nothing is
@@ -90,7 +90,7 @@ impl Default for Options {
             sink: None,
             rounds,
             store: true,
-            tap: None,
+            observer: None,
             recorder: None,
             reload: None,
         }
@@ -301,8 +301,8 @@ impl RunningTasks {
             ended.map_err(|source| AppError::Task { name, source })?;
         }
         // What is being compiled is worth waiting for; what cannot be made is not.
-        join_all(handles.iter().map(SinkHandle::prepared)).await;
-        join_all(handles.iter().map(SinkHandle::end)).await;
+        join_all(handles.iter().map(SinkHandle::wait_until_prepared)).await;
+        join_all(handles.iter().map(SinkHandle::shut_down)).await;
         while let Some((name, ended)) = self.sinks.next().await {
             remains.push(ended.map_err(|source| AppError::Task { name, source })?);
         }

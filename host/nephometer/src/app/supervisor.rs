@@ -164,9 +164,9 @@ impl Supervisor {
 
     /// What failed is not tried again until it changes.
     fn rolled_back(&mut self, sink_event: SinkEvent) {
-        let SinkEvent::RolledBack { sink, back, .. } = sink_event;
+        let SinkEvent::RolledBack { sink, restored, .. } = sink_event;
         let Some(failed) = self.running.remove(&sink) else { return };
-        let keys = back.into_iter().map(|identity: Identity| {
+        let keys = restored.into_iter().map(|identity: Identity| {
             let spec = self.spec.components.by_name.get(&*identity.component);
             TransformerKey { spec: spec.cloned().unwrap_or_default(), identity }
         });
@@ -284,7 +284,7 @@ impl Supervisor {
         if running == Some(&keys) || refused {
             return;
         }
-        let lines = plan::slots(&sink.name, &handle.status().slots, &keys);
+        let lines = plan::slots(&sink.name, &handle.status().transformers, &keys);
         let failed = if cause == Cause::Plan {
             rehearse(&self.factory, new, sink, &handle).await.err()
         } else {
@@ -349,7 +349,7 @@ impl Supervisor {
             });
             *publishers = taken.collect();
         };
-        handle.publishers(change).await;
+        handle.change_publishers(change).await;
         Ok(())
     }
 

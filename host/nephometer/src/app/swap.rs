@@ -50,7 +50,7 @@ pub(super) async fn swap(
 ) -> Result<Duration, SwapError> {
     let swapped = attempt(factory, agent, sink, handle).await;
     if swapped.is_err() {
-        handle.abandon().await;
+        handle.abandon_takeover().await;
     }
     swapped
 }
@@ -65,8 +65,9 @@ async fn attempt(
     events::step(&sink.name, "configured");
     let mut revision = made;
     for _ in 0..STARTS {
-        let snapshot = handle.snapshot().await.ok_or_else(|| "the sink has stopped".to_owned())?;
-        revision.catch_up(&snapshot).await.map_err(|error| {
+        let snapshot = handle.snapshot_for_takeover().await;
+        let snapshot = snapshot.ok_or_else(|| "the sink has stopped".to_owned())?;
+        revision.restore(&snapshot).await.map_err(|error| {
             let remedy = if error.state_refused {
                 format!(
                     "; to start without the state, set components.by_name.{}.on_state_mismatch: reset",
@@ -85,9 +86,9 @@ async fn attempt(
                     events::step(&sink.name, "taken over");
                     return Ok(pause);
                 }
-                Takeover::Behind(behind, since) => {
+                Takeover::Behind(behind, missing) => {
                     revision = *behind;
-                    revision.follow(since).await.map_err(|error| error.to_string())?;
+                    revision.process_missing(missing).await.map_err(|error| error.to_string())?;
                 }
                 Takeover::Stale(stale) => break *stale,
                 Takeover::Failed(reason) => return Err(reason.into()),
@@ -107,6 +108,6 @@ pub(super) async fn rehearse(
 ) -> Result<(), String> {
     let made = factory.revision(agent, sink).await.map_err(|problems| lines(&problems))?;
     let mut revision = made;
-    let snapshot = handle.look().await.ok_or("the sink has stopped")?;
-    revision.catch_up(&snapshot).await.map_err(|error| error.to_string())
+    let snapshot = handle.peek_snapshot().await.ok_or("the sink has stopped")?;
+    revision.restore(&snapshot).await.map_err(|error| error.to_string())
 }

@@ -84,7 +84,7 @@ impl RunComponent {
         runtime()?.block_on(async {
             let opened = async {
                 let loaded = host.open(&self.file).await?;
-                ComponentTransformer::of(&host, &loaded, &options, "stdin/0").await
+                ComponentTransformer::from_loaded(&host, &loaded, &options, "stdin/0").await
             };
             let transformer: Box<dyn Transformer> = Box::new(tool::accepted(opened.await)?);
             let ledger = Ledger::default();
@@ -145,7 +145,7 @@ impl RunComponent {
         let made = if self.flush {
             chain.process(event).await
         } else {
-            chain.process_unflushed(event).await
+            chain.process_without_flush(event).await
         };
         let made = match made {
             Ok(made) => made,

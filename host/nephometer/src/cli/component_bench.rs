@@ -62,7 +62,7 @@ impl Bench {
                 let loaded = host.open(&self.file).await?;
                 let took = begun.elapsed();
                 let transformer =
-                    ComponentTransformer::of(&host, &loaded, &options, "bench").await?;
+                    ComponentTransformer::from_loaded(&host, &loaded, &options, "bench").await?;
                 Ok::<_, ComponentError>((took, transformer))
             };
             let (loading, mut transformer) = tool::accepted(made.await)?;

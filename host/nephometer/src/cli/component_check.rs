@@ -61,7 +61,7 @@ impl CheckComponent {
         }
         if let (Some(options), false) = (options, inspected.publisher) {
             let loaded = host.open(&self.file).await?;
-            ComponentTransformer::of(host, &loaded, options, "check").await?;
+            ComponentTransformer::from_loaded(host, &loaded, options, "check").await?;
         }
         Ok(inspected)
     }

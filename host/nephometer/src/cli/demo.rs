@@ -77,14 +77,15 @@ impl Demo {
         let mut spec = config::load(&inputs)?.spec;
         spec.components.compiler = compile::program();
         output::print_error(&format!("publishing to {} and to this terminal", file.display()));
-        let (tap, emissions) = mpsc::channel(TAP);
+        let (observer, emissions) = mpsc::channel(TAP);
         let interval = spec.pipeline.sources.first().map(|source| source.interval);
         let count = self.seconds.zip(interval).map(|(seconds, interval)| {
             // The first tick comes at once.
             seconds / interval.as_secs().max(1) + 1
         });
         let rounds = Rounds { count, every: None };
-        let options = Options { tap: Some(tap), rounds, store: false, ..Options::default() };
+        let options =
+            Options { observer: Some(observer), rounds, store: false, ..Options::default() };
         complete(runtime, async {
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();

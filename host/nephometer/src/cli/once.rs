@@ -59,7 +59,7 @@ impl Once {
     pub(super) fn execute(self) -> Result<()> {
         self.logging.start()?;
         let spec = self.common.load()?;
-        let (tap, mut emissions) = mpsc::channel(TAP);
+        let (observer, mut emissions) = mpsc::channel(TAP);
         let options = Options {
             publish: self.publish,
             transform: !self.raw,
@@ -67,7 +67,7 @@ impl Once {
             rounds: Rounds { count: Some(self.samples), every: Some(self.every) },
             store: false,
             reload: None,
-            tap: Some(tap),
+            observer: Some(observer),
             recorder: None,
         };
         complete(runtime()?, async move {

@@ -98,7 +98,7 @@ impl Replay {
             let (host, _) = tool::start(&self.common)?;
             let made = async {
                 let loaded = host.open(file).await?;
-                ComponentTransformer::of(&host, &loaded, &options, "replay/0").await
+                ComponentTransformer::from_loaded(&host, &loaded, &options, "replay/0").await
             };
             let transformer = tool::accepted(made.await)?;
             return Ok(vec![Line {

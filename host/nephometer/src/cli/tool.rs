@@ -37,11 +37,12 @@ pub(super) fn options(text: &str) -> Result<Map<String, Value>> {
 /// Saves the batch on which a component failed as a fixture in the current folder.
 pub(super) fn save_failing_input(chain: &Chain, error: &ChainError) -> Result<()> {
     let identities = chain.identities();
-    let (Some(input), Some(identity)) = (&error.input, identities.get(error.slot)) else {
+    let (Some(input), Some(identity)) = (&error.input, identities.get(error.transformer_index))
+    else {
         return Ok(());
     };
     let file = format!("{}-failed.json", error.component);
-    let text = publish::fixture(&error.to_string(), &identity.options, input);
+    let text = publish::render_fixture(&error.to_string(), &identity.options, input);
     std::fs::write(&file, text).with_context(|| file.clone())?;
     output::print_error(&format!(
         "failing input saved as {file}, a fixture for `nephometer component test`"

@@ -38,11 +38,6 @@ impl Driver {
         Self { label, publisher, spool, backoff, drop_on_failure, failures: 0 }
     }
 
-    /// The publisher's label.
-    pub(crate) fn label(&self) -> &Arc<str> {
-        &self.label
-    }
-
     /// Works until the spool is closed and empty.
     pub async fn run(mut self) {
         while self.spool.ready().await {

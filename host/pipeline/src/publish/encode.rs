@@ -63,7 +63,7 @@ struct Notifications {
 
 /// Whose samples are encoded.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
+pub struct SampleOrigin<'a> {
     /// The sink's name.
     pub sink: &'a str,
     /// The source's name.
@@ -136,7 +136,7 @@ impl Encoder {
     pub fn envelopes<'a>(
         &'a self,
         samples: &'a [Sample],
-        origin: Origin<'a>,
+        origin: SampleOrigin<'a>,
     ) -> Box<dyn Iterator<Item = Envelope> + Send + 'a> {
         match &self.form {
             Form::Lines(notation, release) => {
@@ -156,7 +156,7 @@ impl Encoder {
     }
 
     /// All of [`Self::envelopes`] at once.
-    pub fn encode(&self, samples: &[Sample], origin: Origin<'_>) -> Vec<Envelope> {
+    pub fn encode(&self, samples: &[Sample], origin: SampleOrigin<'_>) -> Vec<Envelope> {
         self.envelopes(samples, origin).collect()
     }
 
@@ -166,7 +166,7 @@ impl Encoder {
         &'a self,
         samples: &'a [Sample],
         form: &'a Frames,
-        origin: Origin<'a>,
+        origin: SampleOrigin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
         let mut messages = Messages::packed(&form.messages, form.publisher_id.as_deref());
@@ -210,7 +210,7 @@ impl Encoder {
         samples: &'a [Sample],
         notation: Notation,
         release: Release,
-        origin: Origin<'a>,
+        origin: SampleOrigin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
         let (mut left, mut made) = (samples, 0);
@@ -233,7 +233,7 @@ impl Encoder {
     fn batches_of<'a>(
         &'a self,
         samples: &'a [Sample],
-        origin: Origin<'a>,
+        origin: SampleOrigin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
         (0..).zip(samples.chunks(MAX_SAMPLES)).map(move |(at, chunk)| {
@@ -250,7 +250,7 @@ impl Encoder {
         &'a self,
         samples: &'a [Sample],
         form: &'a Notifications,
-        origin: Origin<'a>,
+        origin: SampleOrigin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
         let mut messages = Messages::new(&form.messages);
         let (groups, most) = form.groups(samples);
@@ -288,7 +288,7 @@ impl Encoder {
         })
     }
 
-    fn id(&self, what: &str, origin: Origin<'_>, before: usize) -> uuid::Uuid {
+    fn id(&self, what: &str, origin: SampleOrigin<'_>, before: usize) -> uuid::Uuid {
         let sequence = origin.sequence + u64::try_from(before).expect("a length fits");
         self.host_id.name(
             &[what, origin.sink, &self.label, origin.source],

@@ -31,10 +31,10 @@ fn notifier(topics: &[&str], per_meter_topic: bool) -> Encoder {
     Encoder::notifier(&spec, &Arc::from("notifier://"), "compute-1", messages, host_id)
 }
 
-fn origin(sequence: u64) -> Origin<'static> {
+fn origin(sequence: u64) -> SampleOrigin<'static> {
     let wall = Timestamp::from_nanos(1_795_381_206_324_583_000);
     let cycle_start = Moment { wall, continuous: None, monotonic: None };
-    Origin { sink: "sink", source: "source", cycle_start, sequence }
+    SampleOrigin { sink: "sink", source: "source", cycle_start, sequence }
 }
 
 /// The text within the text, and the object in it.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::iter;
 
-use super::encode::{Encoder, Origin};
+use super::encode::{Encoder, SampleOrigin};
 use crate::transform::SampleList;
 use nephometer_model::{Glob, Offset, Sample};
 use nephometer_store::{Envelope, Envelopes};
@@ -14,7 +14,7 @@ use nephometer_store::{Envelope, Envelopes};
 pub struct Encoding<'a> {
     encoder: &'a Encoder,
     /// Of the first envelope.
-    origin: Origin<'a>,
+    origin: SampleOrigin<'a>,
     offset: Offset,
     /// Each begins an envelope.
     lists: Vec<Cow<'a, [Sample]>>,
@@ -24,7 +24,7 @@ impl<'a> Encoding<'a> {
     /// Of these lists, in their order; samples of `last` have envelopes of their own.
     pub(super) fn new(
         encoder: &'a Encoder,
-        origin: Origin<'a>,
+        origin: SampleOrigin<'a>,
         offset: Offset,
         lists: &'a [SampleList],
         last: &[Glob],

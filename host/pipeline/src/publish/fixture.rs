@@ -7,7 +7,7 @@ use nephometer_wire::{Notation, as_dict};
 
 /// A fixture with one batch, one sample a line. `options` is JSON text, as the transformer has it;
 /// what is expected is left for its author to say.
-pub fn fixture(about: &str, options: &str, batch: &Batch) -> String {
+pub fn render_fixture(about: &str, options: &str, batch: &Batch) -> String {
     let mut text = format!("{{\n  \"about\": {},\n", Value::from(about));
     text.push_str(&format!(
         "  \"options\": {options},\n  \"steps\": [\n    {{\n      \"batch\": ["

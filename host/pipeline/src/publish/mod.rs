@@ -25,11 +25,13 @@ pub use amqp::{AmqpError, AmqpPublisher};
 pub(crate) use backoff::Backoff;
 pub use component::try_component;
 pub use driver::Driver;
-pub use encode::{Encoder, Origin};
+pub use encode::{Encoder, SampleOrigin};
 pub use encoding::Encoding;
-pub use fixture::fixture;
+pub use fixture::render_fixture;
 pub use nephometer_store::Envelope;
-pub use open::{Outstanding, PublisherError, PublisherHandle, PublisherTask, Settings, open, pair};
+pub use open::{
+    Outstanding, PublisherError, PublisherHandle, PublisherSettings, PublisherTask, open,
+};
 
 /// Sends envelopes somewhere.
 #[async_trait]

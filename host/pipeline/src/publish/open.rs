@@ -1,3 +1,5 @@
+//! Opens the publishers of a sink: an encoder, a spool and a driver for each.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use super::amqp::{AmqpError, AmqpPublisher};
 use super::component::ComponentPublisher;
 use super::counting::CountingPublisher;
 use super::driver::Driver;
-use super::encode::{Encoder, Origin};
+use super::encode::{Encoder, SampleOrigin};
 use super::encoding::Encoding;
 use super::file::FilePublisher;
 use super::sockets::{TcpPublisher, UdpPublisher};
@@ -20,10 +22,10 @@ use nephometer_telemetry::PublisherCount;
 use nephometer_wasm::ComponentHost;
 use nephometer_wire::MessageForm;
 
-/// Why a publisher cannot be opened.
+/// A publisher cannot be opened.
 #[derive(Debug, Error)]
 pub enum PublisherError {
-    /// Its URL cannot be used.
+    /// Its URL is invalid.
     #[error(transparent)]
     Amqp(#[from] AmqpError),
     /// Its spool cannot be read.
@@ -31,36 +33,36 @@ pub enum PublisherError {
     Store(#[from] StoreError),
 }
 
-/// What all publishers of an agent have in common.
+/// Settings that the publishers of one sink share.
 #[derive(Clone)]
-pub struct Settings {
-    /// The host's name, for `publisher_id`.
+pub struct PublisherSettings {
+    /// Host name in `publisher_id`.
     pub host: String,
-    /// How metering messages are written.
+    /// Form and signature of metering messages.
     pub messages: MessageForm,
-    /// The namespace of ids.
+    /// Namespace of the ids of envelopes.
     pub host_id: HostId,
-    /// Where spools are.
+    /// The store of the spools.
     pub spools: Spools,
-    /// How much each spool holds.
+    /// Bounds of each spool.
     pub bounds: Bounds,
-    /// What a full spool does.
+    /// What happens when a spool is full.
     pub when_full: WhenFull,
-    /// Where publishers come from that are components.
+    /// Loads publishers that are components.
     pub components: ComponentHost,
-    /// The sink that it is for.
+    /// Name of the sink.
     pub sink: Arc<str>,
 }
 
-/// Opens a publisher on the spool `name`: its handle, and a task that brings what is in the spool to the
-/// receiver, which somebody has to run. Receivers that are away are waited for.
+/// Opens a publisher on the spool `name`. Returns its handle, and a task that delivers the spool once
+/// the caller runs it. Nothing is connected yet; a receiver that is down is retried.
 ///
 /// # Errors
-/// If its URL cannot be used, or what an earlier run has left in the spool cannot be read.
+/// If the URL is invalid, or the spool of an earlier run cannot be read.
 pub async fn open(
     spec: &PublisherSpec,
     name: &str,
-    settings: &Settings,
+    settings: &PublisherSettings,
     counts: &Arc<PublisherCount>,
 ) -> Result<(PublisherHandle, PublisherTask), PublisherError> {
     let (label, host_id) = (&spec.label, settings.host_id);
@@ -106,38 +108,27 @@ pub async fn open(
             (Encoder::counts(label, host_id), Box::new(CountingPublisher), false)
         }
     };
-    let last = bounds.last.clone();
+    let dropped_last = bounds.last.clone();
     let (writer, reader) = settings.spools.open(name, bounds, settings.when_full, counts).await?;
     let driver = Driver::new(label, publisher, reader, drop_on_failure);
-    let (mut handle, task) = pair(encoder, writer, driver);
-    handle.last = last;
-    Ok((handle, task))
+    let handle =
+        PublisherHandle { encoder, spool: writer, sequences: HashMap::new(), dropped_last };
+    Ok((handle, PublisherTask { label: Arc::clone(label), driver }))
 }
 
-/// Pairs a driver with what fills its spool: for publishers that [`open`] does not know.
-pub fn pair(
-    encoder: Encoder,
-    spool: SpoolWriter,
-    driver: Driver,
-) -> (PublisherHandle, PublisherTask) {
-    let (sequences, last, label) = (HashMap::new(), Vec::new(), Arc::clone(driver.label()));
-    let handle = PublisherHandle { encoder, spool, sequences, last };
-    (handle, PublisherTask { label, driver })
-}
-
-/// Where a sink puts what it publishes. Dropping it says that nothing more will come.
+/// The sink's end of a publisher. Dropping it closes the spool: the task ends once it is empty.
 #[derive(Debug)]
 pub struct PublisherHandle {
     encoder: Encoder,
     spool: SpoolWriter,
-    /// By source: its last tick, and how many envelopes were made of that.
+    /// By source: its last polling cycle, and the number of envelopes of that cycle.
     sequences: HashMap<Arc<str>, (Timestamp, u64)>,
-    /// Meters that have envelopes of their own, because they are dropped last.
-    last: Vec<Glob>,
+    /// Meters that get envelopes of their own, because a full spool drops them last.
+    dropped_last: Vec<Glob>,
 }
 
 impl PublisherHandle {
-    /// What these lists of a batch make.
+    /// Encodes the output of a batch, lazily.
     pub fn encoding<'a>(
         &'a self,
         sink: &'a str,
@@ -146,14 +137,14 @@ impl PublisherHandle {
         batch: &'a Batch,
     ) -> Encoding<'a> {
         let (source, cycle_start) = (&batch.source, batch.cycle_start);
-        let known = self.sequences.get(source).filter(|(last, _)| *last == cycle_start.wall);
-        let sequence = known.map_or(0, |(_, sequence)| *sequence);
-        let origin = Origin { sink, source, cycle_start, sequence };
-        Encoding::new(&self.encoder, origin, offset, lists, &self.last)
+        let current = self.sequences.get(source).filter(|(last, _)| *last == cycle_start.wall);
+        let sequence = current.map_or(0, |(_, sequence)| *sequence);
+        let origin = SampleOrigin { sink, source, cycle_start, sequence };
+        Encoding::new(&self.encoder, origin, offset, lists, &self.dropped_last)
     }
 
-    /// So many envelopes were made of a batch.
-    pub fn made(&mut self, batch: &Batch, envelopes: u64) {
+    /// Counts envelopes of a batch: their number is part of the next ids.
+    pub fn count_envelopes(&mut self, batch: &Batch, envelopes: u64) {
         let cycle_start = batch.cycle_start.wall;
         let last = self.sequences.entry(Arc::clone(&batch.source)).or_insert((cycle_start, 0));
         if last.0 != cycle_start {
@@ -162,22 +153,22 @@ impl PublisherHandle {
         last.1 += envelopes;
     }
 
-    /// Where they go.
+    /// The spool that envelopes are written to.
     pub fn spool(&self) -> &SpoolWriter {
         &self.spool
     }
 
-    /// What would have to be made again after a crash.
+    /// Envelopes that a crash would lose.
     pub fn outstanding(&self) -> Outstanding {
         self.spool.outstanding()
     }
 }
 
-/// What of a publisher would have to be made again; goes on to tell when the handle has been dropped.
+/// Envelopes that are neither acknowledged nor on disk. It stays valid after the handle is dropped.
 pub use nephometer_store::Outstanding;
 
-/// The task that works a spool off, not started yet. It may be dropped at any time: what is not settled
-/// then is held.
+/// The task that delivers a spool, not started yet. It may be dropped at any time: envelopes that are
+/// not acknowledged then stay in the spool.
 pub struct PublisherTask {
     label: Arc<str>,
     driver: Driver,
@@ -189,7 +180,7 @@ impl PublisherTask {
         &self.label
     }
 
-    /// Works until the handle has been dropped and all is settled.
+    /// Delivers until the handle is dropped and the spool is empty.
     pub fn run(self) -> impl Future<Output = ()> + Send + 'static {
         self.driver.run()
     }

@@ -1,3 +1,8 @@
+//! The transformers of one sink, run one after the other.
+//!
+//! The chain assigns ids to new samples, counts every sample, and keeps the history that a recovery
+//! needs (`recovery.rs`). It never decides to drop samples: failure actions come with the batch.
+
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
@@ -5,91 +10,92 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::history::History;
-use super::ids::Names;
 use super::journaled_batch::{FailureAction, JournaledBatch};
+use super::sample_ids::SampleIds;
 use super::tally::{Tally, absorbed};
-use super::{Identity, SampleList, StateTotal, TransformError, Transformed, Transformer};
+use super::{Identity, SampleList, StateBudget, TransformError, Transformed, Transformer};
 use nephometer_model::{Batch, Bound, HostId, Offset, Sample};
 use nephometer_telemetry::{Account, TransformerCount, events};
 
-/// How often an event is run before its failure is the sink's to decide on.
-const TRIES: usize = 2;
+/// Attempts to process a batch before its failure is returned to the sink.
+const ATTEMPTS: usize = 2;
 
-/// A stage failed twice on an event, the second time on a recovered instance, or could not be
-/// recovered.
+/// A transformer failed twice on a batch, the second time on a recovered instance, or its instance
+/// could not be recovered.
 #[derive(Debug, Error)]
-#[error("{component} (transformer {slot} of sink {sink}) failed: {reason}")]
+#[error("{component} (transformer {transformer_index} of sink {sink}) failed: {reason}")]
 pub struct ChainError {
     /// The sink's name.
     pub sink: Arc<str>,
-    /// Position of the stage in the sink, from 0.
-    pub slot: usize,
+    /// Index of the transformer in the sink, from 0.
+    pub transformer_index: usize,
     /// The component's name.
     pub component: String,
-    /// What happened and, for a limit, which key to change.
+    /// The failure and, for a limit, the configuration key to change.
     pub reason: String,
-    /// Whether the component did not take the state that it was to start from.
+    /// Whether the component rejected the state that it was to start from.
     pub state_refused: bool,
-    /// What the stage was given, if it failed on that.
+    /// The input that the transformer failed on, if it failed on input.
     pub input: Option<Arc<Batch>>,
 }
 
-/// Rows that were dropped at a stage because of a verdict.
+/// Samples that a failure action dropped.
 #[derive(Debug, Clone)]
 pub struct DroppedSamples {
-    /// Position of the stage in the sink, from 0.
-    pub slot: usize,
-    /// As they came to it.
+    /// Index of the transformer in the sink, from 0.
+    pub transformer_index: usize,
+    /// The transformer's input.
     pub samples: Vec<Sample>,
 }
 
 /// The transformers of one sink, one after the other.
 ///
-/// What a component keeps to itself depends on everything that it has seen. So the state of all
-/// stages is saved at one position, and a chain of which one stage failed starts from there: all
-/// instances are made anew and run the events since, silently, with the verdicts that were given
-/// on them. A chain that takes the place of another one, after a restart of the agent or beside the
-/// running one, starts in the same way: [`Self::resume`], then [`Self::replay`].
+/// The state of a component depends on everything that it has processed. Therefore the states of all
+/// transformers are saved at one offset, and a chain in which one transformer failed restarts from
+/// there: all instances are rebuilt and process the batches since, without output, with the failure
+/// actions that applied to them. A chain that replaces another one, after a restart of the agent or
+/// beside the running chain, starts the same way: [`Self::restore`], then [`Self::catch_up`].
 pub struct Chain {
     pub(super) sink: Arc<str>,
     pub(super) slots: Vec<TransformerSlot>,
     pub(super) history: History,
-    /// Some stage's state is not that after the last event of the history.
-    pub(super) stale: bool,
-    lost: Vec<DroppedSamples>,
-    /// What the states of all chains take.
-    pub(super) total: Arc<StateTotal>,
+    /// Whether the state of some transformer differs from that after the last batch of the history.
+    pub(super) needs_recovery: bool,
+    dropped: Vec<DroppedSamples>,
+    /// Bounds the saved states of all chains.
+    pub(super) budget: Arc<StateBudget>,
 }
 
+/// A transformer of the chain with its counters.
 pub(super) struct TransformerSlot {
     pub(super) transformer: Box<dyn Transformer>,
     count: Arc<TransformerCount>,
-    pub(super) names: Names,
-    /// No instance could be made; only events that pass it over can be run.
+    pub(super) ids: SampleIds,
+    /// No instance could be built; only batches that bypass the transformer can be processed.
     pub(super) down: bool,
-    /// What the event that is being run adds to the ledger.
+    /// What the current batch adds to the ledger.
     pub(super) tally: Tally,
 }
 
-/// What an event is run for.
+/// The purpose of processing a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Run {
-    /// For its outcome.
+pub(super) enum RunMode {
+    /// For its output. It is counted.
     Live,
-    /// To bring new instances to where others were: only what is named counts, so that later ids
-    /// are the same.
-    Replay,
-    /// To bring the chain's own instances back to where they were.
-    Again,
+    /// To bring new instances to the state of others. Only ids are assigned, so that later ids are the
+    /// same.
+    CatchUp,
+    /// To bring the chain's own instances back to their state. Ids are assigned already.
+    Recovery,
 }
 
-/// Why an event could not be run to its end.
-pub(super) struct Failure {
-    pub(super) slot: usize,
+/// Why a batch could not be processed.
+pub(super) struct TransformerFailure {
+    pub(super) transformer_index: usize,
     reason: String,
-    /// Whether it was the flush of that stage.
+    /// Whether the flush failed.
     pub(super) flushing: bool,
-    /// What it was given; `None` at a flush.
+    /// The transformer's input; `None` for a flush.
     input: Option<Arc<Batch>>,
 }
 
@@ -98,25 +104,26 @@ impl Chain {
     pub fn new(
         sink: &Arc<str>,
         host_id: HostId,
-        slots: Vec<(Box<dyn Transformer>, Arc<TransformerCount>)>,
+        transformers: Vec<(Box<dyn Transformer>, Arc<TransformerCount>)>,
     ) -> Self {
-        let history = History::new(0, vec![None; slots.len()]);
-        let slots = (0..).zip(slots).map(|(slot, (transformer, count))| TransformerSlot {
+        let history = History::new(0, vec![None; transformers.len()]);
+        let slot = |(index, (transformer, count))| TransformerSlot {
             transformer,
             count,
-            names: Names::new(host_id, Arc::clone(sink), slot),
+            ids: SampleIds::new(host_id, Arc::clone(sink), index),
             down: false,
             tally: Tally::default(),
-        });
-        let (slots, lost) = (slots.collect(), Vec::new());
-        let total = StateTotal::new(Bound::TotalStates.most());
-        Self { sink: Arc::clone(sink), slots, history, stale: false, lost, total }
+        };
+        let slots = (0..).zip(transformers).map(slot).collect();
+        let (sink, dropped) = (Arc::clone(sink), Vec::new());
+        let budget = StateBudget::new(Bound::TotalStates.most());
+        Self { sink, slots, history, needs_recovery: false, dropped, budget }
     }
 
-    /// The same, where its saved states are bounded together with those of other chains.
+    /// Bounds the saved states together with those of other chains.
     #[must_use]
-    pub fn within(mut self, total: &Arc<StateTotal>) -> Self {
-        self.total = Arc::clone(total);
+    pub fn with_state_budget(mut self, budget: &Arc<StateBudget>) -> Self {
+        self.budget = Arc::clone(budget);
         self
     }
 
@@ -125,17 +132,17 @@ impl Chain {
         &self.sink
     }
 
-    /// What its stages are, in order.
+    /// The identities of the transformers, in order.
     pub fn identities(&self) -> Vec<Identity> {
         self.slots.iter().map(|slot| slot.transformer.identity()).collect()
     }
 
-    /// What its stages have counted, by the names under which it is kept.
+    /// The counters of the transformers, by the names under which they are stored.
     pub fn accounts(&self) -> Vec<(String, Account)> {
-        let mut seen: HashMap<String, usize> = HashMap::new();
+        let mut uses: HashMap<String, usize> = HashMap::new();
         let account = |slot: &TransformerSlot| {
             let component = slot.transformer.name().to_owned();
-            let nth = seen.entry(component.clone()).or_insert(0);
+            let nth = uses.entry(component.clone()).or_insert(0);
             let name = TransformerCount::name(&self.sink, &component, *nth);
             *nth += 1;
             (name, slot.count.account())
@@ -143,162 +150,173 @@ impl Chain {
         self.slots.iter().map(account).collect()
     }
 
-    /// The place after the last event.
+    /// Offset of the last batch.
     pub fn offset(&self) -> Offset {
         self.history.offset()
     }
 
-    /// Runs a batch and the flush of its tick through all stages. What comes out are the lists to
-    /// be published, in their order: the batch's own samples, then what each stage gave at the
-    /// end of the tick, run through the stages behind it; none of them is empty.
+    /// Processes a batch: transforms its samples, then flushes all transformers. Returns the output as
+    /// lists, none of them empty: the batch's own samples, then for each transformer its flushed
+    /// samples, transformed by those behind it.
     ///
-    /// A batch that failed may be given again: to try once more, or with verdicts on the stages
-    /// that failed. It counts once, when it succeeds.
-    pub async fn process(&mut self, event: JournaledBatch) -> Result<Vec<SampleList>, ChainError> {
-        if self.slots.is_empty() {
-            self.history = History::new(event.offset, Vec::new());
-            let samples = SampleList::Batch(event.batch);
-            return Ok(Some(samples).filter(|samples| !samples.is_empty()).into_iter().collect());
-        }
-        self.work_off(event, Run::Live).await
-    }
-
-    /// The same without the flush at the end of the tick: for trying a component by hand.
-    pub async fn process_unflushed(
-        &mut self,
-        mut event: JournaledBatch,
-    ) -> Result<Vec<SampleList>, ChainError> {
-        event.unflushed.extend(0..self.slots.len());
-        self.work_off(event, Run::Live).await
-    }
-
-    /// Runs rows from one stage on, once, and saves what they leave behind: for rows that are in no
-    /// journal any more. All of it or nothing.
+    /// A batch that failed may be processed again, as it is or with failure actions. It is counted
+    /// once, when it succeeds.
     ///
     /// # Errors
-    /// If a stage fails, or what the rows leave behind cannot be saved: then it is undone.
+    /// If a transformer fails twice, or its instance cannot be recovered.
+    pub async fn process(
+        &mut self,
+        journaled: JournaledBatch,
+    ) -> Result<Vec<SampleList>, ChainError> {
+        if self.slots.is_empty() {
+            self.history = History::new(journaled.offset, Vec::new());
+            let samples = SampleList::Batch(journaled.batch);
+            return Ok(Some(samples).filter(|samples| !samples.is_empty()).into_iter().collect());
+        }
+        self.process_with_recovery(journaled, RunMode::Live).await
+    }
+
+    /// The same without the flush: for trying a component by hand.
+    ///
+    /// # Errors
+    /// As for [`Self::process`].
+    pub async fn process_without_flush(
+        &mut self,
+        mut journaled: JournaledBatch,
+    ) -> Result<Vec<SampleList>, ChainError> {
+        journaled.unflushed.extend(0..self.slots.len());
+        self.process_with_recovery(journaled, RunMode::Live).await
+    }
+
+    /// Processes samples that are not in the journal, from one transformer on, and saves the states.
+    ///
+    /// # Errors
+    /// If a transformer fails, or a state cannot be saved: then it has no effect.
     pub async fn inject(
         &mut self,
-        slot: usize,
+        transformer_index: usize,
         batch: &Arc<Batch>,
     ) -> Result<Vec<Sample>, ChainError> {
-        let event = JournaledBatch::new(self.offset(), batch, &[]);
-        if self.stale {
-            self.recover(&event).await?;
+        let journaled = JournaledBatch::new(self.offset(), batch, &[]);
+        if self.needs_recovery {
+            self.recover(&journaled).await?;
         }
         self.begin();
-        let samples = match self.pass(&event, slot, Arc::clone(batch), Run::Live).await {
+        let input = Arc::clone(batch);
+        let run = self.run_from(&journaled, transformer_index, input, RunMode::Live);
+        let samples = match run.await {
             Ok(samples) => samples.into_vec(),
-            Err(failure) => return Err(self.fail(&failure)),
+            Err(failure) => return Err(self.report(&failure)),
         };
         if !self.save().await {
-            // The next event starts from the older save, without these rows.
-            self.stale = true;
-            let component = self.slots[slot].transformer.name().to_owned();
-            let reason = "what the rows leave in the state cannot be saved".to_owned();
-            return Err(self.error(slot, &TransformError::Failed { component, reason }));
+            // The next batch restarts from the older save, without these samples.
+            self.needs_recovery = true;
+            let component = self.slots[transformer_index].transformer.name().to_owned();
+            let reason = "the state after the injected samples cannot be saved".to_owned();
+            let error = TransformError::Failed { component, reason };
+            return Err(self.chain_error(transformer_index, &error));
         }
         for slot in &mut self.slots {
-            slot.names.commit();
-            mem::take(&mut slot.tally).count(&slot.count);
+            slot.ids.commit();
+            mem::take(&mut slot.tally).add_to(&slot.count);
         }
-        self.stale = false;
+        self.needs_recovery = false;
         Ok(samples)
     }
 
-    /// What verdicts have cost since this was asked last.
-    pub(crate) fn take_lost(&mut self) -> Vec<DroppedSamples> {
-        mem::take(&mut self.lost)
+    /// Returns the samples that failure actions dropped in the last batch, once.
+    pub(crate) fn take_dropped(&mut self) -> Vec<DroppedSamples> {
+        mem::take(&mut self.dropped)
     }
 
-    pub(super) async fn work_off(
+    pub(super) async fn process_with_recovery(
         &mut self,
-        mut event: JournaledBatch,
-        mode: Run,
+        mut journaled: JournaledBatch,
+        mode: RunMode,
     ) -> Result<Vec<SampleList>, ChainError> {
-        let mut tries = 0;
+        let mut attempts = 0;
         loop {
-            if self.stale {
-                self.recover(&event).await?;
+            if self.needs_recovery {
+                self.recover(&journaled).await?;
             }
-            tries += 1;
+            attempts += 1;
             self.begin();
-            let failure = match self.run(&event, mode).await {
+            let failure = match self.run(&journaled, mode).await {
                 Ok(lists) => {
-                    self.settle(event, mode).await;
+                    self.commit(journaled, mode).await;
                     return Ok(lists);
                 }
                 Err(failure) => failure,
             };
-            let error = self.fail(&failure);
-            if tries < TRIES {
+            let error = self.report(&failure);
+            if attempts < ATTEMPTS {
                 continue;
             }
             if !failure.flushing {
                 return Err(error);
             }
-            // The stage keeps what it would have given out; the others go on without it.
+            // The transformer keeps what it has buffered; the others go on without it.
             events::component::flush_failed(&self.sink, &error.component, &error.reason);
-            event.unflushed.push(failure.slot);
-            tries = 0;
+            journaled.unflushed.push(failure.transformer_index);
+            attempts = 0;
         }
     }
 
-    /// An event begins. Until it is settled the stages are somewhere in it, also if whoever waits
-    /// for it gives up.
+    /// Begins a batch. Until it is committed the transformers are in the middle of it, also if the
+    /// caller is dropped.
     fn begin(&mut self) {
-        self.stale = true;
-        self.lost.clear();
+        self.needs_recovery = true;
+        self.dropped.clear();
         for slot in &mut self.slots {
-            slot.names.roll_back();
+            slot.ids.roll_back();
             slot.tally = Tally::default();
         }
     }
 
-    /// Runs one event; its outcome is of use only if it is live.
+    /// Processes one batch once. The output is only meaningful in [`RunMode::Live`].
     pub(super) async fn run(
         &mut self,
-        event: &JournaledBatch,
-        mode: Run,
-    ) -> Result<Vec<SampleList>, Failure> {
+        journaled: &JournaledBatch,
+        mode: RunMode,
+    ) -> Result<Vec<SampleList>, TransformerFailure> {
         let mut lists = Vec::new();
-        let batch = Arc::clone(&event.batch);
-        let samples = self.pass(event, 0, batch, mode).await?;
+        let batch = Arc::clone(&journaled.batch);
+        let samples = self.run_from(journaled, 0, batch, mode).await?;
         lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
-        for slot in 0..self.slots.len() {
-            if event.unflushed.contains(&slot) || self.slots[slot].down {
+        for index in 0..self.slots.len() {
+            if journaled.unflushed.contains(&index) || self.slots[index].down {
                 continue;
             }
-            let held = self.flush(event, slot, mode).await?;
-            if held.is_empty() {
+            let flushed = self.flush(journaled, index, mode).await?;
+            if flushed.is_empty() {
                 continue;
             }
             let batch = Batch {
-                source: Arc::clone(&event.batch.source),
-                cycle_start: event.batch.cycle_start,
-                samples: held,
+                source: Arc::clone(&journaled.batch.source),
+                cycle_start: journaled.batch.cycle_start,
+                samples: flushed,
                 gone: Vec::new(),
             };
-            let samples = self.pass(event, slot + 1, Arc::new(batch), mode).await?;
+            let samples = self.run_from(journaled, index + 1, Arc::new(batch), mode).await?;
             lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
         }
         Ok(lists)
     }
 
-    /// Runs samples through the stages from `first` on.
-    async fn pass(
+    /// Runs samples through the transformers from `first` on.
+    async fn run_from(
         &mut self,
-        event: &JournaledBatch,
+        journaled: &JournaledBatch,
         first: usize,
         mut batch: Arc<Batch>,
-        mode: Run,
-    ) -> Result<SampleList, Failure> {
+        mode: RunMode,
+    ) -> Result<SampleList, TransformerFailure> {
         for index in first..self.slots.len() {
             if batch.samples.is_empty() && batch.gone.is_empty() {
                 break;
             }
             if let Transformed::Samples(samples) =
-                self.transform(event, index, &batch, mode).await?
+                self.transform(journaled, index, &batch, mode).await?
             {
                 let Batch { source, cycle_start, gone, .. } = &*batch;
                 let (source, cycle_start, gone) = (Arc::clone(source), *cycle_start, gone.clone());
@@ -310,124 +328,127 @@ impl Chain {
 
     async fn transform(
         &mut self,
-        event: &JournaledBatch,
+        journaled: &JournaledBatch,
         index: usize,
         batch: &Arc<Batch>,
-        mode: Run,
-    ) -> Result<Transformed, Failure> {
+        mode: RunMode,
+    ) -> Result<Transformed, TransformerFailure> {
         let nothing = || Ok(Transformed::Samples(Vec::new()));
         let slot = &mut self.slots[index];
-        let rows = batch.samples.len() as u64;
-        let action = event.action(index).or(slot.down.then_some(FailureAction::Drop));
-        slot.tally.rows_in += rows;
+        let count = batch.samples.len() as u64;
+        let action = journaled.action(index).or(slot.down.then_some(FailureAction::Drop));
+        slot.tally.samples_in += count;
         match action {
             Some(FailureAction::Drop) => {
-                slot.tally.failed += rows;
-                if mode == Run::Live && rows > 0 {
-                    self.lost.push(DroppedSamples { slot: index, samples: batch.samples.clone() });
+                slot.tally.failed += count;
+                if mode == RunMode::Live && count > 0 {
+                    let samples = batch.samples.clone();
+                    self.dropped.push(DroppedSamples { transformer_index: index, samples });
                 }
                 return nothing();
             }
             Some(FailureAction::Keep) => {
-                slot.tally.passed += rows;
+                slot.tally.passed += count;
                 return Ok(Transformed::Unchanged);
             }
             None => {}
         }
         match slot.transformer.transform(batch).await {
             Ok(Transformed::Unchanged) => {
-                slot.tally.passed += rows;
+                slot.tally.passed += count;
                 Ok(Transformed::Unchanged)
             }
             Ok(Transformed::Samples(mut samples)) => {
-                if mode != Run::Again {
+                if mode != RunMode::Recovery {
                     slot.tally.absorbed += absorbed(&batch.samples, &samples);
-                    let made = slot.names.name(&mut samples);
+                    let made = slot.ids.assign(&mut samples);
                     slot.tally.made += made;
                     slot.tally.passed += samples.len() as u64 - made;
                 }
                 Ok(Transformed::Samples(samples))
             }
             Err(TransformError::Rejected { reason, .. }) => {
-                slot.tally.rejected += rows;
-                if mode == Run::Live {
-                    let (name, rows) = (slot.transformer.name(), batch.samples.len());
-                    events::component::rejected(&self.sink, name, rows, &reason);
+                slot.tally.rejected += count;
+                if mode == RunMode::Live {
+                    let (name, count) = (slot.transformer.name(), batch.samples.len());
+                    events::component::rejected(&self.sink, name, count, &reason);
                 }
                 nothing()
             }
             Err(error) => {
                 let reason = error.reason().to_owned();
                 let input = Some(Arc::clone(batch));
-                Err(Failure { slot: index, reason, flushing: false, input })
+                Err(TransformerFailure { transformer_index: index, reason, flushing: false, input })
             }
         }
     }
 
     async fn flush(
         &mut self,
-        event: &JournaledBatch,
+        journaled: &JournaledBatch,
         index: usize,
-        mode: Run,
-    ) -> Result<Vec<Sample>, Failure> {
+        mode: RunMode,
+    ) -> Result<Vec<Sample>, TransformerFailure> {
         let slot = &mut self.slots[index];
-        match slot.transformer.flush(event.batch.cycle_start).await {
+        match slot.transformer.flush(journaled.batch.cycle_start).await {
             Ok(mut samples) => {
-                if mode != Run::Again {
-                    slot.tally.made += slot.names.name(&mut samples);
+                if mode != RunMode::Recovery {
+                    slot.tally.made += slot.ids.assign(&mut samples);
                 }
                 Ok(samples)
             }
             Err(TransformError::Rejected { reason, .. }) => {
-                if mode == Run::Live {
+                if mode == RunMode::Live {
                     let name = slot.transformer.name();
                     events::component::flush_failed(&self.sink, name, &reason);
                 }
                 Ok(Vec::new())
             }
             Err(error) => {
-                let reason = error.reason().to_owned();
-                Err(Failure { slot: index, reason, flushing: true, input: None })
+                let (reason, input) = (error.reason().to_owned(), None);
+                Err(TransformerFailure { transformer_index: index, reason, flushing: true, input })
             }
         }
     }
 
-    pub(super) fn fail(&self, failure: &Failure) -> ChainError {
-        let component = self.slots[failure.slot].transformer.name().to_owned();
+    /// Logs a failure and turns it into an error of the chain.
+    pub(super) fn report(&self, failure: &TransformerFailure) -> ChainError {
+        let index = failure.transformer_index;
+        let component = self.slots[index].transformer.name().to_owned();
         let error = TransformError::Failed { component, reason: failure.reason.clone() };
-        let mut error = self.error(failure.slot, &error);
+        let mut error = self.chain_error(index, &error);
         error.input.clone_from(&failure.input);
         events::component::failed(&self.sink, &error.component, &error.reason);
         error
     }
 
-    pub(super) fn error(&self, slot: usize, error: &TransformError) -> ChainError {
+    pub(super) fn chain_error(&self, index: usize, error: &TransformError) -> ChainError {
         ChainError {
             sink: Arc::clone(&self.sink),
-            slot,
-            component: self.slots[slot].transformer.name().to_owned(),
+            transformer_index: index,
+            component: self.slots[index].transformer.name().to_owned(),
             reason: error.reason().to_owned(),
             state_refused: matches!(error, TransformError::State { .. }),
             input: None,
         }
     }
 
-    /// An event succeeded: it counts, and becomes part of what a recovery runs again.
-    async fn settle(&mut self, event: JournaledBatch, mode: Run) {
+    /// Counts a batch that succeeded, and appends it to the history.
+    async fn commit(&mut self, journaled: JournaledBatch, mode: RunMode) {
         for slot in &mut self.slots {
-            slot.names.commit();
+            slot.ids.commit();
             let tally = mem::take(&mut slot.tally);
-            if mode == Run::Live {
-                tally.count(&slot.count);
+            if mode == RunMode::Live {
+                tally.add_to(&slot.count);
             }
         }
-        let forgotten = self.history.push(event);
+        let forgotten = self.history.push(journaled);
         if forgotten > 0 {
             events::component::history_cut(&self.sink, forgotten);
         }
-        // A stage that is down has no state to save, and comes back with the next event.
-        self.stale = self.slots.iter().any(|slot| slot.down);
-        if self.history.is_due() && !self.stale {
+        // A transformer without an instance has no state to save; the next batch rebuilds it.
+        self.needs_recovery = self.slots.iter().any(|slot| slot.down);
+        if self.history.is_due() && !self.needs_recovery {
             self.save().await;
         }
     }

@@ -1,57 +1,60 @@
+//! A chain from outside: its output, its counters, and its recovery from failures.
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::super::journaled_batch::AppliedAction;
-use super::super::summing::{Knobs, POISON, REJECTED, batch, chain};
+use super::super::summing_transformer::{POISON, REJECTED, TestControl, batch, chain};
 use super::*;
 use nephometer_model::Volume;
 use uuid::Uuid;
 
-fn event(batch: &Arc<Batch>, actions: &[AppliedAction]) -> JournaledBatch {
-    static POSITION: AtomicU64 = AtomicU64::new(1);
-    JournaledBatch::new(POSITION.fetch_add(1, Relaxed), batch, actions)
+fn journaled(batch: &Arc<Batch>, actions: &[AppliedAction]) -> JournaledBatch {
+    static OFFSET: AtomicU64 = AtomicU64::new(1);
+    JournaledBatch::new(OFFSET.fetch_add(1, Relaxed), batch, actions)
 }
 
 fn volumes(lists: &[SampleList]) -> Vec<Vec<f64>> {
     lists.iter().map(|list| list.iter().map(|s| s.volume.as_f64()).collect()).collect()
 }
 
-fn law(count: &TransformerCount) -> [u64; 5] {
+fn counters(count: &TransformerCount) -> [u64; 5] {
     let load = |counter: &AtomicU64| counter.load(Relaxed);
     let dropped = count.dropped.total();
     [load(&count.rows_in), load(&count.passed), load(&count.absorbed), dropped, load(&count.made)]
 }
 
 #[tokio::test]
-async fn an_empty_chain_gives_back_what_it_gets() {
+async fn an_empty_chain_returns_its_input() {
     let (mut chain, _) = chain(&[]);
     assert_eq!(
-        volumes(&chain.process(event(&batch(&[1.0, 2.0]), &[])).await.unwrap()),
+        volumes(&chain.process(journaled(&batch(&[1.0, 2.0]), &[])).await.unwrap()),
         [[1.0, 2.0]]
     );
-    assert!(chain.process(event(&batch(&[]), &[])).await.unwrap().is_empty());
+    assert!(chain.process(journaled(&batch(&[]), &[])).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn what_is_flushed_goes_through_the_stages_behind_before_they_are_flushed() {
-    let (mut chain, counts) = chain(&[Knobs::default(), Knobs::default()]);
-    let lists = chain.process(event(&batch(&[1.0]), &[])).await.unwrap();
+async fn flushed_samples_pass_the_later_transformers_before_those_are_flushed() {
+    let (mut chain, counts) = chain(&[TestControl::default(), TestControl::default()]);
+    let lists = chain.process(journaled(&batch(&[1.0]), &[])).await.unwrap();
     // Transformed: 1, 1. Flush of the first: 1, which makes 2 of the second. Then its own flush.
     assert_eq!(volumes(&lists), [[1.0], [2.0], [2.0]]);
-    assert_eq!(law(&counts[0]), [1, 0, 1, 0, 2]);
-    assert_eq!(law(&counts[1]), [2, 0, 2, 0, 3]);
+    assert_eq!(counters(&counts[0]), [1, 0, 1, 0, 2]);
+    assert_eq!(counters(&counts[1]), [2, 0, 2, 0, 3]);
 }
 
 #[tokio::test]
-async fn a_failure_that_passes_leaves_no_trace() {
-    let (broken, whole) = (Knobs::default(), Knobs::default());
-    let (mut once, counts) = chain(&[Knobs::default(), broken.clone()]);
-    let (mut never, expected) = chain(&[Knobs::default(), whole]);
+async fn a_recovered_failure_changes_neither_samples_nor_counters() {
+    let (broken, whole) = (TestControl::default(), TestControl::default());
+    let (mut once, counts) = chain(&[TestControl::default(), broken.clone()]);
+    let (mut never, expected) = chain(&[TestControl::default(), whole]);
     broken.failures.store(1, Relaxed);
-    // The sums of the first stage are 1, 1.5, 3.5, 4, 13: the second one sees poison in the third.
+    // The sums of the first transformer are 1, 1.5, 3.5, 4, 13: the second one fails in the third
+    // batch.
     for volume in [1.0, 2.0, 9.0, 4.0] {
         let batch = batch(&[volume, 0.5]);
-        let got = once.process(event(&batch, &[])).await.unwrap();
-        let wanted = never.process(event(&batch, &[])).await.unwrap();
+        let got = once.process(journaled(&batch, &[])).await.unwrap();
+        let wanted = never.process(journaled(&batch, &[])).await.unwrap();
         assert_eq!(volumes(&got), volumes(&wanted));
         let id = |lists: &[SampleList]| -> Vec<Uuid> {
             lists.iter().flat_map(|list| list.iter()).map(|sample| sample.id).collect()
@@ -59,19 +62,19 @@ async fn a_failure_that_passes_leaves_no_trace() {
         assert_eq!(id(&got), id(&wanted));
     }
     assert_eq!(
-        counts.iter().map(|c| law(c)).collect::<Vec<_>>(),
-        expected.iter().map(|c| law(c)).collect::<Vec<_>>()
+        counts.iter().map(|c| counters(c)).collect::<Vec<_>>(),
+        expected.iter().map(|c| counters(c)).collect::<Vec<_>>()
     );
     assert_eq!(broken.failures.load(Relaxed), 0);
 }
 
 #[tokio::test]
-async fn equal_samples_get_ids_of_their_own_also_across_events() {
-    let (mut chain, _) = chain(&[Knobs::default()]);
+async fn equal_samples_get_different_ids_also_across_batches() {
+    let (mut chain, _) = chain(&[TestControl::default()]);
     let mut ids = std::collections::BTreeSet::new();
     for _ in 0..3 {
         for sample in chain
-            .process(event(&batch(&[1.0, 1.0]), &[]))
+            .process(journaled(&batch(&[1.0, 1.0]), &[]))
             .await
             .unwrap()
             .iter()
@@ -84,145 +87,143 @@ async fn equal_samples_get_ids_of_their_own_also_across_events() {
 }
 
 #[tokio::test]
-async fn a_verdict_is_obeyed_and_remembered() {
-    let knobs = Knobs::default();
-    let (mut chain, counts) = chain(std::slice::from_ref(&knobs));
-    chain.process(event(&batch(&[1.0]), &[])).await.unwrap();
-    knobs.failures.store(3, Relaxed);
+async fn a_failure_action_is_applied_again_by_a_recovery() {
+    let control = TestControl::default();
+    let (mut chain, counts) = chain(std::slice::from_ref(&control));
+    chain.process(journaled(&batch(&[1.0]), &[])).await.unwrap();
+    control.failures.store(3, Relaxed);
     let poisoned = batch(&[POISON]);
-    let error = chain.process(event(&poisoned, &[])).await.unwrap_err();
-    assert_eq!((error.slot, error.reason.as_str()), (0, "trap"));
-    assert_eq!(law(&counts[0]), [1, 0, 1, 0, 2]);
-    let dropped = AppliedAction { slot: 0, action: FailureAction::Drop };
-    let lists = chain.process(event(&poisoned, &[dropped])).await.unwrap();
+    let error = chain.process(journaled(&poisoned, &[])).await.unwrap_err();
+    assert_eq!((error.transformer_index, error.reason.as_str()), (0, "trap"));
+    assert_eq!(counters(&counts[0]), [1, 0, 1, 0, 2]);
+    let dropped = AppliedAction { transformer_index: 0, action: FailureAction::Drop };
+    let lists = chain.process(journaled(&poisoned, &[dropped])).await.unwrap();
     assert_eq!(volumes(&lists), [[1.0]]);
-    assert_eq!(law(&counts[0]), [2, 0, 1, 1, 3]);
+    assert_eq!(counters(&counts[0]), [2, 0, 1, 1, 3]);
 
-    // The next failure runs everything again, but not what was dropped.
-    knobs.failures.store(1, Relaxed);
-    knobs.seen.lock().unwrap().clear();
-    let lists = chain.process(event(&batch(&[2.0, POISON]), &[])).await.unwrap();
+    // The next failure processes everything again, but not the dropped samples.
+    control.failures.store(1, Relaxed);
+    control.received.lock().unwrap().clear();
+    let lists = chain.process(journaled(&batch(&[2.0, POISON]), &[])).await.unwrap();
     assert_eq!(volumes(&lists), [vec![3.0, 16.0], vec![16.0]]);
-    assert_eq!(*knobs.seen.lock().unwrap(), [2.0, POISON, 1.0, 2.0, POISON]);
+    assert_eq!(*control.received.lock().unwrap(), [2.0, POISON, 1.0, 2.0, POISON]);
 }
 
 #[tokio::test]
-async fn kept_rows_pass_as_they_are() {
-    let knobs = Knobs::default();
-    let (mut chain, counts) = chain(std::slice::from_ref(&knobs));
-    knobs.failures.store(2, Relaxed);
+async fn kept_samples_pass_unchanged() {
+    let control = TestControl::default();
+    let (mut chain, counts) = chain(std::slice::from_ref(&control));
+    control.failures.store(2, Relaxed);
     let poisoned = batch(&[POISON]);
-    assert!(chain.process(event(&poisoned, &[])).await.is_err());
-    let kept = AppliedAction { slot: 0, action: FailureAction::Keep };
-    let lists = chain.process(event(&poisoned, &[kept])).await.unwrap();
+    assert!(chain.process(journaled(&poisoned, &[])).await.is_err());
+    let kept = AppliedAction { transformer_index: 0, action: FailureAction::Keep };
+    let lists = chain.process(journaled(&poisoned, &[kept])).await.unwrap();
     assert_eq!(lists[0][0].id, poisoned.samples[0].id);
-    assert_eq!(law(&counts[0]), [1, 1, 0, 0, 1]);
+    assert_eq!(counters(&counts[0]), [1, 1, 0, 0, 1]);
 }
 
 #[tokio::test]
-async fn rejected_rows_are_dropped_and_the_chain_goes_on() {
-    let (mut chain, counts) = chain(&[Knobs::default(), Knobs::default()]);
-    let lists = chain.process(event(&batch(&[REJECTED]), &[])).await.unwrap();
+async fn rejected_samples_are_dropped_and_the_chain_goes_on() {
+    let (mut chain, counts) = chain(&[TestControl::default(), TestControl::default()]);
+    let lists = chain.process(journaled(&batch(&[REJECTED]), &[])).await.unwrap();
     assert_eq!(volumes(&lists), [[0.0], [0.0]]);
-    assert_eq!(law(&counts[0])[..4], [1, 0, 0, 1]);
+    assert_eq!(counters(&counts[0])[..4], [1, 0, 0, 1]);
 }
 
 #[tokio::test]
 async fn a_failing_flush_does_not_stop_the_others() {
-    let knobs = Knobs::default();
-    let (mut chain, _) = chain(&[knobs.clone(), Knobs::default()]);
-    knobs.flush_failures.store(2, Relaxed);
-    let lists = chain.process(event(&batch(&[1.0]), &[])).await.unwrap();
+    let control = TestControl::default();
+    let (mut chain, _) = chain(&[control.clone(), TestControl::default()]);
+    control.flush_failures.store(2, Relaxed);
+    let lists = chain.process(journaled(&batch(&[1.0]), &[])).await.unwrap();
     assert_eq!(volumes(&lists), [[1.0], [1.0]]);
-    let lists = chain.process(event(&batch(&[1.0]), &[])).await.unwrap();
+    let lists = chain.process(journaled(&batch(&[1.0]), &[])).await.unwrap();
     assert_eq!(volumes(&lists), [[3.0], [5.0], [5.0]]);
 }
 
 #[tokio::test]
-async fn a_long_history_is_saved_and_not_run_again() {
-    let knobs = Knobs::default();
-    let (mut chain, _) = chain(std::slice::from_ref(&knobs));
+async fn a_long_history_is_saved_and_not_processed_again() {
+    let control = TestControl::default();
+    let (mut chain, _) = chain(std::slice::from_ref(&control));
     for _ in 0..600 {
-        chain.process(event(&batch(&[1.0]), &[])).await.unwrap();
+        chain.process(journaled(&batch(&[1.0]), &[])).await.unwrap();
     }
-    knobs.failures.store(1, Relaxed);
-    knobs.seen.lock().unwrap().clear();
-    let lists = chain.process(event(&batch(&[POISON]), &[])).await.unwrap();
+    control.failures.store(1, Relaxed);
+    control.received.lock().unwrap().clear();
+    let lists = chain.process(journaled(&batch(&[POISON]), &[])).await.unwrap();
     assert_eq!(volumes(&lists), [[613.0], [613.0]]);
-    assert!(knobs.seen.lock().unwrap().len() <= 256 + 2);
+    assert!(control.received.lock().unwrap().len() <= 256 + 2);
 }
 
 #[tokio::test]
-async fn an_event_that_was_given_up_half_way_is_undone() {
-    let (mut chain, counts) = chain(&[Knobs::default()]);
-    chain.process(event(&batch(&[1.0]), &[])).await.unwrap();
+async fn a_batch_that_was_abandoned_half_way_is_undone() {
+    let (mut chain, counts) = chain(&[TestControl::default()]);
+    chain.process(journaled(&batch(&[1.0]), &[])).await.unwrap();
     chain.begin();
-    let half = event(&batch(&[5.0]), &[]);
-    chain.run(&half, Run::Live).await.map_err(|failure| failure.reason).unwrap();
-    let lists = chain.process(event(&batch(&[2.0]), &[])).await.unwrap();
+    let half = journaled(&batch(&[5.0]), &[]);
+    chain.run(&half, RunMode::Live).await.map_err(|failure| failure.reason).unwrap();
+    let lists = chain.process(journaled(&batch(&[2.0]), &[])).await.unwrap();
     assert_eq!(volumes(&lists), [[3.0], [3.0]]);
-    assert_eq!(law(&counts[0]), [2, 0, 2, 0, 4]);
+    assert_eq!(counters(&counts[0]), [2, 0, 2, 0, 4]);
 }
 
 #[tokio::test]
-async fn another_chain_gets_to_where_one_is() {
-    let (mut old, _) = chain(&[Knobs::default(), Knobs::default()]);
+async fn a_new_chain_catches_up_with_a_running_one() {
+    let (mut old, _) = chain(&[TestControl::default(), TestControl::default()]);
     for _ in 0..300 {
-        old.process(event(&batch(&[1.0]), &[])).await.unwrap();
+        old.process(journaled(&batch(&[1.0]), &[])).await.unwrap();
     }
-    let (offset, states, events) = old.snapshot();
-    assert!(offset > 0 && !events.is_empty() && events.len() < 300);
-    let (mut new, counts) = chain(&[Knobs::default(), Knobs::default()]);
-    new.resume(offset, states).await.unwrap();
-    for event in events {
-        new.replay(event).await.unwrap();
+    let (offset, states, batches) = old.snapshot();
+    assert!(offset > 0 && !batches.is_empty() && batches.len() < 300);
+    let (mut new, counts) = chain(&[TestControl::default(), TestControl::default()]);
+    new.restore(offset, states).await.unwrap();
+    for batch in batches {
+        new.catch_up(batch).await.unwrap();
     }
     assert_eq!(new.offset(), old.offset());
-    assert_eq!(law(&counts[0]), [0; 5], "nothing of that counts");
-    new.inherit_names(&mut old);
-    let next = event(&batch(&[1.0]), &[]);
+    assert_eq!(counters(&counts[0]), [0; 5], "catching up counts nothing");
+    new.inherit_ids(&mut old);
+    let next = journaled(&batch(&[1.0]), &[]);
     let (got, wanted) = (new.process(next.clone()).await.unwrap(), old.process(next).await);
     assert_eq!(volumes(&got), volumes(&wanted.unwrap()));
 }
 
 #[tokio::test]
-async fn a_retired_chain_comes_back_with_what_it_has_missed() {
-    let (mut old, _) = chain(&[Knobs::default()]);
-    old.process(event(&batch(&[1.0]), &[])).await.unwrap();
-    old.retire().await;
-    assert!(old.remember(event(&batch(&[2.0]), &[])));
-    let lists = old.process(event(&batch(&[4.0]), &[])).await.unwrap();
+async fn a_suspended_chain_resumes_with_the_batches_it_missed() {
+    let (mut old, _) = chain(&[TestControl::default()]);
+    old.process(journaled(&batch(&[1.0]), &[])).await.unwrap();
+    old.suspend().await;
+    assert!(old.record_unprocessed(journaled(&batch(&[2.0]), &[])));
+    let lists = old.process(journaled(&batch(&[4.0]), &[])).await.unwrap();
     assert_eq!(volumes(&lists), [[7.0], [7.0]]);
 }
 
 #[tokio::test]
-async fn injected_rows_stay_in_the_state() {
-    let knobs = Knobs::default();
-    let (mut chain, counts) = chain(std::slice::from_ref(&knobs));
-    chain.process(event(&batch(&[1.0]), &[])).await.unwrap();
+async fn injected_samples_stay_in_the_state() {
+    let control = TestControl::default();
+    let (mut chain, counts) = chain(std::slice::from_ref(&control));
+    chain.process(journaled(&batch(&[1.0]), &[])).await.unwrap();
     assert_eq!(chain.inject(0, &batch(&[5.0])).await.unwrap().len(), 1);
-    assert_eq!(law(&counts[0]), [2, 0, 2, 0, 3]);
-    knobs.failures.store(1, Relaxed);
-    let lists = chain.process(event(&batch(&[POISON]), &[])).await.unwrap();
+    assert_eq!(counters(&counts[0]), [2, 0, 2, 0, 3]);
+    control.failures.store(1, Relaxed);
+    let lists = chain.process(journaled(&batch(&[POISON]), &[])).await.unwrap();
     assert_eq!(volumes(&lists), [[19.0], [19.0]]);
 }
 
-/// Saved states have a bound together: a save beyond it is refused, and the chain goes on with its
-/// older one.
 #[tokio::test]
-async fn a_save_beyond_the_total_is_refused_and_the_older_one_stays() {
-    let total = StateTotal::new(16);
-    let knobs = Knobs::default();
-    let (one, _) = chain(&[Knobs::default(), Knobs::default()]);
-    let (other, _) = chain(std::slice::from_ref(&knobs));
-    let (mut one, mut other) = (one.within(&total), other.within(&total));
+async fn a_save_beyond_the_budget_is_refused_and_the_older_one_stays() {
+    let budget = StateBudget::new(16);
+    let control = TestControl::default();
+    let (one, _) = chain(&[TestControl::default(), TestControl::default()]);
+    let (other, _) = chain(std::slice::from_ref(&control));
+    let (mut one, mut other) = (one.with_state_budget(&budget), other.with_state_budget(&budget));
     one.process(JournaledBatch::new(1, &batch(&[1.0]), &[])).await.unwrap();
     assert!(one.save().await && one.save().await, "its own older one does not count");
     other.process(JournaledBatch::new(1, &batch(&[2.0]), &[])).await.unwrap();
     assert!(!other.save().await);
     assert_eq!(other.saved_at(), 0);
     // It works on, and recovers from its older save.
-    knobs.failures.store(1, Relaxed);
+    control.failures.store(1, Relaxed);
     let lists = other.process(JournaledBatch::new(2, &batch(&[POISON]), &[])).await.unwrap();
     assert_eq!(lists[0][0].volume, Volume::Float(15.0));
     drop(one);

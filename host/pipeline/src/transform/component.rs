@@ -1,3 +1,5 @@
+//! The transformer that is a WebAssembly component: maps the calls and errors of an instance.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,34 +13,44 @@ use nephometer_wasm::{
     TransformerRole,
 };
 
-/// A component at its place in a sink.
+/// An instance of a component as a transformer.
 pub struct ComponentTransformer(InstanceHandle<TransformerRole>);
 
 impl ComponentTransformer {
-    /// Loads the component that the specification names and configures an instance of it. Options
-    /// that do not fit are [`ComponentError::Options`], with a pointer for `spec.offsets`. It is
-    /// counted at `place`, such as `SINK/0`.
+    /// Loads the component that `spec` names and configures an instance. Its metrics are reported
+    /// under `place`, such as `SINK/0`.
+    ///
+    /// # Errors
+    /// If the component cannot be loaded, or rejects the options ([`ComponentError::Options`], with a
+    /// pointer for `spec.offsets`).
     pub async fn create(
         host: &ComponentHost,
         spec: &TransformerSpec,
         place: &str,
     ) -> Result<Self, ComponentError> {
         let loaded = host.load(&spec.name).await?;
-        Self::of(host, &loaded, &spec.parameters, place).await
+        Self::from_loaded(host, &loaded, &spec.parameters, place).await
     }
 
     /// Configures an instance of a component that is loaded already.
-    pub async fn of(
+    ///
+    /// # Errors
+    /// If the component rejects the options or fails.
+    pub async fn from_loaded(
         host: &ComponentHost,
         loaded: &Arc<Loaded<TransformerRole>>,
         options: &Map<String, Value>,
         place: &str,
     ) -> Result<Self, ComponentError> {
-        Self::numbering(host, loaded, options, place, Numbering::Ascending).await
+        Self::with_numbering(host, loaded, options, place, Numbering::Ascending).await
     }
 
-    /// The same with numbers of the dictionary in a chosen order: to see whether results depend on it.
-    pub async fn numbering(
+    /// The same with a chosen order of the dictionary's numbers: for tests whether results depend on
+    /// it.
+    ///
+    /// # Errors
+    /// As for [`Self::from_loaded`].
+    pub async fn with_numbering(
         host: &ComponentHost,
         loaded: &Arc<Loaded<TransformerRole>>,
         options: &Map<String, Value>,

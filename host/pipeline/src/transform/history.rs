@@ -1,122 +1,142 @@
-//! What a recovery needs: the last saved state of a chain, and the events since.
+//! What a recovery needs: the last saved states of a chain, and the batches since.
+//!
+//! The history decides when the next save is due and bounds its own memory. It runs no transformer.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::State;
+use super::batch_log::BatchLog;
 use super::journaled_batch::JournaledBatch;
-use super::window::Window;
 use nephometer_model::Offset;
 
-/// A save is due after this long: what a recovery has to run again is a matter of seconds.
-const EVERY: Duration = Duration::from_secs(10);
-/// How much of the time saving may take: its interval is this many times what the last one took.
-const SHARE: u32 = 50;
-/// A save is due at the latest after this many events or rows, whatever it costs: they are held in
-/// memory until then, about 100 bytes a row, with the resources that they are of.
-const EVENTS: usize = 256;
-const ROWS: usize = 50_000;
+/// A save is due after this long: a recovery then processes a few seconds of batches again.
+const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval is at least this many times the duration of the last save: saving takes 2% of the
+/// time at most.
+const SAVE_COST_FACTOR: u32 = 50;
+/// A save is due after this many batches or samples, whatever it costs: they stay in memory until
+/// then, about 100 bytes a sample, with their resources.
+const MAX_BATCHES: usize = 256;
+const MAX_SAMPLES: usize = 50_000;
 /// The same for resources with much metadata.
-const BYTES: usize = 32 << 20;
-/// How many times that may come together while no save succeeds, before the oldest are forgotten.
-const UNSAVED: usize = 2;
+const MAX_BYTES: usize = 32 << 20;
+/// While saves fail, the history grows to this many times these bounds before it drops batches.
+const UNSAVED_FACTOR: usize = 2;
 
-/// The state of all stages at one position, and the events since.
+/// The saved states of all transformers at one offset, and the batches since.
 #[derive(Debug)]
 pub(super) struct History {
-    /// The position of `states`.
-    snapshot: Offset,
+    /// Offset of `states`.
+    saved: Offset,
     states: Vec<Option<State>>,
-    events: Window,
-    /// Events, rows and bytes since the last save or attempt at one.
-    since: (usize, usize, usize),
-    last_try: Instant,
-    /// What the last save took.
-    cost: Duration,
+    log: BatchLog,
+    since_save: Growth,
+    last_attempt: Instant,
+    /// Duration of the last save.
+    save_cost: Duration,
+}
+
+/// What was added since the last save or attempt at one.
+#[derive(Debug, Default)]
+struct Growth {
+    batches: usize,
+    samples: usize,
+    bytes: usize,
 }
 
 impl History {
-    /// Of stages that were in these states at `snapshot`.
-    pub(super) fn new(snapshot: Offset, states: Vec<Option<State>>) -> Self {
-        let last_try = Instant::now();
-        let (events, since) = (Window::default(), (0, 0, 0));
-        Self { snapshot, states, events, since, last_try, cost: Duration::ZERO }
+    /// A history that starts with these states, saved at `saved`.
+    pub(super) fn new(saved: Offset, states: Vec<Option<State>>) -> Self {
+        Self {
+            saved,
+            states,
+            log: BatchLog::default(),
+            since_save: Growth::default(),
+            last_attempt: Instant::now(),
+            save_cost: Duration::ZERO,
+        }
     }
 
-    /// Where the states were saved, and the states.
-    pub(super) fn saves(&self) -> (Offset, &[Option<State>]) {
-        (self.snapshot, &self.states)
+    /// The saved states and their offset.
+    pub(super) fn saved_states(&self) -> (Offset, &[Option<State>]) {
+        (self.saved, &self.states)
     }
 
-    /// What a stage saved last.
-    pub(super) fn state(&self, slot: usize) -> Option<&State> {
-        self.states[slot].as_ref()
+    /// The saved state of one transformer.
+    pub(super) fn state(&self, transformer_index: usize) -> Option<&State> {
+        self.states[transformer_index].as_ref()
     }
 
-    pub(super) fn events(&self) -> Vec<JournaledBatch> {
-        self.events.events().to_vec()
+    /// The batches since the save.
+    pub(super) fn batches(&self) -> Vec<JournaledBatch> {
+        self.log.batches().to_vec()
     }
 
-    /// The place after the last event.
+    /// Offset of the last batch.
     pub(super) fn offset(&self) -> Offset {
-        self.events.events().last().map_or(self.snapshot, |event| event.offset)
+        self.log.batches().last().map_or(self.saved, |batch| batch.offset)
     }
 
-    /// Adds an event. How many were forgotten for it.
-    pub(super) fn push(&mut self, event: JournaledBatch) -> usize {
-        let before = self.events.bytes();
-        self.since.0 += 1;
-        self.since.1 += event.rows();
-        self.events.push(event);
-        self.since.2 += self.events.bytes() - before;
-        let count = self.events.events().len();
-        let (mut rows, mut surplus) = (self.events.rows(), 0);
-        // The newest one stays, whatever its size.
-        while count - surplus > 1 && (count - surplus > EVENTS * UNSAVED || rows > ROWS * UNSAVED) {
-            rows -= self.events.events()[surplus].rows();
-            surplus += 1;
+    /// Appends a batch. Returns how many old batches were dropped to stay within the bounds.
+    pub(super) fn push(&mut self, batch: JournaledBatch) -> usize {
+        let before = self.log.bytes();
+        self.since_save.batches += 1;
+        self.since_save.samples += batch.samples();
+        self.log.push(batch);
+        self.since_save.bytes += self.log.bytes() - before;
+        let count = self.log.batches().len();
+        let (mut samples, mut dropped) = (self.log.samples(), 0);
+        // The newest batch stays, whatever its size.
+        while count - dropped > 1
+            && (count - dropped > MAX_BATCHES * UNSAVED_FACTOR
+                || samples > MAX_SAMPLES * UNSAVED_FACTOR)
+        {
+            samples -= self.log.batches()[dropped].samples();
+            dropped += 1;
         }
-        self.events.forget(surplus);
-        // Resources that several events share are let go with the last of them.
-        while self.events.bytes() > BYTES * UNSAVED && self.events.events().len() > 1 {
-            let half = self.events.events().len() / 2;
-            self.events.forget(half);
-            surplus += half;
+        self.log.drop_oldest(dropped);
+        // A resource that several batches share is freed with the last of them.
+        while self.log.bytes() > MAX_BYTES * UNSAVED_FACTOR && self.log.batches().len() > 1 {
+            let half = self.log.batches().len() / 2;
+            self.log.drop_oldest(half);
+            dropped += half;
         }
-        surplus
+        dropped
     }
 
+    /// Whether the next save is due.
     pub(super) fn is_due(&self) -> bool {
-        let wait = EVERY.max(self.cost.saturating_mul(SHARE));
-        self.since.0 >= EVENTS
-            || self.since.1 >= ROWS
-            || self.since.2 >= BYTES
-            || (self.since.0 > 0 && self.last_try.elapsed() >= wait)
+        let interval = SAVE_INTERVAL.max(self.save_cost.saturating_mul(SAVE_COST_FACTOR));
+        self.since_save.batches >= MAX_BATCHES
+            || self.since_save.samples >= MAX_SAMPLES
+            || self.since_save.bytes >= MAX_BYTES
+            || (self.since_save.batches > 0 && self.last_attempt.elapsed() >= interval)
     }
 
-    /// All stages were saved after the last event, which took so long.
-    pub(super) fn saved(&mut self, states: Vec<Option<State>>, cost: Duration) {
-        self.snapshot = self.offset();
+    /// Replaces the saved states by those after the last batch. `cost` is how long saving took.
+    pub(super) fn save(&mut self, states: Vec<Option<State>>, cost: Duration) {
+        self.saved = self.offset();
         self.states = states;
-        self.events.clear();
-        self.cost = cost;
-        self.tried();
+        self.log.clear();
+        self.save_cost = cost;
+        self.postpone_save();
     }
 
-    /// The next attempt comes when as much again has come.
-    pub(super) fn tried(&mut self) {
-        self.since = (0, 0, 0);
-        self.last_try = Instant::now();
+    /// Lets as much be added again before the next save is due.
+    pub(super) fn postpone_save(&mut self) {
+        self.since_save = Growth::default();
+        self.last_attempt = Instant::now();
     }
 
-    /// An event that a stage can no longer work on goes past it from now on.
-    pub(super) fn pass_over(&mut self, offset: usize, slot: usize, flushing: bool) {
-        let event = self.events.event_mut(offset);
+    /// Makes the batch at `index` bypass a transformer that fails on it when it is processed again.
+    pub(super) fn skip(&mut self, index: usize, transformer_index: usize, flushing: bool) {
+        let batch = self.log.batch_mut(index);
         if flushing {
-            event.unflushed.push(slot);
+            batch.unflushed.push(transformer_index);
         } else {
-            event.drop_at(slot);
+            batch.drop_at(transformer_index);
         }
     }
 }
@@ -128,8 +148,8 @@ mod tests {
     use super::*;
     use nephometer_model::{Batch, Meter, MeterType, Moment, Resource, Sample, Volume};
 
-    /// One sample of this resource.
-    fn event(offset: Offset, resource: &Arc<Resource>) -> JournaledBatch {
+    /// A batch with one sample of this resource.
+    fn journaled(offset: Offset, resource: &Arc<Resource>) -> JournaledBatch {
         let sample = Sample {
             id: uuid::Uuid::nil(),
             meter: Arc::new(Meter::new("m", MeterType::Gauge, "")),
@@ -152,26 +172,26 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_counts_once_and_large_ones_make_a_save_due_and_are_forgotten() {
+    fn a_shared_resource_counts_once_and_large_ones_are_dropped_beyond_the_bound() {
         let mut history = History::new(0, Vec::new());
         let shared = resource(1 << 20);
         for offset in 1..=100 {
-            assert_eq!(history.push(event(offset, &shared)), 0);
+            assert_eq!(history.push(journaled(offset, &shared)), 0);
         }
-        assert!(!history.is_due() && history.events.bytes() < 2 << 20);
-        let mut forgotten = 0;
+        assert!(!history.is_due() && history.log.bytes() < 2 << 20);
+        let mut dropped = 0;
         for offset in 101..=131 {
-            forgotten += history.push(event(offset, &resource(1 << 20)));
+            dropped += history.push(journaled(offset, &resource(1 << 20)));
         }
-        assert!(history.is_due() && forgotten == 0);
+        assert!(history.is_due() && dropped == 0);
         for offset in 132..=300 {
-            forgotten += history.push(event(offset, &resource(1 << 20)));
-            assert!(history.events.bytes() <= BYTES * UNSAVED);
+            dropped += history.push(journaled(offset, &resource(1 << 20)));
+            assert!(history.log.bytes() <= MAX_BYTES * UNSAVED_FACTOR);
         }
-        let left = history.events();
-        assert_eq!((left.len() + forgotten, history.offset()), (300, 300));
-        // One event may be larger than all of that.
-        history.push(event(301, &resource(BYTES * UNSAVED)));
-        assert_eq!(history.events().len(), 1);
+        let kept = history.batches();
+        assert_eq!((kept.len() + dropped, history.offset()), (300, 300));
+        // A single batch may exceed the bound.
+        history.push(journaled(301, &resource(MAX_BYTES * UNSAVED_FACTOR)));
+        assert_eq!(history.batches().len(), 1);
     }
 }

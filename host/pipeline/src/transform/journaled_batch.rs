@@ -1,69 +1,70 @@
-//! A batch on its way through a chain, and what was decided on it.
+//! A batch with its offset in the journal and the failure actions that apply to it.
 
 use std::sync::Arc;
 
 use nephometer_model::{Batch, Offset};
 
-/// What is to be done with the rows that a stage failed on.
+/// What happens to the samples that a transformer failed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureAction {
-    /// They are lost, and counted.
+    /// They are dropped and counted.
     Drop,
-    /// They pass that stage as they are.
+    /// They bypass the transformer unchanged.
     Keep,
 }
 
-/// A decision on one stage for one event. It is part of the event from then on.
+/// A failure action for one transformer and one batch. The batch carries it from then on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AppliedAction {
-    /// Position of the stage in the sink, from 0.
-    pub slot: usize,
-    /// What becomes of the rows that come to it.
+    /// Index of the transformer in the sink, from 0.
+    pub transformer_index: usize,
+    /// What happens to the samples that reach it.
     pub action: FailureAction,
 }
 
-/// One batch on its way through a chain, with its place in the journal and what was decided on it.
+/// A batch of the journal on its way through a chain.
 #[derive(Debug, Clone)]
 pub struct JournaledBatch {
     pub(super) offset: Offset,
     pub(super) batch: Arc<Batch>,
     actions: Vec<AppliedAction>,
-    /// Stages that were not asked at the end of the tick, because they failed at it.
+    /// Indexes of transformers that are not flushed after this batch, because their flush failed.
     pub(super) unflushed: Vec<usize>,
 }
 
 impl JournaledBatch {
-    /// The batch at `offset` of the journal, with what was decided on it.
+    /// The batch at `offset` of the journal, with these failure actions.
     pub fn new(offset: Offset, batch: &Arc<Batch>, actions: &[AppliedAction]) -> Self {
         let batch = Arc::clone(batch);
         Self { offset, batch, actions: actions.to_vec(), unflushed: Vec::new() }
     }
 
-    /// The same with one more verdict.
+    /// Adds a failure action. For one transformer the last one applies.
     #[must_use]
-    pub fn with(mut self, action: AppliedAction) -> Self {
+    pub fn with_action(mut self, action: AppliedAction) -> Self {
         self.actions.push(action);
         self
     }
 
-    /// Rows that come to a stage are lost from now on.
-    pub(super) fn drop_at(&mut self, slot: usize) {
-        self.actions.push(AppliedAction { slot, action: FailureAction::Drop });
+    /// Drops the samples that reach a transformer from now on.
+    pub(super) fn drop_at(&mut self, transformer_index: usize) {
+        self.actions.push(AppliedAction { transformer_index, action: FailureAction::Drop });
     }
 
-    /// Its place in the journal.
+    /// Offset in the journal.
     pub fn offset(&self) -> Offset {
         self.offset
     }
 
-    /// What was decided on the rows that come to a stage.
-    pub(super) fn action(&self, slot: usize) -> Option<FailureAction> {
-        let action = self.actions.iter().rev().find(|action| action.slot == slot);
+    /// The failure action for a transformer.
+    pub(super) fn action(&self, transformer_index: usize) -> Option<FailureAction> {
+        let mut actions = self.actions.iter().rev();
+        let action = actions.find(|action| action.transformer_index == transformer_index);
         action.map(|action| action.action)
     }
 
-    /// How many rows it has: what holding it costs.
-    pub fn rows(&self) -> usize {
+    /// Number of samples.
+    pub fn samples(&self) -> usize {
         self.batch.samples.len()
     }
 }

@@ -1,107 +1,110 @@
-//! Transformers: samples in, samples out. Every one of them is a wasm component.
+//! Transformers: samples in, samples out. Every transformer is a WebAssembly component.
 //!
-//! Given: the samples of a tick, then a flush. Gives back: what a sink publishes. A chain recovers
-//! by itself from a component that fails, once; what to do after that is the sink's decision.
+//! A [`Chain`] runs the transformers of one sink, flushes them at the end of a polling cycle, and
+//! saves and restores their states. It recovers once from a component that fails; a second failure on
+//! the same batch is returned to the sink, which chooses the failure action.
 
+mod batch_log;
 mod chain;
 mod component;
 mod history;
-mod ids;
 mod journaled_batch;
 mod recovery;
+mod sample_ids;
 mod samples;
-mod states;
+mod state_budget;
 #[cfg(test)]
-pub(crate) mod summing;
+pub(crate) mod summing_transformer;
 mod tally;
-mod window;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use thiserror::Error;
 
+pub use batch_log::BatchLog;
 pub use chain::{Chain, ChainError, DroppedSamples};
 pub use component::ComponentTransformer;
 pub use journaled_batch::{AppliedAction, FailureAction, JournaledBatch};
 pub use nephometer_wasm::{State, Transformed};
 pub use samples::SampleList;
-pub use states::StateTotal;
-pub use window::Window;
+pub use state_budget::StateBudget;
 
 use nephometer_model::{Batch, Moment, Sample};
 
-/// One place in a sink.
+/// One transformer of a chain.
 #[async_trait]
 pub trait Transformer: Send + Sync {
     /// The component's name.
     fn name(&self) -> &str;
 
-    /// What it is: two transformers of equal identity do the same.
+    /// Code and options: two transformers of equal identity behave the same.
     fn identity(&self) -> Identity;
 
-    /// Takes the batch's samples, returns those that go on, in their order. Those that it made
-    /// have the nil id, which the chain replaces; all others are samples of the batch, each at
-    /// most once.
+    /// Transforms the samples of a batch. Returns the output in its order. New samples have the nil
+    /// id, which the chain replaces; all others are samples of the batch, each at most once.
     async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Transformed, TransformError>;
 
-    /// Called after all samples of a tick have passed; what was held back until now, with nil
-    /// ids.
+    /// Called after all samples of a polling cycle. Returns the samples that were buffered until then,
+    /// with nil ids.
     async fn flush(&mut self, now: Moment) -> Result<Vec<Sample>, TransformError>;
 
-    /// The state as bytes; `None` if there is none to keep.
+    /// The state as bytes; `None` for a transformer without a state.
     async fn save(&mut self) -> Result<Option<State>, TransformError>;
 
-    /// Throws the instance away and makes a new one, with this state. A state that the component
-    /// does not take is [`TransformError::State`].
+    /// Replaces the instance by a new one with this state.
+    ///
+    /// # Errors
+    /// [`TransformError::State`] if the component rejects the state.
     async fn rebuild(&mut self, state: Option<&State>) -> Result<(), TransformError>;
 
-    /// Throws the instance away; [`Self::rebuild`] makes a new one.
+    /// Drops the instance; [`Self::rebuild`] creates a new one.
     fn discard(&mut self);
 }
 
-/// What a transformer is: its code and its options.
+/// The code and options of a transformer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The component's name.
     pub component: Arc<str>,
-    /// SHA-256 of its file.
+    /// SHA-256 of the component's file.
     pub digest: [u8; 32],
-    /// Its options, as JSON text.
+    /// The options as JSON text.
     pub options: String,
 }
 
-/// Why a component did not do its work.
+/// A failed call of a transformer.
 #[derive(Debug, Error)]
 pub enum TransformError {
-    /// The component says that this input cannot be worked on. Its instance is well.
+    /// The component rejects this input. Its instance is intact.
     #[error("{component} rejects the input: {reason}")]
     Rejected {
         /// The component's name.
         component: String,
-        /// Its own words.
+        /// The component's own text.
         reason: String,
     },
-    /// The instance is gone: a trap, a limit, a malformed answer, or the component said broken.
+    /// The instance is lost: a trap, a limit, malformed output, or an error that the component
+    /// reports as broken.
     #[error("{component} failed: {reason}")]
     Failed {
         /// The component's name.
         component: String,
-        /// What happened and, for a limit, which key to change.
+        /// The failure and, for a limit, the configuration key to change.
         reason: String,
     },
-    /// The component does not take the state that it was given to start from.
-    #[error("{component} does not take its state: {reason}")]
+    /// The component rejects the state that it is to start from.
+    #[error("{component} rejects its saved state: {reason}")]
     State {
         /// The component's name.
         component: String,
-        /// Its own words.
+        /// The component's own text.
         reason: String,
     },
 }
 
 impl TransformError {
-    /// What happened, without the component's name.
+    /// The reason without the component's name.
     pub fn reason(&self) -> &str {
         match self {
             Self::Rejected { reason, .. }

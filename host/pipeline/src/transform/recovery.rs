@@ -1,10 +1,11 @@
-//! How a chain gets to a state: its own again after a failure, or that of another chain.
+//! Saving and restoring the states of a chain: its own states after a failure, or those of another
+//! chain that it replaces.
 
 use std::mem;
 
 use tokio::time::Instant;
 
-use super::chain::{Chain, ChainError, Failure, Run};
+use super::chain::{Chain, ChainError, RunMode, TransformerFailure};
 use super::history::History;
 use super::journaled_batch::JournaledBatch;
 use super::tally::Tally;
@@ -13,81 +14,87 @@ use nephometer_model::Offset;
 use nephometer_telemetry::events;
 
 impl Chain {
-    /// Where the stages were saved last.
+    /// Offset of the last save.
     pub(crate) fn saved_at(&self) -> Offset {
-        self.history.saves().0
+        self.history.saved_states().0
     }
 
-    /// Where the stages were saved last, their states there, and the events since: all that
-    /// another chain needs to get to where this one is.
+    /// Offset of the last save, the states there, and the batches since: all that another chain needs
+    /// to reach the same state.
     pub fn snapshot(&self) -> (Offset, Vec<Option<State>>, Vec<JournaledBatch>) {
-        let (offset, states) = self.history.saves();
-        (offset, states.to_vec(), self.history.events())
+        let (offset, states) = self.history.saved_states();
+        (offset, states.to_vec(), self.history.batches())
     }
 
-    /// Starts from these states, one for each stage, which were saved at `offset`.
-    pub async fn resume(
+    /// Rebuilds all transformers with these states, one for each, saved at `offset`.
+    ///
+    /// # Errors
+    /// If an instance cannot be built, or a component rejects its state.
+    pub async fn restore(
         &mut self,
         offset: Offset,
         states: Vec<Option<State>>,
     ) -> Result<(), ChainError> {
         self.history = History::new(offset, states);
         self.count_states();
-        self.stale = true;
+        self.needs_recovery = true;
         for index in 0..self.slots.len() {
             let state = self.history.state(index);
             if state.is_none() {
                 continue;
             }
             if let Err(error) = self.slots[index].transformer.rebuild(state).await {
-                return Err(self.error(index, &error));
+                return Err(self.chain_error(index, &error));
             }
         }
-        self.stale = false;
+        self.needs_recovery = false;
         Ok(())
     }
 
-    /// Runs an event that others have worked on, for what the stages remember of it.
-    pub async fn replay(&mut self, event: JournaledBatch) -> Result<(), ChainError> {
+    /// Processes a batch that another chain has published, for its effect on the states.
+    ///
+    /// # Errors
+    /// As for [`Self::process`].
+    pub async fn catch_up(&mut self, journaled: JournaledBatch) -> Result<(), ChainError> {
         if self.slots.is_empty() {
-            self.history = History::new(event.offset, Vec::new());
+            self.history = History::new(journaled.offset, Vec::new());
             return Ok(());
         }
-        self.work_off(event, Run::Replay).await.map(drop)
+        self.process_with_recovery(journaled, RunMode::CatchUp).await.map(drop)
     }
 
-    /// Takes an event into the history without running it: the chain runs it when it is needed
-    /// again. False if that is more than a history holds.
-    pub(crate) fn remember(&mut self, event: JournaledBatch) -> bool {
-        self.stale = true;
-        self.history.push(event) == 0
+    /// Appends a batch to the history without processing it: the next recovery does. Returns false if
+    /// the history cannot hold it.
+    pub(crate) fn record_unprocessed(&mut self, journaled: JournaledBatch) -> bool {
+        self.needs_recovery = true;
+        self.history.push(journaled) == 0
     }
 
-    /// Saves the state once more if that can be, and lets go of the instances. The chain can come
-    /// back by itself with the next event.
-    pub(crate) async fn retire(&mut self) {
-        if !self.stale {
+    /// Saves the states if possible, and drops the instances. The next batch rebuilds them.
+    pub(crate) async fn suspend(&mut self) {
+        if !self.needs_recovery {
             self.save().await;
         }
-        self.stale = true;
+        self.needs_recovery = true;
         self.slots.iter_mut().for_each(|slot| slot.transformer.discard());
     }
 
-    /// Takes over what the stages of another chain have named, where they stand at the same place.
-    pub(crate) fn inherit_names(&mut self, other: &mut Self) {
+    /// Takes over the assigned ids of another chain, transformer by transformer.
+    pub(crate) fn inherit_ids(&mut self, other: &mut Self) {
         for (own, other) in self.slots.iter_mut().zip(&mut other.slots) {
-            mem::swap(&mut own.names, &mut other.names);
+            mem::swap(&mut own.ids, &mut other.ids);
         }
     }
 
-    /// Saves unless a stage is somewhere within an event. Whether it worked.
-    pub(crate) async fn save_if_sound(&mut self) -> bool {
-        !self.stale && self.save().await
+    /// Saves unless a transformer is in the middle of a batch. Returns whether it was saved.
+    pub(crate) async fn save_if_consistent(&mut self) -> bool {
+        !self.needs_recovery && self.save().await
     }
 
-    /// Saves the state of all stages, at this position. Whether it worked.
+    /// Saves the states of all transformers at the current offset, in memory. Returns false if one of
+    /// them cannot be saved; the older save then stays that of all.
     pub async fn save(&mut self) -> bool {
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut states = Vec::with_capacity(self.slots.len());
         for slot in &mut self.slots {
             let state = slot.transformer.save().await;
@@ -97,74 +104,78 @@ impl Chain {
                     states.push(None);
                     continue;
                 }
-                Ok(Some(state)) => match self.total.add(name, &state, self.history.saves().1) {
-                    Ok(()) => {
-                        states.push(Some(state));
-                        continue;
+                Ok(Some(state)) => {
+                    match self.budget.reserve(name, &state, self.history.saved_states().1) {
+                        Ok(()) => {
+                            states.push(Some(state));
+                            continue;
+                        }
+                        Err(refusal) => (refusal, false),
                     }
-                    Err(refusal) => (refusal, false),
-                },
+                }
                 Err(error) => {
                     let failed = matches!(error, TransformError::Failed { .. });
                     (error.reason().to_owned(), failed)
                 }
             };
-            // Those before it have worked on, which is no harm: the older save stays that of all.
             events::component::save_failed(&self.sink, name, &reason);
-            self.stale = failed;
-            self.history.tried();
+            self.needs_recovery = failed;
+            self.history.postpone_save();
             return false;
         }
-        self.history.saved(states, begun.elapsed());
+        self.history.save(states, start.elapsed());
         true
     }
 
     fn count_states(&self) {
         let names = self.slots.iter().map(|slot| slot.transformer.name());
-        let states = names.zip(self.history.saves().1);
-        self.total.count(states.filter_map(|(name, state)| Some((name, state.as_ref()?))));
+        let states = names.zip(self.history.saved_states().1);
+        self.budget.count(states.filter_map(|(name, state)| Some((name, state.as_ref()?))));
     }
 
-    /// Brings all stages to where they were after the last event that succeeded. `next` is the
-    /// event to come: a stage that it passes over may stay down.
+    /// Brings all transformers to their states after the last batch that succeeded. `next` is the
+    /// batch to be processed: a transformer that it bypasses may stay without an instance.
     pub(super) async fn recover(&mut self, next: &JournaledBatch) -> Result<(), ChainError> {
         loop {
             for index in 0..self.slots.len() {
                 let slot = &mut self.slots[index];
-                let built = slot.transformer.rebuild(self.history.state(index)).await;
-                slot.down = built.is_err();
-                if let Err(error) = built
+                let rebuilt = slot.transformer.rebuild(self.history.state(index)).await;
+                slot.down = rebuilt.is_err();
+                if let Err(error) = rebuilt
                     && next.action(index).is_none()
                 {
-                    let error = self.error(index, &error);
+                    let error = self.chain_error(index, &error);
                     events::component::failed(&self.sink, &error.component, &error.reason);
                     return Err(error);
                 }
             }
-            match self.run_again().await {
-                Ok(events) => {
-                    self.stale = false;
-                    events::component::recovered(&self.sink, events);
+            match self.rerun_history().await {
+                Ok(batches) => {
+                    self.needs_recovery = false;
+                    events::component::recovered(&self.sink, batches);
                     return Ok(());
                 }
-                // What passed before fails now, such as on a busy machine: without it, once more.
-                Err((offset, failure)) => {
-                    let error = self.fail(&failure);
+                // A batch that succeeded before fails now, for example on a busy machine: start over
+                // without it.
+                Err((batch_index, failure)) => {
+                    let error = self.report(&failure);
                     let (name, reason) = (&error.component, &error.reason);
                     events::component::state_incomplete(&self.sink, name, reason);
-                    self.history.pass_over(offset, failure.slot, failure.flushing);
+                    let index = failure.transformer_index;
+                    self.history.skip(batch_index, index, failure.flushing);
                 }
             }
         }
     }
 
-    /// Runs all events since the last save, silently.
-    async fn run_again(&mut self) -> Result<usize, (usize, Failure)> {
-        let events = self.history.events();
-        let mut result = Ok(events.len());
-        for (offset, event) in events.iter().enumerate() {
-            if let Err(failure) = self.run(event, Run::Again).await {
-                result = Err((offset, failure));
+    /// Processes all batches since the last save, without output. An error holds the index of the
+    /// batch that failed.
+    async fn rerun_history(&mut self) -> Result<usize, (usize, TransformerFailure)> {
+        let batches = self.history.batches();
+        let mut result = Ok(batches.len());
+        for (index, batch) in batches.iter().enumerate() {
+            if let Err(failure) = self.run(batch, RunMode::Recovery).await {
+                result = Err((index, failure));
                 break;
             }
         }

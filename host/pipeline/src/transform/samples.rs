@@ -1,16 +1,16 @@
-//! Samples between two transformers.
+//! Samples that leave a chain, without a copy where a batch passed unchanged.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use nephometer_model::{Batch, Sample};
 
-/// Samples that leave a chain: their own list, or all samples of a batch that passed unchanged.
+/// An owned list of samples, or all samples of a shared batch.
 #[derive(Debug, Clone)]
 pub enum SampleList {
-    /// All samples of this batch. They are not copied.
+    /// All samples of this batch, not copied.
     Batch(Arc<Batch>),
-    /// These.
+    /// An owned list.
     Own(Vec<Sample>),
 }
 
@@ -26,7 +26,7 @@ impl Deref for SampleList {
 }
 
 impl SampleList {
-    /// The samples; copied only if somebody else has the batch, too.
+    /// The samples, copied only if the batch is still shared.
     pub fn into_vec(self) -> Vec<Sample> {
         match self {
             Self::Own(samples) => samples,

@@ -45,7 +45,7 @@ pub fn component_works(sink: &str) {
     info!(sink, "components work again");
 }
 
-/// Whoever was looking on stopped; publishers are not concerned.
-pub fn onlooker_gone(sink: &str) {
-    debug!(sink, "nobody looks on any more");
+/// The observer of a sink's output has gone; publishers are not affected.
+pub fn observer_closed(sink: &str) {
+    debug!(sink, "observer closed");
 }

@@ -1,5 +1,5 @@
-//! What the saved states of all transformers take together: of running chains, of those that take their
-//! place, and of those that may come back. A state that several of them share counts once.
+//! The memory bound on the saved states of all transformers: of running chains, of revisions that are
+//! catching up, and of rollback candidates. A state that several chains share counts once.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,29 +9,29 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::State;
 use nephometer_model::Bound;
 
-/// Components that a refusal names, the largest first.
-const NAMED: usize = 5;
+/// Number of other components that a refusal lists, the largest first.
+const LISTED: usize = 5;
 
-/// The sum, and the most that it may be.
+/// The saved states in memory, and the most bytes that they may have together.
 #[derive(Debug)]
-pub struct StateTotal {
+pub struct StateBudget {
     most: AtomicU64,
-    /// Those that may still be in memory, with the component's name.
+    /// States that may still be in memory, with the name of their component.
     saved: Mutex<Vec<(String, Weak<Vec<u8>>)>>,
 }
 
-impl StateTotal {
-    /// At most so many bytes.
+impl StateBudget {
+    /// A budget of `most` bytes.
     pub fn new(most: u64) -> Arc<Self> {
         Arc::new(Self { most: AtomicU64::new(most), saved: Mutex::default() })
     }
 
-    /// From now on at most so many bytes; what is saved already stays.
+    /// Changes the budget to `most` bytes. States that are saved already stay.
     pub fn set(&self, most: u64) {
         self.most.store(most, Relaxed);
     }
 
-    /// These are in memory for as long as somebody has them.
+    /// Counts states that are in memory already, such as those read from disk.
     pub(super) fn count<'a>(&self, states: impl IntoIterator<Item = (&'a str, &'a State)>) {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         saved.retain(|(_, bytes)| bytes.strong_count() > 0);
@@ -43,11 +43,14 @@ impl StateTotal {
         }
     }
 
-    /// Counts a new state of `component`, where `own` are the chain's states that it takes the place of,
-    /// unless the sum would be too large. At once: two chains that looked first and counted later were
-    /// both let through. A state that comes to nothing is not counted any more once it is dropped. The
-    /// refusal is in words.
-    pub(super) fn add(
+    /// Counts a new state of `component` that replaces one of `own`, the states of its chain.
+    ///
+    /// Check and count are one step: two chains that saved at once were once both let through. A
+    /// state that is not used after all stops counting when it is dropped.
+    ///
+    /// # Errors
+    /// A message if the states would exceed the budget.
+    pub(super) fn reserve(
         &self,
         component: &str,
         state: &State,
@@ -72,19 +75,19 @@ impl StateTotal {
         }
         drop(saved);
         let row = Bound::TotalStates.row();
-        let mut words = format!(
+        let mut message = format!(
             "{}: {total} {} with the {new} of {component}, at most {most} ({})",
             row.what, row.unit, row.name
         );
         let mut others: Vec<(u64, String)> =
-            others.into_iter().map(|(name, of)| (of, name)).collect();
+            others.into_iter().map(|(name, bytes)| (bytes, name)).collect();
         others.sort_by(|one, other| other.cmp(one));
-        for (place, (bytes, name)) in others.iter().take(NAMED).enumerate() {
-            let before = if place == 0 { "; others: " } else { ", " };
+        for (index, (bytes, name)) in others.iter().take(LISTED).enumerate() {
+            let separator = if index == 0 { "; others: " } else { ", " };
             // Writing to a string cannot fail.
-            let _ = write!(words, "{before}{name} {bytes}");
+            let _ = write!(message, "{separator}{name} {bytes}");
         }
-        Err(words)
+        Err(message)
     }
 }
 
@@ -96,41 +99,41 @@ mod tests {
         State { version: 1, bytes: Arc::new(vec![0; bytes]) }
     }
 
-    /// Whether a state of so many bytes would be counted.
-    fn fits(total: &StateTotal, component: &str, bytes: usize, own: &[Option<State>]) -> bool {
-        total.add(component, &state(bytes), own).is_ok()
+    /// Whether a state of so many bytes is within the budget.
+    fn fits(budget: &StateBudget, component: &str, bytes: usize, own: &[Option<State>]) -> bool {
+        budget.reserve(component, &state(bytes), own).is_ok()
     }
 
     #[test]
-    fn what_is_shared_or_replaced_or_let_go_counts_once_or_not() {
-        let total = StateTotal::new(100);
+    fn a_shared_state_counts_once_and_a_replaced_or_dropped_one_does_not_count() {
+        let budget = StateBudget::new(100);
         let (one, other) = (state(60), state(30));
-        total.count([("one", &one), ("other", &other)]);
-        total.count([("one", &one)]);
-        assert!(fits(&total, "new", 10, &[]));
-        let refusal = total.add("new", &state(11), &[]).unwrap_err();
+        budget.count([("one", &one), ("other", &other)]);
+        budget.count([("one", &one)]);
+        assert!(fits(&budget, "new", 10, &[]));
+        let refusal = budget.reserve("new", &state(11), &[]).unwrap_err();
         assert_eq!(
             refusal,
             "saved states of all transformers: 101 bytes with the 11 of new, at most 100 \
              (components.totals.states); others: one 60, other 30"
         );
         let own = [Some(one.clone())];
-        assert!(fits(&total, "one", 70, &own));
-        assert!(!fits(&total, "one", 71, &own));
+        assert!(fits(&budget, "one", 70, &own));
+        assert!(!fits(&budget, "one", 71, &own));
         drop((one, own));
-        assert!(fits(&total, "new", 70, &[]));
-        total.set(20);
-        assert!(!fits(&total, "new", 0, &[]));
+        assert!(fits(&budget, "new", 70, &[]));
+        budget.set(20);
+        assert!(!fits(&budget, "new", 0, &[]));
     }
 
     // Of two chains that saved at once, both were let through.
     #[test]
-    fn a_state_counts_from_when_it_was_let_through() {
-        let total = StateTotal::new(100);
+    fn a_state_counts_as_soon_as_it_is_reserved() {
+        let budget = StateBudget::new(100);
         let first = state(60);
-        total.add("first", &first, &[]).unwrap();
-        assert!(!fits(&total, "second", 41, &[]));
+        budget.reserve("first", &first, &[]).unwrap();
+        assert!(!fits(&budget, "second", 41, &[]));
         drop(first);
-        assert!(fits(&total, "second", 41, &[]), "a save that was given up");
+        assert!(fits(&budget, "second", 41, &[]), "an abandoned save does not count");
     }
 }

@@ -1,4 +1,4 @@
-//! A transformer for tests of what is around transformers: it keeps a state, and fails when asked to.
+//! A transformer for unit tests of chains and sinks: it sums up volumes, and fails on demand.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -13,29 +13,29 @@ use nephometer_model::{
 };
 use nephometer_telemetry::TransformerCount;
 
-/// Adds up all it has seen and replaces each sample by the sum; at the end of a tick it gives the
-/// sum once more. Fails as often as `failures` says when it sees `poison`.
-struct Summing {
+/// Sums up all volumes and replaces each sample by the sum; a flush returns the sum once more. Fails
+/// on `poison`, `failures` times.
+struct SummingTransformer {
     sum: f64,
     poison: f64,
     failures: Arc<AtomicUsize>,
     flush_failures: Arc<AtomicUsize>,
-    seen: Arc<Mutex<Vec<f64>>>,
+    received: Arc<Mutex<Vec<f64>>>,
     alive: bool,
 }
 
-/// What makes it fail, and what it saw.
+/// Injects failures into a [`SummingTransformer`], and records the volumes that it received.
 #[derive(Default, Clone)]
-pub(crate) struct Knobs {
+pub(crate) struct TestControl {
     pub(crate) failures: Arc<AtomicUsize>,
     pub(crate) flush_failures: Arc<AtomicUsize>,
-    pub(crate) seen: Arc<Mutex<Vec<f64>>>,
+    pub(crate) received: Arc<Mutex<Vec<f64>>>,
 }
 
 pub(crate) const POISON: f64 = 13.0;
 pub(crate) const REJECTED: f64 = 99.0;
 
-fn take(left: &AtomicUsize) -> bool {
+fn take_one(left: &AtomicUsize) -> bool {
     left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
@@ -60,39 +60,39 @@ pub(crate) fn sample(id: Uuid, volume: f64) -> Sample {
 }
 
 #[async_trait]
-impl Transformer for Summing {
+impl Transformer for SummingTransformer {
     fn name(&self) -> &str {
         "summing"
     }
 
     async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Transformed, TransformError> {
         if !self.alive {
-            return Err(error("gone"));
+            return Err(error("no instance"));
         }
-        let mut out = Vec::new();
-        for given in &batch.samples {
-            let volume = given.volume.as_f64();
-            self.seen.lock().unwrap().push(volume);
+        let mut output = Vec::new();
+        for sample in &batch.samples {
+            let volume = sample.volume.as_f64();
+            self.received.lock().unwrap().push(volume);
             if volume == REJECTED {
                 let (component, reason) = ("summing".to_owned(), "no".to_owned());
                 return Err(TransformError::Rejected { component, reason });
             }
             self.sum += volume;
-            if volume == self.poison && take(&self.failures) {
+            if volume == self.poison && take_one(&self.failures) {
                 self.alive = false;
                 return Err(error("trap"));
             }
-            out.push(sample(Uuid::nil(), self.sum));
+            output.push(self::sample(Uuid::nil(), self.sum));
         }
-        Ok(Transformed::Samples(out))
+        Ok(Transformed::Samples(output))
     }
 
     async fn flush(&mut self, _now: Moment) -> Result<Vec<Sample>, TransformError> {
-        if take(&self.flush_failures) {
+        if take_one(&self.flush_failures) {
             self.alive = false;
         }
         if !self.alive {
-            return Err(error("gone"));
+            return Err(error("no instance"));
         }
         Ok(vec![sample(Uuid::nil(), self.sum)])
     }
@@ -117,16 +117,22 @@ impl Transformer for Summing {
     }
 }
 
-pub(crate) fn chain(knobs: &[Knobs]) -> (Chain, Vec<Arc<TransformerCount>>) {
-    let counts: Vec<Arc<TransformerCount>> = knobs.iter().map(|_| Arc::default()).collect();
-    let slots = knobs.iter().zip(&counts).map(|(knobs, count)| {
-        let Knobs { failures, flush_failures, seen } = knobs.clone();
-        let slot =
-            Summing { sum: 0.0, poison: POISON, failures, flush_failures, seen, alive: true };
-        (Box::new(slot) as Box<dyn Transformer>, Arc::clone(count))
+pub(crate) fn chain(controls: &[TestControl]) -> (Chain, Vec<Arc<TransformerCount>>) {
+    let counts: Vec<Arc<TransformerCount>> = controls.iter().map(|_| Arc::default()).collect();
+    let transformers = controls.iter().zip(&counts).map(|(control, count)| {
+        let TestControl { failures, flush_failures, received } = control.clone();
+        let transformer = SummingTransformer {
+            sum: 0.0,
+            poison: POISON,
+            failures,
+            flush_failures,
+            received,
+            alive: true,
+        };
+        (Box::new(transformer) as Box<dyn Transformer>, Arc::clone(count))
     });
-    let revision = HostId(Uuid::from_u128(1));
-    (Chain::new(&Arc::from("sink"), revision, slots.collect()), counts)
+    let host_id = HostId(Uuid::from_u128(1));
+    (Chain::new(&Arc::from("sink"), host_id, transformers.collect()), counts)
 }
 
 pub(crate) fn batch(volumes: &[f64]) -> Arc<Batch> {

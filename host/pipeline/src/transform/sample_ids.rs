@@ -1,4 +1,4 @@
-//! Names for what a stage makes.
+//! Ids of the samples that a transformer makes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use nephometer_model::{About, Computed, HostId, Sample};
 
-/// Samples of one stage that are remembered, at least, to tell equals apart: those of the last
-/// tick of a large host, and those of many ticks of a small one.
+/// Ids per transformer that are remembered, at least, to number samples of equal origin: those of the
+/// last polling cycle of a large host, or of many cycles of a small one.
 const REMEMBERED: usize = 16_384;
 
 type ById<T> = HashMap<Uuid, T, BuildHasherDefault<IdHasher>>;
 
-/// Ids are hashes already, of names that no guest chooses alone: a part of one is as good as any.
+/// Ids are hashes of names that no guest chooses alone, so that any eight bytes of them will do.
 #[derive(Debug, Default)]
 struct IdHasher(u64);
 
@@ -30,44 +30,44 @@ impl Hasher for IdHasher {
     }
 }
 
-/// Gives ids to the samples that a stage made: the same ones again when an event is run again,
-/// and others to samples that are equal in all that an id is made from.
+/// Assigns ids to the samples that one transformer makes: the same ids when a batch is processed
+/// again, and different ids to samples that agree in everything that an id is derived from.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct SampleIds {
     host_id: HostId,
     sink: Arc<str>,
-    slot: usize,
-    /// How often the id of ordinal 0 was made, in events that are done: the newer and the older
-    /// half of what is remembered.
+    transformer_index: usize,
+    /// How often the id of ordinal 0 was assigned in committed batches: the newer and the older half
+    /// of what is remembered.
     newer: ById<usize>,
     older: ById<usize>,
-    /// The same in the event that is being run.
+    /// The same for the current batch.
     pending: ById<usize>,
 }
 
-impl Names {
-    pub(super) fn new(host_id: HostId, sink: Arc<str>, slot: usize) -> Self {
+impl SampleIds {
+    pub(super) fn new(host_id: HostId, sink: Arc<str>, transformer_index: usize) -> Self {
         let (newer, older, pending) = (ById::default(), ById::default(), ById::default());
-        Self { host_id, sink, slot, newer, older, pending }
+        Self { host_id, sink, transformer_index, newer, older, pending }
     }
 
-    /// Names those that have no name yet, and says how many.
-    pub(super) fn name(&mut self, samples: &mut [Sample]) -> u64 {
-        let mut made = 0;
+    /// Assigns ids to samples with the nil id. Returns their number.
+    pub(super) fn assign(&mut self, samples: &mut [Sample]) -> u64 {
+        let mut assigned = 0;
         for sample in samples.iter_mut().filter(|sample| sample.id.is_nil()) {
             let first = self.id(sample, 0);
             let pending = self.pending.entry(first).or_insert(0);
-            let done = self.newer.get(&first).or_else(|| self.older.get(&first)).unwrap_or(&0);
-            let ordinal = done + *pending;
+            let committed = self.newer.get(&first).or_else(|| self.older.get(&first)).unwrap_or(&0);
+            let ordinal = committed + *pending;
             *pending += 1;
             sample.id = if ordinal == 0 { first } else { self.id(sample, ordinal) };
-            made += 1;
+            assigned += 1;
         }
-        made
+        assigned
     }
 
     fn id(&self, sample: &Sample, ordinal: usize) -> Uuid {
-        let by = Computed { sink: &self.sink, slot: self.slot, ordinal };
+        let by = Computed { sink: &self.sink, slot: self.transformer_index, ordinal };
         let about = About {
             source: &sample.resource.source,
             resource_id: &sample.resource.id,
@@ -77,7 +77,7 @@ impl Names {
         self.host_id.computed(by, about)
     }
 
-    /// The event is done: what it made counts.
+    /// Commits the ids of the current batch.
     pub(super) fn commit(&mut self) {
         for (id, count) in self.pending.drain() {
             let before = self.newer.get(&id).or_else(|| self.older.get(&id)).unwrap_or(&0);
@@ -85,13 +85,13 @@ impl Names {
             self.newer.insert(id, total);
         }
         if self.newer.len() > REMEMBERED {
-            // The room of the older half is used again.
+            // Clearing the older half keeps its capacity for reuse.
             std::mem::swap(&mut self.older, &mut self.newer);
             self.newer.clear();
         }
     }
 
-    /// The event will be run again: what it made does not count.
+    /// Discards the ids of the current batch, which will be processed again.
     pub(super) fn roll_back(&mut self) {
         self.pending.clear();
     }
