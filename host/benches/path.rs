@@ -58,8 +58,8 @@ impl Path {
             phase: 0.0,
             parallel: libvirt.parallel,
             fail_fast: true,
-            reading: Arc::default(),
-            before: Arc::default(),
+            read_lock: Arc::default(),
+            last_polled: Arc::default(),
             host_id,
             counts: PollCounts::default(),
         };

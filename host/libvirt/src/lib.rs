@@ -1,4 +1,4 @@
-//! Reads domains and makes samples of what it reads: hypervisors (libvirt, a simulation, a
+//! Reads domains and makes samples of the readings: hypervisors (libvirt, a simulation, a
 //! recording), resource metadata, the meter catalogue, lifecycle events and polling.
 //!
 //! Given: sources and their intervals. Gives back: one batch per source and polling cycle. Must not

@@ -1,8 +1,8 @@
 //! Blocking calls to libvirt from async code.
 //!
-//! Each call has a thread and a connection to itself, and a deadline. A C call cannot be
-//! cancelled: past the deadline the thread and its connection are given up, and what the call
-//! answers in the end is thrown away. How many may hang at once is bounded.
+//! Each call has its own thread and connection, and a deadline. A C call cannot be cancelled: past
+//! the deadline its thread and connection are abandoned, and a late answer is dropped. The number of
+//! abandoned calls is bounded.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,29 +13,29 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::{HypervisorError, Load};
+use super::{CallStats, HypervisorError};
 use crate::libvirt::{Connection, VirtError};
 use nephometer_config::without_user;
 use nephometer_telemetry::events::hypervisor as events;
 
-/// Connections that wait for the next call. More than are ever in flight are of no use.
+/// Idle connections kept for the next call. At least the number of calls in flight.
 const MAX_IDLE: usize = 8;
-/// Calls that may enter a guest's monitor, in flight or hanging: each that hangs holds a worker
-/// of libvirtd (20 by default) for as long as its guest does not answer.
+/// Calls that may enter a guest's monitor, in flight or abandoned. An abandoned one occupies a
+/// worker of libvirtd (20 by default) until its guest answers.
 pub(super) const MAX_MONITOR: usize = 3;
-/// Calls that enter no monitor: these hang only if all of libvirtd does.
-const MAX_PLAIN: usize = 4;
+/// Calls that never enter a monitor. They hang only if all of libvirtd does.
+const MAX_WITHOUT_MONITOR: usize = 4;
 
-/// Why a call gave nothing.
+/// Why a call failed.
 #[derive(Debug, Error)]
 pub(super) enum CallError {
-    /// No answer in time; the call was abandoned, or there was no room for it.
+    /// No answer before the deadline: the call was abandoned, or could not start.
     #[error("no answer within {0:?}")]
     TimeOut(Duration),
     /// libvirt cannot be reached.
     #[error("{0}")]
     Unreachable(String),
-    /// libvirt said no.
+    /// libvirt returned an error.
     #[error(transparent)]
     Virt(#[from] VirtError),
 }
@@ -49,116 +49,118 @@ impl From<CallError> for HypervisorError {
     }
 }
 
-/// Makes calls to one URI.
+/// Makes calls to libvirt at one URI.
 pub(super) struct Calls {
     shared: Arc<CallState>,
     deadline: Duration,
-    monitor: Arc<Semaphore>,
-    plain: Arc<Semaphore>,
+    with_monitor: Arc<Semaphore>,
+    without_monitor: Arc<Semaphore>,
 }
 
-/// What calls and their threads share.
+/// State shared by calls and their threads.
 struct CallState {
     uri: String,
     idle: Mutex<Vec<Connection>>,
-    /// Whether the last that was heard of libvirt is that it cannot be reached.
-    lost: AtomicBool,
+    /// Whether the last attempt to reach libvirt failed.
+    unreachable: AtomicBool,
     /// Calls past their deadline that may be in a monitor.
     abandoned: AtomicUsize,
-    /// Whether statistics that need a monitor are not asked for.
-    avoiding: AtomicBool,
-    /// Calls that have ended, and how long they took together, ns.
-    ended: AtomicU64,
-    busy: AtomicU64,
+    /// Whether statistics that need a monitor are currently not requested.
+    avoiding_monitor: AtomicBool,
+    /// Finished calls, and their total duration.
+    finished: AtomicU64,
+    busy_ns: AtomicU64,
 }
 
-/// Leave to make a call that may enter a monitor.
+/// Permission for one call that may enter a monitor.
 pub(super) struct MonitorPermit(OwnedSemaphorePermit);
 
 impl Calls {
-    /// Opens nothing yet.
+    /// Connects on the first call only.
     pub(super) fn new(uri: String, deadline: Duration) -> Self {
         let shared = CallState {
             uri,
             idle: Mutex::default(),
-            lost: AtomicBool::new(false),
+            unreachable: AtomicBool::new(false),
             abandoned: AtomicUsize::new(0),
-            avoiding: AtomicBool::new(false),
-            ended: AtomicU64::new(0),
-            busy: AtomicU64::new(0),
+            avoiding_monitor: AtomicBool::new(false),
+            finished: AtomicU64::new(0),
+            busy_ns: AtomicU64::new(0),
         };
         Self {
             shared: Arc::new(shared),
             deadline,
-            monitor: Arc::new(Semaphore::new(MAX_MONITOR)),
-            plain: Arc::new(Semaphore::new(MAX_PLAIN)),
+            with_monitor: Arc::new(Semaphore::new(MAX_MONITOR)),
+            without_monitor: Arc::new(Semaphore::new(MAX_WITHOUT_MONITOR)),
         }
     }
 
-    /// What was asked of libvirtd until now.
-    pub(super) fn load(&self) -> Load {
-        Load {
-            calls: self.shared.ended.load(SeqCst),
-            busy: Duration::from_nanos(self.shared.busy.load(SeqCst)),
-            hanging: self.shared.abandoned.load(SeqCst),
+    /// Calls made so far.
+    pub(super) fn stats(&self) -> CallStats {
+        CallStats {
+            calls: self.shared.finished.load(SeqCst),
+            busy: Duration::from_nanos(self.shared.busy_ns.load(SeqCst)),
+            abandoned: self.shared.abandoned.load(SeqCst),
         }
     }
 
-    /// Leave to make a call that may enter a monitor; `None` when too many of those hang.
+    /// Waits for a permit to enter a monitor; `None` if too many of these calls hang.
     pub(super) async fn monitor_permit(&self) -> Option<MonitorPermit> {
-        let free = Arc::clone(&self.monitor).acquire_owned();
+        let free = Arc::clone(&self.with_monitor).acquire_owned();
         let permit = if self.shared.abandoned.load(SeqCst) < MAX_MONITOR {
             timeout(self.deadline, free).await.ok().and_then(Result::ok)
         } else {
             None
         };
-        if permit.is_none() && !self.shared.avoiding.swap(true, SeqCst) {
+        if permit.is_none() && !self.shared.avoiding_monitor.swap(true, SeqCst) {
             events::monitor_avoided(self.shared.abandoned.load(SeqCst));
         }
-        if permit.is_some() && self.shared.avoiding.swap(false, SeqCst) {
+        if permit.is_some() && self.shared.avoiding_monitor.swap(false, SeqCst) {
             events::monitor_used_again();
         }
         permit.map(MonitorPermit)
     }
 
-    /// A call that enters no monitor.
-    pub(super) async fn plain<T: Send + 'static>(
+    /// Makes a call that never enters a monitor.
+    pub(super) async fn without_monitor<T: Send + 'static>(
         &self,
         what: &'static str,
         call: impl Fn(&mut Connection) -> Result<T, VirtError> + Send + 'static,
     ) -> Result<T, CallError> {
-        let free = Arc::clone(&self.plain).acquire_owned();
+        let free = Arc::clone(&self.without_monitor).acquire_owned();
         let Ok(Ok(permit)) = timeout(self.deadline, free).await else {
             return Err(CallError::TimeOut(self.deadline));
         };
         self.call(what, permit, call).await
     }
 
-    /// A call that may enter a monitor.
-    pub(super) async fn monitor<T: Send + 'static>(
+    /// Makes a call that may enter a monitor.
+    pub(super) async fn with_monitor<T: Send + 'static>(
         &self,
         what: &'static str,
         permit: MonitorPermit,
         call: impl Fn(&mut Connection) -> Result<T, VirtError> + Send + 'static,
     ) -> Result<T, CallError> {
-        let ended = Arc::new(AtomicBool::new(false));
-        let abandoned = Abandoned { shared: Arc::clone(&self.shared), ended: Arc::clone(&ended) };
+        let finished = Arc::new(AtomicBool::new(false));
+        let abandoned =
+            MonitorCallGuard { shared: Arc::clone(&self.shared), finished: Arc::clone(&finished) };
         let answer = self.call(what, (permit.0, abandoned), call).await;
         if matches!(answer, Err(CallError::TimeOut(_))) {
             self.shared.abandoned.fetch_add(1, SeqCst);
-            if ended.swap(true, SeqCst) {
-                // It ended just now.
+            if finished.swap(true, SeqCst) {
+                // It returned after the deadline, but before it was counted.
                 self.shared.abandoned.fetch_sub(1, SeqCst);
             }
         }
         answer
     }
 
-    /// `held` is what the thread holds until the call is over, however late.
+    /// Makes a call on a thread of its own. The thread keeps `guard` until the call returns, however
+    /// late.
     async fn call<T: Send + 'static>(
         &self,
         what: &'static str,
-        held: impl Send + 'static,
+        guard: impl Send + 'static,
         call: impl Fn(&mut Connection) -> Result<T, VirtError> + Send + 'static,
     ) -> Result<T, CallError> {
         let (sender, answer) = oneshot::channel();
@@ -167,20 +169,18 @@ impl Calls {
             let begun = Instant::now();
             let answer = shared.run(&call);
             let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            shared.busy.fetch_add(took, SeqCst);
-            shared.ended.fetch_add(1, SeqCst);
-            drop(held);
-            // Nobody listens any more if the call was abandoned.
+            shared.busy_ns.fetch_add(took, SeqCst);
+            shared.finished.fetch_add(1, SeqCst);
+            drop(guard);
+            // The receiver is dropped if the call was abandoned.
             drop(sender.send(answer));
         };
         let thread = thread::Builder::new().name("libvirt".to_owned()).spawn(body);
         thread
-            .map_err(|error| CallError::Unreachable(format!("no thread for the call: {error}")))?;
+            .map_err(|error| CallError::Unreachable(format!("cannot start a thread: {error}")))?;
         match timeout(self.deadline, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => {
-                Err(CallError::Unreachable("the call ended without an answer".to_owned()))
-            }
+            Ok(Err(_)) => Err(CallError::Unreachable("the thread of the call panicked".to_owned())),
             Err(_) => {
                 events::call_abandoned(what, self.deadline);
                 Err(CallError::TimeOut(self.deadline))
@@ -189,33 +189,32 @@ impl Calls {
     }
 }
 
-/// Held by the thread of a call that may enter a monitor: takes it off the count when it ends
-/// after all.
-struct Abandoned {
+/// Kept by the thread of a call that may enter a monitor: if the call was abandoned, uncounts it
+/// when it returns.
+struct MonitorCallGuard {
     shared: Arc<CallState>,
-    ended: Arc<AtomicBool>,
+    finished: Arc<AtomicBool>,
 }
 
-impl Drop for Abandoned {
+impl Drop for MonitorCallGuard {
     fn drop(&mut self) {
-        if self.ended.swap(true, SeqCst) {
+        if self.finished.swap(true, SeqCst) {
             self.shared.abandoned.fetch_sub(1, SeqCst);
         }
     }
 }
 
 impl CallState {
-    /// Makes a call on an idle connection, or on a new one. A connection that turns out to be
-    /// dead is replaced once.
+    /// Makes a call on an idle connection, or on a new one. A dead connection is replaced once.
     fn run<T>(
         &self,
         call: &impl Fn(&mut Connection) -> Result<T, VirtError>,
     ) -> Result<T, CallError> {
-        if let Some(mut connection) = self.take() {
+        if let Some(mut connection) = self.take_idle() {
             match call(&mut connection) {
-                Err(error) if !connection.is_alive() => self.lose(&error),
+                Err(error) if !connection.is_alive() => self.connection_lost(&error),
                 answer => {
-                    self.put(connection);
+                    self.put_idle(connection);
                     return Ok(answer?);
                 }
             }
@@ -223,11 +222,11 @@ impl CallState {
         let mut connection = self.open()?;
         match call(&mut connection) {
             Err(error) if !connection.is_alive() => {
-                self.lose(&error);
+                self.connection_lost(&error);
                 Err(CallError::Unreachable(error.to_string()))
             }
             answer => {
-                self.put(connection);
+                self.put_idle(connection);
                 Ok(answer?)
             }
         }
@@ -236,32 +235,32 @@ impl CallState {
     fn open(&self) -> Result<Connection, CallError> {
         match Connection::open(&self.uri) {
             Ok(connection) => {
-                if self.lost.swap(false, SeqCst) {
+                if self.unreachable.swap(false, SeqCst) {
                     events::libvirt_back(&without_user(&self.uri));
                 }
                 Ok(connection)
             }
             Err(error) => {
-                self.lose(&error);
+                self.connection_lost(&error);
                 Err(CallError::Unreachable(error.to_string()))
             }
         }
     }
 
-    /// The connections of one target die together.
-    fn lose(&self, reason: &VirtError) {
-        if !self.lost.swap(true, SeqCst) {
+    /// Drops all idle connections: those to one target die together.
+    fn connection_lost(&self, reason: &VirtError) {
+        if !self.unreachable.swap(true, SeqCst) {
             events::libvirt_lost(&without_user(&self.uri), reason);
         }
         let dead = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         drop(dead);
     }
 
-    fn take(&self) -> Option<Connection> {
+    fn take_idle(&self) -> Option<Connection> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn put(&self, connection: Connection) {
+    fn put_idle(&self, connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(connection);
@@ -271,13 +270,13 @@ impl CallState {
 
 impl Drop for CallState {
     fn drop(&mut self) {
-        // Closing takes a round trip, which must not hold up whoever drops this.
+        // Closing takes a round trip, which must not block the thread that drops this.
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         if !idle.is_empty() {
             let closer =
                 thread::Builder::new().name("libvirt".to_owned()).spawn(move || drop(idle));
             if let Err(error) = closer {
-                tracing::debug!(%error, "connections to libvirt are closed by nobody");
+                tracing::debug!(%error, "idle libvirt connections not closed");
             }
         }
     }
@@ -290,7 +289,7 @@ mod tests {
     use super::*;
 
     /// A call that hangs until the sender is dropped.
-    fn hanging() -> (mpsc::Sender<()>, impl Fn(&mut Connection) -> Result<(), VirtError>) {
+    fn hanging_call() -> (mpsc::Sender<()>, impl Fn(&mut Connection) -> Result<(), VirtError>) {
         let (release, wait) = mpsc::channel();
         let wait = Mutex::new(wait);
         let call = move |_: &mut Connection| {
@@ -302,24 +301,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_calls_may_hang() {
+    async fn abandoned_monitor_calls_are_bounded() {
         let calls = Calls::new("test:///default".to_owned(), Duration::from_millis(200));
         let mut hung = Vec::new();
         for _ in 0..MAX_MONITOR {
-            let (release, call) = hanging();
+            let (release, call) = hanging_call();
             let permit = calls.monitor_permit().await.unwrap();
-            let answer = calls.monitor("test", permit, call).await;
+            let answer = calls.with_monitor("test", permit, call).await;
             assert!(matches!(answer, Err(CallError::TimeOut(_))));
             hung.push(release);
         }
         assert!(calls.monitor_permit().await.is_none());
-        assert!(calls.plain("test", |connection| connection.list()).await.is_ok());
+        assert!(calls.without_monitor("test", |connection| connection.list()).await.is_ok());
         drop(hung.pop());
         while calls.shared.abandoned.load(SeqCst) == MAX_MONITOR {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let permit = calls.monitor_permit().await.unwrap();
-        assert!(calls.monitor("test", permit, |connection| connection.list()).await.is_ok());
+        assert!(calls.with_monitor("test", permit, |connection| connection.list()).await.is_ok());
         drop(hung);
         while calls.shared.abandoned.load(SeqCst) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -327,10 +326,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_panics_is_an_error_and_frees_its_place() {
+    async fn panicking_call_is_an_error_and_releases_its_permit() {
         let calls = Calls::new("test:///default".to_owned(), Duration::from_secs(5));
-        for _ in 0..=MAX_PLAIN {
-            let answer = calls.plain("test", |_| -> Result<(), _> { panic!("on purpose") }).await;
+        for _ in 0..=MAX_WITHOUT_MONITOR {
+            let answer =
+                calls.without_monitor("test", |_| -> Result<(), _> { panic!("on purpose") }).await;
             assert!(matches!(answer, Err(CallError::Unreachable(_))));
         }
     }

@@ -1,4 +1,4 @@
-//! `replay:///DIR`: a recording of what libvirt said.
+//! `replay:///DIR`: a recording of libvirt's domain XML and statistics.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,42 +9,44 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{Hypervisor, HypervisorError, Pace, ReadError};
-use crate::libvirt::{Builder, Value, describe};
+use crate::libvirt::{ReadingBuilder, StatValue, describe};
 use nephometer_model::{Domain, Groups, Moment, Reading, Timestamp};
 use nephometer_telemetry::events::hypervisor as events;
 
 /// Reads `DIR/xml/*.xml` (domain XML) and `DIR/domstats/EPOCH.NANOS.txt` (`virsh domstats --raw`,
-/// one file a tick).
+/// one file per cycle).
 pub(super) struct Capture {
     by_name: HashMap<String, Arc<Domain>>,
     cycles: Vec<(Moment, PathBuf)>,
-    state: Mutex<State>,
+    state: Mutex<CaptureState>,
 }
 
 #[derive(Default)]
-struct State {
+struct CaptureState {
     next: usize,
     domains: Vec<Arc<Domain>>,
     readings: HashMap<Uuid, Reading>,
-    /// Domains without XML that were named already.
-    named: std::collections::HashSet<String>,
+    /// Domains without XML that were logged already.
+    without_xml: std::collections::HashSet<String>,
 }
 
 impl Capture {
-    /// Reads the descriptions and the list of ticks; the ticks themselves are read one by one.
+    /// Reads the descriptions and lists the cycles. The statistics of a cycle are read when it
+    /// begins.
     pub(super) fn open(uri: &str) -> Result<Self, HypervisorError> {
         let folder = uri.strip_prefix("replay://").filter(|path| path.starts_with('/'));
         let folder = folder.ok_or_else(|| HypervisorError::Uri {
             uri: uri.to_owned(),
-            reason: "a recording is named by an absolute path, like replay:///srv/recording"
+            reason: "the path of a recording must be absolute, like replay:///srv/recording"
                 .to_owned(),
         })?;
         let folder = percent_encoding::percent_decode_str(folder).decode_utf8_lossy().into_owned();
         let folder = Path::new(&folder);
         let mut by_name = HashMap::new();
         for path in files(&folder.join("xml"), "xml")? {
-            let domain = describe(&text(&path)?)
-                .map_err(|error| wrong(&path, nephometer_telemetry::Chain(&error).to_string()))?;
+            let domain = describe(&text(&path)?).map_err(|error| {
+                recording_error(&path, nephometer_telemetry::Chain(&error).to_string())
+            })?;
             by_name.insert(domain.name.clone(), Arc::new(domain));
         }
         let mut cycles = Vec::new();
@@ -53,15 +55,15 @@ impl Capture {
         }
         cycles.sort_by_key(|(moment, _)| moment.wall);
         if cycles.is_empty() {
-            return Err(wrong(
+            return Err(recording_error(
                 &folder.join("domstats"),
-                "there is no tick in it; each is a file EPOCH.NANOS.txt".to_owned(),
+                "the recording has no cycles; each is a file EPOCH.NANOS.txt".to_owned(),
             ));
         }
         Ok(Self { by_name, cycles, state: Mutex::default() })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, CaptureState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +76,7 @@ impl Hypervisor for Capture {
         let file = path.clone();
         let content = tokio::task::spawn_blocking(move || text(&file))
             .await
-            .map_err(|error| wrong(path, error.to_string()))??;
+            .map_err(|error| recording_error(path, error.to_string()))??;
         let recorded = parse(path, &content)?;
         let state = &mut *self.state();
         state.next = next + 1;
@@ -82,7 +84,7 @@ impl Hypervisor for Capture {
         state.readings.clear();
         for (name, reading) in recorded {
             let Some(domain) = self.by_name.get(&name) else {
-                if state.named.insert(name.clone()) {
+                if state.without_xml.insert(name.clone()) {
                     events::domain_without_xml(&name, path);
                 }
                 continue;
@@ -105,7 +107,7 @@ impl Hypervisor for Capture {
     ) -> Vec<Result<Reading, ReadError>> {
         let state = self.state();
         let one = |domain: &Arc<Domain>| state.readings.get(&domain.uuid).cloned();
-        domains.iter().map(|domain| one(domain).ok_or(ReadError::Gone)).collect()
+        domains.iter().map(|domain| one(domain).ok_or(ReadError::Removed)).collect()
     }
 
     async fn probe(&self, _domain: &Domain) -> bool {
@@ -113,24 +115,24 @@ impl Hypervisor for Capture {
     }
 
     /// A recording has one description of each domain.
-    fn forget(&self, _uuid: Uuid) {}
+    fn invalidate_description(&self, _uuid: Uuid) {}
 
     fn pace(&self) -> Pace {
         Pace::Recorded
     }
 
-    fn slice(&self) -> usize {
+    fn slice_size(&self) -> usize {
         usize::MAX
     }
 }
 
-/// The files with this ending, by name.
-fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, HypervisorError> {
-    let failed = |error: std::io::Error| wrong(folder, error.to_string());
+/// The files with this extension, sorted by name.
+fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, HypervisorError> {
+    let failed = |error: std::io::Error| recording_error(folder, error.to_string());
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|found| found == ending) {
+        if path.extension().is_some_and(|found| found == extension) {
             paths.push(path);
         }
     }
@@ -139,10 +141,10 @@ fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, HypervisorError> {
 }
 
 fn text(path: &Path) -> Result<String, HypervisorError> {
-    nephometer_files::read_text(path).map_err(|error| wrong(path, error.to_string()))
+    nephometer_files::read_text(path).map_err(|error| recording_error(path, error.to_string()))
 }
 
-/// The time that a file's name says.
+/// Parses the time in a file name.
 fn moment(path: &Path) -> Result<Moment, HypervisorError> {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let (seconds, nanos) = stem.split_once('.').unwrap_or((stem, "000000000"));
@@ -152,37 +154,39 @@ fn moment(path: &Path) -> Result<Moment, HypervisorError> {
         let seconds: u64 = Some(seconds).filter(|seconds| digits(seconds))?.parse().ok()?;
         seconds.checked_mul(1_000_000_000)?.checked_add(nanos.parse().ok()?)
     });
-    let reason = "its name is no time; it must be EPOCH.NANOS.txt, like 1795380803.895156065.txt";
-    let time = parsed.ok_or_else(|| wrong(path, reason.to_owned()))?;
+    let reason = "the file name is not a time; expected EPOCH.NANOS.txt, like \
+                  1795380803.895156065.txt";
+    let time = parsed.ok_or_else(|| recording_error(path, reason.to_owned()))?;
     Ok(Moment { wall: Timestamp::from_nanos(time), continuous: Some(time), monotonic: Some(time) })
 }
 
-/// Names and numbers of the domains in one file, in its order.
+/// Parses one file: domain names and readings, in the order of the file.
 fn parse(path: &Path, content: &str) -> Result<Vec<(String, Reading)>, HypervisorError> {
-    let mut domains: Vec<(String, Builder)> = Vec::new();
+    let mut domains: Vec<(String, ReadingBuilder)> = Vec::new();
     for (index, line) in content.lines().enumerate() {
-        let fail = |reason: &str| wrong(path, format!("line {}: {reason}", index + 1));
+        let fail = |reason: &str| recording_error(path, format!("line {}: {reason}", index + 1));
         let line = line.trim();
         if line.is_empty() {
             continue;
         }
         if let Some(name) = line.strip_prefix("Domain: ") {
             let name = name.strip_prefix('\'').and_then(|name| name.strip_suffix('\''));
-            let name = name.ok_or_else(|| fail("the name is not in quotes, like Domain: 'vm'"))?;
-            domains.push((name.to_owned(), Builder::new(true)));
+            let name =
+                name.ok_or_else(|| fail("the domain name is not in quotes, like Domain: 'vm'"))?;
+            domains.push((name.to_owned(), ReadingBuilder::new(true)));
             continue;
         }
         let (key, value) = line
             .split_once('=')
-            .ok_or_else(|| fail(&format!("{line:?} is neither Domain: 'NAME' nor KEY=VALUE")))?;
+            .ok_or_else(|| fail(&format!("expected Domain: 'NAME' or KEY=VALUE, not {line:?}")))?;
         let (_, builder) =
-            domains.last_mut().ok_or_else(|| fail("a number stands before any Domain: 'NAME'"))?;
-        builder.add(key, Value::Text(value)).map_err(|error| fail(&error.to_string()))?;
+            domains.last_mut().ok_or_else(|| fail("KEY=VALUE before the first Domain: 'NAME'"))?;
+        builder.add(key, StatValue::Text(value)).map_err(|error| fail(&error.to_string()))?;
     }
     Ok(domains.into_iter().map(|(name, builder)| (name, builder.finish())).collect())
 }
 
-fn wrong(path: &Path, reason: String) -> HypervisorError {
+fn recording_error(path: &Path, reason: String) -> HypervisorError {
     HypervisorError::Recording { path: path.to_owned(), reason }
 }
 
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn gives_each_file_once_and_in_order() {
+    async fn each_file_is_one_cycle_in_order() {
         let replay = Capture::open(&golden()).unwrap();
         let mut times = Vec::new();
         while let Some(moment) = replay.begin_cycle().await.unwrap() {
@@ -215,17 +219,17 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_named_with_file_and_line() {
+    fn bad_lines_are_reported_with_file_and_line() {
         for (content, expected) in [
             (
                 "Domain: 'a'\n  cpu.time=x\n",
-                "t.txt: line 2: cpu.time is \"x\", which is no whole number",
+                "t.txt: line 2: cpu.time is \"x\"; expected a whole number",
             ),
-            ("  cpu.time=1\n", "t.txt: line 1: a number stands before any Domain: 'NAME'"),
-            ("\nDomain: a\n", "t.txt: line 2: the name is not in quotes, like Domain: 'vm'"),
+            ("  cpu.time=1\n", "t.txt: line 1: KEY=VALUE before the first Domain: 'NAME'"),
+            ("\nDomain: a\n", "t.txt: line 2: the domain name is not in quotes, like Domain: 'vm'"),
             (
                 "Domain: 'a'\nnonsense\n",
-                "t.txt: line 2: \"nonsense\" is neither Domain: 'NAME' nor KEY=VALUE",
+                "t.txt: line 2: expected Domain: 'NAME' or KEY=VALUE, not \"nonsense\"",
             ),
         ] {
             let error = parse(Path::new("t.txt"), content).unwrap_err();
@@ -234,9 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_recording_is_refused_with_a_remedy() {
+    fn invalid_recordings_are_rejected_with_a_remedy() {
         let error = |uri: &str| Capture::open(uri).err().unwrap().to_string();
-        assert!(error("replay://relative").contains("absolute path"));
+        assert!(error("replay://relative").contains("must be absolute"));
         assert!(error("replay:///nowhere/at/all").contains("/nowhere/at/all/xml"));
         for name in ["x.txt", "1.5.txt", "1.+23456789.txt", "-1.000000000.txt"] {
             assert!(moment(Path::new(name)).is_err(), "{name}");

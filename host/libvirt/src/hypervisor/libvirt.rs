@@ -1,4 +1,7 @@
-//! Any libvirt URI.
+//! Domains of a libvirt driver, at any libvirt URI.
+//!
+//! Owns the caches of the list and of the descriptions, and which domains did not answer. A hung
+//! guest never blocks the others: what may hang runs in `calls`, with a deadline.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -10,23 +13,23 @@ use uuid::Uuid;
 
 use super::calls::{CallError, Calls};
 use super::descriptions::Descriptions;
-use super::listing::Listing;
-use super::watch::Watcher;
-use super::{Hypervisor, HypervisorError, Load, ReadError};
-use crate::libvirt::{Connection, Control, VirtError};
+use super::list_cache::ListCache;
+use super::watch::EventWatcher;
+use super::{CallStats, Hypervisor, HypervisorError, ReadError};
+use crate::libvirt::{Connection, MonitorState, VirtError};
 use crate::schedule::Clock;
 use nephometer_config::LibvirtSpec;
 use nephometer_model::{Domain, DomainEvent, Groups, Moment, Reading};
 use nephometer_telemetry::events::hypervisor as events;
 
-/// Domains per bulk call. libvirt needs about 6.5 ms for each, one after the other, so that a
-/// slice is far from its deadline, and few wait with one that does not answer.
+/// Domains per bulk call. libvirt takes about 6.5 ms for each, one after the other: a slice stays
+/// far below its deadline, and few domains share a call with one that does not answer.
 const SLICE: usize = 25;
-/// Descriptions per call: XML takes libvirt less than a tenth of that.
+/// Descriptions per call. Each takes libvirt less than a tenth of that time.
 const XML_SLICE: usize = 250;
-/// Part of the deadline that a monitor must have been occupied for to be what held up a call.
-/// Others are passing through theirs.
-const STUCK_PART: u32 = 4;
+/// A monitor occupied for this fraction of the deadline is what blocked a call. One that is occupied
+/// for less is in normal use.
+const STUCK_DIVISOR: u32 = 4;
 
 /// Reads domains through libvirt.
 pub(super) struct Libvirt {
@@ -34,77 +37,77 @@ pub(super) struct Libvirt {
     clock: Clock,
     stuck_after: Duration,
     descriptions: Descriptions,
-    /// Domains that did not answer. Their control info is asked before they are read again.
+    /// Domains that did not answer. Their monitor is checked before they are read again.
     suspects: Mutex<HashSet<Uuid>>,
     uri: String,
-    /// Whether it may be asked what happens.
+    /// Whether events are enabled in the configuration.
     events: bool,
-    /// From when on somebody wants to know it.
-    watcher: OnceLock<Watcher>,
-    /// The domains as they were listed last.
-    listing: Listing,
+    /// Started by the first subscriber.
+    watcher: OnceLock<EventWatcher>,
+    /// The list of domains.
+    list_cache: ListCache,
 }
 
 impl Libvirt {
-    /// Connects when it is first used.
+    /// Connects on first use only.
     pub(super) fn new(uri: &str, spec: &LibvirtSpec, clock: Clock) -> Self {
         Self {
             calls: Calls::new(uri.to_owned(), spec.deadline),
             clock,
-            stuck_after: spec.deadline / STUCK_PART,
+            stuck_after: spec.deadline / STUCK_DIVISOR,
             descriptions: Descriptions::default(),
             suspects: Mutex::default(),
             uri: uri.to_owned(),
             events: spec.events,
             watcher: OnceLock::new(),
-            listing: Listing::default(),
+            list_cache: ListCache::default(),
         }
     }
 
-    /// All domains. They are not listed anew as long as libvirtd would have told that one has come or
-    /// gone.
+    /// All domains, from the cache unless an event has invalidated it.
     async fn list(&self) -> Result<Vec<(Uuid, String)>, CallError> {
-        let moves = self.watcher.get().and_then(Watcher::moves);
-        if let Some(listed) = moves.and_then(|moves| self.listing.since(moves)) {
+        let list_revision = self.watcher.get().and_then(EventWatcher::list_revision);
+        if let Some(listed) = list_revision.and_then(|revision| self.list_cache.get(revision)) {
             return Ok(listed);
         }
-        let listed = self.calls.plain("list of domains", |connection| connection.list()).await?;
-        if let Some(moves) = moves {
-            self.listing.put(moves, &listed);
+        let listed =
+            self.calls.without_monitor("list of domains", |connection| connection.list()).await?;
+        if let Some(list_revision) = list_revision {
+            self.list_cache.put(list_revision, &listed);
         }
         Ok(listed)
     }
 
-    /// Reads the XML of domains that are not known or not any more.
+    /// Reads the XML of new domains and of those whose description is out of date.
     async fn read_descriptions(&self, outdated: &[(Uuid, String)]) -> Result<(), CallError> {
         for slice in outdated.chunks(XML_SLICE) {
             let uuids: Vec<Uuid> = slice.iter().map(|(uuid, _)| *uuid).collect();
             let call = move |connection: &mut Connection| {
                 Ok(uuids.iter().map(|uuid| connection.xml(*uuid)).collect::<Vec<_>>())
             };
-            let answers = self.calls.plain("domain XML", call).await?;
+            let answers = self.calls.without_monitor("domain XML", call).await?;
             let now = self.clock.now();
             for ((uuid, name), answer) in slice.iter().zip(answers) {
                 match answer {
-                    Ok(xml) => self.descriptions.take(*uuid, &xml, now),
-                    // It went away since it was listed.
+                    Ok(xml) => self.descriptions.update(*uuid, &xml, now),
+                    // Removed since it was listed.
                     Err(VirtError::NoDomain) => {}
-                    Err(error) => self.descriptions.fail(*uuid, name, &error),
+                    Err(error) => self.descriptions.record_failure(*uuid, name, &error),
                 }
             }
         }
         Ok(())
     }
 
-    /// Asks libvirtd which of these domains hold up who asks them: for each, how long.
+    /// How long the monitor of each domain has been occupied; `None` if it is free.
     async fn occupied(&self, uuids: Vec<Uuid>) -> Result<Vec<Option<Duration>>, CallError> {
         let call = move |connection: &mut Connection| {
-            Ok(uuids.iter().map(|uuid| occupied_for(connection, *uuid)).collect())
+            Ok(uuids.iter().map(|uuid| monitor_occupied_for(connection, *uuid)).collect())
         };
-        self.calls.plain("control info", call).await
+        self.calls.without_monitor("control info", call).await
     }
 
-    /// The positions of those domains that are known not to answer, and still do not.
+    /// Indices of the suspects whose monitor is still occupied. Clears the others.
     async fn still_stuck(&self, domains: &[Arc<Domain>]) -> Result<HashSet<usize>, CallError> {
         let suspects: Vec<usize> = {
             let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,35 +123,35 @@ impl Libvirt {
             if occupied.is_some() {
                 stuck.insert(at);
             } else {
-                self.suspect(domains[at].uuid, false);
+                self.set_suspect(domains[at].uuid, false);
             }
         }
         Ok(stuck)
     }
 
-    /// After a call that was abandoned: who held it up, and who only shared it.
-    async fn name_culprits(&self, domains: &[Arc<Domain>]) -> Vec<Result<Reading, ReadError>> {
+    /// Classifies the domains of an abandoned call: which were stuck, and which only shared the call.
+    async fn classify_timeout(&self, domains: &[Arc<Domain>]) -> Vec<Result<Reading, ReadError>> {
         let uuids = domains.iter().map(|domain| domain.uuid).collect();
         let answers = match self.occupied(uuids).await {
             Ok(answers) => answers,
-            // All of libvirtd hangs, so nobody can be blamed.
+            // All of libvirtd hangs, so no domain is the cause.
             Err(_) => vec![None; domains.len()],
         };
-        let blame = |(domain, occupied): (&Arc<Domain>, Option<Duration>)| match occupied {
+        let classify = |(domain, occupied): (&Arc<Domain>, Option<Duration>)| match occupied {
             Some(time) if time >= self.stuck_after => {
                 let for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
                 events::domain_stuck(domain.uuid, &domain.name, for_ms);
-                self.suspect(domain.uuid, true);
+                self.set_suspect(domain.uuid, true);
                 Err(ReadError::Stuck)
             }
-            _ => Err(ReadError::Unanswered),
+            _ => Err(ReadError::SharedTimeout),
         };
-        domains.iter().zip(answers).map(blame).collect()
+        domains.iter().zip(answers).map(classify).collect()
     }
 
-    fn suspect(&self, uuid: Uuid, is: bool) {
+    fn set_suspect(&self, uuid: Uuid, suspect: bool) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        if is {
+        if suspect {
             suspects.insert(uuid);
         } else {
             suspects.remove(&uuid);
@@ -169,13 +172,13 @@ impl Libvirt {
             move |connection: &mut Connection| connection.read(&asked, groups, &|| clock.now())
         };
         let answer = match self.calls.monitor_permit().await {
-            Some(permit) => self.calls.monitor("statistics", permit, read(groups)).await,
-            None => self.calls.plain("statistics", read(groups.without_monitor())).await,
+            Some(permit) => self.calls.with_monitor("statistics", permit, read(groups)).await,
+            None => self.calls.without_monitor("statistics", read(groups.without_monitor())).await,
         };
         match answer {
             Ok(answers) => answers.into_iter().map(|one| one.map_err(ReadError::from)).collect(),
-            Err(CallError::TimeOut(_)) => self.name_culprits(domains).await,
-            Err(error) => fail(domains.len(), &error),
+            Err(CallError::TimeOut(_)) => self.classify_timeout(domains).await,
+            Err(error) => all_failed(domains.len(), &error),
         }
     }
 }
@@ -194,7 +197,7 @@ impl Hypervisor for Libvirt {
             .retain(|suspect| listed.iter().any(|(uuid, _)| uuid == suspect));
         let outdated = self.descriptions.outdated(&listed, self.clock.now());
         self.read_descriptions(&outdated).await?;
-        Ok(self.descriptions.known(&listed))
+        Ok(self.descriptions.lookup(&listed))
     }
 
     async fn read(
@@ -204,12 +207,13 @@ impl Hypervisor for Libvirt {
     ) -> Vec<Result<Reading, ReadError>> {
         let stuck = match self.still_stuck(domains).await {
             Ok(stuck) => stuck,
-            Err(error) => return fail(domains.len(), &error),
+            Err(error) => return all_failed(domains.len(), &error),
         };
         let ask = domains.iter().enumerate().filter(|(at, _)| !stuck.contains(at));
         let ask: Vec<Arc<Domain>> = ask.map(|(_, domain)| Arc::clone(domain)).collect();
         let mut answers = self.read_slice(&ask, groups).await.into_iter();
-        let missing = || ReadError::Failed("libvirt gave fewer answers than domains".to_owned());
+        let missing =
+            || ReadError::Failed("libvirt returned fewer readings than domains".to_owned());
         (0..domains.len())
             .map(|at| match stuck.contains(&at) {
                 true => Err(ReadError::Stuck),
@@ -222,25 +226,25 @@ impl Hypervisor for Libvirt {
         let answers = self.occupied(vec![domain.uuid]).await;
         let free = matches!(answers.as_deref(), Ok([None]));
         if free {
-            self.suspect(domain.uuid, false);
+            self.set_suspect(domain.uuid, false);
         }
         free
     }
 
     fn events(&self) -> Option<broadcast::Receiver<(DomainEvent, Moment)>> {
-        let watcher = || Watcher::start(&self.uri, self.clock);
+        let watcher = || EventWatcher::start(&self.uri, self.clock);
         self.events.then(|| self.watcher.get_or_init(watcher).subscribe())
     }
 
-    fn load(&self) -> Option<Load> {
-        Some(self.calls.load())
+    fn call_stats(&self) -> Option<CallStats> {
+        Some(self.calls.stats())
     }
 
-    fn forget(&self, uuid: Uuid) {
-        self.descriptions.forget(uuid);
+    fn invalidate_description(&self, uuid: Uuid) {
+        self.descriptions.mark_stale(uuid);
     }
 
-    fn slice(&self) -> usize {
+    fn slice_size(&self) -> usize {
         SLICE
     }
 }
@@ -248,22 +252,22 @@ impl Hypervisor for Libvirt {
 impl From<VirtError> for ReadError {
     fn from(error: VirtError) -> Self {
         match error {
-            VirtError::NoDomain => Self::Gone,
+            VirtError::NoDomain => Self::Removed,
             other => Self::Failed(other.to_string()),
         }
     }
 }
 
-/// A domain that does not run or is gone holds up nobody; neither does one of a driver that has
-/// no monitors.
-fn occupied_for(connection: &Connection, uuid: Uuid) -> Option<Duration> {
-    match connection.control(uuid) {
-        Ok(Control::Occupied { for_ms }) => Some(Duration::from_millis(for_ms)),
-        Ok(Control::Free) | Err(_) => None,
+/// How long a monitor has been occupied. `None` as well if the domain does not run, was removed, or
+/// if its driver has no monitors.
+fn monitor_occupied_for(connection: &Connection, uuid: Uuid) -> Option<Duration> {
+    match connection.monitor_state(uuid) {
+        Ok(MonitorState::Occupied { for_ms }) => Some(Duration::from_millis(for_ms)),
+        Ok(MonitorState::Free) | Err(_) => None,
     }
 }
 
-fn fail(count: usize, error: &CallError) -> Vec<Result<Reading, ReadError>> {
+fn all_failed(count: usize, error: &CallError) -> Vec<Result<Reading, ReadError>> {
     (0..count).map(|_| Err(ReadError::Failed(error.to_string()))).collect()
 }
 
@@ -288,11 +292,11 @@ mod tests {
         let domains = libvirt.domains().await.unwrap();
         assert_eq!(domains.len(), 1);
         assert!(Arc::ptr_eq(&domains[0], &libvirt.domains().await.unwrap()[0]), "read once");
-        let gone = Arc::new(Domain { uuid: Uuid::from_u128(1), ..Domain::clone(&domains[0]) });
+        let removed = Arc::new(Domain { uuid: Uuid::from_u128(1), ..Domain::clone(&domains[0]) });
         let groups = Groups::CPU.union(Groups::BALLOON);
         let start = libvirt.begin_cycle().await.unwrap().unwrap();
-        let answers = libvirt.read(&[gone, Arc::clone(&domains[0])], groups).await;
-        let [Err(ReadError::Gone), Ok(reading)] = &answers[..] else { panic!("{answers:?}") };
+        let answers = libvirt.read(&[removed, Arc::clone(&domains[0])], groups).await;
+        let [Err(ReadError::Removed), Ok(reading)] = &answers[..] else { panic!("{answers:?}") };
         assert_eq!(reading.uuid, domains[0].uuid);
         assert_eq!(reading.state, Some(nephometer_model::DomainState::Running));
         assert!(reading.cpu_time.is_some() && reading.memory.actual.is_some());
@@ -302,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn starts_while_libvirt_is_away() {
+    async fn opens_without_a_running_libvirtd() {
         let libvirt = open("qemu+unix:///system?socket=/nowhere/libvirt-sock");
         let error = libvirt.domains().await.unwrap_err().to_string();
         assert!(

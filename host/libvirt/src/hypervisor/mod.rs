@@ -1,13 +1,13 @@
-//! Where numbers about domains come from: libvirt, a simulation, or a recording.
+//! Sources of readings: libvirt, a simulation, or a recording.
 //!
-//! Given: which domains and which groups. Gives back: one reading or one error for each of them.
-//! Must not know meters: turning numbers into samples is `poll`'s.
+//! Given: domains and groups of statistics. Gives back: one reading or one error per domain. Must
+//! not know meters: `poll` makes samples of readings.
 
 mod calls;
 mod capture;
 mod descriptions;
 mod libvirt;
-mod listing;
+mod list_cache;
 mod sim;
 mod watch;
 
@@ -22,9 +22,11 @@ use crate::schedule::Clock;
 use nephometer_config::LibvirtSpec;
 use nephometer_model::{Domain, DomainEvent, Groups, Moment, Reading};
 
-/// The source of readings that `uri` names: `sim://` and `replay://` are built in, everything
-/// else is libvirt's. No connection is opened yet, so that the agent can start while libvirtd is
-/// away.
+/// Opens the hypervisor that `uri` names: `sim://` and `replay://` are built in, any other URI is
+/// libvirt's. Connects to libvirtd on first use only, so that the agent can start without it.
+///
+/// # Errors
+/// The URI of a simulation or a recording is invalid, or the recording cannot be read.
 pub fn open(
     uri: &str,
     spec: &LibvirtSpec,
@@ -42,16 +44,18 @@ pub fn open(
 /// A source of readings. One object serves all poll tasks.
 #[async_trait]
 pub trait Hypervisor: Send + Sync {
-    /// Called once at the start of every tick. The time of the tick, or `None` when there will be
-    /// no more: the end of a recording.
+    /// Starts a polling cycle. Returns its time, or `None` at the end of a recording.
     async fn begin_cycle(&self) -> Result<Option<Moment>, HypervisorError>;
 
-    /// All domains that there are now, described. A description is read once per domain and kept
-    /// until [`Hypervisor::forget`], or until it is old. A domain whose description cannot be
-    /// read is left out and named in the log.
+    /// Lists all domains with their descriptions. A description is cached until
+    /// [`Hypervisor::invalidate_description`] or until it is too old. A domain whose description
+    /// cannot be read is omitted and logged.
+    ///
+    /// # Errors
+    /// The domains cannot be listed.
     async fn domains(&self) -> Result<Vec<Arc<Domain>>, HypervisorError>;
 
-    /// Reads a slice of domains: as many answers, in the same order.
+    /// Reads a slice of domains. Returns one result per domain, in the same order.
     async fn read(
         &self,
         domains: &[Arc<Domain>],
@@ -59,56 +63,57 @@ pub trait Hypervisor: Send + Sync {
     ) -> Vec<Result<Reading, ReadError>>;
 
     /// Whether a domain that was [`ReadError::Stuck`] answers again. Must be cheap and must not
-    /// get stuck itself.
+    /// hang itself.
     async fn probe(&self, domain: &Domain) -> bool;
 
-    /// The description of this domain is out of date.
-    fn forget(&self, uuid: Uuid);
+    /// Marks the description of a domain as out of date.
+    fn invalidate_description(&self, uuid: Uuid);
 
-    /// What happens to domains, with the time, from now on; `None` if nobody tells.
+    /// Subscribes to events of domains, with their times; `None` if there are no events.
     fn events(&self) -> Option<broadcast::Receiver<(DomainEvent, Moment)>> {
         None
     }
 
-    /// What was asked of whoever is read from, since the start; `None` where that costs nobody
-    /// anything.
-    fn load(&self) -> Option<Load> {
+    /// Calls made to libvirtd since the start; `None` for other hypervisors.
+    fn call_stats(&self) -> Option<CallStats> {
         None
     }
 
-    /// Whether ticks follow the clock.
+    /// What determines the time of a cycle.
     fn pace(&self) -> Pace {
         Pace::Clock
     }
 
-    /// How many domains are best read with one call.
-    fn slice(&self) -> usize;
+    /// The recommended number of domains per call.
+    fn slice_size(&self) -> usize;
 }
 
-/// What was asked of libvirt.
+/// Calls made to libvirtd since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Load {
-    /// Calls that have ended.
+pub struct CallStats {
+    /// Finished calls.
     pub calls: u64,
-    /// How long they took together: divided by the time, how many of libvirtd's workers we hold.
+    /// Their total duration. Divided by the elapsed time it is the number of libvirtd workers that
+    /// the agent occupies.
     pub busy: std::time::Duration,
-    /// Calls that were given up and have not ended yet.
-    pub hanging: usize,
+    /// Calls past their deadline that have not returned yet.
+    pub abandoned: usize,
 }
 
-/// What says when the next tick is.
+/// What determines the time of a cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// The interval, by the clock.
+    /// The clock: one cycle per interval.
     Clock,
-    /// The recording: as fast as the pipelines take it, all sources at every tick.
+    /// The recording: cycles follow each other as fast as the pipelines process them, with all
+    /// sources in each.
     Recorded,
 }
 
-/// Why there is nothing to read from at all.
+/// Why a hypervisor cannot be read at all.
 #[derive(Debug, Error)]
 pub enum HypervisorError {
-    /// The URI cannot be used.
+    /// The URI is invalid.
     #[error("{}: {reason}", nephometer_config::without_user(.uri))]
     Uri {
         /// As given.
@@ -116,7 +121,7 @@ pub enum HypervisorError {
         /// What is wrong and what would be right.
         reason: String,
     },
-    /// libvirt said no.
+    /// libvirt returned an error.
     #[error("libvirt: {0}")]
     Libvirt(String),
     /// libvirt did not answer in time.
@@ -132,18 +137,18 @@ pub enum HypervisorError {
     },
 }
 
-/// Why there is no reading of one domain.
+/// Why one domain has no reading.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// It went away since it was listed.
-    #[error("the domain is gone")]
-    Gone,
-    /// Its QEMU did not answer: the call that asked for it was abandoned.
+    /// It was removed after it had been listed.
+    #[error("the domain does not exist any more")]
+    Removed,
+    /// Its QEMU did not answer within the deadline; the call was abandoned.
     #[error("the domain does not answer")]
     Stuck,
-    /// It shared a call with one that did not answer; worth one more try.
-    #[error("another domain of the same call did not answer")]
-    Unanswered,
+    /// It shared a call with a domain that did not answer. Worth one retry.
+    #[error("another domain in the same call did not answer")]
+    SharedTimeout,
     /// Anything else that concerns this domain.
     #[error("{0}")]
     Failed(String),

@@ -1,4 +1,7 @@
-//! What happens to domains, for as long as libvirtd can be reached, and again when it can be again.
+//! Watches libvirt's events of domains, and reconnects whenever libvirtd is back.
+//!
+//! Owns the list revision, which tells whether a cached list of domains is still valid. Without
+//! events domains are listed in each cycle.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
@@ -7,41 +10,42 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::libvirt::Watch;
+use crate::libvirt::EventConnection;
 use crate::schedule::Clock;
 use nephometer_model::{DomainEvent, LifecycleEvent, Moment};
 use nephometer_telemetry::events::hypervisor as events;
 
-/// How often it is looked whether libvirtd is still there, or there again.
-const LOOK: Duration = Duration::from_secs(1);
-/// Events that a poll task may be behind; more make it look at everything anew.
-const BEHIND: usize = 256;
+/// How often the connection is checked or reopened.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Events buffered per poll task. A task that falls further behind loses events; its next cycle
+/// makes up for them.
+const EVENT_BUFFER: usize = 256;
 
-/// Reports what happens.
+/// Broadcasts events of domains.
 #[derive(Debug)]
-pub(super) struct Watcher {
+pub(super) struct EventWatcher {
     shared: Arc<WatchState>,
 }
 
 #[derive(Debug)]
 struct WatchState {
     sender: broadcast::Sender<(DomainEvent, Moment)>,
-    /// Whether everything that happens is reported.
+    /// Whether all events are being received.
     reporting: AtomicBool,
-    /// How often domains may have come or gone. Each poll task compares it by itself: one that took note
-    /// for all left the others without a domain for a whole interval.
-    moves: AtomicU64,
+    /// Incremented whenever a domain may have been added or removed. Poll tasks compare it each on
+    /// its own: a flag cleared by one task would hide the change from the others.
+    list_revision: AtomicU64,
 }
 
-impl Watcher {
-    /// Begins to watch, in a thread of its own, which ends with this.
+impl EventWatcher {
+    /// Starts watching on a thread of its own, which ends when this is dropped.
     pub(super) fn start(uri: &str, clock: Clock) -> Self {
-        let (sender, _) = broadcast::channel(BEHIND);
-        let (reporting, moves) = (AtomicBool::new(false), AtomicU64::new(0));
-        let shared = Arc::new(WatchState { sender, reporting, moves });
+        let (sender, _) = broadcast::channel(EVENT_BUFFER);
+        let (reporting, list_revision) = (AtomicBool::new(false), AtomicU64::new(0));
+        let shared = Arc::new(WatchState { sender, reporting, list_revision });
         let (weak, uri) = (Arc::downgrade(&shared), uri.to_owned());
         let thread = thread::Builder::new().name("libvirt-watch".to_owned());
-        // Without it nothing is reported, and domains are listed at each tick.
+        // Without the thread there are no events, and domains are listed in each cycle.
         if let Err(error) = thread.spawn(move || watch(&uri, clock, &weak)) {
             events::events_lost(&error);
         }
@@ -52,28 +56,29 @@ impl Watcher {
         self.shared.sender.subscribe()
     }
 
-    /// How often domains may have come or gone, while everything that happens is reported.
-    pub(super) fn moves(&self) -> Option<u64> {
-        // Read first: a watch that begins in between counts one more.
-        let moves = self.shared.moves.load(SeqCst);
-        self.shared.reporting.load(SeqCst).then_some(moves)
+    /// The list revision; `None` while events are not received.
+    pub(super) fn list_revision(&self) -> Option<u64> {
+        // Loaded first: a watch that starts in between increments it.
+        let list_revision = self.shared.list_revision.load(SeqCst);
+        self.shared.reporting.load(SeqCst).then_some(list_revision)
     }
 }
 
-/// However the watch ends, domains are listed at each tick from then on.
-struct Ending<'a>(&'a Weak<WatchState>);
+/// Stops reporting when the watch thread ends, panics included: domains are listed in each cycle from
+/// then on.
+struct WatchEnd<'a>(&'a Weak<WatchState>);
 
-impl Drop for Ending<'_> {
+impl Drop for WatchEnd<'_> {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
             shared.reporting.store(false, SeqCst);
-            events::events_lost(&std::io::Error::other("the thread that waits for them has ended"));
+            events::events_lost(&std::io::Error::other("the event thread has ended"));
         }
     }
 }
 
 fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
-    let _ending = Ending(shared);
+    let _end = WatchEnd(shared);
     let mut failed = false;
     loop {
         let report = {
@@ -81,17 +86,17 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
             move |event: DomainEvent| {
                 let Some(shared) = shared.upgrade() else { return };
                 if event.what != LifecycleEvent::Changed {
-                    shared.moves.fetch_add(1, SeqCst);
+                    shared.list_revision.fetch_add(1, SeqCst);
                 }
-                // Nobody listens yet, or not any more.
+                // Without subscribers there is nobody to send to.
                 drop(shared.sender.send((event, clock.now())));
             }
         };
-        match Watch::open(uri, report) {
+        match EventConnection::open(uri, report) {
             Ok(watch) => {
                 let Some(alive) = shared.upgrade() else { return };
-                // Whatever happened before was not reported.
-                alive.moves.fetch_add(1, SeqCst);
+                // Earlier events were not received.
+                alive.list_revision.fetch_add(1, SeqCst);
                 alive.reporting.store(true, SeqCst);
                 drop(alive);
                 if failed {
@@ -99,7 +104,7 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
                 }
                 failed = false;
                 while watch.is_alive() && shared.strong_count() > 0 {
-                    thread::sleep(LOOK);
+                    thread::sleep(CHECK_INTERVAL);
                 }
             }
             Err(error) => {
@@ -112,7 +117,7 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
         let Some(alive) = shared.upgrade() else { return };
         alive.reporting.store(false, SeqCst);
         drop(alive);
-        thread::sleep(LOOK);
+        thread::sleep(CHECK_INTERVAL);
     }
 }
 
@@ -120,23 +125,23 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
 mod tests {
     use super::*;
 
-    // Domains were taken for known for as long as the agent ran.
+    // Once, a panic here left a stale list of domains in use until the agent was restarted.
     #[test]
-    fn a_watch_that_ends_however_it_does_reports_nothing_any_more() {
-        let (sender, _) = broadcast::channel(BEHIND);
+    fn list_revision_is_none_after_the_watch_thread_panics() {
+        let (sender, _) = broadcast::channel(EVENT_BUFFER);
         let shared = Arc::new(WatchState {
             sender,
             reporting: AtomicBool::new(true),
-            moves: AtomicU64::new(7),
+            list_revision: AtomicU64::new(7),
         });
-        let watcher = Watcher { shared: Arc::clone(&shared) };
-        assert_eq!(watcher.moves(), Some(7));
+        let watcher = EventWatcher { shared: Arc::clone(&shared) };
+        assert_eq!(watcher.list_revision(), Some(7));
         let weak = Arc::downgrade(&shared);
         let panicking = thread::spawn(move || {
-            let _ending = Ending(&weak);
+            let _end = WatchEnd(&weak);
             panic!("on purpose");
         });
         assert!(panicking.join().is_err());
-        assert_eq!(watcher.moves(), None);
+        assert_eq!(watcher.list_revision(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! One connection to libvirt. Every method blocks, for as long as libvirt likes.
+//! One connection to libvirt. Every method blocks, without a limit.
 
 use std::sync::Once;
 
@@ -8,22 +8,22 @@ use virt::connect::Connect;
 use virt::domain::Domain as Handle;
 use virt::error::{Error, ErrorNumber};
 
-use super::stats::Builder;
+use super::stats::ReadingBuilder;
 use super::sys;
 use nephometer_model::{
     DiskReading, Domain, DomainState, Groups, MemoryReading, Moment, NicReading, Reading,
 };
 
-/// What libvirt said no to.
+/// An error of libvirt.
 #[derive(Debug, Clone, Error)]
 pub(crate) enum VirtError {
-    /// The domain is not there.
-    #[error("the domain is gone")]
+    /// The domain does not exist.
+    #[error("the domain does not exist any more")]
     NoDomain,
-    /// The domain is there, but not in a state for this.
+    /// The domain is in a state that does not allow the call.
     #[error("{0}")]
     NotRunning(String),
-    /// The driver has no such call.
+    /// The driver does not support the call.
     #[error("{0}")]
     NoSupport(String),
     /// Anything else.
@@ -45,12 +45,12 @@ impl From<Error> for VirtError {
 
 /// Whether a domain's monitor is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Control {
-    /// It is, or it runs a long job such as a migration, which does not hold the monitor.
+pub(crate) enum MonitorState {
+    /// Free, or in a long job such as a migration, which does not hold the monitor.
     Free,
-    /// Somebody waits for QEMU's answer, or the monitor is broken.
+    /// A call waits for QEMU's answer, or the monitor is broken.
     Occupied {
-        /// For how long; 0 where libvirt does not say.
+        /// For how long; 0 if unknown.
         for_ms: u64,
     },
 }
@@ -68,21 +68,21 @@ impl Connection {
         // The default handler writes every error to standard error, which belongs to the log.
         QUIET.call_once(virt::error::clear_error_callback);
         if uri.contains('\0') {
-            return Err(VirtError::Other("the URI holds a NUL".to_owned()));
+            return Err(VirtError::Other("the URI contains a NUL byte".to_owned()));
         }
         let connect = Connect::open_read_only(Some(uri))?;
         let mut connection = Self { connect, bulk: true };
-        // The test driver has the bulk call, but it gives only the state.
+        // The test driver has the bulk call, but returns only the state.
         connection.bulk = connection.connect.get_type()? != "TEST";
         Ok(connection)
     }
 
-    /// For calls that `virt` lacks.
+    /// The raw connection, for calls that `virt` lacks.
     pub(super) fn as_ptr(&self) -> virt_sys::virConnectPtr {
         self.connect.as_ptr()
     }
 
-    /// Whether it is still open, as far as is known without asking.
+    /// Whether the connection is open, as far as known without a round trip.
     pub(crate) fn is_alive(&self) -> bool {
         self.connect.is_alive().unwrap_or(false)
     }
@@ -98,17 +98,22 @@ impl Connection {
         Ok(self.handle(uuid)?.get_xml_desc(0)?)
     }
 
-    /// What libvirtd knows of a domain's monitor, without asking QEMU.
-    pub(crate) fn control(&self, uuid: Uuid) -> Result<Control, VirtError> {
+    /// The state of a domain's monitor as libvirtd knows it, without a request to QEMU.
+    pub(crate) fn monitor_state(&self, uuid: Uuid) -> Result<MonitorState, VirtError> {
         let info = sys::control_info(&self.handle(uuid)?)?;
         Ok(match info.state {
-            virt_sys::VIR_DOMAIN_CONTROL_OK | virt_sys::VIR_DOMAIN_CONTROL_JOB => Control::Free,
-            _ => Control::Occupied { for_ms: info.for_ms },
+            virt_sys::VIR_DOMAIN_CONTROL_OK | virt_sys::VIR_DOMAIN_CONTROL_JOB => {
+                MonitorState::Free
+            }
+            _ => MonitorState::Occupied { for_ms: info.for_ms },
         })
     }
 
-    /// Reads a slice of domains, in their order: with one call where the driver can. The outer
-    /// error concerns all of them. `now` is asked right after the call that gave the numbers.
+    /// Reads a slice of domains, in their order: with one call if the driver supports that. `now` is
+    /// called right after the call that returned the numbers.
+    ///
+    /// # Errors
+    /// The outer error concerns all domains, an inner one its domain.
     pub(crate) fn read(
         &mut self,
         domains: &[impl AsRef<Domain>],
@@ -144,7 +149,7 @@ impl Connection {
         let mut readings = std::collections::HashMap::with_capacity(domains.len());
         for record in records.iter() {
             let uuid = record.uuid()?;
-            readings.insert(uuid, collect(&record, uuid, taken, groups));
+            readings.insert(uuid, build_reading(&record, uuid, taken, groups));
         }
         if groups.contains(Groups::SIZES) {
             for handle in &handles {
@@ -153,14 +158,14 @@ impl Connection {
                 }
             }
         }
-        // Who went away since it was listed has no record.
+        // A domain that was removed since it was listed has no record.
         let answer =
             |domain: &Domain| readings.remove(&domain.uuid).unwrap_or(Err(VirtError::NoDomain));
         Ok(domains.iter().map(AsRef::as_ref).map(answer).collect())
     }
 
-    /// The same from calls for one domain, for drivers without bulk statistics. What a driver
-    /// does not give is absent.
+    /// Reads one domain with individual calls, for drivers without bulk statistics. Values that the
+    /// driver lacks are absent.
     fn read_one(
         &self,
         domain: &Domain,
@@ -202,27 +207,27 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // Nobody is left to tell if the far end is gone already.
+        // Fails if the remote end is gone already; there is nothing left to do then.
         if let Err(error) = self.connect.close() {
             tracing::debug!(%error, "closing a connection to libvirt failed");
         }
     }
 }
 
-fn collect(
+fn build_reading(
     record: &sys::Record<'_>,
     uuid: Uuid,
     taken: Moment,
     groups: Groups,
 ) -> Result<Reading, VirtError> {
-    let mut builder = Builder::new(groups.contains(Groups::RAW));
+    let mut builder = ReadingBuilder::new(groups.contains(Groups::RAW));
     for (key, value) in record.pairs() {
         builder.add(key, value).map_err(|error| VirtError::Other(error.to_string()))?;
     }
     Ok(Reading { uuid, taken, ..builder.finish() })
 }
 
-/// libvirt leaves out what it does not know of these.
+/// The groups as libvirt's flags. libvirt ignores flags it does not know.
 fn mask(groups: Groups) -> u32 {
     /// `VIR_DOMAIN_STATS_VM`, of libvirt 8.9; the bindings are older.
     const VM: u32 = 1 << 10;
@@ -259,14 +264,14 @@ fn memory(handle: &Handle) -> MemoryReading {
     }
 }
 
-/// Sizes of the disks as libvirt's own call for them has it. A disk that it fails for has none; a
-/// domain that is shut off has the same in its statistics.
+/// Replaces the sizes of the disks by those of `virDomainGetBlockInfo`; none for a disk for which it
+/// fails. Not for a domain that is shut off, whose statistics have the same sizes.
 fn add_sizes(handle: &Handle, reading: &mut Reading) {
     if reading.is_shut_off() {
         return;
     }
     for disk in &mut reading.disks {
-        // An empty drive is an error here. It is no disk that is metered either.
+        // Fails for an empty drive, which is not metered either.
         let size = handle.get_block_info(&disk.name, 0).ok();
         disk.capacity = size.as_ref().map(|size| size.capacity);
         disk.allocation = size.as_ref().map(|size| size.allocation);

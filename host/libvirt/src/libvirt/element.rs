@@ -1,32 +1,32 @@
-//! Elements and attributes of XML, and what can be wrong with them.
+//! Access to elements and attributes of domain XML, and the errors of parsing it.
 
 use roxmltree::Node;
 use thiserror::Error;
 
 use nephometer_model::Exceeded;
 
-/// Why a domain's XML cannot be used. It costs that domain only.
+/// Why the XML of a domain cannot be used. Affects this domain only.
 #[derive(Debug, Error)]
 pub(crate) enum XmlError {
-    /// More than is worked on.
+    /// Larger than the limits allow.
     #[error(transparent)]
     TooMuch(#[from] Exceeded),
-    /// Not XML at all.
-    #[error("the XML cannot be parsed")]
+    /// Not well-formed XML.
+    #[error("the domain XML cannot be parsed")]
     Syntax(#[from] roxmltree::Error),
-    /// An element or attribute that every domain has is not there.
+    /// A required element or attribute is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// A number is expected.
-    #[error("{what} is {text:?}, which is no whole number")]
+    /// An element must be a number and is not.
+    #[error("{what} is {text:?}; expected a whole number")]
     NotANumber {
         /// The element.
         what: &'static str,
         /// Its text.
         text: String,
     },
-    /// `uuid` is none.
-    #[error("uuid is {0:?}, which is no uuid")]
+    /// `uuid` is not a UUID.
+    #[error("uuid is {0:?}; expected a UUID")]
     NotAUuid(String),
 }
 
@@ -41,7 +41,7 @@ pub(super) fn children<'a, 'i>(
     parent.children().filter(move |node| node.has_tag_name(name))
 }
 
-/// An attribute that must be there.
+/// A required attribute. `what` names it in the error.
 pub(super) fn attribute(
     node: Node<'_, '_>,
     name: &str,

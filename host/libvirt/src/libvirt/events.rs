@@ -1,4 +1,4 @@
-//! What happens to domains, as libvirtd tells it.
+//! Events of domains, received from libvirtd.
 #![expect(unsafe_code, reason = "`virt` 0.4 has no binding for events of domains")]
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
@@ -12,24 +12,25 @@ use virt::error::Error;
 use super::{Connection, VirtError};
 use nephometer_model::{DomainEvent, LifecycleEvent, StopReason};
 
-/// Seconds without a word after which libvirtd is asked whether it is there, and how often in vain
-/// until it counts as gone.
+/// Keepalive: seconds of silence before a probe, and unanswered probes until the connection counts
+/// as dead.
 const KEEPALIVE: (c_int, c_uint) = (5, 3);
 
-/// What libvirt's headers call VIR_DOMAIN_EVENT_CALLBACK: any of the callbacks.
-type Callback = unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomainPtr, *mut c_void);
+/// VIR_DOMAIN_EVENT_CALLBACK of libvirt's headers: the generic type of all callbacks.
+type RawCallback =
+    unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomainPtr, *mut c_void);
 
-/// Who is told.
+/// Receives events.
 type EventCallback = dyn Fn(DomainEvent) + Send + Sync;
 
-/// A connection that is told what happens.
-pub(crate) struct Watch {
+/// A connection that receives events.
+pub(crate) struct EventConnection {
     connection: Connection,
     callbacks: Vec<c_int>,
 }
 
-/// Starts libvirt's own event loop in a thread of its own; connections that are opened later use it.
-/// Once for the process; does nothing when called again.
+/// Starts libvirt's event loop on a thread of its own. Connections opened later use it. Runs once per
+/// process; later calls return the first result.
 fn start_loop() -> Result<(), VirtError> {
     static STARTED: OnceLock<Result<(), VirtError>> = OnceLock::new();
     STARTED
@@ -42,7 +43,7 @@ fn start_loop() -> Result<(), VirtError> {
             let body = || loop {
                 // SAFETY: the default implementation has been registered; only this thread runs it.
                 if unsafe { virt_sys::virEventRunDefaultImpl() } == -1 {
-                    // Whatever is wrong must not make this thread a busy one.
+                    // A persistent error must not turn this into a busy loop.
                     thread::sleep(Duration::from_secs(1));
                 }
             };
@@ -52,17 +53,20 @@ fn start_loop() -> Result<(), VirtError> {
         .clone()
 }
 
-impl Watch {
-    /// Opens a connection and has `tell` called for all that happens, in the thread of the loop:
-    /// it must not block.
+impl EventConnection {
+    /// Opens a connection and calls `report` for every event, on the thread of the event loop: it
+    /// must not block.
+    ///
+    /// # Errors
+    /// libvirt cannot be reached, or its driver has no lifecycle events.
     pub(crate) fn open(
         uri: &str,
-        tell: impl Fn(DomainEvent) + Clone + Send + Sync + 'static,
+        report: impl Fn(DomainEvent) + Clone + Send + Sync + 'static,
     ) -> Result<Self, VirtError> {
         start_loop()?;
         let mut watch = Self { connection: Connection::open(uri)?, callbacks: Vec::new() };
         let (interval, count) = KEEPALIVE;
-        // A driver without a far end has nothing to be kept alive: its answer does not matter.
+        // Fails for drivers without a remote end, which need no keepalive: the result is ignored.
         // SAFETY: the connection is open.
         let _local =
             unsafe { virt_sys::virConnectSetKeepAlive(watch.connection.as_ptr(), interval, count) };
@@ -75,10 +79,10 @@ impl Watch {
         for (id, callback) in callbacks {
             // SAFETY: libvirt calls each with the parameters that go with its id; the generic type
             // stands for all of them, as in libvirt's own headers.
-            let callback = unsafe { std::mem::transmute::<*const (), Callback>(callback) };
-            let tell: Box<Box<EventCallback>> = Box::new(Box::new(tell.clone()));
-            let registered = watch.register(id, Some(callback), tell);
-            // A driver may lack the others; then changes are seen at the next tick.
+            let callback = unsafe { std::mem::transmute::<*const (), RawCallback>(callback) };
+            let report: Box<Box<EventCallback>> = Box::new(Box::new(report.clone()));
+            let registered = watch.register(id, Some(callback), report);
+            // A driver may lack the others; then changes are noticed in the next cycle.
             if id == virt_sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE {
                 registered?;
             }
@@ -90,10 +94,10 @@ impl Watch {
         &mut self,
         id: c_uint,
         callback: virt_sys::virConnectDomainEventGenericCallback,
-        tell: Box<Box<EventCallback>>,
+        report: Box<Box<EventCallback>>,
     ) -> Result<(), VirtError> {
         let id = c_int::try_from(id).map_err(|error| VirtError::Other(error.to_string()))?;
-        let opaque = Box::into_raw(tell).cast::<c_void>();
+        let opaque = Box::into_raw(report).cast::<c_void>();
         // SAFETY: the connection is open; `opaque` lives until libvirt calls `free`, which it does
         // once it will not call `callback` any more.
         let registered = unsafe {
@@ -115,18 +119,18 @@ impl Watch {
         Ok(())
     }
 
-    /// Whether it is still told, as far as is known without asking.
+    /// Whether the connection is open, as far as known without a round trip.
     pub(crate) fn is_alive(&self) -> bool {
         self.connection.is_alive()
     }
 }
 
-impl Drop for Watch {
+impl Drop for EventConnection {
     fn drop(&mut self) {
         for callback in &self.callbacks {
-            // SAFETY: it was registered on this connection. With a dead one there is nothing to
-            // undo, so that the answer does not matter.
-            let _gone = unsafe {
+            // SAFETY: it was registered on this connection. On a dead connection this fails, but
+            // there is nothing to undo either.
+            let _result = unsafe {
                 virt_sys::virConnectDomainEventDeregisterAny(self.connection.as_ptr(), *callback)
             };
         }
@@ -134,23 +138,23 @@ impl Drop for Watch {
 }
 
 /// # Safety
-/// `opaque` is what [`Watch::register`] made, and nobody uses it any more.
+/// `opaque` is what [`EventConnection::register`] made, and nobody uses it any more.
 unsafe extern "C" fn free(opaque: *mut c_void) {
     // SAFETY: see above.
     drop(unsafe { Box::from_raw(opaque.cast::<Box<EventCallback>>()) });
 }
 
 /// # Safety
-/// As libvirt calls it: a valid domain, and `opaque` from [`Watch::register`].
-unsafe fn tell(domain: virt_sys::virDomainPtr, opaque: *mut c_void, what: LifecycleEvent) {
+/// As libvirt calls it: a valid domain, and `opaque` from [`EventConnection::register`].
+unsafe fn report(domain: virt_sys::virDomainPtr, opaque: *mut c_void, what: LifecycleEvent) {
     let mut uuid = [0; 16];
     // SAFETY: the domain is valid during the call; the buffer has VIR_UUID_BUFLEN (16) bytes.
     if unsafe { virt_sys::virDomainGetUUID(domain, uuid.as_mut_ptr()) } == -1 {
         return;
     }
     // SAFETY: `opaque` is alive until `free`.
-    let tell = unsafe { &*opaque.cast::<Box<EventCallback>>() };
-    tell(DomainEvent { uuid: Uuid::from_bytes(uuid), what });
+    let report = unsafe { &*opaque.cast::<Box<EventCallback>>() };
+    report(DomainEvent { uuid: Uuid::from_bytes(uuid), what });
 }
 
 unsafe extern "C" fn lifecycle(
@@ -167,7 +171,7 @@ unsafe extern "C" fn lifecycle(
         _ => LifecycleEvent::Other,
     };
     // SAFETY: these are libvirt's.
-    unsafe { tell(domain, opaque, what) };
+    unsafe { report(domain, opaque, what) };
     0
 }
 
@@ -190,7 +194,7 @@ unsafe extern "C" fn device(
     opaque: *mut c_void,
 ) {
     // SAFETY: these are libvirt's.
-    unsafe { tell(domain, opaque, LifecycleEvent::Changed) };
+    unsafe { report(domain, opaque, LifecycleEvent::Changed) };
 }
 
 unsafe extern "C" fn metadata(
@@ -201,5 +205,5 @@ unsafe extern "C" fn metadata(
     opaque: *mut c_void,
 ) {
     // SAFETY: these are libvirt's.
-    unsafe { tell(domain, opaque, LifecycleEvent::Changed) };
+    unsafe { report(domain, opaque, LifecycleEvent::Changed) };
 }

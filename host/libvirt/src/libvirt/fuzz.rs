@@ -1,31 +1,32 @@
-//! What the fuzz targets in `host/fuzz` call; only they see it.
+//! Entry points of the fuzz targets in `host/fuzz`, compiled for these only.
 
-use super::{Builder, Value, describe};
+use super::{ReadingBuilder, StatValue, describe};
 
-/// Any text as the XML of a domain.
+/// Parses any text as domain XML.
 pub fn xml(data: &[u8]) {
     if let Ok(domain) = describe(&String::from_utf8_lossy(data)) {
         assert!(domain.disks.len() + domain.nics.len() <= data.len());
     }
 }
 
-/// Any keys and values as statistics: a line each, its last byte says of which kind the value is.
+/// Builds a reading from any keys and values: one pair per line, whose last byte selects the kind of
+/// value.
 pub fn statistics(data: &[u8]) {
-    let mut builder = Builder::new(true);
+    let mut builder = ReadingBuilder::new(true);
     for line in data.split(|byte| *byte == b'\n') {
         let Some((kind, line)) = line.split_last() else { continue };
         let text = String::from_utf8_lossy(line);
         let (key, value) = text.split_once('=').unwrap_or((&text, ""));
         let value = match kind % 6 {
-            0 => Value::Unsigned(value.len() as u64),
-            1 => Value::Signed(-1),
-            2 => Value::Float(f64::NAN),
-            3 => Value::Bool(true),
-            4 => Value::Other,
-            _ => Value::Text(value),
+            0 => StatValue::Unsigned(value.len() as u64),
+            1 => StatValue::Signed(-1),
+            2 => StatValue::Float(f64::NAN),
+            3 => StatValue::Bool(true),
+            4 => StatValue::Other,
+            _ => StatValue::Text(value),
         };
-        // What is no number is refused, which is all that is asked.
-        let _refused = builder.add(key, value);
+        // Errors are expected; a panic is not.
+        let _rejected = builder.add(key, value);
     }
     drop(builder.finish());
 }

@@ -1,9 +1,9 @@
-//! libvirt as the rest of the program sees it: connections that are closed when dropped, typed
-//! errors, statistics as readings, domain XML as descriptions.
+//! A safe interface to libvirt: connections that are closed when dropped, typed errors, statistics
+//! as readings, domain XML as descriptions.
 //!
-//! The only module that names `virt` and `virt_sys`. Every call here blocks, some of them for ever
-//! when a guest's QEMU does not answer: `hypervisor` decides on which thread and how long to wait.
-//! The parsers are pure and serve recordings as well.
+//! The only module that uses `virt` and `virt_sys`. Every call blocks, some of them forever if a
+//! guest's QEMU does not answer: `hypervisor` decides on which thread to call and how long to wait.
+//! The parsers are pure; recordings use them as well.
 
 mod connection;
 mod element;
@@ -15,7 +15,7 @@ mod stats;
 mod sys;
 mod xml;
 
-pub(crate) use connection::{Connection, Control, VirtError};
-pub(crate) use events::Watch;
-pub(crate) use stats::{Builder, Value};
+pub(crate) use connection::{Connection, MonitorState, VirtError};
+pub(crate) use events::EventConnection;
+pub(crate) use stats::{ReadingBuilder, StatValue};
 pub(crate) use xml::describe;

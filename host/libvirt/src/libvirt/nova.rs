@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 use super::element::{XmlError, attribute, child};
 use nephometer_model::{Flavor, Nova};
 
-/// In the order in which they are tried.
+/// In order of preference.
 const NAMESPACES: [&str; 2] =
     ["http://openstack.org/xmlns/libvirt/nova/1.1", "http://openstack.org/xmlns/libvirt/nova/1.0"];
 
-/// What Nova wrote about the domain; `None` if nothing.
+/// Reads Nova's metadata; `None` if the domain has none.
 pub(super) fn find(domain: Node<'_, '_>) -> Result<Option<Nova>, XmlError> {
     let Some(metadata) = child(domain, "metadata") else { return Ok(None) };
     let instance = NAMESPACES.iter().find_map(|namespace| {
@@ -76,7 +76,7 @@ fn image_meta(image: Node<'_, '_>) -> Result<Map<String, Value>, XmlError> {
     Ok(meta)
 }
 
-/// The texts of all children `element`, by their names.
+/// The texts of all children `element`, by their attribute `name`.
 fn named(
     parent: Node<'_, '_>,
     element: &str,
@@ -87,7 +87,7 @@ fn named(
         .collect()
 }
 
-/// A missing element counts as 0; an empty one is an error.
+/// A number of the flavor. A missing element counts as 0; an empty one is an error.
 fn integer(flavor: Node<'_, '_>, element: &'static str) -> Result<i64, XmlError> {
     let Some(node) = nova_child(flavor, element) else { return Ok(0) };
     let text = text(node);

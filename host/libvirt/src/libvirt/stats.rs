@@ -1,4 +1,4 @@
-//! Pairs of key and value, as bulk statistics give them, to readings.
+//! Builds readings from the key-value pairs of bulk statistics, live or recorded.
 
 use thiserror::Error;
 
@@ -8,47 +8,50 @@ use nephometer_model::{
 
 /// One value of a statistics record.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Value<'a> {
+pub(crate) enum StatValue<'a> {
     /// A counter.
     Unsigned(u64),
-    /// Below 0 it means that libvirt has no number.
+    /// A number; negative if libvirt does not know it.
     Signed(i64),
-    /// A name; in recordings also a number.
+    /// A name; in recordings also a number or a switch.
     Text(&'a str),
     /// A measure.
     Float(f64),
     /// A switch.
     Bool(bool),
-    /// A kind of value that did not exist when this was written.
+    /// An unknown type.
     Other,
 }
 
-/// A value that is not what its key says.
+/// A value that its key does not allow.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("{key} is {value}, which is no whole number")]
+#[error("{key} is {value}; expected a whole number")]
 pub(crate) struct StatError {
     key: String,
     value: String,
 }
 
-/// Collects the pairs of one domain. Keys that no reading has are passed over, unless all are
-/// wanted raw.
+/// Collects the pairs of one domain. Ignores keys that no reading has, unless raw numbers are
+/// requested.
 #[derive(Debug, Default)]
-pub(crate) struct Builder {
+pub(crate) struct ReadingBuilder {
     reading: Reading,
     disks: Vec<(u64, DiskReading)>,
     nics: Vec<(u64, NicReading)>,
     raw: bool,
 }
 
-impl Builder {
-    /// Empty. With `raw` it keeps every number as libvirt calls it, too.
+impl ReadingBuilder {
+    /// An empty builder. With `raw` it also keeps every number under libvirt's key.
     pub(crate) fn new(raw: bool) -> Self {
         Self { raw, ..Self::default() }
     }
 
-    /// Takes one pair.
-    pub(crate) fn add(&mut self, key: &str, value: Value<'_>) -> Result<(), StatError> {
+    /// Adds one pair.
+    ///
+    /// # Errors
+    /// The value must be a number and is text.
+    pub(crate) fn add(&mut self, key: &str, value: StatValue<'_>) -> Result<(), StatError> {
         if self.raw
             && let Some(value) = raw(value)
         {
@@ -65,14 +68,14 @@ impl Builder {
             self.reading.state = number(key, value)?
                 .and_then(|state| i64::try_from(state).ok())
                 .and_then(DomainState::from_number);
-        } else if let Some(place) = self.place(group, rest) {
-            *place = number(key, value)?;
+        } else if let Some(target) = self.domain_field(group, rest) {
+            *target = number(key, value)?;
         }
         Ok(())
     }
 
-    /// Where a number of the domain as a whole belongs.
-    fn place(&mut self, group: &str, field: &str) -> Option<&mut Option<u64>> {
+    /// The field of a number of the domain as a whole.
+    fn domain_field(&mut self, group: &str, field: &str) -> Option<&mut Option<u64>> {
         let Reading { memory, perf, cpu_time, vcpu_current, vcpu_maximum, .. } = &mut self.reading;
         Some(match (group, field) {
             ("cpu", "time") => cpu_time,
@@ -102,9 +105,9 @@ impl Builder {
         group: &str,
         (index, field): (u64, &str),
         key: &str,
-        value: Value<'_>,
+        value: StatValue<'_>,
     ) -> Result<(), StatError> {
-        let place = match group {
+        let target = match group {
             "vcpu" => {
                 let vcpu = vcpu(&mut self.reading.vcpus, index);
                 match field {
@@ -114,7 +117,7 @@ impl Builder {
                 }
             }
             "block" => {
-                let disk = entry(&mut self.disks, index);
+                let disk = device(&mut self.disks, index);
                 match field {
                     "name" => {
                         disk.name = text(value);
@@ -133,7 +136,7 @@ impl Builder {
                 }
             }
             _ => {
-                let nic = entry(&mut self.nics, index);
+                let nic = device(&mut self.nics, index);
                 match field {
                     "name" => {
                         nic.name = text(value);
@@ -151,12 +154,12 @@ impl Builder {
                 }
             }
         };
-        *place = number(key, value)?;
+        *target = number(key, value)?;
         Ok(())
     }
 
-    /// What came together. The domain and the time are the caller's to fill in. Devices without a
-    /// name are left out.
+    /// Completes the reading, without domain and time: the caller sets these. Omits devices without
+    /// a name.
     pub(crate) fn finish(mut self) -> Reading {
         for number in &mut self.reading.raw {
             let mut parts = number.key.splitn(3, '.');
@@ -170,8 +173,10 @@ impl Builder {
         }
         self.reading.vcpus.sort_by_key(|vcpu| vcpu.index);
         let running = !self.reading.is_shut_off();
-        let disks =
-            self.disks.into_iter().map(|(_, disk)| if running { sized(disk) } else { disk });
+        let disks = self
+            .disks
+            .into_iter()
+            .map(|(_, disk)| if running { with_block_info_sizes(disk) } else { disk });
         self.reading.disks = disks.filter(|disk| !disk.name.is_empty()).collect();
         let nics = self.nics.into_iter().map(|(_, nic)| nic);
         self.reading.nics = nics.filter(|nic| !nic.name.is_empty()).collect();
@@ -179,47 +184,47 @@ impl Builder {
     }
 }
 
-fn number(key: &str, value: Value<'_>) -> Result<Option<u64>, StatError> {
+fn number(key: &str, value: StatValue<'_>) -> Result<Option<u64>, StatError> {
     match value {
-        Value::Unsigned(number) => Ok(Some(number)),
-        Value::Signed(number) => Ok(u64::try_from(number).ok()),
-        Value::Text(text) => match text.parse::<i128>() {
+        StatValue::Unsigned(number) => Ok(Some(number)),
+        StatValue::Signed(number) => Ok(u64::try_from(number).ok()),
+        StatValue::Text(text) => match text.parse::<i128>() {
             Ok(number) => Ok(u64::try_from(number).ok()),
             Err(_) => Err(StatError { key: key.to_owned(), value: format!("{text:?}") }),
         },
-        Value::Float(_) | Value::Bool(_) | Value::Other => Ok(None),
+        StatValue::Float(_) | StatValue::Bool(_) | StatValue::Other => Ok(None),
     }
 }
 
-/// Any number. In recordings, what is true is `yes`.
-fn raw(value: Value<'_>) -> Option<Volume> {
+/// Any value as a number. In recordings switches are `yes` and `no`.
+fn raw(value: StatValue<'_>) -> Option<Volume> {
     let float = |value: f64| value.is_finite().then_some(Volume::Float(value));
     match value {
-        Value::Unsigned(number) => Some(Volume::Integer(number.into())),
-        Value::Signed(number) => Some(Volume::Integer(number.into())),
-        Value::Float(number) => float(number),
-        Value::Bool(truth) => Some(Volume::Integer(truth.into())),
-        Value::Text("yes") => Some(Volume::Integer(1)),
-        Value::Text("no") => Some(Volume::Integer(0)),
-        Value::Text(text) => {
+        StatValue::Unsigned(number) => Some(Volume::Integer(number.into())),
+        StatValue::Signed(number) => Some(Volume::Integer(number.into())),
+        StatValue::Float(number) => float(number),
+        StatValue::Bool(truth) => Some(Volume::Integer(truth.into())),
+        StatValue::Text("yes") => Some(Volume::Integer(1)),
+        StatValue::Text("no") => Some(Volume::Integer(0)),
+        StatValue::Text(text) => {
             let whole = text.parse().ok().map(Volume::Integer);
             whole.or_else(|| text.parse().ok().and_then(float))
         }
-        Value::Other => None,
+        StatValue::Other => None,
     }
 }
 
-fn text(value: Value<'_>) -> String {
+fn text(value: StatValue<'_>) -> String {
     match value {
-        Value::Text(text) => text.to_owned(),
+        StatValue::Text(text) => text.to_owned(),
         _ => String::new(),
     }
 }
 
-/// Of a domain that runs, `allocation` is the highest byte that QEMU has written since it started,
-/// and `physical` what the file takes. `virDomainGetBlockInfo` says what the file takes and where
-/// it ends, as all numbers of a domain that is shut off do; this comes as near to that as can be.
-fn sized(disk: DiskReading) -> DiskReading {
+/// Converts sizes to those of `virDomainGetBlockInfo`: the allocated bytes of the file and its
+/// length. Statistics of a stopped domain have these already. Those of a running one have the highest
+/// offset written since QEMU started, and the allocated bytes: this is the closest approximation.
+fn with_block_info_sizes(disk: DiskReading) -> DiskReading {
     let (written, taken) = (disk.allocation, disk.physical);
     DiskReading { allocation: taken, physical: taken.max(written), ..disk }
 }
@@ -237,8 +242,8 @@ fn vcpu(vcpus: &mut Vec<VcpuReading>, index: u64) -> &mut VcpuReading {
     &mut vcpus[at]
 }
 
-fn entry<T: Default>(entries: &mut Vec<(u64, T)>, index: u64) -> &mut T {
-    // Keys come device by device, so the last one is nearly always the one.
+fn device<T: Default>(entries: &mut Vec<(u64, T)>, index: u64) -> &mut T {
+    // Keys are grouped by device, so the last device nearly always matches.
     let at = entries.iter().rposition(|(known, _)| *known == index).unwrap_or_else(|| {
         entries.push((index, T::default()));
         entries.len() - 1
@@ -250,8 +255,8 @@ fn entry<T: Default>(entries: &mut Vec<(u64, T)>, index: u64) -> &mut T {
 mod tests {
     use super::*;
 
-    fn reading(pairs: &[(&str, Value<'_>)]) -> Result<Reading, StatError> {
-        let mut builder = Builder::new(true);
+    fn reading(pairs: &[(&str, StatValue<'_>)]) -> Result<Reading, StatError> {
+        let mut builder = ReadingBuilder::new(true);
         for (key, value) in pairs {
             builder.add(key, *value)?;
         }
@@ -261,16 +266,16 @@ mod tests {
     #[test]
     fn collects_sparse_and_unordered_keys() {
         let reading = reading(&[
-            ("state.state", Value::Signed(3)),
-            ("vcpu.2.time", Value::Unsigned(20)),
-            ("vcpu.0.time", Value::Unsigned(10)),
-            ("vcpu.0.wait", Value::Unsigned(1)),
-            ("net.count", Value::Unsigned(3)),
-            ("net.1.name", Value::Text("tap1")),
-            ("net.1.rx.bytes", Value::Unsigned(7)),
-            ("block.0.rd.bytes", Value::Unsigned(9)),
-            ("balloon.rss", Value::Text("18446744073709551615")),
-            ("dirtyrate.calc_mode", Value::Text("page-sampling")),
+            ("state.state", StatValue::Signed(3)),
+            ("vcpu.2.time", StatValue::Unsigned(20)),
+            ("vcpu.0.time", StatValue::Unsigned(10)),
+            ("vcpu.0.wait", StatValue::Unsigned(1)),
+            ("net.count", StatValue::Unsigned(3)),
+            ("net.1.name", StatValue::Text("tap1")),
+            ("net.1.rx.bytes", StatValue::Unsigned(7)),
+            ("block.0.rd.bytes", StatValue::Unsigned(9)),
+            ("balloon.rss", StatValue::Text("18446744073709551615")),
+            ("dirtyrate.calc_mode", StatValue::Text("page-sampling")),
         ])
         .unwrap();
         assert_eq!(reading.state, Some(DomainState::Paused));
@@ -283,16 +288,16 @@ mod tests {
     }
 
     #[test]
-    fn every_number_is_kept_raw_and_no_text() {
+    fn raw_numbers_are_kept_and_texts_are_not() {
         let reading = reading(&[
-            ("vcpu.0.halted", Value::Bool(true)),
-            ("vcpu.1.halted", Value::Text("no")),
-            ("block.0.name", Value::Text("vda")),
-            ("block.0.fl.reqs", Value::Unsigned(u64::MAX)),
-            ("dirtyrate.calc_mode", Value::Text("page-sampling")),
-            ("some.thing", Value::Float(0.5)),
-            ("other.thing", Value::Float(f64::NAN)),
-            ("third", Value::Signed(-1)),
+            ("vcpu.0.halted", StatValue::Bool(true)),
+            ("vcpu.1.halted", StatValue::Text("no")),
+            ("block.0.name", StatValue::Text("vda")),
+            ("block.0.fl.reqs", StatValue::Unsigned(u64::MAX)),
+            ("dirtyrate.calc_mode", StatValue::Text("page-sampling")),
+            ("some.thing", StatValue::Float(0.5)),
+            ("other.thing", StatValue::Float(f64::NAN)),
+            ("third", StatValue::Signed(-1)),
         ])
         .unwrap();
         let expected = [
@@ -311,16 +316,16 @@ mod tests {
     }
 
     #[test]
-    fn below_zero_is_absent_and_no_number_is_an_error() {
+    fn negative_numbers_are_absent_and_texts_are_errors() {
         let minus = reading(&[
-            ("block.0.name", Value::Text("vda")),
-            ("block.0.rd.bytes", Value::Signed(-1)),
-            ("cpu.time", Value::Text("-1")),
+            ("block.0.name", StatValue::Text("vda")),
+            ("block.0.rd.bytes", StatValue::Signed(-1)),
+            ("cpu.time", StatValue::Text("-1")),
         ])
         .unwrap();
         assert_eq!(minus.disks[0].read_bytes, None);
         assert_eq!(minus.cpu_time, None);
-        let error = reading(&[("cpu.time", Value::Text("12x"))]).unwrap_err();
-        assert_eq!(error.to_string(), "cpu.time is \"12x\", which is no whole number");
+        let error = reading(&[("cpu.time", StatValue::Text("12x"))]).unwrap_err();
+        assert_eq!(error.to_string(), "cpu.time is \"12x\"; expected a whole number");
     }
 }

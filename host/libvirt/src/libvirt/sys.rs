@@ -1,4 +1,4 @@
-//! What `virt` lacks: statistics of a slice of domains, and control info.
+//! Bindings that `virt` lacks: statistics of a slice of domains, and control info.
 #![expect(unsafe_code, reason = "`virt` 0.4 has no binding for these two calls")]
 
 use std::ffi::{CStr, c_int, c_uint};
@@ -8,9 +8,9 @@ use std::ptr;
 use virt::domain::Domain;
 use virt::error::Error;
 
-use super::stats::Value;
+use super::stats::StatValue;
 
-/// The records of one bulk call; freed when dropped.
+/// The records of one bulk call. Freed when dropped.
 pub(super) struct Records {
     list: *mut virt_sys::virDomainStatsRecordPtr,
     count: usize,
@@ -22,18 +22,18 @@ pub(super) struct Record<'a> {
     records: PhantomData<&'a Records>,
 }
 
-/// The answer of `virDomainGetControlInfo`.
+/// The result of `virDomainGetControlInfo`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ControlInfo {
     /// One of `VIR_DOMAIN_CONTROL_*`.
     pub(super) state: u32,
-    /// How long it has been so, ms; 0 where libvirt does not say.
+    /// How long it has been in this state, ms; 0 if unknown.
     pub(super) for_ms: u64,
 }
 
 impl Records {
-    /// `virDomainListGetStats`. All domains must be of one connection; libvirt leaves out those
-    /// that are gone.
+    /// Calls `virDomainListGetStats`. All domains must be of one connection; libvirt omits removed
+    /// ones.
     pub(super) fn of(domains: &[Domain], groups: u32, flags: u32) -> Result<Self, Error> {
         if domains.is_empty() {
             return Ok(Self { list: ptr::null_mut(), count: 0 });
@@ -53,7 +53,7 @@ impl Records {
         }
     }
 
-    /// One after the other, in libvirt's order.
+    /// Iterates in libvirt's order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         (0..self.count).map(|index| {
             // SAFETY: libvirt said that `list` holds `count` valid records; they live until
@@ -87,9 +87,8 @@ impl Record<'_> {
         Ok(uuid::Uuid::from_bytes(bytes))
     }
 
-    /// All pairs of name and value. Pairs whose name or text is not UTF-8 are left out: libvirt
-    /// makes none.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+    /// All pairs of name and value. Skips pairs that are not UTF-8; libvirt makes none.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, StatValue<'_>)> {
         let count = usize::try_from(self.raw.nparams).unwrap_or(0);
         (0..count).filter_map(move |index| {
             // SAFETY: `params` holds `nparams` parameters, which live as long as the records that
@@ -105,30 +104,31 @@ fn name(param: &virt_sys::virTypedParameter) -> Option<&str> {
     unsafe { CStr::from_ptr(param.field.as_ptr()) }.to_str().ok()
 }
 
-fn value(param: &virt_sys::virTypedParameter) -> Option<Value<'_>> {
-    let Ok(kind) = c_uint::try_from(param.type_) else { return Some(Value::Other) };
+fn value(param: &virt_sys::virTypedParameter) -> Option<StatValue<'_>> {
+    let Ok(kind) = c_uint::try_from(param.type_) else { return Some(StatValue::Other) };
     // SAFETY: `type_` says which member of the union libvirt wrote; a string is NUL-terminated
     // and owned by the record.
     unsafe {
         Some(match kind {
-            virt_sys::VIR_TYPED_PARAM_INT => Value::Signed(i64::from(param.value.i)),
-            virt_sys::VIR_TYPED_PARAM_UINT => Value::Unsigned(u64::from(param.value.ui)),
-            virt_sys::VIR_TYPED_PARAM_LLONG => Value::Signed(param.value.l),
-            virt_sys::VIR_TYPED_PARAM_ULLONG => Value::Unsigned(param.value.ul),
-            virt_sys::VIR_TYPED_PARAM_DOUBLE => Value::Float(param.value.d),
-            virt_sys::VIR_TYPED_PARAM_BOOLEAN => Value::Bool(param.value.b != 0),
+            virt_sys::VIR_TYPED_PARAM_INT => StatValue::Signed(i64::from(param.value.i)),
+            virt_sys::VIR_TYPED_PARAM_UINT => StatValue::Unsigned(u64::from(param.value.ui)),
+            virt_sys::VIR_TYPED_PARAM_LLONG => StatValue::Signed(param.value.l),
+            virt_sys::VIR_TYPED_PARAM_ULLONG => StatValue::Unsigned(param.value.ul),
+            virt_sys::VIR_TYPED_PARAM_DOUBLE => StatValue::Float(param.value.d),
+            virt_sys::VIR_TYPED_PARAM_BOOLEAN => StatValue::Bool(param.value.b != 0),
             virt_sys::VIR_TYPED_PARAM_STRING => {
                 if param.value.s.is_null() {
                     return None;
                 }
-                Value::Text(CStr::from_ptr(param.value.s).to_str().ok()?)
+                StatValue::Text(CStr::from_ptr(param.value.s).to_str().ok()?)
             }
-            _ => Value::Other,
+            _ => StatValue::Other,
         })
     }
 }
 
-/// `virDomainGetControlInfo`: what libvirtd knows of the monitor, without asking QEMU.
+/// Calls `virDomainGetControlInfo`: the state of the monitor as libvirtd knows it, without a request
+/// to QEMU.
 pub(super) fn control_info(domain: &Domain) -> Result<ControlInfo, Error> {
     let mut info = virt_sys::virDomainControlInfo { state: 0, details: 0, stateTime: 0 };
     // SAFETY: the domain object is valid while `domain` lives, and `info` is a plain struct that

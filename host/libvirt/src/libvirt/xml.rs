@@ -1,4 +1,6 @@
-//! Domain XML to the description of a domain.
+//! Parses domain XML into the description of a domain.
+//!
+//! XML is written by whoever owns the guest: limits keep one domain from occupying the agent.
 
 use roxmltree::{Document, Node};
 use serde_json::{Map, Value};
@@ -8,9 +10,9 @@ use super::element::{XmlError, attribute, child, children};
 use super::nova;
 use nephometer_model::{Bound, DiskDevice, Domain, Exceeded, NicDevice};
 
-/// Reads the XML of one domain, as `virDomainGetXMLDesc` gives it.
+/// Parses the XML of one domain, as `virDomainGetXMLDesc` returns it.
 pub(crate) fn describe(xml: &str) -> Result<Domain, XmlError> {
-    affordable(xml)?;
+    check_limits(xml)?;
     let document = Document::parse(xml)?;
     let domain = document.root_element();
     if domain.tag_name().name() != "domain" {
@@ -20,7 +22,7 @@ pub(crate) fn describe(xml: &str) -> Result<Domain, XmlError> {
     let os_type = child(domain, "os").and_then(|os| child(os, "type"));
     let devices = child(domain, "devices");
     let of_kind = move |kind| devices.into_iter().flat_map(move |parent| children(parent, kind));
-    // Whoever looks at devices looks at them one by one, for each meter and each statistic.
+    // Devices are searched linearly, for each meter and each statistic.
     Bound::XmlDevices.check(of_kind("disk").count() + of_kind("interface").count())?;
     Ok(Domain {
         uuid: Uuid::parse_str(uuid.trim()).map_err(|_| XmlError::NotAUuid(uuid.to_owned()))?,
@@ -28,7 +30,7 @@ pub(crate) fn describe(xml: &str) -> Result<Domain, XmlError> {
         os_type: os_type.and_then(|node| node.text()).map(|text| text.trim().to_owned()),
         architecture: os_type.and_then(|node| node.attribute("arch")).map(str::to_owned),
         nova: nova::find(domain)?,
-        vcpus: whole(domain, "vcpu")?,
+        vcpus: integer(domain, "vcpu")?,
         memory_kib: memory_kib(domain)?,
         disks: of_kind("disk").filter_map(disk).collect(),
         nics: of_kind("interface")
@@ -37,10 +39,10 @@ pub(crate) fn describe(xml: &str) -> Result<Domain, XmlError> {
     })
 }
 
-/// Refuses what would take the parser too long: its time grows with the square of the attributes of
-/// an element, and with elements times namespaces. Counted without parsing, and never too few: an
+/// Rejects XML that would take the parser too long: its time grows with the square of the attributes
+/// of an element, and with elements times namespaces. Counts without parsing and never too low: an
 /// element begins with `<`, an attribute has `=` before a quote, a namespace is declared by `xmlns`.
-fn affordable(xml: &str) -> Result<(), Exceeded> {
+fn check_limits(xml: &str) -> Result<(), Exceeded> {
     Bound::XmlBytes.check(xml.len())?;
     let (mut items, mut namespaces) = (0, 0);
     for tag in xml.split('<').skip(1).filter(|tag| !tag.starts_with('/')) {
@@ -87,7 +89,7 @@ fn named_target<'a>(device: Node<'a, '_>) -> Option<&'a str> {
     child(device, "target")?.attribute("dev").filter(|name| !name.is_empty())
 }
 
-fn whole(domain: Node<'_, '_>, what: &'static str) -> Result<Option<u64>, XmlError> {
+fn integer(domain: Node<'_, '_>, what: &'static str) -> Result<Option<u64>, XmlError> {
     let Some(text) = text(domain, what) else { return Ok(None) };
     match text.trim().parse() {
         Ok(number) => Ok(Some(number)),
@@ -95,9 +97,9 @@ fn whole(domain: Node<'_, '_>, what: &'static str) -> Result<Option<u64>, XmlErr
     }
 }
 
-/// libvirt itself writes KiB; other units of its schema may stand in recordings.
+/// The memory in KiB. libvirt writes KiB; recordings may use other units of its schema.
 fn memory_kib(domain: Node<'_, '_>) -> Result<Option<u64>, XmlError> {
-    let Some(number) = whole(domain, "memory")? else { return Ok(None) };
+    let Some(number) = integer(domain, "memory")? else { return Ok(None) };
     let unit = child(domain, "memory").and_then(|node| node.attribute("unit")).unwrap_or("KiB");
     let unit_bytes: u64 = match unit {
         "b" | "bytes" => 1,
@@ -113,7 +115,7 @@ fn memory_kib(domain: Node<'_, '_>) -> Result<Option<u64>, XmlError> {
     Ok(u64::try_from(u128::from(number) * u128::from(unit_bytes) / 1024).ok())
 }
 
-/// The first child element of this name that is in no namespace.
+/// The text of the first child element of this name without a namespace.
 fn text<'a>(parent: Node<'a, '_>, name: &str) -> Option<&'a str> {
     child(parent, name)?.text()
 }
@@ -174,7 +176,7 @@ mod tests {
         );
     }
 
-    /// A domain with this in its metadata and among its devices.
+    /// A domain with these metadata and devices.
     fn with(metadata: &str, devices: &str) -> String {
         format!(
             "<domain><name>d</name><uuid>a75c2fa5-6c03-45a8-bbf7-b993cfcdec27</uuid>\
@@ -184,7 +186,7 @@ mod tests {
 
     // 100,000 attributes of one element, or as many disks, once took more than a minute.
     #[test]
-    fn what_would_take_the_parser_too_long_is_refused_before_it_is_parsed() {
+    fn oversized_xml_is_rejected_before_parsing() {
         let attributes = |count: usize| {
             let all: String = (0..count).map(|number| format!(" a{number} = '1'")).collect();
             with(&format!("<x:a xmlns:x='u'{all}/>"), "")
@@ -205,13 +207,14 @@ mod tests {
             with("", &(0..count).map(disk).collect::<String>())
         };
         let bytes = |count: usize| {
-            let bare = with("", "");
-            bare.replace("</metadata>", &format!("{}</metadata>", " ".repeat(count - bare.len())))
+            let empty = with("", "");
+            let padding = " ".repeat(count - empty.len());
+            empty.replace("</metadata>", &format!("{padding}</metadata>"))
         };
         let checked = |bound: Bound, most: usize, make: &dyn Fn(usize) -> String| {
             describe(&make(most)).unwrap_or_else(|error| panic!("{bound:?}: {error}"));
-            let refused = describe(&make(most + 1)).unwrap_err().to_string();
-            assert!(refused.contains(bound.row().name), "{refused}");
+            let rejected = describe(&make(most + 1)).unwrap_err().to_string();
+            assert!(rejected.contains(bound.row().name), "{rejected}");
         };
         checked(Bound::XmlAttributes, per_element, &attributes);
         checked(Bound::XmlItems, items, &elements);
@@ -224,8 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_hides_from_the_count() {
-        // What begins within a comment or a value is counted all the same.
+    fn limits_count_inside_comments_and_values() {
         let many = " a='1'".repeat(2 * Bound::XmlAttributes.size());
         for hidden in [
             format!("<!-- <a \" --><b{many}/>"),
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_1_wins_over_1_0() {
+    fn version_1_1_takes_precedence_over_1_0() {
         let newer = FIXTURE.replace(
             "</metadata>",
             r#"<instance xmlns="http://openstack.org/xmlns/libvirt/nova/1.1"><name>new</name>
@@ -255,15 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn errors_name_the_missing_element() {
         for (from, to, error) in [
             ("<x:user uuid=\"u\">", "<x:user>", "nova owner/user/@uuid is missing"),
             ("<x:project uuid=\"p\">b</x:project>", "", "nova owner/project is missing"),
             ("<x:name>tést.dom</x:name>", "", "nova name is missing"),
             ("name=\"m1.tiny\"", "", "nova flavor/@name is missing"),
-            ("<x:disk>1</x:disk>", "<x:disk/>", "disk is \"\", which is no whole number"),
-            ("a75c2fa5", "z", "uuid is \"z-6c03-45a8-bbf7-b993cfcdec27\", which is no uuid"),
-            ("</domain>", "", "the XML cannot be parsed"),
+            ("<x:disk>1</x:disk>", "<x:disk/>", "disk is \"\"; expected a whole number"),
+            ("a75c2fa5", "z", "uuid is \"z-6c03-45a8-bbf7-b993cfcdec27\"; expected a UUID"),
+            ("</domain>", "", "the domain XML cannot be parsed"),
         ] {
             let broken = FIXTURE.replacen(from, to, 1);
             assert_eq!(describe(&broken).unwrap_err().to_string(), error);

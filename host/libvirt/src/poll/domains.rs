@@ -1,4 +1,6 @@
-//! Which domains there are, and the resources that they make.
+//! The domains of this host and their resources, from cycle to cycle.
+//!
+//! Keeps the last list, so that polling goes on while libvirtd cannot be reached.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,42 +10,43 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::PollContext;
-use super::gaps::{self, Missed};
+use super::gaps::{self, MissingPeriod};
 use crate::hypervisor::HypervisorError;
-use crate::resource_metadata::{self, Described, ResourceCache};
+use crate::resource_metadata::{self, DomainResources, ResourceCache};
 use nephometer_model::{Domain, DomainState, Meter, MeterType, Moment, Resource, Sample, Volume};
 use nephometer_telemetry::events;
 
-/// What is known about domains from tick to tick.
-pub(super) struct Domains {
+/// The metered domains as they were listed last, and their resources.
+pub(super) struct DomainInventory {
     context: PollContext,
-    last: Vec<Arc<Domain>>,
+    last_list: Vec<Arc<Domain>>,
     listable: bool,
     resources: ResourceCache,
 }
 
-/// The domains of one tick.
-pub(super) struct Listed {
-    /// Those that are metered.
+/// The domains of one cycle.
+pub(super) struct DomainList {
+    /// The metered ones.
     pub domains: Vec<Arc<Domain>>,
-    /// Ids of the resources of those that were there in an earlier tick and are not now.
-    pub gone: Vec<Arc<str>>,
+    /// Ids of the resources of domains that were removed since the previous cycle.
+    pub removed: Vec<Arc<str>>,
 }
 
-impl Domains {
+impl DomainInventory {
     pub(super) fn new(context: PollContext) -> Self {
-        let site = resource_metadata::Place {
+        let resources = ResourceCache::new(resource_metadata::ResourceContext {
             host: Arc::clone(&context.host),
             source: Arc::clone(&context.sample_source),
             release: context.metering.release,
-        };
-        let resources = ResourceCache::new(site);
-        Self { context, last: Vec::new(), listable: true, resources }
+        });
+        Self { context, last_list: Vec::new(), listable: true, resources }
     }
 
-    /// The domains that there are now; the last ones where that cannot be known, unless polling is
-    /// to fail then.
-    pub(super) async fn list(&mut self) -> Result<Listed, HypervisorError> {
+    /// Lists the domains. If that fails, returns the last list.
+    ///
+    /// # Errors
+    /// Listing failed and the context requires failing fast.
+    pub(super) async fn list(&mut self) -> Result<DomainList, HypervisorError> {
         match self.context.hypervisor.domains().await {
             Ok(domains) => {
                 if !self.listable {
@@ -52,36 +55,40 @@ impl Domains {
                 self.listable = true;
                 let unowned = self.context.unowned;
                 let metered = |domain: &Arc<Domain>| resource_metadata::is_metered(domain, unowned);
-                self.last = domains.into_iter().filter(metered).collect();
+                self.last_list = domains.into_iter().filter(metered).collect();
             }
             Err(error) if self.context.fail_fast => return Err(error),
             Err(error) => {
                 if self.listable {
-                    events::poll::domains_unknown(&error, self.last.len());
+                    events::poll::domains_unknown(&error, self.last_list.len());
                 }
                 self.listable = false;
             }
         }
-        let there: HashSet<Uuid> = self.last.iter().map(|domain| domain.uuid).collect();
-        let gone = self.resources.retain(|uuid| there.contains(&uuid));
-        Ok(Listed { domains: self.last.clone(), gone })
+        let existing: HashSet<Uuid> = self.last_list.iter().map(|domain| domain.uuid).collect();
+        let removed = self.resources.retain(|uuid| existing.contains(&uuid));
+        Ok(DomainList { domains: self.last_list.clone(), removed })
     }
 
-    /// A domain as it was listed last.
+    /// Finds a domain in the last list.
     pub(super) fn find(&self, uuid: Uuid) -> Option<Arc<Domain>> {
-        self.last.iter().find(|domain| domain.uuid == uuid).map(Arc::clone)
+        self.last_list.iter().find(|domain| domain.uuid == uuid).map(Arc::clone)
     }
 
     /// The resources of a domain that was read in this state.
-    pub(super) fn described(&mut self, domain: &Arc<Domain>, state: DomainState) -> &mut Described {
-        self.resources.describe(domain, state)
+    pub(super) fn resources_of(
+        &mut self,
+        domain: &Arc<Domain>,
+        state: DomainState,
+    ) -> &mut DomainResources {
+        self.resources.resources_of(domain, state)
     }
 
-    /// What is missing as a sample: the seconds that are new of it, of the instance, or of this host
-    /// where it is missing of all; with reason, begin and end in the metadata. Its id tells it from
-    /// others of that time; that of the sample is made from it.
-    pub(super) fn gap_sample(&mut self, cycle: Moment, missed: &Missed) -> Sample {
-        let mut resource = match &missed.domain {
+    /// A gap as a sample: the seconds of the part reported now. Its resource is the instance, or
+    /// this host if all domains are missing; reason, begin and end are in the metadata. The id
+    /// identifies the gap; ids of samples are derived from it per source.
+    pub(super) fn gap_sample(&mut self, cycle: Moment, missing: &MissingPeriod) -> Sample {
+        let mut resource = match &missing.domain {
             Some(domain) => Resource::clone(&self.resources.instance(domain)),
             None => Resource {
                 id: Arc::clone(&self.context.host),
@@ -90,20 +97,20 @@ impl Domains {
             },
         };
         let gap = json!({
-            "reason": missed.reason.as_str(),
-            "begin": missed.begin.iso(),
-            "from": missed.from.iso(),
-            "until": missed.until.iso(),
+            "reason": missing.reason.as_str(),
+            "begin": missing.begin.iso(),
+            "from": missing.from.iso(),
+            "until": missing.until.iso(),
         });
         resource.metadata.insert("gap".to_owned(), gap);
-        let nanos = missed.until.as_nanos().saturating_sub(missed.from.as_nanos());
-        let told = [missed.begin.as_nanos(), missed.until.as_nanos()];
+        let nanos = missing.until.as_nanos().saturating_sub(missing.from.as_nanos());
+        let bounds = [missing.begin.as_nanos(), missing.until.as_nanos()];
         Sample {
-            id: self.context.host_id.name(&[missed.reason.as_str()], &told),
+            id: self.context.host_id.name(&[missing.reason.as_str()], &bounds),
             meter: Arc::new(Meter::new(gaps::METER, MeterType::Delta, "s")),
             resource: Arc::new(resource),
             volume: Volume::Float(Duration::from_nanos(nanos).as_secs_f64()),
-            taken: Moment { wall: missed.until, ..cycle },
+            taken: Moment { wall: missing.until, ..cycle },
         }
     }
 }

@@ -1,4 +1,7 @@
-//! What could not be taken, as data: from when to when, of whom, and why.
+//! Finds periods with missing samples: from when to when, of which domain, and why.
+//!
+//! Pure bookkeeping. It owns when each domain was last read and which gaps are open; it must not
+//! read domains, and it does not store gaps.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,70 +11,80 @@ use uuid::Uuid;
 
 use nephometer_model::{Domain, GapReason, Moment, Timestamp};
 
-/// A source gets this meter by naming it.
+/// The meter of gaps. Only sources that name it get it.
 pub(super) const METER: &str = "nephometer.gap";
-/// What names of the agent's own meters begin with.
+/// The prefix of the agent's own meters.
 pub(super) const PREFIX: &str = "nephometer.";
 
-/// Intervals after which a tick is so late that one is missing.
-const LATE: f64 = 1.5;
-/// Less than this between the clocks that count a suspended host and those that do not is no
-/// suspension.
-const SUSPENDED: u64 = 1_000_000_000;
+/// A polling cycle that starts later than this many intervals after the previous one leaves a gap.
+const LATE_FACTOR: f64 = 1.5;
+/// Shortest suspension of the host that is reported, ns. The clocks that count suspended time and
+/// those that do not may differ by less without one.
+const MIN_SUSPENSION_NS: u64 = 1_000_000_000;
 
-/// Why all of a domain is missing.
-const WHOLE: [GapReason; 3] = [GapReason::Stuck, GapReason::Timeout, GapReason::Failed];
+/// Reasons that concern all meters of a domain.
+const WHOLE_DOMAIN: [GapReason; 3] = [GapReason::Stuck, GapReason::Timeout, GapReason::Failed];
 
-/// What is covered, and what is not.
+/// Tracks which periods are covered by readings.
 #[derive(Debug)]
-pub(super) struct Gaps {
-    /// `None`: ticks come when they come.
+pub(super) struct GapTracker {
+    /// Expected time between cycles; `None` if cycles have no fixed interval.
     interval: Option<Duration>,
-    last: Option<Moment>,
-    /// Up to when each domain is accounted for, by a reading or as a gap.
-    upto: HashMap<Uuid, Timestamp>,
-    /// Since when a domain is missing, and why.
-    open: HashMap<(Uuid, GapReason), Timestamp>,
-    /// The meters that a domain has had, by position.
-    had: HashMap<Uuid, BTreeSet<usize>>,
+    last_cycle: Option<Moment>,
+    /// End of the period accounted for so far, by a reading or as a gap.
+    covered_until: HashMap<Uuid, Timestamp>,
+    /// Start of each open gap.
+    open_since: HashMap<(Uuid, GapReason), Timestamp>,
+    /// Meters seen so far of each domain, by index in [`super::meters::Meters::all`].
+    known_meters: HashMap<Uuid, BTreeSet<usize>>,
 }
 
-/// Something that is missing, as far as it was not told before.
+/// A period without samples. Consecutive cycles report consecutive parts of one gap.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Missed {
-    /// `None`: all of them.
+pub(super) struct MissingPeriod {
+    /// `None`: all domains.
     pub domain: Option<Arc<Domain>>,
     pub reason: GapReason,
-    /// When the whole of it began.
+    /// Start of the whole gap.
     pub begin: Timestamp,
-    /// What is new of it.
+    /// Start of the part that is reported now.
     pub from: Timestamp,
     pub until: Timestamp,
-    /// Positions of its meters; `None`: all that are wanted.
+    /// Indices of the missing meters; `None`: all selected ones.
     pub meters: Option<Vec<usize>>,
 }
 
-/// What one tick got of one domain.
-pub(super) struct Got<'a> {
+/// One successful reading of one domain.
+pub(super) struct DomainObservation<'a> {
     pub domain: &'a Arc<Domain>,
     pub taken: Timestamp,
+    /// Indices of the meters that have a sample.
     pub meters: BTreeSet<usize>,
-    /// Whether other meters than before are no wonder: it was shut off, or has other devices.
+    /// Whether a different set of meters is expected: the domain is shut off, or its devices changed.
     pub changed: bool,
 }
 
-impl Gaps {
+impl GapTracker {
     pub(super) fn new(interval: Option<Duration>) -> Self {
-        let (upto, open, had) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { interval, last: None, upto, open, had }
+        Self {
+            interval,
+            last_cycle: None,
+            covered_until: HashMap::new(),
+            open_since: HashMap::new(),
+            known_meters: HashMap::new(),
+        }
     }
 
-    /// A tick begins: what is missing since the one before, of all domains. `before` is when an
-    /// earlier run has polled last.
-    pub(super) fn begin(&mut self, cycle: Moment, before: Option<Timestamp>) -> Option<Missed> {
-        let last = self.last.replace(cycle);
-        let late = self.interval?.mul_f64(LATE);
-        let all = |reason, from| Missed {
+    /// Starts a cycle. Returns the period since the previous one if it concerns all domains.
+    /// `last_polled` is the time of the last cycle of an earlier run.
+    pub(super) fn begin_cycle(
+        &mut self,
+        cycle: Moment,
+        last_polled: Option<Timestamp>,
+    ) -> Option<MissingPeriod> {
+        let last = self.last_cycle.replace(cycle);
+        let late = self.interval?.mul_f64(LATE_FACTOR);
+        let all = |reason, from| MissingPeriod {
             domain: None,
             reason,
             begin: from,
@@ -80,91 +93,99 @@ impl Gaps {
             meters: None,
         };
         let Some(last) = last else {
-            let before = before?;
+            let last_polled = last_polled?;
             let since =
-                Duration::from_nanos(cycle.wall.as_nanos().saturating_sub(before.as_nanos()));
-            return (since > late).then(|| all(GapReason::AgentDown, before));
+                Duration::from_nanos(cycle.wall.as_nanos().saturating_sub(last_polled.as_nanos()));
+            return (since > late).then(|| all(GapReason::AgentDown, last_polled));
         };
         let awake = elapsed(last.monotonic, cycle.monotonic);
         let suspended = elapsed(last.continuous, cycle.continuous).saturating_sub(awake);
-        if suspended > SUSPENDED {
+        if suspended > MIN_SUSPENSION_NS {
             return Some(all(GapReason::Suspended, last.wall));
         }
         (Duration::from_nanos(awake) > late).then(|| all(GapReason::Skipped, last.wall))
     }
 
-    /// A domain was not read.
-    pub(super) fn missing(
+    /// Records that a domain could not be read.
+    pub(super) fn record_missing(
         &mut self,
         cycle: Moment,
         domain: &Arc<Domain>,
         reason: GapReason,
-    ) -> Missed {
+    ) -> MissingPeriod {
         let until = cycle.wall;
-        let from = self.upto.insert(domain.uuid, until).unwrap_or(until);
-        let begin = *self.open.entry((domain.uuid, reason)).or_insert(from);
+        let from = self.covered_until.insert(domain.uuid, until).unwrap_or(until);
+        let begin = *self.open_since.entry((domain.uuid, reason)).or_insert(from);
         let domain = Some(Arc::clone(domain));
-        Missed { domain, reason, begin, from, until, meters: None }
+        MissingPeriod { domain, reason, begin, from, until, meters: None }
     }
 
-    /// A domain was read.
-    pub(super) fn got(&mut self, got: Got<'_>) -> Vec<Missed> {
-        let Got { domain, taken, meters, changed } = got;
+    /// Records a reading. Closes the gaps of the whole domain; a known meter without a sample opens
+    /// or extends a partial one.
+    pub(super) fn record_reading(&mut self, observed: DomainObservation<'_>) -> Vec<MissingPeriod> {
+        let DomainObservation { domain, taken: until, meters, changed } = observed;
         let uuid = domain.uuid;
-        let from = self.upto.insert(uuid, taken).unwrap_or(taken);
-        let mut missed = Vec::new();
-        for reason in WHOLE {
-            if let Some(begin) = self.open.remove(&(uuid, reason)) {
+        let from = self.covered_until.insert(uuid, until).unwrap_or(until);
+        let mut missing = Vec::new();
+        for reason in WHOLE_DOMAIN {
+            if let Some(begin) = self.open_since.remove(&(uuid, reason)) {
                 let domain = Some(Arc::clone(domain));
-                missed.push(Missed { domain, reason, begin, from, until: taken, meters: None });
+                missing.push(MissingPeriod { domain, reason, begin, from, until, meters: None });
             }
         }
-        let had = self.had.entry(uuid).or_default();
+        let known = self.known_meters.entry(uuid).or_default();
         if changed {
-            *had = meters;
-            self.open.remove(&(uuid, GapReason::Partial));
-            return missed;
+            *known = meters;
+            self.open_since.remove(&(uuid, GapReason::Partial));
+            return missing;
         }
-        let lost: Vec<usize> = had.difference(&meters).copied().collect();
-        had.extend(meters);
+        let lost: Vec<usize> = known.difference(&meters).copied().collect();
+        known.extend(meters);
         if lost.is_empty() {
-            self.open.remove(&(uuid, GapReason::Partial));
+            self.open_since.remove(&(uuid, GapReason::Partial));
         } else {
             let reason = GapReason::Partial;
-            let begin = *self.open.entry((uuid, reason)).or_insert(from);
+            let begin = *self.open_since.entry((uuid, reason)).or_insert(from);
             let domain = Some(Arc::clone(domain));
-            missed.push(Missed { domain, reason, begin, from, until: taken, meters: Some(lost) });
+            let meters = Some(lost);
+            missing.push(MissingPeriod { domain, reason, begin, from, until, meters });
         }
-        missed
+        missing
     }
 
-    /// When a domain was read last: where it is missing now, before that.
+    /// Time of the last successful reading of a domain. `None` if it was never read.
     pub(super) fn last_reading(&self, uuid: Uuid) -> Option<Timestamp> {
-        // One that was never read has had no meters.
-        let upto = self.had.contains_key(&uuid).then(|| self.upto.get(&uuid).copied())?;
-        let missing = WHOLE.iter().filter_map(|reason| self.open.get(&(uuid, *reason))).min();
-        missing.copied().or(upto)
+        if !self.known_meters.contains_key(&uuid) {
+            return None;
+        }
+        // An open gap extends `covered_until` without a reading; it began at the last one.
+        let open = WHOLE_DOMAIN.iter().filter_map(|why| self.open_since.get(&(uuid, *why))).min();
+        open.or_else(|| self.covered_until.get(&uuid)).copied()
     }
 
-    /// A domain does not run any more: what was missing of it ends, and nothing is from now on.
-    pub(super) fn stopped(&mut self, domain: &Arc<Domain>, until: Timestamp) -> Vec<Missed> {
+    /// Records that a domain has stopped: closes its open gaps and forgets it.
+    pub(super) fn record_stop(
+        &mut self,
+        domain: &Arc<Domain>,
+        until: Timestamp,
+    ) -> Vec<MissingPeriod> {
         let uuid = domain.uuid;
-        let from = self.upto.get(&uuid).copied().unwrap_or(until);
-        let missed = WHOLE.iter().filter_map(|reason| {
-            let begin = self.open.remove(&(uuid, *reason))?;
+        let from = self.covered_until.get(&uuid).copied().unwrap_or(until);
+        let missing = WHOLE_DOMAIN.iter().filter_map(|reason| {
+            let begin = self.open_since.remove(&(uuid, *reason))?;
             let domain = Some(Arc::clone(domain));
-            Some(Missed { domain, reason: *reason, begin, from, until, meters: None })
+            Some(MissingPeriod { domain, reason: *reason, begin, from, until, meters: None })
         });
-        let missed = missed.collect();
+        let missing = missing.collect();
         self.retain(|other| other != uuid);
-        missed
+        missing
     }
 
-    /// Forgets domains that are not there any more.
-    pub(super) fn retain(&mut self, there: impl Fn(Uuid) -> bool) {
-        self.upto.retain(|uuid, _| there(*uuid));
-        self.had.retain(|uuid, _| there(*uuid));
-        self.open.retain(|(uuid, _), _| there(*uuid));
+    /// Forgets domains that no longer exist.
+    pub(super) fn retain(&mut self, exists: impl Fn(Uuid) -> bool) {
+        self.covered_until.retain(|uuid, _| exists(*uuid));
+        self.known_meters.retain(|uuid, _| exists(*uuid));
+        self.open_since.retain(|(uuid, _), _| exists(*uuid));
     }
 }
 
@@ -185,67 +206,76 @@ mod tests {
         }
     }
 
-    fn seconds(missed: &Missed) -> (GapReason, u64, u64, u64) {
+    fn seconds(missed: &MissingPeriod) -> (GapReason, u64, u64, u64) {
         let whole = |time: Timestamp| time.as_nanos() / 1_000_000_000;
         (missed.reason, whole(missed.begin), whole(missed.from), whole(missed.until))
     }
 
     #[test]
-    fn what_all_have_missed_has_its_reason() {
+    fn a_gap_of_all_domains_has_its_reason() {
         let interval = Duration::from_secs(10);
-        let begin = |before: Option<u64>| {
-            let before = before.map(|at| Timestamp::from_nanos(at * 1_000_000_000));
-            Gaps::new(Some(interval)).begin(at(100, 0), before).as_ref().map(seconds)
+        let first = |last_polled: Option<u64>| {
+            let last_polled = last_polled.map(|at| Timestamp::from_nanos(at * 1_000_000_000));
+            GapTracker::new(Some(interval))
+                .begin_cycle(at(100, 0), last_polled)
+                .as_ref()
+                .map(seconds)
         };
-        assert_eq!(begin(None), None);
-        assert_eq!(begin(Some(90)), None);
-        assert_eq!(begin(Some(70)), Some((GapReason::AgentDown, 70, 70, 100)));
-        let mut gaps = Gaps::new(Some(interval));
-        gaps.begin(at(100, 0), None);
-        assert_eq!(gaps.begin(at(110, 0), None), None);
-        let skipped = gaps.begin(at(140, 0), None);
+        assert_eq!(first(None), None);
+        assert_eq!(first(Some(90)), None);
+        assert_eq!(first(Some(70)), Some((GapReason::AgentDown, 70, 70, 100)));
+        let mut gaps = GapTracker::new(Some(interval));
+        gaps.begin_cycle(at(100, 0), None);
+        assert_eq!(gaps.begin_cycle(at(110, 0), None), None);
+        let skipped = gaps.begin_cycle(at(140, 0), None);
         assert_eq!(skipped.as_ref().map(seconds), Some((GapReason::Skipped, 110, 110, 140)));
-        let suspended = gaps.begin(at(900, 750), None);
+        let suspended = gaps.begin_cycle(at(900, 750), None);
         assert_eq!(suspended.as_ref().map(seconds), Some((GapReason::Suspended, 140, 140, 900)));
     }
 
     #[test]
-    fn a_domain_that_comes_back_closes_its_gap_and_a_lost_meter_opens_one() {
+    fn reading_closes_the_gap_of_a_domain_and_a_lost_meter_opens_one() {
         let domain = Arc::new(Domain { uuid: Uuid::from_u128(1), ..Domain::default() });
-        let mut gaps = Gaps::new(Some(Duration::from_secs(10)));
-        let got = |gaps: &mut Gaps, time: u64, meters: &[usize], changed: bool| {
+        let mut gaps = GapTracker::new(Some(Duration::from_secs(10)));
+        let read = |gaps: &mut GapTracker, time: u64, meters: &[usize], changed: bool| {
             let taken = at(time, 0).wall;
             let meters = meters.iter().copied().collect();
-            let missed = gaps.got(Got { domain: &domain, taken, meters, changed });
+            let missed =
+                gaps.record_reading(DomainObservation { domain: &domain, taken, meters, changed });
             missed.iter().map(|one| (seconds(one), one.meters.clone())).collect::<Vec<_>>()
         };
-        assert!(got(&mut gaps, 10, &[1, 2], false).is_empty());
-        let missed = gaps.missing(at(20, 0), &domain, GapReason::Stuck);
+        assert!(read(&mut gaps, 10, &[1, 2], false).is_empty());
+        let missed = gaps.record_missing(at(20, 0), &domain, GapReason::Stuck);
         assert_eq!(seconds(&missed), (GapReason::Stuck, 10, 10, 20));
-        let missed = gaps.missing(at(30, 0), &domain, GapReason::Stuck);
+        let missed = gaps.record_missing(at(30, 0), &domain, GapReason::Stuck);
         assert_eq!(seconds(&missed), (GapReason::Stuck, 10, 20, 30));
-        let closed = got(&mut gaps, 40, &[1], false);
+        let closed = read(&mut gaps, 40, &[1], false);
         let lost = ((GapReason::Partial, 30, 30, 40), Some(vec![2]));
         assert_eq!(closed, [((GapReason::Stuck, 10, 30, 40), None), lost]);
-        let still = got(&mut gaps, 50, &[1], false);
+        let still = read(&mut gaps, 50, &[1], false);
         assert_eq!(still, [((GapReason::Partial, 30, 40, 50), Some(vec![2]))]);
-        assert!(got(&mut gaps, 60, &[1, 2], false).is_empty());
-        assert!(got(&mut gaps, 70, &[1], true).is_empty(), "it has other devices");
-        assert!(got(&mut gaps, 80, &[1], false).is_empty());
+        assert!(read(&mut gaps, 60, &[1, 2], false).is_empty());
+        assert!(read(&mut gaps, 70, &[1], true).is_empty(), "its devices changed");
+        assert!(read(&mut gaps, 80, &[1], false).is_empty());
     }
 
-    /// Its counters end where they were read, not where they were found missing last.
+    /// Counters end at the last reading, not at the last cycle that missed the domain.
     #[test]
-    fn one_that_ends_while_it_is_missing_was_last_read_before_that() {
+    fn last_reading_is_before_the_open_gap() {
         let domain = Arc::new(Domain { uuid: Uuid::from_u128(1), ..Domain::default() });
-        let mut gaps = Gaps::new(Some(Duration::from_secs(10)));
-        gaps.missing(at(5, 0), &domain, GapReason::Stuck);
+        let mut gaps = GapTracker::new(Some(Duration::from_secs(10)));
+        gaps.record_missing(at(5, 0), &domain, GapReason::Stuck);
         assert_eq!(gaps.last_reading(domain.uuid), None);
         let taken = at(10, 0).wall;
-        gaps.got(Got { domain: &domain, taken, meters: BTreeSet::new(), changed: false });
-        gaps.missing(at(20, 0), &domain, GapReason::Stuck);
+        gaps.record_reading(DomainObservation {
+            domain: &domain,
+            taken,
+            meters: BTreeSet::new(),
+            changed: false,
+        });
+        gaps.record_missing(at(20, 0), &domain, GapReason::Stuck);
         assert_eq!(gaps.last_reading(domain.uuid), Some(taken));
-        let ended = gaps.stopped(&domain, at(27, 0).wall);
+        let ended = gaps.record_stop(&domain, at(27, 0).wall);
         let ended: Vec<_> = ended.iter().map(seconds).collect();
         assert_eq!(ended, [(GapReason::Stuck, 10, 20, 27)]);
         assert_eq!(gaps.last_reading(domain.uuid), None);

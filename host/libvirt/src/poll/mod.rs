@@ -1,9 +1,9 @@
-//! Where a sample is born: one task per distinct interval reads the domains and makes a batch for
-//! each of its sources.
+//! Polling: one task per distinct interval reads the domains and makes a batch for each of its
+//! sources.
 //!
 //! Given: sources, and a hypervisor to read from. Gives back: batches, over a bounded channel.
-//! Must not know sinks. A domain that cannot be read costs itself only; what could not be read is
-//! counted as missing, never sent as 0.
+//! Must not know sinks. A domain that cannot be read affects no other; missing readings are counted
+//! and reported as gaps, never sent as 0.
 
 mod domains;
 mod gaps;
@@ -26,10 +26,10 @@ use nephometer_config::{MeterFilter, MeteringSpec, SourceSpec};
 use nephometer_model::{Batch, DomainState, Gap, HostId, Moment, Polled, Sample, Timestamp};
 use nephometer_telemetry::events;
 
-use domains::Domains;
-use gaps::{Gaps, Got, Missed};
-use meters::{Measured, Meters, Wanted};
-use readings::{Read, Readings};
+use domains::DomainInventory;
+use gaps::{DomainObservation, GapTracker, MissingPeriod};
+use meters::{Measurement, MeterSelection, Meters};
+use readings::{CycleReadings, DomainReader};
 
 /// What all poll tasks share.
 #[derive(Clone)]
@@ -42,74 +42,76 @@ pub struct PollContext {
     pub sample_source: Arc<str>,
     /// Whether domains without Nova's metadata are metered.
     pub unowned: bool,
-    /// Whose meters there are.
+    /// The Ceilometer release to match, and its quirks.
     pub metering: MeteringSpec,
-    /// When the first tick comes, as a part of the interval: from 0, which is at once, to 1.
+    /// Delay of the first cycle as a fraction of the interval, 0 (at once) to 1.
     pub phase: f64,
-    /// Slices in flight.
+    /// Slices read concurrently.
     pub parallel: usize,
-    /// Whether a source that cannot list its domains ends polling, instead of going on with the
-    /// last list: right for commands that somebody waits for, wrong for an agent.
+    /// Whether a failure to list domains ends polling. Right for commands that somebody waits for;
+    /// an agent goes on with the last list.
     pub fail_fast: bool,
-    /// Held by the one task that reads: libvirt leaves out of an answer what another call of ours
-    /// is asking the same QEMU for at that moment.
-    pub reading: Arc<Mutex<()>>,
-    /// What ids are made from.
+    /// Held while domains are read. libvirt omits statistics that another of our calls requests
+    /// from the same QEMU at that moment.
+    pub read_lock: Arc<Mutex<()>>,
+    /// The host id, from which sample ids are derived.
     pub host_id: HostId,
-    /// When sources were polled last, by an earlier run; taken by whoever polls them now.
-    pub before: Arc<std::sync::Mutex<HashMap<Arc<str>, Timestamp>>>,
-    /// What is counted.
+    /// Time of each source's last cycle in an earlier run. The task that polls a source now takes
+    /// its entry out.
+    pub last_polled: Arc<std::sync::Mutex<HashMap<Arc<str>, Timestamp>>>,
+    /// Counters of the ledger.
     pub counts: PollCounts,
 }
 
-/// Counters of the ledger that polling moves.
+/// The counters of the ledger that polling increments.
 #[derive(Debug, Clone, Default)]
 pub struct PollCounts {
     /// Samples made.
     pub polled: Arc<AtomicU64>,
-    /// Ticks skipped.
+    /// Cycles skipped because an earlier one outlasted the interval.
     pub cycles_skipped: Arc<AtomicU64>,
-    /// Domains not read in a tick.
+    /// Domains that could not be read, once per cycle.
     pub missing: Arc<AtomicU64>,
-    /// Numbers that libvirt did not give.
+    /// Values that libvirt omitted.
     pub absent: Arc<AtomicU64>,
 }
 
-/// When a task ends by itself.
+/// How often and how long a task polls.
 #[derive(Debug, Clone, Copy)]
-pub struct Rounds {
-    /// After so many ticks; `None`: never.
-    pub count: Option<u64>,
-    /// Instead of the sources' interval.
-    pub every: Option<Duration>,
+pub struct PollSchedule {
+    /// Cycles after which it ends; `None`: it runs until stopped.
+    pub max_cycles: Option<u64>,
+    /// Replaces the interval of the sources.
+    pub interval: Option<Duration>,
 }
 
 /// One interval and the sources that share it.
 pub struct PollTask {
     context: PollContext,
-    sources: Vec<Source>,
+    sources: Vec<PolledSource>,
     interval: Duration,
-    /// What some source wants.
-    wanted: Wanted,
+    /// The catalogue meters that any of the sources selects.
+    selection: MeterSelection,
     meters: Meters,
-    domains: Domains,
-    readings: Readings,
-    gaps: Gaps,
+    domains: DomainInventory,
+    reader: DomainReader,
+    gaps: GapTracker,
 }
 
-/// A source and what it wants.
-struct Source {
+/// A source and the meters it selects.
+struct PolledSource {
     name: Arc<str>,
     filter: MeterFilter,
-    /// By position in [`Meters::all`], as far as was looked.
-    wanted: Vec<bool>,
+    /// By index in [`Meters::all`]. Raw meters appear later: see
+    /// [`PolledSource::extend_selection`].
+    selected: Vec<bool>,
 }
 
-impl Source {
-    /// Looks at meters that have come since.
-    fn follow(&mut self, meters: &Meters) {
-        for meter in self.wanted.len()..meters.all().len() {
-            self.wanted.push(meters.wants_raw(&self.filter, meter));
+impl PolledSource {
+    /// Applies the filter to meters that were added since the last call.
+    fn extend_selection(&mut self, meters: &Meters) {
+        for meter in self.selected.len()..meters.all().len() {
+            self.selected.push(meters.selects_raw(&self.filter, meter));
         }
     }
 }
@@ -118,49 +120,52 @@ impl PollTask {
     /// A task for sources of one interval.
     pub fn new(context: PollContext, interval: Duration, sources: &[SourceSpec]) -> Self {
         let meters = Meters::new(context.metering);
-        let mut wanted = Wanted::default();
+        let mut selection = MeterSelection::default();
         let polled = sources.iter().map(|spec| {
             let own = match spec.polls_instances() {
-                true => meters.wanted(&spec.meters),
-                false => Wanted::default(),
+                true => meters.select(&spec.meters),
+                false => MeterSelection::default(),
             };
-            wanted = std::mem::take(&mut wanted).union(&own);
-            let by_position = (0..meters.all().len()).map(|meter| own.has(meter)).collect();
+            selection = std::mem::take(&mut selection).union(&own);
+            let selected = (0..meters.all().len()).map(|meter| own.contains(meter)).collect();
             let name = Arc::clone(&spec.name);
-            Source { name, filter: spec.meters.clone(), wanted: by_position }
+            PolledSource { name, filter: spec.meters.clone(), selected }
         });
         let sources = polled.collect();
-        let domains = Domains::new(context.clone());
-        let readings = Readings::new(context.clone());
+        let domains = DomainInventory::new(context.clone());
+        let reader = DomainReader::new(context.clone());
         let paced = context.hypervisor.pace() == Pace::Clock;
-        let gaps = Gaps::new(paced.then_some(interval));
-        Self { context, sources, interval, wanted, meters, domains, readings, gaps }
+        let gaps = GapTracker::new(paced.then_some(interval));
+        Self { context, sources, interval, selection, meters, domains, reader, gaps }
     }
 
-    /// Polls until told to stop, until `rounds` are over, or until a recording ends. A tick that
-    /// has begun is finished, and its batches are handed over.
+    /// Polls until `stop` becomes true, the schedule ends, or a recording ends. A cycle in progress
+    /// is completed and its batches are sent.
+    ///
+    /// # Errors
+    /// The hypervisor cannot be read at all, see [`PollContext::fail_fast`].
     pub async fn run(
         mut self,
-        rounds: Rounds,
+        schedule: PollSchedule,
         mut stop: watch::Receiver<bool>,
         out: mpsc::Sender<Polled>,
     ) -> Result<(), HypervisorError> {
-        let interval = rounds.every.unwrap_or(self.interval);
+        let interval = schedule.interval.unwrap_or(self.interval);
         let mut ticker = Ticker::new(interval, interval.mul_f64(self.context.phase));
         let recorded = self.context.hypervisor.pace() == Pace::Recorded;
-        let mut happenings = match rounds.count {
+        let mut lifecycle_events = match schedule.max_cycles {
             None => self.context.hypervisor.events(),
             Some(_) => None,
         };
         let mut done = 0;
-        while rounds.count.is_none_or(|count| done < count) {
+        while schedule.max_cycles.is_none_or(|max| done < max) {
             if !recorded {
                 tokio::select! {
                     biased;
                     () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
-                    cycle = ticker.cycle() => self.count_skipped(cycle.skipped),
-                    (event, at) = lifecycle::next(&mut happenings) => {
-                        for one in self.boundary(event, at).await {
+                    tick = ticker.tick() => self.count_skipped(tick.skipped),
+                    (event, at) = lifecycle::next_event(&mut lifecycle_events) => {
+                        for one in self.handle_event(event, at).await {
                             if out.send(one).await.is_err() {
                                 return Ok(());
                             }
@@ -192,47 +197,55 @@ impl PollTask {
         }
     }
 
-    /// One tick: a batch for every source, also an empty one, because a tick without samples
-    /// flushes transformers all the same. `None` at the end of a recording.
+    /// Runs one polling cycle. Returns a batch for every source, empty ones included: transformers
+    /// flush on each cycle. `None` at the end of a recording.
+    ///
+    /// # Errors
+    /// The hypervisor cannot be read at all, see [`PollContext::fail_fast`].
     pub async fn cycle(&mut self) -> Result<Option<Vec<Polled>>, HypervisorError> {
         let started = Instant::now();
         let Some(cycle) = self.context.hypervisor.begin_cycle().await? else { return Ok(None) };
-        let listed = self.domains.list().await?;
-        let there: HashSet<Uuid> = listed.domains.iter().map(|domain| domain.uuid).collect();
-        self.meters.retain(|uuid| there.contains(&uuid));
-        self.gaps.retain(|uuid| there.contains(&uuid));
-        let mut missed: Vec<Missed> = self.gaps.begin(cycle, self.before()).into_iter().collect();
-        let Read { readings, missing } =
-            self.readings.read(&listed.domains, self.wanted.groups()).await;
-        missed.extend(missing.iter().map(|(one, why)| self.gaps.missing(cycle, one, *why)));
+        let list = self.domains.list().await?;
+        let existing: HashSet<Uuid> = list.domains.iter().map(|domain| domain.uuid).collect();
+        self.meters.retain(|uuid| existing.contains(&uuid));
+        self.gaps.retain(|uuid| existing.contains(&uuid));
+        let last_polled = self.take_last_polled();
+        let mut missing: Vec<MissingPeriod> =
+            self.gaps.begin_cycle(cycle, last_polled).into_iter().collect();
+        let CycleReadings { readings, missing: unread } =
+            self.reader.read(&list.domains, self.selection.groups()).await;
+        missing.extend(
+            unread.iter().map(|(one, reason)| self.gaps.record_missing(cycle, one, *reason)),
+        );
         let mut measured = Vec::new();
-        let mut rows: Vec<(Moment, Measured)> = Vec::new();
+        let mut measurements: Vec<(Moment, Measurement)> = Vec::new();
         let mut absent = 0;
         for (domain, reading) in &readings {
             let state = reading.state.unwrap_or(DomainState::NoState);
-            let described = self.domains.described(domain, state);
-            absent += self.meters.measure(reading, described, &self.wanted, &mut measured);
+            let resources = self.domains.resources_of(domain, state);
+            absent += self.meters.measure(reading, resources, &self.selection, &mut measured);
             let changed = reading.is_shut_off() || meters::devices_differ(reading, domain);
-            let meters = measured.iter().map(|row| row.meter).collect();
+            let meters = measured.iter().map(|one| one.meter).collect();
             let taken = reading.taken.wall;
-            missed.extend(self.gaps.got(Got { domain, taken, meters, changed }));
-            rows.extend(measured.drain(..).map(|row| (reading.taken, row)));
+            let observed = DomainObservation { domain, taken, meters, changed };
+            missing.extend(self.gaps.record_reading(observed));
+            measurements.extend(measured.drain(..).map(|one| (reading.taken, one)));
             if meters::devices_differ(reading, domain) {
-                self.context.hypervisor.forget(domain.uuid);
+                self.context.hypervisor.invalidate_description(domain.uuid);
             }
         }
-        // Meter by meter, as pollsters did; within a meter in the order of the domains.
-        rows.sort_by_key(|(_, row)| row.meter);
+        // Meter by meter, as Ceilometer's pollsters did; within a meter in the order of the domains.
+        measurements.sort_by_key(|(_, one)| one.meter);
         for source in &mut self.sources {
-            source.follow(&self.meters);
+            source.extend_selection(&self.meters);
         }
-        let mut polled = self.batches(cycle, &rows, &listed.gone);
-        self.tell_gaps(cycle, &missed, &mut polled);
+        let mut polled = self.batches(cycle, &measurements, &list.removed);
+        self.report_gaps(cycle, &missing, &mut polled);
         let samples = polled.iter().map(|one| one.batch.samples.len()).sum::<usize>();
         self.context.counts.absent.fetch_add(absent, Relaxed);
         self.context.counts.polled.fetch_add(samples as u64, Relaxed);
         events::poll::cycle_finished(
-            listed.domains.len(),
+            list.domains.len(),
             readings.len(),
             samples,
             started.elapsed(),
@@ -240,26 +253,26 @@ impl PollTask {
         Ok(Some(polled))
     }
 
-    /// When an earlier run has polled the sources of this task last.
-    fn before(&self) -> Option<Timestamp> {
-        let mut before = self.context.before.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sources.iter().filter_map(|source| before.remove(&source.name)).max()
+    /// Takes the time of the last cycle of this task's sources in an earlier run.
+    fn take_last_polled(&self) -> Option<Timestamp> {
+        let mut last = self.context.last_polled.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sources.iter().filter_map(|source| last.remove(&source.name)).max()
     }
 
-    /// Puts what is missing beside what is there, and for sources that want the meter, into it.
-    fn tell_gaps(&mut self, cycle: Moment, missed: &[Missed], polled: &mut [Polled]) {
-        if missed.is_empty() {
+    /// Attaches gaps to the batches, and adds gap samples for sources that select that meter.
+    fn report_gaps(&mut self, cycle: Moment, missing: &[MissingPeriod], polled: &mut [Polled]) {
+        if missing.is_empty() {
             return;
         }
         let samples: Vec<Sample> =
-            missed.iter().map(|one| self.domains.gap_sample(cycle, one)).collect();
+            missing.iter().map(|one| self.domains.gap_sample(cycle, one)).collect();
         for (source, polled) in self.sources.iter().zip(polled) {
-            polled.gaps = missed.iter().filter_map(|one| self.gap(source, one)).collect();
+            polled.gaps = missing.iter().filter_map(|one| self.gap(source, one)).collect();
             if source.filter.names(gaps::PREFIX, gaps::METER) {
                 let mut batch = Batch::clone(&polled.batch);
                 batch.samples.extend(samples.iter().cloned().map(|sample| {
                     let words = [&*source.name, &sample.resource.id, gaps::METER];
-                    // Two reasons may end at one time; where the gap began tells them apart.
+                    // Gaps of two reasons may end at the same time: the gap's id differs.
                     let id = sample.id.to_string();
                     let words = [&words[..], &[&id]].concat();
                     Sample { id: self.context.host_id.name(&words, &[]), ..sample }
@@ -269,59 +282,60 @@ impl PollTask {
         }
     }
 
-    /// What is missing, as far as it concerns a source.
-    fn gap(&self, source: &Source, missed: &Missed) -> Option<Gap> {
-        let meters = match &missed.meters {
+    /// The gap of one source; `None` if none of its meters is missing.
+    fn gap(&self, source: &PolledSource, missing: &MissingPeriod) -> Option<Gap> {
+        let meters = match &missing.meters {
             None => source.filter.texts(),
             Some(meters) => {
-                let wanted = meters.iter().filter(|meter| source.wanted[**meter]);
-                wanted.map(|meter| self.meters.all()[*meter].name.to_string()).collect()
+                let selected = meters.iter().filter(|meter| source.selected[**meter]);
+                selected.map(|meter| self.meters.all()[*meter].name.to_string()).collect()
             }
         };
-        let resource = missed.domain.as_ref().map_or("*".to_owned(), |one| one.uuid.to_string());
+        let resource = missing.domain.as_ref().map_or("*".to_owned(), |one| one.uuid.to_string());
         (!meters.is_empty()).then(|| Gap {
             resource,
             source: source.name.to_string(),
             meters,
-            begin: missed.begin,
-            until: missed.until,
-            reason: missed.reason,
+            begin: missing.begin,
+            until: missing.until,
+            reason: missing.reason,
         })
     }
 
+    /// One batch per source, with the measurements it selects.
     fn batches(
         &self,
         cycle: Moment,
-        rows: &[(Moment, Measured)],
-        gone: &[Arc<str>],
+        measurements: &[(Moment, Measurement)],
+        removed: &[Arc<str>],
     ) -> Vec<Polled> {
-        let sample = |source: &Source, taken: Moment, row: &Measured| {
-            let meter = Arc::clone(&self.meters.all()[row.meter]);
-            let resource = Arc::clone(&row.resource);
+        let sample = |source: &PolledSource, taken: Moment, measured: &Measurement| {
+            let meter = Arc::clone(&self.meters.all()[measured.meter]);
+            let resource = Arc::clone(&measured.resource);
             let id =
                 self.context.host_id.polled(&source.name, &resource.id, &meter.name, taken.wall);
-            Sample { id, meter, resource, volume: row.volume, taken }
+            Sample { id, meter, resource, volume: measured.volume, taken }
         };
         self.sources
             .iter()
             .map(|source| {
-                let samples = rows
+                let samples = measurements
                     .iter()
-                    .filter(|(_, row)| source.wanted[row.meter])
-                    .map(|(taken, row)| sample(source, *taken, row))
+                    .filter(|(_, one)| source.selected[one.meter])
+                    .map(|(taken, one)| sample(source, *taken, one))
                     .collect();
                 let name = Arc::clone(&source.name);
-                let batch =
-                    Batch { source: name, cycle_start: cycle, samples, gone: gone.to_vec() };
+                let gone = removed.to_vec();
+                let batch = Batch { source: name, cycle_start: cycle, samples, gone };
                 Polled { batch: Arc::new(batch), gaps: Vec::new() }
             })
             .collect()
     }
 }
 
-/// Sources grouped by interval, in the order of their first appearance. With a recording all are
-/// one group: its ticks are everybody's.
-pub fn by_interval(sources: &[SourceSpec], pace: Pace) -> Vec<(Duration, Vec<SourceSpec>)> {
+/// Groups sources by interval, in the order of their first appearance. A recording has its own
+/// cycles: all sources are one group.
+pub fn group_by_interval(sources: &[SourceSpec], pace: Pace) -> Vec<(Duration, Vec<SourceSpec>)> {
     let mut groups: Vec<(Duration, Vec<SourceSpec>)> = Vec::new();
     let mut index: HashMap<Duration, usize> = HashMap::new();
     for source in sources {

@@ -1,62 +1,65 @@
-//! Domains that do not answer are left alone, so that they cost the others nothing.
+//! Domains that do not answer. They are not read until a probe succeeds, so that they cost the
+//! other domains nothing; probes become rarer while they fail.
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
-/// The domains that are left alone, and since when.
+/// The quarantined domains.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
-    cases: HashMap<Uuid, Case>,
+    domains: HashMap<Uuid, QuarantineEntry>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Case {
-    /// How often a probe has failed in a row.
-    failed: u32,
-    /// Ticks until the next probe.
-    wait: u32,
+struct QuarantineEntry {
+    /// Failed probes in a row.
+    failed_probes: u32,
+    /// Cycles until the next probe.
+    cycles_to_wait: u32,
 }
 
-/// The longest pause between two probes, in ticks.
-const MAX_WAIT: u32 = 8;
+/// Longest pause between two probes, in polling cycles.
+const MAX_PROBE_PAUSE: u32 = 8;
 
 impl Quarantine {
-    /// Takes a domain in; `true` if it was not in before.
+    /// Adds a domain. Returns `false` if it was quarantined already.
     pub(super) fn admit(&mut self, uuid: Uuid) -> bool {
-        self.cases.insert(uuid, Case { failed: 0, wait: 0 }).is_none()
+        let entry = QuarantineEntry { failed_probes: 0, cycles_to_wait: 0 };
+        self.domains.insert(uuid, entry).is_none()
     }
 
-    /// Whether a domain is left alone.
-    pub(super) fn holds(&self, uuid: Uuid) -> bool {
-        self.cases.contains_key(&uuid)
+    pub(super) fn contains(&self, uuid: Uuid) -> bool {
+        self.domains.contains_key(&uuid)
     }
 
-    /// The domains whose probe is due; called once a tick.
-    pub(super) fn due(&mut self) -> Vec<Uuid> {
+    /// Returns the domains to probe now. Counts a cycle, so call it once per cycle.
+    pub(super) fn due_for_probe(&mut self) -> Vec<Uuid> {
         let mut due = Vec::new();
-        for (uuid, case) in &mut self.cases {
-            match case.wait.checked_sub(1) {
-                Some(less) => case.wait = less,
+        for (uuid, entry) in &mut self.domains {
+            match entry.cycles_to_wait.checked_sub(1) {
+                Some(left) => entry.cycles_to_wait = left,
                 None => due.push(*uuid),
             }
         }
         due
     }
 
-    /// What the probe of a domain said: released, or the next probe comes twice as late.
-    pub(super) fn probed(&mut self, uuid: Uuid, answers: bool) {
-        if answers {
-            self.cases.remove(&uuid);
-        } else if let Some(case) = self.cases.get_mut(&uuid) {
-            case.failed += 1;
-            case.wait = 2u32.saturating_pow(case.failed).min(MAX_WAIT) - 1;
+    /// Records the result of a probe: releases a domain that answered, doubles the pause of the
+    /// others.
+    pub(super) fn record_probe(&mut self, uuid: Uuid, answered: bool) {
+        if answered {
+            self.domains.remove(&uuid);
+        } else if let Some(entry) = self.domains.get_mut(&uuid) {
+            entry.failed_probes += 1;
+            let pause = 2u32.saturating_pow(entry.failed_probes).min(MAX_PROBE_PAUSE);
+            entry.cycles_to_wait = pause - 1;
         }
     }
 
-    /// Forgets domains that are not there any more.
-    pub(super) fn retain(&mut self, there: impl Fn(Uuid) -> bool) {
-        self.cases.retain(|uuid, _| there(*uuid));
+    /// Forgets domains that no longer exist.
+    pub(super) fn retain(&mut self, exists: impl Fn(Uuid) -> bool) {
+        self.domains.retain(|uuid, _| exists(*uuid));
     }
 }
 
@@ -65,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probes_ever_more_rarely_and_releases() {
+    fn probes_become_rarer_until_one_succeeds() {
         let uuid = Uuid::from_u128(1);
         let mut quarantine = Quarantine::default();
         assert!(quarantine.admit(uuid));
@@ -73,15 +76,15 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..5 {
             let mut pause = 0;
-            while quarantine.due().is_empty() {
+            while quarantine.due_for_probe().is_empty() {
                 pause += 1;
             }
             pauses.push(pause);
-            quarantine.probed(uuid, false);
+            quarantine.record_probe(uuid, false);
         }
         assert_eq!(pauses, [0, 1, 3, 7, 7]);
-        assert!(quarantine.holds(uuid));
-        quarantine.probed(uuid, true);
-        assert!(!quarantine.holds(uuid));
+        assert!(quarantine.contains(uuid));
+        quarantine.record_probe(uuid, true);
+        assert!(!quarantine.contains(uuid));
     }
 }

@@ -1,4 +1,7 @@
-//! Reading all domains of a tick in slices, a few at once.
+//! Reads all domains of a polling cycle: in slices, a few slices at once.
+//!
+//! Owns the quarantine and which domains currently fail, so that each failure is logged once. A
+//! domain that cannot be read never affects the readings of the others.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,111 +17,116 @@ use crate::hypervisor::ReadError;
 use nephometer_model::{Domain, GapReason, Groups, Reading};
 use nephometer_telemetry::events;
 
-/// What is remembered about domains from tick to tick: who does not answer, who cannot be read.
-pub(super) struct Readings {
+/// Reads domains, and remembers from cycle to cycle which do not answer or cannot be read.
+pub(super) struct DomainReader {
     context: PollContext,
     quarantine: Quarantine,
     failing: HashSet<Uuid>,
 }
 
-/// What became of the domains of one tick.
+/// The readings of one cycle.
 #[derive(Debug, Default)]
-pub(super) struct Read {
-    /// In the order in which they were asked for.
+pub(super) struct CycleReadings {
+    /// In the order of the request.
     pub readings: Vec<(Arc<Domain>, Reading)>,
-    /// Those that are there and could not be read.
+    /// Domains that exist and could not be read.
     pub missing: Vec<(Arc<Domain>, GapReason)>,
 }
 
-type Answer = (Arc<Domain>, Result<Reading, ReadError>);
+type ReadResult = (Arc<Domain>, Result<Reading, ReadError>);
 
-impl Readings {
+impl DomainReader {
     pub(super) fn new(context: PollContext) -> Self {
         Self { context, quarantine: Quarantine::default(), failing: HashSet::new() }
     }
 
-    /// The readings that could be had, in the order of `domains`. Those that shared a call with a
-    /// domain that does not answer are asked once more; what is missing then is counted.
-    pub(super) async fn read(&mut self, domains: &[Arc<Domain>], groups: Groups) -> Read {
+    /// Reads domains; the readings keep the order of `domains`. A domain that shared a call with one
+    /// that did not answer is read a second time before it counts as missing.
+    pub(super) async fn read(&mut self, domains: &[Arc<Domain>], groups: Groups) -> CycleReadings {
         let context = self.context.clone();
-        let _alone = context.reading.lock().await;
-        self.probe(domains).await;
-        let (left_alone, asked): (Vec<_>, Vec<_>) =
-            domains.iter().cloned().partition(|domain| self.quarantine.holds(domain.uuid));
-        let mut answers = self.slices(&asked, groups).await;
-        let again: Vec<Arc<Domain>> = answers
+        let _exclusive = context.read_lock.lock().await;
+        self.probe_quarantined(domains).await;
+        let (quarantined, active): (Vec<_>, Vec<_>) =
+            domains.iter().cloned().partition(|domain| self.quarantine.contains(domain.uuid));
+        let mut results = self.read_slices(&active, groups).await;
+        let retry: Vec<Arc<Domain>> = results
             .iter()
-            .filter(|(_, answer)| matches!(answer, Err(ReadError::Unanswered)))
+            .filter(|(_, result)| matches!(result, Err(ReadError::SharedTimeout)))
             .map(|(domain, _)| Arc::clone(domain))
             .collect();
-        if !again.is_empty() {
-            let mut second = self.slices(&again, groups).await.into_iter();
-            for answer in &mut answers {
-                if matches!(answer.1, Err(ReadError::Unanswered)) {
-                    *answer = second.next().expect("as many answers as questions");
+        if !retry.is_empty() {
+            let mut retried = self.read_slices(&retry, groups).await.into_iter();
+            for result in &mut results {
+                if matches!(result.1, Err(ReadError::SharedTimeout)) {
+                    *result = retried.next().expect("one result per domain");
                 }
             }
         }
-        let mut read = Read::default();
-        for domain in left_alone {
-            read.missing.push((domain, GapReason::Stuck));
+        let mut cycle = CycleReadings::default();
+        for domain in quarantined {
+            cycle.missing.push((domain, GapReason::Stuck));
         }
-        for (domain, answer) in answers {
-            self.take(domain, answer, &mut read);
+        for (domain, result) in results {
+            self.record(domain, result, &mut cycle);
         }
-        self.context.counts.missing.fetch_add(read.missing.len() as u64, Relaxed);
-        read
+        self.context.counts.missing.fetch_add(cycle.missing.len() as u64, Relaxed);
+        cycle
     }
 
-    /// One domain outside of a tick; `None` if it cannot be had now, which the next tick will tell.
-    pub(super) async fn one(&self, domain: &Arc<Domain>, groups: Groups) -> Option<Reading> {
-        if self.quarantine.holds(domain.uuid) {
+    /// Reads one domain outside a cycle. `None` if that fails: the next cycle reports it.
+    pub(super) async fn read_one(&self, domain: &Arc<Domain>, groups: Groups) -> Option<Reading> {
+        if self.quarantine.contains(domain.uuid) {
             return None;
         }
-        let _alone = self.context.reading.lock().await;
-        let mut answers = self.context.hypervisor.read(&[Arc::clone(domain)], groups).await;
-        answers.pop()?.ok()
+        let _exclusive = self.context.read_lock.lock().await;
+        let mut results = self.context.hypervisor.read(&[Arc::clone(domain)], groups).await;
+        results.pop()?.ok()
     }
 
-    async fn slices(&self, domains: &[Arc<Domain>], groups: Groups) -> Vec<Answer> {
+    async fn read_slices(&self, domains: &[Arc<Domain>], groups: Groups) -> Vec<ReadResult> {
         let hypervisor = &self.context.hypervisor;
         let slices: Vec<Vec<Arc<Domain>>> =
-            domains.chunks(hypervisor.slice().max(1)).map(<[_]>::to_vec).collect();
-        let answers: Vec<Vec<Answer>> = stream::iter(slices)
+            domains.chunks(hypervisor.slice_size().max(1)).map(<[_]>::to_vec).collect();
+        let results: Vec<Vec<ReadResult>> = stream::iter(slices)
             .map(|slice| async move {
-                let answers = hypervisor.read(&slice, groups).await;
-                slice.into_iter().zip(answers).collect()
+                let results = hypervisor.read(&slice, groups).await;
+                slice.into_iter().zip(results).collect()
             })
             .buffered(self.context.parallel.max(1))
             .collect()
             .await;
-        answers.into_iter().flatten().collect()
+        results.into_iter().flatten().collect()
     }
 
-    async fn probe(&mut self, domains: &[Arc<Domain>]) {
-        let there: HashSet<Uuid> = domains.iter().map(|domain| domain.uuid).collect();
-        self.quarantine.retain(|uuid| there.contains(&uuid));
-        self.failing.retain(|uuid| there.contains(uuid));
-        for uuid in self.quarantine.due() {
+    async fn probe_quarantined(&mut self, domains: &[Arc<Domain>]) {
+        let existing: HashSet<Uuid> = domains.iter().map(|domain| domain.uuid).collect();
+        self.quarantine.retain(|uuid| existing.contains(&uuid));
+        self.failing.retain(|uuid| existing.contains(uuid));
+        for uuid in self.quarantine.due_for_probe() {
             let Some(domain) = domains.iter().find(|domain| domain.uuid == uuid) else { continue };
-            let answers = self.context.hypervisor.probe(domain).await;
-            self.quarantine.probed(uuid, answers);
-            if answers {
+            let answered = self.context.hypervisor.probe(domain).await;
+            self.quarantine.record_probe(uuid, answered);
+            if answered {
                 events::poll::released(&domain.name);
             }
         }
     }
 
-    fn take(&mut self, domain: Arc<Domain>, answer: Result<Reading, ReadError>, read: &mut Read) {
-        let error = match answer {
+    fn record(
+        &mut self,
+        domain: Arc<Domain>,
+        result: Result<Reading, ReadError>,
+        cycle: &mut CycleReadings,
+    ) {
+        let error = match result {
             Ok(reading) => {
                 if self.failing.remove(&domain.uuid) {
                     events::poll::read_again(&domain.name);
                 }
-                return read.readings.push((domain, reading));
+                return cycle.readings.push((domain, reading));
             }
-            // A domain that went away between listing and reading is not missing.
-            Err(ReadError::Gone) => return,
+            // A domain that was removed between listing and reading is not missing.
+            Err(ReadError::Removed) => return,
             Err(error) => error,
         };
         if matches!(error, ReadError::Stuck) {
@@ -130,9 +138,9 @@ impl Readings {
         }
         let reason = match error {
             ReadError::Stuck => GapReason::Stuck,
-            ReadError::Unanswered => GapReason::Timeout,
-            ReadError::Gone | ReadError::Failed(_) => GapReason::Failed,
+            ReadError::SharedTimeout => GapReason::Timeout,
+            ReadError::Removed | ReadError::Failed(_) => GapReason::Failed,
         };
-        read.missing.push((domain, reason));
+        cycle.missing.push((domain, reason));
     }
 }

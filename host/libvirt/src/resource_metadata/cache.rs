@@ -1,83 +1,92 @@
+//! The resources of all domains, kept from cycle to cycle, so that equal ones share one object.
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::resource::{self, Place};
+use super::resource::{self, ResourceContext};
 use nephometer_model::{Domain, DomainState, Resource};
 
-/// Keeps the resources of every domain from tick to tick, so that equal ones are one object.
+/// The resources of every domain.
 #[derive(Debug)]
 pub(crate) struct ResourceCache {
-    place: Place,
-    domains: HashMap<Uuid, Described>,
+    context: ResourceContext,
+    domains: HashMap<Uuid, DomainResources>,
 }
 
-/// The resources of one domain in one state; each is made when it is first asked for.
+/// The resources of one domain in one state. Each is made on first use.
 #[derive(Debug)]
-pub struct Described {
-    place: Place,
+pub struct DomainResources {
+    context: ResourceContext,
     domain: Arc<Domain>,
     state: DomainState,
     vm: Arc<Resource>,
     cpu: Option<(Option<u64>, Arc<Resource>)>,
-    /// By position in [`Domain::disks`].
+    /// By index in [`Domain::disks`].
     disks: Vec<Option<Arc<Resource>>>,
-    /// By position in [`Domain::nics`].
+    /// By index in [`Domain::nics`].
     nics: Vec<Option<Arc<Resource>>>,
     all_disks: Option<Arc<Resource>>,
-    /// By what libvirt calls them.
+    /// By libvirt's name, such as `vcpu.0`.
     parts: HashMap<String, Arc<Resource>>,
 }
 
 impl ResourceCache {
-    /// Knows nothing yet.
-    pub(crate) fn new(place: Place) -> Self {
-        Self { place, domains: HashMap::new() }
+    /// An empty cache.
+    pub(crate) fn new(context: ResourceContext) -> Self {
+        Self { context, domains: HashMap::new() }
     }
 
-    /// The resources of a domain. New ones are made if its description or its state changed.
-    pub(crate) fn describe(&mut self, domain: &Arc<Domain>, state: DomainState) -> &mut Described {
+    /// The resources of a domain. They are made anew if its description or state changed.
+    pub(crate) fn resources_of(
+        &mut self,
+        domain: &Arc<Domain>,
+        state: DomainState,
+    ) -> &mut DomainResources {
         match self.domains.entry(domain.uuid) {
             Entry::Occupied(entry) => {
                 let known = entry.into_mut();
                 if known.state != state || !same(&known.domain, domain) {
-                    *known = Described::new(&self.place, domain, state);
+                    *known = DomainResources::new(&self.context, domain, state);
                 }
                 known
             }
-            Entry::Vacant(entry) => entry.insert(Described::new(&self.place, domain, state)),
+            Entry::Vacant(entry) => {
+                entry.insert(DomainResources::new(&self.context, domain, state))
+            }
         }
     }
 
-    /// The instance of a domain that cannot be read now: as it was last.
+    /// The instance of a domain that cannot be read now, in its last known state.
     pub(crate) fn instance(&mut self, domain: &Arc<Domain>) -> Arc<Resource> {
         match self.domains.get(&domain.uuid) {
             Some(known) => known.vm(),
-            None => self.describe(domain, DomainState::NoState).vm(),
+            None => self.resources_of(domain, DomainState::NoState).vm(),
         }
     }
 
-    /// Forgets a domain that is gone. The ids of all resources that it can have had.
+    /// Forgets a removed domain. Returns the ids of all its resources.
     pub(crate) fn remove(&mut self, uuid: Uuid) -> Vec<Arc<str>> {
         self.domains.remove(&uuid).map(|known| known.ids()).unwrap_or_default()
     }
 
-    /// Forgets all domains but those that `keep` wants. The ids of their resources.
-    pub(crate) fn retain(&mut self, keep: impl Fn(Uuid) -> bool) -> Vec<Arc<str>> {
-        let gone: Vec<Uuid> = self.domains.keys().copied().filter(|uuid| !keep(*uuid)).collect();
-        gone.into_iter().flat_map(|uuid| self.remove(uuid)).collect()
+    /// Forgets domains that no longer exist. Returns the ids of all their resources.
+    pub(crate) fn retain(&mut self, exists: impl Fn(Uuid) -> bool) -> Vec<Arc<str>> {
+        let removed: Vec<Uuid> =
+            self.domains.keys().copied().filter(|uuid| !exists(*uuid)).collect();
+        removed.into_iter().flat_map(|uuid| self.remove(uuid)).collect()
     }
 }
 
-impl Described {
-    fn new(place: &Place, domain: &Arc<Domain>, state: DomainState) -> Self {
+impl DomainResources {
+    fn new(context: &ResourceContext, domain: &Arc<Domain>, state: DomainState) -> Self {
         Self {
-            place: place.clone(),
+            context: context.clone(),
             domain: Arc::clone(domain),
             state,
-            vm: Arc::new(resource::vm(place, domain, state)),
+            vm: Arc::new(resource::vm(context, domain, state)),
             cpu: None,
             disks: vec![None; domain.disks.len()],
             nics: vec![None; domain.nics.len()],
@@ -86,7 +95,7 @@ impl Described {
         }
     }
 
-    /// What it was made from.
+    /// The description that the resources are made from.
     pub fn domain(&self) -> &Arc<Domain> {
         &self.domain
     }
@@ -108,29 +117,30 @@ impl Described {
         }
     }
 
-    /// The disk at this position of [`Domain::disks`]; `None` behind the last one.
+    /// The disk at this index of [`Domain::disks`]; `None` if out of range.
     pub fn disk(&mut self, position: usize) -> Option<Arc<Resource>> {
         let device = self.domain.disks.get(position)?;
         let made = self.disks.get_mut(position)?;
         Some(Arc::clone(made.get_or_insert_with(|| Arc::new(resource::disk(&self.vm, device)))))
     }
 
-    /// The interface at this position of [`Domain::nics`]; `None` behind the last one.
+    /// The interface at this index of [`Domain::nics`]; `None` if out of range.
     pub fn nic(&mut self, position: usize) -> Option<Arc<Resource>> {
         let device = self.domain.nics.get(position)?;
         let made = self.nics.get_mut(position)?;
-        let make = || Arc::new(resource::nic(&self.place, &self.vm, &self.domain, device));
+        let make = || Arc::new(resource::nic(&self.context, &self.vm, &self.domain, device));
         Some(Arc::clone(made.get_or_insert_with(make)))
     }
 
-    /// The disks at these positions of [`Domain::disks`] together: always the same ones.
+    /// The disks at these indices of [`Domain::disks`] as one resource. Each call must pass the same
+    /// indices.
     pub(crate) fn all_disks(&mut self, positions: &[usize]) -> Arc<Resource> {
         let disks = positions.iter().filter_map(|position| self.domain.disks.get(*position));
         let make = || Arc::new(resource::disks(&self.vm, disks));
         Arc::clone(self.all_disks.get_or_insert_with(make))
     }
 
-    /// A part that libvirt counts, such as `vcpu.0`.
+    /// An indexed part, such as `vcpu.0`.
     pub fn part(&mut self, part: &str) -> Arc<Resource> {
         if let Some(known) = self.parts.get(part) {
             return Arc::clone(known);
@@ -149,7 +159,7 @@ impl Described {
     }
 }
 
-/// Descriptions are shared, so this is nearly always decided by the address alone.
+/// Compares addresses first: descriptions are shared, so that nearly always decides.
 fn same(known: &Arc<Domain>, domain: &Arc<Domain>) -> bool {
     Arc::ptr_eq(known, domain) || known == domain
 }
@@ -160,8 +170,8 @@ mod tests {
     use crate::libvirt::describe;
     use nephometer_model::Release;
 
-    fn place() -> Place {
-        Place { host: "h".into(), source: "openstack".into(), release: Release::Current }
+    fn context() -> ResourceContext {
+        ResourceContext { host: "h".into(), source: "openstack".into(), release: Release::Current }
     }
 
     fn domain(name: &str) -> Arc<Domain> {
@@ -174,16 +184,16 @@ mod tests {
     }
 
     #[test]
-    fn resources_are_made_once_per_revision() {
-        let mut cache = ResourceCache::new(place());
+    fn resources_are_made_once_per_description_and_state() {
+        let mut cache = ResourceCache::new(context());
         let old = domain("old");
-        let first = cache.describe(&old, DomainState::Running).disk(1).unwrap();
-        let again = cache.describe(&domain("old"), DomainState::Running).disk(1).unwrap();
+        let first = cache.resources_of(&old, DomainState::Running).disk(1).unwrap();
+        let again = cache.resources_of(&domain("old"), DomainState::Running).disk(1).unwrap();
         assert!(Arc::ptr_eq(&first, &again));
-        let paused = cache.describe(&old, DomainState::Paused).disk(1).unwrap();
+        let paused = cache.resources_of(&old, DomainState::Paused).disk(1).unwrap();
         assert_eq!(paused.id, first.id);
         assert_eq!(paused.metadata["state"], "paused");
-        let renamed = cache.describe(&domain("new"), DomainState::Paused);
+        let renamed = cache.resources_of(&domain("new"), DomainState::Paused);
         assert_eq!(renamed.vm().metadata["name"], "new");
         let two = renamed.cpu(Some(2));
         assert!(Arc::ptr_eq(&two, &renamed.cpu(Some(2))));
@@ -191,15 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_named_once() {
-        let mut cache = ResourceCache::new(place());
+    fn ids_of_removed_resources_are_returned_once() {
+        let mut cache = ResourceCache::new(context());
         let domain = domain("d");
-        cache.describe(&domain, DomainState::Running);
+        cache.resources_of(&domain, DomainState::Running);
         assert!(cache.retain(|_| true).is_empty());
-        let gone = cache.retain(|_| false);
+        let removed = cache.retain(|_| false);
         let uuid = domain.uuid;
         let expected = [uuid.to_string(), format!("{uuid}-vda"), format!("{uuid}-vdb")];
-        assert_eq!(gone.iter().map(|id| &**id).collect::<Vec<_>>(), expected);
+        assert_eq!(removed.iter().map(|id| &**id).collect::<Vec<_>>(), expected);
         assert!(cache.remove(domain.uuid).is_empty());
     }
 }

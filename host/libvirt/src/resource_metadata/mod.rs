@@ -1,4 +1,4 @@
-//! From a domain's description to the resources that are metered: the instance, its disks and its
+//! Makes the metered resources of a domain from its description: the instance, its disks and its
 //! network interfaces, with owner and metadata.
 //!
 //! Pure. Keys, their order and their values are those of Ceilometer's compute agent 27 with
@@ -7,12 +7,12 @@
 mod cache;
 mod resource;
 
-pub(crate) use cache::{Described, ResourceCache};
-pub(crate) use resource::Place;
+pub(crate) use cache::{DomainResources, ResourceCache};
+pub(crate) use resource::ResourceContext;
 
 use nephometer_model::Domain;
 
-/// Whether a domain is metered: `unowned` says whether those without Nova's metadata are.
+/// Whether a domain is metered. Domains without Nova's metadata are if `unowned` is set.
 pub(crate) fn is_metered(domain: &Domain, unowned: bool) -> bool {
     unowned || domain.nova.is_some()
 }

@@ -1,3 +1,5 @@
+//! The resources and their metadata, key by key as in Ceilometer.
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -7,24 +9,24 @@ use nephometer_model::{
     DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova, Release, Resource,
 };
 
-/// What all resources of one agent share.
+/// The settings shared by all resources of one agent.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
-    /// The compute host's name: `instance_host`, and part of the hash that is `host`.
+pub(crate) struct ResourceContext {
+    /// The compute host's name: `instance_host`, and an input of the hash `host`.
     pub host: Arc<str>,
     /// `source` of every resource.
     pub source: Arc<str>,
-    /// Whose keys metadata have.
+    /// The Ceilometer release that defines the keys.
     pub release: Release,
 }
 
 /// The instance itself.
-pub(crate) fn vm(place: &Place, domain: &Domain, state: DomainState) -> Resource {
-    let metadata = metadata(place, domain, state);
-    resource(place, domain, domain.uuid.to_string(), metadata)
+pub(crate) fn vm(context: &ResourceContext, domain: &Domain, state: DomainState) -> Resource {
+    let metadata = metadata(context, domain, state);
+    resource(context, domain, domain.uuid.to_string(), metadata)
 }
 
-/// The instance as the meter `cpu` sees it: with the number of its processors, if known.
+/// The instance with `cpu_number`, as in samples of the meter `cpu`; null if unknown.
 pub(crate) fn cpu(vm: &Resource, cpu_number: Option<u64>) -> Resource {
     let mut resource = vm.clone();
     resource.metadata.insert("cpu_number".to_owned(), json!(cpu_number));
@@ -47,7 +49,7 @@ pub(super) fn disks<'a>(vm: &Resource, disks: impl Iterator<Item = &'a DiskDevic
     resource
 }
 
-/// A part of an instance that libvirt counts, such as `vcpu.0`.
+/// An indexed part of an instance, such as `vcpu.0`.
 pub(super) fn part(vm: &Resource, part: &str) -> Resource {
     let mut resource = vm.clone();
     resource.id = part_id(vm, part);
@@ -55,12 +57,17 @@ pub(super) fn part(vm: &Resource, part: &str) -> Resource {
     resource
 }
 
-/// One network interface of an instance. Its name takes the place of the instance's.
-pub(crate) fn nic(place: &Place, vm: &Resource, domain: &Domain, nic: &NicDevice) -> Resource {
+/// One network interface of an instance. Its name replaces that of the instance.
+pub(crate) fn nic(
+    context: &ResourceContext,
+    vm: &Resource,
+    domain: &Domain,
+    nic: &NicDevice,
+) -> Resource {
     let mut resource = vm.clone();
     resource.id = nic_id(vm, domain, nic);
     let mut parameters = nic.parameters.clone();
-    if place.release == Release::Liberty {
+    if context.release == Release::Liberty {
         // Since Ceilometer 13.
         parameters.retain(|key, _| key != "interfaceid" && key != "bridge");
     }
@@ -92,19 +99,24 @@ pub(super) fn nic_id(vm: &Resource, domain: &Domain, nic: &NicDevice) -> Arc<str
     }
 }
 
-fn resource(place: &Place, domain: &Domain, id: String, metadata: Map<String, Value>) -> Resource {
+fn resource(
+    context: &ResourceContext,
+    domain: &Domain,
+    id: String,
+    metadata: Map<String, Value>,
+) -> Resource {
     let nova = domain.nova.as_ref();
     Resource {
         id: id.into(),
-        source: Arc::clone(&place.source),
+        source: Arc::clone(&context.source),
         project_id: nova.map(|nova| nova.project_id.as_str().into()),
         user_id: nova.map(|nova| nova.user_id.as_str().into()),
         metadata,
     }
 }
 
-/// The words of a state: `state` and `status`.
-fn words(state: DomainState) -> (&'static str, &'static str) {
+/// The metadata values `state` and `status` of a domain state.
+fn state_and_status(state: DomainState) -> (&'static str, &'static str) {
     match state {
         DomainState::NoState => ("pending", "building"),
         DomainState::Running | DomainState::Blocked => ("running", "active"),
@@ -115,9 +127,9 @@ fn words(state: DomainState) -> (&'static str, &'static str) {
     }
 }
 
-fn metadata(place: &Place, domain: &Domain, state: DomainState) -> Map<String, Value> {
+fn metadata(context: &ResourceContext, domain: &Domain, state: DomainState) -> Map<String, Value> {
     let nova = domain.nova.as_ref();
-    let (vm_state, status) = words(state);
+    let (vm_state, status) = state_and_status(state);
     let project = nova.map_or("", |nova| nova.project_id.as_str());
     let mut metadata = Map::new();
     let mut put = |key: &str, value: Value| {
@@ -129,20 +141,20 @@ fn metadata(place: &Place, domain: &Domain, state: DomainState) -> Map<String, V
     if let Some(nova) = nova {
         put("instance_type", json!(nova.flavor.name));
     }
-    put("host", json!(host_id(project, &place.host)));
-    if place.release != Release::Liberty {
-        put("instance_host", json!(&*place.host));
+    put("host", json!(host_id(project, &context.host)));
+    if context.release != Release::Liberty {
+        put("instance_host", json!(&*context.host));
     }
     if let Some(nova) = nova {
-        put("flavor", flavor(&nova.flavor, place.release));
+        put("flavor", flavor(&nova.flavor, context.release));
     }
     put("status", json!(status));
     put("state", json!(vm_state));
-    if place.release != Release::Liberty {
+    if context.release != Release::Liberty {
         put("task_state", json!(""));
     }
     if let Some(nova) = nova {
-        image(nova, place.release, &mut put);
+        image(nova, context.release, &mut put);
     }
     for (key, text) in [("architecture", &domain.architecture), ("os_type", &domain.os_type)] {
         if let Some(text) = text {
@@ -165,7 +177,7 @@ fn image(nova: &Nova, release: Release, put: &mut impl FnMut(&str, Value)) {
     }
 }
 
-/// What Nova gave the instance; without Nova, what its XML says.
+/// The sizes of the flavor; without Nova's metadata, those of the domain XML.
 fn sizes(domain: &Domain, put: &mut impl FnMut(&str, Value)) {
     if let Some(Nova { flavor, .. }) = &domain.nova {
         put("vcpus", json!(flavor.vcpus));
@@ -183,8 +195,8 @@ fn sizes(domain: &Domain, put: &mut impl FnMut(&str, Value)) {
     }
 }
 
-/// Without an id in the XML, upstream ends at the name too, when it may not ask Nova. Before
-/// Ceilometer 25 it read neither id nor extra specs, and in 5 Nova did not tell it of swap.
+/// The flavor. Without an id in the XML, Ceilometer falls back to the name as well if it may not
+/// query Nova. Before release 25 it read neither id nor extra specs; release 5 has no swap.
 fn flavor(flavor: &Flavor, release: Release) -> Value {
     let current = release == Release::Current;
     let mut value = json!({
@@ -204,7 +216,7 @@ fn flavor(flavor: &Flavor, release: Release) -> Value {
     value
 }
 
-/// Nova's `hostId`: tells a project which of its instances share a host, without naming it.
+/// Nova's `hostId`: shows a project which of its instances share a host, without naming the host.
 fn host_id(project_id: &str, host: &str) -> String {
     let digest = Sha224::new().chain_update(project_id).chain_update(host).finalize();
     hex::encode(digest)
@@ -215,7 +227,7 @@ mod tests {
     use super::*;
     use crate::libvirt::describe;
 
-    /// Section 3.6 of the reference: made by upstream's agent.
+    /// Section 3.6 of the reference, recorded from Ceilometer's agent.
     const NOVA: &str = r#"<domain><name>instance-00000001</name>
 <uuid>a75c2fa5-6c03-45a8-bbf7-b993cfcdec27</uuid><metadata>
 <instance xmlns="http://openstack.org/xmlns/libvirt/nova/1.1"><name>test.dom.com</name>
@@ -229,13 +241,17 @@ mod tests {
 <root type="image" uuid="bdaf114a-35e9-4163-accd-226d5944bf11"/></instance></metadata>
 <memory unit='KiB'>524288</memory><vcpu>2</vcpu><os><type arch="x86_64">hvm</type></os></domain>"#;
 
-    fn place() -> Place {
-        Place { host: "test".into(), source: "openstack".into(), release: Release::Current }
+    fn context() -> ResourceContext {
+        ResourceContext {
+            host: "test".into(),
+            source: "openstack".into(),
+            release: Release::Current,
+        }
     }
 
     #[test]
-    fn metadata_are_those_of_upstream_to_the_byte() {
-        let vm = vm(&place(), &describe(NOVA).unwrap(), DomainState::Running);
+    fn metadata_match_ceilometer_byte_for_byte() {
+        let vm = vm(&context(), &describe(NOVA).unwrap(), DomainState::Running);
         let cpu = cpu(&vm, Some(1));
         let expected = concat!(
             r#"{"display_name":"test.dom.com","name":"instance-00000001","#,
@@ -260,7 +276,7 @@ mod tests {
     fn a_domain_without_nova_has_its_own_name_and_sizes() {
         let mut domain = describe(NOVA).unwrap();
         domain.nova = None;
-        let vm = vm(&place(), &domain, DomainState::Crashed);
+        let vm = vm(&context(), &domain, DomainState::Crashed);
         assert_eq!((&vm.project_id, &vm.user_id), (&None, &None));
         let keys: Vec<_> = vm.metadata.keys().map(String::as_str).collect();
         assert_eq!(
@@ -274,22 +290,22 @@ mod tests {
     }
 
     #[test]
-    fn network_resources_are_named_by_filter_or_by_device() {
+    fn network_resource_id_is_the_filter_or_the_device() {
         let domain = describe(NOVA).unwrap();
-        let vm = vm(&place(), &domain, DomainState::Running);
+        let vm = vm(&context(), &domain, DomainState::Running);
         let mut device = NicDevice {
             target: "vnet2".to_owned(),
             mac: "m".to_owned(),
             filterref: None,
             parameters: Map::new(),
         };
-        let plain = nic(&place(), &vm, &domain, &device);
+        let plain = nic(&context(), &vm, &domain, &device);
         assert_eq!(&*plain.id, format!("instance-00000001-{}-vnet2", vm.id));
         assert_eq!(plain.metadata["name"], "vnet2");
         assert_eq!(plain.metadata.keys().position(|key| key == "name"), Some(1));
         assert_eq!(plain.metadata["vnic_name"], "vnet2");
         device.filterref = Some("fa163e71ec6e".to_owned());
-        let filtered = nic(&place(), &vm, &domain, &device);
+        let filtered = nic(&context(), &vm, &domain, &device);
         assert_eq!(&*filtered.id, "fa163e71ec6e");
         assert_eq!(filtered.metadata["vnic_name"], "fa163e71ec6e");
     }
@@ -299,7 +315,7 @@ mod tests {
         let mut domain = describe(NOVA).unwrap();
         let nova = domain.nova.as_mut().unwrap();
         (nova.image, nova.image_meta, nova.flavor.id) = (None, None, None);
-        let vm = vm(&place(), &domain, DomainState::Running);
+        let vm = vm(&context(), &domain, DomainState::Running);
         assert_eq!(
             (&vm.metadata["image"], &vm.metadata["image_ref"]),
             (&Value::Null, &Value::Null)

@@ -1,16 +1,17 @@
+//! The clocks that samples and gaps are dated with.
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use nephometer_model::{Moment, Timestamp};
 
-/// The machine's clocks.
+/// The system's clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    /// Wall minus boot time when the agent started, ns: what makes the continuous clock go on
-    /// after a reboot. Fixed for the life of the process, so that a step of the wall clock is not
-    /// seen.
-    offset: u64,
+    /// Wall minus boot time when the agent started, ns: it lets the continuous clock go on after a
+    /// reboot. Fixed for the life of the process, so that a step of the wall clock has no effect.
+    boot_offset_ns: u64,
 }
 
 impl Clock {
@@ -20,11 +21,11 @@ impl Clock {
     }
 
     fn fixed(wall: u64, boot: u64) -> Self {
-        Self { offset: wall.saturating_sub(boot) }
+        Self { boot_offset_ns: wall.saturating_sub(boot) }
     }
 
     fn continuous(self, boot: u64) -> u64 {
-        boot.saturating_add(self.offset)
+        boot.saturating_add(self.boot_offset_ns)
     }
 
     /// Now, on all clocks.
@@ -37,8 +38,8 @@ impl Clock {
     }
 }
 
-/// Asked through the C library, as by everybody else, so that tests can make it jump.
-#[expect(clippy::disallowed_methods, reason = "the one place that asks for the time")]
+/// Read through the C library, so that tests can make it jump with libfaketime.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 fn wall() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reboot_does_not_stop_the_continuous_clock_and_a_step_of_the_wall_clock_does_not_move_it() {
+    fn continuous_clock_survives_a_reboot_and_ignores_steps_of_the_wall_clock() {
         let second = 1_000_000_000;
         // The machine is up for 900 s at 10,000 s of the wall clock.
         let before = Clock::fixed(10_000 * second, 900 * second);
@@ -63,7 +64,7 @@ mod tests {
         // A minute later it has been up for 20 s again: rates go on over 55 s.
         let after = Clock::fixed(10_060 * second, 20 * second);
         assert_eq!(after.continuous(20 * second), 10_060 * second);
-        // A suspended host counts on, the monotonic clock does not, and no wall clock is asked again.
+        // Suspended time counts, unlike on the monotonic clock; the wall clock is not read again.
         assert_eq!(after.continuous(3_620 * second), 13_660 * second);
         assert!(after.now().monotonic <= after.now().continuous);
     }

@@ -1,6 +1,6 @@
-//! Time: what it is, and when the next tick comes.
+//! Clocks, and the timer that starts polling cycles.
 //!
-//! The only module that asks the machine for the time; all others are given a [`Clock`].
+//! The only module that reads the system clocks; all others are given a [`Clock`].
 
 mod clock;
 mod ticker;

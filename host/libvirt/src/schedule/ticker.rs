@@ -1,19 +1,21 @@
+//! The timer of polling cycles.
+
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Start-to-start ticks that never overlap and are never made up.
+/// Ticks at a fixed rate, measured from start to start. Ticks never overlap; missed ones are
+/// skipped, not made up for.
 #[derive(Debug)]
 pub(crate) struct Ticker {
     interval: Duration,
     next: Instant,
 }
 
-/// One tick.
+/// One tick of a [`Ticker`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cycle {
-    /// How many ticks before this one were skipped, because the work of an earlier one outlasted
-    /// the interval.
+pub(crate) struct Tick {
+    /// Ticks skipped before this one because the work of an earlier one outlasted the interval.
     pub skipped: u64,
 }
 
@@ -24,17 +26,16 @@ impl Ticker {
     }
 
     /// Waits for the next tick.
-    pub(crate) async fn cycle(&mut self) -> Cycle {
+    pub(crate) async fn tick(&mut self) -> Tick {
         let (due, skipped) = due(self.next, Instant::now(), self.interval);
         sleep_until(due).await;
         self.next = due + self.interval;
-        Cycle { skipped }
+        Tick { skipped }
     }
 }
 
-/// When the tick that was planned for `next` comes, and how many before it are skipped. The rhythm
-/// is kept: a tick that is late by less than an interval comes at once, and the one after it at
-/// its own time.
+/// When the tick planned for `next` comes, and how many before it are skipped. The phase is kept: a
+/// tick that is late by less than an interval comes at once, and the following one on time.
 fn due(next: Instant, now: Instant, interval: Duration) -> (Instant, u64) {
     let late = now.saturating_duration_since(next);
     let skipped = late.as_nanos() / interval.as_nanos().max(1);
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_the_rhythm_and_counts_what_it_skipped() {
+    fn keeps_the_phase_and_counts_skipped_ticks() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let interval = Duration::from_secs(10);

@@ -111,12 +111,12 @@ impl AdminService {
     }
 
     fn load(&self) -> Option<Value> {
-        let load = self.views.hypervisor.load()?;
+        let load = self.views.hypervisor.call_stats()?;
         Some(json!({
             "calls": load.calls,
             "busy_seconds": load.busy.as_secs_f64(),
             "seconds": self.started.elapsed().as_secs_f64(),
-            "hanging": load.hanging,
+            "hanging": load.abandoned,
         }))
     }
 

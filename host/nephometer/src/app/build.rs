@@ -162,11 +162,15 @@ fn poll_context(
         sample_source: Arc::clone(&spec.message.sample_source),
         unowned: spec.libvirt.unowned,
         metering: spec.metering,
-        phase: if spec.spread && options.rounds.count.is_none() { phase(&spec.host) } else { 0.0 },
+        phase: if spec.spread && options.rounds.max_cycles.is_none() {
+            phase(&spec.host)
+        } else {
+            0.0
+        },
         parallel: spec.libvirt.parallel,
-        fail_fast: options.rounds.count.is_some(),
-        reading: Arc::default(),
-        before: Arc::new(Mutex::new(before)),
+        fail_fast: options.rounds.max_cycles.is_some(),
+        read_lock: Arc::default(),
+        last_polled: Arc::new(Mutex::new(before)),
         host_id,
         counts: PollCounts {
             polled: Arc::clone(&ledger.polled),

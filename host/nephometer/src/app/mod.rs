@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use crate::control::ControlError;
 use nephometer_config::{AgentSpec, SourceSpec};
 use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
-use nephometer_libvirt::poll::{PollContext, Rounds};
+use nephometer_libvirt::poll::{PollContext, PollSchedule};
 use nephometer_model::Polled;
 use nephometer_pipeline::publish::{self, PublisherTask};
 use nephometer_pipeline::{DrainedSink, OutputObserver, Sink, SinkHandle, route};
@@ -59,7 +59,7 @@ pub struct Options {
     /// Only this sink.
     pub sink: Option<String>,
     /// When polling ends by itself.
-    pub rounds: Rounds,
+    pub rounds: PollSchedule,
     /// Whether the store may be written: `once` leaves no trace.
     pub store: bool,
     /// Gets a copy of all output.
@@ -83,7 +83,7 @@ pub struct Reload {
 
 impl Default for Options {
     fn default() -> Self {
-        let rounds = Rounds { count: None, every: None };
+        let rounds = PollSchedule { max_cycles: None, interval: None };
         Self {
             publish: true,
             transform: true,
@@ -147,7 +147,7 @@ pub struct App {
     ledger: Arc<Ledger>,
     context: PollContext,
     pace: Pace,
-    rounds: Rounds,
+    rounds: PollSchedule,
     sources: Vec<SourceSpec>,
     journal: Journal,
     spools: Spools,

@@ -8,14 +8,14 @@ use super::AppError;
 use super::tasks::Tasks;
 use nephometer_config::SourceSpec;
 use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
-use nephometer_libvirt::poll::{self, PollContext, PollTask, Rounds};
+use nephometer_libvirt::poll::{self, PollContext, PollSchedule, PollTask};
 use nephometer_model::Polled;
 
 /// All of them.
 pub(super) struct Polls {
     context: PollContext,
     pace: Pace,
-    rounds: Rounds,
+    rounds: PollSchedule,
     /// `None` once no more batches are wanted.
     batches: Option<mpsc::Sender<Polled>>,
     groups: Vec<Group>,
@@ -33,7 +33,7 @@ impl Polls {
     pub(super) fn new(
         context: PollContext,
         pace: Pace,
-        rounds: Rounds,
+        rounds: PollSchedule,
         batches: mpsc::Sender<Polled>,
     ) -> Self {
         let (groups, tasks) = (Vec::new(), Tasks::default());
@@ -45,7 +45,7 @@ impl Polls {
     pub(super) fn set(&mut self, sources: &[SourceSpec]) {
         let Some(batches) = &self.batches else { return };
         let mut before = std::mem::take(&mut self.groups);
-        for (interval, sources) in poll::by_interval(sources, self.pace) {
+        for (interval, sources) in poll::group_by_interval(sources, self.pace) {
             let same = before
                 .iter()
                 .position(|group| group.interval == interval && group.sources == sources);

@@ -11,7 +11,7 @@ use super::run::runtime;
 use super::{Failure, compile, output};
 use crate::app::{App, AppError, Options};
 use nephometer_config::{self as config, AgentSpec, ConfigError, Loaded, Problem};
-use nephometer_libvirt::poll::Rounds;
+use nephometer_libvirt::poll::PollSchedule;
 
 /// Check the configuration and its components, and print every error
 ///
@@ -72,7 +72,7 @@ impl Check {
 /// Builds an agent without starting it. Writes nothing to disk.
 fn build_app(runtime: &Runtime, mut spec: AgentSpec) -> Result<(), AppError> {
     spec.components.compiler = compile::program();
-    let rounds = Rounds { count: Some(0), every: None };
+    let rounds = PollSchedule { max_cycles: Some(0), interval: None };
     let options = Options { rounds, store: false, ..Options::default() };
     runtime.block_on(async { App::build(spec, options).await.map(drop) })
 }

@@ -14,7 +14,7 @@ use super::{compile, live, output};
 use crate::app::{App, Options};
 use nephometer_config::{self as config, LibvirtSpec, Origin};
 use nephometer_libvirt::hypervisor;
-use nephometer_libvirt::poll::Rounds;
+use nephometer_libvirt::poll::PollSchedule;
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{DomainState, Groups};
 
@@ -83,7 +83,7 @@ impl Demo {
             // The first tick comes at once.
             seconds / interval.as_secs().max(1) + 1
         });
-        let rounds = Rounds { count, every: None };
+        let rounds = PollSchedule { max_cycles: count, interval: None };
         let options =
             Options { observer: Some(observer), rounds, store: false, ..Options::default() };
         complete(runtime, async {

@@ -12,7 +12,7 @@ use super::run::runtime;
 use super::{output, table};
 use nephometer_config::{self as config, AgentSpec};
 use nephometer_libvirt::hypervisor;
-use nephometer_libvirt::poll::meters::{CATALOGUE, is_given, raw_meter};
+use nephometer_libvirt::poll::meters::{CATALOGUE, has_value, raw_meter};
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{Domain, Groups, Reading, clean};
 
@@ -48,7 +48,7 @@ async fn running(spec: &AgentSpec) -> Result<Readings> {
     hypervisor.begin_cycle().await?.ok_or_else(|| anyhow!("the recording is empty"))?;
     let domains = hypervisor.domains().await?;
     let mut readings = Readings::new();
-    for slice in domains.chunks(hypervisor.slice().max(1)) {
+    for slice in domains.chunks(hypervisor.slice_size().max(1)) {
         let answers = hypervisor.read(slice, Groups::ALL.union(Groups::SIZES)).await;
         for (domain, answer) in slice.iter().zip(answers) {
             match answer {
@@ -69,9 +69,9 @@ fn rows(spec: &AgentSpec, read: Option<&[(Arc<Domain>, Reading)]>) -> Vec<[Strin
     };
     let readings = read.unwrap_or_default();
     let mut rows = vec![["METER", "TYPE", "UNIT", "GIVEN", "FROM"].map(str::to_owned)];
-    for line in CATALOGUE.iter().filter(|line| line.is_in(metering.release)) {
+    for line in CATALOGUE.iter().filter(|line| line.exists_in(metering.release)) {
         let meter = line.meter(metering.release, metering.quirks);
-        let has = |(domain, reading): &&(Arc<Domain>, Reading)| is_given(line, domain, reading);
+        let has = |(domain, reading): &&(Arc<Domain>, Reading)| has_value(line, domain, reading);
         let count = readings.iter().filter(has).count();
         rows.push([
             meter.name.to_string(),

@@ -11,7 +11,7 @@ use super::args::{Common, Logging};
 use super::run::{complete, runtime, settle};
 use super::{output, table};
 use crate::app::{App, Options};
-use nephometer_libvirt::poll::Rounds;
+use nephometer_libvirt::poll::PollSchedule;
 use nephometer_pipeline::SinkOutput;
 
 /// Emissions on their way to the terminal; the agent waits when it is full.
@@ -64,7 +64,7 @@ impl Once {
             publish: self.publish,
             transform: !self.raw,
             sink: self.sink.clone(),
-            rounds: Rounds { count: Some(self.samples), every: Some(self.every) },
+            rounds: PollSchedule { max_cycles: Some(self.samples), interval: Some(self.every) },
             store: false,
             reload: None,
             observer: Some(observer),

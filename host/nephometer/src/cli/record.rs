@@ -12,7 +12,7 @@ use super::output;
 use super::run::{complete, runtime, until_signalled};
 use crate::app::{App, Options};
 use nephometer_config as config;
-use nephometer_libvirt::poll::Rounds;
+use nephometer_libvirt::poll::PollSchedule;
 use nephometer_store::{Recorder, read_recording};
 
 /// Poll for a while and save the batches that would enter the sinks
@@ -46,7 +46,7 @@ impl Record {
             publish: false,
             transform: false,
             store: false,
-            rounds: Rounds { count: self.samples, every: self.every },
+            rounds: PollSchedule { max_cycles: self.samples, interval: self.every },
             recorder: Some(Recorder::begin(&self.file, self.size)?),
             ..Options::default()
         };

@@ -1,8 +1,8 @@
-//! `sim://?domains=N&seed=S`: plausible moving domains, without any hypervisor.
+//! `sim://?domains=N&seed=S`: simulated domains with plausible numbers, without any hypervisor.
 //!
-//! Everything is a function of the seed and of the time since the start: each domain occupies a
-//! slot, some slots are vacated and taken again by another domain now and then, and some domains
-//! reboot, which sets their counters to 0. The shape of the numbers is in [`model`].
+//! Everything is a function of the seed and of the time since the start. Each domain occupies a
+//! slot. Some slots are vacated now and then and later taken by another domain; some domains reboot,
+//! which resets their counters to 0. [`model`] computes the numbers.
 
 mod model;
 
@@ -16,9 +16,9 @@ use super::{Hypervisor, HypervisorError, ReadError};
 use crate::schedule::Clock;
 use nephometer_model::{Domain, Groups, Moment, Reading};
 
-/// More would only be a mistake: a tick of these takes seconds.
+/// Upper limit of `domains`. A cycle of this many takes seconds; more is a mistake.
 const MAX_DOMAINS: u32 = 100_000;
-/// Reading costs nothing, so that a slice bounds only how long a thread is kept.
+/// Domains per read. Reading is cheap; a slice only bounds how long a thread is occupied.
 const SLICE: usize = 1_000;
 
 /// Simulated domains.
@@ -30,19 +30,19 @@ pub(super) struct Sim {
     known: Mutex<Vec<Option<KnownDomain>>>,
 }
 
-/// The life that a slot is in, and the description of who leads it.
+/// The number of the tenant of a slot, and its description.
 type KnownDomain = (u16, Arc<Domain>);
 
 impl Sim {
-    /// Begins now.
+    /// Starts a simulation now.
     pub(super) fn open(uri: &str, clock: Clock) -> Result<Self, HypervisorError> {
-        let (domains, seed) =
-            query(uri).map_err(|reason| HypervisorError::Uri { uri: uri.to_owned(), reason })?;
+        let (domains, seed) = parse_uri(uri)
+            .map_err(|reason| HypervisorError::Uri { uri: uri.to_owned(), reason })?;
         let start = clock.now().monotonic.unwrap_or(0);
         Ok(Self { clock, start, world: World::new(domains, seed), known: Mutex::default() })
     }
 
-    /// Seconds since the start, and the clocks.
+    /// Seconds since the start, and the time.
     #[expect(clippy::cast_precision_loss, reason = "a double holds 100 days in ns exactly")]
     fn now(&self) -> (f64, Moment) {
         let now = self.clock.now();
@@ -68,10 +68,12 @@ impl Hypervisor for Sim {
                 continue;
             };
             let domain = match entry {
-                Some((life, domain)) if *life == tenant.life => Arc::clone(domain),
+                Some((tenant_number, domain)) if *tenant_number == tenant.number => {
+                    Arc::clone(domain)
+                }
                 _ => Arc::new(self.world.describe(&tenant)),
             };
-            *entry = Some((tenant.life, Arc::clone(&domain)));
+            *entry = Some((tenant.number, Arc::clone(&domain)));
             domains.push(domain);
         }
         Ok(domains)
@@ -84,9 +86,10 @@ impl Hypervisor for Sim {
     ) -> Vec<Result<Reading, ReadError>> {
         let (seconds, taken) = self.now();
         let one = |domain: &Arc<Domain>| {
-            let (slot, life) = Slot::of(domain.uuid);
-            let tenant = self.world.tenant(slot, seconds).filter(|tenant| tenant.life == life);
-            let tenant = tenant.ok_or(ReadError::Gone)?;
+            let (slot, tenant_number) = Slot::of(domain.uuid);
+            let tenant =
+                self.world.tenant(slot, seconds).filter(|tenant| tenant.number == tenant_number);
+            let tenant = tenant.ok_or(ReadError::Removed)?;
             Ok(Reading { taken, ..self.world.read(&tenant, domain, seconds) })
         };
         domains.iter().map(one).collect()
@@ -96,21 +99,21 @@ impl Hypervisor for Sim {
         true
     }
 
-    /// A description depends on the domain alone.
-    fn forget(&self, _uuid: Uuid) {}
+    /// Descriptions never change.
+    fn invalidate_description(&self, _uuid: Uuid) {}
 
-    fn slice(&self) -> usize {
+    fn slice_size(&self) -> usize {
         SLICE
     }
 }
 
-/// Number of domains and seed.
-fn query(uri: &str) -> Result<(u32, u64), String> {
-    const FORM: &str = "write it like sim://?domains=10&seed=1";
-    let rest = uri.strip_prefix("sim://").ok_or(FORM)?;
+/// Parses the number of domains and the seed.
+fn parse_uri(uri: &str) -> Result<(u32, u64), String> {
+    const EXPECTED: &str = "expected a URI like sim://?domains=10&seed=1";
+    let rest = uri.strip_prefix("sim://").ok_or(EXPECTED)?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     if !matches!(path, "" | "/") {
-        return Err(format!("{path:?} means nothing here; {FORM}"));
+        return Err(format!("unexpected {path:?}; {EXPECTED}"));
     }
     let (mut domains, mut seed) = (10, 1);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -122,15 +125,15 @@ fn query(uri: &str) -> Result<(u32, u64), String> {
                     .ok()
                     .filter(|count| (1..=MAX_DOMAINS).contains(count))
                     .ok_or_else(|| {
-                        format!("domains is {value:?}; it is a number from 1 to {MAX_DOMAINS}")
+                        format!("domains is {value:?}; expected a number from 1 to {MAX_DOMAINS}")
                     })?;
             }
             "seed" => {
                 seed = value
                     .parse()
-                    .map_err(|_| format!("seed is {value:?}; it is a whole number from 0"))?;
+                    .map_err(|_| format!("seed is {value:?}; expected a whole number >= 0"))?;
             }
-            other => return Err(format!("{other:?} is unknown; there are domains and seed")),
+            other => return Err(format!("unknown option {other:?}; expected domains or seed")),
         }
     }
     Ok((domains, seed))
@@ -148,23 +151,23 @@ mod tests {
             ("sim://?domains=3", (3, 1)),
             ("sim://?seed=7&domains=5000", (5000, 7)),
         ] {
-            assert_eq!(query(uri), Ok(expected), "{uri}");
+            assert_eq!(parse_uri(uri), Ok(expected), "{uri}");
         }
         for (uri, part) in [
             ("sim:", "sim://?domains=10&seed=1"),
-            ("sim://host", "\"host\" means nothing"),
+            ("sim://host", "unexpected \"host\""),
             ("sim://?domains=0", "a number from 1 to 100000"),
             ("sim://?domains", "domains is \"\""),
             ("sim://?seed=-1", "seed is \"-1\""),
-            ("sim://?domain=1", "\"domain\" is unknown"),
+            ("sim://?domain=1", "unknown option \"domain\""),
         ] {
-            let reason = query(uri).unwrap_err();
+            let reason = parse_uri(uri).unwrap_err();
             assert!(reason.contains(part), "{uri}: {reason}");
         }
     }
 
     #[tokio::test]
-    async fn reads_what_it_lists_and_says_what_is_gone() {
+    async fn reads_listed_domains_and_reports_removed_ones() {
         let sim = Sim::open("sim://?domains=50", Clock::start()).unwrap();
         let domains = sim.domains().await.unwrap();
         assert_eq!(domains.len(), 50);
@@ -176,6 +179,6 @@ mod tests {
         let mut former = Domain::clone(&domains[0]);
         former.uuid = Slot::uuid(1, 0, 999);
         let answers = sim.read(&[Arc::new(former)], Groups::default()).await;
-        assert!(matches!(answers[..], [Err(ReadError::Gone)]));
+        assert!(matches!(answers[..], [Err(ReadError::Removed)]));
     }
 }

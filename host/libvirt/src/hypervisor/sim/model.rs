@@ -1,3 +1,5 @@
+//! The simulated domains and their numbers, as pure functions of seed and time.
+
 use std::f64::consts::TAU;
 
 use serde_json::{Map, Value};
@@ -8,54 +10,54 @@ use nephometer_model::{
     Nova, Reading, VcpuReading,
 };
 
-/// Names of flavors with processors, MiB and GiB.
+/// Flavors: name, virtual processors, RAM in MiB, disk in GiB.
 const FLAVORS: [(&str, u16, u32, i64); 4] = [
     ("m1.tiny", 1, 512, 1),
     ("m1.small", 1, 2048, 20),
     ("m1.medium", 2, 4096, 40),
     ("gp.größer", 4, 8192, 80),
 ];
-/// What owners call their instances.
+/// Display names of instances.
 const NAMES: [&str; 8] = ["web", "db", "mail", "überwachung", "cache", "構築", "batch", "gateway"];
-/// One slot in so many is vacated now and then.
-const RESTLESS: u64 = 8;
-/// One domain in so many reboots now and then.
-const REBOOTING: u64 = 6;
-/// How long a restless slot stays empty, seconds.
-const VACANT: f64 = 30.0;
+/// One in this many slots is vacated now and then.
+const VACATED_ONE_IN: u64 = 8;
+/// One in this many domains reboots now and then.
+const REBOOTING_ONE_IN: u64 = 6;
+/// How long a vacated slot stays empty.
+const VACANT_SECONDS: f64 = 30.0;
 
-/// All that a simulation consists of.
+/// A simulation: a fixed number of slots and a seed.
 #[derive(Debug)]
 pub(super) struct World {
     slots: u32,
     seed: u64,
 }
 
-/// Where a domain is; part of its uuid, so that nothing needs to be looked up.
+/// The place of a domain, encoded in its uuid, so that no lookup is needed.
 #[derive(Debug)]
 pub(super) struct Slot;
 
-/// Who occupies a slot at a time.
+/// The domain that occupies a slot.
 #[derive(Debug)]
 pub(super) struct Tenant {
     slot: u32,
-    /// Counts the tenants of the slot.
-    pub(super) life: u16,
-    /// Seconds since the start of the simulation; below 0 for those that were there before.
-    born: f64,
+    /// Counts the tenants of the slot, from 0.
+    pub(super) number: u16,
+    /// When it was created, in seconds since the start of the simulation; negative if before it.
+    started: f64,
     key: u64,
 }
 
 impl Slot {
-    /// The uuid of a tenant. Its last 12 digits are the life and the slot.
-    pub(super) fn uuid(seed: u64, slot: u32, life: u16) -> Uuid {
-        let key = mix(seed, &[u64::from(slot), u64::from(life)]);
-        let low = 0x8000_0000_0000_0000 | u64::from(life) << 32 | u64::from(slot);
+    /// The uuid of a tenant. Its last 12 digits are the number of the tenant and the slot.
+    pub(super) fn uuid(seed: u64, slot: u32, tenant_number: u16) -> Uuid {
+        let key = mix(seed, &[u64::from(slot), u64::from(tenant_number)]);
+        let low = 0x8000_0000_0000_0000 | u64::from(tenant_number) << 32 | u64::from(slot);
         let high = key & 0xffff_ffff_ffff_0fff | 0x4000;
         Uuid::from_u64_pair(high, low)
     }
 
-    /// Slot and life in a uuid.
+    /// The slot and the number of the tenant in a uuid.
     pub(super) fn of(uuid: Uuid) -> (u32, u16) {
         let (_, low) = uuid.as_u64_pair();
         let slot = u32::try_from(low & 0xffff_ffff).unwrap_or(u32::MAX);
@@ -64,7 +66,7 @@ impl Slot {
 }
 
 impl World {
-    /// As many slots, all of them taken at the start.
+    /// A simulation with this many slots, all occupied at the start.
     pub(super) fn new(slots: u32, seed: u64) -> Self {
         Self { slots, seed }
     }
@@ -74,47 +76,53 @@ impl World {
         usize::try_from(self.slots).unwrap_or(usize::MAX)
     }
 
-    /// Who is in a slot; `None` while it is vacant.
+    /// The tenant of a slot; `None` while it is vacant.
     pub(super) fn tenant(&self, slot: u32, seconds: f64) -> Option<Tenant> {
         let character = mix(self.seed, &[u64::from(slot)]);
         // The first slot is never vacated, so that the smallest simulation has a domain.
-        let (life, born) = if slot > 0 && character.is_multiple_of(RESTLESS) {
-            let period = 240.0 + 600.0 * part(character, 1);
+        let (tenant_number, started) = if slot > 0 && character.is_multiple_of(VACATED_ONE_IN) {
+            let period = 240.0 + 600.0 * fraction(character, 1);
             // The first tenant leaves somewhere within the first period.
-            let since = seconds + (period - VACANT) * part(character, 2);
-            if since % period > period - VACANT {
+            let since = seconds + (period - VACANT_SECONDS) * fraction(character, 2);
+            if since % period > period - VACANT_SECONDS {
                 return None;
             }
-            let life = (since / period).floor();
-            (whole(life), if life > 0.0 { seconds - since % period } else { -86_400.0 })
+            let tenant_number = (since / period).floor();
+            (
+                whole(tenant_number),
+                if tenant_number > 0.0 { seconds - since % period } else { -86_400.0 },
+            )
         } else {
-            (0, -86_400.0 * (1.0 + part(character, 3)))
+            (0, -86_400.0 * (1.0 + fraction(character, 3)))
         };
-        let life = u16::try_from(life).ok()?;
-        let key = mix(self.seed, &[u64::from(slot), u64::from(life)]);
-        Some(Tenant { slot, life, born, key })
+        let tenant_number = u16::try_from(tenant_number).ok()?;
+        let key = mix(self.seed, &[u64::from(slot), u64::from(tenant_number)]);
+        Some(Tenant { slot, number: tenant_number, started, key })
     }
 
-    /// The description of a tenant: of it alone, not of the time.
+    /// The description of a tenant. Independent of the time.
     pub(super) fn describe(&self, tenant: &Tenant) -> Domain {
         let key = tenant.key;
         let (flavor, vcpus, ram, disk) = pick(&FLAVORS, key, 10);
         let port = format!("{:010x}", key >> 24);
-        // Life included, so that devices of successive tenants are told apart.
+        // Differs between successive tenants of a slot.
         let target = format!("tap{}-{}", &port[..8], &port[8..]);
         let mac =
             format!("fa:16:3e:{:02x}:{:02x}:{:02x}", key & 0xff, key >> 8 & 0xff, key >> 16 & 0xff);
-        let disk_count = 1 + usize::from(part(key, 11) < 0.4);
+        let disk_count = 1 + usize::from(fraction(key, 11) < 0.4);
         let targets = ["vda", "vdb"].into_iter().take(disk_count);
         let mut parameters = Map::new();
         parameters
             .insert("interfaceid".to_owned(), Slot::uuid(key, tenant.slot, 0).to_string().into());
         parameters.insert("bridge".to_owned(), Value::Null);
-        // One in ten is nobody's.
-        let owned = part(key, 12) >= 0.1;
+        // One in ten has no Nova metadata.
+        let owned = fraction(key, 12) >= 0.1;
         Domain {
-            uuid: Slot::uuid(self.seed, tenant.slot, tenant.life),
-            name: format!("instance-{:08x}", u64::from(tenant.life) << 24 | u64::from(tenant.slot)),
+            uuid: Slot::uuid(self.seed, tenant.slot, tenant.number),
+            name: format!(
+                "instance-{:08x}",
+                u64::from(tenant.number) << 24 | u64::from(tenant.slot)
+            ),
             os_type: Some("hvm".to_owned()),
             architecture: Some("x86_64".to_owned()),
             nova: owned.then(|| nova(tenant, (flavor, *vcpus, *ram, *disk))),
@@ -127,13 +135,13 @@ impl World {
         }
     }
 
-    /// The numbers of a tenant. Counters only grow, but for reboots.
+    /// The statistics of a tenant. Counters grow, except for resets by reboots.
     pub(super) fn read(&self, tenant: &Tenant, domain: &Domain, seconds: f64) -> Reading {
         let key = tenant.key;
         let up = uptime(tenant, seconds);
         let vcpus = domain.vcpus.unwrap_or(1);
         let vcpu = |index| {
-            // Never more than the processor has, when it swings to its highest.
+            // Stays below 100% even at the peak of the oscillation.
             let load = Flow::new(key, 20 + index, 0.02, 0.55);
             VcpuReading { index, time: Some(load.total(up, 1e9)), wait: Some(load.total(up, 2e6)) }
         };
@@ -190,7 +198,7 @@ fn nova(tenant: &Tenant, (flavor, vcpus, ram, disk): (&str, u16, u32, i64)) -> N
     // Few projects with a few users each.
     let project = mix(0, &[mix(key, &[13]) % 7]);
     let user = mix(project, &[mix(key, &[14]) % 3]);
-    let from_image = part(key, 15) < 0.8;
+    let from_image = fraction(key, 15) < 0.8;
     Nova {
         name: format!("{}-{:02}", pick(&NAMES, key, 16), tenant.slot),
         user_id: format!("{user:016x}{:016x}", mix(user, &[])),
@@ -212,31 +220,31 @@ fn nova(tenant: &Tenant, (flavor, vcpus, ram, disk): (&str, u16, u32, i64)) -> N
 
 fn state(tenant: &Tenant) -> DomainState {
     // The first one runs, so that the smallest simulation moves.
-    if tenant.slot > 0 && part(tenant.key, 17) < 0.04 {
+    if tenant.slot > 0 && fraction(tenant.key, 17) < 0.04 {
         DomainState::Paused
     } else {
         DomainState::Running
     }
 }
 
-/// Seconds since the domain was born or rebooted.
+/// Seconds since the domain was created or rebooted.
 fn uptime(tenant: &Tenant, seconds: f64) -> f64 {
-    let age = seconds - tenant.born;
+    let age = seconds - tenant.started;
     if state(tenant) == DomainState::Paused {
-        // Paused since before the start: its counters stand.
+        // Paused since before the start: its counters do not move.
         return 3600.0;
     }
-    if mix(tenant.key, &[18]).is_multiple_of(REBOOTING) {
-        let period = 400.0 + 1200.0 * part(tenant.key, 19);
+    if mix(tenant.key, &[18]).is_multiple_of(REBOOTING_ONE_IN) {
+        let period = 400.0 + 1200.0 * fraction(tenant.key, 19);
         return age % period;
     }
     age
 }
 
-/// Use swings between a quarter and three quarters of what there is.
+/// Memory: usage oscillates between a quarter and three quarters.
 fn memory(key: u64, total: u64, seconds: f64) -> MemoryReading {
-    let swing =
-        0.5 + 0.25 * (TAU * (seconds / (300.0 + 600.0 * part(key, 30)) + part(key, 31))).sin();
+    let swing = 0.5
+        + 0.25 * (TAU * (seconds / (300.0 + 600.0 * fraction(key, 30)) + fraction(key, 31))).sin();
     let available = total - total / 32;
     let usable = whole(swing * float(available));
     MemoryReading {
@@ -251,7 +259,7 @@ fn memory(key: u64, total: u64, seconds: f64) -> MemoryReading {
     }
 }
 
-/// Something that flows at a rate that swings about its mean, and never stops.
+/// A counter whose rate oscillates around its mean and is always positive.
 struct Flow {
     mean: f64,
     frequency: f64,
@@ -259,18 +267,18 @@ struct Flow {
 }
 
 impl Flow {
-    /// The mean is between `least` and `most` a second, small ones more often.
+    /// The mean rate is between `least` and `most` per second; small rates are more frequent.
     fn new(key: u64, salt: u64, least: f64, most: f64) -> Self {
-        let size = part(key, 100 + salt);
+        let size = fraction(key, 100 + salt);
         Self {
             mean: least + (most - least) * size * size * size,
-            frequency: TAU / (60.0 + 600.0 * part(key, 200 + salt)),
-            phase: TAU * part(key, 300 + salt),
+            frequency: TAU / (60.0 + 600.0 * fraction(key, 200 + salt)),
+            phase: TAU * fraction(key, 300 + salt),
         }
     }
 
-    /// What has flowed after so many seconds: the integral of `mean * (1 + 0.8 sin)`, which only
-    /// grows.
+    /// The counter after this many seconds: the integral of `mean * (1 + 0.8 sin)`, which is
+    /// monotonic.
     fn total(&self, seconds: f64, scale: f64) -> u64 {
         let swing = self.phase.cos() - (self.frequency * seconds + self.phase).cos();
         whole(scale * self.mean * (seconds + 0.8 / self.frequency * swing))
@@ -282,12 +290,12 @@ fn pick<T>(from: &[T], key: u64, salt: u64) -> &T {
     &from[usize::try_from(at).unwrap_or(0)]
 }
 
-/// A number from 0 up to, not including, 1.
-fn part(key: u64, salt: u64) -> f64 {
+/// A pseudorandom number in `0.0..1.0`.
+fn fraction(key: u64, salt: u64) -> f64 {
     float(mix(key, &[salt]) >> 11) / float(1 << 53)
 }
 
-/// One step of splitmix64 for each word.
+/// A hash of seed and words: one step of splitmix64 per word.
 fn mix(seed: u64, words: &[u64]) -> u64 {
     let step = |state: u64, word: &u64| {
         let mut z =
@@ -296,7 +304,7 @@ fn mix(seed: u64, words: &[u64]) -> u64 {
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31
     };
-    // A word more, so that a seed is never its own first number.
+    // An extra word, so that without words the result is not the seed.
     words.iter().chain(&[0x5eed]).fold(seed, step)
 }
 
@@ -337,13 +345,13 @@ mod tests {
             let domain = one.describe(&tenant);
             assert_eq!(domain, two.describe(&tenant));
             assert_eq!(one.read(&tenant, &domain, 100.0), two.read(&tenant, &domain, 100.0));
-            assert_eq!(Slot::of(domain.uuid), (slot, tenant.life));
+            assert_eq!(Slot::of(domain.uuid), (slot, tenant.number));
             assert_ne!(domain.uuid, other.describe(&other.tenant(slot, 0.0).unwrap()).uuid);
         }
     }
 
     #[test]
-    fn counters_grow_but_for_resets_and_domains_come_and_go() {
+    fn counters_grow_except_for_resets_and_domains_come_and_go() {
         let world = World::new(100, 1);
         let (mut resets, mut left, mut came, mut steps) = (0, 0, 0, 0);
         for slot in 0..100 {
@@ -357,8 +365,11 @@ mod tests {
                 };
                 let domain = world.describe(&tenant);
                 let now = counters(&world.read(&tenant, &domain, seconds));
-                if let Some((life, before)) = &last {
-                    assert_eq!(*life, tenant.life, "a slot is vacant between two tenants");
+                if let Some((tenant_number, before)) = &last {
+                    assert_eq!(
+                        *tenant_number, tenant.number,
+                        "a slot is vacant between two tenants"
+                    );
                     let grew = before.iter().zip(&now).all(|(before, now)| before <= now);
                     let fell =
                         before.iter().zip(&now).all(|(before, now)| before > now || *now == 0);
@@ -367,9 +378,9 @@ mod tests {
                     steps += 1;
                 } else if cycle > 0 {
                     came += 1;
-                    assert!(seconds - tenant.born < 11.0, "a new domain starts at 0");
+                    assert!(seconds - tenant.started < 11.0, "a new domain starts at 0");
                 }
-                last = Some((tenant.life, now));
+                last = Some((tenant.number, now));
             }
         }
         assert!(resets > 10 && resets * 50 < steps, "{resets} resets in {steps} steps");

@@ -1,11 +1,11 @@
-//! What is metered: which meters there are, and how samples come out of a reading.
+//! Meters: the catalogue, the selection of a source, and the samples of a reading.
 //!
-//! Pure, but for what growth remembers. Names, types, units and values are those of Ceilometer's
-//! compute agent in the release that is stood in for. A number that libvirt did not give makes no
-//! sample: missing is not zero.
+//! Pure, except for the counters that deltas are computed from. Names, types, units and values are
+//! those of Ceilometer's compute agent in the configured release. A number that libvirt omitted makes
+//! no sample: missing is not zero.
 
 mod catalogue;
-mod growth;
+mod deltas;
 mod raw;
 mod values;
 
@@ -17,49 +17,49 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use self::catalogue::{Reads, Stopped};
-use self::growth::Growth;
-use self::values::Of;
-use crate::resource_metadata::Described;
+use self::catalogue::{ValueReader, WhenStopped};
+use self::deltas::CounterDeltas;
+use self::values::ValueInput;
+use crate::resource_metadata::DomainResources;
 use nephometer_config::{MeterFilter, MeteringSpec};
 use nephometer_model::{Domain, Groups, Meter, Reading, Release, Resource, Volume};
 
-pub use self::catalogue::{CATALOGUE, MeterDef, is_given};
+pub use self::catalogue::{CATALOGUE, MeterDef, has_value};
 pub use self::raw::meter as raw_meter;
 
-/// A sample that has no id yet.
+/// A sample without an id.
 #[derive(Debug, Clone)]
-pub struct Measured {
-    /// Position of the meter in [`Meters::all`].
+pub struct Measurement {
+    /// Index of the meter in [`Meters::all`].
     pub meter: usize,
-    /// What was measured.
+    /// The measured resource.
     pub resource: Arc<Resource>,
     /// The value.
     pub volume: Volume,
 }
 
-/// What somebody wants of each reading.
+/// The meters selected by one source, or by several.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Positions in [`CATALOGUE`], ascending.
+pub struct MeterSelection {
+    /// Indices in [`CATALOGUE`], ascending.
     catalogue: Vec<usize>,
-    /// The statistics that these are made from.
+    /// The statistics these are computed from.
     groups: Groups,
 }
 
 /// The meters of one poll task.
 #[derive(Debug)]
 pub struct Meters {
-    rules: MeteringSpec,
-    /// Those of the catalogue in its order, then those `libvirt.*` that were seen.
+    spec: MeteringSpec,
+    /// The catalogue, then the meters `libvirt.*` seen so far.
     all: Vec<Arc<Meter>>,
-    /// By libvirt's key.
+    /// Index of the raw meter of each libvirt key.
     raw: HashMap<String, usize>,
-    growth: Growth,
+    deltas: CounterDeltas,
 }
 
-impl Wanted {
-    /// What either wants.
+impl MeterSelection {
+    /// The meters of both selections.
     pub fn union(mut self, other: &Self) -> Self {
         self.catalogue.extend(&other.catalogue);
         self.catalogue.sort_unstable();
@@ -67,143 +67,149 @@ impl Wanted {
         Self { groups: self.groups.union(other.groups), ..self }
     }
 
-    /// Whether a meter of the catalogue is wanted.
-    pub fn has(&self, meter: usize) -> bool {
+    /// Whether a catalogue meter is selected.
+    pub fn contains(&self, meter: usize) -> bool {
         self.catalogue.binary_search(&meter).is_ok()
     }
 
-    /// The statistics to ask for.
+    /// The statistics to request.
     pub fn groups(&self) -> Groups {
         self.groups
     }
 }
 
 impl Meters {
-    /// Those of a release.
-    pub fn new(rules: MeteringSpec) -> Self {
-        let named = |line: &MeterDef| Arc::new(line.meter(rules.release, rules.quirks));
+    /// The meters of a release.
+    pub fn new(spec: MeteringSpec) -> Self {
+        let named = |def: &MeterDef| Arc::new(def.meter(spec.release, spec.quirks));
         let all = CATALOGUE.iter().map(named).collect();
-        Self { rules, all, raw: HashMap::new(), growth: Growth::default() }
+        Self { spec, all, raw: HashMap::new(), deltas: CounterDeltas::default() }
     }
 
-    /// All that are known by now. It only grows.
+    /// All meters known so far. The list only grows.
     pub fn all(&self) -> &[Arc<Meter>] {
         &self.all
     }
 
-    /// What a source wants.
-    pub fn wanted(&self, filter: &MeterFilter) -> Wanted {
-        let there = |meter: &usize| {
-            CATALOGUE[*meter].is_in(self.rules.release) && filter.matches(&self.all[*meter].name)
+    /// The meters that a filter selects.
+    pub fn select(&self, filter: &MeterFilter) -> MeterSelection {
+        let selected = |meter: &usize| {
+            CATALOGUE[*meter].exists_in(self.spec.release) && filter.matches(&self.all[*meter].name)
         };
-        let catalogue: Vec<usize> = (0..CATALOGUE.len()).filter(there).collect();
-        let made_from = |groups: Groups, meter: &usize| groups.union(CATALOGUE[*meter].groups);
-        let groups = catalogue.iter().fold(raw::groups(filter), made_from);
-        Wanted { catalogue, groups }
+        let catalogue: Vec<usize> = (0..CATALOGUE.len()).filter(selected).collect();
+        let add = |groups: Groups, meter: &usize| groups.union(CATALOGUE[*meter].groups);
+        let groups = catalogue.iter().fold(raw::groups(filter), add);
+        MeterSelection { catalogue, groups }
     }
 
-    /// Whether a source wants a meter that is none of the catalogue's.
-    pub(crate) fn wants_raw(&self, filter: &MeterFilter, meter: usize) -> bool {
+    /// Whether a filter selects a meter that is not in the catalogue.
+    pub(crate) fn selects_raw(&self, filter: &MeterFilter, meter: usize) -> bool {
         meter >= CATALOGUE.len() && filter.names(raw::PREFIX, &self.all[meter].name)
     }
 
-    /// Forgets what was measured of all domains but these.
-    pub fn retain(&mut self, there: impl Fn(Uuid) -> bool) {
-        self.growth.retain(there);
+    /// Forgets the counters of domains that no longer exist.
+    pub fn retain(&mut self, exists: impl Fn(Uuid) -> bool) {
+        self.deltas.retain(exists);
     }
 
-    /// Adds the samples of one reading to `samples`, meter by meter in the order of the catalogue,
-    /// devices in the order of the domain's XML. How many numbers these meters need and libvirt did
-    /// not give.
+    /// Appends the samples of one reading to `samples`: meters in the order of the catalogue, devices
+    /// in the order of the domain's XML. Returns how many expected values libvirt omitted.
     pub fn measure(
         &mut self,
         reading: &Reading,
-        described: &mut Described,
-        wanted: &Wanted,
-        samples: &mut Vec<Measured>,
+        resources: &mut DomainResources,
+        selection: &MeterSelection,
+        samples: &mut Vec<Measurement>,
     ) -> u64 {
         if reading.state.is_none() {
-            // Nothing says whether the numbers are the guest's.
-            return u64::try_from(wanted.catalogue.len()).unwrap_or(u64::MAX);
+            // Without a state it is unknown whether the numbers are the guest's.
+            return u64::try_from(selection.catalogue.len()).unwrap_or(u64::MAX);
         }
         let mut absent = 0;
-        for &meter in &wanted.catalogue {
-            if !reading.is_shut_off() || self.is_of_stopped(&CATALOGUE[meter]) {
-                absent += self.line(meter, reading, described, samples);
+        for &meter in &selection.catalogue {
+            if !reading.is_shut_off() || self.is_measured_when_stopped(&CATALOGUE[meter]) {
+                absent += self.measure_meter(meter, reading, resources, samples);
             }
         }
-        if wanted.groups.contains(Groups::RAW) && !reading.is_shut_off() {
-            self.raw(reading, described, samples);
+        if selection.groups.contains(Groups::RAW) && !reading.is_shut_off() {
+            self.measure_raw(reading, resources, samples);
         }
         absent
     }
 
-    fn is_of_stopped(&self, line: &MeterDef) -> bool {
-        match line.stopped {
-            Stopped::Never => false,
-            Stopped::Reported => self.rules.report_stopped_instance_metrics,
-            Stopped::Always => true,
-            Stopped::Quirk(has) => has(&self.rules.quirks),
+    fn is_measured_when_stopped(&self, def: &MeterDef) -> bool {
+        match def.when_stopped {
+            WhenStopped::Never => false,
+            WhenStopped::Reported => self.spec.report_stopped_instance_metrics,
+            WhenStopped::Always => true,
+            WhenStopped::Quirk(has) => has(&self.spec.quirks),
         }
     }
 
-    /// One line of the catalogue.
-    fn line(
+    /// Appends the samples of one catalogue meter; returns the number of absent values.
+    fn measure_meter(
         &mut self,
         meter: usize,
         reading: &Reading,
-        described: &mut Described,
-        samples: &mut Vec<Measured>,
+        resources: &mut DomainResources,
+        samples: &mut Vec<Measurement>,
     ) -> u64 {
-        let domain = Arc::clone(described.domain());
-        let of = Of { reading, domain: Some(&domain), quirks: self.rules.quirks };
-        // Few domains have events of the processor enabled, and not all are Nova's.
+        let domain = Arc::clone(resources.domain());
+        let input = ValueInput { reading, domain: Some(&domain), quirks: self.spec.quirks };
+        // Few domains have perf events enabled, and not all are Nova's: their absence is normal.
         let expected = !matches!(CATALOGUE[meter].groups, Groups::PERF | Groups::NONE);
         let mut absent = 0;
-        let mut take =
+        let mut add =
             |resource: Option<Arc<Resource>>, volume: Option<Volume>| match resource.zip(volume) {
-                Some((resource, volume)) => samples.push(Measured { meter, resource, volume }),
+                Some((resource, volume)) => samples.push(Measurement { meter, resource, volume }),
                 None => absent += u64::from(expected),
             };
         match CATALOGUE[meter].value {
-            Reads::Vm(value) => take(Some(described.vm()), value(&of)),
-            Reads::Cpu(value) => take(Some(described.cpu(reading.vcpu_current)), value(&of)),
-            Reads::Disk(value) => {
-                for position in media(&domain, self.rules.release) {
+            ValueReader::Vm(value) => add(Some(resources.vm()), value(&input)),
+            ValueReader::Cpu(value) => {
+                add(Some(resources.cpu(reading.vcpu_current)), value(&input))
+            }
+            ValueReader::Disk(value) => {
+                for position in metered_disks(&domain, self.spec.release) {
                     let found = reading.disk(&domain.disks[position].target);
-                    take(described.disk(position), found.and_then(value).map(Volume::from));
+                    add(resources.disk(position), found.and_then(value).map(Volume::from));
                 }
             }
-            Reads::Disks(value) => {
-                let media = media(&domain, self.rules.release);
-                let each = media.iter().map(|position| {
+            ValueReader::Disks(value) => {
+                let positions = metered_disks(&domain, self.spec.release);
+                let each = positions.iter().map(|position| {
                     reading.disk(&domain.disks[*position].target).and_then(value).map(i128::from)
                 });
                 let sum = each.sum::<Option<i128>>().map(Volume::Integer);
-                take(Some(described.all_disks(&media)), sum);
+                add(Some(resources.all_disks(&positions)), sum);
             }
-            Reads::Nic(value) => {
+            ValueReader::Nic(value) => {
                 for (position, device) in domain.nics.iter().enumerate() {
                     let found = reading.nic(&device.target);
-                    take(described.nic(position), found.and_then(value).map(Volume::from));
+                    add(resources.nic(position), found.and_then(value).map(Volume::from));
                 }
             }
-            Reads::NicGrowth(value) => {
+            ValueReader::NicDelta(value) => {
                 for (position, device) in domain.nics.iter().enumerate() {
                     let found = reading.nic(&device.target).and_then(value);
                     let device = device.target.as_str();
-                    let grown =
-                        found.map(|now| self.growth.since_last(domain.uuid, meter, device, now));
-                    take(described.nic(position), grown.map(Volume::from));
+                    let delta =
+                        found.map(|now| self.deltas.since_last(domain.uuid, meter, device, now));
+                    add(resources.nic(position), delta.map(Volume::from));
                 }
             }
         }
         absent
     }
 
-    /// All numbers as libvirt calls them. Which source wants which is for later to say.
-    fn raw(&mut self, reading: &Reading, described: &mut Described, samples: &mut Vec<Measured>) {
-        let domain = Arc::clone(described.domain());
+    /// Appends all raw numbers. Sources select among them later.
+    fn measure_raw(
+        &mut self,
+        reading: &Reading,
+        resources: &mut DomainResources,
+        samples: &mut Vec<Measurement>,
+    ) {
+        let domain = Arc::clone(resources.domain());
         for number in &reading.raw {
             let meter = match self.raw.get(&number.key) {
                 Some(meter) => *meter,
@@ -213,19 +219,19 @@ impl Meters {
             let disk = domain.disks.iter().position(|disk| Some(disk.target.as_str()) == device);
             let nic = domain.nics.iter().position(|nic| Some(nic.target.as_str()) == device);
             let resource = match number.key.split_once('.') {
-                Some(("block", _)) => disk.and_then(|position| described.disk(position)),
-                Some(("net", _)) => nic.and_then(|position| described.nic(position)),
+                Some(("block", _)) => disk.and_then(|position| resources.disk(position)),
+                Some(("net", _)) => nic.and_then(|position| resources.nic(position)),
                 _ => None,
             };
             let resource = resource.unwrap_or_else(|| match raw::part(&number.key) {
-                Some(part) => described.part(part),
-                None => described.vm(),
+                Some(part) => resources.part(part),
+                None => resources.vm(),
             });
-            samples.push(Measured { meter, resource, volume: number.value });
+            samples.push(Measurement { meter, resource, volume: number.value });
         }
     }
 
-    /// Keys of different parts are one meter.
+    /// The index of a key's meter. Keys of different parts share one meter.
     fn add_raw(&mut self, key: &str) -> usize {
         let meter = raw::meter(key);
         let known = self.all[CATALOGUE.len()..].iter().position(|one| **one == meter);
@@ -238,40 +244,39 @@ impl Meters {
     }
 }
 
-/// Positions of the disks that are metered: since Ceilometer 8 not those without a medium.
-fn media(domain: &Domain, release: Release) -> Vec<usize> {
+/// Indices of the metered disks: since Ceilometer 8 not those without a medium.
+fn metered_disks(domain: &Domain, release: Release) -> Vec<usize> {
     let all = domain.disks.iter().enumerate();
     let metered = all.filter(|(_, disk)| disk.has_source || release == Release::Liberty);
     metered.map(|(position, _)| position).collect()
 }
 
-/// Whether the devices in a reading are others than those of the description, which then is out
-/// of date. A reading without any device of a kind says nothing: libvirt leaves out what it
-/// cannot ask QEMU for.
+/// Whether a reading has other devices than the description, which then is out of date. A reading
+/// without any device of a kind proves nothing: libvirt omits what it cannot request from QEMU.
 pub(crate) fn devices_differ(reading: &Reading, domain: &Domain) -> bool {
     let disks = reading.disks.iter().map(|disk| disk.name.as_str());
     let media = domain.disks.iter().filter(|disk| disk.has_source);
     let nics = reading.nics.iter().map(|nic| nic.name.as_str());
-    // An empty drive has statistics, but no medium: it is known, and not required.
-    differ(disks.clone(), |name| domain.disks.iter().any(|disk| disk.target == name))
+    // An empty drive may have statistics or not: it is allowed, but not required.
+    has_unknown(disks.clone(), |name| domain.disks.iter().any(|disk| disk.target == name))
         || lacks(disks, media.map(|disk| disk.target.as_str()))
-        || differ(nics.clone(), |name| domain.nics.iter().any(|nic| nic.target == name))
+        || has_unknown(nics.clone(), |name| domain.nics.iter().any(|nic| nic.target == name))
         || lacks(nics, domain.nics.iter().map(|nic| nic.target.as_str()))
 }
 
-fn differ<'a>(mut read: impl Iterator<Item = &'a str>, known: impl Fn(&str) -> bool) -> bool {
+fn has_unknown<'a>(mut read: impl Iterator<Item = &'a str>, known: impl Fn(&str) -> bool) -> bool {
     read.any(|name| !known(name))
 }
 
 fn lacks<'a>(
     mut read: impl Iterator<Item = &'a str> + Clone,
-    mut described: impl Iterator<Item = &'a str>,
+    mut resources: impl Iterator<Item = &'a str>,
 ) -> bool {
     let all = read.clone();
-    read.next().is_some() && described.any(|name| !all.clone().any(|read| read == name))
+    read.next().is_some() && resources.any(|name| !all.clone().any(|read| read == name))
 }
 
-/// Whether a line is the one that tells the state of an instance.
-pub(super) fn is_power_state(line: &MeterDef) -> bool {
-    line.name == "power.state"
+/// Whether a meter is the state of an instance.
+pub(super) fn is_power_state(def: &MeterDef) -> bool {
+    def.name == "power.state"
 }

@@ -1,10 +1,10 @@
-//! Meters `libvirt.*`: every number that libvirt gives, as it is called there. They are no part of
-//! any Ceilometer; a source gets them by naming them.
+//! Meters `libvirt.*`: every number of libvirt's statistics under its own name. Ceilometer has none
+//! of them; only sources that name them get them.
 
 use nephometer_config::MeterFilter;
 use nephometer_model::{Groups, Meter, MeterType};
 
-/// What their names begin with.
+/// The prefix of their names.
 pub(super) const PREFIX: &str = "libvirt.";
 
 const GROUPS: [(&str, Groups); 11] = [
@@ -21,9 +21,9 @@ const GROUPS: [(&str, Groups); 11] = [
     ("vm", Groups::VM),
 ];
 
-/// What a key means, by the end of its name; the first that fits. What fits none is a gauge without
-/// a unit.
-const MEANINGS: [(&str, MeterType, &str); 31] = [
+/// Type and unit by the suffix of the name; the first match counts. Others are gauges without a
+/// unit.
+const TYPES_BY_SUFFIX: [(&str, MeterType, &str); 31] = [
     ("vcpu.time", MeterType::Cumulative, "ns"),
     ("vcpu.wait", MeterType::Cumulative, "ns"),
     ("vcpu.delay", MeterType::Cumulative, "ns"),
@@ -57,24 +57,26 @@ const MEANINGS: [(&str, MeterType, &str); 31] = [
     ("perf.cmt", MeterType::Gauge, "B"),
 ];
 
-/// What of the balloon is no size.
-const NO_SIZES: [&str; 2] = ["hugetlb_pgalloc", "hugetlb_pgfail"];
+/// Counters among the balloon statistics, which otherwise are sizes.
+const BALLOON_COUNTERS: [&str; 2] = ["hugetlb_pgalloc", "hugetlb_pgfail"];
 
-/// The meter of a key: its name is the key without the numbers that count things.
+/// The meter of a key. Its name is the key without indices.
 pub fn meter(key: &str) -> Meter {
     let words: Vec<&str> = key.split('.').filter(|word| !is_number(word)).collect();
     let name = format!("{PREFIX}{}", words.join("."));
-    let meaning = MEANINGS.iter().find(|(end, ..)| name.ends_with(end));
-    let (kind, unit) = match meaning {
+    let known = TYPES_BY_SUFFIX.iter().find(|(suffix, ..)| name.ends_with(suffix));
+    let (kind, unit) = match known {
         Some((_, kind, unit)) => (*kind, *unit),
-        None if NO_SIZES.iter().any(|end| name.ends_with(end)) => (MeterType::Cumulative, ""),
+        None if BALLOON_COUNTERS.iter().any(|suffix| name.ends_with(suffix)) => {
+            (MeterType::Cumulative, "")
+        }
         None if key.starts_with("balloon.") => (MeterType::Gauge, "KiB"),
         None => (MeterType::Gauge, ""),
     };
     Meter::new(name, kind, unit)
 }
 
-/// The counted thing that a key is about, such as `vcpu.0`; `None` for the instance.
+/// The indexed part of the instance that a key is about, such as `vcpu.0`; `None` for the instance.
 pub(super) fn part(key: &str) -> Option<&str> {
     let mut end = 0;
     let mut found = None;
@@ -92,7 +94,7 @@ fn is_number(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The statistics that a source needs for those that it names.
+/// The statistics needed for the raw meters that a filter names.
 pub(super) fn groups(filter: &MeterFilter) -> Groups {
     filter.with_prefix(PREFIX).fold(Groups::NONE, |groups, glob| {
         let rest = glob.as_str().strip_prefix(PREFIX).unwrap_or_default();
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_become_meters_of_parts() {
+    fn keys_map_to_meters_and_parts() {
         for (key, name, kind, unit, about) in [
             ("vcpu.0.delay", "libvirt.vcpu.delay", "cumulative", "ns", Some("vcpu.0")),
             ("vcpu.12.halted", "libvirt.vcpu.halted", "gauge", "", Some("vcpu.12")),
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_names_them_pays_for_them() {
+    fn only_named_groups_are_requested() {
         let of = |entries: &[&str]| groups(&MeterFilter::new(entries.iter().copied()).unwrap());
         assert_eq!(of(&["*"]), Groups::NONE);
         assert_eq!(of(&["cpu", "libvirt.vcpu.*"]), Groups::RAW.union(Groups::VCPU));

@@ -4,22 +4,22 @@ use std::path::Path;
 use serde_json::{Map, Value as Json, json};
 
 use super::*;
-use crate::libvirt::{Builder, Value as Stat, describe};
-use crate::resource_metadata::{Place, ResourceCache};
+use crate::libvirt::{ReadingBuilder, StatValue, describe};
+use crate::resource_metadata::{ResourceCache, ResourceContext};
 use nephometer_model::{DomainState, Quirks};
 
 fn filter(entries: &[&str]) -> MeterFilter {
     MeterFilter::new(entries.iter().copied()).unwrap()
 }
 
-fn rules(release: Release) -> MeteringSpec {
+fn spec(release: Release) -> MeteringSpec {
     MeteringSpec { release, ..MeteringSpec::default() }
 }
 
 #[test]
-fn asks_only_for_what_is_wanted() {
+fn only_needed_groups_are_requested() {
     let meters = Meters::new(MeteringSpec::default());
-    let groups = |entries: &[&str]| meters.wanted(&filter(entries)).groups();
+    let groups = |entries: &[&str]| meters.select(&filter(entries)).groups();
     assert_eq!(groups(&["power.*", "disk.root.size"]), Groups::NONE);
     assert_eq!(groups(&["cpu"]), Groups::CPU.union(Groups::VCPU));
     let all = groups(&["*"]);
@@ -33,9 +33,9 @@ fn asks_only_for_what_is_wanted() {
 }
 
 #[test]
-fn every_meter_is_there_once_in_a_release() {
+fn meter_names_are_unique_in_a_release() {
     for (release, count) in [(Release::Liberty, 22), (Release::Zed, 31), (Release::Current, 34)] {
-        let names = CATALOGUE.iter().filter(|line| line.is_in(release)).map(|line| line.name);
+        let names = CATALOGUE.iter().filter(|def| def.exists_in(release)).map(|def| def.name);
         let names: Vec<_> = names.collect();
         let different: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!((names.len(), different.len()), (count, count), "{release}: {names:?}");
@@ -50,33 +50,34 @@ fn domain() -> Arc<Domain> {
 }
 
 fn reading(pairs: &[(&str, &str)]) -> Reading {
-    let mut builder = Builder::default();
+    let mut builder = ReadingBuilder::default();
     for (key, value) in pairs {
-        builder.add(key, Stat::Text(value)).unwrap();
+        builder.add(key, StatValue::Text(value)).unwrap();
     }
     builder.finish()
 }
 
-fn samples_by(rules: MeteringSpec, reading: &Reading) -> (Vec<(String, String, Volume)>, u64) {
-    let place = Place { host: "h".into(), source: "s".into(), release: rules.release };
-    let mut cache = ResourceCache::new(place);
+fn samples_by(spec: MeteringSpec, reading: &Reading) -> (Vec<(String, String, Volume)>, u64) {
+    let context = ResourceContext { host: "h".into(), source: "s".into(), release: spec.release };
+    let mut cache = ResourceCache::new(context);
     let state = reading.state.unwrap_or(DomainState::NoState);
     let mut samples = Vec::new();
-    let mut meters = Meters::new(rules);
-    let wanted = meters.wanted(&filter(&["*"]));
-    let absent = meters.measure(reading, cache.describe(&domain(), state), &wanted, &mut samples);
-    let name = |sample: &Measured| meters.all()[sample.meter].name.to_string();
-    let short = |s: &Measured| (name(s), s.resource.id[36..].to_owned(), s.volume);
+    let mut meters = Meters::new(spec);
+    let selection = meters.select(&filter(&["*"]));
+    let absent =
+        meters.measure(reading, cache.resources_of(&domain(), state), &selection, &mut samples);
+    let name = |sample: &Measurement| meters.all()[sample.meter].name.to_string();
+    let short = |s: &Measurement| (name(s), s.resource.id[36..].to_owned(), s.volume);
     (samples.iter().map(short).collect(), absent)
 }
 
 fn samples(reading: &Reading) -> (Vec<(String, String)>, u64) {
-    let (samples, absent) = samples_by(rules(Release::Current), reading);
+    let (samples, absent) = samples_by(spec(Release::Current), reading);
     (samples.into_iter().map(|(name, id, _)| (name, id)).collect(), absent)
 }
 
 #[test]
-fn what_libvirt_did_not_give_makes_no_sample_and_is_counted() {
+fn absent_values_make_no_sample_and_are_counted() {
     let pairs = [
         ("state.state", "1"),
         ("block.0.name", "vda"),
@@ -89,19 +90,19 @@ fn what_libvirt_did_not_give_makes_no_sample_and_is_counted() {
     let (made, absent) = samples(&reading(&pairs));
     let expected = [("power.state", ""), ("disk.device.read.bytes", "-vda")];
     assert_eq!(made, expected.map(|(name, id)| (name.to_owned(), id.to_owned())));
-    // cpu, vcpus, six of memory, eight of vda, ten of tap0. Events of the processor are rarely
-    // enabled, and this domain is not Nova's: neither is missed.
+    // cpu, vcpus, six of memory, eight of vda, ten of tap0. Perf events are rarely enabled, and this
+    // domain is not Nova's: neither counts as absent.
     assert_eq!(absent, 26);
     let mut off = reading(&pairs);
     off.state = Some(DomainState::ShutOff);
     assert_eq!(samples(&off), (Vec::new(), 0));
     off.state = None;
-    let all = CATALOGUE.iter().filter(|line| line.is_in(Release::Current)).count();
+    let all = CATALOGUE.iter().filter(|def| def.exists_in(Release::Current)).count();
     assert_eq!(samples(&off), (Vec::new(), all as u64));
 }
 
 #[test]
-fn instances_that_are_shut_off_are_reported_on_demand() {
+fn stopped_instances_are_reported_if_configured() {
     let off = reading(&[
         ("state.state", "5"),
         ("cpu.time", "8080000000"),
@@ -115,8 +116,8 @@ fn instances_that_are_shut_off_are_reported_on_demand() {
     ]);
     let by = |release, report, stopped_cpu| {
         let quirks = Quirks { stopped_cpu, ..Quirks::default() };
-        let rules = MeteringSpec { release, quirks, report_stopped_instance_metrics: report };
-        let (samples, absent) = samples_by(rules, &off);
+        let spec = MeteringSpec { release, quirks, report_stopped_instance_metrics: report };
+        let (samples, absent) = samples_by(spec, &off);
         assert_eq!(absent, 0);
         samples
     };
@@ -139,7 +140,7 @@ fn instances_that_are_shut_off_are_reported_on_demand() {
 }
 
 #[test]
-fn liberty_sums_the_disks_up() {
+fn liberty_sums_over_all_disks() {
     let on = reading(&[
         ("state.state", "1"),
         ("block.0.name", "vda"),
@@ -148,23 +149,23 @@ fn liberty_sums_the_disks_up() {
         ("block.1.name", "hda"),
         ("block.1.rd.bytes", "7"),
     ]);
-    let (samples, _) = samples_by(rules(Release::Liberty), &on);
-    let of = |name: &str| -> Vec<_> {
+    let (samples, _) = samples_by(spec(Release::Liberty), &on);
+    let values = |name: &str| -> Vec<_> {
         let found = samples.iter().filter(|(meter, ..)| meter == name);
         found.map(|(_, id, volume)| (id.as_str(), *volume)).collect()
     };
-    assert_eq!(of("disk.read.bytes"), [("", Volume::Integer(12))]);
-    assert_eq!(of("disk.write.bytes"), [], "a sum without one of the disks is no sum");
+    assert_eq!(values("disk.read.bytes"), [("", Volume::Integer(12))]);
+    assert_eq!(values("disk.write.bytes"), [], "no sum if one of the disks is absent");
     assert_eq!(
-        of("disk.device.read.bytes"),
+        values("disk.device.read.bytes"),
         [("-vda", Volume::Integer(5)), ("-hda", Volume::Integer(7))],
-        "Liberty has drives without a medium, too"
+        "Liberty meters drives without a medium, too"
     );
 }
 
 #[test]
-fn raw_numbers_are_there_for_who_names_them() {
-    let mut builder = Builder::new(true);
+fn raw_meters_are_selected_by_name_only() {
+    let mut builder = ReadingBuilder::new(true);
     for (key, value) in [
         ("state.state", "1"),
         ("vcpu.0.delay", "5"),
@@ -175,20 +176,21 @@ fn raw_numbers_are_there_for_who_names_them() {
         ("net.0.rx.bytes", "9"),
         ("new.thing", "0.5"),
     ] {
-        builder.add(key, Stat::Text(value)).unwrap();
+        builder.add(key, StatValue::Text(value)).unwrap();
     }
     let reading = builder.finish();
-    let place = Place { host: "h".into(), source: "s".into(), release: Release::Current };
-    let mut cache = ResourceCache::new(place);
-    let described = cache.describe(&domain(), DomainState::Running);
+    let context =
+        ResourceContext { host: "h".into(), source: "s".into(), release: Release::Current };
+    let mut cache = ResourceCache::new(context);
+    let resources = cache.resources_of(&domain(), DomainState::Running);
     let mut meters = Meters::new(MeteringSpec::default());
     let named = filter(&["libvirt.*", "!libvirt.state.*"]);
-    let wanted = meters.wanted(&named);
+    let selection = meters.select(&named);
     let mut samples = Vec::new();
-    meters.measure(&reading, described, &wanted, &mut samples);
+    meters.measure(&reading, resources, &selection, &mut samples);
     let sources = [named, filter(&["*"])].map(|filter| {
-        let wants = |sample: &&Measured| meters.wants_raw(&filter, sample.meter);
-        let short = |sample: &Measured| {
+        let wants = |sample: &&Measurement| meters.selects_raw(&filter, sample.meter);
+        let short = |sample: &Measurement| {
             let meter = &meters.all()[sample.meter];
             format!("{} {}{}", meter.name, &sample.resource.id[36..], meter.unit)
         };
@@ -209,46 +211,45 @@ fn raw_numbers_are_there_for_who_names_them() {
 }
 
 #[test]
-fn sees_when_devices_changed() {
+fn detects_changed_devices() {
     let domain = domain();
     let differs = |names: &[(&str, &str)]| devices_differ(&reading(names), &domain);
     let (vda, hda, tap) =
         (("block.0.name", "vda"), ("block.1.name", "hda"), ("net.0.name", "tap0"));
     assert!(!differs(&[vda, hda, tap]));
     assert!(!differs(&[vda, tap]), "a drive without medium may be missing");
-    assert!(!differs(&[tap]), "nothing was said about disks");
+    assert!(!differs(&[tap]), "the reading has no disks at all");
     assert!(!differs(&[]));
     assert!(differs(&[hda]), "vda was taken out");
     assert!(differs(&[vda, ("block.1.name", "vdb")]));
     assert!(differs(&[("net.0.name", "tap1")]));
 }
 
-/// All samples of one recorded tick, by meter and resource.
-fn replayed(folder: &Path, cycle: &Path, rules: MeteringSpec) -> Vec<(String, Measured)> {
+/// All samples of one recorded cycle, by meter and resource.
+fn replayed(folder: &Path, cycle: &Path, spec: MeteringSpec) -> Vec<(String, Measurement)> {
     let text = std::fs::read_to_string(cycle).unwrap();
     let (host, source) = ("compute-1".into(), "openstack".into());
-    let mut cache = ResourceCache::new(Place { host, source, release: rules.release });
+    let mut cache = ResourceCache::new(ResourceContext { host, source, release: spec.release });
     let mut samples = Vec::new();
-    let mut meters = Meters::new(rules);
-    let wanted = meters.wanted(&filter(&["*"]));
+    let mut meters = Meters::new(spec);
+    let selection = meters.select(&filter(&["*"]));
     for file in std::fs::read_dir(folder.join("xml")).unwrap() {
         let xml = std::fs::read_to_string(file.unwrap().path()).unwrap();
         let domain = Arc::new(describe(&xml).unwrap());
         let marker = format!("Domain: '{}'\n", domain.name);
         let pairs = text.split_once(&marker).unwrap().1.split("\n\n").next().unwrap();
-        let pairs: Vec<_> =
-            pairs.lines().map(|line| line.trim().split_once('=').unwrap()).collect();
+        let pairs: Vec<_> = pairs.lines().map(|def| def.trim().split_once('=').unwrap()).collect();
         let reading = reading(&pairs);
         if domain.nova.is_some() {
-            let described = cache.describe(&domain, reading.state.unwrap());
-            meters.measure(&reading, described, &wanted, &mut samples);
+            let resources = cache.resources_of(&domain, reading.state.unwrap());
+            meters.measure(&reading, resources, &selection, &mut samples);
         }
     }
-    let key = |s: &Measured| format!("{} {}", meters.all()[s.meter].name, s.resource.id);
+    let key = |s: &Measurement| format!("{} {}", meters.all()[s.meter].name, s.resource.id);
     samples.into_iter().map(|sample| (key(&sample), sample)).collect()
 }
 
-/// As upstream writes the metadata, but for the flavor's id, for which it asked Nova.
+/// Both metadata as text. Ceilometer's flavor id comes from Nova's API; ours is the name there.
 fn metadata(golden: &Map<String, Json>, ours: &Resource) -> (String, String) {
     let mut golden = golden.clone();
     if ours.metadata["flavor"]["id"] == ours.metadata["flavor"]["name"] {
@@ -257,17 +258,17 @@ fn metadata(golden: &Map<String, Json>, ours: &Resource) -> (String, String) {
     (Json::Object(golden).to_string(), Json::Object(ours.metadata.clone()).to_string())
 }
 
-/// Insists that one cycle of a real Ceilometer has our samples and no others, with values between
-/// those of our readings before and after.
-fn compare(version: &str, rules: MeteringSpec, samples: usize) {
+/// Asserts that one cycle of a real Ceilometer has exactly our samples, with values between those
+/// of our readings before and after it.
+fn compare(version: &str, spec: MeteringSpec, samples: usize) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(version);
     let files = std::fs::read_dir(folder.join("domstats")).unwrap();
     let mut cycles: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     cycles.sort();
-    let read = |cycle: &Path| replayed(&folder, cycle, rules).into_iter();
+    let read = |cycle: &Path| replayed(&folder, cycle, spec).into_iter();
     let (before, mut after): (HashMap<_, _>, HashMap<_, _>) =
         (read(&cycles[0]).collect(), read(&cycles[1]).collect());
-    let meters = Meters::new(rules);
+    let meters = Meters::new(spec);
     let messages = std::fs::read_to_string(folder.join("messages.json")).unwrap();
     let messages: Json = serde_json::from_str(&messages).unwrap();
     let payloads =
@@ -296,24 +297,24 @@ fn compare(version: &str, rules: MeteringSpec, samples: usize) {
         let (low, high) = (first.volume.as_f64(), second.volume.as_f64());
         let (low, high) = (low.min(high), low.max(high));
         let (low, high) = match text("counter_name") {
-            // A recording has no length of a file, only whole blocks.
+            // A recording has the size of a file in whole blocks only.
             "disk.device.usage" => (low - 4096.0, high),
-            // And says of a file without contents how long it is.
+            // Of an empty file it has the length.
             "disk.device.allocation" if volume == 0 => (0.0, high),
             _ => (low, high),
         };
         assert!((low..=high).contains(&volume.as_f64().unwrap()), "{key}: {low} {volume} {high}");
     }
-    assert!(after.is_empty(), "more than upstream: {:?}", after.keys());
+    assert!(after.is_empty(), "not in Ceilometer: {:?}", after.keys());
 }
 
 #[test]
-fn samples_are_those_of_ceilometer_27() {
-    compare("27.0.0", rules(Release::Current), 634);
+fn samples_match_ceilometer_27() {
+    compare("27.0.0", spec(Release::Current), 634);
 }
 
 #[test]
-fn samples_are_those_of_ceilometer_19() {
+fn samples_match_ceilometer_19() {
     let quirks = Quirks { outgoing_packets_delta: true, ..Quirks::default() };
-    compare("19.0.0", MeteringSpec { quirks, ..rules(Release::Zed) }, 512);
+    compare("19.0.0", MeteringSpec { quirks, ..spec(Release::Zed) }, 512);
 }

@@ -1,18 +1,18 @@
-//! How values come out of a reading. A number that libvirt did not give makes no value.
+//! Computes meter values from readings. Pure; a number that libvirt omitted makes no value.
 
 use nephometer_model::{DiskReading, Domain, Flavor, MemoryReading, Quirks, Reading, Volume};
 
-/// What a value is made from.
-pub(super) struct Of<'a> {
+/// What a value is computed from.
+pub(super) struct ValueInput<'a> {
     pub(super) reading: &'a Reading,
     pub(super) domain: Option<&'a Domain>,
     pub(super) quirks: Quirks,
 }
 
-/// Time of all processors, running and waiting. Holes in their numbering are normal; if the
-/// complete ones are not as many as there should be, the total is taken.
-pub(super) fn cpu_time(of: &Of<'_>) -> Option<Volume> {
-    let reading = of.reading;
+/// Time of all virtual processors, running and waiting. Holes in their numbering are normal; if
+/// fewer are complete than the domain has, the total is used.
+pub(super) fn cpu_time(input: &ValueInput<'_>) -> Option<Volume> {
+    let reading = input.reading;
     let maximum = reading.vcpu_maximum.unwrap_or(0);
     let complete = reading
         .vcpus
@@ -22,47 +22,47 @@ pub(super) fn cpu_time(of: &Of<'_>) -> Option<Volume> {
     let (count, sum) = complete.fold((0_u64, 0_u128), |(count, sum), time| (count + 1, sum + time));
     match reading.vcpu_current {
         Some(current) if current != count => reading.cpu_time.map(Volume::from),
-        // Upstream gives 0 here: no processor is known, and so no time.
+        // Ceilometer reports 0 here, but without a processor there is no time to report.
         None if count == 0 => None,
         _ => i128::try_from(sum).ok().map(Volume::Integer),
     }
 }
 
-/// Time of the whole domain. For one that is shut off the number is libvirtd's own, and upstream's
-/// other call says 0.
-pub(super) fn cpu_total(of: &Of<'_>) -> Option<Volume> {
-    match of.reading.is_shut_off() {
+/// Time of the whole domain. Of one that is shut off libvirt reports libvirtd's own time here, but
+/// 0 from the call that Ceilometer makes.
+pub(super) fn cpu_total(input: &ValueInput<'_>) -> Option<Volume> {
+    match input.reading.is_shut_off() {
         true => Some(Volume::Integer(0)),
-        false => of.reading.cpu_time.map(Volume::from),
+        false => input.reading.cpu_time.map(Volume::from),
     }
 }
 
-/// What the domain has now; of one that is shut off, what it may have.
-pub(super) fn memory(of: &Of<'_>) -> Option<Volume> {
-    let memory = &of.reading.memory;
-    let kib = if of.reading.is_shut_off() { memory.maximum } else { memory.actual };
+/// The current memory of the domain; of one that is shut off, its maximum.
+pub(super) fn memory(input: &ValueInput<'_>) -> Option<Volume> {
+    let memory = &input.reading.memory;
+    let kib = if input.reading.is_shut_off() { memory.maximum } else { memory.actual };
     kib.map(mib)
 }
 
-/// What the guest cannot get without swapping; by an older driver, what it does not leave unused.
-/// Below 0 if the guest's own numbers do not fit.
-pub(super) fn memory_usage(of: &Of<'_>) -> Option<Volume> {
-    let memory = &of.reading.memory;
+/// Memory that is not available without swapping; with an older balloon driver, memory that is not
+/// unused. Negative if the guest's numbers are inconsistent.
+pub(super) fn memory_usage(input: &ValueInput<'_>) -> Option<Volume> {
+    let memory = &input.reading.memory;
     let free = memory.usable.or(memory.unused)?;
     Some(quotient(i128::from(memory.available?) - i128::from(free)))
 }
 
-/// The same in Ceilometer 5: what the guest does not leave unused, in whole numbers, rounded down.
-pub(super) fn memory_usage_whole(of: &Of<'_>) -> Option<Volume> {
-    let memory = &of.reading.memory;
+/// The same in Ceilometer 5: memory that is not unused, in whole MiB, rounded down.
+pub(super) fn memory_usage_whole(input: &ValueInput<'_>) -> Option<Volume> {
+    let memory = &input.reading.memory;
     let (available, unused) = (memory.available?, memory.unused?);
-    if of.quirks.unused_zero && (available == 0 || unused == 0) {
+    if input.quirks.unused_zero && (available == 0 || unused == 0) {
         return None;
     }
     Some(Volume::Integer((i128::from(available) - i128::from(unused)).div_euclid(1024)))
 }
 
-/// Both directions are known, or neither is taken.
+/// Swap in one direction; requires that both are known.
 pub(super) fn swap(
     reading: &Reading,
     direction: fn(&MemoryReading) -> Option<u64>,
@@ -71,14 +71,14 @@ pub(super) fn swap(
     memory.swap_in.and(memory.swap_out).and(direction(memory)).map(mib)
 }
 
-/// A file may be larger than what the guest sees of it.
+/// The image file may be larger than the disk in it.
 pub(super) fn capacity(disk: &DiskReading) -> Option<u64> {
     Some(disk.capacity?.max(disk.physical.unwrap_or(0)))
 }
 
-/// What Nova gave the instance.
-pub(super) fn flavor(of: &Of<'_>, size: fn(&Flavor) -> i64) -> Option<Volume> {
-    let nova = of.domain?.nova.as_ref()?;
+/// A size of the flavor; `None` if the domain is not Nova's.
+pub(super) fn flavor(input: &ValueInput<'_>, size: fn(&Flavor) -> i64) -> Option<Volume> {
+    let nova = input.domain?.nova.as_ref()?;
     Some(Volume::Integer(size(&nova.flavor).into()))
 }
 
@@ -99,8 +99,8 @@ mod tests {
     use super::*;
     use nephometer_model::{DomainState, VcpuReading};
 
-    fn of(reading: &Reading) -> Of<'_> {
-        Of { reading, domain: None, quirks: Quirks::default() }
+    fn input(reading: &Reading) -> ValueInput<'_> {
+        ValueInput { reading, domain: None, quirks: Quirks::default() }
     }
 
     fn vcpus(times: &[(u64, u64, Option<u64>)]) -> Vec<VcpuReading> {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_is_reckoned_as_upstream_does() {
+    fn cpu_time_matches_ceilometer() {
         let two = [(0, 10, Some(1)), (1, 20, Some(2))];
         let holes = [(0, 10, Some(1)), (2, 20, Some(2))];
         let no_wait = [(0, 10, None), (1, 20, None)];
@@ -133,13 +133,13 @@ mod tests {
                 cpu_time: total,
                 ..Reading::default()
             };
-            assert_eq!(cpu_time(&of(&reading)), expected.map(Volume::Integer), "{reading:?}");
-            assert_eq!(cpu_total(&of(&reading)), total.map(Volume::from));
+            assert_eq!(cpu_time(&input(&reading)), expected.map(Volume::Integer), "{reading:?}");
+            assert_eq!(cpu_total(&input(&reading)), total.map(Volume::from));
         }
     }
 
     #[test]
-    fn memory_is_in_floats_of_mib() {
+    fn memory_usage_is_a_float_of_mib() {
         for (available, usable, unused, expected, liberty) in [
             (Some(1_000_000), Some(600_000), Some(300_000), Some(390.625), Some(683)),
             (None, Some(1), None, None, None),
@@ -151,17 +151,17 @@ mod tests {
             reading.memory.available = available;
             reading.memory.usable = usable;
             reading.memory.unused = unused;
-            assert_eq!(memory_usage(&of(&reading)), expected.map(Volume::Float));
-            assert_eq!(memory_usage_whole(&of(&reading)), liberty.map(Volume::Integer));
+            assert_eq!(memory_usage(&input(&reading)), expected.map(Volume::Float));
+            assert_eq!(memory_usage_whole(&input(&reading)), liberty.map(Volume::Integer));
             let quirks = Quirks { unused_zero: true, ..Quirks::default() };
-            let quirky = memory_usage_whole(&Of { quirks, ..of(&reading) });
+            let quirky = memory_usage_whole(&ValueInput { quirks, ..input(&reading) });
             assert_eq!(quirky.is_none(), liberty.is_none() || unused == Some(0));
         }
         assert_eq!(mib(54_272), Volume::Float(53.0));
     }
 
     #[test]
-    fn swap_is_known_in_both_directions_or_not_at_all() {
+    fn swap_requires_both_directions() {
         let mut reading = Reading::default();
         reading.memory.swap_in = Some(2048);
         assert_eq!(swap(&reading, |memory| memory.swap_in), None);
@@ -171,21 +171,21 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_domain_has_the_memory_that_it_may_have() {
+    fn memory_of_a_stopped_domain_is_its_maximum() {
         let memory_reading = MemoryReading {
             actual: Some(1024),
             maximum: Some(2_097_152),
             ..MemoryReading::default()
         };
         let mut reading = Reading { memory: memory_reading, ..Reading::default() };
-        assert_eq!(memory(&of(&reading)), Some(Volume::Float(1.0)));
+        assert_eq!(memory(&input(&reading)), Some(Volume::Float(1.0)));
         reading.state = Some(DomainState::ShutOff);
-        assert_eq!(memory(&of(&reading)), Some(Volume::Float(2048.0)));
-        assert_eq!(cpu_total(&of(&reading)), Some(Volume::Integer(0)));
+        assert_eq!(memory(&input(&reading)), Some(Volume::Float(2048.0)));
+        assert_eq!(cpu_total(&input(&reading)), Some(Volume::Integer(0)));
     }
 
     #[test]
-    fn a_file_may_be_larger_than_its_capacity() {
+    fn capacity_is_at_least_the_size_of_the_file() {
         let disk = |capacity, physical| DiskReading { capacity, physical, ..Default::default() };
         assert_eq!(capacity(&disk(Some(5), Some(7))), Some(7));
         assert_eq!(capacity(&disk(Some(5), None)), Some(5));
