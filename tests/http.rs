@@ -271,7 +271,7 @@ fn over_tls_the_certificate_is_verified() {
     let other = agent("tls-insecure", &format!("{url}?verify_ssl=False"));
     other.execute(&["check"]).code(78).reports("certificates are always verified");
     let other = agent("tls-client", &format!("{url}?clientcert=/etc/c.pem"));
-    other.execute(&["check"]).code(78).reports("client certificates are not in this version");
+    other.execute(&["check"]).code(78).reports("client certificates are not supported");
 }
 
 #[test]

@@ -5,11 +5,11 @@
 static const char *kind_of(const nm_json *value) {
     switch (value->kind) {
     case NM_BOOL:
-        return "true or false";
+        return "a boolean";
     case NM_NUMBER:
         return "a number";
     case NM_TEXT:
-        return "a text";
+        return "a string";
     case NM_LIST:
         return "a list";
     case NM_MAP:
@@ -85,7 +85,7 @@ static nm_options of_kind(nm_options options, nm_kind kind, const char *wanted) 
     if (value && value->kind == kind)
         return options;
     if (value && value->kind != NM_NULL)
-        nm_options_refuse(&options, "is %s; it has to be %s", kind_of(value), wanted);
+        nm_options_refuse(&options, "is %s; expected %s", kind_of(value), wanted);
     options.value = NULL;
     return options;
 }
@@ -132,7 +132,7 @@ nm_options nm_options_item(const nm_options *list, size_t number) {
 }
 
 bool nm_options_text(const nm_options *options, const char *key, nm_text *text) {
-    nm_options found = of_kind(below(options, nm_text_of(key)), NM_TEXT, "a text");
+    nm_options found = of_kind(below(options, nm_text_of(key)), NM_TEXT, "a string");
     if (found.value)
         *text = found.value->text;
     return found.value != NULL;
@@ -157,7 +157,7 @@ void nm_options_warn_of_unknown(const nm_options *options, const char *const *kn
         nm_writer pointer = {0};
         write_place(&pointer, &place);
         nm_text text = nm_written(&pointer);
-        nm_log(NM_WARN, "option %.*s is not known here and has no effect", NM_PRINT(text));
+        nm_log(NM_WARN, "unknown option %.*s is ignored", NM_PRINT(text));
         stateful_transformer_string_free(&text);
     }
 }

@@ -222,11 +222,11 @@ func TestEveryWrongKeyIsNamedWithItsPlace(t *testing.T) {
 	reader.Refuse("no", "c", 0, "x~")
 	reader.WarnOfUnknown("a/b", "c", "d", "f")
 	expected := OptionErrors{
-		{"/a~1b/x", "is a number; it has to be a text"},
-		{"/c", "is a list; it has to be a mapping of keys to values"},
-		{"/c/0", "is a number; it has to be a mapping of keys to values"},
-		{"/d", "is a text; it has to be a number"},
-		{"/e", "is true or false; it has to be a number"},
+		{"/a~1b/x", "is a number; expected a string"},
+		{"/c", "is a list; expected a mapping of keys to values"},
+		{"/c/0", "is a number; expected a mapping of keys to values"},
+		{"/d", "is a string; expected a number"},
+		{"/e", "is a boolean; expected a number"},
 		{"/c/0/x~0", "no"},
 	}
 	if found, is := errors.AsType[OptionErrors](reader.Check()); !is || !slices.Equal(found, expected) {
@@ -235,7 +235,7 @@ func TestEveryWrongKeyIsNamedWithItsPlace(t *testing.T) {
 	if !slices.Equal(reader.Keys(), []string{"a/b", "c", "d", "e"}) {
 		t.Errorf("%v", reader.Keys())
 	}
-	warning := log.Line{Level: log.LevelWarn, Message: "option /e is not known here and has no effect"}
+	warning := log.Line{Level: log.LevelWarn, Message: "unknown option /e is ignored"}
 	if lines := log.Taken(); !slices.Equal(lines, []log.Line{warning}) {
 		t.Errorf("%v", lines)
 	}

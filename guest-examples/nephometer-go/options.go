@@ -56,7 +56,7 @@ func NewOptionReader(value any) *OptionReader {
 func newReader(value any, pointer string, errors *OptionErrors) *OptionReader {
 	object, is := value.(map[string]any)
 	if !is && value != nil {
-		reason := fmt.Sprintf("is %s; it has to be a mapping of keys to values", kindOf(value))
+		reason := fmt.Sprintf("is %s; expected a mapping of keys to values", kindOf(value))
 		*errors = append(*errors, OptionError{pointer, reason})
 	}
 	return &OptionReader{object, pointer, errors}
@@ -118,7 +118,7 @@ func (r *OptionReader) Objects(key string) []*OptionReader {
 
 // Text returns the text under a key, and whether there is one.
 func (r *OptionReader) Text(key string) (string, bool) {
-	return typed[string](r, key, "a text")
+	return typed[string](r, key, "a string")
 }
 
 // Number returns the number under a key, and whether there is one; true and false are not numbers.
@@ -136,7 +136,7 @@ func typed[T any](r *OptionReader, key, wanted string) (T, bool) {
 	value := r.Value(key)
 	found, is := value.(T)
 	if !is && value != nil {
-		r.Refuse(fmt.Sprintf("is %s; it has to be %s", kindOf(value), wanted), key)
+		r.Refuse(fmt.Sprintf("is %s; expected %s", kindOf(value), wanted), key)
 	}
 	return found, is
 }
@@ -150,7 +150,7 @@ func (r *OptionReader) WarnOfUnknown(known ...string) {
 	slices.Sort(keys)
 	for _, key := range keys {
 		if !slices.Contains(known, key) {
-			log.Warn(fmt.Sprintf("option %s is not known here and has no effect", r.place(key)))
+			log.Warn(fmt.Sprintf("unknown option %s is ignored", r.place(key)))
 		}
 	}
 }
@@ -163,11 +163,11 @@ func EscapePointer(key string) string {
 func kindOf(value any) string {
 	switch value.(type) {
 	case bool:
-		return "true or false"
+		return "a boolean"
 	case int, int64, float64:
 		return "a number"
 	case string:
-		return "a text"
+		return "a string"
 	case []any:
 		return "a list"
 	case map[string]any:

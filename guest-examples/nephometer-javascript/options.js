@@ -28,7 +28,7 @@ export class OptionReader {
     this.#pointer = pointer;
     this.#errors = errors;
     if (kind !== 'a mapping' && kind !== 'null') {
-      errors.push({ pointer, reason: `is ${kind}; it has to be a mapping of keys to values` });
+      errors.push({ pointer, reason: `is ${kind}; expected a mapping of keys to values` });
     }
   }
 
@@ -70,7 +70,7 @@ export class OptionReader {
 
   /** The text under a key. */
   text(key) {
-    return this.#typed(key, 'a text');
+    return this.#typed(key, 'a string');
   }
 
   /** The number under a key; true and false are none here. */
@@ -81,14 +81,14 @@ export class OptionReader {
   #typed(key, wanted) {
     const value = this.value(key);
     if (value === undefined || kindOf(value) === wanted) return value;
-    this.refuse(key, `is ${kindOf(value)}; it has to be ${wanted}`);
+    this.refuse(key, `is ${kindOf(value)}; expected ${wanted}`);
     return undefined;
   }
 
   /** Accepts unknown keys, with a warning in the log. */
   warnOfUnknown(known) {
     for (const key of Object.keys(this.#object)) {
-      if (!known.includes(key)) log.warn(`option ${this.#place(key)} is not known here and has no effect`);
+      if (!known.includes(key)) log.warn(`unknown option ${this.#place(key)} is ignored`);
     }
   }
 }
@@ -101,5 +101,5 @@ export function escapePointer(key) {
 function kindOf(value) {
   if (value === null || value === undefined) return 'null';
   if (Array.isArray(value)) return 'a list';
-  return { boolean: 'true or false', number: 'a number', string: 'a text', object: 'a mapping' }[typeof value];
+  return { boolean: 'a boolean', number: 'a number', string: 'a string', object: 'a mapping' }[typeof value];
 }

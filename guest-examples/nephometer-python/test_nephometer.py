@@ -196,7 +196,7 @@ class Options(unittest.TestCase):
             reader.check()
         pointers = [pointer for pointer, _ in caught.exception.errors]
         self.assertEqual(pointers, ["/a~1b/x", "/c", "/c/0", "/d", "/e", "/c/0/x~0"])
-        self.assertEqual(log.taken(), [("warn", "option /e is not known here and has no effect")])
+        self.assertEqual(log.taken(), [("warn", "unknown option /e is ignored")])
 
 
 class Complaints(unittest.TestCase):

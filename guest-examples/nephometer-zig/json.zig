@@ -23,9 +23,9 @@ pub fn number(value: Value) ?f64 {
 pub fn kind(value: Value) []const u8 {
     return switch (value) {
         .null => "null",
-        .bool => "true or false",
+        .bool => "a boolean",
         .integer, .float, .number_string => "a number",
-        .string => "a text",
+        .string => "a string",
         .array => "a list",
         .object => "a mapping",
     };

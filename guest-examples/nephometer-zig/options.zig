@@ -42,7 +42,7 @@ pub const OptionReader = struct {
             .map = if (found == .object) found.object else .empty,
         };
         if (found != .object and found != .null) {
-            try reader.refuse(.{}, "is {s}; it has to be a mapping of keys to values", .{json.kind(found)});
+            try reader.refuse(.{}, "is {s}; expected a mapping of keys to values", .{json.kind(found)});
         }
         return reader;
     }
@@ -113,7 +113,7 @@ pub const OptionReader = struct {
 
     /// The text under a key.
     pub fn text(self: *const OptionReader, key: []const u8) Allocator.Error!?[]const u8 {
-        return if (try self.typed(key, "a text")) |found| found.string else null;
+        return if (try self.typed(key, "a string")) |found| found.string else null;
     }
 
     /// The number under a key; true and false are none here.
@@ -124,7 +124,7 @@ pub const OptionReader = struct {
     fn typed(self: *const OptionReader, key: []const u8, wanted: []const u8) Allocator.Error!?Value {
         const found = self.value(key) orelse return null;
         if (std.mem.eql(u8, json.kind(found), wanted)) return found;
-        try self.refuse(.{key}, "is {s}; it has to be {s}", .{ json.kind(found), wanted });
+        try self.refuse(.{key}, "is {s}; expected {s}", .{ json.kind(found), wanted });
         return null;
     }
 
@@ -133,7 +133,7 @@ pub const OptionReader = struct {
         for (self.map.keys()) |key| {
             for (known) |one| {
                 if (std.mem.eql(u8, one, key)) break;
-            } else log.warn("option {s} is not known here and has no effect", .{try self.place(.{key})});
+            } else log.warn("unknown option {s} is ignored", .{try self.place(.{key})});
         }
     }
 };

@@ -106,14 +106,14 @@ static bool cost_of(const payer *payer, const nm_row *row, nm_complaint *refused
         if (project.len)
             nm_complaint_add(refused, row, "project \"%.*s\" has no prices", NM_PRINT(project));
         else
-            nm_complaint_add(refused, row, "it has no project");
+            nm_complaint_add(refused, row, "no project");
         return false;
     }
     *cost = row->volume / (double)HOUR * payer->day->price[row->time / HOUR % HOURS];
     // One cost that is not finite would refuse the whole answer, and a total only grows.
     if (*cost >= 0 && *cost < INFINITY)
         return true;
-    nm_complaint_add(refused, row, "its volume is %g", row->volume);
+    nm_complaint_add(refused, row, "volume is %g", row->volume);
     return false;
 }
 
@@ -122,7 +122,7 @@ static bool transform(void *self, const nm_batch *batch, nm_outcome *outcome, nm
     tariff *one = self;
     if (!any_priced(one, batch))
         return true;
-    nm_complaint refused = nm_complaint_that(NM_WARN, "refusing samples that have no cost");
+    nm_complaint refused = nm_complaint_that(NM_WARN, "dropping samples without a cost");
     nm_answer_builder answer = nm_answer_to(batch);
     nm_meter meter = {nm_text_of("cost"), one->currency, NM_GAUGE};
     uint32_t cost_meter = nm_answer_meter(&answer, &meter);
@@ -186,7 +186,7 @@ static bool restore(void *self, uint32_t version, nm_text state, nm_text *error)
     if (!taken)
         nm_state_error(error, "the state is damaged");
     else if (!nm_text_equal(currency, one->currency))
-        taken = nm_state_error(error, "the totals are in %.*s, the options say %.*s",
+        taken = nm_state_error(error, "the totals are in %.*s, the options specify %.*s",
                                NM_PRINT(currency), NM_PRINT(one->currency));
     stateful_transformer_string_free(&currency);
     totals_free(taken ? &one->totals : &read);

@@ -12,7 +12,7 @@ static void read_band(const nm_options *band, day *day) {
         return;
     if (!(from < to)) {
         nm_options_refuse_key(
-            band, "to", "is not after from (%g); a band over midnight has to be written as two",
+            band, "to", "is not after from (%g); write a band over midnight as two",
             from);
         return;
     }
@@ -21,7 +21,7 @@ static void read_band(const nm_options *band, day *day) {
         return;
     for (int hour = (int)from; hour < (int)to; hour++) {
         if (!isnan(day->price[hour])) {
-            nm_options_refuse_key(band, "from", "hour %d has a price already", hour);
+            nm_options_refuse_key(band, "from", "hour %d already has a price", hour);
             break;
         }
         day->price[hour] = price;
@@ -35,7 +35,7 @@ static void check_day(const nm_options *bands, const day *day) {
             nm_print(&missing, "%s%d", missing.len ? ", " : "", hour);
     nm_text hours = nm_written(&missing);
     if (hours.len)
-        nm_options_refuse(bands, "there is no price for the hours %.*s", NM_PRINT(hours));
+        nm_options_refuse(bands, "no price for hours %.*s", NM_PRINT(hours));
     stateful_transformer_string_free(&hours);
 }
 

@@ -31,13 +31,13 @@ func readDay(options *nephometer.OptionReader, project string) *day {
 			continue
 		}
 		if begin >= end {
-			reason := "is not after from (%v); a band over midnight has to be written as two"
+			reason := "is not after from (%v); write a band over midnight as two"
 			band.Refuse(fmt.Sprintf(reason, begin), "to")
 			continue
 		}
 		for hour := int(begin); hour < int(end); hour++ {
 			if priced[hour] {
-				band.Refuse(fmt.Sprintf("hour %d has a price already", hour), "from")
+				band.Refuse(fmt.Sprintf("hour %d already has a price", hour), "from")
 				break
 			}
 			prices[hour], priced[hour] = price, true
@@ -50,7 +50,7 @@ func readDay(options *nephometer.OptionReader, project string) *day {
 		}
 	}
 	if len(missing) > 0 {
-		options.Refuse("there is no price for the hours "+strings.Join(missing, ", "), project)
+		options.Refuse("no price for hours "+strings.Join(missing, ", "), project)
 	}
 	return prices
 }

@@ -56,7 +56,7 @@ func (t *tariff) Restore(version uint32, text []byte) error {
 		totals[project] = &total{source, sum, rest}
 	}
 	if *saved.Currency != t.currency {
-		reason := fmt.Sprintf("the totals are in %s, the options say %s", *saved.Currency, t.currency)
+		reason := fmt.Sprintf("the totals are in %s, the options specify %s", *saved.Currency, t.currency)
 		return nephometer.StateError(reason)
 	}
 	// Before any batch: no account refers to a total yet.

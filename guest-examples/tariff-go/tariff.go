@@ -74,7 +74,7 @@ func (t *tariff) Transform(batch *nephometer.Batch) (nephometer.Outcome, error) 
 	if !slices.ContainsFunc(batch.Meter, priced) {
 		return nephometer.Unchanged, nil
 	}
-	refused := nephometer.NewComplaint(log.LevelWarn, "refusing samples that have no cost")
+	refused := nephometer.NewComplaint(log.LevelWarn, "dropping samples without a cost")
 	answer := nephometer.NewAnswerBuilder(batch)
 	costMeter := answer.Meter(nephometer.Meter{Name: "cost", Unit: t.currency, Type: nephometer.Gauge})
 	for row := range nephometer.Rows(batch) {
@@ -101,12 +101,12 @@ func (t *tariff) Transform(batch *nephometer.Batch) (nephometer.Outcome, error) 
 // account returns the account of a resource, which is that of its project.
 func (t *tariff) account(resource *nephometer.Resource) *account {
 	if resource.ProjectID == nil {
-		return &account{refusal: "it has no project"}
+		return &account{refusal: "no project"}
 	}
 	project := *resource.ProjectID
 	prices, known := t.prices[project]
 	if !known && project == "" {
-		return &account{refusal: "it has no project"}
+		return &account{refusal: "no project"}
 	}
 	if !known {
 		return &account{refusal: fmt.Sprintf(`project "%s" has no prices`, project)}
@@ -122,7 +122,7 @@ func (a *account) cost(row nephometer.Row) (float64, string) {
 	cost := row.Volume / hour * a.prices[row.Time/hour%24]
 	// One cost that is not finite would refuse the whole answer, and a total only grows.
 	if !(cost >= 0 && cost <= math.MaxFloat64) {
-		return 0, fmt.Sprintf("its volume is %g", row.Volume)
+		return 0, fmt.Sprintf("volume is %g", row.Volume)
 	}
 	return cost, ""
 }

@@ -11,12 +11,12 @@ function pricesOfADay(options, project) {
     const [begin, end, price] = ['from', 'to', 'price'].map((key) => band.number(key));
     if ([begin, end, price].includes(undefined)) continue;
     if (!(begin < end)) {
-      band.refuse('to', `is not after from (${begin}); a band over midnight has to be written as two`);
+      band.refuse('to', `is not after from (${begin}); write a band over midnight as two`);
       continue;
     }
     for (let hour = begin; hour < end; hour++) {
       if (prices[hour] !== undefined) {
-        band.refuse('from', `hour ${hour} has a price already`);
+        band.refuse('from', `hour ${hour} already has a price`);
         break;
       }
       prices[hour] = price;
@@ -24,7 +24,7 @@ function pricesOfADay(options, project) {
   }
   const missing = [...prices.keys()].filter((hour) => prices[hour] === undefined);
   if (missing.length > 0) {
-    options.refuse(project, `there is no price for the hours ${missing.join(', ')}`);
+    options.refuse(project, `no price for hours ${missing.join(', ')}`);
   }
   return prices;
 }

@@ -46,7 +46,7 @@ export class Tariff {
   transform(batch) {
     const priced = batch.meters.map((meter) => meter?.name === 'cpu' && meter.type === 'delta');
     if (!priced.includes(true)) return UNCHANGED;
-    const refused = new Complaint('warn', 'refusing samples that have no cost');
+    const refused = new Complaint('warn', 'dropping samples without a cost');
     const answer = new AnswerBuilder(batch);
     const costMeter = answer.meter({ name: 'cost', unit: this.#currency, type: 'gauge' });
     let begin = 0n;
@@ -60,7 +60,7 @@ export class Tariff {
       const rate = this.#rates.get(row.resource);
       if (!rate) {
         const project = row.resource.projectId;
-        refused.add(row, project ? `project "${project}" has no prices` : 'it has no project');
+        refused.add(row, project ? `project "${project}" has no prices` : 'no project');
         continue;
       }
       // Most rows have the hour of the row before, and dividing such large integers is slow.
@@ -73,7 +73,7 @@ export class Tariff {
       const cost = (row.volume / PER_HOUR) * rate.prices[hour];
       // One cost that is not finite would refuse the whole answer, and a total only grows.
       if (!(cost >= 0 && cost < Infinity)) {
-        refused.add(row, `its volume is ${row.volume}`);
+        refused.add(row, `volume is ${row.volume}`);
         continue;
       }
       rate.total ??= this.#totalOf(row.resource);
@@ -118,7 +118,7 @@ export class Tariff {
     }
     const { currency, totals } = parsed(bytes);
     if (currency !== this.#currency) {
-      throw new StateError(`the totals are in ${currency}, the options say ${this.#currency}`);
+      throw new StateError(`the totals are in ${currency}, the options specify ${this.#currency}`);
     }
     this.#totals = totals;
   }

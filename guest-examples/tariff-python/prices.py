@@ -13,14 +13,14 @@ def _prices_of_a_day(options, project):
         if None in (begin, end, price):
             continue
         if not begin < end:
-            band.refuse("to", f"is not after from ({begin}); a band over midnight has to be written as two")
+            band.refuse("to", f"is not after from ({begin}); write a band over midnight as two")
             continue
         for hour in range(int(begin), int(end)):
             if prices[hour] is not None:
-                band.refuse("from", f"hour {hour} has a price already")
+                band.refuse("from", f"hour {hour} already has a price")
                 break
             prices[hour] = float(price)
     missing = [str(hour) for hour, price in enumerate(prices) if price is None]
     if missing:
-        options.refuse(project, f"there is no price for the hours {', '.join(missing)}")
+        options.refuse(project, f"no price for hours {', '.join(missing)}")
     return prices

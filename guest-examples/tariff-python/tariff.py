@@ -45,7 +45,7 @@ class Tariff:
         priced = [meter is not None and meter.name == "cpu" and meter.type == "delta" for meter in batch.meters]
         if not any(priced):
             return UNCHANGED
-        refused = Complaint("warn", "refusing samples that have no cost")
+        refused = Complaint("warn", "dropping samples without a cost")
         answer = AnswerBuilder(batch)
         cost_meter = answer.meter(Meter("cost", self.currency, "gauge"))
         rates = self.rates
@@ -57,7 +57,7 @@ class Tariff:
             rate = rates[row.resource]
             if rate is None:
                 project = row.resource.project_id
-                refused.add(row, f'project "{project}" has no prices' if project else "it has no project")
+                refused.add(row, f'project "{project}" has no prices' if project else "no project")
                 continue
             # Most rows have the hour of the row before, and dividing such large integers is slow.
             if not begin <= row.time < end:
@@ -67,7 +67,7 @@ class Tariff:
             cost = row.volume / PER_HOUR * rate.prices[hour]
             # One cost that is not finite would refuse the whole answer, and a total only grows.
             if not 0 <= cost < INFINITE:
-                refused.add(row, f"its volume is {row.volume:g}")
+                refused.add(row, f"volume is {row.volume:g}")
                 continue
             total = rate.total
             if total is None:
@@ -109,7 +109,7 @@ class Tariff:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise StateError("the state is damaged") from None
         if currency != self.currency:
-            raise StateError(f"the totals are in {currency}, the options say {self.currency}")
+            raise StateError(f"the totals are in {currency}, the options specify {self.currency}")
         self.totals = totals
 
 

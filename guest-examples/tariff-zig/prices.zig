@@ -25,13 +25,13 @@ fn ofADay(options: *const OptionReader, project: []const u8) Allocator.Error![24
         const price = try band.number("price");
         if (from == null or to == null or price == null) continue;
         if (!(from.? < to.?)) {
-            const reason = "is not after from ({f}); a band over midnight has to be written as two";
+            const reason = "is not after from ({f}); write a band over midnight as two";
             try band.refuse(.{"to"}, reason, .{nephometer.json.short(from.?)});
             continue;
         }
         for (hourOf(from.?)..hourOf(to.?)) |hour| {
             if (prices[hour] != null) {
-                try band.refuse(.{"from"}, "hour {d} has a price already", .{hour});
+                try band.refuse(.{"from"}, "hour {d} already has a price", .{hour});
                 break;
             }
             prices[hour] = price;
@@ -45,7 +45,7 @@ fn ofADay(options: *const OptionReader, project: []const u8) Allocator.Error![24
         } else try missing.print(options.arena, "{s}{d}", .{ if (missing.items.len > 0) ", " else "", hour });
     }
     if (missing.items.len > 0) {
-        try options.refuse(.{project}, "there is no price for the hours {s}", .{missing.items});
+        try options.refuse(.{project}, "no price for hours {s}", .{missing.items});
     }
     return day;
 }

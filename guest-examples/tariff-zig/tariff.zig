@@ -84,7 +84,7 @@ pub const Tariff = struct {
 
     pub fn transform(self: *Tariff, call: *Call, batch: *const Batch) !Outcome {
         if (!try self.anyPriced(batch)) return .unchanged;
-        var refused: Complaint = .init(call.arena, .warn, "refusing samples that have no cost");
+        var refused: Complaint = .init(call.arena, .warn, "dropping samples without a cost");
         var answer: AnswerBuilder = try .init(call, batch);
         const cost_meter = try answer.meter(.{ .name = "cost", .unit = self.currency, .type = .gauge });
         var rows = batch.rows();
@@ -97,14 +97,14 @@ pub const Tariff = struct {
             const payer = try self.payerOf(row, project);
             const day = payer.day orelse {
                 if (project.len == 0) {
-                    try refused.add(row, "it has no project", .{});
+                    try refused.add(row, "no project", .{});
                 } else try refused.add(row, "project \"{s}\" has no prices", .{project});
                 continue;
             };
             const cost = row.volume / hour * day[@intCast(row.time / hour % 24)];
             // One cost that is not finite would refuse the whole answer, and a total only grows.
             if (!(cost >= 0 and cost < std.math.inf(f64))) {
-                try refused.add(row, "its volume is {f}", .{short(row.volume)});
+                try refused.add(row, "volume is {f}", .{short(row.volume)});
                 continue;
             }
             if (payer.total == null) payer.total = try self.totals.place(project, row.resource.source);
@@ -160,7 +160,7 @@ pub const Tariff = struct {
         };
         errdefer state.totals.deinit();
         if (!std.mem.eql(u8, state.currency, self.currency)) {
-            return call.wrongState("the totals are in {s}, the options say {s}", .{ state.currency, self.currency });
+            return call.wrongState("the totals are in {s}, the options specify {s}", .{ state.currency, self.currency });
         }
         self.totals.deinit();
         self.totals = state.totals;

@@ -229,7 +229,7 @@ test "a state that is not its own is refused" {
     const Case = struct { u32, []const u8, []const u8 };
     const cases = [_]Case{
         .{ 2, "{}", "state of version 2; this component reads 1" },
-        .{ 1, of_francs, "the totals are in CHF, the options say EUR" },
+        .{ 1, of_francs, "the totals are in CHF, the options specify EUR" },
     };
     for (cases) |case| {
         try testing.expectError(error.WrongState, one.restore(&call, case[0], case[1]));

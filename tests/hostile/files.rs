@@ -297,7 +297,7 @@ fn an_unknown_option_is_logged_once() {
     goes_on(&agent, &mut running);
     let ended = running.stop();
     for option in ["colour", "taste"] {
-        let message = format!("option /query/{option} is not known here and has no effect");
+        let message = format!("unknown option /query/{option} is ignored");
         let lines = ended.logged(&message);
         let warned = lines.iter().filter(|line| line["level"] == "WARN");
         assert_eq!(warned.count(), 1, "{lines:#?}");

@@ -1,12 +1,12 @@
-//! `accumulator`: holds samples back until there are enough of them.
+//! `accumulator`: buffers samples until there are enough of them.
 //!
-//! Behaves as Ceilometer's transformer of that name: at the end of a tick all samples are given out
-//! if there are at least `size`. Below 1 it lets everything pass, where upstream fails at every
-//! flush.
+//! Behaves like Ceilometer's transformer of that name: at the end of a polling cycle all samples are
+//! emitted if there are at least `size`. With a `size` below 1 all samples pass, where Ceilometer
+//! fails at every flush.
 
 use std::cell::RefCell;
 
-use conversion::held::{self, Held};
+use conversion::buffer::{self, BufferedSample};
 use nephometer_guest::{
     Answer, AnswerBuilder, Batch, Description, Dictionary, OptionError, OptionReader, Outcome,
     Refusal, Settings, Stateful, Timestamp, Transformer, rows, settings,
@@ -14,11 +14,11 @@ use nephometer_guest::{
 
 const STATE_VERSION: u32 = 2;
 
-/// The configured transformer with what it holds.
+/// The configured transformer with its buffered samples.
 #[derive(Debug)]
 pub struct Accumulator {
     size: usize,
-    held: Vec<Held>,
+    samples: Vec<BufferedSample>,
 }
 
 impl Transformer for Accumulator {
@@ -26,7 +26,7 @@ impl Transformer for Accumulator {
         Description {
             name: "accumulator".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "holds samples back until there are enough".to_owned(),
+            summary: "buffers samples until there are enough".to_owned(),
             options_schema: include_str!("../options.schema.json").to_owned(),
             state_version: STATE_VERSION,
             facts: Vec::new(),
@@ -37,23 +37,22 @@ impl Transformer for Accumulator {
         let errors = RefCell::default();
         let read = OptionReader::new(options, &errors);
         read.warn_of_unknown(&["size"]);
-        // The schema has seen that it is whole, and not too large.
-        let size = read.number("size").unwrap_or(1.0).max(0.0);
-        let size = held::whole(size);
+        // The schema ensures that it is whole and not too large.
+        let size = buffer::sample_count(read.number("size").unwrap_or(1.0));
         let errors = errors.take();
         if !errors.is_empty() {
             return Err(errors);
         }
-        // What is given out later has to be as it came.
+        // Buffered samples are emitted with their whole metadata.
         let settings = Settings { metadata: vec!["*".to_owned()], ..settings() };
-        Ok((Self { size, held: Vec::new() }, settings))
+        Ok((Self { size, samples: Vec::new() }, settings))
     }
 
     fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         if self.size == 0 {
             return Ok(Outcome::Unchanged);
         }
-        self.held.extend(rows(input).map(|row| Held::of(&row)));
+        self.samples.extend(rows(input).map(|row| BufferedSample::of(&row)));
         Ok(Outcome::Keep(Vec::new()))
     }
 }
@@ -64,25 +63,28 @@ impl Stateful for Accumulator {
         dictionary: &Dictionary,
         _now: Timestamp,
     ) -> Result<Option<Answer>, Refusal> {
-        if self.held.is_empty() || self.held.len() < self.size {
+        if self.samples.is_empty() || self.samples.len() < self.size {
             return Ok(None);
         }
         let mut answer = AnswerBuilder::without_input(dictionary);
-        for sample in self.held.drain(..) {
-            sample.give_out(&mut answer);
+        for sample in self.samples.drain(..) {
+            sample.add_to(&mut answer);
         }
         Ok(answer.finish_flush())
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {
-        held::save(&self.held)
+        buffer::save(&self.samples)
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
-        self.held = match version {
-            1 => held::parse::<Vec<Held<f64>>>(state)?.into_iter().map(Held::from).collect(),
-            STATE_VERSION => held::parse(state)?,
-            _ => return Err(held::unknown(version, STATE_VERSION)),
+        self.samples = match version {
+            1 => {
+                let old: Vec<BufferedSample<f64>> = buffer::parse(state)?;
+                old.into_iter().map(BufferedSample::from).collect()
+            }
+            STATE_VERSION => buffer::parse(state)?,
+            _ => return Err(buffer::unknown_version(version, STATE_VERSION)),
         };
         Ok(())
     }

@@ -1,16 +1,17 @@
 //! `aggregator`: sums, means and last values of many samples.
 //!
-//! Behaves as Ceilometer's transformer of that name. Samples of one meter and resource, and of one
-//! project and user unless `project_id` and `user_id` say which of them counts, make a group: of
-//! cumulative samples the last value, of all others the sum, of gauges the mean. The groups are
-//! given out at the end of a tick when enough samples have come, or the first is old enough.
+//! Behaves like Ceilometer's transformer of that name. Samples of one meter and resource, and of one
+//! project and user unless the options `project_id` and `user_id` are set, form a group. A group
+//! becomes one sample: the last value of cumulative meters, the mean of gauges, the sum of deltas.
+//! The groups are emitted at the end of a polling cycle once there are enough samples, or the first
+//! one is old enough.
 
 mod group;
 mod options;
 
 use std::cell::RefCell;
 
-use conversion::held::{self, MOST};
+use conversion::buffer::{self, MAX_SAMPLES};
 use conversion::{Conversion, Scale};
 use group::{Group, Groups};
 use nephometer_guest::{
@@ -21,7 +22,7 @@ use options::Policies;
 
 const STATE_VERSION: u32 = 2;
 
-/// The configured transformer with what it holds.
+/// The configured transformer with its groups.
 #[derive(Debug)]
 pub struct Aggregator {
     conversion: Conversion,
@@ -30,8 +31,8 @@ pub struct Aggregator {
 }
 
 impl Aggregator {
-    /// A row as the group that it would be alone.
-    fn converted(&mut self, row: &Row<'_>) -> Result<Group, std::rc::Rc<str>> {
+    /// A group of one row.
+    fn group_of(&mut self, row: &Row<'_>) -> Result<Group, std::rc::Rc<str>> {
         let volume = match self.conversion.scale {
             Scale::None => row.value(),
             _ => self.conversion.scale.of(row, row.volume)?.into(),
@@ -64,7 +65,7 @@ impl Transformer for Aggregator {
         if !errors.is_empty() {
             return Err(errors);
         }
-        // What is given out later has to be as it came.
+        // Groups are emitted with their whole metadata.
         let settings = Settings { metadata: vec!["*".to_owned()], ..settings() };
         Ok((Self { conversion, policies, groups: Groups::default() }, settings))
     }
@@ -72,7 +73,7 @@ impl Transformer for Aggregator {
     fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         let mut failed = Complaint::new(log::Level::Warn, "dropping samples whose scale fails");
         for row in rows(input) {
-            match self.converted(&row) {
+            match self.group_of(&row) {
                 Ok(one) => {
                     let max = self.conversion.max;
                     self.groups.add(one, &self.policies, max);
@@ -92,30 +93,31 @@ impl Stateful for Aggregator {
         now: Timestamp,
     ) -> Result<Option<Answer>, Refusal> {
         let Groups { samples, begun, all, .. } = &self.groups;
-        let full = self.policies.size.is_some_and(|size| *samples >= size) || *samples >= MOST;
+        let size = self.policies.size.unwrap_or(MAX_SAMPLES).min(MAX_SAMPLES);
+        let full = *samples >= size;
         let expired = self
             .policies
             .retention
-            .is_some_and(|most| now.checked_sub(*begun).is_some_and(|age| age > most));
+            .is_some_and(|limit| now.checked_sub(*begun).is_some_and(|age| age > limit));
         if all.is_empty() || !(full || expired) {
             return Ok(None);
         }
         let mut answer = AnswerBuilder::without_input(dictionary);
         for group in std::mem::take(&mut self.groups).all {
-            group.whole().give_out(&mut answer);
+            group.into_sample().add_to(&mut answer);
         }
         Ok(answer.finish_flush())
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {
-        held::save(&self.groups)
+        buffer::save(&self.groups)
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
         self.groups = match version {
-            1 => held::parse::<Groups<f64>>(state)?.into(),
-            STATE_VERSION => held::parse(state)?,
-            _ => return Err(held::unknown(version, STATE_VERSION)),
+            1 => buffer::parse::<Groups<f64>>(state)?.into(),
+            STATE_VERSION => buffer::parse(state)?,
+            _ => return Err(buffer::unknown_version(version, STATE_VERSION)),
         };
         Ok(())
     }

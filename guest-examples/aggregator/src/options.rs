@@ -1,39 +1,41 @@
+//! The options that define groups and when they are emitted.
+
 use std::cell::RefCell;
 
 use nephometer_guest::{OptionError, OptionReader, log};
 use serde_json::Value;
 
-/// What is not `source` and `target`.
+/// The option keys besides `source` and `target`.
 pub(crate) const KEYS: [&str; 6] =
     ["size", "retention_time", "project_id", "user_id", "resource_metadata", "timestamp"];
 
-/// Which sample of a group something is taken from.
+/// The sample of a group that a value is taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum SampleChoice {
     First,
     Last,
 }
 
-/// Where the metadata of a group come from.
+/// The metadata of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Metadata {
-    Of(Which),
+pub(crate) enum MetadataPolicy {
+    Keep(SampleChoice),
     Drop,
 }
 
-/// What makes a group, and when it is given out.
+/// How samples are grouped, and when the groups are emitted.
 #[derive(Debug)]
 pub(crate) struct Policies {
-    /// After so many samples.
+    /// Emit after this many samples of all groups.
     pub(crate) size: Option<u64>,
-    /// When the first sample is older than this, in nanoseconds.
+    /// Emit when the first sample is older than this, in nanoseconds.
     pub(crate) retention: Option<u64>,
-    /// `None`: groups are made by project.
-    pub(crate) project_id: Option<Which>,
-    /// `None`: groups are made by user.
-    pub(crate) user_id: Option<Which>,
-    pub(crate) metadata: Metadata,
-    pub(crate) timestamp: Which,
+    /// `None`: one group per project.
+    pub(crate) project_id: Option<SampleChoice>,
+    /// `None`: one group per user.
+    pub(crate) user_id: Option<SampleChoice>,
+    pub(crate) metadata: MetadataPolicy,
+    pub(crate) timestamp: SampleChoice,
 }
 
 impl Policies {
@@ -41,45 +43,50 @@ impl Policies {
         let read = OptionReader::new(options, errors);
         let retention = number(&read, "retention_time").filter(|seconds| *seconds > 0.0);
         let size = number(&read, "size").filter(|size| *size >= 1.0);
-        // Upstream has a size of 1 beside a retention_time too unless told otherwise, which makes
-        // the time mean nothing.
+        // Ceilometer defaults to a size of 1 even with a retention_time, so the time has no effect.
         let size = size.or(retention.is_none().then_some(1.0));
         Self {
-            size: size.map(whole),
-            retention: retention.map(|seconds| whole(seconds * 1e9)),
-            project_id: which(&read, "project_id", Which::Last),
-            user_id: which(&read, "user_id", Which::Last),
+            size: size.map(to_u64),
+            retention: retention.map(|seconds| to_u64(seconds * 1e9)),
+            project_id: sample_choice(&read, "project_id", SampleChoice::Last),
+            user_id: sample_choice(&read, "user_id", SampleChoice::Last),
             metadata: match read.text("resource_metadata") {
-                Some("drop") => Metadata::Drop,
-                _ => Metadata::Of(
-                    which(&read, "resource_metadata", Which::Last).unwrap_or(Which::Last),
+                Some("drop") => MetadataPolicy::Drop,
+                _ => MetadataPolicy::Keep(
+                    sample_choice(&read, "resource_metadata", SampleChoice::Last)
+                        .unwrap_or(SampleChoice::Last),
                 ),
             },
-            timestamp: which(&read, "timestamp", Which::First).unwrap_or(Which::First),
+            timestamp: sample_choice(&read, "timestamp", SampleChoice::First)
+                .unwrap_or(SampleChoice::First),
         }
     }
 }
 
-/// A number, also as text, as Python's `int` and `float` take it.
+/// A number, also one in a string, as Python's `int` and `float` accept it.
 fn number(read: &OptionReader<'_>, key: &str) -> Option<f64> {
     let number = match read.value(key)? {
         Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
         _ => return read.number(key),
     };
     if number.is_none() {
-        read.refuse(key, "is a text that is no number");
+        read.refuse(key, "is a string that is not a number");
     }
     number
 }
 
-/// A word; one that is unknown is said and stands for `otherwise`, as upstream has it.
-fn which(read: &OptionReader<'_>, key: &str, otherwise: Which) -> Option<Which> {
+/// Reads `first` or `last`. Any other word is logged and stands for `default`, as in Ceilometer.
+fn sample_choice(
+    read: &OptionReader<'_>,
+    key: &str,
+    default: SampleChoice,
+) -> Option<SampleChoice> {
     Some(match read.text(key)? {
-        "first" => Which::First,
-        "last" => Which::Last,
+        "first" => SampleChoice::First,
+        "last" => SampleChoice::Last,
         other => {
-            log::warn(&format!("{key} is {other:?}, which is neither first nor last"));
-            otherwise
+            log::warn(&format!("{key} is {other:?}, neither first nor last; using the default"));
+            default
         }
     })
 }
@@ -87,8 +94,8 @@ fn which(read: &OptionReader<'_>, key: &str, otherwise: Which) -> Option<Which> 
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "not below 0; what is larger than can be is as good as never"
+    reason = "not below 0; a saturated limit is never reached"
 )]
-fn whole(number: f64) -> u64 {
+fn to_u64(number: f64) -> u64 {
     number as u64
 }

@@ -1,7 +1,6 @@
-//! What transformers hold back is in their saved state: one that goes on from there gives out what the
-//! other would have.
+//! Buffered samples are saved and restored: a restored transformer emits the same samples.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by that")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use accumulator::Accumulator;
 use aggregator::Aggregator;
@@ -10,7 +9,7 @@ use nephometer_guest::testing::{Input, Sample};
 use nephometer_guest::{Meter, MeterType, Resource, Stateful, Transformer, Volume};
 use serde_json::{Value, json};
 
-/// One row each of these meters and values, of one resource.
+/// Begins a batch with one row per meter and value, all of one resource.
 fn batch(input: &mut Input, rows: &[(&str, f64)]) {
     input.next();
     for (name, volume) in rows {
@@ -33,7 +32,7 @@ fn batch(input: &mut Input, rows: &[(&str, f64)]) {
     }
 }
 
-fn made<T: Transformer>(options: &Value) -> T {
+fn configured<T: Transformer>(options: &Value) -> T {
     T::configure(options).unwrap().0
 }
 
@@ -42,45 +41,48 @@ fn flushed<T: Stateful>(transformer: &mut T, input: &mut Input) -> Vec<Sample> {
     input.flushed(answer)
 }
 
-/// Emits the same after a detour over its state, whatever the numbers are.
-fn survives<T: Transformer + Stateful>(
+/// Runs a transformer and one that is restored from its state after the first batch, with other
+/// numbers, and compares what they emit.
+fn check_restored<T: Transformer + Stateful>(
     options: &Value,
     first: &[(&str, f64)],
     then: &[(&str, f64)],
 ) {
-    let (mut one, mut two): (T, T) = (made(options), made(options));
-    let (mut of_one, mut of_two) = (Input::default(), Input::shuffled(7));
-    batch(&mut of_one, first);
-    one.transform(&of_one.batch()).unwrap();
-    assert!(flushed(&mut one, &mut of_one).is_empty(), "too few yet");
-    let state = one.save().unwrap();
-    two.restore(T::describe().state_version, &state).unwrap();
-    for (transformer, input) in [(&mut one, &mut of_one), (&mut two, &mut of_two)] {
+    let (mut original, mut restored): (T, T) = (configured(options), configured(options));
+    let (mut original_input, mut restored_input) = (Input::default(), Input::shuffled(7));
+    batch(&mut original_input, first);
+    original.transform(&original_input.batch()).unwrap();
+    assert!(flushed(&mut original, &mut original_input).is_empty(), "too few samples yet");
+    let state = original.save().unwrap();
+    restored.restore(T::describe().state_version, &state).unwrap();
+    for (transformer, input) in
+        [(&mut original, &mut original_input), (&mut restored, &mut restored_input)]
+    {
         batch(input, then);
         transformer.transform(&input.batch()).unwrap();
     }
-    let samples = flushed(&mut one, &mut of_one);
+    let samples = flushed(&mut original, &mut original_input);
     assert!(!samples.is_empty());
-    assert_eq!(flushed(&mut two, &mut of_two), samples);
-    assert!(flushed(&mut two, &mut of_two).is_empty(), "emitted already");
+    assert_eq!(flushed(&mut restored, &mut restored_input), samples);
+    assert!(flushed(&mut restored, &mut restored_input).is_empty(), "emitted already");
     let version = T::describe().state_version;
-    assert!(made::<T>(options).restore(version + 1, &state).is_err());
-    assert!(made::<T>(options).restore(version, &state[..state.len() / 2]).is_err());
+    assert!(configured::<T>(options).restore(version + 1, &state).is_err());
+    assert!(configured::<T>(options).restore(version, &state[..state.len() / 2]).is_err());
 }
 
 #[test]
-fn what_is_held_back_survives() {
+fn buffered_samples_survive_a_restore() {
     let rows: [(&str, f64); 2] = [("memory", 4.0), ("memory.usage", 0.1)];
-    survives::<Accumulator>(&json!({"size": 3}), &rows, &rows);
-    survives::<Aggregator>(&json!({"size": 3}), &rows, &rows);
+    check_restored::<Accumulator>(&json!({"size": 3}), &rows, &rows);
+    check_restored::<Aggregator>(&json!({"size": 3}), &rows, &rows);
     let expression = json!({"target": {"expr": "$(memory.usage) / $(memory)"}});
-    survives::<Arithmetic>(&expression, &rows[..1], &rows[1..]);
+    check_restored::<Arithmetic>(&expression, &rows[..1], &rows[1..]);
 }
 
 #[test]
-fn what_was_removed_is_forgotten() {
+fn samples_of_removed_resources_are_dropped() {
     let expression = json!({"target": {"expr": "$(memory.usage) / $(memory)"}});
-    let (mut one, mut input): (Arithmetic, _) = (made(&expression), Input::default());
+    let (mut one, mut input): (Arithmetic, _) = (configured(&expression), Input::default());
     batch(&mut input, &[("memory", 4.0)]);
     one.transform(&input.batch()).unwrap();
     batch(&mut input, &[]);
@@ -91,31 +93,32 @@ fn what_was_removed_is_forgotten() {
     assert!(flushed(&mut one, &mut input).is_empty());
 }
 
-/// Version 1 of these states had volumes as `f64` alone, in the same order of fields.
+/// In version 1 of these states volumes were `f64`, in the same order of fields.
 #[test]
 fn states_of_version_1_are_read() {
-    let mut held = vec![1];
+    let mut state = vec![1];
     for text in ["memory", "MiB"] {
-        held.push(u8::try_from(text.len()).unwrap());
-        held.extend(text.as_bytes());
+        state.push(u8::try_from(text.len()).unwrap());
+        state.extend(text.as_bytes());
     }
-    held.push(0);
+    state.push(0);
     for text in ["r", "openstack"] {
-        held.push(u8::try_from(text.len()).unwrap());
-        held.extend(text.as_bytes());
+        state.push(u8::try_from(text.len()).unwrap());
+        state.extend(text.as_bytes());
     }
     // No project, no user, no metadata, time 5, volume 2.5.
-    held.extend([0, 0, 2, b'{', b'}', 5]);
-    held.extend(2.5_f64.to_le_bytes());
-    let (mut one, mut input): (Accumulator, _) = (made(&json!({"size": 1})), Input::default());
-    one.restore(1, &held).unwrap();
+    state.extend([0, 0, 2, b'{', b'}', 5]);
+    state.extend(2.5_f64.to_le_bytes());
+    let (mut one, mut input): (Accumulator, _) =
+        (configured(&json!({"size": 1})), Input::default());
+    one.restore(1, &state).unwrap();
     let samples = flushed(&mut one, &mut input);
     assert_eq!((samples.len(), samples[0].volume, samples[0].time), (1, Volume::Float(2.5), 5));
-    assert!(one.restore(2, &held).is_err());
+    assert!(one.restore(2, &state).is_err());
 }
 
 #[test]
-fn sums_and_held_samples_keep_the_last_digits_of_integers() {
+fn sums_and_buffered_samples_are_exact_for_large_integers() {
     let large = (1_i64 << 60) + 1;
     let meter = || Meter { name: "bytes".into(), unit: "B".into(), type_: MeterType::Delta };
     let sample = |volume: i64| Sample {
@@ -128,12 +131,12 @@ fn sums_and_held_samples_keep_the_last_digits_of_integers() {
     for volume in [large, 2, 4] {
         input.sample(&sample(volume));
     }
-    let mut sum: Aggregator = made(&json!({"size": 3}));
+    let mut sum: Aggregator = configured(&json!({"size": 3}));
     sum.transform(&input.batch()).unwrap();
-    let mut again: Aggregator = made(&json!({"size": 3}));
+    let mut again: Aggregator = configured(&json!({"size": 3}));
     again.restore(2, &sum.save().unwrap()).unwrap();
     assert_eq!(flushed(&mut again, &mut input)[0].volume, Volume::Integer(large + 6));
-    let mut held: Accumulator = made(&json!({"size": 3}));
-    held.transform(&input.batch()).unwrap();
-    assert_eq!(flushed(&mut held, &mut input)[0].volume, Volume::Integer(large));
+    let mut accumulator: Accumulator = configured(&json!({"size": 3}));
+    accumulator.transform(&input.batch()).unwrap();
+    assert_eq!(flushed(&mut accumulator, &mut input)[0].volume, Volume::Integer(large));
 }

@@ -1,16 +1,16 @@
 //! `arithmetic`: samples computed from several meters of one resource.
 //!
-//! Behaves as Ceilometer's transformer of that name: `$(meter)` in `target.expr` stands for the
-//! volume of the last sample of a meter, `$(meter).resource_metadata.x` for another of its fields. At
-//! the end of a tick each resource that has a sample of every meter gives one result, and its
-//! samples are done with. No sample passes.
+//! Behaves like Ceilometer's transformer of that name: `$(meter)` in `target.expr` stands for the
+//! volume of the last sample of a meter, `$(meter).resource_metadata.x` for another of its fields.
+//! At the end of a polling cycle, each resource with a sample of every meter yields one result, and
+//! its samples are dropped. No input sample passes.
 
 mod formula;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use conversion::held::{self, Held};
+use conversion::buffer::{self, BufferedSample};
 use formula::Formula;
 use nephometer_guest::{
     Answer, AnswerBuilder, Batch, Description, Dictionary, Meter, MeterType, OptionError,
@@ -20,22 +20,22 @@ use nephometer_guest::{
 
 const STATE_VERSION: u32 = 2;
 
-/// By resource, then by meter.
-type Cache<V = Volume> = BTreeMap<String, BTreeMap<String, Held<V>>>;
+/// The last samples, by resource id, then by meter name.
+type LastSamples<V = Volume> = BTreeMap<String, BTreeMap<String, BufferedSample<V>>>;
 
-/// The configured transformer with what it holds.
+/// The configured transformer with its buffered samples.
 #[derive(Debug)]
 pub struct Arithmetic {
     formula: Formula,
     name: Option<String>,
     unit: Option<String>,
     kind: Option<MeterType>,
-    cache: Cache,
+    last_samples: LastSamples,
 }
 
 impl Arithmetic {
-    /// What the samples of one resource make.
-    fn result(&self, samples: &BTreeMap<String, Held>) -> Result<Held, String> {
+    /// The result for one resource.
+    fn result(&self, samples: &BTreeMap<String, BufferedSample>) -> Result<BufferedSample, String> {
         let volume = self.formula.evaluate(samples)?;
         let first = samples.get(self.formula.reference()).ok_or("a meter is missing")?;
         let time = samples.values().map(|sample| sample.time).max().unwrap_or(first.time);
@@ -44,7 +44,7 @@ impl Arithmetic {
             unit: self.unit.clone().unwrap_or_else(|| first.unit.clone()),
             type_: self.kind.unwrap_or(first.kind),
         };
-        Ok(Held { volume: volume.into(), time, ..first.clone() }.with_meter(meter))
+        Ok(BufferedSample { volume: volume.into(), time, ..first.clone() }.with_meter(meter))
     }
 }
 
@@ -77,8 +77,8 @@ impl Transformer for Arithmetic {
         if let Err(reason) = &formula {
             target.refuse("expr", reason.clone());
         }
-        let given = |key| target.text(key).map(str::to_owned);
-        let (name, unit) = (given("name"), given("unit"));
+        let text = |key| target.text(key).map(str::to_owned);
+        let (name, unit) = (text("name"), text("unit"));
         let Ok(formula) = formula else { return Err(errors.take()) };
         let errors = errors.take();
         if !errors.is_empty() {
@@ -86,18 +86,18 @@ impl Transformer for Arithmetic {
         }
         // The result has the metadata of the first meter.
         let settings = Settings { metadata: vec!["*".to_owned()], ..settings() };
-        Ok((Self { formula, name, unit, kind, cache: Cache::new() }, settings))
+        Ok((Self { formula, name, unit, kind, last_samples: LastSamples::new() }, settings))
     }
 
     fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         for row in rows(input) {
             if self.formula.meters().contains(&row.meter().name) {
-                let of = self.cache.entry(row.resource().id.clone()).or_default();
-                of.insert(row.meter().name.clone(), Held::of(&row));
+                let samples = self.last_samples.entry(row.resource().id.clone()).or_default();
+                samples.insert(row.meter().name.clone(), BufferedSample::of(&row));
             }
         }
         for id in &input.samples.removed {
-            self.cache.remove(id);
+            self.last_samples.remove(id);
         }
         Ok(Outcome::Keep(Vec::new()))
     }
@@ -109,17 +109,16 @@ impl Stateful for Arithmetic {
         dictionary: &Dictionary,
         _now: Timestamp,
     ) -> Result<Option<Answer>, Refusal> {
-        let wanted = self.formula.meters().len();
+        let required = self.formula.meters().len();
         let mut answer = AnswerBuilder::without_input(dictionary);
         let (mut failed, mut first) = (0_usize, String::new());
-        let cache = std::mem::take(&mut self.cache);
-        for (id, samples) in cache {
-            if samples.len() < wanted {
-                self.cache.insert(id, samples);
+        for (id, samples) in std::mem::take(&mut self.last_samples) {
+            if samples.len() < required {
+                self.last_samples.insert(id, samples);
                 continue;
             }
             match self.result(&samples) {
-                Ok(made) => made.give_out(&mut answer),
+                Ok(sample) => sample.add_to(&mut answer),
                 Err(reason) => {
                     if failed == 0 {
                         first = format!("{id}: {reason}");
@@ -137,24 +136,24 @@ impl Stateful for Arithmetic {
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {
-        held::save(&self.cache)
+        buffer::save(&self.last_samples)
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
-        self.cache = match version {
-            1 => held::parse::<Cache<f64>>(state)?.into_iter().map(upgraded).collect(),
-            STATE_VERSION => held::parse(state)?,
-            _ => return Err(held::unknown(version, STATE_VERSION)),
+        self.last_samples = match version {
+            1 => buffer::parse::<LastSamples<f64>>(state)?.into_iter().map(upgrade).collect(),
+            STATE_VERSION => buffer::parse(state)?,
+            _ => return Err(buffer::unknown_version(version, STATE_VERSION)),
         };
         Ok(())
     }
 }
 
-/// The samples of one resource as they were in version 1.
-fn upgraded(
-    (id, samples): (String, BTreeMap<String, Held<f64>>),
-) -> (String, BTreeMap<String, Held>) {
-    (id, samples.into_iter().map(|(meter, held)| (meter, held.into())).collect())
+/// Converts the samples of one resource from version 1 of the state.
+fn upgrade(
+    (id, samples): (String, BTreeMap<String, BufferedSample<f64>>),
+) -> (String, BTreeMap<String, BufferedSample>) {
+    (id, samples.into_iter().map(|(meter, sample)| (meter, sample.into())).collect())
 }
 
 nephometer_guest::export_stateful_transformer!(Arithmetic);

@@ -1,3 +1,5 @@
+//! The option `scale`: a factor, or an expression over the sample.
+
 use std::rc::Rc;
 
 use expression::{Expression, Value};
@@ -6,11 +8,11 @@ use serde_json::Value as Json;
 
 use crate::time::iso;
 
-/// Results that are remembered by their metadata.
-const REMEMBERED: usize = 4_096;
+/// The cache of results by metadata is cleared when it has this many.
+const MAX_CACHED_RESULTS: usize = 4_096;
 
-/// The names that a sample has in an expression.
-const NAMES: [&str; 11] = [
+/// The attributes of a sample that expressions can read, as in Ceilometer.
+const SAMPLE_NAMES: [&str; 11] = [
     "name",
     "type",
     "unit",
@@ -24,14 +26,14 @@ const NAMES: [&str; 11] = [
     "monotonic_time",
 ];
 
-/// What to do with values.
+/// How values are scaled.
 #[derive(Debug)]
 pub enum Scale {
-    /// Nothing: absent, or what Python takes for false.
+    /// Not at all: the option is absent, or false in Python.
     None,
-    /// Multiply the sample's volume.
+    /// The volume is multiplied by a factor.
     Factor(f64),
-    /// Evaluate.
+    /// An expression is evaluated.
     Formula(Formula),
 }
 
@@ -52,7 +54,7 @@ impl Scale {
         }
     }
 
-    /// The metadata that has to come with the samples.
+    /// The metadata paths that the expression reads, for [`nephometer_guest::Settings`].
     pub fn metadata(&self) -> Vec<String> {
         match self {
             Self::Formula(formula) => formula.expression.paths_below("resource_metadata"),
@@ -60,64 +62,68 @@ impl Scale {
         }
     }
 
-    /// What upstream's `_scale` gives for a row; `none` if there is no scale.
+    /// The result for a row, as Ceilometer's `_scale` computes it; `default` if there is no scale.
+    ///
+    /// # Errors
+    /// The reason why the expression has no finite value.
     #[inline]
-    pub fn of(&mut self, row: &Row<'_>, none: f64) -> Result<f64, Rc<str>> {
+    pub fn of(&mut self, row: &Row<'_>, default: f64) -> Result<f64, Rc<str>> {
         match self {
-            Self::None => Ok(none),
+            Self::None => Ok(default),
             Self::Factor(factor) => Ok(row.volume * *factor),
             Self::Formula(formula) => formula.of(row),
         }
     }
 }
 
-type Outcome = Result<f64, Rc<str>>;
-type Parsed = Result<Json, Rc<str>>;
+type ScaleResult = Result<f64, Rc<str>>;
+type ParsedMetadata = Result<Json, Rc<str>>;
 
-/// An expression, and what is already known of its results.
+/// An expression with caches.
 ///
-/// One that reads nothing but metadata is evaluated once per dictionary entry, and only once for entries
+/// If it reads only metadata, it is evaluated once per dictionary entry, and once for all entries
 /// with equal metadata.
 #[derive(Debug)]
 pub struct Formula {
     expression: Expression,
-    by_metadata: bool,
-    remembered: FxHashMap<String, Outcome>,
-    /// By resource.
-    outcomes: EntryCache<Outcome>,
-    metadata: EntryCache<Parsed>,
+    /// Whether the expression reads only metadata.
+    only_metadata: bool,
+    /// Results by the text of the metadata.
+    by_text: FxHashMap<String, ScaleResult>,
+    by_resource: EntryCache<ScaleResult>,
+    metadata: EntryCache<ParsedMetadata>,
 }
 
 impl Formula {
     fn new(expression: Expression) -> Self {
         for name in expression.names() {
-            if !NAMES.contains(&name) {
-                log::warn(&format!("scale reads '{name}', which no sample has"));
+            if !SAMPLE_NAMES.contains(&name) {
+                log::warn(&format!("scale refers to '{name}', which no sample has"));
             }
         }
-        let by_metadata = expression.names().iter().all(|name| *name == "resource_metadata");
+        let only_metadata = expression.names().iter().all(|name| *name == "resource_metadata");
         Self {
             expression,
-            by_metadata,
-            remembered: FxHashMap::default(),
-            outcomes: EntryCache::default(),
+            only_metadata,
+            by_text: FxHashMap::default(),
+            by_resource: EntryCache::default(),
             metadata: EntryCache::default(),
         }
     }
 
     #[inline]
-    fn of(&mut self, row: &Row<'_>) -> Outcome {
-        if !self.by_metadata {
-            return self.by_row(row);
+    fn of(&mut self, row: &Row<'_>) -> ScaleResult {
+        if !self.only_metadata {
+            return self.evaluate_row(row);
         }
-        let Self { expression, remembered, outcomes, .. } = self;
-        let outcome = outcomes.get(row.resource_key(), || {
-            of_metadata(expression, remembered, &row.resource().metadata)
+        let Self { expression, by_text, by_resource, .. } = self;
+        let result = by_resource.get(row.resource_key(), || {
+            evaluate_metadata(expression, by_text, &row.resource().metadata)
         });
-        outcome.clone()
+        result.clone()
     }
 
-    fn by_row(&mut self, row: &Row<'_>) -> Outcome {
+    fn evaluate_row(&mut self, row: &Row<'_>) -> ScaleResult {
         let parsed = self.metadata.get(row.resource_key(), || parse(&row.resource().metadata));
         let metadata = (*parsed).as_ref().map_err(Rc::clone)?;
         let names = |name: &str| sample_value(row, metadata, name);
@@ -125,30 +131,30 @@ impl Formula {
     }
 }
 
-fn of_metadata(
+fn evaluate_metadata(
     expression: &Expression,
-    remembered: &mut FxHashMap<String, Outcome>,
+    by_text: &mut FxHashMap<String, ScaleResult>,
     text: &str,
-) -> Outcome {
-    if let Some(outcome) = remembered.get(text) {
-        return outcome.clone();
+) -> ScaleResult {
+    if let Some(result) = by_text.get(text) {
+        return result.clone();
     }
-    let outcome = parse(text).and_then(|metadata| {
+    let result = parse(text).and_then(|metadata| {
         let names = |_: &str| Value::from(&metadata);
         expression.number(&names).map_err(|error| error.to_string().into())
     });
-    if remembered.len() == REMEMBERED {
-        remembered.clear();
+    if by_text.len() == MAX_CACHED_RESULTS {
+        by_text.clear();
     }
-    remembered.insert(text.to_owned(), outcome.clone());
-    outcome
+    by_text.insert(text.to_owned(), result.clone());
+    result
 }
 
 fn parse(text: &str) -> Result<Json, Rc<str>> {
     serde_json::from_str(text).map_err(|error| format!("metadata is not JSON: {error}").into())
 }
 
-/// The sample's attributes, by upstream's names. `id` does not come with the columns.
+/// An attribute of the sample, by its name in Ceilometer. The columns have no `id`.
 fn sample_value<'a>(row: &Row<'a>, metadata: &'a Json, name: &str) -> Value<'a> {
     let text = |text: &'a str| Value::Text(text.into());
     let owner = |owner: &'a Option<String>| owner.as_deref().map_or(Value::None, text);

@@ -1,12 +1,12 @@
 //! What Ceilometer's transformers have in common.
 //!
-//! Most take `source` (`unit`, `map_from`) and `target` (`name`, `unit`, `type`, `scale`, `max`,
-//! `map_to`), with the same meaning: new names and units by pattern or by word, a scale that is a
-//! number or an expression over the sample, and a cap. What they do with a scaled value differs
-//! and is theirs.
+//! Most have the options `source` (`unit`, `map_from`) and `target` (`name`, `unit`, `type`,
+//! `scale`, `max`, `map_to`): new names and units, literal or by pattern; a scale, which is a number
+//! or an expression over the sample; and a maximum. [`Conversion`] reads and applies them, except
+//! for the use of the scale, which differs. [`series`] and [`buffer`] hold the states.
 
+pub mod buffer;
 mod formula;
-pub mod held;
 mod pattern;
 mod rename;
 pub mod series;
@@ -19,28 +19,31 @@ use nephometer_guest::{FxHashMap, Meter, MeterType, OptionError, OptionReader, t
 pub use formula::{Formula, Scale};
 use rename::Rename;
 
-/// Converted meters that are remembered.
-const REMEMBERED: usize = 1_000;
+/// The cache of converted meters is cleared when it has this many.
+const MAX_CACHED_METERS: usize = 1_000;
 
 /// The parameters, checked.
 #[derive(Debug)]
 pub struct Conversion {
-    /// Only samples in this unit are meant, where that matters.
+    /// Only samples in this unit are converted; used by `unit_conversion` only.
     pub source_unit: Option<String>,
-    /// What to do with values.
+    /// How values are scaled.
     pub scale: Scale,
-    /// The most that a value may be.
+    /// Larger values are cut to this one.
     pub max: Option<f64>,
     name: Rename,
     unit: Rename,
     meter_type: Option<MeterType>,
-    known: FxHashMap<String, Vec<(Meter, Meter)>>,
-    remembered: usize,
+    /// Pairs of input and converted meter, by the name of the input.
+    cache: FxHashMap<String, Vec<(Meter, Meter)>>,
+    cached: usize,
 }
 
 impl Conversion {
-    /// Reads the parameters. Keys that are not known are named in the log, as upstream swallows
-    /// them; anything else that is wrong is an error with its place.
+    /// Reads the parameters. Unknown keys are logged only, because Ceilometer ignores them.
+    ///
+    /// # Errors
+    /// All other errors, each with its pointer.
     pub fn read(options: &serde_json::Value) -> Result<Self, Vec<OptionError>> {
         let errors = RefCell::default();
         let conversion = Self::read_beside(options, &[], &errors);
@@ -48,7 +51,8 @@ impl Conversion {
         if errors.is_empty() { Ok(conversion) } else { Err(errors) }
     }
 
-    /// The same beside parameters of the caller's own, which are named in `more`.
+    /// The same for a transformer with further parameters, whose keys are in `more`. Errors are
+    /// added to `errors`.
     pub fn read_beside(
         options: &serde_json::Value,
         more: &[&str],
@@ -78,14 +82,14 @@ impl Conversion {
             name: Rename::read("name", &map_from, &map_to, &target),
             unit: Rename::read("unit", &map_from, &map_to, &target),
             meter_type,
-            known: FxHashMap::default(),
-            remembered: 0,
+            cache: FxHashMap::default(),
+            cached: 0,
         }
     }
 
-    /// The meter that another becomes.
+    /// Converts a meter: name, unit and type.
     pub fn meter(&mut self, from: &Meter) -> Meter {
-        let same_name = self.known.get(&from.name);
+        let same_name = self.cache.get(&from.name);
         if let Some((_, to)) = same_name.and_then(|all| all.iter().find(|(one, _)| one == from)) {
             return to.clone();
         }
@@ -94,16 +98,16 @@ impl Conversion {
             unit: self.unit.apply(&from.unit),
             type_: self.meter_type.unwrap_or(from.type_),
         };
-        if self.remembered == REMEMBERED {
-            self.known.clear();
-            self.remembered = 0;
+        if self.cached == MAX_CACHED_METERS {
+            self.cache.clear();
+            self.cached = 0;
         }
-        self.remembered += 1;
-        self.known.entry(from.name.clone()).or_default().push((from.clone(), to.clone()));
+        self.cached += 1;
+        self.cache.entry(from.name.clone()).or_default().push((from.clone(), to.clone()));
         to
     }
 
-    /// A value as it may be.
+    /// Cuts a value to the maximum.
     pub fn capped(&self, value: f64) -> f64 {
         self.max.map_or(value, |max| value.min(max))
     }

@@ -1,16 +1,16 @@
-//! Python's `re.sub` on an engine without look-around and back-references in patterns.
+//! Python's `re.sub`, on an engine without look-around and back-references in patterns.
 
 use regex_lite::{Captures, Regex};
 
 /// Compiles a pattern in Python's notation.
 pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     Regex::new(&translate(pattern)).map_err(|error| {
-        format!("not a pattern that can be used here (no look-around, no back-references): {error}")
+        format!("unsupported pattern (no look-around, no back-references): {error}")
     })
 }
 
-/// Rewrites what Python writes differently: `\Z`, `{,n}`, a brace or a bracket that stands for
-/// itself, and punctuation that is escaped without need.
+/// Rewrites Python's notation for the engine: `\Z`, `{,n}`, literal braces and brackets, and
+/// needlessly escaped punctuation.
 fn translate(pattern: &str) -> String {
     let mut translated = String::with_capacity(pattern.len());
     let mut rest = pattern.chars();
@@ -50,7 +50,7 @@ fn translate(pattern: &str) -> String {
     translated
 }
 
-/// Whether what follows a brace makes it a quantifier, and then whether its lower end is left out.
+/// `Some` if the text after a brace makes it a quantifier; true if its lower bound is left out.
 fn quantifier(rest: &str) -> Option<bool> {
     let (inside, _) = rest.split_once('}')?;
     let (low, high) = inside.split_once(',').unwrap_or((inside, "0"));
@@ -59,7 +59,7 @@ fn quantifier(rest: &str) -> Option<bool> {
     (!empty && digits(low) && digits(high)).then_some(low.is_empty())
 }
 
-/// What takes the place of a match.
+/// The replacement of a match.
 #[derive(Debug)]
 pub(crate) struct Template(Vec<Part>);
 
@@ -82,7 +82,7 @@ impl Template {
             let group = match escape {
                 'g' => {
                     let inside = rest.strip_prefix('<').and_then(|rest| rest.split_once('>'));
-                    let (name, after) = inside.ok_or(r"'\g' has to be followed by <name>")?;
+                    let (name, after) = inside.ok_or(r"'\g' must be followed by <name>")?;
                     rest = after;
                     let number = name.parse().ok();
                     number
@@ -110,7 +110,7 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// Every match of the pattern in the text replaced.
+    /// Replaces every match of the pattern in the text.
     pub(crate) fn replace_all(&self, pattern: &Regex, text: &str) -> String {
         let replacement = |found: &Captures<'_>| {
             let part = |part: &Part| match part {
@@ -134,7 +134,7 @@ fn literal(escape: char) -> Result<String, String> {
         't' => "\t".to_owned(),
         'v' => "\x0b".to_owned(),
         letter if letter.is_ascii_alphanumeric() => {
-            return Err(format!("'\\{letter}' has no meaning here"));
+            return Err(format!("unknown escape '\\{letter}'"));
         }
         other => format!("\\{other}"),
     })

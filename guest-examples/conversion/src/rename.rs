@@ -1,9 +1,11 @@
+//! New names and units of meters, literal or by pattern.
+
 use nephometer_guest::OptionReader;
 use regex_lite::Regex;
 
 use crate::pattern::{Template, compile};
 
-/// How a name or a unit changes.
+/// Renames a name or a unit.
 #[derive(Debug)]
 pub(crate) struct Rename {
     map: Option<(Regex, Template)>,
@@ -11,7 +13,8 @@ pub(crate) struct Rename {
 }
 
 impl Rename {
-    /// `attribute` is `name` or `unit`. As upstream has it, a map needs both of its sides.
+    /// Reads the options of an attribute, `name` or `unit`. As in Ceilometer, a mapping without
+    /// both sides is ignored.
     pub(crate) fn read(
         attribute: &str,
         map_from: &OptionReader<'_>,
@@ -28,8 +31,8 @@ impl Rename {
         Self { map, target: target.text(attribute).map(str::to_owned) }
     }
 
-    /// The new text: a pattern that does not match leaves the old one, whatever the target says;
-    /// an empty result gives way to the target.
+    /// The new text. A pattern that does not match keeps the old one and ignores the target, as in
+    /// Ceilometer; an empty result is replaced by the target.
     pub(crate) fn apply(&self, text: &str) -> String {
         let mapped = self.map.as_ref().map(|(pattern, to)| to.replace_all(pattern, text));
         mapped

@@ -1,40 +1,42 @@
-//! The last sample of each meter and resource.
+//! The last reading of each meter and resource.
 //!
-//! Names and ids have numbers of their own here, because the host's mean nothing to another instance.
+//! Names and ids have numbers of their own here, because numbers of the dictionary mean nothing to
+//! another instance.
 //!
 //! The saved state is, in little-endian order: the meter names, the resource ids (each list: its
-//! length, then per text its length and UTF-8), the number of series, and per series the index
-//! of the meter (u32) and the resource (u32), the kind of the volume (u8: 0 f64, 1 s64), the volume, time
-//! (u64) and monotonic time (u64). Version 1 had no kind, and volumes as f64 only.
+//! length, then per text its length and UTF-8), the number of series, and per series the index of
+//! the meter (u32) and the resource (u32), the kind of the volume (u8: 0 f64, 1 s64), the volume,
+//! time (u64) and monotonic time (u64). Version 1 had no kind, and volumes as f64 only.
 
 use nephometer_guest::{EntryCache, FxHashMap, Row, Timestamp, Volume};
 
 /// The version of the saved state.
 pub const VERSION: u32 = 2;
 
-/// The last sample of a series.
+/// One reading of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Last {
-    /// Its value.
+pub struct Reading {
+    /// The value.
     pub volume: Volume,
     time: Timestamp,
-    /// 0 if not known.
+    /// 0 if unknown.
     monotonic: u64,
 }
 
-impl Last {
-    /// What is kept of a row.
+impl Reading {
+    /// The reading of a row.
     #[inline]
     pub fn of(row: &Row<'_>) -> Self {
         Self { volume: row.value(), time: row.time, monotonic: row.monotonic.unwrap_or(0) }
     }
 
-    /// Whether this one is from before another, by their timestamps.
+    /// Whether this reading is older than another, by timestamp.
     pub fn is_before(&self, other: &Self) -> bool {
         self.time < other.time
     }
 
-    /// The seconds from an earlier sample to this one; `None` if that one is later.
+    /// The seconds since an earlier reading, by the monotonic clock if both have it; `None` if that
+    /// reading is later.
     #[inline]
     pub fn seconds_since(&self, before: &Self) -> Option<f64> {
         let monotonic = self.monotonic != 0 && before.monotonic != 0;
@@ -50,31 +52,31 @@ impl Last {
 /// All series.
 #[derive(Debug, Default)]
 pub struct Series {
-    meters: Numbers,
-    resources: Numbers,
+    meters: Interner,
+    resources: Interner,
     /// By the number of a resource.
-    last: Vec<OfResource>,
-    /// The numbers here of the dictionary's entries.
-    meter_of: EntryCache<u32>,
-    resource_of: EntryCache<Place>,
+    by_resource: Vec<ResourceSeries>,
+    /// The numbers here of the entries of the dictionary.
+    meter_cache: EntryCache<u32>,
+    resource_cache: EntryCache<ResourceSlot>,
 }
 
-/// The series of one resource, by meter. They are few.
+/// The series of one resource: few, so they are searched by meter.
 #[derive(Debug, Default)]
-struct OfResource {
-    /// How many resources have had this number before.
+struct ResourceSeries {
+    /// How many resources had this number before.
     reuses: u32,
-    last: Vec<(u32, Last)>,
+    readings: Vec<(u32, Reading)>,
 }
 
-/// The number of a resource, and which of those that had it.
+/// The number of a resource, with the reuse count that tells it from earlier owners of the number.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct ResourceSlot {
     number: u32,
     reuses: u32,
 }
 
-/// A series.
+/// Identifies a series.
 #[derive(Debug, Clone, Copy)]
 pub struct SeriesKey {
     meter: u32,
@@ -85,24 +87,25 @@ impl Series {
     /// The series of a row.
     #[inline]
     pub fn key(&mut self, row: &Row<'_>) -> SeriesKey {
-        let Self { meters, resources, last, meter_of, resource_of } = self;
-        let meter = *meter_of.get(row.meter_key(), || meters.number(&row.meter().name));
-        let place = resource_of.get(row.resource_key(), || place(resources, last, row));
+        let Self { meters, resources, by_resource, meter_cache, resource_cache } = self;
+        let meter = *meter_cache.get(row.meter_key(), || meters.number(&row.meter().name));
+        let slot =
+            resource_cache.get(row.resource_key(), || resource_slot(resources, by_resource, row));
         // The number may belong to another resource by now.
-        if last[place.number as usize].reuses != place.reuses {
-            *place = self::place(resources, last, row);
+        if by_resource[slot.number as usize].reuses != slot.reuses {
+            *slot = resource_slot(resources, by_resource, row);
         }
-        SeriesKey { meter, resource: place.number }
+        SeriesKey { meter, resource: slot.number }
     }
 
-    /// Keeps the last sample of a series; returns the one before.
+    /// Stores the last reading of a series and returns the previous one.
     #[inline]
-    pub fn replace(&mut self, key: SeriesKey, last: Last) -> Option<Last> {
-        let of = &mut self.last[key.resource as usize].last;
-        if let Some((_, known)) = of.iter_mut().find(|(meter, _)| *meter == key.meter) {
-            return Some(std::mem::replace(known, last));
+    pub fn replace(&mut self, key: SeriesKey, reading: Reading) -> Option<Reading> {
+        let readings = &mut self.by_resource[key.resource as usize].readings;
+        if let Some((_, last)) = readings.iter_mut().find(|(meter, _)| *meter == key.meter) {
+            return Some(std::mem::replace(last, reading));
         }
-        of.push((key.meter, last));
+        readings.push((key.meter, reading));
         None
     }
 
@@ -110,26 +113,30 @@ impl Series {
     pub fn forget(&mut self, resources: &[String]) {
         for id in resources {
             let Some(resource) = self.resources.take(id) else { continue };
-            let of = &mut self.last[resource as usize];
-            of.reuses += 1;
-            of.last = Vec::new();
+            let series = &mut self.by_resource[resource as usize];
+            series.reuses += 1;
+            series.readings = Vec::new();
         }
     }
 
-    /// The whole of it, as bytes.
+    /// Encodes the state.
+    ///
+    /// # Errors
+    /// If it is too large.
     pub fn save(&self) -> Result<Vec<u8>, String> {
-        let texts = |numbers: &Numbers| numbers.of.keys().map(|text| 4 + text.len()).sum::<usize>();
-        let count = self.last.iter().map(|of| of.last.len()).sum::<usize>();
-        let room = 12 + texts(&self.meters) + texts(&self.resources) + 33 * count;
-        let mut state = Vec::with_capacity(room);
+        let texts =
+            |interner: &Interner| interner.numbers.keys().map(|text| 4 + text.len()).sum::<usize>();
+        let count = self.by_resource.iter().map(|series| series.readings.len()).sum::<usize>();
+        let size = 12 + texts(&self.meters) + texts(&self.resources) + 33 * count;
+        let mut state = Vec::with_capacity(size);
         let meters = self.meters.save(&mut state)?;
         let resources = self.resources.save(&mut state)?;
         write_length(&mut state, count)?;
-        for (of, resource) in self.last.iter().zip(&resources) {
-            for (meter, last) in &of.last {
+        for (series, resource) in self.by_resource.iter().zip(&resources) {
+            for (meter, reading) in &series.readings {
                 state.extend(meters[*meter as usize].to_le_bytes());
                 state.extend(resource.to_le_bytes());
-                match last.volume {
+                match reading.volume {
                     Volume::Float(value) => {
                         state.push(0);
                         state.extend(value.to_le_bytes());
@@ -139,14 +146,17 @@ impl Series {
                         state.extend(value.to_le_bytes());
                     }
                 }
-                state.extend(last.time.to_le_bytes());
-                state.extend(last.monotonic.to_le_bytes());
+                state.extend(reading.time.to_le_bytes());
+                state.extend(reading.monotonic.to_le_bytes());
             }
         }
         Ok(state)
     }
 
-    /// What [`Self::save`] made.
+    /// Decodes a state that [`Self::save`] encoded.
+    ///
+    /// # Errors
+    /// If the version is unknown, or the state is damaged.
     pub fn restore(version: u32, state: &[u8]) -> Result<Self, String> {
         if !(1..=VERSION).contains(&version) {
             return Err(format!("state of version {version}; this component reads 1 to {VERSION}"));
@@ -160,52 +170,56 @@ impl Series {
 }
 
 #[cold]
-fn place(resources: &mut Numbers, last: &mut Vec<OfResource>, row: &Row<'_>) -> Place {
+fn resource_slot(
+    resources: &mut Interner,
+    by_resource: &mut Vec<ResourceSeries>,
+    row: &Row<'_>,
+) -> ResourceSlot {
     let number = resources.number(&row.resource().id);
-    if number as usize >= last.len() {
-        last.resize_with(number as usize + 1, OfResource::default);
+    if number as usize >= by_resource.len() {
+        by_resource.resize_with(number as usize + 1, ResourceSeries::default);
     }
-    Place { number, reuses: last[number as usize].reuses }
+    ResourceSlot { number, reuses: by_resource[number as usize].reuses }
 }
 
-/// Texts by small numbers. A number is used again once its text is gone.
+/// Assigns small numbers to texts. The number of a removed text is reused.
 #[derive(Debug, Default)]
-struct Numbers {
-    of: FxHashMap<String, u32>,
+struct Interner {
+    numbers: FxHashMap<String, u32>,
     free: Vec<u32>,
-    /// Above all numbers ever given.
+    /// One more than the largest number assigned so far.
     next: u32,
 }
 
-impl Numbers {
+impl Interner {
     fn number(&mut self, text: &str) -> u32 {
-        if let Some(&number) = self.of.get(text) {
+        if let Some(&number) = self.numbers.get(text) {
             return number;
         }
         let number = self.free.pop().unwrap_or_else(|| {
             self.next += 1;
             self.next - 1
         });
-        self.of.insert(text.to_owned(), number);
+        self.numbers.insert(text.to_owned(), number);
         number
     }
 
     fn take(&mut self, text: &str) -> Option<u32> {
-        let number = self.of.remove(text)?;
+        let number = self.numbers.remove(text)?;
         self.free.push(number);
         Some(number)
     }
 
-    /// Writes the texts; gives the place of each number among them.
+    /// Writes the texts. Returns the index of each number's text among them.
     fn save(&self, state: &mut Vec<u8>) -> Result<Vec<u32>, String> {
-        write_length(state, self.of.len())?;
-        let mut places = vec![0; self.next as usize];
-        for (place, (text, &number)) in (0..).zip(&self.of) {
+        write_length(state, self.numbers.len())?;
+        let mut indexes = vec![0; self.next as usize];
+        for (index, (text, &number)) in (0..).zip(&self.numbers) {
             write_length(state, text.len())?;
             state.extend(text.as_bytes());
-            places[number as usize] = place;
+            indexes[number as usize] = index;
         }
-        Ok(places)
+        Ok(indexes)
     }
 }
 
@@ -215,7 +229,7 @@ fn write_length(state: &mut Vec<u8>, length: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads a saved state; `None` wherever it ends too soon or makes no sense.
+/// Decodes a saved state; `None` where it is truncated or malformed.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -240,27 +254,27 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(text).ok()
     }
 
-    fn numbers(&mut self) -> Option<Numbers> {
-        let mut numbers = Numbers::default();
-        for place in 0..self.u32()? {
-            // A text that is there twice would shift all that follow.
-            if numbers.number(self.text()?) != place {
+    fn interner(&mut self) -> Option<Interner> {
+        let mut interner = Interner::default();
+        for index in 0..self.u32()? {
+            // A duplicate text would shift all that follow.
+            if interner.number(self.text()?) != index {
                 return None;
             }
         }
-        Some(numbers)
+        Some(interner)
     }
 
     fn series(&mut self, version: u32) -> Option<Series> {
-        let meters = self.numbers()?;
-        let resources = self.numbers()?;
+        let meters = self.interner()?;
+        let resources = self.interner()?;
         let count = usize::try_from(self.u32()?).ok()?;
         let size = if version == 1 { 32 } else { 33 };
         if self.0.len() != count.checked_mul(size)? {
             return None;
         }
-        let mut last = Vec::new();
-        last.resize_with(resources.next as usize, OfResource::default);
+        let mut by_resource = Vec::new();
+        by_resource.resize_with(resources.next as usize, ResourceSeries::default);
         for _ in 0..count {
             let (meter, resource) = (self.u32()?, self.u32()?);
             if meter >= meters.next {
@@ -272,9 +286,9 @@ impl<'a> Reader<'a> {
                 1 => Volume::Integer(self.array().map(i64::from_le_bytes)?),
                 _ => return None,
             };
-            let one = Last { volume, time: self.u64()?, monotonic: self.u64()? };
-            last.get_mut(resource as usize)?.last.push((meter, one));
+            let reading = Reading { volume, time: self.u64()?, monotonic: self.u64()? };
+            by_resource.get_mut(resource as usize)?.readings.push((meter, reading));
         }
-        Some(Series { meters, resources, last, ..Series::default() })
+        Some(Series { meters, resources, by_resource, ..Series::default() })
     }
 }

@@ -9,9 +9,9 @@ fn sub(pattern: &str, to: &str, text: &str) -> String {
     Template::parse(to, &pattern).unwrap().replace_all(&pattern, text)
 }
 
-/// Expected values by Python's `re.sub`.
+/// The expected values are those of Python's `re.sub`.
 #[test]
-fn replaces_as_python_does() {
+fn replacements_equal_those_of_python() {
     let rate = r"disk\.(read|write)\.(bytes|requests)";
     assert_eq!(sub(rate, r"disk.\1.\2.rate", "disk.read.bytes"), "disk.read.bytes.rate");
     assert_eq!(sub("(B|request)", r"\1/s", "request"), "request/s");
@@ -30,7 +30,7 @@ fn replaces_as_python_does() {
 }
 
 #[test]
-fn what_the_engine_cannot_do_is_refused_in_its_place() {
+fn unsupported_options_are_refused_with_pointers() {
     let options = json!({
         "source": {"map_from": {"name": "(?=a)", "unit": "(a)"}, "unit": 3},
         "target": {"map_to": {"name": "b", "unit": r"\2"}, "type": "x", "scale": "max(1)",
@@ -57,7 +57,7 @@ fn what_the_engine_cannot_do_is_refused_in_its_place() {
 }
 
 #[test]
-fn names_and_units_change_as_upstream_has_it() {
+fn names_and_units_are_mapped_as_in_ceilometer() {
     let meter = |name: &str, unit: &str| Meter {
         name: name.into(),
         unit: unit.into(),
@@ -70,7 +70,7 @@ fn names_and_units_change_as_upstream_has_it() {
     .unwrap();
     let gauge = |meter: Meter| Meter { type_: MeterType::Gauge, ..meter };
     assert_eq!(mapped.meter(&meter("disk.x", "B")), gauge(meter("block.x", "kB")));
-    // A pattern without a match wins over the target, an empty result does not.
+    // A pattern without a match takes precedence over the target, an empty result does not.
     assert_eq!(mapped.meter(&meter("cpu", "ns")), gauge(meter("cpu", "ns")));
     let mut half = Conversion::read(&json!({
         "source": {"map_from": {"name": "disk"}}, "target": {"name": "other", "unit": ""},
@@ -86,7 +86,7 @@ fn names_and_units_change_as_upstream_has_it() {
 }
 
 #[test]
-fn what_python_takes_for_false_is_no_scale() {
+fn false_values_in_python_are_no_scale() {
     for scale in [json!(null), json!(0), json!(0.0), json!(""), json!(false)] {
         let conversion = Conversion::read(&json!({"target": {"scale": scale, "max": 0}})).unwrap();
         assert!(matches!(conversion.scale, Scale::None), "{scale}");
@@ -106,15 +106,15 @@ fn unknown_keys_and_names_are_logged() {
     assert_eq!(
         lines,
         [
-            "option /sauce is not known here and has no effect",
-            "option /source/uint is not known here and has no effect",
-            "scale reads 'wieght', which no sample has",
+            "unknown option /sauce is ignored",
+            "unknown option /source/uint is ignored",
+            "scale refers to 'wieght', which no sample has",
         ]
     );
 }
 
 #[test]
-fn times_are_written_as_upstream_does() {
+fn times_are_formatted_as_in_ceilometer() {
     assert_eq!(time::iso(0), "1970-01-01T00:00:00");
     assert_eq!(time::iso(951_782_399_000_000_000), "2000-02-28T23:59:59");
     assert_eq!(time::iso(951_782_400_000_001_999), "2000-02-29T00:00:00.000001");

@@ -1,6 +1,8 @@
+//! Formats timestamps.
+
 use nephometer_guest::Timestamp;
 
-/// A time as upstream writes it: ISO 8601, UTC without saying so, microseconds if there are any.
+/// Formats a time as Ceilometer does: ISO 8601 in UTC without offset, microseconds if not 0.
 pub(crate) fn iso(time: Timestamp) -> String {
     let seconds = time / 1_000_000_000;
     let micros = time / 1_000 % 1_000_000;

@@ -1,19 +1,19 @@
-//! `delta`: what a counter has grown by since the sample before.
+//! `delta`: the growth of a counter since the previous sample.
 //!
-//! Behaves as Ceilometer's transformer of that name: the first sample of a meter and resource makes
-//! none, one that is older than the last is dropped, two at one time make a delta. Timestamps count,
-//! never monotonic times.
+//! Behaves like Ceilometer's transformer of that name: the first sample of a meter and resource
+//! yields no delta, one that is older than the last is dropped, two at the same time yield a delta.
+//! Samples are ordered by timestamp, never by monotonic time.
 
 use std::cell::RefCell;
 
 use conversion::Conversion;
-use conversion::series::{self, Last, Series};
+use conversion::series::{self, Reading, Series};
 use nephometer_guest::{
     AnswerBuilder, Batch, Complaint, Description, Meter, MeterType, OptionError, OptionReader,
     Outcome, Refusal, Settings, Stateful, Transformer, log, rows, settings,
 };
 
-/// The configured transformer with what it remembers.
+/// The configured transformer with the last readings.
 #[derive(Debug)]
 pub struct Delta {
     conversion: Conversion,
@@ -26,7 +26,7 @@ impl Transformer for Delta {
         Description {
             name: "delta".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "what a counter has grown by".to_owned(),
+            summary: "growth of a counter between samples".to_owned(),
             options_schema: include_str!("../options.schema.json").to_owned(),
             state_version: series::VERSION,
             facts: Vec::new(),
@@ -48,21 +48,21 @@ impl Transformer for Delta {
     fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
         let mut first = Complaint::new(log::Level::Debug, "dropping samples with no predecessor");
         let mut late = Complaint::new(log::Level::Warn, "dropping out of time order samples");
-        let mut fallen = Complaint::new(log::Level::Debug, "dropping samples that have fallen");
+        let mut fallen = Complaint::new(log::Level::Debug, "dropping samples below the previous");
         let mut answer = AnswerBuilder::new(input);
         for row in rows(input) {
-            let last = Last::of(&row);
+            let reading = Reading::of(&row);
             let key = self.series.key(&row);
-            let Some(before) = self.series.replace(key, last) else {
+            let Some(previous) = self.series.replace(key, reading) else {
                 first.add(&row, "");
                 continue;
             };
-            if last.is_before(&before) {
-                self.series.replace(key, before);
+            if reading.is_before(&previous) {
+                self.series.replace(key, previous);
                 late.add(&row, "");
                 continue;
             }
-            let growth = row.value().minus(before.volume);
+            let growth = row.value().minus(previous.volume);
             if self.growth_only && growth.as_f64() < 0.0 {
                 fallen.add(&row, "");
                 continue;

@@ -1,3 +1,5 @@
+//! Comparisons, as in Python.
+
 use serde_json::Value as Json;
 use std::cmp::Ordering;
 
@@ -24,7 +26,7 @@ pub(crate) fn compare(
     })
 }
 
-/// `None` where Python answers false to every question of order: NaN.
+/// `None` if every comparison is false: NaN.
 fn order(left: &Value<'_>, right: &Value<'_>) -> Result<Option<Ordering>, EvaluateError> {
     if let (Some(left), Some(right)) = (left.as_whole(), right.as_whole()) {
         return Ok(Some(left.cmp(&right)));
@@ -35,7 +37,7 @@ fn order(left: &Value<'_>, right: &Value<'_>) -> Result<Option<Ordering>, Evalua
     if let (Value::Text(left), Value::Text(right)) = (left, right) {
         return Ok(Some(left.cmp(right)));
     }
-    let reason = format!("{} and {} have no order", left.kind(), right.kind());
+    let reason = format!("cannot order {} and {}", left.kind(), right.kind());
     Err(EvaluateError(reason.into()))
 }
 
@@ -48,7 +50,7 @@ impl Value<'_> {
         }
     }
 
-    /// Upstream's namespaces are equal to nothing but themselves.
+    /// Ceilometer's namespaces are equal only to themselves.
     pub(crate) fn equals(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::None, Self::None) => true,

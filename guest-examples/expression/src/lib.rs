@@ -1,15 +1,15 @@
 //! The Python expressions of `pipeline.yaml`, without calls.
 //!
-//! Upstream evaluates `scale` and `expr` with Python's `eval` over a sample; this is the part of
-//! the language that works there: literals, arithmetic, comparison, `and`/`or`/`not`,
-//! `x if c else y`, attribute and item access. An expression is parsed once, its constant parts are
-//! computed then, and it can tell which names it reads.
+//! Ceilometer evaluates `scale` and `expr` with Python's `eval` over a sample. This crate implements
+//! the part of the language that is used there: literals, arithmetic, comparisons, `and`/`or`/`not`,
+//! `x if c else y`, attribute and item access. An expression is parsed once, and its constant parts
+//! are folded. It reports which names it reads.
 //!
-//! The numbers are Python 3's: whole numbers and floats are different, `/` always gives a float,
-//! `//` and `%` follow the sign of the divisor, true is 1. Whole numbers have 128 bits; what does
-//! not fit goes on as a float, where Python would go on exactly. A name that is missing, at any
-//! depth, is an empty namespace: false in a condition, equal to nothing (upstream to itself), and an
-//! error in arithmetic. Access below anything else than a namespace is an error.
+//! Numbers are those of Python 3: integers and floats differ, `/` always returns a float, `//` and
+//! `%` follow the sign of the divisor, true is 1. Integers have 128 bits; larger results become
+//! floats, where Python stays exact. A missing name, at any depth, is an empty namespace: false in a
+//! condition, equal to nothing (in Ceilometer to itself), and an error in arithmetic. Access below
+//! anything but a namespace is an error.
 
 mod compare;
 mod node;
@@ -24,9 +24,9 @@ use std::fmt;
 use node::Node;
 pub use value::Value;
 
-/// How many words, numbers and signs an expression may have. It bounds the depth of the tree too,
-/// and so the stack that evaluation takes.
-pub const LONGEST: usize = 500;
+/// The maximum number of tokens of an expression. It also bounds the depth of the tree, and so the
+/// stack that evaluation needs.
+pub const MAX_TOKENS: usize = 500;
 
 /// A parsed expression.
 #[derive(Debug)]
@@ -34,12 +34,12 @@ pub struct Expression {
     root: Node,
 }
 
-/// What is wrong with the text of an expression, and where.
+/// An error in the text of an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     /// The column, in characters from 1.
     pub column: usize,
-    /// What is wrong and, where it helps, what would be right.
+    /// What is wrong and, if useful, what would be right.
     pub reason: String,
 }
 
@@ -64,12 +64,18 @@ impl fmt::Display for EvaluateError {
 impl std::error::Error for EvaluateError {}
 
 impl Expression {
-    /// Parses a text.
+    /// Parses an expression.
+    ///
+    /// # Errors
+    /// The first error in the text.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         parse::parse(text).map(|root| Self { root })
     }
 
-    /// The value of the expression; `names` gives the values of the names in it.
+    /// Evaluates the expression; `names` returns the values of names.
+    ///
+    /// # Errors
+    /// As Python would raise, such as a division by zero.
     pub fn evaluate<'a>(
         &'a self,
         names: &dyn Fn(&str) -> Value<'a>,
@@ -77,7 +83,10 @@ impl Expression {
         self.root.evaluate(names)
     }
 
-    /// The value of the expression where only a finite number will do; true is 1.
+    /// Evaluates the expression to a finite number; true is 1.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`], and if the value is not a finite number.
     pub fn number<'a>(&'a self, names: &dyn Fn(&str) -> Value<'a>) -> Result<f64, EvaluateError> {
         let value = self.evaluate(names)?;
         let Some(number) = value.as_number() else {
@@ -91,7 +100,7 @@ impl Expression {
         }
     }
 
-    /// The names at the root of what is read, each once.
+    /// The names that the expression reads, each once.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.reads().into_iter().map(|path| path[0]).collect();
         names.sort_unstable();
@@ -99,12 +108,12 @@ impl Expression {
         names
     }
 
-    /// What is read below a name, as dotted paths; `*` if it is all of it. None of the paths is
-    /// part of another.
+    /// The dotted paths that the expression reads below a name; `*` for everything. No path is a
+    /// prefix of another.
     pub fn paths_below(&self, root: &str) -> Vec<String> {
         let mut paths: Vec<String> = Vec::new();
         for path in self.reads().into_iter().filter(|path| path[0] == root) {
-            // A path cannot say a key with these in it: take what holds the key.
+            // A path cannot contain such a key: use the path of the namespace that holds it.
             let plain = |key: &&&str| !key.is_empty() && !key.contains(['.', '*']);
             let keys: Vec<&str> = path[1..].iter().take_while(plain).copied().collect();
             paths.push(if keys.is_empty() { "*".to_owned() } else { keys.join(".") });

@@ -1,3 +1,5 @@
+//! The tree of an expression, its constant folding and its evaluation.
+
 use crate::EvaluateError;
 use crate::compare::compare;
 use crate::number::{arithmetic, negative, positive};
@@ -49,18 +51,18 @@ pub(crate) enum Node {
     Float(f64),
     Text(String),
     Name(String),
-    /// `of.name` and `of["name"]`.
+    /// `object.name` and `object["name"]`.
     Key(Box<Node>, String),
-    /// Of what, and which.
+    /// `object[key]`.
     Item(Box<[Node; 2]>),
     Unary(Unary, Box<Node>),
     Binary(Binary, Box<[Node; 2]>),
     Logic(Logic, Box<[Node; 2]>),
     /// A chain: `a < b <= c`.
     Compare(Box<Node>, Vec<(Comparison, Node)>),
-    /// A list written out, on the right of `in`.
+    /// A list literal, on the right of `in`.
     Members(Vec<Node>),
-    /// Condition, value, other value.
+    /// `value if condition else other`, in the order condition, value, other.
     Choice(Box<[Node; 3]>),
 }
 
@@ -73,7 +75,7 @@ impl Node {
         matches!(self, Self::None | Self::Bool(_))
     }
 
-    /// The name that a reader would call this by.
+    /// The name of what is called, for error messages.
     pub(crate) fn last_name(&self) -> Option<&str> {
         match self {
             Self::Name(name) | Self::Key(_, name) => Some(name),
@@ -81,8 +83,8 @@ impl Node {
         }
     }
 
-    /// Computes what has constant parts only; they have been folded themselves. What fails is left to fail at each evaluation,
-    /// as in Python.
+    /// Folds a node whose parts are all constant; the parts have been folded before. A node that
+    /// fails is kept and fails at each evaluation, as in Python.
     pub(crate) fn folded(self) -> Self {
         let constant = match &self {
             Self::Unary(_, operand) => operand.is_constant(),
@@ -113,10 +115,10 @@ impl Node {
             Self::Float(number) => Value::Float(*number),
             Self::Text(text) => Value::Text(text.into()),
             Self::Name(name) => names(name),
-            Self::Key(of, name) => of.evaluate(names)?.key(name)?,
+            Self::Key(object, name) => object.evaluate(names)?.key(name)?,
             Self::Item(parts) => {
-                let [of, which] = &**parts;
-                of.evaluate(names)?.item(&which.evaluate(names)?)?
+                let [object, key] = &**parts;
+                object.evaluate(names)?.item(&key.evaluate(names)?)?
             }
             Self::Unary(operator, operand) => {
                 let value = operand.evaluate(names)?;
@@ -149,7 +151,7 @@ impl Node {
         })
     }
 
-    /// Paths of keys from each name that is read, longest known part.
+    /// Collects the longest known path of keys from each name that is read.
     pub(crate) fn collect_reads<'a>(&'a self, reads: &mut Vec<Vec<&'a str>>) {
         if let Some(path) = self.path() {
             reads.push(path);
@@ -158,7 +160,7 @@ impl Node {
         match self {
             Self::None | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => {}
             Self::Name(_) => {}
-            Self::Key(of, _) | Self::Unary(_, of) => of.collect_reads(reads),
+            Self::Key(operand, _) | Self::Unary(_, operand) => operand.collect_reads(reads),
             Self::Item(parts) | Self::Binary(_, parts) | Self::Logic(_, parts) => {
                 parts.iter().for_each(|part| part.collect_reads(reads));
             }
@@ -174,8 +176,8 @@ impl Node {
     fn path(&self) -> Option<Vec<&str>> {
         match self {
             Self::Name(name) => Some(vec![name]),
-            Self::Key(of, name) => {
-                let mut path = of.path()?;
+            Self::Key(object, name) => {
+                let mut path = object.path()?;
                 path.push(name);
                 Some(path)
             }

@@ -1,11 +1,13 @@
+//! Arithmetic, as in Python.
+
 use crate::EvaluateError;
 use crate::node::Binary;
 use crate::value::Value;
 
 type Computed<'a> = Result<Value<'a>, EvaluateError>;
 
-/// The longest text that arithmetic makes.
-const LONGEST_TEXT: usize = 10_000;
+/// The maximum length of a string that arithmetic returns, in bytes.
+const MAX_STRING: usize = 10_000;
 
 pub(crate) fn negative<'a>(value: &Value<'a>) -> Computed<'a> {
     match (value.as_whole(), value.as_number()) {
@@ -13,7 +15,7 @@ pub(crate) fn negative<'a>(value: &Value<'a>) -> Computed<'a> {
             Ok(whole.checked_neg().map_or(Value::Float(-(whole as f64)), Value::Int))
         }
         (None, Some(number)) => Ok(Value::Float(-number)),
-        (None, None) => Err(impossible("-", value)),
+        (None, None) => Err(unsupported("-", value)),
     }
 }
 
@@ -21,12 +23,12 @@ pub(crate) fn positive<'a>(value: &Value<'a>) -> Computed<'a> {
     match (value.as_whole(), value.as_number()) {
         (Some(whole), _) => Ok(Value::Int(whole)),
         (None, Some(number)) => Ok(Value::Float(number)),
-        (None, None) => Err(impossible("+", value)),
+        (None, None) => Err(unsupported("+", value)),
     }
 }
 
-fn impossible(sign: &str, value: &Value<'_>) -> EvaluateError {
-    EvaluateError(format!("'{sign}' is not possible with {}", value.kind()).into())
+fn unsupported(sign: &str, value: &Value<'_>) -> EvaluateError {
+    EvaluateError(format!("unsupported operand for '{sign}': {}", value.kind()).into())
 }
 
 pub(crate) fn arithmetic<'a>(
@@ -49,14 +51,14 @@ pub(crate) fn arithmetic<'a>(
             if times.as_whole().is_some() =>
         {
             let times = usize::try_from(times.as_whole().unwrap_or(0).max(0)).unwrap_or(usize::MAX);
-            if text.len().saturating_mul(times) > LONGEST_TEXT {
-                return Err(EvaluateError("a text grows too long".into()));
+            if text.len().saturating_mul(times) > MAX_STRING {
+                return Err(EvaluateError("string result too long".into()));
             }
             Ok(Value::Text(text.repeat(times).into()))
         }
         _ => {
-            let odd = if left.as_number().is_none() { left } else { right };
-            Err(impossible(sign(operator), odd))
+            let operand = if left.as_number().is_none() { left } else { right };
+            Err(unsupported(sign(operator), operand))
         }
     }
 }
@@ -77,7 +79,7 @@ fn by_zero() -> EvaluateError {
     EvaluateError("division by zero".into())
 }
 
-/// Whole numbers stay whole; what does not fit goes on as a float.
+/// Integers stay integers; a result that does not fit becomes a float.
 fn whole<'a>(operator: Binary, left: i128, right: i128) -> Computed<'a> {
     let exact = match operator {
         Binary::Add => left.checked_add(right),
@@ -116,7 +118,7 @@ fn float(operator: Binary, left: f64, right: f64) -> Result<f64, EvaluateError> 
     })
 }
 
-/// As CPython computes both, with its care for signed zeros and lost digits.
+/// Quotient and remainder as CPython computes them, including signed zeros and rounding.
 fn floor_and_rest(left: f64, right: f64) -> (f64, f64) {
     let mut rest = left % right;
     let mut quotient = (left - rest) / right;
@@ -139,7 +141,7 @@ fn power(base: f64, exponent: f64) -> Result<f64, EvaluateError> {
     }
     let result = base.powf(exponent);
     if result.is_nan() && !base.is_nan() && !exponent.is_nan() {
-        return Err(EvaluateError("a root of a negative number is not a number".into()));
+        return Err(EvaluateError("'**' has no real result for a negative base".into()));
     }
     if result.is_infinite() && base.is_finite() && exponent.is_finite() {
         return Err(EvaluateError("the result of '**' is too large".into()));

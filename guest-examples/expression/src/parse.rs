@@ -1,11 +1,13 @@
+//! The parser: recursive descent over the tokens of an expression.
+
 use crate::node::{Binary, Comparison, Logic, Node, Unary};
 use crate::token::{Token, tokens};
-use crate::{LONGEST, ParseError};
+use crate::{MAX_TOKENS, ParseError};
 
-/// How deep brackets and operators may nest.
-const DEEPEST: usize = 50;
+/// How deep brackets and operators may be nested.
+const MAX_DEPTH: usize = 50;
 
-/// Words of Python that no name can be. Those that mean something here are not among them.
+/// Reserved words of Python, except those that are operators or constants here.
 const RESERVED: [&str; 27] = [
     "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif", "except",
     "finally", "for", "from", "global", "import", "lambda", "nonlocal", "pass", "raise", "return",
@@ -14,8 +16,8 @@ const RESERVED: [&str; 27] = [
 
 pub(crate) fn parse(text: &str) -> Result<Node, ParseError> {
     let tokens = tokens(text)?;
-    if let Some(&(column, _)) = tokens.get(LONGEST + 1) {
-        let reason = format!("longer than {LONGEST} words, numbers and signs");
+    if let Some(&(column, _)) = tokens.get(MAX_TOKENS + 1) {
+        let reason = format!("longer than {MAX_TOKENS} tokens");
         return Err(ParseError { column, reason });
     }
     let mut parser = Parser { tokens, at: 0, depth: 0 };
@@ -23,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, ParseError> {
     if *parser.peek() == Token::End { Ok(root) } else { Err(parser.unexpected()) }
 }
 
-/// Recursive descent, one method per level of precedence, the loosest first.
+/// One method per level of precedence, the loosest first.
 struct Parser {
     tokens: Vec<(usize, Token)>,
     at: usize,
@@ -69,19 +71,19 @@ impl Parser {
 
     fn unexpected(&self) -> ParseError {
         match self.peek() {
-            Token::End => self.error("the expression ends here, where a value is missing"),
-            Token::Sign("=") => self.error("'=' has no meaning here; '==' compares"),
+            Token::End => self.error("unexpected end of the expression; a value is missing"),
+            Token::Sign("=") => self.error("unexpected '='; use '==' to compare"),
             Token::Sign(sign @ ("|" | "&" | "^" | "~" | "<<" | ">>" | "@" | ":=")) => {
                 self.error(format!("the operator '{sign}' is not available in expressions"))
             }
             Token::Sign("{" | "}") => self.error("braces are not available in expressions"),
-            Token::Sign(sign) => self.error(format!("'{sign}' is not expected here")),
+            Token::Sign(sign) => self.error(format!("unexpected '{sign}'")),
             Token::Word(word) if RESERVED.contains(&word.as_str()) => {
-                self.error(format!("'{word}' is not available here"))
+                self.error(format!("'{word}' is not available in expressions"))
             }
-            Token::Word(word) => self.error(format!("'{word}' is not expected here")),
-            Token::Int(_) | Token::Float(_) => self.error("a number is not expected here"),
-            Token::Text(_) => self.error("a text is not expected here"),
+            Token::Word(word) => self.error(format!("unexpected '{word}'")),
+            Token::Int(_) | Token::Float(_) => self.error("unexpected number"),
+            Token::Text(_) => self.error("unexpected string"),
         }
     }
 
@@ -89,15 +91,15 @@ impl Parser {
         if self.take_sign(sign) {
             Ok(())
         } else if *self.peek() == Token::End {
-            Err(self.error(format!("'{sign}' is missing at the end")))
+            Err(self.error(format!("missing '{sign}' at the end")))
         } else {
             Err(self.unexpected())
         }
     }
 
     fn nested(&mut self, inner: fn(&mut Self) -> Parsed) -> Parsed {
-        if self.depth == DEEPEST {
-            return Err(self.error(format!("nested deeper than {DEEPEST}")));
+        if self.depth == MAX_DEPTH {
+            return Err(self.error(format!("nested deeper than {MAX_DEPTH}")));
         }
         self.depth += 1;
         let parsed = inner(self);
@@ -112,7 +114,7 @@ impl Parser {
         }
         let condition = self.or()?;
         if !self.take_word("else") {
-            return Err(self.error("'else' is missing: x if condition else y"));
+            return Err(self.error("missing 'else': x if condition else y"));
         }
         let otherwise = self.nested(Self::choice)?;
         Ok(Node::Choice(Box::new([condition, value, otherwise])).folded())
@@ -190,7 +192,7 @@ impl Parser {
         not_in.then_some(C::NotIn)
     }
 
-    /// What stands after `in`: the only place where lists are written out.
+    /// The operand of `in`, the only place where list literals are allowed.
     fn members(&mut self) -> Parsed {
         let start = self.at;
         let end = if self.take_sign("[") {
@@ -211,7 +213,7 @@ impl Parser {
         }
         self.expect_sign(end)?;
         if end == ")" && commas == 0 && !members.is_empty() {
-            // Brackets around one value, not a list of it.
+            // Parentheses around one value, not a list.
             self.at = start;
             return self.sum();
         }
@@ -250,7 +252,7 @@ impl Parser {
         }
         let base = self.primary()?;
         if self.take_sign("**") {
-            // Binds tighter than a sign on its left, looser than one on its right.
+            // Binds tighter than a unary operator on its left, looser than one on its right.
             let exponent = self.nested(Self::unary)?;
             return Ok(Node::Binary(Binary::Power, Box::new([base, exponent])).folded());
         }
@@ -277,7 +279,7 @@ impl Parser {
         }
     }
 
-    fn item(&mut self, of: Node) -> Parsed {
+    fn item(&mut self, object: Node) -> Parsed {
         if self.is_sign(":") {
             return Err(self.error("slices are not available in expressions"));
         }
@@ -287,9 +289,9 @@ impl Parser {
         }
         self.expect_sign("]")?;
         Ok(match key {
-            // The same as attribute access, as upstream's namespaces have it.
-            Node::Text(name) if !of.is_constant() => Node::Key(Box::new(of), name),
-            key => Node::Item(Box::new([of, key])).folded(),
+            // The same as attribute access, as in Ceilometer's namespaces.
+            Node::Text(name) if !object.is_constant() => Node::Key(Box::new(object), name),
+            key => Node::Item(Box::new([object, key])).folded(),
         })
     }
 
@@ -313,13 +315,13 @@ impl Parser {
             },
             Token::Sign("(") => return self.bracket(),
             Token::Sign("[") => {
-                return Err(self.error("lists are available after 'in' only"));
+                return Err(self.error("lists are only available after 'in'"));
             }
             Token::Sign(_) | Token::End => return Err(self.unexpected()),
         };
         self.at += 1;
         if let Node::Text(mut text) = node {
-            // Texts side by side are one text.
+            // Adjacent strings are concatenated.
             while let Token::Text(more) = self.peek() {
                 text.push_str(more);
                 self.at += 1;
@@ -333,7 +335,7 @@ impl Parser {
         self.at += 1;
         let inner = self.nested(Self::choice)?;
         if self.is_sign(",") {
-            return Err(self.error("lists are available after 'in' only"));
+            return Err(self.error("lists are only available after 'in'"));
         }
         self.expect_sign(")")?;
         Ok(inner)

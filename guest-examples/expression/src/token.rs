@@ -1,3 +1,5 @@
+//! The lexer: splits an expression into tokens.
+
 use crate::ParseError;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +14,7 @@ pub(crate) enum Token {
     End,
 }
 
-/// Longer signs first, so that `**` is not read as two.
+/// Longer signs first, so that `**` is one token.
 const SIGNS: [&str; 32] = [
     "**", "//", "==", "!=", "<=", ">=", "<<", ">>", ":=", "->", "+", "-", "*", "/", "%", "<", ">",
     "(", ")", "[", "]", "{", "}", ".", ",", ":", "=", "|", "&", "^", "~", "@",
@@ -80,7 +82,7 @@ impl Lexer {
                 return Ok(Token::Sign(sign));
             }
         }
-        Err(self.error(self.at, format!("{first:?} has no meaning here")))
+        Err(self.error(self.at, format!("unexpected {first:?}")))
     }
 
     fn word(&mut self) -> Result<Token, ParseError> {
@@ -92,7 +94,7 @@ impl Lexer {
                 "r" | "R" => self.text(true),
                 _ => {
                     Err(self
-                        .error(start, format!("texts of the form {word}'...' are not available")))
+                        .error(start, format!("strings of the form {word}'...' are not available")))
                 }
             };
         }
@@ -120,7 +122,7 @@ impl Lexer {
             let digits = self.take_while(|char| char.is_ascii_alphanumeric() || char == '_');
             return i128::from_str_radix(&digits.replace('_', ""), radix)
                 .map(Token::Int)
-                .map_err(|_| self.error(start, "not a whole number of at most 128 bits"));
+                .map_err(|_| self.error(start, "not an integer of at most 128 bits"));
         }
         let digit = |char: char| char.is_ascii_digit() || char == '_';
         let mut text = self.take_while(digit);
@@ -148,7 +150,7 @@ impl Lexer {
         }
         let digits = text.replace('_', "");
         if whole && digits.starts_with('0') && digits.bytes().any(|digit| digit != b'0') {
-            return Err(self.error(start, "whole numbers do not begin with 0"));
+            return Err(self.error(start, "integers must not begin with 0"));
         }
         if whole && let Ok(number) = digits.parse() {
             return Ok(Token::Int(number));
@@ -165,7 +167,7 @@ impl Lexer {
         let mut text = String::new();
         loop {
             let Some(char) = self.peek(0) else {
-                return Err(self.error(start, "this text has no end"));
+                return Err(self.error(start, "unterminated string"));
             };
             if (0..width).all(|n| self.peek(n) == quote) {
                 self.at += width;
@@ -207,7 +209,7 @@ impl Lexer {
                 let digits = (0..3).take_while(|&n| octal(n)).count();
                 text.push(self.code(start, digits, 8)?);
             }
-            // Python keeps the backslash of what is no escape.
+            // Python keeps the backslash of an unknown escape.
             other => text.extend(['\\', other]),
         }
         Ok(())

@@ -1,23 +1,25 @@
+//! Values of expressions.
+
 use serde_json::{Map, Value as Json};
 use std::borrow::Cow;
 
 use crate::EvaluateError;
 use crate::node::Node;
 
-/// A value while an expression is evaluated.
+/// A value of an expression.
 #[derive(Debug, Clone)]
 pub enum Value<'a> {
-    /// A name that nothing has: an empty namespace.
+    /// A missing name: an empty namespace.
     Missing,
     /// None, or null in metadata.
     None,
     /// True or false.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i128),
     /// Any other number.
     Float(f64),
-    /// A text.
+    /// A string.
     Text(Cow<'a, str>),
     /// A namespace: an object in metadata.
     Object(&'a Map<String, Json>),
@@ -42,7 +44,7 @@ impl<'a> From<&'a Json> for Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Whether this counts as true.
+    /// Whether the value is true in Python.
     pub fn is_true(&self) -> bool {
         match self {
             Self::Missing | Self::None => false,
@@ -55,7 +57,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// As a number, true being 1; `None` for all that is not one.
+    /// The value as a number; true is 1, and `None` if it is not one.
     pub fn as_number(&self) -> Option<f64> {
         match self {
             Self::Bool(flag) => Some(f64::from(u8::from(*flag))),
@@ -65,15 +67,15 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What this is, in words for an error.
+    /// The kind of value, for error messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::Missing => "missing",
             Self::None => "None",
-            Self::Bool(_) => "true or false",
-            Self::Int(_) => "a whole number",
+            Self::Missing => "a missing value",
+            Self::Bool(_) => "a boolean",
+            Self::Int(_) => "an integer",
             Self::Float(_) => "a number",
-            Self::Text(_) => "a text",
+            Self::Text(_) => "a string",
             Self::Object(_) => "a namespace",
             Self::List(_) => "a list",
         }
@@ -84,41 +86,41 @@ impl<'a> Value<'a> {
             Self::Missing => Ok(Self::Missing),
             Self::Object(map) => Ok(map.get(name).map_or(Self::Missing, Self::from)),
             other => {
-                let reason = format!("'{name}' is asked of {}, which has no names", other.kind());
+                let reason = format!("{} has no attribute '{name}'", other.kind());
                 Err(EvaluateError(reason.into()))
             }
         }
     }
 
-    pub(crate) fn item(&self, which: &Self) -> Result<Self, EvaluateError> {
-        let index = match which {
+    pub(crate) fn item(&self, key: &Self) -> Result<Self, EvaluateError> {
+        let index = match key {
             Self::Bool(flag) => Some(i128::from(*flag)),
             Self::Int(index) => Some(*index),
             _ => None,
         };
-        let place = |length: usize| {
+        let position = |length: usize| {
             let length = i128::try_from(length).ok()?;
             let from_end = index.map(|index| if index < 0 { index + length } else { index })?;
             usize::try_from(from_end).ok()
         };
-        let found = match (self, which) {
+        let found = match (self, key) {
             (Self::Missing | Self::Object(_), Self::Text(name)) => return self.key(name),
             (Self::Missing | Self::Object(_), _) => return Ok(Self::Missing),
             (Self::List(list), _) if index.is_some() => {
-                place(list.len()).and_then(|at| list.get(at)).map(Self::from)
+                position(list.len()).and_then(|at| list.get(at)).map(Self::from)
             }
-            (Self::Text(text), _) if index.is_some() => place(text.chars().count())
+            (Self::Text(text), _) if index.is_some() => position(text.chars().count())
                 .and_then(|at| text.chars().nth(at))
                 .map(|char| Self::Text(char.to_string().into())),
             _ => {
-                let reason = format!("{} has no item under {}", self.kind(), which.kind());
+                let reason = format!("{} cannot be indexed with {}", self.kind(), key.kind());
                 return Err(EvaluateError(reason.into()));
             }
         };
-        found.ok_or_else(|| EvaluateError("an index is out of range".into()))
+        found.ok_or_else(|| EvaluateError("index out of range".into()))
     }
 
-    /// The node of this value, if it depends on nothing else.
+    /// The constant node of this value, if there is one.
     pub(crate) fn into_constant(self) -> Option<Node> {
         match self {
             Self::None => Some(Node::None),

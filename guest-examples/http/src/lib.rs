@@ -1,7 +1,7 @@
 //! `http` and `https`: publishes samples as JSON over HTTP.
 //!
-//! `http://HOST[:PORT]/PATH?options` posts the samples of each envelope as one list, or one by one.
-//! This is Ceilometer's publisher of that name. See the README beside this file.
+//! `http://HOST[:PORT]/PATH?options` posts the samples of each envelope as one list, or one by one,
+//! like Ceilometer's publisher of that name. The README describes the options.
 
 use nephometer_guest::{
     Delivery, Description, Failure, OptionError, Publisher, Settings, TextForm, settings,
@@ -16,7 +16,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// The bodies: Ceilometer's samples as JSON, a list of all or each alone.
+    /// The requests for an envelope: one with a list of all samples, or one per sample.
     pub fn posts(batch: bool, texts: &[String]) -> Vec<Post> {
         if texts.is_empty() {
             return Vec::new();
@@ -43,8 +43,8 @@ impl Publisher for Http {
 
     fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>> {
         let receiver = Receiver::read(options, &[])?;
-        let made = Self { receiver, outbox: Outbox::default() };
-        Ok((made, Settings { texts: TextForm::Samples, ..settings() }))
+        let publisher = Self { receiver, outbox: Outbox::default() };
+        Ok((publisher, Settings { texts: TextForm::Samples, ..settings() }))
     }
 
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
@@ -62,9 +62,8 @@ mod tests {
     use posting::golden;
     use serde_json::json;
 
-    // Byte by byte what a real Ceilometer posted.
     #[test]
-    fn requests_are_ceilometers() {
+    fn requests_equal_those_of_ceilometer() {
         let (_, texts) = golden::samples();
         let host = json!({"scheme": "http", "host": "127.0.0.1", "port": 8000, "path": "/metrics"});
         for (url, batch, more) in [
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn one_list_or_one_request_each() {
+    fn samples_are_sent_as_one_list_or_one_by_one() {
         let texts = ["{\"a\": 1}".to_owned(), "{\"b\": 2}".to_owned()];
         let bodies = |batch| {
             let posts = Http::posts(batch, &texts);

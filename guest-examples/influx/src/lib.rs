@@ -1,7 +1,7 @@
 //! `influx`: publishes samples to InfluxDB as line protocol over HTTP.
 //!
-//! `influx://HOST[:PORT]/DATABASE?options` writes each envelope with one `POST /write`. See the
-//! README beside this file for the options and for what becomes of an answer.
+//! `influx://HOST[:PORT]/DATABASE?options` writes each envelope with one `POST /write`. The README
+//! describes the options and the handling of responses.
 
 mod line;
 mod options;
@@ -14,7 +14,7 @@ use nephometer_guest_http::{Request, outcome, send};
 pub use line::Lines;
 pub use options::Options;
 
-/// The most of an answer that is read: enough for its error.
+/// Response bodies are cut after this many bytes: enough for an error message.
 const READ_AT_MOST: usize = 2048;
 
 /// The configured publisher. It keeps nothing between envelopes.
@@ -42,9 +42,9 @@ impl Publisher for Influx {
     }
 
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
-        let (body, left_out) = self.options.lines.write(&delivery.input);
-        if left_out > 0 {
-            log::warn(&format!("{left_out} samples have a value that InfluxDB cannot hold"));
+        let (body, dropped) = self.options.lines.write(&delivery.input);
+        if dropped > 0 {
+            log::warn(&format!("dropping {dropped} samples whose value is not finite"));
         }
         if body.is_empty() {
             return Ok(());
@@ -54,7 +54,7 @@ impl Publisher for Influx {
             .into_iter()
             .chain(authorization.map(|value| ("authorization", value)))
             .collect();
-        let answer = send(&Request {
+        let response = send(&Request {
             method: "POST",
             tls: self.options.tls,
             authority: &self.options.authority,
@@ -64,7 +64,7 @@ impl Publisher for Influx {
             timeout: self.options.timeout,
             read_at_most: READ_AT_MOST,
         });
-        outcome("InfluxDB", answer).map(drop)
+        outcome("InfluxDB", response).map(drop)
     }
 }
 

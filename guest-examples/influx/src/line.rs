@@ -5,51 +5,52 @@ use std::fmt::Write as _;
 use nephometer_guest::{DeliveryBatch, Meter, Resource, Row, rows, type_word};
 use serde_json::Value;
 
-/// What a measurement is called.
+/// The name of measurements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Measurement {
-    /// Like the meter.
+    /// The name of the meter.
     OfMeter,
-    /// All alike; the meter is a tag.
+    /// One name for all samples; the meter becomes a tag.
     Fixed(String),
 }
 
-/// How samples become lines.
+/// Converts samples to lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lines {
-    /// What a measurement is called.
+    /// The name of measurements.
     pub measurement: Measurement,
-    /// Further tags: the name, and the path into the metadata.
+    /// Further tags: the name of each, and its path into the metadata.
     pub tags: Vec<(String, String)>,
 }
 
 impl Lines {
-    /// The tags that every line has, where the sample has the value.
+    /// The tags of every line, if the sample has the value.
     pub const OWN_TAGS: [&'static str; 7] =
         ["meter", "project_id", "resource_id", "source", "type", "unit", "user_id"];
 
-    /// All rows of a batch, and how many were left out because their value is not finite, which
-    /// line protocol cannot say.
+    /// Converts a batch. Also returns how many rows were dropped because line protocol has no
+    /// notation for values that are not finite.
     pub fn write(&self, batch: &DeliveryBatch) -> (String, usize) {
-        let meters: Vec<Words> = batch.meters.iter().map(|meter| self.words(meter)).collect();
-        let resources: Vec<String> = batch.resources.iter().map(|one| self.of(one)).collect();
+        let meters: Vec<MeterParts> = batch.meters.iter().map(|meter| self.meter_parts(meter)).collect();
+        let resources: Vec<String> =
+            batch.resources.iter().map(|resource| self.resource_tags(resource)).collect();
         let mut text = String::new();
-        let mut left_out = 0;
+        let mut dropped = 0;
         for row in rows(batch) {
             if !row.volume.is_finite() {
-                left_out += 1;
+                dropped += 1;
                 continue;
             }
-            let words = &meters[row.meter_number as usize];
-            text.push_str(&words.measurement);
+            let parts = &meters[row.meter_number as usize];
+            text.push_str(&parts.measurement);
             text.push_str(&resources[row.resource_number as usize]);
-            text.push_str(&words.tags);
+            text.push_str(&parts.tags);
             finish(&mut text, &row);
         }
-        (text, left_out)
+        (text, dropped)
     }
 
-    fn words(&self, meter: &Meter) -> Words {
+    fn meter_parts(&self, meter: &Meter) -> MeterParts {
         let mut tags = String::new();
         let measurement = match &self.measurement {
             Measurement::OfMeter => &meter.name,
@@ -60,16 +61,16 @@ impl Lines {
         };
         tag(&mut tags, "type", type_word(meter.type_));
         tag(&mut tags, "unit", &meter.unit);
-        // A line that begins with # is a comment, and one that begins with a comma is none.
+        // A line that begins with # is a comment, and one without a measurement is malformed.
         let name = match measurement.strip_prefix('#') {
             Some(rest) => format!("_{rest}"),
             None if measurement.is_empty() => "_".to_owned(),
             None => measurement.clone(),
         };
-        Words { measurement: escaped(&name, &[',', ' ']), tags }
+        MeterParts { measurement: escaped(&name, &[',', ' ']), tags }
     }
 
-    fn of(&self, resource: &Resource) -> String {
+    fn resource_tags(&self, resource: &Resource) -> String {
         let mut tags = String::new();
         tag(&mut tags, "resource_id", &resource.id);
         tag(&mut tags, "source", &resource.source);
@@ -88,19 +89,20 @@ impl Lines {
     }
 }
 
-struct Words {
+/// The parts of a line that depend on the meter, escaped.
+struct MeterParts {
     measurement: String,
     tags: String,
 }
 
-/// Volumes are floats, and so is the field: a whole number is written `5.0`, never `5i`, because
+/// Adds the field and the time. Integers are written as floats, `5.0` and never `5i`, because
 /// InfluxDB refuses a field that changes its type.
 fn finish(text: &mut String, row: &Row<'_>) {
     // Writing into a String cannot fail.
     let _ = writeln!(text, " value={:?} {}", row.volume, row.time);
 }
 
-/// Adds a tag; InfluxDB has no empty ones.
+/// Adds a tag, unless its value is empty, which InfluxDB does not allow.
 fn tag(text: &mut String, name: &str, value: &str) {
     const SPECIAL: [char; 3] = [',', '=', ' '];
     let value = escaped(value, &SPECIAL);
@@ -113,10 +115,9 @@ fn tag(text: &mut String, name: &str, value: &str) {
     text.push_str(&value);
 }
 
-/// A name or the value of a tag: special characters get a backslash. Quotes are ordinary here.
-/// A line break ends a line and cannot be escaped, so that it, like every control character,
-/// becomes a space. Nor can a backslash be escaped; where it would escape what comes after it, or
-/// the end, a slash takes its place.
+/// Escapes a name or the value of a tag: special characters get a backslash, quotes do not. Control
+/// characters such as line breaks cannot be escaped and become spaces. A backslash cannot be escaped
+/// either; one that would escape the next character, or is the last one, becomes a slash.
 fn escaped(text: &str, special: &[char]) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut letters = text.chars().map(|one| if one.is_control() { ' ' } else { one }).peekable();
@@ -136,8 +137,7 @@ fn escaped(text: &str, special: &[char]) -> String {
     escaped
 }
 
-/// What stands at a path, `.` between its parts, as text. A key that has a dot of its own is found
-/// too.
+/// The value at a dotted path, as text. Keys that contain dots are found, too.
 fn at(metadata: &Value, path: &str) -> Option<String> {
     let object = metadata.as_object()?;
     if let Some(value) = object.get(path) {
@@ -184,17 +184,17 @@ mod tests {
     #[test]
     fn a_sample_is_a_line_with_a_float() {
         let lines = Lines { measurement: Measurement::OfMeter, tags: vec![] };
-        let (text, left_out) = lines.write(&batch("r", "B", &[5.0, -0.25, f64::NAN, 1e300]));
+        let (text, dropped) = lines.write(&batch("r", "B", &[5.0, -0.25, f64::NAN, 1e300]));
         let tags = "disk.read,resource_id=r,source=openstack,project_id=p\\ 1,type=gauge,unit=B";
         let time = "1448000000123456789";
         let wanted = format!(
             "{tags} value=5.0 {time}\n{tags} value=-0.25 {time}\n{tags} value=1e300 {time}\n"
         );
-        assert_eq!((text, left_out), (wanted, 1));
+        assert_eq!((text, dropped), (wanted, 1));
     }
 
     #[test]
-    fn a_fixed_measurement_has_the_meter_as_a_tag_and_metadata_gives_more() {
+    fn meters_and_metadata_become_tags_of_a_fixed_measurement() {
         let tag = |name: &str, path: &str| (name.to_owned(), path.to_owned());
         let lines = Lines {
             measurement: Measurement::Fixed("my metering".to_owned()),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_name_breaks_a_line() {
+    fn names_cannot_break_a_line() {
         let all = [
             ("a,b=c d", "a\\,b\\=c\\ d"),
             ("two\nlines\r", "two\\ lines\\ "),

@@ -1,4 +1,4 @@
-//! The options: the parts of the URL, and what the block adds.
+//! The options of the URL and of the block.
 
 use serde_json::Value;
 use std::cell::RefCell;
@@ -9,10 +9,10 @@ use nephometer_guest_http::{authority, basic, escaped};
 
 use crate::line::{Lines, Measurement};
 
-const USUAL_PORT: u16 = 8086;
-/// Well within the time that a call has unless configured otherwise.
-const USUAL_TIMEOUT: f64 = 5.0;
-const LONGEST_TIMEOUT: f64 = 300.0;
+const DEFAULT_PORT: u16 = 8086;
+/// In seconds, well below the default of the host's `limits.wall`.
+const DEFAULT_TIMEOUT: f64 = 5.0;
+const MAX_TIMEOUT: f64 = 300.0;
 const KNOWN: [&str; 9] = [
     "measurement",
     "tags",
@@ -25,24 +25,24 @@ const KNOWN: [&str; 9] = [
     "consistency",
 ];
 
-/// What it takes to write.
+/// The options, checked.
 #[derive(Clone, PartialEq)]
 pub struct Options {
-    /// Over TLS.
+    /// Whether to use TLS.
     pub tls: bool,
     /// `HOST:PORT`.
     pub authority: String,
     /// `/write?...`.
     pub path_with_query: String,
-    /// The header of that name: a secret.
+    /// The header `authorization`: a secret.
     pub authorization: Option<String>,
-    /// The longest that one write may take.
+    /// The time limit of one write.
     pub timeout: Duration,
-    /// How samples become lines.
+    /// Converts samples to lines.
     pub lines: Lines,
 }
 
-// The header is a secret, and the rest is what a person looks for.
+// Without the authorization header, which is a secret.
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
@@ -58,22 +58,22 @@ impl Options {
     /// Reads the options.
     ///
     /// # Errors
-    /// All that is wrong with them, each with its place.
+    /// All errors, each with its pointer.
     pub fn read(options: &Value) -> Result<Self, Vec<OptionError>> {
         let errors = RefCell::default();
         let read = UrlOptions::new(options, &errors);
         read.warn_of_unknown(&KNOWN);
         let host = read.host().unwrap_or_default();
-        let made = Self {
+        let checked = Self {
             tls: read.flag("tls").unwrap_or(false),
-            authority: authority(&host, read.port(USUAL_PORT)),
+            authority: authority(&host, read.port(DEFAULT_PORT)),
             path_with_query: path_with_query(&read),
             authorization: authorization(&read),
             timeout: timeout(&read),
             lines: Lines { measurement: measurement(&read), tags: tags(&read, &errors) },
         };
         let errors = errors.take();
-        if errors.is_empty() { Ok(made) } else { Err(errors) }
+        if errors.is_empty() { Ok(checked) } else { Err(errors) }
     }
 }
 
@@ -83,7 +83,7 @@ fn path_with_query(read: &UrlOptions<'_>) -> String {
     if database.is_empty() {
         read.refuse(
             "path",
-            "the URL names no database; it has to be influx://HOST[:PORT]/DATABASE",
+            "the URL has no database; expected influx://HOST[:PORT]/DATABASE",
         );
     }
     let mut text = format!("/write?db={}&precision=ns", escaped(database));
@@ -98,7 +98,7 @@ fn path_with_query(read: &UrlOptions<'_>) -> String {
         Some(other) => {
             read.refuse(
                 "consistency",
-                format!("is {other:?}; it has to be any, one, quorum or all"),
+                format!("is {other:?}; expected any, one, quorum or all"),
             );
         }
     }
@@ -128,39 +128,39 @@ fn authorization(read: &UrlOptions<'_>) -> Option<String> {
 }
 
 fn timeout(read: &UrlOptions<'_>) -> Duration {
-    let seconds = read.number("timeout").unwrap_or(USUAL_TIMEOUT);
-    if seconds > 0.0 && seconds <= LONGEST_TIMEOUT {
+    let seconds = read.number("timeout").unwrap_or(DEFAULT_TIMEOUT);
+    if seconds > 0.0 && seconds <= MAX_TIMEOUT {
         return Duration::from_secs_f64(seconds);
     }
-    read.refuse("timeout", format!("has to be more than 0 and at most {LONGEST_TIMEOUT} seconds"));
-    Duration::from_secs_f64(USUAL_TIMEOUT)
+    read.refuse("timeout", format!("expected more than 0 and at most {MAX_TIMEOUT} seconds"));
+    Duration::from_secs_f64(DEFAULT_TIMEOUT)
 }
 
 fn measurement(read: &UrlOptions<'_>) -> Measurement {
     match read.text("measurement") {
         None => Measurement::OfMeter,
         Some("") => {
-            read.refuse("measurement", "is empty; leave it out to name measurements like meters");
+            read.refuse("measurement", "is empty; leave it out to name measurements after meters");
             Measurement::OfMeter
         }
         Some(name) => Measurement::Fixed(name.to_owned()),
     }
 }
 
-/// Tag names and the paths into the metadata that they come from.
+/// Tag names and their paths into the metadata.
 fn tags(read: &UrlOptions<'_>, errors: &RefCell<Vec<OptionError>>) -> Vec<(String, String)> {
     let Some(value) = read.value("tags") else { return Vec::new() };
     let Some(object) = value.as_object() else {
-        read.refuse("tags", "has to be a mapping of tag names to paths into the metadata");
+        read.refuse("tags", "expected a mapping of tag names to paths into the metadata");
         return Vec::new();
     };
     let mut tags = Vec::new();
     for (name, path) in object {
         let reason = match path.as_str() {
             _ if name.is_empty() => "a tag needs a name",
-            _ if name == "time" || name.starts_with('_') => "InfluxDB keeps this name to itself",
-            _ if Lines::OWN_TAGS.contains(&name.as_str()) => "every sample has this tag already",
-            None | Some("" | "*") => "has to be a path into the metadata, such as flavor.name",
+            _ if name == "time" || name.starts_with('_') => "InfluxDB reserves this name",
+            _ if Lines::OWN_TAGS.contains(&name.as_str()) => "every sample already has this tag",
+            None | Some("" | "*") => "expected a path into the metadata, such as flavor.name",
             Some(path) => {
                 tags.push((name.clone(), path.to_owned()));
                 continue;
@@ -178,7 +178,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_url_becomes_what_is_asked() {
+    fn urls_are_converted_to_requests() {
         let options = json!({
             "host": "db", "port": null, "path": "/metering%20data", "user": null,
             "query": {"timeout": ["2.5"], "retention_policy": ["a week"]},
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn logging_in_is_by_user_or_by_token() {
+    fn authentication_is_by_user_or_by_token() {
         let with = |more: Value| {
             let mut options = json!({"host": "db", "path": "/d"});
             let more = more.as_object().unwrap().clone();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_said_at_once() {
+    fn all_errors_are_reported_at_once() {
         let options = json!({
             "host": "", "path": "/", "query": {"timeout": ["0"], "consistency": ["some"]},
             "tags": {"time": "a", "meter": "b", "ok": "flavor.name", "x/y": 5}, "measurement": "",

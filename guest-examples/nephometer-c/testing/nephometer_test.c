@@ -53,7 +53,7 @@ nm_text nm_test_file(const char *path) {
 nm_json nm_test_json(nm_text text) {
     nm_json value;
     if (!nm_json_read(text, &value))
-        give_up("no JSON", "a text");
+        give_up("no JSON", "a string");
     return value;
 }
 

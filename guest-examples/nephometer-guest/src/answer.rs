@@ -1,6 +1,8 @@
+//! Builds answers to batches and flushes.
+
 use std::cell::RefMut;
 
-use crate::own::Own;
+use crate::own::OwnEntries;
 use crate::{
     Answer, Batch, Derived, Dictionary, ExactInteger, Meter, NO_ORIGIN, Outcome, Resource, Row,
     Timestamp, Volume,
@@ -13,23 +15,24 @@ use crate::{
 #[derive(Debug)]
 pub struct AnswerBuilder<'a> {
     input: Option<Batch<'a>>,
-    own: RefMut<'a, Own>,
+    own: RefMut<'a, OwnEntries>,
     origin: Vec<u32>,
     meter: Vec<u32>,
     volume: Vec<f64>,
     exact: Vec<ExactInteger>,
-    /// Resources and times, once a row has others than its origin, or origins do not ascend.
-    places: Option<(Vec<u32>, Vec<Timestamp>)>,
+    /// The columns for resource and time. `None` as long as every row has those of its origin and
+    /// origins ascend, so that the answer can be [`Outcome::Derive`].
+    resource_and_time: Option<(Vec<u32>, Vec<Timestamp>)>,
 }
 
 impl<'a> AnswerBuilder<'a> {
-    /// An answer to a batch, with capacity for as many rows as it has.
+    /// Begins the answer to a batch, with capacity for as many rows.
     pub fn new(input: &Batch<'a>) -> Self {
         let rows = input.samples.volume.len();
         Self::build(input.dictionary, Some(*input), rows, None)
     }
 
-    /// An answer to a flush, which has no input.
+    /// Begins the answer to a flush, which has no input.
     pub fn without_input(dictionary: &'a Dictionary) -> Self {
         Self::build(dictionary, None, 0, Some(Default::default()))
     }
@@ -38,10 +41,10 @@ impl<'a> AnswerBuilder<'a> {
         dictionary: &'a Dictionary,
         input: Option<Batch<'a>>,
         rows: usize,
-        places: Option<(Vec<u32>, Vec<Timestamp>)>,
+        resource_and_time: Option<(Vec<u32>, Vec<Timestamp>)>,
     ) -> Self {
         let mut own = dictionary.own.borrow_mut();
-        own.tidy();
+        own.reset_if_full();
         Self {
             input,
             own,
@@ -49,35 +52,37 @@ impl<'a> AnswerBuilder<'a> {
             meter: Vec::with_capacity(rows),
             volume: Vec::with_capacity(rows),
             exact: Vec::new(),
-            places,
+            resource_and_time,
         }
     }
 
-    /// The number of a meter.
+    /// The number of a meter of the component's own.
     pub fn meter(&mut self, meter: &Meter) -> u32 {
         self.own.meters.number(meter)
     }
 
-    /// The number of a resource.
+    /// The number of a resource of the component's own.
     pub fn resource(&mut self, resource: &Resource) -> u32 {
         self.own.resources.number(resource)
     }
 
-    /// Adds a row of the input as it is.
+    /// Adds a row of the input unchanged.
     pub fn pass(&mut self, row: &Row<'_>) {
         self.derive(row, row.meter_number, row.value());
     }
 
-    /// Adds a row computed from another: the same resource and time, another meter or value.
+    /// Adds a row computed from an input row: same resource and time, another meter or value.
     #[inline]
     pub fn derive(&mut self, row: &Row<'_>, meter: u32, volume: impl Into<Volume>) {
-        if self.places.is_some() || self.origin.last().is_some_and(|last| *last > row.number) {
-            self.place(row.resource_number, row.time);
+        if self.resource_and_time.is_some()
+            || self.origin.last().is_some_and(|last| *last > row.number)
+        {
+            self.add_resource_and_time(row.resource_number, row.time);
         }
-        self.measured(row.number, meter, volume.into());
+        self.add_row(row.number, meter, volume.into());
     }
 
-    /// Adds a row without an origin.
+    /// Adds a row that is not computed from an input row.
     pub fn create(
         &mut self,
         meter: u32,
@@ -85,15 +90,15 @@ impl<'a> AnswerBuilder<'a> {
         time: Timestamp,
         volume: impl Into<Volume>,
     ) {
-        self.place(resource, time);
-        self.measured(NO_ORIGIN, meter, volume.into());
+        self.add_resource_and_time(resource, time);
+        self.add_row(NO_ORIGIN, meter, volume.into());
     }
 
     #[cold]
-    fn place(&mut self, resource: u32, time: Timestamp) {
-        let Self { input, origin, places, .. } = self;
-        let (resources, times) = places.get_or_insert_with(|| {
-            let samples = input.expect("an answer without input has places").samples;
+    fn add_resource_and_time(&mut self, resource: u32, time: Timestamp) {
+        let Self { input, origin, resource_and_time, .. } = self;
+        let (resources, times) = resource_and_time.get_or_insert_with(|| {
+            let samples = input.expect("answers without input have these columns").samples;
             let resources = origin.iter().map(|row| samples.resource[*row as usize]);
             let times = origin.iter().map(|row| samples.time[*row as usize]);
             (resources.collect(), times.collect())
@@ -103,7 +108,7 @@ impl<'a> AnswerBuilder<'a> {
     }
 
     #[inline]
-    fn measured(&mut self, origin: u32, meter: u32, volume: Volume) {
+    fn add_row(&mut self, origin: u32, meter: u32, volume: Volume) {
         if let Volume::Integer(value) = volume {
             let row = u32::try_from(self.volume.len()).expect("a 32-bit guest has no more rows");
             self.exact.push(ExactInteger { row, value });
@@ -113,10 +118,10 @@ impl<'a> AnswerBuilder<'a> {
         self.volume.push(volume.as_f64());
     }
 
-    /// The answer to a batch.
+    /// Finishes the answer to a batch.
     pub fn finish(self) -> Outcome {
-        let Self { origin, meter, volume, exact, places, .. } = self;
-        match places {
+        let Self { origin, meter, volume, exact, resource_and_time, .. } = self;
+        match resource_and_time {
             None => Outcome::Derive(Derived { origin, meter, volume, exact }),
             Some((resource, time)) => {
                 Outcome::Replace(Answer { origin, meter, resource, time, volume, exact })
@@ -124,7 +129,7 @@ impl<'a> AnswerBuilder<'a> {
         }
     }
 
-    /// The answer to a flush; `None` without rows.
+    /// Finishes the answer to a flush; `None` if it has no rows.
     pub fn finish_flush(self) -> Option<Answer> {
         match self.finish() {
             Outcome::Replace(answer) => Some(answer).filter(|answer| !answer.volume.is_empty()),
@@ -146,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn own_numbers_follow_content_and_stay_from_answer_to_answer() {
+    fn equal_content_has_the_same_number_in_every_answer() {
         let mut input = Input::default();
         input.row("cpu", "r", 5, 1.5);
         let batch = input.batch();
@@ -157,7 +162,7 @@ mod tests {
         assert_eq!(answer.meter(&util()), FIRST);
         let row = rows(&batch).next().unwrap();
         answer.derive(&row, FIRST, 3.0);
-        let Outcome::Derive(derived) = answer.finish() else { panic!("others than derived") };
+        let Outcome::Derive(derived) = answer.finish() else { panic!("not derived") };
         assert_eq!((derived.origin, derived.meter), (vec![0], vec![FIRST]));
         let sent = input.dictionary().take_new_meters();
         let numbers: Vec<u32> = sent.iter().map(|one| one.number).collect();
@@ -168,9 +173,9 @@ mod tests {
         assert!(input.dictionary().take_new_meters().is_empty(), "sent already");
     }
 
-    // An answer that was given up took the entries with it: the host did not know their numbers.
+    // Regression: the entries of a dropped answer counted as sent, so the host never got them.
     #[test]
-    fn entries_of_an_answer_that_is_not_returned_go_with_the_next_one() {
+    fn entries_of_a_dropped_answer_are_sent_with_the_next_one() {
         let input = Input::default();
         AnswerBuilder::without_input(input.dictionary()).meter(&util());
         AnswerBuilder::without_input(input.dictionary()).meter(&util());
@@ -178,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_created_or_do_not_ascend_take_their_places_along() {
+    fn created_or_unordered_rows_have_resource_and_time_columns() {
         let mut input = Input::default();
         input.row("cpu", "r", 5, 1.5);
         input.row("cpu", "s", 6, 2.5);
@@ -188,7 +193,7 @@ mod tests {
         answer.pass(&all[1]);
         answer.pass(&all[0]);
         answer.create(all[0].meter_number, all[1].resource_number, 9, (1 << 60) + 1);
-        let Outcome::Replace(answer) = answer.finish() else { panic!("others than replaced") };
+        let Outcome::Replace(answer) = answer.finish() else { panic!("not replaced") };
         assert_eq!(answer.origin, [1, 0, NO_ORIGIN]);
         let resource = [all[1], all[0], all[1]].map(|row| row.resource_number);
         assert_eq!((answer.resource, answer.time), (resource.to_vec(), vec![6, 5, 9]));

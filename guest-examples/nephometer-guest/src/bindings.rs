@@ -1,8 +1,8 @@
-//! What the interface description becomes in Rust, one module per world.
+//! Generated bindings, one module per world.
 //!
-//! It is generated here once, so that guests need no build step of their own. The types of `types`
-//! and the functions of `log` are shared; what is exported exists once per world, which
-//! [`crate::export_transformer!`] and [`crate::export_stateful_transformer!`] bridge.
+//! They are generated here, so components need no build step of their own. The interfaces `types`
+//! and `log` are shared. Exported types exist once per world; [`crate::export_transformer!`] and
+//! [`crate::export_stateful_transformer!`] convert between them.
 
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 

@@ -1,6 +1,8 @@
+//! Log lines that summarize rows.
+
 use crate::{Row, log};
 
-/// One line of log for all rows of a batch that have the same trouble.
+/// One log line for all rows of a batch with the same problem.
 #[derive(Debug)]
 pub struct Complaint {
     what: &'static str,
@@ -10,12 +12,12 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    /// Nothing to complain of yet. `what` says what happens to the rows.
+    /// Begins without rows. `what` names what happens to the rows, such as `dropping late samples`.
     pub fn new(level: log::Level, what: &'static str) -> Self {
         Self { what, level, rows: 0, first: String::new() }
     }
 
-    /// One more row, and why.
+    /// Counts a row. The first one is named in the line, with the reason; it may be empty.
     pub fn add(&mut self, row: &Row<'_>, reason: &str) {
         if self.rows == 0 {
             let separator = if reason.is_empty() { "" } else { ": " };
@@ -25,7 +27,7 @@ impl Complaint {
         self.rows += 1;
     }
 
-    /// Writes the line, if there is something to say.
+    /// Writes the line, unless there are no rows.
     pub fn write(self) {
         let Self { what, level, rows, first } = self;
         match rows {

@@ -1,22 +1,23 @@
-//! What the numbers in batches and answers stand for.
+//! The meters and resources that the numbers in batches and answers stand for.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::own::Own;
+use crate::own::OwnEntries;
 use crate::{Changes, Meter, NumberedMeter, NumberedResource, Resource};
 
-/// Meters and resources by number: those that the host has sent, and the component's own.
+/// Meters and resources by number: those of the host, and the component's own.
 ///
-/// The exported component keeps it up to date. In tests, [`crate::testing::Input`] does.
+/// The exported component updates it; in tests, [`crate::testing::Input`] does.
 #[derive(Debug, Default)]
 pub struct Dictionary {
-    meters: Entries<Meter>,
-    resources: Entries<Resource>,
-    pub(crate) own: RefCell<Own>,
+    meters: HostEntries<Meter>,
+    resources: HostEntries<Resource>,
+    pub(crate) own: RefCell<OwnEntries>,
 }
 
-/// A number, and which of the entries that had this number is meant. For [`EntryCache`].
+/// Identifies an entry for [`EntryCache`]: its number, and a serial that differs for each entry that
+/// had this number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryKey {
     pub(crate) number: u32,
@@ -24,19 +25,19 @@ pub struct EntryKey {
 }
 
 #[derive(Debug)]
-struct Entries<T> {
-    /// By number: the serial and the entry. The serial is 0 where the number stands for nothing.
+struct HostEntries<T> {
+    /// By number: the serial and the entry. The serial is 0 where the number is unused.
     known: Vec<(u32, Option<Rc<T>>)>,
     serial: u32,
 }
 
-impl<T> Default for Entries<T> {
+impl<T> Default for HostEntries<T> {
     fn default() -> Self {
         Self { known: Vec::new(), serial: 0 }
     }
 }
 
-impl<T> Entries<T> {
+impl<T> HostEntries<T> {
     fn forget(&mut self, numbers: &[u32]) {
         for number in numbers {
             if let Some(entry) = self.known.get_mut(*number as usize) {
@@ -45,7 +46,7 @@ impl<T> Entries<T> {
         }
     }
 
-    fn put(&mut self, number: u32, entry: T) {
+    fn insert(&mut self, number: u32, entry: T) {
         let index = number as usize;
         if index >= self.known.len() {
             self.known.resize_with(index + 1, || (0, None));
@@ -57,7 +58,7 @@ impl<T> Entries<T> {
     #[inline]
     fn get(&self, number: u32) -> &T {
         let entry = self.known[number as usize].1.as_deref();
-        entry.expect("the host sends only numbers that stand for something")
+        entry.expect("the host sends only known numbers")
     }
 
     #[inline]
@@ -67,26 +68,25 @@ impl<T> Entries<T> {
 }
 
 impl Dictionary {
-    /// Takes changes from the host: removes entries, then adds entries.
+    /// Applies changes from the host: removes entries, then adds entries.
     pub fn learn(&mut self, changes: Changes) {
         let Changes { forgotten_meters, forgotten_resources, meters, resources } = changes;
         self.meters.forget(&forgotten_meters);
         self.resources.forget(&forgotten_resources);
         for NumberedMeter { number, entry } in meters {
-            self.meters.put(number, entry);
+            self.meters.insert(number, entry);
         }
         for NumberedResource { number, entry } in resources {
-            self.resources.put(number, entry);
+            self.resources.insert(number, entry);
         }
     }
 
-    /// One more than the largest number of a meter so far: the length of an array with a place for
-    /// each.
+    /// One more than the largest meter number so far: the length of an array indexed by number.
     pub fn meters(&self) -> usize {
         self.meters.known.len()
     }
 
-    /// One more than the largest number of a resource so far.
+    /// One more than the largest resource number so far.
     pub fn resources(&self) -> usize {
         self.resources.known.len()
     }
@@ -111,14 +111,14 @@ impl Dictionary {
         self.resources.key(number)
     }
 
-    /// The component's own meters that the host does not know yet. They count as sent.
+    /// Takes the component's own meters that the host does not have yet. They count as sent.
     #[doc(hidden)]
     pub fn take_new_meters(&self) -> Vec<NumberedMeter> {
         let meter = |(number, entry)| NumberedMeter { number, entry };
         self.own.borrow_mut().meters.take_new().map(meter).collect()
     }
 
-    /// The component's own resources that the host does not know yet. They count as sent.
+    /// Takes the component's own resources that the host does not have yet. They count as sent.
     #[doc(hidden)]
     pub fn take_new_resources(&self) -> Vec<NumberedResource> {
         let resource = |(number, entry)| NumberedResource { number, entry };
@@ -126,8 +126,8 @@ impl Dictionary {
     }
 }
 
-/// A value for each entry of the dictionary, computed once. A number that stands for another entry
-/// later gets a value of its own.
+/// Caches one value per entry of the dictionary. The value is computed again when a number stands
+/// for another entry.
 #[derive(Debug)]
 pub struct EntryCache<T>(Vec<(u32, Option<T>)>);
 
@@ -138,14 +138,14 @@ impl<T> Default for EntryCache<T> {
 }
 
 impl<T> EntryCache<T> {
-    /// The value for an entry; `make` computes it if there is none.
+    /// The value for an entry; `compute` is called if there is none.
     #[inline]
-    pub fn get(&mut self, key: EntryKey, make: impl FnOnce() -> T) -> &mut T {
+    pub fn get(&mut self, key: EntryKey, compute: impl FnOnce() -> T) -> &mut T {
         let index = key.number as usize;
         if self.0.get(index).is_none_or(|(serial, _)| *serial != key.serial) {
-            self.set(key, make());
+            self.set(key, compute());
         }
-        self.0[index].1.as_mut().expect("it has just been set")
+        self.0[index].1.as_mut().expect("set above")
     }
 
     #[cold]

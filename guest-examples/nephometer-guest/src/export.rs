@@ -1,4 +1,5 @@
-//! The bridge from [`crate::Transformer`] to what the two worlds export.
+//! Connects a [`crate::Transformer`] with the exports of its world. The two worlds have equal records
+//! under different names, so the macros convert them.
 
 use std::sync::Once;
 
@@ -6,7 +7,7 @@ use crate::{
     Batch, Dictionary, OptionError, Outcome, Refusal, Samples, Settings, Transformer, log,
 };
 
-/// Has the reason of a panic logged before it ends the instance.
+/// Logs the message of a panic before it ends the instance.
 pub fn log_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -14,7 +15,7 @@ pub fn log_panics() {
     });
 }
 
-/// Parses the options and configures.
+/// Parses the options and configures the transformer.
 pub fn configure<T: Transformer>(
     slot: &mut Option<T>,
     options: &str,
@@ -25,7 +26,7 @@ pub fn configure<T: Transformer>(
     Ok(settings)
 }
 
-/// The options as a value.
+/// Parses the options.
 pub fn parse(options: &str) -> Result<serde_json::Value, Vec<OptionError>> {
     serde_json::from_str(options).map_err(|error| {
         vec![OptionError { pointer: String::new(), reason: format!("not JSON: {error}") }]
@@ -44,10 +45,11 @@ pub fn transform<T: Transformer>(
     }
 }
 
-/// What calls before `configure` get to hear.
+/// The error of calls before `configure`.
 pub const NOT_CONFIGURED: &str = "called before it was configured";
 
-/// Makes a [`crate::Transformer`] the component of this crate (on wasm; elsewhere it does nothing).
+/// Exports a [`crate::Transformer`] as the component of this crate. Does nothing on targets other
+/// than wasm.
 #[macro_export]
 macro_rules! export_transformer {
     ($type:ty) => {
@@ -138,7 +140,8 @@ macro_rules! export_transformer {
     };
 }
 
-/// Makes a [`crate::Stateful`] the component of this crate (on wasm; elsewhere it does nothing).
+/// Exports a [`crate::Stateful`] transformer as the component of this crate. Does nothing on targets
+/// other than wasm.
 #[macro_export]
 macro_rules! export_stateful_transformer {
     ($type:ty) => {
@@ -190,7 +193,7 @@ macro_rules! export_stateful_transformer {
     };
 }
 
-/// What both worlds export.
+/// The exports that both worlds have in common.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! export_common {

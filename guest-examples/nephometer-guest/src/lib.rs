@@ -1,23 +1,23 @@
 //! Helper library for transformers and publishers in Rust.
 //!
-//! Write a type, implement [`Transformer`] (and [`Stateful`] if it has state) or [`Publisher`], and name
-//! it in one macro. The rest of this crate makes the columns easy to use:
+//! Write a type, implement [`Transformer`] (and [`Stateful`] if it has state) or [`Publisher`], and
+//! export it with one macro. The rest of this crate makes the columns easy to use:
 //!
 //! * [`rows`] iterates over the rows of a batch;
 //! * [`AnswerBuilder`] builds the answer and numbers new meters and resources by their content;
 //! * [`EntryCache`] keeps a value for each meter or resource;
 //! * [`Volume`] calculates with large integers exactly;
 //! * [`OptionReader`] reads the options and collects all errors, each with its place;
-//! * [`Complaint`] summarizes dropped rows in one log line;
-//! * [`UrlOptions`] reads options of publishers, which may stand in a URL too;
+//! * [`Complaint`] writes one log line for all rows of a batch with the same problem;
+//! * [`UrlOptions`] reads options of publishers, from their URL and their block;
 //! * [`log`] writes to the log of the component;
 //! * [`testing`] builds batches for unit tests.
 //!
-//! Publishers with network access use `nephometer-guest-http` or `nephometer-guest-socket` and their
-//! macros in addition.
+//! Publishers with network access also use `nephometer-guest-http` or `nephometer-guest-socket` and
+//! their macros.
 //!
-//! Everything but the macros and the network works natively too, so components are tested with
-//! `cargo test` and need no host.
+//! Everything except the macros and the network works natively, so components are tested with
+//! `cargo test`, without a host.
 //!
 //! ```ignore
 //! struct Doubler;
@@ -59,7 +59,7 @@ pub use rustc_hash::{FxHashMap, FxHashSet};
 pub use url::UrlOptions;
 pub use volume::Volume;
 
-/// The origin of a row without one.
+/// The origin of a row that is not computed from an input row.
 pub const NO_ORIGIN: u32 = u32::MAX;
 
 /// Rows computed from rows of the input, with their resources and times. [`AnswerBuilder`] makes it.
@@ -110,11 +110,17 @@ pub trait Transformer: Sized {
     /// What the component reports about itself, whatever its options are.
     fn describe() -> Description;
 
-    /// Makes the configured transformer. `options` are the `parameters` of `pipeline.yaml`. The host
-    /// has checked them against [`Description::options_schema`]. Reports all errors at once.
+    /// Builds the configured transformer. `options` are the `parameters` of `pipeline.yaml`, which
+    /// the host has checked against [`Description::options_schema`].
+    ///
+    /// # Errors
+    /// All errors in the options at once.
     fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>>;
 
-    /// What replaces a batch. Batches come one at a time, in order.
+    /// Transforms a batch. Batches come one at a time, in order.
+    ///
+    /// # Errors
+    /// `Rejected` if this batch cannot be transformed, `Broken` if none can.
     fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal>;
 }
 
@@ -122,6 +128,9 @@ pub trait Transformer: Sized {
 pub trait Stateful: Transformer {
     /// Called after all batches of a polling cycle. `now` is the only clock. The dictionary is for
     /// [`AnswerBuilder::without_input`].
+    ///
+    /// # Errors
+    /// As [`Transformer::transform`].
     fn flush(
         &mut self,
         dictionary: &Dictionary,
@@ -131,19 +140,25 @@ pub trait Stateful: Transformer {
         Ok(None)
     }
 
-    /// The whole state, in the format of [`Description::state_version`].
+    /// Returns the whole state, in the format of [`Description::state_version`].
+    ///
+    /// # Errors
+    /// The reason why the state cannot be saved.
     fn save(&self) -> Result<Vec<u8>, String>;
 
-    /// Takes the state that an earlier instance saved, before any batch.
+    /// Restores the state that an earlier instance saved, before any batch.
+    ///
+    /// # Errors
+    /// The reason why the state cannot be read, such as an unknown version.
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String>;
 }
 
-/// Settings that ask for all meters and nothing else, to start from.
+/// Default settings: all meters, no metadata, no texts.
 pub fn settings() -> Settings {
     Settings { meters: Vec::new(), metadata: Vec::new(), texts: TextForm::None, facts: Vec::new() }
 }
 
-/// The word for a meter's type, in samples and in `pipeline.yaml`.
+/// The name of a meter type, as in samples and in `pipeline.yaml`.
 pub fn type_word(meter_type: MeterType) -> &'static str {
     match meter_type {
         MeterType::Gauge => "gauge",
@@ -152,7 +167,7 @@ pub fn type_word(meter_type: MeterType) -> &'static str {
     }
 }
 
-/// The meter type that a word stands for.
+/// The meter type with a name.
 pub fn type_from_word(word: &str) -> Option<MeterType> {
     let all = [MeterType::Gauge, MeterType::Delta, MeterType::Cumulative];
     all.into_iter().find(|&one| type_word(one) == word)

@@ -1,7 +1,6 @@
-//! The component's own log.
+//! The log of the component.
 //!
-//! Natively, where there is no host, lines go to a small memory of the thread, for tests to look
-//! at with [`taken`].
+//! Natively, without a host, the lines are kept per thread, where tests read them with [`taken`].
 
 pub use crate::bindings::stateful::log::Level;
 
@@ -12,7 +11,7 @@ pub fn write(level: Level, message: &str) {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-const REMEMBERED: usize = 1_000;
+const MAX_LINES: usize = 1_000;
 
 #[cfg(not(target_arch = "wasm32"))]
 thread_local! {
@@ -23,39 +22,39 @@ thread_local! {
 #[cfg(not(target_arch = "wasm32"))]
 pub fn write(level: Level, message: &str) {
     LINES.with_borrow_mut(|lines| {
-        if lines.len() < REMEMBERED {
+        if lines.len() < MAX_LINES {
             lines.push((level, message.to_owned()));
         }
     });
 }
 
-/// What this thread has logged since it was last asked, without a host: the first 1,000 lines.
+/// Returns what this thread has logged without a host since the last call: the first 1,000 lines.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn taken() -> Vec<(Level, String)> {
     LINES.take()
 }
 
-/// Every detail, for the author.
+/// Writes a detail, for authors.
 pub fn trace(message: &str) {
     write(Level::Trace, message);
 }
 
-/// For finding faults.
+/// Writes a line for finding faults.
 pub fn debug(message: &str) {
     write(Level::Debug, message);
 }
 
-/// Worth knowing.
+/// Writes a line worth knowing.
 pub fn info(message: &str) {
     write(Level::Info, message);
 }
 
-/// Something is not as it should be; work goes on.
+/// Writes that something is unexpected, but the work goes on.
 pub fn warn(message: &str) {
     write(Level::Warn, message);
 }
 
-/// Something failed.
+/// Writes that something failed.
 pub fn error(message: &str) {
     write(Level::Error, message);
 }

@@ -1,13 +1,15 @@
+//! Reads options and collects errors.
+
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 
 use crate::{OptionError, log};
 
-/// One object of the options, read key by key.
+/// Reads one mapping of the options.
 ///
-/// All readers of one set of options share a list of errors, so that everything that is wrong is
-/// reported at once. A key that is absent or null is `None`; a key of another type than asked for
-/// is an error, and `None`.
+/// All readers of one set of options share a list of errors, so that all of them are reported at
+/// once. A key that is absent or null is `None`; a key of another type than expected is an error,
+/// and `None`.
 #[derive(Debug)]
 pub struct OptionReader<'a> {
     object: Option<&'a Map<String, Value>>,
@@ -16,7 +18,7 @@ pub struct OptionReader<'a> {
 }
 
 impl<'a> OptionReader<'a> {
-    /// Reads the whole of the options; null is an empty object.
+    /// A reader of the whole options; null is an empty mapping.
     pub fn new(options: &'a Value, errors: &'a RefCell<Vec<OptionError>>) -> Self {
         Self::at(options, String::new(), errors)
     }
@@ -27,39 +29,39 @@ impl<'a> OptionReader<'a> {
             let pointer = reader.pointer.clone();
             errors.borrow_mut().push(OptionError {
                 pointer,
-                reason: format!("is {}; it has to be a mapping of keys to values", kind(value)),
+                reason: format!("is {}; expected a mapping of keys to values", kind(value)),
             });
         }
         reader
     }
 
-    /// Notes that something is wrong with a key.
+    /// Adds an error for a key.
     pub fn refuse(&self, key: &str, reason: impl Into<String>) {
         let pointer = format!("{}/{}", self.pointer, escape_pointer(key));
         self.errors.borrow_mut().push(OptionError { pointer, reason: reason.into() });
     }
 
-    /// The value of a key as it stands.
+    /// The value of a key as it is.
     pub fn value(&self, key: &str) -> Option<&'a Value> {
         self.object?.get(key).filter(|value| !value.is_null())
     }
 
-    /// The object under a key; an empty one if it is absent.
+    /// The mapping under a key; an empty one if it is absent.
     pub fn object(&self, key: &str) -> OptionReader<'a> {
         let pointer = format!("{}/{}", self.pointer, escape_pointer(key));
         Self::at(self.value(key).unwrap_or(&Value::Null), pointer, self.errors)
     }
 
-    /// The objects of the list under a key; none if it is absent.
+    /// The list of mappings under a key; an empty one if it is absent.
     pub fn objects(&self, key: &str) -> Vec<OptionReader<'a>> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let Some(list) = value.as_array() else {
-            self.refuse(key, format!("is {}; it has to be a list", kind(value)));
+            self.refuse(key, format!("is {}; expected a list", kind(value)));
             return Vec::new();
         };
-        let pointer = |at: usize| format!("{}/{}/{at}", self.pointer, escape_pointer(key));
-        let each = list.iter().enumerate();
-        each.map(|(at, one)| Self::at(one, pointer(at), self.errors)).collect()
+        let pointer = |index: usize| format!("{}/{}/{index}", self.pointer, escape_pointer(key));
+        let items = list.iter().enumerate();
+        items.map(|(index, item)| Self::at(item, pointer(index), self.errors)).collect()
     }
 
     /// All keys, in order.
@@ -67,11 +69,11 @@ impl<'a> OptionReader<'a> {
         self.object.into_iter().flat_map(Map::keys).map(String::as_str)
     }
 
-    /// The text under a key.
+    /// The string under a key.
     pub fn text(&self, key: &str) -> Option<&'a str> {
         let value = self.value(key)?;
         if value.as_str().is_none() {
-            self.refuse(key, format!("is {}; it has to be a text", kind(value)));
+            self.refuse(key, format!("is {}; expected a string", kind(value)));
         }
         value.as_str()
     }
@@ -84,18 +86,18 @@ impl<'a> OptionReader<'a> {
             other => other.as_f64(),
         };
         if number.is_none() {
-            self.refuse(key, format!("is {}; it has to be a number", kind(value)));
+            self.refuse(key, format!("is {}; expected a number", kind(value)));
         }
         number
     }
 
-    /// Accepts keys that nobody reads, and says so in the log: upstream swallows them, but a
-    /// misspelt key is better known.
+    /// Logs a warning for each key that is not in `known`. Ceilometer ignores such keys silently,
+    /// so they are not errors, but a misspelt key should be noticed.
     pub fn warn_of_unknown(&self, known: &[&str]) {
         for key in self.object.into_iter().flat_map(Map::keys) {
             if !known.contains(&key.as_str()) {
                 let pointer = format!("{}/{}", self.pointer, escape_pointer(key));
-                log::warn(&format!("option {pointer} is not known here and has no effect"));
+                log::warn(&format!("unknown option {pointer} is ignored"));
             }
         }
     }
@@ -109,9 +111,9 @@ pub fn escape_pointer(key: &str) -> String {
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "true or false",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "a mapping",
     }
@@ -122,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_wrong_key_is_named_with_its_place() {
+    fn every_error_has_the_pointer_of_its_key() {
         let options = serde_json::json!({
             "a/b": {"x": 1}, "c": [], "d": "text", "e": 5, "f": [{}, {"x": 7}],
         });
@@ -141,6 +143,6 @@ mod tests {
         assert_eq!(pointers, ["/a~1b/x", "/c", "/f/1/x", "/e", "/d"]);
         let lines = log::taken();
         assert_eq!(lines.len(), 1);
-        assert!(lines[0].1.contains("option /e "), "{lines:?}");
+        assert_eq!(lines[0].1, "unknown option /e is ignored");
     }
 }

@@ -1,36 +1,36 @@
-//! Meters and resources that a component has made, with the numbers that it gave them.
+//! The component's own meters and resources, numbered by content and sent to the host once.
 
 use crate::{FxHashMap, Meter, Resource};
 
-/// Own numbers start here.
+/// The first of the component's own numbers.
 const FIRST: u32 = 1 << 31;
-/// Entries and bytes beyond which numbering starts again. The host accepts more: one more answer, and old
-/// entries as long as they are not replaced.
-const METERS: usize = 8_000;
-const RESOURCES: usize = 25_000;
-const BYTES: usize = 16 << 20;
+/// Numbering starts again beyond these limits. Those of the contract are higher: there is room for
+/// one more answer, and for old entries until they are replaced.
+const MAX_METERS: usize = 8_000;
+const MAX_RESOURCES: usize = 25_000;
+const MAX_BYTES: usize = 16 << 20;
 
 #[derive(Debug, Default)]
-pub(crate) struct Own {
-    pub(crate) meters: Entries<Meter>,
-    pub(crate) resources: Entries<Resource>,
+pub(crate) struct OwnEntries {
+    pub(crate) meters: Numbering<Meter>,
+    pub(crate) resources: Numbering<Resource>,
 }
 
-impl Own {
-    /// Starts numbering again where there are too many entries. Between answers only: numbers that were
-    /// returned before are void.
-    pub(crate) fn tidy(&mut self) {
+impl OwnEntries {
+    /// Starts numbering again if there are too many entries. Call it between answers only: it
+    /// invalidates the numbers returned before.
+    pub(crate) fn reset_if_full(&mut self) {
         let Self { meters, resources } = self;
-        let many = meters.count() > METERS || resources.count() > RESOURCES;
-        if many || meters.bytes + resources.bytes > BYTES {
+        let too_many = meters.count() > MAX_METERS || resources.count() > MAX_RESOURCES;
+        if too_many || meters.bytes + resources.bytes > MAX_BYTES {
             *self = Self::default();
         }
     }
 }
 
-/// Entries of one kind, found by a text that few of them share.
+/// Numbers entries of one kind. Entries are looked up by name or id, then compared.
 #[derive(Debug)]
-pub(crate) struct Entries<T> {
+pub(crate) struct Numbering<T> {
     numbers: FxHashMap<String, Vec<(T, u32)>>,
     next: u32,
     bytes: usize,
@@ -38,13 +38,13 @@ pub(crate) struct Entries<T> {
     new: Vec<(u32, T)>,
 }
 
-impl<T> Default for Entries<T> {
+impl<T> Default for Numbering<T> {
     fn default() -> Self {
         Self { numbers: FxHashMap::default(), next: FIRST, bytes: 0, new: Vec::new() }
     }
 }
 
-/// What can be numbered.
+/// A meter or a resource.
 pub(crate) trait Entry: Clone + PartialEq {
     fn key(&self) -> &str;
     fn bytes(&self) -> usize;
@@ -70,7 +70,7 @@ impl Entry for Resource {
     }
 }
 
-impl<T> Entries<T> {
+impl<T> Numbering<T> {
     fn count(&self) -> usize {
         (self.next - FIRST) as usize
     }
@@ -80,10 +80,11 @@ impl<T> Entries<T> {
     }
 }
 
-impl<T: Entry> Entries<T> {
+impl<T: Entry> Numbering<T> {
     pub(crate) fn number(&mut self, wanted: &T) -> u32 {
         let known = self.numbers.get(wanted.key());
-        if let Some(&(_, number)) = known.and_then(|of| of.iter().find(|(one, _)| one == wanted)) {
+        let equal = known.and_then(|entries| entries.iter().find(|(entry, _)| entry == wanted));
+        if let Some(&(_, number)) = equal {
             return number;
         }
         let number = self.next;
@@ -102,19 +103,19 @@ mod tests {
     use crate::MeterType;
 
     #[test]
-    fn numbering_starts_again_where_there_are_too_many() {
+    fn numbering_starts_again_beyond_the_limit() {
         let meter = |nth: usize| Meter {
             name: format!("m{nth}"),
             unit: String::new(),
             type_: MeterType::Gauge,
         };
-        let mut own = Own::default();
-        for nth in 0..=METERS {
+        let mut own = OwnEntries::default();
+        for nth in 0..=MAX_METERS {
             assert_eq!(own.meters.number(&meter(nth)), FIRST + u32::try_from(nth).unwrap());
             own.meters.take_new().for_each(drop);
         }
         assert_eq!(own.meters.number(&meter(7)), FIRST + 7, "known already");
-        own.tidy();
+        own.reset_if_full();
         assert_eq!(own.meters.number(&meter(7)), FIRST);
         assert_eq!(own.meters.take_new().count(), 1, "sent again");
     }

@@ -1,4 +1,4 @@
-//! What a publisher is, and how one becomes a component.
+//! The trait of publishers, and the macros that export one as a component.
 
 use crate::{Description, OptionError, Settings};
 
@@ -6,29 +6,35 @@ pub use crate::bindings::publisher::exports::nephometer::metering::publish::{
     Batch as DeliveryBatch, Delivery, Failure, Retry,
 };
 
-/// Sends batches somewhere.
+/// Publishes envelopes of samples.
 pub trait Publisher: Sized {
-    /// What the component tells about itself, whatever its options are.
+    /// What the component reports about itself, whatever its options are.
     fn describe() -> Description;
 
-    /// Makes the configured publisher. `options` are the parts of its URL merged with its own
-    /// block, already checked against [`Description::options_schema`]; [`crate::UrlOptions`] reads
-    /// them. What is wrong all the same is reported at once.
+    /// Builds the configured publisher. `options` are the parts of its URL merged with its own
+    /// block, which the host has checked against [`Description::options_schema`].
+    /// [`crate::UrlOptions`] reads them.
+    ///
+    /// # Errors
+    /// All errors in the options at once.
     fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>>;
 
-    /// Sends one envelope. `Ok` means that the receiver has it. The host queues, keeps the order
-    /// and tries again; a publisher does neither.
+    /// Sends one envelope. `Ok` acknowledges it: the receiver has it. The host queues, keeps the
+    /// order and retries; a publisher does none of these.
+    ///
+    /// # Errors
+    /// Whether the envelope is retried, rejected, or kept with all others until an operator acts.
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure>;
 }
 
-/// A failure that may pass, and the milliseconds to wait if the receiver named any; without them
-/// the host chooses when to try again.
+/// A retryable failure. `after_ms` is the delay that the receiver requested, in milliseconds; the
+/// host chooses one if it is `None`.
 pub fn later(reason: impl Into<String>, after_ms: Option<u64>) -> Failure {
     Failure::Retryable(Retry { reason: reason.into(), after_ms })
 }
 
-/// Makes a [`Publisher`] that needs no network the component of this crate (on wasm; elsewhere it
-/// does nothing).
+/// Exports a [`Publisher`] without network access as the component of this crate. Does nothing on
+/// targets other than wasm.
 #[macro_export]
 macro_rules! export_publisher {
     ($type:ty) => {
@@ -45,7 +51,7 @@ macro_rules! export_publisher {
     };
 }
 
-/// What all worlds of publishers export. They have equal records under different names.
+/// The exports of all worlds of publishers, which have equal records under different names.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! export_publisher_common {

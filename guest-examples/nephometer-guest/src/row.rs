@@ -1,10 +1,12 @@
+//! Batches, and their rows with meters and resources looked up.
+
 use crate::dictionary::EntryKey;
 use crate::{DeliveryBatch, Dictionary, ExactInteger, Meter, Resource, Samples, Timestamp, Volume};
 
-/// A batch of samples, with what its numbers stand for.
+/// A batch of samples with the dictionary of its numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
-    /// What the numbers stand for.
+    /// The meters and resources that the numbers stand for.
     pub dictionary: &'a Dictionary,
     /// The columns.
     pub samples: &'a Samples,
@@ -13,63 +15,65 @@ pub struct Batch<'a> {
 /// One row of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
-    /// Its number in the batch: the origin of what is computed from it.
+    /// The position in the batch: the origin of rows computed from this one.
     pub number: u32,
-    /// The number of its meter.
+    /// The number of the meter.
     pub meter_number: u32,
-    /// The number of its resource.
+    /// The number of the resource.
     pub resource_number: u32,
     /// When the value was read, in nanoseconds since the epoch.
     pub time: Timestamp,
-    /// Nanoseconds of a clock that never goes back.
+    /// Nanoseconds of a clock that never goes back, if known.
     pub monotonic: Option<u64>,
     /// The value, in the unit of the meter.
     pub volume: f64,
-    /// The value if it is an integer of 2^53 or more, where `f64` loses digits.
+    /// The exact value, if it is an integer of 2^53 or more; `volume` is the nearest `f64`.
     pub exact: Option<i64>,
-    entries: Entries<'a>,
+    entries: EntrySource<'a>,
 }
 
+/// Where a row looks up its entries: a transformer has a dictionary, a delivery has lists.
 #[derive(Debug, Clone, Copy)]
-enum Entries<'a> {
-    Known(&'a Dictionary),
-    Listed(&'a [Meter], &'a [Resource]),
+enum EntrySource<'a> {
+    Dictionary(&'a Dictionary),
+    Lists(&'a [Meter], &'a [Resource]),
 }
 
 impl<'a> Row<'a> {
-    /// What was measured.
+    /// The meter.
     #[inline]
     pub fn meter(&self) -> &'a Meter {
         match self.entries {
-            Entries::Known(dictionary) => dictionary.meter(self.meter_number),
-            Entries::Listed(meters, _) => &meters[self.meter_number as usize],
+            EntrySource::Dictionary(dictionary) => dictionary.meter(self.meter_number),
+            EntrySource::Lists(meters, _) => &meters[self.meter_number as usize],
         }
     }
 
-    /// The resource it belongs to.
+    /// The resource.
     #[inline]
     pub fn resource(&self) -> &'a Resource {
         match self.entries {
-            Entries::Known(dictionary) => dictionary.resource(self.resource_number),
-            Entries::Listed(_, resources) => &resources[self.resource_number as usize],
+            EntrySource::Dictionary(dictionary) => dictionary.resource(self.resource_number),
+            EntrySource::Lists(_, resources) => &resources[self.resource_number as usize],
         }
     }
 
-    /// The meter, for an [`crate::EntryCache`]. In a delivery, numbers are valid for its batch alone.
+    /// The key of the meter in an [`crate::EntryCache`]. Keys of a delivery are valid for that
+    /// delivery only.
     #[inline]
     pub fn meter_key(&self) -> EntryKey {
         match self.entries {
-            Entries::Known(dictionary) => dictionary.meter_key(self.meter_number),
-            Entries::Listed(..) => EntryKey { number: self.meter_number, serial: 1 },
+            EntrySource::Dictionary(dictionary) => dictionary.meter_key(self.meter_number),
+            EntrySource::Lists(..) => EntryKey { number: self.meter_number, serial: 1 },
         }
     }
 
-    /// The resource, for an [`crate::EntryCache`], likewise.
+    /// The key of the resource in an [`crate::EntryCache`], likewise.
     #[inline]
     pub fn resource_key(&self) -> EntryKey {
         match self.entries {
-            Entries::Known(dictionary) => dictionary.resource_key(self.resource_number),
-            Entries::Listed(..) => EntryKey { number: self.resource_number, serial: 1 },
+            EntrySource::Dictionary(dictionary) => dictionary.resource_key(self.resource_number),
+            EntrySource::Lists(..) => EntryKey { number: self.resource_number, serial: 1 },
         }
     }
 
@@ -80,7 +84,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// What has rows: a [`Batch`] of a transformer, or the batch of a [`crate::Delivery`].
+/// Has rows: a [`Batch`] of a transformer, or the batch of a [`crate::Delivery`].
 pub trait Columns {
     #[doc(hidden)]
     fn columns(&self) -> AllColumns<'_>;
@@ -95,14 +99,14 @@ pub struct AllColumns<'a> {
     monotonic: &'a [u64],
     volume: &'a [f64],
     exact: &'a [ExactInteger],
-    entries: Entries<'a>,
+    entries: EntrySource<'a>,
 }
 
 impl Columns for Batch<'_> {
     #[inline]
     fn columns(&self) -> AllColumns<'_> {
         let Samples { meter, resource, time, monotonic, volume, exact, removed: _ } = self.samples;
-        let entries = Entries::Known(self.dictionary);
+        let entries = EntrySource::Dictionary(self.dictionary);
         AllColumns { meter, resource, time, monotonic, volume, exact, entries }
     }
 }
@@ -111,14 +115,14 @@ impl Columns for DeliveryBatch {
     fn columns(&self) -> AllColumns<'_> {
         let Self { meters, resources, meter, resource, time, monotonic, volume, exact, removed: _ } =
             self;
-        let entries = Entries::Listed(meters, resources);
+        let entries = EntrySource::Lists(meters, resources);
         AllColumns { meter, resource, time, monotonic, volume, exact, entries }
     }
 }
 
-/// The rows of a batch, in order.
+/// Iterates over the rows of a batch, in order.
 ///
-/// The host sends columns of equal length only; iteration ends with the shortest.
+/// The host sends columns of equal length; otherwise iteration ends with the shortest.
 #[inline]
 pub fn rows<B: Columns>(batch: &B) -> impl Iterator<Item = Row<'_>> {
     let AllColumns { meter, resource, time, monotonic, volume, exact, entries } = batch.columns();

@@ -5,11 +5,11 @@ use crate::{
     NumberedMeter, NumberedResource, Outcome, Resource, Samples, Timestamp, Volume,
 };
 
-/// Own numbers start here.
-const OWN: u32 = 1 << 31;
+/// The first of the component's own numbers.
+const FIRST_OWN: u32 = 1 << 31;
 
-/// Builds batches and keeps their dictionary, as one instance would see them. Numbers are shuffled: a test
-/// that depends on them fails.
+/// Builds batches and their dictionary, as one instance would see them. Numbers are shuffled, so a
+/// test whose result depends on them fails.
 #[derive(Debug)]
 pub struct Input {
     dictionary: Dictionary,
@@ -21,12 +21,12 @@ pub struct Input {
     samples: Samples,
 }
 
-/// One sample, as a test writes it or compares it.
+/// One sample, to build batches from and to compare results with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// What was measured.
+    /// The meter.
     pub meter: Meter,
-    /// The resource it belongs to.
+    /// The resource.
     pub resource: Resource,
     /// When the value was true.
     pub time: Timestamp,
@@ -41,7 +41,7 @@ impl Default for Input {
 }
 
 impl Input {
-    /// With numbers in an order that depends on `seed`. Results must not depend on it.
+    /// Numbers entries in an order that depends on `seed`. Results must not depend on it.
     pub fn shuffled(seed: u32) -> Self {
         Self {
             dictionary: Dictionary::default(),
@@ -50,11 +50,11 @@ impl Input {
             resources: Vec::new(),
             own_meters: Vec::new(),
             own_resources: Vec::new(),
-            samples: empty(),
+            samples: no_samples(),
         }
     }
 
-    /// Adds a row of a gauge without a unit, of a resource without owner and metadata.
+    /// Adds a row: a gauge without unit, of a resource without owner and metadata.
     pub fn row(&mut self, meter: &str, resource: &str, time: Timestamp, volume: impl Into<Volume>) {
         let meter = Meter { name: meter.to_owned(), unit: String::new(), type_: MeterType::Gauge };
         let volume = volume.into();
@@ -76,7 +76,7 @@ impl Input {
         self.samples.volume.push(volume.as_f64());
     }
 
-    /// The monotonic time of the last row.
+    /// Sets the monotonic time of the last row, in nanoseconds.
     pub fn monotonic(&mut self, nanoseconds: u64) {
         if let Some(last) = self.samples.monotonic.last_mut() {
             *last = nanoseconds;
@@ -93,48 +93,47 @@ impl Input {
         Batch { dictionary: &self.dictionary, samples: &self.samples }
     }
 
-    /// What numbers stand for.
+    /// The dictionary, for `flush`.
     pub fn dictionary(&self) -> &Dictionary {
         &self.dictionary
     }
 
     /// Begins the next batch.
     pub fn next(&mut self) {
-        self.samples = empty();
+        self.samples = no_samples();
     }
 
     fn meter(&mut self, meter: &Meter) -> u32 {
-        let (at, new) = place(&mut self.meters, meter);
-        let number = shuffle(at, self.seed);
+        let (index, new) = index_of(&mut self.meters, meter);
+        let number = shuffle(index, self.seed);
         if new {
             let entry = NumberedMeter { number, entry: meter.clone() };
-            self.dictionary.learn(Changes { meters: vec![entry], ..changes() });
+            self.dictionary.learn(Changes { meters: vec![entry], ..no_changes() });
         }
         number
     }
 
     fn resource(&mut self, resource: &Resource) -> u32 {
-        let (at, new) = place(&mut self.resources, resource);
-        let number = shuffle(at, self.seed);
+        let (index, new) = index_of(&mut self.resources, resource);
+        let number = shuffle(index, self.seed);
         if new {
             let entry = NumberedResource { number, entry: resource.clone() };
-            self.dictionary.learn(Changes { resources: vec![entry], ..changes() });
+            self.dictionary.learn(Changes { resources: vec![entry], ..no_changes() });
         }
         number
     }
 
-    /// The samples that an outcome makes of this batch.
+    /// The samples that an outcome stands for, as an answer to this batch.
     pub fn samples(&mut self, outcome: Outcome) -> Vec<Sample> {
         match outcome {
             Outcome::Unchanged => {
-                (0..self.samples.volume.len()).map(|row| self.own_row(row)).collect()
+                (0..self.samples.volume.len()).map(|row| self.input_row(row)).collect()
             }
-            Outcome::Keep(rows) => rows.iter().map(|row| self.own_row(*row as usize)).collect(),
+            Outcome::Keep(rows) => rows.iter().map(|row| self.input_row(*row as usize)).collect(),
             Outcome::Derive(derived) => {
                 let Derived { origin, meter, volume, exact } = derived;
-                let place =
-                    |column: &[u32]| origin.iter().map(|row| column[*row as usize]).collect();
-                let resource = place(&self.samples.resource);
+                let of_origin = |row: &u32| self.samples.resource[*row as usize];
+                let resource = origin.iter().map(of_origin).collect();
                 let time = origin.iter().map(|row| self.samples.time[*row as usize]).collect();
                 self.flushed(Some(Answer { origin, meter, resource, time, volume, exact }))
             }
@@ -142,13 +141,13 @@ impl Input {
         }
     }
 
-    /// The samples of an answer.
+    /// The samples of an answer to a flush.
     pub fn flushed(&mut self, answer: Option<Answer>) -> Vec<Sample> {
         for new in self.dictionary.take_new_meters() {
-            put(&mut self.own_meters, new.number, new.entry);
+            set_own(&mut self.own_meters, new.number, new.entry);
         }
         for new in self.dictionary.take_new_resources() {
-            put(&mut self.own_resources, new.number, new.entry);
+            set_own(&mut self.own_resources, new.number, new.entry);
         }
         let Some(answer) = answer else { return Vec::new() };
         let sample = |row: usize| {
@@ -156,11 +155,11 @@ impl Input {
             let (meter, resource) = (answer.meter[row], answer.resource[row]);
             let volume = answer.volume[row];
             Sample {
-                meter: match meter.checked_sub(OWN) {
+                meter: match meter.checked_sub(FIRST_OWN) {
                     Some(own) => self.own_meters[own as usize].clone(),
                     None => self.dictionary.meter(meter).clone(),
                 },
-                resource: match resource.checked_sub(OWN) {
+                resource: match resource.checked_sub(FIRST_OWN) {
                     Some(own) => self.own_resources[own as usize].clone(),
                     None => self.dictionary.resource(resource).clone(),
                 },
@@ -185,7 +184,7 @@ impl Input {
         }
     }
 
-    fn own_row(&self, row: usize) -> Sample {
+    fn input_row(&self, row: usize) -> Sample {
         Sample {
             meter: self.dictionary.meter(self.samples.meter[row]).clone(),
             resource: self.dictionary.resource(self.samples.resource[row]).clone(),
@@ -206,7 +205,7 @@ pub fn plain_resource(id: &str) -> Resource {
     }
 }
 
-fn empty() -> Samples {
+fn no_samples() -> Samples {
     Samples {
         meter: Vec::new(),
         resource: Vec::new(),
@@ -218,7 +217,7 @@ fn empty() -> Samples {
     }
 }
 
-fn changes() -> Changes {
+fn no_changes() -> Changes {
     Changes {
         forgotten_meters: Vec::new(),
         forgotten_resources: Vec::new(),
@@ -231,23 +230,24 @@ fn number(count: usize) -> u32 {
     u32::try_from(count).expect("tests have fewer")
 }
 
-fn place<T: Clone + PartialEq>(all: &mut Vec<T>, wanted: &T) -> (u32, bool) {
-    let known = all.iter().position(|one| one == wanted);
-    let at = known.unwrap_or(all.len());
+/// The index of an entry, and whether it was added.
+fn index_of<T: Clone + PartialEq>(entries: &mut Vec<T>, wanted: &T) -> (u32, bool) {
+    let known = entries.iter().position(|entry| entry == wanted);
+    let index = known.unwrap_or(entries.len());
     if known.is_none() {
-        all.push(wanted.clone());
+        entries.push(wanted.clone());
     }
-    (number(at), known.is_none())
+    (number(index), known.is_none())
 }
 
 /// A permutation within blocks of 64.
-fn shuffle(at: u32, seed: u32) -> u32 {
+fn shuffle(index: u32, seed: u32) -> u32 {
     let step = seed.wrapping_mul(2).wrapping_add(1);
-    at / 64 * 64 + (at % 64).wrapping_mul(step).wrapping_add(seed) % 64
+    index / 64 * 64 + (index % 64).wrapping_mul(step).wrapping_add(seed) % 64
 }
 
-fn put<T>(all: &mut Vec<T>, number: u32, entry: T) {
-    let index = (number - OWN) as usize;
+fn set_own<T>(all: &mut Vec<T>, number: u32, entry: T) {
+    let index = (number - FIRST_OWN) as usize;
     if index < all.len() {
         all[index] = entry;
     } else {

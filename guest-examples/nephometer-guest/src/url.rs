@@ -1,16 +1,16 @@
-//! The options of a publisher: the parts of its URL beside its own block.
+//! Reads the options of a publisher, from its URL and its block.
 
 use serde_json::Value;
 use std::cell::RefCell;
 
 use crate::{OptionError, OptionReader};
 
-/// Reads what `configure` of a publisher is given: `{url, scheme, host, port, path, user,
-/// password, query: {name: [values]}}` merged with the keys of its own block.
+/// Reads the options of a publisher: `{url, scheme, host, port, path, user, password, query: {name:
+/// [values]}}` merged with the keys of its block.
 ///
-/// A setting may stand in the query of the URL or in the block; the query wins, as it belongs to
-/// one place in `pipeline.yaml`, and the block to all. Errors are collected in the list that
-/// [`OptionReader`] shares, at the place where the value stands.
+/// An option may be set in the query of the URL and in the block. The query takes precedence: it
+/// belongs to one place in `pipeline.yaml`, the block to all. Errors are added to the list that is
+/// shared with [`OptionReader`], with the pointer of the value.
 #[derive(Debug)]
 pub struct UrlOptions<'a> {
     whole: OptionReader<'a>,
@@ -18,7 +18,7 @@ pub struct UrlOptions<'a> {
 }
 
 impl<'a> UrlOptions<'a> {
-    /// Reads the whole of the options.
+    /// A reader of the whole options.
     pub fn new(options: &'a Value, errors: &'a RefCell<Vec<OptionError>>) -> Self {
         let whole = OptionReader::new(options, errors);
         let query = whole.object("query");
@@ -29,37 +29,37 @@ impl<'a> UrlOptions<'a> {
     pub fn host(&self) -> Option<String> {
         let host = self.whole.text("host").unwrap_or_default();
         if host.is_empty() {
-            self.whole.refuse("host", "the URL names no host; it has to be SCHEME://HOST[:PORT]");
+            self.whole.refuse("host", "the URL has no host; expected SCHEME://HOST[:PORT]");
             return None;
         }
         Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
     }
 
-    /// The port of the URL, or the one that is usual.
-    pub fn port(&self, usual: u16) -> u16 {
-        let Some(value) = self.whole.value("port") else { return usual };
+    /// The port of the URL, or the default.
+    pub fn port(&self, default: u16) -> u16 {
+        let Some(value) = self.whole.value("port") else { return default };
         let port = value.as_u64().and_then(|number| u16::try_from(number).ok());
         match port {
             Some(port) if port != 0 => port,
             _ => {
-                self.whole.refuse("port", "has to be a number from 1 to 65535");
-                usual
+                self.whole.refuse("port", "expected a number from 1 to 65535");
+                default
             }
         }
     }
 
-    /// The path of the URL without the slash that it begins with, `%` escapes taken out.
+    /// The path of the URL without its first slash, with `%` escapes decoded.
     pub fn path(&self) -> String {
         let path = self.whole.text("path").unwrap_or_default();
         percent_decoded(path.strip_prefix('/').unwrap_or(path))
     }
 
-    /// The user of the URL or the block.
+    /// The user of the URL, else of the block.
     pub fn user(&self) -> Option<&'a str> {
         self.whole.text("user").filter(|user| !user.is_empty())
     }
 
-    /// A text of the query, else of the block. Given several times in the query, the last counts.
+    /// A string of the query, else of the block. The last one counts if the query repeats it.
     pub fn text(&self, key: &str) -> Option<&'a str> {
         match self.text_of_query(key) {
             Some(text) => Some(text),
@@ -72,34 +72,34 @@ impl<'a> UrlOptions<'a> {
         let Some(text) = self.text_of_query(key) else { return self.whole.number(key) };
         let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
         if number.is_none() {
-            self.query.refuse(key, format!("is {text:?}; it has to be a number"));
+            self.query.refuse(key, format!("is {text:?}; expected a number"));
         }
         number
     }
 
-    /// A switch of the query (`true`, `false`, or the bare name for true), else of the block.
+    /// A boolean of the query (`true`, `false`, or the name alone for true), else of the block.
     pub fn flag(&self, key: &str) -> Option<bool> {
         if let Some(text) = self.text_of_query(key) {
             match text {
                 "true" | "yes" | "1" | "" => return Some(true),
                 "false" | "no" | "0" => return Some(false),
-                _ => self.query.refuse(key, format!("is {text:?}; it has to be true or false")),
+                _ => self.query.refuse(key, format!("is {text:?}; expected true or false")),
             }
             return None;
         }
         let value = self.whole.value(key)?;
         if value.as_bool().is_none() {
-            self.whole.refuse(key, "has to be true or false");
+            self.whole.refuse(key, "expected true or false");
         }
         value.as_bool()
     }
 
-    /// A value of the block as it stands; the query is not asked.
+    /// A value of the block or of the URL as it is; the query is ignored.
     pub fn value(&self, key: &str) -> Option<&'a Value> {
         self.whole.value(key)
     }
 
-    /// What the query alone says, as it is written there; the last, if it says it several times.
+    /// A string of the query only. The last one counts if the query repeats it.
     pub fn text_of_query(&self, key: &str) -> Option<&'a str> {
         match self.query.value(key)? {
             Value::Array(values) => values.last()?.as_str(),
@@ -107,20 +107,19 @@ impl<'a> UrlOptions<'a> {
         }
     }
 
-    /// Notes that something is wrong with a setting, where it stands.
+    /// Adds an error for an option, in the query if it is set there.
     pub fn refuse(&self, key: &str, reason: impl Into<String>) {
         let reader = if self.query.value(key).is_some() { &self.query } else { &self.whole };
         reader.refuse(key, reason);
     }
 
-    /// Accepts settings that nobody reads, and says so in the log. `known` need not name the parts
-    /// of the URL.
+    /// Logs a warning for each option that is not in `known`. The parts of the URL are always known.
     pub fn warn_of_unknown(&self, known: &[&str]) {
         self.warn_of_unknown_in_block(known);
         self.query.warn_of_unknown(known);
     }
 
-    /// The same, where the query may have keys that are the receiver's.
+    /// The same for the block only, if other keys of the query are sent to the receiver.
     pub fn warn_of_unknown_in_block(&self, known: &[&str]) {
         const PARTS: [&str; 8] =
             ["url", "scheme", "host", "port", "path", "user", "password", "query"];
@@ -129,7 +128,7 @@ impl<'a> UrlOptions<'a> {
     }
 }
 
-/// Takes out `%XX`; what is no such escape stays as it is, and what is no UTF-8 is replaced.
+/// Decodes `%XX`. Malformed escapes are kept, invalid UTF-8 is replaced.
 fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -161,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_query_wins_over_the_block_and_errors_name_their_place() {
+    fn the_query_takes_precedence_and_errors_have_pointers() {
         let options = serde_json::json!({
             "url": "influx://h:1/a%20b?x=1&x=2&bad=z", "host": "[::1]", "port": 99, "path": "/a%20b%",
             "query": {"x": ["1", "2"], "bad": ["z"], "on": [""]}, "x": 7, "y": 5, "bad2": "maybe",
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_without_a_host_or_with_a_port_out_of_range_is_refused() {
+    fn urls_without_host_or_with_a_port_out_of_range_are_refused() {
         let options = serde_json::json!({"host": null, "port": 70000});
         let errors = RefCell::default();
         let read = UrlOptions::new(&options, &errors);

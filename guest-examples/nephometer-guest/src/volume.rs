@@ -1,14 +1,14 @@
-//! Values that keep the last digits of large integers.
+//! Values with exact large integers.
 
-/// From here on not every integer is an `f64`: 2^53.
-const EXACT: f64 = INEXACT as f64;
-const INEXACT: u64 = 1 << 53;
+/// Every integer below this one is exact as `f64`.
+const EXACT_LIMIT: u64 = 1 << 53;
+const EXACT_LIMIT_F64: f64 = EXACT_LIMIT as f64;
 
 /// A value. Integers below 2^53 are exact as [`Volume::Float`]; larger ones are
-/// [`Volume::Integer`], as far as they fit.
+/// [`Volume::Integer`] if they fit into an `i64`.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Volume {
-    /// A value that is exact as `f64`, or the nearest one.
+    /// An exact `f64`, or the nearest one.
     Float(f64),
     /// An integer of at least 2^53.
     Integer(i64),
@@ -22,7 +22,7 @@ impl From<f64> for Volume {
 
 impl From<i64> for Volume {
     fn from(value: i64) -> Self {
-        if value.unsigned_abs() < INEXACT {
+        if value.unsigned_abs() < EXACT_LIMIT {
             Self::Float(value as f64)
         } else {
             Self::Integer(value)
@@ -40,38 +40,38 @@ impl Volume {
         }
     }
 
-    /// The exact integer, if it is one.
+    /// The exact integer, if the value is one.
     pub fn as_integer(self) -> Option<i64> {
         match self {
             Self::Integer(value) => Some(value),
-            Self::Float(value) => whole(value),
+            Self::Float(value) => integer_of(value),
         }
     }
 
-    /// The difference: exact between integers.
+    /// The difference; exact between integers.
     #[inline]
     pub fn minus(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Float(one), Self::Float(other)) if (one - other).abs() < EXACT => {
+            (Self::Float(one), Self::Float(other)) if (one - other).abs() < EXACT_LIMIT_F64 => {
                 Self::Float(one - other)
             }
-            _ => self.exactly(other, i64::checked_sub, |one, other| one - other),
+            _ => self.exact_or_float(other, i64::checked_sub, |one, other| one - other),
         }
     }
 
-    /// The sum: exact between integers.
+    /// The sum; exact between integers.
     #[inline]
     pub fn plus(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Float(one), Self::Float(other)) if (one + other).abs() < EXACT => {
+            (Self::Float(one), Self::Float(other)) if (one + other).abs() < EXACT_LIMIT_F64 => {
                 Self::Float(one + other)
             }
-            _ => self.exactly(other, i64::checked_add, |one, other| one + other),
+            _ => self.exact_or_float(other, i64::checked_add, |one, other| one + other),
         }
     }
 
     #[cold]
-    fn exactly(
+    fn exact_or_float(
         self,
         other: Self,
         integers: fn(i64, i64) -> Option<i64>,
@@ -86,9 +86,9 @@ impl Volume {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the cast is undone and compared")]
-fn whole(value: f64) -> Option<i64> {
-    let whole = value as i64;
-    (value.abs() < EXACT && whole as f64 == value).then_some(whole)
+fn integer_of(value: f64) -> Option<i64> {
+    let integer = value as i64;
+    (value.abs() < EXACT_LIMIT_F64 && integer as f64 == value).then_some(integer)
 }
 
 #[cfg(test)]
@@ -104,14 +104,14 @@ mod tests {
         assert_eq!(large.minus(one), Volume::Integer(LARGE - 1));
         assert_eq!(large.minus(Volume::from(LARGE - 3)), Volume::Float(3.0));
         let edge = Volume::from((1 << 53) - 1);
-        assert_eq!(edge, Volume::Float(EXACT - 1.0));
+        assert_eq!(edge, Volume::Float(EXACT_LIMIT_F64 - 1.0));
         assert_eq!(edge.plus(one), Volume::Integer(1 << 53));
         assert_eq!(edge.plus(one).plus(one), Volume::Integer((1 << 53) + 1));
         assert_eq!(large.plus(Volume::from(0.5)), Volume::Float(LARGE as f64));
     }
 
     #[test]
-    fn what_does_not_fit_is_the_nearest_float() {
+    fn overflow_returns_the_nearest_float() {
         let most = Volume::from(i64::MAX);
         assert_eq!(most.plus(most), Volume::Float(i64::MAX as f64 * 2.0));
         assert_eq!(Volume::from(1.5).as_integer(), None);

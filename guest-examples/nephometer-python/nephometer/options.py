@@ -26,7 +26,7 @@ class OptionReader:
         self._errors = [] if errors is None else errors
         self._object = value if isinstance(value, dict) else {}
         if not isinstance(value, dict) and value is not None:
-            self._errors.append((pointer, f"is {_kind(value)}; it has to be a mapping of keys to values"))
+            self._errors.append((pointer, f"is {_kind(value)}; expected a mapping of keys to values"))
 
     def _place(self, *keys: str | int) -> str:
         return self._pointer + "".join(f"/{escape_pointer(str(key))}" for key in keys)
@@ -60,7 +60,7 @@ class OptionReader:
 
     def text(self, key: str) -> str | None:
         """The text under a key."""
-        return self._typed(key, str, "a text")
+        return self._typed(key, str, "a string")
 
     def number(self, key: str) -> int | float | None:
         """The number under a key; true and false are none here."""
@@ -70,14 +70,14 @@ class OptionReader:
         value = self.value(key)
         if value is None or (isinstance(value, kinds) and not isinstance(value, bool)):
             return value
-        self.refuse(key, f"is {_kind(value)}; it has to be {wanted}")
+        self.refuse(key, f"is {_kind(value)}; expected {wanted}")
         return None
 
     def warn_of_unknown(self, known: list[str]):
         """Accepts unknown keys, with a warning in the log."""
         for key in self._object:
             if key not in known:
-                log.warn(f"option {self._place(key)} is not known here and has no effect")
+                log.warn(f"unknown option {self._place(key)} is ignored")
 
 
 def escape_pointer(key: str) -> str:
@@ -87,6 +87,6 @@ def escape_pointer(key: str) -> str:
 
 def _kind(value: Any) -> str:
     if isinstance(value, bool):
-        return "true or false"
-    kinds = {int: "a number", float: "a number", str: "a text", list: "a list", dict: "a mapping"}
+        return "a boolean"
+    kinds = {int: "a number", float: "a number", str: "a string", list: "a list", dict: "a mapping"}
     return kinds.get(type(value), "null")

@@ -1,8 +1,8 @@
 //! `opentelemetryhttp`: publishes samples as OTLP over HTTP.
 //!
 //! `opentelemetryhttp://HOST[:PORT]/v1/metrics?options` posts the samples of each envelope in the
-//! JSON encoding of OTLP, or, with `upstream=true`, in the form that Ceilometer's publisher of that
-//! name has. See the README beside this file.
+//! JSON encoding of OTLP or, with `upstream=true`, in the form of Ceilometer's publisher of that
+//! name. The README describes the options.
 
 mod otlp;
 mod upstream;
@@ -49,9 +49,9 @@ impl Publisher for OpenTelemetryHttp {
                 return Err(errors);
             }
         };
-        let made = Self { receiver, outbox: Outbox::default(), upstream };
+        let publisher = Self { receiver, outbox: Outbox::default(), upstream };
         let texts = if upstream { TextForm::Samples } else { TextForm::None };
-        Ok((made, Settings { texts, ..settings() }))
+        Ok((publisher, Settings { texts, ..settings() }))
     }
 
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
@@ -73,9 +73,9 @@ mod tests {
     use posting::golden;
     use serde_json::Value;
 
-    // What a real Ceilometer posted, but for the order of keys. It ran where the time is UTC.
+    // Except for the order of keys. The captured Ceilometer ran in UTC.
     #[test]
-    fn the_upstream_form_is_ceilometers() {
+    fn the_upstream_form_equals_that_of_ceilometer() {
         let (batch, texts) = golden::samples();
         let parsed = |body: &str| serde_json::from_str::<Value>(body).expect("JSON");
         let sent: Vec<_> =
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_is_one_request_of_otlp() {
+    fn an_envelope_is_one_otlp_request() {
         let (batch, _) = golden::samples();
         let body = post(&batch).expect("samples").body;
         let request: Value = serde_json::from_str(&body).expect("JSON");
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(point["asDouble"], 9_740_000_000.0);
         let value = &point["attributes"][0]["value"]["stringValue"];
         assert_eq!(value, "5d01f524-5958-9899-d858-a59fdf0c88cb");
-        // A delta is a sum of its own; a gauge is one.
+        // Delta meters are sums with delta temporality.
         assert_eq!(metrics[3]["sum"]["aggregationTemporality"], 1);
         assert_eq!(metrics[4]["gauge"]["dataPoints"][0]["asDouble"], 183.753_906_25);
         assert!(post(&nephometer_guest::DeliveryBatch { meter: vec![], ..batch }).is_none());

@@ -1,18 +1,18 @@
-//! OTLP 1 in its JSON encoding: `ExportMetricsServiceRequest`, whose 64-bit integers are texts.
+//! OTLP 1 in its JSON encoding: `ExportMetricsServiceRequest`, with 64-bit integers as strings.
 
 use nephometer_guest::{DeliveryBatch, FxHashMap, MeterType, Resource, Row, rows};
 use nephometer_guest_http::Response;
 use posting::Post;
 use serde_json::{Value, json};
 
-/// `AggregationTemporality`: what a sum counts from.
+/// `AggregationTemporality` of OTLP.
 const DELTA: u8 = 1;
 const CUMULATIVE: u8 = 2;
 
-/// All samples of a batch as one request; none if there are none.
+/// The request for a batch; `None` if it has no samples.
 ///
-/// A meter is a metric, a sample a data point. Cumulative meters are monotonic sums since a time
-/// that is not known, deltas are sums of their own time, the others are gauges.
+/// Each meter is a metric, each sample a data point. Cumulative meters are monotonic sums with an
+/// unknown start time, delta meters are sums with delta temporality, the others are gauges.
 pub fn post(batch: &DeliveryBatch) -> Option<Post> {
     let mut metrics: Vec<(u32, Vec<Value>)> = Vec::new();
     let mut known: FxHashMap<u32, usize> = FxHashMap::default();
@@ -51,7 +51,7 @@ pub fn post(batch: &DeliveryBatch) -> Option<Post> {
     Some(Post::new(body.to_string()))
 }
 
-/// What was counted since the last sample may be less than nothing.
+/// A sum. One with delta temporality is not monotonic: its values may be negative.
 fn sum(points: &[Value], temporality: u8) -> Value {
     json!({
         "dataPoints": points,
@@ -72,17 +72,17 @@ fn data_point(row: &Row<'_>) -> Value {
     })
 }
 
-/// As Ceilometer has it.
+/// The name of a metric, as in Ceilometer.
 pub(crate) fn name(meter: &str) -> String {
     meter.replace('.', "_")
 }
 
-/// As Ceilometer has it.
+/// The description of a metric, as in Ceilometer.
 pub(crate) fn description(meter: &str, unit: &str) -> String {
     format!("{meter} unit:{unit}")
 }
 
-/// As Ceilometer has them; what a resource does not have is left out.
+/// The attributes of a data point, as in Ceilometer; unknown values are left out.
 pub(crate) fn attributes(resource: &Resource) -> Vec<(&'static str, &str)> {
     let all = [
         ("resource_id", Some(resource.id.as_str())),
@@ -92,12 +92,12 @@ pub(crate) fn attributes(resource: &Resource) -> Vec<(&'static str, &str)> {
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
-/// Whether a receiver took all of it: one that did not says so with a status of 200.
+/// Checks a 2xx response for a partial success, which rejects some of the data points.
 ///
 /// # Errors
-/// What was rejected, and why. OTLP forbids to send it again.
-pub fn accepted(answer: &Response) -> Result<(), String> {
-    let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else { return Ok(()) };
+/// How many data points were rejected, and message. OTLP forbids sending them again.
+pub fn accepted(response: &Response) -> Result<(), String> {
+    let Ok(body) = serde_json::from_slice::<Value>(&response.body) else { return Ok(()) };
     let partial = &body["partialSuccess"];
     let rejected = match &partial["rejectedDataPoints"] {
         Value::String(text) => text.parse().unwrap_or(0),
@@ -106,9 +106,9 @@ pub fn accepted(answer: &Response) -> Result<(), String> {
     if rejected == 0 {
         return Ok(());
     }
-    let why: String =
+    let message: String =
         partial["errorMessage"].as_str().unwrap_or("no reason").chars().take(200).collect();
-    Err(format!("{rejected} data points of this envelope were rejected: {why}"))
+    Err(format!("{rejected} data points of this envelope were rejected: {message}"))
 }
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partial_success_is_none() {
+    fn a_partial_success_is_an_error() {
         let of = |body: &str| {
             accepted(&Response {
                 status: 200,

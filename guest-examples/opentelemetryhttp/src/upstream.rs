@@ -1,5 +1,5 @@
-//! The form of Ceilometer's own publisher, for receivers that were made for it: one request for
-//! each sample, times in seconds, `counter` for a sum.
+//! The form of Ceilometer's own publisher, for receivers that expect it: one request per sample,
+//! times in seconds, `counter` instead of `sum`.
 
 use nephometer_guest::{DeliveryBatch, Failure, MeterType, Row, rows};
 use posting::{Post, SampleText};
@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 
 use crate::otlp::{attributes, description, name};
 
-/// One request for each sample. `texts` are the samples as the host writes them.
+/// The requests for a batch, one per sample. `texts` are the samples as the host writes them.
 ///
 /// # Errors
-/// If one of them is none.
+/// If a text is not a sample.
 pub fn posts(batch: &DeliveryBatch, texts: &[String]) -> Result<Vec<Post>, Failure> {
     rows(batch).zip(texts).map(|(row, text)| body(&row, text).map(Post::new)).collect()
 }
 
 fn body(row: &Row<'_>, text: &str) -> Result<String, Failure> {
-    // Ceilometer reads the time of a sample as one of its host's time zone; it is UTC.
+    // Times are UTC. Ceilometer interprets them in the time zone of its host.
     let seconds = row.time / 1_000_000_000;
     let points = DataPoints {
         data_points: [DataPoint {

@@ -1,10 +1,10 @@
-//! What a real Ceilometer 27.0.0 posted, and the samples that it was given: for the tests of the
-//! publishers that stand on this crate. `tests/golden.json` was captured, not written.
+//! Golden data for the tests of the publishers that use this crate: samples, and the requests that a
+//! real Ceilometer 27.0.0 sent for them. `tests/golden.json` was captured and must not be edited.
 
 use nephometer_guest::{DeliveryBatch, Meter, Resource, type_from_word};
 use serde_json::Value;
 
-/// One request as it was received.
+/// One captured request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// `/path?query`.
@@ -21,7 +21,7 @@ fn golden() -> Value {
     serde_json::from_str(include_str!("../tests/golden.json")).expect("it is JSON")
 }
 
-/// What was received from a publisher whose URL begins like this, in order.
+/// The requests of the publisher whose URL begins with `url`, in order.
 pub fn received(url: &str) -> Vec<Received> {
     let golden = golden();
     let all = golden["publishers"].as_object().expect("URLs");
@@ -46,7 +46,7 @@ pub fn received(url: &str) -> Vec<Received> {
         .collect()
 }
 
-/// The samples as the host gives them: columns, and the texts that Ceilometer wrote for them.
+/// The samples as the host delivers them: columns, and texts as Ceilometer wrote them.
 pub fn samples() -> (DeliveryBatch, Vec<String>) {
     let golden = golden();
     let samples = golden["samples"].as_array().expect("samples");
@@ -65,28 +65,28 @@ pub fn samples() -> (DeliveryBatch, Vec<String>) {
         removed: Vec::new(),
     };
     for sample in samples {
-        let of = |key: &str| text(&sample[key]);
+        let field = |key: &str| text(&sample[key]);
         batch.meters.push(Meter {
-            name: of("name").expect("a name"),
-            unit: of("unit").expect("a unit"),
-            type_: of("type").as_deref().and_then(type_from_word).expect("a type"),
+            name: field("name").expect("a name"),
+            unit: field("unit").expect("a unit"),
+            type_: field("type").as_deref().and_then(type_from_word).expect("a type"),
         });
         batch.resources.push(Resource {
-            id: of("resource_id").expect("an id"),
-            source: of("source").expect("a source"),
-            project_id: of("project_id"),
-            user_id: of("user_id"),
+            id: field("resource_id").expect("an id"),
+            source: field("source").expect("a source"),
+            project_id: field("project_id"),
+            user_id: field("user_id"),
             metadata: sample["resource_metadata"].to_string(),
         });
         batch.volume.push(sample["volume"].as_f64().expect("a volume"));
-        batch.time.push(time(&of("timestamp").expect("a time")));
+        batch.time.push(time(&field("timestamp").expect("a time")));
     }
     // `batch=False` posted each sample as it stands.
     let texts = received("http://127.0.0.1:8000/metrics?batch=False");
     (batch, texts.into_iter().map(|one| one.body).collect())
 }
 
-/// All were taken within one hour: 2026-11-22T20 of UTC, and then minutes and seconds.
+/// Parses a timestamp. All of them are within one hour, 2026-11-22T20 UTC.
 fn time(text: &str) -> u64 {
     const HOUR: u64 = 1_795_377_600;
     let rest = text.strip_prefix("2026-11-22T20:").expect("that hour");

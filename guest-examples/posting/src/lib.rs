@@ -1,6 +1,6 @@
 //! What Ceilometer's HTTP publishers have in common: [`Receiver`] reads the options of their URLs,
-//! [`Outbox`] delivers an envelope by one request or by several, [`SampleText`] reads what
-//! columns cannot say.
+//! [`Outbox`] delivers an envelope with one or more requests, and [`SampleText`] reads the exact
+//! volume of a sample.
 
 #[cfg(feature = "golden")]
 pub mod golden;

@@ -1,4 +1,4 @@
-//! One envelope by several requests: what was sent is not sent again.
+//! Delivers one envelope with several requests. Requests that succeeded are not repeated.
 
 use std::time::Duration;
 
@@ -7,46 +7,46 @@ use nephometer_guest_http::{Request, Response, Stopwatch, outcome, send};
 
 use crate::Receiver;
 
-/// What a call may take, a little less than the host's `limits.wall` unless configured otherwise:
-/// a call that takes longer is ended, and what it did is forgotten.
-const CALL: Duration = Duration::from_millis(9_500);
+/// The time budget of a call, slightly less than the default of the host's `limits.wall`. A call
+/// that exceeds the limit ends the instance, and with it the progress kept here.
+const CALL_BUDGET: Duration = Duration::from_millis(9_500);
 
-/// The most of an answer that is read: enough for its error.
+/// Response bodies are cut after this many bytes: enough for an error message.
 const READ_AT_MOST: usize = 4_096;
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Post {
-    /// What comes behind the path of the receiver, escaped.
+    /// Appended to the path of the receiver, escaped.
     pub below: String,
     /// The body.
     pub body: String,
 }
 
 impl Post {
-    /// To the receiver's own path.
+    /// A request to the path of the receiver.
     pub fn new(body: String) -> Self {
         Self { below: String::new(), body }
     }
 }
 
-/// How far the envelope is that is being delivered. The host delivers one at a time, and the same
-/// again until it is settled, so that there is one to remember.
+/// The progress of the current envelope. One is enough: the host delivers one envelope at a time,
+/// and repeats it until it is acknowledged or rejected.
 #[derive(Debug, Default)]
 pub struct Outbox {
     id: String,
     done: usize,
     refused: usize,
-    why: Option<String>,
+    first_reason: Option<String>,
 }
 
 impl Outbox {
-    /// Sends what of an envelope was not sent yet, in order. `content_type` is that of all bodies;
-    /// `accept` says what a 2xx means, such as that it is none in truth.
+    /// Sends the requests of an envelope that were not sent yet, in order. `content_type` is that
+    /// of all bodies. `accept` checks 2xx responses; its error is a permanent failure.
     ///
     /// # Errors
-    /// If there is more to do: then the next call for the same `id` goes on from here. If the
-    /// receiver refused some of the requests for good: the others were sent all the same.
+    /// Retryable if a request failed or time ran out: the next call with the same `id` resumes.
+    /// Permanent if the receiver refused some requests for good; the others were sent.
     pub fn deliver(
         &mut self,
         receiver: &Receiver,
@@ -55,14 +55,14 @@ impl Outbox {
         accept: impl Fn(&Response) -> Result<(), String>,
     ) -> Result<(), Failure> {
         let started = Stopwatch::start();
-        self.go_on(
+        self.resume(
             id,
             posts,
             |post| {
                 let path = receiver.path_with_query(&post.below);
                 let mut headers = vec![("content-type", content_type)];
                 headers.extend(receiver.authorization().map(|value| ("authorization", value)));
-                let answer = send(&Request {
+                let response = send(&Request {
                     method: "POST",
                     tls: receiver.tls,
                     authority: &receiver.authority,
@@ -72,14 +72,14 @@ impl Outbox {
                     timeout: receiver.timeout,
                     read_at_most: READ_AT_MOST,
                 });
-                let answer = outcome(&receiver.authority, answer)?;
-                accept(&answer).map_err(Failure::Permanent)
+                let response = outcome(&receiver.authority, response)?;
+                accept(&response).map_err(Failure::Permanent)
             },
-            || started.elapsed() + receiver.timeout <= CALL,
+            || started.elapsed() + receiver.timeout <= CALL_BUDGET,
         )
     }
 
-    fn go_on(
+    fn resume(
         &mut self,
         id: &str,
         posts: &[Post],
@@ -89,14 +89,11 @@ impl Outbox {
         if self.id != id {
             *self = Self { id: id.to_owned(), ..Self::default() };
         }
-        let began_at = self.done;
-        for post in posts.iter().skip(began_at) {
-            if self.done > began_at && !has_time() {
-                let reason = format!(
-                    "{} of {} requests are sent, there is more to do",
-                    self.done,
-                    posts.len()
-                );
+        let already_done = self.done;
+        for post in posts.iter().skip(already_done) {
+            if self.done > already_done && !has_time() {
+                let reason =
+                    format!("sent {} of {} requests, more to come", self.done, posts.len());
                 return Err(later(reason, Some(0)));
             }
             match send(post) {
@@ -106,19 +103,19 @@ impl Outbox {
                     if posts.len() > 1 {
                         log::warn(&reason);
                     }
-                    self.why.get_or_insert(reason);
+                    self.first_reason.get_or_insert(reason);
                 }
                 Err(other) => return Err(other),
             }
             self.done += 1;
         }
-        let ended = std::mem::take(self);
-        match ended.why {
+        let finished = std::mem::take(self);
+        match finished.first_reason {
             None => Ok(()),
             Some(reason) if posts.len() == 1 => Err(Failure::Permanent(reason)),
             Some(reason) => Err(Failure::Permanent(format!(
-                "{} of {} requests were refused, the first: {reason}",
-                ended.refused,
+                "{} of {} requests were refused, first: {reason}",
+                finished.refused,
                 posts.len()
             ))),
         }
@@ -135,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_not_sent_again() {
+    fn successful_requests_are_not_repeated() {
         let (sent, fails) = (RefCell::new(String::new()), Cell::new(true));
         let send = |post: &Post| {
             if post.body == "b" && fails.replace(false) {
@@ -145,15 +142,15 @@ mod tests {
             Ok(())
         };
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.go_on("1", &posts(), send, || true), Err(later("away", None)));
-        assert_eq!(outbox.go_on("1", &posts(), send, || true), Ok(()));
+        assert_eq!(outbox.resume("1", &posts(), send, || true), Err(later("away", None)));
+        assert_eq!(outbox.resume("1", &posts(), send, || true), Ok(()));
         assert_eq!(*sent.borrow(), "abc");
-        assert_eq!(outbox.go_on("2", &posts(), send, || true), Ok(()));
+        assert_eq!(outbox.resume("2", &posts(), send, || true), Ok(()));
         assert_eq!(*sent.borrow(), "abcabc");
     }
 
     #[test]
-    fn a_call_without_time_left_goes_on_in_the_next_and_does_one_at_least() {
+    fn each_call_sends_at_least_one_request_and_the_next_one_resumes() {
         let sent = Cell::new(0);
         let send = |_: &Post| {
             sent.set(sent.get() + 1);
@@ -161,27 +158,27 @@ mod tests {
         };
         let mut outbox = Outbox::default();
         for wanted in 1..=2 {
-            let more = outbox.go_on("1", &posts(), send, || false);
-            assert!(matches!(more, Err(Failure::Retryable(_))));
+            let unfinished = outbox.resume("1", &posts(), send, || false);
+            assert!(matches!(unfinished, Err(Failure::Retryable(_))));
             assert_eq!(sent.get(), wanted);
         }
-        assert_eq!(outbox.go_on("1", &posts(), send, || false), Ok(()));
+        assert_eq!(outbox.resume("1", &posts(), send, || false), Ok(()));
         assert_eq!(sent.get(), 3);
     }
 
     #[test]
-    fn one_refusal_does_not_keep_the_others_back() {
+    fn one_refused_request_does_not_stop_the_others() {
         let sent = Cell::new(0);
         let send = |post: &Post| {
             sent.set(sent.get() + 1);
             if post.body == "a" { Err(Failure::Permanent("no".to_owned())) } else { Ok(()) }
         };
         let mut outbox = Outbox::default();
-        let refused = outbox.go_on("1", &posts(), send, || true);
-        let reason = "1 of 3 requests were refused, the first: no";
+        let refused = outbox.resume("1", &posts(), send, || true);
+        let reason = "1 of 3 requests were refused, first: no";
         assert_eq!(refused, Err(Failure::Permanent(reason.to_owned())));
         assert_eq!(sent.get(), 3);
-        // It is over with that envelope, whatever comes next.
-        assert_eq!(outbox.go_on("1", &posts()[1..], send, || true), Ok(()));
+        // The progress was reset, so the same id starts again.
+        assert_eq!(outbox.resume("1", &posts()[1..], send, || true), Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! The options, as Ceilometer's `http` publisher and those that inherit from it have them.
+//! The options of Ceilometer's `http` publisher and of those that inherit from it.
 
 use serde_json::Value;
 use std::cell::RefCell;
@@ -7,11 +7,12 @@ use std::time::Duration;
 use nephometer_guest::{OptionError, UrlOptions, log};
 use nephometer_guest_http::{authority, basic, escaped};
 
-const USUAL_TIMEOUT: f64 = 5.0;
-const LONGEST_TIMEOUT: f64 = 300.0;
+/// In seconds.
+const DEFAULT_TIMEOUT: f64 = 5.0;
+const MAX_TIMEOUT: f64 = 300.0;
 
-/// Options that are not part of the query that is sent.
-const KNOWN: [&str; 9] = [
+/// Options of the publisher. All other keys of the query are sent to the receiver.
+const OWN_OPTIONS: [&str; 9] = [
     "batch",
     "clientcert",
     "clientkey",
@@ -23,16 +24,16 @@ const KNOWN: [&str; 9] = [
     "verify_ssl",
 ];
 
-/// Where requests go, and how.
+/// Where requests are sent, and how.
 #[derive(Clone, PartialEq)]
 pub struct Receiver {
-    /// Over TLS.
+    /// Whether to use TLS.
     pub tls: bool,
     /// `HOST:PORT`.
     pub authority: String,
-    /// The longest that one request may take.
+    /// The time limit of one request.
     pub timeout: Duration,
-    /// One request for all samples of an envelope, where the publisher leaves the choice.
+    /// Whether to send all samples of an envelope with one request, if the publisher supports both.
     pub batch: bool,
     path: String,
     query: String,
@@ -40,7 +41,7 @@ pub struct Receiver {
     authorization: Option<String>,
 }
 
-// The header is a secret, and the rest is what a person looks for.
+// Without the authorization header, which is a secret.
 impl std::fmt::Debug for Receiver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Receiver")
@@ -54,36 +55,36 @@ impl std::fmt::Debug for Receiver {
 }
 
 impl Receiver {
-    /// Reads the options; `own` names further ones that the publisher reads by itself, which are
-    /// no part of the query either. What is in the query and known to nobody is sent.
+    /// Reads the options. `own` names further options that the publisher reads itself. All other
+    /// keys of the query are sent to the receiver.
     ///
     /// # Errors
-    /// All that is wrong with them, each with its place.
+    /// All errors, each with its pointer.
     pub fn read(options: &Value, own: &[&str]) -> Result<Self, Vec<OptionError>> {
         let errors = RefCell::default();
         let read = UrlOptions::new(options, &errors);
-        let known: Vec<&str> = KNOWN.iter().chain(own).copied().collect();
+        let known: Vec<&str> = OWN_OPTIONS.iter().chain(own).copied().collect();
         read.warn_of_unknown_in_block(&known);
-        let tls = match of_the_url(&read, "scheme") {
+        let tls = match url_part(&read, "scheme") {
             Some("https") => true,
             Some("http") => false,
-            _ => said(&read, "ssl").is_some_and(|word| is_on(&word)),
+            _ => option_word(&read, "ssl").is_some_and(|word| is_on(&word)),
         };
         if tls {
-            refuse_own_trust(&read);
+            refuse_tls_options(&read);
         }
         let host = read.host().unwrap_or_default();
-        let made = Self {
+        let receiver = Self {
             tls,
             authority: authority(&host, read.port(if tls { 443 } else { 80 })),
             timeout: timeout(&read),
-            batch: said(&read, "batch").is_none_or(|word| is_on(&word)),
+            batch: option_word(&read, "batch").is_none_or(|word| is_on(&word)),
             path: path(&read),
             query: query(options, &known),
             authorization: authorization(&read),
         };
         let errors = errors.take();
-        if errors.is_empty() { Ok(made) } else { Err(errors) }
+        if errors.is_empty() { Ok(receiver) } else { Err(errors) }
     }
 
     /// The path with what is `below` it, and the query: `/path/below?q=x`.
@@ -91,7 +92,7 @@ impl Receiver {
         format!("{}{below}{}", self.path, self.query)
     }
 
-    /// The path, escaped as the URL has it.
+    /// The path, escaped as in the URL.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -101,16 +102,16 @@ impl Receiver {
     }
 }
 
-/// A part of the URL, or of the block where the URL has none. The query is the receiver's: what it
-/// has under such a name is sent, and means nothing here.
-fn of_the_url<'a>(read: &UrlOptions<'a>, part: &str) -> Option<&'a str> {
+/// A part of the URL, else of the block. The query belongs to the receiver: a key of this name there
+/// is sent, and has no meaning here.
+fn url_part<'a>(read: &UrlOptions<'a>, part: &str) -> Option<&'a str> {
     read.value(part).and_then(Value::as_str)
 }
 
 fn path(read: &UrlOptions<'_>) -> String {
-    // Characters that no request line can have; the rest is sent as it is written.
+    // Escapes characters that are not allowed in a request line; the rest is sent as it is.
     let mut path: String = String::new();
-    for byte in of_the_url(read, "path").unwrap_or_default().bytes() {
+    for byte in url_part(read, "path").unwrap_or_default().bytes() {
         if byte.is_ascii_graphic() {
             path.push(char::from(byte));
         } else {
@@ -120,7 +121,7 @@ fn path(read: &UrlOptions<'_>) -> String {
     if path.is_empty() { "/".to_owned() } else { path }
 }
 
-/// What is left of the query: `?a=1&a=2`, or nothing.
+/// The query for the receiver: `?a=1&a=2`, or empty.
 fn query(options: &Value, known: &[&str]) -> String {
     let mut query = String::new();
     for (key, values) in options.get("query").and_then(Value::as_object).into_iter().flatten() {
@@ -135,8 +136,8 @@ fn query(options: &Value, known: &[&str]) -> String {
     query
 }
 
-/// What an option says, as the query would have it.
-fn said(read: &UrlOptions<'_>, key: &str) -> Option<String> {
+/// An option in lower case, as it would be written in the query.
+fn option_word(read: &UrlOptions<'_>, key: &str) -> Option<String> {
     if let Some(text) = read.text_of_query(key) {
         return Some(text.trim().to_lowercase());
     }
@@ -144,53 +145,55 @@ fn said(read: &UrlOptions<'_>, key: &str) -> Option<String> {
         Value::String(text) => Some(text.trim().to_lowercase()),
         Value::Bool(flag) => Some(flag.to_string()),
         _ => {
-            read.refuse(key, "has to be true or false");
+            read.refuse(key, "expected true or false");
             None
         }
     }
 }
 
-/// A switch in any of the words that Ceilometer takes for on; others are off there, and here.
+/// Whether a word means true in Ceilometer. All others mean false, there and here.
 fn is_on(word: &str) -> bool {
     ["1", "t", "true", "on", "y", "yes"].contains(&word)
 }
 
-/// The host verifies certificates, with the roots that this machine trusts, and offers none.
-fn refuse_own_trust(read: &UrlOptions<'_>) {
+/// Refuses options that the host does not support: it always verifies certificates, with the roots
+/// that this machine trusts, and has no client certificates.
+fn refuse_tls_options(read: &UrlOptions<'_>) {
     const ROOTS: &str = "certificates are always verified, with the roots that this machine trusts; \
                          add the receiver's to those, or name a file of roots in SSL_CERT_FILE";
-    if said(read, "verify_ssl").is_some_and(|word| !word.is_empty() && !is_on(&word)) {
+    if option_word(read, "verify_ssl").is_some_and(|word| !word.is_empty() && !is_on(&word)) {
         read.refuse("verify_ssl", ROOTS);
     }
     for key in ["clientcert", "clientkey"] {
         if read.text(key).is_some_and(|text| !text.is_empty()) {
             read.refuse(
                 key,
-                "client certificates are not in this version; log in with USER:PASSWORD@",
+                "client certificates are not supported; use USER:PASSWORD@ in the URL",
             );
         }
     }
 }
 
-/// As upstream, a word that is no number is as good as none; it is told.
+/// Reads the timeout. As in Ceilometer, a value that is not a number stands for the default; it is
+/// logged.
 fn timeout(read: &UrlOptions<'_>) -> Duration {
-    let usual = Duration::from_secs_f64(USUAL_TIMEOUT);
+    let default = Duration::from_secs_f64(DEFAULT_TIMEOUT);
     if let Some(text) = read.text_of_query("timeout")
         && text.trim().parse::<f64>().is_err()
     {
-        log::warn(&format!("timeout={text} is no number of seconds; {USUAL_TIMEOUT} are taken"));
-        return usual;
+        log::warn(&format!("timeout={text} is not a number; using {DEFAULT_TIMEOUT} s"));
+        return default;
     }
-    let seconds = read.number("timeout").unwrap_or(USUAL_TIMEOUT);
-    if seconds > 0.0 && seconds <= LONGEST_TIMEOUT {
+    let seconds = read.number("timeout").unwrap_or(DEFAULT_TIMEOUT);
+    if seconds > 0.0 && seconds <= MAX_TIMEOUT {
         return Duration::from_secs_f64(seconds);
     }
-    read.refuse("timeout", format!("has to be more than 0 and at most {LONGEST_TIMEOUT} seconds"));
-    usual
+    read.refuse("timeout", format!("expected more than 0 and at most {MAX_TIMEOUT} seconds"));
+    default
 }
 
 fn authorization(read: &UrlOptions<'_>) -> Option<String> {
-    Some(basic(read.user()?, of_the_url(read, "password").unwrap_or_default()))
+    Some(basic(read.user()?, url_part(read, "password").unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -205,9 +208,9 @@ mod tests {
         Receiver::read(&options, &["own"])
     }
 
-    // The one that was run through Ceilometer itself.
+    // Verified with Ceilometer itself.
     #[test]
-    fn a_url_with_all_options() {
+    fn all_options_of_a_url_are_read() {
         let options = json!({
             "scheme": "http", "host": "h", "port": 80, "path": "/path", "user": "u", "password": "p",
             "query": {"timeout": ["7"], "max_retries": ["3"], "batch": ["False"],
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_or_ssl_says_whether_it_is_tls() {
+    fn tls_is_enabled_by_the_scheme_or_by_ssl() {
         for (scheme, query, wanted) in [
             ("http", json!({"ssl": ["true"]}), "h:80"),
             ("https", json!({}), "h:443"),
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn trust_is_the_hosts() {
+    fn options_about_certificates_are_refused_over_tls() {
         let query =
             json!({"verify_ssl": ["/etc/ca.pem"], "clientcert": ["/c"], "clientkey": ["/k"]});
         let errors = read("https", &query).unwrap_err();
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_as_good_as_none_and_what_is_no_time_is_refused() {
+    fn a_malformed_timeout_is_ignored_and_one_out_of_range_is_refused() {
         assert_eq!(read("http", &json!({"timeout": ["soon"]})).unwrap().timeout.as_secs(), 5);
         assert_eq!(
             read("http", &json!({"timeout": ["-1"]})).unwrap_err()[0].pointer,
@@ -260,9 +263,9 @@ mod tests {
         assert_eq!((read.timeout, read.batch), (Duration::from_millis(2500), false));
     }
 
-    // A query of the receiver's once moved the request: `?path=/x` went to /x, `?scheme=` to TLS.
+    // Regression: `?path=/x` changed the path of the request, `?scheme=https` enabled TLS.
     #[test]
-    fn names_of_parts_in_the_query_are_the_receivers() {
+    fn query_keys_named_like_url_parts_are_sent_to_the_receiver() {
         let query = json!({"path": ["/x"], "scheme": ["https"], "password": ["p"]});
         let read = read("http", &query).unwrap();
         assert_eq!(read.path_with_query(""), "/path?password=p&path=%2Fx&scheme=https");
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_is_sent() {
+    fn unknown_query_keys_are_sent() {
         let query = json!({"a b": ["ü", ""], "own": ["x"], "timeout": ["1"]});
         assert_eq!(
             read("http", &query).unwrap().path_with_query("/x"),

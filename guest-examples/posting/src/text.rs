@@ -1,26 +1,26 @@
-//! Samples as the host writes them.
+//! Samples in the text form that the host writes (`text-form.samples`).
 
 use nephometer_guest::Failure;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What is needed of a sample's text (`text-form.samples`) beside its columns.
+/// The part of a sample's text that its columns do not have.
 #[derive(Debug, Deserialize)]
 pub struct SampleText<'a> {
-    /// The value, digit by digit: columns have floats, and counters outgrow these.
+    /// The value with all digits: the column has floats, and counters may exceed their precision.
     #[serde(borrow)]
     volume: &'a RawValue,
 }
 
 impl<'a> SampleText<'a> {
-    /// The volume of a text, as it is written there.
+    /// The volume of a sample as it is written.
     ///
     /// # Errors
-    /// If the text is no sample: the envelope cannot be delivered.
+    /// Permanent if the text is not a sample.
     pub fn volume(text: &'a str) -> Result<&'a RawValue, Failure> {
         let sample = serde_json::from_str::<Self>(text);
-        let wrong = |error| Failure::Permanent(format!("the text of a sample is none: {error}"));
-        sample.map(|sample| sample.volume).map_err(wrong)
+        let malformed = |error| Failure::Permanent(format!("malformed sample text: {error}"));
+        sample.map(|sample| sample.volume).map_err(malformed)
     }
 }
 

@@ -6,20 +6,20 @@ use nephometer_guest::{DeliveryBatch, Failure, FxHashMap, MeterType, Resource, R
 use nephometer_guest_http::escaped;
 use posting::{Post, SampleText};
 
-/// Whether a path is `/metrics/job/JOB` and nothing more: then each resource is a group of its
-/// own in the push gateway, as otherwise a push for one would replace the series of another.
+/// Whether a path is exactly `/metrics/job/JOB`. Then each resource gets a group of its own in the
+/// push gateway, because a push for one would otherwise replace the series of another.
 pub fn is_plain_job(path: &str) -> bool {
     let job = path.strip_prefix("/metrics/job/");
     job.is_some_and(|job| !job.is_empty() && !job.contains('/'))
 }
 
-/// What is pushed: one text for all samples, or one for each resource.
+/// The requests for an envelope: one for all samples, or one per resource.
 ///
-/// A series that is there twice has its last value only: a push gateway keeps no more, and refuses
-/// a push that says two things at once.
+/// Of several samples of one series only the last is sent: a push gateway keeps no more, and refuses
+/// a push with duplicates.
 ///
 /// # Errors
-/// If a text is no sample.
+/// If a text is not a sample.
 pub fn posts(
     batch: &DeliveryBatch,
     texts: &[String],
@@ -43,7 +43,7 @@ pub fn posts(
     groups.iter().map(group).collect()
 }
 
-/// All lines of one push. Those of one metric stand together, as the format has it.
+/// The lines of one push. The lines of one metric are adjacent, as the format requires.
 fn exposition(samples: &[(Row<'_>, &str)]) -> Result<String, Failure> {
     let mut metrics: Vec<Metric> = Vec::new();
     let mut known: FxHashMap<String, usize> = FxHashMap::default();
@@ -81,7 +81,7 @@ impl Metric {
         let kind = match type_ {
             MeterType::Cumulative => Some("counter"),
             MeterType::Gauge => Some("gauge"),
-            // Prometheus has nothing that is only what was added.
+            // Prometheus has no type for changes.
             MeterType::Delta => None,
         };
         Self { name: name.to_owned(), kind, series: Vec::new(), known: FxHashMap::default() }
@@ -98,7 +98,7 @@ impl Metric {
     }
 }
 
-/// As Ceilometer, `.` and `-` become `_`; so does everything else that a name cannot have.
+/// Replaces `.` and `-` by `_`, as Ceilometer does, and all other characters that are not allowed.
 fn metric_name(meter: &str) -> String {
     let fits = |one: char| one.is_ascii_alphanumeric() || one == ':';
     let mut name: String = meter.chars().map(|one| if fits(one) { one } else { '_' }).collect();
@@ -108,7 +108,7 @@ fn metric_name(meter: &str) -> String {
     name
 }
 
-/// What a resource does not have is no label: an empty one means the same to Prometheus.
+/// The labels of a resource. Unknown values have no label; an empty one means the same to Prometheus.
 fn labels(resource: &Resource) -> String {
     let all = [
         ("resource_id", Some(&resource.id)),
@@ -161,9 +161,9 @@ mod tests {
         (batch, texts.collect())
     }
 
-    // What was run through Ceilometer itself, but that a series has one value.
+    // Verified with Ceilometer itself, except that each series has one value.
     #[test]
-    fn a_job_alone_is_grouped_by_resource() {
+    fn a_plain_job_is_grouped_by_resource() {
         let (batch, texts) = batch(&[
             ("r1", "cpu", MeterType::Cumulative, 123_456_789.0),
             ("r1-vda", "disk.device.read-x", MeterType::Gauge, 1.5),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn with_more_than_a_job_all_is_one_push_with_metrics_together() {
+    fn a_longer_path_is_one_push_with_adjacent_metrics() {
         let (batch, texts) = batch(&[
             ("a", "cpu", MeterType::Cumulative, 1.0),
             ("a", "vcpus", MeterType::Gauge, 2.0),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_are_a_job_and_no_more() {
+    fn only_paths_with_nothing_but_a_job_are_plain() {
         assert!(is_plain_job("/metrics/job/openstack"));
         for other in ["/metrics/job/", "/metrics/job/x/instance/y", "/metrics", "/a/metrics/job/x"]
         {

@@ -1,7 +1,7 @@
 //! `prometheus`: publishes samples to a Prometheus push gateway.
 //!
-//! `prometheus://HOST[:PORT]/metrics/job/JOB?options` pushes the samples of each envelope. This is
-//! Ceilometer's publisher of that name. See the README beside this file for what differs.
+//! `prometheus://HOST[:PORT]/metrics/job/JOB?options` pushes the samples of each envelope, like
+//! Ceilometer's publisher of that name. The README describes the options and the differences.
 
 mod exposition;
 
@@ -12,7 +12,7 @@ use posting::{Outbox, Receiver};
 
 pub use exposition::{is_plain_job, posts};
 
-/// Ceilometer's. A push gateway does not look at it.
+/// As in Ceilometer; push gateways ignore it.
 const CONTENT_TYPE: &str = "plain/text";
 
 /// The configured publisher.
@@ -36,8 +36,8 @@ impl Publisher for Prometheus {
 
     fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>> {
         let receiver = Receiver::read(options, &[])?;
-        let made = Self { receiver, outbox: Outbox::default() };
-        Ok((made, Settings { texts: TextForm::Samples, ..settings() }))
+        let publisher = Self { receiver, outbox: Outbox::default() };
+        Ok((publisher, Settings { texts: TextForm::Samples, ..settings() }))
     }
 
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
@@ -55,9 +55,8 @@ mod tests {
     use super::*;
     use posting::golden;
 
-    // Byte by byte what a real Ceilometer pushed.
     #[test]
-    fn requests_are_ceilometers() {
+    fn requests_equal_those_of_ceilometer() {
         let (batch, texts) = golden::samples();
         let job = "/metrics/job/openstack-telemetry";
         let posts = posts(&batch, &texts, is_plain_job(job)).unwrap();

@@ -1,20 +1,20 @@
-//! `rate_of_change`: what a counter grows by per second, scaled.
+//! `rate_of_change`: the growth of a counter per second, scaled.
 //!
-//! Behaves as Ceilometer's transformer of that name. The first sample of a meter and resource makes
-//! none; a counter that falls has begun again at 0; a sample older than the last one is dropped;
-//! two at the same time make a rate of 0. Where both samples have a monotonic time it counts,
-//! otherwise the timestamps do.
+//! Behaves like Ceilometer's transformer of that name. The first sample of a meter and resource
+//! yields no rate; a counter that falls was reset to 0; a sample older than the last one is dropped;
+//! two at the same time yield a rate of 0. Intervals are measured with monotonic times if both
+//! samples have one, otherwise with timestamps.
 
 use std::rc::Rc;
 
-use conversion::series::{self, Last, Series};
+use conversion::series::{self, Reading, Series};
 use conversion::{Conversion, Scale};
 use nephometer_guest::{
     AnswerBuilder, Batch, Complaint, Description, MeterType, OptionError, Outcome, Refusal, Row,
     Settings, Stateful, Transformer, log, rows, settings,
 };
 
-/// The configured transformer with what it remembers.
+/// The configured transformer with the last readings.
 #[derive(Debug)]
 pub struct RateOfChange {
     conversion: Conversion,
@@ -23,10 +23,10 @@ pub struct RateOfChange {
 
 impl RateOfChange {
     #[inline]
-    fn rate(&mut self, row: &Row<'_>, from: &Last, seconds: f64) -> Result<f64, Rc<str>> {
-        let growth = row.value().minus(from.volume).as_f64();
-        let restarted = growth < 0.0 && row.meter().type_ == MeterType::Cumulative;
-        let growth = if restarted { row.volume } else { growth };
+    fn rate(&mut self, row: &Row<'_>, previous: &Reading, seconds: f64) -> Result<f64, Rc<str>> {
+        let growth = row.value().minus(previous.volume).as_f64();
+        let was_reset = growth < 0.0 && row.meter().type_ == MeterType::Cumulative;
+        let growth = if was_reset { row.volume } else { growth };
         let rate = if seconds == 0.0 { 0.0 } else { growth / seconds };
         let scaled = self.conversion.scale.of(row, 1.0)? * rate;
         let volume = self.conversion.capped(scaled);
@@ -39,7 +39,7 @@ impl Transformer for RateOfChange {
         Description {
             name: "rate_of_change".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "what a counter grows by per second".to_owned(),
+            summary: "growth of a counter per second".to_owned(),
             options_schema: include_str!("../options.schema.json").to_owned(),
             state_version: series::VERSION,
             facts: Vec::new(),
@@ -50,8 +50,8 @@ impl Transformer for RateOfChange {
         let conversion = Conversion::read(options)?;
         if let Scale::Factor(factor) = conversion.scale {
             log::warn(&format!(
-                "target.scale is a number: as in Ceilometer, every rate is multiplied with its \
-                 sample's own volume besides; write scale: \"{factor}\", as text, to scale the rate"
+                "target.scale is a number: as in Ceilometer, each rate is also multiplied by the \
+                 volume of its sample; write scale: \"{factor}\" as a string to scale the rate only"
             ));
         }
         let settings = Settings { metadata: conversion.scale.metadata(), ..settings() };
@@ -65,18 +65,18 @@ impl Transformer for RateOfChange {
         let mut answer = AnswerBuilder::new(input);
         let mut meters = vec![None; input.dictionary.meters()];
         for row in rows(input) {
-            let last = Last::of(&row);
+            let reading = Reading::of(&row);
             let key = self.series.key(&row);
-            let Some(before) = self.series.replace(key, last) else {
+            let Some(previous) = self.series.replace(key, reading) else {
                 first.add(&row, "");
                 continue;
             };
-            let Some(seconds) = last.seconds_since(&before) else {
-                self.series.replace(key, before);
+            let Some(seconds) = reading.seconds_since(&previous) else {
+                self.series.replace(key, previous);
                 late.add(&row, "");
                 continue;
             };
-            match self.rate(&row, &before, seconds) {
+            match self.rate(&row, &previous, seconds) {
                 Ok(volume) => {
                     let meter = *meters[row.meter_number as usize]
                         .get_or_insert_with(|| answer.meter(&self.conversion.meter(row.meter())));

@@ -15,7 +15,7 @@ fn cpu(id: &str, seconds: u64, volume: impl Into<Volume>) -> Sample {
     Sample { meter, resource: plain_resource(id), time: seconds * SECOND, volume: volume.into() }
 }
 
-/// The rates of one batch: id, seconds, volume.
+/// The rates of one batch; the samples are id, seconds and volume.
 fn volumes(rate: &mut RateOfChange, input: &mut Input, samples: &[(&str, u64, f64)]) -> Vec<f64> {
     input.next();
     samples.iter().for_each(|(id, seconds, volume)| input.sample(&cpu(id, *seconds, *volume)));
@@ -30,17 +30,17 @@ fn remove(rate: &mut RateOfChange, input: &mut Input, ids: &[&str]) {
 }
 
 #[test]
-fn a_resource_that_was_removed_is_forgotten() {
+fn removed_resources_are_forgotten() {
     let (mut rate, mut input) = (rate(&json!({})), Input::default());
     volumes(&mut rate, &mut input, &[("a", 0, 1.0), ("b", 0, 1.0)]);
     remove(&mut rate, &mut input, &["a", "unknown"]);
-    // The place of "a" is given to "c", which has no past.
+    // "c" reuses the number of "a", but has no previous reading.
     assert_eq!(volumes(&mut rate, &mut input, &[("c", 10, 5.0), ("b", 10, 21.0)]), [2.0]);
     assert_eq!(volumes(&mut rate, &mut input, &[("a", 20, 5.0), ("c", 20, 15.0)]), [1.0]);
 }
 
 #[test]
-fn state_goes_on_where_it_was_saved_whatever_the_numbers_are() {
+fn a_restored_state_does_not_depend_on_numbers() {
     let (mut before, mut input) = (rate(&json!({})), Input::default());
     volumes(&mut before, &mut input, &[("x", 0, 1.0), ("é", 0, 2.0), ("c", 0, 3.0)]);
     remove(&mut before, &mut input, &["x"]);
@@ -73,9 +73,9 @@ fn a_state_of_version_1_is_read() {
     assert!(rate.restore(1, &saved).is_err());
 }
 
-// The difference of two f64 was 0: each had lost its last digits.
+// Regression: the difference of two f64 was 0, because both had lost their last digits.
 #[test]
-fn large_integers_keep_their_last_digits_also_over_a_state() {
+fn large_integers_are_exact_after_a_restore() {
     let large = (1_i64 << 60) + 1;
     let (mut before, mut input) = (rate(&json!({})), Input::default());
     input.sample(&cpu("a", 0, large));
@@ -88,7 +88,7 @@ fn large_integers_keep_their_last_digits_also_over_a_state() {
 }
 
 #[test]
-fn a_meter_name_and_an_id_do_not_run_into_each_other() {
+fn meter_names_and_ids_are_kept_apart() {
     let (mut rate, mut input) = (rate(&json!({})), Input::default());
     input.row("ab", "c", 0, 1.0);
     rate.transform(&input.batch()).unwrap();
@@ -99,7 +99,7 @@ fn a_meter_name_and_an_id_do_not_run_into_each_other() {
 }
 
 #[test]
-fn metadata_is_asked_for_by_what_the_scale_reads() {
+fn settings_ask_for_the_metadata_that_the_scale_reads() {
     let scale = "(resource_metadata.user_metadata.w or 1) / (resource_metadata.cpu_number or 1)";
     let (_, settings) = RateOfChange::configure(&json!({"target": {"scale": scale}})).unwrap();
     assert_eq!(settings.metadata, ["cpu_number", "user_metadata.w"]);
@@ -107,7 +107,7 @@ fn metadata_is_asked_for_by_what_the_scale_reads() {
 }
 
 #[test]
-fn a_numeric_scale_is_warned_of() {
+fn a_numeric_scale_logs_a_warning() {
     log::taken();
     rate(&json!({"target": {"scale": 2}}));
     let lines = log::taken();

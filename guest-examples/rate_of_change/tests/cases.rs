@@ -1,7 +1,7 @@
-//! Runs `tests/cases/transformers` natively: the same data that the host runs through the
-//! components. The form is described in the README beside the data.
+//! Runs `tests/cases/transformers` natively: the same cases that the host runs through the
+//! components. The README beside them describes their format.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by that")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic fails the test")]
 
 use nephometer_guest::testing::{Input, Sample};
 use nephometer_guest::{
@@ -9,14 +9,14 @@ use nephometer_guest::{
 };
 use serde_json::{Map, Value, json};
 
-type Step = Box<dyn FnMut(&Batch<'_>) -> Outcome>;
+type TransformFn = Box<dyn FnMut(&Batch<'_>) -> Outcome>;
 
-fn transformer<T: Transformer + 'static>(options: &Value) -> Result<Step, Vec<OptionError>> {
-    let (mut made, _) = T::configure(options)?;
-    Ok(Box::new(move |batch| made.transform(batch).unwrap()))
+fn transformer<T: Transformer + 'static>(options: &Value) -> Result<TransformFn, Vec<OptionError>> {
+    let (mut transformer, _) = T::configure(options)?;
+    Ok(Box::new(move |batch| transformer.transform(batch).unwrap()))
 }
 
-fn configure(one: &Value) -> Result<Step, Vec<OptionError>> {
+fn configure(one: &Value) -> Result<TransformFn, Vec<OptionError>> {
     match one["name"].as_str().unwrap() {
         "rate_of_change" => transformer::<rate_of_change::RateOfChange>(&one["parameters"]),
         "unit_conversion" => transformer::<unit_conversion::UnitConversion>(&one["parameters"]),
@@ -111,12 +111,12 @@ fn run(title: &str, case: &Value) {
         return assert_option_errors(title, case, expected.as_array().unwrap());
     }
     let chain = case["transformers"].as_array().unwrap();
-    let stage = |one| (configure(one).unwrap(), Input::shuffled(3));
-    let mut chain: Vec<(Step, Input)> = chain.iter().map(stage).collect();
+    let configured = |one| (configure(one).unwrap(), Input::shuffled(3));
+    let mut chain: Vec<(TransformFn, Input)> = chain.iter().map(configured).collect();
     let defaults = case["defaults"].as_object().unwrap();
     let mut published = Vec::new();
     for step in case["steps"].as_array().unwrap() {
-        // Neither of the two gives anything at a flush.
+        // Neither transformer emits samples at a flush.
         let Some(batch) = step.get("batch") else { continue };
         let mut samples: Vec<(Sample, u64)> =
             batch.as_array().unwrap().iter().map(|one| parse(one, defaults)).collect();
@@ -140,25 +140,25 @@ fn run(title: &str, case: &Value) {
 }
 
 #[test]
-fn cases_come_out_as_written() {
+fn all_cases_without_flush_pass() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/cases/transformers");
-    let mut seen = 0;
+    let mut cases = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             let text = std::fs::read_to_string(&path).unwrap();
             let case: Value = serde_yaml::from_str(&text).unwrap();
             let title = format!("{}: {}", path.display(), case["title"]);
-            // Those that hold samples back are run through the host, which flushes them.
-            let mine = |one: &Value| {
+            // The others buffer samples; they run in the host, which flushes them.
+            let runs_here = |one: &Value| {
                 ["rate_of_change", "unit_conversion"].contains(&one["name"].as_str().unwrap())
             };
-            if !case["transformers"].as_array().unwrap().iter().all(mine) {
+            if !case["transformers"].as_array().unwrap().iter().all(runs_here) {
                 continue;
             }
             run(&title, &case);
-            seen += 1;
+            cases += 1;
         }
     }
-    assert!(seen >= 28, "only {seen} cases in {folder}");
+    assert!(cases >= 28, "only {cases} cases in {folder}");
 }

@@ -1,7 +1,7 @@
-//! `reaching`: asks the URL that the option `reach` names, for tests of the host's grants.
+//! `reaching`: requests the URL of the option `reach`, for tests of the host's grants.
 //!
-//! An answer with status 200 to 299 settles the envelope; every other answer, and every error, is
-//! a permanent failure whose text says what came.
+//! A response with status 2xx acknowledges the envelope. Every other response and every error is a
+//! permanent failure whose reason contains it.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use nephometer_guest::{
 };
 use nephometer_guest_http::{HttpError, Request, send};
 
-/// What to ask, taken apart.
+/// The parsed URL.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reaching {
     tls: bool,
@@ -24,7 +24,7 @@ impl Publisher for Reaching {
         Description {
             name: "reaching".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "asks a URL".to_owned(),
+            summary: "requests a URL".to_owned(),
             options_schema: r#"{"type": "object", "properties": {"reach": {"type": "string"}}}"#
                 .to_owned(),
             state_version: 0,
@@ -35,16 +35,17 @@ impl Publisher for Reaching {
     fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>> {
         let errors = RefCell::default();
         let read = UrlOptions::new(options, &errors);
-        let made = read.text("reach").and_then(taken_apart);
-        if made.is_none() {
-            read.refuse("reach", "has to be http://HOST[:PORT][/PATH] or the same with https");
+        let publisher = read.text("reach").and_then(parse_url);
+        if publisher.is_none() {
+            read.refuse("reach", "expected http://HOST[:PORT][/PATH] or the same with https");
         }
         let errors = errors.take();
-        made.filter(|_| errors.is_empty()).map(|made| (made, settings())).ok_or(errors)
+        let publisher = publisher.filter(|_| errors.is_empty());
+        publisher.map(|publisher| (publisher, settings())).ok_or(errors)
     }
 
     fn publish(&mut self, _: Delivery) -> Result<(), Failure> {
-        let answer = send(&Request {
+        let response = send(&Request {
             method: "GET",
             tls: self.tls,
             authority: &self.authority,
@@ -54,13 +55,13 @@ impl Publisher for Reaching {
             timeout: Duration::from_secs(5),
             read_at_most: 1024,
         });
-        let text = match answer {
-            Ok(answer) => {
-                log::info(&format!("status {} from {}", answer.status, self.authority));
-                if (200..300).contains(&answer.status) {
+        let text = match response {
+            Ok(response) => {
+                log::info(&format!("status {} from {}", response.status, self.authority));
+                if (200..300).contains(&response.status) {
                     return Ok(());
                 }
-                format!("status {}: {}", answer.status, answer.first_line())
+                format!("status {}: {}", response.status, response.first_line())
             }
             Err(HttpError::Refused(reason)) => format!("refused: {reason}"),
             Err(HttpError::Failed(reason)) => format!("failed: {reason}"),
@@ -69,7 +70,7 @@ impl Publisher for Reaching {
     }
 }
 
-fn taken_apart(url: &str) -> Option<Reaching> {
+fn parse_url(url: &str) -> Option<Reaching> {
     let (scheme, rest) = url.split_once("://")?;
     let tls = match scheme {
         "http" => false,
@@ -92,13 +93,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_taken_apart() {
-        let read = taken_apart("http://127.0.0.1:80/a?b").unwrap();
+    fn urls_are_parsed() {
+        let read = parse_url("http://127.0.0.1:80/a?b").unwrap();
         assert_eq!(
             (read.tls, read.authority.as_str(), read.path.as_str()),
             (false, "127.0.0.1:80", "/a?b")
         );
-        assert_eq!(taken_apart("https://x").unwrap().path, "/");
-        assert_eq!((taken_apart("ftp://x"), taken_apart("http:///x")), (None, None));
+        assert_eq!(parse_url("https://x").unwrap().path, "/");
+        assert_eq!((parse_url("ftp://x"), parse_url("http:///x")), (None, None));
     }
 }

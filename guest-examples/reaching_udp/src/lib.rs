@@ -1,8 +1,8 @@
-//! `reaching_udp`: sends one datagram, the id of the envelope, to the `HOST:PORT` that the option
-//! `reach` names, for tests of the host's grants.
+//! `reaching_udp`: sends one datagram, the id of the envelope, to the `HOST:PORT` of the option
+//! `reach`, for tests of the host's grants.
 //!
-//! A datagram that the network took settles the envelope; every error is a permanent failure whose
-//! text says what came.
+//! A datagram that was sent acknowledges the envelope. Every error is a permanent failure whose
+//! reason contains it.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use nephometer_guest_socket::{SocketError, UdpSender};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where to send.
+/// The parsed address.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReachingUdp {
     host: String,
@@ -37,12 +37,13 @@ impl Publisher for ReachingUdp {
     fn configure(options: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>> {
         let errors = RefCell::default();
         let read = UrlOptions::new(options, &errors);
-        let made = read.text("reach").and_then(taken_apart);
-        if made.is_none() {
-            read.refuse("reach", "has to be HOST:PORT");
+        let publisher = read.text("reach").and_then(parse_address);
+        if publisher.is_none() {
+            read.refuse("reach", "expected HOST:PORT");
         }
         let errors = errors.take();
-        made.filter(|_| errors.is_empty()).map(|made| (made, settings())).ok_or(errors)
+        let publisher = publisher.filter(|_| errors.is_empty());
+        publisher.map(|publisher| (publisher, settings())).ok_or(errors)
     }
 
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
@@ -55,7 +56,7 @@ impl Publisher for ReachingUdp {
     }
 }
 
-fn taken_apart(text: &str) -> Option<ReachingUdp> {
+fn parse_address(text: &str) -> Option<ReachingUdp> {
     let (host, port) = text.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = port.parse().ok()?;
@@ -69,10 +70,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_and_ports_are_taken_apart() {
+    fn hosts_and_ports_are_parsed() {
         let of = |host: &str, port| Some(ReachingUdp { host: host.to_owned(), port });
-        assert_eq!(taken_apart("127.0.0.1:8125"), of("127.0.0.1", 8125));
-        assert_eq!(taken_apart("[::ffff:127.0.0.1]:8125"), of("::ffff:127.0.0.1", 8125));
-        assert_eq!((taken_apart("h"), taken_apart(":1"), taken_apart("h:x")), (None, None, None));
+        assert_eq!(parse_address("127.0.0.1:8125"), of("127.0.0.1", 8125));
+        assert_eq!(parse_address("[::ffff:127.0.0.1]:8125"), of("::ffff:127.0.0.1", 8125));
+        assert_eq!((parse_address("h"), parse_address(":1"), parse_address("h:x")), (None, None, None));
     }
 }

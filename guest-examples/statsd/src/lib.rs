@@ -1,8 +1,8 @@
 //! `statsd`: publishes samples to a StatsD daemon over UDP.
 //!
-//! `statsd://HOST[:PORT]?options` sends the samples of an envelope in as few datagrams as they fit
-//! in. UDP confirms nothing: an envelope is settled when the network has taken it. See the README
-//! beside this file.
+//! `statsd://HOST[:PORT]?options` sends the samples of an envelope in as few datagrams as possible.
+//! UDP confirms nothing: an envelope is acknowledged once its datagrams are sent. The README
+//! describes the options.
 
 mod name;
 mod options;
@@ -19,12 +19,12 @@ use nephometer_guest_socket::{SocketError, UdpSender};
 pub use options::{Cumulative, Options};
 pub use samples::Series;
 
-/// The longest that looking up the name, or sending an envelope, may take. The two fit well into
-/// the time that a call has unless configured otherwise.
+/// The time limit of resolving the name, and of sending an envelope. Together they are well below
+/// the default of the host's `limits.wall`.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A socket is made anew after this time, so that a name that moved is followed.
-const OLDEST: Duration = Duration::from_secs(60);
+/// The socket is replaced after this time, to follow DNS changes.
+const MAX_SOCKET_AGE: Duration = Duration::from_secs(60);
 
 /// The configured publisher.
 #[derive(Debug)]
@@ -36,13 +36,13 @@ pub struct Statsd {
 
 impl Statsd {
     fn send(&mut self, datagrams: &[Vec<u8>]) -> Result<(), SocketError> {
-        let young = self.sender.take().filter(|sender| sender.age() < OLDEST);
-        let sender = match young {
+        let reusable = self.sender.take().filter(|sender| sender.age() < MAX_SOCKET_AGE);
+        let sender = match reusable {
             Some(sender) => sender,
             None => UdpSender::connect(&self.options.host, self.options.port, TIMEOUT)?,
         };
         sender.send(datagrams, TIMEOUT)?;
-        // Only a socket that works is kept.
+        // Keep the socket only if it works.
         self.sender = Some(sender);
         Ok(())
     }
@@ -66,17 +66,17 @@ impl Publisher for Statsd {
     }
 
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
-        let (entries, seen) = samples::entries(&self.options, &self.series, &delivery.input);
+        let (entries, readings) = samples::entries(&self.options, &self.series, &delivery.input);
         let (datagrams, too_long) = pack::packed(&entries);
         if too_long > 0 {
-            log::warn(&format!("{too_long} samples have names too long for a datagram"));
+            log::warn(&format!("dropping {too_long} samples whose names exceed a datagram"));
         }
         self.send(&datagrams).map_err(|error| match error {
             SocketError::Failed(reason) => later(reason, None),
             SocketError::Refused(reason) => Failure::Broken(reason),
         })?;
-        // Only now: an attempt that failed comes again with the same samples.
-        self.series.note(seen, &delivery.input.removed);
+        // After success only: a failed attempt is repeated with the same samples.
+        self.series.commit(readings, &delivery.input.removed);
         Ok(())
     }
 }

@@ -1,12 +1,12 @@
-//! Names that every StatsD daemon, and the Graphite behind it, takes.
+//! Names that every StatsD daemon accepts, and the Graphite behind it.
 
-/// Letters, digits, `_` and `-` stay, and the dots that part levels; everything else, such as the
-/// `:`, `|`, `@` and line breaks of the protocol, becomes `_`.
+/// Keeps letters, digits, `_`, `-` and the dots between levels. Everything else, such as the `:`,
+/// `|`, `@` and line breaks of the protocol, becomes `_`.
 pub(crate) fn levels(text: &str) -> String {
     text.chars().map(|letter| if letter == '.' { letter } else { plain(letter) }).collect()
 }
 
-/// The same for what has to be one level: its dots become `_`, too.
+/// The same for a single level: dots become `_`, too.
 pub(crate) fn level(text: &str) -> String {
     text.chars().map(plain).collect()
 }
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_the_protocol_is_left_in_a_name() {
+    fn special_characters_are_replaced() {
         assert_eq!(levels("disk.read:1|c@0.1#t\nx y/ü_-"), "disk.read_1_c_0.1_t_x_y___-");
         assert_eq!(level("a.b"), "a_b");
     }

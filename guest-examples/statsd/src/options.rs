@@ -1,4 +1,4 @@
-//! The options: the parts of the URL, and what the block adds.
+//! The options of the URL and of the block.
 
 use serde_json::Value;
 use std::cell::RefCell;
@@ -7,31 +7,31 @@ use nephometer_guest::{OptionError, UrlOptions};
 
 use crate::name;
 
-const USUAL_PORT: u16 = 8125;
+const DEFAULT_PORT: u16 = 8125;
 
-/// What becomes of cumulative meters, which StatsD does not know.
+/// How cumulative meters are sent; StatsD has no such type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cumulative {
     /// The reading, as a gauge.
     Gauge,
-    /// The growth since the reading before, as a counter.
+    /// The growth since the previous reading, as a counter.
     Counter,
-    /// Nothing.
+    /// Not at all.
     Skip,
 }
 
-/// Where samples go, and under which names.
+/// Where samples are sent, and under which names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// A name or an address.
     pub host: String,
     /// The port.
     pub port: u16,
-    /// What stands before each name, with its dot; may be empty.
+    /// The prefix of each name, with its dot; may be empty.
     pub prefix: String,
-    /// Whether the id of the resource stands after the name of the meter.
+    /// Whether the id of the resource follows the name of the meter.
     pub resource: bool,
-    /// What becomes of cumulative meters.
+    /// How cumulative meters are sent.
     pub cumulative: Cumulative,
 }
 
@@ -39,7 +39,7 @@ impl Options {
     /// Reads the options.
     ///
     /// # Errors
-    /// All that is wrong with them, each with its place.
+    /// All errors, each with its pointer.
     pub fn read(options: &Value) -> Result<Self, Vec<OptionError>> {
         let errors = RefCell::default();
         let read = UrlOptions::new(options, &errors);
@@ -47,18 +47,18 @@ impl Options {
         if !read.path().is_empty() {
             read.refuse(
                 "path",
-                "StatsD has no paths; it has to be statsd://HOST[:PORT]?prefix=...",
+                "StatsD has no paths; expected statsd://HOST[:PORT]?prefix=...",
             );
         }
-        let made = Self {
+        let checked = Self {
             host: read.host().unwrap_or_default(),
-            port: read.port(USUAL_PORT),
+            port: read.port(DEFAULT_PORT),
             prefix: prefix(read.text("prefix").unwrap_or_default()),
             resource: read.flag("resource").unwrap_or(true),
             cumulative: cumulative(&read),
         };
         let errors = errors.take();
-        if errors.is_empty() { Ok(made) } else { Err(errors) }
+        if errors.is_empty() { Ok(checked) } else { Err(errors) }
     }
 }
 
@@ -75,7 +75,7 @@ fn cumulative(read: &UrlOptions<'_>) -> Cumulative {
         Some("counter") => Cumulative::Counter,
         Some("skip") => Cumulative::Skip,
         Some(other) => {
-            read.refuse("cumulative", format!("is {other:?}; it has to be gauge, counter or skip"));
+            read.refuse("cumulative", format!("is {other:?}; expected gauge, counter or skip"));
             Cumulative::Gauge
         }
     }
@@ -87,7 +87,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_query_and_the_block_are_read() {
+    fn options_are_read_from_the_query_and_the_block() {
         let options = json!({
             "host": "[::1]", "port": 9125, "path": "", "query": {"prefix": ["cloud:a.b."]},
             "cumulative": "counter", "resource": false,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_said_at_once() {
+    fn all_errors_are_reported_at_once() {
         let options = json!({"path": "/x", "query": {"cumulative": ["rate"], "resource": ["?"]}});
         let errors = Options::read(&options).unwrap_err();
         let mut pointers: Vec<_> = errors.iter().map(|one| one.pointer.as_str()).collect();

@@ -1,20 +1,21 @@
-//! Lines into datagrams.
+//! Packs lines into datagrams.
 
-/// The most bytes of a datagram that pass every Ethernet in one piece, IPv6 and tunnels included.
-pub(crate) const AT_MOST: usize = 1432;
+/// The maximum size of a datagram in bytes. It fits into an Ethernet frame, including IPv6 and
+/// tunnels.
+pub(crate) const MAX_DATAGRAM: usize = 1432;
 
-/// Datagrams of whole entries, and how many entries are too long for any. An entry may be two
-/// lines, which stay together: datagrams may overtake each other.
+/// Packs entries into datagrams. Also returns how many entries are too long for any. The two lines
+/// of an entry stay in one datagram, because datagrams may be reordered.
 pub(crate) fn packed(entries: &[String]) -> (Vec<Vec<u8>>, usize) {
     let mut datagrams: Vec<Vec<u8>> = Vec::new();
     let mut too_long = 0;
     for entry in entries {
-        if entry.len() > AT_MOST {
+        if entry.len() > MAX_DATAGRAM {
             too_long += 1;
             continue;
         }
         match datagrams.last_mut() {
-            Some(last) if last.len() + 1 + entry.len() <= AT_MOST => {
+            Some(last) if last.len() + 1 + entry.len() <= MAX_DATAGRAM => {
                 last.push(b'\n');
                 last.extend_from_slice(entry.as_bytes());
             }
@@ -29,15 +30,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn datagrams_are_filled_and_never_overfull() {
+    fn datagrams_are_filled_up_to_the_limit() {
         let mut entries: Vec<String> =
             (0..200).map(|number| format!("name.{number}:1|g")).collect();
-        entries.insert(100, "x".repeat(AT_MOST + 1));
-        entries.push("y".repeat(AT_MOST));
+        entries.insert(100, "x".repeat(MAX_DATAGRAM + 1));
+        entries.push("y".repeat(MAX_DATAGRAM));
         let (datagrams, too_long) = packed(&entries);
         assert_eq!(too_long, 1);
-        assert!(datagrams.iter().all(|one| one.len() <= AT_MOST));
-        assert!(datagrams[0].len() > AT_MOST - 20);
+        assert!(datagrams.iter().all(|one| one.len() <= MAX_DATAGRAM));
+        assert!(datagrams[0].len() > MAX_DATAGRAM - 20);
         entries.remove(100);
         let all: Vec<String> =
             datagrams.into_iter().map(|one| String::from_utf8(one).unwrap()).collect();
@@ -45,15 +46,15 @@ mod tests {
     }
 
     #[test]
-    fn two_lines_of_one_entry_stay_together() {
+    fn two_lines_of_one_entry_share_a_datagram() {
         let two = "g:0|g\ng:-5|g".to_owned();
-        let first = "z".repeat(AT_MOST - two.len());
+        let first = "z".repeat(MAX_DATAGRAM - two.len());
         let (datagrams, _) = packed(&[first, two.clone()]);
         assert_eq!(datagrams[1], two.into_bytes());
     }
 
     #[test]
-    fn nothing_makes_no_datagram() {
+    fn no_entries_make_no_datagram() {
         assert_eq!(packed(&[]), (vec![], 0));
     }
 }

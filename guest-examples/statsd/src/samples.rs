@@ -1,36 +1,36 @@
-//! Samples as lines of StatsD.
+//! Converts samples to lines of StatsD, and keeps the readings that growths are computed from.
 
 use nephometer_guest::{DeliveryBatch, FxHashMap, FxHashSet, MeterType, Row, rows};
 
 use crate::name;
 use crate::options::{Cumulative, Options};
 
-/// The most series that are remembered for growths; further ones give none.
-const SERIES: usize = 100_000;
+/// The last readings of at most this many series are kept; further series have no growth.
+const MAX_SERIES: usize = 100_000;
 
-/// A meter and a resource.
+/// The name of a meter and the id of a resource.
 type Key = (String, String);
 
-/// The last readings of cumulative meters, for their growths.
+/// The last readings of cumulative meters.
 #[derive(Debug, Default)]
 pub struct Series(FxHashMap<Key, f64>);
 
 impl Series {
-    /// Takes up what an envelope held that is settled now.
-    pub fn note(&mut self, seen: FxHashMap<Key, f64>, gone: &[String]) {
-        for (key, reading) in seen {
-            if self.0.len() < SERIES || self.0.contains_key(&key) {
+    /// Stores the readings of an envelope that was sent, and drops those of removed resources.
+    pub fn commit(&mut self, readings: FxHashMap<Key, f64>, removed: &[String]) {
+        for (key, reading) in readings {
+            if self.0.len() < MAX_SERIES || self.0.contains_key(&key) {
                 self.0.insert(key, reading);
             }
         }
-        if !gone.is_empty() {
-            let gone: FxHashSet<&str> = gone.iter().map(String::as_str).collect();
-            self.0.retain(|(_, resource), _| !gone.contains(resource.as_str()));
+        if !removed.is_empty() {
+            let removed: FxHashSet<&str> = removed.iter().map(String::as_str).collect();
+            self.0.retain(|(_, resource), _| !removed.contains(resource.as_str()));
         }
     }
 }
 
-/// The entries of a batch, one or two lines each, and the readings of its cumulative meters.
+/// The entries of a batch, one or two lines each, and the last readings of its cumulative meters.
 pub(crate) fn entries(
     options: &Options,
     series: &Series,
@@ -38,7 +38,7 @@ pub(crate) fn entries(
 ) -> (Vec<String>, FxHashMap<Key, f64>) {
     let meters: Vec<String> = batch.meters.iter().map(|one| name::levels(&one.name)).collect();
     let resources: Vec<String> = batch.resources.iter().map(|one| name::level(&one.id)).collect();
-    let mut seen = FxHashMap::default();
+    let mut readings = FxHashMap::default();
     let mut entries = Vec::with_capacity(batch.volume.len());
     for row in rows(batch).filter(|row| row.volume.is_finite()) {
         let mut name = format!("{}{}", options.prefix, meters[row.meter_number as usize]);
@@ -52,17 +52,17 @@ pub(crate) fn entries(
             }
             (MeterType::Delta, _) => Some(counter(&name, row.volume)),
             (MeterType::Cumulative, Cumulative::Counter) => {
-                growth(series, &mut seen, &row).map(|growth| counter(&name, growth))
+                growth(series, &mut readings, &row).map(|growth| counter(&name, growth))
             }
             (MeterType::Cumulative, Cumulative::Skip) => None,
         };
         entries.extend(entry);
     }
-    (entries, seen)
+    (entries, readings)
 }
 
-/// A sign means a change to StatsD, so that a gauge can only get below 0 from 0. Negative zero
-/// would be such a change as well.
+/// A gauge. StatsD interprets a sign as a change, so a negative value is set in two steps, from 0.
+/// Negative zero would be a change as well.
 fn gauge(name: &str, value: f64) -> String {
     let value = if value == 0.0 { 0.0 } else { value };
     if value < 0.0 { format!("{name}:0|g\n{name}:{value}|g") } else { format!("{name}:{value}|g") }
@@ -73,12 +73,12 @@ fn counter(name: &str, value: f64) -> String {
     format!("{name}:{value}|c")
 }
 
-/// The growth since the last reading; a smaller reading is a reset, and all of it growth. The first
-/// reading gives none.
-fn growth(series: &Series, seen: &mut FxHashMap<Key, f64>, row: &Row<'_>) -> Option<f64> {
+/// The growth since the last reading; `None` for the first one. A smaller reading was reset to 0
+/// and is growth as a whole.
+fn growth(series: &Series, readings: &mut FxHashMap<Key, f64>, row: &Row<'_>) -> Option<f64> {
     let key = (row.meter().name.clone(), row.resource().id.clone());
-    let before = seen.get(&key).or_else(|| series.0.get(&key)).copied();
-    seen.insert(key, row.volume);
+    let before = readings.get(&key).or_else(|| series.0.get(&key)).copied();
+    readings.insert(key, row.volume);
     let before = before?;
     Some(if row.volume < before { row.volume } else { row.volume - before })
 }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn gauges_below_zero_are_set_from_zero() {
+    fn negative_gauges_are_set_from_zero() {
         let batch = batch(MeterType::Gauge, &[1.5, -2.0, -0.0, 1e21, f64::INFINITY]);
         let (lines, _) = entries(&options(Cumulative::Gauge), &Series::default(), &batch);
         let wanted = [
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn deltas_are_counters_and_cumulative_meters_what_was_asked() {
+    fn deltas_are_counters_and_cumulative_meters_follow_the_option() {
         let none = Series::default();
         let of = |type_, cumulative| entries(&options(cumulative), &none, &batch(type_, &[7.0])).0;
         assert_eq!(of(MeterType::Delta, Cumulative::Gauge), ["p.a.m.r_1:7|c"]);
@@ -145,18 +145,18 @@ mod tests {
     }
 
     #[test]
-    fn growths_are_counted_once_however_often_an_envelope_is_tried() {
+    fn repeated_attempts_count_growth_once() {
         let options = options(Cumulative::Counter);
         let mut series = Series::default();
         let first = batch(MeterType::Cumulative, &[10.0, 15.0]);
         let (lines, _) = entries(&options, &series, &first);
-        let (again, seen) = entries(&options, &series, &first);
+        let (again, readings) = entries(&options, &series, &first);
         assert_eq!((&lines, lines.len()), (&again, 1));
         assert_eq!(lines[0], "p.a.m.r_1:5|c");
-        series.note(seen, &[]);
-        let (lines, seen) = entries(&options, &series, &batch(MeterType::Cumulative, &[18.0, 2.0]));
+        series.commit(readings, &[]);
+        let (lines, readings) = entries(&options, &series, &batch(MeterType::Cumulative, &[18.0, 2.0]));
         assert_eq!(lines, ["p.a.m.r_1:3|c", "p.a.m.r_1:2|c"]);
-        series.note(seen, &["r.1".to_owned()]);
+        series.commit(readings, &["r.1".to_owned()]);
         let (lines, _) = entries(&options, &series, &batch(MeterType::Cumulative, &[20.0]));
         assert!(lines.is_empty());
     }

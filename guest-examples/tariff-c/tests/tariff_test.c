@@ -210,7 +210,7 @@ static void what_is_not_its_own_is_refused(void) {
     configure(FRANCS);
     nm_text other = saved();
     configure(EUROS);
-    check_refused(1, other, "the totals are in CHF, the options say EUR");
+    check_refused(1, other, "the totals are in CHF, the options specify EUR");
     check_refused(2, nm_text_copy(nm_text_of("{}")),
                   "state of version 2; this component reads 1");
     static const char *const damaged[] = {

@@ -38,7 +38,7 @@ impl Tariff {
         let project = row.resource().project_id.as_deref().unwrap_or_default();
         let Some(prices) = self.prices.get(project) else {
             return Err(match project {
-                "" => "it has no project".to_owned(),
+                "" => "no project".to_owned(),
                 project => format!("project \"{project}\" has no prices"),
             });
         };
@@ -47,7 +47,7 @@ impl Tariff {
         if cost.is_finite() && cost >= 0.0 {
             Ok((project.to_owned(), cost))
         } else {
-            Err(format!("its volume is {}", row.volume))
+            Err(format!("volume is {}", row.volume))
         }
     }
 }
@@ -83,7 +83,7 @@ impl Transformer for Tariff {
         if !rows(input).any(|row| meant(&row)) {
             return Ok(Outcome::Unchanged);
         }
-        let mut refused = Complaint::new(log::Level::Warn, "refusing samples that have no cost");
+        let mut refused = Complaint::new(log::Level::Warn, "dropping samples without a cost");
         let mut answer = AnswerBuilder::new(input);
         let unit = self.currency.clone();
         let cost_meter =
@@ -145,7 +145,7 @@ impl Stateful for Tariff {
         let saved = Saved::from_json(state)?;
         if saved.currency != self.currency {
             let (theirs, ours) = (saved.currency, &self.currency);
-            return Err(format!("the totals are in {theirs}, the options say {ours}"));
+            return Err(format!("the totals are in {theirs}, the options specify {ours}"));
         }
         self.totals = saved.totals();
         Ok(())

@@ -32,14 +32,14 @@ fn of_a_day(options: &OptionReader<'_>, project: &str) -> Prices {
             band.refuse(
                 "to",
                 format!(
-                    "is not after from ({from}); a band over midnight has to be written as two"
+                    "is not after from ({from}); write a band over midnight as two"
                 ),
             );
             continue;
         }
         for (hour, slot) in prices.iter_mut().enumerate().take(to).skip(from) {
             if slot.is_some() {
-                band.refuse("from", format!("hour {hour} has a price already"));
+                band.refuse("from", format!("hour {hour} already has a price"));
                 break;
             }
             *slot = Some(price);
@@ -48,7 +48,7 @@ fn of_a_day(options: &OptionReader<'_>, project: &str) -> Prices {
     let missing: Vec<String> =
         (0..24).filter(|hour| prices[*hour].is_none()).map(|hour| hour.to_string()).collect();
     if !missing.is_empty() {
-        options.refuse(project, format!("there is no price for the hours {}", missing.join(", ")));
+        options.refuse(project, format!("no price for hours {}", missing.join(", ")));
     }
     Prices(prices.map(Option::unwrap_or_default))
 }

@@ -1,8 +1,8 @@
-//! `unit_conversion`: other names, units and scales for samples.
+//! `unit_conversion`: renames and scales samples.
 //!
-//! Behaves as Ceilometer's transformer of that name. Samples in another unit than `source.unit`
-//! pass as they are; of all others the volume is scaled, capped and renamed. A sample whose scale
-//! cannot be computed is dropped with a line in the log.
+//! Behaves like Ceilometer's transformer of that name. Samples in another unit than `source.unit`
+//! pass unchanged; all others are scaled, cut to the maximum and renamed. A sample whose scale cannot
+//! be computed is dropped and logged.
 
 use std::rc::Rc;
 
@@ -12,14 +12,14 @@ use nephometer_guest::{
     Transformer, log, rows, settings,
 };
 
-/// The configured transformer. It keeps nothing between batches but what makes it faster.
+/// The configured transformer. It keeps nothing between batches except caches.
 #[derive(Debug)]
 pub struct UnitConversion {
     conversion: Conversion,
 }
 
 impl UnitConversion {
-    fn is_meant(&self, row: &Row<'_>) -> bool {
+    fn has_source_unit(&self, row: &Row<'_>) -> bool {
         self.conversion.source_unit.as_ref().is_none_or(|unit| *unit == row.meter().unit)
     }
 
@@ -35,7 +35,7 @@ impl Transformer for UnitConversion {
         Description {
             name: "unit_conversion".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "other names, units and scales for samples".to_owned(),
+            summary: "renames and scales samples".to_owned(),
             options_schema: include_str!("../options.schema.json").to_owned(),
             state_version: 0,
             facts: Vec::new(),
@@ -49,14 +49,14 @@ impl Transformer for UnitConversion {
     }
 
     fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
-        if !rows(input).any(|row| self.is_meant(&row)) {
+        if !rows(input).any(|row| self.has_source_unit(&row)) {
             return Ok(Outcome::Unchanged);
         }
         let mut failed = Complaint::new(log::Level::Warn, "dropping samples whose scale fails");
         let mut answer = AnswerBuilder::new(input);
         let mut meters = vec![None; input.dictionary.meters()];
         for row in rows(input) {
-            if !self.is_meant(&row) {
+            if !self.has_source_unit(&row) {
                 answer.pass(&row);
                 continue;
             }

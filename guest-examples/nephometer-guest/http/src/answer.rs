@@ -1,30 +1,31 @@
-//! What an answer means for the envelope.
+//! What a response means for the envelope.
 
 use nephometer_guest::{Failure, later};
 
 use crate::{HttpError, Response};
 
-/// Settled, or why not. `receiver` is who answers, for the reason.
+/// Turns a response into the result of `publish`; `receiver` names the server in reasons.
 ///
-/// A receiver that cannot be reached, or answers with 408, 429 or 5xx, is asked again later; one
-/// that does not let us in, or is not granted, needs someone who acts; any other 4xx is its final
-/// word on these samples.
+/// # Errors
+/// * retryable: the receiver is unreachable, or returned 408, 429 or 5xx;
+/// * broken: the host does not grant the address, or the receiver returned 3xx, 401 or 403;
+/// * permanent: the receiver returned any other 4xx.
 pub fn outcome(receiver: &str, answer: Result<Response, HttpError>) -> Result<Response, Failure> {
-    let answer = match answer {
-        Ok(answer) => answer,
+    let response = match answer {
+        Ok(response) => response,
         Err(HttpError::Failed(reason)) => return Err(later(reason, None)),
         Err(HttpError::Refused(reason)) => return Err(Failure::Broken(reason)),
     };
-    let reason = match answer.first_line() {
-        line if line.is_empty() => format!("{receiver} answers with status {}", answer.status),
-        line => format!("{receiver} answers with status {}: {line}", answer.status),
+    let reason = match response.first_line() {
+        line if line.is_empty() => format!("{receiver} returned status {}", response.status),
+        line => format!("{receiver} returned status {}: {line}", response.status),
     };
-    match answer.status {
-        200..=299 => Ok(answer),
-        // Redirects are not followed: samples go where the operator said.
-        300..=399 => Err(Failure::Broken(format!("{reason} (a redirect, which is not followed)"))),
+    match response.status {
+        200..=299 => Ok(response),
+        // Redirects are not followed: samples go only where the operator configured.
+        300..=399 => Err(Failure::Broken(format!("{reason} (redirects are not followed)"))),
         401 | 403 => Err(Failure::Broken(reason)),
-        408 | 429 | 500.. => Err(later(reason, answer.retry_after_ms)),
+        408 | 429 | 500.. => Err(later(reason, response.retry_after_ms)),
         _ => Err(Failure::Permanent(reason)),
     }
 }
@@ -34,31 +35,32 @@ mod tests {
     use super::*;
     use nephometer_guest::Retry;
 
-    fn of(status: u16, body: &str, retry_after_ms: Option<u64>) -> Result<(), Failure> {
-        let answer = Response { status, retry_after_ms, body: body.as_bytes().to_vec() };
-        outcome("InfluxDB", Ok(answer)).map(drop)
+    fn outcome_of(status: u16, body: &str, retry_after_ms: Option<u64>) -> Result<(), Failure> {
+        let response = Response { status, retry_after_ms, body: body.as_bytes().to_vec() };
+        outcome("InfluxDB", Ok(response)).map(drop)
     }
 
     #[test]
-    fn every_status_has_its_meaning() {
+    fn each_status_maps_to_its_failure() {
         for status in [200, 204, 299] {
-            assert_eq!(of(status, "", None), Ok(()));
+            assert_eq!(outcome_of(status, "", None), Ok(()));
         }
         for status in [400, 404, 413, 422] {
-            assert!(matches!(of(status, "", None), Err(Failure::Permanent(_))), "{status}");
+            assert!(matches!(outcome_of(status, "", None), Err(Failure::Permanent(_))), "{status}");
         }
         for status in [301, 307, 401, 403] {
-            assert!(matches!(of(status, "", None), Err(Failure::Broken(_))), "{status}");
+            assert!(matches!(outcome_of(status, "", None), Err(Failure::Broken(_))), "{status}");
         }
         for status in [408, 429, 500, 503, 599] {
-            let wanted =
-                |after| matches!(after, Err(Failure::Retryable(Retry { after_ms: Some(5), .. })));
-            assert!(wanted(of(status, "", Some(5))), "{status}");
+            let expected = |outcome| {
+                matches!(outcome, Err(Failure::Retryable(Retry { after_ms: Some(5), .. })))
+            };
+            assert!(expected(outcome_of(status, "", Some(5))), "{status}");
         }
     }
 
     #[test]
-    fn without_an_answer_time_may_help_or_a_person() {
+    fn failed_requests_are_retried_and_refused_ones_are_broken() {
         let failed = outcome("x", Err(HttpError::Failed("timed out".to_owned())));
         assert!(matches!(failed, Err(Failure::Retryable(Retry { after_ms: None, .. }))));
         let refused = outcome("x", Err(HttpError::Refused("not granted".to_owned())));
@@ -66,11 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_quotes_what_the_receiver_says() {
-        let Err(Failure::Permanent(reason)) = of(404, "{\"error\":\"database not found\"}\n", None)
-        else {
+    fn the_reason_quotes_the_body_of_the_response() {
+        let body = "{\"error\":\"database not found\"}\n";
+        let Err(Failure::Permanent(reason)) = outcome_of(404, body, None) else {
             unreachable!("404 is permanent");
         };
-        assert_eq!(reason, "InfluxDB answers with status 404: {\"error\":\"database not found\"}");
+        assert_eq!(reason, "InfluxDB returned status 404: {\"error\":\"database not found\"}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the world `http-publisher` becomes in Rust. Generated.
+//! Generated bindings of the world `http-publisher`.
 
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 

@@ -1,5 +1,7 @@
-//! The exchange itself. Resources are dropped child before parent, as `wasi:io` asks for: a
-//! pollable before its stream, a stream before its body.
+//! Sends one request over `wasi:http` and reads the response, within one deadline.
+//!
+//! Resources must be dropped child before parent, as `wasi:io` requires: a pollable before its
+//! stream, a stream before its body.
 
 use std::time::Duration;
 
@@ -13,39 +15,40 @@ use crate::bindings::wasi::io::poll::{Pollable, poll};
 use crate::bindings::wasi::io::streams::StreamError;
 use crate::{HttpError, Request, Response, retry_after};
 
-/// Makes a request and waits for the answer.
+/// Sends a request and waits for the response.
 ///
 /// # Errors
-/// If the host refuses it, or there is no answer before the time is over. An answer of any status
-/// is none; nor is a body that ends early once there is a status.
+/// [`HttpError::Refused`] if the host refuses the request, [`HttpError::Failed`] if there is no
+/// response within [`Request::timeout`]. A response of any status is `Ok`, and so is one whose body
+/// ends early.
 pub fn send(request: &Request<'_>) -> Result<Response, HttpError> {
     let nanoseconds = u64::try_from(request.timeout.as_nanos()).unwrap_or(u64::MAX);
-    let clock = Deadline(monotonic_clock::subscribe_duration(nanoseconds));
+    let deadline = Deadline(monotonic_clock::subscribe_duration(nanoseconds));
     let outgoing = prepare(request)?;
     let body = outgoing.body().map_err(|()| refused("the request has no body"))?;
     let options = RequestOptions::new();
-    // These are hints; the deadline holds anyway.
+    // These are hints; the deadline applies in any case.
     let _ = options.set_connect_timeout(Some(nanoseconds));
     let _ = options.set_first_byte_timeout(Some(nanoseconds));
     let _ = options.set_between_bytes_timeout(Some(nanoseconds));
-    // Only now does anyone read what is written into the body.
-    let future = outgoing_handler::handle(outgoing, Some(options)).map_err(sort)?;
-    write(body, request.body, &clock)?;
-    let response = wait(&future, &clock)?;
-    Ok(read(&response, request.read_at_most, &clock))
+    // The body is read from here on, so it must not be written earlier.
+    let future = outgoing_handler::handle(outgoing, Some(options)).map_err(classify)?;
+    write(body, request.body, &deadline)?;
+    let response = wait(&future, &deadline)?;
+    Ok(read(&response, request.read_at_most, &deadline))
 }
 
-/// Time that passes, by the clock that never goes back.
+/// Measures elapsed time on the monotonic deadline.
 #[derive(Debug)]
 pub struct Stopwatch(u64);
 
 impl Stopwatch {
-    /// Begins now.
+    /// Starts now.
     pub fn start() -> Self {
         Self(monotonic_clock::now())
     }
 
-    /// What has passed since.
+    /// The time since the start.
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(monotonic_clock::now().saturating_sub(self.0))
     }
@@ -54,11 +57,11 @@ impl Stopwatch {
 fn prepare(request: &Request<'_>) -> Result<OutgoingRequest, HttpError> {
     let headers = Fields::new();
     let length = request.body.len().to_string();
-    let own = [("content-length", length.as_str())];
-    for (name, value) in request.headers.iter().chain(&own) {
+    let added = [("content-length", length.as_str())];
+    for (name, value) in request.headers.iter().chain(&added) {
         headers
             .append(name, value.as_bytes())
-            .map_err(|error| refused(format!("the header {name} is refused: {error:?}")))?;
+            .map_err(|error| refused(format!("invalid header {name}: {error:?}")))?;
     }
     let outgoing = OutgoingRequest::new(headers);
     let scheme = if request.tls { Scheme::Https } else { Scheme::Http };
@@ -67,7 +70,7 @@ fn prepare(request: &Request<'_>) -> Result<OutgoingRequest, HttpError> {
         .and_then(|()| outgoing.set_scheme(Some(&scheme)))
         .and_then(|()| outgoing.set_authority(Some(request.authority)))
         .and_then(|()| outgoing.set_path_with_query(Some(request.path_with_query)));
-    set.map_err(|()| refused(format!("{:?} is no address to ask", request.authority)))?;
+    set.map_err(|()| refused(format!("{:?} is not HOST[:PORT]", request.authority)))?;
     Ok(outgoing)
 }
 
@@ -84,19 +87,19 @@ fn method(name: &str) -> Method {
     }
 }
 
-/// Writes the body. A stream that closes early is no failure yet: a server may answer before it
-/// has read everything, and if it did not, the answer is an error that says more.
-fn write(body: OutgoingBody, mut bytes: &[u8], clock: &Deadline) -> Result<(), HttpError> {
+/// Writes the body. A stream that closes early is not an error here: a server may respond before
+/// it has read everything, and otherwise waiting for the response returns a more precise error.
+fn write(body: OutgoingBody, mut bytes: &[u8], deadline: &Deadline) -> Result<(), HttpError> {
     let stream = body.write().map_err(|()| refused("the body cannot be written"))?;
     while !bytes.is_empty() {
         match stream.check_write() {
-            Ok(0) => clock.wait(&stream.subscribe())?,
-            Ok(room) => {
-                let room = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
-                if stream.write(&bytes[..room]).is_err() {
+            Ok(0) => deadline.wait(&stream.subscribe())?,
+            Ok(writable) => {
+                let length = usize::try_from(writable).unwrap_or(usize::MAX).min(bytes.len());
+                if stream.write(&bytes[..length]).is_err() {
                     return Ok(());
                 }
-                bytes = &bytes[room..];
+                bytes = &bytes[length..];
             }
             Err(_) => return Ok(()),
         }
@@ -105,52 +108,56 @@ fn write(body: OutgoingBody, mut bytes: &[u8], clock: &Deadline) -> Result<(), H
         return Ok(());
     }
     while matches!(stream.check_write(), Ok(0)) {
-        clock.wait(&stream.subscribe())?;
+        deadline.wait(&stream.subscribe())?;
     }
     drop(stream);
-    // An error here comes again with the response.
+    // An error here is reported again with the response.
     let _ = OutgoingBody::finish(body, None);
     Ok(())
 }
 
-fn wait(future: &FutureIncomingResponse, clock: &Deadline) -> Result<IncomingResponse, HttpError> {
+fn wait(
+    future: &FutureIncomingResponse,
+    deadline: &Deadline,
+) -> Result<IncomingResponse, HttpError> {
     loop {
         match future.get() {
-            Some(Ok(answer)) => return answer.map_err(sort),
-            Some(Err(())) => return Err(HttpError::Failed("the answer is gone".to_owned())),
-            None => clock.wait(&future.subscribe())?,
+            Some(Ok(response)) => return response.map_err(classify),
+            Some(Err(())) => return Err(HttpError::Failed("response already taken".to_owned())),
+            None => deadline.wait(&future.subscribe())?,
         }
     }
 }
 
-fn read(response: &IncomingResponse, at_most: usize, clock: &Deadline) -> Response {
+fn read(response: &IncomingResponse, at_most: usize, deadline: &Deadline) -> Response {
     let headers = response.headers();
-    let first = |name: &str| {
+    let header = |name: &str| {
         let value = headers.get(name).into_iter().next()?;
         String::from_utf8(value).ok()
     };
     let retry_after_ms =
-        first("retry-after").and_then(|value| retry_after(&value, first("date").as_deref()));
+        header("retry-after").and_then(|value| retry_after(&value, header("date").as_deref()));
     drop(headers);
     Response {
         status: response.status(),
         retry_after_ms,
-        body: beginning(response, at_most, clock),
+        body: read_body(response, at_most, deadline),
     }
 }
 
-fn beginning(response: &IncomingResponse, at_most: usize, clock: &Deadline) -> Vec<u8> {
+/// The first `at_most` bytes of the body.
+fn read_body(response: &IncomingResponse, at_most: usize, deadline: &Deadline) -> Vec<u8> {
     let mut bytes = Vec::new();
     let Ok(body) = response.consume() else { return bytes };
     let Ok(stream) = body.stream() else { return bytes };
     while bytes.len() < at_most {
         match stream.read((at_most - bytes.len()) as u64) {
-            Ok(some) if some.is_empty() => {
-                if clock.wait(&stream.subscribe()).is_err() {
+            Ok(chunk) if chunk.is_empty() => {
+                if deadline.wait(&stream.subscribe()).is_err() {
                     break;
                 }
             }
-            Ok(some) => bytes.extend(some),
+            Ok(chunk) => bytes.extend(chunk),
             Err(StreamError::Closed | StreamError::LastOperationFailed(_)) => break,
         }
     }
@@ -158,12 +165,12 @@ fn beginning(response: &IncomingResponse, at_most: usize, clock: &Deadline) -> V
     bytes
 }
 
-/// The time that the whole exchange has.
+/// When the whole exchange must be finished.
 struct Deadline(Pollable);
 
 impl Deadline {
-    fn wait(&self, for_what: &Pollable) -> Result<(), HttpError> {
-        let ready = poll(&[for_what, &self.0]);
+    fn wait(&self, pollable: &Pollable) -> Result<(), HttpError> {
+        let ready = poll(&[pollable, &self.0]);
         if ready.contains(&0) { Ok(()) } else { Err(HttpError::Failed("timed out".to_owned())) }
     }
 }
@@ -172,8 +179,8 @@ fn refused(reason: impl Into<String>) -> HttpError {
     HttpError::Refused(reason.into())
 }
 
-/// Whether someone has to act, or time may help.
-fn sort(code: ErrorCode) -> HttpError {
+/// Classifies an error: refused requests need an operator, failed ones may succeed later.
+fn classify(code: ErrorCode) -> HttpError {
     match code {
         ErrorCode::DestinationIpProhibited | ErrorCode::HttpRequestDenied => {
             refused("the host does not grant this address to the component")
@@ -183,30 +190,31 @@ fn sort(code: ErrorCode) -> HttpError {
         | ErrorCode::HttpRequestUriTooLong
         | ErrorCode::HttpRequestHeaderSize(_)
         | ErrorCode::HttpRequestHeaderSectionSize(_)
-        | ErrorCode::ConfigurationError => refused(words(&code)),
-        other => HttpError::Failed(words(&other)),
+        | ErrorCode::ConfigurationError => refused(message(&code)),
+        other => HttpError::Failed(message(&other)),
     }
 }
 
-/// The generated name of an error is `ErrorCode::ConnectionRefused` and the like: of that, words.
-fn words(code: &ErrorCode) -> String {
+/// A readable message, made of the generated name: `ErrorCode::ConnectionRefused` becomes
+/// `connection refused`.
+fn message(code: &ErrorCode) -> String {
     match code {
         ErrorCode::InternalError(Some(reason)) => return reason.clone(),
         ErrorCode::DnsError(_) | ErrorCode::DnsTimeout => {
-            return "the name is not known".to_owned();
+            return "host name not found".to_owned();
         }
         _ => {}
     }
     let name = format!("{code:?}");
     let name = name.rsplit("::").next().unwrap_or(&name);
-    let mut words = String::new();
+    let mut message = String::new();
     for letter in name.chars().take(100) {
-        if letter.is_uppercase() && !words.is_empty() {
-            words.push(' ');
+        if letter.is_uppercase() && !message.is_empty() {
+            message.push(' ');
         }
-        words.extend(letter.to_lowercase());
+        message.extend(letter.to_lowercase());
     }
-    words
+    message
 }
 
 #[cfg(test)]
@@ -214,13 +222,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_sorted_by_who_can_help_and_told_in_words() {
-        assert!(matches!(sort(ErrorCode::HttpRequestDenied), HttpError::Refused(_)));
+    fn errors_are_classified_and_have_readable_messages() {
+        assert!(matches!(classify(ErrorCode::HttpRequestDenied), HttpError::Refused(_)));
         assert_eq!(
-            sort(ErrorCode::ConnectionRefused),
+            classify(ErrorCode::ConnectionRefused),
             HttpError::Failed("connection refused".to_owned())
         );
-        let own = ErrorCode::InternalError(Some("because".to_owned()));
-        assert_eq!(sort(own), HttpError::Failed("because".to_owned()));
+        let internal = ErrorCode::InternalError(Some("because".to_owned()));
+        assert_eq!(classify(internal), HttpError::Failed("because".to_owned()));
     }
 }

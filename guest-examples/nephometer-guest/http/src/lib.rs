@@ -1,8 +1,8 @@
-//! One HTTP request at a time, for publishers, over `wasi:http`.
+//! HTTP requests for publishers, one at a time, over `wasi:http`.
 //!
-//! [`send`] makes a request and waits for the answer, within a deadline and a bound on what is
-//! read. Name the publisher in [`export_http_publisher!`]. Natively [`send`] panics: what decides
-//! about an answer belongs into functions that take a [`Response`], and is tested without it.
+//! [`send`] sends a request and waits for the response, within a deadline and a size limit. Export
+//! the publisher with [`export_http_publisher!`]. [`send`] panics outside of a component, so put the
+//! handling of responses into functions that take a [`Response`] and test those.
 
 mod answer;
 mod base64;
@@ -17,40 +17,40 @@ pub use answer::outcome;
 pub use exchange::{Stopwatch, send};
 pub use retry_after::retry_after;
 
-/// What to ask.
+/// An HTTP request.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
-    /// `GET`, `POST` and so on.
+    /// The method, such as `POST`.
     pub method: &'a str,
-    /// Over TLS.
+    /// Whether to use TLS.
     pub tls: bool,
-    /// `HOST:PORT`, an IPv6 address in brackets.
+    /// `HOST:PORT`, with an IPv6 address in brackets; see [`authority()`].
     pub authority: &'a str,
-    /// From the slash on, escaped.
+    /// The path from its slash on and the query, escaped.
     pub path_with_query: &'a str,
     /// Names and values; `content-length` is added.
     pub headers: &'a [(&'a str, &'a str)],
-    /// What is sent; empty for none.
+    /// The body; may be empty.
     pub body: &'a [u8],
-    /// The longest that the whole exchange may take.
+    /// The time limit for the whole exchange.
     pub timeout: Duration,
-    /// The most bytes of the answer's body that are read; what is longer is cut.
+    /// The response body is cut after this many bytes.
     pub read_at_most: usize,
 }
 
-/// What was answered.
+/// An HTTP response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Response {
     /// The status, such as 204.
     pub status: u16,
-    /// The wait that the header `retry-after` asks for, in milliseconds.
+    /// The delay that the header `retry-after` requests, in milliseconds.
     pub retry_after_ms: Option<u64>,
-    /// The beginning of the body.
+    /// The body, at most [`Request::read_at_most`] bytes of it.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The first line of the body as text, for a message: at most 200 characters.
+    /// The first line of the body as text, for error messages: at most 200 characters.
     pub fn first_line(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let line = text.trim().lines().next().unwrap_or_default();
@@ -58,12 +58,12 @@ impl Response {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HttpError {
-    /// The host does not allow it, or the request is none: someone has to act.
+    /// The host refused the request, or it is malformed. An operator has to act.
     Refused(String),
-    /// The receiver could not be reached, or did not answer in time: it may pass.
+    /// The receiver was unreachable or did not respond in time. A retry may succeed.
     Failed(String),
 }
 
@@ -77,18 +77,18 @@ impl std::fmt::Display for HttpError {
 
 impl std::error::Error for HttpError {}
 
-/// `HOST:PORT` as requests have it: an IPv6 address goes into brackets.
+/// `HOST:PORT`, with an IPv6 address in brackets.
 pub fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// The value of the header `authorization` that logs a user in (RFC 7617).
+/// The header `authorization` for basic authentication (RFC 7617).
 pub fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", base64::encoded(format!("{user}:{password}").as_bytes()))
 }
 
-/// A text as a value in the query of a URL, or as one part of its path (RFC 3986, section 2.3):
-/// all but letters, digits and `-._~` is escaped.
+/// Escapes a text for the query of a URL or for one segment of its path: everything except
+/// letters, digits and `-._~` (RFC 3986, section 2.3).
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
@@ -101,8 +101,8 @@ pub fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Makes a [`nephometer_guest::Publisher`] that speaks HTTP the component of this crate (on wasm;
-/// elsewhere it does nothing).
+/// Exports a [`nephometer_guest::Publisher`] over HTTP as the component of this crate. Does nothing
+/// on targets other than wasm.
 #[macro_export]
 macro_rules! export_http_publisher {
     ($type:ty) => {
@@ -125,13 +125,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv6_address_goes_into_brackets() {
+    fn ipv6_addresses_are_put_into_brackets() {
         assert_eq!(authority("::1", 8086), "[::1]:8086");
         assert_eq!(authority("db.example", 80), "db.example:80");
     }
 
     #[test]
-    fn a_message_quotes_one_short_line() {
+    fn the_first_line_is_short_and_has_no_control_characters() {
         let body = format!("\n {{\"error\":\"no\u{7}\"}}{}\nmore", "x".repeat(500)).into_bytes();
         let line = Response { body, ..Response::default() }.first_line();
         assert!(line.starts_with("{\"error\":\"no\"}xxx") && line.len() == 200, "{line}");

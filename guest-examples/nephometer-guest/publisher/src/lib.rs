@@ -1,5 +1,5 @@
-//! What the world `publisher` becomes in Rust. Used through `nephometer-guest`: one crate per
-//! world, as the generated macros of two would clash.
+//! Generated bindings of the world `publisher`, used through `nephometer-guest`. There is one crate
+//! per world, because the generated macros of two worlds would clash.
 
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 

@@ -1,4 +1,4 @@
-//! Addresses of `wasi:sockets` and of the standard library.
+//! Converts between the addresses of `wasi:sockets` and of the standard library.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,8 +13,8 @@ pub(crate) fn family(address: IpAddr) -> IpAddressFamily {
     }
 }
 
-/// Any address of this machine, of the same family, and a port that the system chooses.
-pub(crate) fn any_like(address: IpAddr) -> IpSocketAddress {
+/// The unspecified address of the same family with port 0, to bind to.
+pub(crate) fn unspecified_like(address: IpAddr) -> IpSocketAddress {
     match address {
         IpAddr::V4(_) => with_port(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
         IpAddr::V6(_) => with_port(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0),
@@ -39,7 +39,7 @@ pub(crate) fn with_port(address: IpAddr, port: u16) -> IpSocketAddress {
     }
 }
 
-pub(crate) fn standard(address: IpAddress) -> IpAddr {
+pub(crate) fn to_std(address: IpAddress) -> IpAddr {
     match address {
         IpAddress::Ipv4((a, b, c, d)) => Ipv4Addr::new(a, b, c, d).into(),
         IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => Ipv6Addr::new(a, b, c, d, e, f, g, h).into(),
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_the_same_in_both_worlds() {
+    fn addresses_survive_a_round_trip() {
         for text in ["127.0.0.1", "192.0.2.7", "::1", "2001:db8::1:2"] {
             let address: IpAddr = text.parse().unwrap();
             let back = match with_port(address, 8125) {
@@ -61,7 +61,7 @@ mod tests {
                 }
                 IpSocketAddress::Ipv6(one) => IpAddress::Ipv6(one.address),
             };
-            assert_eq!(standard(back), address);
+            assert_eq!(to_std(back), address);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the world `socket-publisher` becomes in Rust. Generated.
+//! Generated bindings of the world `socket-publisher`.
 
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 

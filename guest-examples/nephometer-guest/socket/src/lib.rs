@@ -1,9 +1,9 @@
-//! Datagrams for publishers, over `wasi:sockets`.
+//! UDP for publishers, over `wasi:sockets`.
 //!
-//! [`UdpSender`] finds out an address, connects and sends, each within a deadline. Name the
-//! publisher in [`export_socket_publisher!`]. Natively the calls panic: what makes the datagrams
-//! belongs into functions of its own, and is tested without them. Publishers over TCP use the
-//! generated `bindings::wasi::sockets::tcp`.
+//! [`UdpSender`] resolves a name, connects and sends, each within a deadline. Export the publisher
+//! with [`export_socket_publisher!`]. The calls panic outside of a component, so put the encoding of
+//! datagrams into functions of its own and test those. Publishers over TCP use the generated
+//! `bindings::wasi::sockets::tcp`.
 
 mod address;
 pub mod bindings;
@@ -11,12 +11,12 @@ mod udp;
 
 pub use udp::UdpSender;
 
-/// Why something could not be sent.
+/// Why datagrams could not be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketError {
-    /// The host does not allow it: someone has to act.
+    /// The host refused the operation. An operator has to act.
     Refused(String),
-    /// The name is not known now, or the receiver cannot be reached: it may pass.
+    /// The name could not be resolved, or the receiver is unreachable. A retry may succeed.
     Failed(String),
 }
 
@@ -30,8 +30,8 @@ impl std::fmt::Display for SocketError {
 
 impl std::error::Error for SocketError {}
 
-/// Makes a [`nephometer_guest::Publisher`] that uses sockets the component of this crate (on wasm;
-/// elsewhere it does nothing).
+/// Exports a [`nephometer_guest::Publisher`] that uses sockets as the component of this crate. Does
+/// nothing on targets other than wasm.
 #[macro_export]
 macro_rules! export_socket_publisher {
     ($type:ty) => {

@@ -1,5 +1,6 @@
-//! What the world `transformer` becomes in Rust. Used through `nephometer-guest`, which has the
-//! world `stateful-transformer`: one crate per world, as the generated macros of two would clash.
+//! Generated bindings of the world `transformer`, used through `nephometer-guest`, which holds those
+//! of `stateful-transformer`. There is one crate per world, because the generated macros of two
+//! worlds would clash.
 
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 

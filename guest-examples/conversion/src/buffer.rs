@@ -1,60 +1,72 @@
-//! Samples that are kept until later, and states made of them.
+//! Samples that a transformer buffers until a later flush, and their saved state.
 //!
-//! In version 1 of these states volumes were `f64`: `Held<f64>`.
+//! A buffered sample holds names and ids instead of numbers of the dictionary, because a state is
+//! restored by another instance. In version 1 of the states volumes were `f64`:
+//! `BufferedSample<f64>`. The order of fields is the format of the state and must not change.
 
 use nephometer_guest::{AnswerBuilder, Meter, MeterType, Resource, Row, Timestamp, Volume};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// How many samples are kept at most.
-pub const MOST: u64 = 100_000;
+/// At most this many samples are buffered.
+pub const MAX_SAMPLES: u64 = 100_000;
 
-/// One sample, with all that belongs to it.
+/// One sample with its whole meter and resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Held<V = Volume> {
-    /// Of its meter.
+pub struct BufferedSample<V = Volume> {
+    /// Name of the meter.
     pub name: String,
-    /// Of its meter.
+    /// Unit of the meter.
     pub unit: String,
-    #[serde(with = "Kind")]
-    /// Of its meter.
+    #[serde(with = "SavedMeterType")]
+    /// Type of the meter.
     pub kind: MeterType,
-    /// Of its resource.
+    /// Id of the resource.
     pub id: String,
-    /// Of its resource.
+    /// Source of the resource.
     pub source: String,
-    /// Of its resource.
+    /// Project of the resource.
     pub project_id: Option<String>,
-    /// Of its resource.
+    /// User of the resource.
     pub user_id: Option<String>,
-    /// Of its resource: the text of an object.
+    /// Metadata of the resource: a JSON object as text.
     pub metadata: String,
-    /// When it was true.
+    /// When the value was true, in nanoseconds since the epoch.
     pub time: Timestamp,
-    /// Its value.
+    /// The value, in the unit of the meter.
     pub volume: V,
 }
 
-impl From<Held<f64>> for Held {
-    fn from(old: Held<f64>) -> Self {
-        let Held { name, unit, kind, id, source, project_id, user_id, metadata, time, volume } =
-            old;
+impl From<BufferedSample<f64>> for BufferedSample {
+    fn from(old: BufferedSample<f64>) -> Self {
+        let BufferedSample {
+            name,
+            unit,
+            kind,
+            id,
+            source,
+            project_id,
+            user_id,
+            metadata,
+            time,
+            volume,
+        } = old;
         let volume = volume.into();
         Self { name, unit, kind, id, source, project_id, user_id, metadata, time, volume }
     }
 }
 
-/// A meter's type in a state.
+/// A meter type in a state.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "MeterType")]
-enum Kind {
+enum SavedMeterType {
     Gauge,
     Delta,
     Cumulative,
 }
 
-impl Held {
-    /// A row whose resource came with all of its metadata.
+impl BufferedSample {
+    /// Copies a row. The settings must ask for all metadata (`*`), so that nothing is lost.
     pub fn of(row: &Row<'_>) -> Self {
         Self {
             name: row.meter().name.clone(),
@@ -70,13 +82,13 @@ impl Held {
         }
     }
 
-    /// Of another meter.
+    /// Replaces the meter.
     pub fn with_meter(self, meter: Meter) -> Self {
         Self { name: meter.name, unit: meter.unit, kind: meter.type_, ..self }
     }
 
-    /// Adds it to the answer to a flush.
-    pub fn give_out(self, answer: &mut AnswerBuilder<'_>) {
+    /// Adds the sample to the answer to a flush.
+    pub fn add_to(self, answer: &mut AnswerBuilder<'_>) {
         let Self { name, unit, kind, time, volume, .. } = self;
         let meter = answer.meter(&Meter { name, unit, type_: kind });
         let resource = answer.resource(&Resource {
@@ -90,27 +102,33 @@ impl Held {
     }
 }
 
-/// A count that a schema has found to be whole; what is more than is ever kept is that.
+/// A count that the schema has found to be whole, at most [`MAX_SAMPLES`].
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "between 0 and what is ever kept"
+    reason = "clamped to 0 and MAX_SAMPLES"
 )]
-pub fn whole(number: f64) -> usize {
-    number.clamp(0.0, MOST as f64) as usize
+pub fn sample_count(number: f64) -> usize {
+    number.clamp(0.0, MAX_SAMPLES as f64) as usize
 }
 
-/// A state as bytes.
+/// Encodes a state.
+///
+/// # Errors
+/// If it cannot be encoded.
 pub fn save(state: &impl Serialize) -> Result<Vec<u8>, String> {
     postcard::to_allocvec(state).map_err(|error| error.to_string())
 }
 
-/// A state from bytes.
+/// Decodes a state.
+///
+/// # Errors
+/// If it is damaged.
 pub fn parse<T: DeserializeOwned>(state: &[u8]) -> Result<T, String> {
     postcard::from_bytes(state).map_err(|_| "the state is damaged".to_owned())
 }
 
-/// Why a state of a later version is refused.
-pub fn unknown(written: u32, read: u32) -> String {
-    format!("state of version {written}; this component reads 1 to {read}")
+/// The reason why a state of a later version is refused.
+pub fn unknown_version(written: u32, newest_read: u32) -> String {
+    format!("state of version {written}; this component reads 1 to {newest_read}")
 }
