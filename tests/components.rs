@@ -256,7 +256,7 @@ fn state_goes_on_from_batch_to_batch() {
 fn options_and_settings_that_cannot_be_used_are_configuration_errors() {
     for (mode, reason) in [
         ("option-error", "this mode refuses its options"),
-        ("nonsense", "no mode of this name"),
+        ("nonsense", "unknown mode"),
         ("loop-configure", "components.by_name.misbehaving.limits.cpu"),
         ("bad-settings-glob", "pattern"),
     ] {

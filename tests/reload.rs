@@ -147,7 +147,7 @@ fn what_cannot_take_over_leaves_the_old_one_at_work_and_says_why() {
     let cases: [(&str, Vec<u8>, &str); 5] = [
         ("no component", b"no wasm".to_vec(), "no WebAssembly component"),
         ("half of one", good[..good.len() / 2].to_vec(), "cannot be compiled"),
-        ("a trap in configure", bytes("counting-bad"), "this version traps when it is configured"),
+        ("a trap in configure", bytes("counting-bad"), "this version traps in configure"),
         ("another state", bytes("counting-v3"), "on_state_mismatch: reset"),
         ("another world", bytes("statsd"), "it is a publisher"),
     ];
@@ -322,7 +322,7 @@ fn a_plan_says_what_would_happen_and_does_nothing() {
     running.wait_for_cycles(1);
     logged(&running, "new transformers took over", 1);
     unseen(&agent, "components/counting.wasm", &bad);
-    let trap = "this version traps when it is configured";
+    let trap = "this version traps in configure";
     ask(&agent, &["reload", "--plan"]).code(78).reports(trap);
     // A reload that was made would be in the log.
     assert!(running.logged("reload refused").is_empty());

@@ -1,10 +1,9 @@
-//! Whether a contract keeps what an earlier one promised.
+//! Checks that a contract is compatible with an earlier version.
 //!
-//! Two checks, as each sees what the other does not. World by world, whether a host of the new
-//! world runs a component of the old one (wit-component's check). And interface by interface,
-//! whether the text is the same but for comments and `@since`: records, variants and signatures
-//! never change, not even by what they gain. What may come is new interfaces, new worlds, and new
-//! imports of a world.
+//! There are two checks, which complement each other. For each world, a host of the new world must
+//! run a component of the old one (the check of wit-component). For each interface, the text must be
+//! the same except for comments and `@since`: records, variants and signatures never change, not
+//! even by additions. Allowed additions are interfaces, worlds, and imports of a world.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,27 +11,27 @@ use std::path::Path;
 use wit_component::{OutputToString, WitPrinter, semver_check};
 use wit_parser::{InterfaceId, PackageId, Resolve, WorldId, WorldItem, WorldKey};
 
-/// What a comparison found; names are `interface NAME` or `world NAME`.
+/// The result of a comparison. Names are `interface NAME` or `world NAME`.
 #[derive(Debug)]
-pub struct Compared {
+pub struct Comparison {
     /// The old package with its version.
     pub old: String,
-    /// What is as it was.
+    /// Unchanged interfaces and compatible worlds.
     pub kept: Vec<String>,
-    /// What is new.
+    /// New interfaces and worlds.
     pub added: Vec<String>,
-    /// What is no longer as promised, in words.
+    /// Descriptions of incompatible changes.
     pub broken: Vec<String>,
 }
 
-/// Compares two folders of interface descriptions.
+/// Compares two folders of WIT files.
 ///
 /// # Errors
-/// If one of them cannot be read. A broken promise is none: it is in [`Compared::broken`].
-pub fn compare(old: &Path, new: &Path) -> Result<Compared, String> {
+/// If one of them cannot be read. Incompatible changes are in [`Comparison::broken`].
+pub fn compare(old: &Path, new: &Path) -> Result<Comparison, String> {
     let (old_resolve, old_package) = read(old)?;
     let (new_resolve, new_package) = read(new)?;
-    let mut compared = Compared {
+    let mut compared = Comparison {
         old: old_resolve.packages[old_package].name.to_string(),
         kept: Vec::new(),
         added: Vec::new(),
@@ -55,18 +54,18 @@ fn read(folder: &Path) -> Result<(Resolve, PackageId), String> {
     }
 }
 
-fn compare_names(compared: &mut Compared, old: Contract<'_>, new: Contract<'_>) {
+fn compare_names(compared: &mut Comparison, old: Contract<'_>, new: Contract<'_>) {
     let name = |(resolve, package): Contract<'_>| {
         let name = &resolve.packages[package].name;
         format!("{}:{}", name.namespace, name.name)
     };
     if name(old) != name(new) {
-        compared.broken.push(format!("the package is {}, and was {}", name(new), name(old)));
+        compared.broken.push(format!("package {} was renamed to {}", name(old), name(new)));
     }
 }
 
 fn compare_interfaces(
-    compared: &mut Compared,
+    compared: &mut Comparison,
     (old, old_package): Contract<'_>,
     (new, new_package): Contract<'_>,
 ) -> Result<(), String> {
@@ -74,7 +73,7 @@ fn compare_interfaces(
     let new_ones = &new.packages[new_package].interfaces;
     for (name, &id) in old_ones {
         let Some(&new_id) = new_ones.get(name) else {
-            compared.broken.push(format!("interface {name} is gone"));
+            compared.broken.push(format!("interface {name} was removed"));
             continue;
         };
         match difference(&text(old, id)?, &text(new, new_id)?) {
@@ -87,7 +86,7 @@ fn compare_interfaces(
     Ok(())
 }
 
-/// An interface as text without comments and versions of its items.
+/// The lines of an interface, without comments and `@since`.
 fn text(resolve: &Resolve, id: InterfaceId) -> Result<Vec<String>, String> {
     let mut printer = WitPrinter::new(OutputToString::default());
     printer.emit_docs(false);
@@ -98,13 +97,14 @@ fn text(resolve: &Resolve, id: InterfaceId) -> Result<Vec<String>, String> {
 }
 
 fn difference(old: &[String], new: &[String]) -> Option<String> {
-    let place = (0..old.len().max(new.len())).find(|&place| old.get(place) != new.get(place))?;
-    let of = |lines: &[String]| lines.get(place).map_or("the end".to_owned(), |l| format!("`{l}`"));
-    Some(format!("{} stands where {} stood", of(new), of(old)))
+    let index = (0..old.len().max(new.len())).find(|&index| old.get(index) != new.get(index))?;
+    let line =
+        |lines: &[String]| lines.get(index).map_or("nothing".to_owned(), |l| format!("`{l}`"));
+    Some(format!("{} was changed to {}", line(old), line(new)))
 }
 
 fn compare_worlds(
-    compared: &mut Compared,
+    compared: &mut Comparison,
     old: Contract<'_>,
     new: Contract<'_>,
 ) -> Result<(), String> {
@@ -112,24 +112,24 @@ fn compare_worlds(
     let new_worlds = &new.0.packages[new.1].worlds;
     for (name, &old_world) in old_worlds {
         let Some(&new_world) = new_worlds.get(name) else {
-            compared.broken.push(format!("world {name} is gone"));
+            compared.broken.push(format!("world {name} was removed"));
             continue;
         };
-        let mut faults = compare_items((old.0, old_world), (new.0, new_world));
+        let mut changes = compare_items((old.0, old_world), (new.0, new_world));
         if let Err(error) = runs(old, new, old_world, new_world)? {
-            faults.push(error);
+            changes.push(error);
         }
-        if faults.is_empty() {
+        if changes.is_empty() {
             compared.kept.push(format!("world {name}"));
         }
-        compared.broken.extend(faults.into_iter().map(|fault| format!("world {name}: {fault}")));
+        compared.broken.extend(changes.into_iter().map(|change| format!("world {name}: {change}")));
     }
     let added = new_worlds.keys().filter(|name| !old_worlds.contains_key(*name));
     compared.added.extend(added.map(|name| format!("world {name}")));
     Ok(())
 }
 
-/// Imports may come, and none may go; exports stay as they are.
+/// Imports may be added but not removed; exports must not change.
 fn compare_items(
     (old, old_world): (&Resolve, WorldId),
     (new, new_world): (&Resolve, WorldId),
@@ -142,24 +142,24 @@ fn compare_items(
     let new_imports = names(new, &mut new_world.imports.iter());
     let exports = names(old, &mut old_world.exports.iter());
     let new_exports = names(new, &mut new_world.exports.iter());
-    let mut faults = Vec::new();
+    let mut changes = Vec::new();
     for (name, kind) in &imports {
         if new_imports.get(name) != Some(kind) {
-            faults.push(format!("no longer imports {name}"));
+            changes.push(format!("no longer imports {name}"));
         }
     }
     for (name, kind) in &exports {
         if new_exports.get(name) != Some(kind) {
-            faults.push(format!("no longer exports {name}"));
+            changes.push(format!("no longer exports {name}"));
         }
     }
     for name in new_exports.keys().filter(|name| !exports.contains_key(*name)) {
-        faults.push(format!("exports {name}, which older components do not have"));
+        changes.push(format!("exports {name}, which older components do not have"));
     }
-    faults
+    changes
 }
 
-/// Versions are what the comparison is about; they do not tell interfaces apart.
+/// The name without its version, because the versions differ.
 fn key_name(resolve: &Resolve, key: &WorldKey) -> String {
     let name = resolve.name_world_key(key);
     name.split('@').next().unwrap_or(&name).to_owned()
@@ -173,8 +173,8 @@ fn kind(item: &WorldItem) -> &'static str {
     }
 }
 
-/// Whether a host of the new world runs a component of the old one. Outer: the two could not be
-/// brought together; inner: the answer.
+/// Whether a host of the new world runs a component of the old one. The inner error is the reason
+/// why not; the outer error means that the two could not be compared.
 fn runs(
     (old, old_package): Contract<'_>,
     (new, _): Contract<'_>,
@@ -190,7 +190,7 @@ fn runs(
     Ok(semver_check(both, old_world, new_world).map_err(|error| format!("{error:#}")))
 }
 
-/// Gives a package a version that the new contract never has, so that both fit side by side.
+/// Gives a package a version that the new contract never has, so that both can be merged.
 fn rename(resolve: &mut Resolve, package: PackageId) {
     let name = resolve.packages[package].name.clone();
     resolve.package_names.shift_remove(&name);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contract_keeps_what_it_promises_itself() {
+    fn a_contract_is_compatible_with_itself() {
         let compared = compare(&wit(), &wit()).unwrap();
         assert_eq!((compared.broken.len(), compared.added.len()), (0, 0), "{compared:?}");
         assert!(compared.kept.contains(&"world http-publisher".to_owned()), "{compared:?}");
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_additions_are_no_breakage() {
+    fn comments_and_additions_are_compatible() {
         let comment = broken("comment", "types.wit", "/// A meter:", "/// A thing:");
         assert!(comment.is_empty(), "{comment:?}");
         let import = "world publisher {\n    import log;";
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_of_what_is_there_is_refused() {
+    fn every_change_of_existing_items_is_incompatible() {
         let all = [
             ("field", "types.wit", "unit: string,", "unit: string, scale: f64,"),
             ("type", "transform.wit", "volume: list<f64>", "volume: list<f32>"),
@@ -288,12 +288,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_missed() {
-        let copy = Copy::with("gone", "worlds.wit", "world transformer {", "world changer {");
+    fn removed_worlds_are_reported() {
+        let copy = Copy::with("removed", "worlds.wit", "world transformer {", "world changer {");
         let path = copy.0.join("worlds.wit");
         let text =
             fs::read_to_string(&path).unwrap().replace("include transformer", "include changer");
         fs::write(&path, text).unwrap();
-        assert_eq!(compare(&wit(), &copy.0).unwrap().broken, ["world transformer is gone"]);
+        assert_eq!(compare(&wit(), &copy.0).unwrap().broken, ["world transformer was removed"]);
     }
 }

@@ -1,12 +1,11 @@
-//! `componentize IN.wasm OUT.wasm`: the core module IN, built with wit-bindgen, as a component.
+//! `componentize IN.wasm OUT.wasm` converts a core module, built with wit-bindgen, to a component.
 //!
-//! Given a module that carries its world in a custom section; gives back a validated component
-//! with the same code. No adapter is used, so the component imports what its world imports, and
-//! never WASI beyond that. OUT is written only if it differs from what is there, and then in one
-//! step, so that an agent that watches the file never sees half of it.
+//! The module carries its world in a custom section. No adapter is used, so the component imports
+//! only what its world imports, and never WASI beyond that. OUT is only written if it changes, and
+//! atomically, so that an agent that watches the file never reads half of it.
 //!
-//! `componentize check-contract OLD NEW`: whether the interface descriptions in the folder NEW keep
-//! all that those in OLD promised; see [`contract`].
+//! `componentize check-contract OLD NEW` checks that the interfaces in the folder NEW are compatible
+//! with those in OLD; see [`contract`].
 
 mod contract;
 
@@ -19,7 +18,7 @@ use wit_component::ComponentEncoder;
 
 fn main() -> ExitCode {
     let arguments: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
-    let done = match arguments.as_slice() {
+    let result = match arguments.as_slice() {
         [mode, old, new] if mode.as_os_str() == "check-contract" => check_contract(old, new),
         [input, output] => {
             componentize(input, output).map_err(|error| format!("{}: {error}", input.display()))
@@ -30,7 +29,7 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("componentize: {error}");
@@ -41,17 +40,18 @@ fn main() -> ExitCode {
 
 fn check_contract(old: &Path, new: &Path) -> Result<(), String> {
     let compared = contract::compare(old, new)?;
-    println!("{} keeps {}: {}", new.display(), compared.old, compared.kept.join(", "));
     if !compared.added.is_empty() {
-        println!("new: {}", compared.added.join(", "));
+        println!("added: {}", compared.added.join(", "));
     }
     if compared.broken.is_empty() {
+        let unchanged = compared.kept.join(", ");
+        println!("ok: {} is compatible with {}: {unchanged}", new.display(), compared.old);
         return Ok(());
     }
-    for one in &compared.broken {
-        eprintln!("broken: {one}");
+    for change in &compared.broken {
+        eprintln!("incompatible: {change}");
     }
-    Err(format!("{} breaks what {} promised", new.display(), compared.old))
+    Err(format!("{} is not compatible with {}", new.display(), compared.old))
 }
 
 fn componentize(input: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
@@ -61,7 +61,7 @@ fn componentize(input: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
         .and_then(|encoder| encoder.validate(true).encode())
         // The alternate form carries the whole chain of causes.
         .map_err(|error| format!("{error:#}"))?;
-    if fs::read(output).is_ok_and(|there| there == component) {
+    if fs::read(output).is_ok_and(|existing| existing == component) {
         return Ok(());
     }
     let unfinished = output.with_extension("unfinished");

@@ -1,8 +1,8 @@
 //! `counting`: counts rows, for tests that replace a running component by another version of it.
 //!
-//! Every row passes; each flush adds a row `count` with the number of rows so far. The folders
-//! beside this one make a component of each [`Kind`]: one crate each, because the build keeps one
-//! module per crate.
+//! Every row passes, and each flush adds a row `count` with the number of rows so far. The crates in
+//! the subfolders build a component of each [`Kind`]; there is one crate per component, because the
+//! build yields one module per crate.
 
 use std::marker::PhantomData;
 
@@ -11,18 +11,18 @@ use nephometer_guest::{
     Refusal, Resource, Settings, Stateful, Timestamp, Transformer, settings,
 };
 
-/// In what one version differs from another.
+/// How one version differs from another.
 pub trait Kind {
-    /// The component's own version, as it tells it.
+    /// The version that the component reports.
     const VERSION: &'static str;
-    /// The version of the state that is written. Version 1 is the count, 8 bytes, little-endian;
-    /// version 2 has 8 zero bytes after it, version 3 before it.
+    /// The version of the saved state. Version 1 is the count in 8 bytes, little-endian; version 2
+    /// appends 8 zero bytes, version 3 prepends them.
     const STATE: u32;
-    /// The versions of the state that are read.
+    /// The versions of the state that the component reads.
     const READS: &'static [u32];
-    /// The batch since the instance was made that traps, from 1; 0 for none.
+    /// The batch of an instance that traps, counted from 1; 0 for none.
     const TRAPS_AT: u64 = 0;
-    /// Traps when it is configured.
+    /// Whether `configure` traps.
     const BAD: bool = false;
 }
 
@@ -48,7 +48,7 @@ impl<K: Kind> Transformer for Counting<K> {
 
     fn configure(_: &serde_json::Value) -> Result<(Self, Settings), Vec<OptionError>> {
         if K::BAD {
-            trap("this version traps when it is configured");
+            trap("this version traps in configure");
         }
         Ok((Self { count: 0, batches: 0, kind: PhantomData }, settings()))
     }
@@ -103,7 +103,9 @@ impl<K: Kind> Stateful for Counting<K> {
             (1, 8) => state,
             (2, 16) => &state[..8],
             (3, 16) => &state[8..],
-            (_, length) => return Err(format!("{length} bytes are no state of version {version}")),
+            (_, length) => {
+                return Err(format!("a state of version {version} cannot have {length} bytes"));
+            }
         };
         let bytes = count.try_into().map_err(|_| "the state is damaged".to_owned())?;
         self.count = u64::from_le_bytes(bytes);
@@ -111,7 +113,7 @@ impl<K: Kind> Stateful for Counting<K> {
     }
 }
 
-#[expect(clippy::panic, reason = "what the version is for")]
+#[expect(clippy::panic, reason = "intended")]
 fn trap(reason: &str) {
     panic!("{reason}");
 }
@@ -134,19 +136,19 @@ mod tests {
         const READS: &'static [u32] = &[1, 2];
     }
 
-    fn made<K: Kind>() -> Counting<K> {
+    fn configured<K: Kind>() -> Counting<K> {
         Counting::configure(&serde_json::Value::Null).unwrap().0
     }
 
     #[test]
-    fn a_later_version_reads_the_state_of_an_earlier_one_and_not_the_other_way() {
-        let mut first = made::<First>();
+    fn later_versions_read_earlier_states_but_not_vice_versa() {
+        let mut first = configured::<First>();
         first.count = 7;
-        let mut second = made::<Second>();
+        let mut second = configured::<Second>();
         second.restore(1, &first.save().unwrap()).unwrap();
         let dictionary = Dictionary::default();
         assert_eq!(second.flush(&dictionary, 1).unwrap().unwrap().volume, [7.0]);
-        let mut again = made::<Second>();
+        let mut again = configured::<Second>();
         again.restore(2, &second.save().unwrap()).unwrap();
         assert_eq!(again.count, 7);
         assert!(first.restore(2, &second.save().unwrap()).is_err());

@@ -31,7 +31,8 @@ impl Lines {
     /// Converts a batch. Also returns how many rows were dropped because line protocol has no
     /// notation for values that are not finite.
     pub fn write(&self, batch: &DeliveryBatch) -> (String, usize) {
-        let meters: Vec<MeterParts> = batch.meters.iter().map(|meter| self.meter_parts(meter)).collect();
+        let meters: Vec<MeterParts> =
+            batch.meters.iter().map(|meter| self.meter_parts(meter)).collect();
         let resources: Vec<String> =
             batch.resources.iter().map(|resource| self.resource_tags(resource)).collect();
         let mut text = String::new();

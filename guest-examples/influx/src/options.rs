@@ -81,10 +81,7 @@ fn path_with_query(read: &UrlOptions<'_>) -> String {
     let database = read.path();
     let database = database.trim_end_matches('/');
     if database.is_empty() {
-        read.refuse(
-            "path",
-            "the URL has no database; expected influx://HOST[:PORT]/DATABASE",
-        );
+        read.refuse("path", "the URL has no database; expected influx://HOST[:PORT]/DATABASE");
     }
     let mut text = format!("/write?db={}&precision=ns", escaped(database));
     if let Some(policy) = read.text("retention_policy") {
@@ -96,10 +93,7 @@ fn path_with_query(read: &UrlOptions<'_>) -> String {
             text.push_str(&format!("&consistency={level}"));
         }
         Some(other) => {
-            read.refuse(
-                "consistency",
-                format!("is {other:?}; expected any, one, quorum or all"),
-            );
+            read.refuse("consistency", format!("is {other:?}; expected any, one, quorum or all"));
         }
     }
     text

@@ -1,11 +1,13 @@
+//! Malformed answers.
+
 use nephometer_guest::{
     Answer, AnswerBuilder, Batch, Derived, Meter, MeterType, NO_ORIGIN, Outcome, Resource,
 };
 
 const TEN_DAYS: u64 = 10 * 86_400 * 1_000_000_000;
 
-/// A right answer with one thing wrong; `None` if the mode is not about answers.
-pub(crate) fn wrong(mode: &str, input: &Batch<'_>) -> Option<Outcome> {
+/// A valid answer with one error; `None` if the mode is not about answers.
+pub(crate) fn malformed(mode: &str, input: &Batch<'_>) -> Option<Outcome> {
     let mut answer = unchanged(input);
     match mode {
         "unequal-columns" => drop(answer.time.pop()),
@@ -30,7 +32,7 @@ pub(crate) fn wrong(mode: &str, input: &Batch<'_>) -> Option<Outcome> {
             let number = AnswerBuilder::new(input).resource(&bad);
             answer.resource.fill(number);
         }
-        "own-entries" => more(input, 30_000),
+        "own-entries" => add_resources(input, 30_000),
         "derive-descending" => return Some(derived(input, (0..rows(input)).rev().collect())),
         "derive-out-of-range" => return Some(derived(input, vec![rows(input)])),
         _ => return None,
@@ -38,7 +40,7 @@ pub(crate) fn wrong(mode: &str, input: &Batch<'_>) -> Option<Outcome> {
     Some(Outcome::Replace(answer))
 }
 
-/// All rows with these numbers, as far as there are any.
+/// All rows of the input, with these numbers of meters and resources in turn.
 pub(crate) fn with_numbers(input: &Batch<'_>, meter: &[u32], resource: &[u32]) -> Outcome {
     let mut answer = unchanged(input);
     answer.origin.fill(NO_ORIGIN);
@@ -72,8 +74,8 @@ fn derived(input: &Batch<'_>, origin: Vec<u32>) -> Outcome {
     })
 }
 
-/// Numbers so many resources that were never there before.
-fn more(input: &Batch<'_>, count: u32) {
+/// Adds new resources of the component's own.
+fn add_resources(input: &Batch<'_>, count: u32) {
     let time = input.samples.time.first().copied().unwrap_or_default();
     let mut builder = AnswerBuilder::new(input);
     for n in 0..count {

@@ -1,36 +1,37 @@
-//! `misbehaving`: one misdeed per mode, for tests of the host. The option `mode` names it:
+//! `misbehaving`: one kind of misbehaviour per mode, for tests of the host. The option `mode` selects
+//! it:
 //!
 //! | mode | what it does |
 //! |---|---|
-//! | `passthrough` | behaves: every batch passes unchanged |
-//! | `counter` | behaves: flush adds a row `misbehaving.count` with the number of rows seen; saves and restores it |
-//! | `keep-even` | behaves: keeps the rows with even numbers |
+//! | `passthrough` | well-behaved: every batch passes unchanged |
+//! | `counter` | well-behaved: flush adds a row `misbehaving.count` with the number of rows so far, which it saves and restores |
+//! | `keep-even` | well-behaved: keeps the rows with even numbers |
 //! | `loop-configure`, `loop-transform`, `loop-flush` | never returns from that call |
-//! | `slow` | spins in every `transform`, the longer the larger the option `ms` (about that many milliseconds) |
-//! | `memory-bomb` | allocates for ever |
-//! | `deep-recursion` | calls itself for ever |
+//! | `slow` | spins in every `transform` for about the number of milliseconds in the option `ms` |
+//! | `memory-bomb` | allocates without end |
+//! | `deep-recursion` | recurses without end |
 //! | `trap-transform` | traps on every batch |
-//! | `trap-666` | traps on a batch in which a volume is 666, else passes it unchanged and counts as `counter` |
-//! | `reject`, `broken` | refuses every batch that way |
-//! | `unequal-columns` | answers with one time too few |
-//! | `bad-meter`, `bad-resource`, `bad-origin` | answers with a number or row that does not exist |
+//! | `trap-666` | traps on a batch with a volume of 666; otherwise like `counter` |
+//! | `reject`, `broken` | returns that refusal for every batch |
+//! | `unequal-columns` | returns one time too few |
+//! | `bad-meter`, `bad-resource`, `bad-origin` | returns a number or row that does not exist |
 //! | `derive-descending`, `derive-out-of-range` | derives rows in that order, or from a row that does not exist |
-//! | `removed-number` | answers with the numbers of the first batch for ever |
+//! | `removed-number` | returns the numbers of the first batch with every batch |
 //! | `own-entries` | adds 30,000 resources with each batch |
-//! | `nan`, `infinity` | answers with such a volume |
-//! | `time-zero`, `time-future` | answers with time 0, or ten days after the input's |
+//! | `nan`, `infinity` | returns such a volume |
+//! | `time-zero`, `time-future` | returns time 0, or ten days after that of the input |
 //! | `too-many-entries` | adds 100,000 meters |
-//! | `huge-answer` | answers with 32 MiB of text |
+//! | `huge-answer` | returns 32 MiB of text |
 //! | `bad-metadata` | adds a resource whose metadata is not JSON |
 //! | `keep-descending`, `keep-out-of-range` | keeps rows in that order, or a row that does not exist |
-//! | `log-flood` | writes 100,000 lines per batch |
-//! | `big-log-line` | writes one line of 1 MiB per batch |
-//! | `option-error` | refuses its options, at `/mode` |
-//! | `bad-settings-glob` | asks for meters by a pattern that is none |
-//! | `save-fails`, `restore-fails` | refuses that call |
+//! | `log-flood` | logs 100,000 lines per batch |
+//! | `big-log-line` | logs one line of 1 MiB per batch |
+//! | `option-error` | returns an error for the option `/mode` |
+//! | `bad-settings-glob` | returns a malformed glob in its settings |
+//! | `save-fails`, `restore-fails` | returns an error from that call |
 //!
-//! What a component tells about itself cannot depend on options, so a bad options schema is a
-//! component of its own: the same crate with the feature `bad-schema`.
+//! `describe` cannot depend on options, so a bad options schema is a component of its own: the same
+//! crate with the feature `bad-schema`.
 
 mod answers;
 
@@ -39,7 +40,7 @@ use nephometer_guest::{
     Refusal, Resource, Settings, Stateful, Timestamp, Transformer, log, settings,
 };
 
-/// Every mode that there is.
+/// All modes.
 pub const MODES: [&str; 36] = [
     "passthrough",
     "counter",
@@ -79,8 +80,8 @@ pub const MODES: [&str; 36] = [
     "restore-fails",
 ];
 
-/// Turns of an empty loop that take about a millisecond.
-const TURNS_PER_MILLISECOND: u64 = 1_000_000;
+/// Iterations of an empty loop that take about a millisecond.
+const ITERATIONS_PER_MS: u64 = 1_000_000;
 
 #[cfg(feature = "bad-schema")]
 const SCHEMA: &str = "{\"type\": 7";
@@ -89,18 +90,18 @@ const SCHEMA: &str = r#"{
   "$schema": "https://json-schema.org/draft/2020-12/schema",
   "type": "object",
   "properties": {
-    "mode": {"description": "The misdeed.", "type": "string"},
-    "ms": {"description": "How long slow takes.", "type": "integer", "minimum": 0}
+    "mode": {"description": "The kind of misbehaviour.", "type": "string"},
+    "ms": {"description": "Duration of slow in milliseconds.", "type": "integer", "minimum": 0}
   },
   "required": ["mode"]
 }"#;
 
-/// The configured misdeed.
+/// The configured transformer.
 #[derive(Debug)]
 pub struct Misbehaving {
     mode: String,
     milliseconds: u64,
-    seen: u64,
+    rows_seen: u64,
     /// The numbers of meters and resources in the first batch.
     first: Option<(Vec<u32>, Vec<u32>)>,
 }
@@ -110,7 +111,7 @@ impl Transformer for Misbehaving {
         Description {
             name: "misbehaving".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "one misdeed per mode".to_owned(),
+            summary: "misbehaves in one way per mode".to_owned(),
             options_schema: SCHEMA.to_owned(),
             state_version: 1,
             facts: Vec::new(),
@@ -128,14 +129,14 @@ impl Transformer for Misbehaving {
             "option-error" => return refuse("this mode refuses its options"),
             "bad-settings-glob" => settings.meters = vec!["!".to_owned(), "a\0[".to_owned()],
             known if MODES.contains(&known) => {}
-            _ => return refuse("no mode of this name"),
+            _ => return refuse("unknown mode"),
         }
         let milliseconds = options["ms"].as_u64().unwrap_or(100);
-        Ok((Self { mode, milliseconds, seen: 0, first: None }, settings))
+        Ok((Self { mode, milliseconds, rows_seen: 0, first: None }, settings))
     }
 
     fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
-        self.seen += input.samples.volume.len() as u64;
+        self.rows_seen += input.samples.volume.len() as u64;
         let rows = u32::try_from(input.samples.volume.len()).unwrap_or(u32::MAX);
         match self.mode.as_str() {
             "keep-even" => return Ok(Outcome::Keep((0..rows).step_by(2).collect())),
@@ -144,7 +145,7 @@ impl Transformer for Misbehaving {
             "reject" => return Err(Refusal::Rejected("this mode rejects".to_owned())),
             "broken" => return Err(Refusal::Broken("this mode is broken".to_owned())),
             "loop-transform" => spin(u64::MAX),
-            "slow" => spin(self.milliseconds.saturating_mul(TURNS_PER_MILLISECOND)),
+            "slow" => spin(self.milliseconds.saturating_mul(ITERATIONS_PER_MS)),
             "memory-bomb" => fill_memory(),
             "deep-recursion" => log::debug(&format!("as deep as {}", descend(0))),
             "trap-transform" => trap("this mode traps"),
@@ -157,7 +158,7 @@ impl Transformer for Misbehaving {
                 return Ok(answers::with_numbers(input, meter, resource));
             }
             other => {
-                if let Some(outcome) = answers::wrong(other, input) {
+                if let Some(outcome) = answers::malformed(other, input) {
                     return Ok(outcome);
                 }
             }
@@ -191,7 +192,7 @@ impl Stateful for Misbehaving {
             user_id: None,
             metadata: "{}".to_owned(),
         });
-        answer.create(meter, resource, now, self.seen as f64);
+        answer.create(meter, resource, now, self.rows_seen as f64);
         Ok(answer.finish_flush())
     }
 
@@ -199,7 +200,7 @@ impl Stateful for Misbehaving {
         if self.mode == "save-fails" {
             return Err("this mode does not save".to_owned());
         }
-        Ok(self.seen.to_le_bytes().to_vec())
+        Ok(self.rows_seen.to_le_bytes().to_vec())
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
@@ -210,14 +211,14 @@ impl Stateful for Misbehaving {
         if version != 1 {
             return Err(format!("state of version {version}; this component reads 1"));
         }
-        self.seen = u64::from_le_bytes(bytes);
+        self.rows_seen = u64::from_le_bytes(bytes);
         Ok(())
     }
 }
 
-fn spin(turns: u64) {
-    for turn in 0..turns {
-        std::hint::black_box(turn);
+fn spin(iterations: u64) {
+    for iteration in 0..iterations {
+        std::hint::black_box(iteration);
     }
 }
 
@@ -228,13 +229,13 @@ fn fill_memory() {
     }
 }
 
-#[expect(unconditional_recursion, reason = "the misdeed")]
+#[expect(unconditional_recursion, reason = "intended")]
 fn descend(depth: u64) -> u64 {
     let frame = std::hint::black_box([depth; 16]);
     descend(depth + 1) + frame[7]
 }
 
-#[expect(clippy::panic, reason = "the misdeed")]
+#[expect(clippy::panic, reason = "intended")]
 fn trap(reason: &str) {
     panic!("{reason}");
 }
@@ -246,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mode_stands_in_the_table() {
+    fn every_mode_is_documented() {
         let source = include_str!("lib.rs");
         let table: String = source.lines().filter(|line| line.starts_with("//! | `")).collect();
         for mode in MODES {
@@ -255,10 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_goes_on_after_a_restore() {
+    fn the_counter_is_restored() {
         let counter = || Misbehaving::configure(&serde_json::json!({"mode": "counter"})).unwrap().0;
         let mut before = counter();
-        before.seen = 7;
+        before.rows_seen = 7;
         let mut after = counter();
         after.restore(1, &before.save().unwrap()).unwrap();
         let answer = after.flush(&Dictionary::default(), 5).unwrap().unwrap();

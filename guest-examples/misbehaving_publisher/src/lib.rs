@@ -1,16 +1,16 @@
-//! `misbehaving_publisher`: one outcome per mode, for tests of the host. The option `mode`, in the
-//! query of the URL or in the block, names it:
+//! `misbehaving_publisher`: one result per mode, for tests of the host. The option `mode`, in the
+//! query of the URL or in the block, selects it:
 //!
 //! | mode | what it does |
 //! |---|---|
-//! | `ok` | settles every envelope |
-//! | `retryable` | fails for now, every time; `after_ms` is the wait that it asks for |
-//! | `retryable-then-ok` | fails for now on the first `attempts` attempts of each envelope, then settles it |
-//! | `permanent`, `broken` | fails that way, every time |
+//! | `ok` | acknowledges every envelope |
+//! | `retryable` | returns a retryable failure, every time; `after_ms` is the delay that it requests |
+//! | `retryable-then-ok` | returns a retryable failure for the first `attempts` attempts of each envelope, then acknowledges it |
+//! | `permanent`, `broken` | returns that failure, every time |
 //! | `trap` | traps |
 //! | `loop` | never returns |
 //!
-//! Each call writes one line to the log: the id of the envelope, the attempt and the rows.
+//! Each call logs one line: the id of the envelope, the attempt and the number of rows.
 
 use std::cell::RefCell;
 
@@ -19,11 +19,11 @@ use nephometer_guest::{
     settings,
 };
 
-/// Every mode that there is.
+/// All modes.
 pub const MODES: [&str; 7] =
     ["ok", "retryable", "retryable-then-ok", "permanent", "broken", "trap", "loop"];
 
-/// The configured outcome.
+/// The configured publisher.
 #[derive(Debug)]
 pub struct MisbehavingPublisher {
     mode: String,
@@ -36,7 +36,7 @@ impl Publisher for MisbehavingPublisher {
         Description {
             name: "misbehaving_publisher".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "one outcome per mode".to_owned(),
+            summary: "returns one result per mode".to_owned(),
             options_schema: include_str!("../options.schema.json").to_owned(),
             state_version: 0,
             facts: Vec::new(),
@@ -50,13 +50,13 @@ impl Publisher for MisbehavingPublisher {
         if !MODES.contains(&mode) {
             read.refuse("mode", format!("is {mode:?}; the modes are {}", MODES.join(", ")));
         }
-        let made = Self {
+        let publisher = Self {
             mode: mode.to_owned(),
             after_ms: whole(&read, "after_ms"),
             attempts: whole(&read, "attempts").unwrap_or(2),
         };
         let errors = errors.take();
-        if errors.is_empty() { Ok((made, settings())) } else { Err(errors) }
+        if errors.is_empty() { Ok((publisher, settings())) } else { Err(errors) }
     }
 
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
@@ -82,14 +82,14 @@ impl Publisher for MisbehavingPublisher {
 fn whole(read: &UrlOptions<'_>, key: &str) -> Option<u64> {
     let number = read.number(key)?;
     if !(0.0..=1e15).contains(&number) || number.fract() != 0.0 {
-        read.refuse(key, "has to be a whole number, not below 0");
+        read.refuse(key, "expected a whole number from 0 up");
         return None;
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
     Some(number as u64)
 }
 
-#[expect(clippy::panic, reason = "the misdeed")]
+#[expect(clippy::panic, reason = "intended")]
 fn trap(reason: &str) -> ! {
     panic!("{reason}");
 }
@@ -103,7 +103,7 @@ mod tests {
 
     fn deliver(query: &serde_json::Value, attempt: u32) -> Result<(), Failure> {
         let options = serde_json::json!({"host": "h", "query": query});
-        let (mut made, _) = MisbehavingPublisher::configure(&options).unwrap();
+        let (mut publisher, _) = MisbehavingPublisher::configure(&options).unwrap();
         let input = DeliveryBatch {
             meters: vec![],
             resources: vec![],
@@ -115,11 +115,11 @@ mod tests {
             exact: vec![],
             removed: vec![],
         };
-        made.publish(Delivery { id: "e".to_owned(), attempt, input, texts: vec![] })
+        publisher.publish(Delivery { id: "e".to_owned(), attempt, input, texts: vec![] })
     }
 
     #[test]
-    fn every_mode_has_its_outcome() {
+    fn every_mode_returns_its_result() {
         assert_eq!(deliver(&serde_json::json!({}), 1), Ok(()));
         let twice = serde_json::json!({"mode": ["retryable-then-ok"], "attempts": ["2"]});
         assert!(deliver(&twice, 2).is_err());
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_that_is_none_is_refused() {
+    fn unknown_modes_are_refused() {
         let options = serde_json::json!({"query": {"mode": ["good"]}});
         let errors = MisbehavingPublisher::configure(&options).unwrap_err();
         assert_eq!(errors[0].pointer, "/query/mode");

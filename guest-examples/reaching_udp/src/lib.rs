@@ -74,6 +74,9 @@ mod tests {
         let of = |host: &str, port| Some(ReachingUdp { host: host.to_owned(), port });
         assert_eq!(parse_address("127.0.0.1:8125"), of("127.0.0.1", 8125));
         assert_eq!(parse_address("[::ffff:127.0.0.1]:8125"), of("::ffff:127.0.0.1", 8125));
-        assert_eq!((parse_address("h"), parse_address(":1"), parse_address("h:x")), (None, None, None));
+        assert_eq!(
+            (parse_address("h"), parse_address(":1"), parse_address("h:x")),
+            (None, None, None)
+        );
     }
 }

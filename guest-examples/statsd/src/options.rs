@@ -45,10 +45,7 @@ impl Options {
         let read = UrlOptions::new(options, &errors);
         read.warn_of_unknown(&["prefix", "resource", "cumulative"]);
         if !read.path().is_empty() {
-            read.refuse(
-                "path",
-                "StatsD has no paths; expected statsd://HOST[:PORT]?prefix=...",
-            );
+            read.refuse("path", "StatsD has no paths; expected statsd://HOST[:PORT]?prefix=...");
         }
         let checked = Self {
             host: read.host().unwrap_or_default(),

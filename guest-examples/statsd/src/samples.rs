@@ -154,7 +154,8 @@ mod tests {
         assert_eq!((&lines, lines.len()), (&again, 1));
         assert_eq!(lines[0], "p.a.m.r_1:5|c");
         series.commit(readings, &[]);
-        let (lines, readings) = entries(&options, &series, &batch(MeterType::Cumulative, &[18.0, 2.0]));
+        let (lines, readings) =
+            entries(&options, &series, &batch(MeterType::Cumulative, &[18.0, 2.0]));
         assert_eq!(lines, ["p.a.m.r_1:3|c", "p.a.m.r_1:2|c"]);
         series.commit(readings, &["r.1".to_owned()]);
         let (lines, _) = entries(&options, &series, &batch(MeterType::Cumulative, &[20.0]));

@@ -1,9 +1,9 @@
-//! `tariff`: what processor time costs, by project and hour of the day.
+//! `tariff`: the cost of processor time, by project and hour of the day.
 //!
 //! Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour of
-//! its time. A sample of a project without prices is left out: the host counts it as absorbed, the log
-//! names it. Everything else passes. At the end of a tick there is a `cost.total` per project, the sum
-//! of its costs ever since. The state is JSON, the same as that of the other languages.
+//! its time. A sample of a project without prices is dropped and logged; the host counts it as
+//! absorbed. All other samples pass. Each flush emits a `cost.total` per project, the sum of all its
+//! costs. The state is JSON, in the same format as in the other languages.
 
 mod prices;
 mod total;
@@ -33,7 +33,7 @@ pub struct Tariff {
 }
 
 impl Tariff {
-    /// What a row costs, or why it has no cost.
+    /// The project and the cost of a row, or the reason why it has no cost.
     fn cost(&self, row: &Row<'_>) -> Result<(String, f64), String> {
         let project = row.resource().project_id.as_deref().unwrap_or_default();
         let Some(prices) = self.prices.get(project) else {
@@ -43,7 +43,7 @@ impl Tariff {
             });
         };
         let cost = row.volume / HOUR as f64 * prices.at(row.time / HOUR % 24);
-        // One cost that is not finite would refuse the whole answer, and a total only grows.
+        // A cost that is not finite would invalidate the whole answer, and totals never decrease.
         if cost.is_finite() && cost >= 0.0 {
             Ok((project.to_owned(), cost))
         } else {
@@ -57,7 +57,7 @@ impl Transformer for Tariff {
         Description {
             name: "tariff".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "what processor time costs".to_owned(),
+            summary: "cost of processor time".to_owned(),
             options_schema: include_str!("../../tariff/options.schema.json").to_owned(),
             state_version: STATE_VERSION,
             facts: Vec::new(),
@@ -78,18 +78,18 @@ impl Transformer for Tariff {
     }
 
     fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
-        let meant =
+        let is_priced =
             |row: &Row<'_>| row.meter().name == "cpu" && row.meter().type_ == MeterType::Delta;
-        if !rows(input).any(|row| meant(&row)) {
+        if !rows(input).any(|row| is_priced(&row)) {
             return Ok(Outcome::Unchanged);
         }
-        let mut refused = Complaint::new(log::Level::Warn, "dropping samples without a cost");
+        let mut dropped = Complaint::new(log::Level::Warn, "dropping samples without a cost");
         let mut answer = AnswerBuilder::new(input);
         let unit = self.currency.clone();
         let cost_meter =
             answer.meter(&Meter { name: "cost".to_owned(), unit, type_: MeterType::Gauge });
         for row in rows(input) {
-            if !meant(&row) {
+            if !is_priced(&row) {
                 answer.pass(&row);
                 continue;
             }
@@ -99,10 +99,10 @@ impl Transformer for Tariff {
                     self.totals.entry(project).or_insert_with(|| Total::new(source)).add(cost);
                     answer.derive(&row, cost_meter, cost);
                 }
-                Err(reason) => refused.add(&row, &reason),
+                Err(reason) => dropped.add(&row, &reason),
             }
         }
-        refused.write();
+        dropped.write();
         Ok(answer.finish())
     }
 }
@@ -144,8 +144,8 @@ impl Stateful for Tariff {
         }
         let saved = Saved::from_json(state)?;
         if saved.currency != self.currency {
-            let (theirs, ours) = (saved.currency, &self.currency);
-            return Err(format!("the totals are in {theirs}, the options specify {ours}"));
+            let (saved, configured) = (saved.currency, &self.currency);
+            return Err(format!("the totals are in {saved}, the options specify {configured}"));
         }
         self.totals = saved.totals();
         Ok(())
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_or_foreign_state_is_refused() {
+    fn damaged_states_and_other_currencies_are_refused() {
         let mut tariff = tariff();
         assert!(tariff.restore(2, b"{}").is_err_and(|reason| reason.contains("version 2")));
         assert!(tariff.restore(1, b"{}").is_err_and(|reason| reason.contains("damaged")));

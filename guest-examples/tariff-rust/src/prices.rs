@@ -1,4 +1,4 @@
-//! From bands of hours to a price for each hour of the day.
+//! Converts bands of hours to a price for each hour of the day.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use nephometer_guest::OptionReader;
 pub(crate) struct Prices([f64; 24]);
 
 impl Prices {
-    /// What an hour costs; `hour` is less than 24.
+    /// The price of an hour from 0 to 23.
     pub(crate) fn at(&self, hour: u64) -> f64 {
         usize::try_from(hour).ok().and_then(|hour| self.0.get(hour)).copied().unwrap_or_default()
     }
 }
 
-/// The prices of all projects. What is wrong is noted in the options.
+/// Reads the prices of all projects. Errors are added to the options.
 pub(crate) fn read(options: &OptionReader<'_>) -> BTreeMap<String, Prices> {
-    options.keys().map(|project| (project.to_owned(), of_a_day(options, project))).collect()
+    options.keys().map(|project| (project.to_owned(), prices_of_day(options, project))).collect()
 }
 
-fn of_a_day(options: &OptionReader<'_>, project: &str) -> Prices {
+fn prices_of_day(options: &OptionReader<'_>, project: &str) -> Prices {
     let mut prices = [None; 24];
     for band in options.objects(project) {
         let hour = |key| band.value(key).and_then(|hour| usize::try_from(hour.as_u64()?).ok());
@@ -31,9 +31,7 @@ fn of_a_day(options: &OptionReader<'_>, project: &str) -> Prices {
         if from >= to {
             band.refuse(
                 "to",
-                format!(
-                    "is not after from ({from}); write a band over midnight as two"
-                ),
+                format!("is not after from ({from}); write a band over midnight as two"),
             );
             continue;
         }

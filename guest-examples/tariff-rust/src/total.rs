@@ -1,13 +1,13 @@
-//! Sums of costs, and how they are saved.
+//! Totals of costs, and their saved form.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A sum that does not lose what is small beside it (Neumaier's): `rest` is what rounding left out.
+/// A compensated sum (Neumaier): `rest` holds the rounding errors, so small costs are not lost.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Total {
-    /// Of the first sample.
+    /// The source of the first sample.
     pub(crate) source: String,
     sum: f64,
     rest: f64,
@@ -31,7 +31,7 @@ impl Total {
     }
 }
 
-/// The state, in every language: project, source, sum and rest.
+/// The state, in the format of all languages: project, source, sum and rest.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Saved {
     pub(crate) currency: String,

@@ -1,9 +1,9 @@
-"""A receiver to try the publisher with: answers every POST with 204 and prints the samples in it.
+"""A receiver to try the publisher with: returns 204 for every POST and prints its samples.
 
     python3 receiver.py                 # until Ctrl-C
-    python3 receiver.py COMMAND ...     # while the command runs; ends with its status
+    python3 receiver.py COMMAND ...     # while the command runs; exits with its status
 
-To see what becomes of a failure, let it answer with another status: STATUS=503 python3 receiver.py
+To see how failures are handled, set another status: STATUS=503 python3 receiver.py
 """
 
 import json
@@ -27,18 +27,18 @@ class Receiver(BaseHTTPRequestHandler):
             samples = json.loads(body)
             lines = ["  {name} of {resource_id}: {volume} {unit}".format_map(one) for one in samples]
         except (ValueError, KeyError, TypeError) as error:
-            self.answer(400, [f"  no array of samples: {error!r}"])
+            self.respond(400, [f"  not an array of samples: {error!r}"])
             return
-        self.answer(STATUS, lines)
+        self.respond(STATUS, lines)
 
-    def answer(self, status, lines):
+    def respond(self, status, lines):
         self.send_response_only(status)
         self.send_header("content-length", "0")
         self.end_headers()
         key = self.headers.get("idempotency-key")
         again = key in seen
         seen.add(key)
-        about = f"received{' again' * again}: POST {self.path}, {key}, answered with {status}"
+        about = f"received{' again' * again}: POST {self.path}, {key}, returned {status}"
         print("\n".join([about] if again else [about, *lines]), flush=True)
 
 

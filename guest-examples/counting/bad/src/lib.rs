@@ -1,8 +1,8 @@
-//! `counting`: a version that traps when it is configured.
+//! `counting`: a version that traps in `configure`.
 
 use counting::Kind;
 
-/// a version that traps when it is configured.
+/// A version that traps in `configure`.
 #[derive(Debug)]
 pub struct Variant;
 

@@ -1,8 +1,8 @@
-//! `counting`: as the first version, but the third batch of an instance traps.
+//! `counting`: like the first version, but the third batch of an instance traps.
 
 use counting::Kind;
 
-/// as the first version, but the third batch of an instance traps.
+/// Like the first version, but the third batch of an instance traps.
 #[derive(Debug)]
 pub struct Variant;
 

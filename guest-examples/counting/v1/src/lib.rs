@@ -2,7 +2,7 @@
 
 use counting::Kind;
 
-/// the first version.
+/// The first version.
 #[derive(Debug)]
 pub struct Variant;
 

@@ -1,8 +1,8 @@
-//! `counting`: a version that reads the state of the first and writes another.
+//! `counting`: a version that reads the state of the first version and writes another.
 
 use counting::Kind;
 
-/// a version that reads the state of the first and writes another.
+/// A version that reads the state of the first version and writes another.
 #[derive(Debug)]
 pub struct Variant;
 

@@ -1,8 +1,8 @@
-//! `counting`: a version that reads no state but its own.
+//! `counting`: a version that reads only its own state.
 
 use counting::Kind;
 
-/// a version that reads no state but its own.
+/// A version that reads only its own state.
 #[derive(Debug)]
 pub struct Variant;
 

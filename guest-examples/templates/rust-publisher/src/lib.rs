@@ -1,7 +1,7 @@
 //! `{{name}}`: posts the samples of each envelope as one JSON array.
 //!
-//! `{{name}}://HOST:PORT/PATH?options`; see the README for the options and for what becomes of an
-//! answer.
+//! `{{name}}://HOST:PORT/PATH?options`; the README describes the options and the handling of
+//! responses.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -15,9 +15,10 @@ use nephometer_guest_http::{
 };
 use serde_json::Value;
 
-const USUAL_TIMEOUT: f64 = 5.0;
-const LONGEST_TIMEOUT: f64 = 300.0;
-/// The most of an answer that is read: enough for its error.
+/// In seconds.
+const DEFAULT_TIMEOUT: f64 = 5.0;
+const MAX_TIMEOUT: f64 = 300.0;
+/// Response bodies are cut after this many bytes: enough for an error message.
 const READ_AT_MOST: usize = 2048;
 
 /// The configured publisher. It keeps nothing between envelopes.
@@ -25,7 +26,7 @@ pub struct Poster {
     tls: bool,
     authority: String,
     path: String,
-    /// The header of that name: a secret.
+    /// The header `authorization`: a secret.
     authorization: Option<String>,
     timeout: Duration,
 }
@@ -48,7 +49,7 @@ impl Publisher for Poster {
         read.warn_of_unknown(&["tls", "timeout"]);
         let tls = read.flag("tls").unwrap_or(false);
         let host = read.host().unwrap_or_default();
-        let made = Self {
+        let poster = Self {
             tls,
             authority: authority(&host, read.port(if tls { 443 } else { 80 })),
             path: path(&read),
@@ -56,9 +57,9 @@ impl Publisher for Poster {
             timeout: timeout(&read),
         };
         let errors = errors.take();
-        // The host writes each sample as JSON; `rows(&delivery.input)` has them as they are.
+        // The host adds each sample as JSON text; `rows(&delivery.input)` iterates over the columns.
         let settings = Settings { texts: TextForm::Samples, ..settings() };
-        if errors.is_empty() { Ok((made, settings)) } else { Err(errors) }
+        if errors.is_empty() { Ok((poster, settings)) } else { Err(errors) }
     }
 
     fn publish(&mut self, delivery: Delivery) -> Result<(), Failure> {
@@ -67,11 +68,11 @@ impl Publisher for Poster {
         }
         let mut headers = vec![
             ("content-type", "application/json"),
-            // The same on every attempt: a receiver can tell what it has already.
+            // The same on every attempt, so that a receiver can drop repetitions.
             ("idempotency-key", delivery.id.as_str()),
         ];
         headers.extend(self.authorization.as_deref().map(|value| ("authorization", value)));
-        settled(send(&Request {
+        result(send(&Request {
             method: "POST",
             tls: self.tls,
             authority: &self.authority,
@@ -84,22 +85,22 @@ impl Publisher for Poster {
     }
 }
 
-/// One array of all samples.
+/// One JSON array of all samples.
 fn body(texts: &[String]) -> String {
     format!("[{}]", texts.join(",\n"))
 }
 
-/// Whether the receiver has the envelope; if not, whether it is tried again (`Retryable`), set
-/// aside (`Permanent`), or kept with all others until someone acts (`Broken`).
-fn settled(answer: Result<Response, HttpError>) -> Result<(), Failure> {
-    outcome("the receiver", answer).map(drop)
+/// Acknowledges the envelope if the receiver has it. Otherwise it is retried (`Retryable`), rejected
+/// (`Permanent`), or kept with all others until an operator acts (`Broken`).
+fn result(response: Result<Response, HttpError>) -> Result<(), Failure> {
+    outcome("the receiver", response).map(drop)
 }
 
 fn path(read: &UrlOptions<'_>) -> String {
-    // As it is written, escapes and all.
+    // As it is written, with its escapes.
     let path = read.value("path").and_then(Value::as_str).unwrap_or_default();
     if !path.bytes().all(|one| one.is_ascii_graphic()) {
-        read.refuse("path", "has characters that a URL has to escape, such as %20 for a space");
+        read.refuse("path", "contains characters that must be escaped, such as %20 for a space");
     }
     if path.is_empty() { "/".to_owned() } else { path.to_owned() }
 }
@@ -110,12 +111,12 @@ fn authorization(read: &UrlOptions<'_>) -> Option<String> {
 }
 
 fn timeout(read: &UrlOptions<'_>) -> Duration {
-    let seconds = read.number("timeout").unwrap_or(USUAL_TIMEOUT);
-    if seconds > 0.0 && seconds <= LONGEST_TIMEOUT {
+    let seconds = read.number("timeout").unwrap_or(DEFAULT_TIMEOUT);
+    if seconds > 0.0 && seconds <= MAX_TIMEOUT {
         return Duration::from_secs_f64(seconds);
     }
-    read.refuse("timeout", format!("has to be more than 0 and at most {LONGEST_TIMEOUT} seconds"));
-    Duration::from_secs_f64(USUAL_TIMEOUT)
+    read.refuse("timeout", format!("expected more than 0 and at most {MAX_TIMEOUT} seconds"));
+    Duration::from_secs_f64(DEFAULT_TIMEOUT)
 }
 
 export_http_publisher!(Poster);
@@ -125,25 +126,25 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn answer(status: u16) -> Result<(), Failure> {
-        settled(Ok(Response { status, ..Response::default() }))
+    fn result_of(status: u16) -> Result<(), Failure> {
+        result(Ok(Response { status, ..Response::default() }))
     }
 
     #[test]
-    fn a_url_becomes_what_is_asked() {
+    fn options_are_read_from_the_url_and_the_block() {
         let options = json!({
             "host": "::1", "port": 8080, "path": "/a%20b", "user": "u", "password": "p",
             "query": {"timeout": ["2.5"]}, "timeout": 9,
         });
-        let (made, settings) = Poster::configure(&options).expect("good options");
-        assert_eq!((made.authority.as_str(), made.path.as_str()), ("[::1]:8080", "/a%20b"));
-        assert_eq!((made.tls, made.timeout), (false, Duration::from_millis(2500)));
-        assert_eq!(made.authorization.as_deref(), Some("Basic dTpw"));
+        let (poster, settings) = Poster::configure(&options).expect("good options");
+        assert_eq!((poster.authority.as_str(), poster.path.as_str()), ("[::1]:8080", "/a%20b"));
+        assert_eq!((poster.tls, poster.timeout), (false, Duration::from_millis(2500)));
+        assert_eq!(poster.authorization.as_deref(), Some("Basic dTpw"));
         assert_eq!(settings.texts, TextForm::Samples);
     }
 
     #[test]
-    fn all_that_is_wrong_is_said_at_once() {
+    fn all_errors_are_reported_at_once() {
         let options = json!({"path": "/a b", "query": {"timeout": ["0"], "tls": ["perhaps"]}});
         let errors = Poster::configure(&options).err().expect("errors");
         let mut pointers: Vec<_> = errors.iter().map(|one| one.pointer.as_str()).collect();
@@ -159,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_decides_what_becomes_of_the_envelope() {
-        assert_eq!(answer(204), Ok(()));
+    fn responses_map_to_failures() {
+        assert_eq!(result_of(204), Ok(()));
         for status in [429, 503] {
-            assert!(matches!(answer(status), Err(Failure::Retryable(_))), "{status}");
+            assert!(matches!(result_of(status), Err(Failure::Retryable(_))), "{status}");
         }
-        assert!(matches!(answer(400), Err(Failure::Permanent(_))));
-        assert!(matches!(answer(401), Err(Failure::Broken(_))));
-        let away = HttpError::Failed("connection refused".to_owned());
-        assert!(matches!(settled(Err(away)), Err(Failure::Retryable(_))));
+        assert!(matches!(result_of(400), Err(Failure::Permanent(_))));
+        assert!(matches!(result_of(401), Err(Failure::Broken(_))));
+        let unreachable = HttpError::Failed("connection refused".to_owned());
+        assert!(matches!(result(Err(unreachable)), Err(Failure::Retryable(_))));
     }
 }
