@@ -1,5 +1,5 @@
-// `{{name}}`: every volume times the option `factor`. The rows are counted; the count comes at the
-// end of each tick, and is the state that a reload keeps.
+// `{{name}}`: multiplies every volume by the option `factor`. It counts rows and emits the count at
+// the end of each polling cycle. The count is the state, which survives reloads.
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -68,7 +68,7 @@ static bool restore(void *self, uint32_t version, nm_text state, nm_text *error)
         return nm_state_error(error, "state of version %u; this component reads 1", (unsigned)version);
     nm_json read;
     if (!nm_json_read(state, &read))
-        return nm_state_error(error, "the state is no JSON");
+        return nm_state_error(error, "the state is not JSON");
     const nm_json *rows = nm_json_get(&read, "rows");
     bool taken = rows && rows->kind == NM_NUMBER && rows->number >= 0;
     if (taken)

@@ -1,5 +1,6 @@
-// Command {{name}} is a component: it multiplies every volume by the option factor, and counts
-// rows. Each polling cycle ends with a sample of the count, which is the state that a reload keeps.
+// Command {{name}} is a component: it multiplies every volume by the option factor. It counts rows
+// and emits the count at the end of each polling cycle. The count is the state, which survives
+// reloads.
 package main
 
 import (
@@ -41,7 +42,7 @@ func (s *scaler) Settings() nephometer.Settings {
 	return nephometer.Settings{}
 }
 
-// Transform scales.
+// Transform scales volumes and counts rows.
 func (s *scaler) Transform(batch *nephometer.Batch) (nephometer.Outcome, error) {
 	answer := nephometer.NewAnswerBuilder(batch)
 	for row := range nephometer.Rows(batch) {
@@ -51,7 +52,7 @@ func (s *scaler) Transform(batch *nephometer.Batch) (nephometer.Outcome, error) 
 	return answer.Finish(), nil
 }
 
-// Flush reports the count.
+// Flush emits the count.
 func (s *scaler) Flush(now uint64) (*nephometer.Answer, error) {
 	answer := nephometer.NewAnswerBuilder(nil)
 	meter := answer.Meter(nephometer.Meter{Name: "{{name}}.rows", Unit: "row", Type: nephometer.Cumulative})
@@ -69,7 +70,7 @@ func (s *scaler) Save() ([]byte, error) {
 	return json.Marshal(state{s.rows})
 }
 
-// Restore goes on with a count.
+// Restore continues from a saved count.
 func (s *scaler) Restore(version uint32, text []byte) error {
 	if version != 1 {
 		return nephometer.StateError(fmt.Sprintf("state of version %d; this component reads 1", version))
@@ -82,5 +83,5 @@ func (s *scaler) Restore(version uint32, text []byte) error {
 	return nil
 }
 
-// Only a component is called from outside; see component.go.
+// The host calls the functions that component.go exports.
 func main() {}

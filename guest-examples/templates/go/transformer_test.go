@@ -48,6 +48,6 @@ func TestTheCountSurvives(t *testing.T) {
 		t.Errorf("got %d rows, %v", other.rows, err)
 	}
 	if other.Restore(2, saved) == nil {
-		t.Error("a foreign version is accepted")
+		t.Error("an unknown version is accepted")
 	}
 }

@@ -1,5 +1,5 @@
-// `{{name}}`: every volume times the option `factor`. The rows are counted; the count is returned
-// after each polling cycle, and is the state that a reload keeps.
+// `{{name}}`: multiplies every volume by the option `factor`. It counts rows and emits the count at
+// the end of each polling cycle. The count is the state, which survives reloads.
 
 import { AnswerBuilder, Resource, StateError, rows } from './nephometer/nephometer.js';
 
