@@ -1,4 +1,7 @@
-//! Answers what people ask a running agent over its socket.
+//! The admin service: handles the requests that a running agent gets over its control socket.
+//!
+//! Reads counters, statuses and the store. Leaves reloads to the supervisor and dead letters to their
+//! sinks; changes nothing by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +10,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::plan::short;
+use super::plan::short_digest;
 use super::queries;
-use super::reload_request::{ReloadRequest, Report};
+use super::reload_request::{ReloadReport, ReloadRequest};
 use crate::control::{Request, Response};
 use nephometer_libvirt::hypervisor::Hypervisor;
 use nephometer_pipeline::SinkHandle;
@@ -17,23 +20,23 @@ use nephometer_store::{DeadLetters, Gaps, Spools};
 use nephometer_telemetry::Ledger;
 use nephometer_wasm::ComponentHost;
 
-/// What is read from, and what the store keeps for people.
-pub(super) struct AgentViews {
+/// The parts of the agent that requests read from.
+pub(super) struct AdminResources {
     pub(super) hypervisor: Arc<dyn Hypervisor>,
     pub(super) dead_letters: DeadLetters,
     pub(super) spools: Spools,
     pub(super) gaps: Gaps,
 }
 
-/// What can be seen of the agent, and who can be asked to do something.
+/// Handles control requests.
 pub(super) struct AdminService {
     ledger: Arc<Ledger>,
     components: ComponentHost,
     sinks: Vec<(Arc<str>, SinkHandle)>,
     reload_requests: mpsc::Sender<ReloadRequest>,
-    last: watch::Receiver<Report>,
-    reloads: watch::Sender<Report>,
-    views: AgentViews,
+    last_reload: watch::Receiver<ReloadReport>,
+    last_reload_sender: watch::Sender<ReloadReport>,
+    resources: AdminResources,
     started: Instant,
 }
 
@@ -43,34 +46,43 @@ impl AdminService {
         components: &ComponentHost,
         sinks: &[(Arc<str>, SinkHandle)],
         reload_requests: mpsc::Sender<ReloadRequest>,
-        views: AgentViews,
+        resources: AdminResources,
     ) -> Self {
         let started = Instant::now();
-        let (reloads, last) = watch::channel(Report::default());
-        let (ledger, components, sinks) = (Arc::clone(ledger), components.clone(), sinks.to_vec());
-        Self { ledger, components, sinks, reload_requests, last, reloads, views, started }
+        let (last_reload_sender, last_reload) = watch::channel(ReloadReport::default());
+        Self {
+            ledger: Arc::clone(ledger),
+            components: components.clone(),
+            sinks: sinks.to_vec(),
+            reload_requests,
+            last_reload,
+            last_reload_sender,
+            resources,
+            started,
+        }
     }
 
-    /// Where the supervisor notes what its last reload did.
-    pub(super) fn reloads(&self) -> watch::Sender<Report> {
-        self.reloads.clone()
+    /// The sender to which the supervisor writes the report of its last reload.
+    pub(super) fn last_reload_sender(&self) -> watch::Sender<ReloadReport> {
+        self.last_reload_sender.clone()
     }
 
-    /// One answer to one question.
-    pub(super) async fn answer(&self, request: Request) -> Response {
+    /// Handles one request.
+    pub(super) async fn handle(&self, request: Request) -> Response {
         match request {
-            Request::Status => Response::well(self.status()),
-            Request::ComponentStatus => Response::well(self.component_status()),
+            Request::Status => Response::ok(self.status()),
+            Request::ComponentStatus => Response::ok(self.component_status()),
             Request::Reload { plan } => self.reload(plan).await,
             request @ (Request::Spools
             | Request::SpoolPage { .. }
             | Request::SpoolCheck
             | Request::SpoolRequeue { .. }
             | Request::Gaps) => {
-                queries::answer(&self.views.spools, &self.views.gaps, request).await
+                queries::handle_store_request(&self.resources.spools, &self.resources.gaps, request)
+                    .await
             }
             Request::RetryDeadLetter { number } => match self.retry(number).await {
-                Ok(made) => Response::well(json!({ "published": made })),
+                Ok(published) => Response::ok(json!({ "published": published })),
                 Err(reason) => Response::failed(reason),
             },
         }
@@ -83,7 +95,7 @@ impl AdminService {
             .map(|(name, handle)| {
                 let status = handle.status();
                 let transformers = status.transformers.iter().map(
-                    |one| json!({ "component": *one.component, "digest": short(&one.digest) }),
+                    |one| json!({ "component": *one.component, "digest": short_digest(&one.digest) }),
                 );
                 json!({
                     "sink": **name,
@@ -99,19 +111,22 @@ impl AdminService {
                 })
             })
             .collect();
-        let last = self.last.borrow();
+        let last_reload = self.last_reload.borrow();
         json!({
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
             "sinks": sinks,
-            "last_reload": { "changes": last.changes, "problems": last.problems },
-            "libvirt": self.load(),
+            "last_reload": {
+                "changes": last_reload.changes,
+                "problems": last_reload.problems,
+            },
+            "libvirt": self.libvirt_load(),
             "ledger": self.ledger.to_string(),
         })
     }
 
-    fn load(&self) -> Option<Value> {
-        let load = self.views.hypervisor.call_stats()?;
+    fn libvirt_load(&self) -> Option<Value> {
+        let load = self.resources.hypervisor.call_stats()?;
         Some(json!({
             "calls": load.calls,
             "busy_seconds": load.busy.as_secs_f64(),
@@ -121,18 +136,18 @@ impl AdminService {
     }
 
     fn component_status(&self) -> Value {
-        let of = |place: &str| {
+        let status_of = |place: &str| {
             let sink = place.rsplit_once('/').map_or(place, |(sink, _)| sink);
             let found = self.sinks.iter().find(|(name, _)| **name == *sink);
             found.map(|(_, handle)| handle.status())
         };
-        let rows = self.components.counts().into_iter().map(|counted| {
+        let entries = self.components.counts().into_iter().map(|counted| {
             let numbers = counted.count.numbers();
-            let status = of(&counted.place);
+            let status = status_of(&counted.place);
             json!({
                 "place": *counted.place,
                 "component": *counted.component,
-                "digest": short(numbers.digest.as_bytes()),
+                "digest": short_digest(numbers.digest.as_bytes()),
                 "state": status.as_ref().map(|one| one.state.as_str()),
                 "calls": numbers.calls,
                 "cpu_seconds": Duration::from_nanos(numbers.cpu_nanos).as_secs_f64(),
@@ -150,33 +165,32 @@ impl AdminService {
                 "last_failure": numbers.last_failure.as_deref(),
             })
         });
-        Value::Array(rows.collect())
+        Value::Array(entries.collect())
     }
 
     async fn reload(&self, plan: bool) -> Response {
-        let (reply, answer) = oneshot::channel();
-        let ending = || Response::failed("the agent is shutting down".to_owned());
+        let (reply, report) = oneshot::channel();
+        let shutting_down = || Response::failed("the agent is shutting down".to_owned());
         if self.reload_requests.send(ReloadRequest { plan, reply }).await.is_err() {
-            return ending();
+            return shutting_down();
         }
-        match answer.await {
-            Ok(Report { changes, problems }) => {
-                Response::well(json!({ "changes": changes, "problems": problems }))
+        match report.await {
+            Ok(ReloadReport { changes, problems }) => {
+                Response::ok(json!({ "changes": changes, "problems": problems }))
             }
-            Err(_) => ending(),
+            Err(_) => shutting_down(),
         }
     }
 
     async fn retry(&self, number: u64) -> Result<usize, String> {
         let letter =
-            self.views.dead_letters.get(number).await.map_err(|error| error.to_string())?;
+            self.resources.dead_letters.get(number).await.map_err(|error| error.to_string())?;
         let letter = letter.ok_or_else(|| format!("there is no dead letter {number}"))?;
         let sink = self.sinks.iter().find(|(name, _)| **name == *letter.sink);
         let (_, handle) =
             sink.ok_or_else(|| format!("sink {} is not configured any more", letter.sink))?;
-        let samples = letter.samples()?;
-        let made = handle.inject(letter.transformer, samples).await?;
-        self.views.dead_letters.remove(number).await.map_err(|error| error.to_string())?;
-        Ok(made)
+        let published = handle.inject(letter.transformer, letter.samples()?).await?;
+        self.resources.dead_letters.remove(number).await.map_err(|error| error.to_string())?;
+        Ok(published)
     }
 }

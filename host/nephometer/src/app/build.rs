@@ -1,4 +1,4 @@
-//! Makes an agent out of its configuration, without starting anything.
+//! Builds an agent from its configuration, without starting a task.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest, Sha224};
 use tokio::sync::mpsc;
 
-use super::admin::{AdminService, AgentViews};
+use super::admin::{AdminResources, AdminService};
 use super::factory::{ComponentProblem, Factory};
 use super::sources::sources_of;
-use super::supervisor::Supervisor;
+use super::supervisor::{Supervisor, SupervisorChannels};
 use super::{App, AppError, BackgroundTasks, CHANGES, Options, Reload};
 use crate::control;
 use nephometer_config::{self as config, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
@@ -24,22 +24,26 @@ use nephometer_store::{DeadLetters, Journal, JournalBounds, Spools, Store, WhenF
 use nephometer_telemetry::events;
 use nephometer_wasm::ComponentHost;
 
-/// What the journal holds besides its bound in bytes: what is known of a batch is in memory, and where
-/// there is no disk all of it, about 100 bytes a sample.
+/// The bound on samples in the journal, besides its bound in bytes. Heads of batches are in memory;
+/// without a disk the batches are too, about 100 bytes per sample.
 const JOURNAL_SAMPLES: u64 = 5_000_000;
-/// Notices of sinks: each sink has at most one generation to come back.
-const NOTICES: usize = 16;
+/// Capacity of the channel of sink events. Each sink has at most one rollback at a time.
+const SINK_EVENTS: usize = 16;
 
-/// What is only held.
-pub(super) struct StoreHandles {
+/// Values that have to live as long as the agent and are not used: the lock on the store, and the
+/// threads of the components.
+pub(super) struct KeepAlive {
     _store: Store,
     _components: ComponentHost,
 }
 
 impl App {
-    /// Makes everything, starts nothing. Components are loaded and configured here, so that all
-    /// that is wrong with them is known before the first sample; in an agent that can take them up
-    /// later, those that have to be compiled first are left for then.
+    /// Builds an agent without starting it. Loads and configures the components, so that their errors
+    /// are reported before the first sample. With [`Options::reload`], components that have to be
+    /// compiled are loaded after the start.
+    ///
+    /// # Errors
+    /// If a component, the store, the hypervisor or the control socket cannot be used.
     pub async fn build(spec: AgentSpec, options: Options) -> Result<Self, AppError> {
         let folder = &spec.store.path;
         let store = if options.store { Store::open(folder)? } else { Store::in_memory(folder) };
@@ -49,10 +53,10 @@ impl App {
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
         let factory = factory(&spec, &hypervisor, &components, &store, options.transform);
         factory.ledger.take_up(store.accounts()?);
-        factory.bound(&spec.store, &spec.components);
+        factory.set_bounds(&spec.store, &spec.components);
         let journal = store.journal(journal_bounds(&spec.store), factory.when_full)?;
         journal.count_for(&factory.ledger);
-        let (sink_events, told) = mpsc::channel(NOTICES);
+        let (sink_events, sink_event_receiver) = mpsc::channel(SINK_EVENTS);
         let mut builder = Builder {
             spec: &spec,
             options: &options,
@@ -67,10 +71,10 @@ impl App {
         builder.sinks().await?;
         let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
         if options.sink.is_none() {
-            look_for_strangers(&journal, &factory.spools, &spec.store).await;
+            report_orphans(&journal, &factory.spools, &spec.store).await;
         }
         let context = poll_context(&spec, &hypervisor, &options, &factory, store.cycles()?);
-        let sources = polled(&spec, &sinks);
+        let sources = polled_sources(&spec, &sinks);
         let handles = handles(&sinks);
         let ledger = Arc::clone(&factory.ledger);
         let spools = factory.spools.clone();
@@ -79,9 +83,9 @@ impl App {
         let factory = Arc::new(factory);
         let background_tasks = options.reload.map(|reload| {
             let (hypervisor, spools) = (Arc::clone(&hypervisor), spools.clone());
-            let views = AgentViews { hypervisor, dead_letters, spools, gaps: store.gaps() };
+            let resources = AdminResources { hypervisor, dead_letters, spools, gaps: store.gaps() };
             let parts = (&spec, &journal, handles);
-            background_tasks(reload, control, &factory, parts, (told, views))
+            background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
         Ok(Self {
             rounds: options.rounds,
@@ -95,28 +99,34 @@ impl App {
             sinks: sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
             publishers,
             background_tasks,
-            _kept: StoreHandles { _store: store, _components: components },
+            _keep_alive: KeepAlive { _store: store, _components: components },
             spec,
         })
     }
 }
 
-/// Those who look after the agent while it runs.
+/// Builds the supervisor and the admin service.
 fn background_tasks(
     reload: Reload,
     control: Option<control::Server>,
     factory: &Arc<Factory>,
     (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
-    (told, views): (mpsc::Receiver<SinkEvent>, AgentViews),
+    (sink_events, resources): (mpsc::Receiver<SinkEvent>, AdminResources),
 ) -> BackgroundTasks {
-    let (changes, receiver) = mpsc::channel(CHANGES);
-    let (reload_requests, given) = mpsc::channel(1);
-    let admin =
-        AdminService::new(&factory.ledger, &factory.components, &handles, reload_requests, views);
+    let (changes, change_receiver) = mpsc::channel(CHANGES);
+    let (request_sender, reload_requests) = mpsc::channel(1);
+    let admin = AdminService::new(
+        &factory.ledger,
+        &factory.components,
+        &handles,
+        request_sender,
+        resources,
+    );
     let supervisor =
         Supervisor::new(Arc::clone(factory), journal.clone(), spec.clone(), handles, reload);
-    let supervisor = supervisor.listening(changes, told, given, admin.reloads());
-    BackgroundTasks { supervisor, admin, changes: receiver, control }
+    let last_reload = admin.last_reload_sender();
+    let channels = SupervisorChannels { changes, sink_events, reload_requests, last_reload };
+    BackgroundTasks { supervisor, channels, admin, changes: change_receiver, control }
 }
 
 fn factory(
@@ -126,7 +136,7 @@ fn factory(
     store: &Store,
     transform: bool,
 ) -> Factory {
-    // A recording does not outrun its readers: nothing of it may be dropped.
+    // A replayed recording waits for its readers: none of its samples may be dropped.
     let when_full = match (hypervisor.pace(), spec.store.when_full) {
         (Pace::Recorded, _) | (_, config::WhenFull::Block) => WhenFull::Wait,
         (_, config::WhenFull::DropOldest) => WhenFull::DropOldest,
@@ -181,13 +191,14 @@ fn poll_context(
     }
 }
 
-/// Where in an interval a host's ticks are: evenly over a fleet, and the same at every start.
+/// The phase of a host's polling cycles within the interval, 0 to 1: spread evenly over a fleet, and
+/// the same at every start.
 fn phase(host: &str) -> f64 {
     let digest = Sha224::digest(host);
     f64::from(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])) / 2_f64.powi(32)
 }
 
-/// Builds the right column, sink by sink.
+/// Builds the sinks, one by one.
 struct Builder<'a> {
     spec: &'a AgentSpec,
     options: &'a Options,
@@ -195,7 +206,8 @@ struct Builder<'a> {
     journal: Journal,
     dead_letters: DeadLetters,
     sink_events: mpsc::Sender<SinkEvent>,
-    /// Compile before the agent begins: nobody can do it later, or a recording would not wait.
+    /// Compile components before the start: without reloads nothing else does, and a recording does
+    /// not wait.
     compile: bool,
     sinks: Vec<(Arc<str>, Sink, SinkHandle)>,
     publishers: Vec<PublisherTask>,
@@ -204,32 +216,32 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     async fn sinks(&mut self) -> Result<(), AppError> {
         let mut problems = Vec::new();
-        for sink in self.wanted()? {
-            problems.append(&mut self.sink(sink).await?);
+        for sink in self.selected_sinks()? {
+            problems.append(&mut self.add_sink(sink).await?);
         }
         if problems.is_empty() { Ok(()) } else { Err(AppError::Configuration(problems)) }
     }
 
-    fn wanted(&self) -> Result<Vec<&'a SinkSpec>, AppError> {
+    fn selected_sinks(&self) -> Result<Vec<&'a SinkSpec>, AppError> {
         let spec: &'a AgentSpec = self.spec;
         let all = &spec.pipeline.sinks;
         let Some(name) = &self.options.sink else { return Ok(all.iter().collect()) };
-        let wanted: Vec<&SinkSpec> = all.iter().filter(|sink| *sink.name == **name).collect();
-        if wanted.is_empty() {
+        let selected: Vec<&SinkSpec> = all.iter().filter(|sink| *sink.name == **name).collect();
+        if selected.is_empty() {
             let known = all.iter().map(|sink| &*sink.name).collect::<Vec<_>>().join(", ");
             return Err(AppError::NoSuchSink { name: name.clone(), known });
         }
-        Ok(wanted)
+        Ok(selected)
     }
 
-    /// Adds one sink; gives what is wrong with its components.
-    async fn sink(&mut self, sink: &SinkSpec) -> Result<Vec<ComponentProblem>, AppError> {
+    /// Adds one sink. Returns the problems of its components.
+    async fn add_sink(&mut self, sink: &SinkSpec) -> Result<Vec<ComponentProblem>, AppError> {
         let count = self.factory.ledger.sink(&sink.name);
-        let now = match self.factory.is_ready(sink).await {
+        let build_now = match self.factory.is_ready(sink).await {
             Ok(ready) => ready || self.compile,
             Err(problems) => return Ok(problems),
         };
-        let revision = if now {
+        let revision = if build_now {
             match self.factory.revision(self.spec, sink).await {
                 Ok(revision) => Some(revision),
                 Err(problems) => return Ok(problems),
@@ -239,14 +251,14 @@ impl<'a> Builder<'a> {
         };
         let mut publishers = Vec::new();
         if self.options.publish {
-            let problems = self.factory.try_publishers(&sink.publishers, self.compile).await;
+            let problems = self.factory.check_publishers(&sink.publishers, self.compile).await;
             if !problems.is_empty() {
                 return Ok(problems);
             }
             for (at, publisher) in sink.publishers.iter().enumerate() {
-                let made = self.factory.publisher(self.spec, sink, at).await?;
-                publishers.push((publisher.clone(), made.0));
-                self.publishers.push(made.1);
+                let (handle, task) = self.factory.publisher(self.spec, sink, at).await?;
+                publishers.push((publisher.clone(), handle));
+                self.publishers.push(task);
             }
         }
         let sources = sources_of(self.spec, sink);
@@ -269,9 +281,9 @@ fn handles(sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<(Arc<str>, SinkHandle)
     sinks.iter().map(|(name, _, handle)| (Arc::clone(name), handle.clone())).collect()
 }
 
-/// What an earlier run held for sinks that are not in the configuration any more is removed; what is in
-/// spools stays.
-async fn look_for_strangers(journal: &Journal, spools: &Spools, store: &StoreSpec) {
+/// Logs and removes pending batches of sinks that the configuration no longer has. Logs spools
+/// without a publisher, and keeps them.
+async fn report_orphans(journal: &Journal, spools: &Spools, store: &StoreSpec) {
     for (sink, samples) in journal.orphans() {
         events::store::stranger(&sink, samples);
     }
@@ -282,8 +294,8 @@ async fn look_for_strangers(journal: &Journal, spools: &Spools, store: &StoreSpe
     }
 }
 
-/// What no sink is there for, because only one was asked for, is not polled.
-fn polled(spec: &AgentSpec, sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<SourceSpec> {
+/// The sources of the selected sinks.
+fn polled_sources(spec: &AgentSpec, sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<SourceSpec> {
     let has_sink = |name: &Arc<str>| sinks.iter().any(|(known, _, _)| known == name);
     let sources = spec.pipeline.sources.iter();
     sources.filter(|source| source.sinks.iter().any(has_sink)).cloned().collect()

@@ -1,5 +1,6 @@
-//! What a sink is made of, made: transformers from components, publishers from URLs. For the start
-//! of the agent and for every reload alike.
+//! Builds transformer chains and publishers for sinks, at the start of the agent and for reloads.
+//!
+//! Creates transformers from components and publishers from URLs. Does not decide when they are used.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,12 +22,12 @@ use nephometer_telemetry::{self as telemetry, Ledger, TransformerCount};
 use nephometer_wasm::{ComponentError, ComponentHost, OptionFault, PublisherRole, TransformerRole};
 use nephometer_wire::{MessageForm, Signer};
 
-/// A component that cannot be used at one place of `pipeline.yaml`.
+/// A component that cannot be used, and the place in `pipeline.yaml` that names it.
 #[derive(Debug, Clone)]
 pub struct ComponentProblem {
-    /// Where the file names it, or the option that is wrong.
+    /// The place that names the component, or its wrong option.
     pub place: Place,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be right.
     pub reason: String,
 }
 
@@ -36,73 +37,74 @@ impl fmt::Display for ComponentProblem {
     }
 }
 
-/// Problems in a message of the log or an answer; `check` prints all that are kept.
-const LISTED: usize = 20;
+/// The number of problems in a log message or a response. `check` prints all of them.
+const MAX_PROBLEMS: usize = 20;
 
-/// Problems, one a line.
-pub(super) fn lines(problems: &[ComponentProblem]) -> String {
-    let mut lines: Vec<String> = problems.iter().take(LISTED).map(ToString::to_string).collect();
-    if problems.len() > LISTED {
-        let more = problems.len() - LISTED;
+/// Joins problems into a text, one per line.
+pub(super) fn join_lines(problems: &[ComponentProblem]) -> String {
+    let mut lines: Vec<String> =
+        problems.iter().take(MAX_PROBLEMS).map(ToString::to_string).collect();
+    if problems.len() > MAX_PROBLEMS {
+        let more = problems.len() - MAX_PROBLEMS;
         lines.push(format!("and {more} more problems, which `nephometer check` prints"));
     }
     lines.join("\n")
 }
 
-/// All that a transformer at its place depends on: equal keys need no restart.
+/// Everything that a transformer depends on. A reload keeps transformers with equal keys.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TransformerKey {
     pub(super) identity: Identity,
     pub(super) spec: ComponentSpec,
 }
 
-/// Makes generations and publishers.
+/// Builds chain revisions and publishers.
 pub(super) struct Factory {
     pub(super) components: ComponentHost,
     pub(super) host_id: HostId,
     pub(super) spools: Spools,
-    /// What a full spool does.
+    /// What happens when a spool is full.
     pub(super) when_full: WhenFull,
     pub(super) ledger: Arc<Ledger>,
-    /// What saved states take, of all sinks together.
+    /// Bytes of the saved states of all sinks.
     pub(super) states: Arc<StateBudget>,
-    /// Transformers are applied.
+    /// Whether sinks get their transformers.
     pub(super) transform: bool,
 }
 
 impl Factory {
-    /// Divides what the database may take: states have at most a quarter of it, with what else has no
-    /// bound of its own in `store`.
-    pub(super) fn bound(&self, store: &StoreSpec, components: &ComponentsSpec) {
-        let kept = Bound::GapBytes.most() + Bound::RefusedBytes.most();
-        let room = (store.total / 4).saturating_sub(kept);
-        let states = components.totals.states.min(room);
+    /// Divides the size limit of the database. States, gaps and rejected envelopes together get at most
+    /// a quarter of it.
+    pub(super) fn set_bounds(&self, store: &StoreSpec, components: &ComponentsSpec) {
+        let fixed = Bound::GapBytes.most() + Bound::RefusedBytes.most();
+        let left = (store.total / 4).saturating_sub(fixed);
+        let states = components.totals.states.min(left);
         self.states.set(states);
-        self.spools.bound(store.total, states + kept);
+        self.spools.bound(store.total, states + fixed);
     }
 
     fn transformers<'a>(&self, sink: &'a SinkSpec) -> &'a [TransformerSpec] {
         if self.transform { &sink.transformers } else { &[] }
     }
 
-    /// The transformers of a sink, fresh and configured. Takes as long as compiling takes.
+    /// Builds the transformers of a sink, configured and without state. May have to compile them.
     pub(super) async fn revision(
         &self,
         agent: &AgentSpec,
         sink: &SinkSpec,
     ) -> Result<ChainRevision, Vec<ComponentProblem>> {
-        let mut slots: Vec<(Box<dyn Transformer>, Arc<TransformerCount>)> = Vec::new();
+        let mut transformers: Vec<(Box<dyn Transformer>, Arc<TransformerCount>)> = Vec::new();
         let (mut on_error, mut on_state_mismatch) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
-        let mut views: HashMap<&str, usize> = HashMap::new();
-        for (offset, spec) in self.transformers(sink).iter().enumerate() {
-            let nth = views.entry(&spec.name).or_insert(0);
+        let mut occurrences: HashMap<&str, usize> = HashMap::new();
+        for (index, spec) in self.transformers(sink).iter().enumerate() {
+            let nth = occurrences.entry(&spec.name).or_insert(0);
             let count = self.ledger.transformer(&sink.name, &spec.name, *nth);
             *nth += 1;
-            let place = format!("{}/{offset}", sink.name);
+            let place = format!("{}/{index}", sink.name);
             match ComponentTransformer::create(&self.components, spec, &place).await {
-                Ok(transformer) => slots.push((Box::new(transformer), count)),
-                Err(error) => problems.extend(told(spec, error)),
+                Ok(transformer) => transformers.push((Box::new(transformer), count)),
+                Err(error) => problems.extend(problems_of(spec, error)),
             }
             let component = component(agent, &spec.name);
             on_error.push(component.on_error);
@@ -111,11 +113,12 @@ impl Factory {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let chain = Chain::new(&sink.name, self.host_id, slots).with_state_budget(&self.states);
+        let chain =
+            Chain::new(&sink.name, self.host_id, transformers).with_state_budget(&self.states);
         Ok(ChainRevision { chain, on_error, on_state_mismatch })
     }
 
-    /// What the transformers of a sink would be, without making them.
+    /// The keys of the transformers of a sink, without building them.
     pub(super) async fn keys(
         &self,
         agent: &AgentSpec,
@@ -132,13 +135,13 @@ impl Factory {
                     },
                     spec: component(agent, &spec.name),
                 }),
-                Err(error) => problems.extend(told(spec, error)),
+                Err(error) => problems.extend(problems_of(spec, error)),
             }
         }
         if problems.is_empty() { Ok(keys) } else { Err(problems) }
     }
 
-    /// Whether all transformers of a sink can be made without compiling anything.
+    /// Whether all transformers of a sink are in the compile cache.
     pub(super) async fn is_ready(&self, sink: &SinkSpec) -> Result<bool, Vec<ComponentProblem>> {
         let (mut ready, mut problems) = (true, Vec::new());
         for spec in self.transformers(sink) {
@@ -148,15 +151,15 @@ impl Factory {
             };
             match cached {
                 Ok(cached) => ready &= cached,
-                Err(error) => problems.extend(told(spec, error)),
+                Err(error) => problems.extend(problems_of(spec, error)),
             }
         }
         if problems.is_empty() { Ok(ready) } else { Err(problems) }
     }
 
-    /// What is wrong with those of these publishers that are components. In an agent that can take
-    /// them up later, one that has to be compiled first is left for then.
-    pub(super) async fn try_publishers(
+    /// Checks the publishers that are components. Without `compile`, those that are not in the compile
+    /// cache are skipped and checked later.
+    pub(super) async fn check_publishers(
         &self,
         publishers: &[PublisherSpec],
         compile: bool,
@@ -168,14 +171,14 @@ impl Factory {
                 Ok(path) => self.components.is_cached::<PublisherRole>(&path).await,
                 Err(error) => Err(error),
             };
-            let tried = match cached {
+            let checked = match cached {
                 Ok(cached) if cached || compile => {
                     publish::try_component(&self.components, url).await
                 }
                 Ok(_) => Ok(()),
                 Err(error) => Err(error),
             };
-            if let Err(error) = tried {
+            if let Err(error) = checked {
                 let reason = format!("{}: {}", spec.label, telemetry::Chain(&error));
                 problems.push(ComponentProblem { place: spec.place.clone(), reason });
             }
@@ -183,7 +186,8 @@ impl Factory {
         problems
     }
 
-    /// The publisher at a place in the list of its sink, with its spool, and the task that works it off.
+    /// Builds the publisher at an index in the list of its sink, its spool, and the task that empties
+    /// the spool.
     pub(super) async fn publisher(
         &self,
         agent: &AgentSpec,
@@ -221,11 +225,11 @@ impl Factory {
             components: self.components.clone(),
             sink: Arc::clone(&sink.name),
         };
-        let shown = match number {
+        let name_in_ledger = match number {
             1 => Arc::clone(&spec.label),
             number => format!("{}#{number}", spec.label).into(),
         };
-        let count = self.ledger.publisher(&sink.name, &shown);
+        let count = self.ledger.publisher(&sink.name, &name_in_ledger);
         publish::open(spec, &name, &settings, &count).await.map_err(failed)
     }
 }
@@ -234,8 +238,8 @@ fn component(agent: &AgentSpec, name: &str) -> ComponentSpec {
     agent.components.by_name.get(name).cloned().unwrap_or_default()
 }
 
-/// Faults of options at their own places, anything else where the file names the component.
-fn told(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentProblem> {
+/// Places errors in options at these options, and other errors where the file names the component.
+fn problems_of(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentProblem> {
     match error {
         ComponentError::Options { faults, more, .. } => {
             let kept = faults.len();

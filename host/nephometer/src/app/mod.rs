@@ -1,9 +1,8 @@
-//! The composition root: a checked configuration becomes tasks, the tasks run, they drain.
+//! The composition root: builds an agent from a checked configuration, runs it, drains it.
 //!
-//! The only module that sees both columns. Read it as the life of the process: [`App::build`] makes
-//! everything without starting anything, [`App::run`] starts it, waits, and lets it run dry from
-//! the front: polls end, then the router, then the sinks, then the publishers' drivers. What is
-//! replaced in between is the supervisor's.
+//! The only module that uses both the polling and the publishing side. [`App::build`] builds
+//! everything and starts nothing. [`App::run`] starts the tasks, waits, and drains them from front to
+//! back: polls, router, sinks, publishers. The supervisor replaces parts of a running agent.
 
 mod admin;
 mod build;
@@ -38,46 +37,46 @@ use nephometer_telemetry::{Ledger, events};
 use nephometer_wasm::ComponentError;
 
 pub use factory::ComponentProblem;
-use polls::Polls;
-pub use queries::answer as answer_for_store;
-use supervisor::{Change, Supervisor};
+use polls::PollTasks;
+pub use queries::handle_store_request;
+use supervisor::{Change, Supervisor, SupervisorChannels};
 pub use tasks::TaskFailure;
-use tasks::Tasks;
+use tasks::TaskSet;
 
-/// Batches on their way from the poll tasks to the router, which never waits for a sink: a few
-/// are enough to let two poll tasks finish at once.
+/// Capacity of the channel from the poll tasks to the router. The router never waits for a sink, so
+/// a few batches are enough.
 const BATCHES: usize = 4;
-/// Changes on their way from the supervisor: it waits for each to be taken up.
+/// Capacity of the channel of changes: the supervisor waits until each is applied.
 const CHANGES: usize = 1;
 
-/// What is asked of an agent beside its configuration.
+/// Options of an agent beside its configuration.
 pub struct Options {
-    /// Publishers are told. Without, samples end at the observer.
+    /// Whether samples are published. Without it they end at the observer.
     pub publish: bool,
-    /// Transformers are applied.
+    /// Whether transformers are applied.
     pub transform: bool,
-    /// Only this sink.
+    /// Run only this sink.
     pub sink: Option<String>,
-    /// When polling ends by itself.
+    /// How often to poll, and how long between polls.
     pub rounds: PollSchedule,
-    /// Whether the store may be written: `once` leaves no trace.
+    /// Whether the store is on disk. `once` and `check` keep it in memory.
     pub store: bool,
-    /// Gets a copy of all output.
+    /// Receives a copy of the output of every sink.
     pub observer: Option<OutputObserver>,
-    /// Where batches are copied to as they enter the sinks.
+    /// Receives a copy of every batch that enters the sinks.
     pub recorder: Option<Recorder>,
-    /// How the configuration is read again while the agent runs; `None`: never, and nothing is
-    /// taken up again. Without, components are compiled before the agent begins.
+    /// How a running agent reloads its configuration. `None` disables reloads; components are then
+    /// compiled before the start.
     pub reload: Option<Reload>,
 }
 
-/// How a running agent gets to its configuration again.
+/// How a running agent reloads its configuration.
 pub struct Reload {
-    /// Reads and checks all of it.
+    /// Reads and checks the whole configuration.
     pub load: Arc<dyn Fn() -> Result<AgentSpec, String> + Send + Sync>,
-    /// The files that it reads.
+    /// The files that `load` reads.
     pub files: Vec<PathBuf>,
-    /// Somebody asks for it.
+    /// Requests for a reload, by SIGHUP.
     pub hangups: mpsc::Receiver<()>,
 }
 
@@ -97,11 +96,11 @@ impl Default for Options {
     }
 }
 
-/// Why an agent cannot be built or cannot go on.
+/// Why an agent cannot be built or cannot continue.
 #[derive(Debug, Error)]
 pub enum AppError {
-    /// Something that the configuration names cannot be used: all of it, each with its place.
-    #[error("{}", factory::lines(.0))]
+    /// Components that cannot be used, each with its place in the configuration.
+    #[error("{}", factory::join_lines(.0))]
     Configuration(Vec<ComponentProblem>),
     /// The store cannot be used.
     #[error(transparent)]
@@ -109,18 +108,18 @@ pub enum AppError {
     /// The control socket cannot be used.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// Domains cannot be read at all.
+    /// The hypervisor cannot be used.
     #[error(transparent)]
     Hypervisor(#[from] HypervisorError),
-    /// The sink that was asked for is not there.
+    /// The selected sink is not in the configuration.
     #[error("there is no sink {name:?}; the pipeline has {known}")]
     NoSuchSink {
-        /// What was asked for.
+        /// The selected sink.
         name: String,
-        /// What there is.
+        /// The sinks of the configuration.
         known: String,
     },
-    /// A publisher cannot be made.
+    /// A publisher cannot be built.
     #[error("publisher {label}")]
     Publisher {
         /// Its URL without credentials.
@@ -128,20 +127,20 @@ pub enum AppError {
         /// What is wrong with it.
         source: publish::PublisherError,
     },
-    /// A task ended where none may.
+    /// A task ended that the agent needs.
     #[error("task {name:?} failed; this is a bug in the agent, please report it")]
     Task {
-        /// Which one.
+        /// The name of the task.
         name: String,
         /// How it ended.
         source: TaskFailure,
     },
-    /// The threads for components cannot be made.
+    /// The engine for components cannot be started.
     #[error("cannot start the component engine")]
     Components(#[source] ComponentError),
 }
 
-/// An agent that is complete and has not begun.
+/// An agent that is built and has not started.
 pub struct App {
     spec: AgentSpec,
     ledger: Arc<Ledger>,
@@ -155,31 +154,34 @@ pub struct App {
     sinks: Vec<(Sink, SinkHandle)>,
     publishers: Vec<PublisherTask>,
     background_tasks: Option<BackgroundTasks>,
-    /// Held for as long as the agent lives: the lock on the store, the threads of the components.
-    _kept: build::StoreHandles,
+    _keep_alive: build::KeepAlive,
 }
 
-/// Those who look after a running agent.
+/// The supervisor, the admin service and its control socket.
 struct BackgroundTasks {
     supervisor: Supervisor,
+    channels: SupervisorChannels,
     admin: admin::AdminService,
     changes: mpsc::Receiver<Change>,
     control: Option<crate::control::Server>,
 }
 
 impl App {
-    /// The counters, which stay readable when the agent has ended.
+    /// The counters. They stay readable after the agent has ended.
     pub fn ledger(&self) -> Arc<Ledger> {
         Arc::clone(&self.ledger)
     }
 
-    /// Runs until polling ends by itself or `stop` says so, then drains for at most the grace
-    /// period. What the ledger calls held afterwards was not delivered; with a store it is still
-    /// there at the next start.
+    /// Runs until polling ends or `stop` is true, then drains for at most `shutdown_grace`. What the
+    /// ledger counts as pending afterwards was not delivered; with a store on disk it is sent after the
+    /// next start.
+    ///
+    /// # Errors
+    /// If a task failed. The others have drained all the same.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), AppError> {
         let (batches, receiver) = mpsc::channel::<Polled>(BATCHES);
-        let mut polls = Polls::new(self.context, self.pace, self.rounds, batches);
-        polls.set(&self.sources);
+        let mut polls = PollTasks::new(self.context, self.pace, self.rounds, batches);
+        polls.set_sources(&self.sources);
         let mut running_tasks = RunningTasks::default();
         running_tasks.router.spawn("router", route(receiver, self.journal.clone(), self.recorder));
         let mut handles = Vec::new();
@@ -187,97 +189,96 @@ impl App {
             running_tasks.sinks.spawn(format!("sink {}", sink.name()), sink.run());
             handles.push(handle);
         }
-        self.publishers.into_iter().for_each(|task| running_tasks.publisher(task));
-        let changes = running_tasks.attend(self.background_tasks);
-        let ended = running_tasks.until_over(&mut polls, changes, stop).await;
+        self.publishers.into_iter().for_each(|task| running_tasks.spawn_publisher(task));
+        let changes = running_tasks.spawn_background(self.background_tasks);
+        let ended = running_tasks.run_until_stopped(&mut polls, changes, stop).await;
         polls.stop();
         let grace = self.spec.shutdown_grace;
         let deadline = Instant::now() + grace;
-        let mut remains = Vec::new();
-        let draining = running_tasks.drain(&mut polls, &handles, &mut remains);
+        let mut drained_sinks = Vec::new();
+        let draining = running_tasks.drain(&mut polls, &handles, &mut drained_sinks);
         let drained = tokio::time::timeout_at(deadline, draining).await.unwrap_or_else(|_| {
             events::poll::drain_ended(grace);
             Ok(())
         });
-        running_tasks.attending.shutdown().await;
+        running_tasks.background.shutdown().await;
         polls.shutdown().await;
-        // A sink that is stopped here lets go of its publishers, whose spools close by that.
+        // An aborted sink drops its publishers, which closes their spools.
         running_tasks.sinks.shutdown().await;
         running_tasks.router.shutdown().await;
-        let delivered = running_tasks.deliver(deadline).await;
+        let delivered = running_tasks.drain_publishers(deadline).await;
         self.spools.sync().await;
-        join_all(remains.into_iter().map(DrainedSink::finish)).await;
+        join_all(drained_sinks.into_iter().map(DrainedSink::finish)).await;
         self.journal.sync().await;
         ended.and(drained).and(delivered)
     }
 }
 
-/// The tasks of a running agent but for the polls. Each that ends while it may not ends the agent.
+/// The tasks of a running agent, except the polls. A task that ends early ends the agent.
 #[derive(Default)]
 struct RunningTasks {
-    router: Tasks<()>,
-    sinks: Tasks<DrainedSink>,
-    /// One for each publisher, until it has sent what it held when its sink let go of it.
-    publishers: Tasks<()>,
+    router: TaskSet<()>,
+    sinks: TaskSet<DrainedSink>,
+    /// One per publisher. The task of a removed publisher ends when its spool is empty.
+    publishers: TaskSet<()>,
     /// The supervisor and the control socket.
-    attending: Tasks<()>,
+    background: TaskSet<()>,
 }
 
 impl RunningTasks {
-    fn publisher(&mut self, task: PublisherTask) {
+    fn spawn_publisher(&mut self, task: PublisherTask) {
         self.publishers.spawn(format!("publisher {}", task.label()), task.run());
     }
 
-    /// Starts those who look after the agent. Gives what they want to have changed.
-    fn attend(&mut self, background_tasks: Option<BackgroundTasks>) -> mpsc::Receiver<Change> {
-        let Some(BackgroundTasks { supervisor, admin, changes, control }) = background_tasks else {
+    /// Starts the background tasks. Returns the changes that the supervisor requests.
+    fn spawn_background(&mut self, tasks: Option<BackgroundTasks>) -> mpsc::Receiver<Change> {
+        let Some(BackgroundTasks { supervisor, channels, admin, changes, control }) = tasks else {
             return mpsc::channel(CHANGES).1;
         };
         if let Some(control) = control {
             let admin = Arc::new(admin);
             let serving = control.serve(move |request| {
                 let admin = Arc::clone(&admin);
-                async move { admin.answer(request).await }
+                async move { admin.handle(request).await }
             });
-            self.attending.spawn("control socket", serving);
+            self.background.spawn("control socket", serving);
         }
-        self.attending.spawn("supervisor", supervisor.run());
+        self.background.spawn("supervisor", supervisor.run(channels));
         changes
     }
 
-    /// Waits until all polls have ended, some task has failed, or the stop says so.
-    async fn until_over(
+    /// Applies changes until all polls have ended, a task has failed, or `stop` is true.
+    async fn run_until_stopped(
         &mut self,
-        polls: &mut Polls,
+        polls: &mut PollTasks,
         mut changes: mpsc::Receiver<Change>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), AppError> {
         loop {
             tokio::select! {
                 biased;
-                ended = polls.ended() => match ended {
+                ended = polls.join_next() => match ended {
                     None => return Ok(()),
                     Some(ended) => ended?,
                 },
-                error = self.failure() => return Err(error),
+                error = self.next_failure() => return Err(error),
                 Some(change) = changes.recv() => match change {
-                    Change::Sources(sources) => polls.set(&sources),
-                    Change::Publisher(task) => self.publisher(task),
+                    Change::Sources(sources) => polls.set_sources(&sources),
+                    Change::Publisher(task) => self.spawn_publisher(task),
                 },
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             }
         }
     }
 
-    /// Waits until a task fails: all of them go on for as long as there are polls, but for publishers
-    /// that a sink has let go of.
-    async fn failure(&mut self) -> AppError {
+    /// Waits until a task fails. While the agent polls, only tasks of removed publishers may end.
+    async fn next_failure(&mut self) -> AppError {
         let (name, failure) = loop {
             tokio::select! {
-                Some((name, ended)) = self.router.next() => break (name, ended.err()),
-                Some((name, ended)) = self.sinks.next() => break (name, ended.err()),
-                Some((name, ended)) = self.attending.next() => break (name, ended.err()),
-                Some((name, ended)) = self.publishers.next() => match ended {
+                Some((name, ended)) = self.router.join_next() => break (name, ended.err()),
+                Some((name, ended)) = self.sinks.join_next() => break (name, ended.err()),
+                Some((name, ended)) = self.background.join_next() => break (name, ended.err()),
+                Some((name, ended)) = self.publishers.join_next() => match ended {
                     Ok(()) => {}
                     Err(failure) => break (name, Some(failure)),
                 },
@@ -287,33 +288,33 @@ impl RunningTasks {
         AppError::Task { name, source: failure.unwrap_or(TaskFailure::EndedEarly) }
     }
 
-    /// From the front to the back: each part ends when nothing can come any more.
+    /// Drains from front to back: each part ends when the part before it has ended.
     async fn drain(
         &mut self,
-        polls: &mut Polls,
+        polls: &mut PollTasks,
         handles: &[SinkHandle],
-        remains: &mut Vec<DrainedSink>,
+        drained_sinks: &mut Vec<DrainedSink>,
     ) -> Result<(), AppError> {
-        while let Some(ended) = polls.ended().await {
+        while let Some(ended) = polls.join_next().await {
             ended?;
         }
-        while let Some((name, ended)) = self.router.next().await {
+        while let Some((name, ended)) = self.router.join_next().await {
             ended.map_err(|source| AppError::Task { name, source })?;
         }
-        // What is being compiled is worth waiting for; what cannot be made is not.
+        // Wait for components that are being compiled, not for those that cannot be used.
         join_all(handles.iter().map(SinkHandle::wait_until_prepared)).await;
         join_all(handles.iter().map(SinkHandle::shut_down)).await;
-        while let Some((name, ended)) = self.sinks.next().await {
-            remains.push(ended.map_err(|source| AppError::Task { name, source })?);
+        while let Some((name, ended)) = self.sinks.join_next().await {
+            drained_sinks.push(ended.map_err(|source| AppError::Task { name, source })?);
         }
         Ok(())
     }
 
-    /// Lets the publishers send what they hold, up to the deadline. What is left is in the counts.
-    async fn deliver(&mut self, deadline: Instant) -> Result<(), AppError> {
+    /// Lets the publishers empty their spools until the deadline. The rest is counted as pending.
+    async fn drain_publishers(&mut self, deadline: Instant) -> Result<(), AppError> {
         let mut delivered = Ok(());
         while let Ok(Some((name, ended))) =
-            tokio::time::timeout_at(deadline, self.publishers.next()).await
+            tokio::time::timeout_at(deadline, self.publishers.join_next()).await
         {
             delivered = delivered.and(ended.map_err(|source| AppError::Task { name, source }));
         }
@@ -333,7 +334,7 @@ mod tests {
         running_tasks.router.spawn("router", pending());
         running_tasks.sinks.spawn("sink s", pending());
         running_tasks.publishers.spawn("publisher p", pending());
-        running_tasks.attending.spawn("supervisor", pending());
+        running_tasks.background.spawn("supervisor", pending());
         running_tasks
     }
 
@@ -344,32 +345,32 @@ mod tests {
         }
     }
 
-    // Nobody joined them: a publisher whose task had panicked filled its spool and dropped the oldest,
-    // and a reload was never heard of again, while the agent looked healthy.
+    // Tasks were not joined: after a panic a publisher's spool filled up and reloads hung, while the
+    // agent looked healthy.
     #[tokio::test]
-    async fn a_task_that_panics_or_ends_ends_the_agent_with_its_name() {
+    async fn a_task_that_panics_or_ends_early_ends_the_agent_with_its_name() {
         let mut panicking = running_tasks();
         panicking.publishers.spawn("publisher q", async { panic!("on purpose") });
-        assert_eq!(name(panicking.failure().await), ("publisher q".to_owned(), false));
+        assert_eq!(name(panicking.next_failure().await), ("publisher q".to_owned(), false));
         let mut ending = running_tasks();
-        ending.attending.spawn("control socket", async {});
-        assert_eq!(name(ending.failure().await), ("control socket".to_owned(), true));
+        ending.background.spawn("control socket", async {});
+        assert_eq!(name(ending.next_failure().await), ("control socket".to_owned(), true));
     }
 
-    // Their tasks were kept for as long as the agent ran, one more with each change of a publisher.
+    // Ended tasks stayed in the set, one more with each change of a publisher.
     #[tokio::test]
-    async fn publishers_that_have_sent_all_leave_nothing_behind() {
+    async fn ended_publisher_tasks_are_removed() {
         let mut running_tasks = running_tasks();
         let (fail, failing) = tokio::sync::oneshot::channel::<()>();
-        let (gone, all_gone) = tokio::sync::oneshot::channel::<()>();
+        let (last, last_ended) = tokio::sync::oneshot::channel::<()>();
         for number in 0..100 {
             running_tasks.publishers.spawn(format!("publisher {number}"), async {});
         }
         running_tasks.router.spawn("second router", async move { drop(failing.await) });
-        running_tasks.publishers.spawn("publisher last", async move { gone.send(()).unwrap() });
-        let failure = running_tasks.failure();
+        running_tasks.publishers.spawn("publisher last", async move { last.send(()).unwrap() });
+        let failure = running_tasks.next_failure();
         let failing = async move {
-            drop(all_gone.await);
+            drop(last_ended.await);
             tokio::task::yield_now().await;
             drop(fail);
         };
@@ -383,11 +384,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_ends_at_its_deadline_and_names_what_panicked() {
+    async fn draining_ends_at_its_deadline_and_names_a_panicked_task() {
         let mut running_tasks = running_tasks();
         running_tasks.publishers.spawn("publisher q", async { panic!("on purpose") });
         let deadline = Instant::now() + std::time::Duration::from_secs(5);
-        let error = running_tasks.deliver(deadline).await.unwrap_err();
+        let error = running_tasks.drain_publishers(deadline).await.unwrap_err();
         assert_eq!(name(error), ("publisher q".to_owned(), false));
         assert_eq!((Instant::now(), running_tasks.publishers.len()), (deadline, 0));
     }

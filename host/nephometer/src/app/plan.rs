@@ -1,4 +1,4 @@
-//! What a configuration that was read again changes, in words.
+//! Compares the running configuration with a new one: what changes, and what requires a restart.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::factory::TransformerKey;
 use nephometer_config::{AgentSpec, LibvirtSpec};
 use nephometer_pipeline::transform::Identity;
 
-/// Keys that are only read at the start.
+/// The changed keys that take effect only after a restart.
 pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<&'static str> {
     // The deadline follows the shortest interval, which may change.
     let follows = old.pipeline.sources != new.pipeline.sources;
@@ -30,48 +30,58 @@ pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<&'static st
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
 
-/// Sinks that are in one of the two only.
-pub(super) fn other_sinks(old: &AgentSpec, new: &AgentSpec) -> Vec<String> {
+/// The sinks that only one of the two configurations has, one line each.
+pub(super) fn added_or_removed_sinks(old: &AgentSpec, new: &AgentSpec) -> Vec<String> {
     let names = |spec: &AgentSpec| -> HashSet<Arc<str>> {
         spec.pipeline.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect()
     };
     let (before, after) = (names(old), names(new));
-    let mut other: Vec<String> = after
+    let mut lines: Vec<String> = after
         .difference(&before)
         .map(|name| format!("sink {name} is new"))
         .chain(before.difference(&after).map(|name| format!("sink {name} is removed")))
         .collect();
-    other.sort();
-    other
+    lines.sort();
+    lines
 }
 
-/// What becomes of the transformers of a sink, a line each.
-pub(super) fn slots(sink: &str, old: &[Identity], new: &[TransformerKey]) -> Vec<String> {
-    let mut left: Vec<&Identity> = old.iter().collect();
+/// What changes for each transformer of a sink, one line each.
+pub(super) fn transformer_changes(
+    sink: &str,
+    old: &[Identity],
+    new: &[TransformerKey],
+) -> Vec<String> {
+    let mut unmatched: Vec<&Identity> = old.iter().collect();
     let mut lines = Vec::new();
     for key in new {
         let name = &key.identity.component;
-        let same = left.iter().position(|identity| identity.component == *name);
-        let what = match same.map(|same| left.remove(same)) {
+        let same = unmatched.iter().position(|identity| identity.component == *name);
+        let change = match same.map(|same| unmatched.remove(same)) {
             None => "new, starts without state".to_owned(),
             Some(before) if *before == key.identity => "unchanged, state kept".to_owned(),
             Some(before) if before.digest == key.identity.digest => {
                 "options changed, state kept".to_owned()
             }
             Some(before) => {
-                format!("{} -> {}, state kept", short(&before.digest), short(&key.identity.digest))
+                format!(
+                    "{} -> {}, state kept",
+                    short_digest(&before.digest),
+                    short_digest(&key.identity.digest)
+                )
             }
         };
-        lines.push(format!("sink {sink}: {name}: {what}"));
+        lines.push(format!("sink {sink}: {name}: {change}"));
     }
     lines.extend(
-        left.iter().map(|one| format!("sink {sink}: {}: removed, with its state", one.component)),
+        unmatched
+            .iter()
+            .map(|one| format!("sink {sink}: {}: removed, with its state", one.component)),
     );
     lines
 }
 
-/// The first digits of a digest: enough to tell two builds apart.
-pub(super) fn short(digest: &[u8; 32]) -> String {
+/// The first 12 hex digits of a digest, which distinguish two builds.
+pub(super) fn short_digest(digest: &[u8; 32]) -> String {
     hex::encode(&digest[..6])
 }
 
@@ -86,12 +96,12 @@ mod tests {
     }
 
     #[test]
-    fn every_transformer_has_a_line() {
+    fn every_transformer_has_one_line() {
         let old = [identity("a", 1, "{}"), identity("b", 2, "{}"), identity("c", 3, "{}")];
         let new = [identity("b", 2, "{\"x\":1}"), identity("a", 9, "{}"), identity("d", 4, "{}")];
         let new = new.map(|identity| TransformerKey { identity, spec: ComponentSpec::default() });
         assert_eq!(
-            slots("s", &old, &new),
+            transformer_changes("s", &old, &new),
             [
                 "sink s: b: options changed, state kept",
                 "sink s: a: 010101010101 -> 090909090909, state kept",

@@ -1,56 +1,57 @@
-//! The poll tasks of a running agent: one for each interval, replaced when its sources change.
+//! The poll tasks of a running agent: one per interval, replaced when its sources change.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use super::AppError;
-use super::tasks::Tasks;
+use super::tasks::TaskSet;
 use nephometer_config::SourceSpec;
 use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{self, PollContext, PollSchedule, PollTask};
 use nephometer_model::Polled;
 
-/// All of them.
-pub(super) struct Polls {
+/// All poll tasks.
+pub(super) struct PollTasks {
     context: PollContext,
     pace: Pace,
     rounds: PollSchedule,
-    /// `None` once no more batches are wanted.
+    /// `None` after [`Self::stop`].
     batches: Option<mpsc::Sender<Polled>>,
-    groups: Vec<Group>,
-    tasks: Tasks<Result<(), HypervisorError>>,
+    groups: Vec<PollGroup>,
+    tasks: TaskSet<Result<(), HypervisorError>>,
 }
 
-struct Group {
+/// The sources of one interval, polled by one task.
+struct PollGroup {
     interval: Duration,
     sources: Vec<SourceSpec>,
     stop: watch::Sender<bool>,
 }
 
-impl Polls {
-    /// None yet.
+impl PollTasks {
+    /// Starts no task yet.
     pub(super) fn new(
         context: PollContext,
         pace: Pace,
         rounds: PollSchedule,
         batches: mpsc::Sender<Polled>,
     ) -> Self {
-        let (groups, tasks) = (Vec::new(), Tasks::default());
+        let (groups, tasks) = (Vec::new(), TaskSet::default());
         Self { context, pace, rounds, batches: Some(batches), groups, tasks }
     }
 
-    /// Polls these sources from now on. Intervals of which nothing changed go on as they are; the
-    /// others begin with a tick at once, after the one that is under way.
-    pub(super) fn set(&mut self, sources: &[SourceSpec]) {
+    /// Polls these sources from now on. Tasks of unchanged intervals continue. The others are
+    /// replaced: the running cycle ends, and the new task begins with a cycle at once.
+    pub(super) fn set_sources(&mut self, sources: &[SourceSpec]) {
         let Some(batches) = &self.batches else { return };
-        let mut before = std::mem::take(&mut self.groups);
+        let mut replaced = std::mem::take(&mut self.groups);
         for (interval, sources) in poll::group_by_interval(sources, self.pace) {
-            let same = before
+            let unchanged = replaced
                 .iter()
                 .position(|group| group.interval == interval && group.sources == sources);
-            if let Some(same) = same {
-                self.groups.push(before.swap_remove(same));
+            if let Some(unchanged) = unchanged {
+                self.groups.push(replaced.swap_remove(unchanged));
                 continue;
             }
             let (stop, stopped) = watch::channel(false);
@@ -59,21 +60,21 @@ impl Polls {
                 format!("poll every {interval:?}"),
                 task.run(self.rounds, stopped, batches.clone()),
             );
-            self.groups.push(Group { interval, sources, stop });
+            self.groups.push(PollGroup { interval, sources, stop });
         }
-        for group in before {
+        for group in replaced {
             group.stop.send_replace(true);
         }
     }
 
-    /// Waits for the next task that ends; `None` when all have.
-    pub(super) async fn ended(&mut self) -> Option<Result<(), AppError>> {
-        let (name, ended) = self.tasks.next().await?;
-        let ended = ended.map_err(|source| AppError::Task { name, source });
-        Some(ended.and_then(|polled| Ok(polled?)))
+    /// Waits until a task ends. `None` if no task is left.
+    pub(super) async fn join_next(&mut self) -> Option<Result<(), AppError>> {
+        let (name, result) = self.tasks.join_next().await?;
+        let result = result.map_err(|source| AppError::Task { name, source });
+        Some(result.and_then(|polled| Ok(polled?)))
     }
 
-    /// Lets the ticks that are under way come to their end, and no others begin.
+    /// Lets running cycles finish and starts no others.
     pub(super) fn stop(&mut self) {
         for group in &self.groups {
             group.stop.send_replace(true);
@@ -81,7 +82,7 @@ impl Polls {
         self.batches = None;
     }
 
-    /// Ends them at once.
+    /// Aborts all tasks.
     pub(super) async fn shutdown(&mut self) {
         self.tasks.shutdown().await;
     }

@@ -1,4 +1,4 @@
-//! What does not work as it is, and what is worth another attempt.
+//! Remembers which transformers failed in a reload, and when to retry one that only the load prevented.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,48 +9,53 @@ use tokio::time::Instant;
 use super::factory::TransformerKey;
 use super::swap::SwapError;
 
-/// When a reload is tried again that only the load of its sink was in the way of.
-const AGAIN: Duration = Duration::from_secs(15);
+/// The delay before a reload is retried that could not catch up with its sink.
+const RETRY_DELAY: Duration = Duration::from_secs(15);
 
-/// What was tried in vain.
+/// Failed reloads.
 #[derive(Default)]
 pub(super) struct Refusals {
-    /// By sink: of no use until it differs.
+    /// By sink: transformers that are not tried again until they change.
     refused: HashMap<Arc<str>, Vec<TransformerKey>>,
-    again: Option<Instant>,
+    retry_at: Option<Instant>,
 }
 
 impl Refusals {
-    /// These failed with this error.
-    pub(super) fn failed(&mut self, sink: &Arc<str>, keys: Vec<TransformerKey>, error: &SwapError) {
+    /// Records a failed reload: it is refused, or retried later if only the load prevented it.
+    pub(super) fn record_failure(
+        &mut self,
+        sink: &Arc<str>,
+        keys: Vec<TransformerKey>,
+        error: &SwapError,
+    ) {
         match error {
             SwapError::Refused(_) => self.refuse(sink, keys),
-            SwapError::Overtaken => self.again = Some(Instant::now() + AGAIN),
+            SwapError::Overtaken => self.retry_at = Some(Instant::now() + RETRY_DELAY),
         }
     }
 
-    /// These are of no use.
+    /// Refuses these transformers until they change.
     pub(super) fn refuse(&mut self, sink: &Arc<str>, keys: Vec<TransformerKey>) {
         self.refused.insert(Arc::clone(sink), keys);
     }
 
-    /// Something is at work in this sink.
-    pub(super) fn worked(&mut self, sink: &Arc<str>) {
+    /// Forgets the refusal of a sink whose reload succeeded.
+    pub(super) fn clear(&mut self, sink: &Arc<str>) {
         self.refused.remove(sink);
     }
 
-    /// Whether these are known to be of no use.
-    pub(super) fn has(&self, sink: &str, keys: &[TransformerKey]) -> bool {
+    /// Whether these transformers have been refused.
+    pub(super) fn contains(&self, sink: &str, keys: &[TransformerKey]) -> bool {
         self.refused.get(sink).is_some_and(|refused| refused == keys)
     }
 
-    /// Waits until something is worth another attempt: for ever, if nothing is.
-    pub(super) async fn again(&mut self) {
-        match self.again {
+    /// Waits until a reload is due for a retry; for ever if none is.
+    pub(super) async fn retry_due(&mut self) {
+        match self.retry_at {
             Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
         }
-        self.again = None;
+        self.retry_at = None;
     }
 }
 
@@ -66,31 +71,30 @@ mod tests {
         vec![TransformerKey { identity, spec: ComponentSpec::default() }]
     }
 
-    // A reload during a backlog was refused with "batches come faster than it can work on them",
-    // and remembered like a broken file: the agent never took the new code up by itself.
+    // A reload during a backlog was refused like a broken file: the agent never applied the new
+    // component by itself.
     #[tokio::test(start_paused = true)]
-    async fn what_the_load_was_in_the_way_of_is_tried_again() {
+    async fn a_reload_that_could_not_catch_up_is_retried_once() {
         let mut refusals = Refusals::default();
         let sink: Arc<str> = "meter".into();
-        refusals.failed(&sink, keys(), &SwapError::Overtaken);
-        assert!(!refusals.has(&sink, &keys()));
+        refusals.record_failure(&sink, keys(), &SwapError::Overtaken);
+        assert!(!refusals.contains(&sink, &keys()));
         let begun = Instant::now();
-        refusals.again().await;
-        assert_eq!(begun.elapsed(), AGAIN);
-        // Once.
-        let more = tokio::time::timeout(10 * AGAIN, refusals.again()).await;
-        assert!(more.is_err());
+        refusals.retry_due().await;
+        assert_eq!(begun.elapsed(), RETRY_DELAY);
+        let second = tokio::time::timeout(10 * RETRY_DELAY, refusals.retry_due()).await;
+        assert!(second.is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_of_no_use_is_left_until_it_differs() {
+    async fn refused_transformers_are_not_retried_until_they_change() {
         let mut refusals = Refusals::default();
         let sink: Arc<str> = "meter".into();
-        refusals.failed(&sink, keys(), &SwapError::Refused("it traps".to_owned()));
-        assert!(refusals.has(&sink, &keys()));
-        assert!(!refusals.has(&sink, &[]) && !refusals.has("other", &keys()));
-        assert!(tokio::time::timeout(10 * AGAIN, refusals.again()).await.is_err());
-        refusals.worked(&sink);
-        assert!(!refusals.has(&sink, &keys()));
+        refusals.record_failure(&sink, keys(), &SwapError::Refused("it traps".to_owned()));
+        assert!(refusals.contains(&sink, &keys()));
+        assert!(!refusals.contains(&sink, &[]) && !refusals.contains("other", &keys()));
+        assert!(tokio::time::timeout(10 * RETRY_DELAY, refusals.retry_due()).await.is_err());
+        refusals.clear(&sink);
+        assert!(!refusals.contains(&sink, &keys()));
     }
 }

@@ -1,19 +1,19 @@
-//! Reloads that people ask for, and what came of them.
+//! Requests to the supervisor for a reload, and the report that it returns.
 
 use tokio::sync::oneshot;
 
-/// Somebody asks for a reload.
+/// A reload that a user requested over the control socket.
 pub(super) struct ReloadRequest {
-    /// Only say what would happen.
+    /// Only report what would change.
     pub(super) plan: bool,
-    pub(super) reply: oneshot::Sender<Report>,
+    pub(super) reply: oneshot::Sender<ReloadReport>,
 }
 
-/// What a reload did, or would do.
+/// What a reload changed, or would change.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Report {
-    /// What was changed, a line each.
+pub(super) struct ReloadReport {
+    /// Applied changes, one line each.
     pub(super) changes: Vec<String>,
-    /// What was not, and why.
+    /// Refused changes with their reasons.
     pub(super) problems: Vec<String>,
 }

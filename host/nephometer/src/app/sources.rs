@@ -1,22 +1,23 @@
-//! Which sources are for which sink, and which files an agent depends on.
+//! Relations of a configuration: the sources of a sink, the files that an agent depends on.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::watch::WatchedPaths;
 use nephometer_config::{AgentSpec, SinkSpec};
 
-/// The names of the sources that a sink is for.
+/// The names of the sources that feed a sink.
 pub(super) fn sources_of(spec: &AgentSpec, sink: &SinkSpec) -> HashSet<Arc<str>> {
     let sources = spec.pipeline.sources.iter();
-    let wanting = sources.filter(|source| source.sinks.contains(&sink.name));
-    wanting.map(|source| Arc::clone(&source.name)).collect()
+    let feeding = sources.filter(|source| source.sinks.contains(&sink.name));
+    feeding.map(|source| Arc::clone(&source.name)).collect()
 }
 
-/// Where the agent's own files are that it reads again.
-pub(super) fn watched(spec: &AgentSpec, files: &[std::path::PathBuf]) -> crate::watch::Watched {
+/// The component folders and configuration files whose changes cause a reload.
+pub(super) fn watched_paths(spec: &AgentSpec, files: &[PathBuf]) -> WatchedPaths {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    crate::watch::Watched {
+    WatchedPaths {
         folders: spec.components.path.iter().map(|path| absolute(path)).collect(),
         files: files.iter().map(|path| absolute(path)).collect(),
     }

@@ -1,21 +1,21 @@
-//! Takes up what changes while the agent runs: components, options, publishers, sources.
+//! The supervisor: applies changed components, options, publishers and sources while the agent runs.
 //!
-//! Everything that takes long happens here, beside the sinks; they only see a generation that is
-//! ready. Whatever fails leaves what is at work as it is.
+//! Does the slow work, such as compiling, beside the sinks; they get a chain revision that is ready.
+//! A change that fails leaves the running parts in place.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::factory::{Factory, TransformerKey, lines};
+use super::factory::{Factory, TransformerKey, join_lines};
 use super::plan;
 use super::refusals::Refusals;
-use super::reload_request::{ReloadRequest, Report};
-use super::sources::{sources_of, watched};
-use super::swap::{rehearse, swap};
+use super::reload_request::{ReloadReport, ReloadRequest};
+use super::sources::{sources_of, watched_paths};
+use super::swap::{dry_run, swap};
 use super::{AppError, Reload};
-use crate::watch::Watch;
+use crate::watch::FileWatcher;
 use nephometer_config::{AgentSpec, PublisherSpec, SinkSpec, SourceSpec};
 use nephometer_pipeline::publish::PublisherTask;
 use nephometer_pipeline::transform::Identity;
@@ -23,47 +23,48 @@ use nephometer_pipeline::{Publishers, SinkEvent, SinkHandle};
 use nephometer_store::Journal;
 use nephometer_telemetry::{Chain, events::reload as events};
 
-/// Something for the tasks of the agent.
+/// A change of the running tasks.
 pub(super) enum Change {
-    /// Poll these from now on.
+    /// Poll these sources from now on.
     Sources(Vec<SourceSpec>),
-    /// Look after this one too.
+    /// Run this task of a new publisher.
     Publisher(PublisherTask),
 }
 
 /// Why a reload is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// Files changed: what was refused before is not tried again unless it differs.
+    /// Files changed. Refused transformers are tried again only if they differ.
     Files,
-    /// Somebody wants it.
-    Asked,
-    /// Somebody wants to know.
+    /// A user requested it.
+    Requested,
+    /// A user requested a plan: nothing is changed.
     Plan,
 }
 
-/// Looks after a running agent.
+/// Reloads a running agent.
 pub(super) struct Supervisor {
     factory: Arc<Factory>,
     journal: Journal,
     spec: AgentSpec,
     sinks: Vec<(Arc<str>, SinkHandle)>,
     reload: Reload,
-    /// What is at work, by sink.
+    /// The running transformers, by sink.
     running: HashMap<Arc<str>, Vec<TransformerKey>>,
     refusals: Refusals,
-    inbox: Option<Inbox>,
 }
 
-struct Inbox {
-    changes: mpsc::Sender<Change>,
-    sink_events: mpsc::Receiver<SinkEvent>,
-    reload_requests: mpsc::Receiver<ReloadRequest>,
-    last: watch::Sender<Report>,
+/// The channels of the supervisor.
+pub(super) struct SupervisorChannels {
+    pub(super) changes: mpsc::Sender<Change>,
+    pub(super) sink_events: mpsc::Receiver<SinkEvent>,
+    pub(super) reload_requests: mpsc::Receiver<ReloadRequest>,
+    /// The report of the last reload, for `status`.
+    pub(super) last_reload: watch::Sender<ReloadReport>,
 }
 
 impl Supervisor {
-    /// For these sinks.
+    /// Supervises these sinks.
     pub(super) fn new(
         factory: Arc<Factory>,
         journal: Journal,
@@ -72,69 +73,57 @@ impl Supervisor {
         reload: Reload,
     ) -> Self {
         let (running, refusals) = (HashMap::new(), Refusals::default());
-        Self { factory, journal, spec, sinks, reload, running, refusals, inbox: None }
+        Self { factory, journal, spec, sinks, reload, running, refusals }
     }
 
-    /// With these to tell and to listen to.
-    pub(super) fn listening(
-        mut self,
-        changes: mpsc::Sender<Change>,
-        sink_events: mpsc::Receiver<SinkEvent>,
-        reload_requests: mpsc::Receiver<ReloadRequest>,
-        last: watch::Sender<Report>,
-    ) -> Self {
-        self.inbox = Some(Inbox { changes, sink_events, reload_requests, last });
-        self
-    }
-
-    /// Works until it is dropped.
-    pub(super) async fn run(mut self) {
-        let Some(mut inbox) = self.inbox.take() else { return };
-        let mut files = Watch::new(watched(&self.spec, &self.reload.files));
-        self.begin().await;
+    /// Runs until it is dropped.
+    pub(super) async fn run(mut self, mut channels: SupervisorChannels) {
+        let mut files = FileWatcher::new(watched_paths(&self.spec, &self.reload.files));
+        self.build_pending_sinks().await;
         loop {
             let cause = tokio::select! {
-                Some(sink_event) = inbox.sink_events.recv() => {
-                    self.rolled_back(sink_event);
+                Some(sink_event) = channels.sink_events.recv() => {
+                    self.record_rollback(sink_event);
                     continue;
                 }
-                Some(reload_request) = inbox.reload_requests.recv() => {
-                    let cause = if reload_request.plan { Cause::Plan } else { Cause::Asked };
-                    let report = self.turn(cause, &inbox).await;
-                    // Whoever asked has gone; the log has it all the same.
-                    drop(reload_request.reply.send(report));
+                Some(request) = channels.reload_requests.recv() => {
+                    let cause = if request.plan { Cause::Plan } else { Cause::Requested };
+                    let report = self.reload_and_log(cause, &channels).await;
+                    // The client may have disconnected; the log has the report.
+                    drop(request.reply.send(report));
                     continue;
                 }
                 () = files.changed() => Cause::Files,
-                () = self.refusals.again() => Cause::Files,
-                Some(()) = self.reload.hangups.recv() => Cause::Asked,
+                () = self.refusals.retry_due() => Cause::Files,
+                Some(()) = self.reload.hangups.recv() => Cause::Requested,
             };
-            self.turn(cause, &inbox).await;
+            self.reload_and_log(cause, &channels).await;
         }
     }
 
-    /// Notes what is at work, and makes what the start has left for now.
-    async fn begin(&mut self) {
+    /// Records the running transformers, and builds those that the start has left out.
+    async fn build_pending_sinks(&mut self) {
         let spec = self.spec.clone();
         for sink in &spec.pipeline.sinks {
             let Some(handle) = self.handle(&sink.name) else { continue };
             let keys = match self.factory.keys(&spec, sink).await {
                 Ok(keys) => keys,
                 Err(problems) => {
-                    handle.hold(lines(&problems)).await;
+                    handle.hold(join_lines(&problems)).await;
                     continue;
                 }
             };
             if handle.status().reloads == 0 && !handle.has_transformers() {
-                self.prepare(&spec, sink, &handle, keys).await;
+                self.swap_transformers(&spec, sink, &handle, keys).await;
             } else {
                 self.running.insert(Arc::clone(&sink.name), keys);
             }
         }
     }
 
-    /// Gives a sink its transformers. What went wrong is the sink's reason to be held, if it is.
-    async fn prepare(
+    /// Replaces the transformers of a sink. Returns the reason if that failed; a sink without
+    /// transformers shows it in its status.
+    async fn swap_transformers(
         &mut self,
         spec: &AgentSpec,
         sink: &SinkSpec,
@@ -144,12 +133,12 @@ impl Supervisor {
         events::step(&sink.name, "preparing");
         match swap(&self.factory, spec, sink, handle).await {
             Ok(_) => {
-                self.refusals.worked(&sink.name);
+                self.refusals.clear(&sink.name);
                 self.running.insert(Arc::clone(&sink.name), keys);
                 None
             }
             Err(error) => {
-                self.refusals.failed(&sink.name, keys, &error);
+                self.refusals.record_failure(&sink.name, keys, &error);
                 let reason = error.to_string();
                 handle.hold(reason.clone()).await;
                 Some(reason)
@@ -162,8 +151,8 @@ impl Supervisor {
         found.map(|(_, handle)| handle.clone())
     }
 
-    /// What failed is not tried again until it changes.
-    fn rolled_back(&mut self, sink_event: SinkEvent) {
+    /// Refuses the transformers that were rolled back until they change.
+    fn record_rollback(&mut self, sink_event: SinkEvent) {
         let SinkEvent::RolledBack { sink, restored, .. } = sink_event;
         let Some(failed) = self.running.remove(&sink) else { return };
         let keys = restored.into_iter().map(|identity: Identity| {
@@ -174,8 +163,12 @@ impl Supervisor {
         self.refusals.refuse(&sink, failed);
     }
 
-    async fn turn(&mut self, cause: Cause, inbox: &Inbox) -> Report {
-        let report = self.reload(cause, &inbox.changes).await;
+    async fn reload_and_log(
+        &mut self,
+        cause: Cause,
+        channels: &SupervisorChannels,
+    ) -> ReloadReport {
+        let report = self.reload(cause, &channels.changes).await;
         for problem in &report.problems {
             if cause != Cause::Plan {
                 events::refused(problem);
@@ -185,14 +178,14 @@ impl Supervisor {
             if !report.changes.is_empty() {
                 events::applied(&report.changes.join("; "));
             }
-            inbox.last.send_replace(report.clone());
+            channels.last_reload.send_replace(report.clone());
         }
         report
     }
 
-    async fn reload(&mut self, cause: Cause, changes: &mpsc::Sender<Change>) -> Report {
-        let mut report = Report::default();
-        // It reads files, which a network may hold up.
+    async fn reload(&mut self, cause: Cause, changes: &mpsc::Sender<Change>) -> ReloadReport {
+        let mut report = ReloadReport::default();
+        // Files on a network file system may block.
         let load = Arc::clone(&self.reload.load);
         let loaded = tokio::task::spawn_blocking(move || load()).await;
         let new = match loaded.unwrap_or_else(|error| Err(error.to_string())) {
@@ -205,51 +198,52 @@ impl Supervisor {
         for key in plan::needs_restart(&self.spec, &new) {
             report.problems.push(format!("{key} has changed; this requires a restart"));
         }
-        for sink in plan::other_sinks(&self.spec, &new) {
+        for sink in plan::added_or_removed_sinks(&self.spec, &new) {
             report.problems.push(format!("{sink}; adding or removing a sink requires a restart"));
         }
         if cause != Cause::Plan {
             self.factory.components.set_spec(&new.components).await;
-            self.factory.bound(&self.spec.store, &new.components);
+            self.factory.set_bounds(&self.spec.store, &new.components);
         }
-        // Sinks whose publishers stay as they are because the new ones are of no use.
-        let mut kept = Vec::new();
+        // Sinks that keep their publishers because the new ones failed.
+        let mut unchanged = Vec::new();
         for sink in &new.pipeline.sinks {
             if self.handle(&sink.name).is_some() {
-                self.transformers(cause, &new, sink, &mut report).await;
-                let Some((added, changed)) = self.publisher_changes(sink) else { continue };
-                let tried: Vec<PublisherSpec> =
+                self.reload_transformers(cause, &new, sink, &mut report).await;
+                let Some((added, lines)) = self.publisher_changes(sink) else { continue };
+                let specs: Vec<PublisherSpec> =
                     added.iter().map(|at| sink.publishers[*at].clone()).collect();
-                let problems = self.factory.try_publishers(&tried, true).await;
+                let problems = self.factory.check_publishers(&specs, true).await;
                 if !problems.is_empty() {
-                    report.problems.push(lines(&problems));
-                    kept.push(Arc::clone(&sink.name));
+                    report.problems.push(join_lines(&problems));
+                    unchanged.push(Arc::clone(&sink.name));
                     continue;
                 }
                 if cause != Cause::Plan
-                    && let Err(error) = self.publishers(&new, sink, &added, changes).await
+                    && let Err(error) = self.replace_publishers(&new, sink, &added, changes).await
                 {
-                    // Not taken up: the next reload tries again.
+                    // Not applied: the next reload tries again.
                     report.problems.push(Chain(&error).to_string());
-                    kept.push(Arc::clone(&sink.name));
+                    unchanged.push(Arc::clone(&sink.name));
                     continue;
                 }
-                report.changes.extend(changed);
+                report.changes.extend(lines);
             }
         }
-        self.sources(cause, &new, changes, &mut report).await;
+        self.reload_sources(cause, &new, changes, &mut report).await;
         if cause != Cause::Plan {
-            self.take_up(new, &kept);
+            self.commit(new, &unchanged);
         }
         report
     }
 
-    /// What was taken up is what the next reload is compared with; the rest stays as it was.
-    fn take_up(&mut self, new: AgentSpec, kept: &[Arc<str>]) {
+    /// Stores the applied parts of a configuration, with which the next reload is compared.
+    /// `unchanged` names the sinks that keep their publishers.
+    fn commit(&mut self, new: AgentSpec, unchanged: &[Arc<str>]) {
         let known: Vec<Arc<str>> = self.sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
         self.spec.components.by_name = new.components.by_name;
         if self.spec.pipeline.sources != new.pipeline.sources {
-            // It follows the shortest interval.
+            // The deadline follows from the shortest interval.
             self.spec.libvirt.deadline = new.libvirt.deadline;
         }
         self.spec.pipeline.sources = new.pipeline.sources;
@@ -259,7 +253,7 @@ impl Supervisor {
             }
             if let Some(old) = self.spec.pipeline.sinks.iter_mut().find(|old| old.name == sink.name)
             {
-                if kept.contains(&sink.name) {
+                if unchanged.contains(&sink.name) {
                     sink.publishers = std::mem::take(&mut old.publishers);
                 }
                 *old = sink;
@@ -267,28 +261,28 @@ impl Supervisor {
         }
     }
 
-    async fn transformers(
+    async fn reload_transformers(
         &mut self,
         cause: Cause,
         new: &AgentSpec,
         sink: &SinkSpec,
-        report: &mut Report,
+        report: &mut ReloadReport,
     ) {
         let Some(handle) = self.handle(&sink.name) else { return };
         let keys = match self.factory.keys(new, sink).await {
             Ok(keys) => keys,
-            Err(problems) => return report.problems.push(lines(&problems)),
+            Err(problems) => return report.problems.push(join_lines(&problems)),
         };
         let running = self.running.get(&sink.name);
-        let refused = cause == Cause::Files && self.refusals.has(&sink.name, &keys);
+        let refused = cause == Cause::Files && self.refusals.contains(&sink.name, &keys);
         if running == Some(&keys) || refused {
             return;
         }
-        let lines = plan::slots(&sink.name, &handle.status().transformers, &keys);
+        let lines = plan::transformer_changes(&sink.name, &handle.status().transformers, &keys);
         let failed = if cause == Cause::Plan {
-            rehearse(&self.factory, new, sink, &handle).await.err()
+            dry_run(&self.factory, new, sink, &handle).await.err()
         } else {
-            self.prepare(new, sink, &handle, keys).await
+            self.swap_transformers(new, sink, &handle, keys).await
         };
         match failed {
             Some(reason) => report.problems.push(format!("sink {}: {reason}", sink.name)),
@@ -296,8 +290,8 @@ impl Supervisor {
         }
     }
 
-    /// Where in its list the new publishers of a sink are, and what changes, a line each; `None` if
-    /// nothing does.
+    /// The indexes of the added publishers of a sink, and all changes, one line each. `None` if nothing
+    /// changes.
     fn publisher_changes(&self, sink: &SinkSpec) -> Option<(Vec<usize>, Vec<String>)> {
         let old = self.spec.pipeline.sinks.iter().find(|old| old.name == sink.name);
         let old = old.map_or(&[][..], |old| &old.publishers);
@@ -305,25 +299,27 @@ impl Supervisor {
         if old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.url == b.url) {
             return None;
         }
-        // A URL may be there twice: each of them stands for one of the other list.
+        // A URL may occur twice: each occurrence matches one of the other list.
         let count = |list: &[PublisherSpec], like: &PublisherSpec| {
             list.iter().filter(|one| one.url == like.url).count()
         };
-        let beyond = |ours: &[PublisherSpec], theirs: &[PublisherSpec]| -> Vec<usize> {
-            let none = |at: &usize| count(&ours[..*at], &ours[*at]) >= count(theirs, &ours[*at]);
-            (0..ours.len()).filter(none).collect()
+        let only_in = |ours: &[PublisherSpec], theirs: &[PublisherSpec]| -> Vec<usize> {
+            let unmatched =
+                |at: &usize| count(&ours[..*at], &ours[*at]) >= count(theirs, &ours[*at]);
+            (0..ours.len()).filter(unmatched).collect()
         };
-        let (added, gone) = (beyond(new, old), beyond(old, new));
-        let of = |one: &PublisherSpec| format!("sink {}: publisher {}", sink.name, one.label);
-        let gone = gone.iter().map(|at| &old[*at]);
-        let gone = gone.map(|one| format!("{}: removed when its spool is empty", of(one)));
-        let lines =
-            added.iter().map(|at| format!("{}: added", of(&new[*at]))).chain(gone).collect();
+        let (added, removed) = (only_in(new, old), only_in(old, new));
+        let name = |one: &PublisherSpec| format!("sink {}: publisher {}", sink.name, one.label);
+        let mut lines: Vec<String> =
+            added.iter().map(|at| format!("{}: added", name(&new[*at]))).collect();
+        let removed = removed.iter().map(|at| name(&old[*at]));
+        lines.extend(removed.map(|name| format!("{name}: removed when its spool is empty")));
         Some((added, lines))
     }
 
-    /// Gives a sink these publishers besides those that it keeps, in the order of the file.
-    async fn publishers(
+    /// Adds publishers to a sink and removes those that the file no longer has. The order is that of
+    /// the file.
+    async fn replace_publishers(
         &self,
         new: &AgentSpec,
         sink: &SinkSpec,
@@ -331,34 +327,34 @@ impl Supervisor {
         changes: &mpsc::Sender<Change>,
     ) -> Result<(), AppError> {
         let Some(handle) = self.handle(&sink.name) else { return Ok(()) };
-        let mut made = Publishers::new();
+        let mut built = Publishers::new();
         for at in added {
             let (publisher, task) = self.factory.publisher(new, sink, *at).await?;
-            // An agent that is ending takes nothing up.
+            // An agent that is shutting down applies no change.
             drop(changes.send(Change::Publisher(task)).await);
-            made.push((sink.publishers[*at].clone(), publisher));
+            built.push((sink.publishers[*at].clone(), publisher));
         }
-        let reload_request = sink.publishers.clone();
+        let specs = sink.publishers.clone();
         let change = move |publishers: &mut Publishers| {
-            // Those that stay are found first.
-            publishers.append(&mut made);
-            let mut made = std::mem::take(publishers);
-            let taken = reload_request.iter().filter_map(|spec| {
-                let at = made.iter().position(|(one, _)| one.url == spec.url)?;
-                Some(made.remove(at))
+            // Running publishers come first, so that they are found before new ones with their URL.
+            publishers.append(&mut built);
+            let mut candidates = std::mem::take(publishers);
+            let chosen = specs.iter().filter_map(|spec| {
+                let at = candidates.iter().position(|(one, _)| one.url == spec.url)?;
+                Some(candidates.remove(at))
             });
-            *publishers = taken.collect();
+            *publishers = chosen.collect();
         };
         handle.change_publishers(change).await;
         Ok(())
     }
 
-    async fn sources(
+    async fn reload_sources(
         &self,
         cause: Cause,
         new: &AgentSpec,
         changes: &mpsc::Sender<Change>,
-        report: &mut Report,
+        report: &mut ReloadReport,
     ) {
         let old = &self.spec.pipeline.sources;
         let sources = &new.pipeline.sources;
@@ -379,7 +375,7 @@ impl Supervisor {
                 self.journal.set_sources(name, &sources_of(new, sink));
             }
         }
-        // An agent that is ending takes nothing up.
+        // An agent that is shutting down applies no change.
         drop(changes.send(Change::Sources(sources.clone())).await);
     }
 }

@@ -1,25 +1,28 @@
-//! One sink gets new transformers while it works.
+//! Replaces the transformers of a running sink.
+//!
+//! Builds a new chain revision beside the running one, brings it to the same state and hands it to
+//! the sink. A failure before that leaves the running transformers in place.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::factory::{Factory, lines};
+use super::factory::{Factory, join_lines};
 use nephometer_config::{AgentSpec, SinkSpec};
 use nephometer_pipeline::{SinkHandle, Takeover};
 use nephometer_telemetry::events::reload as events;
 
-/// How often a new generation tries to be at the head by itself, before the sink is asked to wait
-/// for it. Each time there is less to catch up with.
-const ROUNDS: usize = 10;
-/// How often it starts over because too much came while it was being made.
-const STARTS: usize = 3;
+/// How often a new revision catches up by itself before the sink waits for it. Each round has fewer
+/// batches to process.
+const CATCH_UP_ROUNDS: usize = 10;
+/// How often it restarts from a new snapshot because its catch-up log overflowed.
+const SNAPSHOTS: usize = 3;
 
-/// Why the transformers at work stay at work.
+/// Why the running transformers stay in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SwapError {
-    /// The new ones are of no use as they are.
+    /// The new transformers failed, and would fail again.
     Refused(String),
-    /// They never got to the head. That is the load's doing and none of theirs.
+    /// The new transformers never caught up with the sink, because of its load.
     Overtaken,
 }
 
@@ -27,9 +30,9 @@ impl fmt::Display for SwapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(reason) => f.write_str(reason),
-            Self::Overtaken => {
-                f.write_str("batches arrive faster than the new transformers process them; the reload is retried soon")
-            }
+            Self::Overtaken => f.write_str(
+                "batches arrive faster than the new transformers process them; the reload is retried soon",
+            ),
         }
     }
 }
@@ -40,8 +43,10 @@ impl From<String> for SwapError {
     }
 }
 
-/// Makes the transformers beside those at work, brings them to where those are, and hands over.
-/// Whatever fails before that leaves those at work as they are. How long no batch was worked on.
+/// Replaces the transformers of a sink. Returns how long the sink was paused.
+///
+/// # Errors
+/// If the new transformers cannot be built, cannot restore the state, or never catch up.
 pub(super) async fn swap(
     factory: &Factory,
     agent: &AgentSpec,
@@ -61,10 +66,10 @@ async fn attempt(
     sink: &SinkSpec,
     handle: &SinkHandle,
 ) -> Result<Duration, SwapError> {
-    let made = factory.revision(agent, sink).await.map_err(|problems| lines(&problems))?;
+    let mut revision =
+        factory.revision(agent, sink).await.map_err(|problems| join_lines(&problems))?;
     events::step(&sink.name, "configured");
-    let mut revision = made;
-    for _ in 0..STARTS {
+    for _ in 0..SNAPSHOTS {
         let snapshot = handle.snapshot_for_takeover().await;
         let snapshot = snapshot.ok_or_else(|| "the sink has stopped".to_owned())?;
         revision.restore(&snapshot).await.map_err(|error| {
@@ -81,7 +86,7 @@ async fn attempt(
         events::step(&sink.name, "caught up");
         let mut rounds = 0;
         revision = loop {
-            match handle.take_over(revision, rounds >= ROUNDS).await {
+            match handle.take_over(revision, rounds >= CATCH_UP_ROUNDS).await {
                 Takeover::Done(pause) => {
                     events::step(&sink.name, "taken over");
                     return Ok(pause);
@@ -99,15 +104,18 @@ async fn attempt(
     Err(SwapError::Overtaken)
 }
 
-/// All of it but the last step: what would fail.
-pub(super) async fn rehearse(
+/// Does everything but the takeover, to find out whether a swap would fail.
+///
+/// # Errors
+/// As [`swap`].
+pub(super) async fn dry_run(
     factory: &Factory,
     agent: &AgentSpec,
     sink: &SinkSpec,
     handle: &SinkHandle,
 ) -> Result<(), String> {
-    let made = factory.revision(agent, sink).await.map_err(|problems| lines(&problems))?;
-    let mut revision = made;
+    let mut revision =
+        factory.revision(agent, sink).await.map_err(|problems| join_lines(&problems))?;
     let snapshot = handle.peek_snapshot().await.ok_or("the sink has stopped")?;
     revision.restore(&snapshot).await.map_err(|error| error.to_string())
 }

@@ -1,34 +1,34 @@
-//! The tasks of the agent, in one place: each has a name, none of them ends unnoticed.
+//! Named tasks of the agent. Each task is joined, so that a panic or an early end is noticed.
 
 use std::collections::HashMap;
 
 use thiserror::Error;
 use tokio::task::{Id, JoinError, JoinSet};
 
-/// Why a task is no more.
+/// Why a task that the agent needs has ended.
 #[derive(Debug, Error)]
 pub enum TaskFailure {
-    /// It panicked.
+    /// The task panicked.
     #[error("it panicked")]
     Panicked(#[source] JoinError),
-    /// It came to its end while the agent still needs it.
+    /// The task returned while the agent still needed it.
     #[error("it ended unexpectedly")]
     EndedEarly,
 }
 
-/// Tasks of one kind, by name.
-pub(super) struct Tasks<T> {
+/// A set of tasks with names.
+pub(super) struct TaskSet<T> {
     running: JoinSet<T>,
     names: HashMap<Id, String>,
 }
 
-impl<T> Default for Tasks<T> {
+impl<T> Default for TaskSet<T> {
     fn default() -> Self {
         Self { running: JoinSet::new(), names: HashMap::new() }
     }
 }
 
-impl<T: Send + 'static> Tasks<T> {
+impl<T: Send + 'static> TaskSet<T> {
     /// Starts a task.
     pub(super) fn spawn(
         &mut self,
@@ -39,22 +39,22 @@ impl<T: Send + 'static> Tasks<T> {
         self.names.insert(id, name.into());
     }
 
-    /// Waits for the next one that ends: its name, and what it gave. `None` when there are none.
-    pub(super) async fn next(&mut self) -> Option<(String, Result<T, TaskFailure>)> {
-        let (id, ended) = match self.running.join_next_with_id().await? {
-            Ok((id, gave)) => (id, Ok(gave)),
+    /// Waits until a task ends. Returns its name and result; `None` if the set is empty.
+    pub(super) async fn join_next(&mut self) -> Option<(String, Result<T, TaskFailure>)> {
+        let (id, result) = match self.running.join_next_with_id().await? {
+            Ok((id, output)) => (id, Ok(output)),
             Err(error) => (error.id(), Err(TaskFailure::Panicked(error))),
         };
-        Some((self.names.remove(&id).unwrap_or_default(), ended))
+        Some((self.names.remove(&id).unwrap_or_default(), result))
     }
 
-    /// How many there are.
+    /// The number of tasks that have not been joined.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.running.len()
     }
 
-    /// Ends them at once.
+    /// Aborts all tasks and waits for them.
     pub(super) async fn shutdown(&mut self) {
         self.running.shutdown().await;
         self.names.clear();

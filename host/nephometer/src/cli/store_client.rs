@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Failure;
 use super::ask::Socket;
 use super::run::runtime;
-use crate::app::answer_for_store;
+use crate::app::handle_store_request;
 use crate::control::{ControlError, Request};
 use nephometer_store::Store;
 
@@ -33,7 +33,8 @@ impl<'a> StoreClient<'a> {
                 answered => return answered,
             },
         };
-        let response = runtime.block_on(answer_for_store(&store.spools(), &store.gaps(), request));
+        let response =
+            runtime.block_on(handle_store_request(&store.spools(), &store.gaps(), request));
         match (response.answer, response.error) {
             (Some(answer), _) => Ok(answer),
             (None, reason) => Err(anyhow!(reason.unwrap_or_default()).context(Failure::Usage)),

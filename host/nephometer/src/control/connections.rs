@@ -1,5 +1,7 @@
-//! The connections of the control socket: how many there may be, how long one may take, and who makes
-//! room for whom. Knows requests and answers as bytes and types; who answers is the caller's.
+//! The connections of the control socket: their number, their time limits, and which one is closed
+//! when there are too many.
+//!
+//! Reads requests and writes responses. The caller's handler makes the responses.
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Write as _};
@@ -15,23 +17,23 @@ use super::{Request, Response};
 use nephometer_model::{Bound, clean};
 use nephometer_telemetry::events::control as events;
 
-/// How long a client may take to ask, and to take its answer.
-const PATIENCE: Duration = Duration::from_millis(Bound::ControlTime.most());
+/// The time limit for a client to send its request, and to receive the response.
+const IO_TIMEOUT: Duration = Duration::from_millis(Bound::ControlTime.most());
 
-/// All that are open. They end when this is dropped.
+/// All open connections. Dropping it closes them.
 pub(super) struct Connections<A> {
-    answer: Arc<A>,
+    handler: Arc<A>,
     tasks: JoinSet<()>,
-    open: Arc<Mutex<Open>>,
+    open: Arc<Mutex<OpenConnections>>,
     next: u64,
 }
 
 #[derive(Debug, Default)]
-struct Open {
-    /// Those whose request has not come yet, the oldest first.
-    waiting: BTreeMap<u64, AbortHandle>,
-    /// Those that have asked.
-    asked: usize,
+struct OpenConnections {
+    /// Connections without a complete request, oldest first.
+    idle: BTreeMap<u64, AbortHandle>,
+    /// The number of connections with a request.
+    active: usize,
 }
 
 impl<A, F> Connections<A>
@@ -39,18 +41,18 @@ where
     A: Fn(Request) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    pub(super) fn new(answer: A) -> Self {
-        Self { answer: Arc::new(answer), tasks: JoinSet::new(), open: Arc::default(), next: 0 }
+    pub(super) fn new(handler: A) -> Self {
+        Self { handler: Arc::new(handler), tasks: JoinSet::new(), open: Arc::default(), next: 0 }
     }
 
-    /// Waits for something, and meanwhile clears away what has ended.
-    pub(super) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+    /// Waits for a future, and joins ended connections meanwhile.
+    pub(super) async fn run_until<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
                 Some(ended) = self.tasks.join_next() => match ended {
-                    // The client sees that the connection is closed.
+                    // Its client sees a closed connection.
                     Err(error) if error.is_panic() => events::answer_panicked(&error),
                     _ => {}
                 },
@@ -58,43 +60,44 @@ where
         }
     }
 
-    /// Begins one. Where there are too many, the oldest that has not asked makes room; if all have
-    /// asked, the new one is refused.
-    pub(super) fn begin(&mut self, stream: UnixStream) {
-        if !is_ours(&stream) {
+    /// Serves a new connection. If there are too many, closes the oldest one without a request; if all
+    /// have sent requests, refuses the new one.
+    pub(super) fn accept(&mut self, stream: UnixStream) {
+        if !is_allowed(&stream) {
             return;
         }
-        // Held until the task is in the list: it takes itself off.
-        let mut open = held(&self.open);
-        if let Err(over) = Bound::ControlConnections.check(open.waiting.len() + open.asked + 1) {
-            match open.waiting.pop_first() {
+        // Locked until the task is in the list, because the task removes itself from it.
+        let mut open = lock(&self.open);
+        if let Err(over) = Bound::ControlConnections.check(open.idle.len() + open.active + 1) {
+            match open.idle.pop_first() {
                 Some((_, oldest)) => oldest.abort(),
                 None => {
-                    events::connection_refused(open.asked);
+                    events::connection_refused(open.active);
                     return refuse(stream, over.to_string());
                 }
             }
         }
         let number = self.next;
         self.next += 1;
-        let answer = Arc::clone(&self.answer);
-        let place = Place { open: Arc::clone(&self.open), number, asked: false };
+        let handler = Arc::clone(&self.handler);
+        let slot = ConnectionSlot { open: Arc::clone(&self.open), number, active: false };
         let task = async move {
-            if let Err(error) = converse(stream, &*answer, place).await {
+            if let Err(error) = serve(stream, &*handler, slot).await {
                 events::conversation_failed(&error);
             }
         };
-        open.waiting.insert(number, self.tasks.spawn(task));
+        open.idle.insert(number, self.tasks.spawn(task));
     }
 }
 
-/// Only this user and root may ask: the mode of the socket says so, but not while it is being made.
-fn is_ours(stream: &UnixStream) -> bool {
-    let me = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == me || peer.uid() == 0)
+/// Whether the peer is this user or root. The mode of the socket ensures that too, but is set only
+/// after the socket was created.
+fn is_allowed(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-/// Best effort: a client that comes at such a time may as well see no more than the end.
+/// Best effort: the client may see only a closed connection.
 fn refuse(stream: UnixStream, reason: String) {
     let Ok(mut stream) = stream.into_std() else { return };
     let mut text = serde_json::to_vec(&Response::failed(reason)).unwrap_or_default();
@@ -102,62 +105,63 @@ fn refuse(stream: UnixStream, reason: String) {
     drop(stream.write_all(&text));
 }
 
-fn held(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+fn lock(open: &Mutex<OpenConnections>) -> MutexGuard<'_, OpenConnections> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One among the open connections.
-struct Place {
-    open: Arc<Mutex<Open>>,
+/// The entry of one connection among the open ones. Dropping it removes the entry.
+struct ConnectionSlot {
+    open: Arc<Mutex<OpenConnections>>,
     number: u64,
-    asked: bool,
+    active: bool,
 }
 
-impl Place {
-    /// The request has come: from now on it is not closed to make room. `None` if it was already.
-    fn asked(mut self) -> Option<Self> {
-        let mut open = held(&self.open);
-        open.waiting.remove(&self.number)?;
-        open.asked += 1;
+impl ConnectionSlot {
+    /// Marks the connection as active, so that it is not closed for another one. `None` if it has been
+    /// closed already.
+    fn activate(mut self) -> Option<Self> {
+        let mut open = lock(&self.open);
+        open.idle.remove(&self.number)?;
+        open.active += 1;
         drop(open);
-        self.asked = true;
+        self.active = true;
         Some(self)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut open = held(&self.open);
-        if self.asked {
-            open.asked -= 1;
+        let mut open = lock(&self.open);
+        if self.active {
+            open.active -= 1;
         } else {
-            open.waiting.remove(&self.number);
+            open.idle.remove(&self.number);
         }
     }
 }
 
-/// One request, one answer.
-async fn converse<F: Future<Output = Response>>(
+/// Reads one request and writes one response.
+async fn serve<F: Future<Output = Response>>(
     mut stream: UnixStream,
-    answer: &(impl Fn(Request) -> F + Sync),
-    place: Place,
+    handler: &(impl Fn(Request) -> F + Sync),
+    slot: ConnectionSlot,
 ) -> std::io::Result<()> {
     let (reader, mut writer) = stream.split();
-    let request = within(request(reader)).await?;
-    let Some(_place) = place.asked() else { return Ok(()) };
+    let request = with_timeout(read_request(reader)).await?;
+    let Some(_slot) = slot.activate() else { return Ok(()) };
     let response = match request {
-        Ok(request) => answer(request).await,
+        Ok(request) => handler(request).await,
         Err(reason) => Response::failed(reason),
     };
-    within(reply(&mut writer, &response)).await
+    with_timeout(write_response(&mut writer, &response)).await
 }
 
-async fn within<T>(work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
-    timeout(PATIENCE, work).await.map_err(|_| Error::from(ErrorKind::TimedOut))?
+async fn with_timeout<T>(work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    timeout(IO_TIMEOUT, work).await.map_err(|_| Error::from(ErrorKind::TimedOut))?
 }
 
-/// Reads a request, or says why there is none.
-pub(super) async fn request(
+/// Reads a request. The inner error is the message for a client that sent an invalid one.
+pub(super) async fn read_request(
     reader: impl AsyncRead + Unpin,
 ) -> std::io::Result<Result<Request, String>> {
     let mut line = Vec::new();
@@ -167,12 +171,12 @@ pub(super) async fn request(
         return Ok(Err(over.to_string()));
     }
     Ok(serde_json::from_slice(&line).map_err(|error| {
-        // It repeats what it does not know.
+        // The message quotes the input.
         format!("request not understood: {}", clean(&error.to_string()))
     }))
 }
 
-pub(super) async fn reply(
+pub(super) async fn write_response(
     writer: &mut (impl AsyncWrite + Unpin),
     response: &Response,
 ) -> std::io::Result<()> {
@@ -185,34 +189,34 @@ pub(super) async fn reply(
 mod tests {
     use super::*;
 
-    async fn asked(bytes: &[u8]) -> Result<Request, String> {
-        request(bytes).await.unwrap()
+    async fn read(bytes: &[u8]) -> Result<Request, String> {
+        read_request(bytes).await.unwrap()
     }
 
     #[tokio::test]
-    async fn a_request_has_at_most_so_many_bytes() {
+    async fn a_request_has_a_size_limit() {
         let request = "{\"command\": \"status\"";
         let padded = |length: usize| {
             let gap = length - request.len() - "}\n".len();
             format!("{request}{}}}\n", " ".repeat(gap)).into_bytes()
         };
         let most = Bound::ControlBytes.size();
-        assert_eq!(asked(&padded(most)).await.unwrap(), Request::Status);
-        let refused = asked(&padded(most + 1)).await.unwrap_err();
+        assert_eq!(read(&padded(most)).await.unwrap(), Request::Status);
+        let refused = read(&padded(most + 1)).await.unwrap_err();
         assert!(refused.contains("control_request_bytes"), "{refused}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_takes_at_most_so_long() {
+    async fn a_request_has_a_time_limit() {
         let gap = Duration::from_millis(1);
-        for (after, fine) in [(PATIENCE - gap, true), (PATIENCE + gap, false)] {
+        for (after, fine) in [(IO_TIMEOUT - gap, true), (IO_TIMEOUT + gap, false)] {
             let (mut client, server) = tokio::io::duplex(1_000);
-            let asking = async {
+            let sending = async {
                 tokio::time::sleep(after).await;
                 client.write_all(b"{\"command\": \"status\"}\n").await
             };
-            let (request, asked) = tokio::join!(within(request(server)), asking);
-            asked.unwrap_or_else(|error| assert!(!fine, "{error}"));
+            let (request, sent) = tokio::join!(with_timeout(read_request(server)), sending);
+            sent.unwrap_or_else(|error| assert!(!fine, "{error}"));
             assert_eq!(request.is_ok(), fine, "{after:?}");
         }
     }
@@ -226,53 +230,53 @@ mod tests {
         text
     }
 
-    // 200 connections that did not ask once kept `status` unanswered for a minute.
+    // 200 idle connections once blocked `status` for a minute.
     #[tokio::test]
-    async fn those_who_do_not_ask_make_room_and_those_who_have_asked_do_not() {
+    async fn idle_connections_are_closed_for_new_ones_and_active_ones_are_not() {
         let most = Bound::ControlConnections.size();
-        let (hold, held) = tokio::sync::watch::channel(true);
-        let mut conversations = Connections::new(move |request| {
-            let mut held = held.clone();
+        let (block, blocked) = tokio::sync::watch::channel(true);
+        let mut connections = Connections::new(move |request| {
+            let mut blocked = blocked.clone();
             async move {
                 if request == Request::Gaps {
-                    held.wait_for(|held| !held).await.unwrap();
+                    blocked.wait_for(|blocked| !blocked).await.unwrap();
                 }
-                Response::well(serde_json::Value::Null)
+                Response::ok(serde_json::Value::Null)
             }
         });
         let mut clients = Vec::new();
-        let mut connect = |conversations: &mut Connections<_>| {
+        let mut connect = |connections: &mut Connections<_>| {
             let (client, server) = UnixStream::pair().unwrap();
-            conversations.begin(server);
+            connections.accept(server);
             clients.push(client);
         };
         for _ in 0..most {
-            connect(&mut conversations);
+            connect(&mut connections);
         }
-        let open = Arc::clone(&conversations.open);
-        assert_eq!(super::held(&open).waiting.len(), most, "the limit is accepted");
-        connect(&mut conversations);
-        assert_eq!(super::held(&open).waiting.len(), most);
+        let open = Arc::clone(&connections.open);
+        assert_eq!(super::lock(&open).idle.len(), most, "connections up to the limit are accepted");
+        connect(&mut connections);
+        assert_eq!(super::lock(&open).idle.len(), most);
         let mut newest = clients.pop().unwrap();
-        assert_eq!(line(&mut clients[0]).await, "", "the oldest made room");
+        assert_eq!(line(&mut clients[0]).await, "", "the oldest was closed");
         newest.write_all(STATUS).await.unwrap();
         assert_eq!(line(&mut newest).await, "{\"answer\":null}\n");
 
-        // Now all have asked, and wait for their answers.
+        // Now all are active, and wait for their responses.
         clients.remove(0);
         for client in &mut clients {
             client.write_all(GAPS).await.unwrap();
         }
         let (mut last, server) = UnixStream::pair().unwrap();
         last.write_all(GAPS).await.unwrap();
-        conversations.begin(server);
-        while super::held(&open).asked < most {
+        connections.accept(server);
+        while super::lock(&open).active < most {
             tokio::task::yield_now().await;
         }
         let (mut refused, server) = UnixStream::pair().unwrap();
-        conversations.begin(server);
+        connections.accept(server);
         assert!(line(&mut refused).await.contains("control_connections"));
-        hold.send_replace(false);
+        block.send_replace(false);
         assert_eq!(line(&mut last).await, "{\"answer\":null}\n");
         for client in &mut clients {
             assert_eq!(line(client).await, "{\"answer\":null}\n");
@@ -280,30 +284,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_panics_ends_its_own_connection_only() {
-        let mut conversations = Connections::new(|request| async move {
+    async fn a_panicking_handler_ends_its_own_connection_only() {
+        let mut connections = Connections::new(|request| async move {
             assert_ne!(request, Request::Gaps, "on purpose");
-            Response::well(serde_json::Value::Null)
+            Response::ok(serde_json::Value::Null)
         });
         for (request, answer) in [(GAPS, ""), (STATUS, "{\"answer\":null}\n")] {
             let (mut client, server) = UnixStream::pair().unwrap();
             client.write_all(request).await.unwrap();
-            conversations.begin(server);
-            assert_eq!(conversations.beside(line(&mut client)).await, answer);
+            connections.accept(server);
+            assert_eq!(connections.run_until(line(&mut client)).await, answer);
         }
-        while let Some(ended) = conversations.tasks.join_next().await {
+        while let Some(ended) = connections.tasks.join_next().await {
             ended.unwrap();
         }
     }
 
-    // The name of an unknown command was once repeated in full, with all that moves a cursor.
+    // The name of an unknown command was once quoted in full, with its control characters.
     #[tokio::test]
-    async fn what_is_not_understood_is_repeated_in_part_and_clean() {
+    async fn an_invalid_request_is_quoted_shortened_and_escaped() {
         let request = format!("{{\"command\": \"\\u001b[2J{}\"}}\n", "x".repeat(60_000));
-        let refused = asked(request.as_bytes()).await.unwrap_err();
+        let refused = read(request.as_bytes()).await.unwrap_err();
         assert!(refused.len() < 2 * Bound::TextBytes.size() && !refused.contains('\u{1b}'));
         for bytes in [&b""[..], b"\n", b"\xff\n", b"[[[[[[[[", b"null\n"] {
-            assert!(asked(bytes).await.unwrap_err().contains("not understood"));
+            assert!(read(bytes).await.unwrap_err().contains("not understood"));
         }
     }
 }

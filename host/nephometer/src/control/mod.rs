@@ -1,7 +1,7 @@
-//! The agent's UNIX socket: one question a connection, one answer, a line of JSON each.
+//! The agent's UNIX socket: one request and one response per connection, each a line of JSON.
 //!
-//! Given: questions. Gives back: answers, which somebody else makes. Must not know what it is that
-//! answers.
+//! Owns the protocol, the server and the client. A handler that the caller provides answers the
+//! requests; this module knows nothing of the agent.
 
 mod connections;
 #[cfg(fuzzing)]
@@ -21,103 +21,103 @@ use tokio::net::UnixListener;
 use connections::Connections;
 use nephometer_telemetry::events::control as events;
 
-/// What can be asked.
+/// A request to a running agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
-    /// How sinks are, and the ledger.
+    /// The state of the sinks, the last reload, and the ledger.
     Status,
-    /// What components use.
+    /// The resources that components use.
     ComponentStatus,
-    /// Read the configuration and the components again.
+    /// Reload the configuration and the components.
     Reload {
-        /// Only say what would happen.
+        /// Only report what would change.
         plan: bool,
     },
-    /// What spools hold.
+    /// List the spools.
     Spools,
-    /// Envelopes of a spool, some at a time.
+    /// Read envelopes of a spool, page by page.
     SpoolPage {
-        /// The spool's name.
+        /// The name of the spool.
         spool: String,
-        /// Where the page before has ended: whether with one that was refused, and its number.
+        /// The last envelope of the page before: whether it is a rejected one, and its number.
         after: Option<(bool, u64)>,
     },
-    /// Whether all that spools hold can be read.
+    /// Read every envelope and report damaged ones.
     SpoolCheck,
-    /// Put back what was refused, or what waits where nobody reads any more.
+    /// Send rejected envelopes again, or move those of a removed publisher to another spool.
     SpoolRequeue {
-        /// From this spool.
+        /// The spool to take envelopes from.
         from: String,
-        /// Into this one.
+        /// The spool to put them into.
         to: String,
     },
-    /// What is missing.
+    /// List periods with missing samples.
     Gaps,
-    /// Give rows that were set aside to their sink again.
+    /// Run a dead letter through its transformer again.
     #[serde(alias = "replay_dead_letter")]
     RetryDeadLetter {
-        /// As `dead-letters ls` shows it.
+        /// The number of the dead letter, from `dead-letters ls`.
         number: u64,
     },
 }
 
-/// The answer: one of the two.
+/// The response: an answer or an error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Response {
-    /// What was asked for.
+    /// The result of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<Value>,
-    /// Why there is none.
+    /// Why the request failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 impl Response {
-    /// What was asked for.
-    pub fn well(answer: Value) -> Self {
+    /// A successful response.
+    pub fn ok(answer: Value) -> Self {
         Self { answer: Some(answer), error: None }
     }
 
-    /// Why there is no answer.
+    /// A failed response.
     pub fn failed(reason: String) -> Self {
         Self { answer: None, error: Some(reason) }
     }
 }
 
-/// Why the socket is of no use.
+/// Why a request got no answer, or the socket could not be created.
 #[derive(Debug, Error)]
 pub enum ControlError {
-    /// It cannot be made.
+    /// The socket cannot be created.
     #[error("cannot create the control socket {path}; check control.socket")]
     Bind {
-        /// Where it should be.
+        /// The path of the socket.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// No agent answers there.
+    /// No agent listens on the socket.
     #[error("no agent answers at {path}; start one, or name its control.socket with --socket")]
     Absent {
-        /// The socket.
+        /// The path of the socket.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// An agent of another version.
+    /// The response cannot be read, such as that of another version.
     #[error("invalid response from the agent at {path}: {reason}")]
     InvalidResponse {
-        /// The socket.
+        /// The path of the socket.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the response.
         reason: String,
     },
-    /// It answers that it cannot.
+    /// The agent returned an error.
     #[error("{0}")]
     Refused(String),
 }
 
-/// The socket, listening.
+/// A listening control socket. Dropping it removes the socket.
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
@@ -125,8 +125,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes the socket, for this user alone. What an agent left behind that has ended otherwise
-    /// is taken away; the store's lock makes sure that none is at work.
+    /// Creates the socket, accessible to this user only. Replaces the socket of an agent that has
+    /// crashed; the lock on the store ensures that no other agent runs.
+    ///
+    /// # Errors
+    /// If another agent listens on the socket, or the system refuses it.
     pub fn bind(path: &Path) -> Result<Self, ControlError> {
         let failed = |source| ControlError::Bind { path: path.to_owned(), source };
         if let Some(folder) = path.parent() {
@@ -148,16 +151,16 @@ impl Server {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Answers until it is dropped. A client that does not ask loses its place to one that comes
-    /// later.
-    pub async fn serve<F>(self, answer: impl Fn(Request) -> F + Send + Sync + 'static)
+    /// Serves requests until it is dropped. A client that sends no request is disconnected when others
+    /// need its connection.
+    pub async fn serve<F>(self, handler: impl Fn(Request) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Response> + Send + 'static,
     {
-        let mut conversations = Connections::new(answer);
+        let mut connections = Connections::new(handler);
         loop {
-            match conversations.beside(self.listener.accept()).await {
-                Ok((stream, _)) => conversations.begin(stream),
+            match connections.run_until(self.listener.accept()).await {
+                Ok((stream, _)) => connections.accept(stream),
                 Err(error) => {
                     events::accept_failed(&error);
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -169,30 +172,33 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Best effort: the next agent takes it away as well.
+        // Best effort: the next agent replaces the socket.
         drop(std::fs::remove_file(&self.path));
     }
 }
 
-/// Asks a running agent. Waits for as long as it takes: a reload compiles.
+/// Sends a request to a running agent. Has no time limit: a reload may compile.
+///
+/// # Errors
+/// If no agent listens, the response is invalid, or the agent returns an error.
 pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
     let absent = |source| ControlError::Absent { path: path.to_owned(), source };
-    let strange = |reason: String| ControlError::InvalidResponse { path: path.to_owned(), reason };
+    let invalid = |reason: String| ControlError::InvalidResponse { path: path.to_owned(), reason };
     let mut stream = StdStream::connect(path).map_err(absent)?;
-    let mut text = serde_json::to_string(request).map_err(|error| strange(error.to_string()))?;
+    let mut text = serde_json::to_string(request).map_err(|error| invalid(error.to_string()))?;
     text.push('\n');
     stream.write_all(text.as_bytes()).map_err(absent)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).map_err(absent)?;
     if line.is_empty() {
-        return Err(strange("the connection was closed without one".to_owned()));
+        return Err(invalid("the connection was closed without one".to_owned()));
     }
     let response: Response =
-        serde_json::from_str(&line).map_err(|error| strange(error.to_string()))?;
+        serde_json::from_str(&line).map_err(|error| invalid(error.to_string()))?;
     match (response.answer, response.error) {
         (Some(answer), _) => Ok(answer),
         (None, Some(reason)) => Err(ControlError::Refused(reason)),
-        (None, None) => Err(strange("it has neither an answer nor an error".to_owned())),
+        (None, None) => Err(invalid("it has neither an answer nor an error".to_owned())),
     }
 }
 
@@ -203,27 +209,27 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_question_is_answered_and_nonsense_is_refused() {
+    async fn a_request_is_answered_and_an_unknown_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/agent.sock");
         let server = Server::bind(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let serving = tokio::spawn(server.serve(|request| async move {
             match request {
-                Request::Reload { plan } => Response::well(json!(plan)),
+                Request::Reload { plan } => Response::ok(json!(plan)),
                 _ => Response::failed("no".to_owned()),
             }
         }));
-        let asked = |request| {
+        let send = |request| {
             let path = path.clone();
             tokio::task::spawn_blocking(move || ask(&path, &request))
         };
-        assert_eq!(asked(Request::Reload { plan: true }).await.unwrap().unwrap(), json!(true));
-        let refused = asked(Request::Status).await.unwrap().unwrap_err();
+        assert_eq!(send(Request::Reload { plan: true }).await.unwrap().unwrap(), json!(true));
+        let refused = send(Request::Status).await.unwrap().unwrap_err();
         assert_eq!(refused.to_string(), "no");
-        let nonsense = path.clone();
+        let socket = path.clone();
         let answer = tokio::task::spawn_blocking(move || {
-            let mut stream = StdStream::connect(nonsense).unwrap();
+            let mut stream = StdStream::connect(socket).unwrap();
             stream.write_all(b"{\"command\": \"explode\"}\n").unwrap();
             let mut line = String::new();
             BufReader::new(stream).read_line(&mut line).unwrap();
@@ -232,9 +238,7 @@ mod tests {
         assert!(answer.await.unwrap().contains("not understood"));
         serving.abort();
         assert!(serving.await.unwrap_err().is_cancelled());
-        assert!(!path.exists(), "taken away by the one who made it");
-        assert!(
-            asked(Request::Status).await.unwrap().unwrap_err().to_string().contains("no agent")
-        );
+        assert!(!path.exists(), "the server removes its socket");
+        assert!(send(Request::Status).await.unwrap().unwrap_err().to_string().contains("no agent"));
     }
 }

@@ -1,8 +1,7 @@
-//! Watches files that a running agent takes up again when they change: components and its own
-//! configuration.
+//! Watches the components and configuration files that a running agent reloads.
 //!
-//! Given: folders and files. Gives back: one signal after each burst of changes. Must not read
-//! them: what a change means is for others to find out.
+//! Takes folders and files, and signals once after each burst of changes. Uses inotify, and scans in
+//! case it is unavailable or misses a change. Never reads the files.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
@@ -21,120 +20,120 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use nephometer_telemetry::events;
 
-/// A burst is over when nothing has changed for so long: editors and `cp` write in several steps.
-const QUIET: Duration = Duration::from_millis(100);
-/// The same if the last thing that happened was that a file got its name or that its writer closed
-/// it: then it is whole, and what is waited for is only the next file of several.
-const WHOLE: Duration = Duration::from_millis(30);
-/// Somebody who never stops writing does not keep the rest from being seen.
-const LONGEST: Duration = Duration::from_secs(2);
-/// How often files are looked at in case nothing was said: links into other folders, and file
-/// systems that tell nothing, such as those of the network.
-const LOOK: Duration = Duration::from_secs(10);
-/// The wait before the first try to watch again after a failure, and the longest one.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// A burst ends when nothing has changed for this long: editors and `cp` write in several steps.
+const QUIET_PARTIAL: Duration = Duration::from_millis(100);
+/// The same after a file was renamed or closed by its writer. The file is complete then; other files
+/// of the burst may follow.
+const QUIET_COMPLETE: Duration = Duration::from_millis(30);
+/// A burst ends after this time even if a program never stops writing.
+const MAX_BURST: Duration = Duration::from_secs(2);
+/// The interval of scans, for changes without an event: links into other folders, and network file
+/// systems.
+const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// The first and the longest delay before watching is tried again after a failure.
+const RETRY_DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
-/// Everything that is watched.
+/// The files to watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Watched {
-    /// Folders: what is in them, not below.
+pub struct WatchedPaths {
+    /// Folders. Files in them are watched, those in their subfolders are not.
     pub folders: Vec<PathBuf>,
     /// Single files.
     pub files: Vec<PathBuf>,
 }
 
-/// Tells changes.
-pub struct Watch {
-    watched: Watched,
+/// Signals changes of files.
+pub struct FileWatcher {
+    watched: WatchedPaths,
     signals: mpsc::Receiver<()>,
     sender: mpsc::Sender<()>,
-    /// The last that was told leaves no file half written.
-    whole: Arc<AtomicBool>,
-    /// `None` if the system gives none: then looking has to do.
+    /// Whether the last event leaves its file complete.
+    complete: Arc<AtomicBool>,
+    /// `None` if the system has no watches left; then only scans find changes.
     watcher: Option<RecommendedWatcher>,
-    failing: Option<Failing>,
-    views: Vec<Print>,
+    backoff: Option<Backoff>,
+    fingerprints: Vec<Fingerprint>,
 }
 
-/// The system does not let us watch, such as for want of file descriptors.
+/// The delay after watching has failed, such as for lack of file descriptors.
 #[derive(Debug, Clone, Copy)]
-struct Failing {
-    /// When to try again.
-    next: Instant,
+struct Backoff {
+    retry_at: Instant,
     delay: Duration,
 }
 
-impl Failing {
-    /// After one more failure.
-    fn more(before: Option<Self>, now: Instant) -> Self {
-        let (first, longest) = RETRY;
+impl Backoff {
+    /// The delay after one more failure.
+    fn next(before: Option<Self>, now: Instant) -> Self {
+        let (first, longest) = RETRY_DELAY;
         let delay = before.map_or(first, |before| longest.min(before.delay.saturating_mul(2)));
-        Self { next: now + delay, delay }
+        Self { retry_at: now + delay, delay }
     }
 }
 
-/// What tells two contents of a path apart, without reading it.
-type Print = Option<(u64, u64, u64, i64, i64)>;
+/// Device, inode, size and modification time: they differ if the content of a path does. `None` if
+/// there is no file.
+type Fingerprint = Option<(u64, u64, u64, i64, i64)>;
 
-impl Watch {
+impl FileWatcher {
     /// Starts watching.
-    pub fn new(watched: Watched) -> Self {
-        // One signal says all there is to say.
+    pub fn new(watched: WatchedPaths) -> Self {
+        // Signals carry no data, so one is enough.
         let (sender, signals) = mpsc::channel(1);
-        // What cannot be read yet is a change when it can.
-        let views = prints(&watched).unwrap_or_default();
-        let whole = Arc::default();
-        let mut watch =
-            Self { watched, signals, sender, whole, watcher: None, failing: None, views };
-        watch.begin();
-        watch
+        // A folder that cannot be read now counts as changed when it can.
+        let fingerprints = fingerprints(&watched).unwrap_or_default();
+        let (complete, watcher, backoff) = (Arc::default(), None, None);
+        let mut this = Self { watched, signals, sender, complete, watcher, backoff, fingerprints };
+        this.start_watching();
+        this
     }
 
-    /// Waits for the end of the next burst of changes. Cancel-safe: what came in the meantime is
-    /// told by the next call.
+    /// Waits for the end of the next burst of changes. Cancel-safe: the next call returns changes that
+    /// happened in between.
     pub async fn changed(&mut self) {
         loop {
             tokio::select! {
-                Some(()) = self.signals.recv() => self.quiet().await,
-                () = sleep(LOOK) => {}
+                Some(()) = self.signals.recv() => self.wait_for_quiet().await,
+                () = sleep(SCAN_INTERVAL) => {}
             }
-            // What a name stands for may be another folder by now.
-            self.begin();
-            // A folder that cannot be read just now has not changed.
-            let Ok(now) = prints(&self.watched) else { continue };
-            if now != self.views {
-                self.views = now;
+            // A watched name may stand for another folder by now.
+            self.start_watching();
+            // A scan without file descriptors finds no change.
+            let Ok(now) = fingerprints(&self.watched) else { continue };
+            if now != self.fingerprints {
+                self.fingerprints = now;
                 return;
             }
         }
     }
 
-    /// Watches, unless that has failed a short time ago. One log line when it begins to fail, and
-    /// one when it works again.
-    fn begin(&mut self) {
+    /// Starts watching, unless that has failed a short time ago. Logs the first failure, and the
+    /// recovery.
+    fn start_watching(&mut self) {
         let now = Instant::now();
-        if self.failing.is_some_and(|failing| now < failing.next) {
+        if self.backoff.is_some_and(|backoff| now < backoff.retry_at) {
             return;
         }
         match self.watch() {
             Ok(()) => {
-                if self.failing.take().is_some() {
+                if self.backoff.take().is_some() {
                     events::reload::watching_again();
                 }
             }
             Err(error) => {
-                if self.failing.is_none() {
+                if self.backoff.is_none() {
                     events::reload::not_watching(&error);
                 }
-                self.failing = Some(Failing::more(self.failing, now));
+                self.backoff = Some(Backoff::next(self.backoff, now));
             }
         }
     }
 
-    async fn quiet(&mut self) {
-        let end = Instant::now() + LONGEST;
+    async fn wait_for_quiet(&mut self) {
+        let end = Instant::now() + MAX_BURST;
         loop {
-            let wait = if self.whole.load(Relaxed) { WHOLE } else { QUIET };
+            let complete = self.complete.load(Relaxed);
+            let wait = if complete { QUIET_COMPLETE } else { QUIET_PARTIAL };
             let until = end.min(Instant::now() + wait);
             match timeout_at(until, self.signals.recv()).await {
                 Ok(Some(())) if until < end => {}
@@ -143,40 +142,40 @@ impl Watch {
         }
     }
 
-    /// Folders themselves, and those that hold a name which is watched: a rename or another link
-    /// is a change of the folder around it.
+    /// Watches the folders, and the parents of all paths: a rename or a new link is an event of the
+    /// parent.
     fn watch(&mut self) -> notify::Result<()> {
-        let (sender, whole) = (self.sender.clone(), Arc::clone(&self.whole));
+        let (sender, complete) = (self.sender.clone(), Arc::clone(&self.complete));
         let mut watcher =
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                let complete = event.as_ref().is_ok_and(|event| completes(event.kind));
-                let reading = event.is_ok_and(|event| event.kind.is_access());
-                if complete || !reading {
-                    whole.store(complete, Relaxed);
-                    // One is waiting already: it says the same.
+                let completes = event.as_ref().is_ok_and(|event| completes(event.kind));
+                let is_access = event.is_ok_and(|event| event.kind.is_access());
+                if completes || !is_access {
+                    complete.store(completes, Relaxed);
+                    // A signal that is pending already is enough.
                     let _full = sender.try_send(());
                 }
             })?;
-        let mut places = BTreeSet::new();
-        places.extend(self.watched.folders.iter().cloned());
-        let named = self.watched.folders.iter().chain(&self.watched.files);
-        places.extend(named.filter_map(|path| path.parent()).map(Path::to_owned));
-        let mut full = None;
-        for place in places {
-            // One that is not there yet is seen by looking.
-            if let Err(error) = watcher.watch(&place, RecursiveMode::NonRecursive)
-                && is_full(&error)
+        let mut folders = BTreeSet::new();
+        folders.extend(self.watched.folders.iter().cloned());
+        let paths = self.watched.folders.iter().chain(&self.watched.files);
+        folders.extend(paths.filter_map(|path| path.parent()).map(Path::to_owned));
+        let mut exhausted = None;
+        for folder in folders {
+            // A scan finds a folder that does not exist yet.
+            if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive)
+                && is_exhausted(&error)
             {
-                full = Some(error);
+                exhausted = Some(error);
             }
         }
         self.watcher = Some(watcher);
-        full.map_or(Ok(()), Err)
+        exhausted.map_or(Ok(()), Err)
     }
 }
 
-/// Whether the system has no more watches or file descriptors to give.
-fn is_full(error: &notify::Error) -> bool {
+/// Whether the system has no watches or file descriptors left.
+fn is_exhausted(error: &notify::Error) -> bool {
     match &error.kind {
         ErrorKind::MaxFilesWatch => true,
         ErrorKind::Io(error) => is_out_of_files(error),
@@ -185,11 +184,11 @@ fn is_full(error: &notify::Error) -> bool {
 }
 
 fn is_out_of_files(error: &io::Error) -> bool {
-    let full = [Errno::MFILE, Errno::NFILE, Errno::NOSPC, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|error| full.contains(&error))
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOSPC, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|error| exhausted.contains(&error))
 }
 
-/// Whether it leaves a file as it is meant to be.
+/// Whether a file is complete after this event: its writer has closed it, or it was renamed.
 fn completes(kind: EventKind) -> bool {
     matches!(
         kind,
@@ -198,9 +197,12 @@ fn completes(kind: EventKind) -> bool {
     )
 }
 
-/// Of all components in the folders, and of all files. An error where the system has no file
-/// descriptors to give, and not where there is no folder, or none for us.
-fn prints(watched: &Watched) -> io::Result<Vec<Print>> {
+/// The fingerprints of all components in the folders, and of all files. A folder that is missing or
+/// not readable has none.
+///
+/// # Errors
+/// If the system has no file descriptors left.
+fn fingerprints(watched: &WatchedPaths) -> io::Result<Vec<Fingerprint>> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for folder in &watched.folders {
         let entries = match folder.read_dir() {
@@ -212,10 +214,10 @@ fn prints(watched: &Watched) -> io::Result<Vec<Print>> {
     }
     paths.sort();
     paths.extend(watched.files.iter().cloned());
-    Ok(paths.iter().map(|path| path.metadata().ok().as_ref().map(print)).collect())
+    Ok(paths.iter().map(|path| path.metadata().ok().as_ref().map(fingerprint)).collect())
 }
 
-fn print(found: &Metadata) -> (u64, u64, u64, i64, i64) {
+fn fingerprint(found: &Metadata) -> (u64, u64, u64, i64, i64) {
     (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec())
 }
 
@@ -227,13 +229,13 @@ mod tests {
 
     use super::*;
 
-    async fn views(watch: &mut Watch, what: &str) {
-        let told = tokio::time::timeout(Duration::from_secs(30), watch.changed()).await;
-        assert!(told.is_ok(), "{what} was not seen");
+    async fn expect_change(watcher: &mut FileWatcher, what: &str) {
+        let changed = tokio::time::timeout(Duration::from_secs(30), watcher.changed()).await;
+        assert!(changed.is_ok(), "{what} was not noticed");
     }
 
     #[tokio::test]
-    async fn every_way_to_replace_a_file_is_seen() {
+    async fn every_way_to_replace_a_file_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("one")).unwrap();
@@ -241,78 +243,79 @@ mod tests {
         fs::write(at("one/a.wasm"), "1").unwrap();
         fs::write(at("two/a.wasm"), "22").unwrap();
         symlink(at("one"), at("current")).unwrap();
-        let watched = Watched { folders: vec![at("current")], files: vec![at("pipeline.yaml")] };
-        let mut watch = Watch::new(watched);
+        let watched =
+            WatchedPaths { folders: vec![at("current")], files: vec![at("pipeline.yaml")] };
+        let mut watcher = FileWatcher::new(watched);
 
         fs::write(at("one/a.wasm"), "in place").unwrap();
-        views(&mut watch, "a write in place").await;
+        expect_change(&mut watcher, "a write in place").await;
         fs::write(at("one/.a.new"), "renamed").unwrap();
         fs::rename(at("one/.a.new"), at("one/a.wasm")).unwrap();
-        views(&mut watch, "a rename").await;
+        expect_change(&mut watcher, "a rename").await;
         symlink(at("two"), at("next")).unwrap();
         fs::rename(at("next"), at("current")).unwrap();
-        views(&mut watch, "another folder").await;
+        expect_change(&mut watcher, "another folder").await;
         fs::write(at("two/a.wasm"), "in the other folder").unwrap();
-        views(&mut watch, "a write there").await;
+        expect_change(&mut watcher, "a write there").await;
         fs::remove_file(at("two/a.wasm")).unwrap();
-        views(&mut watch, "a removal").await;
+        expect_change(&mut watcher, "a removal").await;
         fs::write(at("pipeline.yaml"), "sources: []").unwrap();
-        views(&mut watch, "a new file").await;
+        expect_change(&mut watcher, "a new file").await;
     }
 
     #[tokio::test]
-    async fn a_file_is_whole_when_its_writer_says_so() {
-        async fn until(watch: &mut Watch, whole: bool) {
-            while watch.whole.load(Relaxed) != whole {
-                let told = tokio::time::timeout(Duration::from_secs(30), watch.signals.recv());
-                assert!(told.await.is_ok(), "not told that it is whole: {whole}");
+    async fn a_file_is_complete_when_it_is_closed_or_renamed() {
+        async fn until(watcher: &mut FileWatcher, complete: bool) {
+            while watcher.complete.load(Relaxed) != complete {
+                let signal = tokio::time::timeout(Duration::from_secs(30), watcher.signals.recv());
+                assert!(signal.await.is_ok(), "complete did not become {complete}");
             }
         }
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let watched = Watched { folders: vec![folder.path().to_owned()], files: Vec::new() };
-        let mut watch = Watch::new(watched);
-        watch.whole.store(true, Relaxed);
+        let watched = WatchedPaths { folders: vec![folder.path().to_owned()], files: Vec::new() };
+        let mut watcher = FileWatcher::new(watched);
+        watcher.complete.store(true, Relaxed);
         let mut file = fs::File::create(at("a.wasm")).unwrap();
         file.write_all(b"part").unwrap();
-        until(&mut watch, false).await;
+        until(&mut watcher, false).await;
         drop(file);
-        until(&mut watch, true).await;
-        watch.whole.store(false, Relaxed);
+        until(&mut watcher, true).await;
+        watcher.complete.store(false, Relaxed);
         fs::rename(at("a.wasm"), at("b.wasm")).unwrap();
-        until(&mut watch, true).await;
+        until(&mut watcher, true).await;
     }
 
     #[test]
-    fn a_failure_is_followed_by_longer_and_longer_waits() {
+    fn the_retry_delay_doubles_up_to_a_minute() {
         let now = Instant::now();
-        let mut failing = None;
-        let mut waits = Vec::new();
+        let mut backoff = None;
+        let mut delays = Vec::new();
         for _ in 0..9 {
-            let next = Failing::more(failing, now);
-            assert_eq!(next.next, now + next.delay);
-            waits.push(next.delay.as_secs());
-            failing = Some(next);
+            let next = Backoff::next(backoff, now);
+            assert_eq!(next.retry_at, now + next.delay);
+            delays.push(next.delay.as_secs());
+            backoff = Some(next);
         }
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     }
 
     #[test]
-    fn only_a_want_of_files_is_a_failure() {
-        let of = |errno: Errno| is_full(&notify::Error::io(io::Error::from(errno)));
+    fn only_exhausted_resources_are_a_failure() {
+        let of = |errno: Errno| is_exhausted(&notify::Error::io(io::Error::from(errno)));
         assert!(of(Errno::MFILE) && of(Errno::NFILE) && of(Errno::NOSPC));
-        assert!(is_full(&notify::Error::new(ErrorKind::MaxFilesWatch)));
+        assert!(is_exhausted(&notify::Error::new(ErrorKind::MaxFilesWatch)));
         assert!(!of(Errno::NOENT) && !of(Errno::ACCESS));
-        assert!(!is_full(&notify::Error::path_not_found()));
+        assert!(!is_exhausted(&notify::Error::path_not_found()));
     }
 
     #[tokio::test]
-    async fn what_is_nobodys_business_is_not_told() {
+    async fn other_files_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
-        let watched = Watched { folders: vec![folder.path().to_owned()], files: Vec::new() };
-        let mut watch = Watch::new(watched);
+        let watched = WatchedPaths { folders: vec![folder.path().to_owned()], files: Vec::new() };
+        let mut watcher = FileWatcher::new(watched);
         fs::write(folder.path().join("notes.txt"), "1").unwrap();
-        let told = tokio::time::timeout(Duration::from_millis(500), watch.changed()).await;
-        assert!(told.is_err());
+        let changed = tokio::time::timeout(Duration::from_millis(500), watcher.changed()).await;
+        assert!(changed.is_err());
     }
 }
