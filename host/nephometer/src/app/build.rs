@@ -88,7 +88,7 @@ impl App {
             background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
         Ok(Self {
-            rounds: options.rounds,
+            schedule: options.schedule,
             pace: hypervisor.pace(),
             ledger,
             context,
@@ -172,13 +172,13 @@ fn poll_context(
         sample_source: Arc::clone(&spec.message.sample_source),
         unowned: spec.libvirt.unowned,
         metering: spec.metering,
-        phase: if spec.spread && options.rounds.max_cycles.is_none() {
+        phase: if spec.spread && options.schedule.max_cycles.is_none() {
             phase(&spec.host)
         } else {
             0.0
         },
         parallel: spec.libvirt.parallel,
-        fail_fast: options.rounds.max_cycles.is_some(),
+        fail_fast: options.schedule.max_cycles.is_some(),
         read_lock: Arc::default(),
         last_polled: Arc::new(Mutex::new(before)),
         host_id,

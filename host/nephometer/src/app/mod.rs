@@ -58,7 +58,7 @@ pub struct Options {
     /// Run only this sink.
     pub sink: Option<String>,
     /// How often to poll, and how long between polls.
-    pub rounds: PollSchedule,
+    pub schedule: PollSchedule,
     /// Whether the store is on disk. `once` and `check` keep it in memory.
     pub store: bool,
     /// Receives a copy of the output of every sink.
@@ -82,12 +82,12 @@ pub struct Reload {
 
 impl Default for Options {
     fn default() -> Self {
-        let rounds = PollSchedule { max_cycles: None, interval: None };
+        let schedule = PollSchedule { max_cycles: None, interval: None };
         Self {
             publish: true,
             transform: true,
             sink: None,
-            rounds,
+            schedule,
             store: true,
             observer: None,
             recorder: None,
@@ -146,7 +146,7 @@ pub struct App {
     ledger: Arc<Ledger>,
     context: PollContext,
     pace: Pace,
-    rounds: PollSchedule,
+    schedule: PollSchedule,
     sources: Vec<SourceSpec>,
     journal: Journal,
     spools: Spools,
@@ -180,7 +180,7 @@ impl App {
     /// If a task failed. The others have drained all the same.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), AppError> {
         let (batches, receiver) = mpsc::channel::<Polled>(BATCHES);
-        let mut polls = PollTasks::new(self.context, self.pace, self.rounds, batches);
+        let mut polls = PollTasks::new(self.context, self.pace, self.schedule, batches);
         polls.set_sources(&self.sources);
         let mut running_tasks = RunningTasks::default();
         running_tasks.router.spawn("router", route(receiver, self.journal.clone(), self.recorder));

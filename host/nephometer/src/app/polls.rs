@@ -15,7 +15,7 @@ use nephometer_model::Polled;
 pub(super) struct PollTasks {
     context: PollContext,
     pace: Pace,
-    rounds: PollSchedule,
+    schedule: PollSchedule,
     /// `None` after [`Self::stop`].
     batches: Option<mpsc::Sender<Polled>>,
     groups: Vec<PollGroup>,
@@ -34,11 +34,11 @@ impl PollTasks {
     pub(super) fn new(
         context: PollContext,
         pace: Pace,
-        rounds: PollSchedule,
+        schedule: PollSchedule,
         batches: mpsc::Sender<Polled>,
     ) -> Self {
         let (groups, tasks) = (Vec::new(), TaskSet::default());
-        Self { context, pace, rounds, batches: Some(batches), groups, tasks }
+        Self { context, pace, schedule, batches: Some(batches), groups, tasks }
     }
 
     /// Polls these sources from now on. Tasks of unchanged intervals continue. The others are
@@ -58,7 +58,7 @@ impl PollTasks {
             let task = PollTask::new(self.context.clone(), interval, &sources);
             self.tasks.spawn(
                 format!("poll every {interval:?}"),
-                task.run(self.rounds, stopped, batches.clone()),
+                task.run(self.schedule, stopped, batches.clone()),
             );
             self.groups.push(PollGroup { interval, sources, stop });
         }

@@ -72,7 +72,7 @@ impl Check {
 /// Builds an agent without starting it. Writes nothing to disk.
 fn build_app(runtime: &Runtime, mut spec: AgentSpec) -> Result<(), AppError> {
     spec.components.compiler = compile::program();
-    let rounds = PollSchedule { max_cycles: Some(0), interval: None };
-    let options = Options { rounds, store: false, ..Options::default() };
+    let schedule = PollSchedule { max_cycles: Some(0), interval: None };
+    let options = Options { schedule, store: false, ..Options::default() };
     runtime.block_on(async { App::build(spec, options).await.map(drop) })
 }

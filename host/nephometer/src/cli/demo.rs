@@ -83,9 +83,9 @@ impl Demo {
             // The first tick comes at once.
             seconds / interval.as_secs().max(1) + 1
         });
-        let rounds = PollSchedule { max_cycles: count, interval: None };
+        let schedule = PollSchedule { max_cycles: count, interval: None };
         let options =
-            Options { observer: Some(observer), rounds, store: false, ..Options::default() };
+            Options { observer: Some(observer), schedule, store: false, ..Options::default() };
         complete(runtime, async {
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();

@@ -64,7 +64,7 @@ impl Once {
             publish: self.publish,
             transform: !self.raw,
             sink: self.sink.clone(),
-            rounds: PollSchedule { max_cycles: Some(self.samples), interval: Some(self.every) },
+            schedule: PollSchedule { max_cycles: Some(self.samples), interval: Some(self.every) },
             store: false,
             reload: None,
             observer: Some(observer),

@@ -46,7 +46,7 @@ impl Record {
             publish: false,
             transform: false,
             store: false,
-            rounds: PollSchedule { max_cycles: self.samples, interval: self.every },
+            schedule: PollSchedule { max_cycles: self.samples, interval: self.every },
             recorder: Some(Recorder::begin(&self.file, self.size)?),
             ..Options::default()
         };
