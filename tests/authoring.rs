@@ -287,7 +287,7 @@ fn one_language_takes_over_from_the_other_with_its_state() {
     {
         put(language);
         eventually("the reload", PATIENCE * 2, || {
-            (running.logged("new transformers took over").len() > number).then_some(())
+            (running.logged("transformers replaced").len() > number).then_some(())
         });
         seen = totals(seen + 2).len();
     }
@@ -399,7 +399,7 @@ fn what_a_component_fails_on_is_kept_as_a_fixture_that_shows_it_again() {
     let mut running = agent.run();
     running.wait_for_cycles(2);
     let ended = running.stop().code(0);
-    let kept = ended.logged("the rows that it failed on are kept as a fixture");
+    let kept = ended.logged("failed input saved as a fixture");
     let fixture = text(&kept[0], "fixture");
     let component = crate::harness::component("misbehaving");
     let test = ["component", "test", component.to_str().unwrap(), fixture];

@@ -82,7 +82,7 @@ fn a_misdeed_is_named_and_costs_nobody_else_anything() {
         let ended = run(&agent);
         let ledger = ended.ledger();
         let good = samples(&agent, "good").len() as u64;
-        let lost = ledger.stage("misbehaving").dropped;
+        let lost = ledger.transformer("misbehaving").dropped;
         // It passes what it gets; what it fails on is no row.
         let passes = *mode == "loop-flush";
         let well = good == ledger.polled
@@ -131,7 +131,7 @@ fn components_that_behave_oddly_are_put_up_with() {
         let ended = run(&agent).code(0);
         let (bad, polled) = (samples(&agent, "bad").len() as u64, ended.ledger().polled);
         if *mode == "keep-even" {
-            assert_eq!(bad, ended.ledger().stage("misbehaving").passed, "{mode}");
+            assert_eq!(bad, ended.ledger().transformer("misbehaving").passed, "{mode}");
             assert!(bad > 0 && bad < polled, "{mode}");
         } else {
             assert_eq!(bad, polled, "{mode}:\n{}", warnings(&ended));
@@ -147,17 +147,17 @@ fn on_error_decides() {
     let held = agent("trap-transform", "hold");
     let ledger = run(&held).code(69).ledger();
     let sink = &ledger.sinks["bad"];
-    assert_eq!((sink.left, sink.dropped, sink.held), (0, 0, ledger.polled), "{ledger:?}");
+    assert_eq!((sink.left, sink.dropped, sink.pending), (0, 0, ledger.polled), "{ledger:?}");
     assert_eq!(samples(&held, "bad"), Vec::<Value>::new());
 
     let dropped = agent("trap-transform", "drop");
     let ledger = run(&dropped).code(0).ledger();
-    assert_eq!(ledger.stage("misbehaving").dropped, ledger.polled, "{ledger:?}");
+    assert_eq!(ledger.transformer("misbehaving").dropped, ledger.polled, "{ledger:?}");
     assert_eq!(samples(&dropped, "bad"), Vec::<Value>::new());
 
     let kept = agent("trap-transform", "keep");
     let ledger = run(&kept).code(0).ledger();
-    assert_eq!(ledger.stage("misbehaving").passed, ledger.polled, "{ledger:?}");
+    assert_eq!(ledger.transformer("misbehaving").passed, ledger.polled, "{ledger:?}");
     assert_eq!(samples(&kept, "bad"), samples(&kept, "good"));
 }
 
@@ -167,7 +167,7 @@ fn on_error_decides() {
 fn a_rejected_batch_is_dropped_at_once_and_a_broken_component_is_tried_again() {
     let rejecting = agent("reject", "hold");
     let ended = run(&rejecting).code(0);
-    let stage = ended.ledger().stage("misbehaving").clone();
+    let stage = ended.ledger().transformer("misbehaving").clone();
     assert_eq!(stage.dropped, ended.ledger().polled, "on_error is not asked: {stage:?}");
     assert!(
         ended.logged("component failed").is_empty() && ended.logged("chain recovered").is_empty()
@@ -222,7 +222,7 @@ fn state_survives_a_trap() {
     let agent = agent.libvirt(&uri);
     let ended = agent.execute(&["run"]).code(0).reports("a volume is 666");
     let rows = ended.ledger().polled / 5;
-    assert_eq!(ended.ledger().stage("misbehaving").dropped, rows);
+    assert_eq!(ended.ledger().transformer("misbehaving").dropped, rows);
     // It counts the rows that it has seen; those that it trapped on it has not.
     let counts: Vec<u64> = samples(&agent, "bad")
         .iter()

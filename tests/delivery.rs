@@ -70,7 +70,7 @@ fn nothing_is_lost_while_the_broker_is_away() {
     let ended = running.stop().code(0);
     let ledger = ended.ledger();
     let publisher = ledger.publisher("notifier");
-    assert_eq!((publisher.dropped, publisher.held), (0, 0), "{ledger:?}");
+    assert_eq!((publisher.dropped, publisher.pending), (0, 0), "{ledger:?}");
     assert_eq!(publisher.samples, ledger.polled);
     let polled = usize::try_from(ledger.polled).unwrap();
     let all_there = |arrivals: &[Arrival]| first_deliveries(arrivals).len() == polled;
@@ -103,7 +103,7 @@ fn what_is_held_at_the_end_is_said() {
     let publisher = ledger.publisher("notifier");
     assert!(publisher.entered >= 3, "{ledger:?}");
     assert_eq!((publisher.left, publisher.dropped), (0, 0), "{ledger:?}");
-    assert_eq!(publisher.held, publisher.entered);
+    assert_eq!(publisher.pending, publisher.entered);
     assert_eq!(publisher.samples, ledger.polled);
 }
 
@@ -125,7 +125,7 @@ fn a_second_signal_ends_at_once() {
     });
     running.signal(Signal::TERM);
     let ledger = running.ended(PATIENCE).code(69).ledger();
-    assert!(ledger.publisher("notifier").held > 0, "{ledger:?}");
+    assert!(ledger.publisher("notifier").pending > 0, "{ledger:?}");
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn credentials_are_percent_decoded_and_wrong_ones_never_shown() {
         running.stderr().lines().any(|line| line.contains("\"WARN\"")).then_some(())
     });
     let ended = running.stop().code(69);
-    assert!(ended.ledger().publisher("notifier").held >= 3);
+    assert!(ended.ledger().publisher("notifier").pending >= 3);
     shows_nothing(&ended.stderr, &["wrong-hush"]);
 }
 
@@ -334,7 +334,7 @@ fn a_publisher_that_fails_does_not_stop_the_others() {
     assert_eq!(written.len() as u64, ledger.polled);
     let (dead, live) = (ledger.publisher("notifier"), ledger.publisher("file"));
     assert_eq!((dead.samples, dead.left), (ledger.polled, 0), "{ledger:?}");
-    assert_eq!((live.samples, live.held), (ledger.polled, 0), "{ledger:?}");
+    assert_eq!((live.samples, live.pending), (ledger.polled, 0), "{ledger:?}");
 }
 
 #[test]
@@ -347,10 +347,10 @@ fn policies_bound_what_is_held() {
     running.wait_for_cycles(5);
     let ledger = running.stop().code(69).ledger();
     let queue = ledger.publisher("topic=q");
-    assert_eq!((queue.held, queue.left), (2, 0), "{ledger:?}");
+    assert_eq!((queue.pending, queue.left), (2, 0), "{ledger:?}");
     assert!(queue.dropped >= 3, "{ledger:?}");
-    let Balance { left, held, dropped, .. } = ledger.publisher("topic=d");
-    assert_eq!((*left, *held), (0, 0), "{ledger:?}");
+    let Balance { left, pending, dropped, .. } = ledger.publisher("topic=d");
+    assert_eq!((*left, *pending), (0, 0), "{ledger:?}");
     assert!(*dropped >= 5, "{ledger:?}");
 }
 
@@ -364,7 +364,7 @@ fn ipv6_literals_work() {
     let running = agent.run();
     consumer.wait_for(2);
     let ledger = running.stop().code(0).ledger();
-    assert_eq!(ledger.publisher("notifier").held, 0);
+    assert_eq!(ledger.publisher("notifier").pending, 0);
 }
 
 #[test]

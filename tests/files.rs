@@ -49,7 +49,7 @@ fn files_are_rotated() {
     let old = |n: usize| agent.folder.at(&format!("samples.{n}"));
     eventually("three old files", PATIENCE, || old(3).exists().then_some(()));
     let ledger = running.stop().code(0).ledger();
-    assert_eq!(ledger.publisher("file").held, 0);
+    assert_eq!(ledger.publisher("file").pending, 0);
     assert!(!old(4).exists());
     let mut all = Vec::new();
     for file in [old(3), old(2), old(1), path] {
@@ -115,12 +115,12 @@ fn a_full_disk_loses_nothing() {
     let ledger = ended.ledger();
     let file = ledger.publisher("file");
     assert_eq!(file.dropped, 0, "{ledger:?}");
-    assert_eq!(ended.status.code(), Some(if file.held == 0 { 0 } else { 69 }));
+    assert_eq!(ended.status.code(), Some(if file.pending == 0 { 0 } else { 69 }));
     let text = fs::read_to_string(seen("samples")).unwrap();
     assert!(text.ends_with('\n'), "a torn record at the end: {:?}", text.lines().last());
     let samples = ndjson(&text);
     sorted_by_time(&samples);
-    if file.held == 0 {
+    if file.pending == 0 {
         assert_eq!(samples.len() as u64, ledger.polled);
     } else {
         assert!((samples.len() as u64) < ledger.polled);

@@ -136,7 +136,7 @@ fn a_changed_publisher_gets_nothing_of_another_one_with_the_same_label() {
     running.wait_for_cycles(2);
     let agent = to_receivers(agent, port, &[ALICE, CAROL]);
     eventually("a reload", PATIENCE, || {
-        let reloaded = running.logged("reloaded");
+        let reloaded = running.logged("reload applied");
         reloaded.iter().any(|line| line.to_string().contains("publisher")).then_some(())
     });
     running.wait_for_cycles(2);
@@ -161,7 +161,7 @@ fn a_corrected_secret_sends_what_is_pending() {
     running.wait_for_cycles(2);
     let agent = to_receivers(agent, port, &[CAROL]);
     eventually("a reload", PATIENCE, || {
-        let reloaded = running.logged("reloaded");
+        let reloaded = running.logged("reload applied");
         reloaded.iter().any(|line| line.to_string().contains("publisher")).then_some(())
     });
     running.wait_for_cycles(1);
@@ -212,7 +212,7 @@ fn a_receiver_has_every_sample_as_ceilometer_posts_it() {
     running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     let count = ended.ledger().publisher("/http://").clone();
-    assert_eq!((count.held, count.dropped), (0, 0), "{count:?}");
+    assert_eq!((count.pending, count.dropped), (0, 0), "{count:?}");
     assert_eq!(server.accepted(), file(&agent));
     let received = server.received();
     assert!(received.len() >= 4, "two in vain, two ticks: {}", received.len());
@@ -287,7 +287,7 @@ fn a_push_gateway_shows_the_last_value_of_every_series() {
     running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     let count = ended.ledger().publisher("/prometheus://").clone();
-    assert_eq!((count.held, count.dropped), (0, 0), "{}", ended.stderr);
+    assert_eq!((count.pending, count.dropped), (0, 0), "{}", ended.stderr);
 
     let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     write!(stream, "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();

@@ -104,7 +104,7 @@ fn influxdb_has_what_was_published_also_after_it_was_away() {
     running.wait_for_cycles(1);
     let ended = running.stop().code(0);
     let count = ended.ledger().publisher("/influx://").clone();
-    assert_eq!((count.held, count.dropped), (0, 0));
+    assert_eq!((count.pending, count.dropped), (0, 0));
 
     let mut expected: BTreeMap<String, (usize, f64)> = BTreeMap::new();
     for sample in file(&agent) {
@@ -131,7 +131,7 @@ fn a_database_that_does_not_exist_is_no_reason_to_wait() {
     running.wait_for_cycles(1);
     let ended = running.stop().code(0).reports("database not found");
     let count = ended.ledger().publisher("/influx://").clone();
-    assert_eq!((count.left, count.held, count.dropped), (0, 0, count.entered), "{count:?}");
+    assert_eq!((count.left, count.pending, count.dropped), (0, 0, count.entered), "{count:?}");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_statsd_daemon_hears_every_sample() {
         ended
     });
     let samples = file(&agent);
-    assert_eq!(ended.ledger().publisher("/statsd://").held, 0);
+    assert_eq!(ended.ledger().publisher("/statsd://").pending, 0);
     let lines = lines.lock().unwrap();
     assert_eq!(lines.len(), samples.len(), "no value is below 0 here");
     for (line, sample) in lines.iter().zip(&samples) {
@@ -178,11 +178,11 @@ fn a_statsd_daemon_hears_every_sample() {
 #[test]
 fn what_a_publisher_says_is_done_and_none_holds_up_another() {
     for (mode, held, dropped, word) in [
-        ("retryable", true, false, "holding what is for it"),
-        ("retryable-then-ok", false, false, "publisher is back"),
-        ("permanent", false, true, "refused"),
-        ("broken", true, false, "publisher's component is broken"),
-        ("trap", false, true, "publisher's component failed"),
+        ("retryable", true, false, "publisher unavailable"),
+        ("retryable-then-ok", false, false, "publisher available again"),
+        ("permanent", false, true, "envelope rejected"),
+        ("broken", true, false, "publisher component broken"),
+        ("trap", false, true, "publisher component failed"),
         ("loop", false, true, "limits.cpu"),
     ] {
         let url = format!("misbehaving_publisher://?mode={mode}&attempts=2&after_ms=20");
@@ -196,7 +196,7 @@ fn what_a_publisher_says_is_done_and_none_holds_up_another() {
         let ledger = ended.ledger();
         let count = ledger.publisher("misbehaving");
         assert_eq!(
-            (count.held > 0, count.dropped > 0, count.left > 0),
+            (count.pending > 0, count.dropped > 0, count.left > 0),
             (held, dropped, !held && !dropped),
             "{mode}: {count:?}"
         );
@@ -254,12 +254,12 @@ fn a_publisher_reaches_what_its_url_or_a_grant_names_and_nothing_else() {
         "http://metadata.example:80/".to_owned(),
     ] {
         let ended = reach("refused", &url, &target, &[]);
-        let refused = ended.logged("component was refused a connection");
+        let refused = ended.logged("outbound connection denied");
         assert!(!refused.is_empty(), "{target}: {}", ended.stderr);
         let grant = refused[0]["grant"].as_str().unwrap();
         assert!(grant.starts_with("components.by_name.reaching.grants.connect: ["), "{grant}");
         let count = ended.ledger().publisher("reaching").clone();
-        assert_eq!((count.left, count.held), (0, 0), "{target}: {count:?}");
+        assert_eq!((count.left, count.pending), (0, 0), "{target}: {count:?}");
     }
     assert_eq!(other_asked.load(Relaxed), 0, "nobody came through");
 
@@ -296,7 +296,7 @@ fn sockets_are_held_to_the_same_rules() {
     assert!(own.recv(&mut datagram).is_ok());
 
     let ended = reach("udp-refused", &url, &address(&other), &[]);
-    assert!(!ended.logged("component was refused a connection").is_empty(), "{}", ended.stderr);
+    assert!(!ended.logged("outbound connection denied").is_empty(), "{}", ended.stderr);
     other.set_read_timeout(quick).unwrap();
     assert!(other.recv(&mut datagram).is_err(), "it came through");
 
@@ -320,16 +320,16 @@ fn a_publishers_component_is_replaced_while_it_runs() {
     fs::write(agent.folder.at("new"), &other).unwrap();
     fs::rename(agent.folder.at("new"), &place).unwrap();
     eventually("the other one", PATIENCE, || {
-        (!running.logged("publisher's component replaced").is_empty()).then_some(())
+        (!running.logged("publisher component replaced").is_empty()).then_some(())
     });
     fs::write(agent.folder.at("new"), b"no wasm").unwrap();
     fs::rename(agent.folder.at("new"), &place).unwrap();
     eventually("a refusal", PATIENCE, || {
-        (!running.logged("publisher's component not replaced").is_empty()).then_some(())
+        (!running.logged("publisher component not replaced").is_empty()).then_some(())
     });
     running.wait_for_cycles(1);
     let count = running.stop().code(0).ledger().publisher("misbehaving").clone();
-    assert_eq!((count.held, count.dropped), (0, 0), "{count:?}");
+    assert_eq!((count.pending, count.dropped), (0, 0), "{count:?}");
 }
 
 fn agent_folder(place: &std::path::Path) -> String {

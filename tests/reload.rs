@@ -110,26 +110,26 @@ fn a_component_is_replaced_however_its_file_is_and_keeps_its_state() {
     put(&agent, "counting", &bytes("counting"));
     let mut running = agent.run();
     running.wait_for_cycles(2);
-    logged(&running, "new transformers took over", 1);
+    logged(&running, "transformers replaced", 1);
 
     // In place.
     fs::write(&file, bytes("counting-v2")).unwrap();
-    logged(&running, "new transformers took over", 2);
+    logged(&running, "transformers replaced", 2);
     running.wait_for_cycles(1);
     // By a rename, as package managers and `install` do.
     put(&agent, "counting", &variant(&bytes("counting-v2"), 1));
-    logged(&running, "new transformers took over", 3);
+    logged(&running, "transformers replaced", 3);
     running.wait_for_cycles(1);
     // By another link.
     let elsewhere = agent.folder.write("elsewhere.wasm", variant(&bytes("counting-v2"), 2));
     let link = agent.folder.at("components/.link");
     symlink(&elsewhere, &link).unwrap();
     fs::rename(&link, &file).unwrap();
-    logged(&running, "new transformers took over", 4);
+    logged(&running, "transformers replaced", 4);
     running.wait_for_cycles(1);
     // Where the link points to: nothing tells of that but looking.
     fs::write(&elsewhere, variant(&bytes("counting-v2"), 3)).unwrap();
-    logged(&running, "new transformers took over", 5);
+    logged(&running, "transformers replaced", 5);
     running.wait_for_cycles(2);
     assert_eq!(status(&agent, "out")["reloads"], 5);
     running.stop().code(0);
@@ -165,7 +165,7 @@ fn what_cannot_take_over_leaves_the_old_one_at_work_and_says_why() {
     // Asked for, it is tried again, and refused again with an exit code.
     ask(&agent, &["reload"]).code(78).reports("refused: ");
     put(&agent, "counting", &bytes("counting-v2"));
-    logged(&running, "new transformers took over", 2);
+    logged(&running, "transformers replaced", 2);
     running.wait_for_cycles(2);
     running.stop().code(0);
     check_counts(&agent);
@@ -181,8 +181,8 @@ fn a_component_without_a_state_that_it_reads_starts_fresh_only_when_told_so() {
     // Once a state has been saved there is one that cannot be read.
     running.wait_for_cycles(11);
     put(&agent, "counting", &bytes("counting-v3"));
-    logged(&running, "state given up: on_state_mismatch is reset", 1);
-    logged(&running, "new transformers took over", 2);
+    logged(&running, "transformer state reset", 1);
+    logged(&running, "transformers replaced", 2);
     running.wait_for_cycles(2);
     running.stop().code(0);
     let counts = counts(&agent);
@@ -196,16 +196,16 @@ fn a_new_component_that_traps_gives_way_to_the_old_one() {
     let mut running = agent.run();
     running.wait_for_cycles(2);
     put(&agent, "counting", &bytes("counting-crash"));
-    logged(&running, "new transformers took over", 2);
-    let back = logged(&running, "rolled back to the transformers before", 1);
+    logged(&running, "transformers replaced", 2);
+    let back = logged(&running, "transformers rolled back", 1);
     assert!(back[0]["reason"].as_str().unwrap().contains("this version traps at this batch"));
     running.wait_for_cycles(3);
     let one = status(&agent, "out");
     assert_eq!((&one["state"], &one["rollbacks"]), (&json!("running"), &json!(1)), "{one}");
     // The bad one is not tried again by itself, another one is.
-    assert_eq!(running.logged("new transformers took over").len(), 2);
+    assert_eq!(running.logged("transformers replaced").len(), 2);
     put(&agent, "counting", &bytes("counting-v2"));
-    logged(&running, "new transformers took over", 3);
+    logged(&running, "transformers replaced", 3);
     running.wait_for_cycles(2);
     running.stop().code(0);
     check_counts(&agent);
@@ -220,7 +220,7 @@ fn a_held_sink_is_repaired_by_a_new_component() {
     logged(&running, "component failed twice on a batch", 1);
     assert_eq!(status(&agent, "out")["state"], "failing");
     put(&agent, "counting", &bytes("counting"));
-    logged(&running, "new transformers took over", 2);
+    logged(&running, "transformers replaced", 2);
     running.wait_for_cycles(2);
     running.stop().code(0);
     check_counts(&agent);
@@ -238,7 +238,7 @@ fn options_publishers_and_sources_are_planned_and_taken_up() {
     put(&agent, "rate_of_change", &bytes("rate_of_change"));
     let mut running = agent.run();
     running.wait_for_cycles(3);
-    let took_over = running.logged("new transformers took over").len();
+    let took_over = running.logged("transformers replaced").len();
 
     // Wrong options leave the old ones at work.
     pipeline(&agent, "[{name: rate_of_change, parameters: {target: 5}}]");
@@ -251,7 +251,7 @@ fn options_publishers_and_sources_are_planned_and_taken_up() {
     let text_of = fs::read_to_string(agent.folder.at("pipeline.yaml")).unwrap();
     let as_long = |text: &str| format!("{text:<4000}\n");
     agent.folder.write("pipeline.yaml", as_long(&text_of));
-    logged(&running, "new transformers took over", took_over + 1);
+    logged(&running, "transformers replaced", took_over + 1);
     running.wait_for_cycles(2);
     let more = format!("'file://{}?json'", agent.folder.at("more").display());
     let changed = text_of
@@ -264,10 +264,10 @@ fn options_publishers_and_sources_are_planned_and_taken_up() {
         assert!(plan.stdout.contains(line), "{line}: {}", plan.stdout);
     }
     running.wait_for_cycles(1);
-    assert_eq!(running.logged("new transformers took over").len(), took_over + 1);
+    assert_eq!(running.logged("transformers replaced").len(), took_over + 1);
     assert!(!agent.folder.at("more").exists(), "a plan has opened a publisher");
     ask(&agent, &["reload"]).code(0).reports("more?json: added");
-    logged(&running, "new transformers took over", took_over + 2);
+    logged(&running, "transformers replaced", took_over + 2);
     running.wait_for_cycles(2);
     ask(&agent, &["reload"]).code(0).reports("nothing has changed");
     running.stop().code(0);
@@ -320,7 +320,7 @@ fn a_plan_says_what_would_happen_and_does_nothing() {
     put(&agent, "counting", &good);
     let mut running = agent.run();
     running.wait_for_cycles(1);
-    logged(&running, "new transformers took over", 1);
+    logged(&running, "transformers replaced", 1);
     unseen(&agent, "components/counting.wasm", &bad);
     let trap = "this version traps in configure";
     ask(&agent, &["reload", "--plan"]).code(78).reports(trap);
@@ -329,12 +329,12 @@ fn a_plan_says_what_would_happen_and_does_nothing() {
     unseen(&agent, "components/counting.wasm", &next);
     ask(&agent, &["reload", "--plan"]).code(0).reports("counting");
     running.wait_for_cycles(2);
-    assert_eq!(running.logged("new transformers took over").len(), 1);
+    assert_eq!(running.logged("transformers replaced").len(), 1);
     put(&agent, "counting", &good);
     running.wait_for_cycles(1);
     running.signal(Signal::HUP);
     running.wait_for_cycles(1);
-    assert_eq!(running.logged("new transformers took over").len(), 1);
+    assert_eq!(running.logged("transformers replaced").len(), 1);
     running.stop().code(0);
     check_counts(&agent);
 }
@@ -365,7 +365,7 @@ fn set_aside_rows_are_listed_shown_and_replayed() {
     letters(&["show", "99999"]).code(64);
 
     pipeline(&agent, &with("passthrough"));
-    logged(&running, "new transformers took over", 2);
+    logged(&running, "transformers replaced", 2);
     let said = letters(&["retry", "1"]).code(0).stdout;
     assert_eq!(said, format!("ok: {rows} samples published\n"));
     assert!(!letters(&["ls"]).code(0).stdout.starts_with("1 "));
@@ -390,12 +390,12 @@ fn rows_stay_set_aside_until_what_they_leave_in_the_state_can_be_saved() {
     let published = || samples(&agent, "out").iter().filter(|one| one["id"] == first).count();
 
     pipeline(&agent, &with("save-fails"));
-    logged(&running, "new transformers took over", 2);
+    logged(&running, "transformers replaced", 2);
     agent.execute(&["dead-letters", "replay", "1"]).code(78).reports("cannot be saved");
     assert_eq!((listed(), published()), (true, 0));
 
     pipeline(&agent, &with("counter"));
-    logged(&running, "new transformers took over", 3);
+    logged(&running, "transformers replaced", 3);
     agent.execute(&["dead-letters", "replay", "1"]).code(0);
     running.stop().code(0);
     assert_eq!(published(), 1);
@@ -470,13 +470,13 @@ fn a_storm_of_reloads_changes_nothing_that_a_consumer_sees() {
     put(&agent, "counting", &variant(&count, swaps));
     put(&agent, "rate", &variant(&rate, swaps));
     running.wait_for_cycles(4);
-    let took_over = running.logged("new transformers took over").len();
+    let took_over = running.logged("transformers replaced").len();
     let refused = running.logged("reload refused").len();
     let one = status(&agent, "out");
     let ended = running.stop().code(0);
     println!("{took_over} take-overs, {refused} refusals, {} roll-backs", one["rollbacks"]);
     assert!(took_over > swaps / 10 && refused > swaps / 10, "{took_over}, {refused}");
-    assert_eq!(ended.ledger().sinks["out"].held, 0);
+    assert_eq!(ended.ledger().sinks["out"].pending, 0);
     let (out, calm) = (seen(&samples(&agent, "out")), seen(&samples(&agent, "calm")));
     let other: Vec<_> = calm.iter().filter(|(key, value)| out.get(*key) != Some(*value)).collect();
     assert!(other.is_empty() && out.len() == calm.len(), "{other:?}");
@@ -489,9 +489,9 @@ const STEPS: [(&str, Option<&str>); 9] = [
     ("reload step", Some("configured")),
     ("reload step", Some("caught up")),
     ("reload step", Some("taken over")),
-    ("new transformers took over", None),
-    ("reloaded", None),
-    ("saving state", None),
+    ("transformers replaced", None),
+    ("reload applied", None),
+    ("state save started", None),
     ("state saved", None),
 ];
 
@@ -595,7 +595,10 @@ fn a_cold_start_does_not_wait_for_its_components() {
         assert!(!time.is_empty());
         time
     };
-    assert!(at("tick") < at("component loaded"), "polling waited for the compiler");
+    assert!(
+        at("polling cycle finished") < at("component loaded"),
+        "polling waited for the compiler"
+    );
     assert_eq!(running.logged("component loaded")[0]["cached"], false);
     running.stop().code(0);
     check_counts(&agent);

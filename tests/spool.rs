@@ -32,7 +32,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
     assert!(name.starts_with("out/notifier://127.0.0.1:") && !name.contains("hush"), "{name}");
     agent.execute(&["spool", "check"]).code(0).reports("ok: all envelopes are readable");
     let ledger = running.stop().code(69).ledger();
-    let held = ledger.publisher("notifier").held;
+    let held = ledger.publisher("notifier").pending;
 
     // The same without an agent: this time from the disk.
     let [spool] = &spools(&agent)[..] else { panic!("one spool") };
@@ -61,7 +61,8 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
     let consumer = Consumer::new(url, "spooled");
     let mut running = agent.run();
     running.wait_for_cycles(2);
-    let said = running.logged("held for a publisher that is not in the configuration; `nephometer spool requeue` gives it to another one");
+    let said =
+        running.logged("orphaned spool, `nephometer spool requeue` moves it to another publisher");
     assert_eq!((said.len(), said[0]["envelopes"].as_u64()), (1, Some(held)));
     let to = "out/notifier://?topic=spooled";
     agent
@@ -137,7 +138,7 @@ fn a_store_of_the_version_before_is_taken_up() {
     let mut running = agent.run();
     running.wait_for_cycles(2);
     let ended = running.stop().code(0);
-    assert!(ended.logged("the store was damaged and is set aside").is_empty());
+    assert!(ended.logged("damaged store moved aside").is_empty());
     // Two domains, from the second tick on.
     let cycles = usize::try_from(ended.ledger().polled / 2).unwrap();
     let arrivals =

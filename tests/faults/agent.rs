@@ -108,11 +108,12 @@ fn a_kill_loses_no_counts_of_transformers_that_publish_nothing() {
         assert_eq!((balance.entered, balance.left), (ledger.polled, ledger.polled), "{sink}");
     }
     for first in ["keeps/aggregator", "rarely/accumulator", "both/rate_of_change"] {
-        assert_eq!(ledger.stages[first].rows_in, ledger.polled, "{first}: {ledger:?}");
+        assert_eq!(ledger.transformers[first].samples_in, ledger.polled, "{first}: {ledger:?}");
     }
-    let [before, after] = ["both/rate_of_change", "both/aggregator"].map(|one| &ledger.stages[one]);
-    assert_eq!(before.rows_out, after.rows_in, "{ledger:?}");
-    assert_eq!(after.absorbed, after.rows_in, "{ledger:?}");
+    let [before, after] =
+        ["both/rate_of_change", "both/aggregator"].map(|one| &ledger.transformers[one]);
+    assert_eq!(before.samples_out, after.samples_in, "{ledger:?}");
+    assert_eq!(after.absorbed, after.samples_in, "{ledger:?}");
 }
 
 #[test]
@@ -131,13 +132,13 @@ fn a_full_disk_under_the_store_loses_nothing() {
     // Its namespace goes with it, but an open folder keeps the disk.
     let seen = fs::File::open(format!("/proc/{}/root{}", running.pid(), disk.display())).unwrap();
     eventually("a full disk", PATIENCE, || {
-        (!running.logged("the store cannot be written").is_empty()).then_some(())
+        (!running.logged("store write failed").is_empty()).then_some(())
     });
     running.wait_for_cycles(2);
     // Room again, and then a broker.
     fs::remove_file(format!("/proc/self/fd/{}/ballast", seen.as_raw_fd())).unwrap();
     eventually("a disk that takes it", PATIENCE, || {
-        (!running.logged("the store can be written again").is_empty()).then_some(())
+        (!running.logged("store writable again").is_empty()).then_some(())
     });
     let _proxy = Proxy::at(port, broker().amqp_port());
     let consumer = Consumer::new(broker().amqp_url(), "disk");
@@ -169,7 +170,7 @@ fn a_slow_disk_delays_and_loses_nothing() {
     let mut running = agent.run();
     running.wait_for_cycles(4);
     let ended = running.stop().code(0);
-    assert!(ended.logged("poll outlasted its interval, ticks skipped").is_empty());
+    assert!(ended.logged("polling cycle skipped").is_empty());
     everything_is_there(&consumer, &ended.ledger(), "notifier");
 }
 
@@ -188,11 +189,11 @@ fn a_disk_that_becomes_read_only_is_tried_again() {
     let said = |message: &str| {
         eventually(message, PATIENCE, || (!running.logged(message).is_empty()).then_some(()));
     };
-    said("the store cannot be written");
+    said("store write failed");
     running.wait_for_cycles(2);
     fs::remove_file(&flag).unwrap();
     eventually("a store that can be written", PATIENCE, || {
-        (!running.logged("the store can be written again").is_empty()).then_some(())
+        (!running.logged("store writable again").is_empty()).then_some(())
     });
     running.wait_for_cycles(1);
     let ledger = running.stop().code(0).ledger();

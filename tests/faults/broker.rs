@@ -30,7 +30,7 @@ fn cut_twice(cut: Cut) {
     let mut running = agent.run();
     running.wait_for_cycles(3);
     eventually("two cuts survived", PATIENCE, || {
-        (!running.logged("publisher is back").is_empty() && !consumer.arrivals().is_empty())
+        (!running.logged("publisher available again").is_empty() && !consumer.arrivals().is_empty())
             .then_some(())
     });
     let ledger = running.stop().code(0).ledger();
@@ -56,15 +56,15 @@ fn a_broker_that_takes_nothing_is_waited_for() {
         let what = format!("{message:?}");
         eventually(&what, PATIENCE, || (!running.logged(message).is_empty()).then_some(()));
     };
-    said("the broker is short of memory or disk and takes nothing for now");
+    said("broker blocked, short of memory or disk");
     lab.rabbit(&["set_vm_memory_high_watermark", "absolute", "1GB"]);
-    said("the broker takes messages again");
+    said("broker unblocked");
 
     // Stopped: heartbeats tell.
     lab.signal_amqp("-STOP");
-    said("publisher is unavailable, holding what is for it");
+    said("publisher unavailable");
     lab.signal_amqp("-CONT");
-    said("publisher is back");
+    said("publisher available again");
 
     // Without a way to the queue: what comes back is not delivered, and the way is made again.
     let before = consumer.arrivals().len();
@@ -100,7 +100,7 @@ fn a_full_queue_refuses_and_is_tried_again() {
     let mut running = agent.run();
     running.wait_for_cycles(3);
     eventually("a refusal", PATIENCE, || {
-        let said = running.logged("publisher is unavailable, holding what is for it");
+        let said = running.logged("publisher unavailable");
         said.iter().any(|line| line["reason"] == "refused by the broker").then_some(())
     });
     // Somebody takes what is in it, from then on.
@@ -174,9 +174,9 @@ fn a_cluster_is_reached_over_tls_with_a_certificate_of_our_own() {
         let mut running = agent.run();
         running.wait_for_cycles(2);
         let ended = running.stop().code(69);
-        let said = ended.logged("publisher is unavailable, holding what is for it");
+        let said = ended.logged("publisher unavailable");
         assert!(!said.is_empty(), "{}", ended.stderr);
-        assert!(ended.ledger().publisher("notifier").held > 0);
+        assert!(ended.ledger().publisher("notifier").pending > 0);
     }
     let missing = trusted.set("amqp.tls.key", "/nowhere/key.pem");
     missing.execute(&["check"]).code(78).reports("the file \"/nowhere/key.pem\" cannot be read");

@@ -48,12 +48,12 @@ fn a_publisher_that_comes_while_the_disk_fails_keeps_what_its_spool_holds() {
     let mut running = agent.run();
     running.wait_for_cycles(1);
     fs::write(&flag, "").unwrap();
-    logged(&running, "the store cannot be written");
+    logged(&running, "store write failed");
     let agent = agent.everything_to(&[&file, &away]);
     let refused = agent.execute(&["reload"]);
     running.wait_for_cycles(2);
     fs::remove_file(&flag).unwrap();
-    logged(&running, "the store can be written again");
+    logged(&running, "store writable again");
     let taken = agent.execute(&["reload"]);
     running.wait_for_cycles(2);
     running.stop().code(69);
@@ -92,15 +92,15 @@ fn a_sink_that_lags_while_the_disk_fails_waits_for_it() {
     let mut running = agent.run();
     logged(&running, "component failed twice on a batch");
     fs::write(&flag, "").unwrap();
-    logged(&running, "the store cannot be written");
+    logged(&running, "store write failed");
     put("counting");
     eventually("a batch that is not read", PATIENCE, || {
-        let given_up = running.logged("a batch in the journal cannot be read");
-        let waits = running.logged("the journal cannot be read, its sink waits");
+        let given_up = running.logged("journal batch unreadable");
+        let waits = running.logged("journal read failed, sink waiting");
         (!given_up.is_empty() || !waits.is_empty()).then_some(())
     });
     fs::remove_file(&flag).unwrap();
-    logged(&running, "the store can be written again");
+    logged(&running, "store writable again");
     running.wait_for_cycles(1);
     eventually("a sink at the head", PATIENCE, || {
         let status = agent.execute(&["status", "--json"]).code(0);
@@ -178,7 +178,7 @@ fn a_recording_on_a_disk_that_hangs_ends_and_nothing_else_does() {
     });
     fs::write(&flag, "").unwrap();
     running.wait_for_cycles(2);
-    let ended = logged(&running, "the recording cannot be written and ends here");
+    let ended = logged(&running, "recording stopped, write failed");
     assert!(ended[0]["reason"].as_str().unwrap().contains("recording"), "{ended:?}");
     let before = samples(&agent, "out");
     running.wait_for_cycles(3);

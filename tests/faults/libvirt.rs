@@ -77,7 +77,11 @@ fn beginnings_and_ends_are_exact_and_what_is_plugged_in_is_seen_at_once() {
     ends_are_exact(&all, &off, &idle);
     sorted_by_time(&all);
     let ended = running.stop().code(0);
-    assert_eq!(ended.logged("tick").len(), 1, "all of this came between two ticks");
+    assert_eq!(
+        ended.logged("polling cycle finished").len(),
+        1,
+        "all of this came between two ticks"
+    );
     nothing_comes_when_switched_off(&lab, agent, &linux);
 }
 
@@ -143,7 +147,7 @@ fn libvirtd_may_be_killed_and_comes_back() {
         // It is away until that was noticed, so that there is something to come back.
         lab.kill_libvirt();
         eventually("events are lost", PATIENCE, || {
-            (running.logged("libvirt's events are lost").len() > round).then_some(())
+            (running.logged("libvirt event stream lost").len() > round).then_some(())
         });
         lab.start_libvirt();
         let before = cpus("idle-1");
@@ -151,7 +155,7 @@ fn libvirtd_may_be_killed_and_comes_back() {
         // Events are told again, too.
         let wanted = round + 1;
         eventually("events again", PATIENCE, || {
-            (running.logged("libvirt tells events again").len() >= wanted).then_some(())
+            (running.logged("libvirt event stream restored").len() >= wanted).then_some(())
         });
         lab.virsh(&["start", "off-1"]);
         eventually("a guest that was started", PATIENCE, || (cpus("off-1") > 0).then_some(()));
@@ -174,8 +178,7 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
     let usual = longest(&running);
     lab.signal_guest("idle-2", "-STOP");
     eventually("it is left alone", PATIENCE, || {
-        (!running.logged("domain does not answer, left alone until it does").is_empty())
-            .then_some(())
+        (!running.logged("domain quarantined").is_empty()).then_some(())
     });
     let first = longest(&running);
     running.wait_for_cycles(1);
@@ -188,10 +191,10 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
     // One call was abandoned for it, and none since: it is left alone.
     let status = agent.execute(&["status"]).code(0);
     assert!(status.stdout.contains("1 abandoned calls pending"), "{}", status.stdout);
-    assert_eq!(running.logged("domain does not answer, left alone until it does").len(), 1);
+    assert_eq!(running.logged("domain quarantined").len(), 1);
     lab.signal_guest("idle-2", "-CONT");
     eventually("it is read again", PATIENCE, || {
-        (!running.logged("domain answers again").is_empty()).then_some(())
+        (!running.logged("domain released from quarantine").is_empty()).then_some(())
     });
     running.wait_for_cycles(1);
     let ended = running.stop().code(0);
@@ -209,18 +212,10 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
     sorted_by_time(&complete(&agent));
 }
 
-/// How long ticks took, seconds.
+/// Durations of the polling cycles, seconds.
 fn times(running: &Running) -> Vec<f64> {
-    let seconds = |line: &Value| {
-        let took = line["took"].as_str().unwrap();
-        let (number, factor) = match (took.strip_suffix("ms"), took.strip_suffix("µs")) {
-            (Some(number), _) => (number, 1e-3),
-            (_, Some(number)) => (number, 1e-6),
-            _ => (took.trim_end_matches('s'), 1.0),
-        };
-        number.parse::<f64>().unwrap() * factor
-    };
-    running.logged("tick").iter().map(seconds).collect()
+    let seconds = |line: &Value| line["took_ms"].as_f64().unwrap() / 1e3;
+    running.logged("polling cycle finished").iter().map(seconds).collect()
 }
 
 fn longest(running: &Running) -> f64 {

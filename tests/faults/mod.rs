@@ -18,7 +18,7 @@ use crate::harness::{Arrival, Consumer, Ledger, sorted_by_time};
 /// numbers without a gap of which each means one message. Gives the samples.
 fn everything_is_there(consumer: &Consumer, ledger: &Ledger, label: &str) -> Vec<Value> {
     let publisher = ledger.publisher(label);
-    assert_eq!((publisher.dropped, publisher.held), (0, 0), "{ledger:?}");
+    assert_eq!((publisher.dropped, publisher.pending), (0, 0), "{ledger:?}");
     let wanted = usize::try_from(publisher.samples).unwrap();
     let what = format!("{wanted} samples of {label}");
     let arrivals = consumer.wait_until(&what, |all| first_deliveries(all).len() >= wanted);

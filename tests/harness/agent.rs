@@ -223,7 +223,7 @@ impl Running {
 
     /// How many ticks have been polled.
     pub(crate) fn cycles(&self) -> usize {
-        self.logged("tick").len()
+        self.logged("polling cycle finished").len()
     }
 
     /// Waits until so many more ticks have been polled.

@@ -1,3 +1,5 @@
+//! Parses the ledger that `run` prints at its end, and checks that every line adds up.
+
 use std::collections::BTreeMap;
 
 use regex::Regex;
@@ -10,53 +12,53 @@ pub(crate) struct Ledger {
     pub(crate) missing: u64,
     /// Samples that entered a sink.
     pub(crate) sinks: BTreeMap<String, Balance>,
-    /// Rows that entered a transformer: `SINK/NAME`.
-    pub(crate) stages: BTreeMap<String, Stage>,
+    /// Samples that entered a transformer: `SINK/NAME`.
+    pub(crate) transformers: BTreeMap<String, TransformerBalance>,
     /// Envelopes that were encoded: `SINK/LABEL`.
     pub(crate) publishers: BTreeMap<String, Balance>,
 }
 
-/// In = out + dropped + held.
+/// In = out + dropped + pending.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Balance {
     pub(crate) entered: u64,
     pub(crate) left: u64,
     pub(crate) dropped: u64,
-    /// By reason.
+    /// Drops by reason.
     pub(crate) reasons: BTreeMap<String, u64>,
-    pub(crate) held: u64,
+    pub(crate) pending: u64,
     /// Samples in the envelopes, for publishers.
     pub(crate) samples: u64,
 }
 
-/// In = passed + absorbed + dropped; out = passed + made.
+/// In = passed + absorbed + dropped; out = passed + created.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Stage {
-    pub(crate) rows_in: u64,
+pub(crate) struct TransformerBalance {
+    pub(crate) samples_in: u64,
     pub(crate) passed: u64,
     pub(crate) absorbed: u64,
     pub(crate) dropped: u64,
-    pub(crate) made: u64,
-    pub(crate) rows_out: u64,
+    pub(crate) created: u64,
+    pub(crate) samples_out: u64,
 }
 
 const DROPPED: &str = r"(\d+) dropped(?: \((.*?)\))?";
 
 impl Ledger {
-    /// Finds it in what an agent said, and insists that every line adds up.
+    /// Finds the ledger in an output, and asserts that every line adds up.
     pub(crate) fn read(text: &str) -> Self {
         let regex = |pattern: &str| Regex::new(pattern).unwrap();
         let head = regex(
-            r"^ledger: (\d+) samples polled, \d+ ticks skipped, (\d+) domain readings missing, \d+ numbers absent$",
+            r"^ledger: (\d+) samples polled, \d+ cycles skipped, (\d+) domain readings missing, \d+ values absent$",
         );
         let sink = regex(&format!(
-            r"^  sink (.+): (\d+) samples in = (\d+) processed \+ {DROPPED} \+ (\d+) held$"
+            r"^  sink (.+): (\d+) samples in = (\d+) processed \+ {DROPPED} \+ (\d+) pending$"
         ));
-        let stage = regex(&format!(
-            r"^    (.+): (\d+) rows in = (\d+) passed \+ (\d+) absorbed \+ {DROPPED}; (\d+) rows out = (\d+) passed \+ (\d+) made$"
+        let transformer = regex(&format!(
+            r"^    (.+): (\d+) samples in = (\d+) passed \+ (\d+) absorbed \+ {DROPPED}; (\d+) samples out = (\d+) passed \+ (\d+) created$"
         ));
         let publisher = regex(&format!(
-            r"^    (.+): (\d+) samples in (\d+) envelopes = (\d+) confirmed \+ {DROPPED} \+ (\d+) held$"
+            r"^    (.+): (\d+) samples in (\d+) envelopes = (\d+) confirmed \+ {DROPPED} \+ (\d+) pending$"
         ));
         let number = |text: &str| text.parse::<u64>().unwrap();
         let mut ledger = None::<Self>;
@@ -75,22 +77,23 @@ impl Ledger {
                     left: at(&found, 3),
                     dropped: at(&found, 4),
                     reasons: reasons(found.get(5)),
-                    held: at(&found, 6),
+                    pending: at(&found, 6),
                     samples: 0,
                 };
                 ledger.sinks.insert(within.clone(), balance.adds_up(line));
-            } else if let Some(found) = stage.captures(line) {
-                let stage = Stage {
-                    rows_in: at(&found, 2),
+            } else if let Some(found) = transformer.captures(line) {
+                let balance = TransformerBalance {
+                    samples_in: at(&found, 2),
                     passed: at(&found, 3),
                     absorbed: at(&found, 4),
                     dropped: at(&found, 5),
-                    rows_out: at(&found, 7),
-                    made: at(&found, 9),
+                    samples_out: at(&found, 7),
+                    created: at(&found, 9),
                 };
-                assert_eq!(stage.rows_in, stage.passed + stage.absorbed + stage.dropped, "{line}");
-                assert_eq!(stage.rows_out, stage.passed + stage.made, "{line}");
-                ledger.stages.insert(format!("{within}/{}", &found[1]), stage);
+                let left = balance.passed + balance.absorbed + balance.dropped;
+                assert_eq!(balance.samples_in, left, "{line}");
+                assert_eq!(balance.samples_out, balance.passed + balance.created, "{line}");
+                ledger.transformers.insert(format!("{within}/{}", &found[1]), balance);
             } else if let Some(found) = publisher.captures(line) {
                 let balance = Balance {
                     samples: at(&found, 2),
@@ -98,15 +101,15 @@ impl Ledger {
                     left: at(&found, 4),
                     dropped: at(&found, 5),
                     reasons: reasons(found.get(6)),
-                    held: at(&found, 7),
+                    pending: at(&found, 7),
                 };
                 ledger.publishers.insert(format!("{within}/{}", &found[1]), balance.adds_up(line));
             }
         }
-        ledger.unwrap_or_else(|| panic!("there is no ledger in:\n{text}"))
+        ledger.unwrap_or_else(|| panic!("no ledger in:\n{text}"))
     }
 
-    /// The only publisher whose label has this in it.
+    /// The only publisher whose label contains this text.
     pub(crate) fn publisher(&self, label: &str) -> &Balance {
         let found: Vec<_> =
             self.publishers.iter().filter(|(name, _)| name.contains(label)).collect();
@@ -115,8 +118,9 @@ impl Ledger {
     }
 
     /// The only transformer of this name.
-    pub(crate) fn stage(&self, name: &str) -> &Stage {
-        let found: Vec<_> = self.stages.iter().filter(|(key, _)| key.ends_with(name)).collect();
+    pub(crate) fn transformer(&self, name: &str) -> &TransformerBalance {
+        let found: Vec<_> =
+            self.transformers.iter().filter(|(key, _)| key.ends_with(name)).collect();
         assert_eq!(found.len(), 1, "transformers {name:?} in {self:?}");
         found[0].1
     }
@@ -124,7 +128,7 @@ impl Ledger {
 
 impl Balance {
     fn adds_up(self, line: &str) -> Self {
-        assert_eq!(self.entered, self.left + self.dropped + self.held, "{line}");
+        assert_eq!(self.entered, self.left + self.dropped + self.pending, "{line}");
         assert_eq!(self.dropped, self.reasons.values().sum::<u64>(), "{line}");
         self
     }

@@ -70,7 +70,7 @@ fn a_long_compilation_does_not_hold_up_a_short_one() {
         let loaded = running.logged("component loaded");
         loaded.iter().any(|line| line["component"] == "rate_of_change").then_some(())
     });
-    let done = running.logged("component cannot be compiled").len()
+    let done = running.logged("component compilation failed").len()
         + running.logged("component loaded").len();
     assert_eq!(done, 1, "the long one was still being compiled");
     running.signal(Signal::KILL);
@@ -116,12 +116,12 @@ fn replaced_often(language: &str, count: usize) {
     let place = agent.folder.at("components/replaced.wasm");
     let mut running = agent.run();
     running.wait_for_cycles(2);
-    let before_any = running.logged("new transformers took over").len();
+    let before_any = running.logged("transformers replaced").len();
     let replace = |number: usize| {
         let beside = agent.folder.write("components/.new", variant(&file, number));
         fs::rename(beside, &place).unwrap();
         eventually("the new version at work", 4 * PATIENCE, || {
-            let taken = running.logged("new transformers took over").len();
+            let taken = running.logged("transformers replaced").len();
             (taken >= before_any + number).then_some(())
         });
     };
@@ -158,6 +158,6 @@ fn components_load_where_no_memory_may_be_made_executable() {
         running.wait_for_cycles(3);
         let ended = running.stop().code(0);
         assert_eq!(ended.logged("component loaded").len(), 2, "{compiled}: {}", ended.stderr);
-        assert!(ended.ledger().sinks.values().all(|sink| sink.held == 0), "{compiled}");
+        assert!(ended.ledger().sinks.values().all(|sink| sink.pending == 0), "{compiled}");
     }
 }

@@ -156,7 +156,7 @@ fn learning_that_never_ends_or_traps_is_ended() {
         ),
     ];
     let ended = ended_at_work("learn", &cases);
-    let limits = ended.logged("component hit a limit");
+    let limits = ended.logged("component limit exceeded");
     for Case { name, .. } in cases.iter().filter(|case| case.reason.starts_with("limits.")) {
         let learns = |line: &Value| line["component"] == *name && line["call"] == "learn";
         assert!(limits.iter().any(learns), "{name}: {limits:?}");
@@ -504,8 +504,8 @@ fn numbers_that_stand_for_nothing_or_have_no_end_are_refused() {
     let ended = ended.code(0);
     let ledger = ended.ledger();
     assert_eq!(ledger.polled, polled() as u64, "{ledger:?}");
-    assert_eq!(ledger.stage("rate_of_change").dropped, 0, "{ledger:?}");
-    assert!(ledger.sinks.values().all(|sink| sink.held == 0), "{ledger:?}");
+    assert_eq!(ledger.transformer("rate_of_change").dropped, 0, "{ledger:?}");
+    assert!(ledger.sinks.values().all(|sink| sink.pending == 0), "{ledger:?}");
     let failed = ended.logged("component failed");
     let reasons = |name: &str| -> Vec<&str> {
         let own = failed.iter().filter(|line| line["component"] == *name);
@@ -515,16 +515,16 @@ fn numbers_that_stand_for_nothing_or_have_no_end_are_refused() {
         let reasons = reasons(name);
         assert!(reasons.iter().any(|given| given.contains(reason)), "{name}: {reasons:?}");
         // A fault is found whenever it is there: nothing of it is published.
-        assert!(ledger.stage(&format!("/{name}")).dropped > 0, "{name}: {ledger:?}");
+        assert!(ledger.transformer(&format!("/{name}")).dropped > 0, "{name}: {ledger:?}");
     }
     let unknown = reasons("forgotten-number");
     assert!(unknown.iter().all(|reason| reason.contains(" is unknown")), "{unknown:?}");
     for Case { name, .. } in &good {
         assert!(reasons(name).is_empty(), "{name}: {:?}", reasons(name));
-        assert_eq!(ledger.stage(&format!("/{name}")).dropped, 0, "{name}: {ledger:?}");
+        assert_eq!(ledger.transformer(&format!("/{name}")).dropped, 0, "{name}: {ledger:?}");
     }
     published_right(&agent);
-    let dropped = ended.logged("lines of the component's log dropped");
+    let dropped = ended.logged("component log lines dropped");
     assert!(dropped.iter().all(|line| line["component"] == "logs-in-learn"), "{dropped:?}");
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     assert!(ended.stderr.len() < 4 << 20, "{} bytes of log", ended.stderr.len());

@@ -87,14 +87,17 @@ fn rows_of_a_large_resource_are_spooled_in_pieces() {
     let (ended, resident) = watched(running, Running::ended);
     // The broker is not there: what is for it stays in the spool.
     let ledger = ended.code(69).ledger();
-    let made = usize::try_from(ledger.stage("multiplies").made).unwrap();
+    let made = usize::try_from(ledger.transformer("multiplies").created).unwrap();
     let written = lines(&out);
     let written = ndjson(&written);
     assert_eq!((written.len(), made), (rows, rows));
     let ids: HashSet<&str> = written.iter().map(|sample| text(sample, "id")).collect();
     assert_eq!(ids.len(), made);
     let broker = ledger.publisher("notifier");
-    assert_eq!((broker.samples, broker.held), (ledger.stage("multiplies").made, broker.entered));
+    assert_eq!(
+        (broker.samples, broker.pending),
+        (ledger.transformer("multiplies").created, broker.entered)
+    );
     assert_eq!(ndjson(&lines(&honest)).len() as u64, ledger.sinks["honest"].entered);
     println!("{resident} KiB for batches of {} bytes", rows * metadata as usize);
     assert!(resident < 160 << 10, "{resident} KiB");

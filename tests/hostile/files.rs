@@ -68,7 +68,7 @@ fn a_fifo_a_link_and_a_file_of_all_hold_their_own_samples_only() {
     let mut running = agent.run();
     running.wait_for_cycles(2);
     let reported = |running: &Running| {
-        let lines = running.logged("publisher is unavailable, holding what is for it");
+        let lines = running.logged("publisher unavailable");
         let has = |reason: &&str| lines.iter().any(|line| text(line, "reason").contains(reason));
         reasons.iter().all(has).then_some(())
     };
@@ -98,7 +98,7 @@ fn rotation_is_bounded_and_over_at_the_limit_as_well() {
     running.wait_for_cycles(3);
     goes_on(&agent, &mut running);
     let ledger = running.stop().code(0).ledger();
-    assert!(ledger.sinks.values().all(|sink| sink.held == 0 && sink.dropped == 0), "{ledger:?}");
+    assert!(ledger.sinks.values().all(|sink| sink.pending == 0 && sink.dropped == 0), "{ledger:?}");
 }
 
 // Folders that all may write were once used, and links in them followed.
@@ -270,7 +270,7 @@ fn xml_that_is_too_large_costs_its_own_domain_only() {
     running.wait_for_cycles(2);
     goes_on(&agent, &mut running);
     let ended = running.stop().code(0);
-    let left_out = ended.logged("domain is left out: its description cannot be read");
+    let left_out = ended.logged("domain skipped, description unreadable");
     for bound in ["xml_items", "xml_bytes"] {
         let lines = left_out.iter().filter(|line| self::text(line, "reason").contains(bound));
         assert_eq!(lines.count(), 1, "{bound}: {left_out:?}");
@@ -292,7 +292,7 @@ fn an_unknown_option_is_logged_once() {
         .set("components.by_name.influx.limits.wall", "200ms");
     let mut running = agent.run();
     eventually("three attempts", PATIENCE, || {
-        (running.logged("publisher's component failed").len() >= 3).then_some(())
+        (running.logged("publisher component failed").len() >= 3).then_some(())
     });
     goes_on(&agent, &mut running);
     let ended = running.stop();

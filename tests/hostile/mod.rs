@@ -143,8 +143,8 @@ fn ended_at_work(group: &str, cases: &[Case]) -> Ended {
         watched(agent.run(), |running, patience| all_end(&agent, running, cases).ended(patience));
     let ended = ended.code(0);
     let ledger = ended.ledger();
-    assert_eq!(ledger.stage("rate_of_change").dropped, 0, "{ledger:?}");
-    assert_eq!(ledger.sinks["honest"].held, 0, "{ledger:?}");
+    assert_eq!(ledger.transformer("rate_of_change").dropped, 0, "{ledger:?}");
+    assert_eq!(ledger.sinks["honest"].pending, 0, "{ledger:?}");
     for Case { name, reason, .. } in cases {
         let told = ended.logged("component failed").into_iter().any(|line| {
             line["component"] == *name && line["reason"].as_str().unwrap().contains(reason)
@@ -502,7 +502,7 @@ fn a_state_that_cannot_be_had_is_done_without() {
     let uri = recording(&agent, &reads);
     let ended = agent.libvirt(&uri).execute(&["run", "--log-format", "json"]).code(0);
     for Case { name, reason, .. } in &cases {
-        let hits = ended.logged("component hit a limit");
+        let hits = ended.logged("component limit exceeded");
         let told = hits.iter().any(|line| {
             line["component"] == *name && line["call"] == "save" && line["limit"] == *reason
         });
@@ -510,7 +510,7 @@ fn a_state_that_cannot_be_had_is_done_without() {
     }
     // Neither has cost a row.
     let ledger = ended.ledger();
-    assert!(ledger.sinks.values().all(|sink| sink.dropped == 0 && sink.held == 0), "{ledger:?}");
+    assert!(ledger.sinks.values().all(|sink| sink.dropped == 0 && sink.pending == 0), "{ledger:?}");
 }
 
 #[test]
@@ -519,7 +519,7 @@ fn what_cannot_be_compiled_is_tried_once_until_it_changes() {
     let cases = [case("never", transformer(&[("MORE", &memories)]), "")];
     let agent = agent("never", &cases);
     let running = agent.run();
-    let tries = || running.logged("component cannot be compiled").len();
+    let tries = || running.logged("component compilation failed").len();
     eventually("the first attempt", PATIENCE, || (tries() == 1).then_some(()));
     for reload in 1..=3 {
         running.signal(Signal::HUP);
@@ -551,7 +551,7 @@ fn a_restore_that_never_ends_is_ended() {
     let reads: Vec<u64> = (1..=260).collect();
     let uri = recording(&agent, &reads);
     let ended = agent.libvirt(&uri).execute(&["run", "--log-format", "json"]).code(0);
-    let hits = ended.logged("component hit a limit");
+    let hits = ended.logged("component limit exceeded");
     assert!(hits.iter().any(|line| line["call"] == "restore"), "{}", ended.stderr);
 }
 

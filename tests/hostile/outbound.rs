@@ -68,9 +68,9 @@ pub(super) fn failed(agent: &Agent, reason: &str) {
 
 /// The bounds over which more was refused, as they were logged.
 pub(super) fn bounds(running: &Running) -> Vec<String> {
-    let lines = running.logged("component was refused more than its bound");
+    let lines = running.logged("outbound limit reached");
     let mut bounds: Vec<String> =
-        lines.iter().map(|line| line["bound"].as_str().unwrap().to_owned()).collect();
+        lines.iter().map(|line| line["limit"].as_str().unwrap().to_owned()).collect();
     bounds.sort();
     bounds
 }
@@ -179,14 +179,16 @@ fn publishers_cannot_use_up_the_file_descriptors() {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     assert!((128..200).contains(&open), "{open} files are open");
     agent.execute(&["status"]).code(0);
-    let lowered = running.logged(
-        "too few file descriptors for components.totals.sockets, raise the limit on open files",
-    );
+    let lowered =
+        running.logged("components.totals.sockets lowered, raise the limit on open files");
     assert_eq!(lowered.len(), 1);
-    assert_eq!((&lowered[0]["most"], &lowered[0]["descriptors"]), (&json!(128), &json!(256)));
+    assert_eq!(
+        (&lowered[0]["effective"], &lowered[0]["file_descriptors"]),
+        (&json!(128), &json!(256))
+    );
     let ended = running.stop().code(0);
     assert_eq!(ended.logged("file watching unavailable, scanning every 10 s").len(), 0);
-    assert_eq!(ended.ledger().sinks["honest"].held, 0);
+    assert_eq!(ended.ledger().sinks["honest"].pending, 0);
 }
 
 #[test]
@@ -196,9 +198,9 @@ fn all_publishers_together_have_as_many_sockets_as_the_configuration_allows() {
         .set("components.totals.sockets", 20);
     let mut running = agent.run();
     eventually("a refusal by the total", PATIENCE, || {
-        let lines = running.logged("component was refused more than its bound");
-        let total = |line: &&Value| line["bound"] == "components.totals.sockets";
-        lines.iter().find(total).map(|line| assert_eq!(line["most"], 20))
+        let lines = running.logged("outbound limit reached");
+        let total = |line: &&Value| line["limit"] == "components.totals.sockets";
+        lines.iter().find(total).map(|line| assert_eq!(line["max"], 20))
     });
     goes_on(&agent, &mut running);
     running.stop().code(0);
@@ -235,8 +237,8 @@ fn a_publisher_cannot_fill_the_log() {
     goes_on(&agent, &mut running);
     seen(&agent, "a million lines", |row| row["lines_dropped"].as_u64().unwrap() > 1_000_000);
     let ended = running.stop();
-    let dropped = ended.logged("lines of the component's log dropped");
-    assert!(dropped.iter().all(|line| line["component"] == "hostile" && line["most"] == 100));
+    let dropped = ended.logged("component log lines dropped");
+    assert!(dropped.iter().all(|line| line["component"] == "hostile" && line["max_lines"] == 100));
     // One window is reported when it is over, the last one when its place is no more.
     let written = ended.stderr.lines().filter(|line| {
         let line: Value = serde_json::from_str(line).unwrap_or_default();
@@ -318,7 +320,7 @@ fn look_ups_that_nobody_answers_hold_up_nobody_else() {
     let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
     let threads = names.filter(|name| name.trim() == "lookup").count();
     assert!((1..=4).contains(&threads), "{threads}");
-    let replaced = |running: &Running| running.logged("new transformers took over").len();
+    let replaced = |running: &Running| running.logged("transformers replaced").len();
     let before = replaced(&running);
     let mut other = fs::read(component("rate_of_change")).unwrap();
     other.extend(b"\0\x05\x04note");
@@ -359,7 +361,7 @@ fn a_look_up_takes_so_long_and_no_longer() {
     published(&agent, 2);
     assert_eq!(bounds(&running), ["host_name_bytes"]);
     // Access to a name that is not granted is denied without asking anybody.
-    assert!(!running.logged("component was refused a connection").is_empty());
+    assert!(!running.logged("outbound connection denied").is_empty());
     // With as many abandoned look-ups as there may be, the next ones fail at once.
     let ended = running.stop();
     let ledger = ended.ledger();
@@ -408,7 +410,7 @@ fn file_watching_that_fails_is_reported_once_and_tried_again() {
     }
     assert_eq!(unavailable(&running), 1);
     // What was watched before still is.
-    let replaced = || running.logged("publisher's component replaced").len();
+    let replaced = || running.logged("publisher component replaced").len();
     fs::write(agent.folder.at("new"), publisher("", "(func $other)", "")).unwrap();
     fs::rename(agent.folder.at("new"), agent.folder.at("components/hostile.wasm")).unwrap();
     eventually("the reload", PATIENCE, || (replaced() > 0).then_some(()));

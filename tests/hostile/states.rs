@@ -59,7 +59,7 @@ fn a_state_beyond_the_total_is_refused_and_made_again() {
     });
     // The last save is made at the end.
     let ended = running.stop().code(0);
-    let failed = ended.logged("component could not save its state");
+    let failed = ended.logged("component state save failed");
     // Whichever of the two comes second: the sinks save at the same time.
     let refused = failed.iter().any(|line| {
         let [sink, component, reason] =
@@ -76,7 +76,7 @@ fn a_state_beyond_the_total_is_refused_and_made_again() {
     running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     let ledger = ended.ledger();
-    assert!(ended.logged("component could not save its state").is_empty(), "{}", ended.stderr);
+    assert!(ended.logged("component state save failed").is_empty(), "{}", ended.stderr);
     let lines = all.map(|path| ndjson(&fs::read_to_string(path).unwrap()).len() as u64);
     // A rate for each but the very first sample of a domain, over both runs.
     assert_eq!(lines, [ledger.polled, ledger.polled - 3, ledger.polled - 3]);

@@ -79,7 +79,7 @@ impl Sink {
         self.adopt(revision);
         self.inbox.status.send_modify(|status| status.reloads += 1);
         let pause = start.elapsed();
-        events::reload::took_over(&self.name, self.offset, pause);
+        events::reload::transformers_replaced(&self.name, self.offset, pause);
         if keep_previous {
             self.rollback_candidate = previous.take().map(RollbackCandidate::new);
         }

@@ -26,10 +26,10 @@ impl DrainedSink {
             return;
         };
         let offset = chain.offset;
-        events::pipeline::saving(&self.name, offset);
+        events::pipeline::state_save_started(&self.name, offset);
         match self.journal.save(chain).await {
-            Ok(()) => events::pipeline::saved(&self.name, offset),
-            Err(error) => events::store::failing(&error),
+            Ok(()) => events::pipeline::state_saved(&self.name, offset),
+            Err(error) => events::store::write_failed(&error),
         }
     }
 }

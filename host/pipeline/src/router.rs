@@ -20,7 +20,7 @@ pub async fn route(
         if let Some(running) = &mut recording
             && let Err(error) = running.append(&batch).await
         {
-            events::store::recording_ended(&error);
+            events::store::recording_stopped(&error);
             recording = None;
         }
         journal.append(batch, gaps).await;
@@ -29,6 +29,6 @@ pub async fn route(
     if let Some(recording) = recording
         && let Err(error) = recording.finish().await
     {
-        events::store::recording_ended(&error);
+        events::store::recording_stopped(&error);
     }
 }

@@ -209,7 +209,7 @@ impl Sink {
     }
 
     pub(super) fn wait_for_transformers(&self, reason: &str) {
-        events::pipeline::held(&self.name, reason);
+        events::pipeline::sink_held(&self.name, reason);
         self.set_state(SinkState::Waiting(reason.to_owned()));
     }
 
@@ -287,7 +287,7 @@ impl Sink {
         if clean {
             self.quarantine.iter_mut().for_each(Quarantine::record_success);
             if self.inbox.status.borrow().state != SinkState::Running {
-                events::pipeline::component_works(&self.name);
+                events::pipeline::components_recovered(&self.name);
                 self.set_state(SinkState::Running);
             }
         }
@@ -341,15 +341,17 @@ impl Sink {
         let text = publish::render_fixture(&error.to_string(), &identity.options, input);
         let name = format!("{}-{offset}", error.component);
         match self.dead_letters.keep_fixture(&name, &text).await {
-            Ok(Some(path)) => events::pipeline::input_kept(&self.name, &error.component, &path),
+            Ok(Some(path)) => {
+                events::pipeline::failed_input_saved(&self.name, &error.component, &path)
+            }
             Ok(None) => {}
-            Err(error) => events::store::failing(&error),
+            Err(error) => events::store::write_failed(&error),
         }
     }
 
     async fn persist_actions(&self, offset: Offset, actions: &[AppliedAction]) {
         if let Err(error) = self.journal.note(offset, &applied_actions::encode(actions)).await {
-            events::store::failing(&error);
+            events::store::write_failed(&error);
         }
     }
 
@@ -397,7 +399,7 @@ impl Sink {
                 samples: &one.samples,
             };
             if let Err(error) = self.dead_letters.append(letter).await {
-                events::store::failing(&error);
+                events::store::write_failed(&error);
             }
         }
     }
@@ -451,13 +453,13 @@ impl Sink {
         if let Some(chain) = self.pending_save.take_if(|pending| pending.offset <= emitted) {
             self.last_save = Instant::now();
             let offset = chain.offset;
-            events::pipeline::saving(&self.name, offset);
+            events::pipeline::state_save_started(&self.name, offset);
             match self.journal.save(chain).await {
                 Ok(()) => {
                     self.saved = offset;
-                    events::pipeline::saved(&self.name, offset);
+                    events::pipeline::state_saved(&self.name, offset);
                 }
-                Err(error) => events::store::failing(&error),
+                Err(error) => events::store::write_failed(&error),
             }
         }
         let current = (self.offset, emitted, self.saved, self.rollback_candidate.is_some());

@@ -11,7 +11,7 @@ use super::fixture::{
 };
 use nephometer_model::{Batch, Moment, Sample, Timestamp};
 use nephometer_pipeline::transform::{ComponentTransformer, TransformError, Transformer};
-use nephometer_telemetry::{Chain, Recorded};
+use nephometer_telemetry::{Chain, RecordedLog};
 use nephometer_wasm::{
     ComponentError, ComponentHost, ComponentNumbers, Loaded, Numbering, TransformerRole,
 };
@@ -23,12 +23,16 @@ const SEED: u64 = 20_260_117;
 pub struct TestBed {
     host: ComponentHost,
     loaded: Arc<Loaded<TransformerRole>>,
-    log: Recorded,
+    log: RecordedLog,
 }
 
 impl TestBed {
     /// For this component; `log` is where its lines are found.
-    pub fn new(host: ComponentHost, loaded: Arc<Loaded<TransformerRole>>, log: Recorded) -> Self {
+    pub fn new(
+        host: ComponentHost,
+        loaded: Arc<Loaded<TransformerRole>>,
+        log: RecordedLog,
+    ) -> Self {
         Self { host, loaded, log }
     }
 

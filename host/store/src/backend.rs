@@ -117,7 +117,7 @@ impl Backend {
         {
             // What was written is there; the next one opens it anew.
             self.set(None);
-            events::failing(&StoreError::Database { path: folder, source: Box::new(error) });
+            events::write_failed(&StoreError::Database { path: folder, source: Box::new(error) });
         }
         written
     }
@@ -192,8 +192,8 @@ impl Backend {
     fn note(&self, written: Result<(), StoreError>) -> Result<(), StoreError> {
         let failed = self.failing.swap(written.is_err(), Relaxed);
         match &written {
-            Ok(()) if failed => events::works(),
-            Err(error) if !failed => events::failing(error),
+            Ok(()) if failed => events::write_restored(),
+            Err(error) if !failed => events::write_failed(error),
             _ => {}
         }
         written

@@ -148,7 +148,7 @@ impl Disk {
                     path: path.clone(),
                     source,
                 })?;
-                events::set_aside(&path, &aside, &reason);
+                events::damaged_store_moved(&path, &aside, &reason);
                 match Self::at(&path) {
                     Ok(disk) => Ok(disk),
                     Err(Unusable::Refused(source)) => Err(StoreError::Database { path, source }),
@@ -300,7 +300,7 @@ impl Disk {
             entries.last = offset.value();
             match postcard::from_bytes(head.value()) {
                 Ok(head) => entries.heads.push((offset.value(), head)),
-                Err(error) => events::unreadable(offset.value(), &error.to_string()),
+                Err(error) => events::batch_unreadable(offset.value(), &error.to_string()),
             }
         }
         Ok(entries)

@@ -145,7 +145,7 @@ impl SpoolReader {
             there
         });
         shared.counts.dropped.add(Dropped::Unreadable, lost);
-        shared.counts.held.fetch_sub(lost, Relaxed);
+        shared.counts.pending.fetch_sub(lost, Relaxed);
         events::envelopes_unreadable(&shared.name, lost);
         shared.write(&mut pending, Vec::new(), true).await;
     }
@@ -173,7 +173,7 @@ impl SpoolReader {
                 }
             }
             left += 1;
-            shared.counts.held.fetch_sub(1, Relaxed);
+            shared.counts.pending.fetch_sub(1, Relaxed);
             shared.left(&mut pending, slot);
             false
         });

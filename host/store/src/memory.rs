@@ -110,7 +110,7 @@ impl JournalState {
     pub(super) fn enter(&mut self, offset: Offset, slot: BatchSlot) {
         for cursor in slot.sinks.iter().filter_map(|sink| self.cursors.get(sink)) {
             cursor.counts.entered.fetch_add(slot.samples, Relaxed);
-            cursor.counts.held.fetch_add(slot.samples, Relaxed);
+            cursor.counts.pending.fetch_add(slot.samples, Relaxed);
         }
         self.insert(offset, slot);
     }
@@ -240,7 +240,7 @@ impl JournalState {
                 && cursor.at.max(cursor.counted) < offset
             {
                 cursor.counts.dropped.add(reason, slot.samples);
-                cursor.counts.held.fetch_sub(slot.samples, Relaxed);
+                cursor.counts.pending.fetch_sub(slot.samples, Relaxed);
             }
         }
     }

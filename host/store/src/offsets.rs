@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn rows(count: u64) -> Vec<(String, Account)> {
-        vec![("stage s/c/0".to_owned(), Account::of(vec![count]))]
+        vec![("stage s/c/0".to_owned(), Account::from_numbers(vec![count]))]
     }
 
     #[test]

@@ -97,18 +97,18 @@ impl JournalReader {
                 }
                 Err(ReadFailure::Transient(reason)) => {
                     if !std::mem::replace(&mut self.waits, true) {
-                        events::journal_waits(&self.sink, offset, &reason);
+                        events::journal_read_failed(&self.sink, offset, &reason);
                     }
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(ReadFailure::Damaged(reason)) => {
-                    events::unreadable(offset, &reason);
+                    events::batch_unreadable(offset, &reason);
                     let mut state = self.shared.state();
                     let samples = state.slots.get(&offset).map_or(0, |slot| slot.samples);
                     let cursor = state.cursors.get_mut(&self.sink)?;
                     if offset > cursor.counted {
                         cursor.counts.dropped.add(Dropped::Unreadable, samples);
-                        cursor.counts.held.fetch_sub(samples, Relaxed);
+                        cursor.counts.pending.fetch_sub(samples, Relaxed);
                     }
                     cursor.at = offset;
                     cursor.leased = None;
@@ -127,7 +127,7 @@ impl JournalReader {
             cursor.at = leased;
             let samples = slots.get(&leased).map_or(0, |slot| slot.samples);
             if leased > cursor.counted {
-                cursor.counts.held.fetch_sub(samples, Relaxed);
+                cursor.counts.pending.fetch_sub(samples, Relaxed);
             }
         }
         drop(state);

@@ -123,7 +123,7 @@ impl SpoolShared {
         if lost > 0 {
             events::envelopes_unreadable(name, lost);
             counts.dropped.add(Dropped::Unreadable, lost);
-            counts.held.fetch_sub(lost, Relaxed);
+            counts.pending.fetch_sub(lost, Relaxed);
         }
         let count = bounds.count.unwrap_or(usize::MAX);
         let queue = Queue::new(Limits { weight: most(backend, bounds.bytes), count });
@@ -228,7 +228,7 @@ impl SpoolShared {
     pub(super) fn count_new(&self, head: &Head) {
         self.counts.encoded.fetch_add(1, Relaxed);
         self.counts.samples.fetch_add(head.samples, Relaxed);
-        self.counts.held.fetch_add(1, Relaxed);
+        self.counts.pending.fetch_add(1, Relaxed);
     }
 
     /// Counts an envelope that is in memory alone; how many bytes are now.
@@ -265,7 +265,7 @@ impl SpoolShared {
         .into_iter();
         for (slot, reason) in lost {
             self.counts.dropped.add(reason, 1);
-            self.counts.held.fetch_sub(1, Relaxed);
+            self.counts.pending.fetch_sub(1, Relaxed);
             let envelope = slot.envelope.clone().or_else(|| read.next().flatten());
             if let Some(envelope) = envelope {
                 self.counts.dropped.add_meters(reason, envelope.manifest.by_meter());
@@ -374,7 +374,7 @@ impl SpoolShared {
                 counts.dropped.take_back(Dropped::Permanent, envelope.manifest.by_meter());
                 taken.push(envelope.sequence);
             } else {
-                counts.held.fetch_sub(1, Relaxed);
+                counts.pending.fetch_sub(1, Relaxed);
                 waiting.insert(envelope.sequence);
             }
         }

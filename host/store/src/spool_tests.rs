@@ -81,7 +81,7 @@ impl Rig {
 
     fn numbers(&self) -> [u64; 4] {
         let counts = &self.counts;
-        let numbers = [&counts.encoded, &counts.confirmed, &counts.held];
+        let numbers = [&counts.encoded, &counts.confirmed, &counts.pending];
         let [encoded, confirmed, held] = numbers.map(|number| number.load(Relaxed));
         assert_eq!(encoded, confirmed + counts.dropped.total() + held, "{counts:?}");
         [encoded, confirmed, counts.dropped.total(), held]
@@ -333,7 +333,7 @@ proptest! {
                     }
                 }
                 rig.numbers();
-                prop_assert_eq!(rig.counts.held.load(Relaxed), model.len() as u64);
+                prop_assert_eq!(rig.counts.pending.load(Relaxed), model.len() as u64);
             }
             Ok(())
         })?;

@@ -162,7 +162,7 @@ impl Spools {
         let spools = self.list().await.unwrap_or_default();
         let mut orphaned = 0;
         for spool in spools.iter().filter(|one| one.held > 0 && !self.is_open(&one.name)) {
-            events::spool_orphan(&spool.name, spool.held, spool.samples);
+            events::orphaned_spool(&spool.name, spool.held, spool.samples);
             orphaned += spool.bytes;
             self.disown(&spool.name).await;
         }

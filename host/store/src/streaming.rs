@@ -124,7 +124,7 @@ impl Drop for Streaming<'_> {
         for slot in self.shared.queue.retain_hidden(|_| false) {
             counts.encoded.fetch_sub(1, Relaxed);
             counts.samples.fetch_sub(slot.head.samples, Relaxed);
-            counts.held.fetch_sub(1, Relaxed);
+            counts.pending.fetch_sub(1, Relaxed);
         }
     }
 }

@@ -70,7 +70,7 @@ impl Rig {
 
     fn numbers(&self, of: usize) -> [u64; 3] {
         let counts = &self.counts[of];
-        let [encoded, held] = [&counts.encoded, &counts.held].map(|number| number.load(Relaxed));
+        let [encoded, held] = [&counts.encoded, &counts.pending].map(|number| number.load(Relaxed));
         let known = counts.confirmed.load(Relaxed) + counts.dropped.total() + held;
         assert_eq!(encoded, known, "{counts:?}");
         [encoded, counts.dropped.total(), held]

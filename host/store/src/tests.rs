@@ -451,7 +451,7 @@ proptest! {
                     }
                 }
                 let [entered, processed, held] =
-                    [&counts.entered, &counts.processed, &counts.held].map(|one| one.load(Relaxed));
+                    [&counts.entered, &counts.processed, &counts.pending].map(|one| one.load(Relaxed));
                 prop_assert_eq!(held, in_the_journal(&rig, "k"));
                 prop_assert_eq!(entered, processed + counts.dropped.total() + held, "{:?}", counts);
             }

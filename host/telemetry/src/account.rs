@@ -1,7 +1,8 @@
-//! Counters as they are kept over restarts.
+//! Counters as they are stored over restarts.
 //!
-//! Only what cannot be told from what is held is kept: what was confirmed or worked off is what came
-//! in, less what was dropped and what is still there. So the delivery law holds after a crash, too.
+//! Stored are the numbers that cannot be derived: what came in and what was dropped. What was
+//! processed or confirmed is the rest, less what is still pending in the store. So the delivery law
+//! holds after a crash, too.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,35 +10,35 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::{DropCounts, Dropped, PublisherCount, SinkCount, TransformerCount};
 
-/// The counters of one sink, stage or publisher.
+/// The stored counters of one sink, transformer or publisher.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     numbers: Vec<u64>,
-    /// By reason.
+    /// Drops by reason.
     dropped: Vec<(String, u64)>,
     /// Samples by reason and meter.
     by_meter: Vec<(String, String, u64)>,
 }
 
 impl Account {
-    /// Of numbers alone.
-    pub fn of(numbers: Vec<u64>) -> Self {
+    /// An account without drops.
+    pub fn from_numbers(numbers: Vec<u64>) -> Self {
         Self { numbers, ..Self::default() }
     }
 
-    /// The nth number; 0 where there is none.
+    /// The nth number; 0 if there is none.
     pub fn number(&self, nth: usize) -> u64 {
         self.numbers.get(nth).copied().unwrap_or(0)
     }
 
-    /// All drops together.
+    /// The sum of all drops.
     pub fn dropped(&self) -> u64 {
         self.dropped.iter().map(|(_, count)| count).sum()
     }
 
     fn with(numbers: Vec<u64>, drops: &DropCounts) -> Self {
         let reasons =
-            Dropped::ALL.iter().map(|reason| (reason.as_str().to_owned(), drops.of(*reason)));
+            Dropped::ALL.iter().map(|reason| (reason.as_str().to_owned(), drops.count(*reason)));
         let meters = drops.by_meter().into_iter();
         Self {
             numbers,
@@ -48,7 +49,7 @@ impl Account {
         }
     }
 
-    /// Adds the drops; a reason of a newer agent is left out.
+    /// Adds the drops to `drops`. Reasons that only a newer agent has are ignored.
     fn restore_drops(&self, drops: &DropCounts) {
         for reason in Dropped::ALL {
             let word = reason.as_str();
@@ -61,41 +62,41 @@ impl Account {
 }
 
 impl SinkCount {
-    /// The name of its account.
+    /// The key of its account in the store.
     pub fn name(sink: &str) -> String {
         format!("sink {sink}")
     }
 
-    /// What is kept, with `more` samples about to enter.
+    /// The account to store, with `more` samples about to enter.
     pub fn account(&self, more: u64) -> Account {
         Account::with(vec![self.entered.load(Relaxed) + more], &self.dropped)
     }
 
-    /// As it was when `held` samples had yet to be worked off.
-    pub fn restore(&self, account: &Account, held: u64) {
-        let entered = account.number(0).max(held + account.dropped());
+    /// Restores the counters; `pending` samples are not yet processed.
+    pub fn restore(&self, account: &Account, pending: u64) {
+        let entered = account.number(0).max(pending + account.dropped());
         self.entered.fetch_add(entered, Relaxed);
-        self.processed.fetch_add(entered - held - account.dropped(), Relaxed);
-        self.held.fetch_add(held, Relaxed);
+        self.processed.fetch_add(entered - pending - account.dropped(), Relaxed);
+        self.pending.fetch_add(pending, Relaxed);
         account.restore_drops(&self.dropped);
     }
 }
 
 impl TransformerCount {
-    /// The name of the account of a sink's `nth` transformer of this name.
+    /// The key in the store of the account of a sink's `nth` transformer of this name.
     pub fn name(sink: &str, component: &str, nth: usize) -> String {
         format!("stage {sink}/{component}/{nth}")
     }
 
-    /// What is kept.
+    /// The account to store.
     pub fn account(&self) -> Account {
-        let numbers = [&self.rows_in, &self.passed, &self.absorbed, &self.made];
+        let numbers = [&self.samples_in, &self.passed, &self.absorbed, &self.created];
         Account::with(numbers.map(|number| number.load(Relaxed)).to_vec(), &self.dropped)
     }
 
-    /// As it was.
+    /// Restores the counters.
     pub fn restore(&self, account: &Account) {
-        let numbers = [&self.rows_in, &self.passed, &self.absorbed, &self.made];
+        let numbers = [&self.samples_in, &self.passed, &self.absorbed, &self.created];
         for (nth, number) in numbers.into_iter().enumerate() {
             number.fetch_add(account.number(nth), Relaxed);
         }
@@ -104,19 +105,20 @@ impl TransformerCount {
 }
 
 impl PublisherCount {
-    /// What is kept; `forgotten` envelopes are not there after a crash, and will be made again.
+    /// The account to store, without `forgotten` envelopes, which a crash would lose and the next run
+    /// encodes again.
     pub fn account(&self, forgotten: u64) -> Account {
         let encoded = self.encoded.load(Relaxed).saturating_sub(forgotten);
         Account::with(vec![encoded, self.samples.load(Relaxed)], &self.dropped)
     }
 
-    /// As it was when `held` envelopes were not settled.
-    pub fn restore(&self, account: &Account, held: u64) {
-        let encoded = account.number(0).max(held + account.dropped());
+    /// Restores the counters; `pending` envelopes are not acknowledged.
+    pub fn restore(&self, account: &Account, pending: u64) {
+        let encoded = account.number(0).max(pending + account.dropped());
         self.encoded.fetch_add(encoded, Relaxed);
         self.samples.fetch_add(account.number(1), Relaxed);
-        self.held.fetch_add(held, Relaxed);
-        self.confirmed.fetch_add(encoded - held - account.dropped(), Relaxed);
+        self.pending.fetch_add(pending, Relaxed);
+        self.confirmed.fetch_add(encoded - pending - account.dropped(), Relaxed);
         account.restore_drops(&self.dropped);
     }
 }
@@ -126,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_confirmed_follows_from_the_rest() {
+    fn confirmed_count_is_derived_from_the_others() {
         let before = PublisherCount::default();
         before.encoded.fetch_add(10, Relaxed);
         before.samples.fetch_add(70, Relaxed);
@@ -134,15 +136,15 @@ mod tests {
         before.dropped.add_meters(Dropped::SpoolFull, [("cpu", 7)]);
         let after = PublisherCount::default();
         after.restore(&before.account(1), 3);
-        let numbers = [&after.encoded, &after.confirmed, &after.held, &after.samples];
+        let numbers = [&after.encoded, &after.confirmed, &after.pending, &after.samples];
         assert_eq!(numbers.map(|number| number.load(Relaxed)), [9, 4, 3, 70]);
         assert_eq!(after.account(0), before.account(1));
     }
 
     #[test]
-    fn more_held_than_was_known_is_no_breach() {
+    fn more_pending_than_entered_is_no_breach() {
         let sink = SinkCount::default();
-        sink.restore(&Account::of(vec![5]), 8);
+        sink.restore(&Account::from_numbers(vec![5]), 8);
         assert_eq!((sink.entered.load(Relaxed), sink.processed.load(Relaxed)), (8, 0));
     }
 }

@@ -1,11 +1,14 @@
-//! Counters of what a sink, a transformer and a publisher do.
+//! Counters of sinks, transformers and publishers, and the reasons for drops.
+//!
+//! Each number is counted where it arises, never derived from the others, so that the ledger can
+//! detect a loss.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Why something was dropped. Closed, with fixed words, so that totals can be trusted.
+/// Why something was dropped. A closed set with fixed names, so that totals are complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
     /// The sink's journal was full.
@@ -14,15 +17,15 @@ pub enum Dropped {
     SpoolFull,
     /// `policy=drop` or `policy=queue` of the publisher.
     Policy,
-    /// The component refused the rows.
+    /// The component rejected the samples.
     Rejected,
-    /// The component failed twice on the rows.
+    /// The component failed twice on the samples.
     Failed,
-    /// The receiver will never take it.
+    /// The receiver rejected it for good.
     Permanent,
-    /// What was kept on disk could not be read.
+    /// It could not be read from disk.
     Unreadable,
-    /// It was held for longer than `store.age`.
+    /// It was pending for longer than `store.age`.
     TooOld,
 }
 
@@ -38,7 +41,7 @@ impl Dropped {
         Self::TooOld,
     ];
 
-    /// The word in logs and in the ledger.
+    /// The name in logs and in the ledger.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::JournalFull => "journal_full",
@@ -53,21 +56,21 @@ impl Dropped {
     }
 }
 
-/// Drops by reason, and by meter where it is known which samples they were.
+/// Drops by reason, and dropped samples by meter where they are known.
 #[derive(Debug, Default)]
 pub struct DropCounts {
     reasons: [AtomicU64; Dropped::ALL.len()],
-    /// Samples by reason and meter. Locked to look or to add.
+    /// Samples by reason and meter.
     meters: Mutex<BTreeMap<(&'static str, String), u64>>,
 }
 
 impl DropCounts {
-    /// Counts `count` more.
+    /// Adds `count` drops.
     pub fn add(&self, reason: Dropped, count: u64) {
         self.reasons[reason as usize].fetch_add(count, Relaxed);
     }
 
-    /// Counts one less, with these samples: it was put back.
+    /// Takes back one drop and its samples by meter: it was put back into the queue.
     pub fn take_back<'a>(&self, reason: Dropped, meters: impl IntoIterator<Item = (&'a str, u64)>) {
         self.reasons[reason as usize].fetch_sub(1, Relaxed);
         let mut known = self.lock();
@@ -78,7 +81,7 @@ impl DropCounts {
         }
     }
 
-    /// Says which samples were in what was dropped.
+    /// Adds the samples by meter of what was dropped.
     pub fn add_meters<'a>(
         &self,
         reason: Dropped,
@@ -90,23 +93,23 @@ impl DropCounts {
         }
     }
 
-    /// Samples by reason and meter.
+    /// Dropped samples by reason and meter.
     pub fn by_meter(&self) -> BTreeMap<(&'static str, String), u64> {
         self.lock().clone()
     }
 
-    /// For one reason.
-    pub fn of(&self, reason: Dropped) -> u64 {
+    /// The drops for one reason.
+    pub fn count(&self, reason: Dropped) -> u64 {
         self.reasons[reason as usize].load(Relaxed)
     }
 
-    /// All reasons together.
+    /// The drops for all reasons.
     pub fn total(&self) -> u64 {
         self.reasons.iter().map(|count| count.load(Relaxed)).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), u64>> {
-        // Nothing between lock and unlock can panic half-way, so that the map is whole.
+        // No code under the lock panics half-way, so a poisoned map is still consistent.
         self.meters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,7 +119,7 @@ impl fmt::Display for DropCounts {
         write!(f, "{} dropped", self.total())?;
         let reasons: Vec<String> = Dropped::ALL
             .iter()
-            .map(|reason| (reason, self.of(*reason)))
+            .map(|reason| (reason, self.count(*reason)))
             .filter(|(_, count)| *count > 0)
             .map(|(reason, count)| format!("{} {count}", reason.as_str()))
             .collect();
@@ -127,47 +130,46 @@ impl fmt::Display for DropCounts {
     }
 }
 
-/// Samples of one sink, before its transformers: entered = processed + dropped + held. Each is counted
-/// where it happens, none from the others, so that a breach shows.
+/// Samples of one sink, before its transformers: entered = processed + dropped + pending.
 #[derive(Debug, Default)]
 pub struct SinkCount {
-    /// Samples that its sources had for it.
+    /// Samples that its sources routed to it.
     pub entered: AtomicU64,
-    /// Samples that went into its chain.
+    /// Samples that entered its chain.
     pub processed: AtomicU64,
-    /// Samples that never got there.
+    /// Samples that were dropped before the chain.
     pub dropped: DropCounts,
-    /// Samples that are in the journal and have yet to get there, as the journal counts them.
-    pub held: AtomicU64,
+    /// Samples in the journal that are not yet processed, as the journal counts them.
+    pub pending: AtomicU64,
 }
 
-/// Rows of one transformer in one sink: in = passed + absorbed + dropped, out = passed + made. What was
-/// absorbed is counted by the ids that did not come out again.
+/// Samples of one transformer in one sink: in = passed + absorbed + dropped, out = passed + created.
+/// Absorbed samples are those whose ids do not appear in the output.
 #[derive(Debug, Default)]
 pub struct TransformerCount {
-    /// Rows that came in.
-    pub rows_in: AtomicU64,
-    /// Rows that went on as they were.
+    /// Samples that came in.
+    pub samples_in: AtomicU64,
+    /// Samples that were passed on unchanged.
     pub passed: AtomicU64,
-    /// Rows that the component kept to itself.
+    /// Samples that the component consumed.
     pub absorbed: AtomicU64,
-    /// Rows that were lost.
+    /// Samples that were dropped.
     pub dropped: DropCounts,
-    /// Rows that are the component's own.
-    pub made: AtomicU64,
+    /// Samples that the component created.
+    pub created: AtomicU64,
 }
 
-/// Envelopes of one publisher in one sink: encoded = confirmed + dropped + held.
+/// Envelopes of one publisher in one sink: encoded = confirmed + dropped + pending.
 #[derive(Debug, Default)]
 pub struct PublisherCount {
-    /// Envelopes that were made for it.
+    /// Envelopes that were encoded for it.
     pub encoded: AtomicU64,
     /// Samples in them.
     pub samples: AtomicU64,
-    /// Envelopes that the receiver has.
+    /// Envelopes that the receiver confirmed.
     pub confirmed: AtomicU64,
-    /// Envelopes that were lost.
+    /// Envelopes that were dropped.
     pub dropped: DropCounts,
     /// Envelopes in the spool.
-    pub held: AtomicU64,
+    pub pending: AtomicU64,
 }

@@ -1,4 +1,7 @@
-//! The delivery law as counters: what went in is what came out, was absorbed, dropped or held.
+//! The ledger: all counters of one agent, and the delivery law that they must satisfy.
+//!
+//! Everything that came in was passed on, absorbed or dropped, or is still pending. `run` prints the
+//! ledger at its end and fails if a number is not accounted for.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::account::Account;
 use super::counts::{PublisherCount, SinkCount, TransformerCount};
 
-/// The name of the account of the agent's own numbers.
+/// The key in the store of the account of the agent's own counters.
 const AGENT: &str = "agent";
 
-/// One sink with its stages and publishers.
+/// One sink with its transformers and publishers.
 #[derive(Debug)]
 struct SinkEntry {
     name: Arc<str>,
@@ -23,35 +26,35 @@ struct SinkEntry {
 /// All counters of one agent.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// What an earlier run has left, by name, until it is asked for.
-    kept: Mutex<HashMap<String, Account>>,
-    /// Grows when a reload brings something new; what it takes away stays, with its counts. Locked
-    /// to look or to add, never over anything that takes time.
+    /// Stored accounts of an earlier run by key, until their counters are created.
+    stored: Mutex<HashMap<String, Account>>,
+    /// A reload adds entries; those of removed sinks, transformers and publishers stay, with their
+    /// counts. The lock is only held for a look-up or an insertion.
     sinks: Mutex<Vec<SinkEntry>>,
     /// Samples made from readings.
     pub polled: Arc<AtomicU64>,
-    /// Ticks that were not taken because the one before outlasted the interval.
+    /// Polling cycles that were skipped because the one before took longer than the interval.
     pub cycles_skipped: Arc<AtomicU64>,
-    /// Domains that were not read in a tick although they were there.
+    /// Domain readings that failed in a polling cycle.
     pub missing: Arc<AtomicU64>,
-    /// Numbers that a wanted meter needs and libvirt did not give.
+    /// Values that a configured meter needs and libvirt did not report.
     pub absent: Arc<AtomicU64>,
 }
 
 impl Ledger {
     fn lock(&self) -> MutexGuard<'_, Vec<SinkEntry>> {
-        // Nothing between lock and unlock can panic half-way, so that the list is whole.
+        // No code under the lock panics half-way, so a poisoned list is still consistent.
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is kept of the agent's own numbers, with its name, if so many samples were polled.
+    /// The account of the agent's own counters with its key, for `polled` samples.
     pub fn account(&self, polled: u64) -> (String, Account) {
         let numbers = [&self.cycles_skipped, &self.missing, &self.absent];
         let numbers = numbers.map(|number| number.load(Relaxed));
-        (AGENT.to_owned(), Account::of([&[polled], &numbers[..]].concat()))
+        (AGENT.to_owned(), Account::from_numbers([&[polled], &numbers[..]].concat()))
     }
 
-    /// The counters of a sink; new ones in the order in which they are asked for.
+    /// The counters of a sink. New ones are listed in the order of their creation.
     pub fn sink(&self, name: &Arc<str>) -> Arc<SinkCount> {
         let mut sinks = self.lock();
         if let Some(sink) = sinks.iter().find(|sink| sink.name == *name) {
@@ -67,8 +70,8 @@ impl Ledger {
         count
     }
 
-    /// The counters of a sink's `nth` transformer of this name, from 0. New ones begin with what an
-    /// earlier run has left.
+    /// The counters of a sink's `nth` transformer of this name, from 0. New ones begin with
+    /// the stored account of an earlier run.
     pub fn transformer(
         &self,
         sink: &str,
@@ -80,18 +83,18 @@ impl Ledger {
             return Arc::default();
         };
         let count = entry(&mut entries.transformers, component, nth);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(account) = kept.remove(&TransformerCount::name(sink, component, nth)) {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = stored.remove(&TransformerCount::name(sink, component, nth)) {
             count.restore(&account);
         }
         count
     }
 
-    /// Takes up what an earlier run has left, by name.
-    pub fn take_up(&self, accounts: impl IntoIterator<Item = (String, Account)>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend(accounts);
-        if let Some(account) = kept.remove(AGENT) {
+    /// Continues from the stored accounts of an earlier run, by key.
+    pub fn restore(&self, accounts: impl IntoIterator<Item = (String, Account)>) {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.extend(accounts);
+        if let Some(account) = stored.remove(AGENT) {
             let numbers = [&self.polled, &self.cycles_skipped, &self.missing, &self.absent];
             for (nth, number) in numbers.into_iter().enumerate() {
                 number.fetch_add(account.number(nth), Relaxed);
@@ -99,7 +102,8 @@ impl Ledger {
         }
     }
 
-    /// The counters of a sink's publisher. `label` holds no secret, and tells it from others of its sink.
+    /// The counters of a sink's publisher. `label` contains no secret and is
+    /// unique in its sink.
     pub fn publisher(&self, sink: &str, label: &Arc<str>) -> Arc<PublisherCount> {
         let mut sinks = self.lock();
         let Some(sink) = sinks.iter_mut().find(|entry| &*entry.name == sink) else {
@@ -108,47 +112,54 @@ impl Ledger {
         entry(&mut sink.publishers, label, 0)
     }
 
-    /// What has neither been delivered nor given up: samples in journals, envelopes in spools.
-    pub fn held(&self) -> (u64, u64) {
-        let mut held = (0, 0);
+    /// Samples pending in journals, and envelopes pending in spools.
+    pub fn pending(&self) -> (u64, u64) {
+        let mut pending = (0, 0);
         for sink in self.lock().iter() {
-            held.0 += sink.count.held.load(Relaxed);
-            held.1 +=
-                sink.publishers.iter().map(|(_, count)| count.held.load(Relaxed)).sum::<u64>();
+            pending.0 += sink.count.pending.load(Relaxed);
+            pending.1 +=
+                sink.publishers.iter().map(|(_, count)| count.pending.load(Relaxed)).sum::<u64>();
         }
-        held
+        pending
     }
 
-    /// Where the law does not hold, in words; empty if it holds everywhere. Only meaningful while
-    /// nothing moves.
+    /// Violations of the delivery law, one text for each; empty if it holds. Only meaningful while
+    /// no batch is being processed.
     pub fn breaches(&self) -> Vec<String> {
         let mut breaches = Vec::new();
         for sink in self.lock().iter() {
             let entered = sink.count.entered.load(Relaxed);
             let known = sink.count.processed.load(Relaxed)
                 + sink.count.dropped.total()
-                + sink.count.held.load(Relaxed);
+                + sink.count.pending.load(Relaxed);
             if entered != known {
-                breaches.push(format!("sink {}: {entered} samples in, {known} known", sink.name));
+                breaches.push(format!(
+                    "sink {}: {entered} samples in, {known} accounted for",
+                    sink.name
+                ));
             }
             for (name, transformer) in &sink.transformers {
-                let rows_in = transformer.rows_in.load(Relaxed);
+                let samples_in = transformer.samples_in.load(Relaxed);
                 let known = transformer.passed.load(Relaxed)
                     + transformer.absorbed.load(Relaxed)
                     + transformer.dropped.total();
-                if rows_in != known {
-                    breaches
-                        .push(format!("{}/{name}: {rows_in} rows in, {known} known", sink.name));
+                if samples_in != known {
+                    breaches.push(format!(
+                        "{}/{name}: {samples_in} samples in, {known} accounted for",
+                        sink.name
+                    ));
                 }
             }
             for (label, publisher) in &sink.publishers {
                 let encoded = publisher.encoded.load(Relaxed);
                 let known = publisher.confirmed.load(Relaxed)
                     + publisher.dropped.total()
-                    + publisher.held.load(Relaxed);
+                    + publisher.pending.load(Relaxed);
                 if encoded != known {
-                    breaches
-                        .push(format!("{}/{label}: {encoded} encoded, {known} known", sink.name));
+                    breaches.push(format!(
+                        "{}/{label}: {encoded} envelopes encoded, {known} accounted for",
+                        sink.name
+                    ));
                 }
             }
         }
@@ -156,7 +167,7 @@ impl Ledger {
     }
 }
 
-/// The `nth` entry of this name, made if it is not there.
+/// The `nth` entry of this name, created if it is missing.
 fn entry<T: Default>(entries: &mut Vec<(Arc<str>, Arc<T>)>, name: &Arc<str>, nth: usize) -> Arc<T> {
     if let Some((_, count)) = entries.iter().filter(|(known, _)| known == name).nth(nth) {
         return Arc::clone(count);
@@ -170,7 +181,7 @@ impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "ledger: {} samples polled, {} ticks skipped, {} domain readings missing, {} numbers absent",
+            "ledger: {} samples polled, {} cycles skipped, {} domain readings missing, {} values absent",
             self.polled.load(Relaxed),
             self.cycles_skipped.load(Relaxed),
             self.missing.load(Relaxed),
@@ -179,36 +190,36 @@ impl fmt::Display for Ledger {
         for sink in self.lock().iter() {
             writeln!(
                 f,
-                "  sink {}: {} samples in = {} processed + {} + {} held",
+                "  sink {}: {} samples in = {} processed + {} + {} pending",
                 sink.name,
                 sink.count.entered.load(Relaxed),
                 sink.count.processed.load(Relaxed),
                 sink.count.dropped,
-                sink.count.held.load(Relaxed)
+                sink.count.pending.load(Relaxed)
             )?;
             for (name, transformer) in &sink.transformers {
                 let passed = transformer.passed.load(Relaxed);
-                let made = transformer.made.load(Relaxed);
+                let created = transformer.created.load(Relaxed);
                 writeln!(
                     f,
-                    "    {name}: {} rows in = {passed} passed + {} absorbed + {}; {} rows out = {passed} passed + {made} made",
-                    transformer.rows_in.load(Relaxed),
+                    "    {name}: {} samples in = {passed} passed + {} absorbed + {}; {} samples out = {passed} passed + {created} created",
+                    transformer.samples_in.load(Relaxed),
                     transformer.absorbed.load(Relaxed),
                     transformer.dropped,
-                    passed + made
+                    passed + created
                 )?;
             }
             for (label, publisher) in &sink.publishers {
                 writeln!(
                     f,
-                    "    {label}: {} samples in {} envelopes = {} confirmed + {} + {} held",
+                    "    {label}: {} samples in {} envelopes = {} confirmed + {} + {} pending",
                     publisher.samples.load(Relaxed),
                     publisher.encoded.load(Relaxed),
                     publisher.confirmed.load(Relaxed),
                     publisher.dropped,
-                    publisher.held.load(Relaxed)
+                    publisher.pending.load(Relaxed)
                 )?;
-                // Which samples were in what was dropped.
+                // Dropped samples by meter.
                 for ((reason, meter), samples) in publisher.dropped.by_meter() {
                     if samples > 0 {
                         writeln!(f, "      {reason}: {samples} samples of {meter}")?;
@@ -236,30 +247,36 @@ mod tests {
         set(&sink.entered, 10);
         set(&sink.processed, 6);
         sink.dropped.add(Dropped::JournalFull, 1);
-        set(&sink.held, 3);
-        set(&transformer.rows_in, 6);
+        set(&sink.pending, 3);
+        set(&transformer.samples_in, 6);
         set(&transformer.passed, 3);
         set(&transformer.absorbed, 2);
         transformer.dropped.add(Dropped::Rejected, 1);
         set(&publisher.encoded, 4);
         set(&publisher.confirmed, 2);
         publisher.dropped.add(Dropped::SpoolFull, 1);
-        set(&publisher.held, 1);
+        set(&publisher.pending, 1);
         break_it(&sink, &transformer, &publisher);
         ledger.breaches()
     }
 
-    // What was held and absorbed was what the others left, so that these two could not fail.
+    // Pending and absorbed samples were once derived from the others, so their equations could not fail.
     #[test]
     fn each_equation_can_fail() {
         assert_eq!(breaches(|_, _, _| {}), Vec::<String>::new());
         let lost = |counter: &AtomicU64| _ = counter.fetch_sub(1, Relaxed);
-        assert_eq!(breaches(|sink, _, _| lost(&sink.held)), ["sink s: 10 samples in, 9 known"]);
+        assert_eq!(
+            breaches(|sink, _, _| lost(&sink.pending)),
+            ["sink s: 10 samples in, 9 accounted for"]
+        );
         assert_eq!(breaches(|sink, _, _| lost(&sink.processed)).len(), 1);
         assert_eq!(
             breaches(|_, transformer, _| lost(&transformer.absorbed)),
-            ["s/t: 6 rows in, 5 known"]
+            ["s/t: 6 samples in, 5 accounted for"]
         );
-        assert_eq!(breaches(|_, _, one| lost(&one.held)), ["s/p: 4 encoded, 3 known"]);
+        assert_eq!(
+            breaches(|_, _, one| lost(&one.pending)),
+            ["s/p: 4 envelopes encoded, 3 accounted for"]
+        );
     }
 }

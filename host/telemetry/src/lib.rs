@@ -1,7 +1,7 @@
-//! What the agent says of itself: the log, named events, and the ledger.
+//! Telemetry of the agent itself: the log, its named events, and the ledger of counters.
 //!
-//! Info and above come only from [`events`], one function a happening, so that wording, fields
-//! and counters stay together. Every crate that does IO may use this one.
+//! Lines of level info and above come only from [`events`], one function per event, so that wording
+//! and fields stay consistent. Every crate that does IO may use this one.
 
 mod account;
 mod counts;
@@ -12,12 +12,12 @@ mod log;
 pub use account::Account;
 pub use counts::{DropCounts, Dropped, PublisherCount, SinkCount, TransformerCount};
 pub use ledger::Ledger;
-pub use log::{LogFormat, Recorded, record, start};
+pub use log::{LogFormat, RecordedLog, record, start};
 
 use std::error::Error;
 use std::fmt;
 
-/// An error with its sources, one after the other, for a log field.
+/// Displays an error and its sources, separated by colons, for a log field.
 pub struct Chain<'a>(pub &'a dyn Error);
 
 impl fmt::Display for Chain<'_> {

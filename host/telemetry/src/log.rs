@@ -1,3 +1,5 @@
+//! The log: starts it on standard error, or records it for tests of components.
+
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,25 +9,27 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The AMQP library reports as errors what the publisher handles and says once, such as a broker
-/// that is away.
+/// The AMQP library logs errors that the publisher handles and logs itself, such as a lost connection.
 const QUIET: &str = "lapin=off";
 
 /// Starts logging to standard error. `filter` is a level or a list of directives as tracing's
-/// `EnvFilter` reads them; what it cannot read is an error. Libraries that are loud without need
-/// are quiet unless the filter names them.
+/// `EnvFilter` parses them. The AMQP library is silenced unless the filter names it.
+///
+/// # Errors
+///
+/// If `filter` cannot be parsed, or logging was started before.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))
-        .map_err(|error| format!("the log filter {filter:?} cannot be read: {error}"))?;
+        .map_err(|error| format!("invalid log filter {filter:?}: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -37,27 +41,32 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
     .map_err(|error| error.to_string())
 }
 
-/// Lines that are kept instead of being written, for tests of components.
+/// Log lines in memory, for tests of components.
 #[derive(Debug, Clone, Default)]
-pub struct Recorded(Arc<Mutex<Vec<String>>>);
+pub struct RecordedLog(Arc<Mutex<Vec<String>>>);
 
-impl Recorded {
-    /// What has been said since the last call: `warn: too old`.
+impl RecordedLog {
+    /// The lines since the last call, such as `warn: too old`.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Starts to keep what is said instead of writing it, of what this program says at any level.
-pub fn record() -> Result<Recorded, String> {
-    let recorded = Recorded::default();
+/// Records the log in memory instead of writing it: this program's lines of any level, none of its
+/// libraries.
+///
+/// # Errors
+///
+/// If logging was started before.
+pub fn record() -> Result<RecordedLog, String> {
+    let recorded = RecordedLog::default();
     let filter = EnvFilter::new("off,nephometer=trace");
     let subscriber = Registry::default().with(filter).with(recorded.clone());
     subscriber.try_init().map_err(|error| error.to_string())?;
     Ok(recorded)
 }
 
-impl<S: Subscriber> Layer<S> for Recorded {
+impl<S: Subscriber> Layer<S> for RecordedLog {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut message = Message(String::new());
         event.record(&mut message);

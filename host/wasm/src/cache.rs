@@ -72,7 +72,7 @@ impl Cache {
             Ok(component) => Some(component),
             Err(Unusable::Absent) => None,
             Err(Unusable::Because(reason)) => {
-                events::component::cache_refused(&file, &reason);
+                events::component::cache_entry_rejected(&file, &reason);
                 None
             }
         }

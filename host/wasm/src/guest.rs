@@ -139,7 +139,7 @@ impl Started {
         };
         let mut reason = String::new();
         if let Some(hit) = hit {
-            events::component::limit_hit(&guest.name, hit.as_str(), self.call.as_str());
+            events::component::limit_exceeded(&guest.name, hit.as_str(), self.call.as_str());
             reason.push_str(&guest.limiter.describe(&guest.name, hit));
         }
         if let Some(error) = &error {
@@ -162,7 +162,7 @@ impl Started {
         let reason = exceeded.to_string();
         let guest = store.data_mut().as_mut();
         let bound = exceeded.bound.row().name;
-        events::component::limit_hit(&guest.name, bound, self.call.as_str());
+        events::component::limit_exceeded(&guest.name, bound, self.call.as_str());
         guest.limiter.count().failed(true, &reason);
         reason
     }

@@ -367,7 +367,7 @@ impl ComponentHost {
             Err(NotCompiled::Machine(reason)) => Err(unfit(path, reason)),
             Err(NotCompiled::Component(reason)) => {
                 let reason = format!("it cannot be compiled: {reason}");
-                events::component::not_compiled(path, &digest.to_string(), &reason);
+                events::component::compilation_failed(path, &digest.to_string(), &reason);
                 self.0.refused.lock().await.add(digest, &reason);
                 Err(unfit(path, reason))
             }

@@ -80,7 +80,7 @@ impl Drop for Window {
     fn drop(&mut self) {
         if let Some(component) = &self.component {
             let (most, seconds) = (Bound::LogLines.most(), WINDOW.as_secs());
-            events::component::log_dropped(component, self.dropped, most, seconds);
+            events::component::log_lines_dropped(component, self.dropped, most, seconds);
         }
     }
 }

@@ -66,9 +66,9 @@ impl GuestLog {
                 }
                 Level::Trace => tracing::trace!(component = &*self.component, "{line}"),
                 Level::Debug => tracing::debug!(component = &*self.component, "{line}"),
-                Level::Info => events::component::says(&self.component, &line),
-                Level::Warn => events::component::warns(&self.component, &line),
-                Level::Error => events::component::complains(&self.component, &line),
+                Level::Info => events::component::log_info(&self.component, &line),
+                Level::Warn => events::component::log_warn(&self.component, &line),
+                Level::Error => events::component::log_error(&self.component, &line),
             }
         }
         // Also of those that are not written: an error is easier to understand with them.

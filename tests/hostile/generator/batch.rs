@@ -63,7 +63,7 @@ pub(super) fn run(cases: &[Case]) -> Result<Outcome, String> {
     };
     let (ended, memory) = ended;
     after(&ended, &accepted)?;
-    let failed = ["component failed", "component hit a limit"];
+    let failed = ["component failed", "component limit exceeded"];
     Ok(Outcome {
         refused: refused.len(),
         accepted: accepted.len(),
@@ -237,15 +237,15 @@ fn after(ended: &Ended, accepted: &[&Case]) -> Result<(), String> {
         code => return Err(format!("run ended with {code:?}:\n{}", ended.stdout)),
     }
     let ledger = ended.ledger();
-    let well = ledger.sinks["honest"].held == 0
-        && ledger.stage("rate_of_change").dropped == 0
+    let well = ledger.sinks["honest"].pending == 0
+        && ledger.transformer("rate_of_change").dropped == 0
         && ledger.publisher("honest").left == ledger.publisher("honest").entered;
     if !well {
         return Err(format!("the honest sink: {ledger:?}"));
     }
     for case in accepted {
         let sink = &ledger.sinks[&format!("to-{}", case.name)];
-        if sink.entered == 0 || (sink.held > 0 && !case.publishes) {
+        if sink.entered == 0 || (sink.pending > 0 && !case.publishes) {
             return Err(format!("{} was not worked off: {sink:?}", case.name));
         }
     }

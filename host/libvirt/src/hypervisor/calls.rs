@@ -113,10 +113,10 @@ impl Calls {
             None
         };
         if permit.is_none() && !self.shared.avoiding_monitor.swap(true, SeqCst) {
-            events::monitor_avoided(self.shared.abandoned.load(SeqCst));
+            events::qemu_statistics_suspended(self.shared.abandoned.load(SeqCst));
         }
         if permit.is_some() && self.shared.avoiding_monitor.swap(false, SeqCst) {
-            events::monitor_used_again();
+            events::qemu_statistics_resumed();
         }
         permit.map(MonitorPermit)
     }
@@ -236,7 +236,7 @@ impl CallState {
         match Connection::open(&self.uri) {
             Ok(connection) => {
                 if self.unreachable.swap(false, SeqCst) {
-                    events::libvirt_back(&without_user(&self.uri));
+                    events::libvirt_reachable(&without_user(&self.uri));
                 }
                 Ok(connection)
             }
@@ -250,7 +250,7 @@ impl CallState {
     /// Drops all idle connections: those to one target die together.
     fn connection_lost(&self, reason: &VirtError) {
         if !self.unreachable.swap(true, SeqCst) {
-            events::libvirt_lost(&without_user(&self.uri), reason);
+            events::libvirt_unreachable(&without_user(&self.uri), reason);
         }
         let dead = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         drop(dead);

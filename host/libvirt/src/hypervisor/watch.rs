@@ -47,7 +47,7 @@ impl EventWatcher {
         let thread = thread::Builder::new().name("libvirt-watch".to_owned());
         // Without the thread there are no events, and domains are listed in each cycle.
         if let Err(error) = thread.spawn(move || watch(&uri, clock, &weak)) {
-            events::events_lost(&error);
+            events::event_stream_lost(&error);
         }
         Self { shared }
     }
@@ -72,7 +72,7 @@ impl Drop for WatchEnd<'_> {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
             shared.reporting.store(false, SeqCst);
-            events::events_lost(&std::io::Error::other("the event thread has ended"));
+            events::event_stream_lost(&std::io::Error::other("the event thread has ended"));
         }
     }
 }
@@ -100,7 +100,7 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
                 alive.reporting.store(true, SeqCst);
                 drop(alive);
                 if failed {
-                    events::events_back();
+                    events::event_stream_restored();
                 }
                 failed = false;
                 while watch.is_alive() && shared.strong_count() > 0 {
@@ -109,7 +109,7 @@ fn watch(uri: &str, clock: Clock, shared: &Weak<WatchState>) {
             }
             Err(error) => {
                 if !failed {
-                    events::events_lost(&error);
+                    events::event_stream_lost(&error);
                 }
                 failed = true;
             }

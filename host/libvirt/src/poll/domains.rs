@@ -50,7 +50,7 @@ impl DomainInventory {
         match self.context.hypervisor.domains().await {
             Ok(domains) => {
                 if !self.listable {
-                    events::poll::domains_known(domains.len());
+                    events::poll::domain_listing_restored(domains.len());
                 }
                 self.listable = true;
                 let unowned = self.context.unowned;
@@ -60,7 +60,7 @@ impl DomainInventory {
             Err(error) if self.context.fail_fast => return Err(error),
             Err(error) => {
                 if self.listable {
-                    events::poll::domains_unknown(&error, self.last_list.len());
+                    events::poll::domain_listing_failed(&error, self.last_list.len());
                 }
                 self.listable = false;
             }

@@ -177,7 +177,7 @@ impl PollTask {
                 break;
             }
             let Some(polled) = self.cycle().await? else {
-                events::poll::recording_ended();
+                events::poll::recording_finished();
                 break;
             };
             for one in polled {

@@ -107,7 +107,7 @@ impl DomainReader {
             let answered = self.context.hypervisor.probe(domain).await;
             self.quarantine.record_probe(uuid, answered);
             if answered {
-                events::poll::released(&domain.name);
+                events::poll::domain_released(&domain.name);
             }
         }
     }
@@ -121,7 +121,7 @@ impl DomainReader {
         let error = match result {
             Ok(reading) => {
                 if self.failing.remove(&domain.uuid) {
-                    events::poll::read_again(&domain.name);
+                    events::poll::read_restored(&domain.name);
                 }
                 return cycle.readings.push((domain, reading));
             }
@@ -131,7 +131,7 @@ impl DomainReader {
         };
         if matches!(error, ReadError::Stuck) {
             if self.quarantine.admit(domain.uuid) {
-                events::poll::quarantined(&domain.name);
+                events::poll::domain_quarantined(&domain.name);
             }
         } else if self.failing.insert(domain.uuid) {
             events::poll::read_failed(&domain.name, &error);

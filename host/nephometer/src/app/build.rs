@@ -285,12 +285,16 @@ fn handles(sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<(Arc<str>, SinkHandle)
 /// without a publisher, and keeps them.
 async fn report_orphans(journal: &Journal, spools: &Spools, store: &StoreSpec) {
     for (sink, samples) in journal.orphans() {
-        events::store::stranger(&sink, samples);
+        events::store::orphaned_batches_dropped(&sink, samples);
     }
-    journal.forget_orphans().await.iter().for_each(|sink| events::store::forgotten(sink));
+    journal
+        .forget_orphans()
+        .await
+        .iter()
+        .for_each(|sink| events::store::orphaned_state_removed(sink));
     spools.report_orphans().await;
     if let Some(share) = spools.share_below(store.bytes) {
-        events::store::share(store.total, share, store.bytes);
+        events::store::share_below_setting(store.total, share, store.bytes);
     }
 }
 

@@ -198,7 +198,7 @@ impl App {
         let mut drained_sinks = Vec::new();
         let draining = running_tasks.drain(&mut polls, &handles, &mut drained_sinks);
         let drained = tokio::time::timeout_at(deadline, draining).await.unwrap_or_else(|_| {
-            events::poll::drain_ended(grace);
+            events::poll::grace_period_expired(grace);
             Ok(())
         });
         running_tasks.background.shutdown().await;

@@ -87,7 +87,7 @@ impl Once {
                 out.flush()?;
             }
             // A sink that held its samples has printed less than it was to print.
-            let all = ledger.held() == (0, 0);
+            let all = ledger.pending() == (0, 0);
             if self.publish || !all { settle(&ledger) } else { Ok(()) }
         })
     }

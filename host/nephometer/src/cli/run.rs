@@ -155,7 +155,7 @@ pub(super) fn settle(ledger: &Arc<Ledger>) -> Result<()> {
     if !breaches.is_empty() {
         anyhow::bail!("the ledger does not add up: {}", breaches.join("; "));
     }
-    if ledger.held() != (0, 0) {
+    if ledger.pending() != (0, 0) {
         return Err(Failure::Unavailable.into());
     }
     Ok(())
@@ -180,9 +180,9 @@ mod tests {
         let ledger = Arc::<Ledger>::default();
         let sink = ledger.sink(&Arc::from("s"));
         sink.entered.fetch_add(3, Relaxed);
-        sink.held.fetch_add(1, Relaxed);
+        sink.pending.fetch_add(1, Relaxed);
         let error = settle(&ledger).unwrap_err();
-        assert!(error.to_string().contains("sink s: 3 samples in, 1 known"), "{error}");
+        assert!(error.to_string().contains("sink s: 3 samples in, 1 accounted for"), "{error}");
         sink.processed.fetch_add(2, Relaxed);
         let error = settle(&ledger).unwrap_err();
         assert_eq!(error.downcast_ref::<Failure>(), Some(&Failure::Unavailable));
@@ -194,7 +194,7 @@ mod tests {
         let ledger = Arc::<Ledger>::default();
         let sink = ledger.sink(&Arc::from("s"));
         sink.entered.fetch_add(1, Relaxed);
-        sink.held.fetch_add(1, Relaxed);
+        sink.pending.fetch_add(1, Relaxed);
         let source = TaskFailure::EndedEarly;
         let task = AppError::Task { name: "publisher p".to_owned(), source };
         let error = outcome(Err(task.into()), settle(&ledger)).unwrap_err();

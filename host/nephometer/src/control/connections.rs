@@ -53,7 +53,7 @@ where
                 done = &mut work => return done,
                 Some(ended) = self.tasks.join_next() => match ended {
                     // Its client sees a closed connection.
-                    Err(error) if error.is_panic() => events::answer_panicked(&error),
+                    Err(error) if error.is_panic() => events::request_panicked(&error),
                     _ => {}
                 },
             }
@@ -83,7 +83,7 @@ where
         let slot = ConnectionSlot { open: Arc::clone(&self.open), number, active: false };
         let task = async move {
             if let Err(error) = serve(stream, &*handler, slot).await {
-                events::conversation_failed(&error);
+                events::connection_aborted(&error);
             }
         };
         open.idle.insert(number, self.tasks.spawn(task));

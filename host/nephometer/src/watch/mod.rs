@@ -117,12 +117,12 @@ impl FileWatcher {
         match self.watch() {
             Ok(()) => {
                 if self.backoff.take().is_some() {
-                    events::reload::watching_again();
+                    events::reload::file_watching_available();
                 }
             }
             Err(error) => {
                 if self.backoff.is_none() {
-                    events::reload::not_watching(&error);
+                    events::reload::file_watching_unavailable(&error);
                 }
                 self.backoff = Some(Backoff::next(self.backoff, now));
             }

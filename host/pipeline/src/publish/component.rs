@@ -188,7 +188,7 @@ impl ComponentPublisher {
             }
             Err(error) if self.running.is_some() => {
                 let reason = words(error);
-                events::component_refused(&self.label, &reason);
+                events::component_not_replaced(&self.label, &reason);
                 self.refused = Some((made, reason));
                 Ok(())
             }

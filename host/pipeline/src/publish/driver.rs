@@ -67,7 +67,7 @@ impl Driver {
     ) -> Option<(String, Option<Duration>)> {
         for (envelope, result) in envelopes.iter().zip(&results) {
             if let DeliveryResult::Rejected(reason) = result {
-                events::refused(&self.label, envelope.id, envelope.samples, reason);
+                events::envelope_rejected(&self.label, envelope.id, envelope.samples, reason);
             }
         }
         self.spool.settle(&results).await;
@@ -196,7 +196,7 @@ mod tests {
         );
         assert_eq!(counts.confirmed.load(Relaxed), 4);
         assert_eq!(counts.dropped.to_string(), "1 dropped (permanent 1)");
-        assert_eq!(counts.held.load(Relaxed), 0);
+        assert_eq!(counts.pending.load(Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -232,6 +232,6 @@ mod tests {
         drop(writer);
         let ended = tokio::time::timeout(Duration::from_secs(5), driver.run()).await;
         assert!(ended.is_err());
-        assert_eq!(counts.held.load(Relaxed), 5);
+        assert_eq!(counts.pending.load(Relaxed), 5);
     }
 }

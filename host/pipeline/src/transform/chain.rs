@@ -371,7 +371,7 @@ impl Chain {
                 slot.tally.rejected += count;
                 if mode == RunMode::Live {
                     let (name, count) = (slot.transformer.name(), batch.samples.len());
-                    events::component::rejected(&self.sink, name, count, &reason);
+                    events::component::samples_rejected(&self.sink, name, count, &reason);
                 }
                 nothing()
             }
@@ -444,7 +444,7 @@ impl Chain {
         }
         let forgotten = self.history.push(journaled);
         if forgotten > 0 {
-            events::component::history_cut(&self.sink, forgotten);
+            events::component::recovery_history_truncated(&self.sink, forgotten);
         }
         // A transformer without an instance has no state to save; the next batch rebuilds it.
         self.needs_recovery = self.slots.iter().any(|slot| slot.down);

@@ -20,7 +20,13 @@ fn volumes(lists: &[SampleList]) -> Vec<Vec<f64>> {
 fn counters(count: &TransformerCount) -> [u64; 5] {
     let load = |counter: &AtomicU64| counter.load(Relaxed);
     let dropped = count.dropped.total();
-    [load(&count.rows_in), load(&count.passed), load(&count.absorbed), dropped, load(&count.made)]
+    [
+        load(&count.samples_in),
+        load(&count.passed),
+        load(&count.absorbed),
+        dropped,
+        load(&count.created),
+    ]
 }
 
 #[tokio::test]

@@ -22,12 +22,12 @@ pub(super) struct Tally {
 impl Tally {
     /// Adds the numbers to the transformer's counters.
     pub(super) fn add_to(self, count: &TransformerCount) {
-        count.rows_in.fetch_add(self.samples_in, Relaxed);
+        count.samples_in.fetch_add(self.samples_in, Relaxed);
         count.passed.fetch_add(self.passed, Relaxed);
         count.absorbed.fetch_add(self.absorbed, Relaxed);
         count.dropped.add(Dropped::Rejected, self.rejected);
         count.dropped.add(Dropped::Failed, self.failed);
-        count.made.fetch_add(self.made, Relaxed);
+        count.created.fetch_add(self.made, Relaxed);
     }
 }
 

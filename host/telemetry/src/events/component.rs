@@ -1,86 +1,88 @@
-//! Events of components, and of the chains that recover them.
+//! Events of components, and of the transformer chains that recover them.
 
 use std::path::Path;
 use std::time::Duration;
 
-/// A component was loaded and fits.
+use super::whole_ms;
+
+/// A component was loaded and implements the expected contract.
 pub fn loaded(component: &str, path: &Path, digest: &str, cached: bool, took: Duration) {
-    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(component, path = %path.display(), digest, cached, millis, "component loaded");
+    let took_ms = whole_ms(took);
+    tracing::info!(component, path = %path.display(), digest, cached, took_ms, "component loaded");
 }
 
-/// A component cannot be compiled, and is not tried again until its file changes.
-pub fn not_compiled(path: &Path, digest: &str, reason: &str) {
-    tracing::warn!(path = %path.display(), digest, reason, "component cannot be compiled");
+/// A component does not compile. It is not tried again until its file changes.
+pub fn compilation_failed(path: &Path, digest: &str, reason: &str) {
+    tracing::warn!(path = %path.display(), digest, reason, "component compilation failed");
 }
 
-/// Compiled code cannot be kept: components are compiled anew at every start.
+/// Compiled code cannot be cached: components are compiled at every start.
 pub fn cache_unusable(path: &Path, reason: &str) {
-    tracing::warn!(path = %path.display(), reason, "cache of compiled components cannot be used");
+    tracing::warn!(path = %path.display(), reason, "component cache unusable");
 }
 
-/// A file in the cache is not what this agent put there: it is not run, but made anew.
-pub fn cache_refused(path: &Path, reason: &str) {
-    tracing::warn!(path = %path.display(), reason, "compiled component in the cache refused");
+/// A file in the cache was not written by this agent. It is not run; the component is compiled
+/// again.
+pub fn cache_entry_rejected(path: &Path, reason: &str) {
+    tracing::warn!(path = %path.display(), reason, "component cache entry rejected");
 }
 
 /// A limit ended a call.
-pub fn limit_hit(component: &str, limit: &str, call: &str) {
-    tracing::warn!(component, limit, call, "component hit a limit");
+pub fn limit_exceeded(component: &str, limit: &str, call: &str) {
+    tracing::warn!(component, limit, call, "component limit exceeded");
 }
 
-/// An instance was discarded: a trap, a limit, a malformed answer, or the component said broken.
+/// An instance was discarded: a trap, a limit, a malformed result, or the error `broken`.
 pub fn failed(sink: &str, component: &str, reason: &str) {
     tracing::warn!(sink, component, reason, "component failed");
 }
 
-/// All instances of a chain were made anew and have seen again what came since their last save.
-pub fn recovered(sink: &str, events: usize) {
-    tracing::info!(sink, events, "chain recovered");
+/// All instances of a chain were created again and have replayed the batches since their last save.
+pub fn recovered(sink: &str, batches: usize) {
+    tracing::info!(sink, batches, "chain recovered");
 }
 
-/// A batch that had passed before made a component fail when it was run again to recover: the
-/// state lacks it.
+/// A batch that had succeeded before failed when it was replayed: the recovered state lacks it.
 pub fn state_incomplete(sink: &str, component: &str, reason: &str) {
-    tracing::warn!(sink, component, reason, "recovered state lacks a batch");
+    tracing::warn!(sink, component, reason, "recovered state incomplete");
 }
 
-/// Batches since the last save were forgotten because too many came without a save.
-pub fn history_cut(sink: &str, events: usize) {
-    tracing::warn!(sink, events, "batches forgotten that a recovery would need");
+/// Too many batches since the last save: the oldest cannot be replayed by a recovery.
+pub fn recovery_history_truncated(sink: &str, batches: usize) {
+    tracing::warn!(sink, batches, "recovery history truncated");
 }
 
 /// A component could not save its state: a recovery starts from an older one.
 pub fn save_failed(sink: &str, component: &str, reason: &str) {
-    tracing::warn!(sink, component, reason, "component could not save its state");
+    tracing::warn!(sink, component, reason, "component state save failed");
 }
 
-/// A component refused rows, which are dropped and counted.
-pub fn rejected(sink: &str, component: &str, rows: usize, reason: &str) {
-    tracing::warn!(sink, component, rows, reason, "component rejected rows");
+/// A component rejected samples. They are dropped and counted.
+pub fn samples_rejected(sink: &str, component: &str, samples: usize, reason: &str) {
+    tracing::warn!(sink, component, samples, reason, "component rejected samples");
 }
 
-/// What a component held back was not given out at this tick; it keeps it.
+/// A component did not emit its buffered samples in this polling cycle. It keeps them.
 pub fn flush_failed(sink: &str, component: &str, reason: &str) {
-    tracing::warn!(sink, component, reason, "component gave nothing out at the end of the tick");
+    tracing::warn!(sink, component, reason, "component flush failed");
 }
 
-/// A component wrote more lines in a window than it may, through all of its streams and instances.
-pub fn log_dropped(component: &str, lines: u64, most: u64, window_s: u64) {
-    tracing::warn!(component, lines, most, window_s, "lines of the component's log dropped");
+/// A component wrote more lines in a window than allowed, over all of its streams and instances.
+pub fn log_lines_dropped(component: &str, lines: u64, max_lines: u64, window_s: u64) {
+    tracing::warn!(component, lines, max_lines, window_s, "component log lines dropped");
 }
 
 /// A line of a component's own log.
-pub fn says(component: &str, line: &str) {
+pub fn log_info(component: &str, line: &str) {
     tracing::info!(component, "{line}");
 }
 
 /// A line of a component's own log, at level warn.
-pub fn warns(component: &str, line: &str) {
+pub fn log_warn(component: &str, line: &str) {
     tracing::warn!(component, "{line}");
 }
 
 /// A line of a component's own log, at level error.
-pub fn complains(component: &str, line: &str) {
+pub fn log_error(component: &str, line: &str) {
     tracing::error!(component, "{line}");
 }

@@ -1,21 +1,24 @@
 //! Events of the control socket.
 
-/// Nobody could be let in, such as for want of file descriptors.
-pub fn accept_failed(error: &std::io::Error) {
-    tracing::warn!(%error, "control socket accepts nobody");
+use std::error::Error;
+use std::io;
+
+/// A connection could not be accepted, for example for lack of file descriptors.
+pub fn accept_failed(error: &io::Error) {
+    tracing::warn!(reason = %error, "accept failed on control socket");
 }
 
-/// So many clients have asked and wait for their answers that another one is turned away.
-pub fn connection_refused(asked: usize) {
-    tracing::warn!(asked, "connection to the control socket refused, too many are open");
+/// Too many clients wait for a response: another one is turned away.
+pub fn connection_refused(pending_requests: usize) {
+    tracing::warn!(pending_requests, "control connection refused");
 }
 
-/// Somebody connected and did not ask, or did not wait for the answer.
-pub fn conversation_failed(error: &std::io::Error) {
-    tracing::debug!(%error, "a conversation over the control socket ended early");
+/// A client sent no request, or did not wait for the response.
+pub fn connection_aborted(error: &io::Error) {
+    tracing::debug!(reason = %error, "control connection aborted");
 }
 
-/// A fault of the agent's own: whoever asked sees that the connection is closed.
-pub fn answer_panicked(error: &dyn std::error::Error) {
-    tracing::error!(%error, "a request over the control socket could not be answered; this is a fault of the agent, please report it");
+/// A bug of the agent: the client's connection is closed without a response.
+pub fn request_panicked(error: &dyn Error) {
+    tracing::error!(reason = %error, "control request failed, this is a bug, please report it");
 }

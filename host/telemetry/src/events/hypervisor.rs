@@ -7,54 +7,55 @@ use std::time::Duration;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::whole_ms;
 use crate::Chain;
 
-/// libvirt cannot be reached any more, or could not from the start.
-pub fn libvirt_lost(uri: &str, reason: &dyn Error) {
-    warn!(uri, reason = %Chain(reason), "libvirt cannot be reached");
+/// The connection to libvirt was lost, or could not be opened at the start.
+pub fn libvirt_unreachable(uri: &str, reason: &dyn Error) {
+    warn!(uri, reason = %Chain(reason), "libvirt unreachable");
 }
 
 /// libvirt can be reached again.
-pub fn libvirt_back(uri: &str) {
-    info!(uri, "libvirt is back");
+pub fn libvirt_reachable(uri: &str) {
+    info!(uri, "libvirt reachable again");
 }
 
-/// A call did not end within its deadline; its thread and connection were given up.
-pub fn call_abandoned(what: &'static str, deadline: Duration) {
-    warn!(what, ?deadline, "libvirt did not answer in time, call abandoned");
+/// A call exceeded its deadline. Its thread and its connection are abandoned.
+pub fn call_abandoned(call: &'static str, deadline: Duration) {
+    warn!(call, deadline_ms = whole_ms(deadline), "libvirt call abandoned");
 }
 
-/// As many calls hang in libvirtd as may: statistics that need QEMU are not asked for.
-pub fn monitor_avoided(abandoned: usize) {
-    warn!(abandoned, "too many calls hang in libvirt, asking only for what needs no QEMU");
+/// The maximum of abandoned calls hangs in libvirtd: statistics that need QEMU are not requested.
+pub fn qemu_statistics_suspended(abandoned_calls: usize) {
+    warn!(abandoned_calls, "qemu statistics suspended");
 }
 
-/// Calls that hung have ended: all statistics are asked for again.
-pub fn monitor_used_again() {
-    info!("asking for all statistics again");
+/// Abandoned calls have ended: all statistics are requested again.
+pub fn qemu_statistics_resumed() {
+    info!("qemu statistics resumed");
 }
 
-/// A domain's QEMU holds up everybody who asks it.
+/// A domain's QEMU does not respond, and blocks every client of libvirt that queries it.
 pub fn domain_stuck(uuid: Uuid, name: &str, for_ms: u64) {
-    warn!(%uuid, name, for_ms, "domain does not answer libvirt");
+    warn!(%uuid, name, for_ms, "domain unresponsive in libvirt");
 }
 
-/// A domain whose description cannot be read is not metered.
+/// The XML of a domain cannot be read. It is not metered.
 pub fn domain_unreadable(domain: &str, reason: &dyn Error) {
-    warn!(domain, reason = %Chain(reason), "domain is left out: its description cannot be read");
+    warn!(domain, reason = %Chain(reason), "domain skipped, description unreadable");
 }
 
 /// A recording has statistics of a domain, but no XML.
 pub fn domain_without_xml(name: &str, file: &Path) {
-    warn!(name, file = %file.display(), "domain is left out: the recording has no XML of it");
+    warn!(name, file = %file.display(), "domain skipped, no xml in the recording");
 }
 
-/// libvirt does not tell any more what happens to domains; they are listed at each tick.
-pub fn events_lost(reason: &dyn Error) {
-    warn!(reason = %Chain(reason), "libvirt's events are lost");
+/// libvirt's event stream was lost: domains are listed in each polling cycle.
+pub fn event_stream_lost(reason: &dyn Error) {
+    warn!(reason = %Chain(reason), "libvirt event stream lost");
 }
 
-/// It does again.
-pub fn events_back() {
-    info!("libvirt tells events again");
+/// libvirt's event stream is back.
+pub fn event_stream_restored() {
+    info!("libvirt event stream restored");
 }

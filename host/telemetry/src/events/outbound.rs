@@ -1,35 +1,37 @@
-//! Events of what publishers reach.
+//! Events of outbound connections of publisher components.
 
 use tracing::warn;
 
-/// A component wanted to reach what it was not granted. `grant` is an entry for
-/// `components.by_name.NAME.grants.connect`.
-pub fn refused(component: &str, target: &str, reason: &str, grant: &str) {
+/// A component tried to reach a target without a grant. `grant` is an entry for
+/// `components.by_name.NAME.grants.connect` that would allow it.
+pub fn connection_denied(component: &str, target: &str, reason: &str, grant: &str) {
     warn!(
         component,
         target,
         reason,
         grant = format!("components.by_name.{component}.grants.connect: [\"{grant}\"]"),
-        "component was refused a connection"
+        "outbound connection denied"
     );
 }
 
-/// No certificate authority is trusted, so that nothing can be reached over TLS.
-pub fn no_roots(reason: &str, unusable: usize) {
-    warn!(reason, unusable, "this machine trusts no certificate authority");
+/// This machine trusts no certificate authority: no target can be reached over TLS.
+/// `unusable` certificates were skipped.
+pub fn no_trusted_authority(reason: &str, unusable: usize) {
+    warn!(reason, unusable, "no trusted certificate authority");
 }
 
-/// A component had as much of something as it may have, and asked for more. Once for each bound.
-pub fn over(component: &str, bound: &str, what: &str, most: usize, remedy: &str) {
-    warn!(component, bound, what, most, remedy, "component was refused more than its bound");
+/// A component requested more than a limit allows. Logged once per limit.
+pub fn limit_reached(component: &str, limit: &str, what: &str, max: usize, remedy: &str) {
+    warn!(component, limit, what, max, remedy, "outbound limit reached");
 }
 
-/// There are not enough file descriptors for as many sockets as publishers may have.
-pub fn sockets_lowered(setting: usize, most: usize, descriptors: Option<u64>) {
+/// The limit on open files is too low for `components.totals.sockets`; only `effective` sockets
+/// are available.
+pub fn sockets_lowered(configured: usize, effective: usize, file_descriptors: Option<u64>) {
     warn!(
-        setting,
-        most,
-        descriptors,
-        "too few file descriptors for components.totals.sockets, raise the limit on open files"
+        configured,
+        effective,
+        file_descriptors,
+        "components.totals.sockets lowered, raise the limit on open files"
     );
 }

@@ -1,51 +1,55 @@
 //! Events of sinks.
 
-use tracing::{debug, error, info};
+use std::error::Error;
+use std::path::Path;
+
+use tracing::{debug, error, info, warn};
 
 use crate::Chain;
 
-/// A sink takes up where an earlier run has stopped: from the state that was saved at a place of the
-/// journal, with so many batches to be run again silently.
-pub fn resumed(sink: &str, saved: u64, again: usize) {
-    info!(sink, saved, again, "sink resumed");
+/// A sink continues where an earlier run stopped: with the state saved at `offset` and
+/// `catch_up_batches` batches to run again without output.
+pub fn resumed(sink: &str, offset: u64, catch_up_batches: usize) {
+    info!(sink, offset, catch_up_batches, "sink resumed");
 }
 
 /// The state of a sink is about to be written.
-pub fn saving(sink: &str, position: u64) {
-    debug!(sink, position, "saving state");
+pub fn state_save_started(sink: &str, offset: u64) {
+    debug!(sink, offset, "state save started");
 }
 
 /// The state of a sink was written.
-pub fn saved(sink: &str, position: u64) {
-    debug!(sink, position, "state saved");
+pub fn state_saved(sink: &str, offset: u64) {
+    debug!(sink, offset, "state saved");
 }
 
-/// A sink has no transformers to work with; its batches wait in the journal.
-pub fn held(sink: &str, reason: &str) {
+/// A sink has no usable transformers; its batches wait in the journal.
+pub fn sink_held(sink: &str, reason: &str) {
     error!(sink, reason, "sink held");
 }
 
-/// A component failed so often that it is only tried from time to time.
+/// A component failed so often that it is only retried from time to time.
 pub fn quarantined(sink: &str, component: &str, reason: &str) {
     error!(sink, component, reason, "component quarantined");
 }
 
-/// A component failed on the same batch twice, and had not on the one before; `action` is what its configuration says.
-pub fn component_failed(sink: &str, samples: usize, action: &str, error: &dyn std::error::Error) {
+/// A component failed twice on the same batch, but not on the one before. `action` is the
+/// configured `on_error`.
+pub fn component_failed(sink: &str, samples: usize, action: &str, error: &dyn Error) {
     error!(sink, samples, action, reason = %Chain(error), "component failed twice on a batch");
 }
 
-/// What a component failed on is in a file, for `nephometer component test`.
-pub fn input_kept(sink: &str, component: &str, path: &std::path::Path) {
-    tracing::warn!(sink, component, fixture = %path.display(), "the rows that it failed on are kept as a fixture");
+/// The input that a component failed on was saved, for `nephometer component test`.
+pub fn failed_input_saved(sink: &str, component: &str, fixture: &Path) {
+    warn!(sink, component, fixture = %fixture.display(), "failed input saved as a fixture");
 }
 
-/// A batch went through all components again.
-pub fn component_works(sink: &str) {
-    info!(sink, "components work again");
+/// A batch passed all transformers after failures.
+pub fn components_recovered(sink: &str) {
+    info!(sink, "components recovered");
 }
 
-/// The observer of a sink's output has gone; publishers are not affected.
+/// An observer of the output of a sink closed. Publishers are not affected.
 pub fn observer_closed(sink: &str) {
     debug!(sink, "observer closed");
 }

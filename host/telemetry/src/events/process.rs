@@ -7,5 +7,5 @@ pub fn descriptors_raised(from: Option<u64>, to: u64) {
 
 /// The limit on open files stays as it is.
 pub fn descriptors_not_raised(limit: Option<u64>, error: &std::io::Error) {
-    tracing::warn!(limit, %error, "limit on open files could not be raised");
+    tracing::warn!(limit, reason = %error, "limit on open files not raised");
 }

@@ -1,67 +1,65 @@
 //! Events of publishers and their spools.
 
+use std::error::Error;
 use std::path::Path;
 
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use crate::Chain;
 
-/// A publisher went from well to unavailable.
-pub fn unavailable(publisher: &str, reason: &str, held: usize) {
-    warn!(publisher, reason, held, "publisher is unavailable, holding what is for it");
+/// A delivery failed for now. `pending` envelopes wait in the spool.
+pub fn unavailable(publisher: &str, reason: &str, pending: usize) {
+    warn!(publisher, reason, pending, "publisher unavailable");
 }
 
 /// A publisher that was unavailable delivers again.
-pub fn available_again(publisher: &str, held: usize) {
-    info!(publisher, held, "publisher is back");
+pub fn available_again(publisher: &str, pending: usize) {
+    info!(publisher, pending, "publisher available again");
 }
 
-/// A receiver will never take an envelope.
-pub fn refused(publisher: &str, envelope: uuid::Uuid, samples: u64, reason: &str) {
-    warn!(publisher, %envelope, samples, reason, "envelope is refused for good and dropped");
+/// The receiver rejected an envelope for good. It becomes a dead letter.
+pub fn envelope_rejected(publisher: &str, envelope: Uuid, samples: u64, reason: &str) {
+    warn!(publisher, %envelope, samples, reason, "envelope rejected");
 }
 
-/// `policy=drop` let go of what could not be delivered at once.
+/// `policy=drop` dropped what could not be delivered at once.
 pub fn dropped_by_policy(publisher: &str, envelopes: u64, reason: &str) {
-    warn!(publisher, envelopes, reason, "envelopes are dropped by policy");
+    warn!(publisher, envelopes, reason, "envelopes dropped by policy");
 }
 
-/// The file with the host's generation cannot be read, so that a new one is minted.
-pub fn host_id_damaged(path: &Path, error: &dyn std::error::Error) {
-    warn!(
-        path = %path.display(),
-        error = %Chain(error),
-        "host generation is damaged, ids of repeated samples will differ from now on"
-    );
+/// The file with the host id cannot be read, and a new id is created: ids of repeated samples
+/// differ from now on.
+pub fn host_id_damaged(path: &Path, error: &dyn Error) {
+    warn!(path = %path.display(), reason = %Chain(error), "host id damaged, new one created");
 }
 
-/// The file or the settings of a publisher that is a component changed, and another instance is at
-/// work.
+/// The file or the settings of a publisher component changed, and a new instance is in use.
 pub fn component_replaced(publisher: &str) {
-    info!(publisher, "publisher's component replaced");
+    info!(publisher, "publisher component replaced");
 }
 
-/// The new one is of no use; the one before goes on.
-pub fn component_refused(publisher: &str, reason: &str) {
-    error!(publisher, reason, "publisher's component not replaced");
+/// The new component is unusable; the previous one stays in use.
+pub fn component_not_replaced(publisher: &str, reason: &str) {
+    error!(publisher, reason, "publisher component not replaced");
 }
 
-/// It says that nothing can be delivered until someone acts; said once.
+/// The component reported that nothing can be delivered until someone intervenes. Logged once.
 pub fn component_broken(publisher: &str, reason: &str) {
-    error!(publisher, reason, "publisher's component is broken");
+    error!(publisher, reason, "publisher component broken");
 }
 
-/// Its instance was ended by a trap or a limit; the next envelope gets another.
+/// A trap or a limit ended the instance; the next envelope gets a new one.
 pub fn component_failed(publisher: &str, reason: &str) {
-    warn!(publisher, reason, "publisher's component failed");
+    warn!(publisher, reason, "publisher component failed");
 }
 
-/// The broker takes nothing for now, because it is short of memory or disk.
+/// The broker accepts no messages for now, because it is short of memory or disk.
 pub fn blocked(publisher: &str) {
-    warn!(publisher, "the broker is short of memory or disk and takes nothing for now");
+    warn!(publisher, "broker blocked, short of memory or disk");
 }
 
-/// It takes messages again.
+/// The broker accepts messages again.
 pub fn unblocked(publisher: &str) {
-    info!(publisher, "the broker takes messages again");
+    info!(publisher, "broker unblocked");
 }

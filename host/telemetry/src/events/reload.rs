@@ -1,46 +1,48 @@
 //! Events of reloads: what was replaced while the agent runs, and what was not.
 
+use std::error::Error;
 use std::time::Duration;
 
-/// Files cannot be watched: changes are only seen when somebody asks for a reload, or by scanning.
-/// Once, until they can be watched again.
-pub fn not_watching(error: &dyn std::error::Error) {
-    tracing::warn!(%error, "file watching unavailable, scanning every 10 s");
+use super::precise_ms;
+
+/// Files cannot be watched: changes are found by scanning, or by a reload on request. Logged once,
+/// until files can be watched again.
+pub fn file_watching_unavailable(error: &dyn Error) {
+    tracing::warn!(reason = %error, "file watching unavailable, scanning every 10 s");
 }
 
 /// Files are watched again.
-pub fn watching_again() {
+pub fn file_watching_available() {
     tracing::info!("file watching available again");
 }
 
-/// A generation of transformers took over; no batch was worked on for `pause`.
-pub fn took_over(sink: &str, position: u64, pause: Duration) {
-    let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(sink, position, micros, "new transformers took over");
+/// A new revision of a transformer chain is in use; the sink processed no batch for `pause`.
+pub fn transformers_replaced(sink: &str, offset: u64, pause: Duration) {
+    tracing::info!(sink, offset, pause_ms = precise_ms(pause), "transformers replaced");
 }
 
-/// Something that was to be replaced was not: what was at work goes on.
+/// A replacement was refused; the previous configuration stays in use.
 pub fn refused(reason: &str) {
     tracing::error!(reason, "reload refused");
 }
 
-/// A step of a reload is done; for whoever watches closely.
+/// A step of a reload is done.
 pub fn step(sink: &str, step: &str) {
     tracing::debug!(sink, step, "reload step");
 }
 
-/// New transformers failed within the window, and those before took over again.
+/// New transformers failed within the roll-back window; the previous ones are in use again.
 pub fn rolled_back(sink: &str, component: &str, reason: &str) {
-    tracing::error!(sink, component, reason, "rolled back to the transformers before");
+    tracing::error!(sink, component, reason, "transformers rolled back");
 }
 
-/// A transformer starts without the state of the one before, because it does not take it and its
-/// configuration says so.
+/// A transformer refused the state of the previous one and starts without it, as
+/// `on_state_mismatch: reset` asks for.
 pub fn state_reset(sink: &str, component: &str, reason: &str) {
-    tracing::warn!(sink, component, reason, "state given up: on_state_mismatch is reset");
+    tracing::warn!(sink, component, reason, "transformer state reset");
 }
 
-/// The configuration was read again; what changed.
+/// A reload was applied; `changes` lists the differences.
 pub fn applied(changes: &str) {
-    tracing::info!(changes, "reloaded");
+    tracing::info!(changes, "reload applied");
 }

@@ -1,82 +1,87 @@
 //! Events of the store.
 
+use std::error::Error;
 use std::path::Path;
 
 use crate::Chain;
 
-/// The database cannot be read: it was moved aside, and a new one was begun.
-pub fn set_aside(path: &Path, aside: &Path, reason: &str) {
-    let (path, aside) = (path.display(), aside.display());
-    tracing::error!(%path, %aside, reason, "the store was damaged and is set aside");
+/// The database cannot be read: it was renamed, and a new one was created.
+pub fn damaged_store_moved(path: &Path, moved_to: &Path, reason: &str) {
+    let (path, moved_to) = (path.display(), moved_to.display());
+    tracing::error!(%path, %moved_to, reason, "damaged store moved aside");
 }
 
-/// An entry of the journal cannot be read; it is left out and counted as dropped.
-pub fn unreadable(position: u64, reason: &str) {
-    tracing::error!(position, reason, "a batch in the journal cannot be read");
+/// An entry of the journal cannot be read. It is skipped and counted as dropped.
+pub fn batch_unreadable(offset: u64, reason: &str) {
+    tracing::error!(offset, reason, "journal batch unreadable");
 }
 
-/// The disk fails, and a sink needs a batch that is only there.
-pub fn journal_waits(sink: &str, position: u64, reason: &str) {
-    tracing::error!(sink, position, reason, "the journal cannot be read, its sink waits");
+/// The disk fails, and a sink needs a batch that is only on disk. The sink waits and retries.
+pub fn journal_read_failed(sink: &str, offset: u64, reason: &str) {
+    tracing::error!(sink, offset, reason, "journal read failed, sink waiting");
 }
 
-/// The saved state of a sink cannot be read: its transformers start from nothing.
+/// The saved state of a sink cannot be read: its transformers start without state.
 pub fn state_unreadable(sink: &str, reason: &str) {
-    tracing::error!(sink, reason, "the saved state of a sink cannot be read");
+    tracing::error!(sink, reason, "sink state unreadable");
 }
 
-/// The database was mostly free and takes less of the disk now.
-pub fn compacted(before: u64, after: u64, held: i64) {
-    tracing::info!(before, after, held, "store compacted");
+/// The database was mostly free space and takes less of the disk now.
+pub fn compacted(bytes_before: u64, bytes_after: u64, bytes_used: i64) {
+    tracing::info!(bytes_before, bytes_after, bytes_used, "store compacted");
 }
 
-/// The store's total leaves less than `store.bytes` to the journal and each spool.
-pub fn share(total: u64, share: u64, bytes: u64) {
-    tracing::warn!(total, share, bytes, "store.total leaves less than store.bytes to each");
+/// `store.total` leaves less than `store.bytes` to the journal and each spool.
+pub fn share_below_setting(total_bytes: u64, share_bytes: u64, setting_bytes: u64) {
+    tracing::warn!(
+        total_bytes,
+        share_bytes,
+        setting_bytes,
+        "store.total too small for store.bytes"
+    );
 }
 
-/// The saved state of a sink of an earlier run, which is not in the configuration any more, was removed.
-pub fn forgotten(sink: &str) {
-    tracing::warn!(sink, "state of a sink that is not in the configuration removed");
+/// The saved state of a sink that is no longer configured was removed.
+pub fn orphaned_state_removed(sink: &str) {
+    tracing::warn!(sink, "orphaned sink state removed");
 }
 
-/// Something cannot be written: what is not on disk is lost if the agent ends.
-pub fn failing(error: &dyn std::error::Error) {
-    tracing::error!(reason = %Chain(error), "the store cannot be written");
+/// The store cannot be written: what is only in memory is lost if the agent ends.
+pub fn write_failed(error: &dyn Error) {
+    tracing::error!(reason = %Chain(error), "store write failed");
 }
 
-/// A recording cannot be written any more; what is in it stays.
-pub fn recording_ended(error: &dyn std::error::Error) {
-    tracing::error!(reason = %Chain(error), "the recording cannot be written and ends here");
+/// The store can be written again.
+pub fn write_restored() {
+    tracing::info!("store writable again");
 }
 
-/// It can be written again.
-pub fn works() {
-    tracing::info!("the store can be written again");
+/// A recording can no longer be written. What it contains stays.
+pub fn recording_stopped(error: &dyn Error) {
+    tracing::error!(reason = %Chain(error), "recording stopped, write failed");
 }
 
-/// A sink of an earlier run is not in the configuration any more; what was held for it is dropped.
-pub fn stranger(sink: &str, samples: u64) {
-    tracing::warn!(sink, samples, "held for a sink that is not in the configuration: dropped");
+/// Batches of a sink that is no longer configured were dropped.
+pub fn orphaned_batches_dropped(sink: &str, samples: u64) {
+    tracing::warn!(sink, samples, "orphaned batches dropped");
 }
 
-/// A line of the file of dead letters cannot be read.
+/// A line of the file of dead letters cannot be read. It is skipped.
 pub fn dead_letter_unreadable(path: &Path, line: usize, reason: &str) {
-    tracing::warn!(path = %path.display(), line, reason, "a dead letter cannot be read");
+    tracing::warn!(path = %path.display(), line, reason, "dead letter unreadable");
 }
 
-/// Envelopes in a spool cannot be read; they are counted as dropped.
+/// Envelopes in a spool cannot be read. They are counted as dropped.
 pub fn envelopes_unreadable(spool: &str, envelopes: u64) {
-    tracing::error!(spool, envelopes, "envelopes in a spool cannot be read");
+    tracing::error!(spool, envelopes, "spool envelopes unreadable");
 }
 
-/// A spool of an earlier run holds something for a publisher that is not in the configuration any
-/// more.
-pub fn spool_orphan(spool: &str, envelopes: u64, samples: u64) {
+/// A spool has envelopes of a publisher that is no longer configured.
+pub fn orphaned_spool(spool: &str, envelopes: u64, samples: u64) {
     tracing::warn!(
         spool,
         envelopes,
         samples,
-        "held for a publisher that is not in the configuration; `nephometer spool requeue` gives it to another one"
+        "orphaned spool, `nephometer spool requeue` moves it to another publisher"
     );
 }

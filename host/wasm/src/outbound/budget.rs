@@ -43,7 +43,7 @@ impl Refusals {
             logged.push(bound);
         }
         let row = bound.row();
-        events::outbound::over(&self.component, row.name, row.what, most, row.remedy);
+        events::outbound::limit_reached(&self.component, row.name, row.what, most, row.remedy);
     }
 
     /// Whether the amount is within a bound that is the same everywhere.

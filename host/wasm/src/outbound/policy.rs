@@ -157,7 +157,7 @@ impl Policy {
             }
             memory.told.push(target.clone());
         }
-        events::outbound::refused(&self.component, target, reason, grant);
+        events::outbound::connection_denied(&self.component, target, reason, grant);
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -40,9 +40,9 @@ impl Lines {
         }
         let line = clean(&String::from_utf8_lossy(line));
         if self.error {
-            events::component::warns(&self.component, &line);
+            events::component::log_warn(&self.component, &line);
         } else {
-            events::component::says(&self.component, &line);
+            events::component::log_info(&self.component, &line);
         }
     }
 }

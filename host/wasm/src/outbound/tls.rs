@@ -33,7 +33,10 @@ async fn config() -> Result<Arc<ClientConfig>, Error> {
     let (good, bad) = roots.add_parsable_certificates(found.certs);
     if good == 0 {
         let reason = found.errors.first().map(ToString::to_string);
-        events::outbound::no_roots(reason.as_deref().unwrap_or("none is installed"), bad);
+        events::outbound::no_trusted_authority(
+            reason.as_deref().unwrap_or("none is installed"),
+            bad,
+        );
         let reason = io::Error::other("this machine trusts no certificate authority");
         return Err(Error::Tls(reason));
     }
