@@ -52,7 +52,7 @@ impl App {
         let components =
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
         let factory = factory(&spec, &hypervisor, &components, &store, options.transform);
-        factory.ledger.take_up(store.accounts()?);
+        factory.ledger.restore(store.accounts()?);
         factory.set_bounds(&spec.store, &spec.components);
         let journal = store.journal(journal_bounds(&spec.store), factory.when_full)?;
         journal.count_for(&factory.ledger);
