@@ -1,14 +1,14 @@
-// Answers: the rows that replace those of the input.
+// Builds answers: the rows that replace those of the input.
 //
-// As long as every row comes from a row of the input, in order, an answer has no columns for
-// resource and time: the host takes them from the origins.
+// While all rows are computed from input rows, in order, an answer has no columns for resource and
+// time: the host takes them from the origins.
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "entries.h"
 
-typedef stateful_transformer_option_string_t maybe_text;
+typedef stateful_transformer_option_string_t optional_text;
 
 bool nm_resource_metadata(const nm_resource *resource, nm_json *metadata) {
     return nm_json_read(resource->metadata, metadata);
@@ -19,14 +19,14 @@ bool nm_meter_equal(const nm_meter *one, const nm_meter *other) {
            nm_text_equal(one->unit, other->unit);
 }
 
-static bool maybe_equal(const maybe_text *one, const maybe_text *other) {
+static bool optional_equal(const optional_text *one, const optional_text *other) {
     return one->is_some == other->is_some && (!one->is_some || nm_text_equal(one->val, other->val));
 }
 
 bool nm_resource_equal(const nm_resource *one, const nm_resource *other) {
     return nm_text_equal(one->id, other->id) && nm_text_equal(one->source, other->source) &&
-           maybe_equal(&one->project_id, &other->project_id) &&
-           maybe_equal(&one->user_id, &other->user_id) &&
+           optional_equal(&one->project_id, &other->project_id) &&
+           optional_equal(&one->user_id, &other->user_id) &&
            nm_text_equal(one->metadata, other->metadata);
 }
 
@@ -36,7 +36,7 @@ nm_answer_builder nm_answer_to(const nm_batch *batch) {
 }
 
 uint32_t nm_answer_meter(nm_answer_builder *builder, const nm_meter *meter) {
-    // Entries belong to the instance; the builder shows that the number is used at once.
+    // Entries belong to the instance. The parameter shows that the number is valid for this answer.
     (void)builder;
     return nm_own_meter(meter);
 }
@@ -46,7 +46,7 @@ uint32_t nm_answer_resource(nm_answer_builder *builder, const nm_resource *resou
     return nm_own_resource(resource);
 }
 
-static void resize_places(nm_answer_builder *builder) {
+static void resize_resource_and_time(nm_answer_builder *builder) {
     nm_answer *answer = &builder->answer;
     size_t rows = builder->rows_capacity;
     answer->resource.ptr = nm_resize(answer->resource.ptr, rows, sizeof *answer->resource.ptr);
@@ -64,16 +64,16 @@ static void more_rows(nm_answer_builder *builder) {
     answer->volume.ptr = nm_resize(answer->volume.ptr, rows, sizeof *answer->volume.ptr);
     builder->rows_capacity = rows;
     if (builder->placed)
-        resize_places(builder);
+        resize_resource_and_time(builder);
 }
 
-// Adds the columns for resource and time, as the rows so far have them from their origins.
-static void place(nm_answer_builder *builder) {
+// Adds the columns for resource and time, and fills them from the origins of the rows so far.
+static void add_resource_and_time(nm_answer_builder *builder) {
     nm_answer *answer = &builder->answer;
     builder->placed = true;
     if (answer->origin.len == 0)
         return;
-    resize_places(builder);
+    resize_resource_and_time(builder);
     for (size_t row = 0; row < answer->origin.len; row++) {
         uint32_t origin = answer->origin.ptr[row];
         answer->resource.ptr[row] = builder->batch->resource.ptr[origin];
@@ -96,7 +96,7 @@ static void add(nm_answer_builder *builder, uint32_t origin, uint32_t meter, uin
     answer->time.ptr[answer->time.len++] = time;
 }
 
-// Notes the exact value of the row that was added last.
+// Stores the exact value of the last row, if a double cannot hold it.
 static void add_exact(nm_answer_builder *builder, int64_t value) {
     if (value > -NM_EXACT && value < NM_EXACT)
         return;
@@ -116,7 +116,7 @@ void nm_answer_derive(nm_answer_builder *builder, const nm_row *row, uint32_t me
     const nm_answer *answer = &builder->answer;
     size_t rows = answer->origin.len;
     if (!builder->placed && rows && row->number < answer->origin.ptr[rows - 1])
-        place(builder);
+        add_resource_and_time(builder);
     add(builder, row->number, meter, row->resource_number, row->time, volume);
 }
 
@@ -129,7 +129,7 @@ void nm_answer_derive_integer(nm_answer_builder *builder, const nm_row *row, uin
 void nm_answer_create(nm_answer_builder *builder, uint32_t meter, uint32_t resource, uint64_t time,
                       double volume) {
     if (!builder->placed)
-        place(builder);
+        add_resource_and_time(builder);
     add(builder, NM_NO_ORIGIN, meter, resource, time, volume);
 }
 

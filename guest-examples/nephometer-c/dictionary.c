@@ -1,8 +1,8 @@
-// The host's meters and resources by number, and what transformers remember about them.
+// The host's meters and resources by number, and caches of what transformers compute from them.
 //
 // The host sends an entry once and reuses its number after it was forgotten. Numbers are small, so
-// they are indexes of arrays. An entry gets a serial that is never used again: it shows that a
-// number stands for another entry than before.
+// they are array indexes. Each entry gets a unique serial, by which caches detect that a number
+// stands for another entry.
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@ nm_dictionary nm_host_entries;
 
 static uint64_t last_serial;
 
-// Enlarges an array so that it has an item `number`; new items are zero.
+// Enlarges an array to hold an item `number`; new items are zero.
 static void *enlarge(void *array, uint32_t number, size_t *capacity, size_t size) {
     if (number < *capacity)
         return array;
@@ -62,7 +62,7 @@ void nm_dictionary_change(exports_nephometer_metering_dictionary_changes_t *chan
         add_meter(&changes->meters.ptr[at]);
     for (size_t at = 0; at < changes->resources.len; at++)
         add_resource(&changes->resources.ptr[at]);
-    // The texts of new entries are kept; the lists are not. An empty list has no memory.
+    // Keeps the texts of new entries and frees the lists. An empty list has no memory.
     if (changes->meters.len)
         free(changes->meters.ptr);
     if (changes->resources.len)

@@ -1,7 +1,7 @@
-// The bridge from a transformer to what the world exports.
+// The exported functions of the world, which call the transformer.
 //
-// One instance of a component serves one place in a pipeline: there is one transformer. What comes
-// in is freed here, what goes out is freed after it has been taken.
+// One instance of a component serves one place in a pipeline, so there is one transformer.
+// Arguments are freed here; results are freed by the generated code after the host has copied them.
 
 #include "entries.h"
 
@@ -37,7 +37,7 @@ static void *make(nm_text options, nm_settings *settings, nm_option_list *errors
     if (read)
         made = nephometer_transformer.make(&reader, settings);
     else
-        nm_options_refuse(&reader, "is no JSON");
+        nm_options_refuse(&reader, "is not JSON");
     nm_json_free(&value);
     return made;
 }
@@ -49,9 +49,9 @@ bool exports_nephometer_metering_component_configure(
     nm_option_list errors = {0};
     void *made = make(*options, &settings, &errors);
     stateful_transformer_string_free(options);
-    void *unwanted = errors.list.len ? made : configured;
-    if (unwanted)
-        nephometer_transformer.drop(unwanted);
+    void *obsolete = errors.list.len ? made : configured;
+    if (obsolete)
+        nephometer_transformer.drop(obsolete);
     if (errors.list.len) {
         *err = errors.list;
         return false;
@@ -67,14 +67,14 @@ bool exports_nephometer_metering_component_configure(
     return true;
 }
 
-static const char EARLY[] = "called before it was configured";
+static const char NOT_CONFIGURED[] = "called before it was configured";
 
 void exports_nephometer_metering_dictionary_learn(
     exports_nephometer_metering_dictionary_changes_t *what) {
     nm_dictionary_change(what);
 }
 
-// The host gets this outcome, and with it the entries that it needs.
+// Adds the new entries to an outcome that the host gets.
 static void send_entries(nm_outcome *outcome) {
     if (outcome->tag == EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_DERIVE) {
         outcome->val.derive.meters = nm_own_send_meters();
@@ -89,7 +89,7 @@ bool exports_nephometer_metering_transform_transform(nm_batch *input, nm_outcome
     ret->tag = EXPORTS_NEPHOMETER_METERING_TRANSFORM_OUTCOME_UNCHANGED;
     nm_own_begin();
     bool done = configured ? nephometer_transformer.transform(configured, input, ret, err)
-                           : nm_broken(err, EARLY);
+                           : nm_broken(err, NOT_CONFIGURED);
     exports_nephometer_metering_transform_batch_free(input);
     if (done)
         send_entries(ret);
@@ -102,7 +102,7 @@ bool exports_nephometer_metering_stateful_flush(uint64_t now, nm_maybe_answer *r
                                                 nm_refusal *err) {
     ret->is_some = false;
     if (!configured)
-        return nm_broken(err, EARLY);
+        return nm_broken(err, NOT_CONFIGURED);
     if (!nephometer_transformer.flush)
         return true;
     nm_own_begin();
@@ -118,7 +118,7 @@ bool exports_nephometer_metering_stateful_flush(uint64_t now, nm_maybe_answer *r
 
 bool exports_nephometer_metering_stateful_save(nm_bytes *ret, nm_text *err) {
     if (!configured)
-        return nm_state_error(err, EARLY);
+        return nm_state_error(err, NOT_CONFIGURED);
     nm_writer state = {0};
     if (nephometer_transformer.save && !nephometer_transformer.save(configured, &state, err)) {
         nm_writer_free(&state);
@@ -133,7 +133,7 @@ bool exports_nephometer_metering_stateful_restore(uint32_t version, nm_bytes *st
     nm_text text = {state->ptr, state->len};
     bool done = true;
     if (!configured)
-        done = nm_state_error(err, EARLY);
+        done = nm_state_error(err, NOT_CONFIGURED);
     else if (nephometer_transformer.restore)
         done = nephometer_transformer.restore(configured, version, text, err);
     stateful_transformer_list_u8_free(state);

@@ -1,4 +1,4 @@
-// Hashes in an open table, at most half full.
+// A hash table with open addressing, at most half full.
 
 #include <stdlib.h>
 
@@ -13,10 +13,10 @@ bool nm_search_next(nm_search *search) {
     if (index->capacity == 0)
         return false;
     for (;;) {
-        const nm_slot *slot = &index->slots[search->place & (index->capacity - 1)];
+        const nm_slot *slot = &index->slots[search->position & (index->capacity - 1)];
         if (slot->number == UINT32_MAX)
             return false;
-        search->place++;
+        search->position++;
         if (slot->hash == search->hash) {
             search->number = slot->number;
             return true;
@@ -24,21 +24,21 @@ bool nm_search_next(nm_search *search) {
     }
 }
 
-static void put(nm_index *index, nm_slot slot) {
-    size_t place = (size_t)slot.hash & (index->capacity - 1);
-    while (index->slots[place].number != UINT32_MAX)
-        place = (place + 1) & (index->capacity - 1);
-    index->slots[place] = slot;
+static void insert(nm_index *index, nm_slot slot) {
+    size_t position = (size_t)slot.hash & (index->capacity - 1);
+    while (index->slots[position].number != UINT32_MAX)
+        position = (position + 1) & (index->capacity - 1);
+    index->slots[position] = slot;
 }
 
 static void grow(nm_index *index) {
     nm_index larger = {.capacity = index->capacity ? index->capacity * 2 : 16, .len = index->len};
     larger.slots = nm_resize(NULL, larger.capacity, sizeof *larger.slots);
-    for (size_t place = 0; place < larger.capacity; place++)
-        larger.slots[place].number = UINT32_MAX;
-    for (size_t place = 0; place < index->capacity; place++)
-        if (index->slots[place].number != UINT32_MAX)
-            put(&larger, index->slots[place]);
+    for (size_t position = 0; position < larger.capacity; position++)
+        larger.slots[position].number = UINT32_MAX;
+    for (size_t position = 0; position < index->capacity; position++)
+        if (index->slots[position].number != UINT32_MAX)
+            insert(&larger, index->slots[position]);
     free(index->slots);
     *index = larger;
 }
@@ -46,7 +46,7 @@ static void grow(nm_index *index) {
 void nm_index_add(nm_index *index, uint64_t hash, uint32_t number) {
     if (index->len >= index->capacity / 2)
         grow(index);
-    put(index, (nm_slot){hash, number});
+    insert(index, (nm_slot){hash, number});
     index->len++;
 }
 

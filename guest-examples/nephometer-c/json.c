@@ -1,4 +1,4 @@
-// JSON: read into a tree of values, and written.
+// Reads JSON into a tree of values, and writes it.
 
 #include <math.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ static bool take_word(reader *from, const char *word) {
     return true;
 }
 
-// The length of the character that begins here; 0 if it is not UTF-8.
+// The length of the UTF-8 character at a position; 0 if it is malformed.
 static size_t character(const uint8_t *at, const uint8_t *end) {
     uint8_t first = *at;
     size_t len = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
@@ -44,7 +44,7 @@ static size_t character(const uint8_t *at, const uint8_t *end) {
     for (size_t place = 1; place < len; place++)
         if ((at[place] & 0xc0) != 0x80)
             return 0;
-    // Longer than it has to be, a surrogate, or beyond the last character.
+    // Overlong, a surrogate, or beyond the last character.
     if ((first == 0xe0 && at[1] < 0xa0) || (first == 0xed && at[1] > 0x9f) ||
         (first == 0xf0 && at[1] < 0x90) || (first == 0xf4 && at[1] > 0x8f))
         return 0;
@@ -137,7 +137,7 @@ static size_t skip_digits(reader *from) {
     return (size_t)(from->at - begin);
 }
 
-// The digits that every double holds.
+// Every number with this many digits is exact as a double.
 enum { SAFE_DIGITS = 15 };
 
 static bool read_number(reader *from, nm_json *value) {

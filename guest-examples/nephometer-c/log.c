@@ -1,4 +1,4 @@
-// The component's own log.
+// The log of the component.
 
 #include "nephometer.h"
 

@@ -1,4 +1,4 @@
-// Options, read key by key.
+// Reads options and collects errors.
 
 #include "nephometer.h"
 
@@ -19,11 +19,11 @@ static const char *kind_of(const nm_json *value) {
     }
 }
 
-// Where a reader stands, as a JSON Pointer (RFC 6901).
-static void write_place(nm_writer *writer, const nm_options *options) {
+// Writes the JSON Pointer (RFC 6901) of a reader.
+static void write_pointer(nm_writer *writer, const nm_options *options) {
     if (!options->parent)
         return;
-    write_place(writer, options->parent);
+    write_pointer(writer, options->parent);
     nm_write(writer, "/");
     if (!options->key.ptr) {
         nm_print(writer, "%zu", options->number);
@@ -45,7 +45,7 @@ static void refuse(const nm_options *options, const char *format, va_list argume
     nm_option_errors *list = &errors->list;
     list->ptr = nm_reserve(list->ptr, list->len, &errors->capacity, sizeof *list->ptr);
     nm_writer pointer = {0}, reason = {0};
-    write_place(&pointer, options);
+    write_pointer(&pointer, options);
     nm_print_list(&reason, format, arguments);
     list->ptr[list->len].pointer = nm_written(&pointer);
     list->ptr[list->len++].reason = nm_written(&reason);
@@ -58,7 +58,7 @@ void nm_options_refuse(const nm_options *options, const char *format, ...) {
     va_end(arguments);
 }
 
-// The key of an empty name still is a key.
+// An empty key is a key, too: only items of lists have none.
 static nm_text key_text(nm_text key) {
     return key.ptr ? key : nm_text_of("");
 }
@@ -155,7 +155,7 @@ void nm_options_warn_of_unknown(const nm_options *options, const char *const *kn
             continue;
         nm_options place = below(options, key);
         nm_writer pointer = {0};
-        write_place(&pointer, &place);
+        write_pointer(&pointer, &place);
         nm_text text = nm_written(&pointer);
         nm_log(NM_WARN, "unknown option %.*s is ignored", NM_PRINT(text));
         stateful_transformer_string_free(&text);

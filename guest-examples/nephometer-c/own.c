@@ -1,26 +1,26 @@
 // The transformer's own meters and resources.
 //
-// They are numbered by their content and sent to the host once, with the first answer that the host
-// gets after they were asked for. An answer that is thrown away sends nothing: its new entries are
-// still new in the next one.
+// They are numbered by content and sent to the host once, with the first answer after they were
+// created. A dropped answer sends nothing: its new entries are sent with the next one.
 
 #include <stdlib.h>
 
 #include "entries.h"
 
-// Numbers below are the host's.
+// The first of the transformer's own numbers.
 static const uint32_t FIRST = UINT32_C(0x80000000);
 
-// Well below what the host takes of one component: 10,000 and 50,000 entries of 64 MiB.
+// Numbering starts again beyond these limits, well below those of the contract: 10,000 meters,
+// 50,000 resources, 64 MiB.
 enum { MAX_METERS = 8000, MAX_RESOURCES = 25000, MAX_TEXT = 16 << 20 };
 
-typedef stateful_transformer_option_string_t maybe_text;
+typedef stateful_transformer_option_string_t optional_text;
 
 static struct {
     nm_meter *all;
     size_t len;
     size_t capacity;
-    size_t sent; // the host has the entries before this one
+    size_t sent; // the number of entries that the host has
     nm_index index;
 } meters;
 
@@ -38,21 +38,21 @@ static nm_meter meter_copy(const nm_meter *meter) {
     return (nm_meter){nm_text_copy(meter->name), nm_text_copy(meter->unit), meter->type};
 }
 
-static maybe_text maybe_copy(const maybe_text *text) {
-    return text->is_some ? (maybe_text){true, nm_text_copy(text->val)} : (maybe_text){0};
+static optional_text optional_copy(const optional_text *text) {
+    return text->is_some ? (optional_text){true, nm_text_copy(text->val)} : (optional_text){0};
 }
 
 static nm_resource resource_copy(const nm_resource *resource) {
     return (nm_resource){
         .id = nm_text_copy(resource->id),
         .source = nm_text_copy(resource->source),
-        .project_id = maybe_copy(&resource->project_id),
-        .user_id = maybe_copy(&resource->user_id),
+        .project_id = optional_copy(&resource->project_id),
+        .user_id = optional_copy(&resource->user_id),
         .metadata = nm_text_copy(resource->metadata),
     };
 }
 
-static size_t maybe_len(const maybe_text *text) {
+static size_t optional_len(const optional_text *text) {
     return text->is_some ? text->val.len : 0;
 }
 
@@ -60,13 +60,13 @@ static uint64_t meter_hash(const nm_meter *meter) {
     return nm_text_hash(meter->unit, nm_text_hash(meter->name, meter->type));
 }
 
-static uint64_t maybe_hash(const maybe_text *text, uint64_t before) {
+static uint64_t optional_hash(const optional_text *text, uint64_t before) {
     return text->is_some ? nm_text_hash(text->val, before) : before + 1;
 }
 
 static uint64_t resource_hash(const nm_resource *resource) {
     uint64_t hash = nm_text_hash(resource->source, nm_text_hash(resource->id, 0));
-    hash = maybe_hash(&resource->user_id, maybe_hash(&resource->project_id, hash));
+    hash = optional_hash(&resource->user_id, optional_hash(&resource->project_id, hash));
     return nm_text_hash(resource->metadata, hash);
 }
 
@@ -112,8 +112,8 @@ uint32_t nm_own_resource(const nm_resource *resource) {
     resources.all =
         nm_reserve(resources.all, resources.len, &resources.capacity, sizeof *resources.all);
     resources.all[resources.len++] = resource_copy(&wanted);
-    text_len += wanted.id.len + wanted.source.len + maybe_len(&wanted.project_id) +
-                maybe_len(&wanted.user_id) + wanted.metadata.len;
+    text_len += wanted.id.len + wanted.source.len + optional_len(&wanted.project_id) +
+                optional_len(&wanted.user_id) + wanted.metadata.len;
     nm_index_add(&resources.index, hash, number);
     return FIRST + number;
 }

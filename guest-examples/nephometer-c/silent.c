@@ -1,7 +1,7 @@
-// Without this, the C library's formatting and reading of numbers would bring WASI along.
+// Replaces functions of the C library that would make the component import WASI.
 //
-// Both name the file behind stderr, and fputs, to say that numbers of type long double need another
-// library. A component has no standard error: here that ends the instance.
+// printf and strtod refer to stderr and fputs, to report that long double needs another library. A
+// component has no standard error, so the call ends the instance.
 
 #ifdef __wasm__
 
@@ -18,7 +18,7 @@ int fputs(const char *restrict text, FILE *restrict file) {
 
 #else
 
-// Natively the C library is whole.
+// Native builds use the C library as it is.
 typedef int nm_nothing;
 
 #endif

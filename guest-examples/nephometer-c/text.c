@@ -1,4 +1,4 @@
-// Memory, texts and bytes that grow.
+// Memory, texts and growing buffers.
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,7 +77,7 @@ nm_text nm_text_print(const char *format, ...) {
     return nm_written(&writer);
 }
 
-static void make_room(nm_writer *writer, size_t len) {
+static void reserve_bytes(nm_writer *writer, size_t len) {
     if (len > SIZE_MAX / 4 - writer->len)
         __builtin_trap();
     size_t wanted = writer->len + len;
@@ -91,7 +91,7 @@ static void make_room(nm_writer *writer, size_t len) {
 void nm_write_bytes(nm_writer *writer, const void *bytes, size_t len) {
     if (len == 0)
         return;
-    make_room(writer, len);
+    reserve_bytes(writer, len);
     memcpy(writer->bytes + writer->len, bytes, len);
     writer->len += len;
 }
@@ -116,7 +116,7 @@ void nm_print_list(nm_writer *writer, const char *format, va_list arguments) {
     va_copy(again, arguments);
     int len = vsnprintf(NULL, 0, format, arguments);
     if (len > 0) {
-        make_room(writer, (size_t)len + 1);
+        reserve_bytes(writer, (size_t)len + 1);
         vsnprintf((char *)writer->bytes + writer->len, (size_t)len + 1, format, again);
         writer->len += (size_t)len;
     }
@@ -125,7 +125,7 @@ void nm_print_list(nm_writer *writer, const char *format, va_list arguments) {
 
 nm_text nm_written(nm_writer *writer) {
     nm_text text = {writer->bytes, writer->len};
-    // Who frees a text looks at its length.
+    // The generated code does not free texts of length 0.
     if (text.len == 0) {
         free(text.ptr);
         text.ptr = NULL;

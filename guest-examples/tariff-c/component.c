@@ -1,10 +1,9 @@
-// `tariff`: what processor time costs, by project and hour of the day.
+// `tariff`: the cost of processor time, by project and hour of the day.
 //
 // Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour
-// of its time. A sample of a project without prices is left out: the host counts it as absorbed,
-// the log names it. Everything else passes. At the end of a tick there is a `cost.total` per
-// project, the sum of its costs ever since. The state is JSON, the same as that of the other
-// languages.
+// of its time. A sample of a project without prices is dropped and logged; the host counts it as
+// absorbed. All other samples pass. Each flush emits a `cost.total` per project, the sum of all its
+// costs. The state is JSON, in the same format as in the other languages.
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,11 +16,11 @@
 enum { STATE_VERSION = 1 };
 static const uint64_t HOUR = UINT64_C(3600000000000); // nanoseconds
 
-// What is known of a resource once it has a row.
+// The prices and the total of a resource, looked up with its first row.
 typedef struct payer {
     bool known;
     const day *day;  // of its project; NULL without prices
-    size_t total_at; // place of its project's total, counted from 1; 0 before the first cost
+    size_t total_at; // index of the project's total, from 1; 0 before the first cost
 } payer;
 
 typedef enum relevance { UNKNOWN, PRICED, PASSING } relevance;
@@ -99,21 +98,21 @@ static total *total_of(tariff *one, const nm_row *row, payer *payer) {
     return &one->totals.all[payer->total_at - 1];
 }
 
-// What a row costs; false if it has no cost.
-static bool cost_of(const payer *payer, const nm_row *row, nm_complaint *refused, double *cost) {
+// The cost of a row; false if it has none.
+static bool cost_of(const payer *payer, const nm_row *row, nm_complaint *dropped, double *cost) {
     if (!payer->day) {
         nm_text project = project_of(row->resource);
         if (project.len)
-            nm_complaint_add(refused, row, "project \"%.*s\" has no prices", NM_PRINT(project));
+            nm_complaint_add(dropped, row, "project \"%.*s\" has no prices", NM_PRINT(project));
         else
-            nm_complaint_add(refused, row, "no project");
+            nm_complaint_add(dropped, row, "no project");
         return false;
     }
     *cost = row->volume / (double)HOUR * payer->day->price[row->time / HOUR % HOURS];
-    // One cost that is not finite would refuse the whole answer, and a total only grows.
+    // A cost that is not finite would invalidate the whole answer, and totals never decrease.
     if (*cost >= 0 && *cost < INFINITY)
         return true;
-    nm_complaint_add(refused, row, "volume is %g", row->volume);
+    nm_complaint_add(dropped, row, "volume is %g", row->volume);
     return false;
 }
 
@@ -122,7 +121,7 @@ static bool transform(void *self, const nm_batch *batch, nm_outcome *outcome, nm
     tariff *one = self;
     if (!any_priced(one, batch))
         return true;
-    nm_complaint refused = nm_complaint_that(NM_WARN, "dropping samples without a cost");
+    nm_complaint dropped = nm_complaint_that(NM_WARN, "dropping samples without a cost");
     nm_answer_builder answer = nm_answer_to(batch);
     nm_meter meter = {nm_text_of("cost"), one->currency, NM_GAUGE};
     uint32_t cost_meter = nm_answer_meter(&answer, &meter);
@@ -134,12 +133,12 @@ static bool transform(void *self, const nm_batch *batch, nm_outcome *outcome, nm
             continue;
         }
         payer *payer = payer_of(one, &row);
-        if (cost_of(payer, &row, &refused, &cost)) {
+        if (cost_of(payer, &row, &dropped, &cost)) {
             total_add(total_of(one, &row, payer), cost);
             nm_answer_derive(&answer, &row, cost_meter, cost);
         }
     }
-    nm_complaint_write(&refused);
+    nm_complaint_write(&dropped);
     nm_replace(outcome, &answer);
     return true;
 }
@@ -192,7 +191,7 @@ static bool restore(void *self, uint32_t version, nm_text state, nm_text *error)
     totals_free(taken ? &one->totals : &read);
     if (taken) {
         one->totals = read;
-        // Payers refer to the totals before.
+        // Payers refer to the previous totals.
         nm_cache_clear(&one->payers);
     }
     return taken;
@@ -201,7 +200,7 @@ static bool restore(void *self, uint32_t version, nm_text state, nm_text *error)
 const nm_transformer nephometer_transformer = {
     .name = "tariff",
     .version = "0.1.0",
-    .summary = "what processor time costs",
+    .summary = "cost of processor time",
     .options_schema = SCHEMA,
     .state_version = STATE_VERSION,
     .make = make,

@@ -16,7 +16,7 @@ static void read_band(const nm_options *band, day *day) {
             from);
         return;
     }
-    // The schema has made sure of it.
+    // The schema ensures this.
     if (from < 0 || to > HOURS)
         return;
     for (int hour = (int)from; hour < (int)to; hour++) {

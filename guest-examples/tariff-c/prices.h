@@ -1,4 +1,4 @@
-// From bands of hours to a price for each hour of the day.
+// Converts bands of hours to a price for each hour of the day.
 
 #ifndef PRICES_H
 #define PRICES_H
@@ -19,9 +19,9 @@ typedef struct prices {
     nm_index index;
 } prices;
 
-// What is wrong is noted in the options.
+// Reads the prices. Errors are added to the options.
 prices prices_read(const nm_options *options);
-// The day of a project, or NULL.
+// The prices of a project, or NULL.
 const day *prices_of(const prices *prices, nm_text project);
 void prices_free(prices *prices);
 

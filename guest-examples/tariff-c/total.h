@@ -1,11 +1,11 @@
-// Sums of costs by project, and how they are saved.
+// Totals of costs by project, and their saved form.
 
 #ifndef TOTAL_H
 #define TOTAL_H
 
 #include "nephometer.h"
 
-// A sum that does not lose what is small beside it (Neumaier's): `rest` is what rounding left out.
+// A compensated sum (Neumaier): `rest` holds the rounding errors, so small costs are not lost.
 typedef struct total {
     nm_text project;
     nm_text source; // of the first sample
@@ -30,9 +30,9 @@ total *totals_of(totals *totals, nm_text project, nm_text source);
 const total **totals_sorted(const totals *totals);
 void totals_free(totals *totals);
 
-// The state, in every language: project, source, sum and rest.
+// The state, in the format of all languages: project, source, sum and rest.
 void totals_write(const totals *totals, nm_text currency, nm_writer *state);
-// False if it is damaged. What is read has to be freed.
+// Reads a state; false if it is damaged. Free the result.
 bool totals_read(nm_text state, nm_text *currency, totals *totals);
 
 #endif

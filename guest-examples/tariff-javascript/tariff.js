@@ -26,7 +26,7 @@ export class Tariff {
   static description = {
     name: 'tariff',
     version: '0.1.0',
-    summary: 'what processor time costs',
+    summary: 'cost of processor time',
     optionsSchema: schema,
     stateVersion: STATE_VERSION,
   };

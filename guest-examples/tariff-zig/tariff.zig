@@ -49,7 +49,7 @@ pub const Tariff = struct {
     pub const description: nephometer.Description = .{
         .name = "tariff",
         .version = "0.1.0",
-        .summary = "what processor time costs",
+        .summary = "cost of processor time",
         .options_schema = @embedFile("options.schema.json"),
         .state_version = state_version,
     };

@@ -1,4 +1,4 @@
-// Fixtures, as docs/fixtures.md describes them.
+// Runs fixtures, as docs/fixtures.md describes them.
 
 #include <dirent.h>
 #include <math.h>
@@ -6,10 +6,10 @@
 
 #include "nephometer_test.h"
 
-// Where a failure is, and what part of a number may be lost.
+// The step that runs, and the relative tolerance of numbers.
 typedef struct place {
     const char *file;
-    double part;
+    double tolerance;
     size_t step;
 } place;
 
@@ -22,23 +22,23 @@ static nm_text written(const nm_json *value) {
     return nm_written(&writer);
 }
 
-// Equal, but for what numbers lose.
-static bool alike_number(double found, double expected, double part) {
-    return fabs(found - expected) <= part * fabs(expected);
+// Equal within the tolerance.
+static bool alike_number(double found, double expected, double tolerance) {
+    return fabs(found - expected) <= tolerance * fabs(expected);
 }
 
-static bool alike(const nm_json *found, const nm_json *expected, double part) {
+static bool alike(const nm_json *found, const nm_json *expected, double tolerance) {
     if (found->kind != expected->kind || found->len != expected->len)
         return false;
     if (found->kind == NM_NUMBER)
-        return alike_number(found->number, expected->number, part);
+        return alike_number(found->number, expected->number, tolerance);
     if (found->kind != NM_LIST && found->kind != NM_MAP)
         return nm_json_equal(found, expected);
     for (size_t number = 0; number < expected->len; number++) {
         const nm_json *one = &found->items[number];
         if (found->kind == NM_MAP)
             one = nm_json_find(found, expected->keys[number]);
-        if (!one || !alike(one, &expected->items[number], part))
+        if (!one || !alike(one, &expected->items[number], tolerance))
             return false;
     }
     return true;
@@ -52,15 +52,15 @@ static bool same_maybe(const stateful_transformer_option_string_t *found, const 
     return found->is_some ? same_text(found->val, expected) : expected->kind == NM_NULL;
 }
 
-static bool same_volume(const nm_sample *found, const nm_json *expected, double part) {
+static bool same_volume(const nm_sample *found, const nm_json *expected, double tolerance) {
     int64_t exact;
     if (found->is_exact && nm_test_integer(expected, &exact))
         return found->exact == exact;
-    return expected->kind == NM_NUMBER && alike_number(found->volume, expected->number, part);
+    return expected->kind == NM_NUMBER && alike_number(found->volume, expected->number, tolerance);
 }
 
 static bool same_field(const nm_sample *found, nm_text key, const nm_json *expected,
-                       double part) {
+                       double tolerance) {
     static const char *const types[] = {"gauge", "delta", "cumulative"};
     uint64_t time;
     if (nm_text_is(key, "name"))
@@ -81,34 +81,35 @@ static bool same_field(const nm_sample *found, nm_text key, const nm_json *expec
         return expected->kind == NM_TEXT && nm_test_nanoseconds(expected->text, &time) &&
                time == found->time;
     if (nm_text_is(key, "volume"))
-        return same_volume(found, expected, part);
+        return same_volume(found, expected, tolerance);
     if (!nm_text_is(key, "resource_metadata"))
         return false;
     nm_json metadata;
-    bool same = nm_resource_metadata(found->resource, &metadata) && alike(&metadata, expected, part);
+    bool same = nm_resource_metadata(found->resource, &metadata) &&
+                alike(&metadata, expected, tolerance);
     nm_json_free(&metadata);
     return same;
 }
 
 static void compare_samples(place at, const nm_samples *found, const nm_json *expected) {
-    EXPECT(found->len == expected->len, at, "%zu samples instead of %zu", found->len,
+    EXPECT(found->len == expected->len, at, "%zu samples, expected %zu", found->len,
            expected->len);
     for (size_t row = 0; row < found->len && row < expected->len; row++) {
         const nm_json *sample = &expected->items[row];
         for (size_t number = 0; number < sample->len; number++) {
             const nm_json *field = &sample->items[number];
             nm_text key = sample->keys[number], value = written(field);
-            EXPECT(same_field(&found->all[row], key, field, at.part), at,
-                   "%.*s of row %zu is not %.*s, its volume is %.17g", NM_PRINT(key), row,
+            EXPECT(same_field(&found->all[row], key, field, at.tolerance), at,
+                   "row %zu: %.*s is not %.*s (volume %.17g)", row, NM_PRINT(key),
                    NM_PRINT(value), found->all[row].volume);
             stateful_transformer_string_free(&value);
         }
     }
 }
 
-static bool contains(nm_text text, nm_text part) {
-    for (size_t begin = 0; begin + part.len <= text.len; begin++)
-        if (memcmp(text.ptr + begin, part.ptr, part.len) == 0)
+static bool contains(nm_text text, nm_text substring) {
+    for (size_t begin = 0; begin + substring.len <= text.len; begin++)
+        if (memcmp(text.ptr + begin, substring.ptr, substring.len) == 0)
             return true;
     return false;
 }
@@ -117,7 +118,7 @@ static void compare_result(place at, bool done, nm_samples *found, nm_refusal *r
                            const nm_json *step) {
     const nm_json *out = nm_json_get(step, "out"), *refused = nm_json_get(step, "refusal");
     if (done) {
-        if (EXPECT(out, at, "%s", "it was not refused"))
+        if (EXPECT(out, at, "%s", "not refused"))
             compare_samples(at, found, out);
         nm_samples_free(found);
         return;
@@ -131,10 +132,10 @@ static void compare_log(place at, const nm_json *expected) {
     stateful_transformer_list_string_t lines = nm_test_log();
     for (size_t number = 0; expected && number < expected->len; number++) {
         nm_text wanted = expected->items[number].text;
-        bool there = false;
+        bool logged = false;
         for (size_t line = 0; line < lines.len; line++)
-            there |= nm_text_equal(lines.ptr[line], wanted);
-        EXPECT(there, at, "nothing logged: %.*s", NM_PRINT(wanted));
+            logged |= nm_text_equal(lines.ptr[line], wanted);
+        EXPECT(logged, at, "not logged: %.*s", NM_PRINT(wanted));
     }
     stateful_transformer_list_string_free(&lines);
 }
@@ -151,8 +152,8 @@ static bool configure(place at, const nm_json *options) {
 
 static void compare_errors(place at, const nm_json *options, const nm_json *expected) {
     nm_option_errors errors;
-    EXPECT(!nm_test_configure(written(options), &errors), at, "%s", "the options were taken");
-    EXPECT(errors.len == expected->len, at, "%zu errors instead of %zu", errors.len, expected->len);
+    EXPECT(!nm_test_configure(written(options), &errors), at, "%s", "the options were accepted");
+    EXPECT(errors.len == expected->len, at, "%zu errors, expected %zu", errors.len, expected->len);
     for (size_t number = 0; number < errors.len; number++) {
         nm_text pointer = errors.ptr[number].pointer, reason = errors.ptr[number].reason;
         bool known = false;
@@ -165,7 +166,8 @@ static void compare_errors(place at, const nm_json *options, const nm_json *expe
     exports_nephometer_metering_component_list_option_error_free(&errors);
 }
 
-static void renew(place at, const nm_json *options, const nm_json *expected, uint32_t version) {
+static void save_and_restore(place at, const nm_json *options, const nm_json *expected,
+                             uint32_t version) {
     nm_bytes state;
     nm_text error;
     if (!exports_nephometer_metering_stateful_save(&state, &error)) {
@@ -176,7 +178,7 @@ static void renew(place at, const nm_json *options, const nm_json *expected, uin
     nm_text text = {state.ptr, state.len};
     if (expected->kind != NM_BOOL) {
         nm_json saved = nm_test_json(text);
-        EXPECT(alike(&saved, expected, at.part), at, "the state is %.*s", NM_PRINT(text));
+        EXPECT(alike(&saved, expected, at.tolerance), at, "the state is %.*s", NM_PRINT(text));
         nm_json_free(&saved);
     }
     configure(at, options);
@@ -188,9 +190,9 @@ static void renew(place at, const nm_json *options, const nm_json *expected, uin
 
 static nm_batch batch_of(const nm_json *fixture, const nm_json *step) {
     nm_batch batch = nm_test_batch(nm_json_get(step, "batch"), nm_json_get(fixture, "defaults"));
-    const nm_json *gone = nm_json_get(step, "gone");
-    for (size_t number = 0; gone && number < gone->len; number++)
-        nm_test_removed(&batch, gone->items[number].text);
+    const nm_json *removed = nm_json_get(step, "gone");
+    for (size_t number = 0; removed && number < removed->len; number++)
+        nm_test_removed(&batch, removed->items[number].text);
     return batch;
 }
 
@@ -201,25 +203,25 @@ static void run_step(place at, const nm_json *fixture, const nm_json *step) {
     nm_refusal refusal;
     uint64_t time;
     if (state) {
-        renew(at, options, state, nephometer_transformer.state_version);
+        save_and_restore(at, options, state, nephometer_transformer.state_version);
     } else if (!now) {
         bool done = nm_test_transform(batch_of(fixture, step), &found, &refusal);
         compare_result(at, done, &found, &refusal, step);
-    } else if (EXPECT(nm_test_nanoseconds(now->text, &time), at, "%s", "flush is no time")) {
+    } else if (EXPECT(nm_test_nanoseconds(now->text, &time), at, "%s", "flush is not a time")) {
         bool done = nm_test_flush(time, &found, &refusal);
         compare_result(at, done, &found, &refusal, step);
     }
     compare_log(at, nm_json_get(step, "log"));
 }
 
-static void run_fixture(const char *file, double part) {
+static void run_fixture(const char *file, double tolerance) {
     nm_text text = nm_test_file(file);
     nm_json fixture = nm_test_json(text);
     stateful_transformer_string_free(&text);
     const nm_json *options = nm_json_get(&fixture, "options");
     const nm_json *errors = nm_json_get(&fixture, "errors");
     const nm_json *steps = nm_json_get(&fixture, "steps");
-    place at = {file, part, 0};
+    place at = {file, tolerance, 0};
     if (errors)
         compare_errors(at, options, errors);
     else if (configure(at, options))
@@ -228,7 +230,7 @@ static void run_fixture(const char *file, double part) {
     nm_json_free(&fixture);
 }
 
-size_t nm_test_fixtures(const char *folder, double part) {
+size_t nm_test_fixtures(const char *folder, double tolerance) {
     DIR *entries = opendir(folder);
     size_t count = 0;
     if (!NM_CHECK(entries, "%s cannot be read", folder))
@@ -238,7 +240,7 @@ size_t nm_test_fixtures(const char *folder, double part) {
         if (!end || strcmp(end, ".json") != 0)
             continue;
         nm_text file = nm_text_print("%s/%s%c", folder, entry->d_name, 0);
-        run_fixture((const char *)file.ptr, part);
+        run_fixture((const char *)file.ptr, tolerance);
         stateful_transformer_string_free(&file);
         count++;
     }

@@ -1,4 +1,4 @@
-// The host's side of the dictionary: numbers for entries of batches, and the entries of answers.
+// Acts as the host: assigns numbers to the entries of batches, and receives the entries of answers.
 
 #include "host.h"
 
@@ -11,26 +11,26 @@ typedef exports_nephometer_metering_dictionary_changes_t changes;
 typedef exports_nephometer_metering_dictionary_numbered_meter_t numbered_meter;
 typedef exports_nephometer_metering_dictionary_numbered_resource_t numbered_resource;
 
-// Entries by number; those that there is none of are NULL.
+// Entries by number; NULL where a number is unused.
 typedef struct table {
     void **all;
     size_t capacity;
 } table;
 
-// One kind of entry of the instance.
-typedef struct side {
+// The entries of one kind.
+typedef struct kind {
     table host;
-    table own; // by number from FIRST_OWN on
+    table own; // the component's, by number minus FIRST_OWN
     size_t own_len;
-    uint32_t next;  // of the host's numbers
-    uint32_t *free; // forgotten ones
+    uint32_t next;  // next new number of the host
+    uint32_t *free; // forgotten numbers of the host
     size_t free_len;
     size_t free_capacity;
-} side;
+} kind;
 
-static side meters, resources;
+static kind meters, resources;
 
-// Every entry that there ever was, because samples refer to them.
+// All entries so far. They are never freed, because samples refer to them.
 static void **kept;
 static size_t kept_len, kept_capacity;
 
@@ -45,7 +45,8 @@ static nm_meter meter_copy(const nm_meter *meter) {
     return (nm_meter){nm_text_copy(meter->name), nm_text_copy(meter->unit), meter->type};
 }
 
-static stateful_transformer_option_string_t maybe_copy(stateful_transformer_option_string_t text) {
+static stateful_transformer_option_string_t
+optional_copy(stateful_transformer_option_string_t text) {
     if (text.is_some)
         text.val = nm_text_copy(text.val);
     return text;
@@ -55,8 +56,8 @@ static nm_resource resource_copy(const nm_resource *resource) {
     return (nm_resource){
         .id = nm_text_copy(resource->id),
         .source = nm_text_copy(resource->source),
-        .project_id = maybe_copy(resource->project_id),
-        .user_id = maybe_copy(resource->user_id),
+        .project_id = optional_copy(resource->project_id),
+        .user_id = optional_copy(resource->user_id),
         .metadata = nm_text_copy(resource->metadata),
     };
 }
@@ -71,7 +72,7 @@ static void *keep_resource(const nm_resource *resource) {
     return keep(&copy, sizeof copy);
 }
 
-static void put(table *table, size_t number, void *entry) {
+static void set(table *table, size_t number, void *entry) {
     size_t before = table->capacity;
     if (number >= before) {
         table->capacity = (number + 1) * 2;
@@ -81,18 +82,19 @@ static void put(table *table, size_t number, void *entry) {
     table->all[number] = entry;
 }
 
-static void *get(const side *side, uint32_t number) {
+static void *get(const kind *kind, uint32_t number) {
     bool own = number >= FIRST_OWN;
-    const table *table = own ? &side->own : &side->host;
+    const table *table = own ? &kind->own : &kind->host;
     number -= own ? FIRST_OWN : 0;
     return number < table->capacity ? table->all[number] : NULL;
 }
 
-// Forgotten numbers first. Others are shuffled, 64 by 64, and differ between instances.
-static uint32_t free_number(side *side) {
-    if (side->free_len)
-        return side->free[--side->free_len];
-    uint32_t number = side->next++;
+// Reuses forgotten numbers first. New ones are shuffled in blocks of 64, and differ between
+// instances.
+static uint32_t free_number(kind *kind) {
+    if (kind->free_len)
+        return kind->free[--kind->free_len];
+    uint32_t number = kind->next++;
     return (number & ~63u) | ((number * 37 + instances * 11) & 63u);
 }
 
@@ -101,7 +103,7 @@ uint32_t nm_test_meter_number(const nm_meter *meter) {
         if (meters.host.all[number] && nm_meter_equal(meters.host.all[number], meter))
             return (uint32_t)number;
     uint32_t number = free_number(&meters);
-    put(&meters.host, number, keep_meter(meter));
+    set(&meters.host, number, keep_meter(meter));
     numbered_meter *new = nm_resize(NULL, 1, sizeof *new);
     *new = (numbered_meter){number, meter_copy(meter)};
     exports_nephometer_metering_dictionary_learn(&(changes){.meters = {new, 1}});
@@ -113,7 +115,7 @@ uint32_t nm_test_resource_number(const nm_resource *resource) {
         if (resources.host.all[number] && nm_resource_equal(resources.host.all[number], resource))
             return (uint32_t)number;
     uint32_t number = free_number(&resources);
-    put(&resources.host, number, keep_resource(resource));
+    set(&resources.host, number, keep_resource(resource));
     numbered_resource *new = nm_resize(NULL, 1, sizeof *new);
     *new = (numbered_resource){number, resource_copy(resource)};
     exports_nephometer_metering_dictionary_learn(&(changes){.resources = {new, 1}});
@@ -128,21 +130,21 @@ const nm_resource *nm_test_resource(uint32_t number) {
     return get(&resources, number);
 }
 
-static void take(side *side, uint32_t number, void *entry) {
+static void receive(kind *kind, uint32_t number, void *entry) {
     size_t at = number - FIRST_OWN;
-    if (!NM_CHECK(number >= FIRST_OWN && at <= side->own_len, "a new entry has the number %#x",
+    if (!NM_CHECK(number >= FIRST_OWN && at <= kind->own_len, "new entry %#x leaves a gap",
                   (unsigned)number))
         return;
-    put(&side->own, at, entry);
-    side->own_len += at == side->own_len;
+    set(&kind->own, at, entry);
+    kind->own_len += at == kind->own_len;
 }
 
 void nm_test_take(const exports_nephometer_metering_transform_list_numbered_meter_t *new_meters,
                   const exports_nephometer_metering_transform_list_numbered_resource_t *new) {
     for (size_t at = 0; at < new_meters->len; at++)
-        take(&meters, new_meters->ptr[at].number, keep_meter(&new_meters->ptr[at].entry));
+        receive(&meters, new_meters->ptr[at].number, keep_meter(&new_meters->ptr[at].entry));
     for (size_t at = 0; new && at < new->len; at++)
-        take(&resources, new->ptr[at].number, keep_resource(&new->ptr[at].entry));
+        receive(&resources, new->ptr[at].number, keep_resource(&new->ptr[at].entry));
 }
 
 void nm_test_forget(nm_text id) {
@@ -162,11 +164,11 @@ void nm_test_forget(nm_text id) {
     exports_nephometer_metering_dictionary_learn(&(changes){.forgotten_resources = numbers});
 }
 
-static void empty(side *side) {
-    free(side->host.all);
-    free(side->own.all);
-    free(side->free);
-    *side = (struct side){0};
+static void empty(kind *kind) {
+    free(kind->host.all);
+    free(kind->own.all);
+    free(kind->free);
+    *kind = (struct kind){0};
 }
 
 void nm_test_new_instance(void) {

@@ -1,3 +1,5 @@
+// Builds batches from samples and samples from outcomes, and stands in for the host's log.
+
 #include "nephometer_test.h"
 
 #include <errno.h>
@@ -26,11 +28,11 @@ int nm_test_result(void) {
     if (failures)
         fprintf(stderr, "%zu failed\n", failures);
     else
-        puts("ok");
+        puts("ok: all checks passed");
     return failures != 0;
 }
 
-static _Noreturn void give_up(const char *what, const char *about) {
+static _Noreturn void abort_test(const char *what, const char *about) {
     fprintf(stderr, "%s: %s\n", about, what);
     exit(1);
 }
@@ -38,7 +40,7 @@ static _Noreturn void give_up(const char *what, const char *about) {
 nm_text nm_test_file(const char *path) {
     FILE *file = fopen(path, "rb");
     if (!file)
-        give_up("cannot be read", path);
+        abort_test("cannot be read", path);
     nm_writer writer = {0};
     char part[4096];
     for (size_t len; (len = fread(part, 1, sizeof part, file)) > 0;)
@@ -53,19 +55,19 @@ nm_text nm_test_file(const char *path) {
 nm_json nm_test_json(nm_text text) {
     nm_json value;
     if (!nm_json_read(text, &value))
-        give_up("no JSON", "a string");
+        abort_test("malformed", "JSON");
     return value;
 }
 
-// Host-side stand-ins for what the generated code imports.
+// Stand-ins for the functions that the generated code imports.
 
-enum { REMEMBERED = 1000 };
+enum { MAX_LINES = 1000 };
 static stateful_transformer_list_string_t lines;
 static size_t lines_capacity;
 
 void __wasm_import_nephometer_metering_log_write(int32_t level, uint8_t *message, size_t len) {
     static const char *const levels[] = {"trace", "debug", "info", "warn", "error"};
-    if (lines.len == REMEMBERED)
+    if (lines.len == MAX_LINES)
         return;
     nm_writer line = {0};
     nm_print(&line, "%s: ", levels[level]);
@@ -145,7 +147,7 @@ static nm_text text_of(const nm_json *value, const char *otherwise) {
     if (value && value->kind == NM_TEXT)
         return value->text;
     if (!otherwise)
-        give_up("a text is missing", "a sample");
+        abort_test("a key with a string is missing", "a sample");
     return nm_text_of(otherwise);
 }
 
@@ -153,18 +155,18 @@ static uint8_t type_of(nm_text name) {
     if (nm_text_is(name, "gauge"))
         return NM_GAUGE;
     if (!nm_text_is(name, "delta") && !nm_text_is(name, "cumulative"))
-        give_up("a type has to be gauge, delta or cumulative", "a sample");
+        abort_test("type is not gauge, delta or cumulative", "a sample");
     return nm_text_is(name, "delta") ? NM_DELTA : NM_CUMULATIVE;
 }
 
-static stateful_transformer_option_string_t maybe(const nm_json *value) {
+static stateful_transformer_option_string_t optional_text(const nm_json *value) {
     if (!value || value->kind != NM_TEXT)
         return (stateful_transformer_option_string_t){0};
     return (stateful_transformer_option_string_t){true, value->text};
 }
 
 bool nm_test_integer(const nm_json *volume, int64_t *value) {
-    // JSON keeps the text of a whole number that a double may not hold.
+    // nm_json keeps the text of an integer that a double may not hold.
     if (volume->text.len == 0 || volume->text.len > 20)
         return false;
     char string[24] = "";
@@ -193,8 +195,8 @@ static uint32_t resource_number(const nm_json *sample, const nm_json *defaults) 
     nm_resource resource = {
         .id = text_of(field(sample, defaults, "resource_id"), NULL),
         .source = text_of(field(sample, defaults, "source"), "openstack"),
-        .project_id = maybe(field(sample, defaults, "project_id")),
-        .user_id = maybe(field(sample, defaults, "user_id")),
+        .project_id = optional_text(field(sample, defaults, "project_id")),
+        .user_id = optional_text(field(sample, defaults, "user_id")),
         .metadata = nm_written(&metadata),
     };
     uint32_t number = nm_test_resource_number(&resource);
@@ -219,7 +221,7 @@ nm_batch nm_test_batch(const nm_json *samples, const nm_json *defaults) {
         const nm_json *volume = field(sample, defaults, "volume");
         nm_text timestamp = text_of(field(sample, defaults, "timestamp"), NULL);
         if (!volume || !nm_test_nanoseconds(timestamp, &batch.time.ptr[row]))
-            give_up("there is no volume, or no time", "a sample");
+            abort_test("volume or timestamp is missing", "a sample");
         batch.meter.ptr[row] = meter_number(sample, defaults);
         batch.resource.ptr[row] = resource_number(sample, defaults);
         batch.monotonic.ptr[row] = 0;
@@ -244,7 +246,7 @@ static void *copied(const void *items, size_t len, size_t size) {
     return len ? memcpy(nm_resize(NULL, len, size), items, len * size) : NULL;
 }
 
-// A copy, as the transformer frees what it is given.
+// A copy, because the library frees its arguments.
 static nm_batch batch_copy(const nm_batch *batch) {
     nm_batch copy = *batch;
     copy.meter.ptr = copied(batch->meter.ptr, batch->meter.len, sizeof(uint32_t));
@@ -269,7 +271,7 @@ bool nm_test_configure(nm_text options, nm_option_errors *errors) {
     return true;
 }
 
-// The exact value of an input row; false if it is not beyond 2^53.
+// The exact value of an input row; false if it has none.
 static bool exact_input(const nm_batch *batch, uint32_t row, int64_t *value) {
     for (size_t at = 0; at < batch->exact.len; at++) {
         if (batch->exact.ptr[at].row != row)
@@ -280,13 +282,13 @@ static bool exact_input(const nm_batch *batch, uint32_t row, int64_t *value) {
     return false;
 }
 
-// Adds a row of an outcome. A row with the volume of its origin has its exact value.
+// Adds a row of an outcome. A row with the volume of its origin keeps its exact value.
 static void add_sample(nm_samples *samples, nm_sample sample, const nm_exact *exact) {
     const nm_batch *batch = &samples->batch;
     if (exact) {
         sample.is_exact = true;
         sample.exact = exact->value;
-        NM_CHECK((double)exact->value == sample.volume, "an exact value is not that of its row");
+        NM_CHECK((double)exact->value == sample.volume, "exact value is not the volume of its row");
     } else if (sample.origin != NM_NO_ORIGIN && sample.volume == batch->volume.ptr[sample.origin]) {
         sample.is_exact = exact_input(batch, sample.origin, &sample.exact);
     }
@@ -307,8 +309,8 @@ static void add_input(nm_samples *samples, uint32_t row) {
     add_sample(samples, sample, NULL);
 }
 
-// An answer with the columns that only `replace` has, as of the origins.
-static bool placed(const nm_batch *batch,
+// Converts derived rows to an answer, with resources and times of the origins.
+static bool with_resource_and_time(const nm_batch *batch,
                    const exports_nephometer_metering_transform_derived_t *rows,
                    nm_answer *answer) {
     size_t len = rows->origin.len;
@@ -350,12 +352,12 @@ static void add_answer(nm_samples *samples, const nm_answer *answer) {
         if (NM_CHECK(there, "a number of row %zu is unknown", row))
             add_sample(samples, sample, has_exact ? next : NULL);
     }
-    NM_CHECK(exact == answer->exact.len, "exact values of rows that are not there or descend");
+    NM_CHECK(exact == answer->exact.len, "exact values of unknown rows, or not ascending");
 }
 
 static void add_derived(nm_samples *samples) {
     nm_answer answer;
-    if (placed(&samples->batch, &samples->outcome.val.derive, &answer))
+    if (with_resource_and_time(&samples->batch, &samples->outcome.val.derive, &answer))
         add_answer(samples, &answer);
     stateful_transformer_list_u32_free(&answer.resource);
     exports_nephometer_metering_transform_list_timestamp_free(&answer.time);
@@ -364,7 +366,7 @@ static void add_derived(nm_samples *samples) {
 static void check_batch(const nm_batch *batch) {
     for (size_t row = 0; row < batch->volume.len; row++)
         if (!nm_test_meter(batch->meter.ptr[row]) || !nm_test_resource(batch->resource.ptr[row]))
-            give_up("was made for another instance, or has removed resources", "a batch");
+            abort_test("was made for another instance, or has removed resources", "a batch");
 }
 
 bool nm_test_transform(nm_batch batch, nm_samples *samples, nm_refusal *refusal) {

@@ -1,37 +1,37 @@
-// For tests of a transformer without a host, compiled by the machine's own compiler.
+// Helpers for native tests of a transformer, without a host.
 //
-// All calls go through the functions that the component exports, memory and all, so that a
-// sanitizer sees what the host would. Samples are maps in the keys that `nephometer component run`
-// reads and prints.
+// All calls go through the exported functions, including their memory management, so sanitizers
+// check it as well. Samples are maps with the keys that `nephometer component run` reads and
+// prints.
 
 #ifndef NEPHOMETER_TEST_H
 #define NEPHOMETER_TEST_H
 
 #include "nephometer.h"
 
-// Counts a failure with its place and says what it is, if something does not hold.
+// Reports a failure with its source line if a condition does not hold. Returns the condition.
 #define NM_CHECK(holds, ...) nm_check((holds), __FILE__, __LINE__, __VA_ARGS__)
 
 bool nm_check(bool holds, const char *file, int line, const char *format, ...) NM_FORMAT(4, 5);
-// Says how it went; the exit status of a test.
+// Prints the result. Returns the exit status of the test.
 int nm_test_result(void);
 
-// A whole file, ended by a zero that does not count; ends the test if it cannot be read.
+// Reads a whole file. A zero follows the text. Ends the test if the file cannot be read.
 nm_text nm_test_file(const char *path);
-// JSON that has to be right; ends the test if it is not.
+// Parses JSON. Ends the test if it is malformed.
 nm_json nm_test_json(nm_text text);
 
-// Nanoseconds since the epoch of an ISO 8601 timestamp, in UTC without an offset.
+// Converts an ISO 8601 timestamp to nanoseconds since the epoch; UTC if it has no offset.
 bool nm_test_nanoseconds(nm_text timestamp, uint64_t *nanoseconds);
 
 // The exact value of a JSON integer beyond 2^53; false for any other number.
 bool nm_test_integer(const nm_json *volume, int64_t *value);
 
-// A batch with one row per sample. What a sample does not have it has of the defaults, which may be
-// NULL. Meters and resources that are new are sent to the library, under numbers in no order. A
-// batch is for the instance that is there: after nm_test_configure it is invalid.
+// A batch with one row per sample. Missing keys of samples are taken from the defaults, which may
+// be NULL. New meters and resources are sent to the library under shuffled numbers. A batch is
+// invalid after the next nm_test_configure.
 nm_batch nm_test_batch(const nm_json *samples, const nm_json *defaults);
-// The resource of this id was removed; its numbers are forgotten after the batch.
+// Reports the resource with this id as removed. Its numbers are forgotten after the batch.
 void nm_test_removed(nm_batch *batch, nm_text id);
 
 // One row of an outcome. Meters and resources stay until the test ends.
@@ -52,18 +52,18 @@ typedef struct nm_samples {
     nm_batch batch; // a copy
 } nm_samples;
 
-// A new instance of the transformer under test. Everything that is given is taken over.
+// Configures a new instance of the transformer. Takes ownership of the options.
 bool nm_test_configure(nm_text options, nm_option_errors *errors);
-// What the transformer makes of a batch; false if it is refused.
+// Transforms a batch; false if it is refused.
 bool nm_test_transform(nm_batch batch, nm_samples *samples, nm_refusal *refusal);
 bool nm_test_flush(uint64_t now, nm_samples *samples, nm_refusal *refusal);
 void nm_samples_free(nm_samples *samples);
 
-// All fixtures of a folder that are JSON: see docs/fixtures.md. Numbers may differ by a part of
-// them; the host takes 1e-12. How many there were.
-size_t nm_test_fixtures(const char *folder, double part);
+// Runs all JSON fixtures of a folder; see docs/fixtures.md. `tolerance` is the relative tolerance
+// of numbers; that of the host is 1e-12. Returns the number of fixtures.
+size_t nm_test_fixtures(const char *folder, double tolerance);
 
-// What has been logged since this was last asked, `LEVEL: LINE` each: the first 1,000 lines.
+// Returns the lines logged since the last call, each as `LEVEL: LINE`: the first 1,000.
 stateful_transformer_list_string_t nm_test_log(void);
 
 #endif

@@ -1,4 +1,4 @@
-// The library by itself. The transformer here keeps every other row, unless a test has its own.
+// Tests of the library. The transformer keeps every other row, unless a test sets another one.
 
 #include <math.h>
 #include <stdlib.h>
@@ -81,7 +81,7 @@ static void escapes_are_read(void) {
     nm_json_free(&value);
 }
 
-static void what_is_no_json_is_refused(void) {
+static void malformed_json_is_refused(void) {
     static const char *const texts[] = {
         "", " ", "nul", "[1", "[1,]", "[,1]", "{\"a\"}", "{\"a\":1,}", "{a:1}", "\"",
         "\"\\x\"", "\"\\u12g4\"", "\"\n\"", "01", "-", "1.", ".5", "1e", "+1", "1e400", "NaN",
@@ -110,7 +110,7 @@ static void depth_has_a_limit(void) {
     }
 }
 
-static void numbers_come_back(void) {
+static void numbers_survive_a_round_trip(void) {
     uint64_t seed = 1;
     for (int round = 0; round < 20000; round++) {
         seed = seed * UINT64_C(6364136223846793005) + 1;
@@ -162,7 +162,7 @@ static nm_batch batch(void) {
     return made;
 }
 
-static void rows_look_their_entries_up(void) {
+static void rows_have_their_entries(void) {
     nm_batch input = batch();
     nm_rows rows = nm_rows_of(&input);
     nm_row row;
@@ -352,7 +352,7 @@ static bool make_and_drop(const nm_batch *batch, nm_outcome *outcome, nm_refusal
     return true;
 }
 
-static void entries_of_a_lost_answer_are_sent_with_the_next(void) {
+static void entries_of_a_dropped_answer_are_sent_with_the_next(void) {
     configure();
     wanted_rows = "c";
     own_transform = make_and_refuse;
@@ -516,7 +516,7 @@ static double count_of(nm_batch input) {
     return count;
 }
 
-static void a_cache_notices_another_entry_under_a_number(void) {
+static void a_cache_detects_another_entry_under_a_number(void) {
     configure();
     own_transform = count_rows;
     counts = nm_cache_of(sizeof(uint32_t));
@@ -536,7 +536,7 @@ static void a_cache_notices_another_entry_under_a_number(void) {
     own_transform = NULL;
 }
 
-static void every_wrong_key_is_named_with_its_place(void) {
+static void every_error_has_the_pointer_of_its_key(void) {
     nm_json value =
         json("{\"a/b\": {\"x\": 1}, \"c\": [3, {}], \"d\": \"text\", \"e\": true, \"f\": null}");
     nm_option_list errors = {0};
@@ -579,7 +579,7 @@ static void check_log(const char *expected) {
     stateful_transformer_list_string_free(&lines);
 }
 
-static void there_is_one_line(void) {
+static void a_complaint_is_one_line(void) {
     nm_batch input = batch();
     nm_complaint complaint = nm_complaint_that(NM_WARN, "dropping");
     nm_complaint_write(&complaint);
@@ -628,25 +628,25 @@ static void times_are_read(void) {
 }
 
 int main(void) {
-    there_is_one_line();
-    every_wrong_key_is_named_with_its_place();
+    a_complaint_is_one_line();
+    every_error_has_the_pointer_of_its_key();
     check_log("warn: unknown option /e is ignored");
     json_is_written_as_it_was_read();
     escapes_are_read();
-    what_is_no_json_is_refused();
+    malformed_json_is_refused();
     depth_has_a_limit();
-    numbers_come_back();
+    numbers_survive_a_round_trip();
     values_are_compared();
-    rows_look_their_entries_up();
+    rows_have_their_entries();
     own_entries_are_numbered_by_content();
     only_rows_in_order_are_derived();
     own_entries_are_sent_once();
-    entries_of_a_lost_answer_are_sent_with_the_next();
+    entries_of_a_dropped_answer_are_sent_with_the_next();
     too_many_entries_are_replaced();
     too_large_entries_are_replaced();
     rows_have_exact_integers();
     answers_have_exact_integers();
-    a_cache_notices_another_entry_under_a_number();
+    a_cache_detects_another_entry_under_a_number();
     the_bridge_keeps_and_refuses();
     times_are_read();
     return nm_test_result();

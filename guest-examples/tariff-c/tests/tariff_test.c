@@ -1,4 +1,4 @@
-// The fixtures that all languages share, a plain model, and what a damaged state does.
+// Tests of tariff: the shared fixtures, a simple model, and damaged states.
 //
 //     tariff_test FOLDER_OF_TARIFF
 
@@ -22,7 +22,7 @@ static nm_text saved(void) {
     return (nm_text){state.ptr, state.len};
 }
 
-// Takes the state over. What is wrong with it, or an empty text.
+// Restores a state. Returns the error, or an empty text.
 static nm_text restored(uint32_t version, nm_text state) {
     nm_bytes bytes = {state.ptr, state.len};
     nm_text error = {NULL, 0};
@@ -125,7 +125,7 @@ static nm_samples transformed(nm_writer *samples) {
     return found;
 }
 
-static void run_tick(model *model) {
+static void run_cycle(model *model) {
     nm_writer samples = {0};
     nm_write(&samples, "[");
     for (int row = 0; row < ROWS; row++) {
@@ -165,7 +165,7 @@ static void totals_are_those_of_exact_arithmetic(void) {
             configure((const char *)options.ptr);
             check_restored(1, state);
         }
-        run_tick(&model);
+        run_cycle(&model);
     }
     nm_samples found;
     nm_refusal refusal;
@@ -177,8 +177,8 @@ static void totals_are_those_of_exact_arithmetic(void) {
     stateful_transformer_string_free(&options);
 }
 
-// A naive sum would lose every one of them: half of the last digit of 4,000,000 is 2.3e-10.
-static void what_is_small_beside_a_total_is_not_lost(void) {
+// A naive sum would lose each of them: half of the last digit of 4,000,000 is 2.3e-10.
+static void small_costs_are_not_lost(void) {
     total one = {0};
     total_add(&one, 4e6);
     for (int number = 0; number < 1000000; number++)
@@ -206,7 +206,7 @@ static void check_refused(uint32_t version, nm_text state, const char *reason) {
     stateful_transformer_string_free(&after);
 }
 
-static void what_is_not_its_own_is_refused(void) {
+static void states_of_others_are_refused(void) {
     configure(FRANCS);
     nm_text other = saved();
     configure(EUROS);
@@ -231,8 +231,8 @@ static void what_is_not_its_own_is_refused(void) {
         check_refused(1, nm_text_copy(nm_text_of(damaged[number])), "the state is damaged");
 }
 
-// Every beginning of a state but the whole is damaged.
-static void half_a_state_is_refused(void) {
+// Every proper prefix of a state is damaged.
+static void truncated_states_are_refused(void) {
     static const char state[] =
         "{\"currency\":\"EUR\",\"totals\":[[\"al\\u0070ha\",\"openstack\",1.5,-2e-17]]}";
     for (size_t len = 0; len + 1 < sizeof state; len++)
@@ -280,9 +280,9 @@ int main(int count, char **arguments) {
     schema_is_the_shared_one(shared);
     fixtures(shared);
     totals_are_those_of_exact_arithmetic();
-    what_is_small_beside_a_total_is_not_lost();
-    what_is_not_its_own_is_refused();
-    half_a_state_is_refused();
+    small_costs_are_not_lost();
+    states_of_others_are_refused();
+    truncated_states_are_refused();
     projects_without_prices_keep_their_totals();
     return nm_test_result();
 }
