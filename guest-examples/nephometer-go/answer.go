@@ -45,7 +45,7 @@ func NewAnswerBuilder(batch *Batch) *AnswerBuilder {
 	builder := &AnswerBuilder{answer: Answer{own: ownForAnswer()}, batch: batch}
 	if batch == nil {
 		builder.batch = &Batch{}
-		builder.spellOut()
+		builder.addColumns()
 	}
 	return builder
 }
@@ -64,7 +64,7 @@ func (b *AnswerBuilder) Keep(row Row) { b.Derive(row, row.MeterNumber, row.Volum
 // value.
 func (b *AnswerBuilder) Derive(row Row, meter uint32, volume float64) {
 	if row.Number < b.last {
-		b.spellOut()
+		b.addColumns()
 	}
 	b.last = row.Number
 	answer := &b.answer
@@ -83,7 +83,7 @@ func (b *AnswerBuilder) DeriveInteger(row Row, meter uint32, value int64) {
 
 // Create adds a row that is not computed from an input row.
 func (b *AnswerBuilder) Create(meter, resource uint32, time uint64, volume float64) {
-	b.spellOut()
+	b.addColumns()
 	answer := &b.answer
 	b.add(NoOrigin, meter, volume)
 	answer.Resource = append(answer.Resource, resource)
@@ -99,7 +99,7 @@ func (b *AnswerBuilder) CreateInteger(meter, resource uint32, time uint64, value
 func (b *AnswerBuilder) add(origin, meter uint32, volume float64) {
 	answer := &b.answer
 	if rows := len(b.batch.Volume); answer.Volume == nil && rows > 0 {
-		// Most answers have about as many rows as their batch: columns that grow are copied often.
+		// Most answers have about as many rows as their batch. Growing columns would be copied often.
 		answer.Origin = make([]uint32, 0, rows)
 		answer.Meter = make([]uint32, 0, rows)
 		answer.Volume = make([]float64, 0, rows)
@@ -117,8 +117,8 @@ func (b *AnswerBuilder) exact(value int64) {
 	}
 }
 
-// spellOut gives all rows a resource and a time of their own.
-func (b *AnswerBuilder) spellOut() {
+// addColumns adds the columns for resource and time, and fills them from the origins.
+func (b *AnswerBuilder) addColumns() {
 	answer := &b.answer
 	if !answer.Derived() {
 		return

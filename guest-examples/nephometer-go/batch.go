@@ -8,7 +8,7 @@ import (
 // NoOrigin is the origin of a row that is not computed from an input row.
 const NoOrigin uint32 = 0xffffffff
 
-// Integers up to this size are exact in a float64.
+// Every integer below this one is exact as a float64.
 const maxExact = 1 << 53
 
 // MeterType is how the values of a meter relate to each other over time.
@@ -51,7 +51,7 @@ type Batch struct {
 
 // Row is one row of a batch with its entries of the dictionary.
 type Row struct {
-	// The position in the batch: the origin of rows computed from this one.
+	// The index in the batch: the origin of rows computed from this one.
 	Number uint32
 	// Numbers of the dictionary. They are suitable as indexes within one instance, and mean nothing
 	// to another one: keep them out of saved state and texts.

@@ -22,7 +22,7 @@ func sample() nephometertest.Sample {
 	}
 }
 
-func TestRowsLookTheirEntriesUp(t *testing.T) {
+func TestRowsHaveTheirEntries(t *testing.T) {
 	other := sample()
 	other.Name, other.Volume = "memory", 4
 	rows := slices.Collect(Rows(nephometertest.BatchOf(sample(), other)))
@@ -41,7 +41,7 @@ func TestRowsLookTheirEntriesUp(t *testing.T) {
 	}
 }
 
-func TestMetadataIsDecodedWhenAskedFor(t *testing.T) {
+func TestMetadataIsDecodedOnDemand(t *testing.T) {
 	resource := (&Resource{}).WithMetadataText(`{"whole": 9007199254740993, "part": 0.5, "list": [1, {"x": null}]}`)
 	metadata := resource.Metadata()
 	list := metadata["list"].([]any)
@@ -111,7 +111,7 @@ func TestRowsWithTheResourceAndTimeOfTheirOriginNeedNoColumns(t *testing.T) {
 	}
 }
 
-func TestIntegersBeyondFloatsAreExact(t *testing.T) {
+func TestLargeIntegersAreExact(t *testing.T) {
 	const large = 1<<53 + 1
 	exact, part, beyond := sample(), sample(), sample()
 	exact.Integer, part.Volume, beyond.Volume = new(int64(large)), 0.5, 1<<53
@@ -205,7 +205,7 @@ func TestKeptAndUnchangedRowsAreTheirOwnOrigin(t *testing.T) {
 	}
 }
 
-func TestEveryWrongKeyIsNamedWithItsPlace(t *testing.T) {
+func TestEveryErrorHasThePointerOfItsKey(t *testing.T) {
 	log.Taken()
 	reader, err := ParseOptions([]byte(`{"a/b": {"x": 1}, "c": [3], "d": "text", "e": true, "f": null}`))
 	if err != nil {
@@ -244,7 +244,7 @@ func TestEveryWrongKeyIsNamedWithItsPlace(t *testing.T) {
 	}
 }
 
-func TestThereIsOneLine(t *testing.T) {
+func TestAComplaintIsOneLine(t *testing.T) {
 	log.Taken()
 	complaint := NewComplaint(log.LevelWarn, "dropping")
 	complaint.Write()

@@ -70,7 +70,7 @@ func (r *OptionReader) place(keys ...any) string {
 	return place
 }
 
-// Refuse notes an error of a key, or of what is below it: Refuse("is empty", "bands", 3). Without
+// Refuse adds an error for a key, or for a value below it: Refuse("is empty", "bands", 3). Without
 // keys the error is that of the mapping itself.
 func (r *OptionReader) Refuse(reason string, keys ...any) {
 	*r.errors = append(*r.errors, OptionError{r.place(keys...), reason})

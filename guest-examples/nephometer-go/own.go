@@ -3,13 +3,12 @@ package nephometer
 import "sync"
 
 // The component's own meters and resources. Their numbers count up from firstOwn, and each entry is
-// sent to the host once. A component is one instance, so there is one set of them; a new set takes
-// its place when it has grown too large, and the host replaces the entries as they are sent again.
+// sent to the host once. A component is one instance, so there is one set of them. A set that has
+// grown too large is replaced by a new one, and the host replaces the entries as they are sent again.
 
 const firstOwn uint32 = 0x80000000
 
-// A new set begins before the limits of the contract are reached: there is room for one more
-// answer.
+// A new set begins below the limits of the contract, so that one more answer fits.
 const (
 	maxOwnMeters    = 8_000
 	maxOwnResources = 25_000
@@ -29,7 +28,7 @@ var instance struct {
 	own  *ownEntries
 }
 
-// ownForAnswer returns the entries that an answer that begins now is to use.
+// ownForAnswer returns the entries for a new answer.
 func ownForAnswer() *ownEntries {
 	instance.lock.Lock()
 	defer instance.lock.Unlock()
@@ -68,7 +67,7 @@ func (o *ownEntries) resource(resource *Resource) uint32 {
 		return number
 	}
 	o.text += len(key.id) + len(key.source) + len(key.project) + len(key.user) + len(key.metadata)
-	// A copy, because the author may go on with the original; without what was decoded.
+	// A copy, because the author may modify the original; without the decoded metadata.
 	kept := *resource
 	return o.resources.add(key, kept.WithMetadataText(key.metadata))
 }
@@ -96,7 +95,7 @@ func (o *ownEntries) markSent(answer *Answer) {
 type numbering[K comparable, E any] struct {
 	numbers map[K]uint32
 	entries []Numbered[E]
-	// As many of the first entries were handed to the host.
+	// The number of entries that the host has received.
 	sent int
 }
 

@@ -43,7 +43,7 @@ func (r *Resource) Metadata() map[string]any {
 			value, err := decode([]byte(r.text))
 			object, is := value.(map[string]any)
 			if err != nil || !is {
-				panic(fmt.Sprintf("the metadata of %s is no JSON object: %.100s", r.ID, r.text))
+				panic(fmt.Sprintf("metadata of %s is not a JSON object: %.100s", r.ID, r.text))
 			}
 			r.metadata = object
 		}
@@ -60,7 +60,7 @@ func (r *Resource) MetadataText() string {
 	if r.text == "" {
 		text, err := json.Marshal(r.metadata)
 		if err != nil {
-			panic(fmt.Sprintf("the metadata of %s: %v", r.ID, err))
+			panic(fmt.Sprintf("metadata of %s: %v", r.ID, err))
 		}
 		r.text = string(text)
 	}

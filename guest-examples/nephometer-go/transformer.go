@@ -77,7 +77,7 @@ type Stateful interface {
 	// Save returns the whole state, in the format of Description.StateVersion, without numbers of
 	// the dictionary. Its error is StateError.
 	Save() ([]byte, error)
-	// Restore goes on with what an earlier instance saved, before any batch. Its error is
+	// Restore restores the state that an earlier instance saved, before any batch. Its error is
 	// StateError.
 	Restore(version uint32, state []byte) error
 }

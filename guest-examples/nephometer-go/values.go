@@ -17,7 +17,7 @@ func decode(text []byte) (any, error) {
 		return nil, err
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return nil, errors.New("there is something behind the value")
+		return nil, errors.New("unexpected text after the value")
 	}
 	return native(value)
 }

@@ -1,4 +1,4 @@
-// Answers: the rows that replace those of the input.
+// Builds answers: the rows that replace those of the input.
 
 import { NO_ORIGIN, needsExact } from './batch.js';
 import { dictionary } from './dictionary.js';
@@ -6,9 +6,8 @@ import { dictionary } from './dictionary.js';
 /**
  * Builds an answer, row by row; without a batch the answer to a flush.
  *
- * New meters and resources are numbered by their content: asking for the same one again returns the
- * same number. Ask again in each answer: numbers are not valid for ever. The host receives an entry
- * once.
+ * New meters and resources are numbered by content: the same content has the same number. Ask again
+ * in each answer, because numbers are not valid for ever. The host receives an entry once.
  */
 export class AnswerBuilder {
   #batch;
@@ -34,14 +33,14 @@ export class AnswerBuilder {
     return dictionary.ownResources.number({ id, source, projectId, userId, metadata: metadataText });
   }
 
-  /** Adds a row as it is. */
+  /** Adds a row of the input unchanged. */
   keep(row) {
     this.#origin.push(row.number);
     this.#meter.push(row.meterNumber);
     this.#volume.push(row.volume);
   }
 
-  /** Adds a row computed from another: same resource and time, another meter and value. */
+  /** Adds a row computed from an input row: same resource and time, another meter or value. */
   derive(row, meter, volume) {
     this.#origin.push(row.number);
     this.#meter.push(meter);
@@ -57,7 +56,7 @@ export class AnswerBuilder {
     this.derive(row, meter, Number(value));
   }
 
-  /** Adds a row that comes from no input row. */
+  /** Adds a row that is not computed from an input row. */
   create(meter, resource, time, volume) {
     this.#origin.push(NO_ORIGIN);
     this.#meter.push(meter);
@@ -104,7 +103,7 @@ function isAscending(rows) {
   return true;
 }
 
-// The values of a column: of created rows the next one, of others that of their origin.
+// The values of a column: created rows take the next created value, others that of their origin.
 function merged(origin, created, input) {
   let next = 0;
   return Array.from(origin, (row) => (row === NO_ORIGIN ? created[next++] : input[row]));

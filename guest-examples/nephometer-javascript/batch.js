@@ -1,9 +1,9 @@
 // Batches: columns of numbers, and the meters and resources that these stand for.
 
-/** The origin of a row that comes from no input row. */
+/** The origin of a row that is not computed from an input row. */
 export const NO_ORIGIN = 0xffffffff;
 
-// From here on not every integer has a double of its own.
+// Every integer below this one is exact as a double.
 const LARGE = 2n ** 53n;
 
 /** A metered resource with its owner. `metadata` is an object, parsed when it is first read. */

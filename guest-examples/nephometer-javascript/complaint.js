@@ -1,6 +1,8 @@
+// Log lines that summarize rows.
+
 import * as log from './log.js';
 
-/** One log line for all rows of a batch with the same trouble. */
+/** One log line for all rows of a batch with the same problem. */
 export class Complaint {
   #level;
   #what;
@@ -13,7 +15,7 @@ export class Complaint {
     this.#what = what;
   }
 
-  /** One more row, and why. */
+  /** Counts a row. The first one is named in the line, with the reason; it may be empty. */
   add(row, reason = '') {
     if (this.#rows === 0) {
       this.#first = `${row.meter.name} of ${row.resource.id}${reason && `: ${reason}`}`;
@@ -21,7 +23,7 @@ export class Complaint {
     this.#rows++;
   }
 
-  /** Writes the line, if there is one. */
+  /** Writes the line, unless there are no rows. */
   write() {
     const more = this.#rows > 1 ? `, and ${this.#rows - 1} more` : '';
     if (this.#rows > 0) log.write(this.#level, `${this.#what}: ${this.#first}${more}`);

@@ -1,5 +1,5 @@
-// node componentize.js WIT WORLD MODULE COMPONENT: makes a component of a module. It is run in a folder that holds all
-// that the module imports; scripts/languages-build puts it beside the packages that it needs.
+// node componentize.js WIT WORLD MODULE COMPONENT: builds a component from a module. Run it in a folder with all
+// imports of the module; scripts/languages-build puts it next to the packages that it needs.
 
 import { writeFile } from 'node:fs/promises';
 import { componentize } from '@bytecodealliance/componentize-js';
@@ -9,7 +9,7 @@ const { component } = await componentize({
   sourcePath,
   witPath,
   worldName,
-  // A transformer has none of these: what stays would be an import that the host refuses.
+  // The host refuses components that import these.
   disableFeatures: ['random', 'stdio', 'clocks', 'http', 'fetch-event'],
 });
 await writeFile(file, component);

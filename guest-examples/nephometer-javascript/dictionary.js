@@ -1,17 +1,17 @@
 // The dictionary of an instance: what the numbers in batches and answers stand for.
 //
 // An instance of a component has one dictionary. It holds the meters and resources of the host,
-// which `exported` or, in tests, testing.js enters, and those of the component, which
-// `AnswerBuilder` numbers. Authors need `PerEntry` only.
+// which `exported` adds (in tests, testing.js), and those of the component, which `AnswerBuilder`
+// numbers. Authors need `PerEntry` only.
 
 /** The first number of the component's own entries; the host's are below. */
 export const FIRST_OWN = 0x80000000;
 
-// The contract allows 10,000 meters, 50,000 resources and 64 MiB of text. The rest is for what one
-// answer adds.
-const MOST_METERS = 8_000;
-const MOST_RESOURCES = 25_000;
-const MOST_BYTES = 16 * 1024 * 1024;
+// Numbering starts again beyond these limits. The contract allows 10,000 meters, 50,000 resources and
+// 64 MiB of text, so that one more answer fits.
+const MAX_METERS = 8_000;
+const MAX_RESOURCES = 25_000;
+const MAX_BYTES = 16 * 1024 * 1024;
 
 /** Meters or resources of the component, numbered by their content. */
 class OwnEntries {
@@ -37,7 +37,7 @@ class OwnEntries {
     return number;
   }
 
-  /** The entries that the host does not have yet, each with its number. The host gets them now. */
+  /** Takes the entries that the host does not have yet, each with its number. They count as sent. */
   takeFresh() {
     const fresh = this.#fresh;
     this.#fresh = [];
@@ -62,14 +62,13 @@ class Dictionary {
   }
 
   /**
-   * Called before each batch and flush. Starts the component's entries anew if there are too many.
-   *
-   * The host replaces its entries when their numbers are sent again. Not within an answer, which
-   * would then refer to numbers that stand for nothing.
+   * Called before each batch and flush. If the component has too many entries, numbering starts
+   * again, and the host replaces its entries. It must not be called within an answer, which would
+   * then refer to unknown numbers.
    */
   begin() {
     const bytes = this.ownMeters.bytes + this.ownResources.bytes;
-    if (this.ownMeters.size > MOST_METERS || this.ownResources.size > MOST_RESOURCES || bytes > MOST_BYTES) {
+    if (this.ownMeters.size > MAX_METERS || this.ownResources.size > MAX_RESOURCES || bytes > MAX_BYTES) {
       this.forgetOwn();
     }
   }

@@ -1,12 +1,12 @@
-// The component's own log. Without a host the lines go to a small memory, for tests to look at.
+// The log of the component. Without a host the lines are kept in memory, where tests read them with `taken`.
 
-const REMEMBERED = 1000;
+const MAX_LINES = 1000;
 let lines = [];
 let sink = (level, message) => {
-  if (lines.length < REMEMBERED) lines.push([level, message]);
+  if (lines.length < MAX_LINES) lines.push([level, message]);
 };
 
-/** Sends all lines to the host's log; `exported` does it. */
+/** Redirects all lines; `exported` sends them to the host. */
 export function sendTo(write) {
   sink = write;
 }
@@ -16,20 +16,20 @@ export function write(level, message) {
   sink(level, message);
 }
 
-/** What has been logged since this was last asked, without a host: the first 1,000 lines. */
+/** Returns what was logged without a host since the last call: the first 1,000 lines. */
 export function taken() {
   const taken = lines;
   lines = [];
   return taken;
 }
 
-/** Every detail, for the author. */
+/** Writes a detail, for authors. */
 export const trace = (message) => write('trace', message);
-/** For finding faults. */
+/** Writes a line for finding faults. */
 export const debug = (message) => write('debug', message);
-/** Worth knowing. */
+/** Writes a line worth knowing. */
 export const info = (message) => write('info', message);
-/** Something is not as it should be; work goes on. */
+/** Writes that something is unexpected, but the work goes on. */
 export const warn = (message) => write('warn', message);
-/** Something failed. */
+/** Writes that something failed. */
 export const error = (message) => write('error', message);

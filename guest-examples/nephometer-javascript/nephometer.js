@@ -1,4 +1,4 @@
-// What authors of transformers in JavaScript build on.
+// Helper library for transformers in JavaScript.
 //
 // Write a class as `exported` describes it, and export it in a module of its own:
 //
@@ -13,11 +13,11 @@
 // * `AnswerBuilder` builds the answer and numbers new meters and resources by their content;
 // * `PerEntry` computes a value once for each meter or resource;
 // * `OptionReader` reads the options and collects all errors, each with its place;
-// * `Complaint` writes one log line for all rows of a batch with the same trouble;
+// * `Complaint` writes one log line for all rows of a batch with the same problem;
 // * `log` writes to the component's log.
 //
-// All of it works in Node.js too, so components are tested with node:test and need no host. A component
-// has no clock, no timers, no console and no network. Times are bigints.
+// All of it works in Node.js, too, so components are tested with node:test, without a host. A
+// component has no clock, no timers, no console and no network. Times are bigints.
 
 export { AnswerBuilder } from './answer.js';
 export { NO_ORIGIN, Resource, rows } from './batch.js';

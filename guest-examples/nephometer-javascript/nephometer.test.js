@@ -65,7 +65,7 @@ test('seeds change the order of numbers', () => {
   assert.notDeepEqual(first, first.toSorted());
 });
 
-test('values per entry are computed once, and not for another entry with the number', () => {
+test('values are computed once per entry, and again if the number is reused', () => {
   renumber(1);
   const computed = [];
   const ids = new PerEntry(({ id }) => {
@@ -98,7 +98,7 @@ test('own entries are numbered by content', () => {
   }
 });
 
-test('entries are sent once, and not lost with an abandoned answer', () => {
+test('entries are sent once, and those of a dropped answer with the next', () => {
   dictionary.forgetOwn();
   new AnswerBuilder(batchOf([sample])).meter(util);
   const resource = new AnswerBuilder().resource(new Resource({ id: 'new', source: 's' }));
@@ -116,7 +116,7 @@ test('entries are sent once, and not lost with an abandoned answer', () => {
   assert.deepEqual(dictionary.ownResources.takeFresh(), []);
 });
 
-test('entries start anew when there are too many', () => {
+test('numbering starts again when there are too many entries', () => {
   for (const [count, unit] of [[8001, ''], [49, 'x'.repeat(1 << 20)]]) {
     dictionary.forgetOwn();
     const first = new AnswerBuilder();
@@ -186,7 +186,7 @@ test('integers stay exact', () => {
   }
 });
 
-test('every wrong key is named with its place', () => {
+test('every error has the pointer of its key', () => {
   log.taken();
   const reader = new OptionReader({ 'a/b': { x: 1 }, c: [3], d: 'text', e: true, f: null });
   assert.equal(reader.object('a/b').text('x'), undefined);

@@ -1,8 +1,8 @@
-// Options as native values, read key by key.
+// Reads options and collects errors.
 
 import * as log from './log.js';
 
-/** All that is wrong with the options: a list of `{pointer, reason}`. */
+/** All errors in the options: a list of `{pointer, reason}`. */
 export class OptionErrors extends Error {
   constructor(errors) {
     super(errors.map(({ pointer, reason }) => `${pointer}: ${reason}`).join('; '));
@@ -13,9 +13,9 @@ export class OptionErrors extends Error {
 /**
  * One mapping of the options.
  *
- * All readers of one set of options share a list of errors, so that everything that is wrong is
- * reported at once, by `check`. A key that is absent or null is undefined; a key of another type
- * than asked for is an error, and undefined.
+ * All readers of one set of options share a list of errors, so that `check` reports all of them at
+ * once. A key that is absent or null is undefined; a key of another type than expected is an error,
+ * and undefined.
  */
 export class OptionReader {
   #object;
@@ -36,13 +36,13 @@ export class OptionReader {
     return this.#pointer + keys.map((key) => `/${escapePointer(String(key))}`).join('');
   }
 
-  /** Notes that something is wrong with a key, or with what is deeper down: `refuse('bands', 3, 'is empty')`. */
+  /** Adds an error for a key, or for a value below it: `refuse('bands', 3, 'is empty')`. */
   refuse(...keysAndReason) {
     const reason = keysAndReason.pop();
     this.#errors.push({ pointer: this.#place(...keysAndReason), reason });
   }
 
-  /** Throws all errors that there are. */
+  /** Throws all errors, if there are any. */
   check() {
     if (this.#errors.length > 0) throw new OptionErrors(this.#errors);
   }
@@ -52,7 +52,7 @@ export class OptionReader {
     return Object.keys(this.#object).filter((key) => this.value(key) !== undefined);
   }
 
-  /** The value of a key as it stands. */
+  /** The value of a key as it is. */
   value(key) {
     return Object.hasOwn(this.#object, key) ? (this.#object[key] ?? undefined) : undefined;
   }
@@ -68,12 +68,12 @@ export class OptionReader {
     return items.map((item, index) => new OptionReader(item, this.#place(key, index), this.#errors));
   }
 
-  /** The text under a key. */
+  /** The string under a key. */
   text(key) {
     return this.#typed(key, 'a string');
   }
 
-  /** The number under a key; true and false are none here. */
+  /** The number under a key; true and false are not numbers. */
   number(key) {
     return this.#typed(key, 'a number');
   }
@@ -85,7 +85,7 @@ export class OptionReader {
     return undefined;
   }
 
-  /** Accepts unknown keys, with a warning in the log. */
+  /** Logs a warning for each unknown key. */
   warnOfUnknown(known) {
     for (const key of Object.keys(this.#object)) {
       if (!known.includes(key)) log.warn(`unknown option ${this.#place(key)} is ignored`);

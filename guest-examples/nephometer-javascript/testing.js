@@ -1,9 +1,9 @@
 // Batches from samples, and samples from answers, for tests without a host.
 //
 // Samples are objects in the keys that `nephometer component run` reads and prints; an integer that
-// a number cannot hold is a bigint. This module plays the host: one dictionary serves all batches
-// of a test run, and its numbers are in a random order, so that a test fails if its result depends
-// on numbers. `renumber` starts another order.
+// a number cannot hold is a bigint. This module acts as the host: one dictionary serves all batches
+// of a test run, and its numbers are in a random order, so a test whose result depends on numbers
+// fails. `renumber` starts another order.
 
 import { NO_ORIGIN, Resource, needsExact } from './batch.js';
 import { dictionary } from './dictionary.js';
@@ -21,7 +21,7 @@ class Numbers {
   #end = 0;
   #free = [];
   known = new Map();
-  /** What is not in the dictionary yet. */
+  /** Entries that are not in the dictionary yet. */
   added = [];
 
   constructor(shuffle) {
@@ -84,7 +84,7 @@ class Host {
     this.resources.added = [];
   }
 
-  /** Takes the new entries of an answer. */
+  /** Receives the new entries of an answer. */
   receive(tag) {
     for (const { number, entry } of dictionary.ownMeters.takeFresh()) this.ownMeters.set(number, entry);
     if (tag !== 'replace') return;
@@ -144,7 +144,7 @@ function resourceNumber({ resource_id, source = 'openstack', project_id, user_id
 
 /**
  * The samples that an outcome stands for; `time` is in nanoseconds, `origin` is undefined for rows
- * that come from no input row.
+ * that are not computed from an input row.
  */
 export function samplesOf(outcome, batch) {
   if (!outcome) return [];

@@ -1,4 +1,4 @@
-// What a transformer returns and throws, and the bridge from it to what the world exports.
+// What a transformer returns and throws, and the exports of the world, which call it.
 
 import { Resource } from './batch.js';
 import { dictionary } from './dictionary.js';
@@ -22,11 +22,11 @@ export class Rejected extends Error {}
 /** No batch can be transformed until an operator acts. */
 export class Broken extends Error {}
 
-/** The state cannot be saved, or not restored. */
+/** The state cannot be saved or restored. */
 export class StateError extends Error {}
 
 /**
- * What the module of the component exports, for a class with these members:
+ * Returns the exports of the component, for a class with these members:
  *
  * - `static description`: `{name, version, summary, optionsSchema, stateVersion, facts}`, of which the first three
  *   have to be there; the schema is an object;
@@ -86,7 +86,7 @@ export function exported(Transformer, write) {
   };
 }
 
-// An outcome with the entries that it needs and the host does not have.
+// Adds the new entries to an outcome.
 function withNewEntries({ tag, val }) {
   if (tag === 'derive') return { tag, val: { ...val, meters: dictionary.ownMeters.takeFresh() } };
   if (tag !== 'replace') return { tag, val };
@@ -95,8 +95,8 @@ function withNewEntries({ tag, val }) {
   return { tag, val: { ...val, meters, resources } };
 }
 
-// Gives refusals the form that the bindings require, and logs any other error before it ends the
-// instance.
+// Converts refusals to the form that the bindings require, and logs any other error before it ends
+// the instance.
 function logged(call) {
   return (...args) => {
     try {

@@ -65,7 +65,7 @@ class Batches(unittest.TestCase):
         self.assertNotEqual(orders[0], orders[1])
         self.assertNotEqual(orders[0], sorted(orders[0]))
 
-    def test_values_per_entry_are_computed_once_and_not_for_another_entry_with_the_number(self):
+    def test_values_are_computed_once_per_entry_and_again_if_the_number_is_reused(self):
         renumber(1)
         computed = []
         ids = PerEntry(lambda resource: computed.append(resource.id) or resource.id)
@@ -95,7 +95,7 @@ class Answers(unittest.TestCase):
             resources = (row.resource, text, other, other)
             self.assertEqual([answer.resource(one) - FIRST_OWN for one in resources], [0, 0, 1, 1])
 
-    def test_entries_are_sent_once_and_not_lost_with_an_abandoned_answer(self):
+    def test_entries_are_sent_once_and_those_of_a_dropped_answer_with_the_next(self):
         AnswerBuilder(batch_of([SAMPLE])).meter(UTIL)
         resource = AnswerBuilder().resource(Resource("new", "s"))
         batch = batch_of([SAMPLE])
@@ -111,7 +111,7 @@ class Answers(unittest.TestCase):
         self.assertEqual((sample["name"], sample["resource_id"], sample["origin"]), ("cpu_util", "new", None))
         self.assertEqual(DICTIONARY.own_resources.take_fresh(), [])
 
-    def test_entries_start_anew_when_there_are_too_many(self):
+    def test_numbering_starts_again_when_there_are_too_many_entries(self):
         for count, text in ((8_001, ""), (49, "x" * (1 << 20))):
             self.setUp()
             answer = AnswerBuilder()
@@ -181,7 +181,7 @@ class Answers(unittest.TestCase):
 
 
 class Options(unittest.TestCase):
-    def test_every_wrong_key_is_named_with_its_place(self):
+    def test_every_error_has_the_pointer_of_its_key(self):
         log.taken()
         reader = OptionReader({"a/b": {"x": 1}, "c": [3], "d": "text", "e": True, "f": None})
         self.assertIsNone(reader.object("a/b").text("x"))
@@ -200,7 +200,7 @@ class Options(unittest.TestCase):
 
 
 class Complaints(unittest.TestCase):
-    def test_there_is_one_line(self):
+    def test_a_complaint_is_one_line(self):
         log.taken()
         complaint = Complaint("warn", "dropping")
         complaint.write()

@@ -9,8 +9,8 @@ import (
 	"nephometer"
 )
 
-// What is saved. A list of lists, as in the other languages: JavaScript's objects put names that
-// look like numbers first. Of pointers, to tell what is missing.
+// The saved state. A list of lists, as in the other languages, because JavaScript's objects put keys
+// that look like numbers first. Pointers show which values are missing.
 type state struct {
 	Currency *string  `json:"currency"`
 	Totals   *[][]any `json:"totals"`
@@ -32,7 +32,7 @@ func (t *tariff) Save() ([]byte, error) {
 	return text, nil
 }
 
-// Restore goes on with totals, if they are in this currency.
+// Restore restores totals, if they are in this currency.
 func (t *tariff) Restore(version uint32, text []byte) error {
 	if version != stateVersion {
 		return nephometer.StateError(fmt.Sprintf("state of version %d; this component reads %d", version, stateVersion))

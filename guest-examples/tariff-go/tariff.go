@@ -1,9 +1,9 @@
-// Command tariff is a component: what processor time costs, by project and hour of the day.
+// Command tariff is a component: the cost of processor time, by project and hour of the day.
 //
 // Every cpu sample of type delta becomes a gauge cost, priced by its project and the UTC hour of
-// its time. A sample of a project without prices is dropped: the host counts it as absorbed, the
-// log names it. Everything else is kept. Each polling cycle ends with a cost.total per project, the
-// sum of all its costs. The state is JSON, the same as that of the other languages.
+// its time. A sample of a project without prices is dropped and logged; the host counts it as
+// absorbed. All other samples pass. Each flush emits a cost.total per project, the sum of all its
+// costs. The state is JSON, in the same format as in the other languages.
 package main
 
 import (
@@ -28,7 +28,7 @@ var schema string
 var description = nephometer.Description{
 	Name:          "tariff",
 	Version:       "0.1.0",
-	Summary:       "what processor time costs",
+	Summary:       "cost of processor time",
 	OptionsSchema: schema,
 	StateVersion:  stateVersion,
 }
@@ -41,7 +41,7 @@ type tariff struct {
 	accounts *nephometer.Cache[nephometer.Resource, *account]
 }
 
-// account is where the costs of a resource go.
+// account has the prices and the total of a resource.
 type account struct {
 	prices *day
 	// Nil until there is a cost.
@@ -63,12 +63,12 @@ func isPriced(meter *nephometer.Meter) bool {
 	return meter.Name == "cpu" && meter.Type == nephometer.Delta
 }
 
-// Settings requires what has a price.
+// Settings requires the meter cpu.
 func (t *tariff) Settings() nephometer.Settings {
 	return nephometer.Settings{Meters: []string{"cpu"}}
 }
 
-// Transform replaces times by costs.
+// Transform replaces processor times by costs.
 func (t *tariff) Transform(batch *nephometer.Batch) (nephometer.Outcome, error) {
 	priced := func(meter uint32) bool { return t.priced.Of(meter, batch.Dictionary.Meter(meter)) }
 	if !slices.ContainsFunc(batch.Meter, priced) {
@@ -114,13 +114,13 @@ func (t *tariff) account(resource *nephometer.Resource) *account {
 	return &account{prices: prices}
 }
 
-// cost returns what a row costs, or why it has no cost.
+// cost returns the cost of a row, or the reason why it has none.
 func (a *account) cost(row nephometer.Row) (float64, string) {
 	if a.refusal != "" {
 		return 0, a.refusal
 	}
 	cost := row.Volume / hour * a.prices[row.Time/hour%24]
-	// One cost that is not finite would refuse the whole answer, and a total only grows.
+	// A cost that is not finite would invalidate the whole answer, and totals never decrease.
 	if !(cost >= 0 && cost <= math.MaxFloat64) {
 		return 0, fmt.Sprintf("volume is %g", row.Volume)
 	}
@@ -138,7 +138,7 @@ func (t *tariff) total(payer *nephometer.Resource) *total {
 	return one
 }
 
-// Flush reports the totals.
+// Flush emits the totals.
 func (t *tariff) Flush(now uint64) (*nephometer.Answer, error) {
 	if len(t.totals) == 0 {
 		return nil, nil
@@ -153,5 +153,5 @@ func (t *tariff) Flush(now uint64) (*nephometer.Answer, error) {
 	return answer.Finish(), nil
 }
 
-// Only a component is called from outside; see component.go.
+// The host calls the functions that component.go exports.
 func main() {}

@@ -1,6 +1,6 @@
 package main
 
-// The fixtures that all languages share, a plain model, and what a damaged state does.
+// Tests of tariff: the shared fixtures, a simple model, and damaged states.
 
 import (
 	"encoding/json"
@@ -86,7 +86,7 @@ func runFixture(t *testing.T, fixture fixture) {
 	}
 }
 
-// A new instance that goes on with what this one saves.
+// A new instance with the saved state of this one.
 func again(t *testing.T, one *tariff, options []byte, expected any) *tariff {
 	saved, err := one.Save()
 	must(t, err)
@@ -120,7 +120,7 @@ func compare(t *testing.T, found []nephometertest.Sample, expected []map[string]
 	}
 }
 
-// Equal, but for what numbers lose.
+// Equal within the tolerance of numbers.
 func alike(found, expected any) bool {
 	switch expected := expected.(type) {
 	case float64:
@@ -136,7 +136,7 @@ func alike(found, expected any) bool {
 	return found == expected
 }
 
-func TestTotalsAreThoseOfExactArithmetic(t *testing.T) {
+func TestTotalsEqualExactArithmetic(t *testing.T) {
 	chance := rand.New(rand.NewPCG(1, 2))
 	prices := map[string][]map[string]any{}
 	exact := map[string]*big.Rat{}
@@ -198,7 +198,7 @@ func TestTotalsAreThoseOfExactArithmetic(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotItsOwnStateIsRefused(t *testing.T) {
+func TestStatesOfOthersAreRefused(t *testing.T) {
 	prices := map[string][]map[string]any{"alpha": allDay(1)}
 	options := optionsOf(t, "EUR", prices)
 	other, err := ready(t, optionsOf(t, "CHF", prices)).Save()
@@ -242,7 +242,7 @@ func TestProjectsWithoutPricesKeepTheirTotals(t *testing.T) {
 	}
 }
 
-// Embedding reaches no files outside of the package: there is a copy.
+// Files outside of the package cannot be embedded, so the schema is a copy.
 func TestTheSchemaIsTheSharedOne(t *testing.T) {
 	if schema != string(read(t, "../tariff/options.schema.json")) {
 		t.Error("it is not: copy ../tariff/options.schema.json")

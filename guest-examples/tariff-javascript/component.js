@@ -1,4 +1,4 @@
-// What componentize-js makes the component of.
+// The module that componentize-js builds the component from.
 
 import { write } from 'nephometer:metering/log@0.2.0';
 import { exported } from '../nephometer-javascript/nephometer.js';

@@ -1,4 +1,4 @@
-// From bands of hours to a price for each hour of the day.
+// Converts bands of hours to a price for each hour of the day.
 
 /** A list of 24 prices per project. What is wrong is noted in the options. */
 export function readPrices(options) {

@@ -1,10 +1,9 @@
-// `tariff`: what processor time costs, by project and hour of the day.
+// `tariff`: the cost of processor time, by project and hour of the day.
 //
 // Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour of
-// its time. A sample of a project without prices is dropped: the host counts it as absorbed, the
-// log names it. All other rows stay as they are. After each polling cycle there is a `cost.total`
-// per project, the sum of all its costs. The state is JSON, the same as that of the other
-// languages.
+// its time. A sample of a project without prices is dropped and logged; the host counts it as
+// absorbed. All other samples pass. Each flush emits a `cost.total` per project, the sum of all its
+// costs. The state is JSON, in the same format as in the other languages.
 
 import {
   AnswerBuilder,
@@ -71,7 +70,7 @@ export class Tariff {
         hour = Number((begin / HOUR) % 24n);
       }
       const cost = (row.volume / PER_HOUR) * rate.prices[hour];
-      // One cost that is not finite would refuse the whole answer, and a total only grows.
+      // A cost that is not finite would invalidate the whole answer, and totals never decrease.
       if (!(cost >= 0 && cost < Infinity)) {
         refused.add(row, `volume is ${row.volume}`);
         continue;
@@ -107,7 +106,7 @@ export class Tariff {
   }
 
   save() {
-    // A list: an object would put names that look like numbers first.
+    // A list, because an object would put keys that look like numbers first.
     const totals = this.#sorted().map(([project, one]) => [project, one.source, one.sum, one.rest]);
     return new TextEncoder().encode(JSON.stringify({ currency: this.#currency, totals }));
   }
@@ -137,7 +136,7 @@ function parsed(bytes) {
   }
 }
 
-/** A sum that does not lose what is small beside it (Neumaier's): `rest` is what rounding left out. */
+/** A compensated sum (Neumaier): `rest` holds the rounding errors, so small costs are not lost. */
 class Total {
   constructor(source, sum = 0, rest = 0) {
     Object.assign(this, { source, sum, rest });

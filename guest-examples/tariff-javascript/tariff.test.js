@@ -1,4 +1,4 @@
-// The fixtures that all languages share, a plain model, and what a damaged state does.
+// Tests of tariff: the shared fixtures, a simple model, and damaged states.
 //
 //     node --test
 
@@ -70,7 +70,7 @@ function assertAlike(found, expected) {
   }
 }
 
-test('totals are those of exact arithmetic', () => {
+test('totals equal exact arithmetic', () => {
   // Prices and volumes are whole numbers of small units, so that the model can count with bigints: a price in millionths,
   // times a volume in nanoseconds.
   let seed = 1;
@@ -111,7 +111,7 @@ test('totals are those of exact arithmetic', () => {
   }
 });
 
-test('a state that is not its own is refused', () => {
+test('states of others are refused', () => {
   const options = { currency: 'EUR', prices: { alpha: [{ from: 0, to: 24, price: 1 }] } };
   const other = tariff({ ...options, currency: 'CHF' }).save();
   const cases = [[2, bytes('{}'), /version 2/], [1, other, /in CHF/], [1, new Uint8Array([255]), /damaged/]];

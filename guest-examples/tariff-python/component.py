@@ -1,4 +1,4 @@
-"""What componentize-py makes the component of."""
+"""The module that componentize-py builds the component from."""
 
 import nephometer.export
 from tariff import Tariff

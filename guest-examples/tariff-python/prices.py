@@ -1,8 +1,8 @@
-"""From bands of hours to a price for each hour of the day."""
+"""Converts bands of hours to a price for each hour of the day."""
 
 
 def read_prices(options):
-    """A list of 24 prices per project. What is wrong is noted in the options."""
+    """A list of 24 prices per project. Errors are added to the options."""
     return {project: _prices_of_a_day(options, project) for project in options.keys()}
 
 

@@ -1,4 +1,4 @@
-"""`tariff`: what processor time costs, by project and hour of the day.
+"""`tariff`: the cost of processor time, by project and hour of the day.
 
 Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour of
 its time. A sample of a project without prices is dropped: the host counts it as absorbed, the log
@@ -31,7 +31,7 @@ INFINITE = math.inf
 
 
 class Tariff:
-    description = Description("tariff", "0.1.0", "what processor time costs", SCHEMA, STATE_VERSION)
+    description = Description("tariff", "0.1.0", "cost of processor time", SCHEMA, STATE_VERSION)
     settings = Settings(meters=["cpu"])
 
     def __init__(self, options):
@@ -65,7 +65,7 @@ class Tariff:
                 end = begin + HOUR
                 hour = begin // HOUR % 24
             cost = row.volume / PER_HOUR * rate.prices[hour]
-            # One cost that is not finite would refuse the whole answer, and a total only grows.
+            # A cost that is not finite would invalidate the whole answer, and totals never decrease.
             if not 0 <= cost < INFINITE:
                 refused.add(row, f"volume is {row.volume:g}")
                 continue
@@ -95,7 +95,7 @@ class Tariff:
         return answer.finish()
 
     def save(self):
-        # A list: JavaScript's objects put names that look like numbers first.
+        # A list, because JavaScript's objects put keys that look like numbers first.
         totals = [[project, one.source, one.sum, one.rest] for project, one in sorted(self.totals.items())]
         return json.dumps({"currency": self.currency, "totals": totals}).encode()
 
@@ -124,7 +124,7 @@ class Rate:
 
 
 class Total:
-    """A sum that does not lose what is small beside it (Neumaier's): `rest` is what rounding left out."""
+    """A compensated sum (Neumaier): `rest` holds the rounding errors, so small costs are not lost."""
 
     def __init__(self, source, total=0.0, rest=0.0):
         self.source = source

@@ -1,4 +1,4 @@
-"""The fixtures that all languages share, a plain model, and what a damaged state does.
+"""Tests of tariff: the shared fixtures, a simple model, and damaged states.
 
     PYTHONPATH=../nephometer-python python3 -m unittest
 """
@@ -75,7 +75,7 @@ class Fixtures(unittest.TestCase):
 
 
 class Model(unittest.TestCase):
-    def test_totals_are_those_of_exact_arithmetic(self):
+    def test_totals_equal_exact_arithmetic(self):
         chance = random.Random(1)
         price = lambda: chance.random() * 10 ** chance.randint(-6, 1)
         day = lambda: [{"from": hour, "to": hour + 1, "price": price()} for hour in range(24)]
@@ -104,7 +104,7 @@ class Model(unittest.TestCase):
 
 
 class State(unittest.TestCase):
-    def test_what_is_not_its_own_is_refused(self):
+    def test_states_of_others_are_refused(self):
         options = {"currency": "EUR", "prices": {"alpha": [{"from": 0, "to": 24, "price": 1}]}}
         other = tariff({**options, "currency": "CHF"}).save()
         cases = [(2, b"{}", "version 2"), (1, other, "in CHF"), (1, b"\xff", "damaged")]
@@ -125,7 +125,7 @@ class State(unittest.TestCase):
 
 
 class Schema(unittest.TestCase):
-    def test_it_is_the_shared_one(self):
+    def test_the_schema_is_the_shared_one(self):
         self.assertEqual(SCHEMA, json.loads((SHARED / "options.schema.json").read_text()))
 
 

@@ -1,9 +1,8 @@
-;; What a Go program finds where it looks for an operating system: nothing that reaches outside.
+;; Implements the WASI functions that a Go program imports, inside the component.
 ;;
-;; Go compiles for WASI's first preview. A transformer has no files, no clock and no randomness, and
-;; must import none; so these functions answer from inside the component. None of them calls the
-;; host, which also is what makes Go's collector work: it reads the clock while the host hands
-;; arguments over, when a component must not call out.
+;; Go compiles for WASI preview 1. A transformer has no files, no clock and no randomness, and must
+;; not import them. None of these functions calls the host. Go's collector depends on that: it reads
+;; the clock while the host passes arguments, when a component must not call out.
 (module
   (import "env" "memory" (memory 0))
 

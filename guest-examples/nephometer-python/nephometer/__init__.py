@@ -1,4 +1,4 @@
-"""What authors of transformers in Python build on.
+"""Helper library for transformers in Python.
 
 Write a class as `Transformer` describes it, and export it in a module of its own with
 `nephometer.export.stateful` or `nephometer.export.stateless`. The rest of the library:
@@ -7,11 +7,11 @@ Write a class as `Transformer` describes it, and export it in a module of its ow
 * `AnswerBuilder` builds the answer and numbers new meters and resources by their content;
 * `PerEntry` computes a value once for each meter or resource;
 * `OptionReader` reads the options and collects all errors, each with its place;
-* `Complaint` writes one log line for all rows of a batch with the same trouble;
+* `Complaint` writes one log line for all rows of a batch with the same problem;
 * `log` writes to the component's log.
 
-Everything but `nephometer.export` works in any Python, so components are tested with unittest and
-need no host. A component has no files and no clock, and modules cannot be imported once it runs:
+Everything except `nephometer.export` works in any Python, so components are tested with unittest,
+without a host. A component has no files and no clock, and modules cannot be imported once it runs:
 import everything at the top of a module.
 """
 

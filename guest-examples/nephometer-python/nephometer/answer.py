@@ -1,4 +1,4 @@
-"""Answers: the rows that replace those of the input."""
+"""Builds answers: the rows that replace those of the input."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from nephometer.dictionary import DICTIONARY
 
 @dataclass
 class Derived:
-    """Rows computed from rows of the input, with the resources and times of these."""
+    """Rows computed from input rows, with their resources and times."""
 
     origin: list[int]
     meter: list[int]
@@ -33,9 +33,8 @@ class Answer:
 class AnswerBuilder:
     """Builds an answer, row by row; without a batch the answer to a flush.
 
-    New meters and resources are numbered by their content: asking for the same one again returns
-    the same number. Ask again in each answer: numbers are not valid for ever. The host receives an
-    entry once.
+    New meters and resources are numbered by content: the same content has the same number. Ask again
+    in each answer, because numbers are not valid for ever. The host receives an entry once.
     """
 
     __slots__ = ("_batch", "_exact", "_meter", "_origin", "_resource", "_time", "_volume")
@@ -59,13 +58,13 @@ class AnswerBuilder:
         return DICTIONARY.own_resources.number(resource.content)
 
     def keep(self, row: Row):
-        """Adds a row as it is."""
+        """Adds a row of the input unchanged."""
         self._origin.append(row.number)
         self._meter.append(row.meter_number)
         self._volume.append(row.volume)
 
     def derive(self, row: Row, meter: int, volume: float):
-        """Adds a row computed from another: same resource and time, another meter and value."""
+        """Adds a row computed from an input row: same resource and time, another meter or value."""
         self._origin.append(row.number)
         self._meter.append(meter)
         self._volume.append(volume)
@@ -79,7 +78,7 @@ class AnswerBuilder:
         self.derive(row, meter, float(value))
 
     def create(self, meter: int, resource: int, time: int, volume: float):
-        """Adds a row that comes from no input row."""
+        """Adds a row that is not computed from an input row."""
         self._origin.append(NO_ORIGIN)
         self._meter.append(meter)
         self._resource.append(resource)

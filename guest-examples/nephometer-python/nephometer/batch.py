@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-# The origin of a row that comes from no input row.
+# The origin of a row that is not computed from an input row.
 NO_ORIGIN = 0xFFFFFFFF
 
-# From here on not every integer has a double of its own.
+# Every integer below this one is exact as a float.
 _LARGE = 2**53
 
 

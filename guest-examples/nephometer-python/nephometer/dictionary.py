@@ -1,7 +1,7 @@
 """The dictionary of an instance: what the numbers in batches and answers stand for.
 
 An instance of a component has one dictionary. It holds the meters and resources of the host, which
-`nephometer.export` or, in tests, `nephometer.testing` enters, and those of the component, which
+`nephometer.export` adds (in tests, `nephometer.testing`), and those of the component, which
 `AnswerBuilder` numbers. Authors do not need this module.
 """
 
@@ -12,11 +12,11 @@ from typing import Any
 # The first number of the component's own entries; the host's are below.
 FIRST_OWN = 0x80000000
 
-# The contract allows 10,000 meters, 50,000 resources and 64 MiB of text. The rest is for what one
-# answer adds.
-_MOST_METERS = 8_000
-_MOST_RESOURCES = 25_000
-_MOST_BYTES = 16 << 20
+# Numbering starts again beyond these limits. The contract allows 10,000 meters, 50,000 resources and
+# 64 MiB of text, so that one more answer fits.
+_MAX_METERS = 8_000
+_MAX_RESOURCES = 25_000
+_MAX_BYTES = 16 << 20
 
 
 class OwnEntries:
@@ -42,7 +42,7 @@ class OwnEntries:
         return number
 
     def take_fresh(self) -> list[tuple[int, tuple]]:
-        """Numbers and contents of the entries that the host does not have yet; it gets them now."""
+        """Takes the numbers and contents of entries that the host does not have; they count as sent."""
         fresh, self._fresh = self._fresh, []
         return fresh
 
@@ -78,17 +78,17 @@ class Dictionary:
             entries[number] = None
 
     def keep_current(self, cache: dict):
-        """Has entries removed from a cache when they are forgotten."""
+        """Removes entries from a cache when they are forgotten."""
         self._caches[id(cache)] = cache
 
     def begin(self):
-        """Called before each batch and flush: starts the component's entries anew if too many.
+        """Called before each batch and flush: starts numbering again if there are too many entries.
 
-        The host replaces its entries when their numbers are sent again. Not within an answer, which
-        would then refer to numbers that stand for nothing.
+        The host then replaces its entries. It must not be called within an answer, which would then
+        refer to unknown numbers.
         """
         texts = self.own_meters.bytes + self.own_resources.bytes
-        if len(self.own_meters) > _MOST_METERS or len(self.own_resources) > _MOST_RESOURCES or texts > _MOST_BYTES:
+        if len(self.own_meters) > _MAX_METERS or len(self.own_resources) > _MAX_RESOURCES or texts > _MAX_BYTES:
             self.own_meters = OwnEntries()
             self.own_resources = OwnEntries()
 

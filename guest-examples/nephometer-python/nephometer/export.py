@@ -1,7 +1,7 @@
-"""The bridge from a transformer to what the world exports. Works in a component only.
+"""The exports of the world, which call the transformer. It works in a component only.
 
-componentize-py looks for classes with the names of the exported interfaces in the module that it is
-given:
+componentize-py looks for classes with the names of the exported interfaces in the module that it
+builds from:
 
     Component, Dictionary, Transform, Stateful = nephometer.export.stateful(MyTransformer)
 """
@@ -64,7 +64,7 @@ def _component(transformer):
 
 
 def _logged(call):
-    """Has an exception logged before it ends the instance. No traceback: the sources that it quotes are not there."""
+    """Logs an exception before it ends the instance. Without a traceback, because it would quote missing sources."""
 
     def logging(*arguments):
         try:

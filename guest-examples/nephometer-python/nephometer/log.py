@@ -1,14 +1,14 @@
-"""The component's own log.
+"""The log of the component.
 
-Without a host the lines go to a small memory, for tests to look at with `taken`.
+Without a host the lines are kept in memory, where tests read them with `taken`.
 """
 
-_REMEMBERED = 1000
+_MAX_LINES = 1000
 _lines: list[tuple[str, str]] = []
 
 
 def _remember(level: str, message: str):
-    if len(_lines) < _REMEMBERED:
+    if len(_lines) < _MAX_LINES:
         _lines.append((level, message))
 
 
@@ -16,7 +16,7 @@ _sink = _remember
 
 
 def send_to(sink):
-    """Sends all lines to the host's log; `nephometer.export` does it."""
+    """Redirects all lines; `nephometer.export` sends them to the host."""
     global _sink
     _sink = sink
 
@@ -27,32 +27,32 @@ def write(level: str, message: str):
 
 
 def taken() -> list[tuple[str, str]]:
-    """What has been logged since this was last asked, without a host: the first 1,000 lines."""
+    """Returns what was logged without a host since the last call: the first 1,000 lines."""
     lines = _lines[:]
     _lines.clear()
     return lines
 
 
 def trace(message: str):
-    """Every detail, for the author."""
+    """Writes a detail, for authors."""
     write("trace", message)
 
 
 def debug(message: str):
-    """For finding faults."""
+    """Writes a line for finding faults."""
     write("debug", message)
 
 
 def info(message: str):
-    """Worth knowing."""
+    """Writes a line worth knowing."""
     write("info", message)
 
 
 def warn(message: str):
-    """Something is not as it should be; work goes on."""
+    """Writes that something is unexpected, but the work goes on."""
     write("warn", message)
 
 
 def error(message: str):
-    """Something failed."""
+    """Writes that something failed."""
     write("error", message)

@@ -1,4 +1,4 @@
-"""Options as native values, read key by key."""
+"""Reads options and collects errors."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from nephometer import log
 
 
 class OptionErrors(Exception):
-    """All that is wrong with the options: pairs of a JSON Pointer and a reason."""
+    """All errors in the options: pairs of a JSON Pointer and a reason."""
 
     def __init__(self, errors: list[tuple[str, str]]):
         super().__init__("; ".join(f"{pointer}: {reason}" for pointer, reason in errors))
@@ -16,9 +16,9 @@ class OptionErrors(Exception):
 class OptionReader:
     """One mapping of the options.
 
-    All readers of one set of options share a list of errors, so that everything that is wrong is
-    reported at once, by `check`. A key that is absent or null is None; a key of another type than
-    asked for is an error, and None.
+    All readers of one set of options share a list of errors, so that `check` reports all of them at
+    once. A key that is absent or null is None; a key of another type than expected is an error, and
+    None.
     """
 
     def __init__(self, value: Any, pointer: str = "", errors: list[tuple[str, str]] | None = None):
@@ -32,12 +32,12 @@ class OptionReader:
         return self._pointer + "".join(f"/{escape_pointer(str(key))}" for key in keys)
 
     def refuse(self, *keys_and_reason):
-        """Notes that something is wrong with a key, or with what is deeper down: `refuse("bands", 3, "is empty")`."""
+        """Adds an error for a key, or for a value below it: `refuse("bands", 3, "is empty")`."""
         *keys, reason = keys_and_reason
         self._errors.append((self._place(*keys), reason))
 
     def check(self):
-        """Raises all errors that there are."""
+        """Raises all errors, if there are any."""
         if self._errors:
             raise OptionErrors(self._errors)
 
@@ -46,7 +46,7 @@ class OptionReader:
         return [key for key, value in self._object.items() if value is not None]
 
     def value(self, key: str) -> Any:
-        """The value of a key as it stands."""
+        """The value of a key as it is."""
         return self._object.get(key)
 
     def object(self, key: str) -> "OptionReader":
@@ -59,11 +59,11 @@ class OptionReader:
         return [OptionReader(item, self._place(key, index), self._errors) for index, item in enumerate(items)]
 
     def text(self, key: str) -> str | None:
-        """The text under a key."""
+        """The string under a key."""
         return self._typed(key, str, "a string")
 
     def number(self, key: str) -> int | float | None:
-        """The number under a key; true and false are none here."""
+        """The number under a key; true and false are not numbers."""
         return self._typed(key, (int, float), "a number")
 
     def _typed(self, key: str, kinds, wanted: str):
@@ -74,7 +74,7 @@ class OptionReader:
         return None
 
     def warn_of_unknown(self, known: list[str]):
-        """Accepts unknown keys, with a warning in the log."""
+        """Logs a warning for each unknown key."""
         for key in self._object:
             if key not in known:
                 log.warn(f"unknown option {self._place(key)} is ignored")

@@ -1,8 +1,8 @@
 """Batches from samples, and samples from answers, for tests without a host.
 
-Samples are dicts in the keys that `nephometer component run` reads and prints. This module plays the
-host: one dictionary serves all batches of a test run, and its numbers are in a random order, so that
-a test fails if its result depends on numbers. `renumber` starts another order.
+Samples are dicts in the keys that `nephometer component run` reads and prints. This module acts as
+the host: one dictionary serves all batches of a test run, and its numbers are in a random order, so a
+test whose result depends on numbers fails. `renumber` starts another order.
 """
 
 import random

@@ -12,8 +12,8 @@ import (
 
 // leave ends every call of the host; it is to be deferred.
 //
-// It logs a panic before the instance ends, because Go's own output goes nowhere. Otherwise it lets
-// the goroutines of the collector run, which have no other time: without that, memory triples.
+// It logs a panic before the instance ends, because Go's own output is discarded. Otherwise it lets
+// the goroutines of the collector run, which have no other opportunity; without it, memory triples.
 func leave() {
 	what := recover()
 	if what == nil {

@@ -18,7 +18,7 @@ import (
 // In the order of the contract.
 var meterTypes = []nephometer.MeterType{nephometer.Gauge, nephometer.Delta, nephometer.Cumulative}
 
-// Each entry is allocated by itself: it lives until its number is forgotten, whatever it came with.
+// Each entry is allocated separately: it lives until its number is forgotten, independent of others.
 func raisedChanges(what dictionary.Changes) nephometer.Changes {
 	meters := make([]nephometer.Numbered[nephometer.Meter], len(what.Meters))
 	for index, one := range what.Meters {

@@ -1,8 +1,8 @@
 //go:build wasm
 
-// Package runtime gives the generated bindings memory. It stands in the place of the package of this
-// name that they are written for, has what they use of it, and is made for batches: it needs several
-// times less for each of their many strings, and nothing from outside the component.
+// Package runtime allocates memory for the generated bindings. It replaces the package of this name
+// that they expect, with the functions that they use. It is optimized for batches: each of their many
+// strings needs several times less memory, and nothing is imported.
 package runtime
 
 import (
@@ -11,24 +11,25 @@ import (
 	"unsafe"
 )
 
-// What the host was given and no Go pointer points at yet. Go does not move what it has allocated, so
-// being reachable is all that the memory needs; pinning would cost more than allocating.
-var held []unsafe.Pointer
+// Memory that the host received and that no Go pointer refers to yet. Go does not move allocated
+// memory, so it only has to be reachable; pinning would cost more than allocating.
+var reachable []unsafe.Pointer
 
-// Unpin lets go of what the host was given: the bindings call it when they have Go pointers to all of it.
+// Unpin releases the memory that the host received. The bindings call it once they have Go pointers
+// to all of it.
 func Unpin() {
-	clear(held)
-	held = held[:0]
+	clear(reachable)
+	reachable = reachable[:0]
 }
 
-// Allocate gives memory that stays until the pinner lets go of it.
+// Allocate allocates memory that is pinned by the pinner.
 func Allocate(pinner *runtime.Pinner, size, align uintptr) unsafe.Pointer {
 	pointer := allocate(size, align)
 	pinner.Pin(pointer)
 	return pointer
 }
 
-// The collector takes none of this for pointers: addresses in it have 32 bits, Go's 64.
+// The collector finds no pointers in this memory: its addresses have 32 bits, Go's have 64.
 func allocate(size, align uintptr) unsafe.Pointer {
 	if size == 0 {
 		return nil
@@ -39,17 +40,17 @@ func allocate(size, align uintptr) unsafe.Pointer {
 	case 2, 4, 8:
 		return unsafe.Pointer(unsafe.SliceData(make([]uint64, (size+7)/8)))
 	}
-	panic(fmt.Sprintf("nothing is aligned to %d bytes", align))
+	panic(fmt.Sprintf("unsupported alignment of %d bytes", align))
 }
 
-// The host calls this for everything that it hands over. Never before Go has started: that is done
-// when the component is instantiated.
+// The host calls this for all arguments, and only after Go has started, which happens when the
+// component is instantiated.
 //
 //go:wasmexport cabi_realloc
 func reallocate(old unsafe.Pointer, oldSize, align, size uintptr) unsafe.Pointer {
 	pointer := allocate(size, align)
 	if pointer != nil {
-		held = append(held, pointer)
+		reachable = append(reachable, pointer)
 		copy(unsafe.Slice((*byte)(pointer), size), unsafe.Slice((*byte)(old), oldSize))
 	}
 	return pointer
