@@ -4,7 +4,8 @@ import "sync"
 
 // The component's own meters and resources. Their numbers count up from firstOwn, and each entry is
 // sent to the host once. A component is one instance, so there is one set of them. A set that has
-// grown too large is replaced by a new one, and the host replaces the entries as they are sent again.
+// grown too large is replaced by a new one, and the host replaces the entries as they are sent
+// again.
 
 const firstOwn uint32 = 0x80000000
 

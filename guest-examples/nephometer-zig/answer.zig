@@ -1,4 +1,4 @@
-//! Answers: the rows that replace those of the input.
+//! Builds answers: the rows that replace those of the input.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
@@ -41,12 +41,12 @@ pub const Outcome = union(enum) {
     replace: Answer,
 };
 
-/// Makes an answer, row by row; without a batch the answer to a flush.
+/// Builds an answer, row by row; without a batch the answer to a flush.
 ///
-/// Meters and resources of the transformer's own are numbered by their content: asking for the same
-/// one again gives the same number, and the host gets it once. A number is valid until the call
-/// ends. As long as every row comes from a row of the input, in order, there are no columns for
-/// resource and time: the host takes them from the origins.
+/// The transformer's own meters and resources are numbered by content: the same content has the
+/// same number, and the host gets the entry once. A number is valid until the call ends. While all
+/// rows are computed from input rows, in order, there are no columns for resource and time: the
+/// host takes them from the origins.
 pub const AnswerBuilder = struct {
     call: *Call,
     batch: ?*const Batch,
@@ -64,22 +64,22 @@ pub const AnswerBuilder = struct {
         return builder;
     }
 
-    /// The number of a meter of the transformer's own; what is new is copied.
+    /// The number of a meter of the transformer's own. A new one is copied.
     pub fn meter(self: *AnswerBuilder, wanted: Meter) Allocator.Error!u32 {
         return self.call.dictionary.own.meter(wanted);
     }
 
-    /// The number of a resource of the transformer's own; what is new is copied.
+    /// The number of a resource of the transformer's own. A new one is copied.
     pub fn resource(self: *AnswerBuilder, wanted: Resource) Allocator.Error!u32 {
         return self.call.dictionary.own.resource(wanted);
     }
 
-    /// Adds a row that passes as it is.
+    /// Adds a row of the input unchanged.
     pub fn keep(self: *AnswerBuilder, row: Row) Allocator.Error!void {
         try self.derive(row, row.meter_number, row.volume);
     }
 
-    /// Adds a row computed from another: same resource and time, another meter and value.
+    /// Adds a row computed from an input row: same resource and time, another meter or value.
     pub fn derive(self: *AnswerBuilder, row: Row, to: u32, volume: f64) Allocator.Error!void {
         const origins = self.rows.items(.origin);
         if (self.places == null and origins.len > 0 and row.number < origins[origins.len - 1]) try self.place();
@@ -89,19 +89,19 @@ pub const AnswerBuilder = struct {
         );
     }
 
-    /// The same with a value that is exact beyond 2^53 too.
+    /// The same with an exact integer.
     pub fn deriveInteger(self: *AnswerBuilder, row: Row, to: u32, value: i64) Allocator.Error!void {
         try self.derive(row, to, @floatFromInt(value));
         try self.addExact(value);
     }
 
-    /// Adds a row that comes from no input row.
+    /// Adds a row that is not computed from an input row.
     pub fn create(self: *AnswerBuilder, of: u32, about: u32, time: u64, volume: f64) Allocator.Error!void {
         if (self.places == null) try self.place();
         try self.add(.{ .origin = no_origin, .meter = of, .volume = volume }, .{ .resource = about, .time = time });
     }
 
-    /// The same with a value that is exact beyond 2^53 too.
+    /// The same with an exact integer.
     pub fn createInteger(self: *AnswerBuilder, of: u32, about: u32, time: u64, value: i64) Allocator.Error!void {
         try self.create(of, about, time, @floatFromInt(value));
         try self.addExact(value);
@@ -112,7 +112,7 @@ pub const AnswerBuilder = struct {
         if (self.places) |*places| try places.append(self.call.arena, at);
     }
 
-    /// Adds columns for resource and time, as the rows so far have them from their origins.
+    /// Adds the columns for resource and time, and fills them from the origins of the rows so far.
     fn place(self: *AnswerBuilder) Allocator.Error!void {
         var places: std.MultiArrayList(Place) = .empty;
         try places.ensureTotalCapacity(self.call.arena, self.rows.capacity);
@@ -125,13 +125,13 @@ pub const AnswerBuilder = struct {
         self.places = places;
     }
 
-    /// Notes the exact value of the row that was added last.
+    /// Stores the exact value of the last row, if an `f64` cannot hold it.
     fn addExact(self: *AnswerBuilder, value: i64) Allocator.Error!void {
         if (value > -exact_limit and value < exact_limit) return;
         try self.exact.append(self.call.arena, .{ .row = @intCast(self.rows.len - 1), .value = value });
     }
 
-    /// What replaces the batch.
+    /// Finishes the answer to a batch.
     pub fn outcome(self: *const AnswerBuilder) Outcome {
         if (self.places != null) return .{ .replace = self.finish() };
         const rows = self.rows.slice();
@@ -143,7 +143,7 @@ pub const AnswerBuilder = struct {
         } };
     }
 
-    /// The answer to a flush.
+    /// Finishes the answer to a flush.
     pub fn finish(self: *const AnswerBuilder) Answer {
         const rows = self.rows.slice();
         const places = self.places.?.slice();

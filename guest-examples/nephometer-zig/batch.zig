@@ -1,14 +1,14 @@
-//! Batches: columns of numbers, whose meters and resources are in the dictionary.
+//! Batches: columns of numbers, with the meters and resources in the dictionary.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
 const Dictionary = @import("dictionary.zig").Dictionary;
 const json = @import("json.zig");
 
-/// The origin of a row that comes from no input row.
+/// The origin of a row that is not computed from an input row.
 pub const no_origin: u32 = 0xffffffff;
 
-/// An `f64` holds every integer up to here.
+/// Every integer up to this one is exact as an `f64`.
 pub const exact_limit = 1 << 53;
 
 /// How the values of a meter relate to each other over time, in the order of the contract.
@@ -35,8 +35,8 @@ pub const Resource = struct {
     /// A JSON object as text.
     metadata_text: []const u8 = "{}",
 
-    /// The metadata as values, in memory of the arena. As expensive as reading JSON is, so keep in
-    /// a `Cache` what is needed.
+    /// Parses the metadata, in memory of the arena. Parsing is expensive, so keep the result in a
+    /// `Cache`.
     pub fn metadata(self: Resource, arena: Allocator) !std.json.ObjectMap {
         return switch (try json.parse(arena, self.metadata_text)) {
             .object => |object| object,
@@ -51,7 +51,7 @@ pub const Resource = struct {
         return other;
     }
 
-    /// Whether owner and metadata are the same; the metadata are compared as texts.
+    /// Whether all fields are equal; the metadata is compared as text.
     pub fn eql(self: Resource, other: Resource) bool {
         return std.mem.eql(u8, self.id, other.id) and std.mem.eql(u8, self.source, other.source) and
             same(self.project_id, other.project_id) and same(self.user_id, other.user_id) and
@@ -87,9 +87,9 @@ pub const Batch = struct {
     }
 };
 
-/// One row of a batch, its meter and its resource looked up.
+/// One row of a batch, with its meter and resource.
 pub const Row = struct {
-    /// Its number in the batch: the origin of what is computed from it.
+    /// The index in the batch: the origin of rows computed from this one.
     number: u32,
     /// Valid within one instance, and reused for another meter once it is forgotten.
     meter_number: u32,
@@ -97,7 +97,7 @@ pub const Row = struct {
     resource_number: u32,
     meter: *const Meter,
     resource: *const Resource,
-    /// Of the entry under `meter_number`; never used again. A `Cache` compares it.
+    /// The unique serial of the meter, which a `Cache` compares.
     meter_serial: u64,
     /// Likewise.
     resource_serial: u64,

@@ -1,7 +1,7 @@
-//! The bridge from a transformer to what the world exports. Works in a component only.
+//! The exported functions of the world, which call the transformer. Works in a component only.
 //!
-//! wit-bindgen's C code calls a function for every export of the world; this defines them. `c` is
-//! what `zig translate-c` makes of its header:
+//! The C code of wit-bindgen calls one function per export of the world; this file defines them.
+//! `c` is the result of `zig translate-c` for its header:
 //!
 //!     comptime {
 //!         nephometer.exportStateful(MyTransformer, @import("bindings"));
@@ -24,7 +24,7 @@ const Resource = @import("batch.zig").Resource;
 const json = @import("json.zig");
 const log = @import("log.zig");
 
-/// Has a panic logged before it ends the instance.
+/// Logs a panic before it ends the instance.
 pub const panic = std.debug.FullPanic(logPanic);
 
 fn logPanic(message: []const u8, _: ?usize) noreturn {
@@ -32,7 +32,7 @@ fn logPanic(message: []const u8, _: ?usize) noreturn {
     @trap();
 }
 
-/// Exports a transformer that remembers.
+/// Exports a transformer with state.
 pub fn exportStateful(comptime T: type, comptime c: type) void {
     exportStateless(T, c);
     const prefix = "exports_nephometer_metering_stateful_";
@@ -41,7 +41,7 @@ pub fn exportStateful(comptime T: type, comptime c: type) void {
     @export(&Bridge(T, c).restore, .{ .name = prefix ++ "restore" });
 }
 
-/// Exports a transformer that keeps nothing between batches.
+/// Exports a transformer without state.
 pub fn exportStateless(comptime T: type, comptime c: type) void {
     const prefix = "exports_nephometer_metering_";
     @export(&Bridge(T, c).describe, .{ .name = prefix ++ "component_describe" });
@@ -53,7 +53,7 @@ pub fn exportStateless(comptime T: type, comptime c: type) void {
 fn Bridge(comptime T: type, comptime c: type) type {
     return struct {
         const gpa = std.heap.c_allocator;
-        /// What a call may leave behind for the next one to use again.
+        /// The memory that a call may keep for reuse by the next one.
         const kept_memory = 4 << 20;
 
         // One instance of a component serves one place in a pipeline: there is one transformer.
@@ -241,7 +241,7 @@ fn Bridge(comptime T: type, comptime c: type) type {
             return false;
         }
 
-        // What comes in belongs to the callee. Columns and texts are used where they are.
+        // Arguments belong to the callee. Columns and texts are used in place.
 
         fn free(given: anytype) void {
             if (given.len > 0) std.c.free(given.ptr);
@@ -286,8 +286,7 @@ fn Bridge(comptime T: type, comptime c: type) type {
             };
         }
 
-        // What goes out is copied to memory that the generated code frees, which it does with all
-        // but empty lists.
+        // Results are copied to memory that the generated code frees, except for empty lists.
 
         fn column(comptime L: type, items: anytype) L {
             if (items.len == 0) return .{ .ptr = null, .len = 0 };
@@ -337,7 +336,7 @@ fn Bridge(comptime T: type, comptime c: type) type {
             return .{ .row = one.row, .value = one.value };
         }
 
-        /// New entries of the transformer's own. The host gets them: they count as sent.
+        /// Takes the new entries of the transformer's own. They count as sent.
         fn sent(comptime L: type, numbers: anytype, comptime lowered: anytype) L {
             const first, const entries = numbers.send();
             if (entries.len == 0) return .{ .ptr = null, .len = 0 };

@@ -3,11 +3,11 @@ const Allocator = std.mem.Allocator;
 const Row = @import("batch.zig").Row;
 const log = @import("log.zig");
 
-/// One line of log for all rows of a batch that have the same trouble.
+/// One log line for all rows of a batch with the same problem.
 pub const Complaint = struct {
     arena: Allocator,
     level: log.Level,
-    /// What happens to the rows.
+    /// What happens to the rows, such as `dropping late samples`.
     what: []const u8,
     rows: usize = 0,
     first: []const u8 = "",
@@ -16,7 +16,7 @@ pub const Complaint = struct {
         return .{ .arena = arena, .level = level, .what = what };
     }
 
-    /// One more row, and why.
+    /// Counts a row. The first one is named in the line, with the reason.
     pub fn add(self: *Complaint, row: Row, comptime format: []const u8, args: anytype) Allocator.Error!void {
         if (self.rows == 0) {
             const about = "{s} of {s}" ++ (if (format.len > 0) ": " ++ format else "");
@@ -25,7 +25,7 @@ pub const Complaint = struct {
         self.rows += 1;
     }
 
-    /// Writes the line, if there is something to say.
+    /// Writes the line, unless there are no rows.
     pub fn write(self: *const Complaint) void {
         switch (self.rows) {
             0 => {},

@@ -1,9 +1,9 @@
-//! What numbers stand for: the host's meters and resources, and the transformer's own.
+//! The meters and resources that numbers stand for: the host's, and the transformer's own.
 //!
 //! The host sends an entry once and reuses its number after it was forgotten. Its numbers are
-//! small, so they are indexes. Own entries are numbered by their content and sent to the host once,
-//! with the first answer that the host gets after they were asked for. An answer that is thrown
-//! away sends nothing: its new entries are still new in the next one.
+//! small, so they are array indexes. Own entries are numbered by content and sent to the host once,
+//! with the first answer after they were created. A dropped answer sends nothing: its new entries
+//! are sent with the next one.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
@@ -11,10 +11,10 @@ const Meter = @import("batch.zig").Meter;
 const Resource = @import("batch.zig").Resource;
 const Row = @import("batch.zig").Row;
 
-/// Numbers below are the host's.
+/// The first of the transformer's own numbers.
 pub const first_own: u32 = 0x80000000;
 
-/// The entries that one instance knows.
+/// The entries of one instance.
 pub const Dictionary = struct {
     meters: Entries(Meter),
     resources: Entries(Resource),
@@ -30,7 +30,7 @@ pub const Dictionary = struct {
         self.own.arena.deinit();
     }
 
-    /// Forgets everything, for a new instance.
+    /// Removes all entries, for a new instance.
     pub fn clear(self: *Dictionary) void {
         self.meters.clear();
         self.resources.clear();
@@ -38,7 +38,7 @@ pub const Dictionary = struct {
     }
 };
 
-// One for all, so that two entries never have the same.
+// Shared by all dictionaries, so that serials are unique.
 var last_serial: u64 = 0;
 
 /// Entries of the host.
@@ -51,9 +51,9 @@ fn Entries(comptime T: type) type {
 
         pub const Entry = struct {
             value: T = undefined,
-            /// Never used again; 0 if the number is unused.
+            /// Unique; 0 if the number is unused.
             serial: u64 = 0,
-            /// All texts of the value.
+            /// The memory of all texts of the value.
             memory: []const u8 = "",
         };
 
@@ -89,7 +89,7 @@ fn Entries(comptime T: type) type {
     };
 }
 
-/// How long all texts of an entry are.
+/// The length of all texts of an entry.
 fn textLength(value: anytype) usize {
     var length: usize = 0;
     inline for (comptime std.meta.fieldNames(@TypeOf(value))) |name| {
@@ -127,7 +127,7 @@ fn moved(rest: *[]u8, text: []const u8) []const u8 {
     return copy;
 }
 
-/// Meters and resources of the transformer's own.
+/// The transformer's own meters and resources.
 pub const Own = struct {
     /// Of all entries.
     arena: std.heap.ArenaAllocator,
@@ -135,7 +135,8 @@ pub const Own = struct {
     resources: Numbers(Resource) = .{},
     text_length: usize = 0,
 
-    // Well below what the host takes of one component: 10,000 and 50,000 entries of 64 MiB.
+    // Numbering starts again beyond these limits, well below those of the contract: 10,000 meters,
+    // 50,000 resources, 64 MiB.
     const max_meters = 8_000;
     const max_resources = 25_000;
     const max_text = 16 << 20;
@@ -144,8 +145,8 @@ pub const Own = struct {
         return .{ .arena = .init(gpa) };
     }
 
-    /// Makes room before a call if there are too many entries. Numbers start again, and the host
-    /// replaces its entries.
+    /// Call it before each call of the transformer. If there are too many entries, numbering starts
+    /// again, and the host replaces its entries.
     pub fn begin(self: *Own) void {
         const too_many = self.meters.count() > max_meters or self.resources.count() > max_resources;
         if (too_many or self.text_length > max_text) self.clear();
@@ -171,7 +172,7 @@ pub const Own = struct {
 fn Numbers(comptime T: type) type {
     return struct {
         entries: std.array_hash_map.Custom(T, void, Content, true) = .empty,
-        /// The host has the entries before this one.
+        /// The number of entries that the host has.
         sent: usize = 0,
 
         const Self = @This();
@@ -189,8 +190,8 @@ fn Numbers(comptime T: type) type {
             return first_own + @as(u32, @intCast(self.entries.count() - 1));
         }
 
-        /// The entries that the host does not have yet, and the number of the first. Call this only
-        /// for an answer that the host gets: they count as sent.
+        /// Takes the entries that the host does not have yet, and the number of the first. They
+        /// then count as sent, so call this only for an answer that the host gets.
         pub fn send(self: *Self) struct { u32, []const T } {
             const first = self.sent;
             self.sent = self.entries.count();
@@ -199,7 +200,7 @@ fn Numbers(comptime T: type) type {
     };
 }
 
-/// By all texts; equality looks at the rest too.
+/// Hashes all texts; equality compares the other fields, too.
 const Content = struct {
     pub fn hash(_: Content, one: anytype) u32 {
         var hasher: std.hash.Wyhash = .init(0);
@@ -219,8 +220,8 @@ const Content = struct {
     }
 };
 
-/// What a transformer keeps per meter, or per resource, so that it is computed once and not for
-/// every row.
+/// Keeps one value per meter or resource, so that it is computed once per entry instead of once per
+/// row.
 ///
 ///     const day = try self.days.resource(row);
 ///     if (day.* == null) day.* = self.dayOf(row.resource);
@@ -240,13 +241,13 @@ pub fn Cache(comptime T: type) type {
             self.by_number.deinit(self.gpa);
         }
 
-        /// The value for the row's meter: null at first, and again when its number stands for
-        /// another meter. Valid until the cache is asked again.
+        /// The value for the meter of a row: null at first, and again when the number stands for
+        /// another meter. The pointer is valid until the next lookup.
         pub fn meter(self: *Self, row: Row) Allocator.Error!*?T {
             return self.item(row.meter_number, row.meter_serial);
         }
 
-        /// The value for the row's resource, likewise.
+        /// The value for the resource of a row, likewise.
         pub fn resource(self: *Self, row: Row) Allocator.Error!*?T {
             return self.item(row.resource_number, row.resource_serial);
         }
@@ -265,7 +266,7 @@ pub fn Cache(comptime T: type) type {
             return &self.by_number.items[number].value;
         }
 
-        /// Throws all values away.
+        /// Drops all values.
         pub fn clear(self: *Self) void {
             self.by_number.clearRetainingCapacity();
         }

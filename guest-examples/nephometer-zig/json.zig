@@ -1,15 +1,15 @@
-//! What std.json leaves open about JSON values.
+//! Functions on JSON values that std.json does not have.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
 const Value = std.json.Value;
 
-/// A JSON text as values in memory of the arena; of keys that come twice the last one counts.
+/// Parses JSON, in memory of the arena. The last one of repeated keys counts.
 pub fn parse(arena: Allocator, text: []const u8) std.json.ParseError(std.json.Scanner)!Value {
     return std.json.parseFromSliceLeaky(Value, arena, text, .{ .duplicate_field_behavior = .use_last });
 }
 
-/// A number of any size; null if the value is none.
+/// A number of any size; null if the value is not one.
 pub fn number(value: Value) ?f64 {
     return switch (value) {
         .integer => |whole| @floatFromInt(whole),
@@ -19,7 +19,7 @@ pub fn number(value: Value) ?f64 {
     };
 }
 
-/// The value's kind, in words for people.
+/// The kind of a value, for error messages.
 pub fn kind(value: Value) []const u8 {
     return switch (value) {
         .null => "null",
@@ -31,7 +31,7 @@ pub fn kind(value: Value) []const u8 {
     };
 }
 
-/// Whether two values are the same, in whatever order their keys are.
+/// Whether two values are equal; the order of keys does not matter.
 pub fn eql(one: Value, other: Value) bool {
     if (number(one)) |left| return if (number(other)) |right| left == right else false;
     if (std.meta.activeTag(one) != std.meta.activeTag(other)) return false;
@@ -55,7 +55,7 @@ pub fn eql(one: Value, other: Value) bool {
     }
 }
 
-/// A number for `{f}`, as JSON and people write it: without an exponent unless it saves a lot.
+/// Formats a number for `{f}`: without an exponent unless it is very large or small.
 pub fn short(value: f64) Short {
     return .{ .value = value };
 }

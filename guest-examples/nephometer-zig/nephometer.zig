@@ -1,17 +1,17 @@
-//! What authors of transformers in Zig build on.
+//! Helper library for transformers in Zig.
 //!
 //! Write a struct as `transformer.zig` describes it, and export it from a file of its own with
-//! `exportStateful` or `exportStateless`. The rest makes the columns pleasant:
+//! `exportStateful` or `exportStateless`. The rest makes the columns easy to use:
 //!
-//! * `Batch.rows` walks the rows of a batch and looks up their meters and resources;
-//! * `Cache` keeps what was computed of a meter or a resource, for all of its rows;
-//! * `AnswerBuilder` makes the answer and numbers new meters and resources by their content;
-//! * `OptionReader` reads the options and collects all that is wrong, each with its place;
-//! * `Complaint` makes one line of log of all rows of a batch that have the same trouble;
-//! * `log` writes to the component's log.
+//! * `Batch.rows` iterates over the rows of a batch and looks up their meters and resources;
+//! * `Cache` keeps a value per meter or resource, for all of its rows;
+//! * `AnswerBuilder` builds the answer and numbers new meters and resources by content;
+//! * `OptionReader` reads the options and collects all errors, each with its place;
+//! * `Complaint` writes one log line for all rows of a batch with the same problem;
+//! * `log` writes to the log of the component.
 //!
-//! Everything but the export works natively, so components are tested with `zig test` and need no
-//! host; `testing` helps with that. A component has no files and no clock.
+//! Everything except the export works natively, so components are tested with `zig test` and
+//! `testing`, without a host. A component has no files and no clock.
 
 pub const Answer = @import("answer.zig").Answer;
 pub const AnswerBuilder = @import("answer.zig").AnswerBuilder;
@@ -39,6 +39,6 @@ pub const testing = @import("testing.zig");
 
 pub const exportStateful = @import("bridge.zig").exportStateful;
 pub const exportStateless = @import("bridge.zig").exportStateless;
-/// Has a panic logged before it ends the instance: `pub const panic = nephometer.panic;` in the
+/// Logs a panic before it ends the instance. Put `pub const panic = nephometer.panic;` into the
 /// root file of a component.
 pub const panic = @import("bridge.zig").panic;

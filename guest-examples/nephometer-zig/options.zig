@@ -1,4 +1,4 @@
-//! Options as JSON values, read key by key.
+//! Reads options and collects errors.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
@@ -6,7 +6,7 @@ const Value = std.json.Value;
 const json = @import("json.zig");
 const log = @import("log.zig");
 
-/// One thing that is wrong with the options.
+/// One error in the options.
 pub const OptionError = struct {
     /// A JSON Pointer; empty for the whole.
     pointer: []const u8,
@@ -15,9 +15,9 @@ pub const OptionError = struct {
 
 /// One mapping of the options.
 ///
-/// All readers of one set of options share a list of errors, so that everything that is wrong is
-/// reported at once, by `check`. A key that is absent or null is null; a key of another type than
-/// asked for is an error, and null. Texts belong to the arena: copy what is to be kept.
+/// All readers of one set of options share a list of errors, so that `check` reports all of them at
+/// once. A key that is absent or null is null; a key of another type than expected is an error, and
+/// null. Texts belong to the arena: copy those that you keep.
 pub const OptionReader = struct {
     arena: Allocator,
     errors: *std.ArrayList(OptionError),
@@ -64,7 +64,7 @@ pub const OptionReader = struct {
         return path.items;
     }
 
-    /// Notes that something is wrong with a key, or with what is deeper down:
+    /// Adds an error for a key, or for a value below it:
     /// `refuse(.{ "bands", 3 }, "is empty", .{})`.
     pub fn refuse(
         self: *const OptionReader,
@@ -76,7 +76,7 @@ pub const OptionReader = struct {
         try self.errors.append(self.arena, .{ .pointer = try self.place(keys_down), .reason = reason });
     }
 
-    /// An error if anything was wrong.
+    /// Returns an error if there are any.
     pub fn check(self: *const OptionReader) error{WrongOptions}!void {
         if (self.errors.items.len > 0) return error.WrongOptions;
     }
@@ -90,7 +90,7 @@ pub const OptionReader = struct {
         return known.items;
     }
 
-    /// The value of a key as it stands.
+    /// The value of a key as it is.
     pub fn value(self: *const OptionReader, key: []const u8) ?Value {
         const found = self.map.get(key) orelse return null;
         return if (found == .null) null else found;
@@ -111,12 +111,12 @@ pub const OptionReader = struct {
         return readers;
     }
 
-    /// The text under a key.
+    /// The string under a key.
     pub fn text(self: *const OptionReader, key: []const u8) Allocator.Error!?[]const u8 {
         return if (try self.typed(key, "a string")) |found| found.string else null;
     }
 
-    /// The number under a key; true and false are none here.
+    /// The number under a key; true and false are not numbers.
     pub fn number(self: *const OptionReader, key: []const u8) Allocator.Error!?f64 {
         return if (try self.typed(key, "a number")) |found| json.number(found) else null;
     }
@@ -128,7 +128,7 @@ pub const OptionReader = struct {
         return null;
     }
 
-    /// Accepts keys that nobody reads, and says so in the log.
+    /// Logs a warning for each unknown key.
     pub fn warnOfUnknown(self: *const OptionReader, known: []const []const u8) Allocator.Error!void {
         for (self.map.keys()) |key| {
             for (known) |one| {

@@ -36,7 +36,7 @@ fn oneRow(host: *Host, volume: []const u8, id: []const u8) !Batch {
     return host.batch(&.{value});
 }
 
-test "a batch has one entry for what is the same, and rows look it up" {
+test "equal entries have one number, and rows have their entries" {
     var host: Host = .init(testing.allocator);
     defer host.deinit();
     const one = try json.parse(host.arena.allocator(), sample);
@@ -133,7 +133,7 @@ test "only rows in order are derived" {
     try testing.expectEqual(2, (try host.samples(.unchanged, &batch)).len);
 }
 
-test "own entries are sent once, and those of a lost answer with the next" {
+test "own entries are sent once, and those of a dropped answer with the next" {
     var host: Host = .init(testing.allocator);
     defer host.deinit();
     const one = try json.parse(host.arena.allocator(), sample);
@@ -241,7 +241,7 @@ test "answers have exact integers" {
     try testing.expectEqual(5, samples[2].volume);
 }
 
-test "a cache notices another entry under a number" {
+test "a cache detects another entry under a number" {
     var host: Host = .init(testing.allocator);
     defer host.deinit();
     var cache: nephometer.Cache(u32) = .init(testing.allocator);
@@ -269,7 +269,7 @@ test "a cache notices another entry under a number" {
     try testing.expectEqual(1, try counted(&cache, try oneRow(&host, "1", "b")));
 }
 
-test "every wrong key is named with its place" {
+test "every error has the pointer of its key" {
     var arena: std.heap.ArenaAllocator = .init(testing.allocator);
     defer arena.deinit();
     helpers.rememberLog(arena.allocator());
@@ -304,7 +304,7 @@ test "every wrong key is named with its place" {
     try testing.expectEqualStrings("warn: unknown option /e is ignored", lines[0]);
 }
 
-test "there is one line of complaint" {
+test "a complaint is one line" {
     var host: Host = .init(testing.allocator);
     defer host.deinit();
     const arena = &host.arena;
@@ -332,7 +332,7 @@ test "a long line ends between characters" {
     try testing.expect(lines[0].len > 2000);
 }
 
-test "numbers are written short" {
+test "numbers are formatted without needless exponents" {
     const cases = .{ .{ 0, "0" }, .{ -1, "-1" }, .{ 0.25, "0.25" }, .{ 1e-20, "1e-20" }, .{ -1.5e300, "-1.5e300" } };
     inline for (cases) |case| try testing.expectFmt(case[1], "{f}", .{json.short(case[0])});
 }

@@ -1,7 +1,6 @@
-//! The host's side of an instance, for tests without a host: batches from samples, and samples from
-//! outcomes.
+//! Acts as the host in native tests: builds batches from samples, and samples from outcomes.
 //!
-//! Samples are JSON objects in the keys that `nephometer component run` reads and prints.
+//! Samples are JSON objects with the keys that `nephometer component run` reads and prints.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
@@ -23,7 +22,7 @@ const no_origin = @import("batch.zig").no_origin;
 const json = @import("json.zig");
 const log = @import("log.zig");
 
-/// One sample that came out.
+/// One sample of an outcome.
 pub const Sample = struct {
     name: []const u8,
     unit: []const u8,
@@ -36,7 +35,7 @@ pub const Sample = struct {
     /// In nanoseconds.
     time: u64,
     volume: f64,
-    /// The exact value of an integer of 2^53 or more.
+    /// The exact value, if it is an integer of 2^53 or more.
     exact: ?i64,
     /// The input row that it is, or is computed from.
     origin: ?u32,
@@ -62,8 +61,8 @@ pub const Sample = struct {
     }
 };
 
-/// The host's side of one instance, and the memory of a test: what samples, batches and calls hold
-/// lasts as long as it. It must not move.
+/// Acts as the host of one instance, and owns the memory of samples, batches and calls. It must not
+/// be moved.
 pub const Host = struct {
     arena: std.heap.ArenaAllocator,
     dictionary: Dictionary,
@@ -79,7 +78,7 @@ pub const Host = struct {
         self.arena.deinit();
     }
 
-    /// A new instance begins. Numbers, and batches made before, are invalid.
+    /// Begins a new instance. Earlier numbers and batches are invalid.
     pub fn restart(self: *Host) void {
         self.dictionary.clear();
         self.meters = .{ .shift = self.meters.shift + 11 };
@@ -91,7 +90,7 @@ pub const Host = struct {
         return .{ .arena = self.arena.allocator(), .dictionary = &self.dictionary };
     }
 
-    /// A batch with one row per sample. Meters and resources that are new get numbers in no order.
+    /// A batch with one row per sample. New meters and resources get shuffled numbers.
     pub fn batch(self: *Host, rows: []const Value) !Batch {
         const arena = self.arena.allocator();
         const meter = try arena.alloc(u32, rows.len);
@@ -131,8 +130,8 @@ pub const Host = struct {
         };
     }
 
-    /// The samples that the outcome of a batch stands for. What the batch names as removed is
-    /// forgotten after it.
+    /// The samples of the outcome of a batch. Forgets the resources that the batch reports as
+    /// removed.
     pub fn samples(self: *Host, outcome: Outcome, given: *const Batch) ![]const Sample {
         const found = switch (outcome) {
             .unchanged => try self.kept(try self.counted(given.volume.len), given),
@@ -144,7 +143,7 @@ pub const Host = struct {
         return found;
     }
 
-    /// The samples of an answer to a flush; null is none.
+    /// The samples of an answer to a flush; none if it is null.
     pub fn flushed(self: *Host, answer: ?Answer) ![]const Sample {
         return self.replaced(answer orelse return &.{}, null);
     }
@@ -220,7 +219,7 @@ pub const Host = struct {
                 .exact = exactOf(answer.exact, @intCast(row)),
                 .origin = origin,
             };
-            // A row with the volume of its origin has its exact value.
+            // A row with the volume of its origin keeps its exact value.
             const of = origin orelse continue;
             if (of >= given.?.volume.len) return error.NoSuchRow;
             if (sample.exact == null and sample.volume == given.?.volume[of]) sample.exact = exactOf(given.?.exact, of);
@@ -250,7 +249,7 @@ fn exactOf(exact: []const ExactInteger, row: u32) ?i64 {
     return null;
 }
 
-/// Entries of one kind that the host has.
+/// Entries of one kind, as the host has them.
 fn Side(comptime T: type) type {
     return struct {
         host: std.ArrayList(?T) = .empty,
@@ -272,13 +271,13 @@ fn Side(comptime T: type) type {
             return new;
         }
 
-        /// Shuffled, 64 by 64, and different after a restart.
+        /// Shuffled in blocks of 64, and different for each instance.
         fn next(self: *Self) u32 {
             defer self.count += 1;
             return (self.count & ~@as(u32, 63)) | ((self.count *% 37 +% self.shift) & 63);
         }
 
-        /// Takes the new entries of an answer.
+        /// Receives the new entries of an answer.
         fn take(self: *Self, arena: Allocator, numbers: anytype) !void {
             const first, const entries = numbers.send();
             for (entries, first - first_own..) |entry, at| {
@@ -347,7 +346,7 @@ fn ofDay(text: []const u8) !i64 {
 var lines: std.ArrayList([]const u8) = .empty;
 var lines_arena: Allocator = undefined;
 
-/// From now on, lines of the log are kept in the arena.
+/// Keeps all further lines of the log, in memory of the arena.
 pub fn rememberLog(arena: Allocator) void {
     lines = .empty;
     lines_arena = arena;
@@ -359,7 +358,7 @@ fn remember(level: log.Level, message: []const u8) void {
     lines.append(lines_arena, line) catch return;
 }
 
-/// What has been logged since this was last asked, each line with its level: `warn: too late`.
+/// Returns the lines logged since the last call, each with its level: `warn: too late`.
 pub fn takenLog() []const []const u8 {
     defer lines = .empty;
     return lines.items;

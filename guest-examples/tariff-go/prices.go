@@ -10,7 +10,8 @@ import (
 // The price of processor time, for each hour of the day.
 type day [24]float64
 
-// readPrices converts bands of hours to a price per hour, by project. It adds errors to the options.
+// readPrices converts bands of hours to a price per hour, by project. It adds errors to the
+// options.
 func readPrices(options *nephometer.OptionReader) map[string]*day {
 	prices := map[string]*day{}
 	for _, project := range options.Keys() {

@@ -9,8 +9,8 @@ import (
 	"nephometer"
 )
 
-// The saved state. A list of lists, as in the other languages, because JavaScript's objects put keys
-// that look like numbers first. Pointers show which values are missing.
+// The saved state. A list of lists, as in the other languages, because JavaScript's objects put
+// keys that look like numbers first. Pointers show which values are missing.
 type state struct {
 	Currency *string  `json:"currency"`
 	Totals   *[][]any `json:"totals"`

@@ -1,9 +1,9 @@
 """`tariff`: the cost of processor time, by project and hour of the day.
 
 Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour of
-its time. A sample of a project without prices is dropped: the host counts it as absorbed, the log
-names it. All other rows stay as they are. After each polling cycle there is a `cost.total` per
-project, the sum of all its costs. The state is JSON, the same as that of the other languages.
+its time. A sample of a project without prices is dropped and logged; the host counts it as absorbed.
+All other samples pass. Each flush emits a `cost.total` per project, the sum of all its costs. The
+state is JSON, in the same format as in the other languages.
 """
 
 import json

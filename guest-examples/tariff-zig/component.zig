@@ -1,4 +1,4 @@
-//! What the component is built of: the root file of `zig build-exe`.
+//! The root file of the component.
 
 const nephometer = @import("nephometer");
 const Tariff = @import("tariff.zig").Tariff;

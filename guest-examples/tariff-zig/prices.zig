@@ -1,14 +1,14 @@
-//! From bands of hours to a price for each hour of the day.
+//! Converts bands of hours to a price for each hour of the day.
 
 const std = @import("std");
 const nephometer = @import("nephometer");
 const Allocator = std.mem.Allocator;
 const OptionReader = nephometer.OptionReader;
 
-/// What an hour of processor time costs, by project and hour of the day in UTC.
+/// The prices of an hour of processor time, by project and hour of the day in UTC.
 pub const Prices = std.array_hash_map.String([24]f64);
 
-/// The prices of all projects, in memory of the arena. What is wrong is noted in the options.
+/// Reads the prices of all projects, in memory of the arena. Errors are added to the options.
 pub fn read(arena: Allocator, options: *const OptionReader) Allocator.Error!Prices {
     var prices: Prices = .empty;
     for (try options.keys()) |project| {
@@ -50,7 +50,7 @@ fn ofADay(options: *const OptionReader, project: []const u8) Allocator.Error![24
     return day;
 }
 
-/// The schema has refused what is not from 0 to 24.
+/// The schema ensures an hour from 0 to 24.
 fn hourOf(number: f64) usize {
     return @min(std.math.lossyCast(usize, number), 24);
 }

@@ -1,9 +1,9 @@
-//! `tariff`: what processor time costs, by project and hour of the day.
+//! `tariff`: the cost of processor time, by project and hour of the day.
 //!
-//! Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour of
-//! its time. A sample of a project without prices is left out: the host counts it as absorbed, the log
-//! names it. Everything else passes. At the end of a tick there is a `cost.total` per project, the sum
-//! of its costs ever since. The state is JSON, the same as that of the other languages.
+//! Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour
+//! of its time. A sample of a project without prices is dropped and logged; the host counts it as
+//! absorbed. All other samples pass. Each flush emits a `cost.total` per project, the sum of all
+//! its costs. The state is JSON, in the same format as in the other languages.
 
 const std = @import("std");
 const nephometer = @import("nephometer");
@@ -28,7 +28,7 @@ pub const hour = 3_600_000_000_000;
 /// The configured transformer with its totals by project.
 pub const Tariff = struct {
     gpa: Allocator,
-    /// Of the options.
+    /// The memory of the options.
     arena: std.heap.ArenaAllocator,
     currency: []const u8,
     prices: prices.Prices,
@@ -38,11 +38,11 @@ pub const Tariff = struct {
     /// By meter: whether it has a price.
     priced: Cache(bool),
 
-    /// What is known of a resource once it has a row.
+    /// The prices and the total of a resource, looked up with its first row.
     const Payer = struct {
         /// Of its project; null without prices.
         day: ?*const [24]f64,
-        /// Where the total of its project is; null before the first cost.
+        /// The index of the project's total; null before the first cost.
         total: ?usize = null,
     };
 
@@ -102,7 +102,8 @@ pub const Tariff = struct {
                 continue;
             };
             const cost = row.volume / hour * day[@intCast(row.time / hour % 24)];
-            // One cost that is not finite would refuse the whole answer, and a total only grows.
+            // A cost that is not finite would invalidate the whole answer, and totals never
+            // decrease.
             if (!(cost >= 0 and cost < std.math.inf(f64))) {
                 try refused.add(row, "volume is {f}", .{short(row.volume)});
                 continue;
@@ -164,7 +165,7 @@ pub const Tariff = struct {
         }
         self.totals.deinit();
         self.totals = state.totals;
-        // Payers refer to the totals before.
+        // Payers refer to the previous totals.
         self.payers.clear();
     }
 };

@@ -1,4 +1,4 @@
-//! The fixtures that all languages share, a plain model, and what a damaged state does. In this folder:
+//! Tests of tariff: the shared fixtures, a simple model, and damaged states. In this folder:
 //!
 //!     zig test --dep nephometer -Mroot=test_tariff.zig -Mnephometer=../nephometer-zig/nephometer.zig
 
@@ -14,7 +14,7 @@ const testing = std.testing;
 
 const shared = "../tariff/";
 
-/// A test's memory: what the calls leave behind, freed at its end.
+/// The memory of a test, freed at its end.
 const Bench = struct {
     host: helpers.Host,
 
@@ -44,7 +44,7 @@ const Bench = struct {
         return json.parse(self.memory(), text);
     }
 
-    /// Sends a batch through.
+    /// Transforms a batch.
     fn transformed(self: *Bench, one: *Tariff, samples: []const Value) ![]const helpers.Sample {
         var now = self.host.call();
         const input = try self.host.batch(samples);
@@ -56,7 +56,7 @@ const Bench = struct {
         return self.host.flushed(try one.flush(&now, time));
     }
 
-    /// Has a new instance take the place of one; gives back the state.
+    /// Replaces the instance by one that is restored from its state, and returns the state.
     fn replaced(self: *Bench, one: *Tariff, options: Value) ![]const u8 {
         var now = self.host.call();
         const state = try one.save(&now);
@@ -132,7 +132,7 @@ fn expectSamples(found: []const helpers.Sample, expected: Value) !void {
     }
 }
 
-/// Equal, but for what numbers lose.
+/// Equal within the tolerance of numbers.
 fn expectAlike(found: Value, expected: Value) anyerror!void {
     if (json.number(expected)) |number| {
         const other = json.number(found) orelse return error.TestUnexpectedResult;
@@ -154,9 +154,9 @@ fn expectAlike(found: Value, expected: Value) anyerror!void {
     }
 }
 
-test "totals are those of exact arithmetic" {
-    // Prices and volumes are whole numbers of small units, so that the model can count with integers: a
-    // price in millionths, times a volume in nanoseconds.
+test "totals equal exact arithmetic" {
+    // Prices and volumes are whole numbers of small units, so that the model can count with
+    // integers: a price in millionths, times a volume in nanoseconds.
     var bench: Bench = .init();
     defer bench.deinit();
     const memory = bench.memory();
@@ -215,7 +215,7 @@ fn cpu(bench: *Bench, project: []const u8, volume: u64, at: usize, minute: u32) 
     return bench.parsed(text);
 }
 
-test "a state that is not its own is refused" {
+test "states of others are refused" {
     var bench: Bench = .init();
     defer bench.deinit();
     const prices = "\"prices\": {\"alpha\": [{\"from\": 0, \"to\": 24, \"price\": 1}]}}";
@@ -257,7 +257,8 @@ test "a state that is not its own is refused" {
         try testing.expectError(error.WrongState, one.restore(&call, 1, state));
         try testing.expectEqualStrings("the state is damaged", call.reason);
     }
-    // What it had is untouched, and whole numbers beyond 64 bits are numbers, as another language may write them.
+    // What it had is untouched, and whole numbers beyond 64 bits are numbers, as another language
+    // may write them.
     try testing.expectEqual(1, (try bench.flushed(&one, 1))[0].volume);
     try one.restore(&call, 1, start ++ "[[\"alpha\", \"openstack\", 100000000000000000000, 0.5]]}");
     const saved = "{\"currency\":\"EUR\",\"totals\":[[\"alpha\",\"openstack\",1e20,0.5]]}";
@@ -278,7 +279,7 @@ test "projects without prices keep their totals" {
     try testing.expectEqual(1, totals[0].volume);
 }
 
-test "nothing is needed of what a call was given" {
+test "the transformer keeps no references to arguments" {
     var bench: Bench = .init();
     defer bench.deinit();
     const options = "{\"currency\": \"EUR\", \"prices\": {\"alpha\": [{\"from\": 0, \"to\": 24, \"price\": 1}]}}";
@@ -298,7 +299,7 @@ test "nothing is needed of what a call was given" {
     var call = bench.host.call();
     const saved = "{\"currency\":\"EUR\",\"totals\":[[\"alpha\",\"openstack\",3,0]]}";
     try testing.expectEqualStrings(saved, try one.save(&call));
-    // And before there was any state to restore.
+    // The same without an earlier restore.
     var other = try bench.tariff(try bench.parsed(options));
     defer other.deinit();
     passing = .init();

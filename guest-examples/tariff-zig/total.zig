@@ -1,13 +1,13 @@
-//! Sums of costs, and how they are saved.
+//! Totals of costs, and their saved form.
 
 const std = @import("std");
 const nephometer = @import("nephometer");
 const Allocator = std.mem.Allocator;
 const json = nephometer.json;
 
-/// A sum that does not lose what is small beside it (Neumaier's): `rest` is what rounding left out.
+/// A compensated sum (Neumaier): `rest` holds the rounding errors, so small costs are not lost.
 pub const Total = struct {
-    /// Of the first sample.
+    /// The source of the first sample.
     source: []const u8,
     sum: f64 = 0,
     rest: f64 = 0,
@@ -39,14 +39,14 @@ pub const Totals = struct {
         self.arena.deinit();
     }
 
-    /// Where the total of a project is; a new one begins at 0.
+    /// The index of the total of a project; a new one starts at 0.
     pub fn place(self: *Totals, project: []const u8, source: []const u8) Allocator.Error!usize {
         if (self.projects.getIndex(project)) |known| return known;
         try self.put(project, .{ .source = source });
         return self.projects.count() - 1;
     }
 
-    /// The total at a place.
+    /// The total at an index.
     pub fn at(self: *Totals, known: usize) *Total {
         return &self.projects.values()[known];
     }
@@ -76,7 +76,7 @@ pub const Totals = struct {
 
     const Saved = struct { []const u8, []const u8, json.Short, json.Short };
 
-    /// The state, in every language: project, source, sum and rest.
+    /// The state, in the format of all languages: project, source, sum and rest.
     pub fn save(self: *const Totals, arena: Allocator, currency: []const u8) Allocator.Error![]const u8 {
         const entries = try self.sorted(arena);
         const totals = try arena.alloc(Saved, entries.len);
@@ -88,12 +88,12 @@ pub const Totals = struct {
     }
 };
 
-/// What a saved state says.
+/// The content of a saved state.
 pub const State = struct {
     currency: []const u8,
     totals: Totals,
 
-    /// Reads a state; the arena is for the reading, the totals get memory of their own.
+    /// Parses a state in memory of the arena. The totals get memory of their own.
     pub fn read(gpa: Allocator, arena: Allocator, text: []const u8) error{ Damaged, OutOfMemory }!State {
         const state = json.parse(arena, text) catch |fault| return switch (fault) {
             error.OutOfMemory => error.OutOfMemory,

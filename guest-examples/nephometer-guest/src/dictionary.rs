@@ -16,8 +16,8 @@ pub struct Dictionary {
     pub(crate) own: RefCell<OwnEntries>,
 }
 
-/// Identifies an entry for [`EntryCache`]: its number, and a serial that differs for each entry that
-/// had this number.
+/// Identifies an entry for [`EntryCache`]: its number, and a serial that differs for each entry
+/// that had this number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryKey {
     pub(crate) number: u32,

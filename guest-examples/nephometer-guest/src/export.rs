@@ -1,5 +1,5 @@
-//! Connects a [`crate::Transformer`] with the exports of its world. The two worlds have equal records
-//! under different names, so the macros convert them.
+//! Connects a [`crate::Transformer`] with the exports of its world. The two worlds have equal
+//! records under different names, so the macros convert them.
 
 use std::sync::Once;
 
@@ -140,8 +140,8 @@ macro_rules! export_transformer {
     };
 }
 
-/// Exports a [`crate::Stateful`] transformer as the component of this crate. Does nothing on targets
-/// other than wasm.
+/// Exports a [`crate::Stateful`] transformer as the component of this crate. Does nothing on
+/// targets other than wasm.
 #[macro_export]
 macro_rules! export_stateful_transformer {
     ($type:ty) => {

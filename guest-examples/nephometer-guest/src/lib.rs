@@ -62,7 +62,8 @@ pub use volume::Volume;
 /// The origin of a row that is not computed from an input row.
 pub const NO_ORIGIN: u32 = u32::MAX;
 
-/// Rows computed from rows of the input, with their resources and times. [`AnswerBuilder`] makes it.
+/// Rows computed from rows of the input, with their resources and times. [`AnswerBuilder`] makes
+/// it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Derived {
     /// Per row: the input row that it is computed from. Equal or ascending.

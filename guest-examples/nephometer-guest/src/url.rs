@@ -113,7 +113,8 @@ impl<'a> UrlOptions<'a> {
         reader.refuse(key, reason);
     }
 
-    /// Logs a warning for each option that is not in `known`. The parts of the URL are always known.
+    /// Logs a warning for each option that is not in `known`. The parts of the URL are always
+    /// known.
     pub fn warn_of_unknown(&self, known: &[&str]) {
         self.warn_of_unknown_in_block(known);
         self.query.warn_of_unknown(known);

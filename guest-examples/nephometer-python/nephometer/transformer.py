@@ -1,4 +1,4 @@
-"""What a transformer is made of."""
+"""The interface of a transformer: what it describes, returns and raises."""
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -57,7 +57,7 @@ class Broken(Exception):
 
 
 class StateError(Exception):
-    """The state cannot be saved, or not restored."""
+    """The state cannot be saved or restored."""
 
 
 class Transformer(Protocol):
@@ -82,4 +82,4 @@ class Transformer(Protocol):
         """The whole state, in the format of `description.state_version`."""
 
     def restore(self, version: int, state: bytes):
-        """Continues from what an earlier instance saved, before any batch. Raises `StateError`."""
+        """Restores what an earlier instance saved, before any batch. Raises `StateError`."""

@@ -1,4 +1,4 @@
-"""`{{name}}`: every volume times the option `factor`.
+"""`{{name}}`: multiplies every volume by the option `factor`.
 
 The rows are counted; the count is returned after each polling cycle, and is the state that a reload keeps.
 """
