@@ -11,16 +11,16 @@ SCHEMA = {
     "additionalProperties": False,
     "properties": {
         "currency": {
-            "description": "The unit of the costs.",
+            "description": "The unit of costs.",
             "type": "string",
             "minLength": 1
         },
         "prices": {
-            "description": "What an hour of processor time costs, by project and hour of the day in UTC.",
+            "description": "The price of an hour of processor time, by project and hour of the day in UTC.",
             "type": "object",
             "minProperties": 1,
             "additionalProperties": {
-                "description": "Every hour from 0 to 24 has to have one price.",
+                "description": "Every hour from 0 to 24 must have exactly one price.",
                 "type": "array",
                 "items": {
                     "type": "object",
