@@ -54,7 +54,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
             envelope["samples"].as_u64().unwrap()
         );
     }
-    agent.execute(&["spool", "export", "nobody's"]).code(64).reports("there is no spool nobody's");
+    agent.execute(&["spool", "export", "nobody's"]).code(64).reports("unknown spool nobody's");
 
     // Another broker from now on: what waits for the old one is said, and given to the new one.
     let agent = agent.everything_to(&["notifier://?topic=spooled"]);
@@ -68,7 +68,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
     agent
         .execute(&["spool", "requeue", to, "--to", &name])
         .code(64)
-        .reports("a publisher is at work");
+        .reports("is in use by a publisher");
     agent
         .execute(&["spool", "requeue", &name, "--to", to])
         .code(0)

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use nephometer_config::{BrokerSpec, Secret};
 use nephometer_pipeline::publish::{AmqpPublisher, Driver, Envelope, Publisher};
-use nephometer_store::{Bounds, Manifest, Spools, Store, WhenFull};
+use nephometer_store::{Manifest, SpoolBounds, Spools, Store, WhenFull};
 use nephometer_telemetry::PublisherCount;
 use uuid::Uuid;
 
 use super::{percentiles, runtime, say};
 use nephometer_model::DeliveryResult;
 
-const BOUNDS: Bounds = Bounds { bytes: 8 << 30, count: None, age: None, last: Vec::new() };
+const BOUNDS: SpoolBounds =
+    SpoolBounds { bytes: 8 << 30, count: None, age: None, evict_last: Vec::new() };
 /// Envelopes that one event of a sink makes: 1,000 samples.
 const EVENT: u64 = 20;
 /// Bytes of an envelope with 50 signed samples, about.
@@ -49,8 +50,8 @@ async fn cycles(spools: &Spools, rounds: u64) -> Vec<Duration> {
         let given = envelopes(round * EVENT..(round + 1) * EVENT, BODY, "");
         let begun = Instant::now();
         writer.push(given).await;
-        let lent = reader.peek(100).await.unwrap();
-        reader.settle(&vec![DeliveryResult::Acknowledged; black_box(lent).len()]).await;
+        let lent = reader.lease(100).await.unwrap();
+        reader.acknowledge(&vec![DeliveryResult::Acknowledged; black_box(lent).len()]).await;
         taken.push(begun.elapsed());
     }
     taken
@@ -128,7 +129,7 @@ pub(super) fn measure() {
         let ends = runtime
             .block_on(store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts))
             .unwrap();
-        let (took, held) = (begun.elapsed(), ends.1.held());
+        let (took, held) = (begun.elapsed(), ends.1.pending());
         let size = megabytes(&folder.join("agent.redb"));
         say(&format!("start with {held} held ({size:.0} MB) after {how}: {took:?}\n"));
     }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::handle::Publishers;
-use crate::publish::{Encoding, Outstanding};
+use crate::publish::{Encoding, UnwrittenEnvelopes};
 use crate::transform::SampleList;
 use nephometer_model::{Batch, Offset, Sample};
-use nephometer_store::{JournalReader, SpoolInput};
+use nephometer_store::{JournalReader, SpoolAppend};
 use nephometer_telemetry::events;
 
 /// Samples that one sink published at once.
@@ -31,7 +31,7 @@ pub struct PublisherFanout {
     /// Gets a copy of the output.
     pub observer: Option<OutputObserver>,
     /// Removed publishers that had undelivered envelopes.
-    removed: Vec<Outstanding>,
+    removed: Vec<UnwrittenEnvelopes>,
 }
 
 impl PublisherFanout {
@@ -57,11 +57,11 @@ impl PublisherFanout {
         let publishers = || self.publishers.iter().map(|(_, publisher)| publisher);
         let encodings: Vec<Encoding<'_>> =
             publishers().map(|publisher| publisher.encoding(sink, &lists, offset, batch)).collect();
-        let inputs = publishers().zip(&encodings);
-        let inputs = inputs
-            .map(|(publisher, envelopes)| SpoolInput { writer: publisher.spool(), envelopes })
+        let appends = publishers().zip(&encodings);
+        let appends = appends
+            .map(|(publisher, envelopes)| SpoolAppend { writer: publisher.spool(), envelopes })
             .collect();
-        let counts = journal.emit(inputs, emitted_offset(&self.removed, offset)).await;
+        let counts = journal.commit(appends, emitted_offset(&self.removed, offset)).await;
         drop(encodings);
         for ((_, publisher), count) in self.publishers.iter_mut().zip(counts) {
             publisher.count_envelopes(batch, count);
@@ -78,36 +78,37 @@ impl PublisherFanout {
 
     /// Adds and removes publishers. A removed publisher still delivers its spool.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Publishers)) {
-        let outstanding = |publishers: &Publishers| -> Vec<Outstanding> {
-            publishers.iter().map(|(_, handle)| handle.outstanding()).collect()
+        let unwritten = |publishers: &Publishers| -> Vec<UnwrittenEnvelopes> {
+            publishers.iter().map(|(_, handle)| handle.unwritten_envelopes()).collect()
         };
-        let before = outstanding(&self.publishers);
+        let before = unwritten(&self.publishers);
         change(&mut self.publishers);
-        let after = outstanding(&self.publishers);
-        let removed = before.into_iter().filter(|one| !after.iter().any(|other| one.is(other)));
+        let after = unwritten(&self.publishers);
+        let removed =
+            before.into_iter().filter(|one| !after.iter().any(|other| one.is_same_spool(other)));
         self.removed.extend(removed);
-        self.removed.retain(|one| one.oldest().is_some());
+        self.removed.retain(|one| one.oldest_offset().is_some());
     }
 
     /// The emitted offset of a sink whose last processed batch is at `processed`.
     pub(super) fn emitted_offset(&self, processed: Offset) -> Offset {
-        emitted_offset(&self.outstanding(), processed)
+        emitted_offset(&self.unwritten(), processed)
     }
 
-    fn outstanding(&self) -> Vec<Outstanding> {
-        let current = self.publishers.iter().map(|(_, handle)| handle.outstanding());
+    fn unwritten(&self) -> Vec<UnwrittenEnvelopes> {
+        let current = self.publishers.iter().map(|(_, handle)| handle.unwritten_envelopes());
         current.chain(self.removed.iter().cloned()).collect()
     }
 
     /// Drops the publishers, which then drain their spools and end.
-    pub(super) fn close(self) -> Vec<Outstanding> {
-        self.outstanding()
+    pub(super) fn close(self) -> Vec<UnwrittenEnvelopes> {
+        self.unwritten()
     }
 }
 
 /// The offset before the oldest envelope that is neither acknowledged nor on disk: after a crash
 /// nothing up to it has to be encoded again.
-pub(super) fn emitted_offset(outstanding: &[Outstanding], processed: Offset) -> Offset {
-    let oldest = outstanding.iter().filter_map(Outstanding::oldest).min();
+pub(super) fn emitted_offset(unwritten: &[UnwrittenEnvelopes], processed: Offset) -> Offset {
+    let oldest = unwritten.iter().filter_map(UnwrittenEnvelopes::oldest_offset).min();
     oldest.map_or(processed, |oldest| processed.min(oldest.saturating_sub(1)))
 }

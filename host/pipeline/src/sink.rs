@@ -25,7 +25,7 @@ use crate::transform::{
 };
 use nephometer_config::OnError;
 use nephometer_model::{Batch, Offset};
-use nephometer_store::{DeadLetters, Entry, FailedBatch, JournalReader, SavedChain};
+use nephometer_store::{DeadLetters, FailedBatch, JournalEntry, JournalReader, SavedChain};
 use nephometer_telemetry::{SinkCount, events};
 use nephometer_wasm::GuestThreads;
 
@@ -190,7 +190,7 @@ impl Sink {
         }
     }
 
-    fn journaled_batch(&mut self, entry: &Entry) -> JournaledBatch {
+    fn journaled_batch(&mut self, entry: &JournalEntry) -> JournaledBatch {
         let persisted = self.persisted_actions.remove(&entry.offset);
         let actions = persisted.map_or_else(Vec::new, |bytes| applied_actions::decode(&bytes));
         JournaledBatch::new(entry.offset, &entry.batch, &actions)
@@ -222,7 +222,7 @@ impl Sink {
     }
 
     /// Processes one batch, and retries it until it succeeds or a failure action applies.
-    async fn process(&mut self, entry: Entry) {
+    async fn process(&mut self, entry: JournalEntry) {
         let mut batch = self.journaled_batch(&entry);
         let mut retries = 0;
         let mut actions: Vec<AppliedAction> = self.actions_in_quarantine();
@@ -261,12 +261,12 @@ impl Sink {
     /// Publishes the output of a batch, which may be empty, with the counters of the transformers.
     pub(super) async fn publish(&mut self, offset: Offset, batch: &Batch, lists: Vec<SampleList>) {
         let accounts = self.revision.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
-        self.journal.counted(offset, accounts);
+        self.journal.record_counts(offset, accounts);
         self.fanout.publish(&self.journal, offset, batch, lists).await;
     }
 
     /// Moves behind a processed batch. `clean` if no failure action was applied to it.
-    fn advance(&mut self, entry: &Entry, batch: JournaledBatch, clean: bool) {
+    fn advance(&mut self, entry: &JournalEntry, batch: JournaledBatch, clean: bool) {
         self.count.processed.fetch_add(entry.batch.samples.len() as u64, Relaxed);
         self.offset = entry.offset;
         self.journal.advance();
@@ -297,7 +297,7 @@ impl Sink {
     /// stays pending.
     async fn choose_action(
         &mut self,
-        entry: &Entry,
+        entry: &JournalEntry,
         error: &ChainError,
         actions: &mut Vec<AppliedAction>,
     ) -> Option<AppliedAction> {
@@ -377,7 +377,7 @@ impl Sink {
     }
 
     /// Writes the samples that failure actions dropped as dead letters.
-    async fn write_dead_letters(&mut self, entry: &Entry) {
+    async fn write_dead_letters(&mut self, entry: &JournalEntry) {
         let Some(revision) = &mut self.revision else { return };
         let dropped = revision.chain.take_dropped();
         if dropped.is_empty() {
@@ -442,7 +442,7 @@ impl Sink {
 
     /// Moves the emitted offset, writes the state if it is due, and updates the status.
     async fn save_progress(&mut self) {
-        let emitted = self.journal.emitted(self.fanout.emitted_offset(self.offset));
+        let emitted = self.journal.advance_emitted(self.fanout.emitted_offset(self.offset));
         if let Some(revision) = &self.revision
             && self.pending_save.is_none()
             && revision.chain.saved_at() > self.saved
@@ -480,7 +480,7 @@ impl Sink {
         }
         DrainedSink {
             journal: self.journal,
-            outstanding: self.fanout.close(),
+            unwritten: self.fanout.close(),
             offset: self.offset,
             pending_save: self.pending_save,
             name: self.name,

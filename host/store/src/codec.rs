@@ -1,7 +1,7 @@
-//! Batches as bytes: what the journal keeps on disk.
+//! Encodes batches for the journal, dead letters and recordings.
 //!
-//! Meters and resources stand once per batch, rows refer to them by number. What is read may be
-//! anything: it gives a batch or an error, never a panic.
+//! Meters and resources are stored once per batch; samples refer to them by index. Decoding any bytes
+//! gives a batch or an error, never a panic.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use nephometer_model::{Batch, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
 
-/// The first byte; another one for another form.
+/// The version of the encoding, in the first byte.
 const VERSION: u8 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Stored<'a> {
+struct StoredBatch<'a> {
     #[serde(borrow)]
     source: &'a str,
     cycle_start: Clocks,
@@ -23,9 +23,9 @@ struct Stored<'a> {
     meters: Vec<StoredMeter<'a>>,
     #[serde(borrow)]
     resources: Vec<StoredResource<'a>>,
-    rows: Vec<Row>,
+    samples: Vec<StoredSample>,
     #[serde(borrow)]
-    gone: Vec<&'a str>,
+    removed: Vec<&'a str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,7 +46,7 @@ struct StoredResource<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Row {
+struct StoredSample {
     id: [u8; 16],
     meter: u32,
     resource: u32,
@@ -60,7 +60,7 @@ enum StoredVolume {
     Float(f64),
 }
 
-/// Wall, continuous, monotonic.
+/// Wall, continuous and monotonic time.
 type Clocks = (u64, Option<u64>, Option<u64>);
 
 fn clocks(moment: Moment) -> Clocks {
@@ -71,55 +71,55 @@ fn moment((wall, continuous, monotonic): Clocks) -> Moment {
     Moment { wall: Timestamp::from_nanos(wall), continuous, monotonic }
 }
 
-/// Numbers shared things by where they are: nearly all rows of a tick share theirs.
-struct Numbers<'a, T> {
+/// Assigns indexes to shared values, by address: nearly all samples of a batch share theirs.
+struct Interner<'a, T> {
     entries: Vec<&'a T>,
     by_address: HashMap<usize, u32>,
 }
 
-impl<'a, T> Numbers<'a, T> {
+impl<'a, T> Interner<'a, T> {
     fn new() -> Self {
         Self { entries: Vec::new(), by_address: HashMap::new() }
     }
 
-    fn of(&mut self, one: &'a Arc<T>) -> u32 {
+    fn index_of(&mut self, one: &'a Arc<T>) -> u32 {
         *self.by_address.entry(Arc::as_ptr(one).addr()).or_insert_with(|| {
             self.entries.push(one);
-            u32::try_from(self.entries.len() - 1).expect("fewer than rows, which fit a component")
+            u32::try_from(self.entries.len() - 1).expect("a batch holds fewer than 2^32 samples")
         })
     }
 }
 
-/// The batch as bytes.
+/// Encodes a batch.
 pub fn encode(batch: &Batch) -> Vec<u8> {
-    let (mut meters, mut resources) = (Numbers::new(), Numbers::new());
-    let row = |sample| row(sample, &mut meters, &mut resources);
-    let rows: Vec<Row> = batch.samples.iter().map(row).collect();
+    let (mut meters, mut resources) = (Interner::new(), Interner::new());
+    let sample = |sample| stored_sample(sample, &mut meters, &mut resources);
+    let samples: Vec<StoredSample> = batch.samples.iter().map(sample).collect();
     let meter = |meter: &&'_ Meter| (meter.kind as u8, meter.name.clone(), meter.unit.clone());
     let known: Vec<_> = meters.entries.iter().map(meter).collect();
-    let stored = Stored {
+    let stored = StoredBatch {
         source: &batch.source,
         cycle_start: clocks(batch.cycle_start),
         meters: known
             .iter()
             .map(|(kind, name, unit)| StoredMeter { name, unit, kind: *kind })
             .collect(),
-        resources: resources.entries.iter().map(|resource| resource_of(resource)).collect(),
-        rows,
-        gone: batch.gone.iter().map(AsRef::as_ref).collect(),
+        resources: resources.entries.iter().map(|resource| stored_resource(resource)).collect(),
+        samples,
+        removed: batch.gone.iter().map(AsRef::as_ref).collect(),
     };
-    postcard::to_extend(&stored, vec![VERSION]).expect("memory takes all that is written to it")
+    postcard::to_extend(&stored, vec![VERSION]).expect("writing to memory never fails")
 }
 
-fn row<'a>(
+fn stored_sample<'a>(
     sample: &'a Sample,
-    meters: &mut Numbers<'a, Meter>,
-    resources: &mut Numbers<'a, Resource>,
-) -> Row {
-    Row {
+    meters: &mut Interner<'a, Meter>,
+    resources: &mut Interner<'a, Resource>,
+) -> StoredSample {
+    StoredSample {
         id: sample.id.into_bytes(),
-        meter: meters.of(&sample.meter),
-        resource: resources.of(&sample.resource),
+        meter: meters.index_of(&sample.meter),
+        resource: resources.index_of(&sample.resource),
         volume: match sample.volume {
             Volume::Integer(whole) => StoredVolume::Integer(whole),
             Volume::Float(float) => StoredVolume::Float(float),
@@ -128,37 +128,40 @@ fn row<'a>(
     }
 }
 
-fn resource_of(resource: &Resource) -> StoredResource<'_> {
+fn stored_resource(resource: &Resource) -> StoredResource<'_> {
     StoredResource {
         id: &resource.id,
         source: &resource.source,
         project_id: resource.project_id.as_deref(),
         user_id: resource.user_id.as_deref(),
-        metadata: serde_json::to_string(&resource.metadata).expect("JSON is writable as JSON"),
+        metadata: serde_json::to_string(&resource.metadata).expect("JSON serializes as JSON"),
     }
 }
 
-/// The batch in these bytes, or what is wrong with them.
+/// Decodes a batch.
+///
+/// # Errors
+/// If the bytes are not an encoded batch, with the reason as text.
 pub fn decode(bytes: &[u8]) -> Result<Batch, String> {
     let Some((&VERSION, rest)) = bytes.split_first() else {
-        return Err("it is not of this form".to_owned());
+        return Err("unknown encoding version".to_owned());
     };
-    let stored: Stored<'_> = postcard::from_bytes(rest).map_err(|error| error.to_string())?;
+    let stored: StoredBatch<'_> = postcard::from_bytes(rest).map_err(|error| error.to_string())?;
     let meters = stored.meters.iter().map(meter).collect::<Result<Vec<_>, _>>()?;
     let resources = stored.resources.iter().map(resource).collect::<Result<Vec<_>, _>>()?;
-    let sample = |row: &Row| sample(row, &meters, &resources);
+    let sample = |stored: &StoredSample| sample(stored, &meters, &resources);
     Ok(Batch {
         source: stored.source.into(),
         cycle_start: moment(stored.cycle_start),
-        samples: stored.rows.iter().map(sample).collect::<Result<_, _>>()?,
-        gone: stored.gone.into_iter().map(Into::into).collect(),
+        samples: stored.samples.iter().map(sample).collect::<Result<_, _>>()?,
+        gone: stored.removed.into_iter().map(Into::into).collect(),
     })
 }
 
 fn meter(stored: &StoredMeter<'_>) -> Result<Arc<Meter>, String> {
     let kinds = [MeterType::Gauge, MeterType::Delta, MeterType::Cumulative];
     let kind = kinds.into_iter().find(|kind| *kind as u8 == stored.kind);
-    let kind = kind.ok_or_else(|| format!("{} is no type of meter", stored.kind))?;
+    let kind = kind.ok_or_else(|| format!("unknown meter type {}", stored.kind))?;
     Ok(Arc::new(Meter::new(stored.name, kind, stored.unit)))
 }
 
@@ -172,18 +175,22 @@ fn resource(stored: &StoredResource<'_>) -> Result<Arc<Resource>, String> {
     }))
 }
 
-fn sample(row: &Row, meters: &[Arc<Meter>], resources: &[Arc<Resource>]) -> Result<Sample, String> {
-    let none = || "a row refers to nothing".to_owned();
+fn sample(
+    stored: &StoredSample,
+    meters: &[Arc<Meter>],
+    resources: &[Arc<Resource>],
+) -> Result<Sample, String> {
+    let missing = || "sample refers to a missing meter or resource".to_owned();
     Ok(Sample {
-        id: Uuid::from_bytes(row.id),
-        meter: Arc::clone(meters.get(row.meter as usize).ok_or_else(none)?),
-        resource: Arc::clone(resources.get(row.resource as usize).ok_or_else(none)?),
-        volume: match row.volume {
+        id: Uuid::from_bytes(stored.id),
+        meter: Arc::clone(meters.get(stored.meter as usize).ok_or_else(missing)?),
+        resource: Arc::clone(resources.get(stored.resource as usize).ok_or_else(missing)?),
+        volume: match stored.volume {
             StoredVolume::Integer(whole) => Volume::Integer(whole),
             StoredVolume::Float(float) if float.is_finite() => Volume::Float(float),
-            StoredVolume::Float(float) => return Err(format!("{float} is not finite")),
+            StoredVolume::Float(float) => return Err(format!("volume {float} is not finite")),
         },
-        taken: moment(row.taken),
+        taken: moment(stored.taken),
     })
 }
 
@@ -201,7 +208,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_batch_comes_back_as_it_was(given in prop::collection::vec(any_sample(), 0..20)) {
+        fn encoded_batch_decodes_unchanged(given in prop::collection::vec(any_sample(), 0..20)) {
             let resource = |id: &str| {
                 let mut metadata = serde_json::Map::new();
                 metadata.insert(id.to_owned(), json!({"x": [1, null, 1e300, 0.1]}));
@@ -220,12 +227,12 @@ mod tests {
             }).collect();
             let batch = Batch { source: "s".into(), cycle_start: Moment::default(), samples, gone: vec!["g".into()] };
             let back = decode(&encode(&batch)).unwrap();
-            // Debug writes every field, floats so that they can be read back.
+            // Debug prints every field, and floats exactly.
             prop_assert_eq!(format!("{batch:?}"), format!("{back:?}"));
         }
 
         #[test]
-        fn any_bytes_are_an_answer(bytes: Vec<u8>, cut in 0_usize..200) {
+        fn decoding_any_bytes_never_panics(bytes: Vec<u8>, cut in 0_usize..200) {
             let batch = Batch { source: "s".into(), cycle_start: Moment::default(), samples: Vec::new(), gone: vec!["gone".into()] };
             let mut good = encode(&batch);
             good.truncate(cut.min(good.len()));

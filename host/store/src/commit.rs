@@ -1,25 +1,25 @@
-//! What one event of a sink makes goes into the spools of all its publishers in one transaction,
-//! together with how far the sink is.
+//! Commits the envelopes of one event: to the spools of all publishers of a sink, together with the
+//! sink's emitted offset, in one transaction.
 //!
-//! What a batch stands for may be many times its size: more than a piece is encoded and written piece
-//! by piece into the open transaction, and readers see none of it before all of it is on disk. After
-//! a kill there is all of it or nothing.
+//! The envelopes may be many times as large as their batch. Those that exceed one chunk are encoded
+//! and written chunk by chunk into the open transaction, and readers see none of them before all are
+//! on disk. A kill leaves all of them or none.
 
 use std::sync::Arc;
 
 use super::backend::Backend;
 use super::db::Changes;
 use super::spool::PendingWrites;
-use super::streaming::Streaming;
+use super::streaming::StreamedAppend;
 use super::{Envelope, SpoolWriter};
 
-/// Bytes of envelopes that are in memory at once on their way to the disk, about: one piece is being
-/// encoded, one waits, one is written.
-const PIECE: usize = 4 << 20;
+/// Bytes of one chunk of envelopes. About three are in memory at once: one is being encoded, one
+/// waits, one is being written.
+const CHUNK_BYTES: usize = 4 << 20;
 
-/// Envelopes that are made when they are asked for, and the same ones however often.
+/// Envelopes that are created when they are needed. Every iteration gives the same ones.
 pub trait Envelopes: Sync {
-    /// From the first one on.
+    /// Iterates from the first one.
     fn iter(&self) -> Box<dyn Iterator<Item = Envelope> + Send + '_>;
 }
 
@@ -29,172 +29,173 @@ impl Envelopes for Vec<Envelope> {
     }
 }
 
-/// Envelopes for the spool of one publisher.
-pub struct SpoolInput<'a> {
-    /// Its spool.
+/// Envelopes to append to the spool of one publisher.
+pub struct SpoolAppend<'a> {
+    /// The spool.
     pub writer: &'a SpoolWriter,
-    /// What goes into it.
+    /// The envelopes.
     pub envelopes: &'a dyn Envelopes,
 }
 
-/// What became of an emission.
+/// The result of a commit.
 #[derive(Debug)]
-pub(super) struct CommitOutcome {
-    /// Whether it is on disk now, with the other changes.
-    pub(super) written: bool,
-    /// How many envelopes each spool was given.
-    pub(super) counts: Vec<u64>,
+pub(super) struct CommitReport {
+    /// Whether all of it is on disk. If not, the envelopes are in memory only.
+    pub(super) durable: bool,
+    /// Number of envelopes that each spool was given.
+    pub(super) envelopes: Vec<u64>,
 }
 
-/// Puts them in, and writes them with the other changes. Waits for room only if a spool was made so.
-pub(super) async fn put(
+/// Appends envelopes to spools and writes them together with other changes. Waits for room only in
+/// spools with [`super::WhenFull::Wait`].
+pub(super) async fn commit(
     backend: &Arc<Backend>,
-    puts: &[SpoolInput<'_>],
+    appends: &[SpoolAppend<'_>],
     changes: Changes,
-) -> CommitOutcome {
-    let mut pieces = Pieces::of(puts);
-    let first = pieces.next().unwrap_or_else(|| vec![Vec::new(); puts.len()]);
+) -> CommitReport {
+    let mut chunks = Chunks::of(appends);
+    let first = chunks.next().unwrap_or_else(|| vec![Vec::new(); appends.len()]);
     if !backend.is_durable() {
-        let mut piece = Some(first);
-        while let Some(envelopes) = piece {
-            for (put, envelopes) in puts.iter().zip(envelopes).filter(|(_, some)| !some.is_empty())
-            {
-                put.writer.shared.room(&envelopes).await;
-                drop(put.writer.shared.prepare(envelopes).await);
+        let mut chunk = Some(first);
+        while let Some(envelopes) = chunk {
+            let nonempty = appends.iter().zip(envelopes).filter(|(_, some)| !some.is_empty());
+            for (append, envelopes) in nonempty {
+                append.writer.shared.wait_for_room(&envelopes).await;
+                drop(append.writer.shared.prepare(envelopes).await);
             }
-            piece = pieces.next();
+            chunk = chunks.next();
         }
-        return CommitOutcome { written: false, counts: pieces.counts };
+        return CommitReport { durable: false, envelopes: chunks.counts };
     }
-    // Before anything is held that a driver needs.
-    for (put, envelopes) in puts.iter().zip(&first) {
-        put.writer.shared.room(envelopes).await;
+    // Before any lock is taken that a driver needs.
+    for (append, envelopes) in appends.iter().zip(&first) {
+        append.writer.shared.wait_for_room(envelopes).await;
     }
-    let written = if pieces.is_over() {
-        at_once(backend, puts, first, changes).await
+    let durable = if chunks.is_empty() {
+        commit_at_once(backend, appends, first, changes).await
     } else {
-        piece_by_piece(backend, puts, first, &mut pieces, changes).await
+        commit_in_chunks(backend, appends, first, &mut chunks, changes).await
     };
-    CommitOutcome { written, counts: pieces.counts }
+    CommitReport { durable, envelopes: chunks.counts }
 }
 
-/// Drivers may send what is in memory before it is on disk.
-async fn at_once(
+/// Commits a single chunk. Drivers may send its envelopes before they are on disk.
+async fn commit_at_once(
     backend: &Arc<Backend>,
-    puts: &[SpoolInput<'_>],
+    appends: &[SpoolAppend<'_>],
     envelopes: Vec<Vec<Envelope>>,
     mut changes: Changes,
 ) -> bool {
-    let mut prepared = Vec::with_capacity(puts.len());
-    // Always in the order of the sink, and a driver holds but its own: nobody waits in a circle.
-    for (put, envelopes) in puts.iter().zip(envelopes) {
-        prepared.push(put.writer.shared.prepare(envelopes).await);
+    let mut prepared = Vec::with_capacity(appends.len());
+    // Locks are always taken in the order of the sink, and a driver takes only its own: no deadlock.
+    for (append, envelopes) in appends.iter().zip(envelopes) {
+        prepared.push(append.writer.shared.prepare(envelopes).await);
     }
-    for one in &mut prepared {
-        changes.spools.push(std::mem::take(&mut one.change));
+    for append in &mut prepared {
+        changes.spools.push(std::mem::take(&mut append.change));
     }
     let pending_writes: Vec<PendingWrites> = changes.spools.iter().map(PendingWrites::of).collect();
     let written = backend.write(changes).await.is_ok();
-    for (one, pending_writes) in prepared.into_iter().zip(pending_writes) {
-        one.finish((!written).then_some(pending_writes));
+    for (append, pending_writes) in prepared.into_iter().zip(pending_writes) {
+        append.finish((!written).then_some(pending_writes));
     }
     written
 }
 
-/// Only the first piece waits for room: the rest of an event goes with it.
-async fn piece_by_piece(
+/// Commits several chunks. Only the first one waits for room: the rest of the event follows it.
+async fn commit_in_chunks(
     backend: &Arc<Backend>,
-    puts: &[SpoolInput<'_>],
+    appends: &[SpoolAppend<'_>],
     first: Vec<Vec<Envelope>>,
-    pieces: &mut Pieces<'_>,
+    chunks: &mut Chunks<'_>,
     mut changes: Changes,
 ) -> bool {
-    let mut spools = Vec::with_capacity(puts.len());
-    for put in puts {
-        spools.push(Streaming::begin(&put.writer.shared).await);
+    let mut spools = Vec::with_capacity(appends.len());
+    for append in appends {
+        spools.push(StreamedAppend::begin(&append.writer.shared).await);
     }
-    let mut writing = backend.begin();
-    let mut piece = Some(first);
-    while let Some(envelopes) = piece {
+    let mut transaction = backend.begin();
+    let mut chunk = Some(first);
+    while let Some(envelopes) = chunk {
         let mut added = Changes::default();
         for (spool, envelopes) in spools.iter_mut().zip(envelopes) {
             if !envelopes.is_empty() {
-                added.spools.push(spool.take(envelopes).await);
+                added.spools.push(spool.add(envelopes).await);
             }
         }
-        writing.write(added).await;
-        piece = pieces.next();
+        transaction.write(added).await;
+        chunk = chunks.next();
     }
-    changes.spools = spools.iter_mut().map(Streaming::change).collect();
+    changes.spools = spools.iter_mut().map(StreamedAppend::take_change).collect();
     let pending_writes: Vec<PendingWrites> = changes.spools.iter().map(PendingWrites::of).collect();
-    writing.write(changes).await;
-    // From here on it is on disk or it is not, whoever waits for it.
-    spools.iter_mut().for_each(Streaming::commit);
-    let written = backend.commit(writing).await.is_ok();
-    for ((spool, put), pending_writes) in spools.into_iter().zip(puts).zip(pending_writes) {
+    transaction.write(changes).await;
+    // From here on the commit happens or fails even if this future is dropped.
+    spools.iter_mut().for_each(StreamedAppend::commit);
+    let written = backend.commit(transaction).await.is_ok();
+    for ((spool, append), pending_writes) in spools.into_iter().zip(appends).zip(pending_writes) {
         if written {
             spool.finish();
         } else {
-            spool.keep_in_memory(put.envelopes.iter(), pending_writes).await;
+            spool.keep_in_memory(append.envelopes.iter(), pending_writes).await;
         }
     }
     written
 }
 
-/// Envelopes for several spools, one spool after the other.
-struct Pieces<'a> {
+/// Divides envelopes for several spools into chunks, one spool after the other.
+struct Chunks<'a> {
     spools: Vec<Box<dyn Iterator<Item = Envelope> + Send + 'a>>,
-    /// So many each spool was given.
+    /// Number of envelopes given out, by spool.
     counts: Vec<u64>,
-    /// Which spool is next.
-    at: usize,
-    /// The first envelope of the next piece.
+    /// Index of the spool that is being read.
+    current: usize,
+    /// The first envelope of the next chunk.
     next: Option<Envelope>,
 }
 
-impl<'a> Pieces<'a> {
-    fn of(puts: &[SpoolInput<'a>]) -> Self {
-        let spools: Vec<_> = puts.iter().map(|put| put.envelopes.iter()).collect();
+impl<'a> Chunks<'a> {
+    fn of(appends: &[SpoolAppend<'a>]) -> Self {
+        let spools: Vec<_> = appends.iter().map(|append| append.envelopes.iter()).collect();
         let counts = vec![0; spools.len()];
-        let mut pieces = Self { spools, counts, at: 0, next: None };
-        pieces.look();
-        pieces
+        let mut chunks = Self { spools, counts, current: 0, next: None };
+        chunks.fetch_next();
+        chunks
     }
 
-    fn is_over(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.next.is_none()
     }
 
-    fn look(&mut self) {
-        while let Some(spool) = self.spools.get_mut(self.at) {
+    fn fetch_next(&mut self) {
+        while let Some(spool) = self.spools.get_mut(self.current) {
             self.next = spool.next();
             if self.next.is_some() {
                 return;
             }
-            self.at += 1;
+            self.current += 1;
         }
     }
 
-    /// The envelopes of the next piece, by spool.
+    /// The envelopes of the next chunk, by spool.
     fn next(&mut self) -> Option<Vec<Vec<Envelope>>> {
-        let mut piece = vec![Vec::new(); self.spools.len()];
+        let mut chunk = vec![Vec::new(); self.spools.len()];
         let mut bytes = 0;
-        while bytes < PIECE
+        while bytes < CHUNK_BYTES
             && let Some(envelope) = self.next.take()
         {
             bytes += envelope.body.len() + envelope.address.len();
-            piece[self.at].push(envelope);
-            self.counts[self.at] += 1;
-            self.look();
+            chunk[self.current].push(envelope);
+            self.counts[self.current] += 1;
+            self.fetch_next();
         }
-        (bytes > 0 || piece.iter().any(|some| !some.is_empty())).then_some(piece)
+        (bytes > 0 || chunk.iter().any(|some| !some.is_empty())).then_some(chunk)
     }
 }
 
 impl SpoolWriter {
-    /// Takes envelopes in, one after the other. Waits only if the spool was made so.
+    /// Appends envelopes in order. Waits for room only with [`super::WhenFull::Wait`].
     pub async fn push(&self, envelopes: Vec<Envelope>) {
-        let all = [SpoolInput { writer: self, envelopes: &envelopes }];
-        put(&self.shared.backend, &all, Changes::default()).await;
+        let append = [SpoolAppend { writer: self, envelopes: &envelopes }];
+        commit(&self.shared.backend, &append, Changes::default()).await;
     }
 }

@@ -1,7 +1,8 @@
-//! Rows that were dropped because a component failed on them: kept in a file, for people.
+//! Dead letters: samples that were dropped because a component failed on them, kept to be inspected
+//! and retried.
 //!
-//! One JSON object a line. The file is bounded: when it is full it takes the place of the one before,
-//! whose letters are lost.
+//! One JSON object per line. When the file is full, it replaces the previous one, whose letters are
+//! lost.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -19,132 +20,140 @@ use nephometer_model::{Batch, Moment, Offset, Sample, Timestamp};
 use nephometer_telemetry::events::store as events;
 
 const FILE: &str = "dead-letters.ndjson";
-const BEFORE: &str = "dead-letters.1.ndjson";
+const PREVIOUS_FILE: &str = "dead-letters.1.ndjson";
 /// Bytes of each of the two files.
-const LARGEST: u64 = 16 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 
-/// Rows that a transformer failed on.
+/// Samples that a transformer failed on.
 #[derive(Debug, Clone, Copy)]
 pub struct FailedBatch<'a> {
     /// The sink.
     pub sink: &'a str,
-    /// Position of the transformer in the sink, from 0.
+    /// Index of the transformer in the sink.
     pub transformer: usize,
     /// The transformer's component.
     pub component: &'a str,
     /// SHA-256 of the component's file.
     pub digest: &'a [u8; 32],
-    /// What happened.
+    /// Why the transformer failed.
     pub reason: &'a str,
-    /// The batch in the journal that the rows come from.
+    /// Offset of the batch in the journal.
     pub offset: Offset,
     /// The batch's source.
     pub source: &'a str,
-    /// The batch's tick.
+    /// Start of the batch's polling cycle.
     pub cycle_start: Timestamp,
-    /// As they came to the transformer.
+    /// The samples as the transformer got them.
     pub samples: &'a [Sample],
 }
 
-/// One letter.
+/// One dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Unique in this store, ascending.
     pub number: u64,
     /// The sink.
     pub sink: String,
-    /// Position of the transformer in the sink, from 0.
+    /// Index of the transformer in the sink.
     #[serde(rename = "stage")]
     pub transformer: usize,
     /// The transformer's component.
     pub component: String,
     /// SHA-256 of the component's file, in hexadecimal.
     pub digest: String,
-    /// What happened.
+    /// Why the transformer failed.
     pub reason: String,
-    /// The batch in the journal that the rows come from.
+    /// Offset of the batch in the journal.
     #[serde(rename = "position")]
     pub offset: Offset,
     /// The batch's source.
     pub source: String,
-    /// The batch's tick, ISO 8601.
+    /// Start of the batch's polling cycle, ISO 8601.
     #[serde(rename = "tick")]
     pub cycle_start: String,
-    /// How many rows there are.
-    pub rows: u64,
-    /// The rows in the journal's own form, in hexadecimal: exact to the last bit.
+    /// Number of samples.
+    #[serde(rename = "rows")]
+    pub sample_count: u64,
+    /// The samples in the encoding of the journal, in hexadecimal: exact to the last bit.
     batch: String,
 }
 
 impl DeadLetter {
-    /// The rows.
+    /// The samples.
+    ///
+    /// # Errors
+    /// If they cannot be decoded.
     pub fn samples(&self) -> Result<Vec<Sample>, String> {
-        let bytes = hex::decode(&self.batch).map_err(|error| format!("its rows: {error}"))?;
+        let bytes = hex::decode(&self.batch)
+            .map_err(|error| format!("invalid hexadecimal in `batch`: {error}"))?;
         Ok(decode(&bytes)?.samples)
     }
 }
 
-/// The file. Cheap to clone.
+/// The dead letters of a store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
-    /// Held over reading and writing, one at a time.
-    file: Arc<Mutex<Letters>>,
+    /// Locked while the file is read or written.
+    file: Arc<Mutex<LetterFile>>,
 }
 
 #[derive(Debug)]
-struct Letters {
-    /// `None` where nothing may be written.
+struct LetterFile {
+    /// `None` without a disk.
     folder: Option<PathBuf>,
-    /// Of the next letter, once it is known.
+    /// Number of the next letter, once it is known.
     next: Option<u64>,
 }
 
 impl DeadLetters {
     pub(super) fn new(folder: Option<&Path>) -> Self {
         let folder = folder.map(Path::to_owned);
-        Self { file: Arc::new(Mutex::new(Letters { folder, next: None })) }
+        Self { file: Arc::new(Mutex::new(LetterFile { folder, next: None })) }
     }
 
-    /// Those of a store that nobody has to have open.
-    pub fn of(folder: &Path) -> Self {
+    /// The dead letters of a store folder, whether or not an agent has it open.
+    pub fn in_folder(folder: &Path) -> Self {
         Self::new(Some(folder))
     }
 
-    /// Works on the file on a thread that may wait for the disk; nobody else works on it meanwhile.
-    pub(super) async fn work<T: Default + Send + 'static>(
+    /// Runs work on the folder on a blocking thread, one at a time. Returns the default without a disk.
+    pub(super) async fn with_folder<T: Default + Send + 'static>(
         &self,
         work: impl FnOnce(&Path, &mut Option<u64>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let mut file = Arc::clone(&self.file).lock_owned().await;
         blocking(move || {
-            let Letters { folder, next } = &mut *file;
+            let LetterFile { folder, next } = &mut *file;
             folder.as_deref().map_or_else(|| Ok(T::default()), |folder| work(folder, next))
         })
         .await
     }
 
-    /// Adds one.
-    pub async fn append(&self, lost: FailedBatch<'_>) -> Result<(), StoreError> {
+    /// Appends a dead letter.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub async fn append(&self, failed: FailedBatch<'_>) -> Result<(), StoreError> {
         let batch = Batch {
-            source: lost.source.into(),
-            cycle_start: Moment { wall: lost.cycle_start, ..Moment::default() },
-            samples: lost.samples.to_vec(),
+            source: failed.source.into(),
+            cycle_start: Moment { wall: failed.cycle_start, ..Moment::default() },
+            samples: failed.samples.to_vec(),
             gone: Vec::new(),
         };
         let letter = DeadLetter {
             number: 0,
-            sink: lost.sink.to_owned(),
-            transformer: lost.transformer,
-            component: lost.component.to_owned(),
-            digest: hex::encode(lost.digest),
-            reason: lost.reason.to_owned(),
-            offset: lost.offset,
-            source: lost.source.to_owned(),
-            cycle_start: lost.cycle_start.iso(),
-            rows: lost.samples.len() as u64,
+            sink: failed.sink.to_owned(),
+            transformer: failed.transformer,
+            component: failed.component.to_owned(),
+            digest: hex::encode(failed.digest),
+            reason: failed.reason.to_owned(),
+            offset: failed.offset,
+            source: failed.source.to_owned(),
+            cycle_start: failed.cycle_start.iso(),
+            sample_count: failed.samples.len() as u64,
             batch: String::new(),
         };
-        self.work(move |folder, next| {
+        self.with_folder(move |folder, next| {
             let number = match *next {
                 Some(next) => next,
                 None => all(folder)?.iter().map(|letter| letter.number).max().unwrap_or(0) + 1,
@@ -155,20 +164,29 @@ impl DeadLetters {
         .await
     }
 
-    /// All that there are, oldest first.
+    /// All dead letters, oldest first. Lines that cannot be decoded are logged and left out.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
     pub async fn all(&self) -> Result<Vec<DeadLetter>, StoreError> {
-        self.work(|folder, _| all(folder)).await
+        self.with_folder(|folder, _| all(folder)).await
     }
 
-    /// The one of this number.
+    /// The dead letter with this number.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
     pub async fn get(&self, number: u64) -> Result<Option<DeadLetter>, StoreError> {
         Ok(self.all().await?.into_iter().find(|letter| letter.number == number))
     }
 
-    /// Takes one away.
+    /// Removes a dead letter.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
     pub async fn remove(&self, number: u64) -> Result<(), StoreError> {
-        self.work(move |folder, _| {
-            for name in [BEFORE, FILE] {
+        self.with_folder(move |folder, _| {
+            for name in [PREVIOUS_FILE, FILE] {
                 let path = folder.join(name);
                 let letters = read(&path)?;
                 if letters.iter().any(|letter| letter.number == number) {
@@ -183,12 +201,12 @@ impl DeadLetters {
 }
 
 fn all(folder: &Path) -> Result<Vec<DeadLetter>, StoreError> {
-    let mut letters = read(&folder.join(BEFORE))?;
+    let mut letters = read(&folder.join(PREVIOUS_FILE))?;
     letters.extend(read(&folder.join(FILE))?);
     Ok(letters)
 }
 
-/// A line that is no letter, such as one that was torn by a crash, is left out and said.
+/// A line that cannot be decoded, such as one that a crash has torn, is logged and left out.
 fn read(path: &Path) -> Result<Vec<DeadLetter>, StoreError> {
     let file = match files::open(path) {
         Ok(file) => file,
@@ -210,11 +228,11 @@ fn append(folder: &Path, letter: &DeadLetter) -> Result<(), StoreError> {
     let path = folder.join(FILE);
     let mut line = text(letter);
     let length = path.metadata().map_or(0, |found| found.len());
-    if length > 0 && length + line.len() as u64 > LARGEST {
-        let before = folder.join(BEFORE);
-        std::fs::rename(&path, &before).map_err(|source| io("rename", &path, source))?;
+    if length > 0 && length + line.len() as u64 > MAX_BYTES {
+        let previous = folder.join(PREVIOUS_FILE);
+        std::fs::rename(&path, &previous).map_err(|source| io("rename", &path, source))?;
     } else if length > 0 && !ends_line(&path) {
-        // What a crash tore stays alone on its line.
+        // A line that a crash has torn is ended first.
         line.insert(0, b'\n');
     }
     let mut options = OpenOptions::new();
@@ -239,16 +257,16 @@ fn rewrite<'a>(
     path: &Path,
     letters: impl Iterator<Item = &'a DeadLetter>,
 ) -> Result<(), StoreError> {
-    let beside = path.with_extension("new");
+    let temporary = path.with_extension("new");
     let bytes: Vec<u8> = letters.flat_map(text).collect();
-    files::fresh(&beside)
+    files::fresh(&temporary)
         .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_data()))
-        .and_then(|()| std::fs::rename(&beside, path))
+        .and_then(|()| std::fs::rename(&temporary, path))
         .map_err(|source| io("write", path, source))
 }
 
 fn text(letter: &DeadLetter) -> Vec<u8> {
-    let mut line = serde_json::to_vec(letter).expect("texts and numbers are writable as JSON");
+    let mut line = serde_json::to_vec(letter).expect("texts and numbers serialize as JSON");
     line.push(b'\n');
     line
 }
@@ -261,7 +279,7 @@ fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
 mod tests {
     use super::*;
 
-    fn lost(reason: &str) -> FailedBatch<'_> {
+    fn failed(reason: &str) -> FailedBatch<'_> {
         FailedBatch {
             sink: "s",
             transformer: 1,
@@ -276,11 +294,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn letters_are_kept_found_and_taken_away() {
+    async fn dead_letters_are_appended_found_and_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let letters = DeadLetters::of(folder.path());
+        let letters = DeadLetters::in_folder(folder.path());
         for reason in ["one", "two", "three"] {
-            letters.append(lost(reason)).await.unwrap();
+            letters.append(failed(reason)).await.unwrap();
         }
         assert_eq!(letters.get(2).await.unwrap().unwrap().reason, "two");
         letters.remove(2).await.unwrap();
@@ -290,14 +308,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_torn_line_costs_itself_only() {
+    async fn torn_line_affects_no_other_letter() {
         let folder = tempfile::tempdir().unwrap();
-        let letters = DeadLetters::of(folder.path());
-        letters.append(lost("one")).await.unwrap();
+        let letters = DeadLetters::in_folder(folder.path());
+        letters.append(failed("one")).await.unwrap();
         let path = folder.path().join(FILE);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"number\": 2, \"si").unwrap();
-        letters.append(lost("three")).await.unwrap();
+        letters.append(failed("three")).await.unwrap();
         let left: Vec<String> =
             letters.all().await.unwrap().into_iter().map(|one| one.reason).collect();
         assert_eq!(left, ["one", "three"]);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::footprint::taken;
+use super::footprint::allocated_bytes;
 use super::spool_tests::{BOUNDS, envelope, ids};
 use super::*;
 use nephometer_model::{Bound, DeliveryResult, Gap, GapReason, Timestamp};
@@ -23,13 +23,13 @@ async fn open(
     bytes: u64,
 ) -> (SpoolWriter, SpoolReader, Arc<PublisherCount>) {
     let counts = Arc::new(PublisherCount::default());
-    let bounds = Bounds { bytes, ..BOUNDS };
+    let bounds = SpoolBounds { bytes, ..BOUNDS };
     let (writer, reader) = spools.open(name, bounds, WhenFull::DropOldest, &counts).await.unwrap();
     (writer, reader, counts)
 }
 
 fn file(folder: &Path) -> u64 {
-    taken(&folder.join("agent.redb"))
+    allocated_bytes(&folder.join("agent.redb"))
 }
 
 /// With 4 MiB for each of 8 publishers the database once had 270 MB: gaps without a bound in bytes,
@@ -58,9 +58,9 @@ async fn the_file_stays_in_proportion_to_what_it_holds() {
     }
     let most = file(folder.path());
     assert!(most > 150 * MIB, "{most}");
-    while reader.held() > 0 {
-        let count = reader.peek(100).await.unwrap().len();
-        reader.settle(&vec![DeliveryResult::Acknowledged; count]).await;
+    while reader.pending() > 0 {
+        let count = reader.lease(100).await.unwrap().len();
+        reader.acknowledge(&vec![DeliveryResult::Acknowledged; count]).await;
     }
     assert_eq!(counts.confirmed.load(Relaxed), 2_000);
     spools.sync().await;
@@ -74,7 +74,7 @@ async fn the_file_stays_in_proportion_to_what_it_holds() {
     let store = Store::open(folder.path()).unwrap();
     let spools = store.spools();
     let (_, mut reader, _) = open(&spools, "s/3", 4 * MIB).await;
-    assert_eq!(ids(&reader.peek(100).await.unwrap()).last(), Some(&949));
+    assert_eq!(ids(&reader.lease(100).await.unwrap()).last(), Some(&949));
     assert!(file(folder.path()) <= least + MIB);
 }
 
@@ -83,7 +83,7 @@ async fn the_total_is_shared_evenly_by_the_journal_and_all_spools() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let spools = store.spools();
-    spools.bound(512 * MIB, 128 * MIB);
+    spools.set_capacity(512 * MIB, 128 * MIB);
     let (writer, reader, counts) = open(&spools, "s/a", 1 << 30).await;
     // Half of it is for pages, a quarter for others: the rest is for the journal and one spool.
     assert_eq!(spools.share_below(1 << 30), Some(64 * MIB));
@@ -92,7 +92,7 @@ async fn the_total_is_shared_evenly_by_the_journal_and_all_spools() {
     for _ in 0..63 {
         writer.push(of_one.clone()).await;
     }
-    assert_eq!((reader.held(), counts.dropped.total()), (63, 0));
+    assert_eq!((reader.pending(), counts.dropped.total()), (63, 0));
     for _ in 0..3 {
         writer.push(of_one.clone()).await;
     }
@@ -100,7 +100,7 @@ async fn the_total_is_shared_evenly_by_the_journal_and_all_spools() {
     // Another one: both have a third from then on.
     let (_other, ..) = open(&spools, "s/b", 1 << 30).await;
     writer.push(of_one.clone()).await;
-    assert_eq!(reader.held(), 42);
+    assert_eq!(reader.pending(), 42);
 }
 
 fn gap(number: u64, bytes: usize) -> Gap {
@@ -156,8 +156,8 @@ async fn refused_envelopes_are_bounded_in_bytes_and_number_and_cost_no_other_spo
             end.0.push(sized(ids, bytes)).await;
             let mut left = count;
             while left > 0 {
-                let leased = end.1.peek(left).await.unwrap().len();
-                end.1.settle(&vec![DeliveryResult::Rejected("no".to_owned()); leased]).await;
+                let leased = end.1.lease(left).await.unwrap().len();
+                end.1.acknowledge(&vec![DeliveryResult::Rejected("no".to_owned()); leased]).await;
                 left -= leased;
             }
         };
@@ -168,12 +168,13 @@ async fn refused_envelopes_are_bounded_in_bytes_and_number_and_cost_no_other_spo
             refuse(&mut noisy, part[0]..part[part.len() - 1] + 1).await;
         }
         let kept = async || -> Vec<u64> {
-            spools.list().await.unwrap().iter().map(|spool| spool.set_aside).collect()
+            spools.list().await.unwrap().iter().map(|spool| spool.rejected).collect()
         };
         assert_eq!(kept().await, [1, most - 1], "{bound:?}: at the limit");
         refuse(&mut noisy, 1_000_000..1_000_001).await;
         assert_eq!(kept().await, [1, most - 1], "{bound:?}: beyond it");
-        let first = spools.page("s/b", Some(Place { refused: true, sequence: 0 })).await.unwrap();
+        let first =
+            spools.page("s/b", Some(PageCursor { rejected: true, sequence: 0 })).await.unwrap();
         assert_eq!(first[0].envelope.id.as_u128(), 2, "the oldest is the one that went");
         // A spool that comes late, with a name behind or before, had no room for its own first one.
         for (late, other) in [("s/c", 2_000_000), ("s/0", 3_000_000)] {
@@ -254,7 +255,7 @@ async fn a_disk_that_does_not_read_is_an_error_and_no_beginning() {
     drop((spools, journal, store));
     std::fs::write(&path, &whole).unwrap();
     let store = Store::open(folder.path()).unwrap();
-    assert_eq!(open(&store.spools(), "s/a", 1 << 30).await.1.held(), 200);
+    assert_eq!(open(&store.spools(), "s/a", 1 << 30).await.1.pending(), 200);
     let journal = store.journal(bounds, WhenFull::DropOldest).unwrap();
     let mut reader = journal.reader(&sink, &none, &Arc::default()).unwrap();
     assert_eq!(reader.resume().saved, Some(saved));

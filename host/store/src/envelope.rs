@@ -1,4 +1,4 @@
-//! What a spool holds.
+//! Envelopes, which spools store, and their manifests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,31 +9,31 @@ use uuid::Uuid;
 
 use nephometer_model::{Batch, Gap, GapReason, Offset, Sample, Timestamp};
 
-/// One envelope as it goes to one receiver. Stored once, never made anew: a retry sends the same
-/// bytes with the same ids.
+/// One message to one receiver. It is encoded and stored once: a retry sends the same bytes with the
+/// same ids.
 #[derive(Debug, Clone, Default)]
 pub struct Envelope {
     /// The same on every attempt.
     pub id: Uuid,
-    /// Where within the receiver: a routing key for AMQP, empty elsewhere.
+    /// The address within the receiver: a routing key for AMQP, empty elsewhere.
     pub address: Arc<str>,
     /// The bytes on the wire.
     pub body: Bytes,
-    /// The samples, of an envelope that has not been to the disk: for receivers that take samples and not
-    /// bytes.
+    /// The samples, for receivers that take samples instead of bytes. `None` once the envelope has
+    /// been read from disk.
     pub batch: Option<Arc<Batch>>,
-    /// How many samples are in it.
+    /// Number of samples.
     pub samples: u64,
-    /// The batch in the journal that it was made from.
+    /// Offset of its batch in the journal.
     pub offset: Offset,
-    /// Its number among all that this publisher was given, from 1 on, given by the spool. A receiver
-    /// that sees one left out has a gap.
+    /// Number among all envelopes of the publisher, from 1, assigned by the spool. A receiver that
+    /// misses one has a gap.
     pub sequence: u64,
-    /// Which samples they are.
+    /// What the samples are.
     pub manifest: Arc<Manifest>,
 }
 
-/// The decoded batch is the same as the bytes.
+/// Ignores `batch`, which is a decoded copy of the bytes.
 impl PartialEq for Envelope {
     fn eq(&self, other: &Self) -> bool {
         let key = |one: &Self| (one.id, one.samples, one.offset, one.sequence);
@@ -46,26 +46,27 @@ impl PartialEq for Envelope {
 
 impl Eq for Envelope {}
 
-/// Which samples are in an envelope: what can be said of them once they are lost.
+/// Resource, meter and time of every sample in an envelope: enough to record the gaps if it is
+/// dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Ids of resources.
     resources: Vec<String>,
     /// Names of meters.
     meters: Vec<String>,
-    /// Per sample: which resource, which meter, and when, nanoseconds since the epoch.
-    rows: Vec<(u32, u32, u64)>,
+    /// Per sample: index of the resource, index of the meter, nanoseconds since the epoch.
+    samples: Vec<(u32, u32, u64)>,
 }
 
 impl Manifest {
-    /// That of these samples.
-    pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
+    /// The manifest of these samples.
+    pub fn from_samples<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
         let mut manifest = Self::default();
         let (mut resources, mut meters) = (HashMap::new(), HashMap::new());
         for sample in samples {
-            let resource = number(&mut manifest.resources, &mut resources, &sample.resource.id);
-            let meter = number(&mut manifest.meters, &mut meters, &sample.meter.name);
-            manifest.rows.push((resource, meter, sample.taken.wall.as_nanos()));
+            let resource = intern(&mut manifest.resources, &mut resources, &sample.resource.id);
+            let meter = intern(&mut manifest.meters, &mut meters, &sample.meter.name);
+            manifest.samples.push((resource, meter, sample.taken.wall.as_nanos()));
         }
         manifest
     }
@@ -75,28 +76,28 @@ impl Manifest {
         self.meters.iter().map(String::as_str)
     }
 
-    /// How many samples of each meter.
+    /// Number of samples of each meter.
     pub fn by_meter(&self) -> BTreeMap<&str, u64> {
         let mut counts = BTreeMap::new();
-        for (_, meter, _) in &self.rows {
+        for (_, meter, _) in &self.samples {
             let name = self.meters.get(*meter as usize).map_or("", String::as_str);
             *counts.entry(name).or_default() += 1;
         }
         counts
     }
 
-    /// Resource, meter and time of every sample, nanoseconds since the epoch.
-    pub fn rows(&self) -> impl Iterator<Item = (&str, &str, u64)> {
-        self.rows.iter().filter_map(|(resource, meter, time)| {
+    /// Resource id, meter name and time (nanoseconds since the epoch) of every sample.
+    pub fn samples(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        self.samples.iter().filter_map(|(resource, meter, time)| {
             let resource = self.resources.get(*resource as usize)?;
             Some((resource.as_str(), self.meters.get(*meter as usize)?.as_str(), *time))
         })
     }
 
-    /// What is missing once it is lost, resource by resource.
+    /// The gaps that the loss of the envelope leaves, one per resource.
     pub(super) fn gaps(&self, spool: &str) -> Vec<Gap> {
         let mut by_resource: BTreeMap<&str, (BTreeSet<&str>, u64, u64)> = BTreeMap::new();
-        for (resource, meter, time) in self.rows() {
+        for (resource, meter, time) in self.samples() {
             let known = by_resource.entry(resource).or_insert((BTreeSet::new(), time, time));
             known.0.insert(meter);
             known.1 = known.1.min(time);
@@ -113,17 +114,17 @@ impl Manifest {
         by_resource.into_iter().map(gap).collect()
     }
 
-    /// About how many bytes it takes.
+    /// Approximate size in bytes.
     pub(super) fn weight(&self) -> u64 {
         let texts = self.resources.iter().chain(&self.meters).map(|text| text.len() + 24);
-        (texts.sum::<usize>() + self.rows.len() * 16) as u64
+        (texts.sum::<usize>() + self.samples.len() * 16) as u64
     }
 }
 
-/// The number of a text among those that were seen.
-fn number<'a>(seen: &mut Vec<String>, known: &mut HashMap<&'a str, u32>, text: &'a str) -> u32 {
+/// The index of a text in `texts`, to which it is added if it is new.
+fn intern<'a>(texts: &mut Vec<String>, known: &mut HashMap<&'a str, u32>, text: &'a str) -> u32 {
     *known.entry(text).or_insert_with(|| {
-        seen.push(text.to_owned());
-        u32::try_from(seen.len() - 1).expect("an envelope holds fewer samples")
+        texts.push(text.to_owned());
+        u32::try_from(texts.len() - 1).expect("an envelope holds fewer than 2^32 samples")
     })
 }

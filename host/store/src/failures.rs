@@ -1,4 +1,5 @@
-//! Inputs that components failed on, as fixtures for their authors: a folder with the newest few.
+//! Keeps inputs that components failed on as fixtures for their authors: the newest 20 files in the
+//! `failures` folder of the store.
 
 use std::fs;
 use std::io::Write;
@@ -9,12 +10,12 @@ use super::{DeadLetters, StoreError};
 use nephometer_files as files;
 
 const FOLDER: &str = "failures";
-/// So many are kept.
-const FILES: usize = 20;
+/// Number of files that are kept.
+const MAX_FILES: usize = 20;
 
 impl DeadLetters {
-    /// Keeps a fixture under `name`, in place of the oldest if there are many. Gives back its file;
-    /// `None` where nothing may be written.
+    /// Writes a fixture called `name`, removes the oldest if there are too many, and returns its path;
+    /// `None` without a disk.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -24,17 +25,17 @@ impl DeadLetters {
         text: &str,
     ) -> Result<Option<PathBuf>, StoreError> {
         let (name, text) = (format!("{name}.json"), text.to_owned());
-        // One at a time: two that removed the same old file would fail for it.
-        self.work(move |store, _| {
+        // One at a time: two writers would try to remove the same old file.
+        self.with_folder(move |store, _| {
             let folder = store.join(FOLDER);
             let path = folder.join(name);
-            let kept = || -> std::io::Result<()> {
+            let write = || -> std::io::Result<()> {
                 files::own_folder(&folder)?;
                 let mut file = files::fresh(&path)?;
                 file.write_all(text.as_bytes())?;
-                forget(&folder)
+                remove_old(&folder)
             };
-            match kept() {
+            match write() {
                 Ok(()) => Ok(Some(path)),
                 Err(source) => Err(StoreError::Io { action: "write", path, source }),
             }
@@ -43,16 +44,16 @@ impl DeadLetters {
     }
 }
 
-/// Removes all but the newest.
-fn forget(folder: &Path) -> std::io::Result<()> {
+/// Removes all files but the newest.
+fn remove_old(folder: &Path) -> std::io::Result<()> {
     let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         files.push((entry.metadata()?.modified()?, entry.path()));
     }
     files.sort();
-    let more = files.len().saturating_sub(FILES);
-    files.iter().take(more).try_for_each(|(_, path)| fs::remove_file(path))
+    let surplus = files.len().saturating_sub(MAX_FILES);
+    files.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
 }
 
 #[cfg(test)]
@@ -60,14 +61,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_newest_are_kept() {
+    async fn newest_fixtures_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let letters = DeadLetters::of(folder.path());
+        let letters = DeadLetters::in_folder(folder.path());
         for number in 0..25 {
             let path = letters.keep_fixture(&format!("x-{number}"), "{}").await.unwrap().unwrap();
             assert!(path.is_file());
         }
         let left = fs::read_dir(folder.path().join(FOLDER)).unwrap().count();
-        assert_eq!(left, FILES);
+        assert_eq!(left, MAX_FILES);
     }
 }

@@ -1,3 +1,7 @@
+//! The store folder: its lock, its host id, and the parts of the store in it.
+//!
+//! It refuses links, folders that others may write, and folders that another agent has locked.
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -14,9 +18,9 @@ use nephometer_files as files;
 use nephometer_model::{HostId, Timestamp};
 use nephometer_telemetry::{Account, events::publish as events};
 
-const GENERATION: &str = "host-generation";
+const HOST_ID_FILE: &str = "host-generation";
 
-/// The store's folder, locked against a second agent as long as this lives.
+/// The store folder, locked against other agents until this is dropped.
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
@@ -26,27 +30,30 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the folder, makes it (0700) if it is not there, locks it and reads or mints the
-    /// host's generation. A folder that somebody else owns or may write is refused.
+    /// Opens the folder, creates it (mode 0700) if it is missing, locks it, and reads or creates the
+    /// host id.
+    ///
+    /// # Errors
+    /// If another agent has it locked, another user owns or may write it, or the disk fails.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         files::own_folder(folder).map_err(|source| io("use", folder, source))?;
         let lock = lock(&folder.join("lock"))?;
-        let (host_id, disk) = (host_id(folder)?, Disk::open(folder)?);
-        let backend = Backend::on(disk, folder);
+        let (host_id, disk) = (load_or_create_host_id(folder)?, Disk::open(folder)?);
+        let backend = Backend::on_disk(disk, folder);
         Ok(Self { folder: folder.to_owned(), host_id, backend, lock: Some(lock) })
     }
 
-    /// A store that leaves no trace: for commands that only look. The generation is the host's own
-    /// if there is one in the folder.
+    /// A store that writes nothing, for commands that leave no trace. The host id is the one in the
+    /// folder if there is one.
     pub fn in_memory(folder: &Path) -> Self {
-        let host_id = host_id_for_reading(folder);
-        Self { folder: folder.to_owned(), host_id, backend: Backend::none(), lock: None }
+        let host_id = host_id_or_random(folder);
+        Self { folder: folder.to_owned(), host_id, backend: Backend::in_memory(), lock: None }
     }
 
-    /// The journal. There is one: it is asked for once.
+    /// Opens the journal. Called once.
     ///
     /// # Errors
-    /// If what an earlier run has left cannot be read.
+    /// If the stored journal cannot be read.
     pub fn journal(
         &self,
         bounds: JournalBounds,
@@ -55,57 +62,63 @@ impl Store {
         Journal::new(Arc::clone(&self.backend), bounds, when_full)
     }
 
-    /// The spools. They are asked for once.
+    /// Opens the spools. Called once.
     pub fn spools(&self) -> Spools {
         Spools::new(Arc::clone(&self.backend))
     }
 
-    /// What is missing.
+    /// The stored gaps.
     pub fn gaps(&self) -> Gaps {
         Gaps(Arc::clone(&self.backend))
     }
 
-    /// When sources were polled last, by an earlier run.
-    pub fn cycles(&self) -> Result<HashMap<Arc<str>, Timestamp>, StoreError> {
-        self.read(|disk| gap_tables::cycles(&disk.reading()?))
+    /// The start of the last polling cycle of each source, in an earlier run.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn last_cycles(&self) -> Result<HashMap<Arc<str>, Timestamp>, StoreError> {
+        self.read(|disk| gap_tables::last_cycles(&disk.begin_read()?))
     }
 
     fn read<T: Default>(
         &self,
-        what: impl FnOnce(&Disk) -> Result<T, redb::Error>,
+        query: impl FnOnce(&Disk) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
         let Some(disk) = self.backend.disk() else { return Ok(T::default()) };
-        what(&disk).map_err(|error| StoreError::Database {
+        query(&disk).map_err(|error| StoreError::Database {
             path: self.folder.clone(),
             source: Box::new(error),
         })
     }
 
-    /// What was counted when the store was written last, by name.
+    /// The stored counters, by name.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
     pub fn accounts(&self) -> Result<Vec<(String, Account)>, StoreError> {
         self.read(Disk::accounts)
     }
 
-    /// What was set aside. Without a store on disk, what is set aside is lost.
+    /// The dead letters. Without a disk, new ones are lost.
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.lock.as_ref().map(|_| self.folder.as_path()))
     }
 
-    /// The namespace of all ids.
+    /// The host id: the namespace of all ids that the agent creates.
     pub fn host_id(&self) -> HostId {
         self.host_id
     }
 }
 
-/// The generation for a command that must leave no trace: the host's own if it can be read, else
-/// one that is as good and is forgotten.
-pub fn host_id_for_reading(folder: &Path) -> HostId {
-    let known = files::read_text(&folder.join(GENERATION));
+/// The host id in a store folder if it can be read, else a random one that is not stored. For commands
+/// that leave no trace.
+pub fn host_id_or_random(folder: &Path) -> HostId {
+    let known = files::read_text(&folder.join(HOST_ID_FILE));
     let known = known.ok().and_then(|text| Uuid::parse_str(text.trim()).ok());
     HostId(known.unwrap_or_else(Uuid::new_v4))
 }
 
-/// Takes the lock and writes our pid into its file. The system lets go of it however we end.
+/// Takes the lock and writes our pid into its file. The system releases it however we end.
 fn lock(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -114,7 +127,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
-            // Without its pid the refusal is the same, only less helpful.
+            // The error is still useful without the pid.
             let pid = file.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok());
             return Err(StoreError::Locked { path: path.to_owned(), pid });
         }
@@ -127,8 +140,9 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-fn host_id(folder: &Path) -> Result<HostId, StoreError> {
-    let path = folder.join(GENERATION);
+/// Reads the host id. Creates one if there is none, or if the file is damaged, which is logged.
+fn load_or_create_host_id(folder: &Path) -> Result<HostId, StoreError> {
+    let path = folder.join(HOST_ID_FILE);
     let mut bytes = Vec::new();
     let read = files::own(&path, OpenOptions::new().read(true))
         .and_then(|mut file| file.read_to_end(&mut bytes));
@@ -144,10 +158,11 @@ fn host_id(folder: &Path) -> Result<HostId, StoreError> {
         Err(source) => return Err(io("read", &path, source)),
     }
     let uuid = Uuid::new_v4();
-    let fresh = folder.join("host-generation.new");
-    write_synced(&fresh, &format!("{uuid}\n")).map_err(|source| io("write", &fresh, source))?;
-    std::fs::rename(&fresh, &path).map_err(|source| io("rename to", &path, source))?;
-    // The name lasts only once its folder is on the disk as well.
+    let temporary = folder.join("host-generation.new");
+    write_synced(&temporary, &format!("{uuid}\n"))
+        .map_err(|source| io("write", &temporary, source))?;
+    std::fs::rename(&temporary, &path).map_err(|source| io("rename to", &path, source))?;
+    // The new name is durable only once the folder is synced.
     File::open(folder).and_then(|dir| dir.sync_all()).map_err(|e| io("write", folder, e))?;
     Ok(HostId(uuid))
 }
@@ -169,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_generation_is_minted_once_and_anew_when_it_is_damaged() {
+    fn host_id_is_created_once_and_replaced_when_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/store");
         let first = Store::open(&path).unwrap().host_id();
@@ -185,19 +200,19 @@ mod tests {
     }
 
     #[test]
-    fn a_second_agent_is_refused_with_the_pid_of_the_first() {
+    fn second_agent_is_refused_with_the_pid_of_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let first = Store::open(folder.path()).unwrap();
         let error = Store::open(folder.path()).unwrap_err();
         let pid = std::process::id();
-        assert!(error.to_string().contains(&format!("with pid {pid};")), "{error}");
+        assert!(error.to_string().contains(&format!("(pid {pid});")), "{error}");
         drop(first);
         Store::open(folder.path()).unwrap();
     }
 
     // Links that another user had left in the folder were once followed and written to.
     #[test]
-    fn no_link_in_the_folder_is_followed() {
+    fn links_in_the_folder_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let victim = folder.path().join("victim");
         std::fs::write(&victim, "kept").unwrap();
@@ -217,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_may_write_is_refused_with_the_remedy() {
+    fn folder_that_others_may_write_is_refused_with_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store");
         Store::open(&store).unwrap();
@@ -229,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
+    fn folder_that_cannot_be_created_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();

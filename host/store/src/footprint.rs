@@ -1,111 +1,117 @@
-//! What the database holds beside what it takes on disk. Pages are a power of two, and the file does
-//! not shrink with what leaves it: when most of it is free, it is compacted.
+//! The size of the database: bytes of stored data, and bytes that its file takes on disk.
+//!
+//! Pages are a power of two, and the file does not shrink when data is removed. When most of it is
+//! free, it is compacted.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A file of this size may hold nothing at all: less is not worth the work.
+/// Files up to this size, bytes, are not worth a compaction.
 const SMALL: u64 = 32 << 20;
-/// Beyond that the file may be so many times what it holds: twice for the rounding of pages, and that
-/// twice for what is written while the state before it is still in use. One that was just compacted
-/// does not come to this by itself.
+/// How many times the stored bytes the file may take beyond that: twice for the rounding of pages,
+/// and that twice for writes while the state before them is still in use. A file that was just
+/// compacted does not reach this by itself.
 const FACTOR: u64 = 4;
 
-/// Envelopes that the receiver of one spool has refused.
+/// Rejected envelopes of one spool.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct RejectedTotals {
     pub(super) count: i64,
     pub(super) bytes: i64,
 }
 
 /// Bytes in the tables that can be large.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Weights {
-    /// Of all of them.
-    pub(super) all: i64,
-    /// Of envelopes that receivers have refused, by spool.
-    refused: BTreeMap<String, Refused>,
-    /// Of gaps.
+pub(super) struct StoredBytes {
+    /// In all tables.
+    pub(super) total: i64,
+    /// Rejected envelopes, by spool.
+    rejected: BTreeMap<String, RejectedTotals>,
+    /// Gaps.
     pub(super) gaps: i64,
 }
 
-impl Weights {
-    /// Something was added, or taken away.
+impl StoredBytes {
+    /// Adds bytes; a negative number for removed ones.
     pub(super) fn add(&mut self, bytes: i64) {
-        self.all += bytes;
+        self.total += bytes;
     }
 
-    /// An envelope of a spool was refused.
-    pub(super) fn add_refused(&mut self, spool: &str, bytes: i64) {
-        self.all += bytes;
-        let refused = self.refused.entry(spool.to_owned()).or_default();
-        refused.count += 1;
-        refused.bytes += bytes;
+    /// Adds a rejected envelope of a spool.
+    pub(super) fn add_rejected(&mut self, spool: &str, bytes: i64) {
+        self.total += bytes;
+        let rejected = self.rejected.entry(spool.to_owned()).or_default();
+        rejected.count += 1;
+        rejected.bytes += bytes;
     }
 
-    /// A refused envelope of a spool is not kept any more.
-    pub(super) fn forget_refused(&mut self, spool: &str, bytes: i64) {
-        self.all -= bytes;
-        if let Some(refused) = self.refused.get_mut(spool) {
-            refused.count -= 1;
-            refused.bytes -= bytes;
+    /// Takes a rejected envelope of a spool away.
+    pub(super) fn remove_rejected(&mut self, spool: &str, bytes: i64) {
+        self.total -= bytes;
+        if let Some(rejected) = self.rejected.get_mut(spool) {
+            rejected.count -= 1;
+            rejected.bytes -= bytes;
         }
     }
 
-    /// Of all refused envelopes.
-    pub(super) fn refused_bytes(&self) -> i64 {
-        self.refused.values().map(|refused| refused.bytes).sum()
+    /// Bytes of all rejected envelopes.
+    pub(super) fn rejected_bytes(&self) -> i64 {
+        self.rejected.values().map(|rejected| rejected.bytes).sum()
     }
 
-    /// The spool that has most refused envelopes, by number or by bytes.
-    pub(super) fn most_refused(&self, by: impl Fn(&Refused) -> i64) -> Option<String> {
-        let most = self.refused.iter().max_by_key(|(_, refused)| by(refused));
+    /// The spool with the most rejected envelopes, by number or by bytes.
+    pub(super) fn most_rejected(&self, by: impl Fn(&RejectedTotals) -> i64) -> Option<String> {
+        let most = self.rejected.iter().max_by_key(|(_, rejected)| by(rejected));
         most.map(|(spool, _)| spool.clone())
     }
 
+    /// Adds bytes of gaps; a negative number for removed ones.
     pub(super) fn add_gaps(&mut self, bytes: i64) {
-        self.all += bytes;
+        self.total += bytes;
         self.gaps += bytes;
     }
 }
 
-/// A length as a change of weight.
+/// The length of a value as a change in size.
 pub(super) fn length(bytes: &[u8]) -> i64 {
     i64::try_from(bytes.len()).unwrap_or(i64::MAX)
 }
 
-/// A weight that was written down.
-pub(super) fn weight(bytes: u64) -> i64 {
+/// A number of bytes as a change in size.
+pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// When the file is worth a compaction.
+/// Decides when the file is compacted.
 #[derive(Debug, Default)]
 pub(super) struct Footprint {
-    /// What it took when a compaction was in vain; 0 if the last one was not.
-    in_vain: AtomicU64,
+    /// Size of the file before a compaction that freed too little, bytes; 0 if the last one was
+    /// effective.
+    ineffective_at: AtomicU64,
 }
 
 impl Footprint {
-    /// Whether a compaction is worth its work, for a file that takes and holds so much.
-    pub(super) fn is_due(&self, taken: u64, held: i64) -> bool {
-        let held = u64::try_from(held).unwrap_or(0);
-        let in_vain = self.in_vain.load(Relaxed);
-        taken > SMALL.saturating_add(held.saturating_mul(FACTOR)) && taken > in_vain + in_vain / 4
+    /// Whether a compaction is worth its cost for a file of `allocated` bytes with `stored` bytes of
+    /// data.
+    pub(super) fn is_due(&self, allocated: u64, stored: i64) -> bool {
+        let stored = u64::try_from(stored).unwrap_or(0);
+        let ineffective_at = self.ineffective_at.load(Relaxed);
+        allocated > SMALL.saturating_add(stored.saturating_mul(FACTOR))
+            && allocated > ineffective_at + ineffective_at / 4
     }
 
-    /// It took so much before and after one.
+    /// Records the size of the file before and after a compaction.
     pub(super) fn compacted(&self, before: u64, after: u64) {
-        let in_vain = if after > before / 4 * 3 { before } else { 0 };
-        self.in_vain.store(in_vain, Relaxed);
+        let ineffective_at = if after > before / 4 * 3 { before } else { 0 };
+        self.ineffective_at.store(ineffective_at, Relaxed);
     }
 }
 
-/// What a file takes on disk; holes take nothing.
-pub(super) fn taken(path: &Path) -> u64 {
-    // A block of stat is 512 bytes, whatever the file system's are.
+/// Bytes that a file takes on disk; holes take none.
+pub(super) fn allocated_bytes(path: &Path) -> u64 {
+    // `st_blocks` counts blocks of 512 bytes on every file system.
     path.metadata().map_or(0, |found| found.blocks() * 512)
 }
 
@@ -114,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_compaction_is_due_when_most_is_free_and_the_last_one_was_not_in_vain() {
+    fn compaction_is_due_when_most_of_the_file_is_free_and_the_last_one_was_effective() {
         let footprint = Footprint::default();
         assert!(!footprint.is_due(SMALL, 0));
         assert!(footprint.is_due(SMALL + 1, 0));

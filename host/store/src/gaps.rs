@@ -1,4 +1,4 @@
-//! All that is missing, for people.
+//! Read access to the stored gaps, for the commands that list them.
 
 use std::sync::Arc;
 
@@ -6,16 +6,19 @@ use super::backend::Backend;
 use super::gap_tables;
 use nephometer_model::Gap;
 
-/// All that is missing, for people. Cheap to clone.
+/// The stored gaps. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Gaps(pub(super) Arc<Backend>);
 
 impl Gaps {
-    /// All that are kept, by when they began.
+    /// All gaps, ordered by when they began; none without a disk.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
     pub async fn all(&self) -> Result<Vec<Gap>, String> {
         if !self.0.is_durable() {
             return Ok(Vec::new());
         }
-        self.0.read(|disk| gap_tables::all(&disk.reading()?)).await
+        self.0.read(|disk| gap_tables::all(&disk.begin_read()?)).await
     }
 }

@@ -1,4 +1,6 @@
-//! The two ends of a spool: the sink's, which fills it, and the driver's, which works it off.
+//! The two handles of a spool: a sink writes, and the driver of a publisher reads.
+//!
+//! Only the newest pair is active. An older reader ends when another publisher takes the spool over.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,63 +9,63 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Envelope;
 use super::spool::{SpoolShared, SpoolSlot};
-use super::spool_tables::{self, Head};
+use super::spool_tables::{self, EnvelopeHead};
 use nephometer_model::{DeliveryResult, Offset};
 use nephometer_telemetry::{Dropped, events::store as events};
 
-/// Bytes that a reader is lent at once, at most, if that is more than one envelope.
-const LENT: u64 = 8 << 20;
+/// Bytes that a reader leases at once, unless a single envelope is larger.
+const MAX_LEASE: u64 = 8 << 20;
 
 impl SpoolShared {
-    /// Both ends for a publisher. One that is still at work on it ends when it looks next, and leaves
-    /// what it has not settled.
-    pub(super) fn ends(self: &Arc<Self>) -> (SpoolWriter, SpoolReader) {
+    /// The handles for a publisher. The reader before them ends at its next call, and leaves what it
+    /// has not acknowledged.
+    pub(super) fn handles(self: &Arc<Self>) -> (SpoolWriter, SpoolReader) {
         let epoch = self.epoch.fetch_add(1, Relaxed) + 1;
         self.queue.reopen();
         self.queue.wake();
         let writer = SpoolWriter { shared: Arc::clone(self), epoch };
         let reader =
-            SpoolReader { shared: Arc::clone(self), epoch, turn: None, leased: Vec::new() };
+            SpoolReader { shared: Arc::clone(self), epoch, permit: None, leased: Vec::new() };
         (writer, reader)
     }
 
-    /// A writer besides the publisher's own.
-    pub(super) fn guest(self: &Arc<Self>) -> SpoolWriter {
+    /// A writer besides the publisher's own. Dropping it does not close the spool.
+    pub(super) fn extra_writer(self: &Arc<Self>) -> SpoolWriter {
         SpoolWriter { shared: Arc::clone(self), epoch: 0 }
     }
 }
 
-/// The end that is written. Dropping it closes the spool.
+/// The writing handle. Dropping it closes the spool.
 #[derive(Debug)]
 pub struct SpoolWriter {
     pub(super) shared: Arc<SpoolShared>,
     epoch: u64,
 }
 
-/// What of a spool would have to be made again after a crash.
+/// The envelopes of a spool that a crash would lose: neither acknowledged nor on disk. Their batches
+/// have to be processed again.
 #[derive(Debug, Clone)]
-pub struct Outstanding(Arc<SpoolShared>);
+pub struct UnwrittenEnvelopes(Arc<SpoolShared>);
 
-impl Outstanding {
-    /// Whether both are of one spool.
-    pub fn is(&self, other: &Self) -> bool {
+impl UnwrittenEnvelopes {
+    /// Whether both belong to one spool.
+    pub fn is_same_spool(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Which batch the oldest envelope was made from that is neither settled nor on disk; `None` if
-    /// there is none.
-    pub fn oldest(&self) -> Option<Offset> {
+    /// The offset of the batch of the oldest such envelope; `None` if there is none.
+    pub fn oldest_offset(&self) -> Option<Offset> {
         if self.0.unwritten.load(Relaxed) == 0 {
             return None;
         }
-        self.0.queue.find(|slot| (!slot.on_disk).then_some(slot.head.offset))
+        self.0.queue.find_map(|slot| (!slot.on_disk).then_some(slot.head.offset))
     }
 }
 
 impl SpoolWriter {
-    /// What would have to be made again.
-    pub fn outstanding(&self) -> Outstanding {
-        Outstanding(Arc::clone(&self.shared))
+    /// The envelopes that a crash would lose.
+    pub fn unwritten_envelopes(&self) -> UnwrittenEnvelopes {
+        UnwrittenEnvelopes(Arc::clone(&self.shared))
     }
 }
 
@@ -75,24 +77,24 @@ impl Drop for SpoolWriter {
     }
 }
 
-/// The end that is read.
+/// The reading handle.
 #[derive(Debug)]
 pub struct SpoolReader {
     shared: Arc<SpoolShared>,
     epoch: u64,
-    /// Held from the first look on.
-    turn: Option<OwnedSemaphorePermit>,
-    /// What was given last.
+    /// Acquired by the first [`Self::ready`], and kept.
+    permit: Option<OwnedSemaphorePermit>,
+    /// The envelopes of the last lease.
     leased: Vec<Envelope>,
 }
 
 impl SpoolReader {
-    /// Waits until there is an envelope; false if there is none and never will be, or another
-    /// reader has taken over.
+    /// Waits until an envelope is pending. False if the spool is closed and empty, or if another
+    /// reader has taken it over.
     pub async fn ready(&mut self) -> bool {
-        if self.turn.is_none() {
-            // Nobody ever closes it.
-            self.turn = Arc::clone(&self.shared.turn).acquire_owned().await.ok();
+        if self.permit.is_none() {
+            // The semaphore is never closed.
+            self.permit = Arc::clone(&self.shared.reader_permit).acquire_owned().await.ok();
         }
         self.shared.queue.ready(|| !self.is_current()).await && self.is_current()
     }
@@ -101,22 +103,24 @@ impl SpoolReader {
         self.shared.epoch.load(Relaxed) == self.epoch
     }
 
-    /// The oldest `count` envelopes, or as many as there are, or fewer large ones. They are not dropped to make room
-    /// until [`Self::settle`] or the next [`Self::peek`]. The error says why they cannot be read.
-    pub async fn peek(&mut self, count: usize) -> Result<Vec<Envelope>, String> {
+    /// Leases the oldest `count` envelopes, or as many as there are, or fewer large ones. Leased
+    /// envelopes are not evicted until [`Self::acknowledge`] or the next lease.
+    ///
+    /// # Errors
+    /// If the disk fails, with the reason as text.
+    pub async fn lease(&mut self, count: usize) -> Result<Vec<Envelope>, String> {
         loop {
-            let slots = self.shared.queue.lease(count, LENT);
-            let away = slots.iter().filter(|slot| slot.envelope.is_none());
-            let away: Vec<(u64, Head)> =
-                away.map(|slot| (slot.sequence, slot.head.clone())).collect();
-            let mut read = if away.is_empty() {
+            let slots = self.shared.queue.lease(count, MAX_LEASE);
+            let on_disk = slots.iter().filter(|slot| slot.envelope.is_none());
+            let on_disk: Vec<(u64, EnvelopeHead)> =
+                on_disk.map(|slot| (slot.sequence, slot.head.clone())).collect();
+            let mut read = if on_disk.is_empty() {
                 Vec::new().into_iter()
             } else {
                 let name = self.shared.name.clone();
-                let read = self
-                    .shared
-                    .backend
-                    .read(move |disk| spool_tables::envelopes(&disk.reading()?, &name, &away));
+                let read = self.shared.backend.read(move |disk| {
+                    spool_tables::envelopes(&disk.begin_read()?, &name, &on_disk)
+                });
                 read.await?.into_iter()
             };
             let envelopes: Vec<Option<Envelope>> = slots
@@ -127,85 +131,85 @@ impl SpoolReader {
                 self.leased = envelopes.into_iter().flatten().collect();
                 return Ok(self.leased.clone());
             }
-            self.give_up(&envelopes).await;
+            self.drop_unreadable(&envelopes).await;
         }
     }
 
-    /// What cannot be read any more is lost.
-    async fn give_up(&self, envelopes: &[Option<Envelope>]) {
+    /// Drops leased envelopes that cannot be decoded, and logs their number.
+    async fn drop_unreadable(&self, envelopes: &[Option<Envelope>]) {
         let shared = &self.shared;
-        let mut pending = shared.writing.lock().await;
-        let mut lost = 0;
-        shared.queue.settle(|place, slot| {
-            let there = envelopes.get(place).is_none_or(Option::is_some);
-            if !there {
-                lost += 1;
-                shared.left(&mut pending, slot);
+        let mut state = shared.write_state.lock().await;
+        let mut dropped = 0;
+        shared.queue.end_lease(|index, slot| {
+            let readable = envelopes.get(index).is_none_or(Option::is_some);
+            if !readable {
+                dropped += 1;
+                shared.record_removal(&mut state, slot);
             }
-            there
+            readable
         });
-        shared.counts.dropped.add(Dropped::Unreadable, lost);
-        shared.counts.pending.fetch_sub(lost, Relaxed);
-        events::envelopes_unreadable(&shared.name, lost);
-        shared.write(&mut pending, Vec::new(), true).await;
+        shared.counts.dropped.add(Dropped::Unreadable, dropped);
+        shared.counts.pending.fetch_sub(dropped, Relaxed);
+        events::envelopes_unreadable(&shared.name, dropped);
+        shared.write(&mut state, Vec::new(), true).await;
     }
 
-    /// What became of the envelopes that [`Self::peek`] gave, in the same order; those without a
-    /// result stay.
-    pub async fn settle(&mut self, results: &[DeliveryResult]) {
+    /// Ends the lease with the results of its envelopes, in the same order. Acknowledged ones are
+    /// removed, rejected ones kept with the reason; those that are pending or without a result stay.
+    pub async fn acknowledge(&mut self, results: &[DeliveryResult]) {
         let (shared, leased) = (&self.shared, &self.leased);
-        let mut pending = shared.writing.lock().await;
-        let mut aside = Vec::new();
-        let mut left = 0;
-        shared.queue.settle(|place, slot| {
-            match results.get(place) {
+        let mut state = shared.write_state.lock().await;
+        let mut rejected = Vec::new();
+        let mut removed = 0;
+        shared.queue.end_lease(|index, slot| {
+            match results.get(index) {
                 None | Some(DeliveryResult::Pending { .. }) => return true,
                 Some(DeliveryResult::Acknowledged) => {
                     _ = shared.counts.confirmed.fetch_add(1, Relaxed);
                 }
                 Some(DeliveryResult::Rejected(reason)) => {
                     shared.counts.dropped.add(Dropped::Permanent, 1);
-                    if let Some(envelope) = leased.get(place) {
+                    if let Some(envelope) = leased.get(index) {
                         let meters = envelope.manifest.by_meter();
                         shared.counts.dropped.add_meters(Dropped::Permanent, meters);
-                        aside.push((slot.head.clone(), envelope.clone(), reason.clone()));
+                        rejected.push((slot.head.clone(), envelope.clone(), reason.clone()));
                     }
                 }
             }
-            left += 1;
+            removed += 1;
             shared.counts.pending.fetch_sub(1, Relaxed);
-            shared.left(&mut pending, slot);
+            shared.record_removal(&mut state, slot);
             false
         });
-        if left > 0 {
-            shared.write(&mut pending, aside, true).await;
+        if removed > 0 {
+            shared.write(&mut state, rejected, true).await;
         }
     }
 
-    /// Drops all that is held, and says how much it was.
+    /// Drops all pending envelopes, and returns their number.
     pub async fn drop_all(&mut self, reason: Dropped) -> u64 {
         let shared = &self.shared;
-        let mut pending = shared.writing.lock().await;
-        let lost: Vec<(SpoolSlot, Dropped)> =
+        let mut state = shared.write_state.lock().await;
+        let dropped: Vec<(SpoolSlot, Dropped)> =
             shared.queue.clear().into_iter().map(|slot| (slot, reason)).collect();
-        let count = lost.len() as u64;
-        shared.lose(&mut pending, lost).await;
-        shared.write(&mut pending, Vec::new(), true).await;
+        let count = dropped.len() as u64;
+        shared.count_dropped(&mut state, dropped).await;
+        shared.write(&mut state, Vec::new(), true).await;
         count
     }
 
-    /// Waits until the writer is gone, or another reader has taken over.
+    /// Waits until the writer is dropped, or another reader has taken over.
     pub async fn closed(&self) {
         self.shared.queue.closed(|| !self.is_current()).await;
     }
 
-    /// Whether the writer is gone.
+    /// Whether the writer is dropped.
     pub fn is_closed(&self) -> bool {
         self.shared.queue.is_closed()
     }
 
-    /// How many envelopes are held.
-    pub fn held(&self) -> usize {
+    /// Number of pending envelopes.
+    pub fn pending(&self) -> usize {
         self.shared.queue.len()
     }
 }

@@ -1,10 +1,10 @@
-//! The journal: every batch once, in the order in which they came, for all sinks that want it.
+//! The journal: every batch once, in order of arrival, for all sinks that read its source.
 //!
-//! A batch is on disk before a sink sees it, and stays until each of its sinks has settled all that
-//! it made of it and saved the state that it led to. Where the disk fails, batches are kept in
-//! memory under the same bounds, and the next one tries the disk again.
+//! A batch is on disk before a sink sees it. It is removed once each of its sinks has emitted its
+//! envelopes and saved the state of its transformers. While the disk fails, batches stay in memory
+//! under the same bounds, and each new one tries the disk again.
 //!
-//! It locks its mutex over what it knows, never over the disk.
+//! The mutex guards the state in memory and is never held during disk access.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,12 +15,12 @@ use tokio::sync::Notify;
 use super::backend::{Backend, ReadFailure, blocking};
 use super::codec::{decode, encode};
 use super::db::{Changes, Disk, EntryHead};
-use super::memory::{BatchSlot, JournalBounds, JournalState};
+use super::journal_state::{BatchSlot, JournalBounds, JournalState};
 use super::{StoreError, WhenFull};
 use nephometer_model::{Batch, Gap, GapReason, Offset, Timestamp};
 use nephometer_telemetry::{Account, Ledger, SinkCount};
 
-/// The end that is written. Cheap to clone.
+/// The writing handle. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Journal(pub(super) Arc<JournalShared>);
 
@@ -28,15 +28,15 @@ pub struct Journal(pub(super) Arc<JournalShared>);
 pub(super) struct JournalShared {
     state: Mutex<JournalState>,
     pub(super) backend: Arc<Backend>,
-    /// Whose own numbers are kept.
+    /// The agent's own counters, written with each batch.
     ledger: OnceLock<Arc<Ledger>>,
-    /// Samples that have come in, ever.
+    /// Samples that were ever appended.
     polled: AtomicU64,
     bounds: JournalBounds,
     when_full: WhenFull,
-    /// For sinks: there is something new, or nothing will come any more.
+    /// Wakes sinks: a batch was appended, or the journal was closed.
     filled: Notify,
-    /// For a waiting writer: somebody has gone on.
+    /// Wakes a waiting writer: a sink has processed a batch.
     freed: Notify,
 }
 
@@ -47,11 +47,11 @@ impl Journal {
         when_full: WhenFull,
     ) -> Result<Self, StoreError> {
         let mut state = JournalState::new(backend.is_durable());
-        let entries = backend.left_now(Disk::entries)?;
+        let entries = backend.load_blocking(Disk::entries)?;
         for (offset, head) in entries.heads {
-            state.insert(offset, slot(&head));
+            state.insert(offset, stored_slot(&head));
         }
-        // Behind an entry that cannot be decoded, too: a new one would be written over it.
+        // Past an entry that cannot be decoded, too: its offset is never used again.
         state.next = state.next.max(entries.last + 1);
         Ok(Self(Arc::new(JournalShared {
             state: Mutex::new(state),
@@ -65,7 +65,7 @@ impl Journal {
         })))
     }
 
-    /// Takes one batch in, and what is missing in it. Waits for room only if the journal was made so.
+    /// Appends a batch together with its gaps. Waits for room only with [`WhenFull::Wait`].
     pub async fn append(&self, batch: Arc<Batch>, gaps: Vec<Gap>) {
         let samples = batch.samples.len() as u64;
         let polled = self.0.polled.fetch_add(samples, Relaxed) + samples;
@@ -75,9 +75,10 @@ impl Journal {
         if self.0.backend.is_durable() {
             self.0.state().gaps.extend(gaps);
         }
-        let sinks = self.0.state().wanting(&batch.source);
+        let sinks = self.0.state().sinks_of(&batch.source);
         if sinks.is_empty()
-            || self.0.when_full == WhenFull::DropNewest && self.refuse(&batch, &sinks, polled).await
+            || self.0.when_full == WhenFull::DropNewest
+                && self.drop_newest(&batch, &sinks, polled).await
         {
             return;
         }
@@ -89,13 +90,13 @@ impl Journal {
             None => None,
         };
         let bytes = encoded.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        let (offset, mut removed, offset_trackers) = {
+        let (offset, mut removed, sink_offsets) = {
             let mut state = self.0.state();
-            let mut removed = state.release();
+            let mut removed = state.remove_unneeded();
             if self.0.when_full == WhenFull::DropOldest {
                 let dropped = state.make_room(samples, bytes, cycle_start, self.0.bounds());
                 let gaps = |(_, slot): &(_, BatchSlot)| {
-                    given_up(&slot.sinks, slot.samples, slot.cycle_start)
+                    dropped_gap(&slot.sinks, slot.samples, slot.cycle_start)
                 };
                 let gaps: Vec<Gap> = dropped.iter().filter_map(gaps).collect();
                 state.gaps.extend(gaps);
@@ -103,7 +104,7 @@ impl Journal {
             }
             let offset = state.next;
             state.next += 1;
-            (offset, removed, state.moved_marks())
+            (offset, removed, state.unwritten_offsets())
         };
         removed.sort_unstable();
         let mut slot =
@@ -115,122 +116,119 @@ impl Journal {
             let accounts = self.accounts(&slot.sinks, samples, polled);
             let cycles = vec![(source, cycle_start)];
             let changes =
-                Changes { entry, offset_trackers, removed, accounts, cycles, ..Changes::default() };
+                Changes { entry, sink_offsets, removed, accounts, cycles, ..Changes::default() };
             slot.on_disk = self.0.write(changes).await.is_ok();
         }
         slot.batch = Some(batch);
-        self.0.state().enter(offset, slot);
+        self.0.state().append(offset, slot);
         self.0.filled.notify_waiters();
     }
 
-    /// Whether a journal that keeps what is old has no room for a batch: then it is counted, and a gap.
-    async fn refuse(&self, batch: &Batch, sinks: &[Arc<str>], polled: u64) -> bool {
+    /// Whether a journal that drops the newest has no room for a batch. If so, the batch is counted as
+    /// dropped and recorded as a gap.
+    async fn drop_newest(&self, batch: &Batch, sinks: &[Arc<str>], polled: u64) -> bool {
         let samples = batch.samples.len() as u64;
-        let (offset_trackers, removed, refused) = {
+        let (sink_offsets, removed, full) = {
             let mut state = self.0.state();
-            // First what nobody needs any more, or it would be full for ever.
-            let removed = state.release();
-            let refused = state.refuses(sinks, samples, self.0.bounds());
-            if refused {
-                state.gaps.extend(given_up(sinks, samples, batch.cycle_start.wall.as_nanos()));
+            // Unneeded batches are removed first; otherwise a full journal would stay full.
+            let removed = state.remove_unneeded();
+            let full = state.drop_newest(sinks, samples, self.0.bounds());
+            if full {
+                state.gaps.extend(dropped_gap(sinks, samples, batch.cycle_start.wall.as_nanos()));
             }
-            (state.moved_marks(), removed, refused)
+            (state.unwritten_offsets(), removed, full)
         };
-        if refused || !removed.is_empty() {
+        if full || !removed.is_empty() {
             let accounts = self.accounts(sinks, 0, polled);
-            // Said where it was written.
-            drop(
-                self.0
-                    .write(Changes { offset_trackers, removed, accounts, ..Changes::default() })
-                    .await,
-            );
+            let changes = Changes { sink_offsets, removed, accounts, ..Changes::default() };
+            // A failure is logged by the backend.
+            drop(self.0.write(changes).await);
         }
-        refused
+        full
     }
 
-    /// What is counted once a batch has come in.
+    /// The counters of sinks and of the agent once a batch is appended.
     fn accounts(&self, sinks: &[Arc<str>], samples: u64, polled: u64) -> Vec<(String, Account)> {
         let state = self.0.state();
-        let of = |sink: &Arc<str>| {
+        let of_sink = |sink: &Arc<str>| {
             let cursor = state.cursors.get(sink)?;
             Some((SinkCount::name(sink), cursor.counts.account(samples)))
         };
         let ledger = self.0.ledger.get();
         let own = ledger.map(|ledger| ledger.account(polled));
-        sinks.iter().filter_map(of).chain(own).collect()
+        sinks.iter().filter_map(of_sink).chain(own).collect()
     }
 
-    /// Keeps the agent's own numbers, too.
-    pub fn count_for(&self, ledger: &Arc<Ledger>) {
+    /// Has the agent's own counters written with each batch. Called once.
+    pub fn attach_ledger(&self, ledger: &Arc<Ledger>) {
         self.0.polled.store(ledger.polled.load(Relaxed), Relaxed);
-        // Asked for once.
         drop(self.0.ledger.set(Arc::clone(ledger)));
     }
 
-    /// Sinks of an earlier run that nobody reads for any more, with the samples that are held for
-    /// each: they go when the journal is written next.
-    pub fn orphans(&self) -> Vec<(Arc<str>, u64)> {
+    /// Sinks of an earlier run that have no reader, with the pending samples of each. Their batches are
+    /// removed with the next write.
+    pub fn orphaned_sinks(&self) -> Vec<(Arc<str>, u64)> {
         let state = self.0.state();
-        let mut held: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        let mut pending: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         for slot in state.slots.values() {
             for sink in slot.sinks.iter().filter(|sink| !state.cursors.contains_key(*sink)) {
-                *held.entry(Arc::clone(sink)).or_default() += slot.samples;
+                *pending.entry(Arc::clone(sink)).or_default() += slot.samples;
             }
         }
-        held.into_iter().collect()
+        pending.into_iter().collect()
     }
 
-    /// Removes what is saved of sinks that nobody reads for any more, and gives their names.
-    pub async fn forget_orphans(&self) -> Vec<Arc<str>> {
-        // What cannot be read now is removed at another start.
+    /// Removes the saved states of sinks that have no reader, and returns their names.
+    pub async fn remove_orphaned_sinks(&self) -> Vec<Arc<str>> {
+        // If the disk cannot be read, the next start removes them.
         let known = self.0.backend.read(Disk::sinks).await.unwrap_or_default();
-        let forgotten: Vec<Arc<str>> = {
+        let orphaned: Vec<Arc<str>> = {
             let state = self.0.state();
             let sinks = known.into_iter().map(Arc::from);
             sinks.filter(|sink: &Arc<str>| !state.cursors.contains_key(sink)).collect()
         };
-        if !forgotten.is_empty() {
-            // Said where it was written.
-            let changes = Changes { forgotten: forgotten.clone(), ..Changes::default() };
+        if !orphaned.is_empty() {
+            let changes = Changes { removed_sinks: orphaned.clone(), ..Changes::default() };
+            // A failure is logged by the backend.
             drop(self.0.write(changes).await);
         }
-        forgotten
+        orphaned
     }
 
-    /// How many batches are held.
+    /// Number of batches in the journal.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.state().slots.len()
     }
 
-    /// From now on a sink wants the batches of these sources.
+    /// Sets the sources of a sink, for batches that are appended from now on.
     pub fn set_sources(&self, sink: &str, sources: &HashSet<Arc<str>>) {
         if let Some(cursor) = self.0.state().cursors.get_mut(sink) {
             cursor.sources.clone_from(sources);
         }
     }
 
-    /// Nothing will come any more: sinks get what there is, then nothing.
+    /// Closes the journal: readers get the batches in it, then `None`.
     pub fn close(&self) {
         self.0.state().closed = true;
         self.0.filled.notify_waiters();
     }
 
-    /// Writes what has been settled, and removes what nobody needs any more.
+    /// Writes emitted offsets that are not on disk, and removes batches that no sink needs any more.
     pub async fn sync(&self) {
-        let (offset_trackers, removed) = {
+        let (sink_offsets, removed) = {
             let mut state = self.0.state();
-            (state.moved_marks(), state.release())
+            (state.unwritten_offsets(), state.remove_unneeded())
         };
-        if !offset_trackers.is_empty() || !removed.is_empty() {
-            // Said where it was written.
-            drop(self.0.write(Changes { offset_trackers, removed, ..Changes::default() }).await);
+        if !sink_offsets.is_empty() || !removed.is_empty() {
+            // A failure is logged by the backend.
+            drop(self.0.write(Changes { sink_offsets, removed, ..Changes::default() }).await);
         }
     }
 }
 
-/// A batch that some sink would have needed, as what is missing now.
-fn given_up(sinks: &[Arc<str>], samples: u64, cycle_start: u64) -> Option<Gap> {
+/// The gap that a dropped batch leaves; `None` if it was empty.
+fn dropped_gap(sinks: &[Arc<str>], samples: u64, cycle_start: u64) -> Option<Gap> {
     let sinks: Vec<&str> = sinks.iter().map(AsRef::as_ref).collect();
     let time = Timestamp::from_nanos(cycle_start);
     (samples > 0).then(|| Gap {
@@ -243,7 +241,8 @@ fn given_up(sinks: &[Arc<str>], samples: u64, cycle_start: u64) -> Option<Gap> {
     })
 }
 
-fn slot(head: &EntryHead) -> BatchSlot {
+/// A batch that is on disk and not in memory.
+fn stored_slot(head: &EntryHead) -> BatchSlot {
     BatchSlot {
         sinks: head.sinks.iter().map(|sink| Arc::from(sink.as_str())).collect(),
         samples: head.samples,
@@ -255,23 +254,23 @@ fn slot(head: &EntryHead) -> BatchSlot {
 }
 
 impl JournalShared {
-    /// With what the database has room for.
+    /// The configured bounds, reduced to the journal's share of the database.
     fn bounds(&self) -> JournalBounds {
         JournalBounds { bytes: self.bounds.bytes.min(self.backend.share()), ..self.bounds }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, JournalState> {
-        // Nothing between lock and unlock can panic half-way, so that the state is whole.
+        // Nothing between lock and unlock can panic half-way, so the state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for something new.
+    /// Notified when a batch was appended or the journal was closed.
     pub(super) fn filled(&self) -> &Notify {
         &self.filled
     }
 
-    /// Somebody has gone on.
-    pub(super) fn went_on(&self) {
+    /// Wakes a waiting writer after a sink has processed a batch.
+    pub(super) fn notify_processed(&self) {
         self.freed.notify_waiters();
     }
 
@@ -279,7 +278,7 @@ impl JournalShared {
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
-            // Enabled before the look, so that what is freed right after it is not missed.
+            // Enabled before the check, so that a notification right after it is not missed.
             freed.as_mut().enable();
             if !self.state().is_full(more, self.bounds) {
                 return;
@@ -288,28 +287,30 @@ impl JournalShared {
         }
     }
 
-    /// Writes all of it durably, and the gaps that wait for it.
+    /// Writes changes together with the buffered gaps.
     pub(super) async fn write(&self, mut changes: Changes) -> Result<(), StoreError> {
-        let offset_trackers = changes.offset_trackers.clone();
+        let sink_offsets = changes.sink_offsets.clone();
         let gaps = std::mem::take(&mut self.state().gaps);
         changes.gaps.clone_from(&gaps);
         let written = self.backend.write(changes).await;
         let mut state = self.state();
         match &written {
-            Ok(()) => state.marked(&offset_trackers),
-            Err(_) => state.keep_gaps(gaps),
+            Ok(()) => state.mark_written(&sink_offsets),
+            Err(_) => state.rebuffer_gaps(gaps),
         }
         written
     }
 
-    /// The batch at a place: from memory, else from the disk.
+    /// The batch at an offset: from memory, else from the disk.
     pub(super) async fn batch(&self, offset: Offset) -> Result<Arc<Batch>, ReadFailure> {
         let resident = self.state().slots.get(&offset).and_then(|slot| slot.batch.clone());
         if let Some(batch) = resident {
             return Ok(batch);
         }
         let bytes = self.backend.try_read(move |disk| disk.batch(offset)).await?;
-        let bytes = bytes.ok_or_else(|| ReadFailure::Damaged("it is not there".to_owned()))?;
+        let bytes = bytes.ok_or_else(|| {
+            ReadFailure::Damaged("the batch is missing in the database".to_owned())
+        })?;
         let batch = blocking(move || decode(&bytes)).await;
         batch.map(Arc::new).map_err(ReadFailure::Damaged)
     }

@@ -1,7 +1,9 @@
-//! What is held: batches that a sink has not worked off or could need again, and the states of its
-//! transformers (the journal), envelopes that a publisher has not delivered (the spools), what is
-//! counted of them, what was set aside (dead letters), and the host's generation. All of it lies on
-//! one disk, in one database, and where there is none, in memory.
+//! The store on disk: the journal (batches that a sink may still need, and the saved states of its
+//! transformers), the spools (envelopes that a publisher has not delivered), counters, gaps, dead
+//! letters, recordings and the host id.
+//!
+//! It owns the store folder and the one database in it. Without a disk the same types work in memory.
+//! It stores batches and envelopes as bytes and attaches no meaning to their samples.
 
 mod backend;
 mod codec;
@@ -18,7 +20,7 @@ mod gap_tables;
 mod gaps;
 mod handles;
 mod journal;
-mod memory;
+mod journal_state;
 mod offsets;
 mod queries;
 mod queue;
@@ -37,44 +39,44 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use codec::{decode as decode_batch, encode as encode_batch};
-pub use commit::{Envelopes, SpoolInput};
-pub use db::{Resume, SavedChain, SavedTransformer};
+pub use commit::{Envelopes, SpoolAppend};
+pub use db::{ResumePoint, SavedChain, SavedTransformer};
 pub use dead_letters::{DeadLetter, DeadLetters, FailedBatch};
 pub use envelope::{Envelope, Manifest};
-pub use folder::{Store, host_id_for_reading};
+pub use folder::{Store, host_id_or_random};
 pub use gaps::Gaps;
-pub use handles::{Outstanding, SpoolReader, SpoolWriter};
+pub use handles::{SpoolReader, SpoolWriter, UnwrittenEnvelopes};
 pub use journal::Journal;
-pub use memory::JournalBounds;
-pub use queries::Requeued;
+pub use journal_state::JournalBounds;
+pub use queries::RequeueSummary;
 pub use queue::WhenFull;
-pub use reader::{Entry, JournalReader};
-pub use receivers::Claim;
+pub use reader::{JournalEntry, JournalReader};
+pub use receivers::SpoolClaim;
 pub use recording::{Recorder, Recording, read_recording};
-pub use spool::Bounds;
+pub use spool::SpoolBounds;
 pub use spool_tables::SpoolSummary;
 pub use spools::Spools;
-pub use stored_envelope::{Place, StoredEnvelope};
+pub use stored_envelope::{PageCursor, StoredEnvelope};
 
-/// Why the store's folder cannot be used.
+/// Why the store cannot be used.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Another agent is at work on it.
-    #[error("{path} belongs to a running agent{}; stop it, or give this one another store.path", holder(*.pid))]
+    /// Another agent holds the lock.
+    #[error("{path} is in use by a running agent{}; stop it or set another store.path", holder(*.pid))]
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// Of the other agent, if it has written it yet.
+        /// Process id of the other agent; `None` if it has not written it yet.
         pid: Option<u32>,
     },
-    /// A step that the system refused.
-    #[error("cannot {action} {path}; the agent needs to write there, or another store.path")]
+    /// A file operation failed.
+    #[error("cannot {action} {path}; the agent needs write access there, or another store.path")]
     Io {
         /// What was tried, such as `create`.
         action: &'static str,
-        /// On which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A recording cannot be written or read.
@@ -84,12 +86,15 @@ pub enum StoreError {
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file that should be a recording.
-    #[error("{}:{number}: no batch of a recording ({reason}); `nephometer record` makes one", .path.display())]
-    NoRecording {
+    /// A line of a file is not part of a recording.
+    #[error(
+        "{}:{number}: invalid line in recording: {reason}; recordings are written by `nephometer record`",
+        .path.display()
+    )]
+    InvalidRecording {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
@@ -97,10 +102,10 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// What an earlier run has left cannot be read now, so that nothing may be written over it.
+    /// Stored data cannot be read now, so nothing may be written over it.
     #[error(
-        "cannot read {path}; what is in it stays as it is: mend the disk and start again, or move the file away \
-         and lose what it holds"
+        "cannot read {path}; its contents were left unchanged: repair the disk and restart, or move the file \
+         away and lose what it holds"
     )]
     Unreadable {
         /// The database.
@@ -108,18 +113,18 @@ pub enum StoreError {
         /// Why not.
         source: Box<redb::Error>,
     },
-    /// The database says no.
+    /// The database returned an error.
     #[error("cannot use {path}")]
     Database {
         /// Its file.
         path: PathBuf,
-        /// What it says.
+        /// The database's error.
         source: Box<redb::Error>,
     },
 }
 
 fn holder(pid: Option<u32>) -> String {
-    pid.map_or(String::new(), |pid| format!(" with pid {pid}"))
+    pid.map_or(String::new(), |pid| format!(" (pid {pid})"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! How far a sink has emitted, and what its transformers had counted by then: one value, written in one
-//! transaction. Counts that were written apart from it would be lost, or counted twice, after a
-//! crash, because batches behind the mark run again.
+//! The emitted offset of a sink and the counters of its transformers at that offset: one value,
+//! written in one transaction.
+//!
+//! Batches after the emitted offset run again after a crash. Counters that were written separately
+//! would be lost or counted twice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -8,86 +10,86 @@ use std::sync::Arc;
 use nephometer_model::Offset;
 use nephometer_telemetry::Account;
 
-/// Places that are remembered while envelopes wait for the disk; past it every second one is
-/// forgotten, so that a mark moves in longer steps.
-const PLACES: usize = 512;
+/// Checkpoints that are kept while envelopes wait for the disk. Past it every second one is dropped,
+/// so that the emitted offset moves in longer steps.
+const MAX_CHECKPOINTS: usize = 512;
 
-/// What is written of one sink.
+/// The emitted offset of one sink as it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SinkOffset {
     pub(super) sink: Arc<str>,
     pub(super) offset: Offset,
-    /// What was counted up to there, by name.
+    /// Counters at that offset, by name.
     pub(super) accounts: Vec<(String, Account)>,
 }
 
-/// The mark of one sink.
+/// Tracks the emitted offset of one sink.
 #[derive(Debug, Default)]
 pub(super) struct OffsetTracker {
     emitted: Offset,
-    /// What was counted up to there and is not on disk, by name.
+    /// Counters at the emitted offset that are not on disk, by name.
     accounts: BTreeMap<String, Account>,
-    /// Where the mark on disk is.
+    /// The emitted offset on disk.
     written: Offset,
-    /// What was counted at places behind the mark.
-    counted: VecDeque<(Offset, Vec<(String, Account)>)>,
+    /// Counters at offsets after the emitted one.
+    checkpoints: VecDeque<(Offset, Vec<(String, Account)>)>,
 }
 
 impl OffsetTracker {
-    /// At `emitted`, of which `written` is on disk.
+    /// A tracker at `emitted`, of which `written` is on disk.
     pub(super) fn new(emitted: Offset, written: Offset) -> Self {
         Self { emitted, written, ..Self::default() }
     }
 
-    /// Up to here nothing has to be made again.
+    /// Batches up to this offset need not be processed again.
     pub(super) fn emitted(&self) -> Offset {
         self.emitted
     }
 
-    /// A batch is through the transformers, which have counted so much by then.
-    pub(super) fn count(&mut self, offset: Offset, accounts: Vec<(String, Account)>) {
-        self.counted.push_back((offset, accounts));
-        if self.counted.len() > PLACES {
-            // The first and the last stay, because one more than an even number are there.
-            let mut stays = false;
-            self.counted.retain(|_| {
-                stays = !stays;
-                stays
+    /// Records the counters of the transformers after a batch.
+    pub(super) fn checkpoint(&mut self, offset: Offset, accounts: Vec<(String, Account)>) {
+        self.checkpoints.push_back((offset, accounts));
+        if self.checkpoints.len() > MAX_CHECKPOINTS {
+            // The number is odd here, so that the first and the last one stay.
+            let mut keep = false;
+            self.checkpoints.retain(|_| {
+                keep = !keep;
+                keep
             });
         }
     }
 
-    /// Moves the mark to the last counted place that is not behind `to`.
+    /// Moves the emitted offset to the last checkpoint that is not after `to`.
     pub(super) fn advance(&mut self, to: Offset) {
-        while let Some((offset, _)) = self.counted.front()
+        while let Some((offset, _)) = self.checkpoints.front()
             && *offset <= to
-            && let Some((offset, accounts)) = self.counted.pop_front()
+            && let Some((offset, accounts)) = self.checkpoints.pop_front()
         {
             self.emitted = self.emitted.max(offset);
             self.accounts.extend(accounts);
         }
     }
 
-    /// The mark as it would be after [`Self::advance`].
-    pub(super) fn ahead(&self, sink: &Arc<str>, to: Offset) -> SinkOffset {
+    /// The value that [`Self::advance`] would lead to.
+    pub(super) fn advanced(&self, sink: &Arc<str>, to: Offset) -> SinkOffset {
         let (mut offset, mut accounts) = (self.emitted, self.accounts.clone());
-        for (at, counted) in self.counted.iter().take_while(|(at, _)| *at <= to) {
+        for (at, counted) in self.checkpoints.iter().take_while(|(at, _)| *at <= to) {
             offset = offset.max(*at);
             accounts.extend(counted.iter().cloned());
         }
         SinkOffset { sink: Arc::clone(sink), offset, accounts: accounts.into_iter().collect() }
     }
 
-    /// What is not on disk yet, if anything is not.
-    pub(super) fn moved(&self, sink: &Arc<str>) -> Option<SinkOffset> {
-        let moved = self.emitted != self.written || !self.accounts.is_empty();
-        moved.then(|| self.ahead(sink, 0))
+    /// The value to write; `None` if it is on disk already.
+    pub(super) fn unwritten(&self, sink: &Arc<str>) -> Option<SinkOffset> {
+        let changed = self.emitted != self.written || !self.accounts.is_empty();
+        changed.then(|| self.advanced(sink, 0))
     }
 
-    /// This is on disk.
-    pub(super) fn write(&mut self, sink_offset: &SinkOffset) {
-        self.written = self.written.max(sink_offset.offset);
-        for (name, account) in &sink_offset.accounts {
+    /// Records that a value is on disk.
+    pub(super) fn mark_written(&mut self, value: &SinkOffset) {
+        self.written = self.written.max(value.offset);
+        for (name, account) in &value.accounts {
             if self.accounts.get(name) == Some(account) {
                 self.accounts.remove(name);
             }
@@ -99,50 +101,50 @@ impl OffsetTracker {
 mod tests {
     use super::*;
 
-    fn rows(count: u64) -> Vec<(String, Account)> {
+    fn accounts(count: u64) -> Vec<(String, Account)> {
         vec![("stage s/c/0".to_owned(), Account::from_numbers(vec![count]))]
     }
 
     #[test]
-    fn a_mark_and_its_counts_move_together() {
+    fn emitted_offset_and_counters_move_together() {
         let sink: Arc<str> = "s".into();
-        let mut offset_trackers = OffsetTracker::new(3, 3);
-        assert_eq!(offset_trackers.moved(&sink), None);
-        offset_trackers.count(4, rows(10));
-        offset_trackers.count(7, rows(20));
-        assert_eq!(offset_trackers.moved(&sink), None, "nothing was emitted");
-        offset_trackers.advance(6);
-        let at_4 = SinkOffset { sink: Arc::clone(&sink), offset: 4, accounts: rows(10) };
-        assert_eq!(offset_trackers.moved(&sink), Some(at_4.clone()));
-        // What moves while it is written is written next time.
-        offset_trackers.advance(7);
-        offset_trackers.write(&at_4);
-        let at_7 = SinkOffset { sink: Arc::clone(&sink), offset: 7, accounts: rows(20) };
-        assert_eq!(offset_trackers.moved(&sink), Some(at_7.clone()));
-        offset_trackers.write(&at_7);
-        assert_eq!(offset_trackers.moved(&sink), None);
-        // Rows from dead letters count without a move.
-        offset_trackers.count(7, rows(25));
-        assert_eq!(offset_trackers.ahead(&sink, 7).accounts, rows(25));
-        offset_trackers.advance(7);
-        assert_eq!(offset_trackers.moved(&sink).unwrap().accounts, rows(25));
+        let mut tracker = OffsetTracker::new(3, 3);
+        assert_eq!(tracker.unwritten(&sink), None);
+        tracker.checkpoint(4, accounts(10));
+        tracker.checkpoint(7, accounts(20));
+        assert_eq!(tracker.unwritten(&sink), None, "nothing was emitted");
+        tracker.advance(6);
+        let at_4 = SinkOffset { sink: Arc::clone(&sink), offset: 4, accounts: accounts(10) };
+        assert_eq!(tracker.unwritten(&sink), Some(at_4.clone()));
+        // An advance during a write is written the next time.
+        tracker.advance(7);
+        tracker.mark_written(&at_4);
+        let at_7 = SinkOffset { sink: Arc::clone(&sink), offset: 7, accounts: accounts(20) };
+        assert_eq!(tracker.unwritten(&sink), Some(at_7.clone()));
+        tracker.mark_written(&at_7);
+        assert_eq!(tracker.unwritten(&sink), None);
+        // Retried dead letters change counters without moving the offset.
+        tracker.checkpoint(7, accounts(25));
+        assert_eq!(tracker.advanced(&sink, 7).accounts, accounts(25));
+        tracker.advance(7);
+        assert_eq!(tracker.unwritten(&sink).unwrap().accounts, accounts(25));
     }
 
     #[test]
-    fn places_are_bounded_and_a_mark_never_runs_ahead_of_its_counts() {
+    fn checkpoints_are_bounded_and_counters_always_match_the_offset() {
         let sink: Arc<str> = "s".into();
-        let mut offset_trackers = OffsetTracker::new(0, 0);
+        let mut tracker = OffsetTracker::new(0, 0);
         for offset in 1..=100_000 {
-            offset_trackers.count(offset, rows(offset));
+            tracker.checkpoint(offset, accounts(offset));
         }
-        assert!(offset_trackers.counted.len() <= PLACES);
+        assert!(tracker.checkpoints.len() <= MAX_CHECKPOINTS);
         for to in [10, 1_000, 50_000, 99_999, 100_000] {
-            offset_trackers.advance(to);
-            if let Some(sink_offset) = offset_trackers.moved(&sink) {
-                assert!(sink_offset.offset <= to);
-                assert_eq!(sink_offset.accounts, rows(sink_offset.offset));
+            tracker.advance(to);
+            if let Some(value) = tracker.unwritten(&sink) {
+                assert!(value.offset <= to);
+                assert_eq!(value.accounts, accounts(value.offset));
             }
         }
-        assert_eq!(offset_trackers.emitted(), 100_000);
+        assert_eq!(tracker.emitted(), 100_000);
     }
 }

@@ -1,4 +1,4 @@
-//! What people can do with spools: look at them, check them, take copies, put things back.
+//! Commands on spools: list, check, export and requeue.
 
 use std::sync::Arc;
 
@@ -6,147 +6,170 @@ use serde::{Deserialize, Serialize};
 
 use super::Envelope;
 use super::WhenFull;
-use super::spool::{Bounds, SpoolShared};
+use super::spool::{SpoolBounds, SpoolShared};
 use super::spool_tables::{self, SpoolSummary, StoredSpool};
 use super::spools::Spools;
-use super::stored_envelope::{Place, StoredEnvelope};
+use super::stored_envelope::{PageCursor, StoredEnvelope};
 use nephometer_telemetry::{Chain, PublisherCount};
 
-/// Envelopes that are moved or read at once.
+/// Envelopes that are read or moved at once.
 const PAGE: usize = 50;
 
-/// What was put back.
+/// What [`Spools::requeue`] has moved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Requeued {
-    /// Envelopes.
+pub struct RequeueSummary {
+    /// Number of envelopes.
     pub envelopes: u64,
     /// Samples in them.
     pub samples: u64,
 }
 
 impl Spools {
-    /// All spools with what they hold.
+    /// All spools on disk with their contents.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
     pub async fn list(&self) -> Result<Vec<SpoolSummary>, String> {
         if !self.backend.is_durable() {
             return Ok(Vec::new());
         }
-        self.backend.read(|disk| spool_tables::spools(&disk.reading()?)).await
+        self.backend.read(|disk| spool_tables::spools(&disk.begin_read()?)).await
     }
 
-    /// What waits in a spool, and behind it what was refused for good: up to fifty, behind the one
-    /// that was given last, in this order. Empty at the end.
+    /// Up to 50 envelopes of a spool after `after`: the pending ones in order, then the rejected ones.
+    /// Empty at the end.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
     pub async fn page(
         &self,
         name: &str,
-        after: Option<Place>,
+        after: Option<PageCursor>,
     ) -> Result<Vec<StoredEnvelope>, String> {
-        let waits = after.is_none_or(|place| !place.refused);
-        let behind = after.map_or(0, |place| place.sequence);
-        if waits {
-            let wanted = name.to_owned();
+        let in_pending = after.is_none_or(|cursor| !cursor.rejected);
+        let sequence = after.map_or(0, |cursor| cursor.sequence);
+        if in_pending {
+            let name = name.to_owned();
             let found = self
                 .backend
-                .read(move |disk| spool_tables::waiting(&disk.reading()?, &wanted, behind, PAGE))
+                .read(move |disk| {
+                    spool_tables::pending_page(&disk.begin_read()?, &name, sequence, PAGE)
+                })
                 .await?;
             if !found.is_empty() {
-                let kept = found.into_iter();
-                return Ok(kept
-                    .map(|envelope| StoredEnvelope { envelope, refused: None })
+                let found = found.into_iter();
+                return Ok(found
+                    .map(|envelope| StoredEnvelope { envelope, rejected: None })
                     .collect());
             }
         }
-        let (wanted, behind) = (name.to_owned(), if waits { 0 } else { behind });
+        let (name, sequence) = (name.to_owned(), if in_pending { 0 } else { sequence });
         let found = self
             .backend
-            .read(move |disk| spool_tables::aside(&disk.reading()?, &wanted, behind, PAGE))
+            .read(move |disk| {
+                spool_tables::rejected_page(&disk.begin_read()?, &name, sequence, PAGE)
+            })
             .await?;
-        let kept = found.into_iter();
-        Ok(kept
-            .map(|(envelope, reason)| StoredEnvelope { envelope, refused: Some(reason) })
+        let found = found.into_iter();
+        Ok(found
+            .map(|(envelope, reason)| StoredEnvelope { envelope, rejected: Some(reason) })
             .collect())
     }
 
-    /// Reads every envelope; gives what is wrong, a line each.
+    /// Reads every pending envelope, and returns a line for each that cannot be read.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
     pub async fn check(&self) -> Result<Vec<String>, String> {
         let mut problems = Vec::new();
         for spool in self.list().await? {
             let name = spool.name.clone();
-            let problem = self
+            let damaged = self
                 .backend
                 .read(move |disk| {
-                    let reading = disk.reading()?;
-                    let StoredSpool { left, unreadable } = spool_tables::spool(&reading, &name)?;
-                    let mut bad: Vec<u64> = unreadable;
-                    for page in left.heads.chunks(PAGE) {
-                        let found = spool_tables::envelopes(&reading, &name, page)?;
+                    let transaction = disk.begin_read()?;
+                    let StoredSpool { heads, unreadable: mut damaged, .. } =
+                        spool_tables::spool(&transaction, &name)?;
+                    for page in heads.chunks(PAGE) {
+                        let found = spool_tables::envelopes(&transaction, &name, page)?;
                         let pairs = page.iter().zip(found);
-                        bad.extend(pairs.filter(|(_, one)| one.is_none()).map(|(head, _)| head.0));
+                        let missing = pairs.filter(|(_, one)| one.is_none());
+                        damaged.extend(missing.map(|((sequence, _), _)| *sequence));
                     }
-                    Ok(bad)
+                    Ok(damaged)
                 })
                 .await?;
+            let lines = damaged.iter();
             problems.extend(
-                problem.iter().map(|number| format!("{}: {number} cannot be read", spool.name)),
+                lines.map(|number| format!("{}: envelope {number} cannot be read", spool.name)),
             );
         }
         Ok(problems)
     }
 
-    /// Puts what receivers have refused for good into a spool again, behind what waits there; and what
-    /// waits in a spool that nobody reads any more, if `from` is such a one.
-    pub async fn requeue(&self, from: &str, to: &str) -> Result<Requeued, String> {
+    /// Moves the rejected envelopes of a spool to the end of `to`, which may be the same one. If
+    /// `from` is orphaned, its pending envelopes are moved as well.
+    ///
+    /// # Errors
+    /// If a spool is unknown, `from` is in use by another publisher, `to` is full, or the disk fails.
+    pub async fn requeue(&self, from: &str, to: &str) -> Result<RequeueSummary, String> {
         let known = self.list().await?;
         for name in [from, to] {
             if !known.iter().any(|spool| spool.name == name) {
                 let names: Vec<&str> = known.iter().map(|spool| spool.name.as_str()).collect();
-                return Err(format!("there is no spool {name}; there is {}", names.join(", ")));
+                return Err(format!("unknown spool {name}; known spools: {}", names.join(", ")));
             }
         }
         if from != to && self.is_open(from) {
-            return Err(format!("a publisher is at work on {from}; only its own can be put back"));
+            return Err(format!(
+                "spool {from} is in use by a publisher; its rejected envelopes can only be requeued to it"
+            ));
         }
-        let mut moved = Requeued::default();
-        // What waits there already stays where it is.
-        let mut last = (from == to).then_some(Place { refused: true, sequence: 0 });
+        let mut moved = RequeueSummary::default();
+        // Pending envelopes of the target stay where they are.
+        let mut last = (from == to).then_some(PageCursor { rejected: true, sequence: 0 });
         loop {
             let page = self.page(from, last).await?;
             let Some(end) = page.last() else { return Ok(moved) };
-            last = Some(end.place());
+            last = Some(end.cursor());
             moved.envelopes += page.len() as u64;
             moved.samples += page.iter().map(|one| one.envelope.samples).sum::<u64>();
-            self.put_back(from, to, page).await?;
+            self.move_page(from, to, page).await?;
         }
     }
 
-    async fn put_back(
+    async fn move_page(
         &self,
         from: &str,
         to: &str,
-        kept: Vec<StoredEnvelope>,
+        page: Vec<StoredEnvelope>,
     ) -> Result<(), String> {
-        let (source, target) = (self.reach(from).await?, self.reach(to).await?);
-        let envelopes = kept.iter().map(|one| Envelope {
-            // What it was made from is settled long ago.
+        let (source, target) = (self.get_or_load(from).await?, self.get_or_load(to).await?);
+        let envelopes = page.iter().map(|one| Envelope {
+            // Its batch was emitted long ago.
             offset: u64::MAX,
             ..one.envelope.clone()
         });
         let envelopes: Vec<Envelope> = envelopes.collect();
         if !target.fits(&envelopes) {
-            return Err(format!("{to} has no room for more now; what is left stays in {from}"));
+            return Err(format!("spool {to} has no room; the remaining envelopes stay in {from}"));
         }
-        // First there, then no longer here: a crash in between doubles it, with the same id.
-        SpoolShared::guest(&target).push(envelopes).await;
-        source.give(&kept).await
+        // Added before it is removed: a crash in between duplicates envelopes, with the same ids.
+        SpoolShared::extra_writer(&target).push(envelopes).await;
+        source.remove_moved(&page).await
     }
 
-    /// A spool, also if no publisher is there for it.
-    async fn reach(&self, name: &str) -> Result<Arc<SpoolShared>, String> {
+    /// A spool, also one that no publisher has opened.
+    async fn get_or_load(&self, name: &str) -> Result<Arc<SpoolShared>, String> {
         if let Some(open) = self.get(name) {
             return Ok(open);
         }
-        let found = self.backend.spool(name).await.map_err(|error| Chain(&error).to_string())?;
-        let bounds = Bounds { bytes: u64::MAX, count: None, age: None, last: Vec::new() };
-        let (how, counts) = ((bounds, WhenFull::DropOldest), Arc::<PublisherCount>::default());
-        Ok(Arc::new(SpoolShared::new(name, &self.backend, how, (&counts, found))))
+        let stored =
+            self.backend.load_spool(name).await.map_err(|error| Chain(&error).to_string())?;
+        let bounds =
+            SpoolBounds { bytes: u64::MAX, count: None, age: None, evict_last: Vec::new() };
+        let limits = (bounds, WhenFull::DropOldest);
+        let counts = Arc::<PublisherCount>::default();
+        Ok(Arc::new(SpoolShared::new(name, &self.backend, limits, (&counts, stored))))
     }
 }

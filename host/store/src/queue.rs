@@ -1,7 +1,7 @@
-//! A bounded queue with one reader: what a spool is made of.
+//! A bounded queue with one reader, in memory: the basis of a spool.
 //!
-//! What the reader has been lent stays in the queue until it says so, and is never dropped to make
-//! room. No guard outlives a function here.
+//! Entries that the reader has leased stay in the queue until the lease ends, and are never evicted.
+//! No lock guard outlives a function here.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,19 +9,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// What happens when something does not fit.
+/// What happens when an entry does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
-    /// The oldest entries make room and are counted as dropped.
+    /// The oldest entries are dropped and counted.
     #[default]
     DropOldest,
-    /// What is new is dropped and counted.
+    /// The new entry is dropped and counted.
     DropNewest,
     /// The writer waits.
     Wait,
 }
 
-/// How much a queue holds.
+/// The limits of a queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Sum of the weights of all entries.
@@ -30,7 +30,7 @@ pub(super) struct Limits {
     pub(super) count: usize,
 }
 
-/// Which limit an entry was dropped for.
+/// The limit that an entry was dropped for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LimitExceeded {
     Weight,
@@ -40,33 +40,32 @@ pub(super) enum LimitExceeded {
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     count: usize,
-    /// Changes with what else there is.
+    /// Changes with the number of spools.
     weight: AtomicU64,
     state: Mutex<QueueState<T>>,
-    /// For the reader: there is something new, or nothing will come any more.
+    /// Wakes the reader: an entry was appended, or the queue was closed.
     filled: Notify,
-    /// For waiting writers: something has left.
+    /// Wakes waiting writers: an entry was removed.
     freed: Notify,
-    /// For whoever waits for the end.
+    /// Wakes those that wait for the queue to be closed.
     closing: Notify,
 }
 
-/// One entry.
 #[derive(Debug)]
-struct Queued<T> {
+struct QueueEntry<T> {
     item: T,
     weight: u64,
-    /// Those of a higher rank make room later.
+    /// Entries of a higher rank are evicted later.
     rank: u8,
 }
 
 #[derive(Debug)]
 struct QueueState<T> {
-    entries: VecDeque<Queued<T>>,
+    entries: VecDeque<QueueEntry<T>>,
     weight: u64,
-    /// How many entries at the front the reader has been lent.
+    /// Number of leased entries, at the front.
     leased: usize,
-    /// How many entries at the back nobody sees yet.
+    /// Number of hidden entries, at the back.
     hidden: usize,
     closed: bool,
 }
@@ -85,8 +84,8 @@ impl<T: Clone> Queue<T> {
         }
     }
 
-    /// From now on it holds so much. What is there stays until the next entry makes room.
-    pub(super) fn limit(&self, weight: u64) {
+    /// Changes the weight limit. Entries beyond it stay until the next one makes room.
+    pub(super) fn set_weight_limit(&self, weight: u64) {
         self.weight.store(weight, Relaxed);
     }
 
@@ -95,13 +94,13 @@ impl<T: Clone> Queue<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
-        // Nothing between lock and unlock can panic half-way, so that the state is whole.
+        // Nothing between lock and unlock can panic half-way, so the state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room for an entry that is about to be appended, and gives back what had to leave for it.
-    /// The second value says which limit keeps the entry itself out, if one does. Of equal rank the
-    /// oldest leave, or, with `newest`, what is new.
+    /// Evicts entries to make room for one that is about to be appended, and returns them. The second
+    /// value is the limit that the new entry itself exceeds, if any. Among entries of equal rank the
+    /// oldest are evicted, or the newest if `newest` is set.
     pub(super) fn make_room(
         &self,
         weight: u64,
@@ -114,32 +113,33 @@ impl<T: Clone> Queue<T> {
         if weight > limits.weight {
             return (evicted, Some(LimitExceeded::Weight));
         }
-        while let Some(hit) = state.over(weight, limits) {
-            let seen = state.seen();
-            let lowest = state.entries.range(state.leased..seen).map(|entry| entry.rank).min();
-            let Some(lowest) = lowest else { return (evicted, Some(hit)) };
+        while let Some(limit) = state.exceeded(weight, limits) {
+            let visible = state.visible();
+            let lowest = state.entries.range(state.leased..visible).map(|entry| entry.rank).min();
+            let Some(lowest) = lowest else { return (evicted, Some(limit)) };
             if rank < lowest || (rank == lowest && newest) {
-                return (evicted, Some(hit));
+                return (evicted, Some(limit));
             }
-            let mut places = state.leased..seen;
-            let lowest_at = |place: &usize| state.entries[*place].rank == lowest;
-            let place = if newest { places.rfind(lowest_at) } else { places.find(lowest_at) };
-            let Some(entry) = place.and_then(|place| state.entries.remove(place)) else { break };
+            let mut candidates = state.leased..visible;
+            let is_lowest = |index: &usize| state.entries[*index].rank == lowest;
+            let index =
+                if newest { candidates.rfind(is_lowest) } else { candidates.find(is_lowest) };
+            let Some(entry) = index.and_then(|index| state.entries.remove(index)) else { break };
             state.weight -= entry.weight;
-            evicted.push((entry.item, hit));
+            evicted.push((entry.item, limit));
         }
         (evicted, None)
     }
 
-    /// Takes entries at the front away for as long as they are unwanted, but none that is lent.
-    pub(super) fn evict_while(&self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
+    /// Evicts the oldest entries for as long as `evict` returns true, but none that is leased.
+    pub(super) fn evict_while(&self, evict: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.lock();
         let mut evicted = Vec::new();
-        while state.leased < state.seen()
-            && state.entries.get(state.leased).is_some_and(|entry| unwanted(&entry.item))
+        while state.leased < state.visible()
+            && state.entries.get(state.leased).is_some_and(|entry| evict(&entry.item))
         {
-            let place = state.leased;
-            let Some(entry) = state.entries.remove(place) else { break };
+            let index = state.leased;
+            let Some(entry) = state.entries.remove(index) else { break };
             state.weight -= entry.weight;
             evicted.push(entry.item);
         }
@@ -152,47 +152,47 @@ impl<T: Clone> Queue<T> {
         self.filled.notify_one();
     }
 
-    /// Appends an entry that nobody sees, and that makes room for nothing, until [`Self::reveal`].
+    /// Appends an entry that is neither leased nor evicted until [`Self::reveal`].
     pub(super) fn append_hidden(&self, item: T, weight: u64, rank: u8) {
         let mut state = self.lock();
         state.append(item, weight, rank);
         state.hidden += 1;
     }
 
-    /// Shows hidden entries after a last change.
+    /// Reveals the hidden entries after a last change to each.
     pub(super) fn reveal(&self, change: impl FnMut(&mut T)) {
         let mut state = self.lock();
-        let seen = state.seen();
-        state.entries.range_mut(seen..).map(|entry| &mut entry.item).for_each(change);
+        let visible = state.visible();
+        state.entries.range_mut(visible..).map(|entry| &mut entry.item).for_each(change);
         state.hidden = 0;
         drop(state);
         self.filled.notify_one();
     }
 
-    /// Takes those of the hidden entries away that `keep` refuses, in their order.
+    /// Removes hidden entries for which `keep` returns false, and returns them in order.
     pub(super) fn retain_hidden(&self, mut keep: impl FnMut(&mut T) -> bool) -> Vec<T> {
         let mut state = self.lock();
-        let seen = state.seen();
-        let hidden: Vec<Queued<T>> = state.entries.drain(seen..).collect();
-        let mut refused = Vec::new();
+        let visible = state.visible();
+        let hidden: Vec<QueueEntry<T>> = state.entries.drain(visible..).collect();
+        let mut removed = Vec::new();
         for mut entry in hidden {
             if keep(&mut entry.item) {
                 state.entries.push_back(entry);
             } else {
                 state.weight -= entry.weight;
-                refused.push(entry.item);
+                removed.push(entry.item);
             }
         }
-        state.hidden = state.entries.len() - seen;
-        refused
+        state.hidden = state.entries.len() - visible;
+        removed
     }
 
-    /// Waits until so much would fit, or the queue is empty.
-    pub(super) async fn room(&self, weight: u64, count: usize) {
+    /// Waits until entries of this weight and number fit, or the queue is empty.
+    pub(super) async fn wait_for_room(&self, weight: u64, count: usize) {
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
-            // Enabled before the look, so that what is freed right after it is not missed.
+            // Enabled before the check, so that a notification right after it is not missed.
             freed.as_mut().enable();
             if self.fits(weight, count) || self.len() == 0 {
                 return;
@@ -201,7 +201,7 @@ impl<T: Clone> Queue<T> {
         }
     }
 
-    /// Whether so much would fit without anything having to leave.
+    /// Whether entries of this weight and number fit without an eviction.
     pub(super) fn fits(&self, weight: u64, count: usize) -> bool {
         let limits = self.limits();
         let state = self.lock();
@@ -209,31 +209,31 @@ impl<T: Clone> Queue<T> {
             && state.weight.saturating_add(weight) <= limits.weight
     }
 
-    /// Looks at entries from the newest on, and may change them, for as long as that says so.
-    pub(super) fn newest(&self, mut change: impl FnMut(&mut T) -> bool) {
+    /// Visits entries from the newest on, for as long as `visit` returns true.
+    pub(super) fn visit_newest(&self, mut visit: impl FnMut(&mut T) -> bool) {
         let mut state = self.lock();
         for entry in state.entries.iter_mut().rev() {
-            if !change(&mut entry.item) {
+            if !visit(&mut entry.item) {
                 return;
             }
         }
     }
 
-    /// The first answer that an entry gives, from the oldest on.
-    pub(super) fn find<R>(&self, look: impl FnMut(&T) -> Option<R>) -> Option<R> {
-        self.lock().entries.iter().map(|entry| &entry.item).find_map(look)
+    /// The first value that `find` returns for an entry, from the oldest on.
+    pub(super) fn find_map<R>(&self, find: impl FnMut(&T) -> Option<R>) -> Option<R> {
+        self.lock().entries.iter().map(|entry| &entry.item).find_map(find)
     }
 
-    /// Waits until there is something to lend (true), or nothing and never will be (false). Gives up
-    /// (false) when `over` says so, which is asked after each [`Self::wake`].
-    pub(super) async fn ready(&self, over: impl Fn() -> bool) -> bool {
+    /// Waits until there is an entry to lease. False if the queue is closed and empty, or when
+    /// `cancelled` returns true, which is checked after each [`Self::wake`].
+    pub(super) async fn ready(&self, cancelled: impl Fn() -> bool) -> bool {
         loop {
             {
-                if over() {
+                if cancelled() {
                     return false;
                 }
                 let state = self.lock();
-                if state.seen() > 0 {
+                if state.visible() > 0 {
                     return true;
                 }
                 if state.closed {
@@ -244,14 +244,14 @@ impl<T: Clone> Queue<T> {
         }
     }
 
-    /// Lends the oldest `count` entries, or as many as there are, of at most this weight together; the
-    /// first whatever its weight. What was lent before is given back first.
+    /// Leases the oldest `count` entries, or as many as there are, of at most `weight` together; the
+    /// first one whatever its weight. Ends the lease before it.
     pub(super) fn lease(&self, count: usize, weight: u64) -> Vec<T> {
         let mut state = self.lock();
-        let (most, mut sum) = (count.min(state.seen()), 0_u64);
-        let fits = |(place, entry): &(usize, &Queued<T>)| {
+        let (most, mut sum) = (count.min(state.visible()), 0_u64);
+        let fits = |(index, entry): &(usize, &QueueEntry<T>)| {
             sum = sum.saturating_add(entry.weight);
-            *place == 0 || sum <= weight
+            *index == 0 || sum <= weight
         };
         let leased = state.entries.iter().take(most).enumerate().take_while(fits);
         let items: Vec<T> = leased.map(|(_, entry)| entry.item.clone()).collect();
@@ -259,15 +259,15 @@ impl<T: Clone> Queue<T> {
         items
     }
 
-    /// Takes the lent entries back; those that `keep` refuses leave the queue. `keep` sees them in
-    /// order, with their place.
-    pub(super) fn settle(&self, mut keep: impl FnMut(usize, &T) -> bool) {
+    /// Ends the lease. Leased entries for which `keep` returns false are removed; it gets each with
+    /// its index in the lease, the last one first.
+    pub(super) fn end_lease(&self, mut keep: impl FnMut(usize, &T) -> bool) {
         let mut state = self.lock();
         let count = state.leased;
-        let leased: Vec<Queued<T>> = state.entries.drain(..count).collect();
+        let leased: Vec<QueueEntry<T>> = state.entries.drain(..count).collect();
         state.leased = 0;
-        for (place, entry) in leased.into_iter().enumerate().rev() {
-            if keep(place, &entry.item) {
+        for (index, entry) in leased.into_iter().enumerate().rev() {
+            if keep(index, &entry.item) {
                 state.entries.push_front(entry);
             } else {
                 state.weight -= entry.weight;
@@ -283,7 +283,7 @@ impl<T: Clone> Queue<T> {
         self.lock().weight
     }
 
-    /// Empties the queue.
+    /// Removes and returns all entries.
     pub(super) fn clear(&self) -> Vec<T> {
         let mut state = self.lock();
         (state.leased, state.hidden, state.weight) = (0, 0, 0);
@@ -293,31 +293,31 @@ impl<T: Clone> Queue<T> {
         items
     }
 
-    /// Nothing will be pushed any more.
+    /// Closes the queue: the reader ends once it is empty.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_one();
         self.closing.notify_waiters();
     }
 
-    /// Somebody writes again.
+    /// Opens a closed queue again.
     pub(super) fn reopen(&self) {
         self.lock().closed = false;
     }
 
-    /// Has a reader look again whether it is still the one.
+    /// Has waiting readers check again whether they are cancelled.
     pub(super) fn wake(&self) {
         self.filled.notify_one();
         self.closing.notify_waiters();
     }
 
-    /// Waits until nothing will be pushed any more.
-    pub(super) async fn closed(&self, over: impl Fn() -> bool) {
+    /// Waits until the queue is closed or `cancelled` returns true.
+    pub(super) async fn closed(&self, cancelled: impl Fn() -> bool) {
         loop {
             let closing = self.closing.notified();
             tokio::pin!(closing);
             closing.as_mut().enable();
-            if over() || self.is_closed() {
+            if cancelled() || self.is_closed() {
                 return;
             }
             closing.await;
@@ -334,18 +334,18 @@ impl<T: Clone> Queue<T> {
 }
 
 impl<T> QueueState<T> {
-    /// How many entries are not hidden.
-    fn seen(&self) -> usize {
+    /// Number of entries that are not hidden.
+    fn visible(&self) -> usize {
         self.entries.len() - self.hidden
     }
 
     fn append(&mut self, item: T, weight: u64, rank: u8) {
-        self.entries.push_back(Queued { item, weight, rank });
+        self.entries.push_back(QueueEntry { item, weight, rank });
         self.weight += weight;
     }
 
-    /// Which limit one more entry of this weight would be over.
-    fn over(&self, weight: u64, limits: Limits) -> Option<LimitExceeded> {
+    /// The limit that one more entry of this weight exceeds.
+    fn exceeded(&self, weight: u64, limits: Limits) -> Option<LimitExceeded> {
         if self.entries.len() >= limits.count {
             Some(LimitExceeded::Count)
         } else if self.weight.saturating_add(weight) > limits.weight {

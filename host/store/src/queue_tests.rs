@@ -18,7 +18,7 @@ fn push(
 ) -> Vec<(u32, LimitExceeded)> {
     let (mut left, refused) = queue.make_room(weight, rank, newest);
     match refused {
-        Some(hit) => left.push((item, hit)),
+        Some(limit) => left.push((item, limit)),
         None => queue.append(item, weight, rank),
     }
     left
@@ -38,7 +38,7 @@ fn the_oldest_leave_but_never_what_is_lent() {
         [(4, LimitExceeded::Count), (5, LimitExceeded::Weight)]
     );
     assert_eq!(push(&queue, 6, 101, 0, false), [(6, LimitExceeded::Weight)]);
-    queue.settle(|place, _| place == 1);
+    queue.end_lease(|place, _| place == 1);
     assert_eq!(queue.lease(9, u64::MAX), [2]);
 }
 
@@ -66,7 +66,7 @@ fn what_is_lent_is_bounded_by_its_weight() {
         queue.append(item, weight, 0);
     }
     assert_eq!(queue.lease(9, 10), [0]);
-    queue.settle(|_, _| false);
+    queue.end_lease(|_, _| false);
     assert_eq!(queue.lease(9, 10), [1, 2]);
     assert_eq!(queue.lease(9, 11), [1, 2, 3]);
 }
@@ -79,7 +79,7 @@ async fn what_is_hidden_is_not_lent_and_makes_no_room() {
     queue.append_hidden(2, 1, 0);
     assert_eq!(queue.lease(9, u64::MAX), [0]);
     assert_eq!(queue.make_room(1, 0, false), (Vec::new(), Some(LimitExceeded::Count)));
-    queue.settle(|_, _| true);
+    queue.end_lease(|_, _| true);
     assert_eq!(queue.make_room(1, 0, false), (vec![(0, LimitExceeded::Count)], None));
     assert!(!queue.ready(|| true).await);
     assert_eq!(queue.retain_hidden(|item| *item == 1), [2]);
@@ -96,25 +96,25 @@ fn settling_keeps_the_order() {
         queue.append(item, 1, 0);
     }
     queue.lease(4, u64::MAX);
-    queue.settle(|_, item| item % 2 == 1);
+    queue.end_lease(|_, item| item % 2 == 1);
     assert_eq!(queue.lease(9, u64::MAX), [1, 3, 4, 5]);
 }
 
 #[tokio::test]
 async fn a_waiting_writer_goes_on_when_there_is_room() {
     let queue = Arc::new(queue(2, 10));
-    queue.room(2, 1).await;
+    queue.wait_for_room(2, 1).await;
     queue.append(0, 2, 0);
     let writer = {
         let queue = Arc::clone(&queue);
         tokio::spawn(async move {
-            queue.room(5, 1).await;
+            queue.wait_for_room(5, 1).await;
             queue.append(1, 5, 0);
         })
     };
     tokio::task::yield_now().await;
     assert_eq!(queue.lease(9, u64::MAX), [0]);
-    queue.settle(|_, _| false);
+    queue.end_lease(|_, _| false);
     writer.await.unwrap();
     assert_eq!(queue.lease(9, u64::MAX), [1]);
 }
@@ -126,7 +126,7 @@ async fn a_closed_queue_is_read_to_its_end() {
     queue.close();
     assert!(queue.ready(|| false).await);
     queue.lease(1, u64::MAX);
-    queue.settle(|_, _| false);
+    queue.end_lease(|_, _| false);
     assert!(!queue.ready(|| false).await);
 }
 
@@ -142,7 +142,7 @@ proptest! {
             pushed += 1;
             prop_assert!(queue.len() <= 4 && queue.weight() <= 12);
             queue.lease(lease, u64::MAX);
-            queue.settle(|_, item| {
+            queue.end_lease(|_, item| {
                 if !keep {
                     left.push(*item);
                 }

@@ -1,4 +1,6 @@
-//! The journal as one sink sees it: what comes next, and how far it is.
+//! The journal as one sink reads it: the next batch, its emitted offset and its saved state.
+//!
+//! A reader moves only its own cursor. What is removed from the journal is decided there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,67 +9,67 @@ use std::time::Duration;
 
 use super::StoreError;
 use super::backend::ReadFailure;
-use super::commit::{self, SpoolInput};
-use super::db::{Changes, Resume, SavedChain};
+use super::commit::{self, SpoolAppend};
+use super::db::{Changes, ResumePoint, SavedChain};
 use super::journal::{Journal, JournalShared};
-use super::memory::{Cursor, JournalState};
+use super::journal_state::{JournalState, SinkCursor};
 use super::offsets::{OffsetTracker, SinkOffset};
 use nephometer_model::{Batch, Offset};
 use nephometer_telemetry::{Account, Dropped, SinkCount, events::store as events};
 
-/// From one attempt to read from a disk that fails to the next.
+/// Time between attempts to read from a failing disk.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// One batch with its place.
+/// A batch with its offset in the journal.
 #[derive(Debug, Clone)]
-pub struct Entry {
-    /// Its place.
+pub struct JournalEntry {
+    /// The offset.
     pub offset: Offset,
     /// The batch.
     pub batch: Arc<Batch>,
 }
 
-/// The end of one sink.
+/// The reading handle of one sink.
 #[derive(Debug)]
 pub struct JournalReader {
     shared: Arc<JournalShared>,
     sink: Arc<str>,
-    resume: Resume,
-    /// The last read failed because the disk did: logged once.
-    waits: bool,
+    resume: ResumePoint,
+    /// The last read failed because the disk did. Logged once.
+    stalled: bool,
 }
 
 impl JournalReader {
-    pub(super) fn new(shared: Arc<JournalShared>, sink: Arc<str>, resume: Resume) -> Self {
-        Self { shared, sink, resume, waits: false }
+    pub(super) fn new(shared: Arc<JournalShared>, sink: Arc<str>, resume: ResumePoint) -> Self {
+        Self { shared, sink, resume, stalled: false }
     }
 
-    /// Whose it is.
+    /// The name of the sink.
     pub fn sink(&self) -> &Arc<str> {
         &self.sink
     }
 
-    /// Where an earlier run has stopped. Given once.
-    pub fn resume(&mut self) -> Resume {
+    /// Takes the point where an earlier run has stopped; the default from the second call on.
+    pub fn resume(&mut self) -> ResumePoint {
         std::mem::take(&mut self.resume)
     }
 
-    /// The next batch is the first one behind `to`.
+    /// Moves the cursor: the next batch is the first one after `to`.
     pub fn rewind(&mut self, to: Offset) {
         if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
-            cursor.at = to;
+            cursor.processed = to;
             cursor.leased = None;
         }
     }
 
-    /// The batch at the head: the same one until [`Self::advance`]. `None` once the journal is
-    /// closed and nothing is left. May be dropped at any time.
-    pub async fn next(&mut self) -> Option<Entry> {
+    /// Waits for the next batch, and returns the same one until [`Self::advance`]. `None` once the
+    /// journal is closed and has no more. Cancel safe.
+    pub async fn next(&mut self) -> Option<JournalEntry> {
         loop {
             let shared = Arc::clone(&self.shared);
             let filled = shared.filled().notified();
             tokio::pin!(filled);
-            // Enabled before the look, so that what comes right after it is not missed.
+            // Enabled before the check, so that a notification right after it is not missed.
             filled.as_mut().enable();
             if let Some(entry) = self.try_next().await {
                 return Some(entry);
@@ -79,10 +81,9 @@ impl JournalReader {
         }
     }
 
-    /// The batch at the head if there is one now. A damaged one is passed over, counted and logged.
-    /// While the disk fails, this waits: what the journal holds is not lost by that. May be dropped
-    /// at any time.
-    pub async fn try_next(&mut self) -> Option<Entry> {
+    /// The next batch if there is one now. A damaged one is logged, counted as dropped and skipped.
+    /// While the disk fails, this waits, so that no batch in the journal is lost. Cancel safe.
+    pub async fn try_next(&mut self) -> Option<JournalEntry> {
         loop {
             let offset = {
                 let mut state = self.shared.state();
@@ -92,11 +93,11 @@ impl JournalReader {
             };
             match self.shared.batch(offset).await {
                 Ok(batch) => {
-                    self.waits = false;
-                    return Some(Entry { offset, batch });
+                    self.stalled = false;
+                    return Some(JournalEntry { offset, batch });
                 }
                 Err(ReadFailure::Transient(reason)) => {
-                    if !std::mem::replace(&mut self.waits, true) {
+                    if !std::mem::replace(&mut self.stalled, true) {
                         events::journal_read_failed(&self.sink, offset, &reason);
                     }
                     tokio::time::sleep(RETRY).await;
@@ -110,79 +111,85 @@ impl JournalReader {
                         cursor.counts.dropped.add(Dropped::Unreadable, samples);
                         cursor.counts.pending.fetch_sub(samples, Relaxed);
                     }
-                    cursor.at = offset;
+                    cursor.processed = offset;
                     cursor.leased = None;
                 }
             }
         }
     }
 
-    /// The batch that was given is worked off.
+    /// Records that the batch from [`Self::next`] is processed.
     pub fn advance(&mut self) {
         let mut state = self.shared.state();
         let JournalState { slots, cursors, .. } = &mut *state;
         if let Some(cursor) = cursors.get_mut(&self.sink)
             && let Some(leased) = cursor.leased.take()
         {
-            cursor.at = leased;
+            cursor.processed = leased;
             let samples = slots.get(&leased).map_or(0, |slot| slot.samples);
             if leased > cursor.counted {
                 cursor.counts.pending.fetch_sub(samples, Relaxed);
             }
         }
         drop(state);
-        self.shared.went_on();
+        self.shared.notify_processed();
     }
 
-    /// A batch is through the transformers, which have counted so much by then. It is written with
-    /// the mark once that gets there, and never apart from it.
-    pub fn counted(&self, offset: Offset, transformers: Vec<(String, Account)>) {
+    /// Records the counters of the transformers after a batch. They are written together with the
+    /// emitted offset when it reaches that batch, and never separately.
+    pub fn record_counts(&self, offset: Offset, transformers: Vec<(String, Account)>) {
         if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
-            cursor.offset_trackers.count(offset, transformers);
+            cursor.tracker.checkpoint(offset, transformers);
         }
     }
 
-    /// All that was made of batches up to `to` is on disk or acknowledged: moves the mark to the last
-    /// counted batch up to there, and returns where it is. Is written with whatever is written next.
-    pub fn emitted(&self, to: Offset) -> Offset {
+    /// Moves the emitted offset to the last counted batch up to `to`, and returns it. All envelopes of
+    /// batches up to `to` must be on disk or acknowledged. Written with the next transaction.
+    pub fn advance_emitted(&self, to: Offset) -> Offset {
         let mut state = self.shared.state();
         let Some(cursor) = state.cursors.get_mut(&self.sink) else { return 0 };
-        cursor.offset_trackers.advance(to);
-        cursor.offset_trackers.emitted()
+        cursor.tracker.advance(to);
+        cursor.tracker.emitted()
     }
 
-    /// Puts envelopes into spools, and moves the mark with what is counted up to it, in one transaction:
-    /// what they were made from need not be worked on again. Waits for room only if a spool was made
-    /// so. How many envelopes each spool was given.
-    pub async fn emit(&self, puts: Vec<SpoolInput<'_>>, to: Offset) -> Vec<u64> {
+    /// Appends envelopes to spools and moves the emitted offset, with the counters at it, in one
+    /// transaction: the batches up to it need not be processed again. Waits for room only in spools
+    /// with [`super::WhenFull::Wait`]. Returns the number of envelopes that each spool was given.
+    pub async fn commit(&self, appends: Vec<SpoolAppend<'_>>, to: Offset) -> Vec<u64> {
         let sink_offset = {
             let state = self.shared.state();
-            state.cursors.get(&self.sink).map(|cursor| cursor.offset_trackers.ahead(&self.sink, to))
+            state.cursors.get(&self.sink).map(|cursor| cursor.tracker.advanced(&self.sink, to))
         };
-        let offset_trackers: Vec<SinkOffset> = sink_offset.into_iter().collect();
-        let changes = Changes { offset_trackers: offset_trackers.clone(), ..Changes::default() };
-        let emitted = commit::put(&self.shared.backend, &puts, changes).await;
-        if emitted.written {
-            self.emitted(to);
-            self.shared.state().marked(&offset_trackers);
+        let sink_offsets: Vec<SinkOffset> = sink_offset.into_iter().collect();
+        let changes = Changes { sink_offsets: sink_offsets.clone(), ..Changes::default() };
+        let report = commit::commit(&self.shared.backend, &appends, changes).await;
+        if report.durable {
+            self.advance_emitted(to);
+            self.shared.state().mark_written(&sink_offsets);
         }
-        emitted.counts
+        report.envelopes
     }
 
-    /// Writes down something about one batch; it is there at the next start, until a state is saved
-    /// behind it.
+    /// Writes a note on a batch. It is part of the [`ResumePoint`] until a state is saved at or after
+    /// that batch.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
     pub async fn note(&self, at: Offset, note: &[u8]) -> Result<(), StoreError> {
         let note = Some((Arc::clone(&self.sink), at, note.to_vec()));
         self.shared.write(Changes { note, ..Changes::default() }).await
     }
 
-    /// Writes the state of the transformers, with all marks. What nobody needs any more for that goes
-    /// with the next batch.
+    /// Writes the states of the transformers together with all emitted offsets. Batches that are
+    /// unneeded after that are removed with the next batch.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
     pub async fn save(&self, chain: SavedChain) -> Result<(), StoreError> {
         let offset = chain.offset;
-        let offset_trackers = self.shared.state().moved_marks();
+        let sink_offsets = self.shared.state().unwritten_offsets();
         let saved = Some((Arc::clone(&self.sink), chain));
-        self.shared.write(Changes { saved, offset_trackers, ..Changes::default() }).await?;
+        self.shared.write(Changes { saved, sink_offsets, ..Changes::default() }).await?;
         if let Some(cursor) = self.shared.state().cursors.get_mut(&self.sink) {
             cursor.saved = cursor.saved.max(offset);
         }
@@ -191,12 +198,12 @@ impl JournalReader {
 }
 
 impl Journal {
-    /// The end of one sink, which wants the batches of these sources. What an earlier run has left
-    /// for it, and it had not settled, counts as having entered it.
+    /// Opens the reading handle of a sink, which gets the batches of `sources`. Batches of an earlier
+    /// run after its emitted offset count as entered.
     ///
     /// # Errors
-    /// If what was left cannot be read: the sink would begin from nothing, and its next save overwrite
-    /// it.
+    /// If the stored state of the sink cannot be read: the sink would start empty, and its next save
+    /// overwrite that state.
     pub fn reader(
         &self,
         sink: &Arc<str>,
@@ -204,30 +211,29 @@ impl Journal {
         counts: &Arc<SinkCount>,
     ) -> Result<JournalReader, StoreError> {
         let name = SinkCount::name(sink);
-        let (resume, kept) = self
-            .0
-            .backend
-            .left_now(|disk| Ok((disk.resume(sink)?, disk.account(&name)?.unwrap_or_default())))?;
+        let (resume, account) = self.0.backend.load_blocking(|disk| {
+            Ok((disk.resume(sink)?, disk.account(&name)?.unwrap_or_default()))
+        })?;
         let saved = resume.saved.as_ref().map_or(0, |saved| saved.offset);
         let mut state = self.0.state();
-        // Numbers go on, also where all batches of an earlier run have been removed.
+        // Offsets continue, even if all batches of the earlier run have been removed.
         state.next = state.next.max(resume.emitted.max(saved) + 1);
-        // A sink that was never there before begins with what comes.
+        // A new sink starts with the next batch.
         let known = resume.saved.is_some() || resume.emitted > 0;
-        let wanted = state.slots.iter().any(|(_, slot)| slot.sinks.contains(sink));
-        let begin = if known || wanted { 0 } else { state.next - 1 };
+        let has_batches = state.slots.iter().any(|(_, slot)| slot.sinks.contains(sink));
+        let begin = if known || has_batches { 0 } else { state.next - 1 };
         let emitted = resume.emitted.max(begin);
-        let cursor = Cursor {
+        let cursor = SinkCursor {
             sources: sources.clone(),
-            at: emitted.max(saved),
+            processed: emitted.max(saved),
             leased: None,
-            offset_trackers: OffsetTracker::new(emitted, resume.emitted),
+            tracker: OffsetTracker::new(emitted, resume.emitted),
             saved: saved.max(begin),
             counted: emitted,
             counts: Arc::clone(counts),
         };
-        let held = state.held_behind(sink, emitted);
-        counts.restore(&kept, held);
+        let pending = state.samples_after(sink, emitted);
+        counts.restore(&account, pending);
         state.register(sink, cursor);
         Ok(JournalReader::new(Arc::clone(&self.0), Arc::clone(sink), resume))
     }

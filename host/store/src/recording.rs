@@ -1,7 +1,7 @@
-//! Batches as they entered the sinks, in a file, to be run again.
+//! Recordings: batches as they entered the sinks, in a file, for `nephometer replay`.
 //!
-//! One JSON object a line. The file is bounded: when it is full it takes the place of the one before.
-//! Each line names its recording, so that what an earlier one has left there is not taken for a part of it.
+//! One JSON object per line. When the file is full, it replaces the previous one. Each line has the id
+//! of its recording, so that lines of an earlier recording are not taken for a part of it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -21,24 +21,24 @@ use super::codec::{decode, encode};
 use nephometer_files as files;
 use nephometer_model::Batch;
 
-/// Batches that wait for the writer.
+/// Batches that are queued for the writer.
 const QUEUED: usize = 8;
-/// How long the disk may take before the recording ends: nobody samples meanwhile.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the disk may take before the recording ends; polling waits meanwhile.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A recording that is about to begin.
+/// A recording that is not started yet.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
-    /// A uuid.
+    /// UUID of the recording.
     id: String,
     file: File,
     length: u64,
-    largest: u64,
+    max_bytes: u64,
 }
 
-/// A recording that is written by a thread of its own: a disk that hangs costs the recording, and
-/// holds up nobody else for long.
+/// A running recording, written by a thread of its own: a disk that hangs ends the recording, and
+/// delays nothing else for longer than the timeout.
 #[derive(Debug)]
 pub struct Recording {
     path: PathBuf,
@@ -50,28 +50,36 @@ pub struct Recording {
 struct Line {
     recording: String,
     source: String,
-    /// ISO 8601, for people.
+    /// Start of the polling cycle, ISO 8601; informational.
     #[serde(rename = "tick")]
     cycle_start: String,
-    /// How many there are, for people.
-    rows: u64,
-    /// All of it in the journal's own form, in hexadecimal: exact to the last bit.
+    /// Number of samples; informational.
+    #[serde(rename = "rows")]
+    sample_count: u64,
+    /// The batch in the encoding of the journal, in hexadecimal: exact to the last bit.
     batch: String,
 }
 
 impl Recorder {
-    /// Begins a recording of at most `largest` bytes, twice: what is in `path` becomes `path.1`.
+    /// Begins a recording of at most twice `max_bytes`. A file at `path` is renamed to `path.1`.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn begin(path: &Path, largest: u64) -> Result<Self, StoreError> {
+    pub fn begin(path: &Path, max_bytes: u64) -> Result<Self, StoreError> {
         let mut file = open(path)?;
-        let there = file.metadata().map_err(|source| io("read", path, source))?;
-        if there.len() > 0 {
-            std::fs::rename(path, before(path)).map_err(|source| io("rename", path, source))?;
+        let metadata = file.metadata().map_err(|source| io("read", path, source))?;
+        if metadata.len() > 0 {
+            std::fs::rename(path, previous_path(path))
+                .map_err(|source| io("rename", path, source))?;
             file = open(path)?;
         }
-        Ok(Self { path: path.to_owned(), id: Uuid::new_v4().to_string(), file, length: 0, largest })
+        Ok(Self {
+            path: path.to_owned(),
+            id: Uuid::new_v4().to_string(),
+            file,
+            length: 0,
+            max_bytes,
+        })
     }
 
     /// Starts the writer. Must be called within a runtime.
@@ -92,14 +100,15 @@ impl Recorder {
             recording: self.id.clone(),
             source: batch.source.to_string(),
             cycle_start: batch.cycle_start.wall.iso(),
-            rows: batch.samples.len() as u64,
+            sample_count: batch.samples.len() as u64,
             batch: hex::encode(encode(batch)),
         };
-        let mut text = serde_json::to_vec(&line).expect("texts and numbers are writable as JSON");
+        let mut text = serde_json::to_vec(&line).expect("texts and numbers serialize as JSON");
         text.push(b'\n');
-        if self.length > 0 && self.length + text.len() as u64 > self.largest {
+        if self.length > 0 && self.length + text.len() as u64 > self.max_bytes {
             let path = &self.path;
-            std::fs::rename(path, before(path)).map_err(|source| io("rename", path, source))?;
+            std::fs::rename(path, previous_path(path))
+                .map_err(|source| io("rename", path, source))?;
             self.file = open(path)?;
             self.length = 0;
         }
@@ -110,52 +119,53 @@ impl Recorder {
 }
 
 impl Recording {
-    /// Adds a batch. After an error the recording has ended.
+    /// Appends a batch. After an error the recording has ended.
     ///
     /// # Errors
     /// If the file cannot be written, or the disk takes too long.
     pub async fn append(&mut self, batch: &Arc<Batch>) -> Result<(), StoreError> {
-        match timeout(PATIENCE, self.queue.send(Arc::clone(batch))).await {
+        match timeout(WRITE_TIMEOUT, self.queue.send(Arc::clone(batch))).await {
             Ok(Ok(())) => Ok(()),
-            // The writer has ended, and its result says why.
+            // The writer has ended with an error.
             Ok(Err(_)) => finished((&mut self.writer).await),
-            Err(_) => Err(self.hangs()),
+            Err(_) => Err(self.timed_out()),
         }
     }
 
-    /// Waits until all of it is written.
+    /// Waits until all batches are written.
     ///
     /// # Errors
     /// As for [`Self::append`].
     pub async fn finish(mut self) -> Result<(), StoreError> {
-        let late = self.hangs();
+        let timed_out = self.timed_out();
         drop(self.queue);
-        timeout(PATIENCE, &mut self.writer).await.map_or(Err(late), finished)
+        timeout(WRITE_TIMEOUT, &mut self.writer).await.map_or(Err(timed_out), finished)
     }
 
-    fn hangs(&self) -> StoreError {
-        let reason = format!("nothing was written for {} s", PATIENCE.as_secs());
+    fn timed_out(&self) -> StoreError {
+        let reason = format!("no write completed within {} s", WRITE_TIMEOUT.as_secs());
         io("write", &self.path, std::io::Error::new(ErrorKind::TimedOut, reason))
     }
 }
 
-/// The batches of a recording, oldest first, with those of the file before if they are of the same
-/// one. A last line that was torn by a crash is left out.
+/// The batches of a recording, oldest first, including those in the previous file. A last line that a
+/// crash has torn is left out.
 ///
 /// # Errors
-/// If the file cannot be read, or a line is no batch, with its place.
+/// If the file cannot be read, or a line is not a batch, with its number.
 pub fn read_recording(path: &Path) -> Result<Vec<Batch>, StoreError> {
     let file = files::open(path).map_err(|source| io("read", path, source))?;
     let mut lines = read(path, file)?;
     let id = lines.first().map(|(id, _)| id.clone());
-    match files::open(&before(path)) {
+    match files::open(&previous_path(path)) {
         Ok(file) => {
-            let earlier =
-                read(&before(path), file)?.into_iter().filter(|(one, _)| Some(one) == id.as_ref());
+            let earlier = read(&previous_path(path), file)?
+                .into_iter()
+                .filter(|(one, _)| Some(one) == id.as_ref());
             lines = earlier.chain(lines).collect();
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(source) => return Err(io("read", &before(path), source)),
+        Err(source) => return Err(io("read", &previous_path(path), source)),
     }
     Ok(lines.into_iter().map(|(_, batch)| batch).collect())
 }
@@ -169,13 +179,14 @@ fn read(path: &Path, file: File) -> Result<Vec<(String, Batch)>, StoreError> {
         let line = line.map_err(|source| io("read", path, source))?;
         let parsed = serde_json::from_slice::<Line>(&line).map_err(|error| error.to_string());
         let decoded = parsed.and_then(|line| {
-            let bytes = hex::decode(&line.batch).map_err(|error| format!("its rows: {error}"))?;
+            let bytes = hex::decode(&line.batch)
+                .map_err(|error| format!("invalid hexadecimal in `batch`: {error}"))?;
             Ok((line.recording, decode(&bytes)?))
         });
         match decoded {
             Ok(batch) => batches.push(batch),
             Err(reason) => {
-                torn = Some(StoreError::NoRecording { path: path.to_owned(), number, reason });
+                torn = Some(StoreError::InvalidRecording { path: path.to_owned(), number, reason });
             }
         }
     }
@@ -185,7 +196,7 @@ fn read(path: &Path, file: File) -> Result<Vec<(String, Batch)>, StoreError> {
     }
 }
 
-fn before(path: &Path) -> PathBuf {
+fn previous_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     PathBuf::from(name)
@@ -193,7 +204,6 @@ fn before(path: &Path) -> PathBuf {
 
 fn open(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
-    // What had this name is out of the way: it is empty.
     let opened = files::own(path, options.append(true).create(true));
     opened.map_err(|source| io("write", path, source))
 }
@@ -213,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_full_takes_the_place_of_the_one_before() {
+    async fn full_file_replaces_the_previous_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("recording");
         let mut recording = Recorder::begin(&path, 300).unwrap().start();
@@ -226,25 +236,26 @@ mod tests {
         let last = ["6", "7", "8", "9"];
         assert!(sources.ends_with(&last[2..]) && sources.len() < 6, "{sources:?}");
         assert_eq!(read[0].gone, ["a".into()]);
-        // A torn line at the end is no harm; one in the middle is named.
+        // A torn line at the end is left out; one in the middle is an error with its number.
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{text}{{\"sour")).unwrap();
         assert_eq!(read_recording(&path).unwrap().len(), read.len());
         std::fs::write(&path, format!("{{\n{text}")).unwrap();
         assert!(read_recording(&path).unwrap_err().to_string().contains("recording:1"));
-        // Another recording under the same name: the one before is kept, and not mixed with it.
+        // Another recording under the same name: the previous one is kept, and not mixed with it.
         std::fs::write(&path, &text).unwrap();
         let mut recording = Recorder::begin(&path, 200_000).unwrap().start();
         recording.append(&batch("new")).await.unwrap();
         recording.finish().await.unwrap();
         assert_eq!(read_recording(&path).unwrap().len(), 1);
-        assert!(before(&path).is_file());
+        assert!(previous_path(&path).is_file());
         std::fs::write(&path, "nothing of the kind").unwrap();
-        std::fs::remove_file(before(&path)).unwrap();
+        std::fs::remove_file(previous_path(&path)).unwrap();
         assert!(read_recording(&path).is_err());
     }
+
     #[tokio::test]
-    async fn an_error_of_the_writer_is_that_of_the_recording() {
+    async fn writer_error_ends_the_recording() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("recording");
         let mut recorder = Recorder::begin(&path, 1 << 30).unwrap();

@@ -1,45 +1,45 @@
-//! The tables of the spools: heads, which are read at the start, bodies, which are read when they
-//! are sent, and what receivers have refused for good.
+//! The tables of spools: heads, which are read at the start, bodies, which are read when they are
+//! sent, and rejected envelopes.
 
 use redb::{
     ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
-use super::footprint::{Weights, length, weight};
-use super::values::{bytes, unexpected};
+use super::footprint::{StoredBytes, length, signed};
+use super::values::{encoded, unexpected};
 use super::{Envelope, Manifest};
 use nephometer_model::{Bound, Gap};
 use nephometer_telemetry::Account;
 
-/// A spool's name, and an envelope's number in it.
+/// Name of the spool, and sequence number of the envelope.
 type Key<'a> = (&'a str, u64);
 
-/// By spool: its counters and the next number.
+/// By spool: its counters and the next sequence number.
 const SPOOLS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("spools");
 const HEADS: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("envelopes");
 const BODIES: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("bodies");
-const ASIDE: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("set_aside");
+const REJECTED: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("set_aside");
 
-/// Bytes of envelopes that people are given at once, at most, if that is more than one.
-const SHOWN: u64 = 4 << 20;
+/// Bytes of envelopes in one page of a listing, unless a single envelope is larger.
+const PAGE_BYTES: u64 = 4 << 20;
 
-/// What is known of an envelope without reading it.
+/// What is known of an envelope without reading its body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Head {
+pub(super) struct EnvelopeHead {
     pub(super) id: [u8; 16],
     pub(super) address: String,
     pub(super) samples: u64,
     pub(super) offset: u64,
-    /// What it weighs against the spool's bound, bytes.
+    /// What counts against the bound of the spool, bytes.
     pub(super) weight: u64,
-    /// Nanoseconds since the epoch: the newest of its samples.
+    /// Time of the newest sample, nanoseconds since the epoch.
     pub(super) time: u64,
-    /// Those of a higher rank are dropped later.
+    /// Envelopes of a higher rank are evicted later.
     pub(super) rank: u8,
 }
 
-/// What one envelope is, besides its head.
+/// The rest of an envelope.
 #[derive(Debug, Deserialize)]
 struct Body {
     manifest: Manifest,
@@ -47,7 +47,7 @@ struct Body {
     bytes: Vec<u8>,
 }
 
-/// The same as it is written: nothing of it is copied first.
+/// A [`Body`] as it is written, without a copy.
 #[derive(Debug, Serialize)]
 struct BodyRef<'a> {
     manifest: &'a Manifest,
@@ -55,19 +55,19 @@ struct BodyRef<'a> {
     bytes: &'a [u8],
 }
 
-/// An envelope that a receiver has refused for good.
+/// An envelope that its receiver has rejected.
 #[derive(Debug, Deserialize)]
-struct Aside {
+struct RejectedEnvelope {
     reason: String,
-    head: Head,
+    head: EnvelopeHead,
     body: Body,
 }
 
-/// The same as it is written.
+/// A [`RejectedEnvelope`] as it is written, without a copy.
 #[derive(Debug, Serialize)]
-struct AsideRef<'a> {
+struct RejectedEnvelopeRef<'a> {
     reason: &'a str,
-    head: &'a Head,
+    head: &'a EnvelopeHead,
     body: BodyRef<'a>,
 }
 
@@ -75,138 +75,137 @@ struct AsideRef<'a> {
 #[derive(Debug, Default)]
 pub(super) struct SpoolChange {
     pub(super) name: String,
-    pub(super) added: Vec<(Head, Envelope)>,
+    pub(super) added: Vec<(EnvelopeHead, Envelope)>,
     pub(super) removed: Vec<u64>,
-    /// Refused for good, with the reason; they are in `removed`, too.
-    pub(super) aside: Vec<(Head, Envelope, String)>,
-    /// Taken from those that were set aside.
-    pub(super) taken: Vec<u64>,
-    /// What was given up.
+    /// Rejected envelopes with the reason; they are in `removed`, too.
+    pub(super) rejected: Vec<(EnvelopeHead, Envelope, String)>,
+    /// Rejected envelopes that are requeued elsewhere.
+    pub(super) requeued: Vec<u64>,
+    /// Gaps of dropped envelopes.
     pub(super) gaps: Vec<Gap>,
     pub(super) account: Account,
-    /// The number of the next envelope.
+    /// The next sequence number.
     pub(super) next: u64,
 }
 
-/// A spool as it was left.
-#[derive(Debug, Default)]
-pub(super) struct SpoolState {
-    pub(super) account: Account,
-    pub(super) next: u64,
-    /// In their order.
-    pub(super) heads: Vec<(u64, Head)>,
-}
-
-/// A spool as it was left, and the numbers of heads that cannot be read.
+/// A spool as it is on disk.
 #[derive(Debug, Default)]
 pub(super) struct StoredSpool {
-    pub(super) left: SpoolState,
+    pub(super) account: Account,
+    /// The next sequence number.
+    pub(super) next: u64,
+    /// Heads of the pending envelopes, in order.
+    pub(super) heads: Vec<(u64, EnvelopeHead)>,
+    /// Sequence numbers of heads that cannot be decoded.
     pub(super) unreadable: Vec<u64>,
 }
 
-/// What is on disk under one name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The contents of one spool on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpoolSummary {
-    /// The sink's name and the publisher's label.
+    /// Name of the sink and label of the publisher.
     pub name: String,
-    /// Envelopes that wait.
-    pub held: u64,
-    /// Samples in them.
+    /// Number of pending envelopes.
+    pub pending: u64,
+    /// Samples in the pending envelopes.
     pub samples: u64,
-    /// Bytes of them.
+    /// Bytes of the pending envelopes.
     pub bytes: u64,
-    /// Nanoseconds since the epoch: of the oldest sample that waits.
+    /// Time of the newest sample of the oldest pending envelope, nanoseconds since the epoch.
     pub oldest: Option<u64>,
-    /// Envelopes that the receiver has refused for good.
-    pub set_aside: u64,
+    /// Number of rejected envelopes.
+    pub rejected: u64,
 }
 
-/// Makes the tables, so that reading finds them.
-pub(super) fn begin(writing: &WriteTransaction) -> Result<(), redb::Error> {
-    writing.open_table(SPOOLS)?;
-    writing.open_table(HEADS)?;
-    writing.open_table(BODIES)?;
-    writing.open_table(ASIDE)?;
+/// Creates the tables, so that readers find them.
+pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(SPOOLS)?;
+    transaction.open_table(HEADS)?;
+    transaction.open_table(BODIES)?;
+    transaction.open_table(REJECTED)?;
     Ok(())
 }
 
-/// All envelopes, with what they weigh.
-pub(super) fn weigh(reading: &ReadTransaction, weights: &mut Weights) -> Result<(), redb::Error> {
-    for head in reading.open_table(HEADS)?.iter()? {
-        weights.add(weight_of(head?.1.value()));
+/// Adds the size of all envelopes.
+pub(super) fn measure(
+    transaction: &ReadTransaction,
+    stored: &mut StoredBytes,
+) -> Result<(), redb::Error> {
+    for head in transaction.open_table(HEADS)?.iter()? {
+        stored.add(weight_in(head?.1.value()));
     }
-    for refused in reading.open_table(ASIDE)?.iter()? {
-        let (key, refused) = refused?;
-        weights.add_refused(key.value().0, length(refused.value()));
+    for rejected in transaction.open_table(REJECTED)?.iter()? {
+        let (key, rejected) = rejected?;
+        stored.add_rejected(key.value().0, length(rejected.value()));
     }
     Ok(())
 }
 
-/// What a head says that its envelope weighs.
-fn weight_of(head: &[u8]) -> i64 {
-    postcard::from_bytes::<Head>(head).map_or(0, |head| weight(head.weight))
+/// The weight in an encoded head; 0 if it cannot be decoded.
+fn weight_in(head: &[u8]) -> i64 {
+    postcard::from_bytes::<EnvelopeHead>(head).map_or(0, |head| signed(head.weight))
 }
 
 pub(super) fn write(
-    writing: &WriteTransaction,
+    transaction: &WriteTransaction,
     change: &SpoolChange,
-    weights: &mut Weights,
+    stored: &mut StoredBytes,
 ) -> Result<(), redb::Error> {
     let name = change.name.as_str();
-    let mut heads = writing.open_table(HEADS)?;
-    let mut bodies = writing.open_table(BODIES)?;
+    let mut heads = transaction.open_table(HEADS)?;
+    let mut bodies = transaction.open_table(BODIES)?;
     for (head, envelope) in &change.added {
         let key = (name, envelope.sequence);
-        let before = heads.insert(key, bytes(postcard::to_allocvec(head))?.as_slice())?;
-        weights.add(weight(head.weight) - before.map_or(0, |head| weight_of(head.value())));
-        bodies.insert(key, bytes(postcard::to_allocvec(&body(envelope)))?.as_slice())?;
+        let before = heads.insert(key, encoded(postcard::to_allocvec(head))?.as_slice())?;
+        stored.add(signed(head.weight) - before.map_or(0, |head| weight_in(head.value())));
+        bodies.insert(key, encoded(postcard::to_allocvec(&body(envelope)))?.as_slice())?;
     }
     for sequence in &change.removed {
         let head = heads.remove((name, *sequence))?;
-        weights.add(-head.map_or(0, |head| weight_of(head.value())));
+        stored.add(-head.map_or(0, |head| weight_in(head.value())));
         bodies.remove((name, *sequence))?;
     }
-    let mut aside = writing.open_table(ASIDE)?;
-    for (head, envelope, reason) in &change.aside {
-        let one = AsideRef { reason, head, body: body(envelope) };
-        let stored = bytes(postcard::to_allocvec(&one))?;
-        let before = aside.insert((name, envelope.sequence), stored.as_slice())?;
+    let mut rejected = transaction.open_table(REJECTED)?;
+    for (head, envelope, reason) in &change.rejected {
+        let one = RejectedEnvelopeRef { reason, head, body: body(envelope) };
+        let value = encoded(postcard::to_allocvec(&one))?;
+        let before = rejected.insert((name, envelope.sequence), value.as_slice())?;
         if let Some(before) = before {
-            weights.forget_refused(name, length(before.value()));
+            stored.remove_rejected(name, length(before.value()));
         }
-        weights.add_refused(name, length(&stored));
+        stored.add_rejected(name, length(&value));
     }
-    for sequence in &change.taken {
-        if let Some(taken) = aside.remove((name, *sequence))? {
-            weights.forget_refused(name, length(taken.value()));
+    for sequence in &change.requeued {
+        if let Some(requeued) = rejected.remove((name, *sequence))? {
+            stored.remove_rejected(name, length(requeued.value()));
         }
     }
-    make_room(&mut aside, weights)?;
+    evict_rejected(&mut rejected, stored)?;
     let record = (&change.account, change.next);
-    let stored = bytes(postcard::to_allocvec(&record))?;
-    writing.open_table(SPOOLS)?.insert(name, stored.as_slice())?;
+    let value = encoded(postcard::to_allocvec(&record))?;
+    transaction.open_table(SPOOLS)?.insert(name, value.as_slice())?;
     Ok(())
 }
 
-/// Past a bound, the oldest envelopes of the spool that has most of it make room: what one receiver
-/// refuses costs no other its own.
-fn make_room(
-    aside: &mut Table<'_, Key<'static>, &'static [u8]>,
-    weights: &mut Weights,
+/// Past a bound, removes the oldest rejected envelopes of the spool that has most of them: a receiver
+/// that rejects everything never evicts what others have rejected.
+fn evict_rejected(
+    rejected: &mut Table<'_, Key<'static>, &'static [u8]>,
+    stored: &mut StoredBytes,
 ) -> Result<(), redb::Error> {
     loop {
-        let most = if aside.len()? > Bound::Refused.most() {
-            weights.most_refused(|refused| refused.count)
-        } else if weights.refused_bytes() > weight(Bound::RefusedBytes.most()) {
-            weights.most_refused(|refused| refused.bytes)
+        let most = if rejected.len()? > Bound::Refused.most() {
+            stored.most_rejected(|totals| totals.count)
+        } else if stored.rejected_bytes() > signed(Bound::RefusedBytes.most()) {
+            stored.most_rejected(|totals| totals.bytes)
         } else {
             return Ok(());
         };
         let Some(name) = most else { return Ok(()) };
-        let oldest = aside.range((&*name, 0)..=(&*name, u64::MAX))?.next().transpose()?;
+        let oldest = rejected.range((&*name, 0)..=(&*name, u64::MAX))?.next().transpose()?;
         let Some(sequence) = oldest.map(|(key, _)| key.value().1) else { return Ok(()) };
-        if let Some(left) = aside.remove((&*name, sequence))? {
-            weights.forget_refused(&name, length(left.value()));
+        if let Some(evicted) = rejected.remove((&*name, sequence))? {
+            stored.remove_rejected(&name, length(evicted.value()));
         }
     }
 }
@@ -215,7 +214,7 @@ fn body(envelope: &Envelope) -> BodyRef<'_> {
     BodyRef { manifest: &envelope.manifest, bytes: &envelope.body }
 }
 
-fn whole(sequence: u64, head: &Head, body: Body) -> Envelope {
+fn assemble(sequence: u64, head: &EnvelopeHead, body: Body) -> Envelope {
     Envelope {
         id: uuid::Uuid::from_bytes(head.id),
         address: head.address.as_str().into(),
@@ -228,19 +227,19 @@ fn whole(sequence: u64, head: &Head, body: Body) -> Envelope {
     }
 }
 
-/// A spool as it was left. A record that cannot be read is an error: nobody else knows the next
-/// number.
-pub(super) fn spool(reading: &ReadTransaction, name: &str) -> Result<StoredSpool, redb::Error> {
-    let record = reading.open_table(SPOOLS)?.get(name)?;
+/// A spool as it is on disk. A record that cannot be decoded is an error: the next sequence number is
+/// stored nowhere else.
+pub(super) fn spool(transaction: &ReadTransaction, name: &str) -> Result<StoredSpool, redb::Error> {
+    let record = transaction.open_table(SPOOLS)?.get(name)?;
     let record: Option<(Account, u64)> = match record {
         Some(bytes) => Some(postcard::from_bytes(bytes.value()).map_err(|error| {
-            redb::Error::Corrupted(format!("the record of the spool {name}: {error}"))
+            redb::Error::Corrupted(format!("cannot decode the record of spool {name}: {error}"))
         })?),
         None => None,
     };
     let (account, next) = record.unwrap_or_default();
     let (mut heads, mut unreadable) = (Vec::new(), Vec::new());
-    for entry in reading.open_table(HEADS)?.range((name, 0)..=(name, u64::MAX))? {
+    for entry in transaction.open_table(HEADS)?.range((name, 0)..=(name, u64::MAX))? {
         let (key, bytes) = entry?;
         let sequence = key.value().1;
         match postcard::from_bytes(bytes.value()) {
@@ -250,90 +249,92 @@ pub(super) fn spool(reading: &ReadTransaction, name: &str) -> Result<StoredSpool
     }
     let last = heads.last().map_or(0, |(sequence, _)| *sequence);
     let last = last.max(unreadable.last().copied().unwrap_or(0));
-    Ok(StoredSpool { left: SpoolState { account, next: next.max(last + 1), heads }, unreadable })
+    Ok(StoredSpool { account, next: next.max(last + 1), heads, unreadable })
 }
 
-/// The envelopes with these numbers; `None` for one that cannot be read.
+/// The pending envelopes with these heads; `None` for one that cannot be decoded.
 pub(super) fn envelopes(
-    reading: &ReadTransaction,
+    transaction: &ReadTransaction,
     name: &str,
-    wanted: &[(u64, Head)],
+    heads: &[(u64, EnvelopeHead)],
 ) -> Result<Vec<Option<Envelope>>, redb::Error> {
-    let table = reading.open_table(BODIES)?;
-    let read = |(sequence, head): &(u64, Head)| {
+    let table = transaction.open_table(BODIES)?;
+    let read = |(sequence, head): &(u64, EnvelopeHead)| {
         let found = table.get((name, *sequence))?;
         let body = found.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
-        Ok(body.map(|body| whole(*sequence, head, body)))
+        Ok(body.map(|body| assemble(*sequence, head, body)))
     };
-    wanted.iter().map(read).collect()
+    heads.iter().map(read).collect()
 }
 
-/// Up to `count` of those that wait behind a number; what cannot be read is left out.
-pub(super) fn waiting(
-    reading: &ReadTransaction,
+/// Up to `count` pending envelopes after a sequence number; those that cannot be decoded are left out.
+pub(super) fn pending_page(
+    transaction: &ReadTransaction,
     name: &str,
     after: u64,
     count: usize,
 ) -> Result<Vec<Envelope>, redb::Error> {
-    let (heads, bodies) = (reading.open_table(HEADS)?, reading.open_table(BODIES)?);
+    let (heads, bodies) = (transaction.open_table(HEADS)?, transaction.open_table(BODIES)?);
     let mut found = Vec::new();
     for entry in heads.range((name, after + 1)..=(name, u64::MAX))? {
         let (key, bytes) = entry?;
         let body = bodies.get(key.value())?;
         let body = body.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
-        if let (Ok(head), Some(body)) = (postcard::from_bytes::<Head>(bytes.value()), body) {
-            found.push(whole(key.value().1, &head, body));
+        if let (Ok(head), Some(body)) = (postcard::from_bytes::<EnvelopeHead>(bytes.value()), body)
+        {
+            found.push(assemble(key.value().1, &head, body));
         }
-        if found.len() == count || shown(&found) > SHOWN {
+        if found.len() == count || body_bytes(&found) > PAGE_BYTES {
             break;
         }
     }
     Ok(found)
 }
 
-/// Up to `count` of what was set aside in a spool, behind a number, with the reasons.
-pub(super) fn aside(
-    reading: &ReadTransaction,
+/// Up to `count` rejected envelopes of a spool after a sequence number, with the reasons.
+pub(super) fn rejected_page(
+    transaction: &ReadTransaction,
     name: &str,
     after: u64,
     count: usize,
 ) -> Result<Vec<(Envelope, String)>, redb::Error> {
-    let table = reading.open_table(ASIDE)?;
+    let table = transaction.open_table(REJECTED)?;
     let mut found = Vec::new();
     for entry in table.range((name, after + 1)..=(name, u64::MAX))?.take(count) {
         let (key, bytes) = entry?;
-        let one: Aside = postcard::from_bytes(bytes.value()).map_err(unexpected)?;
-        found.push((whole(key.value().1, &one.head, one.body), one.reason));
-        if found.iter().map(|(one, _)| one.body.len() as u64).sum::<u64>() > SHOWN {
+        let one: RejectedEnvelope = postcard::from_bytes(bytes.value()).map_err(unexpected)?;
+        found.push((assemble(key.value().1, &one.head, one.body), one.reason));
+        if found.iter().map(|(one, _)| one.body.len() as u64).sum::<u64>() > PAGE_BYTES {
             break;
         }
     }
     Ok(found)
 }
 
-fn shown(found: &[Envelope]) -> u64 {
-    found.iter().map(|envelope| envelope.body.len() as u64).sum()
+fn body_bytes(envelopes: &[Envelope]) -> u64 {
+    envelopes.iter().map(|envelope| envelope.body.len() as u64).sum()
 }
 
 /// All spools, by name.
-pub(super) fn spools(reading: &ReadTransaction) -> Result<Vec<SpoolSummary>, redb::Error> {
-    let (heads, aside) = (reading.open_table(HEADS)?, reading.open_table(ASIDE)?);
-    let mut all = Vec::new();
-    for entry in reading.open_table(SPOOLS)?.iter()? {
+pub(super) fn spools(transaction: &ReadTransaction) -> Result<Vec<SpoolSummary>, redb::Error> {
+    let heads = transaction.open_table(HEADS)?;
+    let rejected = transaction.open_table(REJECTED)?;
+    let mut summaries = Vec::new();
+    for entry in transaction.open_table(SPOOLS)?.iter()? {
         let name = entry?.0.value().to_owned();
         let range = (name.as_str(), 0)..=(name.as_str(), u64::MAX);
-        let set_aside = aside.range(range.clone())?.count() as u64;
-        let mut summary = SpoolSummary { set_aside, ..SpoolSummary::default() };
+        let rejected = rejected.range(range.clone())?.count() as u64;
+        let mut summary = SpoolSummary { rejected, ..SpoolSummary::default() };
         for head in heads.range(range)? {
             let bytes = head?.1;
-            let Ok(head) = postcard::from_bytes::<Head>(bytes.value()) else { continue };
-            summary.held += 1;
+            let Ok(head) = postcard::from_bytes::<EnvelopeHead>(bytes.value()) else { continue };
+            summary.pending += 1;
             summary.samples += head.samples;
             summary.bytes += head.weight;
             summary.oldest = Some(summary.oldest.map_or(head.time, |time| time.min(head.time)));
         }
         summary.name = name;
-        all.push(summary);
+        summaries.push(summary);
     }
-    Ok(all)
+    Ok(summaries)
 }

@@ -17,8 +17,8 @@ use nephometer_model::{
 };
 use nephometer_telemetry::{Dropped, PublisherCount};
 
-pub(super) const BOUNDS: Bounds =
-    Bounds { bytes: 1 << 30, count: None, age: None, last: Vec::new() };
+pub(super) const BOUNDS: SpoolBounds =
+    SpoolBounds { bytes: 1 << 30, count: None, age: None, evict_last: Vec::new() };
 /// What one of these envelopes weighs, about.
 const WEIGHT: u64 = 1_500;
 
@@ -40,7 +40,7 @@ pub(super) fn envelope(id: u128, meter: &str, second: u64) -> Envelope {
         samples: 1,
         offset: u64::try_from(id).unwrap() + 1,
         sequence: 0,
-        manifest: Manifest::of([&sample]).into(),
+        manifest: Manifest::from_samples([&sample]).into(),
         batch: None,
     }
 }
@@ -63,7 +63,7 @@ struct Rig {
 }
 
 impl Rig {
-    async fn open(folder: &Path, bounds: Bounds, when_full: WhenFull) -> Self {
+    async fn open(folder: &Path, bounds: SpoolBounds, when_full: WhenFull) -> Self {
         let store = Store::open(folder).unwrap();
         let spools = store.spools();
         let counts = Arc::new(PublisherCount::default());
@@ -71,7 +71,7 @@ impl Rig {
         Self { _store: store, spools, counts, writer, reader }
     }
 
-    async fn in_memory(bounds: Bounds, when_full: WhenFull) -> Self {
+    async fn in_memory(bounds: SpoolBounds, when_full: WhenFull) -> Self {
         let spools = Spools::in_memory();
         let counts = Arc::new(PublisherCount::default());
         let (writer, reader) = spools.open("s/p", bounds, when_full, &counts).await.unwrap();
@@ -90,13 +90,15 @@ impl Rig {
 
 #[tokio::test]
 async fn the_law_holds_through_drops_and_verdicts() {
-    let bounds = Bounds { count: Some(4), ..BOUNDS };
+    let bounds = SpoolBounds { count: Some(4), ..BOUNDS };
     let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..6)).await;
-    assert_eq!(ids(&rig.reader.peek(3).await.unwrap()), [2, 3, 4]);
+    assert_eq!(ids(&rig.reader.lease(3).await.unwrap()), [2, 3, 4]);
     let refused = DeliveryResult::Rejected("no".to_owned());
-    rig.reader.settle(&[DeliveryResult::Acknowledged, DeliveryResult::pending(""), refused]).await;
-    assert_eq!(ids(&rig.reader.peek(9).await.unwrap()), [3, 5]);
+    rig.reader
+        .acknowledge(&[DeliveryResult::Acknowledged, DeliveryResult::pending(""), refused])
+        .await;
+    assert_eq!(ids(&rig.reader.lease(9).await.unwrap()), [3, 5]);
     assert_eq!(rig.numbers(), [6, 1, 3, 2]);
     assert_eq!(rig.counts.dropped.to_string(), "3 dropped (policy 2, permanent 1)");
     assert_eq!(rig.reader.drop_all(Dropped::Policy).await, 2);
@@ -107,18 +109,18 @@ async fn the_law_holds_through_drops_and_verdicts() {
 
 #[tokio::test]
 async fn bytes_and_age_are_bounded_and_what_is_lost_has_a_meter() {
-    let last = vec![Glob::new("cpu").unwrap()];
+    let evict_last = vec![Glob::new("cpu").unwrap()];
     let bytes = 3 * WEIGHT;
     let age = Some(Duration::from_secs(60));
-    let bounds = Bounds { bytes, count: None, age, last };
+    let bounds = SpoolBounds { bytes, count: None, age, evict_last };
     let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest).await;
     rig.writer.push(vec![envelope(0, "cpu", 1), envelope(1, "memory", 2)]).await;
     rig.writer.push(vec![envelope(2, "memory", 3), envelope(3, "cpu", 4)]).await;
     // The oldest is worth more than the others.
-    assert_eq!(ids(&rig.reader.peek(9).await.unwrap()), [0, 2, 3]);
-    rig.reader.settle(&[]).await;
+    assert_eq!(ids(&rig.reader.lease(9).await.unwrap()), [0, 2, 3]);
+    rig.reader.acknowledge(&[]).await;
     rig.writer.push(vec![envelope(4, "cpu", 64)]).await;
-    assert_eq!(ids(&rig.reader.peek(9).await.unwrap()), [3, 4]);
+    assert_eq!(ids(&rig.reader.lease(9).await.unwrap()), [3, 4]);
     let meters: Vec<_> = rig.counts.dropped.by_meter().into_iter().collect();
     let of = |reason, meter: &str, count| ((reason, meter.to_owned()), count);
     let expected =
@@ -131,21 +133,23 @@ async fn a_crash_leaves_what_was_not_settled_with_its_bytes_and_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..5)).await;
-    assert_eq!(rig.writer.outstanding().oldest(), None, "all of it is on disk");
-    let given = rig.reader.peek(3).await.unwrap();
+    assert_eq!(rig.writer.unwritten_envelopes().oldest_offset(), None, "all of it is on disk");
+    let given = rig.reader.lease(3).await.unwrap();
     let refused = DeliveryResult::Rejected("too large".to_owned());
-    rig.reader.settle(&[DeliveryResult::Acknowledged, DeliveryResult::pending(""), refused]).await;
+    rig.reader
+        .acknowledge(&[DeliveryResult::Acknowledged, DeliveryResult::pending(""), refused])
+        .await;
     // What left is written at once, but durably only with the next that has to be.
     rig.writer.push(envelopes(5..6)).await;
     let after = crashed(folder.path());
     let mut again = Rig::open(after.path(), BOUNDS, WhenFull::DropOldest).await;
     assert_eq!(again.numbers(), [6, 1, 1, 4]);
-    let found = again.reader.peek(9).await.unwrap();
+    let found = again.reader.lease(9).await.unwrap();
     assert_eq!(ids(&found), [1, 3, 4, 5]);
     assert_eq!(found[0], given[1]);
     assert_eq!(found.iter().map(|one| one.sequence).collect::<Vec<_>>(), [2, 4, 5, 6]);
     again.writer.push(envelopes(6..7)).await;
-    assert_eq!(again.reader.peek(9).await.unwrap().last().unwrap().sequence, 7);
+    assert_eq!(again.reader.lease(9).await.unwrap().last().unwrap().sequence, 7);
 }
 
 #[tokio::test]
@@ -153,38 +157,40 @@ async fn what_was_refused_is_set_aside_and_can_be_put_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..2)).await;
-    rig.reader.peek(2).await.unwrap();
-    rig.reader.settle(&[DeliveryResult::Rejected("no".to_owned())]).await;
+    rig.reader.lease(2).await.unwrap();
+    rig.reader.acknowledge(&[DeliveryResult::Rejected("no".to_owned())]).await;
     let kept = rig.spools.page("s/p", None).await.unwrap();
-    assert_eq!((kept.len(), kept[0].refused.as_deref()), (1, None));
-    let kept = rig.spools.page("s/p", kept.last().map(StoredEnvelope::place)).await.unwrap();
-    assert_eq!((kept.len(), kept[0].refused.as_deref()), (1, Some("no")));
+    assert_eq!((kept.len(), kept[0].rejected.as_deref()), (1, None));
+    let kept = rig.spools.page("s/p", kept.last().map(StoredEnvelope::cursor)).await.unwrap();
+    assert_eq!((kept.len(), kept[0].rejected.as_deref()), (1, Some("no")));
     assert!(
-        rig.spools.page("s/p", kept.last().map(StoredEnvelope::place)).await.unwrap().is_empty()
+        rig.spools.page("s/p", kept.last().map(StoredEnvelope::cursor)).await.unwrap().is_empty()
     );
     assert_eq!(rig.numbers(), [2, 0, 1, 1]);
     let moved = rig.spools.requeue("s/p", "s/p").await.unwrap();
     assert_eq!((moved.envelopes, moved.samples), (1, 1));
     assert_eq!(rig.numbers(), [2, 0, 0, 2]);
-    assert_eq!(ids(&rig.reader.peek(9).await.unwrap()), [1, 0]);
-    assert_eq!(rig.spools.requeue("s/p", "s/p").await.unwrap(), Requeued::default());
-    assert!(rig.spools.requeue("s/p", "s/other").await.unwrap_err().contains("no spool s/other"));
+    assert_eq!(ids(&rig.reader.lease(9).await.unwrap()), [1, 0]);
+    assert_eq!(rig.spools.requeue("s/p", "s/p").await.unwrap(), RequeueSummary::default());
+    assert!(
+        rig.spools.requeue("s/p", "s/other").await.unwrap_err().contains("unknown spool s/other")
+    );
 }
 
 /// What is put back must not push out what waits, or be dropped itself.
 #[tokio::test]
 async fn what_does_not_fit_is_not_put_back() {
     let folder = tempfile::tempdir().unwrap();
-    let one = Bounds { count: Some(1), ..BOUNDS };
+    let one = SpoolBounds { count: Some(1), ..BOUNDS };
     let mut rig = Rig::open(folder.path(), one, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..1)).await;
-    rig.reader.peek(1).await.unwrap();
-    rig.reader.settle(&[DeliveryResult::Rejected("no".to_owned())]).await;
+    rig.reader.lease(1).await.unwrap();
+    rig.reader.acknowledge(&[DeliveryResult::Rejected("no".to_owned())]).await;
     rig.writer.push(envelopes(1..2)).await;
     assert!(rig.spools.requeue("s/p", "s/p").await.unwrap_err().contains("no room"));
     assert_eq!(rig.numbers(), [2, 0, 1, 1]);
-    rig.reader.peek(1).await.unwrap();
-    rig.reader.settle(&[DeliveryResult::Acknowledged]).await;
+    rig.reader.lease(1).await.unwrap();
+    rig.reader.acknowledge(&[DeliveryResult::Acknowledged]).await;
     assert_eq!(rig.spools.requeue("s/p", "s/p").await.unwrap().envelopes, 1);
     assert_eq!(rig.numbers(), [2, 1, 0, 1]);
 }
@@ -200,12 +206,13 @@ async fn what_nobody_reads_any_more_goes_to_another() {
     let (_writer, mut reader) =
         spools.open("s/new", BOUNDS, WhenFull::DropOldest, &counts).await.unwrap();
     _writer.push(envelopes(900..901)).await;
-    assert!(spools.requeue("s/new", "s/p").await.unwrap_err().contains("at work"));
+    assert!(spools.requeue("s/new", "s/p").await.unwrap_err().contains("in use by a publisher"));
     assert_eq!(spools.requeue("s/p", "s/new").await.unwrap().envelopes, 250);
-    let found = ids(&reader.peek(999).await.unwrap());
+    let found = ids(&reader.lease(999).await.unwrap());
     assert_eq!((found.len(), found[0], found[1], found[250]), (251, 900, 0, 249));
     let left = spools.list().await.unwrap();
-    let held: BTreeMap<&str, u64> = left.iter().map(|one| (one.name.as_str(), one.held)).collect();
+    let held: BTreeMap<&str, u64> =
+        left.iter().map(|one| (one.name.as_str(), one.pending)).collect();
     assert_eq!(held, BTreeMap::from([("s/new", 251), ("s/p", 0)]));
     assert!(spools.check().await.unwrap().is_empty());
 }
@@ -215,14 +222,14 @@ async fn another_publisher_takes_a_spool_over_with_what_is_in_it() {
     let mut rig = Rig::in_memory(BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..2)).await;
     assert!(rig.reader.ready().await);
-    rig.reader.peek(1).await.unwrap();
+    rig.reader.lease(1).await.unwrap();
     let (writer, mut reader) =
         rig.spools.open("s/p", BOUNDS, WhenFull::DropOldest, &rig.counts).await.unwrap();
-    rig.reader.settle(&[DeliveryResult::Acknowledged]).await;
+    rig.reader.acknowledge(&[DeliveryResult::Acknowledged]).await;
     assert!(!rig.reader.ready().await, "it has been taken over");
     drop((rig.writer, rig.reader));
     assert!(reader.ready().await);
-    assert_eq!(ids(&reader.peek(9).await.unwrap()), [1]);
+    assert_eq!(ids(&reader.lease(9).await.unwrap()), [1]);
     assert!(!reader.is_closed());
     drop(writer);
     assert!(reader.is_closed());
@@ -233,30 +240,30 @@ async fn another_publisher_takes_a_spool_over_with_what_is_in_it() {
 async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
     let spools = Spools::in_memory();
     let counts = || Arc::new(PublisherCount::default());
-    let one = Bounds { count: Some(1), ..BOUNDS };
+    let one = SpoolBounds { count: Some(1), ..BOUNDS };
     let (free, mut free_reader) =
         spools.open("s/free", BOUNDS, WhenFull::Wait, &counts()).await.unwrap();
     let (full, mut full_reader) =
         spools.open("s/full", one, WhenFull::Wait, &counts()).await.unwrap();
     free.push(envelopes(0..1)).await;
     full.push(envelopes(0..1)).await;
-    free_reader.peek(1).await.unwrap();
+    free_reader.lease(1).await.unwrap();
     let (to_free, to_full) = (envelopes(1..2), envelopes(1..2));
-    let puts = [
-        SpoolInput { writer: &free, envelopes: &to_free },
-        SpoolInput { writer: &full, envelopes: &to_full },
+    let appends = [
+        SpoolAppend { writer: &free, envelopes: &to_free },
+        SpoolAppend { writer: &full, envelopes: &to_full },
     ];
-    let emitting = commit::put(&spools.backend, &puts, db::Changes::default());
+    let emitting = commit::commit(&spools.backend, &appends, db::Changes::default());
     tokio::pin!(emitting);
     let soon = Duration::from_millis(50);
     assert!(tokio::time::timeout(soon, &mut emitting).await.is_err(), "there is no room");
-    let settled = free_reader.settle(&[DeliveryResult::Acknowledged]);
+    let settled = free_reader.acknowledge(&[DeliveryResult::Acknowledged]);
     tokio::time::timeout(Duration::from_secs(9), settled).await.unwrap();
-    full_reader.peek(1).await.unwrap();
-    full_reader.settle(&[DeliveryResult::Acknowledged]).await;
+    full_reader.lease(1).await.unwrap();
+    full_reader.acknowledge(&[DeliveryResult::Acknowledged]).await;
     emitting.await;
-    assert_eq!(ids(&full_reader.peek(9).await.unwrap()), [1]);
-    assert_eq!(ids(&free_reader.peek(9).await.unwrap()), [1]);
+    assert_eq!(ids(&full_reader.lease(9).await.unwrap()), [1]);
+    assert_eq!(ids(&free_reader.lease(9).await.unwrap()), [1]);
 }
 
 /// One step of the life of a spool.
@@ -304,11 +311,11 @@ proptest! {
                         returns.clear();
                     }
                     Step::Settle(leased, settled) => {
-                        let given = ids(&rig.reader.peek(leased.into()).await.unwrap());
+                        let given = ids(&rig.reader.lease(leased.into()).await.unwrap());
                         let expected: Vec<u128> = model.iter().copied().take(leased.into()).collect();
                         prop_assert_eq!(&given, &expected);
                         let settled = usize::from(settled).min(given.len());
-                        rig.reader.settle(&vec![DeliveryResult::Acknowledged; settled]).await;
+                        rig.reader.acknowledge(&vec![DeliveryResult::Acknowledged; settled]).await;
                         returns.extend(model.drain(..settled));
                     }
                     Step::Crash => {
@@ -316,12 +323,12 @@ proptest! {
                         drop(rig);
                         rig = Rig::open(after.path(), BOUNDS, WhenFull::DropOldest).await;
                         folder = after;
-                        let found = ids(&rig.reader.peek(usize::MAX).await.unwrap());
+                        let found = ids(&rig.reader.lease(usize::MAX).await.unwrap());
                         let again = found.len() - model.len();
                         let expected: Vec<u128> = returns[returns.len() - again..]
                             .iter().chain(&model).copied().collect();
                         prop_assert_eq!(&found, &expected);
-                        rig.reader.settle(&[]).await;
+                        rig.reader.acknowledge(&[]).await;
                         model = found.into();
                         returns.clear();
                     }

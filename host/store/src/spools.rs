@@ -1,4 +1,4 @@
-//! All spools of a store.
+//! All spools of a store: opens them, assigns them to receivers, and divides the database among them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,27 +7,27 @@ use uuid::Uuid;
 
 use super::backend::Backend;
 use super::db::Changes;
-use super::receivers::Claim;
-use super::spool::{Bounds, SpoolShared};
+use super::receivers::SpoolClaim;
+use super::spool::{SpoolBounds, SpoolShared};
 use super::spool_tables::StoredSpool;
 use super::{SpoolReader, SpoolWriter, StoreError, WhenFull};
 use nephometer_telemetry::{PublisherCount, events::store as events};
 
-/// Gives out spools. Cheap to clone.
+/// The spools of a store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Spools {
     pub(super) backend: Arc<Backend>,
-    /// Those that were opened. Locked to look or to add.
+    /// The opened spools, by name. Locked to look or to add, never during disk access.
     open: Arc<Mutex<HashMap<String, Arc<SpoolShared>>>>,
-    /// Whose they are, once that was read.
-    receivers: Arc<tokio::sync::Mutex<Option<Receivers>>>,
+    /// The receivers of spools; `None` until they are read.
+    receivers: Arc<tokio::sync::Mutex<Option<ReceiverMap>>>,
 }
 
-/// Whose spools are.
+/// The receiver of each spool.
 #[derive(Debug)]
-struct Receivers {
+struct ReceiverMap {
     by_spool: HashMap<String, Uuid>,
-    /// Not on disk as they are here: the disk has failed.
+    /// Differs from the disk, because a write has failed.
     unwritten: bool,
 }
 
@@ -36,54 +36,54 @@ impl Spools {
         Self { backend, open: Arc::default(), receivers: Arc::default() }
     }
 
-    /// Spools that are gone when they are dropped.
+    /// Spools without a disk.
     pub fn in_memory() -> Self {
-        Self::new(Backend::none())
+        Self::new(Backend::in_memory())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<SpoolShared>>> {
-        // Nothing between lock and unlock can panic half-way, so that the map is whole.
+        // Nothing between lock and unlock can panic half-way, so the map is consistent.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The spool of this name, with what an earlier run has left in it. Whoever had it before ends,
-    /// and leaves what is not settled. `counts` goes on where it was, and is kept up to date.
+    /// Opens a spool with its pending envelopes. The reader before it ends, and leaves what it has not
+    /// acknowledged. `counts` continues at the stored counters, and is kept up to date.
     ///
     /// # Errors
-    /// If what was left cannot be read: its numbers would begin anew, and overwrite it.
+    /// If the stored spool cannot be read: sequence numbers would restart and overwrite it.
     pub async fn open(
         &self,
         name: &str,
-        bounds: Bounds,
+        bounds: SpoolBounds,
         when_full: WhenFull,
         counts: &Arc<PublisherCount>,
     ) -> Result<(SpoolWriter, SpoolReader), StoreError> {
-        // Before the lock: the disk may take its time.
-        let found = match self.get(name) {
+        // Read before the lock is taken: the disk may be slow.
+        let stored = match self.get(name) {
             Some(_) => StoredSpool::default(),
-            None => self.backend.spool(name).await?,
+            None => self.backend.load_spool(name).await?,
         };
         let mut open = self.lock();
         let shared = open.entry(name.to_owned()).or_insert_with(|| {
-            Arc::new(SpoolShared::new(name, &self.backend, (bounds, when_full), (counts, found)))
+            Arc::new(SpoolShared::new(name, &self.backend, (bounds, when_full), (counts, stored)))
         });
-        let ends = shared.ends();
-        self.share(&open, None);
-        Ok(ends)
+        let handles = shared.handles();
+        self.divide_capacity(&open, None);
+        Ok(handles)
     }
 
-    /// The name of the spool that belongs to a receiver, and its number among those of its label,
-    /// from 1. It is remembered, and does not depend on the order in which publishers ask.
+    /// The name of the spool of a receiver, and its number among those with the same label, from 1.
+    /// The assignment is stored, and does not depend on the order of claims.
     ///
     /// # Errors
-    /// If what is known of receivers cannot be read.
-    pub async fn claim(&self, claim: Claim<'_>) -> Result<(String, usize), StoreError> {
+    /// If the stored receivers cannot be read.
+    pub async fn claim(&self, claim: SpoolClaim<'_>) -> Result<(String, usize), StoreError> {
         let mut known = self.receivers.lock().await;
         let known = match &mut *known {
             Some(known) => known,
             unread => {
-                let by_spool = self.backend.receivers().await?;
-                unread.insert(Receivers { by_spool, unwritten: false })
+                let by_spool = self.backend.load_receivers().await?;
+                unread.insert(ReceiverMap { by_spool, unwritten: false })
             }
         };
         let number = claim.number(&known.by_spool);
@@ -94,9 +94,9 @@ impl Spools {
         Ok((name, number))
     }
 
-    /// Where the disk fails, which is logged there, it is tried again with the next claim and at the
-    /// end.
-    async fn write_receivers(&self, known: &mut Receivers) {
+    /// Writes the receivers if they differ from the disk. A failure is logged by the backend; the next
+    /// claim and [`Self::sync`] try again.
+    async fn write_receivers(&self, known: &mut ReceiverMap) {
         if known.unwritten {
             let receivers =
                 known.by_spool.iter().map(|(name, uuid)| (name.clone(), *uuid)).collect();
@@ -105,9 +105,9 @@ impl Spools {
         }
     }
 
-    /// A spool of which no receiver is known is nobody's from now on: whoever comes later with such a
-    /// label is not the one that it was filled for.
-    async fn disown(&self, name: &str) {
+    /// Assigns a spool without a known receiver to nobody: a later publisher with the same label is
+    /// not the one that its envelopes are for.
+    async fn assign_to_nobody(&self, name: &str) {
         if let Some(known) = &mut *self.receivers.lock().await
             && !known.by_spool.contains_key(name)
         {
@@ -117,20 +117,21 @@ impl Spools {
         }
     }
 
-    /// Divides what the database may take among the journal and these spools.
-    fn share(&self, open: &HashMap<String, Arc<SpoolShared>>, orphaned: Option<u64>) {
+    /// Divides the database among the journal and the spools in use.
+    fn divide_capacity(&self, open: &HashMap<String, Arc<SpoolShared>>, orphaned: Option<u64>) {
         let used = open.values().filter(|one| !one.queue.is_closed() || one.queue.len() > 0);
-        self.backend.shared_by(used.count() as u64, orphaned);
-        open.values().for_each(|spool| spool.take_share());
+        self.backend.set_spools(used.count() as u64, orphaned);
+        open.values().for_each(|spool| spool.apply_share());
     }
 
-    /// Bounds what the database may take, `others` of it for what is not the journal and not in spools.
-    pub fn bound(&self, total: u64, others: u64) {
-        self.backend.bound(total, others);
-        self.share(&self.lock(), None);
+    /// Sets the size of the database in bytes, and how much of it is for neither the journal nor
+    /// spools.
+    pub fn set_capacity(&self, total: u64, reserved: u64) {
+        self.backend.set_capacity(total, reserved);
+        self.divide_capacity(&self.lock(), None);
     }
 
-    /// How much the journal and each spool may hold, if that is less than this.
+    /// Bytes that the journal and each spool may hold, if that is less than `bytes`.
     pub fn share_below(&self, bytes: u64) -> Option<u64> {
         Some(self.backend.share()).filter(|share| *share < bytes && self.backend.is_durable())
     }
@@ -139,12 +140,12 @@ impl Spools {
         self.lock().get(name).cloned()
     }
 
-    /// Whether a publisher is there for it.
+    /// Whether a publisher has opened the spool.
     pub fn is_open(&self, name: &str) -> bool {
         self.lock().contains_key(name)
     }
 
-    /// Writes all that the disk has yet to be told.
+    /// Writes all that is not on disk yet.
     pub async fn sync(&self) {
         if let Some(known) = &mut *self.receivers.lock().await {
             self.write_receivers(known).await;
@@ -155,17 +156,17 @@ impl Spools {
         }
     }
 
-    /// Says which spools of an earlier run have something for a publisher that is not in the
-    /// configuration any more. It stays there, for as long as its envelopes may be kept.
-    pub async fn report_orphans(&self) {
-        // What cannot be read now is said by whoever needs it.
+    /// Logs the orphaned spools: those with pending envelopes for a publisher that is no longer in the
+    /// configuration. The envelopes stay for as long as the bounds allow.
+    pub async fn report_orphaned_spools(&self) {
+        // A database that cannot be read is reported by whoever needs it.
         let spools = self.list().await.unwrap_or_default();
         let mut orphaned = 0;
-        for spool in spools.iter().filter(|one| one.held > 0 && !self.is_open(&one.name)) {
-            events::orphaned_spool(&spool.name, spool.held, spool.samples);
+        for spool in spools.iter().filter(|one| one.pending > 0 && !self.is_open(&one.name)) {
+            events::orphaned_spool(&spool.name, spool.pending, spool.samples);
             orphaned += spool.bytes;
-            self.disown(&spool.name).await;
+            self.assign_to_nobody(&spool.name).await;
         }
-        self.share(&self.lock(), Some(orphaned));
+        self.divide_capacity(&self.lock(), Some(orphaned));
     }
 }

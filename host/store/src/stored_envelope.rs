@@ -1,36 +1,38 @@
-//! Envelopes as people see them.
+//! Stored envelopes as commands list and export them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Envelope;
 
-/// An envelope that is kept.
+/// An envelope in a spool, pending or rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEnvelope {
-    /// As it goes to its receiver.
+    /// The envelope as it is sent.
     pub envelope: Envelope,
-    /// Why the receiver has refused it for good; `None` if it only waits.
-    pub refused: Option<String>,
+    /// Why the receiver has rejected it; `None` if it is pending.
+    pub rejected: Option<String>,
 }
 
-/// Where a list of what is kept goes on.
+/// Where the next page of a listing begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// Whether it was one that was refused: they stand behind those that wait.
-    pub refused: bool,
-    /// Its number.
+pub struct PageCursor {
+    /// Whether the last envelope was a rejected one; they are listed after the pending ones.
+    #[serde(rename = "refused")]
+    pub rejected: bool,
+    /// Sequence number of the last envelope.
     pub sequence: u64,
 }
 
 impl StoredEnvelope {
-    /// Behind this one.
-    pub fn place(&self) -> Place {
-        Place { refused: self.refused.is_some(), sequence: self.envelope.sequence }
+    /// The cursor after this envelope.
+    pub fn cursor(&self) -> PageCursor {
+        PageCursor { rejected: self.rejected.is_some(), sequence: self.envelope.sequence }
     }
 
-    /// All of it: `spool`, `sequence`, `id`, `address`, `samples`, `meters` (samples by meter),
-    /// `refused` (why, or null), and what goes on the wire as `body`, or as `body_hex` if it is no text.
+    /// A JSON object with `spool`, `sequence`, `id`, `address`, `samples`, `meters` (samples by
+    /// meter), `refused` (the reason, or null), and the bytes on the wire: `body`, or `body_hex` if
+    /// they are not UTF-8.
     pub fn json(&self, spool: &str) -> Value {
         let envelope = &self.envelope;
         let mut line = json!({
@@ -40,7 +42,7 @@ impl StoredEnvelope {
             "address": &*envelope.address,
             "samples": envelope.samples,
             "meters": envelope.manifest.by_meter(),
-            "refused": self.refused,
+            "refused": self.rejected,
         });
         match std::str::from_utf8(&envelope.body) {
             Ok(text) => line["body"] = text.into(),

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use super::spool_tests::{BOUNDS, envelope, ids};
-use super::streaming::Streaming;
+use super::streaming::StreamedAppend;
 use super::tests::crashed;
 use super::*;
 use nephometer_model::DeliveryResult;
@@ -50,7 +50,7 @@ struct Rig {
 }
 
 impl Rig {
-    async fn open(folder: &Path, bounds: &Bounds) -> Self {
+    async fn open(folder: &Path, bounds: &SpoolBounds) -> Self {
         let store = Store::open(folder).unwrap();
         let spools = store.spools();
         let counts = [Arc::default(), Arc::default()];
@@ -61,11 +61,11 @@ impl Rig {
         Self { _store: store, spools, counts, ends }
     }
 
-    async fn emit(&self, envelopes: [&dyn Envelopes; 2]) -> commit::CommitOutcome {
+    async fn commit(&self, envelopes: [&dyn Envelopes; 2]) -> commit::CommitReport {
         let ends = self.ends.iter().zip(envelopes);
-        let puts: Vec<SpoolInput<'_>> =
-            ends.map(|((writer, _), envelopes)| SpoolInput { writer, envelopes }).collect();
-        commit::put(&self.spools.backend, &puts, db::Changes::default()).await
+        let appends: Vec<SpoolAppend<'_>> =
+            ends.map(|((writer, _), envelopes)| SpoolAppend { writer, envelopes }).collect();
+        commit::commit(&self.spools.backend, &appends, db::Changes::default()).await
     }
 
     fn numbers(&self, of: usize) -> [u64; 3] {
@@ -79,11 +79,11 @@ impl Rig {
     /// All that is in a spool, acknowledged as it is read.
     async fn drain(&mut self, of: usize) -> Vec<u128> {
         let (reader, mut all) = (&mut self.ends[of].1, Vec::new());
-        while reader.held() > 0 {
-            let found = reader.peek(100).await.unwrap();
+        while reader.pending() > 0 {
+            let found = reader.lease(100).await.unwrap();
             assert!(found.iter().map(|one| one.body.len()).sum::<usize>() <= 8 << 20);
             all.extend(ids(&found));
-            reader.settle(&vec![DeliveryResult::Acknowledged; found.len()]).await;
+            reader.acknowledge(&vec![DeliveryResult::Acknowledged; found.len()]).await;
         }
         all
     }
@@ -99,13 +99,13 @@ async fn a_kill_in_the_middle_leaves_nothing_of_it_and_after_it_everything() {
     let (first, second) = {
         let (a, b) = (&rig.ends[0].1, &rig.ends[1].1);
         let look = || {
-            seen.lock().unwrap().push((a.held(), b.held()));
+            seen.lock().unwrap().push((a.pending(), b.pending()));
             *killed.lock().unwrap() = Some(crashed(folder.path()));
         };
         let (first, second) = (large(20, 99, || {}), large(30, 25, look));
-        let emitted = rig.emit([&first, &second]).await;
-        assert!(emitted.written);
-        assert_eq!(emitted.counts, [20, 30]);
+        let report = rig.commit([&first, &second]).await;
+        assert!(report.durable);
+        assert_eq!(report.envelopes, [20, 30]);
         (first.made.load(Relaxed), second.made.load(Relaxed))
     };
     assert_eq!((first, second), (20, 30), "made once, and never all at once");
@@ -127,11 +127,11 @@ async fn a_kill_in_the_middle_leaves_nothing_of_it_and_after_it_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_a_spool_holds_makes_the_oldest_leave_and_the_law_holds() {
     let folder = tempfile::tempdir().unwrap();
-    let bounds = Bounds { bytes: 6 << 20, ..BOUNDS };
+    let bounds = SpoolBounds { bytes: 6 << 20, ..BOUNDS };
     let mut rig = Rig::open(folder.path(), &bounds).await;
     rig.ends[0].0.push(vec![envelope(99, "memory", 0)]).await;
     let (first, none) = (large(40, 99, || {}), Vec::<Envelope>::new());
-    assert!(rig.emit([&first, &none]).await.written);
+    assert!(rig.commit([&first, &none]).await.durable);
     // What was there left first; of what came, the first stay.
     assert_eq!(rig.numbers(0), [41, 30, 11]);
     let meters = rig.counts[0].dropped.by_meter();
@@ -152,7 +152,7 @@ async fn what_was_given_up_half_way_was_never_there() {
         let held = gate.lock().await;
         let endless = large(40, 30, || drop(gate.try_lock()));
         let none = Vec::<Envelope>::new();
-        let emitting = rig.emit([&endless, &none]);
+        let emitting = rig.commit([&endless, &none]);
         tokio::pin!(emitting);
         // Polled until more than a piece was made, then dropped.
         while endless.made.load(Relaxed) < 20 {
@@ -167,8 +167,8 @@ async fn what_was_given_up_half_way_was_never_there() {
     assert_eq!(rig.numbers(0), [0, 0, 0]);
     // The spool works on, under the same numbers.
     let whole = large(10, 99, || {});
-    assert!(rig.emit([&whole, &Vec::new()]).await.written);
-    assert_eq!(rig.ends[0].1.peek(1).await.unwrap()[0].sequence, 1);
+    assert!(rig.commit([&whole, &Vec::new()]).await.durable);
+    assert_eq!(rig.ends[0].1.lease(1).await.unwrap()[0].sequence, 1);
     assert_eq!(rig.drain(0).await, (0..10).collect::<Vec<_>>());
 }
 
@@ -180,11 +180,11 @@ async fn what_cannot_be_committed_is_kept_in_memory_as_far_as_that_is_bounded() 
     let all = large(140, 999, || {});
     {
         let shared = &rig.ends[0].0.shared;
-        let mut streaming = Streaming::begin(shared).await;
+        let mut streaming = StreamedAppend::begin(shared).await;
         for envelope in all.iter() {
-            drop(streaming.take(vec![envelope]).await);
+            drop(streaming.add(vec![envelope]).await);
         }
-        let change = streaming.change();
+        let change = streaming.take_change();
         streaming.commit();
         let pending_writes = super::spool::PendingWrites::of(&change);
         streaming.keep_in_memory(all.iter(), pending_writes).await;

@@ -72,7 +72,7 @@ pub(super) fn crashed(folder: &Path) -> TempDir {
     copy
 }
 
-fn cycle_start(entry: &Entry) -> u64 {
+fn cycle_start(entry: &JournalEntry) -> u64 {
     entry.batch.cycle_start.wall.as_nanos() / 1_000_000_000
 }
 
@@ -82,7 +82,7 @@ async fn work_off(cursor: &mut JournalReader, counts: &SinkCount) -> Vec<u64> {
     while let Some(entry) = cursor.try_next().await {
         cycles.push(cycle_start(&entry));
         counts.processed.fetch_add(entry.batch.samples.len() as u64, Relaxed);
-        cursor.counted(entry.offset, Vec::new());
+        cursor.record_counts(entry.offset, Vec::new());
         cursor.advance();
     }
     cycles
@@ -111,17 +111,17 @@ async fn a_crash_loses_nothing_and_each_sink_goes_on_where_it_was() {
     let rig = Rig::open(folder.path());
     let (mut slow, _) = rig.sink("slow", &["a", "b"]);
     let (mut fast, counts) = rig.sink("fast", &["a"]);
-    assert_eq!(fast.resume(), Resume::default());
+    assert_eq!(fast.resume(), ResumePoint::default());
     for (source, cycle_start) in [("a", 1), ("b", 2), ("a", 3), ("nobody's", 4)] {
         rig.journal.append(batch(source, cycle_start, 2), Vec::new()).await;
     }
     assert_eq!(work_off(&mut fast, &counts).await, [1, 3]);
     assert_law(&counts);
-    fast.emitted(1);
+    fast.advance_emitted(1);
     fast.note(3, b"keep").await.unwrap();
     fast.note(3, b"drop").await.unwrap();
     fast.save(saved(1, b"state")).await.unwrap();
-    fast.emitted(3);
+    fast.advance_emitted(3);
 
     let copy = crashed(folder.path());
     let next = Rig::open(copy.path());
@@ -135,7 +135,7 @@ async fn a_crash_loses_nothing_and_each_sink_goes_on_where_it_was() {
     assert_eq!(known(&counts), (4, 2), "counts go on");
     assert_eq!(work_off(&mut fast, &counts).await, [3]);
     assert_law(&counts);
-    assert_eq!(next.journal.orphans(), [(Arc::from("slow"), 6)]);
+    assert_eq!(next.journal.orphaned_sinks(), [(Arc::from("slow"), 6)]);
     let (mut again, counts) = next.sink("slow", &[]);
     assert_eq!(known(&counts), (6, 0));
     assert_eq!(work_off(&mut again, &counts).await, [1, 2, 3]);
@@ -156,15 +156,15 @@ async fn entries_go_once_all_have_emitted_and_saved_and_positions_never_come_aga
         }
         work_off(&mut one, &one_counts).await;
         work_off(&mut two, &two_counts).await;
-        one.emitted(3);
-        two.emitted(2);
+        one.advance_emitted(3);
+        two.advance_emitted(2);
         one.save(saved(3, b"")).await.unwrap();
         rig.journal.sync().await;
         assert_eq!(rig.journal.len(), 3);
         two.save(saved(3, b"")).await.unwrap();
         rig.journal.sync().await;
         assert_eq!(rig.journal.len(), 1, "the third is not emitted by all");
-        two.emitted(3);
+        two.advance_emitted(3);
         rig.journal.sync().await;
         assert_eq!(rig.journal.len(), 0);
     }
@@ -238,7 +238,7 @@ async fn a_journal_can_keep_what_is_old_instead() {
         gaps.iter().map(|gap| (gap.begin.as_nanos() / 1_000_000_000, gap.reason)).collect();
     assert_eq!(told, [(3, GapReason::Dropped), (4, GapReason::Dropped)]);
     // What is worked off makes room: it once was full for ever.
-    sink.emitted(2);
+    sink.advance_emitted(2);
     sink.save(saved(2, b"")).await.unwrap();
     rig.journal.append(batch("a", 5, 3), Vec::new()).await;
     assert_eq!(work_off(&mut sink, &counts).await, [5]);
@@ -397,7 +397,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn in_the_journal(rig: &Rig, sink: &str) -> u64 {
     let state = rig.journal.0.state();
     let cursor = &state.cursors[sink];
-    state.held_behind(&Arc::from(sink), cursor.at.max(cursor.counted))
+    state.samples_after(&Arc::from(sink), cursor.processed.max(cursor.counted))
 }
 
 proptest! {
@@ -428,13 +428,13 @@ proptest! {
                             if at > silent {
                                 let samples = entry.batch.samples.len() as u64;
                                 counts.processed.fetch_add(samples, Relaxed);
-                                sink.counted(at, Vec::new());
+                                sink.record_counts(at, Vec::new());
                             }
                             sink.advance();
                         }
                     }
                     Step::Emit(saves) => {
-                        let emitted = sink.emitted(at);
+                        let emitted = sink.advance_emitted(at);
                         if saves {
                             sink.save(saved(emitted, b"")).await.unwrap();
                         }

@@ -1,11 +1,11 @@
-//! Values of the database: what they are encoded as.
+//! Encoded values of the database tables.
 
-/// What a value is stored as.
-pub(super) fn bytes(encoded: Result<Vec<u8>, postcard::Error>) -> Result<Vec<u8>, redb::Error> {
-    encoded.map_err(unexpected)
+/// An encoded value, with the encoder's error as a database error.
+pub(super) fn encoded(value: Result<Vec<u8>, postcard::Error>) -> Result<Vec<u8>, redb::Error> {
+    value.map_err(unexpected)
 }
 
-/// Of calls that cannot fail as they are made here.
+/// An error of a call that does not fail as it is used here, as a database error.
 pub(super) fn unexpected(error: impl std::error::Error + Send + Sync + 'static) -> redb::Error {
     redb::Error::Io(std::io::Error::other(error))
 }

@@ -55,7 +55,7 @@ impl App {
         factory.ledger.restore(store.accounts()?);
         factory.set_bounds(&spec.store, &spec.components);
         let journal = store.journal(journal_bounds(&spec.store), factory.when_full)?;
-        journal.count_for(&factory.ledger);
+        journal.attach_ledger(&factory.ledger);
         let (sink_events, sink_event_receiver) = mpsc::channel(SINK_EVENTS);
         let mut builder = Builder {
             spec: &spec,
@@ -73,7 +73,7 @@ impl App {
         if options.sink.is_none() {
             report_orphans(&journal, &factory.spools, &spec.store).await;
         }
-        let context = poll_context(&spec, &hypervisor, &options, &factory, store.cycles()?);
+        let context = poll_context(&spec, &hypervisor, &options, &factory, store.last_cycles()?);
         let sources = polled_sources(&spec, &sinks);
         let handles = handles(&sinks);
         let ledger = Arc::clone(&factory.ledger);
@@ -284,15 +284,15 @@ fn handles(sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<(Arc<str>, SinkHandle)
 /// Logs and removes pending batches of sinks that the configuration no longer has. Logs spools
 /// without a publisher, and keeps them.
 async fn report_orphans(journal: &Journal, spools: &Spools, store: &StoreSpec) {
-    for (sink, samples) in journal.orphans() {
+    for (sink, samples) in journal.orphaned_sinks() {
         events::store::orphaned_batches_dropped(&sink, samples);
     }
     journal
-        .forget_orphans()
+        .remove_orphaned_sinks()
         .await
         .iter()
         .for_each(|sink| events::store::orphaned_state_removed(sink));
-    spools.report_orphans().await;
+    spools.report_orphaned_spools().await;
     if let Some(share) = spools.share_below(store.bytes) {
         events::store::share_below_setting(store.total, share, store.bytes);
     }

@@ -17,7 +17,7 @@ use nephometer_pipeline::publish::{self, PublisherError, PublisherHandle, Publis
 use nephometer_pipeline::transform::{
     Chain, ComponentTransformer, Identity, StateBudget, Transformer,
 };
-use nephometer_store::{Bounds, Claim, Spools, WhenFull};
+use nephometer_store::{SpoolBounds, SpoolClaim, Spools, WhenFull};
 use nephometer_telemetry::{self as telemetry, Ledger, TransformerCount};
 use nephometer_wasm::{ComponentError, ComponentHost, OptionFault, PublisherRole, TransformerRole};
 use nephometer_wire::{MessageForm, Signer};
@@ -80,7 +80,7 @@ impl Factory {
         let left = (store.total / 4).saturating_sub(fixed);
         let states = components.totals.states.min(left);
         self.states.set(states);
-        self.spools.bound(store.total, states + fixed);
+        self.spools.set_capacity(store.total, states + fixed);
     }
 
     fn transformers<'a>(&self, sink: &'a SinkSpec) -> &'a [TransformerSpec] {
@@ -198,7 +198,7 @@ impl Factory {
         let failed =
             |source: PublisherError| AppError::Publisher { label: Arc::clone(&spec.label), source };
         let alike = sink.publishers.iter().filter(|other| other.label == spec.label);
-        let claim = Claim {
+        let claim = SpoolClaim {
             sink: &sink.name,
             label: &spec.label,
             receiver: self.host_id.name(&["receiver", spec.url.reveal()], &[]),
@@ -215,11 +215,11 @@ impl Factory {
             },
             host_id: self.host_id,
             spools: self.spools.clone(),
-            bounds: Bounds {
+            bounds: SpoolBounds {
                 bytes: agent.store.bytes,
                 count: None,
                 age: Some(agent.store.age),
-                last: agent.store.last.clone(),
+                evict_last: agent.store.last.clone(),
             },
             when_full: self.when_full,
             components: self.components.clone(),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::control::{Request, Response};
 use nephometer_model::{Gap, Timestamp};
-use nephometer_store::{Gaps, Place, SpoolSummary, Spools};
+use nephometer_store::{Gaps, PageCursor, SpoolSummary, Spools};
 
 /// Handles one request about spools or gaps. Any other request is an error response.
 pub async fn handle_store_request(spools: &Spools, gaps: &Gaps, request: Request) -> Response {
@@ -25,11 +25,11 @@ async fn list(spools: &Spools) -> Result<Value, String> {
     let summary = |spool: &SpoolSummary| {
         json!({
             "spool": spool.name,
-            "held": spool.held,
+            "held": spool.pending,
             "samples": spool.samples,
             "bytes": spool.bytes,
             "oldest": spool.oldest.map(|time| Timestamp::from_nanos(time).iso()),
-            "set_aside": spool.set_aside,
+            "set_aside": spool.rejected,
             "publisher": spools.is_open(&spool.name),
         })
     };
@@ -38,11 +38,11 @@ async fn list(spools: &Spools) -> Result<Value, String> {
 
 async fn page(spools: &Spools, spool: &str, after: Option<(bool, u64)>) -> Result<Value, String> {
     if after.is_none() && !spools.list().await?.iter().any(|known| known.name == *spool) {
-        return Err(format!("there is no spool {spool}"));
+        return Err(format!("unknown spool {spool}"));
     }
-    let after = after.map(|(refused, sequence)| Place { refused, sequence });
+    let after = after.map(|(refused, sequence)| PageCursor { rejected: refused, sequence });
     let envelopes = spools.page(spool, after).await?;
-    let next = envelopes.last().map(|one| (one.place().refused, one.place().sequence));
+    let next = envelopes.last().map(|one| (one.cursor().rejected, one.cursor().sequence));
     let envelopes: Vec<Value> = envelopes.iter().map(|one| one.json(spool)).collect();
     Ok(json!({ "envelopes": envelopes, "next": next }))
 }

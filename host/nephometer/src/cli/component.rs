@@ -91,7 +91,7 @@ impl RunComponent {
             let name = Arc::from(transformer.name());
             ledger.sink(&name);
             let slots = vec![(transformer, ledger.transformer(&name, &name, 0))];
-            let host_id = store::host_id_for_reading(&spec.store.path);
+            let host_id = store::host_id_or_random(&spec.store.path);
             let mut chain = Chain::new(&name, host_id, slots);
             let Some(recording) = &self.recording else {
                 return self.feed(&mut chain, &spec.message.sample_source).await;

@@ -52,7 +52,7 @@ impl DeadLetters {
 }
 
 fn letters(socket: &Socket) -> Result<Vec<DeadLetter>> {
-    let letters = Letters::of(&socket.spec()?.store.path);
+    let letters = Letters::in_folder(&socket.spec()?.store.path);
     Ok(runtime()?.block_on(letters.all())?)
 }
 
@@ -68,7 +68,7 @@ fn list(socket: &Socket) -> Result<()> {
             letter.transformer,
             clean(&letter.component),
             clean(letter.digest.get(..12).unwrap_or(&letter.digest)),
-            letter.rows,
+            letter.sample_count,
             clean(&letter.reason)
         )?;
     }

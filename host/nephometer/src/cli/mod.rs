@@ -186,7 +186,7 @@ fn classify(error: &anyhow::Error) -> Failure {
                 ControlError::Bind { .. } | ControlError::Absent { .. } => Failure::Unavailable,
             };
         }
-        if let Some(StoreError::NoRecording { .. } | StoreError::Recording { .. }) =
+        if let Some(StoreError::InvalidRecording { .. } | StoreError::Recording { .. }) =
             cause.downcast_ref()
         {
             return Failure::Usage;

@@ -41,7 +41,7 @@ impl Driver {
     /// Works until the spool is closed and empty.
     pub async fn run(mut self) {
         while self.spool.ready().await {
-            let envelopes = match self.spool.peek(self.publisher.window()).await {
+            let envelopes = match self.spool.lease(self.publisher.window()).await {
                 Ok(envelopes) => envelopes,
                 Err(reason) => {
                     self.pause(&[], &format!("its spool cannot be read: {reason}"), None).await;
@@ -70,7 +70,7 @@ impl Driver {
                 events::envelope_rejected(&self.label, envelope.id, envelope.samples, reason);
             }
         }
-        self.spool.settle(&results).await;
+        self.spool.acknowledge(&results).await;
         let mut pending = results.into_iter().filter_map(|result| match result {
             DeliveryResult::Pending { reason, after } => Some((reason, after)),
             DeliveryResult::Acknowledged | DeliveryResult::Rejected(_) => None,
@@ -78,7 +78,7 @@ impl Driver {
         let first = pending.next();
         if first.is_none() && self.failures > 0 {
             self.failures = 0;
-            events::available_again(&self.label, self.spool.held());
+            events::available_again(&self.label, self.spool.pending());
         }
         first
     }
@@ -91,7 +91,7 @@ impl Driver {
             return;
         }
         if self.failures == 0 {
-            events::unavailable(&self.label, reason, self.spool.held());
+            events::unavailable(&self.label, reason, self.spool.pending());
         }
         self.failures = self.failures.saturating_add(1);
         let own = self.backoff.delay(self.failures, spread(envelopes, self.failures));
@@ -125,7 +125,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use nephometer_store::{Bounds, SpoolWriter, Spools, WhenFull};
+    use nephometer_store::{SpoolBounds, SpoolWriter, Spools, WhenFull};
     use nephometer_telemetry::PublisherCount;
 
     /// Says what it was told to, one answer a call, then confirms; notes what came.
@@ -158,7 +158,7 @@ mod tests {
 
     async fn bench(answers: Vec<Vec<DeliveryResult>>, drop_on_failure: bool) -> Bench {
         let counts = Arc::new(PublisherCount::default());
-        let bounds = Bounds { bytes: 1 << 20, count: None, age: None, last: Vec::new() };
+        let bounds = SpoolBounds { bytes: 1 << 20, count: None, age: None, evict_last: Vec::new() };
         let spools = Spools::in_memory();
         let (writer, reader) =
             spools.open("test", bounds, WhenFull::DropOldest, &counts).await.unwrap();

@@ -303,12 +303,12 @@ fn envelope<'a>(
     body: impl Into<Bytes>,
     samples: impl IntoIterator<Item = &'a Sample>,
 ) -> Envelope {
-    let manifest = Manifest::of(samples);
+    let manifest = Manifest::from_samples(samples);
     Envelope {
         id,
         address: Arc::clone(address),
         body: body.into(),
-        samples: manifest.rows().count() as u64,
+        samples: manifest.samples().count() as u64,
         manifest: manifest.into(),
         ..Envelope::default()
     }

@@ -30,7 +30,7 @@ pub use encoding::Encoding;
 pub use fixture::render_fixture;
 pub use nephometer_store::Envelope;
 pub use open::{
-    Outstanding, PublisherError, PublisherHandle, PublisherSettings, PublisherTask, open,
+    PublisherError, PublisherHandle, PublisherSettings, PublisherTask, UnwrittenEnvelopes, open,
 };
 
 /// Sends envelopes somewhere.

@@ -17,7 +17,7 @@ use super::sockets::{TcpPublisher, UdpPublisher};
 use crate::transform::SampleList;
 use nephometer_config::{Policy, PublisherSpec, PublisherTarget};
 use nephometer_model::{Batch, Glob, HostId, Offset, Timestamp};
-use nephometer_store::{Bounds, SpoolWriter, Spools, StoreError, WhenFull};
+use nephometer_store::{SpoolBounds, SpoolWriter, Spools, StoreError, WhenFull};
 use nephometer_telemetry::PublisherCount;
 use nephometer_wasm::ComponentHost;
 use nephometer_wire::MessageForm;
@@ -45,7 +45,7 @@ pub struct PublisherSettings {
     /// The store of the spools.
     pub spools: Spools,
     /// Bounds of each spool.
-    pub bounds: Bounds,
+    pub bounds: SpoolBounds,
     /// What happens when a spool is full.
     pub when_full: WhenFull,
     /// Loads publishers that are components.
@@ -108,11 +108,10 @@ pub async fn open(
             (Encoder::counts(label, host_id), Box::new(CountingPublisher), false)
         }
     };
-    let dropped_last = bounds.last.clone();
+    let evict_last = bounds.evict_last.clone();
     let (writer, reader) = settings.spools.open(name, bounds, settings.when_full, counts).await?;
     let driver = Driver::new(label, publisher, reader, drop_on_failure);
-    let handle =
-        PublisherHandle { encoder, spool: writer, sequences: HashMap::new(), dropped_last };
+    let handle = PublisherHandle { encoder, spool: writer, sequences: HashMap::new(), evict_last };
     Ok((handle, PublisherTask { label: Arc::clone(label), driver }))
 }
 
@@ -124,7 +123,7 @@ pub struct PublisherHandle {
     /// By source: its last polling cycle, and the number of envelopes of that cycle.
     sequences: HashMap<Arc<str>, (Timestamp, u64)>,
     /// Meters that get envelopes of their own, because a full spool drops them last.
-    dropped_last: Vec<Glob>,
+    evict_last: Vec<Glob>,
 }
 
 impl PublisherHandle {
@@ -140,7 +139,7 @@ impl PublisherHandle {
         let current = self.sequences.get(source).filter(|(last, _)| *last == cycle_start.wall);
         let sequence = current.map_or(0, |(_, sequence)| *sequence);
         let origin = SampleOrigin { sink, source, cycle_start, sequence };
-        Encoding::new(&self.encoder, origin, offset, lists, &self.dropped_last)
+        Encoding::new(&self.encoder, origin, offset, lists, &self.evict_last)
     }
 
     /// Counts envelopes of a batch: their number is part of the next ids.
@@ -159,13 +158,13 @@ impl PublisherHandle {
     }
 
     /// Envelopes that a crash would lose.
-    pub fn outstanding(&self) -> Outstanding {
-        self.spool.outstanding()
+    pub fn unwritten_envelopes(&self) -> UnwrittenEnvelopes {
+        self.spool.unwritten_envelopes()
     }
 }
 
 /// Envelopes that are neither acknowledged nor on disk. It stays valid after the handle is dropped.
-pub use nephometer_store::Outstanding;
+pub use nephometer_store::UnwrittenEnvelopes;
 
 /// The task that delivers a spool, not started yet. It may be dropped at any time: envelopes that are
 /// not acknowledged then stay in the spool.

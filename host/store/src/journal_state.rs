@@ -1,5 +1,6 @@
-//! What the journal knows without reading it: which batches there are, who wants them, and how far
-//! everybody is. Plain values; who locks it, and what is written, is the journal's.
+//! The journal in memory: its entries, the sinks of each, and how far every sink is.
+//!
+//! Plain values without locks or disk access. The journal locks them and decides what is written.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -10,64 +11,67 @@ use super::offsets::{OffsetTracker, SinkOffset};
 use nephometer_model::{Batch, Gap, Offset};
 use nephometer_telemetry::{Dropped, SinkCount};
 
-/// Samples of the newest batches that stay in memory, about 100 bytes each: what sinks that keep
-/// up are given. Sinks that are behind are given theirs from the disk.
-const RESIDENT: u64 = 50_000;
+/// Samples of the newest batches that stay in memory, about 100 bytes each, for sinks that keep up.
+/// Sinks that lag read theirs from the disk.
+const MAX_RESIDENT_SAMPLES: u64 = 50_000;
 
-/// Gaps that wait in memory while the disk fails.
-const GAPS: usize = 10_000;
+/// Gaps that are buffered in memory while the disk fails.
+const MAX_BUFFERED_GAPS: usize = 10_000;
 
-/// How much the journal holds; past it the oldest batches are dropped, and counted for the sinks
-/// that have not worked on them.
+/// The size limits of the journal. Past one the oldest batches are dropped, and counted for the sinks
+/// that have not processed them.
 #[derive(Debug, Clone, Copy)]
 pub struct JournalBounds {
-    /// Of all batches, as they are on disk.
+    /// Bytes of all batches, as encoded on disk.
     pub bytes: u64,
-    /// Of all batches; a batch counts as one more than it has, so that empty ones are bounded too.
+    /// Samples of all batches. A batch counts as one more than it has, so that empty ones are bounded.
     pub samples: u64,
-    /// Of the oldest batch, by the time of its tick.
+    /// Age of the oldest batch, from the start of its polling cycle.
     pub age: Option<Duration>,
 }
 
-/// One batch.
+/// One batch in the journal.
 #[derive(Debug)]
 pub(super) struct BatchSlot {
-    /// Who wants it: fixed when it came.
+    /// The sinks that it is for; fixed when it is appended.
     pub(super) sinks: Vec<Arc<str>>,
     pub(super) samples: u64,
     pub(super) bytes: u64,
+    /// Nanoseconds since the epoch.
     pub(super) cycle_start: u64,
     /// `None` if it is only on disk.
     pub(super) batch: Option<Arc<Batch>>,
     pub(super) on_disk: bool,
 }
 
-/// One sink.
+/// How far one sink is.
 #[derive(Debug)]
-pub(super) struct Cursor {
+pub(super) struct SinkCursor {
     pub(super) sources: HashSet<Arc<str>>,
-    /// The last batch that was worked on.
-    pub(super) at: Offset,
-    /// The one that is being worked on.
+    /// The last processed batch.
+    pub(super) processed: Offset,
+    /// The batch that the sink is processing.
     pub(super) leased: Option<Offset>,
-    pub(super) offset_trackers: OffsetTracker,
+    /// The emitted offset.
+    pub(super) tracker: OffsetTracker,
+    /// The offset of the last saved state.
     pub(super) saved: Offset,
-    /// All up to here was counted by an earlier run.
+    /// Batches up to this offset were counted by an earlier run.
     pub(super) counted: Offset,
     pub(super) counts: Arc<SinkCount>,
 }
 
-/// All of it.
+/// The whole journal.
 #[derive(Debug)]
 pub(super) struct JournalState {
     pub(super) slots: BTreeMap<Offset, BatchSlot>,
-    pub(super) cursors: HashMap<Arc<str>, Cursor>,
+    pub(super) cursors: HashMap<Arc<str>, SinkCursor>,
     resident: VecDeque<Offset>,
     pub(super) next: Offset,
     pub(super) closed: bool,
-    /// Whether something has to be there again after a restart.
+    /// Whether batches are needed again after a restart.
     pub(super) durable: bool,
-    /// What is missing, and has yet to be written.
+    /// Gaps that are not on disk yet.
     pub(super) gaps: Vec<Gap>,
     samples: u64,
     bytes: u64,
@@ -90,24 +94,24 @@ impl JournalState {
         }
     }
 
-    /// These could not be written: they wait for the next attempt. Past a bound the oldest go.
-    pub(super) fn keep_gaps(&mut self, mut gaps: Vec<Gap>) {
+    /// Buffers gaps again that could not be written. Past the bound the oldest are dropped.
+    pub(super) fn rebuffer_gaps(&mut self, mut gaps: Vec<Gap>) {
         gaps.append(&mut self.gaps);
-        let surplus = gaps.len().saturating_sub(GAPS);
+        let surplus = gaps.len().saturating_sub(MAX_BUFFERED_GAPS);
         gaps.drain(..surplus);
         self.gaps = gaps;
     }
 
-    /// Sinks that want batches of a source.
-    pub(super) fn wanting(&self, source: &str) -> Vec<Arc<str>> {
-        let wanting = self.cursors.iter().filter(|(_, cursor)| cursor.sources.contains(source));
-        let mut sinks: Vec<Arc<str>> = wanting.map(|(sink, _)| Arc::clone(sink)).collect();
+    /// The sinks that read a source, sorted.
+    pub(super) fn sinks_of(&self, source: &str) -> Vec<Arc<str>> {
+        let readers = self.cursors.iter().filter(|(_, cursor)| cursor.sources.contains(source));
+        let mut sinks: Vec<Arc<str>> = readers.map(|(sink, _)| Arc::clone(sink)).collect();
         sinks.sort();
         sinks
     }
 
-    /// Takes a new batch in, and counts it for its sinks.
-    pub(super) fn enter(&mut self, offset: Offset, slot: BatchSlot) {
+    /// Adds a new batch, and counts it for its sinks.
+    pub(super) fn append(&mut self, offset: Offset, slot: BatchSlot) {
         for cursor in slot.sinks.iter().filter_map(|sink| self.cursors.get(sink)) {
             cursor.counts.entered.fetch_add(slot.samples, Relaxed);
             cursor.counts.pending.fetch_add(slot.samples, Relaxed);
@@ -115,7 +119,7 @@ impl JournalState {
         self.insert(offset, slot);
     }
 
-    /// Takes a batch in.
+    /// Adds a batch without counting it.
     pub(super) fn insert(&mut self, offset: Offset, slot: BatchSlot) {
         self.samples += slot.samples;
         self.bytes += slot.bytes;
@@ -125,13 +129,13 @@ impl JournalState {
         }
         self.slots.insert(offset, slot);
         self.next = self.next.max(offset + 1);
-        self.thin();
+        self.evict_resident();
     }
 
-    /// Lets go of old batches that can be read again.
-    fn thin(&mut self) {
+    /// Frees the memory of old batches that are on disk.
+    fn evict_resident(&mut self) {
         let mut kept = VecDeque::new();
-        while self.resident_samples > RESIDENT && self.resident.len() > 1 {
+        while self.resident_samples > MAX_RESIDENT_SAMPLES && self.resident.len() > 1 {
             let Some(offset) = self.resident.pop_front() else { break };
             let Some(slot) = self.slots.get_mut(&offset) else { continue };
             if slot.on_disk {
@@ -157,38 +161,42 @@ impl JournalState {
         Some(slot)
     }
 
-    /// Removes what nobody needs any more.
-    pub(super) fn release(&mut self) -> Vec<Offset> {
-        let needed = |(offset, slot): (&Offset, &BatchSlot)| {
+    /// Removes batches that no sink needs any more, and returns their offsets.
+    pub(super) fn remove_unneeded(&mut self) -> Vec<Offset> {
+        let unneeded = |(offset, slot): (&Offset, &BatchSlot)| {
             let needs = |sink: &Arc<str>| {
                 self.cursors.get(sink).is_some_and(|cursor| {
-                    cursor.at < *offset
-                        || self.durable
-                            && cursor.offset_trackers.emitted().min(cursor.saved) < *offset
+                    cursor.processed < *offset
+                        || self.durable && cursor.tracker.emitted().min(cursor.saved) < *offset
                 })
             };
             (!slot.sinks.iter().any(needs)).then_some(*offset)
         };
-        let free: Vec<Offset> = self.slots.iter().filter_map(needed).collect();
-        for offset in &free {
+        let removed: Vec<Offset> = self.slots.iter().filter_map(unneeded).collect();
+        for offset in &removed {
             self.remove(*offset);
         }
-        free
+        removed
     }
 
-    /// Whether a batch would be too much: of what sinks have yet to work on.
+    /// Whether `more` samples exceed the bound, counting only batches that sinks have yet to process.
     pub(super) fn is_full(&self, more: u64, bounds: JournalBounds) -> bool {
-        let waiting = |(offset, slot): (&Offset, &BatchSlot)| {
-            let waits = |sink| self.cursors.get(sink).is_some_and(|one| one.at < *offset);
-            slot.sinks.iter().any(waits).then_some(slot.samples + 1)
+        let pending = |(offset, slot): (&Offset, &BatchSlot)| {
+            let lags = |sink| self.cursors.get(sink).is_some_and(|one| one.processed < *offset);
+            slot.sinks.iter().any(lags).then_some(slot.samples + 1)
         };
-        let waiting: u64 = self.slots.iter().filter_map(waiting).sum();
-        waiting > 0 && waiting + more > bounds.samples
+        let pending: u64 = self.slots.iter().filter_map(pending).sum();
+        pending > 0 && pending + more > bounds.samples
     }
 
-    /// Whether a batch is too much for a journal that keeps what is old. Counted for the sinks that
-    /// want it.
-    pub(super) fn refuses(&self, sinks: &[Arc<str>], samples: u64, bounds: JournalBounds) -> bool {
+    /// Whether a journal that drops the newest has no room for a batch. If so, counts it as dropped
+    /// for its sinks.
+    pub(super) fn drop_newest(
+        &self,
+        sinks: &[Arc<str>],
+        samples: u64,
+        bounds: JournalBounds,
+    ) -> bool {
         let count = self.slots.len() as u64;
         let full = self.samples + count + samples >= bounds.samples || self.bytes >= bounds.bytes;
         if full {
@@ -200,8 +208,7 @@ impl JournalState {
         full
     }
 
-    /// Makes room for a batch of this size at this time: the oldest go first, but none that is
-    /// being worked on.
+    /// Drops the oldest batches to make room for a new one, but none that a sink is processing.
     pub(super) fn make_room(
         &mut self,
         samples: u64,
@@ -232,12 +239,12 @@ impl JournalState {
         dropped
     }
 
-    /// Counts a batch as lost to all sinks that have not worked on it.
+    /// Counts a batch as dropped for all sinks that have not processed it.
     pub(super) fn count_dropped(&self, offset: Offset, reason: Dropped) {
         let Some(slot) = self.slots.get(&offset) else { return };
         for sink in &slot.sinks {
             if let Some(cursor) = self.cursors.get(sink)
-                && cursor.at.max(cursor.counted) < offset
+                && cursor.processed.max(cursor.counted) < offset
             {
                 cursor.counts.dropped.add(reason, slot.samples);
                 cursor.counts.pending.fetch_sub(slot.samples, Relaxed);
@@ -245,41 +252,39 @@ impl JournalState {
         }
     }
 
-    /// The first batch behind a sink's cursor that it wants.
+    /// The next batch for a sink after its last processed one.
     pub(super) fn next_for(&self, sink: &str) -> Option<Offset> {
         let cursor = self.cursors.get(sink)?;
-        let behind = self.slots.range(cursor.at + 1..);
-        behind
+        self.slots
+            .range(cursor.processed + 1..)
             .filter(|(_, slot)| slot.sinks.iter().any(|one| **one == *sink))
-            .map(|(p, _)| *p)
+            .map(|(offset, _)| *offset)
             .next()
     }
 
-    /// Marks that have moved since they were written, with what was counted up to them.
-    pub(super) fn moved_marks(&self) -> Vec<SinkOffset> {
-        self.cursors
-            .iter()
-            .filter_map(|(sink, cursor)| cursor.offset_trackers.moved(sink))
-            .collect()
+    /// Emitted offsets that are not on disk, with the counters at each.
+    pub(super) fn unwritten_offsets(&self) -> Vec<SinkOffset> {
+        let cursors = self.cursors.iter();
+        cursors.filter_map(|(sink, cursor)| cursor.tracker.unwritten(sink)).collect()
     }
 
-    /// They are on disk now.
-    pub(super) fn marked(&mut self, offset_trackers: &[SinkOffset]) {
-        for sink_offset in offset_trackers {
+    /// Records that emitted offsets are on disk.
+    pub(super) fn mark_written(&mut self, sink_offsets: &[SinkOffset]) {
+        for sink_offset in sink_offsets {
             if let Some(cursor) = self.cursors.get_mut(&sink_offset.sink) {
-                cursor.offset_trackers.write(sink_offset);
+                cursor.tracker.mark_written(sink_offset);
             }
         }
     }
 
-    /// Samples for a sink that it has not made into anything yet.
-    pub(super) fn held_behind(&self, sink: &Arc<str>, emitted: Offset) -> u64 {
-        let behind = self.slots.range(emitted + 1..);
-        behind.filter(|(_, slot)| slot.sinks.contains(sink)).map(|(_, slot)| slot.samples).sum()
+    /// Samples in batches for a sink after an offset.
+    pub(super) fn samples_after(&self, sink: &Arc<str>, offset: Offset) -> u64 {
+        let after = self.slots.range(offset + 1..);
+        after.filter(|(_, slot)| slot.sinks.contains(sink)).map(|(_, slot)| slot.samples).sum()
     }
 
-    /// A sink that was not there before, or is there again.
-    pub(super) fn register(&mut self, sink: &Arc<str>, cursor: Cursor) {
+    /// Adds a sink, new or from an earlier run.
+    pub(super) fn register(&mut self, sink: &Arc<str>, cursor: SinkCursor) {
         self.cursors.insert(Arc::clone(sink), cursor);
     }
 }
