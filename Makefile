@@ -8,89 +8,89 @@ FUZZ_SECONDS ?= 60
 GUESTS := --manifest-path guest-examples/Cargo.toml --target-dir guest-examples/target/host
 LAB    := .lab
 
-# A step uses what the one before it made; cargo keeps the cores busy by itself.
+# Steps depend on the output of earlier ones; cargo itself uses all cores.
 .NOTPARALLEL:
 
 .PHONY: build
-build: ## the agent (target/release/nephometer) and the shipped components (target/components/)
+build: ## build the agent (target/release/nephometer) and the shipped components (target/components/)
 	scripts/install build
 	cargo build --release --locked -p nephometer
 	scripts/wasm-build
 
 .PHONY: agent
-agent: ## the agent without the tools of authors, and the shipped transformers: what `make run` runs
+agent: ## build the agent without author tools, and the shipped transformers, as `make run` needs them
 	scripts/install build
 	cargo build --release --locked -p nephometer --no-default-features
 	scripts/wasm-build transformers
 
 .PHONY: run
-# AMQP_URL is passed on in the environment: `AMQP_URL=... make run` keeps it out of every command line.
-run: agent ## see it work until Ctrl-C; SECONDS=20, LIBVIRT_URI=..., AMQP_URL=... if wanted
+# AMQP_URL is passed in the environment: `AMQP_URL=... make run` keeps it out of every command line.
+run: agent ## run a demo until Ctrl-C; optional: SECONDS=20, LIBVIRT_URI=..., AMQP_URL=...
 	@exec "$(AGENT)" demo --components target/components --file target/demo.ndjson $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(LIBVIRT_URI),--libvirt "$$LIBVIRT_URI")
 
 .PHONY: components
-components: build ## the example components of every language
+components: build ## build the example components in every language
 	-scripts/install languages
 	scripts/components
 
 .PHONY: test-languages
-test-languages: build ## the tests of the example components in other languages than Rust
+test-languages: build ## test the example components in languages other than Rust
 	scripts/install languages
 	scripts/languages-build
 	scripts/languages-test
 
 .PHONY: test
-test: install-test build fmt lint doc contract ceilometer test-languages guide docs ## everything that a change has to pass
+test: install-test build fmt lint doc contract ceilometer test-languages guide docs ## run all checks that a change must pass
 	cargo test --locked $(GUESTS)
 	cargo test --release --locked --workspace --exclude nephometer-bench
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
 
 .PHONY: contract
-contract: ## does wit/ keep what its released versions promised?
+contract: ## check that wit/ is compatible with its released versions
 	scripts/contract
 
 .PHONY: ceilometer
-ceilometer: # a real Ceilometer, for tests
+ceilometer: # install a real Ceilometer for tests
 	scripts/ceilometer
 
 .PHONY: soak
-soak: install-test build ceilometer ## the tests at full counts
+soak: install-test build ceilometer ## run the tests with full counts
 	NEPHOMETER_TEST_SCALE=full cargo test --release --locked --workspace --exclude nephometer-bench
 
 .PHONY: bench
-bench: build ## what the crossing, the whole path, a reload and an instance cost
+bench: build ## measure component calls, the whole path, reloads and memory per instance
 	cargo bench --locked -p nephometer-bench
 	scripts/memory
 	scripts/bench-instances
 	scripts/bench-reload
 
 .PHONY: bench-agents
-bench-agents: install-test build ceilometer ## the agent beside Ceilometer, collectd and an exporter on real guests; DOMAINS=100
+bench-agents: install-test build ceilometer ## compare with Ceilometer, collectd and an exporter on real guests; DOMAINS=100
 	scripts/install agents
 	scripts/bench-agents $(or $(DOMAINS),20)
 
 .PHONY: bench-delivery
-bench-delivery: install-test build ceilometer ## what the spool costs in front of a real broker, beside oslo.messaging
+bench-delivery: install-test build ceilometer ## measure delivery to a real broker, with and without spool, and oslo.messaging
 	scripts/bench-delivery
 
 .PHONY: bench-languages
-bench-languages: build ## what a transformer costs that brings an interpreter
+bench-languages: build ## measure transformers in every language
 	scripts/install languages
 	scripts/languages-build
 	scripts/bench-languages
 
 .PHONY: bench-stores
-bench-stores: ## what the store on disk costs, beside others (docs/store.md)
+bench-stores: ## compare the store with alternatives (docs/store.md)
 	cargo run --release --locked --manifest-path host/benches/stores/Cargo.toml --target-dir target/bench-stores -- target
 
 .PHONY: lab
-lab: install-test ## a private libvirtd with real guests and a private RabbitMQ, to try things by hand
+lab: install-test ## start a private libvirtd with real guests and a private RabbitMQ for manual tests
 	scripts/lab up $(LAB)
 	@. $(LAB)/env; echo "try: AMQP_URL='$$AMQP_URL' make run LIBVIRT_URI='$$LIBVIRT_URI'"
 
 .PHONY: lab-down
-lab-down: ## stop them
+lab-down: ## stop the lab
 	scripts/lab down $(LAB)
 
 .PHONY: install-test
@@ -98,7 +98,7 @@ install-test:
 	scripts/install test
 
 .PHONY: fmt
-fmt: ## is everything formatted? (`cargo fmt` does it)
+fmt: ## check formatting (`cargo fmt` formats)
 	cargo fmt --check
 	cargo fmt --manifest-path guest-examples/Cargo.toml --all --check
 	cargo fmt --manifest-path guest-examples/componentize/Cargo.toml --check
@@ -111,19 +111,19 @@ lint: ## clippy; a warning is an error
 	cargo clippy --locked $(GUESTS) --workspace --all-targets -- -D warnings
 
 .PHONY: doc
-doc: ## the documentation of the code; a warning is an error
+doc: ## build the code documentation; a warning is an error
 	RUSTDOCFLAGS=-Dwarnings cargo doc --release --locked --workspace --exclude nephometer-bench --no-deps --document-private-items
 
 .PHONY: docs
-docs: ## reference pages of the contract and the documents, in target/docs
+docs: ## write the contract reference and all documents to target/docs
 	scripts/docs
 
 .PHONY: guide
-guide: ## types the blocks of docs/authoring.md for each language in an empty folder
+guide: ## run the commands of docs/authoring.md for each language in an empty folder
 	scripts/guide
 
 .PHONY: fuzz
-fuzz: $(FUZZ) build ## any input of each kind, then hostile components, FUZZ_SECONDS=60 each; the first build is long
+fuzz: $(FUZZ) build ## fuzz each parser, then hostile components, FUZZ_SECONDS=60 each; the first build takes long
 	for target in amqp answer options component xml statistics yaml oslo url spool control; do \
 	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run --fuzz-dir host/fuzz --target-dir target/fuzz \
 	    --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; \
@@ -136,12 +136,12 @@ $(FUZZ):
 	rm -rf target/tools/build
 
 .PHONY: deny
-deny: $(DENY) ## dependencies: duplicates, licences, sources (deny.toml)
+deny: $(DENY) ## check dependencies: duplicates, licences, sources (deny.toml)
 	$(DENY) --locked check bans licenses sources
 	$(DENY) --locked --manifest-path guest-examples/Cargo.toml --config deny.toml check licenses sources
 
 .PHONY: advisories
-advisories: $(DENY) ## dependencies: known vulnerabilities; needs the network, so it is no part of `make test`
+advisories: $(DENY) ## check dependencies for known vulnerabilities; needs the network, not part of `make test`
 	$(DENY) --locked check advisories
 	$(DENY) --locked --manifest-path guest-examples/Cargo.toml --config deny.toml check advisories
 
@@ -150,5 +150,5 @@ $(DENY):
 	rm -rf target/tools/build
 
 .PHONY: help
-help: ## this
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 18

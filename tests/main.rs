@@ -1,12 +1,12 @@
-//! The real binary against real services: see `README.md` beside this file.
+//! Integration tests: the real binary against real services. See `README.md` beside this file.
 
-// A test that cannot go on panics with what it saw; that is how it reports.
+// A failing test panics, with the values that it found.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
     clippy::disallowed_macros,
-    reason = "rules for the agent, not for those who watch it"
+    reason = "rules for the agent, not for its tests"
 )]
 
 mod harness;

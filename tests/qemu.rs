@@ -1,4 +1,4 @@
-//! Against real QEMU domains: what the agent says is what libvirt says.
+//! Real QEMU domains: the agent's samples equal the numbers of `virsh`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,7 @@ use crate::harness::{
     field, hypervisor, keys, ndjson, number, sorted_by_time, text, verify,
 };
 
-/// The pipeline of the first operators, as it stands in their files but for interval and topic,
-/// and a second sink that shows what went in.
+/// A pipeline from production with another interval and topic, and a second sink with its input.
 const CPU_UTIL: &str = r#"
 sources:
     - name: cpu_source
@@ -42,16 +41,16 @@ sinks:
           - notifier://?topic=qemu_raw
 "#;
 
-/// One reader of the shared guests at a time: libvirt leaves out the groups of a guest whose monitor
-/// is busy with somebody else's question.
-fn alone() -> MutexGuard<'static, ()> {
+/// Serialises the readers of the shared guests: libvirt omits groups of a guest whose monitor is busy
+/// with the request of another client.
+fn exclusive() -> MutexGuard<'static, ()> {
     static READER: Mutex<()> = Mutex::new(());
     READER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type Record = HashMap<String, String>;
 
-/// `virsh domstats`: by domain, by key.
+/// The output of `virsh domstats`, by domain and key.
 fn domstats(lab: &Lab) -> BTreeMap<String, Record> {
     let mut all: BTreeMap<String, Record> = BTreeMap::new();
     let mut domain = String::new();
@@ -73,7 +72,7 @@ fn uuids(lab: &Lab) -> BTreeMap<String, String> {
     names.map(|name| (name.to_owned(), lab.virsh(&["domuuid", name]).trim().to_owned())).collect()
 }
 
-/// What each sample must be, out of one record of statistics: by meter and resource.
+/// The expected values of one record of statistics, by meter and resource.
 fn expected(name: &str, uuid: &str, record: &Record) -> BTreeMap<(String, String), f64> {
     let get = |key: &str| record.get(key).and_then(|value| value.parse::<f64>().ok());
     let mut samples = BTreeMap::new();
@@ -125,15 +124,15 @@ fn expected(name: &str, uuid: &str, record: &Record) -> BTreeMap<(String, String
                 let value = get(&format!("net.{n}.{short}.{short_what}"));
                 add(&format!("network.{way}.{what}"), &resource, value);
             }
-            // Of the first reading nothing has grown.
+            // A first reading has no growth.
             add(&format!("network.{way}.bytes.delta"), &resource, Some(0.0));
         }
     }
     samples
 }
 
-/// The sum over virtual processors of running and waiting, if as many are complete as there are
-/// processors; otherwise the time of the whole.
+/// The sum of running and waiting time of all virtual processors if all are complete; otherwise the
+/// total.
 fn cpu_time(get: &dyn Fn(&str) -> Option<f64>) -> Option<f64> {
     let maximum = (0..).take_while(|n| f64::from(*n) < get("vcpu.maximum").unwrap_or(0.0));
     let complete: Vec<f64> = maximum
@@ -169,7 +168,7 @@ fn all_expected(lab: &Lab, uuids: &BTreeMap<String, String>) -> All {
     all
 }
 
-/// What `virsh domblkinfo` says of a disk, as meters.
+/// The output of `virsh domblkinfo` for a disk, as meters.
 fn sizes(lab: &Lab, name: &str, disk: &str) -> Vec<(String, f64)> {
     let text = lab.virsh(&["domblkinfo", name, disk]);
     let field = |word: &str| -> f64 {
@@ -182,19 +181,19 @@ fn sizes(lab: &Lab, name: &str, disk: &str) -> Vec<(String, f64)> {
         .to_vec()
 }
 
-/// Insists that samples of one tick lie between two reads of libvirt's own tool.
-fn lies_between(samples: &[Value], before: &All, after: &All) {
+/// Asserts that the samples of one cycle lie between two reads with `virsh`, and that none is missing.
+fn assert_between(samples: &[Value], before: &All, after: &All) {
     let mut seen = BTreeSet::new();
     for sample in samples {
         if matches!(text(sample, "name"), "disk.root.size" | "disk.ephemeral.size") {
-            // Nova's numbers, not libvirt's: the metadata have them, too.
+            // Nova's numbers, not libvirt's: compared with the metadata.
             let key = text(sample, "name").replace("disk.", "").replace(".size", "_gb");
             let size = &field(sample, "resource_metadata")[&key];
             assert_eq!(size.as_f64(), Some(number(sample)), "{sample}");
             continue;
         }
         let key = (text(sample, "name").to_owned(), text(sample, "resource_id").to_owned());
-        assert!(seen.insert(key.clone()), "twice in one tick: {sample}");
+        assert!(seen.insert(key.clone()), "twice in one cycle: {sample}");
         let value = number(sample);
         let (Some(low), Some(high)) = (before.get(&key), after.get(&key)) else {
             assert!(
@@ -203,20 +202,20 @@ fn lies_between(samples: &[Value], before: &All, after: &All) {
             );
             continue;
         };
-        // What a guest uses goes up and down between two reads, its counters only up.
+        // Memory usage may rise and fall between two reads; counters only rise.
         let slack = if key.0.starts_with("memory.") { 16.0 } else { 0.0 };
         let (low, high) = (low.min(*high) - slack, high.max(*low) + slack);
         assert!((low..=high).contains(&value), "{key:?}: {low} <= {value} <= {high}");
     }
-    let always = before.keys().filter(|key| after.contains_key(*key));
-    for key in always {
+    let required = before.keys().filter(|key| after.contains_key(*key));
+    for key in required {
         assert!(seen.contains(key), "no sample of {key:?}");
     }
 }
 
 /// Waits until the Linux guests have booted: their balloons report and their counters move.
-fn moving(lab: &'static Lab) -> &'static Lab {
-    eventually("counters of linux-1 and linux-2 that move", Duration::from_secs(180), || {
+fn booted(lab: &'static Lab) -> &'static Lab {
+    eventually("moving counters of linux-1 and linux-2", Duration::from_secs(180), || {
         let stats = domstats(lab);
         let moves = |name: &str| {
             let get = |key: &str| {
@@ -233,16 +232,16 @@ fn moving(lab: &'static Lab) -> &'static Lab {
 }
 
 #[test]
-fn once_prints_what_libvirt_says() {
-    let _alone = alone();
-    let lab = moving(hypervisor());
+fn once_prints_the_numbers_of_virsh() {
+    let _exclusive = exclusive();
+    let lab = booted(hypervisor());
     let uuids = uuids(lab);
     let agent = Agent::new("qemu-once").libvirt(lab.libvirt_uri()).everything_to(&["notifier://"]);
     let before = all_expected(lab, &uuids);
     let ended = agent.execute(&["once", "--raw", "--format", "ndjson"]).code(0);
     let after = all_expected(lab, &uuids);
     let samples = ndjson(&ended.stdout);
-    lies_between(&samples, &before, &after);
+    assert_between(&samples, &before, &after);
     for sample in &samples {
         assert_eq!(keys(sample), AS_DICT);
         let meter = (text(sample, "name"), text(sample, "type"), text(sample, "unit"));
@@ -257,13 +256,13 @@ fn once_prints_what_libvirt_says() {
         own.map(|sample| text(sample, "name")).collect()
     };
     let sizes = BTreeSet::from(["disk.ephemeral.size", "disk.root.size"]);
-    assert_eq!(of("off-1"), sizes, "a domain that is shut off has no numbers of its own");
+    assert_eq!(of("off-1"), sizes, "a stopped domain has only the sizes of its flavor");
     assert!(of("paused-1").len() > sizes.len(), "a paused domain is metered");
 }
 
 #[test]
-fn metadata_is_what_nova_wrote() {
-    let _alone = alone();
+fn metadata_equals_that_of_nova() {
+    let _exclusive = exclusive();
     let lab = hypervisor();
     let uuids = uuids(lab);
     let agent =
@@ -318,8 +317,8 @@ fn metadata_is_what_nova_wrote() {
 }
 
 #[test]
-fn a_domain_that_is_not_novas_is_metered_unless_unowned_is_off() {
-    let _alone = alone();
+fn domain_without_nova_metadata_is_metered_unless_unowned_is_off() {
+    let _exclusive = exclusive();
     let lab = hypervisor();
     let uuid = lab.virsh(&["domuuid", "paused-1"]).trim().to_owned();
     let samples = |unowned: bool| {
@@ -346,8 +345,8 @@ fn a_domain_that_is_not_novas_is_metered_unless_unowned_is_off() {
 }
 
 #[test]
-fn times_are_utc_wherever_the_host_is() {
-    let _alone = alone();
+fn timestamps_are_utc_in_any_time_zone() {
+    let _exclusive = exclusive();
     let lab = hypervisor();
     let agent = Agent::new("qemu-zone")
         .libvirt(lab.libvirt_uri())
@@ -365,31 +364,31 @@ fn times_are_utc_wherever_the_host_is() {
     assert!(names.contains("Zähler & 計測 № 2"), "{names:?}");
     for sample in &samples {
         let taken: jiff::Timestamp = format!("{}Z", text(sample, "timestamp")).parse().unwrap();
-        // Messages have microseconds.
+        // Timestamps are truncated to microseconds.
         let slack = Duration::from_micros(1);
         assert!(before - slack <= taken && taken <= after, "{before} <= {taken} <= {after}");
     }
 }
 
 #[test]
-fn messages_at_the_broker_carry_what_libvirt_says() {
-    let _alone = alone();
-    let lab = moving(hypervisor());
+fn messages_at_the_broker_carry_the_numbers_of_virsh() {
+    let _exclusive = exclusive();
+    let lab = booted(hypervisor());
     let url = broker().amqp_url();
     let uuids = uuids(lab);
     let (raw, util) = (Consumer::new(url, "qemu_raw"), Consumer::new(url, "qemu_util"));
     let agent = Agent::new("qemu-broker").libvirt(lab.libvirt_uri()).amqp(url).pipeline(CPU_UTIL);
     let before = all_expected(lab, &uuids);
     let running = agent.run();
-    // A tick is over when the next one has begun; it may be more than one message.
-    raw.wait_until("two ticks", |arrivals| {
+    // A cycle is complete when the next one has begun; it may be more than one message.
+    raw.wait_until("two cycles", |arrivals| {
         let samples: Vec<Value> = arrivals.iter().flat_map(Arrival::samples).collect();
         firsts(&samples).len() < samples.len()
     });
     let after = all_expected(lab, &uuids);
-    util.wait_until("cpu_util of three ticks", |arrivals| arrivals.len() >= 3);
+    util.wait_until("cpu_util of three cycles", |arrivals| arrivals.len() >= 3);
     running.stop().code(0).ledger();
-    lies_between(&firsts(&raw.samples()), &before, &after);
+    assert_between(&firsts(&raw.samples()), &before, &after);
 
     let (raw, util) = (raw.samples(), util.samples());
     for sample in raw.iter().chain(&util) {
@@ -401,7 +400,7 @@ fn messages_at_the_broker_carry_what_libvirt_says() {
     );
     sorted_by_time(&raw);
     sorted_by_time(&util);
-    is_the_rate_of(&util, &raw);
+    assert_rates(&util, &raw);
     let busy = |sample: &&Value| text(sample, "resource_id") == uuids["linux-1"];
     assert!(util.iter().filter(busy).any(|sample| number(sample) > 0.0));
 }
@@ -414,8 +413,8 @@ fn firsts(samples: &[Value]) -> Vec<Value> {
     first
 }
 
-/// Insists that every `cpu_util` is what the counters that came beside it make.
-fn is_the_rate_of(util: &[Value], raw: &[Value]) {
+/// Asserts that every `cpu_util` is the rate of the raw counters.
+fn assert_rates(util: &[Value], raw: &[Value]) {
     let time = |sample: &Value| field(sample, "monotonic_time").as_f64().unwrap();
     for sample in util {
         assert_eq!(text(sample, "name"), "cpu_util");
@@ -432,17 +431,17 @@ fn is_the_rate_of(util: &[Value], raw: &[Value]) {
         let cpus = field(new, "resource_metadata")["cpu_number"].as_f64().unwrap();
         let rate = (number(new) - number(old)) / (time(new) - time(old)) * 100.0 / 1e9 / cpus;
         let value = number(sample);
-        // Messages have a clock of fewer digits than the one that rates are made with.
+        // Clocks in messages have fewer digits than those used for the rate.
         assert!((value - rate).abs() <= 0.01 + rate.abs() * 0.001, "{value} is not {rate}");
-        // Waiting counts as well, so a busy guest on a busy host goes beyond 100.
+        // Waiting counts as well: a busy guest on a busy host exceeds 100%.
         assert!((0.0..=400.0).contains(&value), "{value}");
     }
     assert!(!util.is_empty());
 }
 
 #[test]
-fn a_guest_that_does_not_answer_stops_nobody_else() {
-    // Its libvirtd keeps calls that never return, so it is not shared.
+fn hung_guest_does_not_block_the_others() {
+    // A lab of its own: its libvirtd keeps calls that never return.
     let lab = Lab::up(
         "lab-stuck",
         &["--linux", "0", "--idle", "3", "--paused", "0", "--off", "0", "--no-amqp"],
@@ -458,36 +457,36 @@ fn a_guest_that_does_not_answer_stops_nobody_else() {
         let is_cpu = |s: &&Value| text(s, "name") == "cpu" && text(s, "resource_id") == uuids[name];
         samples().iter().filter(is_cpu).count()
     };
-    let all_flow = |what: &str, names: &[&str]| {
+    let wait_for_samples = |what: &str, names: &[&str]| {
         let start: Vec<usize> = names.iter().map(|name| cpus(name)).collect();
         eventually(what, PATIENCE, || {
             let more = |(name, start): (&&str, &usize)| cpus(name) >= start + 2;
             names.iter().zip(&start).all(more).then_some(())
         });
     };
-    all_flow("two ticks of all three", &["idle-1", "idle-2", "idle-3"]);
+    wait_for_samples("two cycles of all three", &["idle-1", "idle-2", "idle-3"]);
 
     lab.signal_guest("idle-2", "-STOP");
-    eventually("somebody says that idle-2 does not answer", PATIENCE, || {
+    eventually("a warning about idle-2", PATIENCE, || {
         running
             .stderr()
             .lines()
             .any(|line| line.contains("WARN") && line.contains("idle-2"))
             .then_some(())
     });
-    let silent = cpus("idle-2");
-    all_flow("the others go on", &["idle-1", "idle-3"]);
+    let hung = cpus("idle-2");
+    wait_for_samples("samples of the others", &["idle-1", "idle-3"]);
     running.wait_for_cycles(2);
-    assert_eq!(cpus("idle-2"), silent, "nothing is made up for a guest that does not answer");
+    assert_eq!(cpus("idle-2"), hung, "a hung guest has no samples");
 
     lab.signal_guest("idle-2", "-CONT");
-    all_flow("it comes back", &["idle-1", "idle-2", "idle-3"]);
+    wait_for_samples("samples of all three", &["idle-1", "idle-2", "idle-3"]);
     let ledger = running.stop().code(0).ledger();
     assert!(ledger.missing > 0, "{ledger:?}");
     sorted_by_time(&samples());
 }
 
-/// A file that is being written may end within a line.
+/// Cuts off an incomplete last line: the file may be written to.
 fn complete_lines(text: &str) -> String {
     text.rfind('\n').map_or_else(String::new, |end| text[..=end].to_owned())
 }

@@ -1,33 +1,33 @@
-//! Many domains: a tick ends in time, in bounded memory.
+//! Many domains: a polling cycle ends in time and in bounded memory.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Agent, PATIENCE, root, scaled};
 
-/// What an agent that meters 5,000 domains may ever have taken of memory, both transformers and
-/// everything that a tick holds at once included: about 4 kB a sample.
+/// Peak memory allowed for an agent with 5,000 domains, in bytes, including transformers and all
+/// samples of a cycle: about 4 kB per sample.
 const MEMORY: u64 = 640 << 20;
 
-/// Each domain has about 30 samples, which the shipped pipeline sends to several sinks.
+/// Simulated domains. Each has about 30 samples, which the shipped pipeline sends to several sinks.
 const DOMAINS: usize = 5_000;
 
-/// How often a machine that is busy with other tests may try.
+/// Attempts, one of which must be fast enough: other tests may keep the machine busy.
 const TRIES: usize = 3;
 
 #[test]
-fn a_tick_of_5000_domains_takes_at_most_10_seconds() {
+fn polling_cycle_of_5000_domains_takes_at_most_10_seconds() {
     let times: Vec<Duration> = (0..TRIES)
         .map_while(|_| {
-            let took = one_tick();
+            let took = one_cycle();
             (took > Duration::from_secs(10)).then_some(took)
         })
         .collect();
     assert!(times.len() < TRIES, "{times:?}");
 }
 
-/// From the start of the agent until all that one tick makes is in the file.
-fn one_tick() -> Duration {
+/// The time from the start of the agent until all samples of one cycle are in the file.
+fn one_cycle() -> Duration {
     let agent = Agent::new("scale");
     let file = agent.folder.at("samples");
     let shipped = fs::read_to_string(root().join("config/pipeline.yaml")).unwrap();
@@ -42,7 +42,7 @@ fn one_tick() -> Duration {
     let begun = Instant::now();
     let mut running = agent.run();
     running.wait_for_cycles(1);
-    // Draining is part of it: it ends when all that the tick made is in the file.
+    // Draining counts: it ends when all samples of the cycle are in the file.
     running.terminate();
     let mut peak = 0;
     let status = format!("/proc/{}/status", running.pid());
@@ -58,7 +58,7 @@ fn one_tick() -> Duration {
     took
 }
 
-/// `VmHWM` in bytes; `None` once the process has no memory any more.
+/// `VmHWM` in bytes; `None` once the process has ended.
 fn high_water(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)

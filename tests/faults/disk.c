@@ -1,6 +1,6 @@
-/* Loaded into the agent: a disk that takes its time for every sync (FAULT_SYNC_MS), one that becomes read-only while the
- * file FAULT_READONLY is there, and one that hangs while the file FAULT_HANG is there: no write to a file returns whose path
- * contains FAULT_HANG_AT. Only the store writes at places of a file, so that nothing else notices when it is read-only. */
+/* Preloaded into the agent to simulate disk faults. FAULT_SYNC_MS delays every sync. While the file FAULT_READONLY exists, pwrite
+ * fails with EROFS; only the store uses pwrite, so that nothing else is affected. While the file FAULT_HANG exists, writes to files
+ * whose path contains FAULT_HANG_AT do not return. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

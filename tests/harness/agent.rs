@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Folder, Ledger, PATIENCE, eventually, root};
 
-/// A configuration in a folder of its own, ready to be run by the real binary.
+/// A configuration in its own folder, to be run by the real binary.
 pub(crate) struct Agent {
     pub(crate) folder: Folder,
     settings: Value,
@@ -18,22 +18,18 @@ pub(crate) struct Agent {
     runs: AtomicUsize,
 }
 
-/// The file of a component that `make components` makes.
+/// The file of a component built by `make components`.
 pub(crate) fn component(name: &str) -> PathBuf {
     let file = format!("{name}.wasm");
     let shipped = root().join("target/components").join(&file);
     let path =
         if shipped.is_file() { shipped } else { root().join("target/test-components").join(&file) };
-    assert!(
-        path.is_file(),
-        "{} is not there; the command that makes it: make components",
-        path.display()
-    );
+    assert!(path.is_file(), "{} does not exist; build it with: make components", path.display());
     path.canonicalize().unwrap()
 }
 
 impl Agent {
-    /// Everything that an agent writes goes into the folder; the broker is one that is not there.
+    /// A configuration that writes into its folder only, without a reachable broker.
     pub(crate) fn new(name: &str) -> Self {
         let folder = Folder::new(name);
         let components = |name: &str| root().join("target").join(name);
@@ -44,7 +40,7 @@ impl Agent {
             "components": { "path": [components("components"), components("test-components")] },
             "store": { "path": folder.at("store") },
             "cache": { "path": folder.at("cache") },
-            // Relative to the folder: the path of a socket may not be long.
+            // Relative to the folder: the length of a socket path is limited.
             "control": { "socket": "agent.sock" },
             "shutdown_grace": "5s",
         });
@@ -62,23 +58,23 @@ impl Agent {
         self
     }
 
-    /// Where domains are read.
+    /// Sets `libvirt.uri`.
     pub(crate) fn libvirt(self, uri: &str) -> Self {
         self.set("libvirt.uri", uri)
     }
 
-    /// Where `notifier://` without a host goes.
+    /// Sets `amqp.url`, the target of `notifier://` without a host.
     pub(crate) fn amqp(self, url: &str) -> Self {
         self.set("amqp.url", url)
     }
 
-    /// The text of `pipeline.yaml`.
+    /// Writes `pipeline.yaml`.
     pub(crate) fn pipeline(self, text: &str) -> Self {
         self.folder.write("pipeline.yaml", text);
         self
     }
 
-    /// One source of everything, every second, and one sink without transformers.
+    /// A pipeline with one source of all meters, every second, and one sink without transformers.
     pub(crate) fn everything_to(self, publishers: &[&str]) -> Self {
         self.through("[]", publishers)
     }
@@ -91,13 +87,13 @@ impl Agent {
         ))
     }
 
-    /// A variable of the agent's environment.
+    /// Sets a variable in the agent's environment.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// How much is logged; `debug` otherwise.
+    /// Sets the log filter; the default is `debug`.
     pub(crate) fn log(mut self, filter: &'static str) -> Self {
         self.log = filter;
         self
@@ -118,14 +114,14 @@ impl Agent {
         self.start(self.command(arguments), Some(input)).ended(PATIENCE)
     }
 
-    /// The binary with these arguments and this configuration.
+    /// A command that runs the binary with these arguments and this configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
         self.prepare(&mut command, arguments);
         command
     }
 
-    /// The binary inside of a shell script, which sees its command line as `"$@"`.
+    /// A command that runs a shell script with the binary's command line as `"$@"`.
     pub(crate) fn within(&self, wrapper: &[&str], script: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]).args(["sh", "-ec", script, "sh"]);
@@ -138,12 +134,13 @@ impl Agent {
         let config = self.folder.write("nephometer.yaml", self.settings.to_string());
         command.args(arguments).arg("--config").arg(config);
         let pipeline = self.folder.at("pipeline.yaml");
-        let talks = ["status", "reload", "spool", "gaps", "dead-letters"];
-        if pipeline.exists() && !arguments.first().is_some_and(|first| talks.contains(first)) {
+        let without_pipeline = ["status", "reload", "spool", "gaps", "dead-letters"];
+        let takes_none = |first: &&str| without_pipeline.contains(first);
+        if pipeline.exists() && !arguments.first().is_some_and(takes_none) {
             command.arg("--pipeline").arg(pipeline);
         }
         command.current_dir(self.folder.path());
-        // Settings of whoever runs the tests, and the tests' own, are none of the agent's.
+        // The agent must not see settings from the environment of the tests.
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"NEPHOMETER_") {
                 command.env_remove(name);
@@ -152,8 +149,8 @@ impl Agent {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
     }
 
-    /// Starts `run` with a disk at `disk` that nobody else has: in a mount namespace of its own, and
-    /// nearly full from the start, of a file named `ballast` with so many bytes.
+    /// Starts `run` with its own small disk at `disk`, in its own mount namespace. A file `ballast`
+    /// of this many bytes nearly fills it.
     pub(crate) fn run_on_small_disk(&self, disk: &Path, size: &str, ballast: u32) -> Running {
         let script = format!(
             "mount -t tmpfs -o size={size} none '{0}'; head -c {ballast} /dev/zero > '{0}/ballast'; exec \"$@\"",
@@ -168,7 +165,7 @@ impl Agent {
         self.start(self.within(wrapper, &script, &arguments), None)
     }
 
-    /// Starts a command whose output is kept in the folder.
+    /// Starts a command. Its output goes to files in the folder.
     pub(crate) fn start(&self, mut command: Command, input: Option<&str>) -> Running {
         let number = self.runs.fetch_add(1, Relaxed);
         let (stdout, stderr) = (
@@ -177,7 +174,7 @@ impl Agent {
         );
         command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
         match input {
-            // From a file: a pipe could fill up while nobody reads what the agent writes.
+            // From a file: a pipe could fill up while the agent does not read.
             Some(input) => {
                 let path = self.folder.write(&format!("stdin-{number}"), input);
                 command.stdin(File::open(path).unwrap());
@@ -191,7 +188,7 @@ impl Agent {
     }
 }
 
-/// An agent at work. Ends with the test, however that ends.
+/// A running process. Killed when dropped, also by a panicking test.
 pub(crate) struct Running {
     child: Child,
     stdout: PathBuf,
@@ -207,7 +204,7 @@ impl Running {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
     }
@@ -237,22 +234,21 @@ impl Running {
     }
 
     /// Waits until it has ended.
-    pub(crate) fn ended(mut self, patience: Duration) -> Ended {
-        let end = Instant::now() + patience;
+    pub(crate) fn ended(mut self, timeout: Duration) -> Ended {
+        let end = Instant::now() + timeout;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
             if Instant::now() >= end {
-                let said = self.stderr();
-                panic!("the agent did not end within {patience:?}; it said:\n{said}");
+                panic!("the agent did not end within {timeout:?}; log:\n{}", self.stderr());
             }
             std::thread::sleep(Duration::from_millis(10));
         };
         Ended { status, stdout: read(&self.stdout), stderr: read(&self.stderr) }
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM and waits until it has ended.
     pub(crate) fn stop(self) -> Ended {
         self.terminate();
         self.ended(PATIENCE)
@@ -261,13 +257,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail if it has ended already, which is fine.
+        // Both fail if it has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// What is left of an agent.
+/// Exit status and output of a process that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -276,7 +272,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Insists on an exit code.
+    /// Asserts the exit code.
     pub(crate) fn code(self, expected: i32) -> Self {
         assert_eq!(
             self.status.code(),
@@ -288,7 +284,7 @@ impl Ended {
         self
     }
 
-    /// Insists on a text in what it said, on either channel.
+    /// Asserts that standard output or standard error contains a text.
     pub(crate) fn reports(self, expected: &str) -> Self {
         assert!(
             self.stdout.contains(expected) || self.stderr.contains(expected),
@@ -299,7 +295,7 @@ impl Ended {
         self
     }
 
-    /// The ledger, which must add up.
+    /// Parses the ledger and asserts that it adds up.
     pub(crate) fn ledger(&self) -> Ledger {
         Ledger::read(&self.stderr)
     }

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::{PATIENCE, eventually};
 
-/// One message as it came from the broker.
+/// One message as received from the broker.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrival {
     pub(crate) exchange: String,
@@ -29,7 +29,7 @@ impl Arrival {
         serde_json::from_str(text).unwrap()
     }
 
-    /// The stream and the number that the agent gave it.
+    /// The stream and the sequence number assigned by the agent.
     pub(crate) fn number(&self) -> (String, i64) {
         let headers = self.properties.headers().as_ref().expect("headers").inner();
         let value = |name: &str| &headers[name];
@@ -46,8 +46,8 @@ impl Arrival {
     }
 }
 
-/// Takes everything out of the queue of a topic. It declares nothing: what arrives proves what the
-/// agent has declared. It comes back by itself when the broker does.
+/// Consumes the queue of a topic. Declares nothing, so that an arriving message proves what the agent
+/// has declared. Reconnects whenever the broker is back.
 pub(crate) struct Consumer {
     arrivals: Arc<Mutex<Vec<Arrival>>>,
     _runtime: Runtime,
@@ -58,8 +58,8 @@ impl Consumer {
         Self::with(url, topic, true)
     }
 
-    /// One that says what it has taken: nothing that is in a durable queue is lost on its way when the
-    /// broker dies, but some comes twice.
+    /// A consumer that acknowledges. If the broker dies, no message of a durable queue is lost in
+    /// transit, but some arrive twice.
     pub(crate) fn acknowledging(url: &str, topic: &str) -> Self {
         Self::with(url, topic, false)
     }
@@ -70,7 +70,7 @@ impl Consumer {
         let (url, queue, sink) = (url.to_owned(), format!("{topic}.sample"), Arc::clone(&arrivals));
         runtime.spawn(async move {
             loop {
-                // The broker, its queue or both are not there: look again.
+                // The broker or its queue does not exist yet: try again.
                 drop(consume(&url, &queue, no_ack, &sink).await);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -78,17 +78,17 @@ impl Consumer {
         Self { arrivals, _runtime: runtime }
     }
 
-    /// What has come until now.
+    /// The messages received so far.
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         self.arrivals.lock().unwrap().clone()
     }
 
-    /// All samples that have come until now, in the order of their arrival.
+    /// The samples received so far, in order of arrival.
     pub(crate) fn samples(&self) -> Vec<Value> {
         self.arrivals().iter().flat_map(Arrival::samples).collect()
     }
 
-    /// Waits until what has come is what is wanted.
+    /// Waits until `enough` accepts the messages received so far.
     pub(crate) fn wait_until(
         &self,
         what: &str,
@@ -100,9 +100,9 @@ impl Consumer {
         })
     }
 
-    /// Waits until there are so many messages in all.
-    pub(crate) fn wait_for(&self, wanted: usize) -> Vec<Arrival> {
-        self.wait_until(&format!("{wanted} messages"), |arrivals| arrivals.len() >= wanted)
+    /// Waits until this many messages have been received in total.
+    pub(crate) fn wait_for(&self, total: usize) -> Vec<Arrival> {
+        self.wait_until(&format!("{total} messages"), |arrivals| arrivals.len() >= total)
     }
 }
 
@@ -134,7 +134,7 @@ async fn consume(
     Ok(())
 }
 
-/// Changes something at the broker.
+/// Runs an operation on a channel of its own.
 pub(crate) fn at_broker<F: Future<Output = Result<(), lapin::Error>>>(
     url: &str,
     change: impl FnOnce(lapin::Channel) -> F,
@@ -146,8 +146,8 @@ pub(crate) fn at_broker<F: Future<Output = Result<(), lapin::Error>>>(
     done.unwrap();
 }
 
-/// Declares Ceilometer's exchange and the queue of a topic, as somebody would who has other ideas
-/// of durability. The broker refuses what differs from what is there.
+/// Declares Ceilometer's exchange and the queue of a topic with this durability. The broker rejects a
+/// declaration that differs from the existing one.
 pub(crate) fn declare(url: &str, topic: &str, durable: bool) -> Result<(), lapin::Error> {
     runtime().block_on(async {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;

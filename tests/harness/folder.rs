@@ -1,7 +1,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A test's own folder under `target/tmp`; kept, and named, when the test fails.
+/// A test's own folder under `target/tmp`. Removed when dropped; if the test fails, it is kept and
+/// its path is printed.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
@@ -35,7 +36,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("what this test left behind is in {}", self.0.display());
+            eprintln!("files of this test: {}", self.0.display());
         } else if let Err(error) = std::fs::remove_dir_all(&self.0) {
             eprintln!("{}: {error}", self.0.display());
         }

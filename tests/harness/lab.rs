@@ -10,22 +10,21 @@ use regex::Regex;
 
 use super::{Folder, root};
 
-/// Real services under `scripts/lab`, which takes them down when this process is gone, however it
-/// goes.
+/// Real services, started by `scripts/lab`. It stops them when this process ends, however it ends.
 pub(crate) struct Lab {
     folder: Folder,
     environment: HashMap<String, String>,
 }
 
-/// The libvirtd with QEMU guests that all tests share which only read: linux-1, linux-2 (a name
-/// beyond ASCII), idle-1 (nova 1.0), paused-1 (no nova metadata), off-1.
+/// The libvirtd with QEMU guests that all read-only tests share: linux-1, linux-2 (non-ASCII display
+/// name), idle-1 (nova 1.0), paused-1 (no nova metadata), off-1.
 pub(crate) fn hypervisor() -> &'static Lab {
     static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
     let options = ["--linux", "2", "--idle", "1", "--paused", "1", "--off", "1", "--no-amqp"];
     shared(&LAB, "lab-libvirt", &options)
 }
 
-/// The broker that all tests share which leave it running; each has topics of its own.
+/// The broker shared by all tests that leave it running. Each test has its own topics.
 pub(crate) fn broker() -> &'static Lab {
     static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
     shared(&LAB, "lab-broker", &["--no-libvirt"])
@@ -36,7 +35,7 @@ fn shared(
     name: &str,
     options: &[&str],
 ) -> &'static Lab {
-    // The failure is kept too: one that does not start would cost every test its time-out.
+    // A failure is kept as well, or each test would wait for the timeout of a lab that cannot start.
     match lab.get_or_init(|| Lab::try_up(name, options)) {
         Ok(lab) => lab,
         Err(reason) => panic!("{reason}"),
@@ -49,7 +48,7 @@ impl Lab {
         Self::try_up(name, options).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
-    /// A lab whose broker has these lines in its settings besides its own.
+    /// A lab with extra lines in the settings of its broker.
     pub(crate) fn with_settings(name: &str, settings: impl FnOnce(&Folder) -> String) -> Self {
         let folder = Folder::new(name);
         let text = settings(&folder);
@@ -69,8 +68,8 @@ impl Lab {
         let output = script(&arguments);
         if !output.status.success() {
             return Err(format!(
-                "a service that this test needs did not start.\n{}\nThe command that starts it: scripts/lab {}\n\
-                 (make test installs what it needs)",
+                "a service of this test did not start.\n{}\nTo start it: scripts/lab {}\n\
+                 (make test installs its dependencies)",
                 String::from_utf8_lossy(&output.stderr),
                 arguments.join(" ")
             ));
@@ -92,19 +91,19 @@ impl Lab {
         &self.environment["AMQP_URL"]
     }
 
-    /// Its broker's port.
+    /// The port of the broker.
     pub(crate) fn amqp_port(&self) -> u16 {
         let url = self.amqp_url();
         let port = Regex::new(r":(\d+)/").unwrap().captures(url).unwrap()[1].to_owned();
         port.parse().unwrap()
     }
 
-    /// `virsh` on its libvirt.
+    /// Runs `virsh` on the lab's libvirt; returns its output.
     pub(crate) fn virsh(&self, arguments: &[&str]) -> String {
         self.command("virsh", arguments)
     }
 
-    /// `rabbitmqctl` on its broker.
+    /// Runs `rabbitmqctl` on the lab's broker; returns its output.
     pub(crate) fn rabbit(&self, arguments: &[&str]) -> String {
         self.command("rabbit", arguments)
     }
@@ -117,12 +116,12 @@ impl Lab {
         self.command("start-amqp", &[]);
     }
 
-    /// Ends libvirtd as a crash does.
+    /// Kills libvirtd with SIGKILL.
     pub(crate) fn kill_libvirt(&self) {
         self.command("kill-libvirt", &[]);
     }
 
-    /// Starts another one for the same guests.
+    /// Starts libvirtd again for the same guests.
     pub(crate) fn start_libvirt(&self) {
         self.command("start-libvirt", &[]);
     }
@@ -133,7 +132,7 @@ impl Lab {
         as_root("kill", &[signal, as_root("cat", &[file.to_str().unwrap()]).trim()]);
     }
 
-    /// Ends the broker as a crash does.
+    /// Kills the broker with SIGKILL.
     pub(crate) fn kill_amqp(&self) {
         self.signal_amqp("-KILL");
     }
@@ -156,10 +155,10 @@ impl Lab {
         let mut all = vec![command, self.folder.path().to_str().unwrap()];
         all.extend_from_slice(arguments);
         let output = script(&all);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complained = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "scripts/lab {}: {complained}{said}", all.join(" "));
-        said
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "scripts/lab {}: {stderr}{stdout}", all.join(" "));
+        stdout
     }
 }
 
@@ -174,7 +173,7 @@ impl Drop for Lab {
 
 fn script(arguments: &[&str]) -> Output {
     let path = root().join("scripts/lab");
-    // Its daemons must not hold our pipes open, or this would wait for them.
+    // The script redirects its daemons: one that inherited our pipes would block `output()`.
     Command::new(&path)
         .args(arguments)
         .output()
@@ -192,16 +191,16 @@ fn as_root(program: &str, arguments: &[&str]) -> String {
 
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {complained}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The first of three free ports in a row. Below the ports that the system gives to clients, so
-/// that nobody gets one of them by chance; and never the same twice in one process.
+/// The first of three consecutive free ports. They are below the ephemeral range, so that no client
+/// is assigned one of them, and never repeat within one process.
 fn free_ports() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test processes that run side by side begin in different places.
+    // Concurrent test processes start at different ports.
     let start = u16::try_from(std::process::id() % 4000).unwrap();
     for _ in 0..1000 {
         let step = NEXT.fetch_add(1, Relaxed);
@@ -211,15 +210,15 @@ fn free_ports() -> u16 {
             return port;
         }
     }
-    panic!("no three free ports in a row between 20000 and 32000");
+    panic!("no three consecutive free ports between 20000 and 32000");
 }
 
-/// A port where nobody listens.
+/// A port without a listener.
 pub(crate) fn closed_port() -> u16 {
     free_ports()
 }
 
-/// Passes connections to an IPv6 address on to a port of this machine.
+/// Forwards connections from an IPv6 address to a port of this machine.
 pub(crate) struct Relay {
     address: SocketAddr,
 }
@@ -228,7 +227,7 @@ impl Relay {
     pub(crate) fn to(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("::1 on this machine");
         let address = listener.local_addr().unwrap();
-        // It ends with the process; a connection less or more does not matter to anybody.
+        // Ends with the process. A failed connection is skipped.
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
@@ -236,8 +235,8 @@ impl Relay {
                 else {
                     continue;
                 };
-                std::thread::spawn(move || pass(from_client, server));
-                std::thread::spawn(move || pass(from_server, client));
+                std::thread::spawn(move || forward(from_client, server));
+                std::thread::spawn(move || forward(from_server, client));
             }
         });
         Self { address }
@@ -248,7 +247,7 @@ impl Relay {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
+fn forward(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
     let mut buffer = [0; 16_384];
     loop {
         match from.read(&mut buffer)? {

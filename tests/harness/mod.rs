@@ -1,7 +1,7 @@
-//! What the tests stand on: a folder each, the agent as a process, labs with the real services, a
-//! consumer at the broker, and readers of what comes out.
+//! The test harness: a folder per test, the agent as a process, labs with real services, a consumer
+//! at the broker, and readers of the agent's output.
 //!
-//! Everything waits for states, never for times; everything that a test starts ends with it.
+//! Helpers wait for states, never for fixed times. Everything that a test starts ends with the test.
 
 mod agent;
 mod broker;
@@ -27,43 +27,43 @@ pub(crate) use samples::{
 };
 pub(crate) use verify::{verify, verify_python2};
 
-/// How long something may take that normally takes a moment: generous, because machines that test
-/// are busy. Only a test that fails ever waits for so long.
+/// Timeout of all waiting. Generous, because test machines are busy; only a failing test waits this
+/// long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Looks until there is something to see.
+/// Polls `condition` until it returns a value; panics with `what` after `timeout`.
 pub(crate) fn eventually<T>(
     what: &str,
-    patience: Duration,
-    mut look: impl FnMut() -> Option<T>,
+    timeout: Duration,
+    mut condition: impl FnMut() -> Option<T>,
 ) -> T {
-    let end = Instant::now() + patience;
+    let end = Instant::now() + timeout;
     loop {
-        if let Some(seen) = look() {
-            return seen;
+        if let Some(value) = condition() {
+            return value;
         }
-        assert!(Instant::now() < end, "not within {patience:?}: {what}");
+        assert!(Instant::now() < end, "not within {timeout:?}: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// `NEPHOMETER_TEST_SCALE`: `small` unless it says `full`.
+/// Picks a count by `NEPHOMETER_TEST_SCALE`: `small` (default) or `full`.
 pub(crate) fn scaled(small: usize, full: usize) -> usize {
     match std::env::var("NEPHOMETER_TEST_SCALE").as_deref() {
         Ok("full") => full,
         Ok("small") | Err(_) => small,
-        Ok(other) => panic!("NEPHOMETER_TEST_SCALE={other}: it is small or full"),
+        Ok(other) => panic!("NEPHOMETER_TEST_SCALE={other}: expected small or full"),
     }
 }
 
-/// The folder that holds the project.
+/// The root of the repository.
 pub(crate) fn root() -> &'static std::path::Path {
     std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Makes `certificate.pem` and `key.pem` in a folder: for `localhost`, and signed by nobody else.
+/// Makes `certificate.pem` and `key.pem` in a folder: self-signed, for `localhost`.
 pub(crate) fn certificate(folder: &Folder) {
-    let made = std::process::Command::new("openssl")
+    let output = std::process::Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
         .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
@@ -71,5 +71,5 @@ pub(crate) fn certificate(folder: &Folder) {
         .current_dir(folder.path())
         .output()
         .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

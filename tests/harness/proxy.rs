@@ -2,7 +2,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// Where a connection to a broker is cut.
+/// The point at which a connection to a broker is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// After the protocol header.
@@ -13,24 +13,24 @@ pub(crate) enum Cut {
     Header,
     /// Within a frame of the content's body.
     Body,
-    /// The broker has confirmed, and nobody hears of it.
+    /// The broker has confirmed, and the confirm is dropped.
     BeforeConfirm,
     /// Right after a confirm.
     AfterConfirm,
 }
 
-/// Stands between an agent and a broker, and cuts the first connections.
+/// Forwards connections from an agent to a broker, and cuts the first ones.
 pub(crate) struct Proxy {
     port: u16,
 }
 
 impl Proxy {
-    /// Passes on to a port of this machine; the nth connection is cut where the nth of these says.
+    /// Forwards to a port of this machine; the nth connection is cut at the nth of `cuts`.
     pub(crate) fn to(port: u16, cuts: Vec<Cut>) -> Self {
         Self::between(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), port, cuts)
     }
 
-    /// The same at a port that was chosen before.
+    /// Forwards from the port `own`, without cuts.
     pub(crate) fn at(own: u16, port: u16) -> Self {
         Self::between(TcpListener::bind((Ipv4Addr::LOCALHOST, own)).unwrap(), port, Vec::new())
     }
@@ -42,7 +42,7 @@ impl Proxy {
     fn between(listener: TcpListener, target: u16, cuts: Vec<Cut>) -> Self {
         let port = listener.local_addr().unwrap().port();
         let cuts = Arc::new(Mutex::new(cuts.into_iter()));
-        // It ends with the process.
+        // Ends with the process.
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else {
@@ -52,7 +52,7 @@ impl Proxy {
                 let (Ok(back), Ok(forth)) = (client.try_clone(), server.try_clone()) else {
                     continue;
                 };
-                // An error is an end like any other.
+                // An error ends the connection as well.
                 std::thread::spawn(move || drop(to_server(client, server, cut)));
                 std::thread::spawn(move || drop(to_client(forth, back, cut)));
             }
@@ -66,18 +66,18 @@ fn to_server(mut from: TcpStream, mut to: TcpStream, cut: Option<Cut>) -> io::Re
     from.read_exact(&mut greeting)?;
     to.write_all(&greeting)?;
     if cut == Some(Cut::Greeting) {
-        return both(&from, &to);
+        return close(&from, &to);
     }
     loop {
         let frame = frame(&mut from, &to)?;
-        let hit = match (cut, frame[0]) {
+        let cut_here = match (cut, frame[0]) {
             (Some(Cut::Method), 1) => frame[7..11] == [0, 60, 0, 40],
             (Some(Cut::Header), 2) | (Some(Cut::Body), 3) => true,
             _ => false,
         };
-        if hit {
+        if cut_here {
             to.write_all(&frame[..frame.len() / 2])?;
-            return both(&from, &to);
+            return close(&from, &to);
         }
         to.write_all(&frame)?;
     }
@@ -88,17 +88,17 @@ fn to_client(mut from: TcpStream, mut to: TcpStream, cut: Option<Cut>) -> io::Re
         let frame = frame(&mut from, &to)?;
         let confirm = frame[0] == 1 && frame[7..11] == [0, 60, 0, 80];
         if confirm && cut == Some(Cut::BeforeConfirm) {
-            return both(&from, &to);
+            return close(&from, &to);
         }
         to.write_all(&frame)?;
         if confirm && cut == Some(Cut::AfterConfirm) {
-            return both(&from, &to);
+            return close(&from, &to);
         }
     }
 }
 
-/// One frame of AMQP 0-9-1: type, channel, size, content, end. When there are no more the other side
-/// is told.
+/// Reads one frame of AMQP 0-9-1: type, channel, size, content, end. At the end of the stream, shuts
+/// the other side down.
 fn frame(from: &mut TcpStream, to: &TcpStream) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; 7];
     if let Err(error) = from.read_exact(&mut frame) {
@@ -111,6 +111,6 @@ fn frame(from: &mut TcpStream, to: &TcpStream) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-fn both(one: &TcpStream, other: &TcpStream) -> io::Result<()> {
+fn close(one: &TcpStream, other: &TcpStream) -> io::Result<()> {
     one.shutdown(Shutdown::Both).and(other.shutdown(Shutdown::Both))
 }

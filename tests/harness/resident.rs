@@ -6,34 +6,34 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::Running;
 
-/// An agent that has so much is ended, before the machine suffers: KiB.
-const RUNAWAY: u64 = 3 << 20;
+/// Resident memory at which an agent is killed to protect the machine, KiB.
+const KILL_LIMIT: u64 = 3 << 20;
 
-/// The most memory that an agent has had resident, from here to its end.
+/// Records the peak of an agent's resident memory until it ends.
 pub(crate) struct Resident(JoinHandle<u64>);
 
 impl Resident {
-    /// Looks on until the agent has ended.
+    /// Starts recording, on a thread of its own.
     pub(crate) fn of(running: &Running) -> Self {
         let pid = running.pid();
         Self(spawn(move || {
-            let mut most = 0;
-            // An agent that has ended has no memory.
+            let mut peak = 0;
+            // A process that has ended has no `VmHWM`.
             while let Some(resident) = high_water(pid) {
-                most = most.max(resident);
-                if most > RUNAWAY {
-                    // It may have ended by itself just now.
+                peak = peak.max(resident);
+                if peak > KILL_LIMIT {
+                    // Fails if it has just ended.
                     kill_process(pid, Signal::KILL).ok();
                 }
                 sleep(Duration::from_millis(10));
             }
-            most
+            peak
         }))
     }
 
-    /// The most there was, in KiB. The agent has ended.
+    /// Waits until the agent has ended; returns the peak in KiB.
     pub(crate) fn most(self) -> u64 {
-        self.0.join().expect("it only reads")
+        self.0.join().expect("the recording thread does not panic")
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) const MESSAGE: [&str; 15] = [
     "message_signature",
 ];
 
-/// Name, type and unit of every meter of this version.
+/// Name, type and unit of every meter of the current release.
 pub(crate) const CATALOGUE: [(&str, &str, &str); 30] = [
     ("cpu", "cumulative", "ns"),
     ("vcpus", "gauge", "vcpu"),
@@ -73,14 +73,14 @@ pub(crate) const CATALOGUE: [(&str, &str, &str); 30] = [
     ("network.outgoing.packets.drop", "cumulative", "packet"),
 ];
 
-/// One JSON object a line.
+/// Parses one JSON object per line.
 pub(crate) fn ndjson(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect()
 }
 
-/// A field of a sample by its short name, whichever form the sample has.
+/// A field of a sample by its short name. The sample may have long names (`counter_volume`).
 pub(crate) fn field<'a>(sample: &'a Value, name: &str) -> &'a Value {
     let long = match name {
         "name" | "type" | "unit" | "volume" => format!("counter_{name}"),
@@ -94,24 +94,25 @@ pub(crate) fn field<'a>(sample: &'a Value, name: &str) -> &'a Value {
 }
 
 pub(crate) fn text<'a>(sample: &'a Value, name: &str) -> &'a str {
-    field(sample, name).as_str().unwrap_or_else(|| panic!("{name} is no text in {sample}"))
+    field(sample, name).as_str().unwrap_or_else(|| panic!("{name} is not text in {sample}"))
 }
 
 pub(crate) fn number(sample: &Value) -> f64 {
-    field(sample, "volume").as_f64().unwrap_or_else(|| panic!("no number in {sample}"))
+    field(sample, "volume").as_f64().unwrap_or_else(|| panic!("volume is not a number in {sample}"))
 }
 
 /// The keys of an object, in their order.
 pub(crate) fn keys(object: &Value) -> Vec<&str> {
     object
         .as_object()
-        .unwrap_or_else(|| panic!("no object: {object}"))
+        .unwrap_or_else(|| panic!("not an object: {object}"))
         .keys()
         .map(String::as_str)
         .collect()
 }
 
-/// Insists that per meter and resource times never go back, and gives the number of series.
+/// Asserts that timestamps never go back within a series; returns the number of series (meter and
+/// resource).
 pub(crate) fn sorted_by_time<'a>(samples: impl IntoIterator<Item = &'a Value>) -> usize {
     let mut newest: HashMap<(String, String), String> = HashMap::new();
     for sample in samples {

@@ -1,8 +1,8 @@
-"""verify.py SECRET [--python2] < MESSAGES: checks the signatures of metering messages, one JSON object a line.
+"""verify.py SECRET [--python2] < MESSAGES: verifies the signatures of metering messages, one JSON object per line.
 
-Written from the description of the signature, not from the agent: what it walks and prints is Python's own. Prints every message
-whose signature is wrong and ends with 1 if there is one; otherwise prints how many were right. `verify.py --self-test` proves it
-on known signatures.
+Written from the description of the signature, independently of the agent: traversal and formatting are Python's own. Prints every
+message with a wrong signature and exits with 1 if there is one; otherwise prints the number of messages. `verify.py --self-test`
+checks it with known signatures.
 """
 import hashlib
 import hmac
@@ -27,7 +27,7 @@ def walk(mapping, python2, prefix=""):
         if isinstance(value, dict):
             yield from walk(value, python2, prefix + key + ":")
         elif isinstance(value, list):
-            # Plain ASCII is printed by Python 2 as it is here without the detour over bytes.
+            # Python 2 prints plain ASCII as Python 3 prints text, without the conversion to bytes.
             yield prefix + key, str(value if python2 else as_bytes(value))
         elif isinstance(value, float) and python2:
             yield prefix + key, format(value, ".12g") + (".0" if value == int(value) and abs(value) < 1e12 else "")
@@ -70,7 +70,7 @@ def self_test():
         message = json.loads(json.dumps({**base, **change}))
         assert signature(message, secret) == expected, change
         assert signature({**message, "source": "other"}, secret) != expected
-    print("well")
+    print("ok")
 
 
 def main():

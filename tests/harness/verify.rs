@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::root;
 
-/// Checks the signatures of messages with an implementation that is not ours; gives their number.
+/// Verifies signatures with an independent implementation; returns the number of messages.
 pub(crate) fn verify<'a>(messages: impl IntoIterator<Item = &'a Value>, secret: &str) -> usize {
     verify_with(messages, (secret, SignatureForm::Python3))
 }
 
-/// The same with the text that Python 2.7 makes of floats and of lists.
+/// The same with Python 2.7's text of floats and lists.
 pub(crate) fn verify_python2<'a>(
     messages: impl IntoIterator<Item = &'a Value>,
     secret: &str,
@@ -20,7 +20,7 @@ pub(crate) fn verify_python2<'a>(
     verify_with(messages, (secret, SignatureForm::Python2))
 }
 
-/// Ours has to find the same: a collector trusts it.
+/// Our own verifier must agree, because collectors use it.
 fn verify_with<'a>(
     messages: impl IntoIterator<Item = &'a Value>,
     (secret, form): (&str, SignatureForm),
@@ -51,12 +51,12 @@ fn python(arguments: &[&str], input: &[u8]) -> String {
     let feeder = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
     feeder.join().unwrap().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{said}");
-    said
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout}");
+    stdout
 }
 
 #[test]
-fn the_verifier_knows_known_signatures() {
-    assert_eq!(python(&["--self-test"], b"").trim(), "well");
+fn verifier_accepts_known_signatures() {
+    assert_eq!(python(&["--self-test"], b"").trim(), "ok");
 }

@@ -48,8 +48,8 @@ pub struct PollContext {
     pub phase: f64,
     /// Slices read concurrently.
     pub parallel: usize,
-    /// Whether a failure to list domains ends polling. Right for commands that somebody waits for;
-    /// an agent goes on with the last list.
+    /// Whether a failure to list domains ends polling. Right for interactive commands; an agent goes
+    /// on with the last list.
     pub fail_fast: bool,
     /// Held while domains are read. libvirt omits statistics that another of our calls requests
     /// from the same QEMU at that moment.

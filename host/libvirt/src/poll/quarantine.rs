@@ -45,10 +45,9 @@ impl Quarantine {
         due
     }
 
-    /// Records the result of a probe: releases a domain that answered, doubles the pause of the
-    /// others.
-    pub(super) fn record_probe(&mut self, uuid: Uuid, answered: bool) {
-        if answered {
+    /// Records the result of a probe: releases the domain if it responds, doubles the pause if not.
+    pub(super) fn record_probe(&mut self, uuid: Uuid, responds: bool) {
+        if responds {
             self.domains.remove(&uuid);
         } else if let Some(entry) = self.domains.get_mut(&uuid) {
             entry.failed_probes += 1;

@@ -104,9 +104,9 @@ impl DomainReader {
         self.failing.retain(|uuid| existing.contains(uuid));
         for uuid in self.quarantine.due_for_probe() {
             let Some(domain) = domains.iter().find(|domain| domain.uuid == uuid) else { continue };
-            let answered = self.context.hypervisor.probe(domain).await;
-            self.quarantine.record_probe(uuid, answered);
-            if answered {
+            let responds = self.context.hypervisor.probe(domain).await;
+            self.quarantine.record_probe(uuid, responds);
+            if responds {
                 events::poll::domain_released(&domain.name);
             }
         }

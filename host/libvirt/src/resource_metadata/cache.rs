@@ -39,7 +39,7 @@ impl ResourceCache {
         Self { context, domains: HashMap::new() }
     }
 
-    /// The resources of a domain. They are made anew if its description or state changed.
+    /// The resources of a domain. They are replaced if its description or state changed.
     pub(crate) fn resources_of(
         &mut self,
         domain: &Arc<Domain>,
