@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts share. Sourced; sets `root` and moves there: paths in scripts are relative to it, those that people give to `caller`.
+# Shared by the scripts, which source it. Changes to `root`, the repository; paths in arguments are relative to `caller`.
 set -euo pipefail
 
 script=${0##*/}
@@ -10,7 +10,7 @@ cd "$root"
 say() { printf '%s: %s\n' "$script" "$*"; }
 die() { printf '%s: %s\n' "$script" "$*" >&2; exit 1; }
 
-# Root is who runs this, or sudo gives it without asking for a password.
+# Whether the caller is root or can use sudo without a password.
 root_at_hand() { [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }; }
 
 as_root() {
@@ -19,11 +19,11 @@ as_root() {
   elif root_at_hand; then
     sudo -n -- "$@"
   else
-    die "this needs root, and sudo without a password is not available; as root, run: ${*@Q}"
+    die "root is required, and sudo without a password is not available; run as root: ${*@Q}"
   fi
 }
 
-# The wasm target of the toolchain in use, installed with rustup or by other means.
+# Whether the current toolchain has the wasm target, installed with rustup or otherwise.
 has_wasm_target() {
   local libraries
   libraries=$(rustc --print target-libdir --target wasm32-unknown-unknown) || return 1
