@@ -1,4 +1,4 @@
-//! What happens to the agent and its disk.
+//! Faults of the agent and its disk: kills, and a store that is full, slow or read-only.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::everything_is_there;
+use super::assert_all_delivered;
 use crate::harness::{
     Agent, Consumer, Lab, PATIENCE, Proxy, broker, closed_port, eventually, root, scaled, text,
 };
 
-/// Numbers that look like chance and can be had again.
-struct Chance(u64);
+/// A reproducible pseudorandom generator.
+struct Lcg(u64);
 
-impl Chance {
+impl Lcg {
     fn below(&mut self, end: u64) -> u64 {
-        // Knuth's linear congruence; its upper bits are good enough for a time.
+        // Knuth's linear congruential generator. Its upper bits are good enough for delays.
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
@@ -25,11 +25,11 @@ impl Chance {
 }
 
 #[test]
-fn a_kill_at_any_moment_loses_and_doubles_nothing() {
+fn kill_at_any_moment_loses_and_duplicates_nothing() {
     let seed = std::env::var("NEPHOMETER_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("NEPHOMETER_TEST_SEED={seed}");
-    let mut chance = Chance(seed);
+    let mut random = Lcg(seed);
     let lab = Lab::up("faults-kill", &["--no-libvirt"]);
     let raw = Consumer::acknowledging(lab.amqp_url(), "raw");
     let rates = Consumer::acknowledging(lab.amqp_url(), "rates");
@@ -48,7 +48,7 @@ fn a_kill_at_any_moment_loses_and_doubles_nothing() {
             5 => lab.signal_amqp("-STOP"),
             _ => {}
         }
-        std::thread::sleep(Duration::from_millis(100 + chance.below(1_500)));
+        std::thread::sleep(Duration::from_millis(100 + random.below(1_500)));
         running.signal(Signal::KILL);
         running.ended(PATIENCE);
         match round % outages {
@@ -62,17 +62,17 @@ fn a_kill_at_any_moment_loses_and_doubles_nothing() {
     let ledger = running.stop().code(0).ledger();
     assert!(ledger.polled > 0, "{ledger:?}");
     assert_eq!(ledger.publisher("topic=raw").samples, ledger.polled);
-    everything_is_there(&raw, &ledger, "topic=raw");
-    let rates = everything_is_there(&rates, &ledger, "topic=rates");
+    assert_all_delivered(&raw, &ledger, "topic=raw");
+    let rates = assert_all_delivered(&rates, &ledger, "topic=rates");
     assert!(rates.iter().all(|sample| text(sample, "name") == "cpu_util"));
     println!("{rounds} kills: {} samples, {} rates", ledger.polled, rates.len());
 }
 
-/// A transformer that keeps everything to itself once lost its counts at every kill: the mark moved
-/// with the next batch, the counts only with what was published (1,800 rows in, 700 counted).
+/// A transformer that emits nothing once lost its counts at every kill: the offset moved with the next
+/// batch, the counts only with published samples (1,800 samples in, 700 counted).
 #[test]
-fn a_kill_loses_no_counts_of_transformers_that_publish_nothing() {
-    let mut chance = Chance(u64::from(std::process::id()));
+fn kill_loses_no_counts_of_transformers_that_emit_nothing() {
+    let mut random = Lcg(u64::from(std::process::id()));
     let out = |sink: &str, transformers: &str| {
         format!("- {{name: {sink}, transformers: [{transformers}], publishers: ['test://']}}\n")
     };
@@ -89,13 +89,13 @@ fn a_kill_loses_no_counts_of_transformers_that_publish_nothing() {
         out("rarely", rarely),
         out("both", &format!("{passes}, {keeps}")),
     ));
-    // Components are compiled once: before, batches only wait.
+    // The first run compiles the components; until then batches are not processed.
     let mut running = agent.run();
     running.wait_for_cycles(2);
     running.stop().code(0);
     for _ in 0..scaled(10, 200) {
         let running = agent.run();
-        std::thread::sleep(Duration::from_millis(300 + chance.below(1_700)));
+        std::thread::sleep(Duration::from_millis(300 + random.below(1_700)));
         running.signal(Signal::KILL);
         running.ended(PATIENCE);
     }
@@ -117,7 +117,7 @@ fn a_kill_loses_no_counts_of_transformers_that_publish_nothing() {
 }
 
 #[test]
-fn a_full_disk_under_the_store_loses_nothing() {
+fn full_disk_of_the_store_loses_nothing() {
     let port = closed_port();
     let agent = Agent::new("faults-full")
         .amqp(&format!("amqp://guest:guest@127.0.0.1:{port}/%2f"))
@@ -129,39 +129,39 @@ fn a_full_disk_under_the_store_loses_nothing() {
         .everything_to(&["notifier://?topic=disk"]);
     let mut running = agent.run_on_small_disk(&disk, "1m", 700_000);
     running.wait_for_cycles(1);
-    // Its namespace goes with it, but an open folder keeps the disk.
-    let seen = fs::File::open(format!("/proc/{}/root{}", running.pid(), disk.display())).unwrap();
+    // The mount ends with the agent's namespace; an open folder keeps it.
+    let root = fs::File::open(format!("/proc/{}/root{}", running.pid(), disk.display())).unwrap();
     eventually("a full disk", PATIENCE, || {
         (!running.logged("store write failed").is_empty()).then_some(())
     });
     running.wait_for_cycles(2);
-    // Room again, and then a broker.
-    fs::remove_file(format!("/proc/self/fd/{}/ballast", seen.as_raw_fd())).unwrap();
-    eventually("a disk that takes it", PATIENCE, || {
+    // Free the disk, then provide a broker.
+    fs::remove_file(format!("/proc/self/fd/{}/ballast", root.as_raw_fd())).unwrap();
+    eventually("a writable store", PATIENCE, || {
         (!running.logged("store writable again").is_empty()).then_some(())
     });
     let _proxy = Proxy::at(port, broker().amqp_port());
     let consumer = Consumer::new(broker().amqp_url(), "disk");
     let ledger = running.stop().code(0).ledger();
     assert_eq!(ledger.publisher("notifier").samples, ledger.polled);
-    everything_is_there(&consumer, &ledger, "notifier");
+    assert_all_delivered(&consumer, &ledger, "notifier");
 }
 
-/// What makes the agent's disk slow, read-only or hang, compiled.
-pub(super) fn disk(agent: &Agent) -> String {
+/// Compiles the library that makes the agent's disk slow, read-only or hang; returns its path.
+pub(super) fn disk_faults(agent: &Agent) -> String {
     let library = agent.folder.at("disk.so");
     let source = root().join("tests/faults/disk.c");
     let arguments = ["-shared", "-fPIC", "-O2", "-o"];
-    let made = Command::new("gcc").args(arguments).arg(&library).arg(source).arg("-ldl").output();
-    let made = made.unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let output = Command::new("gcc").args(arguments).arg(&library).arg(source).arg("-ldl").output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     library.display().to_string()
 }
 
 #[test]
-fn a_slow_disk_delays_and_loses_nothing() {
+fn slow_disk_skips_no_cycle_and_loses_nothing() {
     let agent = Agent::new("faults-slow").amqp(broker().amqp_url());
-    let library = disk(&agent);
+    let library = disk_faults(&agent);
     let agent = agent
         .variable("LD_PRELOAD", &library)
         .variable("FAULT_SYNC_MS", "50")
@@ -171,13 +171,13 @@ fn a_slow_disk_delays_and_loses_nothing() {
     running.wait_for_cycles(4);
     let ended = running.stop().code(0);
     assert!(ended.logged("polling cycle skipped").is_empty());
-    everything_is_there(&consumer, &ended.ledger(), "notifier");
+    assert_all_delivered(&consumer, &ended.ledger(), "notifier");
 }
 
 #[test]
-fn a_disk_that_becomes_read_only_is_tried_again() {
+fn read_only_disk_is_retried() {
     let agent = Agent::new("faults-readonly").amqp(broker().amqp_url());
-    let (library, flag) = (disk(&agent), agent.folder.at("readonly"));
+    let (library, flag) = (disk_faults(&agent), agent.folder.at("readonly"));
     let agent = agent
         .variable("LD_PRELOAD", &library)
         .variable("FAULT_READONLY", flag.to_str().unwrap())
@@ -186,17 +186,17 @@ fn a_disk_that_becomes_read_only_is_tried_again() {
     let mut running = agent.run();
     running.wait_for_cycles(1);
     fs::write(&flag, "").unwrap();
-    let said = |message: &str| {
+    let wait_for_log = |message: &str| {
         eventually(message, PATIENCE, || (!running.logged(message).is_empty()).then_some(()));
     };
-    said("store write failed");
+    wait_for_log("store write failed");
     running.wait_for_cycles(2);
     fs::remove_file(&flag).unwrap();
-    eventually("a store that can be written", PATIENCE, || {
+    eventually("a writable store", PATIENCE, || {
         (!running.logged("store writable again").is_empty()).then_some(())
     });
     running.wait_for_cycles(1);
     let ledger = running.stop().code(0).ledger();
     assert_eq!(ledger.publisher("notifier").samples, ledger.polled);
-    everything_is_there(&consumer, &ledger, "notifier");
+    assert_all_delivered(&consumer, &ledger, "notifier");
 }

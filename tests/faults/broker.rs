@@ -1,15 +1,15 @@
-//! What happens to the broker, and on the way to it.
+//! Faults of the broker and of connections to it.
 
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::everything_is_there;
+use super::assert_all_delivered;
 use crate::harness::{
     Agent, Consumer, Cut, Lab, PATIENCE, Proxy, at_broker, broker, closed_port, eventually,
 };
 
 #[test]
-fn a_connection_may_be_cut_anywhere() {
+fn cut_connection_loses_nothing() {
     let cuts =
         [Cut::Greeting, Cut::Method, Cut::Header, Cut::Body, Cut::BeforeConfirm, Cut::AfterConfirm];
     std::thread::scope(|scope| {
@@ -34,11 +34,11 @@ fn cut_twice(cut: Cut) {
             .then_some(())
     });
     let ledger = running.stop().code(0).ledger();
-    everything_is_there(&consumer, &ledger, "notifier");
+    assert_all_delivered(&consumer, &ledger, "notifier");
 }
 
 #[test]
-fn a_broker_that_takes_nothing_is_waited_for() {
+fn unavailable_broker_loses_nothing() {
     let lab = Lab::up("faults-broker", &["--no-libvirt"]);
     let url = lab.amqp_url();
     let consumer = Consumer::acknowledging(url, "taken");
@@ -50,23 +50,23 @@ fn a_broker_that_takes_nothing_is_waited_for() {
     running.wait_for_cycles(2);
     consumer.wait_for(2);
 
-    // Short of memory: it says so, and is waited for on the same connection.
+    // Short of memory: the broker blocks the connection, which stays open.
     lab.rabbit(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
-    let said = |message: &str| {
+    let wait_for_log = |message: &str| {
         let what = format!("{message:?}");
         eventually(&what, PATIENCE, || (!running.logged(message).is_empty()).then_some(()));
     };
-    said("broker blocked, short of memory or disk");
+    wait_for_log("broker blocked, short of memory or disk");
     lab.rabbit(&["set_vm_memory_high_watermark", "absolute", "1GB"]);
-    said("broker unblocked");
+    wait_for_log("broker unblocked");
 
-    // Stopped: heartbeats tell.
+    // Stopped: noticed by missing heartbeats.
     lab.signal_amqp("-STOP");
-    said("publisher unavailable");
+    wait_for_log("publisher unavailable");
     lab.signal_amqp("-CONT");
-    said("publisher available again");
+    wait_for_log("publisher available again");
 
-    // Without a way to the queue: what comes back is not delivered, and the way is made again.
+    // Without a binding: a returned message does not count as delivered, and the queue is bound again.
     let before = consumer.arrivals().len();
     at_broker(url, async |channel| {
         let (queue, exchange) = ("taken.sample".into(), "ceilometer".into());
@@ -75,16 +75,16 @@ fn a_broker_that_takes_nothing_is_waited_for() {
     });
     consumer.wait_for(before + 3);
 
-    // Ended as by a crash: the queue is durable, and so is what it holds.
+    // Killed: the queue and its messages are durable.
     lab.kill_amqp();
     running.wait_for_cycles(2);
     lab.start_amqp();
     let ledger = running.stop().code(0).ledger();
-    everything_is_there(&consumer, &ledger, "notifier");
+    assert_all_delivered(&consumer, &ledger, "notifier");
 }
 
 #[test]
-fn a_full_queue_refuses_and_is_tried_again() {
+fn message_rejected_by_a_full_queue_is_retried() {
     let url = broker().amqp_url();
     let queue = "refusing.sample";
     at_broker(url, async |channel| {
@@ -99,21 +99,21 @@ fn a_full_queue_refuses_and_is_tried_again() {
         Agent::new("faults-refusing").amqp(url).everything_to(&["notifier://?topic=refusing"]);
     let mut running = agent.run();
     running.wait_for_cycles(3);
-    eventually("a refusal", PATIENCE, || {
-        let said = running.logged("publisher unavailable");
-        said.iter().any(|line| line["reason"] == "refused by the broker").then_some(())
+    eventually("a rejected message", PATIENCE, || {
+        let lines = running.logged("publisher unavailable");
+        lines.iter().any(|line| line["reason"] == "refused by the broker").then_some(())
     });
-    // Somebody takes what is in it, from then on.
+    // From now on a consumer empties the queue.
     let consumer = Consumer::new(url, "refusing");
     let ledger = running.stop().code(0).ledger();
-    everything_is_there(&consumer, &ledger, "notifier");
+    assert_all_delivered(&consumer, &ledger, "notifier");
     at_broker(url, async |channel| {
         channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
         Ok(())
     });
 }
 
-/// Makes an authority, and certificates of it for a broker and for an agent.
+/// Makes a certificate authority, and certificates for a broker and an agent.
 const CERTIFICATES: &str = r#"
 authority() { openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab -keyout ca.key -out ca.pem \
   -addext basicConstraints=critical,CA:TRUE; }
@@ -124,15 +124,15 @@ authority && signed broker && signed agent
 "#;
 
 #[test]
-fn a_cluster_is_reached_over_tls_with_a_certificate_of_our_own() {
+fn cluster_is_reached_over_tls_with_a_client_certificate() {
     let (tls, closed) = (closed_port(), closed_port());
     let lab = Lab::with_settings("faults-tls", |folder| {
-        let made = std::process::Command::new("sh")
+        let output = std::process::Command::new("sh")
             .args(["-ec", CERTIFICATES])
             .current_dir(folder.path())
             .output()
             .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let file = |name: &str| folder.at(name).display().to_string();
         format!(
             "listeners.ssl.1 = 127.0.0.1:{tls}\nssl_options.cacertfile = {}\n\
@@ -161,12 +161,12 @@ fn a_cluster_is_reached_over_tls_with_a_certificate_of_our_own() {
     running.wait_for_cycles(2);
     consumer.wait_for(2);
     let ledger = running.stop().code(0).ledger();
-    everything_is_there(&consumer, &ledger, "notifier");
+    assert_all_delivered(&consumer, &ledger, "notifier");
     let queues = lab.rabbit(&["list_queues", "name", "type", "durable"]);
     assert!(queues.contains("tls.sample\tquorum\ttrue"), "{queues}");
 
-    // Without a certificate, and without trust in the broker's.
-    for (name, ca) in [("faults-tls-nobody", true), ("faults-tls-stranger", false)] {
+    // Without a client certificate; without trust in the broker's certificate.
+    for (name, ca) in [("faults-tls-no-certificate", true), ("faults-tls-untrusted", false)] {
         let mut agent = agent(name);
         if ca {
             agent = agent.set("amqp.tls.ca", file("ca.pem"));
@@ -174,8 +174,8 @@ fn a_cluster_is_reached_over_tls_with_a_certificate_of_our_own() {
         let mut running = agent.run();
         running.wait_for_cycles(2);
         let ended = running.stop().code(69);
-        let said = ended.logged("publisher unavailable");
-        assert!(!said.is_empty(), "{}", ended.stderr);
+        let lines = ended.logged("publisher unavailable");
+        assert!(!lines.is_empty(), "{}", ended.stderr);
         assert!(ended.ledger().publisher("notifier").pending > 0);
     }
     let missing = trusted.set("amqp.tls.key", "/nowhere/key.pem");

@@ -1,5 +1,5 @@
-//! What happens to domains and to libvirtd: beginnings and ends are exact, and nobody waits for a guest
-//! that does not answer.
+//! Faults of domains and of libvirtd: first and last samples are exact, and a hung guest does not block
+//! the others.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,13 +10,14 @@ use crate::harness::{
     Agent, Lab, PATIENCE, Running, eventually, ndjson, number, scaled, sorted_by_time, text,
 };
 
+/// The samples in the complete lines of the file.
 fn complete(agent: &Agent) -> Vec<Value> {
     let text = fs::read_to_string(agent.folder.at("samples")).unwrap_or_default();
     let end = text.rfind('\n').map_or(0, |end| end + 1);
     ndjson(&text[..end])
 }
 
-/// Everything to a file; after the first tick only what events bring.
+/// Writes all meters to a file. With a long interval, samples after the first cycle come from events.
 fn agent(name: &str, lab: &Lab, interval: u32) -> Agent {
     let agent = Agent::new(name).libvirt(lab.libvirt_uri());
     let file = agent.folder.at("samples");
@@ -37,7 +38,7 @@ fn uuid(lab: &Lab, name: &str) -> String {
 }
 
 #[test]
-fn beginnings_and_ends_are_exact_and_what_is_plugged_in_is_seen_at_once() {
+fn lifecycle_events_are_sampled_at_once() {
     let lab = Lab::up(
         "faults-boundaries",
         &["--linux", "1", "--idle", "1", "--paused", "0", "--off", "1", "--no-amqp"],
@@ -46,35 +47,35 @@ fn beginnings_and_ends_are_exact_and_what_is_plugged_in_is_seen_at_once() {
     let mut running = agent.run();
     running.wait_for_cycles(1);
     let (off, idle, linux) = (uuid(&lab, "off-1"), uuid(&lab, "idle-1"), uuid(&lab, "linux-1"));
-    let there = |what: &str, meter: &str, id: &str, more: usize| {
+    let wait_for = |what: &str, meter: &str, id: &str, more: usize| {
         eventually(what, PATIENCE, || {
             (of(&complete(&agent), meter, id).len() >= more).then_some(())
         });
     };
-    there("the first tick", "cpu", &idle, 1);
+    wait_for("the first cycle", "cpu", &idle, 1);
     assert!(of(&complete(&agent), "cpu", &off).is_empty(), "it is shut off");
 
-    // Defined anew, as by a resize: what was known of it is out of date.
+    // Redefined, as by a resize: the cached description is out of date.
     let xml = lab.virsh(&["dumpxml", "off-1"]).replace("server off-1", "another name");
     lab.virsh(&["define", agent.folder.write("off-1.xml", xml).to_str().unwrap()]);
     lab.virsh(&["start", "off-1"]);
-    there("a first sample", "cpu", &off, 1);
+    wait_for("a first sample", "cpu", &off, 1);
     let first = of(&complete(&agent), "cpu", &off)[0]["resource_metadata"]["display_name"].clone();
     assert_eq!(first, "another name");
     lab.virsh(&["destroy", "off-1"]);
-    there("a last one", "power.state", &off, 2);
+    wait_for("a last sample", "power.state", &off, 2);
     lab.virsh(&["save", "idle-1", agent.folder.at("saved").to_str().unwrap()]);
-    there("a last one of a guest that is saved", "power.state", &idle, 2);
+    wait_for("a last sample of a saved guest", "power.state", &idle, 2);
     lab.virsh(&["restore", agent.folder.at("saved").to_str().unwrap()]);
-    there("a first one again", "cpu", &idle, 2);
-    // Its QEMU is gone, without a word.
+    wait_for("a first sample after the restore", "cpu", &idle, 2);
+    // Its QEMU crashes.
     let states = of(&complete(&agent), "power.state", &idle).len();
     lab.signal_guest("idle-1", "-KILL");
-    there("a last one of a guest that has crashed", "power.state", &idle, states + 1);
-    plugged_in(&lab, &agent, &linux);
+    wait_for("a last sample of a crashed guest", "power.state", &idle, states + 1);
+    assert_hotplug_is_sampled(&lab, &agent, &linux);
 
     let all = complete(&agent);
-    ends_are_exact(&all, &off, &idle);
+    assert_last_samples(&all, &off, &idle);
     sorted_by_time(&all);
     let ended = running.stop().code(0);
     assert_eq!(
@@ -82,11 +83,11 @@ fn beginnings_and_ends_are_exact_and_what_is_plugged_in_is_seen_at_once() {
         1,
         "all of this came between two ticks"
     );
-    nothing_comes_when_switched_off(&lab, agent, &linux);
+    assert_no_samples_without_events(&lab, agent, &linux);
 }
 
-/// A second interface is sampled as soon as somebody plugs it in.
-fn plugged_in(lab: &Lab, agent: &Agent, linux: &str) {
+/// A hotplugged interface is sampled at once.
+fn assert_hotplug_is_sampled(lab: &Lab, agent: &Agent, linux: &str) {
     let nic = "<interface type='ethernet'><mac address='52:54:00:99:99:01'/><target dev='hotplug0'/><model type='virtio'/></interface>";
     let nic = agent.folder.write("nic.xml", nic);
     lab.virsh(&["attach-device", "linux-1", nic.to_str().unwrap(), "--live"]);
@@ -101,8 +102,8 @@ fn plugged_in(lab: &Lab, agent: &Agent, linux: &str) {
     });
 }
 
-/// Then nothing comes between the ticks.
-fn nothing_comes_when_switched_off(lab: &Lab, agent: Agent, linux: &str) {
+/// With `libvirt.events` off there are no samples between cycles.
+fn assert_no_samples_without_events(lab: &Lab, agent: Agent, linux: &str) {
     let agent = agent.set("libvirt.events", false);
     fs::remove_file(agent.folder.at("samples")).unwrap();
     let mut running = agent.run();
@@ -114,15 +115,15 @@ fn nothing_comes_when_switched_off(lab: &Lab, agent: Agent, linux: &str) {
     assert!(of(&complete(&agent), "power.state", linux).len() <= 1);
 }
 
-/// One that was destroyed, and one that was saved and then lost.
-fn ends_are_exact(all: &[Value], off: &str, idle: &str) {
+/// The last samples of a destroyed guest, and of one that was saved, restored and then crashed.
+fn assert_last_samples(all: &[Value], off: &str, idle: &str) {
     let ends = of(all, "power.state", off);
     let end = ends.last().unwrap();
     assert_eq!(number(end), 5.0, "shut off");
     let boundary = &end["resource_metadata"]["boundary"];
     assert_eq!((&boundary["event"], &boundary["reason"]), (&"stopped".into(), &"destroyed".into()));
     let last = of(all, "cpu", off).last().unwrap().to_owned().clone();
-    assert_eq!(boundary["last_reading"], last["timestamp"], "where its counters end");
+    assert_eq!(boundary["last_reading"], last["timestamp"], "the time of the last counters");
     assert!(text(end, "timestamp") > text(&last, "timestamp"));
     let reasons: Vec<&Value> = of(all, "power.state", idle)
         .iter()
@@ -133,7 +134,7 @@ fn ends_are_exact(all: &[Value], off: &str, idle: &str) {
 }
 
 #[test]
-fn libvirtd_may_be_killed_and_comes_back() {
+fn killed_libvirtd_is_reconnected() {
     let lab = Lab::up(
         "faults-libvirtd",
         &["--linux", "0", "--idle", "2", "--paused", "0", "--off", "1", "--no-amqp"],
@@ -144,7 +145,7 @@ fn libvirtd_may_be_killed_and_comes_back() {
     let cpus = |name: &str| of(&complete(&agent), "cpu", &uuid(&lab, name)).len();
     eventually("samples", PATIENCE, || (cpus("idle-1") > 0).then_some(()));
     for round in 0..scaled(1, 5) {
-        // It is away until that was noticed, so that there is something to come back.
+        // Restart it only after the agent has noticed, so that it logs the reconnection.
         lab.kill_libvirt();
         eventually("events are lost", PATIENCE, || {
             (running.logged("libvirt event stream lost").len() > round).then_some(())
@@ -152,7 +153,7 @@ fn libvirtd_may_be_killed_and_comes_back() {
         lab.start_libvirt();
         let before = cpus("idle-1");
         eventually("samples again", PATIENCE, || (cpus("idle-1") > before + 2).then_some(()));
-        // Events are told again, too.
+        // Events are received again as well.
         let wanted = round + 1;
         eventually("events again", PATIENCE, || {
             (running.logged("libvirt event stream restored").len() >= wanted).then_some(())
@@ -166,7 +167,7 @@ fn libvirtd_may_be_killed_and_comes_back() {
 }
 
 #[test]
-fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
+fn hung_guest_delays_the_others_by_one_deadline_once() {
     let count = 20;
     let lab = Lab::up(
         "faults-stopped",
@@ -177,7 +178,7 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
     running.wait_for_cycles(3);
     let usual = longest(&running);
     lab.signal_guest("idle-2", "-STOP");
-    eventually("it is left alone", PATIENCE, || {
+    eventually("quarantine", PATIENCE, || {
         (!running.logged("domain quarantined").is_empty()).then_some(())
     });
     let first = longest(&running);
@@ -188,12 +189,12 @@ fn one_of_many_that_does_not_answer_costs_the_others_one_deadline_once() {
     println!(
         "{count} domains, one stopped: {usual:.3} s before, {first:.3} s the first time, {later:.3} s later"
     );
-    // One call was abandoned for it, and none since: it is left alone.
+    // Only one call was abandoned: a quarantined domain is not read.
     let status = agent.execute(&["status"]).code(0);
     assert!(status.stdout.contains("1 abandoned calls pending"), "{}", status.stdout);
     assert_eq!(running.logged("domain quarantined").len(), 1);
     lab.signal_guest("idle-2", "-CONT");
-    eventually("it is read again", PATIENCE, || {
+    eventually("release from quarantine", PATIENCE, || {
         (!running.logged("domain released from quarantine").is_empty()).then_some(())
     });
     running.wait_for_cycles(1);

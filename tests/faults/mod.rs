@@ -1,5 +1,5 @@
-//! The fault lab: whatever dies, hangs or is cut on the way from a poll to the broker's confirm, every
-//! sample is at the consumer once, after repeats are dropped by id, and in order.
+//! Fault injection: whatever is killed, hangs or is cut between a poll and the broker's confirm, the
+//! consumer gets every sample once and in order, after duplicates are dropped by id.
 
 mod agent;
 mod broker;
@@ -14,9 +14,9 @@ use serde_json::Value;
 use crate::delivery::first_deliveries;
 use crate::harness::{Arrival, Consumer, Ledger, sorted_by_time};
 
-/// Waits until everything is there that the ledger says was published, and insists on order, and on
-/// numbers without a gap of which each means one message. Gives the samples.
-fn everything_is_there(consumer: &Consumer, ledger: &Ledger, label: &str) -> Vec<Value> {
+/// Waits for all samples that the ledger counts as published, and returns them. Asserts their order,
+/// and sequence numbers that are consecutive and unique.
+fn assert_all_delivered(consumer: &Consumer, ledger: &Ledger, label: &str) -> Vec<Value> {
     let publisher = ledger.publisher(label);
     assert_eq!((publisher.dropped, publisher.pending), (0, 0), "{ledger:?}");
     let wanted = usize::try_from(publisher.samples).unwrap();
@@ -35,7 +35,7 @@ fn everything_is_there(consumer: &Consumer, ledger: &Ledger, label: &str) -> Vec
     samples
 }
 
-/// By stream and number: the id of the message.
+/// Message ids by stream and sequence number.
 fn numbers(arrivals: &[Arrival]) -> BTreeMap<String, BTreeMap<i64, String>> {
     let mut streams: BTreeMap<String, BTreeMap<i64, String>> = BTreeMap::new();
     for arrival in arrivals {

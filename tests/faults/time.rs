@@ -1,5 +1,5 @@
-//! What happens to time: an agent that is down, that stands still, a clock that jumps. What could not
-//! be taken is told.
+//! Faults in time: an agent that is down or suspended, and clock steps. Missing samples are reported as
+//! gaps.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ fn gaps(agent: &Agent) -> Vec<Value> {
     serde_json::from_str::<Value>(&ended.stdout).unwrap().as_array().unwrap().clone()
 }
 
-/// Three domains; all samples with the gaps to a file, their rates to another.
+/// Three domains; samples and gaps go to one file, rates to another.
 fn agent(name: &str) -> Agent {
     let agent = Agent::new(name);
     let (raw, rates) = (agent.folder.at("raw"), agent.folder.at("rates"));
@@ -35,8 +35,8 @@ fn samples(agent: &Agent, file: &str, meter: &str) -> Vec<Value> {
     all.into_iter().filter(|sample| text(sample, "name") == meter).collect()
 }
 
-/// Every rate is one that a processor can have.
-fn rates_are_sane(agent: &Agent, at_least: usize) {
+/// Asserts that every rate is possible for a processor.
+fn assert_plausible_rates(agent: &Agent, at_least: usize) {
     let rates = samples(agent, "rates", "cpu_util");
     assert!(rates.len() >= at_least, "{} rates", rates.len());
     for rate in &rates {
@@ -45,7 +45,7 @@ fn rates_are_sane(agent: &Agent, at_least: usize) {
 }
 
 #[test]
-fn an_agent_that_was_down_or_stood_still_leaves_gaps() {
+fn agent_that_was_down_or_suspended_reports_gaps() {
     let agent = agent("faults-down");
     let mut running = agent.run();
     running.wait_for_cycles(2);
@@ -57,23 +57,23 @@ fn an_agent_that_was_down_or_stood_still_leaves_gaps() {
     let [skipped] = &seen[..] else { panic!("{seen:?}") };
     assert_eq!((text(skipped, "reason"), text(skipped, "resource")), ("skipped", "*"));
     assert!(skipped["seconds"].as_f64().unwrap() >= 3.0, "{skipped}");
-    // The next run's simulation begins anew, which no rate outlasts.
-    rates_are_sane(&agent, 9);
+    // Checked now: the simulation restarts with the next run, which resets its counters.
+    assert_plausible_rates(&agent, 9);
     running.signal(Signal::KILL);
     running.ended(PATIENCE);
     std::thread::sleep(Duration::from_secs(4));
     let mut running = agent.run();
     running.wait_for_cycles(2);
     running.stop().code(0);
-    // Now from the disk.
+    // The first gap is read from disk now.
     let seen = gaps(&agent);
     let [_, down] = &seen[..] else { panic!("{seen:?}") };
     assert_eq!((text(down, "reason"), text(down, "source")), ("agent_down", "s"));
     assert_eq!(down["meters"], serde_json::json!(["cpu", "nephometer.gap"]));
     assert!(down["seconds"].as_f64().unwrap() >= 3.0, "{down}");
-    // The meter says the same.
-    let told = samples(&agent, "raw", "nephometer.gap");
-    let told: Vec<(&str, f64, &str)> = told
+    // Samples of the meter match.
+    let reported = samples(&agent, "raw", "nephometer.gap");
+    let reported: Vec<(&str, f64, &str)> = reported
         .iter()
         .map(|one| {
             let reason = one["resource_metadata"]["gap"]["reason"].as_str().unwrap();
@@ -82,13 +82,13 @@ fn an_agent_that_was_down_or_stood_still_leaves_gaps() {
         .collect();
     let of = |gap: &Value| gap["seconds"].as_f64().unwrap();
     assert_eq!(
-        told,
+        reported,
         [("compute-1", of(&seen[0]), "skipped"), ("compute-1", of(&seen[1]), "agent_down")]
     );
 }
 
 #[test]
-fn a_clock_that_jumps_makes_no_strange_rate() {
+fn clock_step_makes_no_implausible_rate() {
     let agent = agent("faults-clock");
     let jump = agent.folder.at("jump");
     fs::write(&jump, "+0").unwrap();
@@ -112,7 +112,7 @@ fn a_clock_that_jumps_makes_no_strange_rate() {
     leap(&mut running, "-2h");
     leap(&mut running, "+0");
     running.stop().code(0);
-    // It did jump: by three hours on, and by five back.
+    // The clock did step: three hours forward, then five back.
     let times: Vec<i64> = samples(&agent, "raw", "cpu")
         .iter()
         .filter(|sample| {
@@ -126,12 +126,12 @@ fn a_clock_that_jumps_makes_no_strange_rate() {
     let steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(steps.iter().any(|step| *step > 10_000), "{steps:?}");
     assert!(steps.iter().any(|step| *step < -17_000), "{steps:?}");
-    rates_are_sane(&agent, 20);
+    assert_plausible_rates(&agent, 20);
     assert!(gaps(&agent.variable("LD_PRELOAD", "")).is_empty(), "nothing is missing");
 }
 
 #[test]
-fn what_is_given_up_is_a_gap_by_resource_and_meter() {
+fn dropped_samples_are_gaps_by_resource_and_meter() {
     let agent = Agent::new("faults-dropped")
         .set("shutdown_grace", "1s")
         .everything_to(&["notifier://?topic=dropped&policy=queue&max_queue_length=1"]);
@@ -153,7 +153,7 @@ fn what_is_given_up_is_a_gap_by_resource_and_meter() {
     assert!(of_one.stdout.lines().count() < dropped.len(), "{}", of_one.stdout);
 }
 
-/// Samples by meter that the ledger says were dropped.
+/// Dropped samples by meter, from the ledger.
 fn dropped_samples(ledger: &str) -> BTreeMap<String, u64> {
     let line = regex::Regex::new(r"(?m)^      \w+: (\d+) samples of (\S+)$").unwrap();
     let found = line.captures_iter(ledger);
@@ -161,7 +161,7 @@ fn dropped_samples(ledger: &str) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn what_is_to_be_kept_longest_is_dropped_last() {
+fn meters_in_keep_longest_are_dropped_last() {
     let agent = Agent::new("faults-longest")
         .libvirt("sim://?domains=20&seed=1")
         .set("shutdown_grace", "1s")
