@@ -81,7 +81,7 @@ fn lifecycle_events_are_sampled_at_once() {
     assert_eq!(
         ended.logged("polling cycle finished").len(),
         1,
-        "all of this came between two ticks"
+        "all samples since the first cycle came from events"
     );
     assert_no_samples_without_events(&lab, agent, &linux);
 }

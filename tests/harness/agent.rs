@@ -218,15 +218,15 @@ impl Running {
         logged(&self.stderr(), message)
     }
 
-    /// How many ticks have been polled.
+    /// Number of finished polling cycles.
     pub(crate) fn cycles(&self) -> usize {
         self.logged("polling cycle finished").len()
     }
 
-    /// Waits until so many more ticks have been polled.
+    /// Waits until this many more polling cycles have finished.
     pub(crate) fn wait_for_cycles(&mut self, more: usize) {
         let wanted = self.cycles() + more;
-        eventually(&format!("{wanted} ticks"), PATIENCE, || {
+        eventually(&format!("{wanted} polling cycles"), PATIENCE, || {
             let over = self.child.try_wait().unwrap();
             assert!(over.is_none(), "the agent ended by itself ({over:?}):\n{}", self.stderr());
             (self.cycles() >= wanted).then_some(())

@@ -167,9 +167,9 @@ impl Libvirt {
             return Vec::new();
         }
         let clock = self.clock;
-        let asked = domains.to_vec();
+        let slice = domains.to_vec();
         let read = move |groups| {
-            move |connection: &mut Connection| connection.read(&asked, groups, &|| clock.now())
+            move |connection: &mut Connection| connection.read(&slice, groups, &|| clock.now())
         };
         let answer = match self.calls.monitor_permit().await {
             Some(permit) => self.calls.with_monitor("statistics", permit, read(groups)).await,

@@ -138,7 +138,7 @@ impl Drop for EventConnection {
 }
 
 /// # Safety
-/// `opaque` is what [`EventConnection::register`] made, and nobody uses it any more.
+/// `opaque` was made by [`EventConnection::register`] and is not used any more.
 unsafe extern "C" fn free(opaque: *mut c_void) {
     // SAFETY: see above.
     drop(unsafe { Box::from_raw(opaque.cast::<Box<EventCallback>>()) });

@@ -120,16 +120,16 @@ impl DomainResources {
     /// The disk at this index of [`Domain::disks`]; `None` if out of range.
     pub fn disk(&mut self, position: usize) -> Option<Arc<Resource>> {
         let device = self.domain.disks.get(position)?;
-        let made = self.disks.get_mut(position)?;
-        Some(Arc::clone(made.get_or_insert_with(|| Arc::new(resource::disk(&self.vm, device)))))
+        let cached = self.disks.get_mut(position)?;
+        Some(Arc::clone(cached.get_or_insert_with(|| Arc::new(resource::disk(&self.vm, device)))))
     }
 
     /// The interface at this index of [`Domain::nics`]; `None` if out of range.
     pub fn nic(&mut self, position: usize) -> Option<Arc<Resource>> {
         let device = self.domain.nics.get(position)?;
-        let made = self.nics.get_mut(position)?;
+        let cached = self.nics.get_mut(position)?;
         let make = || Arc::new(resource::nic(&self.context, &self.vm, &self.domain, device));
-        Some(Arc::clone(made.get_or_insert_with(make)))
+        Some(Arc::clone(cached.get_or_insert_with(make)))
     }
 
     /// The disks at these indices of [`Domain::disks`] as one resource. Each call must pass the same
@@ -145,9 +145,9 @@ impl DomainResources {
         if let Some(known) = self.parts.get(part) {
             return Arc::clone(known);
         }
-        let made = Arc::new(resource::part(&self.vm, part));
-        self.parts.insert(part.to_owned(), Arc::clone(&made));
-        made
+        let cached = Arc::new(resource::part(&self.vm, part));
+        self.parts.insert(part.to_owned(), Arc::clone(&cached));
+        cached
     }
 
     /// The ids of the instance and of all its devices.

@@ -308,7 +308,7 @@ fn mix(seed: u64, words: &[u64]) -> u64 {
     words.iter().chain(&[0x5eed]).fold(seed, step)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "what is simulated stays below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "simulated numbers stay below 2^53")]
 fn float(number: u64) -> f64 {
     number as f64
 }
@@ -359,7 +359,7 @@ mod tests {
             for cycle in 0..360 {
                 let seconds = f64::from(cycle) * 10.0;
                 let Some(tenant) = world.tenant(slot, seconds) else {
-                    assert!(cycle > 0, "all are there at the start");
+                    assert!(cycle > 0, "all slots are occupied at the start");
                     left += usize::from(last.take().is_some());
                     continue;
                 };
@@ -405,6 +405,6 @@ mod tests {
             ascii += usize::from(domain.nova.is_none_or(|nova| nova.name.is_ascii()));
         }
         assert!((450..500).contains(&running) && (400..490).contains(&owned));
-        assert!((200..480).contains(&ascii), "names beyond ASCII are there, and not all");
+        assert!((200..480).contains(&ascii), "some names are ASCII, some are not");
     }
 }

@@ -132,7 +132,7 @@ const PERF: Groups = Groups::PERF;
 /// All meters of all releases, in the order of a batch.
 #[rustfmt::skip]
 pub static CATALOGUE: &[MeterDef] = &[
-    meter("instance", Gauge, liberty("instance"), (NONE, "that it is there"), Vm(|_| Some(Volume::Integer(1)))).when_stopped(Always),
+    meter("instance", Gauge, liberty("instance"), (NONE, "always 1"), Vm(|_| Some(Volume::Integer(1)))).when_stopped(Always),
     meter("cpu", Cumulative, liberty("ns"), (TIMES, "cpu.time"), Cpu(values::cpu_total)).when_stopped(Quirk(|quirks| quirks.stopped_cpu)),
     meter("cpu", Cumulative, since_zed("ns"), (TIMES, "vcpu.N.time + vcpu.N.wait, or cpu.time"), Cpu(values::cpu_time)),
     meter("vcpus", Gauge, current("vcpu"), (VCPU, "vcpu.current"), Vm(|input| input.reading.vcpu_current.map(Volume::from))).when_stopped(Reported),
