@@ -41,8 +41,8 @@ sinks:
           - notifier://?topic=qemu_raw
 "#;
 
-/// Serialises the readers of the shared guests: libvirt omits groups of a guest whose monitor is busy
-/// with the request of another client.
+/// Serialises the readers of the shared guests: libvirt omits groups of a guest whose monitor is
+/// busy with the request of another client.
 fn exclusive() -> MutexGuard<'static, ()> {
     static READER: Mutex<()> = Mutex::new(());
     READER.lock().unwrap_or_else(PoisonError::into_inner)
@@ -181,7 +181,8 @@ fn sizes(lab: &Lab, name: &str, disk: &str) -> Vec<(String, f64)> {
         .to_vec()
 }
 
-/// Asserts that the samples of one cycle lie between two reads with `virsh`, and that none is missing.
+/// Asserts that the samples of one cycle lie between two reads with `virsh`, and that none is
+/// missing.
 fn assert_between(samples: &[Value], before: &All, after: &All) {
     let mut seen = BTreeSet::new();
     for sample in samples {

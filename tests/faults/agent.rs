@@ -68,8 +68,8 @@ fn kill_at_any_moment_loses_and_duplicates_nothing() {
     println!("{rounds} kills: {} samples, {} rates", ledger.polled, rates.len());
 }
 
-/// A transformer that emits nothing once lost its counts at every kill: the offset moved with the next
-/// batch, the counts only with published samples (1,800 samples in, 700 counted).
+/// A transformer that emits nothing once lost its counts at every kill: the offset moved with the
+/// next batch, the counts only with published samples (1,800 samples in, 700 counted).
 #[test]
 fn kill_loses_no_counts_of_transformers_that_emit_nothing() {
     let mut random = Lcg(u64::from(std::process::id()));

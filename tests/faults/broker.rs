@@ -66,7 +66,8 @@ fn unavailable_broker_loses_nothing() {
     lab.signal_amqp("-CONT");
     wait_for_log("publisher available again");
 
-    // Without a binding: a returned message does not count as delivered, and the queue is bound again.
+    // Without a binding: a returned message does not count as delivered, and the queue is bound
+    // again.
     let before = consumer.arrivals().len();
     at_broker(url, async |channel| {
         let (queue, exchange) = ("taken.sample".into(), "ceilometer".into());

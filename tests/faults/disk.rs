@@ -1,5 +1,5 @@
-//! A disk that fails or hangs: stored data is not overwritten, and sinks that do not need the disk go
-//! on.
+//! A disk that fails or hangs: stored data is not overwritten, and sinks that do not need the disk
+//! go on.
 
 use std::fs;
 
@@ -25,8 +25,8 @@ fn spooled(agent: &Agent, spool: &str) -> Vec<String> {
     ndjson(&export.stdout).iter().map(|one| text(one, "id").to_owned()).collect()
 }
 
-/// Once, a reload while the store could not be opened gave a publisher an empty spool with numbers from
-/// 1: new envelopes overwrote stored ones.
+/// Once, a reload while the store could not be opened gave a publisher an empty spool with numbers
+/// from 1: new envelopes overwrote stored ones.
 #[test]
 fn publisher_added_while_the_disk_fails_keeps_its_spool() {
     let agent = Agent::new("faults-unread").set("shutdown_grace", "1s");
@@ -66,7 +66,8 @@ fn publisher_added_while_the_disk_fails_keeps_its_spool() {
     accepted.code(0).reports("topic=kept: added");
 }
 
-/// Once, a sink that lagged behind while the disk failed dropped all batches that were only on disk.
+/// Once, a sink that lagged behind while the disk failed dropped all batches that were only on
+/// disk.
 #[test]
 fn lagging_sink_waits_while_the_disk_fails() {
     let agent = Agent::new("faults-lag").set("shutdown_grace", "1s");

@@ -1,5 +1,5 @@
-//! Faults of domains and of libvirtd: first and last samples are exact, and a hung guest does not block
-//! the others.
+//! Faults of domains and of libvirtd: first and last samples are exact, and a hung guest does not
+//! block the others.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,8 @@ fn complete(agent: &Agent) -> Vec<Value> {
     ndjson(&text[..end])
 }
 
-/// Writes all meters to a file. With a long interval, samples after the first cycle come from events.
+/// Writes all meters to a file. With a long interval, samples after the first cycle come from
+/// events.
 fn agent(name: &str, lab: &Lab, interval: u32) -> Agent {
     let agent = Agent::new(name).libvirt(lab.libvirt_uri());
     let file = agent.folder.at("samples");

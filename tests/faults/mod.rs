@@ -1,5 +1,5 @@
-//! Fault injection: whatever is killed, hangs or is cut between a poll and the broker's confirm, the
-//! consumer gets every sample once and in order, after duplicates are dropped by id.
+//! Fault injection: whatever is killed, hangs or is cut between a poll and the broker's confirm,
+//! the consumer gets every sample once and in order, after duplicates are dropped by id.
 
 mod agent;
 mod broker;
@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::delivery::first_deliveries;
 use crate::harness::{Arrival, Consumer, Ledger, sorted_by_time};
 
-/// Waits for all samples that the ledger counts as published, and returns them. Asserts their order,
-/// and sequence numbers that are consecutive and unique.
+/// Waits for all samples that the ledger counts as published, and returns them. Asserts their
+/// order, and sequence numbers that are consecutive and unique.
 fn assert_all_delivered(consumer: &Consumer, ledger: &Ledger, label: &str) -> Vec<Value> {
     let publisher = ledger.publisher(label);
     assert_eq!((publisher.dropped, publisher.pending), (0, 0), "{ledger:?}");

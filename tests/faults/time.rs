@@ -1,5 +1,5 @@
-//! Faults in time: an agent that is down or suspended, and clock steps. Missing samples are reported as
-//! gaps.
+//! Faults in time: an agent that is down or suspended, and clock steps. Missing samples are
+//! reported as gaps.
 
 use std::collections::BTreeMap;
 use std::fs;

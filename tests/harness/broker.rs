@@ -46,8 +46,8 @@ impl Arrival {
     }
 }
 
-/// Consumes the queue of a topic. Declares nothing, so that an arriving message proves what the agent
-/// has declared. Reconnects whenever the broker is back.
+/// Consumes the queue of a topic. Declares nothing, so that an arriving message proves what the
+/// agent has declared. Reconnects whenever the broker is back.
 pub(crate) struct Consumer {
     arrivals: Arc<Mutex<Vec<Arrival>>>,
     _runtime: Runtime,
@@ -146,8 +146,8 @@ pub(crate) fn at_broker<F: Future<Output = Result<(), lapin::Error>>>(
     done.unwrap();
 }
 
-/// Declares Ceilometer's exchange and the queue of a topic with this durability. The broker rejects a
-/// declaration that differs from the existing one.
+/// Declares Ceilometer's exchange and the queue of a topic with this durability. The broker rejects
+/// a declaration that differs from the existing one.
 pub(crate) fn declare(url: &str, topic: &str, durable: bool) -> Result<(), lapin::Error> {
     runtime().block_on(async {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;

@@ -16,8 +16,8 @@ pub(crate) struct Lab {
     environment: HashMap<String, String>,
 }
 
-/// The libvirtd with QEMU guests that all read-only tests share: linux-1, linux-2 (non-ASCII display
-/// name), idle-1 (nova 1.0), paused-1 (no nova metadata), off-1.
+/// The libvirtd with QEMU guests that all read-only tests share: linux-1, linux-2 (non-ASCII
+/// display name), idle-1 (nova 1.0), paused-1 (no nova metadata), off-1.
 pub(crate) fn hypervisor() -> &'static Lab {
     static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
     let options = ["--linux", "2", "--idle", "1", "--paused", "1", "--off", "1", "--no-amqp"];
@@ -35,7 +35,8 @@ fn shared(
     name: &str,
     options: &[&str],
 ) -> &'static Lab {
-    // A failure is kept as well, or each test would wait for the timeout of a lab that cannot start.
+    // A failure is kept as well, or each test would wait for the timeout of a lab that cannot
+    // start.
     match lab.get_or_init(|| Lab::try_up(name, options)) {
         Ok(lab) => lab,
         Err(reason) => panic!("{reason}"),

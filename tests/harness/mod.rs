@@ -1,7 +1,8 @@
 //! The test harness: a folder per test, the agent as a process, labs with real services, a consumer
 //! at the broker, and readers of the agent's output.
 //!
-//! Helpers wait for states, never for fixed times. Everything that a test starts ends with the test.
+//! Helpers wait for states, never for fixed times. Everything that a test starts ends with the
+//! test.
 
 mod agent;
 mod broker;

@@ -97,8 +97,8 @@ fn to_client(mut from: TcpStream, mut to: TcpStream, cut: Option<Cut>) -> io::Re
     }
 }
 
-/// Reads one frame of AMQP 0-9-1: type, channel, size, content, end. At the end of the stream, shuts
-/// the other side down.
+/// Reads one frame of AMQP 0-9-1: type, channel, size, content, end. At the end of the stream,
+/// shuts the other side down.
 fn frame(from: &mut TcpStream, to: &TcpStream) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; 7];
     if let Err(error) = from.read_exact(&mut frame) {

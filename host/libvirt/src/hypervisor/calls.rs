@@ -1,8 +1,8 @@
 //! Blocking calls to libvirt from async code.
 //!
 //! Each call has its own thread and connection, and a deadline. A C call cannot be cancelled: past
-//! the deadline its thread and connection are abandoned, and a late answer is dropped. The number of
-//! abandoned calls is bounded.
+//! the deadline its thread and connection are abandoned, and a late answer is dropped. The number
+//! of abandoned calls is bounded.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -155,8 +155,8 @@ impl Calls {
         answer
     }
 
-    /// Makes a call on a thread of its own. The thread keeps `guard` until the call returns, however
-    /// late.
+    /// Makes a call on a thread of its own. The thread keeps `guard` until the call returns,
+    /// however late.
     async fn call<T: Send + 'static>(
         &self,
         what: &'static str,

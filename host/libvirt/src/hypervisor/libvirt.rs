@@ -27,8 +27,8 @@ use nephometer_telemetry::events::hypervisor as events;
 const SLICE: usize = 25;
 /// Descriptions per call. Each takes libvirt less than a tenth of that time.
 const XML_SLICE: usize = 250;
-/// A monitor occupied for this fraction of the deadline is what blocked a call. One that is occupied
-/// for less is in normal use.
+/// A monitor occupied for this fraction of the deadline is what blocked a call. One that is
+/// occupied for less is in normal use.
 const STUCK_DIVISOR: u32 = 4;
 
 /// Reads domains through libvirt.
@@ -129,7 +129,8 @@ impl Libvirt {
         Ok(stuck)
     }
 
-    /// Classifies the domains of an abandoned call: which were stuck, and which only shared the call.
+    /// Classifies the domains of an abandoned call: which were stuck, and which only shared the
+    /// call.
     async fn classify_timeout(&self, domains: &[Arc<Domain>]) -> Vec<Result<Reading, ReadError>> {
         let uuids = domains.iter().map(|domain| domain.uuid).collect();
         let answers = match self.occupied(uuids).await {

@@ -64,8 +64,8 @@ impl EventWatcher {
     }
 }
 
-/// Stops reporting when the watch thread ends, panics included: domains are listed in each cycle from
-/// then on.
+/// Stops reporting when the watch thread ends, panics included: domains are listed in each cycle
+/// from then on.
 struct WatchEnd<'a>(&'a Weak<WatchState>);
 
 impl Drop for WatchEnd<'_> {

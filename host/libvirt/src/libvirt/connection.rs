@@ -109,8 +109,8 @@ impl Connection {
         })
     }
 
-    /// Reads a slice of domains, in their order: with one call if the driver supports that. `now` is
-    /// called right after the call that returned the numbers.
+    /// Reads a slice of domains, in their order: with one call if the driver supports that. `now`
+    /// is called right after the call that returned the numbers.
     ///
     /// # Errors
     /// The outer error concerns all domains, an inner one its domain.
@@ -264,8 +264,8 @@ fn memory(handle: &Handle) -> MemoryReading {
     }
 }
 
-/// Replaces the sizes of the disks by those of `virDomainGetBlockInfo`; none for a disk for which it
-/// fails. Not for a domain that is shut off, whose statistics have the same sizes.
+/// Replaces the sizes of the disks by those of `virDomainGetBlockInfo`; none for a disk for which
+/// it fails. Not for a domain that is shut off, whose statistics have the same sizes.
 fn add_sizes(handle: &Handle, reading: &mut Reading) {
     if reading.is_shut_off() {
         return;

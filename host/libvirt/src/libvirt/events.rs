@@ -29,8 +29,8 @@ pub(crate) struct EventConnection {
     callbacks: Vec<c_int>,
 }
 
-/// Starts libvirt's event loop on a thread of its own. Connections opened later use it. Runs once per
-/// process; later calls return the first result.
+/// Starts libvirt's event loop on a thread of its own. Connections opened later use it. Runs once
+/// per process; later calls return the first result.
 fn start_loop() -> Result<(), VirtError> {
     static STARTED: OnceLock<Result<(), VirtError>> = OnceLock::new();
     STARTED

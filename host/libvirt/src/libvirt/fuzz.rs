@@ -9,8 +9,8 @@ pub fn xml(data: &[u8]) {
     }
 }
 
-/// Builds a reading from any keys and values: one pair per line, whose last byte selects the kind of
-/// value.
+/// Builds a reading from any keys and values: one pair per line, whose last byte selects the kind
+/// of value.
 pub fn statistics(data: &[u8]) {
     let mut builder = ReadingBuilder::new(true);
     for line in data.split(|byte| *byte == b'\n') {

@@ -222,8 +222,9 @@ fn text(value: StatValue<'_>) -> String {
 }
 
 /// Converts sizes to those of `virDomainGetBlockInfo`: the allocated bytes of the file and its
-/// length. Statistics of a stopped domain have these already. Those of a running one have the highest
-/// offset written since QEMU started, and the allocated bytes: this is the closest approximation.
+/// length. Statistics of a stopped domain have these already. Those of a running one have the
+/// highest offset written since QEMU started, and the allocated bytes: this is the closest
+/// approximation.
 fn with_block_info_sizes(disk: DiskReading) -> DiskReading {
     let (written, taken) = (disk.allocation, disk.physical);
     DiskReading { allocation: taken, physical: taken.max(written), ..disk }

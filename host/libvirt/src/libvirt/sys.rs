@@ -127,8 +127,8 @@ fn value(param: &virt_sys::virTypedParameter) -> Option<StatValue<'_>> {
     }
 }
 
-/// Calls `virDomainGetControlInfo`: the state of the monitor as libvirtd knows it, without a request
-/// to QEMU.
+/// Calls `virDomainGetControlInfo`: the state of the monitor as libvirtd knows it, without a
+/// request to QEMU.
 pub(super) fn control_info(domain: &Domain) -> Result<ControlInfo, Error> {
     let mut info = virt_sys::virDomainControlInfo { state: 0, details: 0, stateTime: 0 };
     // SAFETY: the domain object is valid while `domain` lives, and `info` is a plain struct that

@@ -39,9 +39,10 @@ pub(crate) fn describe(xml: &str) -> Result<Domain, XmlError> {
     })
 }
 
-/// Rejects XML that would take the parser too long: its time grows with the square of the attributes
-/// of an element, and with elements times namespaces. Counts without parsing and never too low: an
-/// element begins with `<`, an attribute has `=` before a quote, a namespace is declared by `xmlns`.
+/// Rejects XML that would take the parser too long: its time grows with the square of the
+/// attributes of an element, and with elements times namespaces. Counts without parsing and never
+/// too low: an element begins with `<`, an attribute has `=` before a quote, a namespace is
+/// declared by `xmlns`.
 fn check_limits(xml: &str) -> Result<(), Exceeded> {
     Bound::XmlBytes.check(xml.len())?;
     let (mut items, mut namespaces) = (0, 0);

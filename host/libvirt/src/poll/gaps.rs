@@ -60,7 +60,8 @@ pub(super) struct DomainObservation<'a> {
     pub taken: Timestamp,
     /// Indices of the meters that have a sample.
     pub meters: BTreeSet<usize>,
-    /// Whether a different set of meters is expected: the domain is shut off, or its devices changed.
+    /// Whether a different set of meters is expected: the domain is shut off, or its devices
+    /// changed.
     pub changed: bool,
 }
 

@@ -48,8 +48,8 @@ pub struct PollContext {
     pub phase: f64,
     /// Slices read concurrently.
     pub parallel: usize,
-    /// Whether a failure to list domains ends polling. Right for interactive commands; an agent goes
-    /// on with the last list.
+    /// Whether a failure to list domains ends polling. Right for interactive commands; an agent
+    /// goes on with the last list.
     pub fail_fast: bool,
     /// Held while domains are read. libvirt omits statistics that another of our calls requests
     /// from the same QEMU at that moment.
@@ -234,7 +234,8 @@ impl PollTask {
                 self.context.hypervisor.invalidate_description(domain.uuid);
             }
         }
-        // Meter by meter, as Ceilometer's pollsters did; within a meter in the order of the domains.
+        // Meter by meter, as Ceilometer's pollsters did; within a meter in the order of the
+        // domains.
         measurements.sort_by_key(|(_, one)| one.meter);
         for source in &mut self.sources {
             source.extend_selection(&self.meters);

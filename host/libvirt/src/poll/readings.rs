@@ -40,8 +40,8 @@ impl DomainReader {
         Self { context, quarantine: Quarantine::default(), failing: HashSet::new() }
     }
 
-    /// Reads domains; the readings keep the order of `domains`. A domain that shared a call with one
-    /// that did not answer is read a second time before it counts as missing.
+    /// Reads domains; the readings keep the order of `domains`. A domain that shared a call with
+    /// one that did not answer is read a second time before it counts as missing.
     pub(super) async fn read(&mut self, domains: &[Arc<Domain>], groups: Groups) -> CycleReadings {
         let context = self.context.clone();
         let _exclusive = context.read_lock.lock().await;

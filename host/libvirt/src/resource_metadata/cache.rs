@@ -132,8 +132,8 @@ impl DomainResources {
         Some(Arc::clone(cached.get_or_insert_with(make)))
     }
 
-    /// The disks at these indices of [`Domain::disks`] as one resource. Each call must pass the same
-    /// indices.
+    /// The disks at these indices of [`Domain::disks`] as one resource. Each call must pass the
+    /// same indices.
     pub(crate) fn all_disks(&mut self, positions: &[usize]) -> Arc<Resource> {
         let disks = positions.iter().filter_map(|position| self.domain.disks.get(*position));
         let make = || Arc::new(resource::disks(&self.vm, disks));

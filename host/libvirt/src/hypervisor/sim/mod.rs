@@ -1,8 +1,8 @@
 //! `sim://?domains=N&seed=S`: simulated domains with plausible numbers, without any hypervisor.
 //!
 //! Everything is a function of the seed and of the time since the start. Each domain occupies a
-//! slot. Some slots are vacated now and then and later taken by another domain; some domains reboot,
-//! which resets their counters to 0. [`model`] computes the numbers.
+//! slot. Some slots are vacated now and then and later taken by another domain; some domains
+//! reboot, which resets their counters to 0. [`model`] computes the numbers.
 
 mod model;
 

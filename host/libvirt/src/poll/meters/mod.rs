@@ -1,8 +1,8 @@
 //! Meters: the catalogue, the selection of a source, and the samples of a reading.
 //!
 //! Pure, except for the counters that deltas are computed from. Names, types, units and values are
-//! those of Ceilometer's compute agent in the configured release. A number that libvirt omitted makes
-//! no sample: missing is not zero.
+//! those of Ceilometer's compute agent in the configured release. A number that libvirt omitted
+//! makes no sample: missing is not zero.
 
 mod catalogue;
 mod deltas;
@@ -112,8 +112,8 @@ impl Meters {
         self.deltas.retain(exists);
     }
 
-    /// Appends the samples of one reading to `samples`: meters in the order of the catalogue, devices
-    /// in the order of the domain's XML. Returns how many expected values libvirt omitted.
+    /// Appends the samples of one reading to `samples`: meters in the order of the catalogue,
+    /// devices in the order of the domain's XML. Returns how many expected values libvirt omitted.
     pub fn measure(
         &mut self,
         reading: &Reading,

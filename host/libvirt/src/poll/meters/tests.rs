@@ -90,8 +90,8 @@ fn absent_values_make_no_sample_and_are_counted() {
     let (made, absent) = samples(&reading(&pairs));
     let expected = [("power.state", ""), ("disk.device.read.bytes", "-vda")];
     assert_eq!(made, expected.map(|(name, id)| (name.to_owned(), id.to_owned())));
-    // cpu, vcpus, six of memory, eight of vda, ten of tap0. Perf events are rarely enabled, and this
-    // domain is not Nova's: neither counts as absent.
+    // cpu, vcpus, six of memory, eight of vda, ten of tap0. Perf events are rarely enabled, and
+    // this domain is not Nova's: neither counts as absent.
     assert_eq!(absent, 26);
     let mut off = reading(&pairs);
     off.state = Some(DomainState::ShutOff);
