@@ -1,8 +1,8 @@
 //! Publishers that are components: `NAME://...` is `NAME.wasm`.
 //!
-//! The host keeps the envelopes, their order and the waiting; the component is given one at a time.
-//! Another file or other settings make another instance before the next envelope; if none can be
-//! made, the one before goes on.
+//! The host owns the envelopes, their order and the retries; the component gets one envelope at a
+//! time. When the file or the settings change, a new instance is created before the next envelope; if
+//! that fails, the old instance keeps running.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -24,45 +24,53 @@ use nephometer_wasm::{
 use nephometer_wire::Notation;
 use nephometer_wire::{MessageForm, Messages, as_dict};
 
-/// Envelopes that are handed over at once: each is a call of its own.
+/// Envelopes at a time. Each is a separate call of the component.
 const WINDOW: usize = 20;
-/// How long a component is left alone that says that nothing can be delivered until someone acts.
-const BROKEN: Duration = Duration::from_secs(60);
-/// The shortest and the longest wait that a component may ask for.
-const SHORTEST: Duration = Duration::from_millis(20);
-const LONGEST: Duration = Duration::from_secs(3_600);
-/// How often an envelope may end the instance.
-const FAILURES: u32 = 2;
+/// Delay after a component reports that it cannot deliver until an operator acts.
+const BROKEN_DELAY: Duration = Duration::from_secs(60);
+/// Bounds of the delay that a component may ask for.
+const MIN_DELAY: Duration = Duration::from_millis(20);
+const MAX_DELAY: Duration = Duration::from_secs(3_600);
+/// An envelope is rejected after it has ended the instance this many times.
+const MAX_FAILURES: u32 = 2;
 
-/// Hands envelopes to a component.
+/// Passes envelopes to a component.
 pub(super) struct ComponentPublisher {
     host: ComponentHost,
     url: ComponentUrl,
-    /// For people: the URL without secrets.
+    /// The URL without secrets, for the log.
     label: Arc<str>,
-    /// Where it is counted, such as `SINK/influx://db:8086`.
+    /// Name of the instance in metrics, such as `SINK/influx://db:8086`.
     place: String,
     messages: MessageForm,
-    /// With what it was made of.
-    running: Option<(InstanceHandle<PublisherRole>, Made)>,
-    /// What was tried last and is of no use, and why.
-    refused: Option<(Made, String)>,
-    /// Per envelope that is not settled: attempts, and how many of them ended the instance.
-    attempts: HashMap<Uuid, (u32, u32)>,
+    /// The instance, and what it was created from.
+    running: Option<(InstanceHandle<PublisherRole>, InstanceSource)>,
+    /// What no instance could be created from at the last attempt, and why.
+    refused: Option<(InstanceSource, String)>,
+    /// By id of a pending envelope.
+    attempts: HashMap<Uuid, Attempts>,
     broken: bool,
 }
 
-/// What an instance is made of: the file as the system knows it, and the settings.
+/// Attempts to deliver one envelope.
+#[derive(Debug, Default)]
+struct Attempts {
+    calls: u32,
+    /// Calls that ended the instance.
+    failures: u32,
+}
+
+/// What an instance is created from: device, inode, size and mtime of the file, and the settings.
 #[derive(Debug, Clone, PartialEq)]
-struct Made {
+struct InstanceSource {
     file: (u64, u64, u64, i64, i64),
     spec: ComponentSpec,
 }
 
-/// Makes an instance and lets it go again: whether the component fits, with its options.
+/// Creates an instance and drops it: checks the component, its options and its grants.
 ///
 /// # Errors
-/// If it does not.
+/// If no instance can be created, or the component uses the network without any grant.
 pub async fn try_component(host: &ComponentHost, url: &ComponentUrl) -> Result<(), ComponentError> {
     let loaded = host.load::<PublisherRole>(&url.name).await?;
     let granted =
@@ -70,7 +78,7 @@ pub async fn try_component(host: &ComponentHost, url: &ComponentUrl) -> Result<(
     if loaded.reaches() && !granted {
         let name = &url.name;
         let reason = format!(
-            "it speaks to the network and may reach nothing; write {name}://HOST:PORT, or \
+            "it connects to the network and has no grant; write {name}://HOST:PORT, or \
              components.by_name.{name}.grants.connect: [\"HOST:PORT\"]"
         );
         return Err(ComponentError::Unfit { path: loaded.path.clone(), reason });
@@ -88,15 +96,15 @@ async fn instance(
     host.publisher(&loaded, grants(url), options(url, &spec), place).await
 }
 
-/// What the operator's own URL grants: its host, at its port. A port that is not written is the
-/// component's choice, which the host does not know, but for Ceilometer's publishers over HTTP.
+/// The grant of the configured URL: its host and port. A missing port is the component's choice, which
+/// the host only knows for Ceilometer's publishers over HTTP.
 fn grants(url: &ComponentUrl) -> Vec<Grant> {
-    let written = url.port.as_slice();
+    let configured = url.port.as_slice();
     let ports: &[u16] = match &*url.name {
-        _ if !written.is_empty() => written,
+        _ if !configured.is_empty() => configured,
         "http" => &[80],
         "https" => &[443],
-        // `ssl` in their options chooses.
+        // Their option `ssl` selects one.
         "prometheus" | "opentelemetryhttp" => &[80, 443],
         _ => &[],
     };
@@ -104,8 +112,8 @@ fn grants(url: &ComponentUrl) -> Vec<Grant> {
     ports.iter().map(|&port| Grant { to: to.clone(), port }).collect()
 }
 
-/// The component's own block, and over it the parts of the URL: the block is for all of its URLs,
-/// a URL for one place. What the URL leaves out, such as a password, the block may say.
+/// The options of the component's block, overridden by the parts of the URL: the block holds for all
+/// URLs of the component. It can supply what a URL omits, such as a password.
 fn options(url: &ComponentUrl, spec: &ComponentSpec) -> Map<String, Value> {
     let mut options = spec.options.reveal().clone();
     let host = url.host.as_deref().unwrap_or_default();
@@ -130,7 +138,7 @@ fn options(url: &ComponentUrl, spec: &ComponentSpec) -> Map<String, Value> {
 }
 
 impl ComponentPublisher {
-    /// For this URL. Nothing is loaded yet.
+    /// A publisher for this URL. Nothing is loaded yet.
     pub(super) fn new(
         host: &ComponentHost,
         url: &ComponentUrl,
@@ -151,54 +159,60 @@ impl ComponentPublisher {
         }
     }
 
-    /// What an instance would be made of now.
-    async fn made(&self) -> Result<Made, ComponentError> {
+    /// What an instance would be created from now.
+    async fn source(&self) -> Result<InstanceSource, ComponentError> {
         let path = self.host.find(&self.url.name).await?;
-        let found = path
+        let metadata = path
             .metadata()
             .map_err(|source| ComponentError::Unreadable { path: path.clone(), source })?;
-        let file = (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec());
-        Ok(Made { file, spec: self.host.component_spec(&self.url.name).await })
+        let file = (
+            metadata.dev(),
+            metadata.ino(),
+            metadata.len(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+        );
+        Ok(InstanceSource { file, spec: self.host.component_spec(&self.url.name).await })
     }
 
-    /// Sees to it that the instance is the one that should be there, if that can be.
+    /// Creates a new instance if the file or the settings have changed.
     async fn refresh(&mut self) -> Result<(), String> {
-        let words = |error: ComponentError| Chain(&error).to_string();
-        let made = match self.made().await {
-            Ok(made) => made,
+        let message = |error: ComponentError| Chain(&error).to_string();
+        let source = match self.source().await {
+            Ok(source) => source,
             Err(_) if self.running.is_some() => return Ok(()),
-            Err(error) => return Err(words(error)),
+            Err(error) => return Err(message(error)),
         };
-        let known = self.running.as_ref().is_some_and(|(_, running)| *running == made);
-        if known {
+        let unchanged = self.running.as_ref().is_some_and(|(_, running)| *running == source);
+        if unchanged {
             return Ok(());
         }
         if let Some((refused, reason)) = &self.refused
-            && *refused == made
+            && *refused == source
         {
             return if self.running.is_some() { Ok(()) } else { Err(reason.clone()) };
         }
         match instance(&self.host, &self.url, &self.place).await {
             Ok(instance) => {
-                if self.running.replace((instance, made)).is_some() {
+                if self.running.replace((instance, source)).is_some() {
                     events::component_replaced(&self.label);
                 }
                 self.refused = None;
                 Ok(())
             }
             Err(error) if self.running.is_some() => {
-                let reason = words(error);
+                let reason = message(error);
                 events::component_not_replaced(&self.label, &reason);
-                self.refused = Some((made, reason));
+                self.refused = Some((source, reason));
                 Ok(())
             }
-            // The same options would be refused again, and its log lines repeated at each attempt.
+            // The same options would be rejected, and logged, again at each attempt.
             Err(error @ ComponentError::Options { .. }) => {
-                let reason = words(error);
-                self.refused = Some((made, reason.clone()));
+                let reason = message(error);
+                self.refused = Some((source, reason.clone()));
                 Err(reason)
             }
-            Err(error) => Err(words(error)),
+            Err(error) => Err(message(error)),
         }
     }
 
@@ -211,40 +225,40 @@ impl ComponentPublisher {
             },
         };
         let Some((running, _)) = &mut self.running else {
-            return DeliveryResult::pending("its component is not there".to_owned());
+            return DeliveryResult::pending("the component is not loaded".to_owned());
         };
         let form = match running.ready().await {
             Ok(form) => form,
             Err(error) => return DeliveryResult::pending(Chain(&error).to_string()),
         };
-        // Envelopes come in order: what was tried before and comes no more, a full spool has dropped.
+        // Envelopes come in order: a full spool has dropped any other that was tried before.
         self.attempts.retain(|id, _| *id == envelope.id);
         let attempts = self.attempts.entry(envelope.id).or_default();
-        attempts.0 += 1;
+        attempts.calls += 1;
         let id = envelope.id.to_string();
         let texts = texts(&batch, form, &self.messages);
-        let delivery = Delivery { id, attempt: attempts.0, batch, texts };
+        let delivery = Delivery { id, attempt: attempts.calls, batch, texts };
         let published = running.publish(delivery).await;
         if !matches!(published, Err(PublishError::Broken(_))) {
             self.broken = false;
         }
         match published {
             Ok(DeliveryResult::Pending { reason, after }) => {
-                let after = after.map(|after| after.clamp(SHORTEST, LONGEST));
+                let after = after.map(|after| after.clamp(MIN_DELAY, MAX_DELAY));
                 DeliveryResult::Pending { reason, after }
             }
             Ok(result) => result,
-            // Someone has to act, at the receiver perhaps: so it is tried again, but rarely.
+            // An operator has to act, perhaps at the receiver: retry rarely.
             Err(PublishError::Broken(reason)) => {
                 if !std::mem::replace(&mut self.broken, true) {
                     events::component_broken(&self.label, &reason);
                 }
-                DeliveryResult::Pending { reason, after: Some(BROKEN) }
+                DeliveryResult::Pending { reason, after: Some(BROKEN_DELAY) }
             }
             Err(PublishError::Failed(reason)) => {
-                attempts.1 += 1;
+                attempts.failures += 1;
                 events::component_failed(&self.label, &reason);
-                if attempts.1 < FAILURES {
+                if attempts.failures < MAX_FAILURES {
                     DeliveryResult::pending(reason)
                 } else {
                     DeliveryResult::Rejected(reason)
@@ -283,18 +297,18 @@ impl Publisher for ComponentPublisher {
         if let Err(reason) = self.refresh().await {
             return vec![DeliveryResult::pending(reason); envelopes.len()];
         }
-        let mut outcomes = Vec::with_capacity(envelopes.len());
+        let mut results = Vec::with_capacity(envelopes.len());
         for envelope in envelopes {
-            let outcome = self.deliver(envelope).await;
-            if let DeliveryResult::Pending { .. } = &outcome {
-                // What comes behind waits for it: the order is kept.
-                outcomes.resize(envelopes.len(), outcome);
-                return outcomes;
+            let result = self.deliver(envelope).await;
+            if let DeliveryResult::Pending { .. } = &result {
+                // The envelopes behind it are pending, too: the order is kept.
+                results.resize(envelopes.len(), result);
+                return results;
             }
             self.attempts.remove(&envelope.id);
-            outcomes.push(outcome);
+            results.push(result);
         }
-        outcomes
+        results
     }
 
     fn window(&self) -> usize {
@@ -307,10 +321,10 @@ mod tests {
     use super::*;
     use nephometer_config::SecretOptions;
 
-    // The host once let the block win over the parts of the URL, while components let the query
-    // win over the block: a setting in both places meant one thing or the other by its name.
+    // The block once overrode the parts of the URL, while components let the query override the block:
+    // which of two values applied depended on the name of the setting.
     #[test]
-    fn the_url_wins_over_the_block() {
+    fn the_url_overrides_the_block() {
         let query = json!({"db": ["a"]}).as_object().unwrap().clone();
         let url = ComponentUrl {
             name: "influx".into(),
@@ -330,8 +344,8 @@ mod tests {
             "path": "/x", "user": "u", "password": "p", "query": {"db": ["a"]},
         });
         assert_eq!(whole, expected);
-        let bare = ComponentUrl { port: None, user: None, ..url };
-        assert_eq!(options(&bare, &spec)["user"], "other");
+        let without_port = ComponentUrl { port: None, user: None, ..url };
+        assert_eq!(options(&without_port, &spec)["user"], "other");
     }
 
     #[test]

@@ -1,15 +1,14 @@
-//! `test://`: for pipelines that are tried or measured. Everything is settled at once; what is left
-//! of it are the counts.
+//! `test://`: acknowledges everything and keeps only the counters, for trials and benchmarks.
 
 use async_trait::async_trait;
 
 use super::{Envelope, Publisher};
 use nephometer_model::DeliveryResult;
 
-/// Envelopes at a time: any number will do.
+/// Envelopes at a time. Any number will do.
 const WINDOW: usize = 1_024;
 
-/// Takes everything and keeps nothing.
+/// Acknowledges every envelope and delivers none.
 pub(crate) struct CountingPublisher;
 
 #[async_trait]

@@ -1,3 +1,7 @@
+//! The driver of a publisher: reads its spool, calls the publisher, retries and acknowledges.
+//!
+//! The order of the spool is kept: nothing is sent before everything in front of it has a result.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,20 +13,20 @@ use nephometer_model::DeliveryResult;
 use nephometer_store::SpoolReader;
 use nephometer_telemetry::{Dropped, events::publish as events};
 
-/// The longest wait between tries once nothing more will come: a drain is short.
-const DRAIN_WAIT: Duration = Duration::from_millis(500);
+/// Maximum delay between attempts once the spool is closed, because a shutdown is short.
+const MAX_DRAIN_DELAY: Duration = Duration::from_millis(500);
 
-/// Brings what is in a spool to its publisher, in order, until the spool is closed and empty.
+/// Delivers a spool in order, until it is closed and empty.
 ///
-/// It may be dropped at any time: what has no verdict then is still held in the spool.
+/// It may be dropped at any time: envelopes without a result stay in the spool.
 pub struct Driver {
     label: Arc<str>,
     publisher: Box<dyn Publisher>,
     spool: SpoolReader,
     backoff: Backoff,
-    /// `policy=drop`: what cannot be delivered at once is dropped with all behind it.
+    /// `policy=drop`: an envelope that cannot be delivered at once is dropped with all behind it.
     drop_on_failure: bool,
-    /// Tries in a row that confirmed nothing and left something.
+    /// Attempts in a row that left envelopes pending.
     failures: u32,
 }
 
@@ -38,29 +42,29 @@ impl Driver {
         Self { label, publisher, spool, backoff, drop_on_failure, failures: 0 }
     }
 
-    /// Works until the spool is closed and empty.
+    /// Delivers until the spool is closed and empty.
     pub async fn run(mut self) {
         while self.spool.ready().await {
             let envelopes = match self.spool.lease(self.publisher.window()).await {
                 Ok(envelopes) => envelopes,
                 Err(reason) => {
-                    self.pause(&[], &format!("its spool cannot be read: {reason}"), None).await;
+                    self.pause(&[], &format!("spool cannot be read: {reason}"), None).await;
                     continue;
                 }
             };
             let mut results = self.publisher.publish(&envelopes).await;
-            // What is not reported is not acknowledged.
+            // An envelope without a result is pending.
             let unreported = || DeliveryResult::pending("the publisher did not report a result");
             results.resize_with(envelopes.len(), unreported);
-            if let Some((reason, after)) = self.settle(&envelopes, results).await {
+            if let Some((reason, after)) = self.acknowledge(&envelopes, results).await {
                 self.pause(&envelopes, &reason, after).await;
             }
         }
     }
 
-    /// Settles what has been decided. Gives the first reason why something has not, and how long the
-    /// receiver wants to be left alone.
-    async fn settle(
+    /// Acknowledges envelopes that have a final result. Returns the reason of the first pending one,
+    /// and the delay that its receiver asked for.
+    async fn acknowledge(
         &mut self,
         envelopes: &[Envelope],
         results: Vec<DeliveryResult>,
@@ -83,7 +87,7 @@ impl Driver {
         first
     }
 
-    /// After a failure: `policy=drop` lets go of everything, all others wait.
+    /// After a failure: drops the spool with `policy=drop`, otherwise waits.
     async fn pause(&mut self, envelopes: &[Envelope], reason: &str, after: Option<Duration>) {
         if self.drop_on_failure {
             let dropped = self.spool.drop_all(Dropped::Policy).await;
@@ -94,10 +98,10 @@ impl Driver {
             events::unavailable(&self.label, reason, self.spool.pending());
         }
         self.failures = self.failures.saturating_add(1);
-        let own = self.backoff.delay(self.failures, spread(envelopes, self.failures));
-        let delay = after.unwrap_or(own);
+        let backoff = self.backoff.delay(self.failures, spread(envelopes, self.failures));
+        let delay = after.unwrap_or(backoff);
         if self.spool.is_closed() {
-            sleep(delay.min(DRAIN_WAIT)).await;
+            sleep(delay.min(MAX_DRAIN_DELAY)).await;
         } else {
             tokio::select! {
                 () = sleep(delay) => {}
@@ -107,12 +111,12 @@ impl Driver {
     }
 }
 
-/// Any number that differs between hosts and tries: ids of envelopes are made from a hash with
-/// the host's generation in it.
+/// A number that differs between hosts and attempts: ids of envelopes are hashes that include the
+/// host id.
 fn spread(envelopes: &[Envelope], failures: u32) -> u16 {
     let id = envelopes.first().map_or([0; 16], |envelope| envelope.id.into_bytes());
-    let place = usize::try_from(failures).unwrap_or(0) % id.len();
-    u16::from_be_bytes([id[place], id[(place + 1) % id.len()]])
+    let index = usize::try_from(failures).unwrap_or(0) % id.len();
+    u16::from_be_bytes([id[index], id[(index + 1) % id.len()]])
 }
 
 #[cfg(test)]
@@ -128,17 +132,17 @@ mod tests {
     use nephometer_store::{SpoolBounds, SpoolWriter, Spools, WhenFull};
     use nephometer_telemetry::PublisherCount;
 
-    /// Says what it was told to, one answer a call, then confirms; notes what came.
+    /// Returns scripted results, one list per call, then acknowledges. Records the ids it received.
     struct Scripted {
         answers: VecDeque<Vec<DeliveryResult>>,
-        seen: Arc<Mutex<Vec<Vec<u128>>>>,
+        received: Arc<Mutex<Vec<Vec<u128>>>>,
     }
 
     #[async_trait]
     impl Publisher for Scripted {
         async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
             let ids = envelopes.iter().map(|envelope| envelope.id.as_u128()).collect();
-            self.seen.lock().unwrap().push(ids);
+            self.received.lock().unwrap().push(ids);
             self.answers
                 .pop_front()
                 .unwrap_or_else(|| vec![DeliveryResult::Acknowledged; envelopes.len()])
@@ -149,49 +153,49 @@ mod tests {
         }
     }
 
-    struct Bench {
+    struct DriverBench {
         counts: Arc<PublisherCount>,
         writer: SpoolWriter,
         driver: Driver,
-        seen: Arc<Mutex<Vec<Vec<u128>>>>,
+        received: Arc<Mutex<Vec<Vec<u128>>>>,
     }
 
-    async fn bench(answers: Vec<Vec<DeliveryResult>>, drop_on_failure: bool) -> Bench {
+    async fn driver_bench(answers: Vec<Vec<DeliveryResult>>, drop_on_failure: bool) -> DriverBench {
         let counts = Arc::new(PublisherCount::default());
         let bounds = SpoolBounds { bytes: 1 << 20, count: None, age: None, evict_last: Vec::new() };
         let spools = Spools::in_memory();
         let (writer, reader) =
             spools.open("test", bounds, WhenFull::DropOldest, &counts).await.unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let publisher = Scripted { answers: answers.into(), seen: Arc::clone(&seen) };
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let publisher = Scripted { answers: answers.into(), received: Arc::clone(&received) };
         let driver =
             Driver::new(&Arc::from("test://"), Box::new(publisher), reader, drop_on_failure);
-        Bench { counts, writer, driver, seen }
+        DriverBench { counts, writer, driver, received }
     }
 
     fn envelopes(ids: std::ops::Range<u128>) -> Vec<Envelope> {
-        let make = |id| Envelope { id: Uuid::from_u128(id), samples: 1, ..Envelope::default() };
-        ids.map(make).collect()
+        let envelope = |id| Envelope { id: Uuid::from_u128(id), samples: 1, ..Envelope::default() };
+        ids.map(envelope).collect()
     }
 
-    fn later() -> DeliveryResult {
+    fn pending() -> DeliveryResult {
         DeliveryResult::pending("away".to_owned())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_settled_is_sent_again_in_order() {
+    async fn pending_envelopes_are_sent_again_in_order() {
         use DeliveryResult::{Acknowledged, Rejected};
         let answers = vec![
-            vec![Acknowledged, later(), later()],
-            vec![later(), later(), later()],
+            vec![Acknowledged, pending(), pending()],
+            vec![pending(), pending(), pending()],
             vec![Rejected("bad".to_owned()), Acknowledged],
         ];
-        let Bench { counts, writer, driver, seen } = bench(answers, false).await;
+        let DriverBench { counts, writer, driver, received } = driver_bench(answers, false).await;
         writer.push(envelopes(0..5)).await;
         drop(writer);
         driver.run().await;
         assert_eq!(
-            *seen.lock().unwrap(),
+            *received.lock().unwrap(),
             [vec![0, 1, 2], vec![1, 2, 3], vec![1, 2, 3], vec![3, 4]]
         );
         assert_eq!(counts.confirmed.load(Relaxed), 4);
@@ -200,9 +204,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn policy_drop_lets_go_of_everything_behind() {
-        let answers = vec![vec![DeliveryResult::Acknowledged, later(), later()]];
-        let Bench { counts, writer, driver, .. } = bench(answers, true).await;
+    async fn policy_drop_drops_everything_behind_a_failure() {
+        let answers = vec![vec![DeliveryResult::Acknowledged, pending(), pending()]];
+        let DriverBench { counts, writer, driver, .. } = driver_bench(answers, true).await;
         writer.push(envelopes(0..5)).await;
         drop(writer);
         driver.run().await;
@@ -211,12 +215,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn closing_the_spool_ends_a_long_wait() {
-        let away = vec![later(), later(), later()];
-        let Bench { counts, writer, driver, .. } = bench(vec![away; 9], false).await;
+    async fn closing_the_spool_ends_a_long_delay() {
+        let away = vec![pending(), pending(), pending()];
+        let DriverBench { counts, writer, driver, .. } = driver_bench(vec![away; 9], false).await;
         writer.push(envelopes(0..3)).await;
         let running = tokio::spawn(driver.run());
-        // By then it waits for half a minute.
+        // By then the delay is 30 s.
         sleep(Duration::from_secs(100)).await;
         let start = tokio::time::Instant::now();
         drop(writer);
@@ -226,8 +230,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_aborted_driver_leaves_what_it_had_not_settled() {
-        let Bench { counts, writer, driver, .. } = bench(vec![vec![later(); 3]; 99], false).await;
+    async fn a_dropped_driver_leaves_pending_envelopes_in_the_spool() {
+        let DriverBench { counts, writer, driver, .. } =
+            driver_bench(vec![vec![pending(); 3]; 99], false).await;
         writer.push(envelopes(0..5)).await;
         drop(writer);
         let ended = tokio::time::timeout(Duration::from_secs(5), driver.run()).await;

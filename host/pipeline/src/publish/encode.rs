@@ -1,5 +1,7 @@
-//! Samples into envelopes: what enters a publisher's spool. Ids and times come from what is sent,
-//! so that the same samples make the same envelopes again.
+//! Encodes samples into envelopes, which enter a publisher's spool.
+//!
+//! Ids and times derive from the samples and their origin only: the same samples always give the same
+//! envelopes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,71 +13,71 @@ use nephometer_store::{Envelope, Manifest, encode_batch};
 
 use bytes::Bytes;
 
-use super::sockets::LARGEST;
+use super::sockets::MAX_DATAGRAM_BYTES;
 use nephometer_wire::Notation;
 use nephometer_wire::frames;
 use nephometer_wire::{Head, notification};
 use nephometer_wire::{MessageForm, Messages, as_dict};
 
-/// Samples in one envelope at most: the batch size of current Ceilometer agents, some 75 kB. What
-/// consumers are used to, and little enough to send once more.
+/// Maximum number of samples in one envelope: the batch size of current Ceilometer agents, some 75 kB,
+/// which consumers are used to, and which is small enough to send again.
 pub(crate) const MAX_SAMPLES: usize = 50;
-/// Bytes after which an envelope takes no further sample: samples with much metadata are fewer in one.
-const FULL: usize = 1 << 20;
+/// Size in bytes at which an envelope is closed: it holds fewer samples with much metadata.
+const FULL_BYTES: usize = 1 << 20;
 
-/// Makes the envelopes of one publisher.
+/// Encodes the envelopes of one publisher.
 #[derive(Debug)]
 pub struct Encoder {
     host_id: HostId,
-    /// The publisher's, without secrets: tells the ids of several publishers in a sink apart.
+    /// The publisher's URL without secrets. It is part of the ids, which differ between publishers.
     label: Arc<str>,
-    form: Form,
+    form: EncodingForm,
 }
 
 #[derive(Debug)]
-enum Form {
-    Notifications(Box<Notifications>),
+enum EncodingForm {
+    Notifications(Box<NotificationSettings>),
     Lines(Notation, Release),
     Batches,
-    Frames(Box<Frames>),
+    Frames(Box<FrameForm>),
     Counts,
 }
 
-/// Messages in MessagePack, each with its length in front.
+/// Messages in MessagePack, each preceded by its length.
 #[derive(Debug)]
-struct Frames {
+struct FrameForm {
     messages: MessageForm,
-    /// In every message, for receivers that get one.
+    /// Included in every message, for receivers of a stream.
     publisher_id: Option<String>,
-    /// What a message may have, if there is a bound, bytes.
-    largest: Option<usize>,
+    /// Maximum size of a message in bytes, if there is one.
+    max_bytes: Option<usize>,
 }
 
 #[derive(Debug)]
-struct Notifications {
+struct NotificationSettings {
     messages: MessageForm,
     publisher_id: String,
-    /// One for each topic.
+    /// One per topic.
     routing_keys: Vec<Arc<str>>,
     per_meter: bool,
     form: NotificationForm,
 }
 
-/// Whose samples are encoded.
+/// The origin of samples that are encoded: part of the ids of their envelopes.
 #[derive(Debug, Clone, Copy)]
 pub struct SampleOrigin<'a> {
     /// The sink's name.
     pub sink: &'a str,
     /// The source's name.
     pub source: &'a str,
-    /// The start of the tick.
+    /// Start of the polling cycle.
     pub cycle_start: Moment,
-    /// How many envelopes the same publisher was given of the same tick before.
+    /// Number of envelopes that the publisher already got of the same source and cycle.
     pub sequence: u64,
 }
 
 impl Encoder {
-    /// Notifications for a message bus.
+    /// Encodes notifications for a message bus.
     pub fn notifier(
         spec: &NotifierSpec,
         label: &Arc<str>,
@@ -83,7 +85,7 @@ impl Encoder {
         messages: MessageForm,
         host_id: HostId,
     ) -> Self {
-        let form = Form::Notifications(Box::new(Notifications {
+        let form = EncodingForm::Notifications(Box::new(NotificationSettings {
             messages,
             publisher_id: match spec.form {
                 NotificationForm::Metering => format!("telemetry.publisher.{host}"),
@@ -100,52 +102,55 @@ impl Encoder {
         Self { host_id, label: Arc::clone(label), form }
     }
 
-    /// Lines of a file, each with its end.
+    /// Encodes lines of a file.
     pub fn lines(spec: &FileSpec, label: &Arc<str>, release: Release, host_id: HostId) -> Self {
         let notation = if spec.json { Notation::Json } else { Notation::Repr };
-        let form = Form::Lines(notation, release);
+        let form = EncodingForm::Lines(notation, release);
         Self { host_id, label: Arc::clone(label), form }
     }
 
-    /// Samples as they are, for components.
+    /// Encodes samples without loss, for components.
     pub fn batches(label: &Arc<str>, host_id: HostId) -> Self {
-        Self { host_id, label: Arc::clone(label), form: Form::Batches }
+        Self { host_id, label: Arc::clone(label), form: EncodingForm::Batches }
     }
 
-    /// Messages of which each becomes a datagram.
+    /// Encodes messages of which each becomes a datagram.
     pub(crate) fn datagrams(label: &Arc<str>, messages: MessageForm, host_id: HostId) -> Self {
-        let frames = Frames { messages, publisher_id: None, largest: Some(LARGEST) };
-        let form = Form::Frames(Box::new(frames));
+        let frames =
+            FrameForm { messages, publisher_id: None, max_bytes: Some(MAX_DATAGRAM_BYTES) };
+        let form = EncodingForm::Frames(Box::new(frames));
         Self { host_id, label: Arc::clone(label), form }
     }
 
-    /// Messages for a stream: they name this host.
+    /// Encodes messages for a stream, each with the name of this host.
     pub fn stream(label: &Arc<str>, host: &str, messages: MessageForm, host_id: HostId) -> Self {
-        let frames = Frames { messages, publisher_id: Some(host.to_owned()), largest: None };
-        let form = Form::Frames(Box::new(frames));
+        let frames = FrameForm { messages, publisher_id: Some(host.to_owned()), max_bytes: None };
+        let form = EncodingForm::Frames(Box::new(frames));
         Self { host_id, label: Arc::clone(label), form }
     }
 
-    /// The number of samples and nothing of them.
+    /// Encodes only the number of samples.
     pub fn counts(label: &Arc<str>, host_id: HostId) -> Self {
-        Self { host_id, label: Arc::clone(label), form: Form::Counts }
+        Self { host_id, label: Arc::clone(label), form: EncodingForm::Counts }
     }
 
-    /// The envelopes of these samples, in the order in which they are to be sent, each made when it is
-    /// asked for: what a batch stands for may be many times its size. None without samples.
+    /// The envelopes of these samples, in the order in which they are to be sent. They are encoded on
+    /// demand, because their total size may be many times that of the batch. No samples, no envelopes.
     pub fn envelopes<'a>(
         &'a self,
         samples: &'a [Sample],
         origin: SampleOrigin<'a>,
     ) -> Box<dyn Iterator<Item = Envelope> + Send + 'a> {
         match &self.form {
-            Form::Lines(notation, release) => {
+            EncodingForm::Lines(notation, release) => {
                 Box::new(self.lines_of(samples, *notation, *release, origin))
             }
-            Form::Batches => Box::new(self.batches_of(samples, origin)),
-            Form::Notifications(form) => Box::new(self.notifications(samples, form, origin)),
-            Form::Frames(form) => Box::new(self.frames(samples, form, origin)),
-            Form::Counts => {
+            EncodingForm::Batches => Box::new(self.batches_of(samples, origin)),
+            EncodingForm::Notifications(form) => {
+                Box::new(self.notifications(samples, form, origin))
+            }
+            EncodingForm::Frames(form) => Box::new(self.frames(samples, form, origin)),
+            EncodingForm::Counts => {
                 let address: Arc<str> = Arc::from("");
                 let chunks = (0..).zip(samples.chunks(MAX_SAMPLES));
                 Box::new(chunks.map(move |(at, chunk)| {
@@ -160,12 +165,12 @@ impl Encoder {
         self.envelopes(samples, origin).collect()
     }
 
-    /// A message that is too large has an envelope of its own: it will be refused, and must not
-    /// take others with it.
+    /// A message that is too large gets an envelope of its own, because the whole envelope will be
+    /// rejected.
     fn frames<'a>(
         &'a self,
         samples: &'a [Sample],
-        form: &'a Frames,
+        form: &'a FrameForm,
         origin: SampleOrigin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
@@ -185,7 +190,7 @@ impl Encoder {
             while let Some(sample) = samples.get(at) {
                 let start = body.len();
                 let length = frames::append(&mut body, |out| messages.write(out, sample));
-                if form.largest.is_some_and(|largest| length > largest) {
+                if form.max_bytes.is_some_and(|max| length > max) {
                     let large = body.split_off(start);
                     let before = &samples[first..at];
                     (first, at) = (at + 1, at + 1);
@@ -196,7 +201,7 @@ impl Encoder {
                     return Some(close(mem::take(&mut body), before));
                 }
                 at += 1;
-                if at - first == MAX_SAMPLES || body.len() >= FULL {
+                if at - first == MAX_SAMPLES || body.len() >= FULL_BYTES {
                     break;
                 }
             }
@@ -220,7 +225,7 @@ impl Encoder {
                 as_dict(&mut body, notation, release, sample);
                 body.push(b'\n');
                 count += 1;
-                if body.len() >= FULL {
+                if body.len() >= FULL_BYTES {
                     break;
                 }
             }
@@ -245,11 +250,11 @@ impl Encoder {
         })
     }
 
-    /// One message may go to several topics: its text is made once for all of them.
+    /// A message may go to several topics: it is encoded once for all of them.
     fn notifications<'a>(
         &'a self,
         samples: &'a [Sample],
-        form: &'a Notifications,
+        form: &'a NotificationSettings,
         origin: SampleOrigin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
         let mut messages = Messages::new(&form.messages);
@@ -261,10 +266,13 @@ impl Encoder {
                 if let Some(envelope) = ready.pop_front() {
                     return Some(envelope);
                 }
-                let (event_type, rows) = groups.get(group)?;
-                let texts =
-                    Texts::new(&mut messages, rows[at..].iter().map(|row| &samples[*row]), most);
-                let chunk = &rows[at..at + texts.ends.len()];
+                let (event_type, indexes) = groups.get(group)?;
+                let encoded = EncodedMessages::new(
+                    &mut messages,
+                    indexes[at..].iter().map(|index| &samples[*index]),
+                    most,
+                );
+                let chunk = &indexes[at..at + encoded.ends.len()];
                 at += chunk.len();
                 if chunk.is_empty() {
                     (group, at) = (group + 1, 0);
@@ -279,8 +287,8 @@ impl Encoder {
                         wrap: form.form != NotificationForm::Metering,
                         time: origin.cycle_start.wall,
                     };
-                    let body = notification(&head, texts.iter());
-                    let chunk = chunk.iter().map(|row| &samples[*row]);
+                    let body = notification(&head, encoded.iter());
+                    let chunk = chunk.iter().map(|index| &samples[*index]);
                     ready.push_back(envelope(id, key, body, chunk));
                     made += 1;
                 }
@@ -314,13 +322,14 @@ fn envelope<'a>(
     }
 }
 
-impl Notifications {
-    /// Rows by event type, and how many of them go into one notification at most.
+impl NotificationSettings {
+    /// Indexes of samples by event type, and the maximum number of samples in one notification.
     fn groups(&self, samples: &[Sample]) -> (Vec<(String, Vec<usize>)>, usize) {
         if let NotificationForm::Polling { batch_size } = self.form {
-            // Each pollster sends for itself: no message has two meters.
+            // In Ceilometer each pollster sends its own samples: no message has two meters.
             let groups = by_meter(samples).into_iter();
-            let groups = groups.map(|(_, rows)| ("telemetry.polling".to_owned(), rows)).collect();
+            let groups =
+                groups.map(|(_, indexes)| ("telemetry.polling".to_owned(), indexes)).collect();
             return (groups, batch_size);
         }
         let mut groups = vec![("metering".to_owned(), (0..samples.len()).collect())];
@@ -331,24 +340,24 @@ impl Notifications {
     }
 }
 
-/// Rows by event type, in the order of the meters' names.
+/// Indexes of samples by event type, in the order of the meters' names.
 fn by_meter(samples: &[Sample]) -> Vec<(String, Vec<usize>)> {
     let mut meters: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (row, sample) in samples.iter().enumerate() {
-        meters.entry(&sample.meter.name).or_default().push(row);
+    for (index, sample) in samples.iter().enumerate() {
+        meters.entry(&sample.meter.name).or_default().push(index);
     }
-    meters.into_iter().map(|(name, rows)| (format!("metering.{name}"), rows)).collect()
+    meters.into_iter().map(|(name, indexes)| (format!("metering.{name}"), indexes)).collect()
 }
 
-/// The messages of the samples of one envelope.
-struct Texts {
+/// The encoded messages of the samples of one envelope.
+struct EncodedMessages {
     bytes: Vec<u8>,
-    /// Where each of them ends.
+    /// End of each message in `bytes`.
     ends: Vec<usize>,
 }
 
-impl Texts {
-    /// Of the first `most` samples, or of fewer large ones.
+impl EncodedMessages {
+    /// Encodes the first `most` samples, or fewer if they are large.
     fn new<'a>(
         messages: &mut Messages<'_>,
         samples: impl Iterator<Item = &'a Sample>,
@@ -358,7 +367,7 @@ impl Texts {
         for sample in samples.take(most) {
             messages.write(&mut bytes, sample);
             ends.push(bytes.len());
-            if bytes.len() >= FULL {
+            if bytes.len() >= FULL_BYTES {
                 break;
             }
         }

@@ -1,3 +1,5 @@
+//! Envelopes of all forms, compared with the golden messages of Ceilometer.
+
 use std::collections::HashSet;
 
 use serde_json::Value;
@@ -37,7 +39,7 @@ fn origin(sequence: u64) -> SampleOrigin<'static> {
     SampleOrigin { sink: "sink", source: "source", cycle_start, sequence }
 }
 
-/// The text within the text, and the object in it.
+/// The inner message of a notification: its text, and the parsed value.
 fn inner(body: &[u8]) -> (String, Value) {
     let outer: Value = serde_json::from_slice(body).unwrap();
     assert_eq!(outer["oslo.version"], "2.0");
@@ -47,7 +49,7 @@ fn inner(body: &[u8]) -> (String, Value) {
 }
 
 #[test]
-fn the_golden_notification_differs_in_its_ids_alone() {
+fn a_notification_equals_the_golden_one_except_for_its_ids() {
     let made = notifier(&["metering"], false).encode(&samples(), origin(0));
     let [envelope] = made.as_slice() else { panic!("{} envelopes", made.len()) };
     assert_eq!((&*envelope.address, envelope.samples), ("metering.sample", 5));
@@ -66,7 +68,7 @@ fn the_golden_notification_differs_in_its_ids_alone() {
 }
 
 #[test]
-fn each_topic_gets_all_and_each_meter_once_more() {
+fn each_topic_gets_all_samples_and_then_those_of_each_meter() {
     let made = notifier(&["a", "b"], true).encode(&samples(), origin(0));
     let seen: Vec<(String, String)> = made
         .iter()
@@ -91,7 +93,7 @@ fn each_topic_gets_all_and_each_meter_once_more() {
 }
 
 #[test]
-fn ids_are_the_same_again_and_never_twice() {
+fn ids_are_deterministic_and_unique() {
     let encoder = notifier(&["a", "b"], true);
     let first = encoder.encode(&samples(), origin(0));
     assert_eq!(first, encoder.encode(&samples(), origin(0)));
@@ -115,7 +117,7 @@ fn envelopes_hold_a_bounded_number_of_samples() {
 }
 
 #[test]
-fn a_message_that_is_too_large_is_alone() {
+fn a_message_that_is_too_large_gets_its_own_envelope() {
     let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
     let messages = MessageForm { signer, release: Release::Current };
     let host_id = HostId(Uuid::from_u128(7));
@@ -123,7 +125,7 @@ fn a_message_that_is_too_large_is_alone() {
     let datagrams = Encoder::datagrams(&label, messages.clone(), host_id);
     let mut many: Vec<Sample> = samples().into_iter().cycle().take(MAX_SAMPLES + 3).collect();
     let mut resource = (*many[2].resource).clone();
-    resource.metadata.insert("large".to_owned(), "x".repeat(LARGEST).into());
+    resource.metadata.insert("large".to_owned(), "x".repeat(MAX_DATAGRAM_BYTES).into());
     many[2].resource = Arc::new(resource);
     let sizes = |made: &[Envelope]| made.iter().map(|made| made.samples).collect::<Vec<_>>();
     let made = datagrams.encode(&many, origin(0));
@@ -132,7 +134,7 @@ fn a_message_that_is_too_large_is_alone() {
     let ids: HashSet<Uuid> = made.iter().map(|envelope| envelope.id).collect();
     assert_eq!(ids.len(), 3);
     assert!(datagrams.encode(&[], origin(0)).is_empty());
-    // A stream takes it, and names the host in every message.
+    // A stream has no such bound.
     let stream = Encoder::stream(&label, "compute-1", messages, host_id);
     assert_eq!(sizes(&stream.encode(&many, origin(0))), [50, 3]);
     let counts = Encoder::counts(&label, host_id).encode(&many, origin(0));
@@ -140,10 +142,9 @@ fn a_message_that_is_too_large_is_alone() {
     assert!(counts.iter().all(|envelope| envelope.body.is_empty()));
 }
 
-/// A row that stands for much metadata may come many times: an envelope takes fewer of those, and what
-/// is made of them is made piece by piece.
+/// Metadata that many samples share is encoded once per sample, so that envelopes are closed by size.
 #[test]
-fn large_samples_are_fewer_in_an_envelope_and_ids_stay_apart() {
+fn an_envelope_holds_fewer_large_samples_and_ids_stay_unique() {
     let mut resource = (*samples()[0].resource).clone();
     resource.metadata.insert("large".to_owned(), "x".repeat(100_000).into());
     let large = Sample { resource: Arc::new(resource), ..samples()[0].clone() };

@@ -1,5 +1,5 @@
-//! What one event of a sink makes for one publisher: envelopes, made when they are asked for, and the
-//! same ones however often.
+//! The output of one batch, encoded for one publisher. Envelopes are encoded on demand, and are the
+//! same each time.
 
 use std::borrow::Cow;
 use std::iter;
@@ -9,27 +9,28 @@ use crate::transform::SampleList;
 use nephometer_model::{Glob, Offset, Sample};
 use nephometer_store::{Envelope, Envelopes};
 
-/// Samples on their way into envelopes.
+/// Samples to be encoded into envelopes.
 #[derive(Debug)]
 pub struct Encoding<'a> {
     encoder: &'a Encoder,
-    /// Of the first envelope.
+    /// Origin of the first envelope.
     origin: SampleOrigin<'a>,
     offset: Offset,
-    /// Each begins an envelope.
+    /// Each list starts a new envelope.
     lists: Vec<Cow<'a, [Sample]>>,
 }
 
 impl<'a> Encoding<'a> {
-    /// Of these lists, in their order; samples of `last` have envelopes of their own.
+    /// An encoding of these lists, in order. Samples of meters in `dropped_last` get envelopes of
+    /// their own.
     pub(super) fn new(
         encoder: &'a Encoder,
         origin: SampleOrigin<'a>,
         offset: Offset,
         lists: &'a [SampleList],
-        last: &[Glob],
+        dropped_last: &[Glob],
     ) -> Self {
-        let lists = lists.iter().flat_map(|samples| by_class(samples, last)).collect();
+        let lists = lists.iter().flat_map(|samples| by_class(samples, dropped_last)).collect();
         Self { encoder, origin, offset, lists }
     }
 }
@@ -51,12 +52,13 @@ impl Envelopes for Encoding<'_> {
     }
 }
 
-/// Samples that are dropped last, and the others, each in their order.
-fn by_class<'a>(samples: &'a [Sample], last: &[Glob]) -> Vec<Cow<'a, [Sample]>> {
-    if last.is_empty() {
+/// Samples that a full spool drops last, then the others, each in their order.
+fn by_class<'a>(samples: &'a [Sample], dropped_last: &[Glob]) -> Vec<Cow<'a, [Sample]>> {
+    if dropped_last.is_empty() {
         return vec![Cow::Borrowed(samples)];
     }
-    let is_last = |sample: &&Sample| last.iter().any(|glob| glob.matches(&sample.meter.name));
+    let is_last =
+        |sample: &&Sample| dropped_last.iter().any(|glob| glob.matches(&sample.meter.name));
     let (last, others): (Vec<&Sample>, Vec<&Sample>) = samples.iter().partition(is_last);
     let owned = |samples: Vec<&Sample>| Cow::Owned(samples.into_iter().cloned().collect());
     vec![owned(last), owned(others)]

@@ -1,12 +1,12 @@
-//! Samples as a fixture for `nephometer component test` (docs/fixtures.md).
+//! Renders samples as a fixture for `nephometer component test` (docs/fixtures.md).
 
 use serde_json::Value;
 
 use nephometer_model::{Batch, Release};
 use nephometer_wire::{Notation, as_dict};
 
-/// A fixture with one batch, one sample a line. `options` is JSON text, as the transformer has it;
-/// what is expected is left for its author to say.
+/// A fixture with one batch, one sample a line. `options` is the transformer's JSON text. The expected
+/// output is empty, for the component's author to fill in.
 pub fn render_fixture(about: &str, options: &str, batch: &Batch) -> String {
     let mut text = format!("{{\n  \"about\": {},\n", Value::from(about));
     text.push_str(&format!(

@@ -1,7 +1,8 @@
-//! Publishers: envelopes leave the process here.
+//! Publishers: encode samples into envelopes and deliver envelopes to receivers.
 //!
-//! Given: the samples that came through a sink. Gives back: nothing; what has not been confirmed
-//! is held in the publisher's spool. Forgetting is never delivering.
+//! The sink writes encoded envelopes into a spool; a driver hands them to the publisher, retries with
+//! a backoff and acknowledges. An envelope leaves the spool only when the receiver has acknowledged
+//! or rejected it, or a configured bound or policy drops it.
 
 mod amqp;
 mod backoff;
@@ -33,14 +34,14 @@ pub use open::{
     PublisherError, PublisherHandle, PublisherSettings, PublisherTask, UnwrittenEnvelopes, open,
 };
 
-/// Sends envelopes somewhere.
+/// Delivers envelopes to one receiver.
 #[async_trait]
 pub trait Publisher: Send {
-    /// Sends these, in this order: as many results, in the same order. Reconnects by itself when
-    /// called again; waiting between tries is the driver's. May be dropped half-way: what has no
-    /// result is sent again.
+    /// Sends the envelopes in their order, and returns one result for each, in the same order. The
+    /// publisher reconnects by itself; the driver waits between attempts. The future may be dropped at
+    /// any time: envelopes without a result are sent again.
     async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult>;
 
-    /// How many envelopes are best handed over at once.
+    /// Number of envelopes to pass at once.
     fn window(&self) -> usize;
 }

@@ -1,3 +1,7 @@
+//! Connects to a broker, and declares the exchange and the queues that a publisher needs.
+//!
+//! Every operation has a timeout, and every channel confirms. Sending is in `publisher.rs`.
+
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
@@ -19,53 +23,59 @@ use url::{Host, Url};
 
 use super::AmqpError;
 use super::frames::{FrameGuard, Returnable};
-use super::stream::{GuardedStream, Leash, runtime};
+use super::stream::{CloseOnDrop, GuardedStream, runtime};
 use crate::publish::Envelope;
 use nephometer_config::{BrokerSpec, Queues, Secret, TlsSpec};
 use nephometer_model::Bound;
 
 /// `control_exchange` of Ceilometer.
 pub(super) const EXCHANGE: &str = "ceilometer";
-/// How long a connection may take until it is ready, any answer on it, and its end.
-const LIMIT: Duration = Duration::from_secs(10);
-/// Bytes of a frame, unless the URL says otherwise or the broker wants less. The library sets 64 of
-/// them aside for each connection, with a broker's usual 128 KiB that is 8 MB.
+/// Timeout of connecting, of each reply, and of closing.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Frame size in bytes, unless the URL sets another one or the broker requires less. The library
+/// allocates 64 frames per connection: with the usual 128 KiB of a broker, 8 MB.
 const FRAME_MAX: u32 = 16 << 10;
-/// The smallest that AMQP knows.
+/// Minimum frame size of AMQP 0-9-1 in bytes.
 const FRAME_MIN: u32 = 4096;
 
-/// Seconds between heartbeats, unless the URL says otherwise: a dead broker is noticed in 20 s.
+/// Heartbeat interval in seconds, unless the URL sets another one: a dead broker is noticed in 20 s.
 const HEARTBEAT: u16 = 10;
 
-/// Where a broker is, and how it is spoken to.
+/// The addresses of a broker, and how to connect to it.
 pub(super) struct Broker {
-    /// Any of them will do.
+    /// Nodes of the cluster. Any of them will do.
     nodes: Vec<AMQPUri>,
     tls: TlsSpec,
     queues: Queues,
-    /// The node that is tried next: the one that worked, until it does not.
+    /// Index of the node to try first: the last one that worked.
     next: usize,
-    limit: Duration,
+    timeout: Duration,
 }
 
 impl Broker {
-    /// Reads its URLs.
+    /// Parses the URLs.
+    ///
+    /// # Errors
+    /// If a URL is invalid, or there is none.
     pub(super) fn new(spec: &BrokerSpec) -> Result<Self, AmqpError> {
         let nodes = spec.urls.iter().map(node).collect::<Result<Vec<_>, _>>()?;
         if nodes.is_empty() {
-            return Err(AmqpError::Url("there is none"));
+            return Err(AmqpError::Url("no URL configured"));
         }
-        Ok(Self { nodes, tls: spec.tls.clone(), queues: spec.queues, next: 0, limit: LIMIT })
+        Ok(Self { nodes, tls: spec.tls.clone(), queues: spec.queues, next: 0, timeout: TIMEOUT })
     }
 
-    /// The same with less patience.
+    /// Sets another timeout.
     #[cfg(test)]
-    pub(super) fn with_limit(self, limit: Duration) -> Self {
-        Self { limit, ..self }
+    pub(super) fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
-    /// Connects to the first node that lets us, and opens a channel.
-    pub(super) async fn connect(&mut self) -> Result<Link, AmqpError> {
+    /// Connects to the first node that accepts, and opens a channel.
+    ///
+    /// # Errors
+    /// The error of the last node, if none accepts.
+    pub(super) async fn connect(&mut self) -> Result<BrokerConnection, AmqpError> {
         let mut tried = 0;
         loop {
             let node = self.nodes[self.next].clone();
@@ -82,25 +92,25 @@ impl Broker {
         }
     }
 
-    async fn connect_to(&self, node: AMQPUri) -> Result<Link, AmqpError> {
+    async fn connect_to(&self, node: AMQPUri) -> Result<BrokerConnection, AmqpError> {
         let doing = "connecting to the broker";
-        // Read anew each time: certificates are renewed while an agent runs.
+        // Read for each connection: certificates are renewed while the agent runs.
         let tls = if node.scheme == AMQPScheme::AMQPS {
-            files(&self.tls)?
+            tls_config(&self.tls)?
         } else {
             OwnedTLSConfig::default()
         };
-        // Before any AMQP, so that what fails here leaves no thread of the library behind.
-        let wire = async {
+        // Before any AMQP, so that a failure leaves no thread of the library behind.
+        let connecting = async {
             let tokio = TokioRuntime::tokio_current();
             Ok(node.connect_with_config_async(tls.as_ref(), &tokio).await?)
         };
-        let wire = within(self.limit, doing, wire).await?;
-        let (returnable, leash) = (Arc::new(Returnable::default()), Leash::new());
+        let stream = with_timeout(self.timeout, doing, connecting).await?;
+        let (returnable, close_on_drop) = (Arc::new(Returnable::default()), CloseOnDrop::new());
         let frame_max = node.query.frame_max.unwrap_or(FRAME_MAX) as usize;
         let guard = FrameGuard::new(frame_max, Arc::clone(&returnable));
-        let stream = Mutex::new(Some(GuardedStream::new(wire, guard, &leash)));
-        // Asked for once: a lost connection is ours to make again, with its login and channel.
+        let stream = Mutex::new(Some(GuardedStream::new(stream, guard, &close_on_drop)));
+        // Called once: after a failure the publisher connects again, with login and channel.
         let stream = async move |_, _| {
             let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             let stream = stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
@@ -108,19 +118,27 @@ impl Broker {
         };
         let properties = ConnectionProperties::default().with_connection_name("nephometer".into());
         let connecting = Connection::connector(node, runtime(), stream, properties);
-        let connection = within(self.limit, doing, connecting).await?;
-        let channel = open_channel(&connection, self.limit).await?;
-        let (queues, limit, ready) = (self.queues, self.limit, HashSet::new());
-        let leash = Some(leash);
-        Ok(Link { connection, channel, queues, ready, returnable, limit, leash })
+        let connection = with_timeout(self.timeout, doing, connecting).await?;
+        let channel = open_channel(&connection, self.timeout).await?;
+        let (queues, timeout, declared) = (self.queues, self.timeout, HashSet::new());
+        let close_on_drop = Some(close_on_drop);
+        Ok(BrokerConnection {
+            connection,
+            channel,
+            queues,
+            declared,
+            returnable,
+            timeout,
+            close_on_drop,
+        })
     }
 }
 
 fn node(url: &Secret) -> Result<AMQPUri, AmqpError> {
-    // Texts of errors of both parsers may hold the URL, so that none of them is kept.
-    let parsed = Url::parse(url.reveal()).map_err(|_| AmqpError::Url("it cannot be read"))?;
-    let mut uri: AMQPUri = url.reveal().parse().map_err(|_| AmqpError::Url("it cannot be read"))?;
-    // lapin takes IPv6 literals for no host at all, and so for localhost.
+    // The errors of both parsers may contain the URL, so that they are dropped.
+    let parsed = Url::parse(url.reveal()).map_err(|_| AmqpError::Url("malformed"))?;
+    let mut uri: AMQPUri = url.reveal().parse().map_err(|_| AmqpError::Url("malformed"))?;
+    // lapin ignores IPv6 literals, and connects to localhost.
     if let Some(Host::Ipv6(address)) = parsed.host() {
         uri.authority.host = address.to_string();
     }
@@ -132,21 +150,22 @@ fn node(url: &Secret) -> Result<AMQPUri, AmqpError> {
     Ok(uri)
 }
 
-/// What the URL asks for. 0 is no limit, and would leave it to the broker how much is set aside.
-fn frame_max(asked: Option<u32>) -> Result<u32, AmqpError> {
+/// Checks the `frame_max` of the URL. 0 is no limit, which would let the broker choose how much is
+/// allocated: then the bound applies.
+fn frame_max(requested: Option<u32>) -> Result<u32, AmqpError> {
     let most = u32::try_from(Bound::FrameBytes.most()).unwrap_or(u32::MAX);
-    match asked {
+    match requested {
         None => Ok(FRAME_MAX),
         Some(0) => Ok(most),
-        Some(asked) => {
-            Bound::FrameBytes.check(asked as usize).map_err(AmqpError::FrameMax)?;
-            Ok(asked.max(FRAME_MIN))
+        Some(requested) => {
+            Bound::FrameBytes.check(requested as usize).map_err(AmqpError::FrameMax)?;
+            Ok(requested.max(FRAME_MIN))
         }
     }
 }
 
-/// The PEM files of a TLS connection: small, and local.
-fn files(tls: &TlsSpec) -> Result<OwnedTLSConfig, AmqpError> {
+/// Reads the PEM files of a TLS connection. They are small and local.
+fn tls_config(tls: &TlsSpec) -> Result<OwnedTLSConfig, AmqpError> {
     let read = |path: &Path| {
         let unreadable = |source| AmqpError::File { path: path.to_owned(), source };
         nephometer_files::read(path).map_err(unreadable)
@@ -164,45 +183,46 @@ fn files(tls: &TlsSpec) -> Result<OwnedTLSConfig, AmqpError> {
     Ok(OwnedTLSConfig { identity, cert_chain })
 }
 
-/// A connection with a channel that confirms.
-pub(super) struct Link {
+/// A connection with a channel in confirm mode.
+pub(super) struct BrokerConnection {
     connection: Connection,
     pub(super) channel: Channel,
     queues: Queues,
-    /// Routing keys whose exchange and queue are known to be there.
-    ready: HashSet<Arc<str>>,
+    /// Routing keys whose exchange and queue are declared.
+    declared: HashSet<Arc<str>>,
     returnable: Arc<Returnable>,
-    limit: Duration,
+    timeout: Duration,
     /// `None` only while it is dropped.
-    leash: Option<Leash>,
+    close_on_drop: Option<CloseOnDrop>,
 }
 
-impl Drop for Link {
-    /// The library sends `connection.close` by itself. A broker that never answers would keep its
-    /// thread, its socket and its buffers: it has until the limit.
+impl Drop for BrokerConnection {
+    /// The library sends `connection.close` on its own. A broker that never replies would keep the
+    /// library's thread, socket and buffers: they are freed after the timeout.
     fn drop(&mut self) {
-        if let (Some(leash), Ok(tokio)) = (self.leash.take(), Handle::try_current()) {
-            let limit = self.limit;
+        if let (Some(close_on_drop), Ok(tokio)) = (self.close_on_drop.take(), Handle::try_current())
+        {
+            let timeout = self.timeout;
             tokio.spawn(async move {
-                tokio::time::sleep(limit).await;
-                drop(leash);
+                tokio::time::sleep(timeout).await;
+                drop(close_on_drop);
             });
         }
     }
 }
 
-impl Link {
-    /// Sees to it that what is sent with this routing key has a queue to go to.
+impl BrokerConnection {
+    /// Declares the exchange, and the queue of this routing key, and binds them.
     pub(super) async fn prepare(&mut self, key: &Arc<str>) -> Result<(), AmqpError> {
-        if self.ready.contains(key) {
+        if self.declared.contains(key) {
             return Ok(());
         }
         let declared = self.declare_exchange(false).await;
-        if self.foreign(declared).await? {
+        if self.exists_differently(declared).await? {
             self.declare_exchange(true).await?;
         }
         let declared = self.declare_queue(key, false).await;
-        if self.foreign(declared).await? {
+        if self.exists_differently(declared).await? {
             self.declare_queue(key, true).await?;
         }
         let name = ShortString::from(&**key);
@@ -213,33 +233,37 @@ impl Link {
             QueueBindOptions::default(),
             FieldTable::default(),
         );
-        within(self.limit, "binding the queue", binding).await?;
-        self.ready.insert(Arc::clone(key));
+        with_timeout(self.timeout, "binding the queue", binding).await?;
+        self.declared.insert(Arc::clone(key));
         Ok(())
     }
 
-    /// Notes what is about to be sent, which is all that the broker may return until the next call.
+    /// Announces the envelopes that are about to be sent: the broker may return no more than these
+    /// until the next call.
     pub(super) fn expect(&self, envelopes: &[Envelope]) {
         let bytes = envelopes.iter().map(|envelope| envelope.body.len()).sum();
         self.returnable.set(envelopes.len(), bytes);
     }
 
-    /// Whether the broker takes nothing for now, because it is short of memory or disk.
+    /// Whether the broker has blocked the connection, because it is low on memory or disk.
     pub(super) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
 
-    /// The queue of this routing key may be gone: it is declared again next time.
+    /// Declares the queue of this routing key again next time, because it may have been deleted.
     pub(super) fn forget(&mut self, key: &Arc<str>) {
-        self.ready.remove(key);
+        self.declared.remove(key);
     }
 
-    /// Whether others have declared a thing with other properties, such as durable: it is then
-    /// used as it is. The broker has closed the channel over it, so that a new one is opened.
-    async fn foreign(&mut self, declared: Result<(), AmqpError>) -> Result<bool, AmqpError> {
+    /// Whether a declaration failed because the object exists with other properties, such as durable:
+    /// then it is used as it is. The broker has closed the channel, so that a new one is opened.
+    async fn exists_differently(
+        &mut self,
+        declared: Result<(), AmqpError>,
+    ) -> Result<bool, AmqpError> {
         match declared {
-            Err(AmqpError::Refused { said, .. }) if precondition_failed(&said) => {
-                self.channel = open_channel(&self.connection, self.limit).await?;
+            Err(AmqpError::Refused { error, .. }) if precondition_failed(&error) => {
+                self.channel = open_channel(&self.connection, self.timeout).await?;
                 Ok(true)
             }
             other => other.map(|()| false),
@@ -252,7 +276,7 @@ impl Link {
         let kind = ExchangeKind::Topic;
         let declaring =
             self.channel.exchange_declare(EXCHANGE.into(), kind, options, FieldTable::default());
-        within(self.limit, "declaring the exchange", declaring).await
+        with_timeout(self.timeout, "declaring the exchange", declaring).await
     }
 
     async fn declare_queue(&self, name: &str, passive: bool) -> Result<(), AmqpError> {
@@ -263,15 +287,15 @@ impl Link {
             arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
         }
         let declaring = self.channel.queue_declare(name.into(), options, arguments);
-        within(self.limit, "declaring the queue", declaring).await.map(|_| ())
+        with_timeout(self.timeout, "declaring the queue", declaring).await.map(|_| ())
     }
 }
 
-/// The only place that makes channels, so that none is without confirms.
-async fn open_channel(connection: &Connection, limit: Duration) -> Result<Channel, AmqpError> {
-    let channel = within(limit, "opening a channel", connection.create_channel()).await?;
+/// Opens a channel in confirm mode. Nothing else opens channels.
+async fn open_channel(connection: &Connection, timeout: Duration) -> Result<Channel, AmqpError> {
+    let channel = with_timeout(timeout, "opening a channel", connection.create_channel()).await?;
     let confirming = channel.confirm_select(ConfirmSelectOptions::default());
-    within(limit, "switching confirms on", confirming).await?;
+    with_timeout(timeout, "enabling confirms", confirming).await?;
     Ok(channel)
 }
 
@@ -280,14 +304,15 @@ fn precondition_failed(error: &lapin::Error) -> bool {
         if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED))
 }
 
-async fn within<T>(
-    limit: Duration,
+/// Runs an operation with a timeout.
+async fn with_timeout<T>(
+    timeout: Duration,
     doing: &'static str,
     work: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, AmqpError> {
-    match tokio::time::timeout(limit, work).await {
-        Ok(result) => result.map_err(|said| AmqpError::Refused { doing, said }),
-        Err(_) => Err(AmqpError::Timeout { doing, limit }),
+    match tokio::time::timeout(timeout, work).await {
+        Ok(result) => result.map_err(|error| AmqpError::Refused { doing, error }),
+        Err(_) => Err(AmqpError::Timeout { doing, timeout }),
     }
 }
 
@@ -300,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_read_with_literals_and_escapes() {
+    fn urls_may_contain_ipv6_literals_and_escapes() {
         let plain = uri("amqp://guest:guest@127.0.0.1:5672/%2f");
         assert_eq!((plain.authority.host.as_str(), plain.vhost.as_str()), ("127.0.0.1", "/"));
         assert_eq!(plain.query.heartbeat, Some(10));
@@ -317,18 +342,18 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_a_url_asks_for_are_bounded() {
+    fn frame_max_of_a_url_is_bounded() {
         let most = u32::try_from(Bound::FrameBytes.most()).unwrap();
-        let asked = |frame_max: u32| format!("amqp://broker/?frame_max={frame_max}");
-        let of = |frame_max| uri(&asked(frame_max)).query.frame_max;
-        assert_eq!(of(0), Some(most), "no limit is not left to the broker");
+        let url = |frame_max: u32| format!("amqp://broker/?frame_max={frame_max}");
+        let of = |frame_max| uri(&url(frame_max)).query.frame_max;
+        assert_eq!(of(0), Some(most), "0 selects the bound");
         assert_eq!((of(1), of(8192), of(most)), (Some(FRAME_MIN), Some(8192), Some(most)));
-        let error = node(&Secret::new(asked(most + 1))).unwrap_err().to_string();
+        let error = node(&Secret::new(url(most + 1))).unwrap_err().to_string();
         assert!(error.contains("amqp_frame_bytes") && error.contains("131073"), "{error}");
     }
 
     #[test]
-    fn refused_urls_are_not_repeated() {
+    fn errors_do_not_repeat_the_url() {
         for url in ["u:hunter2@h", "amqp://u:hunter2@h:port/", "amqp://u:hunter2@h/%ff"] {
             let error = node(&Secret::new(url)).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");

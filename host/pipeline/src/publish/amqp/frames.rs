@@ -1,20 +1,20 @@
-//! Follows the frames that a broker sends, before the AMQP library parses them.
+//! Validates the frames that a broker sends, before the AMQP library parses them.
 //!
-//! Whoever answers at the broker's address can send anything, before any login. The library parses
-//! nested field tables by recursion without a bound, and keeps what a broker sends unasked. This
-//! module refuses a frame before its last byte has been handed on, so that the library, which parses
-//! whole frames only, never sees it. It holds at most one frame, and never changes what it follows.
+//! A peer at the broker's address can send anything, before any login. The library parses nested field
+//! tables by unbounded recursion, and buffers unsolicited methods. This module rejects a frame before
+//! its last byte is passed on, so that the library, which parses whole frames only, never sees it. It
+//! buffers at most one frame, and never changes the stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::refusal::Refusal;
+use super::frame_error::FrameError;
 use super::tables;
 use nephometer_model::Bound;
 
-/// Type, channel and size.
+/// Size of a frame header: type, channel and size.
 const HEAD: usize = 7;
-/// What a frame has besides its content: the head, and the byte at the end.
+/// Size of a frame without its content: the header, and the end byte.
 const OVERHEAD: usize = HEAD + 1;
 const END: u8 = 0xce;
 
@@ -22,15 +22,14 @@ const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
-/// The first byte of the protocol header, with which a broker answers that speaks another version.
+/// First byte of the protocol header, which a broker of another version replies with.
 const GREETING: u8 = b'A';
 
 const START: (u16, u16) = (10, 10);
 const RETURN: (u16, u16) = (60, 50);
 
-/// Answers to what a publisher asks for. All others have no business on its connection, and most of
-/// them hold field tables.
-const ANSWERS: [(u16, u16); 12] = [
+/// Replies to a publisher's methods. Any other method is rejected; most of those contain field tables.
+const REPLIES: [(u16, u16); 12] = [
     START,
     (10, 30),  // connection.tune
     (10, 41),  // connection.open-ok
@@ -45,9 +44,9 @@ const ANSWERS: [(u16, u16); 12] = [
     (85, 11),  // confirm.select-ok
 ];
 
-/// What a broker may send by itself. The library queues an answer to most of them, also while the
-/// broker reads nothing.
-const UNASKED: [(u16, u16); 6] = [
+/// Methods that a broker may send unsolicited. The library queues a reply to most of them, also while
+/// the broker reads nothing.
+const UNSOLICITED: [(u16, u16); 6] = [
     (10, 20), // connection.secure
     (10, 50), // connection.close
     (10, 60), // connection.blocked
@@ -56,7 +55,7 @@ const UNASKED: [(u16, u16); 6] = [
     (20, 40), // channel.close
 ];
 
-/// How much a broker may return: not more than was sent to it.
+/// What a broker may return: at most what was sent to it.
 #[derive(Debug, Default)]
 pub(super) struct Returnable {
     messages: AtomicUsize,
@@ -64,85 +63,88 @@ pub(super) struct Returnable {
 }
 
 impl Returnable {
-    /// So many messages with so many bytes in all are about to be sent, and none before them is
-    /// unconfirmed.
+    /// Sets the numbers of messages and bytes that are about to be sent. All earlier messages must be
+    /// confirmed.
     pub(super) fn set(&self, messages: usize, bytes: usize) {
         self.messages.store(messages, Relaxed);
         self.bytes.store(bytes, Relaxed);
     }
 
-    fn take_message(&self) -> Result<(), Refusal> {
-        taken(&self.messages, 1).ok_or(Refusal::Returned("messages"))
+    fn take_message(&self) -> Result<(), FrameError> {
+        subtract(&self.messages, 1).ok_or(FrameError::Returned("messages"))
     }
 
-    fn take_bytes(&self, bytes: u64) -> Result<(), Refusal> {
-        let taken = usize::try_from(bytes).ok().and_then(|bytes| taken(&self.bytes, bytes));
-        taken.ok_or(Refusal::Returned("bytes"))
+    fn take_bytes(&self, bytes: u64) -> Result<(), FrameError> {
+        let subtracted = usize::try_from(bytes).ok().and_then(|bytes| subtract(&self.bytes, bytes));
+        subtracted.ok_or(FrameError::Returned("bytes"))
     }
 }
 
-fn taken(from: &AtomicUsize, amount: usize) -> Option<()> {
+fn subtract(from: &AtomicUsize, amount: usize) -> Option<()> {
     from.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(amount)).ok().map(drop)
 }
 
-enum Place {
+/// The part of a frame that comes next.
+enum ParsePosition {
     Head,
     Content,
     End,
 }
 
-/// Where a returned message is.
+/// The part of a returned message that comes next on its channel.
 #[derive(Clone, Copy)]
-enum Returned {
-    Nowhere,
+enum ReturnedMessage {
+    None,
     Header { channel: u16 },
     Body { channel: u16, left: u64 },
 }
 
-/// Follows the frames of one connection.
+/// Validates the frames of one connection.
 pub(super) struct FrameGuard {
     frame_max: usize,
     returnable: Arc<Returnable>,
-    place: Place,
+    position: ParsePosition,
     head: [u8; HEAD],
-    /// How much of the head there is.
+    /// Number of bytes in `head`.
     filled: usize,
-    /// Bytes of the content that are still to come.
+    /// Bytes of the content that are missing.
     left: usize,
-    /// The content of a method or header; that of other frames is not kept.
+    /// Content of a method or content header. The content of other frames is not buffered.
     content: Vec<u8>,
-    returned: Returned,
-    unasked: usize,
-    /// Whether nothing has come yet: only then may a protocol header.
+    returned: ReturnedMessage,
+    unsolicited: usize,
+    /// Whether nothing was received yet: only then is a protocol header accepted.
     fresh: bool,
-    /// After a protocol header there is nothing more to say.
-    over: bool,
+    /// Whether a protocol header was received, which ends the connection.
+    finished: bool,
 }
 
 impl FrameGuard {
-    /// For a connection that asked for frames of at most `frame_max` bytes.
+    /// A guard for a connection that negotiates frames of at most `frame_max` bytes.
     pub(super) fn new(frame_max: usize, returnable: Arc<Returnable>) -> Self {
         Self {
             frame_max,
             returnable,
-            place: Place::Head,
+            position: ParsePosition::Head,
             head: [0; HEAD],
             filled: 0,
             left: 0,
             content: Vec::new(),
-            returned: Returned::Nowhere,
-            unasked: 0,
+            returned: ReturnedMessage::None,
+            unsolicited: 0,
             fresh: true,
-            over: false,
+            finished: false,
         }
     }
 
-    /// Follows the next bytes. None of them may be handed on if this is an error, and nothing may be
-    /// read after it.
-    pub(super) fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
+    /// Validates the next bytes.
+    ///
+    /// # Errors
+    /// If they are rejected: then none of them may be passed on, and nothing may be read any more.
+    pub(super) fn check(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
         while let Some(&first) = bytes.first() {
-            let used = match self.place {
-                Place::Head => {
+            let used = match self.position {
+                ParsePosition::Head => {
                     let used = bytes.len().min(HEAD - self.filled);
                     self.head[self.filled..][..used].copy_from_slice(&bytes[..used]);
                     self.filled += used;
@@ -151,18 +153,18 @@ impl FrameGuard {
                     }
                     used
                 }
-                Place::Content => {
+                ParsePosition::Content => {
                     let used = bytes.len().min(self.left);
                     if matches!(self.kind(), METHOD | HEADER) {
                         self.content.extend_from_slice(&bytes[..used]);
                     }
                     self.left -= used;
                     if self.left == 0 {
-                        self.place = Place::End;
+                        self.position = ParsePosition::End;
                     }
                     used
                 }
-                Place::End => {
+                ParsePosition::End => {
                     self.end(first)?;
                     1
                 }
@@ -180,54 +182,54 @@ impl FrameGuard {
         u16::from_be_bytes([self.head[1], self.head[2]])
     }
 
-    /// The head is there: the size is checked before anything is kept.
-    fn begin(&mut self) -> Result<(), Refusal> {
+    /// The header is complete. The size is checked before any content is buffered.
+    fn begin(&mut self) -> Result<(), FrameError> {
         let fresh = std::mem::replace(&mut self.fresh, false);
-        if self.over {
-            return Err(Refusal::Malformed("a frame after the protocol header"));
+        if self.finished {
+            return Err(FrameError::Malformed("frame after the protocol header"));
         }
         if self.kind() == GREETING && fresh && self.head.starts_with(b"AMQP\0") {
-            self.place = Place::End;
+            self.position = ParsePosition::End;
             return Ok(());
         }
         if !matches!(self.kind(), METHOD | HEADER | BODY | HEARTBEAT) {
-            return Err(Refusal::Kind(self.kind()));
+            return Err(FrameError::Kind(self.kind()));
         }
         let [.., a, b, c, d] = self.head;
         let size = u32::from_be_bytes([a, b, c, d]);
-        // No machine that this runs on has addresses of less than 32 bits.
+        // All supported targets have at least 32 bits.
         self.left = usize::try_from(size).unwrap_or(usize::MAX);
-        let whole = self.left.saturating_add(OVERHEAD);
-        Bound::FrameBytes.check(whole)?;
-        if whole > self.frame_max {
-            return Err(Refusal::FrameMax { size: whole, most: self.frame_max });
+        let total = self.left.saturating_add(OVERHEAD);
+        Bound::FrameBytes.check(total)?;
+        if total > self.frame_max {
+            return Err(FrameError::FrameMax { size: total, most: self.frame_max });
         }
         if self.kind() == BODY {
             self.body(u64::from(size))?;
         }
-        self.place = if self.left == 0 { Place::End } else { Place::Content };
+        self.position = if self.left == 0 { ParsePosition::End } else { ParsePosition::Content };
         Ok(())
     }
 
-    /// A part of a returned message.
-    fn body(&mut self, size: u64) -> Result<(), Refusal> {
-        let unexpected = Refusal::Malformed("a body that nothing announced");
-        let Returned::Body { channel, left } = self.returned else { return Err(unexpected) };
+    /// A body frame of a returned message.
+    fn body(&mut self, size: u64) -> Result<(), FrameError> {
+        let unexpected = FrameError::Malformed("unexpected body");
+        let ReturnedMessage::Body { channel, left } = self.returned else { return Err(unexpected) };
         if channel != self.channel() || size == 0 {
             return Err(unexpected);
         }
         let left = left.checked_sub(size).ok_or(unexpected)?;
         self.returned =
-            if left == 0 { Returned::Nowhere } else { Returned::Body { channel, left } };
+            if left == 0 { ReturnedMessage::None } else { ReturnedMessage::Body { channel, left } };
         Ok(())
     }
 
-    /// The last byte of a frame: the library parses it as soon as it has this.
-    fn end(&mut self, byte: u8) -> Result<(), Refusal> {
+    /// The last byte of a frame: with it the library parses the frame.
+    fn end(&mut self, byte: u8) -> Result<(), FrameError> {
         if self.kind() == GREETING {
-            self.over = true;
+            self.finished = true;
         } else if byte != END {
-            return Err(Refusal::Malformed("no frame end at its announced size"));
+            return Err(FrameError::Malformed("no end byte at the announced size"));
         }
         let content = std::mem::take(&mut self.content);
         match self.kind() {
@@ -236,47 +238,47 @@ impl FrameGuard {
             _ => {}
         }
         self.filled = 0;
-        self.place = Place::Head;
+        self.position = ParsePosition::Head;
         Ok(())
     }
 
-    fn method(&mut self, content: &[u8]) -> Result<(), Refusal> {
+    fn method(&mut self, content: &[u8]) -> Result<(), FrameError> {
         let &[a, b, c, d, ref arguments @ ..] = content else {
-            return Err(Refusal::Malformed("a method without its number"));
+            return Err(FrameError::Malformed("method without its number"));
         };
         let method = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
         match self.returned {
-            Returned::Header { channel } | Returned::Body { channel, .. }
+            ReturnedMessage::Header { channel } | ReturnedMessage::Body { channel, .. }
                 if channel == self.channel() || method == RETURN =>
             {
-                return Err(Refusal::Malformed("a method within a returned message"));
+                return Err(FrameError::Malformed("method within a returned message"));
             }
             _ => {}
         }
         if method == RETURN {
             self.returnable.take_message()?;
-            self.returned = Returned::Header { channel: self.channel() };
-        } else if UNASKED.contains(&method) {
-            self.unasked += 1;
-            Bound::Unasked.check(self.unasked)?;
-        } else if !ANSWERS.contains(&method) {
-            return Err(Refusal::Method(method.0, method.1));
+            self.returned = ReturnedMessage::Header { channel: self.channel() };
+        } else if UNSOLICITED.contains(&method) {
+            self.unsolicited += 1;
+            Bound::Unasked.check(self.unsolicited)?;
+        } else if !REPLIES.contains(&method) {
+            return Err(FrameError::Method(method.0, method.1));
         }
         if method == START { tables::start(arguments) } else { Ok(()) }
     }
 
-    fn header(&mut self, content: &[u8]) -> Result<(), Refusal> {
-        let Returned::Header { channel } = self.returned else {
-            return Err(Refusal::Malformed("a content header that nothing announced"));
+    fn header(&mut self, content: &[u8]) -> Result<(), FrameError> {
+        let ReturnedMessage::Header { channel } = self.returned else {
+            return Err(FrameError::Malformed("unexpected content header"));
         };
         if channel != self.channel() {
-            return Err(Refusal::Malformed("a content header on another channel"));
+            return Err(FrameError::Malformed("content header on another channel"));
         }
         let left = tables::content_header(content)?;
         Bound::ReturnHeader.check(content.len())?;
         self.returnable.take_bytes(left)?;
         self.returned =
-            if left == 0 { Returned::Nowhere } else { Returned::Body { channel, left } };
+            if left == 0 { ReturnedMessage::None } else { ReturnedMessage::Body { channel, left } };
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What the fuzz target `amqp` calls: whatever a broker sends, the library parses nothing that is
+//! The body of the fuzz target `amqp`: whatever a broker sends, the library parses nothing that is
 //! nested deeper than the bound. The unit tests call it, too.
 
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use amq_protocol::types::{AMQPValue, FieldTable};
 use super::frames::{FrameGuard, Returnable};
 use nephometer_model::Bound;
 
-/// Any bytes, cut anywhere. The first byte selects what the others are: a stream, the arguments of
-/// `connection.start`, or the content header of a returned message; the second is the size of pieces.
+/// Checks a stream of any bytes, cut anywhere. The first byte selects what the others are: a stream,
+/// the arguments of `connection.start`, or the content header of a returned message. The second byte
+/// is the size of the pieces.
 pub fn amqp(data: &[u8]) {
     let [form, cut, data @ ..] = data else { return };
     let stream = match form % 3 {
@@ -37,14 +38,14 @@ pub(super) fn frame(kind: u8, channel: u16, content: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What the library is given of a stream that comes in pieces.
+/// The part of a stream, received in pieces, that is passed to the library.
 fn passed(stream: &[u8], piece: usize) -> Vec<u8> {
     let returnable = Arc::new(Returnable::default());
     returnable.set(100, 1 << 20);
     let mut guard = FrameGuard::new(Bound::FrameBytes.size(), returnable);
     let mut passed = Vec::new();
     for piece in stream.chunks(piece) {
-        if guard.follow(piece).is_err() {
+        if guard.check(piece).is_err() {
             break;
         }
         passed.extend_from_slice(piece);
@@ -52,7 +53,7 @@ fn passed(stream: &[u8], piece: usize) -> Vec<u8> {
     passed
 }
 
-/// Parses as the library does, and counts the frames.
+/// Parses frames as the library does. Returns their number.
 pub(super) fn parse(mut bytes: &[u8]) -> usize {
     let mut frames = 0;
     // The library ends the connection at the first frame that it cannot parse.
@@ -81,7 +82,7 @@ fn check(frame: &AMQPFrame) {
     }
 }
 
-/// Other methods with field tables: none of them is for a publisher.
+/// Other methods with field tables. No broker sends them to a publisher.
 fn holds_tables(method: &AMQPClass) -> bool {
     matches!(
         method,

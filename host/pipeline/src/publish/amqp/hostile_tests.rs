@@ -1,5 +1,5 @@
-//! The AMQP library behind the guard, with brokers of a few lines. The agent as a whole meets worse ones
-//! in `tests/hostile/broker.rs`.
+//! The AMQP library behind the guard, with minimal brokers. `tests/hostile/broker.rs` runs the whole
+//! agent against worse ones.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -11,18 +11,15 @@ use super::frames_tests::{long, method, nested, start};
 use nephometer_config::{BrokerSpec, Queues, Secret, TlsSpec};
 use nephometer_model::Bound;
 
-/// Accepts connections, answers each, and reports when the agent has closed it.
-fn answering(
-    query: &str,
-    answers: impl Fn(&mut TcpStream) + Send + 'static,
-) -> (Broker, Receiver<()>) {
+/// A broker that accepts connections, runs `reply` on each, and reports when the client has closed it.
+fn broker(query: &str, reply: impl Fn(&mut TcpStream) + Send + 'static) -> (Broker, Receiver<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let (closed, reports) = channel();
     std::thread::spawn(move || {
         for mut client in listener.incoming().map_while(Result::ok) {
-            answers(&mut client);
-            // Until the other side closes, in whatever way.
+            reply(&mut client);
+            // Until the client closes or resets.
             while client.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
             if closed.send(()).is_err() {
                 break;
@@ -38,8 +35,8 @@ fn answering(
     (Broker::new(&spec).unwrap(), reports)
 }
 
-/// Takes what the library sends until it waits for an answer.
-fn heard(client: &mut TcpStream, length: usize) {
+/// Reads `length` bytes of the library.
+fn skip(client: &mut TcpStream, length: usize) {
     client.read_exact(&mut vec![0; length]).unwrap();
 }
 
@@ -52,9 +49,9 @@ fn frame_from(client: &mut TcpStream) -> Vec<u8> {
     content
 }
 
-/// As a broker should, up to a channel that confirms.
+/// Replies as a broker should, up to a channel in confirm mode.
 fn welcome(client: &mut TcpStream, greeting: &[u8]) {
-    heard(client, 8);
+    skip(client, 8);
     client.write_all(greeting).unwrap();
     frame_from(client);
     client.write_all(&method(0, 10, 30, &[0, 9, 0, 2, 0, 0, 0, 60])).unwrap();
@@ -70,15 +67,15 @@ fn welcome(client: &mut TcpStream, greeting: &[u8]) {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_in_the_greeting_are_as_deep_as_the_bound() {
+async fn a_greeting_with_tables_deeper_than_the_bound_is_rejected() {
     let most = Bound::TableDepth.size();
     for kind in [b'F', b'A'] {
         let greeting = start(&nested(kind, most), b"en_US");
-        let (mut accepted, _) = answering("", move |client| welcome(client, &greeting));
+        let (mut accepted, _) = broker("", move |client| welcome(client, &greeting));
         accepted.connect().await.map(drop).unwrap();
         let greeting = start(&nested(kind, most + 1), b"en_US");
-        let (mut refused, closed) = answering("", move |client| {
-            heard(client, 8);
+        let (mut refused, closed) = broker("", move |client| {
+            skip(client, 8);
             client.write_all(&greeting).unwrap();
         });
         let error = refused.connect().await.map(drop).unwrap_err().to_string();
@@ -88,18 +85,18 @@ async fn tables_in_the_greeting_are_as_deep_as_the_bound() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_in_the_handshake_are_as_large_as_the_bound() {
+async fn a_frame_of_the_handshake_larger_than_the_bound_is_rejected() {
     let most = Bound::FrameBytes.size();
     let greeting = move |size: usize| {
         let small = start(&[], b"").len();
         start(&[], &vec![b'x'; size - small])
     };
-    // What the URL may ask for at most, and the most that the guard knows.
+    // The largest frame_max that a URL may set.
     let query = format!("?frame_max={most}");
-    let (mut accepted, _) = answering(&query, move |client| welcome(client, &greeting(most)));
+    let (mut accepted, _) = broker(&query, move |client| welcome(client, &greeting(most)));
     accepted.connect().await.map(drop).unwrap();
-    let (mut refused, closed) = answering(&query, move |client| {
-        heard(client, 8);
+    let (mut refused, closed) = broker(&query, move |client| {
+        skip(client, 8);
         client.write_all(&greeting(most + 1)).unwrap();
     });
     let error = refused.connect().await.map(drop).unwrap_err().to_string();
@@ -107,12 +104,12 @@ async fn frames_in_the_handshake_are_as_large_as_the_bound() {
     closed.recv_timeout(PATIENCE).unwrap();
 }
 
-/// The library's thread read on for as long as the broker left the connection open: one thread, one
-/// socket and a megabyte for every attempt.
+/// The library's thread once read on until the broker closed the connection: each attempt cost one
+/// thread, one socket and 1 MB.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_broker_leaves_nothing_behind() {
-    let (broker, closed) = answering("", |_| {});
-    let mut broker = broker.with_limit(Duration::from_millis(100));
+async fn a_silent_broker_leaks_no_connection() {
+    let (broker, closed) = broker("", |_| {});
+    let mut broker = broker.with_timeout(Duration::from_millis(100));
     for _ in 0..10 {
         let error = broker.connect().await.map(drop).unwrap_err().to_string();
         assert!(error.contains("no answer from the broker"), "{error}");
@@ -122,9 +119,9 @@ async fn a_silent_broker_leaves_nothing_behind() {
 
 /// The same after a login, where the library waits for `connection.close-ok`.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_never_confirms_the_close_leaves_nothing_behind() {
-    let (broker, closed) = answering("", |client| welcome(client, &start(&[], b"en_US")));
-    let mut broker = broker.with_limit(Duration::from_secs(3));
+async fn a_broker_that_never_confirms_the_close_leaks_no_connection() {
+    let (broker, closed) = broker("", |client| welcome(client, &start(&[], b"en_US")));
+    let mut broker = broker.with_timeout(Duration::from_secs(3));
     for _ in 0..2 {
         drop(broker.connect().await.map_err(|error| error.to_string()).unwrap());
         closed.recv_timeout(PATIENCE).unwrap();

@@ -1,3 +1,5 @@
+//! The publisher: sends a window of envelopes, then waits for the broker's confirms.
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,50 +11,52 @@ use lapin::{BasicProperties, Confirmation, PublisherConfirm};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::connection::{Broker, EXCHANGE, Link};
-use super::{AmqpError, harmless};
+use super::connection::{Broker, BrokerConnection, EXCHANGE};
+use super::{AmqpError, sanitize};
 use crate::publish::{Envelope, Publisher};
 use nephometer_config::BrokerSpec;
 use nephometer_model::DeliveryResult;
 use nephometer_telemetry::events::publish as events;
 
-/// Envelopes in flight: ten times faster than one at a time, while more gain little.
+/// Envelopes in flight: ten times the throughput of one at a time; more gain little.
 const WINDOW: usize = 100;
-/// How long a confirm may take. A broker that is out of memory or disk stops confirming and says
-/// nothing.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
-/// How often a wait looks whether the broker has said so.
-const LOOK: Duration = Duration::from_secs(1);
+/// Timeout of a confirm. A broker that is low on memory or disk may stop confirming without notice.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a wait checks whether the broker has blocked the connection.
+const BLOCKED_CHECK: Duration = Duration::from_secs(1);
 
 /// Sends notifications to a broker and waits for its confirms.
 pub struct AmqpPublisher {
     broker: Broker,
     /// `None` until the first call and after every failure.
-    link: Option<Link>,
+    connection: Option<BrokerConnection>,
     label: Arc<str>,
-    /// What is numbered: all that goes through one spool.
+    /// Names the sequence of envelopes, which is that of the spool.
     stream: String,
 }
 
 impl AmqpPublisher {
-    /// A publisher for this broker. Nothing is connected yet. `stream` names the spool: what it numbers
-    /// is told to receivers under this name.
+    /// A publisher for this broker. Nothing is connected yet. `stream` identifies the spool: receivers
+    /// get it with the number of each envelope.
+    ///
+    /// # Errors
+    /// If a URL of the broker is invalid.
     pub fn new(spec: &BrokerSpec, label: &Arc<str>, stream: Uuid) -> Result<Self, AmqpError> {
         let (label, stream) = (Arc::clone(label), stream.to_string());
-        Ok(Self { broker: Broker::new(spec)?, link: None, label, stream })
+        Ok(Self { broker: Broker::new(spec)?, connection: None, label, stream })
     }
 
-    /// A link on which all routing keys have a queue. Made before anything is sent, because a
-    /// declaration that is refused closes the channel with all that is in flight on it.
-    async fn ready(&mut self, envelopes: &[Envelope]) -> Result<Link, AmqpError> {
-        let mut link = match self.link.take() {
-            Some(link) => link,
+    /// A connection on which all routing keys have a queue. Declared before anything is sent, because a
+    /// failed declaration closes the channel with everything in flight.
+    async fn ready(&mut self, envelopes: &[Envelope]) -> Result<BrokerConnection, AmqpError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
             None => self.broker.connect().await?,
         };
         for envelope in envelopes {
-            link.prepare(&envelope.address).await?;
+            connection.prepare(&envelope.address).await?;
         }
-        Ok(link)
+        Ok(connection)
     }
 }
 
@@ -60,11 +64,11 @@ impl AmqpPublisher {
 impl Publisher for AmqpPublisher {
     async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
         match self.ready(envelopes).await {
-            Ok(mut link) => {
-                let (outcomes, whole) = self.exchange(&mut link, envelopes).await;
-                // One failure leaves everything behind it in doubt: the next call starts anew.
-                self.link = whole.then_some(link);
-                outcomes
+            Ok(mut connection) => {
+                let (results, complete) = self.exchange(&mut connection, envelopes).await;
+                // After a failure everything behind it is in doubt: the next call reconnects.
+                self.connection = complete.then_some(connection);
+                results
             }
             Err(error) => vec![DeliveryResult::pending(error.to_string()); envelopes.len()],
         }
@@ -76,17 +80,17 @@ impl Publisher for AmqpPublisher {
 }
 
 impl AmqpPublisher {
-    /// Sends all, then waits for all. Besides the outcomes, whether the link is still good.
+    /// Sends all envelopes, then waits for all confirms. Also returns whether the connection is usable.
     async fn exchange(
         &self,
-        link: &mut Link,
+        connection: &mut BrokerConnection,
         envelopes: &[Envelope],
     ) -> (Vec<DeliveryResult>, bool) {
-        link.expect(envelopes);
+        connection.expect(envelopes);
         let mut confirms = Vec::with_capacity(envelopes.len());
         let mut failure = None;
         for envelope in envelopes {
-            match self.send(link, envelope).await {
+            match self.send(connection, envelope).await {
                 Ok(confirm) => confirms.push(confirm),
                 Err(error) => {
                     failure = Some(error.to_string());
@@ -94,67 +98,72 @@ impl AmqpPublisher {
                 }
             }
         }
-        let mut outcomes = Vec::with_capacity(envelopes.len());
+        let mut results = Vec::with_capacity(envelopes.len());
         for (confirm, envelope) in confirms.into_iter().zip(envelopes) {
-            match self.patiently(link, "waiting for a confirm", confirm).await {
-                Ok(confirmation) => outcomes.push(judge(link, envelope, &confirmation)),
+            match self.wait_for_broker(connection, "waiting for a confirm", confirm).await {
+                Ok(confirmation) => {
+                    results.push(delivery_result(connection, envelope, &confirmation))
+                }
                 Err(error) => {
                     failure = Some(error.to_string());
                     break;
                 }
             }
         }
-        let whole = failure.is_none();
-        outcomes.resize(envelopes.len(), DeliveryResult::pending(failure.unwrap_or_default()));
-        (outcomes, whole)
+        let complete = failure.is_none();
+        results.resize(envelopes.len(), DeliveryResult::pending(failure.unwrap_or_default()));
+        (results, complete)
     }
 
-    async fn send(&self, link: &Link, envelope: &Envelope) -> Result<PublisherConfirm, AmqpError> {
-        let sending = link.channel.basic_publish(
+    async fn send(
+        &self,
+        connection: &BrokerConnection,
+        envelope: &Envelope,
+    ) -> Result<PublisherConfirm, AmqpError> {
+        let sending = connection.channel.basic_publish(
             EXCHANGE.into(),
             ShortString::from(&*envelope.address),
             BasicPublishOptions { mandatory: true, immediate: false },
             &envelope.body,
             self.properties(envelope),
         );
-        self.patiently(link, "sending to the broker", sending).await
+        self.wait_for_broker(connection, "sending to the broker", sending).await
     }
 
-    /// A broker that has said that it takes nothing for now is waited for as long as it lives, which
-    /// heartbeats tell: what was sent to it is on its way, and sending it again elsewhere would double
-    /// it.
-    async fn patiently<T>(
+    /// Waits with a timeout, but without one while the broker blocks the connection and sends
+    /// heartbeats: the envelopes are on their way, and sending them again would duplicate them.
+    async fn wait_for_broker<T>(
         &self,
-        link: &Link,
+        connection: &BrokerConnection,
         doing: &'static str,
         work: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T, AmqpError> {
         tokio::pin!(work);
         let mut blocked = false;
         loop {
-            // Looked at more often than the limit, so that it is said soon.
-            let mut left = CONFIRM_LIMIT;
+            // Checked more often than the timeout, so that it is logged soon.
+            let mut left = CONFIRM_TIMEOUT;
             while !left.is_zero() {
-                if let Ok(done) = timeout(LOOK.min(left), &mut work).await {
+                if let Ok(done) = timeout(BLOCKED_CHECK.min(left), &mut work).await {
                     if blocked {
                         events::unblocked(&self.label);
                     }
-                    return done.map_err(|said| AmqpError::Refused { doing, said });
+                    return done.map_err(|error| AmqpError::Refused { doing, error });
                 }
-                if link.is_blocked() && !blocked {
+                if connection.is_blocked() && !blocked {
                     blocked = true;
                     events::blocked(&self.label);
                 }
-                left = left.saturating_sub(LOOK);
+                left = left.saturating_sub(BLOCKED_CHECK);
             }
-            if !link.is_blocked() {
-                return Err(AmqpError::Timeout { doing, limit: CONFIRM_LIMIT });
+            if !connection.is_blocked() {
+                return Err(AmqpError::Timeout { doing, timeout: CONFIRM_TIMEOUT });
             }
         }
     }
 
-    /// As oslo.messaging sets them, byte for byte, but for the two headers: the number of the envelope
-    /// in its stream. Where one is left out a receiver has a gap; a repeat has its first number.
+    /// The properties that oslo.messaging sets, byte for byte, plus two headers: the stream and the
+    /// number of the envelope in it. A missing number is a gap; a repeated envelope keeps its number.
     fn properties(&self, envelope: &Envelope) -> BasicProperties {
         let mut headers = FieldTable::default();
         let stream = AMQPValue::LongString(self.stream.as_str().into());
@@ -170,15 +179,19 @@ impl AmqpPublisher {
     }
 }
 
-/// A message that no queue took is returned first and then confirmed all the same.
-fn judge(link: &mut Link, envelope: &Envelope, confirmation: &Confirmation) -> DeliveryResult {
+/// The result of a confirm. A message that no queue accepted is returned first, then confirmed.
+fn delivery_result(
+    connection: &mut BrokerConnection,
+    envelope: &Envelope,
+    confirmation: &Confirmation,
+) -> DeliveryResult {
     let (Confirmation::Ack(returned) | Confirmation::Nack(returned)) = confirmation else {
-        return DeliveryResult::pending("the broker was not asked to confirm".to_owned());
+        return DeliveryResult::pending("the channel does not confirm".to_owned());
     };
     match returned {
         Some(returned) => {
-            link.forget(&envelope.address);
-            let reason = harmless(returned.reply_text.as_str());
+            connection.forget(&envelope.address);
+            let reason = sanitize(returned.reply_text.as_str());
             DeliveryResult::pending(format!("returned by the broker: {reason}"))
         }
         None if confirmation.is_ack() => DeliveryResult::Acknowledged,

@@ -1,8 +1,8 @@
-//! The stream that the AMQP library reads from: a socket, or TLS, with a `FrameGuard` on what comes
-//! in, and with an end that whoever holds its `Leash` can bring about.
+//! The stream that the AMQP library reads from: a socket, plain or TLS, with a `FrameGuard` on the
+//! input, which ends when its `CloseOnDrop` is dropped.
 //!
-//! The library takes streams of one type only, that of its reactor: therefore a reactor of our own,
-//! which is tokio's in all that is no stream.
+//! The library accepts only the stream type of its reactor. Therefore this module has a reactor of its
+//! own, which delegates everything but streams to Tokio's.
 
 use std::future::{Future, ready};
 use std::io::{self, IoSlice};
@@ -22,10 +22,10 @@ use tokio::sync::watch;
 
 use super::frames::FrameGuard;
 
-/// What is guarded: a socket, in the clear or with TLS.
-pub(super) type Wire = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
+/// The guarded stream: a plain or TLS socket.
+pub(super) type BrokerStream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
-/// The runtime that the library is given.
+/// The runtime that is passed to the library.
 pub(super) type Runtime = async_rs::Runtime<RuntimeParts<Tokio, GuardedReactor>>;
 
 /// Tokio's threads and timers, and guarded streams.
@@ -35,37 +35,37 @@ pub(super) fn runtime() -> Runtime {
 }
 
 /// Ends a stream when it is dropped. The library's own thread reads the stream, and would otherwise
-/// live for as long as the broker leaves the connection open, whatever became of the publisher.
-pub(super) struct Leash(watch::Sender<()>);
+/// run until the broker closes the connection, long after the publisher is dropped.
+pub(super) struct CloseOnDrop(watch::Sender<()>);
 
-impl Leash {
+impl CloseOnDrop {
     pub(super) fn new() -> Self {
         Self(watch::Sender::new(()))
     }
 
     fn end(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut end = self.0.subscribe();
-        // Nothing is ever sent: it changes when the sender is dropped.
+        // Nothing is ever sent: this resolves when the sender is dropped.
         async move { drop(end.changed().await) }
     }
 }
 
-/// A stream whose incoming frames are followed.
+/// A stream whose incoming frames are validated.
 pub(super) struct GuardedStream<S> {
     inner: S,
     guard: FrameGuard,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     ended: bool,
-    /// Why nothing more is read.
-    refused: Option<String>,
+    /// The rejection, after which nothing more is read.
+    rejected: Option<String>,
 }
 
 impl<S> GuardedStream<S> {
-    pub(super) fn new(inner: S, guard: FrameGuard, leash: &Leash) -> Self {
-        Self { inner, guard, end: Box::pin(leash.end()), ended: false, refused: None }
+    pub(super) fn new(inner: S, guard: FrameGuard, close_on_drop: &CloseOnDrop) -> Self {
+        Self { inner, guard, end: Box::pin(close_on_drop.end()), ended: false, rejected: None }
     }
 
-    /// Whether the leash was dropped; if not, the task is woken when it is.
+    /// Whether the `CloseOnDrop` was dropped. If not, the task is woken when it is.
     fn ended(&mut self, context: &mut Context<'_>) -> bool {
         self.ended = self.ended || self.end.as_mut().poll(context).is_ready();
         self.ended
@@ -83,14 +83,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
             let reason = "the publisher has dropped the connection";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
         }
-        if this.refused.is_none() {
+        if this.rejected.is_none() {
             let read = poll!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
-            match this.guard.follow(&buffer[..read]) {
+            match this.guard.check(&buffer[..read]) {
                 Ok(()) => return Poll::Ready(Ok(read)),
-                Err(refusal) => this.refused = Some(refusal.to_string()),
+                Err(error) => this.rejected = Some(error.to_string()),
             }
         }
-        let reason = this.refused.clone().unwrap_or_default();
+        let reason = this.rejected.clone().unwrap_or_default();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)))
     }
 }
@@ -117,7 +117,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS sends a last record, which a peer that reads nothing could delay for ever.
+        // TLS sends a last record, which a peer that does not read could block for ever.
         if self.ended(context) {
             return Poll::Ready(Ok(()));
         }
@@ -125,17 +125,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     }
 }
 
-/// Tokio's reactor, but for its streams: those are made and guarded before the library is called.
+/// Tokio's reactor without its streams: those are connected and guarded before the library is called.
 #[derive(Debug, Clone)]
 pub(super) struct GuardedReactor(Tokio);
 
-/// The library never asks its reactor for a stream, because it is given a connected one.
+/// The error for a stream that the library requests. It does not, because it gets a connected one.
 fn unguarded() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "a stream without a guard")
+    io::Error::new(io::ErrorKind::Unsupported, "stream without a guard")
 }
 
 impl Reactor for GuardedReactor {
-    type TcpStream = GuardedStream<Wire>;
+    type TcpStream = GuardedStream<BrokerStream>;
     type Sleep = <Tokio as Reactor>::Sleep;
 
     fn register<H: io::Read + io::Write + AsFd + AsRawFd + Send + 'static>(

@@ -1,27 +1,27 @@
-//! Field tables and arrays of AMQP 0-9-1, as far as it takes to see how deep they are.
+//! Measures the depth of field tables and arrays of AMQP 0-9-1.
 //!
-//! The types and sizes are those of the AMQP library, which follows RabbitMQ's and not the
-//! specification's where they differ. What it would read in another way than this module is refused:
-//! a table passes only if it has been read to its very end.
+//! The types and sizes are those of the AMQP library, which follows RabbitMQ where it differs from the
+//! specification. A table that does not end exactly at its length is rejected, because the library
+//! might read it differently.
 
-use super::refusal::Refusal;
+use super::frame_error::FrameError;
 use nephometer_model::Bound;
 
-/// The arguments of `connection.start`: two bytes of version, and the broker's properties.
-pub(super) fn start(arguments: &[u8]) -> Result<(), Refusal> {
+/// Checks the arguments of `connection.start`: two bytes of version, then the broker's properties.
+pub(super) fn start(arguments: &[u8]) -> Result<(), FrameError> {
     let mut rest = Bytes(arguments);
     rest.take(2)?;
     values(rest.long()?, true, 1)
 }
 
-/// A content header. Gives the size of the body that follows.
-pub(super) fn content_header(content: &[u8]) -> Result<u64, Refusal> {
+/// Checks a content header. Returns the size of the body that follows, in bytes.
+pub(super) fn content_header(content: &[u8]) -> Result<u64, FrameError> {
     let mut rest = Bytes(content);
     // Class and weight.
     rest.take(4)?;
     let size = u64::from_be_bytes(rest.array()?);
     let flags = u16::from_be_bytes(rest.array()?);
-    // In this order: the type of the content, its encoding, and the headers.
+    // In this order: content type, content encoding, headers.
     for flag in [1 << 15, 1 << 14] {
         if flags & flag != 0 {
             rest.short()?;
@@ -33,8 +33,8 @@ pub(super) fn content_header(content: &[u8]) -> Result<u64, Refusal> {
     Ok(size)
 }
 
-/// What is in a table, where values have names, or in an array.
-fn values(content: &[u8], named: bool, depth: usize) -> Result<(), Refusal> {
+/// Checks the content of a table, where values are `named`, or of an array.
+fn values(content: &[u8], named: bool, depth: usize) -> Result<(), FrameError> {
     Bound::TableDepth.check(depth)?;
     let mut rest = Bytes(content);
     while !rest.0.is_empty() {
@@ -52,38 +52,38 @@ fn values(content: &[u8], named: bool, depth: usize) -> Result<(), Refusal> {
             b'S' | b'x' => _ = rest.long()?,
             b'F' => values(rest.long()?, true, depth + 1)?,
             b'A' => values(rest.long()?, false, depth + 1)?,
-            _ => return Err(Refusal::Malformed("a value of an unknown type")),
+            _ => return Err(FrameError::Malformed("value of an unknown type")),
         }
     }
     Ok(())
 }
 
-/// What has not been read yet.
+/// The bytes that are not read yet.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Refusal> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], FrameError> {
         let (taken, rest) =
-            self.0.split_at_checked(count).ok_or(Refusal::Malformed("a value that is cut"))?;
+            self.0.split_at_checked(count).ok_or(FrameError::Malformed("truncated value"))?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
         let (taken, rest) =
-            self.0.split_first_chunk().ok_or(Refusal::Malformed("a value that is cut"))?;
+            self.0.split_first_chunk().ok_or(FrameError::Malformed("truncated value"))?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    /// What has its length in a byte before it.
-    fn short(&mut self) -> Result<&'a [u8], Refusal> {
+    /// Content preceded by its length in one byte.
+    fn short(&mut self) -> Result<&'a [u8], FrameError> {
         let [length] = self.array()?;
         self.take(usize::from(length))
     }
 
-    /// What has its length in four bytes before it.
-    fn long(&mut self) -> Result<&'a [u8], Refusal> {
+    /// Content preceded by its length in four bytes.
+    fn long(&mut self) -> Result<&'a [u8], FrameError> {
         let length = u32::from_be_bytes(self.array()?);
         self.take(usize::try_from(length).unwrap_or(usize::MAX))
     }

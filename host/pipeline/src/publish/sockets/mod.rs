@@ -1,4 +1,6 @@
-//! `udp://` and `tcp://`: metering messages in MessagePack, straight to a collector.
+//! `udp://` and `tcp://`: metering messages in MessagePack, directly to a collector.
+//!
+//! Neither protocol acknowledges. What counts as acknowledged is documented at each publisher.
 
 mod tcp;
 mod udp;
@@ -13,17 +15,17 @@ use tokio::time::timeout;
 use nephometer_config::SocketSpec;
 
 pub(crate) use tcp::TcpPublisher;
-pub(super) use udp::LARGEST;
+pub(super) use udp::MAX_DATAGRAM_BYTES;
 pub(crate) use udp::UdpPublisher;
 
-/// How long a name may take until it is looked up, a connection until it stands, and a receiver
-/// that takes nothing.
-const LIMIT: Duration = Duration::from_secs(10);
+/// Timeout of a name lookup, of connecting, and of a write that makes no progress.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The addresses of a receiver, those of IPv6 first.
+/// Looks up the addresses of a receiver, IPv6 first.
 async fn resolve(target: &SocketSpec) -> io::Result<Vec<SocketAddr>> {
-    let looking = lookup_host((&*target.host, target.port));
-    let found = timeout(LIMIT, looking).await.map_err(|_| late("the name is not looked up"))??;
+    let lookup = lookup_host((&*target.host, target.port));
+    let found =
+        timeout(TIMEOUT, lookup).await.map_err(|_| timed_out("the name is not resolved"))??;
     let mut addresses: Vec<SocketAddr> = found.collect();
     addresses.sort_by_key(SocketAddr::is_ipv4);
     if addresses.is_empty() {
@@ -32,7 +34,7 @@ async fn resolve(target: &SocketSpec) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-/// What did not happen within [`LIMIT`].
-fn late(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("{what} after {LIMIT:?}"))
+/// The error for what did not happen within [`TIMEOUT`].
+fn timed_out(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("{what} after {TIMEOUT:?}"))
 }

@@ -1,3 +1,5 @@
+//! `tcp://`: messages in a stream.
+
 use std::io;
 use std::time::Duration;
 
@@ -7,23 +9,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::{LIMIT, late, resolve};
+use super::{TIMEOUT, resolve, timed_out};
 use crate::publish::{Envelope, Publisher};
 use nephometer_config::SocketSpec;
 use nephometer_model::DeliveryResult;
 
-/// Envelopes that are written before it is seen whether the receiver is still there.
+/// Envelopes written before the connection is checked.
 const WINDOW: usize = 32;
-/// How long the receiver's system has to say that nobody reads what was just written.
-const SETTLE: Duration = Duration::from_millis(100);
-/// How often a connection is tried on which nothing is written.
+/// How long after a write the receiver's system may still reset the connection.
+const RESET_WINDOW: Duration = Duration::from_millis(100);
+/// Interval of keepalive probes on an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
-/// Writes messages into a stream, each with its length in front.
+/// Writes messages into a stream, each preceded by its length.
 ///
-/// The receiver never answers. What is settled is what was written whole, if the connection was not
-/// broken a moment later: a system whose program has gone breaks it off at once. Otherwise all of
-/// it is written again into the next connection, from the beginning.
+/// The receiver never replies. An envelope counts as acknowledged if it was written completely and the
+/// connection is not reset a moment later: the system of a terminated receiver resets it at once.
+/// Otherwise all envelopes are written again into the next connection.
 pub(crate) struct TcpPublisher {
     target: SocketSpec,
     stream: Option<TcpStream>,
@@ -36,7 +38,7 @@ impl TcpPublisher {
     }
 
     async fn send(&mut self, envelopes: &[Envelope]) -> io::Result<()> {
-        // It is put back after whole messages only, so that nothing ever follows half of one.
+        // It is put back after complete messages only: nothing may follow a truncated one.
         let mut stream = match self.stream.take() {
             Some(stream) if is_open(&stream) => stream,
             _ => connect(&self.target).await?,
@@ -44,7 +46,7 @@ impl TcpPublisher {
         for envelope in envelopes {
             write(&mut stream, &envelope.body).await?;
         }
-        if settle(&mut stream).await? {
+        if wait_for_reset(&mut stream).await? {
             self.stream = Some(stream);
         }
         Ok(())
@@ -54,14 +56,14 @@ impl TcpPublisher {
 #[async_trait]
 impl Publisher for TcpPublisher {
     async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
-        let outcome = match self.send(envelopes).await {
+        let result = match self.send(envelopes).await {
             Ok(()) => DeliveryResult::Acknowledged,
-            // How much of it has been read nobody knows.
+            // It is unknown how much was read.
             Err(error) => {
                 DeliveryResult::pending(format!("cannot write to {}: {error}", self.target))
             }
         };
-        vec![outcome; envelopes.len()]
+        vec![result; envelopes.len()]
     }
 
     fn window(&self) -> usize {
@@ -70,31 +72,34 @@ impl Publisher for TcpPublisher {
 }
 
 async fn connect(target: &SocketSpec) -> io::Result<TcpStream> {
-    let mut failed = None;
+    let mut first_error = None;
     for address in resolve(target).await? {
-        let connecting = timeout(LIMIT, TcpStream::connect(address)).await;
-        match connecting.unwrap_or_else(|_| Err(late("there is no connection"))) {
+        let connecting = timeout(TIMEOUT, TcpStream::connect(address)).await;
+        match connecting.unwrap_or_else(|_| Err(timed_out("not connected"))) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 let socket = SockRef::from(&stream);
-                // A host that is gone without a word is noticed, where the system waits for hours.
+                // A host that crashed is noticed in seconds; by default the system waits for hours.
                 let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
                 socket.set_tcp_keepalive(&keepalive)?;
-                socket.set_tcp_user_timeout(Some(LIMIT))?;
+                socket.set_tcp_user_timeout(Some(TIMEOUT))?;
                 return Ok(stream);
             }
-            Err(error) => _ = failed.get_or_insert(error),
+            Err(error) => _ = first_error.get_or_insert(error),
         }
     }
-    Err(failed.expect("there is an address"))
+    Err(first_error.expect("there is an address"))
 }
 
-/// Writes all of it. A receiver that takes nothing at all for a while is given up.
+/// Writes all bytes.
+///
+/// # Errors
+/// If nothing could be written for [`TIMEOUT`].
 async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
-        let writing = timeout(LIMIT, stream.write(rest)).await;
-        match writing.map_err(|_| late("the receiver takes nothing"))?? {
+        let writing = timeout(TIMEOUT, stream.write(rest)).await;
+        match writing.map_err(|_| timed_out("the receiver does not read"))?? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             written => rest = &rest[written..],
         }
@@ -102,12 +107,12 @@ async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a connection that was left alone can be written to: a receiver that has closed its end
-/// would not say so before the first bytes are lost.
+/// Whether an idle connection is still open. Otherwise the first bytes after the receiver has closed it
+/// would be lost without an error.
 fn is_open(stream: &TcpStream) -> bool {
-    let mut said = [0; 512];
+    let mut ignored = [0; 512];
     loop {
-        match stream.try_read(&mut said) {
+        match stream.try_read(&mut ignored) {
             Ok(0) => return false,
             Ok(_) => {}
             Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
@@ -115,12 +120,15 @@ fn is_open(stream: &TcpStream) -> bool {
     }
 }
 
-/// Waits until what was written can be taken for read. `false` if the receiver has closed its end
-/// in good order: it has read everything then, or it never says anything but still reads.
-async fn settle(stream: &mut TcpStream) -> io::Result<bool> {
-    let end = Instant::now() + SETTLE;
+/// Waits whether the receiver's system resets the connection. Returns `false` if the receiver has
+/// closed its end in order: then it has read everything, or only reads.
+///
+/// # Errors
+/// If the connection was reset.
+async fn wait_for_reset(stream: &mut TcpStream) -> io::Result<bool> {
+    let end = Instant::now() + RESET_WINDOW;
     let closed = timeout_at(end, closed(stream)).await;
-    // Had it left anything unread, its system would break the connection off as well.
+    // Closing with unread bytes resets the connection, too.
     sleep_until(end).await;
     match (stream.take_error()?, closed) {
         (Some(error), _) | (None, Ok(Err(error))) => Err(error),
@@ -129,10 +137,10 @@ async fn settle(stream: &mut TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Reads, for nothing, to the end.
+/// Reads and ignores everything, to the end.
 async fn closed(stream: &mut TcpStream) -> io::Result<()> {
-    let mut said = [0; 512];
-    while stream.read(&mut said).await? > 0 {}
+    let mut ignored = [0; 512];
+    while stream.read(&mut ignored).await? > 0 {}
     Ok(())
 }
 
@@ -168,7 +176,7 @@ mod tests {
         bytes
     }
 
-    /// More than the systems buffer on both ends: written in many parts.
+    /// More than the systems buffer at both ends: it is written in many parts.
     #[tokio::test]
     async fn a_slow_receiver_gets_every_byte() {
         const LENGTH: usize = 32 << 20;
@@ -189,30 +197,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_read_is_written_again_from_the_beginning() {
+    async fn envelopes_that_are_not_read_are_written_again_from_the_beginning() {
         let (listener, mut publisher) = pair().await;
         let envelopes = [envelope(1, 10), envelope(2, 10)];
         let receiving = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // Half of it, and then it goes.
+            // It reads half of the bytes and closes.
             read(&mut stream, 15).await
         };
-        let (outcomes, _) = tokio::join!(publisher.publish(&envelopes), receiving);
-        let [DeliveryResult::Pending { reason, .. }, DeliveryResult::Pending { .. }] =
-            &outcomes[..]
+        let (results, _) = tokio::join!(publisher.publish(&envelopes), receiving);
+        let [DeliveryResult::Pending { reason, .. }, DeliveryResult::Pending { .. }] = &results[..]
         else {
-            panic!("{outcomes:?}")
+            panic!("{results:?}")
         };
         assert!(reason.starts_with("cannot write to 127.0.0.1:"), "{reason}");
         let receiving = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             (read(&mut stream, 20).await, stream)
         };
-        let (outcomes, (bytes, stream)) = tokio::join!(publisher.publish(&envelopes), receiving);
-        assert_eq!(outcomes, [const { DeliveryResult::Acknowledged }; 2]);
+        let (results, (bytes, stream)) = tokio::join!(publisher.publish(&envelopes), receiving);
+        assert_eq!(results, [const { DeliveryResult::Acknowledged }; 2]);
         assert_eq!(bytes, [[1; 10], [2; 10]].concat());
 
-        // The connection is kept; a receiver that went in between costs nothing.
+        // The connection is kept. A receiver that closes it in between loses nothing.
         assert!(publisher.stream.is_some());
         drop(stream);
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -220,12 +227,12 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             (read(&mut stream, 20).await, stream)
         };
-        let (outcomes, _) = tokio::join!(publisher.publish(&envelopes), receiving);
-        assert_eq!(outcomes, [const { DeliveryResult::Acknowledged }; 2]);
+        let (results, _) = tokio::join!(publisher.publish(&envelopes), receiving);
+        assert_eq!(results, [const { DeliveryResult::Acknowledged }; 2]);
     }
 
     #[tokio::test]
-    async fn a_receiver_that_only_reads_is_taken_for_one() {
+    async fn a_receiver_that_has_closed_its_sending_end_still_receives() {
         let (listener, mut publisher) = pair().await;
         for _ in 0..2 {
             let receiving = async {
@@ -234,13 +241,13 @@ mod tests {
                 (read(&mut stream, 10).await, stream)
             };
             let one = [envelope(1, 10)];
-            let (outcomes, _) = tokio::join!(publisher.publish(&one), receiving);
-            assert_eq!(outcomes, [DeliveryResult::Acknowledged]);
+            let (results, _) = tokio::join!(publisher.publish(&one), receiving);
+            assert_eq!(results, [DeliveryResult::Acknowledged]);
         }
     }
 
     #[tokio::test]
-    async fn a_closed_port_and_an_unknown_name_are_said() {
+    async fn a_closed_port_and_an_unknown_name_are_reported() {
         let (listener, mut publisher) = pair().await;
         drop(listener);
         let [DeliveryResult::Pending { reason, .. }] =
@@ -250,8 +257,8 @@ mod tests {
         };
         assert!(reason.contains("refused"), "{reason}");
         let nowhere = SocketSpec { host: "nowhere.invalid".into(), port: 1 };
-        let outcomes = TcpPublisher::new(&nowhere).publish(&[envelope(1, 1)]).await;
-        let DeliveryResult::Pending { reason, .. } = &outcomes[0] else { panic!("{outcomes:?}") };
+        let results = TcpPublisher::new(&nowhere).publish(&[envelope(1, 1)]).await;
+        let DeliveryResult::Pending { reason, .. } = &results[0] else { panic!("{results:?}") };
         assert!(reason.starts_with("cannot write to nowhere.invalid:1"), "{reason}");
     }
 }

@@ -1,3 +1,5 @@
+//! `udp://`: one datagram per message.
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -13,33 +15,33 @@ use nephometer_config::SocketSpec;
 use nephometer_model::DeliveryResult;
 use nephometer_wire::frames;
 
-/// The largest message that a datagram can carry: over IPv4, which the receiver may be reached by.
-pub(in crate::publish) const LARGEST: usize = 65_507;
+/// The largest message that a datagram can carry, in bytes, over IPv4.
+pub(in crate::publish) const MAX_DATAGRAM_BYTES: usize = 65_507;
 /// Envelopes at a time.
 const WINDOW: usize = 16;
-/// What is left between two envelopes. Nobody says when a receiver's buffer is full, so that some
-/// 10,000 datagrams a second must do: what a collector in Python keeps up with. An answer that the
-/// port is closed has come by then, too.
-const PACE: Duration = Duration::from_millis(5);
+/// Delay between two envelopes. A full buffer of the receiver is not reported, so that the rate is
+/// limited to about 10,000 datagrams a second, which a collector in Python keeps up with. The delay
+/// also lets an ICMP reply arrive if the port is closed.
+const ENVELOPE_DELAY: Duration = Duration::from_millis(5);
 
-/// Sends every message as a datagram. Nobody confirms it: what the network took is settled.
+/// Sends every message as a datagram. An envelope counts as acknowledged once its datagrams are sent.
 pub(crate) struct UdpPublisher {
     target: SocketSpec,
     socket: Option<UdpSocket>,
-    /// How often an address was no good: each time the next one has its turn.
-    turn: usize,
+    /// Number of failures. Each one moves on to the next address.
+    failures: usize,
 }
 
 impl UdpPublisher {
     /// A publisher for this receiver. No name is looked up yet.
     pub(crate) fn new(target: &SocketSpec) -> Self {
-        Self { target: target.clone(), socket: None, turn: 0 }
+        Self { target: target.clone(), socket: None, failures: 0 }
     }
 
     async fn send(&mut self, envelope: &Envelope) -> io::Result<DeliveryResult> {
         let socket = match self.socket.take() {
             Some(socket) => socket,
-            None => connect(&self.target, self.turn).await?,
+            None => connect(&self.target, self.failures).await?,
         };
         let (mut sent, mut too_large) = (0, 0);
         for message in frames::messages(&envelope.body) {
@@ -51,7 +53,7 @@ impl UdpPublisher {
                 Err(error) => return Err(error),
             }
         }
-        sleep(PACE).await;
+        sleep(ENVELOPE_DELAY).await;
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
@@ -59,7 +61,7 @@ impl UdpPublisher {
         Ok(match too_large {
             0 => DeliveryResult::Acknowledged,
             _ => DeliveryResult::Rejected(format!(
-                "{too_large} of {} messages do not fit into a datagram, which holds {LARGEST} bytes",
+                "{too_large} of {} messages do not fit into a datagram, which holds {MAX_DATAGRAM_BYTES} bytes",
                 sent + too_large
             )),
         })
@@ -69,19 +71,19 @@ impl UdpPublisher {
 #[async_trait]
 impl Publisher for UdpPublisher {
     async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
-        let mut outcomes = Vec::with_capacity(envelopes.len());
+        let mut results = Vec::with_capacity(envelopes.len());
         for envelope in envelopes {
             match self.send(envelope).await {
-                Ok(outcome) => outcomes.push(outcome),
+                Ok(result) => results.push(result),
                 Err(error) => {
-                    self.turn = self.turn.wrapping_add(1);
+                    self.failures = self.failures.wrapping_add(1);
                     let reason = format!("cannot send to {}: {error}", self.target);
-                    outcomes.resize(envelopes.len(), DeliveryResult::pending(reason));
+                    results.resize(envelopes.len(), DeliveryResult::pending(reason));
                     break;
                 }
             }
         }
-        outcomes
+        results
     }
 
     fn window(&self) -> usize {
@@ -89,19 +91,19 @@ impl Publisher for UdpPublisher {
     }
 }
 
-/// A socket for the first address, from the `turn`th on, that there is a way to.
-async fn connect(target: &SocketSpec, turn: usize) -> io::Result<UdpSocket> {
+/// Connects a socket to the first reachable address, starting with number `failures`.
+async fn connect(target: &SocketSpec, failures: usize) -> io::Result<UdpSocket> {
     let mut addresses = resolve(target).await?;
-    let first = turn % addresses.len();
+    let first = failures % addresses.len();
     addresses.rotate_left(first);
-    let mut failed = None;
+    let mut first_error = None;
     for address in addresses {
         match connect_to(address).await {
             Ok(socket) => return Ok(socket),
-            Err(error) => _ = failed.get_or_insert(error),
+            Err(error) => _ = first_error.get_or_insert(error),
         }
     }
-    Err(failed.expect("there is an address"))
+    Err(first_error.expect("there is an address"))
 }
 
 async fn connect_to(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -110,7 +112,7 @@ async fn connect_to(address: SocketAddr) -> io::Result<UdpSocket> {
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any).await?;
-    // Only a socket that is connected hears that a port is closed.
+    // Only a connected socket reports that a port is closed.
     socket.connect(address).await?;
     Ok(socket)
 }
@@ -142,21 +144,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_fit_holds_up_nothing() {
+    async fn a_message_that_is_too_large_does_not_stop_the_others() {
         let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut publisher = publisher("127.0.0.1", receiver.local_addr().unwrap().port());
-        let largest = vec![1; LARGEST];
-        let too_large = vec![2; LARGEST + 1];
+        let largest = vec![1; MAX_DATAGRAM_BYTES];
+        let too_large = vec![2; MAX_DATAGRAM_BYTES + 1];
         let envelopes =
             [envelope(&[b"a", &largest]), envelope(&[b"b", &too_large, b"c"]), envelope(&[b"d"])];
-        let outcomes = publisher.publish(&envelopes).await;
+        let results = publisher.publish(&envelopes).await;
         assert_eq!(
-            (&outcomes[0], &outcomes[2]),
+            (&results[0], &results[2]),
             (&DeliveryResult::Acknowledged, &DeliveryResult::Acknowledged)
         );
-        let DeliveryResult::Rejected(reason) = &outcomes[1] else { panic!("{outcomes:?}") };
+        let DeliveryResult::Rejected(reason) = &results[1] else { panic!("{results:?}") };
         assert!(reason.starts_with("1 of 3 messages do not fit"), "{reason}");
-        let mut buffer = vec![0; LARGEST + 1];
+        let mut buffer = vec![0; MAX_DATAGRAM_BYTES + 1];
         for expected in [b"a", largest.as_slice(), b"b", b"c", b"d"] {
             let length = receiver.recv(&mut buffer).await.unwrap();
             assert_eq!(&buffer[..length], expected);
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_port_is_said_and_the_next_address_has_its_turn() {
+    async fn a_closed_port_is_reported_and_the_next_address_is_tried() {
         // A port that is free for both families until the second half of the test.
         let free = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let mut publisher = publisher("localhost", free.port());
@@ -174,12 +176,12 @@ mod tests {
         };
         assert!(reason.starts_with("cannot send to localhost:"), "{reason}");
         let receiver = UdpSocket::bind(free).await.unwrap();
-        // Whether the name has one address or two.
-        let mut outcomes = Vec::new();
+        // The name may have one address or two.
+        let mut results = Vec::new();
         for _ in 0..2 {
-            outcomes.extend(publisher.publish(&one).await);
+            results.extend(publisher.publish(&one).await);
         }
-        assert!(outcomes.contains(&DeliveryResult::Acknowledged), "{outcomes:?}");
+        assert!(results.contains(&DeliveryResult::Acknowledged), "{results:?}");
         assert_eq!(receiver.recv(&mut [0; 8]).await.unwrap(), 1);
     }
 }

@@ -1,39 +1,39 @@
-//! Why a connection is ended before the AMQP library has parsed what the broker sent.
+//! Errors of the frame guard. Each of them ends the connection.
 
 use thiserror::Error;
 
 use nephometer_model::Exceeded;
 
-/// Why a connection ends here.
+/// A frame of the broker is rejected before the AMQP library parses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum Refusal {
-    /// More than a bound allows.
+pub(super) enum FrameError {
+    /// A bound is exceeded.
     #[error(transparent)]
     Bound(#[from] Exceeded),
-    /// More than this connection asked for, which is less than the bound.
+    /// The frame is within the bound, but larger than this connection negotiates.
     #[error(
-        "size of a frame: {size} bytes, at most {most} bytes (frame_max of this connection); \
+        "frame of {size} bytes, at most {most} bytes (frame_max of this connection); \
          check what answers at amqp.url"
     )]
     FrameMax {
-        /// With all that belongs to it.
+        /// Size of the whole frame in bytes.
         size: usize,
-        /// What was asked for.
+        /// Negotiated maximum in bytes.
         most: usize,
     },
-    /// Nothing that a publisher's broker sends.
+    /// A method that no broker sends to a publisher.
     #[error(
         "method {0}.{1} is not one that a broker sends to a publisher; \
          check what answers at amqp.url"
     )]
     Method(u16, u16),
-    /// Most likely another protocol.
+    /// An unknown frame type, most likely of another protocol.
     #[error("frame type {0} is not of AMQP 0-9-1; check what answers at amqp.url")]
     Kind(u8),
-    /// Messages or bytes.
+    /// More messages or bytes are returned than were sent.
     #[error("the broker returns more {0} than were sent to it; check what answers at amqp.url")]
     Returned(&'static str),
-    /// Anything else that is not AMQP 0-9-1.
+    /// The frame is not AMQP 0-9-1.
     #[error("malformed frame: {0}; check what answers at amqp.url")]
     Malformed(&'static str),
 }
