@@ -33,13 +33,13 @@ static void *make(nm_text options, nm_settings *settings, nm_option_list *errors
     nm_json value;
     bool read = nm_json_read(options, &value);
     nm_options reader = nm_options_of(&value, errors);
-    void *made = NULL;
+    void *transformer = NULL;
     if (read)
-        made = nephometer_transformer.make(&reader, settings);
+        transformer = nephometer_transformer.make(&reader, settings);
     else
         nm_options_refuse(&reader, "is not JSON");
     nm_json_free(&value);
-    return made;
+    return transformer;
 }
 
 bool exports_nephometer_metering_component_configure(
@@ -47,16 +47,16 @@ bool exports_nephometer_metering_component_configure(
     nm_option_errors *err) {
     nm_settings settings = {NULL, NULL};
     nm_option_list errors = {0};
-    void *made = make(*options, &settings, &errors);
+    void *transformer = make(*options, &settings, &errors);
     stateful_transformer_string_free(options);
-    void *obsolete = errors.list.len ? made : configured;
+    void *obsolete = errors.list.len ? transformer : configured;
     if (obsolete)
         nephometer_transformer.drop(obsolete);
     if (errors.list.len) {
         *err = errors.list;
         return false;
     }
-    configured = made;
+    configured = transformer;
     nm_dictionary_clear();
     nm_own_clear();
     *ret = (exports_nephometer_metering_component_settings_t){

@@ -3,9 +3,9 @@
 // Write a class as `exported` describes it, and export it in a module of its own:
 //
 //     import { write } from 'nephometer:metering/log@0.2.0';
-//     const made = exported(MyTransformer, write);
-//     export const component = made.component, dictionary = made.dictionary;
-//     export const transform = made.transform, stateful = made.stateful;
+//     const bindings = exported(MyTransformer, write);
+//     export const component = bindings.component, dictionary = bindings.dictionary;
+//     export const transform = bindings.transform, stateful = bindings.stateful;
 //
 // The rest of the library:
 //

@@ -73,7 +73,7 @@ test('values are computed once per entry, and again if the number is reused', ()
     return id === 'r-3' ? undefined : id;
   });
   const numbers = new Set();
-  const expected = [...Array(80).keys()].map((tick) => `r-${tick}`);
+  const expected = [...Array(80).keys()].map((number) => `r-${number}`);
   for (const id of expected) {
     const one = { ...sample, resource_id: id };
     for (const row of rows(batchOf([one, one], { removed: [id] }))) {

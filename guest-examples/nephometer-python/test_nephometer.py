@@ -70,12 +70,12 @@ class Batches(unittest.TestCase):
         computed = []
         ids = PerEntry(lambda resource: computed.append(resource.id) or resource.id)
         numbers = {}
-        for tick in range(80):
-            sample = {**SAMPLE, "resource_id": f"r-{tick}"}
-            for row in rows(batch_of([sample, sample], removed=[f"r-{tick}"])):
+        for number in range(80):
+            sample = {**SAMPLE, "resource_id": f"r-{number}"}
+            for row in rows(batch_of([sample, sample], removed=[f"r-{number}"])):
                 self.assertEqual(ids[row.resource], row.resource.id)
                 numbers.setdefault(row.resource_number, set()).add(row.resource.id)
-        self.assertEqual(computed, [f"r-{tick}" for tick in range(80)])
+        self.assertEqual(computed, [f"r-{number}" for number in range(80)])
         self.assertGreater(max(map(len, numbers.values())), 1)
         self.assertEqual(len(ids), 1)
 

@@ -109,13 +109,13 @@ fn Bridge(comptime T: type, comptime c: type) type {
             const call = begin();
             defer end();
             var errors: std.ArrayList(OptionError) = .empty;
-            const made = make(call.arena, native(options.*), &errors) catch |fault| {
+            const transformer = make(call.arena, native(options.*), &errors) catch |fault| {
                 if (fault != error.WrongOptions) fail(fault, "configure");
                 err.* = list(@TypeOf(err.*), errors.items, optionError);
                 return false;
             };
             if (configured) |*old| old.deinit();
-            configured = made;
+            configured = transformer;
             dictionary.clear();
             const one = configured.?.settings();
             ret.* = .{

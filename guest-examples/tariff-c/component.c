@@ -36,17 +36,17 @@ typedef struct tariff {
 static void *make(const nm_options *options, nm_settings *settings) {
     static const char *const meters[] = {"cpu", NULL};
     settings->meters = meters;
-    tariff *made = nm_resize(NULL, 1, sizeof *made);
-    *made = (tariff){
+    tariff *self = nm_resize(NULL, 1, sizeof *self);
+    *self = (tariff){
         .payers = nm_cache_of(sizeof(payer)),
         .relevances = nm_cache_of(sizeof(relevance)),
     };
     nm_text currency = {NULL, 0};
     nm_options_text(options, "currency", &currency);
-    made->currency = nm_text_copy(currency);
+    self->currency = nm_text_copy(currency);
     nm_options by_project = nm_options_map(options, nm_text_of("prices"));
-    made->prices = prices_read(&by_project);
-    return made;
+    self->prices = prices_read(&by_project);
+    return self;
 }
 
 static void drop(void *self) {

@@ -4,8 +4,8 @@ import { write } from 'nephometer:metering/log@0.2.0';
 import { exported } from '../nephometer-javascript/nephometer.js';
 import { Tariff } from './tariff.js';
 
-const made = exported(Tariff, write);
-export const component = made.component;
-export const dictionary = made.dictionary;
-export const transform = made.transform;
-export const stateful = made.stateful;
+const bindings = exported(Tariff, write);
+export const component = bindings.component;
+export const dictionary = bindings.dictionary;
+export const transform = bindings.transform;
+export const stateful = bindings.stateful;

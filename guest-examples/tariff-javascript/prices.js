@@ -1,6 +1,6 @@
 // Converts bands of hours to a price for each hour of the day.
 
-/** A list of 24 prices per project. What is wrong is noted in the options. */
+/** A list of 24 prices per project. Errors are added to the options. */
 export function readPrices(options) {
   return new Map(options.keys().map((project) => [project, pricesOfADay(options, project)]));
 }

@@ -83,8 +83,8 @@ test('totals equal exact arithmetic', () => {
   const options = { currency: 'EUR', prices };
   let one = tariff(options);
   const exact = Object.fromEntries(projects.map((project) => [project, 0n]));
-  for (let tick = 0; tick < 200; tick++) {
-    if (tick % 20 === 7) {
+  for (let cycle = 0; cycle < 200; cycle++) {
+    if (cycle % 20 === 7) {
       const state = one.save();
       one = tariff(options);
       one.restore(1, state);

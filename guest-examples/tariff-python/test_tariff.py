@@ -82,8 +82,8 @@ class Model(unittest.TestCase):
         prices = {project: day() for project in ("alpha", "beta", "gamma")}
         options = {"currency": "EUR", "prices": prices}
         one, exact = tariff(options), dict.fromkeys(prices, Fraction(0))
-        for tick in range(200):
-            if tick % 20 == 7:
+        for cycle in range(200):
+            if cycle % 20 == 7:
                 state = one.save()
                 one = tariff(options)
                 one.restore(1, state)

@@ -180,8 +180,8 @@ test "totals equal exact arithmetic" {
     var one = try bench.tariff(options);
     defer one.deinit();
     var exact: [projects.len]i128 = @splat(0);
-    for (0..200) |tick| {
-        if (tick % 20 == 7) _ = try bench.replaced(&one, options);
+    for (0..200) |cycle| {
+        if (cycle % 20 == 7) _ = try bench.replaced(&one, options);
         var samples: [50]Value = undefined;
         for (&samples) |*sample| {
             const project = chance.uintLessThan(usize, projects.len);

@@ -19,7 +19,7 @@ impl Formula {
     /// Parses `target.expr`.
     ///
     /// # Errors
-    /// What is wrong with the expression, for operators.
+    /// The error in the expression, for operators.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut meters: Vec<String> = Vec::new();
         let mut plain = String::new();

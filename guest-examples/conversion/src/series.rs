@@ -69,7 +69,7 @@ struct ResourceSeries {
     readings: Vec<(u32, Reading)>,
 }
 
-/// The number of a resource, with the reuse count that tells it from earlier owners of the number.
+/// The number of a resource, with a reuse count that distinguishes it from earlier resources with that number.
 #[derive(Debug, Clone, Copy)]
 struct ResourceSlot {
     number: u32,

@@ -75,7 +75,7 @@ impl Node {
         matches!(self, Self::None | Self::Bool(_))
     }
 
-    /// The name of what is called, for error messages.
+    /// The name of a called function, for error messages.
     pub(crate) fn last_name(&self) -> Option<&str> {
         match self {
             Self::Name(name) | Self::Key(_, name) => Some(name),

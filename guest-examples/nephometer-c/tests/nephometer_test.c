@@ -157,9 +157,9 @@ static void values_are_compared(void) {
 
 static nm_batch batch(void) {
     nm_json samples = json(SAMPLES);
-    nm_batch made = nm_test_batch(&samples, NULL);
+    nm_batch batch = nm_test_batch(&samples, NULL);
     nm_json_free(&samples);
-    return made;
+    return batch;
 }
 
 static void rows_have_their_entries(void) {
@@ -184,10 +184,10 @@ static nm_batch one_row(const char *volume, const char *id) {
     static const char format[] = "[" SAMPLE "\"volume\": %s, \"resource_id\": \"%s\"}]";
     nm_text text = nm_text_print(format, volume, id);
     nm_json samples = nm_test_json(text);
-    nm_batch made = nm_test_batch(&samples, NULL);
+    nm_batch batch = nm_test_batch(&samples, NULL);
     nm_json_free(&samples);
     stateful_transformer_string_free(&text);
-    return made;
+    return batch;
 }
 
 static void configure(void) {

@@ -18,8 +18,8 @@
   (func (export "args_get") (export "environ_get") (param i32 i32) (result i32)
     (i32.const 0))
 
-  ;; The clock begins a second after the epoch, as Go takes 0 for a clock that does not work, and moves
-  ;; only when somebody waits: by as much. So nobody ever waits.
+  ;; The clock starts one second after the epoch, because Go interprets 0 as a broken clock. It only
+  ;; advances when the program waits, by the time of the wait; so no wait takes time.
   (func (export "clock_time_get") (param $clock i32) (param $precision i64) (param $time i32) (result i32)
     (i64.store (local.get $time) (global.get $now))
     (i32.const 0))
@@ -27,7 +27,7 @@
     (i64.store (local.get $resolution) (i64.const 1))
     (i32.const 0))
 
-  ;; The same bytes in every instance (xorshift), so that every run is like the one before.
+  ;; The same bytes in every instance (xorshift), so that runs are reproducible.
   (func (export "random_get") (param $at i32) (param $length i32) (result i32)
     (local $end i32)
     (local.set $end (i32.add (local.get $at) (local.get $length)))
@@ -42,7 +42,7 @@
         (br $next)))
     (i32.const 0))
 
-  ;; Output is dropped, and said to be written: the sum of the lengths of all parts.
+  ;; Discards output, and reports all of it as written.
   (func (export "fd_write") (param $file i32) (param $parts i32) (param $count i32) (param $written i32) (result i32)
     (local $sum i32)
     (block $done
@@ -55,7 +55,7 @@
     (i32.store (local.get $written) (local.get $sum))
     (i32.const 0))
 
-  ;; Waiting for a time ends at once, and then it is that time. Go also asks this way, with a time of 0,
+  ;; Waiting for a time returns at once and sets the clock to it. Go also calls this, with a time of 0,
   ;; whenever its collector starts. A subscription has 48 bytes, an event 32. There are no files to wait for.
   (func (export "poll_oneoff") (param $at i32) (param $event i32) (param $count i32) (param $events i32) (result i32)
     (local $time i64)
@@ -79,16 +79,16 @@
         (br $next)))
     (i32.const 0))
 
-  ;; One thread: there is nobody else to go on.
+  ;; There is only one thread.
   (func (export "sched_yield") (result i32)
     (i32.const 0))
 
-  ;; A program that ends itself ends the instance, and the host says so.
+  ;; A program that exits ends the instance, and the host reports it.
   (func (export "proc_exit") (param i32)
     unreachable)
 
-  ;; Everything about files and sockets: 8, there is no such file. Go takes no other answer for the
-  ;; end of the list of folders that it may open.
+  ;; Functions on files and sockets return 8 (bad file descriptor). Go requires this error at the end of
+  ;; the list of preopened folders.
   (func (export "fd_close") (export "fd_datasync") (export "fd_sync") (param i32) (result i32)
     (i32.const 8))
   (func (export "fd_prestat_get") (export "fd_fdstat_get") (export "fd_fdstat_set_flags") (export "fd_filestat_get")
@@ -113,7 +113,7 @@
   (func (export "fd_pread") (export "fd_pwrite") (export "fd_readdir") (param i32 i32 i32 i64 i32) (result i32)
     (i32.const 8))
 
-  ;; The rest: 52, there is no such function.
+  ;; All others return 52 (function not supported).
   (func (export "proc_raise") (param i32) (result i32)
     (i32.const 52))
   (func (export "path_create_directory") (export "path_remove_directory") (export "path_unlink_file")

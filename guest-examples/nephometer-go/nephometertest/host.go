@@ -79,7 +79,7 @@ func (h *Host) resource(sample Sample) uint32 {
 		ProjectID: sample.ProjectID,
 		UserID:    sample.UserID,
 	}).WithMetadata(sample.Metadata)
-	// As text: the author gets what is decoded from JSON, as from the host.
+	// As text, so that it is decoded from JSON like that of the host.
 	text := resource.MetadataText()
 	number, added := h.resources.of([]any{resource, text})
 	if added {

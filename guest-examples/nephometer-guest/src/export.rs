@@ -21,8 +21,8 @@ pub fn configure<T: Transformer>(
     options: &str,
 ) -> Result<Settings, Vec<OptionError>> {
     let options = parse(options)?;
-    let (made, settings) = T::configure(&options)?;
-    *slot = Some(made);
+    let (transformer, settings) = T::configure(&options)?;
+    *slot = Some(transformer);
     Ok(settings)
 }
 
@@ -40,7 +40,7 @@ pub fn transform<T: Transformer>(
     samples: &Samples,
 ) -> Result<Outcome, Refusal> {
     match slot {
-        Some(made) => made.transform(&Batch { dictionary, samples }),
+        Some(transformer) => transformer.transform(&Batch { dictionary, samples }),
         None => Err(Refusal::Broken(NOT_CONFIGURED.to_owned())),
     }
 }
@@ -161,9 +161,10 @@ macro_rules! export_stateful_transformer {
                     now: u64,
                 ) -> Result<Option<worlds::transform::Answer>, worlds::transform::Refusal> {
                     CONFIGURED.with_borrow_mut(|slot| match slot {
-                        Some(made) => DICTIONARY.with_borrow(|dictionary| {
-                            let made = <$type as $crate::Stateful>::flush(made, dictionary, now)?;
-                            Ok(made.map(|made| answer(dictionary, made)))
+                        Some(transformer) => DICTIONARY.with_borrow(|dictionary| {
+                            let rows =
+                                <$type as $crate::Stateful>::flush(transformer, dictionary, now)?;
+                            Ok(rows.map(|rows| answer(dictionary, rows)))
                         }),
                         None => {
                             Err($crate::Refusal::Broken($crate::export::NOT_CONFIGURED.to_owned()))
@@ -173,14 +174,16 @@ macro_rules! export_stateful_transformer {
 
                 fn save() -> Result<Vec<u8>, String> {
                     CONFIGURED.with_borrow(|slot| match slot {
-                        Some(made) => <$type as $crate::Stateful>::save(made),
+                        Some(transformer) => <$type as $crate::Stateful>::save(transformer),
                         None => Err($crate::export::NOT_CONFIGURED.to_owned()),
                     })
                 }
 
                 fn restore(version: u32, state: Vec<u8>) -> Result<(), String> {
                     CONFIGURED.with_borrow_mut(|slot| match slot {
-                        Some(made) => <$type as $crate::Stateful>::restore(made, version, &state),
+                        Some(transformer) => {
+                            <$type as $crate::Stateful>::restore(transformer, version, &state)
+                        }
                         None => Err($crate::export::NOT_CONFIGURED.to_owned()),
                     })
                 }
@@ -209,17 +212,17 @@ macro_rules! export_common {
 
         fn answer(
             dictionary: &$crate::Dictionary,
-            made: $crate::Answer,
+            rows: $crate::Answer,
         ) -> $worlds::transform::Answer {
             $worlds::transform::Answer {
                 meters: dictionary.take_new_meters().into_iter().map(new_meter).collect(),
                 resources: dictionary.take_new_resources().into_iter().map(new_resource).collect(),
-                origin: made.origin,
-                meter: made.meter,
-                resource: made.resource,
-                time: made.time,
-                volume: made.volume,
-                exact: made.exact,
+                origin: rows.origin,
+                meter: rows.meter,
+                resource: rows.resource,
+                time: rows.time,
+                volume: rows.volume,
+                exact: rows.exact,
             }
         }
 
@@ -239,8 +242,8 @@ macro_rules! export_common {
                         exact: derived.exact,
                     })
                 }
-                $crate::Outcome::Replace(made) => {
-                    $worlds::transform::Outcome::Replace(answer(dictionary, made))
+                $crate::Outcome::Replace(rows) => {
+                    $worlds::transform::Outcome::Replace(answer(dictionary, rows))
                 }
             }
         }
@@ -276,7 +279,7 @@ macro_rules! export_common {
                 CONFIGURED.with_borrow_mut(|slot| {
                     DICTIONARY.with_borrow(|dictionary| {
                         $crate::export::transform(slot, dictionary, &input)
-                            .map(|made| outcome(dictionary, made))
+                            .map(|result| outcome(dictionary, result))
                             .map_err(refusal)
                     })
                 })

@@ -81,9 +81,9 @@ macro_rules! export_publisher_common {
                 options: String,
             ) -> Result<$worlds::component::Settings, Vec<$worlds::component::OptionError>> {
                 $crate::export::log_panics();
-                let made = $crate::export::parse(&options)
+                let configured = $crate::export::parse(&options)
                     .and_then(|options| <$type as $crate::Publisher>::configure(&options));
-                let (made, one) = made.map_err(|errors| {
+                let (publisher, one) = configured.map_err(|errors| {
                     let each = errors.into_iter();
                     each.map(|one| $worlds::component::OptionError {
                         pointer: one.pointer,
@@ -91,7 +91,7 @@ macro_rules! export_publisher_common {
                     })
                     .collect::<Vec<_>>()
                 })?;
-                CONFIGURED.set(Some(made));
+                CONFIGURED.set(Some(publisher));
                 Ok($worlds::component::Settings {
                     meters: one.meters,
                     metadata: one.metadata,
@@ -123,11 +123,11 @@ macro_rules! export_publisher_common {
                     },
                     texts: what.texts,
                 };
-                let done = CONFIGURED.with_borrow_mut(|slot| match slot {
-                    Some(made) => <$type as $crate::Publisher>::publish(made, delivery),
+                let result = CONFIGURED.with_borrow_mut(|slot| match slot {
+                    Some(publisher) => <$type as $crate::Publisher>::publish(publisher, delivery),
                     None => Err($crate::Failure::Broken($crate::export::NOT_CONFIGURED.to_owned())),
                 });
-                done.map_err(|failure| match failure {
+                result.map_err(|failure| match failure {
                     $crate::Failure::Retryable(one) => {
                         $worlds::publish::Failure::Retryable($worlds::publish::Retry {
                             reason: one.reason,

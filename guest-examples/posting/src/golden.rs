@@ -81,7 +81,7 @@ pub fn samples() -> (DeliveryBatch, Vec<String>) {
         batch.volume.push(sample["volume"].as_f64().expect("a volume"));
         batch.time.push(time(&field("timestamp").expect("a time")));
     }
-    // `batch=False` posted each sample as it stands.
+    // `batch=False` posted each sample separately.
     let texts = received("http://127.0.0.1:8000/metrics?batch=False");
     (batch, texts.into_iter().map(|one| one.body).collect())
 }

@@ -67,7 +67,7 @@ static void description(void) {
 
 __extension__ typedef unsigned __int128 exact;
 
-enum { PROJECTS = 3, HOURS = 24, TICKS = 200, ROWS = 50, PARTS = 50 };
+enum { PROJECTS = 3, HOURS = 24, CYCLES = 200, ROWS = 50, PARTS = 50 };
 static const char *const NAMES[PROJECTS] = {"alpha", "beta", "gamma"};
 
 static uint64_t chance(void) {
@@ -147,20 +147,20 @@ static void run_cycle(model *model) {
 
 static void check_total(const nm_sample *found, const char *project, exact sum) {
     exact unit = (exact)HOUR << PARTS;
-    // Both steps are exact or small beside what is compared.
+    // Both steps are exact, or their errors are below the tolerance.
     double difference = found->volume - (double)(sum / unit) - (double)(sum % unit) / (double)unit;
     NM_CHECK(difference < 1e-9 && difference > -1e-9, "%s is off by %g", project, difference);
     NM_CHECK(nm_text_is(found->resource->project_id.val, project), "not of %s", project);
     NM_CHECK(found->time == UINT64_C(1000000000000000000), "at another time");
-    NM_CHECK(found->origin == NM_NO_ORIGIN, "it comes from nowhere");
+    NM_CHECK(found->origin == NM_NO_ORIGIN, "it has an origin");
 }
 
 static void totals_are_those_of_exact_arithmetic(void) {
     model model = {0};
     nm_text options = make_options(&model);
     configure((const char *)options.ptr);
-    for (int tick = 0; tick < TICKS; tick++) {
-        if (tick % 20 == 7) {
+    for (int cycle = 0; cycle < CYCLES; cycle++) {
+        if (cycle % 20 == 7) {
             nm_text state = saved();
             configure((const char *)options.ptr);
             check_restored(1, state);

@@ -18,12 +18,12 @@ typedef struct scaler {
 
 static void *make(const nm_options *options, nm_settings *settings) {
     (void)settings; // All meters; settings->meters may name some.
-    scaler *made = nm_resize(NULL, 1, sizeof *made);
-    *made = (scaler){.factor = 1};
-    nm_options_number(options, "factor", &made->factor);
-    if (made->factor == 0)
+    scaler *self = nm_resize(NULL, 1, sizeof *self);
+    *self = (scaler){.factor = 1};
+    nm_options_number(options, "factor", &self->factor);
+    if (self->factor == 0)
         nm_options_refuse_key(options, "factor", "is 0, which would make all volumes 0");
-    return made;
+    return self;
 }
 
 static void drop(void *self) {

@@ -7,7 +7,7 @@ import (
 	"nephometer/nephometertest"
 )
 
-func made(t *testing.T, options map[string]any) *scaler {
+func configured(t *testing.T, options map[string]any) *scaler {
 	t.Helper()
 	one, err := newScaler(nephometer.NewOptionReader(options))
 	if err != nil {
@@ -21,7 +21,7 @@ func TestVolumesAreScaled(t *testing.T) {
 		Name: "memory.usage", Unit: "MB", Type: nephometer.Gauge, ResourceID: "r", Volume: 4,
 		Timestamp: "2026-03-01T10:00:00Z",
 	})
-	outcome, err := made(t, map[string]any{"factor": 2.5}).Transform(batch)
+	outcome, err := configured(t, map[string]any{"factor": 2.5}).Transform(batch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestAFactorOfZeroIsRefused(t *testing.T) {
 }
 
 func TestTheCountSurvives(t *testing.T) {
-	one, other := made(t, nil), made(t, nil)
+	one, other := configured(t, nil), configured(t, nil)
 	one.rows = 3
 	saved, err := one.Save()
 	if err != nil {

@@ -8,20 +8,20 @@ import { Scaler } from './transformer.js';
 const sample = {
   name: 'memory.usage', type: 'gauge', unit: 'MB', volume: 4, resource_id: 'r', timestamp: '2026-03-01T10:00:00Z',
 };
-const made = (options) => new Scaler(new OptionReader(options));
+const configured = (options) => new Scaler(new OptionReader(options));
 
 test('volumes are scaled', () => {
   const batch = batchOf([sample, sample]);
-  const volumes = samplesOf(made({ factor: 2.5 }).transform(batch), batch).map(({ volume }) => volume);
+  const volumes = samplesOf(configured({ factor: 2.5 }).transform(batch), batch).map(({ volume }) => volume);
   assert.deepEqual(volumes, [10, 10]);
 });
 
 test('a factor of zero is refused', () => {
-  assert.throws(() => made({ factor: 0 }), OptionErrors);
+  assert.throws(() => configured({ factor: 0 }), OptionErrors);
 });
 
 test('the count survives', () => {
-  const [one, other] = [made({}), made({})];
+  const [one, other] = [configured({}), configured({})];
   one.transform(batchOf([sample]));
   other.restore(1, one.save());
   assert.equal(other.rows, 1);

@@ -17,8 +17,8 @@ SAMPLE = {
 class TestScaler(unittest.TestCase):
     def test_volumes_are_scaled(self):
         batch = batch_of([SAMPLE, SAMPLE])
-        made = Scaler(OptionReader({"factor": 2.5})).transform(batch)
-        self.assertEqual([sample["volume"] for sample in samples_of(made, batch)], [10, 10])
+        outcome = Scaler(OptionReader({"factor": 2.5})).transform(batch)
+        self.assertEqual([sample["volume"] for sample in samples_of(outcome, batch)], [10, 10])
 
     def test_a_factor_of_zero_is_refused(self):
         with self.assertRaises(OptionErrors) as caught:

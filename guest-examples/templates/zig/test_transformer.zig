@@ -3,7 +3,7 @@ const nephometer = @import("nephometer");
 const Scaler = @import("transformer.zig").Scaler;
 const testing = std.testing;
 
-fn made(host: *nephometer.testing.Host, options: []const u8) !Scaler {
+fn configured(host: *nephometer.testing.Host, options: []const u8) !Scaler {
     const arena = host.arena.allocator();
     var errors: std.ArrayList(nephometer.OptionError) = .empty;
     const value = try nephometer.json.parse(arena, options);
@@ -14,7 +14,7 @@ fn made(host: *nephometer.testing.Host, options: []const u8) !Scaler {
 test "volumes are scaled" {
     var host: nephometer.testing.Host = .init(testing.allocator);
     defer host.deinit();
-    var one = try made(&host, "{\"factor\": 2.5}");
+    var one = try configured(&host, "{\"factor\": 2.5}");
     const samples = try nephometer.json.parse(host.arena.allocator(),
         \\[{"name": "memory.usage", "type": "gauge", "unit": "MB", "volume": 4, "resource_id": "r",
         \\  "timestamp": "2026-03-01T10:00:00"}]
@@ -29,8 +29,8 @@ test "volumes are scaled" {
 test "the count survives" {
     var host: nephometer.testing.Host = .init(testing.allocator);
     defer host.deinit();
-    var one = try made(&host, "{}");
-    var other = try made(&host, "{}");
+    var one = try configured(&host, "{}");
+    var other = try configured(&host, "{}");
     one.rows = 3;
     var call = host.call();
     try other.restore(&call, 1, try one.save(&call));
@@ -40,5 +40,5 @@ test "the count survives" {
 test "a factor of zero is refused" {
     var host: nephometer.testing.Host = .init(testing.allocator);
     defer host.deinit();
-    try testing.expectError(error.WrongOptions, made(&host, "{\"factor\": 0}"));
+    try testing.expectError(error.WrongOptions, configured(&host, "{\"factor\": 0}"));
 }

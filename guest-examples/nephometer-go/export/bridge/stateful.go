@@ -42,7 +42,7 @@ func Save() wit.Result[[]uint8, string] {
 	return wit.Ok[[]uint8, string](state)
 }
 
-// Restore goes on with a saved state.
+// Restore restores a saved state.
 func Restore(version uint32, state []uint8) wit.Result[wit.Unit, string] {
 	defer leave()
 	if configured == nil {

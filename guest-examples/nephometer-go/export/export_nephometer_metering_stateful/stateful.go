@@ -19,7 +19,7 @@ func Flush(now uint64) wit.Result[wit.Option[transform.Answer], transform.Refusa
 // Save returns the state.
 func Save() wit.Result[[]uint8, string] { return bridge.Save() }
 
-// Restore goes on with a saved state.
+// Restore restores a saved state.
 func Restore(version uint32, state []uint8) wit.Result[wit.Unit, string] {
 	return bridge.Restore(version, state)
 }

@@ -1,8 +1,8 @@
-// Package wit_types has the types of the contract's values that Go itself does not have. It stands in
-// the place of the package of this name that the generated bindings are written for.
+// Package wit_types has the types of the contract that Go does not have. It replaces the package of
+// this name that the generated bindings expect.
 package wit_types
 
-// The tags of an option and of a result, as the bindings ask for them.
+// The tags of options and results in the bindings.
 const (
 	OptionNone = 0
 	OptionSome = 1
@@ -10,7 +10,7 @@ const (
 	ResultErr  = 1
 )
 
-// Unit is nothing.
+// Unit is the empty type.
 type Unit struct{}
 
 // Tuple2 is a pair.
@@ -25,16 +25,16 @@ type Option[T any] struct {
 	value T
 }
 
-// Some gives an option with a value.
+// Some returns an option with a value.
 func Some[T any](value T) Option[T] { return Option[T]{true, value} }
 
-// None gives an option without.
+// None returns an option without a value.
 func None[T any]() Option[T] { return Option[T]{} }
 
-// IsNone says whether there is no value.
+// IsNone reports whether there is no value.
 func (o Option[T]) IsNone() bool { return !o.some }
 
-// Tag gives OptionNone or OptionSome.
+// Tag returns OptionNone or OptionSome.
 func (o Option[T]) Tag() uint8 {
 	if o.some {
 		return OptionSome
@@ -42,10 +42,10 @@ func (o Option[T]) Tag() uint8 {
 	return OptionNone
 }
 
-// Some gives the value; it panics if there is none.
+// Some returns the value; it panics if there is none.
 func (o Option[T]) Some() T {
 	if !o.some {
-		panic("there is no value")
+		panic("option without a value")
 	}
 	return o.value
 }
@@ -57,27 +57,27 @@ type Result[T, E any] struct {
 	err E
 }
 
-// Ok gives a result with a value.
+// Ok returns a result with a value.
 func Ok[T, E any](value T) Result[T, E] { return Result[T, E]{tag: ResultOk, ok: value} }
 
-// Err gives a result with an error.
+// Err returns a result with an error.
 func Err[T, E any](err E) Result[T, E] { return Result[T, E]{tag: ResultErr, err: err} }
 
-// Tag gives ResultOk or ResultErr.
+// Tag returns ResultOk or ResultErr.
 func (r Result[T, E]) Tag() uint8 { return r.tag }
 
-// Ok gives the value; it panics if there is an error.
+// Ok returns the value; it panics if there is an error.
 func (r Result[T, E]) Ok() T {
 	if r.tag != ResultOk {
-		panic("there is an error and no value")
+		panic("result without a value")
 	}
 	return r.ok
 }
 
-// Err gives the error; it panics if there is none.
+// Err returns the error; it panics if there is none.
 func (r Result[T, E]) Err() E {
 	if r.tag != ResultErr {
-		panic("there is a value and no error")
+		panic("result without an error")
 	}
 	return r.err
 }
