@@ -1,6 +1,6 @@
-//! What `component new` writes is inside the program: made again when any of it changes.
+//! Rebuilds the crate when one of the embedded files changes.
 
-#[allow(clippy::disallowed_macros, reason = "it is how build scripts speak")]
+#[allow(clippy::disallowed_macros, reason = "build scripts print directives for cargo")]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../../wit");

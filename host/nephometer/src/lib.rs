@@ -1,7 +1,7 @@
 //! Nephometer: a metering agent for hosts that run libvirt virtual machines.
 //!
-//! The composition root and the command line; `host/ARCHITECTURE.md` is the map of the crates beside
-//! this one.
+//! This crate holds the composition root and the command line. `host/ARCHITECTURE.md` describes the
+//! crates that it uses.
 
 pub mod app;
 pub mod cli;

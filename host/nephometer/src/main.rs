@@ -1,4 +1,4 @@
-//! Parse, run, turn the result into an exit code.
+//! The program: runs the command line and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What the interface descriptions become in languages whose compilers do not read them.
+//! Generates bindings of the contract for languages whose tools do not read WIT.
 
 use std::path::Path;
 
@@ -6,12 +6,11 @@ use wit_bindgen_core::{Files, WorldGenerator};
 use wit_parser::{Resolve, WorldId};
 
 use super::error::SdkError;
-use super::files;
 
-/// The parsed contract and one of its worlds.
+/// Parses the contract and selects a world.
 ///
 /// # Errors
-/// If it cannot be read, or has no such world.
+/// If the contract cannot be read, or has no such world.
 pub(super) fn world(wit: &Path, world: &str) -> Result<(Resolve, WorldId), SdkError> {
     let mut resolve = Resolve::default();
     let read = |resolve: &mut Resolve| {
@@ -24,7 +23,7 @@ pub(super) fn world(wit: &Path, world: &str) -> Result<(Resolve, WorldId), SdkEr
     }
 }
 
-/// Writes header, source and the object that names the world into `folder`.
+/// Writes C bindings into `folder`: header, source, and the object file that names the world.
 ///
 /// # Errors
 /// If the contract cannot be read, or a file cannot be written.
@@ -39,7 +38,7 @@ pub(super) fn c(wit: &Path, name: &str, folder: &Path) -> Result<(), SdkError> {
 /// As [`c`].
 pub(super) fn go(wit: &Path, name: &str, folder: &Path) -> Result<(), SdkError> {
     let options = wit_bindgen_go::Opts {
-        // Nobody reads them, and `gofmt` need not be there.
+        // Formatting would require `gofmt`.
         format: wit_bindgen_go::Format::False,
         pkg_name: Some("nephometer/bindings".to_owned()),
         export_pkg_name: Some("nephometer/export".to_owned()),
@@ -55,13 +54,13 @@ fn generate(
     folder: &Path,
 ) -> Result<(), SdkError> {
     let (mut resolve, world) = world(wit, name)?;
-    let mut made = Files::default();
-    generator.generate(&mut resolve, world, &mut made).map_err(|error| SdkError::Contract {
+    let mut files = Files::default();
+    generator.generate(&mut resolve, world, &mut files).map_err(|error| SdkError::Contract {
         folder: wit.to_owned(),
         reason: format!("{error:#}"),
     })?;
-    for (path, content) in made.iter() {
-        files::write(&folder.join(path), content)?;
+    for (path, content) in files.iter() {
+        super::files::write(&folder.join(path), content)?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is inside the program: templates, helper libraries, the contract.
+//! The files embedded in the program: templates, helper libraries, the contract.
 
 use include_dir::{Dir, DirEntry, include_dir};
 
@@ -15,23 +15,22 @@ static PYTHON: Dir<'_> =
 static GO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../guest-examples/nephometer-go");
 static ZIG: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../guest-examples/nephometer-zig");
 
-/// So that a project gets the versions that the examples are tested with.
+/// Pins the versions that the examples are tested with.
 const RUST_LOCK: &str = include_str!("../../../guest-examples/Cargo.lock");
 
-/// What the tools of all languages leave behind.
-const MADE: &str =
+/// The build products of all languages.
+const GITIGNORE: &str =
     "/*.wasm\n/*-failed.json\n/build/\n/target/\n/node_modules/\n/.venv/\n__pycache__/\n";
 
-/// A file of a project: its path, and its content.
+/// A file of a project: path and content.
 pub(super) type File<'a> = (String, &'a [u8]);
 
-/// The interface descriptions, below `wit/`.
+/// The WIT files of the contract, in `wit/`.
 pub(super) fn contract() -> Vec<File<'static>> {
     below(&WIT, "wit")
 }
 
-/// All files of a new project, with `{{name}}` and the like still in them. `None` if there is no
-/// template.
+/// The files of a new project, with placeholders such as `{{name}}`. `None` if there is no template.
 pub(super) fn project(language: Language, kind: Kind) -> Option<Vec<File<'static>>> {
     let folder = match kind {
         Kind::Transformer => language.word().to_owned(),
@@ -39,7 +38,7 @@ pub(super) fn project(language: Language, kind: Kind) -> Option<Vec<File<'static
     };
     let template = TEMPLATES.get_dir(&folder)?;
     let mut files = below(template, "");
-    files.push((".gitignore".to_owned(), MADE.as_bytes()));
+    files.push((".gitignore".to_owned(), GITIGNORE.as_bytes()));
     files.extend(contract());
     if kind == Kind::Transformer {
         files.extend(below(TEMPLATES.get_dir("fixtures")?, "fixtures"));
@@ -59,7 +58,7 @@ fn library(language: Language) -> Vec<File<'static>> {
 
 fn all_of_library(language: Language) -> Vec<File<'static>> {
     match language {
-        // Where its path to the contract leads to the project's.
+        // Its relative path to the contract then leads to the project's copy.
         Language::Rust => below(&RUST, "vendor/nephometer-guest"),
         Language::C => below(&C, "nephometer"),
         Language::JavaScript => below(&JAVASCRIPT, "nephometer"),
@@ -69,7 +68,7 @@ fn all_of_library(language: Language) -> Vec<File<'static>> {
     }
 }
 
-/// All files below a folder; what tests and tools of our own have left there does not count.
+/// All files below a folder, without build products.
 fn below(dir: &'static Dir<'_>, prefix: &str) -> Vec<File<'static>> {
     let mut files = Vec::new();
     let mut folders = vec![dir];
@@ -80,9 +79,9 @@ fn below(dir: &'static Dir<'_>, prefix: &str) -> Vec<File<'static>> {
                 DirEntry::File(file) => {
                     let path = file.path().strip_prefix(dir.path()).unwrap_or(file.path());
                     let path = path.to_string_lossy();
-                    if !path.split('/').any(is_left_over) {
-                        let gap = if prefix.is_empty() { "" } else { "/" };
-                        files.push((format!("{prefix}{gap}{path}"), file.contents()));
+                    if !path.split('/').any(is_build_product) {
+                        let separator = if prefix.is_empty() { "" } else { "/" };
+                        files.push((format!("{prefix}{separator}{path}"), file.contents()));
                     }
                 }
             }
@@ -92,13 +91,13 @@ fn below(dir: &'static Dir<'_>, prefix: &str) -> Vec<File<'static>> {
     files
 }
 
-fn is_left_over(name: &str) -> bool {
+fn is_build_product(name: &str) -> bool {
     matches!(name, "__pycache__" | "node_modules" | "target" | ".zig-cache" | "zig-cache")
         || name.ends_with(".pyc")
 }
 
-/// Whether a file, or a folder, holds tests, in the forms of all languages. What the libraries give
-/// authors to test with is none.
+/// Whether a file or folder holds tests, by the conventions of all languages. The test support of the
+/// libraries is no test.
 pub(super) fn is_test(name: &str) -> bool {
     name == "tests"
         || name.starts_with("test_")

@@ -1,4 +1,4 @@
-//! From a core module to a component.
+//! Turns core modules into components.
 
 use std::fs;
 use std::path::Path;
@@ -8,18 +8,18 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use super::bindings;
 use super::error::{SdkError, at};
 
-/// Makes the component `output` of a core module that carries its world in a custom section, as
-/// wit-bindgen puts it there. The file comes in one step: an agent that watches it never sees half.
+/// Turns a core module into the component `output`. The module names its world in a custom section, as
+/// wit-bindgen writes it. The file is renamed into place, so that an agent never sees a partial one.
 ///
 /// # Errors
-/// If the module is not as its world says, or a file cannot be read or written.
+/// If the module does not implement its world, or a file cannot be read or written.
 pub(super) fn encode(module: &Path, output: &Path) -> Result<(), SdkError> {
     let bytes = fs::read(module).map_err(at(module))?;
     write(module, &bytes, None, output)
 }
 
-/// As [`encode`], for a module that does not know of its world; `adapter` stands in for WASI, as
-/// WebAssembly text.
+/// As [`encode`], for a module that does not name its world. `adapter` replaces WASI, as WebAssembly
+/// text.
 ///
 /// # Errors
 /// As [`encode`], and if the contract cannot be read.
@@ -33,8 +33,8 @@ pub(super) fn embed(
     let mut bytes = fs::read(module).map_err(at(module))?;
     let (resolve, world) = bindings::world(wit, world)?;
     embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)
-        .map_err(|error| unfit(module, &error))?;
-    let adapter = wat::parse_str(adapter).map_err(|error| unfit(module, &error))?;
+        .map_err(|error| encode_error(module, &error))?;
+    let adapter = wat::parse_str(adapter).map_err(|error| encode_error(module, &error))?;
     write(module, &bytes, Some(&adapter), output)
 }
 
@@ -52,13 +52,13 @@ fn write(
         }
         encoder.validate(true).encode()
     };
-    let component = encode().map_err(|error| unfit(module, &error))?;
+    let component = encode().map_err(|error| encode_error(module, &error))?;
     let unfinished = output.with_extension("unfinished");
     fs::write(&unfinished, component).map_err(at(&unfinished))?;
     fs::rename(&unfinished, output).map_err(at(output))
 }
 
-/// The alternate form carries the whole chain of causes.
-fn unfit(module: &Path, error: &impl std::fmt::Display) -> SdkError {
+/// Wraps an error; the alternate form prints its causes.
+fn encode_error(module: &Path, error: &impl std::fmt::Display) -> SdkError {
     SdkError::Encode { module: module.to_owned(), reason: format!("{error:#}") }
 }

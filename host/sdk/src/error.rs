@@ -1,33 +1,33 @@
-//! What can go wrong, in the words of an author.
+//! The errors of the SDK.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::language::{Kind, Language};
 
-/// Why there is no project, or no component.
+/// Why a project or a component could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SdkError {
-    /// A name that some tool or `pipeline.yaml` would stumble over.
+    /// The name is not valid in all tools, or in `pipeline.yaml`.
     #[error(
         "invalid component name {0:?}; use lower-case letters, digits, - and _, and start with a letter"
     )]
     Name(String),
-    /// A publisher's name is the scheme of its URLs, and this one is taken.
+    /// The name of a publisher is the scheme of its URLs, and this one is built in.
     #[error("{0}:// is a built-in publisher; choose another name")]
     BuiltIn(String),
-    /// Nothing is overwritten.
+    /// The folder exists. Projects are never overwritten.
     #[error("{} already exists; choose another name, or remove it", .0.display())]
     Exists(PathBuf),
-    /// There is no template.
+    /// The language has no template for this kind of component.
     #[error("there is no template for a {} in {language}; use Rust", .kind.word())]
     NoTemplate {
-        /// What was wanted.
+        /// The kind of component.
         kind: Kind,
-        /// In which language.
+        /// The language.
         language: Language,
     },
-    /// A folder without any of the files that projects are known by.
+    /// The folder is not a project of any language.
     #[error(
         "{}: not a component project: it has none of {marks}; create one with `nephometer component new NAME --lang LANG`",
         .folder.display()
@@ -35,57 +35,57 @@ pub enum SdkError {
     NoProject {
         /// The folder.
         folder: PathBuf,
-        /// What was looked for.
+        /// The files that identify projects.
         marks: String,
     },
-    /// A tool is not there.
+    /// A tool is not installed.
     #[error("{what} is missing; {remedy}")]
     Missing {
         /// The tool.
         what: String,
-        /// How to get it.
+        /// How to install it.
         remedy: String,
     },
-    /// A tool has failed; it has said why on standard error.
+    /// A tool failed. It has printed the reason to standard error.
     #[error("`{command}` failed with {status}; its output is above")]
     Failed {
-        /// What was run.
+        /// The command line.
         command: String,
-        /// How it ended.
+        /// The exit status.
         status: std::process::ExitStatus,
     },
-    /// A world that the helper library of C does not have.
+    /// The helper library of C does not support the world.
     #[error(
         "C supports the world stateful-transformer only; a transformer without state omits `.flush`, `.save` and `.restore`"
     )]
     OnlyStateful,
-    /// The interface descriptions cannot be used.
+    /// The contract cannot be read.
     #[error("{}: {reason}", .folder.display())]
     Contract {
-        /// Where they are.
+        /// The folder of the contract.
         folder: PathBuf,
-        /// What is wrong with them.
+        /// What is wrong with the contract.
         reason: String,
     },
-    /// What the tool made is no module of the world.
+    /// The core module does not implement the world.
     #[error("{}: cannot be turned into a component: {reason}", .module.display())]
     Encode {
         /// The core module.
         module: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the module.
         reason: String,
     },
     /// A file cannot be read or written.
     #[error("{}", .path.display())]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// Puts the path before what the system says.
+/// Adds the path to an error of the system.
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> SdkError + '_ {
     move |source| SdkError::File { path: path.to_owned(), source }
 }

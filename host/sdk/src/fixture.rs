@@ -1,5 +1,5 @@
-//! Fixtures for components: what goes in, and what has to come out. The format is described in
-//! `docs/fixtures.md`.
+//! Fixtures: the expected output of a component for a given input. Reads, compares and formats them;
+//! `docs/fixtures.md` describes the format.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,72 +13,72 @@ use nephometer_config as config;
 use nephometer_model::{Release, Sample, Timestamp};
 use nephometer_wire::{Notation, as_dict, sample_from_json};
 
-/// Volumes may differ by this part: languages round their sums differently.
-const ROUNDING: f64 = 1e-12;
+/// The relative difference up to which volumes are equal: languages round sums differently.
+const TOLERANCE: f64 = 1e-12;
 
-/// Keys of a sample that `--update` writes where nothing was expected before.
-const USUAL: [&str; 7] =
+/// The keys that `--update` writes for samples that were not expected before.
+const DEFAULT_KEYS: [&str; 7] =
     ["name", "type", "unit", "volume", "resource_id", "project_id", "timestamp"];
 
-/// Why a fixture cannot be used.
+/// Why a fixture cannot be read or written.
 #[derive(Debug, Error)]
 pub enum FixtureError {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("{}", .path.display())]
     File {
-        /// Which.
+        /// The path of the fixture.
         path: PathBuf,
-        /// Why not.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It is no fixture.
+    /// The file is not a fixture.
     #[error("{}: {reason}", .path.display())]
     Malformed {
-        /// Which.
+        /// The path of the fixture.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: String,
     },
 }
 
-/// One file.
+/// A fixture.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fixture {
-    /// What it shows, for people.
+    /// A description for the reader.
     #[serde(default, rename = "about")]
     _about: String,
     #[serde(default)]
     pub(crate) options: Map<String, Value>,
-    /// What every sample has unless it says otherwise.
+    /// Keys of all samples, which samples may override.
     #[serde(default)]
     defaults: Map<String, Value>,
     #[serde(default)]
     pub(crate) steps: Vec<Step>,
-    /// Instead of steps: pointers and reasons of all that is wrong with the options.
+    /// Instead of steps: the expected errors in the options, as pointers and reasons.
     pub(crate) errors: Option<Vec<(String, String)>>,
 }
 
-/// What happens, and what has to come of it.
+/// One step: its input, and its expected output.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Step {
-    /// Samples that go in.
+    /// The samples of a batch.
     pub(crate) batch: Option<Vec<Map<String, Value>>>,
-    /// With a batch: ids of resources that will not come again.
-    #[serde(default)]
-    pub(crate) gone: Vec<Arc<str>>,
-    /// Or the time of a flush.
+    /// With a batch: ids of removed resources.
+    #[serde(default, rename = "gone")]
+    pub(crate) removed: Vec<Arc<str>>,
+    /// Or the time of the end of a polling cycle.
     pub(crate) flush: Option<String>,
-    /// Or the state is saved, and a new instance goes on with it. What it has to be as JSON; `true`
+    /// Or a save of the state, with which a new instance continues. The expected state as JSON; `true`
     /// for any.
     pub(crate) state: Option<Value>,
-    /// What comes out: of each sample the keys that are compared.
+    /// The expected samples. Only their keys are compared.
     #[serde(default)]
     pub(crate) out: Vec<Map<String, Value>>,
-    /// Or a part of the reason for which the batch is refused.
+    /// Or a part of the reason of an expected refusal.
     pub(crate) refusal: Option<String>,
-    /// Lines of the component's log, with their level: `warn: too old`.
+    /// Expected log lines with their level: `warn: too old`.
     #[serde(default)]
     pub(crate) log: Vec<String>,
 }
@@ -87,7 +87,7 @@ impl Fixture {
     /// Reads a file, JSON or YAML.
     ///
     /// # Errors
-    /// If it cannot be read, or is no fixture.
+    /// If the file cannot be read, or is not a fixture.
     pub fn read(path: &Path) -> Result<Self, FixtureError> {
         let malformed = |reason| FixtureError::Malformed { path: path.to_owned(), reason };
         let text = nephometer_files::read_text(path)
@@ -107,7 +107,10 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// The samples of a step.
+    /// Converts the samples of a step.
+    ///
+    /// # Errors
+    /// With the number of the first sample that is not valid.
     pub(crate) fn samples(&self, batch: &[Map<String, Value>]) -> Result<Vec<Sample>, String> {
         let source = Arc::from("openstack");
         let read = |(at, sample): (usize, &Map<String, Value>)| {
@@ -120,56 +123,57 @@ impl Fixture {
     }
 }
 
-/// A sample in Ceilometer's own keys.
-pub(crate) fn shown(sample: &Sample) -> Map<String, Value> {
+/// A sample as a map with Ceilometer's keys.
+pub(crate) fn to_map(sample: &Sample) -> Map<String, Value> {
     let mut text = Vec::new();
     as_dict(&mut text, Notation::Json, Release::Current, sample);
     serde_json::from_slice(&text).expect("what is written as JSON is read as JSON")
 }
 
-/// All that differs, a line each.
+/// The differences between samples, one line each.
 pub(crate) fn differences(
-    made: &[Map<String, Value>],
-    wanted: &[Map<String, Value>],
+    actual: &[Map<String, Value>],
+    expected: &[Map<String, Value>],
 ) -> Vec<String> {
     let mut lines = Vec::new();
-    for (at, (made, wanted)) in made.iter().zip(wanted).enumerate() {
-        for (key, value) in wanted {
-            let is = made.get(key).unwrap_or(&Value::Null);
-            if !alike(key, is, value) {
+    for (at, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        for (key, value) in expected {
+            let is = actual.get(key).unwrap_or(&Value::Null);
+            if !matches_expected(key, is, value) {
                 let number = at + 1;
                 lines.push(format!("sample {number}: {key} is {is}, expected {value}"));
             }
         }
     }
-    let one = |sample: &Map<String, Value>| Value::Object(usual(sample)).to_string();
-    for sample in made.iter().skip(wanted.len()) {
+    let one = |sample: &Map<String, Value>| Value::Object(default_keys(sample)).to_string();
+    for sample in actual.iter().skip(expected.len()) {
         lines.push(format!("unexpected sample: {}", one(sample)));
     }
-    for sample in wanted.iter().skip(made.len()) {
+    for sample in expected.iter().skip(actual.len()) {
         lines.push(format!("missing sample: {}", Value::Object(sample.clone())));
     }
     lines
 }
 
-fn alike(key: &str, is: &Value, wanted: &Value) -> bool {
-    match (key, is, wanted) {
-        ("volume", Value::Number(is), Value::Number(wanted)) => {
-            let (is, wanted) = (is.as_f64(), wanted.as_f64());
-            is.zip(wanted).is_some_and(|(is, wanted)| {
+/// Compares one value. Volumes have a tolerance, timestamps may have different zones.
+fn matches_expected(key: &str, is: &Value, expected: &Value) -> bool {
+    match (key, is, expected) {
+        ("volume", Value::Number(is), Value::Number(expected)) => {
+            let (is, expected) = (is.as_f64(), expected.as_f64());
+            is.zip(expected).is_some_and(|(is, expected)| {
                 // Equal, or both infinite, or nearly equal.
-                is == wanted || (is - wanted).abs() <= ROUNDING * wanted.abs()
+                is == expected || (is - expected).abs() <= TOLERANCE * expected.abs()
             })
         }
-        ("timestamp", Value::String(is), Value::String(wanted)) => {
+        ("timestamp", Value::String(is), Value::String(expected)) => {
             let time = |text: &str| Timestamp::parse(text).ok();
-            time(is).is_some() && time(is) == time(wanted)
+            time(is).is_some() && time(is) == time(expected)
         }
-        _ => equal(is, wanted),
+        _ => equal(is, expected),
     }
 }
 
-/// Equal as JSON is meant: 3 is 3.0.
+/// Compares JSON values; 3 equals 3.0.
 pub(crate) fn equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {
@@ -188,17 +192,19 @@ pub(crate) fn equal(one: &Value, other: &Value) -> bool {
     }
 }
 
-fn usual(sample: &Map<String, Value>) -> Map<String, Value> {
-    let known = |key: &str| {
+/// The default keys of a sample that have a value.
+fn default_keys(sample: &Map<String, Value>) -> Map<String, Value> {
+    let entry = |key: &str| {
         let value = sample.get(key).filter(|value| !value.is_null())?;
         Some((key.to_owned(), value.clone()))
     };
-    USUAL.into_iter().filter_map(known).collect()
+    DEFAULT_KEYS.into_iter().filter_map(entry).collect()
 }
 
-/// What a step would expect so that it fits: the keys that it compared before, or the usual ones.
+/// The expectation that these samples meet, with the keys that were compared before, or the default
+/// ones.
 pub(crate) fn expectation(
-    made: &[Map<String, Value>],
+    actual: &[Map<String, Value>],
     before: &[Map<String, Value>],
 ) -> Vec<Map<String, Value>> {
     let keys_of = |at: usize| before.get(at).or(before.last());
@@ -207,13 +213,14 @@ pub(crate) fn expectation(
             .keys()
             .map(|key| (key.clone(), sample.get(key).cloned().unwrap_or(Value::Null)))
             .collect(),
-        None => usual(sample),
+        None => default_keys(sample),
     };
-    made.iter().enumerate().map(one).collect()
+    actual.iter().enumerate().map(one).collect()
 }
 
-/// Writes a fixture as people do: a sample a line, other things spread out until they are flat.
-pub(crate) fn written(value: &Value) -> String {
+/// Formats a fixture for readers: one line per sample, other values spread over lines until they are
+/// flat.
+pub(crate) fn format_fixture(value: &Value) -> String {
     let mut text = String::new();
     write(&mut text, value, 0, false);
     text.push('\n');
@@ -246,7 +253,7 @@ fn write(text: &mut String, value: &Value, indent: usize, inline: bool) {
         if let Some(key) = key {
             text.push_str(&format!("{}: ", Value::from(key.as_str())));
         }
-        // Samples and states are one line each, however deep they are.
+        // Samples and states take one line each, however deep.
         let sample = value.is_object() && key.is_none() && value.get("name").is_some();
         let state = key.is_some_and(|key| key == "state");
         write(text, value, indent + 1, inline || sample || state);
@@ -292,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expectation_has_the_keys_that_it_had() {
+    fn an_expectation_keeps_its_keys() {
         let made =
             samples(json!([{"name": "a", "volume": 1, "unit": ""}, {"name": "b", "volume": 2}]));
         let before = samples(json!([{"volume": 5}]));
@@ -303,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fixture_is_written_a_sample_a_line() {
+    fn a_fixture_is_formatted_with_one_line_per_sample() {
         let fixture = json!({
             "options": {"a": {"b": [1, 2]}},
             "steps": [{"batch": [{"name": "x", "m": {"k": {}}}], "out": []}, {"state": {"t": [[1]]}}],
@@ -311,7 +318,7 @@ mod tests {
         let text = "{\n  \"options\": {\n    \"a\": {\n      \"b\": [1, 2]\n    }\n  },\n  \"steps\": [\n    {\n      \
                     \"batch\": [\n        {\"name\": \"x\", \"m\": {\"k\": {}}}\n      ],\n      \"out\": []\n    },\n    \
                     {\n      \"state\": {\"t\": [[1]]}\n    }\n  ]\n}\n";
-        assert_eq!(written(&fixture), text);
+        assert_eq!(format_fixture(&fixture), text);
         assert_eq!(serde_json::from_str::<Value>(text).unwrap(), fixture);
     }
 }

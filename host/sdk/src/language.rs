@@ -1,4 +1,4 @@
-//! The languages that projects come in, and how a folder is known to be one.
+//! The programming languages of projects, and how a project is recognised.
 
 use std::fmt;
 use std::path::Path;
@@ -20,12 +20,12 @@ pub enum Language {
     Zig,
 }
 
-/// What a component does.
+/// The kind of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Samples in, samples out.
+    /// Transforms samples.
     Transformer,
-    /// Samples in, sent somewhere.
+    /// Sends samples to a receiver.
     Publisher,
 }
 
@@ -33,8 +33,8 @@ impl Language {
     const ALL: [Self; 6] =
         [Self::Rust, Self::C, Self::JavaScript, Self::Python, Self::Go, Self::Zig];
 
-    /// The file that makes a folder a project in this language.
-    pub(super) fn mark(self) -> &'static str {
+    /// The file that identifies a project in this language.
+    pub(super) fn marker(self) -> &'static str {
         match self {
             Self::Rust => "Cargo.toml",
             Self::C => "component.c",
@@ -45,17 +45,17 @@ impl Language {
         }
     }
 
-    /// The language of a project.
-    pub(super) fn of(folder: &Path) -> Option<Self> {
-        Self::ALL.into_iter().find(|language| folder.join(language.mark()).is_file())
+    /// Detects the language of a project.
+    pub(super) fn detect(folder: &Path) -> Option<Self> {
+        Self::ALL.into_iter().find(|language| folder.join(language.marker()).is_file())
     }
 
-    /// All marks, for people.
-    pub(super) fn marks() -> String {
-        Self::ALL.map(Self::mark).join(", ")
+    /// The marker files of all languages, for messages.
+    pub(super) fn markers() -> String {
+        Self::ALL.map(Self::marker).join(", ")
     }
 
-    /// The folder of its templates, and what `--lang` says.
+    /// The value of `--lang`, which is also the folder of its templates.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Rust => "rust",
@@ -69,7 +69,7 @@ impl Language {
 }
 
 impl Kind {
-    /// As `--kind` says it.
+    /// The value of `--kind`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Transformer => "transformer",

@@ -1,8 +1,7 @@
-//! Tools for authors of components: a name and a language become a project, a project becomes a
-//! component, fixtures test it, and a benchmark says what it costs. Must not know the agent.
+//! The SDK for component authors: creates projects, builds components, runs fixtures and benchmarks.
 //!
-//! The templates, the helper libraries and the contract are inside the program, so that an author
-//! needs this program and the tools of one language.
+//! Embeds the templates, the helper libraries and the contract, so that an author needs only this
+//! program and the tools of one language. Knows the component engine, but not the agent.
 
 mod bindings;
 mod build;
@@ -11,16 +10,16 @@ mod encode;
 mod error;
 mod files;
 mod fixture;
+mod fixture_runner;
 mod language;
 mod measure;
 mod project;
 mod tools;
-mod trial;
 
 pub use build::{Build, build};
 pub use error::SdkError;
 pub use fixture::{Fixture, FixtureError};
+pub use fixture_runner::{FixtureRun, FixtureRunner};
 pub use language::{Kind, Language};
-pub use measure::{Measured, measure};
+pub use measure::{Measurement, measure};
 pub use project::create;
-pub use trial::{TestBed, Trial};

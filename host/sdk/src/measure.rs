@@ -1,4 +1,4 @@
-//! What a transformer costs by the sample, the whole way through the host.
+//! Measures the cost of a transformer per sample, including the part of the host.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,60 +6,60 @@ use std::time::{Duration, Instant};
 use nephometer_model::{Batch, Moment, Resource, Sample, Timestamp, Volume};
 use nephometer_pipeline::transform::{ComponentTransformer, TransformError, Transformer};
 
-/// Measures batches of so many rows that are like a sample, for at least this time. Each row is of a
-/// resource of its own; from batch to batch time and volumes grow.
+/// Measures batches of `rows` copies of a sample for at least `time`. Each copy has its own resource;
+/// time and volumes grow from batch to batch. `template` ends with the time of the last batch.
 ///
 /// # Errors
 /// If the transformer fails.
 pub async fn measure(
     transformer: &mut ComponentTransformer,
-    like: &mut Sample,
+    template: &mut Sample,
     rows: usize,
     time: Duration,
-) -> Result<Measured, TransformError> {
-    let mut batch = Rows::new(like, rows);
-    let mut took = Vec::new();
-    let (begun, mut out) = (Instant::now(), 0);
-    while took.len() < 3 || begun.elapsed() < time {
-        let next = Arc::new(batch.next());
-        let now = Instant::now();
-        let made = transformer.transform(&next).await?;
-        took.push(now.elapsed());
-        out = made.into_samples(&next).len();
-        // What is held back is given out, and not measured.
+) -> Result<Measurement, TransformError> {
+    let mut batches = BatchGenerator::new(template, rows);
+    let mut times = Vec::new();
+    let (begun, mut samples) = (Instant::now(), 0);
+    while times.len() < 3 || begun.elapsed() < time {
+        let next = Arc::new(batches.next());
+        let start = Instant::now();
+        let output = transformer.transform(&next).await?;
+        times.push(start.elapsed());
+        samples = output.into_samples(&next).len();
+        // Releases samples that the transformer has kept. Not measured.
         transformer.flush(next.cycle_start).await?;
     }
-    // The next size goes on from here: nothing is older than what the component has seen.
-    like.taken = batch.cycle_start;
-    took.sort_unstable();
-    let median = took[took.len() / 2].as_secs_f64() * 1e9;
-    Ok(Measured { nanos: median / rows as f64, batches: took.len(), out })
+    // The next size continues from here, so that the component never sees an older time.
+    template.taken = batches.cycle_start;
+    times.sort_unstable();
+    let median = times[times.len() / 2].as_secs_f64() * 1e9;
+    Ok(Measurement { nanos: median / rows as f64, batches: times.len(), samples })
 }
 
-/// What was measured.
-pub struct Measured {
-    /// Nanoseconds a row, the median of the batches.
+/// The result of a measurement.
+pub struct Measurement {
+    /// Nanoseconds per sample, the median of the batches.
     pub nanos: f64,
-    /// Batches.
+    /// The number of batches.
     pub batches: usize,
-    /// Rows that the last batch gave.
-    pub out: usize,
+    /// The number of samples in the output of the last batch.
+    pub samples: usize,
 }
 
-/// Batches of rows that are like a sample, each a second after the one before.
-struct Rows {
+/// Generates batches of copies of a sample, one second apart.
+struct BatchGenerator {
     samples: Vec<Sample>,
     cycle_start: Moment,
 }
 
-impl Rows {
-    fn new(like: &Sample, rows: usize) -> Self {
+impl BatchGenerator {
+    fn new(template: &Sample, rows: usize) -> Self {
         let samples = (0..rows).map(|row| {
-            let id = Arc::from(format!("{}-{row}", like.resource.id));
-            let resource = Arc::new(Resource { id, ..(*like.resource).clone() });
-            Sample { resource, ..like.clone() }
+            let id = Arc::from(format!("{}-{row}", template.resource.id));
+            let resource = Arc::new(Resource { id, ..(*template.resource).clone() });
+            Sample { resource, ..template.clone() }
         });
-        Self { samples: samples.collect(), cycle_start: like.taken }
+        Self { samples: samples.collect(), cycle_start: template.taken }
     }
 
     fn next(&mut self) -> Batch {

@@ -1,4 +1,4 @@
-//! A new project.
+//! Creates projects from the embedded templates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,13 @@ use super::error::{SdkError, at};
 use super::files;
 use super::language::{Kind, Language};
 
-/// Schemes that never reach a component.
-const BUILT_IN: [&str; 5] = ["notifier", "file", "udp", "tcp", "test"];
+/// The schemes of built-in publishers.
+const BUILT_IN_SCHEMES: [&str; 5] = ["notifier", "file", "udp", "tcp", "test"];
 
-/// Makes the folder `parent/name` with a component that builds and passes its tests. Gives back the
-/// folder.
+/// Creates a project in `parent/name` and returns its path. Its component builds and passes its tests.
 ///
 /// # Errors
-/// If the name is none, something of that name is there, there is no template, or a file cannot be
-/// written. Nothing that is there is overwritten.
+/// If the name is invalid, the path exists, there is no template, or a file cannot be written.
 pub fn create(
     parent: &Path,
     name: &str,
@@ -30,7 +28,7 @@ pub fn create(
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(SdkError::Exists(folder));
         }
-        made => made.map_err(at(&folder))?,
+        result => result.map_err(at(&folder))?,
     }
     for (path, content) in files {
         write(&folder.join(path.replace("NAME", name)), content, name)?;
@@ -39,7 +37,7 @@ pub fn create(
 }
 
 fn write(path: &Path, content: &[u8], name: &str) -> Result<(), SdkError> {
-    // Only the templates have places for names in them.
+    // Only templates contain placeholders.
     let content = match std::str::from_utf8(content) {
         Ok(text) if text.contains("{{name}}") => text.replace("{{name}}", name).into_bytes(),
         _ => content.to_vec(),
@@ -47,14 +45,14 @@ fn write(path: &Path, content: &[u8], name: &str) -> Result<(), SdkError> {
     files::write(path, content)
 }
 
-/// What is a file name, a word of YAML, a part of a crate's name and the scheme of a URL alike.
+/// Requires a name that is valid as a file name, in YAML, as a crate name and as a URL scheme.
 fn check_name(name: &str, kind: Kind) -> Result<(), SdkError> {
-    let plain =
+    let allowed =
         |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || matches!(one, '-' | '_');
-    if !name.starts_with(|one: char| one.is_ascii_lowercase()) || !name.chars().all(plain) {
+    if !name.starts_with(|one: char| one.is_ascii_lowercase()) || !name.chars().all(allowed) {
         return Err(SdkError::Name(name.to_owned()));
     }
-    if kind == Kind::Publisher && BUILT_IN.contains(&name) {
+    if kind == Kind::Publisher && BUILT_IN_SCHEMES.contains(&name) {
         return Err(SdkError::BuiltIn(name.to_owned()));
     }
     Ok(())
@@ -65,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_would_not_work_are_refused() {
+    fn invalid_names_are_refused() {
         for good in ["scale", "idle-rate", "a_1"] {
             assert!(check_name(good, Kind::Publisher).is_ok(), "{good}");
         }
@@ -78,10 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_overwritten() {
+    fn existing_projects_are_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
-        let made = create(folder.path(), "scale", Language::Python, Kind::Transformer).unwrap();
-        assert!(made.join("wit/worlds.wit").is_file());
+        let project = create(folder.path(), "scale", Language::Python, Kind::Transformer).unwrap();
+        assert!(project.join("wit/worlds.wit").is_file());
         let again = create(folder.path(), "scale", Language::C, Kind::Transformer);
         assert!(matches!(again, Err(SdkError::Exists(_))));
     }

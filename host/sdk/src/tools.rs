@@ -1,4 +1,4 @@
-//! The programs of other people that do the work.
+//! Finds and runs the tools of the languages.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -7,18 +7,21 @@ use std::process::{Command, Stdio};
 
 use super::error::{SdkError, at};
 
-/// The first of these programs that is there: a variable of the environment that names it goes
-/// before what is on the path.
+/// Finds the first installed program. An environment variable with its name or path takes
+/// precedence.
 ///
 /// # Errors
-/// If none is, with what to do.
+/// If none is installed, with a remedy.
 pub(super) fn find(variable: &str, names: &[&str], remedy: &str) -> Result<PathBuf, SdkError> {
     if let Some(named) = std::env::var_os(variable) {
         let (path, named) = (PathBuf::from(&named), named.to_string_lossy().into_owned());
-        let there =
-            if path.is_absolute() { runs(&path).then_some(path) } else { on_path(&[&named]) };
+        let found = if path.is_absolute() {
+            is_executable(&path).then_some(path)
+        } else {
+            on_path(&[&named])
+        };
         let what = format!("{named}, named by {variable},");
-        return there.ok_or_else(|| SdkError::Missing { what, remedy: remedy.to_owned() });
+        return found.ok_or_else(|| SdkError::Missing { what, remedy: remedy.to_owned() });
     }
     on_path(names).ok_or_else(|| SdkError::Missing {
         what: names[0].to_owned(),
@@ -26,19 +29,19 @@ pub(super) fn find(variable: &str, names: &[&str], remedy: &str) -> Result<PathB
     })
 }
 
-/// The first of these programs on the path.
+/// The first of these programs in PATH.
 pub(super) fn on_path(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let all = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    all.into_iter().find(|file| runs(file))
+    all.into_iter().find(|file| is_executable(file))
 }
 
-fn runs(file: &Path) -> bool {
+fn is_executable(file: &Path) -> bool {
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// Runs a program; what it says goes to standard error, so that standard output is ours.
+/// Runs a program with its output on standard error, to keep standard output for this command.
 ///
 /// # Errors
 /// If it cannot be started, or fails.
@@ -51,10 +54,10 @@ pub(super) fn run(command: &mut Command) -> Result<(), SdkError> {
     if status.success() {
         return Ok(());
     }
-    Err(SdkError::Failed { command: words(command), status })
+    Err(SdkError::Failed { command: command_line(command), status })
 }
 
-/// What a program prints.
+/// Runs a program and returns its standard output.
 ///
 /// # Errors
 /// If it cannot be started, or fails.
@@ -65,12 +68,12 @@ pub(super) fn output(command: &mut Command) -> Result<String, SdkError> {
         .output()
         .map_err(at(Path::new(command.get_program())))?;
     if !out.status.success() {
-        return Err(SdkError::Failed { command: words(command), status: out.status });
+        return Err(SdkError::Failed { command: command_line(command), status: out.status });
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-fn words(command: &Command) -> String {
+fn command_line(command: &Command) -> String {
     let all = std::iter::once(command.get_program()).chain(command.get_args());
     all.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }

@@ -79,8 +79,8 @@ fn origin(file: Option<&PathBuf>) -> Origin {
 /// system's.
 fn folders() -> Folders {
     let home = |variable: &str, fallback: &str| {
-        let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-        named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(fallback)))
+        let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+        set.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(fallback)))
     };
     Folders {
         system: access("/var/lib", Access::WRITE_OK).is_ok(),
@@ -113,7 +113,7 @@ enum LogFormatArg {
 }
 
 impl Logging {
-    /// Starts logging.
+    /// Starts logging to standard error.
     pub(super) fn start(&self) -> Result<()> {
         let format = match self.log_format {
             LogFormatArg::Text => LogFormat::Text,

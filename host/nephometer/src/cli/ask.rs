@@ -26,12 +26,12 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Sends a request and returns the answer.
-    pub(super) fn ask(&self, request: &Request) -> Result<Value> {
+    pub(super) fn send(&self, request: &Request) -> Result<Value> {
         let path = match &self.socket {
             Some(path) => path.clone(),
             None => self.spec()?.control,
         };
-        Ok(control::ask(&path, request)?)
+        Ok(control::send(&path, request)?)
     }
 
     /// The host's settings.
@@ -55,7 +55,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn execute(self) -> Result<()> {
-        let answer = self.socket.ask(&Request::Status)?;
+        let answer = self.socket.send(&Request::Status)?;
         let mut out = output::stdout();
         if self.json {
             writeln!(out, "{answer}")?;
@@ -63,9 +63,9 @@ impl Status {
         }
         writeln!(out, "nephometer {}, pid {}", text(&answer["version"]), answer["pid"])?;
         for sink in list(&answer["sinks"]) {
-            let slots = list(&sink["transformers"]).iter();
-            let slots =
-                slots.map(|one| format!("{}@{}", text(&one["component"]), text(&one["digest"])));
+            let transformers = list(&sink["transformers"]).iter();
+            let transformers = transformers
+                .map(|one| format!("{}@{}", text(&one["component"]), text(&one["digest"])));
             writeln!(
                 out,
                 "sink {}: {}; offset {}, emitted offset {}, saved offset {}; {} reloads, {} rollbacks; {}",
@@ -76,7 +76,7 @@ impl Status {
                 sink["saved"],
                 sink["reloads"],
                 sink["rollbacks"],
-                slots.collect::<Vec<_>>().join(" | ")
+                transformers.collect::<Vec<_>>().join(" | ")
             )?;
             if let Some(reason) = sink["reason"].as_str() {
                 writeln!(out, "  {}", output::paragraph(reason))?;
@@ -91,7 +91,7 @@ impl Status {
                 answer["libvirt"]["hanging"]
             )?;
         }
-        lines(&mut out, "last reload: ", &answer["last_reload"])?;
+        print_report(&mut out, "last reload: ", &answer["last_reload"])?;
         write!(out, "{}", answer["ledger"].as_str().unwrap_or_default())?;
         Ok(out.flush()?)
     }
@@ -112,9 +112,9 @@ pub(super) struct ReloadCommand {
 
 impl ReloadCommand {
     pub(super) fn execute(self) -> Result<()> {
-        let answer = self.socket.ask(&Request::Reload { plan: self.plan })?;
+        let answer = self.socket.send(&Request::Reload { plan: self.plan })?;
         let mut out = output::stdout();
-        lines(&mut out, "", &answer)?;
+        print_report(&mut out, "", &answer)?;
         let refused = !list(&answer["problems"]).is_empty();
         if list(&answer["changes"]).is_empty() && !refused {
             writeln!(out, "ok: nothing has changed")?;
@@ -138,15 +138,15 @@ pub(super) struct ComponentStatus {
 
 impl ComponentStatus {
     pub(super) fn execute(self) -> Result<()> {
-        let answer = self.socket.ask(&Request::ComponentStatus)?;
+        let answer = self.socket.send(&Request::ComponentStatus)?;
         let mut out = output::stdout();
         if self.json {
             writeln!(out, "{answer}")?;
             return Ok(out.flush()?);
         }
-        for row in list(&answer) {
-            write!(out, "{} {}:", text(&row["place"]), text(&row["component"]))?;
-            for (key, value) in row.as_object().into_iter().flatten() {
+        for instance in list(&answer) {
+            write!(out, "{} {}:", text(&instance["place"]), text(&instance["component"]))?;
+            for (key, value) in instance.as_object().into_iter().flatten() {
                 if key != "place" && key != "component" && !value.is_null() {
                     write!(out, " {key} {}", value.as_str().map_or(value.to_string(), clean))?;
                 }
@@ -157,26 +157,28 @@ impl ComponentStatus {
     }
 }
 
-fn lines(out: &mut impl Write, before: &str, report: &Value) -> std::io::Result<()> {
+/// Prints the lines of a reload report, each behind a prefix.
+fn print_report(out: &mut impl Write, prefix: &str, report: &Value) -> std::io::Result<()> {
     for change in list(&report["changes"]) {
-        writeln!(out, "{before}{}", paragraph(change))?;
+        writeln!(out, "{prefix}{}", paragraph(change))?;
     }
     for problem in list(&report["problems"]) {
-        writeln!(out, "{before}refused: {}", paragraph(problem))?;
+        writeln!(out, "{prefix}refused: {}", paragraph(problem))?;
     }
     Ok(())
 }
 
+/// The elements of an array; none if it is no array.
 pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// A text by others on one line, without control characters.
+/// A text on one line, with control characters escaped.
 pub(super) fn text(value: &Value) -> String {
     clean(value.as_str().unwrap_or_default())
 }
 
-/// A text by others with all of its lines.
+/// A text with its lines indented, and control characters escaped.
 pub(super) fn paragraph(value: &Value) -> String {
     output::paragraph(value.as_str().unwrap_or_default())
 }

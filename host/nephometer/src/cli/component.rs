@@ -82,33 +82,33 @@ impl RunComponent {
         let options = tool::options(&self.options)?;
         let (host, spec) = tool::start(&self.common)?;
         runtime()?.block_on(async {
-            let opened = async {
+            let load = async {
                 let loaded = host.open(&self.file).await?;
                 ComponentTransformer::from_loaded(&host, &loaded, &options, "stdin/0").await
             };
-            let transformer: Box<dyn Transformer> = Box::new(tool::accepted(opened.await)?);
+            let transformer: Box<dyn Transformer> = Box::new(tool::accepted(load.await)?);
             let ledger = Ledger::default();
             let name = Arc::from(transformer.name());
             ledger.sink(&name);
-            let slots = vec![(transformer, ledger.transformer(&name, &name, 0))];
+            let transformers = vec![(transformer, ledger.transformer(&name, &name, 0))];
             let host_id = store::host_id_or_random(&spec.store.path);
-            let mut chain = Chain::new(&name, host_id, slots);
+            let mut chain = Chain::new(&name, host_id, transformers);
             let Some(recording) = &self.recording else {
-                return self.feed(&mut chain, &spec.message.sample_source).await;
+                return self.process_stdin(&mut chain, &spec.message.sample_source).await;
             };
             for batch in store::read_recording(recording)? {
-                self.work(&mut chain, batch).await?;
+                self.process(&mut chain, batch).await?;
             }
             Ok(())
         })
     }
 
-    async fn feed(&self, chain: &mut Chain, source: &Arc<str>) -> Result<()> {
+    async fn process_stdin(&self, chain: &mut Chain, source: &Arc<str>) -> Result<()> {
         let (mut samples, mut clock) = (Vec::new(), Moment::default());
         for (number, line) in std::io::stdin().lock().lines().enumerate() {
             let line = line.context("standard input")?;
             if line.trim().is_empty() {
-                self.batch(chain, &mut clock, &mut samples).await?;
+                self.process_samples(chain, &mut clock, &mut samples).await?;
                 continue;
             }
             match sample_from_json(&line, source) {
@@ -119,11 +119,12 @@ impl RunComponent {
                 }
             }
         }
-        self.batch(chain, &mut clock, &mut samples).await
+        self.process_samples(chain, &mut clock, &mut samples).await
     }
 
-    /// `clock` is the newest time of any sample so far, which is the time of the tick.
-    async fn batch(
+    /// Processes samples as one batch. `clock` is the newest time of any sample so far, which is the
+    /// start of the polling cycle.
+    async fn process_samples(
         &self,
         chain: &mut Chain,
         clock: &mut Moment,
@@ -136,27 +137,27 @@ impl RunComponent {
         clock.wall = clock.wall.max(newest);
         let samples = std::mem::take(samples);
         let (source, cycle_start, gone) = ("stdin".into(), *clock, Vec::new());
-        self.work(chain, Batch { source, cycle_start, samples, gone }).await
+        self.process(chain, Batch { source, cycle_start, samples, gone }).await
     }
 
-    async fn work(&self, chain: &mut Chain, batch: Batch) -> Result<()> {
+    async fn process(&self, chain: &mut Chain, batch: Batch) -> Result<()> {
         let batch = Arc::new(batch);
         let event = JournaledBatch::new(chain.offset() + 1, &batch, &[]);
-        let made = if self.flush {
+        let output = if self.flush {
             chain.process(event).await
         } else {
             chain.process_without_flush(event).await
         };
-        let made = match made {
-            Ok(made) => made,
+        let lists = match output {
+            Ok(lists) => lists,
             Err(error) => {
                 tool::save_failing_input(chain, &error)?;
                 return Err(error.into());
             }
         };
         let mut out = output::stdout();
-        for sample in made.iter().flat_map(|list| list.iter()) {
-            output::sample(&mut out, sample)?;
+        for sample in lists.iter().flat_map(|list| list.iter()) {
+            output::print_sample(&mut out, sample)?;
         }
         Ok(out.flush()?)
     }

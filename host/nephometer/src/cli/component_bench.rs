@@ -14,7 +14,7 @@ use super::run::runtime;
 use super::{Failure, output, tool};
 use nephometer_config as config;
 use nephometer_pipeline::transform::{ComponentTransformer, Transformer};
-use nephometer_sdk::{Measured, measure};
+use nephometer_sdk::{Measurement, measure};
 use nephometer_wasm::ComponentError;
 use nephometer_wire::sample_from_json;
 
@@ -58,14 +58,14 @@ impl Bench {
         let (host, _) = tool::start(&self.common)?;
         runtime()?.block_on(async {
             let begun = Instant::now();
-            let made = async {
+            let load = async {
                 let loaded = host.open(&self.file).await?;
-                let took = begun.elapsed();
+                let loading = begun.elapsed();
                 let transformer =
                     ComponentTransformer::from_loaded(&host, &loaded, &options, "bench").await?;
-                Ok::<_, ComponentError>((took, transformer))
+                Ok::<_, ComponentError>((loading, transformer))
             };
-            let (loading, mut transformer) = tool::accepted(made.await)?;
+            let (loading, mut transformer) = tool::accepted(load.await)?;
             let mut out = output::stdout();
             let (name, loading) = (transformer.name().to_owned(), loading.as_secs_f64() * 1e3);
             writeln!(out, "{name}: loaded in {loading:.1} ms\n")?;
@@ -74,11 +74,12 @@ impl Bench {
                 "{:>12} {:>12} {:>12} {:>12}",
                 "samples", "ns/sample", "batches", "samples out"
             )?;
-            let mut like = sample;
+            let mut template = sample;
             for &rows in &self.rows {
-                let one = measure(&mut transformer, &mut like, rows.get(), self.time).await?;
-                let Measured { nanos, batches, out: made } = one;
-                writeln!(out, "{rows:>12} {nanos:>12.0} {batches:>12} {made:>12}")?;
+                let measured =
+                    measure(&mut transformer, &mut template, rows.get(), self.time).await?;
+                let Measurement { nanos, batches, samples } = measured;
+                writeln!(out, "{rows:>12} {nanos:>12.0} {batches:>12} {samples:>12}")?;
                 out.flush()?;
             }
             let counts = host.counts();

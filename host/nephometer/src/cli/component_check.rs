@@ -33,14 +33,14 @@ impl CheckComponent {
         let options = self.options.as_deref().map(tool::options).transpose()?;
         let (host, _) = tool::start(&self.common)?;
         let checked = runtime()?.block_on(self.check(&host, options.as_ref()));
-        let inspected = tool::accepted(checked)?;
-        if inspected.publisher && options.is_some() {
-            let what =
+        let inspection = tool::accepted(checked)?;
+        if inspection.publisher && options.is_some() {
+            let reason =
                 "a publisher gets its options from its URL; use `nephometer check` on the pipeline";
-            return Err(anyhow!(what).context(Failure::Usage));
+            return Err(anyhow!(reason).context(Failure::Usage));
         }
-        let about = &inspected.description;
-        let kind = if inspected.publisher { "publisher" } else { "transformer" };
+        let about = &inspection.description;
+        let kind = if inspection.publisher { "publisher" } else { "transformer" };
         let mut out = output::stdout();
         writeln!(out, "ok: {kind} {} {}, {}", about.name, about.version, about.summary)?;
         Ok(out.flush()?)
@@ -51,18 +51,18 @@ impl CheckComponent {
         host: &ComponentHost,
         options: Option<&Map<String, Value>>,
     ) -> Result<Inspection, ComponentError> {
-        let inspected = host.inspect(&self.file).await?;
-        let schema = &inspected.description.options_schema;
+        let inspection = host.inspect(&self.file).await?;
+        let schema = &inspection.description.options_schema;
         if !schema.trim().is_empty() {
             serde_json::from_str::<Value>(schema).map_err(|error| ComponentError::Unfit {
                 path: self.file.clone(),
                 reason: format!("its options-schema is not valid JSON: {error}"),
             })?;
         }
-        if let (Some(options), false) = (options, inspected.publisher) {
+        if let (Some(options), false) = (options, inspection.publisher) {
             let loaded = host.open(&self.file).await?;
             ComponentTransformer::from_loaded(host, &loaded, options, "check").await?;
         }
-        Ok(inspected)
+        Ok(inspection)
     }
 }

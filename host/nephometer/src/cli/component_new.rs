@@ -95,11 +95,11 @@ impl Build {
             Some(file) => std::path::absolute(&file).with_context(|| file.display().to_string())?,
             None => folder.join(name).with_extension("wasm"),
         };
-        let what = sdk::Build { folder, output, world: self.world };
-        let language = sdk::build(&what).map_err(with_exit_code)?;
+        let request = sdk::Build { folder, output, world: self.world };
+        let language = sdk::build(&request).map_err(with_exit_code)?;
         let mut out = output::stdout();
-        let size = what.output.metadata().map_or(0, |meta| meta.len());
-        writeln!(out, "ok: {}, {size} bytes, built from {language}", what.output.display())?;
+        let size = request.output.metadata().map_or(0, |meta| meta.len());
+        writeln!(out, "ok: {}, {size} bytes, built from {language}", request.output.display())?;
         Ok(out.flush()?)
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use super::args::Common;
 use super::run::runtime;
 use super::{Failure, output, tool};
-use nephometer_sdk::{Fixture, TestBed};
+use nephometer_sdk::{Fixture, FixtureRunner};
 use nephometer_telemetry::record;
 
 /// Run a transformer on fixtures and compare its output
@@ -38,10 +38,10 @@ impl Test {
         let (host, _) = tool::start(&self.common)?;
         let failed = runtime()?.block_on(async {
             let loaded = tool::accepted(host.open(&self.file).await)?;
-            let bed = TestBed::new(host, loaded, log);
+            let runner = FixtureRunner::new(host, loaded, log);
             let mut failed = 0;
             for file in &files {
-                failed += usize::from(!self.fixture(&bed, file).await?);
+                failed += usize::from(!self.run_fixture(&runner, file).await?);
             }
             anyhow::Ok(failed)
         })?;
@@ -77,26 +77,26 @@ impl Test {
     }
 
     /// Runs one fixture and prints the differences. Returns whether there were none.
-    async fn fixture(&self, bed: &TestBed, file: &Path) -> Result<bool> {
+    async fn run_fixture(&self, runner: &FixtureRunner, file: &Path) -> Result<bool> {
         let fixture = Fixture::read(file).context(Failure::Usage)?;
         let name = file.display().to_string();
-        let trial = bed.run(&fixture, &name).await;
+        let run = runner.run(&fixture, &name).await;
         let mut out = output::stdout();
         if self.update
-            && let Some(updated) = trial.update(&fixture, file)?
+            && let Some(updated) = run.update(&fixture, file)?
         {
             writeln!(out, "{}: {name}", if updated { "updated" } else { "unchanged" })?;
             out.flush()?;
             return Ok(true);
         }
-        let word = if trial.differences.is_empty() { "ok" } else { "failed" };
-        let (took, memory) = (trial.took.as_secs_f64() * 1e3, trial.memory as f64 / 1e6);
-        let cost = format!("{} calls, {took:.1} ms, peak memory {memory:.1} MB", trial.calls);
-        writeln!(out, "{word}: {name} ({cost})")?;
-        for line in &trial.differences {
+        let result = if run.differences.is_empty() { "ok" } else { "failed" };
+        let (time, memory) = (run.took.as_secs_f64() * 1e3, run.memory as f64 / 1e6);
+        let cost = format!("{} calls, {time:.1} ms, peak memory {memory:.1} MB", run.calls);
+        writeln!(out, "{result}: {name} ({cost})")?;
+        for line in &run.differences {
             writeln!(out, "  {line}")?;
         }
         out.flush()?;
-        Ok(trial.differences.is_empty())
+        Ok(run.differences.is_empty())
     }
 }

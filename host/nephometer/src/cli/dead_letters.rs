@@ -83,13 +83,13 @@ fn show(one: &One) -> Result<()> {
     let samples = letter.samples().map_err(|reason| anyhow!(reason))?;
     let mut out = output::stdout();
     for sample in &samples {
-        output::sample(&mut out, sample)?;
+        output::print_sample(&mut out, sample)?;
     }
     Ok(out.flush()?)
 }
 
 fn retry(one: &One) -> Result<()> {
-    let answer = one.socket.ask(&Request::RetryDeadLetter { number: one.number })?;
+    let answer = one.socket.send(&Request::RetryDeadLetter { number: one.number })?;
     let mut out = output::stdout();
     writeln!(out, "ok: {} samples published", answer["published"])?;
     Ok(out.flush()?)

@@ -1,4 +1,4 @@
-//! `nephometer demo`: the agent on embedded defaults, with what it publishes on the terminal.
+//! `nephometer demo`: runs the agent with embedded defaults and shows its output on the terminal.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::sync::mpsc;
 
 use super::args::{Common, Logging};
-use super::run::{complete, outcome, runtime, settle, until_signalled};
+use super::run::{block_on, outcome, report_ledger, run_until_signal, runtime};
 use super::{compile, live, output};
 use crate::app::{App, Options};
 use nephometer_config::{self as config, LibvirtSpec, Origin};
@@ -18,12 +18,12 @@ use nephometer_libvirt::poll::PollSchedule;
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{DomainState, Groups};
 
-/// The pipeline that the demo runs: the shipped file, with its place for a publisher filled in.
+/// The pipeline of the demo. `@FILE@` stands for its publishers.
 const PIPELINE: &str = include_str!("../../../../config/demo-pipeline.yaml");
-/// How long the local hypervisor may take to answer before the demo makes do without it.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Emissions on their way to the terminal; the agent waits when it is full.
-const TAP: usize = 64;
+/// How long to wait for the local hypervisor before a simulation is used.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Capacity of the channel to the terminal; the agent waits while it is full.
+const OUTPUT_CAPACITY: usize = 64;
 const LOCAL: &str = "qemu:///system";
 const SIMULATED: &str = "sim://?domains=10&seed=1";
 
@@ -63,43 +63,43 @@ impl Demo {
                 output::print_error(&format!("metering {}", config::without_user(uri)));
                 uri.clone()
             }
-            None => runtime.block_on(choose()),
+            None => runtime.block_on(choose_hypervisor()),
         };
         let file = std::path::absolute(&self.file)
             .with_context(|| format!("--file {}", self.file.display()))?;
         let mut inputs = Common::default().inputs();
-        // Nothing that is installed on this machine has a say.
+        // The demo ignores the configuration of this machine.
         inputs.config = Origin::Text { name: "embedded".to_owned(), text: String::new() };
         inputs.libvirt = Some(uri);
-        inputs.amqp_url = self.broker()?;
+        inputs.amqp_url = self.broker_url()?;
         inputs.components = vec![self.components.clone()];
         inputs.pipeline = pipeline(&file, inputs.amqp_url.is_some());
         let mut spec = config::load(&inputs)?.spec;
         spec.components.compiler = compile::program();
         output::print_error(&format!("publishing to {} and to this terminal", file.display()));
-        let (observer, emissions) = mpsc::channel(TAP);
+        let (observer, outputs) = mpsc::channel(OUTPUT_CAPACITY);
         let interval = spec.pipeline.sources.first().map(|source| source.interval);
         let count = self.seconds.zip(interval).map(|(seconds, interval)| {
-            // The first tick comes at once.
+            // The first cycle starts at once.
             seconds / interval.as_secs().max(1) + 1
         });
         let schedule = PollSchedule { max_cycles: count, interval: None };
         let options =
             Options { observer: Some(observer), schedule, store: false, ..Options::default() };
-        complete(runtime, async {
+        block_on(runtime, async {
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
-            let shown = tokio::spawn(live::show(emissions));
-            let ended = until_signalled(app).await;
-            shown.await??;
-            outcome(ended, settle(&ledger))
+            let view = tokio::spawn(live::show(outputs));
+            let ended = run_until_signal(app).await;
+            view.await??;
+            outcome(ended, report_ledger(&ledger))
         })
     }
 }
 
 impl Demo {
-    /// The URL of a broker, if there is one.
-    fn broker(&self) -> Result<Option<String>> {
+    /// The URL of a broker from `--amqp-file` or `AMQP_URL`.
+    fn broker_url(&self) -> Result<Option<String>> {
         if let Some(file) = &self.amqp_file {
             let text = std::fs::read_to_string(file)
                 .with_context(|| format!("--amqp-file {}", file.display()))?;
@@ -114,7 +114,7 @@ impl Demo {
     }
 }
 
-/// The embedded pipeline with its publishers.
+/// The embedded pipeline, with its publishers filled in.
 fn pipeline(file: &Path, amqp: bool) -> Origin {
     let broker = if amqp { ", \"notifier://\"" } else { "" };
     let publishers = format!("\"file://{}?json\"{broker}", file.display());
@@ -124,16 +124,16 @@ fn pipeline(file: &Path, amqp: bool) -> Origin {
     }
 }
 
-/// The local hypervisor if it answers and runs something, else the simulation.
-async fn choose() -> String {
-    let reason = match tokio::time::timeout(PATIENCE, running(LOCAL)).await {
+/// The local hypervisor if it answers and has a running domain, else a simulation.
+async fn choose_hypervisor() -> String {
+    let reason = match tokio::time::timeout(PROBE_TIMEOUT, count_running(LOCAL)).await {
         Ok(Ok(0)) => "has no running domain".to_owned(),
         Ok(Ok(running)) => {
             output::print_error(&format!("metering {LOCAL}: {running} running domains"));
             return LOCAL.to_owned();
         }
         Ok(Err(error)) => format!("cannot be used ({error:#})"),
-        Err(_) => format!("did not answer within {} s", PATIENCE.as_secs()),
+        Err(_) => format!("did not answer within {} s", PROBE_TIMEOUT.as_secs()),
     };
     output::print_error(&format!(
         "{LOCAL} {reason}: metering a SIMULATION ({SIMULATED}), these numbers are not real"
@@ -141,10 +141,11 @@ async fn choose() -> String {
     SIMULATED.to_owned()
 }
 
-async fn running(uri: &str) -> Result<usize> {
+/// The number of running domains.
+async fn count_running(uri: &str) -> Result<usize> {
     let spec = LibvirtSpec {
         uri: uri.to_owned(),
-        deadline: PATIENCE,
+        deadline: PROBE_TIMEOUT,
         parallel: 1,
         unowned: true,
         events: false,

@@ -28,13 +28,13 @@ pub(super) struct Gaps {
 
 impl Gaps {
     pub(super) fn execute(self) -> Result<()> {
-        let answer = StoreClient::new(&self.socket).ask(Request::Gaps)?;
-        let wanted = |resource: &str| {
-            resource == "*" || self.resource.as_deref().is_none_or(|wanted| wanted == resource)
+        let answer = StoreClient::new(&self.socket).request(Request::Gaps)?;
+        let matches = |resource: &str| {
+            resource == "*" || self.resource.as_deref().is_none_or(|only| only == resource)
         };
         let gaps: Vec<_> = list(&answer)
             .iter()
-            .filter(|gap| wanted(gap["resource"].as_str().unwrap_or_default()))
+            .filter(|gap| matches(gap["resource"].as_str().unwrap_or_default()))
             .collect();
         let mut out = output::stdout();
         if self.json {

@@ -28,9 +28,9 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) fn execute(self) -> Result<()> {
         let (host, _) = tool::start(&self.common)?;
-        let inspected = tool::accepted(runtime()?.block_on(host.inspect(&self.file)))?;
+        let inspection = tool::accepted(runtime()?.block_on(host.inspect(&self.file)))?;
         let mut out = output::stdout();
-        write(&mut out, &inspected)?;
+        write(&mut out, &inspection)?;
         Ok(out.flush()?)
     }
 }
@@ -92,15 +92,19 @@ fn properties(out: &mut impl Write, schema: &Value, depth: usize) -> io::Result<
             }
             _ => "any".to_owned(),
         };
-        let must = if required.iter().any(|one| one == name) { ", required" } else { "" };
+        let required_text = if required.iter().any(|one| one == name) { ", required" } else { "" };
         let default = match &about["default"] {
             Value::Null => String::new(),
             value => format!(", default {value}"),
         };
-        let words = clean(about["description"].as_str().unwrap_or_default());
+        let text = clean(about["description"].as_str().unwrap_or_default());
         let (name, kind, default) = (clean(name), clean(&kind), clean(&default));
-        let gap = if words.is_empty() { "" } else { ": " };
-        writeln!(out, "{}{name} ({kind}{must}{default}){gap}{words}", "  ".repeat(depth))?;
+        let separator = if text.is_empty() { "" } else { ": " };
+        writeln!(
+            out,
+            "{}{name} ({kind}{required_text}{default}){separator}{text}",
+            "  ".repeat(depth)
+        )?;
         properties(out, about, depth + 1)?;
     }
     Ok(())

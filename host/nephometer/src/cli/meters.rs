@@ -36,7 +36,7 @@ impl Meters {
         let spec = config::load_host(&self.common.inputs())?.spec;
         let read = runtime()?.block_on(running(&spec));
         let mut out = output::stdout();
-        table::aligned(&mut out, &rows(&spec, read.as_deref().ok()))?;
+        table::write_aligned(&mut out, &rows(&spec, read.as_deref().ok()))?;
         out.flush()?;
         read.map(drop)
     }
@@ -63,7 +63,7 @@ async fn running(spec: &AgentSpec) -> Result<Readings> {
 
 fn rows(spec: &AgentSpec, read: Option<&[(Arc<Domain>, Reading)]>) -> Vec<[String; 5]> {
     let metering = spec.metering;
-    let given = |count: usize| match read {
+    let share = |count: usize| match read {
         Some(readings) => format!("{count} of {}", readings.len()),
         None => "unknown".to_owned(),
     };
@@ -77,15 +77,15 @@ fn rows(spec: &AgentSpec, read: Option<&[(Arc<Domain>, Reading)]>) -> Vec<[Strin
             meter.name.to_string(),
             meter.kind.to_string(),
             meter.unit.to_string(),
-            given(count),
+            share(count),
             line.fields.to_owned(),
         ]);
     }
-    let own = ["nephometer.gap", "delta", "s", "", "readings that are missing"];
-    rows.push(own.map(str::to_owned));
+    let gap_meter = ["nephometer.gap", "delta", "s", "", "readings that are missing"];
+    rows.push(gap_meter.map(str::to_owned));
     for (name, (kind, unit, count)) in raw(readings) {
         let from = name.trim_start_matches("libvirt.").to_owned();
-        rows.push([name, kind, unit, given(count), from]);
+        rows.push([name, kind, unit, share(count), from]);
     }
     rows
 }

@@ -8,14 +8,14 @@ use clap::{Args, ValueEnum};
 use tokio::sync::{mpsc, watch};
 
 use super::args::{Common, Logging};
-use super::run::{complete, runtime, settle};
+use super::run::{block_on, report_ledger, runtime};
 use super::{output, table};
 use crate::app::{App, Options};
 use nephometer_libvirt::poll::PollSchedule;
 use nephometer_pipeline::SinkOutput;
 
-/// Emissions on their way to the terminal; the agent waits when it is full.
-const TAP: usize = 16;
+/// Capacity of the channel to the terminal; the agent waits while it is full.
+const OUTPUT_CAPACITY: usize = 16;
 
 /// Poll once, run the pipelines and print what would be published
 ///
@@ -59,7 +59,7 @@ impl Once {
     pub(super) fn execute(self) -> Result<()> {
         self.logging.start()?;
         let spec = self.common.load()?;
-        let (observer, mut emissions) = mpsc::channel(TAP);
+        let (observer, mut outputs) = mpsc::channel(OUTPUT_CAPACITY);
         let options = Options {
             publish: self.publish,
             transform: !self.raw,
@@ -70,36 +70,36 @@ impl Once {
             observer: Some(observer),
             recorder: None,
         };
-        complete(runtime()?, async move {
+        block_on(runtime()?, async move {
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
             let (_stop, stopped) = watch::channel(false);
             let running = tokio::spawn(app.run(stopped));
-            let mut views = Vec::new();
-            while let Some(emission) = emissions.recv().await {
-                self.ndjson(&emission)?;
-                views.push(emission);
+            let mut all = Vec::new();
+            while let Some(part) = outputs.recv().await {
+                self.print_ndjson(&part)?;
+                all.push(part);
             }
             running.await??;
             if self.format == OutputFormat::Table {
                 let mut out = output::stdout();
-                table::write(&mut out, &views)?;
+                table::write(&mut out, &all)?;
                 out.flush()?;
             }
-            // A sink that held its samples has printed less than it was to print.
-            let all = ledger.pending() == (0, 0);
-            if self.publish || !all { settle(&ledger) } else { Ok(()) }
+            // Pending samples are missing from the output.
+            let pending = ledger.pending() != (0, 0);
+            if self.publish || pending { report_ledger(&ledger) } else { Ok(()) }
         })
     }
 
-    /// In this form every sample is printed as soon as it is there.
-    fn ndjson(&self, emission: &SinkOutput) -> Result<()> {
+    /// Prints samples as they arrive. The table is printed at the end.
+    fn print_ndjson(&self, part: &SinkOutput) -> Result<()> {
         if self.format != OutputFormat::Ndjson {
             return Ok(());
         }
         let mut out = output::stdout();
-        for sample in &emission.samples {
-            output::sample(&mut out, sample)?;
+        for sample in &part.samples {
+            output::print_sample(&mut out, sample)?;
         }
         Ok(out.flush()?)
     }

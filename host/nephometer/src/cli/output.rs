@@ -1,5 +1,5 @@
-//! Standard output and standard error: the one place where what guests, peers and files have named
-//! reaches a terminal, and where it is made harmless.
+//! Standard output and standard error. All texts from guests, peers and files reach the terminal
+//! through this module, which escapes control characters in them.
 
 use std::io::{self, Write};
 
@@ -19,19 +19,20 @@ pub(super) fn stdout() -> Escaped<io::BufWriter<io::StdoutLock<'static>>> {
     Escaped(terminal())
 }
 
-/// The same for those who move the cursor themselves, and write nothing that is not clean.
+/// Unescaped standard output, for a live view that moves the cursor. Its callers clean all texts.
 pub(super) fn terminal() -> io::BufWriter<io::StdoutLock<'static>> {
     io::BufWriter::new(io::stdout().lock())
 }
 
-/// Text of several lines by others: none of them looks like a line of ours.
+/// Cleans a text of several lines and indents all but the first, so that none looks like output of
+/// the agent.
 pub(super) fn paragraph(text: &str) -> String {
     let lines: Vec<String> = text.trim_end().lines().map(clean).collect();
     lines.join("\n  ")
 }
 
-/// Writes text, in which no character but the ends of lines and tabs moves a cursor. What would is
-/// written as JSON escapes it, so that JSON stays what it was.
+/// Writes text with control characters, except line feeds and tabs, as JSON escapes. JSON keeps its
+/// meaning.
 #[derive(Debug)]
 pub(super) struct Escaped<W>(W);
 
@@ -57,8 +58,8 @@ impl<W: Write> Write for Escaped<W> {
     }
 }
 
-/// One sample as a line of JSON, in Ceilometer's own keys and order.
-pub(super) fn sample(out: &mut impl Write, sample: &Sample) -> io::Result<()> {
+/// Prints a sample as one line of JSON, in Ceilometer's keys and order.
+pub(super) fn print_sample(out: &mut impl Write, sample: &Sample) -> io::Result<()> {
     let mut line = Vec::with_capacity(1_024);
     as_dict(&mut line, Notation::Json, Release::Current, sample);
     line.push(b'\n');
@@ -69,28 +70,28 @@ pub(super) fn sample(out: &mut impl Write, sample: &Sample) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn written(text: &str) -> String {
+    fn escaped(text: &str) -> String {
         let mut out = Vec::new();
         write!(Escaped(&mut out), "{text}").unwrap();
         String::from_utf8(out).unwrap()
     }
 
-    // Names of meters and reasons of guests once reached the terminal as they were.
+    // Names of meters and reasons of guests once reached the terminal unescaped.
     #[test]
-    fn nothing_moves_the_cursor_and_json_stays_what_it_was() {
-        assert_eq!(written("töst\tok\n"), "töst\tok\n");
+    fn control_characters_are_escaped_and_json_keeps_its_meaning() {
+        assert_eq!(escaped("töst\tok\n"), "töst\tok\n");
         assert_eq!(
-            written("a\u{1b}[2J\rb\u{9b}2J\u{7f}\n"),
+            escaped("a\u{1b}[2J\rb\u{9b}2J\u{7f}\n"),
             "a\\u001b[2J\\u000db\\u009b2J\\u007f\n"
         );
         let value = serde_json::json!({"name": "\u{9b}2J\u{7f}\u{202e}\n", "é": "\u{1b}"});
-        let text = written(&value.to_string());
+        let text = escaped(&value.to_string());
         assert!(!text.chars().any(is_hostile), "{text}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
     #[test]
-    fn lines_of_others_do_not_look_like_ours() {
+    fn lines_of_a_foreign_text_are_indented() {
         assert_eq!(
             paragraph("it failed\nok: all\r\n\u{1b}c\n"),
             "it failed\n  ok: all\n  \\u{1b}c"

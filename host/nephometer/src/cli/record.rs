@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::args::{Common, Logging};
 use super::output;
-use super::run::{complete, runtime, until_signalled};
+use super::run::{block_on, run_until_signal, runtime};
 use crate::app::{App, Options};
 use nephometer_config as config;
 use nephometer_libvirt::poll::PollSchedule;
@@ -50,7 +50,7 @@ impl Record {
             recorder: Some(Recorder::begin(&self.file, self.size)?),
             ..Options::default()
         };
-        complete(runtime()?, async { until_signalled(App::build(spec, options).await?).await })?;
+        block_on(runtime()?, async { run_until_signal(App::build(spec, options).await?).await })?;
         let batches = read_recording(&self.file)?;
         let samples: usize = batches.iter().map(|batch| batch.samples.len()).sum();
         let mut out = output::stdout();

@@ -50,19 +50,19 @@ pub(super) struct Replay {
     logging: Logging,
 }
 
-/// Ids of what is made depend on it: the same for everybody who runs a recording again.
+/// Ids of computed samples depend on the host id. This one gives every replay the same ids.
 const REPLAY_HOST: HostId = HostId(uuid::Uuid::nil());
 
-/// A chain and the sources whose batches it gets.
-struct Line {
+/// A chain that is replayed, and the sources whose batches it processes.
+struct ReplayedChain {
     chain: Chain,
-    /// `None` for all.
+    /// `None` for all sources.
     sources: Option<Vec<Arc<str>>>,
-    /// Whether an input that it failed on has been kept: the first is the one to look at.
-    told: bool,
+    /// Whether a failing input has been saved. Only the first one is.
+    saved_failure: bool,
 }
 
-/// What a batch became, as lines of JSON, or why it became nothing.
+/// The output of a batch as lines of JSON, or the reason of its failure.
 type Outcome = Result<Vec<String>, String>;
 
 impl Replay {
@@ -75,36 +75,36 @@ impl Replay {
             return Err(anyhow!(what).context(Failure::Usage));
         }
         runtime()?.block_on(async {
-            let one = self.lines(self.component.as_deref(), &self.options, None).await?;
+            let one = self.chains(self.component.as_deref(), &self.options, None).await?;
             let Some(against) = &self.against else { return print(one, &batches).await };
             let options = self.against_options.as_ref().unwrap_or(&self.options);
             let other = match &self.component {
-                Some(_) => self.lines(Some(against), options, None).await?,
-                None => self.lines(None, options, Some(against)).await?,
+                Some(_) => self.chains(Some(against), options, None).await?,
+                None => self.chains(None, options, Some(against)).await?,
             };
             compare(one, other, &batches).await
         })
     }
 
     /// The component, or the sinks of a pipeline.
-    async fn lines(
+    async fn chains(
         &self,
         component: Option<&Path>,
         options: &str,
         pipeline: Option<&PathBuf>,
-    ) -> Result<Vec<Line>> {
+    ) -> Result<Vec<ReplayedChain>> {
         if let Some(file) = component {
             let options = tool::options(options)?;
             let (host, _) = tool::start(&self.common)?;
-            let made = async {
+            let load = async {
                 let loaded = host.open(file).await?;
                 ComponentTransformer::from_loaded(&host, &loaded, &options, "replay/0").await
             };
-            let transformer = tool::accepted(made.await)?;
-            return Ok(vec![Line {
+            let transformer = tool::accepted(load.await)?;
+            return Ok(vec![ReplayedChain {
                 chain: chain("replay", vec![transformer]),
                 sources: None,
-                told: false,
+                saved_failure: false,
             }]);
         }
         let mut common = self.common.clone();
@@ -113,78 +113,85 @@ impl Replay {
         }
         let spec = common.load()?;
         let host = ComponentHost::start(&spec.components, &spec.cache)?;
-        let mut lines = Vec::new();
-        let wanted = |sink: &&SinkSpec| self.sink.as_ref().is_none_or(|name| **name == *sink.name);
-        for sink in spec.pipeline.sinks.iter().filter(wanted) {
-            let mut slots = Vec::new();
-            for (offset, one) in sink.transformers.iter().enumerate() {
-                let place = format!("{}/{offset}", sink.name);
-                slots.push(tool::accepted(ComponentTransformer::create(&host, one, &place).await)?);
+        let mut chains = Vec::new();
+        let selected =
+            |sink: &&SinkSpec| self.sink.as_ref().is_none_or(|name| **name == *sink.name);
+        for sink in spec.pipeline.sinks.iter().filter(selected) {
+            let mut transformers = Vec::new();
+            for (index, one) in sink.transformers.iter().enumerate() {
+                let place = format!("{}/{index}", sink.name);
+                transformers
+                    .push(tool::accepted(ComponentTransformer::create(&host, one, &place).await)?);
             }
-            let fed =
+            let feeding =
                 spec.pipeline.sources.iter().filter(|source| source.sinks.contains(&sink.name));
-            let sources = Some(fed.map(|source| Arc::clone(&source.name)).collect());
-            lines.push(Line { chain: chain(&sink.name, slots), sources, told: false });
+            let sources = Some(feeding.map(|source| Arc::clone(&source.name)).collect());
+            chains.push(ReplayedChain {
+                chain: chain(&sink.name, transformers),
+                sources,
+                saved_failure: false,
+            });
         }
-        if lines.is_empty() {
+        if chains.is_empty() {
             let name = self.sink.as_deref().unwrap_or_default();
             return Err(anyhow!("there is no sink {name:?}").context(Failure::Usage));
         }
-        Ok(lines)
+        Ok(chains)
     }
 }
 
-fn chain(sink: &str, slots: Vec<ComponentTransformer>) -> Chain {
+fn chain(sink: &str, transformers: Vec<ComponentTransformer>) -> Chain {
     let (ledger, name) = (Ledger::default(), Arc::from(sink));
     ledger.sink(&name);
-    let slots = slots.into_iter().enumerate().map(|(nth, transformer)| {
+    let transformers = transformers.into_iter().enumerate().map(|(nth, transformer)| {
         let count = ledger.transformer(&name, &Arc::from(transformer.name()), nth);
         (Box::new(transformer) as Box<dyn Transformer>, count)
     });
-    Chain::new(&name, REPLAY_HOST, slots.collect())
+    Chain::new(&name, REPLAY_HOST, transformers.collect())
 }
 
-impl Line {
-    /// `None` if the batch is of a source that this sink does not get.
+impl ReplayedChain {
+    /// Processes a batch. `None` if its source does not feed this sink.
     async fn run(&mut self, batch: &Arc<Batch>) -> Option<Result<Vec<Sample>, String>> {
         if self.sources.as_ref().is_some_and(|sources| !sources.contains(&batch.source)) {
             return None;
         }
         let event = JournaledBatch::new(self.chain.offset() + 1, batch, &[]);
-        let made = self.chain.process(event).await;
-        if let Err(error) = &made
-            && !std::mem::replace(&mut self.told, true)
+        let output = self.chain.process(event).await;
+        if let Err(error) = &output
+            && !std::mem::replace(&mut self.saved_failure, true)
             && let Err(error) = tool::save_failing_input(&self.chain, error)
         {
             output::print_error(&format!("{error:#}"));
         }
-        let all =
+        let flatten =
             |lists: Vec<SampleList>| lists.into_iter().flat_map(SampleList::into_vec).collect();
-        Some(made.map(all).map_err(|error| error.to_string()))
+        Some(output.map(flatten).map_err(|error| error.to_string()))
     }
 }
 
-/// That a recording and a pipeline have no source in common is a mistake, not an empty result.
-fn fits(ran: usize, batches: &[Arc<Batch>]) -> Result<()> {
+/// Requires that a chain has processed a batch. A pipeline without a source of the recording is a
+/// mistake.
+fn require_common_source(ran: usize, batches: &[Arc<Batch>]) -> Result<()> {
     if ran > 0 {
         return Ok(());
     }
     let source = &batches[0].source;
-    let what = format!("the pipeline has no source of the recording, such as {source:?}");
-    Err(anyhow!(what).context(Failure::Usage))
+    let reason = format!("the pipeline has no source of the recording, such as {source:?}");
+    Err(anyhow!(reason).context(Failure::Usage))
 }
 
-async fn print(mut lines: Vec<Line>, batches: &[Arc<Batch>]) -> Result<()> {
+async fn print(mut chains: Vec<ReplayedChain>, batches: &[Arc<Batch>]) -> Result<()> {
     let (mut ran, mut failed) = (0, false);
     for batch in batches {
-        for line in &mut lines {
-            let Some(made) = line.run(batch).await else { continue };
+        for chain in &mut chains {
+            let Some(result) = chain.run(batch).await else { continue };
             ran += 1;
             let mut out = output::stdout();
-            match made {
+            match result {
                 Ok(samples) => {
                     for sample in &samples {
-                        output::sample(&mut out, sample)?;
+                        output::print_sample(&mut out, sample)?;
                     }
                 }
                 Err(reason) => {
@@ -198,23 +205,28 @@ async fn print(mut lines: Vec<Line>, batches: &[Arc<Batch>]) -> Result<()> {
             out.flush()?;
         }
     }
-    fits(ran, batches)?;
+    require_common_source(ran, batches)?;
     if failed { bail!(Failure::Mismatch) } else { Ok(()) }
 }
 
-async fn compare(mut one: Vec<Line>, mut other: Vec<Line>, batches: &[Arc<Batch>]) -> Result<()> {
+async fn compare(
+    mut one: Vec<ReplayedChain>,
+    mut other: Vec<ReplayedChain>,
+    batches: &[Arc<Batch>],
+) -> Result<()> {
     same_sinks(&one, &other)?;
     let (mut ran, mut samples) = (0, 0);
     let mut out = output::stdout();
     for (number, batch) in (1..).zip(batches) {
-        for line in &mut one {
-            let name = Arc::clone(line.chain.sink());
+        for chain in &mut one {
+            let name = Arc::clone(chain.chain.sink());
             let twin = other.iter_mut().find(|twin| *twin.chain.sink() == name);
             let Some(twin) = twin else { continue };
-            let (before, after) = (told(line.run(batch).await)?, told(twin.run(batch).await)?);
+            let before = to_outcome(chain.run(batch).await)?;
+            let after = to_outcome(twin.run(batch).await)?;
             ran += usize::from(before.is_some() || after.is_some());
             if before == after {
-                samples += before.map_or(0, |made| made.map_or(0, |lines| lines.len()));
+                samples += before.map_or(0, |outcome| outcome.map_or(0, |lines| lines.len()));
                 continue;
             }
             let cycle_start = batch.cycle_start.wall.iso();
@@ -228,14 +240,14 @@ async fn compare(mut one: Vec<Line>, mut other: Vec<Line>, batches: &[Arc<Batch>
             bail!(Failure::Mismatch);
         }
     }
-    fits(ran, batches)?;
+    require_common_source(ran, batches)?;
     writeln!(out, "ok: identical output, {} batches, {samples} samples", batches.len())?;
     Ok(out.flush()?)
 }
 
-/// What only one of the two has would not be compared.
-fn same_sinks(one: &[Line], other: &[Line]) -> Result<()> {
-    let lacks = |here: &[Line], there: &[Line]| -> Option<Arc<str>> {
+/// Requires that both have the same sinks: a sink of only one would not be compared.
+fn same_sinks(one: &[ReplayedChain], other: &[ReplayedChain]) -> Result<()> {
+    let lacks = |here: &[ReplayedChain], there: &[ReplayedChain]| -> Option<Arc<str>> {
         let names = there.iter().map(|line| line.chain.sink());
         let mut missing = names.filter(|name| !here.iter().any(|line| line.chain.sink() == *name));
         missing.next().cloned()
@@ -245,51 +257,51 @@ fn same_sinks(one: &[Line], other: &[Line]) -> Result<()> {
         (None, Some(name)) => format!("only the second pipeline has the sink {name:?}"),
         (None, None) => return Ok(()),
     };
-    let what = format!("{which}; select one that both have with --sink");
-    Err(anyhow!(what).context(Failure::Usage))
+    let reason = format!("{which}; select one that both have with --sink");
+    Err(anyhow!(reason).context(Failure::Usage))
 }
 
-fn told(made: Option<Result<Vec<Sample>, String>>) -> Result<Option<Outcome>> {
-    let Some(made) = made else { return Ok(None) };
-    let samples = match made {
+fn to_outcome(result: Option<Result<Vec<Sample>, String>>) -> Result<Option<Outcome>> {
+    let Some(result) = result else { return Ok(None) };
+    let samples = match result {
         Ok(samples) => samples,
         Err(reason) => return Ok(Some(Err(reason))),
     };
     let mut lines = Vec::new();
     for sample in &samples {
         let mut line = Vec::new();
-        output::sample(&mut line, sample)?;
+        output::print_sample(&mut line, sample)?;
         lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
     }
     Ok(Some(Ok(lines)))
 }
 
-/// The first row that is not the same, and in what.
+/// Describes the first sample that differs, and its differing keys.
 fn difference(one: &Outcome, other: &Outcome) -> Vec<String> {
     let (one, other) = match (one, other) {
         (Ok(one), Ok(other)) => (one, other),
         _ => {
-            let told = |outcome: &Outcome| match outcome {
+            let describe = |outcome: &Outcome| match outcome {
                 Ok(lines) => format!("{} samples", lines.len()),
                 Err(reason) => reason.clone(),
             };
-            return vec![format!("- {}", told(one)), format!("+ {}", told(other))];
+            return vec![format!("- {}", describe(one)), format!("+ {}", describe(other))];
         }
     };
-    let rows = one.len().max(other.len());
-    let row = (0..rows).find(|&row| one.get(row) != other.get(row)).unwrap_or_default();
-    let mut told = vec![format!("sample {} of {} and {}:", row + 1, one.len(), other.len())];
-    let (before, after) = (one.get(row), other.get(row));
+    let count = one.len().max(other.len());
+    let at = (0..count).find(|&at| one.get(at) != other.get(at)).unwrap_or_default();
+    let mut report = vec![format!("sample {} of {} and {}:", at + 1, one.len(), other.len())];
+    let (before, after) = (one.get(at), other.get(at));
     let text = |line: Option<&String>| line.map_or("(none)".to_owned(), Clone::clone);
-    told.push(format!("- {}", text(before)));
-    told.push(format!("+ {}", text(after)));
+    report.push(format!("- {}", text(before)));
+    report.push(format!("+ {}", text(after)));
     if let (Some(before), Some(after)) = (before, after) {
-        told.push(format!("differs in {}", differing(before, after).join(", ")));
+        report.push(format!("differs in {}", differing(before, after).join(", ")));
     }
-    told
+    report
 }
 
-/// The keys whose values are not the same.
+/// The keys whose values differ.
 fn differing(one: &str, other: &str) -> Vec<String> {
     let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
     let (one, other) = (read(one), read(other));
@@ -302,15 +314,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_row_that_differs_is_told_with_its_keys() {
-        let rows = |texts: &[&str]| Ok(texts.iter().map(|text| (*text).to_owned()).collect());
-        let one = rows(&[r#"{"a":1,"b":2}"#, r#"{"a":3,"b":4}"#]);
-        let told = difference(&one, &rows(&[r#"{"a":1,"b":2}"#, r#"{"a":3,"b":5,"c":6}"#]));
-        assert_eq!(told[0], "sample 2 of 2 and 2:");
-        assert_eq!(told[3], "differs in b, c");
-        let told = difference(&one, &rows(&[r#"{"a":1,"b":2}"#]));
-        assert_eq!(told[2], "+ (none)");
-        let told = difference(&one, &Err("it trapped".to_owned()));
-        assert_eq!(told, ["- 2 samples", "+ it trapped"]);
+    fn the_first_differing_sample_is_reported_with_its_keys() {
+        let outcome = |texts: &[&str]| Ok(texts.iter().map(|text| (*text).to_owned()).collect());
+        let one = outcome(&[r#"{"a":1,"b":2}"#, r#"{"a":3,"b":4}"#]);
+        let report = difference(&one, &outcome(&[r#"{"a":1,"b":2}"#, r#"{"a":3,"b":5,"c":6}"#]));
+        assert_eq!(report[0], "sample 2 of 2 and 2:");
+        assert_eq!(report[3], "differs in b, c");
+        let report = difference(&one, &outcome(&[r#"{"a":1,"b":2}"#]));
+        assert_eq!(report[2], "+ (none)");
+        let report = difference(&one, &Err("it trapped".to_owned()));
+        assert_eq!(report, ["- 2 samples", "+ it trapped"]);
     }
 }

@@ -17,8 +17,9 @@ use nephometer_config as config;
 use nephometer_store::Recorder;
 use nephometer_telemetry::{Ledger, events};
 
-/// Open files that are enough for every agent; more only cost programs that close them one by one.
-const DESCRIPTORS: u64 = 65_536;
+/// The limit on open files, enough for every agent. Higher limits slow down programs that close
+/// descriptors one by one.
+const MAX_OPEN_FILES: u64 = 65_536;
 
 /// Run the agent until SIGTERM or SIGINT
 ///
@@ -48,16 +49,16 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    fn begin(&self) -> Result<Option<Recorder>> {
-        let begun = self.record.as_ref().map(|file| Recorder::begin(file, self.record_size));
-        Ok(begun.transpose()?)
+    fn start(&self) -> Result<Option<Recorder>> {
+        let recorder = self.record.as_ref().map(|file| Recorder::begin(file, self.record_size));
+        Ok(recorder.transpose()?)
     }
 }
 
 impl Run {
     pub(super) fn execute(self) -> Result<()> {
         self.logging.start()?;
-        raise_descriptors();
+        raise_file_limit();
         let spec = self.common.load()?;
         let inputs = self.common.inputs();
         let files = config::files(&inputs);
@@ -65,71 +66,70 @@ impl Run {
             Ok(loaded) => Ok(loaded.spec),
             Err(error) => Err(error.to_string()),
         };
-        complete(runtime()?, async {
+        block_on(runtime()?, async {
             let reload = Reload { load: Arc::new(load), files, hangups: hangups()? };
-            let recorder = self.recording.begin()?;
+            let recorder = self.recording.start()?;
             let options = Options { reload: Some(reload), recorder, ..Options::default() };
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
-            let ended = until_signalled(app).await;
-            outcome(ended, settle(&ledger))
+            let ended = run_until_signal(app).await;
+            outcome(ended, report_ledger(&ledger))
         })
     }
 }
 
-/// Raises the limit on open files to what the system allows without asking: the soft limit that a
-/// service starts with, 1,024, is there for programs that use `select`.
-fn raise_descriptors() {
+/// Raises the soft limit on open files. Services start with 1,024, for programs that use `select`.
+fn raise_file_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
-    // No limit is none that has to be raised.
-    if current.is_none_or(|current| current >= wanted) {
+    let target = maximum.map_or(MAX_OPEN_FILES, |most| most.min(MAX_OPEN_FILES));
+    // `None` means unlimited.
+    if current.is_none_or(|current| current >= target) {
         return;
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }) {
-        Ok(()) => events::process::descriptors_raised(current, wanted),
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(target), maximum }) {
+        Ok(()) => events::process::descriptors_raised(current, target),
         Err(error) => events::process::descriptors_not_raised(current, &error.into()),
     }
 }
 
-/// SIGHUP, for as long as the process lives: it never ends the agent.
+/// Receives SIGHUP for the life of the process, so that it never ends the agent.
 fn hangups() -> Result<mpsc::Receiver<()>> {
     let mut hangup = signal(SignalKind::hangup())?;
-    // One says all there is to say.
+    // Signals carry no data, so one is enough.
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            // One waits already, or the agent is ending.
+            // A signal is pending already, or the agent is shutting down.
             let _full = sender.try_send(());
         }
     });
     Ok(receiver)
 }
 
-/// The threads for everything but guest code.
+/// The runtime for everything but components.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("agent")
         .enable_all()
         .build()
-        .context("threads cannot be started")
+        .context("cannot start threads")
 }
 
-/// How long calls may still take that block a thread, once all else is over: the last writes to disk.
-const LAST_CALLS: Duration = Duration::from_secs(1);
+/// How long blocking calls may take at the end of the process, such as the last writes to disk.
+const BLOCKING_GRACE: Duration = Duration::from_secs(1);
 
-/// Runs something to its end. A call that hangs then, such as one to a file system that does not
-/// answer, ends with the process: what it was about is held still.
-pub(super) fn complete<T>(runtime: tokio::runtime::Runtime, work: impl Future<Output = T>) -> T {
-    let done = runtime.block_on(work);
-    runtime.shutdown_timeout(LAST_CALLS);
-    done
+/// Runs a future to its end. A blocking call that hangs then, such as one to a dead file system, ends
+/// with the process; its data is still pending.
+pub(super) fn block_on<T>(runtime: tokio::runtime::Runtime, work: impl Future<Output = T>) -> T {
+    let output = runtime.block_on(work);
+    runtime.shutdown_timeout(BLOCKING_GRACE);
+    output
 }
 
-/// Runs an agent until it ends by itself or a signal ends it: the first one drains, the second one
-/// does not wait for that.
-pub(super) async fn until_signalled(app: App) -> Result<()> {
+/// Runs an agent until it ends by itself or on a signal. The first signal drains it, the second one
+/// does not wait.
+pub(super) async fn run_until_signal(app: App) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopped) = watch::channel(false);
@@ -147,10 +147,10 @@ pub(super) async fn until_signalled(app: App) -> Result<()> {
     }
 }
 
-/// Prints the ledger. Anything held, or a number that does not add up, is a failure.
-pub(super) fn settle(ledger: &Arc<Ledger>) -> Result<()> {
+/// Prints the ledger. Pending samples, and numbers that do not add up, are failures.
+pub(super) fn report_ledger(ledger: &Arc<Ledger>) -> Result<()> {
     output::print_error(&ledger.to_string());
-    // First: what is held is a state of the world, numbers that do not add up are a fault of ours.
+    // First: pending samples have a cause outside, wrong numbers are a bug.
     let breaches = ledger.breaches();
     if !breaches.is_empty() {
         anyhow::bail!("the ledger does not add up: {}", breaches.join("; "));
@@ -161,7 +161,7 @@ pub(super) fn settle(ledger: &Arc<Ledger>) -> Result<()> {
     Ok(())
 }
 
-/// What a run comes to: where a task has failed, samples that are held are only what follows from it.
+/// The result of a run. A failed task comes first: pending samples follow from it.
 pub(super) fn outcome(ended: Result<()>, ledger: Result<()>) -> Result<()> {
     ended.and(ledger)
 }
@@ -174,42 +174,42 @@ mod tests {
     use super::*;
     use crate::app::{AppError, TaskFailure};
 
-    // Where something was held as well, the exit code was that of a receiver that is away.
+    // With pending samples, the exit code was that of an unreachable receiver.
     #[test]
-    fn a_ledger_that_does_not_add_up_is_a_failure_of_its_own() {
+    fn a_ledger_that_does_not_add_up_is_an_internal_error() {
         let ledger = Arc::<Ledger>::default();
         let sink = ledger.sink(&Arc::from("s"));
         sink.entered.fetch_add(3, Relaxed);
         sink.pending.fetch_add(1, Relaxed);
-        let error = settle(&ledger).unwrap_err();
+        let error = report_ledger(&ledger).unwrap_err();
         assert!(error.to_string().contains("sink s: 3 samples in, 1 accounted for"), "{error}");
         sink.processed.fetch_add(2, Relaxed);
-        let error = settle(&ledger).unwrap_err();
+        let error = report_ledger(&ledger).unwrap_err();
         assert_eq!(error.downcast_ref::<Failure>(), Some(&Failure::Unavailable));
     }
 
-    // The exit code was that of a receiver that is away, and the task was not named at all.
+    // The exit code was that of an unreachable receiver, and the task was not named.
     #[test]
-    fn a_task_that_failed_is_reported_also_where_samples_are_held() {
+    fn a_failed_task_is_reported_although_samples_are_pending() {
         let ledger = Arc::<Ledger>::default();
         let sink = ledger.sink(&Arc::from("s"));
         sink.entered.fetch_add(1, Relaxed);
         sink.pending.fetch_add(1, Relaxed);
         let source = TaskFailure::EndedEarly;
         let task = AppError::Task { name: "publisher p".to_owned(), source };
-        let error = outcome(Err(task.into()), settle(&ledger)).unwrap_err();
+        let error = outcome(Err(task.into()), report_ledger(&ledger)).unwrap_err();
         assert!(error.to_string().contains("publisher p"), "{error}");
         assert_eq!(classify(&error), Failure::Software);
-        let error = outcome(Ok(()), settle(&ledger)).unwrap_err();
+        let error = outcome(Ok(()), report_ledger(&ledger)).unwrap_err();
         assert_eq!(classify(&error), Failure::Unavailable);
     }
 
-    // The end of the runtime once waited for each call that blocks, also for one that never ends.
+    // The end of the runtime once waited for every blocking call, even one that never ends.
     #[test]
-    fn a_call_that_hangs_does_not_hold_up_the_end() {
+    fn a_hung_blocking_call_does_not_delay_the_end() {
         let (never, hangs) = std::sync::mpsc::channel::<()>();
         let (began, begun) = std::sync::mpsc::channel();
-        let done = complete(runtime().unwrap(), async move {
+        let done = block_on(runtime().unwrap(), async move {
             tokio::task::spawn_blocking(move || {
                 began.send(()).unwrap();
                 hangs.recv()
@@ -218,6 +218,6 @@ mod tests {
             7
         });
         assert_eq!(done, 7);
-        assert!(never.send(()).is_ok(), "it hangs still");
+        assert!(never.send(()).is_ok(), "the call still hangs");
     }
 }

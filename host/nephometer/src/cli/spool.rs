@@ -74,9 +74,9 @@ impl Spool {
 impl SpoolLs {
     fn list(&self) -> Result<()> {
         let mut store_client = StoreClient::new(&self.socket);
-        let answer = store_client.ask(Request::Spools)?;
-        // Only a running agent has publishers.
-        let is_running = store_client.is_an_agents();
+        let answer = store_client.request(Request::Spools)?;
+        // A store without an agent has no publishers.
+        let agent_runs = store_client.has_agent();
         let mut out = output::stdout();
         if self.json {
             writeln!(out, "{answer}")?;
@@ -95,14 +95,14 @@ impl SpoolLs {
                 write!(out, ", oldest {}", clean(oldest))?;
             }
             write!(out, "; {} rejected", spool["set_aside"])?;
-            let orphan = spool["publisher"] == false && is_running;
+            let orphan = spool["publisher"] == false && agent_runs;
             writeln!(out, "{}", if orphan { "; no publisher" } else { "" })?;
         }
         Ok(out.flush()?)
     }
 
     fn check(&self) -> Result<()> {
-        let answer = StoreClient::new(&self.socket).ask(Request::SpoolCheck)?;
+        let answer = StoreClient::new(&self.socket).request(Request::SpoolCheck)?;
         let mut out = output::stdout();
         if self.json {
             writeln!(out, "{answer}")?;
@@ -111,12 +111,12 @@ impl SpoolLs {
                 writeln!(out, "{}", text(problem))?;
             }
         }
-        let sound = list(&answer).is_empty();
-        if sound && !self.json {
+        let intact = list(&answer).is_empty();
+        if intact && !self.json {
             writeln!(out, "ok: all envelopes are readable")?;
         }
         out.flush()?;
-        if sound { Ok(()) } else { Err(Failure::Mismatch.into()) }
+        if intact { Ok(()) } else { Err(Failure::Mismatch.into()) }
     }
 }
 
@@ -134,7 +134,7 @@ impl Export {
         let mut after = None;
         loop {
             let request = Request::SpoolPage { spool: self.spool.clone(), after };
-            let page = store_client.ask(request)?;
+            let page = store_client.request(request)?;
             for envelope in list(&page["envelopes"]) {
                 writeln!(out, "{envelope}")?;
             }
@@ -149,12 +149,13 @@ impl Export {
 impl Requeue {
     fn execute(&self) -> Result<()> {
         let (from, to) = (self.spool.clone(), self.to.clone().unwrap_or(self.spool.clone()));
-        let moved = StoreClient::new(&self.socket).ask(Request::SpoolRequeue { from, to })?;
+        let requeued =
+            StoreClient::new(&self.socket).request(Request::SpoolRequeue { from, to })?;
         let mut out = output::stdout();
         writeln!(
             out,
             "ok: requeued {} envelopes, {} samples",
-            moved["envelopes"], moved["samples"]
+            requeued["envelopes"], requeued["samples"]
         )?;
         Ok(out.flush()?)
     }

@@ -11,26 +11,31 @@ use crate::app::handle_store_request;
 use crate::control::{ControlError, Request};
 use nephometer_store::Store;
 
-/// Whoever has the store: an agent, or we ourselves.
+/// A client of the store, through a running agent or directly.
 pub(super) struct StoreClient<'a> {
     socket: &'a Socket,
-    /// Once it is known that no agent runs.
+    /// The open store, once a request has shown that no agent runs.
     own: Option<(Store, tokio::runtime::Runtime)>,
 }
 
 impl<'a> StoreClient<'a> {
+    /// Opens nothing yet.
     pub(super) fn new(socket: &'a Socket) -> Self {
         Self { socket, own: None }
     }
 
-    pub(super) fn ask(&mut self, request: Request) -> Result<Value> {
+    /// Sends a request to the agent, or handles it on the store.
+    ///
+    /// # Errors
+    /// With exit code 64 if the request is refused, and 69 if there is neither an agent nor a store.
+    pub(super) fn request(&mut self, request: Request) -> Result<Value> {
         let (store, runtime) = match &self.own {
             Some(own) => own,
-            None => match self.socket.ask(&request) {
+            None => match self.socket.send(&request) {
                 Err(error) if is_absent(&error) => self.own.insert(self.open()?),
-                // The same question gets the same exit code, whoever answers.
+                // The exit code is the same with and without an agent.
                 Err(error) if is_refused(&error) => return Err(error.context(Failure::Usage)),
-                answered => return answered,
+                result => return result,
             },
         };
         let response =
@@ -41,8 +46,8 @@ impl<'a> StoreClient<'a> {
         }
     }
 
-    /// Whether it was an agent that has answered.
-    pub(super) fn is_an_agents(&self) -> bool {
+    /// Whether an agent has handled the requests.
+    pub(super) fn has_agent(&self) -> bool {
         self.own.is_none()
     }
 

@@ -1,5 +1,5 @@
-//! `nephometer symbolize`: the process that reads a component's debug information. The agent starts
-//! it; nobody types it.
+//! `nephometer symbolize`: reads the debug information of a component in a confined child process of
+//! the agent. Not for users.
 
 use std::io::{stdin, stdout};
 
@@ -8,7 +8,7 @@ use clap::Args;
 
 use nephometer_wasm::symbolize_confined;
 
-/// Print the source lines of these offsets of the component on standard input, as JSON.
+/// Print the source lines of offsets in the component on standard input, as JSON
 #[derive(Debug, Args)]
 pub(super) struct Symbolize {
     offsets: Vec<u64>,

@@ -1,4 +1,4 @@
-//! Samples as aligned columns.
+//! Prints samples and other rows as aligned columns.
 
 use std::io::{self, Write};
 
@@ -8,18 +8,18 @@ use nephometer_pipeline::SinkOutput;
 /// The header and the columns of a sample.
 const HEADER: [&str; 6] = ["SINK", "METER", "RESOURCE", "VOLUME", "UNIT", "TIME"];
 
-/// Writes all emissions as one table.
-pub(super) fn write(out: &mut impl Write, emissions: &[SinkOutput]) -> io::Result<()> {
+/// Writes outputs of sinks as one table.
+pub(super) fn write(out: &mut impl Write, outputs: &[SinkOutput]) -> io::Result<()> {
     let mut rows = vec![HEADER.map(str::to_owned)];
-    for emission in emissions {
-        rows.extend(emission.samples.iter().map(|sample| row(&emission.sink, sample)));
+    for part in outputs {
+        rows.extend(part.samples.iter().map(|sample| row(&part.sink, sample)));
     }
-    aligned(out, &rows)
+    write_aligned(out, &rows)
 }
 
-/// Writes rows, the first of which is their header, in columns. Numbers end in the same place, and a
-/// cell is one line of what can be shown.
-pub(super) fn aligned<const N: usize>(
+/// Writes rows in columns; the first row is the header. Right-aligns the column VOLUME, and escapes
+/// control characters.
+pub(super) fn write_aligned<const N: usize>(
     out: &mut impl Write,
     rows: &[[String; N]],
 ) -> io::Result<()> {
@@ -66,11 +66,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_is_one_line_and_keeps_its_column() {
+    fn a_cell_is_escaped_and_keeps_its_column() {
         let rows = [["NAME", "VOLUME"], ["a\nb\u{1b}[2J", "1"]];
         let rows = rows.map(|row| row.map(str::to_owned));
         let mut out = Vec::new();
-        aligned(&mut out, &rows).unwrap();
+        write_aligned(&mut out, &rows).unwrap();
         let expected = "NAME           VOLUME\na\\nb\\u{1b}[2J       1\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

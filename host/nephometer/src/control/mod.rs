@@ -181,7 +181,7 @@ impl Drop for Server {
 ///
 /// # Errors
 /// If no agent listens, the response is invalid, or the agent returns an error.
-pub fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
+pub fn send(path: &Path, request: &Request) -> Result<Value, ControlError> {
     let absent = |source| ControlError::Absent { path: path.to_owned(), source };
     let invalid = |reason: String| ControlError::InvalidResponse { path: path.to_owned(), reason };
     let mut stream = StdStream::connect(path).map_err(absent)?;
@@ -222,7 +222,7 @@ mod tests {
         }));
         let send = |request| {
             let path = path.clone();
-            tokio::task::spawn_blocking(move || ask(&path, &request))
+            tokio::task::spawn_blocking(move || super::send(&path, &request))
         };
         assert_eq!(send(Request::Reload { plan: true }).await.unwrap().unwrap(), json!(true));
         let refused = send(Request::Status).await.unwrap().unwrap_err();

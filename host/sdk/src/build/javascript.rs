@@ -1,4 +1,4 @@
-//! JavaScript: componentize-js.
+//! Builds JavaScript projects with componentize-js.
 
 use std::fs;
 use std::process::Command;
@@ -9,24 +9,24 @@ use super::Build;
 
 const REMEDY: &str = "install Node.js, version 20 or later, with npm (https://nodejs.org)";
 
-pub(super) fn build(what: &Build) -> Result<(), SdkError> {
+pub(super) fn build(request: &Build) -> Result<(), SdkError> {
     let node = find("NODE", &["node"], REMEDY)?;
-    if !what.folder.join("node_modules").is_dir() {
+    if !request.folder.join("node_modules").is_dir() {
         let npm = find("NPM", &["npm"], REMEDY)?;
-        run(Command::new(npm).current_dir(&what.folder).args([
+        run(Command::new(npm).current_dir(&request.folder).args([
             "ci",
             "--silent",
             "--no-audit",
             "--no-fund",
         ]))?;
     }
-    let unfinished = what.output.with_extension("unfinished");
+    let unfinished = request.output.with_extension("unfinished");
     run(Command::new(node)
-        .current_dir(&what.folder)
+        .current_dir(&request.folder)
         .arg("nephometer/componentize.js")
-        .arg(what.wit()?)
-        .arg(&what.world)
+        .arg(request.wit()?)
+        .arg(&request.world)
         .arg("component.js")
         .arg(&unfinished))?;
-    fs::rename(&unfinished, &what.output).map_err(at(&what.output))
+    fs::rename(&unfinished, &request.output).map_err(at(&request.output))
 }

@@ -1,5 +1,5 @@
-//! A project becomes a component: the language's own tool, and the step behind it where that tool
-//! does not make components.
+//! Builds the component of a project: runs the tool of its language, and turns the output into a
+//! component if the tool does not.
 
 mod c;
 mod go;
@@ -16,66 +16,66 @@ use super::error::{SdkError, at};
 use super::files;
 use super::language::Language;
 
-/// What is to be built.
+/// A project to build.
 #[derive(Debug)]
 pub struct Build {
     /// The project's folder, absolute.
     pub folder: PathBuf,
-    /// The component.
+    /// The component file to write.
     pub output: PathBuf,
-    /// The world of the contract, for languages whose sources do not name it.
+    /// The world of the contract, for languages whose sources do not name one.
     pub world: String,
 }
 
-/// Builds a project. Gives back its language.
+/// Builds a project and returns its language.
 ///
 /// # Errors
-/// If the folder is no project, a tool is not there or fails, or what it made is no component.
-pub fn build(what: &Build) -> Result<Language, SdkError> {
-    let Some(language) = Language::of(&what.folder) else {
-        let (folder, marks) = (what.folder.clone(), Language::marks());
+/// If the folder is not a project, a tool is missing or fails, or its output is not a component.
+pub fn build(request: &Build) -> Result<Language, SdkError> {
+    let Some(language) = Language::detect(&request.folder) else {
+        let (folder, marks) = (request.folder.clone(), Language::markers());
         return Err(SdkError::NoProject { folder, marks });
     };
     match language {
-        Language::Rust => rust::build(what),
-        Language::C => c::build(what),
-        Language::JavaScript => javascript::build(what),
-        Language::Python => python::build(what),
-        Language::Go => go::build(what),
-        Language::Zig => zig::build(what),
+        Language::Rust => rust::build(request),
+        Language::C => c::build(request),
+        Language::JavaScript => javascript::build(request),
+        Language::Python => python::build(request),
+        Language::Go => go::build(request),
+        Language::Zig => zig::build(request),
     }?;
     Ok(language)
 }
 
 impl Build {
-    /// Where what is made on the way goes.
-    fn work(&self) -> Result<PathBuf, SdkError> {
+    /// The folder for intermediate files.
+    fn work_folder(&self) -> Result<PathBuf, SdkError> {
         let folder = self.folder.join("build");
         fs::create_dir_all(&folder).map_err(at(&folder))?;
         Ok(folder)
     }
 
-    /// The project's copy of the contract; where it has none, ours.
+    /// The project's copy of the contract, or else the embedded one.
     fn wit(&self) -> Result<PathBuf, SdkError> {
         let own = self.folder.join("wit");
         if own.is_dir() {
             return Ok(own);
         }
-        let work = self.work()?;
+        let work = self.work_folder()?;
         for (path, content) in embedded::contract() {
             files::write(&work.join(path), content)?;
         }
         Ok(work.join("wit"))
     }
 
-    /// Files of the project that end so, also those of the helper library, without tests.
-    fn sources(&self, ending: &str) -> Result<Vec<PathBuf>, SdkError> {
+    /// The source files of the project and its helper library with this extension, without tests.
+    fn sources(&self, extension: &str) -> Result<Vec<PathBuf>, SdkError> {
         let mut found = Vec::new();
         for folder in [self.folder.clone(), self.folder.join("nephometer")] {
             for entry in fs::read_dir(&folder).map_err(at(&folder))? {
                 let path = entry.map_err(at(&folder))?.path();
                 let test = path.file_name().is_some_and(|name| is_test(&name.to_string_lossy()));
-                if !test && path.extension().is_some_and(|one| one == ending) {
+                if !test && path.extension().is_some_and(|one| one == extension) {
                     found.push(path);
                 }
             }

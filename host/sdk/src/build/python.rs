@@ -1,4 +1,4 @@
-//! Python: componentize-py, in an environment of the project's own unless it is on the path.
+//! Builds Python projects with componentize-py, from PATH or the project's virtual environment.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,34 +9,34 @@ use super::super::files;
 use super::super::tools::{find, on_path, run};
 use super::Build;
 
-pub(super) fn build(what: &Build) -> Result<(), SdkError> {
+pub(super) fn build(request: &Build) -> Result<(), SdkError> {
     let tool = match on_path(&["componentize-py"]) {
         Some(tool) => tool,
-        None => environment(&what.folder)?,
+        None => environment(&request.folder)?,
     };
-    // Of a copy: what it loads leaves bytecode beside the sources, and all that it finds goes in.
-    let copy = what.work()?.join("sources");
+    // Builds from a copy: loading leaves bytecode beside the sources, and every file found goes in.
+    let copy = request.work_folder()?.join("sources");
     if copy.exists() {
         fs::remove_dir_all(&copy).map_err(at(&copy))?;
     }
-    for source in what.sources("py")? {
-        let to = copy.join(source.strip_prefix(&what.folder).unwrap_or(&source));
+    for source in request.sources("py")? {
+        let to = copy.join(source.strip_prefix(&request.folder).unwrap_or(&source));
         files::write(&to, fs::read(&source).map_err(at(&source))?)?;
     }
-    let unfinished = what.output.with_extension("unfinished");
+    let unfinished = request.output.with_extension("unfinished");
     run(Command::new(tool)
         .arg("--quiet")
         .arg("-d")
-        .arg(what.wit()?)
-        .args(["-w", &what.world, "componentize", "--stub-wasi", "-p"])
+        .arg(request.wit()?)
+        .args(["-w", &request.world, "componentize", "--stub-wasi", "-p"])
         .arg(&copy)
         .arg("component")
         .arg("-o")
         .arg(&unfinished))?;
-    fs::rename(&unfinished, &what.output).map_err(at(&what.output))
+    fs::rename(&unfinished, &request.output).map_err(at(&request.output))
 }
 
-/// `.venv` with what `requirements.txt` names.
+/// Creates `.venv` with the packages of `requirements.txt`, and returns its componentize-py.
 fn environment(folder: &Path) -> Result<PathBuf, SdkError> {
     let own = folder.join(".venv");
     let tool = own.join("bin/componentize-py");

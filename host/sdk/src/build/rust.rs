@@ -1,4 +1,4 @@
-//! Rust: cargo, for wasm32-unknown-unknown, which has no WASI to be rid of.
+//! Builds Rust projects with cargo for wasm32-unknown-unknown, a target without WASI.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,32 +11,32 @@ use super::super::tools::{find, output};
 use super::Build;
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// Debian's compiler, which has the sources of its standard library in a package.
+/// Debian's compiler. A package has the sources of its standard library.
 const DEBIAN: &str = "/usr/bin/rustc";
 const REMEDY: &str = "run `rustup target add wasm32-unknown-unknown`; or on Debian 12: apt-get install rustc-web rust-web-src";
 
-pub(super) fn build(what: &Build) -> Result<(), SdkError> {
+pub(super) fn build(request: &Build) -> Result<(), SdkError> {
     let cargo = find("CARGO", &["cargo"], "install Rust (https://rustup.rs)")?;
     let mut command = Command::new(cargo);
-    command.current_dir(&what.folder).args([
+    command.current_dir(&request.folder).args([
         "build",
         "--release",
         "--target",
         TARGET,
         "--message-format=json-render-diagnostics",
     ]);
-    if !has_target(&what.folder)? {
-        with_debian(&mut command, &what.folder)?;
+    if !has_target(&request.folder)? {
+        with_debian(&mut command, &request.folder)?;
     }
     let messages = output(&mut command)?;
     let module = messages.lines().rev().find_map(artifact).ok_or_else(|| SdkError::Missing {
         what: "a library of crate-type cdylib".to_owned(),
         remedy: "set `[lib] crate-type = [\"cdylib\", \"rlib\"]` in Cargo.toml".to_owned(),
     })?;
-    encode::encode(&module, &what.output)
+    encode::encode(&module, &request.output)
 }
 
-/// The module that a message of cargo tells of.
+/// The wasm module of a cdylib that a message of cargo names.
 fn artifact(message: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
     let kinds = message["target"]["kind"].as_array()?;
@@ -53,14 +53,14 @@ fn rustc(folder: &Path, arguments: &[&str]) -> Result<PathBuf, SdkError> {
     Ok(PathBuf::from(printed.trim()))
 }
 
-/// Whether the compiler in use has the standard library for the target.
+/// Whether the compiler has the standard library of the target.
 fn has_target(folder: &Path) -> Result<bool, SdkError> {
     let libraries = rustc(folder, &["--print", "target-libdir", "--target", TARGET])?;
     Ok(libraries.read_dir().is_ok_and(|mut files| files.next().is_some()))
 }
 
-/// Debian's compiler with the toolchain's own cargo and linker; the standard library is built from
-/// source once.
+/// Uses Debian's compiler with the cargo and linker of the toolchain. Builds the standard library from
+/// source, once.
 fn with_debian(command: &mut Command, folder: &Path) -> Result<(), SdkError> {
     let sources = || -> Option<PathBuf> {
         let root = output(Command::new(DEBIAN).args(["--print", "sysroot"])).ok()?;

@@ -1,4 +1,5 @@
-//! Zig: the bindings for C, translated; Zig's compiler; component.
+//! Builds Zig projects: generates C bindings, translates them, runs Zig's compiler, encodes the
+//! component.
 
 use std::process::Command;
 
@@ -10,36 +11,36 @@ use super::Build;
 const REMEDY: &str =
     "install Zig 0.17 (https://ziglang.org; or `pip install ziglang`, whose command is python-zig)";
 
-pub(super) fn build(what: &Build) -> Result<(), SdkError> {
+pub(super) fn build(request: &Build) -> Result<(), SdkError> {
     let zig = find("ZIG", &["zig", "python-zig"], REMEDY)?;
-    let work = what.work()?;
-    bindings::c(&what.wit()?, &what.world, &work)?;
-    let world = what.world.replace('-', "_");
+    let work = request.work_folder()?;
+    bindings::c(&request.wit()?, &request.world, &work)?;
+    let world = request.world.replace('-', "_");
     let command = |name: &str| {
         let mut command = Command::new(&zig);
         command
-            .current_dir(&what.folder)
+            .current_dir(&request.folder)
             .env("ZIG_LOCAL_CACHE_DIR", work.join("zig-cache"))
             .args([name, "-target", "wasm32-wasi", "-lc"]);
         command
     };
     let header = work.join(format!("{world}.h"));
     let translated = output(command("translate-c").arg(header))?;
-    let bound = work.join("bindings.zig");
-    files::write(&bound, translated)?;
+    let zig_bindings = work.join("bindings.zig");
+    files::write(&zig_bindings, translated)?;
     let module = work.join("module.wasm");
     run(command("build-exe")
         .args(["-mexec-model=reactor", "-fno-entry", "-OReleaseSafe"])
-        // Without it the start asks WASI for random numbers.
+        // The stack protector would import random numbers of WASI.
         .arg("-fno-stack-protector")
-        // Of every instance's memory; the usual 16 MiB is more than all the rest.
+        // The default stack of 16 MiB is larger than all other memory of an instance.
         .args(["--stack", "1048576"])
-        // What is C has to stand before the first module: it belongs to the root.
+        // C files have to precede the first module: they belong to the root module.
         .arg(work.join(format!("{world}.c")))
         .arg(work.join(format!("{world}_component_type.o")))
         .args(["--dep", "nephometer", "--dep", "bindings", "-Mroot=component.zig"])
         .arg("-Mnephometer=nephometer/nephometer.zig")
-        .arg(format!("-Mbindings={}", bound.display()))
+        .arg(format!("-Mbindings={}", zig_bindings.display()))
         .arg(format!("-femit-bin={}", module.display())))?;
-    encode::encode(&module, &what.output)
+    encode::encode(&module, &request.output)
 }
