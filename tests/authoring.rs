@@ -1,5 +1,5 @@
-//! What authors do: a new project in each language, from nothing to running; what the host says of
-//! components that misbehave in each of them; recordings that are run again.
+//! Tests of the tools for authors: new projects in each language, errors of misbehaving components,
+//! takeover between languages, and recordings.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 
 use crate::harness::{Agent, Ended, PATIENCE, eventually, ndjson, number, root, text};
 
-/// What `make test-languages` has made.
+/// The tariff component in a language, from `make test-languages`.
 pub(crate) fn tariff(language: &str) -> PathBuf {
     let file = root().join(format!("target/languages/tariff-{language}.wasm"));
-    assert!(file.is_file(), "{}: the command that makes it: make test", file.display());
+    assert!(file.is_file(), "{} is missing: run `make test`", file.display());
     file.canonicalize().unwrap()
 }
 
 const LANGUAGES: [&str; 6] = ["rust", "c", "js", "python", "go", "zig"];
 const TARIFFS: [&str; 6] = ["rust", "c", "javascript", "python", "go", "zig"];
 
-/// The tools that are there for tests, before those of the machine.
+/// Sets the paths of the installed test tools, before those of the machine.
 fn with_tools(command: &mut Command, agent: &Agent) {
     let tools = root().join("target/tools").canonicalize().unwrap();
     let agents = PathBuf::from(env!("CARGO_BIN_EXE_nephometer"));
@@ -38,17 +38,17 @@ fn with_tools(command: &mut Command, agent: &Agent) {
         .env("NEPHOMETER_CACHE__PATH", agent.folder.at("cache"));
 }
 
-/// A command that reads no configuration.
-fn plain(agent: &Agent, arguments: &[&str]) -> Ended {
+/// Runs a command without configuration.
+fn run_plain(agent: &Agent, arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
     command.args(arguments).current_dir(agent.folder.path());
     agent.start(command, None).ended(PATIENCE)
 }
 
-/// A new project; what takes long to fetch is that of the examples.
+/// Creates a project that shares the downloaded packages of the examples.
 fn project(agent: &Agent, language: &str) -> PathBuf {
     let name = format!("scale-{language}");
-    plain(agent, &["component", "new", &name, "--lang", language]).code(0);
+    run_plain(agent, &["component", "new", &name, "--lang", language]).code(0);
     let folder = agent.folder.at(&name);
     if language == "js" {
         let modules = root().join("target/tools/javascript/node_modules");
@@ -61,25 +61,25 @@ fn project(agent: &Agent, language: &str) -> PathBuf {
     folder
 }
 
-/// The standard library of wasm and the crates are compiled already.
+/// Shares the target folder, in which the standard library for wasm and the crates are compiled.
 fn share_target(project: &Path) {
     let target = root().join("guest-examples/target").canonicalize().unwrap();
     std::os::unix::fs::symlink(target, project.join("target")).unwrap();
 }
 
-/// Runs `make` there; gives back what it printed.
+/// Runs `make` in a folder and returns its output.
 fn make(agent: &Agent, folder: &Path, goal: &str) -> String {
     let mut command = Command::new("make");
     command.arg(goal).current_dir(folder);
     with_tools(&mut command, agent);
     let done = command.output().unwrap();
-    let said = format!(
+    let printed = format!(
         "{}{}",
         String::from_utf8_lossy(&done.stdout),
         String::from_utf8_lossy(&done.stderr)
     );
-    assert!(done.status.success(), "make {goal} in {}:\n{said}", folder.display());
-    said
+    assert!(done.status.success(), "make {goal} in {}:\n{printed}", folder.display());
+    printed
 }
 
 #[test]
@@ -87,13 +87,13 @@ fn a_new_project_builds_passes_its_tests_and_runs_in_every_language() {
     let agent = Agent::new("authoring-new");
     for language in LANGUAGES {
         let folder = project(&agent, language);
-        let said = make(&agent, &folder, "test");
-        assert!(said.contains("ok: fixtures/scale.json"), "{language}: {said}");
-        assert!(said.contains("ok: fixtures/no-factor.json"), "{language}: {said}");
-        let said = make(&agent, &folder, "run");
-        let rows = said.lines().filter(|line| line.starts_with("scaled ")).count();
-        assert!(rows > 20, "{language}: {said}");
-        assert!(said.contains(&format!("scale-{language}.rows")), "{language}: {said}");
+        let printed = make(&agent, &folder, "test");
+        assert!(printed.contains("ok: fixtures/scale.json"), "{language}: {printed}");
+        assert!(printed.contains("ok: fixtures/no-factor.json"), "{language}: {printed}");
+        let printed = make(&agent, &folder, "run");
+        let rows = printed.lines().filter(|line| line.starts_with("scaled ")).count();
+        assert!(rows > 20, "{language}: {printed}");
+        assert!(printed.contains(&format!("scale-{language}.rows")), "{language}: {printed}");
     }
 }
 
@@ -101,22 +101,23 @@ fn a_new_project_builds_passes_its_tests_and_runs_in_every_language() {
 fn a_new_publisher_builds_and_is_one() {
     let agent = Agent::new("authoring-publisher");
     let new = |name: &str, language: &str| {
-        plain(&agent, &["component", "new", name, "--lang", language, "--kind", "publisher"])
+        run_plain(&agent, &["component", "new", name, "--lang", language, "--kind", "publisher"])
     };
     new("poster", "rust").code(0).reports("a publisher in Rust");
     new("other", "go").code(64).reports("no template for a publisher in Go");
     new("udp", "rust").code(64).reports("udp:// is a built-in publisher");
     let folder = agent.folder.at("poster");
     share_target(&folder);
-    let said = make(&agent, &folder, "test");
-    assert!(said.contains("ok: publisher poster"), "{said}");
+    let printed = make(&agent, &folder, "test");
+    assert!(printed.contains("ok: publisher poster"), "{printed}");
 }
 
 #[test]
-fn mistakes_are_told_with_what_to_do() {
+fn mistakes_are_reported_with_a_remedy() {
     let agent = Agent::new("authoring-mistakes");
-    let new =
-        |name: &str, language: &str| plain(&agent, &["component", "new", name, "--lang", language]);
+    let new = |name: &str, language: &str| {
+        run_plain(&agent, &["component", "new", name, "--lang", language])
+    };
     new("twice", "c").code(0);
     new("twice", "go").code(64).reports("already exists");
     new("9lives", "c").code(64).reports("start with a letter");
@@ -124,7 +125,7 @@ fn mistakes_are_told_with_what_to_do() {
     let run = ["component", "run", influx.to_str().unwrap()];
     agent.execute(&run).code(78).reports("it is a publisher; name it under `publishers`");
     new("x", "cobol").code(64).reports("possible values");
-    plain(&agent, &["component", "build"]).code(64).reports("component new NAME --lang");
+    run_plain(&agent, &["component", "build"]).code(64).reports("component new NAME --lang");
     let project = agent.folder.at("twice");
     let build = |agent: &Agent, path: &str| -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
@@ -140,7 +141,7 @@ fn mistakes_are_told_with_what_to_do() {
     let mut stateless = Command::new(env!("CARGO_BIN_EXE_nephometer"));
     stateless.args(["component", "build", "--world", "transformer"]).arg(&project);
     agent.start(stateless, None).ended(PATIENCE).code(64).reports("omits `.flush`");
-    // A transformer that wants to print.
+    // A transformer that prints.
     fs::write(
         &source,
         text.replace("one->rows++;", "puts(\"row\");")
@@ -150,9 +151,9 @@ fn mistakes_are_told_with_what_to_do() {
     build(&agent, &path).code(1).reports("wasi_snapshot_preview1");
 }
 
-/// What is put into a template, and before what, so that factors of 13, 14 and 15 loop for ever, take
-/// all memory, and answer nonsense.
-fn misdeeds(language: &str) -> (&'static str, &'static str, &'static str) {
+/// The file of a template, a line of it, and code to insert before that line: factors of 13, 14 and 15
+/// loop for ever, exhaust the memory, and return a malformed answer.
+fn misbehaviour(language: &str) -> (&'static str, &'static str, &'static str) {
     match language {
         "rust" => (
             "src/lib.rs",
@@ -195,12 +196,12 @@ fn misdeeds(language: &str) -> (&'static str, &'static str, &'static str) {
              \x20       while (self.factor == 14) std.mem.doNotOptimizeAway((try call.arena.alloc(u8, 1 << 20)).ptr);\n\
              \x20       if (self.factor == 15) try answer.create(0, 0, 0, std.math.nan(f64));\n",
         ),
-        other => panic!("no misdeeds in {other}"),
+        other => panic!("no misbehaviour in {other}"),
     }
 }
 
 #[test]
-fn what_misbehaves_is_refused_politely_in_every_language() {
+fn misbehaving_components_are_reported_in_every_language() {
     let agent = LANGUAGES.iter().fold(Agent::new("authoring-misdeeds"), |agent, language| {
         agent.set(&format!("components.by_name.scale-{language}.limits.cpu"), "1s")
     });
@@ -208,11 +209,11 @@ fn what_misbehaves_is_refused_politely_in_every_language() {
         "timestamp": "2026-03-01T10:00:00"});
     for language in LANGUAGES {
         let folder = project(&agent, language);
-        let (file, before, misdeed) = misdeeds(language);
+        let (file, before, code) = misbehaviour(language);
         let file = folder.join(file);
         let source = fs::read_to_string(&file).unwrap();
         assert!(source.contains(before), "{language}: the template has no {before:?}");
-        fs::write(&file, source.replacen(before, &format!("{misdeed}{before}"), 1)).unwrap();
+        fs::write(&file, source.replacen(before, &format!("{code}{before}"), 1)).unwrap();
         make(&agent, &folder, "build");
         let name = format!("scale-{language}");
         let component = folder.join(format!("{name}.wasm"));
@@ -233,7 +234,7 @@ fn what_misbehaves_is_refused_politely_in_every_language() {
 }
 
 #[test]
-fn the_tariff_is_the_same_in_every_language() {
+fn the_tariff_passes_its_fixtures_in_every_language() {
     let agent = Agent::new("authoring-tariff");
     let fixtures = root().join("guest-examples/tariff/fixtures");
     for language in TARIFFS {
@@ -259,7 +260,7 @@ fn one_language_takes_over_from_the_other_with_its_state() {
         fs::rename(new, folder.join("tariff.wasm")).unwrap();
     };
     put("rust");
-    // The simulation's projects are known by what a first look gives.
+    // A first poll finds a project of the simulation.
     let raw = agent.execute(&["once", "--raw", "--format", "ndjson"]);
     let project = ndjson(&raw.stdout)
         .into_iter()
@@ -281,7 +282,7 @@ fn one_language_takes_over_from_the_other_with_its_state() {
             (totals.len() >= at_least).then_some(totals)
         })
     };
-    let mut seen = totals(2).len();
+    let mut count = totals(2).len();
     for (number, language) in
         ["c", "go", "zig", "python", "javascript", "rust"].into_iter().enumerate()
     {
@@ -289,15 +290,15 @@ fn one_language_takes_over_from_the_other_with_its_state() {
         eventually("the reload", PATIENCE * 2, || {
             (running.logged("transformers replaced").len() > number).then_some(())
         });
-        seen = totals(seen + 2).len();
+        count = totals(count + 2).len();
     }
     running.stop().code(0);
-    let volumes: Vec<f64> = totals(seen).iter().map(number).collect();
+    let volumes: Vec<f64> = totals(count).iter().map(number).collect();
     assert!(volumes.is_sorted() && volumes.first() < volumes.last(), "{volumes:?}");
 }
 
 #[test]
-fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() {
+fn a_replay_is_reproducible_and_shows_the_first_sample_that_differs() {
     let agent = Agent::new("authoring-recording").through(
         "[{name: rate_of_change, parameters: {source: {map_from: {name: cpu}}, target: {name: rate, type: gauge, unit: '%'}}}]",
         &["file:///dev/null"],
@@ -341,7 +342,7 @@ fn a_recording_gives_the_same_every_time_and_shows_the_first_row_that_differs() 
 
     two_configurations_on_one_recording(&agent, &file);
 
-    // The agent itself keeps one beside its work.
+    // A running agent records too.
     let mut running = agent.start(
         agent.command(&["run", "--record", &file, "--log-format", "json", "--log", "debug"]),
         None,
@@ -361,7 +362,7 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
     agent.execute(&["replay", file, "--against", changed]).code(1).reports("in name");
     let same = agent.folder.at("pipeline.yaml").display().to_string();
     agent.execute(&["replay", file, "--against", &same]).code(0).reports("ok: identical output");
-    // What only one of them has would not be compared.
+    // A sink of only one pipeline would not be compared.
     let more = agent.folder.write(
         "more.yaml",
         pipeline
@@ -375,7 +376,7 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
         .execute(&["replay", file, "--against", more.to_str().unwrap()])
         .code(64)
         .reports("only the second pipeline has the sink \"extra\"");
-    // Another recording under the same name is not mixed with the one before.
+    // A new recording does not append to the one before.
     agent.execute(&["record", file, "--samples", "1"]).code(0).reports("1 batches");
     agent
         .execute(&["record", "/nowhere/file", "--samples", "1"])
@@ -389,7 +390,7 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
 }
 
 #[test]
-fn what_a_component_fails_on_is_kept_as_a_fixture_that_shows_it_again() {
+fn a_failing_batch_is_kept_as_a_fixture_that_reproduces_the_failure() {
     let agent = Agent::new("authoring-failure")
         .set("components.by_name.misbehaving", json!({"on_error": "drop"}))
         .through(

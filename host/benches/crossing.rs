@@ -1,5 +1,5 @@
-//! `rate_of_change` on batches of several sizes: as a component through the host, from samples to
-//! samples, and its very code compiled natively, from columns to columns.
+//! Measures `rate_of_change` on batches of several sizes: as a component through the host, from samples
+//! to samples, and the same code compiled natively, from columns to columns.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use uuid::Uuid;
 use super::{SCALE, cache, components, runtime};
 
 const ROWS: [usize; 4] = [10, 100, 1_000, 10_000];
-/// How many meters of one resource a batch has: `cpu` has one, a disk four. What crosses is mostly
-/// the dictionary, so this makes the difference.
+/// The number of meters per resource: an instance has one `cpu`, a disk has four meters. Most of the
+/// transferred data is the dictionary, so this number matters.
 const METERS: [usize; 2] = [1, 4];
 const SECOND: u64 = 1_000_000_000;
 
@@ -35,8 +35,8 @@ fn id(row: usize) -> String {
 
 /// `rows` samples, `meters` of each resource, with metadata as long as Nova's.
 pub(super) fn samples(rows: usize, meters: usize) -> Vec<Sample> {
-    let named = |meter| Arc::new(Meter::new(format!("m{meter}"), MeterType::Cumulative, "ns"));
-    let known: Vec<Arc<Meter>> = (0..meters).map(named).collect();
+    let meter = |meter| Arc::new(Meter::new(format!("m{meter}"), MeterType::Cumulative, "ns"));
+    let known: Vec<Arc<Meter>> = (0..meters).map(meter).collect();
     let resource = |row: usize| {
         let metadata: Map<String, Value> = serde_json::from_value(json!({
             "display_name": format!("server-{row}"), "name": format!("instance-{row:08}"),
@@ -68,17 +68,17 @@ pub(super) fn samples(rows: usize, meters: usize) -> Vec<Sample> {
         .collect()
 }
 
-/// The samples of one tick: later and larger than those of the tick before.
-pub(super) fn cycle_start(samples: &[Sample], cycle_start: u64) -> Arc<Batch> {
-    let time = 1_443_700_800 * SECOND + cycle_start * SECOND;
+/// The batch of one polling cycle: its times and volumes grow with the number of the cycle.
+pub(super) fn batch_of_cycle(samples: &[Sample], cycle: u64) -> Arc<Batch> {
+    let time = 1_443_700_800 * SECOND + cycle * SECOND;
     let taken =
         Moment { wall: Timestamp::from_nanos(time), continuous: Some(time), monotonic: None };
-    let volume = Volume::from(cycle_start * SECOND / 4);
+    let volume = Volume::from(cycle * SECOND / 4);
     let samples = samples.iter().map(|sample| Sample { volume, taken, ..sample.clone() }).collect();
     Arc::new(Batch { source: "bench".into(), cycle_start: taken, samples, gone: Vec::new() })
 }
 
-/// All meters and resources of these samples, numbered in their order.
+/// The dictionary of the samples: their meters and resources with ascending numbers.
 pub(super) fn changes(rows: usize, meters: usize) -> guest::Changes {
     let resource = |row: usize| guest::NumberedResource {
         number: row as u32,
@@ -106,21 +106,21 @@ pub(super) fn changes(rows: usize, meters: usize) -> guest::Changes {
     }
 }
 
-/// The same as columns.
-pub(super) fn columns(rows: usize, meters: usize, cycle_start: u64) -> guest::Samples {
-    let time = 1_443_700_800 * SECOND + cycle_start * SECOND;
+/// The batch of one polling cycle as columns.
+pub(super) fn columns(rows: usize, meters: usize, cycle: u64) -> guest::Samples {
+    let time = 1_443_700_800 * SECOND + cycle * SECOND;
     guest::Samples {
         meter: (0..rows).map(|row| (row % meters) as u32).collect(),
         resource: (0..rows).map(|row| (row / meters) as u32).collect(),
         time: vec![time; rows],
         monotonic: vec![time; rows],
-        volume: vec![(cycle_start * SECOND / 4) as f64; rows],
+        volume: vec![(cycle * SECOND / 4) as f64; rows],
         exact: Vec::new(),
         removed: Vec::new(),
     }
 }
 
-/// Times `call` alone over all iterations: what it works on is made before and freed after.
+/// Times `call` over all iterations, without making its input and freeing its output.
 fn timed<I, O>(
     iterations: u64,
     mut make: impl FnMut() -> I,
@@ -144,7 +144,7 @@ async fn component(host: &ComponentHost) -> ComponentTransformer {
     ComponentTransformer::from_loaded(host, &loaded, &options, "bench/0").await.unwrap()
 }
 
-/// As a sink does, the work is done where guests run, so that the switch there is no part of it.
+/// Runs on the threads of components, as a sink does, so that switching threads is not measured.
 pub(super) fn benches(criterion: &mut Criterion) {
     let runtime = runtime();
     let host = ComponentHost::start(&components(), &cache()).unwrap();
@@ -154,25 +154,25 @@ pub(super) fn benches(criterion: &mut Criterion) {
         for rows in ROWS {
             group.throughput(Throughput::Elements(rows as u64));
             group.bench_function(BenchmarkId::new("component", rows), |bencher| {
-                let mut held = Some((runtime.block_on(component(&host)), 0));
+                let mut state = Some((runtime.block_on(component(&host)), 0));
                 let samples = Arc::new(samples(rows, meters));
                 bencher.iter_custom(|iterations| {
-                    let (mut one, mut now) = held.take().unwrap();
+                    let (mut one, mut now) = state.take().unwrap();
                     let samples = Arc::clone(&samples);
                     let work = async move {
                         let mut spent = Duration::ZERO;
                         for _ in 0..iterations {
                             now += 1;
-                            let batch = cycle_start(&samples, now);
+                            let batch = batch_of_cycle(&samples, now);
                             let start = Instant::now();
-                            let made = black_box(one.transform(black_box(&batch)).await.unwrap());
+                            let output = black_box(one.transform(black_box(&batch)).await.unwrap());
                             spent += start.elapsed();
-                            drop(made);
+                            drop(output);
                         }
                         (one, now, spent)
                     };
                     let (one, now, spent) = runtime.block_on(threads.run(work));
-                    held = Some((one, now));
+                    state = Some((one, now));
                     spent
                 });
             });
@@ -201,7 +201,7 @@ pub(super) fn benches(criterion: &mut Criterion) {
     chain(criterion, &runtime, &host);
 }
 
-/// Two transformers in a chain, which gives ids to what they make and saves their states now and then.
+/// A chain of two transformers, which assigns ids and saves states from time to time.
 fn chain(criterion: &mut Criterion, runtime: &Runtime, host: &ComponentHost) {
     let mut group = criterion.benchmark_group("chain");
     let threads = host.guest_threads();
@@ -213,31 +213,31 @@ fn chain(criterion: &mut Criterion, runtime: &Runtime, host: &ComponentHost) {
                 let loaded = host.load("unit_conversion").await.unwrap();
                 let options = convert.as_object().unwrap();
                 let second = ComponentTransformer::from_loaded(host, &loaded, options, "bench/1");
-                let stages: Vec<(Box<dyn Transformer>, _)> = vec![
+                let transformers: Vec<(Box<dyn Transformer>, _)> = vec![
                     (Box::new(component(host).await), Arc::default()),
                     (Box::new(second.await.unwrap()), Arc::default()),
                 ];
-                Chain::new(&"bench".into(), HostId(Uuid::from_u128(1)), stages)
+                Chain::new(&"bench".into(), HostId(Uuid::from_u128(1)), transformers)
             });
-            let mut held = Some((chain, 0));
+            let mut state = Some((chain, 0));
             let samples = Arc::new(samples(rows, 1));
             bencher.iter_custom(|iterations| {
-                let (mut chain, mut now) = held.take().unwrap();
+                let (mut chain, mut now) = state.take().unwrap();
                 let samples = Arc::clone(&samples);
                 let work = async move {
                     let mut spent = Duration::ZERO;
                     for _ in 0..iterations {
                         now += 1;
-                        let event = JournaledBatch::new(now, &cycle_start(&samples, now), &[]);
+                        let event = JournaledBatch::new(now, &batch_of_cycle(&samples, now), &[]);
                         let start = Instant::now();
-                        let made = black_box(chain.process(black_box(event)).await.unwrap());
+                        let output = black_box(chain.process(black_box(event)).await.unwrap());
                         spent += start.elapsed();
-                        drop(made);
+                        drop(output);
                     }
                     (chain, now, spent)
                 };
                 let (chain, now, spent) = runtime.block_on(threads.run(work));
-                held = Some((chain, now));
+                state = Some((chain, now));
                 spent
             });
         });

@@ -1,8 +1,8 @@
-//! What the clock costs that ends guests which never come back: the same calls of `rate_of_change`
-//! with epochs and without. wasmtime alone is at work here, because the agent has no engine
-//! without them.
+//! Measures the cost of epoch interruption, which ends components that never return: the same calls of
+//! `rate_of_change` with and without epochs. Uses wasmtime directly, because the agent always has
+//! epochs.
 //!
-//! Calls of both kinds take turns, so that what a shared machine does to one it does to the other.
+//! Calls of both kinds alternate, so that noise of a shared machine affects both.
 
 use std::path::Path;
 use std::thread;
@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, UpdateDeadline};
 
-use super::{crossing, percentiles, runtime, say};
+use super::{crossing, percentiles, print, runtime};
 
 #[allow(
     unsafe_code,
@@ -36,23 +36,23 @@ use bindings::exports::nephometer::metering::dictionary;
 use bindings::exports::nephometer::metering::transform::{self, Outcome};
 use bindings::nephometer::metering::{log, types};
 
-/// As the agent has it.
-const TICK: Duration = Duration::from_millis(10);
+/// The interval between epochs, as in the agent.
+const EPOCH: Duration = Duration::from_millis(10);
 const ROWS: usize = 1_000;
 const CALLS: u64 = 2_000;
 
-/// A guest's log that goes nowhere.
-struct Silent;
+/// Discards the log of the component.
+struct NoLog;
 
-impl log::Host for Silent {
+impl log::Host for NoLog {
     fn write(&mut self, _: log::Level, _: String) {}
 }
 
-impl types::Host for Silent {}
+impl types::Host for NoLog {}
 
-/// One configured instance with an engine of its own.
+/// A configured instance with its own engine.
 struct Instance {
-    store: Store<Silent>,
+    store: Store<NoLog>,
     exports: StatefulTransformer,
     epochs: bool,
 }
@@ -65,9 +65,8 @@ impl Instance {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components");
         let component = Component::from_file(&engine, folder.join("rate_of_change.wasm")).unwrap();
         let mut linker = Linker::new(&engine);
-        StatefulTransformer::add_to_linker::<_, HasSelf<Silent>>(&mut linker, |silent| silent)
-            .unwrap();
-        let mut store = Store::new(&engine, Silent);
+        StatefulTransformer::add_to_linker::<_, HasSelf<NoLog>>(&mut linker, |log| log).unwrap();
+        let mut store = Store::new(&engine, NoLog);
         if epochs {
             store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
             store.set_epoch_deadline(1);
@@ -75,7 +74,7 @@ impl Instance {
             thread::spawn(move || {
                 while let Some(engine) = engine.upgrade() {
                     engine.increment_epoch();
-                    thread::sleep(TICK);
+                    thread::sleep(EPOCH);
                 }
             });
         }
@@ -102,21 +101,21 @@ impl Instance {
     }
 }
 
-/// The columns as this crossing has them.
-fn batch(given: guest::Samples) -> transform::Batch {
+/// Converts columns to the types of these bindings.
+fn batch(columns: guest::Samples) -> transform::Batch {
     transform::Batch {
-        meter: given.meter,
-        resource: given.resource,
-        time: given.time,
-        monotonic: given.monotonic,
-        volume: given.volume,
+        meter: columns.meter,
+        resource: columns.resource,
+        time: columns.time,
+        monotonic: columns.monotonic,
+        volume: columns.volume,
         exact: Vec::new(),
-        removed: given.removed,
+        removed: columns.removed,
     }
 }
 
-/// The dictionary as this crossing has it.
-fn changes(given: guest::Changes) -> dictionary::Changes {
+/// Converts a dictionary to the types of these bindings.
+fn changes(changes: guest::Changes) -> dictionary::Changes {
     let meter = |one: guest::NumberedMeter| dictionary::NumberedMeter {
         number: one.number,
         entry: types::Meter {
@@ -136,10 +135,10 @@ fn changes(given: guest::Changes) -> dictionary::Changes {
         },
     };
     dictionary::Changes {
-        forgotten_meters: given.forgotten_meters,
-        forgotten_resources: given.forgotten_resources,
-        meters: given.meters.into_iter().map(meter).collect(),
-        resources: given.resources.into_iter().map(resource).collect(),
+        forgotten_meters: changes.forgotten_meters,
+        forgotten_resources: changes.forgotten_resources,
+        meters: changes.meters.into_iter().map(meter).collect(),
+        resources: changes.resources.into_iter().map(resource).collect(),
     }
 }
 
@@ -156,7 +155,7 @@ fn compare(runtime: &Runtime, meters: usize) {
         (on, off)
     });
     for (epochs, values) in [("on", on), ("off", off)] {
-        say(&format!(
+        print(&format!(
             "limits/{meters}_a_resource/{ROWS:<8} epochs {epochs:<4} {}\n",
             percentiles(values)
         ));

@@ -1,4 +1,4 @@
-//! From a poll of simulated domains through `rate_of_change` to signed, encoded envelopes.
+//! Measures the path from a poll of simulated domains through `rate_of_change` to signed envelopes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::{SCALE, cache, components, runtime};
 
 const DOMAINS: [u64; 3] = [1, 100, 1_000];
 
-/// Every meter of every domain goes through the transformer and out.
+/// A pipeline that transforms and publishes every meter.
 fn pipeline() -> String {
     format!(
         "sources: [{{name: all, interval: 600, meters: ['*'], sinks: [rates]}}]\n\
@@ -29,14 +29,14 @@ fn pipeline() -> String {
     )
 }
 
-/// One host's worth of everything that is not waiting.
-struct Path {
+/// The parts of an agent that use the processor.
+struct SamplePath {
     poll: PollTask,
     chain: Chain,
     encoder: Encoder,
 }
 
-impl Path {
+impl SamplePath {
     async fn build(host: &ComponentHost, domains: u64) -> Self {
         let text = Origin::Text { name: "bench".into(), text: pipeline() };
         let nothing = Origin::Text { name: "bench".into(), text: String::new() };
@@ -67,7 +67,7 @@ impl Path {
         let sink: &SinkSpec = &spec.pipeline.sinks[0];
         let transformer =
             ComponentTransformer::create(host, &sink.transformers[0], "bench/0").await.unwrap();
-        let stages: Vec<(Box<dyn Transformer>, _)> =
+        let transformers: Vec<(Box<dyn Transformer>, _)> =
             vec![(Box::new(transformer), Arc::new(TransformerCount::default()))];
         let publisher = &sink.publishers[0];
         let PublisherTarget::Notifier(notifier) = &publisher.target else { unreachable!() };
@@ -77,13 +77,13 @@ impl Path {
         };
         Self {
             poll: PollTask::new(context, Duration::from_secs(600), sources),
-            chain: Chain::new(&sink.name, host_id, stages),
+            chain: Chain::new(&sink.name, host_id, transformers),
             encoder: Encoder::notifier(notifier, &publisher.label, "compute-1", messages, host_id),
         }
     }
 
-    /// One tick: the bytes of its envelopes.
-    async fn cycle_start(&mut self) -> usize {
+    /// Runs one polling cycle and returns the bytes of its envelopes.
+    async fn run_cycle(&mut self) -> usize {
         let mut bytes = 0;
         for polled in self.poll.cycle().await.unwrap().unwrap() {
             let batch = polled.batch;
@@ -111,12 +111,12 @@ pub(super) fn benches(criterion: &mut Criterion) {
     for domains in DOMAINS {
         group.throughput(Throughput::Elements(domains));
         group.bench_function(BenchmarkId::new("domains", domains), |bencher| {
-            let mut path = runtime.block_on(Path::build(&host, domains));
-            // The first tick makes no rates.
+            let mut path = runtime.block_on(SamplePath::build(&host, domains));
+            // The first cycle has no rates.
             assert!(
-                runtime.block_on(async { path.cycle_start().await + path.cycle_start().await }) > 0
+                runtime.block_on(async { path.run_cycle().await + path.run_cycle().await }) > 0
             );
-            bencher.iter(|| runtime.block_on(path.cycle_start()));
+            bencher.iter(|| runtime.block_on(path.run_cycle()));
         });
     }
     group.finish();

@@ -1,7 +1,7 @@
-//! How long no batch is worked on when new transformers take over, and what a save of state costs.
+//! Measures how long a sink pauses when new transformers take over, and the cost of saving states.
 //!
-//! The sink is the real one, over a journal in memory and with an observer in place of publishers;
-//! new generations are made, caught up and handed over in the way of the agent's reload.
+//! Uses a real sink with a journal in memory, and an observer instead of publishers. New chain revisions
+//! are built, catch up and take over as in a reload of the agent.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -21,35 +21,35 @@ use nephometer_telemetry::TransformerCount;
 use nephometer_wasm::ComponentHost;
 use tokio::sync::mpsc;
 
-use super::crossing::{cycle_start, options, samples};
-use super::{cache, components, percentiles, runtime, say};
+use super::crossing::{batch_of_cycle, options, samples};
+use super::{cache, components, percentiles, print, runtime};
 
 const SERIES: [usize; 2] = [1_000, 100_000];
 const SAVED: [usize; 3] = [1_000, 10_000, 100_000];
-/// Rows of a batch.
+/// Samples per batch.
 const ROWS: usize = 1_000;
 const SWAPS: usize = 200;
-/// Of a sink without time to spare: each takes seconds, or does not come about.
-const HARD_SWAPS: usize = 20;
-/// From one batch to the next where the sink has time to spare. A thousand rows take it 1 to 2 ms.
+/// The number of swaps of a saturated sink. Each takes seconds, or fails.
+const SATURATED_SWAPS: usize = 20;
+/// The time between batches of a paced sink, which processes 1,000 samples in 1 to 2 ms.
 const PACE: Duration = Duration::from_millis(10);
-/// How far the writer is ahead of a sink that never has time to spare.
+/// How many batches the writer is ahead of a saturated sink.
 const AHEAD: u64 = 4;
-/// Between two swaps.
+/// The time between two swaps.
 const REST: Duration = Duration::from_millis(250);
-/// As the agent has it: attempts to be at the head before the sink is asked to wait.
-const ROUNDS: usize = 10;
-/// And how often it starts over because too much came in between, before it is refused.
-const STARTS: usize = 3;
+/// As in the agent: attempts to catch up before the sink waits.
+const CATCH_UP_ROUNDS: usize = 10;
+/// As in the agent: snapshots to start from before a swap is refused.
+const SNAPSHOTS: usize = 3;
 
-/// Fresh transformers, configured.
+/// Builds a configured chain revision.
 async fn revision(host: &ComponentHost, store: &Store) -> ChainRevision {
     let loaded = host.load("rate_of_change").await.unwrap();
     let options = options().as_object().unwrap().clone();
     let one = ComponentTransformer::from_loaded(host, &loaded, &options, "bench/0").await.unwrap();
-    let stages: Vec<(Box<dyn Transformer>, _)> =
+    let transformers: Vec<(Box<dyn Transformer>, _)> =
         vec![(Box::new(one), Arc::new(TransformerCount::default()))];
-    let chain = Chain::new(&"bench".into(), store.host_id(), stages);
+    let chain = Chain::new(&"bench".into(), store.host_id(), transformers);
     ChainRevision {
         chain,
         on_error: vec![Default::default()],
@@ -57,31 +57,32 @@ async fn revision(host: &ComponentHost, store: &Store) -> ChainRevision {
     }
 }
 
-/// One that takes over.
+/// The times of one successful swap.
 struct Swap {
     begun: Instant,
-    /// The attempt that succeeded was asked for.
-    asked: Instant,
+    /// When the successful takeover was requested.
+    requested: Instant,
     done: Instant,
-    /// What the sink says.
+    /// The pause that the sink reports.
     pause: Duration,
-    /// The sink ran what was missing, because the new one never quite caught up.
-    finished: bool,
+    /// Whether the sink ran the last missing batches, because the new revision never caught up.
+    finished_by_sink: bool,
 }
 
-/// `None` if batches come faster than the new generation can work on them.
+/// Swaps the transformers. `None` if batches arrive faster than the new ones process them.
 async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Option<Swap> {
     let begun = Instant::now();
     let mut fresh = revision(host, store).await;
-    for _ in 0..STARTS {
+    for _ in 0..SNAPSHOTS {
         let snapshot = handle.snapshot_for_takeover().await.unwrap();
         fresh.restore(&snapshot).await.unwrap();
         let mut rounds = 0;
         fresh = loop {
-            let (asked, finished) = (Instant::now(), rounds >= ROUNDS);
-            match handle.take_over(fresh, finished).await {
+            let (requested, finished_by_sink) = (Instant::now(), rounds >= CATCH_UP_ROUNDS);
+            match handle.take_over(fresh, finished_by_sink).await {
                 Takeover::Done(pause) => {
-                    return Some(Swap { begun, asked, done: Instant::now(), pause, finished });
+                    let done = Instant::now();
+                    return Some(Swap { begun, requested, done, pause, finished_by_sink });
                 }
                 Takeover::Behind(behind, missing) => {
                     fresh = *behind;
@@ -96,7 +97,7 @@ async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Optio
     None
 }
 
-/// Writes batches until it is told to stop. When each was written.
+/// Writes batches until `stop` is set. Returns when each was written.
 async fn feed(
     (journal, handle): (Journal, SinkHandle),
     series: Vec<Sample>,
@@ -107,12 +108,12 @@ async fn feed(
     let mut written = Vec::new();
     let mut due = tokio::time::Instant::now();
     for number in 0.. {
-        // All series once for their state, once more so that each batch from then on makes rates.
+        // Two rounds of all series warm up the state, so that each later batch has rates.
         let warm = number >= 2 * parts.len();
         if warm && stop.load(Relaxed) {
             break;
         }
-        let batch = cycle_start(parts[number % parts.len()], number as u64);
+        let batch = batch_of_cycle(parts[number % parts.len()], number as u64);
         match pace {
             Some(pace) if warm => {
                 due = (due + pace).max(tokio::time::Instant::now());
@@ -132,24 +133,24 @@ async fn feed(
     written
 }
 
-/// Looks on from a thread of its own, so that nothing but the sink delays what it sees.
+/// Records the times of the output on its own thread, so that only the sink delays them.
 fn observe(mut output: mpsc::Receiver<SinkOutput>) -> JoinHandle<Vec<Instant>> {
     thread::spawn(move || {
-        let mut seen = Vec::new();
+        let mut times = Vec::new();
         while output.blocking_recv().is_some() {
-            seen.push(Instant::now());
+            times.push(Instant::now());
         }
-        seen
+        times
     })
 }
 
-/// What a run has shown.
+/// The results of one run.
 struct Run {
     swaps: Vec<Swap>,
-    /// Those that did not come about.
+    /// The number of failed swaps.
     refused: usize,
-    /// Per batch: from its writing to what it made where there is time to spare, else from what the
-    /// batch before made; and when that was.
+    /// The time of each output, and how long it took: from the write of its batch if paced, from the
+    /// output before if saturated.
     waits: Vec<(Instant, Duration)>,
 }
 
@@ -160,7 +161,7 @@ fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
     let bounds = JournalBounds { bytes: 1 << 30, samples: 5_000_000, age: None };
     let journal = store.journal(bounds, WhenFull::Wait).unwrap();
     let (observer, output) = mpsc::channel(1_000);
-    let seen = observe(output);
+    let observed = observe(output);
     let (swaps, written) = runtime.block_on(async {
         let count = Arc::default();
         let sources = HashSet::from(["bench".into()]);
@@ -176,77 +177,77 @@ fn run(host: &ComponentHost, series: usize, pace: Option<Duration>) -> Run {
         });
         let sink = tokio::spawn(sink.run());
         let stop = Arc::new(AtomicBool::new(false));
-        let ends = (journal.clone(), handle.clone());
-        let fed = tokio::spawn(feed(ends, samples(series, 1), pace, Arc::clone(&stop)));
+        let target = (journal.clone(), handle.clone());
+        let feeding = tokio::spawn(feed(target, samples(series, 1), pace, Arc::clone(&stop)));
         while handle.status().offset < (2 * series / ROWS) as u64 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut swaps = Vec::new();
-        let wanted = if pace.is_some() { SWAPS } else { HARD_SWAPS };
-        for _ in 0..wanted {
+        let count = if pace.is_some() { SWAPS } else { SATURATED_SWAPS };
+        for _ in 0..count {
             tokio::time::sleep(REST).await;
             swaps.push(swap(host, &store, &handle).await);
         }
         tokio::time::sleep(REST).await;
         stop.store(true, Relaxed);
-        let written = fed.await.unwrap();
+        let written = feeding.await.unwrap();
         journal.close();
         drop(sink.await.unwrap());
         (swaps, written)
     });
-    let mut seen = seen.join().unwrap();
-    // The second round of warming up made rates too.
-    let seen = seen.split_off(seen.len() - written.len());
+    let mut observed = observed.join().unwrap();
+    // The second warm-up round has output too.
+    let observed = observed.split_off(observed.len() - written.len());
     let waits = match pace {
-        Some(_) => written.iter().zip(&seen).map(|(from, to)| (*to, *to - *from)).collect(),
-        None => seen.windows(2).map(|pair| (pair[1], pair[1] - pair[0])).collect(),
+        Some(_) => written.iter().zip(&observed).map(|(from, to)| (*to, *to - *from)).collect(),
+        None => observed.windows(2).map(|pair| (pair[1], pair[1] - pair[0])).collect(),
     };
     let refused = swaps.iter().filter(|swap| swap.is_none()).count();
     Run { swaps: swaps.into_iter().flatten().collect(), refused, waits }
 }
 
-/// For each stretch of time the longest wait of what came out in it or next after it.
-fn longest(waits: &[(Instant, Duration)], stretches: &[(Instant, Instant)]) -> Vec<Duration> {
+/// For each period, the longest wait of the outputs in it and of the next one.
+fn longest_waits(waits: &[(Instant, Duration)], periods: &[(Instant, Instant)]) -> Vec<Duration> {
     let of = |(from, to): &(Instant, Instant)| {
         let first = waits.partition_point(|(at, _)| at < from);
         let after = (waits.partition_point(|(at, _)| at <= to) + 1).min(waits.len());
         waits[first..after].iter().map(|(_, wait)| *wait).max()
     };
-    stretches.iter().filter_map(of).collect()
+    periods.iter().filter_map(of).collect()
 }
 
-/// What became of all swaps of one kind, in lines.
+/// Prints the results of one run.
 fn report(kind: &str, run: &Run) {
     let mut text = String::new();
     let mut line = |what: &str, values: Vec<Duration>| {
         writeln!(text, "swap/{kind:<24} {what:<34} {}", percentiles(values)).unwrap();
     };
     let pauses = |by_sink| {
-        let some = run.swaps.iter().filter(move |swap| swap.finished == by_sink);
+        let some = run.swaps.iter().filter(move |swap| swap.finished_by_sink == by_sink);
         some.map(|swap| swap.pause).collect()
     };
     line("pause", pauses(false));
-    line("pause where the sink catches up", pauses(true));
-    let over: Vec<_> = run.swaps.iter().map(|swap| (swap.asked, swap.done)).collect();
-    line("longest wait at the take-over", longest(&run.waits, &over));
+    line("pause if the sink catches up", pauses(true));
+    let over: Vec<_> = run.swaps.iter().map(|swap| (swap.requested, swap.done)).collect();
+    line("longest wait at the takeover", longest_waits(&run.waits, &over));
     let all: Vec<_> = run.swaps.iter().map(|swap| (swap.begun, swap.done)).collect();
-    line("longest wait from begin to end", longest(&run.waits, &all));
-    // As long as the swap was, in the middle of the rest before it.
+    line("longest wait from begin to end", longest_waits(&run.waits, &all));
+    // A period without a swap, to compare with.
     let before: Vec<_> = run.swaps.iter().map(|one| (one.begun - REST / 2, one.begun)).collect();
-    line("longest wait in the 125 ms before", longest(&run.waits, &before));
-    line("a batch", run.waits.iter().map(|(_, wait)| *wait).collect());
+    line("longest wait in the 125 ms before", longest_waits(&run.waits, &before));
+    line("wait per batch", run.waits.iter().map(|(_, wait)| *wait).collect());
     line("begin to end", run.swaps.iter().map(|swap| swap.done - swap.begun).collect());
-    let finished = run.swaps.iter().filter(|swap| swap.finished).count();
+    let finished = run.swaps.iter().filter(|swap| swap.finished_by_sink).count();
     let (done, refused) = (run.swaps.len(), run.refused);
     writeln!(
         text,
         "swap/{kind:<24} {done} done, {finished} of them by the sink; {refused} refused"
     )
     .unwrap();
-    say(&text);
+    print(&text);
 }
 
-/// Pauses are told in percentiles, which is nothing that criterion does.
+/// Measures pauses as percentiles, which criterion does not support.
 pub(super) fn measure() {
     let host = ComponentHost::start(&components(), &cache()).unwrap();
     for series in SERIES {
@@ -269,13 +270,13 @@ pub(super) fn benches(criterion: &mut Criterion) {
                 let mut chain = revision(&host, &store).await.chain;
                 for (number, part) in (1..).zip(samples(series, 1).chunks(ROWS)) {
                     chain
-                        .process(JournaledBatch::new(number, &cycle_start(part, 1), &[]))
+                        .process(JournaledBatch::new(number, &batch_of_cycle(part, 1), &[]))
                         .await
                         .unwrap();
                 }
                 chain
             });
-            // What is measured is worth the name: the ids alone have 36 bytes.
+            // The state is as large as expected: each id has 36 bytes.
             assert!(runtime.block_on(chain.save()));
             let state = chain.snapshot().1.remove(0).unwrap();
             assert!(state.bytes.len() > series * 36);

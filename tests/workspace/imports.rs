@@ -1,16 +1,16 @@
-//! Which file of a crate imports which, and the circles among them.
+//! The imports between the files of a crate, and the cycles among them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::{Source, paths};
 
 type Files = BTreeMap<Vec<String>, Source>;
-/// From one module to another, with the names that tie them.
+/// The imported names, by importing and imported module.
 pub(super) type Edges = BTreeMap<Vec<String>, BTreeMap<Vec<String>, BTreeSet<String>>>;
 
-/// What each file takes from which other file. A `pub use` hands names on and is no import; what is
-/// taken through it is taken from where it is defined. A module and the modules inside it belong
-/// together: what they take from each other is left out.
+/// Finds the names that each file imports from other files. A `pub use` is no import; a name that is
+/// imported through it counts for the file that defines it. Imports between a module and its child
+/// modules are left out.
 pub(super) fn imports(files: &Files) -> Edges {
     let mut edges = Edges::new();
     for (module, source) in files {
@@ -27,7 +27,8 @@ pub(super) fn imports(files: &Files) -> Edges {
     edges
 }
 
-/// The module that defines what a path, seen from `module`, leads to, if it is one of these files.
+/// The module that defines the item of a path as seen from `module`. `None` if it is no file of the
+/// crate.
 fn defined_in(files: &Files, module: &[String], path: &[String], depth: u8) -> Option<Vec<String>> {
     let mut rest = path;
     let mut at = match rest.first()?.as_str() {
@@ -50,10 +51,10 @@ fn defined_in(files: &Files, module: &[String], path: &[String], depth: u8) -> O
         first => {
             let child = [module, &[first.to_owned()]].concat();
             let own = files.contains_key(&child);
-            // A module that a `use` brought into scope, such as `frames::append`.
+            // A module that a `use` imported, such as `frames::append`.
             let source = files.get(module)?;
-            let brought = source.uses.iter().find(|one| one.name == first && path.len() > 1);
-            match brought {
+            let imported = source.uses.iter().find(|one| one.name == first && path.len() > 1);
+            match imported {
                 Some(one) if !own && depth < 8 && one.path != path => {
                     let whole = [&*one.path, &path[1..]].concat();
                     return defined_in(files, module, &whole, depth + 1);
@@ -92,25 +93,25 @@ fn defined_in(files: &Files, module: &[String], path: &[String], depth: u8) -> O
     files.contains_key(&at).then_some(at)
 }
 
-/// Groups of files that import each other in a loop.
-pub(super) fn circles(edges: &Edges) -> Vec<Vec<Vec<String>>> {
-    let reached: BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> =
-        edges.keys().map(|from| (from, reach(edges, from))).collect();
-    let mut seen = BTreeSet::new();
+/// Groups of files that import each other in a cycle.
+pub(super) fn cycles(edges: &Edges) -> Vec<Vec<Vec<String>>> {
+    let reachable: BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> =
+        edges.keys().map(|from| (from, reachable_from(edges, from))).collect();
+    let mut visited = BTreeSet::new();
     let mut found = Vec::new();
-    for (from, all) in &reached {
-        if !all.contains(from) || seen.contains(from) {
+    for (from, all) in &reachable {
+        if !all.contains(from) || visited.contains(from) {
             continue;
         }
-        let back = |to: &&&Vec<String>| reached.get(**to).is_some_and(|all| all.contains(from));
-        let circle: Vec<Vec<String>> = all.iter().filter(back).map(|one| (*one).clone()).collect();
-        seen.extend(all.iter().filter(back).copied());
-        found.push(circle);
+        let back = |to: &&&Vec<String>| reachable.get(**to).is_some_and(|all| all.contains(from));
+        let cycle: Vec<Vec<String>> = all.iter().filter(back).map(|one| (*one).clone()).collect();
+        visited.extend(all.iter().filter(back).copied());
+        found.push(cycle);
     }
     found
 }
 
-fn reach<'a>(edges: &'a Edges, from: &Vec<String>) -> BTreeSet<&'a Vec<String>> {
+fn reachable_from<'a>(edges: &'a Edges, from: &Vec<String>) -> BTreeSet<&'a Vec<String>> {
     let mut found = BTreeSet::new();
     let mut next: Vec<&Vec<String>> =
         edges.get(from).into_iter().flat_map(BTreeMap::keys).collect();

@@ -1,5 +1,5 @@
-//! Holds the code against `host/ARCHITECTURE.md`: which crate uses which, which crate owns which
-//! foreign crate, and the house rules that can be counted.
+//! Compares the code with `host/ARCHITECTURE.md`: the dependencies between crates, the owner of each
+//! external crate, and countable house rules.
 
 mod imports;
 mod picture;
@@ -14,19 +14,19 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::harness;
-use imports::{circles, imports};
-use public::{Offer, offer};
+use imports::{cycles, imports};
+use public::{PublicInterface, public_interface};
 use source::{Source, sources};
 
-/// A crate of the workspace that the agent is made of.
+/// A crate of the agent's workspace.
 struct Package {
     name: String,
     description: String,
     root: PathBuf,
-    /// Crates of the workspace that it uses outside tests.
-    inner: BTreeSet<String>,
-    /// Crates of others that it uses outside tests.
-    foreign: BTreeSet<String>,
+    /// The crates of the workspace that it uses outside tests.
+    internal: BTreeSet<String>,
+    /// The external crates that it uses outside tests.
+    external: BTreeSet<String>,
 }
 
 impl Package {
@@ -39,7 +39,7 @@ fn repository() -> PathBuf {
     harness::root().canonicalize().unwrap()
 }
 
-/// The workspace as cargo sees it, without benchmarks.
+/// The crates of the workspace, without benchmarks, from `cargo metadata`.
 fn packages() -> Vec<Package> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -51,8 +51,8 @@ fn packages() -> Vec<Package> {
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let all = metadata["packages"].as_array().unwrap();
-    let wanted = all.iter().filter(|package| package["name"] != "nephometer-bench");
-    wanted
+    let crates = all.iter().filter(|package| package["name"] != "nephometer-bench");
+    crates
         .map(|package| {
             let root =
                 package["targets"].as_array().unwrap().iter().find(|target| {
@@ -60,20 +60,20 @@ fn packages() -> Vec<Package> {
                 });
             let dependencies = package["dependencies"].as_array().unwrap().iter();
             let used = dependencies.filter(|one| one["kind"].is_null() && one["target"].is_null());
-            let (inner, foreign) = used.partition::<Vec<_>, _>(|one| one["path"].is_string());
+            let (internal, external) = used.partition::<Vec<_>, _>(|one| one["path"].is_string());
             let names = |of: Vec<&Value>| of.into_iter().map(|one| text(&one["name"])).collect();
             Package {
                 name: text(&package["name"]),
                 description: text(&package["description"]),
                 root: text(&root.unwrap()["src_path"]).into(),
-                inner: names(inner),
-                foreign: names(foreign),
+                internal: names(internal),
+                external: names(external),
             }
         })
         .collect()
 }
 
-/// A row of the table of crates.
+/// A row of the table of crates in ARCHITECTURE.md.
 struct Row {
     may_use: BTreeSet<String>,
     owns: BTreeSet<String>,
@@ -96,16 +96,16 @@ fn table() -> BTreeMap<String, Row> {
     .collect()
 }
 
-/// `host/architecture.svg` is drawn from the manifests; `NEPHOMETER_TEST_UPDATE=1` draws it anew.
+/// `host/architecture.svg` is drawn from the manifests; `NEPHOMETER_TEST_UPDATE=1` draws it again.
 #[test]
-fn the_picture_of_the_crates_is_the_one_of_today() {
+fn the_picture_of_the_crates_is_up_to_date() {
     let path = repository().join("host/architecture.svg");
     let drawn = picture::picture(&packages());
     if std::env::var_os("NEPHOMETER_TEST_UPDATE").is_some() {
         std::fs::write(&path, &drawn).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == drawn, "draw it with NEPHOMETER_TEST_UPDATE=1 set for this test");
+    assert!(kept == drawn, "out of date: draw it with NEPHOMETER_TEST_UPDATE=1 set for this test");
 }
 
 /// `nephometer-model` is `model` in the table.
@@ -114,39 +114,42 @@ fn short(name: &str) -> &str {
 }
 
 #[test]
-fn crates_use_exactly_what_the_table_says() {
+fn crates_have_exactly_the_dependencies_of_the_table() {
     let table = table();
     let packages = packages();
     let known: BTreeSet<&str> = packages.iter().map(|package| short(&package.name)).collect();
     let listed: BTreeSet<&str> = table.keys().map(String::as_str).collect();
-    assert_eq!(known, listed, "the crates of the workspace, and those of the table");
+    assert_eq!(known, listed, "crates of the workspace and of the table");
     for package in &packages {
         let name = short(&package.name);
-        let used: BTreeSet<String> = package.inner.iter().map(|one| short(one).into()).collect();
-        assert_eq!(used, table[name].may_use, "what {name} uses, and what the table says");
+        let used: BTreeSet<String> = package.internal.iter().map(|one| short(one).into()).collect();
+        assert_eq!(
+            used, table[name].may_use,
+            "dependencies of {name}, and of its row in the table"
+        );
     }
 }
 
 #[test]
-fn a_foreign_crate_is_used_by_its_owner_only() {
+fn an_external_crate_is_used_by_its_owner_only() {
     let table = table();
-    let owner = |foreign: &str| {
-        let mut owners = table.iter().filter(|(_, row)| row.owns.contains(foreign));
+    let owner = |external: &str| {
+        let mut owners = table.iter().filter(|(_, row)| row.owns.contains(external));
         owners.next().map(|(name, _)| name.as_str())
     };
     let mut wrong = Vec::new();
     let packages = packages();
     for package in &packages {
         let name = short(&package.name);
-        for foreign in &package.foreign {
-            match owner(foreign) {
+        for external in &package.external {
+            match owner(external) {
                 Some(owner) if owner != name => {
-                    wrong.push(format!("{name} uses {foreign}, which belongs to {owner}"));
+                    wrong.push(format!("{name} uses {external}, which belongs to {owner}"));
                 }
                 _ => {}
             }
         }
-        let idle = table[name].owns.difference(&package.foreign);
+        let idle = table[name].owns.difference(&package.external);
         wrong.extend(idle.map(|one| format!("{name} owns {one} and does not use it")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -157,7 +160,7 @@ fn every_dependency_is_used() {
     let mut wrong = Vec::new();
     for package in packages() {
         let texts = code(package.root.parent().unwrap());
-        for name in package.foreign.iter().chain(&package.inner) {
+        for name in package.external.iter().chain(&package.internal) {
             let named = Regex::new(&format!(r"\b{}\b", name.replace('-', "_"))).unwrap();
             if !texts.iter().any(|(_, text)| named.is_match(text)) {
                 wrong.push(format!("{} does not use {name}", package.name));
@@ -168,14 +171,14 @@ fn every_dependency_is_used() {
 }
 
 #[test]
-fn files_of_a_crate_do_not_import_each_other_in_circles() {
+fn files_of_a_crate_have_no_import_cycles() {
     let mut wrong = Vec::new();
     for package in packages() {
         let edges = imports(&package.sources());
-        for circle in circles(&edges) {
-            wrong.push(format!("{}: a circle of {} files", package.name, circle.len()));
-            for from in &circle {
-                for (to, names) in edges[from].iter().filter(|(to, _)| circle.contains(to)) {
+        for cycle in cycles(&edges) {
+            wrong.push(format!("{}: a cycle of {} files", package.name, cycle.len()));
+            for from in &cycle {
+                for (to, names) in edges[from].iter().filter(|(to, _)| cycle.contains(to)) {
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     let (from, to) = (from.join("::"), to.join("::"));
                     wrong.push(format!("  {from} -> {to}: {}", names.join(", ")));
@@ -187,7 +190,7 @@ fn files_of_a_crate_do_not_import_each_other_in_circles() {
 }
 
 #[test]
-fn a_type_has_its_name_for_itself_in_its_crate() {
+fn a_type_name_is_unique_in_its_crate() {
     let mut wrong = Vec::new();
     for package in packages() {
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -204,7 +207,7 @@ fn a_type_has_its_name_for_itself_in_its_crate() {
 }
 
 #[test]
-fn what_is_public_in_an_inner_crate_is_used_outside_of_it() {
+fn public_items_of_internal_crates_are_used_by_other_crates() {
     let packages = packages();
     let words = Regex::new(r"\w+").unwrap();
     let named = |folder: &Path| -> BTreeSet<String> {
@@ -219,24 +222,24 @@ fn what_is_public_in_an_inner_crate_is_used_outside_of_it() {
     names.insert("benches", named(&repository().join("host/benches")));
     names.insert("fuzz", named(&repository().join("host/fuzz/targets")));
     names.insert("reference", named(&repository().join("tests/reference")));
-    // As a receiver: it verifies what the agent has signed.
+    // The harness verifies messages as a receiver does.
     names.insert("harness", named(&repository().join("tests/harness")));
     let mut wrong = Vec::new();
     for package in packages.iter().filter(|package| package.name != "nephometer") {
-        let Offer { items, mentioned } = offer(&package.sources());
+        let PublicInterface { items, mentioned } = public_interface(&package.sources());
         let outside = |item: &&String| {
             let others = names.iter().filter(|(other, _)| **other != package.name);
             others.into_iter().any(|(_, names)| names.contains(*item))
         };
         let idle = items.iter().filter(|item| !mentioned.contains(*item) && !outside(item));
-        wrong.extend(idle.map(|item| format!("{}: nobody uses {item}", package.name)));
+        wrong.extend(idle.map(|item| format!("{}: {item} is not used", package.name)));
     }
     assert!(wrong.is_empty(), "public, but\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn house_rules_that_can_be_counted() {
-    let loud = Regex::new(r"\b(info|warn|error)!\(").unwrap();
+fn countable_house_rules_hold() {
+    let logging = Regex::new(r"\b(info|warn|error)!\(").unwrap();
     let unsafe_code = Regex::new(r"\bunsafe\s*(\{|fn|impl)").unwrap();
     let mut wrong = Vec::new();
     for package in packages() {
@@ -244,22 +247,22 @@ fn house_rules_that_can_be_counted() {
             let shown = path.strip_prefix(repository()).unwrap().display().to_string();
             let lines = text.lines().count();
             if lines > 500 {
-                wrong.push(format!("{shown}: {lines} lines, one idea each?"));
+                wrong.push(format!("{shown}: {lines} lines, at most 500 are allowed"));
             }
-            if loud.is_match(&text) && package.name != "nephometer-telemetry" {
-                wrong.push(format!("{shown}: logs by itself, not through telemetry::events"));
+            if logging.is_match(&text) && package.name != "nephometer-telemetry" {
+                wrong.push(format!("{shown}: logs directly, not through telemetry::events"));
             }
             let allowed = path.ends_with("wasm/src/code.rs")
                 || path.starts_with(repository().join("host/libvirt/src/libvirt"));
             if unsafe_code.is_match(&text) && !allowed {
-                wrong.push(format!("{shown}: unsafe code outside its two places"));
+                wrong.push(format!("{shown}: unsafe code outside its two modules"));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Every file below a folder, without comments and unit tests.
+/// The files below a folder, without comments and unit tests.
 fn code(folder: &Path) -> Vec<(PathBuf, String)> {
     let comment = Regex::new(r"(?m)//.*$").unwrap();
     let mut found = Vec::new();
@@ -279,7 +282,7 @@ fn code(folder: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Without the module of unit tests, which stands last in its file.
+/// Cuts off the module of unit tests, which is the last one in a file.
 fn without_tests(text: &str) -> String {
     let at = text.find("#[cfg(test)]\nmod ");
     let inline = at.filter(|at| text[*at..].lines().nth(1).is_some_and(|line| line.ends_with('{')));

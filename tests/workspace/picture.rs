@@ -1,4 +1,4 @@
-//! The crates and what they use, as a picture: `host/architecture.svg`.
+//! Draws the crates and their dependencies: `host/architecture.svg`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -8,9 +8,9 @@ use super::{Package, short};
 const WIDTH: i32 = 900;
 const BOX: (i32, i32) = (240, 66);
 const ROW: i32 = 112;
-/// Room at the sides for arrows that pass rows.
+/// Space at the sides for arrows that pass rows.
 const MARGIN: i32 = 62;
-/// Letters of a description in a line of its box.
+/// Characters per line of a description.
 const LINE: usize = 38;
 
 struct Placed<'a> {
@@ -21,11 +21,11 @@ struct Placed<'a> {
     level: usize,
 }
 
-/// Draws the crates, each above all that it uses. An arrow that follows from others is left out.
+/// Draws each crate above its dependencies. Arrows that follow from others are left out.
 pub(super) fn picture(packages: &[Package]) -> String {
     let uses: BTreeMap<&str, BTreeSet<&str>> = packages
         .iter()
-        .map(|one| (&*one.name, one.inner.iter().map(String::as_str).collect()))
+        .map(|one| (&*one.name, one.internal.iter().map(String::as_str).collect()))
         .collect();
     let levels: BTreeMap<&str, usize> =
         uses.keys().map(|name| (*name, level(&uses, name))).collect();
@@ -52,7 +52,7 @@ pub(super) fn picture(packages: &[Package]) -> String {
     );
     let mut lanes = (14, WIDTH - 14);
     for (from, used) in &uses {
-        for to in used.iter().filter(|to| !follows(&uses, from, to)) {
+        for to in used.iter().filter(|to| !is_implied(&uses, from, to)) {
             arrow(&mut svg, &placed[from], &placed[to], &mut lanes);
         }
     }
@@ -61,13 +61,13 @@ pub(super) fn picture(packages: &[Package]) -> String {
     svg
 }
 
-/// How many crates stand below this one, one above the other.
+/// The length of the longest chain of dependencies of a crate.
 fn level(uses: &BTreeMap<&str, BTreeSet<&str>>, name: &str) -> usize {
     uses[name].iter().map(|used| level(uses, used) + 1).max().unwrap_or_default()
 }
 
-/// Whether `from` uses something else that uses `to`.
-fn follows(uses: &BTreeMap<&str, BTreeSet<&str>>, from: &str, to: &str) -> bool {
+/// Whether another dependency of `from` uses `to`.
+fn is_implied(uses: &BTreeMap<&str, BTreeSet<&str>>, from: &str, to: &str) -> bool {
     uses[from].iter().any(|other| uses[other].contains(to))
 }
 
@@ -80,7 +80,7 @@ fn arrow(svg: &mut String, from: &Placed<'_>, to: &Placed<'_>, lanes: &mut (i32,
         writeln!(svg, "<path d=\"{path}\" {style}/>").unwrap();
         return;
     }
-    // Past the rows between, at the side.
+    // Passes the rows between at the side.
     let left = to.x <= WIDTH / 2;
     let (lane, side) = if left { (&mut lanes.0, -1) } else { (&mut lanes.1, 1) };
     let (x1, y1) = (from.x + side * 40, from.y + BOX.1);

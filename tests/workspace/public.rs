@@ -1,4 +1,4 @@
-//! What a crate offers: its public items, and what their signatures name.
+//! The public items of a crate, and the names in their signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,28 +7,27 @@ use syn::{ImplItem, Item, TraitItem, Visibility};
 
 use super::source::Source;
 
-/// What a crate offers.
+/// The public interface of a crate.
 #[derive(Default)]
-pub(super) struct Offer {
+pub(super) struct PublicInterface {
     /// Public functions, types, constants and methods.
     pub(super) items: BTreeSet<String>,
-    /// Names in the signatures of those and in what public types are made of: whoever uses these
-    /// gets them without naming them.
+    /// The names in signatures and public fields. Users of the items get them without naming them.
     pub(super) mentioned: BTreeSet<String>,
 }
 
-/// Reads it off the files of a crate.
-pub(super) fn offer(files: &BTreeMap<Vec<String>, Source>) -> Offer {
-    let mut offer = Offer::default();
-    files.values().flat_map(|source| &source.syntax.items).for_each(|item| offer.item(item));
-    offer
+/// Reads the public interface from the files of a crate.
+pub(super) fn public_interface(files: &BTreeMap<Vec<String>, Source>) -> PublicInterface {
+    let mut interface = PublicInterface::default();
+    files.values().flat_map(|source| &source.syntax.items).for_each(|item| interface.item(item));
+    interface
 }
 
 fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
 }
 
-impl Offer {
+impl PublicInterface {
     fn item(&mut self, item: &Item) {
         match item {
             Item::Fn(one) if is_public(&one.vis) => self.function(&one.sig),
@@ -87,7 +86,7 @@ impl Offer {
         self.mention(|names| names.visit_type(ty));
     }
 
-    /// What an item mentions besides itself.
+    /// Adds the names that an item mentions besides its own.
     fn mention_by(&mut self, item: &syn::Ident, visit: impl FnOnce(&mut Names<'_>)) {
         let mut names = BTreeSet::new();
         visit(&mut Names(&mut names));

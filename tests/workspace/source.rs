@@ -1,4 +1,4 @@
-//! The source files of a crate, parsed: from its root along `mod`, without unit tests.
+//! Parses the source files of a crate: follows `mod` from its root, and leaves out unit tests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,17 +7,17 @@ use syn::visit::{self, Visit};
 
 /// One file of a crate.
 pub(super) struct Source {
-    /// What the compiler sees of it outside tests.
+    /// The syntax tree without tests.
     pub(super) syntax: syn::File,
-    /// Names of the items it defines.
+    /// The names of its items.
     pub(super) items: Vec<String>,
-    /// Names of structs, enums, unions, traits and aliases it defines.
+    /// The names of its structs, enums, unions, traits and type aliases.
     pub(super) types: Vec<String>,
-    /// What it brings into scope: the name, the path behind it, and whether it is handed on.
+    /// The names that it imports.
     pub(super) uses: Vec<Use>,
 }
 
-/// One leaf of a `use`.
+/// One name of a `use`: its path, and whether it is reexported.
 pub(super) struct Use {
     /// `*` for a glob.
     pub(super) name: String,
@@ -25,7 +25,7 @@ pub(super) struct Use {
     pub(super) reexport: bool,
 }
 
-/// Every file of a crate by its module path.
+/// The files of a crate by module path.
 pub(super) fn sources(root: &Path) -> BTreeMap<Vec<String>, Source> {
     let mut found = BTreeMap::new();
     read(root, Vec::new(), &mut found);
@@ -63,7 +63,7 @@ fn read(path: &Path, module: Vec<String>, found: &mut BTreeMap<Vec<String>, Sour
     found.insert(module, Source { syntax, items, types, uses });
 }
 
-/// Takes out what is compiled for tests only.
+/// Removes items that are compiled for tests only.
 fn without_tests(items: &mut Vec<syn::Item>) {
     items.retain(|item| !attributes(item).iter().any(is_test));
 }
@@ -133,7 +133,7 @@ fn leaves(tree: &syn::UseTree, before: &mut Vec<String>, reexport: bool, out: &m
     }
 }
 
-/// The paths that stand in a file outside its `use` items.
+/// The paths in a file outside its `use` items.
 pub(super) fn paths(syntax: &syn::File) -> Vec<Vec<String>> {
     struct Paths(Vec<Vec<String>>);
     impl<'ast> Visit<'ast> for Paths {
@@ -142,7 +142,7 @@ pub(super) fn paths(syntax: &syn::File) -> Vec<Vec<String>> {
             visit::visit_path(self, path);
         }
         fn visit_macro(&mut self, call: &'ast syn::Macro) {
-            // Arguments of the usual macros are expressions with commas between them.
+            // Most macros have expressions separated by commas as arguments.
             let parse = syn::punctuated::Punctuated::<syn::Expr, syn::Token![,]>::parse_terminated;
             if let Ok(arguments) = call.parse_body_with(parse) {
                 arguments.iter().for_each(|one| self.visit_expr(one));

@@ -1,4 +1,4 @@
-//! What comes back from a component, whatever it is, is refused or fit to be published.
+//! An answer of a component is refused, or fit to be published.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| nephometer_wasm::fuzz::answer(data));

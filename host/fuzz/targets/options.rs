@@ -1,4 +1,4 @@
-//! No schema and no options bring the check of options down.
+//! No schema and no options crash the check of options.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| nephometer_wasm::fuzz::options(data));

@@ -1,4 +1,4 @@
-//! A store that is damaged opens all the same.
+//! A damaged store still opens.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| nephometer_store::fuzz::spool(data));

@@ -1,4 +1,4 @@
-//! No statistics bring their reader down.
+//! No statistics of libvirt crash their reader.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| nephometer_libvirt::fuzz::statistics(data));

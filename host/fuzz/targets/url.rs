@@ -1,4 +1,4 @@
-//! No URL shows its password, whatever stands in it.
+//! A URL is never printed with its password.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| nephometer_config::fuzz::url(data));

@@ -1,4 +1,4 @@
-//! Any text is a description of a domain, or refused.
+//! Any text is parsed as the description of a domain, or refused.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| nephometer_libvirt::fuzz::xml(data));

@@ -1,4 +1,4 @@
-//! Any bytes are a pipeline, or refused with a place.
+//! Any bytes are parsed as a pipeline, or refused with a place.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| nephometer_config::fuzz::yaml(data));

@@ -1,7 +1,7 @@
-//! What a store costs the journal: redb and fjall beside a plain file as the floor.
+//! Compares stores for the journal: redb and fjall, with a plain file as the lower bound.
 //!
 //! Each figure is the median over many runs, with every commit durable (fsync or fdatasync).
-//! `stores [FOLDER]`: the folder has to be on the disk that is to be measured, not in memory.
+//! Usage: `stores [FOLDER]`. The folder has to be on the disk to measure, not in memory.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -13,22 +13,22 @@ use redb::{Database, ReadableDatabase as _, TableDefinition};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// The journal of 1,000 domains and of 14, about 14 samples each.
+/// Bytes of a batch of 1,000 domains and of 14, with about 14 samples each.
 const LARGE: usize = 1_400_000;
 const SMALL: usize = 20_000;
 const STATE: usize = 1_000_000;
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 const STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("states");
 
-/// As much of a store as the journal needs.
+/// The operations of a store that the journal needs.
 trait Store: Sized {
     const NAME: &'static str;
     fn open(folder: &Path) -> Outcome<Self>;
-    /// Durable: one entry comes, another may go.
-    fn append(&mut self, position: u64, body: &[u8], gone: Option<u64>) -> Outcome;
-    /// Durable: a state in place of the one before.
+    /// Appends an entry durably, and removes another one.
+    fn append(&mut self, offset: u64, body: &[u8], removed: Option<u64>) -> Outcome;
+    /// Replaces the state durably.
     fn save(&mut self, state: &[u8]) -> Outcome;
-    /// Reads all that is held: what a start has to do.
+    /// Reads all entries, as a start does.
     fn count(&mut self) -> Outcome<usize>;
 }
 
@@ -48,14 +48,14 @@ impl Store for Redb {
         Ok(Self(database))
     }
 
-    fn append(&mut self, position: u64, body: &[u8], gone: Option<u64>) -> Outcome {
+    fn append(&mut self, offset: u64, body: &[u8], removed: Option<u64>) -> Outcome {
         let write = self.0.begin_write()?;
         {
             let mut table = write.open_table(ENTRIES)?;
-            if let Some(gone) = gone {
-                table.remove(gone)?;
+            if let Some(removed) = removed {
+                table.remove(removed)?;
             }
-            table.insert(position, body)?;
+            table.insert(offset, body)?;
         }
         Ok(write.commit()?)
     }
@@ -85,7 +85,7 @@ struct Fjall {
 impl Fjall {
     fn commit(&self, batch: fjall::OwnedWriteBatch) -> Outcome {
         batch.commit()?;
-        // What makes a commit last: the counterpart of redb's.
+        // Makes the commit durable, as redb does.
         Ok(self.database.persist(fjall::PersistMode::SyncData)?)
     }
 }
@@ -95,7 +95,7 @@ impl Store for Fjall {
 
     fn open(folder: &Path) -> Outcome<Self> {
         let database = fjall::Database::builder(folder.join("fjall")).open()?;
-        // Values of this size belong beside the tree, not in it.
+        // Stores values of this size outside the tree.
         let blobs = || {
             let separated = Some(fjall::KvSeparationOptions::default());
             fjall::KeyspaceCreateOptions::default().with_kv_separation(separated)
@@ -105,12 +105,12 @@ impl Store for Fjall {
         Ok(Self { database, entries, states })
     }
 
-    fn append(&mut self, position: u64, body: &[u8], gone: Option<u64>) -> Outcome {
+    fn append(&mut self, offset: u64, body: &[u8], removed: Option<u64>) -> Outcome {
         let mut batch = self.database.batch();
-        if let Some(gone) = gone {
-            batch.remove(&self.entries, gone.to_be_bytes());
+        if let Some(removed) = removed {
+            batch.remove(&self.entries, removed.to_be_bytes());
         }
-        batch.insert(&self.entries, position.to_be_bytes(), body);
+        batch.insert(&self.entries, offset.to_be_bytes(), body);
         self.commit(batch)
     }
 
@@ -129,7 +129,7 @@ impl Store for Fjall {
     }
 }
 
-/// A file that is only appended to: what no store can beat, and does not do their work.
+/// An append-only file: faster than any store, without what a store does.
 struct Plain {
     file: File,
     state: PathBuf,
@@ -144,8 +144,8 @@ impl Store for Plain {
         Ok(Self { file, state: folder.join("state") })
     }
 
-    fn append(&mut self, position: u64, body: &[u8], _gone: Option<u64>) -> Outcome {
-        let mut line = position.to_le_bytes().to_vec();
+    fn append(&mut self, offset: u64, body: &[u8], _removed: Option<u64>) -> Outcome {
+        let mut line = offset.to_le_bytes().to_vec();
         line.extend_from_slice(&u64::try_from(body.len())?.to_le_bytes());
         line.extend_from_slice(body);
         self.file.write_all(&line)?;
@@ -173,7 +173,7 @@ impl Store for Plain {
     }
 }
 
-/// Bytes that do not compress, different for each number.
+/// Incompressible bytes, different for each number.
 fn body(number: u64, length: usize) -> Vec<u8> {
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -204,7 +204,7 @@ fn size(folder: &Path) -> Outcome<u64> {
     Ok(sum)
 }
 
-/// The row of one store.
+/// Measures one store and returns its row of the table.
 fn measure<S: Store>(under: &Path) -> Outcome<String> {
     let mut cells = vec![S::NAME.to_owned()];
     for (length, times) in [(LARGE, 100), (SMALL, 300)] {
@@ -240,11 +240,11 @@ fn measure<S: Store>(under: &Path) -> Outcome<String> {
     })?);
     let folder = tempfile::tempdir_in(under)?;
     let mut store = S::open(folder.path())?;
-    let mut held = VecDeque::new();
+    let mut entries = VecDeque::new();
     for number in 0..10_000 {
-        let gone = if held.len() < 20 { None } else { held.pop_front() };
-        store.append(number, &body(number, SMALL), gone)?;
-        held.push_back(number);
+        let removed = if entries.len() < 20 { None } else { entries.pop_front() };
+        store.append(number, &body(number, SMALL), removed)?;
+        entries.push_back(number);
     }
     cells.push(format!("{:.1}", size(folder.path())? as f64 / 1e6));
     drop(store);

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_request_is_answered_and_an_unknown_one_is_refused() {
+    async fn a_request_gets_a_response_and_an_unknown_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/agent.sock");
         let server = Server::bind(&path).unwrap();
