@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::{percentiles, print, runtime};
 use nephometer_model::DeliveryResult;
 
-const BOUNDS: Bounds = Bounds { bytes: 8 << 30, count: None, age: None, last: Vec::new() };
+const BOUNDS: SpoolBounds =
+    SpoolBounds { bytes: 8 << 30, count: None, age: None, evict_last: Vec::new() };
 /// Envelopes of one batch of 1,000 samples.
 const PER_BATCH: u64 = 20;
 /// Bytes of an envelope with 50 signed samples, approximately.
