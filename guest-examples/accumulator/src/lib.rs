@@ -1,8 +1,8 @@
 //! `accumulator`: buffers samples until there are enough of them.
 //!
-//! Behaves like Ceilometer's transformer of that name: at the end of a polling cycle all samples are
-//! emitted if there are at least `size`. With a `size` below 1 all samples pass, where Ceilometer
-//! fails at every flush.
+//! Behaves like Ceilometer's transformer of that name: at the end of a polling cycle all samples
+//! are emitted if there are at least `size`. With a `size` below 1 all samples pass, where
+//! Ceilometer fails at every flush.
 
 use std::cell::RefCell;
 
@@ -52,7 +52,7 @@ impl Transformer for Accumulator {
         if self.size == 0 {
             return Ok(Outcome::Unchanged);
         }
-        self.samples.extend(rows(input).map(|row| BufferedSample::of(&row)));
+        self.samples.extend(rows(input).map(|row| BufferedSample::from_row(&row)));
         Ok(Outcome::Keep(Vec::new()))
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Group<V = Volume> {
 impl Group {
     /// A group of one row, with its converted meter and value.
     pub(crate) fn new(row: &Row<'_>, meter: Meter, volume: Volume, policies: &Policies) -> Self {
-        let sample = BufferedSample::of(row);
+        let sample = BufferedSample::from_row(row);
         let key_part = |policy: Option<SampleChoice>, owner: &Option<String>| match policy {
             Some(_) => None,
             None => Some(owner.clone().unwrap_or_default()),

@@ -1,10 +1,10 @@
 //! `aggregator`: sums, means and last values of many samples.
 //!
-//! Behaves like Ceilometer's transformer of that name. Samples of one meter and resource, and of one
-//! project and user unless the options `project_id` and `user_id` are set, form a group. A group
-//! becomes one sample: the last value of cumulative meters, the mean of gauges, the sum of deltas.
-//! The groups are emitted at the end of a polling cycle once there are enough samples, or the first
-//! one is old enough.
+//! Behaves like Ceilometer's transformer of that name. Samples of one meter and resource, and of
+//! one project and user unless the options `project_id` and `user_id` are set, form a group. A
+//! group becomes one sample: the last value of cumulative meters, the mean of gauges, the sum of
+//! deltas. The groups are emitted at the end of a polling cycle once there are enough samples, or
+//! the first one is old enough.
 
 mod group;
 mod options;
@@ -35,7 +35,7 @@ impl Aggregator {
     fn group_of(&mut self, row: &Row<'_>) -> Result<Group, std::rc::Rc<str>> {
         let volume = match self.conversion.scale {
             Scale::None => row.value(),
-            _ => self.conversion.scale.of(row, row.volume)?.into(),
+            _ => self.conversion.scale.evaluate(row, row.volume)?.into(),
         };
         if !volume.as_f64().is_finite() {
             return Err("the result is not finite".into());

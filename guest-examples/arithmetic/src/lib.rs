@@ -93,7 +93,7 @@ impl Transformer for Arithmetic {
         for row in rows(input) {
             if self.formula.meters().contains(&row.meter().name) {
                 let samples = self.last_samples.entry(row.resource().id.clone()).or_default();
-                samples.insert(row.meter().name.clone(), BufferedSample::of(&row));
+                samples.insert(row.meter().name.clone(), BufferedSample::from_row(&row));
             }
         }
         for id in &input.samples.removed {

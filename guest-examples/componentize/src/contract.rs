@@ -1,8 +1,8 @@
 //! Checks that a contract is compatible with an earlier version.
 //!
 //! There are two checks, which complement each other. For each world, a host of the new world must
-//! run a component of the old one (the check of wit-component). For each interface, the text must be
-//! the same except for comments and `@since`: records, variants and signatures never change, not
+//! run a component of the old one (the check of wit-component). For each interface, the text must
+//! be the same except for comments and `@since`: records, variants and signatures never change, not
 //! even by additions. Allowed additions are interfaces, worlds, and imports of a world.
 
 use std::collections::BTreeMap;

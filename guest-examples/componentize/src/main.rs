@@ -4,8 +4,8 @@
 //! only what its world imports, and never WASI beyond that. OUT is only written if it changes, and
 //! atomically, so that an agent that watches the file never reads half of it.
 //!
-//! `componentize check-contract OLD NEW` checks that the interfaces in the folder NEW are compatible
-//! with those in OLD; see [`contract`].
+//! `componentize check-contract OLD NEW` checks that the interfaces in the folder NEW are
+//! compatible with those in OLD; see [`contract`].
 
 mod contract;
 

@@ -67,7 +67,7 @@ enum SavedMeterType {
 
 impl BufferedSample {
     /// Copies a row. The settings must ask for all metadata (`*`), so that nothing is lost.
-    pub fn of(row: &Row<'_>) -> Self {
+    pub fn from_row(row: &Row<'_>) -> Self {
         Self {
             name: row.meter().name.clone(),
             unit: row.meter().unit.clone(),

@@ -67,11 +67,11 @@ impl Scale {
     /// # Errors
     /// The reason why the expression has no finite value.
     #[inline]
-    pub fn of(&mut self, row: &Row<'_>, default: f64) -> Result<f64, Rc<str>> {
+    pub fn evaluate(&mut self, row: &Row<'_>, default: f64) -> Result<f64, Rc<str>> {
         match self {
             Self::None => Ok(default),
             Self::Factor(factor) => Ok(row.volume * *factor),
-            Self::Formula(formula) => formula.of(row),
+            Self::Formula(formula) => formula.evaluate(row),
         }
     }
 }
@@ -112,7 +112,7 @@ impl Formula {
     }
 
     #[inline]
-    fn of(&mut self, row: &Row<'_>) -> ScaleResult {
+    fn evaluate(&mut self, row: &Row<'_>) -> ScaleResult {
         if !self.only_metadata {
             return self.evaluate_row(row);
         }

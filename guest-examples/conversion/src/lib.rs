@@ -1,9 +1,9 @@
 //! What Ceilometer's transformers have in common.
 //!
 //! Most have the options `source` (`unit`, `map_from`) and `target` (`name`, `unit`, `type`,
-//! `scale`, `max`, `map_to`): new names and units, literal or by pattern; a scale, which is a number
-//! or an expression over the sample; and a maximum. [`Conversion`] reads and applies them, except
-//! for the use of the scale, which differs. [`series`] and [`buffer`] hold the states.
+//! `scale`, `max`, `map_to`): new names and units, literal or by pattern; a scale, which is a
+//! number or an expression over the sample; and a maximum. [`Conversion`] reads and applies them,
+//! except for the use of the scale, which differs. [`series`] and [`buffer`] hold the states.
 
 pub mod buffer;
 mod formula;

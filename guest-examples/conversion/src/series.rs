@@ -26,7 +26,7 @@ pub struct Reading {
 impl Reading {
     /// The reading of a row.
     #[inline]
-    pub fn of(row: &Row<'_>) -> Self {
+    pub fn from_row(row: &Row<'_>) -> Self {
         Self { volume: row.value(), time: row.time, monotonic: row.monotonic.unwrap_or(0) }
     }
 
@@ -69,7 +69,8 @@ struct ResourceSeries {
     readings: Vec<(u32, Reading)>,
 }
 
-/// The number of a resource, with a reuse count that distinguishes it from earlier resources with that number.
+/// The number of a resource, with a reuse count that distinguishes it from earlier resources with
+/// that number.
 #[derive(Debug, Clone, Copy)]
 struct ResourceSlot {
     number: u32,

@@ -1,3 +1,5 @@
+//! Tests of the shared options: patterns, renaming, scales, unknown keys.
+
 use nephometer_guest::log;
 use serde_json::json;
 
@@ -99,8 +101,8 @@ fn false_values_in_python_are_no_scale() {
 #[test]
 fn unknown_keys_and_names_are_logged() {
     log::taken();
-    let options =
-        json!({"target": {"scale": "volume * wieght"}, "sauce": {}, "source": {"uint": 1}});
+    let scale = "volume * wieght"; // typos: ignore
+    let options = json!({"target": {"scale": scale}, "sauce": {}, "source": {"uint": 1}});
     Conversion::read(&options).unwrap();
     let lines: Vec<_> = log::taken().into_iter().map(|(_, line)| line).collect();
     assert_eq!(
@@ -108,7 +110,7 @@ fn unknown_keys_and_names_are_logged() {
         [
             "unknown option /sauce is ignored",
             "unknown option /source/uint is ignored",
-            "scale refers to 'wieght', which no sample has",
+            "scale refers to 'wieght', which no sample has", // typos: ignore
         ]
     );
 }

@@ -1,8 +1,8 @@
 //! `counting`: counts rows, for tests that replace a running component by another version of it.
 //!
-//! Every row passes, and each flush adds a row `count` with the number of rows so far. The crates in
-//! the subfolders build a component of each [`Kind`]; there is one crate per component, because the
-//! build yields one module per crate.
+//! Every row passes, and each flush adds a row `count` with the number of rows so far. The crates
+//! in the subfolders build a component of each [`Kind`]; there is one crate per component, because
+//! the build yields one module per crate.
 
 use std::marker::PhantomData;
 

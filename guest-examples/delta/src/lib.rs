@@ -51,7 +51,7 @@ impl Transformer for Delta {
         let mut fallen = Complaint::new(log::Level::Debug, "dropping samples below the previous");
         let mut answer = AnswerBuilder::new(input);
         for row in rows(input) {
-            let reading = Reading::of(&row);
+            let reading = Reading::from_row(&row);
             let key = self.series.key(&row);
             let Some(previous) = self.series.replace(key, reading) else {
                 first.add(&row, "");

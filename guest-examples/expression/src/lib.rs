@@ -1,15 +1,15 @@
 //! The Python expressions of `pipeline.yaml`, without calls.
 //!
-//! Ceilometer evaluates `scale` and `expr` with Python's `eval` over a sample. This crate implements
-//! the part of the language that is used there: literals, arithmetic, comparisons, `and`/`or`/`not`,
-//! `x if c else y`, attribute and item access. An expression is parsed once, and its constant parts
-//! are folded. It reports which names it reads.
+//! Ceilometer evaluates `scale` and `expr` with Python's `eval` over a sample. This crate
+//! implements the part of the language that is used there: literals, arithmetic, comparisons,
+//! `and`/`or`/`not`, `x if c else y`, attribute and item access. An expression is parsed once, and
+//! its constant parts are folded. It reports which names it reads.
 //!
 //! Numbers are those of Python 3: integers and floats differ, `/` always returns a float, `//` and
 //! `%` follow the sign of the divisor, true is 1. Integers have 128 bits; larger results become
-//! floats, where Python stays exact. A missing name, at any depth, is an empty namespace: false in a
-//! condition, equal to nothing (in Ceilometer to itself), and an error in arithmetic. Access below
-//! anything but a namespace is an error.
+//! floats, where Python stays exact. A missing name, at any depth, is an empty namespace: false in
+//! a condition, equal to nothing (in Ceilometer to itself), and an error in arithmetic. Access
+//! below anything but a namespace is an error.
 
 mod compare;
 mod node;

@@ -1,3 +1,5 @@
+//! Tests of expressions. Values and errors are in tables; the values are those of Python.
+
 use super::*;
 use serde_json::json;
 

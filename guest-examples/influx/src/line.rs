@@ -117,8 +117,8 @@ fn tag(text: &mut String, name: &str, value: &str) {
 }
 
 /// Escapes a name or the value of a tag: special characters get a backslash, quotes do not. Control
-/// characters such as line breaks cannot be escaped and become spaces. A backslash cannot be escaped
-/// either; one that would escape the next character, or is the last one, becomes a slash.
+/// characters such as line breaks cannot be escaped and become spaces. A backslash cannot be
+/// escaped either; one that would escape the next character, or is the last one, becomes a slash.
 fn escaped(text: &str, special: &[char]) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut letters = text.chars().map(|one| if one.is_control() { ' ' } else { one }).peekable();

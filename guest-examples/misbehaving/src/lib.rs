@@ -1,5 +1,5 @@
-//! `misbehaving`: one kind of misbehaviour per mode, for tests of the host. The option `mode` selects
-//! it:
+//! `misbehaving`: one kind of misbehaviour per mode, for tests of the host. The option `mode`
+//! selects it:
 //!
 //! | mode | what it does |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! Golden data for the tests of the publishers that use this crate: samples, and the requests that a
-//! real Ceilometer 27.0.0 sent for them. `tests/golden.json` was captured and must not be edited.
+//! Golden data for the tests of the publishers that use this crate: samples, and the requests that
+//! a real Ceilometer 27.0.0 sent for them. `tests/golden.json` was captured and must not be edited.
 
 use nephometer_guest::{DeliveryBatch, Meter, Resource, type_from_word};
 use serde_json::Value;

@@ -102,8 +102,8 @@ impl Receiver {
     }
 }
 
-/// A part of the URL, else of the block. The query belongs to the receiver: a key of this name there
-/// is sent, and has no meaning here.
+/// A part of the URL, else of the block. The query belongs to the receiver: a key of this name
+/// there is sent, and has no meaning here.
 fn url_part<'a>(read: &UrlOptions<'a>, part: &str) -> Option<&'a str> {
     read.value(part).and_then(Value::as_str)
 }

@@ -15,8 +15,8 @@ pub fn is_plain_job(path: &str) -> bool {
 
 /// The requests for an envelope: one for all samples, or one per resource.
 ///
-/// Of several samples of one series only the last is sent: a push gateway keeps no more, and refuses
-/// a push with duplicates.
+/// Of several samples of one series only the last is sent: a push gateway keeps no more, and
+/// refuses a push with duplicates.
 ///
 /// # Errors
 /// If a text is not a sample.
@@ -108,7 +108,8 @@ fn metric_name(meter: &str) -> String {
     name
 }
 
-/// The labels of a resource. Unknown values have no label; an empty one means the same to Prometheus.
+/// The labels of a resource. Unknown values have no label; an empty one means the same to
+/// Prometheus.
 fn labels(resource: &Resource) -> String {
     let all = [
         ("resource_id", Some(&resource.id)),

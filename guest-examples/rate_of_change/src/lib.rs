@@ -1,9 +1,9 @@
 //! `rate_of_change`: the growth of a counter per second, scaled.
 //!
 //! Behaves like Ceilometer's transformer of that name. The first sample of a meter and resource
-//! yields no rate; a counter that falls was reset to 0; a sample older than the last one is dropped;
-//! two at the same time yield a rate of 0. Intervals are measured with monotonic times if both
-//! samples have one, otherwise with timestamps.
+//! yields no rate; a counter that falls was reset to 0; a sample older than the last one is
+//! dropped; two at the same time yield a rate of 0. Intervals are measured with monotonic times if
+//! both samples have one, otherwise with timestamps.
 
 use std::rc::Rc;
 
@@ -28,7 +28,7 @@ impl RateOfChange {
         let was_reset = growth < 0.0 && row.meter().type_ == MeterType::Cumulative;
         let growth = if was_reset { row.volume } else { growth };
         let rate = if seconds == 0.0 { 0.0 } else { growth / seconds };
-        let scaled = self.conversion.scale.of(row, 1.0)? * rate;
+        let scaled = self.conversion.scale.evaluate(row, 1.0)? * rate;
         let volume = self.conversion.capped(scaled);
         if volume.is_finite() { Ok(volume) } else { Err("the result is not finite".into()) }
     }
@@ -65,7 +65,7 @@ impl Transformer for RateOfChange {
         let mut answer = AnswerBuilder::new(input);
         let mut meters = vec![None; input.dictionary.meters()];
         for row in rows(input) {
-            let reading = Reading::of(&row);
+            let reading = Reading::from_row(&row);
             let key = self.series.key(&row);
             let Some(previous) = self.series.replace(key, reading) else {
                 first.add(&row, "");

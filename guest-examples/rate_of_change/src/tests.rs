@@ -1,3 +1,5 @@
+//! Tests of rates: removed resources, states, large integers, settings.
+
 use nephometer_guest::testing::{Input, Sample, plain_resource};
 use nephometer_guest::{Meter, Volume};
 use serde_json::json;

@@ -1,9 +1,9 @@
 //! `tariff`: the cost of processor time, by project and hour of the day.
 //!
-//! Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour of
-//! its time. A sample of a project without prices is dropped and logged; the host counts it as
-//! absorbed. All other samples pass. Each flush emits a `cost.total` per project, the sum of all its
-//! costs. The state is JSON, in the same format as in the other languages.
+//! Every `cpu` sample of type delta becomes a gauge `cost`, priced by its project and the UTC hour
+//! of its time. A sample of a project without prices is dropped and logged; the host counts it as
+//! absorbed. All other samples pass. Each flush emits a `cost.total` per project, the sum of all
+//! its costs. The state is JSON, in the same format as in the other languages.
 
 mod prices;
 mod total;
@@ -133,7 +133,7 @@ impl Stateful for Tariff {
     }
 
     fn save(&self) -> Result<Vec<u8>, String> {
-        Saved::of(&self.currency, &self.totals).to_json()
+        Saved::new(&self.currency, &self.totals).to_json()
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {

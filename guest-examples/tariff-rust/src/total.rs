@@ -39,7 +39,7 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    pub(crate) fn of(currency: &str, totals: &BTreeMap<String, Total>) -> Self {
+    pub(crate) fn new(currency: &str, totals: &BTreeMap<String, Total>) -> Self {
         let one = |(project, total): (&String, &Total)| {
             (project.clone(), total.source.clone(), total.sum, total.rest)
         };

@@ -1,8 +1,8 @@
 //! `unit_conversion`: renames and scales samples.
 //!
 //! Behaves like Ceilometer's transformer of that name. Samples in another unit than `source.unit`
-//! pass unchanged; all others are scaled, cut to the maximum and renamed. A sample whose scale cannot
-//! be computed is dropped and logged.
+//! pass unchanged; all others are scaled, cut to the maximum and renamed. A sample whose scale
+//! cannot be computed is dropped and logged.
 
 use std::rc::Rc;
 
@@ -24,7 +24,7 @@ impl UnitConversion {
     }
 
     fn convert(&mut self, row: &Row<'_>) -> Result<f64, Rc<str>> {
-        let scaled = self.conversion.scale.of(row, row.volume)?;
+        let scaled = self.conversion.scale.evaluate(row, row.volume)?;
         let volume = self.conversion.capped(scaled);
         if volume.is_finite() { Ok(volume) } else { Err("the result is not finite".into()) }
     }

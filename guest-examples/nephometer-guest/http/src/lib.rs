@@ -1,8 +1,8 @@
 //! HTTP requests for publishers, one at a time, over `wasi:http`.
 //!
 //! [`send`] sends a request and waits for the response, within a deadline and a size limit. Export
-//! the publisher with [`export_http_publisher!`]. [`send`] panics outside of a component, so put the
-//! handling of responses into functions that take a [`Response`] and test those.
+//! the publisher with [`export_http_publisher!`]. [`send`] panics outside of a component, so put
+//! the handling of responses into functions that take a [`Response`] and test those.
 
 mod answer;
 mod base64;

@@ -1,8 +1,8 @@
 //! UDP for publishers, over `wasi:sockets`.
 //!
 //! [`UdpSender`] resolves a name, connects and sends, each within a deadline. Export the publisher
-//! with [`export_socket_publisher!`]. The calls panic outside of a component, so put the encoding of
-//! datagrams into functions of its own and test those. Publishers over TCP use the generated
+//! with [`export_socket_publisher!`]. The calls panic outside of a component, so put the encoding
+//! of datagrams into functions of its own and test those. Publishers over TCP use the generated
 //! `bindings::wasi::sockets::tcp`.
 
 mod address;

@@ -1,6 +1,6 @@
-//! Generated bindings of the world `transformer`, used through `nephometer-guest`, which holds those
-//! of `stateful-transformer`. There is one crate per world, because the generated macros of two
-//! worlds would clash.
+//! Generated bindings of the world `transformer`, used through `nephometer-guest`, which holds
+//! those of `stateful-transformer`. There is one crate per world, because the generated macros of
+//! two worlds would clash.
 
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 

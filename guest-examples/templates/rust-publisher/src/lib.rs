@@ -57,7 +57,8 @@ impl Publisher for Poster {
             timeout: timeout(&read),
         };
         let errors = errors.take();
-        // The host adds each sample as JSON text; `rows(&delivery.input)` iterates over the columns.
+        // The host adds each sample as JSON text; `rows(&delivery.input)` iterates over the
+        // columns.
         let settings = Settings { texts: TextForm::Samples, ..settings() };
         if errors.is_empty() { Ok((poster, settings)) } else { Err(errors) }
     }
@@ -90,8 +91,8 @@ fn body(texts: &[String]) -> String {
     format!("[{}]", texts.join(",\n"))
 }
 
-/// Acknowledges the envelope if the receiver has it. Otherwise it is retried (`Retryable`), rejected
-/// (`Permanent`), or kept with all others until an operator acts (`Broken`).
+/// Acknowledges the envelope if the receiver has it. Otherwise it is retried (`Retryable`),
+/// rejected (`Permanent`), or kept with all others until an operator acts (`Broken`).
 fn result(response: Result<Response, HttpError>) -> Result<(), Failure> {
     outcome("the receiver", response).map(drop)
 }

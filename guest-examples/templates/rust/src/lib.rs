@@ -1,5 +1,5 @@
-//! `{{name}}`: multiplies every volume by the option `factor`. It counts rows and emits the count at
-//! the end of each polling cycle. The count is the state, which survives reloads.
+//! `{{name}}`: multiplies every volume by the option `factor`. It counts rows and emits the count
+//! at the end of each polling cycle. The count is the state, which survives reloads.
 
 use std::cell::RefCell;
 
