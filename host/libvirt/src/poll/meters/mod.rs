@@ -167,7 +167,7 @@ impl Meters {
         match CATALOGUE[meter].value {
             ValueReader::Vm(value) => add(Some(resources.vm()), value(&input)),
             ValueReader::Cpu(value) => {
-                add(Some(resources.cpu(reading.vcpu_current)), value(&input))
+                add(Some(resources.cpu(reading.vcpu_current)), value(&input));
             }
             ValueReader::Disk(value) => {
                 for position in metered_disks(&domain, self.spec.release) {
