@@ -1,4 +1,5 @@
-//! Ceilometer's publishers over HTTP, as shipped components: what receivers get, and when.
+//! Ceilometer's HTTP publishers, as shipped components, against real receivers: content, order, retries
+//! and TLS.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +14,7 @@ use crate::harness::{
     Agent, Folder, PATIENCE, certificate, closed_port, eventually, ndjson, number, root, text,
 };
 
-/// A program that listens on `port`. Ends with the test.
+/// A program that listens on `port`. Dropping it ends the program.
 struct Server {
     child: Child,
     port: u16,
@@ -25,7 +26,7 @@ impl Server {
         Self::start_at(closed_port(), name, command)
     }
 
-    /// The same at a port at which nobody has listened until now.
+    /// Starts the program on a given port.
     fn start_at(port: u16, name: &str, command: impl FnOnce(&Folder, u16) -> Command) -> Self {
         let folder = Folder::new(name);
         let child = command(&folder, port)
@@ -41,9 +42,9 @@ impl Server {
         server
     }
 
-    /// Gives each request the next of these statuses, and the last to all that follow.
-    fn receiver(answers: &str) -> Self {
-        Self::start("receiver", |folder, port| receiver(folder, port, answers))
+    /// A receiver that responds with these statuses in turn, and with the last one from then on.
+    fn receiver(statuses: &str) -> Self {
+        Self::start("receiver", |folder, port| receiver(folder, port, statuses))
     }
 
     fn received(&self) -> Vec<Value> {
@@ -55,12 +56,12 @@ impl Server {
         self.accepted_where(|_| true)
     }
 
-    /// The ids of those that came with these credentials, which must not come twice.
+    /// Ids of the samples accepted with these credentials. Asserts that none was received twice.
     fn accepted_from(&self, credentials: &str) -> BTreeSet<String> {
         let wanted = format!("Basic {credentials}");
         let samples = self.accepted_where(|one| one["headers"]["authorization"] == *wanted);
         let ids = ids(&samples);
-        assert_eq!(ids.len(), samples.len(), "something came twice with {credentials}");
+        assert_eq!(ids.len(), samples.len(), "a sample was received twice with {credentials}");
         ids
     }
 
@@ -80,20 +81,20 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail if it has ended already, which is fine.
+        // Both fail if the program has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-fn receiver(folder: &Folder, port: u16, answers: &str) -> Command {
+fn receiver(folder: &Folder, port: u16, statuses: &str) -> Command {
     let mut command = Command::new("python3");
     command.arg(root().join("tests/harness/receiver.py")).arg(port.to_string());
-    command.arg(folder.at("received")).arg(answers);
+    command.arg(folder.at("received")).arg(statuses);
     command
 }
 
-/// Everything to this publisher, and beside it to a file.
+/// An agent that publishes everything to this publisher and to a file.
 fn agent(name: &str, publisher: &str) -> Agent {
     let agent = Agent::new(&format!("http-{name}")).set("shutdown_grace", "20s");
     let file = format!("file://{}?json", agent.folder.at("file").display());
@@ -108,18 +109,19 @@ fn ids(samples: &[Value]) -> BTreeSet<String> {
     samples.iter().map(|sample| text(sample, "id").to_owned()).collect()
 }
 
-/// As `Authorization` has them: the label of a publisher shows neither user nor password.
+/// Credentials, plain and as in `Authorization`. The label of a publisher shows neither user nor
+/// password.
 const ALICE: (&str, &str) = ("alice:one", "YWxpY2U6b25l");
 const BOB: (&str, &str) = ("bob:two", "Ym9iOnR3bw==");
 const CAROL: (&str, &str) = ("carol:three", "Y2Fyb2w6dGhyZWU=");
 
-/// That these are the wanted ones; a failure prints how many differ, and none of the ids.
+/// Asserts that the ids are equal. A failure prints how many differ.
 fn check(who: &str, got: &BTreeSet<String>, wanted: &BTreeSet<String>) {
     let (missing, extra) = (wanted.difference(got).count(), got.difference(wanted).count());
     assert_eq!((missing, extra), (0, 0), "missing and extra samples of {who}, {}", wanted.len());
 }
 
-/// Everything to these receivers at one port, and beside them to a file.
+/// Publishes everything for these users to one port, and to a file.
 fn to_receivers(agent: Agent, port: u16, users: &[(&str, &str)]) -> Agent {
     let url = |user: &(&str, &str)| format!("http://{}@127.0.0.1:{port}/", user.0);
     let mut publishers: Vec<String> = users.iter().map(url).collect();
@@ -128,7 +130,7 @@ fn to_receivers(agent: Agent, port: u16, users: &[(&str, &str)]) -> Agent {
 }
 
 #[test]
-fn a_changed_publisher_gets_nothing_of_another_one_with_the_same_label() {
+fn a_changed_publisher_gets_no_samples_of_the_one_before_with_the_same_label() {
     let port = closed_port();
     let agent = Agent::new("http-labels-reload").set("shutdown_grace", "30s");
     let agent = to_receivers(agent, port, &[ALICE, BOB]);
@@ -144,16 +146,16 @@ fn a_changed_publisher_gets_nothing_of_another_one_with_the_same_label() {
     let ended = running.stop();
     let all = ids(&file(&agent));
     let [alice, bob, carol] = [ALICE, BOB, CAROL].map(|(_, user)| server.accepted_from(user));
-    check("the one that did not change", &alice, &all);
+    check("the unchanged publisher", &alice, &all);
     assert!(!bob.is_empty() && !carol.is_empty(), "{} and {}", bob.len(), carol.len());
-    assert!(bob.is_disjoint(&carol), "the new one has what was for the one before");
-    check("the one before and the new one", &(&bob | &carol), &all);
+    assert!(bob.is_disjoint(&carol), "the new publisher got samples of the removed one");
+    check("the removed and the new publisher", &(&bob | &carol), &all);
     ended.code(0);
 }
 
-/// A wrong password keeps what is for a receiver until someone corrects it.
+/// Samples stay pending with a wrong password, until it is corrected.
 #[test]
-fn a_corrected_secret_sends_what_is_pending() {
+fn a_corrected_password_delivers_pending_samples() {
     let port = closed_port();
     let agent = Agent::new("http-labels-secret").set("shutdown_grace", "30s");
     let agent = to_receivers(agent, port, &[ALICE]);
@@ -167,13 +169,13 @@ fn a_corrected_secret_sends_what_is_pending() {
     running.wait_for_cycles(1);
     let server = Server::start_at(port, "labels", |folder, port| receiver(folder, port, "200"));
     let ended = running.stop();
-    check("the right one", &server.accepted_from(CAROL.1), &ids(&file(&agent)));
+    check("the corrected publisher", &server.accepted_from(CAROL.1), &ids(&file(&agent)));
     assert!(server.accepted_from(ALICE.1).is_empty());
     ended.code(0);
 }
 
 #[test]
-fn what_is_pending_waits_for_its_own_receiver_over_restarts() {
+fn pending_samples_are_kept_for_their_receiver_across_restarts() {
     let port = closed_port();
     let agent = Agent::new("http-labels-restart").set("shutdown_grace", "1s");
     let mut windows = Vec::new();
@@ -195,14 +197,14 @@ fn what_is_pending_waits_for_its_own_receiver_over_restarts() {
     running.stop().code(0);
     let all = ids(&file(&agent));
     let [alice, bob] = [ALICE, BOB].map(|(_, user)| server.accepted_from(user));
-    check("the one that was there all the time", &bob, &all);
-    // While only the other one was configured, nothing was made for it.
-    check("the one that was away in between", &alice, &(&all - &(both - first)));
+    check("the publisher that was configured in both runs", &bob, &all);
+    // Nothing was encoded for it while only the other one was configured.
+    check("the publisher that was removed in between", &alice, &(&all - &(both - first)));
 }
 
 #[test]
-fn a_receiver_has_every_sample_as_ceilometer_posts_it() {
-    // It is away twice.
+fn a_receiver_gets_every_sample_in_the_form_that_ceilometer_posts() {
+    // It fails twice.
     let server = Server::receiver("503,500,201");
     let port = server.port;
     let url =
@@ -215,17 +217,20 @@ fn a_receiver_has_every_sample_as_ceilometer_posts_it() {
     assert_eq!((count.pending, count.dropped), (0, 0), "{count:?}");
     assert_eq!(server.accepted(), file(&agent));
     let received = server.received();
-    assert!(received.len() >= 4, "two in vain, two ticks: {}", received.len());
+    assert!(received.len() >= 4, "two failures, two cycles: {}", received.len());
     for request in &received {
         assert_eq!(text(request, "path"), "/path?q=foo&q=bar");
         assert_eq!(request["headers"]["content-type"], "application/json");
         assert_eq!(request["headers"]["authorization"], "Basic dXNAZXI6cHc=");
     }
-    assert_eq!(received[0]["body"], received[2]["body"], "the same again");
-    assert!(!ended.stderr.contains("us@er") && !ended.stderr.contains("pw@"), "a secret is told");
+    assert_eq!(received[0]["body"], received[2]["body"], "a retry differs");
+    assert!(
+        !ended.stderr.contains("us@er") && !ended.stderr.contains("pw@"),
+        "a secret was logged"
+    );
 
-    // Code of a publisher that was in the cache was once checked as that of a transformer: the
-    // second start, and every check behind the first, failed.
+    // A cached publisher was once checked as a transformer: the second start, and every check after the
+    // first, failed.
     agent.execute(&["check"]).code(0);
     let mut running = agent.run();
     running.wait_for_cycles(1);
@@ -233,7 +238,7 @@ fn a_receiver_has_every_sample_as_ceilometer_posts_it() {
 }
 
 #[test]
-fn a_sample_each_is_sent_once_however_often_the_receiver_fails() {
+fn single_samples_are_sent_once_however_often_the_receiver_fails() {
     let server = Server::receiver("200,503,200,400,200");
     let url = format!("http://127.0.0.1:{}/?batch=False", server.port);
     let agent = agent("single", &url);
@@ -241,18 +246,18 @@ fn a_sample_each_is_sent_once_however_often_the_receiver_fails() {
     running.wait_for_cycles(1);
     let ended = running.stop().code(0).reports("this one is not wanted");
     let (received, samples) = (server.received(), file(&agent));
-    // The second is sent again, and the third is refused for good; none keeps others back.
+    // The second is retried, the third is rejected; neither blocks the others.
     let mut expected: Vec<_> = samples.iter().collect();
     expected.insert(1, &samples[1]);
     let bodies: Vec<Value> =
         received.iter().map(|one| serde_json::from_str(text(one, "body")).unwrap()).collect();
     assert_eq!(bodies.iter().collect::<Vec<_>>(), expected);
-    // What an envelope's one refusal says is counted for all of the envelope.
+    // One rejected sample counts the whole envelope as dropped.
     assert!(ended.ledger().publisher("/http://").dropped > 0);
 }
 
 #[test]
-fn over_tls_the_certificate_is_verified() {
+fn tls_certificates_are_verified() {
     let server = Server::start("receiver-tls", |folder, port| {
         certificate(folder);
         let mut command = receiver(folder, port, "200");
@@ -296,8 +301,8 @@ fn a_push_gateway_shows_the_last_value_of_every_series() {
     let mut last = BTreeMap::new();
     for sample in file(&agent) {
         let name = text(&sample, "name").replace(['.', '-'], "_");
-        let of = (name, text(&sample, "resource_id").to_owned());
-        last.insert(of, (number(&sample), text(&sample, "type").to_owned()));
+        let series = (name, text(&sample, "resource_id").to_owned());
+        last.insert(series, (number(&sample), text(&sample, "type").to_owned()));
     }
     assert!(last.len() > 10);
     for ((name, resource), (value, kind)) in last {
@@ -306,9 +311,9 @@ fn a_push_gateway_shows_the_last_value_of_every_series() {
         });
         let line = line.unwrap_or_else(|| panic!("{name} of {resource} is not shown"));
         assert!(line.contains("job=\"openstack-telemetry\""), "{line}");
-        let (_, is) = line.rsplit_once(' ').unwrap();
-        let is: f64 = is.parse().unwrap();
-        assert!((is - value).abs() <= 1e-9 * value.abs(), "{line} is not {value}");
+        let (_, shown_value) = line.rsplit_once(' ').unwrap();
+        let shown_value: f64 = shown_value.parse().unwrap();
+        assert!((shown_value - value).abs() <= 1e-9 * value.abs(), "{line} is not {value}");
         let kind = match kind.as_str() {
             "cumulative" => "counter",
             "gauge" => "gauge",
@@ -319,7 +324,7 @@ fn a_push_gateway_shows_the_last_value_of_every_series() {
 }
 
 #[test]
-fn otlp_is_what_open_telemetry_says_it_is() {
+fn otlp_requests_match_the_schema_of_opentelemetry() {
     let server = Server::receiver("200");
     let url = format!("opentelemetryhttp://127.0.0.1:{}/v1/metrics", server.port);
     let agent = agent("otlp", &url);

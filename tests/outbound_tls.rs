@@ -1,12 +1,12 @@
-//! Publishers over TLS: a certificate is believed if this machine trusts it and it is for the host
-//! that was asked for.
+//! Publishers over TLS: a certificate is accepted if this machine trusts it and it names the requested
+//! host.
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use crate::harness::{Agent, Ended, Folder, PATIENCE, certificate, closed_port, eventually};
 
-/// A web server of OpenSSL with a certificate for `localhost` alone. Ends with the test.
+/// OpenSSL's web server, with a certificate for `localhost` only. Dropping it ends the server.
 struct Server {
     child: Child,
     port: u16,
@@ -30,9 +30,9 @@ impl Server {
         Self { child, port, folder }
     }
 
-    /// One tick of a publisher that asks `host`, on a machine that trusts the certificates of a
+    /// Runs one polling cycle of a publisher to `host`, on a machine that trusts the certificates in a
     /// file.
-    fn asked(&self, host: &str, trusted: &str) -> Ended {
+    fn publish_to(&self, host: &str, trusted: &str) -> Ended {
         let port = self.port;
         let agent = Agent::new("outbound-tls")
             .set("shutdown_grace", "20s")
@@ -47,33 +47,33 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail if it has ended already, which is fine.
+        // Both fail if the server has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
 #[test]
-fn a_certificate_is_believed_for_its_own_host_if_it_is_trusted() {
+fn a_trusted_certificate_is_accepted_for_its_own_host_only() {
     let server = Server::start();
     let certificate = server.folder.at("certificate.pem").display().to_string();
-    let trusted = server.asked("localhost", &certificate);
+    let trusted = server.publish_to("localhost", &certificate);
     let count = trusted.ledger().publisher("reaching").clone();
     assert_eq!((count.pending, count.dropped), (0, 0), "{}", trusted.stderr);
     assert!(count.left > 0);
 
-    let other = server.asked("127.0.0.1", &certificate).reports("TLS: ");
+    let other = server.publish_to("127.0.0.1", &certificate).reports("TLS: ");
     assert_eq!(other.ledger().publisher("reaching").left, 0);
 
-    let stranger = Folder::new("outbound-tls-stranger");
-    let made = Command::new("openssl")
+    let untrusted_issuer = Folder::new("outbound-tls-untrusted");
+    let generated = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"])
         .args(["-keyout", "key.pem", "-out", "certificate.pem"])
-        .current_dir(stranger.path())
+        .current_dir(untrusted_issuer.path())
         .output()
         .unwrap();
-    assert!(made.status.success());
-    let stranger = stranger.at("certificate.pem").display().to_string();
-    let untrusted = server.asked("localhost", &stranger).reports("TLS: ");
+    assert!(generated.status.success());
+    let untrusted_issuer = untrusted_issuer.at("certificate.pem").display().to_string();
+    let untrusted = server.publish_to("localhost", &untrusted_issuer).reports("TLS: ");
     assert_eq!(untrusted.ledger().publisher("reaching").left, 0);
 }

@@ -1,4 +1,5 @@
-//! Publishers that are components: real receivers, every outcome, and what they may not reach.
+//! Publishers that are components, against real receivers: every delivery result, and the network access
+//! that is denied.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,7 @@ use crate::harness::{
     Agent, Folder, PATIENCE, closed_port, component, eventually, ndjson, number, text,
 };
 
-/// A private InfluxDB. Ends with the test.
+/// A private InfluxDB. Dropping it ends the server.
 struct Influx {
     child: Child,
     port: u16,
@@ -72,7 +73,7 @@ impl Influx {
 
 impl Drop for Influx {
     fn drop(&mut self) {
-        // Both fail if it has ended already, which is fine.
+        // Both fail if the server has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -89,14 +90,14 @@ fn file(agent: &Agent) -> Vec<Value> {
 }
 
 #[test]
-fn influxdb_has_what_was_published_also_after_it_was_away() {
+fn influxdb_gets_everything_also_after_it_hung() {
     let port = closed_port();
     let influx = Influx::start();
     let url = format!("influx://127.0.0.1:{}/metering", influx.port);
     let agent = agent("influx", &url);
     let mut running = agent.run();
     running.wait_for_cycles(2);
-    // It stands still for a while: what comes is held.
+    // The server hangs for a while: samples stay pending.
     let pid = influx.child.id().to_string();
     assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
     running.wait_for_cycles(2);
@@ -124,7 +125,7 @@ fn influxdb_has_what_was_published_also_after_it_was_away() {
 }
 
 #[test]
-fn a_database_that_does_not_exist_is_no_reason_to_wait() {
+fn samples_for_a_missing_database_are_rejected() {
     let influx = Influx::start();
     let agent = agent("no-database", &format!("influx://127.0.0.1:{}/nowhere", influx.port));
     let mut running = agent.run();
@@ -135,13 +136,13 @@ fn a_database_that_does_not_exist_is_no_reason_to_wait() {
 }
 
 #[test]
-fn a_statsd_daemon_hears_every_sample() {
+fn a_statsd_daemon_receives_every_sample() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let port = socket.local_addr().unwrap().port();
     let agent = agent("statsd", &format!("statsd://127.0.0.1:{port}?prefix=test"));
     let lines = Arc::<Mutex<Vec<String>>>::default();
-    let heard = Arc::clone(&lines);
+    let received = Arc::clone(&lines);
     let ended = std::thread::scope(|scope| {
         let stop = Arc::<AtomicUsize>::default();
         let stopped = Arc::clone(&stop);
@@ -151,7 +152,7 @@ fn a_statsd_daemon_hears_every_sample() {
                 let Ok(length) = socket.recv(&mut datagram) else { continue };
                 assert!(length <= 1_432, "{length}");
                 let text = String::from_utf8(datagram[..length].to_vec()).unwrap();
-                heard.lock().unwrap().extend(text.lines().map(str::to_owned));
+                received.lock().unwrap().extend(text.lines().map(str::to_owned));
             }
         });
         let mut running = agent.run();
@@ -176,7 +177,7 @@ fn a_statsd_daemon_hears_every_sample() {
 }
 
 #[test]
-fn what_a_publisher_says_is_done_and_none_holds_up_another() {
+fn a_delivery_result_is_applied_and_does_not_affect_other_publishers() {
     for (mode, held, dropped, word) in [
         ("retryable", true, false, "publisher unavailable"),
         ("retryable-then-ok", false, false, "publisher available again"),
@@ -200,27 +201,27 @@ fn what_a_publisher_says_is_done_and_none_holds_up_another() {
             (held, dropped, !held && !dropped),
             "{mode}: {count:?}"
         );
-        // The publisher beside it is none the worse.
+        // The other publisher is not affected.
         assert_eq!(file(&agent).len() as u64, ledger.polled, "{mode}");
     }
 }
 
-/// Answers every request in the same way, and counts them.
-fn web(answer: &'static str) -> (u16, Arc<AtomicUsize>) {
+/// A web server that sends the same response to every request, and counts them.
+fn web(response: &'static str) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (port, asked) = (listener.local_addr().unwrap().port(), Arc::<AtomicUsize>::default());
-    let count = Arc::clone(&asked);
+    let (port, requests) = (listener.local_addr().unwrap().port(), Arc::<AtomicUsize>::default());
+    let count = Arc::clone(&requests);
     std::thread::spawn(move || {
         for stream in listener.incoming().filter_map(Result::ok) {
             count.fetch_add(1, Relaxed);
             let mut stream = stream;
             let mut request = [0; 4_096];
-            // Whoever does not ask or listen is no concern of this test.
+            // A client that sends or reads nothing is ignored.
             drop(stream.read(&mut request));
-            drop(stream.write_all(answer.as_bytes()));
+            drop(stream.write_all(response.as_bytes()));
         }
     });
-    (port, asked)
+    (port, requests)
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
@@ -238,12 +239,12 @@ fn reach(name: &str, url: &str, reach: &str, grants: &[&str]) -> crate::harness:
 }
 
 #[test]
-fn a_publisher_reaches_what_its_url_or_a_grant_names_and_nothing_else() {
-    let ((own, own_asked), (other, other_asked)) = (web(OK), web(OK));
+fn a_publisher_reaches_only_what_its_url_or_a_grant_names() {
+    let ((own, own_requests), (other, other_requests)) = (web(OK), web(OK));
     let url = format!("reaching://127.0.0.1:{own}");
     let ended = reach("own", &url, &format!("http://127.0.0.1:{own}/"), &[]);
     assert_eq!(ended.ledger().publisher("reaching").dropped, 0, "{}", ended.stderr);
-    assert!(own_asked.load(Relaxed) > 0);
+    assert!(own_requests.load(Relaxed) > 0);
 
     for target in [
         format!("http://127.0.0.1:{other}/"),
@@ -261,29 +262,29 @@ fn a_publisher_reaches_what_its_url_or_a_grant_names_and_nothing_else() {
         let count = ended.ledger().publisher("reaching").clone();
         assert_eq!((count.left, count.pending), (0, 0), "{target}: {count:?}");
     }
-    assert_eq!(other_asked.load(Relaxed), 0, "nobody came through");
+    assert_eq!(other_requests.load(Relaxed), 0, "a connection was not denied");
 
     let granted = format!("127.0.0.1:{other}");
     let ended = reach("granted", &url, &format!("http://127.0.0.1:{other}/"), &[&granted]);
     assert_eq!(ended.ledger().publisher("reaching").dropped, 0, "{}", ended.stderr);
-    assert!(other_asked.load(Relaxed) > 0);
+    assert!(other_requests.load(Relaxed) > 0);
 }
 
 #[test]
-fn no_redirect_is_followed() {
-    let (other, other_asked) = web(OK);
+fn redirects_are_not_followed() {
+    let (other, other_requests) = web(OK);
     let answer = format!(
         "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{other}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
-    let (own, asked) = web(Box::leak(answer.into_boxed_str()));
+    let (own, requests) = web(Box::leak(answer.into_boxed_str()));
     let url = format!("reaching://127.0.0.1:{own}");
     let ended = reach("redirect", &url, &format!("http://127.0.0.1:{own}/"), &[]);
-    assert!(asked.load(Relaxed) > 0 && other_asked.load(Relaxed) == 0);
+    assert!(requests.load(Relaxed) > 0 && other_requests.load(Relaxed) == 0);
     assert_eq!(ended.ledger().publisher("reaching").left, 0);
 }
 
 #[test]
-fn sockets_are_held_to_the_same_rules() {
+fn udp_sockets_need_the_same_grants() {
     let (own, other) =
         (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
     let address = |socket: &UdpSocket| socket.local_addr().unwrap().to_string();
@@ -298,33 +299,33 @@ fn sockets_are_held_to_the_same_rules() {
     let ended = reach("udp-refused", &url, &address(&other), &[]);
     assert!(!ended.logged("outbound connection denied").is_empty(), "{}", ended.stderr);
     other.set_read_timeout(quick).unwrap();
-    assert!(other.recv(&mut datagram).is_err(), "it came through");
+    assert!(other.recv(&mut datagram).is_err(), "a datagram was not denied");
 
     reach("udp-granted", &url, &address(&other), &[&address(&other)]);
     assert!(other.recv(&mut datagram).is_ok());
 }
 
 #[test]
-fn a_publishers_component_is_replaced_while_it_runs() {
+fn the_component_of_a_running_publisher_is_replaced() {
     let agent = Agent::new("publishers-replaced").set("shutdown_grace", "20s");
     fs::create_dir(agent.folder.at("components")).unwrap();
-    let place = agent.folder.at("components/misbehaving_publisher.wasm");
-    fs::copy(component("misbehaving_publisher"), &place).unwrap();
+    let path = agent.folder.at("components/misbehaving_publisher.wasm");
+    fs::copy(component("misbehaving_publisher"), &path).unwrap();
     let agent = agent
-        .set("components.path", json!([agent_folder(&place)]))
+        .set("components.path", json!([parent(&path)]))
         .everything_to(&["misbehaving_publisher://?mode=ok"]);
     let mut running = agent.run();
     running.wait_for_cycles(2);
-    let mut other = fs::read(&place).unwrap();
+    let mut other = fs::read(&path).unwrap();
     other.extend(b"\0\x0d\x04notereplaced");
     fs::write(agent.folder.at("new"), &other).unwrap();
-    fs::rename(agent.folder.at("new"), &place).unwrap();
-    eventually("the other one", PATIENCE, || {
+    fs::rename(agent.folder.at("new"), &path).unwrap();
+    eventually("the replacement", PATIENCE, || {
         (!running.logged("publisher component replaced").is_empty()).then_some(())
     });
     fs::write(agent.folder.at("new"), b"no wasm").unwrap();
-    fs::rename(agent.folder.at("new"), &place).unwrap();
-    eventually("a refusal", PATIENCE, || {
+    fs::rename(agent.folder.at("new"), &path).unwrap();
+    eventually("the rejection", PATIENCE, || {
         (!running.logged("publisher component not replaced").is_empty()).then_some(())
     });
     running.wait_for_cycles(1);
@@ -332,12 +333,12 @@ fn a_publishers_component_is_replaced_while_it_runs() {
     assert_eq!((count.pending, count.dropped), (0, 0), "{count:?}");
 }
 
-fn agent_folder(place: &std::path::Path) -> String {
-    place.parent().unwrap().display().to_string()
+fn parent(path: &std::path::Path) -> String {
+    path.parent().unwrap().display().to_string()
 }
 
 #[test]
-fn inspect_says_what_a_component_is_and_wants() {
+fn inspect_reports_the_kind_and_the_needs_of_a_component() {
     let agent = Agent::new("publishers-inspect");
     let inspect = |name: &str| {
         let path = component(name);
@@ -365,13 +366,13 @@ fn inspect_says_what_a_component_is_and_wants() {
         .execute(&["component", "inspect", nothing.to_str().unwrap()])
         .code(78)
         .reports("no WebAssembly component");
-    // One that may reach nothing is told what to write.
+    // Without a grant, the report names the key to set.
     let nowhere = Agent::new("publishers-nowhere").everything_to(&["influx:///metering"]);
     nowhere
         .execute(&["check"])
         .code(78)
         .reports("components.by_name.influx.grants.connect: [\"HOST:PORT\"]");
-    // A publisher where a transformer is wanted, and the other way round.
+    // A publisher in place of a transformer, and the other way round.
     let wrong = agent.through("[{name: influx, parameters: {}}]", &["rate_of_change://host:1"]);
     let ended = wrong.execute(&["check"]).code(78);
     assert!(ended.stdout.contains("influx.wasm"), "{}", ended.stdout);

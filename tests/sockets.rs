@@ -1,4 +1,5 @@
-//! `udp://`, `tcp://` and `test://`: real receivers, every sample, every signature.
+//! `udp://`, `tcp://` and `test://` against real receivers: every sample arrives, and every signature is
+//! valid.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,11 +19,12 @@ use crate::harness::{
 };
 
 const SECRET: &str = "change this for valid signing";
-/// How long a receiver waits before it looks whether it is to end.
-const LOOK: Duration = Duration::from_millis(20);
-const HEAD: usize = 8;
+/// How often a receiver checks whether it is stopped.
+const STOP_CHECK: Duration = Duration::from_millis(20);
+/// Size of the length before each message of a stream, in bytes.
+const LENGTH_BYTES: usize = 8;
 
-/// MessagePack as JSON: what `verify.py` reads.
+/// Converts MessagePack to JSON, which `verify.py` reads.
 fn unpacked(mut bytes: &[u8]) -> Value {
     let value = rmpv::decode::read_value(&mut bytes).unwrap();
     assert!(bytes.is_empty(), "{} bytes behind a message", bytes.len());
@@ -46,14 +48,14 @@ fn json(value: &rmpv::Value) -> Value {
             };
             Value::Object(entries.iter().map(entry).collect::<Map<_, _>>())
         }
-        other => panic!("nothing of ours is packed like this: {other:?}"),
+        other => panic!("unexpected MessagePack value: {other:?}"),
     }
 }
 
-/// Something that listens until it is told to go.
+/// Receives messages in a thread, until it is stopped.
 struct Receiver {
     messages: Arc<Mutex<Vec<Vec<u8>>>>,
-    gone: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     address: SocketAddr,
 }
@@ -61,27 +63,27 @@ struct Receiver {
 impl Receiver {
     fn udp(address: impl Into<SocketAddr>) -> Self {
         let socket = UdpSocket::bind(address.into()).unwrap();
-        socket.set_read_timeout(Some(LOOK)).unwrap();
-        Self::spawn(socket.local_addr().unwrap(), Vec::new(), move |messages, gone| {
+        socket.set_read_timeout(Some(STOP_CHECK)).unwrap();
+        Self::spawn(socket.local_addr().unwrap(), Vec::new(), move |messages, stopped| {
             let mut datagram = vec![0; 65_536];
-            while !gone.load(Relaxed) {
+            while !stopped.load(Relaxed) {
                 let Ok(length) = socket.recv(&mut datagram) else { continue };
                 messages.lock().unwrap().push(datagram[..length].to_vec());
             }
         })
     }
 
-    /// Goes on with what an earlier one has had.
+    /// Starts with the messages of an earlier receiver.
     fn tcp(address: impl Into<SocketAddr>, before: Vec<Vec<u8>>) -> Self {
         let address = address.into();
-        // The port may still be that of the connections of an earlier one.
+        // Connections of an earlier receiver may still use the port.
         let listener = eventually("the port", PATIENCE, || TcpListener::bind(address).ok());
         listener.set_nonblocking(true).unwrap();
-        Self::spawn(listener.local_addr().unwrap(), before, move |messages, gone| {
-            while !gone.load(Relaxed) {
+        Self::spawn(listener.local_addr().unwrap(), before, move |messages, stopped| {
+            while !stopped.load(Relaxed) {
                 match listener.accept() {
-                    Ok((stream, _)) => frames(stream, messages, gone),
-                    Err(_) => std::thread::sleep(LOOK),
+                    Ok((stream, _)) => read_messages(stream, messages, stopped),
+                    Err(_) => std::thread::sleep(STOP_CHECK),
                 }
             }
         })
@@ -92,10 +94,10 @@ impl Receiver {
         before: Vec<Vec<u8>>,
         work: impl FnOnce(&Mutex<Vec<Vec<u8>>>, &AtomicBool) + Send + 'static,
     ) -> Self {
-        let (messages, gone) = (Arc::new(Mutex::new(before)), Arc::<AtomicBool>::default());
-        let (of_thread, told) = (Arc::clone(&messages), Arc::clone(&gone));
-        let thread = std::thread::spawn(move || work(&of_thread, &told));
-        Self { messages, gone, thread: Some(thread), address }
+        let (messages, stopped) = (Arc::new(Mutex::new(before)), Arc::<AtomicBool>::default());
+        let (thread_messages, thread_stopped) = (Arc::clone(&messages), Arc::clone(&stopped));
+        let thread = std::thread::spawn(move || work(&thread_messages, &thread_stopped));
+        Self { messages, stopped, thread: Some(thread), address }
     }
 
     fn port(&self) -> u16 {
@@ -112,33 +114,33 @@ impl Receiver {
         });
     }
 
-    /// Ends it. Gives what has come.
-    fn go(mut self) -> Vec<Vec<u8>> {
-        self.gone.store(true, Relaxed);
+    /// Stops the receiver. Returns the messages.
+    fn stop(mut self) -> Vec<Vec<u8>> {
+        self.stopped.store(true, Relaxed);
         self.thread.take().unwrap().join().unwrap();
         std::mem::take(&mut *self.messages.lock().unwrap())
     }
 }
 
-/// Whole frames of a stream, until it ends or this receiver does. What is left of one is thrown
-/// away, as by any receiver.
-fn frames(mut stream: TcpStream, messages: &Mutex<Vec<Vec<u8>>>, gone: &AtomicBool) {
+/// Reads whole messages of a stream, until it ends or the receiver is stopped. A truncated message is
+/// dropped.
+fn read_messages(mut stream: TcpStream, messages: &Mutex<Vec<Vec<u8>>>, stopped: &AtomicBool) {
     stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(LOOK)).unwrap();
+    stream.set_read_timeout(Some(STOP_CHECK)).unwrap();
     let (mut bytes, mut part) = (Vec::new(), [0; 10_000]);
-    while !gone.load(Relaxed) {
+    while !stopped.load(Relaxed) {
         match stream.read(&mut part) {
             Ok(0) => return,
             Ok(length) => bytes.extend_from_slice(&part[..length]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(_) => return,
         }
-        while let Some(head) = bytes.first_chunk::<HEAD>() {
-            let end = HEAD + usize::try_from(u64::from_le_bytes(*head)).unwrap();
+        while let Some(head) = bytes.first_chunk::<LENGTH_BYTES>() {
+            let end = LENGTH_BYTES + usize::try_from(u64::from_le_bytes(*head)).unwrap();
             if bytes.len() < end {
                 break;
             }
-            messages.lock().unwrap().push(bytes[HEAD..end].to_vec());
+            messages.lock().unwrap().push(bytes[LENGTH_BYTES..end].to_vec());
             bytes.drain(..end);
         }
     }
@@ -154,8 +156,8 @@ fn file(agent: &Agent) -> Vec<Value> {
     ndjson(&fs::read_to_string(agent.folder.at("file")).unwrap_or_default())
 }
 
-/// Insists that each message is the sample of the other publisher, value by value.
-fn same(messages: &[Value], samples: &[Value]) {
+/// Asserts that the messages equal the samples of the other publisher, value by value.
+fn assert_same(messages: &[Value], samples: &[Value]) {
     assert_eq!(messages.len(), samples.len());
     for (message, sample) in messages.iter().zip(samples) {
         for name in sample.as_object().unwrap().keys() {
@@ -165,7 +167,7 @@ fn same(messages: &[Value], samples: &[Value]) {
 }
 
 #[test]
-fn a_datagram_for_every_sample() {
+fn every_sample_is_sent_as_a_datagram() {
     let receiver = Receiver::udp(([127, 0, 0, 1], 0));
     let agent = agent("udp", &format!("udp://127.0.0.1:{}", receiver.port()));
     let mut running = agent.run();
@@ -175,14 +177,14 @@ fn a_datagram_for_every_sample() {
     receiver.wait_for(polled);
     let count = ledger.publisher("/udp://");
     assert_eq!((count.samples, count.pending, count.dropped), (ledger.polled, 0, 0));
-    let messages: Vec<Value> = receiver.go().iter().map(|bytes| unpacked(bytes)).collect();
-    same(&messages, &file(&agent));
+    let messages: Vec<Value> = receiver.stop().iter().map(|bytes| unpacked(bytes)).collect();
+    assert_same(&messages, &file(&agent));
     assert!(messages.iter().all(|message| keys(message) == MESSAGE));
     assert_eq!(verify(&messages, SECRET), polled);
 }
 
 #[test]
-fn datagrams_of_liberty_are_those_of_its_packer() {
+fn liberty_datagrams_equal_those_of_its_packer() {
     let receiver = Receiver::udp((Ipv6Addr::LOCALHOST, 0));
     let agent = agent("liberty", &format!("udp://[::1]:{}", receiver.port()))
         .set("compatibility", "liberty");
@@ -191,7 +193,7 @@ fn datagrams_of_liberty_are_those_of_its_packer() {
     let ledger = running.stop().code(0).ledger();
     let polled = usize::try_from(ledger.polled).unwrap();
     receiver.wait_for(polled);
-    let datagrams = receiver.go();
+    let datagrams = receiver.stop();
     let messages: Vec<Value> = datagrams.iter().map(|bytes| unpacked(bytes)).collect();
     assert_eq!(verify_python2(&messages, SECRET), polled);
     for (datagram, message) in datagrams.iter().zip(&messages) {
@@ -202,16 +204,16 @@ fn datagrams_of_liberty_are_those_of_its_packer() {
 }
 
 #[test]
-fn a_closed_port_holds_what_is_for_it() {
+fn samples_for_a_closed_port_stay_pending() {
     let port = closed_port();
     let agent = agent("closed", &format!("udp://localhost:{port}"));
     let mut running = agent.run();
     running.wait_for_cycles(2);
-    eventually("the refusal", PATIENCE, || {
+    eventually("the failure", PATIENCE, || {
         (!running.logged("publisher unavailable").is_empty()).then_some(())
     });
     let receiver = Receiver::udp(([127, 0, 0, 1], port));
-    eventually("the way back", PATIENCE, || {
+    eventually("the recovery", PATIENCE, || {
         (!running.logged("publisher available again").is_empty()).then_some(())
     });
     let ledger = running.stop().code(0).ledger();
@@ -221,18 +223,18 @@ fn a_closed_port_holds_what_is_for_it() {
 }
 
 #[test]
-fn a_stream_loses_nothing_when_its_receiver_goes_and_comes_back() {
+fn a_restarted_receiver_misses_nothing_of_a_stream() {
     let port = closed_port();
     let address = ([127, 0, 0, 1], port);
     let agent = agent("tcp", &format!("tcp://127.0.0.1:{port}"));
     let mut running = agent.run();
-    // Away at the start, and three times in between, wherever it is just then.
+    // The receiver is down at the start, and is stopped three times at any point of the stream.
     running.wait_for_cycles(1);
     let mut messages = Vec::new();
     for _ in 0..3 {
         let receiver = Receiver::tcp(address, messages);
         receiver.wait_for(receiver.count() + 30);
-        messages = receiver.go();
+        messages = receiver.stop();
         running.wait_for_cycles(1);
     }
     let receiver = Receiver::tcp(address, messages);
@@ -240,7 +242,7 @@ fn a_stream_loses_nothing_when_its_receiver_goes_and_comes_back() {
     let ledger = running.stop().code(0).ledger();
     let count = ledger.publisher("/tcp://");
     assert_eq!((count.samples, count.pending, count.dropped), (ledger.polled, 0, 0), "{count:?}");
-    let messages = receiver.go();
+    let messages = receiver.stop();
 
     let mut first = Vec::new();
     let mut seen = BTreeMap::new();
@@ -253,7 +255,7 @@ fn a_stream_loses_nothing_when_its_receiver_goes_and_comes_back() {
         });
         assert_eq!(*before, bytes, "one id, two messages");
     }
-    same(&first, &file(&agent));
+    assert_same(&first, &file(&agent));
     assert_eq!(verify(&first, SECRET), first.len());
     let mut expected = MESSAGE.to_vec();
     expected.insert(expected.len() - 1, "publisher_id");
@@ -279,8 +281,8 @@ fn once_publishes_over_sockets_too() {
     assert!(!printed.is_empty());
     for receiver in [datagrams, stream] {
         receiver.wait_for(printed.len());
-        let messages: Vec<Value> = receiver.go().iter().map(|bytes| unpacked(bytes)).collect();
-        same(&messages, &printed);
+        let messages: Vec<Value> = receiver.stop().iter().map(|bytes| unpacked(bytes)).collect();
+        assert_same(&messages, &printed);
         assert_eq!(verify(&messages, SECRET), printed.len());
     }
 }
