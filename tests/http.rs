@@ -1,5 +1,5 @@
-//! Ceilometer's HTTP publishers, as shipped components, against real receivers: content, order, retries
-//! and TLS.
+//! Ceilometer's HTTP publishers, as shipped components, against real receivers: content, order,
+//! retries and TLS.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -229,8 +229,8 @@ fn a_receiver_gets_every_sample_in_the_form_that_ceilometer_posts() {
         "a secret was logged"
     );
 
-    // A cached publisher was once checked as a transformer: the second start, and every check after the
-    // first, failed.
+    // A cached publisher was once checked as a transformer: the second start, and every check after
+    // the first, failed.
     agent.execute(&["check"]).code(0);
     let mut running = agent.run();
     running.wait_for_cycles(1);

@@ -1,5 +1,5 @@
-//! Publishers over TLS: a certificate is accepted if this machine trusts it and it names the requested
-//! host.
+//! Publishers over TLS: a certificate is accepted if this machine trusts it and it names the
+//! requested host.
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -30,8 +30,8 @@ impl Server {
         Self { child, port, folder }
     }
 
-    /// Runs one polling cycle of a publisher to `host`, on a machine that trusts the certificates in a
-    /// file.
+    /// Runs one polling cycle of a publisher to `host`, on a machine that trusts the certificates
+    /// in a file.
     fn publish_to(&self, host: &str, trusted: &str) -> Ended {
         let port = self.port;
         let agent = Agent::new("outbound-tls")

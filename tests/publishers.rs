@@ -1,5 +1,5 @@
-//! Publishers that are components, against real receivers: every delivery result, and the network access
-//! that is denied.
+//! Publishers that are components, against real receivers: every delivery result, and the network
+//! access that is denied.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! `udp://`, `tcp://` and `test://` against real receivers: every sample arrives, and every signature is
-//! valid.
+//! `udp://`, `tcp://` and `test://` against real receivers: every sample arrives, and every
+//! signature is valid.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -122,8 +122,8 @@ impl Receiver {
     }
 }
 
-/// Reads whole messages of a stream, until it ends or the receiver is stopped. A truncated message is
-/// dropped.
+/// Reads whole messages of a stream, until it ends or the receiver is stopped. A truncated message
+/// is dropped.
 fn read_messages(mut stream: TcpStream, messages: &Mutex<Vec<Vec<u8>>>, stopped: &AtomicBool) {
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(STOP_CHECK)).unwrap();

@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::{agent, bytes, install, samples, status, variant};
 use crate::harness::{Agent, PATIENCE, Running, eventually, number, scaled, text};
 
-/// An agent with two sinks of the same transformers and samples. The components of `calm` never change.
+/// An agent with two sinks of the same transformers and samples. The components of `calm` never
+/// change.
 fn storm_agent() -> Agent {
     let agent = agent("storm", "[]").libvirt("sim://?domains=100&seed=5");
     let transformers = |rate: &str, count: &str| {
@@ -44,7 +45,8 @@ fn storm_agent() -> Agent {
     agent
 }
 
-/// Volumes by time, resource and meter: what a consumer sees without ids, which differ between sinks.
+/// Volumes by time, resource and meter: what a consumer sees without ids, which differ between
+/// sinks.
 fn consumed(samples: &[Value]) -> BTreeMap<[String; 3], f64> {
     let key =
         |one: &Value| ["timestamp", "resource_id", "name"].map(|field| text(one, field).to_owned());

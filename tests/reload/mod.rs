@@ -1,5 +1,5 @@
-//! Components replaced while the agent runs: takeover with the state, rejection, rollback and repair. A
-//! component that cannot take over leaves the running one in place.
+//! Components replaced while the agent runs: takeover with the state, rejection, rollback and
+//! repair. A component that cannot take over leaves the running one in place.
 
 mod consistency;
 mod dead_letters;
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Agent, Ended, PATIENCE, Running, component, eventually, number, text};
 
-/// An agent with one source, a sink `out` with these transformers, and a sink `raw` without any, each
-/// to a file.
+/// An agent with one source, a sink `out` with these transformers, and a sink `raw` without any,
+/// each to a file.
 fn agent(name: &str, transformers: &str) -> Agent {
     let agent = Agent::new(&format!("reload-{name}")).set("shutdown_grace", "60s");
     fs::create_dir(agent.folder.at("components")).unwrap();

@@ -55,7 +55,8 @@ impl Sink {
     /// Replaces the running revision by one that has processed the same batches.
     async fn take_over(&mut self, mut revision: Box<ChainRevision>, finish: bool) -> Takeover {
         let start = Instant::now();
-        // The log is dropped when it exceeds its bounds, and when the state changes without a batch.
+        // The log is dropped when it exceeds its bounds, and when the state changes without a
+        // batch.
         let Some(catch_up_log) = &self.catch_up_log else { return Takeover::Stale(revision) };
         let offset = revision.chain.offset();
         if offset < self.offset {
@@ -88,8 +89,8 @@ impl Sink {
         Takeover::Done(pause)
     }
 
-    /// Runs samples of a dead letter from the transformer on that failed on them. The resulting state
-    /// is saved at once, because these samples are not in the journal.
+    /// Runs samples of a dead letter from the transformer on that failed on them. The resulting
+    /// state is saved at once, because these samples are not in the journal.
     async fn inject(
         &mut self,
         transformer_index: usize,

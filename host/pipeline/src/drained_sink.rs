@@ -18,8 +18,8 @@ pub struct DrainedSink {
 }
 
 impl DrainedSink {
-    /// Writes the emitted offset and the last state. Call it once the publishers have drained as far
-    /// as they can. The state is not written if its output is still undelivered.
+    /// Writes the emitted offset and the last state. Call it once the publishers have drained as
+    /// far as they can. The state is not written if its output is still undelivered.
     pub async fn finish(self) {
         let emitted = self.journal.advance_emitted(emitted_offset(&self.unwritten, self.offset));
         let Some(chain) = self.pending_save.filter(|pending| pending.offset <= emitted) else {

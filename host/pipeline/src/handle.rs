@@ -214,8 +214,8 @@ impl SinkHandle {
         drop(self.commands.send(Command::Publishers(Box::new(change))).await);
     }
 
-    /// Runs samples through the chain from a transformer on, once, and publishes the output. Returns
-    /// the number of published samples.
+    /// Runs samples through the chain from a transformer on, once, and publishes the output.
+    /// Returns the number of published samples.
     ///
     /// # Errors
     /// If the sink has ended or has no transformers, a transformer fails, or its state cannot be

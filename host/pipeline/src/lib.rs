@@ -1,9 +1,9 @@
 //! The path of a batch from the poller to the publishers.
 //!
-//! The router appends every batch to the journal. Each sink reads the journal at its own offset, runs
-//! batches through its transformer chain and writes the resulting samples into the spools of its
-//! publishers; publishers deliver their spools. A sink never blocks the router or another sink. This
-//! crate knows neither how batches are polled nor how components are compiled.
+//! The router appends every batch to the journal. Each sink reads the journal at its own offset,
+//! runs batches through its transformer chain and writes the resulting samples into the spools of
+//! its publishers; publishers deliver their spools. A sink never blocks the router or another sink.
+//! This crate knows neither how batches are polled nor how components are compiled.
 
 pub mod publish;
 pub mod transform;

@@ -67,8 +67,8 @@ impl Snapshot {
         Self { offset, transformers: names.zip(states).collect(), batches }
     }
 
-    /// The state for each of these transformers: the nth use of a component gets the state of the nth
-    /// use of that component. A new transformer starts without a state.
+    /// The state for each of these transformers: the nth use of a component gets the state of the
+    /// nth use of that component. A new transformer starts without a state.
     fn states(&self, identities: &[Identity]) -> Vec<Option<State>> {
         let mut uses: HashMap<&str, usize> = HashMap::new();
         identities
@@ -195,8 +195,8 @@ impl RollbackCandidate {
             && Instant::now() < self.expires
     }
 
-    /// The revision with the recorded batches in its history: the next batch restores its saved state
-    /// and processes them. `None` if the history cannot hold them all.
+    /// The revision with the recorded batches in its history: the next batch restores its saved
+    /// state and processes them. `None` if the history cannot hold them all.
     pub(super) async fn into_revision(self) -> Option<ChainRevision> {
         let mut revision = self.revision.await.ok()?;
         let mut batches = self.log.into_batches().into_iter();

@@ -1,8 +1,8 @@
 //! One sink: reads the journal at its own offset, runs batches through its chain and publishes the
 //! output.
 //!
-//! A batch leaves the journal only after its output is acknowledged or persisted and the state after
-//! it is saved. A sink waits for its own publishers and transformers, never for another sink.
+//! A batch leaves the journal only after its output is acknowledged or persisted and the state
+//! after it is saved. A sink waits for its own publishers and transformers, never for another sink.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -132,7 +132,8 @@ impl Sink {
         &self.name
     }
 
-    /// Processes the journal until it is closed and read to its end, or until the sink is shut down.
+    /// Processes the journal until it is closed and read to its end, or until the sink is shut
+    /// down.
     pub async fn run(mut self) -> DrainedSink {
         self.restore().await;
         let mut idle_check = interval(IDLE_CHECK);
@@ -293,8 +294,8 @@ impl Sink {
         }
     }
 
-    /// The failure action that `on_error` asks for, persisted before it is applied. `None`: the batch
-    /// stays pending.
+    /// The failure action that `on_error` asks for, persisted before it is applied. `None`: the
+    /// batch stays pending.
     async fn choose_action(
         &mut self,
         entry: &JournalEntry,
@@ -332,8 +333,8 @@ impl Sink {
         Some(action)
     }
 
-    /// Saves the input that a component failed on as a fixture for its author. Best effort: an error
-    /// is logged.
+    /// Saves the input that a component failed on as a fixture for its author. Best effort: an
+    /// error is logged.
     async fn save_failed_input(&self, offset: Offset, error: &ChainError) {
         let (Some(revision), Some(input)) = (&self.revision, &error.input) else { return };
         let identities = revision.chain.identities();

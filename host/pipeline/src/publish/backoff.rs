@@ -19,8 +19,8 @@ impl Backoff {
         Self { first, max }
     }
 
-    /// The delay after the `failures`th failure in a row, counted from 1: between half and all of the
-    /// doubled delay. `spread`, a number that differs between hosts, selects where.
+    /// The delay after the `failures`th failure in a row, counted from 1: between half and all of
+    /// the doubled delay. `spread`, a number that differs between hosts, selects where.
     pub(crate) fn delay(self, failures: u32, spread: u16) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let full = self.first.saturating_mul(1 << doublings).min(self.max);

@@ -1,8 +1,8 @@
 //! Publishers that are components: `NAME://...` is `NAME.wasm`.
 //!
 //! The host owns the envelopes, their order and the retries; the component gets one envelope at a
-//! time. When the file or the settings change, a new instance is created before the next envelope; if
-//! that fails, the old instance keeps running.
+//! time. When the file or the settings change, a new instance is created before the next envelope;
+//! if that fails, the old instance keeps running.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -96,8 +96,8 @@ async fn instance(
     host.publisher(&loaded, grants(url), options(url, &spec), place).await
 }
 
-/// The grant of the configured URL: its host and port. A missing port is the component's choice, which
-/// the host only knows for Ceilometer's publishers over HTTP.
+/// The grant of the configured URL: its host and port. A missing port is the component's choice,
+/// which the host only knows for Ceilometer's publishers over HTTP.
 fn grants(url: &ComponentUrl) -> Vec<Grant> {
     let configured = url.port.as_slice();
     let ports: &[u16] = match &*url.name {
@@ -112,8 +112,8 @@ fn grants(url: &ComponentUrl) -> Vec<Grant> {
     ports.iter().map(|&port| Grant { to: to.clone(), port }).collect()
 }
 
-/// The options of the component's block, overridden by the parts of the URL: the block holds for all
-/// URLs of the component. It can supply what a URL omits, such as a password.
+/// The options of the component's block, overridden by the parts of the URL: the block holds for
+/// all URLs of the component. It can supply what a URL omits, such as a password.
 fn options(url: &ComponentUrl, spec: &ComponentSpec) -> Map<String, Value> {
     let mut options = spec.options.reveal().clone();
     let host = url.host.as_deref().unwrap_or_default();
@@ -321,8 +321,8 @@ mod tests {
     use super::*;
     use nephometer_config::SecretOptions;
 
-    // The block once overrode the parts of the URL, while components let the query override the block:
-    // which of two values applied depended on the name of the setting.
+    // The block once overrode the parts of the URL, while components let the query override the
+    // block: which of two values applied depended on the name of the setting.
     #[test]
     fn the_url_overrides_the_block() {
         let query = json!({"db": ["a"]}).as_object().unwrap().clone();

@@ -62,8 +62,8 @@ impl Driver {
         }
     }
 
-    /// Acknowledges envelopes that have a final result. Returns the reason of the first pending one,
-    /// and the delay that its receiver asked for.
+    /// Acknowledges envelopes that have a final result. Returns the reason of the first pending
+    /// one, and the delay that its receiver asked for.
     async fn acknowledge(
         &mut self,
         envelopes: &[Envelope],

@@ -1,7 +1,7 @@
 //! Encodes samples into envelopes, which enter a publisher's spool.
 //!
-//! Ids and times derive from the samples and their origin only: the same samples always give the same
-//! envelopes.
+//! Ids and times derive from the samples and their origin only: the same samples always give the
+//! same envelopes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use nephometer_wire::frames;
 use nephometer_wire::{Head, notification};
 use nephometer_wire::{MessageForm, Messages, as_dict};
 
-/// Maximum number of samples in one envelope: the batch size of current Ceilometer agents, some 75 kB,
-/// which consumers are used to, and which is small enough to send again.
+/// Maximum number of samples in one envelope: the batch size of current Ceilometer agents, some 75
+/// kB, which consumers are used to, and which is small enough to send again.
 pub(crate) const MAX_SAMPLES: usize = 50;
 /// Size in bytes at which an envelope is closed: it holds fewer samples with much metadata.
 const FULL_BYTES: usize = 1 << 20;
@@ -134,8 +134,9 @@ impl Encoder {
         Self { host_id, label: Arc::clone(label), form: EncodingForm::Counts }
     }
 
-    /// The envelopes of these samples, in the order in which they are to be sent. They are encoded on
-    /// demand, because their total size may be many times that of the batch. No samples, no envelopes.
+    /// The envelopes of these samples, in the order in which they are to be sent. They are encoded
+    /// on demand, because their total size may be many times that of the batch. No samples, no
+    /// envelopes.
     pub fn envelopes<'a>(
         &'a self,
         samples: &'a [Sample],
@@ -175,10 +176,10 @@ impl Encoder {
     ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
         let mut messages = Messages::packed(&form.messages, form.publisher_id.as_deref());
-        let mut made = 0;
+        let mut envelope_count = 0;
         let mut close = move |body: Vec<u8>, samples: &[Sample]| {
-            made += 1;
-            envelope(self.id("envelope", origin, made - 1), &address, body, samples)
+            envelope_count += 1;
+            envelope(self.id("envelope", origin, envelope_count - 1), &address, body, samples)
         };
         // The body holds the samples from `first` to `at`.
         let (mut body, mut first, mut at) = (Vec::new(), 0, 0);
@@ -218,7 +219,7 @@ impl Encoder {
         origin: SampleOrigin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
-        let (mut left, mut made) = (samples, 0);
+        let (mut left, mut envelope_count) = (samples, 0);
         iter::from_fn(move || {
             let (mut body, mut count) = (Vec::new(), 0);
             for sample in left.iter().take(MAX_SAMPLES) {
@@ -230,8 +231,8 @@ impl Encoder {
                 }
             }
             let chunk = left.split_off(..count).filter(|chunk| !chunk.is_empty())?;
-            made += 1;
-            Some(envelope(self.id("envelope", origin, made - 1), &address, body, chunk))
+            envelope_count += 1;
+            Some(envelope(self.id("envelope", origin, envelope_count - 1), &address, body, chunk))
         })
     }
 
@@ -244,9 +245,9 @@ impl Encoder {
         (0..).zip(samples.chunks(MAX_SAMPLES)).map(move |(at, chunk)| {
             let (source, samples, gone) = (origin.source.into(), chunk.to_vec(), Vec::new());
             let batch = Batch { source, cycle_start: origin.cycle_start, samples, gone };
-            let made =
+            let encoded =
                 envelope(self.id("envelope", origin, at), &address, encode_batch(&batch), chunk);
-            Envelope { batch: Some(Arc::new(batch)), ..made }
+            Envelope { batch: Some(Arc::new(batch)), ..encoded }
         })
     }
 
@@ -259,7 +260,7 @@ impl Encoder {
     ) -> impl Iterator<Item = Envelope> + 'a {
         let mut messages = Messages::new(&form.messages);
         let (groups, most) = form.groups(samples);
-        let (mut group, mut at, mut made) = (0, 0, 0);
+        let (mut group, mut at, mut envelope_count) = (0, 0, 0);
         let mut ready = VecDeque::with_capacity(form.routing_keys.len());
         iter::from_fn(move || {
             loop {
@@ -278,10 +279,10 @@ impl Encoder {
                     (group, at) = (group + 1, 0);
                 }
                 for key in form.routing_keys.iter().filter(|_| !chunk.is_empty()) {
-                    let id = self.id("envelope", origin, made);
+                    let id = self.id("envelope", origin, envelope_count);
                     let head = Head {
                         message_id: id,
-                        unique_id: self.id("unique", origin, made),
+                        unique_id: self.id("unique", origin, envelope_count),
                         publisher_id: &form.publisher_id,
                         event_type,
                         wrap: form.form != NotificationForm::Metering,
@@ -290,7 +291,7 @@ impl Encoder {
                     let body = notification(&head, encoded.iter());
                     let chunk = chunk.iter().map(|index| &samples[*index]);
                     ready.push_back(envelope(id, key, body, chunk));
-                    made += 1;
+                    envelope_count += 1;
                 }
             }
         })

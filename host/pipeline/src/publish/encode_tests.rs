@@ -50,8 +50,8 @@ fn inner(body: &[u8]) -> (String, Value) {
 
 #[test]
 fn a_notification_equals_the_golden_one_except_for_its_ids() {
-    let made = notifier(&["metering"], false).encode(&samples(), origin(0));
-    let [envelope] = made.as_slice() else { panic!("{} envelopes", made.len()) };
+    let envelopes = notifier(&["metering"], false).encode(&samples(), origin(0));
+    let [envelope] = envelopes.as_slice() else { panic!("{} envelopes", envelopes.len()) };
     assert_eq!((&*envelope.address, envelope.samples), ("metering.sample", 5));
     let golden = include_str!("../../../../tests/vectors/notification.json");
     let (_, theirs) = inner(golden.as_bytes());
@@ -69,8 +69,8 @@ fn a_notification_equals_the_golden_one_except_for_its_ids() {
 
 #[test]
 fn each_topic_gets_all_samples_and_then_those_of_each_meter() {
-    let made = notifier(&["a", "b"], true).encode(&samples(), origin(0));
-    let seen: Vec<(String, String)> = made
+    let envelopes = notifier(&["a", "b"], true).encode(&samples(), origin(0));
+    let seen: Vec<(String, String)> = envelopes
         .iter()
         .map(|envelope| {
             let event_type = inner(&envelope.body).1["event_type"].as_str().unwrap().to_owned();
@@ -105,14 +105,16 @@ fn ids_are_deterministic_and_unique() {
 #[test]
 fn envelopes_hold_a_bounded_number_of_samples() {
     let many: Vec<Sample> = samples().into_iter().cycle().take(MAX_SAMPLES * 2 + 1).collect();
-    let sizes = |made: Vec<Envelope>| made.iter().map(|made| made.samples).collect::<Vec<_>>();
+    let sizes = |envelopes: Vec<Envelope>| {
+        envelopes.iter().map(|envelope| envelope.samples).collect::<Vec<_>>()
+    };
     assert_eq!(sizes(notifier(&["a"], false).encode(&many, origin(0))), [50, 50, 1]);
     let spec = FileSpec { path: "/f".into(), rotation: None, json: true };
     let host_id = HostId(Uuid::from_u128(7));
     let lines = Encoder::lines(&spec, &Arc::from("file:///f"), Release::Current, host_id);
-    let made = lines.encode(&many, origin(0));
-    assert_eq!(made[0].body.iter().filter(|byte| **byte == b'\n').count(), 50);
-    assert_eq!(sizes(made), [50, 50, 1]);
+    let envelopes = lines.encode(&many, origin(0));
+    assert_eq!(envelopes[0].body.iter().filter(|byte| **byte == b'\n').count(), 50);
+    assert_eq!(sizes(envelopes), [50, 50, 1]);
     assert!(lines.encode(&[], origin(0)).is_empty());
 }
 
@@ -127,11 +129,13 @@ fn a_message_that_is_too_large_gets_its_own_envelope() {
     let mut resource = (*many[2].resource).clone();
     resource.metadata.insert("large".to_owned(), "x".repeat(MAX_DATAGRAM_BYTES).into());
     many[2].resource = Arc::new(resource);
-    let sizes = |made: &[Envelope]| made.iter().map(|made| made.samples).collect::<Vec<_>>();
-    let made = datagrams.encode(&many, origin(0));
-    assert_eq!(sizes(&made), [2, 1, 50]);
-    assert_eq!(made, datagrams.encode(&many, origin(0)));
-    let ids: HashSet<Uuid> = made.iter().map(|envelope| envelope.id).collect();
+    let sizes = |envelopes: &[Envelope]| {
+        envelopes.iter().map(|envelope| envelope.samples).collect::<Vec<_>>()
+    };
+    let envelopes = datagrams.encode(&many, origin(0));
+    assert_eq!(sizes(&envelopes), [2, 1, 50]);
+    assert_eq!(envelopes, datagrams.encode(&many, origin(0)));
+    let ids: HashSet<Uuid> = envelopes.iter().map(|envelope| envelope.id).collect();
     assert_eq!(ids.len(), 3);
     assert!(datagrams.encode(&[], origin(0)).is_empty());
     // A stream has no such bound.
@@ -142,7 +146,8 @@ fn a_message_that_is_too_large_gets_its_own_envelope() {
     assert!(counts.iter().all(|envelope| envelope.body.is_empty()));
 }
 
-/// Metadata that many samples share is encoded once per sample, so that envelopes are closed by size.
+/// Metadata that many samples share is encoded once per sample, so that envelopes are closed by
+/// size.
 #[test]
 fn an_envelope_holds_fewer_large_samples_and_ids_stay_unique() {
     let mut resource = (*samples()[0].resource).clone();
@@ -159,10 +164,10 @@ fn an_envelope_holds_fewer_large_samples_and_ids_stay_unique() {
         Encoder::lines(&spec, &label, Release::Current, host_id),
         Encoder::stream(&label, "compute-1", messages, host_id),
     ] {
-        let made = encoder.encode(&many, origin(0));
-        let sizes: Vec<u64> = made.iter().map(|envelope| envelope.samples).collect();
+        let envelopes = encoder.encode(&many, origin(0));
+        let sizes: Vec<u64> = envelopes.iter().map(|envelope| envelope.samples).collect();
         assert_eq!(sizes, [11, 11, 11, 11, 11, 11, 11, 11, 11, 2]);
-        let ids: HashSet<Uuid> = made.iter().map(|envelope| envelope.id).collect();
-        assert_eq!(ids.len(), made.len());
+        let ids: HashSet<Uuid> = envelopes.iter().map(|envelope| envelope.id).collect();
+        assert_eq!(ids.len(), envelopes.len());
     }
 }

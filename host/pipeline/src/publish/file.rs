@@ -1,7 +1,7 @@
 //! `file://`: one line per sample, with the rotation of Python's `RotatingFileHandler`.
 //!
-//! Links are not followed. Writes to disk may block a thread of the blocking pool; a pipe or terminal
-//! whose reader stalls is retried and never blocks another publisher.
+//! Links are not followed. Writes to disk may block a thread of the blocking pool; a pipe or
+//! terminal whose reader stalls is retried and never blocks another publisher.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
@@ -22,7 +22,8 @@ const WINDOW: usize = 16;
 const MAX_ATTEMPTS: u32 = 50;
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// Appends envelopes to a file. It is opened for each envelope, so that it can be moved at any time.
+/// Appends envelopes to a file. It is opened for each envelope, so that it can be moved at any
+/// time.
 pub(crate) struct FilePublisher {
     output: OutputFile,
 }
@@ -32,8 +33,8 @@ pub(crate) struct FilePublisher {
 struct OutputFile {
     path: PathBuf,
     rotation: Option<Rotation>,
-    /// An envelope that was only partly written, for example to a full disk, and the number of bytes
-    /// written: these are not written again.
+    /// An envelope that was only partly written, for example to a full disk, and the number of
+    /// bytes written: these are not written again.
     partial: Option<(Uuid, usize)>,
 }
 
@@ -94,8 +95,8 @@ impl OutputFile {
         result
     }
 
-    /// Writes the records from byte `done` on, as many at a time as the rotation allows, and advances
-    /// `done` past what is written.
+    /// Writes the records from byte `done` on, as many at a time as the rotation allows, and
+    /// advances `done` past what is written.
     fn write_from(&self, body: &[u8], done: &mut usize) -> io::Result<()> {
         let mut file = files::output(&self.path)?;
         while *done < body.len() {
@@ -155,8 +156,8 @@ impl OutputFile {
     }
 }
 
-/// Size in bytes of the whole records that fit into a file of `size` bytes. A record does not fit if
-/// it would make the file `max_bytes` long or longer, unless the file is empty.
+/// Size in bytes of the whole records that fit into a file of `size` bytes. A record does not fit
+/// if it would make the file `max_bytes` long or longer, unless the file is empty.
 fn fitting_bytes(records: &[u8], size: u64, max_bytes: u64) -> usize {
     let mut end = 0;
     for record in records.split_inclusive(|byte| *byte == b'\n') {

@@ -5,8 +5,8 @@ use serde_json::Value;
 use nephometer_model::{Batch, Release};
 use nephometer_wire::{Notation, as_dict};
 
-/// A fixture with one batch, one sample a line. `options` is the transformer's JSON text. The expected
-/// output is empty, for the component's author to fill in.
+/// A fixture with one batch, one sample a line. `options` is the transformer's JSON text. The
+/// expected output is empty, for the component's author to fill in.
 pub fn render_fixture(about: &str, options: &str, batch: &Batch) -> String {
     let mut text = format!("{{\n  \"about\": {},\n", Value::from(about));
     text.push_str(&format!(

@@ -1,8 +1,8 @@
 //! Publishers: encode samples into envelopes and deliver envelopes to receivers.
 //!
-//! The sink writes encoded envelopes into a spool; a driver hands them to the publisher, retries with
-//! a backoff and acknowledges. An envelope leaves the spool only when the receiver has acknowledged
-//! or rejected it, or a configured bound or policy drops it.
+//! The sink writes encoded envelopes into a spool; a driver hands them to the publisher, retries
+//! with a backoff and acknowledges. An envelope leaves the spool only when the receiver has
+//! acknowledged or rejected it, or a configured bound or policy drops it.
 
 mod amqp;
 mod backoff;
@@ -38,8 +38,8 @@ pub use open::{
 #[async_trait]
 pub trait Publisher: Send {
     /// Sends the envelopes in their order, and returns one result for each, in the same order. The
-    /// publisher reconnects by itself; the driver waits between attempts. The future may be dropped at
-    /// any time: envelopes without a result are sent again.
+    /// publisher reconnects by itself; the driver waits between attempts. The future may be dropped
+    /// at any time: envelopes without a result are sent again.
     async fn publish(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult>;
 
     /// Number of envelopes to pass at once.

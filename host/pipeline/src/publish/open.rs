@@ -54,8 +54,8 @@ pub struct PublisherSettings {
     pub sink: Arc<str>,
 }
 
-/// Opens a publisher on the spool `name`. Returns its handle, and a task that delivers the spool once
-/// the caller runs it. Nothing is connected yet; a receiver that is down is retried.
+/// Opens a publisher on the spool `name`. Returns its handle, and a task that delivers the spool
+/// once the caller runs it. Nothing is connected yet; a receiver that is down is retried.
 ///
 /// # Errors
 /// If the URL is invalid, or the spool of an earlier run cannot be read.
@@ -166,8 +166,8 @@ impl PublisherHandle {
 /// Envelopes that are neither acknowledged nor on disk. It stays valid after the handle is dropped.
 pub use nephometer_store::UnwrittenEnvelopes;
 
-/// The task that delivers a spool, not started yet. It may be dropped at any time: envelopes that are
-/// not acknowledged then stay in the spool.
+/// The task that delivers a spool, not started yet. It may be dropped at any time: envelopes that
+/// are not acknowledged then stay in the spool.
 pub struct PublisherTask {
     label: Arc<str>,
     driver: Driver,

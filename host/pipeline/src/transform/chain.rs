@@ -50,11 +50,12 @@ pub struct DroppedSamples {
 
 /// The transformers of one sink, one after the other.
 ///
-/// The state of a component depends on everything that it has processed. Therefore the states of all
-/// transformers are saved at one offset, and a chain in which one transformer failed restarts from
-/// there: all instances are rebuilt and process the batches since, without output, with the failure
-/// actions that applied to them. A chain that replaces another one, after a restart of the agent or
-/// beside the running chain, starts the same way: [`Self::restore`], then [`Self::catch_up`].
+/// The state of a component depends on everything that it has processed. Therefore the states of
+/// all transformers are saved at one offset, and a chain in which one transformer failed restarts
+/// from there: all instances are rebuilt and process the batches since, without output, with the
+/// failure actions that applied to them. A chain that replaces another one, after a restart of the
+/// agent or beside the running chain, starts the same way: [`Self::restore`], then
+/// [`Self::catch_up`].
 pub struct Chain {
     pub(super) sink: Arc<str>,
     pub(super) slots: Vec<TransformerSlot>,
@@ -82,8 +83,8 @@ pub(super) struct TransformerSlot {
 pub(super) enum RunMode {
     /// For its output. It is counted.
     Live,
-    /// To bring new instances to the state of others. Only ids are assigned, so that later ids are the
-    /// same.
+    /// To bring new instances to the state of others. Only ids are assigned, so that later ids are
+    /// the same.
     CatchUp,
     /// To bring the chain's own instances back to their state. Ids are assigned already.
     Recovery,
@@ -155,8 +156,8 @@ impl Chain {
         self.history.offset()
     }
 
-    /// Processes a batch: transforms its samples, then flushes all transformers. Returns the output as
-    /// lists, none of them empty: the batch's own samples, then for each transformer its flushed
+    /// Processes a batch: transforms its samples, then flushes all transformers. Returns the output
+    /// as lists, none of them empty: the batch's own samples, then for each transformer its flushed
     /// samples, transformed by those behind it.
     ///
     /// A batch that failed may be processed again, as it is or with failure actions. It is counted
@@ -188,7 +189,8 @@ impl Chain {
         self.process_with_recovery(journaled, RunMode::Live).await
     }
 
-    /// Processes samples that are not in the journal, from one transformer on, and saves the states.
+    /// Processes samples that are not in the journal, from one transformer on, and saves the
+    /// states.
     ///
     /// # Errors
     /// If a transformer fails, or a state cannot be saved: then it has no effect.
@@ -361,9 +363,9 @@ impl Chain {
             Ok(Transformed::Samples(mut samples)) => {
                 if mode != RunMode::Recovery {
                     slot.tally.absorbed += absorbed(&batch.samples, &samples);
-                    let made = slot.ids.assign(&mut samples);
-                    slot.tally.made += made;
-                    slot.tally.passed += samples.len() as u64 - made;
+                    let created = slot.ids.assign(&mut samples);
+                    slot.tally.created += created;
+                    slot.tally.passed += samples.len() as u64 - created;
                 }
                 Ok(Transformed::Samples(samples))
             }
@@ -393,7 +395,7 @@ impl Chain {
         match slot.transformer.flush(journaled.batch.cycle_start).await {
             Ok(mut samples) => {
                 if mode != RunMode::Recovery {
-                    slot.tally.made += slot.ids.assign(&mut samples);
+                    slot.tally.created += slot.ids.assign(&mut samples);
                 }
                 Ok(samples)
             }

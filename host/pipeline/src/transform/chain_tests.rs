@@ -59,13 +59,13 @@ async fn a_recovered_failure_changes_neither_samples_nor_counters() {
     // batch.
     for volume in [1.0, 2.0, 9.0, 4.0] {
         let batch = batch(&[volume, 0.5]);
-        let got = once.process(journaled(&batch, &[])).await.unwrap();
-        let wanted = never.process(journaled(&batch, &[])).await.unwrap();
-        assert_eq!(volumes(&got), volumes(&wanted));
+        let lists = once.process(journaled(&batch, &[])).await.unwrap();
+        let expected_lists = never.process(journaled(&batch, &[])).await.unwrap();
+        assert_eq!(volumes(&lists), volumes(&expected_lists));
         let id = |lists: &[SampleList]| -> Vec<Uuid> {
             lists.iter().flat_map(|list| list.iter()).map(|sample| sample.id).collect()
         };
-        assert_eq!(id(&got), id(&wanted));
+        assert_eq!(id(&lists), id(&expected_lists));
     }
     assert_eq!(
         counts.iter().map(|c| counters(c)).collect::<Vec<_>>(),
@@ -190,8 +190,9 @@ async fn a_new_chain_catches_up_with_a_running_one() {
     assert_eq!(counters(&counts[0]), [0; 5], "catching up counts nothing");
     new.inherit_ids(&mut old);
     let next = journaled(&batch(&[1.0]), &[]);
-    let (got, wanted) = (new.process(next.clone()).await.unwrap(), old.process(next).await);
-    assert_eq!(volumes(&got), volumes(&wanted.unwrap()));
+    let (lists, expected_lists) =
+        (new.process(next.clone()).await.unwrap(), old.process(next).await);
+    assert_eq!(volumes(&lists), volumes(&expected_lists.unwrap()));
 }
 
 #[tokio::test]

@@ -21,8 +21,8 @@ impl ComponentTransformer {
     /// under `place`, such as `SINK/0`.
     ///
     /// # Errors
-    /// If the component cannot be loaded, or rejects the options ([`ComponentError::Options`], with a
-    /// pointer for `spec.offsets`).
+    /// If the component cannot be loaded, or rejects the options ([`ComponentError::Options`], with
+    /// a pointer for `spec.offsets`).
     pub async fn create(
         host: &ComponentHost,
         spec: &TransformerSpec,
@@ -45,8 +45,8 @@ impl ComponentTransformer {
         Self::with_numbering(host, loaded, options, place, Numbering::Ascending).await
     }
 
-    /// The same with a chosen order of the dictionary's numbers: for tests whether results depend on
-    /// it.
+    /// The same with a chosen order of the dictionary's numbers: for tests whether results depend
+    /// on it.
     ///
     /// # Errors
     /// As for [`Self::from_loaded`].

@@ -1,8 +1,8 @@
 //! Transformers: samples in, samples out. Every transformer is a WebAssembly component.
 //!
 //! A [`Chain`] runs the transformers of one sink, flushes them at the end of a polling cycle, and
-//! saves and restores their states. It recovers once from a component that fails; a second failure on
-//! the same batch is returned to the sink, which chooses the failure action.
+//! saves and restores their states. It recovers once from a component that fails; a second failure
+//! on the same batch is returned to the sink, which chooses the failure action.
 
 mod batch_log;
 mod chain;
@@ -45,8 +45,8 @@ pub trait Transformer: Send + Sync {
     /// id, which the chain replaces; all others are samples of the batch, each at most once.
     async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Transformed, TransformError>;
 
-    /// Called after all samples of a polling cycle. Returns the samples that were buffered until then,
-    /// with nil ids.
+    /// Called after all samples of a polling cycle. Returns the samples that were buffered until
+    /// then, with nil ids.
     async fn flush(&mut self, now: Moment) -> Result<Vec<Sample>, TransformError>;
 
     /// The state as bytes; `None` for a transformer without a state.

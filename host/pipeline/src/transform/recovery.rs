@@ -19,8 +19,8 @@ impl Chain {
         self.history.saved_states().0
     }
 
-    /// Offset of the last save, the states there, and the batches since: all that another chain needs
-    /// to reach the same state.
+    /// Offset of the last save, the states there, and the batches since: all that another chain
+    /// needs to reach the same state.
     pub fn snapshot(&self) -> (Offset, Vec<Option<State>>, Vec<JournaledBatch>) {
         let (offset, states) = self.history.saved_states();
         (offset, states.to_vec(), self.history.batches())
@@ -63,8 +63,8 @@ impl Chain {
         self.process_with_recovery(journaled, RunMode::CatchUp).await.map(drop)
     }
 
-    /// Appends a batch to the history without processing it: the next recovery does. Returns false if
-    /// the history cannot hold it.
+    /// Appends a batch to the history without processing it: the next recovery does. Returns false
+    /// if the history cannot hold it.
     pub(crate) fn record_unprocessed(&mut self, journaled: JournaledBatch) -> bool {
         self.needs_recovery = true;
         self.history.push(journaled) == 0
@@ -91,8 +91,8 @@ impl Chain {
         !self.needs_recovery && self.save().await
     }
 
-    /// Saves the states of all transformers at the current offset, in memory. Returns false if one of
-    /// them cannot be saved; the older save then stays that of all.
+    /// Saves the states of all transformers at the current offset, in memory. Returns false if one
+    /// of them cannot be saved; the older save then stays that of all.
     pub async fn save(&mut self) -> bool {
         let start = Instant::now();
         let mut states = Vec::with_capacity(self.slots.len());
@@ -155,8 +155,8 @@ impl Chain {
                     events::component::recovered(&self.sink, batches);
                     return Ok(());
                 }
-                // A batch that succeeded before fails now, for example on a busy machine: start over
-                // without it.
+                // A batch that succeeded before fails now, for example on a busy machine: start
+                // over without it.
                 Err((batch_index, failure)) => {
                     let error = self.report(&failure);
                     let (name, reason) = (&error.component, &error.reason);

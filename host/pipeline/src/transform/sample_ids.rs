@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use nephometer_model::{About, Computed, HostId, Sample};
 
-/// Ids per transformer that are remembered, at least, to number samples of equal origin: those of the
-/// last polling cycle of a large host, or of many cycles of a small one.
+/// Ids per transformer that are remembered, at least, to number samples of equal origin: those of
+/// the last polling cycle of a large host, or of many cycles of a small one.
 const REMEMBERED: usize = 16_384;
 
 type ById<T> = HashMap<Uuid, T, BuildHasherDefault<IdHasher>>;
@@ -37,8 +37,8 @@ pub(super) struct SampleIds {
     host_id: HostId,
     sink: Arc<str>,
     transformer_index: usize,
-    /// How often the id of ordinal 0 was assigned in committed batches: the newer and the older half
-    /// of what is remembered.
+    /// How often the id of ordinal 0 was assigned in committed batches: the newer and the older
+    /// half of what is remembered.
     newer: ById<usize>,
     older: ById<usize>,
     /// The same for the current batch.

@@ -1,5 +1,5 @@
-//! The memory bound on the saved states of all transformers: of running chains, of revisions that are
-//! catching up, and of rollback candidates. A state that several chains share counts once.
+//! The memory bound on the saved states of all transformers: of running chains, of revisions that
+//! are catching up, and of rollback candidates. A state that several chains share counts once.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

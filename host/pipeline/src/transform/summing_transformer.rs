@@ -13,8 +13,8 @@ use nephometer_model::{
 };
 use nephometer_telemetry::TransformerCount;
 
-/// Sums up all volumes and replaces each sample by the sum; a flush returns the sum once more. Fails
-/// on `poison`, `failures` times.
+/// Sums up all volumes and replaces each sample by the sum; a flush returns the sum once more.
+/// Fails on `poison`, `failures` times.
 struct SummingTransformer {
     sum: f64,
     poison: f64,

@@ -16,7 +16,7 @@ pub(super) struct Tally {
     pub(super) absorbed: u64,
     pub(super) rejected: u64,
     pub(super) failed: u64,
-    pub(super) made: u64,
+    pub(super) created: u64,
 }
 
 impl Tally {
@@ -27,7 +27,7 @@ impl Tally {
         count.absorbed.fetch_add(self.absorbed, Relaxed);
         count.dropped.add(Dropped::Rejected, self.rejected);
         count.dropped.add(Dropped::Failed, self.failed);
-        count.created.fetch_add(self.made, Relaxed);
+        count.created.fetch_add(self.created, Relaxed);
     }
 }
 

@@ -38,7 +38,8 @@ const FRAME_MAX: u32 = 16 << 10;
 /// Minimum frame size of AMQP 0-9-1 in bytes.
 const FRAME_MIN: u32 = 4096;
 
-/// Heartbeat interval in seconds, unless the URL sets another one: a dead broker is noticed in 20 s.
+/// Heartbeat interval in seconds, unless the URL sets another one. A dead broker is noticed after
+/// two intervals.
 const HEARTBEAT: u16 = 10;
 
 /// The addresses of a broker, and how to connect to it.
@@ -255,8 +256,9 @@ impl BrokerConnection {
         self.declared.remove(key);
     }
 
-    /// Whether a declaration failed because the object exists with other properties, such as durable:
-    /// then it is used as it is. The broker has closed the channel, so that a new one is opened.
+    /// Whether a declaration failed because the object exists with other properties, such as
+    /// durable: then it is used as it is. The broker has closed the channel, so that a new one is
+    /// opened.
     async fn exists_differently(
         &mut self,
         declared: Result<(), AmqpError>,

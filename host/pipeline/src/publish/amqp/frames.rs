@@ -1,9 +1,9 @@
 //! Validates the frames that a broker sends, before the AMQP library parses them.
 //!
-//! A peer at the broker's address can send anything, before any login. The library parses nested field
-//! tables by unbounded recursion, and buffers unsolicited methods. This module rejects a frame before
-//! its last byte is passed on, so that the library, which parses whole frames only, never sees it. It
-//! buffers at most one frame, and never changes the stream.
+//! A peer at the broker's address can send anything, before any login. The library parses nested
+//! field tables by unbounded recursion, and buffers unsolicited methods. This module rejects a
+//! frame before its last byte is passed on, so that the library, which parses whole frames only,
+//! never sees it. It buffers at most one frame, and never changes the stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -28,7 +28,8 @@ const GREETING: u8 = b'A';
 const START: (u16, u16) = (10, 10);
 const RETURN: (u16, u16) = (60, 50);
 
-/// Replies to a publisher's methods. Any other method is rejected; most of those contain field tables.
+/// Replies to a publisher's methods. Any other method is rejected; most of those contain field
+/// tables.
 const REPLIES: [(u16, u16); 12] = [
     START,
     (10, 30),  // connection.tune
@@ -44,8 +45,8 @@ const REPLIES: [(u16, u16); 12] = [
     (85, 11),  // confirm.select-ok
 ];
 
-/// Methods that a broker may send unsolicited. The library queues a reply to most of them, also while
-/// the broker reads nothing.
+/// Methods that a broker may send unsolicited. The library queues a reply to most of them, also
+/// while the broker reads nothing.
 const UNSOLICITED: [(u16, u16); 6] = [
     (10, 20), // connection.secure
     (10, 50), // connection.close
@@ -63,8 +64,8 @@ pub(super) struct Returnable {
 }
 
 impl Returnable {
-    /// Sets the numbers of messages and bytes that are about to be sent. All earlier messages must be
-    /// confirmed.
+    /// Sets the numbers of messages and bytes that are about to be sent. All earlier messages must
+    /// be confirmed.
     pub(super) fn set(&self, messages: usize, bytes: usize) {
         self.messages.store(messages, Relaxed);
         self.bytes.store(bytes, Relaxed);

@@ -59,8 +59,8 @@ fn header(channel: u16, size: u64, headers: &[u8]) -> Vec<u8> {
     frame(2, channel, &[&[0, 60, 0, 0][..], &size.to_be_bytes(), &properties].concat())
 }
 
-/// Checks a stream whole, byte by byte, and cut in two at every byte. Asserts that a rejection comes
-/// with the last byte and not before.
+/// Checks a stream whole, byte by byte, and cut in two at every byte. Asserts that a rejection
+/// comes with the last byte and not before.
 fn check_at_every_cut(messages: usize, stream: &[u8]) -> Result<(), FrameError> {
     let whole = guard(messages, 1000).check(stream);
     let mut bytewise = guard(messages, 1000);
@@ -277,8 +277,8 @@ impl AsyncRead for Pieces {
         _: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let wanted = self.sizes.pop_front().unwrap_or(usize::MAX);
-        let size = wanted.min(buffer.len()).min(self.bytes.len() - self.at);
+        let requested = self.sizes.pop_front().unwrap_or(usize::MAX);
+        let size = requested.min(buffer.len()).min(self.bytes.len() - self.at);
         buffer[..size].copy_from_slice(&self.bytes[self.at..][..size]);
         self.at += size;
         Poll::Ready(Ok(size))
@@ -329,7 +329,9 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_that_pass_are_within_the_depth_bound(data in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_that_pass_are_within_the_depth_bound(
+        data in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
         fuzz::amqp(&data);
     }
 

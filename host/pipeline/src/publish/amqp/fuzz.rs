@@ -10,9 +10,9 @@ use amq_protocol::types::{AMQPValue, FieldTable};
 use super::frames::{FrameGuard, Returnable};
 use nephometer_model::Bound;
 
-/// Checks a stream of any bytes, cut anywhere. The first byte selects what the others are: a stream,
-/// the arguments of `connection.start`, or the content header of a returned message. The second byte
-/// is the size of the pieces.
+/// Checks a stream of any bytes, cut anywhere. The first byte selects what the others are: a
+/// stream, the arguments of `connection.start`, or the content header of a returned message. The
+/// second byte is the size of the pieces.
 pub fn amqp(data: &[u8]) {
     let [form, cut, data @ ..] = data else { return };
     let stream = match form % 3 {

@@ -1,5 +1,5 @@
-//! The AMQP library behind the guard, with minimal brokers. `tests/hostile/broker.rs` runs the whole
-//! agent against worse ones.
+//! The AMQP library behind the guard, with minimal brokers. `tests/hostile/broker.rs` runs the
+//! whole agent against worse ones.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -11,7 +11,8 @@ use super::frames_tests::{long, method, nested, start};
 use nephometer_config::{BrokerSpec, Queues, Secret, TlsSpec};
 use nephometer_model::Bound;
 
-/// A broker that accepts connections, runs `reply` on each, and reports when the client has closed it.
+/// A broker that accepts connections, runs `reply` on each, and reports when the client has closed
+/// it.
 fn broker(query: &str, reply: impl Fn(&mut TcpStream) + Send + 'static) -> (Broker, Receiver<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();

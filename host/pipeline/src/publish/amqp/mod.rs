@@ -1,9 +1,9 @@
-//! `notifier://` over AMQP 0-9-1: sends encoded notifications to a broker. The only module that uses
-//! `lapin`.
+//! `notifier://` over AMQP 0-9-1: sends encoded notifications to a broker. The only module that
+//! uses `lapin`.
 //!
-//! An envelope is acknowledged only when the broker has confirmed and routed it; in any doubt it is sent
-//! again. The broker is not trusted: its frames are validated before the library parses them, and its
-//! texts are sanitized before they are logged.
+//! An envelope is acknowledged only when the broker has confirmed and routed it; in any doubt it is
+//! sent again. The broker is not trusted: its frames are validated before the library parses them,
+//! and its texts are sanitized before they are logged.
 
 mod connection;
 mod frame_error;

@@ -36,8 +36,8 @@ pub struct AmqpPublisher {
 }
 
 impl AmqpPublisher {
-    /// A publisher for this broker. Nothing is connected yet. `stream` identifies the spool: receivers
-    /// get it with the number of each envelope.
+    /// A publisher for this broker. Nothing is connected yet. `stream` identifies the spool:
+    /// receivers get it with the number of each envelope.
     ///
     /// # Errors
     /// If a URL of the broker is invalid.
@@ -46,8 +46,8 @@ impl AmqpPublisher {
         Ok(Self { broker: Broker::new(spec)?, connection: None, label, stream })
     }
 
-    /// A connection on which all routing keys have a queue. Declared before anything is sent, because a
-    /// failed declaration closes the channel with everything in flight.
+    /// A connection on which all routing keys have a queue. Declared before anything is sent,
+    /// because a failed declaration closes the channel with everything in flight.
     async fn ready(&mut self, envelopes: &[Envelope]) -> Result<BrokerConnection, AmqpError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -80,7 +80,8 @@ impl Publisher for AmqpPublisher {
 }
 
 impl AmqpPublisher {
-    /// Sends all envelopes, then waits for all confirms. Also returns whether the connection is usable.
+    /// Sends all envelopes, then waits for all confirms. Also returns whether the connection is
+    /// usable.
     async fn exchange(
         &self,
         connection: &mut BrokerConnection,
@@ -163,7 +164,8 @@ impl AmqpPublisher {
     }
 
     /// The properties that oslo.messaging sets, byte for byte, plus two headers: the stream and the
-    /// number of the envelope in it. A missing number is a gap; a repeated envelope keeps its number.
+    /// number of the envelope in it. A missing number is a gap; a repeated envelope keeps its
+    /// number.
     fn properties(&self, envelope: &Envelope) -> BasicProperties {
         let mut headers = FieldTable::default();
         let stream = AMQPValue::LongString(self.stream.as_str().into());

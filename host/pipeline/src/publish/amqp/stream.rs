@@ -1,8 +1,8 @@
 //! The stream that the AMQP library reads from: a socket, plain or TLS, with a `FrameGuard` on the
 //! input, which ends when its `CloseOnDrop` is dropped.
 //!
-//! The library accepts only the stream type of its reactor. Therefore this module has a reactor of its
-//! own, which delegates everything but streams to Tokio's.
+//! The library accepts only the stream type of its reactor. Therefore this module has a reactor of
+//! its own, which delegates everything but streams to Tokio's.
 
 use std::future::{Future, ready};
 use std::io::{self, IoSlice};
@@ -125,7 +125,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     }
 }
 
-/// Tokio's reactor without its streams: those are connected and guarded before the library is called.
+/// Tokio's reactor without its streams: those are connected and guarded before the library is
+/// called.
 #[derive(Debug, Clone)]
 pub(super) struct GuardedReactor(Tokio);
 

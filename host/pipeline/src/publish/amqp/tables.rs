@@ -1,8 +1,8 @@
 //! Measures the depth of field tables and arrays of AMQP 0-9-1.
 //!
-//! The types and sizes are those of the AMQP library, which follows RabbitMQ where it differs from the
-//! specification. A table that does not end exactly at its length is rejected, because the library
-//! might read it differently.
+//! The types and sizes are those of the AMQP library, which follows RabbitMQ where it differs from
+//! the specification. A table that does not end exactly at its length is rejected, because the
+//! library might read it differently.
 
 use super::frame_error::FrameError;
 use nephometer_model::Bound;

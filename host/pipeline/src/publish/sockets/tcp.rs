@@ -23,9 +23,9 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 
 /// Writes messages into a stream, each preceded by its length.
 ///
-/// The receiver never replies. An envelope counts as acknowledged if it was written completely and the
-/// connection is not reset a moment later: the system of a terminated receiver resets it at once.
-/// Otherwise all envelopes are written again into the next connection.
+/// The receiver never replies. An envelope counts as acknowledged if it was written completely and
+/// the connection is not reset a moment later: the system of a terminated receiver resets it at
+/// once. Otherwise all envelopes are written again into the next connection.
 pub(crate) struct TcpPublisher {
     target: SocketSpec,
     stream: Option<TcpStream>,
@@ -107,8 +107,8 @@ async fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether an idle connection is still open. Otherwise the first bytes after the receiver has closed it
-/// would be lost without an error.
+/// Whether an idle connection is still open. Otherwise the first bytes after the receiver has
+/// closed it would be lost without an error.
 fn is_open(stream: &TcpStream) -> bool {
     let mut ignored = [0; 512];
     loop {

@@ -24,7 +24,8 @@ const WINDOW: usize = 16;
 /// also lets an ICMP reply arrive if the port is closed.
 const ENVELOPE_DELAY: Duration = Duration::from_millis(5);
 
-/// Sends every message as a datagram. An envelope counts as acknowledged once its datagrams are sent.
+/// Sends every message as a datagram. An envelope counts as acknowledged once its datagrams are
+/// sent.
 pub(crate) struct UdpPublisher {
     target: SocketSpec,
     socket: Option<UdpSocket>,
