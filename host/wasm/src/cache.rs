@@ -1,14 +1,15 @@
-//! Compiled components on disk.
+//! The on-disk cache of compiled components.
 //!
-//! Loading such a file is running native code as the agent, so it must be what this agent wrote:
-//! it lies in a folder that is ours alone, is ours alone itself, is no link, was written for this component and
-//! this engine, and its content has the digest that was stored with it. Anything else is refused and made anew. The digest finds
-//! damage; against somebody who can write as the agent's user nothing here helps.
+//! Loading a cached file runs native code as the agent, so only files that this agent wrote are
+//! accepted: owned by its user, inaccessible to others, in a directory with the same properties, no
+//! link, written for this component and engine, and with content that matches the stored digest.
+//! Any other file is refused and compiled anew. The digest detects damage; nothing here protects
+//! against an attacker who can write as the agent's user.
 //!
-//! Code is mapped, not copied: that of a component with an interpreter has 40 MB, which would take
-//! the agent that much memory and half of the time of its start. What is mapped is the very file that
-//! was checked, whatever its name leads to by then, and files are replaced, never written over. Files that
-//! were not used for the longest are removed ([`Bound::CacheFiles`], [`Bound::CacheBytes`]).
+//! Code is mapped, not copied: a component with an interpreter has 40 MB of code, and a copy would
+//! cost that much memory and half of the agent's start time. The mapped file is the one that was
+//! verified, even if its path has been replaced since. Files are replaced, never overwritten. The
+//! least recently used ones are removed ([`Bound::CacheFiles`], [`Bound::CacheBytes`]).
 
 use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions};
 use std::hash::{Hash, Hasher};
@@ -28,25 +29,26 @@ use super::digest::Digest;
 use nephometer_model::Bound;
 use nephometer_telemetry::events;
 
-/// What follows the code in every file, before its key and its digest; the number changes when the form does.
+/// Follows the code in every file, before key and digest. The number changes with the format.
 const MAGIC: &[u8; 16] = b"nephometer-code3";
-const TRAILER: u64 = MAGIC.len() as u64 + 64;
-/// Read at once.
-const CHUNK: usize = 64 << 10;
+/// Bytes of magic, key and digest.
+const TRAILER_BYTES: u64 = MAGIC.len() as u64 + 64;
+/// Bytes per read.
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// The folder, if it can be used.
-pub(super) struct Cache {
+/// The cache directory, if it is usable.
+pub(super) struct CodeCache {
     folder: Option<PathBuf>,
-    /// What the engine's settings make of compiled code, beside the component itself.
+    /// Hash of the engine settings that compiled code depends on.
     engine: [u8; 32],
 }
 
-/// What a file is for: of the component's digest and the engine.
+/// Identifies the component and the engine that a file was written for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Key([u8; 32]);
 
-impl Cache {
-    /// Makes the folder if need be. One that cannot be used is logged once; then nothing is kept.
+impl CodeCache {
+    /// Creates the directory if necessary. An unusable one is logged once; then nothing is cached.
     pub(super) fn open(path: &Path, engine: &Engine) -> Self {
         let folder = path.join("components");
         let folder = match prepare(&folder) {
@@ -59,42 +61,43 @@ impl Cache {
         Self { folder, engine: compatibility(engine) }
     }
 
-    /// The compiled component, if it is there and sound.
+    /// The compiled component, if it is cached and passes verification.
     pub(super) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let key = self.key(digest);
         let file = self.file(key)?;
-        let loaded = checked(&file, key).and_then(|found| {
-            // The files that were used last are kept. A time that cannot be set costs a file its place only.
-            let _ = found.set_times(FileTimes::new().set_modified(now()));
-            code::load(engine, &found).map_err(|error| because(format!("{error:#}")))
+        let loaded = open_verified(&file, key).and_then(|verified| {
+            // Marks the file as recently used. On failure it is only evicted earlier.
+            let _ = verified.set_times(FileTimes::new().set_modified(now()));
+            code::load(engine, &verified).map_err(|error| rejected(format!("{error:#}")))
         });
         match loaded {
             Ok(component) => Some(component),
             Err(Unusable::Absent) => None,
-            Err(Unusable::Because(reason)) => {
+            Err(Unusable::Rejected(reason)) => {
                 events::component::cache_entry_rejected(&file, &reason);
                 None
             }
         }
     }
 
-    /// Whether the compiled component is there and sound. What is not is logged by [`Cache::get`].
+    /// Whether the compiled component is cached and passes verification. Rejected files are logged
+    /// by [`CodeCache::get`] only.
     pub(super) fn has(&self, digest: &Digest) -> bool {
         let key = self.key(digest);
-        self.file(key).is_some_and(|file| checked(&file, key).is_ok())
+        self.file(key).is_some_and(|file| open_verified(&file, key).is_ok())
     }
 
-    /// Keeps what [`compile`](super::compile::compile) has just made, and loads it: from the folder, so that its
-    /// memory is the kernel's to take back, or from where it is if it cannot be kept.
-    pub(super) fn adopt(
+    /// Stores the output of [`compile`](super::compile::compile) and loads it from the cache, so
+    /// that the kernel can reclaim its memory. Loads `compiled` itself if it cannot be stored.
+    pub(super) fn store(
         &self,
         engine: &Engine,
         digest: &Digest,
-        made: &mut File,
+        compiled: &mut File,
     ) -> Result<Component, String> {
         let key = self.key(digest);
         if let Some(file) = self.file(key) {
-            match write(&file, made, key) {
+            match write(&file, compiled, key) {
                 Ok(()) => {
                     self.prune();
                     if let Some(component) = self.get(engine, digest) {
@@ -104,19 +107,19 @@ impl Cache {
                 Err(error) => events::component::cache_unusable(&file, &error.to_string()),
             }
         }
-        code::load(engine, made).map_err(|error| format!("{error:#}"))
+        code::load(engine, compiled).map_err(|error| format!("{error:#}"))
     }
 
     fn key(&self, digest: &Digest) -> Key {
-        let hashed = Sha256::new().chain_update(digest.as_bytes()).chain_update(self.engine);
-        Key(hashed.finalize().into())
+        let hasher = Sha256::new().chain_update(digest.as_bytes()).chain_update(self.engine);
+        Key(hasher.finalize().into())
     }
 
     fn file(&self, key: Key) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join(format!("{}.cwasm", Digest::from(key.0))))
     }
 
-    /// Removes what was not used for the longest, beyond what is kept. Code that is loaded stays mapped.
+    /// Removes the least recently used files beyond the bounds. Loaded code stays mapped.
     fn prune(&self) {
         let Some(folder) = &self.folder else { return };
         let mut files = cached_files(folder);
@@ -132,19 +135,19 @@ impl Cache {
     }
 }
 
-/// Modification time, size and path of what is in the folder.
+/// Modification time, size in bytes and path of each cached file.
 fn cached_files(folder: &Path) -> Vec<(SystemTime, u64, PathBuf)> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     entries
         .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
         .filter_map(|entry| {
-            let found = entry.metadata().ok()?;
-            Some((found.modified().ok()?, found.len(), entry.path()))
+            let metadata = entry.metadata().ok()?;
+            Some((metadata.modified().ok()?, metadata.len(), entry.path()))
         })
         .collect()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a file's time, which no sample is made of")]
+#[expect(clippy::disallowed_methods, reason = "a file time, which never reaches a sample")]
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -153,84 +156,88 @@ fn now() -> SystemTime {
 #[derive(Debug)]
 enum Unusable {
     Absent,
-    Because(String),
+    Rejected(String),
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "so that `map_err` takes it as it is")]
-fn because(reason: impl ToString) -> Unusable {
-    Unusable::Because(reason.to_string())
+#[expect(clippy::needless_pass_by_value, reason = "passed to `map_err` by name")]
+fn rejected(reason: impl ToString) -> Unusable {
+    Unusable::Rejected(reason.to_string())
 }
 
 fn prepare(folder: &Path) -> Result<(), String> {
     if let Some(parent) = folder.parent() {
         fs::create_dir_all(parent).map_err(|error| error.to_string())?;
-        let found = fs::symlink_metadata(parent).map_err(|error| error.to_string())?;
-        if !found.is_dir() {
-            return Err(format!("{} is a link; name the folder itself", parent.display()));
+        let metadata = fs::symlink_metadata(parent).map_err(|error| error.to_string())?;
+        if !metadata.is_dir() {
+            return Err(format!(
+                "{} is a symbolic link; configure the directory itself",
+                parent.display()
+            ));
         }
     }
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.to_string()),
         _ => {}
     }
-    let found = fs::symlink_metadata(folder).map_err(|error| error.to_string())?;
-    if !found.is_dir() {
-        return Err("it is no folder".to_owned());
+    let metadata = fs::symlink_metadata(folder).map_err(|error| error.to_string())?;
+    if !metadata.is_dir() {
+        return Err("not a directory".to_owned());
     }
-    ours(&found)
+    check_private(&metadata)
 }
 
-/// Whether nobody else can have written there.
-fn ours(found: &fs::Metadata) -> Result<(), String> {
-    let me = rustix::process::geteuid().as_raw();
-    if found.uid() != me {
-        return Err(format!("it belongs to user {}, not to {me}", found.uid()));
+/// Checks that only this user can have written there.
+fn check_private(metadata: &fs::Metadata) -> Result<(), String> {
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user {
+        return Err(format!("owned by user {}, must be owned by user {user}", metadata.uid()));
     }
-    if found.mode() & 0o077 != 0 {
-        return Err(format!("others have access to it (mode {:o})", found.mode() & 0o7777));
+    if metadata.mode() & 0o077 != 0 {
+        let mode = metadata.mode() & 0o7777;
+        return Err(format!("mode {mode:o} gives access to other users"));
     }
     Ok(())
 }
 
-/// The file, once its content has been found to be what was written.
-fn checked(path: &Path, key: Key) -> Result<File, Unusable> {
+/// Opens a file and verifies owner, mode, digest and key.
+fn open_verified(path: &Path, key: Key) -> Result<File, Unusable> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let flags = i32::try_from(flags.bits()).map_err(because)?;
+    let flags = i32::try_from(flags.bits()).map_err(rejected)?;
     let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(Unusable::Absent),
-        Err(error) => return Err(because(error)),
+        Err(error) => return Err(rejected(error)),
     };
-    let found = file.metadata().map_err(because)?;
-    if !found.is_file() || found.nlink() != 1 {
-        return Err(because("it is no plain file of its own"));
+    let metadata = file.metadata().map_err(rejected)?;
+    if !metadata.is_file() || metadata.nlink() != 1 {
+        return Err(rejected("not a plain file with a single name"));
     }
-    ours(&found).map_err(Unusable::Because)?;
-    let Some(code) = found.len().checked_sub(TRAILER) else {
-        return Err(because("it is damaged or not ours"));
+    check_private(&metadata).map_err(Unusable::Rejected)?;
+    let Some(code) = metadata.len().checked_sub(TRAILER_BYTES) else {
+        return Err(rejected("damaged or not written by this agent"));
     };
-    let digest = hash_of(&mut file, code).map_err(because)?;
+    let digest = hash_of(&mut file, code).map_err(rejected)?;
     let mut trailer = Vec::new();
-    file.read_to_end(&mut trailer).map_err(because)?;
+    file.read_to_end(&mut trailer).map_err(rejected)?;
     let (magic, rest) = trailer.split_at_checked(MAGIC.len()).unwrap_or_default();
     let (written_for, written) = rest.split_at_checked(key.0.len()).unwrap_or_default();
     if magic != MAGIC {
-        return Err(because("it is damaged or not ours"));
+        return Err(rejected("damaged or not written by this agent"));
     }
     if written != &*digest.chain_update(written_for).finalize() {
-        return Err(because("it is damaged: its content is not what was written"));
+        return Err(rejected("damaged: digest does not match the content"));
     }
     if written_for != key.0 {
-        return Err(because("it was written for another component or engine"));
+        return Err(rejected("written for another component or engine"));
     }
     Ok(file)
 }
 
-/// Of the next so many bytes.
+/// Hashes the next `length` bytes.
 fn hash_of(file: &mut File, length: u64) -> std::io::Result<Sha256> {
     let mut hasher = Sha256::new();
     let mut left = file.take(length);
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match left.read(&mut chunk)? {
             0 => return Ok(hasher),
@@ -239,27 +246,27 @@ fn hash_of(file: &mut File, length: u64) -> std::io::Result<Sha256> {
     }
 }
 
-/// Writes beside the place and renames, so that a reader never sees half of it.
+/// Writes a temporary file and renames it: readers never see a partial file.
 fn write(path: &Path, code: &mut File, key: Key) -> std::io::Result<()> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_extension(format!("{}-{number}.new", std::process::id()));
     let length = code.metadata()?.len();
     code.rewind()?;
     let digest = hash_of(code, length)?.chain_update(key.0).finalize();
     code.rewind()?;
-    let written = create(&beside).and_then(|mut file| {
+    let written = create(&temporary).and_then(|mut file| {
         std::io::copy(code, &mut file)?;
         file.write_all(MAGIC)?;
-        // The digest covers the key by being behind it in a file that only this user can write.
+        // The digest covers code and key.
         file.write_all(&key.0)?;
         file.write_all(&digest)?;
         file.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(&temporary, path)
     });
     if written.is_err() {
         // Best effort: the error that matters is the first one.
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(&temporary);
     }
     written
 }
@@ -268,9 +275,9 @@ fn create(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Everything in the engine that compiled code depends on.
+/// Hash of the engine settings that compiled code depends on.
 fn compatibility(engine: &Engine) -> [u8; 32] {
-    /// A hasher whose result does not depend on the standard library's choice.
+    /// A hasher whose result is independent of the standard library.
     struct Stable(Sha256);
     impl Hasher for Stable {
         fn write(&mut self, bytes: &[u8]) {
@@ -300,20 +307,20 @@ mod tests {
     }
 
     fn reason(path: &Path) -> String {
-        match checked(path, KEY) {
-            Ok(_) => "fine".to_owned(),
+        match open_verified(path, KEY) {
+            Ok(_) => "ok".to_owned(),
             Err(Unusable::Absent) => "absent".to_owned(),
-            Err(Unusable::Because(reason)) => reason,
+            Err(Unusable::Rejected(reason)) => reason,
         }
     }
 
     #[test]
-    fn only_whole_files_of_our_own_are_taken() {
+    fn only_intact_private_files_are_accepted() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.cwasm");
         assert_eq!(reason(&file), "absent");
         write(&file, b"code").unwrap();
-        assert_eq!(reason(&file), "fine");
+        assert_eq!(reason(&file), "ok");
 
         let whole = fs::read(&file).unwrap();
         for at in 0..whole.len() {
@@ -332,25 +339,27 @@ mod tests {
         write(&file, b"code").unwrap();
         let link = folder.path().join("link.cwasm");
         symlink(&file, &link).unwrap();
-        assert!(!["fine", "absent"].contains(&reason(&link).as_str()));
+        assert!(!["ok", "absent"].contains(&reason(&link).as_str()));
         fs::hard_link(&file, folder.path().join("hard.cwasm")).unwrap();
         assert!(reason(&file).contains("plain file"));
     }
 
-    // A good file under another component's name was once run as that component.
+    // Regression: a valid file under another component's name was run as that component.
     #[test]
-    fn a_file_is_bound_to_its_component_and_engine() {
+    fn cached_file_is_bound_to_its_component_and_engine() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.cwasm");
         write(&file, b"code").unwrap();
-        let Err(Unusable::Because(reason)) = checked(&file, Key([8; 32])) else { panic!("taken") };
+        let Err(Unusable::Rejected(reason)) = open_verified(&file, Key([8; 32])) else {
+            panic!("accepted")
+        };
         assert!(reason.contains("another component"), "{reason}");
     }
 
     #[test]
-    fn only_what_was_used_last_is_kept() {
+    fn least_recently_used_files_are_pruned() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { folder: Some(folder.path().to_owned()), engine: [0; 32] };
+        let cache = CodeCache { folder: Some(folder.path().to_owned()), engine: [0; 32] };
         let count = Bound::CacheFiles.size() + 3;
         for number in 0..count {
             let file = folder.path().join(format!("{number}.cwasm"));
@@ -365,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_may_write_is_refused() {
+    fn directory_accessible_to_others_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("cache").join("components");
         prepare(&folder).unwrap();
@@ -374,11 +383,11 @@ mod tests {
         assert!(prepare(&folder).unwrap_err().contains("777"));
         let link = parent.path().join("components");
         symlink(&folder, &link).unwrap();
-        assert!(prepare(&link).unwrap_err().contains("no folder"));
+        assert!(prepare(&link).unwrap_err().contains("not a directory"));
     }
 
     #[test]
-    fn writing_leaves_nothing_beside() {
+    fn failed_write_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         write(&folder.path().join("x.cwasm"), b"code").unwrap();
         assert!(write(&folder.path().join("absent/x.cwasm"), b"code").is_err());

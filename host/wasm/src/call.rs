@@ -2,31 +2,31 @@
 
 use std::fmt;
 
-/// What a component is asked for.
+/// A function of the contract that the host calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GuestCall {
-    /// A new instance is made.
+    /// Creates an instance.
     Instantiate,
-    /// It describes itself.
+    /// Reads name, version and options schema.
     Describe,
-    /// It gets its options.
+    /// Passes the options.
     Configure,
-    /// It gets the state of an earlier instance.
+    /// Passes the state of an earlier instance.
     Restore,
-    /// It gets new dictionary entries.
+    /// Passes new dictionary entries.
     Learn,
-    /// It works on a batch.
+    /// Transforms a batch.
     Transform,
-    /// It emits what it held back.
+    /// Ends a polling cycle and collects buffered samples.
     Flush,
-    /// It hands out its state.
+    /// Reads the state.
     Save,
-    /// It delivers an envelope.
+    /// Delivers an envelope.
     Publish,
 }
 
 impl GuestCall {
-    /// The name in messages and in the log.
+    /// The name in error messages and log fields.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Instantiate => "instantiate",

@@ -1,10 +1,10 @@
-//! What made a call fail, in words.
+//! Formats the cause of a failed call.
 
 use super::log::clean;
 use super::outbound::exceeded;
 
-/// What made a call fail, on one line. Never the error as a whole: its text holds the guest's stack,
-/// whose names may be of any length and number.
+/// The root cause of a failed call, on one line. Never the whole error: its text includes the
+/// guest's stack, with names of any length and number.
 pub(crate) fn cause(error: &wasmtime::Error) -> String {
     match exceeded(error) {
         Some(exceeded) => exceeded.to_string(),

@@ -1,12 +1,12 @@
-//! Compilation, in a process of its own where there is a program for it.
+//! Compiles components, in a child process if a compiler program is configured.
 //!
-//! A compiler that works on what others supply can be made to use any amount of time and memory, and
-//! what it used stays with the process that it ran in. So the agent starts itself anew with the
-//! subcommand `compile`: nothing of the environment, standard input is the component, standard
-//! output takes the code. Both are files in memory that have no name, so that nobody else can
-//! reach them, no folder is needed and nothing is left behind. The child limits itself before it
-//! reads anything ([`confine`]), and then by the size of what it has read; the parent ends it when its time
-//! is over, the kernel when the parent ends. Code that was written is sealed and mapped, never copied.
+//! Untrusted input can make a compiler use any amount of time and memory, and a process keeps the
+//! memory it has used. The agent therefore starts itself with the subcommand `compile` and an empty
+//! environment. Standard input is the component, standard output receives the code. Both are
+//! anonymous memory files: no other process can open them, and nothing is left behind. The child
+//! sets its resource limits before it reads anything ([`confine`]), then tightens them by the size
+//! of the component. The parent kills it at the wall clock limit, the kernel when the parent ends.
+//! The code is sealed and mapped, never copied.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -27,67 +27,69 @@ use super::log::clean;
 use super::survey::survey;
 use nephometer_model::Bound;
 
-/// How long one component may take by the clock. A Python component takes 10 to 60 s.
-const WALL: Duration = Duration::from_secs(120);
-/// Processor time of the child before it knows the component's size, over all its threads.
+/// Wall clock limit of one compilation. A Python component takes 10 to 60 s.
+const WALL_LIMIT: Duration = Duration::from_secs(120);
+/// Processor time limit of the child until it knows the component's size, over all threads.
 const CPU_SECONDS: u64 = 120;
-/// Open files: the standard ones, and a few for the threads.
-const FILES: u64 = 32;
-/// What is kept of the child's words.
-const WORDS: u64 = 4 << 10;
-/// How often the parent looks whether the child has ended. Against the seconds that a
-/// compilation takes this is nothing.
-const LOOK: Duration = Duration::from_millis(10);
+/// Open files: the standard streams, and a few for the threads.
+const MAX_FILES: u64 = 32;
+/// Bytes of the child's standard error that are kept.
+const STDERR_BYTES: u64 = 4 << 10;
+/// How often the parent checks for the end of the child.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Why there is no code.
+/// Why a compilation failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NotCompiled {
-    /// It is the component: another attempt would end the same way.
+pub(super) enum CompileFailure {
+    /// Caused by the component: a retry would fail the same way.
     Component(String),
-    /// It is the machine: another attempt may end well.
-    Machine(String),
+    /// Caused by the environment: a retry may succeed.
+    Environment(String),
 }
 
-/// The code of a component, in sealed memory: [`super::code::load`] maps it. Blocks for as long as it takes,
-/// which is bounded if there is a `compiler` program; without one the work is done right here.
+/// Compiles a component into sealed memory, for [`super::code::load`]. Blocks until done: for at
+/// most [`WALL_LIMIT`] in the `compiler` program, without a limit if there is none and the work is
+/// done in this process.
 pub(super) fn compile(
     compiler: Option<&Path>,
     engine: &Engine,
     component: &[u8],
-) -> Result<File, NotCompiled> {
-    let machine = |error: io::Error| NotCompiled::Machine(format!("no compiled code: {error}"));
-    let mut code = nameless("nephometer-code").map_err(machine)?;
+) -> Result<File, CompileFailure> {
+    let failed = |error: io::Error| {
+        CompileFailure::Environment(format!("cannot store compiled code: {error}"))
+    };
+    let mut code = anonymous_file("nephometer-code").map_err(failed)?;
     match compiler {
         None => {
-            let made = translate(engine, component).map_err(NotCompiled::Component)?;
-            code.write_all(&made).map_err(machine)?;
+            let compiled = precompile(engine, component).map_err(CompileFailure::Component)?;
+            code.write_all(&compiled).map_err(failed)?;
         }
-        Some(program) => in_child(program, component, &code)?,
+        Some(program) => compile_in_child(program, component, &code)?,
     }
-    seal(&mut code).map_err(machine)?;
+    seal(&mut code).map_err(failed)?;
     Ok(code)
 }
 
-/// The most compiled code that a component of this size may become.
-fn most_code(component: usize) -> u64 {
+/// Limit on the compiled code of a component of `component` bytes, bytes.
+fn max_code_bytes(component: usize) -> u64 {
     let by_size = Bound::CodeFactor.most().saturating_mul(component as u64);
     Bound::CodeBase.most().saturating_add(by_size)
 }
 
-/// The most processor time that the compilation of a component of this size may take.
-pub(super) fn most_cpu(component: usize) -> Duration {
+/// Limit on the processor time to compile a component of `component` bytes.
+pub(super) fn max_cpu(component: usize) -> Duration {
     let by_size = Bound::CompileFactor.most().saturating_mul(component as u64) >> 20;
     Duration::from_millis(Bound::CompileBase.most().saturating_add(by_size))
 }
 
-fn translate(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, String> {
+fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, String> {
     survey(component).map_err(|reason| clean(&reason))?;
     let code =
         engine.precompile_component(component).map_err(|error| clean(&format!("{error:#}")))?;
-    let most = most_code(component.len());
+    let most = max_code_bytes(component.len());
     if code.len() as u64 > most {
         return Err(format!(
-            "{}: {} bytes from {} bytes, at most {most} bytes ({}, {}); {}",
+            "{}: {} bytes compiled from {} bytes, at most {most} bytes ({}, {}); {}",
             Bound::CodeFactor.row().what,
             code.len(),
             component.len(),
@@ -99,26 +101,31 @@ fn translate(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, String> {
     Ok(code)
 }
 
-fn in_child(program: &Path, component: &[u8], code: &File) -> Result<(), NotCompiled> {
-    let machine = |error: io::Error| {
-        NotCompiled::Machine(format!("the compiler {} cannot be run: {error}", program.display()))
+fn compile_in_child(program: &Path, component: &[u8], code: &File) -> Result<(), CompileFailure> {
+    let failed = |error: io::Error| {
+        CompileFailure::Environment(format!(
+            "cannot run the compiler {}: {error}",
+            program.display()
+        ))
     };
-    let mut child = start(program, &["compile".to_owned()], component, code).map_err(machine)?;
-    let (ended, output) = finish(&mut child, WALL).map_err(machine)?;
-    match ended {
-        None => Err(NotCompiled::Component(format!("it took more than {WALL:?} to compile"))),
+    let mut child = start(program, &["compile".to_owned()], component, code).map_err(failed)?;
+    let (status, output) = finish(&mut child, WALL_LIMIT).map_err(failed)?;
+    match status {
+        None => {
+            Err(CompileFailure::Component(format!("compilation took more than {WALL_LIMIT:?}")))
+        }
         Some(status) if status.success() => Ok(()),
-        Some(status) => Err(blame(status, &output, most_cpu(component.len()))),
+        Some(status) => Err(classify_exit(status, &output, max_cpu(component.len()))),
     }
 }
 
-/// A file in memory that has no name.
-pub(super) fn nameless(what: &str) -> io::Result<File> {
+/// Creates an anonymous memory file. `label` shows up in `/proc` only.
+pub(super) fn anonymous_file(label: &str) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    Ok(File::from(memfd_create(what, flags)?))
+    Ok(File::from(memfd_create(label, flags)?))
 }
 
-/// From now on nobody can change the file, not even a process that kept it open.
+/// Makes the file immutable, even for processes that still have it open.
 fn seal(file: &mut File) -> io::Result<()> {
     file.rewind()?;
     fcntl_add_seals(
@@ -128,14 +135,14 @@ fn seal(file: &mut File) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts this program anew with a command for confined work on a component.
+/// Starts this program with a subcommand that works on a component under limits.
 pub(super) fn start(
     program: &Path,
     command: &[String],
     component: &[u8],
     output: &File,
 ) -> io::Result<Child> {
-    let mut input = nameless("nephometer-component")?;
+    let mut input = anonymous_file("nephometer-component")?;
     input.write_all(component)?;
     input.rewind()?;
     Command::new(program)
@@ -143,7 +150,7 @@ pub(super) fn start(
         .args(command)
         .env_clear()
         .current_dir("/")
-        // A signal from the terminal is for the agent, which then ends the child with itself.
+        // Signals from the terminal go to the agent only. The child ends with it.
         .process_group(0)
         .stdin(input)
         .stdout(output.try_clone()?)
@@ -151,111 +158,114 @@ pub(super) fn start(
         .spawn()
 }
 
-/// Waits for the end of a child and what it wrote to standard error; no status if its time was
-/// over and it was ended.
+/// Waits for the end of a child and collects its standard error. The status is `None` if the child
+/// was killed at the `wall` limit.
 pub(super) fn finish(
     child: &mut Child,
     wall: Duration,
 ) -> io::Result<(Option<ExitStatus>, String)> {
     let stderr = child.stderr.take();
-    // Reads to the end, so that a child that writes much is not held up by a full pipe.
-    let listener = thread::Builder::new()
-        .name("compiler-words".to_owned())
-        .spawn(move || stderr.map(words).unwrap_or_default());
-    let ended = wait(child, wall);
-    let output = listener?.join().unwrap_or_default();
-    Ok((ended?, output))
+    // Reads to the end: a full pipe would block a child that writes much.
+    let reader = thread::Builder::new()
+        .name("compiler-stderr".to_owned())
+        .spawn(move || stderr.map(read_stderr).unwrap_or_default());
+    let status = wait(child, wall);
+    let output = reader?.join().unwrap_or_default();
+    Ok((status?, output))
 }
 
-/// What came on a channel, cut.
-fn words(mut from: impl Read) -> String {
+/// Reads a stream to its end and keeps the first [`STDERR_BYTES`], as one clean line.
+fn read_stderr(mut from: impl Read) -> String {
     let mut kept = Vec::new();
-    let whole = (&mut from)
-        .take(WORDS)
+    let read = (&mut from)
+        .take(STDERR_BYTES)
         .read_to_end(&mut kept)
         .and_then(|_| io::copy(&mut from, &mut io::sink()));
     let text = String::from_utf8_lossy(&kept);
-    match whole {
+    match read {
         Ok(_) => clean(&text),
         Err(error) => clean(&format!("{text} ({error})")),
     }
 }
 
-/// How the child ended; `None` if its time was over, and it was ended.
+/// Waits for the child's exit status; `None` if it was killed at the `wall` limit.
 fn wait(child: &mut Child, wall: Duration) -> io::Result<Option<ExitStatus>> {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if begun.elapsed() >= wall {
+        if started.elapsed() >= wall {
             child.kill()?;
             child.wait()?;
             return Ok(None);
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// Whose fault an end without code is.
-fn blame(status: ExitStatus, output: &str, cpu: Duration) -> NotCompiled {
-    let after = if output.is_empty() { String::new() } else { format!("; output: {output}") };
+/// Attributes a failed exit to the component or to the environment.
+fn classify_exit(status: ExitStatus, output: &str, cpu: Duration) -> CompileFailure {
+    let suffix = if output.is_empty() { String::new() } else { format!("; output: {output}") };
     let reason = match status.signal().and_then(Signal::from_named_raw) {
         Some(Signal::XCPU | Signal::KILL) => format!(
-            "its compilation exceeded {} s of processor time for its size ({}, {}), or ran out of \
-             memory; {}{after}",
+            "compilation exceeded {} s of processor time for the size of the component ({}, {}), \
+             or ran out of memory; {}{suffix}",
             cpu.as_secs(),
             Bound::CompileBase.row().name,
             Bound::CompileFactor.row().name,
             Bound::CompileFactor.row().remedy
         ),
-        // What Rust does when an allocation fails.
+        // Rust aborts when an allocation fails.
         Some(Signal::ABORT) => format!(
-            "its compilation needed more than {} bytes of memory ({}), or failed{after}",
+            "compilation needed more than {} bytes of memory ({}), or failed{suffix}",
             Bound::CompileMemory.most(),
             Bound::CompileMemory.row().name
         ),
         Some(Signal::XFSZ) => format!(
-            "its compiled code is too large for its size ({}, {}); {}{after}",
+            "compiled code is too large for the size of the component ({}, {}); {}{suffix}",
             Bound::CodeBase.row().name,
             Bound::CodeFactor.row().name,
             Bound::CodeFactor.row().remedy
         ),
-        Some(Signal::SEGV | Signal::BUS) => format!("its compilation crashed ({status}){after}"),
+        Some(Signal::SEGV | Signal::BUS) => format!("compilation crashed ({status}){suffix}"),
         None if !output.is_empty() => output.to_owned(),
-        _ => return NotCompiled::Machine(format!("the compiler ended with {status}{after}")),
+        _ => return CompileFailure::Environment(format!("compiler exited with {status}{suffix}")),
     };
-    NotCompiled::Component(reason)
+    CompileFailure::Component(reason)
 }
 
-/// Why the compiler's process did not do its work.
+/// Why the compiler process failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CompilerError {
-    /// The limits could not be set, so nothing was read.
-    #[error("the limits of the compiler cannot be set")]
+    /// The resource limits could not be set; nothing was read.
+    #[error("cannot set the resource limits of the compiler")]
     Limits(#[source] rustix::io::Errno),
     /// Standard input or standard output failed.
-    #[error("the compiler cannot read or write")]
+    #[error("cannot read the component or write the result")]
     Io(#[from] io::Error),
     /// The component cannot be compiled.
     #[error("{0}")]
     Component(String),
 }
 
-/// What the child does: limits itself, reads a component to its end, writes its code, which
-/// [`super::cache`] knows how to load. `component` and `code` are its standard input and output.
+/// The work of the child process: sets its resource limits, reads a component to the end and writes
+/// the compiled code. `component` and `code` are its standard input and output.
+///
+/// # Errors
+/// If limits cannot be set, reading or writing fails, or the component cannot be compiled.
 pub fn compile_confined(component: impl Read, mut code: impl Write) -> Result<(), CompilerError> {
     let bytes = confined_input(component)?;
-    let cpu = most_cpu(bytes.len()).as_secs().min(CPU_SECONDS);
+    let cpu = max_cpu(bytes.len()).as_secs().min(CPU_SECONDS);
     limit(Resource::Cpu, cpu).map_err(CompilerError::Limits)?;
-    limit(Resource::Fsize, most_code(bytes.len())).map_err(CompilerError::Limits)?;
+    limit(Resource::Fsize, max_code_bytes(bytes.len())).map_err(CompilerError::Limits)?;
     let engine = engine().map_err(|error| CompilerError::Component(format!("{error:#}")))?;
-    let made = translate(&engine, &bytes).map_err(CompilerError::Component)?;
-    code.write_all(&made)?;
+    let compiled = precompile(&engine, &bytes).map_err(CompilerError::Component)?;
+    code.write_all(&compiled)?;
     Ok(code.flush()?)
 }
 
-/// Confines this process, then reads the component that it works on.
+/// Confines this process, then reads the component.
 pub(super) fn confined_input(component: impl Read) -> Result<Vec<u8>, CompilerError> {
     confine().map_err(CompilerError::Limits)?;
     let mut bytes = Vec::new();
@@ -263,13 +273,13 @@ pub(super) fn confined_input(component: impl Read) -> Result<Vec<u8>, CompilerEr
     Ok(bytes)
 }
 
-/// Everything that this process may use from here on, and its end with its parent's.
+/// Limits the resources of this process, and ties its life to the parent's.
 fn confine() -> rustix::io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     limit(Resource::As, Bound::CompileMemory.most())?;
     limit(Resource::Cpu, CPU_SECONDS)?;
-    limit(Resource::Fsize, most_code(Bound::ComponentBytes.size()))?;
-    limit(Resource::Nofile, FILES)?;
+    limit(Resource::Fsize, max_code_bytes(Bound::ComponentBytes.size()))?;
+    limit(Resource::Nofile, MAX_FILES)?;
     limit(Resource::Core, 0)?;
     setpriority_process(None, 19)
 }
@@ -286,46 +296,48 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let said = words(child.stderr.take().unwrap());
-        (child, said)
+        let stderr = read_stderr(child.stderr.take().unwrap());
+        (child, stderr)
     }
 
     #[test]
-    fn what_a_child_says_is_kept_in_part_and_made_harmless() {
-        let (mut child, said) = shell("head -c 1000000 /dev/zero | tr '\\0' 'x' >&2");
-        assert!(wait(&mut child, WALL).unwrap().unwrap().success());
-        assert!(said.len() < 2_000 && said.starts_with("xxx"), "{}", said.len());
+    fn stderr_of_the_child_is_truncated_and_cleaned() {
+        let (mut child, stderr) = shell("head -c 1000000 /dev/zero | tr '\\0' 'x' >&2");
+        assert!(wait(&mut child, WALL_LIMIT).unwrap().unwrap().success());
+        assert!(stderr.len() < 2_000 && stderr.starts_with("xxx"), "{}", stderr.len());
     }
 
     #[test]
-    fn a_child_whose_time_is_over_is_ended() {
+    fn child_is_killed_at_the_wall_limit() {
         let mut child = Command::new("/bin/sleep").arg("600").spawn().unwrap();
         assert_eq!(wait(&mut child, Duration::from_millis(30)).unwrap(), None);
         assert!(child.try_wait().unwrap().is_some());
     }
 
     #[test]
-    fn the_end_of_a_child_says_whose_fault_it_is() {
+    fn exit_status_attributes_the_failure() {
         for (script, component) in [
             ("kill -XCPU $$", true),
             ("kill -ABRT $$", true),
             ("kill -KILL $$", true),
-            ("echo it has no head >&2; exit 70", true),
+            ("echo invalid header >&2; exit 70", true),
             ("exit 70", false),
             ("kill -TERM $$", false),
         ] {
-            let (mut child, said) = shell(script);
-            let status = wait(&mut child, WALL).unwrap().unwrap();
-            let blamed = blame(status, &said, WALL);
-            assert_eq!(matches!(blamed, NotCompiled::Component(_)), component, "{blamed:?}");
+            let (mut child, stderr) = shell(script);
+            let status = wait(&mut child, WALL_LIMIT).unwrap().unwrap();
+            let failure = classify_exit(status, &stderr, WALL_LIMIT);
+            assert_eq!(matches!(failure, CompileFailure::Component(_)), component, "{failure:?}");
         }
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_the_machines_fault() {
+    fn missing_compiler_is_a_failure_of_the_environment() {
         let engine = engine().unwrap();
         let missing = Path::new("/nowhere/nephometer");
-        let failed = compile(Some(missing), &engine, b"").unwrap_err();
-        assert!(matches!(failed, NotCompiled::Machine(reason) if reason.contains("/nowhere")));
+        let failure = compile(Some(missing), &engine, b"").unwrap_err();
+        assert!(
+            matches!(failure, CompileFailure::Environment(reason) if reason.contains("/nowhere"))
+        );
     }
 }

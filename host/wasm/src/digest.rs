@@ -1,8 +1,8 @@
-//! What a component's file is told apart by.
+//! The identity of a component file.
 
 use std::fmt;
 
-/// SHA-256 of a component's file.
+/// SHA-256 of a component file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 

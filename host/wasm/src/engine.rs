@@ -1,4 +1,4 @@
-//! The engine that all components share, and its clock.
+//! The wasmtime engine that all components share, and the thread that advances its epoch.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -8,37 +8,36 @@ use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use super::code;
 
-/// From one epoch to the next: how long a guest may keep its thread before a neighbour gets its
-/// turn, and the grain of processor budgets.
-pub(super) const TICK: Duration = Duration::from_millis(10);
+/// Length of an epoch: how long a guest may keep its thread before another one runs, and the
+/// resolution of processor time limits.
+pub(super) const EPOCH: Duration = Duration::from_millis(10);
 
-/// Ticks that the clock goes on for when no guest is at work any more.
-const LINGER: u32 = 10;
+/// Epochs for which the clock keeps running after the last call.
+const IDLE_EPOCHS: u32 = 10;
 
-/// How long the clock's thread sleeps through while no guest is at work.
-const IDLE: Duration = Duration::from_secs(1);
+/// How often the stopped clock checks whether the engine still exists.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
 
-/// Stack of wasm code. Host functions run on what is left of [`FIBER_STACK`]; an overflow there
-/// would end the process, so most of it is theirs.
+/// Stack of wasm code, bytes. Host functions use the rest of [`FIBER_STACK`]. They get most of it,
+/// because an overflow there would end the process.
 const WASM_STACK: usize = 512 << 10;
 const FIBER_STACK: usize = 2 << 20;
 
-/// Makes the engine. Instances live for hours, so they are allocated on demand; the reservation
-/// of 4 GiB of addresses for each memory stays, because it costs nothing but addresses and keeps
-/// bounds checks out of the code.
+/// Creates the engine. Instances live for hours, so they are allocated on demand. Each memory
+/// reserves 4 GiB of addresses, which costs nothing else and saves bounds checks.
 pub(super) fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config
-        // Calls cost a third without the machinery for concurrent ones.
+        // Without support for concurrent calls, a call costs a third.
         .concurrency_support(false)
         .epoch_interruption(true)
         .consume_fuel(false)
-        // Lines of sources are what a guest's debug information says, which is read in a confined
-        // child only (`symbolize`): parsing it here let a guest end the agent.
+        // Source lines come from the guest's debug information, which only a confined child parses
+        // (`symbolize`): parsing it here would let a guest crash the agent.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK);
-    // What no toolchain for components needs is only surface.
+    // Features that no component toolchain needs would only add attack surface.
     config
         .wasm_memory64(false)
         .wasm_multi_memory(false)
@@ -50,45 +49,45 @@ pub(super) fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// The engine's clock. It moves the epoch while guests are at work, and a little longer: waking its thread
-/// for each of many short calls would cost more than the calls. Then it stands still: a hundred wake-ups a
-/// second would be most of what an idle agent costs its machine.
+/// The engine's clock. It advances the epoch during calls and for a short time after: waking its
+/// thread for each of many short calls would cost more than the calls. Then it stops: a hundred
+/// wake-ups per second would be most of the processor time of an idle agent.
 #[derive(Clone)]
-pub(super) struct Clock(Arc<Calls>);
+pub(super) struct Clock(Arc<ClockState>);
 
 #[derive(Default)]
-struct Calls {
+struct ClockState {
     state: Mutex<CallState>,
-    begun: Condvar,
+    call_started: Condvar,
 }
 
 #[derive(Default)]
 struct CallState {
-    /// Calls that go on.
+    /// Calls in progress.
     calls: usize,
-    /// The clock's thread waits for a call.
+    /// Whether the clock's thread waits for a call.
     asleep: bool,
 }
 
-/// A guest is at work as long as this lives.
-pub(super) struct AtWork(Arc<Calls>);
+/// Keeps the clock running during a call.
+pub(super) struct ClockGuard(Arc<ClockState>);
 
 impl Clock {
-    /// Starts the clock's thread. It ends with the engine.
+    /// Starts the clock's thread, which ends with the engine.
     pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
-        let (weak, state) = (engine.weak(), Arc::<Calls>::default());
+        let (weak, state) = (engine.weak(), Arc::<ClockState>::default());
         let own = Arc::clone(&state);
         thread::Builder::new().name("guest-epoch".to_owned()).spawn(move || {
-            let mut idle = LINGER;
+            let mut idle = IDLE_EPOCHS;
             loop {
-                let working = if idle < LINGER { own.working() } else { own.wait() };
-                idle = if working { 0 } else { LINGER.min(idle + 1) };
-                let moving = idle < LINGER;
-                if moving {
-                    thread::sleep(TICK);
+                let has_calls = if idle < IDLE_EPOCHS { own.has_calls() } else { own.wait() };
+                idle = if has_calls { 0 } else { IDLE_EPOCHS.min(idle + 1) };
+                let running = idle < IDLE_EPOCHS;
+                if running {
+                    thread::sleep(EPOCH);
                 }
                 match weak.upgrade() {
-                    Some(engine) if moving => engine.increment_epoch(),
+                    Some(engine) if running => engine.increment_epoch(),
                     Some(_) => {}
                     None => return,
                 }
@@ -97,29 +96,30 @@ impl Clock {
         Ok(Self(state))
     }
 
-    /// A call begins.
-    pub(super) fn work(&self) -> AtWork {
+    /// Runs the clock until the guard is dropped.
+    pub(super) fn start_call(&self) -> ClockGuard {
         let mut state = self.0.state();
         state.calls += 1;
         if state.asleep {
-            self.0.begun.notify_one();
+            self.0.call_started.notify_one();
         }
         drop(state);
-        AtWork(Arc::clone(&self.0))
+        ClockGuard(Arc::clone(&self.0))
     }
 }
 
-impl Calls {
-    /// Whether a guest is at work.
-    fn working(&self) -> bool {
+impl ClockState {
+    /// Whether a call is in progress.
+    fn has_calls(&self) -> bool {
         self.state().calls > 0
     }
 
-    /// Waits until a guest is at work, but not for ever: the engine may be gone. Whether one is.
+    /// Waits for a call, for at most [`IDLE_CHECK`], and returns whether there is one.
     fn wait(&self) -> bool {
         let mut state = self.state();
         state.asleep = true;
-        let waited = self.begun.wait_timeout_while(state, IDLE, |state| state.calls == 0);
+        let waited =
+            self.call_started.wait_timeout_while(state, IDLE_CHECK, |state| state.calls == 0);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.asleep = false;
         state.calls > 0
@@ -130,7 +130,7 @@ impl Calls {
     }
 }
 
-impl Drop for AtWork {
+impl Drop for ClockGuard {
     fn drop(&mut self) {
         self.0.state().calls -= 1;
     }
@@ -140,24 +140,24 @@ impl Drop for AtWork {
 mod tests {
     use super::*;
 
-    // It once ticked a hundred times a second, day and night.
+    // Regression: the idle clock woke up a hundred times per second.
     #[test]
-    fn the_clock_moves_while_somebody_works() {
+    fn clock_runs_during_calls_only() {
         let engine = engine().unwrap();
         let clock = Clock::start(&engine).unwrap();
-        assert!(!clock.0.working());
-        let (first, second) = (clock.work(), clock.work());
-        assert!(clock.0.working());
+        assert!(!clock.0.has_calls());
+        let (first, second) = (clock.start_call(), clock.start_call());
+        assert!(clock.0.has_calls());
         drop(first);
-        assert!(clock.0.working());
+        assert!(clock.0.has_calls());
         drop(second);
-        assert!(!clock.0.working());
-        assert!(!clock.0.wait(), "it looks whether the engine is still there");
+        assert!(!clock.0.has_calls());
+        assert!(!clock.0.wait(), "it returns to check the engine");
         let asleep = || clock.0.state().asleep;
         let until = std::time::Instant::now() + Duration::from_secs(30);
         while !asleep() {
-            assert!(std::time::Instant::now() < until, "it ticks although nobody works");
-            thread::sleep(TICK);
+            assert!(std::time::Instant::now() < until, "the clock runs without a call");
+            thread::sleep(EPOCH);
         }
     }
 }

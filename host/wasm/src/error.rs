@@ -1,3 +1,5 @@
+//! Errors of loading, configuring and starting components.
+
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -5,20 +7,20 @@ use thiserror::Error;
 use super::call::GuestCall;
 use nephometer_model::{Bound, clean};
 
-/// Why there is no instance of a component.
+/// Why a component cannot be loaded or started.
 #[derive(Debug, Error)]
 pub enum ComponentError {
-    /// The host itself could not be started.
-    #[error("the component host cannot be started: {0}")]
+    /// The component host could not be started.
+    #[error("cannot start the component host: {0}")]
     Host(String),
-    /// No file of that name on the component path.
-    #[error("there is no component {name:?}: no {name}.wasm in {folders}{hint}")]
+    /// No file of this name on the component path.
+    #[error("component {name:?} not found: no {name}.wasm in {folders}{hint}")]
     NotFound {
         /// As in `pipeline.yaml`.
         name: String,
-        /// Where it was looked for.
+        /// The directories that were searched.
         folders: String,
-        /// Names that are there and look alike, or nothing.
+        /// Similar or available names; may be empty.
         hint: String,
     },
     /// The file cannot be read.
@@ -29,114 +31,116 @@ pub enum ComponentError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is no component for this agent: not a component at all, of another world, or it
-    /// wants what it does not get.
+    /// The file is not a component for this agent: not a component at all, for another world, or
+    /// with imports that are not available.
     #[error("{path}: {reason}")]
-    Unfit {
+    Invalid {
         /// The file.
         path: PathBuf,
         /// What is wrong and what would be right.
         reason: String,
     },
-    /// The options do not fit the component; everything that is wrong with them.
-    #[error("the options of {component} are wrong: {}", list(.faults, *.more))]
+    /// The options are invalid. Has all errors at once.
+    #[error("invalid options of {component}: {}", list(.errors, *.omitted))]
     Options {
         /// The component's name.
         component: String,
-        /// At least one, and at most as many as [`Bound::OptionErrors`] has.
-        faults: Vec<OptionFault>,
-        /// How many there are besides.
-        more: usize,
+        /// At least one, and at most [`Bound::OptionErrors`].
+        errors: Vec<OptionError>,
+        /// Number of errors beyond the bound.
+        omitted: usize,
     },
-    /// An instance failed before it took its first batch.
+    /// An instance failed before its first batch.
     #[error("{component} failed in {call}: {reason}")]
     Failed {
         /// The component's name.
         component: String,
-        /// What it was asked for.
+        /// The failed call.
         call: GuestCall,
-        /// What happened and, for a limit, which key to change.
+        /// The cause and, for a limit, the configuration key to change.
         reason: String,
     },
 }
 
-/// The file cannot be used, for this reason.
-pub(super) fn unfit(path: &Path, reason: String) -> ComponentError {
-    ComponentError::Unfit { path: path.to_owned(), reason }
+/// The error for a file that cannot be used.
+pub(super) fn invalid(path: &Path, reason: String) -> ComponentError {
+    ComponentError::Invalid { path: path.to_owned(), reason }
 }
 
-/// One thing that is wrong with options.
+/// One error in the options.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OptionFault {
+pub struct OptionError {
     /// JSON Pointer into the options; empty for the whole.
     pub pointer: String,
     /// What is wrong and what would be right.
     pub reason: String,
 }
 
-/// Faults in the line of a log; `check` prints all that are kept.
-const LISTED: usize = 10;
+/// Errors in a log line; `check` prints all that are kept.
+const MAX_LISTED: usize = 10;
 
-fn list(faults: &[OptionFault], more: usize) -> String {
-    let mut words: Vec<String> = faults
+fn list(errors: &[OptionError], omitted: usize) -> String {
+    let mut parts: Vec<String> = errors
         .iter()
-        .take(LISTED)
-        .map(|fault| {
-            let place = if fault.pointer.is_empty() { "/" } else { &fault.pointer };
-            format!("{place}: {}", fault.reason)
+        .take(MAX_LISTED)
+        .map(|error| {
+            let pointer = if error.pointer.is_empty() { "/" } else { &error.pointer };
+            format!("{pointer}: {}", error.reason)
         })
         .collect();
-    let more = more + faults.len().saturating_sub(LISTED);
-    if more > 0 {
-        words.push(format!("and {more} more"));
+    let omitted = omitted + errors.len().saturating_sub(MAX_LISTED);
+    if omitted > 0 {
+        parts.push(format!("and {omitted} more"));
     }
-    words.join("; ")
+    parts.join("; ")
 }
 
-/// Bytes of a pointer and of a reason. They come from a component, and in part from long keys.
-const POINTER: usize = 128;
-const REASON: usize = 256;
+/// Bytes of a pointer that are kept. Pointers contain keys, which may be long.
+const POINTER_BYTES: usize = 128;
+/// Bytes of a reason that are kept. Reasons come from components.
+const REASON_BYTES: usize = 256;
 
-/// Collects what is wrong with options, as much of it as somebody reads.
+/// Collects errors in options, bounded in number and length.
 #[derive(Debug, Default)]
-pub(super) struct OptionFaults {
-    kept: Vec<OptionFault>,
-    more: usize,
+pub(super) struct OptionErrors {
+    kept: Vec<OptionError>,
+    omitted: usize,
 }
 
-impl OptionFaults {
-    /// One fault more. `reason` is called only if there is room for it.
+impl OptionErrors {
+    /// Adds an error. `reason` is called only if the error is kept.
     pub(super) fn add(&mut self, pointer: &str, reason: impl FnOnce() -> String) {
         if self.kept.len() == Bound::OptionErrors.size() {
-            self.more += 1;
+            self.omitted += 1;
             return;
         }
-        let (pointer, reason) = (short(pointer, POINTER), short(&reason(), REASON));
-        self.kept.push(OptionFault { pointer, reason });
+        let (pointer, reason) =
+            (truncate(pointer, POINTER_BYTES), truncate(&reason(), REASON_BYTES));
+        self.kept.push(OptionError { pointer, reason });
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// Those that are kept, by pointer, and how many there are besides.
-    pub(super) fn finish(mut self) -> (Vec<OptionFault>, usize) {
+    /// The kept errors by pointer, and the number of omitted ones.
+    pub(super) fn finish(mut self) -> (Vec<OptionError>, usize) {
         self.kept.sort_by(|a, b| a.pointer.cmp(&b.pointer));
-        (self.kept, self.more)
+        (self.kept, self.omitted)
     }
 
-    /// The options of this component are refused for them.
-    pub(super) fn refuse(self, component: String) -> ComponentError {
-        let (faults, more) = self.finish();
-        ComponentError::Options { component, faults, more }
+    /// The error that refuses the options of this component.
+    pub(super) fn into_error(self, component: String) -> ComponentError {
+        let (errors, omitted) = self.finish();
+        ComponentError::Options { component, errors, omitted }
     }
 }
 
-/// One harmless line of at most so many bytes.
-fn short(text: &str, most: usize) -> String {
+/// One clean line of at most `max` bytes.
+fn truncate(text: &str, max: usize) -> String {
     let mut line = clean(text);
-    if line.len() > most {
-        line.truncate(line.floor_char_boundary(most));
+    if line.len() > max {
+        line.truncate(line.floor_char_boundary(max));
         line.push_str(" [cut]");
     }
     line
@@ -146,28 +150,28 @@ fn short(text: &str, most: usize) -> String {
 mod tests {
     use super::*;
 
-    fn faults(count: usize) -> ComponentError {
-        let mut faults = OptionFaults::default();
+    fn errors(count: usize) -> ComponentError {
+        let mut errors = OptionErrors::default();
         for at in 0..count {
-            faults.add(&format!("/{at}/\u{1b}[2J{}", "k".repeat(5_000)), || "x\n".repeat(90_000));
+            errors.add(&format!("/{at}/\u{1b}[2J{}", "k".repeat(5_000)), || "x\n".repeat(90_000));
         }
-        faults.refuse("c".to_owned())
+        errors.into_error("c".to_owned())
     }
 
-    /// 60,000 option errors made a log line of 7.6 MB, with control characters.
+    // Regression: 60,000 option errors made a log line of 7.6 MB with control characters.
     #[test]
     fn option_errors_are_bounded_in_number_and_length() {
         let most = Bound::OptionErrors.size();
-        for (count, left) in [(most, 0), (most + 1, 1), (60_000, 60_000 - most)] {
-            let ComponentError::Options { faults, more, .. } = faults(count) else { panic!() };
-            assert_eq!((faults.len(), more), (most, left));
-            for OptionFault { pointer, reason } in faults {
-                assert!(pointer.len() <= POINTER + 6 && reason.len() <= REASON + 6);
+        for (count, expected) in [(most, 0), (most + 1, 1), (60_000, 60_000 - most)] {
+            let ComponentError::Options { errors, omitted, .. } = errors(count) else { panic!() };
+            assert_eq!((errors.len(), omitted), (most, expected));
+            for OptionError { pointer, reason } in errors {
+                assert!(pointer.len() <= POINTER_BYTES + 6 && reason.len() <= REASON_BYTES + 6);
                 assert!(!pointer.contains('\u{1b}') && !reason.contains('\n'));
             }
         }
-        let line = faults(60_000).to_string();
+        let line = errors(60_000).to_string();
         assert!(line.len() < 5_000 && line.ends_with("; and 59990 more"), "{line}");
-        assert!(faults(LISTED).to_string().ends_with(" [cut]"));
+        assert!(errors(MAX_LISTED).to_string().ends_with(" [cut]"));
     }
 }

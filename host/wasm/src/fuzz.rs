@@ -1,4 +1,4 @@
-//! What the fuzz targets in `host/fuzz` call; only they see it.
+//! Entry points of the fuzz targets in `host/fuzz`. Not compiled otherwise.
 
 use std::sync::Arc;
 
@@ -15,74 +15,75 @@ use super::bindings::nephometer::metering::types::{
 };
 use super::convert::{Filter, Numbering, Session, Transformed};
 use super::inspect::producers;
-use super::options;
+use super::options::check_options;
 use super::survey::survey;
 use nephometer_model::{Batch, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
 
-const TICK: u64 = 1_700_000_000_000_000_000;
+const NOW: u64 = 1_700_000_000_000_000_000;
 
-/// Any answer of a component to a small batch. What is taken has to be fit to be published.
+/// Converts arbitrary answers to a small batch. Accepted samples must be valid.
 pub fn answer(data: &[u8]) {
-    // Bytes that are too few make no answer.
+    // Too few bytes give no answer.
     let _short = answer_of(&mut Unstructured::new(data));
 }
 
-/// Any text as a schema, and any JSON as options.
+/// Checks arbitrary JSON as options against an arbitrary schema.
 pub fn options(data: &[u8]) {
-    let at = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
-    let (schema, rest) = data.split_at(at);
+    let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let (schema, rest) = data.split_at(end);
     let schema = String::from_utf8_lossy(schema);
     let options = serde_json::from_slice(rest.get(1..).unwrap_or_default());
     let options: Map<String, Value> = options.unwrap_or_default();
-    if let Ok(faults) = options::check(&schema, &options) {
-        assert!(faults.finish().0.len() <= nephometer_model::Bound::OptionErrors.size());
+    if let Ok(errors) = check_options(&schema, &options) {
+        assert!(errors.finish().0.len() <= nephometer_model::Bound::OptionErrors.size());
     }
 }
 
-/// Any bytes as the sections of a component, as they are looked at before they are compiled.
+/// Inspects arbitrary bytes as the sections of a component, as done before compilation.
 pub fn component(data: &[u8]) {
     let file = [&b"\0asm\x0d\0\x01\0"[..], data].concat();
-    // What cannot be read is refused; that it ends is what is to be seen.
+    // Unreadable sections are refused; both must terminate.
     let _refused = survey(&file);
     let _producers = producers(&file);
 }
 
-fn answer_of(given: &mut Unstructured<'_>) -> Result<()> {
+fn answer_of(input: &mut Unstructured<'_>) -> Result<()> {
     let batch = batch();
-    let globs = if given.arbitrary()? { vec!["cpu".to_owned()] } else { Vec::new() };
+    let globs = if input.arbitrary()? { vec!["cpu".to_owned()] } else { Vec::new() };
     let filter = Filter::new(&globs).expect("a good pattern");
     let mut session = Session::new(Vec::new(), Numbering::Ascending);
-    // Each answer meets what the ones before have left.
-    for _ in 0..given.int_in_range(1..=3)? {
-        let picked = session.pick(&batch, &filter).expect("a small batch");
-        session.learned();
-        let outcome = match given.int_in_range(0..=4)? {
-            0 => Outcome::Keep(indices(given)?),
-            1 => Outcome::Derive(derived(given)?),
+    // Each answer meets the state that the previous ones left.
+    for _ in 0..input.int_in_range(1..=3)? {
+        let selected = session.select(&batch, &filter).expect("a small batch");
+        session.mark_learned();
+        let outcome = match input.int_in_range(0..=4)? {
+            0 => Outcome::Keep(indices(input)?),
+            1 => Outcome::Derive(derived(input)?),
             2 => {
-                let flushed = session.flushed(Some(made(given)?), Timestamp::from_nanos(TICK));
+                let flushed =
+                    session.flushed(Some(full_answer(input)?), Timestamp::from_nanos(NOW));
                 check(&flushed.unwrap_or_default());
                 continue;
             }
-            _ => Outcome::Replace(made(given)?),
+            _ => Outcome::Replace(full_answer(input)?),
         };
-        let most = if let Outcome::Keep(_) = outcome { batch.samples.len() } else { usize::MAX };
-        let made = session.transformed(outcome, &picked);
-        session.forget(&picked);
-        match made {
+        let max = if let Outcome::Keep(_) = outcome { batch.samples.len() } else { usize::MAX };
+        let transformed = session.transformed(outcome, &selected);
+        session.forget_removed(&selected);
+        match transformed {
             Ok(Transformed::Samples(samples)) => {
-                assert!(samples.len() <= most);
+                assert!(samples.len() <= max);
                 check(&samples);
             }
             Ok(Transformed::Unchanged) => {}
-            // The instance ends with it.
+            // A refused answer ends the instance.
             Err(_) => break,
         }
     }
     Ok(())
 }
 
-/// What is accepted has to be fit to be published.
+/// Asserts that accepted samples are valid.
 fn check(samples: &[Sample]) {
     for sample in samples {
         assert!(sample.volume.as_f64().is_finite());
@@ -108,91 +109,89 @@ fn batch() -> Batch {
         meter: Arc::clone(meter),
         resource: Arc::clone(resource),
         volume,
-        taken: Moment { wall: Timestamp::from_nanos(TICK), ..Moment::default() },
+        taken: Moment { wall: Timestamp::from_nanos(NOW), ..Moment::default() },
     };
     let samples = vec![
         sample(1, &cpu, &a, Volume::Integer((1 << 60) + 1)),
         sample(2, &memory, &a, Volume::Float(1.5)),
         sample(3, &cpu, &b, Volume::Integer(4)),
     ];
-    let cycle_start = Moment { wall: Timestamp::from_nanos(TICK), ..Moment::default() };
+    let cycle_start = Moment { wall: Timestamp::from_nanos(NOW), ..Moment::default() };
     Batch { source: "s".into(), cycle_start, samples, gone: Vec::new() }
 }
 
-fn derived(given: &mut Unstructured<'_>) -> Result<Derived> {
+fn derived(input: &mut Unstructured<'_>) -> Result<Derived> {
     Ok(Derived {
-        meters: meters(given)?,
-        origin: indices(given)?,
-        meter: indices(given)?,
-        volume: some(given, Unstructured::arbitrary)?,
-        exact: exact(given)?,
+        meters: meters(input)?,
+        origin: indices(input)?,
+        meter: indices(input)?,
+        volume: few(input, Unstructured::arbitrary)?,
+        exact: exact(input)?,
     })
 }
 
-fn made(given: &mut Unstructured<'_>) -> Result<Answer> {
+fn full_answer(input: &mut Unstructured<'_>) -> Result<Answer> {
     Ok(Answer {
-        meters: meters(given)?,
-        resources: resources(given)?,
-        origin: indices(given)?,
-        meter: indices(given)?,
-        resource: indices(given)?,
-        time: some(given, |given| {
-            Ok(if given.arbitrary()? { TICK } else { given.arbitrary()? })
-        })?,
-        volume: some(given, Unstructured::arbitrary)?,
-        exact: exact(given)?,
+        meters: meters(input)?,
+        resources: resources(input)?,
+        origin: indices(input)?,
+        meter: indices(input)?,
+        resource: indices(input)?,
+        time: few(input, |input| Ok(if input.arbitrary()? { NOW } else { input.arbitrary()? }))?,
+        volume: few(input, Unstructured::arbitrary)?,
+        exact: exact(input)?,
     })
 }
 
-fn exact(given: &mut Unstructured<'_>) -> Result<Vec<ExactInteger>> {
-    some(given, |given| {
-        Ok(ExactInteger { row: given.int_in_range(0..=6)?, value: given.arbitrary()? })
+fn exact(input: &mut Unstructured<'_>) -> Result<Vec<ExactInteger>> {
+    few(input, |input| {
+        Ok(ExactInteger { row: input.int_in_range(0..=6)?, value: input.arbitrary()? })
     })
 }
 
-fn meters(given: &mut Unstructured<'_>) -> Result<Vec<NumberedMeterResult>> {
-    some(given, |given| {
-        let type_ = *given.choose(&[Kind::Gauge, Kind::Delta, Kind::Cumulative])?;
-        let entry = MeterResult { name: given.arbitrary()?, unit: given.arbitrary()?, type_ };
-        Ok(NumberedMeterResult { number: own(given)?, entry })
+fn meters(input: &mut Unstructured<'_>) -> Result<Vec<NumberedMeterResult>> {
+    few(input, |input| {
+        let type_ = *input.choose(&[Kind::Gauge, Kind::Delta, Kind::Cumulative])?;
+        let entry = MeterResult { name: input.arbitrary()?, unit: input.arbitrary()?, type_ };
+        Ok(NumberedMeterResult { number: own(input)?, entry })
     })
 }
 
-fn resources(given: &mut Unstructured<'_>) -> Result<Vec<NumberedResourceResult>> {
-    some(given, |given| {
+fn resources(input: &mut Unstructured<'_>) -> Result<Vec<NumberedResourceResult>> {
+    few(input, |input| {
         let entry = ResourceResult {
-            id: given.arbitrary()?,
-            source: given.arbitrary()?,
-            project_id: given.arbitrary()?,
-            user_id: given.arbitrary()?,
-            metadata: given.arbitrary()?,
+            id: input.arbitrary()?,
+            source: input.arbitrary()?,
+            project_id: input.arbitrary()?,
+            user_id: input.arbitrary()?,
+            metadata: input.arbitrary()?,
         };
-        Ok(NumberedResourceResult { number: own(given)?, entry })
+        Ok(NumberedResourceResult { number: own(input)?, entry })
     })
 }
 
-/// Mostly numbers that a component may give.
-fn own(given: &mut Unstructured<'_>) -> Result<u32> {
-    if given.int_in_range(0..=9)? == 0 {
-        return given.arbitrary();
+/// Mostly numbers that a component may assign.
+fn own(input: &mut Unstructured<'_>) -> Result<u32> {
+    if input.int_in_range(0..=9)? == 0 {
+        return input.arbitrary();
     }
-    Ok(0x8000_0000 + given.int_in_range(0..=6)?)
+    Ok(0x8000_0000 + input.int_in_range(0..=6)?)
 }
 
-/// Mostly small ones, so that some of them exist.
-fn indices(given: &mut Unstructured<'_>) -> Result<Vec<u32>> {
-    some(given, |given| match given.int_in_range(0..=9)? {
-        0 => given.arbitrary(),
+/// Mostly small numbers, so that some of them exist.
+fn indices(input: &mut Unstructured<'_>) -> Result<Vec<u32>> {
+    few(input, |input| match input.int_in_range(0..=9)? {
+        0 => input.arbitrary(),
         1 => Ok(u32::MAX),
-        2 | 3 => own(given),
+        2 | 3 => own(input),
         small => Ok(small - 4),
     })
 }
 
-fn some<'a, T>(
-    given: &mut Unstructured<'a>,
+fn few<'a, T>(
+    input: &mut Unstructured<'a>,
     mut one: impl FnMut(&mut Unstructured<'a>) -> Result<T>,
 ) -> Result<Vec<T>> {
-    let count = given.int_in_range(0..=6)?;
-    (0..count).map(|_| one(given)).collect()
+    let count = input.int_in_range(0..=6)?;
+    (0..count).map(|_| one(input)).collect()
 }

@@ -1,5 +1,5 @@
-//! What belongs to the store of one instance, and the frame of every call into it: limits, time,
-//! log, and the words for what went wrong.
+//! The store data of one instance, and the frame of every call: limits, time, log, and the error
+//! text of a failed call.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use super::bindings::nephometer::metering::{log, types};
 use super::call::GuestCall;
 use super::cause::cause;
 use super::cpu::Processor;
-use super::engine::{AtWork, Clock};
+use super::engine::{Clock, ClockGuard};
 use super::error::ComponentError;
 use super::limits::{LimitExceeded, Limiter, TotalMemory};
 use super::log::GuestLog;
-use super::stats::ComponentCount;
-use super::symbolize::{Origin, Symbolizer};
+use super::stats::ComponentCounters;
+use super::symbolize::{ComponentFile, Symbolizer};
 use super::trap;
 use nephometer_config::LimitsSpec;
 use nephometer_model::Exceeded;
 use nephometer_telemetry::events;
 
-/// How wasmtime says that a call handed over more than it may; it has no type for it.
+/// wasmtime's text, it has no type, for a call that passed more bytes to the host than allowed.
 const RETURNED_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
-/// How it says that there are too many instances, memories or tables, likewise.
-const TOO_MANY: &str = "resource limit exceeded";
+/// wasmtime's text for too many instances, memories or tables.
+const RESOURCE_LIMIT: &str = "resource limit exceeded";
 
-/// What all guests of a host share.
+/// Services that all guests of a host share.
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) clock: Clock,
@@ -37,39 +37,39 @@ pub(crate) struct Services {
     pub(crate) memory: Arc<TotalMemory>,
 }
 
-/// What belongs to one store: its account, its log and its clock.
+/// The store data of one instance: limits, log and clock.
 pub struct Guest {
     pub(crate) limiter: Limiter,
     name: Arc<str>,
     processor: Arc<Processor>,
     log: GuestLog,
     services: Services,
-    origin: Origin,
-    at_work: Option<AtWork>,
+    file: ComponentFile,
+    clock_guard: Option<ClockGuard>,
 }
 
 impl Guest {
-    /// For an instance of the component `name`, which has `limits`.
+    /// The data of an instance of the component `name` with these limits.
     pub(crate) fn new(
         limits: LimitsSpec,
         name: &Arc<str>,
-        count: &Arc<ComponentCount>,
+        counters: &Arc<ComponentCounters>,
         services: &Services,
-        origin: Origin,
+        file: ComponentFile,
     ) -> Self {
-        let limiter = Limiter::new(limits, Arc::clone(count), Arc::clone(&services.memory));
-        let log = GuestLog::new(Arc::clone(name), Arc::clone(count));
+        let limiter = Limiter::new(limits, Arc::clone(counters), Arc::clone(&services.memory));
+        let log = GuestLog::new(Arc::clone(name), Arc::clone(counters));
         let (name, processor, services) = (Arc::clone(name), Arc::default(), services.clone());
-        Self { limiter, name, processor, log, services, origin, at_work: None }
+        Self { limiter, name, processor, log, services, file, clock_guard: None }
     }
 
-    /// What this call writes has been logged before.
-    pub(crate) fn quiet(&mut self) {
-        self.log.quiet();
+    /// Demotes the lines of this call to debug: an equal instance has logged them before.
+    pub(crate) fn demote_log(&mut self) {
+        self.log.demote();
     }
 
     /// Whether the call has processor time left.
-    pub(crate) fn may_go_on(&mut self) -> bool {
+    pub(crate) fn has_cpu_left(&mut self) -> bool {
         let used = Duration::from_nanos(self.processor.used());
         self.limiter.has_cpu(used)
     }
@@ -89,95 +89,101 @@ impl log::Host for Guest {
 
 impl types::Host for Guest {}
 
-/// A call that has begun.
-pub(crate) struct Started {
+/// A call in progress.
+pub(crate) struct ActiveCall {
     call: GuestCall,
     wall: Duration,
     processor: Arc<Processor>,
-    pub(crate) count: Arc<ComponentCount>,
+    pub(crate) counters: Arc<ComponentCounters>,
 }
 
-/// A call begins: all that is counted per call starts anew.
-pub(crate) fn begin<D: AsMut<Guest>>(store: &mut Store<D>, call: GuestCall) -> Started {
+/// Begins a call: resets everything that is counted per call.
+pub(crate) fn begin_call<D: AsMut<Guest>>(store: &mut Store<D>, call: GuestCall) -> ActiveCall {
     store.set_epoch_deadline(1);
     let guest = store.data_mut().as_mut();
     guest.limiter.begin_call();
-    guest.limiter.count().called();
+    guest.limiter.counters().count_call();
     guest.log.begin_call();
     guest.processor.begin_call();
-    guest.at_work = Some(guest.services.clock.work());
+    guest.clock_guard = Some(guest.services.clock.start_call());
     let wall = guest.limiter.limits().wall;
-    let count = Arc::clone(guest.limiter.count());
-    Started { call, wall, processor: Arc::clone(&guest.processor), count }
+    let counters = Arc::clone(guest.limiter.counters());
+    ActiveCall { call, wall, processor: Arc::clone(&guest.processor), counters }
 }
 
-impl Started {
-    /// Does the work of the call, for as long as it may take.
+impl ActiveCall {
+    /// Runs the call, for at most its wall clock limit.
     pub(crate) async fn run<T>(
         &self,
         work: impl Future<Output = wasmtime::Result<T>>,
     ) -> Result<wasmtime::Result<T>, Elapsed> {
-        timeout(self.wall, self.count.timed(&self.processor, work)).await
+        timeout(self.wall, self.counters.measure(&self.processor, work)).await
     }
 
-    /// The call has ended: its result, or in words why there is none.
+    /// Ends the call and returns its result.
+    ///
+    /// # Errors
+    /// The cause of the failure, with the exceeded limit, the guest's stack and its last log lines.
     pub(crate) async fn end<T, D: AsMut<Guest>>(
         &self,
         store: &mut Store<D>,
         result: Result<wasmtime::Result<T>, Elapsed>,
     ) -> Result<T, String> {
         let guest = store.data_mut().as_mut();
-        guest.at_work = None;
+        guest.clock_guard = None;
         guest.log.end_call();
-        let (error, hit) = match result {
+        let (error, exceeded) = match result {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => {
-                let hit = which(&cause(&error), self.call).or(guest.limiter.hit());
-                (Some(error), hit)
+                let exceeded = limit_of(&cause(&error), self.call).or(guest.limiter.exceeded());
+                (Some(error), exceeded)
             }
             Err(_) => (None, Some(LimitExceeded::Wall)),
         };
         let mut reason = String::new();
-        if let Some(hit) = hit {
-            events::component::limit_exceeded(&guest.name, hit.as_str(), self.call.as_str());
-            reason.push_str(&guest.limiter.describe(&guest.name, hit));
+        if let Some(limit) = exceeded {
+            events::component::limit_exceeded(&guest.name, limit.as_str(), self.call.as_str());
+            reason.push_str(&guest.limiter.describe(&guest.name, limit));
         }
         if let Some(error) = &error {
-            let (symbolizer, origin) =
-                (Arc::clone(&guest.services.symbolizer), guest.origin.clone());
-            trap::explain(error, hit, &symbolizer, &origin, &mut reason).await;
+            let (symbolizer, file) = (Arc::clone(&guest.services.symbolizer), guest.file.clone());
+            trap::explain(error, exceeded, &symbolizer, &file, &mut reason).await;
         }
         let guest = store.data_mut().as_mut();
         let lines: Vec<String> = guest.log.tail().collect();
         if !lines.is_empty() {
-            reason.push_str("; its last words: ");
+            reason.push_str("; last log lines: ");
             reason.push_str(&lines.join(" | "));
         }
-        guest.limiter.count().failed(hit.is_some(), &reason);
+        guest.limiter.counters().count_failure(exceeded.is_some(), &reason);
         Err(reason)
     }
 
-    /// A bound that shows only when the call is over, in words.
-    pub(crate) fn over<D: AsMut<Guest>>(&self, store: &mut Store<D>, exceeded: Exceeded) -> String {
+    /// Counts and logs a bound that is checked after the call, and returns the reason.
+    pub(crate) fn exceeded<D: AsMut<Guest>>(
+        &self,
+        store: &mut Store<D>,
+        exceeded: Exceeded,
+    ) -> String {
         let reason = exceeded.to_string();
         let guest = store.data_mut().as_mut();
         let bound = exceeded.bound.row().name;
         events::component::limit_exceeded(&guest.name, bound, self.call.as_str());
-        guest.limiter.count().failed(true, &reason);
+        guest.limiter.counters().count_failure(true, &reason);
         reason
     }
 
-    /// No instance came of it, for this reason.
-    pub(crate) fn failed(&self, name: &str, reason: String) -> ComponentError {
+    /// The error of an instance that could not be started.
+    pub(crate) fn error(&self, name: &str, reason: String) -> ComponentError {
         ComponentError::Failed { component: name.to_owned(), call: self.call, reason }
     }
 }
 
-/// The limit that wasmtime names in words only.
-fn which(cause: &str, call: GuestCall) -> Option<LimitExceeded> {
+/// The limit that wasmtime reports by text only.
+fn limit_of(cause: &str, call: GuestCall) -> Option<LimitExceeded> {
     if cause.contains(RETURNED_EXHAUSTED) {
         Some(if call == GuestCall::Save { LimitExceeded::State } else { LimitExceeded::Returned })
-    } else if cause.contains(TOO_MANY) {
+    } else if cause.contains(RESOURCE_LIMIT) {
         Some(LimitExceeded::Parts)
     } else {
         None

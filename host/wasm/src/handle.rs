@@ -1,4 +1,4 @@
-//! One place in a pipeline: an instance, and how to make it anew.
+//! The handle of a component in a pipeline: owns its instance and can build a new one.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,37 +14,42 @@ use super::role::Role;
 use super::state::State;
 use super::threads::Threads;
 
-/// A role whose instances may have the state of an earlier one.
+/// A role whose instances may restore the state of an earlier one.
 pub trait Restore: Role {
-    /// Hands an earlier instance's state to a new one. Those that keep none have nothing to do.
+    /// Passes the state of an earlier instance to a new one. Does nothing without state.
     fn restore(
         instance: &mut Configured<Self>,
         state: &State,
     ) -> impl Future<Output = Result<(), ComponentError>> + Send;
 }
 
-/// What a call returns, and whether the instance can be used again.
-pub(crate) type Called<'a, T> = Pin<Box<dyn Future<Output = (T, bool)> + Send + 'a>>;
+/// A call's result, and whether the instance can be used again.
+pub(crate) type CallFuture<'a, T> = Pin<Box<dyn Future<Output = (T, bool)> + Send + 'a>>;
 
-/// Where the instance is, while it takes no call.
+/// Holds the instance between calls.
 type InstanceSlot<R> = Arc<Mutex<Option<Box<Configured<R>>>>>;
 
-/// One place in a pipeline: an instance, and how to make it anew.
+/// A component in a pipeline: its current instance, and the spec to build a new one.
 ///
-/// Its calls run on the guests' threads. After a call that failed the instance is gone and every call
-/// fails until a new one is made. A call that was not waited for ends all the same, before the next one
-/// begins.
+/// Calls run on the guest threads. A failed call discards the instance, and every further call
+/// fails until [`Self::rebuild`]. A call whose future is dropped still runs to its end, before the
+/// next one begins.
 pub struct InstanceHandle<R: Restore> {
     threads: Arc<Threads>,
     spec: InstanceSpec<R>,
     slot: InstanceSlot<R>,
-    wish: Option<R::Wish>,
+    requirements: Option<R::Requirements>,
 }
 
 impl<R: Restore> InstanceHandle<R> {
-    /// Without an instance yet.
+    /// A handle without an instance.
     pub(crate) fn new(threads: &Arc<Threads>, spec: InstanceSpec<R>) -> Self {
-        Self { threads: Arc::clone(threads), spec, slot: InstanceSlot::<R>::default(), wish: None }
+        Self {
+            threads: Arc::clone(threads),
+            spec,
+            slot: InstanceSlot::<R>::default(),
+            requirements: None,
+        }
     }
 
     /// The component's name.
@@ -52,60 +57,60 @@ impl<R: Restore> InstanceHandle<R> {
         &self.spec.loaded.name
     }
 
-    /// The digest of the component's file.
+    /// The digest of the component file.
     pub fn digest(&self) -> Digest {
         self.spec.loaded.digest
     }
 
-    /// The options that every instance is configured with.
+    /// The options of every instance.
     pub fn options(&self) -> &Map<String, Value> {
         &self.spec.options
     }
 
-    /// Throws the instance away; a new one is made by [`Self::rebuild`].
+    /// Discards the instance. [`Self::rebuild`] creates a new one.
     pub fn discard(&mut self) {
         let slot = std::mem::take(&mut self.slot);
-        self.wish = None;
-        // Its memory is given back there, beside whoever has no use for it any more.
+        self.requirements = None;
+        // Memory is released on a guest thread, so that the caller does not wait for it.
         drop(self.threads.spawn(async move { drop(slot) }));
     }
 
-    /// Throws the instance away and makes a new one, with what an earlier one saved.
+    /// Discards the instance and builds a new one, with the state that an earlier one saved.
     ///
     /// # Errors
-    /// If none can be made.
+    /// If no instance can be built.
     pub async fn rebuild(&mut self, state: Option<&State>) -> Result<(), ComponentError> {
         self.discard();
         let (spec, state) = (self.spec.clone(), state.cloned());
-        let making = async move { build(&spec, state.as_ref()).await };
-        let instance = self.threads.guest(making).await?;
-        self.wish = Some(instance.wish);
+        let work = async move { build(&spec, state.as_ref()).await };
+        let instance = self.threads.guest(work).await?;
+        self.requirements = Some(instance.requirements);
         self.slot = Arc::new(Mutex::new(Some(Box::new(instance))));
         Ok(())
     }
 
-    /// What the instance wants, if there is one.
-    pub(crate) fn wish(&self) -> Option<R::Wish> {
-        self.wish
+    /// The requirements of the instance, if there is one.
+    pub(crate) fn requirements(&self) -> Option<R::Requirements> {
+        self.requirements
     }
 
-    /// Calls the instance. `None` if it is gone.
+    /// Calls the instance. `None` if it was discarded.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
-        call: impl for<'a> FnOnce(&'a mut Configured<R>) -> Called<'a, T> + Send + 'static,
+        call: impl for<'a> FnOnce(&'a mut Configured<R>) -> CallFuture<'a, T> + Send + 'static,
     ) -> Option<T> {
         let slot = Arc::clone(&self.slot);
         let work = async move {
-            let mut held = slot.lock().await;
-            // Whoever stops in the middle of a call leaves no instance behind.
-            let mut instance = held.take()?;
+            let mut slot = slot.lock().await;
+            // An interrupted call leaves no instance behind.
+            let mut instance = slot.take()?;
             let (result, usable) = call(&mut instance).await;
             if usable {
-                *held = Some(instance);
+                *slot = Some(instance);
             }
             Some(result)
         };
-        // A chain is there already.
+        // Transformer chains run on a guest thread already.
         if Threads::is_current() { work.await } else { self.threads.spawn(work).await.ok()? }
     }
 }
@@ -116,7 +121,7 @@ impl<R: Restore> Drop for InstanceHandle<R> {
     }
 }
 
-/// Makes an instance: describe, configure, restore.
+/// Builds an instance: describe, configure, restore.
 async fn build<R: Restore>(
     spec: &InstanceSpec<R>,
     state: Option<&State>,

@@ -1,3 +1,6 @@
+//! [`ComponentHost`]: loads components by name or path, compiles each content once, and starts
+//! instances.
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,23 +11,23 @@ use tokio::sync::Mutex;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::cache::Cache;
-use super::compile::{NotCompiled, compile};
+use super::cache::CodeCache;
+use super::compile::{CompileFailure, compile};
 use super::convert::Numbering;
 use super::description::Description;
 use super::digest::Digest;
 use super::engine::{Clock, engine};
-use super::error::{ComponentError, unfit};
+use super::error::{ComponentError, invalid};
 use super::guest::Services;
 use super::handle::InstanceHandle;
 use super::instance::{InstanceSpec, Unconfigured};
 use super::limits::TotalMemory;
 use super::load;
-use super::module_cache::Loaded;
+use super::module_cache::LoadedComponent;
 use super::module_caches::{CachedRole, ModuleCaches};
 use super::outbound::Access;
 use super::publisher::PublisherRole;
-use super::stats::{ComponentCount, Counted, Counts};
+use super::stats::{ComponentCounters, CounterRegistry, ListedComponent};
 use super::symbolize::Symbolizer;
 use super::threads::{GuestThreads, Threads};
 use super::transformer::TransformerRole;
@@ -32,12 +35,12 @@ use nephometer_config::{ComponentSpec, ComponentsSpec, Grant};
 use nephometer_model::Bound;
 use nephometer_telemetry::events;
 
-/// Digests of components that could not be compiled. Each is one more version of a file that
-/// somebody wrote; beyond so many it costs little to try again.
-const REFUSED: usize = 1_000;
+/// Failed compilations that are remembered. Each is a further version of a file; beyond this many a
+/// retry is cheap enough.
+const MAX_FAILED: usize = 1_000;
 
-/// Loads components and makes instances of them. Cheap to clone; the guests' threads end with the
-/// last clone.
+/// Loads components and starts instances. Cheap to clone; the guest threads end with the last
+/// clone.
 #[derive(Clone)]
 pub struct ComponentHost(Arc<Shared>);
 
@@ -52,50 +55,50 @@ struct Shared {
     threads: Arc<Threads>,
     engine: Engine,
     module_caches: ModuleCaches,
-    /// Replaced as a whole when the configuration is read again.
+    /// Replaced as a whole on reload.
     spec: Mutex<Arc<ComponentsSpec>>,
-    cache: Arc<Cache>,
-    refused: Mutex<Refused>,
-    lanes: Lanes,
-    counts: Counts,
+    cache: Arc<CodeCache>,
+    failed: Mutex<FailedCompilations>,
+    compile_locks: CompileLocks,
+    counters: CounterRegistry,
 }
 
-/// The code of a component.
-struct FoundCode {
+/// The loaded code of a component.
+struct CompiledCode {
     component: Component,
-    /// It was compiled before.
+    /// Whether it had been compiled before.
     cached: bool,
 }
 
-impl FoundCode {
+impl CompiledCode {
     fn cached(component: Component) -> Self {
         Self { component, cached: true }
     }
 }
 
-/// Held while a component is compiled: one short and one long one at a time, and none twice. A long one
-/// never holds up short ones.
+/// Held during a compilation: one small and one large component at a time, and none twice. A large
+/// component never delays small ones.
 #[derive(Default)]
-struct Lanes {
-    short: Arc<Mutex<()>>,
-    long: Arc<Mutex<()>>,
+struct CompileLocks {
+    small: Arc<Mutex<()>>,
+    large: Arc<Mutex<()>>,
 }
 
-impl Lanes {
-    /// The lane of a component with so many bytes.
-    fn of(&self, component: usize) -> Arc<Mutex<()>> {
-        let short = component <= Bound::ShortComponent.size();
-        Arc::clone(if short { &self.short } else { &self.long })
+impl CompileLocks {
+    /// The lock for a component of `component` bytes.
+    fn for_size(&self, component: usize) -> Arc<Mutex<()>> {
+        let small = component <= Bound::ShortComponent.size();
+        Arc::clone(if small { &self.small } else { &self.large })
     }
 }
 
-/// Components that cannot be compiled, and why: not tried again until the file changes.
+/// Components that cannot be compiled, with the reason. Not retried until the file changes.
 #[derive(Default)]
-struct Refused(HashMap<Digest, String>);
+struct FailedCompilations(HashMap<Digest, String>);
 
-impl Refused {
+impl FailedCompilations {
     fn add(&mut self, digest: Digest, reason: &str) {
-        if self.0.len() >= REFUSED {
+        if self.0.len() >= MAX_FAILED {
             self.0.clear();
         }
         self.0.insert(digest, reason.to_owned());
@@ -103,8 +106,11 @@ impl Refused {
 }
 
 impl ComponentHost {
-    /// Starts the engine and the guests' threads. `cache` is the folder for compiled code; one
-    /// that cannot be used is said and done without.
+    /// Starts the engine and the guest threads. `cache` is the directory for compiled code. An
+    /// unusable one is logged; components are then compiled at every start.
+    ///
+    /// # Errors
+    /// If the engine or a thread cannot be started.
     pub fn start(spec: &ComponentsSpec, cache: &Path) -> Result<Self, ComponentError> {
         let failed = |error: &dyn std::fmt::Display| ComponentError::Host(error.to_string());
         let engine = engine().map_err(|error| failed(&format!("{error:#}")))?;
@@ -117,159 +123,171 @@ impl ComponentHost {
             threads: Arc::new(Threads::start().map_err(|error| failed(&error))?),
             module_caches: ModuleCaches::new(&engine, spec.totals.sockets)
                 .map_err(|error| failed(&format!("{error:#}")))?,
-            cache: Arc::new(Cache::open(cache, &engine)),
+            cache: Arc::new(CodeCache::open(cache, &engine)),
             engine,
             spec: Mutex::new(Arc::new(spec.clone())),
-            refused: Mutex::default(),
-            lanes: Lanes::default(),
-            counts: Counts::default(),
+            failed: Mutex::default(),
+            compile_locks: CompileLocks::default(),
+            counters: CounterRegistry::default(),
         };
         Ok(Self(Arc::new(shared)))
     }
 
-    /// The component of this name on the component path.
+    /// Loads the component of this name from the component path.
     ///
     /// # Errors
-    /// If there is none, or it does not fit.
-    pub async fn load<R: CachedRole>(&self, name: &str) -> Result<Arc<Loaded<R>>, ComponentError> {
+    /// If it is not found or not a component of this role.
+    pub async fn load<R: CachedRole>(
+        &self,
+        name: &str,
+    ) -> Result<Arc<LoadedComponent<R>>, ComponentError> {
         self.open(&self.find(name).await?).await
     }
 
-    /// The file of the component of this name on the component path.
+    /// Finds the file of the component of this name on the component path.
     ///
     /// # Errors
-    /// If there is none.
+    /// If it is not found.
     pub async fn find(&self, name: &str) -> Result<PathBuf, ComponentError> {
         let (name, folders) = (name.to_owned(), self.spec().await.path.clone());
         self.blocking(move || load::find(&name, &folders)).await
     }
 
-    /// Whether [`ComponentHost::open`] will return without compiling: because the code is there and
-    /// has been loaded by this, or because it is known already that there is none to be had.
+    /// Whether [`ComponentHost::open`] will return without compiling: the code is cached, and
+    /// loaded by this call, or the compilation is known to fail.
     ///
     /// # Errors
-    /// Says what is wrong with the file.
+    /// If the file cannot be read or is not a component of this role.
     pub async fn is_cached<R: CachedRole>(&self, path: &Path) -> Result<bool, ComponentError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let file = path.to_owned();
         let (_, digest) = self.blocking(move || load::read(&file)).await?;
-        if self.known::<R>(path, digest).await.is_some() {
+        if self.lookup::<R>(path, digest).await.is_some() {
             return Ok(true);
         }
-        // Code of a component with an interpreter takes 0.1 s to read and check: once is enough.
+        // Loads the code right away: with an interpreter, reading and verifying it takes 0.1 s.
         let Some(code) = self.cached(digest).await? else { return Ok(false) };
-        self.keep::<R>(path, digest, code, begun).await?;
+        self.register::<R>(path, digest, code, started).await?;
         Ok(true)
     }
 
-    /// What the configuration says of the component of this name.
+    /// The configuration of the component of this name.
     pub async fn component_spec(&self, name: &str) -> ComponentSpec {
         self.spec().await.by_name.get(name).cloned().unwrap_or_default()
     }
 
-    /// The component in this file, read anew; what was compiled before is not compiled again. Its
-    /// name is the file's without the ending.
+    /// Loads the component in this file. Reads the file anew, but compiles each content only once.
+    /// The component's name is the file name without its extension.
     ///
     /// # Errors
-    /// If it cannot be read, cannot be compiled, or does not fit.
-    pub async fn open<R: CachedRole>(&self, path: &Path) -> Result<Arc<Loaded<R>>, ComponentError> {
-        let begun = Instant::now();
+    /// If it cannot be read, cannot be compiled, or is not a component of this role.
+    pub async fn open<R: CachedRole>(
+        &self,
+        path: &Path,
+    ) -> Result<Arc<LoadedComponent<R>>, ComponentError> {
+        let started = Instant::now();
         let file = path.to_owned();
         let (bytes, digest) = self.blocking(move || load::read(&file)).await?;
-        if let Some(known) = self.known(path, digest).await {
+        if let Some(known) = self.lookup(path, digest).await {
             return known;
         }
-        let made = match self.cached(digest).await? {
+        let code = match self.cached(digest).await? {
             Some(code) => code,
             None => self.compile::<R>(path, bytes, digest).await?,
         };
-        self.keep(path, digest, made, begun).await
+        self.register(path, digest, code, started).await
     }
 
-    async fn keep<R: CachedRole>(
+    async fn register<R: CachedRole>(
         &self,
         path: &Path,
         digest: Digest,
-        code: FoundCode,
-        begun: Instant,
-    ) -> Result<Arc<Loaded<R>>, ComponentError> {
+        code: CompiledCode,
+        started: Instant,
+    ) -> Result<Arc<LoadedComponent<R>>, ComponentError> {
         let (loaded, new) =
-            R::module_cache(&self.0.module_caches).keep(path, digest, &code.component).await?;
+            R::module_cache(&self.0.module_caches).insert(path, digest, &code.component).await?;
         if new {
-            let took = begun.elapsed();
-            events::component::loaded(&loaded.name, path, &digest.to_string(), code.cached, took);
+            let elapsed = started.elapsed();
+            events::component::loaded(
+                &loaded.name,
+                path,
+                &digest.to_string(),
+                code.cached,
+                elapsed,
+            );
         }
         Ok(loaded)
     }
 
-    /// Where guests run.
+    /// The threads that guests run on.
     pub fn guest_threads(&self) -> GuestThreads {
         GuestThreads::new(&self.0.threads)
     }
 
-    /// The count of every place that has an instance, in the order in which they were made.
-    pub fn counts(&self) -> Vec<Counted> {
-        self.0.counts.list()
+    /// The counters of all components in pipelines, in order of creation.
+    pub fn list_components(&self) -> Vec<ListedComponent> {
+        self.0.counters.list()
     }
 
-    /// What a component reports about itself. It reaches nothing meanwhile.
+    /// Starts an instance and reads its description.
     pub(crate) async fn describe<R: CachedRole>(
         &self,
-        loaded: &Arc<Loaded<R>>,
-        reach: R::Reach,
+        loaded: &Arc<LoadedComponent<R>>,
+        access: R::NetworkAccess,
     ) -> Result<Description, ComponentError> {
-        let count = Arc::new(ComponentCount::new(loaded.digest));
-        let spec = self.instance_spec(loaded, Map::new(), count, reach).await;
-        let describing = async move { Unconfigured::new(&spec).await?.describe().await };
-        self.0.threads.guest(describing).await
+        let counters = Arc::new(ComponentCounters::new(loaded.digest));
+        let spec = self.instance_spec(loaded, Map::new(), counters, access).await;
+        let work = async move { Unconfigured::new(&spec).await?.describe().await };
+        self.0.threads.guest(work).await
     }
 
-    /// A new transformer with these options, ready to take batches. `place` is where in the pipeline
-    /// it stands, such as `cpu_sink/0`: what [`ComponentHost::counts`] lists it under. `numbering` is
-    /// [`Numbering::Ascending`], except to see whether results depend on numbers.
+    /// Starts a transformer with these options. `location` is its location in the pipeline, such as
+    /// `cpu_sink/0`, under which [`ComponentHost::list_components`] lists it. `numbering` is
+    /// [`Numbering::Ascending`], except to test whether results depend on numbers.
     ///
     /// # Errors
-    /// If an instance cannot be made, or the options do not fit.
+    /// If the instance fails or the options are invalid.
     pub async fn transformer(
         &self,
-        loaded: &Arc<Loaded<TransformerRole>>,
+        loaded: &Arc<LoadedComponent<TransformerRole>>,
         options: &Map<String, Value>,
-        place: &str,
+        location: &str,
         numbering: Numbering,
     ) -> Result<InstanceHandle<TransformerRole>, ComponentError> {
-        let count = self.0.counts.add(place, &loaded.name, loaded.digest);
-        let spec = self.instance_spec(loaded, options.clone(), count, ()).await;
-        self.place(InstanceSpec { numbering, ..spec }).await
+        let counters = self.0.counters.add(location, &loaded.name, loaded.digest);
+        let spec = self.instance_spec(loaded, options.clone(), counters, ()).await;
+        self.start_instance(InstanceSpec { numbering, ..spec }).await
     }
 
-    /// A new publisher with these options, ready to take envelopes. `url` is what its own URL grants;
-    /// what the configuration grants and limits is known here. `place` is what
-    /// [`ComponentHost::counts`] lists it under.
+    /// Starts a publisher with these options. `url` are the grants of its own URL, in addition to
+    /// those of the configuration. `location` is as for [`ComponentHost::transformer`].
     ///
     /// # Errors
-    /// If an instance cannot be made, or the options do not fit.
+    /// If the instance fails or the options are invalid.
     pub async fn publisher(
         &self,
-        loaded: &Arc<Loaded<PublisherRole>>,
+        loaded: &Arc<LoadedComponent<PublisherRole>>,
         url: Vec<Grant>,
         options: Map<String, Value>,
-        place: &str,
+        location: &str,
     ) -> Result<InstanceHandle<PublisherRole>, ComponentError> {
-        let count = self.0.counts.add(place, &loaded.name, loaded.digest);
+        let counters = self.0.counters.add(location, &loaded.name, loaded.digest);
         let connect = self.component_spec(&loaded.name).await.connect;
         let outbound = &self.0.module_caches.outbound;
-        let access = Access::new(&loaded.name, url, &connect, outbound, &count);
-        self.place(self.instance_spec(loaded, options, count, Arc::new(access)).await).await
+        let access = Access::new(&loaded.name, url, &connect, outbound, &counters);
+        self.start_instance(self.instance_spec(loaded, options, counters, Arc::new(access)).await)
+            .await
     }
 
-    /// What a publisher may reach of which nothing is asked but what it is.
-    pub(crate) fn no_access(&self, loaded: &Loaded<PublisherRole>) -> Arc<Access> {
-        let count = Arc::new(ComponentCount::new(loaded.digest));
+    /// Network access of a publisher that is only described: none.
+    pub(crate) fn no_access(&self, loaded: &LoadedComponent<PublisherRole>) -> Arc<Access> {
+        let counters = Arc::new(ComponentCounters::new(loaded.digest));
         let outbound = &self.0.module_caches.outbound;
-        Arc::new(Access::new(&loaded.name, Vec::new(), &[], outbound, &count))
+        Arc::new(Access::new(&loaded.name, Vec::new(), &[], outbound, &counters))
     }
 
-    async fn place<R: CachedRole>(
+    async fn start_instance<R: CachedRole>(
         &self,
         spec: InstanceSpec<R>,
     ) -> Result<InstanceHandle<R>, ComponentError> {
@@ -278,17 +296,17 @@ impl ComponentHost {
         Ok(handle)
     }
 
-    /// What is called `name` on the component path: the digest of its file, as it is now.
+    /// The digest of the component `name` on the component path, as the file is now.
     ///
     /// # Errors
-    /// If there is none, or it cannot be read.
+    /// If it is not found or cannot be read.
     pub async fn identify(&self, name: &str) -> Result<Digest, ComponentError> {
         let path = self.find(name).await?;
         self.blocking(move || Ok(load::read(&path)?.1)).await
     }
 
-    /// From now on new instances have these limits, and all together these totals. The component path
-    /// stays as it is.
+    /// Changes the limits of new instances, and the totals of all instances. The component path
+    /// does not change.
     pub async fn set_spec(&self, spec: &ComponentsSpec) {
         let mut current = self.0.spec.lock().await;
         let (by_name, totals) = (spec.by_name.clone(), spec.totals);
@@ -303,73 +321,73 @@ impl ComponentHost {
 
     async fn instance_spec<R: CachedRole>(
         &self,
-        loaded: &Arc<Loaded<R>>,
+        loaded: &Arc<LoadedComponent<R>>,
         options: Map<String, Value>,
-        count: Arc<ComponentCount>,
-        reach: R::Reach,
+        counters: Arc<ComponentCounters>,
+        access: R::NetworkAccess,
     ) -> InstanceSpec<R> {
         InstanceSpec {
             loaded: Arc::clone(loaded),
             limits: self.component_spec(&loaded.name).await.limits,
             options: Arc::new(options),
-            reach,
-            count,
+            access,
+            counters,
             services: self.0.services.clone(),
             numbering: Numbering::default(),
         }
     }
 
-    /// What is known of this file with this content.
-    async fn known<R: CachedRole>(
+    /// The loaded component or the failed compilation of this file with this content.
+    async fn lookup<R: CachedRole>(
         &self,
         path: &Path,
         digest: Digest,
-    ) -> Option<Result<Arc<Loaded<R>>, ComponentError>> {
-        if let Some(reason) = self.0.refused.lock().await.0.get(&digest) {
-            return Some(Err(unfit(path, reason.clone())));
+    ) -> Option<Result<Arc<LoadedComponent<R>>, ComponentError>> {
+        if let Some(reason) = self.0.failed.lock().await.0.get(&digest) {
+            return Some(Err(invalid(path, reason.clone())));
         }
-        R::module_cache(&self.0.module_caches).last(path, digest).await.map(Ok)
+        R::module_cache(&self.0.module_caches).get(path, digest).await.map(Ok)
     }
 
-    async fn cached(&self, digest: Digest) -> Result<Option<FoundCode>, ComponentError> {
+    async fn cached(&self, digest: Digest) -> Result<Option<CompiledCode>, ComponentError> {
         let (engine, cache) = (self.0.engine.clone(), Arc::clone(&self.0.cache));
-        self.blocking(move || Ok(cache.get(&engine, &digest).map(FoundCode::cached))).await
+        self.blocking(move || Ok(cache.get(&engine, &digest).map(CompiledCode::cached))).await
     }
 
-    /// Compiles, unless that has happened while others were compiled. Says which.
+    /// Compiles a component, unless another task has done so in the meantime.
     async fn compile<R: CachedRole>(
         &self,
         path: &Path,
         bytes: Vec<u8>,
         digest: Digest,
-    ) -> Result<FoundCode, ComponentError> {
-        let turn = self.0.lanes.of(bytes.len()).lock_owned().await;
-        if let Some(known) = self.known::<R>(path, digest).await {
-            return known.map(|loaded| FoundCode::cached(loaded.code().clone()));
+    ) -> Result<CompiledCode, ComponentError> {
+        let lock = self.0.compile_locks.for_size(bytes.len()).lock_owned().await;
+        if let Some(known) = self.lookup::<R>(path, digest).await {
+            return known.map(|loaded| CompiledCode::cached(loaded.code().clone()));
         }
         let (engine, cache) = (self.0.engine.clone(), Arc::clone(&self.0.cache));
         let compiler = self.spec().await.compiler.clone();
         let work = move || {
-            // Not the waiting for it, which may be given up, but the work holds the turn.
-            let _turn = turn;
+            // Held by the work, because the caller may stop waiting for it.
+            let _lock = lock;
             if cache.has(&digest)
                 && let Some(code) = cache.get(&engine, &digest)
             {
-                return Ok(Ok(FoundCode::cached(code)));
+                return Ok(Ok(CompiledCode::cached(code)));
             }
-            let made = compile(compiler.as_deref(), &engine, &bytes).and_then(|mut code| {
-                cache.adopt(&engine, &digest, &mut code).map_err(NotCompiled::Machine)
+            let compiled = compile(compiler.as_deref(), &engine, &bytes).and_then(|mut code| {
+                cache.store(&engine, &digest, &mut code).map_err(CompileFailure::Environment)
             });
-            Ok(made.map(|component| FoundCode { component, cached: false }))
+            Ok(compiled.map(|component| CompiledCode { component, cached: false }))
         };
         match self.blocking(work).await? {
-            Ok(made) => Ok(made),
-            Err(NotCompiled::Machine(reason)) => Err(unfit(path, reason)),
-            Err(NotCompiled::Component(reason)) => {
-                let reason = format!("it cannot be compiled: {reason}");
+            Ok(compiled) => Ok(compiled),
+            Err(CompileFailure::Environment(reason)) => Err(invalid(path, reason)),
+            Err(CompileFailure::Component(reason)) => {
+                let reason = format!("cannot be compiled: {reason}");
                 events::component::compilation_failed(path, &digest.to_string(), &reason);
-                self.0.refused.lock().await.add(digest, &reason);
-                Err(unfit(path, reason))
+                self.0.failed.lock().await.add(digest, &reason);
+                Err(invalid(path, reason))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a component is and wants, for people.
+//! Inspects a component file for operators: kind, contract, imports, description, producers.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,25 +13,25 @@ use super::publisher::PublisherRole;
 use super::transformer::TransformerRole;
 use super::{ComponentError, Description, Digest};
 
-/// What is to be known of a component without a place for it.
+/// Properties of a component that need no pipeline.
 #[derive(Debug, Clone)]
 pub struct Inspection {
     /// The file.
     pub path: PathBuf,
-    /// The file's size, bytes.
+    /// Size of the file, bytes.
     pub size: u64,
-    /// Of its content.
+    /// Digest of the file.
     pub digest: Digest,
     /// Whether it is a publisher; a transformer otherwise.
     pub publisher: bool,
-    /// What it imports, as `package/interface@version`.
+    /// Imported interfaces, as `package/interface@version`.
     pub imports: Vec<String>,
-    /// What it exports, likewise.
+    /// Exported interfaces, likewise.
     pub exports: Vec<String>,
-    /// What it tells about itself.
+    /// The component's own description.
     pub description: Description,
-    /// What its file says of how it was made, such as `language: Rust` and `processed-by: rustc
-    /// 1.96.0`, of all that is in it; empty if that was not recorded.
+    /// Fields of all producers sections, such as `language: Rust` and `processed-by: rustc 1.96.0`;
+    /// empty if there are none.
     pub producers: Vec<(String, String)>,
 }
 
@@ -42,13 +42,13 @@ impl Inspection {
         exports.and_then(|name| name.split_once('@')).map(|(_, version)| version)
     }
 
-    /// Whether it keeps something between batches.
+    /// Whether it keeps state between batches.
     pub fn is_stateful(&self) -> bool {
         self.exports.iter().any(|name| name.contains("/stateful@"))
     }
 
-    /// Whether it wants to speak to the network, and over what.
-    pub fn reaches(&self) -> Option<&'static str> {
+    /// The network interfaces that it imports; `None` if it uses no network.
+    pub fn network_use(&self) -> Option<&'static str> {
         let imports = |package| self.imports.iter().any(|name| name.starts_with(package));
         match (imports("wasi:http/"), imports("wasi:sockets/")) {
             (true, true) => Some("HTTP and sockets"),
@@ -60,10 +60,10 @@ impl Inspection {
 }
 
 impl ComponentHost {
-    /// Loads a component of either kind, as the agent would, and asks it what it is.
+    /// Loads a component of either kind, as the agent would, and reads its description.
     ///
     /// # Errors
-    /// If it is none that the agent would take.
+    /// If the agent would refuse it.
     pub async fn inspect(&self, path: &Path) -> Result<Inspection, ComponentError> {
         let size = path
             .metadata()
@@ -75,7 +75,7 @@ impl ComponentHost {
                 let description = self.describe(&loaded, ()).await?;
                 (loaded.digest, false, loaded.code().clone(), description)
             }
-            // What it is not as a transformer says more, unless it is a publisher.
+            // Unless it is a publisher, the error as a transformer is more helpful.
             Err(error) => {
                 let Ok(loaded) = self.open::<PublisherRole>(path).await else { return Err(error) };
                 let description = self.describe(&loaded, self.no_access(&loaded)).await?;
@@ -89,11 +89,10 @@ impl ComponentHost {
     }
 }
 
-/// What a file says of how it was made. A section that cannot be read says nothing: it is for
-/// people, and nobody has to write it.
+/// Fields of the producers sections of a file. They are optional, so unreadable ones are skipped.
 pub(super) fn producers(bytes: &[u8]) -> Vec<(String, String)> {
     let mut found = BTreeSet::new();
-    // What is nested in a component comes along.
+    // Includes nested modules and components.
     for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
         let Payload::CustomSection(section) = payload else { continue };
         if let KnownCustom::Producers(section) = section.as_known() {

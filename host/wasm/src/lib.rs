@@ -1,9 +1,9 @@
-//! The host of components: finds, checks, compiles, limits and calls them. The only crate that
-//! names `wasmtime`.
+//! The component host: finds, checks, compiles, limits and calls WebAssembly components. The only
+//! crate that uses `wasmtime`.
 //!
-//! Given: names, options, batches. Gives back: instances that answer one call at a time, on the
-//! guests' threads. Must not know sinks: what a failure means for a batch is decided in
-//! `transform`.
+//! Takes component names, options and batches, and hands out instances that execute one call at a
+//! time on the guest threads. Must not know sinks: the pipeline's `transform` module decides what
+//! a failure means for a batch.
 
 mod bindings;
 mod cache;
@@ -50,15 +50,15 @@ pub use compile::{CompilerError, compile_confined};
 pub use convert::{Numbering, Transformed};
 pub use description::Description;
 pub use digest::Digest;
-pub use error::{ComponentError, OptionFault};
+pub use error::{ComponentError, OptionError};
 pub use handle::InstanceHandle;
 pub use host::ComponentHost;
 pub use inspect::Inspection;
-pub use module_cache::Loaded;
+pub use module_cache::LoadedComponent;
 pub use module_caches::CachedRole;
 pub use publisher::{Delivery, PublishError, PublisherRole, TextForm};
 pub use state::State;
-pub use stats::{ComponentCount, ComponentNumbers, Counted};
+pub use stats::{ComponentCounters, ComponentStats, ListedComponent};
 pub use symbolize::symbolize_confined;
 pub use threads::GuestThreads;
 pub use transformer::{CallError, TransformerRole};

@@ -1,7 +1,7 @@
-//! What one instance may use, and what it is told when it wants more.
+//! Enforces the limits of one instance, and formats the error when one is exceeded.
 //!
-//! Memory, processor time, wall time and the size of what comes back are settings of a component; all
-//! others are in the table of bounds.
+//! Memory, processor time, wall clock time and the size of results are settings of a component; all
+//! other limits are in the table of bounds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,41 +10,41 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use super::stats::ComponentCount;
+use super::stats::ComponentCounters;
 use nephometer_config::LimitsSpec;
 use nephometer_model::Bound;
 
-/// Linear memory of all instances of a host, together.
+/// Linear memory of all instances of a host, bytes.
 #[derive(Debug)]
 pub(super) struct TotalMemory {
-    most: AtomicU64,
+    max: AtomicU64,
     used: AtomicU64,
 }
 
 impl TotalMemory {
-    /// `most` bytes.
-    pub(super) fn new(most: u64) -> Self {
-        Self { most: AtomicU64::new(most), used: AtomicU64::new(0) }
+    /// A limit of `max` bytes.
+    pub(super) fn new(max: u64) -> Self {
+        Self { max: AtomicU64::new(max), used: AtomicU64::new(0) }
     }
 
-    /// From now on `most` bytes; what is used already stays.
-    pub(super) fn set(&self, most: u64) {
-        self.most.store(most, Relaxed);
+    /// Changes the limit. Memory in use is not affected.
+    pub(super) fn set(&self, max: u64) {
+        self.max.store(max, Relaxed);
     }
 
-    /// Whether there were so many bytes left; they are taken then.
-    fn take(&self, bytes: u64) -> bool {
-        let most = self.most.load(Relaxed);
-        let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= most);
-        self.used.fetch_update(Relaxed, Relaxed, more).is_ok()
+    /// Takes `bytes` if the limit allows it.
+    fn try_take(&self, bytes: u64) -> bool {
+        let max = self.max.load(Relaxed);
+        let take = |used: u64| used.checked_add(bytes).filter(|used| *used <= max);
+        self.used.fetch_update(Relaxed, Relaxed, take).is_ok()
     }
 
-    fn give_back(&self, bytes: u64) {
+    fn release(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Relaxed);
     }
 }
 
-/// A limit that was hit.
+/// An exceeded limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LimitExceeded {
     Memory,
@@ -58,14 +58,9 @@ pub(super) enum LimitExceeded {
 }
 
 impl LimitExceeded {
-    /// The words for people, with the key to change: `what` is the component's name.
-    /// `wanted` is how much it wanted, where that is known.
-    pub(super) fn describe(
-        self,
-        component: &str,
-        limits: &LimitsSpec,
-        wanted: Option<u64>,
-    ) -> String {
+    /// The error text, with the configuration key of the limit. `requested` is the denied amount of
+    /// memory in bytes.
+    pub(super) fn describe(self, component: &str, limits: &LimitsSpec, requested: u64) -> String {
         let key = match self {
             Self::Memory => "memory",
             Self::Cpu => "cpu",
@@ -79,20 +74,20 @@ impl LimitExceeded {
                 return bounds.map(Bound::refusal).join(", or ");
             }
         };
-        let had: &dyn fmt::Display = match self {
-            Self::Cpu => &format!("{:?} of processor time in one call", limits.cpu),
-            Self::Wall => &format!("{:?} in one call", limits.wall),
-            Self::Returned => &format!("{} bytes handed to the host in one call", limits.returned),
-            _ => &format!("{} bytes of memory", limits.memory),
+        let what: &dyn fmt::Display = match self {
+            Self::Cpu => &format!("used more than {:?} of processor time in one call", limits.cpu),
+            Self::Wall => &format!("took more than {:?} in one call", limits.wall),
+            Self::Returned => {
+                &format!("passed more than {} bytes to the host in one call", limits.returned)
+            }
+            _ => {
+                &format!("requested {requested} bytes of memory, more than {} bytes", limits.memory)
+            }
         };
-        let wanted =
-            wanted.map_or("more than".to_owned(), |bytes| format!("{bytes} bytes, more than"));
-        format!(
-            "it wanted {wanted} {had}; the limit is components.by_name.{component}.limits.{key}"
-        )
+        format!("{what} (components.by_name.{component}.limits.{key})")
     }
 
-    /// The limit's name in events.
+    /// The limit's name in log fields.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -107,68 +102,67 @@ impl LimitExceeded {
     }
 }
 
-/// Keeps the account of one instance.
+/// Tracks the memory and tables of one instance.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limits: LimitsSpec,
     memory: u64,
     elements: usize,
-    hit: Option<LimitExceeded>,
-    /// Bytes of memory that were denied.
+    exceeded: Option<LimitExceeded>,
+    /// The denied amount of memory, bytes.
     denied: u64,
-    count: Arc<ComponentCount>,
+    counters: Arc<ComponentCounters>,
     total: Arc<TotalMemory>,
 }
 
 impl Limiter {
-    /// `count` and `total` get the memory, for as long as this lives.
+    /// Memory counts towards `counters` and `total` until the limiter is dropped.
     pub(super) fn new(
         limits: LimitsSpec,
-        count: Arc<ComponentCount>,
+        counters: Arc<ComponentCounters>,
         total: Arc<TotalMemory>,
     ) -> Self {
-        Self { limits, memory: 0, elements: 0, hit: None, denied: 0, count, total }
+        Self { limits, memory: 0, elements: 0, exceeded: None, denied: 0, counters, total }
     }
 
-    pub(super) fn count(&self) -> &Arc<ComponentCount> {
-        &self.count
+    pub(super) fn counters(&self) -> &Arc<ComponentCounters> {
+        &self.counters
     }
 
     pub(super) fn limits(&self) -> &LimitsSpec {
         &self.limits
     }
 
-    /// A call begins.
+    /// Resets the exceeded limit for a new call.
     pub(super) fn begin_call(&mut self) {
-        self.hit = None;
+        self.exceeded = None;
     }
 
-    /// The call has used so much processor time. Whether it may go on.
+    /// Whether the call may go on after `used` processor time.
     pub(super) fn has_cpu(&mut self, used: Duration) -> bool {
         let within = used <= self.limits.cpu;
         if !within {
-            self.hit = Some(LimitExceeded::Cpu);
+            self.exceeded = Some(LimitExceeded::Cpu);
         }
         within
     }
 
-    /// The limit that was hit since the call began. A guest that was denied memory may have lived
-    /// on; this only tells why it failed, if it did.
-    pub(super) fn hit(&self) -> Option<LimitExceeded> {
-        self.hit
+    /// The limit exceeded since the call began. A guest may survive a denied allocation: this is
+    /// the cause of a failure only if the call failed.
+    pub(super) fn exceeded(&self) -> Option<LimitExceeded> {
+        self.exceeded
     }
 
-    /// A limit that was hit, in words.
-    pub(super) fn describe(&self, component: &str, hit: LimitExceeded) -> String {
-        let wanted = (hit == LimitExceeded::Memory).then_some(self.denied);
-        hit.describe(component, &self.limits, wanted)
+    /// The error text of an exceeded limit.
+    pub(super) fn describe(&self, component: &str, exceeded: LimitExceeded) -> String {
+        exceeded.describe(component, &self.limits, self.denied)
     }
 }
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        self.count.shrank(self.memory);
-        self.total.give_back(self.memory);
+        self.counters.memory_freed(self.memory);
+        self.total.release(self.memory);
     }
 }
 
@@ -180,18 +174,18 @@ impl ResourceLimiter for Limiter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let growth = desired.saturating_sub(current) as u64;
-        let wanted = self.memory.saturating_add(growth);
-        if wanted > self.limits.memory {
-            self.hit = Some(LimitExceeded::Memory);
-            self.denied = wanted;
+        let requested = self.memory.saturating_add(growth);
+        if requested > self.limits.memory {
+            self.exceeded = Some(LimitExceeded::Memory);
+            self.denied = requested;
             return Ok(false);
         }
-        if !self.total.take(growth) {
-            self.hit = Some(LimitExceeded::TotalMemory);
+        if !self.total.try_take(growth) {
+            self.exceeded = Some(LimitExceeded::TotalMemory);
             return Ok(false);
         }
-        self.memory = wanted;
-        self.count.grew(growth);
+        self.memory = requested;
+        self.counters.memory_grew(growth);
         Ok(true)
     }
 
@@ -201,12 +195,12 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let wanted = self.elements.saturating_add(desired.saturating_sub(current));
-        let within = wanted <= Bound::TableElements.size();
+        let requested = self.elements.saturating_add(desired.saturating_sub(current));
+        let within = requested <= Bound::TableElements.size();
         if within {
-            self.elements = wanted;
+            self.elements = requested;
         } else {
-            self.hit = Some(LimitExceeded::TableElements);
+            self.exceeded = Some(LimitExceeded::TableElements);
         }
         Ok(within)
     }
@@ -234,7 +228,7 @@ mod tests {
         let limits = LimitsSpec { memory: 1_000, cpu, ..LimitsSpec::default() };
         Limiter::new(
             limits,
-            Arc::new(ComponentCount::new(Digest::from([0; 32]))),
+            Arc::new(ComponentCounters::new(Digest::from([0; 32]))),
             Arc::new(TotalMemory::new(1_500)),
         )
     }
@@ -244,38 +238,39 @@ mod tests {
         let mut limiter = limiter();
         assert!(limiter.memory_growing(0, 600, None).unwrap());
         assert!(limiter.memory_growing(0, 400, None).unwrap());
-        assert_eq!(limiter.hit(), None);
+        assert_eq!(limiter.exceeded(), None);
         assert!(!limiter.memory_growing(400, 401, None).unwrap());
-        assert_eq!(limiter.hit(), Some(LimitExceeded::Memory));
+        assert_eq!(limiter.exceeded(), Some(LimitExceeded::Memory));
         assert_eq!(
             limiter.describe("top", LimitExceeded::Memory),
-            "it wanted 1001 bytes, more than 1000 bytes of memory; the limit is components.by_name.top.limits.memory"
+            "requested 1001 bytes of memory, more than 1000 bytes \
+             (components.by_name.top.limits.memory)"
         );
     }
 
-    // Six sinks once had 248 MB each: nothing bounded them together.
+    // Regression: six sinks had 248 MB each, without a common limit.
     #[test]
-    fn memory_of_all_instances_is_bounded_and_comes_back() {
+    fn memory_of_all_instances_is_bounded_and_released_on_drop() {
         let total = Arc::new(TotalMemory::new(1_500));
-        let count = Arc::new(ComponentCount::new(Digest::from([0; 32])));
+        let counters = Arc::new(ComponentCounters::new(Digest::from([0; 32])));
         let limits = LimitsSpec { memory: 1_000, ..LimitsSpec::default() };
-        let limiter = || Limiter::new(limits, Arc::clone(&count), Arc::clone(&total));
+        let limiter = || Limiter::new(limits, Arc::clone(&counters), Arc::clone(&total));
         let (mut one, mut two) = (limiter(), limiter());
         assert!(one.memory_growing(0, 1_000, None).unwrap());
         assert!(two.memory_growing(0, 500, None).unwrap());
         assert!(!two.memory_growing(500, 501, None).unwrap());
-        let reason = two.describe("top", two.hit().unwrap());
+        let reason = two.describe("top", two.exceeded().unwrap());
         assert!(reason.contains("components.totals.memory"), "{reason}");
         drop(one);
         assert!(two.memory_growing(500, 1_000, None).unwrap());
     }
 
     #[test]
-    fn a_denied_growth_is_forgotten_when_the_next_call_begins() {
+    fn exceeded_limit_is_reset_by_the_next_call() {
         let mut limiter = limiter();
         assert!(!limiter.table_growing(0, Bound::TableElements.size() + 1, None).unwrap());
         limiter.begin_call();
-        assert_eq!(limiter.hit(), None);
+        assert_eq!(limiter.exceeded(), None);
     }
 
     #[test]
@@ -283,8 +278,8 @@ mod tests {
         let mut limiter = limiter();
         assert!(limiter.has_cpu(Duration::from_millis(25)));
         assert!(!limiter.has_cpu(Duration::from_micros(25_001)));
-        assert_eq!(limiter.hit(), Some(LimitExceeded::Cpu));
+        assert_eq!(limiter.exceeded(), Some(LimitExceeded::Cpu));
         limiter.begin_call();
-        assert_eq!(limiter.hit(), None);
+        assert_eq!(limiter.exceeded(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! How many lines a component may log.
+//! Limits how many lines a component may log.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 use nephometer_model::Bound;
 use nephometer_telemetry::events;
 
-/// The time in which [`Bound::LogLines`] may be written.
+/// The period in which a component may write [`Bound::LogLines`].
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The lines that one place of a component may write in a window: through its log and through
-/// standard output and error, in all calls of all its instances.
+/// The lines that a component at one location of a pipeline may write per window, by its log and by
+/// standard output and error, over all calls and instances.
 #[derive(Debug, Default)]
 pub(super) struct LineBudget(Mutex<Window>);
 
 #[derive(Debug, Default)]
 struct Window {
     /// `None` before the first line.
-    began: Option<Instant>,
+    started: Option<Instant>,
     lines: u64,
     dropped: u64,
-    /// Whose lines were dropped.
+    /// The component, if lines were dropped.
     component: Option<Arc<str>>,
 }
 
 impl LineBudget {
-    /// These lines were dropped without asking.
+    /// Counts lines that were dropped without [`Self::try_take`].
     pub(super) fn drop_lines(&self, component: &Arc<str>, lines: u64) {
         if lines > 0 {
             let mut window = self.window();
@@ -34,11 +34,11 @@ impl LineBudget {
         }
     }
 
-    /// Takes one line: whether it may be written.
-    pub(super) fn take(&self, component: &Arc<str>, now: Instant) -> bool {
+    /// Whether one more line may be written. Counts it either way.
+    pub(super) fn try_take(&self, component: &Arc<str>, now: Instant) -> bool {
         let mut window = self.window();
-        window.turn(now);
-        window.began.get_or_insert(now);
+        window.end_if_over(now);
+        window.started.get_or_insert(now);
         if window.lines < Bound::LogLines.most() {
             window.lines += 1;
             return true;
@@ -48,9 +48,9 @@ impl LineBudget {
         false
     }
 
-    /// Reports what was dropped, if the window is over. Whether it is, or none has begun.
-    pub(super) fn turn(&self, now: Instant) -> bool {
-        self.window().turn(now)
+    /// Ends the window if it is over, and logs the dropped lines. Returns whether none is open.
+    pub(super) fn end_window(&self, now: Instant) -> bool {
+        self.window().end_if_over(now)
     }
 
     /// Lines of this window that were not written.
@@ -65,9 +65,9 @@ impl LineBudget {
 }
 
 impl Window {
-    fn turn(&mut self, now: Instant) -> bool {
-        let Some(began) = self.began else { return true };
-        let over = now.saturating_duration_since(began) >= WINDOW;
+    fn end_if_over(&mut self, now: Instant) -> bool {
+        let Some(started) = self.started else { return true };
+        let over = now.saturating_duration_since(started) >= WINDOW;
         if over {
             *self = Self::default();
         }
@@ -75,7 +75,7 @@ impl Window {
     }
 }
 
-/// A window is over, or its place is no more: reports what was dropped.
+/// Logs the number of dropped lines when the window ends or the component is removed.
 impl Drop for Window {
     fn drop(&mut self) {
         if let Some(component) = &self.component {
@@ -90,13 +90,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_ends() {
+    fn budget_is_restored_after_the_window() {
         let (budget, name) = (LineBudget::default(), Arc::from("chatty"));
-        let began = Instant::now();
-        assert!((0..Bound::LogLines.most()).all(|_| budget.take(&name, began)));
-        let late = began + WINDOW - Duration::from_millis(1);
-        assert!(!budget.turn(late) && !budget.take(&name, late));
-        assert!(budget.take(&name, began + WINDOW));
+        let started = Instant::now();
+        assert!((0..Bound::LogLines.most()).all(|_| budget.try_take(&name, started)));
+        let late = started + WINDOW - Duration::from_millis(1);
+        assert!(!budget.end_window(late) && !budget.try_take(&name, late));
+        assert!(budget.try_take(&name, started + WINDOW));
         assert_eq!(budget.window().dropped, 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Components that have been loaded, by the file that they came from.
+//! The loaded components of one role, by path.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,42 +10,41 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::bindings::exports::nephometer::metering::component;
 use super::digest::Digest;
-use super::error::{ComponentError, unfit};
+use super::error::{ComponentError, invalid};
 use super::log::clean;
 use super::role::Role;
 
-/// A component that fits this host, ready to be instantiated.
-pub struct Loaded<R: Role> {
-    /// The name in `pipeline.yaml`: the file's name without its ending.
+/// A checked component, ready to be instantiated.
+pub struct LoadedComponent<R: Role> {
+    /// The name in `pipeline.yaml`: the file name without its extension.
     pub name: Arc<str>,
     /// The file.
     pub path: PathBuf,
-    /// Of the file's content.
+    /// Digest of the file.
     pub digest: Digest,
     pub(crate) pre: InstancePre<R::Data>,
     pub(crate) component: component::GuestIndices,
     pub(crate) exports: R::Exports,
 }
 
-impl<R: Role> Loaded<R> {
-    /// The code.
+impl<R: Role> LoadedComponent<R> {
+    /// The compiled code.
     pub(crate) fn code(&self) -> &Component {
         self.pre.component()
     }
 }
 
-impl<R: Role> fmt::Debug for Loaded<R> {
+impl<R: Role> fmt::Debug for LoadedComponent<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Loaded({}, {})", self.name, self.digest)
+        write!(f, "LoadedComponent({}, {})", self.name, self.digest)
     }
 }
 
-/// The components of one role, and what they may import.
+/// The components of one role, and the linker with their imports.
 pub struct ModuleCache<R: Role> {
     linker: Linker<R::Data>,
-    /// The last content of each file. What it was before is kept by those who still run it, and
-    /// goes with them.
-    loaded: Mutex<HashMap<PathBuf, Arc<Loaded<R>>>>,
+    /// The last content of each file. Earlier contents live as long as their instances.
+    loaded: Mutex<HashMap<PathBuf, Arc<LoadedComponent<R>>>>,
 }
 
 impl<R: Role> ModuleCache<R> {
@@ -53,25 +52,28 @@ impl<R: Role> ModuleCache<R> {
         Self { linker, loaded: Mutex::default() }
     }
 
-    /// What was loaded from this file, if its content is still the same.
-    pub(crate) async fn last(&self, path: &Path, digest: Digest) -> Option<Arc<Loaded<R>>> {
+    /// The component loaded from this file, if it had the same content.
+    pub(crate) async fn get(&self, path: &Path, digest: Digest) -> Option<Arc<LoadedComponent<R>>> {
         let all = self.loaded.lock().await;
         all.get(path).filter(|loaded| loaded.digest == digest).map(Arc::clone)
     }
 
-    /// Checks what was compiled of a file, and remembers it. Gives what is remembered, and whether
+    /// Checks the compiled code of a file and caches it. Returns the cached component, and whether
     /// it is new.
-    pub(crate) async fn keep(
+    ///
+    /// # Errors
+    /// If world or imports do not match the role.
+    pub(crate) async fn insert(
         &self,
         path: &Path,
         digest: Digest,
         code: &Component,
-    ) -> Result<(Arc<Loaded<R>>, bool), ComponentError> {
-        R::check(code).map_err(|reason| unfit(path, reason))?;
+    ) -> Result<(Arc<LoadedComponent<R>>, bool), ComponentError> {
+        R::check(code).map_err(|reason| invalid(path, reason))?;
         let name = path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy());
-        let linked = || -> wasmtime::Result<_> {
+        let link = || -> wasmtime::Result<_> {
             let pre = self.linker.instantiate_pre(code)?;
-            Ok(Loaded {
+            Ok(LoadedComponent {
                 name: Arc::from(&*name),
                 path: path.to_owned(),
                 digest,
@@ -80,9 +82,9 @@ impl<R: Role> ModuleCache<R> {
                 pre,
             })
         };
-        let loaded = Arc::new(linked().map_err(|error| {
+        let loaded = Arc::new(link().map_err(|error| {
             let error = clean(&format!("{error:#}"));
-            unfit(path, format!("it does not fit the contract: {error}"))
+            invalid(path, format!("does not match the contract: {error}"))
         })?);
         let mut all = self.loaded.lock().await;
         if let Some(first) = all.get(path).filter(|first| first.digest == digest) {

@@ -1,4 +1,4 @@
-//! What a host keeps, by role.
+//! The component caches of a host, by role.
 
 use wasmtime::Engine;
 
@@ -8,7 +8,7 @@ use super::outbound::Outbound;
 use super::publisher::{self, PublisherRole};
 use super::transformer::{self, TransformerRole};
 
-/// What a host keeps, by role.
+/// The component caches of a host, and what publishers share.
 pub struct ModuleCaches {
     pub(crate) transformers: ModuleCache<TransformerRole>,
     pub(crate) publishers: ModuleCache<PublisherRole>,
@@ -26,9 +26,9 @@ impl ModuleCaches {
     }
 }
 
-/// A role that has a shelf.
+/// A role with a component cache.
 pub trait CachedRole: Restore {
-    /// Where components of this role are kept.
+    /// The cache of this role.
     fn module_cache(module_caches: &ModuleCaches) -> &ModuleCache<Self>;
 }
 

@@ -1,100 +1,106 @@
-//! Options against the component's own JSON Schema, before it sees them.
+//! Checks options against the JSON Schema of a component, before they are passed to it.
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions, ValidationError};
 use serde_json::{Map, Value};
 
-use super::error::OptionFaults;
-use super::schema::harmless;
+use super::error::OptionErrors;
+use super::schema::check_schema_cost;
 use nephometer_model::clean;
 
-/// Bytes of a compiled pattern: the whole of Unicode in a class takes a tenth.
-const PATTERN: usize = 1 << 20;
-/// A name longer than this is nobody's slip of another one.
-const NAME: usize = 64;
-/// Names that one is compared with, or that are listed.
-const NAMES: usize = 100;
+/// Bytes of a compiled pattern: a class with all of Unicode takes a tenth.
+const PATTERN_BYTES: usize = 1 << 20;
+/// Longer names are not compared with similar ones.
+const MAX_NAME_BYTES: usize = 64;
+/// Names that are compared or listed.
+const MAX_NAMES: usize = 100;
 
-/// Everything in which `options` do not fit `schema`, which is text as the component gave it;
-/// empty means that anything goes. Options are named, their values are not: some are secrets. A schema that cannot be used is the component's fault: `Err`.
-pub(super) fn check(schema: &str, options: &Map<String, Value>) -> Result<OptionFaults, String> {
+/// Checks `options` against `schema`, the JSON text that the component reported; empty text accepts
+/// any options. Errors name options but never values: some are secrets.
+///
+/// # Errors
+/// If the schema itself cannot be used, which is an error of the component.
+pub(super) fn check_options(
+    schema: &str,
+    options: &Map<String, Value>,
+) -> Result<OptionErrors, String> {
     if schema.trim().is_empty() {
-        return Ok(OptionFaults::default());
+        return Ok(OptionErrors::default());
     }
     let schema: Value = serde_json::from_str(schema)
-        .map_err(|error| format!("its options-schema is no JSON: {error}"))?;
-    // What is quoted of a schema may be as long as that, with anything in it.
-    let unusable = |reason: &str| format!("its options-schema cannot be used: {}", clean(reason));
-    harmless(&schema).map_err(|reason| unusable(&reason))?;
+        .map_err(|error| format!("options-schema is not JSON: {error}"))?;
+    // A reason quotes the schema, which may be long and contain any characters.
+    let unusable = |reason: &str| format!("options-schema cannot be used: {}", clean(reason));
+    check_schema_cost(&schema).map_err(|reason| unusable(&reason))?;
     let validator = jsonschema::options()
         .with_draft(Draft::Draft202012)
         // A component must not make the agent fetch anything.
         .offline()
         // Linear in time, whatever the pattern.
-        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN))
+        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES))
         .build(&schema)
         .map_err(|error| unusable(&error.to_string()))?;
     let options = Value::Object(options.clone());
-    let mut faults = OptionFaults::default();
+    let mut errors = OptionErrors::default();
     for error in validator.iter_errors(&options) {
-        describe(&error, &schema, &mut faults);
+        describe(&error, &schema, &mut errors);
     }
-    Ok(faults)
+    Ok(errors)
 }
 
-fn describe(error: &ValidationError<'_>, schema: &Value, faults: &mut OptionFaults) {
+fn describe(error: &ValidationError<'_>, schema: &Value, errors: &mut OptionErrors) {
     let pointer = error.instance_path().to_string();
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected }
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-            let known = known_beside(schema, error.schema_path().as_str());
+            let known = known_properties(schema, error.schema_path().as_str());
             for name in unexpected {
                 let escaped = name.replace('~', "~0").replace('/', "~1");
-                faults.add(&format!("{pointer}/{escaped}"), || unknown(name, &known));
+                errors.add(&format!("{pointer}/{escaped}"), || unknown(name, &known));
             }
         }
-        // A rule for names is about no value.
+        // The rule concerns the name, not a value.
         ValidationErrorKind::PropertyNames { error } => {
             let name = error.instance().as_str().unwrap_or_default();
             let name = name.replace('~', "~0").replace('/', "~1");
             let reason = || error.masked_with("its name").to_string();
-            faults.add(&format!("{pointer}/{name}"), reason);
+            errors.add(&format!("{pointer}/{name}"), reason);
         }
-        _ => faults.add(&pointer, || error.masked_with("its value").to_string()),
+        _ => errors.add(&pointer, || error.masked_with("its value").to_string()),
     }
 }
 
-/// The properties that the schema names where `keyword` stands.
-fn known_beside(schema: &Value, keyword: &str) -> Vec<String> {
-    let around = keyword.rsplit_once('/').map_or("", |(around, _)| around);
+/// The properties of the schema object that contains `keyword`.
+fn known_properties(schema: &Value, keyword: &str) -> Vec<String> {
+    let parent = keyword.rsplit_once('/').map_or("", |(parent, _)| parent);
     schema
-        .pointer(around)
+        .pointer(parent)
         .and_then(|object| object.get("properties"))
         .and_then(Value::as_object)
-        .map(|properties| properties.keys().take(NAMES).cloned().collect())
+        .map(|properties| properties.keys().take(MAX_NAMES).cloned().collect())
         .unwrap_or_default()
 }
 
 fn unknown(name: &str, known: &[String]) -> String {
-    let near = near(name, known.iter().map(String::as_str));
-    match (near.first(), known.is_empty()) {
-        (Some(near), _) => format!("there is no option {name:?}; did you mean {near:?}?"),
-        (None, false) => format!("there is no option {name:?}; there are {}", known.join(", ")),
-        (None, true) => format!("there is no option {name:?}"),
+    let similar = similar(name, known.iter().map(String::as_str));
+    match (similar.first(), known.is_empty()) {
+        (Some(similar), _) => format!("unknown option {name:?}; did you mean {similar:?}?"),
+        (None, false) => format!("unknown option {name:?}; known options: {}", known.join(", ")),
+        (None, true) => format!("unknown option {name:?}"),
     }
 }
 
-/// Names that `name` may have been meant to be, the nearest first.
-pub(super) fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    /// Below this, names have little in common but their letters.
-    const ALIKE: f64 = 0.8;
-    let known = known.filter(|known| known.len() <= NAME && name.len() <= NAME);
-    let mut near: Vec<(f64, &str)> = known
+/// Known names similar to `name`, most similar first.
+pub(super) fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    /// Minimum Jaro-Winkler similarity.
+    const MIN_SIMILARITY: f64 = 0.8;
+    let known = known.filter(|known| known.len() <= MAX_NAME_BYTES && name.len() <= MAX_NAME_BYTES);
+    let mut similar: Vec<(f64, &str)> = known
         .map(|known| (strsim::jaro_winkler(name, known), known))
-        .filter(|(alike, _)| *alike >= ALIKE)
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
         .collect();
-    near.sort_by(|a, b| b.0.total_cmp(&a.0));
-    near.into_iter().map(|(_, known)| known).collect()
+    similar.sort_by(|a, b| b.0.total_cmp(&a.0));
+    similar.into_iter().map(|(_, known)| known).collect()
 }
 
 #[cfg(test)]
@@ -118,36 +124,36 @@ mod tests {
         }
     }"#;
 
-    fn faults(options: &Value) -> Vec<(String, String)> {
-        let (faults, _) = check(SCHEMA, options.as_object().unwrap()).unwrap().finish();
-        faults.into_iter().map(|fault| (fault.pointer, fault.reason)).collect()
+    fn errors(options: &Value) -> Vec<(String, String)> {
+        let (errors, _) = check_options(SCHEMA, options.as_object().unwrap()).unwrap().finish();
+        errors.into_iter().map(|error| (error.pointer, error.reason)).collect()
     }
 
     #[test]
-    fn everything_is_reported_at_once_with_its_place() {
-        let found = faults(&json!({"target": {"nmae": "x", "max": "much"}, "word": 3}));
+    fn all_errors_are_reported_at_once_with_pointers() {
+        let found = errors(&json!({"target": {"nmae": "x", "max": "much"}, "word": 3}));
         let pointers: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
         assert_eq!(pointers, ["/target/max", "/target/nmae", "/word"]);
-        assert_eq!(found[1].1, "there is no option \"nmae\"; did you mean \"name\"?");
+        assert_eq!(found[1].1, "unknown option \"nmae\"; did you mean \"name\"?");
     }
 
     #[test]
-    fn what_is_missing_is_named_at_its_object() {
-        let found = faults(&json!({}));
+    fn missing_option_is_reported_at_its_object() {
+        let found = errors(&json!({}));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].0, "");
         assert!(found[0].1.contains("target"), "{found:?}");
     }
 
     #[test]
-    fn good_options_and_no_schema_pass() {
-        assert!(faults(&json!({"target": {"name": "cpu_util"}, "other": [1]})).is_empty());
-        assert!(check(" ", &Map::new()).unwrap().is_empty());
+    fn valid_options_and_empty_schema_are_accepted() {
+        assert!(errors(&json!({"target": {"name": "cpu_util"}, "other": [1]})).is_empty());
+        assert!(check_options(" ", &Map::new()).unwrap().is_empty());
     }
 
-    /// `/password: 12345678901 is not of types ...` was printed.
+    // Regression: `/password: 12345678901 is not of types ...` was printed.
     #[test]
-    fn no_value_is_shown_and_every_option_is_named() {
+    fn errors_name_options_but_no_values() {
         let schema = json!({
             "$defs": {"word": {"type": "string", "maxLength": 3}},
             "properties": {
@@ -178,47 +184,47 @@ mod tests {
             "never": text, "items": [number, number], "tuple": [1, number], "rest": [1, text],
             "inner": {"named": text}, "closed": {"x": text}, "odd": text
         });
-        let faults = check(&schema.to_string(), options.as_object().unwrap()).unwrap();
-        let (faults, _) = faults.finish();
-        let shown = format!("{faults:?}");
+        let errors = check_options(&schema.to_string(), options.as_object().unwrap()).unwrap();
+        let (errors, _) = errors.finish();
+        let shown = format!("{errors:?}");
         assert!(!shown.contains("777123"), "{shown}");
         for name in options.as_object().unwrap().keys().filter(|name| *name != "format") {
             let at = format!("/{name}");
-            assert!(faults.iter().any(|fault| fault.pointer.starts_with(&at)), "{name}: {shown}");
+            assert!(errors.iter().any(|error| error.pointer.starts_with(&at)), "{name}: {shown}");
         }
-        assert!(faults.iter().any(|fault| fault.pointer == "/inner/named"), "{shown}");
+        assert!(errors.iter().any(|error| error.pointer == "/inner/named"), "{shown}");
     }
 
-    /// As many wrong options as the bound has, and one more; the number of all is known.
     #[test]
-    fn many_wrong_options_are_counted() {
-        for (count, left) in [(100, 0), (101, 1), (60_000, 59_900)] {
+    fn errors_beyond_the_bound_are_counted() {
+        for (count, expected) in [(100, 0), (101, 1), (60_000, 59_900)] {
             let members: Map<String, Value> =
                 (0..count).map(|at| (format!("target\u{7}{at}"), at.into())).collect();
             for schema in [
                 json!({"additionalProperties": false, "properties": {"target": true}}),
                 json!({"additionalProperties": {"type": "string"}}),
             ] {
-                let (kept, more) = check(&schema.to_string(), &members).unwrap().finish();
-                assert_eq!((kept.len(), more), (Bound::OptionErrors.size(), left));
+                let (kept, omitted) =
+                    check_options(&schema.to_string(), &members).unwrap().finish();
+                assert_eq!((kept.len(), omitted), (Bound::OptionErrors.size(), expected));
                 assert!(kept[0].pointer.starts_with("/target\\u{7}"), "{:?}", kept[0]);
             }
         }
     }
 
     #[test]
-    fn nothing_is_fetched_and_no_pattern_explodes() {
+    fn references_are_not_fetched_and_patterns_are_linear() {
         for reference in ["https://127.0.0.1:1/schema.json", "file:///etc/passwd"] {
             let schema = json!({"$ref": reference}).to_string();
-            assert!(check(&schema, &Map::new()).is_err());
+            assert!(check_options(&schema, &Map::new()).is_err());
         }
         let long = format!("{}b", "a".repeat(5_000));
-        let found = faults(&json!({"target": {}, "word": long}));
+        let found = errors(&json!({"target": {}, "word": long}));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].0, "/word");
     }
 
-    /// JSON in which keywords of schemas are likely.
+    /// Arbitrary JSON with schema keywords.
     fn anything() -> impl Strategy<Value = Value> {
         let word = prop::sample::select(vec![
             "$ref",
@@ -282,21 +288,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_schema_and_no_options_make_it_panic(schema in anything(), options in anything()) {
+        fn arbitrary_schemas_and_options_never_panic(schema in anything(), options in anything()) {
             let members = options.as_object().cloned().unwrap_or_default();
-            if let Ok(faults) = check(&schema.to_string(), &members) {
-                prop_assert!(faults.finish().0.len() <= Bound::OptionErrors.size());
+            if let Ok(errors) = check_options(&schema.to_string(), &members) {
+                prop_assert!(errors.finish().0.len() <= Bound::OptionErrors.size());
             }
         }
     }
 
     #[test]
-    fn a_bad_schema_is_the_components_fault() {
-        assert!(check("{", &Map::new()).unwrap_err().contains("options-schema"));
-        assert!(check(r#"{"type": "objekt"}"#, &Map::new()).is_err());
+    fn unusable_schema_is_an_error_of_the_component() {
+        assert!(check_options("{", &Map::new()).unwrap_err().contains("options-schema"));
+        assert!(check_options(r#"{"type": "objekt"}"#, &Map::new()).is_err());
         for key in ["$ref", "pattern", "type"] {
             let schema = json!({ (key): format!("(\u{1b}[2J{}", "x".repeat(100_000)) });
-            let reason = check(&schema.to_string(), &Map::new()).unwrap_err();
+            let reason = check_options(&schema.to_string(), &Map::new()).unwrap_err();
             assert!(reason.len() < 1_200 && !reason.contains('\u{1b}'), "{key}: {reason}");
         }
     }

@@ -1,5 +1,5 @@
-//! What a component is for. Everything up to its own functions is the same for all roles: loading,
-//! compiling, limits, describing, configuring, the task that it lives in.
+//! The role of a component: transformer or publisher. Loading, compiling, limits, describing and
+//! configuring are the same for all roles; only their own functions differ.
 
 use std::sync::Arc;
 
@@ -10,40 +10,41 @@ use super::bindings::exports::nephometer::metering::component::Settings;
 use super::convert::Numbering;
 use super::guest::Guest;
 
-/// A role of components. Only this crate has any: [`super::TransformerRole`] and [`super::PublisherRole`].
+/// A role of components. Implemented in this crate only, by [`super::TransformerRole`] and
+/// [`super::PublisherRole`].
 pub trait Role: Sized + Send + Sync + 'static {
-    /// What belongs to the store of one instance.
+    /// The store data of one instance.
     type Data: AsMut<Guest> + Send + 'static;
-    /// Where the functions are.
+    /// Indices of the exported functions.
     type Exports: Send + Sync + 'static;
     /// The functions of one instance.
     type Functions: Send + 'static;
-    /// What its instances may reach.
-    type Reach: Clone + Send + Sync + 'static;
-    /// What callers have to know of its settings.
-    type Wish: Copy + Send + Sync + 'static;
-    /// What is kept from one call to the next to convert samples.
+    /// The network access of its instances.
+    type NetworkAccess: Clone + Send + Sync + 'static;
+    /// The part of the settings that callers need.
+    type Requirements: Copy + Send + Sync + 'static;
+    /// Converts samples; keeps state from one call to the next.
     type Converter: Send + 'static;
 
-    /// Whether world and imports fit, or why not.
+    /// Checks world and imports. The error is the reason.
     fn check(component: &Component) -> Result<(), String>;
 
-    /// Finds the functions.
+    /// Looks up the exported functions.
     fn exports(pre: &InstancePre<Self::Data>) -> wasmtime::Result<Self::Exports>;
 
-    /// Takes the functions of a new instance.
+    /// Loads the functions of a new instance.
     fn functions(
         exports: &Self::Exports,
         store: &mut Store<Self::Data>,
         instance: &Instance,
     ) -> wasmtime::Result<Self::Functions>;
 
-    /// What the store of a new instance of the component `name` holds.
-    fn data(guest: Guest, name: &Arc<str>, reach: &Self::Reach) -> Self::Data;
+    /// Creates the store data of a new instance of the component `name`.
+    fn data(guest: Guest, name: &Arc<str>, access: &Self::NetworkAccess) -> Self::Data;
 
-    /// What callers have to know of what it reports when it is configured.
-    fn wish(settings: &Settings) -> Self::Wish;
+    /// The part of the settings that callers need.
+    fn requirements(settings: &Settings) -> Self::Requirements;
 
-    /// For `settings.metadata` of a new instance.
+    /// Creates the converter for `settings.metadata`.
     fn converter(metadata: Vec<String>, numbering: Numbering) -> Self::Converter;
 }

@@ -1,92 +1,94 @@
-//! Whether a schema that a component gave can be used without harm.
+//! Checks that validating with a component's schema is cheap.
 //!
-//! A validator follows references for as long as they lead on: a schema of a few lines can refer
-//! to itself without end, which would overflow the stack and end the agent, or double its work
-//! forty times. So references are looked at before the validator sees any of it. It is given what
-//! stays within the limits here, which no schema for people comes near.
+//! A validator follows references without a limit: a schema of a few lines can refer to itself
+//! endlessly, which would overflow the stack and crash the agent, or double its work forty times.
+//! References are therefore analyzed before the validator sees the schema. Ordinary schemas stay
+//! far below the limits here.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-/// Values from the root down, references followed. The validator takes some KiB of stack for each.
-const DEPTH: usize = 80;
-/// Values in all, counted as often as references lead to them.
-const WORK: u64 = 20_000;
-/// Regular expressions: each may be a millisecond's work to compile.
-const PATTERNS: u64 = 100;
+/// Nesting of values, with references expanded. The validator takes some KiB of stack per level.
+const MAX_DEPTH: usize = 80;
+/// Number of values, with references expanded.
+const MAX_PARTS: u64 = 20_000;
+/// Regular expressions. Each may take a millisecond to compile.
+const MAX_PATTERNS: u64 = 100;
 
-/// Keywords whose schemas apply to the same value, so that a circle of them never ends.
+/// Keywords whose schemas apply to the same value: a cycle of them never ends.
 const IN_PLACE: [&str; 7] = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else"];
 
-/// Refuses a schema that could cost more than it is worth; the error says why.
-pub(super) fn harmless(schema: &Value) -> Result<(), String> {
-    let mut weigher = SchemaCost { root: schema, known: HashMap::new(), patterns: 0 };
-    let (work, _) = weigher.visit(schema, 0)?;
-    if work > WORK {
-        return Err(format!("with its references followed it has more than {WORK} parts"));
+/// Refuses a schema that is too expensive. The error is the reason.
+pub(super) fn check_schema_cost(schema: &Value) -> Result<(), String> {
+    let mut cost = SchemaCost { root: schema, known: HashMap::new(), patterns: 0 };
+    let (parts, _) = cost.visit(schema, 0)?;
+    if parts > MAX_PARTS {
+        return Err(format!("more than {MAX_PARTS} parts with references expanded"));
     }
-    if weigher.patterns > PATTERNS {
-        return Err(format!("it has more than {PATTERNS} patterns"));
+    if cost.patterns > MAX_PATTERNS {
+        return Err(format!("more than {MAX_PATTERNS} patterns"));
     }
-    let mut ends = Ends { root: schema, sound: HashSet::new() };
-    every_object(schema, &mut |object| ends.visit(object, &mut Vec::new()))
+    let mut cycles = CycleFinder { root: schema, acyclic: HashSet::new() };
+    for_each_object(schema, &mut |object| cycles.visit(object, &mut Vec::new()))
 }
 
-fn every_object<'a>(
+fn for_each_object<'a>(
     value: &'a Value,
     visit: &mut impl FnMut(&'a Value) -> Result<(), String>,
 ) -> Result<(), String> {
     match value {
         Value::Object(members) => {
             visit(value)?;
-            members.values().try_for_each(|member| every_object(member, visit))
+            members.values().try_for_each(|member| for_each_object(member, visit))
         }
-        Value::Array(items) => items.iter().try_for_each(|item| every_object(item, visit)),
+        Value::Array(items) => items.iter().try_for_each(|item| for_each_object(item, visit)),
         _ => Ok(()),
     }
 }
 
-/// What the reference of an object, if it has one, leads to.
-fn referred<'a>(root: &'a Value, object: &Value) -> Result<Option<&'a Value>, String> {
+/// The target of an object's reference, if it has one.
+fn resolve_reference<'a>(root: &'a Value, object: &Value) -> Result<Option<&'a Value>, String> {
     let Some(Value::String(reference)) = object.get("$ref") else { return Ok(None) };
     let target = match reference.strip_prefix('#') {
         Some(pointer) if !pointer.contains('%') => root.pointer(pointer),
         _ => None,
     };
     target.map(Some).ok_or_else(|| {
-        format!("$ref {reference:?}: only places of the schema itself can be referred to, as #/...")
+        format!("$ref {reference:?}: only references within the schema (#/...) are supported")
     })
 }
 
 struct SchemaCost<'a> {
     root: &'a Value,
-    /// Work and height by address; nothing while it is being found out.
+    /// Parts and height by address; `None` while being computed.
     known: HashMap<*const Value, Option<(u64, usize)>>,
     patterns: u64,
 }
 
 impl<'a> SchemaCost<'a> {
     fn visit(&mut self, value: &'a Value, depth: usize) -> Result<(u64, usize), String> {
-        let weight = match self.known.get(&std::ptr::from_ref(value)) {
-            // It contains itself, at some depth of the options, which end.
+        let size = match self.known.get(&std::ptr::from_ref(value)) {
+            // Recursion through the options, which are finite.
             Some(None) => (1, 0),
             Some(Some(known)) => *known,
-            None if depth > DEPTH => (1, 0),
-            None => self.weigh(value, depth)?,
+            None if depth > MAX_DEPTH => (1, 0),
+            None => self.compute(value, depth)?,
         };
-        if depth + weight.1 > DEPTH {
-            return Err(format!("it is nested more than {DEPTH} deep, with references followed"));
+        if depth + size.1 > MAX_DEPTH {
+            return Err(format!(
+                "nested more than {MAX_DEPTH} levels deep with references expanded"
+            ));
         }
-        Ok(weight)
+        Ok(size)
     }
 
-    fn weigh(&mut self, value: &'a Value, depth: usize) -> Result<(u64, usize), String> {
+    fn compute(&mut self, value: &'a Value, depth: usize) -> Result<(u64, usize), String> {
         let address = std::ptr::from_ref(value);
         self.known.insert(address, None);
-        let (mut work, mut height) = (1_u64, 0);
+        let (mut parts, mut height) = (1_u64, 0);
         let mut add = |(more, high): (u64, usize)| {
-            work = work.saturating_add(more);
+            parts = parts.saturating_add(more);
             height = height.max(high + 1);
         };
         match value {
@@ -96,30 +98,30 @@ impl<'a> SchemaCost<'a> {
                 }
             }
             Value::Object(members) => {
-                self.keywords(value, depth)?;
+                self.check_keywords(value, depth)?;
                 for member in members.values() {
                     add(self.visit(member, depth + 1)?);
                 }
-                if let Some(target) = referred(self.root, value)? {
+                if let Some(target) = resolve_reference(self.root, value)? {
                     add(self.visit(target, depth + 1)?);
                 }
-                // Finding out what was evaluated takes another look at everything below.
+                // Determining what was evaluated visits everything below once more.
                 if members.keys().any(|name| name.starts_with("unevaluated")) {
-                    work = work.saturating_mul(2);
+                    parts = parts.saturating_mul(2);
                 }
             }
             _ => {}
         }
-        self.known.insert(address, Some((work, height)));
-        Ok((work, height))
+        self.known.insert(address, Some((parts, height)));
+        Ok((parts, height))
     }
 
-    /// Keywords that are counted, and those that would lead where this cannot follow.
-    fn keywords(&mut self, object: &Value, depth: usize) -> Result<(), String> {
+    /// Counts patterns, and refuses keywords for references that cannot be followed here.
+    fn check_keywords(&mut self, object: &Value, depth: usize) -> Result<(), String> {
         for name in ["$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor", "$id"] {
             let used = object.get(name).is_some_and(Value::is_string);
             if used && !(name == "$id" && depth == 0) {
-                return Err(format!("it uses {name}; refer to places of the schema as #/..."));
+                return Err(format!("{name} is not supported; use references of the form #/..."));
             }
         }
         let properties = object.get("patternProperties").and_then(Value::as_object);
@@ -129,24 +131,24 @@ impl<'a> SchemaCost<'a> {
     }
 }
 
-/// Looks for circles that never end.
-struct Ends<'a> {
+/// Finds reference cycles that never end.
+struct CycleFinder<'a> {
     root: &'a Value,
-    /// Those from which there is none.
-    sound: HashSet<*const Value>,
+    /// Objects that lead to no cycle.
+    acyclic: HashSet<*const Value>,
 }
 
-impl<'a> Ends<'a> {
+impl<'a> CycleFinder<'a> {
     fn visit(&mut self, object: &'a Value, path: &mut Vec<*const Value>) -> Result<(), String> {
         let address = std::ptr::from_ref(object);
-        if self.sound.contains(&address) {
+        if self.acyclic.contains(&address) {
             return Ok(());
         }
-        if path.contains(&address) || path.len() > DEPTH {
-            return Err("it refers to itself without end".to_owned());
+        if path.contains(&address) || path.len() > MAX_DEPTH {
+            return Err("endless reference to itself".to_owned());
         }
         path.push(address);
-        let mut below: Vec<&Value> = referred(self.root, object)?.into_iter().collect();
+        let mut below: Vec<&Value> = resolve_reference(self.root, object)?.into_iter().collect();
         for member in IN_PLACE.iter().filter_map(|name| object.get(name)) {
             match member {
                 Value::Array(items) => below.extend(items),
@@ -159,7 +161,7 @@ impl<'a> Ends<'a> {
             self.visit(value, path)?;
         }
         path.pop();
-        self.sound.insert(address);
+        self.acyclic.insert(address);
         Ok(())
     }
 }
@@ -171,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ordinary_schemas_and_recursion_that_goes_deeper_pass() {
+    fn ordinary_schemas_and_recursion_into_options_are_accepted() {
         let schema = json!({
             "$id": "https://example.org/options",
             "$defs": {
@@ -185,12 +187,12 @@ mod tests {
             "items": {"$ref": "#"},
             "not": {"items": {"$ref": "#"}},
         });
-        assert_eq!(harmless(&schema), Ok(()));
-        assert_eq!(harmless(&json!(true)), Ok(()));
+        assert_eq!(check_schema_cost(&schema), Ok(()));
+        assert_eq!(check_schema_cost(&json!(true)), Ok(()));
     }
 
     #[test]
-    fn circles_are_found() {
+    fn endless_reference_cycles_are_refused() {
         for schema in [
             json!({"$ref": "#"}),
             json!({"allOf": [{"$ref": "#"}]}),
@@ -198,12 +200,12 @@ mod tests {
             json!({"dependentSchemas": {"x": {"$ref": "#"}}}),
             json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}),
         ] {
-            assert!(harmless(&schema).unwrap_err().contains("without end"), "{schema}");
+            assert!(check_schema_cost(&schema).unwrap_err().contains("endless"), "{schema}");
         }
     }
 
     #[test]
-    fn doubling_and_depth_and_patterns_are_limited() {
+    fn expanded_parts_depth_and_patterns_are_bounded() {
         let levels = |count: usize, level: fn(Value) -> Value| {
             let mut defs = serde_json::Map::new();
             for i in 0..count {
@@ -213,19 +215,19 @@ mod tests {
             json!({"$ref": "#/$defs/l0", "$defs": defs})
         };
         let in_place = levels(20, |next| json!({"allOf": [&next, &next]}));
-        assert!(harmless(&in_place).unwrap_err().contains("parts"));
+        assert!(check_schema_cost(&in_place).unwrap_err().contains("parts"));
         let deeper = levels(20, |next| json!({"properties": {"a": &next, "b": &next}}));
-        assert!(harmless(&deeper).is_err());
+        assert!(check_schema_cost(&deeper).is_err());
         let chain = levels(10_000, |next| next);
-        assert!(harmless(&chain).unwrap_err().contains("deep"));
+        assert!(check_schema_cost(&chain).unwrap_err().contains("deep"));
         let patterns: serde_json::Map<String, Value> =
             (0..101).map(|i| (format!("p{i}"), json!({}))).collect();
         let patterns = json!({"patternProperties": patterns});
-        assert!(harmless(&patterns).unwrap_err().contains("patterns"));
+        assert!(check_schema_cost(&patterns).unwrap_err().contains("patterns"));
     }
 
     #[test]
-    fn what_leads_elsewhere_is_refused() {
+    fn references_outside_the_schema_are_refused() {
         for schema in [
             json!({"$ref": "https://127.0.0.1:1/x"}),
             json!({"$ref": "#anchor"}),
@@ -233,20 +235,20 @@ mod tests {
             json!({"properties": {"a": {"$id": "other"}}}),
             json!({"$dynamicRef": "#x"}),
         ] {
-            assert!(harmless(&schema).is_err(), "{schema}");
+            assert!(check_schema_cost(&schema).is_err(), "{schema}");
         }
     }
 
     #[test]
-    fn what_is_just_within_the_depth_fits_the_stack() {
+    fn schema_at_the_depth_limit_fits_the_stack() {
         let mut schema = json!({"type": "integer"});
-        for _ in 0..(DEPTH / 2 - 1) {
+        for _ in 0..(MAX_DEPTH / 2 - 1) {
             schema = json!({"allOf": [schema]});
         }
-        assert_eq!(harmless(&schema), Ok(()));
+        assert_eq!(check_schema_cost(&schema), Ok(()));
         let text = schema.to_string();
         assert_eq!(
-            crate::options::check(&text, &serde_json::Map::new()).unwrap().finish().0.len(),
+            crate::options::check_options(&text, &serde_json::Map::new()).unwrap().finish().0.len(),
             1
         );
     }

@@ -1,12 +1,12 @@
-//! What an instance saved.
+//! The saved state of an instance.
 
 use std::sync::Arc;
 
-/// What an instance saved: the host never looks into the bytes.
+/// The saved state of an instance. Opaque to the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// `state-version` of the component that saved it.
     pub version: u32,
-    /// In that version's format. Shared, because it may be large and several hold it.
+    /// In the format of that version. Shared, because it may be large.
     pub bytes: Arc<Vec<u8>>,
 }

@@ -1,8 +1,8 @@
-//! Looks at a component's file before it is compiled, and refuses what would cost the compiler or the
+//! Surveys a component file before compilation, and refuses one that would cost the compiler or the
 //! engine out of proportion to its size.
 //!
-//! One pass over the sections, linear in the file's size; nothing is kept but counts. It runs where
-//! compilation runs, in the confined child. Whether the component is valid is the compiler's business.
+//! One pass over the sections, linear in the size of the file; only counts are kept. Runs in the
+//! confined child, where compilation runs. Validation is left to the compiler.
 
 use wasmparser::{
     ComponentDefinedType, ComponentType, ComponentTypeDeclaration, ElementItems,
@@ -11,21 +11,21 @@ use wasmparser::{
 
 use nephometer_model::Bound;
 
-/// What a component is made of.
+/// Counts of a component's elements.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Survey {
     functions: usize,
     types: usize,
     elements: usize,
     parts: usize,
-    /// Length of the longest name of a component's import or export.
+    /// Length of the longest name of an import or export, bytes.
     name: usize,
 }
 
-/// Counts what is in the file.
+/// Counts the elements of a component file.
 ///
 /// # Errors
-/// With the bound that it exceeds, or with the place that cannot be read.
+/// The exceeded bound, or the position of an unreadable section.
 pub(super) fn survey(bytes: &[u8]) -> Result<Survey, String> {
     let mut found = Survey::default();
     let mut depth = 0_usize;
@@ -65,7 +65,7 @@ impl Survey {
             Payload::CoreTypeSection(types) => self.types += types.count() as usize,
             Payload::ComponentTypeSection(types) => {
                 for ty in types.clone() {
-                    self.types += weight(&ty?);
+                    self.types += count_types(&ty?);
                 }
             }
             Payload::FunctionSection(functions) => self.functions += functions.count() as usize,
@@ -84,12 +84,12 @@ impl Survey {
             Payload::ElementSection(segments) => self.add_segments(segments)?,
             Payload::ComponentImportSection(imports) => {
                 for import in imports.clone() {
-                    self.name(import?.name.name);
+                    self.add_name(import?.name.name);
                 }
             }
             Payload::ComponentExportSection(exports) => {
                 for export in exports.clone() {
-                    self.name(export?.name.name);
+                    self.add_name(export?.name.name);
                 }
             }
             _ => {}
@@ -97,7 +97,7 @@ impl Survey {
         Ok(())
     }
 
-    fn name(&mut self, name: &str) {
+    fn add_name(&mut self, name: &str) {
         self.parts += 1;
         self.name = self.name.max(name.len());
     }
@@ -122,21 +122,21 @@ impl Survey {
     }
 }
 
-/// How many types a type consists of.
-fn weight(ty: &ComponentType<'_>) -> usize {
+/// The number of types that a type consists of.
+fn count_types(ty: &ComponentType<'_>) -> usize {
     match ty {
-        ComponentType::Defined(defined) => 1 + fields(defined),
+        ComponentType::Defined(defined) => 1 + count_fields(defined),
         ComponentType::Func(function) => 1 + function.params.len(),
         ComponentType::Component(declarations) => {
             let inner = declarations.iter().map(|declaration| match declaration {
-                ComponentTypeDeclaration::Type(ty) => weight(ty),
+                ComponentTypeDeclaration::Type(ty) => count_types(ty),
                 _ => 1,
             });
             1 + inner.sum::<usize>()
         }
         ComponentType::Instance(declarations) => {
             let inner = declarations.iter().map(|declaration| match declaration {
-                InstanceTypeDeclaration::Type(ty) => weight(ty),
+                InstanceTypeDeclaration::Type(ty) => count_types(ty),
                 _ => 1,
             });
             1 + inner.sum::<usize>()
@@ -145,7 +145,7 @@ fn weight(ty: &ComponentType<'_>) -> usize {
     }
 }
 
-fn fields(defined: &ComponentDefinedType<'_>) -> usize {
+fn count_fields(defined: &ComponentDefinedType<'_>) -> usize {
     match defined {
         ComponentDefinedType::Record(fields) => fields.len(),
         ComponentDefinedType::Variant(cases) => cases.len(),
@@ -159,16 +159,16 @@ fn fields(defined: &ComponentDefinedType<'_>) -> usize {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Result<Survey, String> {
+    fn survey_text(text: &str) -> Result<Survey, String> {
         survey(&wat::parse_str(text).unwrap())
     }
 
     fn refused(bound: Bound, text: &str) {
-        let refusal = of(text).unwrap_err();
+        let refusal = survey_text(text).unwrap_err();
         assert!(refusal.contains(bound.row().name), "{refusal}");
     }
 
-    // 120 tables with one element each at the far end were 11 KB, and 574 MB of compiled code.
+    // Regression: 120 tables with one element each at the far end, 11 KB, compiled to 574 MB.
     #[test]
     fn elements_of_tables_are_counted_over_all_modules() {
         let most = Bound::ElementItems.most();
@@ -178,13 +178,13 @@ mod tests {
                 most - 10
             )
         };
-        assert_eq!(of(&tables(10)).unwrap().elements, Bound::ElementItems.size());
+        assert_eq!(survey_text(&tables(10)).unwrap().elements, Bound::ElementItems.size());
         refused(Bound::ElementItems, &tables(11));
         let segment = |count: usize| {
             let functions = "$f ".repeat(count);
             format!("(component (core module (func $f) (elem func {functions})))")
         };
-        assert!(of(&segment(Bound::ElementItems.size())).is_ok());
+        assert!(survey_text(&segment(Bound::ElementItems.size())).is_ok());
         refused(Bound::ElementItems, &segment(Bound::ElementItems.size() + 1));
     }
 
@@ -192,25 +192,25 @@ mod tests {
     fn functions_and_types_are_counted() {
         let functions =
             |count: usize| format!("(component (core module {}))", "(func)".repeat(count));
-        assert!(of(&functions(Bound::Functions.size())).is_ok());
+        assert!(survey_text(&functions(Bound::Functions.size())).is_ok());
         refused(Bound::Functions, &functions(Bound::Functions.size() + 1));
         let types =
             |count: usize| format!("(component (core module {}))", "(type (func))".repeat(count));
-        assert!(of(&types(Bound::Types.size())).is_ok());
+        assert!(survey_text(&types(Bound::Types.size())).is_ok());
         refused(Bound::Types, &types(Bound::Types.size() + 1));
         let record = |count: usize| {
             let fields: String = (0..count).map(|i| format!("(field \"f{i}\" u8)")).collect();
             format!("(component (type (record {fields})))")
         };
-        assert_eq!(of(&record(9)).unwrap().types, 10);
+        assert_eq!(survey_text(&record(9)).unwrap().types, 10);
         let instance = "(component (type (instance (type (record (field \"a\" u8))))))";
-        assert_eq!(of(instance).unwrap().types, 3);
+        assert_eq!(survey_text(instance).unwrap().types, 3);
     }
 
     #[test]
     fn parts_nesting_and_names_are_bounded() {
         let parts = |count: usize| format!("(component {})", "(core module)".repeat(count));
-        assert!(of(&parts(Bound::Parts.size())).is_ok());
+        assert!(survey_text(&parts(Bound::Parts.size())).is_ok());
         refused(Bound::Parts, &parts(Bound::Parts.size() + 1));
         assert!(survey(&nested(Bound::Nesting.size())).is_ok());
         let refusal = survey(&nested(Bound::Nesting.size() + 1)).unwrap_err();
@@ -221,11 +221,11 @@ mod tests {
                 "a".repeat(length)
             )
         };
-        assert!(of(&named(Bound::NameBytes.size())).is_ok());
+        assert!(survey_text(&named(Bound::NameBytes.size())).is_ok());
         refused(Bound::NameBytes, &named(Bound::NameBytes.size() + 1));
     }
 
-    /// Components within components: the parser of text does not go so deep.
+    /// Nested components, deeper than the text parser allows.
     fn nested(levels: usize) -> Vec<u8> {
         let empty = b"\0asm\x0d\0\x01\0";
         (0..levels).fold(empty.to_vec(), |inner, _| {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_component_is_an_error() {
+    fn invalid_component_is_an_error() {
         assert!(survey(b"\0asm\x0d\0\x01\0\x01\xff").is_err());
         assert!(survey(b"").is_err());
     }

@@ -1,5 +1,5 @@
-//! Threads on which guests run, and nothing else does: a guest can delay its neighbours here by
-//! one epoch tick, and nobody elsewhere.
+//! The threads that guests, and nothing else, run on. A guest can delay other guests by one epoch,
+//! and no other part of the agent.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -12,16 +12,15 @@ use tokio::task::JoinHandle;
 
 use super::error::ComponentError;
 
-/// Transformers of all sinks share these; two let one sink work while another one's guest is
+/// Shared by the transformers of all sinks. Two let one sink proceed while the guest of another is
 /// busy, and leave the rest of the machine to its virtual machines.
 const WORKERS: usize = 2;
 
-/// Threads for reading and compiling: one component after the other, the rest spare. Guests have
-/// nothing here: the names that they look up have threads of their own.
+/// Threads for reading and compiling components. Not for guests: their name lookups have threads of
+/// their own.
 const BLOCKING: usize = 4;
 
-/// Where guests run, for work that consists of many calls: one switch there and one back, instead of two
-/// with each call.
+/// Runs work that makes many calls on the guest threads, which saves a thread switch per call.
 #[derive(Clone)]
 pub struct GuestThreads(Arc<Threads>);
 
@@ -30,10 +29,10 @@ impl GuestThreads {
         Self(Arc::clone(threads))
     }
 
-    /// Does all of the work there. Work that nobody waits for any more goes on to its end.
+    /// Runs `work` to its end on the guest threads, even if the returned future is dropped.
     ///
     /// # Panics
-    /// If the work does.
+    /// If the work panics.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -42,7 +41,7 @@ impl GuestThreads {
             Ok(done) => done,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The threads have ended, and with them all that could be waited for.
+                // The threads have ended: the work will never finish.
                 Err(_) => std::future::pending().await,
             },
         }
@@ -55,17 +54,17 @@ impl std::fmt::Debug for GuestThreads {
     }
 }
 
-/// A runtime of its own for guests. Ends in the background when dropped, also within another
-/// runtime.
+/// The runtime of the guest threads. Shuts down in the background when dropped, which is allowed
+/// within another runtime.
 pub(super) struct Threads(Option<Runtime>);
 
 thread_local! {
-    /// Whether guests run on this thread.
+    /// Whether this is a guest thread.
     static CURRENT: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Threads {
-    /// Whether the caller is on one of these threads.
+    /// Whether the caller runs on a guest thread.
     pub(super) fn is_current() -> bool {
         CURRENT.get()
     }
@@ -82,7 +81,7 @@ impl Threads {
         Ok(Self(Some(runtime)))
     }
 
-    /// Runs a task on the guests' threads.
+    /// Spawns a task on the guest threads.
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
@@ -90,7 +89,7 @@ impl Threads {
         self.runtime().spawn(task)
     }
 
-    /// Runs something with guests in it.
+    /// Runs work that calls guests, and waits for it.
     pub(super) async fn guest<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, ComponentError>> + Send + 'static,
@@ -98,7 +97,7 @@ impl Threads {
         self.spawn(work).await.unwrap_or_else(|error| Err(ComponentError::Host(error.to_string())))
     }
 
-    /// Runs blocking work beside the guests' threads, and waits for it.
+    /// Runs blocking work on a thread of its own, and waits for it.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ComponentError> + Send + 'static,

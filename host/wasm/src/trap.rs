@@ -1,7 +1,7 @@
-//! A failed call in words: what happened, and where in the guest.
+//! Formats a failed call: its cause, and its location in the guest.
 //!
-//! Names of functions are what the guest's file has: they are cut before anything else is done with them, and
-//! only names that Rust has mangled are made readable, into a text of bounded length.
+//! Function names come from the guest's file. They are truncated before any other processing, and
+//! only names mangled by Rust are demangled, into text of bounded length.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use wasmtime::{FrameInfo, WasmBacktrace};
 use super::cause::cause;
 use super::limits::LimitExceeded;
 use super::log::clean;
-use super::symbolize::{Origin, Places, Symbolizer};
+use super::symbolize::{ComponentFile, InlinedFrames, Symbolizer};
 use nephometer_model::Bound;
 
-/// Adds to the reason what happened and where. A call that was ended by a limit has no more to add than that.
+/// Appends cause and stack to the reason. If a limit ended the call, it is the cause.
 pub(super) async fn explain(
     error: &wasmtime::Error,
-    hit: Option<LimitExceeded>,
+    exceeded: Option<LimitExceeded>,
     symbolizer: &Arc<Symbolizer>,
-    origin: &Origin,
+    file: &ComponentFile,
     reason: &mut String,
 ) {
-    if !matches!(hit, Some(LimitExceeded::Cpu | LimitExceeded::Returned)) {
+    if !matches!(exceeded, Some(LimitExceeded::Cpu | LimitExceeded::Returned)) {
         if !reason.is_empty() {
             reason.push_str("; ");
         }
@@ -31,19 +31,19 @@ pub(super) async fn explain(
     let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return };
     let frames: Vec<(String, Option<u64>)> = trace.frames().iter().map(frame).collect();
     let offsets: Vec<u64> = frames.iter().filter_map(|(_, offset)| *offset).collect();
-    let places = if offsets.len() == frames.len() {
-        symbolizer.places(origin, offsets).await
+    let resolved = if offsets.len() == frames.len() {
+        symbolizer.resolve(file, offsets).await
     } else {
         Arc::default()
     };
-    let functions = functions(frames, &places);
+    let functions = functions(frames, &resolved);
     if !functions.is_empty() {
         reason.push_str("; in ");
         reason.push_str(&functions.join(" < "));
     }
 }
 
-/// A frame's function by name, and its offset in the component's file.
+/// The function name of a frame, and its offset in the component file.
 fn frame(frame: &FrameInfo) -> (String, Option<u64>) {
     let name = match frame.func_name() {
         Some(name) => name.to_owned(),
@@ -52,47 +52,50 @@ fn frame(frame: &FrameInfo) -> (String, Option<u64>) {
     (name, frame.module_offset().map(|offset| offset as u64))
 }
 
-/// The innermost functions with their places, without what stands above the author's own whenever Rust
-/// panics.
-fn functions(frames: Vec<(String, Option<u64>)>, places: &[Places]) -> Vec<String> {
+/// The innermost functions with their source locations, without the panic machinery of Rust.
+fn functions(frames: Vec<(String, Option<u64>)>, resolved: &[InlinedFrames]) -> Vec<String> {
     const MACHINERY: [&str; 5] = ["std::", "core::", "alloc::", "__rustc", "<alloc::"];
     let all = frames.into_iter().enumerate().flat_map(|(index, (name, _))| {
-        match places.get(index).filter(|places| !places.is_empty()) {
-            Some(places) => places.clone(),
+        match resolved.get(index).filter(|functions| !functions.is_empty()) {
+            Some(functions) => functions.clone(),
             None => vec![(name, String::new())],
         }
     });
-    let readable = all.map(|(name, place)| (readable(&name), place));
-    readable
+    let demangled = all.map(|(name, location)| (demangle(&name), location));
+    demangled
         .filter(|(name, _)| !MACHINERY.iter().any(|machinery| name.starts_with(machinery)))
-        .map(|(name, place)| if place.is_empty() { name } else { format!("{name} ({place})") })
+        .map(
+            |(name, location)| {
+                if location.is_empty() { name } else { format!("{name} ({location})") }
+            },
+        )
         .take(Bound::Frames.size())
         .collect()
 }
 
-/// A name as its author wrote it, where that is Rust; the raw name otherwise.
-fn readable(name: &str) -> String {
-    let most = Bound::TextBytes.size();
+/// The demangled name if it is one of Rust, the raw name otherwise. Cleaned and truncated.
+fn demangle(name: &str) -> String {
+    let max = Bound::TextBytes.size();
     match rustc_demangle::try_demangle(name) {
-        Ok(demangled) if name.len() <= most => {
-            let mut text = Text { text: String::new(), most };
-            // A name that becomes longer than the bound is cut there.
-            let _cut = write!(text, "{demangled:#}");
+        Ok(demangled) if name.len() <= max => {
+            let mut text = BoundedText { text: String::new(), max };
+            // An error means that the name was truncated at the bound.
+            let _truncated = write!(text, "{demangled:#}");
             clean(&text.text)
         }
         _ => clean(name),
     }
 }
 
-/// A text that takes so many bytes and no more.
-struct Text {
+/// A text of at most `max` bytes.
+struct BoundedText {
     text: String,
-    most: usize,
+    max: usize,
 }
 
-impl Write for Text {
+impl Write for BoundedText {
     fn write_str(&mut self, more: &str) -> fmt::Result {
-        if self.text.len() + more.len() > self.most {
+        if self.text.len() + more.len() > self.max {
             return Err(fmt::Error);
         }
         self.text.push_str(more);
@@ -109,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_is_reported_without_the_machinery_of_panics() {
+    fn stack_omits_the_panic_machinery() {
         let frames = named(&[
             "_RNvNtCs4fqI2P2rA04_4core9panicking9panic_fmt",
             "_ZN3top6divide17h05af221e174051e9E",
             "cost_of",
             "nephometer:metering/transform@0.2.0#transform",
         ]);
-        let places = vec![
+        let resolved = vec![
             vec![],
             vec![("_ZN3top6divide17h05af221e174051e9E".to_owned(), "src/lib.rs:3".to_owned())],
             vec![
@@ -126,7 +129,7 @@ mod tests {
             vec![],
         ];
         assert_eq!(
-            functions(frames.clone(), &places),
+            functions(frames.clone(), &resolved),
             [
                 "top::divide (src/lib.rs:3)",
                 "inlined (./component.c:63:9)",
@@ -137,17 +140,17 @@ mod tests {
         assert_eq!(functions(frames, &[])[0], "top::divide");
     }
 
-    // One mangled name of C++ with substitutions that double took 6.4 GB and 28 s a batch.
+    // Regression: one mangled C++ name with doubling substitutions took 6.4 GB and 28 s per batch.
     #[test]
-    fn names_are_cut_and_only_those_of_rust_are_made_readable() {
+    fn names_are_truncated_and_only_rust_names_are_demangled() {
         let doubling = format!("_Z1f1A1BIS_S_E{}", "S0_IS1_S1_E".repeat(40));
-        assert_eq!(readable(&doubling), doubling);
-        let most = Bound::TextBytes.size();
-        let long = readable(&"a".repeat(most + 1));
-        assert!(long.ends_with("[cut]") && long.len() < most + 10);
-        assert_eq!(readable(&"a".repeat(most)).len(), most);
-        // Back references of Rust's own scheme multiply, too.
+        assert_eq!(demangle(&doubling), doubling);
+        let max = Bound::TextBytes.size();
+        let long = demangle(&"a".repeat(max + 1));
+        assert!(long.ends_with("[cut]") && long.len() < max + 10);
+        assert_eq!(demangle(&"a".repeat(max)).len(), max);
+        // Back references of Rust's own scheme multiply as well.
         let rust = format!("_RINvC1a1b{}E", "TB_B_".repeat(100));
-        assert!(readable(&rust).len() <= rust.len().max(most) + 10);
+        assert!(demangle(&rust).len() <= rust.len().max(max) + 10);
     }
 }

@@ -1,10 +1,12 @@
-//! The guest's answer as samples, checked whole.
+//! Checks a component's answer as a whole and converts it into samples.
+//!
+//! Reads the numbers that answers refer to from the [`Session`]. Must not call the guest.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::session::{Picked, Session};
+use super::session::{SelectedRows, Session};
 use super::size;
 use crate::bindings::exports::nephometer::metering::transform::{Answer, Derived, Outcome};
 use crate::bindings::nephometer::metering::types::ExactInteger;
@@ -15,20 +17,20 @@ const NO_ORIGIN: u32 = u32::MAX;
 
 /// 1980-01-01: an earlier time comes from a clock that was never set.
 const EARLIEST: Timestamp = Timestamp::from_nanos(315_532_800_000_000_000);
-/// How far ahead of its input an answer's time may be.
+/// How far the time of a row may be ahead of its input, nanoseconds.
 const DAY: u64 = 86_400_000_000_000;
 
-/// What replaces a batch.
+/// The samples that replace a batch.
 #[derive(Debug)]
 pub enum Transformed {
-    /// All samples, as they are.
+    /// All samples of the batch, as they are.
     Unchanged,
     /// These samples. New ones have the nil id.
     Samples(Vec<Sample>),
 }
 
 impl Transformed {
-    /// The samples that replace those of `batch`, which it was made of.
+    /// The samples that replace those of `batch`, the input of this result.
     pub fn into_samples(self, batch: &Batch) -> Vec<Sample> {
         match self {
             Self::Unchanged => batch.samples.clone(),
@@ -38,15 +40,16 @@ impl Transformed {
 }
 
 impl Session {
-    /// What replaces a batch. Samples that bypassed the component keep their place: where origins ascend,
-    /// each comes before the first row of a later origin; otherwise they come first.
+    /// Converts the outcome for a batch. Samples that bypassed the component keep their position:
+    /// if origins ascend, each comes before the first row with a later origin; otherwise they come
+    /// first.
     ///
     /// # Errors
     /// Names the row, the column and what is wrong.
     pub(crate) fn transformed(
         &mut self,
         outcome: Outcome,
-        input: &Picked<'_>,
+        input: &SelectedRows<'_>,
     ) -> Result<Transformed, String> {
         Ok(Transformed::Samples(match outcome {
             Outcome::Unchanged => return Ok(Transformed::Unchanged),
@@ -59,7 +62,7 @@ impl Session {
         }))
     }
 
-    /// What a component emitted at the end of a polling cycle.
+    /// Converts the samples that a component flushed at the end of a polling cycle.
     ///
     /// # Errors
     /// Names the row, the column and what is wrong.
@@ -72,75 +75,79 @@ impl Session {
         Ok(self.rows(answer, None, now)?.into_iter().map(|row| row.sample).collect())
     }
 
-    fn derived(&mut self, derived: Derived, input: &Picked<'_>) -> Result<Vec<Sample>, String> {
+    fn derived(
+        &mut self,
+        derived: Derived,
+        input: &SelectedRows<'_>,
+    ) -> Result<Vec<Sample>, String> {
         let Derived { meters, origin: origins, meter: numbers, volume: volumes, exact } = derived;
-        lengths(origins.len(), &[("meter", numbers.len()), ("volume", volumes.len())])?;
-        check_rows(origins.len(), input.count)?;
-        self.own.take(meters, Vec::new())?;
-        let mut exact = Exact::new(exact);
-        let mut bypassing = Bypassing::new(input);
-        let mut made = Vec::with_capacity(origins.len() + input.samples.len() - input.count);
+        check_lengths(origins.len(), &[("meter", numbers.len()), ("volume", volumes.len())])?;
+        check_row_count(origins.len(), input.count)?;
+        self.own.add(meters, Vec::new())?;
+        let mut exact = ExactValues::new(exact);
+        let mut bypassed = BypassedSamples::new(input);
+        let mut samples = Vec::with_capacity(origins.len() + input.samples.len() - input.count);
         let mut known: Option<(u32, &Arc<Meter>, usize)> = None;
-        let mut weight = Weight::default();
-        let (mut last, mut passed) = (NO_ORIGIN, NO_ORIGIN);
+        let mut added = AddedBytes::default();
+        let (mut last, mut copied) = (NO_ORIGIN, NO_ORIGIN);
         for (row, ((&origin, &number), &volume)) in
             (0u32..).zip(origins.iter().zip(&numbers).zip(&volumes))
         {
-            let place = |column, reason: String| fault(row, column, &reason);
+            let error = |column, reason: String| column_error(row, column, &reason);
             if origin as usize >= input.count {
-                return Err(place("origin", out_of_range(origin, input.count)));
+                return Err(error("origin", out_of_range(origin, input.count)));
             }
             if last != NO_ORIGIN && origin < last {
-                return Err(place("origin", format!("{origin} after {last}: not ascending")));
+                return Err(error("origin", format!("{origin} after {last}: not ascending")));
             }
             let (meter, bytes) = match known {
                 Some((known, meter, bytes)) if known == number => (meter, bytes),
                 _ => {
                     let (meter, bytes) =
-                        self.meter(number).ok_or_else(|| place("meter", unknown(number)))?;
+                        self.meter(number).ok_or_else(|| error("meter", unknown(number)))?;
                     known = Some((number, meter, bytes));
                     (meter, bytes)
                 }
             };
             check_volume(row, volume)?;
-            let position = input.position(origin);
-            let from = &input.samples[position as usize];
-            weight.meter(bytes, &from.meter);
+            let index = input.sample_index(origin);
+            let from = &input.samples[index as usize];
+            added.replace_meter(bytes, &from.meter);
             if origin == last {
-                weight.repeated(&from.resource)?;
+                added.add_repeated_row(&from.resource)?;
             }
             last = origin;
-            bypassing.up_to(position, &mut made);
-            let value = exact.of(row, volume)?;
-            // Once: a second row that equals its origin is a copy.
-            let same = passed != origin
-                && is(value, volume, from)
+            bypassed.append_before(index, &mut samples);
+            let value = exact.take(row, volume)?;
+            // Only once per origin: a second row that equals it is a copy with an id of its own.
+            let is_origin = copied != origin
+                && has_value_of(value, volume, from)
                 && (number == self.columns.meter[origin as usize] || **meter == *from.meter);
-            if same {
-                passed = origin;
-                made.push(from.clone());
+            if is_origin {
+                copied = origin;
+                samples.push(from.clone());
                 continue;
             }
-            made.push(Sample {
+            samples.push(Sample {
                 id: Uuid::nil(),
                 meter: Arc::clone(meter),
                 resource: Arc::clone(&from.resource),
-                volume: value.unwrap_or_else(|| number_of(volume, from.volume)),
+                volume: value.unwrap_or_else(|| derived_volume(volume, from.volume)),
                 taken: Moment { monotonic: None, ..from.taken },
             });
         }
-        weight.check()?;
+        added.check()?;
         exact.finish()?;
-        bypassing.rest(&mut made);
-        Ok(made)
+        bypassed.append_rest(&mut samples);
+        Ok(samples)
     }
 
     fn rows(
         &mut self,
         answer: Answer,
-        input: Option<&Picked<'_>>,
+        input: Option<&SelectedRows<'_>>,
         newest: Timestamp,
-    ) -> Result<Vec<Row>, String> {
+    ) -> Result<Vec<AnswerRow>, String> {
         let Answer { meters, resources, origin, meter, resource, time, volume, exact } = answer;
         let columns = [
             ("meter", meter.len()),
@@ -148,136 +155,144 @@ impl Session {
             ("time", time.len()),
             ("volume", volume.len()),
         ];
-        lengths(origin.len(), &columns)?;
-        let known = input.map_or(0, |input| input.count);
-        check_rows(origin.len(), known)?;
-        self.own.take(meters, resources)?;
-        self.check_weight(&meter, &resource, input)?;
+        check_lengths(origin.len(), &columns)?;
+        let input_rows = input.map_or(0, |input| input.count);
+        check_row_count(origin.len(), input_rows)?;
+        self.own.add(meters, resources)?;
+        self.check_added_bytes(&meter, &resource, input)?;
         let latest = Timestamp::from_nanos(newest.as_nanos().saturating_add(DAY));
-        let mut exact = Exact::new(exact);
-        let mut used = vec![false; known];
+        let mut exact = ExactValues::new(exact);
+        let mut copied = vec![false; input_rows];
         let mut rows = Vec::with_capacity(origin.len());
         for (row, &origin) in (0u32..).zip(&origin) {
             let index = row as usize;
-            let (meter, resource) = (meter[index], resource[index]);
+            let (meter_number, resource_number) = (meter[index], resource[index]);
             let (volume, time) = (volume[index], Timestamp::from_nanos(time[index]));
-            let (of_meter, _) =
-                self.meter(meter).ok_or_else(|| fault(row, "meter", &unknown(meter)))?;
-            let of_resource = self
-                .resource(resource)
-                .ok_or_else(|| fault(row, "resource", &unknown(resource)))?;
+            let (meter, _) = self
+                .meter(meter_number)
+                .ok_or_else(|| column_error(row, "meter", &unknown(meter_number)))?;
+            let resource = self
+                .resource(resource_number)
+                .ok_or_else(|| column_error(row, "resource", &unknown(resource_number)))?;
             check_volume(row, volume)?;
             if time < EARLIEST || time > latest {
                 let reason = format!("{} is before 1980 or after {}", time.iso(), latest.iso());
-                return Err(fault(row, "time", &reason));
+                return Err(column_error(row, "time", &reason));
             }
-            let value = exact.of(row, volume)?;
-            let made = New { meter: of_meter, resource: of_resource, time, volume, value };
+            let value = exact.take(row, volume)?;
+            let new = NewSample { meter, resource, time, volume, value };
             let Some(input) = input.filter(|_| origin != NO_ORIGIN) else {
                 if origin != NO_ORIGIN {
-                    return Err(fault(row, "origin", &out_of_range(origin, known)));
+                    return Err(column_error(row, "origin", &out_of_range(origin, input_rows)));
                 }
-                rows.push(Row { origin: None, sample: made.sample(None) });
+                rows.push(AnswerRow { origin: None, sample: new.into_sample(None) });
                 continue;
             };
             let at = origin as usize;
-            if at >= known {
-                return Err(fault(row, "origin", &out_of_range(origin, known)));
+            if at >= input_rows {
+                return Err(column_error(row, "origin", &out_of_range(origin, input_rows)));
             }
-            let position = input.position(origin);
-            let from = &input.samples[position as usize];
-            let same = is(value, volume, from)
+            let sample_index = input.sample_index(origin);
+            let from = &input.samples[sample_index as usize];
+            let is_origin = has_value_of(value, volume, from)
                 && from.taken.wall == time
-                && (meter == self.columns.meter[at] || **of_meter == *from.meter)
-                && (resource == self.columns.resource[at] || **of_resource == *from.resource);
-            // Once: a second row that equals its origin is a copy.
-            let sample = if same && !std::mem::replace(&mut used[at], true) {
+                && (meter_number == self.columns.meter[at] || **meter == *from.meter)
+                && (resource_number == self.columns.resource[at] || **resource == *from.resource);
+            // Only once per origin: a second row that equals it is a copy with an id of its own.
+            let sample = if is_origin && !std::mem::replace(&mut copied[at], true) {
                 from.clone()
             } else {
-                made.sample(Some(from))
+                new.into_sample(Some(from))
             };
-            rows.push(Row { origin: Some(position), sample });
+            rows.push(AnswerRow { origin: Some(sample_index), sample });
         }
         exact.finish()?;
         Ok(rows)
     }
 
-    /// Refuses rows that represent much more than those of the input. A small answer can name one large
-    /// resource in many rows, and every message repeats it.
-    fn check_weight(
+    /// Refuses an answer whose messages would be much larger than those of its input. A small
+    /// answer can refer to one large resource in many rows, and every message repeats it.
+    fn check_added_bytes(
         &self,
         meters: &[u32],
         resources: &[u32],
-        input: Option<&Picked<'_>>,
+        input: Option<&SelectedRows<'_>>,
     ) -> Result<(), String> {
-        let mut weight = Weight::default();
-        let had = input.map_or((&[][..], &[][..]), |_| {
+        let mut added = AddedBytes::default();
+        let (input_meters, input_resources) = input.map_or((&[][..], &[][..]), |_| {
             (self.columns.meter.as_slice(), self.columns.resource.as_slice())
         });
-        weight.rows(meters.len(), had.0.len());
-        weight.entries(meters, had.0, |number| self.meter(number).map(|(_, bytes)| bytes));
-        weight
-            .entries(resources, had.1, |number| self.resource(number).map(|one| size::weight(one)));
-        weight.check()
+        added.add_rows(meters.len(), input_meters.len());
+        added
+            .add_entries(meters, input_meters, |number| self.meter(number).map(|(_, bytes)| bytes));
+        added.add_entries(resources, input_resources, |number| {
+            self.resource(number).map(|resource| size::resource_bytes(resource))
+        });
+        added.check()
     }
 }
 
 /// Bytes of messages beyond those of the input.
 #[derive(Default)]
-struct Weight {
-    more: usize,
-    less: usize,
+struct AddedBytes {
+    added: usize,
+    removed: usize,
 }
 
-impl Weight {
-    /// So many rows in place of so many.
-    fn rows(&mut self, rows: usize, had: usize) {
-        self.more += rows.saturating_sub(had).saturating_mul(size::ROW);
+impl AddedBytes {
+    /// Counts `rows` rows in place of `input_rows`.
+    fn add_rows(&mut self, rows: usize, input_rows: usize) {
+        self.added += rows.saturating_sub(input_rows).saturating_mul(size::ROW_BYTES);
     }
 
-    /// One row of a meter of so many bytes in place of one of another meter.
+    /// Counts a row with a meter of `bytes` in place of one with the meter `replaced`.
     #[inline]
-    fn meter(&mut self, bytes: usize, before: &Meter) {
-        self.more += bytes;
-        self.less += size::of_meter(before);
+    fn replace_meter(&mut self, bytes: usize, replaced: &Meter) {
+        self.added += bytes;
+        self.removed += size::meter_bytes(replaced);
     }
 
-    /// One more row of the same resource.
+    /// Counts one more row of the same resource.
     #[cold]
-    fn repeated(&mut self, resource: &Resource) -> Result<(), String> {
-        self.more = self.more.saturating_add(size::ROW + size::weight(resource));
-        // Before all of them are made.
+    fn add_repeated_row(&mut self, resource: &Resource) -> Result<(), String> {
+        self.added = self.added.saturating_add(size::ROW_BYTES + size::resource_bytes(resource));
+        // Checked per row, so that an attack ends before all samples have been created.
         self.check()
     }
 
-    /// The entries of these rows in place of those.
-    fn entries(&mut self, rows: &[u32], had: &[u32], weight: impl Fn(u32) -> Option<usize>) {
-        for (count, number) in size::beyond(rows, had) {
+    /// Counts the entries that `rows` refer to in place of those of `input_rows`.
+    fn add_entries(
+        &mut self,
+        rows: &[u32],
+        input_rows: &[u32],
+        bytes: impl Fn(u32) -> Option<usize>,
+    ) {
+        for (count, number) in size::added_references(rows, input_rows) {
             // A number without an entry is refused with its row.
-            let bytes = weight(number).unwrap_or(0);
-            self.more = self.more.saturating_add(count.saturating_mul(bytes));
+            let bytes = bytes(number).unwrap_or(0);
+            self.added = self.added.saturating_add(count.saturating_mul(bytes));
         }
     }
 
     fn check(&self) -> Result<(), String> {
-        let bytes = self.more.saturating_sub(self.less);
+        let bytes = self.added.saturating_sub(self.removed);
         Bound::AnswerBytes.check(bytes).map_err(|exceeded| exceeded.to_string())
     }
 }
 
-/// Exact values of an answer, row by row.
-struct Exact {
+/// The exact values of an answer, by ascending row.
+struct ExactValues {
     values: std::iter::Peekable<std::vec::IntoIter<ExactInteger>>,
 }
 
-impl Exact {
+impl ExactValues {
     fn new(values: Vec<ExactInteger>) -> Self {
         Self { values: values.into_iter().peekable() }
     }
 
-    /// The exact value of a row, if it has one. Rows are asked for in order.
+    /// The exact value of a row, if it has one. Must be called in the order of the rows.
     #[inline]
-    fn of(&mut self, row: u32, volume: f64) -> Result<Option<Volume>, String> {
+    fn take(&mut self, row: u32, volume: f64) -> Result<Option<Volume>, String> {
         match self.values.peek() {
             Some(next) if next.row == row => {
                 let value = next.value;
@@ -286,63 +301,65 @@ impl Exact {
                 if whole.as_f64() == volume {
                     return Ok(Some(whole));
                 }
-                let reason = format!("{value} is not {volume}, the volume of the row");
-                Err(fault(row, "exact", &reason))
+                let reason = format!("{value} does not match the volume {volume} of the row");
+                Err(column_error(row, "exact", &reason))
             }
             _ => Ok(None),
         }
     }
 
-    /// All values have found their row.
+    /// Checks that every value has found its row.
     fn finish(mut self) -> Result<(), String> {
         self.values.next().map_or(Ok(()), |left| {
-            Err(fault(left.row, "exact", "there is no such row, or rows do not ascend"))
+            Err(column_error(left.row, "exact", "row does not exist, or rows are not ascending"))
         })
     }
 }
 
 /// A row of an answer.
-struct Row {
-    /// The position of its origin among all samples of the batch, also those that bypassed the component.
+struct AnswerRow {
+    /// Index of its origin among all samples of the batch, bypassed ones included.
     origin: Option<u32>,
     sample: Sample,
 }
 
-/// Samples that bypassed the component, in ascending order of the answer's origins.
-struct Bypassing<'a> {
-    input: &'a Picked<'a>,
+/// Samples that bypassed the component, merged by ascending origin.
+struct BypassedSamples<'a> {
+    input: &'a SelectedRows<'a>,
+    /// Index of the next sample.
     next: u32,
+    /// Index of the next selected row.
     row: usize,
 }
 
-impl<'a> Bypassing<'a> {
-    fn new(input: &'a Picked<'a>) -> Self {
+impl<'a> BypassedSamples<'a> {
+    fn new(input: &'a SelectedRows<'a>) -> Self {
         Self { input, next: 0, row: 0 }
     }
 
-    /// Adds those before a position.
+    /// Appends the bypassed samples before the sample at `index`.
     #[inline]
-    fn up_to(&mut self, position: u32, into: &mut Vec<Sample>) {
+    fn append_before(&mut self, index: u32, samples: &mut Vec<Sample>) {
         if let Some(rows) = &self.input.rows {
-            while self.next < position {
+            while self.next < index {
                 if rows.get(self.row) == Some(&self.next) {
                     self.row += 1;
                 } else {
-                    into.push(self.input.samples[self.next as usize].clone());
+                    samples.push(self.input.samples[self.next as usize].clone());
                 }
                 self.next += 1;
             }
         }
     }
 
-    fn rest(&mut self, into: &mut Vec<Sample>) {
-        let all = u32::try_from(self.input.samples.len()).expect("the batch was checked");
-        self.up_to(all, into);
+    fn append_rest(&mut self, samples: &mut Vec<Sample>) {
+        let end = u32::try_from(self.input.samples.len()).expect("the batch was checked");
+        self.append_before(end, samples);
     }
 }
 
-fn keep(rows: &[u32], input: &Picked<'_>) -> Result<Vec<Sample>, String> {
-    let mut bypassing = Bypassing::new(input);
+fn keep(rows: &[u32], input: &SelectedRows<'_>) -> Result<Vec<Sample>, String> {
+    let mut bypassed = BypassedSamples::new(input);
     let mut kept = Vec::with_capacity(rows.len() + input.samples.len() - input.count);
     let mut next = 0;
     for (entry, row) in rows.iter().enumerate() {
@@ -353,36 +370,36 @@ fn keep(rows: &[u32], input: &Picked<'_>) -> Result<Vec<Sample>, String> {
             return Err(format!("keep, entry {entry}: row {row} is not ascending"));
         }
         next = row.saturating_add(1);
-        let position = input.position(*row);
-        bypassing.up_to(position, &mut kept);
-        kept.push(input.samples[position as usize].clone());
+        let index = input.sample_index(*row);
+        bypassed.append_before(index, &mut kept);
+        kept.push(input.samples[index as usize].clone());
     }
-    bypassing.rest(&mut kept);
+    bypassed.append_rest(&mut kept);
     Ok(kept)
 }
 
-fn merge(made: Vec<Row>, input: &Picked<'_>) -> Vec<Sample> {
+fn merge(rows: Vec<AnswerRow>, input: &SelectedRows<'_>) -> Vec<Sample> {
     if input.rows.is_none() {
-        return made.into_iter().map(|row| row.sample).collect();
+        return rows.into_iter().map(|row| row.sample).collect();
     }
-    let ascending = made.iter().filter_map(|row| row.origin).is_sorted();
-    let mut bypassing = Bypassing::new(input);
-    let mut merged = Vec::with_capacity(input.samples.len() - input.count + made.len());
+    let ascending = rows.iter().filter_map(|row| row.origin).is_sorted();
+    let mut bypassed = BypassedSamples::new(input);
+    let mut merged = Vec::with_capacity(input.samples.len() - input.count + rows.len());
     if !ascending {
-        bypassing.rest(&mut merged);
+        bypassed.append_rest(&mut merged);
     }
-    for row in made {
+    for row in rows {
         if let Some(origin) = row.origin {
-            bypassing.up_to(origin, &mut merged);
+            bypassed.append_before(origin, &mut merged);
         }
         merged.push(row.sample);
     }
-    bypassing.rest(&mut merged);
+    bypassed.append_rest(&mut merged);
     merged
 }
 
-/// What a row of an answer makes.
-struct New<'a> {
+/// The values of a row that becomes a new sample.
+struct NewSample<'a> {
     meter: &'a Arc<Meter>,
     resource: &'a Arc<Resource>,
     time: Timestamp,
@@ -390,16 +407,16 @@ struct New<'a> {
     value: Option<Volume>,
 }
 
-impl New<'_> {
-    fn sample(self, origin: Option<&Sample>) -> Sample {
+impl NewSample<'_> {
+    fn into_sample(self, origin: Option<&Sample>) -> Sample {
         let Self { meter, resource, time, volume, value } = self;
-        // A row of the same time keeps the clock that the next component of the chain computes with;
-        // messages have none for computed samples.
+        // A row with the time of its origin keeps the monotonic clock for the next component of the
+        // chain. Messages of computed samples have none.
         let continuous = origin
             .filter(|origin| origin.taken.wall == time)
             .and_then(|origin| origin.taken.continuous);
         let volume = value.unwrap_or_else(|| {
-            origin.map_or(Volume::Float(volume), |origin| number_of(volume, origin.volume))
+            origin.map_or(Volume::Float(volume), |origin| derived_volume(volume, origin.volume))
         });
         Sample {
             id: Uuid::nil(),
@@ -413,13 +430,13 @@ impl New<'_> {
 
 /// Whether a row has the value of its origin.
 #[inline]
-fn is(value: Option<Volume>, volume: f64, from: &Sample) -> bool {
-    value.map_or_else(|| from.volume.as_f64() == volume, |value| value == from.volume)
+fn has_value_of(value: Option<Volume>, volume: f64, origin: &Sample) -> bool {
+    value.map_or_else(|| origin.volume.as_f64() == volume, |value| value == origin.volume)
 }
 
 /// The value of a row without an exact one: that of its origin if they are equal as `f64`.
 #[inline]
-fn number_of(volume: f64, origin: Volume) -> Volume {
+fn derived_volume(volume: f64, origin: Volume) -> Volume {
     if origin.as_f64() == volume {
         return origin;
     }
@@ -429,19 +446,19 @@ fn number_of(volume: f64, origin: Volume) -> Volume {
     }
 }
 
-fn check_rows(rows: usize, of_input: usize) -> Result<(), String> {
-    let more = rows.saturating_sub(of_input);
-    Bound::AnswerRows.check(more).map_err(|exceeded| exceeded.to_string())
+fn check_row_count(rows: usize, input_rows: usize) -> Result<(), String> {
+    let added = rows.saturating_sub(input_rows);
+    Bound::AnswerRows.check(added).map_err(|exceeded| exceeded.to_string())
 }
 
 fn check_volume(row: u32, volume: f64) -> Result<(), String> {
     if volume.is_finite() {
         return Ok(());
     }
-    Err(fault(row, "volume", &format!("{volume} is not finite")))
+    Err(column_error(row, "volume", &format!("{volume} is not finite")))
 }
 
-fn lengths(rows: usize, columns: &[(&str, usize)]) -> Result<(), String> {
+fn check_lengths(rows: usize, columns: &[(&str, usize)]) -> Result<(), String> {
     match columns.iter().find(|(_, length)| *length != rows) {
         Some((column, length)) => {
             Err(format!("column {column} has {length} rows, column origin has {rows}"))
@@ -450,7 +467,7 @@ fn lengths(rows: usize, columns: &[(&str, usize)]) -> Result<(), String> {
     }
 }
 
-fn fault(row: u32, column: &str, reason: &str) -> String {
+fn column_error(row: u32, column: &str, reason: &str) -> String {
     format!("row {row}, column {column}: {reason}")
 }
 
@@ -463,5 +480,4 @@ fn unknown(number: u32) -> String {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

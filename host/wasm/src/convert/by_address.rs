@@ -1,16 +1,16 @@
-//! Maps keyed by addresses and numbers.
+//! Hash maps keyed by addresses and dictionary numbers.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map keyed by the address of something that outlives it.
+/// A map keyed by the address of a value that outlives the map.
 pub(super) type ByAddress<T> = HashMap<usize, T, BuildHasherDefault<AddressHasher>>;
 
 /// A map keyed by a number of the dictionary.
 pub(super) type ByNumber<T> = HashMap<u32, T, BuildHasherDefault<AddressHasher>>;
 
-/// Addresses are distinct already: one multiplication spreads them, where the standard hash costs
-/// more than the rest of a row.
+/// Spreads addresses, which are distinct, with one multiplication. The standard hash costs more
+/// than all other work on a row.
 #[derive(Debug, Default)]
 pub(super) struct AddressHasher(u64);
 

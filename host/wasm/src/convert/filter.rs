@@ -1,4 +1,4 @@
-//! Which meters a component wants.
+//! Selects the meters that a component receives.
 
 use nephometer_model::{Glob, Meter};
 
@@ -7,25 +7,24 @@ use nephometer_model::{Glob, Meter};
 pub(crate) struct Filter(Vec<Glob>);
 
 impl Filter {
-    /// Reads the globs. Exclusions, which sources in `pipeline.yaml` know, are refused rather
-    /// than taken for names.
+    /// Parses the globs. Exclusions, which sources in `pipeline.yaml` support, are refused.
     pub(crate) fn new(globs: &[String]) -> Result<Self, String> {
-        let read = |glob: &String| {
-            let read = Glob::new(glob).map_err(|error| error.to_string())?;
+        let parse = |glob: &String| {
+            let parsed = Glob::new(glob).map_err(|error| error.to_string())?;
             if glob.starts_with('!') {
-                return Err(format!("{glob:?} is no pattern of meters that are wanted"));
+                return Err(format!("exclusion pattern {glob:?} is not supported"));
             }
-            Ok(read)
+            Ok(parsed)
         };
-        globs.iter().map(read).collect::<Result<_, _>>().map(Self)
+        globs.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether it wants a meter.
-    pub(super) fn wants(&self, meter: &Meter) -> bool {
+    /// Whether the component receives a meter.
+    pub(super) fn matches(&self, meter: &Meter) -> bool {
         self.0.is_empty() || self.0.iter().any(|glob| glob.matches(&meter.name))
     }
 
-    /// Whether it wants all of them.
+    /// Whether there are no patterns, so that all meters match.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

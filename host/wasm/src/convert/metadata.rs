@@ -1,4 +1,4 @@
-//! What of a resource's metadata a component gets, as text.
+//! Projects the metadata of resources to the paths that a component requested, as JSON text.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::by_address::ByAddress;
 use nephometer_model::Resource;
 
-/// The paths that a component asked for.
+/// The part of the metadata that a component requested.
 #[derive(Debug)]
 pub(super) enum Projection {
     Nothing,
@@ -15,38 +15,38 @@ pub(super) enum Projection {
     Paths(Vec<String>),
 }
 
-/// Texts of metadata, kept from one batch to the next for resources that come again.
+/// Metadata texts, cached from one batch to the next for resources that occur again.
 #[derive(Debug)]
-pub struct Texts {
+pub struct MetadataTexts {
     projection: Projection,
-    kept: ByAddress<(Arc<Resource>, String)>,
+    cached: ByAddress<(Arc<Resource>, String)>,
 }
 
-impl Texts {
+impl MetadataTexts {
     /// For `settings.metadata`.
     pub(crate) fn new(paths: Vec<String>) -> Self {
-        Self { projection: Projection::new(paths), kept: ByAddress::default() }
+        Self { projection: Projection::new(paths), cached: ByAddress::default() }
     }
 
-    /// Makes the texts of these resources and forgets all others.
+    /// Caches the texts of these resources and drops all others.
     pub(super) fn prepare(&mut self, resources: &[&Arc<Resource>]) {
         if matches!(self.projection, Projection::Nothing) {
             return;
         }
-        let mut before = std::mem::take(&mut self.kept);
-        self.kept.reserve(resources.len());
+        let mut previous = std::mem::take(&mut self.cached);
+        self.cached.reserve(resources.len());
         for resource in resources {
             let address = Arc::as_ptr(resource).addr();
-            let entry = before.remove(&address).unwrap_or_else(|| {
+            let entry = previous.remove(&address).unwrap_or_else(|| {
                 (Arc::clone(resource), self.projection.text(&resource.metadata))
             });
-            self.kept.insert(address, entry);
+            self.cached.insert(address, entry);
         }
     }
 
-    /// The text of a resource that was prepared.
+    /// The text of a prepared resource.
     pub(super) fn get(&self, resource: &Arc<Resource>) -> &str {
-        self.kept.get(&Arc::as_ptr(resource).addr()).map_or("{}", |(_, text)| text)
+        self.cached.get(&Arc::as_ptr(resource).addr()).map_or("{}", |(_, text)| text)
     }
 }
 
@@ -62,20 +62,20 @@ impl Projection {
         }
     }
 
-    /// The JSON object with what was asked for.
+    /// The requested part as a JSON object.
     pub(super) fn text(&self, metadata: &Map<String, Value>) -> String {
-        let chosen = match self {
+        let projected = match self {
             Self::Nothing => return "{}".to_owned(),
             Self::Everything => return to_text(metadata),
             Self::Paths(paths) => {
-                let mut chosen = Map::new();
+                let mut projected = Map::new();
                 for path in paths {
-                    pick(metadata, path, &mut chosen);
+                    copy_path(metadata, path, &mut projected);
                 }
-                chosen
+                projected
             }
         };
-        to_text(&chosen)
+        to_text(&projected)
     }
 }
 
@@ -83,10 +83,10 @@ fn to_text(map: &Map<String, Value>) -> String {
     serde_json::to_string(map).expect("a map of JSON values has text keys and finite numbers")
 }
 
-/// Copies what `path` names, with the objects around it. A key that contains dots is found, too. A
-/// value that is in the way of the path, such as the null of an instance without an image, is
-/// copied in its place, so that the component can tell it from what is absent.
-fn pick(from: &Map<String, Value>, path: &str, into: &mut Map<String, Value>) {
+/// Copies the value at `path` with its enclosing objects. Keys that contain dots are found, too. A
+/// value on the path that is not an object, such as the null of an instance without an image, is
+/// copied in its place, so that a component can distinguish it from an absent one.
+fn copy_path(from: &Map<String, Value>, path: &str, into: &mut Map<String, Value>) {
     if let Some(value) = from.get(path) {
         into.insert(path.to_owned(), value.clone());
         return;
@@ -94,19 +94,19 @@ fn pick(from: &Map<String, Value>, path: &str, into: &mut Map<String, Value>) {
     let Some((head, rest)) = path.split_once('.') else { return };
     let inner = match from.get(head) {
         Some(Value::Object(inner)) => inner,
-        Some(in_the_way) => {
-            into.insert(head.to_owned(), in_the_way.clone());
+        Some(other) => {
+            into.insert(head.to_owned(), other.clone());
             return;
         }
         None => return,
     };
-    let mut chosen = match into.get_mut(head) {
-        Some(Value::Object(chosen)) => std::mem::take(chosen),
+    let mut nested = match into.get_mut(head) {
+        Some(Value::Object(nested)) => std::mem::take(nested),
         _ => Map::new(),
     };
-    pick(inner, rest, &mut chosen);
-    if !chosen.is_empty() {
-        into.insert(head.to_owned(), Value::Object(chosen));
+    copy_path(inner, rest, &mut nested);
+    if !nested.is_empty() {
+        into.insert(head.to_owned(), Value::Object(nested));
     }
 }
 
@@ -122,12 +122,12 @@ mod tests {
             "user_metadata": {"w": "x", "a.b": 1},
             "cpu_number": 2
         });
-        let texts = Texts::new(paths.iter().map(|path| (*path).to_owned()).collect());
+        let texts = MetadataTexts::new(paths.iter().map(|path| (*path).to_owned()).collect());
         texts.projection.text(metadata.as_object().unwrap())
     }
 
     #[test]
-    fn only_what_was_asked_for_is_given() {
+    fn only_requested_paths_are_projected() {
         assert_eq!(text(&[]), "{}");
         assert_eq!(text(&["cpu_number", "absent", "flavor.absent"]), r#"{"cpu_number":2}"#);
         assert_eq!(text(&["flavor.ram", "flavor.name"]), r#"{"flavor":{"ram":512,"name":"m1"}}"#);

@@ -1,9 +1,8 @@
-//! The one place between the agent's vocabulary and the contract's.
+//! Converts between the agent's types and those of the contract. No other module does.
 //!
-//! Transformers share a dictionary of numbers with the host ([`session`]); their answers are checked
-//! whole and become samples again ([`answer`]). Publishers get batches that stand alone ([`batch`]).
-//!
-//! Samples that the guest made carry the nil id: the chain assigns ids.
+//! Transformers share a dictionary of numbers with the host ([`session`]); their answers are
+//! checked as a whole and become samples again ([`answer`]). Publishers receive self-contained
+//! batches ([`batch`]). New samples have the nil id: the transformer chain assigns ids.
 
 mod answer;
 mod batch;
@@ -16,20 +15,20 @@ mod session;
 mod size;
 
 pub use answer::Transformed;
-pub(super) use batch::StandaloneBatch;
+pub(super) use batch::SelfContainedBatch;
 pub(super) use filter::Filter;
-pub(super) use metadata::Texts;
+pub(super) use metadata::MetadataTexts;
 pub use numbers::Numbering;
 pub(super) use session::Session;
 
 use super::bindings::nephometer::metering::types;
 use nephometer_model::{Meter, MeterType, Resource, Volume};
 
-/// From here on not every integer is exact as `f64`.
+/// From here on not every integer has an exact `f64`.
 const INEXACT: u64 = 1 << 53;
 
-fn kind(of: types::MeterType) -> MeterType {
-    match of {
+fn kind(kind: types::MeterType) -> MeterType {
+    match kind {
         types::MeterType::Gauge => MeterType::Gauge,
         types::MeterType::Delta => MeterType::Delta,
         types::MeterType::Cumulative => MeterType::Cumulative,
@@ -55,7 +54,7 @@ fn resource<'a>(resource: &'a Resource, metadata: &'a str) -> types::ResourcePar
     }
 }
 
-/// An integer that `f64` does not hold.
+/// The value, if it is an integer that `f64` may not represent exactly.
 #[inline]
 fn exact(volume: Volume) -> Option<i64> {
     match volume {
@@ -66,7 +65,7 @@ fn exact(volume: Volume) -> Option<i64> {
     }
 }
 
-/// The integer that a value is.
+/// The value as an integer, if it is a whole number below 2^53.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the cast is undone and compared")]
 #[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]

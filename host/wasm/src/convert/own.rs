@@ -1,4 +1,5 @@
-//! Meters and resources that a component has made, by the numbers that it gave them.
+//! The meters and resources of a component's own, by the numbers that it assigned. Enforces their
+//! bounds.
 
 use std::sync::Arc;
 
@@ -11,63 +12,69 @@ use crate::bindings::exports::nephometer::metering::dictionary::{
 use nephometer_model::{Bound, Meter, Resource};
 
 /// Numbers from here on are assigned by the component.
-pub(super) const OWN: u32 = 1 << 31;
+pub(super) const FIRST_OWN: u32 = 1 << 31;
 
 /// The `source` of a new resource without one.
 const SOURCE: &str = "openstack";
 
-/// Which entries these are.
+/// The kind of an entry, for errors.
 #[derive(Debug, Clone, Copy)]
 struct EntryKind {
     bound: Bound,
-    what: &'static str,
+    name: &'static str,
 }
 
-const METER: EntryKind = EntryKind { bound: Bound::OwnMeters, what: "meter" };
-const RESOURCE: EntryKind = EntryKind { bound: Bound::OwnResources, what: "resource" };
+const METER: EntryKind = EntryKind { bound: Bound::OwnMeters, name: "meter" };
+const RESOURCE: EntryKind = EntryKind { bound: Bound::OwnResources, name: "resource" };
 
-/// What one instance has made.
+/// The own entries of one instance.
 #[derive(Default)]
-pub(super) struct Own {
-    pub(super) meters: Entries<Meter>,
-    pub(super) resources: Entries<Resource>,
+pub(super) struct OwnEntries {
+    pub(super) meters: OwnTable<Meter>,
+    pub(super) resources: OwnTable<Resource>,
 }
 
 /// Entries of one kind, each with its size.
-pub(super) struct Entries<T> {
-    all: Vec<(Arc<T>, Size)>,
-    total: Size,
+pub(super) struct OwnTable<T> {
+    all: Vec<(Arc<T>, EntrySize)>,
+    total: EntrySize,
 }
 
-/// What an entry costs.
+/// The size of an entry.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Size {
+pub(super) struct EntrySize {
     /// Bytes in a message.
     pub(super) bytes: usize,
     /// Values in its metadata.
     values: usize,
 }
 
-impl<T> Default for Entries<T> {
+impl<T> Default for OwnTable<T> {
     fn default() -> Self {
-        Self { all: Vec::new(), total: Size::default() }
+        Self { all: Vec::new(), total: EntrySize::default() }
     }
 }
 
-impl<T> Entries<T> {
-    /// The entry of a number that is not the host's, counted from [`OWN`].
-    pub(super) fn get(&self, index: u32) -> Option<&(Arc<T>, Size)> {
+impl<T> OwnTable<T> {
+    /// The entry of an own number, counted from [`FIRST_OWN`].
+    pub(super) fn get(&self, index: u32) -> Option<&(Arc<T>, EntrySize)> {
         self.all.get(index as usize)
     }
 
-    fn put(&mut self, number: u32, entry: T, size: Size, kind: EntryKind) -> Result<(), String> {
-        let (next, EntryKind { bound, what }) = (self.all.len(), kind);
-        let Some(index) = number.checked_sub(OWN) else {
-            return Err(format!("new {what}: number {number:#x} is below {OWN:#x}"));
+    fn put(
+        &mut self,
+        number: u32,
+        entry: T,
+        size: EntrySize,
+        kind: EntryKind,
+    ) -> Result<(), String> {
+        let (next, EntryKind { bound, name }) = (self.all.len(), kind);
+        let Some(index) = number.checked_sub(FIRST_OWN) else {
+            return Err(format!("new {name}: number {number:#x} is below {FIRST_OWN:#x}"));
         };
         match index as usize {
             index if index < next => {
-                let Size { bytes, values } = self.all[index].1;
+                let EntrySize { bytes, values } = self.all[index].1;
                 self.total.bytes -= bytes;
                 self.total.values -= values;
                 self.all[index] = (Arc::new(entry), size);
@@ -78,8 +85,8 @@ impl<T> Entries<T> {
             }
             _ => {
                 return Err(format!(
-                    "new {what}: number {number:#x} leaves a gap (the next one is {:#x})",
-                    OWN as usize + next
+                    "new {name}: number {number:#x} leaves a gap (the next number is {:#x})",
+                    FIRST_OWN as usize + next
                 ));
             }
         }
@@ -89,9 +96,12 @@ impl<T> Entries<T> {
     }
 }
 
-impl Own {
-    /// Takes what an answer brings. The error names what is wrong, with the amount.
-    pub(super) fn take(
+impl OwnEntries {
+    /// Adds the new entries of an answer.
+    ///
+    /// # Errors
+    /// Names the entry and what is wrong, or the exceeded bound with the amount.
+    pub(super) fn add(
         &mut self,
         meters: Vec<NumberedMeterResult>,
         resources: Vec<NumberedResourceResult>,
@@ -99,12 +109,12 @@ impl Own {
         if meters.is_empty() && resources.is_empty() {
             return Ok(());
         }
-        size::entries(&meters, &resources).map_err(|exceeded| exceeded.to_string())?;
+        size::check_entries(&meters, &resources).map_err(|exceeded| exceeded.to_string())?;
         for NumberedMeterResult { number, entry } in meters {
             if entry.name.is_empty() {
                 return Err(format!("new meter {number:#x} has no name"));
             }
-            let size = Size { bytes: entry.name.len() + entry.unit.len(), values: 0 };
+            let size = EntrySize { bytes: entry.name.len() + entry.unit.len(), values: 0 };
             let meter = Meter::new(entry.name, super::kind(entry.type_), entry.unit);
             self.meters.put(number, meter, size, METER)?;
         }
@@ -124,8 +134,8 @@ impl Own {
                 user_id: entry.user_id.map(Into::into),
                 metadata,
             };
-            let values = size::values(&entry.metadata);
-            let size = Size { bytes: size::weight(&resource), values };
+            let values = size::count_values(&entry.metadata);
+            let size = EntrySize { bytes: size::resource_bytes(&resource), values };
             self.resources.put(number, resource, size, RESOURCE)?;
         }
         let (meters, resources) = (&self.meters, &self.resources);

@@ -1,31 +1,31 @@
-//! The dictionary that one instance and the host share, and the columns of the batch at hand.
+//! The dictionary that one instance shares with the host, and the columns of the current batch.
 
 use std::sync::Arc;
 
 use super::by_address::ByAddress;
 use super::filter::Filter;
 use super::metadata::Projection;
-use super::numbers::{Numbering, Numbers};
-use super::own::{OWN, Own};
+use super::numbers::{NumberTable, Numbering};
+use super::own::{FIRST_OWN, OwnEntries};
 use super::size;
 use crate::bindings::exports::nephometer::metering::{dictionary, transform};
 use crate::bindings::nephometer::metering::types;
 use nephometer_model::{Batch, Meter, Resource, Sample, Timestamp};
 
-/// Meters that the component does not want, remembered by address.
-const UNWANTED: usize = 1_024;
+/// Bound on the cache of excluded meters.
+const MAX_EXCLUDED: usize = 1_024;
 
-/// What one instance knows. It lives and ends with the instance.
+/// The dictionary of one instance. Dropped with the instance.
 pub struct Session {
     projection: Projection,
-    meters: Numbers<Meter>,
-    resources: Numbers<Resource>,
-    pub(super) own: Own,
-    unwanted: ByAddress<Arc<Meter>>,
+    meters: NumberTable<Meter>,
+    resources: NumberTable<Resource>,
+    pub(super) own: OwnEntries,
+    excluded: ByAddress<Arc<Meter>>,
     pub(super) columns: Columns,
 }
 
-/// The columns of the batch at hand. Kept for their room.
+/// The columns of the current batch. Kept to reuse their memory.
 #[derive(Default)]
 pub(super) struct Columns {
     pub(super) meter: Vec<u32>,
@@ -36,44 +36,44 @@ pub(super) struct Columns {
     exact: Vec<types::ExactInteger>,
 }
 
-/// The rows of a batch that a component gets.
-pub(crate) struct Picked<'a> {
+/// The rows of a batch that a component receives.
+pub(crate) struct SelectedRows<'a> {
     pub(super) samples: &'a [Sample],
-    /// Per row: which sample it is. Ascending. `None` if every sample is a row.
+    /// Per row: the index of its sample. Ascending. `None` if every sample is a row.
     pub(super) rows: Option<Vec<u32>>,
     pub(super) count: usize,
-    /// The newest time of a row; that of the polling cycle if there is none.
+    /// The newest time of a row; the time of the polling cycle if there are no rows.
     pub(super) newest: Timestamp,
     removed: Vec<&'a str>,
 }
 
-impl Picked<'_> {
-    /// Rows that the component gets.
+impl SelectedRows<'_> {
+    /// Number of rows that the component receives.
     pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there is nothing for the component.
+    /// Whether there is nothing to send to the component.
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0 && self.removed.is_empty()
     }
 
-    /// The position of a row among all samples of the batch.
+    /// The index of a row's sample in the batch.
     #[inline]
-    pub(super) fn position(&self, row: u32) -> u32 {
+    pub(super) fn sample_index(&self, row: u32) -> u32 {
         self.rows.as_ref().map_or(row, |rows| rows[row as usize])
     }
 }
 
-/// New entries as the guest gets them.
-pub(crate) struct News<'a> {
+/// Dictionary changes as parameters of the guest call.
+pub(crate) struct DictionaryChanges<'a> {
     meters: Vec<dictionary::NumberedMeterParam<'a>>,
     resources: Vec<dictionary::NumberedResourceParam<'a>>,
     forgotten: (&'a [u32], &'a [u32]),
 }
 
-impl News<'_> {
-    /// All of it as one argument.
+impl DictionaryChanges<'_> {
+    /// The changes as one parameter.
     pub(crate) fn argument(&self) -> dictionary::Changes<'_> {
         dictionary::Changes {
             forgotten_meters: self.forgotten.0,
@@ -89,41 +89,44 @@ impl Session {
     pub(crate) fn new(metadata: Vec<String>, numbering: Numbering) -> Self {
         Self {
             projection: Projection::new(metadata),
-            meters: Numbers::new(numbering),
-            resources: Numbers::new(numbering),
-            own: Own::default(),
-            unwanted: ByAddress::default(),
+            meters: NumberTable::new(numbering),
+            resources: NumberTable::new(numbering),
+            own: OwnEntries::default(),
+            excluded: ByAddress::default(),
             columns: Columns::default(),
         }
     }
 
-    /// Picks the rows that `filter` wants, and numbers what they refer to.
-    pub(crate) fn pick<'b>(
+    /// Selects the rows with meters that match `filter`, and numbers the entries they refer to.
+    ///
+    /// # Errors
+    /// If the batch has more than 2^32 samples.
+    pub(crate) fn select<'b>(
         &mut self,
         batch: &'b Batch,
         filter: &Filter,
-    ) -> Result<Picked<'b>, String> {
+    ) -> Result<SelectedRows<'b>, String> {
         let count = batch.samples.len();
         if u32::try_from(count).is_err() {
             return Err(format!("a batch of {count} samples is too large for a component"));
         }
-        let Self { meters, resources, columns, unwanted, .. } = self;
-        meters.begin();
-        resources.begin();
+        let Self { meters, resources, columns, excluded, .. } = self;
+        meters.begin_batch();
+        resources.begin_batch();
         columns.clear(count);
         let mut rows: Option<Vec<u32>> = None;
         let mut newest = Timestamp::default();
-        for (position, sample) in (0u32..).zip(&batch.samples) {
-            let wanted = |meter: &Arc<Meter>| wants(unwanted, filter, meter);
-            let Some(meter) = meters.number(&sample.meter, wanted) else {
-                rows.get_or_insert_with(|| (0..position).collect());
+        for (index, sample) in (0u32..).zip(&batch.samples) {
+            let selected = |meter: &Arc<Meter>| is_selected(excluded, filter, meter);
+            let Some(meter) = meters.number(&sample.meter, selected) else {
+                rows.get_or_insert_with(|| (0..index).collect());
                 continue;
             };
             if let Some(rows) = &mut rows {
-                rows.push(position);
+                rows.push(index);
             }
             let resource = resources.number(&sample.resource, |_| true);
-            columns.push(meter, resource.expect("every resource is wanted"), sample);
+            columns.push(meter, resource.expect("every resource is selected"), sample);
             newest = newest.max(sample.taken.wall);
         }
         let count = columns.meter.len();
@@ -131,106 +134,106 @@ impl Session {
             newest = batch.cycle_start.wall;
         }
         let removed = batch.gone.iter().map(AsRef::as_ref).collect();
-        Ok(Picked { samples: &batch.samples, rows, count, newest, removed })
+        Ok(SelectedRows { samples: &batch.samples, rows, count, newest, removed })
     }
 
-    /// Whether the guest has to learn something before it gets the batch.
-    pub(crate) fn has_news(&self) -> bool {
-        self.meters.has_news() || self.resources.has_news()
+    /// Whether the guest must learn changes before it receives the batch.
+    pub(crate) fn has_new_entries(&self) -> bool {
+        self.meters.has_new_entries() || self.resources.has_new_entries()
     }
 
-    /// The metadata of new resources, for [`Self::news`].
+    /// The metadata of new resources, for [`Self::changes`].
     pub(crate) fn texts(&self) -> Vec<String> {
-        let resources = self.resources.news();
+        let resources = self.resources.new_entries();
         resources.map(|(_, resource)| self.projection.text(&resource.metadata)).collect()
     }
 
-    /// What the guest has to learn.
-    pub(crate) fn news<'s>(&'s self, texts: &'s [String]) -> News<'s> {
-        let meters = self.meters.news().map(|(number, meter)| dictionary::NumberedMeterParam {
-            number,
-            entry: super::meter(meter),
+    /// The changes that the guest must learn.
+    pub(crate) fn changes<'s>(&'s self, texts: &'s [String]) -> DictionaryChanges<'s> {
+        let meters = self.meters.new_entries().map(|(number, meter)| {
+            dictionary::NumberedMeterParam { number, entry: super::meter(meter) }
         });
-        let resources = self.resources.news().zip(texts).map(|((number, resource), text)| {
-            let entry = super::resource(resource, text);
-            dictionary::NumberedResourceParam { number, entry }
-        });
-        News {
+        let resources =
+            self.resources.new_entries().zip(texts).map(|((number, resource), text)| {
+                let entry = super::resource(resource, text);
+                dictionary::NumberedResourceParam { number, entry }
+            });
+        DictionaryChanges {
             meters: meters.collect(),
             resources: resources.collect(),
             forgotten: (self.meters.forgotten(), self.resources.forgotten()),
         }
     }
 
-    /// The guest has learned the news.
-    pub(crate) fn learned(&mut self) {
-        self.meters.learned();
-        self.resources.learned();
+    /// Called when the guest has learned the changes.
+    pub(crate) fn mark_learned(&mut self) {
+        self.meters.mark_learned();
+        self.resources.mark_learned();
     }
 
-    /// The rows as one argument.
-    pub(crate) fn argument<'t>(&'t self, picked: &'t Picked<'_>) -> transform::Batch<'t> {
+    /// The rows as a parameter of the guest call.
+    pub(crate) fn argument<'t>(&'t self, selected: &'t SelectedRows<'_>) -> transform::Batch<'t> {
         let Columns { meter, resource, time, monotonic, volume, exact } = &self.columns;
-        let removed = &picked.removed;
+        let removed = &selected.removed;
         transform::Batch { meter, resource, time, monotonic, volume, exact, removed }
     }
 
-    /// The guest has returned the batch: numbers of resources that were removed with it are forgotten.
-    pub(crate) fn forget(&mut self, picked: &Picked<'_>) {
-        for id in &picked.removed {
+    /// Called when the guest has returned the batch: forgets the resources removed with it.
+    pub(crate) fn forget_removed(&mut self, selected: &SelectedRows<'_>) {
+        for id in &selected.removed {
             self.resources.forget_key(id);
         }
     }
 
-    /// The meter of a number, with its bytes in a message.
+    /// The meter of a number, and its bytes in a message.
     pub(super) fn meter(&self, number: u32) -> Option<(&Arc<Meter>, usize)> {
-        match number.checked_sub(OWN) {
-            None => self.meters.get(number).map(|meter| (meter, size::of_meter(meter))),
+        match number.checked_sub(FIRST_OWN) {
+            None => self.meters.get(number).map(|meter| (meter, size::meter_bytes(meter))),
             Some(index) => self.own.meters.get(index).map(|(meter, size)| (meter, size.bytes)),
         }
     }
 
     /// The resource of a number.
     pub(super) fn resource(&self, number: u32) -> Option<&Arc<Resource>> {
-        match number.checked_sub(OWN) {
+        match number.checked_sub(FIRST_OWN) {
             None => self.resources.get(number),
             Some(index) => self.own.resources.get(index).map(|(resource, _)| resource),
         }
     }
 }
 
-/// Whether a meter that the guest does not know is to be sent to it.
-fn wants(unwanted: &mut ByAddress<Arc<Meter>>, filter: &Filter, meter: &Arc<Meter>) -> bool {
+/// Whether the component receives a meter that it does not know yet.
+fn is_selected(excluded: &mut ByAddress<Arc<Meter>>, filter: &Filter, meter: &Arc<Meter>) -> bool {
     if filter.is_empty() {
         return true;
     }
     let address = Arc::as_ptr(meter).addr();
-    if unwanted.contains_key(&address) {
+    if excluded.contains_key(&address) {
         return false;
     }
-    let wanted = filter.wants(meter);
-    if !wanted {
-        if unwanted.len() >= UNWANTED {
-            unwanted.clear();
+    let selected = filter.matches(meter);
+    if !selected {
+        if excluded.len() >= MAX_EXCLUDED {
+            excluded.clear();
         }
-        unwanted.insert(address, Arc::clone(meter));
+        excluded.insert(address, Arc::clone(meter));
     }
-    wanted
+    selected
 }
 
 impl Columns {
-    fn clear(&mut self, room: usize) {
+    fn clear(&mut self, capacity: usize) {
         let Self { meter, resource, time, monotonic, volume, exact } = self;
         for column in [meter, resource] {
             column.clear();
-            column.reserve(room);
+            column.reserve(capacity);
         }
         for column in [time, monotonic] {
             column.clear();
-            column.reserve(room);
+            column.reserve(capacity);
         }
         volume.clear();
-        volume.reserve(room);
+        volume.reserve(capacity);
         exact.clear();
     }
 

@@ -1,5 +1,6 @@
-//! How large entries of an answer are, and what its rows represent once each stands alone: checked before
-//! any row is made. A small answer can name one large resource in many rows, and every message repeats it.
+//! Sizes of an answer's entries and of the messages that its rows become. Checked before any sample
+//! is created: a small answer can refer to one large resource in many rows, and every message
+//! repeats it.
 
 use std::io;
 
@@ -9,11 +10,11 @@ use crate::bindings::exports::nephometer::metering::dictionary::{
 };
 use nephometer_model::{Bound, Exceeded, Meter, Resource};
 
-/// Bytes of a row in a message besides its meter and resource: id, time, volume, signature and their names.
-pub(super) const ROW: usize = 256;
+/// Bytes of a message besides meter and resource: id, time, volume, signature and their names.
+pub(super) const ROW_BYTES: usize = 256;
 
 /// Refuses too many or too large new entries.
-pub(super) fn entries(
+pub(super) fn check_entries(
     meters: &[NumberedMeterResult],
     resources: &[NumberedResourceResult],
 ) -> Result<(), Exceeded> {
@@ -28,44 +29,47 @@ pub(super) fn entries(
     let mut all = 0;
     for resource in resources {
         Bound::MetadataBytes.check(resource.entry.metadata.len())?;
-        all += values(&resource.entry.metadata);
+        all += count_values(&resource.entry.metadata);
     }
     Bound::MetadataValues.check(all)
 }
 
-/// Numbers that rows name more often than the rows before did, and how much more often.
-pub(super) fn beyond(rows: &[u32], had: &[u32]) -> impl Iterator<Item = (usize, u32)> {
+/// Numbers that `rows` refer to more often than `input_rows` did, each with the difference.
+pub(super) fn added_references(
+    rows: &[u32],
+    input_rows: &[u32],
+) -> impl Iterator<Item = (usize, u32)> {
     let mut counts: ByNumber<i64> = ByNumber::default();
-    for (column, step) in [(rows, 1), (had, -1)] {
+    for (column, step) in [(rows, 1), (input_rows, -1)] {
         for number in column {
             *counts.entry(*number).or_insert(0) += step;
         }
     }
-    let more =
-        |(number, count)| Some((usize::try_from(count).ok().filter(|more| *more > 0)?, number));
-    counts.into_iter().filter_map(more)
+    let added =
+        |(number, count)| Some((usize::try_from(count).ok().filter(|added| *added > 0)?, number));
+    counts.into_iter().filter_map(added)
 }
 
 /// Bytes of a meter in a message.
 #[inline]
-pub(super) fn of_meter(meter: &Meter) -> usize {
+pub(super) fn meter_bytes(meter: &Meter) -> usize {
     meter.name.len() + meter.unit.len()
 }
 
 /// Bytes of a resource in a message.
-pub(super) fn weight(resource: &Resource) -> usize {
+pub(super) fn resource_bytes(resource: &Resource) -> usize {
     let owner = [&resource.project_id, &resource.user_id].into_iter().flatten();
     let owner: usize = owner.map(|id| id.len()).sum();
-    let mut metadata = Count(0);
+    let mut metadata = ByteCounter(0);
     serde_json::to_writer(&mut metadata, &resource.metadata)
         .expect("a map of JSON values has text keys, and counting cannot fail");
     resource.id.len() + resource.source.len() + owner + metadata.0
 }
 
-/// Counts what is written.
-struct Count(usize);
+/// A writer that counts bytes.
+struct ByteCounter(usize);
 
-impl io::Write for Count {
+impl io::Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())
@@ -76,8 +80,9 @@ impl io::Write for Count {
     }
 }
 
-/// How many values a text of JSON has at the most, without reading it: reading makes many bytes of each.
-pub(super) fn values(text: &str) -> usize {
+/// Upper limit on the number of values in a JSON text, without parsing: a parsed value takes many
+/// times its bytes.
+pub(super) fn count_values(text: &str) -> usize {
     let (mut count, mut quoted, mut escaped) = (1, false, false);
     for byte in text.bytes() {
         match byte {
@@ -96,8 +101,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_counted_outside_of_texts() {
-        assert_eq!(values("{}"), 2);
-        assert_eq!(values(r#"{"a,\"[": 1, "b": [1, 2]}"#), 5);
+    fn values_are_counted_outside_of_strings() {
+        assert_eq!(count_values("{}"), 2);
+        assert_eq!(count_values(r#"{"a,\"[": 1, "b": [1, 2]}"#), 5);
     }
 }

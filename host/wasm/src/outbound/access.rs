@@ -1,31 +1,34 @@
+//! The network access of publishers: what one may reach, and what all share.
+
 use std::sync::Arc;
 
-use super::budget::{AllSockets, Refusals, Sockets};
+use super::budget::{Refusals, SharedSockets, Sockets};
 use super::policy::Policy;
 use super::resolver::{Lookups, Resolver};
-use crate::stats::ComponentCount;
+use crate::stats::ComponentCounters;
 use nephometer_config::Grant;
 
-/// What all publishers of a host share.
+/// Sockets and name lookups of all publishers of a host.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    sockets: Arc<AllSockets>,
+    sockets: Arc<SharedSockets>,
     resolver: Resolver,
 }
 
 impl Outbound {
     /// `sockets` is `components.totals.sockets`.
     pub(crate) fn new(sockets: usize) -> Self {
-        Self { sockets: Arc::new(AllSockets::new(sockets)), resolver: Resolver::new() }
+        Self { sockets: Arc::new(SharedSockets::new(sockets)), resolver: Resolver::new() }
     }
 
-    /// The setting has changed. What is open stays open.
+    /// Changes the limit on sockets. Open sockets stay open.
     pub(crate) fn set_sockets(&self, sockets: usize) {
         self.sockets.set(sockets);
     }
 }
 
-/// What one publisher may reach, and how much of it at once, over all its instances.
+/// The destinations that one publisher may reach, and its socket and lookup limits, over all its
+/// instances.
 #[derive(Debug)]
 pub struct Access {
     pub(super) policy: Arc<Policy>,
@@ -35,15 +38,15 @@ pub struct Access {
 }
 
 impl Access {
-    /// `url` is what the publisher's own URL grants.
+    /// `url` are the grants of the publisher's own URL.
     pub(crate) fn new(
         component: &Arc<str>,
         url: Vec<Grant>,
         grants: &[Grant],
         outbound: &Outbound,
-        count: &Arc<ComponentCount>,
+        counters: &Arc<ComponentCounters>,
     ) -> Self {
-        let refusals = Arc::new(Refusals::new(component, count));
+        let refusals = Arc::new(Refusals::new(component, counters));
         Self {
             policy: Arc::new(Policy::new(component, url, grants)),
             sockets: Sockets::new(&outbound.sockets, &refusals),

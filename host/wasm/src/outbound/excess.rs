@@ -1,14 +1,14 @@
-//! Traps for want of room in wasmtime's own tables, in the words of our bounds.
+//! Maps traps caused by full tables of wasmtime to the agent's bounds.
 
 use wasmtime::component::ResourceTableError;
 use wasmtime_wasi_http::FieldMapError;
 
 use nephometer_model::{Bound, Exceeded};
 
-/// How wasmtime says that there are too many handles; it has no type for it.
+/// wasmtime's text for too many handles; there is no error type for it.
 const TOO_MANY_HANDLES: &str = "store handle limit exceeded";
 
-/// The bound that wasmtime enforces for us and that ended a call, if one did.
+/// The bound whose enforcement by wasmtime ended the call, if one did.
 pub(crate) fn exceeded(error: &wasmtime::Error) -> Option<Exceeded> {
     let cause = error.root_cause();
     let bound = if let Some(ResourceTableError::Full) = cause.downcast_ref() {

@@ -1,5 +1,5 @@
-//! HTTP requests of guests: to the checked address, over TLS where the scheme asks for it, without
-//! a proxy and without following redirects.
+//! HTTP requests of guests: to checked addresses, over TLS for https. Uses no proxy and follows no
+//! redirects.
 
 use std::error::Error as _;
 use std::io;
@@ -21,49 +21,50 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::access::Access;
-use super::budget::Slot;
+use super::budget::SocketPermit;
 use super::policy::Refusal;
 use super::resolver::LookupError;
 use super::tls;
 use nephometer_config::Reach;
 use nephometer_model::Bound;
 
-/// The longest wait for a connection, and for the next bytes: guests may choose shorter ones.
-const CONNECT: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_secs(60);
+/// Maximum time to connect. Guests may choose a shorter one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time until the next bytes. Guests may choose a shorter one.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The requests of one guest.
-pub(super) struct Requests(Arc<Access>);
+/// Sends the requests of one guest.
+pub(super) struct HttpHooks(Arc<Access>);
 
-impl Requests {
+impl HttpHooks {
     pub(super) fn new(access: &Arc<Access>) -> Self {
         Self(Arc::clone(access))
     }
 }
 
-type Driving = Box<dyn Future<Output = Result<(), Error>> + Send>;
-type Sent = Result<(Response<WasiBody>, Driving), Error>;
+type ConnectionTask = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type SentRequest = Result<(Response<WasiBody>, ConnectionTask), Error>;
 
-impl WasiHttpHooks for Requests {
+impl WasiHttpHooks for HttpHooks {
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        _: Driving,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
+        _: ConnectionTask,
+    ) -> Box<dyn Future<Output = SentRequest> + Send> {
         let access = Arc::clone(&self.0);
         Box::new(async move {
-            let slot = access.sockets.take().ok_or(Error::ConnectionLimitReached)?;
-            let patience = Patience::new(options);
-            let target = Target::of(&request)?;
-            let addresses = resolve(&access, &target, &patience).await?;
-            let stream = connect(&addresses, &patience).await?;
+            let permit = access.sockets.try_acquire().ok_or(Error::ConnectionLimitReached)?;
+            let timeouts = Timeouts::new(options);
+            let target = RequestTarget::new(&request)?;
+            let addresses = resolve(&access, &target, &timeouts).await?;
+            let stream = connect(&addresses, &timeouts).await?;
             if target.tls {
-                let stream = timeout(patience.connect, tls::connect(&target.host, stream));
+                let stream = timeout(timeouts.connect, tls::connect(&target.host, stream));
                 let stream = stream.await.map_err(|_| Error::ConnectionTimeout)??;
-                exchange(stream, request, patience, slot).await
+                exchange(stream, request, timeouts, permit).await
             } else {
-                exchange(stream, request, patience, slot).await
+                exchange(stream, request, timeouts, permit).await
             }
         })
     }
@@ -90,43 +91,43 @@ impl WasiHttpHooks for Requests {
     }
 }
 
-/// How long to wait for what.
+/// The timeouts of one request.
 #[derive(Debug, Clone, Copy)]
-struct Patience {
+struct Timeouts {
     connect: Duration,
     first_byte: Duration,
     between_bytes: Duration,
 }
 
-impl Patience {
+impl Timeouts {
     fn new(options: Option<RequestOptions>) -> Self {
         let options = options.unwrap_or_default();
-        let most = |given: Option<Duration>, most: Duration| given.unwrap_or(most).min(most);
+        let capped = |given: Option<Duration>, max: Duration| given.unwrap_or(max).min(max);
         Self {
-            connect: most(options.connect_timeout, CONNECT),
-            first_byte: most(options.first_byte_timeout, SILENCE),
-            between_bytes: most(options.between_bytes_timeout, SILENCE),
+            connect: capped(options.connect_timeout, CONNECT_TIMEOUT),
+            first_byte: capped(options.first_byte_timeout, READ_TIMEOUT),
+            between_bytes: capped(options.between_bytes_timeout, READ_TIMEOUT),
         }
     }
 }
 
-/// Where a request goes.
-struct Target {
+/// The destination of a request.
+struct RequestTarget {
     tls: bool,
-    /// As in the URL: an IPv6 address in brackets.
+    /// As in the URL: IPv6 addresses in brackets.
     host: String,
     port: u16,
 }
 
-impl Target {
-    fn of(request: &Request<WasiBody>) -> Result<Self, Error> {
+impl RequestTarget {
+    fn new(request: &Request<WasiBody>) -> Result<Self, Error> {
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
         let uri = request.uri();
         let tls = uri.scheme() == Some(&Scheme::HTTPS);
         let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
-        // User and password belong into a header; before a host they only deceive readers.
+        // Credentials belong in a header; in a URL they only disguise the host.
         if authority.as_str().contains('@') {
             return Err(Error::HttpRequestUriInvalid);
         }
@@ -135,33 +136,33 @@ impl Target {
     }
 }
 
-/// The addresses that may be reached, in the order in which they are tried.
+/// The allowed addresses of the target, in the order in which they are tried.
 async fn resolve(
     access: &Access,
-    target: &Target,
-    patience: &Patience,
+    target: &RequestTarget,
+    timeouts: &Timeouts,
 ) -> Result<Vec<SocketAddr>, Error> {
     let policy = &access.policy;
     if !access.refusals.allow(Bound::HostNameBytes, target.host.len()) {
         return Err(Error::HttpRequestUriInvalid);
     }
     let denied = |refusal: Refusal| {
-        policy.tell(&refusal);
+        policy.report(&refusal);
         Error::HttpRequestDenied
     };
     let name = match Reach::host(&target.host).ok_or(Error::HttpRequestUriInvalid)? {
         Reach::Range(range) => {
             let to = SocketAddr::new(range.addr(), target.port);
-            policy.connect(None, to).map_err(denied)?;
+            policy.check_address(None, to).map_err(denied)?;
             return Ok(vec![to]);
         }
         Reach::Host(name) => name,
     };
-    policy.lookup(&name, Some(target.port)).map_err(denied)?;
-    let found = look_up(access, &name, target.port, patience).await?;
+    policy.check_name(&name, Some(target.port)).map_err(denied)?;
+    let found = look_up(access, &name, target.port, timeouts).await?;
     let (mut allowed, mut refused) = (Vec::new(), None);
     for address in found {
-        match policy.connect(Some(&name), address) {
+        match policy.check_address(Some(&name), address) {
             Ok(()) => allowed.push(address),
             Err(refusal) => refused = Some(refusal),
         }
@@ -177,94 +178,95 @@ async fn look_up(
     access: &Access,
     name: &str,
     port: u16,
-    patience: &Patience,
+    timeouts: &Timeouts,
 ) -> Result<Vec<SocketAddr>, Error> {
     let failed = |reason: String| Error::DnsError { rcode: Some(reason), info_code: None };
-    let lookup = access.lookups.begin();
-    let lookup = lookup.ok_or_else(|| failed("too many look-ups are under way".to_owned()))?;
-    match timeout(patience.connect, lookup.addresses(name.to_owned(), port)).await {
+    let lookup = access.lookups.try_start();
+    let lookup = lookup.ok_or_else(|| failed("too many lookups in progress".to_owned()))?;
+    match timeout(timeouts.connect, lookup.addresses(name.to_owned(), port)).await {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(LookupError::Failed(reason))) => Err(failed(reason)),
         Ok(Err(LookupError::TimedOut)) | Err(_) => Err(Error::DnsTimeout),
     }
 }
 
-/// The first address that answers. What was checked is what is connected to: nothing is looked up
-/// here.
-async fn connect(addresses: &[SocketAddr], patience: &Patience) -> Result<TcpStream, Error> {
-    let mut last = Error::DestinationNotFound;
-    let end = Instant::now() + patience.connect;
+/// Connects to the first address that accepts. The addresses were checked and must not be resolved
+/// again.
+async fn connect(addresses: &[SocketAddr], timeouts: &Timeouts) -> Result<TcpStream, Error> {
+    let mut last_error = Error::DestinationNotFound;
+    let deadline = Instant::now() + timeouts.connect;
     for address in addresses {
-        match tokio::time::timeout_at(end, TcpStream::connect(address)).await {
+        match tokio::time::timeout_at(deadline, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 stream.set_nodelay(true).map_err(Error::Connect)?;
                 return Ok(stream);
             }
-            Ok(Err(error)) => last = Error::Connect(error),
+            Ok(Err(error)) => last_error = Error::Connect(error),
             Err(_) => return Err(Error::ConnectionTimeout),
         }
     }
-    Err(last)
+    Err(last_error)
 }
 
 async fn exchange<S>(
     stream: S,
     mut request: Request<WasiBody>,
-    patience: Patience,
-    slot: Slot,
-) -> Sent
+    timeouts: Timeouts,
+    permit: SocketPermit,
+) -> SentRequest
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
     let handshake =
         http1::Builder::new().max_buf_size(Bound::HttpHead.size()).handshake(TokioIo::new(stream));
     let (mut sender, connection) =
-        timeout(patience.connect, handshake).await.map_err(|_| Error::ConnectionTimeout)??;
+        timeout(timeouts.connect, handshake).await.map_err(|_| Error::ConnectionTimeout)??;
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     let mut connection = Some(Box::pin(connection));
     let response = async {
-        let mut answer = std::pin::pin!(sender.send_request(request));
+        let mut response = std::pin::pin!(sender.send_request(request));
         loop {
-            let Some(driven) = &mut connection else { return answer.await };
+            let Some(running) = &mut connection else { return response.await };
             tokio::select! {
                 biased;
-                response = &mut answer => return response,
-                ended = driven => {
+                result = &mut response => return result,
+                ended = running => {
                     connection = None;
                     ended?;
                 }
             }
         }
     };
-    let response = timeout(patience.first_byte, response)
+    let response = timeout(timeouts.first_byte, response)
         .await
         .map_err(|_| Error::ConnectionReadTimeout)??;
     let response =
-        response.map(|body| BoundedBody::new(body, patience.between_bytes).boxed_unsync());
-    let driving = Box::new(async move {
+        response.map(|body| BoundedBody::new(body, timeouts.between_bytes).boxed_unsync());
+    let task = Box::new(async move {
         if let Some(connection) = connection {
-            // How it ended the guest learns from the body. Whoever drives this would log it, once
+            // Errors are dropped: the guest sees them in the body, and the caller would log them
             // for every request.
             drop(connection.await);
         }
-        drop(slot);
+        drop(permit);
         Ok(())
     });
-    Ok((response, driving))
+    Ok((response, task))
 }
 
-/// The body of a response: of bounded size, and never silent for long.
+/// The body of a response, with bounds on its size and on the time between bytes.
 struct BoundedBody {
     incoming: Incoming,
-    left: u64,
-    silence: Duration,
-    limit: Pin<Box<Sleep>>,
+    bytes_left: u64,
+    timeout: Duration,
+    sleep: Pin<Box<Sleep>>,
 }
 
 impl BoundedBody {
-    fn new(incoming: Incoming, silence: Duration) -> Self {
-        Self { incoming, left: Bound::HttpBody.most(), silence, limit: Box::pin(sleep(silence)) }
+    fn new(incoming: Incoming, timeout: Duration) -> Self {
+        let sleep = Box::pin(sleep(timeout));
+        Self { incoming, bytes_left: Bound::HttpBody.most(), timeout, sleep }
     }
 }
 
@@ -279,19 +281,19 @@ impl Body for BoundedBody {
         match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                let Some(left) = self.left.checked_sub(length) else {
-                    let most = Some(Bound::HttpBody.most());
-                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(most))));
+                let Some(left) = self.bytes_left.checked_sub(length) else {
+                    let max = Some(Bound::HttpBody.most());
+                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(max))));
                 };
-                self.left = left;
-                let again = Instant::now() + self.silence;
-                self.limit.as_mut().reset(again);
+                self.bytes_left = left;
+                let deadline = Instant::now() + self.timeout;
+                self.sleep.as_mut().reset(deadline);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::from(error)))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
-                self.limit.as_mut().poll(context).map(|()| Some(Err(Error::ConnectionReadTimeout)))
+                self.sleep.as_mut().poll(context).map(|()| Some(Err(Error::ConnectionReadTimeout)))
             }
         }
     }

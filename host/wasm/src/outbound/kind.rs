@@ -1,27 +1,28 @@
-//! What sort of place an address is: where a name must not lead to unasked.
+//! Classifies addresses: names must not resolve to some kinds unless granted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// By the registries of special addresses (RFC 6890 and those after it).
+/// Kinds of addresses, from the special-purpose registries (RFC 6890 and later).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Anyone's.
+pub(super) enum AddressKind {
+    /// A public address.
     Public,
-    /// A network of one's own, also that of a carrier.
+    /// A private network, carrier-grade NAT included.
     Private,
     /// This machine.
     Loopback,
-    /// This link; cloud platforms give out credentials there.
+    /// This link. Cloud platforms serve credentials there.
     LinkLocal,
+    /// A multicast group.
     Multicast,
-    /// No address, which systems take for this machine.
+    /// The unspecified address, which systems treat as this machine.
     Unspecified,
-    /// For protocols and tests, or for nothing yet.
+    /// For protocols, tests or future use.
     Reserved,
 }
 
-impl Kind {
-    /// With its article, for a sentence.
+impl AddressKind {
+    /// The kind with its article, for error texts.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Public => "a public address",
@@ -35,46 +36,50 @@ impl Kind {
     }
 }
 
-/// An IPv6 address that only wraps an IPv4 one is as what it wraps.
-pub(super) fn kind(address: IpAddr) -> Kind {
+/// The kind of an address. An IPv6 address that embeds an IPv4 one has the kind of that.
+pub(super) fn address_kind(address: IpAddr) -> AddressKind {
     match address.to_canonical() {
         IpAddr::V4(address) => of_v4(address),
         IpAddr::V6(address) => of_v6(address),
     }
 }
 
-fn of_v4(address: Ipv4Addr) -> Kind {
+fn of_v4(address: Ipv4Addr) -> AddressKind {
     match address.octets() {
-        [0, ..] => Kind::Unspecified,
-        [127, ..] => Kind::Loopback,
-        [169, 254, ..] => Kind::LinkLocal,
-        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Kind::Private,
-        [192, 0, 0, _] | [198, 18..=19, ..] => Kind::Reserved,
-        [224..=239, ..] => Kind::Multicast,
-        [240..=255, ..] => Kind::Reserved,
-        _ => Kind::Public,
+        [0, ..] => AddressKind::Unspecified,
+        [127, ..] => AddressKind::Loopback,
+        [169, 254, ..] => AddressKind::LinkLocal,
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => {
+            AddressKind::Private
+        }
+        [192, 0, 0, _] | [198, 18..=19, ..] => AddressKind::Reserved,
+        [224..=239, ..] => AddressKind::Multicast,
+        [240..=255, ..] => AddressKind::Reserved,
+        _ => AddressKind::Public,
     }
 }
 
-fn of_v6(address: Ipv6Addr) -> Kind {
+fn of_v6(address: Ipv6Addr) -> AddressKind {
     let [a, b, c, .., y, z] = address.segments();
-    let wrapped =
+    let embedded =
         |high: u16, low: u16| of_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match address.segments() {
-        [0, 0, 0, 0, 0, 0, 0, 0] => Kind::Unspecified,
-        [0, 0, 0, 0, 0, 0, 0, 1] => Kind::Loopback,
-        // Compatible with IPv4, long out of use; NAT64; 6to4.
-        [0, 0, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => wrapped(y, z),
-        [0x2002, ..] => wrapped(b, c),
-        // NAT64 of one's own network; IPv4 that is translated; Teredo.
-        [0x64, 0xff9b, 1, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x2001, 0, ..] => Kind::Reserved,
-        [0x100, 0, 0, 0, ..] => Kind::Reserved,
-        _ if a & 0xfe00 == 0xfc00 => Kind::Private,
-        _ if a & 0xffc0 == 0xfe80 => Kind::LinkLocal,
-        // Once for sites.
-        _ if a & 0xffc0 == 0xfec0 => Kind::Private,
-        _ if a & 0xff00 == 0xff00 => Kind::Multicast,
-        _ => Kind::Public,
+        [0, 0, 0, 0, 0, 0, 0, 0] => AddressKind::Unspecified,
+        [0, 0, 0, 0, 0, 0, 0, 1] => AddressKind::Loopback,
+        // IPv4-compatible (deprecated), NAT64, 6to4.
+        [0, 0, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => embedded(y, z),
+        [0x2002, ..] => embedded(b, c),
+        // Local-use NAT64, IPv4-translated, Teredo.
+        [0x64, 0xff9b, 1, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x2001, 0, ..] => {
+            AddressKind::Reserved
+        }
+        [0x100, 0, 0, 0, ..] => AddressKind::Reserved,
+        _ if a & 0xfe00 == 0xfc00 => AddressKind::Private,
+        _ if a & 0xffc0 == 0xfe80 => AddressKind::LinkLocal,
+        // Site-local (deprecated).
+        _ if a & 0xffc0 == 0xfec0 => AddressKind::Private,
+        _ if a & 0xff00 == 0xff00 => AddressKind::Multicast,
+        _ => AddressKind::Public,
     }
 }
 
@@ -83,8 +88,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_range_has_its_kind() {
-        use Kind::{LinkLocal, Loopback, Multicast, Private, Public, Reserved, Unspecified};
+    fn ranges_are_classified() {
+        use AddressKind::{LinkLocal, Loopback, Multicast, Private, Public, Reserved, Unspecified};
         for (address, expected) in [
             ("8.8.8.8", Public),
             ("100.63.255.255", Public),
@@ -126,7 +131,7 @@ mod tests {
             ("fec0::1", Private),
             ("ff02::1", Multicast),
         ] {
-            assert_eq!(kind(address.parse().unwrap()), expected, "{address}");
+            assert_eq!(address_kind(address.parse().unwrap()), expected, "{address}");
         }
     }
 }

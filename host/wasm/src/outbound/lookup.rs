@@ -1,5 +1,5 @@
-//! Looking up names: only those that are granted, and only addresses that may be reached; on the
-//! threads of [`resolver`](super::resolver), in place of what wasmtime-wasi does on its runtime's.
+//! Name lookups of guests: only granted names and allowed addresses. Runs on the threads of
+//! [`resolver`](super::resolver), not on those of wasmtime-wasi's runtime.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -16,28 +16,27 @@ use wasmtime_wasi::p2::{DynPollable, Network, Pollable, SocketError, subscribe};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
 use super::resolver::LookupError;
-use super::sockets::View;
+use super::sockets::SocketsView;
 use nephometer_config::Reach;
 use nephometer_model::Bound;
 
-/// What stands in the table for a `resolve-address-stream`.
+/// The table entry of a `resolve-address-stream`.
 struct Addresses {
-    /// What was looked up; `None` for an address, which leads to itself and is judged when
-    /// something is sent there.
+    /// The looked-up name; `None` for an address, which is checked when something is sent there.
     name: Option<String>,
     state: LookupState,
-    /// The last address was refused, and none before it was not.
+    /// Whether all addresses so far were refused.
     refused: bool,
 }
 
 enum LookupState {
-    UnderWay(AbortOnDropJoinHandle<Result<vec::IntoIter<IpAddr>, ErrorCode>>),
+    Running(AbortOnDropJoinHandle<Result<vec::IntoIter<IpAddr>, ErrorCode>>),
     Done(Result<vec::IntoIter<IpAddr>, ErrorCode>),
 }
 
 impl Addresses {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let LookupState::UnderWay(lookup) = &mut self.state {
+        if let LookupState::Running(lookup) = &mut self.state {
             match Pin::new(lookup).poll(context) {
                 Poll::Ready(found) => self.state = LookupState::Done(found),
                 Poll::Pending => return Poll::Pending,
@@ -54,24 +53,24 @@ impl Pollable for Addresses {
     }
 }
 
-/// The guest's handle as one to what really stands in the table.
-fn ours(stream: &Resource<ResolveAddressStream>) -> Resource<Addresses> {
+/// The guest's handle, typed as the table entry.
+fn as_addresses(stream: &Resource<ResolveAddressStream>) -> Resource<Addresses> {
     Resource::new_borrow(stream.rep())
 }
 
-impl View<'_> {
-    /// Begins to look up a name, if that is allowed.
-    fn look_up(&mut self, name: &str, asked: &str) -> Result<LookupState, SocketError> {
-        if let Err(refusal) = self.access.policy.lookup(name, None) {
-            self.access.policy.tell(&refusal);
+impl SocketsView<'_> {
+    /// Starts a lookup, if the policy allows the name.
+    fn look_up(&mut self, name: &str, requested: &str) -> Result<LookupState, SocketError> {
+        if let Err(refusal) = self.access.policy.check_name(name, None) {
+            self.access.policy.report(&refusal);
             return Err(ErrorCode::AccessDenied.into());
         }
-        let lookup = self.access.lookups.begin().ok_or(ErrorCode::TemporaryResolverFailure)?;
-        // A dot at the end is not for us: the system does not search its own domains then.
-        let dot = if asked.ends_with('.') { "." } else { "" };
-        let asked = format!("{name}{dot}");
-        Ok(LookupState::UnderWay(spawn(async move {
-            match lookup.addresses(asked, 0).await {
+        let lookup = self.access.lookups.try_start().ok_or(ErrorCode::TemporaryResolverFailure)?;
+        // A trailing dot keeps the system from appending its search domains.
+        let dot = if requested.ends_with('.') { "." } else { "" };
+        let queried = format!("{name}{dot}");
+        Ok(LookupState::Running(spawn(async move {
+            match lookup.addresses(queried, 0).await {
                 Ok(found) => {
                     let found = found.into_iter().map(|address| address.ip().to_canonical());
                     Ok(found.collect::<Vec<_>>().into_iter())
@@ -83,21 +82,21 @@ impl View<'_> {
     }
 }
 
-impl Host for View<'_> {
+impl Host for SocketsView<'_> {
     fn resolve_addresses(
         &mut self,
         network: Resource<Network>,
-        asked: String,
+        requested: String,
     ) -> Result<Resource<ResolveAddressStream>, SocketError> {
-        // It has to be there, and means nothing else.
+        // The handle must be valid; it has no other meaning.
         self.inner.table.get(&network)?;
-        if !self.access.refusals.allow(Bound::HostNameBytes, asked.len()) {
+        if !self.access.refusals.allow(Bound::HostNameBytes, requested.len()) {
             return Err(ErrorCode::InvalidArgument.into());
         }
-        let (name, state) = match Reach::host(&asked).ok_or(ErrorCode::InvalidArgument)? {
+        let (name, state) = match Reach::host(&requested).ok_or(ErrorCode::InvalidArgument)? {
             Reach::Range(range) => (None, LookupState::Done(Ok(vec![range.addr()].into_iter()))),
             Reach::Host(name) => {
-                let state = self.look_up(&name, &asked)?;
+                let state = self.look_up(&name, &requested)?;
                 (Some(name), state)
             }
         };
@@ -106,13 +105,13 @@ impl Host for View<'_> {
     }
 }
 
-impl HostResolveAddressStream for View<'_> {
+impl HostResolveAddressStream for SocketsView<'_> {
     fn resolve_next_address(
         &mut self,
         stream: Resource<ResolveAddressStream>,
     ) -> Result<Option<IpAddress>, SocketError> {
         let policy = &self.access.policy;
-        let stream = self.inner.table.get_mut(&ours(&stream))?;
+        let stream = self.inner.table.get_mut(&as_addresses(&stream))?;
         if stream.poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             return Err(ErrorCode::WouldBlock.into());
         }
@@ -122,18 +121,18 @@ impl HostResolveAddressStream for View<'_> {
         let found = found.as_mut().map_err(|error| *error)?;
         for address in found {
             let Some(name) = &stream.name else { return Ok(Some(address.into())) };
-            match policy.found_some(name, address) {
+            match policy.record_if_allowed(name, address) {
                 Ok(()) => {
                     stream.refused = false;
                     return Ok(Some(address.into()));
                 }
                 Err(refusal) => {
-                    policy.tell(&refusal);
+                    policy.report(&refusal);
                     stream.refused = true;
                 }
             }
         }
-        // That all were refused is not that there are none.
+        // Refused addresses are reported as such, not as missing ones.
         if stream.refused { Err(ErrorCode::AccessDenied.into()) } else { Ok(None) }
     }
 
@@ -141,7 +140,7 @@ impl HostResolveAddressStream for View<'_> {
         &mut self,
         stream: Resource<ResolveAddressStream>,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        subscribe(self.inner.table, ours(&stream))
+        subscribe(self.inner.table, as_addresses(&stream))
     }
 
     fn drop(&mut self, stream: Resource<ResolveAddressStream>) -> wasmtime::Result<()> {

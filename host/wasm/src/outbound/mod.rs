@@ -1,9 +1,9 @@
-//! What publishers may reach, and how much at once. Everything that a guest sends passes [`Access`].
-//! Its policy refuses what is not granted: the operator gets a log line with the grant that would
-//! allow it, the guest access-denied. Its budget bounds sockets, connections and look-ups.
+//! The network access of publishers. All traffic of a guest passes [`Access`]: its policy refuses
+//! destinations that are not granted, with a log line that names the missing grant. Its budget
+//! bounds sockets, connections and lookups.
 //!
-//! Given: grants of the configuration. Gives back: the WASI imports of publishers, which reach
-//! the granted places and nothing else: no files, no environment, no listening.
+//! Provides the WASI imports of publishers, which reach granted destinations and nothing else: no
+//! files, no environment, no listening.
 
 mod access;
 mod budget;
@@ -22,6 +22,6 @@ mod wasi;
 
 pub(crate) use access::Access;
 pub(super) use access::Outbound;
-pub(crate) use caller::Caller;
+pub(crate) use caller::PublisherData;
 pub(super) use excess::exceeded;
 pub(super) use wasi::linker;

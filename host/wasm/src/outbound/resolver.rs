@@ -1,8 +1,7 @@
-//! Looking names up, on threads that nothing else waits for.
+//! Runs name lookups of publishers on their own threads.
 //!
-//! The system's look-up cannot be cancelled: one that is not waited for any more keeps its thread,
-//! its publisher's place and its place among all until it ends. Owns those threads; must not be
-//! used by anything but publishers.
+//! The system's lookup cannot be cancelled: an abandoned one keeps its thread and its permits until
+//! it ends. Owns those threads. Only publishers may use it.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -16,7 +15,7 @@ use tokio::time::timeout;
 use super::budget::Refusals;
 use nephometer_model::Bound;
 
-/// The look-ups of all publishers of a host: one thread each, for as long as it takes.
+/// Limits the lookups of all publishers of a host: one thread each.
 #[derive(Debug, Clone)]
 pub(super) struct Resolver(Arc<Semaphore>);
 
@@ -26,7 +25,7 @@ impl Resolver {
     }
 }
 
-/// The look-ups of one publisher, over all its instances.
+/// Limits the lookups of one publisher, over all its instances.
 #[derive(Debug)]
 pub(super) struct Lookups {
     own: Arc<Semaphore>,
@@ -34,12 +33,12 @@ pub(super) struct Lookups {
     refusals: Arc<Refusals>,
 }
 
-/// Why a look-up has no answer.
+/// Why a lookup failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LookupError {
-    /// It took longer than a look-up may, or waited for so long behind others.
+    /// It took too long, time in the queue included.
     TimedOut,
-    /// In the words of the system.
+    /// The error of the system.
     Failed(String),
 }
 
@@ -49,18 +48,18 @@ impl Lookups {
         Self { own, all: all.clone(), refusals: Arc::clone(refusals) }
     }
 
-    /// The right to one more look-up, if there is one.
-    pub(super) fn begin(&self) -> Option<Lookup> {
+    /// A permit for one more lookup, if within the bound of the publisher.
+    pub(super) fn try_start(&self) -> Option<Lookup> {
         if let Ok(own) = Arc::clone(&self.own).try_acquire_owned() {
             return Some(Lookup { own, all: self.all.clone() });
         }
-        // One more than there may be.
+        // Counts the refusal.
         self.refusals.allow(Bound::Lookups, Bound::Lookups.size() + 1);
         None
     }
 }
 
-/// The right to one look-up.
+/// A permit for one lookup.
 #[derive(Debug)]
 pub(super) struct Lookup {
     own: OwnedSemaphorePermit,
@@ -68,7 +67,10 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// The addresses of a name.
+    /// Looks up the addresses of a name.
+    ///
+    /// # Errors
+    /// If the lookup times out or fails.
     pub(super) async fn addresses(
         self,
         name: String,
@@ -95,17 +97,17 @@ impl Lookup {
         let failed = |error: &dyn std::fmt::Display| LookupError::Failed(error.to_string());
         let Self { own, all } = self;
         let all = all.0.acquire_owned().await.map_err(|error| failed(&error))?;
-        let (reply, answer) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let run = move || {
             let found = work();
-            // Before the answer: whoever has it may begin the next one.
+            // Released before the reply: the receiver may start the next lookup at once.
             drop((own, all));
-            // Nobody waits for one that took too long.
-            let _ = reply.send(found);
+            // The receiver is gone after a timeout.
+            let _ = sender.send(found);
         };
         let thread = thread::Builder::new().name("lookup".to_owned()).spawn(run);
         drop(thread.map_err(|error| failed(&error))?);
-        match answer.await {
+        match receiver.await {
             Ok(found) => found.map_err(|error| failed(&error)),
             Err(error) => Err(failed(&error)),
         }
@@ -118,44 +120,46 @@ mod tests {
 
     use super::*;
     use crate::digest::Digest;
-    use crate::stats::ComponentCount;
+    use crate::stats::ComponentCounters;
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn guest(all: &Resolver) -> (Lookups, Arc<ComponentCount>) {
-        let count = Arc::new(ComponentCount::new(Digest::from([0; 32])));
-        let refusals = Arc::new(Refusals::new(&Arc::from("curious"), &count));
-        (Lookups::new(all, &refusals), count)
+    fn guest(all: &Resolver) -> (Lookups, Arc<ComponentCounters>) {
+        let counters = Arc::new(ComponentCounters::new(Digest::from([0; 32])));
+        let refusals = Arc::new(Refusals::new(&Arc::from("curious"), &counters));
+        (Lookups::new(all, &refusals), counters)
     }
 
     #[tokio::test]
-    async fn an_abandoned_look_up_keeps_its_place_until_it_ends() {
-        let (lookups, count) = guest(&Resolver::new());
+    async fn abandoned_lookup_keeps_its_permit_until_it_ends() {
+        let (lookups, counters) = guest(&Resolver::new());
         let (end, ended) = mpsc::channel::<()>();
         let silent = move || ended.recv().map_err(io::Error::other);
-        let first = lookups.begin().unwrap().within(Duration::from_millis(20), silent).await;
+        let first = lookups.try_start().unwrap().within(Duration::from_millis(20), silent).await;
         assert_eq!(first, Err(LookupError::TimedOut));
-        let more: Vec<Lookup> = (1..Bound::Lookups.size()).map_while(|_| lookups.begin()).collect();
+        let more: Vec<Lookup> =
+            (1..Bound::Lookups.size()).map_while(|_| lookups.try_start()).collect();
         assert_eq!(more.len(), Bound::Lookups.size() - 1);
-        assert!(lookups.begin().is_none());
-        assert_eq!(count.numbers().refused, 1);
+        assert!(lookups.try_start().is_none());
+        assert_eq!(counters.stats().refused, 1);
         end.send(()).unwrap();
         while lookups.own.available_permits() == 0 {
             tokio::task::yield_now().await;
         }
-        let found = lookups.begin().unwrap().addresses("localhost".to_owned(), 7).await.unwrap();
+        let found =
+            lookups.try_start().unwrap().addresses("localhost".to_owned(), 7).await.unwrap();
         assert!(found.iter().all(|address| address.port() == 7 && address.ip().is_loopback()));
-        assert_eq!(count.numbers().refused, 1);
+        assert_eq!(counters.stats().refused, 1);
     }
 
     #[tokio::test]
-    async fn all_guests_together_have_so_many_threads_and_the_rest_waits() {
+    async fn lookups_of_all_publishers_are_bounded_and_excess_ones_wait() {
         let all = Resolver::new();
         let guests: Vec<Lookups> = (0..5).map(|_| guest(&all).0).collect();
         let (begun, begins) = mpsc::channel();
         let ends: Vec<mpsc::Sender<()>> = guests
             .iter()
-            .flat_map(|guest| (0..Bound::Lookups.size()).map_while(|_| guest.begin()))
+            .flat_map(|guest| (0..Bound::Lookups.size()).map_while(|_| guest.try_start()))
             .map(|lookup| {
                 let (end, ended) = mpsc::channel::<()>();
                 let begun = begun.clone();
@@ -180,9 +184,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_none_is_an_error_of_the_system() {
+    async fn invalid_name_is_reported_as_a_system_error() {
         let (lookups, _) = guest(&Resolver::new());
-        let answer = lookups.begin().unwrap().addresses("no name".to_owned(), 1).await;
-        assert!(matches!(answer, Err(LookupError::Failed(_))), "{answer:?}");
+        let result = lookups.try_start().unwrap().addresses("no name".to_owned(), 1).await;
+        assert!(matches!(result, Err(LookupError::Failed(_))), "{result:?}");
     }
 }

@@ -1,8 +1,8 @@
-//! Making sockets: as many as the budget allows, under the policy.
+//! Creates sockets within policy and budget.
 //!
-//! A socket of wasmtime-wasi keeps the check of addresses that it was made with for as long as it
-//! is there. The check carries the [`Slot`](super::budget::Slot), which so comes back with the last
-//! of the socket, whoever drops it. The context of the store itself allows no socket at all.
+//! A socket of wasmtime-wasi owns the address check that it was created with. The check owns the
+//! [`SocketPermit`](super::budget::SocketPermit), which is therefore released with the socket,
+//! whoever drops it. The context of the store itself allows no sockets.
 
 use std::net::SocketAddr;
 
@@ -16,21 +16,21 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView};
 use super::access::Access;
 use super::policy::Policy;
 
-/// [`View`] for wasmtime's linker.
-pub(super) struct SocketsInBounds;
+/// [`SocketsView`] for wasmtime's linker.
+pub(super) struct HasSockets;
 
-impl HasData for SocketsInBounds {
-    type Data<'a> = View<'a>;
+impl HasData for HasSockets {
+    type Data<'a> = SocketsView<'a>;
 }
 
-/// What wasmtime-wasi does, within policy and budget.
-pub(super) struct View<'a> {
+/// The sockets and lookups of wasmtime-wasi, within policy and budget.
+pub(super) struct SocketsView<'a> {
     pub(super) access: &'a Access,
     pub(super) inner: WasiSocketsCtxView<'a>,
 }
 
-impl<'a> View<'a> {
-    #[expect(clippy::needless_pass_by_value, reason = "it is a pair of references")]
+impl<'a> SocketsView<'a> {
+    #[expect(clippy::needless_pass_by_value, reason = "a pair of references")]
     pub(super) fn new(access: &'a Access, wasi: WasiCtxView<'a>) -> Self {
         let inner = WasiSocketsCtxView { ctx: wasi.ctx.sockets(), table: wasi.table };
         Self { access, inner }
@@ -38,11 +38,11 @@ impl<'a> View<'a> {
 
     /// A context for one socket.
     fn context(&self) -> Result<WasiCtx, SocketError> {
-        let slot = self.access.sockets.take().ok_or(ErrorCode::NewSocketLimit)?;
+        let permit = self.access.sockets.try_acquire().ok_or(ErrorCode::NewSocketLimit)?;
         let policy = std::sync::Arc::clone(&self.access.policy);
         let mut wasi = WasiCtx::builder();
         wasi.allow_tcp(true).allow_udp(true).socket_addr_check(move |address, what| {
-            let _held = &slot;
+            let _held = &permit;
             let allowed = may_use(&policy, address, what);
             Box::pin(async move { allowed })
         });
@@ -50,24 +50,23 @@ impl<'a> View<'a> {
     }
 }
 
-/// Whether a socket may be used so. A guest speaks first and never listens.
+/// Whether a socket may be used this way. Guests only initiate traffic and never listen.
 fn may_use(policy: &Policy, address: SocketAddr, what: SocketAddrUse) -> bool {
     match what {
-        // The system chooses address and port; anything else could be taken for somebody else.
+        // The system chooses address and port: a chosen one could impersonate another service.
         SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
             address.ip().is_unspecified() && address.port() == 0
         }
         SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => false,
-        // Whoever was not written to has nothing to send; that is the network's doing, not the
-        // guest's, and so not logged.
-        SocketAddrUse::UdpReceive => policy.connect_found(address).is_ok(),
+        // Packets from other senders are dropped. Not logged: the network sent them, not the guest.
+        SocketAddrUse::UdpReceive => policy.check_socket(address).is_ok(),
         SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => {
-            policy.connect_found(address).inspect_err(|refusal| policy.tell(refusal)).is_ok()
+            policy.check_socket(address).inspect_err(|refusal| policy.report(refusal)).is_ok()
         }
     }
 }
 
-impl tcp_create_socket::Host for View<'_> {
+impl tcp_create_socket::Host for SocketsView<'_> {
     fn create_tcp_socket(
         &mut self,
         family: IpAddressFamily,
@@ -78,7 +77,7 @@ impl tcp_create_socket::Host for View<'_> {
     }
 }
 
-impl udp_create_socket::Host for View<'_> {
+impl udp_create_socket::Host for SocketsView<'_> {
     async fn create_udp_socket(
         &mut self,
         family: IpAddressFamily,
@@ -89,7 +88,7 @@ impl udp_create_socket::Host for View<'_> {
     }
 }
 
-impl network::Host for View<'_> {
+impl network::Host for SocketsView<'_> {
     fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
         network::Host::convert_error_code(&mut self.inner, error)
     }
@@ -102,7 +101,7 @@ impl network::Host for View<'_> {
     }
 }
 
-impl network::HostNetwork for View<'_> {
+impl network::HostNetwork for SocketsView<'_> {
     fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
         network::HostNetwork::drop(&mut self.inner, network)
     }

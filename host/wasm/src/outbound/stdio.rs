@@ -1,5 +1,5 @@
-//! Standard output and standard error of a guest: lines of its log, out of the same budget. They
-//! are taken within the guest's call, so that they cost its processor time.
+//! Logs standard output and standard error of a guest, within the line budget of its log. Runs
+//! within the guest's call, and so on its processor time.
 
 use std::io;
 use std::pin::Pin;
@@ -13,29 +13,33 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::log::clean;
-use crate::stats::ComponentCount;
+use crate::stats::ComponentCounters;
 use nephometer_model::Bound;
 use nephometer_telemetry::events;
 
-/// Bytes that are taken at once.
-const AT_ONCE: usize = 64 << 10;
+/// Bytes accepted per write.
+const WRITE_CHUNK: usize = 64 << 10;
 
-/// One of the two.
+/// One of the two streams.
 #[derive(Debug, Clone)]
-pub(super) struct Lines {
+pub(super) struct StdioLog {
     component: Arc<str>,
-    count: Arc<ComponentCount>,
+    counters: Arc<ComponentCounters>,
     error: bool,
 }
 
-impl Lines {
+impl StdioLog {
     /// `error` for standard error, which is logged as a warning.
-    pub(super) fn new(component: &Arc<str>, count: &Arc<ComponentCount>, error: bool) -> Self {
-        Self { component: Arc::clone(component), count: Arc::clone(count), error }
+    pub(super) fn new(
+        component: &Arc<str>,
+        counters: &Arc<ComponentCounters>,
+        error: bool,
+    ) -> Self {
+        Self { component: Arc::clone(component), counters: Arc::clone(counters), error }
     }
 
     fn write(&self, line: &[u8]) {
-        if !self.count.may_log(&self.component) {
+        if !self.counters.may_log(&self.component) {
             return;
         }
         let line = clean(&String::from_utf8_lossy(line));
@@ -47,37 +51,37 @@ impl Lines {
     }
 }
 
-impl IsTerminal for Lines {
+impl IsTerminal for StdioLog {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Lines {
+impl StdoutStream for StdioLog {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(Writer::new(self))
+        Box::new(LineWriter::new(self))
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Writer::new(self))
+        Box::new(LineWriter::new(self))
     }
 }
 
-/// Cuts what is written into lines.
-struct Writer {
-    lines: Lines,
+/// Splits written bytes into lines.
+struct LineWriter {
+    log: StdioLog,
     line: Vec<u8>,
 }
 
-impl Writer {
-    fn new(lines: &Lines) -> Self {
-        Self { lines: lines.clone(), line: Vec::new() }
+impl LineWriter {
+    fn new(log: &StdioLog) -> Self {
+        Self { log: log.clone(), line: Vec::new() }
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    fn append(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if *byte == b'\n' {
-                self.lines.write(&self.line);
+                self.log.write(&self.line);
                 self.line.clear();
             } else if self.line.len() <= Bound::TextBytes.size() {
                 self.line.push(*byte);
@@ -86,18 +90,18 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for LineWriter {
     fn drop(&mut self) {
         if !self.line.is_empty() {
-            self.lines.write(&self.line);
+            self.log.write(&self.line);
         }
     }
 }
 
 #[async_trait]
-impl OutputStream for Writer {
+impl OutputStream for LineWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes);
+        self.append(&bytes);
         Ok(())
     }
 
@@ -106,22 +110,22 @@ impl OutputStream for Writer {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(AT_ONCE)
+        Ok(WRITE_CHUNK)
     }
 }
 
 #[async_trait]
-impl Pollable for Writer {
+impl Pollable for LineWriter {
     async fn ready(&mut self) {}
 }
 
-impl AsyncWrite for Writer {
+impl AsyncWrite for LineWriter {
     fn poll_write(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.take(bytes);
+        self.append(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -140,25 +144,25 @@ mod tests {
     use crate::digest::Digest;
 
     #[test]
-    fn streams_share_one_budget_however_often_they_are_opened() {
-        let count = Arc::new(ComponentCount::new(Digest::from([0; 32])));
+    fn all_streams_share_one_line_budget() {
+        let counters = Arc::new(ComponentCounters::new(Digest::from([0; 32])));
         let most = Bound::LogLines.most();
         for i in 0..most {
-            let lines = Lines::new(&Arc::from("chatty"), &count, i % 2 == 0);
-            lines.p2_stream().write(Bytes::from_static(b"one line\n")).unwrap();
+            let log = StdioLog::new(&Arc::from("chatty"), &counters, i % 2 == 0);
+            log.p2_stream().write(Bytes::from_static(b"one line\n")).unwrap();
         }
-        assert_eq!(count.numbers().log_dropped, 0);
-        let lines = Lines::new(&Arc::from("chatty"), &count, true);
-        // What has no end of line is one when the stream is dropped.
-        lines.p2_stream().write(Bytes::from_static(b"a\n\nb")).unwrap();
-        assert_eq!(count.numbers().log_dropped, 3);
+        assert_eq!(counters.stats().log_dropped, 0);
+        let log = StdioLog::new(&Arc::from("chatty"), &counters, true);
+        // An unterminated line is logged when the stream is dropped.
+        log.p2_stream().write(Bytes::from_static(b"a\n\nb")).unwrap();
+        assert_eq!(counters.stats().log_dropped, 3);
     }
 
     #[test]
-    fn no_more_of_a_line_is_kept_than_is_logged() {
-        let count = Arc::new(ComponentCount::new(Digest::from([0; 32])));
-        let mut writer = Writer::new(&Lines::new(&Arc::from("chatty"), &count, false));
-        writer.take(&vec![b'x'; 1 << 20]);
+    fn long_lines_are_not_buffered_beyond_the_log_limit() {
+        let counters = Arc::new(ComponentCounters::new(Digest::from([0; 32])));
+        let mut writer = LineWriter::new(&StdioLog::new(&Arc::from("chatty"), &counters, false));
+        writer.append(&vec![b'x'; 1 << 20]);
         assert_eq!(writer.line.len(), Bound::TextBytes.size() + 1);
     }
 }

@@ -1,4 +1,4 @@
-//! TLS towards the places that guests reach, with the roots that this machine trusts.
+//! TLS connections of guests, with the root certificates of this machine.
 
 use std::io;
 use std::sync::Arc;
@@ -14,13 +14,16 @@ use wasmtime_wasi_http::Error;
 
 use nephometer_telemetry::events;
 
-/// Read at the first request over TLS, and then as long as the agent lives.
+/// Loaded on the first TLS request, for the life of the agent.
 static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
 
-/// Speaks TLS over the stream. `host` as in the URL; its certificate has to be for that.
+/// Performs the TLS handshake. `host` is as in the URL; the certificate must match it.
+///
+/// # Errors
+/// If no root certificates are available, or the handshake fails.
 pub(super) async fn connect(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
-    let unconfigured = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(unconfigured).map_err(|_| Error::HttpRequestUriInvalid)?;
+    let address = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(address).map_err(|_| Error::HttpRequestUriInvalid)?;
     let config = CONFIG.get_or_try_init(config).await?;
     TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(Error::Tls)
 }
@@ -33,11 +36,8 @@ async fn config() -> Result<Arc<ClientConfig>, Error> {
     let (good, bad) = roots.add_parsable_certificates(found.certs);
     if good == 0 {
         let reason = found.errors.first().map(ToString::to_string);
-        events::outbound::no_trusted_authority(
-            reason.as_deref().unwrap_or("none is installed"),
-            bad,
-        );
-        let reason = io::Error::other("this machine trusts no certificate authority");
+        events::outbound::no_trusted_authority(reason.as_deref().unwrap_or("none installed"), bad);
+        let reason = io::Error::other("no trusted certificate authority on this machine");
         return Err(Error::Tls(reason));
     }
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -1,4 +1,4 @@
-//! What the place of a publisher is asked for.
+//! The handle of a publisher: delivers envelopes.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::instance::Configured;
 use crate::state::State;
 use nephometer_model::{Batch, DeliveryResult};
 
-/// Which ready-made texts a publisher wants beside the columns.
+/// Which formatted texts a publisher receives in addition to the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextForm {
     /// None.
@@ -20,7 +20,7 @@ pub enum TextForm {
     Messages,
 }
 
-/// One envelope on its way to a component.
+/// One delivery attempt of an envelope.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// The same on every attempt.
@@ -29,21 +29,22 @@ pub struct Delivery {
     pub attempt: u32,
     /// The samples.
     pub batch: Arc<Batch>,
-    /// One per sample, in the form that the publisher wants; empty for [`TextForm::None`].
+    /// One per sample, in the form that the publisher requires; empty for [`TextForm::None`].
     pub texts: Vec<String>,
 }
 
-/// Why a delivery has no result.
+/// Why a delivery attempt has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishError {
-    /// The component says that no envelope can be delivered until someone acts. The instance is well.
+    /// The component reported that no envelope can be delivered until an operator acts. The
+    /// instance is kept.
     Broken(String),
-    /// The instance is gone, with what happened: a trap, a limit, or that none can be made.
+    /// The instance was discarded or could not be built, with the cause: a trap or a limit.
     Failed(String),
 }
 
-/// What became of a delivery.
-pub(crate) type Published = Result<DeliveryResult, PublishError>;
+/// The result of a `publish` call.
+pub(crate) type PublishResult = Result<DeliveryResult, PublishError>;
 
 impl Restore for PublisherRole {
     async fn restore(_: &mut Configured<Self>, _: &State) -> Result<(), ComponentError> {
@@ -52,39 +53,39 @@ impl Restore for PublisherRole {
 }
 
 impl InstanceHandle<PublisherRole> {
-    /// Makes an instance if there is none, and says which texts it wants.
+    /// Builds an instance if there is none, and returns which texts it requires.
     ///
     /// # Errors
-    /// If none can be made.
+    /// If no instance can be built.
     pub async fn ready(&mut self) -> Result<TextForm, ComponentError> {
         loop {
-            if let Some(form) = self.wish() {
+            if let Some(form) = self.requirements() {
                 return Ok(form);
             }
             self.rebuild(None).await?;
         }
     }
 
-    /// Delivers one envelope. A call that was not waited for ends all the same.
+    /// Delivers one envelope. The call runs to its end even if the future is dropped.
     ///
     /// # Errors
-    /// If the component says that it is broken, or the instance fails: then the next [`Self::ready`]
-    /// makes a new one.
+    /// If the component reports that it is broken, or the instance fails. After a failure the next
+    /// [`Self::ready`] builds a new instance.
     pub async fn publish(&mut self, delivery: Delivery) -> Result<DeliveryResult, PublishError> {
-        let gone = || Err(PublishError::Failed("its instance is gone".to_owned()));
-        let published = self
+        let discarded = || Err(PublishError::Failed("instance was discarded".to_owned()));
+        let result = self
             .call(move |instance| {
                 Box::pin(async move {
-                    let published = instance.publish(&delivery).await;
-                    let usable = !matches!(published, Err(PublishError::Failed(_)));
-                    (published, usable)
+                    let result = instance.publish(&delivery).await;
+                    let usable = !matches!(result, Err(PublishError::Failed(_)));
+                    (result, usable)
                 })
             })
             .await
-            .unwrap_or_else(gone);
-        if matches!(published, Err(PublishError::Failed(_))) {
+            .unwrap_or_else(discarded);
+        if matches!(result, Err(PublishError::Failed(_))) {
             self.discard();
         }
-        published
+        result
     }
 }

@@ -1,4 +1,4 @@
-//! Components that publish: an instance that takes one envelope at a time.
+//! Publisher components: an instance delivers one envelope at a time.
 
 mod calls;
 mod handle;
@@ -10,49 +10,49 @@ use wasmtime::component::{Component, Instance, InstancePre};
 
 use super::bindings::exports::nephometer::metering::component::{self, Settings};
 use super::bindings::exports::nephometer::metering::publish;
-use super::convert::{Numbering, Texts};
+use super::convert::{MetadataTexts, Numbering};
 use super::guest::Guest;
-use super::module_cache::Loaded;
-use super::outbound::{Access, Caller};
+use super::module_cache::LoadedComponent;
+use super::outbound::{Access, PublisherData};
 use super::role::Role;
 use super::world;
 
 pub(crate) use super::outbound::linker;
 pub use handle::{Delivery, PublishError, TextForm};
 
-/// The role of components that stand under `publishers`.
+/// The role of components listed under `publishers`.
 #[derive(Debug)]
 pub enum PublisherRole {}
 
 impl Role for PublisherRole {
-    type Data = Caller;
+    type Data = PublisherData;
     type Exports = publish::GuestIndices;
     type Functions = publish::Guest;
-    type Reach = Arc<Access>;
-    type Wish = TextForm;
-    type Converter = Texts;
+    type NetworkAccess = Arc<Access>;
+    type Requirements = TextForm;
+    type Converter = MetadataTexts;
 
     fn check(component: &Component) -> Result<(), String> {
         world::check_publisher(component)
     }
 
-    fn exports(pre: &InstancePre<Caller>) -> wasmtime::Result<publish::GuestIndices> {
+    fn exports(pre: &InstancePre<PublisherData>) -> wasmtime::Result<publish::GuestIndices> {
         publish::GuestIndices::new(pre)
     }
 
     fn functions(
         exports: &publish::GuestIndices,
-        store: &mut Store<Caller>,
+        store: &mut Store<PublisherData>,
         instance: &Instance,
     ) -> wasmtime::Result<publish::Guest> {
         exports.load(store, instance)
     }
 
-    fn data(guest: Guest, name: &Arc<str>, reach: &Arc<Access>) -> Caller {
-        Caller::new(guest, name, reach)
+    fn data(guest: Guest, name: &Arc<str>, access: &Arc<Access>) -> PublisherData {
+        PublisherData::new(guest, name, access)
     }
 
-    fn wish(settings: &Settings) -> TextForm {
+    fn requirements(settings: &Settings) -> TextForm {
         match settings.texts {
             component::TextForm::None => TextForm::None,
             component::TextForm::Samples => TextForm::Samples,
@@ -60,14 +60,14 @@ impl Role for PublisherRole {
         }
     }
 
-    fn converter(metadata: Vec<String>, _numbering: Numbering) -> Texts {
-        Texts::new(metadata)
+    fn converter(metadata: Vec<String>, _numbering: Numbering) -> MetadataTexts {
+        MetadataTexts::new(metadata)
     }
 }
 
-impl Loaded<PublisherRole> {
-    /// Whether it wants to speak to the network.
-    pub fn reaches(&self) -> bool {
-        world::reaches(self.code())
+impl LoadedComponent<PublisherRole> {
+    /// Whether it imports HTTP or sockets.
+    pub fn uses_network(&self) -> bool {
+        world::uses_network(self.code())
     }
 }

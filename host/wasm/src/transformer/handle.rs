@@ -1,21 +1,21 @@
-//! What the place of a transformer is asked for.
+//! The handle of a transformer: transforms batches, flushes, saves state.
 
 use std::sync::Arc;
 
 use super::TransformerRole;
 use crate::convert::Transformed;
 use crate::error::ComponentError;
-use crate::handle::{Called, InstanceHandle, Restore};
+use crate::handle::{CallFuture, InstanceHandle, Restore};
 use crate::instance::Configured;
 use crate::state::State;
 use nephometer_model::{Batch, Sample, Timestamp};
 
-/// Why a call gave nothing.
+/// Why a call has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallError {
-    /// The component says that this input cannot be worked on. The instance is well.
+    /// The component rejected the input. The instance is kept.
     Rejected(String),
-    /// The instance is gone, with what happened.
+    /// The instance was discarded, with the cause.
     Failed(String),
 }
 
@@ -26,50 +26,51 @@ impl Restore for TransformerRole {
 }
 
 impl InstanceHandle<TransformerRole> {
-    /// What replaces the batch's samples. Those that the component made have the nil id.
+    /// Transforms a batch. New samples have the nil id.
     ///
     /// # Errors
-    /// If the component rejects the batch or fails on it.
+    /// If the component rejects the batch or fails.
     pub async fn transform(&mut self, batch: &Arc<Batch>) -> Result<Transformed, CallError> {
         let batch = Arc::clone(batch);
         self.result(move |instance| {
-            Box::pin(async move { usable(instance.transform(&batch).await) })
+            Box::pin(async move { with_usable(instance.transform(&batch).await) })
         })
         .await
     }
 
-    /// What was held back until now; nothing for a component without state.
+    /// Ends the polling cycle of time `now` and returns buffered samples; none for a component
+    /// without state.
     ///
     /// # Errors
     /// If the component fails.
     pub async fn flush(&mut self, now: Timestamp) -> Result<Vec<Sample>, CallError> {
-        self.result(move |instance| Box::pin(async move { usable(instance.flush(now).await) }))
+        self.result(move |instance| Box::pin(async move { with_usable(instance.flush(now).await) }))
             .await
     }
 
-    /// The state; `None` for a component without.
+    /// Saves the state; `None` for a component without state.
     ///
     /// # Errors
     /// If the component fails.
     pub async fn save(&mut self) -> Result<Option<State>, CallError> {
-        self.result(|instance| Box::pin(async move { usable(instance.save().await) })).await
+        self.result(|instance| Box::pin(async move { with_usable(instance.save().await) })).await
     }
 
     async fn result<T: Send + 'static>(
         &mut self,
         call: impl for<'a> FnOnce(
             &'a mut Configured<TransformerRole>,
-        ) -> Called<'a, Result<T, CallError>>
+        ) -> CallFuture<'a, Result<T, CallError>>
         + Send
         + 'static,
     ) -> Result<T, CallError> {
-        let gone = || Err(CallError::Failed("its instance is gone".to_owned()));
-        self.call(call).await.unwrap_or_else(gone)
+        let discarded = || Err(CallError::Failed("instance was discarded".to_owned()));
+        self.call(call).await.unwrap_or_else(discarded)
     }
 }
 
-/// With whether the instance can be used again.
-fn usable<T>(result: Result<T, CallError>) -> (Result<T, CallError>, bool) {
+/// Adds whether the instance can be used again.
+fn with_usable<T>(result: Result<T, CallError>) -> (Result<T, CallError>, bool) {
     let usable = !matches!(result, Err(CallError::Failed(_)));
     (result, usable)
 }

@@ -1,4 +1,4 @@
-//! Components that transform: batches in, samples out. Some keep a state between batches.
+//! Transformer components: batches in, samples out. Some keep state between batches.
 
 mod calls;
 mod handle;
@@ -18,15 +18,15 @@ use super::world;
 
 pub use handle::CallError;
 
-/// The role of components that stand under `transformers`.
+/// The role of components listed under `transformers`.
 #[derive(Debug)]
 pub enum TransformerRole {}
 
-/// Where the functions of a transformer are.
+/// Indices of the functions of a transformer.
 pub struct TransformerExports {
     dictionary: dictionary::GuestIndices,
     transform: transform::GuestIndices,
-    /// `None` for a component that keeps nothing.
+    /// `None` for a component without state.
     stateful: Option<stateful::GuestIndices>,
 }
 
@@ -41,8 +41,8 @@ impl Role for TransformerRole {
     type Data = Guest;
     type Exports = TransformerExports;
     type Functions = TransformerFunctions;
-    type Reach = ();
-    type Wish = ();
+    type NetworkAccess = ();
+    type Requirements = ();
     type Converter = Session;
 
     fn check(component: &Component) -> Result<(), String> {
@@ -50,11 +50,11 @@ impl Role for TransformerRole {
     }
 
     fn exports(pre: &InstancePre<Guest>) -> wasmtime::Result<TransformerExports> {
-        let remembers = world::is_stateful(pre.component());
+        let stateful = world::is_stateful(pre.component());
         Ok(TransformerExports {
             dictionary: dictionary::GuestIndices::new(pre)?,
             transform: transform::GuestIndices::new(pre)?,
-            stateful: remembers.then(|| stateful::GuestIndices::new(pre)).transpose()?,
+            stateful: stateful.then(|| stateful::GuestIndices::new(pre)).transpose()?,
         })
     }
 
@@ -66,7 +66,7 @@ impl Role for TransformerRole {
         let dictionary = exports.dictionary.load(&mut *store, instance)?;
         let transform = exports.transform.load(&mut *store, instance)?;
         let stateful = exports.stateful.as_ref();
-        let stateful = stateful.map(|found| found.load(&mut *store, instance)).transpose()?;
+        let stateful = stateful.map(|indices| indices.load(&mut *store, instance)).transpose()?;
         Ok(TransformerFunctions { dictionary, transform, stateful })
     }
 
@@ -74,14 +74,14 @@ impl Role for TransformerRole {
         guest
     }
 
-    fn wish(_settings: &Settings) {}
+    fn requirements(_settings: &Settings) {}
 
     fn converter(metadata: Vec<String>, numbering: Numbering) -> Session {
         Session::new(metadata, numbering)
     }
 }
 
-/// What transformers may import: the log.
+/// The linker with the only import of transformers: the log.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     Everything::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
