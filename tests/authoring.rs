@@ -123,7 +123,7 @@ fn mistakes_are_reported_with_a_remedy() {
     new("9lives", "c").code(64).reports("start with a letter");
     let influx = crate::harness::component("influx");
     let run = ["component", "run", influx.to_str().unwrap()];
-    agent.execute(&run).code(78).reports("it is a publisher; name it under `publishers`");
+    agent.execute(&run).code(78).reports("is a publisher; list it under `publishers`");
     new("x", "cobol").code(64).reports("possible values");
     run_plain(&agent, &["component", "build"]).code(64).reports("component new NAME --lang");
     let project = agent.folder.at("twice");
@@ -217,11 +217,9 @@ fn misbehaving_components_are_reported_in_every_language() {
         make(&agent, &folder, "build");
         let name = format!("scale-{language}");
         let component = folder.join(format!("{name}.wasm"));
-        for (factor, reason) in [
-            (13, ".limits.cpu"),
-            (14, ".limits.memory"),
-            (15, "its answer to transform is malformed"),
-        ] {
+        for (factor, reason) in
+            [(13, ".limits.cpu"), (14, ".limits.memory"), (15, "malformed answer to transform")]
+        {
             let fixture =
                 json!({"options": {"factor": factor}, "steps": [{"batch": [sample], "out": []}]});
             let fixture = agent.folder.write(&format!("{factor}.json"), fixture.to_string());

@@ -64,7 +64,7 @@ fn good_files_are_taken_with_their_warnings() {
             .map(|line| format!("{line}\n"))
             .collect();
         // A good file may name transformers that are only names there.
-        let about_components = said.contains("there is no component");
+        let about_components = said.contains(" not found: no ");
         let code_fits = code == Some(0) || (code == Some(78) && about_components);
         if !code_fits || warnings != expected(&path).unwrap_or_default() {
             wrong.push_str(&format!("== {}: {code:?}\n{said}", path.display()));

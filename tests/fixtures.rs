@@ -142,7 +142,7 @@ fn check_says_what_the_agent_would() {
     assert!(well.stdout.starts_with("ok: publisher http "), "{}", well.stdout);
     let nothing = agent.folder.write("nothing.wasm", b"no wasm");
     let nothing = ["component", "check", nothing.to_str().unwrap()];
-    agent.execute(&nothing).code(78).reports("no WebAssembly component");
+    agent.execute(&nothing).code(78).reports("not a WebAssembly component");
 }
 
 #[test]

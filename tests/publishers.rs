@@ -365,7 +365,7 @@ fn inspect_reports_the_kind_and_the_needs_of_a_component() {
     agent
         .execute(&["component", "inspect", nothing.to_str().unwrap()])
         .code(78)
-        .reports("no WebAssembly component");
+        .reports("not a WebAssembly component");
     // Without a grant, the report names the key to set.
     let nowhere = Agent::new("publishers-nowhere").everything_to(&["influx:///metering"]);
     nowhere

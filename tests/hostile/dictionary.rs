@@ -276,7 +276,7 @@ fn deriving(rows: u32, name: u32) -> Vec<u8> {
 
 /// What is wrong with numbers and entries.
 fn wrong_numbers() -> Vec<Case> {
-    let gap = "leaves a gap (the next one is 0x80000000)";
+    let gap = "leaves a gap (the next number is 0x80000000)";
     let nameless = answering(|lists| {
         let entries = lists.of(&[meter(OWN, (TEXT.0, 0))]);
         Answer { meters: entries, ..Answer::default() }.transformed()
@@ -288,7 +288,7 @@ fn wrong_numbers() -> Vec<Case> {
         case("largest-number", numbered(0, u32::MAX), "number 0xffffffff is unknown"),
         case("forgotten-number", forgotten(), "column resource: number "),
         case("gap-at-first", meters(&[OWN + 1]), gap),
-        case("gap-behind", meters(&[OWN, OWN + 2]), "leaves a gap (the next one is 0x80000001)"),
+        case("gap-behind", meters(&[OWN, OWN + 2]), "leaves a gap (the next number is 0x80000001)"),
         case("gap-of-resources", resources(&[OWN + 1]), gap),
         case("gap-up-to-the-end", resources(&[u32::MAX]), gap),
         case("number-of-the-host", meters(&[0]), "number 0x0 is below 0x80000000"),
@@ -341,7 +341,7 @@ fn wrong_rows() -> Vec<Case> {
         let exact = lists.exact(&[(1, 1)]);
         Derived { exact, ..lists.derived(&[0], 0) }.transformed()
     });
-    let nowhere = "there is no such row, or rows do not ascend";
+    let nowhere = "row does not exist, or rows are not ascending";
     vec![
         case("derive-descending", derived(&[1, 0]), "column origin: 0 after 1: not ascending"),
         case("derive-out-of-range", derived(&[0, 1_000]), "row 1000 is out of range"),
@@ -357,7 +357,11 @@ fn wrong_rows() -> Vec<Case> {
         case("exact-nowhere", exact(&[(2, 1)]), nowhere),
         case("exact-descending", exact(&[(1, 1), (0, 1)]), nowhere),
         case("exact-twice", exact(&[(0, 1), (0, 1)]), nowhere),
-        case("exact-other-value", exact(&[(0, i64::MIN)]), "is not 1, the volume of the row"),
+        case(
+            "exact-other-value",
+            exact(&[(0, i64::MIN)]),
+            "does not match the volume 1 of the row",
+        ),
         case("exact-derived", exact_derived, nowhere),
     ]
 }

@@ -145,11 +145,11 @@ fn a_component_that_cannot_take_over_is_rejected_with_the_reason() {
     running.wait_for_cycles(12);
     let good = bytes("counting");
     let cases: [(&str, Vec<u8>, &str); 5] = [
-        ("not a component", b"no wasm".to_vec(), "no WebAssembly component"),
+        ("not a component", b"no wasm".to_vec(), "not a WebAssembly component"),
         ("a truncated one", good[..good.len() / 2].to_vec(), "cannot be compiled"),
         ("a trap in configure", bytes("counting-bad"), "this version traps in configure"),
         ("another state", bytes("counting-v3"), "on_state_mismatch: reset"),
-        ("another world", bytes("statsd"), "it is a publisher"),
+        ("another world", bytes("statsd"), "is a publisher"),
     ];
     for (nth, (what, bytes, reason)) in (1..).zip(&cases) {
         install(&agent, "counting", bytes);

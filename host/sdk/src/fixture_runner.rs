@@ -13,7 +13,7 @@ use nephometer_model::{Batch, Moment, Sample, Timestamp};
 use nephometer_pipeline::transform::{ComponentTransformer, TransformError, Transformer};
 use nephometer_telemetry::{Chain, RecordedLog};
 use nephometer_wasm::{
-    ComponentError, ComponentHost, ComponentNumbers, Loaded, Numbering, TransformerRole,
+    ComponentError, ComponentHost, ComponentStats, LoadedComponent, Numbering, TransformerRole,
 };
 
 /// The seed of the shuffled numbering. Any number will do.
@@ -22,7 +22,7 @@ const SEED: u64 = 20_260_117;
 /// Runs fixtures on one component.
 pub struct FixtureRunner {
     host: ComponentHost,
-    loaded: Arc<Loaded<TransformerRole>>,
+    loaded: Arc<LoadedComponent<TransformerRole>>,
     log: RecordedLog,
 }
 
@@ -30,7 +30,7 @@ impl FixtureRunner {
     /// Creates a runner for a component; `log` receives its log lines.
     pub fn new(
         host: ComponentHost,
-        loaded: Arc<Loaded<TransformerRole>>,
+        loaded: Arc<LoadedComponent<TransformerRole>>,
         log: RecordedLog,
     ) -> Self {
         Self { host, loaded, log }
@@ -50,12 +50,12 @@ impl FixtureRunner {
             differences = number_dependences(&first, &shuffled);
         }
         let outputs = first.outputs;
-        let counts = self.host.counts();
-        let sum = |field: fn(&ComponentNumbers) -> u64| -> u64 {
-            let own = counts.iter().filter(|one| &*one.place == place);
-            own.map(|one| field(&one.count.numbers())).sum()
+        let components = self.host.list_components();
+        let sum = |field: fn(&ComponentStats) -> u64| -> u64 {
+            let own = components.iter().filter(|one| &*one.location == place);
+            own.map(|one| field(&one.counters.stats())).sum()
         };
-        let (calls, memory) = (sum(|numbers| numbers.calls), sum(|numbers| numbers.memory_peak));
+        let (calls, memory) = (sum(|stats| stats.calls), sum(|stats| stats.memory_peak));
         // The counts of an instance exist as long as its transformer.
         drop(transformer);
         FixtureRun { differences, outputs, took, calls, memory }
@@ -131,8 +131,8 @@ impl<'a> Execution<'a> {
             (Ok(_), Some(_)) => {
                 return (vec!["the options were accepted, expected errors".to_owned()], None);
             }
-            (Err(ComponentError::Options { faults, .. }), Some(expected)) => {
-                let made = faults.into_iter().map(|fault| (fault.pointer, fault.reason));
+            (Err(ComponentError::Options { errors, .. }), Some(expected)) => {
+                let made = errors.into_iter().map(|error| (error.pointer, error.reason));
                 return (option_differences(&made.collect::<Vec<_>>(), expected), None);
             }
             (Err(error), _) => return (vec![Chain(&error).to_string()], None),

@@ -141,28 +141,28 @@ impl AdminService {
             let found = self.sinks.iter().find(|(name, _)| **name == *sink);
             found.map(|(_, handle)| handle.status())
         };
-        let entries = self.components.counts().into_iter().map(|counted| {
-            let numbers = counted.count.numbers();
-            let status = status_of(&counted.place);
+        let entries = self.components.list_components().into_iter().map(|component| {
+            let stats = component.counters.stats();
+            let status = status_of(&component.location);
             json!({
-                "place": *counted.place,
-                "component": *counted.component,
-                "digest": short_digest(numbers.digest.as_bytes()),
+                "place": *component.location,
+                "component": *component.component,
+                "digest": short_digest(stats.digest.as_bytes()),
                 "state": status.as_ref().map(|one| one.state.as_str()),
-                "calls": numbers.calls,
-                "cpu_seconds": Duration::from_nanos(numbers.cpu_nanos).as_secs_f64(),
-                "memory_bytes": numbers.memory,
-                "memory_peak_bytes": numbers.memory_peak,
-                "rows_in": numbers.rows_in,
-                "rows_out": numbers.rows_out,
-                "failures": numbers.failed,
-                "limits_hit": numbers.limits,
-                "restarts": numbers.restarts,
-                "lines_dropped": numbers.log_dropped,
-                "refused": numbers.refused,
+                "calls": stats.calls,
+                "cpu_seconds": Duration::from_nanos(stats.cpu_nanos).as_secs_f64(),
+                "memory_bytes": stats.memory,
+                "memory_peak_bytes": stats.memory_peak,
+                "rows_in": stats.samples_in,
+                "rows_out": stats.samples_out,
+                "failures": stats.failed,
+                "limits_hit": stats.limits_exceeded,
+                "restarts": stats.restarts,
+                "lines_dropped": stats.log_dropped,
+                "refused": stats.refused,
                 "reloads": status.as_ref().map(|one| one.reloads),
                 "rollbacks": status.as_ref().map(|one| one.rollbacks),
-                "last_failure": numbers.last_failure.as_deref(),
+                "last_failure": stats.last_failure.as_deref(),
             })
         });
         Value::Array(entries.collect())

@@ -19,7 +19,7 @@ use nephometer_pipeline::transform::{
 };
 use nephometer_store::{SpoolBounds, SpoolClaim, Spools, WhenFull};
 use nephometer_telemetry::{self as telemetry, Ledger, TransformerCount};
-use nephometer_wasm::{ComponentError, ComponentHost, OptionFault, PublisherRole, TransformerRole};
+use nephometer_wasm::{ComponentError, ComponentHost, OptionError, PublisherRole, TransformerRole};
 use nephometer_wire::{MessageForm, Signer};
 
 /// A component that cannot be used, and the place in `pipeline.yaml` that names it.
@@ -241,18 +241,18 @@ fn component(agent: &AgentSpec, name: &str) -> ComponentSpec {
 /// Places errors in options at these options, and other errors where the file names the component.
 fn problems_of(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentProblem> {
     match error {
-        ComponentError::Options { faults, more, .. } => {
-            let kept = faults.len();
-            let place = |fault: &OptionFault| spec.positions.place(&fault.pointer).clone();
-            let mut problems: Vec<ComponentProblem> = faults
+        ComponentError::Options { errors, omitted, .. } => {
+            let kept = errors.len();
+            let place = |error: &OptionError| spec.positions.place(&error.pointer).clone();
+            let mut problems: Vec<ComponentProblem> = errors
                 .into_iter()
-                .map(|fault| ComponentProblem {
-                    place: place(&fault),
-                    reason: format!("{}: {}: {}", spec.name, fault.pointer, fault.reason),
+                .map(|error| ComponentProblem {
+                    place: place(&error),
+                    reason: format!("{}: {}: {}", spec.name, error.pointer, error.reason),
                 })
                 .collect();
-            if let Err(bound) = Bound::OptionErrors.check(kept + more) {
-                let reason = format!("{}: and {more} more; {bound}", spec.name);
+            if let Err(bound) = Bound::OptionErrors.check(kept + omitted) {
+                let reason = format!("{}: and {omitted} more; {bound}", spec.name);
                 problems.push(ComponentProblem { place: spec.place.clone(), reason });
             }
             problems

@@ -82,8 +82,8 @@ impl Bench {
                 writeln!(out, "{rows:>12} {nanos:>12.0} {batches:>12} {samples:>12}")?;
                 out.flush()?;
             }
-            let counts = host.counts();
-            let peak = counts.iter().map(|one| one.count.numbers().memory_peak).max();
+            let components = host.list_components();
+            let peak = components.iter().map(|one| one.counters.stats().memory_peak).max();
             let peak = peak.unwrap_or_default() as f64 / 1e6;
             writeln!(out, "\npeak memory: {peak:.1} MB")?;
             Ok(out.flush()?)

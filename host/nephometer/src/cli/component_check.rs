@@ -54,7 +54,7 @@ impl CheckComponent {
         let inspection = host.inspect(&self.file).await?;
         let schema = &inspection.description.options_schema;
         if !schema.trim().is_empty() {
-            serde_json::from_str::<Value>(schema).map_err(|error| ComponentError::Unfit {
+            serde_json::from_str::<Value>(schema).map_err(|error| ComponentError::Invalid {
                 path: self.file.clone(),
                 reason: format!("its options-schema is not valid JSON: {error}"),
             })?;

@@ -57,7 +57,7 @@ fn write(out: &mut impl Write, one: &Inspection) -> io::Result<()> {
     for import in &one.imports {
         writeln!(out, "  {}", clean(import))?;
     }
-    match one.reaches() {
+    match one.network_use() {
         None => writeln!(out, "grants: none needed")?,
         Some(over) => {
             let name = one.path.file_stem().unwrap_or_default().to_string_lossy();

@@ -75,13 +75,13 @@ pub async fn try_component(host: &ComponentHost, url: &ComponentUrl) -> Result<(
     let loaded = host.load::<PublisherRole>(&url.name).await?;
     let granted =
         !grants(url).is_empty() || !host.component_spec(&url.name).await.connect.is_empty();
-    if loaded.reaches() && !granted {
+    if loaded.uses_network() && !granted {
         let name = &url.name;
         let reason = format!(
             "it connects to the network and has no grant; write {name}://HOST:PORT, or \
              components.by_name.{name}.grants.connect: [\"HOST:PORT\"]"
         );
-        return Err(ComponentError::Unfit { path: loaded.path.clone(), reason });
+        return Err(ComponentError::Invalid { path: loaded.path.clone(), reason });
     }
     instance(host, url, "").await.map(drop)
 }

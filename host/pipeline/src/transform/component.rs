@@ -9,8 +9,8 @@ use super::{Identity, State, TransformError, Transformed, Transformer};
 use nephometer_config::TransformerSpec;
 use nephometer_model::{Batch, Moment, Sample};
 use nephometer_wasm::{
-    CallError, ComponentError, ComponentHost, GuestCall, InstanceHandle, Loaded, Numbering,
-    TransformerRole,
+    CallError, ComponentError, ComponentHost, GuestCall, InstanceHandle, LoadedComponent,
+    Numbering, TransformerRole,
 };
 
 /// An instance of a component as a transformer.
@@ -38,7 +38,7 @@ impl ComponentTransformer {
     /// If the component rejects the options or fails.
     pub async fn from_loaded(
         host: &ComponentHost,
-        loaded: &Arc<Loaded<TransformerRole>>,
+        loaded: &Arc<LoadedComponent<TransformerRole>>,
         options: &Map<String, Value>,
         place: &str,
     ) -> Result<Self, ComponentError> {
@@ -52,7 +52,7 @@ impl ComponentTransformer {
     /// As for [`Self::from_loaded`].
     pub async fn with_numbering(
         host: &ComponentHost,
-        loaded: &Arc<Loaded<TransformerRole>>,
+        loaded: &Arc<LoadedComponent<TransformerRole>>,
         options: &Map<String, Value>,
         place: &str,
         numbering: Numbering,
