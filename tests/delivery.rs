@@ -92,7 +92,7 @@ fn consumer_is_idle(consumer: &Consumer) {
 }
 
 #[test]
-fn what_is_held_at_the_end_is_said() {
+fn pending_envelopes_are_reported_at_the_end() {
     let agent = Agent::new("delivery-held")
         .set("shutdown_grace", "1s")
         .everything_to(&["notifier://?topic=held"]);
@@ -108,7 +108,7 @@ fn what_is_held_at_the_end_is_said() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn second_signal_ends_at_once() {
     let agent = Agent::new("delivery-second-signal")
         .set("shutdown_grace", "600s")
         .everything_to(&["notifier://?topic=second"]);
@@ -129,7 +129,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn the_wire_is_ceilometers() {
+fn messages_match_the_wire_format_of_ceilometer() {
     let url = broker().amqp_url();
     let agent = Agent::new("delivery-wire")
         .amqp(url)
@@ -323,7 +323,7 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
-fn a_publisher_that_fails_does_not_stop_the_others() {
+fn failing_publisher_does_not_stop_the_others() {
     let agent = Agent::new("delivery-others").set("shutdown_grace", "1s");
     let file = agent.folder.at("samples");
     let agent = agent.everything_to(&["notifier://", &format!("file://{}?json", file.display())]);
@@ -338,7 +338,7 @@ fn a_publisher_that_fails_does_not_stop_the_others() {
 }
 
 #[test]
-fn policies_bound_what_is_held() {
+fn policies_bound_pending_envelopes() {
     let publishers =
         ["notifier://?topic=q&policy=queue&max_queue_length=2", "notifier://?topic=d&policy=drop"];
     let agent =
@@ -368,7 +368,7 @@ fn ipv6_literals_work() {
 }
 
 #[test]
-fn once_publishes_only_when_told() {
+fn once_publishes_only_with_the_option() {
     let url = broker().amqp_url();
     // So few samples that they fit into one message.
     let agent = Agent::new("delivery-once").libvirt("sim://?domains=1").amqp(url);

@@ -18,7 +18,7 @@ fn spools(agent: &Agent) -> Vec<Value> {
 }
 
 #[test]
-fn what_is_held_is_listed_checked_copied_and_given_to_another() {
+fn pending_envelopes_are_listed_checked_exported_and_requeued() {
     let url = broker().amqp_url();
     let away = format!("notifier://guest:hush@127.0.0.1:{}/?topic=spooled", closed_port());
     let agent = Agent::new("spool").set("shutdown_grace", "1s").amqp(url);
@@ -83,7 +83,7 @@ fn what_is_held_is_listed_checked_copied_and_given_to_another() {
 }
 
 #[test]
-fn what_a_receiver_refuses_is_set_aside_and_can_be_sent_again() {
+fn rejected_envelopes_are_kept_and_can_be_sent_again() {
     // A datagram has at most 65,507 bytes: metadata of that length are refused by the system.
     let agent = Agent::new("spool-refused").libvirt("sim://?domains=1&seed=1");
     let components = agent.folder.at("large");
@@ -113,7 +113,7 @@ fn what_a_receiver_refuses_is_set_aside_and_can_be_sent_again() {
 /// `tests/stores/1` was written by the version before spools: 24 ticks of two domains, of which a
 /// broker that was away has had none, and a file all that an accumulator had let go.
 #[test]
-fn a_store_of_the_version_before_is_taken_up() {
+fn store_of_the_previous_format_is_upgraded() {
     let agent = Agent::new("spool-upgrade")
         // Components are compiled meanwhile, on a machine that may be busy.
         .set("shutdown_grace", "60s")

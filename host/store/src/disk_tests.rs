@@ -1,4 +1,4 @@
-//! What the database takes of the disk, beside what it holds.
+//! The database on disk: its size, its bounds, and reads that fail.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,26 +32,26 @@ fn file(folder: &Path) -> u64 {
     allocated_bytes(&folder.join("agent.redb"))
 }
 
-/// With 4 MiB for each of 8 publishers the database once had 270 MB: gaps without a bound in bytes,
-/// pages that were free, and a file that doubles when it grows.
+/// With 4 MiB for each of 8 publishers the database once took 270 MB: gaps had no bound in bytes, free
+/// pages were kept, and a growing file doubled.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_file_stays_in_proportion_to_what_it_holds() {
+async fn file_size_stays_proportional_to_stored_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let spools = store.spools();
-    let mut ends = Vec::new();
+    let mut handles = Vec::new();
     for n in 0..4 {
-        ends.push(open(&spools, &format!("s/{n}"), 4 * MIB).await);
+        handles.push(open(&spools, &format!("s/{n}"), 4 * MIB).await);
     }
     for cycle_start in 0..10 {
-        for (writer, ..) in &ends {
+        for (writer, ..) in &handles {
             writer.push(sized(cycle_start * 100..cycle_start * 100 + 50, 75_000)).await;
         }
-        let held = spools.list().await.unwrap().iter().map(|one| one.bytes).sum::<u64>();
-        assert!(held <= 16 * MIB, "{held}");
-        assert!(file(folder.path()) <= 32 * MIB + 4 * (held + Bound::GapBytes.most()));
+        let stored = spools.list().await.unwrap().iter().map(|one| one.bytes).sum::<u64>();
+        assert!(stored <= 16 * MIB, "{stored}");
+        assert!(file(folder.path()) <= 32 * MIB + 4 * (stored + Bound::GapBytes.most()));
     }
-    // A long backlog, and its end: the file gets small again, and what is left is whole.
+    // After a long backlog is delivered, the file shrinks and the rest is intact.
     let (writer, mut reader, counts) = open(&spools, "s/long", 1 << 30).await;
     for part in 0..20 {
         writer.push(sized(part * 100..part * 100 + 100, 75_000)).await;
@@ -64,13 +64,13 @@ async fn the_file_stays_in_proportion_to_what_it_holds() {
     }
     assert_eq!(counts.confirmed.load(Relaxed), 2_000);
     spools.sync().await;
-    let held = spools.list().await.unwrap().iter().map(|one| one.bytes).sum::<u64>();
+    let stored = spools.list().await.unwrap().iter().map(|one| one.bytes).sum::<u64>();
     let least = file(folder.path());
-    assert!(least <= 32 * MIB + 4 * (held + Bound::GapBytes.most()), "{least} for {held}");
+    assert!(least <= 32 * MIB + 4 * (stored + Bound::GapBytes.most()), "{least} for {stored}");
     assert!(least < most / 2, "{least} of {most}");
     assert!(spools.check().await.unwrap().is_empty());
-    drop((ends, writer, reader, spools, store));
-    // At the next start what is there is known.
+    drop((handles, writer, reader, spools, store));
+    // The next start finds the same envelopes.
     let store = Store::open(folder.path()).unwrap();
     let spools = store.spools();
     let (_, mut reader, _) = open(&spools, "s/3", 4 * MIB).await;
@@ -79,13 +79,13 @@ async fn the_file_stays_in_proportion_to_what_it_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_total_is_shared_evenly_by_the_journal_and_all_spools() {
+async fn total_is_shared_evenly_by_journal_and_spools() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let spools = store.spools();
     spools.set_capacity(512 * MIB, 128 * MIB);
     let (writer, reader, counts) = open(&spools, "s/a", 1 << 30).await;
-    // Half of it is for pages, a quarter for others: the rest is for the journal and one spool.
+    // Half is for pages, a quarter is reserved: the rest is for the journal and one spool.
     assert_eq!(spools.share_below(1 << 30), Some(64 * MIB));
     assert_eq!(spools.share_below(MIB), None);
     let of_one = sized(0..1, (1 << 20) - 2_000);
@@ -97,7 +97,7 @@ async fn the_total_is_shared_evenly_by_the_journal_and_all_spools() {
         writer.push(of_one.clone()).await;
     }
     assert_eq!(counts.dropped.to_string(), "2 dropped (spool_full 2)");
-    // Another one: both have a third from then on.
+    // With a second spool, both have a third.
     let (_other, ..) = open(&spools, "s/b", 1 << 30).await;
     writer.push(of_one.clone()).await;
     assert_eq!(reader.pending(), 42);
@@ -115,7 +115,7 @@ fn gap(number: u64, bytes: usize) -> Gap {
 }
 
 #[tokio::test]
-async fn gaps_are_bounded_in_bytes_and_number_and_the_oldest_make_room() {
+async fn gaps_are_bounded_and_the_oldest_are_removed_first() {
     let bounds = [(Bound::Gaps, 1, 10_000), (Bound::GapBytes, 65_000, 1)];
     for (bound, bytes, at_once) in bounds {
         let folder = tempfile::tempdir().unwrap();
@@ -131,7 +131,7 @@ async fn gaps_are_bounded_in_bytes_and_number_and_the_oldest_make_room() {
         for part in numbers.chunks(at_once) {
             write(part.iter().map(|number| gap(*number, bytes)).collect()).await;
         }
-        // One that lasts is written again, and counts once.
+        // A gap that goes on is written again, and counts once.
         write(vec![gap(1_000_000_000, bytes)]).await;
         let kept = store.gaps().all().await.unwrap();
         assert_eq!(kept.len() as u64, most, "{bound:?}: at the limit");
@@ -144,7 +144,7 @@ async fn gaps_are_bounded_in_bytes_and_number_and_the_oldest_make_room() {
 }
 
 #[tokio::test]
-async fn refused_envelopes_are_bounded_in_bytes_and_number_and_cost_no_other_spool_its_own() {
+async fn rejected_envelopes_are_bounded_and_the_largest_spool_loses_its_oldest() {
     for (bound, bytes, at_once) in [(Bound::Refused, 1, 500), (Bound::RefusedBytes, 1 << 20, 1)] {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
@@ -175,28 +175,32 @@ async fn refused_envelopes_are_bounded_in_bytes_and_number_and_cost_no_other_spo
         assert_eq!(kept().await, [1, most - 1], "{bound:?}: beyond it");
         let first =
             spools.page("s/b", Some(PageCursor { rejected: true, sequence: 0 })).await.unwrap();
-        assert_eq!(first[0].envelope.id.as_u128(), 2, "the oldest is the one that went");
-        // A spool that comes late, with a name behind or before, had no room for its own first one.
+        assert_eq!(first[0].envelope.id.as_u128(), 2, "the oldest is removed");
+        // A later spool, whatever its name, once had no room for its first one.
         for (late, other) in [("s/c", 2_000_000), ("s/0", 3_000_000)] {
             let mut end = open(&spools, late, 1 << 30).await;
             refuse(&mut end, other..other + 1).await;
         }
-        assert_eq!(kept().await, [1, 1, most - 3, 1], "{bound:?}: whoever has most makes room");
+        assert_eq!(
+            kept().await,
+            [1, 1, most - 3, 1],
+            "{bound:?}: the largest spool loses its oldest"
+        );
     }
 }
 
-/// What a read that fails gives: the name of the database, why, and what to do.
-fn refused(error: &StoreError) -> String {
+/// The text of a read error, which names the database and the remedy.
+fn unreadable(error: &StoreError) -> String {
     let StoreError::Unreadable { path, .. } = error else { panic!("{error}") };
     assert!(path.ends_with("agent.redb"), "{error}");
-    let words = nephometer_telemetry::Chain(error).to_string();
-    assert!(words.contains("cannot read") && words.contains("move the file away"), "{words}");
-    words
+    let text = nephometer_telemetry::Chain(error).to_string();
+    assert!(text.contains("cannot read") && text.contains("move the file away"), "{text}");
+    text
 }
 
-// Its numbers began at 1 again, and what was put in next was written over what was held.
+// Its numbers once restarted at 1, and new envelopes overwrote pending ones.
 #[tokio::test]
-async fn a_spool_that_cannot_be_read_is_not_written_over() {
+async fn unreadable_spool_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let (writer, _reader, _) = open(&store.spools(), "s/a", 1 << 30).await;
@@ -212,17 +216,17 @@ async fn a_spool_that_cannot_be_read_is_not_written_over() {
     let store = Store::open(folder.path()).unwrap();
     let (spools, counts) = (store.spools(), Arc::default());
     let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts).await;
-    assert!(refused(&opened.unwrap_err()).contains("s/a"));
+    assert!(unreadable(&opened.unwrap_err()).contains("s/a"));
     assert_eq!(spools.page("s/a", None).await.unwrap().len(), 3);
 }
 
-// As a disk does that fails: a read of the system that gives less than was asked for.
+// A truncated file: a read returns fewer bytes than requested, as on a failing disk.
 #[tokio::test]
-async fn a_disk_that_does_not_read_is_an_error_and_no_beginning() {
+async fn failing_disk_is_an_error_and_not_an_empty_store() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let (writer, _reader, _) = open(&store.spools(), "s/a", 1 << 30).await;
-    // More than the database keeps in memory, twice.
+    // Twice as much as the database caches.
     for part in 0..20 {
         writer.push(sized(part * 10..part * 10 + 10, 100_000)).await;
     }
@@ -250,8 +254,8 @@ async fn a_disk_that_does_not_read_is_an_error_and_no_beginning() {
     cut.set_len(4_096).unwrap();
     let (spools, counts) = (store.spools(), Arc::default());
     let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts).await;
-    refused(&opened.unwrap_err());
-    refused(&journal.reader(&sink, &none, &Arc::default()).unwrap_err());
+    unreadable(&opened.unwrap_err());
+    unreadable(&journal.reader(&sink, &none, &Arc::default()).unwrap_err());
     drop((spools, journal, store));
     std::fs::write(&path, &whole).unwrap();
     let store = Store::open(folder.path()).unwrap();
@@ -261,7 +265,7 @@ async fn a_disk_that_does_not_read_is_an_error_and_no_beginning() {
     assert_eq!(reader.resume().saved, Some(saved));
 }
 
-/// Whether this waits for a thread that may block, of a runtime that has one, and that is taken.
+/// Whether work needs the blocking thread of a runtime that has only one, which is taken.
 async fn waits<T>(work: impl Future<Output = T>) -> bool {
     let (gate, taken) = std::sync::mpsc::channel::<()>();
     let first = tokio::task::spawn_blocking(move || taken.recv());
@@ -275,10 +279,10 @@ async fn waits<T>(work: impl Future<Output = T>) -> bool {
     waits
 }
 
-// Each of these once read or wrote the disk on one of the two threads that all tasks of the agent
-// share. What is given up on is done all the same, before the next.
+// Each of these once used the disk on one of the two threads that all tasks of the agent share.
+// Cancelled work still completes, before the next.
 #[test]
-fn the_disk_is_waited_for_on_threads_of_its_own() {
+fn disk_access_runs_on_blocking_threads() {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
@@ -288,7 +292,7 @@ fn the_disk_is_waited_for_on_threads_of_its_own() {
         assert!(waits(spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts)).await);
 
         let letters = store.dead_letters();
-        let lost = FailedBatch {
+        let failed = FailedBatch {
             sink: "s",
             transformer: 0,
             component: "c",
@@ -299,7 +303,7 @@ fn the_disk_is_waited_for_on_threads_of_its_own() {
             cycle_start: Timestamp::from_nanos(1),
             samples: &[],
         };
-        assert!(waits(letters.append(lost)).await);
+        assert!(waits(letters.append(failed)).await);
         assert!(waits(letters.all()).await);
         assert_eq!(letters.all().await.unwrap().len(), 1, "it was written");
         assert!(waits(letters.remove(1)).await);

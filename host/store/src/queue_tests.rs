@@ -8,7 +8,7 @@ fn queue(weight: u64, count: usize) -> Queue<u32> {
     Queue::new(Limits { weight, count })
 }
 
-/// Makes room for one and appends it: what left for it, itself if it does not fit.
+/// Makes room for an entry and appends it. Returns what was evicted, or the entry if it does not fit.
 fn push(
     queue: &Queue<u32>,
     item: u32,
@@ -16,16 +16,16 @@ fn push(
     rank: u8,
     newest: bool,
 ) -> Vec<(u32, LimitExceeded)> {
-    let (mut left, refused) = queue.make_room(weight, rank, newest);
-    match refused {
-        Some(limit) => left.push((item, limit)),
+    let (mut dropped, exceeded) = queue.make_room(weight, rank, newest);
+    match exceeded {
+        Some(limit) => dropped.push((item, limit)),
         None => queue.append(item, weight, rank),
     }
-    left
+    dropped
 }
 
 #[test]
-fn the_oldest_leave_but_never_what_is_lent() {
+fn oldest_entries_are_evicted_but_never_leased_ones() {
     let queue = queue(100, 3);
     for item in 0..3 {
         assert!(push(&queue, item, 1, 0, false).is_empty());
@@ -38,12 +38,12 @@ fn the_oldest_leave_but_never_what_is_lent() {
         [(4, LimitExceeded::Count), (5, LimitExceeded::Weight)]
     );
     assert_eq!(push(&queue, 6, 101, 0, false), [(6, LimitExceeded::Weight)]);
-    queue.end_lease(|place, _| place == 1);
+    queue.end_lease(|index, _| index == 1);
     assert_eq!(queue.lease(9, u64::MAX), [2]);
 }
 
 #[test]
-fn a_lower_rank_leaves_first_whichever_way() {
+fn lower_ranks_are_evicted_first() {
     for newest in [false, true] {
         let queue = queue(100, 3);
         for (item, rank) in [(0, 1), (1, 0), (2, 0)] {
@@ -52,7 +52,7 @@ fn a_lower_rank_leaves_first_whichever_way() {
         let first = if newest { 2 } else { 1 };
         assert_eq!(push(&queue, 3, 1, 1, newest), [(first, LimitExceeded::Count)]);
         assert_eq!(push(&queue, 4, 1, 1, newest), [(3 - first, LimitExceeded::Count)]);
-        // Only those of the higher rank are left.
+        // Only entries of the higher rank remain.
         assert_eq!(push(&queue, 5, 1, 0, newest), [(5, LimitExceeded::Count)]);
         let left = if newest { 6 } else { 0 };
         assert_eq!(push(&queue, 6, 1, 1, newest), [(left, LimitExceeded::Count)]);
@@ -60,7 +60,7 @@ fn a_lower_rank_leaves_first_whichever_way() {
 }
 
 #[test]
-fn what_is_lent_is_bounded_by_its_weight() {
+fn lease_is_bounded_by_weight() {
     let queue = queue(100, 9);
     for (item, weight) in [(0, 50), (1, 5), (2, 5), (3, 1)] {
         queue.append(item, weight, 0);
@@ -72,7 +72,7 @@ fn what_is_lent_is_bounded_by_its_weight() {
 }
 
 #[tokio::test]
-async fn what_is_hidden_is_not_lent_and_makes_no_room() {
+async fn hidden_entries_are_neither_leased_nor_evicted() {
     let queue = queue(100, 3);
     queue.append(0, 1, 0);
     queue.append_hidden(1, 1, 0);
@@ -90,7 +90,7 @@ async fn what_is_hidden_is_not_lent_and_makes_no_room() {
 }
 
 #[test]
-fn settling_keeps_the_order() {
+fn ending_a_lease_keeps_the_order() {
     let queue = queue(100, 10);
     for item in 0..6 {
         queue.append(item, 1, 0);
@@ -101,7 +101,7 @@ fn settling_keeps_the_order() {
 }
 
 #[tokio::test]
-async fn a_waiting_writer_goes_on_when_there_is_room() {
+async fn waiting_writer_continues_when_there_is_room() {
     let queue = Arc::new(queue(2, 10));
     queue.wait_for_room(2, 1).await;
     queue.append(0, 2, 0);
@@ -120,7 +120,7 @@ async fn a_waiting_writer_goes_on_when_there_is_room() {
 }
 
 #[tokio::test]
-async fn a_closed_queue_is_read_to_its_end() {
+async fn closed_queue_is_read_to_its_end() {
     let queue = queue(9, 9);
     queue.append(0, 1, 0);
     queue.close();
@@ -132,7 +132,7 @@ async fn a_closed_queue_is_read_to_its_end() {
 
 proptest! {
     #[test]
-    fn nothing_is_lost_unseen(
+    fn every_entry_is_either_queued_or_returned(
         steps in prop::collection::vec((0_u64..6, 0_usize..5, any::<bool>(), 0_u8..3, any::<bool>()), 1..60),
     ) {
         let queue = queue(12, 4);

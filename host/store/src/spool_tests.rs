@@ -1,5 +1,4 @@
-//! Spools from outside: what a receiver gets, what the ledger says, and what is there again after the
-//! process is gone.
+//! Spools as their users see them: what a receiver gets, what is counted, and what survives a crash.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -19,10 +18,10 @@ use nephometer_telemetry::{Dropped, PublisherCount};
 
 pub(super) const BOUNDS: SpoolBounds =
     SpoolBounds { bytes: 1 << 30, count: None, age: None, evict_last: Vec::new() };
-/// What one of these envelopes weighs, about.
+/// Approximate weight of one of these envelopes, bytes.
 const WEIGHT: u64 = 1_500;
 
-/// An envelope with one sample of a meter, taken at a second.
+/// An envelope with one sample of a meter, taken at this second.
 pub(super) fn envelope(id: u128, meter: &str, second: u64) -> Envelope {
     let resource = Resource { id: "r".into(), ..Resource::default() };
     let wall = Timestamp::from_nanos(second * 1_000_000_000);
@@ -82,14 +81,14 @@ impl Rig {
     fn numbers(&self) -> [u64; 4] {
         let counts = &self.counts;
         let numbers = [&counts.encoded, &counts.confirmed, &counts.pending];
-        let [encoded, confirmed, held] = numbers.map(|number| number.load(Relaxed));
-        assert_eq!(encoded, confirmed + counts.dropped.total() + held, "{counts:?}");
-        [encoded, confirmed, counts.dropped.total(), held]
+        let [encoded, confirmed, pending] = numbers.map(|number| number.load(Relaxed));
+        assert_eq!(encoded, confirmed + counts.dropped.total() + pending, "{counts:?}");
+        [encoded, confirmed, counts.dropped.total(), pending]
     }
 }
 
 #[tokio::test]
-async fn the_law_holds_through_drops_and_verdicts() {
+async fn counters_add_up_through_drops_and_rejections() {
     let bounds = SpoolBounds { count: Some(4), ..BOUNDS };
     let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..6)).await;
@@ -108,7 +107,7 @@ async fn the_law_holds_through_drops_and_verdicts() {
 }
 
 #[tokio::test]
-async fn bytes_and_age_are_bounded_and_what_is_lost_has_a_meter() {
+async fn spool_is_bounded_in_bytes_and_age_and_drops_are_counted_by_meter() {
     let evict_last = vec![Glob::new("cpu").unwrap()];
     let bytes = 3 * WEIGHT;
     let age = Some(Duration::from_secs(60));
@@ -116,7 +115,7 @@ async fn bytes_and_age_are_bounded_and_what_is_lost_has_a_meter() {
     let mut rig = Rig::in_memory(bounds, WhenFull::DropOldest).await;
     rig.writer.push(vec![envelope(0, "cpu", 1), envelope(1, "memory", 2)]).await;
     rig.writer.push(vec![envelope(2, "memory", 3), envelope(3, "cpu", 4)]).await;
-    // The oldest is worth more than the others.
+    // The oldest has the highest rank.
     assert_eq!(ids(&rig.reader.lease(9).await.unwrap()), [0, 2, 3]);
     rig.reader.acknowledge(&[]).await;
     rig.writer.push(vec![envelope(4, "cpu", 64)]).await;
@@ -129,7 +128,7 @@ async fn bytes_and_age_are_bounded_and_what_is_lost_has_a_meter() {
 }
 
 #[tokio::test]
-async fn a_crash_leaves_what_was_not_settled_with_its_bytes_and_numbers() {
+async fn crash_keeps_unacknowledged_envelopes_with_bytes_and_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..5)).await;
@@ -139,7 +138,7 @@ async fn a_crash_leaves_what_was_not_settled_with_its_bytes_and_numbers() {
     rig.reader
         .acknowledge(&[DeliveryResult::Acknowledged, DeliveryResult::pending(""), refused])
         .await;
-    // What left is written at once, but durably only with the next that has to be.
+    // The removal is written at once, but durable only with the next synced write.
     rig.writer.push(envelopes(5..6)).await;
     let after = crashed(folder.path());
     let mut again = Rig::open(after.path(), BOUNDS, WhenFull::DropOldest).await;
@@ -153,7 +152,7 @@ async fn a_crash_leaves_what_was_not_settled_with_its_bytes_and_numbers() {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_set_aside_and_can_be_put_back() {
+async fn rejected_envelopes_are_kept_and_can_be_requeued() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..2)).await;
@@ -177,9 +176,9 @@ async fn what_was_refused_is_set_aside_and_can_be_put_back() {
     );
 }
 
-/// What is put back must not push out what waits, or be dropped itself.
+/// Requeued envelopes must neither evict pending ones nor be dropped.
 #[tokio::test]
-async fn what_does_not_fit_is_not_put_back() {
+async fn envelopes_that_do_not_fit_are_not_requeued() {
     let folder = tempfile::tempdir().unwrap();
     let one = SpoolBounds { count: Some(1), ..BOUNDS };
     let mut rig = Rig::open(folder.path(), one, WhenFull::DropOldest).await;
@@ -196,7 +195,7 @@ async fn what_does_not_fit_is_not_put_back() {
 }
 
 #[tokio::test]
-async fn what_nobody_reads_any_more_goes_to_another() {
+async fn orphaned_spool_is_requeued_to_another_one() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..250)).await;
@@ -211,14 +210,14 @@ async fn what_nobody_reads_any_more_goes_to_another() {
     let found = ids(&reader.lease(999).await.unwrap());
     assert_eq!((found.len(), found[0], found[1], found[250]), (251, 900, 0, 249));
     let left = spools.list().await.unwrap();
-    let held: BTreeMap<&str, u64> =
+    let pending: BTreeMap<&str, u64> =
         left.iter().map(|one| (one.name.as_str(), one.pending)).collect();
-    assert_eq!(held, BTreeMap::from([("s/new", 251), ("s/p", 0)]));
+    assert_eq!(pending, BTreeMap::from([("s/new", 251), ("s/p", 0)]));
     assert!(spools.check().await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn another_publisher_takes_a_spool_over_with_what_is_in_it() {
+async fn new_publisher_takes_over_a_spool_with_its_envelopes() {
     let mut rig = Rig::in_memory(BOUNDS, WhenFull::DropOldest).await;
     rig.writer.push(envelopes(0..2)).await;
     assert!(rig.reader.ready().await);
@@ -235,9 +234,9 @@ async fn another_publisher_takes_a_spool_over_with_what_is_in_it() {
     assert!(reader.is_closed());
 }
 
-/// A driver could not settle what it had sent while its neighbour waited for room.
+/// A driver once could not acknowledge envelopes while another spool of the sink waited for room.
 #[tokio::test]
-async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
+async fn full_spool_does_not_block_other_spools_of_its_sink() {
     let spools = Spools::in_memory();
     let counts = || Arc::new(PublisherCount::default());
     let one = SpoolBounds { count: Some(1), ..BOUNDS };
@@ -257,8 +256,8 @@ async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
     tokio::pin!(emitting);
     let soon = Duration::from_millis(50);
     assert!(tokio::time::timeout(soon, &mut emitting).await.is_err(), "there is no room");
-    let settled = free_reader.acknowledge(&[DeliveryResult::Acknowledged]);
-    tokio::time::timeout(Duration::from_secs(9), settled).await.unwrap();
+    let acknowledged = free_reader.acknowledge(&[DeliveryResult::Acknowledged]);
+    tokio::time::timeout(Duration::from_secs(9), acknowledged).await.unwrap();
     full_reader.lease(1).await.unwrap();
     full_reader.acknowledge(&[DeliveryResult::Acknowledged]).await;
     emitting.await;
@@ -266,22 +265,22 @@ async fn a_full_spool_that_waits_does_not_hold_its_neighbours() {
     assert_eq!(ids(&free_reader.lease(9).await.unwrap()), [1]);
 }
 
-/// One step of the life of a spool.
+/// One step in the history of a spool.
 #[derive(Debug, Clone)]
 enum Step {
     Push(u8),
-    /// So many are lent, and the first of them settled.
-    Settle(u8, u8),
-    /// The process ends here, and begins again.
+    /// Leases a number of envelopes, and acknowledges the first of them.
+    Acknowledge(u8, u8),
+    /// The process is killed and starts again.
     Crash,
-    /// The process ends in good order.
+    /// The process shuts down and starts again.
     Restart,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (1_u8..5).prop_map(Step::Push),
-        4 => (1_u8..6, 0_u8..6).prop_map(|(leased, settled)| Step::Settle(leased, settled)),
+        4 => (1_u8..6, 0_u8..6).prop_map(|(leased, acknowledged)| Step::Acknowledge(leased, acknowledged)),
         1 => Just(Step::Crash),
         1 => Just(Step::Restart),
     ];
@@ -290,16 +289,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-    /// Beside a plain queue. A crash may bring back what was settled since the last durable write, in
-    /// its old place; nothing else is ever there twice, missing, or in another order.
+    /// Compared with a plain queue. A crash may bring back envelopes that were acknowledged since the
+    /// last synced write, in their old places; nothing else is duplicated, missing or reordered.
     #[test]
-    fn it_is_a_queue_that_outlives_the_process(steps in steps()) {
+    fn spool_is_a_queue_that_survives_restarts(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut folder = tempfile::tempdir().unwrap();
             let mut rig = Rig::open(folder.path(), BOUNDS, WhenFull::DropOldest).await;
             let (mut model, mut next) = (VecDeque::new(), 0_u128);
-            // Settled, and perhaps not durably so.
+            // Acknowledged since the last synced write.
             let mut returns: Vec<u128> = Vec::new();
             for step in steps {
                 match step {
@@ -310,13 +309,13 @@ proptest! {
                         next = end;
                         returns.clear();
                     }
-                    Step::Settle(leased, settled) => {
+                    Step::Acknowledge(leased, acknowledged) => {
                         let given = ids(&rig.reader.lease(leased.into()).await.unwrap());
                         let expected: Vec<u128> = model.iter().copied().take(leased.into()).collect();
                         prop_assert_eq!(&given, &expected);
-                        let settled = usize::from(settled).min(given.len());
-                        rig.reader.acknowledge(&vec![DeliveryResult::Acknowledged; settled]).await;
-                        returns.extend(model.drain(..settled));
+                        let acknowledged = usize::from(acknowledged).min(given.len());
+                        rig.reader.acknowledge(&vec![DeliveryResult::Acknowledged; acknowledged]).await;
+                        returns.extend(model.drain(..acknowledged));
                     }
                     Step::Crash => {
                         let after = crashed(folder.path());

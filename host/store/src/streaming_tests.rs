@@ -1,4 +1,4 @@
-//! Emissions that are larger than what is in memory of them.
+//! Commits that are larger than one chunk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::*;
 use nephometer_model::DeliveryResult;
 use nephometer_telemetry::PublisherCount;
 
-/// Bytes of one envelope; eight are a piece.
+/// Bytes of one envelope; eight are one chunk.
 const BODY: usize = 512 << 10;
 
-/// So many large envelopes, of which the `at`th does something when it is made for the first time.
+/// `count` large envelopes; creating the one at index `at` calls `then`.
 struct Large<F> {
     count: u128,
     at: u128,
@@ -46,7 +46,7 @@ struct Rig {
     _store: Store,
     spools: Spools,
     counts: [Arc<PublisherCount>; 2],
-    ends: [(SpoolWriter, SpoolReader); 2],
+    handles: [(SpoolWriter, SpoolReader); 2],
 }
 
 impl Rig {
@@ -54,31 +54,32 @@ impl Rig {
         let store = Store::open(folder).unwrap();
         let spools = store.spools();
         let counts = [Arc::default(), Arc::default()];
-        let end = async |name: &str, count: &Arc<PublisherCount>| {
+        let open = async |name: &str, count: &Arc<PublisherCount>| {
             spools.open(name, bounds.clone(), WhenFull::DropOldest, count).await.unwrap()
         };
-        let ends = [end("s/a", &counts[0]).await, end("s/b", &counts[1]).await];
-        Self { _store: store, spools, counts, ends }
+        let handles = [open("s/a", &counts[0]).await, open("s/b", &counts[1]).await];
+        Self { _store: store, spools, counts, handles }
     }
 
     async fn commit(&self, envelopes: [&dyn Envelopes; 2]) -> commit::CommitReport {
-        let ends = self.ends.iter().zip(envelopes);
+        let handles = self.handles.iter().zip(envelopes);
         let appends: Vec<SpoolAppend<'_>> =
-            ends.map(|((writer, _), envelopes)| SpoolAppend { writer, envelopes }).collect();
+            handles.map(|((writer, _), envelopes)| SpoolAppend { writer, envelopes }).collect();
         commit::commit(&self.spools.backend, &appends, db::Changes::default()).await
     }
 
     fn numbers(&self, of: usize) -> [u64; 3] {
         let counts = &self.counts[of];
-        let [encoded, held] = [&counts.encoded, &counts.pending].map(|number| number.load(Relaxed));
-        let known = counts.confirmed.load(Relaxed) + counts.dropped.total() + held;
+        let [encoded, pending] =
+            [&counts.encoded, &counts.pending].map(|number| number.load(Relaxed));
+        let known = counts.confirmed.load(Relaxed) + counts.dropped.total() + pending;
         assert_eq!(encoded, known, "{counts:?}");
-        [encoded, counts.dropped.total(), held]
+        [encoded, counts.dropped.total(), pending]
     }
 
-    /// All that is in a spool, acknowledged as it is read.
+    /// The ids of all pending envelopes, which are acknowledged.
     async fn drain(&mut self, of: usize) -> Vec<u128> {
-        let (reader, mut all) = (&mut self.ends[of].1, Vec::new());
+        let (reader, mut all) = (&mut self.handles[of].1, Vec::new());
         while reader.pending() > 0 {
             let found = reader.lease(100).await.unwrap();
             assert!(found.iter().map(|one| one.body.len()).sum::<usize>() <= 8 << 20);
@@ -90,14 +91,14 @@ impl Rig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_in_the_middle_leaves_nothing_of_it_and_after_it_everything() {
+async fn kill_before_the_commit_leaves_nothing_and_after_it_everything() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::open(folder.path(), &BOUNDS).await;
-    rig.ends[1].0.push(vec![envelope(99, "cpu", 0)]).await;
+    rig.handles[1].0.push(vec![envelope(99, "cpu", 0)]).await;
     let killed: std::sync::Mutex<Option<TempDir>> = std::sync::Mutex::default();
     let seen = std::sync::Mutex::new(Vec::new());
     let (first, second) = {
-        let (a, b) = (&rig.ends[0].1, &rig.ends[1].1);
+        let (a, b) = (&rig.handles[0].1, &rig.handles[1].1);
         let look = || {
             seen.lock().unwrap().push((a.pending(), b.pending()));
             *killed.lock().unwrap() = Some(crashed(folder.path()));
@@ -108,12 +109,12 @@ async fn a_kill_in_the_middle_leaves_nothing_of_it_and_after_it_everything() {
         assert_eq!(report.envelopes, [20, 30]);
         (first.made.load(Relaxed), second.made.load(Relaxed))
     };
-    assert_eq!((first, second), (20, 30), "made once, and never all at once");
+    assert_eq!((first, second), (20, 30), "created once, and never all at once");
     let killed = killed.into_inner().unwrap().unwrap();
     let mut before = Rig::open(killed.path(), &BOUNDS).await;
     assert_eq!((before.numbers(0), before.numbers(1)), ([0, 0, 0], [1, 0, 1]));
     assert_eq!(before.drain(1).await, [99]);
-    // After it all of it is on disk, and in memory are heads alone.
+    // After the commit everything is on disk, and only heads are in memory.
     let after = crashed(folder.path());
     let mut after = Rig::open(after.path(), &BOUNDS).await;
     for rig in [&mut after, &mut rig] {
@@ -125,14 +126,14 @@ async fn a_kill_in_the_middle_leaves_nothing_of_it_and_after_it_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_a_spool_holds_makes_the_oldest_leave_and_the_law_holds() {
+async fn oversized_event_evicts_the_oldest_and_counters_add_up() {
     let folder = tempfile::tempdir().unwrap();
     let bounds = SpoolBounds { bytes: 6 << 20, ..BOUNDS };
     let mut rig = Rig::open(folder.path(), &bounds).await;
-    rig.ends[0].0.push(vec![envelope(99, "memory", 0)]).await;
+    rig.handles[0].0.push(vec![envelope(99, "memory", 0)]).await;
     let (first, none) = (large(40, 99, || {}), Vec::<Envelope>::new());
     assert!(rig.commit([&first, &none]).await.durable);
-    // What was there left first; of what came, the first stay.
+    // The older envelope was evicted; of the new ones the first stay.
     assert_eq!(rig.numbers(0), [41, 30, 11]);
     let meters = rig.counts[0].dropped.by_meter();
     let of = |meter: &str| meters[&("spool_full", meter.to_owned())];
@@ -144,42 +145,42 @@ async fn more_than_a_spool_holds_makes_the_oldest_leave_and_the_law_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_given_up_half_way_was_never_there() {
+async fn cancelled_append_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::open(folder.path(), &BOUNDS).await;
     let gate = Mutex::new(());
     {
-        let held = gate.lock().await;
+        let locked = gate.lock().await;
         let endless = large(40, 30, || drop(gate.try_lock()));
         let none = Vec::<Envelope>::new();
         let emitting = rig.commit([&endless, &none]);
         tokio::pin!(emitting);
-        // Polled until more than a piece was made, then dropped.
+        // Polled until more than one chunk was created, then dropped.
         while endless.made.load(Relaxed) < 20 {
             let soon = std::time::Duration::from_millis(1);
             assert!(
                 tokio::time::timeout(soon, &mut emitting).await.is_err(),
-                "too fast to be seen"
+                "committed before it was cancelled"
             );
         }
-        drop(held);
+        drop(locked);
     }
     assert_eq!(rig.numbers(0), [0, 0, 0]);
-    // The spool works on, under the same numbers.
+    // The spool still works, with the same sequence numbers.
     let whole = large(10, 99, || {});
     assert!(rig.commit([&whole, &Vec::new()]).await.durable);
-    assert_eq!(rig.ends[0].1.lease(1).await.unwrap()[0].sequence, 1);
+    assert_eq!(rig.handles[0].1.lease(1).await.unwrap()[0].sequence, 1);
     assert_eq!(rig.drain(0).await, (0..10).collect::<Vec<_>>());
 }
 
-/// A disk that takes nothing: what fits is kept in memory, in order, and goes to disk later.
+/// The disk fails: what fits is kept in memory, in order, and written later.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_committed_is_kept_in_memory_as_far_as_that_is_bounded() {
+async fn failed_commit_keeps_envelopes_in_memory_up_to_the_bound() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::open(folder.path(), &BOUNDS).await;
     let all = large(140, 999, || {});
     {
-        let shared = &rig.ends[0].0.shared;
+        let shared = &rig.handles[0].0.shared;
         let mut streaming = StreamedAppend::begin(shared).await;
         for envelope in all.iter() {
             drop(streaming.add(vec![envelope]).await);
@@ -189,12 +190,12 @@ async fn what_cannot_be_committed_is_kept_in_memory_as_far_as_that_is_bounded() 
         let pending_writes = super::spool::PendingWrites::of(&change);
         streaming.keep_in_memory(all.iter(), pending_writes).await;
     }
-    let [encoded, dropped, held] = rig.numbers(0);
-    assert_eq!((encoded, dropped + held), (140, 140));
-    assert!((120..128).contains(&held), "{held}: 64 MiB of 512 KiB each");
+    let [encoded, dropped, pending] = rig.numbers(0);
+    assert_eq!((encoded, dropped + pending), (140, 140));
+    assert!((120..128).contains(&pending), "{pending}: 64 MiB of 512 KiB each");
     assert_eq!(rig.counts[0].dropped.by_meter()[&("spool_full", "cpu".to_owned())], dropped);
     rig.spools.sync().await;
     let mut again = Rig::open(crashed(folder.path()).path(), &BOUNDS).await;
-    assert_eq!(again.drain(0).await, (0..u128::from(held)).collect::<Vec<_>>());
-    assert_eq!(rig.drain(0).await, (0..u128::from(held)).collect::<Vec<_>>());
+    assert_eq!(again.drain(0).await, (0..u128::from(pending)).collect::<Vec<_>>());
+    assert_eq!(rig.drain(0).await, (0..u128::from(pending)).collect::<Vec<_>>());
 }
