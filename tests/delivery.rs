@@ -1,5 +1,5 @@
-//! From the agent to the broker and other receivers: nothing held is lost, order is kept, the
-//! ledger adds up, and the wire is Ceilometer's.
+//! Delivery to the broker and other receivers: no pending envelope is lost, the order is kept, the
+//! ledger adds up, and messages have the wire format of Ceilometer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::harness::{
     eventually, field, keys, ndjson, scaled, sorted_by_time, text, verify,
 };
 
-/// The first delivery of every sample: the wire is at least once, and repeats carry the same id.
+/// The first delivery of every sample: delivery is at least once, and repeats have the same id.
 pub(crate) fn first_deliveries(arrivals: &[Arrival]) -> Vec<Value> {
     let mut seen: BTreeMap<String, Value> = BTreeMap::new();
     let mut first = Vec::new();
     for sample in arrivals.iter().flat_map(Arrival::samples) {
         let id = text(&sample, "id").to_owned();
         match seen.get(&id) {
-            Some(before) => assert_eq!(*before, sample, "one id, two samples"),
+            Some(before) => assert_eq!(*before, sample, "two samples with the same id"),
             None => {
                 seen.insert(id, sample.clone());
                 first.push(sample);
@@ -31,12 +31,12 @@ pub(crate) fn first_deliveries(arrivals: &[Arrival]) -> Vec<Value> {
 }
 
 #[test]
-fn nothing_is_lost_while_the_broker_is_away() {
+fn broker_outages_lose_nothing() {
     let lab = Lab::up("lab-away", &["--no-libvirt"]);
     let consumer = Consumer::new(lab.amqp_url(), "away");
     let cycles = scaled(2, 30);
 
-    // Away at the start.
+    // Unavailable at the start.
     lab.stop_amqp();
     let agent = Agent::new("delivery-away")
         .libvirt("sim://?domains=3&seed=7")
@@ -48,8 +48,8 @@ fn nothing_is_lost_while_the_broker_is_away() {
     lab.start_amqp();
     consumer.wait_for(consumer.arrivals().len() + cycles);
 
-    // Away in the middle, in good order. The agent stands still meanwhile: the queue dies with the
-    // broker, so what the broker has confirmed must have come through before.
+    // Stopped in order while the agent runs. The agent is suspended meanwhile: the queue is lost with
+    // the broker, so everything that the broker has confirmed must be consumed before.
     running.signal(Signal::STOP);
     consumer_is_idle(&consumer);
     lab.stop_amqp();
@@ -58,7 +58,7 @@ fn nothing_is_lost_while_the_broker_is_away() {
     lab.start_amqp();
     consumer.wait_for(consumer.arrivals().len() + cycles);
 
-    // And once more, without a word.
+    // Killed while the agent runs.
     running.signal(Signal::STOP);
     consumer_is_idle(&consumer);
     lab.kill_amqp();
@@ -80,10 +80,10 @@ fn nothing_is_lost_while_the_broker_is_away() {
     assert_eq!(verify(&samples, "change this for valid signing"), polled);
 }
 
-/// Waits until nothing has come for a while.
+/// Waits until no message has arrived for 400 ms.
 fn consumer_is_idle(consumer: &Consumer) {
     let mut before = usize::MAX;
-    eventually("a consumer that has everything", PATIENCE, || {
+    eventually("an idle consumer", PATIENCE, || {
         let now = consumer.arrivals().len();
         let idle = std::mem::replace(&mut before, now) == now;
         std::thread::sleep(Duration::from_millis(400));
@@ -115,7 +115,7 @@ fn second_signal_ends_at_once() {
     let mut running = agent.run();
     running.wait_for_cycles(1);
     running.signal(Signal::INT);
-    // While it drains no more is polled: that is how one sees that the signal has come.
+    // Polling stops while the agent drains, which shows that the signal has arrived.
     let mut before = usize::MAX;
     eventually("an end of polling", PATIENCE, || {
         let cycles = running.cycles();
@@ -139,7 +139,7 @@ fn messages_match_the_wire_format_of_ceilometer() {
     let mut running = agent.run();
     running.wait_for_cycles(2);
     running.stop().code(0);
-    // Nobody listened until now: messages wait in the queue that the agent declared.
+    // There was no consumer until now: messages are in the queue that the agent has declared.
     let consumer = Consumer::new(url, "metering");
     let arrivals = consumer.wait_for(2);
     let mut ids = HashSet::new();
@@ -151,7 +151,7 @@ fn messages_match_the_wire_format_of_ceilometer() {
         let expected = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_content_encoding("utf-8".into())
-            // Only the number of the envelope is ours.
+            // Only the header with the sequence number is not Ceilometer's.
             .with_headers(arrival.properties.headers().clone().unwrap())
             .with_delivery_mode(2)
             .with_priority(0);
@@ -178,8 +178,14 @@ fn messages_match_the_wire_format_of_ceilometer() {
         matches(&notification["message_id"], "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$");
         matches(&notification["timestamp"], r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}$");
         matches(&notification["_unique_id"], "^[0-9a-f]{32}$");
-        assert!(ids.insert(notification["message_id"].to_string()), "one id for two messages");
-        assert!(ids.insert(notification["_unique_id"].to_string()), "one id for two messages");
+        assert!(
+            ids.insert(notification["message_id"].to_string()),
+            "two messages with the same id"
+        );
+        assert!(
+            ids.insert(notification["_unique_id"].to_string()),
+            "two messages with the same id"
+        );
     }
     let samples = first_deliveries(&arrivals);
     for sample in &samples {
@@ -188,7 +194,7 @@ fn messages_match_the_wire_format_of_ceilometer() {
         matches(field(sample, "id"), "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$");
     }
     assert_eq!(verify(&samples, "another secret"), samples.len());
-    // The broker knows exchange and queue by these properties and no others.
+    // The broker accepts the queue with these properties and no others.
     declare(url, "metering", false).unwrap();
     assert!(declare(url, "metering", true).is_err(), "durable");
 }
@@ -209,8 +215,9 @@ fn topics_and_meters_can_be_chosen() {
     for topic in ["custom", "second"] {
         let consumer = Consumer::new(url, topic);
         let of_type = |arrivals: &[Arrival], metering: bool| {
-            let wanted = |a: &&Arrival| (a.notification()["event_type"] == "metering") == metering;
-            arrivals.iter().filter(wanted).flat_map(Arrival::samples).collect::<Vec<_>>()
+            let matches_type =
+                |a: &&Arrival| (a.notification()["event_type"] == "metering") == metering;
+            arrivals.iter().filter(matches_type).flat_map(Arrival::samples).collect::<Vec<_>>()
         };
         let polled = usize::try_from(ledger.polled).unwrap();
         let arrivals = consumer.wait_until("every sample, twice", |arrivals| {
@@ -231,7 +238,7 @@ fn topics_and_meters_can_be_chosen() {
 }
 
 #[test]
-fn credentials_are_percent_decoded_and_wrong_ones_never_shown() {
+fn credentials_are_percent_decoded_and_never_shown() {
     let lab = broker();
     let (user, password) = ("me@ü/x", "p:a%? #&s");
     lab.rabbit(&["add_user", user, password]);
@@ -241,7 +248,7 @@ fn credentials_are_percent_decoded_and_wrong_ones_never_shown() {
     let encoded = "p%3Aa%25%3F%20%23%26s";
     let url = format!("amqp://me%40%C3%BC%2Fx:{encoded}@{place}");
 
-    // Both ways to name a broker.
+    // Both ways to configure a broker.
     let agent =
         Agent::new("delivery-credentials").amqp(&url).everything_to(&["notifier://?topic=decoded"]);
     let consumer = Consumer::new(&url, "decoded");
@@ -257,7 +264,7 @@ fn credentials_are_percent_decoded_and_wrong_ones_never_shown() {
     let ended = running.stop().code(0);
     shows_nothing(&ended.stderr, &[password, encoded]);
 
-    // A wrong one is an outage like any other.
+    // A wrong password is handled as an outage.
     let agent = Agent::new("delivery-wrong-password")
         .amqp(&format!("amqp://me%40%C3%BC%2Fx:wrong-hush@{place}"))
         .set("shutdown_grace", "1s")
@@ -265,7 +272,7 @@ fn credentials_are_percent_decoded_and_wrong_ones_never_shown() {
         .everything_to(&["notifier://?topic=refused"]);
     let mut running = agent.run();
     running.wait_for_cycles(3);
-    eventually("a word about it", PATIENCE, || {
+    eventually("a warning", PATIENCE, || {
         running.stderr().lines().any(|line| line.contains("\"WARN\"")).then_some(())
     });
     let ended = running.stop().code(69);
@@ -283,7 +290,7 @@ fn shows_nothing(output: &str, secrets: &[&str]) {
 
 #[test]
 fn secrets_are_never_shown() {
-    // In every place that takes one, with commands that succeed, that fail and that are refused.
+    // In every setting with a secret, for commands that succeed, fail and are refused.
     let port = closed_port();
     let agent = |pipeline_error: bool| {
         let agent = Agent::new("delivery-secrets")
@@ -302,20 +309,20 @@ fn secrets_are_never_shown() {
         ];
         agent.everything_to(&publishers)
     };
-    let well = agent(false);
-    let mut running = well.run();
+    let valid = agent(false);
+    let mut running = valid.run();
     running.wait_for_cycles(2);
-    let mut said = vec![running.stop().code(69)];
-    said.push(well.execute(&["once", "--log", "trace"]).code(0));
-    said.push(well.execute(&["once", "--log", "trace", "--publish"]).code(69));
-    said.push(well.execute(&["check"]).code(0));
-    let unwell = agent(true);
-    said.push(unwell.execute(&["check"]).code(78));
-    said.push(unwell.execute(&["run", "--log", "trace"]).code(78));
+    let mut outputs = vec![running.stop().code(69)];
+    outputs.push(valid.execute(&["once", "--log", "trace"]).code(0));
+    outputs.push(valid.execute(&["once", "--log", "trace", "--publish"]).code(69));
+    outputs.push(valid.execute(&["check"]).code(0));
+    let invalid = agent(true);
+    outputs.push(invalid.execute(&["check"]).code(78));
+    outputs.push(invalid.execute(&["run", "--log", "trace"]).code(78));
     let typo =
         agent(false).set("amqp.url", "amqp//user:hush-one@127.0.0.1").set("amqp.ulr", "hush-five");
-    said.push(typo.execute(&["check"]).code(78));
-    for ended in &said {
+    outputs.push(typo.execute(&["check"]).code(78));
+    for ended in &outputs {
         let secrets = ["hush-one", "hush-two", "hush-three", "hush-four", "hush-five"];
         shows_nothing(&ended.stdout, &secrets);
         shows_nothing(&ended.stderr, &secrets);
@@ -355,7 +362,7 @@ fn policies_bound_pending_envelopes() {
 }
 
 #[test]
-fn ipv6_literals_work() {
+fn ipv6_literals_are_accepted() {
     let lab = broker();
     let relay = Relay::to(lab.amqp_port());
     let consumer = Consumer::new(lab.amqp_url(), "ipv6");
@@ -370,7 +377,7 @@ fn ipv6_literals_work() {
 #[test]
 fn once_publishes_only_with_the_option() {
     let url = broker().amqp_url();
-    // So few samples that they fit into one message.
+    // Few enough samples for one message.
     let agent = Agent::new("delivery-once").libvirt("sim://?domains=1").amqp(url);
     let agent = agent.everything_to(&["notifier://?topic=once"]);
     let consumer = Consumer::new(url, "once");
@@ -387,6 +394,6 @@ fn once_publishes_only_with_the_option() {
     agent.execute(&["once", "--format", "ndjson"]).code(0);
     let after = agent.execute(&["once", "--format", "ndjson", "--publish"]).code(0);
     let arrivals = consumer.wait_for(2);
-    assert_eq!(arrivals.len(), 2, "what once did not publish is not there");
+    assert_eq!(arrivals.len(), 2, "only published samples arrive");
     assert_eq!(ids(&first_deliveries(&arrivals[1..])), ids(&ndjson(&after.stdout)));
 }

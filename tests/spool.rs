@@ -1,4 +1,4 @@
-//! What is held, for people: `nephometer spool`, and what the next version finds.
+//! `nephometer spool` on pending and rejected envelopes, and the upgrade of a store of format 1.
 
 use std::collections::HashSet;
 use std::fs;
@@ -32,20 +32,20 @@ fn pending_envelopes_are_listed_checked_exported_and_requeued() {
     assert!(name.starts_with("out/notifier://127.0.0.1:") && !name.contains("hush"), "{name}");
     agent.execute(&["spool", "check"]).code(0).reports("ok: all envelopes are readable");
     let ledger = running.stop().code(69).ledger();
-    let held = ledger.publisher("notifier").pending;
+    let pending = ledger.publisher("notifier").pending;
 
     // The same without an agent: this time from the disk.
     let [spool] = &spools(&agent)[..] else { panic!("one spool") };
     assert_eq!(
         (spool["held"].as_u64(), spool["samples"].as_u64()),
-        (Some(held), Some(ledger.polled))
+        (Some(pending), Some(ledger.polled))
     );
     agent.execute(&["spool", "check"]).code(0);
-    let copied = ndjson(&agent.execute(&["spool", "export", &name]).code(0).stdout);
-    assert_eq!(copied.len() as u64, held);
-    let ids: HashSet<&str> = copied.iter().map(|envelope| text(envelope, "id")).collect();
-    assert_eq!(ids.len(), copied.len());
-    for envelope in &copied {
+    let exported = ndjson(&agent.execute(&["spool", "export", &name]).code(0).stdout);
+    assert_eq!(exported.len() as u64, pending);
+    let ids: HashSet<&str> = exported.iter().map(|envelope| text(envelope, "id")).collect();
+    assert_eq!(ids.len(), exported.len());
+    for envelope in &exported {
         let body: Value = serde_json::from_str(envelope["body"].as_str().unwrap()).unwrap();
         let inner: Value = serde_json::from_str(body["oslo.message"].as_str().unwrap()).unwrap();
         assert_eq!(inner["message_id"], envelope["id"]);
@@ -56,14 +56,14 @@ fn pending_envelopes_are_listed_checked_exported_and_requeued() {
     }
     agent.execute(&["spool", "export", "nobody's"]).code(64).reports("unknown spool nobody's");
 
-    // Another broker from now on: what waits for the old one is said, and given to the new one.
+    // With another broker the old spool is orphaned, logged, and requeued to the new one.
     let agent = agent.everything_to(&["notifier://?topic=spooled"]);
     let consumer = Consumer::new(url, "spooled");
     let mut running = agent.run();
     running.wait_for_cycles(2);
-    let said =
+    let logged =
         running.logged("orphaned spool, `nephometer spool requeue` moves it to another publisher");
-    assert_eq!((said.len(), said[0]["envelopes"].as_u64()), (1, Some(held)));
+    assert_eq!((logged.len(), logged[0]["envelopes"].as_u64()), (1, Some(pending)));
     let to = "out/notifier://?topic=spooled";
     agent
         .execute(&["spool", "requeue", to, "--to", &name])
@@ -72,7 +72,7 @@ fn pending_envelopes_are_listed_checked_exported_and_requeued() {
     agent
         .execute(&["spool", "requeue", &name, "--to", to])
         .code(0)
-        .reports(&format!("{held} envelopes"));
+        .reports(&format!("{pending} envelopes"));
     let ended = running.stop().code(0).ledger();
     let arrivals = consumer
         .wait_until("all samples", |all| first_deliveries(all).len() as u64 == ended.polled);
@@ -84,7 +84,7 @@ fn pending_envelopes_are_listed_checked_exported_and_requeued() {
 
 #[test]
 fn rejected_envelopes_are_kept_and_can_be_sent_again() {
-    // A datagram has at most 65,507 bytes: metadata of that length are refused by the system.
+    // A datagram has at most 65,507 bytes: the system refuses one with metadata of this length.
     let agent = Agent::new("spool-refused").libvirt("sim://?domains=1&seed=1");
     let components = agent.folder.at("large");
     fs::create_dir(&components).unwrap();
@@ -95,7 +95,7 @@ fn rejected_envelopes_are_kept_and_can_be_sent_again() {
     );
     let mut running = agent.run();
     running.wait_for_cycles(1);
-    eventually("something refused", PATIENCE, || {
+    eventually("a rejected envelope", PATIENCE, || {
         spools(&agent).first().filter(|spool| spool["set_aside"].as_u64() > Some(0)).map(drop)
     });
     let ended = running.stop().code(0);
@@ -110,12 +110,12 @@ fn rejected_envelopes_are_kept_and_can_be_sent_again() {
     assert_eq!((&spool["set_aside"], spool["held"].as_u64()), (&0.into(), Some(publisher.dropped)));
 }
 
-/// `tests/stores/1` was written by the version before spools: 24 ticks of two domains, of which a
-/// broker that was away has had none, and a file all that an accumulator had let go.
+/// `tests/stores/1` was written before spools existed: 24 polling cycles of two domains. The broker was
+/// unavailable and has none of them; the file has all that the accumulator had flushed.
 #[test]
 fn store_of_the_previous_format_is_upgraded() {
     let agent = Agent::new("spool-upgrade")
-        // Components are compiled meanwhile, on a machine that may be busy.
+        // Includes compiling components, on a machine that may be busy.
         .set("shutdown_grace", "60s")
         .amqp(broker().amqp_url())
         .libvirt("sim://?domains=2&seed=1");
@@ -139,7 +139,7 @@ fn store_of_the_previous_format_is_upgraded() {
     running.wait_for_cycles(2);
     let ended = running.stop().code(0);
     assert!(ended.logged("damaged store moved aside").is_empty());
-    // Two domains, from the second tick on.
+    // Two domains, from the second polling cycle on.
     let cycles = usize::try_from(ended.ledger().polled / 2).unwrap();
     let arrivals =
         consumer.wait_until("all rates", |all| first_deliveries(all).len() >= 2 * (23 + cycles));
