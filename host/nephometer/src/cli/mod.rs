@@ -212,3 +212,30 @@ fn classify(error: &anyhow::Error) -> Failure {
     }
     Failure::Software
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::Cli;
+
+    fn descriptions(command: &Command, found: &mut Vec<(String, String)>) {
+        for one in command.get_subcommands().filter(|one| !one.is_hide_set()) {
+            let about = one.get_about().map(ToString::to_string).unwrap_or_default();
+            found.push((one.get_name().to_owned(), about));
+            descriptions(one, found);
+        }
+    }
+
+    // The comments of flattened arguments must not replace those of their command.
+    #[test]
+    fn every_command_has_its_own_description() {
+        let mut found = Vec::new();
+        descriptions(&Cli::command(), &mut found);
+        for (name, about) in &found {
+            let alike = found.iter().filter(|(_, other)| other == about).count();
+            assert!(!about.is_empty() && alike == 1, "{name}: {about:?}");
+        }
+        Cli::command().debug_assert();
+    }
+}
