@@ -1,5 +1,5 @@
-//! `tests/cases/agent`: what libvirt says of one domain, and what the binary makes of it. See the
-//! README there.
+//! Runs the cases in `tests/cases/agent`: libvirt data of one domain, and the expected samples. See
+//! the README there.
 
 use std::fs;
 use std::path::Path;

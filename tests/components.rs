@@ -1,5 +1,5 @@
-//! Components that misbehave cost their own sink what the configuration says, and nobody else
-//! anything.
+//! Misbehaving components: their own sink loses what the configuration allows, other sinks lose
+//! nothing. Also the cache of compiled components, and components of other contract versions.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::harness::{Agent, Ended, PATIENCE, component, eventually, ndjson, numb
 
 /// One source, a sink with `misbehaving` in this mode, and one without any component.
 fn agent(mode: &str, on_error: &str) -> Agent {
-    // What is held for good is not worth waiting for; everything else is.
+    // A sink that is held for good need not be waited for at shutdown.
     let grace = if on_error == "hold" { "1s" } else { "60s" };
     let agent = Agent::new(&format!("components-{mode}")).set("shutdown_grace", grace).set(
         "components.by_name.misbehaving",
@@ -38,7 +38,7 @@ fn samples(agent: &Agent, file: &str) -> Vec<Value> {
     ndjson(&fs::read_to_string(agent.folder.at(file)).unwrap_or_default())
 }
 
-/// Runs until the good sink has two ticks more than when the bad one's fate was decided.
+/// Runs until the good sink has received samples, and for two more polling cycles.
 fn run(agent: &Agent) -> Ended {
     let mut running = agent.run();
     running.wait_for_cycles(1);
@@ -49,7 +49,7 @@ fn run(agent: &Agent) -> Ended {
     running.stop()
 }
 
-/// Every way to fail, and what the log says of it.
+/// Failure modes, and part of the reason in the log.
 const FAILURES: [(&str, &str); 22] = [
     ("loop-transform", "components.by_name.misbehaving.limits.cpu"),
     ("memory-bomb", "components.by_name.misbehaving.limits.memory"),
@@ -76,16 +76,16 @@ const FAILURES: [(&str, &str); 22] = [
 ];
 
 #[test]
-fn a_misdeed_is_named_and_costs_nobody_else_anything() {
+fn every_failure_is_logged_and_leaves_other_sinks_intact() {
     let wrong = side_by_side(&FAILURES, |(mode, reason)| {
         let agent = agent(mode, "drop");
         let ended = run(&agent);
         let ledger = ended.ledger();
         let good = samples(&agent, "good").len() as u64;
         let lost = ledger.transformer("misbehaving").dropped;
-        // It passes what it gets; what it fails on is no row.
+        // This mode passes all samples, and fails only in flush.
         let passes = *mode == "loop-flush";
-        let well = good == ledger.polled
+        let ok = good == ledger.polled
             && ended.stderr.contains(reason)
             && (lost == 0) == passes
             && ended.status.code() == Some(0);
@@ -96,17 +96,17 @@ fn a_misdeed_is_named_and_costs_nobody_else_anything() {
                 warnings(&ended)
             )
         };
-        if well { String::new() } else { report() }
+        if ok { String::new() } else { report() }
     });
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Does the same for many at once, since it is mostly waiting, and joins what they say.
+/// Runs `each` for all items in parallel and joins their reports: most of the time is waiting.
 fn side_by_side<T: Sync>(items: &[T], each: impl Fn(&T) -> String + Sync) -> String {
     let each = &each;
     std::thread::scope(|scope| {
         let threads: Vec<_> = items.iter().map(|item| scope.spawn(move || each(item))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("told above")).collect()
+        threads.into_iter().map(|thread| thread.join().expect("panic was printed")).collect()
     })
 }
 
@@ -116,7 +116,7 @@ fn warnings(ended: &Ended) -> String {
 }
 
 #[test]
-fn components_that_behave_oddly_are_put_up_with() {
+fn unusual_but_valid_behaviour_loses_no_samples() {
     let modes = [
         "passthrough",
         "slow",
@@ -142,8 +142,8 @@ fn components_that_behave_oddly_are_put_up_with() {
 }
 
 #[test]
-fn on_error_decides() {
-    // hold: nothing is lost, the sink waits, and says so at the end.
+fn on_error_holds_drops_or_keeps_samples() {
+    // hold: nothing is lost; the sink waits, and the exit code reports it.
     let held = agent("trap-transform", "hold");
     let ledger = run(&held).code(69).ledger();
     let sink = &ledger.sinks["bad"];
@@ -164,11 +164,11 @@ fn on_error_decides() {
 /// `docs/contract.md`, "Errors": `rejected` costs these samples and nothing else, `broken` is a failure
 /// like a trap, and is tried again until it passes.
 #[test]
-fn a_rejected_batch_is_dropped_at_once_and_a_broken_component_is_tried_again() {
+fn rejected_batch_is_dropped_at_once_and_broken_component_is_retried() {
     let rejecting = agent("reject", "hold");
     let ended = run(&rejecting).code(0);
     let stage = ended.ledger().transformer("misbehaving").clone();
-    assert_eq!(stage.dropped, ended.ledger().polled, "on_error is not asked: {stage:?}");
+    assert_eq!(stage.dropped, ended.ledger().polled, "on_error does not apply: {stage:?}");
     assert!(
         ended.logged("component failed").is_empty() && ended.logged("chain recovered").is_empty()
     );
@@ -181,7 +181,7 @@ fn a_rejected_batch_is_dropped_at_once_and_a_broken_component_is_tried_again() {
     });
     assert_eq!(running.logged("component failed twice on a batch").len(), 1, "logged once");
     assert!(samples(&broken, "bad").is_empty());
-    // Whoever acts need not do more: the batch that was held passes, and all behind it.
+    // Once the operator acts, the held batch passes, and all batches behind it.
     let pipeline = fs::read_to_string(broken.folder.at("pipeline.yaml")).unwrap();
     broken.folder.write("pipeline.yaml", pipeline.replace("mode: broken", "mode: passthrough"));
     eventually("what was held", PATIENCE, || (!samples(&broken, "bad").is_empty()).then_some(()));
@@ -223,7 +223,7 @@ fn state_survives_a_trap() {
     let ended = agent.execute(&["run"]).code(0).reports("a volume is 666");
     let rows = ended.ledger().polled / 5;
     assert_eq!(ended.ledger().transformer("misbehaving").dropped, rows);
-    // It counts the rows that it has seen; those that it trapped on it has not.
+    // Counts the samples of all batches but the one it trapped on.
     let counts: Vec<u64> = samples(&agent, "bad")
         .iter()
         .filter(|sample| text(sample, "name") == "misbehaving.count")
@@ -238,7 +238,7 @@ fn state_survives_a_trap() {
 }
 
 #[test]
-fn state_goes_on_from_batch_to_batch() {
+fn state_persists_from_batch_to_batch() {
     let agent = agent("counter", "hold");
     let uri = recording(&agent, &[1, 2, 3]);
     let agent = agent.libvirt(&uri);
@@ -253,7 +253,7 @@ fn state_goes_on_from_batch_to_batch() {
 }
 
 #[test]
-fn options_and_settings_that_cannot_be_used_are_configuration_errors() {
+fn unusable_options_and_settings_are_configuration_errors() {
     for (mode, reason) in [
         ("option-error", "this mode refuses its options"),
         ("nonsense", "unknown mode"),
@@ -268,7 +268,7 @@ fn options_and_settings_that_cannot_be_used_are_configuration_errors() {
 }
 
 #[test]
-fn files_that_are_no_components_are_refused_clearly() {
+fn files_that_are_not_components_are_refused_with_a_reason() {
     let agent = Agent::new("components-files");
     let real = fs::read(component("rate_of_change")).unwrap();
     let core = b"\0asm\x01\0\0\0".to_vec();
@@ -291,7 +291,7 @@ fn files_that_are_no_components_are_refused_clearly() {
         .reports("missing.wasm");
 }
 
-/// A component as it would be if it had been built for 0.3.0 of the contract.
+/// A component with its contract version replaced by 0.3.0.
 fn of_another_contract(name: &str) -> Vec<u8> {
     let mut bytes = fs::read(component(name)).unwrap();
     let (old, new) = (b"@0.2.0", b"@0.3.0");
@@ -330,7 +330,7 @@ fn a_component_of_another_contract_version_is_refused_with_both_versions_and_the
     }
 }
 
-/// An agent whose component's code is in the cache, and the file that it is in.
+/// An agent with a cached component, and the cache file.
 fn cached(name: &str) -> (Agent, std::path::PathBuf) {
     let agent =
         Agent::new(name).through("[{name: rate_of_change, parameters: {}}]", &["file:///dev/null"]);
@@ -351,7 +351,7 @@ fn cached(name: &str) -> (Agent, std::path::PathBuf) {
     (agent, compiled.expect("compiled code in the cache"))
 }
 
-/// Whether components came from the cache, as the log says.
+/// Whether components were loaded from the cache, according to the log.
 fn from_cache(agent: &Agent) -> HashSet<bool> {
     let mut command = agent.command(&["once", "--log-format", "json"]);
     command.env("NEPHOMETER_LOG", "info");
@@ -370,7 +370,7 @@ fn a_damaged_cache_is_rebuilt() {
     for damaged in [flipped, good[..good.len() / 2].to_vec(), Vec::new()] {
         fs::write(&file, damaged).unwrap();
         assert_eq!(from_cache(&agent), HashSet::from([false]));
-        assert_eq!(from_cache(&agent), HashSet::from([true]), "it has been rebuilt");
+        assert_eq!(from_cache(&agent), HashSet::from([true]), "the cache was rebuilt");
     }
 }
 
@@ -404,7 +404,7 @@ fn a_cache_that_others_could_have_written_is_refused() {
 }
 
 #[test]
-fn components_built_on_released_contracts_run_for_good() {
+fn components_of_released_contract_versions_keep_running() {
     let released = root().join("tests/contract");
     let mut versions = 0;
     let entries = fs::read_dir(released).unwrap().map(|entry| entry.unwrap().path());

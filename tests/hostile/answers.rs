@@ -1,7 +1,7 @@
 //! Small components whose answers ask for much work: each is refused by a bound of the table, by name.
 
 use super::parts::{Answer, OWN, TEXT, data, meter, pages, repeats, resource, stores, transformer};
-use super::{case, ended_at_work, refused_by_check};
+use super::{assert_ended_by_run, assert_refused_by_check, case};
 
 /// Where lists of answers begin, beyond everything else.
 const LIST: u32 = 131_072;
@@ -16,7 +16,7 @@ fn listing(place: &str, fields: &[(u32, u32)], count: u32, words: &[u32]) -> Vec
 }
 
 #[test]
-fn settings_and_descriptions_that_ask_for_much_are_refused() {
+fn oversized_settings_and_descriptions_are_refused() {
     let text = [TEXT.0, TEXT.1];
     let pair = [text, text].concat();
     let meters = |count| listing("CONFIGURE", &[(1_092, LIST), (1_096, count)], count, &text);
@@ -24,7 +24,7 @@ fn settings_and_descriptions_that_ask_for_much_are_refused() {
         ("MEMORY", "4"),
         ("CONFIGURE", &stores(&[(1_092, 1_120), (1_096, 1), (1_120, 65_536), (1_124, 20_000)])),
     ]);
-    refused_by_check(
+    assert_refused_by_check(
         "settings",
         &[
             // 4.9 GB and 30 s before there was a bound.
@@ -93,13 +93,14 @@ fn flushing(rows: u32, metadata: u32, id: u32) -> Vec<u8> {
 }
 
 #[test]
-fn answers_that_stand_for_much_are_refused() {
-    ended_at_work(
+fn answers_with_oversized_messages_are_refused() {
+    assert_ended_by_run(
         "large-answers",
         &[
             // A component of 9 KB, an answer of 0.8 MB, 4 GB of messages.
-            case("rows-of-a-large-resource", flushing(20_000, 200_000, 7), "answer_bytes").with(4),
-            case("many-rows", flushing(300_000, 100, 7), "answer_rows").with(32),
+            case("rows-of-a-large-resource", flushing(20_000, 200_000, 7), "answer_bytes")
+                .with_memory(4),
+            case("many-rows", flushing(300_000, 100, 7), "answer_rows").with_memory(32),
             case("large-metadata", flushing(1, 300_000, 7), "metadata_bytes"),
             case("long-id", flushing(1, 100, 2_000), "id_bytes"),
         ],

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::watched;
+use super::measure_memory;
 use crate::harness::{
     Agent, Ended, Folder, PATIENCE, Running, certificate, closed_port, eventually, ndjson,
 };
@@ -295,7 +295,7 @@ fn neighbour(agent: &Agent) -> usize {
 /// Ends it, and insists that the file had everything. Gives also the most memory it had, in KiB.
 fn end(running: Running, agent: &Agent, code: i32) -> (Ended, u64) {
     running.terminate();
-    let (ended, resident) = watched(running, Running::ended);
+    let (ended, resident) = measure_memory(running, Running::ended);
     let ended = ended.code(code);
     let ledger = ended.ledger();
     let file = ledger.publisher("/file://");
@@ -314,7 +314,7 @@ fn reason(running: &Running, name: &str) -> Option<String> {
 }
 
 #[test]
-fn no_broker_can_hurt_the_agent() {
+fn hostile_broker_cannot_crash_or_block_the_agent() {
     let names = MISDEEDS.iter().map(|(name, ..)| *name).chain(ODD.iter().map(|(name, _)| *name));
     let good = names.map(|name| publisher(name, broker(|peer| peer.welcome(Peer::confirm)).0));
     let calm = agent("hostile-broker-calm", good.collect());
@@ -360,7 +360,7 @@ fn no_broker_can_hurt_the_agent() {
 }
 
 #[test]
-fn a_broker_that_blocks_for_ever_does_not_hold_the_agent_up() {
+fn blocking_broker_does_not_delay_shutdown_of_the_agent() {
     let (port, _) =
         broker(|peer| peer.welcome(|peer, _| peer.send(&method(0, (10, 60), &short(EVIL)))));
     let agent = agent("hostile-broker-blocks", vec![publisher("blocks", port)]);

@@ -5,8 +5,9 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::json;
 
+use super::compiler::{bomb, children};
 use super::parts::{core, transformer, wrapped};
-use super::{bomb, case, children, refused_by_check};
+use super::{assert_refused_by_check, case};
 use crate::authoring::tariff;
 use crate::harness::{Agent, PATIENCE, Running, component, eventually, scaled};
 use crate::reload::variant;
@@ -26,9 +27,9 @@ fn many_tables(modules: usize, tables: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_compiles_to_more_than_its_size_allows_is_refused() {
+fn oversized_compiled_code_is_refused() {
     let exports: String = (0..2_100).map(|_| "(core module)").collect();
-    refused_by_check(
+    assert_refused_by_check(
         "compiling",
         &[
             case("many-tables", many_tables(2, 60), "component_elements"),
@@ -59,7 +60,7 @@ fn agent(name: &str, file: &[u8], options: &str) -> Agent {
 
 // A component of 9.5 MB held the compiler for 115 s, and all others with it.
 #[test]
-fn a_long_compilation_does_not_hold_up_a_short_one() {
+fn large_compilation_does_not_delay_a_small_one() {
     let long = bomb(6);
     assert!(long.len() > 1 << 20, "{} bytes are not long", long.len());
     let agent = agent("lanes", &long, "{}");
@@ -99,7 +100,7 @@ const REPLACED: [(&str, usize, usize); 6] = [
 
 // 200 reloads took 43 MB to 298 MB, 20 descriptors to 220 and 229 MB of cache; 1,000 took all descriptors.
 #[test]
-fn what_is_replaced_is_let_go() {
+fn memory_of_replaced_components_is_released() {
     for (language, small, full) in REPLACED {
         let count = scaled(small, full);
         if count > 0 {
@@ -142,7 +143,7 @@ fn replaced_often(language: &str, count: usize) {
 
 // "failed to make memory executable": no component could be loaded where systemd forbids it.
 #[test]
-fn components_load_where_no_memory_may_be_made_executable() {
+fn components_load_without_permission_to_make_memory_executable() {
     let agent = agent("mdwe", &transformer(&[]), "{}");
     // prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN), which is kept over exec.
     let python = "import ctypes, os, sys\n\

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::honest;
+use super::honest_samples;
 use super::parts::{stores, transformer, words};
 use crate::harness::{Agent, PATIENCE, Running, eventually};
 
@@ -126,7 +126,7 @@ fn kib(running: &Running, key: &str) -> u64 {
 }
 
 #[test]
-fn files_are_refused_by_their_bounds_and_the_sinks_go_on() {
+fn oversized_files_are_refused_and_sinks_continue() {
     let agent = Agent::new("hostile-config");
     components(agent.folder.path());
     let folder = agent.folder.path().display().to_string();
@@ -152,10 +152,10 @@ fn files_are_refused_by_their_bounds_and_the_sinks_go_on() {
         assert!(!shown, "{name}: {reason}");
         most.push((name, kib(&running, "VmHWM")));
         put(&agent, &good);
-        let before = honest(&agent);
+        let before = honest_samples(&agent);
         running.wait_for_cycles(1);
         eventually("the honest sink's samples", PATIENCE, || {
-            (honest(&agent) > before).then_some(())
+            (honest_samples(&agent) > before).then_some(())
         });
     }
     assert!(most.last().unwrap().1 < idle + BEYOND, "{idle} KiB without, then {most:?}");

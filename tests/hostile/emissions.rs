@@ -5,8 +5,8 @@ use std::fs;
 
 use serde_json::json;
 
+use super::measure_memory;
 use super::parts::{Answer, OWN, TEXT, data, pages, repeats, resource, transformer};
-use super::watched;
 use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson, text};
 
 /// Rows of a new resource with so many bytes of metadata, in place of the one sample of a batch.
@@ -84,7 +84,7 @@ fn rows_of_a_large_resource_are_spooled_in_pieces() {
     eventually("its batch", 2 * PATIENCE, || (lines(&out).lines().count() == rows).then_some(()));
     running.wait_for_cycles(2);
     running.terminate();
-    let (ended, resident) = watched(running, Running::ended);
+    let (ended, resident) = measure_memory(running, Running::ended);
     // The broker is not there: what is for it stays in the spool.
     let ledger = ended.code(69).ledger();
     let made = usize::try_from(ledger.transformer("multiplies").created).unwrap();

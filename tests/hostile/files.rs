@@ -48,7 +48,7 @@ fn goes_on(agent: &Agent, running: &mut Running) {
 
 // SIGTERM once did not end an agent that had a FIFO for a file: its opening waited for a reader.
 #[test]
-fn a_fifo_a_link_and_a_file_of_all_hold_their_own_samples_only() {
+fn fifo_link_and_world_writable_file_hold_only_their_own_samples() {
     let agent = Agent::new("hostile-outputs");
     let at = |name: &str| agent.folder.at(name).display().to_string();
     fifo(&agent.folder.at("fifo"));
@@ -82,7 +82,7 @@ fn a_fifo_a_link_and_a_file_of_all_hold_their_own_samples_only() {
 
 // 2^32 renames for each rotation once kept the agent from ending.
 #[test]
-fn rotation_is_bounded_and_over_at_the_limit_as_well() {
+fn rotation_is_bounded_and_completes_at_the_limit() {
     let agent = Agent::new("hostile-rotation");
     let url = |backups: u64| {
         let path = agent.folder.at("rotated");
@@ -134,7 +134,7 @@ fn a_store_that_others_may_write_is_refused_and_links_in_it_are_not_followed() {
 
 // `component check FIFO` once waited for ever, as did every other command that reads a file.
 #[test]
-fn no_command_waits_for_a_fifo() {
+fn commands_never_block_on_a_fifo() {
     let agent = agent("hostile-fifos", &[]);
     let path = agent.folder.at("fifo");
     fifo(&path);
@@ -186,7 +186,7 @@ fn configuration_is_still_read_from_a_pipe() {
 
 // 200 silent connections once kept everybody else waiting for a minute.
 #[test]
-fn silent_clients_of_the_control_socket_make_room() {
+fn idle_clients_of_the_control_socket_are_disconnected() {
     let agent = agent("hostile-control", &[]);
     let mut running = agent.run();
     running.wait_for_cycles(1);
@@ -219,10 +219,10 @@ fn silent_clients_of_the_control_socket_make_room() {
 
 // Names and reasons once reached the terminal as guests and files have them.
 #[test]
-fn nothing_that_others_name_moves_the_cursor() {
+fn control_characters_of_guests_never_reach_the_terminal() {
     let agent = agent("hostile-terminal", &[]);
     let evil = r#"{"properties": {"a\u001b[2Jb\u009b2J": {"description": "x\r\nok: all\u0007"}}}"#;
-    let component = agent.folder.write("evil.wasm", super::schema(evil, 0));
+    let component = agent.folder.write("evil.wasm", super::checked::schema(evil, 0));
     let store = agent.folder.at("store");
     fs::create_dir(&store).unwrap();
     let letter = json!({
@@ -259,7 +259,7 @@ fn domain(number: u32, metadata: &str) -> String {
 
 // XML of 100,000 attributes or disks once took more than a minute, and all domains waited.
 #[test]
-fn xml_that_is_too_large_costs_its_own_domain_only() {
+fn oversized_xml_affects_only_its_own_domain() {
     let agent = agent("hostile-xml", &[]);
     let items = |count: usize| format!("<m:m xmlns:m='urn:m'>{}</m:m>", "<m:m/>".repeat(count));
     let text = format!("<m:m xmlns:m='urn:m'>{}</m:m>", "x".repeat(4 << 20));

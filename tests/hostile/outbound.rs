@@ -113,7 +113,7 @@ const SOCKET: &str = r#"
 
 /// A publisher had a thousand sockets, and the agent no more file descriptors.
 #[test]
-fn a_publisher_has_so_many_sockets_and_gets_them_back() {
+fn sockets_of_a_publisher_are_bounded_and_released() {
     // The first call of an instance has all there are, one after the other twice over, and keeps them;
     // the second gets none and traps, so that an instance is made anew for the same envelope.
     let body = r"
@@ -157,7 +157,7 @@ const GREEDY: &str = r"
 ";
 
 #[test]
-fn publishers_cannot_use_up_the_file_descriptors() {
+fn publishers_cannot_exhaust_file_descriptors() {
     let file = publisher(SOCKETS, "", GREEDY);
     let urls: Vec<String> = (1..=12).map(|port| format!("hostile://127.0.0.1:{port}")).collect();
     let agent = agent("descriptors", &file, &urls);
@@ -192,7 +192,7 @@ fn publishers_cannot_use_up_the_file_descriptors() {
 }
 
 #[test]
-fn all_publishers_together_have_as_many_sockets_as_the_configuration_allows() {
+fn sockets_of_all_publishers_are_bounded_by_the_configuration() {
     let urls = ["hostile://127.0.0.1:1".to_owned(), "hostile://127.0.0.1:2".to_owned()];
     let agent = agent("totals", &publisher(SOCKETS, "", GREEDY), &urls)
         .set("components.totals.sockets", 20);
@@ -286,7 +286,7 @@ const NAME: &str = r#"(data (i32.const 3072) "silent.example")"#;
 
 /// 900 look-ups of a name whose server is silent held up every reload for 100 s and more.
 #[test]
-fn look_ups_that_nobody_answers_hold_up_nobody_else() {
+fn unanswered_lookups_delay_no_other_publisher() {
     // As many as it may have, kept in the first call; then it lets go of them and asks for more.
     let body = r"
         (local.set $one (call $network))
@@ -332,7 +332,7 @@ fn look_ups_that_nobody_answers_hold_up_nobody_else() {
 }
 
 #[test]
-fn a_look_up_takes_so_long_and_no_longer() {
+fn lookups_time_out() {
     // The server would be waited for for 30 s, which is more than a call may take.
     let body = r"
         (call $resolve (call $network) (i32.const 3072) (i32.const 14) (i32.const 4096))
@@ -371,7 +371,7 @@ fn a_look_up_takes_so_long_and_no_longer() {
 
 /// The watcher wrote ten lines a second while it could not watch.
 #[test]
-fn file_watching_that_fails_is_reported_once_and_tried_again() {
+fn failed_file_watching_is_reported_once_and_retried() {
     let file = publisher("", "", "");
     let agent = agent("watching", &file, &["hostile://127.0.0.1:9".to_owned()]);
     // In a user namespace of its own, where there may be no more watchers from some time on.
@@ -409,7 +409,7 @@ fn file_watching_that_fails_is_reported_once_and_tried_again() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     assert_eq!(unavailable(&running), 1);
-    // What was watched before still is.
+    // What was measure_memory before still is.
     let replaced = || running.logged("publisher component replaced").len();
     fs::write(agent.folder.at("new"), publisher("", "(func $other)", "")).unwrap();
     fs::rename(agent.folder.at("new"), agent.folder.at("components/hostile.wasm")).unwrap();

@@ -1,9 +1,9 @@
 //! Publishers that attack through what stands behind HTTP requests in the agent: texts, header fields,
 //! bodies, as many as there may be.
 
+use super::measure_memory;
 use super::outbound::{agent, bounds, failed, goes_on};
 use super::publisher::publisher;
-use super::watched;
 use crate::harness::Running;
 
 const HTTP: &str = r#"
@@ -60,7 +60,7 @@ const LARGE: &str = r#"
 "#;
 
 #[test]
-fn what_stands_behind_http_requests_is_bounded() {
+fn memory_of_http_requests_is_bounded() {
     // The first call has each text one byte too long, and then as many requests as there may be; the
     // second has one resource too many, and the next instance's fields are too large.
     let body = r"
@@ -87,7 +87,7 @@ fn what_stands_behind_http_requests_is_bounded() {
     failed(&agent, "at most 256 (resources)");
     assert_eq!(bounds(&running), ["http_text_bytes"]);
     running.terminate();
-    let (ended, resident) = watched(running, Running::ended);
+    let (ended, resident) = measure_memory(running, Running::ended);
     let ended = ended.code(0);
     let ledger = ended.ledger();
     let count = ledger.publisher("/hostile://");
@@ -96,7 +96,7 @@ fn what_stands_behind_http_requests_is_bounded() {
 }
 
 #[test]
-fn header_fields_that_are_too_large_end_the_call_by_name() {
+fn oversized_header_fields_end_the_call_with_the_bound() {
     let body = "(call $fill) (drop (call $append-so-many (i32.const 32768)))";
     let file = publisher(HTTP, LARGE, body);
     let agent = agent("fields", &file, &["hostile://127.0.0.1:9".to_owned()]);

@@ -17,7 +17,7 @@ fn keeps_much() -> Vec<u8> {
 /// A save beyond the total is refused by name, with what the others have. The sinks work on, and what
 /// could not be saved is made again from the journal at the next start.
 #[test]
-fn a_state_beyond_the_total_is_refused_and_made_again() {
+fn state_beyond_the_total_is_refused_and_rebuilt() {
     let agent = Agent::new("hostile-states").libvirt("sim://?domains=3&seed=1");
     let folder = agent.folder.at("hostile");
     fs::create_dir(&folder).unwrap();

@@ -2,7 +2,7 @@
 //! them. The agent reads neither; lines of sources come from a confined child.
 
 use super::parts::transformer;
-use super::{case, ended_at_work};
+use super::{assert_ended_by_run, case};
 
 /// A component that traps, with debug information that nests inlined functions so deep.
 ///
@@ -62,9 +62,9 @@ fn doubling_name(steps: usize, letters: usize) -> String {
 }
 
 #[test]
-fn what_a_file_says_of_its_functions_costs_nothing() {
+fn hostile_function_names_and_debug_information_are_bounded() {
     let trap = "wasm `unreachable` instruction executed";
-    ended_at_work(
+    assert_ended_by_run(
         "traps",
         &[
             case("nested-debug-information", nested_debug_information(10_000), trap),

@@ -165,7 +165,7 @@ async fn live(
 }
 
 #[test]
-fn a_long_life_comes_out_as_it_did_with_the_contract_before() {
+fn long_run_matches_the_previous_contract_version() {
     let rename = json!({"source": {"map_from": {"name": "(.*)\\.x", "unit": "(.*)"}},
                         "target": {"map_to": {"name": "\\1.rate", "unit": "\\1/s"}, "type": "gauge",
                                    "scale": "100.0 / (10**9 * (resource_metadata.cpu_number or 1))"}});

@@ -138,11 +138,11 @@ fn holds<T: std::fmt::Debug>(
 }
 
 #[test]
-fn rate_of_change_is_its_model() {
+fn rate_of_change_matches_its_model() {
     holds("rate_of_change", rate_options(), Rate::options, Rate::apply);
 }
 
 #[test]
-fn unit_conversion_is_its_model() {
+fn unit_conversion_matches_its_model() {
     holds("unit_conversion", conversion_options(), Conversion::options, Conversion::apply);
 }

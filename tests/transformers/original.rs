@@ -313,12 +313,12 @@ fn rand_seed() -> u64 {
 }
 
 #[test]
-fn rate_of_change_is_ceilometers() {
+fn rate_of_change_matches_ceilometer() {
     holds("rate_of_change", conversion());
 }
 
 #[test]
-fn unit_conversion_is_ceilometers() {
+fn unit_conversion_matches_ceilometer() {
     holds("unit_conversion", conversion());
 }
 
@@ -328,16 +328,16 @@ fn delta_is_ceilometers() {
 }
 
 #[test]
-fn aggregator_is_ceilometers() {
+fn aggregator_matches_ceilometer() {
     holds("aggregator", aggregator());
 }
 
 #[test]
-fn accumulator_is_ceilometers() {
+fn accumulator_matches_ceilometer() {
     holds("accumulator", accumulator());
 }
 
 #[test]
-fn arithmetic_is_ceilometers() {
+fn arithmetic_matches_ceilometer() {
     holds("arithmetic", arithmetic());
 }

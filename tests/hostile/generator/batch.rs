@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use serde_json::json;
 
-use super::super::{allowance, honest};
+use super::super::{allowance, honest_samples};
 use super::SINKS;
 use super::case::Case;
 use crate::harness::{Agent, Ended, PATIENCE, Resident, Running, component};
@@ -136,7 +136,7 @@ fn check(agent: &Agent, cases: &[Case]) -> Result<BTreeSet<String>, String> {
     let all: Vec<&Case> = cases.iter().collect();
     pipeline(agent, Stage::Working, &all);
     let running = agent.start(agent.command(&["check"]), None);
-    let (ended, _) = watched(running, "check", &all, |_| Ok(()))?;
+    let (ended, _) = measure_memory(running, "check", &all, |_| Ok(()))?;
     let problems = ended.stdout.lines().filter(|line| !line.starts_with("warning:"));
     let refused = named(problems, cases);
     let code = if refused.is_empty() { 0 } else { 78 };
@@ -156,7 +156,7 @@ fn named<'a>(lines: impl Iterator<Item = &'a str>, cases: &[Case]) -> BTreeSet<S
 /// Everything that was accepted works from the start.
 fn start(agent: &Agent, accepted: &[&Case]) -> Result<(Ended, u64), String> {
     pipeline(agent, Stage::Working, accepted);
-    watched(agent.run(), "run", accepted, |running| work(agent, running))
+    measure_memory(agent.run(), "run", accepted, |running| work(agent, running))
 }
 
 /// Everything comes while the agent runs, and it refuses what `check` has refused.
@@ -167,7 +167,7 @@ fn reload(
 ) -> Result<(Ended, u64), String> {
     let all: Vec<&Case> = cases.iter().collect();
     pipeline(agent, Stage::Empty, &all);
-    watched(agent.run(), "run", accepted, |running| {
+    measure_memory(agent.run(), "run", accepted, |running| {
         running.wait_for_cycles(1);
         pipeline(agent, Stage::Idle, &all);
         let asked = agent.start(agent.command(&["reload"]), None).ended(2 * PATIENCE);
@@ -190,17 +190,17 @@ fn reload(
 /// Lets all work for some ticks, of which the honest sink has samples.
 fn work(agent: &Agent, running: &mut Running) -> Result<(), String> {
     running.wait_for_cycles(3);
-    let before = honest(agent);
+    let before = honest_samples(agent);
     running.wait_for_cycles(2);
     crate::harness::eventually("the honest sink's samples", PATIENCE, || {
-        (honest(agent) > before).then_some(())
+        (honest_samples(agent) > before).then_some(())
     });
     running.terminate();
     Ok(())
 }
 
 /// Sees a process to its end: no signal, no panic, no more memory than it may have. How much there was.
-fn watched(
+fn measure_memory(
     mut running: Running,
     command: &str,
     cases: &[&Case],

@@ -37,7 +37,7 @@ const PUBLISHERS: usize = 8;
 const AGENTS: usize = 2;
 
 #[test]
-fn no_generated_component_hurts_the_agent() {
+fn generated_components_never_harm_the_agent() {
     let seed: u64 = number("NEPHOMETER_TEST_SEED").unwrap_or(SEED);
     if let Some(number) = number::<usize>("NEPHOMETER_TEST_CASE") {
         let case = case(&Generator::new(seed), number);
@@ -59,7 +59,7 @@ fn no_generated_component_hurts_the_agent() {
 
 // What every case is made of must be well, or all of them are refused for the same reason.
 #[test]
-fn a_component_without_fault_is_accepted() {
+fn valid_generated_component_is_accepted() {
     let generator = Generator::new(SEED);
     for publishes in [false, true] {
         let cases = generator.good_cases(publishes);
