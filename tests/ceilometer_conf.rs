@@ -183,7 +183,7 @@ fn files_with_secrets_that_all_may_read_are_warned_of() {
     let expected = |file: &str, may: &str, mode: &str| {
         format!(
             "the file {:?} holds a secret, and every user of this host may {may} it (mode {mode}); \
-             take that right away: chmod o= FILE",
+             remove that permission: chmod o= FILE",
             agent.folder.at(file)
         )
     };

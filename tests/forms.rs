@@ -80,7 +80,7 @@ fn faults_of_both_files_are_told_at_once() {
         "polling.yaml:3:10: the name \"a\" is taken by another source",
         "polling.yaml:3:23: the interval 0 is not above 0",
         "pipeline.yaml:1:29: `meters` is empty",
-        "there is no sink \"x\"",
+        "unknown sink \"x\"",
     ] {
         assert!(ended.stdout.contains(said), "{said}\n{}", ended.stdout);
     }
@@ -151,8 +151,8 @@ fn a_ceilometer_conf_stands_below_everything_else() {
     }
     for said in [
         "ceilometer.conf:6:1: [DEFAULT] shuffle is not understood and has no effect",
-        "[compute] instance_discovery_method has no effect here; it is as with libvirt_metadata",
-        "[compute] fetch_extra_metadata has no effect here; nothing has to be done",
+        "[compute] instance_discovery_method has no effect here; this agent behaves as with libvirt_metadata",
+        "[compute] fetch_extra_metadata has no effect here; no action needed",
         "the section [keystone_authtoken] has no effect here",
         "write notifier://?topic=TOPIC in pipeline.yaml",
     ] {

@@ -75,7 +75,7 @@ pub(super) fn batch_of_cycle(samples: &[Sample], cycle: u64) -> Arc<Batch> {
         Moment { wall: Timestamp::from_nanos(time), continuous: Some(time), monotonic: None };
     let volume = Volume::from(cycle * SECOND / 4);
     let samples = samples.iter().map(|sample| Sample { volume, taken, ..sample.clone() }).collect();
-    Arc::new(Batch { source: "bench".into(), cycle_start: taken, samples, gone: Vec::new() })
+    Arc::new(Batch { source: "bench".into(), cycle_start: taken, samples, removed: Vec::new() })
 }
 
 /// The dictionary of the samples: their meters and resources with ascending numbers.

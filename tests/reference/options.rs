@@ -19,7 +19,7 @@ keys and options are ignored with a warning; `nephometer check` prints them.
 ";
 
 fn table(page: &mut String, table: &OptionTable) {
-    writeln!(page, "\n## `{}`\n\n{}", table.place, cell(table.about)).unwrap();
+    writeln!(page, "\n## `{}`\n\n{}", table.location, cell(table.about)).unwrap();
     if table.options.is_empty() {
         return;
     }

@@ -123,7 +123,7 @@ impl Life {
             }
         }
         let tick = Moment { wall: Timestamp::from_nanos(time), ..Moment::default() };
-        Arc::new(Batch { source: "life".into(), cycle_start: tick, samples, gone })
+        Arc::new(Batch { source: "life".into(), cycle_start: tick, samples, removed })
     }
 }
 

@@ -21,13 +21,13 @@ fn parse(text: &str) -> (bool, String) {
 }
 
 /// The limit is taken, and one more is refused with the bound's name at its place.
-fn at_the_limit(bound: Bound, place: &str, pipeline: impl Fn(usize) -> String) {
+fn at_the_limit(bound: Bound, location: &str, pipeline: impl Fn(usize) -> String) {
     let (good, printed) = parse(&pipeline(bound.size()));
     assert!(good, "{bound:?}: {printed}");
     let (good, printed) = parse(&pipeline(bound.size() + 1));
     let (name, remedy) = (format!("({})", bound.row().name), bound.row().remedy);
     let named = |line: &str| {
-        line.starts_with(place) && line.contains(&name) && line.ends_with(&format!("; {remedy}"))
+        line.starts_with(location) && line.contains(&name) && line.ends_with(&format!("; {remedy}"))
     };
     assert!(!good && printed.lines().any(named) && printed.len() < 600, "{bound:?}: {printed}");
 }

@@ -1,4 +1,4 @@
-//! Where brokers are, and how they are spoken to.
+//! Addresses, TLS and queue settings of AMQP brokers.
 
 use std::path::PathBuf;
 
@@ -7,15 +7,15 @@ use super::Secret;
 /// The broker that `notifier://` without a host means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AmqpSpec {
-    /// All of `amqp`.
+    /// The whole `amqp` section.
     pub broker: BrokerSpec,
 }
 
-/// Where a broker is, and how it is spoken to.
+/// The addresses of a broker, and how to connect to it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BrokerSpec {
     /// `amqp://` or `amqps://`: `amqp.url`, the content of `amqp.url_file`, or what a publisher's own
-    /// URL names; the nodes of a cluster, of which any will do.
+    /// URL names. The nodes of a cluster; any of them is used.
     pub urls: Vec<Secret>,
     /// `amqp.tls`
     pub tls: TlsSpec,
@@ -23,25 +23,25 @@ pub struct BrokerSpec {
     pub queues: Queues,
 }
 
-/// What a broker is trusted by, and what it trusts us by. PEM files.
+/// Certificates for TLS, as PEM files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TlsSpec {
     /// `amqp.tls.enabled`: whether `amqp://` means TLS, and so does a publisher's own URL.
     pub enabled: bool,
-    /// `amqp.tls.ca`: whose signature a broker has to show, besides those that the system trusts.
+    /// `amqp.tls.ca`: an authority to trust besides those of the system.
     pub ca: Option<PathBuf>,
-    /// `amqp.tls.certificate` and `amqp.tls.key`: who we are.
+    /// `amqp.tls.certificate` and `amqp.tls.key`: the client's identity.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// How queues and their exchange are declared where they are not there.
+/// How missing queues and their exchange are declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Queues {
-    /// They go with the broker, as `amqp_durable_queues=false` of oslo.messaging.
+    /// Lost when the broker ends, as `amqp_durable_queues=false` of oslo.messaging.
     #[default]
     Transient,
-    /// They outlive the broker, as `amqp_durable_queues=true`.
+    /// Survive a restart of the broker, as `amqp_durable_queues=true`.
     Durable,
-    /// They are on several nodes, as `rabbit_quorum_queue=true`.
+    /// Replicated to several nodes, as `rabbit_quorum_queue=true`.
     Quorum,
 }

@@ -1,5 +1,5 @@
-//! What is allowed but unwise: a secret or a password that everybody knows, and files with secrets
-//! that every user of the host may read. Only warnings come of it: a test bed may do all of that.
+//! Warnings about valid but insecure settings: well-known secrets and passwords, and files with
+//! secrets that every user of the host may read. Never errors, because a test bed may use them.
 
 use std::fs;
 use std::net::IpAddr;
@@ -9,19 +9,19 @@ use std::path::Path;
 use super::broker::BrokerSpec;
 use super::check::Host;
 use super::error::Report;
-use super::place::Place;
+use super::location::Location;
 use super::raw::{Document, token};
 use super::spec::{DEFAULT_SECRET, PipelineSpec, PublisherTarget};
 use super::url::{self, Parts};
 
-/// Warns of secrets that are known to everybody, where they are used.
+/// Warns about well-known secrets that are in use.
 pub(super) fn known_secrets(host: &Host, pipeline: &PipelineSpec, report: &mut Report) {
     for publisher in pipeline.sinks.iter().flat_map(|sink| &sink.publishers) {
         let signs = match &publisher.target {
             PublisherTarget::Notifier(notifier) => {
                 let is_default = notifier.broker == host.amqp.broker;
-                let place = if is_default { &host.broker_place } else { &publisher.place };
-                guest(&notifier.broker, place, report);
+                let location = if is_default { &host.broker_location } else { &publisher.location };
+                guest(&notifier.broker, location, report);
                 true
             }
             PublisherTarget::Udp(_) | PublisherTarget::Tcp(_) => true,
@@ -30,20 +30,21 @@ pub(super) fn known_secrets(host: &Host, pipeline: &PipelineSpec, report: &mut R
         if signs && host.message.telemetry_secret.reveal() == DEFAULT_SECRET {
             let what = "messages are signed with the default secret, which everybody knows";
             let remedy = "set message.telemetry_secret, and the same at the receivers";
-            report.warn(&host.secret_place, what, remedy);
+            report.warn(&host.secret_location, what, remedy);
         }
     }
 }
 
-/// RabbitMQ refuses this user from anywhere but its own host, unless it is configured otherwise.
-fn guest(broker: &BrokerSpec, place: &Place, report: &mut Report) {
+/// Warns about `guest:guest` on a remote broker. RabbitMQ accepts this user from its own host only,
+/// unless it is configured otherwise.
+fn guest(broker: &BrokerSpec, location: &Location, report: &mut Report) {
     for url in &broker.urls {
         let Some(parts) = Parts::split(url.reveal()) else { continue };
         let Some(("guest:guest", host)) = parts.authority.rsplit_once('@') else { continue };
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         if !is_loopback(name.trim_matches(['[', ']'])) {
             let what = format!("the broker {host} is another host, and guest:guest opens it");
-            report.warn(place, what, "use a user and a password of this agent's own");
+            report.warn(location, what, "use a user and a password of this agent's own");
         }
     }
 }
@@ -54,32 +55,32 @@ fn is_loopback(name: &str) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The place of a secret that a `nephometer.yaml` itself holds.
-pub(super) fn secret_in_host(doc: &Document) -> Option<&Place> {
+/// The location of the first secret inside `nephometer.yaml` itself.
+pub(super) fn secret_in_host(doc: &Document) -> Option<&Location> {
     let own = |text: &&str| !text.is_empty() && *text != DEFAULT_SECRET;
     let pointer = "/message/telemetry_secret";
     if doc.text(pointer).filter(own).is_some() {
-        return Some(doc.place(pointer));
+        return Some(doc.location(pointer));
     }
     if doc.text("/amqp/url").is_some_and(url::has_password) {
-        return Some(doc.place("/amqp/url"));
+        return Some(doc.location("/amqp/url"));
     }
     doc.keys("/components/by_name").find_map(|(name, _)| {
         let options = format!("/components/by_name/{}/options", token(name));
-        doc.keys(&options).find(|(key, _)| is_secret(key)).map(|(_, place)| place)
+        doc.keys(&options).find(|(key, _)| is_secret(key)).map(|(_, location)| location)
     })
 }
 
-/// Files that `nephometer.yaml` names and that are secrets from end to end.
+/// Checks the permissions of secret files that `nephometer.yaml` refers to.
 pub(super) fn secret_files(doc: &Document, report: &mut Report) {
     for pointer in ["/amqp/url_file", "/amqp/tls/key", "/message/telemetry_secret_file"] {
         if let Some(path) = doc.text(pointer) {
-            readable(Path::new(path), doc.place(pointer), report);
+            readable(Path::new(path), doc.location(pointer), report);
         }
     }
 }
 
-/// Warns if publishers have secrets in their URLs and `file`, where these stand, may be read.
+/// Warns if publisher URLs in `file` contain secrets and every user may read it.
 pub(super) fn secret_urls(pipeline: &PipelineSpec, file: &Path, report: &mut Report) {
     let mut publishers = pipeline.sinks.iter().flat_map(|sink| &sink.publishers);
     let secret = publishers.find(|publisher| {
@@ -88,31 +89,31 @@ pub(super) fn secret_urls(pipeline: &PipelineSpec, file: &Path, report: &mut Rep
         url::has_password(url) || options.iter().any(|(key, _)| is_secret(key))
     });
     if let Some(secret) = secret {
-        readable(file, &secret.place, report);
+        readable(file, &secret.location, report);
     }
 }
 
-/// Whether an option is a secret, to judge by its name.
+/// Whether the name of an option suggests a secret.
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     ["password", "secret", "token", "api_key"].iter().any(|word| key.ends_with(word))
 }
 
-/// Warns if every user of this host may read a file with a secret. Reading it by its group is how
-/// an agent that is not root gets at it.
-pub(super) fn readable(path: &Path, place: &Place, report: &mut Report) {
+/// Warns if every user of this host may read a file with a secret. Group access is accepted: it is
+/// how an agent that is not root reads the file.
+pub(super) fn readable(path: &Path, location: &Location, report: &mut Report) {
     if let Some(mode) = mode_for_all(path) {
         let may = if mode & 0o002 == 0 { "read" } else { "read or change" };
         let what = format!(
             "the file {path:?} holds a secret, and every user of this host may {may} it (mode \
              {mode:04o})"
         );
-        report.warn(place, what, "take that right away: chmod o= FILE");
+        report.warn(location, what, "remove that permission: chmod o= FILE");
     }
 }
 
-/// The mode of a file that others may read or write, and all folders above it enter. One that
-/// cannot be looked at is for its reader to report.
+/// The mode of a file that all users may read or write, if they may enter all folders above it.
+/// Files that cannot be inspected are reported by their reader.
 fn mode_for_all(path: &Path) -> Option<u32> {
     let mode = |path: &Path| fs::metadata(path).ok().map(|found| found.permissions().mode());
     let path = fs::canonicalize(path).ok()?;

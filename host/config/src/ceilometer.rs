@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::caution::is_secret;
 use super::error::Report;
+use super::location::Location;
 use super::oslo::{DEFAULT, OsloFile, OsloOption};
-use super::place::Place;
 use super::url;
 
 /// What the file sets.
@@ -19,9 +19,9 @@ pub(super) struct CeilometerConf {
     /// `[polling] cfg_file`, or a `polling.yaml` beside the file.
     pub(super) polling: Option<PathBuf>,
     /// Options that are not read and concern the broker, with their names.
-    unread: Vec<(Place, String)>,
+    unread: Vec<(Location, String)>,
     /// The first option that holds a secret.
-    pub(super) secret: Option<Place>,
+    pub(super) secret: Option<Location>,
 }
 
 /// A key, its value, and where that stands.
@@ -107,13 +107,13 @@ impl CeilometerConf {
         let mut elsewhere: Vec<&str> = Vec::new();
         for option in file.options() {
             if is_secret(&option.key) && !option.is_empty() && conf.secret.is_none() {
-                conf.secret = Some(file.place(option));
+                conf.secret = Some(file.location(option));
             }
             if ELSEWHERE.contains(&option.section.as_str()) && !concerns_broker(&option.key) {
                 if !elsewhere.contains(&option.section.as_str()) {
                     elsewhere.push(&option.section);
                     let what = format!("the section [{}] has no effect here", option.section);
-                    report.warn(&file.place(option), what, "nothing has to be done");
+                    report.warn(&file.location(option), what, "no action needed");
                 }
                 continue;
             }
@@ -139,13 +139,13 @@ impl CeilometerConf {
     /// or the environment names the broker. A broker must not be spoken to in the clear, or another
     /// one in its place, because an option of this file has no effect.
     pub(super) fn unread(&self, broker_is_named: bool, report: &mut Report) {
-        for (place, name) in &self.unread {
+        for (location, name) in &self.unread {
             if broker_is_named {
                 let what = format!("{name} has no effect: amqp.url is set and counts alone");
-                report.warn(place, what, "nothing has to be done");
+                report.warn(location, what, "no action needed");
             } else {
                 report.fault(
-                    place,
+                    location,
                     format!("{name} is not read, and may change how the broker is reached"),
                     "set amqp.url in nephometer.yaml, with amqps:// and amqp.tls for TLS; this \
                      option then has no effect",
@@ -161,16 +161,16 @@ impl CeilometerConf {
         folder: &Path,
         report: &mut Report,
     ) {
-        let place = file.place(option);
+        let location = file.location(option);
         let mut set = |path: &'static [&'static str], value: String| {
-            self.keys.push((path, value, format!("{}:{}", place.file, place.line)));
+            self.keys.push((path, value, format!("{}:{}", location.file, location.line)));
         };
-        let mut warn = |what: String, remedy: &str| report.warn(&place, what, remedy);
+        let mut warn = |what: String, remedy: &str| report.warn(&location, what, remedy);
         let name = option.name();
         match (option.section.as_str(), option.key.as_str()) {
             (DEFAULT, "host") => set(&["host"], value),
             (DEFAULT, "sample_source") => set(&["message", "sample_source"], value),
-            (DEFAULT, "transport_url") => self.transport_url(&place, &value),
+            (DEFAULT, "transport_url") => self.transport_url(&location, &value),
             // Left empty, they are as good as not there.
             (RABBIT | DEFAULT, key) if tls(key).is_some() && value.is_empty() => {}
             (RABBIT, "ssl" | "ssl_ca_file" | "ssl_cert_file" | "ssl_key_file")
@@ -215,19 +215,19 @@ impl CeilometerConf {
             (DEFAULT, "pipeline_cfg_file") => self.pipeline = Some(folder.join(value)),
             ("polling", "cfg_file") => self.polling = Some(folder.join(value)),
             (RABBIT | DEFAULT, key) if IMMATERIAL.contains(&key) => {
-                warn(format!("{name} has no effect here"), "nothing has to be done");
+                warn(format!("{name} has no effect here"), "no action needed");
             }
-            (_, key) if concerns_broker(key) => self.unread.push((place, name)),
+            (_, key) if concerns_broker(key) => self.unread.push((location, name)),
             _ => without_effect(option, &name, &value, warn),
         }
     }
 
-    fn transport_url(&mut self, place: &Place, value: &str) {
+    fn transport_url(&mut self, location: &Location, value: &str) {
         let (url, options) = url::without_tls_options(value);
         if url::has_password(&url) {
-            self.secret.get_or_insert_with(|| place.clone());
+            self.secret.get_or_insert_with(|| location.clone());
         }
-        let origin = format!("{}:{}", place.file, place.line);
+        let origin = format!("{}:{}", location.file, location.line);
         self.keys.push((&["amqp", "url"], url, origin.clone()));
         for (name, value) in options {
             let origin = format!("{origin}{IN_URL}");
@@ -237,7 +237,7 @@ impl CeilometerConf {
                 None if IMMATERIAL.contains(&name.as_str()) => {}
                 None => {
                     let name = url::option_name(&name);
-                    self.unread.push((place.clone(), format!("{name} of transport_url")));
+                    self.unread.push((location.clone(), format!("{name} of transport_url")));
                 }
             }
         }
@@ -285,12 +285,12 @@ fn without_effect(
             );
         }
         (RABBIT, _) => {
-            return warn(format!("{name} has no effect here"), "nothing has to be done");
+            return warn(format!("{name} has no effect here"), "no action needed");
         }
         (_, key) if NOVA.contains(&key) => {
             return warn(
                 format!("{name} has no effect here"),
-                "nothing has to be done: this agent reads what libvirt knows, and never asks Nova",
+                "no action needed: this agent reads what libvirt knows, and never asks Nova",
             );
         }
         _ => {
@@ -301,7 +301,7 @@ fn without_effect(
         }
     };
     if !value.eq_ignore_ascii_case(usual) {
-        warn(format!("{name} has no effect here; it is as with {usual}"), "remove it");
+        warn(format!("{name} has no effect here; this agent behaves as with {usual}"), "remove it");
     }
 }
 

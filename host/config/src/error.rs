@@ -1,19 +1,21 @@
-//! What is wrong with a configuration, in words for the one who wrote it.
+//! Problems of a configuration, as users read them: location, problem, remedy.
+//!
+//! Collects the problems of all checks, bounds their number, and suggests names for typing errors.
 
 use std::fmt;
 
 use thiserror::Error;
 
-use super::place::Place;
+use super::location::Location;
 use super::spec::{AgentSpec, SinkSpec};
 use nephometer_model::{Bound, Exceeded, Row, clean};
 
-/// One fault, or one thing worth knowing: where it stands, what it is, what would be right. Holds
-/// no secret: whoever makes one shows URLs without their credentials.
+/// One error or warning: location, problem and remedy. Contains no secrets: callers pass URLs
+/// without their credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where the text stands that this is about.
-    pub place: Place,
+    /// The location of the text.
+    pub location: Location,
     /// What is wrong.
     pub what: String,
     /// What would be right.
@@ -22,24 +24,24 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.place, self.what, self.remedy)
+        write!(f, "{}: {}; {}", self.location, self.what, self.remedy)
     }
 }
 
-/// Every fault of every file, in the order of the files. Never without a problem.
+/// All problems of all files, sorted by location. Has at least one problem.
 #[derive(Debug, Clone, Error)]
 #[error("{}", lines(.problems))]
 pub struct ConfigError {
-    /// What has to be mended.
+    /// Problems that must be fixed.
     pub problems: Vec<Problem>,
-    /// What was found besides.
+    /// Warnings.
     pub warnings: Vec<Problem>,
-    /// What can be checked further all the same, if the host's own file is well: transformers of every
-    /// sink, and publishers of sinks that have no wrong one. It has no sources.
+    /// The part that can still be checked against components, if `nephometer.yaml` is valid: the
+    /// transformers of all sinks, and the publishers of sinks without an invalid one. No sources.
     pub rest: Option<Box<AgentSpec>>,
 }
 
-/// Problems in a message of the log or an answer; `check` prints all that are kept.
+/// Problems in one log message or response; `check` prints all of them.
 const LISTED: usize = 20;
 
 fn lines(problems: &[Problem]) -> String {
@@ -51,63 +53,63 @@ fn lines(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// Collects what the checks find: as many of both kinds as somebody may read, and the number of the
-/// others.
+/// Collects the findings of the checks: problems and warnings up to a bound, and the number of the
+/// rest.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     more_problems: usize,
     more_warnings: usize,
-    /// What of the sinks can be checked further, whatever is wrong elsewhere.
+    /// The sinks that can be checked further, whatever problems other parts have.
     pub(super) checkable: Vec<SinkSpec>,
 }
 
 impl Report {
-    /// Records a fault.
+    /// Adds a problem.
     pub(super) fn fault(
         &mut self,
-        place: &Place,
+        location: &Location,
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.push(problem(place, what, remedy));
+        self.push(problem(location, what, remedy));
     }
 
-    /// The same, made elsewhere.
+    /// Adds a problem that was built elsewhere.
     pub(super) fn push(&mut self, found: Problem) {
         keep(&mut self.problems, &mut self.more_problems, found);
     }
 
-    /// Records something worth knowing that stops nothing.
+    /// Adds a warning.
     pub(super) fn warn(
         &mut self,
-        place: &Place,
+        location: &Location,
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        keep(&mut self.warnings, &mut self.more_warnings, problem(place, what, remedy));
+        keep(&mut self.warnings, &mut self.more_warnings, problem(location, what, remedy));
     }
 
-    /// The same, made elsewhere.
-    pub(super) fn warn_of(&mut self, found: impl IntoIterator<Item = Problem>) {
+    /// Adds warnings that were built elsewhere.
+    pub(super) fn extend_warnings(&mut self, found: impl IntoIterator<Item = Problem>) {
         for found in found {
             keep(&mut self.warnings, &mut self.more_warnings, found);
         }
     }
 
-    /// How many faults there are: to see whether a check has found some.
+    /// The number of problems, for callers that detect whether a check added some.
     pub(super) fn faults(&self) -> usize {
         self.problems.len() + self.more_problems
     }
 
-    /// The faults that are kept.
+    /// The problems up to the bound.
     #[cfg(test)]
     pub(super) fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// `value` and the warnings, unless there was a fault.
+    /// Returns `value` and the warnings, or the problems if there are any.
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<(T, Vec<Problem>), ConfigError> {
         let problems = sorted(self.problems, self.more_problems);
         let warnings = sorted(self.warnings, self.more_warnings);
@@ -118,7 +120,7 @@ impl Report {
     }
 }
 
-/// Some more than are reported, because aliases and checks repeat some.
+/// Keeps more than are reported, because aliases and checks repeat some.
 fn keep(list: &mut Vec<Problem>, more: &mut usize, found: Problem) {
     if list.len() < 2 * Bound::Problems.size() {
         list.push(found);
@@ -127,10 +129,10 @@ fn keep(list: &mut Vec<Problem>, more: &mut usize, found: Problem) {
     }
 }
 
-/// By place, each once, and at the end the number of those that are left out.
+/// Sorts by location and removes duplicates; the last entry has the number of omitted problems.
 fn sorted(mut list: Vec<Problem>, more: usize) -> Vec<Problem> {
-    list.sort_by(|a, b| (&a.place, &a.what).cmp(&(&b.place, &b.what)));
-    // What an alias repeats is one fault all the same.
+    list.sort_by(|a, b| (&a.location, &a.what).cmp(&(&b.location, &b.what)));
+    // An alias repeats the problems of its anchor.
     list.dedup();
     let all = list.len() + more;
     list.truncate(Bound::Problems.size());
@@ -138,39 +140,39 @@ fn sorted(mut list: Vec<Problem>, more: usize) -> Vec<Problem> {
     if let (Some(last), true) = (list.last(), left_out > 0) {
         let Row { name, remedy, .. } = Bound::Problems.row();
         let what = format!("and {left_out} more ({name})");
-        list.push(problem(&last.place, what, remedy));
+        list.push(problem(&last.location, what, remedy));
     }
     list
 }
 
-/// A problem from its parts: one line, which quotes a long text by its beginning.
+/// Builds a problem as one line; long texts are cut.
 pub(super) fn problem(
-    place: &Place,
+    location: &Location,
     what: impl Into<String>,
     remedy: impl Into<String>,
 ) -> Problem {
-    Problem { place: place.clone(), what: clean(&what.into()), remedy: clean(&remedy.into()) }
+    Problem { location: location.clone(), what: clean(&what.into()), remedy: clean(&remedy.into()) }
 }
 
-/// A bound that was exceeded here.
-pub(super) fn exceeded(place: &Place, error: Exceeded) -> Problem {
+/// The problem for a bound that is exceeded at `location`.
+pub(super) fn exceeded(location: &Location, error: Exceeded) -> Problem {
     let (what, remedy) = parts(error);
-    problem(place, what, remedy)
+    problem(location, what, remedy)
 }
 
-/// What is wrong, and what would be right.
+/// The problem and the remedy of an exceeded bound.
 pub(super) fn parts(error: Exceeded) -> (String, String) {
     let (text, remedy) = (error.to_string(), error.bound.row().remedy);
     let what = text.strip_suffix(remedy).map_or(&*text, |what| what.trim_end_matches("; "));
     (what.to_owned(), remedy.to_owned())
 }
 
-/// Words longer than this are nobody's slip of a key.
+/// Longer words are not typing errors.
 const WORD: usize = 64;
-/// Candidates that a word is compared with.
+/// The maximum of candidates that a word is compared with.
 const CANDIDATES: usize = 100;
 
-/// The one of `known` that `word` was most likely meant to be.
+/// The entry of `known` that is most similar to `word`, if it is similar enough.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > WORD {
         return None;
@@ -190,18 +192,18 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 mod tests {
     use super::*;
 
-    fn place(line: usize) -> Place {
-        Place { file: "f".into(), line, column: 1 }
+    fn location(line: usize) -> Location {
+        Location { file: "f".into(), line, column: 1 }
     }
 
     #[test]
-    fn the_limit_is_reported_and_more_are_counted() {
+    fn problems_above_the_limit_are_counted() {
         let most = Bound::Problems.size();
         for (count, left_out) in [(most, None), (most + 1, Some(1)), (100_000, Some(99_000))] {
             let mut report = Report::default();
             for line in 1..=count {
-                report.fault(&place(line), "x".repeat(5_000), "y");
-                report.warn(&place(line), "a\u{1b}[2J", "y");
+                report.fault(&location(line), "x".repeat(5_000), "y");
+                report.warn(&location(line), "a\u{1b}[2J", "y");
             }
             assert_eq!(report.faults(), count);
             let error = report.finish::<()>(None).unwrap_err();
@@ -218,16 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_twice_is_reported_once() {
+    fn duplicate_problems_are_reported_once() {
         let mut report = Report::default();
         for _ in 0..2 * Bound::Problems.size() {
-            report.fault(&place(1), "x", "y");
+            report.fault(&location(1), "x", "y");
         }
         assert_eq!(report.finish::<()>(None).unwrap_err().problems.len(), 1);
     }
 
     #[test]
-    fn nobody_meant_a_word_of_a_megabyte() {
+    fn nearest_ignores_very_long_words() {
         assert_eq!(nearest("intervall", ["interval"]), Some("interval"));
         assert_eq!(nearest(&"x".repeat(1 << 20), ["interval"]), None);
     }

@@ -1,20 +1,20 @@
-//! Which meters a source wants.
+//! Meter filters: the `meters` lists of sources, and how they combine in routing by name.
 
 use nephometer_model::{Glob, GlobError};
 
-/// The `meters` of a source, and where samples are routed by name also those of the pipelines that
-/// take them.
+/// The `meters` of a source. With routing by name, also restricted by the `meters` of the pipelines
+/// that receive its samples.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MeterFilter {
     own: MeterList,
-    /// Some of these has to match, too; none means that there is no such condition.
+    /// At least one of these must match as well; empty means no restriction.
     one_of: Vec<MeterList>,
     /// None of these may match.
     none_of: Vec<MeterList>,
 }
 
-/// Names and globs, each one possibly excluded by a leading `!`. The rules of what may stand
-/// together are checked where the file is read.
+/// Names and globs; a leading `!` excludes. Invalid combinations are rejected when the file is
+/// checked.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct MeterList {
     include: Vec<Glob>,
@@ -22,14 +22,14 @@ struct MeterList {
 }
 
 impl MeterList {
-    /// Whether a meter is wanted: not excluded, and either included or there are only exclusions.
+    /// Whether a meter matches: not excluded, and included unless there are only exclusions.
     fn matches(&self, meter: &str) -> bool {
         !self.exclude.iter().any(|glob| glob.matches(meter))
             && (self.include.is_empty() || self.include.iter().any(|glob| glob.matches(meter)))
     }
 
-    /// The same for a meter that nobody gets who does not ask for its kind: some entry that covers
-    /// it has to begin with `prefix`, so that `*` means what it has always meant.
+    /// As `matches`, but for opt-in meters: an entry that begins with `prefix` must match, so that `*`
+    /// keeps its meaning.
     fn names(&self, prefix: &str, meter: &str) -> bool {
         !self.exclude.iter().any(|glob| glob.matches(meter))
             && self.with_prefix(prefix).any(|glob| glob.matches(meter))
@@ -41,7 +41,11 @@ impl MeterList {
 }
 
 impl MeterFilter {
-    /// Reads the entries of a list.
+    /// Parses the entries of a list.
+    ///
+    /// # Errors
+    ///
+    /// If a glob is invalid.
     pub fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, GlobError> {
         let mut own = MeterList::default();
         for entry in entries {
@@ -53,30 +57,30 @@ impl MeterFilter {
         Ok(Self { own, ..Self::default() })
     }
 
-    /// Only what the list of one of these wants as well.
-    pub(super) fn for_some_of<'a>(mut self, others: impl IntoIterator<Item = &'a Self>) -> Self {
+    /// Restricts the filter to meters that at least one of `others` matches.
+    pub(super) fn restricted_to<'a>(mut self, others: impl IntoIterator<Item = &'a Self>) -> Self {
         self.one_of.extend(others.into_iter().map(|other| other.own.clone()));
         self
     }
 
-    /// Without what the list of one of these wants.
+    /// Removes the meters that one of `others` matches.
     pub(super) fn without<'a>(mut self, others: impl IntoIterator<Item = &'a Self>) -> Self {
         self.none_of.extend(others.into_iter().map(|other| other.own.clone()));
         self
     }
 
-    /// Whether a meter is wanted.
+    /// Whether the filter matches a meter.
     pub fn matches(&self, meter: &str) -> bool {
         self.own.matches(meter)
-            && self.is_taken(meter)
+            && self.is_routed(meter)
             && !self.none_of.iter().any(|list| list.matches(meter))
     }
 
-    /// The same for a meter that nobody gets who does not ask for its kind: some entry of the own
-    /// list has to begin with `prefix`.
+    /// As [`Self::matches`], but for opt-in meters: an entry of the own list that begins with `prefix`
+    /// must match.
     pub fn names(&self, prefix: &str, meter: &str) -> bool {
         self.own.names(prefix, meter)
-            && self.is_taken(meter)
+            && self.is_routed(meter)
             && !self.none_of.iter().any(|list| list.names(prefix, meter))
     }
 
@@ -85,7 +89,7 @@ impl MeterFilter {
         self.own.with_prefix(prefix)
     }
 
-    /// The entries of the own list, as they were written; `*` if there is none.
+    /// The entries of the own list, as written; `*` if it is empty.
     pub fn texts(&self) -> Vec<String> {
         let include = self.own.include.iter().map(|glob| glob.as_str().to_owned());
         let exclude = self.own.exclude.iter().map(|glob| format!("!{}", glob.as_str()));
@@ -93,7 +97,7 @@ impl MeterFilter {
         if texts.is_empty() { vec!["*".to_owned()] } else { texts }
     }
 
-    fn is_taken(&self, meter: &str) -> bool {
+    fn is_routed(&self, meter: &str) -> bool {
         self.one_of.is_empty() || self.one_of.iter().any(|list| list.matches(meter))
     }
 }

@@ -1,4 +1,4 @@
-//! What a component may connect to: one host or range of addresses, at one port.
+//! Connection grants of components: one host or range of addresses, and one port.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -6,34 +6,35 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// One entry of `grants.connect`, and what the URL of a publisher grants by itself.
+/// One entry of `grants.connect`, or the implicit grant of a publisher's URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Where.
-    pub to: Reach,
-    /// The one port.
+    /// The granted targets.
+    pub to: ConnectTarget,
+    /// The granted port.
     pub port: u16,
 }
 
-/// The places that a grant names.
+/// A host name or a range of addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
-    /// A host by its name, in lower case and without a dot at the end.
+pub enum ConnectTarget {
+    /// A host name, in lower case and without a trailing dot.
     Host(String),
-    /// All addresses of a range; bits behind its prefix are zero. An IPv4 address in the form of IPv6
-    /// is kept as what it is.
+    /// A range of addresses; the bits after the prefix are zero. IPv4-mapped IPv6 addresses are
+    /// stored as IPv4.
     Range(IpNet),
 }
 
-impl Reach {
-    /// A host as it stands in a URL: a name, an address, an IPv6 address in brackets. `None` if it
-    /// is none of them.
+impl ConnectTarget {
+    /// Parses the host of a URL: a name, an address, or an IPv6 address in brackets. `None` for
+    /// anything else.
     pub fn host(text: &str) -> Option<Self> {
-        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-        if let Ok(address) = bare.parse::<IpAddr>() {
+        let unbracketed =
+            text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = unbracketed.parse::<IpAddr>() {
             return Some(Self::Range(address.to_canonical().into()));
         }
-        // Also reads what other programs take for an address, such as 0x7f.1.
+        // Also parses forms that other programs accept as an address, such as 0x7f.1.
         match ::url::Host::parse(text).ok()? {
             ::url::Host::Domain(name) if !name.is_empty() => {
                 Some(Self::Host(name.trim_end_matches('.').to_owned()))
@@ -44,8 +45,8 @@ impl Reach {
         }
     }
 
-    /// Whether the range holds this address; never for names.
-    pub fn holds(&self, address: IpAddr) -> bool {
+    /// Whether the range contains this address; false for names.
+    pub fn contains(&self, address: IpAddr) -> bool {
         matches!(self, Self::Range(range) if range.contains(&address.to_canonical()))
     }
 }
@@ -55,7 +56,7 @@ impl FromStr for Grant {
 
     /// `HOST:PORT`, `ADDRESS:PORT`, `ADDRESS/BITS:PORT`; IPv6 in brackets.
     fn from_str(text: &str) -> Result<Self, String> {
-        let (place, port) = text
+        let (address, port) = text
             .rsplit_once(':')
             .filter(|(_, port)| !port.contains(']'))
             .ok_or("it has no port")?;
@@ -64,48 +65,50 @@ impl FromStr for Grant {
             .ok()
             .filter(|port| *port > 0)
             .ok_or("its port is not a number from 1 to 65535")?;
-        let bare = place.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        if bare.is_none() && place.contains(':') {
-            return Err("an IPv6 address stands in square brackets".to_owned());
+        let unbracketed = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if unbracketed.is_none() && address.contains(':') {
+            return Err("an IPv6 address needs square brackets".to_owned());
         }
-        let to = match bare.unwrap_or(place).split_once('/') {
+        let to = match unbracketed.unwrap_or(address).split_once('/') {
             Some((address, prefix)) => range(address, prefix)?,
-            None => Reach::host(place).ok_or("its host is neither a name nor an address")?,
+            None => {
+                ConnectTarget::host(address).ok_or("its host is neither a name nor an address")?
+            }
         };
         Ok(Self { to, port })
     }
 }
 
-fn range(address: &str, prefix: &str) -> Result<Reach, String> {
+fn range(address: &str, prefix: &str) -> Result<ConnectTarget, String> {
     let address: IpAddr =
         address.parse().map_err(|_| "its range does not begin with an address")?;
-    let wrong = |most| format!("the bits of its range are not a number up to {most}");
+    let wrong = |most| format!("its prefix length is not a number up to {most}");
     let most = if address.is_ipv4() { 32 } else { 128 };
     let prefix: u8 = prefix.parse().map_err(|_| wrong(most))?;
     let range = IpNet::new(address, prefix).map_err(|_| wrong(most))?;
-    // The same addresses in the form of IPv6 are those of IPv4.
+    // IPv4-mapped IPv6 ranges become IPv4 ranges.
     let range = match (address.to_canonical(), prefix) {
         (canonical, _) if canonical == address => range,
         (canonical, 96..) => IpNet::new(canonical, prefix - 96).map_err(|_| wrong(most))?,
-        _ => return Err("its range is wider than what is IPv4 in it".to_owned()),
+        _ => return Err("its range contains more than IPv4-mapped addresses".to_owned()),
     };
     if range.trunc() != range {
         return Err(format!("its range begins at {}", range.network()));
     }
-    Ok(Reach::Range(range))
+    Ok(ConnectTarget::Range(range))
 }
 
-/// As it is written in `grants.connect`.
+/// The form of `grants.connect`.
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.port;
         match &self.to {
-            Reach::Host(name) => write!(f, "{name}:{port}"),
-            Reach::Range(range) if range.prefix_len() == range.max_prefix_len() => {
+            ConnectTarget::Host(name) => write!(f, "{name}:{port}"),
+            ConnectTarget::Range(range) if range.prefix_len() == range.max_prefix_len() => {
                 SocketAddr::new(range.addr(), port).fmt(f)
             }
-            Reach::Range(range @ IpNet::V4(_)) => write!(f, "{range}:{port}"),
-            Reach::Range(range) => write!(f, "[{range}]:{port}"),
+            ConnectTarget::Range(range @ IpNet::V4(_)) => write!(f, "{range}:{port}"),
+            ConnectTarget::Range(range) => write!(f, "[{range}]:{port}"),
         }
     }
 }
@@ -159,9 +162,9 @@ mod tests {
         for (address, inside) in
             [("10.9.8.7", true), ("::ffff:10.9.8.7", true), ("11.0.0.0", false), ("::", false)]
         {
-            assert_eq!(range.holds(address.parse().unwrap()), inside, "{address}");
+            assert_eq!(range.contains(address.parse().unwrap()), inside, "{address}");
         }
-        assert!("0.0.0.0/0:1".parse::<Grant>().unwrap().to.holds("1.2.3.4".parse().unwrap()));
-        assert!(!Reach::host("localhost").unwrap().holds("127.0.0.1".parse().unwrap()));
+        assert!("0.0.0.0/0:1".parse::<Grant>().unwrap().to.contains("1.2.3.4".parse().unwrap()));
+        assert!(!ConnectTarget::host("localhost").unwrap().contains("127.0.0.1".parse().unwrap()));
     }
 }

@@ -1,5 +1,5 @@
-//! Configuration: `raw` mirrors the files, `check` finds every fault in them at once, `spec` is
-//! what is left. Nothing behind this crate sees YAML.
+//! Configuration of the agent. `raw` mirrors the files, `check` reports all problems at once, and
+//! `spec` is the checked result. No other crate sees YAML.
 
 #[cfg(test)]
 mod bounds_tests;
@@ -13,9 +13,9 @@ mod filter;
 pub mod fuzz;
 mod grant;
 mod load;
+mod location;
 pub mod options;
 mod oslo;
-mod place;
 mod raw;
 mod routing;
 mod spec;
@@ -28,12 +28,12 @@ pub use broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
 pub use check::{parse_duration, parse_size};
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
-pub use grant::{Grant, Reach};
+pub use grant::{ConnectTarget, Grant};
 pub use load::{Folders, Inputs, Loaded, Origin, files, load, load_host};
+pub use location::{Location, ValueLocations};
 pub use nephometer_model::Secret;
 pub use nephometer_wire::SignatureForm;
-pub use place::{Place, Positions};
-pub use routing::sources_of_the_file;
+pub use routing::configured_sources;
 pub use spec::*;
 pub use url::without_user;
 pub use value::value_of;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::broker::BrokerSpec;
 use super::caution;
 use super::ceilometer::CeilometerConf;
-use super::check::{self, Around, Defaults, Host};
+use super::check::{self, Defaults, Host, PipelineContext};
 use super::error::{ConfigError, Problem, Report, problem};
 use super::filter::MeterFilter;
-use super::place::Place;
+use super::location::Location;
 use super::raw::{Document, Kind};
 use super::routing::{Pipeline, route};
 use super::spec::{
@@ -159,13 +159,13 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let inputs = &inputs;
     let host = host(inputs, &ceilometer, &mut report);
     // A faulty host file must not hide faults of the pipeline.
-    let around = host.as_ref().map_or_else(Around::default, |host| Around {
+    let context = host.as_ref().map_or_else(PipelineContext::default, |host| PipelineContext {
         broker: host.amqp.broker.clone(),
         components: host.components.path.clone(),
     });
     let (mode, routing) =
         host.as_ref().map_or((Mode::default(), None), |host| (host.mode, host.routing));
-    let pipeline = pipelines(inputs, mode, routing, &around, &mut report);
+    let pipeline = pipelines(inputs, mode, routing, &context, &mut report);
     let rest = host.clone().map(|host| {
         let sinks = std::mem::take(&mut report.checkable);
         let pipeline = PipelineSpec { sources: Vec::new(), sinks };
@@ -190,37 +190,37 @@ fn pipelines(
     inputs: &Inputs,
     mode: Mode,
     routing: Option<Routing>,
-    around: &Around,
+    context: &PipelineContext,
     report: &mut Report,
 ) -> Option<PipelineSpec> {
     let polled = polling_file(inputs).then(|| polled(inputs, report));
     if let Mode::Polling { batch_size } = mode {
         let sources = match polled {
             Some(sources) => sources?,
-            None => single(inputs, around, report)?.sources,
+            None => single(inputs, context, report)?.sources,
         };
-        return Some(polling_mode(&sources, batch_size, &around.broker));
+        return Some(polling_mode(&sources, batch_size, &context.broker));
     }
     let Some(polled) = polled else {
-        let spec = single(inputs, around, report)?;
+        let spec = single(inputs, context, report)?;
         return Some(match routing {
             Some(Routing::Name) => by_name(&spec),
             Some(Routing::Source) | None => spec,
         });
     };
     let (name, bytes) = bytes(&inputs.pipeline, DEFAULT_PIPELINE, report)?;
-    let taking =
-        document(&bytes, &name, report).and_then(|doc| check::taking(&doc, around, report));
-    let ((taking, sinks), polled) = (taking?, polled?);
+    let pipeline_sources = document(&bytes, &name, report)
+        .and_then(|doc| check::pipeline_sources(&doc, context, report));
+    let ((pipeline_sources, sinks), polled) = (pipeline_sources?, polled?);
     let routing = routing.unwrap_or(Routing::Name);
-    let alone = |source: &&SourceSpec| !taking.iter().any(|one| one.name == source.name);
+    let alone = |source: &&SourceSpec| !pipeline_sources.iter().any(|one| one.name == source.name);
     if routing == Routing::Source {
         for source in polled.iter().filter(alone) {
             let what = format!("no source is named {:?}, as one of polling.yaml is", source.name);
             report.warn(&whole(&name), what, "add one, or write `routing: name`");
         }
     }
-    Some(PipelineSpec { sources: route(&polled, &taking, &sinks, routing), sinks })
+    Some(PipelineSpec { sources: route(&polled, &pipeline_sources, &sinks, routing), sinks })
 }
 
 /// `polling.yaml`
@@ -231,9 +231,9 @@ fn polled(inputs: &Inputs, report: &mut Report) -> Option<Vec<SourceSpec>> {
 }
 
 /// `pipeline.yaml` in the form of 2015.
-fn single(inputs: &Inputs, around: &Around, report: &mut Report) -> Option<PipelineSpec> {
+fn single(inputs: &Inputs, context: &PipelineContext, report: &mut Report) -> Option<PipelineSpec> {
     let (name, bytes) = bytes(&inputs.pipeline, DEFAULT_PIPELINE, report)?;
-    pipeline(&bytes, &name, around, report)
+    pipeline(&bytes, &name, context, report)
 }
 
 fn by_name(spec: &PipelineSpec) -> PipelineSpec {
@@ -256,7 +256,7 @@ fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &BrokerSpec) 
     let publisher = PublisherSpec {
         url: Secret::new("notifier://?topic=notifications"),
         label: NAME.into(),
-        place: whole("mode: polling"),
+        location: whole("mode: polling"),
         target: PublisherTarget::Notifier(notifier),
     };
     let sinks =
@@ -292,25 +292,25 @@ pub(crate) fn parse_pipeline(
     broker: &BrokerSpec,
 ) -> Result<(PipelineSpec, Vec<Problem>), ConfigError> {
     let mut report = Report::default();
-    let around = Around { broker: broker.clone(), components: Vec::new() };
-    let spec = pipeline(text, name, &around, &mut report);
+    let context = PipelineContext { broker: broker.clone(), components: Vec::new() };
+    let spec = pipeline(text, name, &context, &mut report);
     report.finish(spec)
 }
 
 fn pipeline(
     bytes: &[u8],
     name: &str,
-    around: &Around,
+    context: &PipelineContext,
     report: &mut Report,
 ) -> Option<PipelineSpec> {
     let doc = document(bytes, name, report)?;
-    check::pipeline(&doc, around, report)
+    check::pipeline(&doc, context, report)
 }
 
 fn document(bytes: &[u8], name: &str, report: &mut Report) -> Option<Document> {
     let mut warnings = Vec::new();
     let read = Document::read(bytes, name, &mut warnings);
-    report.warn_of(warnings);
+    report.extend_warnings(warnings);
     match read {
         Ok(doc) => Some(doc),
         Err(problem) => {
@@ -349,8 +349,8 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn whole(name: &str) -> Place {
-    Place { file: name.into(), line: 0, column: 0 }
+fn whole(name: &str) -> Location {
+    Location { file: name.into(), line: 0, column: 0 }
 }
 
 fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Option<Host> {
@@ -361,26 +361,26 @@ fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Op
         let (name, bytes) = bytes(&inputs.config, DEFAULT_CONFIG, report)?;
         document(&bytes, &name, report)?
     };
-    if let (Some(path), Some(place)) = (&inputs.ceilometer, &ceilometer.secret) {
-        caution::readable(path, place, report);
+    if let (Some(path), Some(location)) = (&inputs.ceilometer, &ceilometer.secret) {
+        caution::readable(path, location, report);
     }
-    if let (Some(path), Some(place)) =
+    if let (Some(path), Some(location)) =
         (file(&inputs.config, DEFAULT_CONFIG), caution::secret_in_host(&doc))
     {
-        caution::readable(&path, place, report);
+        caution::readable(&path, location, report);
     }
     ceilometer.unread(names_broker(inputs, &doc), report);
     for (path, value, origin) in &ceilometer.keys {
         let pointer = format!("/{}", path.join("/"));
         let said = [pointer.clone(), format!("{pointer}_file")];
         if said.iter().all(|pointer| doc.fact(pointer).is_none()) {
-            overrule(&mut doc, path, std::slice::from_ref(value), origin, report);
+            override_key(&mut doc, path, std::slice::from_ref(value), origin, report);
         }
     }
     for (variable, value) in &inputs.environment {
         let path = variable.strip_prefix(PREFIX).unwrap_or(variable).to_lowercase();
         let path: Vec<&str> = path.split("__").collect();
-        overrule(&mut doc, &path, std::slice::from_ref(value), variable, report);
+        override_key(&mut doc, &path, std::slice::from_ref(value), variable, report);
     }
     let options = [
         (["libvirt", "uri"], &inputs.libvirt, "--libvirt"),
@@ -389,13 +389,13 @@ fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Op
     for (path, value, origin) in options {
         if let Some(value) = value {
             doc.forget(&[path[0], &format!("{}_file", path[1])], |_| true);
-            overrule(&mut doc, &path, std::slice::from_ref(value), origin, report);
+            override_key(&mut doc, &path, std::slice::from_ref(value), origin, report);
         }
     }
     if !inputs.components.is_empty() {
         let folders: Vec<String> =
             inputs.components.iter().map(|folder| folder.display().to_string()).collect();
-        overrule(&mut doc, &["components", "path"], &folders, "--components", report);
+        override_key(&mut doc, &["components", "path"], &folders, "--components", report);
     }
     caution::secret_files(&doc, report);
     check::host(&doc, defaults(inputs), report)
@@ -415,7 +415,7 @@ fn names_broker(inputs: &Inputs, doc: &Document) -> bool {
 }
 
 /// Sets one key. A secret in the file gives way to the other way of giving it.
-fn overrule(
+fn override_key(
     doc: &mut Document,
     path: &[&str],
     values: &[String],
@@ -429,7 +429,7 @@ fn overrule(
         };
         let mut other_path = before.to_vec();
         other_path.push(&other);
-        doc.forget(&other_path, |place| place.line > 0);
+        doc.forget(&other_path, |location| location.line > 0);
     }
     if !doc.set(path, values, origin) {
         let what = "the configuration has no place for this key";
@@ -466,12 +466,12 @@ fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpe
     let shortest = pipeline.sources.iter().map(|source| source.interval).min();
     let most = shortest.map_or(Duration::MAX, |interval| interval / 2);
     if libvirt.deadline > most {
-        if let Some(place) = &host.deadline_place {
+        if let Some(location) = &host.deadline_location {
             let what = format!(
                 "`deadline` is more than half the shortest interval; {} s are used",
                 most.as_secs_f64()
             );
-            report.warn(place, what, "shorten it, or poll less often");
+            report.warn(location, what, "shorten it, or poll less often");
         }
         libvirt.deadline = most;
     }

@@ -20,7 +20,7 @@ pub struct ConfigOption {
 #[derive(Debug, Clone, Copy)]
 pub struct OptionTable {
     /// Where they stand: a key of `pipeline.yaml`, or the form of a publisher's URL.
-    pub place: &'static str,
+    pub location: &'static str,
     /// What that part is.
     pub about: &'static str,
     /// In alphabetical order, required ones first.
@@ -49,7 +49,7 @@ pub const TABLES: &[OptionTable] =
 
 /// An entry of `sources`, in `pipeline.yaml` and `polling.yaml`.
 pub const SOURCE: OptionTable = OptionTable {
-    place: "sources",
+    location: "sources",
     about: "What is polled, how often, and which sinks receive it. In a `pipeline.yaml` beside a \
         `polling.yaml`, a source selects samples that were polled; there only `name`, `meters` and \
         `sinks` have an effect.",
@@ -102,7 +102,7 @@ pub const SOURCE: OptionTable = OptionTable {
 
 /// An entry of `sinks`.
 pub const SINK: OptionTable = OptionTable {
-    place: "sinks",
+    location: "sinks",
     about: "A chain of transformers and the publishers behind it.",
     options: &[
         option("name", "text", "", "Unique among the sinks."),
@@ -118,7 +118,7 @@ pub const SINK: OptionTable = OptionTable {
 
 /// An entry of a sink's `transformers`.
 pub const TRANSFORMER: OptionTable = OptionTable {
-    place: "sinks.transformers",
+    location: "sinks.transformers",
     about: "One component in the chain of a sink.",
     options: &[
         option(
@@ -138,7 +138,7 @@ pub const TRANSFORMER: OptionTable = OptionTable {
 
 /// `notifier://`.
 pub const NOTIFIER: OptionTable = OptionTable {
-    place: "notifier://[USER:PASSWORD@HOST:PORT[,USER:PASSWORD@HOST:PORT]...[/VHOST]][?OPTIONS]",
+    location: "notifier://[USER:PASSWORD@HOST:PORT[,USER:PASSWORD@HOST:PORT]...[/VHOST]][?OPTIONS]",
     about: "Metering messages over AMQP 0-9-1. Without a host, `amqp.url` is used.",
     options: &[
         option(
@@ -188,7 +188,7 @@ pub const NOTIFIER: OptionTable = OptionTable {
 
 /// `file://`.
 pub const FILE: OptionTable = OptionTable {
-    place: "file:///PATH[?OPTIONS]",
+    location: "file:///PATH[?OPTIONS]",
     about: "One line per sample, appended to a file that may be moved away at any time.",
     options: &[
         option(
@@ -214,7 +214,7 @@ pub const FILE: OptionTable = OptionTable {
 
 /// `udp://`.
 pub const UDP: OptionTable = OptionTable {
-    place: "udp://HOST[:PORT]",
+    location: "udp://HOST[:PORT]",
     about: "One datagram per sample, a signed message in MessagePack. The port is 4952 where it is \
         left out.",
     options: &[],
@@ -222,7 +222,7 @@ pub const UDP: OptionTable = OptionTable {
 
 /// `tcp://`.
 pub const TCP: OptionTable = OptionTable {
-    place: "tcp://HOST[:PORT]",
+    location: "tcp://HOST[:PORT]",
     about: "A stream of signed messages in MessagePack, each with its length in front. The port is \
         4952 where it is left out.",
     options: &[],
@@ -230,11 +230,11 @@ pub const TCP: OptionTable = OptionTable {
 
 /// `test://`.
 pub const TEST: OptionTable =
-    OptionTable { place: "test://", about: "Counts samples and keeps none.", options: &[] };
+    OptionTable { location: "test://", about: "Counts samples and keeps none.", options: &[] };
 
 /// Publishers that are components.
 pub const COMPONENT: OptionTable = OptionTable {
-    place: "NAME://[USER:PASSWORD@][HOST[:PORT]][/PATH][?OPTIONS]",
+    location: "NAME://[USER:PASSWORD@][HOST[:PORT]][/PATH][?OPTIONS]",
     about: "The component `NAME.wasm`. Its options are those of the query and of \
         `components.by_name.NAME.options`; the query counts first. The shipped ones are listed below.",
     options: &[],

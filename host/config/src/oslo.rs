@@ -4,27 +4,27 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::error::{Report, exceeded};
-use super::place::Place;
+use super::location::Location;
 use nephometer_model::{Bound, clean};
 
-/// The section of what stands before any other.
+/// The section of options before the first section header.
 pub(super) const DEFAULT: &str = "DEFAULT";
 
-/// How deep values may refer to each other.
+/// The maximum depth of references.
 const DEPTH: usize = 10;
 
-/// The options of a file, in their order.
+/// The options of a file, in order.
 #[derive(Debug, Default)]
 pub(super) struct OsloFile {
     name: String,
     options: Vec<OsloOption>,
-    /// The last one of each name, by key and section.
+    /// The index of the last option of each name, by key and section.
     last: HashMap<(String, String), usize>,
-    /// Bytes of all values that were asked for, with what they refer to.
+    /// Bytes of all values that were expanded so far.
     expanded: Cell<usize>,
 }
 
-/// One option as it is written.
+/// One option as written.
 #[derive(Clone)]
 pub(super) struct OsloOption {
     pub(super) section: String,
@@ -34,12 +34,12 @@ pub(super) struct OsloOption {
 }
 
 impl OsloOption {
-    /// Whether it is set to nothing.
+    /// Whether the value is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.value.is_empty()
     }
 
-    /// Section and key for a sentence. Text that strayed here with an `@` may be a part of a URL.
+    /// Section and key, for messages. Text before an `@` is hidden, because it may be part of a URL.
     pub(super) fn name(&self) -> String {
         let shown = |text: &str| match text.rsplit_once('@') {
             Some((_, after)) => format!("***@{}", clean(after)),
@@ -49,7 +49,7 @@ impl OsloOption {
     }
 }
 
-/// Why there is no value.
+/// Why a value cannot be expanded.
 enum NoValue {
     /// It refers to an option that is not set, or to itself.
     Reference,
@@ -65,15 +65,15 @@ impl std::fmt::Debug for OsloOption {
 }
 
 impl OsloFile {
-    /// Reads the text of a file. Every line that cannot be read is told.
+    /// Parses the text of a file. Every invalid line is reported.
     pub(super) fn read(name: &str, text: &str, report: &mut Report) -> Self {
         let mut file = Self { name: name.to_owned(), ..Self::default() };
         if let Err(error) = Bound::ConfBytes.check(text.len()) {
-            report.push(exceeded(&place(name, 0), error));
+            report.push(exceeded(&location(name, 0), error));
             return file;
         }
         let mut section = DEFAULT.to_owned();
-        // Whether the next line may go on with the last option.
+        // Whether the next line may continue the last option.
         let mut open = false;
         for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
             let trimmed = line.trim();
@@ -93,7 +93,7 @@ impl OsloFile {
                         name.trim().clone_into(&mut section);
                     }
                     _ => report.fault(
-                        &place(&file.name, number),
+                        &location(&file.name, number),
                         "this section has no name in brackets",
                         "write [NAME]",
                     ),
@@ -110,7 +110,7 @@ impl OsloFile {
         let (key, value) = (key.trim(), value.get(1..).unwrap_or_default().trim());
         if key.is_empty() {
             let what = "this line is neither a section nor an option";
-            report.fault(&place(&self.name, number), what, "write KEY = VALUE, or # in front");
+            report.fault(&location(&self.name, number), what, "write KEY = VALUE, or # in front");
             return false;
         }
         self.last.insert((key.to_owned(), section.to_owned()), self.options.len());
@@ -123,7 +123,7 @@ impl OsloFile {
         true
     }
 
-    /// All options; of one that is given several times the last.
+    /// All options; the last one of each name.
     pub(super) fn options(&self) -> impl Iterator<Item = &OsloOption> {
         self.options.iter().filter(|one| {
             self.named(&one.key, &one.section).is_some_and(|last| last.line == one.line)
@@ -136,30 +136,30 @@ impl OsloFile {
         self.options.get(*at)
     }
 
-    /// Where an option stands.
-    pub(super) fn place(&self, option: &OsloOption) -> Place {
-        place(&self.name, option.line)
+    /// The location of an option.
+    pub(super) fn location(&self, option: &OsloOption) -> Location {
+        location(&self.name, option.line)
     }
 
-    /// The value of an option: without quotes around it, and with what it refers to. `None` with a
-    /// fault if that is not there.
+    /// The value of an option, without quotes and with references expanded. `None` with a problem if
+    /// a reference is missing.
     pub(super) fn value(&self, option: &OsloOption, report: &mut Report) -> Option<String> {
         match self.resolved(option, DEPTH) {
             Ok(value) => Some(value),
             Err(NoValue::Reference) => {
                 let what = format!("{} refers to an option that is not set", option.name());
-                report.fault(&self.place(option), what, "set it, or write $$ for a dollar sign");
+                report.fault(&self.location(option), what, "set it, or write $$ for a dollar sign");
                 None
             }
             Err(NoValue::Exceeded(error)) => {
-                report.push(exceeded(&self.place(option), error));
+                report.push(exceeded(&self.location(option), error));
                 None
             }
         }
     }
 
-    /// Counts what is about to be added to some value: a few lines that refer to each other ten
-    /// times each would be ten billion.
+    /// Counts text before it is added to a value: a few lines with ten references each would expand
+    /// to ten billion.
     fn count(&self, text: &str) -> Result<(), NoValue> {
         self.expanded.set(self.expanded.get() + text.len() + 1);
         Bound::ConfBytes.check(self.expanded.get()).map_err(NoValue::Exceeded)
@@ -198,8 +198,8 @@ fn unquoted(value: &str) -> &str {
     inner('"').or_else(|| inner('\'')).unwrap_or(value)
 }
 
-fn place(file: &str, line: usize) -> Place {
-    Place { file: file.into(), line, column: 1 }
+fn location(file: &str, line: usize) -> Location {
+    Location { file: file.into(), line, column: 1 }
 }
 
 #[cfg(test)]
@@ -214,13 +214,13 @@ mod tests {
             Some((option.section.clone(), option.key.clone(), value))
         });
         let all = all.collect();
-        let told = report.problems().iter().map(|problem| format!("{problem}\n")).collect();
-        (all, told)
+        let problems = report.problems().iter().map(|problem| format!("{problem}\n")).collect();
+        (all, problems)
     }
 
     #[test]
     fn options_are_read_as_oslo_does() {
-        let (options, told) = read(
+        let (options, problems) = read(
             "\u{feff}host = a\n# comment\n;comment\nlist: one,\n  two\n\nhost=b\n[publisher]\n\
              secret = \"quoted # not a comment\"\nurl = rabbit://$host:${port}/$$x\nport = 5\n\
              [ other ]\nempty =\n",
@@ -235,14 +235,14 @@ mod tests {
         ];
         let expected = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()));
         assert_eq!(options, expected);
-        assert_eq!(told, "");
+        assert_eq!(problems, "");
     }
 
     #[test]
     fn faults_have_their_lines_and_no_values() {
-        let (_, told) = read("hunter2\n[]\n[x\na = $nobody\nb = $c\nc = $b\n= hunter2\n");
+        let (_, problems) = read("hunter2\n[]\n[x\na = $nobody\nb = $c\nc = $b\n= hunter2\n");
         assert_eq!(
-            told,
+            problems,
             "c.conf:1:1: this line is neither a section nor an option; write KEY = VALUE, or # in front\n\
              c.conf:2:1: this section has no name in brackets; write [NAME]\n\
              c.conf:3:1: this section has no name in brackets; write [NAME]\n\

@@ -1,9 +1,9 @@
-//! Which samples go to which sinks, as sources that name sinks: what polls does not have to know
-//! more.
+//! Routing of samples to sinks, expressed as sources with sinks, so that polling needs no other
+//! information.
 //!
 //! By source (Ceilometer of 2015 and before): a sample goes to the sinks of the source that polled
-//! it. By name (later ones): it goes to the sinks of every pipeline whose `meters` match, whoever
-//! polled it. Upstream sends it through a sink as often as pipelines bring it there; here it goes
+//! it. By name (later ones): it goes to the sinks of every pipeline whose `meters` match, no matter
+//! which source polled it. Upstream sends it through a sink as often as pipelines bring it there; here it goes
 //! through once.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::filter::MeterFilter;
 use super::spec::{PipelineSpec, Routing, SinkSpec, SourceSpec};
 
-/// A source of `pipeline.yaml` as far as it does not poll.
+/// A source of `pipeline.yaml` without its polling settings.
 #[derive(Debug, Clone)]
 pub(super) struct Pipeline {
     pub(super) name: Arc<str>,
@@ -27,7 +27,7 @@ impl From<&SourceSpec> for Pipeline {
     }
 }
 
-/// Sources that name sinks, out of those that poll and those that take.
+/// Combines polling sources and pipelines into sources with sinks.
 pub(super) fn route(
     polling: &[SourceSpec],
     pipelines: &[Pipeline],
@@ -36,29 +36,29 @@ pub(super) fn route(
 ) -> Vec<SourceSpec> {
     let mut routed = Vec::new();
     for (at, source) in polling.iter().enumerate() {
-        let taking: Vec<&Pipeline> = match routing {
+        let pipeline_sources: Vec<&Pipeline> = match routing {
             Routing::Name => pipelines.iter().collect(),
             Routing::Source => pipelines.iter().filter(|one| one.name == source.name).collect(),
         };
-        let fed: Vec<&SinkSpec> = sinks
+        let receiving: Vec<&SinkSpec> = sinks
             .iter()
-            .filter(|sink| taking.iter().any(|one| one.sinks.contains(&sink.name)))
+            .filter(|sink| pipeline_sources.iter().any(|one| one.sinks.contains(&sink.name)))
             .collect();
-        // In one cycle a meter of an instance is polled once, for the first source that wants it.
+        // In one cycle a meter of an instance is polled once, for the first source that matches it.
         let earlier = polling[..at].iter().filter(|other| {
             routing == Routing::Name && other.interval == source.interval && other.polls_instances()
         });
         let meters = source.meters.clone().without(earlier.map(|other| &other.meters));
-        for sink in &fed {
-            let bringing = taking.iter().filter(|one| one.sinks.contains(&sink.name));
-            let name = if fed.len() == 1 || source.name == sink.name {
+        for sink in &receiving {
+            let delivering = pipeline_sources.iter().filter(|one| one.sinks.contains(&sink.name));
+            let name = if receiving.len() == 1 || source.name == sink.name {
                 Arc::clone(&source.name)
             } else {
                 format!("{}:{}", source.name, sink.name).into()
             };
             routed.push(SourceSpec {
                 name,
-                meters: meters.clone().for_some_of(bringing.map(|one| &one.meters)),
+                meters: meters.clone().restricted_to(delivering.map(|one| &one.meters)),
                 sinks: vec![Arc::clone(&sink.name)],
                 ..source.clone()
             });
@@ -67,8 +67,8 @@ pub(super) fn route(
     routed
 }
 
-/// How many sources the file has: [`route`] makes one of each for every sink, with both names.
-pub fn sources_of_the_file(spec: &PipelineSpec) -> usize {
+/// The number of sources in the file. [`route`] creates one per source and sink, with both names.
+pub fn configured_sources(spec: &PipelineSpec) -> usize {
     let name = |source: &SourceSpec| {
         let sink = source.sinks.first().map(|sink| format!(":{sink}")).unwrap_or_default();
         source.name.strip_suffix(&sink).unwrap_or(&source.name).to_owned()
@@ -101,7 +101,7 @@ mod tests {
     }
 
     /// Source, sink and those of these meters that come there.
-    fn told(routed: &[SourceSpec]) -> Vec<String> {
+    fn problems(routed: &[SourceSpec]) -> Vec<String> {
         const METERS: [&str; 4] = ["cpu", "memory", "disk.read.bytes", "libvirt.vcpu.delay"];
         let line = |source: &SourceSpec| {
             let wants = |meter: &&&str| match meter.strip_prefix("libvirt.") {
@@ -121,13 +121,13 @@ mod tests {
     #[test]
     fn by_name_every_pipeline_takes_what_it_matches() {
         let polling = [source("all", 10, &["*", "libvirt.vcpu.*"], &[])];
-        let taking = pipelines(&[
+        let pipeline_sources = pipelines(&[
             source("meter", 0, &["*"], &["raw"]),
             source("cpu", 0, &["cpu"], &["rate", "raw"]),
         ]);
-        let routed = route(&polling, &taking, &sinks(&["raw", "rate"]), Routing::Name);
+        let routed = route(&polling, &pipeline_sources, &sinks(&["raw", "rate"]), Routing::Name);
         assert_eq!(
-            told(&routed),
+            problems(&routed),
             [
                 "all:raw -> raw: cpu memory disk.read.bytes libvirt.vcpu.delay",
                 "all:rate -> rate: cpu",
@@ -144,7 +144,7 @@ mod tests {
         ];
         let routed = route(&form, &pipelines(&form), &sinks(&["raw", "rate"]), Routing::Name);
         assert_eq!(
-            told(&routed),
+            problems(&routed),
             [
                 "cpu:raw -> raw: cpu",
                 "cpu:rate -> rate: cpu",
@@ -159,9 +159,9 @@ mod tests {
     #[test]
     fn by_source_names_are_matched() {
         let polling = [source("a", 10, &["*"], &[]), source("b", 10, &["cpu"], &[])];
-        let taking =
+        let pipeline_sources =
             pipelines(&[source("a", 0, &["!memory"], &["raw"]), source("c", 0, &["*"], &["rate"])]);
-        let routed = route(&polling, &taking, &sinks(&["raw", "rate"]), Routing::Source);
-        assert_eq!(told(&routed), ["a -> raw: cpu disk.read.bytes"]);
+        let routed = route(&polling, &pipeline_sources, &sinks(&["raw", "rate"]), Routing::Source);
+        assert_eq!(problems(&routed), ["a -> raw: cpu disk.read.bytes"]);
     }
 }

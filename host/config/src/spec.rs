@@ -1,4 +1,4 @@
-//! The configuration as the rest of the program sees it: checked, complete, without YAML.
+//! The checked and complete configuration, as other crates use it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,9 +14,9 @@ use nephometer_wire::SignatureForm;
 use super::broker::{AmqpSpec, BrokerSpec};
 use super::filter::MeterFilter;
 use super::grant::Grant;
-use super::place::{Place, Positions};
+use super::location::{Location, ValueLocations};
 
-/// Everything that one agent needs to know.
+/// The configuration of one agent.
 #[derive(Debug, Clone)]
 pub struct AgentSpec {
     /// `host`: the name that goes into messages.
@@ -25,8 +25,8 @@ pub struct AgentSpec {
     pub metering: MeteringSpec,
     /// `mode`
     pub mode: Mode,
-    /// `polling.spread`: ticks come at a time within the interval that is the host's own, so that
-    /// a fleet does not poll all at once.
+    /// `polling.spread`: polling cycles start at an offset within the interval that depends on the
+    /// host name, so that a fleet does not poll at once.
     pub spread: bool,
     /// `libvirt`
     pub libvirt: LibvirtSpec,
@@ -40,25 +40,25 @@ pub struct AgentSpec {
     pub store: StoreSpec,
     /// `cache.path`: compiled components.
     pub cache: PathBuf,
-    /// `control.socket`: where a running agent can be asked things.
+    /// `control.socket`: the control socket of the running agent.
     pub control: PathBuf,
     /// `shutdown_grace`: how long a drain may take.
     pub shutdown_grace: Duration,
-    /// What `pipeline.yaml` says.
+    /// `pipeline.yaml`
     pub pipeline: PipelineSpec,
 }
 
-/// What is held on disk, and how much of it.
+/// Location and bounds of the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreSpec {
-    /// `store.path`: the host's generation, journal, states and spools; locked against a second
+    /// `store.path`: the host id, journal, states and spools; locked against a second
     /// agent.
     pub path: PathBuf,
     /// `store.bytes`: of the journal, and of each publisher's spool.
     pub bytes: u64,
     /// `store.total`: of the database on disk, with all of that in it.
     pub total: u64,
-    /// `store.age`: of what is oldest in them.
+    /// `store.age`: the maximum age of pending data.
     pub age: Duration,
     /// `store.when_full`
     pub when_full: WhenFull,
@@ -69,50 +69,50 @@ pub struct StoreSpec {
 /// What happens when a journal or a spool is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
-    /// The oldest makes room.
+    /// The oldest entries are dropped.
     #[default]
     DropOldest,
-    /// What is new is not taken.
+    /// New entries are dropped.
     DropNewest,
-    /// Whoever brings something waits: a full spool holds its sink, a full journal the polls.
+    /// The writer waits: a full spool blocks its sink, a full journal blocks polling.
     Block,
 }
 
-/// Which sinks a sample goes to.
+/// How samples are assigned to sinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Routing {
-    /// Those of the source that polled it.
+    /// To the sinks of the source that polled them.
     Source,
-    /// Those of every source of `pipeline.yaml` whose `meters` match.
+    /// To the sinks of every source of `pipeline.yaml` whose `meters` match.
     Name,
 }
 
-/// Whose work the agent does.
+/// Which of Ceilometer's agents this one replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// The polling and the notification agent's: samples go through pipelines to publishers.
+    /// The polling and the notification agent: samples go through pipelines to publishers.
     #[default]
     Notification,
-    /// The polling agent's alone: samples go to the notification agents of the site.
+    /// Only the polling agent: samples go to the notification agents of the site.
     Polling {
         /// Samples in one message at most.
         batch_size: usize,
     },
 }
 
-/// Whose meters and messages these are.
+/// The release of Ceilometer whose meters and messages are produced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MeteringSpec {
-    /// `compatibility`: the release that is stood in for.
+    /// `compatibility`: the release to be compatible with.
     pub release: Release,
-    /// `quirks`: the release's plain bugs that are wanted back.
+    /// `quirks`: the bugs of that release to reproduce.
     pub quirks: Quirks,
     /// `libvirt.report_stopped_instance_metrics`: whether instances that are shut off have the
     /// meters that they can have.
     pub report_stopped_instance_metrics: bool,
 }
 
-/// Where domains are read.
+/// The connection to libvirt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LibvirtSpec {
     /// `libvirt.uri`, as given. Its scheme chooses the reader.
@@ -123,7 +123,7 @@ pub struct LibvirtSpec {
     pub parallel: usize,
     /// `libvirt.unowned`: whether domains without Nova's metadata are metered.
     pub unowned: bool,
-    /// `libvirt.events`: whether beginnings, ends and changes of domains are sampled when they happen.
+    /// `libvirt.events`: whether starts, ends and changes of domains trigger samples.
     pub events: bool,
 }
 
@@ -145,7 +145,7 @@ pub struct MessageSpec {
 /// Where components are found and what each may use.
 #[derive(Debug, Clone, Default)]
 pub struct ComponentsSpec {
-    /// `components.path`: folders, first hit wins.
+    /// `components.path`: folders; the first match is used.
     pub path: Vec<PathBuf>,
     /// `components.by_name`.
     pub by_name: std::collections::BTreeMap<String, ComponentSpec>,
@@ -156,7 +156,7 @@ pub struct ComponentsSpec {
     pub compiler: Option<PathBuf>,
 }
 
-/// What holds for one component wherever it is used.
+/// Settings of one component, for all of its uses.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ComponentSpec {
     /// `limits`
@@ -172,7 +172,7 @@ pub struct ComponentSpec {
     pub options: SecretOptions,
 }
 
-/// Limits of one component. Each hit is an event that names the key.
+/// Limits of one component. Exceeding one is logged with its key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LimitsSpec {
     /// `memory`: bytes of linear memory.
@@ -217,20 +217,20 @@ impl Default for TotalsSpec {
     }
 }
 
-/// What becomes of an event that a component failed on twice.
+/// The failure action for a batch that a component failed on twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnError {
-    /// The sink waits and tries again; its journal holds what comes.
+    /// The sink waits and retries; batches wait in the journal.
     #[default]
     Hold,
-    /// The event's rows are dropped and counted.
+    /// The samples are dropped and counted.
     Drop,
-    /// The event's rows pass as they are.
+    /// The samples pass unchanged.
     Keep,
 }
 
 impl OnError {
-    /// The word in `nephometer.yaml` and in logs.
+    /// The value in `nephometer.yaml` and in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hold => "hold",
@@ -240,17 +240,17 @@ impl OnError {
     }
 }
 
-/// What happens if a component does not take the state that another version has saved.
+/// What happens if a new version of a component refuses the state of the old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StateMismatch {
-    /// The old one stays at work; without one, the sink is held.
+    /// The old version stays in use; without one, the sink is on hold.
     #[default]
     KeepOld,
-    /// The new one starts without state.
+    /// The new version starts without state.
     Reset,
 }
 
-/// What `pipeline.yaml` says, checked.
+/// Sources and sinks of `pipeline.yaml`.
 #[derive(Debug, Clone)]
 pub struct PipelineSpec {
     /// In the order of the file.
@@ -259,12 +259,12 @@ pub struct PipelineSpec {
     pub sinks: Vec<SinkSpec>,
 }
 
-/// What is polled, how often, and for whom.
+/// What is polled, how often, and for which sinks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceSpec {
     /// Unique among sources.
     pub name: Arc<str>,
-    /// From the start of one tick to the start of the next.
+    /// From the start of one polling cycle to the start of the next.
     pub interval: Duration,
     /// Which meters.
     pub meters: MeterFilter,
@@ -277,8 +277,8 @@ pub struct SourceSpec {
 }
 
 impl SourceSpec {
-    /// Whether it polls the instances of this host. As upstream has it, static resources or
-    /// another discovery take the place of the default.
+    /// Whether it polls the instances of this host. As upstream, static resources or another discovery
+    /// replace the default.
     pub fn polls_instances(&self) -> bool {
         if self.discovery.is_empty() {
             self.resources.is_empty()
@@ -288,14 +288,14 @@ impl SourceSpec {
     }
 }
 
-/// What becomes of samples.
+/// Transformers and publishers of one sink.
 #[derive(Debug, Clone)]
 pub struct SinkSpec {
     /// Unique among sinks.
     pub name: Arc<str>,
     /// In the order in which they are applied.
     pub transformers: Vec<TransformerSpec>,
-    /// In the order in which they are told.
+    /// In the order of the file.
     pub publishers: Vec<PublisherSpec>,
 }
 
@@ -304,23 +304,23 @@ pub struct SinkSpec {
 pub struct TransformerSpec {
     /// The component's name: `NAME.wasm` on the component path.
     pub name: Arc<str>,
-    /// Where the file names it.
-    pub place: Place,
+    /// Its location in the file.
+    pub location: Location,
     /// `parameters` as JSON.
     pub parameters: Map<String, Value>,
-    /// Where `parameters` and all within it stand in the file.
-    pub positions: Positions,
+    /// The locations of `parameters` and all values inside it.
+    pub locations: ValueLocations,
 }
 
 /// One publisher in one sink.
 #[derive(Debug, Clone)]
 pub struct PublisherSpec {
-    /// As written; may hold credentials, so it is only ever shown without them.
+    /// As written; may hold credentials, so only `label` is shown.
     pub url: Secret,
-    /// The same without credentials: for people.
+    /// The URL without credentials, for messages.
     pub label: Arc<str>,
-    /// Where the file names it.
-    pub place: Place,
+    /// Its location in the file.
+    pub location: Location,
     /// What it means.
     pub target: PublisherTarget,
 }
@@ -365,9 +365,9 @@ pub struct ComponentUrl {
     pub name: Arc<str>,
     /// Without the brackets of an IPv6 address.
     pub host: Option<String>,
-    /// Only if it is written.
+    /// `None` if it is not given.
     pub port: Option<u16>,
-    /// As it is written, with its leading slash; may be empty.
+    /// As written, with its leading slash; may be empty.
     pub path: String,
     /// Decoded.
     pub user: Option<String>,
@@ -409,15 +409,15 @@ pub struct NotifierSpec {
     pub topics: Vec<String>,
     /// `per_meter_topic`: each meter's samples once more, with event type `metering.METER`.
     pub per_meter_topic: bool,
-    /// `policy`: what happens when the broker does not take an envelope.
+    /// `policy`: what happens when the broker does not accept an envelope.
     pub policy: Policy,
-    /// `max_queue_length`: envelopes held; `None` means unlimited by count.
+    /// `max_queue_length`: pending envelopes; `None` means unlimited by count.
     pub max_queue_length: Option<usize>,
-    /// Whose notifications these are.
+    /// The form of the notifications.
     pub form: NotificationForm,
 }
 
-/// Two agents of Ceilometer send samples.
+/// The two agents of Ceilometer that send samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NotificationForm {
     /// The notification agent, to collectors: `metering`.

@@ -85,8 +85,8 @@ fn the_example_says_what_it_says() {
     let [transformer] = &sink.transformers[..] else { panic!("{:?}", sink.transformers) };
     assert_eq!(&*transformer.name, "rate_of_change");
     assert_eq!(transformer.parameters["target"]["type"], "gauge");
-    let place = transformer.positions.place("/target/scale");
-    assert_eq!(place.to_string(), "issue.yaml:17:28");
+    let location = transformer.locations.location("/target/scale");
+    assert_eq!(location.to_string(), "issue.yaml:17:28");
     let [publisher] = &sink.publishers[..] else { panic!("{:?}", sink.publishers) };
     let PublisherTarget::Notifier(notifier) = &publisher.target else { panic!("{publisher:?}") };
     assert_eq!(notifier.broker.urls[0].reveal(), BROKER);
@@ -131,7 +131,7 @@ fn anchors_and_merges() {
     assert_eq!(transformers[0].parameters["target"]["growth"], true);
     assert_eq!(transformers[1].parameters["target"]["name"], "cpu_util");
     assert_eq!(transformers[1].parameters["target"]["unit"], "ratio");
-    assert_eq!(transformers[1].positions.place("/target/name").line, 19);
+    assert_eq!(transformers[1].locations.location("/target/name").line, 19);
     assert!(transformers[2].parameters.is_empty());
 }
 
@@ -275,7 +275,7 @@ quirks: [stopped-cpu, unused]
         faults(text, &[]),
         "\
 n.yaml:1:1: the key \"hots\" is unknown; did you mean `host`?
-n.yaml:2:7: `host` is a number; write text, in quotes if need be
+n.yaml:2:7: `host` is a number; write text, in quotes if necessary
 n.yaml:3:11: the key \"sock\" is unknown; did you mean `socket`?
 n.yaml:4:16: the libvirt URI \"system\" has no scheme; write qemu:///system, sim://?domains=10 or replay:///FOLDER
 n.yaml:4:34: `deadline` is \"soon\"; write a time above zero with its unit, such as 3s or 500ms
@@ -294,9 +294,9 @@ n.yaml:11:47: `wall` is \"fast\"; write a time above zero with its unit, such as
 n.yaml:11:63: `returned` is -1; write a size above zero with its unit, such as 64MiB
 n.yaml:12:15: `path` is empty; write text, or leave the key out
 n.yaml:13:17: `shutdown_grace` is a list; write a time above zero with its unit, such as 3s or 500ms
-n.yaml:14:16: there is no compatibility \"zet\"; did you mean `zed`?
+n.yaml:14:16: unknown compatibility \"zet\"; did you mean `zed`?
 n.yaml:15:10: the quirk \"stopped-cpu\" is liberty's, and compatibility is current; remove it, or write `compatibility: liberty`
-n.yaml:15:23: there is no quirk \"unused\"; there are outgoing-packets-delta, stopped-cpu, unused-zero
+n.yaml:15:23: unknown quirk \"unused\"; there are outgoing-packets-delta, stopped-cpu, unused-zero
 "
     );
 }

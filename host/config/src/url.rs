@@ -81,7 +81,7 @@ impl<'a> Parts<'a> {
     /// has any use for these characters.
     pub(super) fn check_authority(&self) -> Result<(), Fault> {
         if self.has_stray_at() {
-            return fault("there is an @ behind its first /, ? or #", ENCODE);
+            return fault("it has an @ after its first /, ? or #", ENCODE);
         }
         // Everything behind it would be passed over in silence, hosts among them.
         if !self.authority.is_empty() && !self.fragment.is_empty() {
@@ -94,7 +94,7 @@ impl<'a> Parts<'a> {
     pub(super) fn check_components_authority(&self) -> Result<(), Fault> {
         let key = |pair: &str| pair.split('=').next().is_some_and(|key| key.contains('@'));
         if self.fragment.contains('@') || self.query.split('&').any(key) {
-            return fault("there is an @ behind its first ? or #", ENCODE);
+            return fault("it has an @ after its first ? or #", ENCODE);
         }
         Ok(())
     }
@@ -271,7 +271,9 @@ pub(super) fn brokers(parts: &Parts<'_>, tls: bool) -> Result<Vec<Secret>, Fault
         let (name, port) = split_port(host)?;
         let name = match ::url::Host::parse(name) {
             Ok(host) => host.to_string(),
-            Err(_) => return fault("the broker's host is not a host", "write HOST:PORT"),
+            Err(_) => {
+                return fault("the broker's host is not a host name or address", "write HOST:PORT");
+            }
         };
         if let Some(user) = user {
             let (user, password) = user.split_once(':').unwrap_or((user, ""));

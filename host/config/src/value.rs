@@ -1,7 +1,10 @@
-/// What a file of YAML or JSON holds that is no configuration, such as a fixture.
+//! YAML or JSON files that are not configuration.
+
+/// Parses YAML or JSON text that is not configuration, such as a fixture.
 ///
 /// # Errors
-/// What is wrong with the text, and where.
+///
+/// If the text cannot be parsed, with line and column.
 pub fn value_of(text: &str) -> Result<serde_json::Value, String> {
     serde_yaml::from_str(text).map_err(|error| error.to_string())
 }

@@ -1,8 +1,8 @@
-//! How files are opened whose names or folders others may have a hand in.
+//! Opens files safely whose names or folders other users may influence.
 //!
-//! Opening never waits (a FIFO or a device is refused, not read), a link is not followed where it
-//! could lead a write astray, and what the agent keeps for itself must be its own. This module
-//! opens and checks; what is in a file is for its reader to judge.
+//! Opening never blocks (FIFOs and devices are refused), links are not followed for writing, and
+//! private files of the agent must belong to it. This crate opens and checks files; it never
+//! interprets their content.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, FileType, Metadata, OpenOptions};
@@ -15,14 +15,15 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// Descriptors that this program was started with, as paths: whoever started it has opened them.
+/// Paths of inherited descriptors, which the parent process has opened.
 const HANDED_OVER: [&str; 4] = ["/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd"];
 
-/// Opens a file for reading, wherever its links lead.
+/// Opens a file for reading and follows links. Inherited descriptors such as standard input are
+/// opened as they are.
 ///
 /// # Errors
-/// If it is no regular file, besides what the system refuses. Standard input and its like are
-/// taken as they are.
+///
+/// If it is not a regular file, or cannot be opened.
 pub fn open(path: &Path) -> io::Result<File> {
     if is_handed_over(path) {
         return File::open(path);
@@ -34,7 +35,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     if found.is_file() { Ok(file) } else { Err(refused(Refusal::Kind(found.file_type()))) }
 }
 
-/// All of a file that [`open`] opens.
+/// Reads a whole file.
 ///
 /// # Errors
 /// As for [`open`].
@@ -44,7 +45,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same as text.
+/// Reads a whole file as text.
 ///
 /// # Errors
 /// As for [`open`], and if it is not UTF-8.
@@ -54,11 +55,12 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Opens a file that the agent keeps for itself. `options` must not truncate: what is there is
+/// Opens a private file of the agent. `options` must not truncate, because an existing file is
 /// checked first. A new file gets mode 0600.
 ///
 /// # Errors
-/// If it is a link, no regular file, another user's, writable by others, or has a second name.
+/// If it is a link, not a regular file, owned by another user, writable by others, or has a second
+/// name.
 pub fn own(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let mut options = options.clone();
     let file = options.mode(0o600).custom_flags(flags(OFlags::NOFOLLOW)).open(path);
@@ -74,11 +76,12 @@ pub fn own(path: &Path, options: &OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// A new file of mode 0600 in place of whatever has that name in a folder of ours; a link is
-/// removed, not followed.
+/// Creates a file of mode 0600 in a private folder and replaces an existing one; a link is removed,
+/// not followed.
 ///
 /// # Errors
-/// What the system refuses.
+///
+/// If the file cannot be removed or created.
 pub fn fresh(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -87,12 +90,12 @@ pub fn fresh(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Makes a folder (0700) that the agent keeps for itself, or checks the one that is there.
+/// Creates a private folder (0700) of the agent, or checks an existing one.
 ///
 /// # Errors
-/// If it is a link, no folder, another user's, or writable by others.
+/// If it is a link, not a folder, owned by another user, or writable by others.
 pub fn own_folder(path: &Path) -> io::Result<()> {
-    // A slash or a dot at the end would follow the link that they stand behind.
+    // A trailing slash or dot would follow a link.
     let path: PathBuf = path.components().collect();
     let known = fs::symlink_metadata(&path);
     if known.as_ref().is_ok_and(Metadata::is_symlink) {

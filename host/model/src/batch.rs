@@ -1,29 +1,31 @@
+//! Batches of samples, and the outcome of a polling cycle.
+
 use std::sync::Arc;
 
 use super::{Gap, Moment, Sample};
 
-/// The number of a batch in the journal, from 1 on: what all that is kept about a batch is filed
-/// under. 0 is the place before the first.
+/// The offset of a batch in the journal, from 1. All stored data about a batch is keyed by it. 0 is
+/// before the first batch.
 pub type Offset = u64;
 
-/// The samples of one tick of one source: what is handed over and accounted for.
+/// The samples of one polling cycle of one source, the unit of processing and accounting.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// The name of the source in `pipeline.yaml`.
     pub source: Arc<str>,
-    /// The start of the tick: what transformers are flushed with.
+    /// The start of the polling cycle; transformers are flushed with this time.
     pub cycle_start: Moment,
     /// In the order in which they are published.
     pub samples: Vec<Sample>,
-    /// Ids of resources that will not come again.
-    pub gone: Vec<Arc<str>>,
+    /// Ids of resources that were removed.
+    pub removed: Vec<Arc<str>>,
 }
 
-/// What one tick gave to one source.
+/// The outcome of one polling cycle for one source.
 #[derive(Debug, Clone)]
 pub struct Polled {
-    /// What it has.
+    /// The samples.
     pub batch: Arc<Batch>,
-    /// And what it has not.
+    /// The missing samples.
     pub gaps: Vec<Gap>,
 }

@@ -1,12 +1,12 @@
 //! Every bound on what a guest, a peer or a file can make the agent work on, in one table.
 //!
-//! A bound is checked before the work is done, and its refusal names it, the amount and the remedy.
+//! A bound is checked before the work is done, and the error names the bound, the amount and the remedy.
 //! `docs/security.md` prints the table; a test compares the two. Settings are here with their
-//! defaults and their keys. This module holds numbers and words; whoever does the work checks.
+//! defaults and their keys. This module only defines them; callers check.
 
 use std::fmt;
 
-/// Who supplies what is bounded.
+/// The source of the bounded data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Supplier {
     /// The file of a component, before it runs.
@@ -15,7 +15,7 @@ pub enum Supplier {
     Guest,
     /// All components together.
     Guests,
-    /// The AMQP broker, or whoever answers at its address.
+    /// The AMQP broker, or another program at its address.
     Broker,
     /// A configuration file, or libvirt's XML.
     File,
@@ -24,7 +24,7 @@ pub enum Supplier {
 }
 
 impl Supplier {
-    /// The word in the documentation.
+    /// The name in the documentation.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Component => "component file",
@@ -44,7 +44,7 @@ pub struct Row {
     pub supplier: Supplier,
     /// The name in refusals, log lines and the documentation.
     pub name: &'static str,
-    /// What is counted, for a sentence.
+    /// What is counted, for messages.
     pub what: &'static str,
     /// The most that is accepted.
     pub most: u64,
@@ -56,17 +56,17 @@ pub struct Row {
 
 macro_rules! bounds {
     ($($(#[$doc:meta])* $bound:ident = $name:literal, $supplier:ident, $what:literal, $most:expr, $unit:literal, $remedy:literal;)*) => {
-        /// A bound; [`Bound::row`] has its numbers and words.
+        /// A bound; [`Bound::row`] has its values and texts.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Bound {
             $($(#[$doc])* #[doc = $what] $bound,)*
         }
 
         impl Bound {
-            /// All of them, as they stand in the documentation.
+            /// All bounds, in the order of the documentation.
             pub const ALL: &[Self] = &[$(Self::$bound,)*];
 
-            /// Its numbers and words.
+            /// Its values and texts.
             pub const fn row(self) -> Row {
                 match self {
                     $(Self::$bound => Row {
@@ -132,7 +132,7 @@ bounds! {
     PathBytes = "settings_metadata_bytes", Guest, "length of a path in settings.metadata", KIB, "bytes", "use a shorter path";
     Facts = "facts", Guest, "facts in a description or in settings", 100, "", "report fewer facts";
     FactBytes = "fact_bytes", Guest, "length of a fact's name or value", KIB, "bytes", "use a shorter one";
-    OptionErrors = "option_errors", Guest, "option errors that are kept", 100, "", "mend the first ones";
+    OptionErrors = "option_errors", Guest, "option errors that are kept", 100, "", "fix the first ones";
     TextBytes = "text_bytes", Guest, "length of a reason, a log line or another text for people; the rest is cut", KIB, "bytes", "write less";
     SymbolizeTime = "symbolize_time", Guest, "time to find the source lines of a trap, once for each trap; then it is reported without them", 1_000, "ms", "strip debug information, or build with less of it";
     Frames = "trap_frames", Guest, "functions of the stack that are reported with a trap", 5, "", "";
@@ -180,7 +180,7 @@ bounds! {
     ConfBytes = "conf_bytes", File, "a ceilometer.conf with its references expanded", MIB, "bytes", "refer to other options less often";
     Entries = "pipeline_entries", File, "sources or sinks of a file, transformers or publishers of a sink", 200, "", "use fewer of them";
     UrlBytes = "url_bytes", File, "length of a URL", 8 * KIB, "bytes", "use a shorter URL";
-    Problems = "config_problems", File, "problems of the configuration that are reported; the rest is counted", 1_000, "", "mend the first ones";
+    Problems = "config_problems", File, "problems of the configuration that are reported; the rest is counted", 1_000, "", "fix the first ones";
     XmlBytes = "xml_bytes", File, "the XML of one domain", 4 * MIB, "bytes", "check the domain's definition";
     XmlItems = "xml_items", File, "elements and attributes in the XML of one domain", 50_000, "", "check the domain's definition";
     XmlAttributes = "xml_attributes", File, "attributes of one element in the XML of one domain", 1_000, "", "check the domain's definition";

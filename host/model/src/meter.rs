@@ -38,7 +38,7 @@ impl FromStr for MeterType {
             "gauge" => Ok(Self::Gauge),
             "delta" => Ok(Self::Delta),
             "cumulative" => Ok(Self::Cumulative),
-            other => Err(format!("{other:?} is no meter type; it is gauge, delta or cumulative")),
+            other => Err(format!("{other:?} is not a meter type; use gauge, delta or cumulative")),
         }
     }
 }

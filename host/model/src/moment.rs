@@ -62,7 +62,7 @@ impl Timestamp {
     /// Reads an ISO 8601 time; UTC where it names no zone, as the parsers of the field do.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |reason: &dyn std::fmt::Display| {
-            format!("{text:?} is no time ({reason}); write it like 2015-10-01T12:00:00.123456")
+            format!("{text:?} is not a time ({reason}); write it like 2015-10-01T12:00:00.123456")
         };
         let stamp = match text.parse::<jiff::Timestamp>() {
             Ok(stamp) => stamp,

@@ -1,10 +1,12 @@
+//! Statistics of a domain as libvirt reports them.
+
 use uuid::Uuid;
 
 use super::{DomainState, Moment, Volume};
 
 bitflags::bitflags! {
-    /// Which groups of statistics are wanted, after libvirt's `VIR_DOMAIN_STATS_*`. The state always
-    /// comes along.
+    /// Groups of statistics to request, as libvirt's `VIR_DOMAIN_STATS_*`. The state is
+    /// always included.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
     pub struct Groups: u16 {
         /// Processor time of the domain as a whole.
@@ -23,14 +25,14 @@ bitflags::bitflags! {
         const IOTHREAD = 1 << 6;
         /// Memory bandwidth by host node.
         const MEMORY = 1 << 7;
-        /// How fast the guest writes to memory, if somebody has it measured.
+        /// How fast the guest writes to memory, if it is being measured.
         const DIRTY_RATE = 1 << 8;
         /// What the hypervisor itself counts, such as KVM.
         const VM = 1 << 9;
-        /// No group of libvirt's: sizes of disks, which bulk statistics do not give as they are. One
-        /// call more for each disk.
+        /// Not a group of libvirt: sizes of disks, which bulk statistics do not report exactly. Costs
+        /// one call per disk.
         const SIZES = 1 << 11;
-        /// No group of libvirt's: every number as it is called there, for meters `libvirt.*`.
+        /// Not a group of libvirt: every number by its libvirt name, for meters `libvirt.*`.
         const RAW = 1 << 10;
     }
 }
@@ -41,19 +43,19 @@ impl Groups {
     /// All statistics.
     pub const ALL: Self = Self::all().difference(Self::SIZES);
 
-    /// Those that libvirtd answers without asking QEMU. Processor time is not among them: libvirt
+    /// The groups that libvirtd reports without QEMU. Processor time is not among them: libvirt
     /// 9.0 was seen to hang over it when QEMU does not answer.
     pub const fn without_monitor(self) -> Self {
         self.intersection(Self::INTERFACE.union(Self::RAW))
     }
 }
 
-/// Raw numbers of one domain at one instant. What libvirt did not give is `None` or absent.
+/// Statistics of one domain at one instant. Values that libvirt did not report are `None` or absent.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Reading {
     /// The domain.
     pub uuid: Uuid,
-    /// Right after the call that gave the numbers.
+    /// The time right after the call.
     pub taken: Moment,
     /// `state.state`.
     pub state: Option<DomainState>,
@@ -73,7 +75,7 @@ pub struct Reading {
     pub disks: Vec<DiskReading>,
     /// `net.N.*`, in libvirt's order.
     pub nics: Vec<NicReading>,
-    /// Every number as libvirt calls it, where [`Groups::RAW`] was asked for.
+    /// Every number as libvirt calls it, if [`Groups::RAW`] was requested.
     pub raw: Vec<RawNumber>,
 }
 
@@ -153,7 +155,7 @@ pub struct DiskReading {
     pub physical: Option<u64>,
 }
 
-/// One network interface: bytes and packets since it was made. Received means by the guest.
+/// One network interface: bytes and packets since it was created. Received means by the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NicReading {
     /// Name of the tap device.
@@ -164,7 +166,7 @@ pub struct NicReading {
     pub rx_packets: Option<u64>,
     /// Packets received with an error.
     pub rx_errors: Option<u64>,
-    /// Packets not received for want of room.
+    /// Received packets that were dropped.
     pub rx_drops: Option<u64>,
     /// Bytes sent.
     pub tx_bytes: Option<u64>,
@@ -172,23 +174,23 @@ pub struct NicReading {
     pub tx_packets: Option<u64>,
     /// Packets sent with an error.
     pub tx_errors: Option<u64>,
-    /// Packets not sent for want of room.
+    /// Packets to be sent that were dropped.
     pub tx_drops: Option<u64>,
 }
 
-/// A number as libvirt gives it.
+/// One number by its libvirt name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawNumber {
     /// Such as `block.0.fl.reqs`.
     pub key: String,
     /// The name of the disk or the interface that it is about.
     pub device: Option<String>,
-    /// The number; 1 for what is true.
+    /// The number; 1 for true.
     pub value: Volume,
 }
 
 impl Reading {
-    /// Whether the domain is shut off: most numbers are none of its own then.
+    /// Whether the domain is shut off. Most numbers are meaningless then.
     pub fn is_shut_off(&self) -> bool {
         self.state == Some(DomainState::ShutOff)
     }

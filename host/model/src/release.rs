@@ -1,7 +1,9 @@
+//! Ceilometer releases that the agent can be compatible with, and their quirks.
+
 use std::fmt;
 use std::str::FromStr;
 
-/// Which Ceilometer is stood in for: whose names, units, sets of meters, keys and habits apply.
+/// The Ceilometer release whose names, units, meters and message keys are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Release {
     /// Ceilometer 5, of October 2015.
@@ -14,10 +16,10 @@ pub enum Release {
 }
 
 impl Release {
-    /// All, from the oldest on.
+    /// All releases, oldest first.
     pub const ALL: [Self; 3] = [Self::Liberty, Self::Zed, Self::Current];
 
-    /// The word for it in `nephometer.yaml`.
+    /// The value in `nephometer.yaml`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Liberty => "liberty",
@@ -41,7 +43,7 @@ impl FromStr for Release {
     }
 }
 
-/// Plain bugs of a release, which are corrected unless somebody needs them.
+/// Bugs of a release, corrected unless a quirk enables them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quirks {
     /// `outgoing-packets-delta` (zed): what was sent, in bytes, is called
@@ -61,8 +63,8 @@ impl Quirks {
         ("unused-zero", Release::Liberty),
     ];
 
-    /// Brings one back. False if there is none of that name.
-    pub fn bring_back(&mut self, name: &str) -> bool {
+    /// Enables a quirk by name. Returns false for an unknown name.
+    pub fn enable(&mut self, name: &str) -> bool {
         match name {
             "outgoing-packets-delta" => self.outgoing_packets_delta = true,
             "stopped-cpu" => self.stopped_cpu = true,
@@ -82,9 +84,9 @@ mod tests {
         let mut quirks = Quirks::default();
         for (name, _) in Quirks::NAMES {
             let before = quirks;
-            assert!(quirks.bring_back(name));
+            assert!(quirks.enable(name));
             assert_ne!(before, quirks, "{name}");
         }
-        assert!(!quirks.bring_back("any"));
+        assert!(!quirks.enable("any"));
     }
 }

@@ -1,10 +1,12 @@
+//! Samples and their values.
+
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::{Meter, Moment, Resource};
 
-/// A value that keeps the difference between 1 and 1.0, because signatures do.
+/// A value. Distinguishes 1 from 1.0, because message signatures do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Volume {
     /// A whole number, exact over all 64-bit integers of both signs.
@@ -14,14 +16,14 @@ pub enum Volume {
 }
 
 impl Volume {
-    /// The nearest double: what components compute with.
+    /// The nearest double, as components see it.
     #[expect(
         clippy::cast_precision_loss,
         reason = "components see doubles; the exact value stays with the sample"
     )]
     pub fn as_f64(self) -> f64 {
         match self {
-            // Nearly all fit: one instruction instead of a call.
+            // Fast path: nearly all values fit.
             Self::Integer(whole) => match i64::try_from(whole) {
                 Ok(small) => small as f64,
                 Err(_) => whole as f64,
@@ -47,12 +49,12 @@ impl From<u64> for Volume {
 pub struct Sample {
     /// `message_id` on the wire; see [`super::HostId`].
     pub id: Uuid,
-    /// What was measured.
+    /// The meter.
     pub meter: Arc<Meter>,
-    /// Of what.
+    /// The metered resource.
     pub resource: Arc<Resource>,
     /// The value, in the meter's unit.
     pub volume: Volume,
-    /// When it was true. Without monotonic clocks for computed samples, as upstream has it.
+    /// The time of the value. Computed samples have no monotonic clock, as upstream.
     pub taken: Moment,
 }

@@ -1,18 +1,18 @@
-//! A secret: it has no way to be printed.
+//! Secrets that cannot be printed.
 
 use std::fmt;
 
-/// Text that is never shown: `Debug` and `Display` print stars.
+/// A secret text: `Debug` and `Display` print `***`.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides `text`.
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself: for the wire only.
+    /// The text itself, only for protocols and components.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,9 +1,9 @@
-//! Texts of others on their way to people: one line, bounded, without anything that moves a cursor.
+//! Makes foreign text safe for logs and terminals: one line, bounded, without control characters.
 
 use super::bounds::Bound;
 
-/// One line without control characters, cut to [`Bound::TextBytes`]: what a guest, a file or a peer
-/// writes must not move a terminal's cursor or look like another line.
+/// Returns one line without control characters, cut to [`Bound::TextBytes`]: text of a guest, a file
+/// or a peer must not move the cursor of a terminal or forge another line.
 pub fn clean(text: &str) -> String {
     let most = Bound::TextBytes.size();
     let mut line = String::with_capacity(text.len().min(most));
@@ -21,14 +21,14 @@ pub fn clean(text: &str) -> String {
     line
 }
 
-/// As much of a text as can be seen in a line: it may be as long as what a call may hand over.
+/// The beginning of a text that may be visible after [`clean`]; the text itself may be very long.
 pub fn beginning(text: &str) -> &str {
-    // One character more than is kept shows that there were more.
+    // One character more than is kept, so that `clean` detects the cut.
     &text[..text.floor_char_boundary(Bound::TextBytes.size() + char::MAX.len_utf8())]
 }
 
-/// Whether a terminal does something on this character other than show it: control characters, and
-/// those that change the direction of text or begin a new line in Unicode.
+/// Whether a terminal interprets this character instead of showing it: control characters, and those
+/// that change the direction of text or begin a new line in Unicode.
 pub fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,

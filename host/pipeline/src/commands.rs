@@ -101,7 +101,8 @@ impl Sink {
         };
         let cycle_start = samples.iter().map(|sample| sample.taken.wall).max().unwrap_or_default();
         let cycle_start = Moment { wall: cycle_start, ..Moment::default() };
-        let batch = Batch { source: "dead-letters".into(), cycle_start, samples, gone: Vec::new() };
+        let batch =
+            Batch { source: "dead-letters".into(), cycle_start, samples, removed: Vec::new() };
         let batch = Arc::new(batch);
         let injected = revision.chain.inject(transformer_index, &batch).await;
         let output = injected.map_err(|error| error.to_string())?;

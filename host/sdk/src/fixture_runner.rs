@@ -174,8 +174,8 @@ impl<'a> Execution<'a> {
             let newest = samples.iter().map(|sample| sample.taken.wall).max();
             self.clock = self.clock.max(newest.unwrap_or_default());
             let cycle_start = Moment { wall: self.clock, ..Moment::default() };
-            let gone = step.removed.clone();
-            let batch = Arc::new(Batch { source: "fixture".into(), cycle_start, samples, gone });
+            let removed = step.removed.clone();
+            let batch = Arc::new(Batch { source: "fixture".into(), cycle_start, samples, removed });
             return match transformer.transform(&batch).await {
                 Ok(made) => Ok(StepOutput::Samples(made.into_samples(&batch))),
                 Err(TransformError::Rejected { reason, .. }) => Ok(StepOutput::Refusal(reason)),

@@ -75,6 +75,6 @@ impl BatchGenerator {
             };
         }
         let (cycle_start, samples) = (self.cycle_start, self.samples.clone());
-        Batch { source: "bench".into(), cycle_start, samples, gone: Vec::new() }
+        Batch { source: "bench".into(), cycle_start, samples, removed: Vec::new() }
     }
 }

@@ -106,7 +106,7 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
             .collect(),
         resources: resources.entries.iter().map(|resource| stored_resource(resource)).collect(),
         samples,
-        removed: batch.gone.iter().map(AsRef::as_ref).collect(),
+        removed: batch.removed.iter().map(AsRef::as_ref).collect(),
     };
     postcard::to_extend(&stored, vec![VERSION]).expect("writing to memory never fails")
 }
@@ -154,7 +154,7 @@ pub fn decode(bytes: &[u8]) -> Result<Batch, String> {
         source: stored.source.into(),
         cycle_start: moment(stored.cycle_start),
         samples: stored.samples.iter().map(sample).collect::<Result<_, _>>()?,
-        gone: stored.removed.into_iter().map(Into::into).collect(),
+        removed: stored.removed.into_iter().map(Into::into).collect(),
     })
 }
 
@@ -225,7 +225,7 @@ mod tests {
                 volume: if first { Volume::Integer(whole) } else { Volume::Float(float) },
                 taken: Moment { wall: Timestamp::from_nanos(7), continuous: clock[0], monotonic: clock[1] },
             }).collect();
-            let batch = Batch { source: "s".into(), cycle_start: Moment::default(), samples, gone: vec!["g".into()] };
+            let batch = Batch { source: "s".into(), cycle_start: Moment::default(), samples, removed: vec!["g".into()] };
             let back = decode(&encode(&batch)).unwrap();
             // Debug prints every field, and floats exactly.
             prop_assert_eq!(format!("{batch:?}"), format!("{back:?}"));
@@ -233,7 +233,7 @@ mod tests {
 
         #[test]
         fn decoding_any_bytes_never_panics(bytes: Vec<u8>, cut in 0_usize..200) {
-            let batch = Batch { source: "s".into(), cycle_start: Moment::default(), samples: Vec::new(), gone: vec!["gone".into()] };
+            let batch = Batch { source: "s".into(), cycle_start: Moment::default(), samples: Vec::new(), removed: vec!["gone".into()] };
             let mut good = encode(&batch);
             good.truncate(cut.min(good.len()));
             good.extend(&bytes);

@@ -138,7 +138,7 @@ impl DeadLetters {
             source: failed.source.into(),
             cycle_start: Moment { wall: failed.cycle_start, ..Moment::default() },
             samples: failed.samples.to_vec(),
-            gone: Vec::new(),
+            removed: Vec::new(),
         };
         let letter = DeadLetter {
             number: 0,

@@ -218,8 +218,8 @@ mod tests {
     use nephometer_model::Moment;
 
     fn batch(name: &str) -> Arc<Batch> {
-        let (cycle_start, gone) = (Moment::default(), vec!["a".into()]);
-        Arc::new(Batch { source: name.into(), cycle_start, samples: Vec::new(), gone })
+        let (cycle_start, removed) = (Moment::default(), vec!["a".into()]);
+        Arc::new(Batch { source: name.into(), cycle_start, samples: Vec::new(), removed })
     }
 
     #[tokio::test]
@@ -235,7 +235,7 @@ mod tests {
         let sources: Vec<&str> = read.iter().map(|batch| &*batch.source).collect();
         let last = ["6", "7", "8", "9"];
         assert!(sources.ends_with(&last[2..]) && sources.len() < 6, "{sources:?}");
-        assert_eq!(read[0].gone, ["a".into()]);
+        assert_eq!(read[0].removed, ["a".into()]);
         // A torn line at the end is left out; one in the middle is an error with its number.
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{text}{{\"sour")).unwrap();

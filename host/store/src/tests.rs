@@ -35,7 +35,7 @@ fn batch(source: &str, cycle_start: u64, samples: usize) -> Arc<Batch> {
         source: Arc::from(source),
         cycle_start,
         samples: samples.collect(),
-        gone: vec![],
+        removed: vec![],
     })
 }
 

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let samples = stdin().lines().map(|line| Ok(sample_from_json(&line?, &source)?));
     let samples = samples.collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     let cycle_start = Moment::default();
-    let batch = Arc::new(Batch { source, cycle_start, samples, gone: Vec::new() });
+    let batch = Arc::new(Batch { source, cycle_start, samples, removed: Vec::new() });
     let transformed = transformer.transform(&batch).await.map_err(|error| format!("{error:?}"))?;
     for sample in transformed.into_samples(&batch) {
         let mut line = Vec::new();

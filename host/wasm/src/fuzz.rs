@@ -117,7 +117,7 @@ fn batch() -> Batch {
         sample(3, &cpu, &b, Volume::Integer(4)),
     ];
     let cycle_start = Moment { wall: Timestamp::from_nanos(NOW), ..Moment::default() };
-    Batch { source: "s".into(), cycle_start, samples, gone: Vec::new() }
+    Batch { source: "s".into(), cycle_start, samples, removed: Vec::new() }
 }
 
 fn derived(input: &mut Unstructured<'_>) -> Result<Derived> {

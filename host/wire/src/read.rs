@@ -1,5 +1,4 @@
-//! The way back: a line of samples, as `once --format ndjson` prints them and as fixtures hold
-//! them, or a metering message.
+//! Parses samples from JSON: lines of `once --format ndjson`, fixtures, or metering messages.
 
 use std::sync::Arc;
 
@@ -9,39 +8,43 @@ use uuid::Uuid;
 
 use nephometer_model::{HostId, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
 
-/// Keys that may be there and say nothing that a sample keeps.
+/// Keys that are accepted and ignored.
 const IGNORED: [&str; 4] = ["user_name", "project_name", "message_signature", "publisher_id"];
 
-/// Why a text is no sample.
+/// Why a text is not a sample.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// Not JSON at all.
-    #[error("this is not JSON")]
+    /// The text is not JSON.
+    #[error("invalid JSON")]
     Syntax(#[source] serde_json::Error),
-    /// JSON, but no object.
-    #[error("a sample is a JSON object, one a line")]
+    /// The JSON is not an object.
+    #[error("a sample must be a JSON object, one per line")]
     NotAnObject,
-    /// A key that every sample has.
+    /// A required key is missing.
     #[error("{0:?} is missing")]
     Missing(&'static str),
-    /// A key that no sample has.
-    #[error("{0:?} is no key of a sample")]
+    /// A key is unknown.
+    #[error("unknown key {0:?} in a sample")]
     Unknown(String),
-    /// A value that its key cannot have.
+    /// A value is invalid for its key.
     #[error("{key:?} is {found}; it must be {expected}")]
     Wrong {
         /// The key.
         key: &'static str,
         /// The value, as JSON.
         found: String,
-        /// What it should be, in words.
+        /// A description of valid values.
         expected: String,
     },
 }
 
-/// Reads a sample: keys of Ceilometer's `as_dict` or of a metering message. `source` stands in
-/// where none is given, and so does an id made from the other fields; owner, metadata and
-/// `monotonic_time` may be left out. The monotonic time is taken for the continuous one as well.
+/// Parses a sample with the keys of Ceilometer's `as_dict` or of a metering message. `source` is the
+/// default source, and the default id is made from the other fields; owner, metadata and
+/// `monotonic_time` are optional. The monotonic time is used as the continuous one as well.
+///
+/// # Errors
+///
+/// If the text is not JSON, or a key is missing, unknown or invalid.
 pub fn sample_from_json(text: &str, source: &Arc<str>) -> Result<Sample, ReadError> {
     let value: Value = serde_json::from_str(text).map_err(ReadError::Syntax)?;
     let Value::Object(map) = value else { return Err(ReadError::NotAnObject) };
@@ -80,7 +83,7 @@ pub fn sample_from_json(text: &str, source: &Arc<str>) -> Result<Sample, ReadErr
     Ok(Sample { id, meter: Arc::new(meter), resource: Arc::new(resource), volume, taken })
 }
 
-/// What has not been read yet. Keys come in pairs: the sample's name and the message's.
+/// The keys not parsed yet. Keys come in pairs: the name in a sample and in a message.
 struct Keys(Map<String, Value>);
 
 impl Keys {
@@ -132,7 +135,7 @@ fn volume(value: &Value) -> Result<Volume, ReadError> {
     })
 }
 
-/// Seconds in, nanoseconds out.
+/// Converts seconds to nanoseconds.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -222,7 +225,7 @@ mod tests {
         for (value, expected) in [
             (nameless, r#""name" is missing"#),
             (with("volume", json!("5")), r#""volume" is "5"; it must be a number"#),
-            (with("volumes", json!(5)), r#""volumes" is no key of a sample"#),
+            (with("volumes", json!(5)), r#"unknown key "volumes" in a sample"#),
             (with("id", json!("x")), r#""id" is "x"; it must be a uuid"#),
             (with("monotonic_time", json!(-1)), r#""monotonic_time" is -1"#),
             (with("resource_metadata", json!([])), r#""resource_metadata" is []"#),

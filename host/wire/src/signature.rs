@@ -1,5 +1,5 @@
-//! HMAC-SHA256 over a message, in the forms that Ceilometer computes and verifies: the text of
-//! numbers and of lists is that of the receiver's Python.
+//! HMAC-SHA256 signatures of messages, as Ceilometer computes and verifies them. The signed text of
+//! numbers and lists depends on the Python version of the receiver.
 
 use hmac::{Hmac, Mac};
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use super::python::{self, Notation};
 use nephometer_model::Secret;
 use nephometer_model::Volume;
 
-/// Receivers recompute signatures over the text that their Python makes of a message.
+/// The Python version of receivers, which recompute signatures over its text of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SignatureForm {
     /// As all releases since Ceilometer 8.
@@ -20,16 +20,14 @@ pub enum SignatureForm {
     Python2,
 }
 
-/// Why a message is not taken for what its sender wrote.
+/// Why a message is not authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SignatureError {
-    /// There is none.
+    /// The message has no signature.
     #[error("the message has no signature")]
     Missing,
-    /// It is of other contents, or of another secret.
-    #[error(
-        "the signature does not fit the message: it was changed, or signed with another secret"
-    )]
+    /// The signature belongs to other contents or another secret.
+    #[error("the signature does not match: the message was changed, or signed with another secret")]
     Wrong,
 }
 
@@ -42,19 +40,19 @@ pub struct Signer {
 
 impl Signer {
     /// A signer with this secret; an empty one makes empty signatures, which every receiver with
-    /// an empty secret takes.
+    /// an empty secret accepts.
     pub fn new(secret: &Secret, form: SignatureForm) -> Self {
         let secret = secret.reveal().as_bytes();
         let keyed = || Hmac::new_from_slice(secret).expect("HMAC takes keys of every length");
         Self { keyed: (!secret.is_empty()).then(keyed), form }
     }
 
-    /// Whether signatures are made at all.
+    /// Whether messages are signed.
     pub fn signs(&self) -> bool {
         self.keyed.is_some()
     }
 
-    /// Whose text is signed.
+    /// The form of the signed text.
     pub fn form(&self) -> SignatureForm {
         self.form
     }
@@ -70,11 +68,12 @@ impl Signer {
         out.extend_from_slice(&digits);
     }
 
-    /// Whether a metering message has the signature that its contents have with this secret. Without
-    /// a secret every message is taken, as by Ceilometer's collector.
+    /// Verifies the signature of a metering message. Without a secret every message is accepted, as by
+    /// Ceilometer's collector.
     ///
     /// # Errors
-    /// If it has none, or another one. How much of it fits does not show in the time that this takes.
+    ///
+    /// If the signature is missing or wrong. The comparison takes constant time.
     pub fn verify(&self, message: &Map<String, Value>) -> Result<(), SignatureError> {
         let Some(mut mac) = self.keyed.clone() else { return Ok(()) };
         let signature = message.get("message_signature").and_then(Value::as_str);
@@ -88,7 +87,7 @@ impl Signer {
 }
 
 impl SignatureForm {
-    /// Appends what is signed of a dictionary: keys in code point order, each with its value; a
+    /// Appends the signed text of a dictionary: keys in code point order, each with its value; a
     /// nested dictionary with its keys behind `prefix` and a colon; lists as their printed form.
     pub(crate) fn walk(self, out: &mut Vec<u8>, prefix: &str, map: &Map<String, Value>) {
         let mut entries: Vec<_> = map.iter().collect();

@@ -1,4 +1,4 @@
-//! `amqp` of `nephometer.yaml`.
+//! Checks `amqp` of `nephometer.yaml`.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<Amqp
     let given = check.secret("/amqp/url", &raw.url, &raw.url_file)?;
     let from = if matches!(raw.url, Field::Given(_)) { "/amqp/url" } else { "/amqp/url_file" };
     let text = given.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2F".to_owned());
-    // The URL is checked whatever is wrong with the rest: all faults are told at once.
+    // The URL is checked even if other settings are invalid, so that all problems are reported at once.
     let enabled = tls.as_ref().is_some_and(|tls| tls.enabled);
     let urls = match url::broker_urls(&text, enabled) {
         Ok(urls) => urls,
@@ -33,7 +33,7 @@ pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<Amqp
     Some(AmqpSpec { broker: BrokerSpec { urls, tls: tls?, queues: queues?.unwrap_or_default() } })
 }
 
-/// Whether `amqp://` means TLS as well, and the files.
+/// The TLS settings and files.
 fn tls(check: &mut Check<'_>, field: Field<RawTls>) -> Option<TlsSpec> {
     let raw = check.mapping("/amqp/tls", field)?;
     let keys = &["enabled", "ca", "certificate", "key"];
@@ -56,7 +56,7 @@ fn tls(check: &mut Check<'_>, field: Field<RawTls>) -> Option<TlsSpec> {
 }
 
 impl Check<'_> {
-    /// A file that can be read now.
+    /// The path of a readable file.
     fn file(&mut self, pointer: &str, field: &Field<Scalar>) -> Option<Option<PathBuf>> {
         let Some(path) = self.string(pointer, field)? else { return Some(None) };
         match nephometer_files::open(path.as_ref()) {

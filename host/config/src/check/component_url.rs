@@ -1,4 +1,4 @@
-//! The URL of a publisher that is a component: taken apart, not understood.
+//! Splits the URL of a publisher component into its parts, without interpreting them.
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
@@ -7,21 +7,20 @@ use crate::spec::{ComponentUrl, SecretOptions};
 use crate::url::{Fault, Parts};
 use nephometer_model::Secret;
 
-/// Whether a component can have this name: what a scheme of a URL and the name of a file have in
-/// common.
+/// Whether a component can have this name: valid as a URL scheme and as a file name.
 pub(super) fn is_name(scheme: &str) -> bool {
     let allowed =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     !scheme.is_empty() && scheme.bytes().all(allowed)
 }
 
-/// Everything that the component is told.
+/// Everything that is passed to the component.
 pub(super) fn read(parts: &Parts<'_>) -> Result<ComponentUrl, Fault> {
-    let (user, place) = match parts.authority.rsplit_once('@') {
-        Some((user, place)) => (Some(user), place),
+    let (user, address) = match parts.authority.rsplit_once('@') {
+        Some((user, address)) => (Some(user), address),
         None => (None, parts.authority),
     };
-    let (host, port) = split(place)?;
+    let (host, port) = split(address)?;
     let (user, password) = match user.map(|user| user.split_once(':').unwrap_or((user, ""))) {
         None => (None, None),
         Some((user, "")) => (Some(decode(user)?), None),
@@ -44,22 +43,24 @@ pub(super) fn read(parts: &Parts<'_>) -> Result<ComponentUrl, Fault> {
 }
 
 /// Host and port of `[HOST[:PORT]]`.
-pub(super) fn split(place: &str) -> Result<(Option<String>, Option<u16>), Fault> {
+pub(super) fn split(address: &str) -> Result<(Option<String>, Option<u16>), Fault> {
     const RIGHT: &str = "write NAME://HOST:PORT, with an IPv6 address in square brackets";
     let fault = |what: &str| Err((what.to_owned(), RIGHT.to_owned()));
-    let (host, port) = match place.rfind(':') {
-        Some(colon) if !place[colon..].contains(']') => (&place[..colon], &place[colon + 1..]),
-        _ => (place, ""),
+    let (host, port) = match address.rfind(':') {
+        Some(colon) if !address[colon..].contains(']') => {
+            (&address[..colon], &address[colon + 1..])
+        }
+        _ => (address, ""),
     };
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    if bare.is_none() && host.contains([':', '[', ']']) {
-        return fault("its host is not a host");
+    let unbracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if unbracketed.is_none() && host.contains([':', '[', ']']) {
+        return fault("its host is not a host name or address");
     }
     if host.is_empty() && !port.is_empty() {
         return fault("it has a port, but no host");
     }
     if !host.is_empty() && ::url::Host::parse(host).is_err() {
-        return fault("its host is not a host");
+        return fault("its host is not a host name or address");
     }
     let port = match port {
         "" => None,
@@ -68,7 +69,7 @@ pub(super) fn split(place: &str) -> Result<(Option<String>, Option<u16>), Fault>
             _ => return fault("its port is not a number from 1 to 65535"),
         },
     };
-    let host = bare.unwrap_or(host);
+    let host = unbracketed.unwrap_or(host);
     Ok(((!host.is_empty()).then(|| host.to_owned()), port))
 }
 
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn all_parts_are_told_apart() {
+    fn all_parts_are_parsed() {
         let read = url("influx://us%40er:p%3Aw@[2001:db8::1]:8086/db/x?tag=a&tag=b&empty").unwrap();
         assert_eq!(&*read.name, "influx");
         assert_eq!((read.host.as_deref(), read.port), (Some("2001:db8::1"), Some(8086)));
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_ports_that_are_none_are_faults() {
+    fn invalid_hosts_and_ports_are_rejected() {
         for text in ["a://h:0", "a://h:x", "a://:80", "a://::1", "a://h h", "a://%ff@h", "a://[::1"]
         {
             assert!(url(text).is_err(), "{text}");
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_components() {
+    fn component_names_are_restricted() {
         assert!(is_name("influx") && is_name("my_own-2"));
         assert!(!is_name("") && !is_name("a.b") && !is_name("Influx") && !is_name("a/b"));
     }

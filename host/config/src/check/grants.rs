@@ -27,7 +27,11 @@ pub(super) fn check(
         match text.parse::<Grant>() {
             Ok(grant) => granted.push(grant),
             Err(reason) => {
-                check.fault(&inner, format!("{text:?} is no grant: {reason}"), "write HOST:PORT");
+                check.fault(
+                    &inner,
+                    format!("{text:?} is not a grant: {reason}"),
+                    "write HOST:PORT",
+                );
             }
         }
     }
@@ -42,10 +46,10 @@ mod tests {
         let text = text.to_owned();
         let config = Origin::Text { name: "n.yaml".to_owned(), text };
         let inputs = Inputs { config, hostname: "h".to_owned(), ..Inputs::default() };
-        let told = |error: crate::ConfigError| {
+        let problems = |error: crate::ConfigError| {
             error.problems.iter().map(|problem| format!("{problem}\n")).collect()
         };
-        load_host(&inputs).map(|loaded| loaded.spec).map_err(told)
+        load_host(&inputs).map(|loaded| loaded.spec).map_err(problems)
     }
 
     #[test]
@@ -75,9 +79,9 @@ components:
         assert_eq!(
             load(text).unwrap_err(),
             "\
-n.yaml:3:28: \"db.lan\" is no grant: it has no port; write HOST:PORT
-n.yaml:3:36: \"10.0.0.1/8:80\" is no grant: its range begins at 10.0.0.0; write HOST:PORT
-n.yaml:3:53: this entry of `connect` is a number; write text, in quotes if need be
+n.yaml:3:28: \"db.lan\" is not a grant: it has no port; write HOST:PORT
+n.yaml:3:36: \"10.0.0.1/8:80\" is not a grant: its range begins at 10.0.0.0; write HOST:PORT
+n.yaml:3:53: this entry of `connect` is a number; write text, in quotes if necessary
 n.yaml:4:27: `connect` is text; write a list such as [\"influx.lan:8086\", \"10.0.0.0/8:8086\"]
 n.yaml:4:40: the key \"conect\" is unknown; did you mean `connect`?
 n.yaml:5:17: `grants` is a list; write a mapping of `key: value` lines

@@ -8,7 +8,7 @@ use super::units::{DURATION, duration, truth, whole};
 use super::{Check, Unknown, agent, amqp, components, metering, store};
 use crate::broker::AmqpSpec;
 use crate::error::Report;
-use crate::place::Place;
+use crate::location::Location;
 use crate::raw::{
     Document, Field, Kind, RawControl, RawFolder, RawHost, RawLibvirt, RawMessage, Scalar,
 };
@@ -60,12 +60,12 @@ pub(crate) struct Host {
     pub(crate) spread: bool,
     pub(crate) libvirt: LibvirtSpec,
     /// Where `libvirt.deadline` was set, if it was.
-    pub(crate) deadline_place: Option<Place>,
+    pub(crate) deadline_location: Option<Location>,
     pub(crate) amqp: AmqpSpec,
     /// Where the broker's URL is set.
-    pub(crate) broker_place: Place,
+    pub(crate) broker_location: Location,
     /// Where `message.telemetry_secret` is set.
-    pub(crate) secret_place: Place,
+    pub(crate) secret_location: Location,
     pub(crate) message: MessageSpec,
     pub(crate) components: ComponentsSpec,
     pub(crate) store: StoreSpec,
@@ -104,10 +104,10 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
         routing,
         spread,
         libvirt,
-        deadline_place: doc.fact("/libvirt/deadline").map(|fact| fact.place.clone()),
+        deadline_location: doc.fact("/libvirt/deadline").map(|fact| fact.location.clone()),
         amqp: amqp?,
-        broker_place: set_in(doc, "/amqp/url"),
-        secret_place: set_in(doc, "/message/telemetry_secret"),
+        broker_location: set_in(doc, "/amqp/url"),
+        secret_location: set_in(doc, "/message/telemetry_secret"),
         message: message?,
         components: components?,
         store: store?,
@@ -118,11 +118,11 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
 }
 
 /// Where a key is set that can be given in a file of its own; the whole file if it is not.
-fn set_in(doc: &Document, pointer: &str) -> Place {
+fn set_in(doc: &Document, pointer: &str) -> Location {
     let pointers = [pointer.to_owned(), format!("{pointer}_file")];
     let fact = pointers.iter().find_map(|pointer| doc.fact(pointer));
-    let whole = || Place { file: doc.place("").file.clone(), line: 0, column: 0 };
-    fact.map_or_else(whole, |fact| fact.place.clone())
+    let whole = || Location { file: doc.location("").file.clone(), line: 0, column: 0 };
+    fact.map_or_else(whole, |fact| fact.location.clone())
 }
 
 impl Check<'_> {
@@ -193,7 +193,7 @@ impl Check<'_> {
                 None
             }
             _ => {
-                self.wrong(pointer, "write text, in quotes if need be");
+                self.wrong(pointer, "write text, in quotes if necessary");
                 None
             }
         }

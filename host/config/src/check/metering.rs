@@ -17,7 +17,7 @@ pub(super) fn release(check: &mut Check<'_>, field: &Field<Scalar>) -> Option<Re
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "write liberty, zed or current".to_owned(),
     };
-    check.fault(pointer, format!("there is no compatibility {level:?}"), remedy);
+    check.fault(pointer, format!("unknown compatibility {level:?}"), remedy);
     None
 }
 
@@ -34,13 +34,13 @@ pub(super) fn quirks(check: &mut Check<'_>, field: &Scalars, release: Release) -
     };
     let mut quirks = Quirks::default();
     let mut good = true;
-    for (place, name) in entries {
+    for (location, name) in entries {
         let known = Quirks::NAMES.iter().find(|(known, _)| *known == name);
         match known {
-            Some((_, of)) if *of == release => good &= quirks.bring_back(&name),
+            Some((_, of)) if *of == release => good &= quirks.enable(&name),
             Some((_, of)) => {
                 let what = format!("the quirk {name:?} is {of}'s, and compatibility is {release}");
-                check.fault(&place, what, format!("remove it, or write `compatibility: {of}`"));
+                check.fault(&location, what, format!("remove it, or write `compatibility: {of}`"));
                 good = false;
             }
             None => {
@@ -49,7 +49,7 @@ pub(super) fn quirks(check: &mut Check<'_>, field: &Scalars, release: Release) -
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => format!("there are {}", names.join(", ")),
                 };
-                check.fault(&place, format!("there is no quirk {name:?}"), remedy);
+                check.fault(&location, format!("unknown quirk {name:?}"), remedy);
                 good = false;
             }
         }

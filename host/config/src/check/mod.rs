@@ -1,11 +1,11 @@
-//! Finds every fault in the mirrors and makes the specs. Each check looks at one thing, tells the
-//! report what is wrong, and goes on.
+//! Checks the mirrors of the files and builds the specs. Each check covers one part, adds its
+//! problems to the report, and never stops at the first one.
 
 mod agent;
 mod amqp;
-mod around;
 mod component_url;
 mod components;
+mod context;
 mod grants;
 mod host;
 mod metering;
@@ -16,27 +16,27 @@ mod store;
 mod units;
 
 use super::error::{Report, nearest};
-use super::place::Place;
+use super::location::Location;
 use super::raw::{Document, Field, Kind, Scalar};
 
 pub use units::{parse_duration, parse_size};
 
-pub(super) use around::Around;
+pub(super) use context::PipelineContext;
 pub(super) use host::{Defaults, Host, check as host};
-pub(super) use pipeline::{check as pipeline, polling, taking};
+pub(super) use pipeline::{check as pipeline, pipeline_sources, polling};
 
-/// What every check needs: the document for places, the report for what is found.
+/// The state of a check: the document with its locations, and the report.
 struct Check<'a> {
     doc: &'a Document,
     report: &'a mut Report,
 }
 
-/// What happens to a key that nobody knows.
+/// The treatment of unknown keys.
 #[derive(Clone, Copy)]
 enum Unknown {
-    /// As Ceilometer does; worth a word if it looks like a known one.
+    /// Ignored, as by Ceilometer; a warning if it resembles a known key.
     Ignored,
-    /// The strict way, with keys that are known but have to wait for another version.
+    /// A problem; the listed keys are known but not supported in this version.
     Refused(&'static [&'static str]),
 }
 
@@ -45,8 +45,8 @@ impl<'a> Check<'a> {
         Self { doc, report }
     }
 
-    fn place(&self, pointer: &str) -> &'a Place {
-        self.doc.place(pointer)
+    fn location(&self, pointer: &str) -> &'a Location {
+        self.doc.location(pointer)
     }
 
     fn kind(&self, pointer: &str) -> Kind {
@@ -62,22 +62,22 @@ impl<'a> Check<'a> {
     }
 
     fn fault(&mut self, pointer: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.report.fault(self.doc.place(pointer), what, remedy);
+        self.report.fault(self.doc.location(pointer), what, remedy);
     }
 
     fn warn(&mut self, pointer: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.report.warn(self.doc.place(pointer), what, remedy);
+        self.report.warn(self.doc.location(pointer), what, remedy);
     }
 
-    /// That a value is of a kind that it must not be.
+    /// Adds a problem: the value is of the wrong kind.
     fn wrong(&mut self, pointer: &str, remedy: impl Into<String>) {
         let what = format!("{} is {}", subject(pointer), self.kind(pointer).name());
         self.fault(pointer, what, remedy);
     }
 
-    /// The keys of a mapping against those that are known.
+    /// Checks the keys of a mapping against the known ones.
     fn keys(&mut self, pointer: &str, known: &[&'static str], unknown: Unknown) {
-        for (key, place) in self.doc.keys(pointer) {
+        for (key, location) in self.doc.keys(pointer) {
             if known.contains(&key) {
                 continue;
             }
@@ -86,26 +86,26 @@ impl<'a> Check<'a> {
             let suggestion = meant.map(|meant| format!("did you mean `{meant}`?"));
             match (unknown, suggestion) {
                 (Unknown::Ignored, Some(suggestion)) => self.report.warn(
-                    place,
+                    location,
                     format!("the key {shown:?} is unknown and ignored"),
                     suggestion,
                 ),
                 (Unknown::Ignored, None) => {}
                 (Unknown::Refused(later), _) if later.contains(&key) => {
                     let what = format!("the key {shown:?} is not in this version");
-                    self.report.fault(place, what, "remove it");
+                    self.report.fault(location, what, "remove it");
                 }
                 (Unknown::Refused(_), suggestion) => {
                     let remedy = suggestion
                         .unwrap_or_else(|| format!("the keys here are {}", known.join(", ")));
-                    self.report.fault(place, format!("the key {shown:?} is unknown"), remedy);
+                    self.report.fault(location, format!("the key {shown:?} is unknown"), remedy);
                 }
             }
         }
     }
 
-    /// A mapping as its mirror; `None` and a fault if it is something else. Nothing at all is
-    /// an empty one.
+    /// The mirror of a mapping; `None` and a problem for anything else. A missing value is an empty
+    /// mapping.
     fn mapping<T: Default>(&mut self, pointer: &str, field: Field<T>) -> Option<T> {
         match (field, self.kind(pointer)) {
             (Field::Given(value), Kind::Map) => Some(value),
@@ -117,7 +117,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A name: anything that has no parts, as Python's `str` writes it.
+    /// A name: any scalar, as Python's `str` prints it.
     fn name(&mut self, pointer: &str, field: &Field<Scalar>, of: &str) -> Option<String> {
         let inner = format!("{pointer}/name");
         let remedy = format!("give every {of} a `name`");
@@ -138,21 +138,21 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The texts of a list with their pointers; a fault for each entry that is not text.
+    /// The texts of a list with their pointers; a problem for each entry that is not text.
     fn texts(&mut self, pointer: &str, entries: &[Field<Scalar>]) -> Vec<(String, String)> {
         let mut texts = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
             let inner = format!("{pointer}/{at}");
             match (entry, self.kind(&inner)) {
                 (Field::Given(value), Kind::Text) => texts.push((inner, value.to_string())),
-                _ => self.wrong(&inner, "write text, in quotes if need be"),
+                _ => self.wrong(&inner, "write text, in quotes if necessary"),
             }
         }
         texts
     }
 }
 
-/// The key that a pointer ends with, for a sentence.
+/// The last key of a pointer, for messages.
 fn subject(pointer: &str) -> String {
     match pointer.rsplit_once('/') {
         None => "the file".to_owned(),

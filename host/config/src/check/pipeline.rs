@@ -1,9 +1,9 @@
-//! `pipeline.yaml` in the form of 2015: sources that poll, sinks that transform and publish.
+//! Checks `pipeline.yaml` and `polling.yaml`: sources that poll, sinks that transform and publish.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::around::Around;
+use super::context::PipelineContext;
 use super::{Check, Unknown, publisher, source};
 use crate::error::{Report, exceeded};
 use crate::options::{SINK, TRANSFORMER};
@@ -16,22 +16,26 @@ use nephometer_model::Bound;
 
 const RIGHT: &str = "write a mapping with the keys `sources` and `sinks`, each a list";
 
-/// Checks a file in which sources poll and name sinks.
-pub(crate) fn check(doc: &Document, around: &Around, report: &mut Report) -> Option<PipelineSpec> {
+/// Checks a `pipeline.yaml` in the form of 2015, whose sources poll.
+pub(crate) fn check(
+    doc: &Document,
+    context: &PipelineContext,
+    report: &mut Report,
+) -> Option<PipelineSpec> {
     let poll = |check: &mut Check<'_>, at: &str, raw: &RawSource, sinks: &[Arc<str>]| {
         source::polling(check, at, raw, Some(sinks))
     };
-    let (sources, sinks) = file(doc, around, report, poll)?;
+    let (sources, sinks) = file(doc, context, report, poll)?;
     Some(PipelineSpec { sources, sinks })
 }
 
-/// Checks a file that stands beside a `polling.yaml`: its sources take what that polls.
-pub(crate) fn taking(
+/// Checks a `pipeline.yaml` beside a `polling.yaml`: its sources only select polled samples.
+pub(crate) fn pipeline_sources(
     doc: &Document,
-    around: &Around,
+    context: &PipelineContext,
     report: &mut Report,
 ) -> Option<(Vec<Pipeline>, Vec<SinkSpec>)> {
-    file(doc, around, report, source::pipeline)
+    file(doc, context, report, source::pipeline)
 }
 
 /// Checks a `polling.yaml`.
@@ -50,16 +54,16 @@ pub(crate) fn polling(doc: &Document, report: &mut Report) -> Option<Vec<SourceS
 fn top(check: &mut Check<'_>, right: &str) -> Option<RawPipeline> {
     match (check.doc.mirror(), check.kind("")) {
         (Field::Given(raw), Kind::Map) => return Some(raw),
-        (_, Kind::Null) => check.fault("", "the file says nothing", right),
+        (_, Kind::Null) => check.fault("", "the file is empty", right),
         _ => check.wrong("", right),
     }
     None
 }
 
-/// Sources, each checked with the names of the sinks, and sinks.
-fn file<T: Fed>(
+/// Checks the sinks, and the sources against the names of the sinks.
+fn file<T: RoutedSource>(
     doc: &Document,
-    around: &Around,
+    context: &PipelineContext,
     report: &mut Report,
     source: impl Fn(&mut Check<'_>, &str, &RawSource, &[Arc<str>]) -> Option<T>,
 ) -> Option<(Vec<T>, Vec<SinkSpec>)> {
@@ -71,7 +75,7 @@ fn file<T: Fed>(
     let names = check_names(&mut check, sinks.as_deref().unwrap_or_default(), "sink");
     check_names(&mut check, sources.as_deref().unwrap_or_default(), "source");
     let sinks = sinks.map(|sinks| {
-        sinks.into_iter().map(|(at, raw)| sink(&mut check, &at, raw, around)).collect::<Vec<_>>()
+        sinks.into_iter().map(|(at, raw)| sink(&mut check, &at, raw, context)).collect::<Vec<_>>()
     });
     let sources = sources.map(|sources| {
         let made = sources.into_iter().map(|(at, raw)| {
@@ -85,7 +89,7 @@ fn file<T: Fed>(
     Some((sources, sinks?.into_iter().collect::<Option<_>>()?))
 }
 
-/// The mirrors of a top-level list with their pointers; those that are no mappings are faults.
+/// The mirrors of a top-level list with their pointers; entries that are not mappings are problems.
 fn entries<T: Default>(
     check: &mut Check<'_>,
     key: &str,
@@ -95,7 +99,7 @@ fn entries<T: Default>(
     let fields = match (field, check.kind(&pointer)) {
         (Field::Given(fields), Kind::List) => fields,
         (Field::Absent, _) => {
-            check.fault("", format!("there is no `{key}`"), RIGHT);
+            check.fault("", format!("`{key}` is missing"), RIGHT);
             return None;
         }
         _ => {
@@ -107,7 +111,7 @@ fn entries<T: Default>(
         check.warn(&pointer, format!("`{key}` is empty"), "this agent has nothing to do");
     }
     if let Err(error) = Bound::Entries.check(fields.len()) {
-        check.report.push(exceeded(check.doc.place(&pointer), error));
+        check.report.push(exceeded(check.doc.location(&pointer), error));
         return None;
     }
     let mut found = Vec::new();
@@ -121,8 +125,7 @@ fn entries<T: Default>(
     Some(found)
 }
 
-/// The names of all entries, also of those that are faulty otherwise. Faults for those that come
-/// twice.
+/// The names of all entries, including entries with other problems. Duplicates are problems.
 fn check_names<T: Named>(
     check: &mut Check<'_>,
     entries: &[(String, T)],
@@ -134,7 +137,7 @@ fn check_names<T: Named>(
         let name: Arc<str> = name.to_string().into();
         if !taken.insert(Arc::clone(&name)) {
             let what = format!("the name {name:?} is taken by another {of}");
-            check.fault(&format!("{at}/name"), what, format!("give every {of} a name of its own"));
+            check.fault(&format!("{at}/name"), what, format!("give every {of} a unique name"));
         } else {
             names.push(name);
         }
@@ -142,7 +145,7 @@ fn check_names<T: Named>(
     names
 }
 
-/// Sources and sinks, as far as their names are concerned.
+/// Sources and sinks by name.
 trait Named {
     fn name(&self) -> &Field<Scalar>;
 }
@@ -159,37 +162,38 @@ impl Named for RawSink {
     }
 }
 
-/// Sources of both forms, as far as their names and sinks are concerned.
-trait Fed {
-    fn feeds(&self) -> (&Arc<str>, &[Arc<str>]);
+/// Sources of both forms, with their names and sinks.
+trait RoutedSource {
+    fn name_and_sinks(&self) -> (&Arc<str>, &[Arc<str>]);
 }
 
-impl Fed for SourceSpec {
-    fn feeds(&self) -> (&Arc<str>, &[Arc<str>]) {
+impl RoutedSource for SourceSpec {
+    fn name_and_sinks(&self) -> (&Arc<str>, &[Arc<str>]) {
         (&self.name, &self.sinks)
     }
 }
 
-impl Fed for Pipeline {
-    fn feeds(&self) -> (&Arc<str>, &[Arc<str>]) {
+impl RoutedSource for Pipeline {
+    fn name_and_sinks(&self) -> (&Arc<str>, &[Arc<str>]) {
         (&self.name, &self.sinks)
     }
 }
 
 /// A pipeline is a source with a sink, named `source:sink`, or just `source` where both are the
-/// same; the names have to be told apart.
-fn check_pipeline_names<T: Fed>(check: &mut Check<'_>, sources: &[(String, Option<T>)]) {
+/// same. These names must be unique.
+fn check_pipeline_names<T: RoutedSource>(check: &mut Check<'_>, sources: &[(String, Option<T>)]) {
     let mut taken: BTreeMap<String, Arc<str>> = BTreeMap::new();
     for (at, source) in sources {
-        let Some((source, sinks)) = source.as_ref().map(Fed::feeds) else { continue };
+        let Some((source, sinks)) = source.as_ref().map(RoutedSource::name_and_sinks) else {
+            continue;
+        };
         for sink in sinks {
             let name = if source == sink { sink.to_string() } else { format!("{source}:{sink}") };
             match taken.get(&name) {
-                // That two sources have one name is said already.
+                // Duplicate names of sources are reported already.
                 Some(other) if other != source => {
-                    let what = format!(
-                        "the name of its pipeline {name:?} is that of one of source {other:?}"
-                    );
+                    let what =
+                        format!("the pipeline name {name:?} is already used by source {other:?}");
                     check.fault(&format!("{at}/name"), what, "rename the source");
                 }
                 Some(_) => {}
@@ -201,11 +205,16 @@ fn check_pipeline_names<T: Fed>(check: &mut Check<'_>, sources: &[(String, Optio
     }
 }
 
-fn sink(check: &mut Check<'_>, at: &str, raw: RawSink, around: &Around) -> Option<SinkSpec> {
+fn sink(
+    check: &mut Check<'_>,
+    at: &str,
+    raw: RawSink,
+    context: &PipelineContext,
+) -> Option<SinkSpec> {
     check.keys(at, &SINK.names(), Unknown::Ignored);
     let name = check.name(at, &raw.name, "sink");
     let transformers = transformers(check, at, raw.transformers);
-    let publishers = publishers(check, at, &raw.publishers, around);
+    let publishers = publishers(check, at, &raw.publishers, context);
     let good = transformers.iter().flatten().flatten().cloned();
     check.report.checkable.push(SinkSpec {
         name: name.as_deref().unwrap_or(at).into(),
@@ -216,7 +225,7 @@ fn sink(check: &mut Check<'_>, at: &str, raw: RawSink, around: &Around) -> Optio
     Some(SinkSpec { name: name?.into(), transformers, publishers: publishers? })
 }
 
-/// Each of the list, `None` for one that is wrong.
+/// All transformers of the list; `None` for an invalid one.
 fn transformers(
     check: &mut Check<'_>,
     at: &str,
@@ -231,7 +240,7 @@ fn transformers(
         return None;
     };
     if let Err(error) = Bound::Entries.check(fields.len()) {
-        check.report.push(exceeded(check.doc.place(&pointer), error));
+        check.report.push(exceeded(check.doc.location(&pointer), error));
         return None;
     }
     let mut found = Vec::new();
@@ -259,7 +268,7 @@ fn transformer(check: &mut Check<'_>, at: &str, raw: RawTransformer) -> Option<T
             check.fault(
                 at,
                 "this transformer has no `parameters`",
-                "write `parameters:`, with nothing behind it if there are none",
+                "write `parameters:`, without a value if there are none",
             );
             None
         }
@@ -272,13 +281,13 @@ fn transformer(check: &mut Check<'_>, at: &str, raw: RawTransformer) -> Option<T
     };
     Some(TransformerSpec {
         name: name?.into(),
-        place: check.place(&format!("{at}/name")).clone(),
+        location: check.location(&format!("{at}/name")).clone(),
         parameters: parameters?,
-        positions: check.doc.positions(&pointer),
+        locations: check.doc.locations(&pointer),
     })
 }
 
-/// The name becomes that of a file and must not leave its folder.
+/// The name is used as a file name and must not leave the folder.
 fn file_name(check: &mut Check<'_>, at: &str, name: &str) -> bool {
     let good = !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
     if !good {
@@ -304,7 +313,7 @@ fn publishers(
     check: &mut Check<'_>,
     at: &str,
     field: &Scalars,
-    around: &Around,
+    context: &PipelineContext,
 ) -> Option<Vec<PublisherSpec>> {
     const RIGHT: &str = "list one or more publisher URLs, such as notifier://";
     let pointer = format!("{at}/publishers");
@@ -324,20 +333,20 @@ fn publishers(
         }
     };
     if let Err(error) = Bound::Entries.check(entries.len()) {
-        check.report.push(exceeded(check.doc.place(&pointer), error));
+        check.report.push(exceeded(check.doc.location(&pointer), error));
         return None;
     }
     let faults = check.report.faults();
     let mut found = Vec::new();
     for (inner, text) in check.texts(&pointer, entries) {
-        let place = check.place(&inner);
-        found.extend(publisher::check(&text, place, around, check.report));
+        let location = check.location(&inner);
+        found.extend(publisher::check(&text, location, context, check.report));
     }
     if check.report.faults() > faults {
         return None;
     }
     if found.is_empty() {
-        let what = "none of these publishers is in this version, so the sink publishes nothing";
+        let what = "none of these publishers is supported, the sink publishes nothing";
         check.warn(&pointer, what, "add notifier:// or file://");
     }
     Some(found)

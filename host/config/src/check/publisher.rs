@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::around::Around;
 use super::component_url;
+use super::context::PipelineContext;
 use super::units::parse_int;
 use crate::broker::BrokerSpec;
 use crate::error::{Report, nearest};
+use crate::location::Location;
 use crate::options::{self, OptionTable};
-use crate::place::Place;
 use crate::spec::{
     FileSpec, NotificationForm, NotifierSpec, Policy, PublisherSpec, PublisherTarget, Rotation,
     SocketSpec,
@@ -48,25 +48,25 @@ const MAX_QUEUE_LENGTH: usize = 1024;
 /// Values of `driver` that mean AMQP 0-9-1.
 const DRIVERS: &[&str] = &["rabbit", "kombu", "messaging", "messagingv2"];
 
-/// Checks the URL that stands at `place`. `None` with a fault, or with a warning where the sink
+/// Checks the URL that stands at `location`. `None` with a fault, or with a warning where the sink
 /// does without this publisher.
 pub(super) fn check(
     text: &str,
-    place: &Place,
-    around: &Around,
+    location: &Location,
+    context: &PipelineContext,
     report: &mut Report,
 ) -> Option<PublisherSpec> {
     // The legacy form is a bare scheme.
     let url = if text.contains("://") { text.to_owned() } else { format!("{text}://") };
     if let Err((what, remedy)) = check_length(&url) {
-        report.fault(place, what, remedy);
+        report.fault(location, what, remedy);
         return None;
     }
     let label = label(&url);
     let parts = Parts::split(&url)?;
-    let mut publisher = Publisher { place, label: &label, report };
+    let mut publisher = Publisher { location, label: &label, report };
     let target = match parts.scheme {
-        "notifier" => publisher.notifier(&parts, &around.broker),
+        "notifier" => publisher.notifier(&parts, &context.broker),
         "file" => publisher.file(&parts).map(PublisherTarget::File),
         "udp" => publisher.socket(&parts).map(PublisherTarget::Udp),
         "tcp" => publisher.socket(&parts).map(PublisherTarget::Tcp),
@@ -75,12 +75,12 @@ pub(super) fn check(
             publisher.check_options(&parts.options(), &options::TEST);
             Some(PublisherTarget::Test)
         }
-        scheme if component_url::is_name(scheme) && around.has_component(scheme) => {
+        scheme if component_url::is_name(scheme) && context.has_component(scheme) => {
             publisher.component(&parts)
         }
         scheme if ELSEWHERE.contains(&scheme) => {
             let what = format!("the publisher {label} is not in this version and is skipped");
-            report.warn(place, what, remedy(scheme));
+            report.warn(location, what, remedy(scheme));
             None
         }
         scheme if component_url::is_name(scheme) && nearest(scheme, NATIVE).is_none() => {
@@ -94,12 +94,12 @@ pub(super) fn check(
                         .to_owned()
                 }
             };
-            report.fault(place, format!("there is no publisher {label}"), remedy);
+            report.fault(location, format!("unknown publisher {label}"), remedy);
             None
         }
     };
-    let place = place.clone();
-    Some(PublisherSpec { url: Secret::new(url), label: label.into(), place, target: target? })
+    let location = location.clone();
+    Some(PublisherSpec { url: Secret::new(url), label: label.into(), location, target: target? })
 }
 
 /// What does the same here, or nearly.
@@ -117,19 +117,19 @@ fn remedy(scheme: &str) -> &'static str {
 }
 
 struct Publisher<'a> {
-    place: &'a Place,
+    location: &'a Location,
     label: &'a str,
     report: &'a mut Report,
 }
 
 impl Publisher<'_> {
     fn fault<T>(&mut self, (what, remedy): Fault) -> Option<T> {
-        self.report.fault(self.place, format!("{}: {what}", self.label), remedy);
+        self.report.fault(self.location, format!("{}: {what}", self.label), remedy);
         None
     }
 
     fn warn(&mut self, what: &str, remedy: impl Into<String>) {
-        self.report.warn(self.place, format!("{}: {what}", self.label), remedy);
+        self.report.warn(self.location, format!("{}: {what}", self.label), remedy);
     }
 
     fn check_options(&mut self, options: &[(String, String)], table: &OptionTable) {
@@ -213,7 +213,8 @@ impl Publisher<'_> {
             format!("write {}://HOST:PORT, with an IPv6 address in square brackets", parts.scheme);
         parts.check_authority().map_or_else(|fault| self.fault(fault), Some)?;
         if parts.authority.contains('@') {
-            return self.fault(("it names a user, and nobody logs in here".to_owned(), right));
+            return self
+                .fault(("it has a user name, which this protocol does not use".to_owned(), right));
         }
         let (host, port) = match component_url::split(parts.authority) {
             Ok((Some(host), port)) => (host, port.unwrap_or(PORT)),
@@ -265,11 +266,11 @@ impl Publisher<'_> {
     fn file(&mut self, parts: &Parts<'_>) -> Option<FileSpec> {
         const RIGHT: &str = "write file:///FOLDER/FILE with three slashes";
         if !parts.authority.is_empty() {
-            let what = "the path does not begin at the root";
+            let what = "the path is not absolute";
             return self.fault((what.to_owned(), RIGHT.to_owned()));
         }
         if parts.path.is_empty() || parts.path.ends_with('/') {
-            return self.fault(("there is no file's path".to_owned(), RIGHT.to_owned()));
+            return self.fault(("the path of the file is missing".to_owned(), RIGHT.to_owned()));
         }
         let options = parts.options();
         self.check_options(&options, &options::FILE);

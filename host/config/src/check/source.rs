@@ -1,4 +1,4 @@
-//! One entry of `sources`.
+//! Checks one entry of `sources`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use crate::routing::Pipeline;
 use crate::spec::SourceSpec;
 use nephometer_model::{Bound, Glob};
 
-/// What a fleet of central agents shares its work by.
+/// The key by which central agents share their work.
 const PARTITION: &str = "group_id_coordination_expression";
 
 const INTERVAL: &str = "write a whole number of seconds";
 
-/// Ceilometer's, in the years of this form.
+/// The default of Ceilometer releases with this form.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Nobody polls that seldom, and times are added to it.
+/// Bounds the interval, because times are added to it.
 const LONGEST_INTERVAL: i64 = 10 * 366 * 86400;
 
-/// What this agent discovers.
+/// The only discovery of this agent.
 const DISCOVERY: &str = "local_instances";
 
-/// Checks one source that polls. `sinks` are the names that it may refer to; in `polling.yaml` it
-/// refers to none, and has to have an interval.
+/// Checks one source that polls. `sinks` are the valid names; `None` in `polling.yaml`, where a source
+/// has no sinks and needs an interval.
 pub(super) fn polling(
     check: &mut Check<'_>,
     at: &str,
@@ -63,14 +63,14 @@ pub(super) fn polling(
     })
 }
 
-/// Checks one source of a `pipeline.yaml` beside a `polling.yaml`: it takes what others poll.
+/// Checks one source of a `pipeline.yaml` beside a `polling.yaml`, which only selects samples.
 pub(super) fn pipeline(
     check: &mut Check<'_>,
     at: &str,
     raw: &RawSource,
     sinks: &[Arc<str>],
 ) -> Option<Pipeline> {
-    // Intervals and the like may be left in there, as upstream has it.
+    // Polling keys are accepted and ignored, as upstream does.
     check.keys(at, &SOURCE.names(), Unknown::Ignored);
     let name = check.name(at, &raw.name, "source");
     let meters = meters(check, at, raw);
@@ -128,7 +128,7 @@ fn meters(check: &mut Check<'_>, at: &str, raw: &RawSource) -> Option<MeterFilte
             }
             texts
         }
-        // Ceilometer reads a text letter by letter; this one letter works and was used.
+        // Ceilometer iterates over the letters of a text; the text `*` works there and was used.
         (_, Kind::Text) if check.text(&pointer) == Some("*") => {
             vec![(pointer, "*".to_owned())]
         }
@@ -143,7 +143,7 @@ fn meters(check: &mut Check<'_>, at: &str, raw: &RawSource) -> Option<MeterFilte
     };
     let faults = check.report.faults();
     if let Err(error) = Bound::Globs.check(texts.len()) {
-        check.report.push(exceeded(check.doc.place(&format!("{at}/{key}")), error));
+        check.report.push(exceeded(check.doc.location(&format!("{at}/{key}")), error));
         return None;
     }
     check_meters(check, &texts);
@@ -154,7 +154,7 @@ fn meters(check: &mut Check<'_>, at: &str, raw: &RawSource) -> Option<MeterFilte
     filter.ok()
 }
 
-/// The rules of what may stand together. An entry that begins with `*` is on neither side.
+/// Checks the combination of entries. One that begins with `*` counts as neither include nor exclude.
 fn check_meters(check: &mut Check<'_>, texts: &[(String, String)]) {
     let mut include = None;
     let mut exclude = None;
@@ -182,15 +182,11 @@ fn check_meters(check: &mut Check<'_>, texts: &[(String, String)]) {
     }
     let wildcard = texts.iter().find(|(_, text)| text == "*");
     if let (Some((_, include)), Some((pointer, _))) = (include, wildcard) {
-        check.fault(
-            pointer,
-            format!("\"*\" stands beside {include:?}, which it includes anyway"),
-            "remove one of them",
-        );
+        check.fault(pointer, format!("\"*\" already includes {include:?}"), "remove one of them");
     }
 }
 
-/// A list that is kept as it is written; whatever Python takes for false is an empty one.
+/// A list of scalars as written; any value that is false in Python is an empty list.
 fn plain_list(check: &mut Check<'_>, pointer: &str, field: &Scalars) -> Option<Vec<String>> {
     if check.falsy(pointer) {
         return Some(Vec::new());
@@ -213,7 +209,7 @@ fn discovery(check: &mut Check<'_>, at: &str, field: &Scalars) -> Option<Vec<Str
     let pointer = format!("{at}/discovery");
     let found = plain_list(check, &pointer, field)?;
     for (at, name) in found.iter().enumerate() {
-        // Behind a colon stands a parameter, which this one does not take.
+        // A colon separates a parameter, which `local_instances` ignores.
         let plain = name.split(':').next().unwrap_or(name);
         if plain == DISCOVERY {
             continue;
@@ -222,7 +218,7 @@ fn discovery(check: &mut Check<'_>, at: &str, field: &Scalars) -> Option<Vec<Str
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("`{DISCOVERY}` is the only one on a compute node"),
         };
-        let what = format!("this agent has no discovery {plain:?}, so that finds nothing");
+        let what = format!("unknown discovery {plain:?}, it matches nothing");
         check.warn(&format!("{pointer}/{at}"), what, remedy);
     }
     Some(found)
@@ -272,7 +268,7 @@ fn sink_names(
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("add a sink of this name, or {RIGHT}"),
             };
-            check.fault(&inner, format!("there is no sink {name:?}"), remedy);
+            check.fault(&inner, format!("unknown sink {name:?}"), remedy);
         }
     }
     (found.len() == entries.len()).then_some(found)

@@ -1,12 +1,12 @@
-//! Numbers, times and sizes as people write them.
+//! Parses numbers, durations and sizes with units.
 
 use std::time::Duration;
 
 use crate::raw::{Kind, Scalar};
 
-/// What would be right where a time is wrong.
+/// The remedy for an invalid duration.
 pub(super) const DURATION: &str = "write a time above zero with its unit, such as 3s or 500ms";
-/// What would be right where a size is wrong.
+/// The remedy for an invalid size.
 pub(super) const SIZE: &str = "write a size above zero with its unit, such as 64MiB";
 
 /// Python's `int(x)`: `"30"` and `" 3_0 "` are 30, 1.9 is 1, true is 1. `None` where Python raises.
@@ -50,19 +50,21 @@ pub(super) fn duration(value: &Scalar) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero())
 }
 
-/// A time above zero on the command line, in the words of the configuration.
+/// Parses a duration above zero from the command line, in the form of the configuration.
 ///
 /// # Errors
-/// With what would be right.
+///
+/// If the text is not such a duration, with an example.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     duration(&Scalar::Text(text.to_owned()))
         .ok_or_else(|| "not a time above zero; write it like 500ms, 2s or 1m".to_owned())
 }
 
-/// A size above zero on the command line, in bytes, in the words of the configuration.
+/// Parses a size above zero from the command line, in bytes, in the form of the configuration.
 ///
 /// # Errors
-/// With what would be right.
+///
+/// If the text is not such a size, with an example.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     size(&Scalar::Text(text.to_owned()))
         .ok_or_else(|| "not a size above zero; write it like 64MiB".to_owned())

@@ -20,7 +20,7 @@ pub(super) use mirror::*;
 use node::{Data, Entries, Entry, Node};
 
 use super::error::{Problem, exceeded, problem};
-use super::place::{Place, Positions};
+use super::location::{Location, ValueLocations};
 use nephometer_model::Bound;
 
 /// A file, read. What is known about its values is looked up in the tree when it is asked for: a
@@ -33,7 +33,7 @@ pub(super) struct Document {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fact<'a> {
     /// Of the value itself.
-    pub(super) place: &'a Place,
+    pub(super) location: &'a Location,
     /// What it is.
     pub(super) kind: Kind,
     /// Whether Python takes it for false.
@@ -80,7 +80,7 @@ impl Document {
         warnings: &mut Vec<Problem>,
     ) -> Result<Self, Problem> {
         let file: Arc<str> = Arc::from(file);
-        let whole = Place { file: file.clone(), line: 0, column: 0 };
+        let whole = Location { file: file.clone(), line: 0, column: 0 };
         Bound::YamlBytes.check(bytes.len()).map_err(|error| exceeded(&whole, error))?;
         let text = decode(bytes, &file)?;
         Ok(Self { root: tree::read(&text, &file, warnings)? })
@@ -88,27 +88,28 @@ impl Document {
 
     /// A document in which nothing is set.
     pub(super) fn empty(file: &str) -> Self {
-        let place = Place { file: Arc::from(file), line: 0, column: 0 };
-        Self { root: Node { place, data: Data::Null } }
+        let location = Location { file: Arc::from(file), line: 0, column: 0 };
+        Self { root: Node { location, data: Data::Null } }
     }
 
     /// Sets the text at a path of keys, as if it were written in a file called `origin`. `false`
     /// if something on the way is no mapping.
     pub(super) fn set(&mut self, path: &[&str], values: &[String], origin: &str) -> bool {
-        let place = Place { file: Arc::from(origin), line: 0, column: 0 };
-        let text = |text: &String| Node { place: place.clone(), data: Data::Text(text.clone()) };
+        let location = Location { file: Arc::from(origin), line: 0, column: 0 };
+        let text =
+            |text: &String| Node { location: location.clone(), data: Data::Text(text.clone()) };
         let value = match values {
             [one] => text(one),
             several => {
                 let items = several.iter().map(text).collect();
-                Node { place: place.clone(), data: Data::List(Arc::new(items)) }
+                Node { location: location.clone(), data: Data::List(Arc::new(items)) }
             }
         };
         set(&mut self.root, path, value)
     }
 
     /// Removes the value at a path of keys if its place is one that `when` names.
-    pub(super) fn forget(&mut self, path: &[&str], when: impl Fn(&Place) -> bool) {
+    pub(super) fn forget(&mut self, path: &[&str], when: impl Fn(&Location) -> bool) {
         let Some((last, before)) = path.split_last() else { return };
         let mut node = &mut self.root;
         for key in before {
@@ -117,7 +118,7 @@ impl Document {
             node = &mut entry.value;
         }
         if let Data::Map(entries) = &mut node.data
-            && entries.get(last).is_some_and(|entry| when(&entry.value.place))
+            && entries.get(last).is_some_and(|entry| when(&entry.value.location))
         {
             Arc::make_mut(entries).remove(last);
         }
@@ -155,11 +156,11 @@ impl Document {
     pub(super) fn fact(&self, pointer: &str) -> Option<Fact<'_>> {
         let node = self.node(pointer)?;
         let (kind, falsy) = kind(node);
-        Some(Fact { place: &node.place, kind, falsy })
+        Some(Fact { location: &node.location, kind, falsy })
     }
 
     /// The keys of a mapping in their order, each with its place; none if it is something else.
-    pub(super) fn keys(&self, pointer: &str) -> impl Iterator<Item = (&str, &Place)> {
+    pub(super) fn keys(&self, pointer: &str) -> impl Iterator<Item = (&str, &Location)> {
         let entries = match self.node(pointer).map(|node| &node.data) {
             Some(Data::Map(entries)) => Some(entries.iter()),
             _ => None,
@@ -176,15 +177,15 @@ impl Document {
     }
 
     /// The place of a value, or of the nearest one around it.
-    pub(super) fn place(&self, pointer: &str) -> &Place {
-        &self.find(pointer).0.place
+    pub(super) fn location(&self, pointer: &str) -> &Location {
+        &self.find(pointer).0.location
     }
 
     /// The places of a value and of all within it.
-    pub(super) fn positions(&self, pointer: &str) -> Positions {
+    pub(super) fn locations(&self, pointer: &str) -> ValueLocations {
         match self.find(pointer) {
-            (node, true) => positions(node),
-            (around, false) => Positions::new(around.place.clone(), Vec::new()),
+            (node, true) => locations(node),
+            (context, false) => ValueLocations::new(context.location.clone(), Vec::new()),
         }
     }
 
@@ -198,18 +199,18 @@ impl Document {
     }
 }
 
-fn positions(node: &Node) -> Positions {
+fn locations(node: &Node) -> ValueLocations {
     let within = match &node.data {
         Data::List(items) => {
             let numbered = items.iter().enumerate();
-            numbered.map(|(at, item)| (at.to_string(), positions(item))).collect()
+            numbered.map(|(at, item)| (at.to_string(), locations(item))).collect()
         }
         Data::Map(entries) => {
-            entries.iter().map(|entry| (token(&entry.key), positions(&entry.value))).collect()
+            entries.iter().map(|entry| (token(&entry.key), locations(&entry.value))).collect()
         }
         _ => Vec::new(),
     };
-    Positions::new(node.place.clone(), within)
+    ValueLocations::new(node.location.clone(), within)
 }
 
 fn infinite(node: &Node, pointer: &mut String, most: usize, found: &mut Vec<String>) {
@@ -250,7 +251,7 @@ fn decode(bytes: &[u8], file: &Arc<str>) -> Result<String, Problem> {
             .map(|pair| read([pair[0], pair.get(1).copied().unwrap_or(0)]))
             .collect();
         String::from_utf16(&units).map_err(|_| {
-            let start = Place { file: file.clone(), line: 1, column: 1 };
+            let start = Location { file: file.clone(), line: 1, column: 1 };
             problem(&start, "this is not UTF-16 text", "save the file as UTF-8")
         })
     };
@@ -263,8 +264,8 @@ fn decode(bytes: &[u8], file: &Arc<str>) -> Result<String, Problem> {
         let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        let place = Place { file: file.clone(), line, column };
-        problem(&place, "this is not UTF-8 text", "save the file as UTF-8")
+        let location = Location { file: file.clone(), line, column };
+        problem(&location, "this is not UTF-8 text", "save the file as UTF-8")
     })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())
 }
@@ -280,16 +281,16 @@ fn set(node: &mut Node, path: &[&str], value: Node) -> bool {
     let Data::Map(entries) = &mut node.data else { return false };
     let entries: &mut Entries = Arc::make_mut(entries);
     if entries.get(first).is_none() {
-        let place = &value.place;
+        let location = &value.location;
         entries.put(Entry {
             key: (*first).to_owned(),
-            key_place: place.clone(),
-            value: Node { place: place.clone(), data: Data::Null },
+            key_place: location.clone(),
+            value: Node { location: location.clone(), data: Data::Null },
         });
     }
     let Some(entry) = entries.get_mut(first) else { return false };
     if rest.is_empty() {
-        entry.key_place = value.place.clone();
+        entry.key_place = value.location.clone();
     }
     set(&mut entry.value, rest, value)
 }

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::place::Place;
+use crate::location::Location;
 
 /// A value and its place.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) location: Location,
     pub(super) data: Data,
 }
 
@@ -42,7 +42,7 @@ impl PartialEq for Node {
 pub(super) struct Entry {
     /// As JSON would write the key.
     pub(super) key: String,
-    pub(super) key_place: Place,
+    pub(super) key_place: Location,
     pub(super) value: Node,
 }
 

@@ -72,12 +72,9 @@ fn faults_say_where_and_what_would_help() {
     for (text, expected) in [
         ("a: 1\n---\nb: 2\n", "f:2:1: a second document begins here; keep one document in a file"),
         ("a: [1\nb: 2\n", "f:2:2: "),
-        (
-            "a: *x\n",
-            "f:1:4: this is not YAML: while parsing node, found unknown anchor; write &NAME",
-        ),
-        ("a: &x [*x]\n", "f:1:8: this alias stands within the value that it refers to;"),
-        ("a: !foo 1\n", "f:1:4: the tag \"!foo\" means nothing here;"),
+        ("a: *x\n", "f:1:4: invalid YAML: while parsing node, found unknown anchor; write &NAME"),
+        ("a: &x [*x]\n", "f:1:8: this alias refers to a value that contains it;"),
+        ("a: !foo 1\n", "f:1:4: unsupported tag \"!foo\";"),
         ("? [a]\n: b\n", "f:1:3: a list or a mapping cannot be a key;"),
         ("<<: 1\n", "f:1:5: what \"<<\" merges is not a mapping;"),
         ("a: =\n", "f:1:4: \"=\" without quotes has no meaning here;"),
@@ -98,10 +95,10 @@ fn places_in_lines_that_were_indented() {
     for (pointer, expected) in
         [("/a/b/0", "f:3:1"), ("/a/b/1", "f:4:2"), ("/a/b/2/d", "f:4:9"), ("/a/f", "f:5:6")]
     {
-        assert_eq!(doc.place(pointer).to_string(), expected, "{pointer}");
+        assert_eq!(doc.location(pointer).to_string(), expected, "{pointer}");
     }
     assert!(tree("a: 'b\nc\n").starts_with("f:1:4: "), "{}", tree("a: 'b\nc\n"));
-    assert!(tree("a:\n  b: [\nc: d\ne: f]\n").contains("this is not YAML"));
+    assert!(tree("a:\n  b: [\nc: d\ne: f]\n").contains("invalid YAML"));
 }
 
 #[test]
@@ -194,11 +191,13 @@ fn many_keys_are_found_by_their_hash() {
     let mut warnings = Vec::new();
     let mut doc = Document::read(text.as_bytes(), "f", &mut warnings).unwrap();
     assert_eq!(doc.keys("").count(), keys);
-    assert!(doc.keys("").all(|(key, place)| doc.place(&format!("/{key}")).line == place.line));
+    assert!(
+        doc.keys("").all(|(key, location)| doc.location(&format!("/{key}")).line == location.line)
+    );
     assert!(doc.set(&["k5"], &["five".to_owned()], "env"));
-    doc.forget(&["k6"], |place| place.line == 7);
+    doc.forget(&["k6"], |location| location.line == 7);
     assert_eq!(doc.text("/k5"), Some("five"));
-    assert_eq!((doc.fact("/k6").is_none(), doc.place("/k7").line), (true, 8));
+    assert_eq!((doc.fact("/k6").is_none(), doc.location("/k7").line), (true, 8));
     assert_eq!(doc.keys("").count(), keys - 1);
     assert!(warnings.is_empty());
 }
@@ -210,7 +209,7 @@ fn a_long_key_above_many_values() {
     let text = format!("? {}", text.replacen(": ", "\n: ", 1));
     let doc = Document::read(text.as_bytes(), "f", &mut Vec::new()).unwrap();
     let (key, _) = doc.keys("").next().unwrap();
-    assert_eq!(doc.place(&format!("/{key}/39999")).line, 2);
+    assert_eq!(doc.location(&format!("/{key}/39999")).line, 2);
 }
 
 #[test]
@@ -226,11 +225,11 @@ fn places_are_those_of_the_text() {
         ("/h", "f:6:1"),
         ("/c/nowhere/at/all", "f:4:3"),
     ] {
-        assert_eq!(doc.place(pointer).to_string(), expected, "{pointer}");
+        assert_eq!(doc.location(pointer).to_string(), expected, "{pointer}");
     }
-    let positions = doc.positions("/c");
-    assert_eq!(positions.place("/d/0").to_string(), "f:4:12");
-    assert_eq!(positions.place("/d/9").to_string(), "f:4:11");
+    let locations = doc.locations("/c");
+    assert_eq!(locations.location("/d/0").to_string(), "f:4:12");
+    assert_eq!(locations.location("/d/9").to_string(), "f:4:11");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::indent::Indented;
 use super::node::{Data, Entries, Entry, Node};
 use super::scalar;
 use crate::error::{Problem, exceeded, problem};
-use crate::place::Place;
+use crate::location::Location;
 use nephometer_model::Bound;
 
 /// Reads the one document in `text`. Duplicate keys are warnings: the last one counts.
@@ -40,8 +40,8 @@ pub(super) fn read(
             && indented.mend(&fault, line)
         {
             again += indented.text().len();
-            let place = Place { file: file.clone(), line, column: 1 };
-            Bound::YamlReads.check(again).map_err(|error| exceeded(&place, error))?;
+            let location = Location { file: file.clone(), line, column: 1 };
+            Bound::YamlReads.check(again).map_err(|error| exceeded(&location, error))?;
             continue;
         }
         warnings.extend(found);
@@ -88,7 +88,7 @@ impl<'a> Builder<'a> {
             match event {
                 Event::DocumentStart(_) if root.is_some() => {
                     return Err(problem(
-                        &self.place(span.start),
+                        &self.location(span.start),
                         "a second document begins here",
                         "keep one document in a file",
                     ));
@@ -98,66 +98,66 @@ impl<'a> Builder<'a> {
                 event => root = Some(self.node(event, span, 0)?),
             }
         }
-        let start = Place { file: self.file.clone(), line: 1, column: 1 };
-        Ok(root.unwrap_or(Node { place: start, data: Data::Null }))
+        let start = Location { file: self.file.clone(), line: 1, column: 1 };
+        Ok(root.unwrap_or(Node { location: start, data: Data::Null }))
     }
 
     fn next(&mut self) -> Result<(Event<'a>, Span), Problem> {
         match self.parser.next_event() {
             Some(Ok(found)) => Ok(found),
             Some(Err(error)) => {
-                let place = self.place(*error.marker());
-                self.stumbled = Some((error.info().to_owned(), place.line));
-                let line = self.text.lines().nth(place.line.saturating_sub(1)).unwrap_or("");
+                let location = self.location(*error.marker());
+                self.stumbled = Some((error.info().to_owned(), location.line));
+                let line = self.text.lines().nth(location.line.saturating_sub(1)).unwrap_or("");
                 Err(problem(
-                    &place,
-                    format!("this is not YAML: {}", error.info()),
+                    &location,
+                    format!("invalid YAML: {}", error.info()),
                     remedy(error.info(), line),
                 ))
             }
             None => {
-                let place = Place { file: self.file.clone(), line: 1, column: 1 };
-                Err(problem(&place, "the file ends too early", "complete it"))
+                let location = Location { file: self.file.clone(), line: 1, column: 1 };
+                Err(problem(&location, "the file ends too early", "complete it"))
             }
         }
     }
 
-    fn place(&self, marker: Marker) -> Place {
+    fn location(&self, marker: Marker) -> Location {
         let line = marker.line();
         let column = self.indented.column(line, marker.col() + 1);
-        Place { file: self.file.clone(), line, column }
+        Location { file: self.file.clone(), line, column }
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Read {
-        let place = self.place(span.start);
+        let location = self.location(span.start);
         if let Event::Alias(id) = event {
-            return self.alias(id, depth, &place);
+            return self.alias(id, depth, &location);
         }
         let (values, bytes) = (self.values, self.bytes);
-        let around = std::mem::replace(&mut self.deepest, depth);
-        self.count(1, 0, depth, &place)?;
+        let context = std::mem::replace(&mut self.deepest, depth);
+        self.count(1, 0, depth, &location)?;
         let (anchor, data) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.count(0, text.len(), depth, &place)?;
-                (anchor, self.scalar(&text, style, tag.as_deref(), &place)?)
+                self.count(0, text.len(), depth, &location)?;
+                (anchor, self.scalar(&text, style, tag.as_deref(), &location)?)
             }
             Event::SequenceStart(anchor, tag) => {
-                self.collection_tag(tag.as_deref(), &["seq", "omap", "pairs"], &place)?;
+                self.collection_tag(tag.as_deref(), &["seq", "omap", "pairs"], &location)?;
                 (anchor, Data::List(Arc::new(self.list(depth)?)))
             }
             Event::MappingStart(anchor, tag) => {
-                self.collection_tag(tag.as_deref(), &["map", "set"], &place)?;
+                self.collection_tag(tag.as_deref(), &["map", "set"], &location)?;
                 (anchor, Data::Map(Arc::new(self.map(depth)?)))
             }
             other => {
                 return Err(problem(
-                    &place,
-                    format!("this is not YAML: {other:?} is out of place"),
+                    &location,
+                    format!("invalid YAML: {other:?} is out of place"),
                     "correct the text around it",
                 ));
             }
         };
-        let node = Node { place, data };
+        let node = Node { location, data };
         if anchor > 0 {
             let anchored = Anchored {
                 node: node.clone(),
@@ -167,7 +167,7 @@ impl<'a> Builder<'a> {
             };
             self.anchors.insert(anchor, anchored);
         }
-        self.deepest = self.deepest.max(around);
+        self.deepest = self.deepest.max(context);
         Ok(node)
     }
 
@@ -177,7 +177,7 @@ impl<'a> Builder<'a> {
         values: usize,
         bytes: usize,
         level: usize,
-        place: &Place,
+        location: &Location,
     ) -> Result<(), Problem> {
         self.values += values;
         self.bytes += bytes;
@@ -185,19 +185,19 @@ impl<'a> Builder<'a> {
         let values = Bound::YamlValues.check(self.values);
         let bytes = Bound::YamlBytes.check(self.bytes);
         let depth = Bound::YamlDepth.check(level);
-        values.and(bytes).and(depth).map_err(|error| exceeded(place, error))
+        values.and(bytes).and(depth).map_err(|error| exceeded(location, error))
     }
 
-    fn alias(&mut self, id: usize, depth: usize, place: &Place) -> Read {
+    fn alias(&mut self, id: usize, depth: usize, location: &Location) -> Read {
         let Some(anchored) = self.anchors.get(&id) else {
             return Err(problem(
-                place,
-                "this alias stands within the value that it refers to",
+                location,
+                "this alias refers to a value that contains it",
                 "refer to a value that is complete",
             ));
         };
         let &Anchored { values, bytes, height, .. } = anchored;
-        self.count(values, bytes, depth + height, place)?;
+        self.count(values, bytes, depth + height, location)?;
         Ok(self.anchors[&id].node.clone())
     }
 
@@ -206,31 +206,31 @@ impl<'a> Builder<'a> {
         text: &str,
         style: ScalarStyle,
         tag: Option<&Tag>,
-        place: &Place,
+        location: &Location,
     ) -> Result<Data, Problem> {
         let found = match tag {
             Some(tag) if !is_nonspecific(tag) => {
                 match core(tag).and_then(|name| scalar::tagged(name, text)) {
                     Some(found) => found,
-                    None => return Err(unknown_tag(tag, place)),
+                    None => return Err(unknown_tag(tag, location)),
                 }
             }
             // PyYAML takes a bare `!` for no tag at all.
             _ if style == ScalarStyle::Plain => scalar::plain(text),
             _ => Ok(Data::Text(text.to_owned())),
         };
-        found.map_err(|what| problem(place, what, "put it in quotes if it is text"))
+        found.map_err(|what| problem(location, what, "put it in quotes if it is text"))
     }
 
     fn collection_tag(
         &self,
         tag: Option<&Tag>,
         known: &[&str],
-        place: &Place,
+        location: &Location,
     ) -> Result<(), Problem> {
         match tag {
             Some(tag) if !is_nonspecific(tag) && !core(tag).is_some_and(|t| known.contains(&t)) => {
-                Err(unknown_tag(tag, place))
+                Err(unknown_tag(tag, location))
             }
             _ => Ok(()),
         }
@@ -255,7 +255,7 @@ impl<'a> Builder<'a> {
             }
             let merges = is_merge(&event);
             let key = if merges {
-                Node { place: self.place(span.start), data: Data::Text("<<".to_owned()) }
+                Node { location: self.location(span.start), data: Data::Text("<<".to_owned()) }
             } else {
                 self.node(as_key(event), span, depth + 1)?
             };
@@ -264,18 +264,18 @@ impl<'a> Builder<'a> {
             let mut value = self.node(event, span, depth + 1)?;
             if empty {
                 // Nothing stands there; the key is what one can point at.
-                value.place = key.place.clone();
+                value.location = key.location.clone();
             }
             if merges {
                 merge(&mut merged, &value)?;
                 continue;
             }
-            let (key, key_place) = (key_text(&key)?, key.place);
+            let (key, key_place) = (key_text(&key)?, key.location);
             if own.get(&key).is_some() && self.warnings.len() < Bound::Problems.size() {
                 self.warnings.push(problem(
                     &key_place,
-                    format!("{key:?} stands here a second time"),
-                    "only this last one counts, remove the other",
+                    format!("duplicate key {key:?}"),
+                    "the last one is used, remove the other",
                 ));
             }
             own.put(Entry { key, key_place, value });
@@ -317,17 +317,21 @@ fn merge(into: &mut Entries, value: &Node) -> Result<(), Problem> {
             for item in items.iter().rev() {
                 match &item.data {
                     Data::Map(entries) => put(entries),
-                    _ => return Err(no_merge(&item.place)),
+                    _ => return Err(no_merge(&item.location)),
                 }
             }
         }
-        _ => return Err(no_merge(&value.place)),
+        _ => return Err(no_merge(&value.location)),
     }
     Ok(())
 }
 
-fn no_merge(place: &Place) -> Problem {
-    problem(place, "what \"<<\" merges is not a mapping", "merge a mapping or a list of mappings")
+fn no_merge(location: &Location) -> Problem {
+    problem(
+        location,
+        "what \"<<\" merges is not a mapping",
+        "merge a mapping or a list of mappings",
+    )
 }
 
 fn key_text(key: &Node) -> Result<String, Problem> {
@@ -339,7 +343,7 @@ fn key_text(key: &Node) -> Result<String, Problem> {
         Data::Text(text) | Data::Date(text) | Data::Binary(text) => text.clone(),
         Data::List(_) | Data::Map(_) => {
             return Err(problem(
-                &key.place,
+                &key.location,
                 "a list or a mapping cannot be a key",
                 "put quotes around it if it is text",
             ));
@@ -360,11 +364,11 @@ fn core(tag: &Tag) -> Option<&str> {
     }
 }
 
-fn unknown_tag(tag: &Tag, place: &Place) -> Problem {
+fn unknown_tag(tag: &Tag, location: &Location) -> Problem {
     let tag = format!("{}{}", tag.handle, tag.suffix);
     problem(
-        place,
-        format!("the tag {tag:?} means nothing here"),
+        location,
+        format!("unsupported tag {tag:?}"),
         "leave it out, or put quotes around the text if the exclamation mark is part of it",
     )
 }

@@ -47,7 +47,7 @@ impl PollTask {
         };
         polled.retain(|one| {
             let Polled { batch, gaps } = one;
-            !(batch.samples.is_empty() && batch.gone.is_empty() && gaps.is_empty())
+            !(batch.samples.is_empty() && batch.removed.is_empty() && gaps.is_empty())
         });
         let samples: usize = polled.iter().map(|one| one.batch.samples.len()).sum();
         self.context.counts.polled.fetch_add(samples as u64, Relaxed);

@@ -326,8 +326,8 @@ impl PollTask {
                     .map(|(taken, one)| sample(source, *taken, one))
                     .collect();
                 let name = Arc::clone(&source.name);
-                let gone = removed.to_vec();
-                let batch = Batch { source: name, cycle_start: cycle, samples, gone };
+                let removed = removed.to_vec();
+                let batch = Batch { source: name, cycle_start: cycle, samples, removed };
                 Polled { batch: Arc::new(batch), gaps: Vec::new() }
             })
             .collect()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::AppError;
 use nephometer_config::{
-    AgentSpec, ComponentSpec, ComponentsSpec, Place, PublisherSpec, PublisherTarget, SinkSpec,
+    AgentSpec, ComponentSpec, ComponentsSpec, Location, PublisherSpec, PublisherTarget, SinkSpec,
     StoreSpec, TransformerSpec,
 };
 use nephometer_model::{Bound, HostId};
@@ -26,7 +26,7 @@ use nephometer_wire::{MessageForm, Signer};
 #[derive(Debug, Clone)]
 pub struct ComponentProblem {
     /// The place that names the component, or its wrong option.
-    pub place: Place,
+    pub place: Location,
     /// What is wrong, and what would be right.
     pub reason: String,
 }
@@ -180,7 +180,7 @@ impl Factory {
             };
             if let Err(error) = checked {
                 let reason = format!("{}: {}", spec.label, telemetry::Chain(&error));
-                problems.push(ComponentProblem { place: spec.place.clone(), reason });
+                problems.push(ComponentProblem { place: spec.location.clone(), reason });
             }
         }
         problems
@@ -243,7 +243,7 @@ fn problems_of(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentPr
     match error {
         ComponentError::Options { errors, omitted, .. } => {
             let kept = errors.len();
-            let place = |error: &OptionError| spec.positions.place(&error.pointer).clone();
+            let place = |error: &OptionError| spec.locations.location(&error.pointer).clone();
             let mut problems: Vec<ComponentProblem> = errors
                 .into_iter()
                 .map(|error| ComponentProblem {
@@ -253,12 +253,12 @@ fn problems_of(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentPr
                 .collect();
             if let Err(bound) = Bound::OptionErrors.check(kept + omitted) {
                 let reason = format!("{}: and {omitted} more; {bound}", spec.name);
-                problems.push(ComponentProblem { place: spec.place.clone(), reason });
+                problems.push(ComponentProblem { place: spec.location.clone(), reason });
             }
             problems
         }
         error => vec![ComponentProblem {
-            place: spec.place.clone(),
+            place: spec.location.clone(),
             reason: telemetry::Chain(&error).to_string(),
         }],
     }

@@ -29,11 +29,11 @@ impl Check {
         let (warnings, mut problems, spec, counts) = match config::load(&self.common.inputs()) {
             Ok(Loaded { spec, warnings }) => {
                 let pipeline = &spec.pipeline;
-                let counts = (config::sources_of_the_file(pipeline), pipeline.sinks.len());
+                let counts = (config::configured_sources(pipeline), pipeline.sinks.len());
                 (warnings, Vec::new(), Some(spec), counts)
             }
             Err(ConfigError { warnings, problems, rest }) => {
-                let placed = |one: Problem| (one.place.clone(), one.to_string());
+                let placed = |one: Problem| (one.location.clone(), one.to_string());
                 let problems = problems.into_iter().map(placed).collect();
                 (warnings, problems, rest.map(|rest| *rest), (0, 0))
             }

@@ -136,8 +136,8 @@ impl RunComponent {
         let newest = samples.iter().map(|sample| sample.taken.wall).max().unwrap_or_default();
         clock.wall = clock.wall.max(newest);
         let samples = std::mem::take(samples);
-        let (source, cycle_start, gone) = ("stdin".into(), *clock, Vec::new());
-        self.process(chain, Batch { source, cycle_start, samples, gone }).await
+        let (source, cycle_start, removed) = ("stdin".into(), *clock, Vec::new());
+        self.process(chain, Batch { source, cycle_start, samples, removed }).await
     }
 
     async fn process(&self, chain: &mut Chain, batch: Batch) -> Result<()> {

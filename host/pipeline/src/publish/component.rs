@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Envelope, Publisher};
-use nephometer_config::{ComponentSpec, ComponentUrl, Grant, Reach};
+use nephometer_config::{ComponentSpec, ComponentUrl, ConnectTarget, Grant};
 use nephometer_model::{Batch, DeliveryResult};
 use nephometer_store::decode_batch;
 use nephometer_telemetry::{Chain, events::publish as events};
@@ -108,7 +108,7 @@ fn grants(url: &ComponentUrl) -> Vec<Grant> {
         "prometheus" | "opentelemetryhttp" => &[80, 443],
         _ => &[],
     };
-    let Some(to) = url.host.as_deref().and_then(Reach::host) else { return Vec::new() };
+    let Some(to) = url.host.as_deref().and_then(ConnectTarget::host) else { return Vec::new() };
     ports.iter().map(|&port| Grant { to: to.clone(), port }).collect()
 }
 

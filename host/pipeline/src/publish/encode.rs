@@ -243,8 +243,8 @@ impl Encoder {
     ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
         (0..).zip(samples.chunks(MAX_SAMPLES)).map(move |(at, chunk)| {
-            let (source, samples, gone) = (origin.source.into(), chunk.to_vec(), Vec::new());
-            let batch = Batch { source, cycle_start: origin.cycle_start, samples, gone };
+            let (source, samples, removed) = (origin.source.into(), chunk.to_vec(), Vec::new());
+            let batch = Batch { source, cycle_start: origin.cycle_start, samples, removed };
             let encoded =
                 envelope(self.id("envelope", origin, at), &address, encode_batch(&batch), chunk);
             Envelope { batch: Some(Arc::new(batch)), ..encoded }

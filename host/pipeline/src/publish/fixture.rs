@@ -18,7 +18,7 @@ pub fn render_fixture(about: &str, options: &str, batch: &Batch) -> String {
         text.push_str(if number == 0 { "\n        " } else { ",\n        " });
         text.push_str(&String::from_utf8_lossy(&line));
     }
-    let gone = Value::from(batch.gone.iter().map(|id| Value::from(&**id)).collect::<Vec<_>>());
+    let gone = Value::from(batch.removed.iter().map(|id| Value::from(&**id)).collect::<Vec<_>>());
     text.push_str(&format!(
         "\n      ],\n      \"gone\": {gone},\n      \"out\": []\n    }}\n  ]\n}}\n"
     ));

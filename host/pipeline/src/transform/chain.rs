@@ -297,7 +297,7 @@ impl Chain {
                 source: Arc::clone(&journaled.batch.source),
                 cycle_start: journaled.batch.cycle_start,
                 samples: flushed,
-                gone: Vec::new(),
+                removed: Vec::new(),
             };
             let samples = self.run_from(journaled, index + 1, Arc::new(batch), mode).await?;
             lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
@@ -314,15 +314,16 @@ impl Chain {
         mode: RunMode,
     ) -> Result<SampleList, TransformerFailure> {
         for index in first..self.slots.len() {
-            if batch.samples.is_empty() && batch.gone.is_empty() {
+            if batch.samples.is_empty() && batch.removed.is_empty() {
                 break;
             }
             if let Transformed::Samples(samples) =
                 self.transform(journaled, index, &batch, mode).await?
             {
-                let Batch { source, cycle_start, gone, .. } = &*batch;
-                let (source, cycle_start, gone) = (Arc::clone(source), *cycle_start, gone.clone());
-                batch = Arc::new(Batch { source, cycle_start, samples, gone });
+                let Batch { source, cycle_start, removed, .. } = &*batch;
+                let (source, cycle_start, removed) =
+                    (Arc::clone(source), *cycle_start, removed.clone());
+                batch = Arc::new(Batch { source, cycle_start, samples, removed });
             }
         }
         Ok(SampleList::Batch(batch))

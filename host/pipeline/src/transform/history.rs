@@ -157,10 +157,10 @@ mod tests {
             volume: Volume::Integer(1),
             taken: Moment::default(),
         };
-        let (source, cycle_start, gone) = ("s".into(), Moment::default(), Vec::new());
+        let (source, cycle_start, removed) = ("s".into(), Moment::default(), Vec::new());
         JournaledBatch::new(
             offset,
-            &Arc::new(Batch { source, cycle_start, samples: vec![sample], gone }),
+            &Arc::new(Batch { source, cycle_start, samples: vec![sample], removed }),
             &[],
         )
     }

@@ -141,6 +141,6 @@ pub(crate) fn batch(volumes: &[f64]) -> Arc<Batch> {
         source: "source".into(),
         cycle_start: Moment::default(),
         samples: samples.collect(),
-        gone: Vec::new(),
+        removed: Vec::new(),
     })
 }

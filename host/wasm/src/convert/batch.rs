@@ -49,7 +49,7 @@ impl<'a> SelfContainedBatch<'a> {
             monotonic: Vec::with_capacity(count),
             volume: Vec::with_capacity(count),
             exact: Vec::new(),
-            removed: batch.gone.iter().map(AsRef::as_ref).collect(),
+            removed: batch.removed.iter().map(AsRef::as_ref).collect(),
         };
         let mut excluded: ByAddress<()> = ByAddress::default();
         for (index, sample) in (0..).zip(&batch.samples) {

@@ -133,7 +133,7 @@ impl Session {
         if count == 0 {
             newest = batch.cycle_start.wall;
         }
-        let removed = batch.gone.iter().map(AsRef::as_ref).collect();
+        let removed = batch.removed.iter().map(AsRef::as_ref).collect();
         Ok(SelectedRows { samples: &batch.samples, rows, count, newest, removed })
     }
 

@@ -25,7 +25,7 @@ use super::budget::SocketPermit;
 use super::policy::Refusal;
 use super::resolver::LookupError;
 use super::tls;
-use nephometer_config::Reach;
+use nephometer_config::ConnectTarget;
 use nephometer_model::Bound;
 
 /// Maximum time to connect. Guests may choose a shorter one.
@@ -150,13 +150,13 @@ async fn resolve(
         policy.report(&refusal);
         Error::HttpRequestDenied
     };
-    let name = match Reach::host(&target.host).ok_or(Error::HttpRequestUriInvalid)? {
-        Reach::Range(range) => {
+    let name = match ConnectTarget::host(&target.host).ok_or(Error::HttpRequestUriInvalid)? {
+        ConnectTarget::Range(range) => {
             let to = SocketAddr::new(range.addr(), target.port);
             policy.check_address(None, to).map_err(denied)?;
             return Ok(vec![to]);
         }
-        Reach::Host(name) => name,
+        ConnectTarget::Host(name) => name,
     };
     policy.check_name(&name, Some(target.port)).map_err(denied)?;
     let found = look_up(access, &name, target.port, timeouts).await?;

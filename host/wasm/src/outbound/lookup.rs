@@ -17,7 +17,7 @@ use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
 use super::resolver::LookupError;
 use super::sockets::SocketsView;
-use nephometer_config::Reach;
+use nephometer_config::ConnectTarget;
 use nephometer_model::Bound;
 
 /// The table entry of a `resolve-address-stream`.
@@ -93,13 +93,16 @@ impl Host for SocketsView<'_> {
         if !self.access.refusals.allow(Bound::HostNameBytes, requested.len()) {
             return Err(ErrorCode::InvalidArgument.into());
         }
-        let (name, state) = match Reach::host(&requested).ok_or(ErrorCode::InvalidArgument)? {
-            Reach::Range(range) => (None, LookupState::Done(Ok(vec![range.addr()].into_iter()))),
-            Reach::Host(name) => {
-                let state = self.look_up(&name, &requested)?;
-                (Some(name), state)
-            }
-        };
+        let (name, state) =
+            match ConnectTarget::host(&requested).ok_or(ErrorCode::InvalidArgument)? {
+                ConnectTarget::Range(range) => {
+                    (None, LookupState::Done(Ok(vec![range.addr()].into_iter())))
+                }
+                ConnectTarget::Host(name) => {
+                    let state = self.look_up(&name, &requested)?;
+                    (Some(name), state)
+                }
+            };
         let stream = self.inner.table.push(Addresses { name, state, refused: false })?;
         Ok(Resource::new_own(stream.rep()))
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::kind::{AddressKind, address_kind};
-use nephometer_config::{Grant, Reach};
+use nephometer_config::{ConnectTarget, Grant};
 use nephometer_telemetry::events;
 
 /// Resolved addresses that are remembered with their names.
@@ -58,7 +58,7 @@ impl Policy {
     pub(super) fn check_name(&self, name: &str, port: Option<u16>) -> Result<(), Refusal> {
         let fits = |grant: &Grant| port.is_none_or(|port| grant.port == port);
         let named = self.all().filter(|grant| fits(grant)).any(|grant| is_host(grant, name));
-        let range = |grant: &Grant| matches!(grant.to, Reach::Range(_));
+        let range = |grant: &Grant| matches!(grant.to, ConnectTarget::Range(_));
         if named || self.grants.iter().any(|grant| fits(grant) && range(grant)) {
             return Ok(());
         }
@@ -72,10 +72,10 @@ impl Policy {
     pub(super) fn check_address(&self, name: Option<&str>, to: SocketAddr) -> Result<(), Refusal> {
         let (address, port) = (to.ip().to_canonical(), to.port());
         let mut port_grants = self.all().filter(|grant| grant.port == port);
-        if port_grants.clone().any(|grant| grant.to.holds(address)) {
+        if port_grants.clone().any(|grant| grant.to.contains(address)) {
             return Ok(());
         }
-        let grant = Grant { to: Reach::Range(address.into()), port };
+        let grant = Grant { to: ConnectTarget::Range(address.into()), port };
         let grant = grant.to_string();
         let Some(name) = name else {
             let reason = "not granted".to_owned();
@@ -166,14 +166,14 @@ impl Policy {
 }
 
 fn normalized(name: &str) -> String {
-    match Reach::host(name) {
-        Some(Reach::Host(name)) => name,
+    match ConnectTarget::host(name) {
+        Some(ConnectTarget::Host(name)) => name,
         _ => name.to_ascii_lowercase(),
     }
 }
 
 fn is_host(grant: &Grant, name: &str) -> bool {
-    matches!(&grant.to, Reach::Host(host) if *host == normalized(name))
+    matches!(&grant.to, ConnectTarget::Host(host) if *host == normalized(name))
 }
 
 /// RFC 6761: always resolves to loopback addresses.

@@ -57,7 +57,7 @@ pub(super) fn batch() -> Batch {
             sample(2, &memory, &a, Volume::Float(1.5)),
             sample(3, &cpu, &b, Volume::Integer(4)),
         ],
-        gone: Vec::new(),
+        removed: Vec::new(),
     }
 }
 

@@ -37,10 +37,10 @@ fn entries_are_sent_once_by_address_and_by_content() {
 #[test]
 fn entries_of_removed_resources_are_forgotten_after_the_batch_and_their_numbers_reused() {
     let mut fixture = Fixture::new(batch(), &[]);
-    fixture.batch.gone.push("a".into());
+    fixture.batch.removed.push("a".into());
     fixture.transformed(Outcome::Unchanged).unwrap();
     assert!(fixture.session.resource(0).is_some(), "the guest may still return it");
-    fixture.batch.gone.clear();
+    fixture.batch.removed.clear();
     fixture.batch.samples.remove(0);
     fixture.batch.samples[0].resource = resource("c");
     assert_eq!(fixture.send(), "-[]-[0] 0=c{\"name\":\"c\"}");

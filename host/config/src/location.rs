@@ -1,4 +1,4 @@
-//! Where things stand in a file.
+//! Locations in configuration files: file, line and column.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 /// A position in a file, counted from 1. Line 0 means the file as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The file as the user named it.
+pub struct Location {
+    /// The file name as the user wrote it.
     pub file: Arc<str>,
     /// From 1.
     pub line: usize,
@@ -15,7 +15,7 @@ pub struct Place {
     pub column: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         if self.line > 0 {
@@ -25,22 +25,22 @@ impl fmt::Display for Place {
     }
 }
 
-/// The places of a value and of everything within it, by JSON Pointer (RFC 6901).
+/// The locations of a value and of all values inside it, by JSON Pointer (RFC 6901).
 #[derive(Debug, Clone)]
-pub struct Positions {
-    root: Place,
-    /// By token of a pointer.
+pub struct ValueLocations {
+    root: Location,
+    /// By pointer token.
     within: BTreeMap<String, Self>,
 }
 
-impl Positions {
-    /// `within` has those of what stands directly in the value at `root`, by token.
-    pub fn new(root: Place, within: impl IntoIterator<Item = (String, Self)>) -> Self {
+impl ValueLocations {
+    /// `within` has the locations of the direct children of the value at `root`, by token.
+    pub fn new(root: Location, within: impl IntoIterator<Item = (String, Self)>) -> Self {
         Self { root, within: within.into_iter().collect() }
     }
 
-    /// The place of the value that `pointer` names, or of the nearest one around it that is known.
-    pub fn place(&self, pointer: &str) -> &Place {
+    /// The location of the value at `pointer`, or of its nearest known ancestor.
+    pub fn location(&self, pointer: &str) -> &Location {
         let mut found = self;
         for token in pointer.split('/').skip(1) {
             match found.within.get(token) {
