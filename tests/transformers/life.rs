@@ -96,7 +96,7 @@ impl Life {
 
     fn batch(&mut self, step: u64) -> Arc<Batch> {
         let time = 1_443_700_800 * SECOND + step * SECOND;
-        let gone = self.change();
+        let removed = self.change();
         let (mut samples, random) = (Vec::new(), &mut self.random);
         for (_, _, resource) in &self.known {
             if random.below(10) == 0 {
