@@ -160,24 +160,7 @@ fn messages_match_the_wire_format_of_ceilometer() {
         assert_eq!(keys(&arrival.body), ["oslo.version", "oslo.message"]);
         assert_eq!(arrival.body["oslo.version"], "2.0");
         let notification = arrival.notification();
-        assert_eq!(
-            keys(&notification),
-            [
-                "message_id",
-                "publisher_id",
-                "event_type",
-                "priority",
-                "payload",
-                "timestamp",
-                "_unique_id"
-            ]
-        );
-        assert_eq!(notification["publisher_id"], "telemetry.publisher.compute-wire");
-        assert_eq!(notification["event_type"], "metering");
-        assert_eq!(notification["priority"], "SAMPLE");
-        matches(&notification["message_id"], "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$");
-        matches(&notification["timestamp"], r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}$");
-        matches(&notification["_unique_id"], "^[0-9a-f]{32}$");
+        assert_notification(&notification);
         assert!(
             ids.insert(notification["message_id"].to_string()),
             "two messages with the same id"
@@ -197,6 +180,28 @@ fn messages_match_the_wire_format_of_ceilometer() {
     // The broker accepts the queue with these properties and no others.
     declare(url, "metering", false).unwrap();
     assert!(declare(url, "metering", true).is_err(), "durable");
+}
+
+/// The envelope of oslo.messaging around the samples.
+fn assert_notification(notification: &Value) {
+    assert_eq!(
+        keys(notification),
+        [
+            "message_id",
+            "publisher_id",
+            "event_type",
+            "priority",
+            "payload",
+            "timestamp",
+            "_unique_id"
+        ]
+    );
+    assert_eq!(notification["publisher_id"], "telemetry.publisher.compute-wire");
+    assert_eq!(notification["event_type"], "metering");
+    assert_eq!(notification["priority"], "SAMPLE");
+    matches(&notification["message_id"], "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$");
+    matches(&notification["timestamp"], r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}$");
+    matches(&notification["_unique_id"], "^[0-9a-f]{32}$");
 }
 
 fn matches(value: &Value, pattern: &str) {

@@ -5,6 +5,7 @@
 //! ```
 
 use std::error::Error;
+use std::io::{Write, stdout};
 
 use nephometer_config::{Inputs, Origin, load};
 
@@ -13,9 +14,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let inputs = Inputs { pipeline: Origin::File(file.into()), ..Inputs::default() };
     let loaded = load(&inputs)?;
     for warning in &loaded.warnings {
-        println!("warning: {warning}");
+        writeln!(stdout(), "warning: {warning}")?;
     }
     let pipeline = &loaded.spec.pipeline;
-    println!("ok: {} sources, {} sinks", pipeline.sources.len(), pipeline.sinks.len());
+    writeln!(stdout(), "ok: {} sources, {} sinks", pipeline.sources.len(), pipeline.sinks.len())?;
     Ok(())
 }

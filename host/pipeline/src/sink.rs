@@ -343,7 +343,7 @@ impl Sink {
         let name = format!("{}-{offset}", error.component);
         match self.dead_letters.keep_fixture(&name, &text).await {
             Ok(Some(path)) => {
-                events::pipeline::failed_input_saved(&self.name, &error.component, &path)
+                events::pipeline::failed_input_saved(&self.name, &error.component, &path);
             }
             Ok(None) => {}
             Err(error) => events::store::write_failed(&error),

@@ -5,7 +5,7 @@
 //! ```
 
 use std::error::Error;
-use std::io::stdin;
+use std::io::{Write, stdin, stdout};
 
 use nephometer_model::Secret;
 use nephometer_wire::{SignatureForm, Signer};
@@ -17,13 +17,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (number, line) in stdin().lines().enumerate() {
         let message = serde_json::from_str(&line?)?;
         if let Err(error) = signer.verify(&message) {
-            println!("line {}: {error}", number + 1);
+            writeln!(stdout(), "line {}: {error}", number + 1)?;
             wrong += 1;
         }
     }
     if wrong > 0 {
         return Err(format!("{wrong} messages are not authentic").into());
     }
-    println!("ok");
+    writeln!(stdout(), "ok")?;
     Ok(())
 }

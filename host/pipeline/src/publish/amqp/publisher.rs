@@ -103,7 +103,7 @@ impl AmqpPublisher {
         for (confirm, envelope) in confirms.into_iter().zip(envelopes) {
             match self.wait_for_broker(connection, "waiting for a confirm", confirm).await {
                 Ok(confirmation) => {
-                    results.push(delivery_result(connection, envelope, &confirmation))
+                    results.push(delivery_result(connection, envelope, &confirmation));
                 }
                 Err(error) => {
                     failure = Some(error.to_string());
