@@ -105,10 +105,11 @@ fmt: ## check formatting (`cargo fmt` formats)
 	cargo fmt --manifest-path host/benches/stores/Cargo.toml --check
 
 .PHONY: lint
-lint: ## clippy; a warning is an error
+lint: ## run clippy, and check names, phrases and spelling; a warning is an error
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	cargo clippy --release --locked -p nephometer --no-default-features -- -D warnings
 	cargo clippy --locked $(GUESTS) --workspace --all-targets -- -D warnings
+	scripts/words
 
 .PHONY: doc
 doc: ## build the code documentation; a warning is an error

@@ -64,7 +64,7 @@ impl NotificationAgent {
         Self { child, log, samples }
     }
 
-    fn said(&self) -> String {
+    fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -128,8 +128,8 @@ fn a_real_notification_agent_takes_what_mode_polling_sends() {
             assert_eq!(ours[field], theirs[field], "{field}");
         }
     }
-    let said = theirs.said();
-    assert!(!said.contains("ERROR") && !said.contains("Traceback"), "{said}");
+    let log = theirs.log();
+    assert!(!log.contains("ERROR") && !log.contains("Traceback"), "{log}");
 }
 
 #[test]

@@ -167,8 +167,12 @@ fn on_error_holds_drops_or_keeps_samples() {
 fn rejected_batch_is_dropped_at_once_and_broken_component_is_retried() {
     let rejecting = agent("reject", "hold");
     let ended = run(&rejecting).code(0);
-    let stage = ended.ledger().transformer("misbehaving").clone();
-    assert_eq!(stage.dropped, ended.ledger().polled, "on_error does not apply: {stage:?}");
+    let transformer = ended.ledger().transformer("misbehaving").clone();
+    assert_eq!(
+        transformer.dropped,
+        ended.ledger().polled,
+        "on_error does not apply: {transformer:?}"
+    );
     assert!(
         ended.logged("component failed").is_empty() && ended.logged("chain recovered").is_empty()
     );
@@ -388,7 +392,7 @@ fn a_cache_that_others_could_have_written_is_refused() {
     fs::set_permissions(file.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
     assert_eq!(from_cache(&agent), HashSet::from([false]));
 
-    // Somebody else's: only root can make that so.
+    // Owned by another user: only root can change the owner.
     if rustix::process::geteuid().is_root() {
         let (agent, file) = cached("components-foreign-cache");
         std::os::unix::fs::chown(&file, Some(65_534), None).unwrap();

@@ -19,14 +19,14 @@ fn files(folder: &str) -> Vec<PathBuf> {
 fn check(agent: &Agent, path: &Path) -> (Option<i32>, String) {
     let mut command = agent.command(&["check", "--pipeline", path.to_str().unwrap()]);
     let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let folder = format!("{}/", path.parent().unwrap().display());
     let folder_of = |name| root().join("target").join(name).display().to_string();
-    let said = said
+    let text = text
         .replace(&folder, "")
         .replace(&folder_of("components"), "COMPONENTS")
         .replace(&folder_of("test-components"), "TEST-COMPONENTS");
-    (output.status.code(), said)
+    (output.status.code(), text)
 }
 
 fn expected(path: &Path) -> Option<String> {
@@ -39,11 +39,11 @@ fn bad_files_are_refused_with_all_that_is_wrong() {
     let mut wrong = String::new();
     // Faults of the files alone, and faults that show once the components are there.
     for path in files("bad").into_iter().chain(files("components")) {
-        let (code, said) = check(&agent, &path);
-        if code != Some(78) || Some(&said) != expected(&path).as_ref() {
-            wrong.push_str(&format!("== {}: {code:?}\n{said}", path.display()));
+        let (code, output) = check(&agent, &path);
+        if code != Some(78) || Some(&output) != expected(&path).as_ref() {
+            wrong.push_str(&format!("== {}: {code:?}\n{output}", path.display()));
         }
-        assert!(!said.contains("hunter2"), "a secret of {} in:\n{said}", path.display());
+        assert!(!output.contains("hunter2"), "a secret of {} in:\n{output}", path.display());
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
@@ -53,10 +53,10 @@ fn good_files_are_taken_with_their_warnings() {
     let agent = Agent::new("config-good");
     let mut wrong = String::new();
     for path in files("good") {
-        let (code, said) = check(&agent, &path);
+        let (code, output) = check(&agent, &path);
         // Of known secrets, and of the mode that the file has here, others warn (ceilometer_conf.rs).
         let unwise = ["guest:guest opens it", "holds a secret"];
-        let warnings: String = said
+        let warnings: String = output
             .lines()
             .filter_map(|line| line.strip_prefix("warning: "))
             .filter(|line| line.starts_with(path.file_name().unwrap().to_str().unwrap()))
@@ -64,10 +64,10 @@ fn good_files_are_taken_with_their_warnings() {
             .map(|line| format!("{line}\n"))
             .collect();
         // A good file may name transformers that are only names there.
-        let about_components = said.contains(" not found: no ");
+        let about_components = output.contains(" not found: no ");
         let code_fits = code == Some(0) || (code == Some(78) && about_components);
         if !code_fits || warnings != expected(&path).unwrap_or_default() {
-            wrong.push_str(&format!("== {}: {code:?}\n{said}", path.display()));
+            wrong.push_str(&format!("== {}: {code:?}\n{output}", path.display()));
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

@@ -22,7 +22,7 @@ fn records_are_json_or_python() {
     assert!(text.is_ascii());
     assert!(samples.iter().all(|sample| keys(sample) == AS_DICT));
     sorted_by_time(&samples);
-    // Python itself says what the other form means, and how it would have written both.
+    // Python itself reads the other form, and shows how it would have written both.
     let script = "import ast, json, sys\n\
         a, b = (open(f, encoding='utf-8').read().splitlines() for f in sys.argv[1:])\n\
         a, b = [json.loads(x) for x in a], list(zip(b, map(ast.literal_eval, b)))\n\

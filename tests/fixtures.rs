@@ -34,7 +34,7 @@ fn delta(agent: &Agent, out: &Value) -> String {
 }
 
 #[test]
-fn the_tariff_in_rust_is_as_the_fixtures_of_all_languages_say() {
+fn rust_tariff_passes_the_fixtures_of_all_languages() {
     let agent = Agent::new("fixtures-tariff");
     let tariff = root().join("target/languages/tariff-rust.wasm");
     let fixtures = root().join("guest-examples/tariff/fixtures");
@@ -49,7 +49,7 @@ fn the_tariff_in_rust_is_as_the_fixtures_of_all_languages_say() {
 }
 
 #[test]
-fn what_differs_is_said_step_by_step() {
+fn differences_are_reported_step_by_step() {
     let agent = Agent::new("fixtures-differs");
     let good = delta(&agent, &json!([{"name": "growth", "volume": 2.0, "type": "delta"}]));
     test(&agent, &component("delta"), &good, &[]).code(0);
@@ -78,7 +78,7 @@ fn a_fixture_can_be_brought_up_to_date() {
     assert_eq!(fs::read_to_string(&path).unwrap(), written);
 }
 
-// Once a component that failed left a fixture half updated, and the exit code said well.
+// Once a component that failed left a fixture half updated, and the exit code was 0.
 #[test]
 fn a_component_that_fails_updates_nothing() {
     let agent = Agent::new("fixtures-update-fails");
@@ -93,7 +93,7 @@ fn a_component_that_fails_updates_nothing() {
 }
 
 #[test]
-fn refusals_faults_and_bad_fixtures_are_told() {
+fn refusals_failures_and_bad_fixtures_are_reported() {
     let agent = Agent::new("fixtures-refusals");
     let sample = "{name: cpu, type: gauge, unit: x, volume: 1, resource_id: r, timestamp: '2026-03-01T10:00:00'}";
     let fixture =
@@ -126,7 +126,7 @@ fn refusals_faults_and_bad_fixtures_are_told() {
 }
 
 #[test]
-fn check_says_what_the_agent_would() {
+fn check_reports_what_the_agent_reports() {
     let agent = Agent::new("fixtures-check");
     let check = |name: &str, more: &[&str]| {
         let path = component(name);
@@ -146,7 +146,7 @@ fn check_says_what_the_agent_would() {
 }
 
 #[test]
-fn bench_says_what_a_row_costs() {
+fn bench_reports_the_cost_of_a_sample() {
     let agent = Agent::new("fixtures-bench");
     let path = component("rate_of_change");
     let arguments =

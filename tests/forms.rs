@@ -54,7 +54,7 @@ fn what_is_polled_goes_to_every_pipeline_that_matches() {
 }
 
 #[test]
-fn the_form_of_2015_routes_by_source_unless_told_otherwise() {
+fn single_file_routes_by_source_by_default() {
     let single = TAKING.replace("ignored", "1").replace("'*'", "power.state");
     let agent = agent("forms-single").pipeline(&single);
     assert_eq!(counts(&agent, "raw", &[]), expected([("cpu", 44), ("power.state", 44)]));
@@ -69,20 +69,20 @@ fn the_form_of_2015_routes_by_source_unless_told_otherwise() {
 }
 
 #[test]
-fn faults_of_both_files_are_told_at_once() {
+fn problems_of_both_files_are_reported_at_once() {
     let agent =
         agent("forms-faults").pipeline("sources: [{name: s, meters: [], sinks: [x]}]\nsinks: []\n");
     let polling = "sources:\n- {name: a, meters: [cpu]}\n- {name: a, interval: 0, meters: [cpu]}\n";
     let polling = agent.folder.write("polling.yaml", polling);
     let ended = agent.execute(&["check", "--polling", polling.to_str().unwrap()]).code(78);
-    for said in [
+    for expected in [
         "polling.yaml:2:3: this source has no `interval`",
         "polling.yaml:3:10: the name \"a\" is taken by another source",
         "polling.yaml:3:23: the interval 0 is not above 0",
         "pipeline.yaml:1:29: `meters` is empty",
         "unknown sink \"x\"",
     ] {
-        assert!(ended.stdout.contains(said), "{said}\n{}", ended.stdout);
+        assert!(ended.stdout.contains(expected), "{expected}\n{}", ended.stdout);
     }
 }
 
@@ -149,14 +149,14 @@ fn a_ceilometer_conf_stands_below_everything_else() {
         // nephometer.yaml says otherwise.
         assert_eq!(sample["resource_metadata"]["instance_host"], "compute-1");
     }
-    for said in [
+    for expected in [
         "ceilometer.conf:6:1: [DEFAULT] shuffle is not understood and has no effect",
         "[compute] instance_discovery_method has no effect here; this agent behaves as with libvirt_metadata",
         "[compute] fetch_extra_metadata has no effect here; no action needed",
         "the section [keystone_authtoken] has no effect here",
         "write notifier://?topic=TOPIC in pipeline.yaml",
     ] {
-        assert!(ended.stderr.contains(said), "{said}\n{}", ended.stderr);
+        assert!(ended.stderr.contains(expected), "{expected}\n{}", ended.stderr);
     }
     assert!(!ended.stderr.contains("hunter2") && !ended.stderr.contains("debug has"));
 

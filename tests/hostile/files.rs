@@ -180,8 +180,8 @@ fn configuration_is_still_read_from_a_pipe() {
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(&pipeline).unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.starts_with("ok: 1 sources, 1 sinks"), "{said}");
+    let output = String::from_utf8_lossy(&output.stdout);
+    assert!(output.starts_with("ok: 1 sources, 1 sinks"), "{output}");
 }
 
 // 200 silent connections once kept everybody else waiting for a minute.

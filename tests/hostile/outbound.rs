@@ -115,7 +115,7 @@ const SOCKET: &str = r#"
 #[test]
 fn sockets_of_a_publisher_are_bounded_and_released() {
     // The first call of an instance has all there are, one after the other twice over, and keeps them;
-    // the second gets none and traps, so that an instance is made anew for the same envelope.
+    // the second gets none and traps, so that a new instance gets the same envelope.
     let body = r"
         (if (i32.gt_u (global.get $calls) (i32.const 1)) (then (call $refused) unreachable))
         (loop $again
@@ -284,10 +284,10 @@ const LOOKUPS: &str = r#"
 
 const NAME: &str = r#"(data (i32.const 3072) "silent.example")"#;
 
-/// 900 look-ups of a name whose server is silent held up every reload for 100 s and more.
+/// 900 look-ups of a name whose server is silent delayed every reload by 100 s and more.
 #[test]
 fn unanswered_lookups_delay_no_other_publisher() {
-    // As many as it may have, kept in the first call; then it lets go of them and asks for more.
+    // As many as it may have, kept in the first call; then it drops them and asks for more.
     let body = r"
         (local.set $one (call $network))
         (loop $more
@@ -314,7 +314,7 @@ fn unanswered_lookups_delay_no_other_publisher() {
     let mut running = run_without_answers(&agent);
     published(&agent, 2);
     assert_eq!(bounds(&running), ["lookups"]);
-    // Those that were let go of have their threads still: no more than there may be.
+    // Dropped lookups still have their threads: no more than the bound.
     let pid = running.pid().as_raw_nonzero();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().filter_map(Result::ok);
     let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
@@ -360,7 +360,7 @@ fn lookups_time_out() {
     goes_on(&agent, &mut running);
     published(&agent, 2);
     assert_eq!(bounds(&running), ["host_name_bytes"]);
-    // Access to a name that is not granted is denied without asking anybody.
+    // Access to a name that is not granted is denied without a lookup.
     assert!(!running.logged("outbound connection denied").is_empty());
     // With as many abandoned look-ups as there may be, the next ones fail at once.
     let ended = running.stop();

@@ -35,7 +35,7 @@ fn case(agent: &Agent, file: &Path) -> Result<(), String> {
 fn option_errors(agent: &Agent, case: &Value) -> Result<(), String> {
     let expected = case["expect_option_errors"].as_array().unwrap();
     let pointers = regex::Regex::new(r"[:;] /\S+: ").unwrap();
-    let mut said = 0;
+    let mut reported = 0;
     for (at, transformer) in case["transformers"].as_array().unwrap().iter().enumerate() {
         let mine = expected.iter().filter(|error| error["transformer"] == at);
         let ended = configure(agent, transformer);
@@ -48,12 +48,12 @@ fn option_errors(agent: &Agent, case: &Value) -> Result<(), String> {
                 return Err(format!("no {pointer} {contains:?} in\n{}", ended.stderr));
             }
         }
-        said += pointers.find_iter(&ended.stderr).count();
+        reported += pointers.find_iter(&ended.stderr).count();
     }
-    if said == expected.len() {
+    if reported == expected.len() {
         Ok(())
     } else {
-        Err(format!("{said} errors instead of {}", expected.len()))
+        Err(format!("{reported} errors instead of {}", expected.len()))
     }
 }
 
@@ -85,7 +85,7 @@ fn samples(agent: &Agent, case: &Value) -> Result<(), String> {
     for transformer in case["transformers"].as_array().unwrap() {
         let name = transformer["name"].as_str().unwrap();
         let options = parameters(transformer);
-        log.push_str(&said(agent, name, &options, &batches));
+        log.push_str(&log_of(agent, name, &options, &batches));
         batches = vec![run(agent, name, &options, &batches)];
     }
     let (ours, expected) = (&batches[0], case["expect"].as_array().unwrap());
@@ -109,7 +109,7 @@ fn samples(agent: &Agent, case: &Value) -> Result<(), String> {
 }
 
 /// What a component logs on these batches.
-fn said(agent: &Agent, name: &str, options: &Value, batches: &[Vec<Value>]) -> String {
+fn log_of(agent: &Agent, name: &str, options: &Value, batches: &[Vec<Value>]) -> String {
     let lines =
         |batch: &Vec<Value>| batch.iter().map(|s| format!("{s}\n")).collect::<String>() + "\n";
     let input: String = batches.iter().map(lines).collect();

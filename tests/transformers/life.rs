@@ -1,4 +1,4 @@
-//! A long, eventful life of an instance: resources that come, go, come again, change, and are made anew
+//! A long, eventful life of an instance: resources that come, go, come again, change, and are created again
 //! with equal content; late samples; saves and new instances. What comes out was recorded with version 0.1
 //! of the contract, in which every batch brought its own dictionary.
 

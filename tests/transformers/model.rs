@@ -68,7 +68,7 @@ impl Input {
         })
     }
 
-    /// What is made of it, until somebody says otherwise.
+    /// The default output.
     fn made(&self, volume: f64) -> Made {
         Made {
             name: self.name.to_owned(),

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_grant_says_why() {
+    fn invalid_grant_is_refused_with_the_reason() {
         for (text, word) in [
             ("influx.lan", "no port"),
             ("influx.lan:0", "1 to 65535"),

@@ -102,7 +102,7 @@ pub struct Loaded {
 
 /// The files that [`load`] reads, whether they are there or not.
 pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
-    // What is wrong with it is told by whoever loads it.
+    // `load` reports its problems.
     let (inputs, _) = with_ceilometer(inputs, &mut Report::default());
     let inputs = &inputs;
     let polling = polling_file(inputs).then(|| file(&inputs.polling, DEFAULT_POLLING)).flatten();
@@ -372,8 +372,8 @@ fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Op
     ceilometer.unread(names_broker(inputs, &doc), report);
     for (path, value, origin) in &ceilometer.keys {
         let pointer = format!("/{}", path.join("/"));
-        let said = [pointer.clone(), format!("{pointer}_file")];
-        if said.iter().all(|pointer| doc.fact(pointer).is_none()) {
+        let keys = [pointer.clone(), format!("{pointer}_file")];
+        if keys.iter().all(|pointer| doc.fact(pointer).is_none()) {
             override_key(&mut doc, path, std::slice::from_ref(value), origin, report);
         }
     }

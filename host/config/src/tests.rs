@@ -74,7 +74,7 @@ fn good_files_load_with_their_warnings() {
 }
 
 #[test]
-fn the_example_says_what_it_says() {
+fn example_is_read_as_written() {
     let spec = good("issue.yaml");
     let [source] = &spec.sources[..] else { panic!("{:?}", spec.sources) };
     assert_eq!(&*source.name, "cpu_source");
@@ -106,7 +106,7 @@ fn intervals_are_pythons() {
 }
 
 #[test]
-fn meters_match_as_the_reference_says() {
+fn meters_match_as_in_the_reference() {
     let names = ["cpu", "cpu_util", "disk.read.bytes", "network.incoming.bytes", "CPU"];
     let expected = [
         "yyyyy", "ynnnn", "nyyyy", "nyyyy", "nnynn", "nnnyn", "ynyyn", "yyyyy", "ynnnn", "ynnnn",
@@ -136,7 +136,7 @@ fn anchors_and_merges() {
 }
 
 #[test]
-fn publishers_mean_what_they_say() {
+fn publisher_urls_are_read() {
     let spec = good("publishers.yaml");
     let publishers = &spec.sinks[0].publishers;
     let notifier = |at: usize| match &publishers[at].target {

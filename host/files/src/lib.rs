@@ -138,7 +138,7 @@ pub fn output(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether a path is a regular file; an error says what else is there.
+/// Whether a path is a regular file; an error names what else is there.
 ///
 /// # Errors
 /// If there is something else, a link among others.

@@ -48,7 +48,7 @@ pub struct Row {
     pub what: &'static str,
     /// The most that is accepted.
     pub most: u64,
-    /// The unit of `most`; empty where `what` says what is counted.
+    /// The unit of `most`; empty where `what` names what is counted.
     pub unit: &'static str,
     /// What to do about a refusal; for a setting, the key that changes it.
     pub remedy: &'static str,

@@ -11,7 +11,7 @@ pub enum DeliveryResult {
     Pending {
         /// Why.
         reason: String,
-        /// How long to wait, where the receiver has said so.
+        /// How long to wait, where the receiver named one.
         after: Option<Duration>,
     },
     /// Never: the receiver will not take it, for this reason.

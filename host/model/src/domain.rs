@@ -1,7 +1,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// What a domain's XML says about it: everything that does not change from tick to tick.
+/// What a domain's XML says about it: everything that stays the same from cycle to cycle.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Domain {
     /// libvirt's uuid; with Nova also the instance's.

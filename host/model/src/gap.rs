@@ -37,7 +37,7 @@ pub enum GapReason {
     Skipped,
     /// The host was suspended.
     Suspended,
-    /// What had been polled was given up.
+    /// Samples that had been polled were dropped.
     Dropped,
 }
 

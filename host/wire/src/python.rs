@@ -235,7 +235,7 @@ fn quote(text: &str) -> char {
     if text.contains('\'') && !text.contains('"') { '"' } else { '\'' }
 }
 
-/// What `str.isprintable` says. The standard library knows the same categories, but only says so
+/// As `str.isprintable`. The standard library knows the same categories, but shows them only
 /// when it escapes a string, and there treats marks that stand first differently.
 fn printable(c: char) -> bool {
     String::from_iter(['a', c]).escape_debug().nth(1) != Some('\\')

@@ -40,9 +40,9 @@ enum Way {
     Reload,
 }
 
-/// What stands in `pipeline.yaml`.
+/// The content of `pipeline.yaml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     /// The sinks of the cases, without the cases, and nothing for them.
     Empty,
     /// The cases, and nothing for them to do.
@@ -94,11 +94,11 @@ fn agent(cases: &[Case]) -> Agent {
 }
 
 /// Writes the pipeline, all at once.
-fn pipeline(agent: &Agent, stage: Stage, cases: &[&Case]) {
+fn pipeline(agent: &Agent, phase: Phase, cases: &[&Case]) {
     let mut sinks = String::new();
     for Case { name, publishes, .. } in cases {
-        let (transformer, publisher) = match (stage, publishes) {
-            (Stage::Empty, _) => ("[]".to_owned(), "file:///dev/null".to_owned()),
+        let (transformer, publisher) = match (phase, publishes) {
+            (Phase::Empty, _) => ("[]".to_owned(), "file:///dev/null".to_owned()),
             (_, true) => ("[]".to_owned(), format!("{name}://127.0.0.1:9/")),
             (_, false) => {
                 (format!("[{{name: {name}, parameters: {{}}}}]"), "file:///dev/null".to_owned())
@@ -109,7 +109,7 @@ fn pipeline(agent: &Agent, stage: Stage, cases: &[&Case]) {
         );
     }
     // A year from one time to the next: for the sinks of the cases there is nothing to do.
-    let interval = if stage == Stage::Working { 1 } else { 31_536_000 };
+    let interval = if phase == Phase::Working { 1 } else { 31_536_000 };
     let names: Vec<String> = cases.iter().map(|case| format!("to-{}", case.name)).collect();
     let source = if cases.is_empty() {
         String::new()
@@ -134,7 +134,7 @@ fn pipeline(agent: &Agent, stage: Stage, cases: &[&Case]) {
 /// What `check` refuses.
 fn check(agent: &Agent, cases: &[Case]) -> Result<BTreeSet<String>, String> {
     let all: Vec<&Case> = cases.iter().collect();
-    pipeline(agent, Stage::Working, &all);
+    pipeline(agent, Phase::Working, &all);
     let running = agent.start(agent.command(&["check"]), None);
     let (ended, _) = measure_memory(running, "check", &all, |_| Ok(()))?;
     let problems = ended.stdout.lines().filter(|line| !line.starts_with("warning:"));
@@ -155,7 +155,7 @@ fn named<'a>(lines: impl Iterator<Item = &'a str>, cases: &[Case]) -> BTreeSet<S
 
 /// Everything that was accepted works from the start.
 fn start(agent: &Agent, accepted: &[&Case]) -> Result<(Ended, u64), String> {
-    pipeline(agent, Stage::Working, accepted);
+    pipeline(agent, Phase::Working, accepted);
     measure_memory(agent.run(), "run", accepted, |running| work(agent, running))
 }
 
@@ -166,10 +166,10 @@ fn reload(
     (refused, accepted): (&BTreeSet<String>, &[&Case]),
 ) -> Result<(Ended, u64), String> {
     let all: Vec<&Case> = cases.iter().collect();
-    pipeline(agent, Stage::Empty, &all);
+    pipeline(agent, Phase::Empty, &all);
     measure_memory(agent.run(), "run", accepted, |running| {
         running.wait_for_cycles(1);
-        pipeline(agent, Stage::Idle, &all);
+        pipeline(agent, Phase::Idle, &all);
         let asked = agent.start(agent.command(&["reload"]), None).ended(2 * PATIENCE);
         if !matches!(asked.status.code(), Some(0 | 78)) {
             return Err(format!("the reload ended with {}: {}", asked.status, asked.stderr));
@@ -182,7 +182,7 @@ fn reload(
                 asked.stdout
             ));
         }
-        pipeline(agent, Stage::Working, &all);
+        pipeline(agent, Phase::Working, &all);
         work(agent, running)
     })
 }
@@ -246,7 +246,7 @@ fn after(ended: &Ended, accepted: &[&Case]) -> Result<(), String> {
     for case in accepted {
         let sink = &ledger.sinks[&format!("to-{}", case.name)];
         if sink.entered == 0 || (sink.pending > 0 && !case.publishes) {
-            return Err(format!("{} was not worked off: {sink:?}", case.name));
+            return Err(format!("{} was not processed: {sink:?}", case.name));
         }
     }
     Ok(())

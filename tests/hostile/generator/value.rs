@@ -250,13 +250,14 @@ impl Writer<'_> {
         if cases.len() == 2 && tag == Int::U8 && cases[0].is_some() && !self.chance.one_in(6) {
             case = 0;
         }
-        let told = if self.mood.lie(self.chance) { self.chance.small(256) } else { small(case) };
+        let discriminant =
+            if self.mood.lie(self.chance) { self.chance.small(256) } else { small(case) };
         let width = match tag {
             Int::U8 => 1,
             Int::U16 => 2,
             Int::U32 | Int::U64 => 4,
         };
-        into[..width].copy_from_slice(&told.to_le_bytes()[..width]);
+        into[..width].copy_from_slice(&discriminant.to_le_bytes()[..width]);
         if let Some(ty) = &cases[case] {
             let all = cases.iter().map(Option::as_ref);
             let offset = self.contract.sizes.payload_offset(tag, all).size_wasm32();

@@ -34,7 +34,7 @@ static TIME: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// What a plain scalar without a tag is. The error says what cannot be read.
+/// What a plain scalar without a tag is. The error names what cannot be read.
 pub(super) fn plain(text: &str) -> Result<Data, String> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Data::Null),

@@ -68,7 +68,7 @@ fn structure_is_what_pyyaml_makes_of_it() {
 }
 
 #[test]
-fn faults_say_where_and_what_would_help() {
+fn problems_have_place_and_remedy() {
     for (text, expected) in [
         ("a: 1\n---\nb: 2\n", "f:2:1: a second document begins here; keep one document in a file"),
         ("a: [1\nb: 2\n", "f:2:2: "),

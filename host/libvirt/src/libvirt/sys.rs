@@ -56,7 +56,7 @@ impl Records {
     /// Iterates in libvirt's order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         (0..self.count).map(|index| {
-            // SAFETY: libvirt said that `list` holds `count` valid records; they live until
+            // SAFETY: libvirt returned that `list` holds `count` valid records; they live until
             // `self` is dropped, and the result borrows `self`.
             let raw = unsafe { **self.list.add(index) };
             Record { raw, records: PhantomData }
