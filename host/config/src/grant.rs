@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_grant_is_refused_with_the_reason() {
+    fn invalid_grants_are_rejected_with_a_reason() {
         for (text, word) in [
             ("influx.lan", "no port"),
             ("influx.lan:0", "1 to 65535"),
@@ -149,7 +149,7 @@ mod tests {
             ("lan/8:80", "begin with an address"),
             (":80", "neither a name"),
             ("a b:80", "neither a name"),
-            ("[::ffff:0:0/90]:80", "wider"),
+            ("[::ffff:0:0/90]:80", "more than IPv4-mapped"),
         ] {
             let error = text.parse::<Grant>().unwrap_err();
             assert!(error.contains(word), "{text}: {error}");

@@ -231,7 +231,7 @@ mod tests {
             (with("resource_metadata", json!([])), r#""resource_metadata" is []"#),
             (with("type", json!("rate")), r#""type" is "rate""#),
             (with("timestamp", json!("now")), r#""timestamp" is "now""#),
-            (json!([]), "a sample is a JSON object"),
+            (json!([]), "must be a JSON object"),
         ] {
             let error = read(&value).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

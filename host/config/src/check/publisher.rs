@@ -234,7 +234,7 @@ impl Publisher<'_> {
         for (_, topic) in options.iter().filter(|(key, value)| key == "topic" && !value.is_empty())
         {
             if topics.contains(topic) {
-                self.warn(&format!("the topic {topic:?} is given twice"), "give it once");
+                self.warn(&format!("duplicate topic {topic:?}"), "remove one of them");
             } else {
                 topics.push(topic.clone());
             }
