@@ -100,7 +100,7 @@ fn agent(name: &str, url: &str) -> Agent {
 }
 
 #[test]
-fn a_real_notification_agent_takes_what_mode_polling_sends() {
+fn real_notification_agent_accepts_mode_polling() {
     let url = broker().amqp_url();
     let agent = agent("ceilometer-notification", url).set("mode", "polling");
     let agent = agent.everything_to(&["notifier://"]);
@@ -133,7 +133,7 @@ fn a_real_notification_agent_takes_what_mode_polling_sends() {
 }
 
 #[test]
-fn the_real_library_verifies_what_mode_notification_sends() {
+fn real_library_verifies_mode_notification() {
     let url = broker().amqp_url();
     let agent = agent("ceilometer-signature", url).everything_to(&["notifier://?topic=ceilometer"]);
     let consumer = Consumer::new(url, "ceilometer");

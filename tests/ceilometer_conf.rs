@@ -64,7 +64,7 @@ fn options_of_the_broker_are_read_or_refused() {
 
 /// `run` begins no work with them either; with `amqp.url` they are only remarked upon.
 #[test]
-fn what_is_not_read_stops_the_agent_unless_the_broker_is_named() {
+fn unread_options_stop_the_agent_unless_the_broker_is_named() {
     let agent = Agent::new("conf-run").pipeline(PIPELINE);
     let conf = agent.folder.write("c.conf", "[oslo_messaging_rabbit]\nrabbit_host = hunter2\n");
     let refused = "c.conf:2:1: [oslo_messaging_rabbit] rabbit_host is not read, and may change";

@@ -34,7 +34,7 @@ fn delta(agent: &Agent, out: &Value) -> String {
 }
 
 #[test]
-fn rust_tariff_passes_the_fixtures_of_all_languages() {
+fn the_tariff_in_rust_is_as_the_fixtures_of_all_languages_say() {
     let agent = Agent::new("fixtures-tariff");
     let tariff = root().join("target/languages/tariff-rust.wasm");
     let fixtures = root().join("guest-examples/tariff/fixtures");
@@ -49,7 +49,7 @@ fn rust_tariff_passes_the_fixtures_of_all_languages() {
 }
 
 #[test]
-fn differences_are_reported_step_by_step() {
+fn differences_are_reported_per_step() {
     let agent = Agent::new("fixtures-differs");
     let good = delta(&agent, &json!([{"name": "growth", "volume": 2.0, "type": "delta"}]));
     test(&agent, &component("delta"), &good, &[]).code(0);
@@ -78,7 +78,7 @@ fn a_fixture_can_be_brought_up_to_date() {
     assert_eq!(fs::read_to_string(&path).unwrap(), written);
 }
 
-// Once a component that failed left a fixture half updated, and the exit code was 0.
+// Once a component that failed left a fixture half updated, and the exit code said well.
 #[test]
 fn a_component_that_fails_updates_nothing() {
     let agent = Agent::new("fixtures-update-fails");
@@ -93,7 +93,7 @@ fn a_component_that_fails_updates_nothing() {
 }
 
 #[test]
-fn refusals_failures_and_bad_fixtures_are_reported() {
+fn rejections_failures_and_invalid_fixtures_are_reported() {
     let agent = Agent::new("fixtures-refusals");
     let sample = "{name: cpu, type: gauge, unit: x, volume: 1, resource_id: r, timestamp: '2026-03-01T10:00:00'}";
     let fixture =
@@ -126,7 +126,7 @@ fn refusals_failures_and_bad_fixtures_are_reported() {
 }
 
 #[test]
-fn check_reports_what_the_agent_reports() {
+fn check_reports_the_same_as_the_agent() {
     let agent = Agent::new("fixtures-check");
     let check = |name: &str, more: &[&str]| {
         let path = component(name);
@@ -146,7 +146,7 @@ fn check_reports_what_the_agent_reports() {
 }
 
 #[test]
-fn bench_reports_the_cost_of_a_sample() {
+fn bench_prints_the_cost_per_row() {
     let agent = Agent::new("fixtures-bench");
     let path = component("rate_of_change");
     let arguments =

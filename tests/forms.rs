@@ -40,7 +40,7 @@ fn expected<const N: usize>(counts: [(&str, usize); N]) -> BTreeMap<String, usiz
 }
 
 #[test]
-fn what_is_polled_goes_to_every_pipeline_that_matches() {
+fn samples_go_to_every_matching_pipeline() {
     let agent = agent("forms-split").pipeline(TAKING);
     let polling = "sources: [{name: s, interval: 1, meters: [cpu, power.state]}]";
     let polling = agent.folder.write("polling.yaml", polling);

@@ -76,7 +76,7 @@ fn messages_are_like(version: &str, settings: impl Fn(Agent) -> Agent) {
 }
 
 #[test]
-fn once_prints_what_ceilometer_sends() {
+fn once_prints_the_samples_of_ceilometer() {
     let golden = golden("27.0.0");
     let agent = replay("27.0.0", "golden-once").everything_to(&["notifier://"]);
     let ended = agent.execute(&["once", "--raw", "--format", "ndjson", "--samples", "2"]).code(0);
@@ -93,7 +93,7 @@ fn once_prints_what_ceilometer_sends() {
 }
 
 #[test]
-fn meters_are_listed_with_what_the_host_gives() {
+fn meters_are_listed_with_values_of_the_host() {
     let agent = replay("27.0.0", "meters");
     let listed = agent.execute(&["meters"]).code(0).stdout;
     let row = |name: &str| {

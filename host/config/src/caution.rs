@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_may_not_enter_protects_what_is_in_it() {
+    fn private_folder_protects_its_files() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         fs::write(&file, "s").unwrap();

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_read_and_one_more_is_refused() {
+    fn values_above_the_limit_are_refused() {
         let most = Bound::ConfBytes.size();
         let file = |length: usize| format!("a={}", "x".repeat(length - 2));
         let (options, faults) = read(&file(most));

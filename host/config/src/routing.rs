@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn by_name_every_pipeline_takes_what_it_matches() {
+    fn routing_by_name_feeds_every_matching_pipeline() {
         let polling = [source("all", 10, &["*", "libvirt.vcpu.*"], &[])];
         let pipeline_sources = pipelines(&[
             source("meter", 0, &["*"], &["raw"]),

@@ -74,7 +74,7 @@ fn good_files_load_with_their_warnings() {
 }
 
 #[test]
-fn example_is_read_as_written() {
+fn example_pipeline_is_parsed_exactly() {
     let spec = good("issue.yaml");
     let [source] = &spec.sources[..] else { panic!("{:?}", spec.sources) };
     assert_eq!(&*source.name, "cpu_source");
@@ -106,7 +106,7 @@ fn intervals_are_pythons() {
 }
 
 #[test]
-fn meters_match_as_in_the_reference() {
+fn meters_match_like_the_reference() {
     let names = ["cpu", "cpu_util", "disk.read.bytes", "network.incoming.bytes", "CPU"];
     let expected = [
         "yyyyy", "ynnnn", "nyyyy", "nyyyy", "nnynn", "nnnyn", "ynyyn", "yyyyy", "ynnnn", "ynnnn",
@@ -136,7 +136,7 @@ fn anchors_and_merges() {
 }
 
 #[test]
-fn publisher_urls_are_read() {
+fn publisher_urls_are_parsed() {
     let spec = good("publishers.yaml");
     let publishers = &spec.sinks[0].publishers;
     let notifier = |at: usize| match &publishers[at].target {
@@ -194,7 +194,7 @@ fn publisher_urls_are_read() {
 }
 
 #[test]
-fn what_ships_loads() {
+fn shipped_files_load() {
     let text = |name: &str| std::fs::read_to_string(folder("config").join(name)).unwrap();
     let demo = text("demo-pipeline.yaml").replace("@FILE@", "file:///tmp/samples");
     for pipeline in [text("pipeline.yaml"), demo] {

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_is_no_link_and_nobody_elses() {
+    fn own_files_are_no_links_and_belong_to_this_user() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let mut options = OpenOptions::new();

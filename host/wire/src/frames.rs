@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_appended_is_found_again() {
+    fn appended_frames_are_parsed() {
         let mut out = Vec::new();
         let long = vec![7; 0x1a2];
         assert_eq!(append(&mut out, |out| out.extend_from_slice(&long)), long.len());

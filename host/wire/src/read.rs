@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_left_out_has_a_default() {
+    fn optional_keys_have_defaults() {
         let sample = read(&base()).unwrap();
         assert_eq!(&*sample.resource.source, "here");
         assert_eq!(sample.volume, Volume::Integer(5));

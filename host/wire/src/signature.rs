@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_or_signed_with_another_secret_is_not_taken() {
+    fn changed_messages_and_other_secrets_fail_verification() {
         let message = |json: &str| serde_json::from_str::<Map<String, Value>>(json).unwrap();
         let verify = |message: &Map<String, Value>, secret: &str| {
             Signer::new(&Secret::new(secret), SignatureForm::default()).verify(message)

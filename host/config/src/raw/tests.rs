@@ -29,7 +29,7 @@ fn tree(text: &str) -> String {
 }
 
 #[test]
-fn scalars_are_what_pyyaml_makes_of_them() {
+fn scalars_match_pyyaml() {
     let table = include_str!("../../../../tests/config/scalars.txt");
     let mut wrong = Vec::new();
     for line in table.lines().filter(|line| !line.starts_with('#')) {
@@ -50,7 +50,7 @@ fn scalars_are_what_pyyaml_makes_of_them() {
 
 /// Each line of the table has a text and what PyYAML's `safe_load` makes of it.
 #[test]
-fn structure_is_what_pyyaml_makes_of_it() {
+fn structure_matches_pyyaml() {
     let table = include_str!("../../../../tests/config/documents.jsonl");
     let mut wrong = Vec::new();
     for line in table.lines() {
@@ -68,7 +68,7 @@ fn structure_is_what_pyyaml_makes_of_it() {
 }
 
 #[test]
-fn problems_have_place_and_remedy() {
+fn problems_have_a_location_and_a_remedy() {
     for (text, expected) in [
         ("a: 1\n---\nb: 2\n", "f:2:1: a second document begins here; keep one document in a file"),
         ("a: [1\nb: 2\n", "f:2:2: "),
@@ -115,7 +115,7 @@ fn nested_aliases_are_bounded() {
 
 /// The bounds with what has exactly as much as they allow, and with one more.
 #[test]
-fn the_limit_is_read_and_one_more_is_refused() {
+fn values_above_the_limit_are_refused() {
     let refused = |text: &str, bound: Bound| {
         let found = tree(text);
         assert!(found.contains(&format!("({})", bound.row().name)), "{found}");
