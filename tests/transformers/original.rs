@@ -323,7 +323,7 @@ fn unit_conversion_matches_ceilometer() {
 }
 
 #[test]
-fn delta_is_ceilometers() {
+fn delta_matches_ceilometer() {
     holds("delta", delta());
 }
 
