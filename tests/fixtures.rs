@@ -34,7 +34,7 @@ fn delta(agent: &Agent, out: &Value) -> String {
 }
 
 #[test]
-fn the_tariff_in_rust_is_as_the_fixtures_of_all_languages_say() {
+fn rust_tariff_passes_the_fixtures_of_all_languages() {
     let agent = Agent::new("fixtures-tariff");
     let tariff = root().join("target/languages/tariff-rust.wasm");
     let fixtures = root().join("guest-examples/tariff/fixtures");

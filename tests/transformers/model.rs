@@ -86,7 +86,7 @@ impl Input {
 
 impl Made {
     /// A row that comes out as it went in is that row still, and keeps what is known of it.
-    fn settled(mut self, input: &Input) -> Self {
+    fn classified(mut self, input: &Input) -> Self {
         let meter = (self.name.as_str(), self.unit.as_str(), self.kind);
         self.same = meter == (input.name, input.unit, input.kind)
             && self.volume.to_bits() == input.volume().to_bits();
@@ -149,7 +149,7 @@ impl Rate {
             if self.gauge {
                 sample.kind = "gauge";
             }
-            made.push(sample.settled(input));
+            made.push(sample.classified(input));
         }
         made
     }
@@ -206,7 +206,7 @@ impl Conversion {
 
     fn convert(&self, input: &Input) -> Made {
         if self.source_unit.is_some_and(|unit| unit != input.unit) {
-            return input.made(input.volume()).settled(input);
+            return input.made(input.volume()).classified(input);
         }
         let mut made = input.made(capped(self.scaled(input), self.max));
         if self.map {
@@ -218,7 +218,7 @@ impl Conversion {
         } else {
             (made.name, made.unit) = ("converted".to_owned(), "k".to_owned());
         }
-        made.settled(input)
+        made.classified(input)
     }
 
     fn scaled(&self, input: &Input) -> f64 {
