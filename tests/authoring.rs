@@ -141,7 +141,7 @@ fn mistakes_are_reported_with_a_remedy() {
     let mut stateless = Command::new(env!("CARGO_BIN_EXE_nephometer"));
     stateless.args(["component", "build", "--world", "transformer"]).arg(&project);
     agent.start(stateless, None).ended(PATIENCE).code(64).reports("omits `.flush`");
-    // A transformer that prints.
+    // A transformer that prints to standard output.
     fs::write(
         &source,
         text.replace("one->rows++;", "puts(\"row\");")
@@ -151,8 +151,8 @@ fn mistakes_are_reported_with_a_remedy() {
     build(&agent, &path).code(1).reports("wasi_snapshot_preview1");
 }
 
-/// The file of a template, a line of it, and code to insert before that line: factors of 13, 14 and 15
-/// loop for ever, exhaust the memory, and return a malformed answer.
+/// The file of a template, a line of it, and code to insert before that line: factors of 13, 14 and
+/// 15 loop for ever, exhaust the memory, and return a malformed answer.
 fn misbehaviour(language: &str) -> (&'static str, &'static str, &'static str) {
     match language {
         "rust" => (
@@ -258,7 +258,7 @@ fn one_language_takes_over_from_the_other_with_its_state() {
         fs::rename(new, folder.join("tariff.wasm")).unwrap();
     };
     put("rust");
-    // A first poll finds a project of the simulation.
+    // The first poll finds the project id of a simulated domain.
     let raw = agent.execute(&["once", "--raw", "--format", "ndjson"]);
     let project = ndjson(&raw.stdout)
         .into_iter()
@@ -310,7 +310,7 @@ fn a_replay_is_reproducible_and_shows_the_first_sample_that_differs() {
     assert!(first.contains("\"rate\""), "{first}");
     assert_eq!(agent.execute(&["replay", &file]).code(0).stdout, first);
 
-    // Two versions of a component, and two configurations.
+    // Two implementations of a component, and two sets of options.
     let (rust, c) = (tariff("rust"), tariff("c"));
     let options = |price: f64| {
         let day = json!([{"from": 0, "to": 24, "price": price}]);
@@ -340,7 +340,7 @@ fn a_replay_is_reproducible_and_shows_the_first_sample_that_differs() {
 
     two_configurations_on_one_recording(&agent, &file);
 
-    // A running agent records too.
+    // `run` records, too.
     let mut running = agent.start(
         agent.command(&["run", "--record", &file, "--log-format", "json", "--log", "debug"]),
         None,
@@ -360,7 +360,7 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
     agent.execute(&["replay", file, "--against", changed]).code(1).reports("in name");
     let same = agent.folder.at("pipeline.yaml").display().to_string();
     agent.execute(&["replay", file, "--against", &same]).code(0).reports("ok: identical output");
-    // A sink of only one pipeline would not be compared.
+    // A sink that only one pipeline has would not be compared.
     let more = agent.folder.write(
         "more.yaml",
         pipeline
@@ -374,7 +374,7 @@ fn two_configurations_on_one_recording(agent: &Agent, file: &str) {
         .execute(&["replay", file, "--against", more.to_str().unwrap()])
         .code(64)
         .reports("only the second pipeline has the sink \"extra\"");
-    // A new recording does not append to the one before.
+    // A new recording replaces the previous one.
     agent.execute(&["record", file, "--samples", "1"]).code(0).reports("1 batches");
     agent
         .execute(&["record", "/nowhere/file", "--samples", "1"])

@@ -32,7 +32,7 @@ fn case(file: &Path) -> Result<(), String> {
     result.map_err(|reason| format!("== {name}: {}\n{reason}\n", case["title"]))
 }
 
-/// An agent whose libvirt is a recording of that one domain.
+/// An agent that replays a recording of this one domain.
 fn agent(name: &str, case: &Value) -> Agent {
     let mut agent = Agent::new(&format!("case-{name}")).set("host", "test");
     let recording = agent.folder.at("recording");

@@ -1,4 +1,4 @@
-//! Against a real Ceilometer: what its notification agent and its library make of our messages.
+//! Real Ceilometer: its notification agent and its library accept the agent's messages.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -23,7 +23,7 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
-/// `ceilometer-agent-notification` at work. Ends with the test.
+/// A running `ceilometer-agent-notification`. It ends with the test.
 struct NotificationAgent {
     child: Child,
     log: PathBuf,
@@ -31,7 +31,7 @@ struct NotificationAgent {
 }
 
 impl NotificationAgent {
-    /// On this topic, to a file of JSON lines.
+    /// Starts it with this topic; it writes a file of JSON lines.
     fn start(folder: &Folder, url: &str, topic: &str) -> Self {
         let samples = folder.at("through-ceilometer");
         let pipeline = format!(
@@ -68,7 +68,7 @@ impl NotificationAgent {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits for so many samples in its file.
+    /// Waits for this many samples in its file.
     fn samples(&self, count: usize) -> Vec<Value> {
         eventually("samples that went through Ceilometer's pipeline", PATIENCE, || {
             let text = fs::read_to_string(&self.samples).unwrap_or_default();
@@ -93,7 +93,7 @@ impl Drop for NotificationAgent {
     }
 }
 
-/// A recording of the hypervisor of the golden data.
+/// An agent that replays the recording of the golden data.
 fn agent(name: &str, url: &str) -> Agent {
     let recording = root().join("tests/golden/27.0.0").canonicalize().unwrap();
     Agent::new(name).libvirt(&format!("replay://{}", recording.display())).amqp(url)
@@ -104,7 +104,7 @@ fn real_notification_agent_accepts_mode_polling() {
     let url = broker().amqp_url();
     let agent = agent("ceilometer-notification", url).set("mode", "polling");
     let agent = agent.everything_to(&["notifier://"]);
-    // The queue that both declare keeps what comes before the other is there.
+    // Both declare the queue, which keeps messages until the other is running.
     let ended = agent.execute(&["run"]).code(0);
     let polled = usize::try_from(ended.ledger().polled).unwrap();
     let theirs = NotificationAgent::start(&agent.folder, url, "notifications");

@@ -1,5 +1,5 @@
-//! `ceilometer.conf`: the broker that it names is the one that is spoken to, and with TLS where it
-//! asks for that, or nothing is. And warnings of what is allowed but unwise.
+//! `ceilometer.conf`: the agent uses the broker that the file names, with TLS where the file
+//! requires it, or refuses to start. Also warnings about valid but unsafe settings.
 
 use std::fs::{self, Permissions};
 use std::io::Read;
@@ -13,7 +13,7 @@ use crate::harness::{Agent, Ended, PATIENCE, root};
 const PIPELINE: &str = "sources: [{name: all, interval: 1, meters: ['*'], sinks: [out]}]\n\
                         sinks: [{name: out, publishers: ['notifier://']}]\n";
 
-/// The binary with a `ceilometer.conf` and a `nephometer.yaml` that names no broker, in the folder of
+/// The binary with a `ceilometer.conf` and a `nephometer.yaml` without a broker, in the folder of
 /// `agent`.
 fn command(agent: &Agent, arguments: &[&str], conf: &Path, settings: &str) -> Command {
     let settings = format!("{{libvirt: {{uri: 'sim://?domains=1'}}, {settings}}}\n");
@@ -32,8 +32,8 @@ fn ended(agent: &Agent, command: Command) -> Ended {
     agent.start(command, None).ended(PATIENCE)
 }
 
-/// What is warned of and refused is in `tests/config/ceilometer`, each file with what `check`
-/// prints.
+/// `tests/config/ceilometer` contains the files that cause warnings or refusals, each with the
+/// output of `check`.
 #[test]
 fn options_of_the_broker_are_read_or_refused() {
     let agent = Agent::new("conf-table").pipeline(PIPELINE);
@@ -62,7 +62,7 @@ fn options_of_the_broker_are_read_or_refused() {
     assert!(seen > 10, "{seen} files");
 }
 
-/// `run` begins no work with them either; with `amqp.url` they are only remarked upon.
+/// `run` refuses to start as well; with `amqp.url`, the options cause only a warning.
 #[test]
 fn unread_options_stop_the_agent_unless_the_broker_is_named() {
     let agent = Agent::new("conf-run").pipeline(PIPELINE);
@@ -78,11 +78,12 @@ fn unread_options_stop_the_agent_unless_the_broker_is_named() {
     let mut variable = command(&agent, &["check"], &conf, "");
     variable.env("NEPHOMETER_AMQP__URL", "amqp://u:p@127.0.0.1");
     ended(&agent, variable).code(0).reports(noted);
-    // A key without a value names nothing.
+    // A key without a value does not name a broker.
     ended(&agent, command(&agent, &["check"], &conf, "amqp: {url: }")).code(78).reports(refused);
 }
 
-/// The first byte that a broker gets, if `conf` names it with `PORT` and the publisher is `url`.
+/// The first byte that the broker receives. `PORT` in `conf` and `url` is the broker's port, and
+/// `url` is the publisher.
 fn first_byte(name: &str, conf: &str, url: &str) -> u8 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
@@ -99,7 +100,8 @@ fn first_byte(name: &str, conf: &str, url: &str) -> u8 {
     byte[0]
 }
 
-/// A site that asked for TLS under the names of its release was spoken to in the clear.
+/// Regression: a site that required TLS by the option names of its release got connections without
+/// TLS.
 #[test]
 fn a_site_that_asks_for_tls_gets_tls() {
     const TLS_HANDSHAKE: u8 = 0x16;
@@ -109,7 +111,7 @@ fn a_site_that_asks_for_tls_gets_tls() {
         ("ssl", format!("{url}\n{rabbit}ssl = True\n"), "notifier://"),
         ("old-name", format!("{url}\n{rabbit}rabbit_use_ssl = true\n"), "notifier://"),
         ("in-the-url", format!("{url}?ssl=1\n{rabbit}ssl = False\n"), "notifier://"),
-        // The broker of a publisher's own URL is one of the site, too.
+        // The options of the file also apply to the broker of a publisher's own URL.
         ("own-url", format!("{rabbit}ssl = yes\n"), "notifier://u:p@127.0.0.1:PORT"),
     ] {
         let first = first_byte(&format!("conf-{name}"), &conf, publisher);
@@ -119,7 +121,7 @@ fn a_site_that_asks_for_tls_gets_tls() {
     assert_eq!(clear, b'A', "without TLS");
 }
 
-/// What `check` warns of, without the names of folders.
+/// The warnings of `check`, without the paths of folders.
 fn warnings(agent: &Agent) -> Vec<String> {
     let ended = agent.execute(&["check"]).code(0);
     let folder = format!("{}/", agent.folder.path().display());
@@ -155,7 +157,7 @@ fn known_secrets_are_warned_of_where_they_are_used() {
         warning("NEPHOMETER_AMQP__URL", "192.0.2.1:5672"),
     ];
     assert_eq!(found, expected);
-    // The agent prints the same when it starts.
+    // The agent prints the same warnings when it starts.
     let mut running = agent.run();
     running.wait_for_cycles(1);
     let ended = running.stop();
@@ -173,7 +175,7 @@ fn files_with_secrets_that_all_may_read_are_warned_of() {
     };
     let (url, key) = (secret("url", 0o644), secret("secret", 0o646));
     let (closed, group) = (secret("closed", 0o600), secret("group", 0o640));
-    // Not a key, but nobody looks before a broker is there.
+    // Not a valid key, but it is only parsed to connect to a broker.
     let tls = secret("tls", 0o604);
     let agent = agent
         .set("amqp", serde_json::json!({"url_file": url}))
@@ -194,7 +196,7 @@ fn files_with_secrets_that_all_may_read_are_warned_of() {
     assert!(found[2].starts_with("pipeline.yaml:2:"), "{found:?}");
     assert!(found[2].ends_with(&shown(expected("pipeline.yaml", "read", "0644"))), "{found:?}");
 
-    // Of `nephometer.yaml` itself, where one of its keys is a secret.
+    // `nephometer.yaml` itself, where one of its keys is a secret.
     let agent = agent
         .set("amqp", serde_json::json!({"url": "amqp://u:hunter2@127.0.0.1"}))
         .set("message", serde_json::json!({"telemetry_secret_file": group}))

@@ -1,5 +1,5 @@
-//! Misbehaving components: their own sink loses what the configuration allows, other sinks lose
-//! nothing. Also the cache of compiled components, and components of other contract versions.
+//! Misbehaving components: their own sink loses only what the configuration allows, other sinks
+//! lose nothing. Also the cache of compiled components, and components of other contract versions.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Agent, Ended, PATIENCE, component, eventually, ndjson, number, root, text};
 
-/// One source, a sink with `misbehaving` in this mode, and one without any component.
+/// One source, a sink with `misbehaving` in this mode, and a sink without components.
 fn agent(mode: &str, on_error: &str) -> Agent {
-    // A sink that is held for good need not be waited for at shutdown.
+    // Shutdown does not wait long for samples that stay pending.
     let grace = if on_error == "hold" { "1s" } else { "60s" };
     let agent = Agent::new(&format!("components-{mode}")).set("shutdown_grace", grace).set(
         "components.by_name.misbehaving",
@@ -83,7 +83,7 @@ fn every_failure_is_logged_and_leaves_other_sinks_intact() {
         let ledger = ended.ledger();
         let good = samples(&agent, "good").len() as u64;
         let lost = ledger.transformer("misbehaving").dropped;
-        // This mode passes all samples, and fails only in flush.
+        // This mode passes all samples and fails only in `flush`.
         let passes = *mode == "loop-flush";
         let ok = good == ledger.polled
             && ended.stderr.contains(reason)
@@ -143,7 +143,7 @@ fn unusual_but_valid_behaviour_loses_no_samples() {
 
 #[test]
 fn on_error_holds_drops_or_keeps_samples() {
-    // hold: nothing is lost; the sink waits, and the exit code reports it.
+    // `hold`: nothing is lost; the sink waits, and the exit code reports it.
     let held = agent("trap-transform", "hold");
     let ledger = run(&held).code(69).ledger();
     let sink = &ledger.sinks["bad"];
@@ -161,8 +161,8 @@ fn on_error_holds_drops_or_keeps_samples() {
     assert_eq!(samples(&kept, "bad"), samples(&kept, "good"));
 }
 
-/// `docs/contract.md`, "Errors": `rejected` costs these samples and nothing else, `broken` is a failure
-/// like a trap, and is tried again until it passes.
+/// `docs/contract.md`, "Errors": `rejected` drops only this batch, `broken` is a failure like a
+/// trap and is retried until the batch passes.
 #[test]
 fn rejected_batch_is_dropped_at_once_and_broken_component_is_retried() {
     let rejecting = agent("reject", "hold");
@@ -179,13 +179,13 @@ fn rejected_batch_is_dropped_at_once_and_broken_component_is_retried() {
 
     let broken = agent("broken", "hold");
     let mut running = broken.run();
-    // Twice at once, the second time on a new instance; then again after each wait.
+    // Two attempts at once, the second on a new instance; then one attempt after each wait.
     eventually("a third and a fourth attempt", PATIENCE, || {
         (running.logged("component failed").len() >= 4).then_some(())
     });
     assert_eq!(running.logged("component failed twice on a batch").len(), 1, "logged once");
     assert!(samples(&broken, "bad").is_empty());
-    // Once the operator acts, the held batch passes, and all batches behind it.
+    // After the operator changes the options, the pending batch and all later batches pass.
     let pipeline = fs::read_to_string(broken.folder.at("pipeline.yaml")).unwrap();
     broken.folder.write("pipeline.yaml", pipeline.replace("mode: broken", "mode: passthrough"));
     eventually("what was held", PATIENCE, || (!samples(&broken, "bad").is_empty()).then_some(()));
@@ -194,7 +194,7 @@ fn rejected_batch_is_dropped_at_once_and_broken_component_is_retried() {
     assert_eq!(samples(&broken, "bad"), samples(&broken, "good"));
 }
 
-/// A recording of one domain with one tick for each of these numbers of bytes read.
+/// A recording of one domain with one polling cycle for each of these numbers of bytes read.
 pub(crate) fn recording(agent: &Agent, reads: &[u64]) -> String {
     let golden = root().join("tests/golden/27.0.0");
     let folder = agent.folder.at("recording");
@@ -204,14 +204,14 @@ pub(crate) fn recording(agent: &Agent, reads: &[u64]) -> String {
     fs::copy(golden.join(xml), folder.join(xml)).unwrap();
     let stats = fs::read_to_string(golden.join("domstats/1795380803.895156065.txt")).unwrap();
     let section = stats.split("Domain: ").find(|text| text.starts_with("'peers-new-0'")).unwrap();
-    for (tick, read) in reads.iter().enumerate() {
+    for (cycle, read) in reads.iter().enumerate() {
         let lines = section.lines().map(|line| match line.trim().split_once('=') {
             Some(("block.0.rd.bytes", _)) => format!("  block.0.rd.bytes={read}\n"),
             _ => format!("{line}\n"),
         });
         let text = format!("Domain: {}", lines.collect::<String>());
         fs::write(
-            folder.join(format!("domstats/{}.000000000.txt", 1_795_380_800 + 10 * tick)),
+            folder.join(format!("domstats/{}.000000000.txt", 1_795_380_800 + 10 * cycle)),
             text,
         )
         .unwrap();
@@ -227,16 +227,16 @@ fn state_survives_a_trap() {
     let ended = agent.execute(&["run"]).code(0).reports("a volume is 666");
     let rows = ended.ledger().polled / 5;
     assert_eq!(ended.ledger().transformer("misbehaving").dropped, rows);
-    // Counts the samples of all batches but the one it trapped on.
+    // Counts the samples of all batches except the one that trapped.
     let counts: Vec<u64> = samples(&agent, "bad")
         .iter()
         .filter(|sample| text(sample, "name") == "misbehaving.count")
         .map(|sample| sample["volume"].as_f64().unwrap().round().to_string().parse().unwrap())
         .collect();
-    let unlike = |wrong: &str| format!("{wrong}: {counts:?}, {rows} rows a tick");
+    let unlike = |wrong: &str| format!("{wrong}: {counts:?}, {rows} rows a cycle");
     assert!(counts.is_sorted(), "{}", unlike("it goes back"));
-    for tick in 1..=4 {
-        assert!(counts.contains(&(tick * rows)), "{}", unlike("a number is missing"));
+    for cycle in 1..=4 {
+        assert!(counts.contains(&(cycle * rows)), "{}", unlike("a number is missing"));
     }
     assert_eq!(counts.last(), Some(&(4 * rows)));
 }
@@ -387,7 +387,7 @@ fn a_cache_that_others_could_have_written_is_refused() {
     symlink(&elsewhere, &file).unwrap();
     assert_eq!(from_cache(&agent), HashSet::from([false]));
 
-    // A folder that everybody may write to.
+    // A world-writable folder.
     let (agent, file) = cached("components-open-cache");
     fs::set_permissions(file.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
     assert_eq!(from_cache(&agent), HashSet::from([false]));

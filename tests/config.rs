@@ -1,4 +1,4 @@
-//! `nephometer check` over folders of files: every fault at once, each with its place.
+//! `nephometer check` on folders of files: all problems at once, each with its location.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// What `check` prints about a pipeline file, with the file named as its expectations name it.
+/// Exit code and output of `check` for a pipeline file; the file is named as in `.expected`.
 fn check(agent: &Agent, path: &Path) -> (Option<i32>, String) {
     let mut command = agent.command(&["check", "--pipeline", path.to_str().unwrap()]);
     let output = command.output().unwrap();
@@ -37,7 +37,7 @@ fn expected(path: &Path) -> Option<String> {
 fn bad_files_are_refused_with_all_that_is_wrong() {
     let agent = Agent::new("config-bad");
     let mut wrong = String::new();
-    // Faults of the files alone, and faults that show once the components are there.
+    // Problems of the files alone, and problems that require the components.
     for path in files("bad").into_iter().chain(files("components")) {
         let (code, output) = check(&agent, &path);
         if code != Some(78) || Some(&output) != expected(&path).as_ref() {
@@ -54,7 +54,7 @@ fn good_files_are_taken_with_their_warnings() {
     let mut wrong = String::new();
     for path in files("good") {
         let (code, output) = check(&agent, &path);
-        // Of known secrets, and of the mode that the file has here, others warn (ceilometer_conf.rs).
+        // Warnings about known secrets and about the file's mode are tested in ceilometer_conf.rs.
         let unwise = ["guest:guest opens it", "holds a secret"];
         let warnings: String = output
             .lines()
@@ -63,7 +63,7 @@ fn good_files_are_taken_with_their_warnings() {
             .filter(|line| !unwise.iter().any(|what| line.contains(what)))
             .map(|line| format!("{line}\n"))
             .collect();
-        // A good file may name transformers that are only names there.
+        // A valid file may name transformers that do not exist.
         let about_components = output.contains(" not found: no ");
         let code_fits = code == Some(0) || (code == Some(78) && about_components);
         if !code_fits || warnings != expected(&path).unwrap_or_default() {
@@ -79,7 +79,7 @@ fn the_shipped_files_are_good() {
     let config = root().join("config");
     let (settings, pipeline) = (config.join("nephometer.yaml"), config.join("pipeline.yaml"));
     let text = std::fs::read_to_string(&settings).unwrap();
-    // Its folders are those of an installation.
+    // Replaces the folders of an installation.
     let folder = agent.folder.path().display().to_string();
     let components = root().join("target/components").canonicalize().unwrap();
     let text = text
@@ -88,7 +88,7 @@ fn the_shipped_files_are_good() {
         .replace("/var/cache/nephometer", &format!("{folder}/cache"))
         .replace("qemu:///system", "sim://");
     let settings = agent.folder.write("shipped.yaml", text);
-    // In both forms: with what is polled in pipeline.yaml, and in a file of its own.
+    // Both forms: sources in pipeline.yaml, and sources in polling.yaml.
     let polling = config.join("polling.yaml");
     for beside in [None, Some(&polling)] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nephometer"));
@@ -164,7 +164,8 @@ fn wrong_usage_is_64() {
     agent.execute(&["component", "run", "file.wasm", "--options", "[]"]).code(64);
 }
 
-/// The URL of the demo's broker stood in the command line, where every user of the host reads it.
+/// Regression: the demo passed the URL of its broker on the command line, which all users of the
+/// host can read.
 #[test]
 fn secrets_are_no_arguments() {
     let agent = Agent::new("config-arguments");
@@ -190,7 +191,7 @@ fn secrets_are_no_arguments() {
         let line = format!("/proc/{}/cmdline", running.pid().as_raw_nonzero());
         assert!(!std::fs::read_to_string(line).unwrap().contains("hunter2"), "{name}");
         drop((stream, listener));
-        // What is held for a broker that is away is no success.
+        // The exit code is not checked: samples for the stopped broker may be pending.
         assert!(!running.stop().stderr.contains("hunter2"), "{name}");
     };
     greeted("of the environment", &|url| {
@@ -203,7 +204,7 @@ fn secrets_are_no_arguments() {
         demo(&["--amqp-file", file.to_str().unwrap()])
     });
 
-    // Options of a component may be secrets as well.
+    // Options of a component may be secrets, too.
     let options = agent.folder.write("options.json", "{\"token\": hunter2}");
     let file = format!("@{}", options.display());
     for options in ["{\"token\": hunter2}", &file] {

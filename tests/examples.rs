@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::harness::{Agent, component, ndjson, number, root};
 
-/// `cargo test --workspace` builds the examples beside the agent.
+/// Runs an example; `cargo test --workspace` builds the examples beside the agent.
 fn run(example: &str, arguments: &[&str], input: &str) -> (bool, String) {
     let folder = Path::new(env!("CARGO_BIN_EXE_nephometer")).parent().unwrap();
     let mut child = Command::new(folder.join("examples").join(example))

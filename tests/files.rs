@@ -1,4 +1,4 @@
-//! `file://`: both forms of a record, rotation, and files that cannot be written.
+//! `file://`: both record formats, rotation, and files that cannot be written.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -22,7 +22,7 @@ fn records_are_json_or_python() {
     assert!(text.is_ascii());
     assert!(samples.iter().all(|sample| keys(sample) == AS_DICT));
     sorted_by_time(&samples);
-    // Python itself reads the other form, and shows how it would have written both.
+    // Python reads the other format and prints how it would have written both.
     let script = "import ast, json, sys\n\
         a, b = (open(f, encoding='utf-8').read().splitlines() for f in sys.argv[1:])\n\
         a, b = [json.loads(x) for x in a], list(zip(b, map(ast.literal_eval, b)))\n\
@@ -57,7 +57,7 @@ fn files_are_rotated() {
         assert!(text.len() < limit, "{} has {} bytes", file.display(), text.len());
         all.extend(ndjson(&text));
     }
-    // No gap, no repetition, no step back where one file ends and the next begins.
+    // No gap, no repetition and no reordering where one file ends and the next begins.
     sorted_by_time(&all);
 }
 
@@ -65,7 +65,7 @@ fn files_are_rotated() {
 fn a_file_that_cannot_be_made_holds_until_it_can() {
     let agent = Agent::new("files-unwritable").set("shutdown_grace", "1s");
     let folder = agent.folder.at("later");
-    // What a folder should be is a file: nobody, not even root, can write there.
+    // The parent folder is a file, so that no user, not even root, can write there.
     fs::write(&folder, "").unwrap();
     let path = folder.join("samples");
     let agent = agent.everything_to(&[&format!("file://{}?json", path.display())]);
@@ -83,7 +83,7 @@ fn a_file_that_cannot_be_made_holds_until_it_can() {
     running.wait_for_cycles(1);
     let ledger = running.stop().code(0).ledger();
     let samples = ndjson(&fs::read_to_string(&path).unwrap());
-    // What the first run held was still in its spool, and the ledger goes on.
+    // The samples of the first run were still in its spool, and the ledger continues.
     assert!(ledger.polled > before, "{ledger:?}");
     assert_eq!(samples.len() as u64, ledger.polled);
     sorted_by_time(&samples);
@@ -98,7 +98,7 @@ fn a_full_disk_loses_nothing() {
     let agent = agent.everything_to(&[&url]);
     let mut running = agent.run_on_small_disk(&disk, "256k", 200_000);
     running.wait_for_cycles(1);
-    // Its namespace goes with it, but an open folder keeps the disk.
+    // The mount disappears with the agent's namespace, but an open folder keeps it.
     let seen = fs::File::open(format!("/proc/{}/root{}", running.pid(), disk.display())).unwrap();
     let seen = |name: &str| format!("/proc/self/fd/{}/{name}", seen.as_raw_fd());
     eventually("a full disk", PATIENCE, || {
@@ -110,7 +110,7 @@ fn a_full_disk_loses_nothing() {
     let size = || fs::metadata(seen("samples")).unwrap().len();
     let full = size();
     eventually("more in the file", PATIENCE, || (size() > full).then_some(()));
-    // The rest of the disk fills up as well, sooner or later: what the ledger says must be there.
+    // The rest of the disk also fills up at some time: the file must agree with the ledger.
     let ended = running.stop();
     let ledger = ended.ledger();
     let file = ledger.publisher("file");

@@ -1,4 +1,4 @@
-//! The tools for authors: `nephometer component test`, `check` and `bench`.
+//! Tools for authors: `nephometer component test`, `check` and `bench`.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,8 @@ fn test(agent: &Agent, component: &Path, fixture: &str, more: &[&str]) -> Ended 
     agent.execute(&[&arguments[..], more].concat())
 }
 
-/// A fixture of `delta` in the folder of the agent: three samples, a state between them.
+/// Writes a fixture of `delta` into the folder of the agent: three samples and a saved state
+/// between them.
 fn delta(agent: &Agent, out: &Value) -> String {
     let sample = |volume: i64, time: &str| json!({"volume": volume, "timestamp": time});
     let fixture = json!({
@@ -43,7 +44,7 @@ fn rust_tariff_passes_the_fixtures_of_all_languages() {
     assert_eq!(lines.len(), 6, "{}", ended.stdout);
     for line in lines {
         assert!(line.starts_with("ok: ") && line.contains(" calls, "), "{line}");
-        // They once had cost nothing when their instance had gone before it was asked.
+        // Regression: 0 calls were reported if the instance had ended before its cost was read.
         assert!(line.contains("wrong-options") || !line.contains("(0 calls"), "{line}");
     }
 }
@@ -78,7 +79,7 @@ fn a_fixture_can_be_brought_up_to_date() {
     assert_eq!(fs::read_to_string(&path).unwrap(), written);
 }
 
-// Once a component that failed left a fixture half updated, and the exit code said well.
+// Regression: a failing component left a half-updated fixture, and the exit code was 0.
 #[test]
 fn a_component_that_fails_updates_nothing() {
     let agent = Agent::new("fixtures-update-fails");

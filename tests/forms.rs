@@ -1,4 +1,4 @@
-//! The forms of the configuration that Ceilometer has had, and the work of its two agents.
+//! The forms of configuration that Ceilometer has had, and the roles of its two agents.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ sinks:
   publishers: ['notifier://']
 ";
 
-/// How many samples of each meter a sink has in two ticks.
+/// The number of samples of each meter that a sink receives in two polling cycles.
 fn counts(agent: &Agent, sink: &str, more: &[&str]) -> BTreeMap<String, usize> {
     let arguments = ["once", "--samples", "2", "--format", "ndjson", "--sink", sink];
     let ended = agent.execute(&[&arguments[..], more].concat()).code(0);
@@ -45,10 +45,10 @@ fn samples_go_to_every_matching_pipeline() {
     let polling = "sources: [{name: s, interval: 1, meters: [cpu, power.state]}]";
     let polling = agent.folder.write("polling.yaml", polling);
     let more = ["--polling", polling.to_str().unwrap()];
-    // Two pipelines bring `cpu` to `raw`; upstream sends it there twice.
+    // Two pipelines route `cpu` to `raw`; upstream sends it there twice.
     assert_eq!(counts(&agent, "raw", &more), expected([("cpu", 44), ("power.state", 44)]));
     assert_eq!(counts(&agent, "rates", &more), expected([("cpu_util", 22)]));
-    // It once counted a source for each sink.
+    // Regression: each sink counted as a source.
     let checked = agent.execute(&[&["check"][..], &more].concat()).code(0).stdout;
     assert!(checked.ends_with("ok: 1 sources, 2 sinks\n"), "{checked}");
 }
@@ -122,7 +122,7 @@ fn in_mode_polling_messages_are_those_of_ceilometers_polling_agent() {
         assert_eq!(meters.len(), 1, "a pollster sends for itself");
     }
     let samples: Vec<Value> = arrivals.iter().flat_map(payload).collect();
-    assert_eq!(samples.len(), 2 * 634, "as many as upstream has, in each of two ticks");
+    assert_eq!(samples.len(), 2 * 634, "as many as upstream has, in each of two polling cycles");
     assert_eq!(verify(&samples, "change this for valid signing"), polled);
 }
 
@@ -146,7 +146,7 @@ fn a_ceilometer_conf_stands_below_everything_else() {
     assert_eq!(samples.len(), 22);
     for sample in &samples {
         assert_eq!((text(sample, "name"), text(sample, "source")), ("power.state", "cloud-7"));
-        // nephometer.yaml says otherwise.
+        // nephometer.yaml takes precedence.
         assert_eq!(sample["resource_metadata"]["instance_host"], "compute-1");
     }
     for expected in [

@@ -1,5 +1,5 @@
-//! Against recorded messages of Ceilometer's own agent: the same fields, types and order of keys,
-//! meter by meter.
+//! Recorded messages of Ceilometer's own agent: the agent's messages have the same fields, types
+//! and order of keys, meter by meter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,14 +29,14 @@ fn golden(version: &str) -> Golden {
     Golden { messages, samples }
 }
 
-/// An agent that reads the recording of the same host at the same time.
+/// An agent that replays the recording of the same host at the same time.
 fn replay(version: &str, name: &str) -> Agent {
     let folder = root().join("tests/golden").join(version).canonicalize().unwrap();
     Agent::new(&format!("{name}-{version}"))
         .libvirt(&format!("replay://{}", folder.display()))
         .set("host", "compute-1")
         .set("message.telemetry_secret", SECRET)
-        // As Ceilometer: only what is Nova's.
+        // Only Nova's domains, as Ceilometer does.
         .set("libvirt.unowned", false)
 }
 
@@ -80,14 +80,14 @@ fn once_prints_the_samples_of_ceilometer() {
     let golden = golden("27.0.0");
     let agent = replay("27.0.0", "golden-once").everything_to(&["notifier://"]);
     let ended = agent.execute(&["once", "--raw", "--format", "ndjson", "--samples", "2"]).code(0);
-    // Both ticks of the recording, in the keys of a sample instead of a message.
+    // Both polling cycles of the recording, with the keys of samples instead of messages.
     let ours = ndjson(&ended.stdout);
     let series = by_series(&ours);
     assert_eq!(
         by_series(&golden.samples).keys().collect::<Vec<_>>(),
         series.keys().collect::<Vec<_>>()
     );
-    // The time of a sample is the recording's, to the microsecond.
+    // Samples have the time of the recording, in microseconds.
     let times: BTreeSet<&str> = ours.iter().map(|sample| text(sample, "timestamp")).collect();
     assert_eq!(times, BTreeSet::from(["2026-11-22T20:53:23.895156", "2026-11-22T20:53:26.223407"]));
 }
@@ -150,7 +150,7 @@ fn liberty_has_its_own_meters_keys_and_signatures() {
     });
     let samples: Vec<Value> = arrivals.iter().flat_map(Arrival::samples).collect();
     let series = by_series(&samples);
-    // The two that are shut off are instances, too.
+    // The two stopped instances are counted, too.
     let of = |meter: &str| series.keys().filter(|(name, _)| *name == meter).count();
     assert_eq!((of("instance"), of("cpu"), of("power.state")), (24, 22, 0));
     let total = samples.iter().find(|s| text(s, "counter_name") == "disk.read.bytes").unwrap();
@@ -177,14 +177,16 @@ fn by_series(samples: &[Value]) -> Series<'_> {
     series
 }
 
-/// Insists that we have the same series, and in each of them the same fields in the same order
-/// with the same contents, values between those of our ticks before and after.
+/// Asserts that both have the same series, and in each series the same fields in the same order
+/// with the same contents; golden values lie between those of our two polling cycles.
 fn compare(theirs: &[Value], ours: &[Value]) {
     let (theirs, ours) = (by_series(theirs), by_series(ours));
     assert_eq!(theirs.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>());
     for (series, golden) in &theirs {
         let golden = golden[0];
-        let [before, after] = ours[series][..] else { panic!("{series:?} not in both ticks") };
+        let [before, after] = ours[series][..] else {
+            panic!("{series:?} not in both polling cycles")
+        };
         for sample in [before, after] {
             same_shape(golden, sample, &format!("{series:?}"));
             for key in
@@ -198,9 +200,9 @@ fn compare(theirs: &[Value], ours: &[Value]) {
         let (low, high) = (number(before), number(after));
         let (low, high) = (low.min(high) - slack, high.max(low) + slack);
         let (low, high) = match series.0 {
-            // A recording has no length of a file, only whole blocks.
+            // A recording does not contain the length of a file, only whole blocks.
             "disk.device.usage" => (low - 4096.0, high),
-            // And says of a file without contents how long it is.
+            // For an empty file it contains the length instead of the allocation.
             "disk.device.allocation" if number(golden) == 0.0 => (0.0, high),
             _ => (low, high),
         };
@@ -210,14 +212,14 @@ fn compare(theirs: &[Value], ours: &[Value]) {
 
 fn same_metadata(theirs: &Value, ours: &Value) {
     let mut theirs = theirs.clone();
-    // Upstream asked Nova for this one; the XML of these domains does not have it.
+    // Upstream asked Nova for the flavor id, which the XML of these domains does not contain.
     if theirs["flavor"]["id"] == "1" {
         theirs["flavor"]["id"] = theirs["flavor"]["name"].clone();
     }
     assert_eq!(theirs, *ours);
 }
 
-/// The same keys in the same order and the same types, at all levels.
+/// Asserts the same keys, order and types at all levels.
 fn same_shape(theirs: &Value, ours: &Value, place: &str) {
     match (theirs, ours) {
         (Value::Object(map), Value::Object(_)) => {

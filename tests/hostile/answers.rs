@@ -1,13 +1,13 @@
-//! Small components whose answers ask for much work: each is refused by a bound of the table, by name.
+//! Small components whose results cause much work: each is refused, and the reason names the limit.
 
 use super::parts::{Answer, OWN, TEXT, data, meter, pages, repeats, resource, stores, transformer};
 use super::{assert_ended_by_run, assert_refused_by_check, case};
 
-/// Where lists of answers begin, beyond everything else.
+/// Address of the lists of an answer, above all other data.
 const LIST: u32 = 131_072;
 
-/// A component that answers a call with a list of so many copies of these words; `fields` puts the list
-/// where the answer refers to it.
+/// A component whose call returns a list of `count` copies of `words`; `fields` stores the address
+/// and length of the list in the answer.
 fn listing(place: &str, fields: &[(u32, u32)], count: u32, words: &[u32]) -> Vec<u8> {
     let more = repeats("write-list", LIST, words, count);
     let pages = pages(LIST + 4 * u32::try_from(words.len()).unwrap() * count);
@@ -27,7 +27,7 @@ fn oversized_settings_and_descriptions_are_refused() {
     assert_refused_by_check(
         "settings",
         &[
-            // 4.9 GB and 30 s before there was a bound.
+            // Without this limit: 4.9 GB and 30 s.
             case("many-meters", meters(200_000), "settings_meters"),
             case("long-meter", long, "settings_meter_bytes"),
             case(
@@ -49,8 +49,8 @@ fn oversized_settings_and_descriptions_are_refused() {
     );
 }
 
-/// A component that flushes `rows` rows of one new meter and one new resource, whose metadata and id have
-/// so many bytes.
+/// A component that flushes `rows` rows of one new meter and one new resource. `metadata` and `id`
+/// are the sizes of the resource's metadata and id in bytes.
 fn flushing(rows: u32, metadata: u32, id: u32) -> Vec<u8> {
     let (text, name) = (LIST, LIST + metadata.next_multiple_of(16));
     let columns = (name + id).next_multiple_of(16);
@@ -97,7 +97,7 @@ fn answers_with_oversized_messages_are_refused() {
     assert_ended_by_run(
         "large-answers",
         &[
-            // A component of 9 KB, an answer of 0.8 MB, 4 GB of messages.
+            // The component has 9 KB and its answer 0.8 MB; the messages would have 4 GB.
             case("rows-of-a-large-resource", flushing(20_000, 200_000, 7), "answer_bytes")
                 .with_memory(4),
             case("many-rows", flushing(300_000, 100, 7), "answer_rows").with_memory(32),

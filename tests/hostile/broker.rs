@@ -1,5 +1,5 @@
-//! Brokers that attack. One agent has a publisher for each of them, and one that writes a file: the
-//! agent lives, the file goes on, the memory stays what it was, and a signal ends all of it.
+//! Malicious brokers. One agent has a publisher for each of them and one that writes a file. The
+//! agent survives, the file stays complete, memory does not grow, and SIGTERM stops the agent.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -13,13 +13,13 @@ use crate::harness::{
     Agent, Ended, Folder, PATIENCE, Running, certificate, closed_port, eventually, ndjson,
 };
 
-/// How much more memory, in KiB, the agent may have than one with as many good brokers.
+/// Memory in KiB that the agent may use beyond an agent with as many good brokers.
 const MORE: u64 = 64 << 10;
 const UNAVAILABLE: &str = "publisher unavailable";
 
 type Misdeed = fn(&mut Peer) -> io::Result<()>;
 
-/// A broker's end of a connection.
+/// The broker's side of a connection.
 struct Peer(TcpStream);
 
 impl Peer {
@@ -33,7 +33,7 @@ impl Peer {
         Ok(bytes)
     }
 
-    /// The channel of the next frame, its class and method if it is a method.
+    /// Reads the next frame: its channel, and the class and method of a method frame.
     fn frame(&mut self) -> io::Result<(u16, Option<(u8, u8)>)> {
         let head = self.take(7)?;
         let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
@@ -42,13 +42,13 @@ impl Peer {
         Ok((channel, (head[0] == 1).then(|| (content[1], content[3]))))
     }
 
-    /// Reads until the agent closes.
+    /// Reads until the agent closes the connection.
     fn hold(&mut self) -> io::Result<()> {
         while self.0.read(&mut [0; 4096])? > 0 {}
         Ok(())
     }
 
-    /// Sends this until the agent closes, and reads nothing.
+    /// Sends these bytes until the agent closes the connection, and reads nothing.
     fn flood(&mut self, bytes: &[u8]) -> io::Result<()> {
         let many = bytes.repeat(4096 / bytes.len() + 1);
         loop {
@@ -70,7 +70,7 @@ impl Peer {
         self.send(&method(0, (10, 41), &short(b"")))
     }
 
-    /// Does what a broker does, but for messages.
+    /// Answers methods as a broker does, and calls `message` for each published message.
     fn serve(
         &mut self,
         mut message: impl FnMut(&mut Self, u64) -> io::Result<()>,
@@ -96,7 +96,7 @@ impl Peer {
         }
     }
 
-    /// Good until there are messages.
+    /// Behaves well until the first message.
     fn welcome(&mut self, message: impl FnMut(&mut Self, u64) -> io::Result<()>) -> io::Result<()> {
         self.login(&[], TUNE)?;
         self.serve(message)
@@ -136,17 +136,17 @@ fn returned(text: &[u8]) -> Vec<u8> {
     method(1, (60, 50), &[&[1, 56], &*texts].concat())
 }
 
-/// The content header of a message without a body.
+/// The content header of a message without body.
 fn header(headers: &[u8]) -> Vec<u8> {
     frame(2, 1, &[&[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0], &*long(headers)].concat())
 }
 
-/// Tables within tables.
+/// Nested tables.
 fn tables(depth: usize) -> Vec<u8> {
     (0..depth).fold(Vec::new(), |inner, _| [&b"\x01aF"[..], &long(&inner)].concat())
 }
 
-/// Arrays within arrays, in a table.
+/// Nested arrays, in a table.
 fn arrays(depth: usize) -> Vec<u8> {
     let inner = (1..depth).fold(Vec::new(), |inner, _| [&b"A"[..], &long(&inner)].concat());
     [&b"\x01aA"[..], &long(&inner)].concat()
@@ -159,7 +159,7 @@ fn closed(channel: u16, number: (u8, u8)) -> Vec<u8> {
     method(channel, number, &text)
 }
 
-/// What it does, and why that ends.
+/// Name, misdeed, and the reason that the agent logs for the outage.
 const MISDEEDS: [(&str, Misdeed, &str); 20] = [
     ("silent", |peer| peer.hold(), "no answer from the broker within 10 s"),
     ("slow", slow, "no answer from the broker within 10 s"),
@@ -228,7 +228,7 @@ fn returns(peer: &mut Peer) -> io::Result<()> {
     peer.welcome(|peer, _| peer.flood(&[returned(b""), header(&[])].concat()))
 }
 
-/// The first message comes back with a body that does not end.
+/// Returns the first message with a body that never ends.
 fn bodies(peer: &mut Peer) -> io::Result<()> {
     let mut header = header(&[]);
     header[11..19].copy_from_slice(&u64::MAX.to_be_bytes());
@@ -238,7 +238,7 @@ fn bodies(peer: &mut Peer) -> io::Result<()> {
     })
 }
 
-/// What they do is odd, and allowed.
+/// Unusual behaviour that is allowed.
 const ODD: [(&str, Misdeed); 4] = [
     ("no-limits", |peer| odd(peer, &[], [0; 8])),
     ("tiny-limits", |peer| odd(peer, &[], [0, 1, 0, 0, 0, 1, 0, 1])),
@@ -251,7 +251,7 @@ fn odd(peer: &mut Peer, properties: &[u8], tune: [u8; 8]) -> io::Result<()> {
     peer.serve(Peer::confirm)
 }
 
-/// Listens, and does this to whoever connects. Ends with the process.
+/// Starts a broker that does this to each client. It runs until the process ends.
 fn broker(misdeed: Misdeed) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -263,7 +263,8 @@ fn broker(misdeed: Misdeed) -> (u16, Arc<AtomicUsize>) {
             count.fetch_add(1, Relaxed);
             std::thread::spawn(move || {
                 let mut peer = Peer(client);
-                // An error is an end like any other; after a misdeed the agent is to close.
+                // Errors end a connection like any other end; after a misdeed, the agent has to
+                // close it.
                 drop(misdeed(&mut peer).and_then(|()| peer.hold()));
                 count.fetch_sub(1, Relaxed);
             });
@@ -276,8 +277,8 @@ fn publisher(name: &str, port: u16) -> String {
     format!("notifier://guest:guest@127.0.0.1:{port}/%2f?topic={name}")
 }
 
-/// An agent with these publishers, and one that writes a file. There is little to send, so that the
-/// memory is that of connections.
+/// An agent with these publishers and one that writes a file. It has few samples, so that
+/// connections account for its memory.
 fn agent(name: &str, mut publishers: Vec<String>) -> Agent {
     let agent = Agent::new(name).libvirt("sim://?domains=1").set("shutdown_grace", "2s");
     publishers.push(format!("file://{}?json", agent.folder.at("neighbour").display()));
@@ -292,7 +293,8 @@ fn neighbour(agent: &Agent) -> usize {
     ndjson(text.rsplit_once('\n').map_or("", |(whole, _)| whole)).len()
 }
 
-/// Ends it, and insists that the file had everything. Gives also the most memory it had, in KiB.
+/// Stops the agent and asserts that the file is complete. Also returns the peak resident memory in
+/// KiB.
 fn end(running: Running, agent: &Agent, code: i32) -> (Ended, u64) {
     running.terminate();
     let (ended, resident) = measure_memory(running, Running::ended);
@@ -305,7 +307,7 @@ fn end(running: Running, agent: &Agent, code: i32) -> (Ended, u64) {
     (ended, resident)
 }
 
-/// The reason of the first outage of a publisher.
+/// The reason of a publisher's first outage.
 fn reason(running: &Running, name: &str) -> Option<String> {
     let topic = format!("topic={name}");
     let outages = running.logged(UNAVAILABLE).into_iter();
@@ -327,7 +329,7 @@ fn hostile_broker_cannot_crash_or_block_the_agent() {
     let mut publishers: Vec<String> =
         misdeeds.iter().map(|(name, (port, _), _)| publisher(name, *port)).collect();
     publishers.extend(odd.iter().map(|(name, port)| publisher(name, *port)));
-    // What does not fit into frames of the usual size does if the URL asks for larger ones.
+    // Tables that exceed the default frame size are accepted if the URL asks for larger frames.
     let (port, _) = broker(|peer| peer.greet(&start(&arrays(20_000))));
     publishers.push("notifier://?topic=arrays-20000".to_owned());
     let agent = agent("hostile-broker", publishers)
@@ -340,7 +342,7 @@ fn hostile_broker_cannot_crash_or_block_the_agent() {
         assert!(reason.contains(wanted), "{name}: {reason}");
         assert!(!reason.contains(|c: char| c.is_control() || c == '\u{202e}'), "{reason:?}");
     }
-    // Tried again, the others go on, and nothing of a failed attempt stays open.
+    // Each is retried, the others continue, and a failed attempt leaves no open connection.
     let before = neighbour(&agent);
     running.wait_for_cycles(2);
     eventually("more in the file", PATIENCE, || (neighbour(&agent) > before).then_some(()));
@@ -373,7 +375,7 @@ fn blocking_broker_does_not_delay_shutdown_of_the_agent() {
     end(running, &agent, 69);
 }
 
-/// TLS is below the guard: it protects from others than the broker.
+/// With TLS, the limits apply to the decrypted data: TLS protects from others, not from the broker.
 #[test]
 fn tables_are_bounded_over_tls_too() {
     let (folder, port) = (Folder::new("hostile-broker-tls-server"), closed_port());
@@ -387,7 +389,7 @@ fn tables_are_bounded_over_tls_too() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // It sends to whoever is connected what it is given; ends with the server.
+    // The server sends its input to the connected client; the thread ends with the server.
     let mut input = server.stdin.take().unwrap();
     std::thread::spawn(move || {
         while input.write_all(&start(&tables(2_300))).is_ok() {

@@ -1,5 +1,5 @@
-//! Files that attack: each takes the place of `pipeline.yaml` beside a running agent. Every one is
-//! refused by a bound, before the work, and the sinks go on as they were.
+//! Malicious configuration files: each replaces `pipeline.yaml` of a running agent. A limit refuses
+//! each of them before any costly work, and the sinks continue unchanged.
 
 use std::fs;
 use std::path::Path;
@@ -8,15 +8,15 @@ use super::honest_samples;
 use super::parts::{stores, transformer, words};
 use crate::harness::{Agent, PATIENCE, Running, eventually};
 
-/// What a file may cost beyond what the agent has without it, in KiB.
+/// Memory in KiB that a file may cost beyond that of the agent without it.
 const BEYOND: u64 = 64 << 10;
-/// Bytes of the longest line of the log, and of an answer.
+/// Maximum length in bytes of a log line and of an answer.
 const LINE: usize = 32 << 10;
 
-/// Errors of the component that has many.
+/// Number of errors of the component that has many.
 const ERRORS: u32 = 60_000;
 
-/// One component takes numbers as options only, another one refuses all options with many errors.
+/// One component accepts only numbers as options; another refuses all options with many errors.
 fn components(folder: &Path) {
     let schema = r#"{"additionalProperties":{"type":"integer"}}"#;
     let length = u32::try_from(schema.len()).unwrap();
@@ -24,7 +24,7 @@ fn components(folder: &Path) {
     let place = words(&[4_096, length]);
     let strict = transformer(&[("MORE", &data), ("SCHEMA", &place)]);
     fs::write(folder.join("strict.wasm"), strict).unwrap();
-    // Each error has two texts, which are the same bytes.
+    // Each error has two texts, which share the same bytes.
     let end = 65_536 + 16 * ERRORS;
     let fill = format!(
         "(global.set $heap (i32.const 65536))
@@ -40,7 +40,7 @@ fn components(folder: &Path) {
     fs::write(folder.join("wordy.wasm"), wordy).unwrap();
 }
 
-/// A pipeline that is good as far as it goes, with its honest sink.
+/// The beginning of a valid pipeline with an honest sink.
 fn good(agent: &Agent) -> String {
     format!(
         "sources: [{{name: all, interval: 1, meters: ['cpu'], sinks: [honest]}}]\n\
@@ -51,7 +51,7 @@ fn good(agent: &Agent) -> String {
     )
 }
 
-/// A name, the file, and the bound that refuses it.
+/// Name, file, and the limit that refuses it.
 fn cases(good: &str) -> Vec<(&'static str, String, &'static str)> {
     let lists =
         |level: u32| format!("a{level}: &a{level} [{}]\n", format!("*a{},", level - 1).repeat(9));
@@ -63,7 +63,7 @@ fn cases(good: &str) -> Vec<(&'static str, String, &'static str)> {
         format!("{good}  transformers:\n  - name: {name}\n    parameters:\n{options}")
     };
     vec![
-        // 22 GB.
+        // Without this limit: 22 GB.
         (
             "aliases of a long text",
             format!("{good}x: [&x {}{}]\n", "x".repeat(450_000), ",*x".repeat(50_000)),
@@ -74,13 +74,13 @@ fn cases(good: &str) -> Vec<(&'static str, String, &'static str)> {
             format!("{good}a0: &a0 [x]\n{}", (1..12).map(lists).collect::<String>()),
             "yaml_values",
         ),
-        // Each a few levels deeper than what it is made of, until the stack ended.
+        // Each level nests deeper than the one before; without this limit the stack overflows.
         (
             "aliases of nested lists",
             format!("{good}a0: &a0 [x]\n{}", (1..60).map(deep).collect::<String>()),
             "yaml_depth",
         ),
-        // More than a minute.
+        // Without this limit: more than a minute.
         (
             "many keys",
             format!("{good}{}", (0..150_000).map(|at| format!("k{at}: 1\n")).collect::<String>()),
@@ -107,7 +107,7 @@ fn cases(good: &str) -> Vec<(&'static str, String, &'static str)> {
             good.replace("file://", &format!("test://{}", "x".repeat(1 << 20))),
             "url_bytes",
         ),
-        // 60,000 were 7.6 MB of log and of answer.
+        // Without this limit, 60,000 of them produce 7.6 MB of log and of answer.
         ("options that do not fit the schema", with("strict", &options), "more problems"),
         ("errors of the component", with("wordy", ""), "more problems"),
     ]
@@ -117,7 +117,7 @@ fn put(agent: &Agent, text: &str) {
     fs::rename(agent.folder.write("next.yaml", text), agent.folder.at("pipeline.yaml")).unwrap();
 }
 
-/// A number of KiB of `/proc/PID/status`.
+/// A field of `/proc/PID/status` in KiB.
 fn kib(running: &Running, key: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/status", running.pid().as_raw_nonzero()));
     let text = text.unwrap();
@@ -135,7 +135,7 @@ fn oversized_files_are_refused_and_sinks_continue() {
     let agent = agent.pipeline(&good);
     let mut running = agent.run();
     running.wait_for_cycles(2);
-    // An agent that has loaded a file once, and compiled nothing.
+    // Baseline: an agent that has loaded a file once and compiled nothing.
     let idle = kib(&running, "VmRSS");
     let mut most = Vec::new();
     for (name, text, bound) in cases(&good) {
@@ -166,7 +166,7 @@ fn oversized_files_are_refused_and_sinks_continue() {
     assert!(longest < LINE, "{longest} bytes in a line");
 }
 
-/// What is kept of the errors is printed, with the number of the others, and no option's value.
+/// The first errors are printed with the number of the others, and without values of options.
 #[test]
 fn option_errors_are_kept_up_to_their_bound() {
     let agent = Agent::new("hostile-options");

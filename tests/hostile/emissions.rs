@@ -1,4 +1,4 @@
-//! Answers that stand for many times their size: rows of one resource with much metadata.
+//! Answers that expand to many times their size: rows of one resource with much metadata.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,7 +9,8 @@ use super::measure_memory;
 use super::parts::{Answer, OWN, TEXT, data, pages, repeats, resource, transformer};
 use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson, text};
 
-/// Rows of a new resource with so many bytes of metadata, in place of the one sample of a batch.
+/// A component that replaces the one sample of a batch with `rows` rows of a new resource.
+/// `metadata` is the size of the resource's metadata in bytes.
 pub(crate) fn multiplies(rows: u32, metadata: u32) -> Vec<u8> {
     let (before, after) = (r#"{"a":""#, r#""}"#);
     let [before_length, after_length] =
@@ -36,7 +37,7 @@ pub(crate) fn multiplies(rows: u32, metadata: u32) -> Vec<u8> {
         fill(times, 23, 8 * rows),
         "(call $write-numbers)".to_owned(),
     ];
-    // The input's only meter has the number 0.
+    // The only meter of the input has number 0.
     let answer = Answer {
         meters: (0, 0),
         resources: (entry, 1),
@@ -55,8 +56,9 @@ pub(crate) fn multiplies(rows: u32, metadata: u32) -> Vec<u8> {
     ])
 }
 
-/// All that a batch makes was once encoded before anything of it was spooled, several times over: 4 GB
-/// for 20,000 rows of 200 KB. Now it is encoded and written in pieces, in one transaction.
+/// Regression: the whole output of a batch was encoded several times before any of it was spooled,
+/// which took 4 GB for 20,000 rows of 200 KB. It is encoded and written in pieces, in one
+/// transaction.
 #[test]
 fn rows_of_a_large_resource_are_spooled_in_pieces() {
     let (rows, metadata) = (3_000, 20_000);
@@ -85,7 +87,7 @@ fn rows_of_a_large_resource_are_spooled_in_pieces() {
     running.wait_for_cycles(2);
     running.terminate();
     let (ended, resident) = measure_memory(running, Running::ended);
-    // The broker is not there: what is for it stays in the spool.
+    // No broker is running: its samples stay in the spool.
     let ledger = ended.code(69).ledger();
     let made = usize::try_from(ledger.transformer("multiplies").created).unwrap();
     let written = lines(&out);

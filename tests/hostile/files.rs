@@ -1,5 +1,5 @@
-//! Files, folders and sockets that attack: links, FIFOs and folders of others, clients that are
-//! silent, names that move a terminal's cursor, XML that takes for ever to read.
+//! Malicious files, folders and sockets: links, FIFOs, folders of other users, silent clients,
+//! names with control characters, and XML that is slow to parse.
 
 use std::fs;
 use std::io::Write;
@@ -14,14 +14,15 @@ use serde_json::json;
 
 use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson, text};
 
-/// More than a client may have open, and more than fit into the queue of the socket.
+/// More connections than a client may have open, and more than the socket's queue can contain.
 const SILENT: usize = 200;
 
 fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
 }
 
-/// Everything goes to each of these, and to the honest file beside them, in a sink of its own.
+/// An agent that sends everything to each of these publishers and to the honest file, each in its
+/// own sink.
 fn agent(name: &str, publishers: &[&str]) -> Agent {
     let agent = Agent::new(name).set("shutdown_grace", "2s");
     let honest = format!("file://{}?json", agent.folder.at("honest").display());
@@ -37,7 +38,7 @@ fn agent(name: &str, publishers: &[&str]) -> Agent {
     ))
 }
 
-/// The honest file goes on.
+/// Asserts that the honest file receives more samples.
 fn goes_on(agent: &Agent, running: &mut Running) {
     let lines =
         || fs::read_to_string(agent.folder.at("honest")).unwrap_or_default().lines().count();
@@ -46,7 +47,8 @@ fn goes_on(agent: &Agent, running: &mut Running) {
     eventually("more in the honest file", PATIENCE, || (lines() > before).then_some(()));
 }
 
-// SIGTERM once did not end an agent that had a FIFO for a file: its opening waited for a reader.
+// Regression: an agent whose file was a FIFO ignored SIGTERM, because opening it waited for a
+// reader.
 #[test]
 fn fifo_link_and_world_writable_file_hold_only_their_own_samples() {
     let agent = Agent::new("hostile-outputs");
@@ -80,7 +82,7 @@ fn fifo_link_and_world_writable_file_hold_only_their_own_samples() {
     assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
 }
 
-// 2^32 renames for each rotation once kept the agent from ending.
+// Regression: 2^32 renames in each rotation prevented the agent from stopping.
 #[test]
 fn rotation_is_bounded_and_completes_at_the_limit() {
     let agent = Agent::new("hostile-rotation");
@@ -101,7 +103,7 @@ fn rotation_is_bounded_and_completes_at_the_limit() {
     assert!(ledger.sinks.values().all(|sink| sink.pending == 0 && sink.dropped == 0), "{ledger:?}");
 }
 
-// Folders that all may write were once used, and links in them followed.
+// Regression: world-writable folders were used, and links in them were followed.
 #[test]
 fn a_store_that_others_may_write_is_refused_and_links_in_it_are_not_followed() {
     let agent = agent("hostile-store", &[]);
@@ -132,7 +134,7 @@ fn a_store_that_others_may_write_is_refused_and_links_in_it_are_not_followed() {
     assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
 }
 
-// `component check FIFO` once waited for ever, as did every other command that reads a file.
+// Regression: `component check FIFO` and all other commands that read a file waited for ever.
 #[test]
 fn commands_never_block_on_a_fifo() {
     let agent = agent("hostile-fifos", &[]);
@@ -184,13 +186,13 @@ fn configuration_is_still_read_from_a_pipe() {
     assert!(output.starts_with("ok: 1 sources, 1 sinks"), "{output}");
 }
 
-// 200 silent connections once kept everybody else waiting for a minute.
+// Regression: 200 silent connections made all other clients wait for a minute.
 #[test]
 fn idle_clients_of_the_control_socket_are_disconnected() {
     let agent = agent("hostile-control", &[]);
     let mut running = agent.run();
     running.wait_for_cycles(1);
-    // By way of the agent's own folder: the path of a socket may not be long.
+    // A socket path has a maximum length; this one leads through the agent's working directory.
     let socket = format!("/proc/{}/cwd/agent.sock", running.pid().as_raw_nonzero());
     let mut silent: Vec<UnixStream> = (0..SILENT)
         .map(|_| {
@@ -201,14 +203,14 @@ fn idle_clients_of_the_control_socket_are_disconnected() {
     for _ in 0..3 {
         agent.execute(&["status"]).code(0).reports("nephometer ");
     }
-    // Those who send a part of a request, and no end, are no better.
+    // A client that sends an incomplete request is treated the same.
     for client in &mut silent {
-        // Most of them have been closed.
+        // Most of them have been closed already.
         drop(client.write_all(b"{\"command\": \"sta"));
     }
     agent.execute(&["status"]).code(0);
     let mut large = UnixStream::connect(&socket).unwrap();
-    // It may be refused before all is sent.
+    // The agent may refuse the request before it is complete.
     drop(large.write_all(&vec![b' '; 65_537]));
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut large, &mut answer).unwrap();
@@ -217,7 +219,7 @@ fn idle_clients_of_the_control_socket_are_disconnected() {
     running.stop().code(0);
 }
 
-// Names and reasons once reached the terminal as guests and files have them.
+// Regression: control characters in names and reasons reached the terminal unescaped.
 #[test]
 fn control_characters_of_guests_never_reach_the_terminal() {
     let agent = agent("hostile-terminal", &[]);
@@ -248,7 +250,7 @@ fn control_characters_of_guests_never_reach_the_terminal() {
     agent.execute(&["dead-letters", "ls"]).reports("it\\u{1b}]0;title\\u{7}\\nfailed");
 }
 
-/// A domain of libvirt's own test driver, which keeps what stands in its metadata.
+/// A domain of libvirt's test driver, which keeps its metadata unchanged.
 fn domain(number: u32, metadata: &str) -> String {
     format!(
         "<domain type='test'><name>d{number}</name>\
@@ -257,7 +259,7 @@ fn domain(number: u32, metadata: &str) -> String {
     )
 }
 
-// XML of 100,000 attributes or disks once took more than a minute, and all domains waited.
+// Regression: XML with 100,000 attributes or disks took more than a minute and blocked all domains.
 #[test]
 fn oversized_xml_affects_only_its_own_domain() {
     let agent = agent("hostile-xml", &[]);
@@ -280,11 +282,11 @@ fn oversized_xml_affects_only_its_own_domain() {
     assert!(!samples.is_empty() && samples.iter().all(of_d0), "{samples:?}");
 }
 
-// What `configure` logs was once logged again with each instance, so at every attempt: where the
-// last one was ended, and where options are refused.
+// Regression: log lines of `configure` were repeated for each instance, and therefore for each
+// attempt, both after an instance was ended and after options were refused.
 #[test]
 fn an_unknown_option_is_logged_once() {
-    // It takes connections and never answers: each attempt ends its instance.
+    // It accepts connections and never answers, so that each attempt ends its instance.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let urls = [format!("influx://{address}/x?colour=1"), format!("influx://{address}?taste=1")];

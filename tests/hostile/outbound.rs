@@ -1,5 +1,5 @@
-//! Publishers that attack through what they may import: sockets, look-ups, output. Each is held to its
-//! bounds, by name, while the sink beside it goes on and the agent answers.
+//! Malicious publishers that abuse their imports: sockets, lookups and output. Limits apply to each
+//! of them, and the log names the limit; the sink beside it continues and the agent responds.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::publisher::publisher;
 use crate::harness::{Agent, PATIENCE, Running, component, eventually, ndjson, root};
 
-/// An agent with an honest sink and one whose publishers have these URLs, all of them of the one
-/// component `hostile`.
+/// An agent with an honest sink and a sink whose publishers have these URLs, all for the component
+/// `hostile`.
 pub(super) fn agent(name: &str, file: &[u8], publishers: &[String]) -> Agent {
     let agent = Agent::new(&format!("hostile-outbound-{name}")).set("shutdown_grace", "20s");
     let folder = agent.folder.at("components");
@@ -34,14 +34,14 @@ fn honest(agent: &Agent) -> usize {
     ndjson(&fs::read_to_string(agent.folder.at("honest")).unwrap_or_default()).len()
 }
 
-/// The honest sink delivers two more polling cycles.
+/// Asserts that the honest sink receives samples during two more polling cycles.
 pub(super) fn goes_on(agent: &Agent, running: &mut Running) {
     let before = honest(agent);
     running.wait_for_cycles(2);
     eventually("the honest sink's samples", PATIENCE, || (honest(agent) > before).then_some(()));
 }
 
-/// What `component status` reports of the hostile publishers; nothing before they are made.
+/// The rows of `component status` for the hostile publishers; empty until they are created.
 fn status(agent: &Agent) -> Vec<Value> {
     let mut status = Command::new(env!("CARGO_BIN_EXE_nephometer"));
     status.args(["component", "status", "--json", "--socket", "agent.sock"]);
@@ -54,19 +54,19 @@ fn status(agent: &Agent) -> Vec<Value> {
     rows.into_iter().filter(|row| row["component"] == "hostile").collect()
 }
 
-/// Waits for a hostile publisher whose numbers are like this.
+/// Waits until the row of a hostile publisher matches.
 fn seen(agent: &Agent, what: &str, like: impl Fn(&Value) -> bool) -> Value {
     eventually(what, PATIENCE, || status(agent).into_iter().find(&like))
 }
 
-/// Waits for a failed call with this in its reason.
+/// Waits for a failed call whose reason contains this text.
 pub(super) fn failed(agent: &Agent, reason: &str) {
     seen(agent, reason, |row| {
         row["last_failure"].as_str().is_some_and(|last| last.contains(reason))
     });
 }
 
-/// The bounds over which more was refused, as they were logged.
+/// The limits that were logged as reached, sorted.
 pub(super) fn bounds(running: &Running) -> Vec<String> {
     let lines = running.logged("outbound limit reached");
     let mut bounds: Vec<String> =
@@ -75,10 +75,10 @@ pub(super) fn bounds(running: &Running) -> Vec<String> {
     bounds
 }
 
-/// Waits until so many envelopes have been published, or tried.
+/// Waits until this many envelopes have been published or attempted.
 fn published(agent: &Agent, wanted: u64) {
     seen(agent, &format!("{wanted} envelopes"), |row| {
-        // Three calls make an instance ready, and the last one may be under way.
+        // Three calls initialise an instance, and the last call may be in progress.
         row["calls"].as_u64().unwrap() > 3 + wanted
     });
 }
@@ -90,8 +90,8 @@ const SOCKETS: &str = r#"
     (import "wasi:sockets/tcp@0.2.12" "[resource-drop]tcp-socket" (func $drop-tcp (param i32)))
 "#;
 
-/// `$make` makes socket `$i` and keeps its handle, `$drop` drops it: datagrams where `$i` is even.
-/// `$refused` insists that no more can be made.
+/// `$make` opens socket `$i` and stores its handle, `$drop` drops it: a UDP socket if `$i` is even,
+/// else TCP. `$refused` asserts that no further socket can be opened.
 const SOCKET: &str = r#"
     (func $make (param $i i32)
       (if (i32.and (local.get $i) (i32.const 1))
@@ -111,11 +111,12 @@ const SOCKET: &str = r#"
       (if (i32.ne (i32.load8_u (i32.const 4100)) (i32.const 10)) (then unreachable)))
 "#;
 
-/// A publisher had a thousand sockets, and the agent no more file descriptors.
+/// Regression: a publisher opened a thousand sockets, and the agent ran out of file descriptors.
 #[test]
 fn sockets_of_a_publisher_are_bounded_and_released() {
-    // The first call of an instance has all there are, one after the other twice over, and keeps them;
-    // the second gets none and traps, so that a new instance gets the same envelope.
+    // The first call of an instance opens and drops all available sockets twice, opens them again,
+    // and keeps them. The second call gets none and traps, so that a new instance gets the same
+    // envelope.
     let body = r"
         (if (i32.gt_u (global.get $calls) (i32.const 1)) (then (call $refused) unreachable))
         (loop $again
@@ -147,7 +148,7 @@ fn sockets_of_a_publisher_are_bounded_and_released() {
     assert!(count.left > 1 && count.dropped == 0, "{count:?}\n{}", ended.stderr);
 }
 
-/// As many sockets as there are to be had, and more.
+/// Opens all available sockets and asks for more.
 const GREEDY: &str = r"
         (loop $more
           (call $udp (i32.const 0) (i32.const 4096))
@@ -164,7 +165,8 @@ fn publishers_cannot_exhaust_file_descriptors() {
     let arguments = ["run", "--log-format", "json", "--log", "info,nephometer=debug"];
     let script = "ulimit -n 256; exec \"$@\"";
     let mut running = agent.start(agent.within(&["env"], script, &arguments), None);
-    // Half of the descriptors are the agent's: 128 sockets for twelve who could have sixteen each.
+    // Half of the descriptors are reserved for the agent: twelve publishers that may have sixteen
+    // sockets each share 128.
     eventually("a refusal for each", PATIENCE, || {
         let refused = |row: &Value| row["refused"].as_u64().unwrap() > 0;
         let rows = status(&agent);
@@ -206,7 +208,7 @@ fn sockets_of_all_publishers_are_bounded_by_the_configuration() {
     running.stop().code(0);
 }
 
-/// The log of a publisher that opened its output anew each time had 69 MB after 8 s.
+/// Regression: a publisher that opened its output again for each line wrote 69 MB of log in 8 s.
 #[test]
 fn a_publisher_cannot_fill_the_log() {
     let imports = r#"
@@ -239,7 +241,7 @@ fn a_publisher_cannot_fill_the_log() {
     let ended = running.stop();
     let dropped = ended.logged("component log lines dropped");
     assert!(dropped.iter().all(|line| line["component"] == "hostile" && line["max_lines"] == 100));
-    // One window is reported when it is over, the last one when its place is no more.
+    // A window is reported when it is over, the last one when the instance is removed.
     let written = ended.stderr.lines().filter(|line| {
         let line: Value = serde_json::from_str(line).unwrap_or_default();
         line["component"] == "hostile"
@@ -250,7 +252,7 @@ fn a_publisher_cannot_fill_the_log() {
     assert!(ended.stderr.len() < 1 << 20, "{} bytes of log", ended.stderr.len());
 }
 
-/// An agent whose names nobody answers for, in a network of its own.
+/// An agent in its own network namespace, with a DNS server that never answers.
 fn run_without_answers(agent: &Agent) -> Running {
     let bind = |name: &str, text: &str| {
         let file = agent.folder.write(name, text);
@@ -284,10 +286,11 @@ const LOOKUPS: &str = r#"
 
 const NAME: &str = r#"(data (i32.const 3072) "silent.example")"#;
 
-/// 900 look-ups of a name whose server is silent delayed every reload by 100 s and more.
+/// Regression: 900 lookups of a name whose server is silent delayed every reload by 100 s and more.
 #[test]
 fn unanswered_lookups_delay_no_other_publisher() {
-    // As many as it may have, kept in the first call; then it drops them and asks for more.
+    // The first call starts as many lookups as allowed and keeps them; then it drops them and asks
+    // for more.
     let body = r"
         (local.set $one (call $network))
         (loop $more
@@ -314,7 +317,7 @@ fn unanswered_lookups_delay_no_other_publisher() {
     let mut running = run_without_answers(&agent);
     published(&agent, 2);
     assert_eq!(bounds(&running), ["lookups"]);
-    // Dropped lookups still have their threads: no more than the bound.
+    // Dropped lookups keep their threads, so the number of threads stays within the limit.
     let pid = running.pid().as_raw_nonzero();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().filter_map(Result::ok);
     let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
@@ -333,7 +336,7 @@ fn unanswered_lookups_delay_no_other_publisher() {
 
 #[test]
 fn lookups_time_out() {
-    // The server would be waited for for 30 s, which is more than a call may take.
+    // The resolver would wait for 30 s, longer than a call may take.
     let body = r"
         (call $resolve (call $network) (i32.const 3072) (i32.const 14) (i32.const 4096))
         (if (i32.load8_u (i32.const 4096)) (then unreachable))
@@ -360,21 +363,22 @@ fn lookups_time_out() {
     goes_on(&agent, &mut running);
     published(&agent, 2);
     assert_eq!(bounds(&running), ["host_name_bytes"]);
-    // Access to a name that is not granted is denied without a lookup.
+    // A name that is not granted is denied without a lookup.
     assert!(!running.logged("outbound connection denied").is_empty());
-    // With as many abandoned look-ups as there may be, the next ones fail at once.
+    // While the maximum number of abandoned lookups is pending, further lookups fail at once.
     let ended = running.stop();
     let ledger = ended.ledger();
     let count = ledger.publisher("/hostile://");
     assert!(count.left > 0, "{count:?}\n{}", ended.stderr);
 }
 
-/// The watcher wrote ten lines a second while it could not watch.
+/// Regression: the watcher logged ten lines a second while it could not watch.
 #[test]
 fn failed_file_watching_is_reported_once_and_retried() {
     let file = publisher("", "", "");
     let agent = agent("watching", &file, &["hostile://127.0.0.1:9".to_owned()]);
-    // In a user namespace of its own, where there may be no more watchers from some time on.
+    // The agent runs in its own user namespace, where further watchers are forbidden at a chosen
+    // time.
     let set = |from: &str, to: &str, most: u32| {
         format!(
             "until [ -e {from} ]; do sleep 0.05; done; \
@@ -401,7 +405,7 @@ fn failed_file_watching_is_reported_once_and_retried() {
         touched(number);
         (unavailable(&running) > 0).then_some(())
     });
-    // Every change was one more line.
+    // Regression: each change logged one more line.
     let cycles = running.cycles();
     while running.cycles() < cycles + 3 {
         number += 1;
@@ -409,7 +413,7 @@ fn failed_file_watching_is_reported_once_and_retried() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     assert_eq!(unavailable(&running), 1);
-    // What was measure_memory before still is.
+    // Reloads still work without watching.
     let replaced = || running.logged("publisher component replaced").len();
     fs::write(agent.folder.at("new"), publisher("", "(func $other)", "")).unwrap();
     fs::rename(agent.folder.at("new"), agent.folder.at("components/hostile.wasm")).unwrap();
@@ -424,7 +428,7 @@ fn failed_file_watching_is_reported_once_and_retried() {
     running.stop().code(0);
 }
 
-/// A service starts with a soft limit of 1,024.
+/// A service starts with a soft limit of 1,024 open files.
 #[test]
 fn the_limit_on_open_files_is_raised() {
     let file = publisher("", "", "");

@@ -1,4 +1,4 @@
-//! Components made of text: a good transformer with one thing changed.
+//! Components built from text: a good transformer with one thing changed.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -10,16 +10,16 @@ pub(super) const TRANSFORMED: u32 = 1_152;
 pub(super) const FLUSHED: u32 = 1_232;
 pub(super) const SAVED: u32 = 1_312;
 
-/// The text "hostile": its address and its length.
+/// Address and length of the text "hostile".
 pub(super) const TEXT: List = (2_048, 7);
 
-/// The first number of a component's own entries.
+/// The first number of a component's own dictionary entries.
 pub(super) const OWN: u32 = 1 << 31;
 
-/// The address of a list or a text, and its length.
+/// Address and length of a list or a text.
 pub(super) type List = (u32, u32);
 
-/// Places of the core module that a case may fill.
+/// Placeholders in the core module that a case may fill.
 const PLACES: [&str; 12] = [
     "MORE",
     "DESCRIBE",
@@ -35,18 +35,18 @@ const PLACES: [&str; 12] = [
     "MEMORY",
 ];
 
-/// A component of the world `stateful-transformer` that passes everything, with these changes:
-/// places and what stands there. `SCHEMA` takes the address and the length of the options-schema.
+/// A component of the world `stateful-transformer` that passes all samples, with these changes:
+/// pairs of a placeholder and its text. `SCHEMA` is the address and length of the options schema.
 pub(super) fn transformer(changes: &[(&str, &str)]) -> Vec<u8> {
     wrapped(&core(changes))
 }
 
-/// The core module of a transformer.
+/// The text of a transformer's core module.
 pub(super) fn core(changes: &[(&str, &str)]) -> String {
     let change = |place: &str| {
         changes.iter().find(|(changed, _)| *changed == place).map(|(_, text)| (*text).to_owned())
     };
-    // A name that nothing else has, so that no two cases are the same component.
+    // A unique name, so that no two cases have the same bytes.
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Relaxed);
     let mut text = CORE.to_owned();
@@ -63,18 +63,18 @@ pub(super) fn core(changes: &[(&str, &str)]) -> String {
     text
 }
 
-/// Replaces a word, not what it is a part of.
+/// Replaces the first whole-word match.
 fn replaced(text: &str, word: &str, with: &str) -> String {
     let word = regex::Regex::new(&format!(r"\b{word}\b")).unwrap();
     word.replace(text, regex::NoExpand(with)).into_owned()
 }
 
-/// A component around this core module.
+/// A component with this core module.
 pub(super) fn wrapped(core: &str) -> Vec<u8> {
     wrapped_in(WRAPPER, core)
 }
 
-/// The same, where the texts of `transform` have this encoding.
+/// The same with this string encoding in `transform`.
 pub(super) fn wrapped_encoding(encoding: &str, core: &str) -> Vec<u8> {
     let options = "#transform) (memory $memory)";
     let at = WRAPPER.find(options).expect("the function that takes batches");
@@ -90,17 +90,17 @@ fn wrapped_in(wrapper: &str, core: &str) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("{error}\n{}", &core[..core.len().min(2_000)]))
 }
 
-/// These words as data, the lowest byte of each first.
+/// These words as escaped data, little-endian.
 pub(super) fn words(words: &[u32]) -> String {
     words.iter().flat_map(|word| word.to_le_bytes()).map(|byte| format!("\\{byte:02x}")).collect()
 }
 
-/// A segment of data with these words.
+/// A data segment with these words.
 pub(super) fn data(address: u32, content: &[u32]) -> String {
     format!("(data (i32.const {address}) \"{}\")", words(content))
 }
 
-/// Instructions that write numbers into an answer: address and value.
+/// Instructions that store pairs of address and value.
 pub(super) fn stores(words: &[(u32, u32)]) -> String {
     let store = |(address, value): &(u32, u32)| {
         format!("(i32.store (i32.const {address}) (i32.const {}))", value.cast_signed())
@@ -108,7 +108,7 @@ pub(super) fn stores(words: &[(u32, u32)]) -> String {
     words.iter().map(store).collect()
 }
 
-/// A function `$NAME` that writes so many copies of these words, one after the other.
+/// A function `$NAME` that writes `count` copies of these words one after the other.
 pub(super) fn repeats(name: &str, address: u32, words: &[u32], count: u32) -> String {
     let stride = 4 * u32::try_from(words.len()).unwrap();
     let store = |(index, value): (usize, &u32)| {
@@ -127,7 +127,7 @@ pub(super) fn repeats(name: &str, address: u32, words: &[u32], count: u32) -> St
     )
 }
 
-/// The pages of a memory with so many bytes.
+/// The number of memory pages for this many bytes, plus one.
 pub(super) fn pages(bytes: u32) -> String {
     (bytes.div_ceil(65_536) + 1).to_string()
 }
@@ -142,12 +142,12 @@ pub(super) fn resource(number: u32, id: List, metadata: List) -> [u32; 13] {
     [number, id.0, id.1, TEXT.0, TEXT.1, 0, 0, 0, 0, 0, 0, metadata.0, metadata.1]
 }
 
-/// `keep` of these rows.
+/// Returns `keep` with these rows.
 pub(super) fn keep(rows: List) -> String {
     outcome(1, &[rows])
 }
 
-/// The lists of `derive`.
+/// The lists of a `derive` result.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Derived {
     pub(super) meters: List,
@@ -158,7 +158,7 @@ pub(super) struct Derived {
 }
 
 impl Derived {
-    /// Instructions that make it the answer to a batch.
+    /// Instructions that return it for a batch.
     pub(super) fn transformed(self) -> String {
         let Self { meters, origin, meter, volume, exact } = self;
         outcome(2, &[meters, origin, meter, volume, exact])
@@ -179,12 +179,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Instructions that make it the answer to a batch.
+    /// Instructions that return it for a batch.
     pub(super) fn transformed(self) -> String {
         outcome(3, &self.lists())
     }
 
-    /// Instructions that make it the answer to a flush.
+    /// Instructions that return it for a flush.
     pub(super) fn flushed(self) -> String {
         stores(&[(FLUSHED, 0), (FLUSHED + 4, 1)]) + &lists(FLUSHED + 8, &self.lists())
     }
@@ -195,7 +195,7 @@ impl Answer {
     }
 }
 
-/// Instructions that answer a batch with this case, which carries these lists.
+/// Instructions that return this variant case with these lists for a batch.
 fn outcome(case: u32, carried: &[List]) -> String {
     stores(&[(TRANSFORMED, 0), (TRANSFORMED + 4, case)]) + &lists(TRANSFORMED + 8, carried)
 }

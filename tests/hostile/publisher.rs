@@ -1,5 +1,5 @@
-//! Publishers made of text: a core module with one function to fill, which wit-component makes a
-//! component of, by the contract in `wit/`.
+//! Publishers built from text: a core module with one function to fill in, which wit-component
+//! turns into a component for the contract in `wit/`.
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -8,7 +8,7 @@ use crate::harness::root;
 
 const CORE: &str = include_str!("publisher.wat");
 
-/// All that a publisher may import; what a module does not use is left out.
+/// All imports that a publisher may have; those that a module does not use are left out.
 const WORLD: &str = "
     package test:hostile;
     world publisher {
@@ -19,7 +19,7 @@ const WORLD: &str = "
     }
 ";
 
-/// A publisher with these imports, these functions and data, and this work in `publish`.
+/// A publisher with these imports, further functions and data, and this body of `publish`.
 pub(super) fn publisher(imports: &str, more: &str, body: &str) -> Vec<u8> {
     let text = CORE.split_once("(module").unwrap().1;
     let text = text.replacen("IMPORTS", imports, 1).replacen("MORE", more, 1);

@@ -1,5 +1,5 @@
-//! Publishers that attack through what stands behind HTTP requests in the agent: texts, header fields,
-//! bodies, as many as there may be.
+//! Malicious publishers that exhaust the resources behind HTTP requests: texts, header fields,
+//! bodies, and their number.
 
 use super::measure_memory;
 use super::outbound::{agent, bounds, failed, goes_on};
@@ -26,8 +26,8 @@ const HTTP: &str = r#"
       (func $write (param i32 i32 i32 i32)))
 "#;
 
-/// `$large` makes a request of the largest texts and fields that there may be, and writes as much of its
-/// body as is taken. There are a slash and many times the letter a from 65535 on.
+/// `$large` creates a request with the largest allowed texts and fields, and writes as much body as
+/// the host accepts. `$fill` writes a slash and a run of the letter a from address 65535.
 const LARGE: &str = r#"
     (func $is (param i32 i32) (if (i32.ne (local.get 0) (local.get 1)) (then unreachable)))
     (func $fill
@@ -61,8 +61,9 @@ const LARGE: &str = r#"
 
 #[test]
 fn memory_of_http_requests_is_bounded() {
-    // The first call has each text one byte too long, and then as many requests as there may be; the
-    // second has one resource too many, and the next instance's fields are too large.
+    // The first call sets each text one byte too long and then creates the maximum number of
+    // requests. The second call creates one resource too many; the fields of the next instance are
+    // too large.
     let body = r"
         (call $fill)
         (if (i32.eq (global.get $calls) (i32.const 2))

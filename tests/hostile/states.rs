@@ -1,4 +1,4 @@
-//! States that are together larger than they may be.
+//! Saved states that exceed the total limit together.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,14 +8,15 @@ use serde_json::json;
 use super::parts::{SAVED, stores, transformer};
 use crate::harness::{Agent, PATIENCE, component, eventually, ndjson};
 
-/// A transformer that passes everything, and has a state of 700 KiB.
+/// A transformer that passes all samples and has a state of 700 KiB.
 fn keeps_much() -> Vec<u8> {
     let state = stores(&[(SAVED, 0), (SAVED + 4, 65_536), (SAVED + 8, 700 << 10)]);
     transformer(&[("MEMORY", "20"), ("SAVE", &state)])
 }
 
-/// A save beyond the total is refused by name, with what the others have. The sinks work on, and what
-/// could not be saved is made again from the journal at the next start.
+/// A save beyond the total is refused; the reason names the component and the size of the other
+/// states. The sinks continue, and a state that was not saved is rebuilt from the journal at the
+/// next start.
 #[test]
 fn state_beyond_the_total_is_refused_and_rebuilt() {
     let agent = Agent::new("hostile-states").libvirt("sim://?domains=3&seed=1");
@@ -36,7 +37,7 @@ fn state_beyond_the_total_is_refused_and_rebuilt() {
         "sources: [{{name: s, interval: 1, meters: [cpu], sinks: [first, second, honest]}}]\n\
          sinks:\n{}{}{}",
         sink("first", "{name: first, parameters: {}}"),
-        // Both in one sink: neither is saved without the other.
+        // Both transformers are in one sink: neither state is saved without the other.
         sink(
             "second",
             &format!(
@@ -57,10 +58,10 @@ fn state_beyond_the_total_is_refused_and_rebuilt() {
         let has_some = |path: &PathBuf| fs::read(path).is_ok_and(|text| !text.is_empty());
         all.iter().all(has_some).then_some(())
     });
-    // The last save is made at the end.
+    // The last save happens at shutdown.
     let ended = running.stop().code(0);
     let failed = ended.logged("component state save failed");
-    // Whichever of the two comes second: the sinks save at the same time.
+    // Sinks save concurrently, so either of the two may be refused.
     let refused = failed.iter().any(|line| {
         let [sink, component, reason] =
             ["sink", "component", "reason"].map(|key| line[key].as_str().unwrap());
@@ -78,6 +79,6 @@ fn state_beyond_the_total_is_refused_and_rebuilt() {
     let ledger = ended.ledger();
     assert!(ended.logged("component state save failed").is_empty(), "{}", ended.stderr);
     let lines = all.map(|path| ndjson(&fs::read_to_string(path).unwrap()).len() as u64);
-    // A rate for each but the very first sample of a domain, over both runs.
+    // The rate is missing only for the first sample of each domain, over both runs.
     assert_eq!(lines, [ledger.polled, ledger.polled - 3, ledger.polled - 3]);
 }

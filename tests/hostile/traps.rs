@@ -1,15 +1,16 @@
-//! What a guest's file says of its own functions: debug information and names that attack whoever reads
-//! them. The agent reads neither; lines of sources come from a confined child.
+//! Malicious debug information and names in a component, which attack their reader. The agent reads
+//! neither of them; a confined child resolves source lines.
 
 use super::parts::transformer;
 use super::{assert_ended_by_run, case};
 
-/// A component that traps, with debug information that nests inlined functions so deep.
+/// A component that traps, with debug information that nests inlined functions `levels` deep.
 ///
-/// A parser of it recurses: 6,000 levels, 65 KB, once ended the agent with SIGSEGV, again and again, in
-/// spite of every limit and of roll-back.
+/// Regression: a recursive parser crashed the agent with SIGSEGV at 6,000 levels (65 KB), at every
+/// restart and despite all limits and rollback.
 pub(super) fn nested_debug_information(levels: usize) -> Vec<u8> {
-    // Abbreviations: 1 a unit, 2 a function with its name, 3 an inlined function; each with a range.
+    // Abbreviations: 1 is a unit, 2 a function with its name, 3 an inlined function; each has an
+    // address range.
     let abbreviations = [
         &[1, 0x11, 1, 0x11, 0x01, 0x12, 0x06, 0, 0][..],
         &[2, 0x2e, 1, 0x03, 0x08, 0x11, 0x01, 0x12, 0x06, 0, 0],
@@ -23,7 +24,7 @@ pub(super) fn nested_debug_information(levels: usize) -> Vec<u8> {
         entries.extend(&range);
     }
     entries.extend(vec![0; levels + 2]);
-    // Version 4, abbreviations at 0, addresses of 4 bytes.
+    // DWARF version 4, abbreviations at offset 0, addresses of 4 bytes.
     let unit = [&4_u16.to_le_bytes()[..], &0_u32.to_le_bytes(), &[4], &entries].concat();
     let length = u32::try_from(unit.len()).unwrap().to_le_bytes();
     let info = [&length[..], &unit].concat();
@@ -49,8 +50,8 @@ fn escaped(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
-/// A name as C++ mangles it, whose parts refer to each other so that each step doubles its text: 14 steps of
-/// a word of 50,000 letters once took 6.4 GB and 28 s a batch.
+/// A mangled C++ name whose parts refer to each other, so that each step doubles the demangled
+/// text. Regression: 14 steps with a word of 50,000 letters took 6.4 GB and 28 s for each batch.
 fn doubling_name(steps: usize, letters: usize) -> String {
     let digits: Vec<char> = ('0'..='9').chain('A'..='Z').collect();
     let mut name = format!("_Z1f{letters}{}1BIS_S_E", "A".repeat(letters));

@@ -1,4 +1,4 @@
-//! `docs/reference/control.md`: what can be asked over the control socket.
+//! `docs/reference/control.md`: the requests of the control socket.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -25,7 +25,7 @@ printf '{\"command\": \"status\"}\\n' | socat - UNIX-CONNECT:/run/nephometer/age
 |---|---|---|
 ";
 
-/// The text of a type, without spaces.
+/// The text of a type without spaces.
 mod quote_type {
     use syn::{GenericArgument, PathArguments, Type};
 

@@ -18,11 +18,11 @@ Problems of configuration files are not listed here: `nephometer check` prints e
 line, column and a remedy.
 ";
 
-/// The crates whose errors users see, in the order in which data passes them.
+/// The crates whose errors users see, in the order of data flow.
 const CRATES: &[&str] =
     &["config", "files", "libvirt", "store", "wasm", "pipeline", "wire", "sdk", "nephometer"];
 
-/// The text of `#[error(\"...\")]`; `None` where another type's text is passed on.
+/// The text of `#[error(\"...\")]`; `None` for transparent errors.
 fn message(attributes: &[Attribute]) -> Option<String> {
     let attribute = attributes.iter().find(|one| one.path().is_ident("error"))?;
     let parse = |input: syn::parse::ParseStream<'_>| {
@@ -36,7 +36,7 @@ fn message(attributes: &[Attribute]) -> Option<String> {
     }
 }
 
-/// Swallows the arguments behind the text.
+/// Parses and ignores the arguments after the text.
 mod proc_macro_rest {
     use syn::parse::{Parse, ParseStream};
 

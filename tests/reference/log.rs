@@ -55,7 +55,8 @@ fn arguments(tokens: &str) -> Vec<String> {
     found.iter().map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
 }
 
-/// A field's name: `?deadline`, `% uuid` and `reason = % Chain(reason)` are named by one word each.
+/// A field's name: `?deadline`, `% uuid` and `reason = % Chain(reason)` have the names `deadline`,
+/// `uuid` and `reason`.
 fn field(argument: &str) -> String {
     let name = argument.split_once('=').map_or(argument, |(name, _)| name);
     format!("`{}`", name.trim().trim_start_matches(['%', '?']).trim())

@@ -1,4 +1,4 @@
-//! What the reference pages read from Rust source files.
+//! Rust source files, read for the reference pages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use syn::{Attribute, Expr, ExprLit, Lit, Meta};
 
 use crate::harness::root;
 
-/// The Rust files below a folder of the repository, without tests, sorted by path.
+/// The Rust files in a folder of the repository, without tests, sorted by path.
 pub(super) fn files(folder: &str) -> Vec<(PathBuf, syn::File)> {
     let mut paths = Vec::new();
     collect(&root().join(folder), &mut paths);
@@ -34,7 +34,7 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The doc comment, as one paragraph; code links lose their brackets.
+/// The doc comment as one paragraph; code links without brackets.
 pub(super) fn docs(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter_map(|attribute| {
         let Meta::NameValue(pair) = &attribute.meta else { return None };
@@ -48,7 +48,7 @@ pub(super) fn docs(attributes: &[Attribute]) -> String {
     text.replace("[`", "`").replace("`]", "`").trim().to_owned()
 }
 
-/// `ReloadPlan` as `reload_plan`.
+/// Converts `ReloadPlan` to `reload_plan`.
 pub(super) fn snake_case(name: &str) -> String {
     let mut text = String::new();
     for (at, letter) in name.char_indices() {

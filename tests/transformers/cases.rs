@@ -1,4 +1,4 @@
-//! `tests/cases/transformers`: see the README there.
+//! Runs the cases in `tests/cases/transformers`; see the README there.
 
 use std::fs;
 use std::path::Path;
@@ -68,8 +68,8 @@ fn configure(agent: &Agent, transformer: &Value) -> Ended {
         .code(78)
 }
 
-/// Runs the chain, one component after the other; each is flushed after every batch. One that holds
-/// rows back over batches stands alone.
+/// Runs the chain one component after the other, with a flush after every batch. A component that
+/// keeps rows across batches must be the only one of its chain.
 fn samples(agent: &Agent, case: &Value) -> Result<(), String> {
     let mut batches: Vec<Vec<Value>> = case["steps"]
         .as_array()
@@ -108,7 +108,7 @@ fn samples(agent: &Agent, case: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// What a component logs on these batches.
+/// The log of a component for these batches.
 fn log_of(agent: &Agent, name: &str, options: &Value, batches: &[Vec<Value>]) -> String {
     let lines =
         |batch: &Vec<Value>| batch.iter().map(|s| format!("{s}\n")).collect::<String>() + "\n";
@@ -125,7 +125,7 @@ fn parameters(transformer: &Value) -> Value {
     transformer.get("parameters").filter(|p| !p.is_null()).cloned().unwrap_or_else(|| json!({}))
 }
 
-/// A sample with everything that `component run` reads.
+/// A sample with all keys that `component run` reads.
 fn complete(defaults: &Value, sample: &Value) -> Value {
     let mut all: Map<String, Value> = serde_json::from_str(
         r#"{"name": "", "type": "gauge", "unit": "", "volume": 0, "user_id": null, "user_name": null,

@@ -1,6 +1,6 @@
-//! A long, eventful life of an instance: resources that come, go, come again, change, and are created again
-//! with equal content; late samples; saves and new instances. What comes out was recorded with version 0.1
-//! of the contract, in which every batch brought its own dictionary.
+//! Long, eventful runs of one instance: resources that appear, disappear, return, change, or are
+//! replaced by equal ones; late samples; saved states and new instances. The expected digests were
+//! recorded with contract 0.1, in which every batch contained its own dictionary.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::harness::{Folder, root};
 const SECOND: u64 = 1_000_000_000;
 const BATCHES: u64 = 600;
 
-/// The same numbers everywhere.
+/// A generator with the same numbers on every machine.
 struct Random(u64);
 
 impl Random {
@@ -51,7 +51,7 @@ fn resource(id: u64, revision: u64) -> Arc<Resource> {
     })
 }
 
-/// Batches that follow from the seed alone.
+/// Generates batches that depend only on the seed.
 struct Life {
     random: Random,
     meters: Vec<Arc<Meter>>,
@@ -72,7 +72,7 @@ impl Life {
         }
     }
 
-    /// What becomes of the resources before a batch; the ids of those that are removed.
+    /// Changes the resources before a batch; returns the ids of removed ones.
     fn change(&mut self) -> Vec<Arc<str>> {
         let mut removed = Vec::new();
         for _ in 0..self.random.below(30) {
@@ -81,13 +81,13 @@ impl Life {
             match self.random.below(4) {
                 0 => {
                     removed.push(Arc::clone(&known.id));
-                    // Some come again under their old name.
+                    // Some return with the same id.
                     let id = if self.random.below(3) == 0 { id } else { self.next };
                     self.next += 1;
                     self.known[at] = (id, 0, resource(id, 0));
                 }
                 1 => self.known[at] = (id, revision + 1, resource(id, revision + 1)),
-                // The same, at another address.
+                // An equal resource at another address.
                 _ => self.known[at].2 = resource(id, revision),
             }
         }
@@ -122,12 +122,12 @@ impl Life {
                 });
             }
         }
-        let tick = Moment { wall: Timestamp::from_nanos(time), ..Moment::default() };
-        Arc::new(Batch { source: "life".into(), cycle_start: tick, samples, removed })
+        let cycle_start = Moment { wall: Timestamp::from_nanos(time), ..Moment::default() };
+        Arc::new(Batch { source: "life".into(), cycle_start, samples, removed })
     }
 }
 
-/// Samples out, refusals, and the digest of all that came out.
+/// The number of output samples, the number of refusals, and the digest of the output.
 async fn live(
     host: &ComponentHost,
     (name, options): (&str, &Value),

@@ -1,5 +1,5 @@
-//! The shipped transformers as components: cases as data, and random streams against a plain model
-//! that was written from their description.
+//! The shipped transformers as components: data-driven cases, and random streams compared with a
+//! simple model that was written from their description.
 
 mod cases;
 mod life;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::harness::{Agent, component, ndjson, number, scaled, text};
 use model::{Conversion, Input, Made, Rate};
 
-/// Runs batches through a component as its author would.
+/// Runs batches through a component with `component run`, as its author would.
 pub(crate) fn run(
     agent: &Agent,
     name: &str,
@@ -40,7 +40,7 @@ const METERS: [(&str, &str, &str); 4] = [
     ("disk.write.requests", "delta", "request"),
 ];
 
-/// Meter, resource, volume, seconds since the row before by both clocks, processors.
+/// Meter, resource, volume, seconds since the row before by both clocks, and number of processors.
 type Row = (usize, usize, Value, i64, Option<i64>, u64);
 
 fn stream() -> impl Strategy<Value = Vec<Vec<Input>>> {
@@ -100,7 +100,7 @@ fn conversion_options() -> impl Strategy<Value = Conversion> {
         .prop_map(|(scale, max, source_unit, map)| Conversion { scale, max, source_unit, map })
 }
 
-/// Holds a component against its model over random streams.
+/// Asserts that a component agrees with its model on random streams.
 fn holds<T: std::fmt::Debug>(
     name: &str,
     options: impl Strategy<Value = T>,

@@ -1,28 +1,28 @@
-//! What the two transformers do, as plainly as it can be written: nothing is shared with them.
+//! A simple model of two transformers, which shares no code with them.
 
 use std::collections::HashMap;
 
 use regex::Regex;
 use serde_json::{Value, json};
 
-/// One sample that goes in.
+/// An input sample.
 #[derive(Debug, Clone)]
 pub(crate) struct Input {
     pub(crate) name: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) resource: &'static str,
-    /// A whole number or not.
+    /// An integer or a float.
     pub(crate) volume: Value,
-    /// Since the epoch.
+    /// Seconds since the epoch.
     pub(crate) seconds: i64,
-    /// By the other clock.
+    /// Seconds of the monotonic clock.
     pub(crate) monotonic: Option<i64>,
     /// `cpu_number` in the metadata.
     pub(crate) cpus: Option<u64>,
 }
 
-/// One sample that comes out.
+/// An output sample.
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
     pub(crate) name: String,
@@ -31,9 +31,9 @@ pub(crate) struct Made {
     pub(crate) resource: &'static str,
     pub(crate) volume: f64,
     pub(crate) timestamp: String,
-    /// The id of the sample that it was made from.
+    /// The id of the input sample.
     pub(crate) origin: String,
-    /// Whether it still is that sample.
+    /// Whether the sample passed unchanged.
     pub(crate) same: bool,
     /// Whether it has a monotonic time.
     pub(crate) keeps_clock: bool,
@@ -49,14 +49,14 @@ impl Input {
         time.strftime("%Y-%m-%dT%H:%M:%S").to_string()
     }
 
-    /// An id that says where it comes from.
+    /// An id that depends on the content.
     fn id(&self) -> String {
         let name = format!("{}{}{}{:?}", self.name, self.resource, self.seconds, self.monotonic);
         uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{name}{}", self.volume).as_bytes())
             .to_string()
     }
 
-    /// As `once --format ndjson` prints it.
+    /// The format of `once --format ndjson`.
     pub(crate) fn sample(&self) -> Value {
         let metadata = self.cpus.map_or(json!({}), |cpus| json!({ "cpu_number": cpus }));
         json!({
@@ -68,7 +68,7 @@ impl Input {
         })
     }
 
-    /// The default output.
+    /// The output without options.
     fn made(&self, volume: f64) -> Made {
         Made {
             name: self.name.to_owned(),
@@ -85,7 +85,7 @@ impl Input {
 }
 
 impl Made {
-    /// A row that comes out as it went in is that row still, and keeps what is known of it.
+    /// An unchanged row keeps its id and its monotonic time.
     fn classified(mut self, input: &Input) -> Self {
         let meter = (self.name.as_str(), self.unit.as_str(), self.kind);
         self.same = meter == (input.name, input.unit, input.kind)
@@ -95,7 +95,7 @@ impl Made {
     }
 }
 
-/// `rate_of_change`
+/// The model of `rate_of_change`.
 #[derive(Debug, Clone)]
 pub(crate) struct Rate {
     pub(crate) scale: Option<Value>,
@@ -162,19 +162,19 @@ impl Rate {
             }
             Some(Value::String(_)) if input.volume() > 1000.0 => 2.0,
             Some(Value::String(_)) => 0.5,
-            // Odd, but so it is: a plain number multiplies the volume.
+            // Unexpected, but compatible: a plain number also multiplies by the volume.
             Some(number) => input.volume() * number.as_f64().unwrap(),
         }
     }
 }
 
-/// `unit_conversion`
+/// The model of `unit_conversion`.
 #[derive(Debug, Clone)]
 pub(crate) struct Conversion {
     pub(crate) scale: Option<Value>,
     pub(crate) max: Option<f64>,
     pub(crate) source_unit: Option<&'static str>,
-    /// Names and units by patterns; else plainly.
+    /// Whether names and units are mapped by patterns.
     pub(crate) map: bool,
 }
 

@@ -1,6 +1,7 @@
-//! The shipped transformers beside Ceilometer's own: random options and random streams through both.
+//! The shipped transformers compared with Ceilometer's own, with random options and random streams.
 //!
-//! What a README calls corrected is not asked for. `NEPHOMETER_TEST_SEED` repeats a run.
+//! Differences that a README lists as corrected are not generated. `NEPHOMETER_TEST_SEED` repeats a
+//! run.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::run;
 use crate::harness::{Agent, root, scaled, text};
 
-/// `tests/ceilometer/transformers.py` at work. Ends with the test.
+/// A running `tests/ceilometer/transformers.py`. It ends with the test.
 struct Original {
     child: Child,
     input: ChildStdin,
@@ -61,7 +62,7 @@ const METERS: [(&str, &str, &str); 4] = [
     ("disk.write.requests", "delta", "request"),
 ];
 
-/// Ticks of samples: clocks go on, mostly, and not always together.
+/// Polling cycles of samples: clocks mostly advance, and not always together.
 fn stream() -> impl Strategy<Value = Vec<Vec<Value>>> {
     let volume = prop_oneof![
         4 => (0..100_000_i64).prop_map(|whole| json!(whole)),
@@ -96,11 +97,11 @@ fn stream() -> impl Strategy<Value = Vec<Vec<Value>>> {
                 "monotonic_time": mono.map(|_| monotonic),
             })
         };
-        cycles.into_iter().map(|tick| tick.into_iter().map(&mut sample).collect()).collect()
+        cycles.into_iter().map(|cycle| cycle.into_iter().map(&mut sample).collect()).collect()
     })
 }
 
-/// Expressions over these names.
+/// Expressions with these names.
 fn expression(names: Vec<&'static str>) -> BoxedStrategy<String> {
     let leaf = prop_oneof![
         3 => select(names).prop_map(str::to_owned),
@@ -112,7 +113,7 @@ fn expression(names: Vec<&'static str>) -> BoxedStrategy<String> {
         let operators = vec!["+", "-", "*", "/", "//", "%", "<", ">=", "and", "or"];
         prop_oneof![
             6 => (two, select(operators)).prop_map(|((a, b), sign)| format!("({a} {sign} {b})")),
-            // A name that is missing equals itself upstream, and nothing here.
+            // Upstream, a missing name equals itself; here it equals nothing.
             1 => (inner.clone(), 0..5).prop_map(|(a, whole)| format!("({a} == {whole})")),
             1 => (0..5, inner.clone()).prop_map(|(whole, a)| format!("({whole} != {a})")),
             1 => inner.clone().prop_map(|a| format!("(-{a})")),
@@ -142,7 +143,7 @@ fn scale() -> BoxedStrategy<Value> {
     .boxed()
 }
 
-/// A mapping with some of these keys.
+/// A mapping with a random subset of these keys.
 fn some(parts: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Map<String, Value>> {
     let mut all = Just(Map::new()).boxed();
     for (key, value) in parts {
@@ -166,7 +167,7 @@ fn target(more: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Map<
     some(parts)
 }
 
-/// What `rate_of_change` and `unit_conversion` have in common, with or without patterns.
+/// Options that `rate_of_change` and `unit_conversion` share, with or without patterns.
 fn conversion() -> BoxedStrategy<Value> {
     let maximum = select(vec![json!(1), json!(99.5), json!(0)]).boxed();
     let name = texts(&["cpu_util", "other.name"]);
@@ -195,8 +196,9 @@ fn delta() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// With a size, since the time alone means nothing upstream unless the size is 0; without another
-/// name, which fails there; and with scales that never fail, since a sample that fails counts there.
+/// Always with a size: upstream, the time alone has no effect unless the size is 0. Without a new
+/// name, which fails upstream, and with scales that never fail, because upstream counts failed
+/// samples.
 fn aggregator() -> BoxedStrategy<Value> {
     let scale =
         texts(&["volume * 2", "volume / 4.0", "volume + (resource_metadata.cpu_number or 1)"]);
@@ -239,27 +241,27 @@ fn arithmetic() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// All that is promised to be the same: ids are not, and monotonic times are new here.
+/// The fields that must be equal: ids differ, and upstream has no monotonic times.
 fn comparable(name: &str, sample: &Value) -> Value {
     let keys = ["name", "type", "unit", "user_id", "project_id", "resource_id", "timestamp"];
     let mut all: Map<String, Value> =
         keys.iter().map(|&key| (key.to_owned(), sample[key].clone())).collect();
     all.insert("resource_metadata".to_owned(), sample["resource_metadata"].clone());
-    // Corrected: upstream has the time of the last sample of any resource.
+    // Corrected: upstream uses the time of the last sample of any resource.
     if name == "arithmetic" {
         all.remove("timestamp");
     }
     Value::Object(all)
 }
 
-/// True is 1, as in Python.
+/// The volume as a number; `True` is 1, as in Python.
 fn volume(sample: &Value) -> f64 {
     let volume = &sample["volume"];
     volume.as_bool().map_or_else(|| volume.as_f64().unwrap(), |flag| f64::from(u8::from(flag)))
 }
 
 fn same(name: &str, mut ours: Vec<Value>, mut theirs: Vec<Value>) -> Result<(), TestCaseError> {
-    // Results of one tick come in the order of their resources here, upstream in that of arrival.
+    // Order of results in a cycle: by resource here, by arrival upstream.
     if name == "arithmetic" {
         for all in [&mut ours, &mut theirs] {
             all.sort_by_key(|one| text(one, "resource_id").to_owned());
@@ -275,7 +277,7 @@ fn same(name: &str, mut ours: Vec<Value>, mut theirs: Vec<Value>) -> Result<(), 
     Ok(())
 }
 
-/// Holds a component against the original over random streams.
+/// Asserts that a component agrees with the original on random streams.
 fn holds(name: &str, options: impl Strategy<Value = Value>) {
     let seed: u64 = match std::env::var("NEPHOMETER_TEST_SEED") {
         Ok(seed) => seed.parse().expect("NEPHOMETER_TEST_SEED is a number"),

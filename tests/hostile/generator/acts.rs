@@ -1,4 +1,4 @@
-//! What a component does when it is called, beside answering.
+//! What a component does in a call before it answers.
 
 use wit_parser::{Type, TypeDefKind};
 
@@ -7,15 +7,15 @@ use super::contract::{Contract, Imported, World, width};
 use super::names;
 use super::value::BASE;
 
-/// So many calls are made before a component has anything to do.
+/// The number of calls before a component receives work.
 const EARLY: u32 = 2;
 
-/// Where something is done.
+/// Where an act happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In a function of the contract, by its number in the world.
+    /// In a function of the contract, by its index in the world.
     Export(usize),
-    /// After its answer was read.
+    /// After the host has read the answer.
     Post(usize),
     Realloc,
     /// When the component is instantiated.
@@ -24,31 +24,31 @@ pub(super) enum Place {
     Start,
 }
 
-/// Something that a function does.
+/// An act of a function.
 #[derive(Debug, Clone)]
 pub(super) enum Act {
     Trap(Trap),
     Spin,
-    /// Calls itself until the stack is full, with so many locals each time.
+    /// Recurses until the stack is full, with this many locals in each call.
     Recurse(u32),
-    /// Takes all memory that it gets, so many pages at a time, then traps or goes on.
+    /// Grows memory by this many pages at a time until it fails, then traps or continues.
     Grow {
         pages: u32,
         trap: bool,
     },
-    /// Writes all of its memory, again and again.
+    /// Overwrites all of its memory, again and again.
     Fill,
-    /// Calls an imported function so often.
+    /// Calls an imported function this many times.
     Import {
         index: u32,
         arguments: Vec<Argument>,
         times: u32,
     },
-    /// From the n-th call on.
+    /// From this call on.
     From(u32, Box<Self>),
-    /// In functions with these names, each called by the one after it.
+    /// Within functions with these names, each called by the next.
     Within(Vec<String>, Box<Self>),
-    /// Returns this at once.
+    /// Returns this value at once.
     Return(u32),
 }
 
@@ -65,12 +65,12 @@ pub(super) enum Trap {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Argument {
     Number(u64),
-    /// The handle that the function was called with, if there is one.
+    /// The handle argument of the function, if there is one.
     Handle,
 }
 
 impl Place {
-    /// Any place; those of the contract are the most likely.
+    /// Any place, most likely a function of the contract.
     pub(super) fn any(chance: &mut Chance, world: &World) -> Self {
         let export = chance.below(world.exports.len());
         match chance.small(12) {
@@ -97,7 +97,7 @@ impl Act {
         act.some_time(chance)
     }
 
-    /// A trap, in functions with names or without.
+    /// A trap, in functions with or without names.
     pub(super) fn trap(chance: &mut Chance) -> Self {
         let kind = *chance.pick(&[
             Trap::Unreachable,
@@ -112,11 +112,11 @@ impl Act {
 
     fn some_time(self, chance: &mut Chance) -> Self {
         let act = if chance.one_in(3) { self.named(chance) } else { self };
-        // What happens at the first calls is known before there is anything to do.
+        // A fault in the first calls is found before the component receives work.
         if chance.one_in(4) { act } else { Self::From(EARLY + chance.size(4), Box::new(act)) }
     }
 
-    /// Whether it takes memory that it was not given at the start.
+    /// Whether it uses more memory than it had at the start.
     pub(super) fn is_greedy(&self) -> bool {
         match self {
             Self::Grow { .. } | Self::Fill => true,
@@ -125,7 +125,7 @@ impl Act {
         }
     }
 
-    /// The same in functions that have names.
+    /// The same act within named functions.
     fn named(self, chance: &mut Chance) -> Self {
         let names = (0..=chance.small(12)).map(|_| {
             let most = *chance.pick(&[100, 2_000, 60_000]);
@@ -134,7 +134,7 @@ impl Act {
         Self::Within(names.collect(), Box::new(self))
     }
 
-    /// Calls to any imported function, often of texts that are no texts.
+    /// Calls of any imported function, often with invalid texts.
     fn import(chance: &mut Chance, contract: &Contract, world: &World) -> Self {
         if world.imports.is_empty() {
             return Self::Spin;
@@ -148,7 +148,7 @@ impl Act {
             }
         }
         for _ in arguments.len()..import.params.len() {
-            // The pointer to where the result is wanted, among others.
+            // One of these is the address for the result.
             let value = if chance.one_in(8) { chance.next() } else { u64::from(BASE) };
             arguments.push(Argument::Number(value));
         }
@@ -182,7 +182,7 @@ fn argument(chance: &mut Chance, contract: &Contract, ty: &Type) -> Vec<Argument
     }
 }
 
-/// Words of a value that has more parts.
+/// The core values of a compound value.
 fn flat(chance: &mut Chance, width: u32) -> Vec<Argument> {
     (0..width)
         .map(|_| {

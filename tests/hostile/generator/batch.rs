@@ -1,4 +1,4 @@
-//! Some cases and one agent: checked, run and taken up while it runs.
+//! One agent and a batch of cases: checks them, runs them, and reloads them while the agent runs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,14 +11,14 @@ use super::SINKS;
 use super::case::Case;
 use crate::harness::{Agent, Ended, PATIENCE, Resident, Running, component};
 
-/// What became of cases.
+/// The results of a batch.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outcome {
     pub(super) refused: usize,
     pub(super) accepted: usize,
-    /// Failures and limits of accepted ones at work, in lines of the log.
+    /// Log lines about failures and reached limits of accepted cases.
     pub(super) failed: usize,
-    /// The most memory that an agent had beyond what it may have idle, KiB.
+    /// Peak memory of an agent in KiB.
     pub(super) memory: u64,
 }
 
@@ -31,27 +31,27 @@ impl Outcome {
     }
 }
 
-/// How a batch is given to the agent.
+/// How the agent receives a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// What `check` accepts is there from the start.
+    /// The cases that `check` accepts are present from the start.
     Start,
-    /// All of it comes while the agent runs.
+    /// All cases arrive while the agent runs.
     Reload,
 }
 
 /// The content of `pipeline.yaml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The sinks of the cases, without the cases, and nothing for them.
+    /// Sinks for the cases, but without the cases, and no samples for them.
     Empty,
-    /// The cases, and nothing for them to do.
+    /// Sinks with the cases, but no samples for them.
     Idle,
-    /// All at work.
+    /// All sinks receive samples.
     Working,
 }
 
-/// Puts these cases to an agent; what went wrong, in words.
+/// Runs these cases with one agent; the error describes what went wrong.
 pub(super) fn run(cases: &[Case]) -> Result<Outcome, String> {
     let way = if (cases[0].number / SINKS).is_multiple_of(2) { Way::Reload } else { Way::Start };
     let agent = agent(cases);
@@ -88,12 +88,12 @@ fn agent(cases: &[Case]) -> Agent {
             }),
         );
     }
-    // What a publisher never sends is held: there is no use in waiting for it.
+    // Samples that a publisher never sends stay pending: do not wait for them at shutdown.
     let grace = if cases.iter().any(|case| case.publishes) { "2s" } else { "60s" };
     agent.set("components.path", json!([folder])).set("shutdown_grace", grace)
 }
 
-/// Writes the pipeline, all at once.
+/// Replaces the pipeline atomically.
 fn pipeline(agent: &Agent, phase: Phase, cases: &[&Case]) {
     let mut sinks = String::new();
     for Case { name, publishes, .. } in cases {
@@ -108,7 +108,7 @@ fn pipeline(agent: &Agent, phase: Phase, cases: &[&Case]) {
             "- {{name: to-{name}, transformers: {transformer}, publishers: ['{publisher}']}}\n"
         );
     }
-    // A year from one time to the next: for the sinks of the cases there is nothing to do.
+    // With an interval of a year, the sinks of the cases receive nothing.
     let interval = if phase == Phase::Working { 1 } else { 31_536_000 };
     let names: Vec<String> = cases.iter().map(|case| format!("to-{}", case.name)).collect();
     let source = if cases.is_empty() {
@@ -131,7 +131,7 @@ fn pipeline(agent: &Agent, phase: Phase, cases: &[&Case]) {
     fs::rename(unfinished, agent.folder.at("pipeline.yaml")).unwrap();
 }
 
-/// What `check` refuses.
+/// Returns the cases that `check` refuses.
 fn check(agent: &Agent, cases: &[Case]) -> Result<BTreeSet<String>, String> {
     let all: Vec<&Case> = cases.iter().collect();
     pipeline(agent, Phase::Working, &all);
@@ -146,20 +146,20 @@ fn check(agent: &Agent, cases: &[Case]) -> Result<BTreeSet<String>, String> {
     Ok(refused)
 }
 
-/// The cases that stand in lines of these.
+/// The cases that these lines name.
 fn named<'a>(lines: impl Iterator<Item = &'a str>, cases: &[Case]) -> BTreeSet<String> {
     let lines: Vec<&str> = lines.collect();
     let named = |case: &&Case| lines.iter().any(|line| line.contains(&case.name));
     cases.iter().filter(named).map(|case| case.name.clone()).collect()
 }
 
-/// Everything that was accepted works from the start.
+/// Runs all accepted cases from the start.
 fn start(agent: &Agent, accepted: &[&Case]) -> Result<(Ended, u64), String> {
     pipeline(agent, Phase::Working, accepted);
     measure_memory(agent.run(), "run", accepted, |running| work(agent, running))
 }
 
-/// Everything comes while the agent runs, and it refuses what `check` has refused.
+/// Reloads all cases while the agent runs, and asserts that it refuses those that `check` refused.
 fn reload(
     agent: &Agent,
     cases: &[Case],
@@ -187,7 +187,7 @@ fn reload(
     })
 }
 
-/// Lets all work for some ticks, of which the honest sink has samples.
+/// Runs for some polling cycles and asserts that the honest sink receives samples.
 fn work(agent: &Agent, running: &mut Running) -> Result<(), String> {
     running.wait_for_cycles(3);
     let before = honest_samples(agent);
@@ -199,7 +199,8 @@ fn work(agent: &Agent, running: &mut Running) -> Result<(), String> {
     Ok(())
 }
 
-/// Sees a process to its end: no signal, no panic, no more memory than it may have. How much there was.
+/// Waits until a process ends, and fails after a signal, a panic or excess memory. Returns the peak
+/// memory in KiB.
 fn measure_memory(
     mut running: Running,
     command: &str,
@@ -218,7 +219,7 @@ fn measure_memory(
     if let Some(signal) = ended.status.signal() {
         return Err(format!("{command} was ended by signal {signal} with {most} KiB"));
     }
-    // In a line of the log it is the compiler's child, which may.
+    // A panic inside a log line is the compiler child's, which is allowed.
     if let Some(line) = ended.stderr.lines().find(|line| line.starts_with("thread '")) {
         return Err(format!("{command}: {line}"));
     }
@@ -228,7 +229,7 @@ fn measure_memory(
     worked.map(|()| (ended, most))
 }
 
-/// The ledger adds up, and nobody has lost anything but the cases.
+/// Asserts that the ledger adds up and that only the cases lost samples.
 fn after(ended: &Ended, accepted: &[&Case]) -> Result<(), String> {
     let publishes = accepted.iter().any(|case| case.publishes);
     match ended.status.code() {

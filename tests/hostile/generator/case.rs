@@ -1,4 +1,4 @@
-//! The grammar: from a seed and a number to one hostile component, and to the words for it.
+//! The grammar: derives a hostile component and its description from a seed and a number.
 
 use wasm_encoder::MemoryType;
 
@@ -12,9 +12,9 @@ use super::sections;
 use super::shape::{self, Shape};
 use super::value::{Answer, Image, Mood};
 
-/// Bytes of memory for cases that are not about memory: what they start with, and this.
+/// Bytes of memory beyond the initial pages that a case may use unless it grows memory.
 const SPARE: u64 = 1 << 20;
-/// The most that a case may have.
+/// The largest memory limit of a case in bytes.
 const LARGE: u64 = 32 << 20;
 const PAGE: u64 = 65_536;
 
@@ -22,17 +22,17 @@ const PAGE: u64 = 65_536;
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) number: usize,
-    /// The name in a pipeline.
+    /// The component's name in a pipeline.
     pub(super) name: String,
     pub(super) publishes: bool,
     pub(super) bytes: Vec<u8>,
-    /// The limit on its memory, bytes.
+    /// The memory limit in bytes.
     pub(super) memory: u64,
-    /// What is wrong with it, in words.
+    /// A description of what is wrong with it.
     pub(super) what: String,
 }
 
-/// Makes cases.
+/// Generates cases.
 pub(super) struct Generator {
     contract: Contract,
     skeletons: Skeletons,
@@ -44,7 +44,7 @@ impl Generator {
         Self { contract: Contract::read(), skeletons: Skeletons::default(), seed }
     }
 
-    /// A case of the kind that publishes, or of the other one.
+    /// The case with this number, for a publisher or a transformer world.
     pub(super) fn case(&self, number: usize, publishes: bool) -> Case {
         let chance = &mut Chance::new(self.seed, number);
         let worlds: Vec<&World> =
@@ -81,7 +81,7 @@ impl Generator {
         }
     }
 
-    /// A component without fault of each world of this kind.
+    /// A valid component for each publisher or transformer world.
     pub(super) fn good_cases(&self, publishes: bool) -> Vec<Case> {
         let worlds = self.contract.worlds.iter().filter(|world| world.publishes() == publishes);
         let case = |(number, world): (usize, &World)| {
@@ -93,7 +93,7 @@ impl Generator {
         worlds.enumerate().map(case).collect()
     }
 
-    /// A component without fault, which answers everything with nothing.
+    /// A valid component that returns an empty answer from every function.
     fn good(&self, world: &World, encoding: &'static str) -> Draft {
         let mut image = Image::new(encoding);
         let answers =
@@ -109,7 +109,7 @@ impl Generator {
         }
     }
 
-    /// A few things are wrong with each case, so that one refusal does not hide all others.
+    /// Each case has only a few faults, so that one refusal does not hide all others.
     fn draft(
         &self,
         chance: &mut Chance,
@@ -135,7 +135,7 @@ impl Generator {
             let (what, customs) = sections::any(chance);
             words.push(what);
             draft.customs.extend(customs);
-            // Who reads them does so where there is a trap.
+            // Debug information is read only after a trap.
             let act = Act::trap(chance);
             let place = Place::Export(chance.below(world.exports.len()));
             words.push(format!("{}: {}", place.words(world), act.words()));
@@ -153,7 +153,7 @@ impl Generator {
         draft
     }
 
-    /// A function of this world: the more there is to its answers, the likelier.
+    /// Picks a function of this world, weighted by the number of types in its result.
     fn answering(&self, chance: &mut Chance, world: &World) -> usize {
         let parts = |export: &Export| self.contract.parts(export.result.as_ref());
         let all = world.exports.iter().map(parts).sum();
@@ -191,7 +191,7 @@ impl Generator {
     }
 }
 
-/// Memory that is too small, too large or of another kind.
+/// A memory that is too small, too large or of another kind.
 fn memory(chance: &mut Chance, needed: u64) -> MemoryType {
     let (minimum, maximum) = match chance.small(5) {
         0 => (65_536, None),
@@ -209,7 +209,7 @@ fn memory(chance: &mut Chance, needed: u64) -> MemoryType {
     }
 }
 
-/// Changes bytes, wherever they are.
+/// Changes bytes at random positions.
 fn damage(bytes: &mut Vec<u8>, chance: &mut Chance) -> String {
     match chance.small(6) {
         0 | 1 => {
@@ -262,7 +262,7 @@ impl Act {
     }
 }
 
-/// Names have no end.
+/// Shortens a text, because names may be very long.
 fn cut(text: &str) -> String {
     let short = &text[..text.floor_char_boundary(160)];
     if short.len() < text.len() { format!("{short}...") } else { short.to_owned() }

@@ -1,11 +1,11 @@
-//! Numbers that look like chance and are the same for the same seed and case.
+//! Pseudorandom numbers that are reproducible for a seed and a case.
 
 /// SplitMix64: small, and good enough for choices.
 #[derive(Debug, Clone)]
 pub(super) struct Chance(u64);
 
 impl Chance {
-    /// For one case of a seed. Cases do not depend on each other.
+    /// A generator for one case of a seed; cases are independent of each other.
     pub(super) fn new(seed: u64, case: usize) -> Self {
         let mut seeds = Self(seed);
         let start = seeds.next();
@@ -20,12 +20,12 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below `end`, which is not 0.
+    /// A number below `end`, which must not be 0.
     pub(super) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).unwrap()
     }
 
-    /// Below `end`, which is not 0.
+    /// A number below `end`, which must not be 0.
     pub(super) fn small(&mut self, end: u32) -> u32 {
         u32::try_from(self.next() % u64::from(end)).unwrap()
     }
@@ -42,7 +42,7 @@ impl Chance {
         &from[self.below(from.len())]
     }
 
-    /// From 1 to `most`: each order of magnitude is as likely as any other.
+    /// A number from 1 to `most`, each order of magnitude with the same probability.
     pub(super) fn size(&mut self, most: u32) -> u32 {
         let bits = self.small(most.ilog2() + 1);
         let size = (1 << bits) + self.small(1 << bits);

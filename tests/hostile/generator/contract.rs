@@ -1,5 +1,5 @@
-//! What a component imports and exports, read from the files in `wit/`: no name and no signature of
-//! the contract stands in the generator, so that it moves with the contract.
+//! The imports and exports of a component, read from the files in `wit/`. The generator contains no
+//! name and no signature of the contract, so that it follows each change of the contract.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,14 +16,14 @@ use crate::harness::root;
 
 const ABI: ManglingAndAbi = ManglingAndAbi::Legacy(LiftLowerAbi::Sync);
 
-/// The contract, and its worlds in the order of its files.
+/// The contract, with its worlds in the order of its files.
 pub(super) struct Contract {
     pub(super) resolve: Resolve,
     pub(super) sizes: SizeAlign,
     pub(super) worlds: Vec<World>,
 }
 
-/// A world, as a core module has to implement it.
+/// A world as a core module has to implement it.
 pub(super) struct World {
     pub(super) name: String,
     id: WorldId,
@@ -33,13 +33,13 @@ pub(super) struct World {
     pub(super) destructors: Vec<String>,
     /// Names such as `package:name/interface@1.2.3`.
     pub(super) interfaces: Vec<String>,
-    /// Names of what the canonical ABI needs.
+    /// Names of the exports that the canonical ABI requires.
     pub(super) memory: String,
     pub(super) realloc: String,
     pub(super) initialize: String,
 }
 
-/// A core function that is imported.
+/// An imported core function.
 pub(super) struct Import {
     pub(super) module: String,
     pub(super) name: String,
@@ -48,27 +48,27 @@ pub(super) struct Import {
     pub(super) what: Imported,
 }
 
-/// What an imported function does.
+/// The kind of an imported function.
 pub(super) enum Imported {
-    /// It is in an interface: its parameters, unless they are in memory.
+    /// A function of an interface: its parameter types, or none if they are passed in memory.
     Function(Vec<Type>),
-    /// It makes a handle to an exported resource.
+    /// Creates a handle to an exported resource.
     New(TypeId),
-    /// It drops a handle to an imported resource.
+    /// Drops a handle to an imported resource.
     Drop(TypeId),
     Other,
 }
 
-/// A core function that is exported.
+/// An exported core function.
 pub(super) struct Export {
     pub(super) name: String,
     pub(super) post: String,
     pub(super) params: Vec<ValType>,
     pub(super) results: Vec<ValType>,
-    /// The type of what the result points to, or of the result itself.
+    /// The type of the result, also if the function returns its address.
     pub(super) result: Option<Type>,
     pub(super) indirect: bool,
-    /// Parameters that are handles: their place, and the resource.
+    /// Parameters that are handles: position and resource.
     pub(super) handles: Vec<(u32, TypeId)>,
 }
 
@@ -83,7 +83,7 @@ impl Contract {
         Self { resolve, sizes, worlds }
     }
 
-    /// The component that wit-component makes of a core module of this world.
+    /// The component that wit-component creates from a core module of this world.
     pub(super) fn component(
         &self,
         world: &World,
@@ -95,7 +95,7 @@ impl Contract {
         encoder.module(&module).unwrap().validate(true).encode().unwrap()
     }
 
-    /// How many types a type is made of, itself included.
+    /// The number of types within a type, including itself.
     pub(super) fn parts(&self, ty: Option<&Type>) -> usize {
         let Some(ty) = ty else { return 1 };
         let Type::Id(id) = ty else { return 1 };
@@ -117,7 +117,7 @@ impl Contract {
         }
     }
 
-    /// What a type is called by is not what it is.
+    /// Resolves aliases of a type.
     pub(super) fn plain(&self, id: TypeId) -> TypeId {
         plain(&self.resolve, id)
     }
@@ -153,12 +153,12 @@ impl World {
         made
     }
 
-    /// Whether it is a publisher's, which stands elsewhere in a pipeline.
+    /// Whether it is the world of a publisher, which a pipeline uses differently.
     pub(super) fn publishes(&self) -> bool {
         self.name.contains("publisher")
     }
 
-    /// The import that makes handles to a resource.
+    /// The import that creates handles to a resource.
     pub(super) fn maker(&self, resource: TypeId) -> Option<u32> {
         self.import(|what| matches!(what, Imported::New(id) if *id == resource))
     }
@@ -281,7 +281,7 @@ fn exported(resolve: &Resolve, interface: Option<&WorldKey>, func: &Function) ->
     }
 }
 
-/// How many core values a value becomes.
+/// The number of core values of a flattened value.
 pub(super) fn width(resolve: &Resolve, ty: &Type) -> u32 {
     let mut storage = [WasmType::I32; Resolve::MAX_FLAT_PARAMS];
     let mut flat = wit_parser::abi::FlatTypes::new(&mut storage);
@@ -299,7 +299,7 @@ fn types(of: &[WasmType]) -> Vec<ValType> {
     of.iter().map(one).collect()
 }
 
-/// Good components, made once: by world and encoding of texts.
+/// A cache of good components by world and string encoding.
 #[derive(Default)]
 pub(super) struct Skeletons(Mutex<BTreeMap<(String, &'static str), Vec<u8>>>);
 

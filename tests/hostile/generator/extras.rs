@@ -1,4 +1,4 @@
-//! What a core module can have too much of.
+//! Excess content of a core module.
 
 use wasm_encoder::{
     BlockType, ConstExpr, Elements, ExportKind, FieldType, InstructionSink, MemoryType, RefType,
@@ -9,40 +9,40 @@ use super::chance::Chance;
 use super::guest::Core;
 use super::names;
 
-/// Something that nobody needs so much of.
+/// A construct in an unusual amount.
 #[derive(Debug, Clone)]
 pub(super) enum Extra {
     Types(u32),
-    /// A function type with so many parameters and results, and a function of it.
+    /// A function type with this many parameters and results, and a function of that type.
     Wide(u32),
     Functions(u32),
-    /// Tables of a size, each with one element at its end.
+    /// Tables of this size, each with one element at its end.
     Tables {
         count: u32,
         size: u32,
     },
-    /// So many elements in a segment that nothing uses.
+    /// An unused segment with this many elements.
     Elements(u32),
-    /// A jump to one of so many places.
+    /// A jump table with this many targets.
     Jumps(u32),
     Locals(u32),
-    /// Blocks within blocks.
+    /// Nested blocks.
     Blocks(u32),
-    /// A function with so many instructions.
+    /// A function with this many instructions.
     Body(u32),
-    /// Values on the stack at once.
+    /// This many values on the stack at once.
     Stack(u32),
-    /// Segments of data of one byte each.
+    /// Data segments of one byte each.
     Data(u32),
-    /// Data where there is no memory.
+    /// Data outside of the memory.
     DataOutside,
-    /// Exports with such names.
+    /// This many exports with this name.
     Exports(u32, String),
     /// A second memory.
     Memory,
-    /// A type of a proposal that is switched off.
+    /// A type of a disabled proposal.
     Struct,
-    /// Instructions that are none, or switched off.
+    /// Invalid or disabled instructions.
     Raw(Vec<u8>),
 }
 
@@ -165,7 +165,7 @@ impl Extra {
     }
 }
 
-/// Blocks and loops, each in the one before.
+/// Nested blocks and loops.
 fn blocks(sink: &mut InstructionSink<'_>, count: u32) {
     for nth in 0..count {
         if nth % 2 == 0 {
@@ -179,7 +179,8 @@ fn blocks(sink: &mut InstructionSink<'_>, count: u32) {
     }
 }
 
-/// Each table has most of its elements left out: as code it is what the table holds.
+/// Tables whose elements are mostly unset, so that the compiled initial content is as large as the
+/// table.
 pub(super) fn tables(core: &mut Core<'_>, count: u32, size: u32) {
     let function = core.function((&[], &[]), &[], Vec::new());
     for _ in 0..count {

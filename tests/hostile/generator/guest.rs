@@ -1,5 +1,5 @@
-//! The core module of a component: the functions of its world with what they do and answer, and
-//! whatever else a module can have too much of.
+//! The core module of a component: the functions of its world, with their acts and answers, and
+//! excess content.
 
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, CustomSection, DataSection, ElementSection, Elements,
@@ -15,33 +15,33 @@ use super::sections::Custom;
 use super::value::{Answer, Image, small};
 
 const PAGE: u32 = 65_536;
-/// Pages behind the answers, for what is handed over.
+/// Pages above the answers, for arguments of calls.
 const ROOM: u32 = 4;
 const NULLARY: (&[ValType], &[ValType]) = (&[], &[]);
 
-/// What a core module is made of.
+/// The description of a core module.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) image: Image,
-    /// By export.
+    /// One answer for each export of the world.
     pub(super) answers: Vec<Answer>,
     pub(super) acts: Vec<(Place, Act)>,
     pub(super) extras: Vec<Extra>,
     pub(super) customs: Vec<Custom>,
     /// Further exports of the memory, under these names.
     pub(super) aliases: Vec<String>,
-    /// Pages of memory, if they are not what the answers need.
+    /// The memory, if it is not the one that the answers need.
     pub(super) memory: Option<MemoryType>,
 }
 
 impl Draft {
-    /// Pages that it starts with.
+    /// The initial number of pages.
     pub(super) fn pages(&self) -> u64 {
         let needed = u64::from(self.image.end.div_ceil(PAGE) + ROOM);
         self.memory.map_or(needed, |memory| memory.minimum)
     }
 
-    /// The module.
+    /// Encodes the module.
     pub(super) fn module(&self, world: &World) -> Vec<u8> {
         let mut core = Core::new(self, world);
         core.functions();
@@ -52,7 +52,7 @@ impl Draft {
     }
 }
 
-/// A module that grows.
+/// A module under construction.
 pub(super) struct Core<'a> {
     draft: &'a Draft,
     world: &'a World,
@@ -72,7 +72,7 @@ pub(super) struct Core<'a> {
     pub(super) memories: MemorySection,
 }
 
-/// Where something is written that a function does.
+/// What is known about the function in which code is written.
 struct Scope {
     /// The parameter that is a handle.
     handle: Option<u32>,
@@ -82,7 +82,7 @@ struct Scope {
 
 const NOWHERE: Scope = Scope { handle: None, returns: false };
 
-/// Globals: how many calls there were, and where free memory begins.
+/// Indexes of globals: the number of calls so far, and the start of free memory.
 const COUNT: u32 = 0;
 const HEAP: u32 = 1;
 
@@ -133,7 +133,7 @@ impl<'a> Core<'a> {
         core
     }
 
-    /// The number of a function type.
+    /// The index of a function type.
     pub(super) fn ty(&mut self, params: &[ValType], results: &[ValType]) -> u32 {
         let known = self.known.iter().position(|(p, r)| p == params && r == results);
         small(known.unwrap_or_else(|| {
@@ -143,7 +143,7 @@ impl<'a> Core<'a> {
         }))
     }
 
-    /// Adds a function: its number. The body lacks its end.
+    /// Adds a function and returns its index. The body has no `end` instruction yet.
     pub(super) fn function(
         &mut self,
         (params, results): (&[ValType], &[ValType]),
@@ -168,7 +168,7 @@ impl<'a> Core<'a> {
         self.named += 1;
     }
 
-    /// The functions of the world, and those that the canonical ABI needs.
+    /// Adds the functions of the world and those that the canonical ABI requires.
     fn functions(&mut self) {
         let (world, draft) = (self.world, self.draft);
         for (nth, export) in world.exports.iter().enumerate() {
@@ -215,7 +215,7 @@ impl<'a> Core<'a> {
                 sink.local_get(*place).call(drop);
             }
         }
-        // Handles in an answer are made for each call: the host takes them.
+        // Handles in an answer are created in each call, because the host takes them over.
         if export.indirect {
             for (address, resource) in &answer.handles {
                 if let Some(make) = self.world.maker(*resource) {
@@ -236,7 +236,7 @@ impl<'a> Core<'a> {
         body
     }
 
-    /// Memory from the heap, which grows.
+    /// The body of `realloc`, which grows the heap.
     fn realloc(&mut self) -> Vec<u8> {
         let mut body = self.acts(Place::Realloc, &Scope { handle: None, returns: true });
         let mut sink = InstructionSink::new(&mut body);
@@ -251,7 +251,7 @@ impl<'a> Core<'a> {
         body
     }
 
-    /// Copies what is repeated in the answers: twice as much each time.
+    /// Fills the repeated parts of the answers, doubling the copied length each time.
     fn repeats(&self, body: &mut Vec<u8>) {
         let mut sink = InstructionSink::new(body);
         for (address, unit, total) in &self.draft.image.repeats {
@@ -311,7 +311,8 @@ impl<'a> Core<'a> {
             }
             Act::Import { index, arguments, times } => {
                 let inner = self.import(*index, arguments);
-                // A loop of its own, because a function that has locals has them first.
+                // A separate function for the loop, because locals are declared at the start of a
+                // function.
                 let number = self.function(
                     (&[ValType::I32], &[]),
                     &[(1, ValType::I32)],
@@ -326,7 +327,7 @@ impl<'a> Core<'a> {
             }
             Act::Trap(Trap::CallNothing) => {
                 let nullary = self.ty(&[], &[]);
-                // No element of the table is set.
+                // The element is not set.
                 InstructionSink::new(&mut body).i32_const(0).call_indirect(0, nullary);
             }
             act => simple(act, scope, &mut body),
@@ -334,7 +335,7 @@ impl<'a> Core<'a> {
         body
     }
 
-    /// A call; the only parameter of the function that it is in is the handle.
+    /// A call of an import; the only parameter of the enclosing function is the handle.
     fn import(&self, index: u32, arguments: &[Argument]) -> Vec<u8> {
         let import = &self.world.imports[index as usize];
         let mut body = Vec::new();
@@ -397,7 +398,7 @@ impl<'a> Core<'a> {
     }
 }
 
-/// The body of a function with a handle and a counter as its locals.
+/// The body of a function whose locals are a handle and a counter.
 fn repeated(inner: &[u8], times: u32) -> Vec<u8> {
     let mut body = Vec::new();
     InstructionSink::new(&mut body).loop_(BlockType::Empty);
@@ -443,7 +444,7 @@ fn simple(act: &Act, scope: &Scope, body: &mut Vec<u8>) {
     }
 }
 
-/// Writes all memory behind the first page.
+/// Overwrites all memory after the first page.
 fn fill(sink: &mut InstructionSink<'_>) {
     let page = PAGE.cast_signed();
     sink.i32_const(page).i32_const(0x7d).memory_size(0).i32_const(page).i32_mul();

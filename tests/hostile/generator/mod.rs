@@ -1,9 +1,9 @@
-//! Hostile components by the hundred, made from a seed by a grammar over the files in `wit/`.
+//! Hundreds of hostile components, generated from a seed by a grammar over the files in `wit/`.
 //!
-//! Whatever a component is, the agent does not die and has no more memory than it may, the sink
-//! beside it loses nothing, and `check` refuses what the running agent refuses, no more and no less.
-//! `NEPHOMETER_TEST_SEED` takes another seed, `NEPHOMETER_TEST_CASE` one case of it alone,
-//! `NEPHOMETER_TEST_SECONDS` goes on with further seeds until that time is over.
+//! No component can end the agent, raise its memory above the limits, or make the sink beside it
+//! lose samples, and `check` refuses exactly what the running agent refuses. `NEPHOMETER_TEST_SEED`
+//! sets the seed, `NEPHOMETER_TEST_CASE` runs only one case of it, and `NEPHOMETER_TEST_SECONDS`
+//! adds further seeds until the time is over.
 
 mod acts;
 mod batch;
@@ -27,13 +27,13 @@ use crate::harness::scaled;
 use batch::Outcome;
 use case::{Case, Generator};
 
-/// Without another one.
+/// The default seed.
 const SEED: u64 = 17;
-/// Sinks of one agent.
+/// Hostile sinks of one agent.
 const SINKS: usize = 25;
-/// Every so many batches the cases publish.
+/// One batch in this many contains publishers.
 const PUBLISHERS: usize = 8;
-/// Agents at a time.
+/// Agents that run at the same time.
 const AGENTS: usize = 2;
 
 #[test]
@@ -57,7 +57,7 @@ fn generated_components_never_harm_the_agent() {
     }
 }
 
-// What every case is made of must be well, or all of them are refused for the same reason.
+// The base of all cases must be valid, or all of them are refused for the same reason.
 #[test]
 fn valid_generated_component_is_accepted() {
     let generator = Generator::new(SEED);
@@ -77,7 +77,7 @@ fn case(generator: &Generator, number: usize) -> Case {
     generator.case(number, number / SINKS % PUBLISHERS == PUBLISHERS - 1)
 }
 
-/// Runs a batch. What cannot even be waited for is a failure like any other.
+/// Runs a batch; a panic, such as that of a timeout, is a failure like any other.
 fn attempt(batch: &[Case]) -> Result<Outcome, String> {
     catch_unwind(AssertUnwindSafe(|| batch::run(batch))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -86,7 +86,7 @@ fn attempt(batch: &[Case]) -> Result<Outcome, String> {
     })
 }
 
-/// Runs so many cases of a seed.
+/// Runs this many cases of a seed.
 fn cases(seed: u64, count: usize) {
     let generator = Generator::new(seed);
     let next = AtomicUsize::new(0);
@@ -121,12 +121,12 @@ fn cases(seed: u64, count: usize) {
     });
     println!("seed {seed}: {count} cases, {total:?}");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    // A generator whose components are all refused at the door, or all well, attacks nothing.
+    // If all components were refused, or all were harmless, the generator would test nothing.
     assert!(total.refused > count / 10 && total.accepted > count / 4, "{total:?}");
     assert!(total.failed > count / 20, "{total:?}");
 }
 
-/// Which cases of a batch fail by themselves, with their files kept.
+/// Reports the cases of a batch that fail alone, and keeps their files.
 fn alone(seed: u64, batch: &[Case]) -> String {
     let mut report = String::new();
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generated");

@@ -1,8 +1,8 @@
-//! Names that attack whoever prints, parses or demangles them.
+//! Names that attack programs which print, parse or demangle them.
 
 use super::chance::Chance;
 
-/// A name of a function, a section, a field or an export. Most are shorter than `most` bytes.
+/// A name of a function, section, field or export. Most are shorter than `most` bytes.
 pub(super) fn any(chance: &mut Chance, most: u32) -> String {
     match chance.small(9) {
         0 => doubling(chance, most),
@@ -15,7 +15,7 @@ pub(super) fn any(chance: &mut Chance, most: u32) -> String {
     }
 }
 
-/// A text that is no name.
+/// A text that is not a valid name.
 pub(super) fn text(chance: &mut Chance, most: u32) -> String {
     let piece = *chance.pick(&[
         "",
@@ -38,7 +38,7 @@ pub(super) fn text(chance: &mut Chance, most: u32) -> String {
     piece.repeat(times.max(1))
 }
 
-/// C++: each template argument is twice the one before, by substitution.
+/// C++: each template argument is twice as long as the one before, by substitution.
 fn doubling(chance: &mut Chance, most: u32) -> String {
     let (levels, length) = (1 + chance.small(40), chance.size(most) as usize);
     let mut name = format!("_Z1f{length}{}1BIS_S_E", "A".repeat(length));
@@ -49,7 +49,7 @@ fn doubling(chance: &mut Chance, most: u32) -> String {
     name
 }
 
-/// `S_`, `S0_` and so on, in base 36.
+/// The substitution with this index in base 36: `S_`, `S0_` and so on.
 fn substitution(number: u32) -> String {
     if number == 0 {
         return "S_".to_owned();
@@ -57,7 +57,7 @@ fn substitution(number: u32) -> String {
     format!("S{}_", digits(number - 1, 36).to_uppercase())
 }
 
-/// C++: pointers to pointers, or templates of templates.
+/// C++: nested pointers or templates.
 fn nested_templates(length: u32) -> String {
     let depth = length as usize / 4;
     if length.is_multiple_of(2) {
@@ -67,12 +67,12 @@ fn nested_templates(length: u32) -> String {
     }
 }
 
-/// Rust as it was mangled before: a path of many parts and a hash.
+/// Rust's legacy mangling: a path of many parts and a hash.
 fn legacy_rust(length: u32) -> String {
     format!("_ZN{}17h0123456789abcdefE", "9$LT$u7e$GT".repeat(length as usize / 11))
 }
 
-/// Rust: each tuple is twice the one before, by references back.
+/// Rust: each tuple is twice as long as the one before, by back references.
 fn doubling_rust(chance: &mut Chance) -> String {
     let mut name = "INvC1a1f".to_owned();
     let mut last = name.len();
@@ -89,7 +89,7 @@ fn doubling_rust(chance: &mut Chance) -> String {
     format!("_R{name}E")
 }
 
-/// Rust: slices of slices.
+/// Rust: nested slices.
 fn deep_rust(length: u32) -> String {
     format!("_RINvC1a1f{}jE", "S".repeat(length as usize))
 }

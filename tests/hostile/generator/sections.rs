@@ -1,4 +1,4 @@
-//! Custom sections: debug information and names, for whoever reads them unasked.
+//! Custom sections: debug information and names that attack any reader.
 
 use wasm_encoder::{Encode, NameMap, NameSection, ProducersField, ProducersSection};
 
@@ -16,8 +16,8 @@ fn custom(name: &str, data: Vec<u8>) -> Custom {
     Custom { name: name.to_owned(), data }
 }
 
-/// Sections that belong together, and what they are called in a report. Debug information covers
-/// all of the code, so that any trap has a line in it.
+/// Related sections and their description for reports. Debug information covers all code, so that
+/// any trap has a line in it.
 pub(super) fn any(chance: &mut Chance) -> (String, Vec<Custom>) {
     let (what, mut sections) = match chance.small(9) {
         0 | 1 => {
@@ -86,13 +86,13 @@ const OTHERS: [&str; 10] = [
     "",
 ];
 
-/// All addresses: what `DW_AT_low_pc` and `DW_AT_high_pc` say.
+/// The whole address range, for `DW_AT_low_pc` and `DW_AT_high_pc`.
 fn everywhere(into: &mut Vec<u8>) {
     into.extend([0; 4]);
     into.extend(0x7fff_ffff_u32.to_le_bytes());
 }
 
-/// A unit of version 4 with addresses of four bytes.
+/// A unit of DWARF version 4 with addresses of four bytes.
 fn unit(entries: &[u8]) -> Vec<u8> {
     let mut unit = vec![4, 0, 0, 0, 0, 0, 4];
     unit.extend(entries);
@@ -101,7 +101,7 @@ fn unit(entries: &[u8]) -> Vec<u8> {
     section
 }
 
-/// A function, and in it one that was inlined, and so on. A reader that recurses has no end.
+/// Nested inlined functions in one function; a recursive reader overflows its stack.
 fn nested(depth: u32) -> Vec<Custom> {
     let abbreviations = vec![
         1, 0x11, 1, 0x11, 0x01, 0x12, 0x06, 0, 0, // a unit: low_pc, high_pc
@@ -122,7 +122,7 @@ fn nested(depth: u32) -> Vec<Custom> {
     vec![custom(".debug_abbrev", abbreviations), custom(".debug_info", unit(&entries))]
 }
 
-/// One sequence of so many lines.
+/// One sequence with this many lines.
 fn lines_of(lines: u32) -> Vec<Custom> {
     let abbreviations = vec![1, 0x11, 0, 0x11, 0x01, 0x12, 0x06, 0x10, 0x17, 0, 0, 0];
     let mut entries = vec![1];
@@ -147,7 +147,7 @@ fn lines_of(lines: u32) -> Vec<Custom> {
     ]
 }
 
-/// Functions that all have the same long list of ranges.
+/// Functions that share the same long list of ranges.
 fn ranges(functions: u32, each: u32) -> Vec<Custom> {
     let abbreviations = vec![
         1, 0x11, 1, 0x11, 0x01, 0x12, 0x06, 0, 0, // a unit
@@ -189,13 +189,13 @@ fn producers(chance: &mut Chance) -> Custom {
     }
     let mut encoded = Vec::new();
     section.encode(&mut encoded);
-    // Behind the length and the name of the section, as it stands in a file.
+    // After the length and the name of the section, as in a file.
     let name = b"producers";
     let at = encoded.windows(name.len()).position(|bytes| bytes == name).unwrap();
     custom("producers", encoded.split_off(at + name.len()))
 }
 
-/// Names of functions and locals that are not there, lengths that are wrong.
+/// Names of functions and locals that do not exist, with wrong lengths.
 fn names_of_nothing(chance: &mut Chance) -> Custom {
     let mut data = Vec::new();
     for _ in 0..=chance.small(6) {

@@ -1,4 +1,4 @@
-//! The component around a core module: its sections, and what can be put beside them.
+//! The component around a core module: its sections, and additions to them.
 
 use std::ops::Range;
 
@@ -25,18 +25,18 @@ const MODULE: u8 = 1;
 const COMPONENT: u8 = 4;
 const FIELDS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
-/// A component as the sections that it is made of.
+/// A component as a list of sections.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     header: Vec<u8>,
-    /// Kinds and contents.
+    /// Kind and content of each section.
     sections: Vec<(u8, Vec<u8>)>,
-    /// How many types its sections make, where it was taken apart.
+    /// The number of types in the component.
     types: u32,
 }
 
 impl Shape {
-    /// Takes a good component apart.
+    /// Splits a good component into sections.
     pub(super) fn of(component: &[u8]) -> Self {
         let sections = split(component, HEADER).into_iter();
         Self {
@@ -56,7 +56,7 @@ impl Shape {
         component
     }
 
-    /// Puts another core module in the place of the first one, which is the author's.
+    /// Replaces the first core module, which is the author's.
     pub(super) fn replace_main(&mut self, module: Vec<u8>) {
         let main = self.sections.iter_mut().find(|(id, _)| *id == MODULE);
         main.expect("wit-component puts it there").1 = module;
@@ -73,7 +73,7 @@ impl Shape {
         self.sections.extend(added.map(|(id, range)| (id, bytes[range].to_vec())));
     }
 
-    /// Changes it in one way; says which.
+    /// Applies one random change and returns its description.
     pub(super) fn change(&mut self, chance: &mut Chance, world: &World) -> String {
         match chance.small(13) {
             0 => self.nest(chance.size(5_000)),
@@ -95,7 +95,7 @@ impl Shape {
         }
     }
 
-    /// Components within components.
+    /// Nested components.
     fn nest(&mut self, depth: u32) -> String {
         let mut inner = Component::new().finish();
         for _ in 1..depth {
@@ -141,7 +141,7 @@ impl Shape {
         format!("{count} core instances")
     }
 
-    /// Modules that nobody instantiates: they are compiled all the same.
+    /// Modules that are never instantiated, but compiled nevertheless.
     fn tables(&mut self, chance: &mut Chance) -> String {
         let (modules, tables, size) = (chance.size(8), chance.size(90), chance.size(1_000_000));
         for _ in 0..modules {
@@ -150,7 +150,7 @@ impl Shape {
         format!("{modules} modules of {tables} tables of {size} elements")
     }
 
-    /// An import that no host has, or that one has in another version.
+    /// An import that the host does not have, or has in another version.
     fn import(&mut self, chance: &mut Chance, world: &World) -> String {
         let known = chance.pick(&world.interfaces).clone();
         let name = match chance.small(6) {
@@ -175,7 +175,7 @@ impl Shape {
         format!("imports {:?}", &name[..name.floor_char_boundary(60)])
     }
 
-    /// Types that are made of the type before, once or twice or more.
+    /// A chain of types, each made of the one before, once or several times.
     fn type_chain(&mut self, chance: &mut Chance) -> String {
         let (depth, kind, wide) = (chance.size(5_000), chance.small(5), chance.size(8));
         let mut types = ComponentTypeSection::new();
@@ -220,7 +220,7 @@ impl Shape {
         format!("{count} parts of types, kind {kind}")
     }
 
-    /// Types of instances within types of instances.
+    /// Nested instance types.
     fn nested_types(&mut self, depth: u32) -> String {
         let mut inner = InstanceType::new();
         for _ in 0..depth {
@@ -271,7 +271,7 @@ impl Shape {
         format!("{what}, beside the module")
     }
 
-    /// Sections twice, away, or in each other's place.
+    /// Repeats, removes or swaps sections.
     fn reorder(&mut self, chance: &mut Chance) -> String {
         let (one, other) = (chance.below(self.sections.len()), chance.below(self.sections.len()));
         let id = self.sections[one].0;
@@ -293,8 +293,8 @@ impl Shape {
     }
 }
 
-/// Names of the contract in this component are those of another one: of the same length, so that
-/// nothing else changes.
+/// Renames an interface of the contract in this component; the new name has the same length, so
+/// that nothing else changes.
 pub(super) fn rename(bytes: &mut [u8], chance: &mut Chance, world: &World) -> String {
     let name = chance.pick(&world.interfaces).clone();
     let new = other_version(&name, chance);
@@ -311,7 +311,7 @@ pub(super) fn rename(bytes: &mut [u8], chance: &mut Chance, world: &World) -> St
     format!("{name} becomes {new}")
 }
 
-/// Another digit or letter somewhere, of the version for the most part.
+/// Replaces one digit or letter, mostly in the version.
 fn other_version(name: &str, chance: &mut Chance) -> String {
     let version = name.find('@').map_or(0, |at| at + 1);
     let from = if chance.one_in(3) { 0 } else { version.min(name.len() - 1) };
@@ -352,7 +352,7 @@ fn module_of_tables(count: u32, size: u32) -> Vec<u8> {
     module.finish()
 }
 
-/// The sections from here on: their kinds, and where their contents are.
+/// The sections from this offset on: kind and range of the content.
 pub(super) fn split(bytes: &[u8], mut from: usize) -> Vec<(u8, Range<usize>)> {
     let mut sections = Vec::new();
     while from < bytes.len() {
@@ -373,7 +373,7 @@ pub(super) fn split(bytes: &[u8], mut from: usize) -> Vec<(u8, Range<usize>)> {
     sections
 }
 
-/// A length, seven bits a byte, the lowest first.
+/// A length in LEB128.
 fn leb(mut number: usize, into: &mut Vec<u8>) {
     while number >= 0x80 {
         into.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
@@ -382,7 +382,7 @@ fn leb(mut number: usize, into: &mut Vec<u8>) {
     into.push(u8::try_from(number).unwrap());
 }
 
-/// How many types the outermost component has.
+/// The number of types in the outermost component.
 fn types(component: &[u8]) -> u32 {
     let (mut depth, mut count) = (0, 0);
     for payload in Parser::new(0).parse_all(component) {

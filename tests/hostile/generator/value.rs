@@ -1,5 +1,6 @@
-//! What a component answers: values of any type of the contract, laid out as the canonical ABI has
-//! them, mostly valid, because an answer that is refused at its first byte tests nothing behind it.
+//! The answers of a component: values of any type of the contract in the layout of the canonical
+//! ABI. Most are valid, because an answer that is refused at its first byte tests nothing behind
+//! it.
 
 use wit_parser::{Handle, Int, Type, TypeDefKind, TypeId};
 
@@ -7,35 +8,36 @@ use super::chance::Chance;
 use super::contract::Contract;
 use super::names;
 
-/// Where the values are; what is below is left to whoever writes through null pointers.
+/// The address of the first value; writes through null pointers hit only the memory below.
 pub(super) const BASE: u32 = 65_536;
-/// No answer is larger, so that addresses stay below 4 GiB.
+/// The maximum end address of the answers, so that addresses stay below 4 GiB.
 const LARGEST: u32 = 1 << 28;
-/// After 1980, and never later than the input's newest.
+/// A time after 1980 and never later than the input's newest.
 const TIME: u64 = 1_600_000_000_000_000_000;
-/// An integer that only its exact value tells from those beside it: as a double it is [`TIME`].
+/// An integer whose neighbours have the same double value, [`TIME`]: only `exact` distinguishes
+/// them.
 const WHOLE: f64 = 1.6e18;
-/// Elements of a list that differ; the others repeat them.
+/// Maximum number of different elements in a list; the others repeat them.
 const DIFFERENT: u32 = 4;
-/// The first number of an entry that a component sends itself.
+/// The first number of a component's own dictionary entries.
 const OWN: u32 = 1 << 31;
 
-/// How values come out.
+/// How values are chosen.
 #[derive(Debug, Clone)]
 pub(super) struct Mood {
-    /// The first case of everything, and empty lists: what a good component answers.
+    /// The first variant case and empty lists everywhere: the answers of a good component.
     pub(super) tame: bool,
-    /// One value in so many is a lie; 0 for none.
+    /// One value in this many is invalid; 0 for none.
     pub(super) lies: u32,
-    /// Entries of lists of numbers, which are columns.
+    /// Length of lists of numbers, which are columns.
     pub(super) rows: u32,
-    /// Entries of all other lists.
+    /// Length of all other lists.
     pub(super) entries: u32,
-    /// Bytes of a long text.
+    /// Length of a long text in bytes.
     pub(super) text: u32,
-    /// One text in so many is long; 0 for none.
+    /// One text in this many is long; 0 for none.
     pub(super) long: u32,
-    /// All values are integers that have exact values.
+    /// All volumes are integers that have exact values.
     pub(super) whole: bool,
 }
 
@@ -62,19 +64,19 @@ impl Mood {
     }
 }
 
-/// What the memory holds when the component starts.
+/// The content of the memory when the component starts.
 #[derive(Debug)]
 pub(super) struct Image {
-    /// Addresses and bytes.
+    /// Pairs of address and bytes.
     pub(super) segments: Vec<(u32, Vec<u8>)>,
-    /// From an address on, so many bytes are repeated until so many are filled.
+    /// Address, size of a unit, and total size: the unit is repeated until the total is filled.
     pub(super) repeats: Vec<(u32, u32, u32)>,
-    /// The first address that is free.
+    /// The first free address.
     pub(super) end: u32,
     encoding: &'static str,
 }
 
-/// Where an answer is, and which handles have to be made for each call.
+/// The address of an answer, and the handles that each call has to create.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Answer {
     pub(super) address: u32,
@@ -111,7 +113,7 @@ impl Image {
         address
     }
 
-    /// A text: its address, and its length as it is counted in this encoding.
+    /// Adds a text; returns its address and its length in code units of the encoding.
     fn text(&mut self, text: &str) -> (u32, u32) {
         let narrow = text.chars().all(|letter| u32::from(letter) < 256);
         let wide = || text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
@@ -131,7 +133,8 @@ impl Image {
         (address, (length / unit) | tag)
     }
 
-    /// JSON of an object with so many bytes, which does not make the file any larger.
+    /// Adds a JSON object with a text of this length, which is repeated at start and does not
+    /// enlarge the file.
     fn long_text(&mut self, length: u32) -> (u32, u32) {
         let (before, after) = (r#"{"a":""#, r#""}"#);
         let unit = if self.encoding == "utf16" { 2 } else { 1 };
@@ -158,12 +161,12 @@ struct Writer<'a> {
     mood: &'a Mood,
     image: &'a mut Image,
     handles: Vec<(u32, TypeId)>,
-    /// Which element of a list is written.
+    /// The index of the list element being written.
     element: u32,
 }
 
 impl Writer<'_> {
-    /// A value of this type at this address, into these bytes.
+    /// Writes a value of this type for this address into these bytes.
     fn put(&mut self, ty: &Type, at: u32, into: &mut [u8]) {
         match ty {
             Type::Bool | Type::U8 | Type::S8 => into[0] = self.byte(ty),
@@ -243,10 +246,10 @@ impl Writer<'_> {
         }
     }
 
-    /// One case of several, with what it carries.
+    /// Writes one variant case with its payload.
     fn case(&mut self, tag: Int, cases: &[Option<Type>], at: u32, into: &mut [u8]) {
         let mut case = if self.mood.tame { 0 } else { self.chance.below(cases.len()) };
-        // Errors end a call early: that is the rarer case of a result.
+        // An error ends the call early, so the error case of a result is rarer.
         if cases.len() == 2 && tag == Int::U8 && cases[0].is_some() && !self.chance.one_in(6) {
             case = 0;
         }
@@ -279,7 +282,7 @@ impl Writer<'_> {
         if step * count.min(LARGEST / step) + self.image.end > LARGEST {
             count = 1;
         }
-        // Columns often name one entry, or one row, throughout.
+        // The same entry or row number often fills a whole column.
         let same = matches!(ty, Type::U32) && self.chance.one_in(2);
         let different = if same { 1 } else { count.min(1 + self.chance.small(DIFFERENT)) };
         if self.counts(ty) && self.chance.one_in(2) {
@@ -303,15 +306,15 @@ impl Writer<'_> {
         word(&mut into[4..], count);
     }
 
-    /// Whether elements of this type begin with numbers that ascend.
+    /// Whether elements of this type begin with ascending numbers.
     fn counts(&self, ty: &Type) -> bool {
         let Type::Id(id) = ty else { return false };
         let kind = &self.contract.resolve.types[self.contract.plain(*id)].kind;
         matches!(kind, TypeDefKind::Record(record) if record.fields[0].ty == Type::U32)
     }
 
-    /// The number that an element of a list begins with: of a new entry, if the entry follows, or of the
-    /// row that has an integer. Elements are counted, because entries have no gaps and rows ascend.
+    /// The number that a list element begins with: of a new dictionary entry, or of a row with an
+    /// exact integer. It is the element's index, because entries have no gaps and rows ascend.
     fn number_of_element(&mut self, fields: &[Type]) -> Option<u32> {
         let [Type::U32, second] = fields else { return None };
         if self.mood.tame || self.mood.lie(self.chance) {
@@ -324,7 +327,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether this is another name of a number.
+    /// Whether this is an alias of a number type.
     fn is_number(&self, ty: &Type) -> bool {
         let Type::Id(id) = ty else { return false };
         let kind = &self.contract.resolve.types[self.contract.plain(*id)].kind;
@@ -353,7 +356,7 @@ impl Writer<'_> {
             let (address, length) = self.image.long_text(self.mood.text);
             return self.lie_about(address, length);
         }
-        // A name, a unit, an id, JSON of an object: this one text is all of them.
+        // The same text is valid as name, unit, id and JSON object.
         if !self.mood.lie(self.chance) {
             return self.image.text("{}");
         }
@@ -374,7 +377,7 @@ impl Writer<'_> {
         if *ty == Type::Bool && !self.mood.lie(self.chance) { byte & 1 } else { byte }
     }
 
-    /// Mostly what could be the number of an entry or a row, or of none.
+    /// Mostly a possible number of an entry or a row, or the number for none.
     fn index(&mut self) -> u32 {
         if self.mood.tame {
             return 0;
@@ -382,7 +385,7 @@ impl Writer<'_> {
         if self.mood.lie(self.chance) {
             return *self.chance.pick(&[u32::MAX - 1, OWN + (1 << 16), OWN - 1, 1 << 16]);
         }
-        // The input has one meter and a few resources, the component some more of each.
+        // The input has one meter and a few resources, the component a few more of each.
         *self.chance.pick(&[0, 0, 0, 1, OWN, OWN, OWN + 1, u32::MAX])
     }
 
@@ -393,7 +396,7 @@ impl Writer<'_> {
         TIME + u64::from(self.chance.small(1_000))
     }
 
-    /// Mostly the exact value of [`WHOLE`], which is the nearest double.
+    /// Mostly a possible exact value of [`WHOLE`], the nearest double.
     fn integer(&mut self) -> i64 {
         if self.mood.lie(self.chance) {
             return *self.chance.pick(&[0, 1, -1, i64::MIN, i64::MAX, 1 << 53]);
@@ -414,7 +417,7 @@ impl Writer<'_> {
     }
 }
 
-/// Few, some or nearly as many as there may be.
+/// One or two, some, or nearly the maximum.
 fn some(chance: &mut Chance, most: u32) -> u32 {
     match chance.small(3) {
         0 => 1 + chance.small(2),
