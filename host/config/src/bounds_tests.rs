@@ -1,5 +1,5 @@
-//! Bounds on what files hold, each with exactly as much as it allows and with one more; and URLs
-//! with anything in their passwords.
+//! Tests the bounds on files, each with exactly as much as it allows and with one more; and URLs
+//! with arbitrary passwords.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use super::url::{broker_urls, label, without_user};
 use super::*;
 use nephometer_model::Bound;
 
-/// All that is printed about a pipeline, and whether it was taken.
+/// Whether a pipeline is accepted, and everything that is printed about it.
 fn parse(text: &str) -> (bool, String) {
     match parse_pipeline(text.as_bytes(), "p.yaml", &BrokerSpec::default()) {
         Ok((spec, warnings)) => {
@@ -20,7 +20,7 @@ fn parse(text: &str) -> (bool, String) {
     }
 }
 
-/// The limit is taken, and one more is refused with the bound's name at its place.
+/// Checks that the limit is accepted, and one more rejected with the bound's name and location.
 fn at_the_limit(bound: Bound, location: &str, pipeline: impl Fn(usize) -> String) {
     let (good, printed) = parse(&pipeline(bound.size()));
     assert!(good, "{bound:?}: {printed}");
@@ -94,7 +94,8 @@ fn urls() {
     }
 }
 
-/// One sink with 100,000 publishers of 40 unknown options each took 1.2 GB for their warnings.
+/// Regression test: the warnings of one sink with 100,000 publishers of 40 unknown options each
+/// took 1.2 GB.
 #[test]
 fn warnings_are_counted_beyond_some() {
     let url = format!("test://?{}", (0..1_000).map(|at| format!("a{at}&")).collect::<String>());
@@ -104,7 +105,7 @@ fn warnings_are_counted_beyond_some() {
     assert!(printed.len() < 3 * 1_000 * Bound::TextBytes.size(), "{} bytes", printed.len());
 }
 
-/// Passwords in which everything stands that ends a part of a URL.
+/// Passwords with all characters that end a part of a URL.
 fn password() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec![
         "/", "?", "#", "@", ":", "%", "%2F", "%zz", "&", "=", "ssl=", "ssl", ",", ";", "$", "\\",
@@ -135,7 +136,7 @@ proptest! {
         let quoted = serde_json::Value::from(url.clone()).to_string();
         let (good, printed) = parse(&format!("{}{}", source("cpu"), sinks(&quoted, "")));
         prop_assert!(!printed.contains("SECRET"), "{url}: {good}, {printed}");
-        // As ceilometer.conf has it.
+        // The same URL in ceilometer.conf.
         let conf = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(conf.path(), format!("transport_url = {url}\n")).unwrap();
         let mut inputs = inputs("", &[]);

@@ -37,7 +37,7 @@ pub struct TlsSpec {
 /// How missing queues and their exchange are declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Queues {
-    /// Lost when the broker ends, as `amqp_durable_queues=false` of oslo.messaging.
+    /// Lost when the broker stops, as `amqp_durable_queues=false` of oslo.messaging.
     #[default]
     Transient,
     /// Survive a restart of the broker, as `amqp_durable_queues=true`.

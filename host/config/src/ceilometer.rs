@@ -1,5 +1,6 @@
-//! `ceilometer.conf`: a layer below `nephometer.yaml`. What has no effect here is reported, not
-//! ignored; what may name the broker, or how it is reached, is refused unless it is read.
+//! Reads `ceilometer.conf`, a layer below `nephometer.yaml`. Options without effect are reported,
+//! not ignored. Options that may concern the broker's address or protocol are errors unless they
+//! are supported.
 
 use std::path::{Path, PathBuf};
 
@@ -9,22 +10,22 @@ use super::location::Location;
 use super::oslo::{DEFAULT, OsloFile, OsloOption};
 use super::url;
 
-/// What the file sets.
+/// The settings of the file.
 #[derive(Default)]
 pub(super) struct CeilometerConf {
-    /// Keys of `nephometer.yaml` with their values and where these stand. The first of a key counts.
+    /// Keys of `nephometer.yaml` with their values and origins. The first entry of a key wins.
     pub(super) keys: Vec<Key>,
-    /// `pipeline_cfg_file`, or a `pipeline.yaml` beside the file.
+    /// `pipeline_cfg_file`, or a `pipeline.yaml` in the same folder.
     pub(super) pipeline: Option<PathBuf>,
-    /// `[polling] cfg_file`, or a `polling.yaml` beside the file.
+    /// `[polling] cfg_file`, or a `polling.yaml` in the same folder.
     pub(super) polling: Option<PathBuf>,
-    /// Options that are not read and concern the broker, with their names.
+    /// Unsupported options that concern the broker: location and name.
     unread: Vec<(Location, String)>,
-    /// The first option that holds a secret.
+    /// The location of the first option that contains a secret.
     pub(super) secret: Option<Location>,
 }
 
-/// A key, its value, and where that stands.
+/// A key, its value, and the origin of the value.
 type Key = (&'static [&'static str], String, String);
 
 const RABBIT: &str = "oslo_messaging_rabbit";
@@ -34,13 +35,13 @@ const CA: &[&str] = &["amqp", "tls", "ca"];
 const CERTIFICATE: &[&str] = &["amqp", "tls", "certificate"];
 const KEY: &[&str] = &["amqp", "tls", "key"];
 
-/// What the name of an option about the broker contains.
+/// Substrings in the names of options about the broker.
 const BROKER: [&str; 4] = ["ssl", "tls", "rabbit_", "transport_url"];
 
-/// Of those, options that are known to concern neither the broker's place nor its protocol:
-/// when oslo.messaging connects again, how many messages a consumer takes at once, and what queues
-/// for remote calls and replies look like, of which this agent has none. TLS is 1.2 or 1.3 here,
-/// whatever the version.
+/// Options with such names that concern neither the broker's address nor its protocol: when
+/// oslo.messaging reconnects, how many messages a consumer prefetches, and queues for remote calls
+/// and replies, of which this agent has none. The agent uses TLS 1.2 or 1.3, whatever version is
+/// set.
 const IMMATERIAL: [&str; 14] = [
     "kombu_ssl_version",
     "rabbit_ha_queues",
@@ -58,7 +59,7 @@ const IMMATERIAL: [&str; 14] = [
     "ssl_version",
 ];
 
-/// Sections of other services of Ceilometer, and of libraries that this agent does without.
+/// Sections of other Ceilometer services, and of libraries that this agent does not use.
 const ELSEWHERE: [&str; 11] = [
     "alarm",
     "api",
@@ -73,7 +74,7 @@ const ELSEWHERE: [&str; 11] = [
     "service_types",
 ];
 
-/// Of [DEFAULT]: how Ceilometer logs.
+/// Options of [DEFAULT] for Ceilometer's logs.
 const LOGGING: [&str; 10] = [
     "debug",
     "default_log_levels",
@@ -87,7 +88,7 @@ const LOGGING: [&str; 10] = [
     "verbose",
 ];
 
-/// Options that ask Nova for more than libvirt knows, which this agent never does.
+/// Options for data from Nova's API, which this agent never calls.
 const NOVA: [&str; 7] = [
     "fetch_extra_metadata",
     "reserved_metadata_keys",
@@ -99,7 +100,7 @@ const NOVA: [&str; 7] = [
 ];
 
 impl CeilometerConf {
-    /// Reads the file.
+    /// Parses the text of the file.
     pub(super) fn read(path: &Path, text: &str, report: &mut Report) -> Self {
         let file = OsloFile::read(&path.display().to_string(), text, report);
         let mut conf = Self::default();
@@ -121,7 +122,7 @@ impl CeilometerConf {
                 conf.take((&file, option), value, folder, report);
             }
         }
-        // A quorum queue is durable, and more; and if anything asks for TLS, it is TLS.
+        // Quorum queues are durable, too, so they win. TLS is used if any option enables it.
         for (key, wins) in [(QUEUES, "quorum"), (TLS, "true")] {
             if conf.keys.iter().any(|(path, value, _)| *path == key && value == wins) {
                 conf.keys.retain(|(path, value, _)| *path != key || value == wins);
@@ -135,9 +136,9 @@ impl CeilometerConf {
         conf
     }
 
-    /// Options about the broker that are not understood: errors, unless `nephometer.yaml`
-    /// or the environment names the broker. A broker must not be spoken to in the clear, or another
-    /// one in its place, because an option of this file has no effect.
+    /// Reports unsupported options about the broker. They are errors unless `nephometer.yaml` or
+    /// the environment names the broker: an option without effect must not lead to a connection
+    /// without TLS, or to another broker.
     pub(super) fn unread(&self, broker_is_named: bool, report: &mut Report) {
         for (location, name) in &self.unread {
             if broker_is_named {
@@ -171,10 +172,10 @@ impl CeilometerConf {
             (DEFAULT, "host") => set(&["host"], value),
             (DEFAULT, "sample_source") => set(&["message", "sample_source"], value),
             (DEFAULT, "transport_url") => self.transport_url(&location, &value),
-            // Left empty, they are as good as not there.
+            // Empty TLS options count as not set.
             (RABBIT | DEFAULT, key) if tls(key).is_some() && value.is_empty() => {}
             (RABBIT, "ssl" | "ssl_ca_file" | "ssl_cert_file" | "ssl_key_file")
-            // Their names up to Ceilometer 7, which later ones still read.
+            // The names up to Ceilometer 7, which later releases still accept.
             | (
                 RABBIT | DEFAULT,
                 "rabbit_use_ssl" | "kombu_ssl_ca_certs" | "kombu_ssl_certfile"
@@ -191,7 +192,7 @@ impl CeilometerConf {
             }
             (RABBIT, "rabbit_quorum_queue" | "amqp_durable_queues") => {}
             ("publisher", "telemetry_secret")
-            // Its name up to Ceilometer 5, and its sections.
+            // Name and sections up to Ceilometer 5.
             | ("publisher" | "publisher_rpc" | DEFAULT, "metering_secret") => {
                 set(&["message", "telemetry_secret"], value);
             }
@@ -202,7 +203,7 @@ impl CeilometerConf {
             (DEFAULT | "libvirt" | "compute", "libvirt_uri") if value.is_empty() => {}
             (DEFAULT | "libvirt" | "compute", "libvirt_uri") => set(&["libvirt", "uri"], value),
             (DEFAULT | "libvirt" | "compute", "libvirt_type") => {
-                // A URI says more.
+                // A URI is more specific.
                 let uri = file.options().any(|one| one.key == "libvirt_uri" && !one.is_empty());
                 match uri_of(&value) {
                     Some(_) if uri => {}
@@ -244,10 +245,10 @@ impl CeilometerConf {
     }
 }
 
-/// Stands behind the origin of a key that comes from the query of `transport_url`.
+/// The suffix of origins in the query of `transport_url`.
 const IN_URL: &str = ", transport_url";
 
-/// The key that an option of oslo.messaging about TLS sets.
+/// The key that a TLS option of oslo.messaging sets.
 fn tls(option: &str) -> Option<&'static [&'static str]> {
     Some(match option {
         "ssl" | "rabbit_use_ssl" => TLS,
@@ -258,13 +259,13 @@ fn tls(option: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Whether an option may concern the broker's place or its protocol.
+/// Whether an option may concern the broker's address or protocol.
 fn concerns_broker(key: &str) -> bool {
     let key = key.to_lowercase();
     BROKER.iter().any(|part| key.contains(part))
 }
 
-/// An option that sets nothing: as it should be, or told.
+/// Warns about an option without effect, unless its value matches what this agent does.
 fn without_effect(
     option: &OsloOption,
     name: &str,
@@ -320,7 +321,7 @@ fn is_true(value: &str) -> bool {
     matches!(value.to_lowercase().as_str(), "true" | "1" | "yes" | "on")
 }
 
-/// Oslo's words for true and false.
+/// Converts the spellings of true and false in oslo.config.
 fn truth(value: String) -> String {
     match value.to_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => "true".to_owned(),

@@ -1,4 +1,4 @@
-//! What the fuzz targets in `host/fuzz` call; only they see it.
+//! Entry points for the fuzz targets in `host/fuzz`; nothing else uses them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::error::Report;
 use super::load::parse_pipeline;
 use super::url::{broker_urls, label, without_user};
 
-/// Any bytes as a `pipeline.yaml`. Every fault has a place in it.
+/// Parses any bytes as a `pipeline.yaml`.
 pub fn yaml(data: &[u8]) {
     match parse_pipeline(data, "fuzz.yaml", &BrokerSpec::default()) {
         Ok((spec, _)) => assert!(spec.sources.len() + spec.sinks.len() <= data.len()),
@@ -16,7 +16,7 @@ pub fn yaml(data: &[u8]) {
     }
 }
 
-/// Any text as a `ceilometer.conf`, and the broker that it names.
+/// Parses any text as a `ceilometer.conf`, and the broker URLs in it.
 pub fn oslo(data: &[u8]) {
     let mut report = Report::default();
     let text = String::from_utf8_lossy(data);
@@ -29,7 +29,7 @@ pub fn oslo(data: &[u8]) {
     }
 }
 
-/// Any text as a password in any URL: no message about the URL shows it.
+/// Uses any text as a password in a URL: no message about the URL may contain it.
 pub fn url(data: &[u8]) {
     const SECRET: &str = "hunter2hunter2";
     const SCHEMES: [&str; 5] = ["rabbit://", "notifier://", "influx://", "file://", ""];

@@ -1,4 +1,4 @@
-//! From files, environment and command line to the one checked configuration.
+//! Loads files, environment and command line into one checked configuration.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,16 @@ use super::spec::{
 use nephometer_model::Bound;
 use nephometer_model::Secret;
 
-/// Where `nephometer.yaml` is looked for if no other file is named. It may be absent.
+/// The default path of `nephometer.yaml`. The file may be absent.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";
 
-/// Where `pipeline.yaml` is looked for if no other file is named.
+/// The default path of `pipeline.yaml`.
 pub(crate) const DEFAULT_PIPELINE: &str = "/etc/nephometer/pipeline.yaml";
 
-/// Where `polling.yaml` is looked for if neither it nor `pipeline.yaml` is named. It may be absent.
+/// The path of `polling.yaml` if neither it nor `pipeline.yaml` is named. The file may be absent.
 pub(crate) const DEFAULT_POLLING: &str = "/etc/nephometer/polling.yaml";
 
-/// What every variable that overrides a key begins with.
+/// The prefix of variables that override keys.
 const PREFIX: &str = "NEPHOMETER_";
 
 /// Where the text of a file comes from.
@@ -38,52 +38,52 @@ pub enum Origin {
     /// The file that is installed with the agent.
     #[default]
     Installed,
-    /// A file that was named, so it has to be there.
+    /// A file that was named. It must exist.
     File(PathBuf),
-    /// Text that is not in a file, with a name for problems.
+    /// Text that is not in a file.
     Text {
-        /// Stands for the file's name in places.
+        /// Used as the file name in locations.
         name: String,
         /// YAML.
         text: String,
     },
 }
 
-/// Everything that the configuration depends on; this crate looks at nothing else but the files
-/// that are named here.
+/// Everything that the configuration depends on. This crate reads nothing else but the files that
+/// are named here.
 #[derive(Clone, Default)]
 pub struct Inputs {
     /// `nephometer.yaml`
     pub config: Origin,
     /// `pipeline.yaml`
     pub pipeline: Origin,
-    /// `polling.yaml`: with one, `pipeline.yaml` says nothing of polling.
+    /// `polling.yaml`. If there is one, `pipeline.yaml` does not configure polling.
     pub polling: Origin,
-    /// `ceilometer.conf`: below everything else that says something.
+    /// `ceilometer.conf`. Everything else overrides it.
     pub ceilometer: Option<PathBuf>,
-    /// `--libvirt`: wins over `libvirt.uri`.
+    /// `--libvirt`: overrides `libvirt.uri`.
     pub libvirt: Option<String>,
-    /// Wins over `amqp.url` and `amqp.url_file`: of `AMQP_URL` or `--amqp-file` of the demo.
+    /// `AMQP_URL`, or `--amqp-file` of the demo: overrides `amqp.url` and `amqp.url_file`.
     pub amqp_url: Option<String>,
-    /// Win over `components.path` if there are any.
+    /// Override `components.path` if there are any.
     pub components: Vec<PathBuf>,
     /// The variables that begin with `NEPHOMETER_` and are not options of the command line;
     /// `NEPHOMETER_AMQP__URL` overrides `amqp.url`.
     pub environment: Vec<(String, String)>,
     /// The machine's host name: the default of `host`.
     pub hostname: String,
-    /// Where the agent may keep things.
+    /// Folders for the defaults of paths.
     pub folders: Folders,
 }
 
-/// Where the agent may keep things if the configuration does not say.
+/// Folders from which the defaults of paths are chosen.
 #[derive(Debug, Clone, Default)]
 pub struct Folders {
     /// Whether this user may write `/var/lib/nephometer` and `/var/cache/nephometer`.
     pub system: bool,
-    /// `XDG_STATE_HOME`, or what stands for it.
+    /// `XDG_STATE_HOME`, or its substitute.
     pub state_home: Option<PathBuf>,
-    /// `XDG_CACHE_HOME`, or what stands for it.
+    /// `XDG_CACHE_HOME`, or its substitute.
     pub cache_home: Option<PathBuf>,
     /// Whether this user may write `/run/nephometer`.
     pub system_runtime: bool,
@@ -91,16 +91,16 @@ pub struct Folders {
     pub runtime: Option<PathBuf>,
 }
 
-/// A configuration that is fit for use.
+/// A valid configuration and its warnings.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// The configuration.
     pub spec: AgentSpec,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<Problem>,
 }
 
-/// The files that [`load`] reads, whether they are there or not.
+/// The files that [`load`] reads, including those that do not exist.
 pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
     // `load` reports its problems.
     let (inputs, _) = with_ceilometer(inputs, &mut Report::default());
@@ -112,7 +112,7 @@ pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
     config.into_iter().chain(pipeline).chain(polling).chain(ceilometer).collect()
 }
 
-/// The path of what is in a file.
+/// The path of an origin, if it is a file.
 fn file(origin: &Origin, installed: &str) -> Option<PathBuf> {
     match origin {
         Origin::Installed => Some(PathBuf::from(installed)),
@@ -121,7 +121,8 @@ fn file(origin: &Origin, installed: &str) -> Option<PathBuf> {
     }
 }
 
-/// What `ceilometer.conf` says of files, where nothing else does; and the rest of it.
+/// Reads `ceilometer.conf`. Returns the inputs with its files, where no others are named, and its
+/// other settings.
 fn with_ceilometer(inputs: &Inputs, report: &mut Report) -> (Inputs, CeilometerConf) {
     let mut inputs = inputs.clone();
     let Some(path) = inputs.ceilometer.clone() else { return (inputs, CeilometerConf::default()) };
@@ -140,7 +141,7 @@ fn with_ceilometer(inputs: &Inputs, report: &mut Report) -> (Inputs, CeilometerC
     (inputs, conf)
 }
 
-/// Whether the files have the form of two.
+/// Whether polling is configured in a separate `polling.yaml`.
 fn polling_file(inputs: &Inputs) -> bool {
     match (&inputs.polling, &inputs.pipeline) {
         (Origin::Installed, Origin::Installed) => Path::new(DEFAULT_POLLING).exists(),
@@ -149,16 +150,16 @@ fn polling_file(inputs: &Inputs) -> bool {
     }
 }
 
-/// Loads everything and checks everything.
+/// Loads and checks the whole configuration.
 ///
 /// # Errors
-/// With every fault of every file, if there is one.
+/// With all problems of all files, if there are any.
 pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let mut report = Report::default();
     let (inputs, ceilometer) = with_ceilometer(inputs, &mut report);
     let inputs = &inputs;
     let host = host(inputs, &ceilometer, &mut report);
-    // A faulty host file must not hide faults of the pipeline.
+    // An invalid host file must not hide problems of the pipeline.
     let context = host.as_ref().map_or_else(PipelineContext::default, |host| PipelineContext {
         broker: host.amqp.broker.clone(),
         components: host.components.path.clone(),
@@ -185,7 +186,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     loaded.map_err(|error| ConfigError { rest, ..error })
 }
 
-/// Both forms of the files, and both modes, as sources that name sinks.
+/// Loads both forms of the files, and both modes, as sources with sinks.
 fn pipelines(
     inputs: &Inputs,
     mode: Mode,
@@ -230,7 +231,7 @@ fn polled(inputs: &Inputs, report: &mut Report) -> Option<Vec<SourceSpec>> {
     check::polling(&doc, report)
 }
 
-/// `pipeline.yaml` in the form of 2015.
+/// `pipeline.yaml` in the form of 2015, whose sources poll.
 fn single(inputs: &Inputs, context: &PipelineContext, report: &mut Report) -> Option<PipelineSpec> {
     let (name, bytes) = bytes(&inputs.pipeline, DEFAULT_PIPELINE, report)?;
     pipeline(&bytes, &name, context, report)
@@ -242,7 +243,7 @@ fn by_name(spec: &PipelineSpec) -> PipelineSpec {
     PipelineSpec { sources, sinks: spec.sinks.clone() }
 }
 
-/// What Ceilometer's polling agent does with what it polls.
+/// The pipeline of Ceilometer's polling agent: all samples go to notification agents.
 fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &BrokerSpec) -> PipelineSpec {
     const NAME: &str = "telemetry.polling";
     let notifier = NotifierSpec {
@@ -266,11 +267,11 @@ fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &BrokerSpec) 
     PipelineSpec { sources: route(sources, &[everything], &sinks, Routing::Name), sinks }
 }
 
-/// Checks the host's own file alone: for commands that need no pipeline. That of the result is
-/// empty.
+/// Loads the configuration without `pipeline.yaml`, for commands that need no pipeline. The
+/// pipeline of the result is empty.
 ///
 /// # Errors
-/// With every fault, if there is one.
+/// With all problems, if there are any.
 pub fn load_host(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let mut report = Report::default();
     let nothing = PipelineSpec { sources: Vec::new(), sinks: Vec::new() };
@@ -280,11 +281,11 @@ pub fn load_host(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings })
 }
 
-/// Checks the text of a `pipeline.yaml`. `name` stands for the file's name in places, `broker` is
-/// what `notifier://` without a host means. The second value are warnings.
+/// Checks the text of a `pipeline.yaml`. `name` is the file name in locations, `broker` the broker
+/// of `notifier://` without a host. The second value of the result is the warnings.
 ///
 /// # Errors
-/// With every fault, if there is one.
+/// With all problems, if there are any.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn parse_pipeline(
     text: &[u8],
@@ -341,7 +342,7 @@ fn bytes(origin: &Origin, installed: &str, report: &mut Report) -> Option<(Strin
     }
 }
 
-/// A file, but not more of it than a reader takes.
+/// Reads a file, but at most one byte more than the parser accepts.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let most = Bound::YamlBytes.most() + 1;
@@ -414,7 +415,7 @@ fn names_broker(inputs: &Inputs, doc: &Document) -> bool {
         || inputs.environment.iter().any(|(name, _)| named(name))
 }
 
-/// Sets one key. A secret in the file gives way to the other way of giving it.
+/// Sets one key. Also removes its other form (with or without `_file`) that a file sets.
 fn override_key(
     doc: &mut Document,
     path: &[&str],
@@ -460,7 +461,8 @@ fn defaults(inputs: &Inputs) -> Defaults {
     }
 }
 
-/// A deadline of more than half the shortest interval would eat the time for a second read.
+/// Builds the configuration. Limits the deadline to half the shortest interval, so that there is
+/// time for a second read.
 fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpec {
     let mut libvirt = host.libvirt;
     let shortest = pipeline.sources.iter().map(|source| source.interval).min();

@@ -6,22 +6,22 @@
 /// One key or option.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigOption {
-    /// As it is written.
+    /// The name as written.
     pub name: &'static str,
-    /// The values that it accepts.
+    /// The accepted values.
     pub values: &'static str,
-    /// What holds where it is left out; empty where it is required.
+    /// The default; empty if the option is required.
     pub default: &'static str,
-    /// What it does.
+    /// The effect.
     pub effect: &'static str,
 }
 
 /// The options of one part of the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct OptionTable {
-    /// Where they stand: a key of `pipeline.yaml`, or the form of a publisher's URL.
+    /// Their location: a key of `pipeline.yaml`, or the form of a publisher's URL.
     pub location: &'static str,
-    /// What that part is.
+    /// A description of that part.
     pub about: &'static str,
     /// In alphabetical order, required ones first.
     pub options: &'static [ConfigOption],

@@ -57,7 +57,7 @@ enum NoValue {
     Exceeded(nephometer_model::Exceeded),
 }
 
-/// Not derived: its value may be a secret.
+/// Not derived, because the value may be a secret.
 impl std::fmt::Debug for OsloOption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "[{}] {}", self.section, self.key)
@@ -284,7 +284,7 @@ mod tests {
             "c.conf: a ceilometer.conf with its references expanded: 1048577 bytes, at most \
              1048576 bytes (conf_bytes); refer to other options less often\n"
         );
-        // Each value counts with one byte besides: what is referred to counts for both.
+        // Each value counts one extra byte, and a referenced value counts twice.
         let twice = |length: usize| format!("a={}\nb=$a\n", "x".repeat(length));
         let (options, _) = read(&twice(most / 2 - 2));
         assert_eq!(options.len(), 2);

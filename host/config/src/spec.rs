@@ -138,7 +138,7 @@ pub struct MessageSpec {
     pub telemetry_secret: Secret,
     /// `message.sample_source`: the `source` of every sample.
     pub sample_source: Arc<str>,
-    /// `message.signature`: whose text of numbers and lists is signed.
+    /// `message.signature`: the Python version whose text of numbers and lists is signed.
     pub signature: SignatureForm,
 }
 
@@ -151,8 +151,8 @@ pub struct ComponentsSpec {
     pub by_name: std::collections::BTreeMap<String, ComponentSpec>,
     /// `components.totals`: what all components may use together.
     pub totals: TotalsSpec,
-    /// The program that compiles components in a process of its own, called with the argument
-    /// `compile`. No key: `cli` names it. Without one they are compiled in this process.
+    /// The program that compiles components in a separate process, called with the argument
+    /// `compile`. Not a key: `cli` sets it. `None` compiles them in this process.
     pub compiler: Option<PathBuf>,
 }
 
@@ -179,9 +179,9 @@ pub struct LimitsSpec {
     pub memory: u64,
     /// `cpu`: processor time of one call.
     pub cpu: Duration,
-    /// `wall`: time of one call by the clock.
+    /// `wall`: elapsed time of one call.
     pub wall: Duration,
-    /// `returned`: bytes that may come back from one call.
+    /// `returned`: bytes that one call may return.
     pub returned: u64,
 }
 
@@ -266,7 +266,7 @@ pub struct SourceSpec {
     pub name: Arc<str>,
     /// From the start of one polling cycle to the start of the next.
     pub interval: Duration,
-    /// Which meters.
+    /// Filters the meters.
     pub meters: MeterFilter,
     /// `resources`: static resources, of which this agent polls none.
     pub resources: Vec<String>,
@@ -277,8 +277,8 @@ pub struct SourceSpec {
 }
 
 impl SourceSpec {
-    /// Whether it polls the instances of this host. As upstream, static resources or another discovery
-    /// replace the default.
+    /// Whether it polls the instances of this host. As in Ceilometer, static resources or another
+    /// discovery replace the default.
     pub fn polls_instances(&self) -> bool {
         if self.discovery.is_empty() {
             self.resources.is_empty()
@@ -321,7 +321,7 @@ pub struct PublisherSpec {
     pub label: Arc<str>,
     /// Its location in the file.
     pub location: Location,
-    /// What it means.
+    /// The publisher that the URL names.
     pub target: PublisherTarget,
 }
 
@@ -347,7 +347,7 @@ pub enum PublisherTarget {
 pub struct SocketSpec {
     /// A name or an address, without the brackets of an IPv6 address.
     pub host: String,
-    /// 4952 if it is not written.
+    /// 4952 if the URL has none.
     pub port: u16,
 }
 
@@ -377,12 +377,12 @@ pub struct ComponentUrl {
     pub query: SecretOptions,
 }
 
-/// JSON that is never shown.
+/// JSON that is never printed.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct SecretOptions(Map<String, Value>);
 
 impl SecretOptions {
-    /// Hides `options`.
+    /// Wraps `options`.
     pub fn new(options: Map<String, Value>) -> Self {
         Self(options)
     }
@@ -402,10 +402,10 @@ impl fmt::Debug for SecretOptions {
 /// `notifier://[user:pass@host:port[/vhost]]?topic=T&...`
 #[derive(Debug, Clone)]
 pub struct NotifierSpec {
-    /// The URL's own, or that of `amqp`.
+    /// The broker of the URL, or that of `amqp`.
     pub broker: BrokerSpec,
-    /// `topic`: routing key and queue are `TOPIC.sample`. `metering` if left out; all that are
-    /// given.
+    /// `topic`: routing key and queue are `TOPIC.sample`. May be given several times; `metering` by
+    /// default.
     pub topics: Vec<String>,
     /// `per_meter_topic`: each meter's samples once more, with event type `metering.METER`.
     pub per_meter_topic: bool,
@@ -433,12 +433,12 @@ pub enum NotificationForm {
 /// `policy` of `notifier://`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Policy {
-    /// Keep everything that the spool's own bound allows.
+    /// Keep everything up to the bound of the spool.
     #[default]
     Default,
     /// Keep at most `max_queue_length` envelopes, the newest ones.
     Queue,
-    /// Drop what could not be delivered at once.
+    /// Drop envelopes that cannot be delivered at once.
     Drop,
 }
 
@@ -456,8 +456,8 @@ pub struct FileSpec {
 /// When and how a file is rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {
-    /// A record that would make the file this long or longer goes into a new one.
+    /// A record that would make the file at least this long starts a new one.
     pub max_bytes: u64,
-    /// How many old ones are kept.
+    /// The number of old files that are kept.
     pub backup_count: u32,
 }

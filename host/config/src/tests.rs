@@ -37,7 +37,7 @@ fn good(name: &str) -> PipelineSpec {
     parse(&folder("tests/config/good").join(name)).unwrap().0
 }
 
-/// Compares with `FILE.expected`, collecting what differs.
+/// Compares with `FILE.expected` and collects the differences.
 fn compare(path: &Path, found: &str, wrong: &mut String) {
     let expected = std::fs::read_to_string(path.with_extension("expected")).unwrap_or_default();
     if found != expected {
@@ -100,7 +100,7 @@ fn intervals_are_pythons() {
     let spec = good("intervals.yaml");
     let found: Vec<u64> = spec.sources.iter().map(|source| source.interval.as_secs()).collect();
     assert_eq!(found, [30, 1, 1, 90, 8, 1000, 1]);
-    // An unquoted `yes` is a truth, and Python writes it so.
+    // An unquoted `yes` is a boolean, which Python prints as `True`.
     assert_eq!(&*spec.sources[6].name, "True");
     assert_eq!(good("defaults.yaml").sources[0].interval, Duration::from_secs(600));
 }
@@ -206,7 +206,7 @@ fn shipped_files_load() {
         };
         let loaded = load(&inputs).unwrap_or_else(|error| panic!("{error}"));
         let warnings = lines(&loaded.warnings);
-        // The demo's interval is short, and the file names a longer deadline; the other one has a
+        // The demo has an interval shorter than the deadline of the file; the other one has a
         // publisher that signs.
         let expected = if loaded.spec.libvirt.deadline < Duration::from_secs(3) {
             "`deadline` is more than half"
@@ -217,7 +217,7 @@ fn shipped_files_load() {
     }
 }
 
-/// What a file says with every default spelt out is what no file says.
+/// A file with every default written out equals no file at all.
 #[test]
 fn the_shipped_file_is_the_defaults() {
     let text = std::fs::read_to_string(folder("config/nephometer.yaml")).unwrap();
@@ -380,7 +380,7 @@ fn deadline_is_at_most_half_the_shortest_interval() {
         "n.yaml:1:21: `deadline` is more than half the shortest interval; 300 s are used; \
          shorten it, or poll less often\n"
     );
-    // Nobody asked for the default, so it gives way without a word.
+    // The default deadline was not set by the user, so it is shortened without a warning.
     inputs.config = Origin::Text { name: "n.yaml".into(), text: String::new() };
     let Origin::Text { text, .. } = &mut inputs.pipeline else { panic!() };
     *text = text.replace("600", "1");

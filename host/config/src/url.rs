@@ -1,5 +1,5 @@
-//! URLs of publishers and brokers, taken apart as Python's `urlsplit` does it: nothing is
-//! normalised, so that a path means the same file as it did for Ceilometer.
+//! Parses URLs of publishers and brokers like Python's `urlsplit`: nothing is normalised, so that a
+//! path names the same file as for Ceilometer.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use super::error;
 use nephometer_model::Secret;
 use nephometer_model::{Bound, clean};
 
-/// What may stand in a credential or a virtual host as it is.
+/// The characters that are percent-encoded in credentials and virtual hosts.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// RabbitMQ's port.
+/// RabbitMQ's default ports.
 const AMQP_PORT: u16 = 5672;
 const AMQPS_PORT: u16 = 5671;
 
-/// Options of a publisher that cannot hold a secret.
+/// Publisher options that cannot contain a secret.
 const HARMLESS: &[&str] = &[
     "backup_count",
     "driver",
@@ -29,7 +29,7 @@ const HARMLESS: &[&str] = &[
     "topic",
 ];
 
-/// Options of a broker's URL that the client reads: all of them numbers.
+/// Options of a broker's URL that the client supports. All values are numbers.
 const CLIENT: &[&str] = &["channel_max", "connection_timeout", "frame_max", "heartbeat"];
 
 /// The parts of `scheme://authority/path?query#fragment`.
@@ -43,7 +43,7 @@ pub(super) struct Parts<'a> {
     fragment: &'a str,
 }
 
-/// What is wrong with a URL, and what would be right. Never with a credential.
+/// The problem and the remedy for an invalid URL. Never contains credentials.
 pub(super) type Fault = (String, String);
 
 fn fault<T>(what: impl Into<String>, remedy: impl Into<String>) -> Result<T, Fault> {
@@ -51,7 +51,7 @@ fn fault<T>(what: impl Into<String>, remedy: impl Into<String>) -> Result<T, Fau
 }
 
 impl<'a> Parts<'a> {
-    /// `None` without `://`.
+    /// Splits a URL; `None` without `://`.
     pub(super) fn split(url: &'a str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
@@ -60,37 +60,37 @@ impl<'a> Parts<'a> {
         Some(Self { scheme, authority, path, query, fragment })
     }
 
-    /// The options in their order, decoded.
+    /// The decoded options, in order.
     pub(super) fn options(&self) -> Vec<(String, String)> {
         ::url::form_urlencoded::parse(self.query.as_bytes()).into_owned().collect()
     }
 
-    /// Whether the authority is one or several `host:port`, as far as can be seen.
+    /// Whether the text after the user is a valid `host:port`, which may be shown.
     fn shows_host_only(&self) -> bool {
         let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
         !self.has_stray_at() && split_port(host).is_ok()
     }
 
-    /// Whether there is an `@` behind the authority. Most likely a `/`, `?` or `#` of the password
-    /// ended the authority too early: then what looks like host, path and options is secret.
+    /// Whether there is an `@` after the authority. Most likely a `/`, `?` or `#` in the password
+    /// ended the authority too early, so that what looks like host, path and options is secret.
     fn has_stray_at(&self) -> bool {
         [self.path, self.query, self.fragment].iter().any(|part| part.contains('@'))
     }
 
-    /// That the authority ends where it should, for URLs in which nothing but user and password
-    /// has any use for these characters.
+    /// Checks that no special character of user or password ended the authority too early, for URLs
+    /// that use these characters nowhere else.
     pub(super) fn check_authority(&self) -> Result<(), Fault> {
         if self.has_stray_at() {
             return fault("it has an @ after its first /, ? or #", ENCODE);
         }
-        // Everything behind it would be passed over in silence, hosts among them.
+        // Everything after the # would be ignored silently, including hosts.
         if !self.authority.is_empty() && !self.fragment.is_empty() {
             return fault("there is a # in it", ENCODE);
         }
         Ok(())
     }
 
-    /// The same for URLs whose path and values may have an `@` in them.
+    /// As [`Self::check_authority`], for URLs whose path and option values may contain an `@`.
     pub(super) fn check_components_authority(&self) -> Result<(), Fault> {
         let key = |pair: &str| pair.split('=').next().is_some_and(|key| key.contains('@'));
         if self.fragment.contains('@') || self.query.split('&').any(key) {
@@ -103,18 +103,18 @@ impl<'a> Parts<'a> {
 const ENCODE: &str = "write special characters of user and password percent-encoded: / as %2F, ? \
                       as %3F, # as %23, @ as %40";
 
-/// That a URL is not longer than any that means something.
+/// Checks the length of a URL.
 pub(super) fn check_length(url: &str) -> Result<(), Fault> {
     Bound::UrlBytes.check(url.len()).map_err(error::parts)
 }
 
-/// For people: without user, password and the values of options that might hold a secret.
+/// A URL for messages, without user, password and option values that may be secret.
 pub(super) fn label(url: &str) -> String {
     Parts::split(url).map_or_else(|| without_user(url), |parts| parts.to_string())
 }
 
-/// A libvirt URI for people: without what stands in front of the last `@`. Where there is no host,
-/// an `@` belongs to a path.
+/// A libvirt URI for messages, without everything before the last `@`. In a URI without a host, an
+/// `@` belongs to the path.
 pub fn without_user(text: &str) -> String {
     let is_local = |parts: Parts<'_>| {
         parts.authority.is_empty() && !parts.scheme.contains([':', '@', '/', '?'])
@@ -125,19 +125,19 @@ pub fn without_user(text: &str) -> String {
     }
 }
 
-/// The name of an option for a sentence. What looks like a part of a password is not shown.
+/// The name of an option for messages. A name that looks like a part of a password is hidden.
 pub(super) fn option_name(key: &str) -> String {
     if key.contains('@') { "***".to_owned() } else { format!("{:?}", clean(key)) }
 }
 
 impl fmt::Display for Parts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Credentials can stand there if the scheme was left out.
+        // If the scheme is missing, this may be a part of the credentials.
         if self.scheme.contains([':', '@', '/', '?']) {
             return f.write_str("***");
         }
         let hidden = match self.authority {
-            // The path of a file may have an @ in it.
+            // The path of a file may contain an @.
             "" => self.scheme != "file" && self.has_stray_at(),
             _ => !self.shows_host_only(),
         };
@@ -160,10 +160,10 @@ impl fmt::Display for Parts<'_> {
     }
 }
 
-/// A `transport_url` of oslo.messaging without the options of its query that concern TLS, and these:
-/// they are written there as in `[oslo_messaging_rabbit]`, which they override.
+/// Splits a `transport_url` of oslo.messaging into the URL without TLS options, and these options.
+/// They have the names of `[oslo_messaging_rabbit]` and override that section.
 pub(super) fn without_tls_options(url: &str) -> (String, Vec<(String, String)>) {
-    // What is wrong with the others is reported when they are read.
+    // The problems of an invalid URL are reported when it is parsed later.
     let good = Parts::split(url).is_some_and(|parts| parts.check_authority().is_ok());
     let Some((before, query)) = url.split_once('?').filter(|_| good) else {
         return (url.to_owned(), Vec::new());
@@ -178,8 +178,8 @@ pub(super) fn without_tls_options(url: &str) -> (String, Vec<(String, String)>) 
     (format!("{before}{mark}{}", others.join("&")), options)
 }
 
-/// `amqp.url` in the form that the client reads, once for each host. `rabbit` is what Ceilometer's
-/// `transport_url` calls the same protocol. With `tls` every URL is spoken to with TLS.
+/// Converts `amqp.url` to one URL per host in the form of the client. `rabbit` is the same protocol
+/// in Ceilometer's `transport_url`. With `tls`, every connection uses TLS.
 pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
     const RIGHT: &str = "write amqp://USER:PASSWORD@HOST:PORT/VHOST";
     check_length(url)?;
@@ -192,7 +192,7 @@ pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
     let mut tls = match parts.scheme {
         "amqp" | "rabbit" | "kombu" | "kombu+amqp" => tls,
         "amqps" | "rabbit+ssl" | "rabbits" | "kombu+amqps" => true,
-        // It is a part of the credentials if they came first.
+        // If the scheme is missing, this is a part of the credentials.
         other if other.contains([':', '@', '/']) => {
             return fault("the broker's URL does not begin with a scheme", RIGHT);
         }
@@ -231,7 +231,7 @@ pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
     Ok(urls.iter().map(|url| Secret::new(format!("{}?{client}", url.reveal()))).collect())
 }
 
-/// Whether a URL holds a password that nobody else knows.
+/// Whether a URL contains a password that is not empty and not that of `guest:guest`.
 pub(super) fn has_password(url: &str) -> bool {
     let Some(parts) = Parts::split(url) else { return url.contains('@') };
     let mut users = parts.authority.split(',').filter_map(|node| node.rsplit_once('@'));
@@ -241,7 +241,7 @@ pub(super) fn has_password(url: &str) -> bool {
     users.any(|(user, _)| !known(user))
 }
 
-/// The value of the option `ssl`.
+/// Parses the value of the option `ssl`.
 pub(super) fn ssl(value: &str) -> Result<bool, Fault> {
     match value.to_lowercase().as_str() {
         "1" | "true" => Ok(true),
@@ -250,8 +250,8 @@ pub(super) fn ssl(value: &str) -> Result<bool, Fault> {
     }
 }
 
-/// The brokers that authority and path name, one or several with commas between them, as `amqp://` or
-/// `amqps://` URLs. One without a user has that of the one before.
+/// The brokers of a URL, separated by commas in the authority, as `amqp://` or `amqps://` URLs. One
+/// without a user gets the user of the one before.
 pub(super) fn brokers(parts: &Parts<'_>, tls: bool) -> Result<Vec<Secret>, Fault> {
     let (scheme, usual) = if tls { ("amqps", AMQPS_PORT) } else { ("amqp", AMQP_PORT) };
     let vhost = match parts.path.strip_prefix('/') {
@@ -260,7 +260,7 @@ pub(super) fn brokers(parts: &Parts<'_>, tls: bool) -> Result<Vec<Secret>, Fault
     };
     let mut who = ("guest".to_owned(), "guest".to_owned());
     let mut urls = Vec::new();
-    // A template with a loop leaves a comma behind, and oslo.messaging passes over it.
+    // Templates with a loop leave a trailing comma, which oslo.messaging ignores.
     let nodes = parts.authority.split(',').filter(|node| !node.is_empty());
     let none = parts.authority.trim_matches(',').is_empty().then_some("");
     for node in nodes.chain(none) {
@@ -286,7 +286,7 @@ pub(super) fn brokers(parts: &Parts<'_>, tls: bool) -> Result<Vec<Secret>, Fault
     Ok(urls)
 }
 
-/// The same text with everything encoded that could be taken for something else.
+/// Percent-encodes all special characters of a text that may be encoded in part.
 fn recode(text: &str) -> Result<String, Fault> {
     match percent_decode_str(text).decode_utf8() {
         Ok(plain) => Ok(utf8_percent_encode(&plain, ENCODED).to_string()),

@@ -1,4 +1,4 @@
-//! Opens files safely whose names or folders other users may influence.
+//! Safely opens files whose names or folders other users may influence.
 //!
 //! Opening never blocks (FIFOs and devices are refused), links are not followed for writing, and
 //! private files of the agent must belong to it. This crate opens and checks files; it never
@@ -106,13 +106,12 @@ pub fn own_folder(path: &Path) -> io::Result<()> {
     if found.is_dir() { owned(&found) } else { Err(refused(Refusal::Kind(found.file_type()))) }
 }
 
-/// Opens a file for output, to append; a new one gets mode 0640. Devices such as a terminal are
-/// accepted, and so is what this program was started with. Writing to what is no regular file does
-/// not block.
+/// Opens a file for appending output; a new one gets mode 0640. Devices such as a terminal and
+/// inherited descriptors are accepted. Writing to anything but a regular file does not block.
 ///
 /// # Errors
-/// If it is a link, a FIFO, a socket, a block device, another user's (root's is accepted) or
-/// writable by all.
+/// If it is a link, a FIFO, a socket or a block device, is owned by another user (root is
+/// accepted), or is writable by all users.
 pub fn output(path: &Path) -> io::Result<File> {
     let handed_over = is_handed_over(path);
     let more = if handed_over { OFlags::empty() } else { OFlags::NOFOLLOW };
@@ -138,10 +137,10 @@ pub fn output(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether a path is a regular file; an error names what else is there.
+/// Whether a regular file exists at a path.
 ///
 /// # Errors
-/// If there is something else, a link among others.
+/// If something else is there, such as a link; the error names it.
 pub fn is_there(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => Ok(true),
@@ -152,7 +151,7 @@ pub fn is_there(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// What something is that is no regular file: `a folder`.
+/// The name of a file type other than a regular file, such as `a folder`.
 pub fn kind(found: FileType) -> &'static str {
     match found {
         it if it.is_dir() => "a folder",
@@ -164,10 +163,10 @@ pub fn kind(found: FileType) -> &'static str {
     }
 }
 
-/// Whether nobody else can have written there: for what is open already.
+/// Checks that no other user can write to a file that is open already.
 ///
 /// # Errors
-/// If it is another user's, or writable by others.
+/// If it is owned by another user, or writable by others.
 pub fn owned(found: &Metadata) -> io::Result<()> {
     belongs_to_us(found)?;
     if found.mode() & 0o022 != 0 {
@@ -192,7 +191,7 @@ fn flags(more: OFlags) -> i32 {
     (OFlags::NONBLOCK | OFlags::CLOEXEC | more).bits().cast_signed()
 }
 
-/// What the system says of FIFOs, sockets and links helps nobody.
+/// Replaces the system's errors for FIFOs, sockets and links, which do not name the cause.
 fn explained(path: &Path, error: io::Error) -> io::Error {
     match Errno::from_io_error(&error) {
         Some(Errno::LOOP) => match fs::symlink_metadata(path) {
@@ -207,7 +206,7 @@ fn explained(path: &Path, error: io::Error) -> io::Error {
     }
 }
 
-/// Why a file is not used.
+/// Why a file is rejected.
 #[derive(Debug)]
 enum Refusal {
     Link,
@@ -263,7 +262,8 @@ mod tests {
         made.err().expect("a refusal").to_string()
     }
 
-    // `component check FIFO` once waited for ever, and so did the agent for a FIFO among its files.
+    // Regression test: `component check FIFO` waited forever, and so did the agent for a FIFO among
+    // its files.
     #[test]
     fn only_regular_files_are_read_and_nothing_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
@@ -314,7 +314,7 @@ mod tests {
         assert!(fs::symlink_metadata(at("beside")).unwrap().is_file());
     }
 
-    // A folder of another user, or one that all may write, was once used as it was.
+    // Regression test: folders that others owned or could write to were accepted.
     #[test]
     fn a_folder_that_others_may_write_is_refused() {
         let parent = tempfile::tempdir().unwrap();
@@ -350,7 +350,7 @@ mod tests {
         assert!(reason(output(&at("link"))).contains("a link"));
         fifo(&at("fifo"));
         assert!(reason(output(&at("fifo"))).contains("a FIFO"));
-        // With a reader the system has nothing against it.
+        // With a reader, the system itself would allow to open the FIFO.
         let _reader = OpenOptions::new().read(true).write(true).open(at("fifo")).unwrap();
         assert!(reason(output(&at("fifo"))).contains("a FIFO"));
         let _socket = UnixListener::bind(at("socket")).unwrap();
@@ -359,7 +359,7 @@ mod tests {
         assert!(reason(output(&at("new"))).contains("chmod o-w"));
         mode(&at("new"), 0o660);
         output(&at("new")).unwrap();
-        // A link among the folders is the administrator's business.
+        // Links among the parent folders are accepted: the administrator made them.
         fs::create_dir(at("folder")).unwrap();
         symlink(at("folder"), at("folders")).unwrap();
         output(&at("folders/file")).unwrap();

@@ -1,4 +1,4 @@
-//! Every bound on what a guest, a peer or a file can make the agent work on, in one table.
+//! All bounds on the work that a guest, a peer or a file can cause, in one table.
 //!
 //! A bound is checked before the work is done, and the error names the bound, the amount and the remedy.
 //! `docs/security.md` prints the table; a test compares the two. Settings are here with their
@@ -42,15 +42,15 @@ impl Supplier {
 pub struct Row {
     /// Who supplies it.
     pub supplier: Supplier,
-    /// The name in refusals, log lines and the documentation.
+    /// The name in errors, log lines and the documentation.
     pub name: &'static str,
-    /// What is counted, for messages.
+    /// The counted items, for messages.
     pub what: &'static str,
-    /// The most that is accepted.
+    /// The largest accepted number.
     pub most: u64,
-    /// The unit of `most`; empty where `what` names what is counted.
+    /// The unit of `most`; empty if `what` names the items already.
     pub unit: &'static str,
-    /// What to do about a refusal; for a setting, the key that changes it.
+    /// The remedy; for a setting, the key that changes it.
     pub remedy: &'static str,
 }
 
@@ -159,7 +159,7 @@ bounds! {
     // All components together: fixed.
     TotalLookups = "total_lookups", Guests, "name look-ups under way of all components; more wait", 16, "", "check the resolver of this host";
 
-    // What they and their receivers leave on disk.
+    // Data of components and receivers on disk.
     StoreTotal = "store.total", Guests, "the store's database; states, the journal and spools have shares of it", 20 * GIB, "bytes", "store.total";
     Gaps = "gaps", Guests, "gaps that are kept; the oldest make room", 100_000, "", "";
     GapBytes = "gap_bytes", Guests, "bytes of gaps that are kept; the oldest make room", 16 * MIB, "bytes", "";
@@ -195,7 +195,7 @@ bounds! {
 }
 
 impl Bound {
-    /// The most that is accepted, in its unit.
+    /// The largest accepted number, in its unit.
     pub const fn most(self) -> u64 {
         self.row().most
     }
@@ -206,14 +206,14 @@ impl Bound {
         self.row().most as usize
     }
 
-    /// The words for a refusal where the amount is not known.
+    /// The error text if the amount is not known.
     pub fn refusal(self) -> String {
         let Row { name, what, most, unit, remedy, .. } = self.row();
         let gap = if unit.is_empty() { "" } else { " " };
         format!("{what}: more than {most}{gap}{unit} ({name}); {remedy}")
     }
 
-    /// Refuses what is more than the most.
+    /// Rejects an amount above the bound.
     ///
     /// # Errors
     /// With the bound's name, the amount and the remedy.
@@ -223,12 +223,12 @@ impl Bound {
     }
 }
 
-/// What was refused.
+/// An exceeded bound and the amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exceeded {
     /// The bound.
     pub bound: Bound,
-    /// How much there was, in the bound's unit.
+    /// The amount, in the bound's unit.
     pub amount: u64,
 }
 
@@ -252,7 +252,7 @@ mod tests {
 
     use super::*;
 
-    /// The table as the documentation prints it.
+    /// The table in the format of the documentation.
     fn table() -> String {
         let mut text =
             String::from("| name | of | what | most | remedy |\n|---|---|---|---|---|\n");

@@ -1,25 +1,25 @@
-//! What becomes of an envelope.
+//! The outcome of delivering an envelope.
 
 use std::time::Duration;
 
-/// What became of one envelope that was handed to a receiver.
+/// The outcome of one envelope that was sent to a receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryResult {
-    /// The receiver has it.
+    /// The receiver accepted the envelope.
     Acknowledged,
-    /// Not now: it stays in the spool and is sent again, in order.
+    /// A temporary failure: the envelope stays in the spool and is sent again, in order.
     Pending {
-        /// Why.
+        /// The reason of the failure.
         reason: String,
-        /// How long to wait, where the receiver named one.
+        /// The delay before the next attempt, if the receiver named one.
         after: Option<Duration>,
     },
-    /// Never: the receiver will not take it, for this reason.
+    /// A permanent failure with its reason: the receiver will never accept the envelope.
     Rejected(String),
 }
 
 impl DeliveryResult {
-    /// Not now, for this reason.
+    /// A temporary failure with this reason and no delay.
     pub fn pending(reason: impl Into<String>) -> Self {
         Self::Pending { reason: reason.into(), after: None }
     }

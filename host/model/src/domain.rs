@@ -1,7 +1,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// What a domain's XML says about it: everything that stays the same from cycle to cycle.
+/// The static properties of a domain, from its XML. They stay the same from cycle to cycle.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Domain {
     /// libvirt's uuid; with Nova also the instance's.
@@ -12,9 +12,9 @@ pub struct Domain {
     pub os_type: Option<String>,
     /// `os/type/@arch`, such as `x86_64`.
     pub architecture: Option<String>,
-    /// What Nova wrote into the domain's metadata; `None` for a domain that is not Nova's.
+    /// The metadata that Nova wrote; `None` for a domain that Nova did not create.
     pub nova: Option<Nova>,
-    /// `vcpu`: the number of virtual processors that it was defined with.
+    /// `vcpu`: the number of virtual processors in the definition.
     pub vcpus: Option<u64>,
     /// `memory`, in KiB.
     pub memory_kib: Option<u64>,
@@ -29,7 +29,7 @@ pub struct Domain {
 pub struct DiskDevice {
     /// `target/@dev`, such as `vda`.
     pub target: String,
-    /// Whether there is a medium in it: a drive without one is not metered.
+    /// Whether the disk has a source. A drive without a medium is not metered.
     pub has_source: bool,
 }
 
@@ -49,7 +49,7 @@ pub struct NicDevice {
 /// The `nova:instance` element (version 1.0 or 1.1).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Nova {
-    /// `name`: what the owner called it.
+    /// `name`: the display name, chosen by the owner.
     pub name: String,
     /// `owner/user/@uuid`.
     pub user_id: String,
@@ -63,7 +63,7 @@ pub struct Nova {
     pub image_meta: Option<Map<String, Value>>,
 }
 
-/// The size of an instance. A missing element counts as 0, as upstream has it.
+/// The size of an instance. A missing element counts as 0, as in Ceilometer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flavor {
     /// `@id` (Nova 2025.2 and later), if not empty.
@@ -106,7 +106,7 @@ pub enum DomainState {
 }
 
 impl DomainState {
-    /// From libvirt's number; `None` for one that did not exist when this was written.
+    /// Converts libvirt's number; `None` for an unknown one.
     pub fn from_number(number: i64) -> Option<Self> {
         Some(match number {
             0 => Self::NoState,

@@ -1,48 +1,48 @@
 use uuid::Uuid;
 
-/// Something that happened to a domain.
+/// A lifecycle event of one domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DomainEvent {
-    /// Whose.
+    /// The domain's uuid.
     pub uuid: Uuid,
-    /// What.
+    /// The event.
     pub what: LifecycleEvent,
 }
 
-/// What happened.
+/// The kinds of lifecycle events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LifecycleEvent {
-    /// It runs, from now on.
+    /// The domain is running from now on.
     Started,
-    /// It does not run any more.
+    /// The domain stopped running.
     Stopped(StopReason),
-    /// It has other devices, or another description.
+    /// Its devices or its definition changed.
     Changed,
-    /// Anything else in its life, such as that it was defined.
+    /// Any other event, such as a new definition.
     Other,
 }
 
-/// Why a domain does not run any more.
+/// Why a domain stopped running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// It was shut down from within.
+    /// The guest shut down.
     Shutdown,
-    /// It was ended from outside.
+    /// It was destroyed from outside.
     Destroyed,
-    /// Its QEMU is gone.
+    /// Its QEMU process died.
     Crashed,
-    /// It runs on another host.
+    /// It was migrated to another host.
     Migrated,
-    /// It lies on disk.
+    /// It was saved to disk.
     Saved,
     /// It could not be started.
     Failed,
-    /// Something that did not exist when this was written.
+    /// A reason that this version does not know.
     Other,
 }
 
 impl StopReason {
-    /// The word for it.
+    /// The reason as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Shutdown => "shutdown",

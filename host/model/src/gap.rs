@@ -2,20 +2,21 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
-/// A time for which there are no samples where there should be some. Missing is never zero.
+/// A period with missing samples. Missing values are never reported as zero.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// The resource's id; `*` for all that the source meters.
+    /// The resource's id; `*` for all resources of the source.
     pub resource: String,
-    /// The source in `pipeline.yaml`, or the spool that dropped them.
+    /// The source in `pipeline.yaml`, or the spool that dropped the samples.
     pub source: String,
     /// Names or patterns of the meters.
     pub meters: Vec<String>,
-    /// The last moment that is covered: what tells this gap from others of the resource.
+    /// The last covered time. Distinguishes this gap from others of the resource.
     pub begin: Timestamp,
-    /// The first moment that is covered again, or up to which it lasts by now.
+    /// The first time that is covered again; while the gap is open, the time up to which it
+    /// extends.
     pub until: Timestamp,
-    /// Why.
+    /// Why the samples are missing.
     pub reason: GapReason,
 }
 
@@ -23,17 +24,17 @@ pub struct Gap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
-    /// Its QEMU does not answer.
+    /// The domain's QEMU does not answer.
     Stuck,
     /// libvirt did not answer in time.
     Timeout,
-    /// It could not be read for another reason.
+    /// The domain could not be read for another reason.
     Failed,
-    /// Numbers are missing that were there before.
+    /// Values that were reported before are missing.
     Partial,
     /// The agent was not running.
     AgentDown,
-    /// A poll outlasted its interval, or the agent stood still.
+    /// A polling cycle outlasted its interval, or the agent process was paused.
     Skipped,
     /// The host was suspended.
     Suspended,
@@ -42,7 +43,7 @@ pub enum GapReason {
 }
 
 impl GapReason {
-    /// The word for it.
+    /// The reason as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stuck => "stuck",

@@ -3,10 +3,10 @@ use thiserror::Error;
 use super::bounds::{Bound, Exceeded};
 use super::text::clean;
 
-/// A shell glob over a meter's name, as Python's `fnmatch` on a POSIX system reads it: `*`, `?`,
-/// `[seq]` and `[!seq]`, case-sensitive, `*` crosses dots, nothing is quoted.
+/// A shell glob for meter names, with the semantics of Python's `fnmatch` on POSIX systems: `*`,
+/// `?`, `[seq]` and `[!seq]`, case-sensitive, `*` matches dots, and there is no escape character.
 ///
-/// It is matched as it is: compiled regular expressions take some 25 KB each, and components and
+/// Globs are not compiled to regular expressions: these take about 25 KB each, and components and
 /// files can have many.
 #[derive(Debug, Clone)]
 pub struct Glob {
@@ -21,7 +21,7 @@ impl PartialEq for Glob {
     }
 }
 
-/// A pattern that is refused.
+/// An invalid pattern.
 #[derive(Debug, Error)]
 #[error("the pattern {start:?}... is refused: {exceeded}")]
 pub struct GlobError {
@@ -29,15 +29,15 @@ pub struct GlobError {
     exceeded: Exceeded,
 }
 
-/// What a part of a pattern stands for.
+/// One element of a pattern.
 #[derive(Debug, Clone)]
 enum Step {
-    /// Any characters, also none.
+    /// Any number of characters, including none.
     Many,
     /// Any one character.
     One,
     Char(char),
-    /// A character within some of the ranges, or within none of them.
+    /// One character inside any of the ranges or, if negated, inside none of them.
     Set {
         negated: bool,
         ranges: Box<[(char, char)]>,
@@ -57,7 +57,7 @@ impl Step {
 }
 
 impl Glob {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
     /// If it is longer than [`Bound::GlobBytes`].
@@ -70,7 +70,7 @@ impl Glob {
         Ok(Self { text: text.into(), steps })
     }
 
-    /// Whether it covers the whole of `name`.
+    /// Whether the pattern matches the whole of `name`.
     pub fn matches(&self, name: &str) -> bool {
         match &self.steps {
             Some(steps) => covers(steps, name),
@@ -78,15 +78,15 @@ impl Glob {
         }
     }
 
-    /// As it was written.
+    /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 }
 
-/// Whether `steps` cover all of `name`. Where they do not fit, the last [`Step::Many`] takes one
-/// character more: no other one has to be tried again, so that the time is at most the product of
-/// both lengths.
+/// Whether `steps` match all of `name`. On a mismatch, the last [`Step::Many`] is extended by one
+/// character. Earlier ones need no backtracking, so the time is at most the product of both
+/// lengths.
 fn covers(steps: &[Step], name: &str) -> bool {
     let (mut at, mut rest) = (0, name.chars());
     let mut again = None;
@@ -115,8 +115,8 @@ fn covers(steps: &[Step], name: &str) -> bool {
     }
 }
 
-/// What Python's `fnmatch.translate` reads. A `[` that is never closed is a plain character, and a
-/// range that runs backwards matches nothing.
+/// Parses a pattern like Python's `fnmatch.translate`: an unclosed `[` is a plain character, and a
+/// reversed range matches nothing.
 fn steps(glob: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let chars: Vec<char> = glob.chars().collect();
@@ -140,11 +140,12 @@ fn steps(glob: &str) -> Vec<Step> {
     steps
 }
 
-/// The characters that `tail`, what stands behind a `[`, begins with, and its length.
+/// Parses the character set at the start of `tail`, the text after a `[`. Returns it with its
+/// length.
 fn set(tail: &[char]) -> Option<(Step, usize)> {
     let negated = tail.first() == Some(&'!');
     let start = usize::from(negated);
-    // A closing bracket in first place is a member.
+    // A closing bracket in first position is a member of the set.
     let end = start + 1 + tail.get(start + 1..)?.iter().position(|c| *c == ']')?;
     let members = &tail[start..end];
     let mut ranges = Vec::new();
@@ -207,7 +208,7 @@ mod tests {
         }
     }
 
-    /// A refused pattern of 1 MB was printed whole.
+    /// Regression test: the error for a pattern of 1 MB contained the whole pattern.
     #[test]
     fn long_patterns_are_refused_in_few_words() {
         let most = Bound::GlobBytes.size();
@@ -219,7 +220,8 @@ mod tests {
         assert!(Glob::new(&"*".repeat(most + 1)).is_err());
     }
 
-    /// As many ways to split the name as there are: the time must not be their number.
+    /// There are exponentially many ways to split the name; the time must not grow with their
+    /// number.
     #[test]
     fn many_wildcards_take_no_time() {
         let name = "a".repeat(1_000);

@@ -3,15 +3,14 @@ use uuid::Uuid;
 
 use super::Timestamp;
 
-/// The namespace of all ids that one host gives: minted once, kept in the store.
+/// The namespace of all ids that one host assigns: generated once and kept in the store.
 ///
-/// Ids are made from what they name, so that whatever is sent or computed once more, after a
-/// crash or a roll-back, carries the same id again, and a consumer that drops repeated ids sees
-/// each sample once.
+/// Ids are derived from what they identify. Anything that is sent or computed again after a crash
+/// or rollback has the same id, so a consumer that drops repeated ids sees each sample once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostId(pub Uuid);
 
-/// What a computed sample is about.
+/// The resource, meter and time of a computed sample.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
     /// The resource's own `source`.
@@ -24,35 +23,35 @@ pub struct About<'a> {
     pub time: Timestamp,
 }
 
-/// What distinguishes one computed sample from all others that are about the same.
+/// Distinguishes one computed sample from all others with the same resource, meter and time.
 #[derive(Debug, Clone, Copy)]
 pub struct Computed<'a> {
     /// The sink's name.
     pub sink: &'a str,
     /// Position of the transformer in the sink, from 0.
     pub slot: usize,
-    /// How many samples about the same the stage made before.
+    /// The number of earlier samples of the transformer with the same [`About`].
     pub ordinal: usize,
 }
 
 impl HostId {
-    /// The id of a sample as it was polled.
+    /// The id of a polled sample.
     pub fn polled(self, source: &str, resource_id: &str, meter: &str, time: Timestamp) -> Uuid {
         self.name(&[source, resource_id, meter], &[time.as_nanos()])
     }
 
-    /// The id of a sample that a transformer made.
+    /// The id of a sample that a transformer computed.
     pub fn computed(self, by: Computed<'_>, about: About<'_>) -> Uuid {
         let numbers = [about.time.as_nanos(), by.slot as u64, by.ordinal as u64];
         self.name(&[about.source, about.resource_id, about.meter, by.sink], &numbers)
     }
 
-    /// The id of anything else that is named by words and numbers, such as an envelope.
+    /// The id of anything else that strings and numbers identify, such as an envelope.
     pub fn name(self, words: &[&str], numbers: &[u64]) -> Uuid {
         let mut hash = Sha1::new();
         hash.update(self.0.as_bytes());
         for word in words {
-            // The length in front keeps ("a", "bc") and ("ab", "c") apart.
+            // The length prefix distinguishes ("a", "bc") from ("ab", "c").
             hash.update((word.len() as u64).to_le_bytes());
             hash.update(word.as_bytes());
         }
@@ -61,7 +60,7 @@ impl HostId {
         }
         let digest: [u8; 20] = hash.finalize().into();
         let (id, _) = digest.split_first_chunk().expect("16 of 20 bytes");
-        // `uuid` would hash without the processor's own instructions for it.
+        // The `uuid` crate would hash without the processor's SHA instructions.
         uuid::Builder::from_sha1_bytes(*id).into_uuid()
     }
 }
@@ -70,7 +69,8 @@ impl HostId {
 mod tests {
     use super::*;
 
-    // Ids of samples that were sent: an upgrade that changed them would double what is sent again.
+    // Samples were sent with these ids: if an upgrade changed them, samples sent again would count
+    // twice.
     #[test]
     fn ids_are_those_of_uuid_version_5() {
         let host = HostId(Uuid::from_u128(1));

@@ -1,7 +1,7 @@
-//! The nouns: plain values that every other crate speaks of.
+//! Plain data types that all other crates share.
 //!
-//! Nothing here does IO, knows tokio or logs. Times are nanoseconds, sizes are what their field
-//! says, and a number that was not given is `None`, never 0.
+//! Nothing here does IO, depends on tokio or logs. Times are in nanoseconds, sizes in the unit that
+//! their field documents. A value that was not reported is `None`, never 0.
 
 mod batch;
 mod bounds;

@@ -2,19 +2,19 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// What a meter's numbers mean over time.
+/// How the values of a meter relate over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MeterType {
-    /// A value that stands for itself.
+    /// An independent value.
     Gauge,
-    /// A change since the sample before.
+    /// The change since the previous sample.
     Delta,
-    /// A counter that only grows, until it is reset.
+    /// A counter that only increases until it is reset.
     Cumulative,
 }
 
 impl MeterType {
-    /// The word that messages and `pipeline.yaml` use.
+    /// The name in messages and `pipeline.yaml`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Gauge => "gauge",
@@ -43,19 +43,19 @@ impl FromStr for MeterType {
     }
 }
 
-/// What is measured, and in which unit. Two meters are the same if all three fields are.
+/// What is measured, and in which unit. Two meters are equal if all three fields are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Meter {
     /// Such as `disk.device.read.bytes`.
     pub name: Arc<str>,
     /// Such as `B`; empty for numbers without one.
     pub unit: Arc<str>,
-    /// What the numbers mean over time.
+    /// How the values relate over time.
     pub kind: MeterType,
 }
 
 impl Meter {
-    /// A meter of these three parts.
+    /// Creates a meter.
     pub fn new(name: impl Into<Arc<str>>, kind: MeterType, unit: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), unit: unit.into(), kind }
     }

@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// From nanoseconds since the epoch.
+    /// Converts nanoseconds since the epoch.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -27,14 +27,13 @@ impl Timestamp {
         self.0
     }
 
-    /// `2015-10-01T12:00:00.123456`: ISO 8601 in UTC without a zone, as Python's
-    /// `datetime.isoformat` writes it. Like there, the fraction is left out when it is 0 (in
-    /// whole microseconds).
+    /// `2015-10-01T12:00:00.123456`: ISO 8601 in UTC without a zone, in the format of Python's
+    /// `datetime.isoformat`, which omits the fraction if it is 0 microseconds.
     pub fn iso(self) -> String {
         self.format('T', !(self.0 / 1_000).is_multiple_of(1_000_000))
     }
 
-    /// `2015-10-01 12:00:00.123456`: the form of the time of a whole notification.
+    /// `2015-10-01 12:00:00.123456`: the format of a notification's `timestamp`.
     pub fn blank_separated(self) -> String {
         self.format(' ', true)
     }
@@ -59,7 +58,7 @@ impl Timestamp {
         text
     }
 
-    /// Reads an ISO 8601 time; UTC where it names no zone, as the parsers of the field do.
+    /// Parses an ISO 8601 time. A time without a zone is UTC, as for other parsers of this field.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |reason: &dyn std::fmt::Display| {
             format!("{text:?} is not a time ({reason}); write it like 2015-10-01T12:00:00.123456")
@@ -76,13 +75,13 @@ impl Timestamp {
     }
 }
 
-/// When a number was true, on the three clocks that users of it need.
+/// The time of a value on three clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moment {
     /// The wall clock.
     pub wall: Timestamp,
-    /// Nanoseconds of a clock that never goes back, also across restarts and reboots: the boot
-    /// time plus an offset. For differences only. What transformers see.
+    /// Nanoseconds of a clock that never goes back, even across restarts and reboots: the boot time
+    /// plus an offset. Only differences have a meaning. Transformers see this clock.
     pub continuous: Option<u64>,
     /// Nanoseconds of the plain monotonic clock: `monotonic_time` in messages.
     pub monotonic: Option<u64>,

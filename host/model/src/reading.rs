@@ -11,7 +11,7 @@ bitflags::bitflags! {
     pub struct Groups: u16 {
         /// Processor time of the domain as a whole.
         const CPU = 1;
-        /// Times of the virtual processors, and how many there are.
+        /// Times and number of the virtual processors.
         const VCPU = 1 << 1;
         /// Memory, from the balloon driver.
         const BALLOON = 1 << 2;
@@ -19,32 +19,32 @@ bitflags::bitflags! {
         const BLOCK = 1 << 3;
         /// Network interfaces.
         const INTERFACE = 1 << 4;
-        /// Events that the processor counts, as far as the domain has them enabled.
+        /// Performance counters of the processor that are enabled for the domain.
         const PERF = 1 << 5;
-        /// Threads of QEMU that do nothing but I/O.
+        /// I/O threads of QEMU.
         const IOTHREAD = 1 << 6;
         /// Memory bandwidth by host node.
         const MEMORY = 1 << 7;
-        /// How fast the guest writes to memory, if it is being measured.
+        /// The rate at which the guest writes to memory, if it is being measured.
         const DIRTY_RATE = 1 << 8;
-        /// What the hypervisor itself counts, such as KVM.
+        /// Counters of the hypervisor itself, such as KVM.
         const VM = 1 << 9;
         /// Not a group of libvirt: sizes of disks, which bulk statistics do not report exactly. Costs
         /// one call per disk.
         const SIZES = 1 << 11;
-        /// Not a group of libvirt: every number by its libvirt name, for meters `libvirt.*`.
+        /// Not a group of libvirt: every value by its libvirt name, for meters `libvirt.*`.
         const RAW = 1 << 10;
     }
 }
 
 impl Groups {
-    /// None but the state.
+    /// No group: the state only.
     pub const NONE: Self = Self::empty();
     /// All statistics.
     pub const ALL: Self = Self::all().difference(Self::SIZES);
 
-    /// The groups that libvirtd reports without QEMU. Processor time is not among them: libvirt
-    /// 9.0 was seen to hang over it when QEMU does not answer.
+    /// The groups that libvirtd reports without asking QEMU. Processor time is not among them:
+    /// libvirt 9.0 was observed to hang on it when QEMU did not answer.
     pub const fn without_monitor(self) -> Self {
         self.intersection(Self::INTERFACE.union(Self::RAW))
     }
@@ -59,7 +59,8 @@ pub struct Reading {
     pub taken: Moment,
     /// `state.state`.
     pub state: Option<DomainState>,
-    /// `cpu.time`, ns. libvirtd's own when the domain is shut off: not to be used then.
+    /// `cpu.time`, ns. Must not be used while the domain is shut off: it is then libvirtd's own
+    /// time.
     pub cpu_time: Option<u64>,
     /// `vcpu.current`.
     pub vcpu_current: Option<u64>,
@@ -75,14 +76,14 @@ pub struct Reading {
     pub disks: Vec<DiskReading>,
     /// `net.N.*`, in libvirt's order.
     pub nics: Vec<NicReading>,
-    /// Every number as libvirt calls it, if [`Groups::RAW`] was requested.
+    /// Every value by its libvirt name, if [`Groups::RAW`] was requested.
     pub raw: Vec<RawNumber>,
 }
 
 /// One virtual processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VcpuReading {
-    /// The N of `vcpu.N`.
+    /// The index N of `vcpu.N`.
     pub index: u64,
     /// ns spent running.
     pub time: Option<u64>,
@@ -93,32 +94,32 @@ pub struct VcpuReading {
 /// Memory, all in KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryReading {
-    /// `balloon.current`: what the domain has now.
+    /// `balloon.current`: the current size.
     pub actual: Option<u64>,
-    /// `balloon.maximum`: what it may have.
+    /// `balloon.maximum`: the maximum size.
     pub maximum: Option<u64>,
-    /// What the guest sees in all.
+    /// All memory that the guest sees.
     pub available: Option<u64>,
-    /// What the guest does not use at all.
+    /// Memory that the guest does not use at all.
     pub unused: Option<u64>,
-    /// What the guest could use without swapping.
+    /// Memory that the guest could use without swapping.
     pub usable: Option<u64>,
-    /// What the QEMU process takes on the host.
+    /// Memory that the QEMU process occupies on the host.
     pub rss: Option<u64>,
-    /// What the guest has read from its swap.
+    /// Amount that the guest has read from its swap.
     pub swap_in: Option<u64>,
-    /// What the guest has written to its swap.
+    /// Amount that the guest has written to its swap.
     pub swap_out: Option<u64>,
 }
 
-/// What the processor counts for a domain.
+/// Performance counters of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PerfReading {
-    /// `perf.cmt`: bytes of the last level cache that it uses.
+    /// `perf.cmt`: bytes of the last level cache in use.
     pub cmt: Option<u64>,
     /// `perf.mbmt`: memory bandwidth.
     pub mbmt: Option<u64>,
-    /// `perf.mbml`: memory bandwidth to the processor's own memory.
+    /// `perf.mbml`: memory bandwidth to the processor's local memory.
     pub mbml: Option<u64>,
     /// `perf.cpu_cycles`.
     pub cpu_cycles: Option<u64>,
@@ -147,11 +148,11 @@ pub struct DiskReading {
     pub write_bytes: Option<u64>,
     /// ns spent writing.
     pub write_time: Option<u64>,
-    /// Bytes that the guest sees.
+    /// The size that the guest sees, in bytes.
     pub capacity: Option<u64>,
-    /// Bytes that it takes on the host.
+    /// The space allocated on the host, in bytes.
     pub allocation: Option<u64>,
-    /// Bytes of the file or device on the host, as far as its end.
+    /// The length of the file or device on the host, in bytes.
     pub physical: Option<u64>,
 }
 
@@ -174,33 +175,33 @@ pub struct NicReading {
     pub tx_packets: Option<u64>,
     /// Packets sent with an error.
     pub tx_errors: Option<u64>,
-    /// Packets to be sent that were dropped.
+    /// Outgoing packets that were dropped.
     pub tx_drops: Option<u64>,
 }
 
-/// One number by its libvirt name.
+/// One value by its libvirt name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawNumber {
     /// Such as `block.0.fl.reqs`.
     pub key: String,
-    /// The name of the disk or the interface that it is about.
+    /// The name of its disk or interface.
     pub device: Option<String>,
-    /// The number; 1 for true.
+    /// The value; 1 for true.
     pub value: Volume,
 }
 
 impl Reading {
-    /// Whether the domain is shut off. Most numbers are meaningless then.
+    /// Whether the domain is shut off. Most values have no meaning then.
     pub fn is_shut_off(&self) -> bool {
         self.state == Some(DomainState::ShutOff)
     }
 
-    /// The disk of this target name.
+    /// The disk with this target name.
     pub fn disk(&self, name: &str) -> Option<&DiskReading> {
         self.disks.iter().find(|disk| disk.name == name)
     }
 
-    /// The interface of this name.
+    /// The interface with this name.
     pub fn nic(&self, name: &str) -> Option<&NicReading> {
         self.nics.iter().find(|nic| nic.name == name)
     }

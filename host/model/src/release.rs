@@ -46,7 +46,7 @@ impl FromStr for Release {
 /// Bugs of a release, corrected unless a quirk enables them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quirks {
-    /// `outgoing-packets-delta` (zed): what was sent, in bytes, is called
+    /// `outgoing-packets-delta` (zed): the delta of bytes sent is named
     /// `network.outgoing.packets.delta`.
     pub outgoing_packets_delta: bool,
     /// `stopped-cpu` (liberty): an instance that is shut off has a `cpu` of 0.

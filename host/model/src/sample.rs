@@ -11,12 +11,12 @@ use super::{Meter, Moment, Resource};
 pub enum Volume {
     /// A whole number, exact over all 64-bit integers of both signs.
     Integer(i128),
-    /// Anything else. Always finite.
+    /// A floating-point number. Always finite.
     Float(f64),
 }
 
 impl Volume {
-    /// The nearest double, as components see it.
+    /// The nearest double, which components see.
     #[expect(
         clippy::cast_precision_loss,
         reason = "components see doubles; the exact value stays with the sample"
@@ -32,7 +32,7 @@ impl Volume {
         }
     }
 
-    /// Whether this is a whole number that is written without a point.
+    /// Whether this is a whole number, written without a decimal point.
     pub fn is_integer(self) -> bool {
         matches!(self, Self::Integer(_))
     }

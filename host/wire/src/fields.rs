@@ -1,4 +1,4 @@
-//! The fields of a sample, one after the other, in whichever notation they are wanted.
+//! Writes the fields of a sample one by one, as text or MessagePack.
 
 use serde_json::{Map, Value};
 
@@ -6,17 +6,17 @@ use super::msgpack::{self, Strings};
 use super::python::{self, Notation};
 use nephometer_model::{Release, Resource, Sample, Volume};
 
-/// How an object is written down.
+/// The encoding of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Script {
-    /// As text of Python's.
+    /// Text in one of Python's notations.
     Text(Notation),
-    /// As MessagePack.
+    /// MessagePack.
     Packed(Strings),
 }
 
 impl Script {
-    /// A volume as this can hold it.
+    /// Converts a volume to one that this encoding can represent.
     pub(crate) fn fitting(self, volume: Volume) -> Volume {
         match self {
             Self::Text(_) => volume,
@@ -47,20 +47,20 @@ impl Script {
     }
 }
 
-/// The fields of one object, as they are written. Keys need no escape.
+/// Writes the fields of one object. Keys must need no escaping.
 pub(crate) struct Fields<'a> {
     out: &'a mut Vec<u8>,
     script: Script,
     release: Release,
-    /// Where the object begins.
+    /// The offset in `out` at which the object begins.
     start: usize,
-    /// Fields so far.
+    /// The number of fields so far.
     count: u32,
-    /// Whether the object still has to be opened.
+    /// Whether the next field is the first one, which also opens the object.
     first: bool,
 }
 
-/// Fields that are written once and stand in many objects, but never first.
+/// Encoded fields that are shared by many objects. They never come first in an object.
 #[derive(Debug, Default)]
 pub(crate) struct Part {
     bytes: Vec<u8>,
@@ -68,7 +68,7 @@ pub(crate) struct Part {
 }
 
 impl<'a> Fields<'a> {
-    /// A new object behind what is there.
+    /// Begins an object at the end of `out`.
     pub(crate) fn new(out: &'a mut Vec<u8>, script: Script, release: Release) -> Self {
         let start = out.len();
         Self { out, script, release, start, count: 0, first: true }
@@ -107,7 +107,7 @@ impl<'a> Fields<'a> {
         script.object(self.key(key), map);
     }
 
-    /// From `user_id` to `resource_id`.
+    /// Writes the fields from `user_id` to `resource_id`.
     pub(crate) fn owner(&mut self, resource: &Resource) {
         let names = has_names(self.release);
         self.optional("user_id", resource.user_id.as_deref());
@@ -157,7 +157,7 @@ impl<'a> Fields<'a> {
 }
 
 impl Part {
-    /// What [`Fields::owner`] writes.
+    /// Encodes the fields that [`Fields::owner`] writes.
     pub(crate) fn owner(script: Script, release: Release, resource: &Resource) -> Self {
         let mut bytes = Vec::new();
         let mut fields = Fields::new(&mut bytes, script, release);
@@ -168,17 +168,18 @@ impl Part {
     }
 }
 
-/// Names of users and projects came with Ceilometer 20. This agent knows none.
+/// User and project names were added in Ceilometer 20. This agent does not know them: they are
+/// null.
 pub(crate) fn has_names(release: Release) -> bool {
     release == Release::Current
 }
 
-/// Came with Ceilometer 9.
+/// `monotonic_time` was added in Ceilometer 9.
 pub(crate) fn has_monotonic_time(release: Release) -> bool {
     release != Release::Liberty
 }
 
-/// `monotonic_time`: seconds.
+/// The value of `monotonic_time`, in seconds.
 #[expect(clippy::cast_precision_loss, reason = "Python divides doubles as well")]
 pub(crate) fn monotonic_seconds(sample: &Sample) -> Option<f64> {
     sample.taken.monotonic.map(|nanos| nanos as f64 / 1e9)

@@ -1,9 +1,9 @@
-//! Messages one after the other, as they stand in an envelope and in a stream: the length as eight
-//! bytes, the least first, and the message.
+//! Frames of messages in envelopes and streams: the length as eight bytes, little-endian, followed
+//! by the message.
 
 const HEAD: usize = size_of::<u64>();
 
-/// Appends the message that `write` makes. Gives its length.
+/// Appends a frame with the message that `write` appends. Returns the length of the message.
 pub fn append(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
@@ -14,7 +14,7 @@ pub fn append(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
     length
 }
 
-/// The messages of what [`append`] made.
+/// The messages in frames that [`append`] wrote.
 pub fn messages(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = frames;
     std::iter::from_fn(move || {
@@ -35,7 +35,7 @@ mod tests {
         let mut out = Vec::new();
         let long = vec![7; 0x1a2];
         assert_eq!(append(&mut out, |out| out.extend_from_slice(&long)), long.len());
-        // The vector of the reference.
+        // The test vector of the reference.
         assert_eq!(out[..HEAD], [0xa2, 0x01, 0, 0, 0, 0, 0, 0]);
         append(&mut out, |_| {});
         append(&mut out, |out| out.push(1));

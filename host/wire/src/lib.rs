@@ -1,8 +1,8 @@
 //! Samples on the wire: metering messages and their signatures, Ceilometer's `as_dict`, the
 //! oslo.messaging notification, MessagePack datagrams and frames.
 //!
-//! Given: samples. Gives back: the bytes that the receivers of a release of Ceilometer take. Must not
-//! do IO; knows no runtime.
+//! Converts samples to the bytes that receivers of a Ceilometer release accept. Does no IO and
+//! depends on no async runtime.
 
 mod fields;
 pub mod frames;

@@ -1,8 +1,7 @@
-//! A sample on the wire: the metering message, which is signed, and the plain form of files and
-//! tables.
+//! Encodes samples as signed metering messages, or in the plain form of files and tables.
 //!
-//! Keys and their order are those of the Ceilometer that is stood in for, and so is every byte
-//! between them.
+//! The output equals that of the compatible Ceilometer release byte for byte, including the order
+//! of the keys.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -14,12 +13,13 @@ use super::python::Notation;
 use super::signature::Signer;
 use nephometer_model::{Release, Resource, Sample, Volume};
 
-/// Bytes of what is remembered of resources; past it all are rendered anew.
+/// Maximum size of the cached parts of resources, in bytes. The cache is cleared when it is
+/// exceeded.
 const RENDERED: usize = 4 << 20;
 const WRITING: &str = "a vector takes every write";
 
-/// Appends the plain form of a sample, Ceilometer's `as_dict`: as a JSON object, or as the text
-/// of a Python dictionary. One line, without its end.
+/// Appends the plain form of a sample, Ceilometer's `as_dict`: a JSON object or the text of a
+/// Python dictionary, on one line without a line break.
 pub fn as_dict(out: &mut Vec<u8>, notation: Notation, release: Release, sample: &Sample) {
     let mut fields = Fields::new(out, Script::Text(notation), release);
     let resource = &sample.resource;
@@ -36,51 +36,51 @@ pub fn as_dict(out: &mut Vec<u8>, notation: Notation, release: Release, sample: 
     fields.end();
 }
 
-/// How metering messages are written.
+/// The form of metering messages.
 #[derive(Debug, Clone)]
 pub struct MessageForm {
-    /// Who signs them.
+    /// Signs the messages.
     pub signer: Signer,
-    /// Whose keys they have.
+    /// The release that determines the keys.
     pub release: Release,
 }
 
-/// Writes metering messages. What the samples of one resource have in common is rendered once.
+/// Writes metering messages. The parts that all samples of one resource share are rendered once.
 pub struct Messages<'a> {
     form: &'a MessageForm,
     script: Script,
     /// `publisher_id`, for receivers that get one.
     publisher: Option<&'a str>,
-    /// By the address of the resource, which its entry keeps alive.
+    /// The shared parts by the address of the resource. Each entry keeps its resource alive.
     rendered: HashMap<usize, Rendered>,
-    /// Bytes of them.
+    /// The size of `rendered` in bytes.
     weight: usize,
-    /// What is signed of one sample in front of what it shares with others.
+    /// The signed text of one sample before the shared parts.
     signed: Vec<u8>,
     signature: Vec<u8>,
 }
 
-/// What all messages about one resource have in common.
+/// The parts that all messages about one resource share.
 struct Rendered {
     _resource: Arc<Resource>,
     /// Fields from `user_id` to `resource_id`.
     owner: Part,
     /// The value of `resource_metadata`.
     metadata: Vec<u8>,
-    /// What is signed from `project_id` to `source`.
+    /// The signed text from `project_id` to `source`.
     signed: Vec<u8>,
-    /// What is signed from `user_id` on.
+    /// The signed text from `user_id` on.
     signed_user: Vec<u8>,
 }
 
 impl<'a> Messages<'a> {
-    /// A writer of JSON objects for the samples of one call; it remembers their resources as long
-    /// as it lives.
+    /// Creates a writer of JSON objects for the samples of one call. It keeps their resources alive
+    /// until it is dropped.
     pub fn new(form: &'a MessageForm) -> Self {
         Self::written(form, Script::Text(Notation::Json), None)
     }
 
-    /// The same in MessagePack, and with a `publisher_id` if there is one.
+    /// Creates a writer of MessagePack maps, with a `publisher_id` if there is one.
     pub fn packed(form: &'a MessageForm, publisher: Option<&'a str>) -> Self {
         Self::written(form, Script::Packed(Strings::of(form.release)), publisher)
     }
@@ -90,7 +90,7 @@ impl<'a> Messages<'a> {
         Self { form, script, publisher, rendered, weight: 0, signed, signature }
     }
 
-    /// Appends the message of a sample as an object.
+    /// Appends the message of a sample.
     pub fn write(&mut self, out: &mut Vec<u8>, sample: &Sample) {
         let MessageForm { signer, release } = self.form;
         let (script, publisher) = (self.script, self.publisher);
@@ -166,7 +166,7 @@ impl Rendered {
     }
 }
 
-/// What is signed of a sample up to its monotonic time, in the order of the keys.
+/// Writes the signed text of a sample up to its monotonic time, in the order of the keys.
 fn signed_head(out: &mut Vec<u8>, form: &MessageForm, sample: &Sample, volume: Volume, id: &str) {
     out.clear();
     let meter = &sample.meter;
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    /// There `publisher_id` is one of the keys that are signed.
+    /// In frames, `publisher_id` is one of the signed keys.
     #[test]
     fn golden_frames_come_out_byte_for_byte() {
         let form = form("golden-secret", Release::Current);
@@ -272,7 +272,7 @@ mod tests {
         "resource_metadata": {"cpu_number": 2, "display_name": "vm-é"},
         "id": "3a5f2c1e-6821-11e5-9d70-fa163e000001"}"#;
 
-    /// Keys of Python 2 have no order, so that bytes can be compared but for their order.
+    /// Dictionaries of Python 2 have no order, so only parts of the datagram can be compared.
     #[test]
     fn a_datagram_of_liberty_has_its_old_strings() {
         let secret = "change this for valid signing";
@@ -291,7 +291,7 @@ mod tests {
         assert!(hexed.contains("da002433613566"), "{hexed}");
     }
 
-    /// Where it is no integer, what is signed is no integer either.
+    /// An integer that is sent as a float is also signed as a float.
     #[test]
     fn more_than_64_bits_are_signed_as_they_are_sent() {
         let form = form("s", Release::Current);
@@ -319,7 +319,7 @@ mod tests {
         assert!(text.contains(r#""user_id": null, "user_name": null, "project_id": null"#));
     }
 
-    /// What is signed is the message that a receiver sees, whatever its keys are.
+    /// The signature covers the message that the receiver sees, with the keys of its release.
     #[test]
     fn each_release_has_its_own_keys_and_signs_them() {
         let line = r#"{"name": "n", "type": "gauge", "unit": "", "volume": 1.0, "resource_id": "r",

@@ -1,5 +1,5 @@
-//! MessagePack as Python's packer writes it: every number in its shortest form, every float as a
-//! double.
+//! MessagePack in the encoding of Python's packer: integers in their shortest form, floats as
+//! doubles.
 
 use rmp::Marker;
 use rmp::encode::{
@@ -12,17 +12,17 @@ use nephometer_model::{Release, Volume};
 
 const WRITING: &str = "a vector takes every write";
 
-/// How strings are written.
+/// The encoding of strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strings {
-    /// With the form for up to 255 bytes, which came with the types for binary data.
+    /// With the type for strings of up to 255 bytes, which was added together with binary data.
     Current,
-    /// As before that: readers of then take the new form for an error.
+    /// Without that type, which readers from before its introduction reject.
     Old,
 }
 
 impl Strings {
-    /// Those of a release.
+    /// The encoding of a release.
     pub(crate) fn of(release: Release) -> Self {
         if release == Release::Liberty { Self::Old } else { Self::Current }
     }
@@ -70,7 +70,7 @@ impl Strings {
     }
 }
 
-/// Appends what stands for nothing.
+/// Appends `nil`.
 pub(crate) fn none(out: &mut Vec<u8>) {
     write_nil(out).expect(WRITING);
 }
@@ -80,7 +80,7 @@ pub(crate) fn float(out: &mut Vec<u8>, value: f64) {
     write_f64(out, value).expect(WRITING);
 }
 
-/// Appends a volume, as [`fitting`] has it.
+/// Appends a volume, converted by [`fitting`].
 pub(crate) fn volume(out: &mut Vec<u8>, volume: Volume) {
     match fitting(volume) {
         Volume::Float(value) => float(out, value),
@@ -92,8 +92,9 @@ pub(crate) fn volume(out: &mut Vec<u8>, volume: Volume) {
     }
 }
 
-/// A whole number of more than 64 bits has no form here. Python refuses to send it; here it becomes
-/// the nearest double, which has to be what is signed as well.
+/// Converts an integer of more than 64 bits, which MessagePack cannot represent, to the nearest
+/// double. The signature must be computed over the converted value. Python's packer rejects such
+/// integers.
 pub(crate) fn fitting(volume: Volume) -> Volume {
     match volume {
         Volume::Integer(whole)
@@ -105,7 +106,7 @@ pub(crate) fn fitting(volume: Volume) -> Volume {
     }
 }
 
-/// The header of a map whose entries have been appended from `start` on.
+/// Inserts the header of a map whose entries begin at `start`.
 pub(crate) fn close_map(out: &mut Vec<u8>, start: usize, entries: u32) {
     let mut header = Vec::with_capacity(3);
     write_map_len(&mut header, entries).expect(WRITING);

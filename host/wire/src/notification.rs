@@ -1,4 +1,5 @@
-//! The notification of oslo.messaging, version 2: an object whose one text is another object.
+//! The notification of oslo.messaging, version 2: a JSON object that contains another one as a
+//! string.
 
 use std::io::Write as _;
 
@@ -8,24 +9,25 @@ use nephometer_model::Timestamp;
 
 use super::python::Notation;
 
-/// What stands around the samples.
+/// The fields of a notification besides the samples.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
     /// `message_id`
     pub message_id: Uuid,
-    /// `_unique_id`: by it receivers know a message that comes twice.
+    /// `_unique_id`: receivers detect duplicate messages by it.
     pub unique_id: Uuid,
     /// `publisher_id`
     pub publisher_id: &'a str,
     /// `event_type`
     pub event_type: &'a str,
-    /// Whether the messages are the `samples` of an object, as the polling agent sends them.
+    /// Whether the payload is an object with the messages as `samples`, as the polling agent sends
+    /// it, instead of a list.
     pub wrap: bool,
     /// `timestamp`
     pub time: Timestamp,
 }
 
-/// The body on the wire, with these messages as its payload.
+/// Builds the body on the wire with these messages as its payload.
 pub fn notification<'a>(head: &Head<'_>, messages: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut out = br#"{"oslo.version": "2.0", "oslo.message": ""#.to_vec();
     let mut part = Vec::with_capacity(256);
@@ -61,8 +63,8 @@ fn end(out: &mut Vec<u8>, head: &Head<'_>) {
         .expect("a vector takes every write");
 }
 
-/// Appends JSON text as the inside of a JSON string. It is printable ASCII already, so that only
-/// two characters need an escape.
+/// Appends JSON text, escaped for a JSON string. The text is printable ASCII already, so only two
+/// characters need escaping.
 fn quoted(out: &mut Vec<u8>, json: &[u8]) {
     let mut rest = json;
     while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {

@@ -1,7 +1,7 @@
-//! Values as Python writes them: as JSON, as `repr`, and as `repr` with byte strings.
+//! Formats values like Python: as JSON, as `repr`, and as `repr` with byte strings.
 //!
-//! Receivers recompute signatures over Python's own text of a value, and files without `json` hold
-//! it, so both must come out byte for byte as Python makes them.
+//! Receivers recompute signatures over Python's text of a value, and files without `json` contain
+//! it. The output must therefore equal Python's byte for byte.
 
 use std::io::Write as _;
 
@@ -11,18 +11,17 @@ use nephometer_model::Volume;
 
 const WRITING: &str = "a vector takes every write";
 
-/// How a value is written.
+/// The notation of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notation {
     /// `json.dumps` with its defaults: ASCII only, `", "` and `": "`.
     Json,
     /// `repr` of Python 3.
     Repr,
-    /// `repr` after every string has become UTF-8 bytes, with dictionaries in the order of their
-    /// keys: how lists enter a signature.
+    /// `repr` of Python 3 with strings encoded as UTF-8 bytes and dictionaries sorted by key: the
+    /// signed text of lists.
     BytesRepr,
-    /// `repr` of Python 2.7, after every string has become UTF-8 bytes, which are its plain
-    /// strings.
+    /// `repr` of Python 2.7 with strings encoded as UTF-8 bytes, the plain strings of that version.
     Python2Repr,
 }
 
@@ -34,7 +33,7 @@ impl Notation {
             Value::Bool(truth) => self.boolean(out, *truth),
             Value::Number(number) => {
                 self::number(out, number);
-                // What is no machine word is a `long` there.
+                // Python 2 prints an integer beyond a machine word as a `long`.
                 if self == Self::Python2Repr && number.is_u64() && number.as_i64().is_none() {
                     out.push(b'L');
                 }
@@ -85,7 +84,7 @@ impl Notation {
         }
     }
 
-    /// Appends what stands for nothing.
+    /// Appends `null` or `None`.
     pub fn none(self, out: &mut Vec<u8>) {
         out.extend_from_slice(if self == Self::Json { b"null" } else { b"None" });
     }
@@ -137,8 +136,8 @@ pub(crate) fn float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// Appends `str(value)` as Python 2.7 has it: twelve digits that count, with an exponent below 1e-4
-/// and from 1e12 on.
+/// Appends `str(value)` of Python 2.7: twelve significant digits, with an exponent below 1e-4 and
+/// from 1e12 on.
 pub(crate) fn short_float(out: &mut Vec<u8>, value: f64) {
     const DIGITS: i32 = 12;
     if !value.is_finite() {
@@ -212,7 +211,7 @@ fn repr_string(out: &mut Vec<u8>, text: &str) {
     push(out, quote);
 }
 
-/// Without the `b` that Python 3 puts in front.
+/// Appends the `repr` of bytes without the `b` prefix of Python 3.
 fn bytes_repr(out: &mut Vec<u8>, text: &str) {
     let quote = quote(text);
     push(out, quote);
@@ -230,13 +229,13 @@ fn bytes_repr(out: &mut Vec<u8>, text: &str) {
     push(out, quote);
 }
 
-/// Double quotes only where they save escapes.
+/// Python uses double quotes only where they avoid escapes.
 fn quote(text: &str) -> char {
     if text.contains('\'') && !text.contains('"') { '"' } else { '\'' }
 }
 
-/// As `str.isprintable`. The standard library knows the same categories, but shows them only
-/// when it escapes a string, and there treats marks that stand first differently.
+/// Like `str.isprintable`. The standard library has the same categories but exposes them only in
+/// the escaping of strings, which treats a mark in first position differently.
 fn printable(c: char) -> bool {
     String::from_iter(['a', c]).escape_debug().nth(1) != Some('\\')
 }

@@ -10,13 +10,14 @@ use super::python::{self, Notation};
 use nephometer_model::Secret;
 use nephometer_model::Volume;
 
-/// The Python version of receivers, which recompute signatures over its text of a message.
+/// The Python version of the receivers, which recompute signatures over that version's text of a
+/// message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SignatureForm {
-    /// As all releases since Ceilometer 8.
+    /// Python 3, for all releases since Ceilometer 8.
     #[default]
     Python3,
-    /// As Ceilometer up to 7 on Python 2.7.
+    /// Python 2.7, for Ceilometer up to 7.
     Python2,
 }
 
@@ -31,7 +32,7 @@ pub enum SignatureError {
     Wrong,
 }
 
-/// Signs text that [`SignatureForm::walk`] made.
+/// Signs text that [`SignatureForm::walk`] wrote.
 #[derive(Debug, Clone)]
 pub struct Signer {
     keyed: Option<Hmac<Sha256>>,
@@ -39,8 +40,8 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A signer with this secret; an empty one makes empty signatures, which every receiver with
-    /// an empty secret accepts.
+    /// Creates a signer. An empty secret results in empty signatures, which receivers with an empty
+    /// secret accept.
     pub fn new(secret: &Secret, form: SignatureForm) -> Self {
         let secret = secret.reveal().as_bytes();
         let keyed = || Hmac::new_from_slice(secret).expect("HMAC takes keys of every length");
@@ -88,7 +89,7 @@ impl Signer {
 
 impl SignatureForm {
     /// Appends the signed text of a dictionary: keys in code point order, each with its value; a
-    /// nested dictionary with its keys behind `prefix` and a colon; lists as their printed form.
+    /// nested dictionary with its keys after `prefix` and a colon; lists in their printed form.
     pub(crate) fn walk(self, out: &mut Vec<u8>, prefix: &str, map: &Map<String, Value>) {
         let mut entries: Vec<_> = map.iter().collect();
         entries.sort_unstable_by_key(|(key, _)| *key);
@@ -170,7 +171,7 @@ mod tests {
             if let Some(expected) = vector["text"].as_str() {
                 assert_eq!(String::from_utf8(text.clone()).unwrap(), expected);
             }
-            // A whole number that no JSON value holds: it stands in front of everything else.
+            // An integer that no JSON value can represent; its text comes first.
             let big = vector["big"].as_str().map_or(String::new(), |big| format!("big{big}"));
             text.splice(0..0, big.into_bytes());
             assert_eq!(signature(secret, &text), vector["signature"], "{}", vector["name"]);

@@ -1,4 +1,4 @@
-//! What kind of agent this is: `mode`, `routing` and `polling`.
+//! Checks `mode`, `routing` and `polling`, which determine the kind of agent.
 
 use super::units::{truth, whole};
 use super::{Check, Unknown};
@@ -6,10 +6,10 @@ use crate::error::nearest;
 use crate::raw::{Field, RawPolling, Scalar};
 use crate::spec::{Mode, Routing};
 
-/// Ceilometer's `[polling] batch_size`.
+/// The default, that of Ceilometer's `[polling] batch_size`.
 const BATCH_SIZE: usize = 50;
 
-/// More would be a message of some 15 MB.
+/// A message with more samples would exceed about 15 MB.
 const MOST_IN_BATCH: i64 = 10_000;
 
 pub(super) struct Agent {
@@ -46,7 +46,7 @@ pub(super) fn check(
     })
 }
 
-/// One of some words.
+/// One of several keywords.
 fn word(
     check: &mut Check<'_>,
     pointer: &str,

@@ -1,4 +1,5 @@
-//! `components` of `nephometer.yaml`: where components are, and what each and all of them may use.
+//! Checks `components` of `nephometer.yaml`: the search path, the settings of each component, and
+//! the limits of all of them together.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,10 +14,10 @@ use crate::spec::{
     ComponentSpec, ComponentsSpec, LimitsSpec, OnError, SecretOptions, StateMismatch, TotalsSpec,
 };
 
-/// What a component can address.
+/// The address space of a component.
 const MOST_MEMORY: u64 = 4 << 30;
 
-/// The smallest totals: less is most likely a number whose unit was left out.
+/// The smallest totals. A lower number most likely lacks its unit.
 const LEAST_MEMORY: u64 = 16 << 20;
 const LEAST_STATES: u64 = 1 << 20;
 
@@ -51,7 +52,7 @@ fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>
         (Field::Absent | Field::Null, _) => {
             Some(vec![PathBuf::from("/usr/lib/nephometer/components")])
         }
-        // As in the PATH of a shell: for the environment.
+        // For environment variables: folders separated by colons, as in PATH.
         (_, Kind::Text) => {
             let text = check.text(pointer).unwrap_or_default();
             let folders: Vec<PathBuf> =
@@ -116,7 +117,7 @@ fn limits(check: &mut Check<'_>, at: &str, field: Field<RawLimits>) -> Option<Li
     })
 }
 
-/// What all components may use together.
+/// Checks the limits of all components together.
 fn totals(check: &mut Check<'_>, field: Field<RawTotals>) -> Option<TotalsSpec> {
     let at = "/components/totals";
     let raw = check.mapping(at, field)?;

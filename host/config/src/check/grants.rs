@@ -1,10 +1,10 @@
-//! `grants` of a component: what it may reach.
+//! Checks `grants` of a component: the targets that it may connect to.
 
 use super::{Check, Unknown};
 use crate::grant::Grant;
 use crate::raw::{Field, Kind, RawGrants};
 
-/// The entries of `connect`. `None` with a fault for each that cannot be read.
+/// Checks the entries of `connect`. `None` with a problem for each invalid entry.
 pub(super) fn check(
     check: &mut Check<'_>,
     at: &str,

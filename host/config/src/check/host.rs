@@ -1,4 +1,4 @@
-//! `nephometer.yaml`: what belongs to this host. Unknown keys are faults here.
+//! Checks `nephometer.yaml`, the settings of this host. Unknown keys are problems here.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ const KEYS: &[&str] = &[
     "polling",
 ];
 
-/// More would only hold more of libvirtd's workers.
+/// More would only occupy more of libvirtd's workers.
 const MOST_PARALLEL: i64 = 64;
 
 /// Defaults that differ from host to host.
@@ -48,23 +48,23 @@ pub(crate) struct Defaults {
     pub(crate) control: PathBuf,
 }
 
-/// The file, checked.
+/// The checked file.
 #[derive(Clone)]
 pub(crate) struct Host {
     pub(crate) host: String,
     pub(crate) metering: MeteringSpec,
     pub(crate) mode: Mode,
-    /// What is usual for the form of the files, unless set.
+    /// If `None`, the form of the files determines it.
     pub(crate) routing: Option<Routing>,
-    /// Whether ticks come at a time of the host's own.
+    /// Whether polling cycles start at an offset that depends on the host name.
     pub(crate) spread: bool,
     pub(crate) libvirt: LibvirtSpec,
-    /// Where `libvirt.deadline` was set, if it was.
+    /// The location of `libvirt.deadline`, if it is set.
     pub(crate) deadline_location: Option<Location>,
     pub(crate) amqp: AmqpSpec,
-    /// Where the broker's URL is set.
+    /// The location of the broker's URL.
     pub(crate) broker_location: Location,
-    /// Where `message.telemetry_secret` is set.
+    /// The location of `message.telemetry_secret`.
     pub(crate) secret_location: Location,
     pub(crate) message: MessageSpec,
     pub(crate) components: ComponentsSpec,
@@ -74,7 +74,7 @@ pub(crate) struct Host {
     pub(crate) shutdown_grace: Duration,
 }
 
-/// Checks the file with everything that overrides it.
+/// Checks the file, including everything that overrides it.
 pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> Option<Host> {
     let mut check = Check::new(doc, report);
     let raw: RawHost = check.mapping("", doc.mirror())?;
@@ -117,7 +117,7 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
     })
 }
 
-/// Where a key is set that can be given in a file of its own; the whole file if it is not.
+/// The location of a key or its `_file` form; the whole file if neither is set.
 fn set_in(doc: &Document, pointer: &str) -> Location {
     let pointers = [pointer.to_owned(), format!("{pointer}_file")];
     let fact = pointers.iter().find_map(|pointer| doc.fact(pointer));
@@ -126,7 +126,7 @@ fn set_in(doc: &Document, pointer: &str) -> Location {
 }
 
 impl Check<'_> {
-    /// A value that `read` understands. `None` with a fault, `Some(None)` where nothing is set.
+    /// A value that `read` parses. `None` with a problem, `Some(None)` if it is not set.
     pub(super) fn value<T>(
         &mut self,
         pointer: &str,
@@ -156,7 +156,7 @@ impl Check<'_> {
         }
     }
 
-    /// One of several words.
+    /// One of several keywords.
     pub(super) fn word<T: Copy>(
         &mut self,
         pointer: &str,
@@ -176,7 +176,7 @@ impl Check<'_> {
         self.value(pointer, field, read, &right)
     }
 
-    /// Text that is not empty. It may be a secret and is never shown.
+    /// Non-empty text. It may be a secret and is never printed.
     pub(super) fn string(
         &mut self,
         pointer: &str,
@@ -199,7 +199,7 @@ impl Check<'_> {
         }
     }
 
-    /// A text that stands in the file itself or in another one that it names.
+    /// A secret from the file itself, or from another file that it names.
     pub(super) fn secret(
         &mut self,
         pointer: &str,
@@ -207,7 +207,7 @@ impl Check<'_> {
         file: &Field<Scalar>,
     ) -> Option<Option<String>> {
         let file_pointer = format!("{pointer}_file");
-        // An empty secret is one: it means unsigned.
+        // An empty secret is valid: messages are then unsigned.
         let empty = matches!(text, Field::Given(Scalar::Text(text)) if text.is_empty());
         let text = if empty { Some(Some(String::new())) } else { self.string(pointer, text) };
         let (text, file) = (text, self.string(&file_pointer, file));
@@ -281,7 +281,7 @@ fn libvirt(
         deadline: deadline?.unwrap_or(Duration::from_secs(3)),
         parallel: parallel?.unwrap_or(2),
         unowned: unowned?.unwrap_or(true),
-        // Older releases have nothing like it.
+        // Older releases have no such feature.
         events: events?.unwrap_or(release == Release::Current),
     };
     Some((spec, stopped?.unwrap_or(false)))

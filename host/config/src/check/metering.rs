@@ -1,4 +1,4 @@
-//! Which Ceilometer is stood in for, and how far.
+//! Checks the Ceilometer release to be compatible with, its quirks, and the form of signatures.
 
 use super::Check;
 use crate::error::nearest;
@@ -57,7 +57,7 @@ pub(super) fn quirks(check: &mut Check<'_>, field: &Scalars, release: Release) -
     good.then_some(quirks)
 }
 
-/// `message.signature`; unless set, what the release's own Python makes.
+/// `message.signature`; by default the Python version of the release.
 pub(super) fn signature(
     check: &mut Check<'_>,
     field: &Field<Scalar>,

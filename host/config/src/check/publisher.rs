@@ -1,4 +1,4 @@
-//! One publisher URL: what it means, and what its options say.
+//! Checks one publisher URL and its options.
 
 use std::path::PathBuf;
 
@@ -17,8 +17,8 @@ use crate::url::{Fault, Parts, brokers, check_length, label, option_name, ssl};
 use nephometer_model::Bound;
 use nephometer_model::Secret;
 
-/// What Ceilometer has had, in one release or another, and this agent has not. A component of that
-/// name is taken all the same.
+/// Publishers of some Ceilometer releases that this agent does not have. A component with such a
+/// name is accepted.
 const ELSEWHERE: &[&str] = &[
     "database",
     "direct",
@@ -33,30 +33,30 @@ const ELSEWHERE: &[&str] = &[
     "zaqar",
 ];
 
-/// Schemes that are no component's, for those who meant one of them.
+/// The schemes of native publishers, suggested for similar unknown schemes.
 const NATIVE: [&str; 5] = ["notifier", "file", "udp", "tcp", "test"];
 
-/// Where Ceilometer's collector listens.
+/// The port of Ceilometer's collector.
 const PORT: u16 = 4952;
 
-/// Ceilometer's `[publisher_notifier] metering_topic`.
+/// The default of Ceilometer's `[publisher_notifier] metering_topic`.
 const TOPIC: &str = "metering";
 
-/// Ceilometer's.
+/// The default of Ceilometer.
 const MAX_QUEUE_LENGTH: usize = 1024;
 
 /// Values of `driver` that mean AMQP 0-9-1.
 const DRIVERS: &[&str] = &["rabbit", "kombu", "messaging", "messagingv2"];
 
-/// Checks the URL that stands at `location`. `None` with a fault, or with a warning where the sink
-/// does without this publisher.
+/// Checks the URL at `location`. `None` with a problem, or with a warning if the sink works without
+/// this publisher.
 pub(super) fn check(
     text: &str,
     location: &Location,
     context: &PipelineContext,
     report: &mut Report,
 ) -> Option<PublisherSpec> {
-    // The legacy form is a bare scheme.
+    // The legacy form is a scheme alone.
     let url = if text.contains("://") { text.to_owned() } else { format!("{text}://") };
     if let Err((what, remedy)) = check_length(&url) {
         report.fault(location, what, remedy);
@@ -102,7 +102,7 @@ pub(super) fn check(
     Some(PublisherSpec { url: Secret::new(url), label: label.into(), location, target: target? })
 }
 
-/// What does the same here, or nearly.
+/// The closest equivalent in this agent.
 fn remedy(scheme: &str) -> &'static str {
     match scheme {
         "gnocchi" => {
@@ -147,7 +147,7 @@ impl Publisher<'_> {
         }
     }
 
-    /// The last one that is given, as a Python `int`. `Some(None)` if there is none.
+    /// The last value of an option, as a Python `int`. `Some(None)` if it is not given.
     fn number(&mut self, options: &[(String, String)], key: &str) -> Option<Option<i64>> {
         let Some((_, text)) = options.iter().rfind(|(name, _)| name == key) else {
             return Some(None);
@@ -171,7 +171,7 @@ impl Publisher<'_> {
             self.warn(&what, "use driver=rabbit or leave it out");
             return None;
         }
-        // The URL's own option counts; else a site with TLS has it for all of its brokers.
+        // The option of the URL wins; without it, `amqp.tls.enabled` applies to all brokers.
         let tls = options.iter().find(|(key, _)| key == "ssl");
         let tls = tls.map_or(Ok(default.tls.enabled), |(_, value)| ssl(value));
         let tls = tls.map_or_else(|fault| self.fault(fault), Some)?;
@@ -230,7 +230,7 @@ impl Publisher<'_> {
 
     fn topics(&mut self, options: &[(String, String)]) -> Vec<String> {
         let mut topics: Vec<String> = Vec::new();
-        // A value that is left empty counts as not given, as for Python's `parse_qs`.
+        // An empty value counts as not given, as in Python's `parse_qs`.
         for (_, topic) in options.iter().filter(|(key, value)| key == "topic" && !value.is_empty())
         {
             if topics.contains(topic) {

@@ -14,7 +14,7 @@ use crate::routing::Pipeline;
 use crate::spec::SourceSpec;
 use nephometer_model::{Bound, Glob};
 
-/// The key by which central agents share their work.
+/// The key that divides work between central agents.
 const PARTITION: &str = "group_id_coordination_expression";
 
 const INTERVAL: &str = "write a whole number of seconds";

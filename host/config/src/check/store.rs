@@ -11,7 +11,7 @@ use crate::spec::{StoreSpec, WhenFull};
 use nephometer_model::{Bound, Glob};
 
 const BYTES: u64 = 1 << 30;
-/// Of which a quarter is for states.
+/// A quarter of it is for states.
 const LEAST: u64 = 512 << 20;
 const AGE: Duration = Duration::from_secs(7 * 86_400);
 

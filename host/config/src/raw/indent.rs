@@ -1,13 +1,13 @@
-//! Lines within brackets and quotes may stand as far to the left as they like for PyYAML; the
-//! parser wants them deeper than what is around them. Blanks before such a line mean nothing, so
-//! the ones that it stumbles over are indented, and the places are counted back.
+//! Indents lines that the YAML parser rejects. Inside brackets and quotes, PyYAML accepts any
+//! indentation, but the parser requires more than that of the enclosing block. Leading blanks have
+//! no meaning there, so rejected lines are indented, and columns are converted back for locations.
 
 use std::collections::BTreeMap;
 
-/// A text with some of its lines moved to the right.
+/// A text with additional indentation in some lines.
 pub(super) struct Indented {
     text: String,
-    /// By line, counted from 1.
+    /// The number of added blanks by line, counted from 1.
     shifts: BTreeMap<usize, usize>,
     lines: usize,
 }
@@ -22,19 +22,19 @@ impl Indented {
         &self.text
     }
 
-    /// The column in the text as it was written.
+    /// Converts a column to that of the original text.
     pub(super) fn column(&self, line: usize, column: usize) -> usize {
         column.saturating_sub(self.shifts.get(&line).copied().unwrap_or(0)).max(1)
     }
 
-    /// Mends what the parser says about a line, if that is one of the faults meant above and
-    /// there is a line left to move.
+    /// Indents the line that a parser error is about. Returns false if the error has another cause,
+    /// or if there is no line left to indent.
     pub(super) fn mend(&mut self, fault: &str, line: usize) -> bool {
         let line = match fault {
             "invalid indentation"
             | "invalid indentation in flow construct"
             | "tab cannot be used as indentation" => line,
-            // It names the line where the quotes begin; it is one of the next.
+            // The error names the line of the opening quote; the cause is one of the next lines.
             "invalid indentation in quoted scalar" => {
                 let mut next = line + 1;
                 while self.shifts.contains_key(&next) {
@@ -48,8 +48,8 @@ impl Indented {
             return false;
         }
         let start: usize = self.text.split_inclusive('\n').take(line - 1).map(str::len).sum();
-        // No block that is open here can be deeper than the lines before are long, in bytes, which
-        // are as many as characters or more.
+        // No open block is deeper than the longest line before, measured in bytes: a line has at
+        // least as many bytes as characters.
         let deepest = self.text[..start].lines().map(str::len).max();
         let shift = deepest.unwrap_or(0) + 1;
         self.text.insert_str(start, &" ".repeat(shift));

@@ -1,5 +1,5 @@
-//! The files as they are written. A field of the wrong type is kept as such, so that one fault
-//! does not hide the next.
+//! Typed mirrors of the files as written. A field of a wrong type is recorded as such, so that one
+//! problem does not hide the next.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 /// One field of a mirror.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Field<T> {
-    /// Not written.
+    /// Not present.
     #[default]
     Absent,
-    /// Written without a value.
+    /// Present without a value.
     Null,
-    /// Of another type; the document knows which.
+    /// Of a wrong type; the document has the actual one.
     Wrong,
-    /// As it should be.
+    /// Of the expected type.
     Given(T),
 }
 
@@ -31,7 +31,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
     }
 }
 
-/// A value without parts.
+/// A scalar value.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Scalar {
@@ -41,7 +41,7 @@ pub(crate) enum Scalar {
     Text(String),
 }
 
-/// As Python's `str` writes it.
+/// In the format of Python's `str`.
 impl fmt::Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -54,7 +54,7 @@ impl fmt::Display for Scalar {
     }
 }
 
-/// A list of values without parts.
+/// A list of scalars.
 pub(crate) type Scalars = Field<Vec<Field<Scalar>>>;
 
 /// `pipeline.yaml`.
@@ -155,7 +155,7 @@ pub(crate) struct RawTls {
     pub(crate) key: Field<Scalar>,
 }
 
-/// Not derived: it holds a secret.
+/// Not derived, because it contains a secret.
 impl fmt::Debug for RawAmqp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RawAmqp")
@@ -172,7 +172,7 @@ pub(crate) struct RawMessage {
     pub(crate) signature: Field<Scalar>,
 }
 
-/// Not derived: it holds a secret.
+/// Not derived, because it contains a secret.
 impl fmt::Debug for RawMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RawMessage")
@@ -208,7 +208,7 @@ pub(crate) struct RawComponent {
     pub(crate) options: Field<Map<String, Value>>,
 }
 
-/// Not derived: its options may hold a secret.
+/// Not derived, because the options may contain a secret.
 impl fmt::Debug for RawComponent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RawComponent")

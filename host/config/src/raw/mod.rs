@@ -1,8 +1,8 @@
-//! From bytes to values with places: the only folder that knows YAML.
+//! Parses files into values with locations. No other module depends on YAML.
 //!
-//! `tree` and `scalar` read a file as PyYAML's `safe_load` does, `mirror` holds the typed mirrors
-//! that serde_yaml fills from it. Given the bytes of a file, this gives a [`Document`]; what the
-//! values mean is for `check`.
+//! `tree` and `scalar` parse a file like PyYAML's `safe_load`; `mirror` has the typed mirrors that
+//! serde_yaml fills from the result. The module converts the bytes of a file to a [`Document`];
+//! `check` interprets the values.
 
 mod indent;
 mod mirror;
@@ -23,30 +23,30 @@ use super::error::{Problem, exceeded, problem};
 use super::location::{Location, ValueLocations};
 use nephometer_model::Bound;
 
-/// A file, read. What is known about its values is looked up in the tree when it is asked for: a
-/// table of all pointers would be as large as the longest key times the number of values.
+/// A parsed file. Values are looked up in the tree on demand: a table of all pointers would be as
+/// large as the longest key times the number of values.
 pub(super) struct Document {
     root: Node,
 }
 
-/// What is known about one value.
+/// Location and type of one value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fact<'a> {
-    /// Of the value itself.
+    /// The location of the value.
     pub(super) location: &'a Location,
-    /// What it is.
+    /// Its type.
     pub(super) kind: Kind,
-    /// Whether Python takes it for false.
+    /// Whether Python evaluates it as false.
     pub(super) falsy: bool,
 }
 
-/// What `safe_load` makes of a value.
+/// The types that `safe_load` distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Null,
     Bool,
     Int,
-    /// `false`: infinite or not a number at all, which JSON cannot say.
+    /// `false`: infinite or not a number, which JSON cannot represent.
     Float(bool),
     Text,
     Date,
@@ -56,7 +56,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// With its article.
+    /// The name for messages, with its article.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Null => "empty",
@@ -73,7 +73,7 @@ impl Kind {
 }
 
 impl Document {
-    /// Reads the bytes of a file; `warnings` gets what stops nothing.
+    /// Parses the bytes of a file and appends its warnings to `warnings`.
     pub(super) fn read(
         bytes: &[u8],
         file: &str,
@@ -86,14 +86,14 @@ impl Document {
         Ok(Self { root: tree::read(&text, &file, warnings)? })
     }
 
-    /// A document in which nothing is set.
+    /// An empty document.
     pub(super) fn empty(file: &str) -> Self {
         let location = Location { file: Arc::from(file), line: 0, column: 0 };
         Self { root: Node { location, data: Data::Null } }
     }
 
-    /// Sets the text at a path of keys, as if it were written in a file called `origin`. `false`
-    /// if something on the way is no mapping.
+    /// Sets text at a path of keys, with a location in a file named `origin`. Returns false if a
+    /// value on the path is not a mapping.
     pub(super) fn set(&mut self, path: &[&str], values: &[String], origin: &str) -> bool {
         let location = Location { file: Arc::from(origin), line: 0, column: 0 };
         let text =
@@ -108,7 +108,7 @@ impl Document {
         set(&mut self.root, path, value)
     }
 
-    /// Removes the value at a path of keys if its place is one that `when` names.
+    /// Removes the value at a path of keys if `when` is true for its location.
     pub(super) fn forget(&mut self, path: &[&str], when: impl Fn(&Location) -> bool) {
         let Some((last, before)) = path.split_last() else { return };
         let mut node = &mut self.root;
@@ -129,8 +129,8 @@ impl Document {
         serde_yaml::from_value(value(&self.root)).unwrap_or(Field::Wrong)
     }
 
-    /// The value that a JSON Pointer names, or the nearest one around it; and whether it is the
-    /// value itself.
+    /// The value at a JSON Pointer or its nearest existing ancestor, and whether it is the value
+    /// itself.
     fn find(&self, pointer: &str) -> (&Node, bool) {
         let mut node = &self.root;
         for step in pointer.split('/').skip(1) {
@@ -152,14 +152,14 @@ impl Document {
         found.then_some(node)
     }
 
-    /// What is known about the value that a JSON Pointer names.
+    /// Location and type of the value at a JSON Pointer.
     pub(super) fn fact(&self, pointer: &str) -> Option<Fact<'_>> {
         let node = self.node(pointer)?;
         let (kind, falsy) = kind(node);
         Some(Fact { location: &node.location, kind, falsy })
     }
 
-    /// The keys of a mapping in their order, each with its place; none if it is something else.
+    /// The keys of a mapping in order, each with its location; none for any other value.
     pub(super) fn keys(&self, pointer: &str) -> impl Iterator<Item = (&str, &Location)> {
         let entries = match self.node(pointer).map(|node| &node.data) {
             Some(Data::Map(entries)) => Some(entries.iter()),
@@ -176,12 +176,12 @@ impl Document {
         }
     }
 
-    /// The place of a value, or of the nearest one around it.
+    /// The location of a value, or of its nearest existing ancestor.
     pub(super) fn location(&self, pointer: &str) -> &Location {
         &self.find(pointer).0.location
     }
 
-    /// The places of a value and of all within it.
+    /// The locations of a value and of all values inside it.
     pub(super) fn locations(&self, pointer: &str) -> ValueLocations {
         match self.find(pointer) {
             (node, true) => locations(node),
@@ -189,7 +189,7 @@ impl Document {
         }
     }
 
-    /// Pointers of numbers that JSON cannot hold within a value, `most` at most.
+    /// The pointers of at most `most` numbers inside a value that JSON cannot represent.
     pub(super) fn infinite(&self, pointer: &str, most: usize) -> Vec<String> {
         let mut found = Vec::new();
         if let Some(node) = self.node(pointer) {
@@ -235,7 +235,7 @@ fn infinite(node: &Node, pointer: &mut String, most: usize, found: &mut Vec<Stri
     }
 }
 
-/// A key as a token of a JSON Pointer.
+/// Escapes a key as a token of a JSON Pointer.
 pub(super) fn token(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
@@ -295,7 +295,7 @@ fn set(node: &mut Node, path: &[&str], value: Node) -> bool {
     set(&mut entry.value, rest, value)
 }
 
-/// What a value is, and whether Python takes it for false.
+/// The type of a value, and whether Python evaluates it as false.
 fn kind(node: &Node) -> (Kind, bool) {
     match &node.data {
         Data::Null => (Kind::Null, true),
@@ -310,7 +310,7 @@ fn kind(node: &Node) -> (Kind, bool) {
     }
 }
 
-/// The tree as serde_yaml knows it, without places.
+/// Converts the tree to a value of serde_yaml, without locations.
 fn value(node: &Node) -> Value {
     match &node.data {
         Data::Null => Value::Null,

@@ -1,19 +1,19 @@
-//! Values with their places. A mapping has its keys in their order, each found by its hash: a file may
-//! have 100,000 of them.
+//! Values with their locations. Mappings keep the order of their keys and find them by hash,
+//! because a file may have 100,000 of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::location::Location;
 
-/// A value and its place.
+/// A value and its location.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) location: Location,
     pub(super) data: Data,
 }
 
-/// What `safe_load` tells apart.
+/// The types that `safe_load` distinguishes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Data {
     Null,
@@ -21,16 +21,16 @@ pub(super) enum Data {
     Int(i128),
     Float(f64),
     Text(String),
-    /// As Python's `str` writes it.
+    /// In the format of Python's `str`.
     Date(String),
     /// Base64, as written.
     Binary(String),
-    /// Shared, so that an anchor costs nothing.
+    /// Shared, so that aliases do not copy it.
     List(Arc<Vec<Node>>),
     Map(Arc<Entries>),
 }
 
-/// Two values are the same wherever they stand.
+/// Locations do not affect equality.
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
         self.data == other.data
@@ -40,7 +40,7 @@ impl PartialEq for Node {
 /// One key of a mapping with its value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
-    /// As JSON would write the key.
+    /// The key as JSON would write it.
     pub(super) key: String,
     pub(super) key_place: Location,
     pub(super) value: Node,
@@ -60,8 +60,8 @@ impl PartialEq for Entries {
 }
 
 impl Entries {
-    /// As Python's dict: a key that is there already keeps its position and gets the new value.
-    /// `true` if it was there.
+    /// Inserts like Python's dict: an existing key keeps its position and gets the new value.
+    /// Returns true if the key existed.
     pub(super) fn put(&mut self, entry: Entry) -> bool {
         if let Some(at) = self.by_key.get(&entry.key) {
             self.list[*at] = entry;

@@ -1,6 +1,6 @@
-//! What an unquoted word means. The reader of pipeline.yaml has always been PyYAML's `safe_load`,
-//! that is YAML 1.1 with PyYAML's own edges: `yes` is true, `010` is eight, `1:30` is ninety,
-//! `1e3` is text, `2015-10-01` is a date.
+//! The types of unquoted scalars. Ceilometer has always read `pipeline.yaml` with PyYAML's
+//! `safe_load`, that is, YAML 1.1 with PyYAML's own deviations: `yes` is true, `010` is eight,
+//! `1:30` is ninety, `1e3` is text, `2015-10-01` is a date.
 
 use std::sync::LazyLock;
 
@@ -34,7 +34,7 @@ static TIME: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// What a plain scalar without a tag is. The error names what cannot be read.
+/// Parses a plain scalar without a tag. The error names the invalid text.
 pub(super) fn plain(text: &str) -> Result<Data, String> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Data::Null),
@@ -58,7 +58,7 @@ pub(super) fn plain(text: &str) -> Result<Data, String> {
     }
 }
 
-/// A scalar with one of YAML's own tags, such as `!!int "5"`; `None` if there is no such tag.
+/// Parses a scalar with a standard YAML tag, such as `!!int "5"`; `None` for an unknown tag.
 pub(super) fn tagged(tag: &str, text: &str) -> Option<Result<Data, String>> {
     Some(match tag {
         "str" => Ok(Data::Text(text.to_owned())),
@@ -107,7 +107,7 @@ fn int(text: &str) -> Result<Data, String> {
         }
         value
     } else if digits.len() > 38 && digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        // Python has no largest number; beyond 38 digits the nearest float has to do.
+        // Python's integers are unbounded; beyond 38 digits the nearest float is used instead.
         return float(text);
     } else {
         read(digits, 10)?
@@ -133,7 +133,7 @@ fn float(text: &str) -> Result<Data, String> {
     Ok(Data::Float(if negative { -value } else { value }))
 }
 
-/// A date or a time, as Python's `str` writes it.
+/// Parses a date or a time into the format of Python's `str`.
 fn timestamp(text: &str) -> Result<Data, String> {
     let refused = || format!("{text:?} looks like a date, but there is no such date");
     let found = DATE.captures(text).or_else(|| TIME.captures(text)).ok_or_else(refused)?;

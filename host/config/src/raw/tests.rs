@@ -48,7 +48,7 @@ fn scalars_match_pyyaml() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Each line of the table has a text and what PyYAML's `safe_load` makes of it.
+/// Each line of the table has a text and its result with PyYAML's `safe_load`.
 #[test]
 fn structure_matches_pyyaml() {
     let table = include_str!("../../../../tests/config/documents.jsonl");
@@ -113,7 +113,7 @@ fn nested_aliases_are_bounded() {
     assert!(tree(&deep).contains("(yaml_depth)"), "{}", tree(&deep));
 }
 
-/// The bounds with what has exactly as much as they allow, and with one more.
+/// Tests each bound with exactly as much as it allows, and with one more.
 #[test]
 fn values_above_the_limit_are_refused() {
     let refused = |text: &str, bound: Bound| {
@@ -121,13 +121,13 @@ fn values_above_the_limit_are_refused() {
         assert!(found.contains(&format!("({})", bound.row().name)), "{found}");
         assert!(found.len() < 500, "{found}");
     };
-    // A list and its items.
+    // The list counts, too.
     let values = |count: usize| format!("[{}]", "1,".repeat(count - 1));
     let most = Bound::YamlValues.size();
     assert_eq!(tree(&values(most)), "a list");
     refused(&values(most + 1), Bound::YamlValues);
-    // An anchor alone costs nothing, an alias as much as what it stands for. Here are the mapping,
-    // two keys, and the list twice.
+    // An anchor alone counts nothing, an alias as much as its value: here the mapping, two keys,
+    // and the list twice.
     let aliases = |count: usize| format!("a: &x [{}]\nb: *x\n", "1,".repeat(count - 1));
     assert_eq!(tree(&aliases((most - 3) / 2)), "a mapping");
     refused(&aliases((most - 3) / 2 + 1), Bound::YamlValues);
@@ -136,7 +136,7 @@ fn values_above_the_limit_are_refused() {
     let most = Bound::YamlDepth.size();
     assert_eq!(tree(&nested(most)), "a list");
     refused(&nested(most + 1), Bound::YamlDepth);
-    // Aliases nested what they stand for without end.
+    // Regression test: the depth of the value of an alias was not counted.
     let through = |more: usize| {
         format!("a: &x {}\nb: {}*x{}\n", nested(most / 2), "[".repeat(more), "]".repeat(more))
     };
@@ -144,7 +144,7 @@ fn values_above_the_limit_are_refused() {
     refused(&through(most / 2), Bound::YamlDepth);
 }
 
-/// 1 MB with 50,000 aliases of a text took 22 GB.
+/// Regression test: 1 MB with 50,000 aliases of one text took 22 GB of memory.
 #[test]
 fn aliases_count_the_bytes_that_they_stand_for() {
     let file = |length: usize, aliases: usize| {
@@ -168,22 +168,22 @@ fn aliases_count_the_bytes_that_they_stand_for() {
     );
 }
 
-/// Each line that has to be indented is found by reading all of the text once more: a file of such
-/// lines took time and memory by the square of their number.
+/// Regression test: each line to be indented requires parsing the whole text once more, so a file
+/// of such lines took time and memory quadratic in their number.
 #[test]
 fn lines_that_stand_too_far_left_are_bounded() {
     let file = |lines: usize, filler: usize| {
         format!("{}a:\n  b: [\n{}  ]\n", "# filler\n".repeat(filler), "c,\n".repeat(lines))
     };
     assert_eq!(tree(&file(200, 0)), "a mapping");
-    // As long as a text may be that is read again eight times, and not once more.
+    // The longest text that may be parsed again eight times, but not nine times.
     let filler = (Bound::YamlReads.size() / 8 - 1_000) / "# filler\n".len();
     assert_eq!(tree(&file(8, filler)), "a mapping");
     assert!(tree(&file(9, filler)).contains("(yaml_reads)"));
     assert!(tree(&file(50_000, 0)).contains("(yaml_reads)"));
 }
 
-/// 150,000 keys took more than a minute.
+/// Regression test: 150,000 keys took more than a minute.
 #[test]
 fn many_keys_are_found_by_their_hash() {
     let keys = Bound::YamlValues.size() / 2 - 1;
@@ -202,7 +202,8 @@ fn many_keys_are_found_by_their_hash() {
     assert!(warnings.is_empty());
 }
 
-/// Every value had its whole pointer in a table: one long key above many of them was multiplied.
+/// Regression test: a table had the whole pointer of every value, which multiplied one long key by
+/// the number of values below it.
 #[test]
 fn a_long_key_above_many_values() {
     let text = format!("{}: [{}]\n", "k".repeat(1 << 20), "1,".repeat(40_000));
@@ -219,9 +220,9 @@ fn places_are_those_of_the_text() {
     for (pointer, expected) in [
         ("/é/0/b", "f:2:9"),
         ("/c/d/1", "f:4:15"),
-        // Through the alias, to where it was written.
+        // Through the alias, to the original location.
         ("/c/g/0/b", "f:2:9"),
-        // Nothing stands there: the key.
+        // An empty value has the location of its key.
         ("/h", "f:6:1"),
         ("/c/nowhere/at/all", "f:4:3"),
     ] {

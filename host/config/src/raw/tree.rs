@@ -1,5 +1,5 @@
-//! A file as a tree in which every value knows where it stands, built from the parser's events.
-//! Aliases and merges are resolved here; what they bring keeps the place where it was written.
+//! Builds a tree of values with locations from the parser's events. Resolves aliases and merges;
+//! their values keep the location where they were written.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::{Problem, exceeded, problem};
 use crate::location::Location;
 use nephometer_model::Bound;
 
-/// Reads the one document in `text`. Duplicate keys are warnings: the last one counts.
+/// Parses the single document in `text`. Duplicate keys are warnings; the last one wins.
 pub(super) fn read(
     text: &str,
     file: &Arc<str>,
@@ -51,32 +51,32 @@ pub(super) fn read(
 
 type Read = Result<Node, Problem>;
 
-/// A value that aliases can stand for, and what each of them adds.
+/// An anchored value, and what each of its aliases adds to the totals.
 struct Anchored {
     node: Node,
     values: usize,
     bytes: usize,
-    /// Levels within it.
+    /// The number of nested levels inside it.
     height: usize,
 }
 
 struct Builder<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    /// As it was written.
+    /// The original text.
     text: &'a str,
-    /// As the parser reads it.
+    /// The text for the parser.
     indented: &'a Indented,
     file: &'a Arc<str>,
-    /// By the parser's number.
+    /// By the anchor numbers of the parser.
     anchors: HashMap<usize, Anchored>,
-    /// So far, with what aliases stand for.
+    /// The number of values so far, including those of aliases.
     values: usize,
-    /// Of all texts so far, with what aliases stand for.
+    /// The size of all texts so far, including those of aliases.
     bytes: usize,
-    /// The deepest level of the value that is being read.
+    /// The deepest level of the current value.
     deepest: usize,
     warnings: Vec<Problem>,
-    /// What the parser did not understand, and in which line.
+    /// The parser's error and its line.
     stumbled: Option<(String, usize)>,
 }
 
@@ -171,7 +171,7 @@ impl<'a> Builder<'a> {
         Ok(node)
     }
 
-    /// What is about to be added, before it is.
+    /// Counts a value before it is added, and checks the bounds.
     fn count(
         &mut self,
         values: usize,
@@ -215,7 +215,7 @@ impl<'a> Builder<'a> {
                     None => return Err(unknown_tag(tag, location)),
                 }
             }
-            // PyYAML takes a bare `!` for no tag at all.
+            // PyYAML treats a lone `!` as no tag.
             _ if style == ScalarStyle::Plain => scalar::plain(text),
             _ => Ok(Data::Text(text.to_owned())),
         };
@@ -263,7 +263,7 @@ impl<'a> Builder<'a> {
             let empty = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, 0, None) if text.is_empty());
             let mut value = self.node(event, span, depth + 1)?;
             if empty {
-                // Nothing stands there; the key is what one can point at.
+                // An empty value has no location of its own, so it gets that of its key.
                 value.location = key.location.clone();
             }
             if merges {
@@ -294,7 +294,7 @@ fn is_merge(event: &Event<'_>) -> bool {
     matches!(event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<")
 }
 
-/// A plain `=` is text where it is a key, and nothing at all elsewhere.
+/// A plain `=` is text as a key, and invalid elsewhere.
 fn as_key(event: Event<'_>) -> Event<'_> {
     match event {
         Event::Scalar(text, ScalarStyle::Plain, anchor, None) if text == "=" => {
@@ -304,7 +304,7 @@ fn as_key(event: Event<'_>) -> Event<'_> {
     }
 }
 
-/// `<<: *one` or `<<: [*one, *two]`, where the earlier one of a list wins.
+/// Merges `<<: *one` or `<<: [*one, *two]`; the earlier one of a list wins.
 fn merge(into: &mut Entries, value: &Node) -> Result<(), Problem> {
     let mut put = |entries: &Entries| {
         for entry in entries.iter() {
@@ -355,7 +355,7 @@ fn is_nonspecific(tag: &Tag) -> bool {
     format!("{}{}", tag.handle, tag.suffix) == "!"
 }
 
-/// The name of one of YAML's own tags.
+/// The name of a standard YAML tag.
 fn core(tag: &Tag) -> Option<&str> {
     match tag.handle.as_str() {
         "" | "!" => tag.suffix.strip_prefix("tag:yaml.org,2002:"),
@@ -373,7 +373,7 @@ fn unknown_tag(tag: &Tag, location: &Location) -> Problem {
     )
 }
 
-/// What most likely helps against a fault of syntax.
+/// The most likely remedy for a syntax error.
 fn remedy(info: &str, line: &str) -> &'static str {
     let indent = &line[..line.len() - line.trim_start().len()];
     if indent.contains('\t') || info.contains("tab") {
