@@ -168,7 +168,7 @@ fn commands_never_block_on_a_fifo() {
     let agent = agent
         .set("components.path", json!([folder]))
         .through("[{name: folder, parameters: {}}]", &["test://"]);
-    let ended = agent.execute(&["check"]).code(78).reports("it is a folder, not a file");
+    let ended = agent.execute(&["check"]).code(78).reports("expected a file, found a folder");
     assert!(!ended.stdout.contains("did you mean"), "{}", ended.stdout);
 }
 

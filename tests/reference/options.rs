@@ -3,12 +3,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::process::Command;
 
 use nephometer_config::options::{OptionTable, TABLES};
 
 use super::{cell, compare};
-use crate::harness::root;
+use crate::harness::{Agent, root};
 
 const HEAD: &str = "# Options
 
@@ -33,15 +32,9 @@ fn table(page: &mut String, table: &OptionTable) {
 
 /// The options of a component, as `component inspect` prints them: `  name (type): effect`, with
 /// parts of an option indented further.
-fn component(page: &mut String, name: &str) {
-    let file = root().join("target/components").join(format!("{name}.wasm"));
-    let output = Command::new(env!("CARGO_BIN_EXE_nephometer"))
-        .args(["component", "inspect"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
+fn component(page: &mut String, agent: &Agent, name: &str) {
+    let file = crate::harness::component(name).display().to_string();
+    let text = agent.execute(&["component", "inspect", &file]).code(0).stdout;
     let (head, options) = text.split_once("\noptions:").unwrap();
     let about = head.lines().next().unwrap().split_once(": ").unwrap().1;
     writeln!(page, "\n### {name}\n\n{}", cell(about)).unwrap();
@@ -71,6 +64,7 @@ fn options_page_lists_every_option() {
     names.sort();
     // `https` is the same component as `http`.
     names.retain(|name| name != "https");
-    names.iter().for_each(|name| component(&mut page, name));
+    let agent = Agent::new("reference-options");
+    names.iter().for_each(|name| component(&mut page, &agent, name));
     compare("options.md", &page);
 }

@@ -1,5 +1,18 @@
 //! Configuration of the agent. `raw` mirrors the files, `check` reports all problems at once, and
 //! `spec` is the checked result. No other crate sees YAML.
+//!
+//! ```
+//! use nephometer_config::{Inputs, Origin, load};
+//!
+//! let pipeline = "
+//! sources: [{name: all, interval: 60, meters: ['*'], sinks: [out]}]
+//! sinks: [{name: out, publishers: ['test://']}]
+//! ";
+//! let text = Origin::Text { name: "pipeline.yaml".into(), text: pipeline.into() };
+//! let loaded = load(&Inputs { pipeline: text, ..Inputs::default() })?;
+//! assert_eq!(loaded.spec.pipeline.sources[0].interval.as_secs(), 60);
+//! # Ok::<(), nephometer_config::ConfigError>(())
+//! ```
 
 #[cfg(test)]
 mod bounds_tests;

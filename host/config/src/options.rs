@@ -48,7 +48,7 @@ pub const TABLES: &[OptionTable] =
     &[SOURCE, SINK, TRANSFORMER, NOTIFIER, FILE, UDP, TCP, TEST, COMPONENT];
 
 /// An entry of `sources`, in `pipeline.yaml` and `polling.yaml`.
-pub const SOURCE: OptionTable = OptionTable {
+pub(crate) const SOURCE: OptionTable = OptionTable {
     location: "sources",
     about: "What is polled, how often, and which sinks receive it. In a `pipeline.yaml` beside a \
         `polling.yaml`, a source selects samples that were polled; there only `name`, `meters` and \
@@ -101,7 +101,7 @@ pub const SOURCE: OptionTable = OptionTable {
 };
 
 /// An entry of `sinks`.
-pub const SINK: OptionTable = OptionTable {
+pub(crate) const SINK: OptionTable = OptionTable {
     location: "sinks",
     about: "A chain of transformers and the publishers behind it.",
     options: &[
@@ -117,7 +117,7 @@ pub const SINK: OptionTable = OptionTable {
 };
 
 /// An entry of a sink's `transformers`.
-pub const TRANSFORMER: OptionTable = OptionTable {
+pub(crate) const TRANSFORMER: OptionTable = OptionTable {
     location: "sinks.transformers",
     about: "One component in the chain of a sink.",
     options: &[
@@ -137,7 +137,7 @@ pub const TRANSFORMER: OptionTable = OptionTable {
 };
 
 /// `notifier://`.
-pub const NOTIFIER: OptionTable = OptionTable {
+pub(crate) const NOTIFIER: OptionTable = OptionTable {
     location: "notifier://[USER:PASSWORD@HOST:PORT[,USER:PASSWORD@HOST:PORT]...[/VHOST]][?OPTIONS]",
     about: "Metering messages over AMQP 0-9-1. Without a host, `amqp.url` is used.",
     options: &[
@@ -187,7 +187,7 @@ pub const NOTIFIER: OptionTable = OptionTable {
 };
 
 /// `file://`.
-pub const FILE: OptionTable = OptionTable {
+pub(crate) const FILE: OptionTable = OptionTable {
     location: "file:///PATH[?OPTIONS]",
     about: "One line per sample, appended to a file that may be moved away at any time.",
     options: &[
@@ -213,7 +213,7 @@ pub const FILE: OptionTable = OptionTable {
 };
 
 /// `udp://`.
-pub const UDP: OptionTable = OptionTable {
+const UDP: OptionTable = OptionTable {
     location: "udp://HOST[:PORT]",
     about: "One datagram per sample, a signed message in MessagePack. The port is 4952 where it is \
         left out.",
@@ -221,7 +221,7 @@ pub const UDP: OptionTable = OptionTable {
 };
 
 /// `tcp://`.
-pub const TCP: OptionTable = OptionTable {
+pub(crate) const TCP: OptionTable = OptionTable {
     location: "tcp://HOST[:PORT]",
     about: "A stream of signed messages in MessagePack, each with its length in front. The port is \
         4952 where it is left out.",
@@ -229,11 +229,11 @@ pub const TCP: OptionTable = OptionTable {
 };
 
 /// `test://`.
-pub const TEST: OptionTable =
+pub(crate) const TEST: OptionTable =
     OptionTable { location: "test://", about: "Counts samples and keeps none.", options: &[] };
 
 /// Publishers that are components.
-pub const COMPONENT: OptionTable = OptionTable {
+const COMPONENT: OptionTable = OptionTable {
     location: "NAME://[USER:PASSWORD@][HOST[:PORT]][/PATH][?OPTIONS]",
     about: "The component `NAME.wasm`. Its options are those of the query and of \
         `components.by_name.NAME.options`; the query counts first. The shipped ones are listed below.",

@@ -126,3 +126,20 @@ impl DomainState {
         self as u8
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_numbers_of_libvirt() {
+        for number in 0..8 {
+            assert_eq!(
+                DomainState::from_number(number).map(DomainState::number),
+                number.try_into().ok()
+            );
+        }
+        assert_eq!(DomainState::from_number(8), None);
+        assert_eq!(DomainState::from_number(-1), None);
+    }
+}

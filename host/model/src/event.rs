@@ -55,3 +55,16 @@ impl StopReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::StopReason::{Crashed, Destroyed, Failed, Migrated, Other, Saved, Shutdown};
+
+    /// Consumers read them in `resource_metadata.boundary`.
+    #[test]
+    fn stop_reasons_are_fixed_words() {
+        let all = [Shutdown, Destroyed, Crashed, Migrated, Saved, Failed, Other];
+        let words = ["shutdown", "destroyed", "crashed", "migrated", "saved", "failed", "other"];
+        assert_eq!(all.map(super::StopReason::as_str), words);
+    }
+}

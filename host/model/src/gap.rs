@@ -57,3 +57,20 @@ impl GapReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::GapReason::{
+        AgentDown, Dropped, Failed, Partial, Skipped, Stuck, Suspended, Timeout,
+    };
+
+    /// They are stored, printed and sent as these words.
+    #[test]
+    fn gap_reasons_are_fixed_words() {
+        for reason in [Stuck, Timeout, Failed, Partial, AgentDown, Skipped, Suspended, Dropped] {
+            let text = serde_json::to_string(&reason).unwrap();
+            assert_eq!(text, format!("\"{}\"", reason.as_str()));
+        }
+        assert_eq!(AgentDown.as_str(), "agent_down");
+    }
+}

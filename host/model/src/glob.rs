@@ -59,6 +59,14 @@ impl Step {
 impl Glob {
     /// Parses a pattern.
     ///
+    /// ```
+    /// # use nephometer_model::Glob;
+    /// let disks = Glob::new("disk.*.bytes")?;
+    /// assert!(disks.matches("disk.read.bytes"));
+    /// assert!(!disks.matches("disk.read.requests"));
+    /// # Ok::<(), nephometer_model::GlobError>(())
+    /// ```
+    ///
     /// # Errors
     /// If it is longer than [`Bound::GlobBytes`].
     pub fn new(text: &str) -> Result<Self, GlobError> {

@@ -35,7 +35,17 @@ pub struct Computed<'a> {
 }
 
 impl HostId {
-    /// The id of a polled sample.
+    /// The id of a polled sample: the same for the same arguments, on every call.
+    ///
+    /// ```
+    /// # use nephometer_model::{HostId, Timestamp};
+    /// let host = HostId(uuid::Uuid::from_u128(1));
+    /// let time = Timestamp::parse("2026-11-29T12:00:00")?;
+    /// let id = host.polled("cpu_source", "instance-1", "cpu", time);
+    /// assert_eq!(id, host.polled("cpu_source", "instance-1", "cpu", time));
+    /// assert_ne!(id, host.polled("cpu_source", "instance-2", "cpu", time));
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn polled(self, source: &str, resource_id: &str, meter: &str, time: Timestamp) -> Uuid {
         self.name(&[source, resource_id, meter], &[time.as_nanos()])
     }

@@ -308,3 +308,58 @@ fn update_file(file: &Path, outputs: &[StepOutput]) -> Result<bool, FixtureError
     }
     Ok(new != text)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn step(text: Value) -> Step {
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn refusals_states_and_log_lines_are_compared() {
+        let refusal = StepOutput::Refusal("row 3 is too old".to_owned());
+        let state = StepOutput::State(json!({"count": 2}), Arc::default());
+        let cases = [
+            (&refusal, json!({"refusal": "too old"}), vec![]),
+            (
+                &refusal,
+                json!({"refusal": "too new"}),
+                vec!["the batch was refused with \"row 3 is too old\", expected \"too new\""],
+            ),
+            (&refusal, json!({}), vec!["the batch was refused: row 3 is too old"]),
+            (
+                &StepOutput::Samples(Vec::new()),
+                json!({"refusal": "too old"}),
+                vec!["the batch was accepted, expected the refusal \"too old\""],
+            ),
+            (&state, json!({"state": true}), vec![]),
+            (&state, json!({"state": {"count": 2.0}}), vec![]),
+            (
+                &state,
+                json!({"state": {"count": 3}}),
+                vec!["the state is {\"count\":2}, expected {\"count\":3}"],
+            ),
+            (
+                &state,
+                json!({"state": true, "log": ["warn: late"]}),
+                vec!["missing log line \"warn: late\", the log is [\"info: saved\"]"],
+            ),
+        ];
+        for (output, expected, lines) in cases {
+            let found = compare(output, &step(expected.clone()), &["info: saved".to_owned()]);
+            assert_eq!(found, lines, "{expected}");
+        }
+    }
+
+    #[test]
+    fn missing_and_unexpected_option_errors_are_listed() {
+        let error = |pointer: &str| (pointer.to_owned(), "is wrong".to_owned());
+        let lines = option_differences(&[error("/a"), error("/b")], &[error("/b"), error("/c")]);
+        assert_eq!(lines, ["missing error: /c: is wrong", "unexpected error: /a: is wrong"]);
+        assert!(option_differences(&[error("/a")], &[error("/a")]).is_empty());
+    }
+}

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn accounts(count: u64) -> Vec<(String, Account)> {
-        vec![("stage s/c/0".to_owned(), Account::from_numbers(vec![count]))]
+        vec![("stage s/c/0".to_owned(), Account::from(vec![count]))]
     }
 
     #[test]

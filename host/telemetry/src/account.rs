@@ -20,12 +20,14 @@ pub struct Account {
     by_meter: Vec<(String, String, u64)>,
 }
 
-impl Account {
-    /// An account without drops.
-    pub fn from_numbers(numbers: Vec<u64>) -> Self {
+/// An account without drops.
+impl From<Vec<u64>> for Account {
+    fn from(numbers: Vec<u64>) -> Self {
         Self { numbers, ..Self::default() }
     }
+}
 
+impl Account {
     /// The nth number; 0 if there is none.
     pub fn number(&self, nth: usize) -> u64 {
         self.numbers.get(nth).copied().unwrap_or(0)
@@ -144,7 +146,7 @@ mod tests {
     #[test]
     fn more_pending_than_entered_is_no_breach() {
         let sink = SinkCount::default();
-        sink.restore(&Account::from_numbers(vec![5]), 8);
+        sink.restore(&Account::from(vec![5]), 8);
         assert_eq!((sink.entered.load(Relaxed), sink.processed.load(Relaxed)), (8, 0));
     }
 }

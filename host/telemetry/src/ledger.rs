@@ -51,7 +51,7 @@ impl Ledger {
     pub fn account(&self, polled: u64) -> (String, Account) {
         let numbers = [&self.cycles_skipped, &self.missing, &self.absent];
         let numbers = numbers.map(|number| number.load(Relaxed));
-        (AGENT.to_owned(), Account::from_numbers([&[polled], &numbers[..]].concat()))
+        (AGENT.to_owned(), Account::from([&[polled], &numbers[..]].concat()))
     }
 
     /// The counters of a sink. New ones are listed in the order of their creation.

@@ -72,6 +72,20 @@ impl Signer {
     /// Verifies the signature of a metering message. Without a secret every message is accepted, as by
     /// Ceilometer's collector.
     ///
+    /// ```
+    /// # use nephometer_model::Secret;
+    /// # use nephometer_wire::{SignatureForm, Signer};
+    /// let signer = Signer::new(&Secret::new("secret".to_owned()), SignatureForm::Python3);
+    /// let mut signature = Vec::new();
+    /// signer.sign(&mut signature, &[b"counter_name", b"cpu"]);
+    /// let message = serde_json::json!({
+    ///     "counter_name": "cpu",
+    ///     "message_signature": String::from_utf8(signature)?,
+    /// });
+    /// signer.verify(message.as_object().unwrap())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the signature is missing or wrong. The comparison takes constant time.

@@ -112,7 +112,7 @@ pub enum AppError {
     #[error(transparent)]
     Hypervisor(#[from] HypervisorError),
     /// The selected sink is not in the configuration.
-    #[error("there is no sink {name:?}; the pipeline has {known}")]
+    #[error("unknown sink {name:?}; known sinks: {known}")]
     NoSuchSink {
         /// The selected sink.
         name: String,

@@ -134,7 +134,7 @@ impl Replay {
         }
         if chains.is_empty() {
             let name = self.sink.as_deref().unwrap_or_default();
-            return Err(anyhow!("there is no sink {name:?}").context(Failure::Usage));
+            return Err(anyhow!("unknown sink {name:?}").context(Failure::Usage));
         }
         Ok(chains)
     }

@@ -143,7 +143,7 @@ impl PublisherHandle {
     }
 
     /// Counts envelopes of a batch: their number is part of the next ids.
-    pub fn count_envelopes(&mut self, batch: &Batch, envelopes: u64) {
+    pub(crate) fn count_envelopes(&mut self, batch: &Batch, envelopes: u64) {
         let cycle_start = batch.cycle_start.wall;
         let last = self.sequences.entry(Arc::clone(&batch.source)).or_insert((cycle_start, 0));
         if last.0 != cycle_start {

@@ -16,7 +16,7 @@ const VALUE_BYTES: usize = 64;
 
 /// Batches in the order of their offsets.
 #[derive(Debug, Default)]
-pub struct BatchLog {
+pub(crate) struct BatchLog {
     batches: Vec<JournaledBatch>,
     samples: usize,
     bytes: usize,
@@ -26,7 +26,7 @@ pub struct BatchLog {
 
 impl BatchLog {
     /// Appends a batch.
-    pub fn push(&mut self, batch: JournaledBatch) {
+    pub(crate) fn push(&mut self, batch: JournaledBatch) {
         self.samples += batch.samples();
         self.bytes += batch.samples() * SAMPLE_BYTES;
         for sample in &batch.batch.samples {
@@ -38,7 +38,7 @@ impl BatchLog {
     }
 
     /// The batches, oldest first.
-    pub fn batches(&self) -> &[JournaledBatch] {
+    pub(crate) fn batches(&self) -> &[JournaledBatch] {
         &self.batches
     }
 
@@ -52,12 +52,12 @@ impl BatchLog {
     }
 
     /// Number of samples in all batches.
-    pub fn samples(&self) -> usize {
+    pub(crate) fn samples(&self) -> usize {
         self.samples
     }
 
     /// Estimated memory of all batches, in bytes.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 

@@ -41,7 +41,7 @@ pub struct ChainError {
 
 /// Samples that a failure action dropped.
 #[derive(Debug, Clone)]
-pub struct DroppedSamples {
+pub(crate) struct DroppedSamples {
     /// Index of the transformer in the sink, from 0.
     pub transformer_index: usize,
     /// The transformer's input.

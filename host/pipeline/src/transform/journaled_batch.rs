@@ -41,7 +41,7 @@ impl JournaledBatch {
 
     /// Adds a failure action. For one transformer the last one applies.
     #[must_use]
-    pub fn with_action(mut self, action: AppliedAction) -> Self {
+    pub(crate) fn with_action(mut self, action: AppliedAction) -> Self {
         self.actions.push(action);
         self
     }

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-pub use batch_log::BatchLog;
-pub use chain::{Chain, ChainError, DroppedSamples};
+pub(crate) use batch_log::BatchLog;
+pub use chain::{Chain, ChainError};
 pub use component::ComponentTransformer;
 pub use journaled_batch::{AppliedAction, FailureAction, JournaledBatch};
 pub use nephometer_wasm::{State, Transformed};

@@ -55,7 +55,7 @@ impl Chain {
     ///
     /// # Errors
     /// As for [`Self::process`].
-    pub async fn catch_up(&mut self, journaled: JournaledBatch) -> Result<(), ChainError> {
+    pub(crate) async fn catch_up(&mut self, journaled: JournaledBatch) -> Result<(), ChainError> {
         if self.slots.is_empty() {
             self.history = History::new(journaled.offset, Vec::new());
             return Ok(());
