@@ -3,6 +3,7 @@
 //! This crate holds the composition root and the command line. `host/ARCHITECTURE.md` describes the
 //! crates that it uses.
 
+pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod control;

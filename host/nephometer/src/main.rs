@@ -1,7 +1,8 @@
-//! The program: runs the command line and returns its exit code.
+//! The program: sets up the allocator, runs the command line and returns its exit code.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    nephometer::allocator::keep_small();
     nephometer::cli::main()
 }
