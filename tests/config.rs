@@ -164,6 +164,19 @@ fn wrong_usage_is_64() {
     agent.execute(&["component", "run", "file.wasm", "--options", "[]"]).code(64);
 }
 
+#[test]
+fn earlier_command_names_still_work() {
+    let agent = Agent::new("config-names");
+    for (earlier, name) in
+        [(&["rerun"][..], "replay"), (&["dead-letters", "replay"], "dead-letters retry")]
+    {
+        let help = agent.execute(&[earlier, &["--help"]].concat()).code(0).stdout;
+        assert!(help.contains(&format!("nephometer {name} ")), "{help}");
+    }
+    let help = agent.execute(&["--help"]).code(0).stdout;
+    assert!(!help.contains("rerun"), "{help}");
+}
+
 /// Regression: the demo passed the URL of its broker on the command line, which all users of the
 /// host can read.
 #[test]

@@ -1,6 +1,7 @@
 //! Compares the code with `host/ARCHITECTURE.md`: the dependencies between crates, the owner of each
 //! external crate, and countable house rules.
 
+mod documents;
 mod imports;
 mod picture;
 mod public;

@@ -208,6 +208,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn earlier_request_names_are_understood() {
+        let earlier = r#"{"command": "replay_dead_letter", "number": 3}"#;
+        let request: Request = serde_json::from_str(earlier).unwrap();
+        assert_eq!(request, Request::RetryDeadLetter { number: 3 });
+        assert!(serde_json::to_string(&request).unwrap().contains("retry_dead_letter"));
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_request_gets_a_response_and_an_unknown_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
