@@ -166,23 +166,30 @@ pub(crate) fn short_float(out: &mut Vec<u8>, value: f64) {
 }
 
 fn json_string(out: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     out.push(b'"');
-    for c in text.chars() {
-        match c {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            '\u{8}' => out.extend_from_slice(b"\\b"),
-            '\u{c}' => out.extend_from_slice(b"\\f"),
-            ' '..='~' => push(out, c),
-            other => {
+    let mut rest = text;
+    loop {
+        // Nearly all texts are plain ASCII: copied as a whole.
+        let plain = rest.bytes().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
+        out.extend_from_slice(&rest.as_bytes()[..plain]);
+        let mut chars = rest[plain..].chars();
+        match chars.next() {
+            None => break,
+            Some('"') => out.extend_from_slice(b"\\\""),
+            Some('\\') => out.extend_from_slice(b"\\\\"),
+            Some('\n') => out.extend_from_slice(b"\\n"),
+            Some('\r') => out.extend_from_slice(b"\\r"),
+            Some('\t') => out.extend_from_slice(b"\\t"),
+            Some('\u{8}') => out.extend_from_slice(b"\\b"),
+            Some('\u{c}') => out.extend_from_slice(b"\\f"),
+            Some(other) => {
                 for unit in other.encode_utf16(&mut [0; 2]) {
                     write!(out, "\\u{unit:04x}").expect(WRITING);
                 }
             }
         }
+        rest = chars.as_str();
     }
     out.push(b'"');
 }
