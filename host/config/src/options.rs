@@ -70,7 +70,7 @@ pub(crate) const SOURCE: OptionTable = OptionTable {
         option(
             "counters",
             "as `meters`",
-            "",
+            "none",
             "The name of `meters` in older files; read where `meters` is absent.",
         ),
         option(
