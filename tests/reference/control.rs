@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use quote_type::text;
-use syn::Item;
+use syn::{GenericArgument, Item, PathArguments, Type};
 
 use super::syntax::{docs, snake_case};
 use super::{cell, compare};
@@ -25,36 +24,32 @@ printf '{\"command\": \"status\"}\\n' | socat - UNIX-CONNECT:/run/nephometer/age
 |---|---|---|
 ";
 
-/// The text of a type without spaces.
-mod quote_type {
-    use syn::{GenericArgument, PathArguments, Type};
-
-    pub(super) fn text(of: &Type) -> String {
-        match of {
-            Type::Path(path) => {
-                let last = path.path.segments.last().unwrap();
-                match &last.arguments {
-                    PathArguments::AngleBracketed(inner) if last.ident == "Option" => {
-                        let inner = inner.args.iter().find_map(|one| match one {
-                            GenericArgument::Type(inner) => Some(text(inner)),
-                            _ => None,
-                        });
-                        format!("{} or null", inner.unwrap())
-                    }
-                    _ => match last.ident.to_string().as_str() {
-                        "bool" => "boolean".to_owned(),
-                        "u64" => "number".to_owned(),
-                        "String" => "text".to_owned(),
-                        other => panic!("how does JSON write {other}?"),
-                    },
+/// The JSON that a type is written as.
+fn json_type(of: &Type) -> String {
+    match of {
+        Type::Path(path) => {
+            let last = path.path.segments.last().unwrap();
+            match &last.arguments {
+                PathArguments::AngleBracketed(inner) if last.ident == "Option" => {
+                    let inner = inner.args.iter().find_map(|one| match one {
+                        GenericArgument::Type(inner) => Some(json_type(inner)),
+                        _ => None,
+                    });
+                    format!("{} or null", inner.unwrap())
                 }
+                _ => match last.ident.to_string().as_str() {
+                    "bool" => "boolean".to_owned(),
+                    "u64" => "number".to_owned(),
+                    "String" => "text".to_owned(),
+                    other => panic!("how does JSON write {other}?"),
+                },
             }
-            Type::Tuple(tuple) => {
-                let parts: Vec<_> = tuple.elems.iter().map(text).collect();
-                format!("[{}]", parts.join(", "))
-            }
-            _ => panic!("a type that no request had until now"),
         }
+        Type::Tuple(tuple) => {
+            let parts: Vec<_> = tuple.elems.iter().map(json_type).collect();
+            format!("[{}]", parts.join(", "))
+        }
+        _ => panic!("a type that no request had until now"),
     }
 }
 
@@ -73,7 +68,7 @@ fn control_page_lists_every_request() {
             .iter()
             .map(|field| {
                 let name = field.ident.as_ref().unwrap();
-                format!("`{name}` ({}): {}", text(&field.ty), docs(&field.attrs))
+                format!("`{name}` ({}): {}", json_type(&field.ty), docs(&field.attrs))
             })
             .collect();
         let name = snake_case(&request.ident.to_string());

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Expr, ExprLit, Fields, Item, Lit};
 
 use super::syntax::{docs, files};
-use super::{cell, compare};
+use super::{cell, code, compare};
 use crate::harness::root;
 
 const HEAD: &str = "# Errors
@@ -25,9 +26,9 @@ const CRATES: &[&str] =
 /// The text of `#[error(\"...\")]`; `None` for transparent errors.
 fn message(attributes: &[Attribute]) -> Option<String> {
     let attribute = attributes.iter().find(|one| one.path().is_ident("error"))?;
-    let parse = |input: syn::parse::ParseStream<'_>| {
+    let parse = |input: ParseStream<'_>| {
         let text = input.parse::<Expr>()?;
-        input.parse::<proc_macro_rest::Rest>()?;
+        input.parse::<Ignored>()?;
         Ok(text)
     };
     match attribute.parse_args_with(parse).ok()? {
@@ -36,22 +37,18 @@ fn message(attributes: &[Attribute]) -> Option<String> {
     }
 }
 
-/// Parses and ignores the arguments after the text.
-mod proc_macro_rest {
-    use syn::parse::{Parse, ParseStream};
+/// The arguments after the text, which are not read.
+struct Ignored;
 
-    pub(super) struct Rest;
-
-    impl Parse for Rest {
-        fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-            while !input.is_empty() {
-                input.step(|cursor| {
-                    let (_, rest) = cursor.token_tree().unwrap();
-                    Ok(((), rest))
-                })?;
-            }
-            Ok(Self)
+impl Parse for Ignored {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        while !input.is_empty() {
+            input.step(|cursor| {
+                let (_, rest) = cursor.token_tree().unwrap();
+                Ok(((), rest))
+            })?;
         }
+        Ok(Self)
     }
 }
 
@@ -59,8 +56,9 @@ fn row(page: &mut String, attributes: &[Attribute], name: &str) {
     let Some(text) = message(attributes) else { return };
     let meaning = docs(attributes);
     assert!(!meaning.is_empty(), "{name} has no comment");
-    if !matches!(text.as_str(), "{0}" | "{reason}") {
-        writeln!(page, "| `{}` | {} |", cell(&text), cell(&meaning)).unwrap();
+    // Texts that are filled in as a whole name nothing to search for.
+    if !matches!(text.as_str(), "{}" | "{0}" | "{reason}") {
+        writeln!(page, "| {} | {} |", code(&text), cell(&meaning)).unwrap();
     }
 }
 

@@ -36,6 +36,12 @@ fn compare(name: &str, page: &str) {
     );
 }
 
+/// Code for one cell of a Markdown table; a text with backticks needs more of them around it.
+fn code(text: &str) -> String {
+    let text = cell(text);
+    if text.contains('`') { format!("`` {text} ``") } else { format!("`{text}`") }
+}
+
 /// Text for one cell of a Markdown table.
 fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")

@@ -14,7 +14,8 @@ const HEAD: &str = "# Options
 The keys of `pipeline.yaml` and `polling.yaml`, the options of publishers, and those of the shipped
 components. The settings of a host are described in
 [config/nephometer.yaml](../../config/nephometer.yaml), which holds every key with its default. Unknown
-keys and options are ignored with a warning; `nephometer check` prints them.
+options of native publishers are ignored with a warning. Unknown keys are ignored, with a warning if a
+known one is similar. A component decides about its own options. `nephometer check` prints all of it.
 ";
 
 fn table(page: &mut String, table: &OptionTable) {

@@ -17,7 +17,7 @@ const PAGES: [&str; 7] = [
     "tests/README.md",
 ];
 
-/// A rename that left a document behind was found by nobody.
+/// Regression: renames left four names behind in documents.
 #[test]
 fn functions_of_the_way_of_a_sample_exist() {
     let page = fs::read_to_string(repository().join(PAGES[0])).unwrap();

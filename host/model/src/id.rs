@@ -29,7 +29,7 @@ pub struct Computed<'a> {
     /// The sink's name.
     pub sink: &'a str,
     /// Position of the transformer in the sink, from 0.
-    pub slot: usize,
+    pub transformer_index: usize,
     /// The number of earlier samples of the transformer with the same [`About`].
     pub ordinal: usize,
 }
@@ -52,7 +52,7 @@ impl HostId {
 
     /// The id of a sample that a transformer computed.
     pub fn computed(self, by: Computed<'_>, about: About<'_>) -> Uuid {
-        let numbers = [about.time.as_nanos(), by.slot as u64, by.ordinal as u64];
+        let numbers = [about.time.as_nanos(), by.transformer_index as u64, by.ordinal as u64];
         self.name(&[about.source, about.resource_id, about.meter, by.sink], &numbers)
     }
 
@@ -87,7 +87,7 @@ mod tests {
         let time = Timestamp::from_nanos(5);
         let polled = host.polled("s", "r", "m", time).to_string();
         assert_eq!(polled, "bbca4116-83d1-5b0e-9a9f-d008026d48f6");
-        let by = Computed { sink: "k", slot: 0, ordinal: 1 };
+        let by = Computed { sink: "k", transformer_index: 0, ordinal: 1 };
         let about = About { source: "s", resource_id: "r", meter: "m", time };
         assert_eq!(host.computed(by, about).to_string(), "adc7a223-8736-5ad7-86a9-606e00c0727b");
     }
@@ -101,7 +101,7 @@ mod tests {
         assert_ne!(id, host.polled("sr", "", "m", time));
         assert_ne!(id, host.polled("s", "r", "m", Timestamp::from_nanos(6)));
         assert_ne!(id, HostId(Uuid::from_u128(2)).polled("s", "r", "m", time));
-        let by = Computed { sink: "k", slot: 0, ordinal: 0 };
+        let by = Computed { sink: "k", transformer_index: 0, ordinal: 0 };
         let about = About { source: "s", resource_id: "r", meter: "m", time };
         assert_ne!(host.computed(by, about), id);
         let second = Computed { ordinal: 1, ..by };

@@ -1,8 +1,8 @@
 //! Settings of the C library's allocator, for a process that should stay small.
 //!
 //! glibc gives nearly every thread an arena of its own, and each keeps what its busiest moment took:
-//! an agent with 200 simulated domains held 122 MB, with one arena that returns memory 80 MB, at about the
-//! same processor time. Other C libraries keep their defaults.
+//! an agent with 200 simulated domains held 122 MB, with one arena that returns memory 80 MB
+//! (`scripts/memory`), at about the same processor time. Other C libraries keep their defaults.
 
 /// Applies the settings. Call it before the first thread starts.
 #[cfg(target_env = "gnu")]

@@ -127,40 +127,33 @@ impl Ledger {
     /// no batch is being processed.
     pub fn breaches(&self) -> Vec<String> {
         let mut breaches = Vec::new();
+        let mut check = |part: String, counted: u64, unit: &str, known: u64| {
+            if counted != known {
+                breaches.push(format!("{part}: {counted} {unit}, {known} accounted for"));
+            }
+        };
         for sink in self.lock().iter() {
-            let entered = sink.count.entered.load(Relaxed);
-            let known = sink.count.processed.load(Relaxed)
-                + sink.count.dropped.total()
-                + sink.count.pending.load(Relaxed);
-            if entered != known {
-                breaches.push(format!(
-                    "sink {}: {entered} samples in, {known} accounted for",
-                    sink.name
-                ));
+            let SinkEntry { name: sink, count, transformers, publishers } = sink;
+            let known =
+                count.processed.load(Relaxed) + count.dropped.total() + count.pending.load(Relaxed);
+            check(format!("sink {sink}"), count.entered.load(Relaxed), "samples in", known);
+            for (name, count) in transformers {
+                let known = count.passed.load(Relaxed)
+                    + count.absorbed.load(Relaxed)
+                    + count.dropped.total();
+                check(
+                    format!("{sink}/{name}"),
+                    count.samples_in.load(Relaxed),
+                    "samples in",
+                    known,
+                );
             }
-            for (name, transformer) in &sink.transformers {
-                let samples_in = transformer.samples_in.load(Relaxed);
-                let known = transformer.passed.load(Relaxed)
-                    + transformer.absorbed.load(Relaxed)
-                    + transformer.dropped.total();
-                if samples_in != known {
-                    breaches.push(format!(
-                        "{}/{name}: {samples_in} samples in, {known} accounted for",
-                        sink.name
-                    ));
-                }
-            }
-            for (label, publisher) in &sink.publishers {
-                let encoded = publisher.encoded.load(Relaxed);
-                let known = publisher.confirmed.load(Relaxed)
-                    + publisher.dropped.total()
-                    + publisher.pending.load(Relaxed);
-                if encoded != known {
-                    breaches.push(format!(
-                        "{}/{label}: {encoded} envelopes encoded, {known} accounted for",
-                        sink.name
-                    ));
-                }
+            for (label, count) in publishers {
+                let known = count.confirmed.load(Relaxed)
+                    + count.dropped.total()
+                    + count.pending.load(Relaxed);
+                let encoded = count.encoded.load(Relaxed);
+                check(format!("{sink}/{label}"), encoded, "envelopes encoded", known);
             }
         }
         breaches

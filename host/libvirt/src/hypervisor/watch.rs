@@ -1,6 +1,6 @@
 //! Watches libvirt's events of domains, and reconnects whenever libvirtd is back.
 //!
-//! Owns the list revision, which tells whether a cached list of domains is still valid. Without
+//! Owns the list revision, which shows whether a cached list of domains is still valid. Without
 //! events domains are listed in each cycle.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};

@@ -67,7 +67,7 @@ impl SampleIds {
     }
 
     fn id(&self, sample: &Sample, ordinal: usize) -> Uuid {
-        let by = Computed { sink: &self.sink, slot: self.transformer_index, ordinal };
+        let by = Computed { sink: &self.sink, transformer_index: self.transformer_index, ordinal };
         let about = About {
             source: &sample.resource.source,
             resource_id: &sample.resource.id,
