@@ -59,26 +59,36 @@ soak: install-test build ceilometer ## run the tests with full counts
 	NEPHOMETER_TEST_SCALE=full cargo test --release --locked --workspace --exclude nephometer-bench
 
 .PHONY: bench
-bench: build ## measure component calls, the whole path, reloads and memory per instance
+bench: install-test build ## measure component calls, the whole path, the agent's cycle, reloads and memory; print all figures and goals
 	cargo bench --locked -p nephometer-bench
 	scripts/memory
 	scripts/bench-instances
 	scripts/bench-reload
+	scripts/bench-cycle
+	scripts/bench-report
+
+.PHONY: bench-cycle
+bench-cycle: install-test build ## measure the agent from outside with 20 to 5,000 simulated domains
+	scripts/bench-cycle
+	scripts/bench-report
 
 .PHONY: bench-agents
 bench-agents: install-test build ceilometer ## compare with Ceilometer, collectd and an exporter on real guests; DOMAINS=100
 	scripts/install agents
 	scripts/bench-agents $(or $(DOMAINS),20)
+	scripts/bench-report
 
 .PHONY: bench-delivery
 bench-delivery: install-test build ceilometer ## measure delivery to a real broker, with and without spool, and oslo.messaging
 	scripts/bench-delivery
+	scripts/bench-report
 
 .PHONY: bench-languages
 bench-languages: build ## measure transformers in every language
 	scripts/install languages
 	scripts/languages-build
 	scripts/bench-languages
+	scripts/bench-report
 
 .PHONY: bench-stores
 bench-stores: ## compare the store with alternatives (docs/store.md)

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, UpdateDeadline};
 
-use super::{crossing, percentiles, print, runtime};
+use super::{crossing, print, record_percentiles, runtime};
 
 #[allow(
     unsafe_code,
@@ -155,10 +155,8 @@ fn compare(runtime: &Runtime, meters: usize) {
         (on, off)
     });
     for (epochs, values) in [("on", on), ("off", off)] {
-        print(&format!(
-            "limits/{meters}_a_resource/{ROWS:<8} epochs {epochs:<4} {}\n",
-            percentiles(values)
-        ));
+        let figure = format!("limits/{meters} per resource, epochs {epochs}");
+        print(&format!("{figure:<40} {}\n", record_percentiles(&figure, values)));
     }
 }
 

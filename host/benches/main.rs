@@ -14,6 +14,7 @@ mod crossing;
 mod delivery;
 mod limits;
 mod path;
+mod results;
 mod swap;
 
 use std::io::{self, Write as _};
@@ -54,6 +55,19 @@ fn percentiles(mut values: Vec<Duration>) -> String {
     let Some(last) = values.len().checked_sub(1) else { return "no values".to_owned() };
     let at = |share: usize| values[(last * share).div_ceil(100)];
     format!("median {:?}, p99 {:?}, max {:?}", at(50), at(99), at(100))
+}
+
+/// Records the percentiles of a figure, in milliseconds, and returns them as text. The figure is named
+/// without its column.
+fn record_percentiles(figure: &str, mut values: Vec<Duration>) -> String {
+    values.sort();
+    for (column, share) in [("median", 50), ("p99", 99), ("largest", 100)] {
+        if let Some(last) = values.len().checked_sub(1) {
+            let value = values[(last * share).div_ceil(100)];
+            results::record(&format!("{figure}/{column}"), value.as_secs_f64() * 1e3, "ms");
+        }
+    }
+    percentiles(values)
 }
 
 /// Whether to run a benchmark outside criterion: without a filter, or with one that matches.

@@ -22,7 +22,7 @@ use nephometer_wasm::ComponentHost;
 use tokio::sync::mpsc;
 
 use super::crossing::{batch_of_cycle, options, samples};
-use super::{cache, components, percentiles, print, runtime};
+use super::{cache, components, print, record_percentiles, runtime};
 
 const SERIES: [usize; 2] = [1_000, 100_000];
 const SAVED: [usize; 3] = [1_000, 10_000, 100_000];
@@ -220,7 +220,8 @@ fn longest_waits(waits: &[(Instant, Duration)], periods: &[(Instant, Instant)]) 
 fn report(kind: &str, run: &Run) {
     let mut text = String::new();
     let mut line = |what: &str, values: Vec<Duration>| {
-        writeln!(text, "swap/{kind:<24} {what:<34} {}", percentiles(values)).unwrap();
+        let figure = format!("swap/{kind}: {what}");
+        writeln!(text, "{figure:<64} {}", record_percentiles(&figure, values)).unwrap();
     };
     let pauses = |by_sink| {
         let some = run.swaps.iter().filter(move |swap| swap.finished_by_sink == by_sink);
@@ -239,11 +240,8 @@ fn report(kind: &str, run: &Run) {
     line("begin to end", run.swaps.iter().map(|swap| swap.done - swap.begun).collect());
     let finished = run.swaps.iter().filter(|swap| swap.finished_by_sink).count();
     let (done, refused) = (run.swaps.len(), run.refused);
-    writeln!(
-        text,
-        "swap/{kind:<24} {done} done, {finished} of them by the sink; {refused} refused"
-    )
-    .unwrap();
+    writeln!(text, "swap/{kind}: {done} done, {finished} of them by the sink; {refused} refused")
+        .unwrap();
     print(&text);
 }
 
@@ -251,10 +249,10 @@ fn report(kind: &str, run: &Run) {
 pub(super) fn measure() {
     let host = ComponentHost::start(&components(), &cache()).unwrap();
     for series in SERIES {
-        report(&format!("paced/{series}"), &run(&host, series, Some(PACE)));
+        report(&format!("paced, {series} series"), &run(&host, series, Some(PACE)));
     }
     for series in SERIES {
-        report(&format!("saturated/{series}"), &run(&host, series, None));
+        report(&format!("saturated, {series} series"), &run(&host, series, None));
     }
 }
 
