@@ -44,7 +44,7 @@ fn envelopes(numbers: std::ops::Range<u64>, body: usize, address: &str) -> Vec<E
 async fn push_and_acknowledge(spools: &Spools, rounds: u64) -> Vec<Duration> {
     let counts = Arc::new(PublisherCount::default());
     let (writer, mut reader) =
-        spools.open("bench", BOUNDS, WhenFull::DropOldest, &counts).await.unwrap();
+        spools.open("bench", BOUNDS, WhenFull::DropOldest, &counts, None).await.unwrap();
     let mut times = Vec::new();
     for round in 0..rounds {
         let batch = envelopes(round * PER_BATCH..(round + 1) * PER_BATCH, BODY, "");
@@ -60,7 +60,8 @@ async fn push_and_acknowledge(spools: &Spools, rounds: u64) -> Vec<Duration> {
 /// Envelopes per second through a spool to a broker that confirms them.
 async fn deliver(spools: &Spools, url: &str) -> f64 {
     let counts = Arc::new(PublisherCount::default());
-    let (writer, reader) = spools.open("broker", BOUNDS, WhenFull::Wait, &counts).await.unwrap();
+    let (writer, reader) =
+        spools.open("broker", BOUNDS, WhenFull::Wait, &counts, None).await.unwrap();
     let label = Arc::from("notifier://");
     let broker = BrokerSpec { urls: vec![Secret::new(url)], ..BrokerSpec::default() };
     let mut publisher = AmqpPublisher::new(&broker, &label, Uuid::nil()).unwrap();
@@ -113,7 +114,7 @@ pub(super) fn measure() {
         let store = Store::open(&folder).unwrap();
         let counts = Arc::new(PublisherCount::default());
         let (writer, _reader) =
-            store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts).await.unwrap();
+            store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts, None).await.unwrap();
         for round in 0..PENDING / 1_000 {
             writer
                 .push(envelopes(round * 1_000..(round + 1) * 1_000, PENDING_BODY, "a.sample"))
@@ -131,7 +132,7 @@ pub(super) fn measure() {
         let store = Store::open(&folder).unwrap();
         let counts = Arc::new(PublisherCount::default());
         let spool = runtime
-            .block_on(store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts))
+            .block_on(store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts, None))
             .unwrap();
         let (took, pending) = (begun.elapsed(), spool.1.pending());
         let size = megabytes(&folder.join("agent.redb"));

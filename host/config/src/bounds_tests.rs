@@ -114,6 +114,16 @@ fn password() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 1..8).prop_map(|parts| parts.concat() + "SECRET")
 }
 
+// The property below once took half an hour of runs to find this one.
+#[test]
+fn user_without_a_scheme_is_hidden() {
+    assert_eq!(without_user("user:///SECRET@host"), "***@host");
+    assert_eq!(
+        without_user("qemu+unix:///system?socket=/run/a@b"),
+        "qemu+unix:///system?socket=/run/a@b"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

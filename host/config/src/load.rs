@@ -253,6 +253,7 @@ fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &BrokerSpec) 
         policy: Policy::Default,
         max_queue_length: None,
         form: NotificationForm::Polling { batch_size },
+        provable: true,
     };
     let publisher = PublisherSpec {
         url: Secret::new("notifier://?topic=notifications"),

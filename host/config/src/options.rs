@@ -172,6 +172,12 @@ pub(crate) const NOTIFIER: OptionTable = OptionTable {
             "`default` keeps what `store` allows; `queue` keeps the newest `max_queue_length` envelopes; `drop` drops what cannot be delivered at once.",
         ),
         option(
+            "provable",
+            "0 or 1",
+            "1",
+            "1 sends signed checkpoints, statements and declared drops, from which receivers can verify that nothing is missing; [proof.md](../proof.md).",
+        ),
+        option(
             "ssl",
             "`1`, `true`, `0`, `false`",
             "`amqp.tls.enabled`",
@@ -208,6 +214,12 @@ pub(crate) const FILE: OptionTable = OptionTable {
             "whole number, 0 or more",
             "no rotation",
             "The size at which the file is rotated. Needs `backup_count`.",
+        ),
+        option(
+            "provable",
+            "no value",
+            "absent",
+            "Writes links, checkpoints, statements and declared drops as lines of their own; [proof.md](../proof.md).",
         ),
     ],
 };

@@ -415,6 +415,8 @@ pub struct NotifierSpec {
     pub max_queue_length: Option<usize>,
     /// The form of the notifications.
     pub form: NotificationForm,
+    /// `provable`: whether receivers can verify the stream.
+    pub provable: bool,
 }
 
 /// The two agents of Ceilometer that send samples.
@@ -451,6 +453,8 @@ pub struct FileSpec {
     pub rotation: Option<Rotation>,
     /// JSON objects instead of Python's notation.
     pub json: bool,
+    /// `provable`: whether readers can verify the stream.
+    pub provable: bool,
 }
 
 /// When and how a file is rotated.

@@ -171,7 +171,7 @@ fn publisher_urls_are_parsed() {
         .collect();
     let rotation = Some(Rotation { max_bytes: 10_000_000, backup_count: 5 });
     let path = PathBuf::from("/var/log/samples");
-    assert_eq!(*files[0], FileSpec { path, rotation, json: true });
+    assert_eq!(*files[0], FileSpec { path, rotation, json: true, provable: false });
     // Ceilometer does not decode the path.
     assert_eq!(files[1].path, PathBuf::from("/var/log/a%20b"));
     let sockets: Vec<String> = publishers

@@ -26,6 +26,7 @@ const HARMLESS: &[&str] = &[
     "max_retry",
     "per_meter_topic",
     "policy",
+    "provable",
     "topic",
 ];
 
@@ -113,11 +114,15 @@ pub(super) fn label(url: &str) -> String {
     Parts::split(url).map_or_else(|| without_user(url), |parts| parts.to_string())
 }
 
-/// A libvirt URI for messages, without everything before the last `@`. In a URI without a host, an
-/// `@` belongs to the path.
+/// Schemes of hypervisors, which have paths in the place of a host.
+const HYPERVISORS: &[&str] = &["ch", "lxc", "qemu", "replay", "sim", "test", "xen"];
+
+/// A libvirt URI for messages, without everything before the last `@`. In a URI of a hypervisor without
+/// a host, an `@` belongs to the path.
 pub fn without_user(text: &str) -> String {
     let is_local = |parts: Parts<'_>| {
-        parts.authority.is_empty() && !parts.scheme.contains([':', '@', '/', '?'])
+        let driver = parts.scheme.split('+').next().unwrap_or_default();
+        parts.authority.is_empty() && HYPERVISORS.contains(&driver)
     };
     match text.rsplit_once('@') {
         Some((_, rest)) if !Parts::split(text).is_some_and(is_local) => format!("***@{rest}"),

@@ -10,6 +10,7 @@ use super::revision::{ChainRevision, RollbackCandidate, Snapshot};
 use super::sink::Sink;
 use crate::transform::{BatchLog, SampleList};
 use nephometer_model::{Batch, Moment, Sample};
+use nephometer_store::Persistence;
 use nephometer_telemetry::events;
 
 impl Sink {
@@ -32,7 +33,11 @@ impl Sink {
                 drop(reply.send(outcome));
             }
             Command::AbandonTakeover => self.catch_up_log = None,
-            Command::Publishers(change) => self.fanout.change(change),
+            Command::Publishers(change) => {
+                // The spool of a removed publisher is no longer settled.
+                self.settle().await;
+                self.fanout.change(change);
+            }
             Command::Inject { transformer_index, samples, reply } => {
                 drop(reply.send(self.inject(transformer_index, samples).await));
             }
@@ -109,7 +114,8 @@ impl Sink {
         // Written to disk as soon as the output is persisted: no journal can restore it.
         self.pending_save = Some(revision.to_save());
         let count = output.len();
-        self.publish(self.offset, &batch, vec![SampleList::Own(output)]).await;
+        let output = vec![SampleList::Own(output)];
+        self.publish(self.offset, &batch, output, Persistence::AtOnce).await;
         // Neither the rollback candidate nor a revision that is catching up has seen these samples.
         self.rollback_candidate = None;
         self.catch_up_log = None;

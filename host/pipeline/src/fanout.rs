@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::handle::Publishers;
-use crate::publish::{Encoding, UnwrittenEnvelopes};
-use crate::transform::SampleList;
+use crate::publish::{BatchRecords, Encoding, UnwrittenEnvelopes};
+use crate::transform::{Identity, SampleList};
 use nephometer_model::{Batch, Offset, Sample};
-use nephometer_store::{JournalReader, SpoolAppend};
+use nephometer_proof::Statement;
+use nephometer_store::{JournalReader, Persistence, SpoolAppend, StreamRecords};
 use nephometer_telemetry::events;
 
 /// Samples that one sink published at once.
@@ -41,30 +42,49 @@ impl PublisherFanout {
     }
 
     /// Writes the output of a batch into the spools of all publishers, in one transaction with the
-    /// sink's offset and the counters of its transformers.
+    /// sink's offset and the counters of its transformers. Returns whether the transaction is written;
+    /// if not, [`Self::settle`] has to be called.
+    ///
+    /// Streams that can be verified get a checkpoint with every batch, also if it has no output.
     pub(super) async fn publish(
         &mut self,
         journal: &JournalReader,
-        offset: Offset,
-        batch: &Batch,
+        (offset, batch): (Offset, &Batch),
         lists: Vec<SampleList>,
-    ) {
+        transformers: &[Identity],
+        persistence: Persistence,
+    ) -> bool {
         let sink = journal.sink();
         let lists: Vec<_> = lists.into_iter().filter(|samples| !samples.is_empty()).collect();
-        if lists.is_empty() {
-            return;
+        let origin = (batch.cycle_start, offset);
+        let records: Vec<Option<BatchRecords<'_>>> = self
+            .publishers
+            .iter()
+            .map(|(_, publisher)| publisher.records(transformers, origin))
+            .collect();
+        if lists.is_empty() && records.iter().all(Option::is_none) {
+            return true;
         }
         let publishers = || self.publishers.iter().map(|(_, publisher)| publisher);
         let encodings: Vec<Encoding<'_>> =
             publishers().map(|publisher| publisher.encoding(sink, &lists, offset, batch)).collect();
-        let appends = publishers().zip(&encodings);
-        let appends = appends
-            .map(|(publisher, envelopes)| SpoolAppend { writer: publisher.spool(), envelopes })
-            .collect();
-        let counts = journal.commit(appends, emitted_offset(&self.removed, offset)).await;
+        let appends = publishers().zip(&encodings).zip(&records);
+        let appends = appends.map(|((publisher, envelopes), records)| SpoolAppend {
+            writer: publisher.spool(),
+            envelopes,
+            records: records.as_ref().map(|records| records as &dyn StreamRecords),
+        });
+        let to = emitted_offset(&self.removed, offset);
+        let (written, counts) = journal.commit(appends.collect(), to, persistence).await;
         drop(encodings);
-        for ((_, publisher), count) in self.publishers.iter_mut().zip(counts) {
+        let statements: Vec<Option<Statement>> = records
+            .into_iter()
+            .map(|records| records.and_then(BatchRecords::into_statement))
+            .collect();
+        let outcomes = counts.into_iter().zip(statements);
+        for ((_, publisher), (count, statement)) in self.publishers.iter_mut().zip(outcomes) {
             publisher.count_envelopes(batch, count);
+            publisher.mark_stated(statement);
         }
         if let Some(observer) = &self.observer {
             for samples in lists {
@@ -74,6 +94,20 @@ impl PublisherFanout {
                 }
             }
         }
+        written
+    }
+
+    /// Writes the envelopes that are neither acknowledged nor on disk, with the sink's offset after
+    /// batch `offset`. Returns whether that succeeded.
+    pub(super) async fn settle(&self, journal: &JournalReader, offset: Offset) -> bool {
+        let nothing = Vec::new();
+        let appends = self.publishers.iter().map(|(_, publisher)| SpoolAppend {
+            writer: publisher.spool(),
+            envelopes: &nothing,
+            records: None,
+        });
+        let to = emitted_offset(&self.removed, offset);
+        journal.commit(appends.collect(), to, Persistence::AtOnce).await.0
     }
 
     /// Adds and removes publishers. A removed publisher still delivers its spool.

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::applied_actions;
 use super::drained_sink::DrainedSink;
@@ -21,11 +21,13 @@ use super::quarantine::Quarantine;
 use super::revision::{ChainRevision, RollbackCandidate, Snapshot};
 use crate::publish::{self, Backoff};
 use crate::transform::{
-    AppliedAction, BatchLog, ChainError, FailureAction, JournaledBatch, SampleList,
+    AppliedAction, BatchLog, Chain, ChainError, FailureAction, JournaledBatch, SampleList,
 };
 use nephometer_config::OnError;
 use nephometer_model::{Batch, Offset};
-use nephometer_store::{DeadLetters, FailedBatch, JournalEntry, JournalReader, SavedChain};
+use nephometer_store::{
+    DeadLetters, FailedBatch, JournalEntry, JournalReader, Persistence, SavedChain,
+};
 use nephometer_telemetry::{SinkCount, events};
 use nephometer_wasm::GuestThreads;
 
@@ -36,6 +38,8 @@ const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// Least time between two saves to disk. It bounds, to seconds, what a restart has to process again
 /// and what the journal has to keep for it.
 const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Time in which publishers may acknowledge a batch before its envelopes are written to disk.
+const SETTLE_DELAY: Duration = Duration::from_millis(200);
 /// Bounds of the catch-up log: samples, bytes, and batches, because many may have no samples.
 const CATCH_UP_SAMPLES: usize = 200_000;
 const CATCH_UP_BYTES: usize = 64 << 20;
@@ -87,6 +91,8 @@ pub struct Sink {
     pub(super) pending_save: Option<SavedChain>,
     saved: Offset,
     last_save: Instant,
+    /// When output that is neither acknowledged nor on disk has to be written, if there is any.
+    settle_at: Option<Instant>,
     /// The journal will be closed: do not wait for failing transformers.
     pub(super) ending: bool,
     pub(super) ended: bool,
@@ -121,6 +127,7 @@ impl Sink {
             pending_save: None,
             saved: 0,
             last_save: Instant::now(),
+            settle_at: None,
             ending: false,
             ended: false,
         };
@@ -142,6 +149,8 @@ impl Sink {
             tokio::select! {
                 biased;
                 Some(command) = self.inbox.commands.recv() => self.handle_command(command).await,
+                () = sleep_until(self.settle_at.unwrap_or_else(Instant::now)),
+                    if self.settle_at.is_some() => self.settle().await,
                 entry = self.journal.next(), if self.revision.is_some() => match entry {
                     Some(entry) => self.process(entry).await,
                     None => break,
@@ -238,7 +247,7 @@ impl Sink {
             let error = match processed {
                 Ok(lists) => {
                     self.write_dead_letters(&entry).await;
-                    self.publish(entry.offset, &entry.batch, lists).await;
+                    self.publish(entry.offset, &entry.batch, lists, Persistence::Deferred).await;
                     return self.advance(&entry, batch, actions.is_empty());
                 }
                 Err(error) => error,
@@ -260,10 +269,32 @@ impl Sink {
     }
 
     /// Publishes the output of a batch, which may be empty, with the counters of the transformers.
-    pub(super) async fn publish(&mut self, offset: Offset, batch: &Batch, lists: Vec<SampleList>) {
-        let accounts = self.revision.as_ref().map_or_else(Vec::new, |one| one.chain.accounts());
+    pub(super) async fn publish(
+        &mut self,
+        offset: Offset,
+        batch: &Batch,
+        lists: Vec<SampleList>,
+        persistence: Persistence,
+    ) {
+        let chain = self.revision.as_ref().map(|revision| &revision.chain);
+        let accounts = chain.map_or_else(Vec::new, Chain::accounts);
+        let transformers = chain.map_or_else(Vec::new, Chain::identities);
         self.journal.record_counts(offset, accounts);
-        self.fanout.publish(&self.journal, offset, batch, lists).await;
+        let origin = (offset, batch);
+        let publishing =
+            self.fanout.publish(&self.journal, origin, lists, &transformers, persistence);
+        if publishing.await || !self.journal.is_durable() {
+            self.settle_at = None;
+        } else {
+            self.settle_at.get_or_insert_with(|| Instant::now() + SETTLE_DELAY);
+        }
+    }
+
+    /// Writes output that is neither acknowledged nor on disk. While the disk fails, it is tried again
+    /// from time to time.
+    pub(super) async fn settle(&mut self) {
+        let written = self.fanout.settle(&self.journal, self.offset).await;
+        self.settle_at = (!written).then(|| Instant::now() + IDLE_CHECK);
     }
 
     /// Moves behind a processed batch. `clean` if no failure action was applied to it.
@@ -426,6 +457,9 @@ impl Sink {
     /// Waits before a retry, and handles commands meanwhile: a takeover ends the wait.
     async fn wait_for_retry(&mut self, delay: Duration) {
         self.ended |= self.ending;
+        if self.settle_at.is_some() {
+            self.settle().await;
+        }
         let elapsed = tokio::time::sleep(delay);
         tokio::pin!(elapsed);
         let reloads = self.inbox.status.borrow().reloads;

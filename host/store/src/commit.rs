@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::db::Changes;
-use super::spool::PendingWrites;
+use super::spool::{PreparedAppend, Written};
+use super::stream::StreamRecords;
 use super::streaming::StreamedAppend;
 use super::{Envelope, SpoolWriter};
 
@@ -35,14 +36,26 @@ pub struct SpoolAppend<'a> {
     pub writer: &'a SpoolWriter,
     /// The envelopes.
     pub envelopes: &'a dyn Envelopes,
+    /// Makes the records around them, if receivers can verify the stream.
+    pub records: Option<&'a dyn StreamRecords>,
+}
+
+/// When envelopes have to be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// When the commit returns.
+    AtOnce,
+    /// With the next commit, if publishers keep up: most envelopes are acknowledged before that and
+    /// never have to be written.
+    Deferred,
 }
 
 /// The result of a commit.
 #[derive(Debug)]
 pub(super) struct CommitReport {
-    /// Whether all of it is on disk. If not, the envelopes are in memory only.
-    pub(super) durable: bool,
-    /// Number of envelopes that each spool was given.
+    /// Whether the changes are written, and the envelopes on disk or acknowledged.
+    pub(super) written: bool,
+    /// Number of envelopes that each spool was given, without records.
     pub(super) envelopes: Vec<u64>,
 }
 
@@ -52,6 +65,7 @@ pub(super) async fn commit(
     backend: &Arc<Backend>,
     appends: &[SpoolAppend<'_>],
     changes: Changes,
+    persistence: Persistence,
 ) -> CommitReport {
     let mut chunks = Chunks::of(appends);
     let first = chunks.next().unwrap_or_else(|| vec![Vec::new(); appends.len()]);
@@ -61,25 +75,32 @@ pub(super) async fn commit(
             let nonempty = appends.iter().zip(envelopes).filter(|(_, some)| !some.is_empty());
             for (append, envelopes) in nonempty {
                 append.writer.shared.wait_for_room(&envelopes).await;
-                drop(append.writer.shared.prepare(envelopes).await);
+                append.append_in_memory(envelopes).await;
             }
             chunk = chunks.next();
         }
-        return CommitReport { durable: false, envelopes: chunks.counts };
+        return CommitReport { written: false, envelopes: chunks.counts };
     }
     // Before any lock is taken that a driver needs.
     for (append, envelopes) in appends.iter().zip(&first) {
         append.writer.shared.wait_for_room(envelopes).await;
     }
-    let durable = if chunks.is_empty() {
-        commit_at_once(backend, appends, first, changes).await
-    } else {
+    let keep_up = |append: &SpoolAppend<'_>| append.writer.shared.keeps_up();
+    let written = if !chunks.is_empty() {
         commit_in_chunks(backend, appends, first, &mut chunks, changes).await
+    } else if persistence == Persistence::Deferred && appends.iter().all(keep_up) {
+        for (append, envelopes) in appends.iter().zip(first) {
+            append.append_in_memory(envelopes).await;
+        }
+        false
+    } else {
+        commit_at_once(backend, appends, first, changes).await
     };
-    CommitReport { durable, envelopes: chunks.counts }
+    CommitReport { written, envelopes: chunks.counts }
 }
 
-/// Commits a single chunk. Drivers may send its envelopes before they are on disk.
+/// Commits a single chunk. Drivers may send its envelopes before they are on disk. Without envelopes
+/// to be written it is lazy: a later durable transaction includes it.
 async fn commit_at_once(
     backend: &Arc<Backend>,
     appends: &[SpoolAppend<'_>],
@@ -89,15 +110,16 @@ async fn commit_at_once(
     let mut prepared = Vec::with_capacity(appends.len());
     // Locks are always taken in the order of the sink, and a driver takes only its own: no deadlock.
     for (append, envelopes) in appends.iter().zip(envelopes) {
-        prepared.push(append.writer.shared.prepare(envelopes).await);
+        prepared.push(append.writer.shared.prepare(envelopes, append.records).await);
     }
+    changes.lazy = prepared.iter().all(PreparedAppend::is_light);
+    let lazy = changes.lazy;
     for append in &mut prepared {
         changes.spools.push(std::mem::take(&mut append.change));
     }
-    let pending_writes: Vec<PendingWrites> = changes.spools.iter().map(PendingWrites::of).collect();
     let written = backend.write(changes).await.is_ok();
-    for (append, pending_writes) in prepared.into_iter().zip(pending_writes) {
-        append.finish((!written).then_some(pending_writes));
+    for append in prepared {
+        append.finish(Written::of(written, lazy));
     }
     written
 }
@@ -112,9 +134,14 @@ async fn commit_in_chunks(
 ) -> bool {
     let mut spools = Vec::with_capacity(appends.len());
     for append in appends {
-        spools.push(StreamedAppend::begin(&append.writer.shared).await);
+        spools.push(StreamedAppend::begin(&append.writer.shared, append.records).await);
     }
     let mut transaction = backend.begin();
+    let mut leading = Changes::default();
+    for spool in &mut spools {
+        leading.spools.push(spool.add_leading().await);
+    }
+    transaction.write(leading).await;
     let mut chunk = Some(first);
     while let Some(envelopes) = chunk {
         let mut added = Changes::default();
@@ -126,17 +153,23 @@ async fn commit_in_chunks(
         transaction.write(added).await;
         chunk = chunks.next();
     }
-    changes.spools = spools.iter_mut().map(StreamedAppend::take_change).collect();
-    let pending_writes: Vec<PendingWrites> = changes.spools.iter().map(PendingWrites::of).collect();
+    let mut checkpoints = Changes::default();
+    for spool in &mut spools {
+        checkpoints.spools.push(spool.add_checkpoint().await);
+    }
+    transaction.write(checkpoints).await;
+    let (rest, attempts): (Vec<_>, Vec<_>) =
+        spools.iter_mut().map(StreamedAppend::take_change).unzip();
+    changes.spools = rest;
     transaction.write(changes).await;
     // From here on the commit happens or fails even if this future is dropped.
     spools.iter_mut().for_each(StreamedAppend::commit);
     let written = backend.commit(transaction).await.is_ok();
-    for ((spool, append), pending_writes) in spools.into_iter().zip(appends).zip(pending_writes) {
+    for ((spool, append), attempt) in spools.into_iter().zip(appends).zip(attempts) {
         if written {
-            spool.finish();
+            spool.finish(attempt);
         } else {
-            spool.keep_in_memory(append.envelopes.iter(), pending_writes).await;
+            spool.keep_in_memory(append.envelopes.iter(), attempt).await;
         }
     }
     written
@@ -192,10 +225,18 @@ impl<'a> Chunks<'a> {
     }
 }
 
+impl SpoolAppend<'_> {
+    async fn append_in_memory(&self, envelopes: Vec<Envelope>) {
+        let shared = &self.writer.shared;
+        let mut state = shared.write_state.lock().await;
+        shared.append(&mut state, envelopes, self.records).await;
+    }
+}
+
 impl SpoolWriter {
     /// Appends envelopes in order. Waits for room only with [`super::WhenFull::Wait`].
     pub async fn push(&self, envelopes: Vec<Envelope>) {
-        let append = [SpoolAppend { writer: self, envelopes: &envelopes }];
-        commit(&self.shared.backend, &append, Changes::default()).await;
+        let append = [SpoolAppend { writer: self, envelopes: &envelopes, records: None }];
+        commit(&self.shared.backend, &append, Changes::default(), Persistence::AtOnce).await;
     }
 }

@@ -24,7 +24,8 @@ async fn open(
 ) -> (SpoolWriter, SpoolReader, Arc<PublisherCount>) {
     let counts = Arc::new(PublisherCount::default());
     let bounds = SpoolBounds { bytes, ..BOUNDS };
-    let (writer, reader) = spools.open(name, bounds, WhenFull::DropOldest, &counts).await.unwrap();
+    let (writer, reader) =
+        spools.open(name, bounds, WhenFull::DropOldest, &counts, None).await.unwrap();
     (writer, reader, counts)
 }
 
@@ -63,7 +64,7 @@ async fn file_size_stays_proportional_to_stored_bytes() {
         reader.acknowledge(&vec![DeliveryResult::Acknowledged; count]).await;
     }
     assert_eq!(counts.confirmed.load(Relaxed), 2_000);
-    spools.sync().await;
+    spools.close().await;
     let stored = spools.list().await.unwrap().iter().map(|one| one.bytes).sum::<u64>();
     let least = file(folder.path());
     assert!(least <= 32 * MIB + 4 * (stored + Bound::GapBytes.most()), "{least} for {stored}");
@@ -215,7 +216,7 @@ async fn unreadable_spool_is_not_overwritten() {
     }
     let store = Store::open(folder.path()).unwrap();
     let (spools, counts) = (store.spools(), Arc::default());
-    let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts).await;
+    let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts, None).await;
     assert!(unreadable(&opened.unwrap_err()).contains("s/a"));
     assert_eq!(spools.page("s/a", None).await.unwrap().len(), 3);
 }
@@ -253,7 +254,7 @@ async fn failing_disk_is_an_error_and_not_an_empty_store() {
     let cut = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     cut.set_len(4_096).unwrap();
     let (spools, counts) = (store.spools(), Arc::default());
-    let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts).await;
+    let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts, None).await;
     unreadable(&opened.unwrap_err());
     unreadable(&journal.reader(&sink, &none, &Arc::default()).unwrap_err());
     drop((spools, journal, store));
@@ -289,7 +290,7 @@ fn disk_access_runs_on_blocking_threads() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let (spools, counts) = (store.spools(), Arc::default());
-        assert!(waits(spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts)).await);
+        assert!(waits(spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts, None)).await);
 
         let letters = store.dead_letters();
         let failed = FailedBatch {

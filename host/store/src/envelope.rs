@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use nephometer_model::{Batch, Gap, GapReason, Offset, Sample, Timestamp};
+use nephometer_proof::Link;
 
 /// One message to one receiver. It is encoded and stored once: a retry sends the same bytes with the
 /// same ids.
@@ -31,9 +32,14 @@ pub struct Envelope {
     pub sequence: u64,
     /// What the samples are.
     pub manifest: Arc<Manifest>,
+    /// Its place in the chain of the stream, assigned by the spool. `None`: the stream is not provable
+    /// here.
+    pub link: Option<Link>,
+    /// The time of a record, which has no samples.
+    pub time: Timestamp,
 }
 
-/// Ignores `batch`, which is a decoded copy of the bytes.
+/// Ignores `batch`, which is a decoded copy of the bytes, and `time`, which only eviction needs.
 impl PartialEq for Envelope {
     fn eq(&self, other: &Self) -> bool {
         let key = |one: &Self| (one.id, one.samples, one.offset, one.sequence);
@@ -41,6 +47,7 @@ impl PartialEq for Envelope {
             && self.address == other.address
             && self.body == other.body
             && self.manifest == other.manifest
+            && self.link == other.link
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::backend::Backend;
 use super::db::Disk;
 use super::gap_tables;
-use super::{DeadLetters, Gaps, Journal, JournalBounds, Spools, StoreError, WhenFull};
+use super::{DeadLetters, Gaps, Identity, Journal, JournalBounds, Spools, StoreError, WhenFull};
 use nephometer_files as files;
 use nephometer_model::{HostId, Timestamp};
 use nephometer_telemetry::{Account, events::publish as events};
@@ -25,6 +25,7 @@ const HOST_ID_FILE: &str = "host-generation";
 pub struct Store {
     folder: PathBuf,
     host_id: HostId,
+    identity: Option<Arc<Identity>>,
     backend: Arc<Backend>,
     lock: Option<File>,
 }
@@ -39,15 +40,17 @@ impl Store {
         files::own_folder(folder).map_err(|source| io("use", folder, source))?;
         let lock = lock(&folder.join("lock"))?;
         let (host_id, disk) = (load_or_create_host_id(folder)?, Disk::open(folder)?);
+        let identity = Some(Arc::new(Identity::open(folder, host_id)?));
         let backend = Backend::on_disk(disk, folder);
-        Ok(Self { folder: folder.to_owned(), host_id, backend, lock: Some(lock) })
+        Ok(Self { folder: folder.to_owned(), host_id, identity, backend, lock: Some(lock) })
     }
 
     /// A store that writes nothing, for commands that leave no trace. The host id is the one in the
     /// folder if there is one.
     pub fn in_memory(folder: &Path) -> Self {
         let host_id = host_id_or_random(folder);
-        Self { folder: folder.to_owned(), host_id, backend: Backend::in_memory(), lock: None }
+        let (identity, backend) = (None, Backend::in_memory());
+        Self { folder: folder.to_owned(), host_id, identity, backend, lock: None }
     }
 
     /// Opens the journal. Called once.
@@ -102,6 +105,11 @@ impl Store {
     /// The dead letters. Without a disk, new ones are lost.
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.lock.as_ref().map(|_| self.folder.as_path()))
+    }
+
+    /// The host ids and signing keys; `None` without a disk.
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.clone()
     }
 
     /// The host id: the namespace of all ids that the agent creates.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Envelope;
-use super::spool::{SpoolShared, SpoolSlot};
+use super::spool::{SpoolShared, SpoolSlot, declared};
 use super::spool_tables::{self, EnvelopeHead};
 use nephometer_model::{DeliveryResult, Offset};
 use nephometer_telemetry::{Dropped, events::store as events};
@@ -144,6 +144,7 @@ impl SpoolReader {
             let readable = envelopes.get(index).is_none_or(Option::is_some);
             if !readable {
                 dropped += 1;
+                state.declare(|| declared(Dropped::Unreadable, slot.sequence, None));
                 shared.record_removal(&mut state, slot);
             }
             readable
@@ -169,6 +170,8 @@ impl SpoolReader {
                 }
                 Some(DeliveryResult::Rejected(reason)) => {
                     shared.counts.dropped.add(Dropped::Permanent, 1);
+                    state
+                        .declare(|| declared(Dropped::Permanent, slot.sequence, leased.get(index)));
                     if let Some(envelope) = leased.get(index) {
                         let meters = envelope.manifest.by_meter();
                         shared.counts.dropped.add_meters(Dropped::Permanent, meters);

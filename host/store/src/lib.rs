@@ -19,6 +19,7 @@ pub mod fuzz;
 mod gap_tables;
 mod gaps;
 mod handles;
+mod identity;
 mod journal;
 mod journal_state;
 mod offsets;
@@ -31,6 +32,7 @@ mod spool;
 mod spool_tables;
 mod spools;
 mod stored_envelope;
+mod stream;
 mod streaming;
 mod values;
 
@@ -39,13 +41,14 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use codec::{decode as decode_batch, encode as encode_batch};
-pub use commit::{Envelopes, SpoolAppend};
+pub use commit::{Envelopes, Persistence, SpoolAppend};
 pub use db::{ResumePoint, SavedChain, SavedTransformer};
 pub use dead_letters::{DeadLetter, DeadLetters, FailedBatch};
 pub use envelope::{Envelope, Manifest};
 pub use folder::{Store, host_id_or_random};
 pub use gaps::Gaps;
 pub use handles::{SpoolReader, SpoolWriter, UnwrittenEnvelopes};
+pub use identity::Identity;
 pub use journal::Journal;
 pub use journal_state::JournalBounds;
 pub use queries::RequeueSummary;
@@ -57,6 +60,7 @@ pub use spool::SpoolBounds;
 pub use spool_tables::SpoolSummary;
 pub use spools::Spools;
 pub use stored_envelope::{PageCursor, StoredEnvelope};
+pub use stream::StreamRecords;
 
 /// Why the store cannot be used.
 #[derive(Debug, Error)]
@@ -113,6 +117,22 @@ pub enum StoreError {
         /// Why not.
         source: Box<redb::Error>,
     },
+    /// A key cannot be used.
+    #[error("cannot use the signing key in {path}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: nephometer_proof::KeyError,
+    },
+    /// There is no key with this id.
+    #[error("unknown key {id}; known keys: {known}")]
+    UnknownKey {
+        /// The id.
+        id: String,
+        /// The ids of all keys.
+        known: String,
+    },
     /// The database returned an error.
     #[error("cannot use {path}")]
     Database {
@@ -131,6 +151,8 @@ fn holder(pid: Option<u32>) -> String {
 mod disk_tests;
 #[cfg(test)]
 mod spool_tests;
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod streaming_tests;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::spool::{SpoolBounds, SpoolShared};
 use super::spool_tables::{self, SpoolSummary, StoredSpool};
 use super::spools::Spools;
 use super::stored_envelope::{PageCursor, StoredEnvelope};
+use super::stream::StoredStream;
 use nephometer_telemetry::{Chain, PublisherCount};
 
 /// Envelopes that are read or moved at once.
@@ -170,6 +171,10 @@ impl Spools {
             SpoolBounds { bytes: u64::MAX, count: None, age: None, evict_last: Vec::new() };
         let limits = (bounds, WhenFull::DropOldest);
         let counts = Arc::<PublisherCount>::default();
-        Ok(Arc::new(SpoolShared::new(name, &self.backend, limits, (&counts, stored))))
+        // Numbers continue in the stream that it had, if any.
+        let stream = stored.stream.as_ref().map(StoredStream::id);
+        let shared = SpoolShared::new(name, &self.backend, limits, (&counts, stored), stream);
+        shared.reserve_numbers().await;
+        Ok(Arc::new(shared))
     }
 }

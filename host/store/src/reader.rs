@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::StoreError;
 use super::backend::ReadFailure;
-use super::commit::{self, SpoolAppend};
+use super::commit::{self, Persistence, SpoolAppend};
 use super::db::{Changes, ResumePoint, SavedChain};
 use super::journal::{Journal, JournalShared};
 use super::journal_state::{JournalState, SinkCursor};
@@ -47,6 +47,11 @@ impl JournalReader {
     /// The name of the sink.
     pub fn sink(&self) -> &Arc<str> {
         &self.sink
+    }
+
+    /// Whether batches and offsets survive a restart.
+    pub fn is_durable(&self) -> bool {
+        self.shared.backend.is_durable()
     }
 
     /// Takes the point where an earlier run has stopped; the default from the second call on.
@@ -154,20 +159,28 @@ impl JournalReader {
 
     /// Appends envelopes to spools and moves the emitted offset, with the counters at it, in one
     /// transaction: the batches up to it need not be processed again. Waits for room only in spools
-    /// with [`super::WhenFull::Wait`]. Returns the number of envelopes that each spool was given.
-    pub async fn commit(&self, appends: Vec<SpoolAppend<'_>>, to: Offset) -> Vec<u64> {
+    /// with [`super::WhenFull::Wait`]. Returns whether the transaction was written, and the number of
+    /// envelopes that each spool was given; records are not counted.
+    ///
+    /// What was not written, because it was deferred or the disk fails, is part of the next commit.
+    pub async fn commit(
+        &self,
+        appends: Vec<SpoolAppend<'_>>,
+        to: Offset,
+        persistence: Persistence,
+    ) -> (bool, Vec<u64>) {
         let sink_offset = {
             let state = self.shared.state();
             state.cursors.get(&self.sink).map(|cursor| cursor.tracker.advanced(&self.sink, to))
         };
         let sink_offsets: Vec<SinkOffset> = sink_offset.into_iter().collect();
         let changes = Changes { sink_offsets: sink_offsets.clone(), ..Changes::default() };
-        let report = commit::commit(&self.shared.backend, &appends, changes).await;
-        if report.durable {
+        let report = commit::commit(&self.shared.backend, &appends, changes, persistence).await;
+        if report.written {
             self.advance_emitted(to);
             self.shared.state().mark_written(&sink_offsets);
         }
-        report.envelopes
+        (report.written, report.envelopes)
     }
 
     /// Writes a note on a batch. It is part of the [`ResumePoint`] until a state is saved at or after

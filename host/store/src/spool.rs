@@ -1,8 +1,8 @@
 //! A spool: the pending envelopes of one publisher, in order, until they are acknowledged.
 //!
-//! Envelopes are on disk, with their bytes, ids and sequence numbers, before the batch they were made
-//! from counts as emitted. They are removed when the receiver has acknowledged them or they are
-//! dropped. In memory are their heads, and the bodies of the next few. While the disk fails,
+//! Envelopes are acknowledged or on disk, with their bytes, ids and sequence numbers, before the batch
+//! they were made from counts as emitted. They are removed when the receiver has acknowledged them or
+//! they are dropped. In memory are their heads, and the bodies of the next few. While the disk fails,
 //! envelopes stay in memory under the same bounds, and each write tries the disk again.
 
 use std::collections::HashSet;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use uuid::Uuid;
 
 use super::Envelope;
 use super::backend::Backend;
@@ -17,7 +18,9 @@ use super::db::Changes;
 use super::queue::{LimitExceeded, Limits, Queue, WhenFull};
 use super::spool_tables::{self, EnvelopeHead, SpoolChange, StoredSpool};
 use super::stored_envelope::StoredEnvelope;
+use super::stream::{StoredStream, Stream, StreamRecords};
 use nephometer_model::{Gap, Glob};
+use nephometer_proof::{DeclaredDrop, Digest, Numbers};
 use nephometer_telemetry::{Dropped, PublisherCount, events::store as events};
 
 /// Bytes that an envelope weighs besides its body, so that small ones are bounded, too.
@@ -27,6 +30,10 @@ const ENVELOPE_OVERHEAD: u64 = 256;
 pub(super) const MAX_UNWRITTEN: u64 = 64 << 20;
 /// Bytes of envelopes that stay in memory besides being on disk, for publishers that keep up.
 const MAX_RESIDENT: u64 = 8 << 20;
+/// Bytes of envelopes that may wait for their acknowledgement without being on disk.
+const MAX_DEFERRED: u64 = 4 << 20;
+/// The rank of records: they are evicted after all samples.
+const RECORD_RANK: u8 = 2;
 /// Writes in a row without a sync. The spool syncs after them, or when it is empty.
 const MAX_LAZY_WRITES: u32 = 16;
 
@@ -84,36 +91,85 @@ pub(super) struct PendingWrites {
     gaps: Vec<Gap>,
 }
 
-impl PendingWrites {
-    /// A copy of what a change contains, in case it cannot be written.
-    pub(super) fn of(change: &SpoolChange) -> Self {
-        Self { removed: change.removed.clone(), gaps: change.gaps.clone() }
-    }
-
-    pub(super) fn extend(&mut self, mut more: Self) {
-        self.removed.append(&mut more.removed);
-        self.gaps.append(&mut more.gaps);
-    }
+/// A copy of what a change contains, for when it is known whether it was written.
+#[derive(Debug)]
+pub(super) struct WriteAttempt {
+    pending: PendingWrites,
+    stream: Option<StoredStream>,
+    /// Whether the change contains all envelopes that were not on disk.
+    complete: bool,
 }
 
 /// What has to be written next.
 #[derive(Debug)]
 pub(super) struct WriteState {
     pub(super) next_sequence: u64,
-    pub(super) pending: PendingWrites,
+    /// The stream, if receivers can verify it.
+    pub(super) stream: Option<Stream>,
+    /// The last append evicted envelopes.
+    pub(super) evicting: bool,
+    pending: PendingWrites,
     /// Writes in a row that a crash would undo.
     lazy_writes: u32,
 }
 
+impl WriteState {
+    /// Assigns the next number to an envelope, and its place in the chain.
+    pub(super) fn number(&mut self, envelope: &mut Envelope) {
+        let sequence = self.next_sequence;
+        envelope.sequence = sequence;
+        let stream = self.stream.as_mut();
+        envelope.link = stream.and_then(|one| one.link(sequence, &Digest::of(&envelope.body)));
+        self.next_sequence += 1;
+    }
+
+    /// The records that precede the next envelopes. Drops are declared once the spool has room again:
+    /// until then they grow, and a declaration would only take room from samples.
+    pub(super) fn leading_records(&mut self, records: &dyn StreamRecords) -> Vec<Envelope> {
+        let (evicting, next) = (self.evicting, self.next_sequence);
+        let Some(stream) = self.stream.as_mut().filter(|one| one.is_reserved(next)) else {
+            return Vec::new();
+        };
+        let mut leading: Vec<Envelope> = records.statement().into_iter().collect();
+        let drops = if evicting { Vec::new() } else { stream.take_drops() };
+        if !drops.is_empty() {
+            leading.push(records.drops(drops));
+        }
+        leading
+    }
+
+    /// The record that follows the envelopes.
+    pub(super) fn checkpoint(&self, records: &dyn StreamRecords) -> Option<Envelope> {
+        let next = self.next_sequence;
+        let stream = self.stream.as_ref().filter(|one| one.is_reserved(next))?;
+        Some(records.checkpoint(next - 1, stream.digest()))
+    }
+
+    /// Has a drop declared in the stream.
+    pub(super) fn declare(&mut self, drop: impl FnOnce() -> DeclaredDrop) {
+        if let Some(stream) = &mut self.stream {
+            stream.declare(drop());
+        }
+    }
+}
+
 impl SpoolShared {
-    /// A spool with what is on disk of it.
+    /// A spool with what is on disk of it. `stream` is the id of its stream, if it has one.
     pub(super) fn new(
         name: &str,
         backend: &Arc<Backend>,
         (bounds, when_full): (SpoolBounds, WhenFull),
         (counts, stored): (&Arc<PublisherCount>, StoredSpool),
+        stream: Option<Uuid>,
     ) -> Self {
-        let StoredSpool { account, next, heads, unreadable } = stored;
+        let StoredSpool { account, next, stream: stored_stream, heads, unreadable } = stored;
+        let (stream, next) = match stream {
+            Some(id) => {
+                let (stream, next) = Stream::resume(id, stored_stream.as_ref(), next.max(1));
+                (Some(stream), next)
+            }
+            None => (None, next.max(1)),
+        };
         let lost = unreadable.len() as u64;
         counts.restore(&account, heads.len() as u64 + lost);
         if lost > 0 {
@@ -121,6 +177,17 @@ impl SpoolShared {
             counts.dropped.add(Dropped::Unreadable, lost);
             counts.pending.fetch_sub(lost, Relaxed);
         }
+        let mut state = WriteState {
+            next_sequence: next,
+            stream,
+            evicting: false,
+            pending: PendingWrites::default(),
+            lazy_writes: 0,
+        };
+        for sequence in &unreadable {
+            state.declare(|| declared(Dropped::Unreadable, *sequence, None));
+        }
+        state.pending.removed = unreadable;
         let count = bounds.count.unwrap_or(usize::MAX);
         let queue = Queue::new(Limits { weight: byte_limit(backend, bounds.bytes), count });
         for (sequence, head) in heads {
@@ -135,11 +202,7 @@ impl SpoolShared {
             counts: Arc::clone(counts),
             bounds,
             when_full,
-            write_state: Mutex::new(WriteState {
-                next_sequence: next.max(1),
-                pending: PendingWrites { removed: unreadable, gaps: Vec::new() },
-                lazy_writes: 0,
-            }),
+            write_state: Mutex::new(state),
             unwritten: AtomicU64::new(0),
             unwritten_bytes: AtomicU64::new(0),
             resident: AtomicU64::new(0),
@@ -163,8 +226,15 @@ impl SpoolShared {
             samples: envelope.samples,
             offset: envelope.offset,
             weight,
-            time: manifest.samples().map(|(_, _, time)| time).max().unwrap_or(0),
-            rank: u8::from(manifest.meters().any(last)),
+            time: manifest
+                .samples()
+                .map(|(_, _, time)| time)
+                .max()
+                .unwrap_or(envelope.time.as_nanos()),
+            rank: match envelope.samples {
+                0 => RECORD_RANK,
+                _ => u8::from(manifest.meters().any(last)),
+            },
         }
     }
 
@@ -184,40 +254,73 @@ impl SpoolShared {
         self.queue.fits(self.weight(envelopes), envelopes.len())
     }
 
+    /// Whether the publisher keeps up: all that is pending is recent, so it may well be acknowledged
+    /// before it has to be on disk.
+    pub(super) fn keeps_up(&self) -> bool {
+        let unwritten = self.unwritten.load(Relaxed);
+        self.unwritten_bytes.load(Relaxed) < MAX_DEFERRED && self.queue.len() as u64 <= unwritten
+    }
+
     /// Appends envelopes, which the reader sees at once, and returns what has to be written.
-    pub(super) async fn prepare(&self, envelopes: Vec<Envelope>) -> PreparedAppend<'_> {
-        let heads: Vec<EnvelopeHead> = envelopes.iter().map(|one| self.head_of(one)).collect();
+    pub(super) async fn prepare(
+        &self,
+        envelopes: Vec<Envelope>,
+        records: Option<&dyn StreamRecords>,
+    ) -> PreparedAppend<'_> {
         let mut state = self.write_state.lock().await;
-        let newest = heads.iter().map(|head| head.time).max();
+        self.append(&mut state, envelopes, records).await;
+        let (change, attempt) = self.take_change(&mut state, true);
+        PreparedAppend { shared: self, state, change, attempt }
+    }
+
+    /// Appends envelopes, which the reader sees at once, and the records around them.
+    pub(super) async fn append(
+        &self,
+        state: &mut WriteState,
+        envelopes: Vec<Envelope>,
+        records: Option<&dyn StreamRecords>,
+    ) {
+        let mut all = records.map_or_else(Vec::new, |records| state.leading_records(records));
+        all.extend(envelopes);
+        let newest = all.iter().map(|one| self.head_of(one).time).max();
         let mut dropped = newest.map_or_else(Vec::new, |newest| self.evict_expired(newest));
-        for (head, mut envelope) in heads.into_iter().zip(envelopes) {
-            envelope.sequence = state.next_sequence;
-            state.next_sequence += 1;
-            self.count_new(&head);
-            let (weight, rank) = (head.weight, head.rank);
-            let sequence = envelope.sequence;
-            let slot = SpoolSlot { sequence, head, envelope: Some(envelope), on_disk: false };
-            let unwritten = self.count_unwritten(weight);
-            let exceeded = match self.when_full {
-                WhenFull::Wait => None,
-                _ if self.backend.is_durable() && unwritten > MAX_UNWRITTEN => {
-                    Some(LimitExceeded::Weight)
-                }
-                when_full => {
-                    let newest = when_full == WhenFull::DropNewest;
-                    let (evicted, exceeded) = self.queue.make_room(weight, rank, newest);
-                    dropped.extend(evicted.into_iter().map(|(slot, limit)| (slot, limit.into())));
-                    exceeded
-                }
-            };
-            match exceeded {
-                Some(limit) => dropped.push((slot, limit.into())),
-                None => self.queue.append(slot, weight, rank),
-            }
+        for envelope in all {
+            self.append_one(state, envelope, &mut dropped);
         }
-        self.count_dropped(&mut state, dropped).await;
-        let change = self.take_change(&mut state);
-        PreparedAppend { shared: self, state, change }
+        if let Some(checkpoint) = records.and_then(|records| state.checkpoint(records)) {
+            self.append_one(state, checkpoint, &mut dropped);
+        }
+        self.count_dropped(state, dropped).await;
+    }
+
+    fn append_one(
+        &self,
+        state: &mut WriteState,
+        mut envelope: Envelope,
+        dropped: &mut Vec<(SpoolSlot, Dropped)>,
+    ) {
+        state.number(&mut envelope);
+        let head = self.head_of(&envelope);
+        self.count_new(&head);
+        let (weight, rank, sequence) = (head.weight, head.rank, envelope.sequence);
+        let slot = SpoolSlot { sequence, head, envelope: Some(envelope), on_disk: false };
+        let unwritten = self.count_unwritten(weight);
+        let exceeded = match self.when_full {
+            WhenFull::Wait => None,
+            _ if self.backend.is_durable() && unwritten > MAX_UNWRITTEN => {
+                Some(LimitExceeded::Weight)
+            }
+            when_full => {
+                let newest = when_full == WhenFull::DropNewest;
+                let (evicted, exceeded) = self.queue.make_room(weight, rank, newest);
+                dropped.extend(evicted.into_iter().map(|(slot, limit)| (slot, limit.into())));
+                exceeded
+            }
+        };
+        match exceeded {
+            Some(limit) => dropped.push((slot, limit.into())),
+            None => self.queue.append(slot, weight, rank),
+        }
     }
 
     /// Counts an envelope before it can be acknowledged, so that no counter exceeds `encoded`.
@@ -247,6 +350,7 @@ impl SpoolShared {
         state: &mut WriteState,
         dropped: Vec<(SpoolSlot, Dropped)>,
     ) {
+        state.evicting = !dropped.is_empty();
         if dropped.is_empty() {
             return;
         }
@@ -268,6 +372,7 @@ impl SpoolShared {
             self.counts.dropped.add(reason, 1);
             self.counts.pending.fetch_sub(1, Relaxed);
             let envelope = slot.envelope.clone().or_else(|| read.next().flatten());
+            state.declare(|| declared(reason, slot.sequence, envelope.as_ref()));
             if let Some(envelope) = envelope {
                 self.counts.dropped.add_meters(reason, envelope.manifest.by_meter());
                 state.pending.gaps.append(&mut envelope.manifest.gaps(&self.name));
@@ -290,10 +395,14 @@ impl SpoolShared {
         }
     }
 
-    /// Takes all that is not on disk yet.
-    pub(super) fn take_change(&self, state: &mut WriteState) -> SpoolChange {
+    /// Takes what is not on disk yet. Without `envelopes`, those that are only in memory stay there.
+    pub(super) fn take_change(
+        &self,
+        state: &mut WriteState,
+        envelopes: bool,
+    ) -> (SpoolChange, WriteAttempt) {
         let mut added = Vec::new();
-        let mut missing = self.unwritten.load(Relaxed);
+        let mut missing = if envelopes { self.unwritten.load(Relaxed) } else { 0 };
         if self.backend.is_durable() && missing > 0 {
             self.queue.visit_newest(|slot| {
                 if let (false, Some(envelope)) = (slot.on_disk, &slot.envelope) {
@@ -303,20 +412,47 @@ impl SpoolShared {
                 missing > 0
             });
         }
-        let PendingWrites { removed, gaps } = std::mem::take(&mut state.pending);
-        SpoolChange {
+        let pending = std::mem::take(&mut state.pending);
+        let next = state.next_sequence;
+        let stream = state.stream.as_ref().map(|stream| stream.to_store(next, envelopes));
+        let change = SpoolChange {
             name: self.name.clone(),
             added,
-            removed,
-            gaps,
+            removed: pending.removed.clone(),
+            gaps: pending.gaps.clone(),
             account: self.counts.account(0),
-            next: state.next_sequence,
+            next,
+            stream: stream.clone(),
             ..SpoolChange::default()
+        };
+        (change, WriteAttempt { pending, stream, complete: envelopes })
+    }
+
+    /// Records the outcome of a write. What was not written is part of the next one.
+    pub(super) fn finish_write(
+        &self,
+        state: &mut WriteState,
+        attempt: WriteAttempt,
+        written: Written,
+    ) {
+        let WriteAttempt { pending, stream, complete } = attempt;
+        if written == Written::Failed {
+            state.pending.removed.extend(pending.removed);
+            state.pending.gaps.extend(pending.gaps);
+            return;
+        }
+        if complete {
+            self.mark_written();
+            state.stream.iter_mut().for_each(Stream::mark_declared);
+        }
+        if let (Some(stream), Some(stored), Written::Durably) = (&mut state.stream, stream, written)
+        {
+            stream.mark_written(&stored);
         }
     }
 
     /// Records that all envelopes are on disk.
-    pub(super) fn mark_written(&self) {
+    fn mark_written(&self) {
         let mut missing = self.unwritten.swap(0, Relaxed);
         self.unwritten_bytes.store(0, Relaxed);
         if missing == 0 {
@@ -347,18 +483,33 @@ impl SpoolShared {
         if !self.backend.is_durable() {
             return;
         }
-        let mut change = self.take_change(state);
+        let PendingWrites { removed, gaps } = &state.pending;
+        if lazy && rejected.is_empty() && removed.is_empty() && gaps.is_empty() {
+            // The counters are written with the offset of the sink.
+            return;
+        }
+        let (mut change, attempt) = self.take_change(state, !lazy);
         change.rejected = rejected;
         // Removed envelopes take space on disk until the next sync.
         let due = self.queue.len() == 0 || state.lazy_writes >= MAX_LAZY_WRITES;
-        let lazy = lazy && !due && change.rejected.is_empty() && change.added.is_empty();
+        let lazy = lazy && !due && change.rejected.is_empty();
         state.lazy_writes = if lazy { state.lazy_writes + 1 } else { 0 };
-        let pending = PendingWrites::of(&change);
         let changes = Changes { spools: vec![change], lazy, ..Changes::default() };
-        match self.backend.write(changes).await {
-            Ok(()) => self.mark_written(),
-            // The backend has logged it; the next write includes it.
-            Err(_) => state.pending.extend(pending),
+        // The backend has logged a failure.
+        let written = Written::of(self.backend.write(changes).await.is_ok(), lazy);
+        self.finish_write(state, attempt, written);
+    }
+
+    /// Reserves numbers for the stream, so that its envelopes can be sent before they are on disk.
+    pub(super) async fn reserve_numbers(&self) {
+        let mut state = self.write_state.lock().await;
+        let next = state.next_sequence;
+        if !self.backend.is_durable() {
+            if let Some(stream) = &mut state.stream {
+                stream.reserve_all();
+            }
+        } else if state.stream.as_ref().is_some_and(|stream| stream.needs_numbers(next)) {
+            self.write(&mut state, Vec::new(), false).await;
         }
     }
 
@@ -375,6 +526,10 @@ impl SpoolShared {
                 counts.dropped.take_back(Dropped::Permanent, envelope.manifest.by_meter());
                 requeued.push(envelope.sequence);
             } else {
+                state.declare(|| DeclaredDrop {
+                    reason: "moved".to_owned(),
+                    ..declared(Dropped::Policy, envelope.sequence, Some(envelope))
+                });
                 counts.pending.fetch_sub(1, Relaxed);
                 pending.insert(envelope.sequence);
             }
@@ -389,26 +544,66 @@ impl SpoolShared {
                 stays
             });
         }
-        let mut change = self.take_change(&mut state);
+        let (mut change, attempt) = self.take_change(&mut state, true);
         change.requeued = requeued;
-        let pending_writes = PendingWrites::of(&change);
         let changes = Changes { spools: vec![change], ..Changes::default() };
-        match self.backend.write(changes).await {
-            Ok(()) => {
-                self.mark_written();
-                Ok(())
-            }
-            Err(error) => {
-                state.pending.extend(pending_writes);
-                Err(error.to_string())
-            }
-        }
+        let result = self.backend.write(changes).await;
+        self.finish_write(&mut state, attempt, Written::of(result.is_ok(), false));
+        result.map_err(|error| error.to_string())
     }
 
-    /// Writes all that is not on disk yet.
-    pub(super) async fn sync(&self) {
+    /// Writes all that is not on disk yet, at the end of a run: numbers continue after it without a
+    /// hole.
+    pub(super) async fn close(&self) {
         let mut state = self.write_state.lock().await;
+        if let Some(stream) = &mut state.stream {
+            stream.release_numbers();
+        }
         self.write(&mut state, Vec::new(), false).await;
+    }
+}
+
+/// The declaration that an envelope was dropped. Without the envelope only its number is known.
+pub(super) fn declared(
+    reason: Dropped,
+    sequence: u64,
+    envelope: Option<&Envelope>,
+) -> DeclaredDrop {
+    let numbers = Some(Numbers { first: sequence, last: sequence, count: 1 });
+    let reason = reason.as_str().to_owned();
+    let Some(envelope) = envelope else {
+        return DeclaredDrop { reason, numbers, ..DeclaredDrop::default() };
+    };
+    let meters = envelope.manifest.by_meter().into_iter();
+    let times = || envelope.manifest.samples().map(|(_, _, time)| time);
+    DeclaredDrop {
+        reason,
+        numbers,
+        samples: envelope.samples,
+        meters: meters.map(|(meter, count)| (meter.to_owned(), count)).collect(),
+        begin: times().min().unwrap_or(0),
+        until: times().max().unwrap_or(0),
+    }
+}
+
+/// The outcome of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Nothing was written.
+    Failed,
+    /// A crash undoes it, unless a durable write follows.
+    Lazily,
+    /// It is on disk.
+    Durably,
+}
+
+impl Written {
+    pub(super) fn of(written: bool, lazy: bool) -> Self {
+        match (written, lazy) {
+            (false, _) => Self::Failed,
+            (true, true) => Self::Lazily,
+            (true, false) => Self::Durably,
+        }
     }
 }
 
@@ -430,14 +625,18 @@ pub(super) struct PreparedAppend<'a> {
     shared: &'a SpoolShared,
     state: MutexGuard<'a, WriteState>,
     pub(super) change: SpoolChange,
+    attempt: WriteAttempt,
 }
 
 impl PreparedAppend<'_> {
-    /// Records that the change is on disk; or, with `unwritten`, what the next write has to include.
-    pub(super) fn finish(mut self, unwritten: Option<PendingWrites>) {
-        match unwritten {
-            None => self.shared.mark_written(),
-            Some(unwritten) => self.state.pending.extend(unwritten),
-        }
+    /// Whether only counters, numbers and offsets have changed.
+    pub(super) fn is_light(&self) -> bool {
+        let SpoolChange { added, removed, gaps, .. } = &self.change;
+        added.is_empty() && removed.is_empty() && gaps.is_empty()
+    }
+
+    /// Records the outcome of the write.
+    pub(super) fn finish(mut self, written: Written) {
+        self.shared.finish_write(&mut self.state, self.attempt, written);
     }
 }

@@ -7,17 +7,21 @@ use redb::{
 use serde::{Deserialize, Serialize};
 
 use super::footprint::{StoredBytes, length, signed};
+use super::stream::StoredStream;
 use super::values::{encoded, unexpected};
 use super::{Envelope, Manifest};
-use nephometer_model::{Bound, Gap};
+use nephometer_model::{Bound, Gap, Timestamp};
+use nephometer_proof::{Digest, Link};
 use nephometer_telemetry::Account;
 
 /// Name of the spool, and sequence number of the envelope.
 type Key<'a> = (&'a str, u64);
 
-/// By spool: its counters and the next sequence number.
+/// By spool: its counters and the next sequence number, followed by its [`StoredStream`] if it has
+/// one. Formats before streams end earlier.
 const SPOOLS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("spools");
 const HEADS: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("envelopes");
+/// A [`Body`], followed by the 64 bytes of a link if the envelope has one.
 const BODIES: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("bodies");
 const REJECTED: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("set_aside");
 
@@ -86,6 +90,7 @@ pub(super) struct SpoolChange {
     pub(super) account: Account,
     /// The next sequence number.
     pub(super) next: u64,
+    pub(super) stream: Option<StoredStream>,
 }
 
 /// A spool as it is on disk.
@@ -94,6 +99,7 @@ pub(super) struct StoredSpool {
     pub(super) account: Account,
     /// The next sequence number.
     pub(super) next: u64,
+    pub(super) stream: Option<StoredStream>,
     /// Heads of the pending envelopes, in order.
     pub(super) heads: Vec<(u64, EnvelopeHead)>,
     /// Sequence numbers of heads that cannot be decoded.
@@ -158,7 +164,12 @@ pub(super) fn write(
         let key = (name, envelope.sequence);
         let before = heads.insert(key, encoded(postcard::to_allocvec(head))?.as_slice())?;
         stored.add(signed(head.weight) - before.map_or(0, |head| weight_in(head.value())));
-        bodies.insert(key, encoded(postcard::to_allocvec(&body(envelope)))?.as_slice())?;
+        let mut value = encoded(postcard::to_allocvec(&body(envelope)))?;
+        if let Some(Link { previous, digest }) = &envelope.link {
+            value.extend_from_slice(previous.as_bytes());
+            value.extend_from_slice(digest.as_bytes());
+        }
+        bodies.insert(key, value.as_slice())?;
     }
     for sequence in &change.removed {
         let head = heads.remove((name, *sequence))?;
@@ -182,7 +193,10 @@ pub(super) fn write(
     }
     evict_rejected(&mut rejected, stored)?;
     let record = (&change.account, change.next);
-    let value = encoded(postcard::to_allocvec(&record))?;
+    let mut value = encoded(postcard::to_allocvec(&record))?;
+    if let Some(stream) = &change.stream {
+        value.append(&mut encoded(postcard::to_allocvec(stream))?);
+    }
     transaction.open_table(SPOOLS)?.insert(name, value.as_slice())?;
     Ok(())
 }
@@ -214,7 +228,21 @@ fn body(envelope: &Envelope) -> BodyRef<'_> {
     BodyRef { manifest: &envelope.manifest, bytes: &envelope.body }
 }
 
-fn assemble(sequence: u64, head: &EnvelopeHead, body: Body) -> Envelope {
+/// Decodes a value of [`BODIES`].
+fn decode_body(value: &[u8]) -> Option<(Body, Option<Link>)> {
+    let (body, rest) = postcard::take_from_bytes(value).ok()?;
+    let link = rest.as_chunks().0;
+    let link = match link {
+        [previous, digest] => Some(Link {
+            previous: Digest::from_bytes(*previous),
+            digest: Digest::from_bytes(*digest),
+        }),
+        _ => None,
+    };
+    Some((body, link))
+}
+
+fn assemble(sequence: u64, head: &EnvelopeHead, (body, link): (Body, Option<Link>)) -> Envelope {
     Envelope {
         id: uuid::Uuid::from_bytes(head.id),
         address: head.address.as_str().into(),
@@ -224,6 +252,8 @@ fn assemble(sequence: u64, head: &EnvelopeHead, body: Body) -> Envelope {
         sequence,
         manifest: body.manifest.into(),
         batch: None,
+        link,
+        time: Timestamp::from_nanos(head.time),
     }
 }
 
@@ -231,13 +261,18 @@ fn assemble(sequence: u64, head: &EnvelopeHead, body: Body) -> Envelope {
 /// stored nowhere else.
 pub(super) fn spool(transaction: &ReadTransaction, name: &str) -> Result<StoredSpool, redb::Error> {
     let record = transaction.open_table(SPOOLS)?.get(name)?;
-    let record: Option<(Account, u64)> = match record {
-        Some(bytes) => Some(postcard::from_bytes(bytes.value()).map_err(|error| {
-            redb::Error::Corrupted(format!("cannot decode the record of spool {name}: {error}"))
-        })?),
-        None => None,
+    let damaged = |error| {
+        redb::Error::Corrupted(format!("cannot decode the record of spool {name}: {error}"))
     };
-    let (account, next) = record.unwrap_or_default();
+    let ((account, next), stream) = match record {
+        Some(bytes) => {
+            let (record, rest) =
+                postcard::take_from_bytes::<(Account, u64)>(bytes.value()).map_err(damaged)?;
+            let stream = (!rest.is_empty()).then(|| postcard::from_bytes(rest)).transpose();
+            (record, stream.map_err(damaged)?)
+        }
+        None => Default::default(),
+    };
     let (mut heads, mut unreadable) = (Vec::new(), Vec::new());
     for entry in transaction.open_table(HEADS)?.range((name, 0)..=(name, u64::MAX))? {
         let (key, bytes) = entry?;
@@ -249,7 +284,7 @@ pub(super) fn spool(transaction: &ReadTransaction, name: &str) -> Result<StoredS
     }
     let last = heads.last().map_or(0, |(sequence, _)| *sequence);
     let last = last.max(unreadable.last().copied().unwrap_or(0));
-    Ok(StoredSpool { account, next: next.max(last + 1), heads, unreadable })
+    Ok(StoredSpool { account, next: next.max(last + 1), stream, heads, unreadable })
 }
 
 /// The pending envelopes with these heads; `None` for one that cannot be decoded.
@@ -261,7 +296,7 @@ pub(super) fn envelopes(
     let table = transaction.open_table(BODIES)?;
     let read = |(sequence, head): &(u64, EnvelopeHead)| {
         let found = table.get((name, *sequence))?;
-        let body = found.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
+        let body = found.and_then(|bytes| decode_body(bytes.value()));
         Ok(body.map(|body| assemble(*sequence, head, body)))
     };
     heads.iter().map(read).collect()
@@ -279,7 +314,7 @@ pub(super) fn pending_page(
     for entry in heads.range((name, after + 1)..=(name, u64::MAX))? {
         let (key, bytes) = entry?;
         let body = bodies.get(key.value())?;
-        let body = body.and_then(|bytes| postcard::from_bytes(bytes.value()).ok());
+        let body = body.and_then(|bytes| decode_body(bytes.value()));
         if let (Ok(head), Some(body)) = (postcard::from_bytes::<EnvelopeHead>(bytes.value()), body)
         {
             found.push(assemble(key.value().1, &head, body));
@@ -303,7 +338,7 @@ pub(super) fn rejected_page(
     for entry in table.range((name, after + 1)..=(name, u64::MAX))?.take(count) {
         let (key, bytes) = entry?;
         let one: RejectedEnvelope = postcard::from_bytes(bytes.value()).map_err(unexpected)?;
-        found.push((assemble(key.value().1, &one.head, one.body), one.reason));
+        found.push((assemble(key.value().1, &one.head, (one.body, None)), one.reason));
         if found.iter().map(|(one, _)| one.body.len() as u64).sum::<u64>() > PAGE_BYTES {
             break;
         }

@@ -47,7 +47,8 @@ impl Spools {
     }
 
     /// Opens a spool with its pending envelopes. The reader before it ends, and leaves what it has not
-    /// acknowledged. `counts` continues at the stored counters, and is kept up to date.
+    /// acknowledged. `counts` continues at the stored counters, and is kept up to date. `stream` is the
+    /// id of its stream, if receivers can verify it.
     ///
     /// # Errors
     /// If the stored spool cannot be read: sequence numbers would restart and overwrite it.
@@ -57,18 +58,26 @@ impl Spools {
         bounds: SpoolBounds,
         when_full: WhenFull,
         counts: &Arc<PublisherCount>,
+        stream: Option<Uuid>,
     ) -> Result<(SpoolWriter, SpoolReader), StoreError> {
         // Read before the lock is taken: the disk may be slow.
         let stored = match self.get(name) {
             Some(_) => StoredSpool::default(),
             None => self.backend.load_spool(name).await?,
         };
-        let mut open = self.lock();
-        let shared = open.entry(name.to_owned()).or_insert_with(|| {
-            Arc::new(SpoolShared::new(name, &self.backend, (bounds, when_full), (counts, stored)))
-        });
-        let handles = shared.handles();
-        self.divide_capacity(&open, None);
+        let limits = (bounds, when_full);
+        let (shared, handles) = {
+            let mut open = self.lock();
+            let shared = open.entry(name.to_owned()).or_insert_with(|| {
+                let shared =
+                    SpoolShared::new(name, &self.backend, limits, (counts, stored), stream);
+                Arc::new(shared)
+            });
+            let (shared, handles) = (Arc::clone(shared), shared.handles());
+            self.divide_capacity(&open, None);
+            (shared, handles)
+        };
+        shared.reserve_numbers().await;
         Ok(handles)
     }
 
@@ -95,7 +104,7 @@ impl Spools {
     }
 
     /// Writes the receivers if they differ from the disk. A failure is logged by the backend; the next
-    /// claim and [`Self::sync`] try again.
+    /// claim and [`Self::close`] try again.
     async fn write_receivers(&self, known: &mut ReceiverMap) {
         if known.unwritten {
             let receivers =
@@ -140,19 +149,24 @@ impl Spools {
         self.lock().get(name).cloned()
     }
 
+    /// Whether spools survive a restart.
+    pub fn is_durable(&self) -> bool {
+        self.backend.is_durable()
+    }
+
     /// Whether a publisher has opened the spool.
     pub fn is_open(&self, name: &str) -> bool {
         self.lock().contains_key(name)
     }
 
-    /// Writes all that is not on disk yet.
-    pub async fn sync(&self) {
+    /// Writes all that is not on disk yet, at the end of a run.
+    pub async fn close(&self) {
         if let Some(known) = &mut *self.receivers.lock().await {
             self.write_receivers(known).await;
         }
         let open: Vec<Arc<SpoolShared>> = self.lock().values().cloned().collect();
         for spool in open {
-            spool.sync().await;
+            spool.close().await;
         }
     }
 

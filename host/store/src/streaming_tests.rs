@@ -55,7 +55,7 @@ impl Rig {
         let spools = store.spools();
         let counts = [Arc::default(), Arc::default()];
         let open = async |name: &str, count: &Arc<PublisherCount>| {
-            spools.open(name, bounds.clone(), WhenFull::DropOldest, count).await.unwrap()
+            spools.open(name, bounds.clone(), WhenFull::DropOldest, count, None).await.unwrap()
         };
         let handles = [open("s/a", &counts[0]).await, open("s/b", &counts[1]).await];
         Self { _store: store, spools, counts, handles }
@@ -63,9 +63,11 @@ impl Rig {
 
     async fn commit(&self, envelopes: [&dyn Envelopes; 2]) -> commit::CommitReport {
         let handles = self.handles.iter().zip(envelopes);
-        let appends: Vec<SpoolAppend<'_>> =
-            handles.map(|((writer, _), envelopes)| SpoolAppend { writer, envelopes }).collect();
-        commit::commit(&self.spools.backend, &appends, db::Changes::default()).await
+        let appends: Vec<SpoolAppend<'_>> = handles
+            .map(|((writer, _), envelopes)| SpoolAppend { writer, envelopes, records: None })
+            .collect();
+        commit::commit(&self.spools.backend, &appends, db::Changes::default(), Persistence::AtOnce)
+            .await
     }
 
     fn numbers(&self, of: usize) -> [u64; 3] {
@@ -105,7 +107,7 @@ async fn kill_before_the_commit_leaves_nothing_and_after_it_everything() {
         };
         let (first, second) = (large(20, 99, || {}), large(30, 25, look));
         let report = rig.commit([&first, &second]).await;
-        assert!(report.durable);
+        assert!(report.written);
         assert_eq!(report.envelopes, [20, 30]);
         (first.made.load(Relaxed), second.made.load(Relaxed))
     };
@@ -132,7 +134,7 @@ async fn oversized_event_evicts_the_oldest_and_counters_add_up() {
     let mut rig = Rig::open(folder.path(), &bounds).await;
     rig.handles[0].0.push(vec![envelope(99, "memory", 0)]).await;
     let (first, none) = (large(40, 99, || {}), Vec::<Envelope>::new());
-    assert!(rig.commit([&first, &none]).await.durable);
+    assert!(rig.commit([&first, &none]).await.written);
     // The older envelope was evicted; of the new ones the first stay.
     assert_eq!(rig.numbers(0), [41, 30, 11]);
     let meters = rig.counts[0].dropped.by_meter();
@@ -168,7 +170,7 @@ async fn cancelled_append_leaves_no_trace() {
     assert_eq!(rig.numbers(0), [0, 0, 0]);
     // The spool still works, with the same sequence numbers.
     let whole = large(10, 99, || {});
-    assert!(rig.commit([&whole, &Vec::new()]).await.durable);
+    assert!(rig.commit([&whole, &Vec::new()]).await.written);
     assert_eq!(rig.handles[0].1.lease(1).await.unwrap()[0].sequence, 1);
     assert_eq!(rig.drain(0).await, (0..10).collect::<Vec<_>>());
 }
@@ -181,20 +183,19 @@ async fn failed_commit_keeps_envelopes_in_memory_up_to_the_bound() {
     let all = large(140, 999, || {});
     {
         let shared = &rig.handles[0].0.shared;
-        let mut streaming = StreamedAppend::begin(shared).await;
+        let mut streaming = StreamedAppend::begin(shared, None).await;
         for envelope in all.iter() {
             drop(streaming.add(vec![envelope]).await);
         }
-        let change = streaming.take_change();
+        let (_, attempt) = streaming.take_change();
         streaming.commit();
-        let pending_writes = super::spool::PendingWrites::of(&change);
-        streaming.keep_in_memory(all.iter(), pending_writes).await;
+        streaming.keep_in_memory(all.iter(), attempt).await;
     }
     let [encoded, dropped, pending] = rig.numbers(0);
     assert_eq!((encoded, dropped + pending), (140, 140));
     assert!((120..128).contains(&pending), "{pending}: 64 MiB of 512 KiB each");
     assert_eq!(rig.counts[0].dropped.by_meter()[&("spool_full", "cpu".to_owned())], dropped);
-    rig.spools.sync().await;
+    rig.spools.close().await;
     let mut again = Rig::open(crashed(folder.path()).path(), &BOUNDS).await;
     assert_eq!(again.drain(0).await, (0..u128::from(pending)).collect::<Vec<_>>());
     assert_eq!(rig.drain(0).await, (0..u128::from(pending)).collect::<Vec<_>>());

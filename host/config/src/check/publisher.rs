@@ -179,6 +179,7 @@ impl Publisher<'_> {
         let per_meter_topic = self.number(&options, "per_meter_topic");
         let max_queue_length = self.number(&options, "max_queue_length");
         let max_retry = self.number(&options, "max_retry");
+        let provable = self.number(&options, "provable");
         let broker = if parts.authority.is_empty() {
             Some(default.clone())
         } else {
@@ -190,6 +191,7 @@ impl Publisher<'_> {
         max_retry?;
         Some(PublisherTarget::Notifier(NotifierSpec {
             form: NotificationForm::Metering,
+            provable: provable?.is_none_or(|value| value != 0),
             broker: broker?,
             topics,
             per_meter_topic: per_meter_topic?.is_some_and(|value| value != 0),
@@ -293,8 +295,9 @@ impl Publisher<'_> {
                 None
             }
         };
-        let json = options.iter().any(|(key, _)| key == "json");
-        Some(FileSpec { path: PathBuf::from(parts.path), rotation, json })
+        let has = |name: &str| options.iter().any(|(key, _)| key == name);
+        let (json, provable) = (has("json"), has("provable"));
+        Some(FileSpec { path: PathBuf::from(parts.path), rotation, json, provable })
     }
 
     fn rotation<N, E>(

@@ -16,7 +16,7 @@ use super::reload_request::{ReloadReport, ReloadRequest};
 use crate::control::{Request, Response};
 use nephometer_libvirt::hypervisor::Hypervisor;
 use nephometer_pipeline::SinkHandle;
-use nephometer_store::{DeadLetters, Gaps, Spools};
+use nephometer_store::{DeadLetters, Gaps, Identity, Spools};
 use nephometer_telemetry::Ledger;
 use nephometer_wasm::ComponentHost;
 
@@ -26,6 +26,8 @@ pub(super) struct AdminResources {
     pub(super) dead_letters: DeadLetters,
     pub(super) spools: Spools,
     pub(super) gaps: Gaps,
+    /// `None` without a store on disk.
+    pub(super) identity: Option<Arc<Identity>>,
 }
 
 /// Handles control requests.
@@ -77,9 +79,12 @@ impl AdminService {
             | Request::SpoolPage { .. }
             | Request::SpoolCheck
             | Request::SpoolRequeue { .. }
-            | Request::Gaps) => {
-                queries::handle_store_request(&self.resources.spools, &self.resources.gaps, request)
-                    .await
+            | Request::Gaps
+            | Request::Keys
+            | Request::RotateKey
+            | Request::RevokeKey { .. }) => {
+                let AdminResources { spools, gaps, identity, .. } = &self.resources;
+                queries::handle_store_request(spools, gaps, identity.as_deref(), request).await
             }
             Request::RetryDeadLetter { number } => match self.retry(number).await {
                 Ok(published) => Response::ok(json!({ "published": published })),

@@ -17,10 +17,10 @@ use nephometer_libvirt::hypervisor::{self, Hypervisor, Pace};
 use nephometer_libvirt::poll::{PollContext, PollCounts};
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{HostId, Timestamp};
-use nephometer_pipeline::publish::PublisherTask;
+use nephometer_pipeline::publish::{PublisherTask, StreamContext};
 use nephometer_pipeline::transform::StateBudget;
 use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts};
-use nephometer_store::{DeadLetters, Journal, JournalBounds, Spools, Store, WhenFull};
+use nephometer_store::{DeadLetters, Identity, Journal, JournalBounds, Spools, Store, WhenFull};
 use nephometer_telemetry::events;
 use nephometer_wasm::ComponentHost;
 
@@ -83,7 +83,8 @@ impl App {
         let factory = Arc::new(factory);
         let background_tasks = options.reload.map(|reload| {
             let (hypervisor, spools) = (Arc::clone(&hypervisor), spools.clone());
-            let resources = AdminResources { hypervisor, dead_letters, spools, gaps: store.gaps() };
+            let (gaps, identity) = (store.gaps(), store.identity());
+            let resources = AdminResources { hypervisor, dead_letters, spools, gaps, identity };
             let parts = (&spec, &journal, handles);
             background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
@@ -146,11 +147,24 @@ fn factory(
         components: components.clone(),
         host_id: store.host_id(),
         spools: store.spools(),
+        streams: store.identity().map(|identity| Arc::new(stream_context(spec, identity, store))),
         when_full,
         ledger: Arc::default(),
         states: StateBudget::new(0),
         transform,
     }
+}
+
+fn stream_context(spec: &AgentSpec, identity: Arc<Identity>, store: &Store) -> StreamContext {
+    // Other kernels have none.
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    StreamContext::new(
+        identity,
+        store.host_id(),
+        (&spec.host, spec.metering.release),
+        boot.trim().to_owned(),
+        &spec.pipeline.sources,
+    )
 }
 
 fn journal_bounds(store: &StoreSpec) -> JournalBounds {

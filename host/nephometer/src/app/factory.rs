@@ -13,7 +13,9 @@ use nephometer_config::{
 };
 use nephometer_model::{Bound, HostId};
 use nephometer_pipeline::ChainRevision;
-use nephometer_pipeline::publish::{self, PublisherError, PublisherHandle, PublisherTask};
+use nephometer_pipeline::publish::{
+    self, PublisherError, PublisherHandle, PublisherTask, StreamContext,
+};
 use nephometer_pipeline::transform::{
     Chain, ComponentTransformer, Identity, StateBudget, Transformer,
 };
@@ -63,6 +65,8 @@ pub(super) struct Factory {
     pub(super) components: ComponentHost,
     pub(super) host_id: HostId,
     pub(super) spools: Spools,
+    /// What the streams have in common; `None` without a store on disk.
+    pub(super) streams: Option<Arc<StreamContext>>,
     /// What happens when a spool is full.
     pub(super) when_full: WhenFull,
     pub(super) ledger: Arc<Ledger>,
@@ -224,6 +228,7 @@ impl Factory {
             when_full: self.when_full,
             components: self.components.clone(),
             sink: Arc::clone(&sink.name),
+            streams: self.streams.clone(),
         };
         let name_in_ledger = match number {
             1 => Arc::clone(&spec.label),

@@ -207,7 +207,7 @@ impl App {
         running_tasks.sinks.shutdown().await;
         running_tasks.router.shutdown().await;
         let delivered = running_tasks.drain_publishers(deadline).await;
-        self.spools.sync().await;
+        self.spools.close().await;
         join_all(drained_sinks.into_iter().map(DrainedSink::finish)).await;
         self.journal.sync().await;
         ended.and(drained).and(delivered)

@@ -1,13 +1,20 @@
-//! Handles requests about spools and gaps, for a running agent and for a store that no agent has open.
+//! Handles requests about spools, gaps and keys, for a running agent and for a store that no agent has open.
 
 use serde_json::{Value, json};
 
 use crate::control::{Request, Response};
 use nephometer_model::{Gap, Timestamp};
-use nephometer_store::{Gaps, PageCursor, SpoolSummary, Spools};
+use nephometer_proof::KeyState;
+use nephometer_store::{Gaps, Identity, PageCursor, SpoolSummary, Spools, StoreError};
+use nephometer_telemetry::Chain;
 
-/// Handles one request about spools or gaps. Any other request is an error response.
-pub async fn handle_store_request(spools: &Spools, gaps: &Gaps, request: Request) -> Response {
+/// Handles one request about spools, gaps or keys. Any other request is an error response.
+pub async fn handle_store_request(
+    spools: &Spools,
+    gaps: &Gaps,
+    identity: Option<&Identity>,
+    request: Request,
+) -> Response {
     let result = match request {
         Request::Spools => list(spools).await,
         Request::SpoolPage { spool, after } => page(spools, &spool, after).await,
@@ -16,7 +23,13 @@ pub async fn handle_store_request(spools: &Spools, gaps: &Gaps, request: Request
             spools.requeue(&from, &to).await.map(|requeued| json!(requeued))
         }
         Request::Gaps => gaps.all().await.map(|gaps| gaps.iter().map(gap).collect()),
-        _ => Err("not a request about spools or gaps".to_owned()),
+        Request::Keys => keys(identity),
+        Request::RotateKey => change_key(identity, Identity::rotate),
+        Request::RevokeKey { key, since } => {
+            let since = since.as_deref().map(Timestamp::parse).transpose();
+            since.and_then(|since| change_key(identity, |known| known.revoke(&key, since)))
+        }
+        _ => Err("not a request about spools, gaps or keys".to_owned()),
     };
     result.map_or_else(Response::failed, Response::ok)
 }
@@ -45,6 +58,20 @@ async fn page(spools: &Spools, spool: &str, after: Option<(bool, u64)>) -> Resul
     let next = envelopes.last().map(|one| (one.cursor().rejected, one.cursor().sequence));
     let envelopes: Vec<Value> = envelopes.iter().map(|one| one.json(spool)).collect();
     Ok(json!({ "envelopes": envelopes, "next": next }))
+}
+
+const NO_STORE: &str = "this agent has no store on disk, and so no keys";
+
+fn keys(identity: Option<&Identity>) -> Result<Value, String> {
+    Ok(json!(identity.ok_or(NO_STORE)?.keys()))
+}
+
+fn change_key(
+    identity: Option<&Identity>,
+    change: impl FnOnce(&Identity) -> Result<KeyState, StoreError>,
+) -> Result<Value, String> {
+    let changed = change(identity.ok_or(NO_STORE)?);
+    changed.map(|key| json!(key)).map_err(|error| Chain(&error).to_string())
 }
 
 fn gap(gap: &Gap) -> Value {

@@ -375,6 +375,9 @@ impl Supervisor {
                 self.journal.set_sources(name, &sources_of(new, sink));
             }
         }
+        if let Some(streams) = &self.factory.streams {
+            streams.set_sources(&new.pipeline.sources);
+        }
         // An agent that is shutting down applies no change.
         drop(changes.send(Change::Sources(sources.clone())).await);
     }

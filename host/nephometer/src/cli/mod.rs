@@ -19,6 +19,7 @@ mod dead_letters;
 mod demo;
 mod gaps;
 mod inspect;
+mod keys;
 mod live;
 mod meters;
 mod once;
@@ -73,6 +74,8 @@ enum Command {
     #[command(subcommand)]
     Spool(spool::Spool),
     Gaps(gaps::Gaps),
+    #[command(subcommand)]
+    Keys(keys::Keys),
     Meters(meters::Meters),
     #[command(subcommand)]
     Component(component::Component),
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::DeadLetters(letters) => letters.execute(),
         Command::Spool(spool) => spool.execute(),
         Command::Gaps(gaps) => gaps.execute(),
+        Command::Keys(keys) => keys.execute(),
         Command::Meters(meters) => meters.execute(),
         Command::Component(component) => component.execute(),
         Command::Demo(demo) => demo.execute(),

@@ -38,8 +38,9 @@ impl<'a> StoreClient<'a> {
                 result => return result,
             },
         };
-        let response =
-            runtime.block_on(handle_store_request(&store.spools(), &store.gaps(), request));
+        let (spools, gaps, identity) = (store.spools(), store.gaps(), store.identity());
+        let handling = handle_store_request(&spools, &gaps, identity.as_deref(), request);
+        let response = runtime.block_on(handling);
         match (response.answer, response.error) {
             (Some(answer), _) => Ok(answer),
             (None, reason) => Err(anyhow!(reason.unwrap_or_default()).context(Failure::Usage)),

@@ -54,6 +54,17 @@ pub enum Request {
     },
     /// List periods with missing samples.
     Gaps,
+    /// List the keys that sign the records of streams.
+    Keys,
+    /// Replace the key that signs.
+    RotateKey,
+    /// Revoke a key.
+    RevokeKey {
+        /// The id of the key.
+        key: String,
+        /// The time from which its signatures are not to be trusted; now if it is left out.
+        since: Option<String>,
+    },
     /// Run a dead letter through its transformer again.
     #[serde(alias = "replay_dead_letter")]
     RetryDeadLetter {

@@ -13,6 +13,7 @@ use nephometer_store::{Envelope, Manifest, encode_batch};
 
 use bytes::Bytes;
 
+use super::records::RecordForm;
 use super::sockets::MAX_DATAGRAM_BYTES;
 use nephometer_wire::Notation;
 use nephometer_wire::frames;
@@ -132,6 +133,19 @@ impl Encoder {
     /// Encodes only the number of samples.
     pub fn counts(label: &Arc<str>, host_id: HostId) -> Self {
         Self { host_id, label: Arc::clone(label), form: EncodingForm::Counts }
+    }
+
+    /// The form of records in the stream; `None` if its receivers would not understand them.
+    pub(super) fn record_form(&self) -> Option<RecordForm> {
+        match &self.form {
+            EncodingForm::Notifications(form) => {
+                let routing_key = Arc::clone(form.routing_keys.first()?);
+                let publisher_id = form.publisher_id.clone();
+                Some(RecordForm::Notification { routing_key, publisher_id })
+            }
+            EncodingForm::Lines(..) => Some(RecordForm::Line),
+            EncodingForm::Batches | EncodingForm::Frames(_) | EncodingForm::Counts => None,
+        }
     }
 
     /// The envelopes of these samples, in the order in which they are to be sent. They are encoded

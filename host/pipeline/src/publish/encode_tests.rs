@@ -26,6 +26,7 @@ fn notifier(topics: &[&str], per_meter_topic: bool) -> Encoder {
         policy: Policy::Default,
         max_queue_length: None,
         form: NotificationForm::Metering,
+        provable: true,
     };
     let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
     let messages = MessageForm { signer, release: Release::Current };
@@ -109,7 +110,7 @@ fn envelopes_hold_a_bounded_number_of_samples() {
         envelopes.iter().map(|envelope| envelope.samples).collect::<Vec<_>>()
     };
     assert_eq!(sizes(notifier(&["a"], false).encode(&many, origin(0))), [50, 50, 1]);
-    let spec = FileSpec { path: "/f".into(), rotation: None, json: true };
+    let spec = FileSpec { path: "/f".into(), rotation: None, json: true, provable: false };
     let host_id = HostId(Uuid::from_u128(7));
     let lines = Encoder::lines(&spec, &Arc::from("file:///f"), Release::Current, host_id);
     let envelopes = lines.encode(&many, origin(0));
@@ -154,7 +155,7 @@ fn an_envelope_holds_fewer_large_samples_and_ids_stay_unique() {
     resource.metadata.insert("large".to_owned(), "x".repeat(100_000).into());
     let large = Sample { resource: Arc::new(resource), ..samples()[0].clone() };
     let many = vec![large; 101];
-    let spec = FileSpec { path: "/f".into(), rotation: None, json: true };
+    let spec = FileSpec { path: "/f".into(), rotation: None, json: true, provable: false };
     let host_id = HostId(Uuid::from_u128(7));
     let signer = Signer::new(&Secret::new("golden-secret"), SignatureForm::default());
     let messages = MessageForm { signer, release: Release::Current };

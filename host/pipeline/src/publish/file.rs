@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Envelope, Publisher};
 use nephometer_config::{FileSpec, Rotation};
 use nephometer_files as files;
 use nephometer_model::DeliveryResult;
+use nephometer_proof::Link;
 
 /// Envelopes at a time: about what a slow disk writes in 1 s.
 const WINDOW: usize = 16;
@@ -33,16 +35,18 @@ pub(crate) struct FilePublisher {
 struct OutputFile {
     path: PathBuf,
     rotation: Option<Rotation>,
+    stream: Uuid,
     /// An envelope that was only partly written, for example to a full disk, and the number of
     /// bytes written: these are not written again.
     partial: Option<(Uuid, usize)>,
 }
 
 impl FilePublisher {
-    /// A publisher for this file. Nothing is opened yet.
-    pub(super) fn new(spec: &FileSpec) -> Self {
+    /// A publisher for this file. Nothing is opened yet. `stream` identifies the spool, for streams that
+    /// can be verified.
+    pub(super) fn new(spec: &FileSpec, stream: Uuid) -> Self {
         let (path, rotation) = (spec.path.clone(), spec.rotation);
-        Self { output: OutputFile { path, rotation, partial: None } }
+        Self { output: OutputFile { path, rotation, stream, partial: None } }
     }
 }
 
@@ -90,9 +94,27 @@ impl OutputFile {
             Some((id, done)) if id == envelope.id => done,
             _ => 0,
         };
-        let result = self.write_from(&envelope.body, &mut done);
+        let result = match &envelope.link {
+            None => self.write_from(&envelope.body, &mut done),
+            Some(link) => {
+                let line = self.link_line(envelope, link);
+                self.write_from(&[&*envelope.body, line.as_bytes()].concat(), &mut done)
+            }
+        };
         self.partial = result.is_err().then_some((envelope.id, done));
         result
+    }
+
+    /// The line behind an envelope that can be verified: its link, over the `bytes` before the line.
+    fn link_line(&self, envelope: &Envelope, link: &Link) -> String {
+        let link = json!({
+            "stream": self.stream,
+            "sequence": envelope.sequence,
+            "bytes": envelope.body.len(),
+            "previous": link.previous,
+            "digest": link.digest,
+        });
+        format!("{}\n", json!({ "nephometer": { "link": link } }))
     }
 
     /// Writes the records from byte `done` on, as many at a time as the rotation allows, and
@@ -231,7 +253,7 @@ mod tests {
     fn output(path: PathBuf, rotation: Option<(u64, u32)>) -> OutputFile {
         let rotation =
             rotation.map(|(max_bytes, backup_count)| Rotation { max_bytes, backup_count });
-        OutputFile { path, rotation, partial: None }
+        OutputFile { path, rotation, stream: Uuid::nil(), partial: None }
     }
 
     #[test]
@@ -275,8 +297,8 @@ mod tests {
     async fn envelopes_that_cannot_be_written_stay_pending_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("later/out");
-        let spec = FileSpec { path: path.clone(), rotation: None, json: true };
-        let mut publisher = FilePublisher::new(&spec);
+        let spec = FileSpec { path: path.clone(), rotation: None, json: true, provable: false };
+        let mut publisher = FilePublisher::new(&spec, Uuid::nil());
         let envelopes = [envelope(1, "a\n"), envelope(2, "b\n")];
         for result in publisher.publish(&envelopes).await {
             let DeliveryResult::Pending { reason, .. } = result else { panic!("{result:?}") };

@@ -14,6 +14,7 @@ mod encoding;
 mod file;
 mod fixture;
 mod open;
+mod records;
 mod sockets;
 
 use async_trait::async_trait;
@@ -33,6 +34,8 @@ pub use nephometer_store::Envelope;
 pub use open::{
     PublisherError, PublisherHandle, PublisherSettings, PublisherTask, UnwrittenEnvelopes, open,
 };
+pub(crate) use records::BatchRecords;
+pub use records::StreamContext;
 
 /// Delivers envelopes to one receiver.
 #[async_trait]

@@ -13,10 +13,12 @@ use super::driver::Driver;
 use super::encode::{Encoder, SampleOrigin};
 use super::encoding::Encoding;
 use super::file::FilePublisher;
+use super::records::{BatchRecords, PublisherStream, StreamContext};
 use super::sockets::{TcpPublisher, UdpPublisher};
-use crate::transform::SampleList;
+use crate::transform::{Identity, SampleList};
 use nephometer_config::{Policy, PublisherSpec, PublisherTarget};
-use nephometer_model::{Batch, Glob, HostId, Offset, Timestamp};
+use nephometer_model::{Batch, Glob, HostId, Moment, Offset, Timestamp};
+use nephometer_proof::Statement;
 use nephometer_store::{SpoolBounds, SpoolWriter, Spools, StoreError, WhenFull};
 use nephometer_telemetry::PublisherCount;
 use nephometer_wasm::ComponentHost;
@@ -52,6 +54,9 @@ pub struct PublisherSettings {
     pub components: ComponentHost,
     /// Name of the sink.
     pub sink: Arc<str>,
+    /// What the streams of the agent have in common; `None` without a store on disk, where no stream
+    /// can be verified.
+    pub streams: Option<Arc<StreamContext>>,
 }
 
 /// Opens a publisher on the spool `name`. Returns its handle, and a task that delivers the spool
@@ -67,21 +72,18 @@ pub async fn open(
 ) -> Result<(PublisherHandle, PublisherTask), PublisherError> {
     let (label, host_id) = (&spec.label, settings.host_id);
     let mut bounds = settings.bounds.clone();
+    let stream_id = host_id.name(&["stream", name], &[]);
+    let mut record_form = None;
     let (encoder, publisher, drop_on_failure): (_, Box<dyn Publisher>, _) = match &spec.target {
         PublisherTarget::Notifier(notifier) => {
             if notifier.policy == Policy::Queue {
                 bounds.count = notifier.max_queue_length;
             }
             let (messages, host) = (settings.messages.clone(), &settings.host);
-            (
-                Encoder::notifier(notifier, label, host, messages, host_id),
-                Box::new(AmqpPublisher::new(
-                    &notifier.broker,
-                    label,
-                    host_id.name(&["stream", name], &[]),
-                )?),
-                notifier.policy == Policy::Drop,
-            )
+            let encoder = Encoder::notifier(notifier, label, host, messages, host_id);
+            record_form = encoder.record_form().filter(|_| notifier.provable);
+            let publisher = AmqpPublisher::new(&notifier.broker, label, stream_id)?;
+            (encoder, Box::new(publisher), notifier.policy == Policy::Drop)
         }
         PublisherTarget::Component(url) => {
             let messages = settings.messages.clone();
@@ -89,11 +91,11 @@ pub async fn open(
             let publisher = ComponentPublisher::new(host, url, sink, label, messages);
             (Encoder::batches(label, host_id), Box::new(publisher), false)
         }
-        PublisherTarget::File(file) => (
-            Encoder::lines(file, label, settings.messages.release, host_id),
-            Box::new(FilePublisher::new(file)),
-            false,
-        ),
+        PublisherTarget::File(file) => {
+            let encoder = Encoder::lines(file, label, settings.messages.release, host_id);
+            record_form = encoder.record_form().filter(|_| file.provable);
+            (encoder, Box::new(FilePublisher::new(file, stream_id)), false)
+        }
         PublisherTarget::Udp(receiver) => (
             Encoder::datagrams(label, settings.messages.clone(), host_id),
             Box::new(UdpPublisher::new(receiver)),
@@ -109,9 +111,14 @@ pub async fn open(
         }
     };
     let evict_last = bounds.evict_last.clone();
-    let (writer, reader) = settings.spools.open(name, bounds, settings.when_full, counts).await?;
+    let stream = record_form.zip(settings.streams.as_ref()).map(|(form, context)| {
+        PublisherStream::new(context, stream_id, (&settings.sink, label), form)
+    });
+    let verifiable = stream.is_some().then_some(stream_id);
+    let opened = settings.spools.open(name, bounds, settings.when_full, counts, verifiable);
+    let (spool, reader) = opened.await?;
     let driver = Driver::new(label, publisher, reader, drop_on_failure);
-    let handle = PublisherHandle { encoder, spool: writer, sequences: HashMap::new(), evict_last };
+    let handle = PublisherHandle { encoder, spool, stream, sequences: HashMap::new(), evict_last };
     Ok((handle, PublisherTask { label: Arc::clone(label), driver }))
 }
 
@@ -120,6 +127,8 @@ pub async fn open(
 pub struct PublisherHandle {
     encoder: Encoder,
     spool: SpoolWriter,
+    /// Its stream, if receivers can verify it.
+    stream: Option<PublisherStream>,
     /// By source: its last polling cycle, and the number of envelopes of that cycle.
     sequences: HashMap<Arc<str>, (Timestamp, u64)>,
     /// Meters that get envelopes of their own, because a full spool drops them last.
@@ -150,6 +159,22 @@ impl PublisherHandle {
             *last = (cycle_start, 0);
         }
         last.1 += envelopes;
+    }
+
+    /// The records around the envelopes of a batch, if receivers can verify the stream.
+    pub(crate) fn records(
+        &self,
+        transformers: &[Identity],
+        origin: (Moment, Offset),
+    ) -> Option<BatchRecords<'_>> {
+        self.stream.as_ref().map(|stream| stream.records(transformers, origin))
+    }
+
+    /// Records that a statement is in the stream.
+    pub(crate) fn mark_stated(&mut self, statement: Option<Statement>) {
+        if let Some(stream) = &mut self.stream {
+            stream.mark_stated(statement);
+        }
     }
 
     /// The spool that envelopes are written to.

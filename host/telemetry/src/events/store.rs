@@ -11,6 +11,13 @@ pub fn damaged_store_moved(path: &Path, moved_to: &Path, reason: &str) {
     tracing::error!(%path, %moved_to, reason, "damaged store moved aside");
 }
 
+/// The file of host ids and keys cannot be read: it was renamed, and a new one with a new key was
+/// created.
+pub fn damaged_identity_moved(path: &Path, moved_to: &Path, reason: &str) {
+    let (path, moved_to) = (path.display(), moved_to.display());
+    tracing::error!(%path, %moved_to, reason, "damaged identity moved aside, new signing key");
+}
+
 /// An entry of the journal cannot be read. It is skipped and counted as dropped.
 pub fn batch_unreadable(offset: u64, reason: &str) {
     tracing::error!(offset, reason, "journal batch unreadable");

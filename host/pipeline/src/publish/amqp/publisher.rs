@@ -16,6 +16,7 @@ use super::{AmqpError, sanitize};
 use crate::publish::{Envelope, Publisher};
 use nephometer_config::BrokerSpec;
 use nephometer_model::DeliveryResult;
+use nephometer_proof::{Digest, Link};
 use nephometer_telemetry::events::publish as events;
 
 /// Envelopes in flight: ten times the throughput of one at a time; more gain little.
@@ -163,15 +164,20 @@ impl AmqpPublisher {
         }
     }
 
-    /// The properties that oslo.messaging sets, byte for byte, plus two headers: the stream and the
-    /// number of the envelope in it. A missing number is a gap; a repeated envelope keeps its
-    /// number.
+    /// The properties that oslo.messaging sets, byte for byte, plus headers: the stream, the number of
+    /// the envelope in it, and its link in the chain. A missing number is a gap; a repeated envelope
+    /// keeps its number.
     fn properties(&self, envelope: &Envelope) -> BasicProperties {
         let mut headers = FieldTable::default();
         let stream = AMQPValue::LongString(self.stream.as_str().into());
         headers.insert("nephometer-stream".into(), stream);
         let sequence = i64::try_from(envelope.sequence).unwrap_or(i64::MAX);
         headers.insert("nephometer-sequence".into(), AMQPValue::LongLongInt(sequence));
+        if let Some(Link { previous, digest }) = envelope.link {
+            let text = |digest: Digest| AMQPValue::LongString(digest.to_string().into());
+            headers.insert("nephometer-previous".into(), text(previous));
+            headers.insert("nephometer-digest".into(), text(digest));
+        }
         BasicProperties::default()
             .with_content_type("application/json".into())
             .with_content_encoding("utf-8".into())

@@ -1,0 +1,16 @@
+//! Streams that can be verified: the chain of digests over the messages of one publisher, the signed
+//! records in it, and the keys that sign them.
+//!
+//! It owns the formats, which an auditor reads with nothing but the public keys. It does no IO, and
+//! knows nothing of spools or brokers.
+
+mod digest;
+mod key;
+mod record;
+
+pub use digest::{Digest, Link};
+pub use key::{KeyError, KeyId, PublicKey, SigningKey};
+pub use record::{
+    Checkpoint, ClockState, DeclaredDrop, Drops, KeyState, Numbers, Record, RecordError,
+    SignedRecord, SourceState, Statement, TransformerState,
+};
