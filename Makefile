@@ -72,10 +72,21 @@ bench-cycle: install-test build ## measure the agent from outside with 20 to 5,0
 	scripts/bench-cycle
 	scripts/bench-report
 
+.PHONY: bench-scale
+bench-scale: install-test build ceilometer ## measure the load of many agents on a broker and a collector, and check the formulas of docs/scale.md
+	scripts/bench-scale
+	scripts/bench-report
+
 .PHONY: bench-agents
 bench-agents: install-test build ceilometer ## compare with Ceilometer, collectd and an exporter on real guests; DOMAINS=100
 	scripts/install agents
 	scripts/bench-agents $(or $(DOMAINS),20)
+	scripts/bench-report
+
+.PHONY: bench-libvirt
+bench-libvirt: install-test ## measure libvirt's bulk statistics with 1 to 500 paused guests, with and without a stuck one
+	scripts/install agents
+	scripts/bench-libvirt
 	scripts/bench-report
 
 .PHONY: bench-delivery

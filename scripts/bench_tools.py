@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -32,6 +34,12 @@ def record(figure, value, unit, command):
     row = {"figure": figure, "value": float(value), "unit": unit, "command": command, "time": int(time.time())}
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def recorded():
+    """The latest result of each figure."""
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    return {row["figure"]: row for row in rows}
 
 
 def progress(text):
@@ -129,15 +137,32 @@ def wait_for(what, condition, seconds=60, step=0.02):
         time.sleep(step)
 
 
+def free_port():
+    """A loopback port that is free, with the two after it: below those that the system gives to clients."""
+
+    def is_free(port):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+        return True
+
+    while True:
+        port = random.randrange(20000, 32000)
+        if all(is_free(port + offset) for offset in range(3)):
+            return port
+
+
 # ---- the lab -----------------------------------------------------------------------------------------------------------------------
 
 
 class Lab:
-    """What scripts/lab starts. It ends with `down`, or with this program."""
+    """What scripts/lab starts. It ends with `down`, or with this program. The broker has the port `port`."""
 
     def __init__(self, folder, *options):
-        self.folder = folder
-        run(ROOT / "scripts/lab", "up", folder, "--owner", os.getpid(), *options)
+        self.folder, self.port = folder, free_port()
+        run(ROOT / "scripts/lab", "up", folder, "--owner", os.getpid(), "--port", self.port, *options)
         env = dict(re.findall(r"^(\w+)='?(.*?)'?$", (Path(folder) / "env").read_text(), re.MULTILINE))
         self.uri, self.broker = env.get("LIBVIRT_URI"), env.get("AMQP_URL")
         self.libvirtd, self.rabbitmq = int(env.get("LIBVIRTD_PID", 0)), int(env.get("RABBITMQ_PID", 0))
