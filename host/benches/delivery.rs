@@ -12,7 +12,7 @@ use nephometer_store::{Manifest, SpoolBounds, Spools, Store, WhenFull};
 use nephometer_telemetry::PublisherCount;
 use uuid::Uuid;
 
-use super::{percentiles, print, runtime};
+use super::{percentiles, print, results, runtime};
 use nephometer_model::DeliveryResult;
 
 const BOUNDS: SpoolBounds =
@@ -97,8 +97,9 @@ pub(super) fn measure() {
         let disk = push_and_acknowledge(&store.spools(), 500).await;
         let memory = push_and_acknowledge(&Spools::in_memory(), 500).await;
         let what = format!("spool, {PER_BATCH} envelopes of {BODY} bytes, push and acknowledge");
-        print(&format!("{what}, on disk: {}\n", percentiles(disk)));
-        print(&format!("{what}, in memory: {}\n", percentiles(memory)));
+        let disk = percentiles("delivery/a batch through a spool on disk", disk);
+        let memory = percentiles("delivery/a batch through a spool in memory", memory);
+        print(&format!("{what}, on disk: {disk}\n{what}, in memory: {memory}\n"));
         #[expect(clippy::disallowed_methods, reason = "criterion has the command line")]
         let broker = std::env::var("NEPHOMETER_BENCH_AMQP");
         if let Ok(url) = broker {
@@ -107,6 +108,10 @@ pub(super) fn measure() {
             let what =
                 format!("{SENT} envelopes of {BODY} bytes to a broker, envelopes per second");
             print(&format!("{what}: {disk:.0} through a spool on disk, {memory:.0} in memory\n"));
+            for (how, value) in [("through disk", disk), ("through memory", memory)] {
+                let figure = format!("delivery/to a broker {how}/envelopes");
+                results::record_of(&figure, value, "/s", "make bench-delivery");
+            }
         }
     });
     drop(std::fs::remove_dir_all(&folder));
@@ -139,6 +144,8 @@ pub(super) fn measure() {
         print(&format!(
             "start with {pending} pending envelopes ({size:.0} MB) after {how}: {took:?}\n"
         ));
+        let figure = format!("delivery/start after {how}/time");
+        results::record(&figure, took.as_secs_f64() * 1e3, "ms");
     }
     drop(std::fs::remove_dir_all(&folder));
 }

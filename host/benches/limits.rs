@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, UpdateDeadline};
 
-use super::{crossing, print, record_percentiles, runtime};
+use super::{crossing, percentiles, print, runtime};
 
 #[allow(
     unsafe_code,
@@ -156,7 +156,7 @@ fn compare(runtime: &Runtime, meters: usize) {
     });
     for (epochs, values) in [("on", on), ("off", off)] {
         let figure = format!("limits/{meters} per resource, epochs {epochs}");
-        print(&format!("{figure:<40} {}\n", record_percentiles(&figure, values)));
+        print(&format!("{figure:<40} {}\n", percentiles(&figure, values)));
     }
 }
 

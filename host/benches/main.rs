@@ -49,25 +49,16 @@ fn print(text: &str) {
     io::stdout().write_all(text.as_bytes()).unwrap();
 }
 
-/// The median, the 99th percentile and the largest.
-fn percentiles(mut values: Vec<Duration>) -> String {
+/// Records the median, the 99th percentile and the largest of a figure in milliseconds, and returns them
+/// as text. The figure is named without its column.
+fn percentiles(figure: &str, mut values: Vec<Duration>) -> String {
     values.sort();
     let Some(last) = values.len().checked_sub(1) else { return "no values".to_owned() };
     let at = |share: usize| values[(last * share).div_ceil(100)];
-    format!("median {:?}, p99 {:?}, max {:?}", at(50), at(99), at(100))
-}
-
-/// Records the percentiles of a figure, in milliseconds, and returns them as text. The figure is named
-/// without its column.
-fn record_percentiles(figure: &str, mut values: Vec<Duration>) -> String {
-    values.sort();
     for (column, share) in [("median", 50), ("p99", 99), ("largest", 100)] {
-        if let Some(last) = values.len().checked_sub(1) {
-            let value = values[(last * share).div_ceil(100)];
-            results::record(&format!("{figure}/{column}"), value.as_secs_f64() * 1e3, "ms");
-        }
+        results::record(&format!("{figure}/{column}"), at(share).as_secs_f64() * 1e3, "ms");
     }
-    percentiles(values)
+    format!("median {:?}, p99 {:?}, max {:?}", at(50), at(99), at(100))
 }
 
 /// Whether to run a benchmark outside criterion: without a filter, or with one that matches.

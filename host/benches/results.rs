@@ -10,7 +10,11 @@ use serde_json::json;
 /// Appends one result. A figure is named `group/row/column`; its latest result counts.
 pub(super) fn record(figure: &str, value: f64, unit: &str) {
     let group = figure.split('/').next().unwrap();
-    let command = format!("cargo bench -p nephometer-bench -- {group}");
+    record_of(figure, value, unit, &format!("cargo bench -p nephometer-bench -- {group}"));
+}
+
+/// Appends a result of another command.
+pub(super) fn record_of(figure: &str, value: f64, unit: &str, command: &str) {
     assert_eq!(figure.matches('/').count(), 2, "{figure}");
     let time = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");

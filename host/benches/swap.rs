@@ -22,7 +22,7 @@ use nephometer_wasm::ComponentHost;
 use tokio::sync::mpsc;
 
 use super::crossing::{batch_of_cycle, options, samples};
-use super::{cache, components, print, record_percentiles, runtime};
+use super::{cache, components, percentiles, print, runtime};
 
 const SERIES: [usize; 2] = [1_000, 100_000];
 const SAVED: [usize; 3] = [1_000, 10_000, 100_000];
@@ -221,7 +221,7 @@ fn report(kind: &str, run: &Run) {
     let mut text = String::new();
     let mut line = |what: &str, values: Vec<Duration>| {
         let figure = format!("swap/{kind}: {what}");
-        writeln!(text, "{figure:<64} {}", record_percentiles(&figure, values)).unwrap();
+        writeln!(text, "{figure:<64} {}", percentiles(&figure, values)).unwrap();
     };
     let pauses = |by_sink| {
         let some = run.swaps.iter().filter(move |swap| swap.finished_by_sink == by_sink);
