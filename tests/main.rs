@@ -27,6 +27,7 @@ mod golden;
 mod hostile;
 mod http;
 mod outbound_tls;
+mod proof;
 mod publishers;
 mod qemu;
 mod reference;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::delivery::first_deliveries;
 use crate::harness::{
-    Agent, Consumer, PATIENCE, broker, closed_port, eventually, ndjson, root, text,
+    Agent, Arrival, Consumer, PATIENCE, broker, closed_port, eventually, ndjson, root, text,
 };
 use crate::hostile::emissions::multiplies;
 
@@ -74,10 +74,9 @@ fn pending_envelopes_are_listed_checked_exported_and_requeued() {
         .code(0)
         .reports(&format!("{pending} envelopes"));
     let ended = running.stop().code(0).ledger();
-    let arrivals = consumer
-        .wait_until("all samples", |all| first_deliveries(all).len() as u64 == ended.polled);
-    let arrived: HashSet<String> =
-        arrivals.iter().map(|one| text(&one.notification(), "message_id").to_owned()).collect();
+    consumer.wait_until("all samples", |all| first_deliveries(all).len() as u64 == ended.polled);
+    let id = |one: &Arrival| text(&one.notification(), "message_id").to_owned();
+    let arrived: HashSet<String> = consumer.all().iter().map(id).collect();
     assert!(ids.iter().all(|id| arrived.contains(*id)));
     assert!(spools(&agent).iter().all(|spool| spool["held"] == 0));
 }

@@ -9,7 +9,8 @@ use rustix::process::Signal;
 
 use super::assert_all_delivered;
 use crate::harness::{
-    Agent, Consumer, Lab, PATIENCE, Proxy, broker, closed_port, eventually, root, scaled, text,
+    Agent, Consumer, Lab, PATIENCE, Proxy, broker, closed_port, eventually, public_keys, root,
+    scaled, text,
 };
 
 /// A reproducible pseudorandom generator.
@@ -62,8 +63,8 @@ fn kill_at_any_moment_loses_and_duplicates_nothing() {
     let ledger = running.stop().code(0).ledger();
     assert!(ledger.polled > 0, "{ledger:?}");
     assert_eq!(ledger.publisher("topic=raw").samples, ledger.polled);
-    assert_all_delivered(&raw, &ledger, "topic=raw");
-    let rates = assert_all_delivered(&rates, &ledger, "topic=rates");
+    assert_all_delivered(&public_keys(&agent), &raw, &ledger, "topic=raw");
+    let rates = assert_all_delivered(&public_keys(&agent), &rates, &ledger, "topic=rates");
     assert!(rates.iter().all(|sample| text(sample, "name") == "cpu_util"));
     println!("{rounds} kills: {} samples, {} rates", ledger.polled, rates.len());
 }
@@ -142,9 +143,11 @@ fn full_disk_of_the_store_loses_nothing() {
     });
     let _proxy = Proxy::at(port, broker().amqp_port());
     let consumer = Consumer::new(broker().amqp_url(), "disk");
+    // The store is out of reach once the agent has ended.
+    let keys = public_keys(&agent);
     let ledger = running.stop().code(0).ledger();
     assert_eq!(ledger.publisher("notifier").samples, ledger.polled);
-    assert_all_delivered(&consumer, &ledger, "notifier");
+    assert_all_delivered(&keys, &consumer, &ledger, "notifier");
 }
 
 /// Compiles the library that makes the agent's disk slow, read-only or hang; returns its path.
@@ -171,7 +174,7 @@ fn slow_disk_skips_no_cycle_and_loses_nothing() {
     running.wait_for_cycles(4);
     let ended = running.stop().code(0);
     assert!(ended.logged("polling cycle skipped").is_empty());
-    assert_all_delivered(&consumer, &ended.ledger(), "notifier");
+    assert_all_delivered(&public_keys(&agent), &consumer, &ended.ledger(), "notifier");
 }
 
 #[test]
@@ -198,5 +201,5 @@ fn read_only_disk_is_retried() {
     running.wait_for_cycles(1);
     let ledger = running.stop().code(0).ledger();
     assert_eq!(ledger.publisher("notifier").samples, ledger.polled);
-    assert_all_delivered(&consumer, &ledger, "notifier");
+    assert_all_delivered(&public_keys(&agent), &consumer, &ledger, "notifier");
 }

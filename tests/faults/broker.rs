@@ -6,6 +6,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use super::assert_all_delivered;
 use crate::harness::{
     Agent, Consumer, Cut, Lab, PATIENCE, Proxy, at_broker, broker, closed_port, eventually,
+    public_keys,
 };
 
 #[test]
@@ -34,7 +35,7 @@ fn cut_twice(cut: Cut) {
             .then_some(())
     });
     let ledger = running.stop().code(0).ledger();
-    assert_all_delivered(&consumer, &ledger, "notifier");
+    assert_all_delivered(&public_keys(&agent), &consumer, &ledger, "notifier");
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn unavailable_broker_loses_nothing() {
     running.wait_for_cycles(2);
     lab.start_amqp();
     let ledger = running.stop().code(0).ledger();
-    assert_all_delivered(&consumer, &ledger, "notifier");
+    assert_all_delivered(&public_keys(&agent), &consumer, &ledger, "notifier");
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn message_rejected_by_a_full_queue_is_retried() {
     // From now on a consumer empties the queue.
     let consumer = Consumer::new(url, "refusing");
     let ledger = running.stop().code(0).ledger();
-    assert_all_delivered(&consumer, &ledger, "notifier");
+    assert_all_delivered(&public_keys(&agent), &consumer, &ledger, "notifier");
     at_broker(url, async |channel| {
         channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
         Ok(())
@@ -162,7 +163,7 @@ fn cluster_is_reached_over_tls_with_a_client_certificate() {
     running.wait_for_cycles(2);
     consumer.wait_for(2);
     let ledger = running.stop().code(0).ledger();
-    assert_all_delivered(&consumer, &ledger, "notifier");
+    assert_all_delivered(&public_keys(&trusted), &consumer, &ledger, "notifier");
     let queues = lab.rabbit(&["list_queues", "name", "type", "durable"]);
     assert!(queues.contains("tls.sample\tquorum\ttrue"), "{queues}");
 

@@ -20,6 +20,8 @@ pub(crate) struct Arrival {
     pub(crate) properties: BasicProperties,
     /// The envelope.
     pub(crate) body: Value,
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Arrival {
@@ -38,6 +40,20 @@ impl Arrival {
             panic!("no number")
         };
         (stream.to_string(), *number)
+    }
+
+    /// The value of a header that is text.
+    pub(crate) fn header(&self, name: &str) -> String {
+        let headers = self.properties.headers().as_ref().expect("headers").inner();
+        match headers.get(name) {
+            Some(AMQPValue::LongString(text)) => text.to_string(),
+            other => panic!("the header {name} is {other:?}"),
+        }
+    }
+
+    /// Whether it is a record of its stream, and so without samples.
+    pub(crate) fn is_record(&self) -> bool {
+        self.body["oslo.message"].as_str().is_some_and(|text| text.contains("\"nephometer\":"))
     }
 
     /// Its metering messages.
@@ -78,8 +94,15 @@ impl Consumer {
         Self { arrivals, _runtime: runtime }
     }
 
-    /// The messages received so far.
+    /// The messages received so far, without the records of streams.
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
+        let mut arrivals = self.all();
+        arrivals.retain(|arrival| !arrival.is_record());
+        arrivals
+    }
+
+    /// All messages received so far.
+    pub(crate) fn all(&self) -> Vec<Arrival> {
         self.arrivals.lock().unwrap().clone()
     }
 
@@ -126,6 +149,7 @@ async fn consume(
             routing_key: delivery.routing_key.to_string(),
             properties: delivery.properties.clone(),
             body,
+            bytes: delivery.data.clone(),
         });
         if !no_ack {
             delivery.ack(BasicAckOptions::default()).await?;

@@ -9,7 +9,7 @@ use super::handle::Publishers;
 use crate::publish::{BatchRecords, Encoding, UnwrittenEnvelopes};
 use crate::transform::{Identity, SampleList};
 use nephometer_model::{Batch, Offset, Sample};
-use nephometer_proof::Statement;
+use nephometer_proof::{DeclaredDrop, Statement};
 use nephometer_store::{JournalReader, Persistence, SpoolAppend, StreamRecords};
 use nephometer_telemetry::events;
 
@@ -95,6 +95,13 @@ impl PublisherFanout {
             }
         }
         written
+    }
+
+    /// Has a drop of samples declared in all streams.
+    pub(super) async fn declare(&self, drop: &DeclaredDrop) {
+        for (_, publisher) in &self.publishers {
+            publisher.spool().declare(drop).await;
+        }
     }
 
     /// Writes the envelopes that are neither acknowledged nor on disk, with the sink's offset after

@@ -11,6 +11,7 @@ pub mod transform;
 mod applied_actions;
 mod commands;
 mod drained_sink;
+mod failures;
 mod fanout;
 mod handle;
 mod quarantine;

@@ -189,6 +189,15 @@ impl Record {
         }
     }
 
+    /// The stream that it is about. In another one it proves nothing: it was moved there.
+    pub fn stream(&self) -> Uuid {
+        match self {
+            Self::Statement(statement) => statement.stream,
+            Self::Checkpoint(checkpoint) => checkpoint.stream,
+            Self::Drops(drops) => drops.stream,
+        }
+    }
+
     /// Signs the record.
     pub fn sign(&self, key: &SigningKey) -> SignedRecord {
         let record = serde_json::to_string(self).expect("a record has only text as keys");

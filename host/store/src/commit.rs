@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::db::Changes;
-use super::spool::{PreparedAppend, Written};
+use super::spool::PreparedAppend;
 use super::stream::StreamRecords;
 use super::streaming::StreamedAppend;
+use super::write_state::Written;
 use super::{Envelope, SpoolWriter};
 
 /// Bytes of one chunk of envelopes. About three are in memory at once: one is being encoded, one

@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Envelope;
-use super::spool::{SpoolShared, SpoolSlot, declared};
+use super::spool::{SpoolShared, SpoolSlot};
 use super::spool_tables::{self, EnvelopeHead};
+use super::write_state::declared;
 use nephometer_model::{DeliveryResult, Offset};
+use nephometer_proof::DeclaredDrop;
 use nephometer_telemetry::{Dropped, events::store as events};
 
 /// Bytes that a reader leases at once, unless a single envelope is larger.
@@ -63,6 +65,11 @@ impl UnwrittenEnvelopes {
 }
 
 impl SpoolWriter {
+    /// Has a drop of samples declared in the stream, if receivers can verify it.
+    pub async fn declare(&self, drop: &DeclaredDrop) {
+        self.shared.write_state.lock().await.declare(|| drop.clone());
+    }
+
     /// The envelopes that a crash would lose.
     pub fn unwritten_envelopes(&self) -> UnwrittenEnvelopes {
         UnwrittenEnvelopes(Arc::clone(&self.shared))

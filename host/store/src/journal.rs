@@ -127,14 +127,15 @@ impl Journal {
     /// Whether a journal that drops the newest has no room for a batch. If so, the batch is counted as
     /// dropped and recorded as a gap.
     async fn drop_newest(&self, batch: &Batch, sinks: &[Arc<str>], polled: u64) -> bool {
-        let samples = batch.samples.len() as u64;
+        let (samples, cycle_start) =
+            (batch.samples.len() as u64, batch.cycle_start.wall.as_nanos());
         let (sink_offsets, removed, full) = {
             let mut state = self.0.state();
             // Unneeded batches are removed first; otherwise a full journal would stay full.
             let removed = state.remove_unneeded();
-            let full = state.drop_newest(sinks, samples, self.0.bounds());
+            let full = state.drop_newest(sinks, (samples, cycle_start), self.0.bounds());
             if full {
-                state.gaps.extend(dropped_gap(sinks, samples, batch.cycle_start.wall.as_nanos()));
+                state.gaps.extend(dropped_gap(sinks, samples, cycle_start));
             }
             (state.unwritten_offsets(), removed, full)
         };

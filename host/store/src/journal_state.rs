@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::offsets::{OffsetTracker, SinkOffset};
 use nephometer_model::{Batch, Gap, Offset};
+use nephometer_proof::DeclaredDrop;
 use nephometer_telemetry::{Dropped, SinkCount};
 
 /// Samples of the newest batches that stay in memory, about 100 bytes each, for sinks that keep up.
@@ -59,6 +60,25 @@ pub(super) struct SinkCursor {
     /// Batches up to this offset were counted by an earlier run.
     pub(super) counted: Offset,
     pub(super) counts: Arc<SinkCount>,
+    /// Batches that were dropped before the sink read them, for the streams of its publishers.
+    pub(super) undeclared: Vec<DeclaredDrop>,
+}
+
+impl SinkCursor {
+    /// Counts the samples of a batch as dropped.
+    pub(super) fn drop_samples(&mut self, reason: Dropped, samples: u64, cycle_start: u64) {
+        self.counts.dropped.add(reason, samples);
+        let drop = DeclaredDrop {
+            reason: reason.as_str().to_owned(),
+            samples,
+            begin: cycle_start,
+            until: cycle_start,
+            ..DeclaredDrop::default()
+        };
+        if !self.undeclared.last_mut().is_some_and(|last| last.merge(&drop)) {
+            self.undeclared.push(drop);
+        }
+    }
 }
 
 /// The whole journal.
@@ -192,17 +212,18 @@ impl JournalState {
     /// Whether a journal that drops the newest has no room for a batch. If so, counts it as dropped
     /// for its sinks.
     pub(super) fn drop_newest(
-        &self,
+        &mut self,
         sinks: &[Arc<str>],
-        samples: u64,
+        (samples, cycle_start): (u64, u64),
         bounds: JournalBounds,
     ) -> bool {
         let count = self.slots.len() as u64;
         let full = self.samples + count + samples >= bounds.samples || self.bytes >= bounds.bytes;
         if full {
-            for cursor in sinks.iter().filter_map(|sink| self.cursors.get(sink)) {
+            for sink in sinks {
+                let Some(cursor) = self.cursors.get_mut(sink) else { continue };
                 cursor.counts.entered.fetch_add(samples, Relaxed);
-                cursor.counts.dropped.add(Dropped::JournalFull, samples);
+                cursor.drop_samples(Dropped::JournalFull, samples, cycle_start);
             }
         }
         full
@@ -240,13 +261,14 @@ impl JournalState {
     }
 
     /// Counts a batch as dropped for all sinks that have not processed it.
-    pub(super) fn count_dropped(&self, offset: Offset, reason: Dropped) {
-        let Some(slot) = self.slots.get(&offset) else { return };
+    pub(super) fn count_dropped(&mut self, offset: Offset, reason: Dropped) {
+        let Self { slots, cursors, .. } = self;
+        let Some(slot) = slots.get(&offset) else { return };
         for sink in &slot.sinks {
-            if let Some(cursor) = self.cursors.get(sink)
+            if let Some(cursor) = cursors.get_mut(sink)
                 && cursor.processed.max(cursor.counted) < offset
             {
-                cursor.counts.dropped.add(reason, slot.samples);
+                cursor.drop_samples(reason, slot.samples, slot.cycle_start);
                 cursor.counts.pending.fetch_sub(slot.samples, Relaxed);
             }
         }

@@ -35,6 +35,7 @@ mod stored_envelope;
 mod stream;
 mod streaming;
 mod values;
+mod write_state;
 
 use std::path::PathBuf;
 

@@ -1,17 +1,22 @@
 //! Commands on spools: list, check, export and requeue.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
 use super::Envelope;
 use super::WhenFull;
+use super::db::Changes;
 use super::spool::{SpoolBounds, SpoolShared};
 use super::spool_tables::{self, SpoolSummary, StoredSpool};
 use super::spools::Spools;
 use super::stored_envelope::{PageCursor, StoredEnvelope};
 use super::stream::StoredStream;
-use nephometer_telemetry::{Chain, PublisherCount};
+use super::write_state::{Written, declared};
+use nephometer_proof::DeclaredDrop;
+use nephometer_telemetry::{Chain, Dropped, PublisherCount};
 
 /// Envelopes that are read or moved at once.
 const PAGE: usize = 50;
@@ -176,5 +181,46 @@ impl Spools {
         let shared = SpoolShared::new(name, &self.backend, limits, (&counts, stored), stream);
         shared.reserve_numbers().await;
         Ok(Arc::new(shared))
+    }
+}
+
+impl SpoolShared {
+    /// Removes envelopes that were moved to another spool, pending and rejected ones, also from the
+    /// counters: they count there from now on.
+    pub(super) async fn remove_moved(&self, moved: &[StoredEnvelope]) -> Result<(), String> {
+        let mut state = self.write_state.lock().await;
+        let counts = &self.counts;
+        let (mut pending, mut requeued) = (HashSet::new(), Vec::new());
+        for StoredEnvelope { envelope, rejected } in moved {
+            counts.encoded.fetch_sub(1, Relaxed);
+            counts.samples.fetch_sub(envelope.samples, Relaxed);
+            if rejected.is_some() {
+                counts.dropped.take_back(Dropped::Permanent, envelope.manifest.by_meter());
+                requeued.push(envelope.sequence);
+            } else {
+                state.declare(|| DeclaredDrop {
+                    reason: "moved".to_owned(),
+                    ..declared(Dropped::Policy, envelope.sequence, Some(envelope))
+                });
+                counts.pending.fetch_sub(1, Relaxed);
+                pending.insert(envelope.sequence);
+            }
+        }
+        if !pending.is_empty() {
+            self.queue.lease(usize::MAX, u64::MAX);
+            self.queue.end_lease(|_, slot| {
+                let stays = !pending.contains(&slot.sequence);
+                if !stays {
+                    self.record_removal(&mut state, slot);
+                }
+                stays
+            });
+        }
+        let (mut change, attempt) = self.take_change(&mut state, true);
+        change.requeued = requeued;
+        let changes = Changes { spools: vec![change], ..Changes::default() };
+        let result = self.backend.write(changes).await;
+        self.finish_write(&mut state, attempt, Written::of(result.is_ok(), false));
+        result.map_err(|error| error.to_string())
     }
 }

@@ -15,6 +15,7 @@ use super::journal::{Journal, JournalShared};
 use super::journal_state::{JournalState, SinkCursor};
 use super::offsets::{OffsetTracker, SinkOffset};
 use nephometer_model::{Batch, Offset};
+use nephometer_proof::DeclaredDrop;
 use nephometer_telemetry::{Account, Dropped, SinkCount, events::store as events};
 
 /// Time between attempts to read from a failing disk.
@@ -110,10 +111,12 @@ impl JournalReader {
                 Err(ReadFailure::Damaged(reason)) => {
                     events::batch_unreadable(offset, &reason);
                     let mut state = self.shared.state();
-                    let samples = state.slots.get(&offset).map_or(0, |slot| slot.samples);
+                    let slot = state.slots.get(&offset);
+                    let (samples, cycle_start) =
+                        slot.map_or((0, 0), |slot| (slot.samples, slot.cycle_start));
                     let cursor = state.cursors.get_mut(&self.sink)?;
                     if offset > cursor.counted {
-                        cursor.counts.dropped.add(Dropped::Unreadable, samples);
+                        cursor.drop_samples(Dropped::Unreadable, samples, cycle_start);
                         cursor.counts.pending.fetch_sub(samples, Relaxed);
                     }
                     cursor.processed = offset;
@@ -138,6 +141,13 @@ impl JournalReader {
         }
         drop(state);
         self.shared.notify_processed();
+    }
+
+    /// Takes what was dropped for the sink before it read it.
+    pub fn take_dropped(&self) -> Vec<DeclaredDrop> {
+        let mut state = self.shared.state();
+        let cursor = state.cursors.get_mut(&self.sink);
+        cursor.map_or_else(Vec::new, |cursor| std::mem::take(&mut cursor.undeclared))
     }
 
     /// Records the counters of the transformers after a batch. They are written together with the
@@ -244,6 +254,7 @@ impl Journal {
             saved: saved.max(begin),
             counted: emitted,
             counts: Arc::clone(counts),
+            undeclared: Vec::new(),
         };
         let pending = state.samples_after(sink, emitted);
         counts.restore(&account, pending);

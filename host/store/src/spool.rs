@@ -5,7 +5,6 @@
 //! they are dropped. In memory are their heads, and the bodies of the next few. While the disk fails,
 //! envelopes stay in memory under the same bounds, and each write tries the disk again.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -17,10 +16,9 @@ use super::backend::Backend;
 use super::db::Changes;
 use super::queue::{LimitExceeded, Limits, Queue, WhenFull};
 use super::spool_tables::{self, EnvelopeHead, SpoolChange, StoredSpool};
-use super::stored_envelope::StoredEnvelope;
-use super::stream::{StoredStream, Stream, StreamRecords};
-use nephometer_model::{Gap, Glob};
-use nephometer_proof::{DeclaredDrop, Digest, Numbers};
+use super::stream::{Stream, StreamRecords};
+use super::write_state::{PendingWrites, WriteAttempt, WriteState, Written, declared};
+use nephometer_model::Glob;
 use nephometer_telemetry::{Dropped, PublisherCount, events::store as events};
 
 /// Bytes that an envelope weighs besides its body, so that small ones are bounded, too.
@@ -80,77 +78,6 @@ pub(super) struct SpoolSlot {
     /// `None` if it is only on disk.
     pub(super) envelope: Option<Envelope>,
     pub(super) on_disk: bool,
-}
-
-/// Changes that are not on disk yet, besides envelopes in the queue.
-#[derive(Debug, Default)]
-pub(super) struct PendingWrites {
-    /// Envelopes that have left the queue but are still on disk.
-    removed: Vec<u64>,
-    /// Gaps of dropped envelopes.
-    gaps: Vec<Gap>,
-}
-
-/// A copy of what a change contains, for when it is known whether it was written.
-#[derive(Debug)]
-pub(super) struct WriteAttempt {
-    pending: PendingWrites,
-    stream: Option<StoredStream>,
-    /// Whether the change contains all envelopes that were not on disk.
-    complete: bool,
-}
-
-/// What has to be written next.
-#[derive(Debug)]
-pub(super) struct WriteState {
-    pub(super) next_sequence: u64,
-    /// The stream, if receivers can verify it.
-    pub(super) stream: Option<Stream>,
-    /// The last append evicted envelopes.
-    pub(super) evicting: bool,
-    pending: PendingWrites,
-    /// Writes in a row that a crash would undo.
-    lazy_writes: u32,
-}
-
-impl WriteState {
-    /// Assigns the next number to an envelope, and its place in the chain.
-    pub(super) fn number(&mut self, envelope: &mut Envelope) {
-        let sequence = self.next_sequence;
-        envelope.sequence = sequence;
-        let stream = self.stream.as_mut();
-        envelope.link = stream.and_then(|one| one.link(sequence, &Digest::of(&envelope.body)));
-        self.next_sequence += 1;
-    }
-
-    /// The records that precede the next envelopes. Drops are declared once the spool has room again:
-    /// until then they grow, and a declaration would only take room from samples.
-    pub(super) fn leading_records(&mut self, records: &dyn StreamRecords) -> Vec<Envelope> {
-        let (evicting, next) = (self.evicting, self.next_sequence);
-        let Some(stream) = self.stream.as_mut().filter(|one| one.is_reserved(next)) else {
-            return Vec::new();
-        };
-        let mut leading: Vec<Envelope> = records.statement().into_iter().collect();
-        let drops = if evicting { Vec::new() } else { stream.take_drops() };
-        if !drops.is_empty() {
-            leading.push(records.drops(drops));
-        }
-        leading
-    }
-
-    /// The record that follows the envelopes.
-    pub(super) fn checkpoint(&self, records: &dyn StreamRecords) -> Option<Envelope> {
-        let next = self.next_sequence;
-        let stream = self.stream.as_ref().filter(|one| one.is_reserved(next))?;
-        Some(records.checkpoint(next - 1, stream.digest()))
-    }
-
-    /// Has a drop declared in the stream.
-    pub(super) fn declare(&mut self, drop: impl FnOnce() -> DeclaredDrop) {
-        if let Some(stream) = &mut self.stream {
-            stream.declare(drop());
-        }
-    }
 }
 
 impl SpoolShared {
@@ -513,45 +440,6 @@ impl SpoolShared {
         }
     }
 
-    /// Removes envelopes that were moved to another spool, pending and rejected ones, also from the
-    /// counters: they count there from now on.
-    pub(super) async fn remove_moved(&self, moved: &[StoredEnvelope]) -> Result<(), String> {
-        let mut state = self.write_state.lock().await;
-        let counts = &self.counts;
-        let (mut pending, mut requeued) = (HashSet::new(), Vec::new());
-        for StoredEnvelope { envelope, rejected } in moved {
-            counts.encoded.fetch_sub(1, Relaxed);
-            counts.samples.fetch_sub(envelope.samples, Relaxed);
-            if rejected.is_some() {
-                counts.dropped.take_back(Dropped::Permanent, envelope.manifest.by_meter());
-                requeued.push(envelope.sequence);
-            } else {
-                state.declare(|| DeclaredDrop {
-                    reason: "moved".to_owned(),
-                    ..declared(Dropped::Policy, envelope.sequence, Some(envelope))
-                });
-                counts.pending.fetch_sub(1, Relaxed);
-                pending.insert(envelope.sequence);
-            }
-        }
-        if !pending.is_empty() {
-            self.queue.lease(usize::MAX, u64::MAX);
-            self.queue.end_lease(|_, slot| {
-                let stays = !pending.contains(&slot.sequence);
-                if !stays {
-                    self.record_removal(&mut state, slot);
-                }
-                stays
-            });
-        }
-        let (mut change, attempt) = self.take_change(&mut state, true);
-        change.requeued = requeued;
-        let changes = Changes { spools: vec![change], ..Changes::default() };
-        let result = self.backend.write(changes).await;
-        self.finish_write(&mut state, attempt, Written::of(result.is_ok(), false));
-        result.map_err(|error| error.to_string())
-    }
-
     /// Writes all that is not on disk yet, at the end of a run: numbers continue after it without a
     /// hole.
     pub(super) async fn close(&self) {
@@ -560,50 +448,6 @@ impl SpoolShared {
             stream.release_numbers();
         }
         self.write(&mut state, Vec::new(), false).await;
-    }
-}
-
-/// The declaration that an envelope was dropped. Without the envelope only its number is known.
-pub(super) fn declared(
-    reason: Dropped,
-    sequence: u64,
-    envelope: Option<&Envelope>,
-) -> DeclaredDrop {
-    let numbers = Some(Numbers { first: sequence, last: sequence, count: 1 });
-    let reason = reason.as_str().to_owned();
-    let Some(envelope) = envelope else {
-        return DeclaredDrop { reason, numbers, ..DeclaredDrop::default() };
-    };
-    let meters = envelope.manifest.by_meter().into_iter();
-    let times = || envelope.manifest.samples().map(|(_, _, time)| time);
-    DeclaredDrop {
-        reason,
-        numbers,
-        samples: envelope.samples,
-        meters: meters.map(|(meter, count)| (meter.to_owned(), count)).collect(),
-        begin: times().min().unwrap_or(0),
-        until: times().max().unwrap_or(0),
-    }
-}
-
-/// The outcome of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
-    /// Nothing was written.
-    Failed,
-    /// A crash undoes it, unless a durable write follows.
-    Lazily,
-    /// It is on disk.
-    Durably,
-}
-
-impl Written {
-    pub(super) fn of(written: bool, lazy: bool) -> Self {
-        match (written, lazy) {
-            (false, _) => Self::Failed,
-            (true, true) => Self::Lazily,
-            (true, false) => Self::Durably,
-        }
     }
 }
 

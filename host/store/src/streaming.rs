@@ -10,9 +10,10 @@ use tokio::sync::MutexGuard;
 
 use super::Envelope;
 use super::queue::{LimitExceeded, WhenFull};
-use super::spool::{MAX_UNWRITTEN, SpoolShared, SpoolSlot, WriteAttempt, WriteState, Written};
+use super::spool::{MAX_UNWRITTEN, SpoolShared, SpoolSlot};
 use super::spool_tables::SpoolChange;
 use super::stream::{Stream, StreamRecords};
+use super::write_state::{WriteAttempt, WriteState, Written};
 use nephometer_proof::Digest;
 use nephometer_telemetry::Dropped;
 
