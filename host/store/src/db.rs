@@ -167,10 +167,12 @@ impl Disk {
         // Checks all checksums: a page that something else wrote is found now, not at a later read.
         let open = || {
             let mut builder = Database::builder();
-            builder
-                .set_cache_size(CACHE)
-                .set_check_integrity_on_open(true)
-                .create_with_backend(FileBackend::new(file)?)
+            builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
+            #[cfg(test)]
+            if let Some(disk) = super::power_loss_tests::disk_at(path) {
+                return builder.create_with_backend(disk);
+            }
+            builder.create_with_backend(FileBackend::new(file)?)
         };
         // redb may also panic on a damaged file.
         let opened = catch_unwind(AssertUnwindSafe(open))

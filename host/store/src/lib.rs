@@ -151,6 +151,8 @@ fn holder(pid: Option<u32>) -> String {
 #[cfg(test)]
 mod disk_tests;
 #[cfg(test)]
+mod power_loss_tests;
+#[cfg(test)]
 mod spool_tests;
 #[cfg(test)]
 mod stream_tests;

@@ -15,7 +15,7 @@ use nephometer_telemetry::PublisherCount;
 const STREAM: Uuid = Uuid::from_u128(77);
 
 /// Records whose bodies tell what they are.
-struct Words;
+pub(super) struct Words;
 
 fn record(body: String) -> Envelope {
     let id = Uuid::new_v5(&Uuid::nil(), body.as_bytes());
@@ -71,7 +71,7 @@ impl Rig {
 
 /// Checks the links of what a receiver got, where messages follow each other, and that checkpoints
 /// state the digest before them. Returns the declared drops.
-fn verify(received: &[Envelope]) -> Vec<DeclaredDrop> {
+pub(super) fn verify(received: &[Envelope]) -> Vec<DeclaredDrop> {
     let mut links = BTreeMap::from([(0, Digest::start(STREAM))]);
     let mut drops = Vec::new();
     for envelope in received {

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -73,20 +73,35 @@ impl Publisher for FilePublisher {
 }
 
 impl OutputFile {
-    /// Stops at the first failure, so that the order is kept.
+    /// Writes and syncs: what is acknowledged survives a power loss. Stops at the first failure, so
+    /// that the order is kept.
     fn write_all(&mut self, envelopes: &[Envelope]) -> Vec<DeliveryResult> {
+        let pending = |error: io::Error, path: &Path| {
+            DeliveryResult::pending(format!("cannot write {}: {error}", path.display()))
+        };
         let mut results = Vec::with_capacity(envelopes.len());
         for envelope in envelopes {
             match self.write(envelope) {
                 Ok(()) => results.push(DeliveryResult::Acknowledged),
                 Err(error) => {
-                    let reason = format!("cannot write {}: {error}", self.path.display());
-                    results.resize(envelopes.len(), DeliveryResult::pending(reason));
+                    results.resize(envelopes.len(), pending(error, &self.path));
                     break;
                 }
             }
         }
+        if results.contains(&DeliveryResult::Acknowledged)
+            && let Err(error) = self.sync()
+        {
+            // Written again: rather twice than not at all.
+            results.fill(pending(error, &self.path));
+        }
         results
+    }
+
+    /// Syncs the file, unless it is a pipe or a terminal.
+    fn sync(&self) -> io::Result<()> {
+        let file = files::output(&self.path)?;
+        if file.metadata()?.is_file() { file.sync_data() } else { Ok(()) }
     }
 
     fn write(&mut self, envelope: &Envelope) -> io::Result<()> {
@@ -135,6 +150,7 @@ impl OutputFile {
                 Some(rotation) => fitting_bytes(rest, metadata.len(), rotation.max_bytes),
             };
             if fitting == 0 {
+                file.sync_data()?;
                 self.rotate(rotation.map_or(0, |it| it.backup_count))?;
                 file = files::output(&self.path)?;
                 continue;
