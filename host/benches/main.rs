@@ -12,6 +12,7 @@
 
 mod crossing;
 mod delivery;
+mod encode;
 mod limits;
 mod path;
 mod results;
@@ -78,6 +79,9 @@ fn main() {
     }
     if is_selected("delivery") {
         delivery::measure();
+    }
+    if is_selected("encode") {
+        encode::measure();
     }
     if is_selected("swap") {
         swap::measure();

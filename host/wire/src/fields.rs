@@ -166,6 +166,11 @@ impl Part {
         let count = fields.count;
         Self { bytes, count }
     }
+
+    /// The size in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 /// User and project names were added in Ceilometer 20. This agent does not know them: they are

@@ -11,10 +11,11 @@ mod msgpack;
 mod notification;
 mod python;
 mod read;
+mod rendered;
 mod signature;
 
 pub use message::{MessageForm, Messages, as_dict};
-pub use notification::{Head, notification};
+pub use notification::{Head, Notifications, with_ids};
 pub use python::Notation;
 pub use read::{ReadError, sample_from_json};
 pub use signature::{SignatureError, SignatureForm, Signer};

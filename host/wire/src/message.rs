@@ -3,19 +3,19 @@
 //! The output equals that of the compatible Ceilometer release byte for byte, including the order
 //! of the keys.
 
-use std::collections::HashMap;
 use std::io::Write as _;
-use std::sync::Arc;
+
+use uuid::Uuid;
 
 use super::fields::{Fields, Part, Script, has_monotonic_time, has_names, monotonic_seconds};
 use super::msgpack::Strings;
 use super::python::Notation;
+use super::rendered::{Rendered, RenderedResources};
 use super::signature::Signer;
-use nephometer_model::{Release, Resource, Sample, Volume};
+use nephometer_model::{Release, Resource, Sample, Timestamp, Volume};
 
-/// Maximum size of the cached parts of resources, in bytes. The cache is cleared when it is
-/// exceeded.
-const RENDERED: usize = 4 << 20;
+/// Size of the parts of most resources in bytes.
+const TYPICAL_BYTES: usize = 2_048;
 const WRITING: &str = "a vector takes every write";
 
 /// Appends the plain form of a sample, Ceilometer's `as_dict`: a JSON object or the text of a
@@ -46,85 +46,103 @@ pub struct MessageForm {
 }
 
 /// Writes metering messages. The parts that all samples of one resource share are rendered once.
-pub struct Messages<'a> {
-    form: &'a MessageForm,
+#[derive(Debug)]
+pub struct Messages {
+    form: MessageForm,
     script: Script,
     /// `publisher_id`, for receivers that get one.
-    publisher: Option<&'a str>,
-    /// The shared parts by the address of the resource. Each entry keeps its resource alive.
-    rendered: HashMap<usize, Rendered>,
-    /// The size of `rendered` in bytes.
-    weight: usize,
-    /// The signed text of one sample before the shared parts.
-    signed: Vec<u8>,
+    publisher: Option<String>,
+    rendered: RenderedResources,
+    /// The time of the last sample, and its text: many samples have the same.
+    last_time: (Timestamp, String),
+    signed: SignedNumbers,
     signature: Vec<u8>,
 }
 
-/// The parts that all messages about one resource share.
-struct Rendered {
-    _resource: Arc<Resource>,
-    /// Fields from `user_id` to `resource_id`.
-    owner: Part,
-    /// The value of `resource_metadata`.
-    metadata: Vec<u8>,
-    /// The signed text from `project_id` to `source`.
-    signed: Vec<u8>,
-    /// The signed text from `user_id` on.
-    signed_user: Vec<u8>,
+/// The signed text of a sample's numbers.
+#[derive(Debug, Default)]
+struct SignedNumbers {
+    volume: Vec<u8>,
+    /// The key `monotonic_time` with its value, for releases that have it.
+    monotonic: Vec<u8>,
 }
 
-impl<'a> Messages<'a> {
-    /// Creates a writer of JSON objects for the samples of one call. It keeps their resources alive
-    /// until it is dropped.
-    pub fn new(form: &'a MessageForm) -> Self {
+impl Messages {
+    /// Creates a writer of JSON objects.
+    pub fn new(form: MessageForm) -> Self {
         Self::written(form, Script::Text(Notation::Json), None)
     }
 
-    /// Creates a writer of MessagePack maps, with a `publisher_id` if there is one.
-    pub fn packed(form: &'a MessageForm, publisher: Option<&'a str>) -> Self {
-        Self::written(form, Script::Packed(Strings::of(form.release)), publisher)
+    /// Creates a writer of JSON objects that are escaped for a JSON string.
+    pub(crate) fn nested(form: MessageForm) -> Self {
+        Self::written(form, Script::Text(Notation::NestedJson), None)
     }
 
-    fn written(form: &'a MessageForm, script: Script, publisher: Option<&'a str>) -> Self {
-        let (rendered, signed, signature) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { form, script, publisher, rendered, weight: 0, signed, signature }
+    /// Creates a writer of MessagePack maps, with a `publisher_id` if there is one.
+    pub fn packed(form: MessageForm, publisher: Option<String>) -> Self {
+        let strings = Strings::of(form.release);
+        Self::written(form, Script::Packed(strings), publisher)
+    }
+
+    fn written(form: MessageForm, script: Script, publisher: Option<String>) -> Self {
+        Self {
+            form,
+            script,
+            publisher,
+            rendered: RenderedResources::default(),
+            last_time: (Timestamp::default(), Timestamp::default().iso()),
+            signed: SignedNumbers::default(),
+            signature: Vec::new(),
+        }
     }
 
     /// Appends the message of a sample.
     pub fn write(&mut self, out: &mut Vec<u8>, sample: &Sample) {
-        let MessageForm { signer, release } = self.form;
-        let (script, publisher) = (self.script, self.publisher);
-        if self.weight > RENDERED {
-            self.rendered.clear();
-            self.weight = 0;
+        let MessageForm { signer, release } = &self.form;
+        let (script, publisher) = (self.script, self.publisher.as_deref());
+        let Sample { meter, resource, .. } = sample;
+        let shared =
+            self.rendered.of(resource, || render_shared(resource, &self.form, script, publisher));
+        let mut id = Uuid::encode_buffer();
+        let id: &str = sample.id.hyphenated().encode_lower(&mut id);
+        if self.last_time.0 != sample.taken.wall {
+            self.last_time = (sample.taken.wall, sample.taken.wall.iso());
         }
-        let weight = &mut self.weight;
-        let address = Arc::as_ptr(&sample.resource).addr();
-        let shared = self.rendered.entry(address).or_insert_with(|| {
-            let rendered = Rendered::new(&sample.resource, self.form, script, publisher);
-            *weight += rendered.metadata.len() + rendered.signed.len();
-            rendered
-        });
-        let id = sample.id.to_string();
-        let timestamp = sample.taken.wall.iso();
+        let timestamp = self.last_time.1.as_str();
         let volume = script.fitting(sample.volume);
         self.signature.clear();
         if signer.signs() {
-            signed_head(&mut self.signed, self.form, sample, volume, &id);
-            let time = [b"timestamp", timestamp.as_bytes()].concat();
-            let parts = [&*self.signed, &shared.signed, &time, &shared.signed_user];
+            self.signed.write(&self.form, sample, volume);
+            // In the order of the keys.
+            let parts = [
+                b"counter_name",
+                meter.name.as_bytes(),
+                b"counter_type",
+                meter.kind.as_str().as_bytes(),
+                b"counter_unit",
+                meter.unit.as_bytes(),
+                b"counter_volume",
+                &self.signed.volume,
+                b"message_id",
+                id.as_bytes(),
+                &self.signed.monotonic,
+                &shared.signed,
+                b"timestamp",
+                timestamp.as_bytes(),
+                &shared.signed_user,
+            ];
             signer.sign(&mut self.signature, &parts);
         }
         let mut fields = Fields::new(out, script, *release);
-        fields.text("source", &sample.resource.source);
-        fields.text("counter_name", &sample.meter.name);
-        fields.text("counter_type", sample.meter.kind.as_str());
-        fields.text("counter_unit", &sample.meter.unit);
+        fields.text("source", &resource.source);
+        fields.text("counter_name", &meter.name);
+        fields.text("counter_type", meter.kind.as_str());
+        fields.text("counter_unit", &meter.unit);
         fields.volume("counter_volume", volume);
         fields.part(&shared.owner);
-        fields.text("timestamp", &timestamp);
+        fields.text("timestamp", timestamp);
         fields.key("resource_metadata").extend_from_slice(&shared.metadata);
-        fields.text("message_id", &id);
+        fields.text("message_id", id);
         fields.monotonic(sample);
         if let Some(publisher) = publisher {
             fields.text("publisher_id", publisher);
@@ -135,57 +153,61 @@ impl<'a> Messages<'a> {
     }
 }
 
-impl Rendered {
-    fn new(
-        resource: &Arc<Resource>,
-        form: &MessageForm,
-        script: Script,
-        publisher: Option<&str>,
-    ) -> Self {
-        let MessageForm { signer, release } = form;
-        let owner = Part::owner(script, *release, resource);
-        let mut metadata = Vec::new();
-        script.object(&mut metadata, &resource.metadata);
-        let (mut signed, mut signed_user) = (Vec::new(), Vec::new());
-        if signer.signs() {
-            let project = resource.project_id.as_deref().unwrap_or("None");
-            let names = has_names(*release);
-            let (project_name, user_name) =
-                if names { ("project_nameNone", "user_nameNone") } else { ("", "") };
-            write!(signed, "project_id{project}{project_name}").expect(WRITING);
-            if let Some(publisher) = publisher {
-                write!(signed, "publisher_id{publisher}").expect(WRITING);
-            }
-            write!(signed, "resource_id{}", resource.id).expect(WRITING);
-            signer.form().walk(&mut signed, "resource_metadata", &resource.metadata);
-            write!(signed, "source{}", resource.source).expect(WRITING);
-            let user = resource.user_id.as_deref().unwrap_or("None");
-            write!(signed_user, "user_id{user}{user_name}").expect(WRITING);
+impl SignedNumbers {
+    fn write(&mut self, form: &MessageForm, sample: &Sample, volume: Volume) {
+        let python = form.signer.form();
+        self.volume.clear();
+        python.volume(&mut self.volume, volume);
+        self.monotonic.clear();
+        if !has_monotonic_time(form.release) {
+            return;
         }
-        Self { _resource: Arc::clone(resource), owner, metadata, signed, signed_user }
+        self.monotonic.extend_from_slice(b"monotonic_time");
+        match monotonic_seconds(sample) {
+            Some(seconds) => python.float(&mut self.monotonic, seconds),
+            None => Notation::Repr.none(&mut self.monotonic),
+        }
     }
 }
 
-/// Writes the signed text of a sample up to its monotonic time, in the order of the keys.
-fn signed_head(out: &mut Vec<u8>, form: &MessageForm, sample: &Sample, volume: Volume, id: &str) {
-    out.clear();
-    let meter = &sample.meter;
-    write!(out, "counter_name{}counter_type{}", meter.name, meter.kind).expect(WRITING);
-    write!(out, "counter_unit{}counter_volume", meter.unit).expect(WRITING);
-    form.signer.form().volume(out, volume);
-    write!(out, "message_id{id}").expect(WRITING);
-    if !has_monotonic_time(form.release) {
-        return;
+fn render_shared(
+    resource: &Resource,
+    form: &MessageForm,
+    script: Script,
+    publisher: Option<&str>,
+) -> Rendered {
+    let MessageForm { signer, release } = form;
+    let owner = Part::owner(script, *release, resource);
+    let mut metadata = Vec::with_capacity(TYPICAL_BYTES);
+    script.object(&mut metadata, &resource.metadata);
+    let (mut signed, mut signed_user) = (Vec::with_capacity(TYPICAL_BYTES), Vec::new());
+    if signer.signs() {
+        let project = resource.project_id.as_deref().unwrap_or("None");
+        let names = has_names(*release);
+        let (project_name, user_name) =
+            if names { ("project_nameNone", "user_nameNone") } else { ("", "") };
+        write!(signed, "project_id{project}{project_name}").expect(WRITING);
+        if let Some(publisher) = publisher {
+            write!(signed, "publisher_id{publisher}").expect(WRITING);
+        }
+        write!(signed, "resource_id{}", resource.id).expect(WRITING);
+        signer.form().walk(&mut signed, "resource_metadata", &resource.metadata);
+        write!(signed, "source{}", resource.source).expect(WRITING);
+        let user = resource.user_id.as_deref().unwrap_or("None");
+        write!(signed_user, "user_id{user}{user_name}").expect(WRITING);
     }
-    out.extend_from_slice(b"monotonic_time");
-    match monotonic_seconds(sample) {
-        Some(seconds) => form.signer.form().float(out, seconds),
-        None => Notation::Repr.none(out),
+    Rendered {
+        owner,
+        metadata: metadata.into(),
+        signed: signed.into(),
+        signed_user: signed_user.into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::read::sample_from_json;
     use super::*;
     use crate::SignatureForm;
@@ -203,7 +225,7 @@ mod tests {
     #[test]
     fn golden_messages_come_out_byte_for_byte() {
         let form = form("golden-secret", Release::Current);
-        let mut messages = Messages::new(&form);
+        let mut messages = Messages::new(form);
         let file = include_str!("../../../tests/vectors/messages.ndjson");
         for line in file.lines() {
             let mut out = Vec::new();
@@ -228,7 +250,7 @@ mod tests {
 
     fn packed(form: &MessageForm, publisher: Option<&str>, sample: &Sample) -> Vec<u8> {
         let mut out = Vec::new();
-        Messages::packed(form, publisher).write(&mut out, sample);
+        Messages::packed(form.clone(), publisher.map(str::to_owned)).write(&mut out, sample);
         out
     }
 
@@ -255,7 +277,7 @@ mod tests {
     #[test]
     fn golden_frames_come_out_byte_for_byte() {
         let form = form("golden-secret", Release::Current);
-        let mut messages = Messages::packed(&form, Some("compute-1"));
+        let mut messages = Messages::packed(form, Some("compute-1".to_owned()));
         let samples = include_str!("../../../tests/vectors/samples.json.txt");
         let golden = include_str!("../../../tests/vectors/frames.current.hex");
         assert_eq!(golden.lines().count(), 5);
@@ -313,7 +335,7 @@ mod tests {
         let line = r#"{"name": "n", "type": "gauge", "unit": "", "volume": 1.0, "resource_id": "r",
             "timestamp": "2015-10-01T12:00:00", "resource_metadata": {"x": "y"}}"#;
         let mut out = Vec::new();
-        Messages::new(&form("", Release::Current)).write(&mut out, &sample(line));
+        Messages::new(form("", Release::Current)).write(&mut out, &sample(line));
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with(r#""monotonic_time": null, "message_signature": ""}"#), "{text}");
         assert!(text.contains(r#""user_id": null, "user_name": null, "project_id": null"#));
@@ -331,7 +353,7 @@ mod tests {
         ] {
             let form = form("s", release);
             let mut out = Vec::new();
-            Messages::new(&form).write(&mut out, &sample(line));
+            Messages::new(form.clone()).write(&mut out, &sample(line));
             let message: serde_json::Map<String, serde_json::Value> =
                 serde_json::from_slice(&out).unwrap();
             for key in ["user_name", "project_name", "monotonic_time"] {

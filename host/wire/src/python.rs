@@ -9,6 +9,8 @@ use serde_json::{Map, Number, Value};
 
 use nephometer_model::Volume;
 
+/// Bytes that are checked at once for characters to be escaped.
+const BLOCK: usize = 16;
 const WRITING: &str = "a vector takes every write";
 
 /// The notation of a value.
@@ -16,6 +18,8 @@ const WRITING: &str = "a vector takes every write";
 pub enum Notation {
     /// `json.dumps` with its defaults: ASCII only, `", "` and `": "`.
     Json,
+    /// `Json`, escaped once more for a string of JSON.
+    NestedJson,
     /// `repr` of Python 3.
     Repr,
     /// `repr` of Python 3 with strings encoded as UTF-8 bytes and dictionaries sorted by key: the
@@ -55,11 +59,22 @@ impl Notation {
 
     /// Appends a dictionary.
     pub fn object(self, out: &mut Vec<u8>, map: &Map<String, Value>) {
-        let mut entries: Vec<_> = map.iter().collect();
-        if matches!(self, Self::BytesRepr | Self::Python2Repr) {
-            entries.sort_unstable_by_key(|(key, _)| *key);
-        }
         out.push(b'{');
+        if matches!(self, Self::BytesRepr | Self::Python2Repr) {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_unstable_by_key(|(key, _)| *key);
+            self.entries(out, entries);
+        } else {
+            self.entries(out, map);
+        }
+        out.push(b'}');
+    }
+
+    fn entries<'a>(
+        self,
+        out: &mut Vec<u8>,
+        entries: impl IntoIterator<Item = (&'a String, &'a Value)>,
+    ) {
         for (at, (key, value)) in entries.into_iter().enumerate() {
             if at > 0 {
                 out.extend_from_slice(b", ");
@@ -68,13 +83,13 @@ impl Notation {
             out.extend_from_slice(b": ");
             self.value(out, value);
         }
-        out.push(b'}');
     }
 
     /// Appends a string with its quotes.
     pub fn string(self, out: &mut Vec<u8>, text: &str) {
         match self {
-            Self::Json => json_string(out, text),
+            Self::Json => json_string(out, text, "\"", "\\"),
+            Self::NestedJson => json_string(out, text, "\\\"", "\\\\"),
             Self::Repr => repr_string(out, text),
             Self::BytesRepr => {
                 out.push(b'b');
@@ -86,15 +101,19 @@ impl Notation {
 
     /// Appends `null` or `None`.
     pub fn none(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(if self == Self::Json { b"null" } else { b"None" });
+        out.extend_from_slice(if self.is_json() { b"null" } else { b"None" });
+    }
+
+    fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::NestedJson)
     }
 
     fn boolean(self, out: &mut Vec<u8>, truth: bool) {
-        out.extend_from_slice(match (self, truth) {
-            (Self::Json, true) => b"true",
-            (Self::Json, false) => b"false",
-            (_, true) => b"True",
-            (_, false) => b"False",
+        out.extend_from_slice(match (self.is_json(), truth) {
+            (true, true) => b"true",
+            (true, false) => b"false",
+            (false, true) => b"True",
+            (false, false) => b"False",
         });
     }
 }
@@ -116,23 +135,20 @@ pub(crate) fn number(out: &mut Vec<u8>, number: &Number) {
 }
 
 /// Appends `repr(value)`: the shortest digits that read back as the same number, with an exponent
-/// below 1e-4 and from 1e16 on.
+/// below 1e-4 and from 1e16 on. Of two candidates that are equally near, Python takes the even one,
+/// as `zmij` does and the standard library does not.
 pub(crate) fn float(out: &mut Vec<u8>, value: f64) {
-    let size = value.abs();
-    if size != 0.0 && !(1e-4..1e16).contains(&size) && value.is_finite() {
-        let text = format!("{value:e}");
-        let (digits, exponent) = text.split_once('e').expect("`e` asks for an exponent");
-        let (sign, exponent) = match exponent.strip_prefix('-') {
-            Some(exponent) => ('-', exponent),
-            None => ('+', exponent),
-        };
-        write!(out, "{digits}e{sign}{exponent:0>2}").expect(WRITING);
-        return;
-    }
-    let start = out.len();
-    write!(out, "{value}").expect(WRITING);
-    if value.is_finite() && !out[start..].contains(&b'.') {
-        out.extend_from_slice(b".0");
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format(value);
+    if let Some((digits, exponent)) = text.split_once("e-") {
+        write!(out, "{digits}e-{exponent:0>2}").expect(WRITING);
+    } else if (1e-5..1e-4).contains(&value.abs()) {
+        let (sign, digits) = text.split_once("0.0000").expect("printed without an exponent");
+        let (first, rest) = digits.split_at(1);
+        let point = if rest.is_empty() { "" } else { "." };
+        write!(out, "{sign}{first}{point}{rest}e-05").expect(WRITING);
+    } else {
+        out.extend_from_slice(text.as_bytes());
     }
 }
 
@@ -165,33 +181,47 @@ pub(crate) fn short_float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-fn json_string(out: &mut Vec<u8>, text: &str) {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    out.push(b'"');
+/// Appends a JSON string between these quotes, with this in front of each escaped character: `"` and
+/// `\`, or both as they stand within another JSON string.
+fn json_string(out: &mut Vec<u8>, text: &str, quote: &str, escape: &str) {
+    out.extend_from_slice(quote.as_bytes());
     let mut rest = text;
     loop {
         // Nearly all texts are plain ASCII: copied as a whole.
-        let plain = rest.bytes().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
+        let plain = plain_length(rest.as_bytes());
         out.extend_from_slice(&rest.as_bytes()[..plain]);
         let mut chars = rest[plain..].chars();
-        match chars.next() {
-            None => break,
-            Some('"') => out.extend_from_slice(b"\\\""),
-            Some('\\') => out.extend_from_slice(b"\\\\"),
-            Some('\n') => out.extend_from_slice(b"\\n"),
-            Some('\r') => out.extend_from_slice(b"\\r"),
-            Some('\t') => out.extend_from_slice(b"\\t"),
-            Some('\u{8}') => out.extend_from_slice(b"\\b"),
-            Some('\u{c}') => out.extend_from_slice(b"\\f"),
-            Some(other) => {
-                for unit in other.encode_utf16(&mut [0; 2]) {
-                    write!(out, "\\u{unit:04x}").expect(WRITING);
+        let Some(special) = chars.next() else { break };
+        out.extend_from_slice(escape.as_bytes());
+        match special {
+            '"' => out.extend_from_slice(quote.as_bytes()),
+            '\\' => out.extend_from_slice(escape.as_bytes()),
+            '\n' => out.push(b'n'),
+            '\r' => out.push(b'r'),
+            '\t' => out.push(b't'),
+            '\u{8}' => out.push(b'b'),
+            '\u{c}' => out.push(b'f'),
+            other => {
+                let mut units = [0; 2];
+                for (at, unit) in other.encode_utf16(&mut units).iter().enumerate() {
+                    let escape = if at == 0 { "" } else { escape };
+                    write!(out, "{escape}u{unit:04x}").expect(WRITING);
                 }
             }
         }
         rest = chars.as_str();
     }
-    out.push(b'"');
+    out.extend_from_slice(quote.as_bytes());
+}
+
+/// The number of characters at the start of a text that JSON takes unescaped.
+fn plain_length(text: &[u8]) -> usize {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\');
+    // Whole blocks without a branch per byte are compiled to vector instructions.
+    let all_plain = |block: &&[u8]| block.iter().fold(true, |all, byte| all & is_plain(byte));
+    let start = text.chunks_exact(BLOCK).take_while(all_plain).count() * BLOCK;
+    let rest = &text[start..];
+    start + rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len())
 }
 
 fn repr_string(out: &mut Vec<u8>, text: &str) {
@@ -278,10 +308,41 @@ mod tests {
             (1.5e300, "1.5e+300"),
             (-0.0, "-0.0"),
             (-2.5e-7, "-2.5e-07"),
+            (2e-5, "2e-05"),
+            (10.000_01, "10.00001"),
+            (-0.000_098_765, "-9.8765e-05"),
+            (1.25e-120, "1.25e-120"),
+            // Equally near to a digit on both sides.
+            (1_602_103_310_142_037.0 + 0.25, "1602103310142037.2"),
+            (2_f64.powi(-25), "2.9802322387695312e-08"),
             (1_234_567.123_456_789, "1234567.123456789"),
             (f64::INFINITY, "inf"),
         ] {
             assert_eq!(text(|out| float(out, value)), expected);
+        }
+    }
+
+    #[test]
+    fn floats_of_all_sizes_read_back_from_the_fewest_digits() {
+        let digits = |text: &str| {
+            let mantissa = text.split('e').next().unwrap();
+            let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+            digits.trim_matches('0').len()
+        };
+        let mut bits = 1_u64;
+        for _ in 0..100_000 {
+            // A linear congruential generator.
+            bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            // Half of them from the range without an exponent.
+            let size = if bits & 1 == 0 { (bits >> 52) & 0x7ff } else { 1_008 + (bits >> 52) % 70 };
+            let value = f64::from_bits(bits & !(0x7ff << 52) | (size << 52));
+            if value.is_finite() {
+                let printed = text(|out| float(out, value));
+                assert_eq!(printed.parse(), Ok(value));
+                assert_eq!(digits(&printed), digits(&format!("{value:e}")), "{printed}");
+                let has_exponent = !(1e-4..1e16).contains(&value.abs());
+                assert_eq!(printed.contains('e'), has_exponent, "{printed}");
+            }
         }
     }
 
@@ -313,6 +374,23 @@ mod tests {
             text(|out| Notation::Json.value(out, &value)),
             r#"{"a\"b": ["\u00e9", "\ud83d\ude00", "\n\u0001\u007f\\", null, true, 1, 1.0], "e": {}}"#
         );
+    }
+
+    /// Every kind of character, before and behind the boundary of a block.
+    #[test]
+    fn nested_json_is_json_within_json() {
+        let special =
+            ('\0'..='\u{ff}').chain("\u{2028}\u{d7ff}\u{e000}\u{ffff}😀\u{10ffff}".chars());
+        for special in special {
+            for before in 0..=BLOCK + 1 {
+                let hostile = format!("{}{special}\"{special}y", "x".repeat(before));
+                let value = json!({hostile.clone(): [hostile.clone(), null, true, 1.5]});
+                let json = text(|out| Notation::Json.value(out, &value));
+                assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), value);
+                let nested = text(|out| Notation::NestedJson.value(out, &value));
+                assert_eq!(format!("\"{nested}\""), serde_json::to_string(&json).unwrap());
+            }
+        }
     }
 
     #[test]

@@ -104,20 +104,21 @@ impl Signer {
 impl SignatureForm {
     /// Appends the signed text of a dictionary: keys in code point order, each with its value; a
     /// nested dictionary with its keys after `prefix` and a colon; lists in their printed form.
-    pub(crate) fn walk(self, out: &mut Vec<u8>, prefix: &str, map: &Map<String, Value>) {
+    pub fn walk(self, out: &mut Vec<u8>, prefix: &str, map: &Map<String, Value>) {
         let mut entries: Vec<_> = map.iter().collect();
         entries.sort_unstable_by_key(|(key, _)| *key);
         for (key, value) in entries {
             if prefix.is_empty() && key == "message_signature" {
                 continue;
             }
-            let name =
-                if prefix.is_empty() { key.clone() } else { [prefix, ":", key.as_str()].concat() };
+            let colon = if prefix.is_empty() { "" } else { ":" };
             if let Value::Object(inner) = value {
-                self.walk(out, &name, inner);
+                self.walk(out, &[prefix, colon, key].concat(), inner);
                 continue;
             }
-            out.extend_from_slice(name.as_bytes());
+            for part in [prefix, colon, key] {
+                out.extend_from_slice(part.as_bytes());
+            }
             match value {
                 Value::String(text) => out.extend_from_slice(text.as_bytes()),
                 Value::Number(number) => match number.as_f64() {

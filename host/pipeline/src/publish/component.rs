@@ -284,7 +284,7 @@ fn texts(batch: &Batch, form: TextForm, messages: &MessageForm) -> Vec<String> {
             })
             .collect(),
         TextForm::Messages => {
-            let mut writer = Messages::new(messages);
+            let mut writer = Messages::new(messages.clone());
             let samples = batch.samples.iter();
             samples.map(|sample| text(&mut |bytes| writer.write(bytes, sample))).collect()
         }

@@ -4,7 +4,7 @@
 //! same envelopes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{iter, mem};
 
 use nephometer_config::{FileSpec, NotificationForm, NotifierSpec};
@@ -17,7 +17,7 @@ use super::records::RecordForm;
 use super::sockets::MAX_DATAGRAM_BYTES;
 use nephometer_wire::Notation;
 use nephometer_wire::frames;
-use nephometer_wire::{Head, notification};
+use nephometer_wire::{Head, Notifications, with_ids};
 use nephometer_wire::{MessageForm, Messages, as_dict};
 
 /// Maximum number of samples in one envelope: the batch size of current Ceilometer agents, some 75
@@ -56,7 +56,8 @@ struct FrameForm {
 
 #[derive(Debug)]
 struct NotificationSettings {
-    messages: MessageForm,
+    /// Keeps what it rendered of resources from batch to batch.
+    writer: Mutex<Notifications>,
     publisher_id: String,
     /// One per topic.
     routing_keys: Vec<Arc<str>>,
@@ -87,7 +88,7 @@ impl Encoder {
         host_id: HostId,
     ) -> Self {
         let form = EncodingForm::Notifications(Box::new(NotificationSettings {
-            messages,
+            writer: Mutex::new(Notifications::new(messages)),
             publisher_id: match spec.form {
                 NotificationForm::Metering => format!("telemetry.publisher.{host}"),
                 NotificationForm::Polling { .. } => "ceilometer.polling".to_owned(),
@@ -189,7 +190,7 @@ impl Encoder {
         origin: SampleOrigin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
-        let mut messages = Messages::packed(&form.messages, form.publisher_id.as_deref());
+        let mut messages = Messages::packed(form.messages.clone(), form.publisher_id.clone());
         let mut envelope_count = 0;
         let mut close = move |body: Vec<u8>, samples: &[Sample]| {
             envelope_count += 1;
@@ -265,48 +266,51 @@ impl Encoder {
         })
     }
 
-    /// A message may go to several topics: it is encoded once for all of them.
+    /// A notification may go to several topics: it is encoded once for all of them.
     fn notifications<'a>(
         &'a self,
         samples: &'a [Sample],
         form: &'a NotificationSettings,
         origin: SampleOrigin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
-        let mut messages = Messages::new(&form.messages);
         let (groups, most) = form.groups(samples);
         let (mut group, mut at, mut envelope_count) = (0, 0, 0);
+        let mut next_ids = move || {
+            envelope_count += 1;
+            ["envelope", "unique"].map(|what| self.id(what, origin, envelope_count - 1))
+        };
         let mut ready = VecDeque::with_capacity(form.routing_keys.len());
         iter::from_fn(move || {
+            let (first_key, other_keys) = form.routing_keys.split_first()?;
             loop {
                 if let Some(envelope) = ready.pop_front() {
                     return Some(envelope);
                 }
                 let (event_type, indexes) = groups.get(group)?;
-                let encoded = EncodedMessages::new(
-                    &mut messages,
-                    indexes[at..].iter().map(|index| &samples[*index]),
-                    most,
-                );
-                let chunk = &indexes[at..at + encoded.ends.len()];
-                at += chunk.len();
-                if chunk.is_empty() {
+                let left = indexes[at..].iter().map(|index| &samples[*index]).take(most);
+                if left.len() == 0 {
                     (group, at) = (group + 1, 0);
+                    continue;
                 }
-                for key in form.routing_keys.iter().filter(|_| !chunk.is_empty()) {
-                    let id = self.id("envelope", origin, envelope_count);
-                    let head = Head {
-                        message_id: id,
-                        unique_id: self.id("unique", origin, envelope_count),
-                        publisher_id: &form.publisher_id,
-                        event_type,
-                        wrap: form.form != NotificationForm::Metering,
-                        time: origin.cycle_start.wall,
-                    };
-                    let body = notification(&head, encoded.iter());
-                    let chunk = chunk.iter().map(|index| &samples[*index]);
-                    ready.push_back(envelope(id, key, body, chunk));
-                    envelope_count += 1;
-                }
+                let [id, unique_id] = next_ids();
+                let head = Head {
+                    message_id: id,
+                    unique_id,
+                    publisher_id: &form.publisher_id,
+                    event_type,
+                    wrap: form.form != NotificationForm::Metering,
+                    time: origin.cycle_start.wall,
+                };
+                let mut writer = form.writer.lock().unwrap_or_else(PoisonError::into_inner);
+                let (body, count) = writer.body(&head, left.clone(), FULL_BYTES);
+                let first = envelope(id, first_key, body, left.take(count));
+                at += count;
+                ready.extend(other_keys.iter().map(|key| {
+                    let [id, unique_id] = next_ids();
+                    let body = with_ids(&first.body, id, unique_id).into();
+                    Envelope { id, address: Arc::clone(key), body, ..first.clone() }
+                }));
+                return Some(first);
             }
         })
     }
@@ -362,37 +366,6 @@ fn by_meter(samples: &[Sample]) -> Vec<(String, Vec<usize>)> {
         meters.entry(&sample.meter.name).or_default().push(index);
     }
     meters.into_iter().map(|(name, indexes)| (format!("metering.{name}"), indexes)).collect()
-}
-
-/// The encoded messages of the samples of one envelope.
-struct EncodedMessages {
-    bytes: Vec<u8>,
-    /// End of each message in `bytes`.
-    ends: Vec<usize>,
-}
-
-impl EncodedMessages {
-    /// Encodes the first `most` samples, or fewer if they are large.
-    fn new<'a>(
-        messages: &mut Messages<'_>,
-        samples: impl Iterator<Item = &'a Sample>,
-        most: usize,
-    ) -> Self {
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        for sample in samples.take(most) {
-            messages.write(&mut bytes, sample);
-            ends.push(bytes.len());
-            if bytes.len() >= FULL_BYTES {
-                break;
-            }
-        }
-        Self { bytes, ends }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
-    }
 }
 
 #[cfg(test)]
