@@ -41,10 +41,14 @@ test-languages: build ## test the example components in languages other than Rus
 	scripts/languages-test
 
 .PHONY: test
-test: install-test build fmt lint doc contract ceilometer test-languages guide docs ## run all checks that a change must pass
+test: install-test build fmt lint doc contract ceilometer test-languages guide docs instructions ## run all checks that a change must pass
 	cargo test --locked $(GUESTS)
 	cargo test --release --locked --workspace --exclude nephometer-bench
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
+
+.PHONY: instructions
+instructions: ## count the instructions of small benchmarks and compare them with tests/instructions.json
+	scripts/instructions
 
 .PHONY: contract
 contract: ## check that wit/ is compatible with its released versions
