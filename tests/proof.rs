@@ -13,11 +13,13 @@ use crate::harness::{
 };
 
 fn statements(records: &[Record]) -> Vec<&Statement> {
-    let statement = |record| match record {
-        &Record::Statement(ref statement) => Some(&**statement),
-        _ => None,
-    };
-    records.iter().filter_map(statement).collect()
+    let mut statements = Vec::new();
+    for record in records {
+        if let Record::Statement(statement) = record {
+            statements.push(&**statement);
+        }
+    }
+    statements
 }
 
 fn is_checkpoint(record: &Record) -> bool {
@@ -134,7 +136,7 @@ fn a_new_statement_precedes_what_another_component_has_made() {
     assert_eq!(statements[1].transformers[0].digest, Digest::of(&file));
     let counts: Vec<usize> = statements.iter().map(|one| one.keys.len()).collect();
     assert_eq!(counts, [1, 1, 2, 2]);
-    assert!(statements[2].keys[0].retired.is_some() && statements[2].keys[0].revoked.is_none());
+    assert!(statements[2].keys[0].replaced.is_some() && statements[2].keys[0].revoked.is_none());
     assert!(statements[3].keys[0].revoked.is_some());
     let unknown = agent.execute(&["keys", "revoke", "0123"]).code(64);
     assert!(unknown.stderr.contains("unknown key 0123; known keys: "), "{}", unknown.stderr);

@@ -49,6 +49,7 @@ fn pending_envelopes_are_listed_checked_exported_and_requeued() {
         let body: Value = serde_json::from_str(envelope["body"].as_str().unwrap()).unwrap();
         let inner: Value = serde_json::from_str(body["oslo.message"].as_str().unwrap()).unwrap();
         assert_eq!(inner["message_id"], envelope["id"]);
+        assert_eq!(text(envelope, "digest").len(), 64);
         assert_eq!(
             inner["payload"].as_array().unwrap().len() as u64,
             envelope["samples"].as_u64().unwrap()

@@ -44,7 +44,7 @@ fn envelopes(numbers: std::ops::Range<u64>, body: usize, address: &str) -> Vec<E
 async fn push_and_acknowledge(spools: &Spools, rounds: u64) -> Vec<Duration> {
     let counts = Arc::new(PublisherCount::default());
     let (writer, mut reader) =
-        spools.open("bench", BOUNDS, WhenFull::DropOldest, &counts, None).await.unwrap();
+        spools.open("bench", BOUNDS, WhenFull::DropOldest, (&counts, None)).await.unwrap();
     let mut times = Vec::new();
     for round in 0..rounds {
         let batch = envelopes(round * PER_BATCH..(round + 1) * PER_BATCH, BODY, "");
@@ -61,7 +61,7 @@ async fn push_and_acknowledge(spools: &Spools, rounds: u64) -> Vec<Duration> {
 async fn deliver(spools: &Spools, url: &str) -> f64 {
     let counts = Arc::new(PublisherCount::default());
     let (writer, reader) =
-        spools.open("broker", BOUNDS, WhenFull::Wait, &counts, None).await.unwrap();
+        spools.open("broker", BOUNDS, WhenFull::Wait, (&counts, None)).await.unwrap();
     let label = Arc::from("notifier://");
     let broker = BrokerSpec { urls: vec![Secret::new(url)], ..BrokerSpec::default() };
     let mut publisher = AmqpPublisher::new(&broker, &label, Uuid::nil()).unwrap();
@@ -118,8 +118,9 @@ pub(super) fn measure() {
     runtime.block_on(async {
         let store = Store::open(&folder).unwrap();
         let counts = Arc::new(PublisherCount::default());
-        let (writer, _reader) =
-            store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts, None).await.unwrap();
+        let spools = store.spools();
+        let opened = spools.open("held", BOUNDS, WhenFull::DropOldest, (&counts, None)).await;
+        let (writer, _reader) = opened.unwrap();
         for round in 0..PENDING / 1_000 {
             writer
                 .push(envelopes(round * 1_000..(round + 1) * 1_000, PENDING_BODY, "a.sample"))
@@ -137,7 +138,7 @@ pub(super) fn measure() {
         let store = Store::open(&folder).unwrap();
         let counts = Arc::new(PublisherCount::default());
         let spool = runtime
-            .block_on(store.spools().open("held", BOUNDS, WhenFull::DropOldest, &counts, None))
+            .block_on(store.spools().open("held", BOUNDS, WhenFull::DropOldest, (&counts, None)))
             .unwrap();
         let (took, pending) = (begun.elapsed(), spool.1.pending());
         let size = megabytes(&folder.join("agent.redb"));

@@ -34,8 +34,8 @@ impl Sink {
             }
             Command::AbandonTakeover => self.catch_up_log = None,
             Command::Publishers(change) => {
-                // The spool of a removed publisher is no longer settled.
-                self.settle().await;
+                // The envelopes of a removed publisher are not written later.
+                self.write_pending().await;
                 self.fanout.change(change);
             }
             Command::Inject { transformer_index, samples, reply } => {

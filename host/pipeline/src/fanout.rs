@@ -43,15 +43,14 @@ impl PublisherFanout {
 
     /// Writes the output of a batch into the spools of all publishers, in one transaction with the
     /// sink's offset and the counters of its transformers. Returns whether the transaction is written;
-    /// if not, [`Self::settle`] has to be called.
+    /// if not, [`Self::write_pending`] has to be called.
     ///
     /// Streams that can be verified get a checkpoint with every batch, also if it has no output.
     pub(super) async fn publish(
         &mut self,
         journal: &JournalReader,
         (offset, batch): (Offset, &Batch),
-        lists: Vec<SampleList>,
-        transformers: &[Identity],
+        (lists, transformers): (Vec<SampleList>, &[Identity]),
         persistence: Persistence,
     ) -> bool {
         let sink = journal.sink();
@@ -106,7 +105,7 @@ impl PublisherFanout {
 
     /// Writes the envelopes that are neither acknowledged nor on disk, with the sink's offset after
     /// batch `offset`. Returns whether that succeeded.
-    pub(super) async fn settle(&self, journal: &JournalReader, offset: Offset) -> bool {
+    pub(super) async fn write_pending(&self, journal: &JournalReader, offset: Offset) -> bool {
         let nothing = Vec::new();
         let appends = self.publishers.iter().map(|(_, publisher)| SpoolAppend {
             writer: publisher.spool(),

@@ -34,7 +34,7 @@ const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// and what the journal has to keep for it.
 const SAVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Time in which publishers may acknowledge a batch before its envelopes are written to disk.
-const SETTLE_DELAY: Duration = Duration::from_millis(200);
+const WRITE_DELAY: Duration = Duration::from_millis(200);
 /// Bounds of the catch-up log: samples, bytes, and batches, because many may have no samples.
 const CATCH_UP_SAMPLES: usize = 200_000;
 const CATCH_UP_BYTES: usize = 64 << 20;
@@ -87,7 +87,7 @@ pub struct Sink {
     saved: Offset,
     last_save: Instant,
     /// When output that is neither acknowledged nor on disk has to be written, if there is any.
-    settle_at: Option<Instant>,
+    write_at: Option<Instant>,
     /// The journal will be closed: do not wait for failing transformers.
     pub(super) ending: bool,
     pub(super) ended: bool,
@@ -122,7 +122,7 @@ impl Sink {
             pending_save: None,
             saved: 0,
             last_save: Instant::now(),
-            settle_at: None,
+            write_at: None,
             ending: false,
             ended: false,
         };
@@ -144,8 +144,8 @@ impl Sink {
             tokio::select! {
                 biased;
                 Some(command) = self.inbox.commands.recv() => self.handle_command(command).await,
-                () = sleep_until(self.settle_at.unwrap_or_else(Instant::now)),
-                    if self.settle_at.is_some() => self.settle().await,
+                () = sleep_until(self.write_at.unwrap_or_else(Instant::now)),
+                    if self.write_at.is_some() => self.write_pending().await,
                 entry = self.journal.next(), if self.revision.is_some() => match entry {
                     Some(entry) => self.process(entry).await,
                     None => break,
@@ -278,21 +278,20 @@ impl Sink {
         for dropped in self.journal.take_dropped() {
             self.fanout.declare(&dropped).await;
         }
-        let origin = (offset, batch);
-        let publishing =
-            self.fanout.publish(&self.journal, origin, lists, &transformers, persistence);
+        let (origin, output) = ((offset, batch), (lists, &*transformers));
+        let publishing = self.fanout.publish(&self.journal, origin, output, persistence);
         if publishing.await || !self.journal.is_durable() {
-            self.settle_at = None;
+            self.write_at = None;
         } else {
-            self.settle_at.get_or_insert_with(|| Instant::now() + SETTLE_DELAY);
+            self.write_at.get_or_insert_with(|| Instant::now() + WRITE_DELAY);
         }
     }
 
     /// Writes output that is neither acknowledged nor on disk. While the disk fails, it is tried again
     /// from time to time.
-    pub(super) async fn settle(&mut self) {
-        let written = self.fanout.settle(&self.journal, self.offset).await;
-        self.settle_at = (!written).then(|| Instant::now() + IDLE_CHECK);
+    pub(super) async fn write_pending(&mut self) {
+        let written = self.fanout.write_pending(&self.journal, self.offset).await;
+        self.write_at = (!written).then(|| Instant::now() + IDLE_CHECK);
     }
 
     /// Moves behind a processed batch. `clean` if no failure action was applied to it.
@@ -344,8 +343,8 @@ impl Sink {
     /// Waits before a retry, and handles commands meanwhile: a takeover ends the wait.
     async fn wait_for_retry(&mut self, delay: Duration) {
         self.ended |= self.ending;
-        if self.settle_at.is_some() {
-            self.settle().await;
+        if self.write_at.is_some() {
+            self.write_pending().await;
         }
         let elapsed = tokio::time::sleep(delay);
         tokio::pin!(elapsed);

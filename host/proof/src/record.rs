@@ -136,7 +136,7 @@ pub struct KeyState {
     /// When it was made, ISO 8601, UTC.
     pub created: String,
     /// When another replaced it.
-    pub retired: Option<String>,
+    pub replaced: Option<String>,
     /// Since when its signatures are not to be trusted.
     pub revoked: Option<String>,
 }

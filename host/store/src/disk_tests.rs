@@ -25,7 +25,7 @@ async fn open(
     let counts = Arc::new(PublisherCount::default());
     let bounds = SpoolBounds { bytes, ..BOUNDS };
     let (writer, reader) =
-        spools.open(name, bounds, WhenFull::DropOldest, &counts, None).await.unwrap();
+        spools.open(name, bounds, WhenFull::DropOldest, (&counts, None)).await.unwrap();
     (writer, reader, counts)
 }
 
@@ -216,7 +216,7 @@ async fn unreadable_spool_is_not_overwritten() {
     }
     let store = Store::open(folder.path()).unwrap();
     let (spools, counts) = (store.spools(), Arc::default());
-    let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts, None).await;
+    let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, (&counts, None)).await;
     assert!(unreadable(&opened.unwrap_err()).contains("s/a"));
     assert_eq!(spools.page("s/a", None).await.unwrap().len(), 3);
 }
@@ -254,7 +254,7 @@ async fn failing_disk_is_an_error_and_not_an_empty_store() {
     let cut = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     cut.set_len(4_096).unwrap();
     let (spools, counts) = (store.spools(), Arc::default());
-    let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts, None).await;
+    let opened = spools.open("s/a", BOUNDS, WhenFull::DropOldest, (&counts, None)).await;
     unreadable(&opened.unwrap_err());
     unreadable(&journal.reader(&sink, &none, &Arc::default()).unwrap_err());
     drop((spools, journal, store));
@@ -290,7 +290,7 @@ fn disk_access_runs_on_blocking_threads() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let (spools, counts) = (store.spools(), Arc::default());
-        assert!(waits(spools.open("s/a", BOUNDS, WhenFull::DropOldest, &counts, None)).await);
+        assert!(waits(spools.open("s/a", BOUNDS, WhenFull::DropOldest, (&counts, None))).await);
 
         let letters = store.dead_letters();
         let failed = FailedBatch {

@@ -158,11 +158,11 @@ impl Content {
         let public = SigningKey::from_pkcs8(&pkcs8)?.public();
         for key in &mut self.keys {
             if key.private.take().is_some() {
-                key.state.retired = Some(now.iso());
+                key.state.replaced = Some(now.iso());
             }
         }
-        let (created, retired, revoked) = (now.iso(), None, None);
-        let state = KeyState { id: public.id(), public, created, retired, revoked };
+        let (created, replaced, revoked) = (now.iso(), None, None);
+        let state = KeyState { id: public.id(), public, created, replaced, revoked };
         self.keys.push(StoredKey { state, private: Some(hex::encode(pkcs8)) });
         Ok(())
     }
@@ -207,6 +207,7 @@ fn read(path: &Path) -> Result<Option<Content>, StoreError> {
     Ok(None)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the time of a key, which never reaches a sample")]
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
@@ -249,7 +250,7 @@ mod tests {
         let first = identity.keys()[0].clone();
         let second = identity.rotate().unwrap();
         assert_eq!(identity.signing_key().public(), second.public);
-        assert!(identity.keys()[0].retired.is_some());
+        assert!(identity.keys()[0].replaced.is_some());
         let since = Timestamp::parse("2026-11-01T00:00:00").unwrap();
         let revoked = identity.revoke(&first.id.to_string(), Some(since)).unwrap();
         assert_eq!((revoked.id, revoked.revoked), (first.id, Some(since.iso())));

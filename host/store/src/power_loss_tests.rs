@@ -196,7 +196,7 @@ impl Agent {
         let bounds = SpoolBounds { bytes: 1 << 30, count: None, age: None, evict_last: Vec::new() };
         let counts = Arc::<PublisherCount>::default();
         let stream = Some(Uuid::from_u128(77));
-        let opened = spools.open("sink/p", bounds, WhenFull::DropOldest, &counts, stream).await;
+        let opened = spools.open("sink/p", bounds, WhenFull::DropOldest, (&counts, stream)).await;
         let (writer, receiver) = opened.unwrap();
         let resume = reader.resume();
         // Batches that were emitted are not processed again: there is no state to restore.
@@ -266,7 +266,7 @@ impl Agent {
         self.reader.advance_emitted(emitted)
     }
 
-    async fn settle(&self) {
+    async fn write_pending(&self) {
         let nothing = Vec::new();
         let append = SpoolAppend { writer: &self.writer, envelopes: &nothing, records: None };
         self.reader.commit(vec![append], self.processed, Persistence::AtOnce).await;
@@ -337,7 +337,7 @@ async fn run(seed: u64) -> bool {
                     acknowledged.extend(ids(&agent.received[before..end]));
                 }
             }
-            6 => agent.settle().await,
+            6 => agent.write_pending().await,
             _ => agent.save().await,
         }
         if disk.content().left.is_none() {

@@ -65,14 +65,16 @@ impl Rig {
         let store = Store::open(folder).unwrap();
         let spools = store.spools();
         let counts = Arc::new(PublisherCount::default());
-        let (writer, reader) = spools.open("s/p", bounds, when_full, &counts, None).await.unwrap();
+        let (writer, reader) =
+            spools.open("s/p", bounds, when_full, (&counts, None)).await.unwrap();
         Self { _store: store, spools, counts, writer, reader }
     }
 
     async fn in_memory(bounds: SpoolBounds, when_full: WhenFull) -> Self {
         let spools = Spools::in_memory();
         let counts = Arc::new(PublisherCount::default());
-        let (writer, reader) = spools.open("s/p", bounds, when_full, &counts, None).await.unwrap();
+        let (writer, reader) =
+            spools.open("s/p", bounds, when_full, (&counts, None)).await.unwrap();
         let store = Store::in_memory(Path::new("/nowhere"));
         Self { _store: store, spools, counts, writer, reader }
     }
@@ -202,7 +204,7 @@ async fn orphaned_spool_is_requeued_to_another_one() {
     let store = Store::open(folder.path()).unwrap();
     let (spools, counts) = (store.spools(), Arc::new(PublisherCount::default()));
     let (_writer, mut reader) =
-        spools.open("s/new", BOUNDS, WhenFull::DropOldest, &counts, None).await.unwrap();
+        spools.open("s/new", BOUNDS, WhenFull::DropOldest, (&counts, None)).await.unwrap();
     _writer.push(envelopes(900..901)).await;
     assert!(spools.requeue("s/new", "s/p").await.unwrap_err().contains("in use by a publisher"));
     assert_eq!(spools.requeue("s/p", "s/new").await.unwrap().envelopes, 250);
@@ -222,7 +224,7 @@ async fn new_publisher_takes_over_a_spool_with_its_envelopes() {
     assert!(rig.reader.ready().await);
     rig.reader.lease(1).await.unwrap();
     let (writer, mut reader) =
-        rig.spools.open("s/p", BOUNDS, WhenFull::DropOldest, &rig.counts, None).await.unwrap();
+        rig.spools.open("s/p", BOUNDS, WhenFull::DropOldest, (&rig.counts, None)).await.unwrap();
     rig.reader.acknowledge(&[DeliveryResult::Acknowledged]).await;
     assert!(!rig.reader.ready().await, "it has been taken over");
     drop((rig.writer, rig.reader));
@@ -240,9 +242,9 @@ async fn full_spool_does_not_block_other_spools_of_its_sink() {
     let counts = || Arc::new(PublisherCount::default());
     let one = SpoolBounds { count: Some(1), ..BOUNDS };
     let (free, mut free_reader) =
-        spools.open("s/free", BOUNDS, WhenFull::Wait, &counts(), None).await.unwrap();
+        spools.open("s/free", BOUNDS, WhenFull::Wait, (&counts(), None)).await.unwrap();
     let (full, mut full_reader) =
-        spools.open("s/full", one, WhenFull::Wait, &counts(), None).await.unwrap();
+        spools.open("s/full", one, WhenFull::Wait, (&counts(), None)).await.unwrap();
     free.push(envelopes(0..1)).await;
     full.push(envelopes(0..1)).await;
     free_reader.lease(1).await.unwrap();

@@ -57,8 +57,7 @@ impl Spools {
         name: &str,
         bounds: SpoolBounds,
         when_full: WhenFull,
-        counts: &Arc<PublisherCount>,
-        stream: Option<Uuid>,
+        (counts, stream): (&Arc<PublisherCount>, Option<Uuid>),
     ) -> Result<(SpoolWriter, SpoolReader), StoreError> {
         // Read before the lock is taken: the disk may be slow.
         let stored = match self.get(name) {

@@ -31,8 +31,8 @@ impl StoredEnvelope {
     }
 
     /// A JSON object with `spool`, `sequence`, `id`, `address`, `samples`, `meters` (samples by
-    /// meter), `refused` (the reason, or null), and the bytes on the wire: `body`, or `body_hex` if
-    /// they are not UTF-8.
+    /// meter), `refused` (the reason, or null), the bytes on the wire (`body`, or `body_hex` if they are
+    /// not UTF-8), and `previous` and `digest` if the stream can be verified.
     pub fn json(&self, spool: &str) -> Value {
         let envelope = &self.envelope;
         let mut line = json!({
@@ -44,6 +44,10 @@ impl StoredEnvelope {
             "meters": envelope.manifest.by_meter(),
             "refused": self.rejected,
         });
+        if let Some(link) = &envelope.link {
+            line["previous"] = link.previous.to_string().into();
+            line["digest"] = link.digest.to_string().into();
+        }
         match std::str::from_utf8(&envelope.body) {
             Ok(text) => line["body"] = text.into(),
             Err(_) => line["body_hex"] = hex::encode(&envelope.body).into(),

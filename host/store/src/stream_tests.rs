@@ -48,7 +48,8 @@ impl Rig {
         let store = Store::open(folder).unwrap();
         let spools = store.spools();
         let counts = PublisherCount::default().into();
-        let opened = spools.open("s/p", bounds, WhenFull::DropOldest, &counts, Some(STREAM)).await;
+        let opened =
+            spools.open("s/p", bounds, WhenFull::DropOldest, (&counts, Some(STREAM))).await;
         let (writer, reader) = opened.unwrap();
         Self { _store: store, spools, writer, reader }
     }

@@ -55,7 +55,7 @@ impl Rig {
         let spools = store.spools();
         let counts = [Arc::default(), Arc::default()];
         let open = async |name: &str, count: &Arc<PublisherCount>| {
-            spools.open(name, bounds.clone(), WhenFull::DropOldest, count, None).await.unwrap()
+            spools.open(name, bounds.clone(), WhenFull::DropOldest, (count, None)).await.unwrap()
         };
         let handles = [open("s/a", &counts[0]).await, open("s/b", &counts[1]).await];
         Self { _store: store, spools, counts, handles }

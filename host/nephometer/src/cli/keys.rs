@@ -88,7 +88,7 @@ impl Ls {
                 text(&key["id"]),
                 text(&key["public"]),
                 text(&key["created"]),
-                state("retired"),
+                state("replaced"),
                 state("revoked")
             )?;
         }

@@ -165,7 +165,7 @@ mod tests {
         let bounds = SpoolBounds { bytes: 1 << 20, count: None, age: None, evict_last: Vec::new() };
         let spools = Spools::in_memory();
         let (writer, reader) =
-            spools.open("test", bounds, WhenFull::DropOldest, &counts, None).await.unwrap();
+            spools.open("test", bounds, WhenFull::DropOldest, (&counts, None)).await.unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
         let publisher = Scripted { answers: answers.into(), received: Arc::clone(&received) };
         let driver =

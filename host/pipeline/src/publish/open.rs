@@ -115,7 +115,7 @@ pub async fn open(
         PublisherStream::new(context, stream_id, (&settings.sink, label), form)
     });
     let verifiable = stream.is_some().then_some(stream_id);
-    let opened = settings.spools.open(name, bounds, settings.when_full, counts, verifiable);
+    let opened = settings.spools.open(name, bounds, settings.when_full, (counts, verifiable));
     let (spool, reader) = opened.await?;
     let driver = Driver::new(label, publisher, reader, drop_on_failure);
     let handle = PublisherHandle { encoder, spool, stream, sequences: HashMap::new(), evict_last };
