@@ -6,9 +6,8 @@ use std::str::FromStr;
 
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
 use uuid::Uuid;
-
-use super::KeyError;
 
 /// A SHA-256 digest: of a stream up to one message, of a component, or of options. Written in
 /// hexadecimal.
@@ -72,6 +71,18 @@ impl Digest {
     }
 }
 
+/// A text that is not 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0:?} is not 64 hexadecimal digits")]
+pub struct InvalidHex(String);
+
+/// Decodes 64 hexadecimal digits.
+pub(crate) fn decode(text: &str) -> Result<[u8; 32], InvalidHex> {
+    let mut bytes = [0; 32];
+    let decoded = hex::decode_to_slice(text, &mut bytes);
+    decoded.map(|()| bytes).map_err(|_| InvalidHex(text.to_owned()))
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
@@ -79,13 +90,10 @@ impl fmt::Display for Digest {
 }
 
 impl FromStr for Digest {
-    type Err = KeyError;
+    type Err = InvalidHex;
 
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes)
-            .map_err(|_| KeyError::Hexadecimal(text.to_owned()))?;
-        Ok(Self(bytes))
+    fn from_str(text: &str) -> Result<Self, InvalidHex> {
+        decode(text).map(Self)
     }
 }
 

@@ -8,14 +8,11 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use super::Digest;
+use super::digest::{Digest, InvalidHex, decode};
 
-/// Why a key or a digest cannot be used.
+/// Why a key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyError {
-    /// The text is not 64 hexadecimal digits.
-    #[error("{0:?} is not 64 hexadecimal digits")]
-    Hexadecimal(String),
     /// The private key is damaged.
     #[error("the private key is damaged; rotate it with `nephometer keys rotate`")]
     Damaged,
@@ -104,13 +101,10 @@ impl fmt::Display for PublicKey {
 }
 
 impl FromStr for PublicKey {
-    type Err = KeyError;
+    type Err = InvalidHex;
 
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes)
-            .map_err(|_| KeyError::Hexadecimal(text.to_owned()))?;
-        Ok(Self(bytes))
+    fn from_str(text: &str) -> Result<Self, InvalidHex> {
+        decode(text).map(Self)
     }
 }
 

@@ -8,7 +8,7 @@ mod digest;
 mod key;
 mod record;
 
-pub use digest::{Digest, Link};
+pub use digest::{Digest, InvalidHex, Link};
 pub use key::{KeyError, KeyId, PublicKey, SigningKey};
 pub use record::{
     Checkpoint, ClockState, DeclaredDrop, Drops, KeyState, Numbers, Record, RecordError,

@@ -361,7 +361,9 @@ async fn run(seed: u64) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn power_loss_at_any_moment_loses_nothing() {
-    let runs = match std::env::var("NEPHOMETER_TEST_SCALE").as_deref() {
+    #[expect(clippy::disallowed_methods, reason = "the scale of tests")]
+    let scale = std::env::var("NEPHOMETER_TEST_SCALE");
+    let runs = match scale.as_deref() {
         Ok("full") => 200,
         _ => 20,
     };

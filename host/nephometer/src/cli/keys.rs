@@ -18,7 +18,7 @@ use crate::control::Request;
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
     /// List the public keys, oldest first
-    Ls(Ls),
+    Ls(KeysLs),
     /// Replace the key that signs; signatures of the key before stay valid
     Rotate(Rotate),
     /// Declare that signatures of a key are not to be trusted; if it signs now, a new key replaces it
@@ -26,7 +26,7 @@ pub(super) enum Keys {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Ls {
+pub(super) struct KeysLs {
     #[command(flatten)]
     socket: Socket,
     /// Print one JSON array instead of text
@@ -69,7 +69,7 @@ impl Keys {
     }
 }
 
-impl Ls {
+impl KeysLs {
     fn execute(&self) -> Result<()> {
         let answer = StoreClient::new(&self.socket).request(Request::Keys)?;
         let mut out = output::stdout();
