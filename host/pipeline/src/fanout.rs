@@ -43,7 +43,7 @@ impl PublisherFanout {
 
     /// Writes the output of a batch into the spools of all publishers, in one transaction with the
     /// sink's offset and the counters of its transformers. Returns whether the transaction is written;
-    /// if not, [`Self::write_pending`] has to be called.
+    /// if not, [`Self::write_pending`] has to be called. `None`: there was nothing to write.
     ///
     /// Streams that can be verified get a checkpoint with every batch, also if it has no output.
     pub(super) async fn publish(
@@ -52,7 +52,7 @@ impl PublisherFanout {
         (offset, batch): (Offset, &Batch),
         (lists, transformers): (Vec<SampleList>, &[Identity]),
         persistence: Persistence,
-    ) -> bool {
+    ) -> Option<bool> {
         let sink = journal.sink();
         let lists: Vec<_> = lists.into_iter().filter(|samples| !samples.is_empty()).collect();
         let origin = (batch.cycle_start, offset);
@@ -62,7 +62,7 @@ impl PublisherFanout {
             .map(|(_, publisher)| publisher.records(transformers, origin))
             .collect();
         if lists.is_empty() && records.iter().all(Option::is_none) {
-            return true;
+            return None;
         }
         let publishers = || self.publishers.iter().map(|(_, publisher)| publisher);
         let encodings: Vec<Encoding<'_>> =
@@ -93,7 +93,7 @@ impl PublisherFanout {
                 }
             }
         }
-        written
+        Some(written)
     }
 
     /// Has a drop of samples declared in all streams.

@@ -280,10 +280,12 @@ impl Sink {
         }
         let (origin, output) = ((offset, batch), (lists, &*transformers));
         let publishing = self.fanout.publish(&self.journal, origin, output, persistence);
-        if publishing.await || !self.journal.is_durable() {
-            self.write_at = None;
-        } else {
-            self.write_at.get_or_insert_with(|| Instant::now() + WRITE_DELAY);
+        match publishing.await {
+            Some(false) if self.journal.is_durable() => {
+                self.write_at.get_or_insert_with(|| Instant::now() + WRITE_DELAY);
+            }
+            Some(_) => self.write_at = None,
+            None => {}
         }
     }
 

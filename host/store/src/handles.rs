@@ -10,7 +10,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Envelope;
 use super::spool::{SpoolShared, SpoolSlot};
 use super::spool_tables::{self, EnvelopeHead};
-use super::write_state::declared;
 use nephometer_model::{DeliveryResult, Offset};
 use nephometer_proof::DeclaredDrop;
 use nephometer_telemetry::{Dropped, events::store as events};
@@ -67,7 +66,7 @@ impl UnwrittenEnvelopes {
 impl SpoolWriter {
     /// Has a drop of samples declared in the stream, if receivers can verify it.
     pub async fn declare(&self, drop: &DeclaredDrop) {
-        self.shared.write_state.lock().await.declare(|| drop.clone());
+        self.shared.write_state.lock().await.declare(drop.clone());
     }
 
     /// The envelopes that a crash would lose.
@@ -151,7 +150,7 @@ impl SpoolReader {
             let readable = envelopes.get(index).is_none_or(Option::is_some);
             if !readable {
                 dropped += 1;
-                state.declare(|| declared(Dropped::Unreadable, slot.sequence, None));
+                state.declare_dropped(Dropped::Unreadable.as_str(), slot.sequence, None);
                 shared.record_removal(&mut state, slot);
             }
             readable
@@ -173,12 +172,13 @@ impl SpoolReader {
             match results.get(index) {
                 None | Some(DeliveryResult::Pending { .. }) => return true,
                 Some(DeliveryResult::Acknowledged) => {
+                    state.acknowledge(slot.sequence);
                     _ = shared.counts.confirmed.fetch_add(1, Relaxed);
                 }
                 Some(DeliveryResult::Rejected(reason)) => {
                     shared.counts.dropped.add(Dropped::Permanent, 1);
-                    state
-                        .declare(|| declared(Dropped::Permanent, slot.sequence, leased.get(index)));
+                    let permanent = Dropped::Permanent.as_str();
+                    state.declare_dropped(permanent, slot.sequence, leased.get(index));
                     if let Some(envelope) = leased.get(index) {
                         let meters = envelope.manifest.by_meter();
                         shared.counts.dropped.add_meters(Dropped::Permanent, meters);

@@ -14,8 +14,7 @@ use super::spool_tables::{self, SpoolSummary, StoredSpool};
 use super::spools::Spools;
 use super::stored_envelope::{PageCursor, StoredEnvelope};
 use super::stream::StoredStream;
-use super::write_state::{Written, declared};
-use nephometer_proof::DeclaredDrop;
+use super::write_state::Written;
 use nephometer_telemetry::{Chain, Dropped, PublisherCount};
 
 /// Envelopes that are read or moved at once.
@@ -198,10 +197,7 @@ impl SpoolShared {
                 counts.dropped.take_back(Dropped::Permanent, envelope.manifest.by_meter());
                 requeued.push(envelope.sequence);
             } else {
-                state.declare(|| DeclaredDrop {
-                    reason: "moved".to_owned(),
-                    ..declared(Dropped::Policy, envelope.sequence, Some(envelope))
-                });
+                state.declare_dropped("moved", envelope.sequence, Some(envelope));
                 counts.pending.fetch_sub(1, Relaxed);
                 pending.insert(envelope.sequence);
             }

@@ -17,7 +17,7 @@ use super::db::Changes;
 use super::queue::{LimitExceeded, Limits, Queue, WhenFull};
 use super::spool_tables::{self, EnvelopeHead, SpoolChange, StoredSpool};
 use super::stream::{Stream, StreamRecords};
-use super::write_state::{PendingWrites, WriteAttempt, WriteState, Written, declared};
+use super::write_state::{PendingWrites, WriteAttempt, WriteState, Written};
 use nephometer_model::Glob;
 use nephometer_telemetry::{Dropped, PublisherCount, events::store as events};
 
@@ -92,7 +92,9 @@ impl SpoolShared {
         let StoredSpool { account, next, stream: stored_stream, heads, unreadable } = stored;
         let (stream, next) = match stream {
             Some(id) => {
-                let (stream, next) = Stream::resume(id, stored_stream.as_ref(), next.max(1));
+                let pending = |sequence| heads.iter().any(|(known, _)| *known == sequence);
+                let (stream, next) =
+                    Stream::resume(id, stored_stream.as_ref(), next.max(1), pending);
                 (Some(stream), next)
             }
             None => (None, next.max(1)),
@@ -112,7 +114,7 @@ impl SpoolShared {
             lazy_writes: 0,
         };
         for sequence in &unreadable {
-            state.declare(|| declared(Dropped::Unreadable, *sequence, None));
+            state.declare_dropped(Dropped::Unreadable.as_str(), *sequence, None);
         }
         state.pending.removed = unreadable;
         let count = bounds.count.unwrap_or(usize::MAX);
@@ -299,7 +301,7 @@ impl SpoolShared {
             self.counts.dropped.add(reason, 1);
             self.counts.pending.fetch_sub(1, Relaxed);
             let envelope = slot.envelope.clone().or_else(|| read.next().flatten());
-            state.declare(|| declared(reason, slot.sequence, envelope.as_ref()));
+            state.declare_dropped(reason.as_str(), slot.sequence, envelope.as_ref());
             if let Some(envelope) = envelope {
                 self.counts.dropped.add_meters(reason, envelope.manifest.by_meter());
                 state.pending.gaps.append(&mut envelope.manifest.gaps(&self.name));
@@ -341,7 +343,7 @@ impl SpoolShared {
         }
         let pending = std::mem::take(&mut state.pending);
         let next = state.next_sequence;
-        let stream = state.stream.as_ref().map(|stream| stream.to_store(next, envelopes));
+        let stream = state.stream.as_ref().map(|stream| stream.to_store(next));
         let change = SpoolChange {
             name: self.name.clone(),
             added,
@@ -370,7 +372,6 @@ impl SpoolShared {
         }
         if complete {
             self.mark_written();
-            state.stream.iter_mut().for_each(Stream::mark_declared);
         }
         if let (Some(stream), Some(stored), Written::Durably) = (&mut state.stream, stream, written)
         {
@@ -473,10 +474,14 @@ pub(super) struct PreparedAppend<'a> {
 }
 
 impl PreparedAppend<'_> {
-    /// Whether only counters, numbers and offsets have changed.
+    /// Whether only counters and offsets have changed, which may be written lazily.
     pub(super) fn is_light(&self) -> bool {
-        let SpoolChange { added, removed, gaps, .. } = &self.change;
-        added.is_empty() && removed.is_empty() && gaps.is_empty()
+        let SpoolChange { added, removed, gaps, next, .. } = &self.change;
+        let needs_numbers = |stream: &Stream| stream.needs_numbers(*next);
+        added.is_empty()
+            && removed.is_empty()
+            && gaps.is_empty()
+            && !self.state.stream.as_ref().is_some_and(needs_numbers)
     }
 
     /// Records the outcome of the write.

@@ -13,7 +13,7 @@ use super::envelope::Envelope;
 use nephometer_proof::{DeclaredDrop, Digest, Link, Numbers};
 
 /// Numbers that are reserved at once; the next ones are reserved when half of them are used.
-const RESERVED: u64 = 1 << 20;
+const RESERVED: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 /// Drops that a stream keeps until they are declared. Past it, those for one reason are joined.
 const MAX_DROPS: usize = 64;
 
@@ -37,6 +37,16 @@ pub(super) struct StoredStream {
     reserved: u64,
     /// Drops that were not declared yet.
     drops: Vec<DeclaredDrop>,
+    /// Declarations that the receiver has not acknowledged.
+    declarations: Vec<Declaration>,
+}
+
+/// Drops that an envelope declares. If that envelope is dropped, they have to be declared again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Declaration {
+    /// The number of the envelope.
+    sequence: u64,
+    drops: Vec<DeclaredDrop>,
 }
 
 impl StoredStream {
@@ -57,19 +67,32 @@ pub(super) struct Stream {
     released: bool,
     /// Drops that are to be declared.
     drops: Vec<DeclaredDrop>,
-    /// Drops whose declaration is neither on disk nor acknowledged.
-    declaring: Vec<DeclaredDrop>,
+    /// Declarations that the receiver has not acknowledged.
+    declarations: Vec<Declaration>,
 }
 
 impl Stream {
     /// Continues a stream, or begins it. Also returns the number of its next envelope, which is
-    /// `next` or later.
-    pub(super) fn resume(id: Uuid, stored: Option<&StoredStream>, next: u64) -> (Self, u64) {
+    /// `next` or later. `pending` tells which numbers are on disk.
+    pub(super) fn resume(
+        id: Uuid,
+        stored: Option<&StoredStream>,
+        next: u64,
+        pending: impl Fn(u64) -> bool,
+    ) -> (Self, u64) {
         let Some(stored) = stored.filter(|stored| stored.id == id) else {
             return (Self::new(id, Digest::start(id), next, Vec::new()), next);
         };
         let (digest, drops) = (Digest::from_bytes(stored.digest), stored.drops.clone());
         let mut stream = Self::new(id, digest, stored.reserved, drops);
+        for declaration in &stored.declarations {
+            if pending(declaration.sequence) {
+                stream.declarations.push(declaration.clone());
+            } else {
+                // Acknowledged or lost: rather declared twice than not at all.
+                declaration.drops.iter().cloned().for_each(|drop| stream.declare(drop));
+            }
+        }
         if next < stored.reserved {
             // Some of these were sent if the run before was killed. Their samples are sent again.
             let (first, last) = (next, stored.reserved - 1);
@@ -82,7 +105,7 @@ impl Stream {
     }
 
     fn new(id: Uuid, digest: Digest, reserved: u64, drops: Vec<DeclaredDrop>) -> Self {
-        Self { id, digest, reserved, released: false, drops, declaring: Vec::new() }
+        Self { id, digest, reserved, released: false, drops, declarations: Vec::new() }
     }
 
     /// Whether a number is reserved. It is not while the disk fails for long.
@@ -110,9 +133,16 @@ impl Stream {
     }
 
     /// Takes the stream back to an earlier digest: the envelopes since then were discarded.
-    pub(super) fn rewind(&mut self, digest: Digest) {
+    pub(super) fn rewind(&mut self, digest: Digest, first: u64) {
         self.digest = digest;
-        self.drops.append(&mut self.declaring);
+        for sequence in self.declared_from(first) {
+            self.declare_again(sequence);
+        }
+    }
+
+    fn declared_from(&self, first: u64) -> Vec<u64> {
+        let declarations = self.declarations.iter().map(|one| one.sequence);
+        declarations.filter(|sequence| *sequence >= first).collect()
     }
 
     /// Adds a drop that is to be declared.
@@ -132,11 +162,27 @@ impl Stream {
         self.drops.push(drop);
     }
 
-    /// Takes the drops that are not declared, for a record that declares them.
-    pub(super) fn take_drops(&mut self) -> Vec<DeclaredDrop> {
+    /// Takes the drops that are not declared, for the envelope with this number, which declares them.
+    pub(super) fn take_drops(&mut self, sequence: u64) -> Vec<DeclaredDrop> {
         let drops = std::mem::take(&mut self.drops);
-        self.declaring.extend(drops.iter().cloned());
+        if !drops.is_empty() {
+            self.declarations.push(Declaration { sequence, drops: drops.clone() });
+        }
         drops
+    }
+
+    /// Records that an envelope was acknowledged.
+    pub(super) fn acknowledge(&mut self, sequence: u64) {
+        self.declarations.retain(|declaration| declaration.sequence != sequence);
+    }
+
+    /// Has the drops declared again that an envelope has declared, if it is a declaration.
+    pub(super) fn declare_again(&mut self, sequence: u64) {
+        let at = self.declarations.iter().position(|one| one.sequence == sequence);
+        if let Some(at) = at {
+            let Declaration { drops, .. } = self.declarations.remove(at);
+            drops.into_iter().for_each(|drop| self.declare(drop));
+        }
     }
 
     /// Whether numbers have to be reserved: half of them are used.
@@ -154,10 +200,8 @@ impl Stream {
         self.released = true;
     }
 
-    /// What to write with the next transaction. `complete`: it writes all envelopes, and so the
-    /// declarations.
-    pub(super) fn to_store(&self, next: u64, complete: bool) -> StoredStream {
-        let declaring: &[DeclaredDrop] = if complete { &[] } else { &self.declaring };
+    /// What to write with the next transaction.
+    pub(super) fn to_store(&self, next: u64) -> StoredStream {
         let reserved = if self.released {
             next
         } else if self.needs_numbers(next) {
@@ -169,13 +213,9 @@ impl Stream {
             id: self.id,
             digest: *self.digest.as_bytes(),
             reserved,
-            drops: declaring.iter().chain(&self.drops).cloned().collect(),
+            drops: self.drops.clone(),
+            declarations: self.declarations.clone(),
         }
-    }
-
-    /// Records that all envelopes are on disk or acknowledged.
-    pub(super) fn mark_declared(&mut self) {
-        self.declaring.clear();
     }
 
     /// Records that a value is on disk, durably.

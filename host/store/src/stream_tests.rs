@@ -62,6 +62,13 @@ impl Rig {
         commit::commit(backend, &append, db::Changes::default(), persistence).await.written
     }
 
+    /// Writes what is pending, as a sink does after a while.
+    async fn write_pending(&self) {
+        let (backend, nothing) = (&self.spools.backend, Vec::new());
+        let append = [SpoolAppend { writer: &self.writer, envelopes: &nothing, records: None }];
+        commit::commit(backend, &append, db::Changes::default(), Persistence::AtOnce).await;
+    }
+
     /// Delivers all pending envelopes.
     async fn deliver(&mut self) -> Vec<Envelope> {
         let envelopes = self.reader.lease(99).await.unwrap();
@@ -163,6 +170,53 @@ async fn evicted_envelopes_are_declared_once_there_is_room() {
     );
     let samples: u64 = drops.iter().map(|drop| drop.samples).sum();
     assert_eq!(received.iter().map(|one| one.samples).sum::<u64>() + samples, 12);
+}
+
+/// With a receiver that keeps up, all writes are lazy but those that reserve numbers.
+#[tokio::test]
+async fn numbers_are_reserved_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(folder.path(), BOUNDS).await;
+    let mut received = Vec::new();
+    for round in 0..1_500 {
+        rig.commit(round..round + 1, Persistence::Deferred).await;
+        received.extend(rig.deliver().await);
+        rig.write_pending().await;
+    }
+    assert_eq!(received.len(), 3_000, "samples and checkpoints");
+    assert_eq!(verify(&received), []);
+    let mut again = Rig::open(crashed(folder.path()).path(), BOUNDS).await;
+    again.commit(1_500..1_501, Persistence::AtOnce).await;
+    received.extend(again.deliver().await);
+    verify(&received);
+}
+
+/// A declaration that is itself dropped must not take with it what it declared.
+#[tokio::test]
+async fn drops_of_a_dropped_declaration_are_declared_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(folder.path(), BOUNDS).await;
+    let mut received = Vec::new();
+    for round in 0..4 {
+        rig.commit(round..round + 1, Persistence::AtOnce).await;
+        // `policy=drop`: whatever is pending is dropped, including a declaration.
+        rig.reader.drop_all(nephometer_telemetry::Dropped::Policy).await;
+        if round == 1 {
+            drop(rig);
+            rig = Rig::open(folder.path(), BOUNDS).await;
+        }
+    }
+    for round in 4..7 {
+        rig.commit(round..round + 1, Persistence::AtOnce).await;
+        received.extend(rig.deliver().await);
+    }
+    let drops = verify(&received);
+    let samples: u64 =
+        drops.iter().filter(|one| one.reason == "policy").map(|one| one.samples).sum();
+    assert_eq!(samples, 4, "{drops:?}");
+    let first = received.first().unwrap().sequence;
+    let declared: u64 = drops.iter().filter_map(|one| one.numbers).map(|one| one.count).sum();
+    assert!(declared >= first - 1, "{declared} of {first}: {drops:?}");
 }
 
 /// Acknowledged before the next commit, so they are never written.

@@ -93,7 +93,7 @@ impl<'a> StreamedAppend<'a> {
         }
         shared.count_dropped(state, dropped).await;
         let (account, next) = (shared.counts.account(0), state.next_sequence);
-        let stream = state.stream.as_ref().map(|stream| stream.to_store(next, true));
+        let stream = state.stream.as_ref().map(|stream| stream.to_store(next));
         let name = shared.name.clone();
         SpoolChange { name, added, account, next, stream, ..SpoolChange::default() }
     }
@@ -163,7 +163,7 @@ impl Drop for StreamedAppend<'_> {
         let state = &mut *self.state;
         state.next_sequence = self.first;
         if let (Some(stream), Some(digest)) = (&mut state.stream, self.digest) {
-            stream.rewind(digest);
+            stream.rewind(digest, self.first);
         }
         let counts = &self.shared.counts;
         for slot in self.shared.queue.retain_hidden(|_| false) {

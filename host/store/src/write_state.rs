@@ -6,7 +6,6 @@ use super::envelope::Envelope;
 use super::stream::{StoredStream, Stream, StreamRecords};
 use nephometer_model::Gap;
 use nephometer_proof::{DeclaredDrop, Digest, Numbers};
-use nephometer_telemetry::Dropped;
 
 /// Changes that are not on disk yet, besides envelopes in the queue.
 #[derive(Debug, Default)]
@@ -57,7 +56,8 @@ impl WriteState {
             return Vec::new();
         };
         let mut leading: Vec<Envelope> = records.statement().into_iter().collect();
-        let drops = if evicting { Vec::new() } else { stream.take_drops() };
+        let number = next + leading.len() as u64;
+        let drops = if evicting { Vec::new() } else { stream.take_drops(number) };
         if !drops.is_empty() {
             leading.push(records.drops(drops));
         }
@@ -72,21 +72,37 @@ impl WriteState {
     }
 
     /// Has a drop declared in the stream.
-    pub(super) fn declare(&mut self, drop: impl FnOnce() -> DeclaredDrop) {
+    pub(super) fn declare(&mut self, drop: DeclaredDrop) {
         if let Some(stream) = &mut self.stream {
-            stream.declare(drop());
+            stream.declare(drop);
+        }
+    }
+
+    /// Has the drop of an envelope declared, and what it had declared itself. Without the envelope only
+    /// its number is known.
+    pub(super) fn declare_dropped(
+        &mut self,
+        reason: &str,
+        sequence: u64,
+        envelope: Option<&Envelope>,
+    ) {
+        if let Some(stream) = &mut self.stream {
+            stream.declare_again(sequence);
+            stream.declare(declared(reason, sequence, envelope));
+        }
+    }
+
+    /// Records that an envelope was acknowledged.
+    pub(super) fn acknowledge(&mut self, sequence: u64) {
+        if let Some(stream) = &mut self.stream {
+            stream.acknowledge(sequence);
         }
     }
 }
 
-/// The declaration that an envelope was dropped. Without the envelope only its number is known.
-pub(super) fn declared(
-    reason: Dropped,
-    sequence: u64,
-    envelope: Option<&Envelope>,
-) -> DeclaredDrop {
+fn declared(reason: &str, sequence: u64, envelope: Option<&Envelope>) -> DeclaredDrop {
     let numbers = Some(Numbers { first: sequence, last: sequence, count: 1 });
-    let reason = reason.as_str().to_owned();
+    let reason = reason.to_owned();
     let Some(envelope) = envelope else {
         return DeclaredDrop { reason, numbers, ..DeclaredDrop::default() };
     };
