@@ -1,7 +1,7 @@
 //! Faults in time: an agent that is down or suspended, and clock steps. Missing samples are
 //! reported as gaps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::time::Duration;
 
@@ -30,9 +30,13 @@ fn agent(name: &str) -> Agent {
     ))
 }
 
+/// The samples of a meter, once by id: after a kill, those that were sent last are sent again.
 fn samples(agent: &Agent, file: &str, meter: &str) -> Vec<Value> {
     let all = ndjson(&fs::read_to_string(agent.folder.at(file)).unwrap());
-    all.into_iter().filter(|sample| text(sample, "name") == meter).collect()
+    let mut ids = HashSet::new();
+    all.into_iter()
+        .filter(|sample| text(sample, "name") == meter && ids.insert(text(sample, "id").to_owned()))
+        .collect()
 }
 
 /// Asserts that every rate is possible for a processor.
