@@ -73,7 +73,7 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Continues a stream, or begins it. Also returns the number of its next envelope, which is
-    /// `next` or later. `pending` tells which numbers are on disk.
+    /// `next` or later. `pending` shows which numbers are on disk.
     pub(super) fn resume(
         id: Uuid,
         stored: Option<&StoredStream>,
