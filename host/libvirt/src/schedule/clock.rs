@@ -6,6 +6,11 @@ use rustix::time::{ClockId, clock_gettime};
 
 use nephometer_model::{Moment, Timestamp};
 
+/// How often two clocks are read at most until the readings are close enough.
+const READS: usize = 10;
+/// Two readings that are at most so far apart belong to one instant, ns.
+const CLOSE_NS: u64 = 20_000;
+
 /// The system's clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -17,7 +22,8 @@ pub struct Clock {
 impl Clock {
     /// Fixes the offset of the continuous clock.
     pub fn start() -> Self {
-        Self::fixed(wall().as_nanos(), nanos(ClockId::Boottime))
+        let (wall, boot) = wall_and_boot();
+        Self::fixed(wall.as_nanos(), boot)
     }
 
     fn fixed(wall: u64, boot: u64) -> Self {
@@ -30,12 +36,31 @@ impl Clock {
 
     /// Now, on all clocks.
     pub fn now(&self) -> Moment {
-        Moment {
-            wall: wall(),
-            continuous: Some(self.continuous(nanos(ClockId::Boottime))),
-            monotonic: Some(nanos(ClockId::Monotonic)),
+        let (wall, boot) = wall_and_boot();
+        let (continuous, monotonic) = (self.continuous(boot), nanos(ClockId::Monotonic));
+        Moment { wall, continuous: Some(continuous), monotonic: Some(monotonic) }
+    }
+}
+
+/// Wall and boot time of one instant. If the thread is preempted between the two, they are read again:
+/// their difference continues the clock in the next process, and an error in it is one of rates.
+fn wall_and_boot() -> (Timestamp, u64) {
+    let read = || {
+        let (before, wall, after) = (nanos(ClockId::Boottime), wall(), nanos(ClockId::Boottime));
+        let apart = after.saturating_sub(before);
+        (apart, (wall, before + apart / 2))
+    };
+    let mut best = read();
+    for _ in 1..READS {
+        if best.0 <= CLOSE_NS {
+            break;
+        }
+        let next = read();
+        if next.0 < best.0 {
+            best = next;
         }
     }
+    best.1
 }
 
 /// Read through the C library, so that tests can make it jump with libfaketime.
