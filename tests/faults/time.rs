@@ -1,7 +1,7 @@
 //! Faults in time: an agent that is down or suspended, and clock steps. Missing samples are
 //! reported as gaps.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::time::Duration;
 
@@ -30,13 +30,19 @@ fn agent(name: &str) -> Agent {
     ))
 }
 
-/// The samples of a meter, once by id: after a kill, those that were sent last are sent again.
+/// The samples of a meter, once by id: after a kill, those that were sent last may be sent again, as
+/// they were.
 fn samples(agent: &Agent, file: &str, meter: &str) -> Vec<Value> {
     let all = ndjson(&fs::read_to_string(agent.folder.at(file)).unwrap());
-    let mut ids = HashSet::new();
-    all.into_iter()
-        .filter(|sample| text(sample, "name") == meter && ids.insert(text(sample, "id").to_owned()))
-        .collect()
+    let mut known = HashMap::new();
+    let mut first = Vec::new();
+    for sample in all.into_iter().filter(|sample| text(sample, "name") == meter) {
+        match known.insert(text(&sample, "id").to_owned(), sample.clone()) {
+            None => first.push(sample),
+            Some(before) => assert_eq!(before, sample, "two samples with the same id"),
+        }
+    }
+    first
 }
 
 /// Asserts that every rate is possible for a processor.

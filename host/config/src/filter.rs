@@ -35,6 +35,13 @@ impl MeterList {
             && self.with_prefix(prefix).any(|glob| glob.matches(meter))
     }
 
+    fn texts(&self) -> Vec<String> {
+        let include = self.include.iter().map(|glob| glob.as_str().to_owned());
+        let exclude = self.exclude.iter().map(|glob| format!("!{}", glob.as_str()));
+        let texts: Vec<String> = include.chain(exclude).collect();
+        if texts.is_empty() { vec!["*".to_owned()] } else { texts }
+    }
+
     fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = &Glob> {
         self.include.iter().filter(move |glob| glob.as_str().starts_with(prefix))
     }
@@ -91,10 +98,13 @@ impl MeterFilter {
 
     /// The entries of the own list, as written; `*` if it is empty.
     pub fn texts(&self) -> Vec<String> {
-        let include = self.own.include.iter().map(|glob| glob.as_str().to_owned());
-        let exclude = self.own.exclude.iter().map(|glob| format!("!{}", glob.as_str()));
-        let texts: Vec<String> = include.chain(exclude).collect();
-        if texts.is_empty() { vec!["*".to_owned()] } else { texts }
+        self.own.texts()
+    }
+
+    /// The lists of which a meter has to match one as well, if there are any; and those of which it may
+    /// match none.
+    pub fn restrictions(&self) -> [Vec<Vec<String>>; 2] {
+        [&self.one_of, &self.none_of].map(|lists| lists.iter().map(MeterList::texts).collect())
     }
 
     fn is_routed(&self, meter: &str) -> bool {

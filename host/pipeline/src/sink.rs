@@ -28,7 +28,8 @@ use nephometer_wasm::GuestThreads;
 
 /// Delay before a pending batch is tried again.
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// How often an idle sink checks whether its state can be saved.
+/// How often an idle sink checks whether its state can be saved, and makes durable what was written
+/// lazily: a kill repeats what was acknowledged since then.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// Least time between two saves to disk. It bounds, to seconds, what a restart has to process again
 /// and what the journal has to keep for it.
@@ -150,7 +151,7 @@ impl Sink {
                     Some(entry) => self.process(entry).await,
                     None => break,
                 },
-                _ = idle_check.tick() => {}
+                _ = idle_check.tick() => self.journal.sync().await,
             }
             self.save_progress().await;
         }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::digest::{Digest, InvalidHex, decode};
@@ -27,8 +27,9 @@ pub enum KeyError {
 pub struct KeyId(String);
 
 /// The public half of a key, 32 bytes. Written in hexadecimal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PublicKey([u8; 32]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PublicKey(#[serde(with = "hex::serde")] [u8; 32]);
 
 /// A private key. Its text in logs is its id.
 pub struct SigningKey {
@@ -105,18 +106,5 @@ impl FromStr for PublicKey {
 
     fn from_str(text: &str) -> Result<Self, InvalidHex> {
         decode(text).map(Self)
-    }
-}
-
-impl Serialize for PublicKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for PublicKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }

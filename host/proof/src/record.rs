@@ -113,6 +113,10 @@ pub struct SourceState {
     pub interval: f64,
     /// The patterns of its meters.
     pub meters: Vec<String>,
+    /// If not empty, a meter has to match one of these lists as well.
+    pub only: Vec<Vec<String>>,
+    /// A meter that matches one of these lists is left out.
+    pub without: Vec<Vec<String>>,
 }
 
 /// A transformer of a sink.
@@ -189,7 +193,7 @@ impl Record {
         }
     }
 
-    /// The stream that it is about. In another one it proves nothing: it was moved there.
+    /// The stream that it is about. In another one it proves nothing.
     pub fn stream(&self) -> Uuid {
         match self {
             Self::Statement(statement) => statement.stream,

@@ -101,7 +101,7 @@ pub(super) async fn commit(
 }
 
 /// Commits a single chunk. Drivers may send its envelopes before they are on disk. Without envelopes
-/// to be written it is lazy: a later durable transaction includes it.
+/// to be written it is lazy: the next durable transaction includes it, or `JournalReader::sync`.
 async fn commit_at_once(
     backend: &Arc<Backend>,
     appends: &[SpoolAppend<'_>],

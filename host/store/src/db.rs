@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
+use super::damaged::move_aside;
 use super::footprint::{self, Footprint, StoredBytes, length};
 use super::gap_tables;
 use super::offsets::SinkOffset;
@@ -133,6 +135,8 @@ pub(super) struct Disk {
     path: PathBuf,
     stored: Mutex<StoredBytes>,
     footprint: Footprint,
+    /// Whether the last transaction was a lazy one.
+    unsynced: AtomicBool,
 }
 
 impl Disk {
@@ -143,12 +147,7 @@ impl Disk {
             Ok(disk) => Ok(disk),
             Err(OpenFailure::Refused(source)) => Err(StoreError::Database { path, source }),
             Err(OpenFailure::Damaged(reason)) => {
-                let damaged = damaged_path(&path);
-                std::fs::rename(&path, &damaged).map_err(|source| StoreError::Io {
-                    action: "rename",
-                    path: path.clone(),
-                    source,
-                })?;
+                let damaged = move_aside(&path)?;
                 events::damaged_store_moved(&path, &damaged, &reason);
                 match Self::open_file(&path) {
                     Ok(disk) => Ok(disk),
@@ -190,7 +189,8 @@ impl Disk {
         };
         let (stored, footprint) = (Mutex::default(), Footprint::default());
         let database = RwLock::new(database);
-        let disk = Self { database, path: path.to_owned(), stored, footprint };
+        let (path, unsynced) = (path.to_owned(), AtomicBool::new(false));
+        let disk = Self { database, path, stored, footprint, unsynced };
         disk.create_tables().map_err(failure)?;
         let found = disk.measure().map_err(failure)?;
         *disk.stored() = found;
@@ -361,7 +361,12 @@ impl Disk {
         }
         let mut stored = self.stored().clone();
         apply(&transaction, changes, &mut stored)?;
-        self.commit(transaction, stored)
+        self.commit(transaction, stored, changes.lazy)
+    }
+
+    /// Whether a lazy transaction is not on disk yet.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.unsynced.load(Relaxed)
     }
 
     /// Writes chunks of changes in one transaction until there are no more, then commits it if
@@ -377,18 +382,20 @@ impl Disk {
         while let Some(changes) = chunks() {
             apply(&transaction, &changes, &mut stored)?;
         }
-        if commits() { self.commit(transaction, stored) } else { Ok(transaction.abort()?) }
+        if commits() { self.commit(transaction, stored, false) } else { Ok(transaction.abort()?) }
     }
 
     fn commit(
         &self,
         transaction: WriteTransaction,
         stored: StoredBytes,
+        lazy: bool,
     ) -> Result<(), redb::Error> {
         // Locked before the commit, after which the next transaction can begin.
         let mut known = self.stored();
         transaction.commit()?;
         *known = stored;
+        self.unsynced.store(lazy, Relaxed);
         Ok(())
     }
 }
@@ -489,10 +496,4 @@ fn is_os_error(error: &std::io::Error) -> bool {
 fn open_private(path: &Path) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
     nephometer_files::own(path, options.read(true).write(true).create(true).truncate(false))
-}
-
-/// A free name beside the file.
-fn damaged_path(path: &Path) -> PathBuf {
-    let name = |number: u32| path.with_extension(format!("redb.damaged-{number}"));
-    (1..u32::MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
 }

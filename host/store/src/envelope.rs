@@ -39,6 +39,13 @@ pub struct Envelope {
     pub time: Timestamp,
 }
 
+impl Envelope {
+    /// Whether it is a record of its stream: only records have no samples.
+    pub(super) fn is_record(&self) -> bool {
+        self.samples == 0
+    }
+}
+
 /// Ignores `batch`, which is a decoded copy of the bytes, and `time`, which only eviction needs.
 impl PartialEq for Envelope {
     fn eq(&self, other: &Self) -> bool {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
+use super::damaged::move_aside;
 use nephometer_files as files;
 use nephometer_model::{HostId, Timestamp};
 use nephometer_proof::{KeyError, KeyState, SigningKey};
@@ -200,9 +201,7 @@ fn read(path: &Path) -> Result<Option<Content>, StoreError> {
         Ok(_) => KeyError::Damaged.to_string(),
         Err(error) => error.to_string(),
     };
-    let name = |number: u32| path.with_extension(format!("json.damaged-{number}"));
-    let damaged = (1..u32::MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
-    std::fs::rename(path, &damaged).map_err(|source| io("rename", path, source))?;
+    let damaged = move_aside(path)?;
     events::damaged_identity_moved(path, &damaged, &damage);
     Ok(None)
 }

@@ -8,6 +8,7 @@
 mod backend;
 mod codec;
 mod commit;
+mod damaged;
 mod db;
 mod dead_letters;
 mod envelope;

@@ -272,6 +272,10 @@ impl Agent {
         self.reader.commit(vec![append], self.processed, Persistence::AtOnce).await;
     }
 
+    async fn sync(&self) {
+        self.reader.sync().await;
+    }
+
     async fn save(&self) {
         let offset = self.advance_emitted();
         self.reader.save(SavedChain { offset, transformers: Vec::new() }).await.unwrap();
@@ -319,7 +323,7 @@ async fn run(seed: u64) -> bool {
         if next > 2_000 {
             return false;
         }
-        match chance.below(8) {
+        match chance.below(9) {
             0 | 1 => {
                 let count = 1 + chance.below(20);
                 agent.append(next..next + count).await;
@@ -338,6 +342,7 @@ async fn run(seed: u64) -> bool {
                 }
             }
             6 => agent.write_pending().await,
+            7 => agent.sync().await,
             _ => agent.save().await,
         }
         if disk.content().left.is_none() {
@@ -357,6 +362,30 @@ async fn run(seed: u64) -> bool {
     verify(&agent.received);
     again.spools.close().await;
     true
+}
+
+// Offsets of acknowledged batches were durable with the next batch only: a kill repeated all of the
+// last polling cycle, whatever its age.
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_batches_are_not_sent_again_after_a_sync() {
+    let disk = VolatileDisk::default();
+    let mut agent = Agent::start(&disk).await;
+    agent.append(0..10).await;
+    agent.process(Persistence::Deferred).await;
+    agent.deliver(99, 99).await;
+    agent.write_pending().await;
+    let image = |disk: &VolatileDisk| VolatileDisk::with(disk.content().durable.clone());
+    let mut before = Agent::start(&image(&disk)).await;
+    before.drain().await;
+    assert_eq!(ids(&before.received).len(), 10, "the offset is not on disk yet");
+    agent.sync().await;
+    let mut after = Agent::start(&image(&disk)).await;
+    after.drain().await;
+    assert_eq!(ids(&after.received).len(), 0);
+    // Nothing is left to sync.
+    let operations = disk.0.operations.load(Relaxed);
+    agent.sync().await;
+    assert_eq!(disk.0.operations.load(Relaxed), operations);
 }
 
 #[tokio::test(flavor = "multi_thread")]

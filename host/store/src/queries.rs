@@ -130,6 +130,23 @@ impl Spools {
                 "spool {from} is in use by a publisher; its rejected envelopes can only be requeued to it"
             ));
         }
+        let target = self.get_or_load(to).await?;
+        let source = if from == to { Arc::clone(&target) } else { self.get_or_load(from).await? };
+        let moved = self.move_pages((from, &source), (to, &target)).await;
+        for spool in [&source, &target] {
+            if !self.is_open(&spool.name) {
+                // No publisher will: numbers continue without a hole.
+                spool.close().await;
+            }
+        }
+        moved
+    }
+
+    async fn move_pages(
+        &self,
+        (from, source): (&str, &SpoolShared),
+        (to, target): (&str, &Arc<SpoolShared>),
+    ) -> Result<RequeueSummary, String> {
         let mut moved = RequeueSummary::default();
         // Pending envelopes of the target stay where they are.
         let mut last = (from == to).then_some(PageCursor { rejected: true, sequence: 0 });
@@ -137,31 +154,10 @@ impl Spools {
             let page = self.page(from, last).await?;
             let Some(end) = page.last() else { return Ok(moved) };
             last = Some(end.cursor());
-            moved.envelopes += page.len() as u64;
+            moved.envelopes += page.iter().filter(|one| !one.envelope.is_record()).count() as u64;
             moved.samples += page.iter().map(|one| one.envelope.samples).sum::<u64>();
-            self.move_page(from, to, page).await?;
+            move_page((from, source), (to, target), page).await?;
         }
-    }
-
-    async fn move_page(
-        &self,
-        from: &str,
-        to: &str,
-        page: Vec<StoredEnvelope>,
-    ) -> Result<(), String> {
-        let (source, target) = (self.get_or_load(from).await?, self.get_or_load(to).await?);
-        let envelopes = page.iter().map(|one| Envelope {
-            // Its batch was emitted long ago.
-            offset: u64::MAX,
-            ..one.envelope.clone()
-        });
-        let envelopes: Vec<Envelope> = envelopes.collect();
-        if !target.fits(&envelopes) {
-            return Err(format!("spool {to} has no room; the remaining envelopes stay in {from}"));
-        }
-        // Added before it is removed: a crash in between duplicates envelopes, with the same ids.
-        SpoolShared::extra_writer(&target).push(envelopes).await;
-        source.remove_moved(&page).await
     }
 
     /// A spool, also one that no publisher has opened.
@@ -183,20 +179,47 @@ impl Spools {
     }
 }
 
+async fn move_page(
+    (from, source): (&str, &SpoolShared),
+    (to, target): (&str, &Arc<SpoolShared>),
+    page: Vec<StoredEnvelope>,
+) -> Result<(), String> {
+    // A record proves nothing in another place of a stream.
+    let samples = page.iter().filter(|one| !one.envelope.is_record());
+    let envelopes = samples.map(|one| Envelope {
+        // Its batch was emitted long ago.
+        offset: u64::MAX,
+        ..one.envelope.clone()
+    });
+    let envelopes: Vec<Envelope> = envelopes.collect();
+    if !target.fits(&envelopes) {
+        return Err(format!("spool {to} has no room; the remaining envelopes stay in {from}"));
+    }
+    // Added before it is removed: a crash in between duplicates envelopes, with the same ids.
+    SpoolShared::extra_writer(target).push(envelopes).await;
+    source.remove_moved(&page).await
+}
+
 impl SpoolShared {
     /// Removes envelopes that were moved to another spool, pending and rejected ones, also from the
-    /// counters: they count there from now on.
+    /// counters: they count there from now on. Records were not moved, and count as dropped.
     pub(super) async fn remove_moved(&self, moved: &[StoredEnvelope]) -> Result<(), String> {
         let mut state = self.write_state.lock().await;
         let counts = &self.counts;
         let (mut pending, mut requeued) = (HashSet::new(), Vec::new());
         for StoredEnvelope { envelope, rejected } in moved {
-            counts.encoded.fetch_sub(1, Relaxed);
-            counts.samples.fetch_sub(envelope.samples, Relaxed);
+            let is_record = envelope.is_record();
+            if !is_record {
+                counts.encoded.fetch_sub(1, Relaxed);
+                counts.samples.fetch_sub(envelope.samples, Relaxed);
+            }
             if rejected.is_some() {
-                counts.dropped.take_back(Dropped::Permanent, envelope.manifest.by_meter());
+                if !is_record {
+                    counts.dropped.take_back(Dropped::Permanent, envelope.manifest.by_meter());
+                }
                 requeued.push(envelope.sequence);
             } else {
+                counts.dropped.add(Dropped::Policy, u64::from(is_record));
                 state.declare_dropped("moved", envelope.sequence, Some(envelope));
                 counts.pending.fetch_sub(1, Relaxed);
                 pending.insert(envelope.sequence);

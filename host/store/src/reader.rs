@@ -193,6 +193,15 @@ impl JournalReader {
         (report.written, report.envelopes)
     }
 
+    /// Makes durable what was written lazily, by any sink; one sync for all of them.
+    pub async fn sync(&self) {
+        let backend = &self.shared.backend;
+        if backend.disk().is_some_and(|disk| disk.is_unsynced()) {
+            // The backend has logged a failure; the next write is durable again.
+            drop(backend.write(Changes::default()).await);
+        }
+    }
+
     /// Writes a note on a batch. It is part of the [`ResumePoint`] until a state is saved at or after
     /// that batch.
     ///

@@ -160,9 +160,10 @@ impl SpoolShared {
                 .map(|(_, _, time)| time)
                 .max()
                 .unwrap_or(envelope.time.as_nanos()),
-            rank: match envelope.samples {
-                0 => RECORD_RANK,
-                _ => u8::from(manifest.meters().any(last)),
+            rank: if envelope.is_record() {
+                RECORD_RANK
+            } else {
+                u8::from(manifest.meters().any(last))
             },
         }
     }

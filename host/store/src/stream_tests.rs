@@ -191,6 +191,41 @@ async fn numbers_are_reserved_in_time() {
     verify(&received);
 }
 
+// Each page of a requeue opened both spools anew: numbers were skipped, and a spool that was source and
+// target had two writers.
+#[tokio::test]
+async fn requeue_without_a_publisher_skips_no_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(folder.path(), BOUNDS).await;
+    rig.commit(0..120, Persistence::AtOnce).await;
+    let envelopes = rig.reader.lease(200).await.unwrap();
+    let mut received = envelopes[..1].to_vec();
+    let result = |at| match at {
+        0 => DeliveryResult::Acknowledged,
+        _ => DeliveryResult::Rejected("no".to_owned()),
+    };
+    rig.reader.acknowledge(&(0..121).map(result).collect::<Vec<_>>()).await;
+    rig.spools.close().await;
+    drop(rig);
+    let store = Store::open(folder.path()).unwrap();
+    let requeued = store.spools().requeue("s/p", "s/p").await.unwrap();
+    assert_eq!((requeued.envelopes, requeued.samples), (119, 119));
+    drop(store);
+    let mut rig = Rig::open(folder.path(), BOUNDS).await;
+    received.extend(rig.reader.lease(200).await.unwrap());
+    rig.reader.acknowledge(&vec![DeliveryResult::Acknowledged; 120]).await;
+    rig.commit(120..121, Persistence::AtOnce).await;
+    received.extend(rig.deliver().await);
+    let drops = verify(&received);
+    assert!(drops.iter().all(|drop| drop.reason == "permanent"), "{drops:?}");
+    let sequences: Vec<u64> = received.iter().skip(1).map(|one| one.sequence).collect();
+    assert_eq!(
+        sequences,
+        (122..=243).collect::<Vec<_>>(),
+        "requeued, declaration, sample, checkpoint"
+    );
+}
+
 /// A declaration that is itself dropped must not take with it what it declared.
 #[tokio::test]
 async fn drops_of_a_dropped_declaration_are_declared_again() {

@@ -115,10 +115,15 @@ impl PublisherStream {
         let context = &self.context;
         let sources = context.sources();
         let of_sink = sources.iter().filter(|source| source.sinks.contains(&self.sink));
-        let source = |source: &SourceSpec| SourceState {
-            name: source.name.to_string(),
-            interval: source.interval.as_secs_f64(),
-            meters: source.meters.texts(),
+        let source = |source: &SourceSpec| {
+            let [only, without] = source.meters.restrictions();
+            SourceState {
+                name: source.name.to_string(),
+                interval: source.interval.as_secs_f64(),
+                meters: source.meters.texts(),
+                only,
+                without,
+            }
         };
         let transformer = |one: &TransformerIdentity| TransformerState {
             component: one.component.to_string(),
