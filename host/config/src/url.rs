@@ -66,6 +66,12 @@ impl<'a> Parts<'a> {
         ::url::form_urlencoded::parse(self.query.as_bytes()).into_owned().collect()
     }
 
+    /// Whether the text before the first `://` can be a scheme. If not, the scheme is missing, and
+    /// the text may be a part of the credentials.
+    fn has_scheme(&self) -> bool {
+        !self.scheme.contains([':', '@', '/', '?', '#'])
+    }
+
     /// Whether the text after the user is a valid `host:port`, which may be shown.
     fn shows_host_only(&self) -> bool {
         let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
@@ -137,8 +143,7 @@ pub(super) fn option_name(key: &str) -> String {
 
 impl fmt::Display for Parts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // If the scheme is missing, this may be a part of the credentials.
-        if self.scheme.contains([':', '@', '/', '?']) {
+        if !self.has_scheme() {
             return f.write_str("***");
         }
         let hidden = match self.authority {
@@ -169,7 +174,8 @@ impl fmt::Display for Parts<'_> {
 /// They have the names of `[oslo_messaging_rabbit]` and override that section.
 pub(super) fn without_tls_options(url: &str) -> (String, Vec<(String, String)>) {
     // The problems of an invalid URL are reported when it is parsed later.
-    let good = Parts::split(url).is_some_and(|parts| parts.check_authority().is_ok());
+    let good = Parts::split(url)
+        .is_some_and(|parts| parts.has_scheme() && parts.check_authority().is_ok());
     let Some((before, query)) = url.split_once('?').filter(|_| good) else {
         return (url.to_owned(), Vec::new());
     };
@@ -197,8 +203,7 @@ pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
     let mut tls = match parts.scheme {
         "amqp" | "rabbit" | "kombu" | "kombu+amqp" => tls,
         "amqps" | "rabbit+ssl" | "rabbits" | "kombu+amqps" => true,
-        // If the scheme is missing, this is a part of the credentials.
-        other if other.contains([':', '@', '/']) => {
+        _ if !parts.has_scheme() => {
             return fault("the broker's URL does not begin with a scheme", RIGHT);
         }
         other => {
