@@ -66,13 +66,16 @@ fn options_of_the_broker_are_read_or_refused() {
 #[test]
 fn unread_options_stop_the_agent_unless_the_broker_is_named() {
     let agent = Agent::new("conf-run").pipeline(PIPELINE);
-    let conf = agent.folder.write("c.conf", "[oslo_messaging_rabbit]\nrabbit_host = hunter2\n");
-    let refused = "c.conf:2:1: [oslo_messaging_rabbit] rabbit_host is not read, and may change";
+    let conf =
+        agent.folder.write("c.conf", "[oslo_messaging_rabbit]\nrabbit_login_method = hunter2\n");
+    let refused =
+        "c.conf:2:1: [oslo_messaging_rabbit] rabbit_login_method is not read, and may change";
     for arguments in [&["run"][..], &["once", "--publish"]] {
         let ended = ended(&agent, command(&agent, arguments, &conf, "")).code(78).reports(refused);
         assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
     }
-    let noted = "c.conf:2:1: [oslo_messaging_rabbit] rabbit_host has no effect: amqp.url is set";
+    let noted =
+        "c.conf:2:1: [oslo_messaging_rabbit] rabbit_login_method has no effect: amqp.url is set";
     let named = command(&agent, &["check"], &conf, "amqp: {url: 'amqp://u:p@127.0.0.1'}");
     ended(&agent, named).code(0).reports(noted);
     let mut variable = command(&agent, &["check"], &conf, "");

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::load::parse_pipeline;
 use super::tests::{inputs, lines};
-use super::url::{broker_urls, label, without_tls_options, without_user};
+use super::url::{broker_urls, label, without_options, without_user};
 use super::*;
 use nephometer_model::Bound;
 
@@ -117,7 +117,7 @@ fn password() -> impl Strategy<Value = String> {
 // The property below took many runs to find these two.
 #[test]
 fn user_without_a_scheme_is_hidden() {
-    let (url, options) = without_tls_options("user:?ssl=://SECRET@host");
+    let (url, options) = without_options("user:?ssl=://SECRET@host", |_| true);
     assert_eq!((url.as_str(), options.len()), ("user:?ssl=://SECRET@host", 0));
     assert_eq!(without_user("user:///SECRET@host"), "***@host");
     assert_eq!(
@@ -158,5 +158,42 @@ proptest! {
             Err(error) => lines(&error.problems) + &lines(&error.warnings),
         };
         prop_assert!(!printed.contains("SECRET"), "{url} in ceilometer.conf: {printed}");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_in_ceilometer_conf_is_shown(
+        (section, key) in prop::sample::select(vec![
+            ("DEFAULT", "transport_url"),
+            ("oslo_messaging_notifications", "transport_url"),
+            ("oslo_messaging_rabbit", "transport_url"),
+            ("DEFAULT", "rabbit_password"),
+            ("oslo_messaging_rabbit", "rabbit_password"),
+            ("oslo_messaging_rabbit", "rabbit_userid"),
+            ("oslo_messaging_rabbit", "rabbit_virtual_host"),
+            ("publisher", "telemetry_secret"),
+            ("DEFAULT", "metering_secret"),
+            ("service_credentials", "password"),
+            ("oslo_messaging_rabbit", "ssl"),
+            ("oslo_messaging_rabbit", "ssl_enforce_hostname_verification"),
+            ("oslo_messaging_rabbit", "rabbit_login_method"),
+            ("oslo_messaging_rabbit", "rabbit_port"),
+            ("DEFAULT", "rpc_backend"),
+        ]),
+        password in password(),
+        before in prop::sample::select(vec![
+            "", "rabbit://u:", "rabbit://a:b@one,u:", "rabbit://u:p@h/?ssl=", "://", "amqp://", "u@",
+        ]),
+        after in prop::sample::select(vec!["", "@host:5672/", "@one,u:p@two/v?ssl=1"]),
+    ) {
+        let conf = tempfile::NamedTempFile::new().unwrap();
+        let text = format!("[{section}]\n{key} = {before}{password}{after}\n");
+        std::fs::write(conf.path(), &text).unwrap();
+        let mut inputs = inputs("", &[]);
+        inputs.ceilometer = Some(conf.path().to_owned());
+        let printed = match load(&inputs) {
+            Ok(loaded) => format!("{:?}{}", loaded.spec, lines(&loaded.warnings)),
+            Err(error) => lines(&error.problems) + &lines(&error.warnings),
+        };
+        prop_assert!(!printed.contains("SECRET"), "{text}: {printed}");
     }
 }

@@ -12,7 +12,7 @@ pub struct AmqpSpec {
 }
 
 /// The addresses of a broker, and how to connect to it.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BrokerSpec {
     /// `amqp://` or `amqps://`: `amqp.url`, the content of `amqp.url_file`, or what a publisher's own
     /// URL names. The nodes of a cluster; any of them is used.
@@ -21,10 +21,23 @@ pub struct BrokerSpec {
     pub tls: TlsSpec,
     /// `amqp.queues`
     pub queues: Queues,
+    /// `amqp.exchange`: where messages are published, and queues are bound.
+    pub exchange: String,
+}
+
+impl Default for BrokerSpec {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            tls: TlsSpec::default(),
+            queues: Queues::default(),
+            exchange: "ceilometer".to_owned(),
+        }
+    }
 }
 
 /// Certificates for TLS, as PEM files.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSpec {
     /// `amqp.tls.enabled`: whether `amqp://` means TLS, and so does a publisher's own URL.
     pub enabled: bool,
@@ -32,6 +45,14 @@ pub struct TlsSpec {
     pub ca: Option<PathBuf>,
     /// `amqp.tls.certificate` and `amqp.tls.key`: the client's identity.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// `amqp.tls.verify_hostname`: whether the certificate must have the broker's name or address.
+    pub verify_hostname: bool,
+}
+
+impl Default for TlsSpec {
+    fn default() -> Self {
+        Self { enabled: false, ca: None, identity: None, verify_hostname: true }
+    }
 }
 
 /// How missing queues and their exchange are declared.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::caution::is_secret;
 use super::error::Report;
 use super::location::Location;
-use super::oslo::{DEFAULT, OsloFile, OsloOption};
-use super::url;
+use super::oslo::{DEFAULT, OsloFile, OsloOption, truth};
+use super::rabbit::{Key, RABBIT, Rabbit, Taken};
 
 /// The settings of the file.
 #[derive(Default)]
@@ -19,45 +19,16 @@ pub(super) struct CeilometerConf {
     pub(super) pipeline: Option<PathBuf>,
     /// `[polling] cfg_file`, or a `polling.yaml` in the same folder.
     pub(super) polling: Option<PathBuf>,
+    /// The options about the broker, until they are keys.
+    rabbit: Rabbit,
     /// Unsupported options that concern the broker: location and name.
     unread: Vec<(Location, String)>,
     /// The location of the first option that contains a secret.
     pub(super) secret: Option<Location>,
 }
 
-/// A key, its value, and the origin of the value.
-type Key = (&'static [&'static str], String, String);
-
-const RABBIT: &str = "oslo_messaging_rabbit";
-const QUEUES: &[&str] = &["amqp", "queues"];
-const TLS: &[&str] = &["amqp", "tls", "enabled"];
-const CA: &[&str] = &["amqp", "tls", "ca"];
-const CERTIFICATE: &[&str] = &["amqp", "tls", "certificate"];
-const KEY: &[&str] = &["amqp", "tls", "key"];
-
 /// Substrings in the names of options about the broker.
 const BROKER: [&str; 4] = ["ssl", "tls", "rabbit_", "transport_url"];
-
-/// Options with such names that concern neither the broker's address nor its protocol: when
-/// oslo.messaging reconnects, how many messages a consumer prefetches, and queues for remote calls
-/// and replies, of which this agent has none. The agent uses TLS 1.2 or 1.3, whatever version is
-/// set.
-const IMMATERIAL: [&str; 14] = [
-    "kombu_ssl_version",
-    "rabbit_ha_queues",
-    "rabbit_interval_max",
-    "rabbit_max_retries",
-    "rabbit_qos_prefetch_count",
-    "rabbit_quorum_delivery_limit",
-    "rabbit_quorum_max_memory_bytes",
-    "rabbit_quorum_max_memory_length",
-    "rabbit_retry_backoff",
-    "rabbit_retry_interval",
-    "rabbit_stream_fanout",
-    "rabbit_transient_queues_ttl",
-    "rabbit_transient_quorum_queue",
-    "ssl_version",
-];
 
 /// Sections of other Ceilometer services, and of libraries that this agent does not use.
 const ELSEWHERE: [&str; 11] = [
@@ -122,14 +93,16 @@ impl CeilometerConf {
                 conf.take((&file, option), value, folder, report);
             }
         }
-        // Quorum queues are durable, too, so they win. TLS is used if any option enables it.
-        for (key, wins) in [(QUEUES, "quorum"), (TLS, "true")] {
-            if conf.keys.iter().any(|(path, value, _)| *path == key && value == wins) {
-                conf.keys.retain(|(path, value, _)| *path != key || value == wins);
-            }
+        if let Some(location) = conf.rabbit.unused_address() {
+            let what = "rabbit_host and its like have no effect: transport_url names the broker";
+            report.warn(location, what, "no action needed");
         }
-        // The options of the URL override those of the section, as with oslo.messaging.
-        conf.keys.sort_by_key(|(_, _, origin)| !origin.ends_with(IN_URL));
+        let (keys, unread) = conf.rabbit.keys();
+        conf.keys.extend(keys);
+        conf.unread.extend(unread);
+        if conf.secret.is_none() {
+            conf.secret = conf.rabbit.secret().cloned();
+        }
         let beside = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
         conf.pipeline = conf.pipeline.or_else(|| beside("pipeline.yaml"));
         conf.polling = conf.polling.or_else(|| beside("polling.yaml"));
@@ -163,34 +136,29 @@ impl CeilometerConf {
         report: &mut Report,
     ) {
         let location = file.location(option);
+        match self.rabbit.take((&option.section, &option.key), &value, &location) {
+            Taken::Yes => return,
+            Taken::Immaterial => {
+                let what = format!("{} has no effect here", option.name());
+                return report.warn(&location, what, "no action needed");
+            }
+            Taken::No => {}
+        }
         let mut set = |path: &'static [&'static str], value: String| {
-            self.keys.push((path, value, format!("{}:{}", location.file, location.line)));
+            let origin = format!("{}:{}", location.file, location.line);
+            self.keys.push((path, vec![value], origin));
         };
         let mut warn = |what: String, remedy: &str| report.warn(&location, what, remedy);
         let name = option.name();
         match (option.section.as_str(), option.key.as_str()) {
             (DEFAULT, "host") => set(&["host"], value),
             (DEFAULT, "sample_source") => set(&["message", "sample_source"], value),
-            (DEFAULT, "transport_url") => self.transport_url(&location, &value),
-            // Empty TLS options count as not set.
-            (RABBIT | DEFAULT, key) if tls(key).is_some() && value.is_empty() => {}
-            (RABBIT, "ssl" | "ssl_ca_file" | "ssl_cert_file" | "ssl_key_file")
-            // The names up to Ceilometer 7, which later releases still accept.
-            | (
-                RABBIT | DEFAULT,
-                "rabbit_use_ssl" | "kombu_ssl_ca_certs" | "kombu_ssl_certfile"
-                | "kombu_ssl_keyfile",
-            ) => {
-                let path = tls(&option.key).unwrap_or(TLS);
-                set(path, if path == TLS { truth(value) } else { value });
+            (DEFAULT, "control_exchange") => set(&["amqp", "exchange"], value),
+            ("oslo_messaging_notifications", "topics") | (DEFAULT, "notification_topics") => {
+                let topics = value.split(',').map(str::trim).filter(|topic| !topic.is_empty());
+                let origin = format!("{}:{}", location.file, location.line);
+                self.keys.push((&["polling", "topics"], topics.map(str::to_owned).collect(), origin));
             }
-            (RABBIT, "rabbit_quorum_queue") if is_true(&value) => {
-                set(QUEUES, "quorum".to_owned());
-            }
-            (RABBIT, "amqp_durable_queues") if is_true(&value) => {
-                set(QUEUES, "durable".to_owned());
-            }
-            (RABBIT, "rabbit_quorum_queue" | "amqp_durable_queues") => {}
             ("publisher", "telemetry_secret")
             // Name and sections up to Ceilometer 5.
             | ("publisher" | "publisher_rpc" | DEFAULT, "metering_secret") => {
@@ -215,48 +183,10 @@ impl CeilometerConf {
             }
             (DEFAULT, "pipeline_cfg_file") => self.pipeline = Some(folder.join(value)),
             ("polling", "cfg_file") => self.polling = Some(folder.join(value)),
-            (RABBIT | DEFAULT, key) if IMMATERIAL.contains(&key) => {
-                warn(format!("{name} has no effect here"), "no action needed");
-            }
             (_, key) if concerns_broker(key) => self.unread.push((location, name)),
             _ => without_effect(option, &name, &value, warn),
         }
     }
-
-    fn transport_url(&mut self, location: &Location, value: &str) {
-        let (url, options) = url::without_tls_options(value);
-        if url::has_password(&url) {
-            self.secret.get_or_insert_with(|| location.clone());
-        }
-        let origin = format!("{}:{}", location.file, location.line);
-        self.keys.push((&["amqp", "url"], url, origin.clone()));
-        for (name, value) in options {
-            let origin = format!("{origin}{IN_URL}");
-            match tls(&name) {
-                Some(path) if path == TLS => self.keys.push((path, truth(value), origin)),
-                Some(path) => self.keys.push((path, value, origin)),
-                None if IMMATERIAL.contains(&name.as_str()) => {}
-                None => {
-                    let name = url::option_name(&name);
-                    self.unread.push((location.clone(), format!("{name} of transport_url")));
-                }
-            }
-        }
-    }
-}
-
-/// The suffix of origins in the query of `transport_url`.
-const IN_URL: &str = ", transport_url";
-
-/// The key that a TLS option of oslo.messaging sets.
-fn tls(option: &str) -> Option<&'static [&'static str]> {
-    Some(match option {
-        "ssl" | "rabbit_use_ssl" => TLS,
-        "ssl_ca_file" | "kombu_ssl_ca_certs" => CA,
-        "ssl_cert_file" | "kombu_ssl_certfile" => CERTIFICATE,
-        "ssl_key_file" | "kombu_ssl_keyfile" => KEY,
-        _ => return None,
-    })
 }
 
 /// Whether an option may concern the broker's address or protocol.
@@ -315,17 +245,4 @@ fn uri_of(libvirt_type: &str) -> Option<&'static str> {
         "xen" => "xen:///",
         _ => return None,
     })
-}
-
-fn is_true(value: &str) -> bool {
-    matches!(value.to_lowercase().as_str(), "true" | "1" | "yes" | "on")
-}
-
-/// Converts the spellings of true and false in oslo.config.
-fn truth(value: String) -> String {
-    match value.to_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => "true".to_owned(),
-        "false" | "0" | "no" | "off" => "false".to_owned(),
-        _ => value,
-    }
 }

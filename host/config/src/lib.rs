@@ -29,6 +29,7 @@ mod load;
 mod location;
 pub mod options;
 mod oslo;
+mod rabbit;
 mod raw;
 mod routing;
 mod spec;
@@ -38,7 +39,7 @@ mod url;
 mod value;
 
 pub use broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
-pub use check::{parse_duration, parse_size};
+pub use check::{KnownMeters, parse_duration, parse_size};
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
 pub use grant::{ConnectTarget, Grant};

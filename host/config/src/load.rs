@@ -4,21 +4,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::broker::BrokerSpec;
 use super::caution;
 use super::ceilometer::CeilometerConf;
-use super::check::{self, Defaults, Host, PipelineContext};
+use super::check::{self, Defaults, Host, KnownMeters, PipelineContext};
 use super::error::{ConfigError, Problem, Report, problem};
-use super::filter::MeterFilter;
 use super::location::Location;
 use super::raw::{Document, Kind};
-use super::routing::{Pipeline, route};
-use super::spec::{
-    AgentSpec, Mode, NotificationForm, NotifierSpec, PipelineSpec, Policy, PublisherSpec,
-    PublisherTarget, Routing, SinkSpec, SourceSpec,
-};
+use super::routing::{Pipeline, polling_mode, route};
+use super::spec::{AgentSpec, MeteringSpec, Mode, PipelineSpec, Routing, SourceSpec};
 use nephometer_model::Bound;
-use nephometer_model::Secret;
 
 /// The default path of `nephometer.yaml`. The file may be absent.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";
@@ -74,6 +68,8 @@ pub struct Inputs {
     pub hostname: String,
     /// Folders for the defaults of paths.
     pub folders: Folders,
+    /// The meters that this agent has with these settings.
+    pub meters: Option<fn(MeteringSpec) -> KnownMeters>,
 }
 
 /// Folders from which the defaults of paths are chosen.
@@ -163,10 +159,11 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let context = host.as_ref().map_or_else(PipelineContext::default, |host| PipelineContext {
         broker: host.amqp.broker.clone(),
         components: host.components.path.clone(),
+        meters: inputs.meters.map(|known| known(host.metering)).unwrap_or_default(),
     });
     let (mode, routing) =
-        host.as_ref().map_or((Mode::default(), None), |host| (host.mode, host.routing));
-    let pipeline = pipelines(inputs, mode, routing, &context, &mut report);
+        host.as_ref().map_or((Mode::default(), None), |host| (host.mode.clone(), host.routing));
+    let pipeline = pipelines(inputs, &mode, routing, &context, &mut report);
     let rest = host.clone().map(|host| {
         let sinks = std::mem::take(&mut report.checkable);
         let pipeline = PipelineSpec { sources: Vec::new(), sinks };
@@ -189,18 +186,18 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
 /// Loads both forms of the files, and both modes, as sources with sinks.
 fn pipelines(
     inputs: &Inputs,
-    mode: Mode,
+    mode: &Mode,
     routing: Option<Routing>,
     context: &PipelineContext,
     report: &mut Report,
 ) -> Option<PipelineSpec> {
-    let polled = polling_file(inputs).then(|| polled(inputs, report));
-    if let Mode::Polling { batch_size } = mode {
+    let polled = polling_file(inputs).then(|| polled(inputs, context, report));
+    if let Mode::Polling { batch_size, topics } = mode {
         let sources = match polled {
             Some(sources) => sources?,
             None => single(inputs, context, report)?.sources,
         };
-        return Some(polling_mode(&sources, batch_size, &context.broker));
+        return Some(polling_mode(&sources, *batch_size, topics, &context.broker));
     }
     let Some(polled) = polled else {
         let spec = single(inputs, context, report)?;
@@ -225,10 +222,14 @@ fn pipelines(
 }
 
 /// `polling.yaml`
-fn polled(inputs: &Inputs, report: &mut Report) -> Option<Vec<SourceSpec>> {
+fn polled(
+    inputs: &Inputs,
+    context: &PipelineContext,
+    report: &mut Report,
+) -> Option<Vec<SourceSpec>> {
     let (name, bytes) = bytes(&inputs.polling, DEFAULT_POLLING, report)?;
     let doc = document(&bytes, &name, report)?;
-    check::polling(&doc, report)
+    check::polling(&doc, context, report)
 }
 
 /// `pipeline.yaml` in the form of 2015, whose sources poll.
@@ -241,31 +242,6 @@ fn by_name(spec: &PipelineSpec) -> PipelineSpec {
     let pipelines: Vec<Pipeline> = spec.sources.iter().map(Pipeline::from).collect();
     let sources = route(&spec.sources, &pipelines, &spec.sinks, Routing::Name);
     PipelineSpec { sources, sinks: spec.sinks.clone() }
-}
-
-/// The pipeline of Ceilometer's polling agent: all samples go to notification agents.
-fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &BrokerSpec) -> PipelineSpec {
-    const NAME: &str = "telemetry.polling";
-    let notifier = NotifierSpec {
-        broker: broker.clone(),
-        topics: vec!["notifications".to_owned()],
-        per_meter_topic: false,
-        policy: Policy::Default,
-        max_queue_length: None,
-        form: NotificationForm::Polling { batch_size },
-        provable: true,
-    };
-    let publisher = PublisherSpec {
-        url: Secret::new("notifier://?topic=notifications"),
-        label: NAME.into(),
-        location: whole("mode: polling"),
-        target: PublisherTarget::Notifier(notifier),
-    };
-    let sinks =
-        vec![SinkSpec { name: NAME.into(), transformers: Vec::new(), publishers: vec![publisher] }];
-    let everything =
-        Pipeline { name: NAME.into(), meters: MeterFilter::default(), sinks: vec![NAME.into()] };
-    PipelineSpec { sources: route(sources, &[everything], &sinks, Routing::Name), sinks }
 }
 
 /// Loads the configuration without `pipeline.yaml`, for commands that need no pipeline. The
@@ -291,10 +267,10 @@ pub fn load_host(inputs: &Inputs) -> Result<Loaded, ConfigError> {
 pub(crate) fn parse_pipeline(
     text: &[u8],
     name: &str,
-    broker: &BrokerSpec,
+    broker: &super::broker::BrokerSpec,
 ) -> Result<(PipelineSpec, Vec<Problem>), ConfigError> {
     let mut report = Report::default();
-    let context = PipelineContext { broker: broker.clone(), components: Vec::new() };
+    let context = PipelineContext { broker: broker.clone(), ..PipelineContext::default() };
     let spec = pipeline(text, name, &context, &mut report);
     report.finish(spec)
 }
@@ -372,11 +348,11 @@ fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Op
         caution::readable(&path, location, report);
     }
     ceilometer.unread(names_broker(inputs, &doc), report);
-    for (path, value, origin) in &ceilometer.keys {
+    for (path, values, origin) in &ceilometer.keys {
         let pointer = format!("/{}", path.join("/"));
         let keys = [pointer.clone(), format!("{pointer}_file")];
         if keys.iter().all(|pointer| doc.fact(pointer).is_none()) {
-            override_key(&mut doc, path, std::slice::from_ref(value), origin, report);
+            override_key(&mut doc, path, values, origin, report);
         }
     }
     for (variable, value) in &inputs.environment {

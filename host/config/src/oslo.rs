@@ -193,6 +193,25 @@ impl OsloFile {
     }
 }
 
+/// Whether a text is true for oslo.config.
+pub(super) fn is_true(value: &str) -> bool {
+    matches!(value.to_lowercase().as_str(), "true" | "1" | "yes" | "on")
+}
+
+/// Whether a text is true or false for oslo.config.
+pub(super) fn is_switch(value: &str) -> bool {
+    is_true(value) || matches!(value.to_lowercase().as_str(), "false" | "0" | "no" | "off")
+}
+
+/// Converts the spellings of true and false in oslo.config.
+pub(super) fn truth(value: String) -> String {
+    match value.to_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => "true".to_owned(),
+        "false" | "0" | "no" | "off" => "false".to_owned(),
+        _ => value,
+    }
+}
+
 fn unquoted(value: &str) -> &str {
     let inner = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
     inner('"').or_else(|| inner('\'')).unwrap_or(value)

@@ -88,7 +88,7 @@ pub(crate) enum Routing {
 }
 
 /// Which of Ceilometer's agents this one replaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Mode {
     /// The polling and the notification agent: samples go through pipelines to publishers.
     #[default]
@@ -97,6 +97,8 @@ pub enum Mode {
     Polling {
         /// Samples in one message at most.
         batch_size: usize,
+        /// `polling.topics`: routing keys and queues are `TOPIC.sample`.
+        topics: Vec<String>,
     },
 }
 

@@ -16,6 +16,9 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 const AMQP_PORT: u16 = 5672;
 const AMQPS_PORT: u16 = 5671;
 
+/// User and password where a broker's URL has none, as for kombu.
+const GUEST: &str = "guest";
+
 /// Publisher options that cannot contain a secret.
 const HARMLESS: &[&str] = &[
     "backup_count",
@@ -136,9 +139,10 @@ pub fn without_user(text: &str) -> String {
     }
 }
 
-/// The name of an option for messages. A name that looks like a part of a password is hidden.
+/// The name of an option or scheme for messages. A name that may be a part of a password is hidden.
 pub(super) fn option_name(key: &str) -> String {
-    if key.contains('@') { "***".to_owned() } else { format!("{:?}", clean(key)) }
+    let is_name = |c: char| c.is_ascii_lowercase() || matches!(c, '_' | '-' | '+');
+    if key.chars().all(is_name) { format!("{:?}", clean(key)) } else { "***".to_owned() }
 }
 
 impl fmt::Display for Parts<'_> {
@@ -170,21 +174,33 @@ impl fmt::Display for Parts<'_> {
     }
 }
 
-/// Splits a `transport_url` of oslo.messaging into the URL without TLS options, and these options.
-/// They have the names of `[oslo_messaging_rabbit]` and override that section.
-pub(super) fn without_tls_options(url: &str) -> (String, Vec<(String, String)>) {
-    // The problems of an invalid URL are reported when it is parsed later.
-    let good = Parts::split(url)
-        .is_some_and(|parts| parts.has_scheme() && parts.check_authority().is_ok());
-    let Some((before, query)) = url.split_once('?').filter(|_| good) else {
+/// Whether a URL has a scheme, and no special character of user or password ends its authority too
+/// early.
+pub(super) fn is_sound(url: &str) -> bool {
+    Parts::split(url).is_some_and(|parts| parts.has_scheme() && parts.check_authority().is_ok())
+}
+
+/// Percent-encodes a text for the place of user, password or virtual host.
+pub(super) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// Splits a URL into the URL without some of the options in its query, and these options. A URL that
+/// is not sound is not split: its problems are reported when it is parsed later.
+pub(super) fn without_options(
+    url: &str,
+    splits: impl Fn(&str) -> bool,
+) -> (String, Vec<(String, String)>) {
+    let Some((before, query)) = url.split_once('?').filter(|_| is_sound(url)) else {
         return (url.to_owned(), Vec::new());
     };
-    let is_tls = |pair: &&str| pair.split('=').next().is_some_and(|key| key.starts_with("ssl"));
-    let (tls, others): (Vec<&str>, Vec<&str>) = query.split('&').partition(is_tls);
-    if tls.is_empty() {
+    let (options, others): (Vec<&str>, Vec<&str>) =
+        query.split('&').partition(|pair| pair.split('=').next().is_some_and(&splits));
+    if options.is_empty() {
         return (url.to_owned(), Vec::new());
     }
-    let options = ::url::form_urlencoded::parse(tls.join("&").as_bytes()).into_owned().collect();
+    let options =
+        ::url::form_urlencoded::parse(options.join("&").as_bytes()).into_owned().collect();
     let mark = if others.is_empty() { "" } else { "?" };
     (format!("{before}{mark}{}", others.join("&")), options)
 }
@@ -207,7 +223,7 @@ pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
             return fault("the broker's URL does not begin with a scheme", RIGHT);
         }
         other => {
-            return fault(format!("the broker's URL has the scheme {:?}", clean(other)), RIGHT);
+            return fault(format!("the broker's URL has the scheme {}", option_name(other)), RIGHT);
         }
     };
     let mut client = Vec::new();
@@ -268,7 +284,7 @@ pub(super) fn brokers(parts: &Parts<'_>, tls: bool) -> Result<Vec<Secret>, Fault
         None | Some("") => "%2F".to_owned(),
         Some(vhost) => recode(vhost)?,
     };
-    let mut who = ("guest".to_owned(), "guest".to_owned());
+    let mut who = (GUEST.to_owned(), GUEST.to_owned());
     let mut urls = Vec::new();
     // Templates with a loop leave a trailing comma, which oslo.messaging ignores.
     let nodes = parts.authority.split(',').filter(|node| !node.is_empty());
@@ -287,7 +303,8 @@ pub(super) fn brokers(parts: &Parts<'_>, tls: bool) -> Result<Vec<Secret>, Fault
         };
         if let Some(user) = user {
             let (user, password) = user.split_once(':').unwrap_or((user, ""));
-            who = (recode(user)?, recode(password)?);
+            let or_guest = |text: &str| recode(if text.is_empty() { GUEST } else { text });
+            who = (or_guest(user)?, or_guest(password)?);
         }
         let ((user, password), port) = (&who, port.unwrap_or(usual));
         let url = format!("{scheme}://{user}:{password}@{name}:{port}/{vhost}");

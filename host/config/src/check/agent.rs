@@ -3,11 +3,14 @@
 use super::units::{truth, whole};
 use super::{Check, Unknown};
 use crate::error::nearest;
-use crate::raw::{Field, RawPolling, Scalar};
+use crate::raw::{Field, Kind, RawPolling, Scalar, Scalars};
 use crate::spec::{Mode, Routing};
 
 /// The default, that of Ceilometer's `[polling] batch_size`.
 const BATCH_SIZE: usize = 50;
+
+/// The default, that of `[oslo_messaging_notifications] topics`.
+const TOPIC: &str = "notifications";
 
 /// A message with more samples would exceed about 15 MB.
 const MOST_IN_BATCH: i64 = 10_000;
@@ -27,7 +30,7 @@ pub(super) fn check(
     let mode = word(check, "/mode", mode, &["notification", "polling"]);
     let routing = word(check, "/routing", routing, &["source", "name"]);
     let raw = check.mapping("/polling", polling)?;
-    check.keys("/polling", &["batch_size", "spread"], Unknown::Refused(&[]));
+    check.keys("/polling", &["batch_size", "topics", "spread"], Unknown::Refused(&[]));
     let size = |value: &Scalar| {
         let value = whole(value).filter(|value| (1..=MOST_IN_BATCH).contains(value))?;
         usize::try_from(value).ok()
@@ -35,15 +38,43 @@ pub(super) fn check(
     let right = "write a whole number from 1 to 10000";
     let batch_size = check.value("/polling/batch_size", &raw.batch_size, size, right);
     let spread = check.value("/polling/spread", &raw.spread, truth, "write true or false");
-    let batch_size = batch_size?.unwrap_or(BATCH_SIZE);
+    let topics = topics(check, &raw.topics);
+    let (batch_size, topics) = (batch_size?.unwrap_or(BATCH_SIZE), topics?);
     Some(Agent {
         mode: match mode? {
-            Some("polling") => Mode::Polling { batch_size },
+            Some("polling") => Mode::Polling { batch_size, topics },
             _ => Mode::Notification,
         },
         routing: routing?.map(|word| if word == "name" { Routing::Name } else { Routing::Source }),
         spread: spread?.unwrap_or(false),
     })
+}
+
+/// Routing keys without their `.sample`. As text they are separated by commas, as in
+/// `ceilometer.conf`.
+fn topics(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<String>> {
+    const RIGHT: &str = "write a list of topics of 1 to 200 bytes: [notifications]";
+    let pointer = "/polling/topics";
+    let topics: Vec<String> = match (field, check.kind(pointer)) {
+        (Field::Absent | Field::Null, _) => return Some(vec![TOPIC.to_owned()]),
+        (_, Kind::Text) => {
+            let text = check.text(pointer).unwrap_or_default();
+            text.split(',').map(|topic| topic.trim().to_owned()).collect()
+        }
+        (Field::Given(entries), Kind::List) => {
+            let texts = check.texts(pointer, entries);
+            texts.into_iter().map(|(_, topic)| topic).collect()
+        }
+        _ => {
+            check.wrong(pointer, RIGHT);
+            return None;
+        }
+    };
+    if topics.is_empty() || topics.iter().any(|topic| !(1..=200).contains(&topic.len())) {
+        check.fault(pointer, "`topics` has no topic, or one that is empty or too long", RIGHT);
+        return None;
+    }
+    Some(topics)
 }
 
 /// One of several keywords.

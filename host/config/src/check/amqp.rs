@@ -10,7 +10,7 @@ use crate::url;
 
 pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<AmqpSpec> {
     let raw = check.mapping("/amqp", field)?;
-    check.keys("/amqp", &["url", "url_file", "tls", "queues"], Unknown::Refused(&[]));
+    check.keys("/amqp", &["url", "url_file", "tls", "queues", "exchange"], Unknown::Refused(&[]));
     let tls = tls(check, raw.tls);
     let words = [
         ("transient", Queues::Transient),
@@ -18,6 +18,7 @@ pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<Amqp
         ("quorum", Queues::Quorum),
     ];
     let queues = check.word("/amqp/queues", &raw.queues, &words);
+    let exchange = exchange(check, &raw.exchange);
     let given = check.secret("/amqp/url", &raw.url, &raw.url_file)?;
     let from = if matches!(raw.url, Field::Given(_)) { "/amqp/url" } else { "/amqp/url_file" };
     let text = given.unwrap_or_else(|| "amqp://guest:guest@127.0.0.1:5672/%2F".to_owned());
@@ -30,16 +31,32 @@ pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<Amqp
             return None;
         }
     };
-    Some(AmqpSpec { broker: BrokerSpec { urls, tls: tls?, queues: queues?.unwrap_or_default() } })
+    let (tls, queues, exchange) = (tls?, queues?.unwrap_or_default(), exchange?);
+    Some(AmqpSpec { broker: BrokerSpec { urls, tls, queues, exchange } })
+}
+
+/// The name of an exchange: a short string of AMQP.
+fn exchange(check: &mut Check<'_>, field: &Field<Scalar>) -> Option<String> {
+    let Some(name) = check.string("/amqp/exchange", field)? else {
+        return Some(BrokerSpec::default().exchange);
+    };
+    if name.is_empty() || name.len() > 255 || name.contains(char::is_control) {
+        let what = "`exchange` is not the name of an exchange";
+        check.fault("/amqp/exchange", what, "write 1 to 255 bytes without control characters");
+        return None;
+    }
+    Some(name)
 }
 
 /// The TLS settings and files.
 fn tls(check: &mut Check<'_>, field: Field<RawTls>) -> Option<TlsSpec> {
     let raw = check.mapping("/amqp/tls", field)?;
-    let keys = &["enabled", "ca", "certificate", "key"];
+    let keys = &["enabled", "ca", "certificate", "key", "verify_hostname"];
     check.keys("/amqp/tls", keys, Unknown::Refused(&[]));
     let right = "write true or false";
     let enabled = check.value("/amqp/tls/enabled", &raw.enabled, truth, right);
+    let verify_hostname =
+        check.value("/amqp/tls/verify_hostname", &raw.verify_hostname, truth, right);
     let ca = check.file("/amqp/tls/ca", &raw.ca);
     let certificate = check.file("/amqp/tls/certificate", &raw.certificate);
     let key = check.file("/amqp/tls/key", &raw.key);
@@ -52,7 +69,8 @@ fn tls(check: &mut Check<'_>, field: Field<RawTls>) -> Option<TlsSpec> {
             return None;
         }
     };
-    Some(TlsSpec { enabled: enabled?.unwrap_or(false), ca: ca?, identity })
+    let (enabled, verify_hostname) = (enabled?.unwrap_or(false), verify_hostname?.unwrap_or(true));
+    Some(TlsSpec { enabled, ca: ca?, identity, verify_hostname })
 }
 
 impl Check<'_> {
@@ -63,6 +81,14 @@ impl Check<'_> {
             Ok(_) => Some(Some(PathBuf::from(path))),
             Err(error) => {
                 let what = format!("the file {path:?} cannot be read: {error}");
+                // As for Ceilometer, which reads it when it connects: a certificate may come later.
+                // Overrides have no line, and those of the environment the variable's name.
+                let from = self.location(pointer);
+                if from.line == 0 && !from.file.starts_with("NEPHOMETER_") {
+                    let remedy = "provide it; until then no connection to the broker succeeds";
+                    self.warn(pointer, what, remedy);
+                    return Some(Some(PathBuf::from(path)));
+                }
                 self.fault(pointer, what, "name a PEM file that this agent's user may read");
                 None
             }

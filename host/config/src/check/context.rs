@@ -1,16 +1,27 @@
-//! Settings of the host that publisher URLs depend on.
+//! Settings of the host that the checks of a pipeline depend on.
 
 use std::path::PathBuf;
 
 use crate::broker::BrokerSpec;
 
-/// Settings of the host that publisher URLs depend on.
+/// The meters that an agent has.
+#[derive(Debug, Clone, Default)]
+pub struct KnownMeters {
+    /// Those with fixed names. Without any, `meters` are not checked against them.
+    pub names: Vec<String>,
+    /// The prefix of those whose names depend on the hypervisor.
+    pub prefix: &'static str,
+}
+
+/// Settings of the host that the checks of a pipeline depend on.
 #[derive(Debug, Default)]
 pub(crate) struct PipelineContext {
     /// The broker of `notifier://` without a host.
     pub(crate) broker: BrokerSpec,
     /// `components.path`: an unknown scheme may be the name of a component.
     pub(crate) components: Vec<PathBuf>,
+    /// The meters of the release.
+    pub(crate) meters: KnownMeters,
 }
 
 impl PipelineContext {

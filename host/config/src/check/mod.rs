@@ -8,6 +8,7 @@ mod components;
 mod context;
 mod grants;
 mod host;
+mod known;
 mod metering;
 mod pipeline;
 mod publisher;
@@ -21,6 +22,7 @@ use super::raw::{Document, Field, Kind, Scalar};
 
 pub use units::{parse_duration, parse_size};
 
+pub use context::KnownMeters;
 pub(super) use context::PipelineContext;
 pub(super) use host::{Defaults, Host, check as host};
 pub(super) use pipeline::{check as pipeline, pipeline_sources, polling};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::context::PipelineContext;
-use super::{Check, Unknown, publisher, source};
+use super::{Check, Unknown, known, publisher, source};
 use crate::error::{Report, exceeded};
 use crate::options::{SINK, TRANSFORMER};
 use crate::raw::{
@@ -39,14 +39,24 @@ pub(crate) fn pipeline_sources(
 }
 
 /// Checks a `polling.yaml`.
-pub(crate) fn polling(doc: &Document, report: &mut Report) -> Option<Vec<SourceSpec>> {
+pub(crate) fn polling(
+    doc: &Document,
+    context: &PipelineContext,
+    report: &mut Report,
+) -> Option<Vec<SourceSpec>> {
     let mut check = Check::new(doc, report);
     let raw = top(&mut check, "write a mapping with the key `sources`, a list")?;
     check.keys("", &["sources"], Unknown::Ignored);
     let sources = entries(&mut check, "sources", raw.sources)?;
     check_names(&mut check, &sources, "source");
-    let made: Vec<Option<SourceSpec>> =
-        sources.into_iter().map(|(at, raw)| source::polling(&mut check, &at, &raw, None)).collect();
+    let made: Vec<Option<SourceSpec>> = sources
+        .into_iter()
+        .map(|(at, raw)| {
+            let source = source::polling(&mut check, &at, &raw, None)?;
+            known::meters(&mut check, &at, &raw, &context.meters);
+            Some(source)
+        })
+        .collect();
     made.into_iter().collect()
 }
 
@@ -80,6 +90,9 @@ fn file<T: RoutedSource>(
     let sources = sources.map(|sources| {
         let made = sources.into_iter().map(|(at, raw)| {
             let source = source(&mut check, &at, &raw, &names);
+            if source.is_some() {
+                known::meters(&mut check, &at, &raw, &context.meters);
+            }
             (at, source)
         });
         made.collect::<Vec<_>>()
@@ -347,7 +360,8 @@ fn publishers(
     }
     if found.is_empty() {
         let what = "none of these publishers is supported, the sink publishes nothing";
-        check.warn(&pointer, what, "add notifier:// or file://");
+        check.fault(&pointer, what, "add notifier:// or file://, or remove the sink");
+        return None;
     }
     Some(found)
 }

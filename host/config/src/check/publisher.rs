@@ -29,6 +29,7 @@ const ELSEWHERE: &[&str] = &[
     "meter",
     "meter_publisher",
     "monasca",
+    "panko",
     "rpc",
     "zaqar",
 ];
@@ -110,6 +111,7 @@ fn remedy(scheme: &str) -> &'static str {
              put a component gnocchi.wasm on components.path"
         }
         "database" | "direct" | "meter" | "meter_publisher" | "rpc" => "use notifier://",
+        "panko" => "remove it: it stored events, which this agent does not make",
         "file_alt" => "use file://",
         "http_alt" => "use http://",
         _ => "use notifier:// or http://, or a component of that name on components.path",

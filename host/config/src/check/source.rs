@@ -45,6 +45,15 @@ pub(super) fn polling(
     let meters = meters(check, at, raw);
     let resources = plain_list(check, &format!("{at}/resources"), &raw.resources);
     let discovery = discovery(check, at, &raw.discovery);
+    if let (Some([_, ..]), Some(names)) = (resources.as_deref(), discovery.as_deref()) {
+        let what = match names.is_empty() {
+            true => {
+                "no meter of this agent can use `resources`, so that this source has no samples"
+            }
+            false => "`resources` has no effect: this agent meters instances only",
+        };
+        check.warn(&format!("{at}/resources"), what, "remove it");
+    }
     let sinks = match sinks {
         Some(sinks) => sink_names(check, at, raw, sinks),
         None => Some(Vec::new()),

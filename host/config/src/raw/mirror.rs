@@ -120,6 +120,7 @@ pub(crate) struct RawHost {
 #[serde(default)]
 pub(crate) struct RawPolling {
     pub(crate) batch_size: Field<Scalar>,
+    pub(crate) topics: Scalars,
     pub(crate) spread: Field<Scalar>,
 }
 
@@ -143,6 +144,7 @@ pub(crate) struct RawAmqp {
     pub(crate) url_file: Field<Scalar>,
     pub(crate) tls: Field<RawTls>,
     pub(crate) queues: Field<Scalar>,
+    pub(crate) exchange: Field<Scalar>,
 }
 
 /// `amqp.tls`
@@ -153,6 +155,7 @@ pub(crate) struct RawTls {
     pub(crate) ca: Field<Scalar>,
     pub(crate) certificate: Field<Scalar>,
     pub(crate) key: Field<Scalar>,
+    pub(crate) verify_hostname: Field<Scalar>,
 }
 
 /// Not derived, because it contains a secret.

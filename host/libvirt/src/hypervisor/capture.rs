@@ -14,7 +14,10 @@ use nephometer_model::{Domain, Groups, Moment, Reading, Timestamp};
 use nephometer_telemetry::events::hypervisor as events;
 
 /// Reads `DIR/xml/*.xml` (domain XML) and `DIR/domstats/EPOCH.NANOS.txt` (`virsh domstats --raw`,
-/// one file per cycle).
+/// one file per cycle). `DIR/domblkinfo` may have a file of the same name with the sizes of disks: for
+/// each domain a line `Domain: 'NAME'` and the output of `virsh domblkinfo NAME --all`.
+///
+/// A description that cannot be read costs its domain, as it does with libvirt.
 pub(super) struct Capture {
     by_name: HashMap<String, Arc<Domain>>,
     cycles: Vec<(Moment, PathBuf)>,
@@ -44,10 +47,12 @@ impl Capture {
         let folder = Path::new(&folder);
         let mut by_name = HashMap::new();
         for path in files(&folder.join("xml"), "xml")? {
-            let domain = describe(&text(&path)?).map_err(|error| {
-                recording_error(&path, nephometer_telemetry::Chain(&error).to_string())
-            })?;
-            by_name.insert(domain.name.clone(), Arc::new(domain));
+            match describe(&text(&path)?) {
+                Ok(domain) => {
+                    by_name.insert(domain.name.clone(), Arc::new(domain));
+                }
+                Err(error) => events::domain_unreadable(&path.display().to_string(), &error),
+            }
         }
         let mut cycles = Vec::new();
         for path in files(&folder.join("domstats"), "txt")? {
@@ -74,10 +79,9 @@ impl Hypervisor for Capture {
         let next = self.state().next;
         let Some((moment, path)) = self.cycles.get(next) else { return Ok(None) };
         let file = path.clone();
-        let content = tokio::task::spawn_blocking(move || text(&file))
-            .await
-            .map_err(|error| recording_error(path, error.to_string()))??;
-        let recorded = parse(path, &content)?;
+        let reading = tokio::task::spawn_blocking(move || read_cycle(&file));
+        let recorded =
+            reading.await.map_err(|error| recording_error(path, error.to_string()))??;
         let state = &mut *self.state();
         state.next = next + 1;
         state.domains.clear();
@@ -140,8 +144,75 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, HypervisorError
     Ok(paths)
 }
 
+/// The text of a file. What is not UTF-8 is replaced, as in libvirt's answers.
 fn text(path: &Path) -> Result<String, HypervisorError> {
-    nephometer_files::read_text(path).map_err(|error| recording_error(path, error.to_string()))
+    match nephometer_files::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) => Err(recording_error(path, error.to_string())),
+    }
+}
+
+/// Reads the files of one cycle.
+fn read_cycle(path: &Path) -> Result<Vec<(String, Reading)>, HypervisorError> {
+    let mut recorded = parse(path, &text(path)?)?;
+    let folder = path.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+    let sizes = folder.join("domblkinfo").join(path.file_name().unwrap_or_default());
+    if !sizes.is_file() {
+        return Ok(recorded);
+    }
+    let mut sizes = parse_sizes(&sizes, &text(&sizes)?)?;
+    for (name, reading) in recorded.iter_mut().filter(|(_, reading)| !reading.is_shut_off()) {
+        let Some(sizes) = sizes.remove(name) else { continue };
+        for disk in &mut reading.disks {
+            let [capacity, allocation, physical] =
+                sizes.get(&disk.name).copied().unwrap_or_default();
+            disk.capacity = capacity;
+            disk.allocation = allocation;
+            disk.physical = physical;
+        }
+    }
+    Ok(recorded)
+}
+
+/// Capacity, allocation and physical size of disks in bytes, by target.
+type DiskSizes = HashMap<String, [Option<u64>; 3]>;
+
+/// Parses a file of `domblkinfo`: sizes by domain. `-` stands for a size that libvirt does not know.
+fn parse_sizes(path: &Path, content: &str) -> Result<HashMap<String, DiskSizes>, HypervisorError> {
+    let mut domains: Vec<(String, DiskSizes)> = Vec::new();
+    for (index, line) in content.lines().enumerate() {
+        let fail = |reason: &str| recording_error(path, format!("line {}: {reason}", index + 1));
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix("Domain: '").and_then(|line| line.strip_suffix('\''))
+        {
+            domains.push((name.to_owned(), DiskSizes::new()));
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_rule = |word: &&str| word.bytes().all(|byte| byte == b'-') && word.len() > 1;
+        if words.is_empty() || words.iter().all(is_rule) || words.first() == Some(&"Target") {
+            continue;
+        }
+        let number = |word: &str| match word {
+            "-" => Ok(None),
+            word => word.parse().map(Some),
+        };
+        let sizes = match words.as_slice() {
+            [target, sizes @ ..] if sizes.len() == 3 => {
+                let sizes: Result<Vec<Option<u64>>, _> =
+                    sizes.iter().map(|word| number(word)).collect();
+                let sizes = sizes.ok().and_then(|sizes| <[Option<u64>; 3]>::try_from(sizes).ok());
+                sizes.map(|sizes| ((*target).to_owned(), sizes))
+            }
+            _ => None,
+        };
+        let (target, sizes) =
+            sizes.ok_or_else(|| fail("expected TARGET CAPACITY ALLOCATION PHYSICAL in bytes"))?;
+        let (_, disks) =
+            domains.last_mut().ok_or_else(|| fail("sizes before the first Domain: 'NAME'"))?;
+        disks.insert(target, sizes);
+    }
+    Ok(domains.into_iter().collect())
 }
 
 /// Parses the time in a file name.
@@ -234,6 +305,48 @@ mod tests {
         ] {
             let error = parse(Path::new("t.txt"), content).unwrap_err();
             assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn sizes_of_disks_are_those_of_domblkinfo() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["xml", "domstats", "domblkinfo"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write(
+            "xml/a.xml",
+            "<domain><uuid>5c1e0c1e-0000-4000-8000-00000000000a</uuid><name>vm</name></domain>",
+        );
+        // Neither UTF-8 nor XML: it costs its own domain only.
+        fs::write(folder.path().join("xml/b.xml"), b"<domain>\xff").unwrap();
+        let disk = |at: u32, name: &str| {
+            format!(
+                "  block.{at}.name={name}\n  block.{at}.allocation=1\n  block.{at}.physical=2\n"
+            )
+        };
+        let stats = format!("  state.state=1\n{}{}", disk(0, "vda"), disk(1, "sda"));
+        write("domstats/5.txt", &format!("Domain: 'vm'\n{stats}"));
+        write(
+            "domblkinfo/5.txt",
+            "Domain: 'vm'\n Target   Capacity   Allocation   Physical\n-----------------\n \
+             vda   1073741824   200704   196624\n sda   -   -   -\n\n",
+        );
+        let replay = Capture::open(&format!("replay://{}", folder.path().display())).unwrap();
+        replay.begin_cycle().await.unwrap();
+        let domains = replay.domains().await.unwrap();
+        assert_eq!(domains.len(), 1);
+        let read = replay.read(&domains, Groups::default()).await.remove(0).unwrap();
+        let sizes =
+            |disk: &nephometer_model::DiskReading| (disk.capacity, disk.allocation, disk.physical);
+        let sizes: Vec<_> = read.disks.iter().map(sizes).collect();
+        assert_eq!(
+            sizes,
+            [(Some(1_073_741_824), Some(200_704), Some(196_624)), (None, None, None)]
+        );
+        for bad in ["vda 1 2 3", "Domain: 'vm'\nvda 1 2", "Domain: 'vm'\nvda 1 2 x"] {
+            assert!(parse_sizes(Path::new("t.txt"), bad).is_err(), "{bad}");
         }
     }
 

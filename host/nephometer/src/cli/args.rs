@@ -57,6 +57,7 @@ impl Common {
             environment,
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             folders: folders(),
+            meters: Some(nephometer_libvirt::poll::meters::known_meters),
         }
     }
 

@@ -21,6 +21,9 @@ use nephometer_libvirt::poll::PollSchedule;
 pub(super) struct Check {
     #[command(flatten)]
     common: Common,
+    /// Exit with 78 if there are warnings, too
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Check {
@@ -61,6 +64,9 @@ impl Check {
             None => {}
         }
         if !problems.is_empty() {
+            return Err(Failure::Configuration.into());
+        }
+        if self.strict && !warnings.is_empty() {
             return Err(Failure::Configuration.into());
         }
         let (sources, sinks) = counts;

@@ -21,7 +21,7 @@ use self::catalogue::{ValueReader, WhenStopped};
 use self::deltas::CounterDeltas;
 use self::values::ValueInput;
 use crate::resource_metadata::DomainResources;
-use nephometer_config::{MeterFilter, MeteringSpec};
+use nephometer_config::{KnownMeters, MeterFilter, MeteringSpec};
 use nephometer_model::{Domain, Groups, Meter, Reading, Release, Resource, Volume};
 
 pub use self::catalogue::{CATALOGUE, MeterDef, has_value};
@@ -76,6 +76,13 @@ impl MeterSelection {
     pub fn groups(&self) -> Groups {
         self.groups
     }
+}
+
+/// The names of a release's meters, for the check of a configuration.
+pub fn known_meters(spec: MeteringSpec) -> KnownMeters {
+    let exists = |def: &&MeterDef| def.exists_in(spec.release);
+    let name = |def: &MeterDef| def.meter(spec.release, spec.quirks).name.to_string();
+    KnownMeters { names: CATALOGUE.iter().filter(exists).map(name).collect(), prefix: raw::PREFIX }
 }
 
 impl Meters {

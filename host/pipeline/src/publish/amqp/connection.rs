@@ -5,18 +5,16 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_rs::TokioRuntime;
 use lapin::options::{
     ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
+use lapin::tcp::AsyncTcpStream;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use tokio::runtime::Handle;
 use url::{Host, Url};
@@ -24,12 +22,11 @@ use url::{Host, Url};
 use super::AmqpError;
 use super::frames::{FrameGuard, Returnable};
 use super::stream::{CloseOnDrop, GuardedStream, runtime};
+use super::tls::Security;
 use crate::publish::Envelope;
 use nephometer_config::{BrokerSpec, Queues, Secret, TlsSpec};
 use nephometer_model::Bound;
 
-/// `control_exchange` of Ceilometer.
-pub(super) const EXCHANGE: &str = "ceilometer";
 /// Timeout of connecting, of each reply, and of closing.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Frame size in bytes, unless the URL sets another one or the broker requires less. The library
@@ -48,6 +45,7 @@ pub(super) struct Broker {
     nodes: Vec<AMQPUri>,
     tls: TlsSpec,
     queues: Queues,
+    exchange: Arc<str>,
     /// Index of the node to try first: the last one that worked.
     next: usize,
     timeout: Duration,
@@ -63,7 +61,14 @@ impl Broker {
         if nodes.is_empty() {
             return Err(AmqpError::Url("no URL configured"));
         }
-        Ok(Self { nodes, tls: spec.tls.clone(), queues: spec.queues, next: 0, timeout: TIMEOUT })
+        Ok(Self {
+            nodes,
+            tls: spec.tls.clone(),
+            queues: spec.queues,
+            exchange: Arc::from(spec.exchange.as_str()),
+            next: 0,
+            timeout: TIMEOUT,
+        })
     }
 
     /// Sets another timeout.
@@ -95,18 +100,9 @@ impl Broker {
 
     async fn connect_to(&self, node: AMQPUri) -> Result<BrokerConnection, AmqpError> {
         let doing = "connecting to the broker";
-        // Read for each connection: certificates are renewed while the agent runs.
-        let tls = if node.scheme == AMQPScheme::AMQPS {
-            tls_config(&self.tls)?
-        } else {
-            OwnedTLSConfig::default()
-        };
+        let security = Security::new(&node, &self.tls)?;
         // Before any AMQP, so that a failure leaves no thread of the library behind.
-        let connecting = async {
-            let tokio = TokioRuntime::tokio_current();
-            Ok(node.connect_with_config_async(tls.as_ref(), &tokio).await?)
-        };
-        let stream = with_timeout(self.timeout, doing, connecting).await?;
+        let stream = with_timeout(self.timeout, doing, security.connect(&node)).await?;
         let (returnable, close_on_drop) = (Arc::new(Returnable::default()), CloseOnDrop::new());
         let frame_max = node.query.frame_max.unwrap_or(FRAME_MAX) as usize;
         let guard = FrameGuard::new(frame_max, Arc::clone(&returnable));
@@ -122,11 +118,13 @@ impl Broker {
         let connection = with_timeout(self.timeout, doing, connecting).await?;
         let channel = open_channel(&connection, self.timeout).await?;
         let (queues, timeout, declared) = (self.queues, self.timeout, HashSet::new());
+        let exchange = Arc::clone(&self.exchange);
         let close_on_drop = Some(close_on_drop);
         Ok(BrokerConnection {
             connection,
             channel,
             queues,
+            exchange,
             declared,
             returnable,
             timeout,
@@ -165,30 +163,12 @@ fn frame_max(requested: Option<u32>) -> Result<u32, AmqpError> {
     }
 }
 
-/// Reads the PEM files of a TLS connection. They are small and local.
-fn tls_config(tls: &TlsSpec) -> Result<OwnedTLSConfig, AmqpError> {
-    let read = |path: &Path| {
-        let unreadable = |source| AmqpError::File { path: path.to_owned(), source };
-        nephometer_files::read(path).map_err(unreadable)
-    };
-    let cert_chain = match &tls.ca {
-        Some(path) => Some(String::from_utf8_lossy(&read(path)?).into_owned()),
-        None => None,
-    };
-    let identity = match &tls.identity {
-        Some((certificate, key)) => {
-            Some(OwnedIdentity::PKCS8 { pem: read(certificate)?, key: read(key)? })
-        }
-        None => None,
-    };
-    Ok(OwnedTLSConfig { identity, cert_chain })
-}
-
 /// A connection with a channel in confirm mode.
 pub(super) struct BrokerConnection {
     connection: Connection,
     pub(super) channel: Channel,
     queues: Queues,
+    pub(super) exchange: Arc<str>,
     /// Routing keys whose exchange and queue are declared.
     declared: HashSet<Arc<str>>,
     returnable: Arc<Returnable>,
@@ -229,7 +209,7 @@ impl BrokerConnection {
         let name = ShortString::from(&**key);
         let binding = self.channel.queue_bind(
             name.clone(),
-            EXCHANGE.into(),
+            (&*self.exchange).into(),
             name,
             QueueBindOptions::default(),
             FieldTable::default(),
@@ -276,8 +256,12 @@ impl BrokerConnection {
         let durable = self.queues != Queues::Transient;
         let options = ExchangeDeclareOptions { passive, durable, ..Default::default() };
         let kind = ExchangeKind::Topic;
-        let declaring =
-            self.channel.exchange_declare(EXCHANGE.into(), kind, options, FieldTable::default());
+        let declaring = self.channel.exchange_declare(
+            (&*self.exchange).into(),
+            kind,
+            options,
+            FieldTable::default(),
+        );
         with_timeout(self.timeout, "declaring the exchange", declaring).await
     }
 

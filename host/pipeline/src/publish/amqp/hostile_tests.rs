@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::connection::Broker;
 use super::frames_tests::{long, method, nested, start};
-use nephometer_config::{BrokerSpec, Queues, Secret, TlsSpec};
+use nephometer_config::{BrokerSpec, Secret};
 use nephometer_model::Bound;
 
 /// A broker that accepts connections, runs `reply` on each, and reports when the client has closed
@@ -28,11 +28,7 @@ fn broker(query: &str, reply: impl Fn(&mut TcpStream) + Send + 'static) -> (Brok
         }
     });
     let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f{query}");
-    let spec = BrokerSpec {
-        urls: vec![Secret::new(url)],
-        tls: TlsSpec::default(),
-        queues: Queues::Transient,
-    };
+    let spec = BrokerSpec { urls: vec![Secret::new(url)], ..BrokerSpec::default() };
     (Broker::new(&spec).unwrap(), reports)
 }
 

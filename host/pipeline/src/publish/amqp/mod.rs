@@ -17,6 +17,7 @@ mod hostile_tests;
 mod publisher;
 mod stream;
 mod tables;
+mod tls;
 
 pub use publisher::AmqpPublisher;
 
@@ -49,6 +50,9 @@ pub enum AmqpError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// A certificate or key is not what it should be.
+    #[error("invalid TLS settings: {0}")]
+    Tls(String),
     /// The broker or the network reported an error.
     #[error("{doing} failed: {}", sanitize(&error.to_string()))]
     Refused {

@@ -11,7 +11,7 @@ use lapin::{BasicProperties, Confirmation, PublisherConfirm};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::connection::{Broker, BrokerConnection, EXCHANGE};
+use super::connection::{Broker, BrokerConnection};
 use super::{AmqpError, sanitize};
 use crate::publish::{Envelope, Publisher};
 use nephometer_config::BrokerSpec;
@@ -123,7 +123,7 @@ impl AmqpPublisher {
         envelope: &Envelope,
     ) -> Result<PublisherConfirm, AmqpError> {
         let sending = connection.channel.basic_publish(
-            EXCHANGE.into(),
+            (&*connection.exchange).into(),
             ShortString::from(&*envelope.address),
             BasicPublishOptions { mandatory: true, immediate: false },
             &envelope.body,
