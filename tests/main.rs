@@ -31,6 +31,7 @@ mod outbound_tls;
 mod proof;
 mod publishers;
 mod qemu;
+mod recording;
 mod reference;
 mod reload;
 mod scale;

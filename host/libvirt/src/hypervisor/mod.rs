@@ -3,13 +3,17 @@
 //! Given: domains and groups of statistics. Gives back: one reading or one error per domain. Must
 //! not know meters: `poll` makes samples of readings.
 
+mod anonymous;
 mod calls;
 mod capture;
 mod descriptions;
+mod dump;
 mod libvirt;
 mod list_cache;
 mod sim;
 mod watch;
+
+pub use dump::RawRecorder;
 
 use std::sync::Arc;
 

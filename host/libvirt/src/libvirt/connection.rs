@@ -8,7 +8,7 @@ use virt::connect::Connect;
 use virt::domain::Domain as Handle;
 use virt::error::{Error, ErrorNumber};
 
-use super::stats::ReadingBuilder;
+use super::stats::{ReadingBuilder, StatValue};
 use super::sys;
 use nephometer_model::{
     DiskReading, Domain, DomainState, Groups, MemoryReading, Moment, NicReading, Reading,
@@ -55,6 +55,17 @@ pub(crate) enum MonitorState {
     },
 }
 
+/// What libvirt reports about one domain, as `virsh` prints it.
+#[derive(Debug)]
+pub(crate) struct RawDomain {
+    /// The domain's XML.
+    pub(crate) xml: String,
+    /// Keys and values of all groups of statistics.
+    pub(crate) statistics: Vec<(String, String)>,
+    /// Capacity, allocation and physical size of each disk in bytes, by target.
+    pub(crate) sizes: Vec<(String, [Option<u64>; 3])>,
+}
+
 /// A read-only connection; closed when dropped, which takes a round trip.
 pub(crate) struct Connection {
     connect: Connect,
@@ -96,6 +107,28 @@ impl Connection {
     /// The XML of one domain.
     pub(crate) fn xml(&self, uuid: Uuid) -> Result<String, VirtError> {
         Ok(self.handle(uuid)?.get_xml_desc(0)?)
+    }
+
+    /// Everything that libvirt reports about one domain, as text.
+    pub(crate) fn raw(&self, uuid: Uuid) -> Result<RawDomain, VirtError> {
+        let handle = self.handle(uuid)?;
+        let xml = handle.get_xml_desc(0)?;
+        let flags = virt_sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+        let records = sys::Records::of(std::slice::from_ref(&handle), 0, flags)?;
+        let mut statistics = Vec::new();
+        for record in records.iter() {
+            let text = |(key, value): (&str, StatValue<'_>)| (key.to_owned(), value.to_string());
+            statistics.extend(record.pairs().map(text));
+        }
+        let is_disk = |key: &str| key.starts_with("block.") && key.ends_with(".name");
+        let targets = statistics.iter().filter(|(key, _)| is_disk(key));
+        let size = |(_, target): &(String, String)| {
+            let info = handle.get_block_info(target, 0).ok();
+            let size = info.map(|info| [info.capacity, info.allocation, info.physical].map(Some));
+            (target.clone(), size.unwrap_or_default())
+        };
+        let sizes = targets.map(size).collect();
+        Ok(RawDomain { xml, statistics, sizes })
     }
 
     /// The state of a domain's monitor as libvirtd knows it, without a request to QEMU.

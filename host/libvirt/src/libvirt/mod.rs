@@ -15,7 +15,7 @@ mod stats;
 mod sys;
 mod xml;
 
-pub(crate) use connection::{Connection, MonitorState, VirtError};
+pub(crate) use connection::{Connection, MonitorState, RawDomain, VirtError};
 pub(crate) use events::EventConnection;
 pub(crate) use stats::{ReadingBuilder, StatValue};
 pub(crate) use xml::describe;

@@ -1,5 +1,7 @@
 //! Builds readings from the key-value pairs of bulk statistics, live or recorded.
 
+use std::fmt;
+
 use thiserror::Error;
 
 use nephometer_model::{
@@ -21,6 +23,20 @@ pub(crate) enum StatValue<'a> {
     Bool(bool),
     /// An unknown type.
     Other,
+}
+
+/// As `virsh domstats --raw` prints it.
+impl fmt::Display for StatValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned(number) => number.fmt(f),
+            Self::Signed(number) => number.fmt(f),
+            Self::Float(number) => write!(f, "{number:.6}"),
+            Self::Bool(truth) => f.write_str(if *truth { "yes" } else { "no" }),
+            Self::Text(text) => f.write_str(text),
+            Self::Other => f.write_str("?"),
+        }
+    }
 }
 
 /// A value that its key does not allow.
