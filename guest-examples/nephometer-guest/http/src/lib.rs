@@ -14,6 +14,7 @@ mod retry_after;
 use std::time::Duration;
 
 pub use answer::outcome;
+pub use base64::base64_for_urls;
 pub use exchange::{Stopwatch, send};
 pub use retry_after::retry_after;
 
