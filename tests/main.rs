@@ -32,6 +32,7 @@ mod publishers;
 mod qemu;
 mod reference;
 mod reload;
+mod remote_write;
 mod scale;
 mod sockets;
 mod spool;
