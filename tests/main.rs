@@ -33,6 +33,7 @@ mod qemu;
 mod reference;
 mod reload;
 mod remote_write;
+mod reports;
 mod scale;
 mod sockets;
 mod spool;
