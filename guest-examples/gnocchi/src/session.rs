@@ -93,7 +93,7 @@ impl Session {
         if !body.is_empty() {
             headers.push(("content-type", JSON.to_owned()));
         }
-        answered("Gnocchi", exchange(&Call { method, service, path, headers, body }))
+        returned("Gnocchi", exchange(&Call { method, service, path, headers, body }))
     }
 
     fn credentials(
@@ -171,7 +171,7 @@ impl Session {
 }
 
 /// A response of any status; the host refusing the address is broken, no response is retryable.
-fn answered(receiver: &str, answer: Result<Response, HttpError>) -> Result<Response, Failure> {
+fn returned(receiver: &str, answer: Result<Response, HttpError>) -> Result<Response, Failure> {
     match answer {
         Ok(response) => Ok(response),
         Err(error) => outcome(receiver, Err(error)),
