@@ -361,3 +361,44 @@ fn otlp_as_protobuf_equals_what_opentelemetry_writes() {
     }
     check_points(&parsed(&server, "protobuf"), &samples);
 }
+
+/// The real Gnocchi is too large for these tests: `make oracles` has it.
+#[test]
+fn gnocchi_gets_archive_policies_measures_and_attributes_in_this_order() {
+    let server = Server::receiver("409,409,409,409,503,202");
+    let url = format!(
+        "gnocchi://127.0.0.1:{}?archive_policy=low&enable_filter_project=false",
+        server.port
+    );
+    let options = "components.by_name.gnocchi.options";
+    let agent = agent("gnocchi", &url).set(&format!("{options}.auth_type"), "gnocchi-basic");
+    let mut running = agent.run();
+    running.wait_for_cycles(1);
+    let ended = running.stop().code(0);
+    let count = ended.ledger().publisher("/gnocchi://").clone();
+    assert_eq!((count.pending, count.dropped), (0, 0), "{}", ended.stderr);
+    let received = server.received();
+    let requests: Vec<String> = received
+        .iter()
+        .map(|one| format!("{} {}", text(one, "method"), text(one, "path")))
+        .collect();
+    let batch = "POST /v1/batch/resources/metrics/measures?create_metrics=True";
+    assert!(requests[..4].iter().all(|one| one == "POST /v1/archive_policy/"), "{requests:?}");
+    // The first attempt failed; archive policies are not sent again.
+    assert_eq!(requests[4..6], [batch, batch]);
+    assert_eq!(received[4]["body"], received[5]["body"]);
+    assert!(requests[6].starts_with("PATCH /v1/resource/instance"), "{requests:?}");
+
+    let mut values = 0;
+    for one in received.iter().filter(|one| one["status"] == 202 && one["method"] == "POST") {
+        let body: Value = serde_json::from_str(text(one, "body")).unwrap();
+        let metrics = body.as_object().unwrap().values().flat_map(|one| one.as_object().unwrap());
+        for (_, metric) in metrics {
+            assert_eq!(metric["archive_policy_name"], "low");
+            values += metric["measures"].as_array().unwrap().len();
+        }
+    }
+    // Growth of network counters has no definition in Gnocchi.
+    let wanted = file(&agent).iter().filter(|one| !text(one, "name").ends_with(".delta")).count();
+    assert_eq!(values, wanted);
+}

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """receiver.py PORT FILE ANSWERS [CERTIFICATE KEY]: an HTTP server for publishers, with TLS if it has a certificate.
 
-Writes each request as a line of JSON to FILE: path, headers, body (body64 if it is protobuf). ANSWERS are statuses, `503,400,200`: one for each
+Writes each request as a line of JSON to FILE: method, path, headers, body (body64 if it is protobuf). ANSWERS are statuses, `503,400,200`: one for each
 request, the last for all that come after. Listens on the loopback address."""
 import base64
 import http.server
@@ -31,7 +31,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         headers = {key.lower(): value for key, value in self.headers.items()}
         with turn:
             status = next(statuses)
-            line = {"path": self.path, "headers": headers, **body, "status": status}
+            line = {"method": self.command, "path": self.path, "headers": headers, **body, "status": status}
             log.write(json.dumps(line) + "\n")
             log.flush()
         answer = b"{}" if status < 400 else b"this one is not wanted"
@@ -39,6 +39,8 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    do_PATCH = do_POST
 
     def log_message(self, *_):
         pass
