@@ -58,6 +58,11 @@ contract: ## check that wit/ is compatible with its released versions
 ceilometer: # install a real Ceilometer for tests
 	scripts/ceilometer
 
+.PHONY: oracles
+oracles: build ceilometer ## compare with real services that are too large for `make test`: Gnocchi
+	scripts/install oracles
+	scripts/gnocchi
+
 .PHONY: soak
 soak: install-test build ceilometer ## run the tests with full counts
 	NEPHOMETER_TEST_SCALE=full cargo test --release --locked --workspace --exclude nephometer-bench

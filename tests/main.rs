@@ -34,6 +34,8 @@ mod qemu;
 mod recording;
 mod reference;
 mod reload;
+mod remote_write;
+mod reports;
 mod scale;
 mod sockets;
 mod spool;

@@ -124,7 +124,8 @@ fn compare(per_resource: usize, new: bool) {
     let form = MessageForm { signer, release: Release::Current };
     let encoder = encoder(&form);
     let cycle_start = samples[0].taken;
-    let origin = SampleOrigin { sink: "sink", source: "source", cycle_start, sequence: 0 };
+    let origin =
+        SampleOrigin { sink: "sink", source: "source", cycle_start, sequence: 0, removed: &[] };
     let bodies: Vec<_> =
         encoder.encode(&samples, origin).into_iter().map(|envelope| envelope.body).collect();
     let texts: Vec<Vec<u8>> = bodies.iter().flat_map(|body| signed_texts(body)).collect();

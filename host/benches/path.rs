@@ -94,8 +94,13 @@ impl SamplePath {
                 .unwrap()
             {
                 let (source, cycle_start) = (&*batch.source, batch.cycle_start);
-                let origin =
-                    publish::SampleOrigin { sink: "rates", source, cycle_start, sequence: 0 };
+                let origin = publish::SampleOrigin {
+                    sink: "rates",
+                    source,
+                    cycle_start,
+                    sequence: 0,
+                    removed: &[],
+                };
                 let envelopes = self.encoder.encode(&samples, origin);
                 bytes += envelopes.iter().map(|envelope| envelope.body.len()).sum::<usize>();
             }

@@ -12,6 +12,7 @@ mod ledger;
 mod proxy;
 mod resident;
 mod samples;
+mod server;
 mod stream;
 mod verify;
 
@@ -27,6 +28,7 @@ pub(crate) use resident::Resident;
 pub(crate) use samples::{
     AS_DICT, CATALOGUE, MESSAGE, field, keys, ndjson, number, sorted_by_time, text,
 };
+pub(crate) use server::Server;
 pub(crate) use stream::{StreamMessage, public_keys, verify_arrivals, verify_stream};
 pub(crate) use verify::{verify, verify_python2};
 

@@ -75,10 +75,11 @@ mod tests {
             let receiver = Receiver::read(&options, &[]).expect("good options");
             assert_eq!(receiver.batch, batch);
             let posts = Http::posts(receiver.batch, &texts);
-            let sent = posts.iter().map(|post| (receiver.path_with_query(&post.below), &post.body));
+            let sent =
+                posts.iter().map(|post| (receiver.path_with_query(&post.below), post.text()));
             let received = golden::received(url);
             let received: Vec<_> =
-                received.iter().map(|one| (one.path.clone(), &one.body)).collect();
+                received.iter().map(|one| (one.path.clone(), one.body.as_str())).collect();
             assert_eq!(sent.collect::<Vec<_>>(), received);
         }
     }
@@ -88,7 +89,7 @@ mod tests {
         let texts = ["{\"a\": 1}".to_owned(), "{\"b\": 2}".to_owned()];
         let bodies = |batch| {
             let posts = Http::posts(batch, &texts);
-            posts.into_iter().map(|post| post.body).collect::<Vec<_>>()
+            posts.iter().map(|post| post.text().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(bodies(true), ["[{\"a\": 1}, {\"b\": 2}]"]);
         assert_eq!(bodies(false), texts);

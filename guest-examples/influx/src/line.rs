@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use nephometer_guest::{DeliveryBatch, Meter, Resource, Row, rows, type_word};
+use nephometer_guest::{DeliveryBatch, Meter, Resource, Row, metadata_text, rows, type_word};
 use serde_json::Value;
 
 /// The name of measurements.
@@ -82,7 +82,7 @@ impl Lines {
         }
         let metadata = serde_json::from_str(&resource.metadata).unwrap_or(Value::Null);
         for (name, path) in &self.tags {
-            if let Some(value) = at(&metadata, path) {
+            if let Some(value) = metadata_text(&metadata, path) {
                 tag(&mut tags, name, &value);
             }
         }
@@ -136,19 +136,6 @@ fn escaped(text: &str, special: &[char]) -> String {
         escaped.push(letter);
     }
     escaped
-}
-
-/// The value at a dotted path, as text. Keys that contain dots are found, too.
-fn at(metadata: &Value, path: &str) -> Option<String> {
-    let object = metadata.as_object()?;
-    if let Some(value) = object.get(path) {
-        return match value {
-            Value::Null | Value::Object(_) | Value::Array(_) => None,
-            Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        };
-    }
-    path.match_indices('.').find_map(|(dot, _)| at(object.get(&path[..dot])?, &path[dot + 1..]))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! * [`OptionReader`] reads the options and collects all errors, each with its place;
 //! * [`Complaint`] writes one log line for all rows of a batch with the same problem;
 //! * [`UrlOptions`] reads options of publishers, from their URL and their block;
+//! * [`metadata_text`] finds a value of the metadata by its path;
 //! * [`log`] writes to the log of the component;
 //! * [`testing`] builds batches for unit tests.
 //!
@@ -33,6 +34,7 @@ mod dictionary;
 #[doc(hidden)]
 pub mod export;
 pub mod log;
+mod metadata;
 mod options;
 mod own;
 mod publish;
@@ -52,6 +54,7 @@ pub use bindings::stateful::exports::nephometer::metering::transform::{Batch as 
 pub use bindings::stateful::types::{ExactInteger, Meter, MeterType, Resource, Timestamp};
 pub use complaint::Complaint;
 pub use dictionary::{Dictionary, EntryCache, EntryKey};
+pub use metadata::{metadata_text, metadata_value};
 pub use options::{OptionReader, escape_pointer};
 pub use publish::{Delivery, DeliveryBatch, Failure, Publisher, Retry, later};
 pub use row::{Batch, Columns, Row, rows};

@@ -1,75 +1,85 @@
-//! OTLP 1 in its JSON encoding: `ExportMetricsServiceRequest`, with 64-bit integers as strings.
+//! OTLP 1: what both of its encodings have in common.
+//!
+//! Each meter is a metric, each sample a data point. Cumulative meters are monotonic sums with an
+//! unknown start time, delta meters are sums with delta temporality, the others are gauges.
 
-use nephometer_guest::{DeliveryBatch, FxHashMap, MeterType, Resource, Row, rows};
-use nephometer_guest_http::Response;
+use nephometer_guest::{DeliveryBatch, FxHashMap, Meter, MeterType, Resource, Row, rows};
 use posting::Post;
-use serde_json::{Value, json};
 
-/// `AggregationTemporality` of OTLP.
-const DELTA: u8 = 1;
-const CUMULATIVE: u8 = 2;
+use crate::{binary, json};
 
-/// The request for a batch; `None` if it has no samples.
-///
-/// Each meter is a metric, each sample a data point. Cumulative meters are monotonic sums with an
-/// unknown start time, delta meters are sums with delta temporality, the others are gauges.
-pub fn post(batch: &DeliveryBatch) -> Option<Post> {
-    let mut metrics: Vec<(u32, Vec<Value>)> = Vec::new();
+/// The name and version of the scope, as in Ceilometer.
+pub(crate) const SCOPE: (&str, &str) = ("ceilometer", "v1");
+
+/// How requests are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Protocol Buffers.
+    Protobuf,
+    /// JSON.
+    Json,
+}
+
+impl Encoding {
+    /// The media type of requests and responses.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        }
+    }
+
+    /// The request for a batch; `None` if it has no samples.
+    pub fn post(self, batch: &DeliveryBatch) -> Option<Post> {
+        let metrics = metrics(batch);
+        if metrics.is_empty() {
+            return None;
+        }
+        Some(match self {
+            Self::Protobuf => Post::new(binary::request(&metrics)),
+            Self::Json => Post::new(json::request(&metrics)),
+        })
+    }
+}
+
+/// A meter with its samples, in order.
+pub(crate) struct Metric<'a> {
+    pub(crate) meter: &'a Meter,
+    pub(crate) rows: Vec<Row<'a>>,
+}
+
+fn metrics(batch: &DeliveryBatch) -> Vec<Metric<'_>> {
+    let mut metrics: Vec<Metric<'_>> = Vec::new();
     let mut known: FxHashMap<u32, usize> = FxHashMap::default();
     for row in rows(batch) {
         let at = *known.entry(row.meter_number).or_insert_with(|| {
-            metrics.push((row.meter_number, Vec::new()));
+            metrics.push(Metric { meter: row.meter(), rows: Vec::new() });
             metrics.len() - 1
         });
-        metrics[at].1.push(data_point(&row));
+        metrics[at].rows.push(row);
     }
-    if metrics.is_empty() {
-        return None;
-    }
-    let metrics: Vec<Value> = metrics
-        .into_iter()
-        .map(|(index, points)| {
-            let meter = &batch.meters[index as usize];
-            let mut metric = json!({
-                "name": name(&meter.name),
-                "description": description(&meter.name, &meter.unit),
-                "unit": meter.unit,
-            });
-            let (kind, data) = match meter.type_ {
-                MeterType::Gauge => ("gauge", json!({ "dataPoints": points })),
-                MeterType::Cumulative => ("sum", sum(&points, CUMULATIVE)),
-                MeterType::Delta => ("sum", sum(&points, DELTA)),
-            };
-            metric[kind] = data;
-            metric
-        })
-        .collect();
-    let scope = json!({"name": "ceilometer", "version": "v1"});
-    let body = json!({
-        "resourceMetrics": [{"scopeMetrics": [{"scope": scope, "metrics": metrics}]}],
-    });
-    Some(Post::new(body.to_string()))
+    metrics
 }
 
-/// A sum. One with delta temporality is not monotonic: its values may be negative.
-fn sum(points: &[Value], temporality: u8) -> Value {
-    json!({
-        "dataPoints": points,
-        "aggregationTemporality": temporality,
-        "isMonotonic": temporality == CUMULATIVE,
-    })
+/// The form of a metric's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Data {
+    Gauge,
+    Sum { temporality: u8, is_monotonic: bool },
 }
 
-fn data_point(row: &Row<'_>) -> Value {
-    let attributes: Vec<Value> = attributes(row.resource())
-        .into_iter()
-        .map(|(key, value)| json!({"key": key, "value": {"stringValue": value}}))
-        .collect();
-    json!({
-        "attributes": attributes,
-        "timeUnixNano": row.time.to_string(),
-        "asDouble": row.volume,
-    })
+impl Data {
+    /// A sum with delta temporality is not monotonic: its values may be negative.
+    pub(crate) fn of(meter: &Meter) -> Self {
+        // `AggregationTemporality` of OTLP.
+        const DELTA: u8 = 1;
+        const CUMULATIVE: u8 = 2;
+        match meter.type_ {
+            MeterType::Gauge => Self::Gauge,
+            MeterType::Cumulative => Self::Sum { temporality: CUMULATIVE, is_monotonic: true },
+            MeterType::Delta => Self::Sum { temporality: DELTA, is_monotonic: false },
+        }
+    }
 }
 
 /// The name of a metric, as in Ceilometer.
@@ -90,47 +100,4 @@ pub(crate) fn attributes(resource: &Resource) -> Vec<(&'static str, &str)> {
         ("project_id", resource.project_id.as_deref()),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
-}
-
-/// Checks a 2xx response for a partial success, which rejects some of the data points.
-///
-/// # Errors
-/// How many data points were rejected, and message. OTLP forbids sending them again.
-pub fn accepted(response: &Response) -> Result<(), String> {
-    let Ok(body) = serde_json::from_slice::<Value>(&response.body) else { return Ok(()) };
-    let partial = &body["partialSuccess"];
-    let rejected = match &partial["rejectedDataPoints"] {
-        Value::String(text) => text.parse().unwrap_or(0),
-        other => other.as_u64().unwrap_or(0),
-    };
-    if rejected == 0 {
-        return Ok(());
-    }
-    let message: String =
-        partial["errorMessage"].as_str().unwrap_or("no reason").chars().take(200).collect();
-    Err(format!("{rejected} data points of this envelope were rejected: {message}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partial_success_is_an_error() {
-        let of = |body: &str| {
-            accepted(&Response {
-                status: 200,
-                body: body.as_bytes().to_vec(),
-                ..Response::default()
-            })
-        };
-        for good in ["", "{}", "ok", "{\"partialSuccess\":{\"rejectedDataPoints\":\"0\"}}"] {
-            assert_eq!(of(good), Ok(()), "{good}");
-        }
-        let bad =
-            "{\"partialSuccess\":{\"rejectedDataPoints\":\"3\",\"errorMessage\":\"too old\"}}";
-        let reason = "3 data points of this envelope were rejected: too old";
-        assert_eq!(of(bad), Err(reason.to_owned()));
-        assert!(of("{\"partialSuccess\":{\"rejectedDataPoints\":3}}").is_err());
-    }
 }

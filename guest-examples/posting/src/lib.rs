@@ -8,6 +8,6 @@ mod outbox;
 mod receiver;
 mod text;
 
-pub use outbox::{Outbox, Post};
+pub use outbox::{CallTime, Outbox, Post};
 pub use receiver::Receiver;
 pub use text::SampleText;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nephometer_guest::{Failure, later, log};
-use nephometer_guest_http::{Request, Response, Stopwatch, outcome, send};
+use nephometer_guest_http::{HttpError, Request, Response, Stopwatch, outcome, send};
 
 use crate::Receiver;
 
@@ -20,13 +20,58 @@ pub struct Post {
     /// Appended to the path of the receiver, escaped.
     pub below: String,
     /// The body.
-    pub body: String,
+    pub body: Vec<u8>,
 }
 
 impl Post {
     /// A request to the path of the receiver.
-    pub fn new(body: String) -> Self {
-        Self { below: String::new(), body }
+    pub fn new(body: impl Into<Vec<u8>>) -> Self {
+        Self { below: String::new(), body: body.into() }
+    }
+
+    /// The body, if it is text; for tests.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap_or_default()
+    }
+}
+
+/// The time of one call of a publisher.
+#[derive(Debug)]
+pub struct CallTime {
+    started: Stopwatch,
+    timeout: Duration,
+}
+
+impl CallTime {
+    /// Starts now. `timeout` is that of one request.
+    pub fn start(timeout: Duration) -> Self {
+        Self { started: Stopwatch::start(), timeout }
+    }
+
+    /// Whether one more request will end within the limit of the call, however slow it is.
+    pub fn is_enough(&self) -> bool {
+        self.started.elapsed() + self.timeout <= CALL_BUDGET
+    }
+}
+
+impl Receiver {
+    /// Sends a request, and waits for the response.
+    ///
+    /// # Errors
+    /// As for [`send`].
+    pub fn send(&self, post: &Post, headers: &[(&str, &str)]) -> Result<Response, HttpError> {
+        let mut headers = headers.to_vec();
+        headers.extend(self.authorization().map(|value| ("authorization", value)));
+        send(&Request {
+            method: "POST",
+            tls: self.tls,
+            authority: &self.authority,
+            path_with_query: &self.path_with_query(&post.below),
+            headers: &headers,
+            body: &post.body,
+            timeout: self.timeout,
+            read_at_most: READ_AT_MOST,
+        })
     }
 }
 
@@ -54,28 +99,16 @@ impl Outbox {
         (content_type, posts): (&str, &[Post]),
         accept: impl Fn(&Response) -> Result<(), String>,
     ) -> Result<(), Failure> {
-        let started = Stopwatch::start();
+        let time = CallTime::start(receiver.timeout);
         self.resume(
             id,
             posts,
             |post| {
-                let path = receiver.path_with_query(&post.below);
-                let mut headers = vec![("content-type", content_type)];
-                headers.extend(receiver.authorization().map(|value| ("authorization", value)));
-                let response = send(&Request {
-                    method: "POST",
-                    tls: receiver.tls,
-                    authority: &receiver.authority,
-                    path_with_query: &path,
-                    headers: &headers,
-                    body: post.body.as_bytes(),
-                    timeout: receiver.timeout,
-                    read_at_most: READ_AT_MOST,
-                });
+                let response = receiver.send(post, &[("content-type", content_type)]);
                 let response = outcome(&receiver.authority, response)?;
                 accept(&response).map_err(Failure::Permanent)
             },
-            || started.elapsed() + receiver.timeout <= CALL_BUDGET,
+            || time.is_enough(),
         )
     }
 
@@ -128,17 +161,17 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     fn posts() -> Vec<Post> {
-        ["a", "b", "c"].map(|body| Post::new(body.to_owned())).to_vec()
+        ["a", "b", "c"].map(Post::new).to_vec()
     }
 
     #[test]
     fn successful_requests_are_not_repeated() {
         let (sent, fails) = (RefCell::new(String::new()), Cell::new(true));
         let send = |post: &Post| {
-            if post.body == "b" && fails.replace(false) {
+            if post.text() == "b" && fails.replace(false) {
                 return Err(later("away", None));
             }
-            sent.borrow_mut().push_str(&post.body);
+            sent.borrow_mut().push_str(post.text());
             Ok(())
         };
         let mut outbox = Outbox::default();
@@ -171,7 +204,7 @@ mod tests {
         let sent = Cell::new(0);
         let send = |post: &Post| {
             sent.set(sent.get() + 1);
-            if post.body == "a" { Err(Failure::Permanent("no".to_owned())) } else { Ok(()) }
+            if post.text() == "a" { Err(Failure::Permanent("no".to_owned())) } else { Ok(()) }
         };
         let mut outbox = Outbox::default();
         let refused = outbox.resume("1", &posts(), send, || true);

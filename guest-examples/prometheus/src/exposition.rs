@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use nephometer_guest::{DeliveryBatch, Failure, FxHashMap, MeterType, Resource, Row, rows};
-use nephometer_guest_http::escaped;
+use nephometer_guest_http::{base64_for_urls, escaped};
 use posting::{Post, SampleText};
 
 /// Whether a path is exactly `/metrics/job/JOB`. Then each resource gets a group of its own in the
@@ -36,11 +36,23 @@ pub fn posts(
         groups[at].1.push((row, text));
     }
     let group = |(id, samples): &(&str, Vec<(Row<'_>, &str)>)| {
-        let below =
-            if by_resource { format!("/resource_id/{}", escaped(id)) } else { String::new() };
-        Ok(Post { below, body: exposition(samples)? })
+        let below = if by_resource { group_of(id) } else { String::new() };
+        Ok(Post { below, body: exposition(samples)?.into_bytes() })
     };
     groups.iter().map(group).collect()
+}
+
+/// The path of a resource's group. A push gateway decodes escapes before it splits the path, and
+/// cleans the path of dots: values that it would not find again are sent in base64, which it reads
+/// since 0.9. An empty one is written as padding.
+fn group_of(id: &str) -> String {
+    match id {
+        "" => "/resource_id@base64/=".to_owned(),
+        id if id.contains('/') || matches!(id, "." | "..") => {
+            format!("/resource_id@base64/{}", base64_for_urls(id.as_bytes()))
+        }
+        id => format!("/resource_id/{}", escaped(id)),
+    }
 }
 
 /// The lines of one push. The lines of one metric are adjacent, as the format requires.
@@ -179,11 +191,23 @@ mod tests {
                 "# TYPE disk_device_read_x gauge\ndisk_device_read_x{resource_id=\"r1-vda\", \
                  user_id=\"u\"} 1.5\n",
             ),
-            ("/resource_id/r%2F1", "cpu{resource_id=\"r/1\", user_id=\"u\"} 3\n"),
+            ("/resource_id@base64/ci8x", "cpu{resource_id=\"r/1\", user_id=\"u\"} 3\n"),
         ];
-        let posts: Vec<_> =
-            posts.iter().map(|post| (post.below.as_str(), post.body.as_str())).collect();
+        let posts: Vec<_> = posts.iter().map(|post| (post.below.as_str(), post.text())).collect();
         assert_eq!(posts, wanted);
+    }
+
+    #[test]
+    fn ids_that_would_change_the_path_are_in_base64() {
+        for (id, wanted) in [
+            ("r1", "/resource_id/r1"),
+            ("a b:c", "/resource_id/a%20b%3Ac"),
+            ("5d01-dev/net0?", "/resource_id@base64/NWQwMS1kZXYvbmV0MD8"),
+            ("..", "/resource_id@base64/Li4"),
+            ("", "/resource_id@base64/="),
+        ] {
+            assert_eq!(group_of(id), wanted);
+        }
     }
 
     #[test]
@@ -197,7 +221,7 @@ mod tests {
         let wanted = "# TYPE cpu counter\ncpu{resource_id=\"a\", user_id=\"u\"} 1\n\
                       cpu{resource_id=\"b\", user_id=\"u\"} 3\n# TYPE vcpus gauge\n\
                       vcpus{resource_id=\"a\", user_id=\"u\"} 2\n";
-        assert_eq!((posts.len(), posts[0].body.as_str()), (1, wanted));
+        assert_eq!((posts.len(), posts[0].text()), (1, wanted));
         assert_eq!(posts[0].below, "");
     }
 

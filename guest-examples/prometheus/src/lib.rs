@@ -60,8 +60,10 @@ mod tests {
         let (batch, texts) = golden::samples();
         let job = "/metrics/job/openstack-telemetry";
         let posts = posts(&batch, &texts, is_plain_job(job)).unwrap();
-        let sent: Vec<_> =
-            posts.iter().map(|post| (format!("{job}{}", post.below), post.body.clone())).collect();
+        let sent: Vec<_> = posts
+            .iter()
+            .map(|post| (format!("{job}{}", post.below), post.text().to_owned()))
+            .collect();
         let received = golden::received("prometheus://");
         assert!(received.iter().all(|one| one.content_type == CONTENT_TYPE));
         let received: Vec<_> = received.into_iter().map(|one| (one.path, one.body)).collect();

@@ -67,6 +67,13 @@ impl<R: Restore> InstanceHandle<R> {
         &self.spec.options
     }
 
+    /// How much of `limits.memory` the component uses, in percent. The memory of an instance never
+    /// shrinks: what it frees, only it can use again.
+    pub fn memory_percent(&self) -> u64 {
+        let used = self.spec.counters.stats().memory;
+        used.saturating_mul(100) / self.spec.limits.memory.max(1)
+    }
+
     /// Discards the instance. [`Self::rebuild`] creates a new one.
     pub fn discard(&mut self) {
         let slot = std::mem::take(&mut self.slot);

@@ -36,7 +36,8 @@ mod tests {
     use nephometer_guest::Retry;
 
     fn outcome_of(status: u16, body: &str, retry_after_ms: Option<u64>) -> Result<(), Failure> {
-        let response = Response { status, retry_after_ms, body: body.as_bytes().to_vec() };
+        let body = body.as_bytes().to_vec();
+        let response = Response { status, retry_after_ms, body, ..Response::default() };
         outcome("InfluxDB", Ok(response)).map(drop)
     }
 

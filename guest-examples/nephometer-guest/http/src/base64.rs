@@ -1,6 +1,11 @@
-//! Base64 (RFC 4648, section 4), for the one header that needs it.
+//! Base64 (RFC 4648): the common form for headers (section 4), that for URLs for paths (section 5).
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Encodes bytes with the characters that are safe in URLs and file names, without padding.
+pub fn base64_for_urls(bytes: &[u8]) -> String {
+    encoded(bytes).trim_end_matches('=').replace('+', "-").replace('/', "_")
+}
 
 /// Encodes bytes, with padding.
 pub(crate) fn encoded(bytes: &[u8]) -> String {
@@ -30,5 +35,6 @@ mod tests {
             assert_eq!(super::encoded(plain.as_bytes()), encoded);
         }
         assert_eq!(super::encoded(&[0xfb, 0xff]), "+/8=");
+        assert_eq!(super::base64_for_urls(&[0xfb, 0xff]), "-_8");
     }
 }

@@ -130,19 +130,18 @@ fn wait(
 }
 
 fn read(response: &IncomingResponse, at_most: usize, deadline: &Deadline) -> Response {
-    let headers = response.headers();
-    let header = |name: &str| {
-        let value = headers.get(name).into_iter().next()?;
-        String::from_utf8(value).ok()
-    };
-    let retry_after_ms =
-        header("retry-after").and_then(|value| retry_after(&value, header("date").as_deref()));
-    drop(headers);
-    Response {
-        status: response.status(),
-        retry_after_ms,
-        body: read_body(response, at_most, deadline),
-    }
+    let entries = response.headers().entries().into_iter();
+    // Values that are not text mean nothing to a publisher.
+    let headers = entries.filter_map(|(name, value)| {
+        Some((name.to_ascii_lowercase(), String::from_utf8(value).ok()?))
+    });
+    let mut response_read =
+        Response { status: response.status(), headers: headers.collect(), ..Response::default() };
+    let delay = response_read.header("retry-after");
+    let delay = delay.and_then(|value| retry_after(value, response_read.header("date")));
+    response_read.retry_after_ms = delay;
+    response_read.body = read_body(response, at_most, deadline);
+    response_read
 }
 
 /// The first `at_most` bytes of the body.

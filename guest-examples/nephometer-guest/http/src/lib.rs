@@ -14,6 +14,7 @@ mod retry_after;
 use std::time::Duration;
 
 pub use answer::outcome;
+pub use base64::base64_for_urls;
 pub use exchange::{Stopwatch, send};
 pub use retry_after::retry_after;
 
@@ -45,11 +46,18 @@ pub struct Response {
     pub status: u16,
     /// The delay that the header `retry-after` requests, in milliseconds.
     pub retry_after_ms: Option<u64>,
+    /// The headers, with names in lower case.
+    pub headers: Vec<(String, String)>,
     /// The body, at most [`Request::read_at_most`] bytes of it.
     pub body: Vec<u8>,
 }
 
 impl Response {
+    /// The value of a header, whose name is given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())
+    }
+
     /// The first line of the body as text, for error messages: at most 200 characters.
     pub fn first_line(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);

@@ -97,7 +97,7 @@ async fn instance(
 }
 
 /// The grant of the configured URL: its host and port. A missing port is the component's choice,
-/// which the host only knows for Ceilometer's publishers over HTTP.
+/// which the host only knows for the shipped publishers.
 fn grants(url: &ComponentUrl) -> Vec<Grant> {
     let configured = url.port.as_slice();
     let ports: &[u16] = match &*url.name {
@@ -105,7 +105,10 @@ fn grants(url: &ComponentUrl) -> Vec<Grant> {
         "http" => &[80],
         "https" => &[443],
         // Their option `ssl` selects one.
-        "prometheus" | "opentelemetryhttp" => &[80, 443],
+        "prometheus" | "prometheus_remote_write" | "opentelemetryhttp" => &[80, 443],
+        "influx" => &[8086],
+        "statsd" => &[8125],
+        "gnocchi" => &[8041],
         _ => &[],
     };
     let Some(to) = url.host.as_deref().and_then(ConnectTarget::host) else { return Vec::new() };
@@ -349,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_grants_its_host_at_its_port_or_at_that_of_http() {
+    fn a_url_grants_its_host_at_its_port_or_at_that_of_its_scheme() {
         let ports = |text: &str, port: Option<u16>| {
             let url = ComponentUrl {
                 name: text.into(),
@@ -363,7 +366,11 @@ mod tests {
             grants(&url).iter().map(|grant| grant.port).collect::<Vec<_>>()
         };
         assert_eq!(ports("influx", Some(8086)), [8086]);
-        assert!(ports("influx", None).is_empty());
+        // Regression: these two have default ports, which were denied.
+        assert_eq!(ports("influx", None), [8086]);
+        assert_eq!(ports("statsd", None), [8125]);
+        assert_eq!(ports("gnocchi", None), [8041]);
+        assert!(ports("elsewhere", None).is_empty());
         assert_eq!(ports("https", Some(8443)), [8443]);
         assert_eq!(ports("https", None), [443]);
         assert_eq!(ports("http", None), [80]);

@@ -76,6 +76,9 @@ pub struct SampleOrigin<'a> {
     pub cycle_start: Moment,
     /// Number of envelopes that the publisher already got of the same source and cycle.
     pub sequence: u64,
+    /// Ids of resources that were removed. They go with the last envelope of these samples, if a
+    /// component gets it.
+    pub removed: &'a [Arc<str>],
 }
 
 impl Encoder {
@@ -257,8 +260,10 @@ impl Encoder {
         origin: SampleOrigin<'a>,
     ) -> impl Iterator<Item = Envelope> + 'a {
         let address: Arc<str> = Arc::from("");
+        let last = samples.len().div_ceil(MAX_SAMPLES).saturating_sub(1);
         (0..).zip(samples.chunks(MAX_SAMPLES)).map(move |(at, chunk)| {
-            let (source, samples, removed) = (origin.source.into(), chunk.to_vec(), Vec::new());
+            let removed = if at == last { origin.removed.to_vec() } else { Vec::new() };
+            let (source, samples) = (origin.source.into(), chunk.to_vec());
             let batch = Batch { source, cycle_start: origin.cycle_start, samples, removed };
             let encoded =
                 envelope(self.id("envelope", origin, at), &address, encode_batch(&batch), chunk);

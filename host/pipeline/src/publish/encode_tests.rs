@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::super::Encoding;
 use super::*;
+use crate::transform::SampleList;
 use nephometer_config::{BrokerSpec, Policy, Secret, SignatureForm};
 use nephometer_model::Timestamp;
 use nephometer_wire::Signer;
@@ -37,7 +39,7 @@ fn notifier(topics: &[&str], per_meter_topic: bool) -> Encoder {
 fn origin(sequence: u64) -> SampleOrigin<'static> {
     let wall = Timestamp::from_nanos(1_795_381_206_324_583_000);
     let cycle_start = Moment { wall, continuous: None, monotonic: None };
-    SampleOrigin { sink: "sink", source: "source", cycle_start, sequence }
+    SampleOrigin { sink: "sink", source: "source", cycle_start, sequence, removed: &[] }
 }
 
 /// The inner message of a notification: its text, and the parsed value.
@@ -171,4 +173,27 @@ fn an_envelope_holds_fewer_large_samples_and_ids_stay_unique() {
         let ids: HashSet<Uuid> = envelopes.iter().map(|envelope| envelope.id).collect();
         assert_eq!(ids.len(), envelopes.len());
     }
+}
+
+// They follow the last samples of the removed resources, so that a publisher can end what it keeps
+// for them. Publishers once never got them.
+#[test]
+fn removed_resources_go_with_the_last_envelope_of_a_batch() {
+    use nephometer_store::Envelopes as _;
+
+    let encoder = Encoder::batches(&Arc::from("influx://"), HostId(Uuid::from_u128(7)));
+    let many: Vec<Sample> = samples().into_iter().cycle().take(MAX_SAMPLES + 1).collect();
+    let removed: Vec<Arc<str>> = vec![Arc::from("gone"), Arc::from("gone-vda")];
+    let lists = [SampleList::Own(many.clone()), SampleList::Own(many)];
+    let origin = SampleOrigin { removed: &removed, ..origin(0) };
+    let encoding = Encoding::new(&encoder, origin, 1, &lists, &[]);
+    let encoded: Vec<Envelope> = encoding.iter().collect();
+    let counts: Vec<usize> = encoded
+        .iter()
+        .map(|envelope| envelope.batch.as_ref().map_or(0, |batch| batch.removed.len()))
+        .collect();
+    assert_eq!(counts, [0, 0, 0, 2]);
+    // What is read back after a restart is the same.
+    let stored = nephometer_store::decode_batch(&encoded[3].body).unwrap();
+    assert_eq!(stored.removed, removed);
 }

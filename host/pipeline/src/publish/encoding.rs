@@ -37,7 +37,9 @@ impl<'a> Encoding<'a> {
 
 impl Envelopes for Encoding<'_> {
     fn iter(&self) -> Box<dyn Iterator<Item = Envelope> + Send + '_> {
-        let mut lists = self.lists.iter();
+        // What was removed follows all samples, also the last ones of the removed resources.
+        let last = self.lists.iter().rposition(|samples| !samples.is_empty());
+        let mut lists = self.lists.iter().enumerate();
         let mut origin = self.origin;
         let mut list: Box<dyn Iterator<Item = Envelope> + Send + '_> = Box::new(iter::empty());
         Box::new(iter::from_fn(move || {
@@ -46,7 +48,9 @@ impl Envelopes for Encoding<'_> {
                     origin.sequence += 1;
                     return Some(Envelope { offset: self.offset, ..envelope });
                 }
-                list = self.encoder.envelopes(lists.next()?, origin);
+                let (at, samples) = lists.next()?;
+                origin.removed = if Some(at) == last { self.origin.removed } else { &[] };
+                list = self.encoder.envelopes(samples, origin);
             }
         }))
     }

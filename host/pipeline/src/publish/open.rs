@@ -147,7 +147,8 @@ impl PublisherHandle {
         let (source, cycle_start) = (&batch.source, batch.cycle_start);
         let current = self.sequences.get(source).filter(|(last, _)| *last == cycle_start.wall);
         let sequence = current.map_or(0, |(_, sequence)| *sequence);
-        let origin = SampleOrigin { sink, source, cycle_start, sequence };
+        let removed = &batch.removed;
+        let origin = SampleOrigin { sink, source, cycle_start, sequence, removed };
         Encoding::new(&self.encoder, origin, offset, lists, &self.evict_last)
     }
 

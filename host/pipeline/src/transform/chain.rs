@@ -8,6 +8,7 @@ use std::mem;
 use std::sync::Arc;
 
 use thiserror::Error;
+use tokio::time::Instant;
 
 use super::history::History;
 use super::journaled_batch::{FailureAction, JournaledBatch};
@@ -63,6 +64,8 @@ pub struct Chain {
     /// Whether the state of some transformer differs from that after the last batch of the history.
     pub(super) needs_recovery: bool,
     dropped: Vec<DroppedSamples>,
+    /// When an instance was last replaced because of its memory.
+    pub(super) recycled: Option<Instant>,
     /// Bounds the saved states of all chains.
     pub(super) budget: Arc<StateBudget>,
 }
@@ -118,7 +121,8 @@ impl Chain {
         let slots = (0..).zip(transformers).map(slot).collect();
         let (sink, dropped) = (Arc::clone(sink), Vec::new());
         let budget = StateBudget::new(Bound::TotalStates.most());
-        Self { sink, slots, history, needs_recovery: false, dropped, budget }
+        let (needs_recovery, recycled) = (false, None);
+        Self { sink, slots, history, needs_recovery, dropped, recycled, budget }
     }
 
     /// Bounds the saved states together with those of other chains.
@@ -451,8 +455,8 @@ impl Chain {
         }
         // A transformer without an instance has no state to save; the next batch rebuilds it.
         self.needs_recovery = self.slots.iter().any(|slot| slot.down);
-        if self.history.is_due() && !self.needs_recovery {
-            self.save().await;
+        if self.history.is_due() && !self.needs_recovery && self.save().await {
+            self.recycle();
         }
     }
 }

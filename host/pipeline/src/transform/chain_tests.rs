@@ -237,3 +237,31 @@ async fn a_save_beyond_the_budget_is_refused_and_the_older_one_stays() {
     assert!(other.save().await);
     assert_eq!(other.saved_at(), 2);
 }
+
+/// A component whose memory grows is replaced before it reaches its limit. Regression: it failed in
+/// the middle of a batch, and after five failures in ten minutes it was not used any more.
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_uses_most_of_its_memory_is_replaced_after_a_save() {
+    let controls = [TestControl::default(), TestControl::default()];
+    let (mut recycled, counts) = chain(&controls);
+    let (mut never, expected) = chain(&[TestControl::default(), TestControl::default()]);
+    let rebuilt = |control: &TestControl| control.rebuilt.load(Relaxed);
+    for (round, (percent, rebuilds)) in
+        [(74, 0), (75, 1), (90, 1), (90, 2), (10, 2)].iter().enumerate()
+    {
+        controls[1].memory.store(*percent, Relaxed);
+        // Saves are due every 10 s; the third is too early for another instance.
+        let wait = if round == 2 { 11 } else { 61 };
+        for seconds in [wait, 0] {
+            tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
+            let batch = batch(&[1.0, 2.0]);
+            let ours = recycled.process(journaled(&batch, &[])).await.unwrap();
+            let theirs = never.process(journaled(&batch, &[])).await.unwrap();
+            assert_eq!(volumes(&ours), volumes(&theirs), "round {round}");
+        }
+        assert_eq!(controls.each_ref().map(rebuilt), [*rebuilds, *rebuilds], "round {round}");
+    }
+    for (count, expected) in counts.iter().zip(&expected) {
+        assert_eq!(counters(count), counters(expected));
+    }
+}

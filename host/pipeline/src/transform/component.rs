@@ -113,4 +113,8 @@ impl Transformer for ComponentTransformer {
     fn discard(&mut self) {
         self.0.discard();
     }
+
+    fn memory_percent(&self) -> u64 {
+        self.0.memory_percent()
+    }
 }

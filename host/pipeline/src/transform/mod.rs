@@ -60,6 +60,9 @@ pub trait Transformer: Send + Sync {
 
     /// Drops the instance; [`Self::rebuild`] creates a new one.
     fn discard(&mut self);
+
+    /// How much of its memory limit the instance uses, in percent.
+    fn memory_percent(&self) -> u64;
 }
 
 /// The code and options of a transformer.

@@ -2,6 +2,7 @@
 //! chain that it replaces.
 
 use std::mem;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -12,6 +13,11 @@ use super::tally::Tally;
 use super::{State, TransformError};
 use nephometer_model::Offset;
 use nephometer_telemetry::events;
+
+/// An instance that uses this part of its memory limit is replaced after a save.
+const RECYCLE_PERCENT: u64 = 75;
+/// Not more often than this: an instance may need that much from its start.
+const RECYCLE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Chain {
     /// Offset of the last save.
@@ -77,6 +83,24 @@ impl Chain {
         }
         self.needs_recovery = true;
         self.slots.iter_mut().for_each(|slot| slot.transformer.discard());
+    }
+
+    /// Called after a save: drops the instances if one of them uses most of its memory. The next
+    /// batch builds new ones, with the states of that save and no batch to repeat. Otherwise a
+    /// component whose memory grows fails at its limit, in the middle of a batch.
+    pub(super) fn recycle(&mut self) {
+        if self.recycled.is_some_and(|last| last.elapsed() < RECYCLE_INTERVAL) {
+            return;
+        }
+        for slot in &mut self.slots {
+            let percent = slot.transformer.memory_percent();
+            if percent >= RECYCLE_PERCENT {
+                events::component::recycled(&self.sink, slot.transformer.name(), percent);
+                slot.transformer.discard();
+                self.needs_recovery = true;
+                self.recycled = Some(Instant::now());
+            }
+        }
     }
 
     /// Takes over the assigned ids of another chain, transformer by transformer.

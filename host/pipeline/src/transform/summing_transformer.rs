@@ -1,6 +1,6 @@
 //! A transformer for unit tests of chains and sinks: it sums up volumes, and fails on demand.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -21,6 +21,8 @@ struct SummingTransformer {
     failures: Arc<AtomicUsize>,
     flush_failures: Arc<AtomicUsize>,
     received: Arc<Mutex<Vec<f64>>>,
+    memory: Arc<AtomicU64>,
+    rebuilt: Arc<AtomicUsize>,
     alive: bool,
 }
 
@@ -30,6 +32,10 @@ pub(crate) struct TestControl {
     pub(crate) failures: Arc<AtomicUsize>,
     pub(crate) flush_failures: Arc<AtomicUsize>,
     pub(crate) received: Arc<Mutex<Vec<f64>>>,
+    /// Percent of the memory limit.
+    pub(crate) memory: Arc<AtomicU64>,
+    /// How often an instance was built again.
+    pub(crate) rebuilt: Arc<AtomicUsize>,
 }
 
 pub(crate) const POISON: f64 = 13.0;
@@ -109,24 +115,31 @@ impl Transformer for SummingTransformer {
         let sum = |state: &State| f64::from_le_bytes(state.bytes.as_slice().try_into().unwrap());
         self.sum = state.map_or(0.0, sum);
         self.alive = true;
+        self.rebuilt.fetch_add(1, Relaxed);
         Ok(())
     }
 
     fn discard(&mut self) {
         self.alive = false;
     }
+
+    fn memory_percent(&self) -> u64 {
+        self.memory.load(Relaxed)
+    }
 }
 
 pub(crate) fn chain(controls: &[TestControl]) -> (Chain, Vec<Arc<TransformerCount>>) {
     let counts: Vec<Arc<TransformerCount>> = controls.iter().map(|_| Arc::default()).collect();
     let transformers = controls.iter().zip(&counts).map(|(control, count)| {
-        let TestControl { failures, flush_failures, received } = control.clone();
+        let TestControl { failures, flush_failures, received, memory, rebuilt } = control.clone();
         let transformer = SummingTransformer {
             sum: 0.0,
             poison: POISON,
             failures,
             flush_failures,
             received,
+            memory,
+            rebuilt,
             alive: true,
         };
         (Box::new(transformer) as Box<dyn Transformer>, Arc::clone(count))

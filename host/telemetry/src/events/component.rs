@@ -42,6 +42,11 @@ pub fn recovered(sink: &str, batches: usize) {
     tracing::info!(sink, batches, "chain recovered");
 }
 
+/// A component used most of its memory limit: its instance is replaced by one with the same state.
+pub fn recycled(sink: &str, component: &str, percent: u64) {
+    tracing::info!(sink, component, percent, "component recycled");
+}
+
 /// A batch that had succeeded before failed when it was replayed: the recovered state lacks it.
 pub fn state_incomplete(sink: &str, component: &str, reason: &str) {
     tracing::warn!(sink, component, reason, "recovered state incomplete");
