@@ -26,6 +26,7 @@ mod forms;
 mod golden;
 mod hostile;
 mod http;
+mod migration;
 mod oslo;
 mod outbound_tls;
 mod proof;
