@@ -169,6 +169,12 @@ bounds! {
     Refused = "refused", Guests, "envelopes that receivers have refused and that are kept; the oldest of the spool with the most make room", 10_000, "", "";
     RefusedBytes = "refused_bytes", Guests, "bytes of those", 64 * MIB, "bytes", "";
 
+    // What scrapes of guests' meters get.
+    ScrapeSeries = "scrape_series", Guests, "series of one scrape of the guests' meters; the rest is left out and counted", 1_000_000, "", "select fewer meters";
+    ScrapeLabel = "scrape_label_bytes", Guests, "length of a label's value in a scrape; the rest is cut", KIB, "bytes", "use shorter names and metadata";
+    ScrapeUserLabels = "scrape_user_labels", Guests, "labels of an instance that its owner has set; the rest is left out", 32, "", "set fewer keys that begin with metering.";
+    ScrapePending = "scrape_pending", Guests, "events of domains that a scrape has not seen so far; the next polling cycle replaces them", 1_000, "", "";
+
     // The broker.
     TableDepth = "amqp_table_depth", Broker, "nesting of field tables and arrays in a frame", 32, "levels", "check what answers at amqp.url";
     FrameBytes = "amqp_frame_bytes", Broker, "size of a frame", 128 * KIB, "bytes", "check what answers at amqp.url";

@@ -328,7 +328,7 @@ impl PollTask {
                 let name = Arc::clone(&source.name);
                 let removed = removed.to_vec();
                 let batch = Batch { source: name, cycle_start: cycle, samples, removed };
-                Polled { batch: Arc::new(batch), gaps: Vec::new() }
+                Polled { batch: Arc::new(batch), whole: true, gaps: Vec::new() }
             })
             .collect()
     }
