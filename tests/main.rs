@@ -33,6 +33,7 @@ mod qemu;
 mod reference;
 mod reload;
 mod scale;
+mod scrape;
 mod sockets;
 mod spool;
 mod transformers;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::caution::is_secret;
 use super::error::Report;
+use super::exporter;
 use super::location::Location;
 use super::oslo::{DEFAULT, OsloFile, OsloOption};
 use super::url;
@@ -26,7 +27,7 @@ pub(super) struct CeilometerConf {
 }
 
 /// A key, its value, and the origin of the value.
-type Key = (&'static [&'static str], String, String);
+pub(super) type Key = (&'static [&'static str], String, String);
 
 const RABBIT: &str = "oslo_messaging_rabbit";
 const QUEUES: &[&str] = &["amqp", "queues"];
@@ -122,6 +123,7 @@ impl CeilometerConf {
                 conf.take((&file, option), value, folder, report);
             }
         }
+        conf.keys.extend(exporter::keys(&file, report));
         // Quorum queues are durable, too, so they win. TLS is used if any option enables it.
         for (key, wins) in [(QUEUES, "quorum"), (TLS, "true")] {
             if conf.keys.iter().any(|(path, value, _)| *path == key && value == wins) {
@@ -195,6 +197,12 @@ impl CeilometerConf {
             // Name and sections up to Ceilometer 5.
             | ("publisher" | "publisher_rpc" | DEFAULT, "metering_secret") => {
                 set(&["message", "telemetry_secret"], value);
+            }
+            ("polling", key) if exporter::OPTIONS.contains(&key) => {}
+            // Ceilometer's polling agent then only serves its exporter.
+            ("polling", "enable_notifications") if truth(value.clone()) == "false" => {
+                set(&["mode"], "polling".to_owned());
+                set(&["polling", "notifications"], "false".to_owned());
             }
             ("polling", "batch_size") => set(&["polling", "batch_size"], value),
             ("compute", "report_stopped_instance_metrics") => {
@@ -322,7 +330,7 @@ fn is_true(value: &str) -> bool {
 }
 
 /// Converts the spellings of true and false in oslo.config.
-fn truth(value: String) -> String {
+pub(super) fn truth(value: String) -> String {
     match value.to_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => "true".to_owned(),
         "false" | "0" | "no" | "off" => "false".to_owned(),

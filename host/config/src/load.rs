@@ -4,21 +4,18 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(any(test, fuzzing))]
 use super::broker::BrokerSpec;
 use super::caution;
 use super::ceilometer::CeilometerConf;
 use super::check::{self, Defaults, Host, PipelineContext};
 use super::error::{ConfigError, Problem, Report, problem};
-use super::filter::MeterFilter;
 use super::location::Location;
+use super::polling_mode::{self, polling_mode};
 use super::raw::{Document, Kind};
 use super::routing::{Pipeline, route};
-use super::spec::{
-    AgentSpec, Mode, NotificationForm, NotifierSpec, PipelineSpec, Policy, PublisherSpec,
-    PublisherTarget, Routing, SinkSpec, SourceSpec,
-};
+use super::spec::{AgentSpec, Mode, PipelineSpec, Routing, SourceSpec};
 use nephometer_model::Bound;
-use nephometer_model::Secret;
 
 /// The default path of `nephometer.yaml`. The file may be absent.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";
@@ -174,6 +171,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     });
     let spec = match (host, pipeline) {
         (Some(host), Some(pipeline)) => {
+            polling_mode::check(&host, &mut report);
             caution::known_secrets(&host, &pipeline, &mut report);
             if let Some(file) = file(&inputs.pipeline, DEFAULT_PIPELINE) {
                 caution::secret_urls(&pipeline, &file, &mut report);
@@ -195,12 +193,12 @@ fn pipelines(
     report: &mut Report,
 ) -> Option<PipelineSpec> {
     let polled = polling_file(inputs).then(|| polled(inputs, report));
-    if let Mode::Polling { batch_size } = mode {
+    if let Mode::Polling { batch_size, notifications } = mode {
         let sources = match polled {
             Some(sources) => sources?,
             None => single(inputs, context, report)?.sources,
         };
-        return Some(polling_mode(&sources, batch_size, &context.broker));
+        return Some(polling_mode(&sources, (batch_size, notifications), &context.broker));
     }
     let Some(polled) = polled else {
         let spec = single(inputs, context, report)?;
@@ -241,31 +239,6 @@ fn by_name(spec: &PipelineSpec) -> PipelineSpec {
     let pipelines: Vec<Pipeline> = spec.sources.iter().map(Pipeline::from).collect();
     let sources = route(&spec.sources, &pipelines, &spec.sinks, Routing::Name);
     PipelineSpec { sources, sinks: spec.sinks.clone() }
-}
-
-/// The pipeline of Ceilometer's polling agent: all samples go to notification agents.
-fn polling_mode(sources: &[SourceSpec], batch_size: usize, broker: &BrokerSpec) -> PipelineSpec {
-    const NAME: &str = "telemetry.polling";
-    let notifier = NotifierSpec {
-        broker: broker.clone(),
-        topics: vec!["notifications".to_owned()],
-        per_meter_topic: false,
-        policy: Policy::Default,
-        max_queue_length: None,
-        form: NotificationForm::Polling { batch_size },
-        provable: true,
-    };
-    let publisher = PublisherSpec {
-        url: Secret::new("notifier://?topic=notifications"),
-        label: NAME.into(),
-        location: whole("mode: polling"),
-        target: PublisherTarget::Notifier(notifier),
-    };
-    let sinks =
-        vec![SinkSpec { name: NAME.into(), transformers: Vec::new(), publishers: vec![publisher] }];
-    let everything =
-        Pipeline { name: NAME.into(), meters: MeterFilter::default(), sinks: vec![NAME.into()] };
-    PipelineSpec { sources: route(sources, &[everything], &sinks, Routing::Name), sinks }
 }
 
 /// Loads the configuration without `pipeline.yaml`, for commands that need no pipeline. The
@@ -491,6 +464,8 @@ fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpe
         cache: host.cache,
         control: host.control,
         shutdown_grace: host.shutdown_grace,
+        prometheus: host.prometheus,
+        telemetry: host.telemetry,
         pipeline,
     }
 }

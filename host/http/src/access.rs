@@ -50,7 +50,7 @@ pub struct Access {
 /// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// Anybody who can connect.
+    /// Any client that can connect.
     Anonymous,
     /// This user or root, over a UNIX socket.
     Local,

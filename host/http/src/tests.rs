@@ -181,7 +181,7 @@ async fn large_heads_and_bodies_are_refused() {
 }
 
 /// Lets the server handle what it has received, in real time.
-async fn settled() {
+async fn caught_up() {
     tokio::time::resume();
     tokio::time::sleep(Duration::from_millis(100)).await;
     tokio::time::pause();
@@ -191,7 +191,7 @@ async fn settled() {
 async fn closed_after(stream: &mut TcpStream) -> Duration {
     let begun = Instant::now();
     // A paused clock jumps to the next timer: the server must have set its own.
-    settled().await;
+    caught_up().await;
     let mut rest = Vec::new();
     let most = Duration::from_secs(3600);
     drop(timeout(most, stream.read_to_end(&mut rest)).await.expect("the server closes it"));
@@ -211,7 +211,7 @@ async fn silent_and_slow_clients_are_disconnected() {
     let stream = site.connect().await;
     let (mut reader, mut writer) = stream.into_split();
     let begun = Instant::now();
-    settled().await;
+    caught_up().await;
     let drip = tokio::spawn(async move {
         while writer.write_all(b"G").await.is_ok() {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -227,7 +227,7 @@ async fn silent_and_slow_clients_are_disconnected() {
     for _ in 0..2 {
         kept.write_all(request.as_bytes()).await.unwrap();
         assert!(kept.read(&mut reply).await.unwrap() > 0);
-        settled().await;
+        caught_up().await;
         tokio::time::sleep(idle / 2).await;
     }
     kept.write_all(b"GET").await.unwrap();
@@ -355,4 +355,41 @@ async fn a_port_that_is_taken_is_tried_again() {
     assert!(reply.ends_with("up 1\n"), "{reply}");
     stop.send_replace(true);
     timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
+}
+
+/// Requests with random bytes in random places: the server answers or closes, and serves the next one.
+#[tokio::test]
+async fn malformed_requests_end_their_own_connection() {
+    let site = site(local()).await;
+    let valid = format!(
+        "POST /echo/a HTTP/1.1\r\n{HERE}Authorization: Bearer t0\r\nContent-Length: 5\r\n\r\nhello"
+    );
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |most: usize| {
+        // Xorshift: the same requests in every run.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % most as u64).unwrap()
+    };
+    for _ in 0..500 {
+        let mut request = valid.clone().into_bytes();
+        for _ in 0..1 + random(8) {
+            let at = random(request.len());
+            match random(4) {
+                0 => request[at] = u8::try_from(random(256)).unwrap(),
+                1 => request.truncate(at.max(1)),
+                2 => drop(request.splice(at..at, [b'\r', b'\n', 0, b':'])),
+                _ => request.extend_from_within(at..),
+            }
+        }
+        let mut stream = site.connect().await;
+        drop(stream.write_all(&request).await);
+        drop(stream.shutdown().await);
+        let mut reply = Vec::new();
+        let read = timeout(Duration::from_secs(5), stream.read_to_end(&mut reply)).await;
+        assert!(read.is_ok(), "no end for {request:?}");
+    }
+    status(&site.get("/metrics", HERE).await, 200);
+    assert!(!site.task.is_finished());
 }

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use super::listener::HttpError;
 use nephometer_telemetry::events::http as events;
 
-/// How often the files are looked at, when somebody connects.
+/// How often the files are checked, when a client connects.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// PEM files of a listener.

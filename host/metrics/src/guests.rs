@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::histograms::Histograms;
 use super::series::SeriesSet;
 use super::text::{Exposition, FamilyKind, TextFormat};
 use super::{ceilometer, native};
@@ -109,7 +110,7 @@ impl GuestMeters {
     }
 
     fn render(&self, known: &Known, format: TextFormat) -> Bytes {
-        let mut set = SeriesSet::default();
+        let (mut set, mut histograms) = (SeriesSet::default(), Histograms::default());
         let add = match self.form {
             Form::Ceilometer => ceilometer::add,
             Form::Native => native::add,
@@ -118,14 +119,20 @@ impl GuestMeters {
         let mut sources: Vec<_> = known.sources.iter().collect();
         sources.sort_by_key(|(name, _)| Arc::clone(name));
         for (_, current) in sources {
-            current.samples().iter().for_each(|sample| add(&mut set, sample));
+            for sample in current.samples() {
+                if self.form == Form::Ceilometer || !histograms.add(sample) {
+                    add(&mut set, sample);
+                }
+            }
         }
         let mut exposition = Exposition::new(format);
         set.write(&mut exposition, self.form == Form::Native);
-        if self.form == Form::Native || set.left_out > 0 {
+        histograms.write(&mut exposition);
+        let left_out = set.left_out + histograms.left_out;
+        if self.form == Form::Native || left_out > 0 {
             let help = "Series beyond the bound scrape_series, which this exposition lacks.";
             exposition.family("nephometer_guest_series_left_out", FamilyKind::Gauge, "", help);
-            exposition.sample(&[], &set.left_out.to_string());
+            exposition.sample(&[], &left_out.to_string());
         }
         exposition.finish()
     }

@@ -8,7 +8,7 @@
 //! A publisher in a sink would see transformed samples, would be missing from a sink that is on hold,
 //! and would have an acknowledgement to wait for where nothing is delivered: a scrape may come or not.
 //! So the router offers each batch to [`GuestMeters`], which keeps a reference to it and nothing else;
-//! the work is done when somebody scrapes.
+//! the work is done by a scrape.
 //!
 //! **Why no crate for the format.** `prometheus-client` keeps typed instruments in a registry. Here
 //! the values exist already, in batches and in the ledger, with labels that are known at run time; a
@@ -16,6 +16,7 @@
 
 mod ceilometer;
 mod guests;
+mod histograms;
 mod native;
 mod number;
 mod series;

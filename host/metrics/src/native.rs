@@ -64,7 +64,7 @@ fn base_unit(unit: &str) -> (&'static str, Scale) {
 }
 
 /// The labels of a sample, by name.
-fn labels(sample: &Sample) -> BTreeMap<String, String> {
+pub(super) fn labels(sample: &Sample) -> BTreeMap<String, String> {
     let resource = &sample.resource;
     let metadata = &resource.metadata;
     let mut labels = BTreeMap::new();

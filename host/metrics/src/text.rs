@@ -98,9 +98,21 @@ impl Exposition {
         buckets: &[(f64, u64)],
         (sum, count): (f64, u64),
     ) {
+        let mut text = String::new();
+        write_labels(&mut text, labels.iter().copied());
+        self.written_histogram(&text, buckets, (Some(sum), count));
+    }
+
+    /// The same with labels that have been written, and perhaps without a sum.
+    pub(super) fn written_histogram(
+        &mut self,
+        labels: &str,
+        buckets: &[(f64, u64)],
+        (sum, count): (Option<f64>, u64),
+    ) {
         let with = |bound: &str| {
-            let mut text = String::new();
-            write_labels(&mut text, labels.iter().copied().chain([("le", bound)]));
+            let mut text = labels.to_owned();
+            write_labels(&mut text, [("le", bound)]);
             text
         };
         for (bound, count) in buckets {
@@ -108,10 +120,10 @@ impl Exposition {
             self.line("_bucket", &labels, &count.to_string(), None);
         }
         self.line("_bucket", &with("+Inf"), &count.to_string(), None);
-        let mut text = String::new();
-        write_labels(&mut text, labels.iter().copied());
-        self.line("_sum", &text, &super::number::plain(sum), None);
-        self.line("_count", &text, &count.to_string(), None);
+        if let Some(sum) = sum {
+            self.line("_sum", labels, &super::number::plain(sum), None);
+        }
+        self.line("_count", labels, &count.to_string(), None);
     }
 
     /// Adds a sample whose labels have been written, with its time in ms.

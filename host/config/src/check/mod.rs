@@ -8,6 +8,7 @@ mod components;
 mod context;
 mod grants;
 mod host;
+mod listen;
 mod metering;
 mod pipeline;
 mod publisher;

@@ -189,6 +189,42 @@ fn series_beyond_the_bound_are_left_out_and_counted() {
     assert!(text.ends_with("\nnephometer_guest_series_left_out 3\n"));
 }
 
+/// The numbers of libvirt's own documentation: a disk with bins from 0 to 100 ms.
+#[test]
+fn bins_of_libvirt_are_a_histogram() {
+    let bin = |number: &str, index: usize, value: u64| {
+        let part = format!("latency_histogram.read.bin.{index}");
+        let kind = if number == "start" { MeterType::Gauge } else { MeterType::Cumulative };
+        let meter =
+            Meter::new(format!("libvirt.block.latency_histogram.read.bin.{number}"), kind, "");
+        let more = json!({"disk_name": "vda", "part": part});
+        sample(meter, &format!("a1-vda-{part}"), value.into(), (1, more))
+    };
+    let bins = [(0, 0), (10_000, 3), (1_000_000, 1047), (10_000_000, 2131), (100_000_000, 5)];
+    let mut samples = Vec::new();
+    for (index, (start, value)) in bins.into_iter().enumerate() {
+        samples.push(bin("start", index, start));
+        samples.push(bin("value", index, value));
+    }
+    let meters = GuestMeters::new(Form::Native);
+    meters.offer(&polled("s", true, samples.clone()));
+    let labels = "device=\"vda\",flavor=\"m1.tiny\",operation=\"read\",project=\"p1\",resource=\"a1-vda\",\
+                  user=\"u1\",vm=\"a1\",vm_name=\"web a1\"";
+    let name = "nephometer_guest_block_latency_seconds";
+    let expected: String =
+        [("1e-05", 0), ("0.001", 3), ("0.01", 1050), ("0.1", 3181), ("+Inf", 3186)]
+            .iter()
+            .map(|(bound, count)| format!("{name}_bucket{{{labels},le=\"{bound}\"}} {count}\n"))
+            .collect();
+    let written = text(&meters, TextFormat::OpenMetrics);
+    assert!(written.contains(&format!("{expected}{name}_count{{{labels}}} 3186\n")), "{written}");
+    assert!(!written.contains("libvirt_block_latency"), "{written}");
+    // A bin without a number is no histogram.
+    samples.pop();
+    meters.offer(&polled("s", true, samples));
+    assert!(!text(&meters, TextFormat::OpenMetrics).contains("_bucket"));
+}
+
 proptest! {
     /// Tenants choose names and metadata. Whatever they write, each series is one line with balanced
     /// quotes, and label names are valid and unique.
