@@ -38,6 +38,7 @@ mod reload;
 mod remote_write;
 mod reports;
 mod scale;
+mod scrape;
 mod sockets;
 mod spool;
 mod transformers;

@@ -42,6 +42,8 @@ impl Agent {
             "cache": { "path": folder.at("cache") },
             // Relative to the folder: the length of a socket path is limited.
             "control": { "socket": "agent.sock" },
+            // Tests run at once, and would share the port.
+            "telemetry": { "listen": "none" },
             "shutdown_grace": "5s",
         });
         Self { folder, settings, environment: Vec::new(), log: "debug", runs: AtomicUsize::new(0) }

@@ -49,7 +49,7 @@ fn guest(broker: &BrokerSpec, location: &Location, report: &mut Report) {
     }
 }
 
-fn is_loopback(name: &str) -> bool {
+pub(super) fn is_loopback(name: &str) -> bool {
     name == "localhost"
         || name.ends_with(".localhost")
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -65,6 +65,11 @@ pub(super) fn secret_in_host(doc: &Document) -> Option<&Location> {
     if doc.text("/amqp/url").is_some_and(url::has_password) {
         return Some(doc.location("/amqp/url"));
     }
+    for pointer in ["/prometheus/token", "/telemetry/token"] {
+        if doc.text(pointer).is_some() {
+            return Some(doc.location(pointer));
+        }
+    }
     doc.keys("/components/by_name").find_map(|(name, _)| {
         let options = format!("/components/by_name/{}/options", token(name));
         doc.keys(&options).find(|(key, _)| is_secret(key)).map(|(_, location)| location)
@@ -73,7 +78,15 @@ pub(super) fn secret_in_host(doc: &Document) -> Option<&Location> {
 
 /// Checks the permissions of secret files that `nephometer.yaml` refers to.
 pub(super) fn secret_files(doc: &Document, report: &mut Report) {
-    for pointer in ["/amqp/url_file", "/amqp/tls/key", "/message/telemetry_secret_file"] {
+    for pointer in [
+        "/amqp/url_file",
+        "/amqp/tls/key",
+        "/message/telemetry_secret_file",
+        "/prometheus/tls/key",
+        "/prometheus/token_file",
+        "/telemetry/tls/key",
+        "/telemetry/token_file",
+    ] {
         if let Some(path) = doc.text(pointer) {
             readable(Path::new(path), doc.location(pointer), report);
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::caution::is_secret;
 use super::error::Report;
+use super::exporter;
 use super::location::Location;
 use super::oslo::{DEFAULT, OsloFile, OsloOption, truth};
 use super::rabbit::{Key, RABBIT, Rabbit, Taken};
@@ -93,6 +94,7 @@ impl CeilometerConf {
                 conf.take((&file, option), value, folder, report);
             }
         }
+        conf.keys.extend(exporter::keys(&file, report));
         if let Some(location) = conf.rabbit.unused_address() {
             let what = "rabbit_host and its like have no effect: transport_url names the broker";
             report.warn(location, what, "no action needed");
@@ -163,6 +165,12 @@ impl CeilometerConf {
             // Name and sections up to Ceilometer 5.
             | ("publisher" | "publisher_rpc" | DEFAULT, "metering_secret") => {
                 set(&["message", "telemetry_secret"], value);
+            }
+            ("polling", key) if exporter::OPTIONS.contains(&key) => {}
+            // Ceilometer's polling agent then only serves its exporter.
+            ("polling", "enable_notifications") if truth(value.clone()) == "false" => {
+                set(&["mode"], "polling".to_owned());
+                set(&["polling", "notifications"], "false".to_owned());
             }
             ("polling", "batch_size") => set(&["polling", "batch_size"], value),
             ("compute", "report_stopped_instance_metrics") => {

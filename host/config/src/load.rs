@@ -9,8 +9,9 @@ use super::ceilometer::CeilometerConf;
 use super::check::{self, Defaults, Host, KnownMeters, PipelineContext};
 use super::error::{ConfigError, Problem, Report, problem};
 use super::location::Location;
+use super::polling_mode::{self, polling_mode};
 use super::raw::{Document, Kind};
-use super::routing::{Pipeline, polling_mode, route};
+use super::routing::{Pipeline, route};
 use super::spec::{AgentSpec, MeteringSpec, Mode, PipelineSpec, Routing, SourceSpec};
 use nephometer_model::Bound;
 
@@ -171,6 +172,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     });
     let spec = match (host, pipeline) {
         (Some(host), Some(pipeline)) => {
+            polling_mode::check(&host, &mut report);
             caution::known_secrets(&host, &pipeline, &mut report);
             if let Some(file) = file(&inputs.pipeline, DEFAULT_PIPELINE) {
                 caution::secret_urls(&pipeline, &file, &mut report);
@@ -192,11 +194,12 @@ fn pipelines(
     report: &mut Report,
 ) -> Option<PipelineSpec> {
     let polled = polling_file(inputs).then(|| polled(inputs, context, report));
-    if let Mode::Polling { batch_size, topics } = mode {
+    if let Mode::Polling { batch_size, topics, notifications } = mode {
         let sources = match polled {
             Some(sources) => sources?,
             None => single(inputs, context, report)?.sources,
         };
+        let topics = if *notifications { topics.as_slice() } else { &[] };
         return Some(polling_mode(&sources, *batch_size, topics, &context.broker));
     }
     let Some(polled) = polled else {
@@ -467,6 +470,8 @@ fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpe
         cache: host.cache,
         control: host.control,
         shutdown_grace: host.shutdown_grace,
+        prometheus: host.prometheus,
+        telemetry: host.telemetry,
         pipeline,
     }
 }

@@ -9,14 +9,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::broker::BrokerSpec;
 use super::filter::MeterFilter;
-use super::location::Location;
-use super::spec::{
-    NotificationForm, NotifierSpec, PipelineSpec, Policy, PublisherSpec, PublisherTarget, Routing,
-    SinkSpec, SourceSpec,
-};
-use nephometer_model::Secret;
+use super::spec::{PipelineSpec, Routing, SinkSpec, SourceSpec};
 
 /// A source of `pipeline.yaml` without its polling settings.
 #[derive(Debug, Clone)]
@@ -80,36 +74,6 @@ pub fn configured_sources(spec: &PipelineSpec) -> usize {
         source.name.strip_suffix(&sink).unwrap_or(&source.name).to_owned()
     };
     spec.sources.iter().map(name).collect::<BTreeSet<_>>().len()
-}
-
-/// The pipeline of Ceilometer's polling agent: all samples go to notification agents.
-pub(super) fn polling_mode(
-    sources: &[SourceSpec],
-    batch_size: usize,
-    topics: &[String],
-    broker: &BrokerSpec,
-) -> PipelineSpec {
-    const NAME: &str = "telemetry.polling";
-    let notifier = NotifierSpec {
-        broker: broker.clone(),
-        topics: topics.to_vec(),
-        per_meter_topic: false,
-        policy: Policy::Default,
-        max_queue_length: None,
-        form: NotificationForm::Polling { batch_size },
-        provable: true,
-    };
-    let publisher = PublisherSpec {
-        url: Secret::new(format!("notifier://?topic={}", topics.join("&topic="))),
-        label: NAME.into(),
-        location: Location { file: "mode: polling".into(), line: 0, column: 0 },
-        target: PublisherTarget::Notifier(notifier),
-    };
-    let sinks =
-        vec![SinkSpec { name: NAME.into(), transformers: Vec::new(), publishers: vec![publisher] }];
-    let everything =
-        Pipeline { name: NAME.into(), meters: MeterFilter::default(), sinks: vec![NAME.into()] };
-    PipelineSpec { sources: route(sources, &[everything], &sinks, Routing::Name), sinks }
 }
 
 #[cfg(test)]

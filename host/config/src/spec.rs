@@ -14,6 +14,7 @@ use nephometer_wire::SignatureForm;
 use super::broker::{AmqpSpec, BrokerSpec};
 use super::filter::MeterFilter;
 use super::grant::Grant;
+use super::listen::{ListenSpec, PrometheusSpec};
 use super::location::{Location, ValueLocations};
 
 /// The configuration of one agent.
@@ -44,6 +45,10 @@ pub struct AgentSpec {
     pub control: PathBuf,
     /// `shutdown_grace`: how long a drain may take.
     pub shutdown_grace: Duration,
+    /// `prometheus`: the scrape endpoint for the guests' meters.
+    pub prometheus: PrometheusSpec,
+    /// `telemetry`: the endpoint for the agent's own state.
+    pub telemetry: ListenSpec,
     /// `pipeline.yaml`
     pub pipeline: PipelineSpec,
 }
@@ -99,6 +104,8 @@ pub enum Mode {
         batch_size: usize,
         /// `polling.topics`: routing keys and queues are `TOPIC.sample`.
         topics: Vec<String>,
+        /// `polling.notifications`: whether they are sent at all. Without, they are only scraped.
+        notifications: bool,
     },
 }
 

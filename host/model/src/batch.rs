@@ -21,11 +21,14 @@ pub struct Batch {
     pub removed: Vec<Arc<str>>,
 }
 
-/// The outcome of one polling cycle for one source.
+/// The outcome of one polling cycle, or of one event, for one source.
 #[derive(Debug, Clone)]
 pub struct Polled {
     /// The samples.
     pub batch: Arc<Batch>,
+    /// Whether the batch covers all domains, as that of a polling cycle. Otherwise it is about one
+    /// domain that has started, changed or stopped between two cycles.
+    pub whole: bool,
     /// The missing samples.
     pub gaps: Vec<Gap>,
 }

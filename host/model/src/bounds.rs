@@ -21,6 +21,8 @@ pub enum Supplier {
     File,
     /// A local process that connects to the control socket.
     Client,
+    /// A client of an HTTP listener.
+    HttpClient,
 }
 
 impl Supplier {
@@ -33,6 +35,7 @@ impl Supplier {
             Self::Broker => "broker",
             Self::File => "file",
             Self::Client => "control client",
+            Self::HttpClient => "HTTP client",
         }
     }
 }
@@ -166,6 +169,12 @@ bounds! {
     Refused = "refused", Guests, "envelopes that receivers have refused and that are kept; the oldest of the spool with the most make room", 10_000, "", "";
     RefusedBytes = "refused_bytes", Guests, "bytes of those", 64 * MIB, "bytes", "";
 
+    // What scrapes of guests' meters get.
+    ScrapeSeries = "scrape_series", Guests, "series of one scrape of the guests' meters; the rest is left out and counted", 1_000_000, "", "select fewer meters";
+    ScrapeLabel = "scrape_label_bytes", Guests, "length of a label's value in a scrape; the rest is cut", KIB, "bytes", "use shorter names and metadata";
+    ScrapeUserLabels = "scrape_user_labels", Guests, "labels of an instance that its owner has set; the rest is left out", 32, "", "set fewer keys that begin with metering.";
+    ScrapePending = "scrape_pending", Guests, "events of domains that a scrape has not seen so far; the next polling cycle replaces them", 1_000, "", "";
+
     // The broker.
     TableDepth = "amqp_table_depth", Broker, "nesting of field tables and arrays in a frame", 32, "levels", "check what answers at amqp.url";
     FrameBytes = "amqp_frame_bytes", Broker, "size of a frame", 128 * KIB, "bytes", "check what answers at amqp.url";
@@ -192,6 +201,17 @@ bounds! {
     ControlConnections = "control_connections", Client, "connections open at once", 32, "", "close connections that are not used";
     ControlBytes = "control_request_bytes", Client, "size of a request", 64 * KIB, "bytes", "send a smaller request";
     ControlTime = "control_request_time", Client, "time to send a request, and to take its answer", 5_000, "ms", "send the request at once, and read the answer";
+
+    // Clients of HTTP listeners.
+    HttpConnections = "http_connections", HttpClient, "connections of one listener; for another one the oldest without a request is closed", 64, "", "close connections that are not used";
+    HttpHeadBytes = "http_request_head_bytes", HttpClient, "head of a request", 16 * KIB, "bytes", "send fewer or shorter fields";
+    HttpHeaders = "http_request_fields", HttpClient, "fields in the head of a request", 64, "", "send fewer fields";
+    HttpHeadTime = "http_request_head_time", HttpClient, "time for a TLS handshake, and to send the head of a request", 10_000, "ms", "send the request at once";
+    HttpRequestBytes = "http_request_body_bytes", HttpClient, "body of a request", MIB, "bytes", "send a smaller body";
+    HttpBodyTime = "http_request_body_time", HttpClient, "time to send the body of a request", 10_000, "ms", "send the body at once";
+    HttpIdleTime = "http_idle_time", HttpClient, "time between a reply and the next request on a connection", 180_000, "ms", "";
+    HttpStallTime = "http_stall_time", HttpClient, "time in which a client takes nothing of a reply", 10_000, "ms", "read the reply";
+    HttpReplyTime = "http_reply_time", HttpClient, "time to take a whole reply", 60_000, "ms", "read the reply faster";
 }
 
 impl Bound {

@@ -23,5 +23,5 @@ pub use drained_sink::DrainedSink;
 pub use fanout::{OutputObserver, PublisherFanout, SinkOutput};
 pub use handle::{Publishers, SinkEvent, SinkHandle, SinkState, SinkStatus, Takeover};
 pub use revision::{ChainRevision, Snapshot};
-pub use router::route;
+pub use router::{PolledObserver, route};
 pub use sink::{Sink, SinkParts};

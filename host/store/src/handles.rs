@@ -12,7 +12,7 @@ use super::spool::{SpoolShared, SpoolSlot};
 use super::spool_tables::{self, EnvelopeHead};
 use nephometer_model::{DeliveryResult, Offset};
 use nephometer_proof::DeclaredDrop;
-use nephometer_telemetry::{Dropped, events::store as events};
+use nephometer_telemetry::{Dropped, PublisherCount, events::store as events};
 
 /// Bytes that a reader leases at once, unless a single envelope is larger.
 const MAX_LEASE: u64 = 8 << 20;
@@ -95,6 +95,11 @@ pub struct SpoolReader {
 }
 
 impl SpoolReader {
+    /// The counters of the publisher.
+    pub fn counts(&self) -> &Arc<PublisherCount> {
+        &self.shared.counts
+    }
+
     /// Waits until an envelope is pending. False if the spool is closed and empty, or if another
     /// reader has taken it over.
     pub async fn ready(&mut self) -> bool {

@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::deliveries::DeliveryStats;
+
 /// Why something was dropped. A closed set with fixed names, so that totals are complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
@@ -103,6 +105,11 @@ impl DropCounts {
         self.reasons[reason as usize].load(Relaxed)
     }
 
+    /// The drops by reason, zeros included.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Dropped::ALL.into_iter().map(|reason| (reason.as_str(), self.count(reason)))
+    }
+
     /// The drops for all reasons.
     pub fn total(&self) -> u64 {
         self.reasons.iter().map(|count| count.load(Relaxed)).sum()
@@ -172,4 +179,6 @@ pub struct PublisherCount {
     pub dropped: DropCounts,
     /// Envelopes in the spool.
     pub pending: AtomicU64,
+    /// Attempts to deliver them.
+    pub deliveries: DeliveryStats,
 }

@@ -10,17 +10,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::account::Account;
 use super::counts::{PublisherCount, SinkCount, TransformerCount};
+use super::polling::PollingStats;
 
 /// The key in the store of the account of the agent's own counters.
 const AGENT: &str = "agent";
 
 /// One sink with its transformers and publishers.
-#[derive(Debug)]
-struct SinkEntry {
-    name: Arc<str>,
-    count: Arc<SinkCount>,
-    transformers: Vec<(Arc<str>, Arc<TransformerCount>)>,
-    publishers: Vec<(Arc<str>, Arc<PublisherCount>)>,
+#[derive(Debug, Clone)]
+pub struct LedgerSink {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its own counters.
+    pub count: Arc<SinkCount>,
+    /// Its transformers by component name, in order.
+    pub transformers: Vec<(Arc<str>, Arc<TransformerCount>)>,
+    /// Its publishers by label, in order.
+    pub publishers: Vec<(Arc<str>, Arc<PublisherCount>)>,
 }
 
 /// All counters of one agent.
@@ -30,7 +35,7 @@ pub struct Ledger {
     stored: Mutex<HashMap<String, Account>>,
     /// A reload adds entries; those of removed sinks, transformers and publishers stay, with their
     /// counts. The lock is only held for a look-up or an insertion.
-    sinks: Mutex<Vec<SinkEntry>>,
+    sinks: Mutex<Vec<LedgerSink>>,
     /// Samples made from readings.
     pub polled: Arc<AtomicU64>,
     /// Polling cycles that were skipped because the one before took longer than the interval.
@@ -39,10 +44,12 @@ pub struct Ledger {
     pub missing: Arc<AtomicU64>,
     /// Values that a configured meter needs and libvirt did not report.
     pub absent: Arc<AtomicU64>,
+    /// Cycles and batches since the start. Not stored.
+    pub polling: Arc<PollingStats>,
 }
 
 impl Ledger {
-    fn lock(&self) -> MutexGuard<'_, Vec<SinkEntry>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<LedgerSink>> {
         // No code under the lock panics half-way, so a poisoned list is still consistent.
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,7 +68,7 @@ impl Ledger {
             return Arc::clone(&sink.count);
         }
         let count = Arc::new(SinkCount::default());
-        sinks.push(SinkEntry {
+        sinks.push(LedgerSink {
             name: Arc::clone(name),
             count: Arc::clone(&count),
             transformers: Vec::new(),
@@ -112,6 +119,11 @@ impl Ledger {
         entry(&mut sink.publishers, label, 0)
     }
 
+    /// All sinks with their counters, in the order of their creation.
+    pub fn sinks(&self) -> Vec<LedgerSink> {
+        self.lock().clone()
+    }
+
     /// Samples pending in journals, and envelopes pending in spools.
     pub fn pending(&self) -> (u64, u64) {
         let mut pending = (0, 0);
@@ -133,7 +145,7 @@ impl Ledger {
             }
         };
         for sink in self.lock().iter() {
-            let SinkEntry { name: sink, count, transformers, publishers } = sink;
+            let LedgerSink { name: sink, count, transformers, publishers } = sink;
             let known =
                 count.processed.load(Relaxed) + count.dropped.total() + count.pending.load(Relaxed);
             check(format!("sink {sink}"), count.entered.load(Relaxed), "samples in", known);

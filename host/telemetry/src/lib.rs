@@ -5,14 +5,18 @@
 
 mod account;
 mod counts;
+mod deliveries;
 pub mod events;
 mod ledger;
 mod log;
+mod polling;
 
 pub use account::Account;
 pub use counts::{DropCounts, Dropped, PublisherCount, SinkCount, TransformerCount};
-pub use ledger::Ledger;
+pub use deliveries::{DELIVERY_SECONDS, Deliveries, DeliveryStats};
+pub use ledger::{Ledger, LedgerSink};
 pub use log::{LogFormat, RecordedLog, record, start};
+pub use polling::{CYCLE_SECONDS, CycleSummary, IntervalStats, PollingStats, SourceStats};
 
 use std::error::Error;
 use std::fmt;

@@ -30,7 +30,8 @@ pub(super) fn check(
     let mode = word(check, "/mode", mode, &["notification", "polling"]);
     let routing = word(check, "/routing", routing, &["source", "name"]);
     let raw = check.mapping("/polling", polling)?;
-    check.keys("/polling", &["batch_size", "topics", "spread"], Unknown::Refused(&[]));
+    let keys = &["batch_size", "topics", "spread", "notifications"];
+    check.keys("/polling", keys, Unknown::Refused(&[]));
     let size = |value: &Scalar| {
         let value = whole(value).filter(|value| (1..=MOST_IN_BATCH).contains(value))?;
         usize::try_from(value).ok()
@@ -38,11 +39,14 @@ pub(super) fn check(
     let right = "write a whole number from 1 to 10000";
     let batch_size = check.value("/polling/batch_size", &raw.batch_size, size, right);
     let spread = check.value("/polling/spread", &raw.spread, truth, "write true or false");
+    let right = "write true or false";
+    let sent = check.value("/polling/notifications", &raw.notifications, truth, right);
     let topics = topics(check, &raw.topics);
+    let notifications = sent?.unwrap_or(true);
     let (batch_size, topics) = (batch_size?.unwrap_or(BATCH_SIZE), topics?);
     Some(Agent {
         mode: match mode? {
-            Some("polling") => Mode::Polling { batch_size, topics },
+            Some("polling") => Mode::Polling { batch_size, topics, notifications },
             _ => Mode::Notification,
         },
         routing: routing?.map(|word| if word == "name" { Routing::Name } else { Routing::Source }),

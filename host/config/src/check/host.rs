@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::{DURATION, duration, truth, whole};
-use super::{Check, Unknown, agent, amqp, components, metering, store};
+use super::{Check, Unknown, agent, amqp, components, listen, metering, store};
 use crate::broker::AmqpSpec;
 use crate::error::Report;
+use crate::listen::{ListenSpec, PrometheusSpec};
 use crate::location::Location;
 use crate::raw::{
     Document, Field, Kind, RawControl, RawFolder, RawHost, RawLibvirt, RawMessage, Scalar,
@@ -35,6 +36,8 @@ const KEYS: &[&str] = &[
     "mode",
     "routing",
     "polling",
+    "prometheus",
+    "telemetry",
 ];
 
 /// More would only occupy more of libvirtd's workers.
@@ -64,6 +67,8 @@ pub(crate) struct Host {
     pub(crate) amqp: AmqpSpec,
     /// The location of the broker's URL.
     pub(crate) broker_location: Location,
+    /// The location of `polling.notifications`.
+    pub(crate) notifications_location: Location,
     /// The location of `message.telemetry_secret`.
     pub(crate) secret_location: Location,
     pub(crate) message: MessageSpec,
@@ -72,6 +77,8 @@ pub(crate) struct Host {
     pub(crate) cache: PathBuf,
     pub(crate) control: PathBuf,
     pub(crate) shutdown_grace: Duration,
+    pub(crate) prometheus: PrometheusSpec,
+    pub(crate) telemetry: ListenSpec,
 }
 
 /// Checks the file, including everything that overrides it.
@@ -91,6 +98,8 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
     let cache = folder(&mut check, "/cache", raw.cache, defaults.cache);
     let control = control(&mut check, raw.control, defaults.control);
     let grace = check.value("/shutdown_grace", &raw.shutdown_grace, duration, DURATION);
+    let prometheus = listen::prometheus(&mut check, raw.prometheus);
+    let telemetry = listen::telemetry(&mut check, raw.telemetry);
     let (libvirt, report_stopped_instance_metrics) = libvirt?;
     let agent::Agent { mode, routing, spread } = agent?;
     Some(Host {
@@ -107,6 +116,7 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
         deadline_location: doc.fact("/libvirt/deadline").map(|fact| fact.location.clone()),
         amqp: amqp?,
         broker_location: set_in(doc, "/amqp/url"),
+        notifications_location: set_in(doc, "/polling/notifications"),
         secret_location: set_in(doc, "/message/telemetry_secret"),
         message: message?,
         components: components?,
@@ -114,6 +124,8 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
         cache: cache?,
         control: control?,
         shutdown_grace: grace?.unwrap_or(Duration::from_secs(10)),
+        prometheus: prometheus?,
+        telemetry: telemetry?,
     })
 }
 

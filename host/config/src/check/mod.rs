@@ -9,6 +9,7 @@ mod context;
 mod grants;
 mod host;
 mod known;
+mod listen;
 mod metering;
 mod pipeline;
 mod publisher;

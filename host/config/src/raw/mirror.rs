@@ -113,6 +113,8 @@ pub(crate) struct RawHost {
     pub(crate) mode: Field<Scalar>,
     pub(crate) routing: Field<Scalar>,
     pub(crate) polling: Field<RawPolling>,
+    pub(crate) prometheus: Field<RawListen>,
+    pub(crate) telemetry: Field<RawListen>,
 }
 
 /// `polling`
@@ -122,6 +124,28 @@ pub(crate) struct RawPolling {
     pub(crate) batch_size: Field<Scalar>,
     pub(crate) topics: Scalars,
     pub(crate) spread: Field<Scalar>,
+    pub(crate) notifications: Field<Scalar>,
+}
+
+/// `prometheus` and `telemetry`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawListen {
+    pub(crate) listen: Scalars,
+    pub(crate) form: Field<Scalar>,
+    pub(crate) hosts: Scalars,
+    pub(crate) token: Field<Scalar>,
+    pub(crate) token_file: Field<Scalar>,
+    pub(crate) tls: Field<RawListenTls>,
+}
+
+/// `tls` of a listener
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawListenTls {
+    pub(crate) certificate: Field<Scalar>,
+    pub(crate) key: Field<Scalar>,
+    pub(crate) client_ca: Field<Scalar>,
 }
 
 /// `libvirt`

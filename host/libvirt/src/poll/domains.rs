@@ -14,7 +14,7 @@ use super::gaps::{self, MissingPeriod};
 use crate::hypervisor::HypervisorError;
 use crate::resource_metadata::{self, DomainResources, ResourceCache};
 use nephometer_model::{Domain, DomainState, Meter, MeterType, Moment, Resource, Sample, Volume};
-use nephometer_telemetry::events;
+use nephometer_telemetry::{Chain, events};
 
 /// The metered domains as they were listed last, and their resources.
 pub(super) struct DomainInventory {
@@ -53,6 +53,7 @@ impl DomainInventory {
                     events::poll::domain_listing_restored(domains.len());
                 }
                 self.listable = true;
+                self.context.counts.polling.set_listable(None);
                 let unowned = self.context.unowned;
                 let metered = |domain: &Arc<Domain>| resource_metadata::is_metered(domain, unowned);
                 self.last_list = domains.into_iter().filter(metered).collect();
@@ -63,6 +64,8 @@ impl DomainInventory {
                     events::poll::domain_listing_failed(&error, self.last_list.len());
                 }
                 self.listable = false;
+                let reason = Chain(&error).to_string();
+                self.context.counts.polling.set_listable(Some(reason));
             }
         }
         let existing: HashSet<Uuid> = self.last_list.iter().map(|domain| domain.uuid).collect();

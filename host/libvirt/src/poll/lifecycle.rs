@@ -45,8 +45,9 @@ impl PollTask {
             LifecycleEvent::Stopped(reason) => self.sample_stopped(event.uuid, reason, at),
             LifecycleEvent::Other => Vec::new(),
         };
+        polled.iter_mut().for_each(|one| one.whole = false);
         polled.retain(|one| {
-            let Polled { batch, gaps } = one;
+            let Polled { batch, gaps, .. } = one;
             !(batch.samples.is_empty() && batch.removed.is_empty() && gaps.is_empty())
         });
         let samples: usize = polled.iter().map(|one| one.batch.samples.len()).sum();

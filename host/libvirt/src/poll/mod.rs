@@ -12,7 +12,7 @@ pub mod meters;
 mod quarantine;
 mod readings;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,8 +23,10 @@ use uuid::Uuid;
 use crate::hypervisor::{Hypervisor, HypervisorError, Pace};
 use crate::schedule::Ticker;
 use nephometer_config::{MeterFilter, MeteringSpec, SourceSpec};
-use nephometer_model::{Batch, DomainState, Gap, HostId, Moment, Polled, Sample, Timestamp};
-use nephometer_telemetry::events;
+use nephometer_model::{
+    Batch, Domain, DomainState, Gap, GapReason, HostId, Moment, Polled, Sample, Timestamp,
+};
+use nephometer_telemetry::{CycleSummary, PollingStats, events};
 
 use domains::DomainInventory;
 use gaps::{DomainObservation, GapTracker, MissingPeriod};
@@ -74,6 +76,8 @@ pub struct PollCounts {
     pub missing: Arc<AtomicU64>,
     /// Values that libvirt omitted.
     pub absent: Arc<AtomicU64>,
+    /// Cycles by interval.
+    pub polling: Arc<PollingStats>,
 }
 
 /// How often and how long a task polls.
@@ -245,12 +249,10 @@ impl PollTask {
         let samples = polled.iter().map(|one| one.batch.samples.len()).sum::<usize>();
         self.context.counts.absent.fetch_add(absent, Relaxed);
         self.context.counts.polled.fetch_add(samples as u64, Relaxed);
-        events::poll::cycle_finished(
-            list.domains.len(),
-            readings.len(),
-            samples,
-            started.elapsed(),
-        );
+        let took = started.elapsed();
+        let domains = domain_states(&list.domains, &unread, &missing);
+        self.context.counts.polling.add_cycle(self.interval, CycleSummary { took, domains });
+        events::poll::cycle_finished(list.domains.len(), readings.len(), samples, took);
         Ok(Some(polled))
     }
 
@@ -328,10 +330,29 @@ impl PollTask {
                 let name = Arc::clone(&source.name);
                 let removed = removed.to_vec();
                 let batch = Batch { source: name, cycle_start: cycle, samples, removed };
-                Polled { batch: Arc::new(batch), gaps: Vec::new() }
+                Polled { batch: Arc::new(batch), whole: true, gaps: Vec::new() }
             })
             .collect()
     }
+}
+
+/// The domains of a cycle by state: `healthy`, or the reason why values are missing.
+fn domain_states(
+    domains: &[Arc<Domain>],
+    unread: &[(Arc<Domain>, GapReason)],
+    missing: &[MissingPeriod],
+) -> BTreeMap<&'static str, u64> {
+    // Other periods may be reported after they have ended.
+    let partial = missing.iter().filter(|one| one.reason == GapReason::Partial);
+    let partial = partial.filter_map(|one| Some((one.domain.as_ref()?.uuid, one.reason)));
+    let unread = unread.iter().map(|(domain, reason)| (domain.uuid, *reason));
+    let unhealthy: HashMap<Uuid, GapReason> = partial.chain(unread).collect();
+    let mut states = BTreeMap::from([("healthy", 0)]);
+    for domain in domains {
+        let state = unhealthy.get(&domain.uuid).map_or("healthy", |reason| reason.as_str());
+        *states.entry(state).or_default() += 1;
+    }
+    states
 }
 
 /// Groups sources by interval, in the order of their first appearance. A recording has its own

@@ -150,11 +150,23 @@ impl DomainResources {
         cached
     }
 
+    /// An indexed part of a disk, such as a bin of a histogram. `None` if there is no such disk.
+    pub fn disk_part(&mut self, position: usize, part: &str) -> Option<Arc<Resource>> {
+        let disk = self.disk(position)?;
+        let key = format!("{}.{part}", disk.id);
+        if let Some(known) = self.parts.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let cached = Arc::new(resource::part(&disk, part));
+        self.parts.insert(key, Arc::clone(&cached));
+        Some(cached)
+    }
+
     /// The ids of the instance and of all its devices.
     pub fn ids(&self) -> Vec<Arc<str>> {
         let disks = self.domain.disks.iter().map(|disk| resource::disk_id(&self.vm, disk));
         let nics = self.domain.nics.iter().map(|nic| resource::nic_id(&self.vm, &self.domain, nic));
-        let parts = self.parts.keys().map(|part| resource::part_id(&self.vm, part));
+        let parts = self.parts.values().map(|part| Arc::clone(&part.id));
         std::iter::once(Arc::clone(&self.vm.id)).chain(disks).chain(nics).chain(parts).collect()
     }
 }

@@ -84,7 +84,7 @@ pub(crate) fn nic(
     resource
 }
 
-pub(super) fn part_id(vm: &Resource, part: &str) -> Arc<str> {
+fn part_id(vm: &Resource, part: &str) -> Arc<str> {
     format!("{}-{part}", vm.id).into()
 }
 

@@ -32,14 +32,14 @@ pub(super) struct AdminResources {
 
 /// Handles control requests.
 pub(super) struct AdminService {
-    ledger: Arc<Ledger>,
-    components: ComponentHost,
-    sinks: Vec<(Arc<str>, SinkHandle)>,
-    reload_requests: mpsc::Sender<ReloadRequest>,
-    last_reload: watch::Receiver<ReloadReport>,
-    last_reload_sender: watch::Sender<ReloadReport>,
-    resources: AdminResources,
-    started: Instant,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) components: ComponentHost,
+    pub(super) sinks: Vec<(Arc<str>, SinkHandle)>,
+    pub(super) reload_requests: mpsc::Sender<ReloadRequest>,
+    pub(super) last_reload: watch::Receiver<ReloadReport>,
+    pub(super) last_reload_sender: watch::Sender<ReloadReport>,
+    pub(super) resources: AdminResources,
+    pub(super) started: Instant,
 }
 
 impl AdminService {

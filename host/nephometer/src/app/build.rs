@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::admin::{AdminResources, AdminService};
 use super::factory::{ComponentProblem, Factory};
+use super::listeners::Listeners;
 use super::sources::sources_of;
 use super::supervisor::{Supervisor, SupervisorChannels};
 use super::{App, AppError, BackgroundTasks, CHANGES, Options, Reload};
@@ -88,6 +89,9 @@ impl App {
             let parts = (&spec, &journal, handles);
             background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
+        // Commands that only look at the agent serve nothing.
+        let admin = background_tasks.as_ref().map(|tasks: &BackgroundTasks| &tasks.admin);
+        let listeners = Listeners::new(&spec, admin);
         Ok(Self {
             schedule: options.schedule,
             pace: hypervisor.pace(),
@@ -100,6 +104,7 @@ impl App {
             sinks: sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
             publishers,
             background_tasks,
+            listeners,
             _keep_alive: KeepAlive { _store: store, _components: components },
             spec,
         })
@@ -116,13 +121,13 @@ fn background_tasks(
 ) -> BackgroundTasks {
     let (changes, change_receiver) = mpsc::channel(CHANGES);
     let (request_sender, reload_requests) = mpsc::channel(1);
-    let admin = AdminService::new(
+    let admin = Arc::new(AdminService::new(
         &factory.ledger,
         &factory.components,
         &handles,
         request_sender,
         resources,
-    );
+    ));
     let supervisor =
         Supervisor::new(Arc::clone(factory), journal.clone(), spec.clone(), handles, reload);
     let last_reload = admin.last_reload_sender();
@@ -201,6 +206,7 @@ fn poll_context(
             cycles_skipped: Arc::clone(&ledger.cycles_skipped),
             missing: Arc::clone(&ledger.missing),
             absent: Arc::clone(&ledger.absent),
+            polling: Arc::clone(&ledger.polling),
         },
     }
 }

@@ -5,10 +5,14 @@
 //! back: polls, router, sinks, publishers. The supervisor replaces parts of a running agent.
 
 mod admin;
+mod agent_metrics;
 mod build;
 mod factory;
+mod health;
+mod listeners;
 mod plan;
 mod polls;
+mod process;
 mod queries;
 mod refusals;
 mod reload_request;
@@ -37,6 +41,7 @@ use nephometer_telemetry::{Ledger, events};
 use nephometer_wasm::ComponentError;
 
 pub use factory::ComponentProblem;
+use listeners::Listeners;
 use polls::PollTasks;
 pub use queries::handle_store_request;
 use supervisor::{Change, Supervisor, SupervisorChannels};
@@ -154,6 +159,7 @@ pub struct App {
     sinks: Vec<(Sink, SinkHandle)>,
     publishers: Vec<PublisherTask>,
     background_tasks: Option<BackgroundTasks>,
+    listeners: Listeners,
     _keep_alive: build::KeepAlive,
 }
 
@@ -161,7 +167,7 @@ pub struct App {
 struct BackgroundTasks {
     supervisor: Supervisor,
     channels: SupervisorChannels,
-    admin: admin::AdminService,
+    admin: Arc<admin::AdminService>,
     changes: mpsc::Receiver<Change>,
     control: Option<crate::control::Server>,
 }
@@ -183,7 +189,10 @@ impl App {
         let mut polls = PollTasks::new(self.context, self.pace, self.schedule, batches);
         polls.set_sources(&self.sources);
         let mut running_tasks = RunningTasks::default();
-        running_tasks.router.spawn("router", route(receiver, self.journal.clone(), self.recorder));
+        let observer = self.listeners.observer();
+        let routing = route(receiver, self.journal.clone(), self.recorder, observer);
+        running_tasks.router.spawn("router", routing);
+        self.listeners.spawn(&mut running_tasks.listeners);
         let mut handles = Vec::new();
         for (sink, handle) in self.sinks {
             running_tasks.sinks.spawn(format!("sink {}", sink.name()), sink.run());
@@ -191,7 +200,8 @@ impl App {
         }
         self.publishers.into_iter().for_each(|task| running_tasks.spawn_publisher(task));
         let changes = running_tasks.spawn_background(self.background_tasks);
-        let ended = running_tasks.run_until_stopped(&mut polls, changes, stop).await;
+        let ended =
+            running_tasks.run_until_stopped(&mut polls, &self.listeners, changes, stop).await;
         polls.stop();
         let grace = self.spec.shutdown_grace;
         let deadline = Instant::now() + grace;
@@ -201,6 +211,7 @@ impl App {
             events::poll::grace_period_expired(grace);
             Ok(())
         });
+        self.listeners.stop(&mut running_tasks.listeners).await;
         running_tasks.background.shutdown().await;
         polls.shutdown().await;
         // An aborted sink drops its publishers, which closes their spools.
@@ -223,6 +234,8 @@ struct RunningTasks {
     publishers: TaskSet<()>,
     /// The supervisor and the control socket.
     background: TaskSet<()>,
+    /// The HTTP listeners.
+    listeners: TaskSet<()>,
 }
 
 impl RunningTasks {
@@ -236,7 +249,6 @@ impl RunningTasks {
             return mpsc::channel(CHANGES).1;
         };
         if let Some(control) = control {
-            let admin = Arc::new(admin);
             let serving = control.serve(move |request| {
                 let admin = Arc::clone(&admin);
                 async move { admin.handle(request).await }
@@ -251,6 +263,7 @@ impl RunningTasks {
     async fn run_until_stopped(
         &mut self,
         polls: &mut PollTasks,
+        listeners: &Listeners,
         mut changes: mpsc::Receiver<Change>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), AppError> {
@@ -263,7 +276,10 @@ impl RunningTasks {
                 },
                 error = self.next_failure() => return Err(error),
                 Some(change) = changes.recv() => match change {
-                    Change::Sources(sources) => polls.set_sources(&sources),
+                    Change::Sources(sources) => {
+                        polls.set_sources(&sources);
+                        listeners.set_sources(&sources);
+                    }
                     Change::Publisher(task) => self.spawn_publisher(task),
                 },
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -278,6 +294,7 @@ impl RunningTasks {
                 Some((name, ended)) = self.router.join_next() => break (name, ended.err()),
                 Some((name, ended)) = self.sinks.join_next() => break (name, ended.err()),
                 Some((name, ended)) = self.background.join_next() => break (name, ended.err()),
+                Some((name, ended)) = self.listeners.join_next() => break (name, ended.err()),
                 Some((name, ended)) = self.publishers.join_next() => match ended {
                     Ok(()) => {}
                     Err(failure) => break (name, Some(failure)),

@@ -25,6 +25,8 @@ pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<&'static st
         ("store", old.store != new.store),
         ("cache", old.cache != new.cache),
         ("control", old.control != new.control),
+        ("prometheus", old.prometheus != new.prometheus),
+        ("telemetry", old.telemetry != new.telemetry),
         ("shutdown_grace", old.shutdown_grace != new.shutdown_grace),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

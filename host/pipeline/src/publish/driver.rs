@@ -3,7 +3,7 @@
 //! The order of the spool is kept: nothing is sent before everything in front of it has a result.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
@@ -52,10 +52,16 @@ impl Driver {
                     continue;
                 }
             };
+            let deliveries = Arc::clone(self.spool.counts());
+            deliveries.deliveries.begin(envelopes.len() as u64);
+            let began = Instant::now();
             let mut results = self.publisher.publish(&envelopes).await;
             // An envelope without a result is pending.
             let unreported = || DeliveryResult::pending("the publisher did not report a result");
             results.resize_with(envelopes.len(), unreported);
+            let is_pending =
+                |result: &DeliveryResult| matches!(result, DeliveryResult::Pending { .. });
+            deliveries.deliveries.end(began.elapsed(), results.iter().any(is_pending));
             if let Some((reason, after)) = self.acknowledge(&envelopes, results).await {
                 self.pause(&envelopes, &reason, after).await;
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub mod component;
 pub mod control;
+pub mod http;
 pub mod hypervisor;
 pub mod outbound;
 pub mod pipeline;

@@ -226,7 +226,11 @@ impl Meters {
             let disk = domain.disks.iter().position(|disk| Some(disk.target.as_str()) == device);
             let nic = domain.nics.iter().position(|nic| Some(nic.target.as_str()) == device);
             let resource = match number.key.split_once('.') {
-                Some(("block", _)) => disk.and_then(|position| resources.disk(position)),
+                Some(("block", _)) => disk.and_then(|disk| match raw::device_part(&number.key) {
+                    // Without it, all bins of a histogram would be one resource.
+                    Some(part) => resources.disk_part(disk, part),
+                    None => resources.disk(disk),
+                }),
                 Some(("net", _)) => nic.and_then(|position| resources.nic(position)),
                 _ => None,
             };

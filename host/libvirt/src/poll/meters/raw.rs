@@ -23,7 +23,7 @@ const GROUPS: [(&str, Groups); 11] = [
 
 /// Type and unit by the suffix of the name; the first match counts. Others are gauges without a
 /// unit.
-const TYPES_BY_SUFFIX: [(&str, MeterType, &str); 31] = [
+const TYPES_BY_SUFFIX: [(&str, MeterType, &str); 33] = [
     ("vcpu.time", MeterType::Cumulative, "ns"),
     ("vcpu.wait", MeterType::Cumulative, "ns"),
     ("vcpu.delay", MeterType::Cumulative, "ns"),
@@ -42,6 +42,9 @@ const TYPES_BY_SUFFIX: [(&str, MeterType, &str); 31] = [
     (".errs", MeterType::Cumulative, "packet"),
     (".drop", MeterType::Cumulative, "packet"),
     (".sum", MeterType::Cumulative, ""),
+    // Histograms: where a bin begins, and how many values were in it.
+    (".bin.start", MeterType::Gauge, "ns"),
+    (".bin.value", MeterType::Cumulative, ""),
     (".allocation", MeterType::Gauge, "B"),
     (".capacity", MeterType::Gauge, "B"),
     (".physical", MeterType::Gauge, "B"),
@@ -90,6 +93,13 @@ pub(super) fn part(key: &str) -> Option<&str> {
     found.and_then(|end| key.get(..end))
 }
 
+/// The indexed part of a device that a key is about, such as `latency_histogram.read.bin.3` in
+/// `block.0.latency_histogram.read.bin.3.value`; `None` for the device itself.
+pub(super) fn device_part(key: &str) -> Option<&str> {
+    let rest = key.splitn(3, '.').nth(2)?;
+    part(rest)
+}
+
 fn is_number(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -134,11 +144,27 @@ mod tests {
             ("balloon.major_fault", "libvirt.balloon.major_fault", "cumulative", "", None),
             ("balloon.hugetlb_pgfail", "libvirt.balloon.hugetlb_pgfail", "cumulative", "", None),
             ("new.thing", "libvirt.new.thing", "gauge", "", None),
+            (
+                "block.1.latency_histogram.read.bin.3.value",
+                "libvirt.block.latency_histogram.read.bin.value",
+                "cumulative",
+                "",
+                Some("block.1.latency_histogram.read.bin.3"),
+            ),
         ] {
             let meter = meter(key);
             assert_eq!((&*meter.name, meter.kind.as_str(), &*meter.unit), (name, kind, unit));
             assert_eq!(part(key), about, "{key}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_device_has_an_index_of_its_own() {
+        let bin = "latency_histogram.read.bin.3";
+        assert_eq!(device_part("block.1.latency_histogram.read.bin.3.value"), Some(bin));
+        assert_eq!(device_part("block.1.latency_histogram.read.bin.count"), None);
+        assert_eq!(device_part("block.1.rd.bytes"), None);
+        assert_eq!(device_part("block.count"), None);
     }
 
     #[test]

@@ -1,0 +1,133 @@
+//! Who may ask: the `Host` header, bearer tokens, and the identity of a caller.
+
+use std::net::IpAddr;
+
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::{HeaderMap, StatusCode, Version};
+use sha2::{Digest, Sha256};
+
+use super::body::Reply;
+
+/// A bearer token. Only its digest is kept, so that it is never printed, and so that the time of a
+/// comparison says nothing about it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token([u8; 32]);
+
+impl Token {
+    /// The token with this text.
+    pub fn new(text: &str) -> Self {
+        Self(Sha256::digest(text).into())
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Which names in the `Host` header are accepted. A page in a browser that resolves its own name to
+/// this machine (DNS rebinding) sends that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostCheck {
+    /// Any name.
+    Any,
+    /// Addresses, `localhost`, and these names.
+    Names(Vec<String>),
+}
+
+/// The access rules of a listener.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The accepted names of the server.
+    pub hosts: HostCheck,
+    /// Accepted tokens.
+    pub tokens: Vec<Token>,
+    /// Whether every route requires a known caller. Otherwise only private routes do.
+    pub required: bool,
+}
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Any client that can connect.
+    Anonymous,
+    /// This user or root, over a UNIX socket.
+    Local,
+    /// A client with a certificate that the listener's authority has signed.
+    Certificate,
+    /// A client with the token of this index.
+    Token(usize),
+}
+
+impl Access {
+    /// Identifies the caller of a request, or refuses it. `connected` is what the connection proves.
+    pub(super) fn identify(
+        &self,
+        connected: Caller,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Box<Reply>> {
+        self.check_host(version, headers)?;
+        let Some(value) = headers.get(AUTHORIZATION) else { return Ok(connected) };
+        let text = value.to_str().unwrap_or_default();
+        let given = match text.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Token::new(token.trim())
+            }
+            _ => return Err(Box::new(unauthorized("send Authorization: Bearer TOKEN"))),
+        };
+        match self.tokens.iter().position(|known| *known == given) {
+            Some(index) => Ok(Caller::Token(index)),
+            None => Err(Box::new(unauthorized("unknown token"))),
+        }
+    }
+
+    /// Refuses callers that a route does not serve.
+    pub(super) fn admit(&self, caller: Caller, private: bool) -> Result<(), Box<Reply>> {
+        if caller != Caller::Anonymous || !(self.required || private) {
+            return Ok(());
+        }
+        let remedy = "this needs a token (Authorization: Bearer TOKEN), a client certificate, or the \
+                      UNIX socket";
+        Err(Box::new(unauthorized(remedy)))
+    }
+
+    fn check_host(&self, version: Version, headers: &HeaderMap) -> Result<(), Box<Reply>> {
+        let mut hosts = headers.get_all(HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host.to_str().unwrap_or_default(),
+            // No browser sends HTTP/1.0.
+            (None, _) if version == Version::HTTP_10 => return Ok(()),
+            _ => {
+                return Err(Box::new(Reply::error(
+                    StatusCode::BAD_REQUEST,
+                    "send one Host header",
+                )));
+            }
+        };
+        let HostCheck::Names(names) = &self.hosts else { return Ok(()) };
+        let name = host_name(host);
+        let known = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        if known {
+            return Ok(());
+        }
+        let reason = "the Host header has a name that this listener is not configured for; use its \
+                      address, or add the name to its `hosts`";
+        Err(Box::new(Reply::error(StatusCode::MISDIRECTED_REQUEST, reason)))
+    }
+}
+
+/// The name in a `Host` header, without the port.
+fn host_name(host: &str) -> &str {
+    match host.rfind(']') {
+        Some(end) => host.get(..=end).unwrap_or(host),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    }
+}
+
+fn unauthorized(reason: &str) -> Reply {
+    Reply::error(StatusCode::UNAUTHORIZED, reason).header("www-authenticate", "Bearer")
+}

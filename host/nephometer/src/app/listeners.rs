@@ -1,0 +1,190 @@
+//! The HTTP listeners of a running agent: the scrape endpoint for the guests' meters, and the endpoint
+//! for the agent's own state.
+//!
+//! They are off the data path: the router hands a reference of each batch over and goes on. A listener
+//! that cannot listen costs itself only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::admin::AdminService;
+use super::agent_metrics;
+use super::health::Health;
+use super::tasks::TaskSet;
+use nephometer_config::{
+    AgentSpec, ListenAddress, ListenSpec, ListenTls, PrometheusForm, SourceSpec,
+};
+use nephometer_http::{
+    Access, Address, HostCheck, ListenerSpec, Method, Reply, Request, Router, StatusCode, TlsFiles,
+    Token,
+};
+use nephometer_metrics::{Form, GuestMeters, TextFormat};
+use nephometer_model::Polled;
+use nephometer_pipeline::PolledObserver;
+use nephometer_telemetry::PollingStats;
+
+/// How long requests that are under way may take at the end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The listeners of an agent, before and while it runs.
+pub(super) struct Listeners {
+    guests: Option<Arc<GuestMeters>>,
+    polling: Option<Arc<PollingStats>>,
+    listeners: Vec<(ListenerSpec, Router)>,
+    stop: watch::Sender<bool>,
+}
+
+impl Listeners {
+    /// Those of the configuration; none without an admin service.
+    pub(super) fn new(spec: &AgentSpec, admin: Option<&Arc<AdminService>>) -> Self {
+        let mut listeners = Vec::new();
+        let mut guests = None;
+        if let Some(admin) = admin {
+            let router = telemetry_routes(admin);
+            let found = listener_specs("telemetry", &spec.host, &spec.telemetry);
+            listeners.extend(found.map(|one| (one, router.clone())));
+        }
+        let prometheus = &spec.prometheus;
+        if admin.is_some() && !prometheus.listen.addresses.is_empty() {
+            let form = match prometheus.form {
+                PrometheusForm::Ceilometer => Form::Ceilometer,
+                PrometheusForm::Native => Form::Native,
+            };
+            let meters = Arc::new(GuestMeters::new(form));
+            let router = scrape_routes(&meters);
+            let found = listener_specs("prometheus", &spec.host, &prometheus.listen);
+            listeners.extend(found.map(|one| (one, router.clone())));
+            guests = Some(meters);
+        }
+        let polling = admin.map(|admin| Arc::clone(&admin.ledger.polling));
+        Self { guests, polling, listeners, stop: watch::channel(false).0 }
+    }
+
+    /// What the router shows every batch to.
+    pub(super) fn observer(&self) -> Option<PolledObserver> {
+        let (guests, polling) = (self.guests.clone(), self.polling.clone()?);
+        Some(Box::new(move |polled| {
+            let Polled { batch, gaps, .. } = polled;
+            let reasons = gaps.iter().map(|gap| gap.reason.as_str());
+            polling.add_batch(&batch.source, batch.samples.len() as u64, reasons);
+            if let Some(guests) = &guests {
+                guests.offer(polled);
+            }
+        }))
+    }
+
+    /// The series of other sources and intervals end.
+    pub(super) fn set_sources(&self, sources: &[SourceSpec]) {
+        if let Some(polling) = &self.polling {
+            polling.retain(&sources.iter().map(|source| source.interval).collect::<Vec<_>>());
+        }
+        if let Some(guests) = &self.guests {
+            guests.retain(sources.iter().map(|source| &source.name));
+        }
+    }
+
+    /// Starts them.
+    pub(super) fn spawn(&self, tasks: &mut TaskSet<()>) {
+        for (spec, router) in &self.listeners {
+            let name = format!("http listener {}", spec.address);
+            let serving =
+                nephometer_http::serve(spec.clone(), router.clone(), self.stop.subscribe());
+            tasks.spawn(name, serving);
+        }
+    }
+
+    /// Lets requests finish, and ends them.
+    pub(super) async fn stop(&self, tasks: &mut TaskSet<()>) {
+        self.stop.send_replace(true);
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(GRACE, ended).await);
+        tasks.shutdown().await;
+    }
+}
+
+/// The listeners of one section of the configuration.
+fn listener_specs<'a>(
+    name: &'static str,
+    host: &'a str,
+    listen: &'a ListenSpec,
+) -> impl Iterator<Item = ListenerSpec> + 'a {
+    let tls = listen.tls.as_ref().map(|ListenTls { certificate, key, client_ca }| TlsFiles {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        client_ca: client_ca.clone(),
+    });
+    let tokens: Vec<Token> = listen.token.iter().map(|token| Token::new(token.reveal())).collect();
+    listen.addresses.iter().map(move |address| ListenerSpec {
+        name,
+        address: match address {
+            ListenAddress::Tcp { host, port } => Address::Tcp(host.clone(), *port),
+            ListenAddress::Unix(path) => Address::Unix(path.clone()),
+        },
+        // A UNIX socket is for this user only.
+        tls: tls.clone().filter(|_| !matches!(address, ListenAddress::Unix(_))),
+        access: Access {
+            // Beyond loopback any name may be this host's, and Ceilometer's exporter takes any.
+            hosts: match address {
+                ListenAddress::Tcp { .. } if address.is_local() => {
+                    HostCheck::Names([&listen.hosts[..], &[host.to_owned()]].concat())
+                }
+                _ => HostCheck::Any,
+            },
+            required: !tokens.is_empty(),
+            tokens: tokens.clone(),
+        },
+    })
+}
+
+/// The routes of the agent's own endpoint.
+fn telemetry_routes(admin: &Arc<AdminService>) -> Router {
+    let (metrics, alive, ready) = (Arc::clone(admin), Arc::clone(admin), Arc::clone(admin));
+    Router::default()
+        .route(Method::GET, "/metrics", move |request| {
+            let admin = Arc::clone(&metrics);
+            async move {
+                let format = TextFormat::accepted(request.header("accept"));
+                Reply::new(format.content_type(), agent_metrics::exposition(&admin, format).await)
+            }
+        })
+        .route(Method::GET, "/healthz", move |_| {
+            let admin = Arc::clone(&alive);
+            async move { Reply::json(&Health::of(&admin).json()) }
+        })
+        .route(Method::GET, "/readyz", move |_| {
+            let admin = Arc::clone(&ready);
+            async move {
+                let health = Health::of(&admin);
+                let status = match health.is_ready() {
+                    true => StatusCode::OK,
+                    false => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                Reply::json(&health.json()).status(status)
+            }
+        })
+}
+
+/// The routes of the scrape endpoint. Ceilometer's exporter has its meters at every path.
+fn scrape_routes(meters: &Arc<GuestMeters>) -> Router {
+    let scrape = |meters: &Arc<GuestMeters>| {
+        let meters = Arc::clone(meters);
+        move |request: Request| scrape(Arc::clone(&meters), request)
+    };
+    Router::default().route(Method::GET, "/metrics", scrape(meters)).route(
+        Method::GET,
+        "/",
+        scrape(meters),
+    )
+}
+
+async fn scrape(meters: Arc<GuestMeters>, request: Request) -> Reply {
+    let format = TextFormat::accepted(request.header("accept"));
+    // The first scrape after a cycle makes the text, which takes a while with very many domains.
+    match tokio::task::spawn_blocking(move || meters.exposition(format)).await {
+        Ok(text) => Reply::new(format.content_type(), text),
+        // The agent is shutting down, or the exposition panicked, which the log has.
+        Err(error) => Reply::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
