@@ -20,6 +20,7 @@ mod broker;
 mod caution;
 mod ceilometer;
 mod check;
+mod collector;
 mod error;
 mod filter;
 #[cfg(fuzzing)]
@@ -40,6 +41,10 @@ mod value;
 
 pub use broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
 pub use check::{KnownMeters, parse_duration, parse_size};
+pub use collector::{
+    AccessSpec, ApiSpec, CollectedQueues, CollectorSpec, CommitSpec, KeepSpec, NamedSecret,
+    RetentionClass, load_collector,
+};
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
 pub use grant::{ConnectTarget, Grant};
