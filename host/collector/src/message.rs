@@ -34,7 +34,6 @@ pub(crate) struct ReadMessage {
     pub(crate) place: Option<StreamPlace>,
     /// The digest of the body: it is a part of the chain, which can be verified without the body.
     pub(crate) body: Digest,
-    pub(crate) bytes: usize,
     /// The `event_type` of the notification; empty without one.
     pub(crate) event_type: String,
     /// The signed record of the agent, as JSON, if the message is one.
@@ -58,13 +57,11 @@ impl ReadMessage {
     pub(crate) fn read(arrival: &Arrival, verifier: &Verifier) -> Result<Self, String> {
         let body = &arrival.body;
         Bound::CollectorMessage.check(body.len()).map_err(|error| error.to_string())?;
-        let outer: Value = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-        let notification = unwrapped(outer)?;
+        let notification = unwrapped(values(body)?)?;
         let mut message = Self {
             origin: Shared::clone(&arrival.origin),
             place: arrival.place.clone(),
             body: Digest::of(body),
-            bytes: body.len(),
             event_type: String::new(),
             record: None,
             samples: Vec::new(),
@@ -76,12 +73,33 @@ impl ReadMessage {
                     message.event_type = clip(event_type).to_owned();
                 }
                 message.record = map.get("nephometer").map(Value::to_string);
-                map.shift_remove("payload").ok_or("the notification has no `payload`")?
+                match map.shift_remove("payload") {
+                    Some(payload) => payload,
+                    // A line of a file: a record of a stream, or one sample.
+                    None if message.record.is_some() => Value::Array(Vec::new()),
+                    None if map.contains_key("resource_id") => {
+                        Value::Array(vec![Value::Object(map)])
+                    }
+                    None => return Err("the notification has no `payload`".to_owned()),
+                }
             }
             bare => bare,
         };
         message.take(samples(payload)?, verifier)?;
         Ok(message)
+    }
+
+    /// Samples that a client of the API has posted.
+    pub(crate) fn posted(samples: Vec<Measurement>) -> Self {
+        Self {
+            origin: "api".into(),
+            place: None,
+            body: Digest::of(&[]),
+            event_type: String::new(),
+            record: None,
+            samples,
+            refused: Vec::new(),
+        }
     }
 
     /// Checks the samples one by one.
@@ -98,8 +116,18 @@ impl ReadMessage {
     }
 }
 
-fn not_json(error: &serde_json::Error) -> String {
-    format!("the body is not JSON: {error}")
+/// The value of a body; several, as lines of a file, are a list.
+fn values(body: &[u8]) -> Result<Value, String> {
+    let mut values = Vec::new();
+    for value in serde_json::Deserializer::from_slice(body).into_iter::<Value>() {
+        values.push(value.map_err(|error| format!("the body is not JSON: {error}"))?);
+        Bound::CollectorSamples.check(values.len()).map_err(|error| error.to_string())?;
+    }
+    match values.len() {
+        0 => Err("the body is empty".to_owned()),
+        1 => Ok(values.swap_remove(0)),
+        _ => Ok(Value::Array(values)),
+    }
 }
 
 /// The notification without its envelope.
@@ -174,7 +202,8 @@ mod tests {
     #[test]
     fn samples_are_found_in_every_form() {
         let notification = json!({"event_type": "metering", "payload": [sample()]});
-        let polling = json!({"event_type": "telemetry.polling", "payload": {"samples": [sample()]}});
+        let polling =
+            json!({"event_type": "telemetry.polling", "payload": {"samples": [sample()]}});
         let enveloped = json!({"oslo.version": "2.0", "oslo.message": notification.to_string()});
         for body in [notification, polling, enveloped, json!([sample()])] {
             assert_eq!(read(&body).unwrap().samples.len(), 1, "{body}");

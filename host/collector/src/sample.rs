@@ -169,7 +169,9 @@ fn kind(map: &Map<String, Value>) -> Result<&'static str, String> {
     let names = ["counter_type", "type"];
     let given = required(map, names)?;
     let known = KINDS.iter().find(|kind| **kind == &*given);
-    known.copied().ok_or_else(|| format!("{:?} is {given:?}; it must be one of {KINDS:?}", names[0]))
+    known
+        .copied()
+        .ok_or_else(|| format!("{:?} is {given:?}; it must be one of {KINDS:?}", names[0]))
 }
 
 /// Numbers, numbers as text as the real collector accepts them, and null.
@@ -239,7 +241,8 @@ mod tests {
         assert_eq!(volume(json!(null)), None);
         assert_eq!(volume(json!(1e300)), Some(Volume::Float(1e300)));
         assert_eq!(volume(json!(u64::MAX)), Some(Volume::Integer(u64::MAX.into())));
-        let odd = read(|sample| sample["message_id"] = json!("3A5F2C1E-6821-11e5-9d70-fa163e000001"));
+        let odd =
+            read(|sample| sample["message_id"] = json!("3A5F2C1E-6821-11e5-9d70-fa163e000001"));
         assert_eq!(odd.unwrap().id.to_string(), "3A5F2C1E-6821-11e5-9d70-fa163e000001");
     }
 

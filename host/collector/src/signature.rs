@@ -22,9 +22,9 @@ pub(crate) struct Verifier {
 impl Verifier {
     pub(crate) fn new(secrets: &[NamedSecret], unsigned: bool) -> Self {
         let forms = [SignatureForm::Python3, SignatureForm::Python2];
-        let signers = forms.iter().flat_map(|form| {
-            secrets.iter().map(|secret| Signer::new(&secret.secret, *form))
-        });
+        let signers = forms
+            .iter()
+            .flat_map(|form| secrets.iter().map(|secret| Signer::new(&secret.secret, *form)));
         Self { signers: signers.collect(), unsigned, last: AtomicUsize::new(0) }
     }
 

@@ -98,7 +98,12 @@ impl Accumulator {
     }
 
     /// Sums as an engine has stored them.
-    pub(crate) fn stored(counts: [u64; 2], sum: f64, extremes: [Option<f64>; 2], times: [i64; 2]) -> Self {
+    pub(crate) fn stored(
+        counts: [u64; 2],
+        sum: f64,
+        extremes: [Option<f64>; 2],
+        times: [i64; 2],
+    ) -> Self {
         Self {
             rows: counts[0],
             count: counts[1],
@@ -152,7 +157,10 @@ impl Accumulator {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a mean of more than 2^53 samples has no more digits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a mean of more than 2^53 samples has no more digits"
+)]
 fn as_f64(count: u64) -> f64 {
     count as f64
 }

@@ -145,7 +145,9 @@ fn values_come_back_as_they_were() {
     ];
     let samples: Vec<Value> = (0..)
         .zip(&values)
-        .map(|(at, value)| sample(at, "cpu", "r", &format!("2026-12-01T10:00:0{at}.000001"), value.clone()))
+        .map(|(at, value)| {
+            sample(at, "cpu", "r", &format!("2026-12-01T10:00:0{at}.000001"), value.clone())
+        })
         .collect();
     assert_eq!(fixture.put(&samples).stored, 9);
     let found = fixture.all(&Selection::default());
@@ -154,7 +156,10 @@ fn values_come_back_as_they_were() {
     assert_eq!(volumes[4], Some(Volume::Integer(i64::MAX.into())));
     // More than 63 bits are kept as the nearest double, as the real collector keeps all of them.
     assert_eq!(volumes[5], Some(Volume::Float(Volume::Integer(u64::MAX.into()).as_f64())));
-    assert_eq!(volumes[6..], [Some(Volume::Float(1e300)), Some(Volume::Float(5e-324)), Some(Volume::Float(0.1))]);
+    assert_eq!(
+        volumes[6..],
+        [Some(Volume::Float(1e300)), Some(Volume::Float(5e-324)), Some(Volume::Float(0.1))]
+    );
     assert_eq!(found[8].time.iso(), "2026-12-01T10:00:08.000001");
     assert_eq!(found[8].recorded, now());
     let mut text = sample(99, "cpu", "r", "2026-12-01T10:00:00", json!(1));
@@ -285,18 +290,26 @@ fn sums_equal_a_recount() {
     };
     for number in 0..600 {
         let seconds = random(3 * 86_400);
-        let at = super::selection::micros(time("2026-11-29T00:00:00")) + i64::try_from(seconds).unwrap() * 1_000_000;
+        let at = super::selection::micros(time("2026-11-29T00:00:00"))
+            + i64::try_from(seconds).unwrap() * 1_000_000;
         let volume = if number % 17 == 0 { json!(null) } else { json!(random(1_000)) };
         let resource = ["a", "bb", "ccc"][usize::try_from(random(3)).unwrap()];
-        samples.push(sample(number, "cpu", resource, &super::selection::from_micros(at).iso(), volume));
+        samples.push(sample(
+            number,
+            "cpu",
+            resource,
+            &super::selection::from_micros(at).iso(),
+            volume,
+        ));
     }
     let all = TimeRange::default();
     let start = super::selection::micros(time("2026-11-29T03:20:00"));
     let part = TimeRange { start, end: start + 2 * 86_400_000_000 };
-    let questions: Vec<StatisticsQuery> = [None, Some(3_600), Some(86_400), Some(5_000), Some(7_200)]
-        .into_iter()
-        .flat_map(|period| [question(period, all), question(period, part)])
-        .collect();
+    let questions: Vec<StatisticsQuery> =
+        [None, Some(3_600), Some(86_400), Some(5_000), Some(7_200)]
+            .into_iter()
+            .flat_map(|period| [question(period, all), question(period, part)])
+            .collect();
     for chunk in samples.chunks(200) {
         fixture.put(chunk);
         let mut reader = fixture.reader();

@@ -100,12 +100,7 @@ fn keep(check: &mut Check<'_>, field: Field<RawKeep>) -> Option<KeepSpec> {
         check.fault("/store/classes", Bound::CollectorClasses.refusal(), "join some of them");
         return None;
     }
-    classes.push(RetentionClass {
-        name: DEFAULT_CLASS.into(),
-        meters: Vec::new(),
-        keep,
-        rollups,
-    });
+    classes.push(RetentionClass { name: DEFAULT_CLASS.into(), meters: Vec::new(), keep, rollups });
     Some(KeepSpec {
         path: path?.map_or_else(|| "/var/lib/nephometer-collector".into(), PathBuf::from),
         window: window?.unwrap_or(35 * DAY),
@@ -269,11 +264,8 @@ fn api(check: &mut Check<'_>, field: Field<RawApi>) -> Option<Option<ApiSpec>> {
         matches!(value, Scalar::Bool(false)) || value.to_string() == "off");
     let address = |value: &Scalar| value.to_string().parse::<SocketAddr>().ok();
     let right = "write an address and a port, such as 127.0.0.1:8777, or off";
-    let listen = if off {
-        Some(None)
-    } else {
-        check.value("/api/listen", &raw.listen, address, right)
-    };
+    let listen =
+        if off { Some(None) } else { check.value("/api/listen", &raw.listen, address, right) };
     let asks = check.value("/api/access", &raw.access, asks_for_tokens, ACCESS);
     let tokens = check.string("/api/tokens", &raw.tokens);
     let limit = check.value("/api/limit", &raw.limit, count, COUNT);

@@ -187,7 +187,7 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<u64, StoreError> {
     let mut target = Connection::open(to).map_err(failed)?;
     let backup = Backup::new(&source, &mut target).map_err(failed)?;
     // All pages in one step: a copy in steps begins again whenever the collector commits.
-    backup.run_to_completion(-1, Duration::from_millis(10), None).map_err(failed)?;
+    backup.run_to_completion(i32::MAX, Duration::from_millis(10), None).map_err(failed)?;
     drop(backup);
     target.execute_batch("PRAGMA journal_mode = DELETE").map_err(failed)?;
     drop(target);
@@ -234,7 +234,10 @@ mod tests {
         file.connection.pragma_update(None, "user_version", 9).unwrap();
         drop(file);
         let error = MonthFile::open(folder.path(), &key).err().unwrap().to_string();
-        assert!(error.contains("2026-11.default.db has schema 9, and this version knows"), "{error}");
+        assert!(
+            error.contains("2026-11.default.db has schema 9, and this version knows"),
+            "{error}"
+        );
         assert!(month_for_reading(&folder.path().join(key.to_string())).is_err());
     }
 }

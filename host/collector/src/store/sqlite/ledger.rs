@@ -42,8 +42,7 @@ impl LedgerFile {
         };
         let failed = failed(&self.path);
         let behavior = TransactionBehavior::Immediate;
-        let transaction =
-            self.connection.transaction_with_behavior(behavior).map_err(&failed)?;
+        let transaction = self.connection.transaction_with_behavior(behavior).map_err(&failed)?;
         let mut new = 0;
         for letter in &group.letters {
             new += insert(&transaction, letter, now).map_err(&failed)?;
@@ -95,11 +94,7 @@ impl LedgerFile {
     }
 }
 
-fn insert(
-    connection: &Connection,
-    letter: &DeadLetter,
-    now: Timestamp,
-) -> rusqlite::Result<u64> {
+fn insert(connection: &Connection, letter: &DeadLetter, now: Timestamp) -> rusqlite::Result<u64> {
     let sql = "INSERT OR IGNORE INTO letter (arrived, origin, reason, digest, body, place) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let digest = Digest::of(&letter.body);

@@ -54,7 +54,8 @@ impl SqliteStore {
     /// query may read.
     pub(crate) fn open(keep: &KeepSpec, budget: u64) -> Result<Self, StoreError> {
         let folder = keep.path.clone();
-        nephometer_files::own_folder(&folder).map_err(|source| file_error("use", &folder, source))?;
+        nephometer_files::own_folder(&folder)
+            .map_err(|source| file_error("use", &folder, source))?;
         let path = folder.join("lock");
         let options = OpenOptions::new().create(true).truncate(false).write(true).clone();
         let lock = options.open(&path).map_err(|source| file_error("open", &path, source))?;

@@ -115,9 +115,10 @@ fn count_some(connection: &Connection, until: i64) -> rusqlite::Result<usize> {
                    ORDER BY start LIMIT ?3";
         let left = i64::try_from(BATCH - counted).unwrap_or(0);
         let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params![span, until.saturating_sub(length), left], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
+        let rows = statement
+            .query_map(params![span, until.saturating_sub(length), left], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
         let stale: Vec<(i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
         for (series, start) in &stale {
             count(connection, span, *series, *start)?;

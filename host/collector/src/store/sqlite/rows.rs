@@ -36,9 +36,8 @@ impl FromSql for SampleId {
 pub(super) fn volume_value(volume: Option<Volume>) -> Value {
     match volume {
         None => Value::Null,
-        Some(Volume::Integer(whole)) => {
-            i64::try_from(whole).map_or_else(|_| Value::Real(Volume::Integer(whole).as_f64()), Value::Integer)
-        }
+        Some(Volume::Integer(whole)) => i64::try_from(whole)
+            .map_or_else(|_| Value::Real(Volume::Integer(whole).as_f64()), Value::Integer),
         Some(Volume::Float(float)) => Value::Real(float),
     }
 }

@@ -123,9 +123,11 @@ impl ReadFile {
     /// The series and the row of a sample by its id.
     pub(super) fn by_id(&self, id: &SampleId) -> Result<Option<(Series, SampleRow)>, StoreError> {
         let read = || {
-            let sql = "SELECT time, id, volume, revision, message, series FROM sample WHERE id = ?1";
+            let sql =
+                "SELECT time, id, volume, revision, message, series FROM sample WHERE id = ?1";
             let mut statement = self.connection.prepare_cached(sql)?;
-            let found = statement.query_row([id], |row| Ok((sample_of(row)?, row.get::<_, i64>(5)?)));
+            let found =
+                statement.query_row([id], |row| Ok((sample_of(row)?, row.get::<_, i64>(5)?)));
             let Some((row, number)) = found.optional()? else { return Ok(None) };
             let sql = "SELECT s.id, m.name, m.unit, m.kind, r.resource_id, r.project_id, \
                        r.user_id, r.source FROM series s JOIN meter m ON m.id = s.meter \
@@ -282,7 +284,8 @@ fn sample_of(row: &Row<'_>) -> rusqlite::Result<SampleRow> {
 
 fn series_of(row: &Row<'_>) -> rusqlite::Result<Series> {
     let text = |at| row.get::<_, String>(at).map(String::into_boxed_str);
-    let optional = |at| row.get::<_, Option<String>>(at).map(|text| text.map(String::into_boxed_str));
+    let optional =
+        |at| row.get::<_, Option<String>>(at).map(|text| text.map(String::into_boxed_str));
     let kind = text(3)?;
     let kind = KINDS.into_iter().find(|known| **known == *kind).unwrap_or("gauge");
     Ok(Series {

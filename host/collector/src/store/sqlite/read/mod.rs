@@ -98,12 +98,7 @@ impl SqliteReader {
 impl Reader for SqliteReader {
     fn meters(&mut self, selection: &Selection) -> Result<Vec<MeterEntry>, StoreError> {
         // Who owns a meter of a resource is decided before the owner is compared.
-        let unowned = Selection {
-            project: None,
-            user: None,
-            source: None,
-            ..selection.clone()
-        };
+        let unowned = Selection { project: None, user: None, source: None, ..selection.clone() };
         let mut newest: BTreeMap<(String, String, String), Option<MeterEntry>> = BTreeMap::new();
         for file in self.files(selection.times)? {
             let mut here: BTreeMap<(String, String, String), Series> = BTreeMap::new();
@@ -139,8 +134,8 @@ impl Reader for SqliteReader {
                 else {
                     continue;
                 };
-                let [first, last] = [edges.0, edges.1.time]
-                    .map(|time| from_micros(file.range.start + time));
+                let [first, last] =
+                    [edges.0, edges.1.time].map(|time| from_micros(file.range.start + time));
                 let entry = found.get_mut(&*series.owner.resource_id);
                 if let Some(known) = entry {
                     known.first = known.first.min(first);
@@ -195,7 +190,7 @@ impl Reader for SqliteReader {
         visit: &mut dyn FnMut(StoredSample) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         if let Some(id) = &selection.message_id.clone() {
-            self.find(selection, id)?.into_iter().try_for_each(visit);
+            _ = self.find(selection, id)?.into_iter().try_for_each(visit);
             return Ok(());
         }
         let mut budget = self.budget(selection);

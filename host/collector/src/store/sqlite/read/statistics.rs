@@ -124,10 +124,8 @@ impl Counting<'_> {
         range: TimeRange,
     ) -> Result<bool, StoreError> {
         let inside = range.start <= span.start && span.end <= range.end;
-        let absolute = TimeRange {
-            start: span.start + file.range.start,
-            end: span.end + file.range.start,
-        };
+        let absolute =
+            TimeRange { start: span.start + file.range.start, end: span.end + file.range.start };
         if row.stale || !inside {
             return Ok(false);
         }
@@ -190,8 +188,7 @@ fn owners(wanted: bool, sums: &mut Accumulator, series: &Series) {
         return;
     }
     let owner = &series.owner;
-    let fields =
-        [Some(&owner.resource_id), owner.user_id.as_ref(), owner.project_id.as_ref()];
+    let fields = [Some(&owner.resource_id), owner.user_id.as_ref(), owner.project_id.as_ref()];
     for (set, value) in sums.owners.iter_mut().zip(fields) {
         if let Some(value) = value.filter(|value| !set.contains(&***value)) {
             set.insert(value.to_string());
