@@ -7,6 +7,7 @@ mod api;
 mod cli;
 mod ingest;
 mod message;
+mod python;
 mod sample;
 mod signature;
 mod store;

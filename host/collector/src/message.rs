@@ -6,6 +6,7 @@ use nephometer_proof::Digest;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::python;
 use super::sample::{Measurement, Refusal, Shared, clip};
 use super::signature::Verifier;
 
@@ -118,6 +119,9 @@ impl ReadMessage {
 
 /// The value of a body; several, as lines of a file, are a list.
 fn values(body: &[u8]) -> Result<Value, String> {
+    if python::is_python(body) {
+        return python_lines(body);
+    }
     let mut values = Vec::new();
     for value in serde_json::Deserializer::from_slice(body).into_iter::<Value>() {
         values.push(value.map_err(|error| format!("the body is not JSON: {error}"))?);
@@ -128,6 +132,15 @@ fn values(body: &[u8]) -> Result<Value, String> {
         1 => Ok(values.swap_remove(0)),
         _ => Ok(Value::Array(values)),
     }
+}
+
+/// Lines in Python's notation.
+fn python_lines(body: &[u8]) -> Result<Value, String> {
+    let text =
+        std::str::from_utf8(body).map_err(|error| format!("the body is not UTF-8: {error}"))?;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    Bound::CollectorSamples.check(lines.len()).map_err(|error| error.to_string())?;
+    lines.into_iter().map(python::read).collect::<Result<_, _>>().map(Value::Array)
 }
 
 /// The notification without its envelope.

@@ -117,8 +117,8 @@ async fn respond(request: hyper::Request<Incoming>, api: Arc<Api>) -> Response<F
         body,
     };
     // Reading the store blocks.
-    let answered = tokio::task::spawn_blocking(move || api.answer(&request)).await;
-    match answered {
+    let replied = tokio::task::spawn_blocking(move || api.answer(&request)).await;
+    match replied {
         Ok(Answer { status, body, kind }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             response(status, Bytes::from(body), kind)

@@ -1,6 +1,8 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use nephometer_config::{KeepSpec, RetentionClass};
+use nephometer_model::Timestamp;
 
 use super::output::{print, print_error};
 use super::{ConfigOption, Failure};
@@ -9,15 +11,13 @@ use crate::ingest::writer::{now, read};
 use crate::message::ReadMessage;
 use crate::signature::Verifier;
 use crate::store::{
-    Committed, DeadLetter, Group, Selection, SqliteStore, Storage as _, TimeRange,
-    WriteRule,
+    Committed, DeadLetter, Group, Selection, SqliteStore, Storage as _, TimeRange, WriteRule,
 };
-use std::path::Path;
 
 /// Store the samples of files
 ///
-/// Reads what file://PATH?json writes, with and without links of streams, and notifications or lists
-/// of samples, one a line. Samples that are stored already are found by their ids.
+/// Reads what file:// writes, as JSON or in Python's notation, with and without links of streams, and
+/// notifications or lists of samples, one a line. Samples that are stored already are found by their ids.
 #[derive(Debug, Args)]
 pub(super) struct Import {
     #[command(flatten)]
@@ -42,7 +42,7 @@ impl Import {
         let verifier = Verifier::new(&spec.secrets, spec.unsigned || self.unsigned);
         let mut store = SqliteStore::open(&spec.keep, u64::MAX)?;
         let rule = if self.empty_range {
-            self.check_range(&store, &verifier)?;
+            self.check_range(&spec.keep, &store, &verifier)?;
             WriteRule::History
         } else {
             WriteRule::InWindow
@@ -77,8 +77,14 @@ impl Import {
         Ok(())
     }
 
-    /// Refuses the import if the store has a sample of the time of its samples.
-    fn check_range(&self, store: &SqliteStore, verifier: &Verifier) -> anyhow::Result<()> {
+    /// Refuses the import if the store has a sample of the time of its samples, or would drop them at
+    /// once.
+    fn check_range(
+        &self,
+        keep: &KeepSpec,
+        store: &SqliteStore,
+        verifier: &Verifier,
+    ) -> anyhow::Result<()> {
         let (mut first, mut last) = (i64::MAX, 0);
         for file in &self.files {
             messages(file, verifier, |message| {
@@ -91,6 +97,18 @@ impl Import {
         }
         if first > last {
             return Ok(());
+        }
+        let oldest = Timestamp::from_nanos(u64::try_from(first).unwrap_or(0) * 1_000);
+        let short =
+            |class: &&RetentionClass| class.keep.is_some_and(|kept| age(now(), oldest) > kept);
+        if let Some(class) = keep.classes.iter().find(short) {
+            let text = format!(
+                "the oldest sample is of {}, and the class {} does not keep it: raise `keep` of this \
+                 class, or write `keep: forever`",
+                oldest.iso(),
+                class.name
+            );
+            return Err(Failure::Usage(text).into());
         }
         let times = TimeRange { start: first, end: last.saturating_add(1) };
         let selection = Selection { times, ..Selection::default() };

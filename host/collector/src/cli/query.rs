@@ -14,18 +14,18 @@ use crate::store::{DEFAULT_BUDGET, SqliteStore};
 #[derive(Debug, Subcommand)]
 pub(super) enum Query {
     /// List meters and their resources
-    Meters(Filter),
+    Meters(ListOptions),
     /// List resources
-    Resources(Filter),
+    Resources(ListOptions),
     /// List samples, newest first
-    Samples(Filter),
+    Samples(ListOptions),
     /// Print statistics of a meter
     Statistics(Statistics),
 }
 
 /// Which entries
 #[derive(Debug, Args)]
-pub(super) struct Filter {
+pub(super) struct ListOptions {
     #[command(flatten)]
     config: ConfigOption,
     #[command(flatten)]
@@ -130,7 +130,7 @@ impl Query {
     }
 }
 
-impl Filter {
+impl ListOptions {
     fn ask(&self, path: &str) -> anyhow::Result<Vec<Value>> {
         let mut parameters = self.conditions.parameters()?;
         parameters.push(("limit".into(), self.limit.to_string()));

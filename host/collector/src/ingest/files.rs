@@ -1,5 +1,6 @@
-//! Reads files of the agent's `file://` publisher as JSON: lines of samples, with links and records of
-//! streams where the file has them. Lists and notifications, one a line, are read as well.
+//! Reads files of the agent's `file://` publisher: lines of samples as JSON or in Python's notation, with
+//! links and records of streams where the file has them. Lists and notifications, one a line, are read
+//! as well.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::message::{Arrival, StreamPlace};
+use crate::python;
 use crate::sample::Shared;
 
 /// Samples that become one message, in files without links.
@@ -76,14 +78,7 @@ impl FileMessages {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let value: Value = serde_json::from_slice(&line).map_err(|error| {
-                let python = line.starts_with(b"{'");
-                self.wrong(if python {
-                    "this is Python's notation; write the file with file://PATH?json".to_owned()
-                } else {
-                    format!("not JSON: {error}")
-                })
-            })?;
+            let value = self.value(&line)?;
             if let Some(link) = value.get("nephometer").and_then(|inner| inner.get("link")) {
                 let place = place(link);
                 let place =
@@ -101,6 +96,15 @@ impl FileMessages {
             within.map_err(|error| self.wrong(error.to_string()))?;
         }
         Ok((!body.is_empty()).then(|| self.arrival(body, None)))
+    }
+
+    fn value(&self, line: &[u8]) -> Result<Value, ImportError> {
+        let read = if python::is_python(line) {
+            python::read(&String::from_utf8_lossy(line))
+        } else {
+            serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))
+        };
+        read.map_err(|what| self.wrong(what))
     }
 
     fn arrival(&self, body: Vec<u8>, place: Option<StreamPlace>) -> Arrival {
@@ -167,8 +171,8 @@ mod tests {
 
     #[test]
     fn errors_have_a_line_and_a_remedy() {
-        let python = messages("{\"a\": 1}\n{'a': 1}\n").unwrap_err().to_string();
-        assert!(python.contains(":2: this is Python's notation; write the file with"), "{python}");
+        let python = messages("{\"a\": 1}\n{'a': x}\n").unwrap_err().to_string();
+        assert!(python.contains(":2: not Python's notation: no value at character 7"), "{python}");
         assert!(messages("{").unwrap_err().to_string().contains(":1: not JSON"));
         let error = messages("{\"nephometer\": {\"link\": {}}}\n").unwrap_err().to_string();
         assert!(error.contains("an incomplete link"), "{error}");

@@ -16,6 +16,8 @@ use crate::store::{Committed, DeadLetter, Group, Storage, WriteRule};
 
 /// Messages between those who hand over and the writer. Brokers are bounded by their prefetch.
 const DEPTH: usize = 64;
+/// A commit begins when nothing has arrived for this long: all that brokers may deliver is here.
+const IDLE: Duration = Duration::from_millis(50);
 /// Pause between attempts while the store fails.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often sums are counted again and old months are looked for.
@@ -244,7 +246,8 @@ impl Work {
     async fn fill(&mut self, pending: &mut Pending) {
         let until = tokio::time::Instant::now() + self.commit.time;
         while pending.rows < self.commit.rows && pending.bytes < self.commit.bytes {
-            match tokio::time::timeout_at(until, self.receiver.recv()).await {
+            let idle = tokio::time::Instant::now() + IDLE;
+            match tokio::time::timeout_at(until.min(idle), self.receiver.recv()).await {
                 Ok(Some(handed)) => pending.add(handed),
                 Ok(None) | Err(_) => break,
             }

@@ -17,7 +17,7 @@ use crate::store::selection::micros;
 /// Sums that are counted in one transaction.
 const BATCH: usize = 2_000;
 /// An hour or a day is counted this long after its end, when most of its samples have arrived.
-const SETTLED: Duration = Duration::from_secs(120);
+const DELAY: Duration = Duration::from_secs(120);
 
 impl SqliteStore {
     /// See [`crate::store::Storage::maintain`].
@@ -98,7 +98,7 @@ impl MonthFile {
 
 /// Counts some of the stale sums of hours and days that are over. Returns how many.
 fn count_again(file: &mut MonthFile, now: Timestamp) -> rusqlite::Result<usize> {
-    let until = (micros(now) - micros_of(SETTLED)).saturating_sub(file.range.start);
+    let until = (micros(now) - micros_of(DELAY)).saturating_sub(file.range.start);
     let transaction = file.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let counted = count_some(&transaction, until)?;
     transaction.commit()?;

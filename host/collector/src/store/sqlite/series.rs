@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
 use super::file::{engine, month_for_reading};
-use super::rows::volume;
+use super::rows::{SPANS, volume};
 use crate::sample::{KINDS, MeterKey, OwnerKey, SampleId};
 use crate::store::selection::{Selection, TimeRange, from_micros};
 use crate::store::{Accumulator, StoreError, StoredSample};
@@ -35,7 +35,8 @@ pub(super) struct SampleRow {
 
 /// The sum of an hour or a day.
 pub(super) struct RollupRow {
-    pub(super) start: i64,
+    /// In microseconds since the beginning of the month.
+    pub(super) span: TimeRange,
     pub(super) stale: bool,
     /// With times since the epoch.
     pub(super) sums: Accumulator,
@@ -151,13 +152,14 @@ impl ReadFile {
                        WHERE series = ?1 AND span = ?2 AND start >= ?3 AND start < ?4";
             let mut statement = self.connection.prepare_cached(sql)?;
             let values = params![series, span, range.start, range.end];
-            let rows = statement.query_map(values, |row| self.rollup_of(row))?;
+            let length = SPANS[usize::from(span)];
+            let rows = statement.query_map(values, |row| self.rollup_of(row, length))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| self.error(source))
     }
 
-    fn rollup_of(&self, row: &Row<'_>) -> rusqlite::Result<RollupRow> {
+    fn rollup_of(&self, row: &Row<'_>, length: i64) -> rusqlite::Result<RollupRow> {
         let count = |at| row.get::<_, i64>(at).map(|count| u64::try_from(count).unwrap_or(0));
         let double = |at| volume_at(row, at).map(|volume| volume.map(Volume::as_f64));
         let time = |at| {
@@ -170,7 +172,9 @@ impl ReadFile {
             [double(5)?, double(6)?],
             [time(7)?, time(8)?],
         );
-        Ok(RollupRow { start: row.get(0)?, stale: row.get(1)?, sums })
+        let start: i64 = row.get(0)?;
+        let span = TimeRange { start, end: start + length };
+        Ok(RollupRow { span, stale: row.get(1)?, sums })
     }
 
     /// Whether the samples of this month were dropped.

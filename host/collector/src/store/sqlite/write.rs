@@ -6,6 +6,7 @@ use std::time::Duration;
 use nephometer_model::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
+use super::catalogue::Catalogue;
 use super::file::{FileKey, MonthFile, MonthName, engine};
 use super::rows::{DAY, HOUR, SPANS, volume_value};
 use super::{SqliteStore, months};
@@ -42,13 +43,16 @@ impl SqliteStore {
             self.opened(key)?;
             let mut file = self.files.remove(key).expect("it was opened");
             let others: Vec<&MonthFile> = self.files.values().collect();
-            let written = write_part(&mut file, &others, group, part, now, &mut committed);
+            let written = write_part(&mut file, &others, &PartOfGroup { group, part, now });
             if written.is_err() {
                 file.catalogue.forget();
             }
             let path = file.path.clone();
             self.files.insert(key.clone(), file);
-            written.map_err(|source| engine(&path, source))?;
+            let outcome = written.map_err(|source| engine(&path, source))?;
+            committed.stored += outcome.stored;
+            committed.duplicates += outcome.duplicates;
+            committed.oldest = committed.oldest.max(outcome.oldest);
         }
         committed.letters = self.ledger.write(group, &committed, now)?;
         Ok(committed)
@@ -150,55 +154,68 @@ struct Outcome {
     oldest: Option<Duration>,
 }
 
+/// What is written into one file.
+struct PartOfGroup<'a> {
+    group: &'a Group,
+    part: &'a Part,
+    now: Timestamp,
+}
+
 fn write_part(
     file: &mut MonthFile,
     others: &[&MonthFile],
-    group: &Group,
-    part: &Part,
-    now: Timestamp,
-    committed: &mut Committed,
-) -> rusqlite::Result<()> {
+    work: &PartOfGroup<'_>,
+) -> rusqlite::Result<Outcome> {
     let version = file.connection.query_row("PRAGMA data_version", [], |row| row.get(0))?;
     file.changed(version);
     let mut outcome = Outcome::default();
-    let transaction = file.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for (number, samples) in part {
-        let message = &group.messages[*number];
-        let row = message_row(&transaction, message, now)?;
+    let MonthFile { connection, catalogue, range, .. } = file;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (number, samples) in work.part {
+        let message = &work.group.messages[*number];
+        let row = message_row(&transaction, message, work.now)?;
         let mut stored = 0_u64;
         for at in samples {
             let sample = &message.samples[*at];
-            if is_elsewhere(others, &sample.id)? {
-                outcome.duplicates += 1;
-                continue;
-            }
-            let time = micros(sample.time) - file.range.start;
-            let numbers = file.catalogue.numbers(&transaction, sample)?;
-            let sql = "INSERT OR IGNORE INTO sample (series, time, id, volume, revision, message) \
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-            let (series, revision) = (numbers.series, numbers.revision);
-            let volume = volume_value(sample.volume);
-            let values = params![series, time, sample.id, volume, revision, row.number];
-            if transaction.prepare_cached(sql)?.execute(values)? == 0 {
+            let time = micros(sample.time) - range.start;
+            let is_new = !is_elsewhere(others, &sample.id)?
+                && insert(&transaction, catalogue, sample, [time, row.number])?;
+            if !is_new {
                 outcome.duplicates += 1;
                 continue;
             }
             stored += 1;
-            let age = age(now, sample.time);
-            outcome.oldest = outcome.oldest.max(Some(age));
-            for span in [HOUR, DAY] {
-                let start = time - time.rem_euclid(SPANS[usize::from(span)]);
-                file.catalogue.mark(&transaction, (span, series, start))?;
-            }
+            outcome.oldest = outcome.oldest.max(Some(age(work.now, sample.time)));
         }
         row.finish(&transaction, stored)?;
         outcome.stored += stored;
     }
     transaction.commit()?;
-    committed.stored += outcome.stored;
-    committed.duplicates += outcome.duplicates;
-    committed.oldest = committed.oldest.max(outcome.oldest);
-    Ok(())
+    Ok(outcome)
+}
+
+/// Inserts a sample with its time and the number of its message, and marks its sums as stale. False
+/// if its id is there already.
+fn insert(
+    connection: &Connection,
+    catalogue: &mut Catalogue,
+    sample: &Measurement,
+    [time, message]: [i64; 2],
+) -> rusqlite::Result<bool> {
+    let numbers = catalogue.numbers(connection, sample)?;
+    let sql = "INSERT OR IGNORE INTO sample (series, time, id, volume, revision, message) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let (series, revision) = (numbers.series, numbers.revision);
+    let volume = volume_value(sample.volume);
+    let values = params![series, time, sample.id, volume, revision, message];
+    if connection.prepare_cached(sql)?.execute(values)? == 0 {
+        return Ok(false);
+    }
+    for span in [HOUR, DAY] {
+        let start = time - time.rem_euclid(SPANS[usize::from(span)]);
+        catalogue.mark(connection, (span, series, start))?;
+    }
+    Ok(true)
 }
 
 /// Whether another file of the window has this id.

@@ -128,12 +128,10 @@ impl Reader for SqliteReader {
         let mut found: BTreeMap<String, ResourceEntry> = BTreeMap::new();
         for file in self.files(selection.times)? {
             let Some(range) = file.clip(selection.times) else { continue };
-            let mut parts = SharedParts::default();
+            let parts = SharedParts::default();
+            let mut search = EdgeSearch { file, selection, range, parts };
             for series in file.series(selection)? {
-                let Some(edges) = edges(file, selection, &series, range, &mut parts, &mut budget)?
-                else {
-                    continue;
-                };
+                let Some(edges) = search.edges(&series, &mut budget)? else { continue };
                 let [first, last] =
                     [edges.0, edges.1.time].map(|time| from_micros(file.range.start + time));
                 let entry = found.get_mut(&*series.owner.resource_id);
@@ -144,9 +142,9 @@ impl Reader for SqliteReader {
                     }
                     known.last = last;
                     known.owner = series.owner;
-                    known.metadata = parts.metadata(file, edges.1.revision)?.to_string();
+                    known.metadata = search.parts.metadata(file, edges.1.revision)?.to_string();
                 } else {
-                    let metadata = parts.metadata(file, edges.1.revision)?.to_string();
+                    let metadata = search.parts.metadata(file, edges.1.revision)?.to_string();
                     let id = series.owner.resource_id.to_string();
                     let owner = series.owner;
                     found.insert(id, ResourceEntry { owner, first, last, metadata });
@@ -275,28 +273,42 @@ fn latest_fits(
     Ok(fits)
 }
 
-/// The time of the first and the row of the last sample of a series.
-fn edges(
-    file: &ReadFile,
-    selection: &Selection,
-    series: &Series,
+/// A month file while the edges of its series are looked for.
+struct EdgeSearch<'a> {
+    file: &'a ReadFile,
+    selection: &'a Selection,
     range: TimeRange,
-    parts: &mut SharedParts,
-    budget: &mut Budget,
-) -> Result<Option<(i64, SampleRow)>, StoreError> {
-    let mut edge = |newest: bool| {
-        let mut found: Option<SampleRow> = None;
-        file.rows(series.number, range, newest, |row| {
+    parts: SharedParts,
+}
+
+impl EdgeSearch<'_> {
+    /// The time of the first and the row of the last sample of a series.
+    fn edges(
+        &mut self,
+        series: &Series,
+        budget: &mut Budget,
+    ) -> Result<Option<(i64, SampleRow)>, StoreError> {
+        let Some(last) = self.edge(series, true, budget)? else { return Ok(None) };
+        Ok(self.edge(series, false, budget)?.map(|first| (first.time, last)))
+    }
+
+    fn edge(
+        &mut self,
+        series: &Series,
+        newest: bool,
+        budget: &mut Budget,
+    ) -> Result<Option<SampleRow>, StoreError> {
+        let Self { file, selection, range, parts } = self;
+        let mut found = None;
+        file.rows(series.number, *range, newest, |row| {
             budget.spend(1)?;
             if parts.accepts(file, selection, row.revision)? {
                 found = Some(row);
             }
             Ok(found.is_none())
         })?;
-        Ok::<_, StoreError>(found)
-    };
-    let Some(last) = edge(true)? else { return Ok(None) };
-    Ok(edge(false)?.map(|first| (first.time, last)))
+        Ok(found)
+    }
 }
 
 /// The newest samples of a file: looked for in windows from its end, each longer than the one after.

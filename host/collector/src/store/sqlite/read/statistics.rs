@@ -1,7 +1,7 @@
 //! Statistics: from sums by day and hour where they can be used, from samples elsewhere.
 
 use super::super::rows::{DAY, HOUR, SPANS};
-use super::super::series::{ReadFile, Series, SharedParts};
+use super::super::series::{ReadFile, RollupRow, Series, SharedParts};
 use super::{Budget, SqliteReader};
 use crate::store::selection::{Selection, TimeRange};
 use crate::store::statistics::Grouped;
@@ -66,6 +66,14 @@ struct Counting<'a> {
     grouped: Grouped,
 }
 
+/// A month file while its samples are counted.
+struct MonthScan<'a> {
+    file: &'a ReadFile,
+    /// Whether its samples were dropped.
+    expired: bool,
+    parts: SharedParts,
+}
+
 impl Counting<'_> {
     fn file(&mut self, file: &ReadFile) -> Result<(), StoreError> {
         let selection = &self.query.selection;
@@ -75,13 +83,13 @@ impl Counting<'_> {
             || !selection.metadata.is_empty()
             || self.query.groups.iter().any(by_metadata);
         let expired = file.is_expired()?;
-        let mut parts = SharedParts::default();
+        let mut month = MonthScan { file, expired, parts: SharedParts::default() };
         for series in file.series(selection)? {
             if from_samples {
-                self.samples(file, &series, range, expired, &mut parts)?;
-                continue;
+                self.samples(&mut month, &series, range)?;
+            } else {
+                self.days(&mut month, &series, range)?;
             }
-            self.days(file, &series, range, expired, &mut parts)?;
         }
         Ok(())
     }
@@ -89,25 +97,18 @@ impl Counting<'_> {
     /// Whole days by their sums, the rest by hours.
     fn days(
         &mut self,
-        file: &ReadFile,
+        month: &mut MonthScan<'_>,
         series: &Series,
         range: TimeRange,
-        expired: bool,
-        parts: &mut SharedParts,
     ) -> Result<(), StoreError> {
-        let around = TimeRange { start: range.start - SPANS[1] + 1, end: range.end };
-        for day in file.rollups(series.number, DAY, around)? {
-            let span = TimeRange { start: day.start, end: day.start + SPANS[usize::from(DAY)] };
-            if self.joins(file, series, &day, span, range)? {
+        for day in month.file.rollups(series.number, DAY, around(range, DAY))? {
+            if self.joins(month.file, series, &day, range)? {
                 continue;
             }
-            let within = overlap(span, range);
-            let around = TimeRange { start: within.start - SPANS[0] + 1, end: within.end };
-            for hour in file.rollups(series.number, HOUR, around)? {
-                let end = hour.start + SPANS[usize::from(HOUR)];
-                let span = TimeRange { start: hour.start, end };
-                if !self.joins(file, series, &hour, span, within)? {
-                    self.samples(file, series, overlap(span, within), expired, parts)?;
+            let within = overlap(day.span, range);
+            for hour in month.file.rollups(series.number, HOUR, around(within, HOUR))? {
+                if !self.joins(month.file, series, &hour, within)? {
+                    self.samples(month, series, overlap(hour.span, within))?;
                 }
             }
         }
@@ -119,26 +120,24 @@ impl Counting<'_> {
         &mut self,
         file: &ReadFile,
         series: &Series,
-        row: &super::super::series::RollupRow,
-        span: TimeRange,
+        row: &RollupRow,
         range: TimeRange,
     ) -> Result<bool, StoreError> {
-        let inside = range.start <= span.start && span.end <= range.end;
-        let absolute =
-            TimeRange { start: span.start + file.range.start, end: span.end + file.range.start };
-        if row.stale || !inside {
+        let span = row.span;
+        if row.stale || span.start < range.start || range.end < span.end {
             return Ok(false);
         }
+        let start = file.range.start;
+        let absolute = TimeRange { start: span.start + start, end: span.end + start };
         let Some(period) = self.periods.holding(absolute) else { return Ok(false) };
         if row.sums.rows > 0 {
             self.budget.spend(1)?;
             let values = self.query.groups.iter().map(|group| group.of_owner(&series.owner));
             let unit = series.meter.unit.to_string();
             let key = GroupKey { period, unit, values: values.collect() };
-            let cardinality = self.query.cardinality;
             let sums = self.grouped.entry(key)?;
             sums.join(&row.sums);
-            owners(cardinality, sums, series);
+            owners(self.query.cardinality, sums, series);
         }
         Ok(true)
     }
@@ -146,13 +145,12 @@ impl Counting<'_> {
     /// Adds samples one by one.
     fn samples(
         &mut self,
-        file: &ReadFile,
+        month: &mut MonthScan<'_>,
         series: &Series,
         range: TimeRange,
-        expired: bool,
-        parts: &mut SharedParts,
     ) -> Result<(), StoreError> {
-        if expired {
+        let MonthScan { file, expired, parts } = month;
+        if *expired {
             let month = crate::store::selection::from_micros(file.range.start).iso();
             return Err(StoreError::Expired(month[..7].to_owned()));
         }
@@ -181,6 +179,11 @@ impl Counting<'_> {
             Ok(true)
         })
     }
+}
+
+/// Where spans begin that overlap a range.
+fn around(range: TimeRange, span: u8) -> TimeRange {
+    TimeRange { start: range.start - SPANS[usize::from(span)] + 1, end: range.end }
 }
 
 fn owners(wanted: bool, sums: &mut Accumulator, series: &Series) {
