@@ -37,8 +37,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 /// Heartbeat interval in seconds, unless the URL sets another one.
 const HEARTBEAT: u16 = 10;
-/// `control_exchange` of Ceilometer.
-const EXCHANGE: &str = "ceilometer";
 
 #[derive(Debug, Error)]
 enum ConsumeError {
@@ -123,10 +121,11 @@ impl Source {
     /// which a declaration failed, so that each one has its own.
     async fn prepare(&self, connection: &Connection, queue: &str) -> Result<Channel, ConsumeError> {
         let durable = self.spec.broker.queues != Queues::Transient;
+        let exchange = self.spec.broker.exchange.as_str();
         let channel = step("opening a channel", connection.create_channel()).await?;
         let options = ExchangeDeclareOptions { durable, ..Default::default() };
         let (kind, table) = (ExchangeKind::Topic, FieldTable::default);
-        let declaring = channel.exchange_declare(EXCHANGE.into(), kind, options, table());
+        let declaring = channel.exchange_declare(exchange.into(), kind, options, table());
         let declared = step("declaring the exchange", declaring).await;
         let channel = existing(connection, channel, declared).await?;
         let mut arguments = table();
@@ -139,7 +138,7 @@ impl Source {
         let channel = existing(connection, channel, declared).await?;
         let options = QueueBindOptions::default();
         let binding =
-            channel.queue_bind(queue.into(), EXCHANGE.into(), queue.into(), options, table());
+            channel.queue_bind(queue.into(), exchange.into(), queue.into(), options, table());
         step("binding the queue", binding).await?;
         Ok(channel)
     }

@@ -191,6 +191,16 @@ fn queues(check: &mut Check<'_>, at: &str, raw: RawQueues) -> Option<CollectedQu
         ("durable", Queues::Durable),
         ("quorum", Queues::Quorum),
     ];
+    if tls.as_ref().is_some_and(|tls| !tls.verify_hostname) {
+        let what = "the collector always compares the broker's name with its certificate";
+        let pointer = format!("{at}/tls/verify_hostname");
+        check.fault(
+            &pointer,
+            what,
+            "remove `verify_hostname`, or name the broker as its certificate",
+        );
+        return None;
+    }
     let declare = check.word(&format!("{at}/declare"), &raw.declare, &words);
     let prefetch = check.value(
         &format!("{at}/prefetch"),
@@ -220,7 +230,12 @@ fn queues(check: &mut Check<'_>, at: &str, raw: RawQueues) -> Option<CollectedQu
         }
     };
     Some(CollectedQueues {
-        broker: BrokerSpec { urls, tls: tls?, queues: declare?.unwrap_or_default() },
+        broker: BrokerSpec {
+            urls,
+            tls: tls?,
+            queues: declare?.unwrap_or_default(),
+            ..BrokerSpec::default()
+        },
         label: url::label(&text),
         queues: named?,
         prefetch: prefetch?.unwrap_or(200),

@@ -23,8 +23,8 @@ use super::raw::{Document, Field, Kind, Scalar};
 
 pub use units::{parse_duration, parse_size};
 
-pub use context::KnownMeters;
 pub(super) use collector::check as collector;
+pub use context::KnownMeters;
 pub(super) use context::PipelineContext;
 pub(super) use host::{Defaults, Host, check as host};
 pub(super) use pipeline::{check as pipeline, pipeline_sources, polling};
