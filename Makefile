@@ -12,9 +12,9 @@ LAB    := .lab
 .NOTPARALLEL:
 
 .PHONY: build
-build: ## build the agent (target/release/nephometer) and the shipped components (target/components/)
+build: ## build the agent and the collector (target/release/), and the shipped components (target/components/)
 	scripts/install build
-	cargo build --release --locked -p nephometer
+	cargo build --release --locked -p nephometer -p nephometer-collector
 	scripts/wasm-build
 
 .PHONY: agent
@@ -41,7 +41,7 @@ test-languages: build ## test the example components in languages other than Rus
 	scripts/languages-test
 
 .PHONY: test
-test: install-test build fmt lint doc contract ceilometer test-languages guide docs instructions ## run all checks that a change must pass
+test: install-test build fmt lint doc contract ceilometer ceilometerclient test-languages guide docs instructions ## run all checks that a change must pass
 	cargo test --locked $(GUESTS)
 	cargo test --release --locked --workspace --exclude nephometer-bench
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
@@ -63,8 +63,12 @@ oracles: build ceilometer ## compare with real services that are too large for `
 	scripts/install oracles
 	scripts/gnocchi
 
+.PHONY: ceilometerclient
+ceilometerclient: # install python-ceilometerclient for tests of the collector
+	scripts/ceilometerclient
+
 .PHONY: soak
-soak: install-test build ceilometer ## run the tests with full counts
+soak: install-test build ceilometer ceilometerclient ## run the tests with full counts
 	NEPHOMETER_TEST_SCALE=full cargo test --release --locked --workspace --exclude nephometer-bench
 
 .PHONY: bench

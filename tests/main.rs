@@ -15,6 +15,7 @@ mod authoring;
 mod cases;
 mod ceilometer;
 mod ceilometer_conf;
+mod collector;
 mod components;
 mod config;
 mod delivery;

@@ -170,11 +170,6 @@ impl Agent {
     /// Starts a command. Its output goes to files in the folder.
     pub(crate) fn start(&self, mut command: Command, input: Option<&str>) -> Running {
         let number = self.runs.fetch_add(1, Relaxed);
-        let (stdout, stderr) = (
-            self.folder.at(&format!("stdout-{number}")),
-            self.folder.at(&format!("stderr-{number}")),
-        );
-        command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
         match input {
             // From a file: a pipe could fill up while the agent does not read.
             Some(input) => {
@@ -185,8 +180,7 @@ impl Agent {
                 command.stdin(Stdio::null());
             }
         }
-        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Running { child, stdout, stderr }
+        Running::start(command, &self.folder, &number.to_string())
     }
 }
 
@@ -198,6 +192,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts a command. Its output goes to files in the folder, which `name` tells apart.
+    pub(crate) fn start(mut command: Command, folder: &Folder, name: &str) -> Self {
+        let stdout = folder.at(&format!("stdout-{name}"));
+        let stderr = folder.at(&format!("stderr-{name}"));
+        command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { child, stdout, stderr }
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -20,6 +20,7 @@ mod broker;
 mod caution;
 mod ceilometer;
 mod check;
+mod collector;
 mod error;
 mod exporter;
 mod filter;
@@ -43,6 +44,10 @@ mod value;
 
 pub use broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
 pub use check::{KnownMeters, parse_duration, parse_size};
+pub use collector::{
+    AccessSpec, ApiSpec, CollectedQueues, CollectorSpec, CommitSpec, KeepSpec, NamedSecret,
+    RetentionClass, load_collector,
+};
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
 pub use grant::{ConnectTarget, Grant};

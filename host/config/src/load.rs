@@ -288,7 +288,7 @@ fn pipeline(
     check::pipeline(&doc, context, report)
 }
 
-fn document(bytes: &[u8], name: &str, report: &mut Report) -> Option<Document> {
+pub(super) fn document(bytes: &[u8], name: &str, report: &mut Report) -> Option<Document> {
     let mut warnings = Vec::new();
     let read = Document::read(bytes, name, &mut warnings);
     report.extend_warnings(warnings);
@@ -301,7 +301,11 @@ fn document(bytes: &[u8], name: &str, report: &mut Report) -> Option<Document> {
     }
 }
 
-fn bytes(origin: &Origin, installed: &str, report: &mut Report) -> Option<(String, Vec<u8>)> {
+pub(super) fn bytes(
+    origin: &Origin,
+    installed: &str,
+    report: &mut Report,
+) -> Option<(String, Vec<u8>)> {
     let path = match origin {
         Origin::Text { name, text } => return Some((name.clone(), text.clone().into_bytes())),
         Origin::File(path) => path.as_path(),

@@ -180,6 +180,23 @@ bounds! {
     FrameBytes = "amqp_frame_bytes", Broker, "size of a frame", 128 * KIB, "bytes", "check what answers at amqp.url";
     ReturnHeader = "amqp_return_header_bytes", Broker, "content header of a returned message", 4 * KIB, "bytes", "check what answers at amqp.url";
     Unasked = "amqp_unasked_methods", Broker, "methods that a broker sends on one connection without being asked, besides confirms and returns", 1_000, "", "check what answers at amqp.url";
+    // What the collector accepts.
+    CollectorMessage = "collector_message_bytes", Broker, "body of a message that the collector accepts", 64 * MIB, "bytes", "send fewer samples in one message";
+    CollectorSamples = "collector_message_samples", Broker, "samples of a message that the collector accepts", 100_000, "", "send fewer samples in one message";
+    CollectorText = "collector_text_bytes", Broker, "length of an id, a name, a unit or a source of a sample that the collector stores", KIB, "bytes", "use a shorter one";
+    CollectorMetadata = "collector_metadata_bytes", Broker, "metadata of a sample that the collector stores", 256 * KIB, "bytes", "send less metadata";
+    CollectorLetters = "collector_dead_letters", Broker, "messages that could not be read and that are kept; the oldest make room", 10_000, "", "export and delete those that are known";
+    CollectorLetterBytes = "collector_dead_letter_bytes", Broker, "bytes of those", 256 * MIB, "bytes", "export and delete those that are known";
+    CollectorClasses = "collector_classes", File, "retention classes, with the default one", 8, "", "join some of them";
+
+    // Clients of the query API.
+    QueryConnections = "query_connections", Client, "connections of the query API open at once; more wait", 64, "", "close connections that are not used";
+    QueryHead = "query_head_bytes", Client, "head of a request of the query API", 64 * KIB, "bytes", "send a shorter query";
+    QueryBody = "query_body_bytes", Client, "body of a request of the query API", MIB, "bytes", "send a shorter query";
+    QueryTerms = "query_terms", Client, "conditions of one query", 200, "", "use fewer conditions";
+    QueryTime = "query_request_time", Client, "time to send a request of the query API", 30_000, "ms", "send the request at once";
+    QueryEntries = "query_entries", Client, "entries of one answer", 1_000_000, "", "name a smaller limit";
+    QueryPeriods = "query_periods", Client, "periods of one query for statistics, times its groups", 1_000_000, "", "use longer periods, a shorter time or fewer groups";
 
     // Files.
     YamlBytes = "yaml_bytes", File, "a YAML file with its aliases expanded", 4 * MIB, "bytes", "split the file, or use fewer aliases";

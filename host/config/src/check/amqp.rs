@@ -11,7 +11,7 @@ use crate::url;
 pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<AmqpSpec> {
     let raw = check.mapping("/amqp", field)?;
     check.keys("/amqp", &["url", "url_file", "tls", "queues", "exchange"], Unknown::Refused(&[]));
-    let tls = tls(check, raw.tls);
+    let tls = tls(check, "/amqp/tls", raw.tls);
     let words = [
         ("transient", Queues::Transient),
         ("durable", Queues::Durable),
@@ -49,23 +49,23 @@ fn exchange(check: &mut Check<'_>, field: &Field<Scalar>) -> Option<String> {
 }
 
 /// The TLS settings and files.
-fn tls(check: &mut Check<'_>, field: Field<RawTls>) -> Option<TlsSpec> {
-    let raw = check.mapping("/amqp/tls", field)?;
+pub(super) fn tls(check: &mut Check<'_>, at: &str, field: Field<RawTls>) -> Option<TlsSpec> {
+    let raw = check.mapping(at, field)?;
     let keys = &["enabled", "ca", "certificate", "key", "verify_hostname"];
-    check.keys("/amqp/tls", keys, Unknown::Refused(&[]));
+    check.keys(at, keys, Unknown::Refused(&[]));
     let right = "write true or false";
-    let enabled = check.value("/amqp/tls/enabled", &raw.enabled, truth, right);
-    let verify_hostname =
-        check.value("/amqp/tls/verify_hostname", &raw.verify_hostname, truth, right);
-    let ca = check.file("/amqp/tls/ca", &raw.ca);
-    let certificate = check.file("/amqp/tls/certificate", &raw.certificate);
-    let key = check.file("/amqp/tls/key", &raw.key);
+    let enabled = check.value(&format!("{at}/enabled"), &raw.enabled, truth, right);
+    let verify_hostname = format!("{at}/verify_hostname");
+    let verify_hostname = check.value(&verify_hostname, &raw.verify_hostname, truth, right);
+    let ca = check.file(&format!("{at}/ca"), &raw.ca);
+    let certificate = check.file(&format!("{at}/certificate"), &raw.certificate);
+    let key = check.file(&format!("{at}/key"), &raw.key);
     let identity = match (certificate?, key?) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
         _ => {
             let what = "`certificate` and `key` belong together, and one is missing";
-            check.fault("/amqp/tls", what, "name both, or none");
+            check.fault(at, what, "name both, or none");
             return None;
         }
     };

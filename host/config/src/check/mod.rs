@@ -3,6 +3,7 @@
 
 mod agent;
 mod amqp;
+mod collector;
 mod component_url;
 mod components;
 mod context;
@@ -23,6 +24,7 @@ use super::raw::{Document, Field, Kind, Scalar};
 
 pub use units::{parse_duration, parse_size};
 
+pub(super) use collector::check as collector;
 pub use context::KnownMeters;
 pub(super) use context::PipelineContext;
 pub(super) use host::{Defaults, Host, check as host};

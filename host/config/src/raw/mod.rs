@@ -4,6 +4,7 @@
 //! serde_yaml fills from the result. The module converts the bytes of a file to a [`Document`];
 //! `check` interprets the values.
 
+mod collector;
 mod indent;
 mod mirror;
 mod node;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use serde_yaml::{Mapping, Number, Value};
 
+pub(super) use collector::*;
 pub(super) use mirror::*;
 use node::{Data, Entries, Entry, Node};
 

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+pub mod collector;
 pub mod component;
 pub mod control;
 pub mod http;

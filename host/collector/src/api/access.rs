@@ -1,0 +1,196 @@
+//! Who may see what: tokens from a file, as hashes, with projects and roles.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use nephometer_config::AccessSpec;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+/// What a client may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rights {
+    /// The only project whose samples it sees; `None` for all.
+    pub(super) project: Option<String>,
+    /// The project and whose name it posts samples in.
+    pub(super) own: Option<String>,
+    /// Whether it may post samples.
+    pub(super) writes: bool,
+}
+
+/// Checks tokens.
+pub(crate) struct Access {
+    /// `None` for loopback, where everyone is an administrator.
+    file: Option<PathBuf>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    changed: Option<SystemTime>,
+    tokens: Vec<TokenLine>,
+}
+
+struct TokenLine {
+    hash: [u8; 32],
+    project: String,
+    roles: Vec<String>,
+}
+
+/// Why a file of tokens cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum AccessError {
+    /// It cannot be read.
+    #[error("{path}: {source}; `nephometer-collector token` writes lines for this file")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A line is not as it has to be.
+    #[error(
+        "{path}:{line}: {what}; a line is `sha256:HASH PROJECT ROLE[,ROLE]`, as `nephometer-collector token` writes it"
+    )]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+impl Access {
+    /// Reads the file, so that its problems are reported at the start.
+    pub(crate) fn open(spec: &AccessSpec) -> Result<Self, AccessError> {
+        let file = match spec {
+            AccessSpec::Loopback => None,
+            AccessSpec::Tokens(path) => Some(path.clone()),
+        };
+        let access = Self { file, known: Mutex::default() };
+        if let Some(path) = &access.file {
+            let mut known = access.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.read(path)?;
+        }
+        Ok(access)
+    }
+
+    /// The rights of a token; `None` if it has none. A changed file is read again; while it cannot be
+    /// read, the tokens of before stay.
+    pub(super) fn rights(&self, token: Option<&str>) -> Option<Rights> {
+        let Some(path) = &self.file else {
+            return Some(Rights { project: None, own: None, writes: true });
+        };
+        let hash: [u8; 32] = Sha256::digest(token?.as_bytes()).into();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.changed != changed(path) {
+            // `health` would be no place for this: the file is the operator's, who sees no effect.
+            drop(known.read(path));
+        }
+        // A hash is compared, not the token: equal beginnings of hashes help nobody to guess.
+        let line = known.tokens.iter().find(|line| line.hash == hash)?;
+        let has = |role: &str| line.roles.iter().any(|known| known == role);
+        let all = has("admin") || has("auditor");
+        Some(Rights {
+            project: (!all).then(|| line.project.clone()),
+            own: Some(line.project.clone()),
+            writes: !has("auditor"),
+        })
+    }
+}
+
+impl Known {
+    fn read(&mut self, path: &Path) -> Result<(), AccessError> {
+        let io = |source| AccessError::Io { path: path.to_owned(), source };
+        let changed = changed(path);
+        let text = nephometer_files::read_text(path).map_err(io)?;
+        let mut tokens = Vec::new();
+        for (at, line) in text.lines().enumerate() {
+            let wrong = |what| AccessError::Line { path: path.to_owned(), line: at + 1, what };
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if line.is_empty() {
+                continue;
+            }
+            let mut words = line.split_whitespace();
+            let (hash, project, roles) = (words.next(), words.next(), words.next());
+            let mut bytes = [0; 32];
+            let digits = hash.and_then(|hash| hash.strip_prefix("sha256:"));
+            let digits = digits.ok_or_else(|| wrong("no hash"))?;
+            hex::decode_to_slice(digits, &mut bytes).map_err(|_| wrong("no SHA-256 hash"))?;
+            let project = project.ok_or_else(|| wrong("no project"))?.to_owned();
+            let roles = roles.ok_or_else(|| wrong("no role"))?;
+            if words.next().is_some() {
+                return Err(wrong("more than three words"));
+            }
+            let roles = roles.split(',').map(str::to_owned).collect();
+            tokens.push(TokenLine { hash: bytes, project, roles });
+        }
+        *self = Self { changed, tokens };
+        Ok(())
+    }
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|found| found.modified()).ok()
+}
+
+/// The hash of a token in a line of the file.
+pub(crate) fn hashed(token: &str) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(token.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_have_projects_and_roles() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        let line = |token: &str, rest: &str| format!("{} {rest}\n", hashed(token));
+        let text = [
+            "# people\n",
+            &line("a", "p admin"),
+            &line("b", "p member,reader"),
+            &line("c", "q auditor # x"),
+        ]
+        .concat();
+        std::fs::write(&path, text).unwrap();
+        let access = Access::open(&AccessSpec::Tokens(path.clone())).unwrap();
+        let rights = |token| access.rights(Some(token));
+        let found = |project: Option<&str>, own: &str, writes| {
+            Some(Rights { project: project.map(str::to_owned), own: Some(own.into()), writes })
+        };
+        assert_eq!(rights("a"), found(None, "p", true));
+        assert_eq!(rights("b"), found(Some("p"), "p", true));
+        assert_eq!(rights("c"), found(None, "q", false));
+        assert_eq!((rights("d"), access.rights(None)), (None, None));
+        // A revoked token ends with the file.
+        std::fs::write(&path, line("d", "p member")).unwrap();
+        let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        assert_eq!((rights("a"), rights("d")), (None, found(Some("p"), "p", true)));
+    }
+
+    #[test]
+    fn lines_are_checked_with_place_and_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        for (text, expected) in [
+            ("abc p admin", "tokens:1: no hash; a line is `sha256:HASH PROJECT"),
+            ("\nsha256:abc p admin", "tokens:2: no SHA-256 hash"),
+            (&format!("{} p", hashed("x")), "no role"),
+            (&format!("{} p admin x", hashed("x")), "more than three words"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = Access::open(&AccessSpec::Tokens(path.clone())).err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let missing = Access::open(&AccessSpec::Tokens(path)).err().unwrap().to_string();
+        assert!(missing.contains("nephometer-collector token"), "{missing}");
+    }
+}

@@ -1,0 +1,21 @@
+//! Ceilometer's v2 API over HTTP, `/health` and `/metrics`.
+//!
+//! `server` has the listener and the connections and knows nothing of the API; `routes` maps requests
+//! to answers and knows nothing of sockets, so that either can be replaced. Quirks of the real API
+//! are kept where a client can see them; `docs/api.md` lists every difference.
+
+mod access;
+mod complex;
+mod conditions;
+mod error;
+mod flat;
+mod metrics;
+mod post;
+mod render;
+mod routes;
+mod server;
+mod statistics;
+
+pub(crate) use access::{Access, AccessError, hashed};
+pub(crate) use routes::{Answer, Api, Request};
+pub(crate) use server::Server;

@@ -1,0 +1,326 @@
+//! Maps requests to answers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nephometer_telemetry::events::collector as events;
+use serde_json::{Value, json};
+
+use super::access::{Access, Rights};
+use super::complex::ComplexQuery;
+use super::conditions::{Conditions, Subject, conditions, limit, only, whole};
+use super::error::ApiError;
+use super::statistics::Asked;
+use super::{metrics, post, render};
+use crate::ingest::{Health, PostHandover};
+use crate::store::{Reader, Selection, StoreError, TimeRange};
+
+/// A request without its transport.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// Decoded, without the query.
+    pub(crate) path: String,
+    pub(crate) parameters: Vec<(String, String)>,
+    /// `X-Auth-Token`
+    pub(crate) token: Option<String>,
+    /// `Host`, for links.
+    pub(crate) host: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A status and a body.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    pub(crate) kind: &'static str,
+}
+
+/// Opens another reader.
+type Open = Box<dyn Fn() -> Result<Box<dyn Reader>, StoreError> + Send + Sync>;
+
+/// What answers are made from.
+pub(crate) struct Api {
+    access: Access,
+    limit: usize,
+    health: Arc<Health>,
+    open: Open,
+    /// Readers that nobody uses.
+    idle: Mutex<Vec<Box<dyn Reader>>>,
+    /// `None` where no samples are taken.
+    handover: Option<PostHandover>,
+}
+
+impl Api {
+    pub(crate) fn new(access: Access, limit: usize, health: Arc<Health>, open: Open) -> Self {
+        Self { access, limit, health, open, idle: Mutex::default(), handover: None }
+    }
+
+    /// Lets clients post samples.
+    pub(crate) fn with_handover(self, handover: PostHandover) -> Self {
+        Self { handover: Some(handover), ..self }
+    }
+
+    /// Answers a request. Blocks while it reads.
+    pub(crate) fn answer(&self, request: &Request) -> Answer {
+        if let Some(answer) = self.unprotected(request) {
+            return answer;
+        }
+        let Some(rights) = self.access.rights(request.token.as_deref()) else {
+            return failed(&ApiError::unauthenticated());
+        };
+        match self.routed(request, &rights) {
+            Ok((status, value)) => json_answer(status, &value),
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// What needs no token.
+    fn unprotected(&self, request: &Request) -> Option<Answer> {
+        match (&*request.method, &*request.path) {
+            ("GET", "/health") => {
+                let (healthy, value) = metrics::health(&self.health);
+                Some(json_answer(if healthy { 200 } else { 503 }, &value))
+            }
+            ("GET", "/metrics") => {
+                let body = metrics::text(&self.health).into_bytes();
+                Some(Answer { status: 200, body, kind: "text/plain; version=0.0.4" })
+            }
+            _ => None,
+        }
+    }
+
+    fn routed(&self, request: &Request, rights: &Rights) -> Result<(u16, Value), ApiError> {
+        let path = request.path.strip_prefix("/v2/").unwrap_or_default();
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+        let found = match (&*request.method, first, rest) {
+            ("GET", "meters", "") => self.meters(request, rights),
+            ("GET", "meters", name) => match name.strip_suffix("/statistics") {
+                Some(name) => self.statistics(request, rights, name),
+                None => self.old_samples(request, rights, name),
+            },
+            ("POST", "meters", name) if !name.is_empty() => {
+                return post::samples(request, rights, name, self.handover.as_ref())
+                    .map(|value| (201, value));
+            }
+            ("GET", "samples", "") => self.samples(request, rights),
+            ("GET", "samples", id) => self.sample(request, rights, id),
+            ("GET", "resources", "") => self.resources(request, rights),
+            // Ids of interfaces may have a slash, which clients do not escape.
+            ("GET", "resources", id) => self.resource(request, rights, id),
+            ("POST", "query", "samples") => self.query(request, rights),
+            ("GET", "capabilities", "") => Ok(render::capabilities()),
+            (_, "alarms", _) | ("POST", "query", "alarms") => {
+                let text = "This resource is no longer available. No forwarding address is \
+                    given.<br /><br />\nalarms URLs is unavailable when Aodh is disabled or \
+                    unavailable.";
+                Err(ApiError::page(410, "Gone", text))
+            }
+            (_, "meters" | "samples" | "resources" | "capabilities", _)
+            | (_, "query", "samples") => {
+                let text =
+                    format!("The method {} is not allowed for this resource. ", request.method);
+                Err(ApiError::page(405, "Method Not Allowed", &text))
+            }
+            _ => Err(ApiError::page(404, "Not Found", "The resource could not be found.")),
+        };
+        found.map(|value| (200, value))
+    }
+
+    fn meters(&self, request: &Request, rights: &Rights) -> Result<Value, ApiError> {
+        let parameters = &request.parameters;
+        only(parameters, &["q", "limit", "unique"])?;
+        let limit = limit(whole(parameters, "limit")?, self.limit)?;
+        let conditions = conditions(parameters, Subject::Meters, rights.project.as_deref())?;
+        let unique = parameters.iter().rev().find(|(name, _)| name == "unique");
+        let unique = unique.is_some_and(|(_, value)| {
+            ["true", "1", "yes", "on", "t", "y"].contains(&&*value.to_lowercase())
+        });
+        let meters = self.read(|reader| reader.meters(&conditions.selection))?;
+        let mut entries: Vec<Value> = if unique {
+            meters.iter().map(render::unique_meter).collect()
+        } else {
+            meters.iter().map(render::meter).collect()
+        };
+        // Meters are sorted by name, so that equal ones stand side by side.
+        entries.dedup();
+        entries.truncate(limit);
+        Ok(Value::Array(entries))
+    }
+
+    fn old_samples(
+        &self,
+        request: &Request,
+        rights: &Rights,
+        meter: &str,
+    ) -> Result<Value, ApiError> {
+        let found = self.newest(request, rights, Some(meter))?;
+        Ok(found.iter().map(render::old_sample).collect())
+    }
+
+    fn samples(&self, request: &Request, rights: &Rights) -> Result<Value, ApiError> {
+        let found = self.newest(request, rights, None)?;
+        Ok(found.iter().map(render::sample).collect())
+    }
+
+    fn newest(
+        &self,
+        request: &Request,
+        rights: &Rights,
+        meter: Option<&str>,
+    ) -> Result<Vec<crate::store::StoredSample>, ApiError> {
+        let parameters = &request.parameters;
+        only(parameters, &["q", "limit"])?;
+        let limit = limit(whole(parameters, "limit")?, self.limit)?;
+        let found = conditions(parameters, Subject::Samples, rights.project.as_deref())?;
+        let mut selection = found.selection;
+        if let Some(meter) = meter {
+            selection.meter = Some(meter.to_owned());
+        }
+        self.read(|reader| reader.newest(&selection, limit, &mut |_| true))
+    }
+
+    fn sample(&self, request: &Request, rights: &Rights, id: &str) -> Result<Value, ApiError> {
+        only(&request.parameters, &[])?;
+        let (project, message_id) = (rights.project.clone(), Some(id.to_owned()));
+        let selection = Selection { project, message_id, ..Selection::default() };
+        let found = self.read(|reader| reader.newest(&selection, 1, &mut |_| true))?;
+        found.first().map(render::sample).ok_or_else(|| ApiError::not_found("Sample", id))
+    }
+
+    fn resources(&self, request: &Request, rights: &Rights) -> Result<Value, ApiError> {
+        let parameters = &request.parameters;
+        only(parameters, &["q", "limit", "meter_links"])?;
+        let limit = limit(whole(parameters, "limit")?, self.limit)?;
+        let links = whole(parameters, "meter_links")?.unwrap_or(1) != 0;
+        let conditions = conditions(parameters, Subject::Resources, rights.project.as_deref())?;
+        let base = base(request);
+        self.read(|reader| {
+            let mut found = reader.resources(&conditions.selection)?;
+            found.truncate(limit);
+            let entries = found.iter().map(|entry| {
+                let links = linked(reader, &base, &entry.owner.resource_id, links)?;
+                Ok(render::resource(entry, &links))
+            });
+            entries.collect::<Result<Value, StoreError>>()
+        })
+    }
+
+    fn resource(&self, request: &Request, rights: &Rights, id: &str) -> Result<Value, ApiError> {
+        only(&request.parameters, &[])?;
+        let (project, resource) = (rights.project.clone(), Some(id.to_owned()));
+        let selection = Selection { project, resource, ..Selection::default() };
+        let base = base(request);
+        let found = self.read(|reader| {
+            let Some(entry) = reader.resources(&selection)?.pop() else { return Ok(None) };
+            let links = linked(reader, &base, id, true)?;
+            Ok(Some(render::resource(&entry, &links)))
+        })?;
+        found.ok_or_else(|| ApiError::not_found("Resource", id))
+    }
+
+    fn statistics(
+        &self,
+        request: &Request,
+        rights: &Rights,
+        meter: &str,
+    ) -> Result<Value, ApiError> {
+        let parameters = &request.parameters;
+        let known = ["q", "groupby", "period", "aggregate.func", "aggregate.param"];
+        only(parameters, &known)?;
+        let found = conditions(parameters, Subject::Samples, rights.project.as_deref())?;
+        let Conditions { selection, .. } = &found;
+        // A range that ends before it begins has nothing.
+        let TimeRange { start, end } = selection.times;
+        let asked = Asked::read(parameters, meter, found)?;
+        if start >= end {
+            return Ok(json!([]));
+        }
+        let totals = self.read(|reader| reader.statistics(&asked.query))?;
+        Ok(Value::Array(asked.answer(&totals)))
+    }
+
+    fn query(&self, request: &Request, rights: &Rights) -> Result<Value, ApiError> {
+        only(&request.parameters, &[])?;
+        let query = ComplexQuery::read(&request.body, self.limit, rights.project.as_deref())?;
+        let mut reader = self.reader()?;
+        let found = query.answer(&mut *reader);
+        self.put_back(reader);
+        Ok(found?.iter().map(render::sample).collect())
+    }
+
+    /// Reads with a reader of its own.
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError>,
+    ) -> Result<T, ApiError> {
+        let mut reader = self.reader()?;
+        let done = work(&mut *reader);
+        match done {
+            Ok(done) => {
+                self.put_back(reader);
+                Ok(done)
+            }
+            // Its files may have been replaced or damaged: the next query opens them again.
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, ApiError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(reader) => Ok(reader),
+            None => (self.open)().map_err(refused),
+        }
+    }
+
+    fn put_back(&self, reader: Box<dyn Reader>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+    }
+}
+
+/// The answer for an error of the store, which is logged if it is not the client's.
+fn refused(error: StoreError) -> ApiError {
+    let asked =
+        matches!(error, StoreError::TooMuch(_) | StoreError::Expired(_) | StoreError::Bound(_));
+    if !asked {
+        events::query_failed(&error);
+    }
+    error.into()
+}
+
+/// The links of a resource.
+fn linked(
+    reader: &mut dyn Reader,
+    base: &str,
+    resource: &str,
+    meters: bool,
+) -> Result<Vec<Value>, StoreError> {
+    let mut links = vec![render::own_link(base, resource)];
+    if meters {
+        let resource_only =
+            Selection { resource: Some(resource.to_owned()), ..Selection::default() };
+        for entry in reader.meters(&resource_only)? {
+            links.push(render::meter_link(base, resource, &entry.meter.name));
+        }
+    }
+    Ok(links)
+}
+
+fn base(request: &Request) -> String {
+    let good = |host: &&str| {
+        host.chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_'))
+    };
+    let host = request.host.as_deref().filter(good).unwrap_or("localhost");
+    format!("http://{host}")
+}
+
+fn json_answer(status: u16, value: &Value) -> Answer {
+    Answer { status, body: value.to_string().into_bytes(), kind: "application/json" }
+}
+
+fn failed(error: &ApiError) -> Answer {
+    json_answer(error.status, &error.body)
+}

@@ -1,0 +1,23 @@
+use clap::Args;
+
+use super::ConfigOption;
+use super::output::print;
+
+/// Check the configuration and print all problems
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    config: ConfigOption,
+}
+
+impl Check {
+    pub(super) fn execute(self) -> anyhow::Result<()> {
+        let spec = self.config.load()?;
+        if let Some(api) = &spec.api {
+            crate::api::Access::open(&api.access)?;
+        }
+        let (brokers, classes) = (spec.brokers.len(), spec.keep.classes.len());
+        print(&format!("ok: {brokers} brokers, {classes} retention classes"))?;
+        Ok(())
+    }
+}

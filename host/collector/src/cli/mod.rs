@@ -1,0 +1,135 @@
+//! The command line: one file per command. The only module that writes to standard output and uses
+//! `clap` and `anyhow`.
+
+mod check;
+mod import;
+mod letters;
+mod output;
+mod query;
+mod run;
+mod store;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use nephometer_config::{CollectorSpec, ConfigError, load_collector};
+use nephometer_telemetry::LogFormat;
+
+use crate::api::AccessError;
+use crate::ingest::files::ImportError;
+use crate::store::StoreError;
+
+/// Collects metering samples, keeps them and answers queries
+///
+/// Takes samples from the queues of AMQP brokers, stores each of them once, and serves Ceilometer's
+/// v2 API.
+#[derive(Debug, Parser)]
+#[command(name = "nephometer-collector", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 success; 64 usage error; 69 store or service unavailable; \
+70 internal error; 78 configuration error.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Import(import::Import),
+    #[command(subcommand)]
+    Query(query::Query),
+    Status(store::Status),
+    Backup(store::Backup),
+    Restore(store::Restore),
+    #[command(subcommand)]
+    DeadLetters(letters::Letters),
+    Token(token::Token),
+}
+
+/// The configuration file
+#[derive(Debug, Args)]
+struct ConfigOption {
+    /// The configuration; by default /etc/nephometer/collector.yaml
+    #[arg(long, value_name = "FILE", env = "NEPHOMETER_COLLECTOR_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigOption {
+    /// Loads the configuration and prints its warnings.
+    fn load(&self) -> anyhow::Result<CollectorSpec> {
+        let (spec, warnings) = load_collector(self.config.as_deref())?;
+        for warning in warnings {
+            output::print_error(&format!("warning: {warning}"));
+        }
+        Ok(spec)
+    }
+}
+
+/// A command that was called wrongly, or a service that does not answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+fn log(filter: &str, json: bool) -> anyhow::Result<()> {
+    let format = if json { LogFormat::Json } else { LogFormat::Text };
+    nephometer_telemetry::start(format, filter).map_err(|error| Failure::Usage(error).into())
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed terminal cannot be told.
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Run(run) => run.execute(),
+        Command::Check(check) => check.execute(),
+        Command::Import(import) => import.execute(),
+        Command::Query(query) => query.execute(),
+        Command::Status(status) => status.execute(),
+        Command::Backup(backup) => backup.execute(),
+        Command::Restore(restore) => restore.execute(),
+        Command::DeadLetters(letters) => letters.execute(),
+        Command::Token(token) => token.execute(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::print_error(&format!("error: {error:#}"));
+            ExitCode::from(code(&error))
+        }
+    }
+}
+
+/// As in sysexits.
+fn code(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if cause.is::<ConfigError>() || cause.is::<AccessError>() {
+            return 78;
+        }
+        match cause.downcast_ref() {
+            Some(Failure::Usage(_)) => return 64,
+            Some(Failure::Unavailable(_)) => return 69,
+            None => {}
+        }
+        if cause.is::<ImportError>() {
+            return 64;
+        }
+        if cause.is::<StoreError>() || cause.is::<std::io::Error>() {
+            return 69;
+        }
+    }
+    70
+}

@@ -1,0 +1,18 @@
+//! The collector: takes samples from queues and files, keeps each of them once, and answers queries.
+//!
+//! `ingest` takes messages and acknowledges them after their commit, `store` keeps them behind two
+//! traits, `api` answers Ceilometer's v2 API, `cli` joins them.
+
+mod api;
+mod cli;
+mod ingest;
+mod message;
+mod python;
+mod sample;
+mod signature;
+mod store;
+
+/// Runs the command that the arguments name.
+pub fn main() -> std::process::ExitCode {
+    cli::main()
+}

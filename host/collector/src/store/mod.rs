@@ -1,0 +1,145 @@
+//! What an engine of the store does, and the types that cross its border.
+//!
+//! Two traits are the border: [`Storage`] takes groups of messages and commits them, [`Reader`]
+//! answers queries. Everything else of the collector sees only these, so that a second engine is a
+//! second implementation. An engine stores a sample once by its id, keeps what streams state about
+//! themselves, and keeps sums by hour and day that equal a recount of what it stores.
+
+mod error;
+mod group;
+mod selection;
+mod sqlite;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use nephometer_model::Timestamp;
+
+pub(crate) use error::StoreError;
+pub(crate) use group::{Committed, DeadLetter, Group, StoredLetter, WriteRule};
+pub(crate) use selection::{MetaCondition, MetaScalar, Selection, TimeRange, flat_pairs};
+pub(crate) use sqlite::{SqliteStore, restore};
+pub(crate) use statistics::{Accumulator, GroupField, GroupKey, Periods, StatisticsQuery, Totals};
+
+use super::sample::{MeterKey, OwnerKey, SampleId};
+use nephometer_model::Volume;
+
+/// The writing side of an engine. One at a time writes; others wait.
+pub(crate) trait Storage: Send {
+    /// Commits a group: all of it is on disk when this returns. After an error nothing may be
+    /// acknowledged, and the same group is written again; what was committed of it is found then.
+    fn write(&mut self, group: &Group, now: Timestamp) -> Result<Committed, StoreError>;
+
+    /// Recomputes sums of hours and days that are over, and drops what is kept no longer. Does a
+    /// bounded part of it; true if there is more.
+    fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Opens the reading side.
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
+
+    /// The messages that could not be read, oldest first, at most this many after the one with this
+    /// number.
+    fn letters(&mut self, after: i64, most: usize) -> Result<Vec<StoredLetter>, StoreError>;
+
+    /// Removes such messages.
+    fn remove_letters(&mut self, numbers: &[i64]) -> Result<(), StoreError>;
+
+    /// Copies the whole store into a folder, while others read and write.
+    fn backup(&mut self, folder: &std::path::Path) -> Result<u64, StoreError>;
+}
+
+/// The reading side of an engine.
+pub(crate) trait Reader: Send {
+    /// Meters with their resources. The newest sample of each decides to whom it belongs.
+    fn meters(&mut self, selection: &Selection) -> Result<Vec<MeterEntry>, StoreError>;
+
+    /// Resources with their times and the metadata of their newest sample.
+    fn resources(&mut self, selection: &Selection) -> Result<Vec<ResourceEntry>, StoreError>;
+
+    /// The newest samples, at most `limit`, that `accept` takes.
+    fn newest(
+        &mut self,
+        selection: &Selection,
+        limit: usize,
+        accept: &mut dyn FnMut(&StoredSample) -> bool,
+    ) -> Result<Vec<StoredSample>, StoreError>;
+
+    /// All samples in no particular order, until `visit` breaks.
+    fn scan(
+        &mut self,
+        selection: &Selection,
+        visit: &mut dyn FnMut(StoredSample) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Statistics by period and group.
+    fn statistics(&mut self, query: &StatisticsQuery) -> Result<Vec<Totals>, StoreError>;
+
+    /// Sums and sizes for `status`.
+    fn state(&mut self) -> Result<StoreState, StoreError>;
+}
+
+/// A meter of a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MeterEntry {
+    pub(crate) meter: MeterKey,
+    pub(crate) owner: OwnerKey,
+}
+
+/// A resource.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ResourceEntry {
+    pub(crate) owner: OwnerKey,
+    pub(crate) first: Timestamp,
+    pub(crate) last: Timestamp,
+    /// JSON text.
+    pub(crate) metadata: String,
+}
+
+/// A stored sample.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StoredSample {
+    pub(crate) id: SampleId,
+    pub(crate) meter: MeterKey,
+    pub(crate) owner: OwnerKey,
+    pub(crate) volume: Option<Volume>,
+    pub(crate) time: Timestamp,
+    pub(crate) recorded: Timestamp,
+    /// JSON text.
+    pub(crate) metadata: std::sync::Arc<str>,
+}
+
+/// Sums for `status`.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub(crate) struct StoreState {
+    /// One entry per database file.
+    pub(crate) files: Vec<FileState>,
+    pub(crate) samples: u64,
+    pub(crate) bytes: u64,
+    /// Messages that could not be read and are kept.
+    pub(crate) dead_letters: u64,
+    /// Samples by what became of them since the store was made: `stored`, `duplicate`, and the
+    /// reasons of refusals.
+    pub(crate) counts: std::collections::BTreeMap<String, u64>,
+}
+
+/// A database file.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct FileState {
+    pub(crate) name: String,
+    pub(crate) samples: u64,
+    pub(crate) bytes: u64,
+    pub(crate) resources: u64,
+    /// Messages of streams that can be verified.
+    pub(crate) messages: u64,
+}
+
+/// How many samples a query may read.
+pub(crate) const DEFAULT_BUDGET: u64 = 10_000_000;
+
+/// The age of a time.
+pub(crate) fn age(now: Timestamp, time: Timestamp) -> Duration {
+    Duration::from_nanos(now.as_nanos().saturating_sub(time.as_nanos()))
+}

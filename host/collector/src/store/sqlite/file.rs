@@ -1,0 +1,243 @@
+//! A database file: its name, its schema with migrations, copies.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::Backup;
+use rusqlite::{Connection, OpenFlags};
+
+use super::catalogue::Catalogue;
+use crate::store::StoreError;
+use crate::store::selection::{TimeRange, from_micros, micros};
+
+/// The first month that a file can have a name for is that of the epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct MonthName(String);
+
+/// The month and the class of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct FileKey {
+    pub(super) month: MonthName,
+    pub(super) class: String,
+}
+
+impl MonthName {
+    /// The month of microseconds since the epoch.
+    pub(super) fn of(time: i64) -> Self {
+        Self(from_micros(time).iso()[..7].to_owned())
+    }
+
+    /// From its beginning to that of the next month, in microseconds since the epoch.
+    pub(super) fn range(&self) -> TimeRange {
+        let start = self.start();
+        // Every month has less than 32 days, and the next one more than 4.
+        let next = Self::of(start + 32 * 86_400_000_000);
+        TimeRange { start, end: next.start() }
+    }
+
+    fn start(&self) -> i64 {
+        let text = format!("{}-01T00:00:00", self.0);
+        nephometer_model::Timestamp::parse(&text).map_or(0, micros)
+    }
+}
+
+impl FileKey {
+    /// Reads the name of a file, such as `2026-11.default.db`.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        let (month, class) = name.strip_suffix(".db")?.split_once('.')?;
+        let (year, number) = month.split_once('-')?;
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let good = year.len() == 4 && number.len() == 2 && digits(year) && digits(number);
+        let month = MonthName(month.to_owned());
+        let start = from_micros(month.start()).iso();
+        (good && start.starts_with(&month.0)).then(|| Self { month, class: class.to_owned() })
+    }
+}
+
+impl fmt::Display for FileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.db", self.month.0, self.class)
+    }
+}
+
+impl fmt::Display for MonthName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A month file that is open for writing.
+pub(super) struct MonthFile {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) range: TimeRange,
+    /// Numbers of meters, resources and so on that were looked up.
+    pub(super) catalogue: Catalogue,
+    /// Changes when another process has written.
+    version: i64,
+}
+
+/// Schemas from the first on. A change is a new entry, which brings the one before to its form; the
+/// number of entries is the number of the schema.
+const MONTH_SCHEMAS: [&str; 1] = [include_str!("month.sql")];
+
+/// Marks files of this program for `file` and others.
+const APPLICATION: i64 = 0x4e70_6843;
+/// How long a statement waits for another process, such as a backup.
+const BUSY: Duration = Duration::from_secs(10);
+
+impl MonthFile {
+    /// Opens the file of a month, and creates it if it is missing.
+    pub(super) fn open(folder: &Path, key: &FileKey) -> Result<Self, StoreError> {
+        let path = folder.join(key.to_string());
+        let connection = open_for_writing(&path, &MONTH_SCHEMAS)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let range = key.month.range();
+        Ok(Self { path, connection, range, catalogue: Catalogue::default(), version: 0 })
+    }
+
+    /// Forgets what another process may have changed; `version` is SQLite's `data_version`.
+    pub(super) fn changed(&mut self, version: i64) {
+        if version != self.version {
+            self.version = version;
+            self.catalogue.forget_marks();
+        }
+    }
+}
+
+pub(super) fn engine(path: &Path, source: rusqlite::Error) -> StoreError {
+    StoreError::Engine { path: path.to_owned(), source }
+}
+
+/// Opens a file for writing, and brings it to the latest schema.
+pub(super) fn open_for_writing(path: &Path, schemas: &[&str]) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let failed = |source| engine(path, source);
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    check_schema(path, &connection, schemas.len())?;
+    // A sync for each commit: what is acknowledged is on disk.
+    let settings = "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                    PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;";
+    connection.execute_batch(settings).map_err(failed)?;
+    migrate(&mut connection, schemas).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Opens a file for reading.
+pub(super) fn open_for_reading(path: &Path, schema: usize) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let failed = |source| engine(path, source);
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    let found = check_schema(path, &connection, schema)?;
+    if found < schema {
+        let what = format!("it has schema {found} of {schema}, as a migration that was cut off");
+        return Err(StoreError::Damaged { path: path.to_owned(), what });
+    }
+    Ok(connection)
+}
+
+/// Opens a month file for reading.
+pub(super) fn month_for_reading(path: &Path) -> Result<Connection, StoreError> {
+    open_for_reading(path, MONTH_SCHEMAS.len())
+}
+
+fn check_schema(path: &Path, connection: &Connection, known: usize) -> Result<usize, StoreError> {
+    let found = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+    let found = found.map_err(|source| engine(path, source))?;
+    match usize::try_from(found) {
+        Ok(found) if found <= known => Ok(found),
+        _ => {
+            let known = i64::try_from(known).unwrap_or(i64::MAX);
+            Err(StoreError::Newer { path: path.to_owned(), found, known })
+        }
+    }
+}
+
+fn migrate(connection: &mut Connection, schemas: &[&str]) -> rusqlite::Result<()> {
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let found = transaction.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))?;
+    let found = usize::try_from(found).unwrap_or(0);
+    for (at, schema) in schemas.iter().enumerate().skip(found) {
+        transaction.execute_batch(schema)?;
+        transaction.pragma_update(None, "user_version", at + 1)?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+    }
+    transaction.commit()
+}
+
+/// Copies a database while others use it. Returns its size.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<u64, StoreError> {
+    let source = Connection::open_with_flags(
+        from,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW,
+    );
+    let source = source.map_err(|source| engine(from, source))?;
+    let failed = |source| engine(to, source);
+    let mut target = Connection::open(to).map_err(failed)?;
+    let backup = Backup::new(&source, &mut target).map_err(failed)?;
+    // All pages in one step: a copy in steps begins again whenever the collector commits.
+    backup.run_to_completion(i32::MAX, Duration::from_millis(10), None).map_err(failed)?;
+    drop(backup);
+    target.execute_batch("PRAGMA journal_mode = DELETE").map_err(failed)?;
+    drop(target);
+    let opened = fs::File::open(to).and_then(|file| file.sync_all().map(|()| file));
+    let length = opened.and_then(|file| file.metadata()).map(|found| found.len());
+    length.map_err(|source| super::file_error("write", to, source))
+}
+
+/// Lets SQLite check all of a file.
+pub(super) fn check_whole(path: &Path) -> Result<(), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let checked = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0))
+    });
+    match checked {
+        Ok(answer) if answer == "ok" => Ok(()),
+        Ok(what) => Err(StoreError::Damaged { path: path.to_owned(), what }),
+        Err(source) => Err(engine(path, source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_have_names_and_bounds() {
+        let key = FileKey::of_name("2026-12.default.db").unwrap();
+        assert_eq!(key.to_string(), "2026-12.default.db");
+        let range = key.month.range();
+        assert_eq!(from_micros(range.start).iso(), "2026-12-01T00:00:00");
+        assert_eq!(from_micros(range.end).iso(), "2027-01-01T00:00:00");
+        assert_eq!(MonthName::of(range.end - 1), key.month);
+        for other in ["2026-13.default.db", "26-12.x.db", "ledger.db", "2026-12.db", "x"] {
+            assert_eq!(FileKey::of_name(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = FileKey::of_name("2026-11.default.db").unwrap();
+        let file = MonthFile::open(folder.path(), &key).unwrap();
+        file.connection.pragma_update(None, "user_version", 9).unwrap();
+        drop(file);
+        let error = MonthFile::open(folder.path(), &key).err().unwrap().to_string();
+        assert!(
+            error.contains("2026-11.default.db has schema 9, and this version knows"),
+            "{error}"
+        );
+        assert!(month_for_reading(&folder.path().join(key.to_string())).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! Counts sums of hours and days again, and drops months that are kept no longer.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use nephometer_model::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use super::file::{FileKey, MonthFile, engine};
+use super::rows::SPANS;
+use super::write::micros_of;
+use super::{SqliteStore, file_error, months};
+use crate::store::StoreError;
+use crate::store::selection::micros;
+
+/// Sums that are counted in one transaction.
+const BATCH: usize = 2_000;
+/// An hour or a day is counted this long after its end, when most of its samples have arrived.
+const DELAY: Duration = Duration::from_secs(120);
+
+impl SqliteStore {
+    /// See [`crate::store::Storage::maintain`].
+    pub(super) fn maintain_files(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        let lock = self.lock.try_clone();
+        let lock = lock.map_err(|source| file_error("lock", &self.folder, source))?;
+        lock.lock().map_err(|source| file_error("lock", &self.folder, source))?;
+        let done = self.maintain_locked(now);
+        let unlocked = lock.unlock();
+        unlocked.map_err(|source| file_error("unlock", &self.folder, source))?;
+        done
+    }
+
+    fn maintain_locked(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        for (key, path) in months(&self.folder)? {
+            let file = self.opened(&key)?;
+            let counted = count_again(file, now).map_err(|source| engine(&path, source))?;
+            if counted == BATCH {
+                return Ok(true);
+            }
+            self.expire(&key, &path, now)?;
+        }
+        Ok(false)
+    }
+
+    /// Drops the samples of a month, or all of it, when its time is over.
+    fn expire(&mut self, key: &FileKey, path: &Path, now: Timestamp) -> Result<(), StoreError> {
+        let class = self.keep.classes.iter().find(|class| class.name == key.class);
+        // A class that was removed from the configuration is kept.
+        let Some(class) = class else { return Ok(()) };
+        let ended = key.month.range().end;
+        let over = |kept: Option<Duration>| {
+            kept.is_some_and(|kept| ended.saturating_add(micros_of(kept)) < micros(now))
+        };
+        if over(class.keep) && over(class.rollups) {
+            self.files.remove(key);
+            return remove_database(path);
+        }
+        if !over(class.keep) {
+            return Ok(());
+        }
+        let file = self.opened(key)?;
+        file.drop_samples().map_err(|source| engine(path, source))
+    }
+}
+
+fn remove_database(path: &Path) -> Result<(), StoreError> {
+    for ending in ["-wal", "-shm", ""] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        match fs::remove_file(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(file_error("remove", path, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl MonthFile {
+    /// Drops all samples and keeps their sums, and makes the file small.
+    fn drop_samples(&mut self) -> rusqlite::Result<()> {
+        let any = self.connection.prepare("SELECT 1 FROM sample LIMIT 1")?.exists([])?;
+        if !any {
+            return Ok(());
+        }
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Whatever is still stale can be counted for the last time now.
+        while count_some(&transaction, i64::MAX)? == BATCH {}
+        transaction.execute("DELETE FROM sample", [])?;
+        transaction.execute("INSERT OR REPLACE INTO meta VALUES ('expired', 1)", [])?;
+        transaction.commit()?;
+        self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+    }
+}
+
+/// Counts some of the stale sums of hours and days that are over. Returns how many.
+fn count_again(file: &mut MonthFile, now: Timestamp) -> rusqlite::Result<usize> {
+    let until = (micros(now) - micros_of(DELAY)).saturating_sub(file.range.start);
+    let transaction = file.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let counted = count_some(&transaction, until)?;
+    transaction.commit()?;
+    if counted > 0 {
+        file.catalogue.forget_marks();
+    }
+    Ok(counted)
+}
+
+fn count_some(connection: &Connection, until: i64) -> rusqlite::Result<usize> {
+    let mut counted = 0;
+    for (span, length) in (0_u8..).zip(SPANS) {
+        let sql = "SELECT series, start FROM rollup WHERE stale = 1 AND span = ?1 AND start <= ?2 \
+                   ORDER BY start LIMIT ?3";
+        let left = i64::try_from(BATCH - counted).unwrap_or(0);
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement
+            .query_map(params![span, until.saturating_sub(length), left], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        let stale: Vec<(i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
+        for (series, start) in &stale {
+            count(connection, span, *series, *start)?;
+        }
+        counted += stale.len();
+    }
+    Ok(counted)
+}
+
+/// Counts one sum from its samples.
+fn count(connection: &Connection, span: u8, series: i64, start: i64) -> rusqlite::Result<()> {
+    let end = start + SPANS[usize::from(span)];
+    let range = params![series, start, end];
+    let edge = |order: &str| {
+        let sql = format!(
+            "SELECT volume FROM sample WHERE series = ?1 AND time >= ?2 AND time < ?3 \
+             AND volume IS NOT NULL ORDER BY time {order}, id {order} LIMIT 1"
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        statement.query_row(range, |row| row.get::<_, rusqlite::types::Value>(0)).optional()
+    };
+    let (first, last) = (edge("ASC")?, edge("DESC")?);
+    let sql = "REPLACE INTO rollup SELECT ?1, ?4, ?2, 0, count(*), count(volume), total(volume), \
+               min(volume), max(volume), ?5, ?6, min(time), max(time) \
+               FROM sample WHERE series = ?1 AND time >= ?2 AND time < ?3";
+    connection.prepare_cached(sql)?.execute(params![series, start, end, span, first, last])?;
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! Writes a group: one transaction per month file, then the ledger.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use nephometer_model::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use super::catalogue::Catalogue;
+use super::file::{FileKey, MonthFile, MonthName, engine};
+use super::rows::{DAY, HOUR, SPANS, volume_value};
+use super::{SqliteStore, months};
+use crate::message::ReadMessage;
+use crate::sample::{Measurement, Refusal, SampleId};
+use crate::store::selection::micros;
+use crate::store::{Committed, Group, StoreError, WriteRule, age};
+
+/// The part of a group that belongs into one file: numbers of messages with numbers of their
+/// samples.
+type Part = Vec<(usize, Vec<usize>)>;
+
+impl SqliteStore {
+    pub(super) fn write_group(
+        &mut self,
+        group: &Group,
+        now: Timestamp,
+    ) -> Result<Committed, StoreError> {
+        // Shared with this value, so that the folder can be written while it is locked.
+        let lock = self.lock.try_clone();
+        let lock = lock.map_err(|source| super::file_error("lock", &self.folder, source))?;
+        lock.lock().map_err(|source| super::file_error("lock", &self.folder, source))?;
+        let written = self.write_locked(group, now);
+        let unlocked = lock.unlock();
+        unlocked.map_err(|source| super::file_error("unlock", &self.folder, source))?;
+        written
+    }
+
+    fn write_locked(&mut self, group: &Group, now: Timestamp) -> Result<Committed, StoreError> {
+        let mut committed = Committed::default();
+        let parts = self.parts(group, now, &mut committed);
+        self.open_window(now)?;
+        for (key, part) in &parts {
+            self.opened(key)?;
+            let mut file = self.files.remove(key).expect("it was opened");
+            let others: Vec<&MonthFile> = self.files.values().collect();
+            let written = write_part(&mut file, &others, &PartOfGroup { group, part, now });
+            if written.is_err() {
+                file.catalogue.forget();
+            }
+            let path = file.path.clone();
+            self.files.insert(key.clone(), file);
+            let outcome = written.map_err(|source| engine(&path, source))?;
+            committed.stored += outcome.stored;
+            committed.duplicates += outcome.duplicates;
+            committed.oldest = committed.oldest.max(outcome.oldest);
+        }
+        committed.letters = self.ledger.write(group, &committed, now)?;
+        Ok(committed)
+    }
+
+    /// Divides a group by files, and refuses samples outside the window.
+    fn parts(
+        &self,
+        group: &Group,
+        now: Timestamp,
+        committed: &mut Committed,
+    ) -> BTreeMap<FileKey, Part> {
+        let mut parts: BTreeMap<FileKey, Part> = BTreeMap::new();
+        let mut classes: HashMap<&str, String> = HashMap::new();
+        let mut months: Vec<(i64, i64, MonthName)> = Vec::new();
+        let mut refuse = |refusal: Refusal| {
+            *committed.refused.entry(refusal.as_str()).or_default() += 1;
+        };
+        for (number, message) in group.messages.iter().enumerate() {
+            message.refused.iter().for_each(|sample| refuse(sample.refusal));
+            for (at, sample) in message.samples.iter().enumerate() {
+                if let Some(refusal) = self.outside(sample, group.rule, now) {
+                    refuse(refusal);
+                    continue;
+                }
+                let class = classes
+                    .entry(&sample.meter.name)
+                    .or_insert_with(|| self.class(&sample.meter.name).to_owned());
+                let month = month(&mut months, micros(sample.time));
+                let key = FileKey { month, class: class.clone() };
+                let part = parts.entry(key).or_default();
+                match part.last_mut() {
+                    Some((last, samples)) if *last == number => samples.push(at),
+                    _ => part.push((number, vec![at])),
+                }
+            }
+            // Streams are kept whole: also their records, and messages without samples.
+            if message.place.is_some() && message.samples.is_empty() {
+                let class = self.keep.classes.last().map_or("default", |class| &class.name);
+                let key = FileKey { month: super::month_of(now), class: class.to_owned() };
+                parts.entry(key).or_default().push((number, Vec::new()));
+            }
+        }
+        parts
+    }
+
+    fn outside(&self, sample: &Measurement, rule: WriteRule, now: Timestamp) -> Option<Refusal> {
+        if age(sample.time, now) > self.keep.ahead {
+            return Some(Refusal::TooEarly);
+        }
+        let old = age(now, sample.time) > self.keep.window;
+        (old && rule == WriteRule::InWindow).then_some(Refusal::TooOld)
+    }
+
+    /// The first class with a matching pattern; the default one has none and takes the rest.
+    fn class(&self, meter: &str) -> &str {
+        let matches = |class: &&nephometer_config::RetentionClass| {
+            class.meters.is_empty() || class.meters.iter().any(|glob| glob.matches(meter))
+        };
+        self.keep.classes.iter().find(matches).map_or("default", |class| &class.name)
+    }
+
+    /// Opens the files in which a repeated id could be found.
+    fn open_window(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let oldest = micros(now) - micros_of(self.keep.window);
+        let newest = micros(now).saturating_add(micros_of(self.keep.ahead));
+        let inside = |file: &MonthFile| file.range.start <= newest && oldest < file.range.end;
+        self.files.retain(|_, file| inside(file));
+        for (key, _) in months(&self.folder)? {
+            let range = key.month.range();
+            if range.start <= newest && oldest < range.end {
+                self.opened(&key)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn micros_of(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The month of a time; the months of a group are few.
+fn month(known: &mut Vec<(i64, i64, MonthName)>, time: i64) -> MonthName {
+    if let Some((.., name)) = known.iter().find(|(start, end, _)| (*start..*end).contains(&time)) {
+        return name.clone();
+    }
+    let name = MonthName::of(time);
+    let range = name.range();
+    known.push((range.start, range.end, name.clone()));
+    name
+}
+
+/// What became of the samples of one part, until its transaction is committed.
+#[derive(Default)]
+struct Outcome {
+    stored: u64,
+    duplicates: u64,
+    oldest: Option<Duration>,
+}
+
+/// What is written into one file.
+struct PartOfGroup<'a> {
+    group: &'a Group,
+    part: &'a Part,
+    now: Timestamp,
+}
+
+fn write_part(
+    file: &mut MonthFile,
+    others: &[&MonthFile],
+    work: &PartOfGroup<'_>,
+) -> rusqlite::Result<Outcome> {
+    let version = file.connection.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+    file.changed(version);
+    let mut outcome = Outcome::default();
+    let MonthFile { connection, catalogue, range, .. } = file;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (number, samples) in work.part {
+        let message = &work.group.messages[*number];
+        let row = message_row(&transaction, message, work.now)?;
+        let mut stored = 0_u64;
+        for at in samples {
+            let sample = &message.samples[*at];
+            let time = micros(sample.time) - range.start;
+            let is_new = !is_elsewhere(others, &sample.id)?
+                && insert(&transaction, catalogue, sample, [time, row.number])?;
+            if !is_new {
+                outcome.duplicates += 1;
+                continue;
+            }
+            stored += 1;
+            outcome.oldest = outcome.oldest.max(Some(age(work.now, sample.time)));
+        }
+        row.finish(&transaction, stored)?;
+        outcome.stored += stored;
+    }
+    transaction.commit()?;
+    Ok(outcome)
+}
+
+/// Inserts a sample with its time and the number of its message, and marks its sums as stale. False
+/// if its id is there already.
+fn insert(
+    connection: &Connection,
+    catalogue: &mut Catalogue,
+    sample: &Measurement,
+    [time, message]: [i64; 2],
+) -> rusqlite::Result<bool> {
+    let numbers = catalogue.numbers(connection, sample)?;
+    let sql = "INSERT OR IGNORE INTO sample (series, time, id, volume, revision, message) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let (series, revision) = (numbers.series, numbers.revision);
+    let volume = volume_value(sample.volume);
+    let values = params![series, time, sample.id, volume, revision, message];
+    if connection.prepare_cached(sql)?.execute(values)? == 0 {
+        return Ok(false);
+    }
+    for span in [HOUR, DAY] {
+        let start = time - time.rem_euclid(SPANS[usize::from(span)]);
+        catalogue.mark(connection, (span, series, start))?;
+    }
+    Ok(true)
+}
+
+/// Whether another file of the window has this id.
+fn is_elsewhere(others: &[&MonthFile], id: &SampleId) -> rusqlite::Result<bool> {
+    for other in others {
+        let sql = "SELECT 1 FROM sample WHERE id = ?1";
+        let found = other.connection.prepare_cached(sql)?.exists([id])?;
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The row of a message.
+struct MessageRow {
+    number: i64,
+    /// Whether it stays even if none of its samples is new.
+    kept: bool,
+}
+
+impl MessageRow {
+    fn finish(&self, connection: &Connection, stored: u64) -> rusqlite::Result<()> {
+        if stored == 0 && !self.kept {
+            let sql = "DELETE FROM message WHERE id = ?1";
+            connection.prepare_cached(sql)?.execute([self.number])?;
+        } else if stored > 0 {
+            let sql = "UPDATE message SET stored = stored + ?2 WHERE id = ?1";
+            let stored = i64::try_from(stored).unwrap_or(i64::MAX);
+            connection.prepare_cached(sql)?.execute([self.number, stored])?;
+        }
+        Ok(())
+    }
+}
+
+/// Finds the row of a message that came before, or adds one.
+fn message_row(
+    connection: &Connection,
+    message: &ReadMessage,
+    now: Timestamp,
+) -> rusqlite::Result<MessageRow> {
+    let place = message.place.as_ref();
+    let stream = place.map(|place| place.stream.as_bytes().to_vec());
+    let sequence = place.map(|place| i64::try_from(place.sequence).unwrap_or(i64::MAX));
+    let body = message.body.as_bytes();
+    if place.is_some() {
+        let sql = "SELECT id FROM message WHERE stream = ?1 AND sequence = ?2 AND body = ?3";
+        let found = connection
+            .prepare_cached(sql)?
+            .query_row(params![stream, sequence, body], |row| row.get(0))
+            .optional()?;
+        if let Some(number) = found {
+            return Ok(MessageRow { number, kept: true });
+        }
+    }
+    let sql = "INSERT INTO message (arrived, origin, event_type, body, samples, stream, sequence, \
+               previous, digest, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let samples = i64::try_from(message.samples.len()).unwrap_or(i64::MAX);
+    let number = connection.prepare_cached(sql)?.insert(params![
+        micros(now),
+        &*message.origin,
+        message.event_type,
+        body,
+        samples,
+        stream,
+        sequence,
+        place.map(|place| place.previous.as_bytes()),
+        place.map(|place| place.digest.as_bytes()),
+        message.record,
+    ])?;
+    Ok(MessageRow { number, kept: place.is_some() })
+}
