@@ -65,6 +65,10 @@ pub(super) fn secret_in_host(doc: &Document) -> Option<&Location> {
     if doc.text("/amqp/url").is_some_and(url::has_password) {
         return Some(doc.location("/amqp/url"));
     }
+    let credentials = "/service_credentials";
+    if let Some((_, location)) = doc.keys(credentials).find(|(key, _)| is_secret(key)) {
+        return Some(location);
+    }
     doc.keys("/components/by_name").find_map(|(name, _)| {
         let options = format!("/components/by_name/{}/options", token(name));
         doc.keys(&options).find(|(key, _)| is_secret(key)).map(|(_, location)| location)
@@ -73,7 +77,14 @@ pub(super) fn secret_in_host(doc: &Document) -> Option<&Location> {
 
 /// Checks the permissions of secret files that `nephometer.yaml` refers to.
 pub(super) fn secret_files(doc: &Document, report: &mut Report) {
-    for pointer in ["/amqp/url_file", "/amqp/tls/key", "/message/telemetry_secret_file"] {
+    for pointer in [
+        "/amqp/url_file",
+        "/amqp/tls/key",
+        "/message/telemetry_secret_file",
+        "/service_credentials/password_file",
+        "/service_credentials/application_credential_secret_file",
+        "/service_credentials/token_file",
+    ] {
         if let Some(path) = doc.text(pointer) {
             readable(Path::new(path), doc.location(pointer), report);
         }

@@ -20,6 +20,7 @@ mod broker;
 mod caution;
 mod ceilometer;
 mod check;
+mod discovery;
 mod error;
 mod filter;
 #[cfg(fuzzing)]
@@ -27,6 +28,7 @@ pub mod fuzz;
 mod grant;
 mod load;
 mod location;
+mod nova_options;
 pub mod options;
 mod oslo;
 mod rabbit;
@@ -40,6 +42,7 @@ mod value;
 
 pub use broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
 pub use check::{KnownMeters, parse_duration, parse_size};
+pub use discovery::*;
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
 pub use grant::{ConnectTarget, Grant};

@@ -75,7 +75,7 @@ fn tls(check: &mut Check<'_>, field: Field<RawTls>) -> Option<TlsSpec> {
 
 impl Check<'_> {
     /// The path of a readable file.
-    fn file(&mut self, pointer: &str, field: &Field<Scalar>) -> Option<Option<PathBuf>> {
+    pub(super) fn file(&mut self, pointer: &str, field: &Field<Scalar>) -> Option<Option<PathBuf>> {
         let Some(path) = self.string(pointer, field)? else { return Some(None) };
         match nephometer_files::open(path.as_ref()) {
             Ok(_) => Some(Some(PathBuf::from(path))),

@@ -6,6 +6,7 @@ mod amqp;
 mod component_url;
 mod components;
 mod context;
+mod discovery;
 mod grants;
 mod host;
 mod known;

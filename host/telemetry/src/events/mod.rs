@@ -10,6 +10,7 @@ use std::time::Duration;
 pub mod component;
 pub mod control;
 pub mod hypervisor;
+pub mod openstack;
 pub mod outbound;
 pub mod pipeline;
 pub mod poll;
