@@ -33,7 +33,7 @@ def call(method, path, body=None, auth=None):
 call("POST", "/regions", {"region": {"id": "RegionTwo"}})
 regions = ("RegionTwo", "RegionOne")
 existing = {service["type"]: service["id"] for service in call("GET", "/services")["services"]}
-services = {"identity": ("keystone", 0, "/v3"), "compute": ("nova", 1, "/v2.1"), "image": ("glance", 2, ""), "network": ("neutron", 3, "")}
+services = {"identity": ("keystone", 0, "/v3"), "compute": ("nova", 1, "/v2.1"), "image": ("glance", 2, "")}
 for kind, (name, offset, path) in services.items():
     service = existing.get(kind) or call("POST", "/services", {"service": {"type": kind, "name": name}})["service"]["id"]
     for region in regions:

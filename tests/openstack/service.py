@@ -1,4 +1,6 @@
-"""service.py NAME PORT OWNER: serves one API of OpenStack on 127.0.0.1: keystone, nova, glance, or the part of Neutron that Nova asks.
+"""service.py NAME PORT OWNER: serves one API of OpenStack on 127.0.0.1: keystone, nova or glance.
+
+Below /network Glance's port also has what Nova asks of Neutron to list servers: it is the one thing here that is not OpenStack's.
 
 Runs in the folder that `scripts/openstack up` made. Ends with the process OWNER. NAME.requests has one JSON object per request,
 without tokens. While the file NAME.fault is there, its content answers instead: `STATUS [HEADER: VALUE]`, or `sleep SECONDS`.
@@ -18,13 +20,8 @@ HERE = Path.cwd()
 
 
 def neutron(environ, start_response):
-    """What Nova needs of Neutron to list servers: extensions, and lists without entries."""
-    path = environ["PATH_INFO"].rstrip("/")
-    host = f"http://127.0.0.1:{PORT}/v2.0/"
-    if path == "":
-        answer = {"versions": [{"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": host}]}]}
-    else:
-        answer = {path.split("/")[2].replace("-", "_"): []}
+    """Lists of Neutron without entries, such as of extensions and security groups."""
+    answer = {environ["PATH_INFO"].rstrip("/").split("/")[-1].replace("-", "_"): []}
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(answer).encode()]
 
@@ -47,8 +44,14 @@ def application():
         os.environ["OS_GLANCE_CONFIG_FILES"] = "glance-api.conf"
         from glance.common.wsgi_app import init_app
 
-        return init_app()
-    return neutron
+        image_api = init_app()
+
+        def image_or_network(environ, start_response):
+            below = environ["PATH_INFO"].startswith("/network/")
+            return (neutron if below else image_api)(environ, start_response)
+
+        return image_or_network
+    sys.exit(f"{NAME} is not known")
 
 
 class Faulty:

@@ -14,5 +14,7 @@ mod io;
 mod keystone;
 mod nova;
 mod refresh;
+#[cfg(test)]
+mod tests;
 
 pub use refresh::{Refresher, ServerFeed};
