@@ -9,6 +9,7 @@ mod broker;
 mod folder;
 mod lab;
 mod ledger;
+mod openstack;
 mod proxy;
 mod resident;
 mod samples;
@@ -23,6 +24,7 @@ pub(crate) use broker::{Arrival, Consumer, at_broker, declare};
 pub(crate) use folder::Folder;
 pub(crate) use lab::{Lab, Relay, broker, closed_port, hypervisor};
 pub(crate) use ledger::{Balance, Ledger};
+pub(crate) use openstack::{Cloud, cloud};
 pub(crate) use proxy::{Cut, Proxy};
 pub(crate) use resident::Resident;
 pub(crate) use samples::{

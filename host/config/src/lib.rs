@@ -21,6 +21,8 @@ mod caution;
 mod ceilometer;
 mod check;
 mod discovery;
+#[cfg(test)]
+mod discovery_tests;
 mod error;
 mod filter;
 #[cfg(fuzzing)]

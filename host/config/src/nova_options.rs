@@ -3,9 +3,7 @@
 
 use super::error::Report;
 use super::oslo::{DEFAULT, OsloFile, OsloOption};
-
-/// A key, its value, and the origin of the value.
-type Key = (&'static [&'static str], String, String);
+use super::rabbit::Key;
 
 /// The section with credentials.
 pub(super) const CREDENTIALS: &str = "service_credentials";
@@ -82,7 +80,7 @@ pub(super) fn read(file: &OsloFile, report: &mut Report) -> Vec<Key> {
             if !needs_nova || reachable {
                 // 0 means in each polling cycle. Here Nova is asked beside polling.
                 if value != "0" || !path[1].ends_with("refresh") {
-                    keys.push((path, value, origin(file, option)));
+                    keys.push((path, vec![value], origin(file, option)));
                 }
             } else {
                 unreachable_nova(file, option, &value, report);
@@ -110,7 +108,7 @@ fn credentials(file: &OsloFile, section: &str, report: &mut Report) -> Vec<Key> 
         }
         if let Some(value) = file.value(option, report) {
             for path in paths {
-                keys.push((path, value.clone(), origin(file, option)));
+                keys.push((path, vec![value.clone()], origin(file, option)));
             }
         }
     }

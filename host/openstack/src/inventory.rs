@@ -73,14 +73,14 @@ impl Inventory {
     pub(crate) async fn refresh(&mut self) -> Result<(), CloudError> {
         let now = Instant::now();
         let recent = |at: Instant| now.duration_since(at) < self.spec.full_refresh;
-        let since = self.listed_at.filter(|_| self.complete_at.is_some_and(recent));
+        // A complete list has each server once, however often it has changed.
+        let small = self.bytes < Bound::CloudTotal.size() / 2;
+        let since = self.listed_at.filter(|_| small && self.complete_at.is_some_and(recent));
         let since = since.map(|at| Timestamp::from_nanos(at.as_nanos().saturating_sub(OVERLAP_NS)));
         let host = self.host.clone();
         let list = self.api().servers(&host, since).await?;
         let bytes = list.bytes + if since.is_some() { self.bytes } else { 0 };
         if bytes > Bound::CloudTotal.size() {
-            // A complete list may be smaller.
-            self.complete_at = None;
             return Err(too_large("GET servers/detail", Bound::CloudTotal));
         }
         // Flavors and images may have changed as well: a complete list looks them up again.
@@ -115,23 +115,26 @@ impl Inventory {
         if let Some(groups) = groups {
             self.groups = groups;
         }
-        for (uuid, server) in &mut servers {
-            if server.group.as_ref() != self.groups.get(uuid) {
-                Arc::make_mut(server).group = self.groups.get(uuid).cloned();
-            }
-        }
-        // Unchanged servers keep their objects, so that nothing is made anew of them.
-        for (uuid, server) in &mut servers {
-            if let Some(known) = self.servers.get(uuid).filter(|known| *known == server) {
-                *server = Arc::clone(known);
-            }
-        }
+        self.complete(&mut servers);
         (self.servers, self.flavors, self.images) = (servers, flavors, images);
         (self.listed_at, self.bytes) = (list.at, bytes);
         if since.is_none() {
             self.complete_at = Some(now);
         }
         Ok(())
+    }
+
+    /// Adds the groups of servers. Unchanged servers keep their objects, so that nothing is made anew
+    /// of them.
+    fn complete(&self, servers: &mut HashMap<Uuid, Arc<Server>>) {
+        for (uuid, server) in servers {
+            if server.group.as_ref() != self.groups.get(uuid) {
+                Arc::make_mut(server).group = self.groups.get(uuid).cloned();
+            }
+            if let Some(known) = self.servers.get(uuid).filter(|known| *known == server) {
+                *server = Arc::clone(known);
+            }
+        }
     }
 
     fn api(&mut self) -> Api<'_> {

@@ -47,33 +47,17 @@ pub(super) fn check(
     let at = "/discovery/fetch_extra_metadata";
     let extra = check.value(at, &raw.fetch_extra_metadata, truth, TRUTH);
     let groups = check.value("/discovery/server_groups", &raw.server_groups, truth, TRUTH);
-    let namespaces = &raw.reserved_metadata_namespace;
-    let namespaces = texts(check, "/discovery/reserved_metadata_namespace", namespaces);
-    let keys = texts(check, "/discovery/reserved_metadata_keys", &raw.reserved_metadata_keys);
-    let length = check.value(
-        "/discovery/reserved_metadata_length",
-        &raw.reserved_metadata_length,
-        |value| {
-            let length = whole(value)?;
-            usize::try_from(length).ok().filter(|_| length <= MOST_LENGTH)
-        },
-        "write a whole number from 0 to 65536",
-    );
+    let reserved = reserved(check, &raw);
     let refresh = check.value("/discovery/refresh", &raw.refresh, duration, DURATION);
     let full = check.value("/discovery/full_refresh", &raw.full_refresh, duration, DURATION);
     let defaults = DiscoverySpec::default();
-    let reserved = ReservedMetadata {
-        namespaces: namespaces?.unwrap_or(defaults.reserved.namespaces.clone()),
-        keys: keys?.unwrap_or_default(),
-        length: length?.unwrap_or(defaults.reserved.length),
-    };
     let mut spec = DiscoverySpec {
         method: method?.unwrap_or_default(),
         // Older releases have no names.
         identity_names: names?.unwrap_or(release == Release::Current),
         fetch_extra_metadata: extra?.unwrap_or(false),
         server_groups: groups?.unwrap_or(false),
-        reserved,
+        reserved: reserved?,
         refresh: refresh?.unwrap_or(defaults.refresh),
         full_refresh: full?.unwrap_or(defaults.full_refresh),
         nova: None,
@@ -90,6 +74,27 @@ pub(super) fn check(
     }
     spec.nova = nova.filter(|_| spec.asks_nova());
     Some(spec)
+}
+
+fn reserved(check: &mut Check<'_>, raw: &RawDiscovery) -> Option<ReservedMetadata> {
+    let namespaces = &raw.reserved_metadata_namespace;
+    let namespaces = texts(check, "/discovery/reserved_metadata_namespace", namespaces);
+    let keys = texts(check, "/discovery/reserved_metadata_keys", &raw.reserved_metadata_keys);
+    let length = check.value(
+        "/discovery/reserved_metadata_length",
+        &raw.reserved_metadata_length,
+        |value| {
+            let length = whole(value)?;
+            usize::try_from(length).ok().filter(|_| length <= MOST_LENGTH)
+        },
+        "write a whole number from 0 to 65536",
+    );
+    let defaults = ReservedMetadata::default();
+    Some(ReservedMetadata {
+        namespaces: namespaces?.unwrap_or(defaults.namespaces),
+        keys: keys?.unwrap_or_default(),
+        length: length?.unwrap_or(defaults.length),
+    })
 }
 
 /// A list of texts, or one text with commas as in `ceilometer.conf`. `Some(None)` if it is not set.
