@@ -38,6 +38,8 @@ fn replay(version: &str, name: &str) -> Agent {
         .set("message.telemetry_secret", SECRET)
         // Only Nova's domains, as Ceilometer does.
         .set("libvirt.unowned", false)
+        // The agents that were recorded had the default of Ceilometer.
+        .set("discovery.identity_name_discovery", false)
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod golden;
 mod hostile;
 mod http;
 mod migration;
+mod openstack;
 mod oslo;
 mod outbound_tls;
 mod proof;

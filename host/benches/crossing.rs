@@ -54,6 +54,7 @@ pub(super) fn samples(rows: usize, meters: usize) -> Vec<Sample> {
             project_id: Some("e4b5aff3f414f53d2ce8e924fdba976b".into()),
             user_id: Some("59589899d858a59fdf0c88cbe4b5aff3".into()),
             metadata,
+            ..Resource::default()
         })
     };
     let resources: Vec<Arc<Resource>> = (0..rows.div_ceil(meters)).map(resource).collect();

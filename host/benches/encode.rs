@@ -58,6 +58,7 @@ fn samples(per_resource: usize) -> Vec<Sample> {
             project_id: Some("e4b5aff3f414f53d2ce8e924fdba976b".into()),
             user_id: Some("59589899d858a59fdf0c88cbe4b5aff3".into()),
             metadata: metadata(number),
+            ..Resource::default()
         })
     };
     let resources: Vec<_> = (0..SAMPLES / per_resource).map(resource).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use nephometer_config::{Inputs, Origin, PublisherTarget, SinkSpec};
 use nephometer_libvirt::hypervisor;
-use nephometer_libvirt::poll::{PollContext, PollCounts, PollTask};
+use nephometer_libvirt::poll::{Discovery, PollContext, PollCounts, PollTask};
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::HostId;
 use nephometer_pipeline::publish::{self, Encoder};
@@ -55,6 +55,7 @@ impl SamplePath {
             sample_source: "openstack".into(),
             unowned: true,
             metering: spec.metering,
+            discovery: Discovery::default(),
             phase: 0.0,
             parallel: libvirt.parallel,
             fail_fast: true,

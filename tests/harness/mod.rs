@@ -10,6 +10,7 @@ mod collector;
 mod folder;
 mod lab;
 mod ledger;
+mod openstack;
 mod proxy;
 mod resident;
 mod samples;
@@ -25,6 +26,7 @@ pub(crate) use collector::{Collector, Reply, api_of, request};
 pub(crate) use folder::Folder;
 pub(crate) use lab::{Lab, Relay, broker, closed_port, hypervisor};
 pub(crate) use ledger::{Balance, Ledger};
+pub(crate) use openstack::{Cloud, cloud};
 pub(crate) use proxy::{Cut, Proxy};
 pub(crate) use resident::Resident;
 pub(crate) use samples::{

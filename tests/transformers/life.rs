@@ -46,8 +46,8 @@ fn resource(id: u64, revision: u64) -> Arc<Resource> {
         id: format!("resource-{id}").into(),
         source: "openstack".into(),
         project_id: (!revision.is_multiple_of(3)).then(|| "p".into()),
-        user_id: None,
         metadata: metadata.as_object().unwrap().clone(),
+        ..Resource::default()
     })
 }
 

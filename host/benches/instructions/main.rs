@@ -44,6 +44,7 @@ fn sample() -> Sample {
             project_id: Some("e4b5aff3f414f53d2ce8e924fdba976b".into()),
             user_id: Some("59589899d858a59fdf0c88cbe4b5aff3".into()),
             metadata,
+            ..Resource::default()
         }),
         volume: Volume::Integer(123_456_789_012),
         taken: Moment {

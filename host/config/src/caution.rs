@@ -70,6 +70,10 @@ pub(super) fn secret_in_host(doc: &Document) -> Option<&Location> {
             return Some(doc.location(pointer));
         }
     }
+    let credentials = "/service_credentials";
+    if let Some((_, location)) = doc.keys(credentials).find(|(key, _)| is_secret(key)) {
+        return Some(location);
+    }
     doc.keys("/components/by_name").find_map(|(name, _)| {
         let options = format!("/components/by_name/{}/options", token(name));
         doc.keys(&options).find(|(key, _)| is_secret(key)).map(|(_, location)| location)
@@ -86,6 +90,9 @@ pub(super) fn secret_files(doc: &Document, report: &mut Report) {
         "/prometheus/token_file",
         "/telemetry/tls/key",
         "/telemetry/token_file",
+        "/service_credentials/password_file",
+        "/service_credentials/application_credential_secret_file",
+        "/service_credentials/token_file",
     ] {
         if let Some(path) = doc.text(pointer) {
             readable(Path::new(path), doc.location(pointer), report);

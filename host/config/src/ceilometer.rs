@@ -8,6 +8,7 @@ use super::caution::is_secret;
 use super::error::Report;
 use super::exporter;
 use super::location::Location;
+use super::nova_options;
 use super::oslo::{DEFAULT, OsloFile, OsloOption, truth};
 use super::rabbit::{Key, RABBIT, Rabbit, Taken};
 
@@ -32,7 +33,7 @@ pub(super) struct CeilometerConf {
 const BROKER: [&str; 4] = ["ssl", "tls", "rabbit_", "transport_url"];
 
 /// Sections of other Ceilometer services, and of libraries that this agent does not use.
-const ELSEWHERE: [&str; 11] = [
+const ELSEWHERE: [&str; 10] = [
     "alarm",
     "api",
     "collector",
@@ -42,7 +43,6 @@ const ELSEWHERE: [&str; 11] = [
     "keystone_authtoken",
     "notification",
     "oslo_concurrency",
-    "service_credentials",
     "service_types",
 ];
 
@@ -58,17 +58,6 @@ const LOGGING: [&str; 10] = [
     "use_stderr",
     "use_syslog",
     "verbose",
-];
-
-/// Options for data from Nova's API, which this agent never calls.
-const NOVA: [&str; 7] = [
-    "fetch_extra_metadata",
-    "reserved_metadata_keys",
-    "reserved_metadata_length",
-    "reserved_metadata_namespace",
-    "resource_cache_expiry",
-    "resource_update_interval",
-    "workload_partitioning",
 ];
 
 impl CeilometerConf {
@@ -90,11 +79,15 @@ impl CeilometerConf {
                 }
                 continue;
             }
+            if nova_options::handles(option) {
+                continue;
+            }
             if let Some(value) = file.value(option, report) {
                 conf.take((&file, option), value, folder, report);
             }
         }
         conf.keys.extend(exporter::keys(&file, report));
+        conf.keys.extend(nova_options::read(&file, report));
         if let Some(location) = conf.rabbit.unused_address() {
             let what = "rabbit_host and its like have no effect: transport_url names the broker";
             report.warn(location, what, "no action needed");
@@ -214,7 +207,6 @@ fn without_effect(
         (DEFAULT, key) if LOGGING.contains(&key) => return,
         (DEFAULT, "hypervisor_inspector") => "libvirt",
         ("publisher_notifier", "telemetry_driver") => "messagingv2",
-        ("compute", "instance_discovery_method") => "libvirt_metadata",
         ("polling", "enable_notifications") => "true",
         ("publisher_notifier", "metering_topic") if value == "metering" => return,
         ("publisher_notifier", "metering_topic") => {
@@ -226,11 +218,8 @@ fn without_effect(
         (RABBIT, _) => {
             return warn(format!("{name} has no effect here"), "no action needed");
         }
-        (_, key) if NOVA.contains(&key) => {
-            return warn(
-                format!("{name} has no effect here"),
-                "no action needed: this agent reads what libvirt knows, and never asks Nova",
-            );
+        (_, "workload_partitioning") => {
+            return warn(format!("{name} has no effect here"), "no action needed");
         }
         _ => {
             return warn(

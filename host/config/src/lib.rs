@@ -21,6 +21,9 @@ mod caution;
 mod ceilometer;
 mod check;
 mod collector;
+mod discovery;
+#[cfg(test)]
+mod discovery_tests;
 mod error;
 mod exporter;
 mod filter;
@@ -30,6 +33,7 @@ mod grant;
 mod listen;
 mod load;
 mod location;
+mod nova_options;
 pub mod options;
 mod oslo;
 mod polling_mode;
@@ -48,6 +52,7 @@ pub use collector::{
     AccessSpec, ApiSpec, CollectedQueues, CollectorSpec, CommitSpec, KeepSpec, NamedSecret,
     RetentionClass, load_collector,
 };
+pub use discovery::*;
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;
 pub use grant::{ConnectTarget, Grant};

@@ -467,6 +467,7 @@ fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpe
         mode: host.mode,
         spread: host.spread,
         libvirt,
+        discovery: host.discovery,
         amqp: host.amqp,
         message: host.message,
         components: host.components,

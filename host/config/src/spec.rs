@@ -12,6 +12,7 @@ use nephometer_model::{Bound, Glob, Quirks, Release};
 use nephometer_wire::SignatureForm;
 
 use super::broker::{AmqpSpec, BrokerSpec};
+use super::discovery::DiscoverySpec;
 use super::filter::MeterFilter;
 use super::grant::Grant;
 use super::listen::{ListenSpec, PrometheusSpec};
@@ -31,6 +32,8 @@ pub struct AgentSpec {
     pub spread: bool,
     /// `libvirt`
     pub libvirt: LibvirtSpec,
+    /// `discovery` and `service_credentials`
+    pub discovery: DiscoverySpec,
     /// `amqp`
     pub amqp: AmqpSpec,
     /// `message`

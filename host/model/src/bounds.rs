@@ -17,6 +17,8 @@ pub enum Supplier {
     Guests,
     /// The AMQP broker, or another program at its address.
     Broker,
+    /// Keystone or Nova, or another program at its address.
+    Cloud,
     /// A configuration file, or libvirt's XML.
     File,
     /// A local process that connects to the control socket.
@@ -33,6 +35,7 @@ impl Supplier {
             Self::Guest => "component",
             Self::Guests => "all components",
             Self::Broker => "broker",
+            Self::Cloud => "OpenStack",
             Self::File => "file",
             Self::Client => "control client",
             Self::HttpClient => "HTTP client",
@@ -198,7 +201,21 @@ bounds! {
     QueryEntries = "query_entries", Client, "entries of one answer", 1_000_000, "", "name a smaller limit";
     QueryPeriods = "query_periods", Client, "periods of one query for statistics, times its groups", 1_000_000, "", "use longer periods, a shorter time or fewer groups";
 
+    // Keystone, Nova and Glance.
+    CloudHead = "openstack_head_bytes", Cloud, "head of an answer", 64 * KIB, "bytes", "check what answers at this address";
+    CloudBody = "openstack_body_bytes", Cloud, "body of an answer", 16 * MIB, "bytes", "lower max_limit in Nova's [api]";
+    CloudToken = "openstack_token_bytes", Cloud, "length of a token", 16 * KIB, "bytes", "check what answers at auth_url";
+    CloudPages = "openstack_pages", Cloud, "pages of one list", 1_000, "", "raise max_limit in Nova's [api]";
+    CloudServers = "openstack_servers", Cloud, "servers of this host", 10_000, "", "check `host`";
+    CloudTotal = "openstack_total_bytes", Cloud, "all servers of this host, as text", 64 * MIB, "bytes", "check `host`";
+    CloudRefresh = "openstack_refresh_time", Cloud, "time of one refresh with all its requests", 600_000, "ms", "raise max_limit in Nova's [api]";
+    CloudMembers = "openstack_group_members", Cloud, "members of all server groups", 100_000, "", "set discovery.server_groups to false";
+    CloudLookups = "openstack_lookups", Cloud, "flavors and images that are kept of each; then all are looked up again", 256, "", "";
+    ServerMetadata = "openstack_server_bytes", Cloud, "what is kept of one server, flavor or image", 128 * KIB, "bytes", "use less metadata";
+    RetryAfter = "openstack_retry_after", Cloud, "time that Nova may ask to wait", 3_600_000, "ms", "";
+
     // Files.
+    ReservedMetadata = "reserved_metadata", File, "entries of reserved_metadata_namespace or reserved_metadata_keys", 100, "", "use fewer, shorter prefixes";
     YamlBytes = "yaml_bytes", File, "a YAML file with its aliases expanded", 4 * MIB, "bytes", "split the file, or use fewer aliases";
     YamlValues = "yaml_values", File, "values in a YAML file with its aliases expanded", 50_000, "", "split the file, or use fewer aliases";
     YamlDepth = "yaml_depth", File, "nesting of values in a YAML file, with its aliases expanded", 64, "levels", "use fewer levels";

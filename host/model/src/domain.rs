@@ -55,6 +55,10 @@ pub struct Nova {
     pub user_id: String,
     /// `owner/project/@uuid`.
     pub project_id: String,
+    /// Text of `owner/user`, if not empty: the user's name when Nova wrote the XML.
+    pub user_name: Option<String>,
+    /// Text of `owner/project`, if not empty.
+    pub project_name: Option<String>,
     /// `flavor`.
     pub flavor: Flavor,
     /// `root[@type='image']/@uuid`; `None` when booted from a volume.

@@ -40,6 +40,8 @@ pub enum GapReason {
     Suspended,
     /// Samples that had been polled were dropped.
     Dropped,
+    /// The samples are there, but lack what Nova's API knows of the instance.
+    Metadata,
 }
 
 impl GapReason {
@@ -54,6 +56,7 @@ impl GapReason {
             Self::Skipped => "skipped",
             Self::Suspended => "suspended",
             Self::Dropped => "dropped",
+            Self::Metadata => "metadata",
         }
     }
 }
@@ -61,13 +64,15 @@ impl GapReason {
 #[cfg(test)]
 mod tests {
     use super::GapReason::{
-        AgentDown, Dropped, Failed, Partial, Skipped, Stuck, Suspended, Timeout,
+        AgentDown, Dropped, Failed, Metadata, Partial, Skipped, Stuck, Suspended, Timeout,
     };
 
     /// They are stored, printed and sent as these words.
     #[test]
     fn gap_reasons_are_fixed_words() {
-        for reason in [Stuck, Timeout, Failed, Partial, AgentDown, Skipped, Suspended, Dropped] {
+        let all =
+            [Stuck, Timeout, Failed, Partial, AgentDown, Skipped, Suspended, Dropped, Metadata];
+        for reason in all {
             let text = serde_json::to_string(&reason).unwrap();
             assert_eq!(text, format!("\"{}\"", reason.as_str()));
         }

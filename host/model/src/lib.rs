@@ -18,6 +18,7 @@ mod release;
 mod resource;
 mod sample;
 mod secret;
+mod server;
 mod text;
 
 pub use batch::{Batch, Offset, Polled};
@@ -37,4 +38,5 @@ pub use release::{Quirks, Release};
 pub use resource::Resource;
 pub use sample::{Sample, Volume};
 pub use secret::Secret;
+pub use server::{Server, ServerInventory, ServerSource};
 pub use text::{beginning, clean, is_hostile};

@@ -58,6 +58,12 @@ impl Timestamp {
         text
     }
 
+    /// Parses the `Date` of an answer over HTTP: `Thu, 01 Oct 2015 12:00:00 GMT`.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let stamp = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        u64::try_from(stamp.as_nanosecond()).map(Self).ok()
+    }
+
     /// Parses an ISO 8601 time. A time without a zone is UTC, as for other parsers of this field.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |reason: &dyn std::fmt::Display| {
@@ -105,6 +111,9 @@ mod tests {
         assert_eq!(naive.as_nanos(), 1_443_700_800_123_456_000);
         assert_eq!(Timestamp::parse("2015-10-01T17:45:00.123456+05:45").unwrap(), naive);
         assert_eq!(Timestamp::parse("2015-10-01 12:00:00.123456").unwrap(), naive);
+        let date = Timestamp::from_http_date("Thu, 01 Oct 2015 12:00:00 GMT").unwrap();
+        assert_eq!(date.iso(), "2015-10-01T12:00:00");
+        assert_eq!(Timestamp::from_http_date("soon"), None);
         assert!(Timestamp::parse("yesterday").unwrap_err().contains("yesterday"));
     }
 }

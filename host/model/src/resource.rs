@@ -16,6 +16,10 @@ pub struct Resource {
     pub project_id: Option<Arc<str>>,
     /// The user who created it, if known.
     pub user_id: Option<Arc<str>>,
+    /// The name of the project, if known.
+    pub project_name: Option<Arc<str>>,
+    /// The name of the user, if known.
+    pub user_name: Option<Arc<str>>,
     /// `resource_metadata` on the wire, in the order in which it is written.
     pub metadata: Map<String, Value>,
 }

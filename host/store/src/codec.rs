@@ -13,6 +13,12 @@ use nephometer_model::{Batch, Meter, MeterType, Moment, Resource, Sample, Timest
 
 /// The version of the encoding, in the first byte.
 const VERSION: u8 = 1;
+/// The version with the names of the owners of all resources behind the batch. Written only if there
+/// is a name, so that an agent without names reads what it wrote.
+const VERSION_WITH_NAMES: u8 = 2;
+
+/// The names of project and user of one resource.
+type Names<'a> = (Option<&'a str>, Option<&'a str>);
 
 #[derive(Serialize, Deserialize)]
 struct StoredBatch<'a> {
@@ -108,8 +114,14 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
         samples,
         removed: batch.removed.iter().map(AsRef::as_ref).collect(),
     };
-    postcard::to_extend(&stored, vec![VERSION]).expect("writing to memory never fails")
+    let names: Vec<Names<'_>> = resources.entries.iter().map(|resource| names(resource)).collect();
+    let named = names.iter().any(|names| *names != (None, None));
+    let version = if named { VERSION_WITH_NAMES } else { VERSION };
+    let bytes = postcard::to_extend(&stored, vec![version]).expect(MEMORY);
+    if named { postcard::to_extend(&names, bytes).expect(MEMORY) } else { bytes }
 }
+
+const MEMORY: &str = "writing to memory never fails";
 
 fn stored_sample<'a>(
     sample: &'a Sample,
@@ -128,6 +140,10 @@ fn stored_sample<'a>(
     }
 }
 
+fn names(resource: &Resource) -> Names<'_> {
+    (resource.project_name.as_deref(), resource.user_name.as_deref())
+}
+
 fn stored_resource(resource: &Resource) -> StoredResource<'_> {
     StoredResource {
         id: &resource.id,
@@ -143,12 +159,20 @@ fn stored_resource(resource: &Resource) -> StoredResource<'_> {
 /// # Errors
 /// If the bytes are not an encoded batch, with the reason as text.
 pub fn decode(bytes: &[u8]) -> Result<Batch, String> {
-    let Some((&VERSION, rest)) = bytes.split_first() else {
-        return Err("unknown encoding version".to_owned());
+    let (version, rest) = match bytes.split_first() {
+        Some((version, rest)) if [VERSION, VERSION_WITH_NAMES].contains(version) => (version, rest),
+        _ => return Err("unknown encoding version".to_owned()),
     };
-    let stored: StoredBatch<'_> = postcard::from_bytes(rest).map_err(|error| error.to_string())?;
+    let (stored, rest): (StoredBatch<'_>, _) =
+        postcard::take_from_bytes(rest).map_err(|error| error.to_string())?;
+    let names: Vec<Names<'_>> = match *version {
+        VERSION => Vec::new(),
+        _ => postcard::from_bytes(rest).map_err(|error| error.to_string())?,
+    };
+    let names = names.into_iter().chain(std::iter::repeat((None, None)));
     let meters = stored.meters.iter().map(meter).collect::<Result<Vec<_>, _>>()?;
-    let resources = stored.resources.iter().map(resource).collect::<Result<Vec<_>, _>>()?;
+    let resources =
+        stored.resources.iter().zip(names).map(resource).collect::<Result<Vec<_>, _>>()?;
     let sample = |stored: &StoredSample| sample(stored, &meters, &resources);
     Ok(Batch {
         source: stored.source.into(),
@@ -165,12 +189,16 @@ fn meter(stored: &StoredMeter<'_>) -> Result<Arc<Meter>, String> {
     Ok(Arc::new(Meter::new(stored.name, kind, stored.unit)))
 }
 
-fn resource(stored: &StoredResource<'_>) -> Result<Arc<Resource>, String> {
+fn resource(
+    (stored, (project_name, user_name)): (&StoredResource<'_>, Names<'_>),
+) -> Result<Arc<Resource>, String> {
     Ok(Arc::new(Resource {
         id: stored.id.into(),
         source: stored.source.into(),
         project_id: stored.project_id.map(Into::into),
         user_id: stored.user_id.map(Into::into),
+        project_name: project_name.map(Into::into),
+        user_name: user_name.map(Into::into),
         metadata: serde_json::from_str(&stored.metadata).map_err(|error| error.to_string())?,
     }))
 }
@@ -208,13 +236,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn encoded_batch_decodes_unchanged(given in prop::collection::vec(any_sample(), 0..20)) {
+        fn encoded_batch_decodes_unchanged(
+            given in prop::collection::vec(any_sample(), 0..20),
+            name in prop::option::of("[a-zä]{0,5}"),
+        ) {
             let resource = |id: &str| {
                 let mut metadata = serde_json::Map::new();
                 metadata.insert(id.to_owned(), json!({"x": [1, null, 1e300, 0.1]}));
                 Arc::new(Resource {
                     id: id.into(), source: "openstack".into(), project_id: Some(id.into()),
-                    user_id: None, metadata,
+                    user_id: None, project_name: name.as_deref().map(Into::into), user_name: None, metadata,
                 })
             };
             let resources = [resource("a"), resource("bä")];

@@ -97,8 +97,8 @@ fn batch() -> Batch {
             id: id.into(),
             source: "openstack".into(),
             project_id: Some("p".into()),
-            user_id: None,
             metadata: json!({"cpu_number": 2}).as_object().expect("an object").clone(),
+            ..Resource::default()
         })
     };
     let (a, b) = (resource("a"), resource("b"));

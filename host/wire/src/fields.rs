@@ -112,11 +112,11 @@ impl<'a> Fields<'a> {
         let names = has_names(self.release);
         self.optional("user_id", resource.user_id.as_deref());
         if names {
-            self.optional("user_name", None);
+            self.optional("user_name", resource.user_name.as_deref());
         }
         self.optional("project_id", resource.project_id.as_deref());
         if names {
-            self.optional("project_name", None);
+            self.optional("project_name", resource.project_name.as_deref());
         }
         self.text("resource_id", &resource.id);
     }
@@ -173,8 +173,7 @@ impl Part {
     }
 }
 
-/// User and project names were added in Ceilometer 20. This agent does not know them: they are
-/// null.
+/// User and project names were added in Ceilometer 20. Unknown ones are null.
 pub(crate) fn has_names(release: Release) -> bool {
     release == Release::Current
 }

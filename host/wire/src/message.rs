@@ -184,9 +184,11 @@ fn render_shared(
     if signer.signs() {
         let project = resource.project_id.as_deref().unwrap_or("None");
         let names = has_names(*release);
-        let (project_name, user_name) =
-            if names { ("project_nameNone", "user_nameNone") } else { ("", "") };
-        write!(signed, "project_id{project}{project_name}").expect(WRITING);
+        write!(signed, "project_id{project}").expect(WRITING);
+        if names {
+            let name = resource.project_name.as_deref().unwrap_or("None");
+            write!(signed, "project_name{name}").expect(WRITING);
+        }
         if let Some(publisher) = publisher {
             write!(signed, "publisher_id{publisher}").expect(WRITING);
         }
@@ -194,7 +196,11 @@ fn render_shared(
         signer.form().walk(&mut signed, "resource_metadata", &resource.metadata);
         write!(signed, "source{}", resource.source).expect(WRITING);
         let user = resource.user_id.as_deref().unwrap_or("None");
-        write!(signed_user, "user_id{user}{user_name}").expect(WRITING);
+        write!(signed_user, "user_id{user}").expect(WRITING);
+        if names {
+            let name = resource.user_name.as_deref().unwrap_or("None");
+            write!(signed_user, "user_name{name}").expect(WRITING);
+        }
     }
     Rendered {
         owner,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use nephometer_model::{HostId, Meter, MeterType, Moment, Resource, Sample, Timestamp, Volume};
 
 /// Keys that are accepted and ignored.
-const IGNORED: [&str; 4] = ["user_name", "project_name", "message_signature", "publisher_id"];
+const IGNORED: [&str; 2] = ["message_signature", "publisher_id"];
 
 /// Why a text is not a sample.
 #[derive(Debug, Error)]
@@ -64,6 +64,8 @@ pub fn sample_from_json(text: &str, source: &Arc<str>) -> Result<Sample, ReadErr
         source: keys.optional("source")?.unwrap_or_else(|| Arc::clone(source)),
         project_id: keys.optional("project_id")?,
         user_id: keys.optional("user_id")?,
+        project_name: keys.optional("project_name")?,
+        user_name: keys.optional("user_name")?,
         metadata: match keys.take(["resource_metadata"; 2]) {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(map)) => map,

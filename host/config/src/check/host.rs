@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::{DURATION, duration, truth, whole};
-use super::{Check, Unknown, agent, amqp, components, listen, metering, store};
+use super::{Check, Unknown, agent, amqp, components, discovery, listen, metering, store};
 use crate::broker::AmqpSpec;
+use crate::discovery::DiscoverySpec;
 use crate::error::Report;
 use crate::listen::{ListenSpec, PrometheusSpec};
 use crate::location::Location;
@@ -38,6 +39,8 @@ const KEYS: &[&str] = &[
     "polling",
     "prometheus",
     "telemetry",
+    "discovery",
+    "service_credentials",
 ];
 
 /// More would only occupy more of libvirtd's workers.
@@ -62,6 +65,7 @@ pub(crate) struct Host {
     /// Whether polling cycles start at an offset that depends on the host name.
     pub(crate) spread: bool,
     pub(crate) libvirt: LibvirtSpec,
+    pub(crate) discovery: DiscoverySpec,
     /// The location of `libvirt.deadline`, if it is set.
     pub(crate) deadline_location: Option<Location>,
     pub(crate) amqp: AmqpSpec,
@@ -91,6 +95,9 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
     let quirks = metering::quirks(&mut check, &raw.quirks, release.unwrap_or_default());
     let agent = agent::check(&mut check, &raw.mode, &raw.routing, raw.polling);
     let libvirt = libvirt(&mut check, raw.libvirt, release.unwrap_or_default());
+    let credentials = raw.service_credentials;
+    let discovery =
+        discovery::check(&mut check, raw.discovery, credentials, release.unwrap_or_default());
     let amqp = amqp::check(&mut check, raw.amqp);
     let message = message(&mut check, raw.message, release.unwrap_or_default());
     let components = components::check(&mut check, raw.components);
@@ -113,6 +120,7 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
         routing,
         spread,
         libvirt,
+        discovery: discovery?,
         deadline_location: doc.fact("/libvirt/deadline").map(|fact| fact.location.clone()),
         amqp: amqp?,
         broker_location: set_in(doc, "/amqp/url"),

@@ -7,6 +7,7 @@ mod collector;
 mod component_url;
 mod components;
 mod context;
+mod discovery;
 mod grants;
 mod host;
 mod known;

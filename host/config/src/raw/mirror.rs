@@ -115,6 +115,88 @@ pub(crate) struct RawHost {
     pub(crate) polling: Field<RawPolling>,
     pub(crate) prometheus: Field<RawListen>,
     pub(crate) telemetry: Field<RawListen>,
+    pub(crate) discovery: Field<RawDiscovery>,
+    pub(crate) service_credentials: Field<RawCredentials>,
+}
+
+/// `discovery`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawDiscovery {
+    pub(crate) method: Field<Scalar>,
+    pub(crate) identity_name_discovery: Field<Scalar>,
+    pub(crate) fetch_extra_metadata: Field<Scalar>,
+    pub(crate) server_groups: Field<Scalar>,
+    pub(crate) reserved_metadata_namespace: Scalars,
+    pub(crate) reserved_metadata_keys: Scalars,
+    pub(crate) reserved_metadata_length: Field<Scalar>,
+    pub(crate) refresh: Field<Scalar>,
+    pub(crate) full_refresh: Field<Scalar>,
+}
+
+/// Declares the mirror of a section whose keys are all scalars, with the list of its keys.
+macro_rules! scalars {
+    ($(#[$doc:meta])* $name:ident { $($key:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        pub(crate) struct $name {
+            $(pub(crate) $key: Field<Scalar>,)*
+        }
+
+        impl $name {
+            pub(crate) const KEYS: &'static [&'static str] = &[$(stringify!($key),)*];
+        }
+    };
+}
+
+scalars! {
+    /// `service_credentials`
+    RawCredentials {
+        auth_url,
+        auth_type,
+        username,
+        user_id,
+        user_domain_name,
+        user_domain_id,
+        password,
+        password_file,
+        project_name,
+        project_id,
+        project_domain_name,
+        project_domain_id,
+        application_credential_id,
+        application_credential_name,
+        application_credential_secret,
+        application_credential_secret_file,
+        token,
+        token_file,
+        region_name,
+        interface,
+        cafile,
+        insecure,
+        compute_endpoint,
+        timeout,
+    }
+}
+
+impl RawCredentials {
+    /// Id, name, and the id and name of the domain.
+    pub(crate) fn user(&self) -> [&Field<Scalar>; 4] {
+        [&self.user_id, &self.username, &self.user_domain_id, &self.user_domain_name]
+    }
+
+    /// Id, name, and the id and name of the domain.
+    pub(crate) fn project(&self) -> [&Field<Scalar>; 4] {
+        [&self.project_id, &self.project_name, &self.project_domain_id, &self.project_domain_name]
+    }
+}
+
+/// Not derived, because it contains secrets.
+impl fmt::Debug for RawCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawCredentials")
+    }
 }
 
 /// `polling`

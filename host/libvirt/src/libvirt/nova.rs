@@ -33,6 +33,8 @@ fn read(instance: Node<'_, '_>) -> Result<Nova, XmlError> {
         name: text(required(instance, "name", "nova name")?),
         user_id: attribute(user, "uuid", "nova owner/user/@uuid")?,
         project_id: attribute(project, "uuid", "nova owner/project/@uuid")?,
+        user_name: name(user),
+        project_name: name(project),
         flavor: flavor(required(instance, "flavor", "nova flavor")?)?,
         image: root,
         image_meta: nova_child(instance, "image").map(image_meta).transpose()?,
@@ -119,6 +121,11 @@ fn nova_children<'a, 'i>(
 
 fn text(node: Node<'_, '_>) -> String {
     node.text().unwrap_or_default().to_owned()
+}
+
+/// The text of an element, unless it is empty.
+fn name(node: Node<'_, '_>) -> Option<String> {
+    node.text().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 fn text_or_null(node: Node<'_, '_>) -> Value {

@@ -157,6 +157,8 @@ mod tests {
         assert_eq!(disks, [("vda", true), ("hda", false)]);
         let nova = domain.nova.unwrap();
         assert_eq!((&*nova.name, &*nova.user_id, &*nova.project_id), ("tést.dom", "u", "p"));
+        let names = (nova.user_name.as_deref(), nova.project_name.as_deref());
+        assert_eq!(names, (Some("a"), Some("b")));
         assert_eq!((nova.flavor.id, nova.flavor.ram, nova.flavor.swap), (None, 512, 0));
         assert_eq!(nova.flavor.extra_specs, Some(Map::new()));
         assert_eq!((nova.image, nova.image_meta), (None, None));

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::PollContext;
 use super::gaps::{self, MissingPeriod};
+use super::servers::KnownServers;
 use crate::hypervisor::HypervisorError;
 use crate::resource_metadata::{self, DomainResources, ResourceCache};
 use nephometer_model::{Domain, DomainState, Meter, MeterType, Moment, Resource, Sample, Volume};
@@ -22,6 +23,7 @@ pub(super) struct DomainInventory {
     last_list: Vec<Arc<Domain>>,
     listable: bool,
     resources: ResourceCache,
+    servers: KnownServers,
 }
 
 /// The domains of one cycle.
@@ -38,8 +40,10 @@ impl DomainInventory {
             host: Arc::clone(&context.host),
             source: Arc::clone(&context.sample_source),
             release: context.metering.release,
+            discovery: Arc::clone(&context.discovery.spec),
         });
-        Self { context, last_list: Vec::new(), listable: true, resources }
+        let servers = KnownServers::new(context.discovery.clone());
+        Self { context, last_list: Vec::new(), listable: true, resources, servers }
     }
 
     /// Lists the domains. If that fails, returns the last list.
@@ -68,14 +72,23 @@ impl DomainInventory {
                 self.context.counts.polling.set_listable(Some(reason));
             }
         }
-        let existing: HashSet<Uuid> = self.last_list.iter().map(|domain| domain.uuid).collect();
+        self.servers.update(&self.last_list);
+        let metered = |domain: &&Arc<Domain>| self.servers.is_metered(domain);
+        let domains: Vec<_> = self.last_list.iter().filter(metered).cloned().collect();
+        let existing: HashSet<Uuid> = domains.iter().map(|domain| domain.uuid).collect();
         let removed = self.resources.retain(|uuid| existing.contains(&uuid));
-        Ok(DomainList { domains: self.last_list.clone(), removed })
+        Ok(DomainList { domains, removed })
     }
 
-    /// Finds a domain in the last list.
+    /// Finds a metered domain in the last list.
     pub(super) fn find(&self, uuid: Uuid) -> Option<Arc<Domain>> {
-        self.last_list.iter().find(|domain| domain.uuid == uuid).map(Arc::clone)
+        let found = self.last_list.iter().find(|domain| domain.uuid == uuid)?;
+        self.servers.is_metered(found).then(|| Arc::clone(found))
+    }
+
+    /// Whether the samples of a domain lack what Nova's API knows, because Nova does not answer.
+    pub(super) fn lacks_metadata(&self, domain: &Domain) -> bool {
+        self.servers.is_awaited(domain)
     }
 
     /// The resources of a domain that was read in this state.
@@ -84,7 +97,7 @@ impl DomainInventory {
         domain: &Arc<Domain>,
         state: DomainState,
     ) -> &mut DomainResources {
-        self.resources.resources_of(domain, state)
+        self.resources.resources_of(domain, state, self.servers.of(domain.uuid))
     }
 
     /// A gap as a sample: the seconds of the part reported now. Its resource is the instance, or

@@ -63,6 +63,8 @@ pub(super) struct DomainObservation<'a> {
     /// Whether a different set of meters is expected: the domain is shut off, or its devices
     /// changed.
     pub changed: bool,
+    /// Whether the samples lack what Nova's API knows.
+    pub lacking: bool,
 }
 
 impl GapTracker {
@@ -124,7 +126,7 @@ impl GapTracker {
     /// Records a reading. Closes the gaps of the whole domain; a known meter without a sample opens
     /// or extends a partial one.
     pub(super) fn record_reading(&mut self, observed: DomainObservation<'_>) -> Vec<MissingPeriod> {
-        let DomainObservation { domain, taken: until, meters, changed } = observed;
+        let DomainObservation { domain, taken: until, meters, changed, lacking } = observed;
         let uuid = domain.uuid;
         let from = self.covered_until.insert(uuid, until).unwrap_or(until);
         let mut missing = Vec::new();
@@ -133,6 +135,14 @@ impl GapTracker {
                 let domain = Some(Arc::clone(domain));
                 missing.push(MissingPeriod { domain, reason, begin, from, until, meters: None });
             }
+        }
+        let key = (uuid, GapReason::Metadata);
+        if lacking {
+            let begin = *self.open_since.entry(key).or_insert(from);
+            let (domain, reason) = (Some(Arc::clone(domain)), GapReason::Metadata);
+            missing.push(MissingPeriod { domain, reason, begin, from, until, meters: None });
+        } else {
+            self.open_since.remove(&key);
         }
         let known = self.known_meters.entry(uuid).or_default();
         if changed {
@@ -241,8 +251,9 @@ mod tests {
         let read = |gaps: &mut GapTracker, time: u64, meters: &[usize], changed: bool| {
             let taken = at(time, 0).wall;
             let meters = meters.iter().copied().collect();
-            let missed =
-                gaps.record_reading(DomainObservation { domain: &domain, taken, meters, changed });
+            let (domain, lacking) = (&domain, false);
+            let observed = DomainObservation { domain, taken, meters, changed, lacking };
+            let missed = gaps.record_reading(observed);
             missed.iter().map(|one| (seconds(one), one.meters.clone())).collect::<Vec<_>>()
         };
         assert!(read(&mut gaps, 10, &[1, 2], false).is_empty());
@@ -273,6 +284,7 @@ mod tests {
             taken,
             meters: BTreeSet::new(),
             changed: false,
+            lacking: false,
         });
         gaps.record_missing(at(20, 0), &domain, GapReason::Stuck);
         assert_eq!(gaps.last_reading(domain.uuid), Some(taken));

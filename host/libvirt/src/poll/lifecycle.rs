@@ -72,7 +72,8 @@ impl PollTask {
             self.meters.measure(&reading, resources, &self.selection, &mut measured);
             let meters = measured.iter().map(|one| one.meter).collect();
             let taken = reading.taken.wall;
-            let observed = DomainObservation { domain, taken, meters, changed: true };
+            let lacking = self.domains.lacks_metadata(domain);
+            let observed = DomainObservation { domain, taken, meters, changed: true, lacking };
             missing = self.gaps.record_reading(observed);
             measurements.extend(measured.into_iter().map(|one| (reading.taken, one)));
         }

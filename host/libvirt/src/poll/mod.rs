@@ -11,6 +11,7 @@ mod lifecycle;
 pub mod meters;
 mod quarantine;
 mod readings;
+mod servers;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,9 +23,10 @@ use uuid::Uuid;
 
 use crate::hypervisor::{Hypervisor, HypervisorError, Pace};
 use crate::schedule::Ticker;
-use nephometer_config::{MeterFilter, MeteringSpec, SourceSpec};
+use nephometer_config::{DiscoverySpec, MeterFilter, MeteringSpec, SourceSpec};
 use nephometer_model::{
-    Batch, Domain, DomainState, Gap, GapReason, HostId, Moment, Polled, Sample, Timestamp,
+    Batch, Domain, DomainState, Gap, GapReason, HostId, Moment, Polled, Sample, ServerSource,
+    Timestamp,
 };
 use nephometer_telemetry::{CycleSummary, PollingStats, events};
 
@@ -46,6 +48,8 @@ pub struct PollContext {
     pub unowned: bool,
     /// The Ceilometer release to match, and its quirks.
     pub metering: MeteringSpec,
+    /// Where owners and metadata of instances come from.
+    pub discovery: Discovery,
     /// Delay of the first cycle as a fraction of the interval, 0 (at once) to 1.
     pub phase: f64,
     /// Slices read concurrently.
@@ -63,6 +67,15 @@ pub struct PollContext {
     pub last_polled: Arc<std::sync::Mutex<HashMap<Arc<str>, Timestamp>>>,
     /// Counters of the ledger.
     pub counts: PollCounts,
+}
+
+/// Where owners and metadata of instances come from.
+#[derive(Clone, Default)]
+pub struct Discovery {
+    /// The settings.
+    pub spec: Arc<DiscoverySpec>,
+    /// What Nova's API knows; `None` if it is not asked.
+    pub servers: Option<Arc<dyn ServerSource>>,
 }
 
 /// The counters of the ledger that polling increments.
@@ -231,7 +244,8 @@ impl PollTask {
             let changed = reading.is_shut_off() || meters::devices_differ(reading, domain);
             let meters = measured.iter().map(|one| one.meter).collect();
             let taken = reading.taken.wall;
-            let observed = DomainObservation { domain, taken, meters, changed };
+            let lacking = self.domains.lacks_metadata(domain);
+            let observed = DomainObservation { domain, taken, meters, changed, lacking };
             missing.extend(self.gaps.record_reading(observed));
             measurements.extend(measured.drain(..).map(|one| (reading.taken, one)));
             if meters::devices_differ(reading, domain) {

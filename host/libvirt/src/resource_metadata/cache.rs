@@ -7,7 +7,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::resource::{self, ResourceContext};
-use nephometer_model::{Domain, DomainState, Resource};
+use super::server;
+use nephometer_model::{Domain, DomainState, Resource, Server};
 
 /// The resources of every domain.
 #[derive(Debug)]
@@ -20,6 +21,10 @@ pub(crate) struct ResourceCache {
 #[derive(Debug)]
 pub struct DomainResources {
     context: ResourceContext,
+    /// As it was given.
+    described: Arc<Domain>,
+    server: Option<Arc<Server>>,
+    /// With what Nova's API knows.
     domain: Arc<Domain>,
     state: DomainState,
     vm: Arc<Resource>,
@@ -39,22 +44,28 @@ impl ResourceCache {
         Self { context, domains: HashMap::new() }
     }
 
-    /// The resources of a domain. They are replaced if its description or state changed.
+    /// The resources of a domain. They are replaced if its description or state changed, or what
+    /// Nova's API knows of it.
     pub(crate) fn resources_of(
         &mut self,
         domain: &Arc<Domain>,
         state: DomainState,
+        server: Option<&Arc<Server>>,
     ) -> &mut DomainResources {
         match self.domains.entry(domain.uuid) {
             Entry::Occupied(entry) => {
                 let known = entry.into_mut();
-                if known.state != state || !same(&known.domain, domain) {
-                    *known = DomainResources::new(&self.context, domain, state);
+                let same_server = match (&known.server, server) {
+                    (Some(known), Some(server)) => same(known, server),
+                    (known, server) => known.is_none() && server.is_none(),
+                };
+                if known.state != state || !same(&known.described, domain) || !same_server {
+                    *known = DomainResources::new(&self.context, domain, state, server);
                 }
                 known
             }
             Entry::Vacant(entry) => {
-                entry.insert(DomainResources::new(&self.context, domain, state))
+                entry.insert(DomainResources::new(&self.context, domain, state, server))
             }
         }
     }
@@ -63,7 +74,7 @@ impl ResourceCache {
     pub(crate) fn instance(&mut self, domain: &Arc<Domain>) -> Arc<Resource> {
         match self.domains.get(&domain.uuid) {
             Some(known) => known.vm(),
-            None => self.resources_of(domain, DomainState::NoState).vm(),
+            None => self.resources_of(domain, DomainState::NoState, None).vm(),
         }
     }
 
@@ -81,17 +92,27 @@ impl ResourceCache {
 }
 
 impl DomainResources {
-    fn new(context: &ResourceContext, domain: &Arc<Domain>, state: DomainState) -> Self {
+    fn new(
+        context: &ResourceContext,
+        described: &Arc<Domain>,
+        state: DomainState,
+        server: Option<&Arc<Server>>,
+    ) -> Self {
+        let overlay =
+            |known: &Arc<Server>| Arc::new(server::overlay(described, known, &context.discovery));
+        let domain = server.map_or_else(|| Arc::clone(described), overlay);
         Self {
             context: context.clone(),
-            domain: Arc::clone(domain),
+            described: Arc::clone(described),
+            server: server.cloned(),
             state,
-            vm: Arc::new(resource::vm(context, domain, state)),
+            vm: Arc::new(resource::vm(context, &domain, state, server.map(|server| &**server))),
             cpu: None,
             disks: vec![None; domain.disks.len()],
             nics: vec![None; domain.nics.len()],
             all_disks: None,
             parts: HashMap::new(),
+            domain,
         }
     }
 
@@ -172,8 +193,8 @@ impl DomainResources {
 }
 
 /// Compares addresses first: descriptions are shared, so that nearly always decides.
-fn same(known: &Arc<Domain>, domain: &Arc<Domain>) -> bool {
-    Arc::ptr_eq(known, domain) || known == domain
+fn same<T: PartialEq>(known: &Arc<T>, given: &Arc<T>) -> bool {
+    Arc::ptr_eq(known, given) || known == given
 }
 
 #[cfg(test)]
@@ -183,7 +204,8 @@ mod tests {
     use nephometer_model::Release;
 
     fn context() -> ResourceContext {
-        ResourceContext { host: "h".into(), source: "openstack".into(), release: Release::Current }
+        let (host, source, discovery) = ("h".into(), "openstack".into(), Arc::default());
+        ResourceContext { host, source, release: Release::Current, discovery }
     }
 
     fn domain(name: &str) -> Arc<Domain> {
@@ -199,13 +221,13 @@ mod tests {
     fn resources_are_made_once_per_description_and_state() {
         let mut cache = ResourceCache::new(context());
         let old = domain("old");
-        let first = cache.resources_of(&old, DomainState::Running).disk(1).unwrap();
-        let again = cache.resources_of(&domain("old"), DomainState::Running).disk(1).unwrap();
+        let first = cache.resources_of(&old, DomainState::Running, None).disk(1).unwrap();
+        let again = cache.resources_of(&domain("old"), DomainState::Running, None).disk(1).unwrap();
         assert!(Arc::ptr_eq(&first, &again));
-        let paused = cache.resources_of(&old, DomainState::Paused).disk(1).unwrap();
+        let paused = cache.resources_of(&old, DomainState::Paused, None).disk(1).unwrap();
         assert_eq!(paused.id, first.id);
         assert_eq!(paused.metadata["state"], "paused");
-        let renamed = cache.resources_of(&domain("new"), DomainState::Paused);
+        let renamed = cache.resources_of(&domain("new"), DomainState::Paused, None);
         assert_eq!(renamed.vm().metadata["name"], "new");
         let two = renamed.cpu(Some(2));
         assert!(Arc::ptr_eq(&two, &renamed.cpu(Some(2))));
@@ -216,7 +238,7 @@ mod tests {
     fn ids_of_removed_resources_are_returned_once() {
         let mut cache = ResourceCache::new(context());
         let domain = domain("d");
-        cache.resources_of(&domain, DomainState::Running);
+        cache.resources_of(&domain, DomainState::Running, None);
         assert!(cache.retain(|_| true).is_empty());
         let removed = cache.retain(|_| false);
         let uuid = domain.uuid;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha224};
 
+use super::server;
+use nephometer_config::{DiscoveryMethod, DiscoverySpec};
 use nephometer_model::{
-    DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova, Release, Resource,
+    DiskDevice, Domain, DomainState, Flavor, NicDevice, Nova, Release, Resource, Server,
 };
 
 /// The settings shared by all resources of one agent.
@@ -18,11 +20,26 @@ pub(crate) struct ResourceContext {
     pub source: Arc<str>,
     /// The Ceilometer release that defines the keys.
     pub release: Release,
+    /// Where owner and metadata come from.
+    pub discovery: Arc<DiscoverySpec>,
 }
 
-/// The instance itself.
-pub(crate) fn vm(context: &ResourceContext, domain: &Domain, state: DomainState) -> Resource {
-    let metadata = metadata(context, domain, state);
+/// The instance itself, with what Nova's API knows of it.
+pub(crate) fn vm(
+    context: &ResourceContext,
+    domain: &Domain,
+    state: DomainState,
+    server: Option<&Server>,
+) -> Resource {
+    let mut metadata = match server {
+        Some(server) if context.discovery.method == DiscoveryMethod::Naive => {
+            server::naive_metadata(server, context.release)
+        }
+        _ => metadata(context, domain, state, server),
+    };
+    if let Some(server) = server {
+        server::add_user_metadata(server, &context.discovery, &mut metadata);
+    }
     resource(context, domain, domain.uuid.to_string(), metadata)
 }
 
@@ -106,11 +123,14 @@ fn resource(
     metadata: Map<String, Value>,
 ) -> Resource {
     let nova = domain.nova.as_ref();
+    let named = nova.filter(|_| context.discovery.identity_names);
     Resource {
         id: id.into(),
         source: Arc::clone(&context.source),
         project_id: nova.map(|nova| nova.project_id.as_str().into()),
         user_id: nova.map(|nova| nova.user_id.as_str().into()),
+        project_name: named.and_then(|nova| nova.project_name.as_deref().map(Into::into)),
+        user_name: named.and_then(|nova| nova.user_name.as_deref().map(Into::into)),
         metadata,
     }
 }
@@ -127,7 +147,12 @@ fn state_and_status(state: DomainState) -> (&'static str, &'static str) {
     }
 }
 
-fn metadata(context: &ResourceContext, domain: &Domain, state: DomainState) -> Map<String, Value> {
+fn metadata(
+    context: &ResourceContext,
+    domain: &Domain,
+    state: DomainState,
+    server: Option<&Server>,
+) -> Map<String, Value> {
     let nova = domain.nova.as_ref();
     let (vm_state, status) = state_and_status(state);
     let project = nova.map_or("", |nova| nova.project_id.as_str());
@@ -156,9 +181,14 @@ fn metadata(context: &ResourceContext, domain: &Domain, state: DomainState) -> M
     if let Some(nova) = nova {
         image(nova, context.release, &mut put);
     }
-    for (key, text) in [("architecture", &domain.architecture), ("os_type", &domain.os_type)] {
-        if let Some(text) = text {
-            put(key, json!(text));
+    let zone = server.filter(|_| context.discovery.method == DiscoveryMethod::Merged);
+    for (key, value) in [
+        ("architecture", domain.architecture.as_ref().map(|text| json!(text))),
+        ("OS-EXT-AZ:availability_zone", zone.map(|server| server.availability_zone.clone())),
+        ("os_type", domain.os_type.as_ref().map(|text| json!(text))),
+    ] {
+        if let Some(value) = value {
+            put(key, value);
         }
     }
     sizes(domain, &mut put);
@@ -246,12 +276,13 @@ mod tests {
             host: "test".into(),
             source: "openstack".into(),
             release: Release::Current,
+            discovery: Arc::default(),
         }
     }
 
     #[test]
     fn metadata_match_ceilometer_byte_for_byte() {
-        let vm = vm(&context(), &describe(NOVA).unwrap(), DomainState::Running);
+        let vm = vm(&context(), &describe(NOVA).unwrap(), DomainState::Running, None);
         let cpu = cpu(&vm, Some(1));
         let expected = concat!(
             r#"{"display_name":"test.dom.com","name":"instance-00000001","#,
@@ -276,7 +307,7 @@ mod tests {
     fn a_domain_without_nova_has_its_own_name_and_sizes() {
         let mut domain = describe(NOVA).unwrap();
         domain.nova = None;
-        let vm = vm(&context(), &domain, DomainState::Crashed);
+        let vm = vm(&context(), &domain, DomainState::Crashed, None);
         assert_eq!((&vm.project_id, &vm.user_id), (&None, &None));
         let keys: Vec<_> = vm.metadata.keys().map(String::as_str).collect();
         assert_eq!(
@@ -292,7 +323,7 @@ mod tests {
     #[test]
     fn network_resource_id_is_the_filter_or_the_device() {
         let domain = describe(NOVA).unwrap();
-        let vm = vm(&context(), &domain, DomainState::Running);
+        let vm = vm(&context(), &domain, DomainState::Running, None);
         let mut device = NicDevice {
             target: "vnet2".to_owned(),
             mac: "m".to_owned(),
@@ -315,7 +346,7 @@ mod tests {
         let mut domain = describe(NOVA).unwrap();
         let nova = domain.nova.as_mut().unwrap();
         (nova.image, nova.image_meta, nova.flavor.id) = (None, None, None);
-        let vm = vm(&context(), &domain, DomainState::Running);
+        let vm = vm(&context(), &domain, DomainState::Running, None);
         assert_eq!(
             (&vm.metadata["image"], &vm.metadata["image_ref"]),
             (&Value::Null, &Value::Null)

@@ -15,9 +15,10 @@ use super::{App, AppError, BackgroundTasks, CHANGES, Options, Reload};
 use crate::control;
 use nephometer_config::{self as config, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
 use nephometer_libvirt::hypervisor::{self, Hypervisor, Pace};
-use nephometer_libvirt::poll::{PollContext, PollCounts};
+use nephometer_libvirt::poll::{Discovery, PollContext, PollCounts};
 use nephometer_libvirt::schedule::Clock;
-use nephometer_model::{HostId, Timestamp};
+use nephometer_model::{HostId, ServerSource, Timestamp};
+use nephometer_openstack::{Refresher, ServerFeed};
 use nephometer_pipeline::publish::{PublisherTask, StreamContext};
 use nephometer_pipeline::transform::StateBudget;
 use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts};
@@ -74,7 +75,10 @@ impl App {
         if options.sink.is_none() {
             report_orphans(&journal, &factory.spools, &spec.store).await;
         }
-        let context = poll_context(&spec, &hypervisor, &options, &factory, store.last_cycles()?);
+        let nova = Refresher::new(&spec.host, &spec.discovery);
+        let mut context =
+            poll_context(&spec, &hypervisor, &options, &factory, store.last_cycles()?);
+        context.discovery = discovery(&spec, nova.as_ref().map(|(_, feed)| feed));
         let sources = polled_sources(&spec, &sinks);
         let handles = handles(&sinks);
         let ledger = Arc::clone(&factory.ledger);
@@ -97,6 +101,7 @@ impl App {
             pace: hypervisor.pace(),
             ledger,
             context,
+            nova,
             sources,
             journal,
             spools,
@@ -191,6 +196,7 @@ fn poll_context(
         sample_source: Arc::clone(&spec.message.sample_source),
         unowned: spec.libvirt.unowned,
         metering: spec.metering,
+        discovery: Discovery::default(),
         phase: if spec.spread && options.schedule.max_cycles.is_none() {
             phase(&spec.host)
         } else {
@@ -209,6 +215,11 @@ fn poll_context(
             polling: Arc::clone(&ledger.polling),
         },
     }
+}
+
+fn discovery(spec: &AgentSpec, feed: Option<&ServerFeed>) -> Discovery {
+    let servers = feed.map(|feed| Arc::new(feed.clone()) as Arc<dyn ServerSource>);
+    Discovery { spec: Arc::new(spec.discovery.clone()), servers }
 }
 
 /// The phase of a host's polling cycles within the interval, 0 to 1: spread evenly over a fleet, and

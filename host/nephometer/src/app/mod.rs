@@ -23,6 +23,7 @@ mod tasks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use thiserror::Error;
@@ -34,6 +35,7 @@ use nephometer_config::{AgentSpec, SourceSpec};
 use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{PollContext, PollSchedule};
 use nephometer_model::Polled;
+use nephometer_openstack::{Refresher, ServerFeed};
 use nephometer_pipeline::publish::{self, PublisherTask};
 use nephometer_pipeline::{DrainedSink, OutputObserver, Sink, SinkHandle, route};
 use nephometer_store::{Journal, Recorder, Spools, StoreError};
@@ -53,6 +55,11 @@ use tasks::TaskSet;
 const BATCHES: usize = 4;
 /// Capacity of the channel of changes: the supervisor waits until each is applied.
 const CHANGES: usize = 1;
+
+/// How long the first cycle of an agent waits for Nova.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+/// The same if it polls a few times only, as `once`.
+const FIRST_ANSWER_ONCE: Duration = Duration::from_secs(60);
 
 /// Options of an agent beside its configuration.
 pub struct Options {
@@ -150,6 +157,8 @@ pub struct App {
     spec: AgentSpec,
     ledger: Arc<Ledger>,
     context: PollContext,
+    /// Asks Nova, if the settings need it.
+    nova: Option<(Refresher, ServerFeed)>,
     pace: Pace,
     schedule: PollSchedule,
     sources: Vec<SourceSpec>,
@@ -186,9 +195,13 @@ impl App {
     /// If a task failed. The others have drained all the same.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), AppError> {
         let (batches, receiver) = mpsc::channel::<Polled>(BATCHES);
+        let mut running_tasks = RunningTasks::default();
+        if let Some((refresher, feed)) = self.nova {
+            running_tasks.background.spawn("nova", refresher.run());
+            wait_for_servers(feed, &self.schedule, stop.clone()).await;
+        }
         let mut polls = PollTasks::new(self.context, self.pace, self.schedule, batches);
         polls.set_sources(&self.sources);
-        let mut running_tasks = RunningTasks::default();
         let observer = self.listeners.observer();
         let routing = route(receiver, self.journal.clone(), self.recorder, observer);
         running_tasks.router.spawn("router", routing);
@@ -222,6 +235,19 @@ impl App {
         join_all(drained_sinks.into_iter().map(DrainedSink::finish)).await;
         self.journal.sync().await;
         ended.and(drained).and(delivered)
+    }
+}
+
+/// Gives Nova a moment to answer before the first cycle, so that the first samples are complete.
+async fn wait_for_servers(
+    mut feed: ServerFeed,
+    schedule: &PollSchedule,
+    mut stop: watch::Receiver<bool>,
+) {
+    let most = if schedule.max_cycles.is_some() { FIRST_ANSWER_ONCE } else { FIRST_ANSWER };
+    tokio::select! {
+        () = feed.first(most) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
     }
 }
 

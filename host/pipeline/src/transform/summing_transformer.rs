@@ -56,9 +56,7 @@ pub(crate) fn sample(id: Uuid, volume: f64) -> Sample {
         resource: Arc::new(Resource {
             id: "r".into(),
             source: "openstack".into(),
-            project_id: None,
-            user_id: None,
-            metadata: serde_json::Map::new(),
+            ..Resource::default()
         }),
         volume: Volume::Float(volume),
         taken: Moment { wall: Timestamp::from_nanos(5), ..Moment::default() },

@@ -12,6 +12,7 @@ pub mod component;
 pub mod control;
 pub mod http;
 pub mod hypervisor;
+pub mod openstack;
 pub mod outbound;
 pub mod pipeline;
 pub mod poll;

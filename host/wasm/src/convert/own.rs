@@ -133,6 +133,8 @@ impl OwnEntries {
                 project_id: entry.project_id.map(Into::into),
                 user_id: entry.user_id.map(Into::into),
                 metadata,
+                // The contract has ids only.
+                ..Resource::default()
             };
             let values = size::count_values(&entry.metadata);
             let size = EntrySize { bytes: size::resource_bytes(&resource), values };

@@ -196,13 +196,16 @@ impl World {
 fn nova(tenant: &Tenant, (flavor, vcpus, ram, disk): (&str, u16, u32, i64)) -> Nova {
     let key = tenant.key;
     // Few projects with a few users each.
-    let project = mix(0, &[mix(key, &[13]) % 7]);
-    let user = mix(project, &[mix(key, &[14]) % 3]);
+    let (project_number, user_number) = (mix(key, &[13]) % 7, mix(key, &[14]) % 3);
+    let project = mix(0, &[project_number]);
+    let user = mix(project, &[user_number]);
     let from_image = fraction(key, 15) < 0.8;
     Nova {
         name: format!("{}-{:02}", pick(&NAMES, key, 16), tenant.slot),
         user_id: format!("{user:016x}{:016x}", mix(user, &[])),
         project_id: format!("{project:016x}{:016x}", mix(project, &[])),
+        user_name: Some(format!("user-{user_number}")),
+        project_name: Some(format!("project-{project_number}")),
         flavor: Flavor {
             id: None,
             name: flavor.to_owned(),

@@ -58,14 +58,23 @@ fn reading(pairs: &[(&str, &str)]) -> Reading {
 }
 
 fn samples_by(spec: MeteringSpec, reading: &Reading) -> (Vec<(String, String, Volume)>, u64) {
-    let context = ResourceContext { host: "h".into(), source: "s".into(), release: spec.release };
+    let context = ResourceContext {
+        host: "h".into(),
+        source: "s".into(),
+        release: spec.release,
+        discovery: Arc::default(),
+    };
     let mut cache = ResourceCache::new(context);
     let state = reading.state.unwrap_or(DomainState::NoState);
     let mut samples = Vec::new();
     let mut meters = Meters::new(spec);
     let selection = meters.select(&filter(&["*"]));
-    let absent =
-        meters.measure(reading, cache.resources_of(&domain(), state), &selection, &mut samples);
+    let absent = meters.measure(
+        reading,
+        cache.resources_of(&domain(), state, None),
+        &selection,
+        &mut samples,
+    );
     let name = |sample: &Measurement| meters.all()[sample.meter].name.to_string();
     let short = |s: &Measurement| (name(s), s.resource.id[36..].to_owned(), s.volume);
     (samples.iter().map(short).collect(), absent)
@@ -179,10 +188,14 @@ fn raw_meters_are_selected_by_name_only() {
         builder.add(key, StatValue::Text(value)).unwrap();
     }
     let reading = builder.finish();
-    let context =
-        ResourceContext { host: "h".into(), source: "s".into(), release: Release::Current };
+    let context = ResourceContext {
+        host: "h".into(),
+        source: "s".into(),
+        release: Release::Current,
+        discovery: Arc::default(),
+    };
     let mut cache = ResourceCache::new(context);
-    let resources = cache.resources_of(&domain(), DomainState::Running);
+    let resources = cache.resources_of(&domain(), DomainState::Running, None);
     let mut meters = Meters::new(MeteringSpec::default());
     let named = filter(&["libvirt.*", "!libvirt.state.*"]);
     let selection = meters.select(&named);
@@ -229,7 +242,12 @@ fn detects_changed_devices() {
 fn replayed(folder: &Path, cycle: &Path, spec: MeteringSpec) -> Vec<(String, Measurement)> {
     let text = std::fs::read_to_string(cycle).unwrap();
     let (host, source) = ("compute-1".into(), "openstack".into());
-    let mut cache = ResourceCache::new(ResourceContext { host, source, release: spec.release });
+    let mut cache = ResourceCache::new(ResourceContext {
+        host,
+        source,
+        release: spec.release,
+        discovery: Arc::default(),
+    });
     let mut samples = Vec::new();
     let mut meters = Meters::new(spec);
     let selection = meters.select(&filter(&["*"]));
@@ -241,7 +259,7 @@ fn replayed(folder: &Path, cycle: &Path, spec: MeteringSpec) -> Vec<(String, Mea
         let pairs: Vec<_> = pairs.lines().map(|def| def.trim().split_once('=').unwrap()).collect();
         let reading = reading(&pairs);
         if domain.nova.is_some() {
-            let resources = cache.resources_of(&domain, reading.state.unwrap());
+            let resources = cache.resources_of(&domain, reading.state.unwrap(), None);
             meters.measure(&reading, resources, &selection, &mut samples);
         }
     }

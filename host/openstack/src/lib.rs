@@ -1,0 +1,20 @@
+//! Asks OpenStack for the servers of this host: a token of Keystone, one list of Nova, flavors and
+//! images as they are needed.
+//!
+//! Given: credentials, and the name of this host. Gives back: the last known servers, in a channel
+//! that the poll tasks read without waiting. Must not know samples. Answers are bounded, and no
+//! token or password leaves the requests that need it.
+
+mod backoff;
+mod error;
+mod glance;
+mod http;
+mod inventory;
+mod io;
+mod keystone;
+mod nova;
+mod refresh;
+#[cfg(test)]
+mod tests;
+
+pub use refresh::{Refresher, ServerFeed};
