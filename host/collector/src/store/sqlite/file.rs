@@ -129,8 +129,11 @@ pub(super) fn open_for_writing(path: &Path, schemas: &[&str]) -> Result<Connecti
     Ok(connection)
 }
 
-/// Opens a file for reading.
-pub(super) fn open_for_reading(path: &Path, schema: usize) -> Result<Connection, StoreError> {
+/// Opens a file for reading. `None` if another process is just making it: it has nothing yet.
+pub(super) fn open_for_reading(
+    path: &Path,
+    schema: usize,
+) -> Result<Option<Connection>, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -138,16 +141,20 @@ pub(super) fn open_for_reading(path: &Path, schema: usize) -> Result<Connection,
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
-    let found = check_schema(path, &connection, schema)?;
-    if found < schema {
-        let what = format!("it has schema {found} of {schema}, as a migration that was cut off");
-        return Err(StoreError::Damaged { path: path.to_owned(), what });
+    match check_schema(path, &connection, schema)? {
+        0 => Ok(None),
+        found if found < schema => {
+            let what = format!(
+                "it has schema {found} of {schema}; start the collector, which migrates it"
+            );
+            Err(StoreError::Damaged { path: path.to_owned(), what })
+        }
+        _ => Ok(Some(connection)),
     }
-    Ok(connection)
 }
 
 /// Opens a month file for reading.
-pub(super) fn month_for_reading(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn month_for_reading(path: &Path) -> Result<Option<Connection>, StoreError> {
     open_for_reading(path, MONTH_SCHEMAS.len())
 }
 
@@ -239,5 +246,15 @@ mod tests {
             "{error}"
         );
         assert!(month_for_reading(&folder.path().join(key.to_string())).is_err());
+    }
+
+    // Once, a query failed while the collector made the file of a month.
+    #[test]
+    fn a_file_that_is_just_being_made_has_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("2026-11.default.db");
+        drop(Connection::open(&path).unwrap());
+        fs::write(&path, "").unwrap();
+        assert!(month_for_reading(&path).unwrap().is_none());
     }
 }

@@ -151,7 +151,9 @@ pub(super) fn counts(folder: &Path) -> Result<(u64, BTreeMap<String, u64>), Stor
     if !path.exists() {
         return Ok(Default::default());
     }
-    let connection = open_for_reading(&path, SCHEMAS.len())?;
+    let Some(connection) = open_for_reading(&path, SCHEMAS.len())? else {
+        return Ok(Default::default());
+    };
     let read = || {
         let letters: i64 =
             connection.query_row("SELECT count(*) FROM letter", [], |row| row.get(0))?;

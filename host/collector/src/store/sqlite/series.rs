@@ -50,9 +50,10 @@ pub(super) struct ReadFile {
 }
 
 impl ReadFile {
-    pub(super) fn open(path: PathBuf, range: TimeRange) -> Result<Self, StoreError> {
+    /// Opens a file; `None` if it is just being made.
+    pub(super) fn open(path: PathBuf, range: TimeRange) -> Result<Option<Self>, StoreError> {
         let connection = month_for_reading(&path)?;
-        Ok(Self { path, connection, range })
+        Ok(connection.map(|connection| Self { path, connection, range }))
     }
 
     pub(super) fn error(&self, source: rusqlite::Error) -> StoreError {

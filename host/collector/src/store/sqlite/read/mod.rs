@@ -60,10 +60,11 @@ impl SqliteReader {
         for (key, path) in &found {
             let month = key.month.range();
             if month.start < range.end && range.start < month.end {
-                keys.push(key);
                 if !self.open.contains_key(key) {
-                    self.open.insert(key.clone(), ReadFile::open(path.clone(), month)?);
+                    let Some(file) = ReadFile::open(path.clone(), month)? else { continue };
+                    self.open.insert(key.clone(), file);
                 }
+                keys.push(key);
             }
         }
         keys.sort_by(|one, two| two.cmp(one));
