@@ -11,7 +11,7 @@ use crate::ingest::writer::{now, read};
 use crate::message::ReadMessage;
 use crate::signature::Verifier;
 use crate::store::{
-    Committed, DeadLetter, Group, Selection, SqliteStore, Storage as _, TimeRange, WriteRule,
+    Committed, DeadLetter, Group, Selection, SqliteStore, Storage as _, TimeRange, WriteRule, age,
 };
 
 /// Store the samples of files
