@@ -103,7 +103,7 @@ fn faults_of_credentials_have_their_place_and_remedy() {
         ("{auth_url: 'http://k', auth_type: token, token: t, insecure: true}", "set cafile"),
         ("{auth_url: 'http://k', auth_type: token, token: t, cafile: /nowhere}", "/nowhere"),
         ("{auth_url: 'http://k', auth_type: token, token: t, interface: inner}", "`interface` is"),
-        ("{auth_url: 'http://k', pasword: hunter2}", "did you mean `password`?"),
+        ("{auth_url: 'http://k', usrname: hunter2}", "did you mean `username`?"),
     ] {
         let found = credentials(text);
         assert!(found.contains(expected) && found.starts_with("n.yaml:1:"), "{text}: {found}");

@@ -124,8 +124,8 @@ impl Inventory {
         Ok(())
     }
 
-    /// Adds the groups of servers. Unchanged servers keep their objects, so that nothing is made anew
-    /// of them.
+    /// Adds the groups of servers. Unchanged servers keep their objects, so that the
+    /// resources made from them stay.
     fn complete(&self, servers: &mut HashMap<Uuid, Arc<Server>>) {
         for (uuid, server) in servers {
             if server.group.as_ref() != self.groups.get(uuid) {

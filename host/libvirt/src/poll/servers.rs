@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_domain_is_awaited_until_nova_has_answered() {
+    fn a_new_domain_is_awaited_until_the_next_list_of_nova() {
         let nova = Arc::new(Nova::default());
         let spec = DiscoverySpec { method: DiscoveryMethod::Naive, ..DiscoverySpec::default() };
         let servers = Some(Arc::clone(&nova) as Arc<dyn ServerSource>);

@@ -24,6 +24,8 @@ pub(super) fn resource(id: &str) -> Arc<Resource> {
         source: "openstack".into(),
         project_id: Some("p".into()),
         user_id: None,
+        project_name: None,
+        user_name: None,
         metadata: json!({"cpu_number": 2, "name": id}).as_object().unwrap().clone(),
     })
 }
