@@ -118,8 +118,9 @@ fn kept(value: &Scalar) -> Option<Option<Duration>> {
 }
 
 fn class(check: &mut Check<'_>, at: &str, raw: RawClass) -> Option<RetentionClass> {
+    let RawClass { name, meters, keep, rollups } = raw;
     check.keys(at, &["name", "meters", "keep", "rollups"], Unknown::Refused(&[]));
-    let name = check.name(at, &raw.name, "class");
+    let name = check.name(at, &name, "class");
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let pointer = format!("{at}/name");
     let name = match name {
@@ -136,9 +137,9 @@ fn class(check: &mut Check<'_>, at: &str, raw: RawClass) -> Option<RetentionClas
         }
         None => None,
     };
-    let meters = globs(check, &format!("{at}/meters"), &raw.meters);
-    let keep = check.value(&format!("{at}/keep"), &raw.keep, kept, KEPT);
-    let rollups = check.value(&format!("{at}/rollups"), &raw.rollups, kept, KEPT);
+    let meters = globs(check, &format!("{at}/meters"), &meters);
+    let keep = check.value(&format!("{at}/keep"), &keep, kept, KEPT);
+    let rollups = check.value(&format!("{at}/rollups"), &rollups, kept, KEPT);
     Some(RetentionClass {
         name: name?,
         meters: meters?,
@@ -261,9 +262,10 @@ fn commit(check: &mut Check<'_>, field: Field<RawCommit>) -> Option<CommitSpec> 
 }
 
 fn secret(check: &mut Check<'_>, at: &str, raw: RawSecret) -> Option<NamedSecret> {
+    let RawSecret { name, secret, secret_file } = raw;
     check.keys(at, &["name", "secret", "secret_file"], Unknown::Refused(&[]));
-    let name = check.name(at, &raw.name, "secret");
-    let secret = check.secret(&format!("{at}/secret"), &raw.secret, &raw.secret_file)?;
+    let name = check.name(at, &name, "secret");
+    let secret = check.secret(&format!("{at}/secret"), &secret, &secret_file)?;
     let Some(secret) = secret.filter(|secret| !secret.is_empty()) else {
         let remedy = "set `secret` or `secret_file`; `unsigned: true` accepts unsigned samples";
         check.fault(at, "no secret", remedy);
