@@ -116,7 +116,7 @@ fn a_site_that_only_scrapes_works_unmodified() {
         &rules.display().to_string(),
     );
     for (rule, least, label) in [
-        ("site:cpu:rate > 0", 3, "resource"),
+        ("site:cpu:rate", 3, "resource"),
         ("site:memory > 0", 1, "project"),
         ("site:running", 1, "project"),
     ] {

@@ -8,7 +8,7 @@ use super::caution::is_secret;
 use super::error::Report;
 use super::exporter;
 use super::location::Location;
-use super::oslo::{DEFAULT, OsloFile, OsloOption};
+use super::oslo::{DEFAULT, Key, OsloFile, OsloOption, truth};
 use super::url;
 
 /// The settings of the file.
@@ -25,9 +25,6 @@ pub(super) struct CeilometerConf {
     /// The location of the first option that contains a secret.
     pub(super) secret: Option<Location>,
 }
-
-/// A key, its value, and the origin of the value.
-pub(super) type Key = (&'static [&'static str], String, String);
 
 const RABBIT: &str = "oslo_messaging_rabbit";
 const QUEUES: &[&str] = &["amqp", "queues"];
@@ -327,13 +324,4 @@ fn uri_of(libvirt_type: &str) -> Option<&'static str> {
 
 fn is_true(value: &str) -> bool {
     matches!(value.to_lowercase().as_str(), "true" | "1" | "yes" | "on")
-}
-
-/// Converts the spellings of true and false in oslo.config.
-pub(super) fn truth(value: String) -> String {
-    match value.to_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => "true".to_owned(),
-        "false" | "0" | "no" | "off" => "false".to_owned(),
-        _ => value,
-    }
 }

@@ -1,8 +1,7 @@
 //! The options of `ceilometer.conf` for the exporter of the polling agent, which depend on each other.
 
-use super::ceilometer::{Key, truth};
 use super::error::Report;
-use super::oslo::{OsloFile, OsloOption};
+use super::oslo::{Key, OsloFile, OsloOption, truth};
 
 const SECTION: &str = "polling";
 const CERTIFICATE: &str = "prometheus_tls_certfile";

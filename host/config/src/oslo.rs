@@ -13,6 +13,9 @@ pub(super) const DEFAULT: &str = "DEFAULT";
 /// The maximum depth of references.
 const DEPTH: usize = 10;
 
+/// A key, its value, and the origin of the value.
+pub(super) type Key = (&'static [&'static str], String, String);
+
 /// The options of a file, in order.
 #[derive(Debug, Default)]
 pub(super) struct OsloFile {
@@ -190,6 +193,15 @@ impl OsloFile {
         self.count(rest)?;
         value.push_str(rest);
         Ok(value)
+    }
+}
+
+/// Converts the spellings of true and false in oslo.config.
+pub(super) fn truth(value: String) -> String {
+    match value.to_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => "true".to_owned(),
+        "false" | "0" | "no" | "off" => "false".to_owned(),
+        _ => value,
     }
 }
 
