@@ -1,5 +1,5 @@
-//! Live migration: two hosts have one instance for a while. `docs/live-migration.md` says what each
-//! sends and what a bill makes of it; the recordings in `tests/migration` prove it.
+//! Live migration: two hosts have one instance for a while. `docs/live-migration.md` lists
+//! the samples of each, and how to bill them; the recordings in `tests/migration` prove it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +47,7 @@ fn growth_of_both_hosts_is_what_the_guest_used() {
 }
 
 #[test]
-fn series_of_both_hosts_can_be_told_apart() {
+fn series_of_both_hosts_differ_in_their_host() {
     let (source, destination) = (samples("source"), samples("destination"));
     let ids = |samples: &[Value]| {
         samples.iter().map(|one| text(one, "resource_id").to_owned()).collect::<BTreeSet<_>>()

@@ -137,7 +137,7 @@ impl Pseudonyms {
         }
     }
 
-    /// The XML of a domain without what identifies anybody. XML that cannot be parsed is left out.
+    /// The XML of a domain without names, ids and addresses. XML that cannot be parsed is left out.
     pub(super) fn xml(&self, xml: &str) -> String {
         let mut text = String::new();
         match Document::parse(xml) {
