@@ -54,7 +54,8 @@ fn listening(name: &str, form: &str) -> (Agent, u16) {
 #[test]
 fn promtool_finds_nothing_wrong() {
     let (agent, port) = listening("scrape-promtool", "native");
-    let running = agent.everything_to(&["test://"]).run();
+    let agent = agent.everything_to(&["test://"]);
+    let running = agent.run();
     let text = scraped(port, "nephometer_guest_cpu_seconds_total{");
     // It takes Prometheus' own format only.
     assert_eq!(promtool(&["check", "metrics"], &text), "");
@@ -111,7 +112,8 @@ fn prometheus_scrapes_the_native_form_over_mutual_tls() {
 #[test]
 fn hostile_clients_delay_nothing() {
     let (agent, port) = listening("scrape-hostile", "ceilometer");
-    let mut running = agent.everything_to(&["test://"]).run();
+    let agent = agent.everything_to(&["test://"]);
+    let mut running = agent.run();
     scraped(port, "ceilometer_cpu{");
     let mut held: Vec<TcpStream> = Vec::new();
     for number in 0..2_000 {
@@ -146,7 +148,8 @@ fn hostile_clients_delay_nothing() {
 fn an_agent_whose_port_is_taken_goes_on() {
     let (agent, port) = listening("scrape-taken", "ceilometer");
     let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let mut running = agent.everything_to(&["test://"]).run();
+    let agent = agent.everything_to(&["test://"]);
+    let mut running = agent.run();
     running.wait_for_cycles(2);
     let lines = running.logged("http listener unavailable, retrying");
     assert_eq!(lines.len(), 1, "{lines:?}");

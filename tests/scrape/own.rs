@@ -36,7 +36,7 @@ fn metrics_are_valid_and_agree_with_the_ledger() {
         agent.through("[{name: rate_of_change, parameters: {target: {name: r}}}]", &["test://"]);
     let mut running = agent.run();
     running.wait_for_cycles(3);
-    let text = eventually("metrics", PATIENCE, || {
+    let text = eventually("metrics", PATIENCE * 3, || {
         get(port, "/metrics", "").filter(|text| text.contains("component=\"rate_of_change\""))
     });
     assert_eq!(promtool(&["check", "metrics"], &text), "");
@@ -66,8 +66,9 @@ fn metrics_are_valid_and_agree_with_the_ledger() {
 fn health_has_reasons() {
     let (agent, port) = telemetry("own-health");
     let traps = "[{name: misbehaving, parameters: {mode: trap}}]";
-    let running = agent.through(traps, &["test://"]).run();
-    let (status, reply) = eventually("a degraded agent", PATIENCE, || {
+    let agent = agent.through(traps, &["test://"]);
+    let running = agent.run();
+    let (status, reply) = eventually("a degraded agent", PATIENCE * 3, || {
         health(port, "/readyz").filter(|(_, reply)| reply["status"] == "degraded")
     });
     assert_eq!(status, "200");
@@ -81,7 +82,8 @@ fn health_has_reasons() {
     // Before the first cycle, an agent is alive and not ready.
     let (agent, port) = telemetry("own-not-ready");
     let agent = agent.libvirt("qemu+unix:///system?socket=/nonexistent/libvirt.sock");
-    let running = agent.everything_to(&["test://"]).run();
+    let agent = agent.everything_to(&["test://"]);
+    let running = agent.run();
     let (status, reply) = eventually("an agent that is down", PATIENCE, || {
         health(port, "/readyz").filter(|(_, reply)| reply["down"].to_string().contains("listed"))
     });

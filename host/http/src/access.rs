@@ -85,7 +85,13 @@ impl Access {
 
     /// Refuses callers that a route does not serve.
     pub(super) fn admit(&self, caller: Caller, private: bool) -> Result<(), Box<Reply>> {
-        if caller != Caller::Anonymous || !(self.required || private) {
+        let known = match caller {
+            Caller::Anonymous => false,
+            // Where there are tokens as well, a certificate opens the connection only.
+            Caller::Certificate => self.tokens.is_empty(),
+            Caller::Local | Caller::Token(_) => true,
+        };
+        if known || !(self.required || private) {
             return Ok(());
         }
         let remedy = "this needs a token (Authorization: Bearer TOKEN), a client certificate, or the \

@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use tokio::sync::mpsc;
 
-use super::connection::Exchange;
+use super::exchange::Exchange;
 
 /// The reply to a request.
 #[derive(Debug)]

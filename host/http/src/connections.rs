@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::connection::ConnectionState;
+use super::exchange::ConnectionState;
 use nephometer_telemetry::events::http as events;
 
 /// All open connections. Dropping it closes them.

@@ -33,7 +33,7 @@ impl fmt::Display for Address {
 
 /// Why nothing can be served at an address.
 #[derive(Debug, Error)]
-pub enum HttpError {
+pub(super) enum HttpError {
     /// The address cannot be used.
     #[error("cannot listen on {address}")]
     Bind {

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::access::{Access, Caller};
-use super::connection::{self, ConnectionState, Service};
+use super::connection::{self, Service};
 use super::connections::Connections;
+use super::exchange::ConnectionState;
 use super::listener::{Address, HttpError, Listener, Stream};
 use super::router::Router;
 use super::tls::{Tls, TlsFiles};

@@ -10,7 +10,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connection::ConnectionState;
+use super::exchange::ConnectionState;
 use nephometer_model::Bound;
 
 /// How long a peer may take nothing of a reply.

@@ -187,6 +187,21 @@ async fn caught_up() {
     tokio::time::pause();
 }
 
+#[test]
+fn a_certificate_is_enough_unless_there_are_tokens() {
+    let admits = |access: &Access, caller| access.admit(caller, true).is_ok();
+    let with_tokens = Access { required: true, ..local() };
+    let without = Access { tokens: Vec::new(), ..local() };
+    for (caller, tokens, none) in [
+        (Caller::Anonymous, false, false),
+        (Caller::Certificate, false, true),
+        (Caller::Token(0), true, true),
+        (Caller::Local, true, true),
+    ] {
+        assert_eq!((admits(&with_tokens, caller), admits(&without, caller)), (tokens, none));
+    }
+}
+
 /// Reads until the server closes the connection; returns how long that took.
 async fn closed_after(stream: &mut TcpStream) -> Duration {
     let begun = Instant::now();

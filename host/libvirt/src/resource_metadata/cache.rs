@@ -172,7 +172,7 @@ impl DomainResources {
     }
 
     /// An indexed part of a disk, such as a bin of a histogram. `None` if there is no such disk.
-    pub fn disk_part(&mut self, position: usize, part: &str) -> Option<Arc<Resource>> {
+    pub(crate) fn disk_part(&mut self, position: usize, part: &str) -> Option<Arc<Resource>> {
         let disk = self.disk(position)?;
         let key = format!("{}.{part}", disk.id);
         if let Some(known) = self.parts.get(&key) {
