@@ -10,7 +10,6 @@ use crate::ingest::files::FileMessages;
 use crate::ingest::writer::{now, read};
 use crate::message::ReadMessage;
 use crate::signature::Verifier;
-use crate::store::age;
 use crate::store::{
     Committed, DeadLetter, Group, Selection, SqliteStore, Storage as _, TimeRange, WriteRule, age,
 };
