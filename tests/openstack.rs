@@ -129,11 +129,12 @@ fn last_samples(agent: &Agent) -> BTreeMap<String, Value> {
 fn changes_are_seen_and_an_outage_costs_nothing_that_was_known() {
     let cloud = cloud();
     let (agent, ids) = agent_with_servers(cloud, "cloud-changes", 12);
+    let output = agent.folder.at("samples");
     let agent = agent
         .pipeline(&format!(
             "sources: [{{name: s, interval: 1, meters: [power.state], sinks: [k]}}]\n\
              sinks: [{{name: k, publishers: ['file://{}?json']}}]\n",
-            agent.folder.at("samples").display()
+            output.display()
         ))
         .set("discovery", json!({"method": "naive", "refresh": "1s"}))
         .set("service_credentials", cloud.password());
@@ -276,7 +277,7 @@ fn real_polling(agent: &Agent, conf: &str, url: &str, topic: &str) -> Vec<Value>
         (!samples.is_empty() && quiet).then_some(samples)
     });
     let pid = rustix::process::Pid::from_child(&child);
-    drop(rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     eventually("the end of ceilometer-polling", PATIENCE, || child.try_wait().unwrap());
     samples
 }

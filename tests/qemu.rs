@@ -43,7 +43,7 @@ sinks:
 
 /// Serialises the readers of the shared guests: libvirt omits groups of a guest whose monitor is
 /// busy with the request of another client.
-pub fn exclusive() -> MutexGuard<'static, ()> {
+pub(crate) fn exclusive() -> MutexGuard<'static, ()> {
     static READER: Mutex<()> = Mutex::new(());
     READER.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -215,7 +215,7 @@ fn assert_between(samples: &[Value], before: &All, after: &All) {
 }
 
 /// Waits until the Linux guests have booted: their balloons report and their counters move.
-pub fn booted(lab: &'static Lab) -> &'static Lab {
+pub(crate) fn booted(lab: &'static Lab) -> &'static Lab {
     eventually("moving counters of linux-1 and linux-2", Duration::from_secs(180), || {
         let stats = domstats(lab);
         let moves = |name: &str| {

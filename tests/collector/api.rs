@@ -54,6 +54,25 @@ fn requests_have_the_answers_of_the_real_api() {
     let Served { running, address, date, collector: _collector } =
         served(Collector::new("collector-api"));
     let get = |path: &str| request(&address, "GET", path, &[], "");
+    faults(&address, &get);
+    meters_and_samples(&get, &date);
+    statistics(&get, &date);
+    let filter = json!({"and": [{"=": {"meter": "cpu_util"}}, {">": {"volume": 2}}]}).to_string();
+    let body = json!({"filter": filter, "orderby": "[{\"volume\": \"ASC\"}]", "limit": "7"});
+    let found = request(&address, "POST", "/v2/query/samples", &[], &body.to_string()).body;
+    let volumes: Vec<f64> =
+        found.as_array().unwrap().iter().map(|one| one["volume"].as_f64().unwrap()).collect();
+    assert_eq!(volumes, [2.5, 3.5]);
+    let posted = json!([{"counter_name": "foo", "counter_type": "gauge", "counter_unit": "B",
+        "counter_volume": "3", "resource_id": "r9", "project_id": "p", "user_id": "u"}]);
+    let reply = request(&address, "POST", "/v2/meters/foo", &[], &posted.to_string());
+    assert_eq!((reply.status, &reply.body[0]["source"]), (201, &json!("p:openstack")), "{reply:?}");
+    assert_eq!(get("/v2/meters/foo").body[0]["counter_volume"], 3.0);
+    running.stop().code(0);
+}
+
+/// Requests for what does not exist, or with wrong arguments.
+fn faults(address: &str, get: &dyn Fn(&str) -> crate::harness::Reply) {
     for (path, status, fault) in [
         ("/v2/resources/nosuch", 404, "Resource nosuch Not Found"),
         ("/v2/samples/nosuch", 404, "Sample nosuch Not Found"),
@@ -100,11 +119,13 @@ fn requests_have_the_answers_of_the_real_api() {
         ("GET", "/v2/query/samples", 405),
         ("DELETE", "/v2/meters", 405),
     ] {
-        let reply = request(&address, method, path, &[], "");
+        let reply = request(address, method, path, &[], "");
         assert_eq!(reply.status, status, "{path}");
         assert!(reply.body["error_message"].as_str().unwrap().starts_with("<html>"), "{path}");
     }
+}
 
+fn meters_and_samples(get: &dyn Fn(&str) -> crate::harness::Reply, date: &str) {
     let meters = get("/v2/meters?q.field=resource_id&q.op=eq&q.type=&q.value=r1").body;
     assert_eq!(
         meters,
@@ -131,20 +152,6 @@ fn requests_have_the_answers_of_the_real_api() {
         get(&path).body.as_array().unwrap().len()
     };
     assert_eq!((typed("", "96"), typed("integer", "96"), typed("string", "96")), (3, 3, 0));
-
-    statistics(&get, &date);
-    let filter = json!({"and": [{"=": {"meter": "cpu_util"}}, {">": {"volume": 2}}]}).to_string();
-    let body = json!({"filter": filter, "orderby": "[{\"volume\": \"ASC\"}]", "limit": "7"});
-    let found = request(&address, "POST", "/v2/query/samples", &[], &body.to_string()).body;
-    let volumes: Vec<f64> =
-        found.as_array().unwrap().iter().map(|one| one["volume"].as_f64().unwrap()).collect();
-    assert_eq!(volumes, [2.5, 3.5]);
-    let posted = json!([{"counter_name": "foo", "counter_type": "gauge", "counter_unit": "B",
-        "counter_volume": "3", "resource_id": "r9", "project_id": "p", "user_id": "u"}]);
-    let reply = request(&address, "POST", "/v2/meters/foo", &[], &posted.to_string());
-    assert_eq!((reply.status, &reply.body[0]["source"]), (201, &json!("p:openstack")), "{reply:?}");
-    assert_eq!(get("/v2/meters/foo").body[0]["counter_volume"], 3.0);
-    running.stop().code(0);
 }
 
 /// As the real API prints them: chosen aggregates stand on top and in `aggregate`.

@@ -2,10 +2,11 @@
 //! site that only scrapes.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::{Prometheus, folder, listening, scraped};
-use crate::harness::{Agent, PATIENCE, certificate, closed_port, eventually, root};
+use crate::harness::{Agent, Folder, PATIENCE, certificate, closed_port, eventually, root};
 
 /// Feeds the samples of a file to `prom_exporter.collect_metrics`, and prints what a scrape gets.
 const EXPORTER: &str = "
@@ -60,13 +61,8 @@ fn series_equal_those_of_the_real_exporter() {
     assert!(ours.len() > 100, "{} lines", ours.len());
 }
 
-/// The files of a site of Red Hat's operator: an exporter with TLS, no notifications, `polling.yaml`
-/// alone. A real Prometheus scrapes it and evaluates rules like those of such sites.
-#[test]
-fn a_site_that_only_scrapes_works_unmodified() {
-    let folder = folder("scrape-site");
-    certificate(&folder);
-    let port = closed_port();
+/// Writes the files of a site: `ceilometer.conf`, and rules for Prometheus. Returns their paths.
+fn site(folder: &Folder, port: u16) -> (PathBuf, PathBuf) {
     let at = |name: &str| folder.at(name).display().to_string();
     let conf = format!(
         "[DEFAULT]\ndebug = True\nhost = node-7.cloud.example\npolling_namespaces = compute\n\
@@ -91,6 +87,18 @@ fn a_site_that_only_scrapes_works_unmodified() {
         {record: 'site:memory', expr: 'sum by (project) (ceilometer_memory_usage)'},\
         {record: 'site:running', expr: 'count by (project) (ceilometer_power_state == 1)'}]}]\n";
     let rules = folder.write("rules.yml", rules);
+    (conf, rules)
+}
+
+/// The files of a site of Red Hat's operator: an exporter with TLS, no notifications, `polling.yaml`
+/// alone. A real Prometheus scrapes it and evaluates rules like those of such sites.
+#[test]
+fn a_site_that_only_scrapes_works_unmodified() {
+    let folder = folder("scrape-site");
+    certificate(&folder);
+    let port = closed_port();
+    let at = |name: &str| folder.at(name).display().to_string();
+    let (conf, rules) = site(&folder, port);
     let agent = Agent::new("scrape-site-agent");
     let command = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));

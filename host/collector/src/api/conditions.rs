@@ -59,7 +59,7 @@ pub(super) struct Conditions {
 pub(super) fn only(parameters: &Parameters, known: &[&str]) -> Result<(), ApiError> {
     let conditions = ["q.field", "q.op", "q.value", "q.type"];
     let unknown = parameters.iter().find(|(name, _)| {
-        !known.contains(&&**name) && !(known.contains(&"q") && conditions.contains(&&**name))
+        !(known.contains(&&**name) || known.contains(&"q") && conditions.contains(&&**name))
     });
     match unknown {
         Some((name, _)) => Err(ApiError::client(400, format!("Unknown argument: \"{name}\""))),

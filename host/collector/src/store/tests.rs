@@ -79,7 +79,8 @@ fn group(samples: &[Value], place: Option<StreamPlace>) -> Group {
     Group { messages: vec![message], ..Group::default() }
 }
 
-fn sample(number: u32, meter: &str, resource: &str, time: &str, volume: Value) -> Value {
+fn sample(number: u32, meter: &str, resource: &str, time: &str, volume: impl Into<Value>) -> Value {
+    let volume: Value = volume.into();
     json!({
         "source": "openstack", "counter_name": meter, "counter_type": "gauge",
         "counter_unit": "%", "counter_volume": volume, "user_id": "u",

@@ -47,8 +47,7 @@ impl App {
     /// # Errors
     /// If a component, the store, the hypervisor or the control socket cannot be used.
     pub async fn build(spec: AgentSpec, options: Options) -> Result<Self, AppError> {
-        let folder = &spec.store.path;
-        let store = if options.store { Store::open(folder)? } else { Store::in_memory(folder) };
+        let store = open_store(&spec, &options)?;
         let clock = Clock::start();
         let hypervisor = hypervisor::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
         let components =
@@ -76,44 +75,44 @@ impl App {
             report_orphans(&journal, &factory.spools, &spec.store).await;
         }
         let nova = Refresher::new(&spec.host, &spec.discovery);
-        let mut context =
-            poll_context(&spec, &hypervisor, &options, &factory, store.last_cycles()?);
-        context.discovery = discovery(&spec, nova.as_ref().map(|(_, feed)| feed));
-        let sources = polled_sources(&spec, &sinks);
-        let handles = handles(&sinks);
-        let ledger = Arc::clone(&factory.ledger);
-        let spools = factory.spools.clone();
+        let known = (nova.as_ref().map(|(_, feed)| feed), store.last_cycles()?);
+        let context = poll_context(&spec, &hypervisor, &options, &factory, known);
         let control = options.reload.is_some().then(|| control::Server::bind(&spec.control));
         let control = control.transpose()?;
         let factory = Arc::new(factory);
         let background_tasks = options.reload.map(|reload| {
-            let (hypervisor, spools) = (Arc::clone(&hypervisor), spools.clone());
+            let (hypervisor, spools) = (Arc::clone(&hypervisor), factory.spools.clone());
             let (gaps, identity) = (store.gaps(), store.identity());
             let resources = AdminResources { hypervisor, dead_letters, spools, gaps, identity };
-            let parts = (&spec, &journal, handles);
+            let parts = (&spec, &journal, handles(&sinks));
             background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
         // Commands that only look at the agent serve nothing.
         let admin = background_tasks.as_ref().map(|tasks: &BackgroundTasks| &tasks.admin);
-        let listeners = Listeners::new(&spec, admin);
         Ok(Self {
+            listeners: Listeners::new(&spec, admin),
             schedule: options.schedule,
             pace: hypervisor.pace(),
-            ledger,
+            ledger: Arc::clone(&factory.ledger),
             context,
             nova,
-            sources,
+            sources: polled_sources(&spec, &sinks),
             journal,
-            spools,
+            spools: factory.spools.clone(),
             recorder: options.recorder,
             sinks: sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
             publishers,
             background_tasks,
-            listeners,
             _keep_alive: KeepAlive { _store: store, _components: components },
             spec,
         })
     }
+}
+
+/// The store on disk, or one in memory for commands that leave nothing behind.
+fn open_store(spec: &AgentSpec, options: &Options) -> Result<Store, AppError> {
+    let folder = &spec.store.path;
+    Ok(if options.store { Store::open(folder)? } else { Store::in_memory(folder) })
 }
 
 /// Builds the supervisor and the admin service.
@@ -186,7 +185,7 @@ fn poll_context(
     hypervisor: &Arc<dyn Hypervisor>,
     options: &Options,
     factory: &Factory,
-    before: HashMap<Arc<str>, Timestamp>,
+    (servers, before): (Option<&ServerFeed>, HashMap<Arc<str>, Timestamp>),
 ) -> PollContext {
     let host_id: HostId = factory.host_id;
     let ledger = &factory.ledger;
@@ -196,7 +195,7 @@ fn poll_context(
         sample_source: Arc::clone(&spec.message.sample_source),
         unowned: spec.libvirt.unowned,
         metering: spec.metering,
-        discovery: Discovery::default(),
+        discovery: discovery(spec, servers),
         phase: if spec.spread && options.schedule.max_cycles.is_none() {
             phase(&spec.host)
         } else {

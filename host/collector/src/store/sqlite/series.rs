@@ -233,7 +233,7 @@ impl SharedParts {
         if let Some(accepted) = self.accepted.get(&revision) {
             return Ok(*accepted);
         }
-        let accepted = selection.accepts_metadata(&*self.metadata(file, revision)?);
+        let accepted = selection.accepts_metadata(&self.metadata(file, revision)?);
         self.accepted.insert(revision, accepted);
         Ok(accepted)
     }
