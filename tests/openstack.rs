@@ -33,7 +33,7 @@ fn agent_with_servers(cloud: &Cloud, name: &str, seed: u64) -> (Agent, Vec<Strin
         .set("host", name)
         .pipeline(
             "sources: [{name: s, interval: 1, meters: [power.state], sinks: [k]}]\n\
-             sinks: [{name: k, publishers: ['file://samples?json']}]\n",
+             sinks: [{name: k, publishers: ['test://']}]\n",
         );
     let ids = instances(&agent);
     let server = |(number, uuid): (usize, &String)| {
@@ -107,7 +107,7 @@ fn merged_metadata_come_from_one_list_with_every_kind_of_credentials() {
 // Names of projects and users were always null, though Nova writes them into the domain.
 #[test]
 fn names_of_owners_need_no_call() {
-    let agent = Agent::new("owner-names").everything_to(&["file://samples?json"]);
+    let agent = Agent::new("owner-names").everything_to(&["test://"]);
     for sample in once(&agent, &[]) {
         assert!(text(&sample, "project_name").starts_with("project-"), "{sample}");
         assert!(text(&sample, "user_name").starts_with("user-"), "{sample}");

@@ -163,7 +163,7 @@ mod tests {
             apis: 1\n";
         let error = load(text).unwrap_err();
         for expected in [
-            "1:18: `window` is \"0s\"; write a time above zero",
+            "1:17: `window` is \"0s\"; write a time above zero",
             "1:38: `name` is \"a b\"; use lower-case letters, digits and dashes",
             "`name` is \"default\"; name it otherwise",
             "`meters` is empty; write a list of meters",

@@ -44,7 +44,9 @@ fn labels(sample: &Sample) -> BTreeMap<String, String> {
     let owner = [
         ("counter", Some(&*meter.name)),
         ("project", resource.project_id.as_deref()),
+        ("project_name", resource.project_name.as_deref()),
         ("user", resource.user_id.as_deref()),
+        ("user_name", resource.user_name.as_deref()),
         ("unit", Some(&*meter.unit)),
         ("resource", Some(&*resource.id)),
     ];

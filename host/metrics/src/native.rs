@@ -76,7 +76,9 @@ pub(super) fn labels(sample: &Sample) -> BTreeMap<String, String> {
         ("vm", text("instance_id")),
         ("vm_name", text("display_name")),
         ("project", resource.project_id.as_deref()),
+        ("project_name", resource.project_name.as_deref()),
         ("user", resource.user_id.as_deref()),
+        ("user_name", resource.user_name.as_deref()),
         ("device", device),
         ("flavor", flavor.and_then(Value::as_str)),
     ] {

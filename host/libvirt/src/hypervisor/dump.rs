@@ -10,6 +10,7 @@ use super::{HypervisorError, anonymous::Pseudonyms};
 use crate::libvirt::{Connection, RawDomain};
 use crate::schedule::Clock;
 use nephometer_config::LibvirtSpec;
+use nephometer_telemetry::events::hypervisor as events;
 
 /// Records a libvirt host.
 pub struct RawRecorder {
@@ -71,7 +72,7 @@ impl RawRecorder {
                 Ok(domain) => domain,
                 // A guest that hangs, or is gone, costs itself only.
                 Err(error) => {
-                    tracing::warn!(name, %error, "domain not recorded");
+                    events::domain_unreadable(&name, &error);
                     continue;
                 }
             };

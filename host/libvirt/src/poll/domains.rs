@@ -58,7 +58,9 @@ impl DomainInventory {
                 }
                 self.listable = true;
                 self.context.counts.polling.set_listable(None);
-                let unowned = self.context.unowned;
+                // With `naive` Nova's list decides, whatever metadata a domain has.
+                let method = self.context.discovery.spec.method;
+                let unowned = self.context.unowned || method == DiscoveryMethod::Naive;
                 let metered = |domain: &Arc<Domain>| resource_metadata::is_metered(domain, unowned);
                 self.last_list = domains.into_iter().filter(metered).collect();
             }

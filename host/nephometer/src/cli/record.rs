@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::{Common, Logging};
 use super::run::{block_on, run_until_signal, runtime};
 use super::{Failure, output};
-use crate::app::{App, Options};
+use crate::app::{App, AppError, Options};
 use nephometer_config as config;
 use nephometer_libvirt::hypervisor::RawRecorder;
 use nephometer_libvirt::poll::PollSchedule;
@@ -82,7 +82,8 @@ impl Record {
     fn raw(&self, folder: &Path) -> Result<()> {
         let loaded = config::load_host(&self.common.inputs())?;
         let libvirt = &loaded.spec.libvirt;
-        let mut recorder = RawRecorder::new(&libvirt.uri, libvirt, folder, self.anonymous)?;
+        let mut recorder = RawRecorder::new(&libvirt.uri, libvirt, folder, self.anonymous)
+            .map_err(AppError::Hypervisor)?;
         let every = self.every.unwrap_or(RAW_INTERVAL);
         let (cycles, domains) = block_on(runtime()?, async {
             let mut ticker = tokio::time::interval(every);
@@ -95,7 +96,7 @@ impl Record {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
                 }
-                domains = recorder.cycle().await?;
+                domains = recorder.cycle().await.map_err(AppError::Hypervisor)?;
                 cycles += 1;
             }
             anyhow::Ok((cycles, domains))
