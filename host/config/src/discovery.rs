@@ -28,7 +28,7 @@ pub struct DiscoverySpec {
 
 impl DiscoverySpec {
     /// Whether any setting needs Nova's API.
-    pub fn asks_nova(&self) -> bool {
+    pub(super) fn asks_nova(&self) -> bool {
         self.method != DiscoveryMethod::LibvirtMetadata
             || self.fetch_extra_metadata
             || self.server_groups

@@ -21,6 +21,7 @@ mod caution;
 mod ceilometer;
 mod check;
 mod collector;
+mod collector_file;
 mod discovery;
 #[cfg(test)]
 mod discovery_tests;
@@ -50,8 +51,9 @@ pub use broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
 pub use check::{KnownMeters, parse_duration, parse_size};
 pub use collector::{
     AccessSpec, ApiSpec, CollectedQueues, CollectorSpec, CommitSpec, KeepSpec, NamedSecret,
-    RetentionClass, load_collector,
+    RetentionClass,
 };
+pub use collector_file::load_collector;
 pub use discovery::*;
 pub use error::{ConfigError, Problem};
 pub use filter::MeterFilter;

@@ -12,10 +12,12 @@ mod flat;
 mod metrics;
 mod post;
 mod render;
+mod request;
 mod routes;
 mod server;
 mod statistics;
 
 pub(crate) use access::{Access, AccessError, hashed};
-pub(crate) use routes::{Answer, Api, Request};
+pub(crate) use request::Request;
+pub(crate) use routes::{Answer, Api};
 pub(crate) use server::Server;

@@ -7,7 +7,7 @@ use super::access::Rights;
 use super::conditions::only;
 use super::error::ApiError;
 use super::flat::flat;
-use super::routes::Request;
+use super::request::Request;
 use crate::ingest::{PostHandover, writer};
 use crate::sample::{KINDS, Measurement};
 

@@ -9,24 +9,11 @@ use super::access::{Access, Rights};
 use super::complex::ComplexQuery;
 use super::conditions::{Conditions, Subject, conditions, limit, only, whole};
 use super::error::ApiError;
+use super::request::Request;
 use super::statistics::Asked;
 use super::{metrics, post, render};
 use crate::ingest::{Health, PostHandover};
 use crate::store::{Reader, Selection, StoreError, TimeRange};
-
-/// A request without its transport.
-#[derive(Debug, Default)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    /// Decoded, without the query.
-    pub(crate) path: String,
-    pub(crate) parameters: Vec<(String, String)>,
-    /// `X-Auth-Token`
-    pub(crate) token: Option<String>,
-    /// `Host`, for links.
-    pub(crate) host: Option<String>,
-    pub(crate) body: Vec<u8>,
-}
 
 /// A status and a body.
 #[derive(Debug)]

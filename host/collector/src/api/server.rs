@@ -22,7 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::routes::{Answer, Api, Request};
+use super::request::Request;
+use super::routes::{Answer, Api};
 
 /// The bound listener.
 pub(crate) struct Server {

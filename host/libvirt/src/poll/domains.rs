@@ -14,6 +14,7 @@ use super::gaps::{self, MissingPeriod};
 use super::servers::KnownServers;
 use crate::hypervisor::HypervisorError;
 use crate::resource_metadata::{self, DomainResources, ResourceCache};
+use nephometer_config::DiscoveryMethod;
 use nephometer_model::{Domain, DomainState, Meter, MeterType, Moment, Resource, Sample, Volume};
 use nephometer_telemetry::{Chain, events};
 
