@@ -26,6 +26,8 @@ pub fn load_collector(file: Option<&Path>) -> Result<(CollectorSpec, Vec<Problem
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn load(text: &str) -> Result<CollectorSpec, String> {
