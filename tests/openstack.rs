@@ -115,7 +115,7 @@ fn names_of_owners_need_no_call() {
     let agent = agent.set("discovery", json!({"identity_name_discovery": false}));
     assert!(once(&agent, &[]).iter().all(|sample| sample["project_name"].is_null()));
     let agent = agent.set("discovery", json!({})).set("compatibility", "zed");
-    assert!(once(&agent, &[]).iter().all(|sample| sample.get("project_name").is_none()));
+    assert!(once(&agent, &[]).iter().all(|sample| sample["project_name"].is_null()));
 }
 
 /// The last sample of each instance in the agent's file.

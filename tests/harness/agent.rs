@@ -192,7 +192,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a command. Its output goes to files in the folder, which `name` tells apart.
+    /// Starts a command. Its output goes to files in the folder, named after `name`.
     pub(crate) fn start(mut command: Command, folder: &Folder, name: &str) -> Self {
         let stdout = folder.at(&format!("stdout-{name}"));
         let stderr = folder.at(&format!("stderr-{name}"));

@@ -2,7 +2,6 @@
 //! secrets that every user of the host may read. Never errors, because a test bed may use them.
 
 use std::fs;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -42,17 +41,11 @@ fn guest(broker: &BrokerSpec, location: &Location, report: &mut Report) {
         let Some(parts) = Parts::split(url.reveal()) else { continue };
         let Some(("guest:guest", host)) = parts.authority.rsplit_once('@') else { continue };
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        if !is_loopback(name.trim_matches(['[', ']'])) {
+        if !url::is_loopback(name.trim_matches(['[', ']'])) {
             let what = format!("the broker {host} is another host, and guest:guest opens it");
             report.warn(location, what, "use a user and a password of this agent's own");
         }
     }
-}
-
-pub(super) fn is_loopback(name: &str) -> bool {
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The location of the first secret inside `nephometer.yaml` itself.
@@ -145,20 +138,6 @@ fn mode_for_all(path: &Path) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn loopback_has_several_names() {
-        for (name, expected) in [
-            ("localhost", true),
-            ("127.0.0.53", true),
-            ("::1", true),
-            ("a.localhost", true),
-            ("localhost.lan", false),
-            ("10.0.0.1", false),
-        ] {
-            assert_eq!(is_loopback(name), expected, "{name}");
-        }
-    }
 
     #[test]
     fn private_folder_protects_its_files() {

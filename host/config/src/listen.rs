@@ -56,7 +56,7 @@ impl ListenAddress {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Unix(_) => true,
-            Self::Tcp { host, .. } => super::caution::is_loopback(host),
+            Self::Tcp { host, .. } => super::url::is_loopback(host),
         }
     }
 }

@@ -88,7 +88,7 @@ pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed terminal cannot be told.
+            // A closed terminal leaves nobody to report to.
             drop(error.print());
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
