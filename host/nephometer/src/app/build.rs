@@ -23,7 +23,7 @@ use nephometer_pipeline::publish::{PublisherTask, StreamContext};
 use nephometer_pipeline::transform::StateBudget;
 use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts};
 use nephometer_store::{DeadLetters, Identity, Journal, JournalBounds, Spools, Store, WhenFull};
-use nephometer_telemetry::events;
+use nephometer_telemetry::{Service, events};
 use nephometer_wasm::ComponentHost;
 
 /// The bound on samples in the journal, besides its bound in bytes. Heads of batches are in memory;
@@ -85,6 +85,7 @@ impl App {
             let (gaps, identity) = (store.gaps(), store.identity());
             let resources = AdminResources { hypervisor, dead_letters, spools, gaps, identity };
             let parts = (&spec, &journal, handles(&sinks));
+            let reload = (reload, options.service.clone());
             background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
         // Commands that only look at the agent serve nothing.
@@ -103,6 +104,8 @@ impl App {
             sinks: sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
             publishers,
             background_tasks,
+            service: options.service,
+            heartbeats: components.heartbeats(),
             _keep_alive: KeepAlive { _store: store, _components: components },
             spec,
         })
@@ -117,7 +120,7 @@ fn open_store(spec: &AgentSpec, options: &Options) -> Result<Store, AppError> {
 
 /// Builds the supervisor and the admin service.
 fn background_tasks(
-    reload: Reload,
+    (reload, service): (Reload, Service),
     control: Option<control::Server>,
     factory: &Arc<Factory>,
     (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
@@ -135,7 +138,8 @@ fn background_tasks(
     let supervisor =
         Supervisor::new(Arc::clone(factory), journal.clone(), spec.clone(), handles, reload);
     let last_reload = admin.last_reload_sender();
-    let channels = SupervisorChannels { changes, sink_events, reload_requests, last_reload };
+    let channels =
+        SupervisorChannels { changes, sink_events, reload_requests, last_reload, service };
     BackgroundTasks { supervisor, channels, admin, changes: change_receiver, control }
 }
 
