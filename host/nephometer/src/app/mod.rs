@@ -219,10 +219,13 @@ impl App {
             handles.push(handle);
         }
         self.publishers.into_iter().for_each(|task| running_tasks.spawn_publisher(task));
-        let admin = self.background_tasks.as_ref().map(|tasks| Arc::clone(&tasks.admin));
+        // Weak: the admin service, with its access to the store, ends with its tasks.
+        let admin = self.background_tasks.as_ref().map(|tasks| Arc::downgrade(&tasks.admin));
         let changes = running_tasks.spawn_background(self.background_tasks);
         if let Some(admin) = admin {
-            self.service.ready(&self.heartbeats, Box::new(move || Health::of(&admin).line()));
+            let line = move || admin.upgrade().map(|admin| Health::of(&admin).line());
+            let line = move || line().unwrap_or_else(|| "stopping".to_owned());
+            self.service.ready(&self.heartbeats, Box::new(line));
         }
         let ended =
             running_tasks.run_until_stopped(&mut polls, &self.listeners, changes, stop).await;
