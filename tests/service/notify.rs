@@ -75,11 +75,11 @@ impl Manager {
 struct Frozen(Child);
 
 impl Frozen {
-    fn threads(running: &Running, names: &[&str], expected: usize) -> Self {
+    fn threads(running: &Running, name: &str) -> Self {
         let mut child = Command::new("python3")
             .arg(root().join("tests/service/freeze.py"))
             .arg(running.pid().as_raw_nonzero().to_string())
-            .args(names)
+            .arg(name)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -87,7 +87,8 @@ impl Frozen {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let frozen = Self(child);
-        assert_eq!(line.trim(), expected.to_string(), "stopped threads {names:?}");
+        // Those for blocking work have the same name.
+        assert!(line.trim().parse::<usize>().unwrap() >= 2, "stopped threads {name}: {line}");
         frozen
     }
 
@@ -138,7 +139,7 @@ fn the_watchdog_is_not_fed_while_the_threads_of_the_tasks_are_stopped() {
     let (manager, agent) = Manager::agent("service-tasks");
     let running = agent.run();
     manager.expect("WATCHDOG=1");
-    let frozen = Frozen::threads(&running, &["agent"], 2);
+    let frozen = Frozen::threads(&running, "agent");
     manager.expect_no_watchdog();
     let logged = running.logged("watchdog not fed");
     assert_eq!(logged.len(), 1, "{}", running.stderr());
@@ -156,7 +157,7 @@ fn the_watchdog_is_not_fed_while_the_threads_of_the_components_are_stopped() {
         agent.through("[{name: rate_of_change, parameters: {target: {name: r}}}]", &["test://"]);
     let mut running = agent.run();
     running.wait_for_cycles(2);
-    let frozen = Frozen::threads(&running, &["guest-"], 2);
+    let frozen = Frozen::threads(&running, "guest-");
     manager.expect_no_watchdog();
     let logged = running.logged("watchdog not fed");
     let task = logged[0]["task"].as_str().unwrap();
@@ -199,8 +200,8 @@ fn a_service_manager_that_reads_nothing_delays_nothing() {
 
 #[test]
 fn a_collector_reports_that_it_is_ready_and_stops() {
-    let broker = broker();
-    let collector = Collector::new("service-collector").consuming(&broker.url, &["service"]);
+    let url = broker().amqp_url();
+    let collector = Collector::new("service-collector").consuming(url, &["service"]);
     let manager = Manager::new(&collector.folder);
     let mut command = collector.command(&["run"]);
     let usec = WATCHDOG.as_micros().to_string();
