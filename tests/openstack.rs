@@ -69,7 +69,8 @@ fn merged_metadata_come_from_one_list_with_every_kind_of_credentials() {
         auth(json!({"auth_type": "v3applicationcredential",
             "application_credential_id": cloud.credential("/application_credential"),
             "application_credential_secret_file": secret})),
-        auth(json!({"auth_type": "v3token", "token": cloud.credential("/token")})),
+        auth(json!({"auth_type": "v3token", "token": cloud.credential("/token"),
+            "project_name": "service"})),
     ];
     let mut agent = agent.set(
         "discovery",
@@ -81,8 +82,11 @@ fn merged_metadata_come_from_one_list_with_every_kind_of_credentials() {
         let before = cloud.nova_requests("host=cloud-merged").len();
         let samples = by_instance(&once(&agent, &["--log", "debug"]));
         assert_eq!(samples.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
-        // Nova's pages have two servers, and no server is asked for by itself.
-        assert_eq!(cloud.nova_requests("host=cloud-merged").len() - before, 2);
+        // Nova's pages have two servers, and no server is asked for by itself. A request is logged
+        // after its answer.
+        let requests = || cloud.nova_requests("host=cloud-merged").len() - before;
+        eventually("the requests", PATIENCE, || (requests() >= 2).then_some(()));
+        assert_eq!(requests(), 2);
         assert!(cloud.nova_requests(&ids[0]).iter().all(|path| path.contains("detail")));
         for (number, id) in ids.iter().enumerate() {
             let (own, before) = (&samples[id], &libvirt[id]);

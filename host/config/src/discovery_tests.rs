@@ -144,7 +144,8 @@ fn a_ceilometer_conf_of_any_age_has_its_credentials() {
     // Regression: `default_domain_name` had no effect.
     let domains = |more: &str| {
         let conf = format!(
-            "[polling]\ntenant_name_discovery = no\n[service_credentials]\nauth_url = http://k\n\
+            "[polling]\ntenant_name_discovery = no\n[compute]\nfetch_extra_metadata = yes\n\
+             [service_credentials]\nauth_url = http://k\n\
              username = u\npassword = hunter2\nproject_name = p\n{more}"
         );
         let spec = discovery("", Some(&conf));

@@ -91,6 +91,8 @@ impl<'a> Check<'a> {
             let meant = nearest(key, known.iter().copied());
             let suggestion = meant.map(|meant| format!("did you mean `{meant}`?"));
             match (unknown, suggestion) {
+                // Parts that only aliases use.
+                (Unknown::Ignored, None) if pointer.is_empty() && key.starts_with("x-") => {}
                 (Unknown::Ignored, suggestion) => self.report.warn(
                     location,
                     format!("the key {shown:?} is unknown and ignored"),

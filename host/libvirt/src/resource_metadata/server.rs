@@ -9,6 +9,10 @@ use nephometer_model::{Domain, Flavor, Nova, Release, Server};
 pub(super) fn overlay(domain: &Domain, server: &Server, spec: &DiscoverySpec) -> Domain {
     let mut domain = domain.clone();
     let before = domain.nova.take();
+    // Part of the ids of network interfaces. They differ where `instance_name_template` changed.
+    if let (DiscoveryMethod::Naive, Some(name)) = (spec.method, server.instance_name.as_str()) {
+        name.clone_into(&mut domain.name);
+    }
     domain.nova = match (spec.method, before) {
         (DiscoveryMethod::LibvirtMetadata, before) => {
             before.map(|nova| with_flavor_id(nova, server))
@@ -237,6 +241,7 @@ mod tests {
             user_id: "u".to_owned(),
             project_id: "other".to_owned(),
             flavor: object(json!({"id": "7"})),
+            instance_name: json!("instance-7"),
             ..Server::default()
         };
         for method in [DiscoveryMethod::Merged, DiscoveryMethod::Naive] {
@@ -248,7 +253,9 @@ mod tests {
         }
         // The XML may lack Nova's metadata, though Nova lists the domain.
         let spec = DiscoverySpec { method: DiscoveryMethod::Naive, ..DiscoverySpec::default() };
-        let nova = overlay(&Domain::default(), &server, &spec).nova.unwrap();
+        let described = overlay(&Domain::default(), &server, &spec);
+        assert_eq!(described.name, "instance-7");
+        let nova = described.nova.unwrap();
         assert_eq!((&*nova.name, &*nova.project_id, nova.project_name), ("new", "other", None));
         assert!(overlay(&Domain::default(), &server, &DiscoverySpec::default()).nova.is_none());
         let extra = overlay(&domain, &server, &DiscoverySpec::default()).nova.unwrap();
