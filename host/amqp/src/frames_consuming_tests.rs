@@ -18,7 +18,7 @@ fn consuming(messages: usize, bytes: usize) -> (FrameGuard, Arc<Allowance>) {
     guard_for(Purpose::Consuming, messages, bytes)
 }
 
-fn delivered(channel: u16, tag: u64) -> Vec<u8> {
+pub(crate) fn delivered(channel: u16, tag: u64) -> Vec<u8> {
     let texts = [short("ceilometer"), short("metering.sample")].concat();
     method(channel, 60, 60, &[&*short("consumer"), &tag.to_be_bytes(), &[0], &*texts].concat())
 }
@@ -27,7 +27,7 @@ fn body(channel: u16, size: usize) -> Vec<u8> {
     frame(3, channel, &vec![0; size])
 }
 
-fn message(channel: u16, tag: u64, size: usize) -> Vec<u8> {
+pub(crate) fn message(channel: u16, tag: u64, size: usize) -> Vec<u8> {
     let frames = [delivered(channel, tag), header(channel, size as u64, &[])].concat();
     if size == 0 { frames } else { [frames, body(channel, size)].concat() }
 }

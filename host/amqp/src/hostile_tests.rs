@@ -1,5 +1,5 @@
 //! The AMQP library behind the guard, with minimal brokers. `tests/hostile/broker.rs` runs the
-//! whole agent against worse ones.
+//! whole agent against worse ones, `tests/hostile/deliveries.rs` the collector.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -13,7 +13,10 @@ use nephometer_model::Bound;
 
 /// A broker that accepts connections, runs `reply` on each, and reports when the client has closed
 /// it.
-fn broker(query: &str, reply: impl Fn(&mut TcpStream) + Send + 'static) -> (Broker, Receiver<()>) {
+pub(crate) fn broker(
+    query: &str,
+    reply: impl Fn(&mut TcpStream) + Send + 'static,
+) -> (Broker, Receiver<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let (closed, reports) = channel();
@@ -37,7 +40,7 @@ fn skip(client: &mut TcpStream, length: usize) {
     client.read_exact(&mut vec![0; length]).unwrap();
 }
 
-fn frame_from(client: &mut TcpStream) -> Vec<u8> {
+pub(crate) fn frame_from(client: &mut TcpStream) -> Vec<u8> {
     let mut head = [0; 7];
     client.read_exact(&mut head).unwrap();
     let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
@@ -46,8 +49,8 @@ fn frame_from(client: &mut TcpStream) -> Vec<u8> {
     content
 }
 
-/// Replies as a broker should, up to a channel in confirm mode.
-fn welcome(client: &mut TcpStream, greeting: &[u8]) {
+/// Replies as a broker should, up to the login.
+pub(crate) fn login(client: &mut TcpStream, greeting: &[u8]) {
     skip(client, 8);
     client.write_all(greeting).unwrap();
     frame_from(client);
@@ -55,13 +58,18 @@ fn welcome(client: &mut TcpStream, greeting: &[u8]) {
     frame_from(client);
     frame_from(client);
     client.write_all(&method(0, 10, 41, &[0])).unwrap();
+}
+
+/// Replies as a broker should, up to a channel in confirm mode.
+fn welcome(client: &mut TcpStream, greeting: &[u8]) {
+    login(client, greeting);
     frame_from(client);
     client.write_all(&method(1, 20, 11, &long(b""))).unwrap();
     frame_from(client);
     client.write_all(&method(1, 85, 11, &[])).unwrap();
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_greeting_with_tables_deeper_than_the_bound_is_rejected() {

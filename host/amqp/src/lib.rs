@@ -7,6 +7,8 @@
 mod allowance;
 mod connection;
 mod consuming;
+#[cfg(test)]
+mod consuming_tests;
 mod error;
 mod frame_error;
 mod frames;
