@@ -41,7 +41,7 @@ const MISDEEDS: [(&str, Misdeed, &str); 19] = [
         |peer| flood(peer, &[delivered(1, 1), sized_header(1, 0, &[])].concat()),
         MORE_MESSAGES,
     ),
-    ("strangers", strangers, MORE_MESSAGES),
+    ("no-channel", no_channel, MORE_MESSAGES),
     ("deep-headers", |peer| unreadable(peer, 0, &tables(1_200)), "(amqp_table_depth)"),
     ("large-headers", large_headers, "at most 16384 bytes (frame_max of this connection)"),
     ("endless-body", |peer| unreadable(peer, u64::MAX, &[]), "(amqp_unacknowledged_bytes)"),
@@ -95,7 +95,7 @@ fn early(peer: &mut Peer) -> io::Result<()> {
 }
 
 /// Delivers on channels that do not exist: the library drops these.
-fn strangers(peer: &mut Peer) -> io::Result<()> {
+fn no_channel(peer: &mut Peer) -> io::Result<()> {
     flood(peer, &[delivered(9, 1), sized_header(9, 0, &[])].concat())
 }
 
