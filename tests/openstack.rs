@@ -318,6 +318,12 @@ fn naive_is_like_ceilometer_polling_27() {
         lab.libvirt_uri(),
         cloud.auth_url()
     );
+    // A guest that still starts has fewer statistics, and gets more between the two agents.
+    for name in ["linux-1", "linux-2"] {
+        eventually("the statistics of a guest", PATIENCE, || {
+            lab.virsh(&["dommemstat", name]).contains("usable").then_some(())
+        });
+    }
     let theirs = real_polling(&agent, &conf, url, "real-naive");
     let own = agent.folder.write("own.conf", &conf);
     // What ceilometer.conf has must not be in nephometer.yaml, which stands above it.
