@@ -15,7 +15,8 @@ use super::peer::{
     start, tables,
 };
 use crate::harness::{
-    Agent, Collector, PATIENCE, Running, at_broker, broker as real_broker, declare, eventually,
+    Agent, Collector, PATIENCE, Running, api_of, at_broker, broker as real_broker, declare,
+    eventually,
 };
 
 /// Memory in KiB that the collector may use beyond a collector with as many good brokers.
@@ -227,6 +228,7 @@ fn a_message_with_deep_headers_does_not_stop_a_queue() {
     });
     let collector = Collector::new("hostile-deep-headers").consuming(url, &["deep"]);
     let running = collector.run();
+    api_of(&running);
     // The second message cannot be read, but it was delivered.
     eventually("the second message", PATIENCE, || {
         (collector.state()["dead_letters"] == 1).then_some(())

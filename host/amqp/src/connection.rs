@@ -28,6 +28,9 @@ use nephometer_config::{BrokerSpec, Queues, TlsSpec};
 
 /// Timeout of connecting, of each reply, and of closing.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The same of closing after a message was refused. Many connections may end this way, one after the
+/// other.
+const REFUSED: Duration = Duration::from_secs(1);
 
 /// The addresses of a broker, and how to connect to it.
 pub struct Broker {
@@ -151,7 +154,8 @@ impl Drop for BrokerConnection {
     fn drop(&mut self) {
         if let (Some(close_on_drop), Ok(tokio)) = (self.close_on_drop.take(), Handle::try_current())
         {
-            let timeout = self.timeout;
+            let refused = self.allowance.unreadable().is_some();
+            let timeout = if refused { REFUSED.min(self.timeout) } else { self.timeout };
             tokio.spawn(async move {
                 tokio::time::sleep(timeout).await;
                 drop(close_on_drop);

@@ -23,6 +23,9 @@ use tokio::sync::watch;
 use crate::frame_error::FrameError;
 use crate::frames::FrameGuard;
 
+/// Reads that are discarded before the library may write again.
+const READS: usize = 64;
+
 /// The guarded stream: a plain or TLS socket.
 pub(crate) type BrokerStream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
@@ -73,6 +76,25 @@ impl<S> GuardedStream<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> GuardedStream<S> {
+    /// Discards what is received, until the peer closes the connection. The consumer still has to
+    /// write: it refuses a message, and closes the connection. If input were left unread, the system
+    /// would reset the connection, and the broker might lose the refusal.
+    fn poll_discard(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        for _ in 0..READS {
+            if poll!(Pin::new(&mut self.inner).poll_read(context, buffer))? == 0 {
+                return Poll::Ready(Ok(0));
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -83,6 +105,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
         if this.ended(context) {
             let reason = "the client has dropped the connection";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
+        }
+        if this.guard.has_reported() {
+            return this.poll_discard(context, buffer);
         }
         if this.rejected.is_none() {
             let read = poll!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
@@ -95,8 +120,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
             Some(error) if !this.guard.has_reported() => {
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
             }
-            // The consumer still has to write: it refuses the message, then drops the connection.
-            _ => Poll::Pending,
+            _ => this.poll_discard(context, buffer),
         }
     }
 }
