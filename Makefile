@@ -4,6 +4,9 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 AGENT  := $(CARGO_TARGET_DIR)/release/nephometer
 DENY   := target/tools/bin/cargo-deny
 FUZZ   := target/tools/bin/cargo-fuzz
+DEB    := target/tools/bin/cargo-deb
+AUDIT  := target/tools/bin/cargo-auditable
+SBOM   := target/tools/bin/cargo-cyclonedx
 FUZZ_SECONDS ?= 60
 GUESTS := --manifest-path guest-examples/Cargo.toml --target-dir guest-examples/target/host
 LAB    := .lab
@@ -186,6 +189,29 @@ advisories: $(DENY) ## check dependencies for known vulnerabilities; needs the n
 
 $(DENY):
 	cargo install --locked --root target/tools --target-dir target/tools/build cargo-deny
+	rm -rf target/tools/build
+
+.PHONY: package
+package: $(DEB) $(AUDIT) ## build the Debian packages in target/package/debian
+	scripts/install build
+	scripts/wasm-build
+	scripts/package
+
+.PHONY: package-test
+package-test: package ## try the packages in a container that systemd boots: install, reload, watchdog, upgrade, purge; needs root
+	scripts/install package
+	scripts/package-test
+
+.PHONY: reproduce
+reproduce: package ## build the packages of this commit once more, in another folder, and compare them
+	scripts/reproduce
+
+.PHONY: sbom
+sbom: $(SBOM) ## write what the programs consist of to target/sbom (CycloneDX)
+	scripts/sbom
+
+$(DEB) $(AUDIT) $(SBOM):
+	cargo install --locked --root target/tools --target-dir target/tools/build $(@F)
 	rm -rf target/tools/build
 
 .PHONY: help

@@ -42,6 +42,7 @@ mod remote_write;
 mod reports;
 mod scale;
 mod scrape;
+mod service;
 mod sockets;
 mod spool;
 mod transformers;

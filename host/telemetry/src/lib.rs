@@ -10,6 +10,7 @@ pub mod events;
 mod ledger;
 mod log;
 mod polling;
+mod service;
 
 pub use account::Account;
 pub use counts::{DropCounts, Dropped, PublisherCount, SinkCount, TransformerCount};
@@ -17,6 +18,7 @@ pub use deliveries::{DELIVERY_SECONDS, Deliveries, DeliveryStats};
 pub use ledger::{Ledger, LedgerSink};
 pub use log::{LogFormat, RecordedLog, record, start};
 pub use polling::{CYCLE_SECONDS, CycleSummary, IntervalStats, PollingStats, SourceStats};
+pub use service::{Heartbeats, Service, ServiceThread, StatusLine, Watched};
 
 use std::error::Error;
 use std::fmt;

@@ -33,7 +33,7 @@ use super::threads::{GuestThreads, Threads};
 use super::transformer::TransformerRole;
 use nephometer_config::{ComponentSpec, ComponentsSpec, Grant};
 use nephometer_model::Bound;
-use nephometer_telemetry::events;
+use nephometer_telemetry::{Heartbeats, events};
 
 /// Failed compilations that are remembered. Each is a further version of a file; beyond this many a
 /// retry is cheap enough.
@@ -223,6 +223,11 @@ impl ComponentHost {
     /// The threads that guests run on.
     pub fn guest_threads(&self) -> GuestThreads {
         GuestThreads::new(&self.0.threads)
+    }
+
+    /// The heartbeats of the threads that guests run on. The agent adds those of its tasks.
+    pub fn heartbeats(&self) -> Heartbeats {
+        self.0.threads.heartbeats().clone()
     }
 
     /// The counters of all components in pipelines, in order of creation.

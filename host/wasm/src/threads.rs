@@ -2,7 +2,7 @@
 //! and no other part of the agent.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use super::error::ComponentError;
+use nephometer_telemetry::Heartbeats;
 
 /// Shared by the transformers of all sinks. Two let one sink proceed while the guest of another is
 /// busy, and leave the rest of the machine to its virtual machines.
@@ -37,7 +38,7 @@ impl GuestThreads {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> T {
-        match self.0.spawn(work).await {
+        match self.0.spawn(self.0.heartbeats.watch("transformers of a sink", work)).await {
             Ok(done) => done,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -56,7 +57,11 @@ impl std::fmt::Debug for GuestThreads {
 
 /// The runtime of the guest threads. Shuts down in the background when dropped, which is allowed
 /// within another runtime.
-pub(super) struct Threads(Option<Runtime>);
+pub(super) struct Threads {
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+    heartbeats: Heartbeats,
+}
 
 thread_local! {
     /// Whether this is a guest thread.
@@ -78,7 +83,14 @@ impl Threads {
             .on_thread_start(|| CURRENT.set(true))
             .enable_all()
             .build()?;
-        Ok(Self(Some(runtime)))
+        let heartbeats = Heartbeats::default();
+        runtime.spawn(heartbeats.watch("guest threads", pending::<()>()));
+        Ok(Self { runtime: Some(runtime), heartbeats })
+    }
+
+    /// Of the threads, and of the work of [`GuestThreads::run`].
+    pub(super) fn heartbeats(&self) -> &Heartbeats {
+        &self.heartbeats
     }
 
     /// Spawns a task on the guest threads.
@@ -107,13 +119,13 @@ impl Threads {
     }
 
     fn runtime(&self) -> &Runtime {
-        self.0.as_ref().expect("only drop takes it")
+        self.runtime.as_ref().expect("only drop takes it")
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }

@@ -4,6 +4,7 @@
 mod check;
 mod import;
 mod letters;
+mod manual;
 mod output;
 mod query;
 mod run;
@@ -48,6 +49,8 @@ enum Command {
     #[command(subcommand)]
     DeadLetters(letters::Letters),
     Token(token::Token),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 /// The configuration file
@@ -103,6 +106,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Restore(restore) => restore.execute(),
         Command::DeadLetters(letters) => letters.execute(),
         Command::Token(token) => token.execute(),
+        Command::Completions(completions) => completions.execute(),
+        Command::Man(man) => man.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

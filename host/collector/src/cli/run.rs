@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use nephometer_config::CollectorSpec;
-use nephometer_telemetry::events::collector as events;
+use nephometer_telemetry::{Heartbeats, Service, events::collector as events};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -31,12 +31,16 @@ impl Run {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let spec = self.config.load()?;
         log(&self.log, self.log_json)?;
+        let supervised = std::env::var_os("NOTIFY_SOCKET").is_some();
+        let (service, thread) = Service::start(supervised)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(run(spec))
+        let ended = runtime.block_on(run(spec, service));
+        thread.end();
+        ended
     }
 }
 
-async fn run(spec: CollectorSpec) -> anyhow::Result<()> {
+async fn run(spec: CollectorSpec, service: Service) -> anyhow::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let budget = spec.api.as_ref().map_or(DEFAULT_BUDGET, |api| api.rows);
@@ -46,21 +50,24 @@ async fn run(spec: CollectorSpec) -> anyhow::Result<()> {
     let (writer, handover) =
         Writer::start(Box::new(store), spec.commit, verifier, Arc::clone(&health))?;
     let (end, ending) = watch::channel(false);
-    let mut tasks = tokio::task::JoinSet::new();
-    let address = serve(&spec, &handover, &health, &ending, &mut tasks).await?;
+    let mut tasks = Tasks::default();
+    let address = serve(&spec, &handover, (&health, &ending), &mut tasks).await?;
     for broker in spec.brokers {
         let (handover, health) = (handover.clone(), Arc::clone(&health));
         let source = Source { spec: broker, handover, health, ending: ending.clone() };
-        tasks.spawn(source.run());
+        tasks.spawn("broker", source.run());
     }
     events::started(&spec.keep.path.display().to_string(), &address);
+    let state = Arc::clone(&health);
+    service.ready(&tasks.heartbeats, Box::new(move || state.line()));
     tokio::select! {
         _ = terminated.recv() => {}
         _ = interrupted.recv() => {}
     }
     events::ending();
+    service.stopping();
     end.send_replace(true);
-    while let Some(ended) = tasks.join_next().await {
+    while let Some(ended) = tasks.running.join_next().await {
         if let Err(error) = ended {
             print_error(&format!("a task ended: {error}"));
         }
@@ -71,13 +78,25 @@ async fn run(spec: CollectorSpec) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The tasks of the collector, and their heartbeats.
+#[derive(Default)]
+struct Tasks {
+    running: tokio::task::JoinSet<()>,
+    heartbeats: Heartbeats,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(self.heartbeats.watch(name, task));
+    }
+}
+
 /// Starts the API. Returns its address for the log.
 async fn serve(
     spec: &CollectorSpec,
     handover: &Handover,
-    health: &Arc<Health>,
-    ending: &watch::Receiver<bool>,
-    tasks: &mut tokio::task::JoinSet<()>,
+    (health, ending): (&Arc<Health>, &watch::Receiver<bool>),
+    tasks: &mut Tasks,
 ) -> anyhow::Result<String> {
     let Some(api) = &spec.api else { return Ok("off".to_owned()) };
     let access = Access::open(&api.access)?;
@@ -91,6 +110,6 @@ async fn serve(
     let open = Box::new(move || SqliteStore::read_only(&folder, budget));
     let answers =
         Api::new(access, api.limit, Arc::clone(health), open).with_handover(handover.for_posts());
-    tasks.spawn(server.run(Arc::new(answers), ending.clone()));
+    tasks.spawn("query API", server.run(Arc::new(answers), ending.clone()));
     Ok(address.to_string())
 }

@@ -69,6 +69,19 @@ impl Health {
         brokers.iter().map(|(label, connected)| (label.clone(), *connected)).collect()
     }
 
+    /// The state in one line: `ok`, or what fails.
+    pub(crate) fn line(&self) -> String {
+        let store = self.failure().map(|failure| format!("store: {failure}"));
+        let lost = self.brokers().into_iter().filter(|(_, connected)| !connected);
+        let lost = lost.map(|(broker, _)| format!("not connected to {broker}"));
+        let failing: Vec<String> = store.into_iter().chain(lost).collect();
+        if failing.is_empty() {
+            return "ok".to_owned();
+        }
+        // Errors may have several lines.
+        format!("degraded: {}", failing.join("; ").replace(['\n', '\r'], " "))
+    }
+
     fn set_failure(&self, text: String) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }

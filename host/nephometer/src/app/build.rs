@@ -23,7 +23,7 @@ use nephometer_pipeline::publish::{PublisherTask, StreamContext};
 use nephometer_pipeline::transform::StateBudget;
 use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts};
 use nephometer_store::{DeadLetters, Identity, Journal, JournalBounds, Spools, Store, WhenFull};
-use nephometer_telemetry::events;
+use nephometer_telemetry::{Service, events};
 use nephometer_wasm::ComponentHost;
 
 /// The bound on samples in the journal, besides its bound in bytes. Heads of batches are in memory;
@@ -80,16 +80,13 @@ impl App {
         let control = control.transpose()?;
         let factory = Arc::new(factory);
         let background_tasks = options.reload.map(|reload| {
-            let (hypervisor, spools) = (Arc::clone(&hypervisor), factory.spools.clone());
-            let (gaps, identity) = (store.gaps(), store.identity());
-            let resources = AdminResources { hypervisor, dead_letters, spools, gaps, identity };
+            let resources = admin_resources(&store, &hypervisor, &factory.spools, dead_letters);
             let parts = (&spec, &journal, handles(&built.sinks));
+            let reload = (reload, options.service.clone());
             background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
-        // Commands that only look at the agent serve nothing.
-        let admin = background_tasks.as_ref().map(|tasks: &BackgroundTasks| &tasks.admin);
         Ok(Self {
-            listeners: Listeners::new(&spec, admin),
+            listeners: listeners(&spec, background_tasks.as_ref()),
             schedule: options.schedule,
             pace: hypervisor.pace(),
             ledger: Arc::clone(&factory.ledger),
@@ -103,10 +100,32 @@ impl App {
             publishers: built.publishers,
             background_tasks,
             warnings: built.warnings,
+            service: options.service,
+            heartbeats: components.heartbeats(),
             _keep_alive: KeepAlive { _store: store, _components: components },
             spec,
         })
     }
+}
+
+fn admin_resources(
+    store: &Store,
+    hypervisor: &Arc<dyn Hypervisor>,
+    spools: &Spools,
+    dead_letters: DeadLetters,
+) -> AdminResources {
+    AdminResources {
+        hypervisor: Arc::clone(hypervisor),
+        dead_letters,
+        spools: spools.clone(),
+        gaps: store.gaps(),
+        identity: store.identity(),
+    }
+}
+
+/// Commands that only look at the agent serve nothing.
+fn listeners(spec: &AgentSpec, tasks: Option<&BackgroundTasks>) -> Listeners {
+    Listeners::new(spec, tasks.map(|tasks| &tasks.admin))
 }
 
 /// The store on disk, or one in memory for commands that leave nothing behind.
@@ -117,7 +136,7 @@ fn open_store(spec: &AgentSpec, options: &Options) -> Result<Store, AppError> {
 
 /// Builds the supervisor and the admin service.
 fn background_tasks(
-    reload: Reload,
+    (reload, service): (Reload, Service),
     control: Option<control::Server>,
     factory: &Arc<Factory>,
     (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
@@ -135,7 +154,8 @@ fn background_tasks(
     let supervisor =
         Supervisor::new(Arc::clone(factory), journal.clone(), spec.clone(), handles, reload);
     let last_reload = admin.last_reload_sender();
-    let channels = SupervisorChannels { changes, sink_events, reload_requests, last_reload };
+    let channels =
+        SupervisorChannels { changes, sink_events, reload_requests, last_reload, service };
     BackgroundTasks { supervisor, channels, admin, changes: change_receiver, control }
 }
 

@@ -10,6 +10,8 @@ use nephometer_pipeline::SinkState;
 
 /// Intervals without a polling cycle after which the agent counts as down.
 const LATE: u32 = 3;
+/// Characters of the state in one line.
+const LINE_LENGTH: usize = 200;
 /// Every machine may pause a process for a moment.
 const LEEWAY: Duration = Duration::from_secs(5);
 
@@ -74,6 +76,19 @@ impl Health {
         self.down.is_empty()
     }
 
+    /// The state in one line: `ok`, or the state and its reasons.
+    pub(super) fn line(&self) -> String {
+        let (state, reasons) = match (&self.down[..], &self.degraded[..]) {
+            ([], []) => return "ok".to_owned(),
+            ([], degraded) => ("degraded", degraded),
+            (down, _) => ("down", down),
+        };
+        let line = format!("{state}: {}", reasons.join("; "));
+        // Reasons of errors may have several lines, and be long.
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        line.chars().take(LINE_LENGTH).collect()
+    }
+
     /// The reply.
     pub(super) fn json(&self) -> Value {
         let status = match (self.down.is_empty(), self.degraded.is_empty()) {
@@ -104,6 +119,7 @@ mod tests {
                 (health.json()["status"].as_str(), health.is_ready()),
                 (Some(status), ready)
             );
+            assert_eq!(health.line().split(':').next(), Some(status));
         }
     }
 }

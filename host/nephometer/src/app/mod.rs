@@ -39,10 +39,11 @@ use nephometer_openstack::{Refresher, ServerFeed};
 use nephometer_pipeline::publish::{self, PublisherTask};
 use nephometer_pipeline::{DrainedSink, OutputObserver, Sink, SinkHandle, route};
 use nephometer_store::{Journal, Recorder, Spools, StoreError};
-use nephometer_telemetry::{Ledger, events};
+use nephometer_telemetry::{Heartbeats, Ledger, Service, events};
 use nephometer_wasm::ComponentError;
 
 pub use factory::ComponentProblem;
+use health::Health;
 use listeners::Listeners;
 use polls::PollTasks;
 pub use queries::handle_store_request;
@@ -80,6 +81,8 @@ pub struct Options {
     /// How a running agent reloads its configuration. `None` disables reloads; components are then
     /// compiled before the start.
     pub reload: Option<Reload>,
+    /// What learns that the agent is ready, reloads, stops, and works.
+    pub service: Service,
 }
 
 /// How a running agent reloads its configuration.
@@ -104,6 +107,7 @@ impl Default for Options {
             observer: None,
             recorder: None,
             reload: None,
+            service: Service::default(),
         }
     }
 }
@@ -170,6 +174,8 @@ pub struct App {
     background_tasks: Option<BackgroundTasks>,
     listeners: Listeners,
     warnings: Vec<ComponentProblem>,
+    service: Service,
+    heartbeats: Heartbeats,
     _keep_alive: build::KeepAlive,
 }
 
@@ -201,12 +207,13 @@ impl App {
     /// If a task failed. The others have drained all the same.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), AppError> {
         let (batches, receiver) = mpsc::channel::<Polled>(BATCHES);
-        let mut running_tasks = RunningTasks::default();
+        let mut running_tasks = RunningTasks::new(&self.heartbeats);
         if let Some((refresher, feed)) = self.nova {
             running_tasks.background.spawn("nova", refresher.run());
             wait_for_servers(feed, &self.schedule, stop.clone()).await;
         }
-        let mut polls = PollTasks::new(self.context, self.pace, self.schedule, batches);
+        let mut polls =
+            PollTasks::new((self.context, self.pace, self.schedule), batches, &self.heartbeats);
         polls.set_sources(&self.sources);
         let observer = self.listeners.observer();
         let routing = route(receiver, self.journal.clone(), self.recorder, observer);
@@ -218,9 +225,17 @@ impl App {
             handles.push(handle);
         }
         self.publishers.into_iter().for_each(|task| running_tasks.spawn_publisher(task));
+        // Weak: the admin service, with its access to the store, ends with its tasks.
+        let admin = self.background_tasks.as_ref().map(|tasks| Arc::downgrade(&tasks.admin));
         let changes = running_tasks.spawn_background(self.background_tasks);
+        if let Some(admin) = admin {
+            let line = move || admin.upgrade().map(|admin| Health::of(&admin).line());
+            let line = move || line().unwrap_or_else(|| "stopping".to_owned());
+            self.service.ready(&self.heartbeats, Box::new(line));
+        }
         let ended =
             running_tasks.run_until_stopped(&mut polls, &self.listeners, changes, stop).await;
+        self.service.stopping();
         polls.stop();
         let grace = self.spec.shutdown_grace;
         let deadline = Instant::now() + grace;
@@ -258,7 +273,6 @@ async fn wait_for_servers(
 }
 
 /// The tasks of a running agent, except the polls. A task that ends early ends the agent.
-#[derive(Default)]
 struct RunningTasks {
     router: TaskSet<()>,
     sinks: TaskSet<DrainedSink>,
@@ -271,6 +285,16 @@ struct RunningTasks {
 }
 
 impl RunningTasks {
+    fn new(heartbeats: &Heartbeats) -> Self {
+        Self {
+            router: TaskSet::new(heartbeats),
+            sinks: TaskSet::new(heartbeats),
+            publishers: TaskSet::new(heartbeats),
+            background: TaskSet::new(heartbeats),
+            listeners: TaskSet::new(heartbeats),
+        }
+    }
+
     fn spawn_publisher(&mut self, task: PublisherTask) {
         self.publishers.spawn(format!("publisher {}", task.label()), task.run());
     }
@@ -379,7 +403,7 @@ mod tests {
     use super::*;
 
     fn running_tasks() -> RunningTasks {
-        let mut running_tasks = RunningTasks::default();
+        let mut running_tasks = RunningTasks::new(&Heartbeats::default());
         running_tasks.router.spawn("router", pending());
         running_tasks.sinks.spawn("sink s", pending());
         running_tasks.publishers.spawn("publisher p", pending());

@@ -10,6 +10,7 @@ use nephometer_config::SourceSpec;
 use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{self, PollContext, PollSchedule, PollTask};
 use nephometer_model::Polled;
+use nephometer_telemetry::Heartbeats;
 
 /// All poll tasks.
 pub(super) struct PollTasks {
@@ -32,12 +33,11 @@ struct PollGroup {
 impl PollTasks {
     /// Starts no task yet.
     pub(super) fn new(
-        context: PollContext,
-        pace: Pace,
-        schedule: PollSchedule,
+        (context, pace, schedule): (PollContext, Pace, PollSchedule),
         batches: mpsc::Sender<Polled>,
+        heartbeats: &Heartbeats,
     ) -> Self {
-        let (groups, tasks) = (Vec::new(), TaskSet::default());
+        let (groups, tasks) = (Vec::new(), TaskSet::new(heartbeats));
         Self { context, pace, schedule, batches: Some(batches), groups, tasks }
     }
 

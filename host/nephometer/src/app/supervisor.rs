@@ -21,7 +21,7 @@ use nephometer_pipeline::publish::PublisherTask;
 use nephometer_pipeline::transform::Identity;
 use nephometer_pipeline::{Publishers, SinkEvent, SinkHandle};
 use nephometer_store::Journal;
-use nephometer_telemetry::{Chain, events::reload as events};
+use nephometer_telemetry::{Chain, Service, events::reload as events};
 
 /// A change of the running tasks.
 pub(super) enum Change {
@@ -61,6 +61,8 @@ pub(super) struct SupervisorChannels {
     pub(super) reload_requests: mpsc::Receiver<ReloadRequest>,
     /// The report of the last reload, for `status`.
     pub(super) last_reload: watch::Sender<ReloadReport>,
+    /// Learns when a reload begins and ends.
+    pub(super) service: Service,
 }
 
 impl Supervisor {
@@ -168,6 +170,9 @@ impl Supervisor {
         cause: Cause,
         channels: &SupervisorChannels,
     ) -> ReloadReport {
+        if cause != Cause::Plan {
+            channels.service.reloading();
+        }
         let report = self.reload(cause, &channels.changes).await;
         for problem in &report.problems {
             if cause != Cause::Plan {
@@ -179,6 +184,7 @@ impl Supervisor {
                 events::applied(&report.changes.join("; "));
             }
             channels.last_reload.send_replace(report.clone());
+            channels.service.reloaded();
         }
         report
     }

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use thiserror::Error;
 use tokio::task::{Id, JoinError, JoinSet};
 
+use nephometer_telemetry::Heartbeats;
+
 /// Why a task that the agent needs has ended.
 #[derive(Debug, Error)]
 pub enum TaskFailure {
@@ -20,23 +22,24 @@ pub enum TaskFailure {
 pub(super) struct TaskSet<T> {
     running: JoinSet<T>,
     names: HashMap<Id, String>,
-}
-
-impl<T> Default for TaskSet<T> {
-    fn default() -> Self {
-        Self { running: JoinSet::new(), names: HashMap::new() }
-    }
+    heartbeats: Heartbeats,
 }
 
 impl<T: Send + 'static> TaskSet<T> {
+    /// A set whose tasks are watched.
+    pub(super) fn new(heartbeats: &Heartbeats) -> Self {
+        Self { running: JoinSet::new(), names: HashMap::new(), heartbeats: heartbeats.clone() }
+    }
+
     /// Starts a task.
     pub(super) fn spawn(
         &mut self,
         name: impl Into<String>,
         task: impl Future<Output = T> + Send + 'static,
     ) {
-        let id = self.running.spawn(task).id();
-        self.names.insert(id, name.into());
+        let name = name.into();
+        let id = self.running.spawn(self.heartbeats.watch(&name, task)).id();
+        self.names.insert(id, name);
     }
 
     /// Waits until a task ends. Returns its name and result; `None` if the set is empty.

@@ -84,14 +84,19 @@ fn folders() -> Folders {
         set.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(fallback)))
     };
     Folders {
-        system: access("/var/lib", Access::WRITE_OK).is_ok(),
+        system: writable("/var/lib/nephometer") || writable("/var/lib"),
         state_home: home("XDG_STATE_HOME", ".local/state"),
         cache_home: home("XDG_CACHE_HOME", ".cache"),
-        system_runtime: access("/run", Access::WRITE_OK).is_ok(),
+        system_runtime: writable("/run/nephometer") || writable("/run"),
         runtime: std::env::var_os("XDG_RUNTIME_DIR")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute()),
     }
+}
+
+/// A service may write its own folders only, which the service manager has created.
+fn writable(folder: &str) -> bool {
+    access(folder, Access::WRITE_OK).is_ok()
 }
 
 /// Options of the log.

@@ -21,6 +21,7 @@ mod gaps;
 mod inspect;
 mod keys;
 mod live;
+mod manual;
 mod meters;
 mod once;
 mod output;
@@ -80,6 +81,8 @@ enum Command {
     #[command(subcommand)]
     Component(component::Component),
     Demo(demo::Demo),
+    Completions(manual::Completions),
+    Man(manual::Man),
     #[command(hide = true)]
     Compile(compile::Compile),
     #[command(hide = true)]
@@ -132,6 +135,8 @@ pub fn main() -> ExitCode {
         Command::Meters(meters) => meters.execute(),
         Command::Component(component) => component.execute(),
         Command::Demo(demo) => demo.execute(),
+        Command::Completions(completions) => completions.execute(),
+        Command::Man(man) => man.execute(),
         Command::Compile(compile) => compile.execute(),
         Command::Symbolize(symbolize) => symbolize.execute(),
     };

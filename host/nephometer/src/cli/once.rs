@@ -66,9 +66,8 @@ impl Once {
             sink: self.sink.clone(),
             schedule: PollSchedule { max_cycles: Some(self.samples), interval: Some(self.every) },
             store: false,
-            reload: None,
             observer: Some(observer),
-            recorder: None,
+            ..Options::default()
         };
         block_on(runtime()?, async move {
             let app = App::build(spec, options).await?;

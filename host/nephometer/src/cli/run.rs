@@ -15,7 +15,7 @@ use super::{Failure, output};
 use crate::app::{App, Options, Reload};
 use nephometer_config as config;
 use nephometer_store::Recorder;
-use nephometer_telemetry::{Ledger, events};
+use nephometer_telemetry::{Ledger, Service, ServiceThread, events};
 
 /// The limit on open files, enough for every agent. Higher limits slow down programs that close
 /// descriptors one by one.
@@ -66,16 +66,25 @@ impl Run {
             Ok(loaded) => Ok(loaded.spec),
             Err(error) => Err(error.to_string()),
         };
-        block_on(runtime()?, async {
+        let (service, thread) = supervised()?;
+        let result = block_on(runtime()?, async {
             let reload = Reload { load: Arc::new(load), files, hangups: hangups()? };
             let recorder = self.recording.start()?;
-            let options = Options { reload: Some(reload), recorder, ..Options::default() };
+            let options = Options { reload: Some(reload), recorder, service, ..Options::default() };
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
             let ended = run_until_signal(app).await;
             outcome(ended, report_ledger(&ledger))
-        })
+        });
+        thread.end();
+        result
     }
+}
+
+/// The connection to the service manager that has started this process, if one has.
+fn supervised() -> Result<(Service, ServiceThread)> {
+    let supervised = std::env::var_os("NOTIFY_SOCKET").is_some();
+    Service::start(supervised).context("cannot start the thread for the service manager")
 }
 
 /// Raises the soft limit on open files. Services start with 1,024, for programs that use `select`.

@@ -1,0 +1,6 @@
+//! The programs as services: what they report to a service manager, their units, manual pages and
+//! completions. `scripts/package-test` tries the rest in a booted container.
+
+mod manual;
+mod notify;
+mod unit;
