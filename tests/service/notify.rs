@@ -173,7 +173,8 @@ fn the_watchdog_is_not_fed_while_the_threads_of_the_components_are_stopped() {
 fn waiting_for_a_broker_feeds_the_watchdog() {
     // The broker of this agent is a closed port.
     let (manager, agent) = Manager::agent("service-broker");
-    let mut running = agent.everything_to(&["notifier://"]).set("shutdown_grace", "1s").run();
+    let agent = agent.everything_to(&["notifier://"]).set("shutdown_grace", "1s");
+    let mut running = agent.run();
     running.wait_for_cycles(2);
     let end = Instant::now() + WATCHDOG * 2;
     while Instant::now() < end {
