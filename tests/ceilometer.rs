@@ -4,12 +4,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::harness::{
-    Agent, Arrival, Consumer, Folder, PATIENCE, broker, eventually, ndjson, number, root, text,
+    Agent, Arrival, Consumer, Folder, PATIENCE, broker, end, eventually, ndjson, number, root, text,
 };
 
 /// A program of the Ceilometer that `scripts/ceilometer` installs.
@@ -80,16 +79,7 @@ impl NotificationAgent {
 impl Drop for NotificationAgent {
     fn drop(&mut self) {
         // Its workers end with it.
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        for _ in 0..100 {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 

@@ -12,6 +12,7 @@
 mod harness;
 
 mod authoring;
+mod broker_tls;
 mod cases;
 mod ceilometer;
 mod ceilometer_conf;

@@ -69,7 +69,8 @@ fn merged_metadata_come_from_one_list_with_every_kind_of_credentials() {
         auth(json!({"auth_type": "v3applicationcredential",
             "application_credential_id": cloud.credential("/application_credential"),
             "application_credential_secret_file": secret})),
-        auth(json!({"auth_type": "v3token", "token": cloud.credential("/token")})),
+        auth(json!({"auth_type": "v3token", "token": cloud.credential("/token"),
+            "project_name": "service"})),
     ];
     let mut agent = agent.set(
         "discovery",
@@ -81,11 +82,19 @@ fn merged_metadata_come_from_one_list_with_every_kind_of_credentials() {
         let before = cloud.nova_requests("host=cloud-merged").len();
         let samples = by_instance(&once(&agent, &["--log", "debug"]));
         assert_eq!(samples.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
-        // Nova's pages have two servers, and no server is asked for by itself.
-        assert_eq!(cloud.nova_requests("host=cloud-merged").len() - before, 2);
+        // Nova's pages have two servers, and no server is asked for by itself. A request is logged
+        // after its answer.
+        let requests = || cloud.nova_requests("host=cloud-merged").len() - before;
+        eventually("the requests", PATIENCE, || (requests() >= 2).then_some(()));
+        assert_eq!(requests(), 2);
         assert!(cloud.nova_requests(&ids[0]).iter().all(|path| path.contains("detail")));
         for (number, id) in ids.iter().enumerate() {
             let (own, before) = (&samples[id], &libvirt[id]);
+            // Without Nova's metadata in its XML a domain is not Nova's.
+            if before["project_id"].is_null() {
+                assert!(own["project_id"].is_null(), "{own}");
+                continue;
+            }
             assert_eq!(own["project_id"], cloud.credential("/projects/demo"));
             assert_eq!(own["user_id"], cloud.credential("/users/demo"));
             let (own, before) = (&own["resource_metadata"], &before["resource_metadata"]);
@@ -154,7 +163,7 @@ fn changes_are_seen_and_an_outage_costs_nothing_that_was_known() {
     let complete = lists.iter().filter(|path| !path.contains("changes-since")).count();
     assert_eq!(complete, 2, "one list of two pages: {lists:?}");
 
-    let fault = cloud.nova_fault("503 Retry-After: 1");
+    let fault = cloud.nova_fault("cloud-changes", "503 Retry-After: 1");
     eventually("the outage", PATIENCE, || {
         (!running.logged("nova unreachable").is_empty()).then_some(())
     });
@@ -182,14 +191,15 @@ fn samples_without_their_metadata_are_a_gap() {
     let agent = agent
         .set("discovery", json!({"fetch_extra_metadata": true, "refresh": "1s"}))
         .set("service_credentials", cloud.password());
-    let fault = cloud.nova_fault("429 Retry-After: 1");
+    let fault = cloud.nova_fault("cloud-gap", "429 Retry-After: 1");
     let mut running = agent.run();
     running.wait_for_cycles(3);
     let reasons = || {
         let listed = agent.execute(&["gaps"]).code(0).stdout;
         listed.lines().filter(|line| line.contains("metadata")).count()
     };
-    eventually("a gap of each instance", PATIENCE, || (reasons() >= ids.len()).then_some(()));
+    // One of the domains has no metadata of Nova, which it would be asked for.
+    eventually("a gap of each instance", PATIENCE, || (reasons() >= ids.len() - 1).then_some(()));
     drop(fault);
     eventually("Nova's answer", PATIENCE, || {
         (!running.logged("nova reachable").is_empty()).then_some(())
@@ -308,6 +318,12 @@ fn naive_is_like_ceilometer_polling_27() {
         lab.libvirt_uri(),
         cloud.auth_url()
     );
+    // A guest that still starts has fewer statistics, and gets more between the two agents.
+    for name in ["linux-1", "linux-2"] {
+        eventually("the statistics of a guest", PATIENCE, || {
+            lab.virsh(&["dommemstat", name]).contains("usable").then_some(())
+        });
+    }
     let theirs = real_polling(&agent, &conf, url, "real-naive");
     let own = agent.folder.write("own.conf", &conf);
     // What ceilometer.conf has must not be in nephometer.yaml, which stands above it.

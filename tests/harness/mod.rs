@@ -56,6 +56,20 @@ pub(crate) fn eventually<T>(
     }
 }
 
+/// Ends a child process: with SIGTERM, and after ten seconds with SIGKILL.
+pub(crate) fn end(child: &mut std::process::Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    for _ in 0..100 {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 /// Picks a count by `NEPHOMETER_TEST_SCALE`: `small` (default) or `full`.
 pub(crate) fn scaled(small: usize, full: usize) -> usize {
     match std::env::var("NEPHOMETER_TEST_SCALE").as_deref() {

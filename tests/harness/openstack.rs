@@ -15,8 +15,7 @@ pub(crate) struct Cloud {
     credentials: Value,
 }
 
-/// The services that all tests share. Each test has its own hosts and servers, except for those that
-/// hold [`Cloud::exclusive`].
+/// The services that all tests share. Each test has its own hosts and servers.
 pub(crate) fn cloud() -> &'static Cloud {
     static CLOUD: OnceLock<Result<Cloud, String>> = OnceLock::new();
     match CLOUD.get_or_init(Cloud::up) {
@@ -88,14 +87,12 @@ impl Cloud {
         ndjson(whole).iter().map(path).filter(|path| path.contains(part)).collect()
     }
 
-    /// Makes Nova answer this to everybody while the test holds it.
-    pub(crate) fn nova_fault(&self, fault: &str) -> Fault {
-        static FAULT: Mutex<()> = Mutex::new(());
-        let guard = FAULT.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = self.folder.at("nova.fault");
-        let fault_file = Fault { file, _one_at_a_time: guard };
-        fault_file.becomes(fault);
-        fault_file
+    /// Makes Nova answer this to everybody who asks for the servers of a host, while the test holds
+    /// it.
+    pub(crate) fn nova_fault(&self, host: &str, fault: &str) -> Fault {
+        let file = Fault { file: self.folder.at(&format!("nova.fault.{host}")) };
+        file.becomes(fault);
+        file
     }
 
     /// Changes an object through Nova's API, as its owner would.
@@ -127,7 +124,6 @@ fn curl(arguments: &[&str], body: &Value) -> String {
 /// A fault of Nova. It ends with its scope.
 pub(crate) struct Fault {
     file: PathBuf,
-    _one_at_a_time: std::sync::MutexGuard<'static, ()>,
 }
 
 impl Fault {

@@ -1,14 +1,17 @@
 //! Malicious brokers. One agent has a publisher for each of them and one that writes a file. The
 //! agent survives, the file stays complete, memory does not grow, and SIGTERM stops the agent.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{self, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::measure_memory;
+use super::peer::{
+    EVIL, Misdeed, Peer, TUNE, arrays, broker, closed, frame, header, long, method, returned,
+    short, start, tables,
+};
 use crate::harness::{
     Agent, Ended, Folder, PATIENCE, Running, certificate, closed_port, eventually, ndjson,
 };
@@ -16,148 +19,6 @@ use crate::harness::{
 /// Memory in KiB that the agent may use beyond an agent with as many good brokers.
 const MORE: u64 = 64 << 10;
 const UNAVAILABLE: &str = "publisher unavailable";
-
-type Misdeed = fn(&mut Peer) -> io::Result<()>;
-
-/// The broker's side of a connection.
-struct Peer(TcpStream);
-
-impl Peer {
-    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
-    }
-
-    fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; length];
-        self.0.read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Reads the next frame: its channel, and the class and method of a method frame.
-    fn frame(&mut self) -> io::Result<(u16, Option<(u8, u8)>)> {
-        let head = self.take(7)?;
-        let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
-        let content = self.take(usize::try_from(size).unwrap() + 1)?;
-        let channel = u16::from_be_bytes([head[1], head[2]]);
-        Ok((channel, (head[0] == 1).then(|| (content[1], content[3]))))
-    }
-
-    /// Reads until the agent closes the connection.
-    fn hold(&mut self) -> io::Result<()> {
-        while self.0.read(&mut [0; 4096])? > 0 {}
-        Ok(())
-    }
-
-    /// Sends these bytes until the agent closes the connection, and reads nothing.
-    fn flood(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let many = bytes.repeat(4096 / bytes.len() + 1);
-        loop {
-            self.send(&many)?;
-        }
-    }
-
-    fn greet(&mut self, greeting: &[u8]) -> io::Result<()> {
-        self.take(8)?;
-        self.send(greeting)
-    }
-
-    fn login(&mut self, properties: &[u8], tune: [u8; 8]) -> io::Result<()> {
-        self.greet(&start(properties))?;
-        self.frame()?;
-        self.send(&method(0, (10, 30), &tune))?;
-        self.frame()?;
-        self.frame()?;
-        self.send(&method(0, (10, 41), &short(b"")))
-    }
-
-    /// Answers methods as a broker does, and calls `message` for each published message.
-    fn serve(
-        &mut self,
-        mut message: impl FnMut(&mut Self, u64) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut tag = 0;
-        loop {
-            let (channel, asked) = self.frame()?;
-            let (answer, arguments) = match asked {
-                Some((20, 10)) => ((20, 11), long(b"")),
-                Some((20, 40)) => ((20, 41), Vec::new()),
-                Some((40, 10)) => ((40, 11), Vec::new()),
-                Some((50, 10)) => ((50, 11), [short(b"q"), vec![0; 8]].concat()),
-                Some((50, 20)) => ((50, 21), Vec::new()),
-                Some((85, 10)) => ((85, 11), Vec::new()),
-                Some((60, 40)) => {
-                    tag += 1;
-                    message(self, tag)?;
-                    continue;
-                }
-                _ => continue,
-            };
-            self.send(&method(channel, answer, &arguments))?;
-        }
-    }
-
-    /// Behaves well until the first message.
-    fn welcome(&mut self, message: impl FnMut(&mut Self, u64) -> io::Result<()>) -> io::Result<()> {
-        self.login(&[], TUNE)?;
-        self.serve(message)
-    }
-
-    fn confirm(&mut self, tag: u64) -> io::Result<()> {
-        self.send(&method(1, (60, 80), &[&tag.to_be_bytes()[..], &[0]].concat()))
-    }
-}
-
-const TUNE: [u8; 8] = [7, 255, 0, 2, 0, 0, 0, 60];
-
-fn frame(kind: u8, channel: u16, content: &[u8]) -> Vec<u8> {
-    let size = u32::try_from(content.len()).unwrap();
-    [&[kind][..], &channel.to_be_bytes(), &size.to_be_bytes(), content, &[0xce]].concat()
-}
-
-fn method(channel: u16, (class, method): (u8, u8), arguments: &[u8]) -> Vec<u8> {
-    frame(1, channel, &[&[0, class, 0, method], arguments].concat())
-}
-
-fn short(text: &[u8]) -> Vec<u8> {
-    [&[u8::try_from(text.len()).unwrap()], text].concat()
-}
-
-fn long(text: &[u8]) -> Vec<u8> {
-    [&u32::try_from(text.len()).unwrap().to_be_bytes(), text].concat()
-}
-
-fn start(properties: &[u8]) -> Vec<u8> {
-    let texts = [long(b"PLAIN AMQPLAIN"), long(b"en_US")].concat();
-    method(0, (10, 10), &[&[0, 9], &*long(properties), &texts].concat())
-}
-
-fn returned(text: &[u8]) -> Vec<u8> {
-    let texts = [short(text), short(b"ceilometer"), short(b"x.sample")].concat();
-    method(1, (60, 50), &[&[1, 56], &*texts].concat())
-}
-
-/// The content header of a message without body.
-fn header(headers: &[u8]) -> Vec<u8> {
-    frame(2, 1, &[&[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0], &*long(headers)].concat())
-}
-
-/// Nested tables.
-fn tables(depth: usize) -> Vec<u8> {
-    (0..depth).fold(Vec::new(), |inner, _| [&b"\x01aF"[..], &long(&inner)].concat())
-}
-
-/// Nested arrays, in a table.
-fn arrays(depth: usize) -> Vec<u8> {
-    let inner = (1..depth).fold(Vec::new(), |inner, _| [&b"A"[..], &long(&inner)].concat());
-    [&b"\x01aA"[..], &long(&inner)].concat()
-}
-
-const EVIL: &[u8] = b"\x1b[2J\x1b[31mEVIL\nERROR forged \xe2\x80\xae line";
-
-fn closed(channel: u16, number: (u8, u8)) -> Vec<u8> {
-    let text = [&[1, 0x93][..], &short(EVIL), &[0, 0, 0, 0]].concat();
-    method(channel, number, &text)
-}
 
 /// Name, misdeed, and the reason that the agent logs for the outage.
 const MISDEEDS: [(&str, Misdeed, &str); 20] = [
@@ -249,28 +110,6 @@ const ODD: [(&str, Misdeed); 4] = [
 fn odd(peer: &mut Peer, properties: &[u8], tune: [u8; 8]) -> io::Result<()> {
     peer.login(properties, tune)?;
     peer.serve(Peer::confirm)
-}
-
-/// Starts a broker that does this to each client. It runs until the process ends.
-fn broker(misdeed: Misdeed) -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let open = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&open);
-    std::thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let count = Arc::clone(&count);
-            count.fetch_add(1, Relaxed);
-            std::thread::spawn(move || {
-                let mut peer = Peer(client);
-                // Errors end a connection like any other end; after a misdeed, the agent has to
-                // close it.
-                drop(misdeed(&mut peer).and_then(|()| peer.hold()));
-                count.fetch_sub(1, Relaxed);
-            });
-        }
-    });
-    (port, open)
 }
 
 fn publisher(name: &str, port: u16) -> String {

@@ -3,7 +3,8 @@
 Below /network Glance's port also has what Nova asks of Neutron to list servers: it is the one thing here that is not OpenStack's.
 
 Runs in the folder that `scripts/openstack up` made. Ends with the process OWNER. NAME.requests has one JSON object per request,
-without tokens. While the file NAME.fault is there, its content answers instead: `STATUS [HEADER: VALUE]`, or `sleep SECONDS`.
+without tokens. While the file NAME.fault.HOST is there, requests for the servers of this host get its content as their answer:
+`STATUS [HEADER: VALUE]`, or `sleep SECONDS`.
 """
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 NAME, PORT, OWNER = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -55,14 +57,15 @@ def application():
 
 
 class Faulty:
-    """Answers what a file says, for outages."""
+    """Answers what a file says, for outages that a host sees."""
 
     def __init__(self, app):
-        self.app, self.fault = app, HERE / f"{NAME}.fault"
+        self.app = app
 
     def __call__(self, environ, start_response):
+        host = parse_qs(environ["QUERY_STRING"]).get("host", [""])[0]
         try:
-            words = self.fault.read_text().strip()
+            words = (HERE / f"{NAME}.fault.{Path(host).name}").read_text().strip()
         except FileNotFoundError:
             return self.app(environ, start_response)
         if words.startswith("sleep "):

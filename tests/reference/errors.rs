@@ -20,8 +20,18 @@ line, column and a remedy.
 ";
 
 /// The crates whose errors users see, in the order of data flow.
-const CRATES: &[&str] =
-    &["config", "files", "libvirt", "store", "wasm", "pipeline", "wire", "sdk", "nephometer"];
+const CRATES: &[&str] = &[
+    "config",
+    "files",
+    "libvirt",
+    "store",
+    "wasm",
+    "amqp",
+    "pipeline",
+    "wire",
+    "sdk",
+    "nephometer",
+];
 
 /// The text of `#[error(\"...\")]`; `None` for transparent errors.
 fn message(attributes: &[Attribute]) -> Option<String> {

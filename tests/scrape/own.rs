@@ -65,7 +65,7 @@ fn metrics_are_valid_and_agree_with_the_ledger() {
 #[test]
 fn health_has_reasons() {
     let (agent, port) = telemetry("own-health");
-    let traps = "[{name: misbehaving, parameters: {mode: trap}}]";
+    let traps = "[{name: misbehaving, parameters: {mode: trap-transform}}]";
     let agent = agent.through(traps, &["test://"]);
     let running = agent.run();
     let (status, reply) = eventually("a degraded agent", PATIENCE * 3, || {

@@ -2,12 +2,10 @@
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 
-use super::get;
-use crate::harness::{Folder, PATIENCE, closed_port, eventually};
+use crate::harness::{Folder, PATIENCE, closed_port, end, eventually};
 
 /// A running server. It ends with the test.
 pub(super) struct Prometheus {
@@ -42,7 +40,10 @@ impl Prometheus {
     /// The answer to a request to its API.
     pub(super) fn api(&self, path: &str) -> Value {
         eventually(&format!("Prometheus: {path}"), PATIENCE, || {
-            get(self.port, path, "").and_then(|body| serde_json::from_str(&body).ok())
+            // Long answers come in chunks, which curl puts together.
+            let url = format!("http://127.0.0.1:{}{path}", self.port);
+            let output = Command::new("curl").args(["-sS", &url]).output().unwrap();
+            serde_json::from_slice(&output.stdout).ok()
         })
     }
 
@@ -60,16 +61,7 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        for _ in 0..100 {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 

@@ -9,6 +9,7 @@ use super::broker::BrokerSpec;
 use super::check::Host;
 use super::error::Report;
 use super::location::Location;
+use super::loopback::is_loopback;
 use super::raw::{Document, token};
 use super::spec::{DEFAULT_SECRET, PipelineSpec, PublisherTarget};
 use super::url::{self, Parts};
@@ -41,7 +42,7 @@ fn guest(broker: &BrokerSpec, location: &Location, report: &mut Report) {
         let Some(parts) = Parts::split(url.reveal()) else { continue };
         let Some(("guest:guest", host)) = parts.authority.rsplit_once('@') else { continue };
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        if !url::is_loopback(name.trim_matches(['[', ']'])) {
+        if !is_loopback(name.trim_matches(['[', ']'])) {
             let what = format!("the broker {host} is another host, and guest:guest opens it");
             report.warn(location, what, "use a user and a password of this agent's own");
         }

@@ -205,6 +205,8 @@ fn without_effect(
 ) {
     let usual = match (option.section.as_str(), option.key.as_str()) {
         (DEFAULT, key) if LOGGING.contains(&key) => return,
+        // Ceilometer sends samples with [publisher_notifier] telemetry_driver, whatever this is.
+        ("oslo_messaging_notifications", "driver") => return,
         (DEFAULT, "hypervisor_inspector") => "libvirt",
         ("publisher_notifier", "telemetry_driver") => "messagingv2",
         ("polling", "enable_notifications") => "true",

@@ -141,6 +141,21 @@ fn a_ceilometer_conf_of_any_age_has_its_credentials() {
         discovery("discovery: {method: merged}", Some(conf)).method,
         DiscoveryMethod::Merged
     );
+    // Regression: `default_domain_name` had no effect.
+    let domains = |more: &str| {
+        let conf = format!(
+            "[polling]\ntenant_name_discovery = no\n[compute]\nfetch_extra_metadata = yes\n\
+             [service_credentials]\nauth_url = http://k\n\
+             username = u\npassword = hunter2\nproject_name = p\n{more}"
+        );
+        let spec = discovery("", Some(&conf));
+        assert!(!spec.identity_names);
+        format!("{:?}", spec.nova.unwrap().identity)
+    };
+    let default = domains("default_domain_name = Site\n");
+    assert_eq!(default.matches("Name(\"Site\")").count(), 2, "{default}");
+    let mixed = domains("user_domain_name = Users\ndefault_domain_id = site\n");
+    assert!(mixed.contains("Name(\"Users\")") && mixed.contains("Id(\"site\")"), "{mixed}");
     // Another section of keystoneauth.
     let section = "[compute]\nfetch_extra_metadata = yes\n[service_credentials]\nauth_section = k\n\
         [k]\nauth_type = v3token\nauth_url = http://k\ntoken = t\n";

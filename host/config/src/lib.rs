@@ -34,6 +34,7 @@ mod grant;
 mod listen;
 mod load;
 mod location;
+mod loopback;
 mod nova_options;
 pub mod options;
 mod oslo;

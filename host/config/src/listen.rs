@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::loopback::is_loopback;
 use nephometer_model::Secret;
 
 /// The listener for meters of guests: `prometheus`.
@@ -56,7 +57,7 @@ impl ListenAddress {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Unix(_) => true,
-            Self::Tcp { host, .. } => super::url::is_loopback(host),
+            Self::Tcp { host, .. } => is_loopback(host),
         }
     }
 }

@@ -9,12 +9,14 @@ use super::rabbit::Key;
 pub(super) const CREDENTIALS: &str = "service_credentials";
 
 /// Section, option, and the key that it sets.
-const OPTIONS: [(&str, &str, &[&str]); 8] = [
+const OPTIONS: [(&str, &str, &[&str]); 9] = [
     ("compute", "instance_discovery_method", &["discovery", "method"]),
     ("compute", "fetch_extra_metadata", &["discovery", "fetch_extra_metadata"]),
     ("compute", "resource_update_interval", &["discovery", "refresh"]),
     ("compute", "resource_cache_expiry", &["discovery", "full_refresh"]),
     ("polling", "identity_name_discovery", &["discovery", "identity_name_discovery"]),
+    // Its earlier name.
+    ("polling", "tenant_name_discovery", &["discovery", "identity_name_discovery"]),
     (DEFAULT, "reserved_metadata_namespace", &["discovery", "reserved_metadata_namespace"]),
     (DEFAULT, "reserved_metadata_keys", &["discovery", "reserved_metadata_keys"]),
     (DEFAULT, "reserved_metadata_length", &["discovery", "reserved_metadata_length"]),
@@ -25,7 +27,7 @@ const NEED_NOVA: [&str; 4] = ["method", "fetch_extra_metadata", "refresh", "full
 
 /// The names that keystoneauth and old releases of Ceilometer have for a key of
 /// `service_credentials`.
-const NAMES: [(&[&str], &[&str]); 22] = [
+const NAMES: [(&[&str], &[&str]); 24] = [
     (&["auth_url", "os_auth_url"], &[CREDENTIALS, "auth_url"]),
     (&["auth_type", "auth_plugin"], &[CREDENTIALS, "auth_type"]),
     (&["username", "user_name", "os_username"], &[CREDENTIALS, "username"]),
@@ -39,6 +41,8 @@ const NAMES: [(&[&str], &[&str]); 22] = [
     (&["project_domain_id"], &[CREDENTIALS, "project_domain_id"]),
     (&["default_domain_id"], &[CREDENTIALS, "user_domain_id"]),
     (&["default_domain_id"], &[CREDENTIALS, "project_domain_id"]),
+    (&["default_domain_name"], &[CREDENTIALS, "user_domain_name"]),
+    (&["default_domain_name"], &[CREDENTIALS, "project_domain_name"]),
     (&["application_credential_id"], &[CREDENTIALS, "application_credential_id"]),
     (&["application_credential_name"], &[CREDENTIALS, "application_credential_name"]),
     (&["application_credential_secret"], &[CREDENTIALS, "application_credential_secret"]),
@@ -49,6 +53,9 @@ const NAMES: [(&[&str], &[&str]); 22] = [
     (&["insecure"], &[CREDENTIALS, "insecure"]),
     (&["timeout"], &[CREDENTIALS, "timeout"]),
 ];
+
+/// What the options begin with that set the domains which no other option sets.
+const DEFAULT_DOMAIN: &str = "default_domain_";
 
 /// Whether [`read`] handles an option.
 pub(super) fn handles(option: &OsloOption) -> bool {
@@ -92,10 +99,16 @@ pub(super) fn read(file: &OsloFile, report: &mut Report) -> Vec<Key> {
 
 fn credentials(file: &OsloFile, section: &str, report: &mut Report) -> Vec<Key> {
     let mut keys: Vec<Key> = Vec::new();
-    for option in file.options().filter(|option| option.section == section) {
+    let options = || file.options().filter(|option| option.section == section);
+    let specific: Vec<_> = options()
+        .filter(|option| !option.is_empty())
+        .map(|option| option.key.replace('-', "_"))
+        .filter(|name| !name.starts_with(DEFAULT_DOMAIN))
+        .flat_map(|name| paths_of(&name))
+        .collect();
+    for option in options() {
         let name = option.key.replace('-', "_");
-        let paths = NAMES.iter().filter(|(names, _)| names.contains(&name.as_str()));
-        let paths: Vec<_> = paths.map(|(_, path)| *path).collect();
+        let mut paths = paths_of(&name);
         if paths.is_empty() {
             if section == CREDENTIALS && name != "auth_section" {
                 let what = format!("{} is not understood and has no effect", option.name());
@@ -106,6 +119,9 @@ fn credentials(file: &OsloFile, section: &str, report: &mut Report) -> Vec<Key> 
         if option.is_empty() {
             continue;
         }
+        if name.starts_with(DEFAULT_DOMAIN) {
+            paths.retain(|path| !specific.iter().any(|one| domain(one) == domain(path)));
+        }
         if let Some(value) = file.value(option, report) {
             for path in paths {
                 keys.push((path, vec![value.clone()], origin(file, option)));
@@ -113,6 +129,16 @@ fn credentials(file: &OsloFile, section: &str, report: &mut Report) -> Vec<Key> 
         }
     }
     keys
+}
+
+/// The domain that a key names, by id or by name.
+fn domain(path: &[&'static str]) -> &'static str {
+    path[1].trim_end_matches("_id").trim_end_matches("_name")
+}
+
+/// The keys that an option of keystoneauth sets.
+fn paths_of(name: &str) -> Vec<&'static [&'static str]> {
+    NAMES.iter().filter(|(names, _)| names.contains(&name)).map(|(_, path)| *path).collect()
 }
 
 fn key_of(option: &OsloOption) -> Option<&'static [&'static str]> {

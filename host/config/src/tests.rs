@@ -128,7 +128,7 @@ fn anchors_and_merges() {
         spec.sources.iter().map(|s| (&*s.name, s.interval.as_secs())).collect();
     assert_eq!(found, [("cpu", 60), ("memory", 60), ("disk", 5)]);
     let transformers = &spec.sinks[0].transformers;
-    assert_eq!(transformers[0].parameters["target"]["growth"], true);
+    assert_eq!(transformers[0].parameters["target"]["scale"], true);
     assert_eq!(transformers[1].parameters["target"]["name"], "cpu_util");
     assert_eq!(transformers[1].parameters["target"]["unit"], "ratio");
     assert_eq!(transformers[1].locations.location("/target/name").line, 19);

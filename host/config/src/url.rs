@@ -2,7 +2,6 @@
 //! path names the same file as for Ceilometer.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -258,13 +257,6 @@ pub(super) fn broker_urls(url: &str, tls: bool) -> Result<Vec<Secret>, Fault> {
     Ok(urls.iter().map(|url| Secret::new(format!("{}?{client}", url.reveal()))).collect())
 }
 
-/// Whether a host name or address is that of the same machine.
-pub(super) fn is_loopback(name: &str) -> bool {
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 /// Whether a URL contains a password that is not empty and not that of `guest:guest`.
 pub(super) fn has_password(url: &str) -> bool {
     let Some(parts) = Parts::split(url) else { return url.contains('@') };
@@ -357,23 +349,4 @@ fn split_port(host: &str) -> Result<(&str, Option<u16>), Fault> {
         },
     };
     Ok((name, port))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_has_several_names() {
-        for (name, expected) in [
-            ("localhost", true),
-            ("127.0.0.53", true),
-            ("::1", true),
-            ("a.localhost", true),
-            ("localhost.lan", false),
-            ("10.0.0.1", false),
-        ] {
-            assert_eq!(is_loopback(name), expected, "{name}");
-        }
-    }
 }

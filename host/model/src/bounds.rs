@@ -179,10 +179,13 @@ bounds! {
     ScrapePending = "scrape_pending", Guests, "events of domains that a scrape has not seen so far; the next polling cycle replaces them", 1_000, "", "";
 
     // The broker.
-    TableDepth = "amqp_table_depth", Broker, "nesting of field tables and arrays in a frame", 32, "levels", "check what answers at amqp.url";
-    FrameBytes = "amqp_frame_bytes", Broker, "size of a frame", 128 * KIB, "bytes", "check what answers at amqp.url";
-    ReturnHeader = "amqp_return_header_bytes", Broker, "content header of a returned message", 4 * KIB, "bytes", "check what answers at amqp.url";
-    Unasked = "amqp_unasked_methods", Broker, "methods that a broker sends on one connection without being asked, besides confirms and returns", 1_000, "", "check what answers at amqp.url";
+    TableDepth = "amqp_table_depth", Broker, "nesting of field tables and arrays in a frame", 32, "levels", "check what answers at the broker's URL";
+    FrameBytes = "amqp_frame_bytes", Broker, "size of a frame", 128 * KIB, "bytes", "check what answers at the broker's URL";
+    ReturnHeader = "amqp_return_header_bytes", Broker, "content header of a returned message", 4 * KIB, "bytes", "check what answers at the broker's URL";
+    DeliveryHeader = "amqp_delivery_header_bytes", Broker, "content header of a delivered message; the collector refuses the message", 16 * KIB, "bytes", "send fewer or shorter headers";
+    TableValues = "amqp_table_values", Broker, "values in the field tables and arrays of a frame", 1_000, "", "check what answers at the broker's URL";
+    Unacknowledged = "amqp_unacknowledged_bytes", Broker, "bodies of the messages that a broker delivers to the collector on one connection before they are acknowledged", 256 * MIB, "bytes", "lower `prefetch`, or send fewer samples in one message";
+    Unasked = "amqp_unasked_methods", Broker, "methods that a broker sends on one connection without being asked, besides confirms, returns and deliveries", 1_000, "", "check what answers at the broker's URL";
     // What the collector accepts.
     CollectorMessage = "collector_message_bytes", Broker, "body of a message that the collector accepts", 64 * MIB, "bytes", "send fewer samples in one message";
     CollectorSamples = "collector_message_samples", Broker, "samples of a message that the collector accepts", 100_000, "", "send fewer samples in one message";

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
 use super::digest::Digest;
-use super::error::ComponentError;
+use super::error::{ComponentError, OptionError};
 use super::instance::{Configured, InstanceSpec, Unconfigured};
 use super::role::Role;
 use super::state::State;
@@ -39,6 +39,7 @@ pub struct InstanceHandle<R: Restore> {
     spec: InstanceSpec<R>,
     slot: InstanceSlot<R>,
     requirements: Option<R::Requirements>,
+    ignored_options: Vec<OptionError>,
 }
 
 impl<R: Restore> InstanceHandle<R> {
@@ -49,6 +50,7 @@ impl<R: Restore> InstanceHandle<R> {
             spec,
             slot: InstanceSlot::<R>::default(),
             requirements: None,
+            ignored_options: Vec::new(),
         }
     }
 
@@ -65,6 +67,11 @@ impl<R: Restore> InstanceHandle<R> {
     /// The options of every instance.
     pub fn options(&self) -> &Map<String, Value> {
         &self.spec.options
+    }
+
+    /// Options that the component's schema does not describe, as of the last instance.
+    pub fn ignored_options(&self) -> &[OptionError] {
+        &self.ignored_options
     }
 
     /// How much of `limits.memory` the component uses, in percent. The memory of an instance never
@@ -92,6 +99,7 @@ impl<R: Restore> InstanceHandle<R> {
         let work = async move { build(&spec, state.as_ref()).await };
         let instance = self.threads.guest(work).await?;
         self.requirements = Some(instance.requirements);
+        self.ignored_options.clone_from(&instance.ignored_options);
         self.slot = Arc::new(Mutex::new(Some(Box::new(instance))));
         Ok(())
     }

@@ -13,10 +13,10 @@ use super::call::GuestCall;
 use super::cause::cause;
 use super::convert::{Filter, Numbering};
 use super::description::Description;
-use super::error::{ComponentError, OptionErrors};
+use super::error::{ComponentError, OptionError, OptionErrors};
 use super::guest::{Guest, Services, begin_call};
 use super::module_cache::LoadedComponent;
-use super::options::check_options;
+use super::options::{check_options, ignored_options};
 use super::role::Role;
 use super::settings::{check_description, check_settings};
 use super::stats::ComponentCounters;
@@ -65,6 +65,7 @@ pub struct Configured<R: Role> {
     pub(crate) converter: R::Converter,
     pub(crate) requirements: R::Requirements,
     pub(crate) state_version: u32,
+    pub(crate) ignored_options: Vec<OptionError>,
 }
 
 impl<R: Role> Unconfigured<R> {
@@ -128,7 +129,15 @@ impl<R: Role> Unconfigured<R> {
         })?;
         let (requirements, state_version) = (R::requirements(&settings), description.state_version);
         let converter = R::converter(settings.metadata, spec.numbering);
-        Ok(Configured { unconfigured: self, filter, converter, requirements, state_version })
+        let ignored_options = ignored_options(&description.options_schema, options);
+        Ok(Configured {
+            unconfigured: self,
+            filter,
+            converter,
+            requirements,
+            state_version,
+            ignored_options,
+        })
     }
 
     async fn call_configure(&mut self, text: &str) -> Result<exported::Settings, ComponentError> {

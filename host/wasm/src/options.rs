@@ -4,7 +4,7 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions, ValidationError};
 use serde_json::{Map, Value};
 
-use super::error::OptionErrors;
+use super::error::{OptionError, OptionErrors};
 use super::schema::check_schema_cost;
 use nephometer_model::clean;
 
@@ -81,6 +81,59 @@ fn known_properties(schema: &Value, keyword: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// Words of a schema that may describe options which `properties` does not list.
+const OTHER_PROPERTIES: &[&str] = &[
+    "$dynamicRef",
+    "$ref",
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "dependentSchemas",
+    "if",
+    "not",
+    "oneOf",
+    "patternProperties",
+    "propertyNames",
+    "unevaluatedProperties",
+];
+
+/// The options that `schema` accepts but does not describe, so that they have no effect. Only where
+/// an object lists its properties and nothing else of the schema may describe more.
+pub(super) fn ignored_options(schema: &str, options: &Map<String, Value>) -> Vec<OptionError> {
+    let mut ignored = OptionErrors::default();
+    if let Ok(Value::Object(schema)) = serde_json::from_str(schema) {
+        add_ignored(&schema, options, "", &mut ignored);
+    }
+    ignored.finish().0
+}
+
+fn add_ignored(
+    schema: &Map<String, Value>,
+    options: &Map<String, Value>,
+    pointer: &str,
+    ignored: &mut OptionErrors,
+) {
+    let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
+    if OTHER_PROPERTIES.iter().any(|word| schema.contains_key(*word)) {
+        return;
+    }
+    for (name, value) in options {
+        let at = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+        match (known.get(name), value) {
+            (Some(Value::Object(schema)), Value::Object(options)) => {
+                add_ignored(schema, options, &at, ignored);
+            }
+            (Some(_), _) => {}
+            (None, _) => ignored.add(&at, || {
+                let similar = similar(name, known.keys().map(String::as_str).take(MAX_NAMES));
+                let meant = similar.first().map(|similar| format!("did you mean {similar:?}?"));
+                let remedy = meant.unwrap_or_else(|| "remove it".to_owned());
+                format!("the option {name:?} is unknown and ignored; {remedy}")
+            }),
+        }
+    }
+}
+
 fn unknown(name: &str, known: &[String]) -> String {
     let similar = similar(name, known.iter().map(String::as_str));
     match (similar.first(), known.is_empty()) {
@@ -135,6 +188,39 @@ mod tests {
         let pointers: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
         assert_eq!(pointers, ["/target/max", "/target/nmae", "/word"]);
         assert_eq!(found[1].1, "unknown option \"nmae\"; did you mean \"name\"?");
+    }
+
+    // Regression: `growthonly` and `scael` were accepted in silence, and had no effect.
+    #[test]
+    fn options_that_no_property_describes_are_named() {
+        let schema = json!({
+            "properties": {
+                "growth_only": {"type": "boolean"},
+                "target": {"properties": {"scale": {}, "a/b": {"properties": {"c": {}}}}},
+                "free": {"type": "object"},
+                "open": {"properties": {"a": {}}, "patternProperties": {"^x": {}}},
+            }
+        });
+        let options = json!({
+            "growthonly": true, "growth_only": true, "zzz": 1, "free": {"x": 1}, "open": {"xy": 1},
+            "target": {"scael": 2, "scale": {"x": 1}, "a/b": {"d": 1}}
+        });
+        let found = |schema: &Value| {
+            let ignored = ignored_options(&schema.to_string(), options.as_object().unwrap());
+            ignored.into_iter().map(|one| (one.pointer, one.reason)).collect::<Vec<_>>()
+        };
+        let of = |pointer: &str, name: &str, remedy: &str| {
+            let reason = format!("the option {name:?} is unknown and ignored; {remedy}");
+            (pointer.to_owned(), reason)
+        };
+        let expected = [
+            of("/growthonly", "growthonly", "did you mean \"growth_only\"?"),
+            of("/target/a~1b/d", "d", "remove it"),
+            of("/target/scael", "scael", "did you mean \"scale\"?"),
+            of("/zzz", "zzz", "remove it"),
+        ];
+        assert_eq!(found(&schema), expected);
+        assert_eq!(found(&json!(true)), []);
     }
 
     #[test]

@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nephometer_config::CommitSpec;
-use nephometer_model::Timestamp;
+use nephometer_model::{Bound, Timestamp};
 use nephometer_telemetry::events::collector as events;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::message::{Arrival, ReadMessage};
 use crate::sample::Measurement;
 use crate::signature::Verifier;
 use crate::store::{Committed, DeadLetter, Group, Storage, WriteRule};
 
-/// Messages between those who hand over and the writer. Brokers are bounded by their prefetch.
+/// Messages between those who hand over and the writer.
 const DEPTH: usize = 64;
+/// The unit of the bytes that are handed over and not committed.
+const UNIT: usize = 1 << 10;
 /// A commit begins when nothing has arrived for this long: all that brokers may deliver is here.
 const IDLE: Duration = Duration::from_millis(50);
 /// Pause between attempts while the store fails.
@@ -29,6 +31,8 @@ struct Handed {
     bytes: usize,
     rule: WriteRule,
     done: oneshot::Sender<()>,
+    /// Its part of the bytes that may be handed over.
+    share: Option<OwnedSemaphorePermit>,
 }
 
 /// Fulfilled when the message is committed; fails if the collector ends before.
@@ -99,6 +103,15 @@ impl Health {
 pub(crate) struct Handover {
     sender: mpsc::Sender<Handed>,
     verifier: Arc<Verifier>,
+    /// Bytes that may be handed over, in units. Messages stay here when their connection has ended,
+    /// so that the bounds of connections are not enough.
+    bytes: Arc<Semaphore>,
+}
+
+/// The units of this many bytes; at most all units.
+fn units(bytes: usize) -> u32 {
+    let all = Bound::Unacknowledged.size() / UNIT;
+    u32::try_from(bytes.div_ceil(UNIT).min(all)).unwrap_or(u32::MAX)
 }
 
 impl Handover {
@@ -110,11 +123,14 @@ impl Handover {
     /// Reads and checks a message and hands it over. Waits while the writer is behind. `None` if the
     /// collector is ending.
     pub(crate) async fn hand(&self, arrival: Arrival) -> Option<Receipt> {
+        let share = Arc::clone(&self.bytes).acquire_many_owned(units(arrival.body.len()));
+        let share = share.await.ok()?;
         let verifier = Arc::clone(&self.verifier);
-        let reading = tokio::task::spawn_blocking(move || read(arrival, &verifier));
+        let reading = tokio::task::spawn_blocking(move || (read(arrival, &verifier), share));
         let (done, receipt) = oneshot::channel();
-        let (read, bytes) = reading.await.ok()?;
-        let handed = Handed { read, bytes, rule: WriteRule::InWindow, done };
+        let ((read, bytes), share) = reading.await.ok()?;
+        let rule = WriteRule::InWindow;
+        let handed = Handed { read, bytes, rule, done, share: Some(share) };
         self.sender.send(handed).await.ok()?;
         Some(receipt)
     }
@@ -129,7 +145,7 @@ impl PostHandover {
     pub(crate) fn post(&self, samples: Vec<Measurement>) -> Option<Receipt> {
         let (done, receipt) = oneshot::channel();
         let read = Ok(ReadMessage::posted(samples));
-        let handed = Handed { read, bytes: 0, rule: WriteRule::InWindow, done };
+        let handed = Handed { read, bytes: 0, rule: WriteRule::InWindow, done, share: None };
         self.0.upgrade()?.blocking_send(handed).ok()?;
         Some(receipt)
     }
@@ -183,7 +199,8 @@ impl Writer {
             maintained: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(move || work.run())?;
-        Ok((Self { thread, ending }, Handover { sender, verifier }))
+        let bytes = Arc::new(Semaphore::new(Bound::Unacknowledged.size() / UNIT));
+        Ok((Self { thread, ending }, Handover { sender, verifier, bytes }))
     }
 
     /// Waits until everything that was handed over is committed. All handovers must have been
@@ -209,6 +226,7 @@ struct Work {
 struct Pending {
     group: Group,
     receipts: Vec<oneshot::Sender<()>>,
+    shares: Vec<OwnedSemaphorePermit>,
     rows: usize,
     bytes: usize,
 }
@@ -225,6 +243,7 @@ impl Pending {
             Err(letter) => self.group.letters.push(letter),
         }
         self.receipts.push(handed.done);
+        self.shares.extend(handed.share);
     }
 }
 
@@ -269,7 +288,8 @@ impl Work {
 
     /// Commits a group, however long it takes. False if the collector ends while the store fails.
     fn write(&mut self, pending: Pending) -> bool {
-        let Pending { group, receipts, .. } = pending;
+        // Other messages may be handed over when this function ends.
+        let Pending { group, receipts, shares: _shares, .. } = pending;
         let started = Instant::now();
         loop {
             match self.store.write(&group, now()) {

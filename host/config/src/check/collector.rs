@@ -192,16 +192,6 @@ fn queues(check: &mut Check<'_>, at: &str, raw: RawQueues) -> Option<CollectedQu
         ("durable", Queues::Durable),
         ("quorum", Queues::Quorum),
     ];
-    if tls.as_ref().is_some_and(|tls| !tls.verify_hostname) {
-        let what = "the collector always compares the broker's name with its certificate";
-        let pointer = format!("{at}/tls/verify_hostname");
-        check.fault(
-            &pointer,
-            what,
-            "remove `verify_hostname`, or name the broker as its certificate",
-        );
-        return None;
-    }
     let declare = check.word(&format!("{at}/declare"), &raw.declare, &words);
     let prefetch = check.value(
         &format!("{at}/prefetch"),

@@ -40,7 +40,7 @@ struct Check<'a> {
 /// The treatment of unknown keys.
 #[derive(Clone, Copy)]
 enum Unknown {
-    /// Ignored, as by Ceilometer; a warning if it resembles a known key.
+    /// Ignored, as by Ceilometer, with a warning.
     Ignored,
     /// A problem; the listed keys are known but not supported in this version.
     Refused(&'static [&'static str]),
@@ -91,12 +91,13 @@ impl<'a> Check<'a> {
             let meant = nearest(key, known.iter().copied());
             let suggestion = meant.map(|meant| format!("did you mean `{meant}`?"));
             match (unknown, suggestion) {
-                (Unknown::Ignored, Some(suggestion)) => self.report.warn(
+                // Parts that only aliases use.
+                (Unknown::Ignored, None) if pointer.is_empty() && key.starts_with("x-") => {}
+                (Unknown::Ignored, suggestion) => self.report.warn(
                     location,
                     format!("the key {shown:?} is unknown and ignored"),
-                    suggestion,
+                    suggestion.unwrap_or_else(|| "remove it".to_owned()),
                 ),
-                (Unknown::Ignored, None) => {}
                 (Unknown::Refused(later), _) if later.contains(&key) => {
                     let what = format!("the key {shown:?} is not in this version");
                     self.report.fault(location, what, "remove it");

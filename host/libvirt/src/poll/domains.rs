@@ -14,11 +14,10 @@ use super::gaps::{self, MissingPeriod};
 use super::servers::KnownServers;
 use crate::hypervisor::HypervisorError;
 use crate::resource_metadata::{self, DomainResources, ResourceCache};
-use nephometer_config::DiscoveryMethod;
 use nephometer_model::{Domain, DomainState, Meter, MeterType, Moment, Resource, Sample, Volume};
 use nephometer_telemetry::{Chain, events};
 
-/// The metered domains as they were listed last, and their resources.
+/// The domains as they were listed last, and the resources of the metered ones.
 pub(super) struct DomainInventory {
     context: PollContext,
     last_list: Vec<Arc<Domain>>,
@@ -59,11 +58,7 @@ impl DomainInventory {
                 }
                 self.listable = true;
                 self.context.counts.polling.set_listable(None);
-                // With `naive` Nova's list decides, whatever metadata a domain has.
-                let method = self.context.discovery.spec.method;
-                let unowned = self.context.unowned || method == DiscoveryMethod::Naive;
-                let metered = |domain: &Arc<Domain>| resource_metadata::is_metered(domain, unowned);
-                self.last_list = domains.into_iter().filter(metered).collect();
+                self.last_list = domains;
             }
             Err(error) if self.context.fail_fast => return Err(error),
             Err(error) => {
@@ -76,7 +71,7 @@ impl DomainInventory {
             }
         }
         self.servers.update(&self.last_list);
-        let metered = |domain: &&Arc<Domain>| self.servers.is_metered(domain);
+        let metered = |domain: &&Arc<Domain>| self.is_metered(domain);
         let domains: Vec<_> = self.last_list.iter().filter(metered).cloned().collect();
         let existing: HashSet<Uuid> = domains.iter().map(|domain| domain.uuid).collect();
         let removed = self.resources.retain(|uuid| existing.contains(&uuid));
@@ -86,7 +81,11 @@ impl DomainInventory {
     /// Finds a metered domain in the last list.
     pub(super) fn find(&self, uuid: Uuid) -> Option<Arc<Domain>> {
         let found = self.last_list.iter().find(|domain| domain.uuid == uuid)?;
-        self.servers.is_metered(found).then(|| Arc::clone(found))
+        self.is_metered(found).then(|| Arc::clone(found))
+    }
+
+    fn is_metered(&self, domain: &Domain) -> bool {
+        self.servers.is_metered(domain, self.context.unowned)
     }
 
     /// Whether the samples of a domain lack what Nova's API knows, because Nova does not answer.

@@ -15,11 +15,13 @@ pub(super) struct KnownServers {
     inventory: Arc<ServerInventory>,
     /// Domains that Nova has not listed, with its number of answers when they were first seen.
     unlisted: HashMap<Uuid, u64>,
+    /// Whether domains were listed before.
+    began: bool,
 }
 
 impl KnownServers {
     pub(super) fn new(discovery: Discovery) -> Self {
-        Self { discovery, inventory: Arc::default(), unlisted: HashMap::new() }
+        Self { discovery, inventory: Arc::default(), unlisted: HashMap::new(), began: false }
     }
 
     /// Takes what is known now, and asks for more if a domain is new.
@@ -32,8 +34,11 @@ impl KnownServers {
         self.unlisted.retain(|uuid, _| unlisted.contains(uuid));
         let answers = self.inventory.answers;
         let before = self.unlisted.len();
+        // What is there at the start was there when Nova was asked, a moment ago.
+        let seen = if self.began { answers } else { answers.saturating_sub(1) };
+        self.began = true;
         for uuid in unlisted {
-            self.unlisted.entry(uuid).or_insert(answers);
+            self.unlisted.entry(uuid).or_insert(seen);
         }
         // Before the first answer Nova is being asked anyway.
         if self.unlisted.len() > before && answers > 0 {
@@ -53,13 +58,15 @@ impl KnownServers {
             && self.unlisted.get(&domain.uuid).is_some_and(|seen| self.inventory.answers <= *seen)
     }
 
-    /// Whether a domain is metered. With `naive`, those of Nova are if Nova lists them, as in
-    /// Ceilometer, or may still list them.
-    pub(super) fn is_metered(&self, domain: &Domain) -> bool {
-        self.discovery.spec.method != DiscoveryMethod::Naive
-            || domain.nova.is_none()
-            || self.of(domain.uuid).is_some()
-            || self.is_awaited(domain)
+    /// Whether a domain is metered: with `naive` if Nova lists it, as in Ceilometer, or may still
+    /// list it; else if it is Nova's. Domains that are not Nova's are if `unowned` is set.
+    pub(super) fn is_metered(&self, domain: &Domain, unowned: bool) -> bool {
+        let (listed, described) = (self.of(domain.uuid).is_some(), domain.nova.is_some());
+        match self.discovery.spec.method {
+            DiscoveryMethod::LibvirtMetadata | DiscoveryMethod::Merged => unowned || described,
+            DiscoveryMethod::Naive if described => listed || self.is_awaited(domain),
+            DiscoveryMethod::Naive => listed || unowned,
+        }
     }
 }
 
@@ -110,7 +117,7 @@ mod tests {
         let mut known = KnownServers::new(Discovery { spec: Arc::new(spec), servers });
         let (first, second) = (domain(1), domain(2));
         known.update(&[Arc::clone(&first)]);
-        assert!(known.is_awaited(&first) && known.is_metered(&first), "Nova never answered");
+        assert!(known.is_awaited(&first) && known.is_metered(&first, false), "Nova never answered");
         assert_eq!(nova.wanted.load(Relaxed), 0, "it is being asked anyway");
         {
             let mut inventory = nova.inventory.lock().unwrap();
@@ -119,11 +126,21 @@ mod tests {
         }
         known.update(&[Arc::clone(&first), Arc::clone(&second)]);
         assert!(!known.is_awaited(&first) && known.of(first.uuid).is_some());
-        assert!(known.is_awaited(&second) && known.is_metered(&second));
+        assert!(known.is_awaited(&second) && known.is_metered(&second, false));
         known.update(&[Arc::clone(&first), Arc::clone(&second)]);
         assert_eq!(nova.wanted.load(Relaxed), 1, "asked once for the new one");
         nova.inventory.lock().unwrap().answers = 2;
         known.update(&[Arc::clone(&first), Arc::clone(&second)]);
-        assert!(!known.is_awaited(&second) && !known.is_metered(&second), "Nova lists it not");
+        assert!(
+            !known.is_awaited(&second) && !known.is_metered(&second, false),
+            "Nova lists it not"
+        );
+        // Regression: `once` metered domains that Nova's first answer did not list.
+        let mut started = KnownServers::new(known.discovery.clone());
+        started.update(&[Arc::clone(&second)]);
+        assert!(!started.is_awaited(&second) && !started.is_metered(&second, true));
+        let (own, listed) = (Domain::default(), Domain { uuid: first.uuid, ..Domain::default() });
+        assert!(known.is_metered(&own, true) && !known.is_metered(&own, false));
+        assert!(known.is_metered(&listed, false), "Nova lists it, though its XML says nothing");
     }
 }

@@ -10,10 +10,3 @@ mod server;
 
 pub(crate) use cache::{DomainResources, ResourceCache};
 pub(crate) use resource::ResourceContext;
-
-use nephometer_model::Domain;
-
-/// Whether a domain is metered. Domains without Nova's metadata are if `unowned` is set.
-pub(crate) fn is_metered(domain: &Domain, unowned: bool) -> bool {
-    unowned || domain.nova.is_some()
-}

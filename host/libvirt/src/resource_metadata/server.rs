@@ -9,31 +9,38 @@ use nephometer_model::{Domain, Flavor, Nova, Release, Server};
 pub(super) fn overlay(domain: &Domain, server: &Server, spec: &DiscoverySpec) -> Domain {
     let mut domain = domain.clone();
     let before = domain.nova.take();
-    domain.nova = match spec.method {
-        DiscoveryMethod::LibvirtMetadata => before.map(|nova| with_flavor_id(nova, server)),
-        DiscoveryMethod::Merged => before.map(|nova| {
+    // Part of the ids of network interfaces. They differ where `instance_name_template` changed.
+    if let (DiscoveryMethod::Naive, Some(name)) = (spec.method, server.instance_name.as_str()) {
+        name.clone_into(&mut domain.name);
+    }
+    domain.nova = match (spec.method, before) {
+        (DiscoveryMethod::LibvirtMetadata, before) => {
+            before.map(|nova| with_flavor_id(nova, server))
+        }
+        // Nova's list has no sizes, which are those of the XML.
+        (DiscoveryMethod::Merged, before) => before.map(|nova| {
             let nova = owned(with_flavor_id(nova, server), server);
             Nova { name: server.name.clone(), ..nova }
         }),
-        DiscoveryMethod::Naive => Some(owned(
-            Nova {
-                name: server.name.clone(),
-                flavor: flavor(server),
-                image: image_id(server).and_then(|id| id.as_str().map(str::to_owned)),
-                image_meta: None,
-                user_id: String::new(),
-                project_id: String::new(),
-                user_name: before.as_ref().and_then(|nova| {
-                    nova.user_name.clone().filter(|_| nova.user_id == server.user_id)
-                }),
-                project_name: before.as_ref().and_then(|nova| {
-                    nova.project_name.clone().filter(|_| nova.project_id == server.project_id)
-                }),
-            },
-            server,
-        )),
+        (DiscoveryMethod::Naive, before) => Some(of_server(server, before.as_ref())),
     };
     domain
+}
+
+/// What Nova's API says, and the names of the owner if the XML has the same owner.
+fn of_server(server: &Server, before: Option<&Nova>) -> Nova {
+    let user = before.filter(|nova| nova.user_id == server.user_id);
+    let project = before.filter(|nova| nova.project_id == server.project_id);
+    Nova {
+        name: server.name.clone(),
+        flavor: flavor(server),
+        image: image_id(server).and_then(|id| id.as_str().map(str::to_owned)),
+        image_meta: None,
+        user_id: server.user_id.clone(),
+        project_id: server.project_id.clone(),
+        user_name: user.and_then(|nova| nova.user_name.clone()),
+        project_name: project.and_then(|nova| nova.project_name.clone()),
+    }
 }
 
 /// The owner of the server. Names in the XML are those of the owner there.
@@ -234,6 +241,7 @@ mod tests {
             user_id: "u".to_owned(),
             project_id: "other".to_owned(),
             flavor: object(json!({"id": "7"})),
+            instance_name: json!("instance-7"),
             ..Server::default()
         };
         for method in [DiscoveryMethod::Merged, DiscoveryMethod::Naive] {
@@ -243,6 +251,13 @@ mod tests {
             assert_eq!((nova.user_name.as_deref(), nova.project_name), (Some("alice"), None));
             assert_eq!(nova.flavor.id.as_deref(), Some("7"));
         }
+        // The XML may lack Nova's metadata, though Nova lists the domain.
+        let spec = DiscoverySpec { method: DiscoveryMethod::Naive, ..DiscoverySpec::default() };
+        let described = overlay(&Domain::default(), &server, &spec);
+        assert_eq!(described.name, "instance-7");
+        let nova = described.nova.unwrap();
+        assert_eq!((&*nova.name, &*nova.project_id, nova.project_name), ("new", "other", None));
+        assert!(overlay(&Domain::default(), &server, &DiscoverySpec::default()).nova.is_none());
         let extra = overlay(&domain, &server, &DiscoverySpec::default()).nova.unwrap();
         assert_eq!((&*extra.name, &*extra.project_id), ("old", "p"));
         assert_eq!(extra.flavor.id.as_deref(), Some("7"));

@@ -66,11 +66,10 @@ impl App {
             dead_letters: store.dead_letters(),
             sink_events,
             compile: options.reload.is_none() || hypervisor.pace() == Pace::Recorded,
-            sinks: Vec::new(),
-            publishers: Vec::new(),
+            built: BuiltSinks::default(),
         };
         builder.sinks().await?;
-        let Builder { journal, dead_letters, sinks, publishers, .. } = builder;
+        let Builder { journal, dead_letters, built, .. } = builder;
         if options.sink.is_none() {
             report_orphans(&journal, &factory.spools, &spec.store).await;
         }
@@ -81,35 +80,52 @@ impl App {
         let control = control.transpose()?;
         let factory = Arc::new(factory);
         let background_tasks = options.reload.map(|reload| {
-            let (hypervisor, spools) = (Arc::clone(&hypervisor), factory.spools.clone());
-            let (gaps, identity) = (store.gaps(), store.identity());
-            let resources = AdminResources { hypervisor, dead_letters, spools, gaps, identity };
-            let parts = (&spec, &journal, handles(&sinks));
+            let resources = admin_resources(&store, &hypervisor, &factory.spools, dead_letters);
+            let parts = (&spec, &journal, handles(&built.sinks));
             let reload = (reload, options.service.clone());
             background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
-        // Commands that only look at the agent serve nothing.
-        let admin = background_tasks.as_ref().map(|tasks: &BackgroundTasks| &tasks.admin);
         Ok(Self {
-            listeners: Listeners::new(&spec, admin),
+            listeners: listeners(&spec, background_tasks.as_ref()),
             schedule: options.schedule,
             pace: hypervisor.pace(),
             ledger: Arc::clone(&factory.ledger),
             context,
             nova,
-            sources: polled_sources(&spec, &sinks),
+            sources: polled_sources(&spec, &built.sinks),
             journal,
             spools: factory.spools.clone(),
             recorder: options.recorder,
-            sinks: sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
-            publishers,
+            sinks: built.sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
+            publishers: built.publishers,
             background_tasks,
+            warnings: built.warnings,
             service: options.service,
             heartbeats: components.heartbeats(),
             _keep_alive: KeepAlive { _store: store, _components: components },
             spec,
         })
     }
+}
+
+fn admin_resources(
+    store: &Store,
+    hypervisor: &Arc<dyn Hypervisor>,
+    spools: &Spools,
+    dead_letters: DeadLetters,
+) -> AdminResources {
+    AdminResources {
+        hypervisor: Arc::clone(hypervisor),
+        dead_letters,
+        spools: spools.clone(),
+        gaps: store.gaps(),
+        identity: store.identity(),
+    }
+}
+
+/// Commands that only look at the agent serve nothing.
+fn listeners(spec: &AgentSpec, tasks: Option<&BackgroundTasks>) -> Listeners {
+    Listeners::new(spec, tasks.map(|tasks| &tasks.admin))
 }
 
 /// The store on disk, or one in memory for commands that leave nothing behind.
@@ -243,8 +259,15 @@ struct Builder<'a> {
     /// Compile components before the start: without reloads nothing else does, and a recording does
     /// not wait.
     compile: bool,
+    built: BuiltSinks,
+}
+
+/// What was built so far, and what their components ignore.
+#[derive(Default)]
+struct BuiltSinks {
     sinks: Vec<(Arc<str>, Sink, SinkHandle)>,
     publishers: Vec<PublisherTask>,
+    warnings: Vec<ComponentProblem>,
 }
 
 impl<'a> Builder<'a> {
@@ -276,7 +299,10 @@ impl<'a> Builder<'a> {
             Err(problems) => return Ok(problems),
         };
         let revision = if build_now {
-            match self.factory.revision(self.spec, sink).await {
+            let mut ignored = Vec::new();
+            let built = self.factory.revision(self.spec, sink, &mut ignored).await;
+            self.built.warnings.append(&mut ignored);
+            match built {
                 Ok(revision) => Some(revision),
                 Err(problems) => return Ok(problems),
             }
@@ -292,7 +318,7 @@ impl<'a> Builder<'a> {
             for (at, publisher) in sink.publishers.iter().enumerate() {
                 let (handle, task) = self.factory.publisher(self.spec, sink, at).await?;
                 publishers.push((publisher.clone(), handle));
-                self.publishers.push(task);
+                self.built.publishers.push(task);
             }
         }
         let sources = sources_of(self.spec, sink);
@@ -306,7 +332,7 @@ impl<'a> Builder<'a> {
             sink_events: self.sink_events.clone(),
             guest_threads: Some(self.factory.components.guest_threads()),
         });
-        self.sinks.push((Arc::clone(sink.name()), sink, handle));
+        self.built.sinks.push((Arc::clone(sink.name()), sink, handle));
         Ok(Vec::new())
     }
 }

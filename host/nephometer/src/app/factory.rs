@@ -20,6 +20,7 @@ use nephometer_pipeline::transform::{
     Chain, ComponentTransformer, Identity, StateBudget, Transformer,
 };
 use nephometer_store::{SpoolBounds, SpoolClaim, Spools, WhenFull};
+use nephometer_telemetry::events::component as events;
 use nephometer_telemetry::{self as telemetry, Ledger, TransformerCount};
 use nephometer_wasm::{ComponentError, ComponentHost, OptionError, PublisherRole, TransformerRole};
 use nephometer_wire::{MessageForm, Signer};
@@ -92,10 +93,12 @@ impl Factory {
     }
 
     /// Builds the transformers of a sink, configured and without state. May have to compile them.
+    /// Adds to `warnings`, and logs, what is ignored.
     pub(super) async fn revision(
         &self,
         agent: &AgentSpec,
         sink: &SinkSpec,
+        warnings: &mut Vec<ComponentProblem>,
     ) -> Result<ChainRevision, Vec<ComponentProblem>> {
         let mut transformers: Vec<(Box<dyn Transformer>, Arc<TransformerCount>)> = Vec::new();
         let (mut on_error, mut on_state_mismatch) = (Vec::new(), Vec::new());
@@ -107,7 +110,10 @@ impl Factory {
             *nth += 1;
             let place = format!("{}/{index}", sink.name);
             match ComponentTransformer::create(&self.components, spec, &place).await {
-                Ok(transformer) => transformers.push((Box::new(transformer), count)),
+                Ok(transformer) => {
+                    warnings.extend(placed(spec, transformer.ignored_options()));
+                    transformers.push((Box::new(transformer), count));
+                }
                 Err(error) => problems.extend(problems_of(spec, error)),
             }
             let component = component(agent, &spec.name);
@@ -116,6 +122,9 @@ impl Factory {
         }
         if !problems.is_empty() {
             return Err(problems);
+        }
+        for warning in &*warnings {
+            events::option_ignored(&warning.place.to_string(), &warning.reason);
         }
         let chain =
             Chain::new(&sink.name, self.host_id, transformers).with_state_budget(&self.states);
@@ -243,19 +252,23 @@ fn component(agent: &AgentSpec, name: &str) -> ComponentSpec {
     agent.components.by_name.get(name).cloned().unwrap_or_default()
 }
 
+/// At their options, problems with these.
+fn placed(
+    spec: &TransformerSpec,
+    errors: &[OptionError],
+) -> impl Iterator<Item = ComponentProblem> {
+    errors.iter().map(|error| ComponentProblem {
+        place: spec.locations.location(&error.pointer).clone(),
+        reason: format!("{}: {}: {}", spec.name, error.pointer, error.reason),
+    })
+}
+
 /// Places errors in options at these options, and other errors where the file names the component.
 fn problems_of(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentProblem> {
     match error {
         ComponentError::Options { errors, omitted, .. } => {
             let kept = errors.len();
-            let place = |error: &OptionError| spec.locations.location(&error.pointer).clone();
-            let mut problems: Vec<ComponentProblem> = errors
-                .into_iter()
-                .map(|error| ComponentProblem {
-                    place: place(&error),
-                    reason: format!("{}: {}: {}", spec.name, error.pointer, error.reason),
-                })
-                .collect();
+            let mut problems: Vec<ComponentProblem> = placed(spec, &errors).collect();
             if let Err(bound) = Bound::OptionErrors.check(kept + omitted) {
                 let reason = format!("{}: and {omitted} more; {bound}", spec.name);
                 problems.push(ComponentProblem { place: spec.location.clone(), reason });

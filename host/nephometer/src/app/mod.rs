@@ -173,6 +173,7 @@ pub struct App {
     publishers: Vec<PublisherTask>,
     background_tasks: Option<BackgroundTasks>,
     listeners: Listeners,
+    warnings: Vec<ComponentProblem>,
     service: Service,
     heartbeats: Heartbeats,
     _keep_alive: build::KeepAlive,
@@ -188,6 +189,11 @@ struct BackgroundTasks {
 }
 
 impl App {
+    /// What the options of components contain without effect.
+    pub(crate) fn into_warnings(self) -> Vec<ComponentProblem> {
+        self.warnings
+    }
+
     /// The counters. They stay readable after the agent has ended.
     pub fn ledger(&self) -> Arc<Ledger> {
         Arc::clone(&self.ledger)

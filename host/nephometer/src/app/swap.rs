@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::factory::{Factory, join_lines};
 use nephometer_config::{AgentSpec, SinkSpec};
-use nephometer_pipeline::{SinkHandle, Takeover};
+use nephometer_pipeline::{ChainRevision, SinkHandle, Takeover};
 use nephometer_telemetry::events::reload as events;
 
 /// How often a new revision catches up by itself before the sink waits for it. Each round has fewer
@@ -66,8 +66,7 @@ async fn attempt(
     sink: &SinkSpec,
     handle: &SinkHandle,
 ) -> Result<Duration, SwapError> {
-    let mut revision =
-        factory.revision(agent, sink).await.map_err(|problems| join_lines(&problems))?;
+    let mut revision = build(factory, agent, sink).await?;
     events::step(&sink.name, "configured");
     for _ in 0..SNAPSHOTS {
         let snapshot = handle.snapshot_for_takeover().await;
@@ -104,6 +103,16 @@ async fn attempt(
     Err(SwapError::Overtaken)
 }
 
+/// The new revision. What it ignores is logged.
+async fn build(
+    factory: &Factory,
+    agent: &AgentSpec,
+    sink: &SinkSpec,
+) -> Result<ChainRevision, String> {
+    let built = factory.revision(agent, sink, &mut Vec::new()).await;
+    built.map_err(|problems| join_lines(&problems))
+}
+
 /// Does everything but the takeover, to find out whether a swap would fail.
 ///
 /// # Errors
@@ -114,8 +123,7 @@ pub(super) async fn dry_run(
     sink: &SinkSpec,
     handle: &SinkHandle,
 ) -> Result<(), String> {
-    let mut revision =
-        factory.revision(agent, sink).await.map_err(|problems| join_lines(&problems))?;
+    let mut revision = build(factory, agent, sink).await?;
     let snapshot = handle.peek_snapshot().await.ok_or("the sink has stopped")?;
     revision.restore(&snapshot).await.map_err(|error| error.to_string())
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use super::args::Common;
 use super::run::runtime;
 use super::{Failure, compile, output};
-use crate::app::{App, AppError, Options};
+use crate::app::{App, AppError, ComponentProblem, Options};
 use nephometer_config::{self as config, AgentSpec, ConfigError, Loaded, Problem};
 use nephometer_libvirt::poll::PollSchedule;
 
@@ -44,9 +44,17 @@ impl Check {
         for warning in &warnings {
             writeln!(out, "warning: {}", output::paragraph(&warning.to_string()))?;
         }
+        let mut warned = !warnings.is_empty();
         // Errors that reading the files does not find: components, their options, publishers.
         let failed = match spec.map(|spec| build_app(&runtime, spec)) {
-            None | Some(Ok(())) => None,
+            None => None,
+            Some(Ok(ignored)) => {
+                for warning in &ignored {
+                    writeln!(out, "warning: {}", output::paragraph(&warning.to_string()))?;
+                }
+                warned |= !ignored.is_empty();
+                None
+            }
             Some(Err(AppError::Configuration(found))) => {
                 problems.extend(found.iter().map(|one| (one.place.clone(), one.to_string())));
                 None
@@ -66,7 +74,7 @@ impl Check {
         if !problems.is_empty() {
             return Err(Failure::Configuration.into());
         }
-        if self.strict && !warnings.is_empty() {
+        if self.strict && warned {
             return Err(Failure::Configuration.into());
         }
         let (sources, sinks) = counts;
@@ -75,10 +83,10 @@ impl Check {
     }
 }
 
-/// Builds an agent without starting it. Writes nothing to disk.
-fn build_app(runtime: &Runtime, mut spec: AgentSpec) -> Result<(), AppError> {
+/// Builds an agent without starting it. Writes nothing to disk. Returns what its components ignore.
+fn build_app(runtime: &Runtime, mut spec: AgentSpec) -> Result<Vec<ComponentProblem>, AppError> {
     spec.components.compiler = compile::program();
     let schedule = PollSchedule { max_cycles: Some(0), interval: None };
     let options = Options { schedule, store: false, ..Options::default() };
-    runtime.block_on(async { App::build(spec, options).await.map(drop) })
+    runtime.block_on(async { App::build(spec, options).await.map(App::into_warnings) })
 }

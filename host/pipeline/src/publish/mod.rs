@@ -21,9 +21,7 @@ use async_trait::async_trait;
 
 use nephometer_model::DeliveryResult;
 
-#[cfg(any(fuzzing, test))]
-pub use amqp::fuzz;
-pub use amqp::{AmqpError, AmqpPublisher};
+pub use amqp::AmqpPublisher;
 pub(crate) use backoff::Backoff;
 pub use component::try_component;
 pub use driver::Driver;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::Publisher;
-use super::amqp::{AmqpError, AmqpPublisher};
+use super::amqp::AmqpPublisher;
 use super::component::ComponentPublisher;
 use super::counting::CountingPublisher;
 use super::driver::Driver;
@@ -16,6 +16,7 @@ use super::file::FilePublisher;
 use super::records::{BatchRecords, PublisherStream, StreamContext};
 use super::sockets::{TcpPublisher, UdpPublisher};
 use crate::transform::{Identity, SampleList};
+use nephometer_amqp::AmqpError;
 use nephometer_config::{Policy, PublisherSpec, PublisherTarget};
 use nephometer_model::{Batch, Glob, HostId, Moment, Offset, Timestamp};
 use nephometer_proof::Statement;

@@ -10,7 +10,7 @@ use nephometer_config::TransformerSpec;
 use nephometer_model::{Batch, Moment, Sample};
 use nephometer_wasm::{
     CallError, ComponentError, ComponentHost, GuestCall, InstanceHandle, LoadedComponent,
-    Numbering, TransformerRole,
+    Numbering, OptionError, TransformerRole,
 };
 
 /// An instance of a component as a transformer.
@@ -58,6 +58,11 @@ impl ComponentTransformer {
         numbering: Numbering,
     ) -> Result<Self, ComponentError> {
         host.transformer(loaded, options, place, numbering).await.map(Self)
+    }
+
+    /// Options that the component's schema does not describe: they have no effect.
+    pub fn ignored_options(&self) -> &[OptionError] {
+        self.0.ignored_options()
     }
 
     fn error(&self, error: CallError) -> TransformError {

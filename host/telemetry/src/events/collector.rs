@@ -28,6 +28,12 @@ pub fn broker_unavailable(broker: &str, reason: &str) {
     warn!(broker, reason, "broker unavailable");
 }
 
+/// The messages that a broker delivers before they are acknowledged are too large together: from now
+/// on fewer of them are requested. Set this value as `prefetch` of the broker.
+pub fn prefetch_reduced(broker: &str, prefetch: u16) {
+    warn!(broker, prefetch, "prefetch reduced");
+}
+
 /// A group is on disk.
 pub fn committed(stored: u64, duplicates: u64, dead_letters: u64, took: Duration) {
     debug!(stored, duplicates, dead_letters, took_ms = precise_ms(took), "group committed");

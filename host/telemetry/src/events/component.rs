@@ -27,6 +27,11 @@ pub fn cache_entry_rejected(path: &Path, reason: &str) {
     tracing::warn!(path = %path.display(), reason, "component cache entry rejected");
 }
 
+/// An option has no effect: the component's schema does not describe it.
+pub fn option_ignored(place: &str, reason: &str) {
+    tracing::warn!(place, reason, "component option ignored");
+}
+
 /// A limit ended a call.
 pub fn limit_exceeded(component: &str, limit: &str, call: &str) {
     tracing::warn!(component, limit, call, "component limit exceeded");

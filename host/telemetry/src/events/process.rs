@@ -16,22 +16,22 @@ pub fn descriptors_not_raised(limit: Option<u64>, error: &std::io::Error) {
 
 /// The service manager cannot be reached at `NOTIFY_SOCKET`: it learns neither the state nor that the
 /// program works, and may end it. Logged once, until it can be reached.
-pub fn service_manager_unreachable(error: &std::io::Error) {
+pub(crate) fn service_manager_unreachable(error: &std::io::Error) {
     tracing::warn!(reason = %error, "service manager unreachable");
 }
 
 /// The service manager does not read its messages: one was dropped.
-pub fn service_message_dropped() {
+pub(crate) fn service_message_dropped() {
     tracing::warn!("message to the service manager dropped");
 }
 
 /// A task was not run although it was woken. The service manager restarts the program, unless the task
 /// is run in time.
-pub fn watchdog_withheld(task: &str, age: Duration) {
+pub(crate) fn watchdog_withheld(task: &str, age: Duration) {
     tracing::error!(task, stopped_ms = whole_ms(age), "watchdog not fed");
 }
 
 /// The task is run again.
-pub fn watchdog_fed_again(task: &str) {
+pub(crate) fn watchdog_fed_again(task: &str) {
     tracing::info!(task, "watchdog fed again");
 }

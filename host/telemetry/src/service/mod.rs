@@ -27,7 +27,7 @@ const ROUNDS: u32 = 4;
 pub type StatusLine = Box<dyn Fn() -> String + Send>;
 
 /// A message to the thread.
-enum Message {
+enum Notice {
     Ready(Heartbeats, StatusLine),
     Reloading(Option<i128>),
     Reloaded,
@@ -37,10 +37,10 @@ enum Message {
 
 /// The connection of a program to its service manager, if it has one.
 #[derive(Clone, Default)]
-pub struct Service(Option<SyncSender<Message>>);
+pub struct Service(Option<SyncSender<Notice>>);
 
 /// The thread of a [`Service`].
-pub struct ServiceThread(Option<(SyncSender<Message>, JoinHandle<()>)>);
+pub struct ServiceThread(Option<(SyncSender<Notice>, JoinHandle<()>)>);
 
 impl Service {
     /// Starts the thread, if `supervised`: if the environment names a `NOTIFY_SOCKET`.
@@ -60,7 +60,7 @@ impl Service {
 
     /// All tasks have started. From now on the watchdog asks `heartbeats`.
     pub fn ready(&self, heartbeats: &Heartbeats, status: StatusLine) {
-        self.send(Message::Ready(heartbeats.clone(), status));
+        self.send(Notice::Ready(heartbeats.clone(), status));
     }
 
     /// A reload begins. [`Service::reloaded`] follows.
@@ -71,20 +71,20 @@ impl Service {
             Ok(NotifyState::MonotonicUsec(now)) => Some(now),
             _ => None,
         };
-        self.send(Message::Reloading(now));
+        self.send(Notice::Reloading(now));
     }
 
     /// A reload has ended, applied or refused.
     pub fn reloaded(&self) {
-        self.send(Message::Reloaded);
+        self.send(Notice::Reloaded);
     }
 
     /// The program ends.
     pub fn stopping(&self) {
-        self.send(Message::Stopping);
+        self.send(Notice::Stopping);
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: Notice) {
         if let Some(sender) = &self.0
             && sender.try_send(message).is_err()
         {
@@ -97,7 +97,7 @@ impl ServiceThread {
     /// Sends what is left, and ends. Waits at most for the service manager.
     pub fn end(self) {
         if let Some((sender, thread)) = self.0
-            && sender.send(Message::End).is_ok()
+            && sender.send(Notice::End).is_ok()
         {
             // A panic of the thread is in the log.
             drop(thread.join());
@@ -130,13 +130,13 @@ impl Reporter {
         }
     }
 
-    fn run(mut self, messages: &Receiver<Message>) {
+    fn run(mut self, messages: &Receiver<Notice>) {
         let interval =
             self.watchdog.map_or(STATUS_INTERVAL, |time| STATUS_INTERVAL.min(time / ROUNDS));
         let mut next_round = Instant::now() + interval;
         loop {
             match messages.recv_timeout(next_round.saturating_duration_since(Instant::now())) {
-                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Notice::End) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(message) => self.handle(message),
                 Err(RecvTimeoutError::Timeout) => {
                     self.round();
@@ -146,9 +146,9 @@ impl Reporter {
         }
     }
 
-    fn handle(&mut self, message: Message) {
+    fn handle(&mut self, message: Notice) {
         match message {
-            Message::Ready(heartbeats, status) => {
+            Notice::Ready(heartbeats, status) => {
                 heartbeats.ask();
                 self.heartbeats = Some(heartbeats);
                 self.last_status = status();
@@ -156,14 +156,14 @@ impl Reporter {
                 let line = self.last_status.clone();
                 self.notify(&[NotifyState::Ready, NotifyState::Status(&line)]);
             }
-            Message::Reloading(now) => {
+            Notice::Reloading(now) => {
                 let mut states = vec![NotifyState::Reloading];
                 states.extend(now.map(NotifyState::MonotonicUsec));
                 self.notify(&states);
             }
-            Message::Reloaded => self.notify(&[NotifyState::Ready]),
-            Message::Stopping => self.notify(&[NotifyState::Stopping]),
-            Message::End => {}
+            Notice::Reloaded => self.notify(&[NotifyState::Ready]),
+            Notice::Stopping => self.notify(&[NotifyState::Stopping]),
+            Notice::End => {}
         }
     }
 

@@ -1,21 +1,28 @@
-//! Measures the depth of field tables and arrays of AMQP 0-9-1.
+//! Measures the depth and the number of values of field tables and arrays of AMQP 0-9-1.
 //!
 //! The types and sizes are those of the AMQP library, which follows RabbitMQ where it differs from
 //! the specification. A table that does not end exactly at its length is rejected, because the
 //! library might read it differently.
 
-use super::frame_error::FrameError;
+use crate::frame_error::FrameError;
 use nephometer_model::Bound;
 
 /// Checks the arguments of `connection.start`: two bytes of version, then the broker's properties.
-pub(super) fn start(arguments: &[u8]) -> Result<(), FrameError> {
+pub(crate) fn start(arguments: &[u8]) -> Result<(), FrameError> {
     let mut rest = Bytes(arguments);
     rest.take(2)?;
-    values(rest.long()?, true, 1)
+    values(rest.long()?, true, 1, &mut 0)
+}
+
+/// The delivery tag in the arguments of `basic.deliver`, which are behind the consumer's tag.
+pub(crate) fn delivery_tag(arguments: &[u8]) -> Result<u64, FrameError> {
+    let mut rest = Bytes(arguments);
+    rest.short()?;
+    rest.array().map(u64::from_be_bytes)
 }
 
 /// Checks a content header. Returns the size of the body that follows, in bytes.
-pub(super) fn content_header(content: &[u8]) -> Result<u64, FrameError> {
+pub(crate) fn content_header(content: &[u8]) -> Result<u64, FrameError> {
     let mut rest = Bytes(content);
     // Class and weight.
     rest.take(4)?;
@@ -28,16 +35,19 @@ pub(super) fn content_header(content: &[u8]) -> Result<u64, FrameError> {
         }
     }
     if flags & 1 << 13 != 0 {
-        values(rest.long()?, true, 1)?;
+        values(rest.long()?, true, 1, &mut 0)?;
     }
     Ok(size)
 }
 
-/// Checks the content of a table, where values are `named`, or of an array.
-fn values(content: &[u8], named: bool, depth: usize) -> Result<(), FrameError> {
+/// Checks the content of a table, where values are `named`, or of an array. A value of one byte
+/// takes many in memory, so that they are counted, with those of the tables around it.
+fn values(content: &[u8], named: bool, depth: usize, count: &mut usize) -> Result<(), FrameError> {
     Bound::TableDepth.check(depth)?;
     let mut rest = Bytes(content);
     while !rest.0.is_empty() {
+        *count += 1;
+        Bound::TableValues.check(*count)?;
         if named {
             rest.short()?;
         }
@@ -50,8 +60,8 @@ fn values(content: &[u8], named: bool, depth: usize) -> Result<(), FrameError> {
             b'D' => _ = rest.take(5)?,
             b'L' | b'l' | b'd' | b'T' => _ = rest.take(8)?,
             b'S' | b'x' => _ = rest.long()?,
-            b'F' => values(rest.long()?, true, depth + 1)?,
-            b'A' => values(rest.long()?, false, depth + 1)?,
+            b'F' => values(rest.long()?, true, depth + 1, count)?,
+            b'A' => values(rest.long()?, false, depth + 1, count)?,
             _ => return Err(FrameError::Malformed("value of an unknown type")),
         }
     }

@@ -1,31 +1,14 @@
-//! `notifier://` over AMQP 0-9-1: sends encoded notifications to a broker. The only module that
-//! uses `lapin`.
-//!
-//! An envelope is acknowledged only when the broker has confirmed and routed it; in any doubt it is
-//! sent again. The broker is not trusted: its frames are validated before the library parses them,
-//! and its texts are sanitized before they are logged.
+//! Errors of connections, and the texts of brokers in them.
 
-mod connection;
-mod frame_error;
-mod frames;
-#[cfg(test)]
-mod frames_tests;
-#[cfg(any(fuzzing, test))]
-pub mod fuzz;
-#[cfg(test)]
-mod hostile_tests;
-mod publisher;
-mod stream;
-mod tables;
-mod tls;
-
-pub use publisher::AmqpPublisher;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use thiserror::Error;
 
 use nephometer_model::{Bound, Exceeded};
 
-/// A failure between the agent and a broker. No message contains the URL or a password.
+/// A failure between this program and a broker. No message contains the URL or a password.
 #[derive(Debug, Error)]
 pub enum AmqpError {
     /// The URL is invalid.
@@ -40,15 +23,15 @@ pub enum AmqpError {
         /// The operation, as a present participle.
         doing: &'static str,
         /// The timeout.
-        timeout: std::time::Duration,
+        timeout: Duration,
     },
     /// A certificate or key file cannot be read.
-    #[error("cannot read {path}")]
+    #[error("cannot read {path}: {error}")]
     File {
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        error: io::Error,
     },
     /// A certificate or key is not what it should be.
     #[error("invalid TLS settings: {0}")]
@@ -61,11 +44,29 @@ pub enum AmqpError {
         /// The library's error. Its text includes its own sources.
         error: lapin::Error,
     },
+    /// A consumer was cancelled.
+    #[error(
+        "the broker has ended the delivery of {queue}; it was deleted, or the connection is lost"
+    )]
+    Ended {
+        /// The name of the queue.
+        queue: String,
+    },
+    /// The headers of a message are not accepted.
+    #[error("a message was refused, because its headers are not accepted: {0}")]
+    Unreadable(String),
+}
+
+impl AmqpError {
+    /// Names the operation that the library's error has ended.
+    pub(crate) fn refused(doing: &'static str) -> impl FnOnce(lapin::Error) -> Self {
+        move |error| Self::Refused { doing, error }
+    }
 }
 
 /// Puts a text of the broker on one line, cut to the bound on logged texts. Escapes keep it from
 /// moving a terminal's cursor or imitating a line of the log.
-fn sanitize(text: &str) -> String {
+pub(crate) fn sanitize(text: &str) -> String {
     let mut line = String::new();
     for c in text.chars() {
         let start = line.len();

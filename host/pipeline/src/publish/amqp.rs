@@ -1,24 +1,27 @@
-//! The publisher: sends a window of envelopes, then waits for the broker's confirms.
+//! `notifier://` over AMQP 0-9-1: sends a window of envelopes, then waits for the broker's confirms.
+//!
+//! An envelope is acknowledged only when the broker has confirmed and routed it; in any doubt it is
+//! sent again.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lapin::options::BasicPublishOptions;
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Confirmation, PublisherConfirm};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::connection::{Broker, BrokerConnection};
-use super::{AmqpError, sanitize};
-use crate::publish::{Envelope, Publisher};
+use super::{Envelope, Publisher};
+use nephometer_amqp::{
+    AmqpError, Broker, BrokerReply, MessageHeaders, PendingConfirm, PublishingConnection,
+};
 use nephometer_config::BrokerSpec;
 use nephometer_model::DeliveryResult;
-use nephometer_proof::{Digest, Link};
+use nephometer_proof::Link;
 use nephometer_telemetry::events::publish as events;
 
+/// The name of connections at the broker.
+const NAME: &str = "nephometer";
 /// Envelopes in flight: ten times the throughput of one at a time; more gain little.
 const WINDOW: usize = 100;
 /// Timeout of a confirm. A broker that is low on memory or disk may stop confirming without notice.
@@ -30,7 +33,7 @@ const BLOCKED_CHECK: Duration = Duration::from_secs(1);
 pub struct AmqpPublisher {
     broker: Broker,
     /// `None` until the first call and after every failure.
-    connection: Option<BrokerConnection>,
+    connection: Option<PublishingConnection>,
     label: Arc<str>,
     /// Names the sequence of envelopes, which is that of the spool.
     stream: String,
@@ -44,15 +47,15 @@ impl AmqpPublisher {
     /// If a URL of the broker is invalid.
     pub fn new(spec: &BrokerSpec, label: &Arc<str>, stream: Uuid) -> Result<Self, AmqpError> {
         let (label, stream) = (Arc::clone(label), stream.to_string());
-        Ok(Self { broker: Broker::new(spec)?, connection: None, label, stream })
+        Ok(Self { broker: Broker::new(spec, NAME)?, connection: None, label, stream })
     }
 
     /// A connection on which all routing keys have a queue. Declared before anything is sent,
     /// because a failed declaration closes the channel with everything in flight.
-    async fn ready(&mut self, envelopes: &[Envelope]) -> Result<BrokerConnection, AmqpError> {
+    async fn ready(&mut self, envelopes: &[Envelope]) -> Result<PublishingConnection, AmqpError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.broker.connect().await?,
+            None => self.broker.publishing().await?,
         };
         for envelope in envelopes {
             connection.prepare(&envelope.address).await?;
@@ -85,10 +88,10 @@ impl AmqpPublisher {
     /// usable.
     async fn exchange(
         &self,
-        connection: &mut BrokerConnection,
+        connection: &mut PublishingConnection,
         envelopes: &[Envelope],
     ) -> (Vec<DeliveryResult>, bool) {
-        connection.expect(envelopes);
+        connection.expect(envelopes.len(), envelopes.iter().map(|one| one.body.len()).sum());
         let mut confirms = Vec::with_capacity(envelopes.len());
         let mut failure = None;
         for envelope in envelopes {
@@ -102,10 +105,9 @@ impl AmqpPublisher {
         }
         let mut results = Vec::with_capacity(envelopes.len());
         for (confirm, envelope) in confirms.into_iter().zip(envelopes) {
-            match self.wait_for_broker(connection, "waiting for a confirm", confirm).await {
-                Ok(confirmation) => {
-                    results.push(delivery_result(connection, envelope, &confirmation));
-                }
+            let reply = confirm.reply();
+            match self.wait_for_broker(connection, "waiting for a confirm", reply).await {
+                Ok(reply) => results.push(delivery_result(connection, envelope, reply)),
                 Err(error) => {
                     failure = Some(error.to_string());
                     break;
@@ -119,16 +121,10 @@ impl AmqpPublisher {
 
     async fn send(
         &self,
-        connection: &BrokerConnection,
+        connection: &PublishingConnection,
         envelope: &Envelope,
-    ) -> Result<PublisherConfirm, AmqpError> {
-        let sending = connection.channel.basic_publish(
-            (&*connection.exchange).into(),
-            ShortString::from(&*envelope.address),
-            BasicPublishOptions { mandatory: true, immediate: false },
-            &envelope.body,
-            self.properties(envelope),
-        );
+    ) -> Result<PendingConfirm, AmqpError> {
+        let sending = connection.send(&envelope.address, &envelope.body, self.headers(envelope));
         self.wait_for_broker(connection, "sending to the broker", sending).await
     }
 
@@ -136,9 +132,9 @@ impl AmqpPublisher {
     /// heartbeats: the envelopes are on their way, and sending them again would duplicate them.
     async fn wait_for_broker<T>(
         &self,
-        connection: &BrokerConnection,
+        connection: &PublishingConnection,
         doing: &'static str,
-        work: impl Future<Output = lapin::Result<T>>,
+        work: impl Future<Output = Result<T, AmqpError>>,
     ) -> Result<T, AmqpError> {
         tokio::pin!(work);
         let mut blocked = false;
@@ -150,7 +146,7 @@ impl AmqpPublisher {
                     if blocked {
                         events::unblocked(&self.label);
                     }
-                    return done.map_err(|error| AmqpError::Refused { doing, error });
+                    return done;
                 }
                 if connection.is_blocked() && !blocked {
                     blocked = true;
@@ -164,45 +160,36 @@ impl AmqpPublisher {
         }
     }
 
-    /// The properties that oslo.messaging sets, byte for byte, plus headers: the stream, the number of
-    /// the envelope in it, and its link in the chain. A missing number is a gap; a repeated envelope
-    /// keeps its number.
-    fn properties(&self, envelope: &Envelope) -> BasicProperties {
-        let mut headers = FieldTable::default();
-        let stream = AMQPValue::LongString(self.stream.as_str().into());
-        headers.insert("nephometer-stream".into(), stream);
+    /// The stream, the number of the envelope in it, and its link in the chain. A missing number is a
+    /// gap; a repeated envelope keeps its number.
+    fn headers(&self, envelope: &Envelope) -> MessageHeaders {
+        let mut headers = MessageHeaders::default();
+        headers.set_text("nephometer-stream", &self.stream);
         let sequence = i64::try_from(envelope.sequence).unwrap_or(i64::MAX);
-        headers.insert("nephometer-sequence".into(), AMQPValue::LongLongInt(sequence));
+        headers.set_number("nephometer-sequence", sequence);
         if let Some(Link { previous, digest }) = envelope.link {
-            let text = |digest: Digest| AMQPValue::LongString(digest.to_string().into());
-            headers.insert("nephometer-previous".into(), text(previous));
-            headers.insert("nephometer-digest".into(), text(digest));
+            headers.set_text("nephometer-previous", &previous.to_string());
+            headers.set_text("nephometer-digest", &digest.to_string());
         }
-        BasicProperties::default()
-            .with_content_type("application/json".into())
-            .with_content_encoding("utf-8".into())
-            .with_headers(headers)
-            .with_delivery_mode(2)
-            .with_priority(0)
+        headers
     }
 }
 
-/// The result of a confirm. A message that no queue accepted is returned first, then confirmed.
+/// What the driver gets for a reply.
 fn delivery_result(
-    connection: &mut BrokerConnection,
+    connection: &mut PublishingConnection,
     envelope: &Envelope,
-    confirmation: &Confirmation,
+    reply: BrokerReply,
 ) -> DeliveryResult {
-    let (Confirmation::Ack(returned) | Confirmation::Nack(returned)) = confirmation else {
-        return DeliveryResult::pending("the channel does not confirm".to_owned());
-    };
-    match returned {
-        Some(returned) => {
+    match reply {
+        BrokerReply::Acknowledged => DeliveryResult::Acknowledged,
+        BrokerReply::Returned(reason) => {
             connection.forget(&envelope.address);
-            let reason = sanitize(returned.reply_text.as_str());
             DeliveryResult::pending(format!("returned by the broker: {reason}"))
         }
-        None if confirmation.is_ack() => DeliveryResult::Acknowledged,
-        None => DeliveryResult::pending("refused by the broker".to_owned()),
+        BrokerReply::Refused => DeliveryResult::pending("refused by the broker".to_owned()),
+        BrokerReply::NotConfirming => {
+            DeliveryResult::pending("the channel does not confirm".to_owned())
+        }
     }
 }

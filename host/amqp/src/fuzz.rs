@@ -7,29 +7,35 @@ use amq_protocol::frame::{AMQPFrame, parse_frame};
 use amq_protocol::protocol::{AMQPClass, basic, connection, exchange, queue};
 use amq_protocol::types::{AMQPValue, FieldTable};
 
-use super::frames::{FrameGuard, Returnable};
+use crate::allowance::Allowance;
+use crate::frames::{FrameGuard, Purpose};
 use nephometer_model::Bound;
 
 /// Checks a stream of any bytes, cut anywhere. The first byte selects what the others are: a
-/// stream, the arguments of `connection.start`, or the content header of a returned message. The
-/// second byte is the size of the pieces.
+/// stream, the arguments of `connection.start`, or the content header of a message that is returned
+/// or delivered. The second byte is the size of the pieces.
 pub fn amqp(data: &[u8]) {
     let [form, cut, data @ ..] = data else { return };
-    let stream = match form % 3 {
-        0 => data.to_vec(),
+    let purpose = if form % 5 < 3 { Purpose::Publishing } else { Purpose::Consuming };
+    let stream = match form % 5 {
+        0 | 3 => data.to_vec(),
         1 => frame(1, 0, &[&[0, 10, 0, 10], data].concat()),
-        _ => {
+        2 => {
             let returned = frame(1, 1, &[0, 60, 0, 50, 1, 56, 0, 0, 0]);
             [returned, frame(2, 1, data)].concat()
         }
+        _ => {
+            let delivered = [&[0, 60, 0, 60, 0][..], &[0; 8], &[0, 0, 0]].concat();
+            [frame(1, 1, &delivered), frame(2, 1, data)].concat()
+        }
     };
-    let passed = passed(&stream, usize::from(*cut).max(1));
+    let passed = passed(purpose, &stream, usize::from(*cut).max(1));
     assert!(stream.starts_with(&passed));
     parse(&passed);
 }
 
 /// A frame of AMQP 0-9-1.
-pub(super) fn frame(kind: u8, channel: u16, content: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, channel: u16, content: &[u8]) -> Vec<u8> {
     let mut frame = vec![kind];
     frame.extend(channel.to_be_bytes());
     frame.extend(u32::try_from(content.len()).expect("a small frame").to_be_bytes());
@@ -39,10 +45,10 @@ pub(super) fn frame(kind: u8, channel: u16, content: &[u8]) -> Vec<u8> {
 }
 
 /// The part of a stream, received in pieces, that is passed to the library.
-fn passed(stream: &[u8], piece: usize) -> Vec<u8> {
-    let returnable = Arc::new(Returnable::default());
-    returnable.set(100, 1 << 20);
-    let mut guard = FrameGuard::new(Bound::FrameBytes.size(), returnable);
+fn passed(purpose: Purpose, stream: &[u8], piece: usize) -> Vec<u8> {
+    let allowance = Arc::new(Allowance::default());
+    allowance.set(100, 1 << 20);
+    let mut guard = FrameGuard::new(Bound::FrameBytes.size(), purpose, allowance);
     let mut passed = Vec::new();
     for piece in stream.chunks(piece) {
         if guard.check(piece).is_err() {
@@ -54,7 +60,7 @@ fn passed(stream: &[u8], piece: usize) -> Vec<u8> {
 }
 
 /// Parses frames as the library does. Returns their number.
-pub(super) fn parse(mut bytes: &[u8]) -> usize {
+pub(crate) fn parse(mut bytes: &[u8]) -> usize {
     let mut frames = 0;
     // The library ends the connection at the first frame that it cannot parse.
     while let Ok((rest, frame)) = parse_frame(bytes) {
@@ -82,7 +88,7 @@ fn check(frame: &AMQPFrame) {
     }
 }
 
-/// Other methods with field tables. No broker sends them to a publisher.
+/// Other methods with field tables. No broker sends them to a client.
 fn holds_tables(method: &AMQPClass) -> bool {
     matches!(
         method,

@@ -1,15 +1,16 @@
 //! Validates the frames that a broker sends, before the AMQP library parses them.
 //!
 //! A peer at the broker's address can send anything, before any login. The library parses nested
-//! field tables by unbounded recursion, and buffers unsolicited methods. This module rejects a
-//! frame before its last byte is passed on, so that the library, which parses whole frames only,
-//! never sees it. It buffers at most one frame, and never changes the stream.
+//! field tables by unbounded recursion, and buffers unsolicited methods and messages. This module
+//! rejects a frame before its last byte is passed on, so that the library, which parses whole frames
+//! only, never sees it. It buffers at most one frame, and never changes the stream.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::frame_error::FrameError;
-use super::tables;
+use crate::allowance::{Allowance, UnreadableMessage};
+use crate::frame_error::FrameError;
+use crate::tables;
 use nephometer_model::Bound;
 
 /// Size of a frame header: type, channel and size.
@@ -27,23 +28,37 @@ const GREETING: u8 = b'A';
 
 const START: (u16, u16) = (10, 10);
 const RETURN: (u16, u16) = (60, 50);
+const DELIVER: (u16, u16) = (60, 60);
 
-/// Replies to a publisher's methods. Any other method is rejected; most of those contain field
-/// tables.
-const REPLIES: [(u16, u16); 12] = [
+/// Replies to the methods with which every client connects. Any other method is rejected; most of
+/// those contain field tables.
+const REPLIES: [(u16, u16); 9] = [
     START,
-    (10, 30),  // connection.tune
-    (10, 41),  // connection.open-ok
-    (10, 51),  // connection.close-ok
-    (20, 11),  // channel.open-ok
-    (20, 41),  // channel.close-ok
-    (40, 11),  // exchange.declare-ok
-    (50, 11),  // queue.declare-ok
-    (50, 21),  // queue.bind-ok
+    (10, 30), // connection.tune
+    (10, 41), // connection.open-ok
+    (10, 51), // connection.close-ok
+    (20, 11), // channel.open-ok
+    (20, 41), // channel.close-ok
+    (40, 11), // exchange.declare-ok
+    (50, 11), // queue.declare-ok
+    (50, 21), // queue.bind-ok
+];
+
+/// Replies to a publisher's further methods.
+const PUBLISHER_REPLIES: [(u16, u16); 3] = [
     (60, 80),  // basic.ack
     (60, 120), // basic.nack
     (85, 11),  // confirm.select-ok
 ];
+
+/// Replies to a consumer's further methods.
+const CONSUMER_REPLIES: [(u16, u16); 2] = [
+    (60, 11), // basic.qos-ok
+    (60, 21), // basic.consume-ok
+];
+
+/// Sent to a consumer whose queue was deleted.
+const CANCEL: (u16, u16) = (60, 30);
 
 /// Methods that a broker may send unsolicited. The library queues a reply to most of them, also
 /// while the broker reads nothing.
@@ -56,33 +71,13 @@ const UNSOLICITED: [(u16, u16); 6] = [
     (20, 40), // channel.close
 ];
 
-/// What a broker may return: at most what was sent to it.
-#[derive(Debug, Default)]
-pub(super) struct Returnable {
-    messages: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-impl Returnable {
-    /// Sets the numbers of messages and bytes that are about to be sent. All earlier messages must
-    /// be confirmed.
-    pub(super) fn set(&self, messages: usize, bytes: usize) {
-        self.messages.store(messages, Relaxed);
-        self.bytes.store(bytes, Relaxed);
-    }
-
-    fn take_message(&self) -> Result<(), FrameError> {
-        subtract(&self.messages, 1).ok_or(FrameError::Returned("messages"))
-    }
-
-    fn take_bytes(&self, bytes: u64) -> Result<(), FrameError> {
-        let subtracted = usize::try_from(bytes).ok().and_then(|bytes| subtract(&self.bytes, bytes));
-        subtracted.ok_or(FrameError::Returned("bytes"))
-    }
-}
-
-fn subtract(from: &AtomicUsize, amount: usize) -> Option<()> {
-    from.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(amount)).ok().map(drop)
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The broker may return messages.
+    Publishing,
+    /// The broker may deliver messages.
+    Consuming,
 }
 
 /// The part of a frame that comes next.
@@ -92,18 +87,23 @@ enum ParsePosition {
     End,
 }
 
-/// The part of a returned message that comes next on its channel.
+/// The part of a returned or delivered message that comes next on its channel.
 #[derive(Clone, Copy)]
-enum ReturnedMessage {
-    None,
-    Header { channel: u16 },
-    Body { channel: u16, left: u64 },
+enum MessagePart {
+    Header {
+        /// The tag of a delivery.
+        tag: Option<u64>,
+    },
+    Body {
+        left: u64,
+    },
 }
 
 /// Validates the frames of one connection.
-pub(super) struct FrameGuard {
+pub(crate) struct FrameGuard {
     frame_max: usize,
-    returnable: Arc<Returnable>,
+    purpose: Purpose,
+    allowance: Arc<Allowance>,
     position: ParsePosition,
     head: [u8; HEAD],
     /// Number of bytes in `head`.
@@ -112,7 +112,8 @@ pub(super) struct FrameGuard {
     left: usize,
     /// Content of a method or content header. The content of other frames is not buffered.
     content: Vec<u8>,
-    returned: ReturnedMessage,
+    /// Incomplete messages by channel: a publisher has one channel, a consumer one for each queue.
+    messages: BTreeMap<u16, MessagePart>,
     unsolicited: usize,
     /// Whether nothing was received yet: only then is a protocol header accepted.
     fresh: bool,
@@ -122,16 +123,17 @@ pub(super) struct FrameGuard {
 
 impl FrameGuard {
     /// A guard for a connection that negotiates frames of at most `frame_max` bytes.
-    pub(super) fn new(frame_max: usize, returnable: Arc<Returnable>) -> Self {
+    pub(crate) fn new(frame_max: usize, purpose: Purpose, allowance: Arc<Allowance>) -> Self {
         Self {
             frame_max,
-            returnable,
+            purpose,
+            allowance,
             position: ParsePosition::Head,
             head: [0; HEAD],
             filled: 0,
             left: 0,
             content: Vec::new(),
-            returned: ReturnedMessage::None,
+            messages: BTreeMap::new(),
             unsolicited: 0,
             fresh: true,
             finished: false,
@@ -142,7 +144,29 @@ impl FrameGuard {
     ///
     /// # Errors
     /// If they are rejected: then none of them may be passed on, and nothing may be read any more.
-    pub(super) fn check(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
+    pub(crate) fn check(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
+        self.scan(bytes).inspect_err(|error| self.report(*error))
+    }
+
+    /// Reports a delivery with an invalid content header, so that it can be refused: the broker
+    /// would deliver it again on the next connection.
+    fn report(&self, reason: FrameError) {
+        let excess = matches!(reason, FrameError::Delivered(_));
+        if excess || self.kind() != HEADER || self.filled < HEAD {
+            return;
+        }
+        let channel = self.channel();
+        if let Some(MessagePart::Header { tag: Some(tag) }) = self.messages.get(&channel).copied() {
+            self.allowance.report(UnreadableMessage { channel, tag, reason });
+        }
+    }
+
+    /// Whether the rejected frame belongs to a delivery that can be refused.
+    pub(crate) fn has_reported(&self) -> bool {
+        self.allowance.unreadable().is_some()
+    }
+
+    fn scan(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
         while let Some(&first) = bytes.first() {
             let used = match self.position {
                 ParsePosition::Head => {
@@ -212,17 +236,27 @@ impl FrameGuard {
         Ok(())
     }
 
-    /// A body frame of a returned message.
+    /// A body frame.
     fn body(&mut self, size: u64) -> Result<(), FrameError> {
         let unexpected = FrameError::Malformed("unexpected body");
-        let ReturnedMessage::Body { channel, left } = self.returned else { return Err(unexpected) };
-        if channel != self.channel() || size == 0 {
+        let channel = self.channel();
+        let Some(MessagePart::Body { left }) = self.messages.get(&channel).copied() else {
+            return Err(unexpected);
+        };
+        if size == 0 {
             return Err(unexpected);
         }
-        let left = left.checked_sub(size).ok_or(unexpected)?;
-        self.returned =
-            if left == 0 { ReturnedMessage::None } else { ReturnedMessage::Body { channel, left } };
+        self.expect_body(channel, left.checked_sub(size).ok_or(unexpected)?);
         Ok(())
+    }
+
+    /// Sets how many bytes of a message's body are missing.
+    fn expect_body(&mut self, channel: u16, left: u64) {
+        if left == 0 {
+            self.messages.remove(&channel);
+        } else {
+            self.messages.insert(channel, MessagePart::Body { left });
+        }
     }
 
     /// The last byte of a frame: with it the library parses the frame.
@@ -248,38 +282,51 @@ impl FrameGuard {
             return Err(FrameError::Malformed("method without its number"));
         };
         let method = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        match self.returned {
-            ReturnedMessage::Header { channel } | ReturnedMessage::Body { channel, .. }
-                if channel == self.channel() || method == RETURN =>
-            {
-                return Err(FrameError::Malformed("method within a returned message"));
-            }
-            _ => {}
+        // A publisher has one channel, so that its messages never overlap.
+        let overlaps = method == RETURN && !self.messages.is_empty();
+        if overlaps || self.messages.contains_key(&self.channel()) {
+            return Err(FrameError::Malformed("method within a message"));
         }
-        if method == RETURN {
-            self.returnable.take_message()?;
-            self.returned = ReturnedMessage::Header { channel: self.channel() };
-        } else if UNSOLICITED.contains(&method) {
+        let (message, replies): (_, &[_]) = match self.purpose {
+            Purpose::Publishing => (RETURN, &PUBLISHER_REPLIES),
+            Purpose::Consuming => (DELIVER, &CONSUMER_REPLIES),
+        };
+        let cancel = self.purpose == Purpose::Consuming && method == CANCEL;
+        if method == message {
+            let tag = if method == DELIVER { Some(tables::delivery_tag(arguments)?) } else { None };
+            self.allowance.take_message().ok_or(self.too_much("messages"))?;
+            self.messages.insert(self.channel(), MessagePart::Header { tag });
+        } else if UNSOLICITED.contains(&method) || cancel {
             self.unsolicited += 1;
             Bound::Unasked.check(self.unsolicited)?;
-        } else if !REPLIES.contains(&method) {
+        } else if !REPLIES.contains(&method) && !replies.contains(&method) {
             return Err(FrameError::Method(method.0, method.1));
         }
         if method == START { tables::start(arguments) } else { Ok(()) }
     }
 
     fn header(&mut self, content: &[u8]) -> Result<(), FrameError> {
-        let ReturnedMessage::Header { channel } = self.returned else {
+        let channel = self.channel();
+        let Some(MessagePart::Header { .. }) = self.messages.get(&channel) else {
             return Err(FrameError::Malformed("unexpected content header"));
         };
-        if channel != self.channel() {
-            return Err(FrameError::Malformed("content header on another channel"));
-        }
         let left = tables::content_header(content)?;
-        Bound::ReturnHeader.check(content.len())?;
-        self.returnable.take_bytes(left)?;
-        self.returned =
-            if left == 0 { ReturnedMessage::None } else { ReturnedMessage::Body { channel, left } };
+        match self.purpose {
+            Purpose::Publishing => Bound::ReturnHeader.check(content.len())?,
+            Purpose::Consuming => {
+                Bound::DeliveryHeader.check(content.len())?;
+                Bound::Unacknowledged.check(usize::try_from(left).unwrap_or(usize::MAX))?;
+            }
+        }
+        self.allowance.take_bytes(left).ok_or(self.too_much("bytes"))?;
+        self.expect_body(channel, left);
         Ok(())
+    }
+
+    fn too_much(&self, what: &'static str) -> FrameError {
+        match self.purpose {
+            Purpose::Publishing => FrameError::Returned(what),
+            Purpose::Consuming => FrameError::Delivered(what),
+        }
     }
 }

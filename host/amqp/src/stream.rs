@@ -20,26 +20,30 @@ use futures_util::Stream;
 use lapin::tcp::AsyncTcpStream;
 use tokio::sync::watch;
 
-use super::frames::FrameGuard;
+use crate::frame_error::FrameError;
+use crate::frames::FrameGuard;
+
+/// Reads that are discarded before the library may write again.
+const READS: usize = 64;
 
 /// The guarded stream: a plain or TLS socket.
-pub(super) type BrokerStream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
+pub(crate) type BrokerStream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
 /// The runtime that is passed to the library.
-pub(super) type Runtime = async_rs::Runtime<RuntimeParts<Tokio, GuardedReactor>>;
+pub(crate) type Runtime = async_rs::Runtime<RuntimeParts<Tokio, GuardedReactor>>;
 
 /// Tokio's threads and timers, and guarded streams.
-pub(super) fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     let tokio = Tokio::current();
     Runtime::new(RuntimeParts::new(tokio.clone(), GuardedReactor(tokio)))
 }
 
 /// Ends a stream when it is dropped. The library's own thread reads the stream, and would otherwise
-/// run until the broker closes the connection, long after the publisher is dropped.
-pub(super) struct CloseOnDrop(watch::Sender<()>);
+/// run until the broker closes the connection, long after its owner is dropped.
+pub(crate) struct CloseOnDrop(watch::Sender<()>);
 
 impl CloseOnDrop {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(watch::Sender::new(()))
     }
 
@@ -51,17 +55,17 @@ impl CloseOnDrop {
 }
 
 /// A stream whose incoming frames are validated.
-pub(super) struct GuardedStream<S> {
+pub(crate) struct GuardedStream<S> {
     inner: S,
     guard: FrameGuard,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     ended: bool,
     /// The rejection, after which nothing more is read.
-    rejected: Option<String>,
+    rejected: Option<FrameError>,
 }
 
 impl<S> GuardedStream<S> {
-    pub(super) fn new(inner: S, guard: FrameGuard, close_on_drop: &CloseOnDrop) -> Self {
+    pub(crate) fn new(inner: S, guard: FrameGuard, close_on_drop: &CloseOnDrop) -> Self {
         Self { inner, guard, end: Box::pin(close_on_drop.end()), ended: false, rejected: None }
     }
 
@@ -69,6 +73,25 @@ impl<S> GuardedStream<S> {
     fn ended(&mut self, context: &mut Context<'_>) -> bool {
         self.ended = self.ended || self.end.as_mut().poll(context).is_ready();
         self.ended
+    }
+}
+
+impl<S: AsyncRead + Unpin> GuardedStream<S> {
+    /// Discards what is received, until the peer closes the connection. The consumer still has to
+    /// write: it refuses a message, and closes the connection. If input were left unread, the system
+    /// would reset the connection, and the broker might lose the refusal.
+    fn poll_discard(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        for _ in 0..READS {
+            if poll!(Pin::new(&mut self.inner).poll_read(context, buffer))? == 0 {
+                return Poll::Ready(Ok(0));
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -80,18 +103,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.ended(context) {
-            let reason = "the publisher has dropped the connection";
+            let reason = "the client has dropped the connection";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
+        }
+        if this.guard.has_reported() {
+            return this.poll_discard(context, buffer);
         }
         if this.rejected.is_none() {
             let read = poll!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
             match this.guard.check(&buffer[..read]) {
                 Ok(()) => return Poll::Ready(Ok(read)),
-                Err(error) => this.rejected = Some(error.to_string()),
+                Err(error) => this.rejected = Some(error),
             }
         }
-        let reason = this.rejected.clone().unwrap_or_default();
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)))
+        match this.rejected {
+            Some(error) if !this.guard.has_reported() => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
+            }
+            _ => this.poll_discard(context, buffer),
+        }
     }
 }
 
@@ -128,7 +158,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
 /// Tokio's reactor without its streams: those are connected and guarded before the library is
 /// called.
 #[derive(Debug, Clone)]
-pub(super) struct GuardedReactor(Tokio);
+pub(crate) struct GuardedReactor(Tokio);
 
 /// The error for a stream that the library requests. It does not, because it gets a connected one.
 fn unguarded() -> io::Error {

@@ -20,13 +20,13 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use super::AmqpError;
-use super::stream::BrokerStream;
+use crate::error::AmqpError;
+use crate::stream::BrokerStream;
 use nephometer_config::TlsSpec;
 
 /// How connections are secured. Files are read for each connection, because certificates are renewed
-/// while the agent runs.
-pub(super) enum Security {
+/// while the program runs.
+pub(crate) enum Security {
     /// By the library, or not at all.
     Library(OwnedTLSConfig),
     /// By the library with this connector.
@@ -38,7 +38,7 @@ impl Security {
     ///
     /// # Errors
     /// If a file cannot be read or is not what it should be.
-    pub(super) fn new(node: &AMQPUri, tls: &TlsSpec) -> Result<Self, AmqpError> {
+    pub(crate) fn new(node: &AMQPUri, tls: &TlsSpec) -> Result<Self, AmqpError> {
         if node.scheme != AMQPScheme::AMQPS {
             return Ok(Self::Library(OwnedTLSConfig::default()));
         }
@@ -59,7 +59,7 @@ impl Security {
     }
 
     /// Connects, and makes the handshake.
-    pub(super) async fn connect(&self, node: &AMQPUri) -> lapin::Result<BrokerStream> {
+    pub(crate) async fn connect(&self, node: &AMQPUri) -> lapin::Result<BrokerStream> {
         let tokio = TokioRuntime::tokio_current();
         match self {
             Self::Library(config) => {
@@ -76,7 +76,7 @@ impl Security {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, AmqpError> {
-    let unreadable = |source| AmqpError::File { path: path.to_owned(), source };
+    let unreadable = |error| AmqpError::File { path: path.to_owned(), error };
     nephometer_files::read(path).map_err(unreadable)
 }
 
@@ -115,8 +115,8 @@ fn any_name(tls: &TlsSpec) -> Result<RustlsConnector, AmqpError> {
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, AmqpError> {
     let text = read(path)?;
     CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(|error| {
-        let source = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-        AmqpError::File { path: path.to_owned(), source }
+        let error = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+        AmqpError::File { path: path.to_owned(), error }
     })
 }
 
