@@ -69,7 +69,7 @@ fn log_page_lists_every_event() {
         let mut rows = String::new();
         for item in &file.items {
             let Item::Fn(function) = item else { continue };
-            if !matches!(function.vis, Visibility::Public(_)) {
+            if matches!(function.vis, Visibility::Inherited) {
                 continue;
             }
             let mut calls = Calls::default();
