@@ -229,6 +229,8 @@ fn a_message_with_deep_headers_does_not_stop_a_queue() {
     let collector = Collector::new("hostile-deep-headers").consuming(url, &["deep"]);
     let running = collector.run();
     api_of(&running);
+    // Then its store is there.
+    eventually("a connection", PATIENCE, || running.logged("broker connected").pop());
     // The second message cannot be read, but it was delivered.
     eventually("the second message", PATIENCE, || {
         (collector.state()["dead_letters"] == 1).then_some(())
