@@ -39,8 +39,16 @@ impl Broker {
         let mut consumption = Consumption { connection, channels: Vec::new() };
         let mut consumers = Vec::new();
         for queue in queues {
-            match consumption.open(queue, prefetch).await {
-                Ok(consumer) => consumers.push(consumer),
+            // An earlier queue may deliver a message that is refused: then no reply is received.
+            let opened = tokio::select! {
+                opened = consumption.open(queue, prefetch) => opened,
+                refused = consumption.refuse_unreadable() => return Err(refused),
+            };
+            match opened {
+                Ok((channel, consumer)) => {
+                    consumption.channels.push(channel);
+                    consumers.push(consumer);
+                }
                 Err(error) => {
                     self.skip_node();
                     return Err(error);
@@ -52,7 +60,11 @@ impl Broker {
 }
 
 impl Consumption {
-    async fn open(&mut self, queue: &str, prefetch: u16) -> Result<QueueConsumer, AmqpError> {
+    async fn open(
+        &self,
+        queue: &str,
+        prefetch: u16,
+    ) -> Result<(Channel, QueueConsumer), AmqpError> {
         let mut channel = self.connection.open_channel().await?;
         self.connection.declare(&mut channel, queue).await?;
         let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
@@ -63,25 +75,24 @@ impl Consumption {
         let consuming =
             channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
         let consumer = self.connection.step("consuming the queue", consuming).await?;
-        self.channels.push(channel);
         let allowance = Arc::clone(&self.connection.allowance);
-        Ok(QueueConsumer { consumer, allowance, queue: queue.to_owned() })
+        Ok((channel, QueueConsumer { consumer, allowance, queue: queue.to_owned() }))
     }
 
     /// Waits for a message whose headers are not accepted, and refuses it, so that the broker does
     /// not deliver it again: it discards the message, or moves it to the queue's dead-letter exchange.
-    /// The connection has to be dropped afterwards.
-    ///
-    /// # Errors
-    /// Always: the reason.
-    pub async fn refuse_unreadable(&self) -> Result<(), AmqpError> {
+    /// Returns the reason. The connection has to be dropped afterwards.
+    pub async fn refuse_unreadable(&self) -> AmqpError {
         let message = self.connection.allowance.wait_for_unreadable().await;
-        if let Some(channel) = self.channels.iter().find(|one| one.id() == message.channel) {
-            let options = BasicRejectOptions { requeue: false };
-            let refusing = channel.basic_reject(message.tag, options);
-            self.connection.step("refusing a message", refusing).await?;
+        let Some(channel) = self.channels.iter().find(|one| one.id() == message.channel) else {
+            // The queue of this channel is being opened, which ends soon: its reply came before.
+            return std::future::pending().await;
+        };
+        let refusing = channel.basic_reject(message.tag, BasicRejectOptions { requeue: false });
+        match self.connection.step("refusing a message", refusing).await {
+            Ok(()) => AmqpError::Unreadable(message.reason.to_string()),
+            Err(error) => error,
         }
-        Err(AmqpError::Unreadable(message.reason.to_string()))
     }
 
     /// Whether the connection has ended because the messages that were delivered and not yet

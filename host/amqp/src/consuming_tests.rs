@@ -15,6 +15,11 @@ const PREFETCH: u16 = 2;
 
 /// Replies as a broker should, until a queue is consumed on channel 1.
 fn serve(client: &mut TcpStream) {
+    serve_and(client, &[]);
+}
+
+/// The same, with these bytes in one write with the last reply.
+fn serve_and(client: &mut TcpStream, bytes: &[u8]) {
     login(client, &start(&[], b"en_US"));
     let declared = [short("q"), vec![0; 8]].concat();
     for (class, number, arguments) in [
@@ -23,11 +28,17 @@ fn serve(client: &mut TcpStream) {
         (50, 11, declared),
         (50, 21, Vec::new()),
         (60, 11, Vec::new()),
-        (60, 21, short("consumer")),
     ] {
         frame_from(client);
         client.write_all(&method(1, class, number, &arguments)).unwrap();
     }
+    frame_from(client);
+    client.write_all(&[&*method(1, 60, 21, &short("consumer")), bytes].concat()).unwrap();
+}
+
+fn assert_refused(error: &AmqpError) {
+    let error = error.to_string();
+    assert!(error.contains("was refused") && error.contains("(amqp_table_depth)"), "{error}");
 }
 
 /// Reads until a method arrives; returns its arguments, and the end byte.
@@ -103,10 +114,35 @@ async fn a_message_with_deep_headers_is_refused_without_requeuing() {
     let mut broker = broker.with_timeout(Duration::from_secs(3));
     let (consumption, consumers) = broker.consume(&queues(), PREFETCH).await.unwrap();
     let refusing = tokio::time::timeout(PATIENCE, consumption.refuse_unreadable());
-    let error = refusing.await.unwrap().unwrap_err().to_string();
-    assert!(error.contains("was refused") && error.contains("(amqp_table_depth)"), "{error}");
+    assert_refused(&refusing.await.unwrap());
     let refusal = refused.recv_timeout(PATIENCE).unwrap();
     assert_eq!(refusal[..9], [&9_u64.to_be_bytes()[..], &[0]].concat());
     drop((consumption, consumers));
     closed.recv_timeout(PATIENCE).unwrap();
+}
+
+/// The reply to `basic.consume` and the message arrive together. With another queue, it is refused
+/// while that is opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_message_of_a_queue_is_refused_too() {
+    for queues in [1, 2] {
+        let (refusals, refused) = channel();
+        let (broker, _) = broker("", move |client| {
+            let deep = header(1, 0, &nested(b'F', 40));
+            serve_and(client, &[delivered(1, 9), deep, message(1, 10, 0)].concat());
+            refusals.send(wait_for(client, [0, 60, 0, 90])).unwrap();
+        });
+        let mut broker = broker.with_timeout(Duration::from_secs(30));
+        let queues = vec!["metering.sample".to_owned(); queues];
+        let consuming = async {
+            match broker.consume(&queues, PREFETCH).await {
+                Ok((consumption, _)) => consumption.refuse_unreadable().await,
+                Err(error) => error,
+            }
+        };
+        let within = Duration::from_secs(20);
+        assert_refused(&tokio::time::timeout(within, consuming).await.unwrap());
+        let refusal = refused.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(refusal[..9], [&9_u64.to_be_bytes()[..], &[0]].concat());
+    }
 }

@@ -115,6 +115,8 @@ pub(crate) struct FrameGuard {
     /// Incomplete messages by channel: a publisher has one channel, a consumer one for each queue.
     messages: BTreeMap<u16, MessagePart>,
     unsolicited: usize,
+    /// Bytes of complete frames at the start of those that were checked last.
+    complete: usize,
     /// Whether nothing was received yet: only then is a protocol header accepted.
     fresh: bool,
     /// Whether a protocol header was received, which ends the connection.
@@ -135,6 +137,7 @@ impl FrameGuard {
             content: Vec::new(),
             messages: BTreeMap::new(),
             unsolicited: 0,
+            complete: 0,
             fresh: true,
             finished: false,
         }
@@ -143,7 +146,8 @@ impl FrameGuard {
     /// Validates the next bytes.
     ///
     /// # Errors
-    /// If they are rejected: then none of them may be passed on, and nothing may be read any more.
+    /// If they are rejected: then nothing of the rejected frame may be passed on, and nothing may be
+    /// read any more.
     pub(crate) fn check(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
         self.scan(bytes).inspect_err(|error| self.report(*error))
     }
@@ -166,7 +170,14 @@ impl FrameGuard {
         self.allowance.unreadable().is_some()
     }
 
+    /// Of the bytes that were checked last, those of the frames before a rejected one.
+    pub(crate) fn complete(&self) -> usize {
+        self.complete
+    }
+
     fn scan(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
+        let total = bytes.len();
+        self.complete = 0;
         while let Some(&first) = bytes.first() {
             let used = match self.position {
                 ParsePosition::Head => {
@@ -191,6 +202,7 @@ impl FrameGuard {
                 }
                 ParsePosition::End => {
                     self.end(first)?;
+                    self.complete = total - bytes.len() + 1;
                     1
                 }
             };

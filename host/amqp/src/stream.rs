@@ -115,6 +115,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
                 Ok(()) => return Poll::Ready(Ok(read)),
                 Err(error) => this.rejected = Some(error),
             }
+            // The library may wait for a reply that came before the delivery.
+            if this.guard.has_reported() && this.guard.complete() > 0 {
+                return Poll::Ready(Ok(this.guard.complete()));
+            }
         }
         match this.rejected {
             Some(error) if !this.guard.has_reported() => {

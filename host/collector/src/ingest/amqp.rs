@@ -102,10 +102,10 @@ impl Source {
             consumers.into_iter().map(|consumer| self.deliver(consumer, progress)).collect();
         tokio::select! {
             outcome = all.next() => outcome.unwrap_or(Ok(())),
-            outcome = consumption.refuse_unreadable() => {
+            refused = consumption.refuse_unreadable() => {
                 // The next one may be on its way.
                 progress.store(true, Relaxed);
-                outcome
+                Err(refused)
             }
         }
     }
