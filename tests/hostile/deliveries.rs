@@ -150,7 +150,8 @@ fn reason(running: &Running, port: u16) -> Option<String> {
 
 /// Waits until more samples are stored than before.
 fn wait_for_more(collector: &Collector) {
-    let stored = || collector.state()["counts"]["stored"].as_u64().unwrap();
+    // Without a count, none is stored yet.
+    let stored = || collector.state()["counts"]["stored"].as_u64().unwrap_or(0);
     let before = stored();
     eventually("more samples", PATIENCE, || (stored() > before).then_some(()));
 }
