@@ -67,7 +67,10 @@ impl Collector {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let config = self.folder.write("collector.yaml", self.settings.to_string());
+        // In one step, because a program that was just started may read it now.
+        let written = self.folder.write("collector.yaml.new", self.settings.to_string());
+        let config = self.folder.at("collector.yaml");
+        std::fs::rename(written, &config).unwrap();
         let mut command = Command::new(Self::program());
         // `--config` is an option of the innermost subcommand.
         command.args(arguments);
