@@ -8,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::harness::{Agent, Ended, PATIENCE, root};
 
 const PIPELINE: &str = "sources: [{name: all, interval: 1, meters: ['*'], sinks: [out]}]\n\
@@ -227,4 +229,54 @@ fn files_with_secrets_that_all_may_read_are_warned_of() {
     let ended = ended(&agent, command(&agent, &["check"], &conf, "")).code(0);
     assert!(ended.stdout.contains("c.conf\" holds a secret"), "{}", ended.stdout);
     assert!(!ended.stdout.contains("hunter2"));
+}
+
+/// Section and name of the options of the installed Ceilometer and of its libraries.
+fn installed_options() -> Vec<(String, String)> {
+    let mut command =
+        Command::new(root().join("target/tools/ceilometer/bin/oslo-config-generator"));
+    let namespaces = [
+        "ceilometer",
+        "ceilometer-auth",
+        "cotyledon",
+        "oslo.concurrency",
+        "oslo.log",
+        "oslo.messaging",
+        "oslo.reports",
+    ];
+    command.args(["--format", "json"]);
+    command.args(namespaces.iter().flat_map(|name| ["--namespace", name]));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let sections = answer["options"].as_object().unwrap().iter();
+    let options = sections.flat_map(|(section, group)| {
+        let options = group["opts"].as_array().unwrap().iter();
+        options.map(|option| (section.clone(), option["dest"].as_str().unwrap().to_owned()))
+    });
+    options.collect()
+}
+
+/// An operator of Ceilometer must not read of an option of Ceilometer that it is not understood: such
+/// a warning is for misspelt ones.
+#[test]
+fn every_option_of_ceilometer_is_known() {
+    let earlier = fs::read_to_string(root().join("tests/config/ceilometer-options.txt")).unwrap();
+    let mut options = installed_options();
+    assert!(options.len() > 150, "{}", options.len());
+    options.extend(earlier.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let (section, name) = line.split_once(' ').unwrap();
+        (section.to_owned(), name.to_owned())
+    }));
+    options.push(("polling".to_owned(), "identity_name_discoverry".to_owned()));
+    options.sort();
+    options.dedup();
+    let agent = Agent::new("conf-options").pipeline(PIPELINE);
+    let lines = options.iter().map(|(section, name)| format!("[{section}]\n{name} = 1\n"));
+    let conf = agent.folder.write("all.conf", lines.collect::<String>());
+    let ended = ended(&agent, command(&agent, &["check"], &conf, ""));
+    let lines = ended.stdout.lines().chain(ended.stderr.lines());
+    let unknown: Vec<_> = lines.filter(|line| line.contains("is not understood")).collect();
+    assert_eq!(unknown.len(), 1, "{unknown:#?}");
+    assert!(unknown[0].contains("identity_name_discoverry"), "{unknown:?}");
 }

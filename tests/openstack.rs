@@ -180,6 +180,14 @@ fn changes_are_seen_and_an_outage_costs_nothing_that_was_known() {
         (cycles() == before).then_some(())
     });
     let log = running.stderr();
+    running.stop().code(0);
+    // An agent that starts while Nova is away knows what the one before it knew.
+    let _away = cloud.nova_fault("cloud-changes", "503 Retry-After: 1");
+    std::fs::remove_file(&output).unwrap();
+    let mut running = agent.run();
+    running.wait_for_cycles(3);
+    assert_eq!(stack(&ids[0]).unwrap(), "changed");
+    assert!(running.logged("nova reachable").is_empty());
     assert!(!log.contains("ceilometer-password") && !log.contains("gAAAA"), "a secret is logged");
     running.stop().code(0);
 }

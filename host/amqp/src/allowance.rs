@@ -16,6 +16,7 @@ pub(crate) struct Allowance {
     /// Whether a message needed more bytes than were left.
     exceeded: AtomicBool,
     unreadable: watch::Sender<Option<UnreadableMessage>>,
+    rejection: watch::Sender<Option<FrameError>>,
 }
 
 /// A delivery whose content header is not accepted. It was not passed on to the library.
@@ -71,15 +72,30 @@ impl Allowance {
 
     /// Waits for a delivery that has to be refused.
     pub(crate) async fn wait_for_unreadable(&self) -> UnreadableMessage {
-        let mut reports = self.unreadable.subscribe();
-        loop {
-            if let Some(message) = *reports.borrow_and_update() {
-                return message;
-            }
-            // The sender is in `self`: this fails never.
-            if reports.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+        wait(&self.unreadable).await
+    }
+
+    /// Reports a frame that ends the connection.
+    pub(crate) fn reject(&self, reason: FrameError) {
+        self.rejection.send_replace(Some(reason));
+    }
+
+    /// Waits for a frame that ends the connection.
+    pub(crate) async fn wait_for_rejection(&self) -> FrameError {
+        wait(&self.rejection).await
+    }
+}
+
+/// Waits until there is a value.
+async fn wait<T: Copy>(sender: &watch::Sender<Option<T>>) -> T {
+    let mut values = sender.subscribe();
+    loop {
+        if let Some(value) = *values.borrow_and_update() {
+            return value;
+        }
+        // The caller has the sender: this fails never.
+        if values.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

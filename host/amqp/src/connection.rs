@@ -249,13 +249,20 @@ impl BrokerConnection {
         self.step("declaring the queue", declaring).await.map(|_| ())
     }
 
-    /// Runs an operation with the timeout of replies.
+    /// Runs an operation with the timeout of replies. The library may not notice that a connection
+    /// ends which it has only just made: the operation then ends with the reason of the frame guard.
     pub(crate) async fn step<T>(
         &self,
         doing: &'static str,
         work: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T, AmqpError> {
-        with_timeout(self.timeout, doing, work).await
+        tokio::select! {
+            biased;
+            result = with_timeout(self.timeout, doing, work) => result,
+            reason = self.allowance.wait_for_rejection() => {
+                Err(AmqpError::Rejected { doing, reason: reason.to_string() })
+            }
+        }
     }
 }
 

@@ -44,6 +44,14 @@ pub enum AmqpError {
         /// The library's error. Its text includes its own sources.
         error: lapin::Error,
     },
+    /// The broker has sent what is not accepted, which ends the connection.
+    #[error("{doing} failed: {reason}")]
+    Rejected {
+        /// The operation, as a present participle.
+        doing: &'static str,
+        /// What was not accepted. It has no text of the broker.
+        reason: String,
+    },
     /// A consumer was cancelled.
     #[error(
         "the broker has ended the delivery of {queue}; it was deleted, or the connection is lost"

@@ -152,16 +152,26 @@ impl FrameGuard {
         self.scan(bytes).inspect_err(|error| self.report(*error))
     }
 
-    /// Reports a delivery with an invalid content header, so that it can be refused: the broker
-    /// would deliver it again on the next connection.
+    /// Reports the reason. A delivery with an invalid content header can be refused: the broker would
+    /// deliver it again on the next connection.
     fn report(&self, reason: FrameError) {
+        match self.refusable(reason) {
+            Some(message) => self.allowance.report(message),
+            None => self.allowance.reject(reason),
+        }
+    }
+
+    fn refusable(&self, reason: FrameError) -> Option<UnreadableMessage> {
         let excess = matches!(reason, FrameError::Delivered(_));
         if excess || self.kind() != HEADER || self.filled < HEAD {
-            return;
+            return None;
         }
         let channel = self.channel();
-        if let Some(MessagePart::Header { tag: Some(tag) }) = self.messages.get(&channel).copied() {
-            self.allowance.report(UnreadableMessage { channel, tag, reason });
+        match self.messages.get(&channel).copied() {
+            Some(MessagePart::Header { tag: Some(tag) }) => {
+                Some(UnreadableMessage { channel, tag, reason })
+            }
+            _ => None,
         }
     }
 

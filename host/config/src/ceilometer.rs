@@ -10,7 +10,8 @@ use super::exporter;
 use super::location::Location;
 use super::nova_options;
 use super::oslo::{DEFAULT, OsloFile, OsloOption, truth};
-use super::rabbit::{Key, RABBIT, Rabbit, Taken};
+use super::rabbit::{Key, Rabbit, Taken};
+use super::without_effect::{is_misplaced, is_section, without_effect};
 
 /// The settings of the file.
 #[derive(Default)]
@@ -32,34 +33,6 @@ pub(super) struct CeilometerConf {
 /// Substrings in the names of options about the broker.
 const BROKER: [&str; 4] = ["ssl", "tls", "rabbit_", "transport_url"];
 
-/// Sections of other Ceilometer services, and of libraries that this agent does not use.
-const ELSEWHERE: [&str; 10] = [
-    "alarm",
-    "api",
-    "collector",
-    "coordination",
-    "database",
-    "event",
-    "keystone_authtoken",
-    "notification",
-    "oslo_concurrency",
-    "service_types",
-];
-
-/// Options of [DEFAULT] for Ceilometer's logs.
-const LOGGING: [&str; 10] = [
-    "debug",
-    "default_log_levels",
-    "log_config_append",
-    "log_dir",
-    "log_file",
-    "logging_context_format_string",
-    "logging_default_format_string",
-    "use_stderr",
-    "use_syslog",
-    "verbose",
-];
-
 impl CeilometerConf {
     /// Parses the text of the file.
     pub(super) fn read(path: &Path, text: &str, report: &mut Report) -> Self {
@@ -71,7 +44,7 @@ impl CeilometerConf {
             if is_secret(&option.key) && !option.is_empty() && conf.secret.is_none() {
                 conf.secret = Some(file.location(option));
             }
-            if ELSEWHERE.contains(&option.section.as_str()) && !concerns_broker(&option.key) {
+            if is_section(&option.section) && !names_broker(&option.key) {
                 if !elsewhere.contains(&option.section.as_str()) {
                     elsewhere.push(&option.section);
                     let what = format!("the section [{}] has no effect here", option.section);
@@ -184,55 +157,26 @@ impl CeilometerConf {
             }
             (DEFAULT, "pipeline_cfg_file") => self.pipeline = Some(folder.join(value)),
             ("polling", "cfg_file") => self.polling = Some(folder.join(value)),
-            (_, key) if concerns_broker(key) => self.unread.push((location, name)),
-            _ => without_effect(option, &name, &value, warn),
+            (_, key) if concerns_broker(key) && !is_misplaced(option) => self.unread.push((location, name)),
+            _ => {
+                if let Some((what, remedy)) = without_effect(option, &value) {
+                    warn(what, &remedy);
+                }
+            }
         }
     }
+}
+
+/// Whether an option of another service's section names a broker, which a site may take for ours.
+fn names_broker(key: &str) -> bool {
+    let key = key.to_lowercase();
+    key == "transport_url" || key.starts_with("rabbit_")
 }
 
 /// Whether an option may concern the broker's address or protocol.
 fn concerns_broker(key: &str) -> bool {
     let key = key.to_lowercase();
     BROKER.iter().any(|part| key.contains(part))
-}
-
-/// Warns about an option without effect, unless its value matches what this agent does.
-fn without_effect(
-    option: &OsloOption,
-    name: &str,
-    value: &str,
-    mut warn: impl FnMut(String, &str),
-) {
-    let usual = match (option.section.as_str(), option.key.as_str()) {
-        (DEFAULT, key) if LOGGING.contains(&key) => return,
-        // Ceilometer sends samples with [publisher_notifier] telemetry_driver, whatever this is.
-        ("oslo_messaging_notifications", "driver") => return,
-        (DEFAULT, "hypervisor_inspector") => "libvirt",
-        ("publisher_notifier", "telemetry_driver") => "messagingv2",
-        ("polling", "enable_notifications") => "true",
-        ("publisher_notifier", "metering_topic") if value == "metering" => return,
-        ("publisher_notifier", "metering_topic") => {
-            return warn(
-                format!("{name} has no effect here"),
-                "write notifier://?topic=TOPIC in pipeline.yaml",
-            );
-        }
-        (RABBIT, _) => {
-            return warn(format!("{name} has no effect here"), "no action needed");
-        }
-        (_, "workload_partitioning") => {
-            return warn(format!("{name} has no effect here"), "no action needed");
-        }
-        _ => {
-            return warn(
-                format!("{name} is not understood and has no effect"),
-                "see whether nephometer.yaml has a key for it",
-            );
-        }
-    };
-    if !value.eq_ignore_ascii_case(usual) {
-        warn(format!("{name} has no effect here; this agent behaves as with {usual}"), "remove it");
-    }
 }
 
 fn uri_of(libvirt_type: &str) -> Option<&'static str> {

@@ -177,7 +177,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     if word.len() > WORD {
         return None;
     }
-    let word = word.to_lowercase();
+    let word = word.trim().to_lowercase();
     known
         .into_iter()
         .take(CANDIDATES)
@@ -231,6 +231,7 @@ mod tests {
     #[test]
     fn nearest_ignores_very_long_words() {
         assert_eq!(nearest("intervall", ["interval"]), Some("interval"));
+        assert_eq!(nearest(" cpu ", ["vcpus", "cpu"]), Some("cpu"));
         assert_eq!(nearest(&"x".repeat(1 << 20), ["interval"]), None);
     }
 }

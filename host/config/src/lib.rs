@@ -47,6 +47,7 @@ mod spec;
 mod tests;
 mod url;
 mod value;
+mod without_effect;
 
 pub use broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
 pub use check::{KnownMeters, parse_duration, parse_size};

@@ -12,6 +12,7 @@ mod http;
 mod inventory;
 mod io;
 mod keystone;
+mod memory;
 mod nova;
 mod refresh;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The task that keeps the servers up to date, beside polling and never in its way.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::error::CloudError;
 use crate::http::HttpClient;
 use crate::inventory::Inventory;
 use crate::keystone::Keystone;
+use crate::memory::{ServerFile, Servers};
 use nephometer_config::DiscoverySpec;
 use nephometer_model::{Bound, ServerInventory, ServerSource};
 use nephometer_telemetry::events::openstack as events;
@@ -23,6 +25,8 @@ pub struct Refresher {
     /// `None`: the settings cannot be used, and that was logged.
     inventory: Option<Inventory>,
     interval: Duration,
+    /// Where what is known survives a restart; `None` without a store on disk.
+    file: Option<ServerFile>,
     out: watch::Sender<Arc<ServerInventory>>,
     wanted: Arc<Notify>,
     answers: u64,
@@ -55,8 +59,13 @@ impl ServerFeed {
 }
 
 impl Refresher {
-    /// A task for the servers of this host; `None` if the settings do not need Nova.
-    pub fn new(host: &str, spec: &DiscoverySpec) -> Option<(Self, ServerFeed)> {
+    /// A task for the servers of this host; `None` if the settings do not need Nova. With the folder of
+    /// the store, what was known before the start is known from the beginning.
+    pub fn new(
+        host: &str,
+        spec: &DiscoverySpec,
+        store: Option<&Path>,
+    ) -> Option<(Self, ServerFeed)> {
         let nova = spec.nova.clone()?;
         let interval = spec.refresh;
         let parts = HttpClient::new(&nova)
@@ -70,12 +79,15 @@ impl Refresher {
                 None
             }
         };
-        let failing = inventory.is_none();
-        let (out, servers) =
-            watch::channel(Arc::new(ServerInventory { failing, ..ServerInventory::default() }));
+        let file = store.map(ServerFile::new);
+        let (out, servers) = watch::channel(Arc::new(ServerInventory {
+            servers: file.as_ref().map_or_else(Servers::new, ServerFile::load),
+            answers: 0,
+            failing: inventory.is_none(),
+        }));
         let wanted = Arc::new(Notify::new());
         let feed = ServerFeed { servers, wanted: Arc::clone(&wanted) };
-        Some((Self { inventory, interval, out, wanted, answers: 0, failures: 0 }, feed))
+        Some((Self { inventory, interval, file, out, wanted, answers: 0, failures: 0 }, feed))
     }
 
     /// Runs for ever.
@@ -89,7 +101,15 @@ impl Refresher {
             let result = result.unwrap_or_else(|_| {
                 Err(CloudError::Timeout { host: inventory.url(), after: limit })
             });
+            let answered = result.is_ok();
+            let before = self.servers();
             let delay = self.record(&inventory, result);
+            if let Some(file) = self.file.as_ref().filter(|_| answered) {
+                let now = self.servers();
+                if now.servers != before.servers {
+                    file.save(now.servers.clone()).await;
+                }
+            }
             let until = Instant::now() + delay;
             sleep(HASTE.min(delay)).await;
             // While Nova fails, nothing shortens the delay.
@@ -99,6 +119,10 @@ impl Refresher {
                 () = self.wanted.notified(), if may_hurry => {}
             }
         }
+    }
+
+    fn servers(&self) -> Arc<ServerInventory> {
+        Arc::clone(&self.out.borrow())
     }
 
     /// Publishes what is known now. Returns how long to wait.
@@ -121,7 +145,8 @@ impl Refresher {
             }
             Err(error) => {
                 if self.failures == 0 {
-                    events::nova_unreachable(&inventory.url(), &error, inventory.servers.len());
+                    let known = self.servers().servers.len();
+                    events::nova_unreachable(&inventory.url(), &error, known);
                 }
                 self.failures = self.failures.saturating_add(1);
                 let mut known = ServerInventory::clone(&self.out.borrow());

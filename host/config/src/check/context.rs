@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use crate::broker::BrokerSpec;
+use nephometer_model::Release;
 
 /// The meters that an agent has.
 #[derive(Debug, Clone, Default)]
 pub struct KnownMeters {
     /// Those with fixed names. Without any, `meters` are not checked against them.
     pub names: Vec<String>,
+    /// Those of other releases, each with the latest one.
+    pub others: Vec<(String, Release)>,
     /// The prefix of those whose names depend on the hypervisor.
     pub prefix: &'static str,
 }

@@ -31,9 +31,13 @@ fn source(check: &mut Check<'_>, pointer: &str, texts: &[(String, String)], know
     let unknown: Vec<&(String, String)> = texts.iter().filter(is_unknown).collect();
     let meant = |text: &str| {
         let text = text.strip_prefix('!').unwrap_or(text);
-        match nearest(text, known.names.iter().map(String::as_str)) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => "no action needed if another agent has it".to_owned(),
+        let other = known.others.iter().find(|(name, _)| name == text);
+        match (other, nearest(text, known.names.iter().map(String::as_str))) {
+            (Some((_, release)), _) => {
+                format!("it is one of `compatibility: {release}`; no action needed without it")
+            }
+            (None, Some(meant)) => format!("did you mean `{meant}`?"),
+            (None, None) => "no action needed if another agent has it".to_owned(),
         }
     };
     if unknown.len() == texts.len() && texts.iter().all(|(_, text)| !text.starts_with('!')) {

@@ -32,6 +32,12 @@ const JOURNAL_SAMPLES: u64 = 5_000_000;
 /// Capacity of the channel of sink events. Each sink has at most one rollback at a time.
 const SINK_EVENTS: usize = 16;
 
+/// What asks Nova, if it is to be asked.
+fn nova(spec: &AgentSpec, options: &Options) -> Option<(Refresher, ServerFeed)> {
+    let folder = options.store.then_some(&*spec.store.path);
+    Refresher::new(&spec.host, &spec.discovery, folder)
+}
+
 /// Values that have to live as long as the agent and are not used: the lock on the store, and the
 /// threads of the components.
 pub(super) struct KeepAlive {
@@ -73,7 +79,7 @@ impl App {
         if options.sink.is_none() {
             report_orphans(&journal, &factory.spools, &spec.store).await;
         }
-        let nova = Refresher::new(&spec.host, &spec.discovery);
+        let nova = nova(&spec, &options);
         let known = (nova.as_ref().map(|(_, feed)| feed), store.last_cycles()?);
         let context = poll_context(&spec, &hypervisor, &options, &factory, known);
         let control = options.reload.is_some().then(|| control::Server::bind(&spec.control));

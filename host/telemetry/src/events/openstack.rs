@@ -1,6 +1,7 @@
 //! Events of the client of OpenStack.
 
 use std::error::Error;
+use std::path::Path;
 
 use tracing::{info, warn};
 
@@ -14,4 +15,10 @@ pub fn nova_unreachable(url: &str, reason: &dyn Error, known_servers: usize) {
 /// Nova was asked, for the first time or again.
 pub fn nova_reachable(url: &str, servers: usize) {
     info!(url, servers, "nova reachable");
+}
+
+/// The file with the last known servers cannot be read or written. Check the folder of the store; while
+/// Nova answers, nothing is missing.
+pub fn known_servers_unusable(path: &Path, reason: &dyn Error) {
+    warn!(path = %path.display(), reason = %Chain(reason), "known servers unusable");
 }

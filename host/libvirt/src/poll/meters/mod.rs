@@ -80,9 +80,18 @@ impl MeterSelection {
 
 /// The names of a release's meters, for the check of a configuration.
 pub fn known_meters(spec: MeteringSpec) -> KnownMeters {
-    let exists = |def: &&MeterDef| def.exists_in(spec.release);
-    let name = |def: &MeterDef| def.meter(spec.release, spec.quirks).name.to_string();
-    KnownMeters { names: CATALOGUE.iter().filter(exists).map(name).collect(), prefix: raw::PREFIX }
+    let name = |def: &MeterDef, release: Release| def.meter(release, spec.quirks).name.to_string();
+    let (known, others): (Vec<&MeterDef>, _) =
+        CATALOGUE.iter().partition(|def| def.exists_in(spec.release));
+    let elsewhere = |def: &MeterDef| {
+        let latest = Release::ALL.into_iter().rfind(|release| def.exists_in(*release));
+        latest.map(|release| (name(def, release), release))
+    };
+    KnownMeters {
+        names: known.into_iter().map(|def| name(def, spec.release)).collect(),
+        others: others.into_iter().filter_map(elsewhere).collect(),
+        prefix: raw::PREFIX,
+    }
 }
 
 impl Meters {
