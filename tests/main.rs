@@ -20,6 +20,7 @@ mod collector;
 mod components;
 mod config;
 mod delivery;
+mod demo;
 mod examples;
 mod faults;
 mod files;

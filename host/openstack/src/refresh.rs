@@ -101,10 +101,10 @@ impl Refresher {
             let result = result.unwrap_or_else(|_| {
                 Err(CloudError::Timeout { host: inventory.url(), after: limit })
             });
-            let answered = result.is_ok();
+            let succeeded = result.is_ok();
             let before = self.servers();
             let delay = self.record(&inventory, result);
-            if let Some(file) = self.file.as_ref().filter(|_| answered) {
+            if let Some(file) = self.file.as_ref().filter(|_| succeeded) {
                 let now = self.servers();
                 if now.servers != before.servers {
                     file.save(now.servers.clone()).await;

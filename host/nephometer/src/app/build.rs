@@ -42,7 +42,7 @@ fn nova(spec: &AgentSpec, options: &Options) -> Option<(Refresher, ServerFeed)> 
 /// threads of the components.
 pub(super) struct KeepAlive {
     _store: Store,
-    _components: ComponentHost,
+    pub(super) components: ComponentHost,
 }
 
 impl App {
@@ -108,7 +108,7 @@ impl App {
             warnings: built.warnings,
             service: options.service,
             heartbeats: components.heartbeats(),
-            _keep_alive: KeepAlive { _store: store, _components: components },
+            keep_alive: KeepAlive { _store: store, components },
             spec,
         })
     }

@@ -40,7 +40,7 @@ use nephometer_pipeline::publish::{self, PublisherTask};
 use nephometer_pipeline::{DrainedSink, OutputObserver, Sink, SinkHandle, route};
 use nephometer_store::{Journal, Recorder, Spools, StoreError};
 use nephometer_telemetry::{Heartbeats, Ledger, Service, events};
-use nephometer_wasm::ComponentError;
+use nephometer_wasm::{ComponentError, ListedComponent};
 
 pub use factory::ComponentProblem;
 use health::Health;
@@ -176,7 +176,7 @@ pub struct App {
     warnings: Vec<ComponentProblem>,
     service: Service,
     heartbeats: Heartbeats,
-    _keep_alive: build::KeepAlive,
+    keep_alive: build::KeepAlive,
 }
 
 /// The supervisor, the admin service and its control socket.
@@ -197,6 +197,11 @@ impl App {
     /// The counters. They stay readable after the agent has ended.
     pub fn ledger(&self) -> Arc<Ledger> {
         Arc::clone(&self.ledger)
+    }
+
+    /// The components of all sinks, with their counters.
+    pub(crate) fn components(&self) -> Vec<ListedComponent> {
+        self.keep_alive.components.list_components()
     }
 
     /// Runs until polling ends or `stop` is true, then drains for at most `shutdown_grace`. What the

@@ -20,7 +20,6 @@ mod demo;
 mod gaps;
 mod inspect;
 mod keys;
-mod live;
 mod manual;
 mod meters;
 mod once;

@@ -156,9 +156,14 @@ pub(super) async fn run_until_signal(app: App) -> Result<()> {
     }
 }
 
-/// Prints the ledger. Pending samples, and numbers that do not add up, are failures.
+/// Prints the ledger, and checks it.
 pub(super) fn report_ledger(ledger: &Arc<Ledger>) -> Result<()> {
     output::print_error(&ledger.to_string());
+    check_ledger(ledger)
+}
+
+/// Pending samples, and numbers that do not add up, are failures.
+pub(super) fn check_ledger(ledger: &Ledger) -> Result<()> {
     // First: pending samples have a cause outside, wrong numbers are a bug.
     let breaches = ledger.breaches();
     if !breaches.is_empty() {

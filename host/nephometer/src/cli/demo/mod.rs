@@ -1,25 +1,34 @@
-//! `nephometer demo`: runs the agent with embedded defaults and shows its output on the terminal.
+//! `nephometer demo`: runs the agent with embedded defaults, and shows machines and pipeline on the
+//! terminal.
+
+mod cloud;
+mod picture;
+mod screen;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use self::screen::Screen;
 use super::args::{Common, Logging};
-use super::run::{block_on, outcome, report_ledger, run_until_signal, runtime};
-use super::{compile, live, output};
+use super::run::{block_on, check_ledger, outcome, run_until_signal, runtime};
+use super::{compile, output};
 use crate::app::{App, Options};
 use nephometer_config::{self as config, LibvirtSpec, Origin};
 use nephometer_libvirt::hypervisor;
 use nephometer_libvirt::poll::PollSchedule;
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{DomainState, Groups};
+use nephometer_telemetry::Ledger;
 
 /// The pipeline of the demo. `@FILE@` stands for its publishers.
-const PIPELINE: &str = include_str!("../../../../config/demo-pipeline.yaml");
+const PIPELINE: &str = include_str!("../../../../../config/demo-pipeline.yaml");
 /// How long to wait for the local hypervisor before a simulation is used.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Capacity of the channel to the terminal; the agent waits while it is full.
@@ -27,10 +36,11 @@ const OUTPUT_CAPACITY: usize = 64;
 const LOCAL: &str = "qemu:///system";
 const SIMULATED: &str = "sim://?domains=10&seed=1";
 
-/// Show meters on the terminal, without any configuration
+/// Show machines and their meters on the terminal, without any configuration
 ///
 /// Runs the agent with embedded defaults; `make run` uses it. It meters qemu:///system if that has a
-/// running domain, otherwise a simulation, and prints which.
+/// running domain, otherwise a simulation, and prints which. Without a terminal it prints the picture
+/// after the second polling cycle, every 15 cycles, and at the end.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
     /// Stop after this many seconds [default: on SIGINT or SIGTERM]
@@ -70,13 +80,12 @@ impl Demo {
         let mut inputs = Common::default().inputs();
         // The demo ignores the configuration of this machine.
         inputs.config = Origin::Text { name: "embedded".to_owned(), text: String::new() };
-        inputs.libvirt = Some(uri);
+        inputs.libvirt = Some(uri.clone());
         inputs.amqp_url = self.broker_url()?;
         inputs.components = vec![self.components.clone()];
         inputs.pipeline = pipeline(&file, inputs.amqp_url.is_some());
         let mut spec = config::load(&inputs)?.spec;
         spec.components.compiler = compile::program();
-        output::print_error(&format!("publishing to {} and to this terminal", file.display()));
         let (observer, outputs) = mpsc::channel(OUTPUT_CAPACITY);
         let interval = spec.pipeline.sources.first().map(|source| source.interval);
         let count = self.seconds.zip(interval).map(|(seconds, interval)| {
@@ -89,10 +98,18 @@ impl Demo {
         block_on(runtime, async {
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
-            let view = tokio::spawn(live::show(outputs));
+            let screen = Arc::new(Screen {
+                title: title(&uri),
+                next: next(&uri, &file, &self.components).into(),
+                ledger: Arc::clone(&ledger),
+                components: app.components(),
+            });
+            let view = Arc::clone(&screen);
+            let view = tokio::spawn(async move { view.show(outputs).await });
             let ended = run_until_signal(app).await;
-            view.await??;
-            outcome(ended, report_ledger(&ledger))
+            screen.last(&view.await??)?;
+            report(&ledger, &file);
+            outcome(ended, check_ledger(&ledger))
         })
     }
 }
@@ -112,6 +129,65 @@ impl Demo {
             Some(Err(_)) => anyhow::bail!("AMQP_URL is not UTF-8 text"),
         }
     }
+}
+
+/// What is metered, so that nobody takes a simulation for real.
+fn title(uri: &str) -> String {
+    let uri = config::without_user(uri);
+    match uri.starts_with("sim:") {
+        true => format!("nephometer: a SIMULATION ({uri})"),
+        false => format!("nephometer: {uri}"),
+    }
+}
+
+/// Commands to try next, each with what it does. They work as they are, in the folder of this run.
+fn next(uri: &str, file: &Path, components: &Path) -> [(String, String); 3] {
+    let program = std::env::current_exe().map_or("nephometer".into(), |path| shortened(&path));
+    let uri = quoted(&config::without_user(uri));
+    let (file, components) = (quoted(&shortened(file)), quoted(&shortened(components)));
+    let program = quoted(&program);
+    [
+        ("a message as it was written", format!("tail -n 1 {file} | python3 -m json.tool")),
+        ("every meter that these machines have", format!("{program} meters --libvirt {uri}")),
+        (
+            "what a component is made of, and what it can do",
+            format!("{program} component check {components}/rate_of_change.wasm"),
+        ),
+    ]
+    .map(|(what, command)| (what.to_owned(), command))
+}
+
+/// A path, relative if it is below the working directory.
+fn shortened(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:+=@".contains(c);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// Prints what became of the samples.
+fn report(ledger: &Ledger, file: &Path) {
+    let written: u64 = ledger
+        .sinks()
+        .iter()
+        .flat_map(|sink| &sink.publishers)
+        .map(|(_, count)| count.samples.load(Relaxed))
+        .sum();
+    let polled = ledger.polled.load(Relaxed);
+    let missing = ledger.missing.load(Relaxed);
+    output::print_error(&format!(
+        "{polled} samples polled, {missing} readings failed; {written} samples published after the \
+         transformers, the last ones in {}",
+        shortened(file)
+    ));
 }
 
 /// The embedded pipeline, with its publishers filled in.

@@ -1,0 +1,267 @@
+//! The picture of the demo as lines of text: machines, the pipeline, and what to try next.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::cloud::{Cloud, Machine, Quantity};
+use nephometer_model::clean;
+use nephometer_telemetry::Ledger;
+use nephometer_wasm::{ComponentStats, ListedComponent};
+
+/// The narrowest terminal that lines are made for; a narrower one cuts them.
+const NARROW: usize = 80;
+/// Columns of everything in a machine's row but the four sparklines.
+const FIXED: usize = 62;
+/// Rows from which on commands have a description; a smaller terminal shows machines instead.
+const TALL: usize = 32;
+/// The widest sparkline.
+const SPARKLINE: usize = 24;
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const PLAIN: &str = "\x1b[0m";
+
+/// The size and abilities of the output.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Canvas {
+    /// Columns.
+    pub(super) columns: usize,
+    /// Rows; machines beyond are counted.
+    pub(super) rows: usize,
+    /// Whether headings are bold.
+    pub(super) colour: bool,
+}
+
+/// What the picture shows.
+pub(super) struct Scene<'a> {
+    pub(super) title: &'a str,
+    pub(super) cloud: &'a Cloud,
+    pub(super) ledger: &'a Ledger,
+    pub(super) components: &'a [ListedComponent],
+    /// Commands to try next, each with what it does.
+    pub(super) next: &'a [(String, String)],
+}
+
+/// Makes the lines, each at most as wide as the canvas.
+pub(super) fn lines(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
+    let below = [pipeline(scene, canvas), next(scene, canvas)].concat();
+    // Besides: the title, a heading with an empty line, and the line where the cursor stays.
+    let room = canvas.rows.saturating_sub(below.len() + 4).max(3);
+    let mut lines = vec![fit(&clean(scene.title), canvas)];
+    lines.extend(machines(scene.cloud, room, canvas));
+    lines.extend(below);
+    lines
+}
+
+fn machines(cloud: &Cloud, room: usize, canvas: Canvas) -> Vec<String> {
+    let spark = sparkline_width(canvas);
+    let wide = |value: usize| value + 1 + spark;
+    let heading = format!(
+        "{:<12} {:<9}  {:<cpu$}  {:<bytes$}  {:<bytes$}  {}",
+        "MACHINE",
+        "PROJECT",
+        "CPU",
+        "MEMORY",
+        "DISK /s",
+        "NETWORK /s",
+        cpu = wide(4),
+        bytes = wide(8),
+    );
+    let mut lines = vec![String::new(), styled(BOLD, &heading, canvas)];
+    let total = cloud.machines().len();
+    let shown = if total > room { room - 1 } else { total };
+    lines.extend(cloud.machines().take(shown).map(|machine| row(machine, cloud, spark, canvas)));
+    if total == 0 {
+        lines.push(styled(DIM, "waiting for the second polling cycle: rates need two", canvas));
+    }
+    if total > shown {
+        lines.push(styled(DIM, &format!("and {} more", total - shown), canvas));
+    }
+    lines
+}
+
+fn sparkline_width(canvas: Canvas) -> usize {
+    (canvas.columns.max(NARROW).saturating_sub(FIXED) / 4).min(SPARKLINE)
+}
+
+fn row(machine: &Machine, cloud: &Cloud, spark: usize, canvas: Canvas) -> String {
+    let mut line = format!("{} {}", padded(&machine.name, 12), padded(&machine.project, 9));
+    for quantity in Quantity::ALL {
+        let values = machine.values(quantity);
+        let newest = values.newest(cloud.since());
+        let text = match (quantity, newest) {
+            (_, None) => "-".to_owned(),
+            (Quantity::Processor, Some(percent)) => format!("{percent:.0}%"),
+            (_, Some(bytes)) => bytes_text(bytes),
+        };
+        let most = match quantity {
+            Quantity::Processor => 100.0,
+            Quantity::Memory => machine.memory.unwrap_or_default(),
+            Quantity::Disk | Quantity::Network => 0.0,
+        };
+        let width = if quantity == Quantity::Processor { 4 } else { 8 };
+        let bars = sparkline(&values.last(spark).collect::<Vec<_>>(), most);
+        line += &format!("  {text:>width$} {bars:<spark$}");
+    }
+    fit(line.trim_end(), canvas)
+}
+
+/// One bar a value. The highest stands for `most`, or for the highest value if that is more.
+fn sparkline(values: &[f64], most: f64) -> String {
+    let most = values.iter().copied().fold(most, f64::max);
+    let bar = |value: &f64| {
+        let share = if most > 0.0 { value / most } else { 0.0 };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 7")]
+        let index = (share.clamp(0.0, 1.0) * 7.0).round() as usize;
+        BARS[index]
+    };
+    values.iter().map(bar).collect()
+}
+
+/// Bytes with a unit that fits, in at most eight characters.
+fn bytes_text(bytes: f64) -> String {
+    let mut value = bytes;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 999.5 {
+            let digits = usize::from(value < 99.95 && unit != "B");
+            return format!("{value:.digits$} {unit}");
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
+fn pipeline(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
+    let heading = format!(
+        "{:<14} {:<29} {:>14} {:>8} {:>9}",
+        "SINK", "COMPONENT", "SAMPLES", "EACH", "MEMORY"
+    );
+    let mut lines = vec![String::new(), styled(BOLD, &heading, canvas)];
+    for component in scene.components {
+        let stats = component.counters.stats();
+        let sink = component.location.rsplit_once('/').map_or("", |(sink, _)| sink);
+        let digest: String = hex::encode(&stats.digest.as_bytes()[..4]);
+        let name = format!("{}@{digest}", component.component);
+        let samples = format!("{} > {}", stats.samples_in, stats.samples_out);
+        let each = each(&stats);
+        let memory = bytes_text(as_float(stats.memory_peak));
+        let (sink, name) = (padded(sink, 14), padded(&name, 29));
+        lines.push(fit(&format!("{sink} {name} {samples:>14} {each:>8} {memory:>9}"), canvas));
+    }
+    for (label, confirmed, waiting, dropped) in publishers(scene.ledger) {
+        let dropped = if dropped > 0 { format!(", {dropped} dropped") } else { String::new() };
+        let text =
+            format!("messages: {confirmed} acknowledged, {waiting} waiting{dropped}; {label}");
+        lines.push(fit(&clean(&text), canvas));
+    }
+    lines
+}
+
+/// Processor time of one sample.
+fn each(stats: &ComponentStats) -> String {
+    match stats.samples_in {
+        0 => "-".to_owned(),
+        samples => format!("{:.1} µs", as_float(stats.cpu_nanos) / as_float(samples) / 1e3),
+    }
+}
+
+/// The publishers of all sinks by label, with the messages that are confirmed, waiting and dropped.
+fn publishers(ledger: &Ledger) -> Vec<(String, u64, u64, u64)> {
+    let mut found: Vec<(String, u64, u64, u64)> = Vec::new();
+    for (label, count) in ledger.sinks().iter().flat_map(|sink| &sink.publishers) {
+        let counts =
+            (count.confirmed.load(Relaxed), count.pending.load(Relaxed), count.dropped.total());
+        match found.iter_mut().find(|(known, ..)| **known == **label) {
+            Some((_, confirmed, pending, dropped)) => {
+                *confirmed += counts.0;
+                *pending += counts.1;
+                *dropped += counts.2;
+            }
+            None => found.push((label.to_string(), counts.0, counts.1, counts.2)),
+        }
+    }
+    found
+}
+
+fn next(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
+    let mut lines = vec![String::new(), styled(BOLD, "TRY IN ANOTHER TERMINAL", canvas)];
+    for (what, command) in scene.next {
+        if canvas.rows >= TALL {
+            lines.push(styled(DIM, &format!("# {what}"), canvas));
+        }
+        // Never cut: it is for copying. A terminal wraps it.
+        lines.push(clean(command));
+    }
+    lines
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people to look at")]
+fn as_float(number: u64) -> f64 {
+    number as f64
+}
+
+fn styled(style: &str, text: &str, canvas: Canvas) -> String {
+    let text = fit(text, canvas);
+    if canvas.colour { format!("{style}{text}{PLAIN}") } else { text }
+}
+
+/// A text cut to the width of the canvas.
+fn fit(text: &str, canvas: Canvas) -> String {
+    cut(text, canvas.columns)
+}
+
+/// A cleaned text of exactly this width.
+fn padded(text: &str, width: usize) -> String {
+    let text = cut(&clean(text), width);
+    let missing = width - text.width();
+    text + &" ".repeat(missing)
+}
+
+/// A text of at most this width; one that is cut ends in an ellipsis. Some characters are two wide.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    let mut used = 1;
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > width {
+            break;
+        }
+        kept.push(c);
+    }
+    kept.push('…');
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_fit_into_eight_characters() {
+        let texts = [0.0, 999.0, 1000.0, 1023.0 * 1024.0, 12.34e6, 5.0e9, 3.0e13].map(bytes_text);
+        assert_eq!(
+            texts,
+            ["0 B", "999 B", "1.0 KiB", "1.0 MiB", "11.8 MiB", "4.7 GiB", "27.3 TiB"]
+        );
+        assert!(texts.iter().all(|text| text.len() <= 8));
+    }
+
+    #[test]
+    fn a_sparkline_has_one_bar_a_value() {
+        assert_eq!(sparkline(&[0.0, 50.0, 100.0], 100.0), "▁▅█");
+        assert_eq!(sparkline(&[0.0, 0.0], 0.0), "▁▁");
+        assert_eq!(sparkline(&[f64::NAN, 2.0], 1.0), "▁█");
+    }
+
+    #[test]
+    fn wide_and_hostile_names_keep_the_columns() {
+        assert_eq!(padded("構築-00", 9), "構築-00  ");
+        assert_eq!(padded("構築構築構築", 6), "構築… ");
+        assert_eq!(padded("a\u{1b}[2J", 12).width(), 12);
+        assert!(!padded("a\u{1b}[2J", 12).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,127 @@
+//! `nephometer demo`: the picture, with and without a terminal.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::harness::{Agent, PATIENCE, eventually, root};
+
+/// The demo with a simulation, started in the folder of `agent`.
+fn arguments(agent: &Agent, seconds: &str) -> Vec<String> {
+    let components = root().join("target/components").canonicalize().unwrap();
+    let file = agent.folder.at("demo.ndjson");
+    ["demo", "--libvirt", "sim://?domains=10&seed=1", "--seconds", seconds, "--components"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([components.display().to_string(), "--file".to_owned(), file.display().to_string()])
+        .collect()
+}
+
+#[test]
+fn without_a_terminal_the_picture_is_plain_text_and_its_commands_work() {
+    let agent = Agent::new("demo-plain");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
+    command.args(arguments(&agent, "6")).current_dir(agent.folder.path()).env_remove("AMQP_URL");
+    let ended = agent.start(command, None).ended(PATIENCE).code(0);
+    let out = &ended.stdout;
+    assert!(!out.contains('\u{1b}'), "{out}");
+    assert!(out.matches("MACHINE").count() >= 2, "after the second cycle and at the end: {out}");
+    let last = &out[out.rfind("MACHINE").unwrap()..];
+    let row = last.lines().find(|line| line.starts_with("mail-05")).unwrap();
+    let units = ["project-6", "%", "GiB", "KiB"];
+    assert!(units.iter().all(|unit| row.contains(unit)), "{row}");
+    assert!(row.chars().any(|c| ('▁'..='█').contains(&c)), "{row}");
+    assert!(last.contains("rate_of_change@") && last.contains(" 0 waiting"), "{last}");
+    let commands: Vec<_> = last.lines().skip_while(|line| !line.starts_with("TRY")).collect();
+    let commands: Vec<_> =
+        commands[1..].iter().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert_eq!(commands.len(), 3, "{last}");
+    let pictures = out.lines().filter(|line| !commands.contains(&line));
+    let wide: Vec<_> = pictures.filter(|line| line.chars().count() > 80).collect();
+    assert!(wide.is_empty(), "{wide:#?}");
+    for command in commands {
+        let mut shell = Command::new("sh");
+        let output = shell.args(["-c", command]).current_dir(agent.folder.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{command}: {text}");
+    }
+    assert!(ended.stderr.contains("0 readings failed"), "{}", ended.stderr);
+}
+
+/// A terminal of tmux with a server of its own, which ends with it.
+struct Terminal {
+    socket: String,
+}
+
+impl Terminal {
+    fn start(agent: &Agent, columns: u16, rows: u16, command: &str) -> Self {
+        let terminal = Self { socket: agent.folder.at("tmux").display().to_string() };
+        let size = [columns.to_string(), rows.to_string()];
+        terminal.tmux(&[
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            &size[0],
+            "-y",
+            &size[1],
+            command,
+        ]);
+        terminal
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("tmux");
+        command
+            .args(["-S", &self.socket])
+            .args(arguments)
+            .env_remove("TMUX")
+            .env("LC_ALL", "C.UTF-8");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn shown(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let mut command = Command::new("tmux");
+        drop(command.args(["-S", &self.socket, "kill-server"]).output());
+    }
+}
+
+#[test]
+fn on_a_terminal_the_picture_is_redrawn_follows_its_size_and_leaves_it_clean() {
+    let agent = Agent::new("demo-terminal");
+    let binary = env!("CARGO_BIN_EXE_nephometer");
+    let words: Vec<_> = arguments(&agent, "300").iter().map(|word| format!("'{word}'")).collect();
+    let command = format!("{binary} {}; echo ended with $?; exec sleep 300", words.join(" "));
+    let terminal = Terminal::start(&agent, 80, 40, &command);
+    eventually("a row with rates", PATIENCE, || {
+        let shown = terminal.shown();
+        let row = shown.lines().find(|line| line.starts_with("mail-05"))?;
+        row.contains('%').then_some(())
+    });
+    let shown = terminal.shown();
+    assert!(shown.starts_with("nephometer: a SIMULATION"), "{shown}");
+    assert!(shown.contains("TRY IN ANOTHER TERMINAL"), "{shown}");
+    // A small window has fewer machines, and everything below them.
+    terminal.tmux(&["resize-window", "-x", "100", "-y", "24"]);
+    eventually("a picture of the new size", PATIENCE, || {
+        let shown = terminal.shown();
+        let whole = shown.contains(" more\n") && shown.contains("rate_of_change.wasm\n");
+        whole.then_some(())
+    });
+    terminal.tmux(&["send-keys", "C-c"]);
+    eventually("the end", PATIENCE, || {
+        let shown = terminal.shown();
+        (shown.contains("samples polled") && shown.contains("ended with 0")).then_some(())
+    });
+    sleep(Duration::from_millis(200));
+    assert_eq!(terminal.tmux(&["display-message", "-p", "#{cursor_flag}"]).trim(), "1");
+}
