@@ -27,6 +27,7 @@ mod files;
 mod fixtures;
 mod forms;
 mod golden;
+mod graph;
 mod hostile;
 mod http;
 mod migration;

@@ -18,6 +18,7 @@ mod component_test;
 mod dead_letters;
 mod demo;
 mod gaps;
+mod graph;
 mod inspect;
 mod keys;
 mod manual;
@@ -67,6 +68,7 @@ enum Command {
     #[command(alias = "rerun")]
     Replay(replay::Replay),
     Check(check::Check),
+    Graph(graph::Graph),
     Status(ask::Status),
     Reload(ask::ReloadCommand),
     #[command(subcommand)]
@@ -125,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Record(record) => record.execute(),
         Command::Replay(replay) => replay.execute(),
         Command::Check(check) => check.execute(),
+        Command::Graph(graph) => graph.execute(),
         Command::Status(status) => status.execute(),
         Command::Reload(reload) => reload.execute(),
         Command::DeadLetters(letters) => letters.execute(),
