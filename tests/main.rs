@@ -16,6 +16,7 @@ mod broker_tls;
 mod cases;
 mod ceilometer;
 mod ceilometer_conf;
+mod check_formats;
 mod collector;
 mod components;
 mod config;

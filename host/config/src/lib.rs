@@ -26,6 +26,7 @@ mod discovery;
 #[cfg(test)]
 mod discovery_tests;
 mod error;
+mod excerpt;
 mod exporter;
 mod filter;
 #[cfg(fuzzing)]
@@ -58,6 +59,7 @@ pub use collector::{
 pub use collector_file::load_collector;
 pub use discovery::*;
 pub use error::{ConfigError, Problem};
+pub use excerpt::{Excerpt, ExcerptFiles};
 pub use filter::MeterFilter;
 pub use grant::{ConnectTarget, Grant};
 pub use listen::{ListenAddress, ListenSpec, ListenTls, PrometheusForm, PrometheusSpec};

@@ -1,16 +1,18 @@
 //! `nephometer check`
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::args::Common;
+use super::findings::{Finding, FindingFormat, Findings, Screen};
 use super::run::runtime;
 use super::{Failure, compile, output};
 use crate::app::{App, AppError, ComponentProblem, Options};
-use nephometer_config::{self as config, AgentSpec, ConfigError, Loaded, Problem};
+use nephometer_config::{self as config, AgentSpec, ConfigError, Loaded};
 use nephometer_libvirt::poll::PollSchedule;
 
 /// Check the configuration and its components, and print every error
@@ -24,63 +26,99 @@ pub(super) struct Check {
     /// Exit with 78 if there are warnings, too
     #[arg(long)]
     strict: bool,
+    /// How to print errors and warnings [default: text on a terminal, otherwise short]
+    #[arg(long, value_enum)]
+    format: Option<FindingFormat>,
 }
 
 impl Check {
     pub(super) fn execute(self) -> Result<()> {
-        let (mut out, runtime) = (output::stdout(), runtime()?);
-        let (warnings, mut problems, spec, counts) = match config::load(&self.common.inputs()) {
+        let runtime = runtime()?;
+        let (mut findings, spec, counts) = match config::load(&self.common.inputs()) {
             Ok(Loaded { spec, warnings }) => {
                 let pipeline = &spec.pipeline;
                 let counts = (config::configured_sources(pipeline), pipeline.sinks.len());
-                (warnings, Vec::new(), Some(spec), counts)
+                (Findings { errors: Vec::new(), warnings: listed(warnings) }, Some(spec), counts)
             }
             Err(ConfigError { warnings, problems, rest }) => {
-                let placed = |one: Problem| (one.location.clone(), one.to_string());
-                let problems = problems.into_iter().map(placed).collect();
-                (warnings, problems, rest.map(|rest| *rest), (0, 0))
+                let findings = Findings { errors: listed(problems), warnings: listed(warnings) };
+                (findings, rest.map(|rest| *rest), (0, 0))
             }
         };
-        for warning in &warnings {
-            writeln!(out, "warning: {}", output::paragraph(&warning.to_string()))?;
-        }
-        let mut warned = !warnings.is_empty();
         // Errors that reading the files does not find: components, their options, publishers.
         let failed = match spec.map(|spec| build_app(&runtime, spec)) {
             None => None,
             Some(Ok(ignored)) => {
-                for warning in &ignored {
-                    writeln!(out, "warning: {}", output::paragraph(&warning.to_string()))?;
-                }
-                warned |= !ignored.is_empty();
+                findings.warnings.extend(listed(ignored));
                 None
             }
             Some(Err(AppError::Configuration(found))) => {
-                problems.extend(found.iter().map(|one| (one.place.clone(), one.to_string())));
+                findings.errors.extend(listed(found));
                 None
             }
             Some(Err(error)) => Some(error),
         };
-        problems.sort();
-        for (_, problem) in &problems {
-            writeln!(out, "{}", output::paragraph(problem))?;
-        }
-        out.flush()?;
+        findings.sort();
+        let (sources, sinks) = counts;
+        let succeeds = failed.is_none()
+            && findings.errors.is_empty()
+            && (!self.strict || findings.warnings.is_empty());
+        let ok = succeeds.then(|| format!("ok: {sources} sources, {sinks} sinks"));
+        self.print(&findings, ok)?;
         match failed {
-            Some(error) if problems.is_empty() => return Err(error.into()),
+            Some(error) if findings.errors.is_empty() => return Err(error.into()),
             Some(error) => output::print_error(&format!("{:#}", anyhow::Error::new(error))),
             None => {}
         }
-        if !problems.is_empty() {
-            return Err(Failure::Configuration.into());
-        }
-        if self.strict && warned {
-            return Err(Failure::Configuration.into());
-        }
-        let (sources, sinks) = counts;
-        writeln!(out, "ok: {sources} sources, {sinks} sinks")?;
-        Ok(out.flush()?)
+        if succeeds { Ok(()) } else { Err(Failure::Configuration.into()) }
     }
+
+    /// Prints the findings, and `ok` in the formats for people.
+    fn print(&self, findings: &Findings, ok: Option<String>) -> io::Result<()> {
+        let is_terminal = io::stdout().is_terminal();
+        let default = if is_terminal { FindingFormat::Text } else { FindingFormat::Short };
+        let mut out = output::stdout();
+        match self.format.unwrap_or(default) {
+            FindingFormat::Text => {
+                // Colours cannot pass the output that escapes control characters.
+                let mut terminal = output::terminal();
+                findings.print_text(&mut terminal, screen(is_terminal))?;
+                return finish(&mut terminal, ok);
+            }
+            FindingFormat::Short => findings.print_short(&mut out)?,
+            FindingFormat::Json => return document(&mut out, &findings.to_json()),
+            FindingFormat::Sarif => return document(&mut out, &findings.to_sarif()),
+        }
+        finish(&mut out, ok)
+    }
+}
+
+fn listed<T: Into<Finding>>(found: Vec<T>) -> Vec<Finding> {
+    found.into_iter().map(Into::into).collect()
+}
+
+fn finish(out: &mut impl Write, ok: Option<String>) -> io::Result<()> {
+    if let Some(ok) = ok {
+        writeln!(out, "{ok}")?;
+    }
+    out.flush()
+}
+
+fn document(out: &mut impl Write, document: &Value) -> io::Result<()> {
+    writeln!(out, "{document:#}")?;
+    out.flush()
+}
+
+/// The width if standard output is no terminal.
+const DEFAULT_WIDTH: usize = 100;
+
+fn screen(is_terminal: bool) -> Screen {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout());
+    let width = size.map_or(DEFAULT_WIDTH, |size| usize::from(size.ws_col));
+    // As https://no-color.org says.
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let width = if width == 0 { DEFAULT_WIDTH } else { width };
+    Screen { width, is_coloured: is_terminal && !unwanted }
 }
 
 /// Builds an agent without starting it. Writes nothing to disk. Returns what its components ignore.

@@ -17,6 +17,7 @@ mod component_new;
 mod component_test;
 mod dead_letters;
 mod demo;
+mod findings;
 mod gaps;
 mod graph;
 mod inspect;
