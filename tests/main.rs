@@ -46,5 +46,6 @@ mod scrape;
 mod service;
 mod sockets;
 mod spool;
+mod status;
 mod transformers;
 mod workspace;
