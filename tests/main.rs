@@ -48,5 +48,6 @@ mod scrape;
 mod service;
 mod sockets;
 mod spool;
+mod status;
 mod transformers;
 mod workspace;

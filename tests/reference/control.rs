@@ -24,6 +24,37 @@ printf '{\"command\": \"status\"}\\n' | socat - UNIX-CONNECT:/run/nephometer/age
 |---|---|---|
 ";
 
+const LEDGER: &str = "
+## The ledger
+
+`ledger` in the answer to `status`, which `nephometer status --json` prints, has the counters as numbers.
+They continue after a restart. These keys keep their names and meanings; others may be added.
+
+| key | unit | meaning |
+|---|---|---|
+| `polled` | samples | made from readings |
+| `cycles_skipped` | polling cycles | skipped because the one before took longer than the interval |
+| `missing` | domain readings | failed in a polling cycle |
+| `absent` | values | a configured meter needs them, and libvirt did not report them |
+| `sinks` | list | one object per sink, in the order of their creation |
+| `breaches` | list of texts | numbers that do not add up; only meaningful while no batch is being processed |
+
+In each of `sinks`, `entered` = `processed` + all of `dropped` + `pending`:
+
+| key | unit | meaning |
+|---|---|---|
+| `sink` | text | its name |
+| `entered` | samples | routed to it |
+| `processed` | samples | entered its transformers |
+| `pending` | samples | in the journal, not yet processed |
+| `dropped` | samples by reason | dropped before its transformers |
+| `transformers` | list | `component` (its name), and in samples: `samples_in` = `passed` + `absorbed` + all of `dropped`; `passed` + `created` came out |
+| `publishers` | list | `publisher` (its URL without secrets), and in envelopes: `encoded` = `confirmed` + all of `dropped` + `pending`; `samples`: the samples in them |
+
+`dropped` is always an object with a number for each reason, zeros included: `journal_full`, `spool_full`,
+`policy`, `rejected`, `component_failed`, `permanent`, `unreadable`, `too_old`.
+";
+
 /// The JSON that a type is written as.
 fn json_type(of: &Type) -> String {
     match of {
@@ -75,5 +106,6 @@ fn control_page_lists_every_request() {
         let (fields, meaning) = (cell(&fields.join(" ")), cell(&docs(&request.attrs)));
         writeln!(page, "| `{name}` | {fields} | {meaning} |").unwrap();
     }
+    page += LEDGER;
     compare("control.md", &page);
 }

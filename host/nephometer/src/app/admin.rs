@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::ledger_json::ledger_json;
 use super::plan::short_digest;
 use super::queries;
 use super::reload_request::{ReloadReport, ReloadRequest};
@@ -126,7 +127,8 @@ impl AdminService {
                 "problems": last_reload.problems,
             },
             "libvirt": self.libvirt_load(),
-            "ledger": self.ledger.to_string(),
+            "ledger": ledger_json(&self.ledger),
+            "ledger_text": self.ledger.to_string(),
         })
     }
 

@@ -9,6 +9,7 @@ mod agent_metrics;
 mod build;
 mod factory;
 mod health;
+mod ledger_json;
 mod listeners;
 mod plan;
 mod polls;

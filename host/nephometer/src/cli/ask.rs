@@ -92,7 +92,7 @@ impl Status {
             )?;
         }
         print_report(&mut out, "last reload: ", &answer["last_reload"])?;
-        write!(out, "{}", answer["ledger"].as_str().unwrap_or_default())?;
+        write!(out, "{}", answer["ledger_text"].as_str().unwrap_or_default())?;
         Ok(out.flush()?)
     }
 }

@@ -25,7 +25,8 @@ use nephometer_telemetry::events::control as events;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
-    /// The state of the sinks, the last reload, and the ledger.
+    /// The state of the sinks, the last reload, and the ledger: `ledger` has its numbers, `ledger_text`
+    /// is what `nephometer status` prints.
     Status,
     /// The resources that components use.
     ComponentStatus,
