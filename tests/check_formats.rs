@@ -74,7 +74,7 @@ fn json_has_all_findings() {
         format!("{place}: {}; {}\n", text("message"), text("remedy"))
     };
     let list = |key: &str| found[key].as_array().unwrap().clone();
-    let warnings = list("warnings").iter().map(|one| format!("warning: {}", line(one)));
+    let warnings = list("warnings").into_iter().map(|one| format!("warning: {}", line(&one)));
     let all: String = warnings.chain(list("errors").iter().map(line)).collect();
     assert_eq!(all, short);
     assert!(list("errors").len() > 1 && !list("warnings").is_empty(), "{found}");

@@ -236,8 +236,8 @@ mod tests {
     fn secrets_are_not_shown() {
         for (text, line, expected) in [
             ("password: hunter2", 1, "password:"),
-            ("  pasword: hunter2", 1, "  pasword:"),
-            ("telemetry_secert: hunter2", 1, "telemetry_secert:"),
+            ("  pazsword: hunter2", 1, "  pazsword:"),
+            ("telemetry_sxcret: hunter2", 1, "telemetry_sxcret:"),
             ("message: {telemetry_secret: hunter2}", 1, "message:"),
             ("a: 1\nb: 2\nc: hunter2: x", 3, "c:"),
             ("token:\n  hunter2", 2, ""),
