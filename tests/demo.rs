@@ -84,7 +84,8 @@ impl Terminal {
     }
 
     fn shown(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
+        // Lines that the terminal wraps are joined.
+        self.tmux(&["capture-pane", "-p", "-J"])
     }
 }
 
@@ -114,7 +115,8 @@ fn on_a_terminal_the_picture_is_redrawn_follows_its_size_and_leaves_it_clean() {
     terminal.tmux(&["resize-window", "-x", "100", "-y", "24"]);
     eventually("a picture of the new size", PATIENCE, || {
         let shown = terminal.shown();
-        let whole = shown.contains(" more\n") && shown.contains("rate_of_change.wasm\n");
+        let ends = |end| shown.lines().any(|line| line.trim_end().ends_with(end));
+        let whole = ends(" more") && ends("rate_of_change.wasm");
         whole.then_some(())
     });
     terminal.tmux(&["send-keys", "C-c"]);

@@ -47,11 +47,17 @@ pub(super) struct Scene<'a> {
 pub(super) fn lines(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
     let below = [pipeline(scene, canvas), next(scene, canvas)].concat();
     // Besides: the title, a heading with an empty line, and the line where the cursor stays.
-    let room = canvas.rows.saturating_sub(below.len() + 4).max(3);
+    let used: usize = below.iter().map(|line| height(line, canvas)).sum();
+    let room = canvas.rows.saturating_sub(used + 4).max(3);
     let mut lines = vec![fit(&clean(scene.title), canvas)];
     lines.extend(machines(scene.cloud, room, canvas));
     lines.extend(below);
     lines
+}
+
+/// The rows that a line takes: a command is not cut, and wraps. What has a style fits.
+pub(super) fn height(line: &str, canvas: Canvas) -> usize {
+    if line.contains('\x1b') { 1 } else { line.width().div_ceil(canvas.columns).max(1) }
 }
 
 fn machines(cloud: &Cloud, room: usize, canvas: Canvas) -> Vec<String> {
@@ -255,6 +261,14 @@ mod tests {
         assert_eq!(sparkline(&[0.0, 50.0, 100.0], 100.0), "▁▅█");
         assert_eq!(sparkline(&[0.0, 0.0], 0.0), "▁▁");
         assert_eq!(sparkline(&[f64::NAN, 2.0], 1.0), "▁█");
+    }
+
+    #[test]
+    fn a_long_command_takes_more_rows_and_a_style_none() {
+        let canvas = Canvas { columns: 80, rows: 24, colour: true };
+        let lengths = [0, 80, 81].map(|length| height(&"x".repeat(length), canvas));
+        assert_eq!(lengths, [1, 1, 2]);
+        assert_eq!(height(&styled(BOLD, &"x".repeat(90), canvas), canvas), 1);
     }
 
     #[test]

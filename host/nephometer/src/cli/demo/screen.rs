@@ -63,11 +63,15 @@ impl Screen {
         let (columns, rows) = size.map_or(DEFAULT, |size| {
             (usize::from(size.ws_col).max(20), usize::from(size.ws_row).max(4))
         });
-        let lines = self.lines(cloud, Canvas { columns, rows, colour });
+        let canvas = Canvas { columns, rows, colour };
+        let mut left = rows - 1;
         let mut out = output::terminal();
         // Home; each line is cleared to its end, and what is below: this does not flicker.
         write!(out, "\x1b[H")?;
-        for line in lines.iter().take(rows - 1) {
+        for line in self.lines(cloud, canvas) {
+            // A line too many would scroll the others away.
+            let Some(below) = left.checked_sub(picture::height(&line, canvas)) else { break };
+            left = below;
             writeln!(out, "{line}\x1b[K")?;
         }
         write!(out, "\x1b[J")?;
