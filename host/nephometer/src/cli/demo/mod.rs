@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tokio::sync::mpsc;
 
-use self::screen::Screen;
+use self::screen::DemoScreen;
 use super::args::{Common, Logging};
 use super::run::{block_on, check_ledger, outcome, run_until_signal, runtime};
 use super::{compile, output};
@@ -98,7 +98,7 @@ impl Demo {
         block_on(runtime, async {
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
-            let screen = Arc::new(Screen {
+            let screen = Arc::new(DemoScreen {
                 title: title(&uri),
                 next: next(&uri, &file, &self.components).into(),
                 ledger: Arc::clone(&ledger),

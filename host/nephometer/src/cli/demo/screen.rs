@@ -22,14 +22,14 @@ const CALM: u64 = 15;
 const DEFAULT: (usize, usize) = (80, 24);
 
 /// What the picture is made of, besides samples.
-pub(super) struct Screen {
+pub(super) struct DemoScreen {
     pub(super) title: String,
     pub(super) next: Vec<(String, String)>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) components: Vec<ListedComponent>,
 }
 
-impl Screen {
+impl DemoScreen {
     /// Shows outputs of sinks until the channel closes. Gives back what is known then.
     pub(super) async fn show(&self, outputs: mpsc::Receiver<SinkOutput>) -> io::Result<Cloud> {
         if can_redraw() { self.redraw(outputs).await } else { self.print(outputs).await }
