@@ -38,7 +38,7 @@ const SECTIONS: [&str; 30] = [
     "xenapi",
 ];
 
-/// Options of [DEFAULT] of other Ceilometer services, and of libraries.
+/// Options of `DEFAULT` of other Ceilometer services, and of libraries.
 const OTHERS: [&str; 29] = [
     "api_paste_config",
     "auth_strategy",
@@ -104,7 +104,7 @@ const LOGGING: [&str; 29] = [
     "use_syslog",
 ];
 
-/// Options of the polling agent, in [DEFAULT] or [polling], and what stands for them here.
+/// Options of the polling agent, in `DEFAULT` or `polling`, and what stands for them here.
 const POLLING: [(&str, &str); 8] = [
     ("batch_polled_samples", "set polling.batch_size"),
     ("heartbeat_socket_dir", "ask the agent itself: /healthz and /readyz, or the service manager"),
@@ -119,7 +119,7 @@ const POLLING: [(&str, &str); 8] = [
     ("threads_to_process_pollsters", "no action needed: one call of libvirt reads many domains"),
 ];
 
-/// Options of [polling], which Ceilometer's sample file has in [DEFAULT] as well, without effect.
+/// Options of `polling`, which Ceilometer's sample file has in `DEFAULT` as well, without effect.
 const MISPLACED: [&str; 8] = [
     "cfg_file",
     "enable_notifications",
@@ -138,7 +138,7 @@ pub(super) fn is_section(section: &str) -> bool {
     SECTIONS.contains(&section)
 }
 
-/// Whether an option has an effect in [polling] only.
+/// Whether an option has an effect in `polling` only.
 pub(super) fn is_misplaced(option: &OsloOption) -> bool {
     option.section == DEFAULT && MISPLACED.contains(&option.key.as_str())
 }
