@@ -1,8 +1,6 @@
 //! `nephometer demo`: the picture, with and without a terminal.
 
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
 
 use crate::harness::{Agent, PATIENCE, eventually, root};
 
@@ -124,6 +122,8 @@ fn on_a_terminal_the_picture_is_redrawn_follows_its_size_and_leaves_it_clean() {
         let shown = terminal.shown();
         (shown.contains("samples polled") && shown.contains("ended with 0")).then_some(())
     });
-    sleep(Duration::from_millis(200));
-    assert_eq!(terminal.tmux(&["display-message", "-p", "#{cursor_flag}"]).trim(), "1");
+    eventually("the cursor", PATIENCE, || {
+        let flag = terminal.tmux(&["display-message", "-p", "#{cursor_flag}"]);
+        (flag.trim() == "1").then_some(())
+    });
 }

@@ -1,6 +1,6 @@
 //! Reads `ceilometer.conf`, a layer below `nephometer.yaml`. Options without effect are reported,
 //! not ignored. Options that may concern the broker's address or protocol are errors unless they
-//! are supported.
+//! are supported, or belong to another service of Ceilometer.
 
 use std::path::{Path, PathBuf};
 

@@ -82,7 +82,7 @@ impl Check {
             FindingFormat::Text => {
                 // Colours cannot pass the output that escapes control characters.
                 let mut terminal = output::terminal();
-                findings.print_text(&mut terminal, screen(is_terminal))?;
+                findings.print_text(&mut terminal, screen())?;
                 return finish(&mut terminal, ok);
             }
             FindingFormat::Short => findings.print_short(&mut out)?,
@@ -112,13 +112,9 @@ fn document(out: &mut impl Write, document: &Value) -> io::Result<()> {
 /// The width if standard output is no terminal.
 const DEFAULT_WIDTH: usize = 100;
 
-fn screen(is_terminal: bool) -> Screen {
-    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout());
-    let width = size.map_or(DEFAULT_WIDTH, |size| usize::from(size.ws_col));
-    // As https://no-color.org says.
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let width = if width == 0 { DEFAULT_WIDTH } else { width };
-    Screen { width, is_coloured: is_terminal && !unwanted }
+fn screen() -> Screen {
+    let width = output::size().map_or(DEFAULT_WIDTH, |(columns, _)| columns);
+    Screen { width, is_coloured: output::is_coloured() }
 }
 
 /// Builds an agent without starting it. Writes nothing to disk. Returns what its components ignore.

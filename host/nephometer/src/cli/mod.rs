@@ -6,6 +6,7 @@
 mod args;
 mod ask;
 mod check;
+mod columns;
 mod compile;
 mod component;
 #[cfg(feature = "authors")]

@@ -1,7 +1,7 @@
 //! Standard output and standard error. All texts from guests, peers and files reach the terminal
 //! through this module, which escapes control characters in them.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use nephometer_model::{Release, Sample, clean, is_hostile};
 use nephometer_wire::{Notation, as_dict};
@@ -22,6 +22,20 @@ pub(super) fn stdout() -> Escaped<io::BufWriter<io::StdoutLock<'static>>> {
 /// Unescaped standard output, for a live view that moves the cursor. Its callers clean all texts.
 pub(super) fn terminal() -> io::BufWriter<io::StdoutLock<'static>> {
     io::BufWriter::new(io::stdout().lock())
+}
+
+/// Columns and rows of the terminal at standard output; `None` if they are unknown.
+pub(super) fn size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+    let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (columns > 0 && rows > 0).then_some((columns, rows))
+}
+
+/// Whether standard output may have colours: it is a terminal, and its user does not refuse them
+/// (https://no-color.org).
+pub(super) fn is_coloured() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !refused
 }
 
 /// Cleans a text of several lines and indents all but the first, so that none looks like output of

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::columns;
 use nephometer_model::{Sample, Volume, clean};
 use nephometer_pipeline::SinkOutput;
 
@@ -27,12 +28,12 @@ pub(super) fn write_aligned<const N: usize>(
         rows.iter().map(|row| std::array::from_fn(|column| clean(&row[column]))).collect();
     let Some(header) = rows.first() else { return Ok(()) };
     let widths: [usize; N] = std::array::from_fn(|column| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+        rows.iter().map(|row| columns::width(&row[column])).max().unwrap_or(0)
     });
     for row in &rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let pad = " ".repeat(widths[column] - cell.chars().count());
+            let pad = " ".repeat(widths[column] - columns::width(cell));
             let cell = if header[column] == "VOLUME" { pad + cell } else { cell.clone() + &pad };
             line.push_str(&cell);
             line.push_str("  ");

@@ -2,9 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
 use super::cloud::{Cloud, Machine, Quantity};
+use crate::cli::columns;
 use nephometer_model::clean;
 use nephometer_telemetry::Ledger;
 use nephometer_wasm::{ComponentStats, ListedComponent};
@@ -57,7 +56,7 @@ pub(super) fn lines(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
 
 /// The rows that a line takes: a command is not cut, and wraps. What has a style fits.
 pub(super) fn height(line: &str, canvas: Canvas) -> usize {
-    if line.contains('\x1b') { 1 } else { line.width().div_ceil(canvas.columns).max(1) }
+    if line.contains('\x1b') { 1 } else { columns::width(line).div_ceil(canvas.columns).max(1) }
 }
 
 fn machines(cloud: &Cloud, room: usize, canvas: Canvas) -> Vec<String> {
@@ -92,7 +91,7 @@ fn sparkline_width(canvas: Canvas) -> usize {
 }
 
 fn row(machine: &Machine, cloud: &Cloud, spark: usize, canvas: Canvas) -> String {
-    let mut line = format!("{} {}", padded(&machine.name, 12), padded(&machine.project, 9));
+    let mut line = format!("{} {}", cell(&machine.name, 12), cell(&machine.project, 9));
     for quantity in Quantity::ALL {
         let values = machine.values(quantity);
         let newest = values.newest(cloud.since());
@@ -152,7 +151,7 @@ fn pipeline(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
         let samples = format!("{} > {}", stats.samples_in, stats.samples_out);
         let each = each(&stats);
         let memory = bytes_text(as_float(stats.memory_peak));
-        let (sink, name) = (padded(sink, 14), padded(&name, 29));
+        let (sink, name) = (cell(sink, 14), cell(&name, 29));
         lines.push(fit(&format!("{sink} {name} {samples:>14} {each:>8} {memory:>9}"), canvas));
     }
     for (label, confirmed, waiting, dropped) in publishers(scene.ledger) {
@@ -214,32 +213,12 @@ fn styled(style: &str, text: &str, canvas: Canvas) -> String {
 
 /// A text cut to the width of the canvas.
 fn fit(text: &str, canvas: Canvas) -> String {
-    cut(text, canvas.columns)
+    columns::cut(text, canvas.columns)
 }
 
 /// A cleaned text of exactly this width.
-fn padded(text: &str, width: usize) -> String {
-    let text = cut(&clean(text), width);
-    let missing = width - text.width();
-    text + &" ".repeat(missing)
-}
-
-/// A text of at most this width; one that is cut ends in an ellipsis. Some characters are two wide.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut kept = String::new();
-    let mut used = 1;
-    for c in text.chars() {
-        used += c.width().unwrap_or(0);
-        if used > width {
-            break;
-        }
-        kept.push(c);
-    }
-    kept.push('…');
-    kept
+fn cell(text: &str, width: usize) -> String {
+    columns::padded(&clean(text), width)
 }
 
 #[cfg(test)]
@@ -272,10 +251,8 @@ mod tests {
     }
 
     #[test]
-    fn wide_and_hostile_names_keep_the_columns() {
-        assert_eq!(padded("構築-00", 9), "構築-00  ");
-        assert_eq!(padded("構築構築構築", 6), "構築… ");
-        assert_eq!(padded("a\u{1b}[2J", 12).width(), 12);
-        assert!(!padded("a\u{1b}[2J", 12).contains('\u{1b}'));
+    fn hostile_names_keep_the_columns() {
+        let cell = cell("a\u{1b}[2J", 12);
+        assert!(columns::width(&cell) == 12 && !cell.contains('\u{1b}'), "{cell}");
     }
 }

@@ -58,12 +58,9 @@ impl DemoScreen {
     }
 
     fn draw(&self, cloud: &Cloud) -> io::Result<()> {
-        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout());
-        let (columns, rows) = size.map_or(DEFAULT, |size| {
-            (usize::from(size.ws_col).max(20), usize::from(size.ws_row).max(4))
-        });
-        let canvas = Canvas { columns, rows, colour };
+        let (columns, rows) = output::size().unwrap_or(DEFAULT);
+        let (columns, rows) = (columns.max(20), rows.max(4));
+        let canvas = Canvas { columns, rows, colour: output::is_coloured() };
         let mut left = rows - 1;
         let mut out = output::terminal();
         // Home; each line is cleared to its end, and what is below: this does not flicker.

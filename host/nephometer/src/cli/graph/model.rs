@@ -121,15 +121,6 @@ fn meters(filter: &MeterFilter) -> Vec<String> {
     texts
 }
 
-/// A text of at most this many characters; a longer one ends with an ellipsis.
-pub(super) fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let beginning: String = text.chars().take(most.saturating_sub(1)).collect();
-    beginning + "…"
-}
-
 /// The first meters of a source, and how many more there are.
 pub(super) fn first_meters(meters: &[String], most: usize) -> Vec<String> {
     if meters.len() <= most {
@@ -168,9 +159,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn long_texts_and_lists_are_shortened() {
-        assert_eq!(shortened("größer", 6), "größer");
-        assert_eq!(shortened("größer", 4), "grö…");
+    fn long_lists_are_shortened() {
         let meters = ["a", "b", "c"].map(str::to_owned);
         assert_eq!(first_meters(&meters, 3), meters);
         assert_eq!(first_meters(&meters, 2), ["a", "and 2 more"]);

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::model::{PipelineGraph, first_meters, shortened};
+use super::model::{PipelineGraph, first_meters};
+use crate::cli::columns;
 
 /// The number of meters on a card at most.
 const METERS: usize = 6;
-/// The number of characters of a line at most.
+/// The columns of a line at most.
 const LONGEST_LINE: usize = 36;
 /// Sizes in pixels.
 const CHARACTER: usize = 8;
@@ -57,11 +58,11 @@ struct SvgCard {
 
 impl SvgCard {
     fn new(class: &'static str, name: &str, lines: &[String], from: Vec<usize>) -> Self {
-        let short = |line: &String| shortened(line, LONGEST_LINE);
+        let short = |line: &String| columns::cut(line, LONGEST_LINE);
         let lines = lines.iter().map(short).collect();
         Self {
             class,
-            name: shortened(name, LONGEST_LINE),
+            name: columns::cut(name, LONGEST_LINE),
             lines,
             full: name.to_owned(),
             from,
@@ -79,7 +80,7 @@ impl SvgCard {
 
     fn width(&self) -> usize {
         let lines = self.lines.iter().chain([&self.name]);
-        let longest = lines.map(|line| line.chars().count()).max().unwrap_or(0);
+        let longest = lines.map(|line| columns::width(line)).max().unwrap_or(0);
         longest * CHARACTER + 2 * PADDING
     }
 }
@@ -97,11 +98,15 @@ pub(super) fn picture(graph: &PipelineGraph) -> String {
     let bottom = columns.iter().flatten().map(|card| card.top + card.height()).max();
     let (width, height) =
         (lefts[2] + widths[2] + MARGIN, bottom.unwrap_or(MARGIN + HEADING) + MARGIN);
+    let counted = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
     let title = format!(
-        "Pipeline: {} sources, {} sinks, {} publishers",
-        graph.sources.len(),
-        graph.sinks.len(),
-        graph.publishers.len()
+        "Pipeline: {}, {}, {}",
+        counted(graph.sources.len(), "source"),
+        counted(graph.sinks.len(), "sink"),
+        counted(graph.publishers.len(), "publisher")
     );
     let mut body = String::new();
     for (at, heading) in HEADINGS.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! The pipeline as a tree for a terminal.
 
-use super::model::{PipelineGraph, shortened};
+use super::model::PipelineGraph;
+use crate::cli::columns::{self, width};
 
 /// The width of a terminal.
 const COLUMNS: usize = 80;
@@ -73,7 +74,7 @@ impl Tree {
 
     /// Writes a name, and its values beside it in lines of at most [`COLUMNS`].
     fn entry(&mut self, branch: &Branch, name: &str, values: &[String]) {
-        let mut line = shortened(&format!("{}{name}", branch.first), COLUMNS);
+        let mut line = columns::cut(&format!("{}{name}", branch.first), COLUMNS);
         let mut column = VALUES.max(width(&line) + 2);
         if column > LAST_VALUES && !values.is_empty() {
             column = VALUES;
@@ -83,14 +84,14 @@ impl Tree {
         pad(&mut line, column, values);
         for piece in values.iter().flat_map(|value| pieces(value, COLUMNS - column)) {
             let space = usize::from(width(&line) > column);
-            if width(&line) + space + width(&piece) > COLUMNS {
+            if width(&line) + space + width(piece) > COLUMNS {
                 self.end(&mut line);
                 line.push_str(&branch.more);
                 pad(&mut line, column, values);
             } else if space == 1 {
                 line.push(' ');
             }
-            line.push_str(&piece);
+            line.push_str(piece);
         }
         self.end(&mut line);
     }
@@ -102,10 +103,6 @@ impl Tree {
     }
 }
 
-fn width(text: &str) -> usize {
-    text.chars().count()
-}
-
 /// Fills a line with spaces up to the column of its values, if it has any.
 fn pad(line: &mut String, column: usize, values: &[String]) {
     if !values.is_empty() {
@@ -113,10 +110,17 @@ fn pad(line: &mut String, column: usize, values: &[String]) {
     }
 }
 
-/// A value in pieces that fit a line.
-fn pieces(value: &str, most: usize) -> Vec<String> {
-    let characters: Vec<char> = value.chars().collect();
-    characters.chunks(most).map(|piece| piece.iter().collect()).collect()
+/// A value in pieces that fit a line, at least one character each.
+fn pieces(value: &str, most: usize) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = value;
+    while let Some(first) = rest.chars().next() {
+        let length = columns::prefix(rest, most).len().max(first.len_utf8());
+        let (piece, behind) = rest.split_at(length);
+        found.push(piece);
+        rest = behind;
+    }
+    found
 }
 
 /// The values, each but the last with a separator behind it.
@@ -148,8 +152,9 @@ source            every 600 s
 
     #[test]
     fn long_names_and_lists_fit_the_terminal() {
-        for length in [1, 20, 36, 60, 100, 400] {
-            let mut graph = marked(&"x".repeat(length));
+        for (c, length) in [1, 20, 36, 60, 100, 400].into_iter().flat_map(|n| [('x', n), ('築', n)])
+        {
+            let mut graph = marked(&c.to_string().repeat(length));
             graph.sources[0].meters = vec!["m".repeat(length); 20];
             let text = tree(&graph);
             assert!(text.lines().all(|line| width(line) <= COLUMNS), "{text}");

@@ -1,0 +1,50 @@
+//! Texts of a width in columns of a terminal. Some characters are two columns wide.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// The columns that a text takes.
+pub(super) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// A text of at most this width; one that is cut ends in an ellipsis.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    if width(text) <= most {
+        return text.to_owned();
+    }
+    let mut kept = prefix(text, most.saturating_sub(1)).to_owned();
+    kept.push('…');
+    kept
+}
+
+/// The longest beginning of a text that is at most this wide.
+pub(super) fn prefix(text: &str, most: usize) -> &str {
+    let mut used = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        used += c.width().unwrap_or(0);
+        used > most
+    });
+    end.map_or(text, |(at, _)| &text[..at])
+}
+
+/// A text of exactly this width.
+pub(super) fn padded(text: &str, exactly: usize) -> String {
+    let text = cut(text, exactly);
+    let missing = exactly - width(&text);
+    text + &" ".repeat(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_characters_are_two_columns() {
+        assert_eq!(padded("構築-00", 9), "構築-00  ");
+        assert_eq!(padded("構築構築構築", 6), "構築… ");
+        assert_eq!(cut("größer", 6), "größer");
+        assert_eq!(cut("größer", 4), "grö…");
+        assert_eq!(prefix("構築", 3), "構");
+        assert_eq!(prefix("", 3), "");
+    }
+}
