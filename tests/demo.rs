@@ -46,6 +46,27 @@ fn without_a_terminal_the_picture_is_plain_text_and_its_commands_work() {
     assert!(ended.stderr.contains("0 readings failed"), "{}", ended.stderr);
 }
 
+/// A file that cannot be written, and an output that is closed: the demo says so and ends.
+#[test]
+fn what_is_not_acknowledged_is_said_and_a_closed_output_ends_it() {
+    let agent = Agent::new("demo-failing");
+    let mut words = arguments(&agent, "2");
+    *words.last_mut().unwrap() = "/proc/nephometer-demo".to_owned();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
+    command.args(words).current_dir(agent.folder.path()).env_remove("AMQP_URL");
+    let ended = agent.start(command, None).ended(PATIENCE).code(69);
+    assert!(ended.stderr.contains("messages: 0 acknowledged, "), "{}", ended.stderr);
+    assert!(!ended.stderr.contains(" 0 waiting"), "{}", ended.stderr);
+
+    let words: Vec<_> = arguments(&agent, "300").iter().map(|word| format!("'{word}'")).collect();
+    let binary = env!("CARGO_BIN_EXE_nephometer");
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{binary} {} | head -n 1", words.join(" ")));
+    shell.current_dir(agent.folder.path()).env_remove("AMQP_URL");
+    let ended = agent.start(shell, None).ended(PATIENCE).code(0);
+    assert!(ended.stdout.starts_with("nephometer: a SIMULATION"), "{}", ended.stdout);
+}
+
 /// A terminal of tmux with a server of its own, which ends with it.
 struct Terminal {
     socket: String,

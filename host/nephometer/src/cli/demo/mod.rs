@@ -7,6 +7,7 @@ mod screen;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use self::picture::MessageCounts;
 use self::screen::DemoScreen;
 use super::args::{Common, Logging};
 use super::run::{block_on, check_ledger, outcome, run_until_signal, runtime};
@@ -105,10 +107,15 @@ impl Demo {
                 components: app.components(),
             });
             let view = Arc::clone(&screen);
-            let view = tokio::spawn(async move { view.show(outputs).await });
-            let ended = run_until_signal(app).await;
-            screen.last(&view.await??)?;
-            report(&ledger, &file);
+            let mut view = tokio::spawn(async move { view.show(outputs).await });
+            let mut running = pin!(run_until_signal(app));
+            // Nobody sees what follows if the output is closed: then the demo ends.
+            let (cloud, ended) = tokio::select! {
+                ended = &mut running => (view.await??, ended),
+                shown = &mut view => (shown??, running.await),
+            };
+            screen.last(&cloud)?;
+            report(&ledger);
             outcome(ended, check_ledger(&ledger))
         })
     }
@@ -174,19 +181,11 @@ fn quoted(word: &str) -> String {
 }
 
 /// Prints what became of the samples.
-fn report(ledger: &Ledger, file: &Path) {
-    let written: u64 = ledger
-        .sinks()
-        .iter()
-        .flat_map(|sink| &sink.publishers)
-        .map(|(_, count)| count.samples.load(Relaxed))
-        .sum();
-    let polled = ledger.polled.load(Relaxed);
-    let missing = ledger.missing.load(Relaxed);
+fn report(ledger: &Ledger) {
+    let (polled, missing) = (ledger.polled.load(Relaxed), ledger.missing.load(Relaxed));
+    let messages = MessageCounts::of_all(ledger);
     output::print_error(&format!(
-        "{polled} samples polled, {missing} readings failed; {written} samples published after the \
-         transformers, the last ones in {}",
-        shortened(file)
+        "{polled} samples polled, {missing} readings failed; messages: {messages}"
     ));
 }
 

@@ -1,5 +1,6 @@
 //! The picture of the demo as lines of text: machines, the pipeline, and what to try next.
 
+use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::cloud::{Cloud, Machine, Quantity};
@@ -154,11 +155,8 @@ fn pipeline(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
         let (sink, name) = (cell(sink, 14), cell(&name, 29));
         lines.push(fit(&format!("{sink} {name} {samples:>14} {each:>8} {memory:>9}"), canvas));
     }
-    for (label, confirmed, waiting, dropped) in publishers(scene.ledger) {
-        let dropped = if dropped > 0 { format!(", {dropped} dropped") } else { String::new() };
-        let text =
-            format!("messages: {confirmed} acknowledged, {waiting} waiting{dropped}; {label}");
-        lines.push(fit(&clean(&text), canvas));
+    for one in MessageCounts::of_publishers(scene.ledger) {
+        lines.push(fit(&clean(&format!("messages: {one}; {}", one.label)), canvas));
     }
     lines
 }
@@ -171,22 +169,48 @@ fn each(stats: &ComponentStats) -> String {
     }
 }
 
-/// The publishers of all sinks by label, with the messages that are confirmed, waiting and dropped.
-fn publishers(ledger: &Ledger) -> Vec<(String, u64, u64, u64)> {
-    let mut found: Vec<(String, u64, u64, u64)> = Vec::new();
-    for (label, count) in ledger.sinks().iter().flat_map(|sink| &sink.publishers) {
-        let counts =
-            (count.confirmed.load(Relaxed), count.pending.load(Relaxed), count.dropped.total());
-        match found.iter_mut().find(|(known, ..)| **known == **label) {
-            Some((_, confirmed, pending, dropped)) => {
-                *confirmed += counts.0;
-                *pending += counts.1;
-                *dropped += counts.2;
-            }
-            None => found.push((label.to_string(), counts.0, counts.1, counts.2)),
+/// The messages of a publisher in all sinks.
+#[derive(Debug, Default)]
+pub(super) struct MessageCounts {
+    label: String,
+    pub(super) acknowledged: u64,
+    pub(super) waiting: u64,
+    pub(super) dropped: u64,
+}
+
+impl MessageCounts {
+    /// Those of each publisher, by label.
+    fn of_publishers(ledger: &Ledger) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::new();
+        for (label, count) in ledger.sinks().iter().flat_map(|sink| &sink.publishers) {
+            let known = found.iter().position(|one| one.label == **label).unwrap_or_else(|| {
+                found.push(Self { label: label.to_string(), ..Self::default() });
+                found.len() - 1
+            });
+            let one = &mut found[known];
+            one.acknowledged += count.confirmed.load(Relaxed);
+            one.waiting += count.pending.load(Relaxed);
+            one.dropped += count.dropped.total();
         }
+        found
     }
-    found
+
+    /// Those of all publishers together.
+    pub(super) fn of_all(ledger: &Ledger) -> Self {
+        Self::of_publishers(ledger).into_iter().fold(Self::default(), |sum, one| Self {
+            label: String::new(),
+            acknowledged: sum.acknowledged + one.acknowledged,
+            waiting: sum.waiting + one.waiting,
+            dropped: sum.dropped + one.dropped,
+        })
+    }
+}
+
+impl fmt::Display for MessageCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} acknowledged, {} waiting", self.acknowledged, self.waiting)?;
+        if self.dropped > 0 { write!(f, ", {} dropped", self.dropped) } else { Ok(()) }
+    }
 }
 
 fn next(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
