@@ -46,9 +46,9 @@ fn without_a_terminal_the_picture_is_plain_text_and_its_commands_work() {
     assert!(ended.stderr.contains("0 readings failed"), "{}", ended.stderr);
 }
 
-/// A file that cannot be written, and an output that is closed: the demo says so and ends.
+/// A file that cannot be written, and an output that is closed: the demo reports the first, and ends with both.
 #[test]
-fn what_is_not_acknowledged_is_said_and_a_closed_output_ends_it() {
+fn what_is_not_acknowledged_is_reported_and_a_closed_output_ends_it() {
     let agent = Agent::new("demo-failing");
     let mut words = arguments(&agent, "2");
     *words.last_mut().unwrap() = "/proc/nephometer-demo".to_owned();
