@@ -32,7 +32,7 @@ pub(super) fn size() -> Option<(usize, usize)> {
 }
 
 /// Whether standard output may have colours: it is a terminal, and its user does not refuse them
-/// (https://no-color.org).
+/// (<https://no-color.org>).
 pub(super) fn is_coloured() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     io::stdout().is_terminal() && !refused
