@@ -29,7 +29,7 @@ agent: ## build the agent without author tools, and the shipped transformers, as
 .PHONY: run
 # AMQP_URL is passed in the environment: `AMQP_URL=... make run` keeps it out of every command line.
 run: agent ## run a demo until Ctrl-C; optional: SECONDS=20, LIBVIRT_URI=..., AMQP_URL=...
-	@exec "$(AGENT)" demo --components target/components --file target/demo.ndjson $(if $(SECONDS),--seconds $(SECONDS)) \
+	@exec "$(AGENT)" demo --components target/components --folder target/demo --file target/demo.ndjson $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(LIBVIRT_URI),--libvirt "$$LIBVIRT_URI")
 
 .PHONY: components
@@ -44,7 +44,7 @@ test-languages: build ## test the example components in languages other than Rus
 	scripts/languages-test
 
 .PHONY: test
-test: install-test build fmt lint doc contract ceilometer ceilometerclient openstack test-languages guide docs instructions ## run all checks that a change must pass
+test: install-test build fmt lint doc contract ceilometer ceilometerclient openstack axe test-languages guide docs instructions ## run all checks that a change must pass
 	cargo test --locked $(GUESTS)
 	cargo test --release --locked --workspace --exclude nephometer-bench
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
@@ -66,6 +66,10 @@ oracles: build ceilometer ## compare with real services that are too large for `
 	scripts/install oracles
 	scripts/gnocchi
 
+.PHONY: axe
+axe: # install axe-core for the test of the page
+	scripts/axe
+
 .PHONY: ceilometerclient
 ceilometerclient: # install python-ceilometerclient for tests of the collector
 	scripts/ceilometerclient
@@ -75,7 +79,7 @@ openstack: # install a real Keystone, Nova and Glance for tests
 	scripts/openstack install
 
 .PHONY: soak
-soak: install-test build ceilometer ceilometerclient openstack ## run the tests with full counts
+soak: install-test build ceilometer ceilometerclient openstack axe ## run the tests with full counts
 	NEPHOMETER_TEST_SCALE=full cargo test --release --locked --workspace --exclude nephometer-bench
 
 .PHONY: bench
@@ -85,6 +89,7 @@ bench: install-test build ## measure component calls, the whole path, the agent'
 	scripts/bench-instances
 	scripts/bench-reload
 	scripts/bench-cycle
+	scripts/bench-server
 	scripts/bench-report
 
 .PHONY: bench-cycle

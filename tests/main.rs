@@ -35,6 +35,7 @@ mod migration;
 mod openstack;
 mod oslo;
 mod outbound_tls;
+mod page;
 mod proof;
 mod publishers;
 mod qemu;

@@ -214,6 +214,10 @@ impl Running {
         self.signal(Signal::TERM);
     }
 
+    pub(crate) fn stdout(&self) -> String {
+        read(&self.stdout)
+    }
+
     pub(crate) fn stderr(&self) -> String {
         read(&self.stderr)
     }

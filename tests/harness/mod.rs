@@ -6,6 +6,7 @@
 
 mod agent;
 mod broker;
+mod browser;
 mod collector;
 mod folder;
 mod lab;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use agent::{Agent, Ended, Running, component};
 pub(crate) use broker::{Arrival, Consumer, at_broker, declare};
+pub(crate) use browser::Browser;
 pub(crate) use collector::{Collector, Reply, api_of, request};
 pub(crate) use folder::Folder;
 pub(crate) use lab::{Lab, Relay, broker, closed_port, hypervisor};

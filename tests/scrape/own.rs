@@ -44,7 +44,18 @@ fn metrics_are_valid_and_agree_with_the_ledger() {
     let samples = value(&text, "nephometer_polling_samples_total{source=\"everything\"}");
     assert!(value(&text, "nephometer_polling_cycle_duration_seconds_count{interval=\"1\"}") >= 3.0);
     assert!(value(&text, "nephometer_polling_domains{interval=\"1\",state=\"healthy\"}") == 3.0);
-    assert!(value(&text, "process_cpu_seconds_total") > 0.0);
+    let cpu = value(&text, "process_cpu_seconds_total");
+    let parts = text.lines().filter(|line| line.starts_with("nephometer_cpu_seconds_total{"));
+    let parts: Vec<&str> = parts.collect();
+    let part = |line: &&str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+    let sum: f64 = parts.iter().map(part).sum();
+    assert!(cpu > 0.0 && (sum - cpu).abs() <= cpu * 0.05, "{cpu} is not {sum}: {parts:?}");
+    for name in ["polling", "router", "sinks", "components", "runtime", "unattributed"] {
+        assert!(text.contains(&format!("part=\"{name}\"")), "{name} in {parts:?}");
+    }
+    let unattributed = value(&text, "nephometer_cpu_seconds_total{part=\"unattributed\"}");
+    assert!(unattributed <= cpu * 0.5, "{parts:?}");
+    assert_eq!(value(&text, "nephometer_reloads_total{result=\"refused\"}"), 0.0);
     assert!(value(&text, "nephometer_libvirt_reachable") == 1.0);
     assert!(value(&text, "nephometer_sink_state{sink=\"out\",state=\"running\"}") == 1.0);
     for name in [

@@ -7,6 +7,7 @@ use hyper::{HeaderMap, StatusCode, Version};
 use sha2::{Digest, Sha256};
 
 use super::body::Reply;
+use super::router::Audience;
 
 /// A bearer token. Only its digest is kept, so that it is never printed, and so that the time of a
 /// comparison says nothing about it.
@@ -84,14 +85,19 @@ impl Access {
     }
 
     /// Refuses callers that a route does not serve.
-    pub(super) fn admit(&self, caller: Caller, private: bool) -> Result<(), Box<Reply>> {
+    pub(super) fn admit(&self, caller: Caller, audience: Audience) -> Result<(), Box<Reply>> {
         let known = match caller {
             Caller::Anonymous => false,
-            // Where there are tokens as well, a certificate opens the connection only.
-            Caller::Certificate => self.tokens.is_empty(),
+            // Where tokens are required as well, a certificate opens the connection only.
+            Caller::Certificate => !self.required,
             Caller::Local | Caller::Token(_) => true,
         };
-        if known || !(self.required || private) {
+        let admitted = match audience {
+            Audience::Everybody => true,
+            Audience::Admitted => known || !self.required,
+            Audience::Known => known,
+        };
+        if admitted {
             return Ok(());
         }
         let remedy = "this needs a token (Authorization: Bearer TOKEN), a client certificate, or the \

@@ -41,6 +41,17 @@ impl Request {
 
 type Handler = dyn Fn(Request) -> BoxFuture<'static, Reply> + Send + Sync;
 
+/// Whom a route serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Everybody, also where the listener requires a known caller.
+    Everybody,
+    /// Whom the listener admits.
+    Admitted,
+    /// Known callers.
+    Known,
+}
+
 /// The routes of a listener.
 #[derive(Clone, Default)]
 pub struct Router {
@@ -51,7 +62,7 @@ pub struct Router {
 struct Route {
     method: Method,
     path: &'static str,
-    private: bool,
+    audience: Audience,
     handler: Arc<Handler>,
 }
 
@@ -69,15 +80,26 @@ impl Router {
         F: Future<Output = Reply> + Send + 'static,
     {
         let handler: Arc<Handler> = Arc::new(move |request| Box::pin(handler(request)));
-        self.routes.push(Route { method, path, private: false, handler });
+        self.routes.push(Route { method, path, audience: Audience::Admitted, handler });
         self
     }
 
     /// Makes the route that was added last private: only known callers are served.
     #[must_use]
-    pub fn private(mut self) -> Self {
+    pub fn private(self) -> Self {
+        self.for_audience(Audience::Known)
+    }
+
+    /// Makes the route that was added last open: everybody is served who can connect, also where the
+    /// listener requires tokens. For files that say nothing about this agent.
+    #[must_use]
+    pub fn open(self) -> Self {
+        self.for_audience(Audience::Everybody)
+    }
+
+    fn for_audience(mut self, audience: Audience) -> Self {
         if let Some(last) = self.routes.last_mut() {
-            last.private = true;
+            last.audience = audience;
         }
         self
     }
@@ -100,10 +122,11 @@ impl Router {
             Ok(found) => found,
             Err(refusal) => {
                 // Without a caller, do not reveal which paths exist.
-                return access.admit(caller, false).map_or_else(|refused| *refused, |()| refusal);
+                let admitted = access.admit(caller, Audience::Admitted);
+                return admitted.map_or_else(|refused| *refused, |()| refusal);
             }
         };
-        if let Err(refusal) = access.admit(caller, route.private) {
+        if let Err(refusal) = access.admit(caller, route.audience) {
             return *refusal;
         }
         let body = match whole(body).await {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::*;
+use crate::router::Audience;
 use nephometer_model::Bound;
 
 /// A running listener. Dropping it stops the listener.
@@ -29,6 +30,8 @@ fn router() -> Router {
         .route(Method::GET, "/panic", |_| async { panic!("on purpose") })
         .route(Method::GET, "/private", |_| async { Reply::new("text/plain", "secret") })
         .private()
+        .route(Method::GET, "/shell", |_| async { Reply::new("text/html", "no names") })
+        .open()
         .route(Method::GET, "/events", |_| async {
             let (sender, parts) = mpsc::channel(1);
             tokio::spawn(async move {
@@ -150,6 +153,9 @@ async fn private_routes_need_a_token() {
     for path in ["/metrics", "/private", "/nothing"] {
         status(&closed.get(path, HERE).await, 401);
     }
+    // The files of a page, which say nothing; a wrong token is refused even there.
+    status(&closed.get("/shell", HERE).await, 200);
+    status(&closed.get("/shell", &with("Bearer hunter")).await, 401);
     status(&closed.get("/metrics", &with("Bearer hunter2")).await, 200);
     status(&closed.get("/nothing", &with("Bearer hunter2")).await, 404);
 }
@@ -189,9 +195,10 @@ async fn caught_up() {
 
 #[test]
 fn a_certificate_is_enough_unless_there_are_tokens() {
-    let admits = |access: &Access, caller| access.admit(caller, true).is_ok();
+    let admits = |access: &Access, caller| access.admit(caller, Audience::Known).is_ok();
     let with_tokens = Access { required: true, ..local() };
-    let without = Access { tokens: Vec::new(), ..local() };
+    // The tokens of a listener that requires none open private routes only.
+    let without = local();
     for (caller, tokens, none) in [
         (Caller::Anonymous, false, false),
         (Caller::Certificate, false, true),

@@ -241,6 +241,7 @@ bounds! {
 
     // Clients of HTTP listeners.
     HttpConnections = "http_connections", HttpClient, "connections of one listener; for another one the oldest without a request is closed", 64, "", "close connections that are not used";
+    PageStreams = "page_streams", HttpClient, "open pages of the agent", 8, "", "close pages that nobody looks at";
     HttpHeadBytes = "http_request_head_bytes", HttpClient, "head of a request", 16 * KIB, "bytes", "send fewer or shorter fields";
     HttpHeaders = "http_request_fields", HttpClient, "fields in the head of a request", 64, "", "send fewer fields";
     HttpHeadTime = "http_request_head_time", HttpClient, "time for a TLS handshake, and to send the head of a request", 10_000, "ms", "send the request at once";

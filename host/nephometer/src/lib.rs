@@ -7,4 +7,5 @@ pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod control;
+mod startup_pages;
 pub mod watch;

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::backend::Backend;
 use super::db::Disk;
-use super::gap_tables;
 use super::{DeadLetters, Gaps, Identity, Journal, JournalBounds, Spools, StoreError, WhenFull};
+use super::{gap_tables, page_token};
 use nephometer_files as files;
 use nephometer_model::{HostId, Timestamp};
 use nephometer_telemetry::{Account, events::publish as events};
@@ -107,6 +107,17 @@ impl Store {
         DeadLetters::new(self.lock.as_ref().map(|_| self.folder.as_path()))
     }
 
+    /// The token that opens the agent's page. Without a disk it is another one in each run.
+    ///
+    /// # Errors
+    /// If its file cannot be read or written.
+    pub fn page_token(&self) -> Result<String, StoreError> {
+        match &self.lock {
+            Some(_) => page_token::load_or_create(&self.folder),
+            None => Ok(page_token::fresh()),
+        }
+    }
+
     /// The host ids and signing keys; `None` without a disk.
     pub fn identity(&self) -> Option<Arc<Identity>> {
         self.identity.clone()
@@ -181,7 +192,7 @@ fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
+pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
     StoreError::Io { action, path: PathBuf::from(path), source }
 }
 

@@ -24,6 +24,7 @@ mod identity;
 mod journal;
 mod journal_state;
 mod offsets;
+mod page_token;
 mod queries;
 mod queue;
 mod reader;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::account::Account;
 use super::counts::{PublisherCount, SinkCount, TransformerCount};
 use super::polling::PollingStats;
+use super::task_cpu::TaskTimes;
 
 /// The key in the store of the account of the agent's own counters.
 const AGENT: &str = "agent";
@@ -46,6 +47,8 @@ pub struct Ledger {
     pub absent: Arc<AtomicU64>,
     /// Cycles and batches since the start. Not stored.
     pub polling: Arc<PollingStats>,
+    /// The processor time of tasks since the start. Not stored.
+    pub tasks: TaskTimes,
 }
 
 impl Ledger {

@@ -11,14 +11,16 @@ mod ledger;
 mod log;
 mod polling;
 mod service;
+mod task_cpu;
 
 pub use account::Account;
 pub use counts::{DropCounts, Dropped, PublisherCount, SinkCount, TransformerCount};
 pub use deliveries::{DELIVERY_SECONDS, Deliveries, DeliveryStats};
 pub use ledger::{Ledger, LedgerSink};
-pub use log::{LogFormat, RecordedLog, record, start};
+pub use log::{LogFormat, RecordedLog, record, start, tail};
 pub use polling::{CYCLE_SECONDS, CycleSummary, IntervalStats, PollingStats, SourceStats};
 pub use service::{Heartbeats, Service, ServiceThread, StatusLine, Watched};
+pub use task_cpu::{MeasuredTask, TaskCpu, TaskTimes};
 
 use std::error::Error;
 use std::fmt;

@@ -1,6 +1,8 @@
 //! The log: starts it on standard error, or records it for tests of components.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
@@ -32,13 +34,46 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
         .map_err(|error| format!("invalid log filter {filter:?}: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| TailedError)
         .with_ansi(rustix::termios::isatty(rustix::stdio::stderr()));
     match format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().with_target(false).flatten_event(true).try_init(),
     }
     .map_err(|error| error.to_string())
+}
+
+/// The last lines of the log, for reports of bugs.
+static TAIL: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+/// Lines that are kept.
+const TAIL_LINES: usize = 500;
+/// Characters of one line that are kept.
+const TAIL_LENGTH: usize = 1000;
+
+/// The last lines that were logged, oldest first.
+pub fn tail() -> Vec<String> {
+    TAIL.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+}
+
+/// Standard error, whose last lines are kept. Each event is written at once.
+struct TailedError;
+
+impl Write for TailedError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut tail = TAIL.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == TAIL_LINES {
+            tail.pop_front();
+        }
+        let line = String::from_utf8_lossy(bytes);
+        tail.push_back(line.trim_end().chars().take(TAIL_LENGTH).collect());
+        drop(tail);
+        // The whole event or an error: what a caller writes next would be another line.
+        io::stderr().write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Log lines in memory, for tests of components.

@@ -3,19 +3,23 @@
 //! Reads counters, statuses and the store. Leaves reloads to the supervisor and dead letters to their
 //! sinks; changes nothing by itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::cpu::ThreadTimes;
 use super::ledger_json::ledger_json;
 use super::plan::short_digest;
 use super::queries;
+use super::reload_history::ReloadHistory;
 use super::reload_request::{ReloadReport, ReloadRequest};
 use crate::control::{Request, Response};
+use nephometer_config::SourceSpec;
 use nephometer_libvirt::hypervisor::Hypervisor;
+use nephometer_libvirt::schedule::Clock;
 use nephometer_pipeline::SinkHandle;
 use nephometer_store::{DeadLetters, Gaps, Identity, Spools};
 use nephometer_telemetry::Ledger;
@@ -29,6 +33,15 @@ pub(super) struct AdminResources {
     pub(super) gaps: Gaps,
     /// `None` without a store on disk.
     pub(super) identity: Option<Arc<Identity>>,
+    pub(super) page: PageAccess,
+}
+
+/// How the page is opened.
+pub(super) struct PageAccess {
+    /// Whoever sends it may see the page.
+    pub(super) token: String,
+    /// Its addresses without the token.
+    pub(super) addresses: Vec<String>,
 }
 
 /// Handles control requests.
@@ -37,37 +50,38 @@ pub(super) struct AdminService {
     pub(super) components: ComponentHost,
     pub(super) sinks: Vec<(Arc<str>, SinkHandle)>,
     pub(super) reload_requests: mpsc::Sender<ReloadRequest>,
-    pub(super) last_reload: watch::Receiver<ReloadReport>,
-    pub(super) last_reload_sender: watch::Sender<ReloadReport>,
+    pub(super) reloads: Arc<ReloadHistory>,
+    pub(super) threads: ThreadTimes,
+    /// What is polled now.
+    pub(super) sources: Arc<Mutex<Vec<SourceSpec>>>,
+    pub(super) host: String,
+    pub(super) clock: Clock,
     pub(super) resources: AdminResources,
     pub(super) started: Instant,
 }
 
 impl AdminService {
     pub(super) fn new(
-        ledger: &Arc<Ledger>,
+        (host, clock, ledger): (&str, Clock, &Arc<Ledger>),
         components: &ComponentHost,
         sinks: &[(Arc<str>, SinkHandle)],
         reload_requests: mpsc::Sender<ReloadRequest>,
         resources: AdminResources,
     ) -> Self {
         let started = Instant::now();
-        let (last_reload_sender, last_reload) = watch::channel(ReloadReport::default());
         Self {
             ledger: Arc::clone(ledger),
             components: components.clone(),
             sinks: sinks.to_vec(),
             reload_requests,
-            last_reload,
-            last_reload_sender,
+            reloads: Arc::new(ReloadHistory::new(clock)),
+            clock,
+            threads: ThreadTimes::default(),
+            sources: Arc::default(),
+            host: host.to_owned(),
             resources,
             started,
         }
-    }
-
-    /// The sender to which the supervisor writes the report of its last reload.
-    pub(super) fn last_reload_sender(&self) -> watch::Sender<ReloadReport> {
-        self.last_reload_sender.clone()
     }
 
     /// Handles one request.
@@ -76,6 +90,10 @@ impl AdminService {
             Request::Status => Response::ok(self.status()),
             Request::ComponentStatus => Response::ok(self.component_status()),
             Request::Reload { plan } => self.reload(plan).await,
+            Request::Page => {
+                let PageAccess { token, addresses } = &self.resources.page;
+                Response::ok(json!({ "addresses": addresses, "token": token }))
+            }
             request @ (Request::Spools
             | Request::SpoolPage { .. }
             | Request::SpoolCheck
@@ -94,7 +112,7 @@ impl AdminService {
         }
     }
 
-    fn status(&self) -> Value {
+    pub(super) fn status(&self) -> Value {
         let sinks: Vec<Value> = self
             .sinks
             .iter()
@@ -117,7 +135,7 @@ impl AdminService {
                 })
             })
             .collect();
-        let last_reload = self.last_reload.borrow();
+        let last_reload = self.reloads.last();
         json!({
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
@@ -142,7 +160,7 @@ impl AdminService {
         }))
     }
 
-    fn component_status(&self) -> Value {
+    pub(super) fn component_status(&self) -> Value {
         let status_of = |place: &str| {
             let sink = place.rsplit_once('/').map_or(place, |(sink, _)| sink);
             let found = self.sinks.iter().find(|(name, _)| **name == *sink);

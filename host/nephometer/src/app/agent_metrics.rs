@@ -11,12 +11,13 @@ use std::time::Duration;
 use super::admin::AdminService;
 use super::plan::short_digest;
 use super::process::ProcessNumbers;
+use super::reload_history::ReloadHistory;
 use nephometer_metrics::FamilyKind::{Counter, Gauge, Histogram};
 use nephometer_metrics::{Exposition, TextFormat};
 use nephometer_pipeline::SinkState;
 use nephometer_store::SpoolSummary;
 use nephometer_telemetry::{CYCLE_SECONDS, DELIVERY_SECONDS, LedgerSink};
-use nephometer_wasm::ComponentStats;
+use nephometer_wasm::{ComponentHost, ComponentStats, ListedComponent};
 
 /// Labels and a value.
 type Row<'a> = (Vec<(&'a str, &'a str)>, String);
@@ -26,7 +27,7 @@ pub(super) async fn exposition(admin: &AdminService, format: TextFormat) -> byte
     // A store that cannot be read costs its own series only.
     let spools = admin.resources.spools.list().await;
     let mut out = Exposition::new(format);
-    process(&mut out, &ProcessNumbers::read());
+    process(&mut out, admin, &ProcessNumbers::read());
     polling(&mut out, admin);
     libvirt(&mut out, admin);
     let sinks = admin.ledger.sinks();
@@ -37,10 +38,7 @@ pub(super) async fn exposition(admin: &AdminService, format: TextFormat) -> byte
     spool(&mut out, spools.as_deref().unwrap_or_default());
     let readable = u8::from(spools.is_ok()).to_string();
     one(&mut out, "store_readable", "Whether the store can be read.", readable);
-    let reload = admin.last_reload.borrow();
-    let problems = reload.problems.len().to_string();
-    one(&mut out, "reload_problems", "Refused changes of the last reload.", problems);
-    drop(reload);
+    reloads(&mut out, &admin.reloads);
     out.finish()
 }
 
@@ -68,12 +66,19 @@ fn read(count: &AtomicU64) -> String {
     count.load(Relaxed).to_string()
 }
 
-fn process(out: &mut Exposition, numbers: &ProcessNumbers) {
+fn process(out: &mut Exposition, admin: &AdminService, numbers: &ProcessNumbers) {
     let version = vec![("version", env!("CARGO_PKG_VERSION"))];
     family(out, ("build", Gauge), "The version of this agent.", [(version, "1".to_owned())]);
-    let cpu = [(Vec::new(), numbers.cpu_seconds.to_string())];
+    let cpu = [(Vec::new(), seconds(numbers.cpu))];
     let help = "Processor time of the agent with everything in it.";
     family(out, ("process_cpu_seconds", Counter), help, cpu);
+    let total = u64::try_from(numbers.cpu.as_nanos()).unwrap_or(u64::MAX);
+    let parts = admin.threads.parts(&admin.ledger.tasks, total);
+    let parts = parts
+        .into_iter()
+        .map(|(part, nanos)| (vec![("part", part)], seconds(Duration::from_nanos(nanos))));
+    let help = "The same time by part of the agent, and what no part has.";
+    family(out, ("cpu_seconds", Counter), help, parts);
     let whole = |value: Option<u64>| value.map(|value| value.to_string());
     for (name, help, value) in [
         ("process_resident_memory_bytes", "Memory of the agent.", whole(numbers.resident_bytes)),
@@ -243,12 +248,18 @@ fn states(out: &mut Exposition, admin: &AdminService) {
     family(out, ("sink_rollbacks", Counter), "Returns to the chain before.", rollbacks);
 }
 
-fn components(out: &mut Exposition, admin: &AdminService) {
-    let mut listed = admin.components.list_components();
-    // While one replaces another at its place, the newer one is shown.
+/// The components with their counters. While one replaces another at its place, only the newer one.
+pub(crate) fn running_components(host: &ComponentHost) -> Vec<ListedComponent> {
+    let mut listed = host.list_components();
     let mut seen = HashSet::new();
     listed.reverse();
     listed.retain(|one| seen.insert((Arc::clone(&one.location), Arc::clone(&one.component))));
+    listed.sort_by(|one, other| one.location.cmp(&other.location));
+    listed
+}
+
+fn components(out: &mut Exposition, admin: &AdminService) {
+    let listed = running_components(&admin.components);
     let stats: Vec<ComponentStats> = listed.iter().map(|one| one.counters.stats()).collect();
     let rows = |value: fn(&ComponentStats) -> String| {
         let named = listed.iter().zip(&stats);
@@ -305,6 +316,16 @@ fn spool(out: &mut Exposition, spools: &[SpoolSummary]) {
     let oldest = rows(|one| Some(seconds(Duration::from_nanos(one.oldest?))));
     let help = "Time of the newest sample of the oldest pending envelope, since the epoch.";
     family(out, ("spool_oldest_timestamp_seconds", Gauge), help, oldest);
+}
+
+fn reloads(out: &mut Exposition, history: &ReloadHistory) {
+    let (applied, refused) = history.counts();
+    let rows = [("applied", applied), ("refused", refused)];
+    let rows = rows.map(|(result, count)| (vec![("result", result)], count.to_string()));
+    let help = "Reloads: with all changes applied, and with refused ones.";
+    family(out, ("reloads", Counter), help, rows);
+    let problems = history.last().problems.len().to_string();
+    one(out, "reload_problems", "Refused changes of the last reload.", problems);
 }
 
 fn seconds(duration: Duration) -> String {

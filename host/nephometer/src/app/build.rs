@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest, Sha224};
 use tokio::sync::mpsc;
 
-use super::admin::{AdminResources, AdminService};
+use super::admin::{AdminResources, AdminService, PageAccess};
 use super::factory::{ComponentProblem, Factory};
 use super::listeners::Listeners;
 use super::sources::sources_of;
@@ -71,7 +71,7 @@ impl App {
             journal,
             dead_letters: store.dead_letters(),
             sink_events,
-            compile: options.reload.is_none() || hypervisor.pace() == Pace::Recorded,
+            compile: compiles_first(&options, &*hypervisor),
             built: BuiltSinks::default(),
         };
         builder.sinks().await?;
@@ -82,14 +82,15 @@ impl App {
         let nova = nova(&spec, &options);
         let known = (nova.as_ref().map(|(_, feed)| feed), store.last_cycles()?);
         let context = poll_context(&spec, &hypervisor, &options, &factory, known);
-        let control = options.reload.is_some().then(|| control::Server::bind(&spec.control));
-        let control = control.transpose()?;
+        let control = control_server(&spec, &options)?;
         let factory = Arc::new(factory);
+        let resources =
+            admin_resources((&store, &spec), &hypervisor, &factory.spools, dead_letters)?;
         let background_tasks = options.reload.map(|reload| {
-            let resources = admin_resources(&store, &hypervisor, &factory.spools, dead_letters);
             let parts = (&spec, &journal, handles(&built.sinks));
-            let reload = (reload, options.service.clone());
-            background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
+            let reload = ((reload, options.service.clone()), clock);
+            let events = (sink_event_receiver, resources);
+            background_tasks(reload, control, &factory, parts, events)
         });
         Ok(Self {
             listeners: listeners(&spec, background_tasks.as_ref()),
@@ -114,19 +115,49 @@ impl App {
     }
 }
 
+/// Commands that only look at the agent answer nobody.
+fn control_server(
+    spec: &AgentSpec,
+    options: &Options,
+) -> Result<Option<control::Server>, AppError> {
+    let server = options.reload.is_some().then(|| control::Server::bind(&spec.control));
+    Ok(server.transpose()?)
+}
+
+/// Whether components are compiled before the start: without reloads nothing else does, and neither a
+/// recording nor somebody who only tries the agent waits.
+fn compiles_first(options: &Options, hypervisor: &dyn Hypervisor) -> bool {
+    options.reload.is_none() || !options.store || hypervisor.pace() == Pace::Recorded
+}
+
 fn admin_resources(
-    store: &Store,
+    (store, spec): (&Store, &AgentSpec),
     hypervisor: &Arc<dyn Hypervisor>,
     spools: &Spools,
     dead_letters: DeadLetters,
-) -> AdminResources {
-    AdminResources {
+) -> Result<AdminResources, AppError> {
+    let token = store.page_token()?;
+    Ok(AdminResources {
         hypervisor: Arc::clone(hypervisor),
         dead_letters,
         spools: spools.clone(),
         gaps: store.gaps(),
         identity: store.identity(),
-    }
+        page: PageAccess { token, addresses: page_addresses(spec) },
+    })
+}
+
+/// Where a browser finds the page.
+fn page_addresses(spec: &AgentSpec) -> Vec<String> {
+    let scheme = if spec.telemetry.tls.is_some() { "https" } else { "http" };
+    let address = |address: &config::ListenAddress| match address {
+        config::ListenAddress::Unix(_) => None,
+        config::ListenAddress::Tcp { host, port } if host == "0.0.0.0" || host == "::" => {
+            Some(format!("{scheme}://{}:{port}/", spec.host))
+        }
+        tcp @ config::ListenAddress::Tcp { .. } => Some(format!("{scheme}://{tcp}/")),
+    };
+    spec.telemetry.addresses.iter().filter_map(address).collect()
 }
 
 /// Commands that only look at the agent serve nothing.
@@ -142,7 +173,7 @@ fn open_store(spec: &AgentSpec, options: &Options) -> Result<Store, AppError> {
 
 /// Builds the supervisor and the admin service.
 fn background_tasks(
-    (reload, service): (Reload, Service),
+    ((reload, service), clock): ((Reload, Service), Clock),
     control: Option<control::Server>,
     factory: &Arc<Factory>,
     (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
@@ -151,7 +182,7 @@ fn background_tasks(
     let (changes, change_receiver) = mpsc::channel(CHANGES);
     let (request_sender, reload_requests) = mpsc::channel(1);
     let admin = Arc::new(AdminService::new(
-        &factory.ledger,
+        (&spec.host, clock, &factory.ledger),
         &factory.components,
         &handles,
         request_sender,
@@ -159,9 +190,8 @@ fn background_tasks(
     ));
     let supervisor =
         Supervisor::new(Arc::clone(factory), journal.clone(), spec.clone(), handles, reload);
-    let last_reload = admin.last_reload_sender();
-    let channels =
-        SupervisorChannels { changes, sink_events, reload_requests, last_reload, service };
+    let history = Arc::clone(&admin.reloads);
+    let channels = SupervisorChannels { changes, sink_events, reload_requests, history, service };
     BackgroundTasks { supervisor, channels, admin, changes: change_receiver, control }
 }
 
@@ -262,8 +292,7 @@ struct Builder<'a> {
     journal: Journal,
     dead_letters: DeadLetters,
     sink_events: mpsc::Sender<SinkEvent>,
-    /// Compile components before the start: without reloads nothing else does, and a recording does
-    /// not wait.
+    /// See [`compiles_first`].
     compile: bool,
     built: BuiltSinks,
 }

@@ -38,7 +38,7 @@ impl Health {
             let count = calls.abandoned;
             health.degraded.push(format!("{count} calls of libvirt have not returned in time"));
         }
-        for problem in &admin.last_reload.borrow().problems {
+        for problem in &admin.reloads.last().problems {
             health.degraded.push(format!("the last reload was refused in part: {problem}"));
         }
         health

@@ -53,12 +53,12 @@ fn sink(sink: &LedgerSink) -> Value {
     })
 }
 
-fn number(counter: &AtomicU64) -> u64 {
+pub(super) fn number(counter: &AtomicU64) -> u64 {
     counter.load(Relaxed)
 }
 
 /// Drops by reason, zeros included, so that every key is always present.
-fn drops(counts: &DropCounts) -> Value {
+pub(super) fn drops(counts: &DropCounts) -> Value {
     let reasons = counts.by_reason().map(|(reason, count)| (reason.to_owned(), count.into()));
     Value::Object(reasons.collect::<Map<_, _>>())
 }

@@ -4,7 +4,7 @@
 //! They are off the data path: the router hands a reference of each batch over and goes on. A listener
 //! that cannot listen costs itself only.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::admin::AdminService;
 use super::agent_metrics;
 use super::health::Health;
+use super::page::with_page;
 use super::tasks::TaskSet;
 use nephometer_config::{
     AgentSpec, ListenAddress, ListenSpec, ListenTls, PrometheusForm, SourceSpec,
@@ -24,6 +25,7 @@ use nephometer_metrics::{Form, GuestMeters, TextFormat};
 use nephometer_model::Polled;
 use nephometer_pipeline::PolledObserver;
 use nephometer_telemetry::PollingStats;
+use nephometer_view::{View, ViewFeed};
 
 /// How long requests that are under way may take at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -32,6 +34,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) struct Listeners {
     guests: Option<Arc<GuestMeters>>,
     polling: Option<Arc<PollingStats>>,
+    sources: Option<Arc<Mutex<Vec<SourceSpec>>>>,
+    view: Option<(Arc<View>, Arc<ViewFeed>)>,
     listeners: Vec<(ListenerSpec, Router)>,
     stop: watch::Sender<bool>,
 }
@@ -40,11 +44,19 @@ impl Listeners {
     /// Those of the configuration; none without an admin service.
     pub(super) fn new(spec: &AgentSpec, admin: Option<&Arc<AdminService>>) -> Self {
         let mut listeners = Vec::new();
-        let mut guests = None;
-        if let Some(admin) = admin {
-            let router = telemetry_routes(admin);
+        let (mut guests, mut view) = (None, None);
+        if let Some(admin) = admin
+            && !spec.telemetry.addresses.is_empty()
+        {
+            let (shown, feed) = View::with_feed();
+            let router = with_page(telemetry_routes(admin), admin, &shown);
+            let page = Token::new(&admin.resources.page.token);
             let found = listener_specs("telemetry", &spec.host, &spec.telemetry);
-            listeners.extend(found.map(|one| (one, router.clone())));
+            listeners.extend(found.map(|mut one| {
+                one.access.tokens.push(page.clone());
+                (one, router.clone())
+            }));
+            view = Some((shown, Arc::new(feed)));
         }
         let prometheus = &spec.prometheus;
         if admin.is_some() && !prometheus.listen.addresses.is_empty() {
@@ -59,18 +71,23 @@ impl Listeners {
             guests = Some(meters);
         }
         let polling = admin.map(|admin| Arc::clone(&admin.ledger.polling));
-        Self { guests, polling, listeners, stop: watch::channel(false).0 }
+        let sources = admin.map(|admin| Arc::clone(&admin.sources));
+        Self { guests, polling, sources, view, listeners, stop: watch::channel(false).0 }
     }
 
     /// What the router shows every batch to.
     pub(super) fn observer(&self) -> Option<PolledObserver> {
         let (guests, polling) = (self.guests.clone(), self.polling.clone()?);
+        let view = self.view.as_ref().map(|(_, feed)| Arc::clone(feed));
         Some(Box::new(move |polled| {
             let Polled { batch, gaps, .. } = polled;
             let reasons = gaps.iter().map(|gap| gap.reason.as_str());
             polling.add_batch(&batch.source, batch.samples.len() as u64, reasons);
             if let Some(guests) = &guests {
                 guests.offer(polled);
+            }
+            if let Some(view) = &view {
+                view.offer(polled);
             }
         }))
     }
@@ -83,10 +100,20 @@ impl Listeners {
         if let Some(guests) = &self.guests {
             guests.retain(sources.iter().map(|source| &source.name));
         }
+        if let Some((view, _)) = &self.view {
+            view.retain_sources(&sources.iter().map(|source| &*source.name).collect::<Vec<_>>());
+        }
+        if let Some(known) = &self.sources {
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            *known = sources.to_vec();
+        }
     }
 
     /// Starts them.
     pub(super) fn spawn(&self, tasks: &mut TaskSet<()>) {
+        if let Some((view, _)) = &self.view {
+            tasks.spawn("view", Arc::clone(view).run());
+        }
         for (spec, router) in &self.listeners {
             let name = format!("http listener {}", spec.address);
             let serving =

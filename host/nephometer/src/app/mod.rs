@@ -7,18 +7,23 @@
 mod admin;
 mod agent_metrics;
 mod build;
+mod cpu;
 mod factory;
 mod health;
 mod ledger_json;
 mod listeners;
+mod page;
+mod page_state;
 mod plan;
 mod polls;
 mod process;
 mod queries;
 mod refusals;
+mod reload_history;
 mod reload_request;
 mod sources;
 mod supervisor;
+mod support;
 mod swap;
 mod tasks;
 
@@ -32,6 +37,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::control::ControlError;
+use crate::startup_pages;
 use nephometer_config::{AgentSpec, SourceSpec};
 use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{PollContext, PollSchedule};
@@ -40,9 +46,10 @@ use nephometer_openstack::{Refresher, ServerFeed};
 use nephometer_pipeline::publish::{self, PublisherTask};
 use nephometer_pipeline::{DrainedSink, OutputObserver, Sink, SinkHandle, route};
 use nephometer_store::{Journal, Recorder, Spools, StoreError};
-use nephometer_telemetry::{Heartbeats, Ledger, Service, events};
-use nephometer_wasm::{ComponentError, ListedComponent};
+use nephometer_telemetry::{Heartbeats, Ledger, Service, TaskTimes, events};
+use nephometer_wasm::{ComponentError, ComponentHost};
 
+pub(crate) use agent_metrics::running_components;
 pub use factory::ComponentProblem;
 use health::Health;
 use listeners::Listeners;
@@ -58,6 +65,8 @@ const BATCHES: usize = 4;
 /// Capacity of the channel of changes: the supervisor waits until each is applied.
 const CHANGES: usize = 1;
 
+/// After this the start is over, with the first polling cycle and the loading of components.
+const STARTED: Duration = Duration::from_secs(20);
 /// How long the first cycle of an agent waits for Nova.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// The same if it polls a few times only, as `once`.
@@ -200,9 +209,9 @@ impl App {
         Arc::clone(&self.ledger)
     }
 
-    /// The components of all sinks, with their counters.
-    pub(crate) fn components(&self) -> Vec<ListedComponent> {
-        self.keep_alive.components.list_components()
+    /// What runs the components.
+    pub(crate) fn component_host(&self) -> ComponentHost {
+        self.keep_alive.components.clone()
     }
 
     /// Runs until polling ends or `stop` is true, then drains for at most `shutdown_grace`. What the
@@ -213,17 +222,18 @@ impl App {
     /// If a task failed. The others have drained all the same.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), AppError> {
         let (batches, receiver) = mpsc::channel::<Polled>(BATCHES);
-        let mut running_tasks = RunningTasks::new(&self.heartbeats);
+        let mut running_tasks = RunningTasks::new(&self.heartbeats, &self.ledger.tasks);
         if let Some((refresher, feed)) = self.nova {
             running_tasks.background.spawn("nova", refresher.run());
             wait_for_servers(feed, &self.schedule, stop.clone()).await;
         }
-        let mut polls =
-            PollTasks::new((self.context, self.pace, self.schedule), batches, &self.heartbeats);
+        let watched = (&self.heartbeats, self.ledger.tasks.part("polling"));
+        let mut polls = PollTasks::new((self.context, self.pace, self.schedule), batches, watched);
         polls.set_sources(&self.sources);
         let observer = self.listeners.observer();
         let routing = route(receiver, self.journal.clone(), self.recorder, observer);
         running_tasks.router.spawn("router", routing);
+        self.listeners.set_sources(&self.sources);
         self.listeners.spawn(&mut running_tasks.listeners);
         let mut handles = Vec::new();
         for (sink, handle) in self.sinks {
@@ -238,6 +248,7 @@ impl App {
             let line = move || admin.upgrade().map(|admin| Health::of(&admin).line());
             let line = move || line().unwrap_or_else(|| "stopping".to_owned());
             self.service.ready(&self.heartbeats, Box::new(line));
+            tokio::spawn(give_back_startup_pages());
         }
         let ended =
             running_tasks.run_until_stopped(&mut polls, &self.listeners, changes, stop).await;
@@ -262,6 +273,17 @@ impl App {
         join_all(drained_sinks.into_iter().map(DrainedSink::finish)).await;
         self.journal.sync().await;
         ended.and(drained).and(delivered)
+    }
+}
+
+/// Once the agent runs, it needs little of what its start has touched.
+async fn give_back_startup_pages() {
+    tokio::time::sleep(STARTED).await;
+    match tokio::task::spawn_blocking(startup_pages::give_back).await {
+        Ok(Ok(bytes)) => events::process::startup_pages_given_back(bytes),
+        Ok(Err(error)) => events::process::startup_pages_kept(&error),
+        // The agent is shutting down.
+        Err(_) => {}
     }
 }
 
@@ -291,13 +313,13 @@ struct RunningTasks {
 }
 
 impl RunningTasks {
-    fn new(heartbeats: &Heartbeats) -> Self {
+    fn new(heartbeats: &Heartbeats, times: &TaskTimes) -> Self {
         Self {
-            router: TaskSet::new(heartbeats),
-            sinks: TaskSet::new(heartbeats),
-            publishers: TaskSet::new(heartbeats),
-            background: TaskSet::new(heartbeats),
-            listeners: TaskSet::new(heartbeats),
+            router: TaskSet::new(heartbeats, times.part("router")),
+            sinks: TaskSet::new(heartbeats, times.part("sinks")),
+            publishers: TaskSet::new(heartbeats, times.part("publishers")),
+            background: TaskSet::new(heartbeats, times.part("background")),
+            listeners: TaskSet::new(heartbeats, times.part("listeners")),
         }
     }
 
@@ -409,7 +431,7 @@ mod tests {
     use super::*;
 
     fn running_tasks() -> RunningTasks {
-        let mut running_tasks = RunningTasks::new(&Heartbeats::default());
+        let mut running_tasks = RunningTasks::new(&Heartbeats::default(), &TaskTimes::default());
         running_tasks.router.spawn("router", pending());
         running_tasks.sinks.spawn("sink s", pending());
         running_tasks.publishers.spawn("publisher p", pending());

@@ -10,7 +10,7 @@ use nephometer_config::SourceSpec;
 use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{self, PollContext, PollSchedule, PollTask};
 use nephometer_model::Polled;
-use nephometer_telemetry::Heartbeats;
+use nephometer_telemetry::{Heartbeats, TaskCpu};
 
 /// All poll tasks.
 pub(super) struct PollTasks {
@@ -35,9 +35,9 @@ impl PollTasks {
     pub(super) fn new(
         (context, pace, schedule): (PollContext, Pace, PollSchedule),
         batches: mpsc::Sender<Polled>,
-        heartbeats: &Heartbeats,
+        (heartbeats, cpu): (&Heartbeats, TaskCpu),
     ) -> Self {
-        let (groups, tasks) = (Vec::new(), TaskSet::new(heartbeats));
+        let (groups, tasks) = (Vec::new(), TaskSet::new(heartbeats, cpu));
         Self { context, pace, schedule, batches: Some(batches), groups, tasks }
     }
 

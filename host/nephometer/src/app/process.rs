@@ -1,6 +1,7 @@
 //! Numbers of this process, from the kernel.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::time::{ClockId, clock_gettime};
@@ -8,8 +9,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// What the kernel counts for this process. `None` where it does not say.
 #[derive(Debug)]
 pub(super) struct ProcessNumbers {
-    /// Processor seconds of all threads, also of those that have ended.
-    pub(super) cpu_seconds: f64,
+    /// Processor time of all threads, also of those that have ended.
+    pub(super) cpu: Duration,
     /// Bytes in memory.
     pub(super) resident_bytes: Option<u64>,
     /// Open file descriptors.
@@ -32,7 +33,7 @@ impl ProcessNumbers {
         let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
         Self {
-            cpu_seconds: seconds(cpu.tv_sec) + seconds(cpu.tv_nsec) / 1e9,
+            cpu: Duration::try_from(cpu).unwrap_or_default(),
             resident_bytes: pages.map(|pages| pages * page_size() as u64),
             open_files: fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as u64),
             threads: number(17),
@@ -64,7 +65,7 @@ mod tests {
     fn the_kernel_counts_this_process() {
         let numbers = ProcessNumbers::read();
         assert!(
-            numbers.cpu_seconds > 0.0 && numbers.resident_bytes.unwrap() > 1 << 20,
+            numbers.cpu > Duration::ZERO && numbers.resident_bytes.unwrap() > 1 << 20,
             "{numbers:?}"
         );
         assert!(numbers.threads.unwrap() >= 1 && numbers.open_files.unwrap() >= 3, "{numbers:?}");

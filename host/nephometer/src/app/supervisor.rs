@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::factory::{Factory, TransformerKey, join_lines};
 use super::plan;
 use super::refusals::Refusals;
+use super::reload_history::ReloadHistory;
 use super::reload_request::{ReloadReport, ReloadRequest};
 use super::sources::{sources_of, watched_paths};
 use super::swap::{dry_run, swap};
@@ -42,6 +43,16 @@ enum Cause {
     Plan,
 }
 
+impl Cause {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Requested => "requested",
+            Self::Plan => "plan",
+        }
+    }
+}
+
 /// Reloads a running agent.
 pub(super) struct Supervisor {
     factory: Arc<Factory>,
@@ -59,8 +70,8 @@ pub(super) struct SupervisorChannels {
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) sink_events: mpsc::Receiver<SinkEvent>,
     pub(super) reload_requests: mpsc::Receiver<ReloadRequest>,
-    /// The report of the last reload, for `status`.
-    pub(super) last_reload: watch::Sender<ReloadReport>,
+    /// Learns what each reload did.
+    pub(super) history: Arc<ReloadHistory>,
     /// Learns when a reload begins and ends.
     pub(super) service: Service,
 }
@@ -183,7 +194,7 @@ impl Supervisor {
             if !report.changes.is_empty() {
                 events::applied(&report.changes.join("; "));
             }
-            channels.last_reload.send_replace(report.clone());
+            channels.history.add(cause.as_str(), report.clone());
             channels.service.reloaded();
         }
         report

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use thiserror::Error;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use nephometer_telemetry::Heartbeats;
+use nephometer_telemetry::{Heartbeats, TaskCpu};
 
 /// Why a task that the agent needs has ended.
 #[derive(Debug, Error)]
@@ -23,12 +23,14 @@ pub(super) struct TaskSet<T> {
     running: JoinSet<T>,
     names: HashMap<Id, String>,
     heartbeats: Heartbeats,
+    cpu: TaskCpu,
 }
 
 impl<T: Send + 'static> TaskSet<T> {
-    /// A set whose tasks are watched.
-    pub(super) fn new(heartbeats: &Heartbeats) -> Self {
-        Self { running: JoinSet::new(), names: HashMap::new(), heartbeats: heartbeats.clone() }
+    /// A set whose tasks are watched, and whose processor time is counted.
+    pub(super) fn new(heartbeats: &Heartbeats, cpu: TaskCpu) -> Self {
+        let heartbeats = heartbeats.clone();
+        Self { running: JoinSet::new(), names: HashMap::new(), heartbeats, cpu }
     }
 
     /// Starts a task.
@@ -38,7 +40,7 @@ impl<T: Send + 'static> TaskSet<T> {
         task: impl Future<Output = T> + Send + 'static,
     ) {
         let name = name.into();
-        let id = self.running.spawn(self.heartbeats.watch(&name, task)).id();
+        let id = self.running.spawn(self.heartbeats.watch(&name, self.cpu.measure(task))).id();
         self.names.insert(id, name);
     }
 

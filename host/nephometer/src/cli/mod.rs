@@ -27,6 +27,7 @@ mod manual;
 mod meters;
 mod once;
 mod output;
+mod page;
 mod record;
 mod replay;
 mod run;
@@ -78,6 +79,7 @@ enum Command {
     #[command(subcommand)]
     Spool(spool::Spool),
     Gaps(gaps::Gaps),
+    Page(page::Page),
     #[command(subcommand)]
     Keys(keys::Keys),
     Meters(meters::Meters),
@@ -135,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::DeadLetters(letters) => letters.execute(),
         Command::Spool(spool) => spool.execute(),
         Command::Gaps(gaps) => gaps.execute(),
+        Command::Page(page) => page.execute(),
         Command::Keys(keys) => keys.execute(),
         Command::Meters(meters) => meters.execute(),
         Command::Component(component) => component.execute(),

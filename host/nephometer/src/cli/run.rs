@@ -102,7 +102,7 @@ fn raise_file_limit() {
 }
 
 /// Receives SIGHUP for the life of the process, so that it never ends the agent.
-fn hangups() -> Result<mpsc::Receiver<()>> {
+pub(super) fn hangups() -> Result<mpsc::Receiver<()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     // Signals carry no data, so one is enough.
     let (sender, receiver) = mpsc::channel(1);

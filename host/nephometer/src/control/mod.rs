@@ -35,6 +35,8 @@ pub enum Request {
         /// Only report what would change.
         plan: bool,
     },
+    /// The addresses of the agent's page, and the token that opens it.
+    Page,
     /// List the spools.
     Spools,
     /// Read envelopes of a spool, page by page.

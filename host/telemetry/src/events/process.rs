@@ -14,6 +14,16 @@ pub fn descriptors_not_raised(limit: Option<u64>, error: &std::io::Error) {
     tracing::warn!(limit, reason = %error, "limit on open files not raised");
 }
 
+/// Memory of code that only the start needed was given back.
+pub fn startup_pages_given_back(bytes: u64) {
+    tracing::debug!(bytes, "pages of the start given back");
+}
+
+/// Memory of code that only the start needed is kept.
+pub fn startup_pages_kept(error: &std::io::Error) {
+    tracing::warn!(reason = %error, "pages of the start kept");
+}
+
 /// The service manager cannot be reached at `NOTIFY_SOCKET`: it learns neither the state nor that the
 /// program works, and may end it. Logged once, until it can be reached.
 pub(crate) fn service_manager_unreachable(error: &std::io::Error) {

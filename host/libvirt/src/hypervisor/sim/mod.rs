@@ -1,4 +1,5 @@
-//! `sim://?domains=N&seed=S`: simulated domains with plausible numbers, without any hypervisor.
+//! `sim://?domains=N&seed=S`: simulated domains with plausible numbers, without any hypervisor. With
+//! `&stuck=/FILE`, domains whose names stand in that file do not answer.
 //!
 //! Everything is a function of the seed and of the time since the start. Each domain occupies a
 //! slot. Some slots are vacated now and then and later taken by another domain; some domains
@@ -6,6 +7,7 @@
 
 mod model;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -26,6 +28,7 @@ pub(super) struct Sim {
     clock: Clock,
     start: u64,
     world: World,
+    stuck: Option<PathBuf>,
     /// By slot.
     known: Mutex<Vec<Option<KnownDomain>>>,
 }
@@ -36,10 +39,17 @@ type KnownDomain = (u16, Arc<Domain>);
 impl Sim {
     /// Starts a simulation now.
     pub(super) fn open(uri: &str, clock: Clock) -> Result<Self, HypervisorError> {
-        let (domains, seed) = parse_uri(uri)
+        let SimUri { domains, seed, stuck } = parse_uri(uri)
             .map_err(|reason| HypervisorError::Uri { uri: uri.to_owned(), reason })?;
         let start = clock.now().monotonic.unwrap_or(0);
-        Ok(Self { clock, start, world: World::new(domains, seed), known: Mutex::default() })
+        let world = World::new(domains, seed);
+        Ok(Self { clock, start, world, stuck, known: Mutex::default() })
+    }
+
+    /// The names of domains that do not answer, one a line. Without the file all do.
+    fn stuck_names(&self) -> String {
+        let Some(file) = &self.stuck else { return String::new() };
+        std::fs::read_to_string(file).unwrap_or_default()
     }
 
     /// Seconds since the start, and the time.
@@ -85,7 +95,11 @@ impl Hypervisor for Sim {
         _groups: Groups,
     ) -> Vec<Result<Reading, ReadError>> {
         let (seconds, taken) = self.now();
+        let stuck = self.stuck_names();
         let one = |domain: &Arc<Domain>| {
+            if stuck.lines().any(|line| is_named(domain, line.trim())) {
+                return Err(ReadError::Stuck);
+            }
             let (slot, tenant_number) = Slot::of(domain.uuid);
             let tenant =
                 self.world.tenant(slot, seconds).filter(|tenant| tenant.number == tenant_number);
@@ -95,8 +109,8 @@ impl Hypervisor for Sim {
         domains.iter().map(one).collect()
     }
 
-    async fn probe(&self, _domain: &Domain) -> bool {
-        true
+    async fn probe(&self, domain: &Domain) -> bool {
+        !self.stuck_names().lines().any(|line| is_named(domain, line.trim()))
     }
 
     /// Descriptions never change.
@@ -107,15 +121,30 @@ impl Hypervisor for Sim {
     }
 }
 
-/// Parses the number of domains and the seed.
-fn parse_uri(uri: &str) -> Result<(u32, u64), String> {
+/// Whether a line of the list of stuck domains means this one: by the name that its owner gave it, or by
+/// its id.
+fn is_named(domain: &Domain, line: &str) -> bool {
+    let given = domain.nova.as_ref().map(|nova| nova.name.as_str());
+    !line.is_empty() && (given == Some(line) || domain.uuid.to_string() == line)
+}
+
+/// The parts of a URI.
+#[derive(Debug, PartialEq, Eq)]
+struct SimUri {
+    domains: u32,
+    seed: u64,
+    /// A file with the names of domains that do not answer.
+    stuck: Option<PathBuf>,
+}
+
+fn parse_uri(uri: &str) -> Result<SimUri, String> {
     const EXPECTED: &str = "expected a URI like sim://?domains=10&seed=1";
     let rest = uri.strip_prefix("sim://").ok_or(EXPECTED)?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     if !matches!(path, "" | "/") {
         return Err(format!("unexpected {path:?}; {EXPECTED}"));
     }
-    let (mut domains, mut seed) = (10, 1);
+    let (mut domains, mut seed, mut stuck) = (10, 1, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         match key {
@@ -133,10 +162,14 @@ fn parse_uri(uri: &str) -> Result<(u32, u64), String> {
                     .parse()
                     .map_err(|_| format!("seed is {value:?}; expected a whole number >= 0"))?;
             }
-            other => return Err(format!("unknown option {other:?}; expected domains or seed")),
+            "stuck" if value.starts_with('/') => stuck = Some(PathBuf::from(value)),
+            "stuck" => return Err(format!("stuck is {value:?}; expected the path of a file")),
+            other => {
+                return Err(format!("unknown option {other:?}; expected domains, seed or stuck"));
+            }
         }
     }
-    Ok((domains, seed))
+    Ok(SimUri { domains, seed, stuck })
 }
 
 #[cfg(test)]
@@ -151,7 +184,8 @@ mod tests {
             ("sim://?domains=3", (3, 1)),
             ("sim://?seed=7&domains=5000", (5000, 7)),
         ] {
-            assert_eq!(parse_uri(uri), Ok(expected), "{uri}");
+            let (domains, seed) = expected;
+            assert_eq!(parse_uri(uri), Ok(SimUri { domains, seed, stuck: None }), "{uri}");
         }
         for (uri, part) in [
             ("sim:", "sim://?domains=10&seed=1"),
@@ -159,6 +193,7 @@ mod tests {
             ("sim://?domains=0", "a number from 1 to 100000"),
             ("sim://?domains", "domains is \"\""),
             ("sim://?seed=-1", "seed is \"-1\""),
+            ("sim://?stuck=here", "the path of a file"),
             ("sim://?domain=1", "unknown option \"domain\""),
         ] {
             let reason = parse_uri(uri).unwrap_err();

@@ -2,6 +2,7 @@
 //! terminal.
 
 mod cloud;
+mod ground;
 mod picture;
 mod screen;
 
@@ -16,12 +17,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use self::ground::Ground;
 use self::picture::MessageCounts;
 use self::screen::DemoScreen;
 use super::args::{Common, Logging};
-use super::run::{block_on, check_ledger, outcome, run_until_signal, runtime};
-use super::{compile, output};
-use crate::app::{App, Options};
+use super::run::{block_on, check_ledger, hangups, outcome, run_until_signal, runtime};
+use super::{Failure, compile, output};
+use crate::app::{App, Options, Reload};
 use nephometer_config::{self as config, LibvirtSpec, Origin};
 use nephometer_libvirt::hypervisor;
 use nephometer_libvirt::poll::PollSchedule;
@@ -36,6 +38,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Capacity of the channel to the terminal; the agent waits while it is full.
 const OUTPUT_CAPACITY: usize = 64;
 const LOCAL: &str = "qemu:///system";
+/// A machine of every simulation with this many domains.
+const STOPPED: &str = "mail-05";
 const SIMULATED: &str = "sim://?domains=10&seed=1";
 
 /// Show machines and their meters on the terminal, without any configuration
@@ -62,6 +66,10 @@ pub(super) struct Demo {
     /// Folder with components
     #[arg(long, value_name = "DIR", default_value = "target/components")]
     components: PathBuf,
+    /// Folder for the control socket, copies of the components, and the list of simulated machines that do
+    /// not answer
+    #[arg(long, value_name = "DIR", default_value = "nephometer-demo")]
+    folder: PathBuf,
     #[command(flatten)]
     logging: Logging,
 }
@@ -79,15 +87,20 @@ impl Demo {
         };
         let file = std::path::absolute(&self.file)
             .with_context(|| format!("--file {}", self.file.display()))?;
+        let ground = Ground::prepare(&self.folder, &self.components)?;
         let mut inputs = Common::default().inputs();
         // The demo ignores the configuration of this machine.
-        inputs.config = Origin::Text { name: "embedded".to_owned(), text: String::new() };
-        inputs.libvirt = Some(uri.clone());
+        inputs.config = Origin::Text { name: "embedded".to_owned(), text: ground.configuration() };
+        inputs.libvirt = Some(metered(&uri, &ground));
         inputs.amqp_url = self.broker_url()?;
-        inputs.components = vec![self.components.clone()];
+        inputs.components = vec![ground.components()];
         inputs.pipeline = pipeline(&file, inputs.amqp_url.is_some());
-        let mut spec = config::load(&inputs)?.spec;
-        spec.components.compiler = compile::program();
+        let load = move || {
+            let mut spec = config::load(&inputs).map_err(|error| error.to_string())?.spec;
+            spec.components.compiler = compile::program();
+            Ok(spec)
+        };
+        let spec = load().map_err(anyhow::Error::msg).context(Failure::Configuration)?;
         let (observer, outputs) = mpsc::channel(OUTPUT_CAPACITY);
         let interval = spec.pipeline.sources.first().map(|source| source.interval);
         let count = self.seconds.zip(interval).map(|(seconds, interval)| {
@@ -95,16 +108,18 @@ impl Demo {
             seconds / interval.as_secs().max(1) + 1
         });
         let schedule = PollSchedule { max_cycles: count, interval: None };
-        let options =
-            Options { observer: Some(observer), schedule, store: false, ..Options::default() };
         block_on(runtime, async {
+            let reload = Reload { load: Arc::new(load), files: Vec::new(), hangups: hangups()? };
+            let (observer, reload) = (Some(observer), Some(reload));
+            let options =
+                Options { observer, schedule, store: false, reload, ..Options::default() };
             let app = App::build(spec, options).await?;
             let ledger = app.ledger();
             let screen = Arc::new(DemoScreen {
                 title: title(&uri),
-                next: next(&uri, &file, &self.components).into(),
+                next: next(&uri, &ground).into(),
                 ledger: Arc::clone(&ledger),
-                components: app.components(),
+                components: app.component_host(),
             });
             let view = Arc::clone(&screen);
             let mut view = tokio::spawn(async move { view.show(outputs).await });
@@ -147,19 +162,42 @@ fn title(uri: &str) -> String {
     }
 }
 
+/// What is metered: in a simulation, machines can be stopped.
+fn metered(uri: &str, ground: &Ground) -> String {
+    match uri.strip_prefix("sim://") {
+        Some(rest) if !rest.contains("stuck=") => {
+            let file = std::path::absolute(ground.stuck()).unwrap_or_else(|_| ground.stuck());
+            let join = if rest.contains('?') { "&" } else { "?" };
+            format!("{uri}{join}stuck={}", file.display())
+        }
+        _ => uri.to_owned(),
+    }
+}
+
 /// Commands to try next, each with what it does. They work as they are, in the folder of this run.
-fn next(uri: &str, file: &Path, components: &Path) -> [(String, String); 3] {
+fn next(uri: &str, ground: &Ground) -> [(String, String); 3] {
     let program = std::env::current_exe().map_or("nephometer".into(), |path| shortened(&path));
-    let uri = quoted(&config::without_user(uri));
-    let (file, components) = (quoted(&shortened(file)), quoted(&shortened(components)));
     let program = quoted(&program);
+    let path = |path: PathBuf| quoted(&shortened(&path));
+    let new = path(ground.folder.join("new").join(ground::REPLACEABLE));
+    let stop = if uri.starts_with("sim://") {
+        ("stop a machine; : instead of echo lets it go on", {
+            format!("echo {STOPPED} > {}", path(ground.stuck()))
+        })
+    } else {
+        // Other people's machines are not for trying out.
+        let uri = quoted(&config::without_user(uri));
+        ("every meter that these machines have", format!("{program} meters --libvirt {uri}"))
+    };
+    let socket = path(ground.socket());
     [
-        ("a message as it was written", format!("tail -n 1 {file} | python3 -m json.tool")),
-        ("every meter that these machines have", format!("{program} meters --libvirt {uri}")),
-        (
-            "what a component is made of, and what it can do",
-            format!("{program} component check {components}/rate_of_change.wasm"),
-        ),
+        ("replace a component now: its digest changes, its state stays", {
+            format!("cp {new} {}/", path(ground.components()))
+        }),
+        stop,
+        ("open the page: the command prints its address", {
+            format!("{program} page --socket {socket}")
+        }),
     ]
     .map(|(what, command)| (what.to_owned(), command))
 }

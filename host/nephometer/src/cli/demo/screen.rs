@@ -9,10 +9,11 @@ use tokio::time::interval;
 
 use super::cloud::Cloud;
 use super::picture::{self, Canvas, Scene};
+use crate::app::running_components;
 use crate::cli::output;
 use nephometer_pipeline::SinkOutput;
 use nephometer_telemetry::Ledger;
-use nephometer_wasm::ListedComponent;
+use nephometer_wasm::ComponentHost;
 
 /// The interval between redraws.
 const REDRAW: Duration = Duration::from_millis(500);
@@ -26,7 +27,7 @@ pub(super) struct DemoScreen {
     pub(super) title: String,
     pub(super) next: Vec<(String, String)>,
     pub(super) ledger: Arc<Ledger>,
-    pub(super) components: Vec<ListedComponent>,
+    pub(super) components: ComponentHost,
 }
 
 impl DemoScreen {
@@ -102,15 +103,29 @@ impl DemoScreen {
     }
 
     fn lines(&self, cloud: &Cloud, canvas: Canvas) -> Vec<String> {
-        let title = format!("{}; cycle {}, {} samples", self.title, self.cycles(), cloud.samples);
+        let title = format!(
+            "{}; cycle {}, {} samples{}",
+            self.title,
+            self.cycles(),
+            cloud.samples,
+            self.unhealthy()
+        );
         let scene = Scene {
             title: &title,
             cloud,
             ledger: &self.ledger,
-            components: &self.components,
+            components: &running_components(&self.components),
             next: &self.next,
         };
         picture::lines(&scene, canvas)
+    }
+
+    /// Machines without values, by reason.
+    fn unhealthy(&self) -> String {
+        let intervals = self.ledger.polling.intervals();
+        let states = intervals.values().flat_map(|one| &one.domains);
+        let unhealthy = states.filter(|(state, count)| **state != "healthy" && **count > 0);
+        unhealthy.map(|(state, count)| format!("; {count} {state}")).collect()
     }
 
     /// Complete polling cycles.
