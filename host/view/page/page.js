@@ -161,7 +161,8 @@ async function read(body) {
 }
 
 function receive(next) {
-  if (state && next.started !== state.started) before = null;
+  // Counters begin again with a restart.
+  if (state && Math.abs(next.started - state.started) > 2) before = null;
   else if (state && (!before || next.time - before.time > 12)) before = state;
   state = next;
   text($("connection"), "live");
@@ -186,15 +187,27 @@ function draw() {
   }
 }
 
+// What several sources miss for one reason is one thing to people.
+function byReason(missing) {
+  const found = new Map();
+  for (const one of missing) {
+    const known = found.get(one.reason);
+    found.set(one.reason, known ? {
+      ...known, meters: [...known.meters, ...one.meters], meter_count: known.meter_count + one.meter_count,
+      since: known.since < one.since ? known.since : one.since,
+    } : one);
+  }
+  return [...found.values()];
+}
+
 function drawAttention() {
   const items = [];
   for (const domain of state.domains.unhealthy) {
-    for (const missing of domain.missing) {
-      const bad = !["partial", "metadata"].includes(missing.reason);
-      const name = domain.name ? `${domain.name} (${domain.id})` : domain.id;
+    const name = domain.name ? `${domain.name} (${domain.id})` : domain.id;
+    for (const missing of byReason(domain.missing)) {
       items.push({
-        key: `domain ${domain.id} ${missing.source} ${missing.reason}`, bad, domain: domain.id,
-        text: `${name} is ${missing.reason} since ${ago(missing.since)}. No values of ${metersText(missing)}, source ${missing.source}.`,
+        key: `domain ${domain.id} ${missing.reason}`, bad: !["partial", "metadata"].includes(missing.reason), domain: domain.id,
+        text: `${name} is ${missing.reason} since ${ago(missing.since)}. No values of ${metersText(missing)}.`,
       });
     }
   }
@@ -307,6 +320,7 @@ function drawReloads() {
 }
 
 function drawSpools() {
+  $("spools-none").hidden = state.spools.length > 0;
   keyed($("spools"), state.spools, (one) => one.name,
     (one) => element("tr", {}, element("th", { scope: "row" }, one.name), element("td", { class: "number" }), element("td", { class: "number" }),
       element("td"), element("td", { class: "number" })),
@@ -348,8 +362,8 @@ async function openDomain(id) {
     element("th", { scope: "row" }, element("button", { class: "link", type: "button", onclick: () => drawPlot(plot, one) }, one.meter)),
     element("td", {}, one.resource), element("td", { class: "number" }, one.value === null ? "–" : `${round(one.value, 6)} ${one.unit}`),
     element("td", {}, one.time === null ? "–" : clock(one.time))));
-  const missing = (domain?.missing ?? []).map((one) => element("p", { class: "problem" },
-    `${one.reason} since ${ago(one.since)}: no values of ${metersText(one)}, source ${one.source}`));
+  const missing = byReason(domain?.missing ?? []).map((one) => element("p", { class: "problem" },
+    `${one.reason} since ${ago(one.since)}: no values of ${metersText(one)}`));
   show(domain?.name ?? id, element("p", {}, element("code", {}, id)), ...missing, plot,
     element("table", {}, element("thead", {}, element("tr", {}, ...["Meter", "Resource", "Newest value", "Time"].map((head, at) =>
       element("th", { scope: "col", class: at === 2 ? "number" : "" }, head)))), element("tbody", {}, ...rows)),
@@ -418,7 +432,7 @@ function drawGaps() {
     lane.gaps.push({ ...gap, from, until });
   }
   if (lanes.size === 0) {
-    $("gaps").replaceChildren(element("p", { class: "quiet" }, `None in the last ${duration(span)}.`));
+    $("gaps").replaceChildren(element("p", { class: "quiet" }, `None in the last ${$("span").selectedOptions[0].textContent}.`));
     return;
   }
   const shown = [...lanes.values()].sort((a, b) => b.newest - a.newest).slice(0, GAPS_SHOWN);

@@ -9,8 +9,8 @@ mod screen;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -119,7 +119,8 @@ impl Demo {
                 title: title(&uri),
                 next: next(&uri, &ground).into(),
                 ledger: Arc::clone(&ledger),
-                components: app.component_host(),
+                host: app.component_host(),
+                listed: Mutex::default(),
             });
             let view = Arc::clone(&screen);
             let mut view = tokio::spawn(async move { view.show(outputs).await });

@@ -1,7 +1,7 @@
 //! Draws the picture: in place on a terminal, else now and then below what is there.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -13,7 +13,7 @@ use crate::app::running_components;
 use crate::cli::output;
 use nephometer_pipeline::SinkOutput;
 use nephometer_telemetry::Ledger;
-use nephometer_wasm::ComponentHost;
+use nephometer_wasm::{ComponentHost, ListedComponent};
 
 /// The interval between redraws.
 const REDRAW: Duration = Duration::from_millis(500);
@@ -27,7 +27,8 @@ pub(super) struct DemoScreen {
     pub(super) title: String,
     pub(super) next: Vec<(String, String)>,
     pub(super) ledger: Arc<Ledger>,
-    pub(super) components: ComponentHost,
+    pub(super) host: ComponentHost,
+    pub(super) listed: Mutex<Vec<ListedComponent>>,
 }
 
 impl DemoScreen {
@@ -88,6 +89,8 @@ impl DemoScreen {
                 self.write(&cloud)?;
             }
             cloud.add(&part);
+            // For the last picture, which is drawn when they have ended.
+            drop(self.components());
         }
         Ok(cloud)
     }
@@ -104,20 +107,30 @@ impl DemoScreen {
 
     fn lines(&self, cloud: &Cloud, canvas: Canvas) -> Vec<String> {
         let title = format!(
-            "{}; cycle {}, {} samples{}",
+            "{}; cycle {}{}, {} samples",
             self.title,
             self.cycles(),
-            cloud.samples,
-            self.unhealthy()
+            self.unhealthy(),
+            cloud.samples
         );
         let scene = Scene {
             title: &title,
             cloud,
             ledger: &self.ledger,
-            components: &running_components(&self.components),
+            components: &self.components(),
             next: &self.next,
         };
         picture::lines(&scene, canvas)
+    }
+
+    /// The components; those that have run if the agent has ended.
+    fn components(&self) -> Vec<ListedComponent> {
+        let running = running_components(&self.host);
+        let mut known = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !running.is_empty() {
+            *known = running;
+        }
+        known.clone()
     }
 
     /// Machines without values, by reason.
@@ -125,7 +138,7 @@ impl DemoScreen {
         let intervals = self.ledger.polling.intervals();
         let states = intervals.values().flat_map(|one| &one.domains);
         let unhealthy = states.filter(|(state, count)| **state != "healthy" && **count > 0);
-        unhealthy.map(|(state, count)| format!("; {count} {state}")).collect()
+        unhealthy.map(|(state, count)| format!(", {count} {state}")).collect()
     }
 
     /// Complete polling cycles.
