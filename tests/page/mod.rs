@@ -87,7 +87,7 @@ fn samples(browser: &Browser) -> u64 {
 }
 
 #[test]
-fn a_stranger_sees_which_machine_is_stuck_since_when_and_what_is_missing() {
+fn a_newcomer_sees_which_machine_is_stuck_since_when_and_what_is_missing() {
     let options = ["--linux", "0", "--idle", "3", "--paused", "0", "--off", "0", "--no-amqp"];
     let lab = Lab::up("lab-page", &options);
     let uuid = lab.virsh(&["domuuid", "idle-2"]).trim().to_owned();
@@ -113,9 +113,9 @@ fn a_stranger_sees_which_machine_is_stuck_since_when_and_what_is_missing() {
     look(&browser, "healthy");
 
     lab.signal_guest("idle-2", "-STOP");
-    let said = browser.wait_for("#attention", "is stuck since");
-    assert!(said.contains(&uuid) && said.contains("No values of all meters"), "{said}");
-    assert!(!said.contains("idle-1") && said.contains("ago)"), "{said}");
+    let line = browser.wait_for("#attention", "is stuck since");
+    assert!(line.contains(&uuid) && line.contains("No values of all meters"), "{line}");
+    assert!(!line.contains("idle-1") && line.contains("ago)"), "{line}");
     browser.wait_for("#domains", "stuck");
     // The time line.
     eventually("a bar of the gap", PATIENCE, || {

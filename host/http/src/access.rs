@@ -7,7 +7,6 @@ use hyper::{HeaderMap, StatusCode, Version};
 use sha2::{Digest, Sha256};
 
 use super::body::Reply;
-use super::router::Audience;
 
 /// A bearer token. Only its digest is kept, so that it is never printed, and so that the time of a
 /// comparison says nothing about it.
@@ -59,6 +58,17 @@ pub enum Caller {
     Certificate,
     /// A client with the token of this index.
     Token(usize),
+}
+
+/// Whom a route serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Everybody, also where the listener requires a known caller.
+    Everybody,
+    /// Whom the listener admits.
+    Admitted,
+    /// Known callers.
+    Known,
 }
 
 impl Access {

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
-use super::access::{Access, Caller};
+use super::access::{Access, Audience, Caller};
 use super::body::Reply;
 use nephometer_model::Bound;
 
@@ -40,17 +40,6 @@ impl Request {
 }
 
 type Handler = dyn Fn(Request) -> BoxFuture<'static, Reply> + Send + Sync;
-
-/// Whom a route serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Audience {
-    /// Everybody, also where the listener requires a known caller.
-    Everybody,
-    /// Whom the listener admits.
-    Admitted,
-    /// Known callers.
-    Known,
-}
 
 /// The routes of a listener.
 #[derive(Clone, Default)]

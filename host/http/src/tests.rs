@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::router::Audience;
+use crate::access::Audience;
 use nephometer_model::Bound;
 
 /// A running listener. Dropping it stops the listener.

@@ -3,9 +3,8 @@
 //! This crate holds the composition root and the command line. `host/ARCHITECTURE.md` describes the
 //! crates that it uses.
 
-pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod control;
-mod startup_pages;
+pub mod memory;
 pub mod watch;

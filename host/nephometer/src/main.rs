@@ -3,6 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    nephometer::allocator::keep_small();
+    nephometer::memory::keep_small();
     nephometer::cli::main()
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::backend::Backend;
 use super::db::Disk;
 use super::{DeadLetters, Gaps, Identity, Journal, JournalBounds, Spools, StoreError, WhenFull};
-use super::{gap_tables, page_token};
+use super::{gap_tables, io, page_token};
 use nephometer_files as files;
 use nephometer_model::{HostId, Timestamp};
 use nephometer_telemetry::{Account, events::publish as events};
@@ -190,10 +190,6 @@ fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = files::fresh(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
-}
-
-pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::Io { action, path: PathBuf::from(path), source }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ mod streaming;
 mod values;
 mod write_state;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -148,6 +148,11 @@ pub enum StoreError {
 
 fn holder(pid: Option<u32>) -> String {
     pid.map_or(String::new(), |pid| format!(" (pid {pid})"))
+}
+
+/// The error of an action on a file of the store.
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::Io { action, path: PathBuf::from(path), source }
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@ use std::path::Path;
 use nephometer_files as files;
 use uuid::Uuid;
 
-use super::StoreError;
-use super::folder::io;
+use super::{StoreError, io};
 
 /// Its file in the store's folder.
 const NAME: &str = "page-token";

@@ -250,7 +250,7 @@ function drawFacts() {
     (node, [, value]) => text(node.lastChild, value));
 }
 
-function stageBoxes() {
+function columnBoxes() {
   const sources = state.sources.map((source) => ({
     id: `source ${source.name}`, kind: "Source", title: source.name, links: source.sinks.map((sink) => `sink ${sink}`),
     lines: [`every ${duration(source.interval)}`,
@@ -281,7 +281,7 @@ function stageBoxes() {
 }
 
 function drawPipeline() {
-  const stages = stageBoxes();
+  const columns = columnBoxes();
   const create = (box) => element("button", { class: "box", type: "button", onclick: () => openBox(box) },
     element("strong", {}, box.title), box.state ? element("span") : null, element("small"));
   const update = (node, box) => {
@@ -289,9 +289,9 @@ function drawPipeline() {
     const list = node.querySelector("small");
     keyed(list, box.lines.map((line, at) => [String(at), line]), ([at]) => at, () => element("span"), (line, [, value]) => text(line, value));
   };
-  keyed($("pipeline"), stages, ([title]) => title, ([title]) => element("div", { class: "stage", role: "group", "aria-label": title, "data-title": title }),
+  keyed($("pipeline"), columns, ([title]) => title, ([title]) => element("div", { class: "column", role: "group", "aria-label": title, "data-title": title }),
     (node, [, boxes]) => keyed(node, boxes, (box) => box.id, create, update));
-  drawLines(stages.flatMap(([, boxes]) => boxes));
+  drawLines(columns.flatMap(([, boxes]) => boxes));
 }
 
 function drawLines(boxes) {
@@ -439,8 +439,8 @@ function drawGaps() {
   const rows = shown.flatMap((lane) => {
     const name = lane.resource === "*" ? "all domains" : lane.name ?? lane.resource;
     const bars = lane.gaps.map((gap) => {
-      const said = `${name}: ${gap.reason}, ${clock(gap.from)} to ${clock(gap.until)}, ${everything(gap.meters) ? "all meters" : gap.meters.join(", ")}, source ${gap.source}`;
-      const bar = element("button", { type: "button", class: `bar ${gap.reason}`, "aria-label": said, title: said, onclick: () => show("Missing values", element("p", {}, said)) });
+      const label = `${name}: ${gap.reason}, ${clock(gap.from)} to ${clock(gap.until)}, ${everything(gap.meters) ? "all meters" : gap.meters.join(", ")}, source ${gap.source}`;
+      const bar = element("button", { type: "button", class: `bar ${gap.reason}`, "aria-label": label, title: label, onclick: () => show("Missing values", element("p", {}, label)) });
       bar.style.left = `${(Math.max(0, gap.from - begin) / span) * 100}%`;
       bar.style.width = `${((Math.min(end, gap.until) - Math.max(begin, gap.from)) / span) * 100}%`;
       return bar;

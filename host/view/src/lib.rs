@@ -6,7 +6,7 @@
 //!
 //! **Off the data path.** The router offers each batch to a [`ViewFeed`], which puts a reference into a
 //! bounded channel and never waits. A task of its own, [`View::run`], reads them. Batches that it had no
-//! time for are counted, and the page says so.
+//! time for are counted, and the page shows their number.
 
 mod domains;
 mod files;

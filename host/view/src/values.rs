@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::domains::instance;
 use nephometer_model::{Meter, Sample, Timestamp};
 
-/// Series that are kept. Those of further domains are not shown, and the page says so.
+/// Series that are kept. Those of further domains are not shown, and the page states it.
 const SERIES: usize = 4096;
 /// Values that are kept of each.
 const POINTS: usize = 60;

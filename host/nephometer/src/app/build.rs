@@ -89,8 +89,7 @@ impl App {
         let background_tasks = options.reload.map(|reload| {
             let parts = (&spec, &journal, handles(&built.sinks));
             let reload = ((reload, options.service.clone()), clock);
-            let events = (sink_event_receiver, resources);
-            background_tasks(reload, control, &factory, parts, events)
+            background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
         Ok(Self {
             listeners: listeners(&spec, background_tasks.as_ref()),
@@ -125,7 +124,7 @@ fn control_server(
 }
 
 /// Whether components are compiled before the start: without reloads nothing else does, and neither a
-/// recording nor somebody who only tries the agent waits.
+/// recording nor a user who only tries the agent waits.
 fn compiles_first(options: &Options, hypervisor: &dyn Hypervisor) -> bool {
     options.reload.is_none() || !options.store || hypervisor.pace() == Pace::Recorded
 }

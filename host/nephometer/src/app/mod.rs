@@ -37,7 +37,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::control::ControlError;
-use crate::startup_pages;
+use crate::memory;
 use nephometer_config::{AgentSpec, SourceSpec};
 use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{PollContext, PollSchedule};
@@ -279,7 +279,7 @@ impl App {
 /// Once the agent runs, it needs little of what its start has touched.
 async fn give_back_startup_pages() {
     tokio::time::sleep(STARTED).await;
-    match tokio::task::spawn_blocking(startup_pages::give_back).await {
+    match tokio::task::spawn_blocking(memory::give_back_startup_pages).await {
         Ok(Ok(bytes)) => events::process::startup_pages_given_back(bytes),
         Ok(Err(error)) => events::process::startup_pages_kept(&error),
         // The agent is shutting down.
