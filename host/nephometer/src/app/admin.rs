@@ -14,11 +14,13 @@ use super::ledger_json::ledger_json;
 use super::plan::short_digest;
 use super::queries;
 use super::reload_request::{ReloadReport, ReloadRequest};
-use crate::control::{Request, Response};
+use super::{explain, tap};
+use crate::control::{ControlReply, Request, Response};
+use nephometer_config::AgentSpec;
 use nephometer_libvirt::hypervisor::Hypervisor;
-use nephometer_pipeline::SinkHandle;
+use nephometer_pipeline::{SinkHandle, Taps};
 use nephometer_store::{DeadLetters, Gaps, Identity, Spools};
-use nephometer_telemetry::Ledger;
+use nephometer_telemetry::{Ledger, PollingStats};
 use nephometer_wasm::ComponentHost;
 
 /// The parts of the agent that requests read from.
@@ -29,6 +31,9 @@ pub(super) struct AdminResources {
     pub(super) gaps: Gaps,
     /// `None` without a store on disk.
     pub(super) identity: Option<Arc<Identity>>,
+    pub(super) taps: Taps,
+    /// The configuration that is in effect.
+    pub(super) spec: watch::Receiver<Arc<AgentSpec>>,
 }
 
 /// Handles control requests.
@@ -71,7 +76,17 @@ impl AdminService {
     }
 
     /// Handles one request.
-    pub(super) async fn handle(&self, request: Request) -> Response {
+    pub(super) async fn handle(&self, request: Request) -> ControlReply {
+        match &request {
+            Request::Tap { .. } => match tap::open(&self.resources.taps, &self.sinks, &request) {
+                Ok((answer, lines)) => ControlReply::Stream(Response::ok(answer), lines),
+                Err(reason) => Response::failed(reason).into(),
+            },
+            _ => self.respond(request).await.into(),
+        }
+    }
+
+    async fn respond(&self, request: Request) -> Response {
         match request {
             Request::Status => Response::ok(self.status()),
             Request::ComponentStatus => Response::ok(self.component_status()),
@@ -91,7 +106,26 @@ impl AdminService {
                 Ok(published) => Response::ok(json!({ "published": published })),
                 Err(reason) => Response::failed(reason),
             },
+            Request::Explain { meter, resource, wait } => {
+                self.explain(&meter, &resource, wait).await
+            }
+            Request::Tap { .. } => Response::failed("a tap is a stream".to_owned()),
         }
+    }
+
+    async fn explain(&self, meter: &str, resource: &str, wait: bool) -> Response {
+        let AdminResources { hypervisor, gaps, taps, spec, .. } = &self.resources;
+        let spec = Arc::clone(&spec.borrow());
+        let agent = explain::ExplainedAgent {
+            spec: &spec,
+            sinks: &self.sinks,
+            ledger: &self.ledger,
+            taps,
+            hypervisor: &**hypervisor,
+            gaps,
+        };
+        let explained = explain::explain(&agent, (meter, resource), wait).await;
+        explained.map_or_else(Response::failed, Response::ok)
     }
 
     fn status(&self) -> Value {
@@ -127,6 +161,7 @@ impl AdminService {
                 "problems": last_reload.problems,
             },
             "libvirt": self.libvirt_load(),
+            "polling": polling(&self.ledger.polling),
             "ledger": ledger_json(&self.ledger),
             "ledger_text": self.ledger.to_string(),
         })
@@ -200,4 +235,21 @@ impl AdminService {
         self.resources.dead_letters.remove(number).await.map_err(|error| error.to_string())?;
         Ok(published)
     }
+}
+
+/// The last polling cycle of each interval, with the domains by state.
+fn polling(stats: &PollingStats) -> Value {
+    let intervals = stats.intervals().into_iter().map(|(interval, one)| {
+        json!({
+            "interval_seconds": interval.as_secs_f64(),
+            "cycles": one.cycles,
+            "cycle_seconds": one.seconds,
+            "age_seconds": one.last.elapsed().as_secs_f64(),
+            "domains": one.domains,
+        })
+    });
+    json!({
+        "intervals": intervals.collect::<Vec<_>>(),
+        "unlistable": stats.unlistable().map(|(reason, _)| reason),
+    })
 }

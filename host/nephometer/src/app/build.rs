@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha224};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::admin::{AdminResources, AdminService};
 use super::factory::{ComponentProblem, Factory};
@@ -21,7 +21,7 @@ use nephometer_model::{HostId, ServerSource, Timestamp};
 use nephometer_openstack::{Refresher, ServerFeed};
 use nephometer_pipeline::publish::{PublisherTask, StreamContext};
 use nephometer_pipeline::transform::StateBudget;
-use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts};
+use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts, Taps};
 use nephometer_store::{DeadLetters, Identity, Journal, JournalBounds, Spools, Store, WhenFull};
 use nephometer_telemetry::{Service, events};
 use nephometer_wasm::ComponentHost;
@@ -86,9 +86,11 @@ impl App {
         let control = control.transpose()?;
         let factory = Arc::new(factory);
         let background_tasks = options.reload.map(|reload| {
-            let resources = admin_resources(&store, &hypervisor, &factory.spools, dead_letters);
+            let in_effect = watch::Sender::new(Arc::new(spec.clone()));
+            let store = (&store, dead_letters);
+            let resources = admin_resources(store, &hypervisor, &factory, &in_effect);
             let parts = (&spec, &journal, handles(&built.sinks));
-            let reload = (reload, options.service.clone());
+            let reload = (reload, options.service.clone(), in_effect);
             background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
         Ok(Self {
@@ -101,6 +103,7 @@ impl App {
             sources: polled_sources(&spec, &built.sinks),
             journal,
             spools: factory.spools.clone(),
+            taps: factory.taps.clone(),
             recorder: options.recorder,
             sinks: built.sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
             publishers: built.publishers,
@@ -115,17 +118,19 @@ impl App {
 }
 
 fn admin_resources(
-    store: &Store,
+    (store, dead_letters): (&Store, DeadLetters),
     hypervisor: &Arc<dyn Hypervisor>,
-    spools: &Spools,
-    dead_letters: DeadLetters,
+    factory: &Factory,
+    in_effect: &watch::Sender<Arc<AgentSpec>>,
 ) -> AdminResources {
     AdminResources {
         hypervisor: Arc::clone(hypervisor),
         dead_letters,
-        spools: spools.clone(),
+        spools: factory.spools.clone(),
         gaps: store.gaps(),
         identity: store.identity(),
+        taps: factory.taps.clone(),
+        spec: in_effect.subscribe(),
     }
 }
 
@@ -142,7 +147,7 @@ fn open_store(spec: &AgentSpec, options: &Options) -> Result<Store, AppError> {
 
 /// Builds the supervisor and the admin service.
 fn background_tasks(
-    (reload, service): (Reload, Service),
+    (reload, service, in_effect): (Reload, Service, watch::Sender<Arc<AgentSpec>>),
     control: Option<control::Server>,
     factory: &Arc<Factory>,
     (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
@@ -160,8 +165,14 @@ fn background_tasks(
     let supervisor =
         Supervisor::new(Arc::clone(factory), journal.clone(), spec.clone(), handles, reload);
     let last_reload = admin.last_reload_sender();
-    let channels =
-        SupervisorChannels { changes, sink_events, reload_requests, last_reload, service };
+    let channels = SupervisorChannels {
+        changes,
+        sink_events,
+        reload_requests,
+        last_reload,
+        in_effect,
+        service,
+    };
     BackgroundTasks { supervisor, channels, admin, changes: change_receiver, control }
 }
 
@@ -186,6 +197,7 @@ fn factory(
         when_full,
         ledger: Arc::default(),
         states: StateBudget::new(0),
+        taps: Taps::default(),
         transform,
     }
 }

@@ -58,7 +58,7 @@ fn number(counter: &AtomicU64) -> u64 {
 }
 
 /// Drops by reason, zeros included, so that every key is always present.
-fn drops(counts: &DropCounts) -> Value {
+pub(super) fn drops(counts: &DropCounts) -> Value {
     let reasons = counts.by_reason().map(|(reason, count)| (reason.to_owned(), count.into()));
     Value::Object(reasons.collect::<Map<_, _>>())
 }

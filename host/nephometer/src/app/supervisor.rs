@@ -61,6 +61,8 @@ pub(super) struct SupervisorChannels {
     pub(super) reload_requests: mpsc::Receiver<ReloadRequest>,
     /// The report of the last reload, for `status`.
     pub(super) last_reload: watch::Sender<ReloadReport>,
+    /// The configuration that is in effect.
+    pub(super) in_effect: watch::Sender<Arc<AgentSpec>>,
     /// Learns when a reload begins and ends.
     pub(super) service: Service,
 }
@@ -184,6 +186,7 @@ impl Supervisor {
                 events::applied(&report.changes.join("; "));
             }
             channels.last_reload.send_replace(report.clone());
+            channels.in_effect.send_replace(Arc::new(self.spec.clone()));
             channels.service.reloaded();
         }
         report
