@@ -95,7 +95,7 @@ fn a_transformed_value_has_what_it_was_made_of() {
     let digest = text(&rates["transformers"][0], "digest");
     let status = agent.execute(&["status"]).code(0).stdout;
     assert!(status.contains(&format!("rate_of_change@{digest}")), "{status}");
-    // Of the same sample, from its other end: `raw` publishes it as it is, `rates` what it made of it.
+    // Of the same sample, from its other end: `raw` publishes it as it is, `rates` the rate.
     let explained = explain(&agent, "cpu", &uuid);
     assert_eq!(text(&explained, "status"), "present");
     let made = &list(&explained["sinks"])[1]["output"];
@@ -146,11 +146,11 @@ fn a_dropped_value_has_the_transformer_that_failed() {
     let (uuid, _) = instance(&agent, true);
     let explained = becomes(&agent, ("cpu", &uuid), "dropped");
     assert!(reasons(&explained).contains(&"dropped_by_transformer"), "{explained:#}");
-    let shown = agent.execute(&["explain", "cpu", &uuid]).code(0).stdout;
-    assert!(
-        shown.contains("transformer 0 misbehaving@") && shown.contains("on_error: drop"),
-        "{shown}"
-    );
+    eventually("the same as text", PATIENCE, || {
+        let shown = agent.execute(&["explain", "cpu", &uuid]).code(0).stdout;
+        let expected = ["transformer 0 misbehaving@", "dropped_by_transformer", "on_error: drop"];
+        expected.iter().all(|text| shown.contains(text)).then_some(())
+    });
     running.stop().code(0);
 
     // With the default, the batches wait.

@@ -11,7 +11,7 @@ use crate::harness::{Agent, Ledger, PATIENCE, Terminal, eventually, ndjson, text
 
 /// The lines of `tap --json` with these arguments; the last one is the end.
 fn tap(agent: &Agent, arguments: &[&str]) -> Vec<Value> {
-    let arguments = [&["tap", "--json"], arguments].concat();
+    let arguments = [&["tap", "--json"][..], arguments].concat();
     ndjson(&agent.execute(&arguments).code(0).stdout)
 }
 
@@ -32,7 +32,7 @@ fn samples_are_shown_at_each_point_and_filtered() {
         (&["--sink", "rates"], "after", Some("rates"), "cpu_util"),
         (&["--sink", "raw", "--meter", "memory*"], "before", Some("raw"), "memory"),
     ] {
-        let lines = tap(&agent, &[&["--count", "3"], arguments].concat());
+        let lines = tap(&agent, &[&["--count", "3"][..], arguments].concat());
         let shown = samples(&lines);
         assert_eq!(shown.len(), 3, "{arguments:?}: {lines:#?}");
         for one in shown {
@@ -57,7 +57,7 @@ fn samples_are_shown_at_each_point_and_filtered() {
         (&["--after", "none"], "known transformers: 0 rate_of_change"),
         (&["--seconds", "4000"], "tap_time"),
     ] {
-        agent.execute(&[&["tap"], arguments].concat()).code(64).reports(reason);
+        agent.execute(&[&["tap"][..], arguments].concat()).code(64).reports(reason);
     }
     assert!(running.stop().code(0).ledger().polled > 0);
 }
@@ -88,7 +88,7 @@ fn what_is_not_shown_is_counted_and_a_tap_ends_by_itself() {
     );
     assert!(printed.stderr.contains("ok: "), "{}", printed.stderr);
 
-    // The agent ends while somebody looks.
+    // The agent ends while a tap is open.
     let looking = agent.start(agent.command(&["tap", "--meter", "none"]), None);
     eventually("the header", PATIENCE, || {
         let shown = std::fs::read_to_string(agent.folder.at("stdout-3")).unwrap_or_default();
@@ -115,8 +115,10 @@ fn a_tap_that_is_not_read_slows_nothing_down() {
     ));
     let mut running = agent.run();
     running.wait_for_cycles(1);
+    // Relative to the folder: the length of a socket path is limited.
+    let socket = format!("/proc/{}/cwd/agent.sock", running.pid().as_raw_nonzero());
     let open = || {
-        let mut stream = UnixStream::connect(agent.folder.at("agent.sock")).unwrap();
+        let mut stream = UnixStream::connect(&socket).unwrap();
         stream.write_all(b"{\"command\": \"tap\", \"rate\": 10000}\n").unwrap();
         stream
     };
@@ -159,10 +161,9 @@ fn on_a_terminal_a_tap_is_a_table_until_it_is_interrupted() {
     let mut running = agent.run();
     running.wait_for_cycles(1);
     let binary = env!("CARGO_BIN_EXE_nephometer");
-    let socket = agent.folder.at("agent.sock");
     let command = format!(
-        "{binary} tap --socket '{}' --meter cpu_util; echo ended with $?; exec sleep 300",
-        socket.display()
+        "cd '{}'; {binary} tap --socket agent.sock --meter cpu_util; echo ended with $?; sleep 300",
+        agent.folder.path().display()
     );
     let terminal = Terminal::start(&agent, 160, 30, &command);
     eventually("rows", PATIENCE, || {

@@ -6,10 +6,9 @@ use super::agent;
 
 fn start(agent: &Agent, before: &str) -> Terminal {
     let binary = env!("CARGO_BIN_EXE_nephometer");
-    let socket = agent.folder.at("agent.sock");
     let command = format!(
-        "{before} {binary} top --socket '{}'; echo ended with $?; exec sleep 300",
-        socket.display()
+        "cd '{}'; {before} {binary} top --socket agent.sock; echo ended with $?; exec sleep 300",
+        agent.folder.path().display()
     );
     Terminal::start(agent, 120, 40, &command)
 }

@@ -121,6 +121,8 @@ impl TapEntry {
     }
 }
 
+type SinkAndSource = (Option<Arc<str>>, Arc<str>);
+
 /// The last polling cycle of each source that has passed.
 #[derive(Debug, Default)]
 struct RecentPassages {
@@ -129,7 +131,7 @@ struct RecentPassages {
     /// How many ask for the next cycle, whatever its size.
     asking: usize,
     /// By sink (`None`: before the sinks) and source.
-    passages: HashMap<(Option<Arc<str>>, Arc<str>), Vec<Passage>>,
+    passages: HashMap<SinkAndSource, Vec<Passage>>,
 }
 
 impl Default for Taps {
@@ -379,7 +381,7 @@ mod tests {
         assert_eq!((kept(None), kept(Some(&sink))), (Some(vec![]), Some(vec![1, 1])));
         let asking = taps.keep_next();
         taps.offer_polled(&polled(4, Bound::RecentSamples.size() + 1, true));
-        assert_eq!(kept(None), Some(vec![4]), "somebody asks for it");
+        assert_eq!(kept(None), Some(vec![4]), "a client asks for it");
         drop(asking);
         assert_eq!((kept(None), kept(Some(&sink))), (Some(vec![]), Some(vec![1, 1])));
         assert_eq!(taps.last_cycle("s"), Some(Timestamp::from_nanos(4)));

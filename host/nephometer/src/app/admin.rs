@@ -33,7 +33,7 @@ pub(super) struct AdminResources {
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) taps: Taps,
     /// The configuration that is in effect.
-    pub(super) spec: watch::Receiver<Arc<AgentSpec>>,
+    pub(super) spec: watch::Sender<Arc<AgentSpec>>,
 }
 
 /// Handles control requests.

@@ -86,11 +86,9 @@ impl App {
         let control = control.transpose()?;
         let factory = Arc::new(factory);
         let background_tasks = options.reload.map(|reload| {
-            let in_effect = watch::Sender::new(Arc::new(spec.clone()));
-            let store = (&store, dead_letters);
-            let resources = admin_resources(store, &hypervisor, &factory, &in_effect);
+            let resources = admin_resources(&spec, (&store, dead_letters), &hypervisor, &factory);
             let parts = (&spec, &journal, handles(&built.sinks));
-            let reload = (reload, options.service.clone(), in_effect);
+            let reload = (reload, options.service.clone());
             background_tasks(reload, control, &factory, parts, (sink_event_receiver, resources))
         });
         Ok(Self {
@@ -103,7 +101,6 @@ impl App {
             sources: polled_sources(&spec, &built.sinks),
             journal,
             spools: factory.spools.clone(),
-            taps: factory.taps.clone(),
             recorder: options.recorder,
             sinks: built.sinks.into_iter().map(|(_, sink, handle)| (sink, handle)).collect(),
             publishers: built.publishers,
@@ -118,10 +115,10 @@ impl App {
 }
 
 fn admin_resources(
+    spec: &AgentSpec,
     (store, dead_letters): (&Store, DeadLetters),
     hypervisor: &Arc<dyn Hypervisor>,
     factory: &Factory,
-    in_effect: &watch::Sender<Arc<AgentSpec>>,
 ) -> AdminResources {
     AdminResources {
         hypervisor: Arc::clone(hypervisor),
@@ -130,7 +127,7 @@ fn admin_resources(
         gaps: store.gaps(),
         identity: store.identity(),
         taps: factory.taps.clone(),
-        spec: in_effect.subscribe(),
+        spec: watch::Sender::new(Arc::new(spec.clone())),
     }
 }
 
@@ -147,7 +144,7 @@ fn open_store(spec: &AgentSpec, options: &Options) -> Result<Store, AppError> {
 
 /// Builds the supervisor and the admin service.
 fn background_tasks(
-    (reload, service, in_effect): (Reload, Service, watch::Sender<Arc<AgentSpec>>),
+    (reload, service): (Reload, Service),
     control: Option<control::Server>,
     factory: &Arc<Factory>,
     (spec, journal, handles): (&AgentSpec, &Journal, Vec<(Arc<str>, SinkHandle)>),
@@ -170,7 +167,7 @@ fn background_tasks(
         sink_events,
         reload_requests,
         last_reload,
-        in_effect,
+        in_effect: admin.resources.spec.clone(),
         service,
     };
     BackgroundTasks { supervisor, channels, admin, changes: change_receiver, control }

@@ -22,7 +22,7 @@ use nephometer_http::{
 };
 use nephometer_metrics::{Form, GuestMeters, TextFormat};
 use nephometer_model::Polled;
-use nephometer_pipeline::PolledObserver;
+use nephometer_pipeline::{PolledObserver, Taps};
 use nephometer_telemetry::PollingStats;
 
 /// How long requests that are under way may take at the end.
@@ -32,6 +32,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) struct Listeners {
     guests: Option<Arc<GuestMeters>>,
     polling: Option<Arc<PollingStats>>,
+    /// What `tap` and `explain` look at.
+    taps: Option<Taps>,
     listeners: Vec<(ListenerSpec, Router)>,
     stop: watch::Sender<bool>,
 }
@@ -59,18 +61,23 @@ impl Listeners {
             guests = Some(meters);
         }
         let polling = admin.map(|admin| Arc::clone(&admin.ledger.polling));
-        Self { guests, polling, listeners, stop: watch::channel(false).0 }
+        let taps = admin.map(|admin| admin.resources.taps.clone());
+        Self { guests, polling, taps, listeners, stop: watch::channel(false).0 }
     }
 
     /// What the router shows every batch to.
     pub(super) fn observer(&self) -> Option<PolledObserver> {
         let (guests, polling) = (self.guests.clone(), self.polling.clone()?);
+        let taps = self.taps.clone();
         Some(Box::new(move |polled| {
             let Polled { batch, gaps, .. } = polled;
             let reasons = gaps.iter().map(|gap| gap.reason.as_str());
             polling.add_batch(&batch.source, batch.samples.len() as u64, reasons);
             if let Some(guests) = &guests {
                 guests.offer(polled);
+            }
+            if let Some(taps) = &taps {
+                taps.offer_polled(polled);
             }
         }))
     }
@@ -79,6 +86,9 @@ impl Listeners {
     pub(super) fn set_sources(&self, sources: &[SourceSpec]) {
         if let Some(polling) = &self.polling {
             polling.retain(&sources.iter().map(|source| source.interval).collect::<Vec<_>>());
+        }
+        if let Some(taps) = &self.taps {
+            taps.retain_sources(|name| sources.iter().any(|source| *source.name == *name));
         }
         if let Some(guests) = &self.guests {
             guests.retain(sources.iter().map(|source| &source.name));

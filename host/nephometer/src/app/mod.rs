@@ -41,7 +41,7 @@ use nephometer_libvirt::poll::{PollContext, PollSchedule};
 use nephometer_model::Polled;
 use nephometer_openstack::{Refresher, ServerFeed};
 use nephometer_pipeline::publish::{self, PublisherTask};
-use nephometer_pipeline::{DrainedSink, OutputObserver, Sink, SinkHandle, Taps, route};
+use nephometer_pipeline::{DrainedSink, OutputObserver, Sink, SinkHandle, route};
 use nephometer_store::{Journal, Recorder, Spools, StoreError};
 use nephometer_telemetry::{Heartbeats, Ledger, Service, events};
 use nephometer_wasm::{ComponentError, ListedComponent};
@@ -172,7 +172,6 @@ pub struct App {
     sources: Vec<SourceSpec>,
     journal: Journal,
     spools: Spools,
-    taps: Taps,
     recorder: Option<Recorder>,
     sinks: Vec<(Sink, SinkHandle)>,
     publishers: Vec<PublisherTask>,
@@ -225,8 +224,8 @@ impl App {
         let mut polls =
             PollTasks::new((self.context, self.pace, self.schedule), batches, &self.heartbeats);
         polls.set_sources(&self.sources);
-        let observer = sources::tapped(self.taps.clone(), self.listeners.observer());
-        let routing = route(receiver, self.journal.clone(), self.recorder, Some(observer));
+        let observer = self.listeners.observer();
+        let routing = route(receiver, self.journal.clone(), self.recorder, observer);
         running_tasks.router.spawn("router", routing);
         self.listeners.spawn(&mut running_tasks.listeners);
         let mut handles = Vec::new();
@@ -243,8 +242,8 @@ impl App {
             let line = move || line().unwrap_or_else(|| "stopping".to_owned());
             self.service.ready(&self.heartbeats, Box::new(line));
         }
-        let sources = (&mut polls, &self.listeners, &self.taps);
-        let ended = running_tasks.run_until_stopped(sources, changes, stop).await;
+        let ended =
+            running_tasks.run_until_stopped(&mut polls, &self.listeners, changes, stop).await;
         self.service.stopping();
         polls.stop();
         let grace = self.spec.shutdown_grace;
@@ -328,7 +327,8 @@ impl RunningTasks {
     /// Applies changes until all polls have ended, a task has failed, or `stop` is true.
     async fn run_until_stopped(
         &mut self,
-        (polls, listeners, taps): (&mut PollTasks, &Listeners, &Taps),
+        polls: &mut PollTasks,
+        listeners: &Listeners,
         mut changes: mpsc::Receiver<Change>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), AppError> {
@@ -344,7 +344,6 @@ impl RunningTasks {
                     Change::Sources(sources) => {
                         polls.set_sources(&sources);
                         listeners.set_sources(&sources);
-                        taps.retain_sources(|name| sources.iter().any(|one| *one.name == *name));
                     }
                     Change::Publisher(task) => self.spawn_publisher(task),
                 },

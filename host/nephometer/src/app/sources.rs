@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::watch::WatchedPaths;
 use nephometer_config::{AgentSpec, SinkSpec};
-use nephometer_pipeline::{PolledObserver, Taps};
 
 /// The names of the sources that feed a sink.
 pub(super) fn sources_of(spec: &AgentSpec, sink: &SinkSpec) -> HashSet<Arc<str>> {
@@ -22,14 +21,4 @@ pub(super) fn watched_paths(spec: &AgentSpec, files: &[PathBuf]) -> WatchedPaths
         folders: spec.components.path.iter().map(|path| absolute(path)).collect(),
         files: files.iter().map(|path| absolute(path)).collect(),
     }
-}
-
-/// Shows each polled batch to the taps, and to the listeners if there are any.
-pub(super) fn tapped(taps: Taps, listeners: Option<PolledObserver>) -> PolledObserver {
-    Box::new(move |polled| {
-        taps.offer_polled(polled);
-        if let Some(observe) = &listeners {
-            observe(polled);
-        }
-    })
 }

@@ -78,7 +78,7 @@ impl TapCommand {
         let (_, lines) = self.socket.open(&request)?;
         let mut out = output::stdout();
         if !self.json {
-            write_row(&mut out, COLUMNS.map(|(header, _)| header.to_owned()))?;
+            write_row(&mut out, &COLUMNS.map(|(header, _)| header.to_owned()))?;
             out.flush()?;
         }
         for line in lines {
@@ -86,7 +86,7 @@ impl TapCommand {
             if self.json {
                 writeln!(out, "{line}")?;
             } else if line["sample"].is_object() {
-                write_row(&mut out, row(&line))?;
+                write_row(&mut out, &row(&line))?;
             } else {
                 note(&line);
             }
@@ -116,7 +116,7 @@ fn row(line: &Value) -> [String; 6] {
     [cell("timestamp"), point, cell("name"), cell("resource_id"), volume, cell("unit")]
 }
 
-fn write_row(out: &mut impl Write, cells: [String; 6]) -> std::io::Result<()> {
+fn write_row(out: &mut impl Write, cells: &[String; 6]) -> std::io::Result<()> {
     let mut line = String::new();
     for (cell, (header, least)) in cells.iter().zip(COLUMNS) {
         let cell = clean(cell);
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(at(json!({"sink": "k", "index": null, "sample": sample})), "k");
         assert_eq!(at(json!({"sink": null, "source": "s", "sample": sample})), "s");
         let mut out = Vec::new();
-        write_row(&mut out, row(&in_sink)).unwrap();
+        write_row(&mut out, &row(&in_sink)).unwrap();
         let line = String::from_utf8(out).unwrap();
         assert!(line.contains("cpu\\u{1b}[2J") && line.ends_with(" 0.500  %\n"), "{line}");
     }

@@ -74,10 +74,7 @@ pub(super) async fn explain(
     };
     let sources = sources(agent, (meter, origin), &wanted);
     let sinks = sinks::explain(agent, &wanted);
-    let instance = resource.instance();
-    let is_resource = |id: &str| {
-        Some(id) == instance.as_deref() || instance.as_deref().is_some_and(|it| id.contains(it))
-    };
+    let is_resource = |id: &str| resource.concerns(id);
     let last = |source: &str| agent.taps.last_cycle(source);
     let gaps = ExplainedGaps::select(agent.gaps.all().await?, meter, is_resource, last);
     let found = Found { meter, origin, resource: &resource, sources: &sources, sinks: &sinks };

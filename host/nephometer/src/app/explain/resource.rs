@@ -1,4 +1,4 @@
-//! The resource that somebody asks about: its domain, and whether that is metered and runs.
+//! The resource that a client asks about: its domain, and whether that is metered and runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,14 @@ impl ExplainedResource {
     pub(super) fn instance(&self) -> Option<String> {
         let named = || Uuid::parse_str(&self.text).ok();
         self.domain.as_ref().map(|domain| domain.uuid).or_else(named).map(|uuid| uuid.to_string())
+    }
+
+    /// Whether a gap of this id is one of the instance, or of the device if the id names one.
+    pub(super) fn concerns(&self, id: &str) -> bool {
+        let instance = self.instance();
+        let of_instance =
+            |instance: &str| id == instance || (self.device.is_none() && id.contains(instance));
+        id == self.text || instance.as_deref().is_some_and(of_instance)
     }
 
     /// Whether the domain is metered at all, or why not.

@@ -56,7 +56,7 @@ impl Drop for RawTerminal {
         let mut out = output::terminal();
         // A terminal that is gone needs nothing.
         drop(write!(out, "\x1b[?25h\x1b[?1049l").and_then(|()| out.flush()));
-        drop(tcsetattr(io::stdin(), OptionalActions::Now, &self.before));
+        let _restored = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }
 
