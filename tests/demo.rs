@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::harness::{Agent, PATIENCE, eventually, root};
+use crate::harness::{Agent, PATIENCE, Terminal, eventually, root};
 
 /// The demo with a simulation, started in the folder of `agent`.
 fn arguments(agent: &Agent, seconds: &str) -> Vec<String> {
@@ -85,54 +85,6 @@ fn what_is_not_acknowledged_is_reported_and_a_closed_output_ends_it() {
     shell.current_dir(agent.folder.path()).env_remove("AMQP_URL");
     let ended = agent.start(shell, None).ended(PATIENCE).code(0);
     assert!(ended.stdout.starts_with("nephometer: a SIMULATION"), "{}", ended.stdout);
-}
-
-/// A terminal of tmux with a server of its own, which ends with it.
-struct Terminal {
-    socket: String,
-}
-
-impl Terminal {
-    fn start(agent: &Agent, columns: u16, rows: u16, command: &str) -> Self {
-        let terminal = Self { socket: agent.folder.at("tmux").display().to_string() };
-        let size = [columns.to_string(), rows.to_string()];
-        terminal.tmux(&[
-            "-f",
-            "/dev/null",
-            "new-session",
-            "-d",
-            "-x",
-            &size[0],
-            "-y",
-            &size[1],
-            command,
-        ]);
-        terminal
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("tmux");
-        command
-            .args(["-S", &self.socket])
-            .args(arguments)
-            .env_remove("TMUX")
-            .env("LC_ALL", "C.UTF-8");
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn shown(&self) -> String {
-        // Lines that the terminal wraps are joined.
-        self.tmux(&["capture-pane", "-p", "-J"])
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let mut command = Command::new("tmux");
-        drop(command.args(["-S", &self.socket, "kill-server"]).output());
-    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod golden;
 mod graph;
 mod hostile;
 mod http;
+mod live;
 mod migration;
 mod openstack;
 mod oslo;

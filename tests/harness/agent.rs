@@ -136,8 +136,18 @@ impl Agent {
         let config = self.folder.write("nephometer.yaml", self.settings.to_string());
         command.args(arguments).arg("--config").arg(config);
         let pipeline = self.folder.at("pipeline.yaml");
-        let without_pipeline =
-            ["status", "reload", "spool", "gaps", "keys", "dead-letters", "page"];
+        let without_pipeline = [
+            "status",
+            "tap",
+            "explain",
+            "top",
+            "reload",
+            "spool",
+            "gaps",
+            "keys",
+            "dead-letters",
+            "page",
+        ];
         let takes_none = |first: &&str| without_pipeline.contains(first);
         if pipeline.exists() && !arguments.first().is_some_and(takes_none) {
             command.arg("--pipeline").arg(pipeline);

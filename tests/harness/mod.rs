@@ -17,6 +17,7 @@ mod resident;
 mod samples;
 mod server;
 mod stream;
+mod terminal;
 mod verify;
 
 use std::time::{Duration, Instant};
@@ -36,6 +37,7 @@ pub(crate) use samples::{
 };
 pub(crate) use server::Server;
 pub(crate) use stream::{StreamMessage, public_keys, verify_arrivals, verify_stream};
+pub(crate) use terminal::Terminal;
 pub(crate) use verify::{verify, verify_python2};
 
 /// Timeout of all waiting. Generous, because test machines are busy; only a failing test waits this

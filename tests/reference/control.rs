@@ -13,7 +13,8 @@ const HEAD: &str = "# Control requests
 
 A running agent answers at `control.socket`, a Unix socket that only the agent's user and root may open.
 A request is one line of JSON, an object whose `command` names it; the response is one line: an object
-with `answer`, or with `error` and a text. The connection is closed after that. The commands of
+with `answer`, or with `error` and a text. The connection is closed after that; only `tap` has more lines,
+and [live.md](../live.md) describes them and the answer to `explain`. The commands of
 `nephometer` are the supported client; requests may gain fields and answers may gain keys in any version.
 
 ```sh

@@ -18,6 +18,7 @@ mod quarantine;
 mod revision;
 mod router;
 mod sink;
+mod taps;
 
 pub use drained_sink::DrainedSink;
 pub use fanout::{OutputObserver, PublisherFanout, SinkOutput};
@@ -25,3 +26,4 @@ pub use handle::{Publishers, SinkEvent, SinkHandle, SinkState, SinkStatus, Takeo
 pub use revision::{ChainRevision, Snapshot};
 pub use router::{PolledObserver, route};
 pub use sink::{Sink, SinkParts};
+pub use taps::{KeepNext, PassOutcome, Passage, Tap, TapPoint, TapTarget, Taps};

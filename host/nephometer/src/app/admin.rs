@@ -3,11 +3,11 @@
 //! Reads counters, statuses and the store. Leaves reloads to the supervisor and dead letters to their
 //! sinks; changes nothing by itself.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::cpu::ThreadTimes;
@@ -16,13 +16,14 @@ use super::plan::short_digest;
 use super::queries;
 use super::reload_history::ReloadHistory;
 use super::reload_request::{ReloadReport, ReloadRequest};
-use crate::control::{Request, Response};
-use nephometer_config::SourceSpec;
+use super::{explain, tap};
+use crate::control::{ControlReply, Request, Response};
+use nephometer_config::AgentSpec;
 use nephometer_libvirt::hypervisor::Hypervisor;
 use nephometer_libvirt::schedule::Clock;
-use nephometer_pipeline::SinkHandle;
+use nephometer_pipeline::{SinkHandle, Taps};
 use nephometer_store::{DeadLetters, Gaps, Identity, Spools};
-use nephometer_telemetry::Ledger;
+use nephometer_telemetry::{Ledger, PollingStats};
 use nephometer_wasm::ComponentHost;
 
 /// The parts of the agent that requests read from.
@@ -34,6 +35,9 @@ pub(super) struct AdminResources {
     /// `None` without a store on disk.
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) page: PageAccess,
+    pub(super) taps: Taps,
+    /// The configuration that is in effect.
+    pub(super) spec: watch::Sender<Arc<AgentSpec>>,
 }
 
 /// How the page is opened.
@@ -52,8 +56,6 @@ pub(super) struct AdminService {
     pub(super) reload_requests: mpsc::Sender<ReloadRequest>,
     pub(super) reloads: Arc<ReloadHistory>,
     pub(super) threads: ThreadTimes,
-    /// What is polled now.
-    pub(super) sources: Arc<Mutex<Vec<SourceSpec>>>,
     pub(super) host: String,
     pub(super) clock: Clock,
     pub(super) resources: AdminResources,
@@ -77,7 +79,6 @@ impl AdminService {
             reloads: Arc::new(ReloadHistory::new(clock)),
             clock,
             threads: ThreadTimes::default(),
-            sources: Arc::default(),
             host: host.to_owned(),
             resources,
             started,
@@ -85,7 +86,17 @@ impl AdminService {
     }
 
     /// Handles one request.
-    pub(super) async fn handle(&self, request: Request) -> Response {
+    pub(super) async fn handle(&self, request: Request) -> ControlReply {
+        match &request {
+            Request::Tap { .. } => match tap::open(&self.resources.taps, &self.sinks, &request) {
+                Ok((answer, lines)) => ControlReply::Stream(Response::ok(answer), lines),
+                Err(reason) => Response::failed(reason).into(),
+            },
+            _ => self.respond(request).await.into(),
+        }
+    }
+
+    async fn respond(&self, request: Request) -> Response {
         match request {
             Request::Status => Response::ok(self.status()),
             Request::ComponentStatus => Response::ok(self.component_status()),
@@ -109,7 +120,26 @@ impl AdminService {
                 Ok(published) => Response::ok(json!({ "published": published })),
                 Err(reason) => Response::failed(reason),
             },
+            Request::Explain { meter, resource, wait } => {
+                self.explain(&meter, &resource, wait).await
+            }
+            Request::Tap { .. } => Response::failed("a tap is a stream".to_owned()),
         }
+    }
+
+    async fn explain(&self, meter: &str, resource: &str, wait: bool) -> Response {
+        let AdminResources { hypervisor, gaps, taps, spec, .. } = &self.resources;
+        let spec = Arc::clone(&spec.borrow());
+        let agent = explain::ExplainedAgent {
+            spec: &spec,
+            sinks: &self.sinks,
+            ledger: &self.ledger,
+            taps,
+            hypervisor: &**hypervisor,
+            gaps,
+        };
+        let explained = explain::explain(&agent, (meter, resource), wait).await;
+        explained.map_or_else(Response::failed, Response::ok)
     }
 
     pub(super) fn status(&self) -> Value {
@@ -145,6 +175,7 @@ impl AdminService {
                 "problems": last_reload.problems,
             },
             "libvirt": self.libvirt_load(),
+            "polling": polling(&self.ledger.polling),
             "ledger": ledger_json(&self.ledger),
             "ledger_text": self.ledger.to_string(),
         })
@@ -218,4 +249,21 @@ impl AdminService {
         self.resources.dead_letters.remove(number).await.map_err(|error| error.to_string())?;
         Ok(published)
     }
+}
+
+/// The last polling cycle of each interval, with the domains by state.
+fn polling(stats: &PollingStats) -> Value {
+    let intervals = stats.intervals().into_iter().map(|(interval, one)| {
+        json!({
+            "interval_seconds": interval.as_secs_f64(),
+            "cycles": one.cycles,
+            "cycle_seconds": one.seconds,
+            "age_seconds": one.last.elapsed().as_secs_f64(),
+            "domains": one.domains,
+        })
+    });
+    json!({
+        "intervals": intervals.collect::<Vec<_>>(),
+        "unlistable": stats.unlistable().map(|(reason, _)| reason),
+    })
 }

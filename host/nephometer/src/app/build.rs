@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha224};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::admin::{AdminResources, AdminService, PageAccess};
 use super::factory::{ComponentProblem, Factory};
@@ -21,7 +21,7 @@ use nephometer_model::{HostId, ServerSource, Timestamp};
 use nephometer_openstack::{Refresher, ServerFeed};
 use nephometer_pipeline::publish::{PublisherTask, StreamContext};
 use nephometer_pipeline::transform::StateBudget;
-use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts};
+use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts, Taps};
 use nephometer_store::{DeadLetters, Identity, Journal, JournalBounds, Spools, Store, WhenFull};
 use nephometer_telemetry::{Service, events};
 use nephometer_wasm::ComponentHost;
@@ -84,8 +84,7 @@ impl App {
         let context = poll_context(&spec, &hypervisor, &options, &factory, known);
         let control = control_server(&spec, &options)?;
         let factory = Arc::new(factory);
-        let resources =
-            admin_resources((&store, &spec), &hypervisor, &factory.spools, dead_letters)?;
+        let resources = admin_resources((&store, &spec), dead_letters, &hypervisor, &factory)?;
         let background_tasks = options.reload.map(|reload| {
             let parts = (&spec, &journal, handles(&built.sinks));
             let reload = ((reload, options.service.clone()), clock);
@@ -131,17 +130,19 @@ fn compiles_first(options: &Options, hypervisor: &dyn Hypervisor) -> bool {
 
 fn admin_resources(
     (store, spec): (&Store, &AgentSpec),
-    hypervisor: &Arc<dyn Hypervisor>,
-    spools: &Spools,
     dead_letters: DeadLetters,
+    hypervisor: &Arc<dyn Hypervisor>,
+    factory: &Factory,
 ) -> Result<AdminResources, AppError> {
     let token = store.page_token()?;
     Ok(AdminResources {
         hypervisor: Arc::clone(hypervisor),
         dead_letters,
-        spools: spools.clone(),
+        spools: factory.spools.clone(),
         gaps: store.gaps(),
         identity: store.identity(),
+        taps: factory.taps.clone(),
+        spec: watch::Sender::new(Arc::new(spec.clone())),
         page: PageAccess { token, addresses: page_addresses(spec) },
     })
 }
@@ -190,7 +191,14 @@ fn background_tasks(
     let supervisor =
         Supervisor::new(Arc::clone(factory), journal.clone(), spec.clone(), handles, reload);
     let history = Arc::clone(&admin.reloads);
-    let channels = SupervisorChannels { changes, sink_events, reload_requests, history, service };
+    let channels = SupervisorChannels {
+        changes,
+        sink_events,
+        reload_requests,
+        history,
+        in_effect: admin.resources.spec.clone(),
+        service,
+    };
     BackgroundTasks { supervisor, channels, admin, changes: change_receiver, control }
 }
 
@@ -215,6 +223,7 @@ fn factory(
         when_full,
         ledger: Arc::default(),
         states: StateBudget::new(0),
+        taps: Taps::default(),
         transform,
     }
 }

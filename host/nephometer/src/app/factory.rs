@@ -12,13 +12,13 @@ use nephometer_config::{
     StoreSpec, TransformerSpec,
 };
 use nephometer_model::{Bound, HostId};
-use nephometer_pipeline::ChainRevision;
 use nephometer_pipeline::publish::{
     self, PublisherError, PublisherHandle, PublisherTask, StreamContext,
 };
 use nephometer_pipeline::transform::{
     Chain, ComponentTransformer, Identity, StateBudget, Transformer,
 };
+use nephometer_pipeline::{ChainRevision, Taps};
 use nephometer_store::{SpoolBounds, SpoolClaim, Spools, WhenFull};
 use nephometer_telemetry::events::component as events;
 use nephometer_telemetry::{self as telemetry, Ledger, TransformerCount};
@@ -73,6 +73,8 @@ pub(super) struct Factory {
     pub(super) ledger: Arc<Ledger>,
     /// Bytes of the saved states of all sinks.
     pub(super) states: Arc<StateBudget>,
+    /// Where people look at the samples of all sinks.
+    pub(super) taps: Taps,
     /// Whether sinks get their transformers.
     pub(super) transform: bool,
 }
@@ -126,8 +128,9 @@ impl Factory {
         for warning in &*warnings {
             events::option_ignored(&warning.place.to_string(), &warning.reason);
         }
-        let chain =
-            Chain::new(&sink.name, self.host_id, transformers).with_state_budget(&self.states);
+        let chain = Chain::new(&sink.name, self.host_id, transformers)
+            .with_state_budget(&self.states)
+            .with_taps(&self.taps);
         Ok(ChainRevision { chain, on_error, on_state_mismatch })
     }
 

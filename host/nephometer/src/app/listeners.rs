@@ -4,7 +4,7 @@
 //! They are off the data path: the router hands a reference of each batch over and goes on. A listener
 //! that cannot listen costs itself only.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ use nephometer_http::{
 };
 use nephometer_metrics::{Form, GuestMeters, TextFormat};
 use nephometer_model::Polled;
-use nephometer_pipeline::PolledObserver;
+use nephometer_pipeline::{PolledObserver, Taps};
 use nephometer_telemetry::PollingStats;
 use nephometer_view::{View, ViewFeed};
 
@@ -34,8 +34,9 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) struct Listeners {
     guests: Option<Arc<GuestMeters>>,
     polling: Option<Arc<PollingStats>>,
-    sources: Option<Arc<Mutex<Vec<SourceSpec>>>>,
     view: Option<(Arc<View>, Arc<ViewFeed>)>,
+    /// What `tap` and `explain` look at.
+    taps: Option<Taps>,
     listeners: Vec<(ListenerSpec, Router)>,
     stop: watch::Sender<bool>,
 }
@@ -71,14 +72,15 @@ impl Listeners {
             guests = Some(meters);
         }
         let polling = admin.map(|admin| Arc::clone(&admin.ledger.polling));
-        let sources = admin.map(|admin| Arc::clone(&admin.sources));
-        Self { guests, polling, sources, view, listeners, stop: watch::channel(false).0 }
+        let taps = admin.map(|admin| admin.resources.taps.clone());
+        Self { guests, polling, taps, view, listeners, stop: watch::channel(false).0 }
     }
 
     /// What the router shows every batch to.
     pub(super) fn observer(&self) -> Option<PolledObserver> {
         let (guests, polling) = (self.guests.clone(), self.polling.clone()?);
         let view = self.view.as_ref().map(|(_, feed)| Arc::clone(feed));
+        let taps = self.taps.clone();
         Some(Box::new(move |polled| {
             let Polled { batch, gaps, .. } = polled;
             let reasons = gaps.iter().map(|gap| gap.reason.as_str());
@@ -89,6 +91,9 @@ impl Listeners {
             if let Some(view) = &view {
                 view.offer(polled);
             }
+            if let Some(taps) = &taps {
+                taps.offer_polled(polled);
+            }
         }))
     }
 
@@ -97,15 +102,14 @@ impl Listeners {
         if let Some(polling) = &self.polling {
             polling.retain(&sources.iter().map(|source| source.interval).collect::<Vec<_>>());
         }
+        if let Some(taps) = &self.taps {
+            taps.retain_sources(|name| sources.iter().any(|source| *source.name == *name));
+        }
         if let Some(guests) = &self.guests {
             guests.retain(sources.iter().map(|source| &source.name));
         }
         if let Some((view, _)) = &self.view {
             view.retain_sources(&sources.iter().map(|source| &*source.name).collect::<Vec<_>>());
-        }
-        if let Some(known) = &self.sources {
-            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            *known = sources.to_vec();
         }
     }
 

@@ -8,6 +8,7 @@ mod admin;
 mod agent_metrics;
 mod build;
 mod cpu;
+mod explain;
 mod factory;
 mod health;
 mod ledger_json;
@@ -21,10 +22,12 @@ mod queries;
 mod refusals;
 mod reload_history;
 mod reload_request;
+mod selection;
 mod sources;
 mod supervisor;
 mod support;
 mod swap;
+mod tap;
 mod tasks;
 
 use std::path::PathBuf;
@@ -233,7 +236,6 @@ impl App {
         let observer = self.listeners.observer();
         let routing = route(receiver, self.journal.clone(), self.recorder, observer);
         running_tasks.router.spawn("router", routing);
-        self.listeners.set_sources(&self.sources);
         self.listeners.spawn(&mut running_tasks.listeners);
         let mut handles = Vec::new();
         for (sink, handle) in self.sinks {

@@ -1,6 +1,6 @@
 //! The state of the agent as the page shows it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -80,8 +80,7 @@ fn cycles(admin: &AdminService) -> Vec<Value> {
 
 fn sources(admin: &AdminService) -> Vec<Value> {
     let counts = admin.ledger.polling.sources();
-    let sources = admin.sources.lock();
-    let sources = sources.unwrap_or_else(PoisonError::into_inner);
+    let spec = Arc::clone(&admin.resources.spec.borrow());
     let source = |spec: &SourceSpec| {
         let count = counts.get(&*spec.name);
         json!({
@@ -93,7 +92,7 @@ fn sources(admin: &AdminService) -> Vec<Value> {
             "gaps": count.map(|count| json!(count.gaps)),
         })
     };
-    sources.iter().map(source).collect()
+    spec.pipeline.sources.iter().map(source).collect()
 }
 
 fn sinks(admin: &AdminService) -> Vec<Value> {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::factory::{Factory, TransformerKey, join_lines};
 use super::plan;
@@ -72,6 +72,8 @@ pub(super) struct SupervisorChannels {
     pub(super) reload_requests: mpsc::Receiver<ReloadRequest>,
     /// Learns what each reload did.
     pub(super) history: Arc<ReloadHistory>,
+    /// The configuration that is in effect.
+    pub(super) in_effect: watch::Sender<Arc<AgentSpec>>,
     /// Learns when a reload begins and ends.
     pub(super) service: Service,
 }
@@ -195,6 +197,7 @@ impl Supervisor {
                 events::applied(&report.changes.join("; "));
             }
             channels.history.add(cause.as_str(), report.clone());
+            channels.in_effect.send_replace(Arc::new(self.spec.clone()));
             channels.service.reloaded();
         }
         report

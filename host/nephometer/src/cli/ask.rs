@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::args::Common;
 use super::{Failure, output};
-use crate::control::{self, Request};
+use crate::control::{self, ControlError, ControlLines, Request};
 use nephometer_config as config;
 use nephometer_model::clean;
 
@@ -27,11 +27,23 @@ pub(super) struct Socket {
 impl Socket {
     /// Sends a request and returns the answer.
     pub(super) fn send(&self, request: &Request) -> Result<Value> {
-        let path = match &self.socket {
+        Ok(control::send(&self.path()?, request)?)
+    }
+
+    /// Sends a request whose answer is followed by lines. A refusal is a usage error.
+    pub(super) fn open(&self, request: &Request) -> Result<(Value, ControlLines)> {
+        control::open(&self.path()?, request).map_err(|error| match error {
+            ControlError::Refused(_) => anyhow::Error::from(error).context(Failure::Usage),
+            error => error.into(),
+        })
+    }
+
+    /// The path of the agent's socket.
+    pub(super) fn path(&self) -> Result<PathBuf> {
+        Ok(match &self.socket {
             Some(path) => path.clone(),
             None => self.spec()?.control,
-        };
-        Ok(control::send(&path, request)?)
+        })
     }
 
     /// The host's settings.

@@ -34,6 +34,12 @@ pub(super) fn padded(text: &str, exactly: usize) -> String {
     text + &" ".repeat(missing)
 }
 
+/// A text of at least this width.
+pub(super) fn padded_at_least(text: &str, least: usize) -> String {
+    let missing = least.saturating_sub(width(text));
+    text.to_owned() + &" ".repeat(missing)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

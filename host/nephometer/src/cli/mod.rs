@@ -18,6 +18,7 @@ mod component_new;
 mod component_test;
 mod dead_letters;
 mod demo;
+mod explain;
 mod findings;
 mod gaps;
 mod graph;
@@ -35,7 +36,9 @@ mod spool;
 mod store_client;
 mod symbolize;
 mod table;
+mod tap;
 mod tool;
+mod top;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -73,6 +76,9 @@ enum Command {
     Check(check::Check),
     Graph(graph::Graph),
     Status(ask::Status),
+    Tap(tap::TapCommand),
+    Explain(explain::Explain),
+    Top(top::Top),
     Reload(ask::ReloadCommand),
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
@@ -133,6 +139,9 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.execute(),
         Command::Graph(graph) => graph.execute(),
         Command::Status(status) => status.execute(),
+        Command::Tap(tap) => tap.execute(),
+        Command::Explain(explain) => explain.execute(),
+        Command::Top(top) => top.execute(),
         Command::Reload(reload) => reload.execute(),
         Command::DeadLetters(letters) => letters.execute(),
         Command::Spool(spool) => spool.execute(),

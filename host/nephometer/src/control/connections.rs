@@ -8,17 +8,22 @@ use std::io::{Error, ErrorKind, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::{Request, Response};
+use super::{ControlReply, Lines, Request, Response};
 use nephometer_model::{Bound, clean};
 use nephometer_telemetry::events::control as events;
 
 /// The time limit for a client to send its request, and to receive the response.
 const IO_TIMEOUT: Duration = Duration::from_millis(Bound::ControlTime.most());
+
+/// The longest time of a stream of lines. A tap ends by itself before, if its client reads the end.
+const STREAM_TIMEOUT: Duration =
+    Duration::from_millis(Bound::TapTime.most() + Bound::ControlTime.most());
 
 /// All open connections. Dropping it closes them.
 pub(super) struct Connections<A> {
@@ -39,7 +44,7 @@ struct OpenConnections {
 impl<A, F> Connections<A>
 where
     A: Fn(Request) -> F + Send + Sync + 'static,
-    F: Future<Output = Response> + Send + 'static,
+    F: Future<Output: Into<ControlReply>> + Send + 'static,
 {
     pub(super) fn new(handler: A) -> Self {
         Self { handler: Arc::new(handler), tasks: JoinSet::new(), open: Arc::default(), next: 0 }
@@ -140,20 +145,47 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Reads one request and writes one response.
-async fn serve<F: Future<Output = Response>>(
+/// Reads one request and writes one response, and the lines after it.
+async fn serve<F: Future<Output: Into<ControlReply>>>(
     mut stream: UnixStream,
     handler: &(impl Fn(Request) -> F + Sync),
     slot: ConnectionSlot,
 ) -> std::io::Result<()> {
-    let (reader, mut writer) = stream.split();
-    let request = with_timeout(read_request(reader)).await?;
+    let (mut reader, mut writer) = stream.split();
+    let request = with_timeout(read_request(&mut reader)).await?;
     let Some(_slot) = slot.activate() else { return Ok(()) };
-    let response = match request {
-        Ok(request) => handler(request).await,
-        Err(reason) => Response::failed(reason),
+    let reply = match request {
+        Ok(request) => handler(request).await.into(),
+        Err(reason) => Response::failed(reason).into(),
     };
-    with_timeout(write_response(&mut writer, &response)).await
+    let (response, lines) = match reply {
+        ControlReply::One(response) => (response, None),
+        ControlReply::Stream(response, lines) => (response, Some(lines)),
+    };
+    with_timeout(write_response(&mut writer, &response)).await?;
+    let Some(lines) = lines else { return Ok(()) };
+    tokio::select! {
+        written = timeout(STREAM_TIMEOUT, write_lines(&mut writer, lines)) => written?,
+        () = closed(&mut reader) => Ok(()),
+    }
+}
+
+/// Writes lines as fast as the client reads them.
+async fn write_lines(
+    writer: &mut (impl AsyncWrite + Unpin),
+    mut lines: Lines,
+) -> std::io::Result<()> {
+    while let Some(mut line) = lines.next().await {
+        line.push('\n');
+        writer.write_all(line.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the client has closed its side. What else it sends is ignored.
+async fn closed(reader: &mut (impl AsyncRead + Unpin)) {
+    let mut ignored = [0; 64];
+    while reader.read(&mut ignored).await.is_ok_and(|length| length > 0) {}
 }
 
 async fn with_timeout<T>(work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {

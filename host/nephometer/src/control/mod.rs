@@ -1,25 +1,28 @@
-//! The agent's UNIX socket: one request and one response per connection, each a line of JSON.
+//! The agent's UNIX socket: one request and one response per connection, each a line of JSON. After the
+//! response to `tap` more lines follow.
 //!
 //! Owns the protocol, the server and the client. A handler that the caller provides answers the
 //! requests; this module knows nothing of the agent.
 
+mod client;
 mod connections;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod reply;
 
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use thiserror::Error;
 use tokio::net::UnixListener;
 
+pub use client::{ControlLines, open, send};
 use connections::Connections;
 use nephometer_telemetry::events::control as events;
+pub use reply::{ControlReply, Lines, Response};
 
 /// A request to a running agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,29 +77,37 @@ pub enum Request {
         /// The number of the dead letter, from `dead-letters ls`.
         number: u64,
     },
-}
-
-/// The response: an answer or an error.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Response {
-    /// The result of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub answer: Option<Value>,
-    /// Why the request failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-impl Response {
-    /// A successful response.
-    pub fn ok(answer: Value) -> Self {
-        Self { answer: Some(answer), error: None }
-    }
-
-    /// A failed response.
-    pub fn failed(reason: String) -> Self {
-        Self { answer: None, error: Some(reason) }
-    }
+    /// Show samples that pass a point of the pipeline. After the answer, each line is an object: a sample,
+    /// a number of samples that were not shown, or the end. The client keeps its side open.
+    Tap {
+        /// Where: `source` (as polled), `before` the first transformer of a sink, `after` a transformer,
+        /// or `output` (as the publishers get them); `output` if it is left out.
+        at: Option<String>,
+        /// With `after`: the name of the transformer, or its index in the sink, from 0.
+        transformer: Option<String>,
+        /// Only samples of this sink.
+        sink: Option<String>,
+        /// Only samples of meters that this pattern matches.
+        meter: Option<String>,
+        /// Only samples of this resource: its id, or the UUID or a name of its instance.
+        resource: Option<String>,
+        /// The samples after which it ends.
+        count: Option<u64>,
+        /// The seconds after which it ends; `tap_time` if it is left out.
+        seconds: Option<u64>,
+        /// The most samples that are shown in a second; 1,000 if it is left out.
+        rate: Option<u64>,
+    },
+    /// Report how the value of a meter comes about, or why there is none.
+    Explain {
+        /// The name of the meter.
+        meter: String,
+        /// The UUID or a name of an instance, or the id of a resource.
+        resource: String,
+        /// Wait for the next polling cycle first.
+        #[serde(default)]
+        wait: bool,
+    },
 }
 
 /// Why a request got no answer, or the socket could not be created.
@@ -169,7 +180,7 @@ impl Server {
     /// need its connection.
     pub async fn serve<F>(self, handler: impl Fn(Request) -> F + Send + Sync + 'static)
     where
-        F: Future<Output = Response> + Send + 'static,
+        F: Future<Output: Into<ControlReply>> + Send + 'static,
     {
         let mut connections = Connections::new(handler);
         loop {
@@ -191,33 +202,10 @@ impl Drop for Server {
     }
 }
 
-/// Sends a request to a running agent. Has no time limit: a reload may compile.
-///
-/// # Errors
-/// If no agent listens, the response is invalid, or the agent returns an error.
-pub fn send(path: &Path, request: &Request) -> Result<Value, ControlError> {
-    let absent = |source| ControlError::Absent { path: path.to_owned(), source };
-    let invalid = |reason: String| ControlError::InvalidResponse { path: path.to_owned(), reason };
-    let mut stream = StdStream::connect(path).map_err(absent)?;
-    let mut text = serde_json::to_string(request).map_err(|error| invalid(error.to_string()))?;
-    text.push('\n');
-    stream.write_all(text.as_bytes()).map_err(absent)?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).map_err(absent)?;
-    if line.is_empty() {
-        return Err(invalid("the connection was closed without one".to_owned()));
-    }
-    let response: Response =
-        serde_json::from_str(&line).map_err(|error| invalid(error.to_string()))?;
-    match (response.answer, response.error) {
-        (Some(answer), _) => Ok(answer),
-        (None, Some(reason)) => Err(ControlError::Refused(reason)),
-        (None, None) => Err(invalid("it has neither an answer nor an error".to_owned())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+
     use serde_json::json;
 
     use super::*;
@@ -262,5 +250,37 @@ mod tests {
         assert!(serving.await.unwrap_err().is_cancelled());
         assert!(!path.exists(), "the server removes its socket");
         assert!(send(Request::Status).await.unwrap().unwrap_err().to_string().contains("no agent"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_has_lines_after_its_answer_and_ends_with_its_client() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let server = Server::bind(&path).unwrap();
+        let open_streams = std::sync::Arc::new(());
+        let held = std::sync::Arc::clone(&open_streams);
+        tokio::spawn(server.serve(move |_| {
+            let held = std::sync::Arc::clone(&held);
+            async move {
+                let lines = futures_util::stream::unfold((0, held), |(at, held)| async move {
+                    if at == 2 {
+                        std::future::pending::<()>().await;
+                    }
+                    Some((format!("{{\"n\":{at}}}"), (at + 1, held)))
+                });
+                ControlReply::Stream(Response::ok(json!("begun")), Box::pin(lines))
+            }
+        }));
+        let read = tokio::task::spawn_blocking(move || {
+            let (answer, lines) = open(&path, &Request::Status).unwrap();
+            let lines: Vec<_> = lines.take(2).map(Result::unwrap).collect();
+            (answer, lines)
+        });
+        let (answer, lines) = read.await.unwrap();
+        assert_eq!((answer, lines), (json!("begun"), vec![json!({"n": 0}), json!({"n": 1})]));
+        // The handler has one, and each open stream.
+        while std::sync::Arc::strong_count(&open_streams) > 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }

@@ -11,10 +11,11 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::history::History;
-use super::journaled_batch::{FailureAction, JournaledBatch};
+use super::journaled_batch::{DroppedSamples, FailureAction, JournaledBatch};
 use super::sample_ids::SampleIds;
 use super::tally::{Tally, absorbed};
 use super::{Identity, SampleList, StateBudget, TransformError, Transformed, Transformer};
+use crate::taps::{PassOutcome, Passage, TapPoint, Taps};
 use nephometer_model::{Batch, Bound, HostId, Offset, Sample};
 use nephometer_telemetry::{Account, TransformerCount, events};
 
@@ -40,15 +41,6 @@ pub struct ChainError {
     pub input: Option<Arc<Batch>>,
 }
 
-/// Samples that a failure action dropped.
-#[derive(Debug, Clone)]
-pub(crate) struct DroppedSamples {
-    /// Index of the transformer in the sink, from 0.
-    pub transformer_index: usize,
-    /// The transformer's input.
-    pub samples: Vec<Sample>,
-}
-
 /// The transformers of one sink, one after the other.
 ///
 /// The state of a component depends on everything that it has processed. Therefore the states of
@@ -68,6 +60,10 @@ pub struct Chain {
     pub(super) recycled: Option<Instant>,
     /// Bounds the saved states of all chains.
     pub(super) budget: Arc<StateBudget>,
+    /// Where people look at the samples.
+    taps: Taps,
+    /// What the current batch has become so far, for the taps.
+    passages: Vec<Passage>,
 }
 
 /// A transformer of the chain with its counters.
@@ -122,7 +118,15 @@ impl Chain {
         let (sink, dropped) = (Arc::clone(sink), Vec::new());
         let budget = StateBudget::new(Bound::TotalStates.most());
         let (needs_recovery, recycled) = (false, None);
-        Self { sink, slots, history, needs_recovery, dropped, recycled, budget }
+        let (taps, passages) = (Taps::default(), Vec::new());
+        Self { sink, slots, history, needs_recovery, dropped, recycled, budget, taps, passages }
+    }
+
+    /// Shows its samples to these taps.
+    #[must_use]
+    pub fn with_taps(mut self, taps: &Taps) -> Self {
+        self.taps = taps.clone();
+        self
     }
 
     /// Bounds the saved states together with those of other chains.
@@ -175,6 +179,8 @@ impl Chain {
     ) -> Result<Vec<SampleList>, ChainError> {
         if self.slots.is_empty() {
             self.history = History::new(journaled.offset, Vec::new());
+            self.note(RunMode::Live, TapPoint::Before, PassOutcome::Transformed, &journaled.batch);
+            self.taps.offer(mem::take(&mut self.passages));
             let samples = SampleList::Batch(journaled.batch);
             return Ok(Some(samples).filter(|samples| !samples.is_empty()).into_iter().collect());
         }
@@ -226,6 +232,7 @@ impl Chain {
             slot.ids.commit();
             mem::take(&mut slot.tally).add_to(&slot.count);
         }
+        self.taps.offer(mem::take(&mut self.passages));
         self.needs_recovery = false;
         Ok(samples)
     }
@@ -273,6 +280,7 @@ impl Chain {
     fn begin(&mut self) {
         self.needs_recovery = true;
         self.dropped.clear();
+        self.passages.clear();
         for slot in &mut self.slots {
             slot.ids.roll_back();
             slot.tally = Tally::default();
@@ -287,6 +295,7 @@ impl Chain {
     ) -> Result<Vec<SampleList>, TransformerFailure> {
         let mut lists = Vec::new();
         let batch = Arc::clone(&journaled.batch);
+        self.note(mode, TapPoint::Before, PassOutcome::Transformed, &batch);
         let samples = self.run_from(journaled, 0, batch, mode).await?;
         lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
         for index in 0..self.slots.len() {
@@ -303,7 +312,9 @@ impl Chain {
                 samples: flushed,
                 removed: Vec::new(),
             };
-            let samples = self.run_from(journaled, index + 1, Arc::new(batch), mode).await?;
+            let batch = Arc::new(batch);
+            self.note(mode, TapPoint::After(index), PassOutcome::Flushed, &batch);
+            let samples = self.run_from(journaled, index + 1, batch, mode).await?;
             lists.extend(Some(samples).filter(|samples| !samples.is_empty()));
         }
         Ok(lists)
@@ -321,14 +332,14 @@ impl Chain {
             if batch.samples.is_empty() && batch.removed.is_empty() {
                 break;
             }
-            if let Transformed::Samples(samples) =
-                self.transform(journaled, index, &batch, mode).await?
-            {
+            let (transformed, outcome) = self.transform(journaled, index, &batch, mode).await?;
+            if let Transformed::Samples(samples) = transformed {
                 let Batch { source, cycle_start, removed, .. } = &*batch;
                 let (source, cycle_start, removed) =
                     (Arc::clone(source), *cycle_start, removed.clone());
                 batch = Arc::new(Batch { source, cycle_start, samples, removed });
             }
+            self.note(mode, TapPoint::After(index), outcome, &batch);
         }
         Ok(SampleList::Batch(batch))
     }
@@ -339,8 +350,8 @@ impl Chain {
         index: usize,
         batch: &Arc<Batch>,
         mode: RunMode,
-    ) -> Result<Transformed, TransformerFailure> {
-        let nothing = || Ok(Transformed::Samples(Vec::new()));
+    ) -> Result<(Transformed, PassOutcome), TransformerFailure> {
+        let nothing = |outcome| Ok((Transformed::Samples(Vec::new()), outcome));
         let slot = &mut self.slots[index];
         let count = batch.samples.len() as u64;
         let action = journaled.action(index).or(slot.down.then_some(FailureAction::Drop));
@@ -352,18 +363,18 @@ impl Chain {
                     let samples = batch.samples.clone();
                     self.dropped.push(DroppedSamples { transformer_index: index, samples });
                 }
-                return nothing();
+                return nothing(PassOutcome::Dropped);
             }
             Some(FailureAction::Keep) => {
                 slot.tally.passed += count;
-                return Ok(Transformed::Unchanged);
+                return Ok((Transformed::Unchanged, PassOutcome::Kept));
             }
             None => {}
         }
         match slot.transformer.transform(batch).await {
             Ok(Transformed::Unchanged) => {
                 slot.tally.passed += count;
-                Ok(Transformed::Unchanged)
+                Ok((Transformed::Unchanged, PassOutcome::Transformed))
             }
             Ok(Transformed::Samples(mut samples)) => {
                 if mode != RunMode::Recovery {
@@ -372,7 +383,7 @@ impl Chain {
                     slot.tally.created += created;
                     slot.tally.passed += samples.len() as u64 - created;
                 }
-                Ok(Transformed::Samples(samples))
+                Ok((Transformed::Samples(samples), PassOutcome::Transformed))
             }
             Err(TransformError::Rejected { reason, .. }) => {
                 slot.tally.rejected += count;
@@ -380,7 +391,7 @@ impl Chain {
                     let (name, count) = (slot.transformer.name(), batch.samples.len());
                     events::component::samples_rejected(&self.sink, name, count, &reason);
                 }
-                nothing()
+                nothing(PassOutcome::Rejected(reason))
             }
             Err(error) => {
                 let reason = error.reason().to_owned();
@@ -440,6 +451,23 @@ impl Chain {
         }
     }
 
+    /// Notes what a batch has become at a point. It is shown when the whole batch has succeeded: a
+    /// failed attempt is repeated.
+    fn note(&mut self, mode: RunMode, point: TapPoint, outcome: PassOutcome, batch: &Arc<Batch>) {
+        if mode != RunMode::Live {
+            return;
+        }
+        let (component, next) = match point {
+            TapPoint::After(index) => {
+                (Some(self.slots[index].transformer.name().into()), index + 1)
+            }
+            TapPoint::Source | TapPoint::Before => (None, 0),
+        };
+        let (sink, is_output) = (Some(Arc::clone(&self.sink)), next == self.slots.len());
+        let batch = Arc::clone(batch);
+        self.passages.push(Passage { point, sink, component, outcome, is_output, batch });
+    }
+
     /// Counts a batch that succeeded, and appends it to the history.
     async fn commit(&mut self, journaled: JournaledBatch, mode: RunMode) {
         for slot in &mut self.slots {
@@ -449,6 +477,7 @@ impl Chain {
                 tally.add_to(&slot.count);
             }
         }
+        self.taps.offer(mem::take(&mut self.passages));
         let forgotten = self.history.push(journaled);
         if forgotten > 0 {
             events::component::recovery_history_truncated(&self.sink, forgotten);

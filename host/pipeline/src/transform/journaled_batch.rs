@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nephometer_model::{Batch, Offset};
+use nephometer_model::{Batch, Offset, Sample};
 
 /// What happens to the samples that a transformer failed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,15 @@ pub struct AppliedAction {
     pub transformer_index: usize,
     /// What happens to the samples that reach it.
     pub action: FailureAction,
+}
+
+/// Samples that a failure action dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct DroppedSamples {
+    /// Index of the transformer in the sink, from 0.
+    pub transformer_index: usize,
+    /// The transformer's input.
+    pub samples: Vec<Sample>,
 }
 
 /// A batch of the journal on its way through a chain.

@@ -2,6 +2,7 @@
 //! where its value is in a reading.
 
 use super::values::{self, ValueInput};
+use nephometer_config::MeteringSpec;
 use nephometer_model::{
     DiskReading, Domain, Groups, Meter, MeterType, NicReading, Quirks, Reading, Release, Volume,
 };
@@ -102,6 +103,16 @@ impl MeterDef {
     /// Whether a release has the meter.
     pub fn exists_in(&self, release: Release) -> bool {
         self.unit(release).is_some()
+    }
+
+    /// Whether an instance that is shut off has samples of it.
+    pub fn is_measured_when_stopped(&self, spec: &MeteringSpec) -> bool {
+        match self.when_stopped {
+            WhenStopped::Never => false,
+            WhenStopped::Reported => spec.report_stopped_instance_metrics,
+            WhenStopped::Always => true,
+            WhenStopped::Quirk(has) => has(&spec.quirks),
+        }
     }
 
     /// The meter as samples carry it, in a release that has it.

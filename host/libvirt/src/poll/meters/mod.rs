@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use self::catalogue::{ValueReader, WhenStopped};
+use self::catalogue::ValueReader;
 use self::deltas::CounterDeltas;
 use self::values::ValueInput;
 use crate::resource_metadata::DomainResources;
@@ -25,7 +25,9 @@ use nephometer_config::{KnownMeters, MeterFilter, MeteringSpec};
 use nephometer_model::{Domain, Groups, Meter, Reading, Release, Resource, Volume};
 
 pub use self::catalogue::{CATALOGUE, MeterDef, has_value};
-pub use self::raw::meter as raw_meter;
+pub use self::raw::{
+    PREFIX as RAW_PREFIX, groups_of as raw_groups, libvirt_constants, meter as raw_meter,
+};
 
 /// A sample without an id.
 #[derive(Debug, Clone)]
@@ -143,7 +145,7 @@ impl Meters {
         }
         let mut absent = 0;
         for &meter in &selection.catalogue {
-            if !reading.is_shut_off() || self.is_measured_when_stopped(&CATALOGUE[meter]) {
+            if !reading.is_shut_off() || CATALOGUE[meter].is_measured_when_stopped(&self.spec) {
                 absent += self.measure_meter(meter, reading, resources, samples);
             }
         }
@@ -151,15 +153,6 @@ impl Meters {
             self.measure_raw(reading, resources, samples);
         }
         absent
-    }
-
-    fn is_measured_when_stopped(&self, def: &MeterDef) -> bool {
-        match def.when_stopped {
-            WhenStopped::Never => false,
-            WhenStopped::Reported => self.spec.report_stopped_instance_metrics,
-            WhenStopped::Always => true,
-            WhenStopped::Quirk(has) => has(&self.spec.quirks),
-        }
     }
 
     /// Appends the samples of one catalogue meter; returns the number of absent values.

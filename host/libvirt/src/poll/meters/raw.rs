@@ -5,7 +5,7 @@ use nephometer_config::MeterFilter;
 use nephometer_model::{Groups, Meter, MeterType};
 
 /// The prefix of their names.
-pub(super) const PREFIX: &str = "libvirt.";
+pub const PREFIX: &str = "libvirt.";
 
 const GROUPS: [(&str, Groups); 11] = [
     ("state", Groups::NONE),
@@ -60,6 +60,35 @@ const TYPES_BY_SUFFIX: [(&str, MeterType, &str); 33] = [
     ("perf.cmt", MeterType::Gauge, "B"),
 ];
 
+/// The constants of libvirt that request them.
+const CONSTANTS: [(Groups, &str); 11] = [
+    (Groups::CPU, "VIR_DOMAIN_STATS_CPU_TOTAL"),
+    (Groups::VCPU, "VIR_DOMAIN_STATS_VCPU"),
+    (Groups::BALLOON, "VIR_DOMAIN_STATS_BALLOON"),
+    (Groups::BLOCK, "VIR_DOMAIN_STATS_BLOCK"),
+    (Groups::INTERFACE, "VIR_DOMAIN_STATS_INTERFACE"),
+    (Groups::PERF, "VIR_DOMAIN_STATS_PERF"),
+    (Groups::IOTHREAD, "VIR_DOMAIN_STATS_IOTHREAD"),
+    (Groups::MEMORY, "VIR_DOMAIN_STATS_MEMORY"),
+    (Groups::DIRTY_RATE, "VIR_DOMAIN_STATS_DIRTYRATE"),
+    (Groups::VM, "VIR_DOMAIN_STATS_VM"),
+    (Groups::SIZES, "virDomainGetBlockInfo"),
+];
+
+/// How libvirt is asked for groups of statistics: its constants and functions. The state is always among
+/// them.
+pub fn libvirt_constants(groups: Groups) -> Vec<&'static str> {
+    let named = CONSTANTS.iter().filter(|(group, _)| groups.contains(*group));
+    std::iter::once("VIR_DOMAIN_STATS_STATE").chain(named.map(|(_, name)| *name)).collect()
+}
+
+/// The groups of statistics with the meter of this name, which begins with [`PREFIX`].
+pub fn groups_of(name: &str) -> Groups {
+    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
+    let group = rest.split_once('.').map_or(rest, |(group, _)| group);
+    GROUPS.iter().find(|(known, _)| *known == group).map_or(Groups::ALL, |(_, one)| *one)
+}
+
 /// Counters among the balloon statistics, which otherwise are sizes.
 const BALLOON_COUNTERS: [&str; 2] = ["hugetlb_pgalloc", "hugetlb_pgfail"];
 
@@ -107,10 +136,7 @@ fn is_number(word: &str) -> bool {
 /// The statistics needed for the raw meters that a filter names.
 pub(super) fn groups(filter: &MeterFilter) -> Groups {
     filter.with_prefix(PREFIX).fold(Groups::NONE, |groups, glob| {
-        let rest = glob.as_str().strip_prefix(PREFIX).unwrap_or_default();
-        let group = rest.split_once('.').map_or(rest, |(group, _)| group);
-        let known = GROUPS.iter().find(|(name, _)| *name == group);
-        groups.union(Groups::RAW).union(known.map_or(Groups::ALL, |(_, one)| *one))
+        groups.union(Groups::RAW).union(groups_of(glob.as_str()))
     })
 }
 
