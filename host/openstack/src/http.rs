@@ -192,7 +192,7 @@ fn message(
     for (name, value) in request.headers {
         let mut value = HeaderValue::from_str(value)
             .map_err(|_| unusable(what, format!("{name} is no header")))?;
-        // One of them is a token of somebody else.
+        // One of them is the token of a client.
         value.set_sensitive(true);
         builder = builder.header(*name, value);
     }

@@ -1,5 +1,5 @@
 //! Asks OpenStack for the servers of this host: a token of Keystone, one list of Nova, flavors and
-//! images as they are needed. Asks Keystone whom a token of somebody else belongs to.
+//! images as they are needed. Asks Keystone whom the token of a client belongs to.
 //!
 //! Given: credentials, and the name of this host. Gives back: the last known servers, in a channel
 //! that the poll tasks read without waiting. Must not know samples. Answers are bounded, and no

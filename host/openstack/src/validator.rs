@@ -1,4 +1,4 @@
-//! Asks Keystone about tokens of others, with a token of its own.
+//! Asks Keystone about tokens of clients, with a token of its own.
 
 use std::time::{Duration, Instant};
 

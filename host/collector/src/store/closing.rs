@@ -49,7 +49,7 @@ pub(crate) struct Corrections {
     pub(crate) closing: Closing,
     pub(crate) late: Vec<Correction>,
     /// Why the record and the corrections do not add up to what the month has; `None` if they do, or
-    /// if nothing of the month is kept.
+    /// if files of the month have been dropped.
     pub(crate) difference: Option<String>,
 }
 

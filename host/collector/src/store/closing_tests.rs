@@ -123,6 +123,11 @@ fn late_samples_are_stored_and_listed_as_corrections() {
     // When the samples are dropped, the sums and corrections stay.
     fixture.maintain(time("2027-02-15T00:00:00Z"));
     check(&mut fixture.store);
+    // When the sums are dropped as well, the record stays.
+    fixture.maintain(time("2027-06-15T00:00:00Z"));
+    let dropped = fixture.store.corrections("2026-11").unwrap();
+    assert_eq!((dropped.late.len(), dropped.difference), (0, None));
+    assert_eq!(dropped.closing.sums.len(), 3);
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl SqliteStore {
             let what = format!("it ends at {end} (UTC); close it after that");
             return Err(StoreError::Month { month: month.to_owned(), what });
         }
-        let (sums, _) = self.sums(&name)?;
+        let sums = self.sums(&name)?;
         // As it is stored, so that the digest can be checked.
         let closing = Closing::new(month, from_micros(micros(now)), sums);
         self.ledger.close(&closing)?;
@@ -47,7 +47,7 @@ impl SqliteStore {
             let what = format!("it is not closed; `close-month {month}` closes it");
             return Err(StoreError::Month { month: month.to_owned(), what });
         };
-        let (found, files) = self.sums(&name)?;
+        let found = self.sums(&name)?;
         let mut late: Vec<Correction> = Vec::new();
         for (key, path) in months(&self.folder)?.into_iter().filter(|(key, _)| key.month == name) {
             let file = self.opened(&key)?;
@@ -55,22 +55,27 @@ impl SqliteStore {
             here.into_iter().for_each(|one| merge(&mut late, one));
         }
         late.sort_by(|one, two| one.key.cmp(&two.key));
-        let difference = if files == 0 { None } else { difference(&closing, &late, &found) };
+        let difference = if !closing.is_intact() {
+            Some("the record does not have its digest: it was altered".to_owned())
+        } else if self.ledger.is_kept(month)? {
+            difference(&closing, &late, &found)
+        } else {
+            None
+        };
         Ok(Corrections { closing, late, difference })
     }
 
-    /// The sums of a month, counted again where that is needed, and the number of its files.
-    fn sums(&mut self, month: &MonthName) -> Result<(MonthSums, usize), StoreError> {
-        let (mut sums, mut files) = (MonthSums::new(), 0);
+    /// The sums of a month, counted again where that is needed.
+    fn sums(&mut self, month: &MonthName) -> Result<MonthSums, StoreError> {
+        let mut sums = MonthSums::new();
         for (key, path) in months(&self.folder)?.into_iter().filter(|(key, _)| key.month == *month)
         {
             let file = self.opened(&key)?;
             for (key, one) in sums_of(file).map_err(|source| engine(&path, source))? {
                 sums.entry(key).or_default().add(&one);
             }
-            files += 1;
         }
-        Ok((sums, files))
+        Ok(sums)
     }
 }
 
@@ -92,11 +97,8 @@ fn merge(late: &mut Vec<Correction>, one: Correction) {
     }
 }
 
-/// Whether the record is intact, and whether it and the corrections have all samples of the month.
+/// Whether the record and the corrections have all samples of the month.
 fn difference(closing: &Closing, late: &[Correction], found: &MonthSums) -> Option<String> {
-    if !closing.is_intact() {
-        return Some("the record does not have its digest: it was altered".to_owned());
-    }
     let mut expected = closing.sums.clone();
     for one in late {
         expected.entry(one.key.clone()).or_default().add(&one.sums);

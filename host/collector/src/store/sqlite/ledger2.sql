@@ -1,7 +1,12 @@
--- Closed months: the sums at the time of closing, and a digest over them. And projects whose samples
--- are stored without metadata.
+-- Closed months: the sums at the time of closing, a digest over them, and whether files of the month
+-- have been dropped since. And projects whose samples are stored without metadata.
 
-CREATE TABLE closing (month TEXT PRIMARY KEY, closed INTEGER NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE closing (
+    month TEXT PRIMARY KEY,
+    closed INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    dropped INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
 
 CREATE TABLE closed_sum (
     month TEXT NOT NULL REFERENCES closing (month),

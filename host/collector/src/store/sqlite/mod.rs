@@ -67,7 +67,7 @@ impl SqliteStore {
         let ledger = LedgerFile::open(&folder)?;
         let keep = keep.clone();
         let mut store = Self { folder, keep, lock, files: HashMap::new(), ledger, budget };
-        // Files of an earlier version are brought to the present form before anybody reads them.
+        // Files of an earlier version are brought to the present form before they are read.
         for (key, _) in months(&store.folder)? {
             store.opened(&key)?;
         }

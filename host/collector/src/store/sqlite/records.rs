@@ -51,7 +51,7 @@ impl LedgerFile {
         let mut write = || {
             let behavior = TransactionBehavior::Immediate;
             let transaction = self.connection.transaction_with_behavior(behavior)?;
-            let sql = "INSERT INTO closing VALUES (?1, ?2, ?3)";
+            let sql = "INSERT INTO closing (month, closed, digest) VALUES (?1, ?2, ?3)";
             let digest = closing.digest.as_bytes();
             transaction.execute(sql, params![closing.month, micros(closing.closed), digest])?;
             let sql = "INSERT INTO closed_sum VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
@@ -73,6 +73,21 @@ impl LedgerFile {
             transaction.commit()
         };
         write().map_err(|source| engine(&path, source))
+    }
+
+    /// Notes that a file of a month is dropped, if the month is closed: the record cannot be compared
+    /// with it any more.
+    pub(super) fn drop_month(&self, month: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE closing SET dropped = 1 WHERE month = ?1";
+        let written = self.connection.execute(sql, [month]);
+        written.map(drop).map_err(|source| engine(&self.path, source))
+    }
+
+    /// Whether all files of a closed month are there.
+    pub(super) fn is_kept(&self, month: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT dropped = 0 FROM closing WHERE month = ?1";
+        let found = self.connection.query_row(sql, [month], |row| row.get(0)).optional();
+        found.map(|kept| kept.unwrap_or(true)).map_err(|source| engine(&self.path, source))
     }
 
     /// From now on samples of a project are stored without metadata.

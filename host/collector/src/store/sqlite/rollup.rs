@@ -43,6 +43,7 @@ impl SqliteStore {
             kept.is_some_and(|kept| ended.saturating_add(micros_of(kept)) < micros(now))
         };
         if over(class.keep) && over(class.rollups) {
+            self.ledger.drop_month(&key.month.to_string())?;
             self.files.remove(key);
             return remove_database(path);
         }
