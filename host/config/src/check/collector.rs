@@ -7,7 +7,7 @@ use std::time::Duration;
 use nephometer_model::{Bound, Glob, Secret};
 
 use super::amqp::tls;
-use super::receivers::{Asked, access, receivers};
+use super::receivers::{AccessKeys, access, receivers};
 use super::units::{DURATION, SIZE, duration, size, truth, whole};
 use super::{Check, Unknown};
 use crate::broker::{BrokerSpec, Queues};
@@ -279,7 +279,7 @@ fn api(check: &mut Check<'_>, field: Field<RawApi>) -> Option<Option<ApiSpec>> {
     let limit = check.value("/api/limit", &raw.limit, count, COUNT);
     let rows = check.value("/api/rows", &raw.rows, count, COUNT);
     let default = SocketAddr::from(([127, 0, 0, 1], 8777));
-    let asked = Asked {
+    let asked = AccessKeys {
         access: &raw.access,
         tokens: &raw.tokens,
         keystone: raw.keystone,

@@ -75,7 +75,7 @@ fn receiver(text: &str) -> Option<ReceiverSpec> {
 }
 
 /// Who may query: `access`, and what belongs to each of its values.
-pub(super) struct Asked<'a> {
+pub(super) struct AccessKeys<'a> {
     pub(super) access: &'a Field<Scalar>,
     pub(super) tokens: &'a Field<Scalar>,
     pub(super) keystone: Field<RawCredentials>,
@@ -84,8 +84,8 @@ pub(super) struct Asked<'a> {
     pub(super) listen: SocketAddr,
 }
 
-pub(super) fn access(check: &mut Check<'_>, asked: Asked<'_>) -> Option<AccessSpec> {
-    let Asked { access, tokens, keystone, cache, listen } = asked;
+pub(super) fn access(check: &mut Check<'_>, asked: AccessKeys<'_>) -> Option<AccessSpec> {
+    let AccessKeys { access, tokens, keystone, cache, listen } = asked;
     let word = check.value("/api/access", access, word, ACCESS);
     let tokens = check.string("/api/tokens", tokens);
     let cache = check.value("/api/token_cache", cache, duration, DURATION);

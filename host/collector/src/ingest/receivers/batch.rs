@@ -26,7 +26,11 @@ impl PackedBatch {
         self.bytes += message.len().max(1);
         let mut rest = message;
         let read = is_packed(message).then(|| unpack(&mut rest));
-        if rest.is_empty() && matches!(read, Some(Ok(Value::Object(_)))) {
+        let is_sample = match read {
+            Some(Ok(Value::Object(map))) => map.contains_key("resource_id"),
+            _ => false,
+        };
+        if is_sample && rest.is_empty() {
             self.body.extend_from_slice(message);
         } else {
             self.unreadable.push(message.to_vec());
@@ -82,12 +86,12 @@ mod tests {
     #[test]
     fn an_unreadable_message_does_not_spoil_the_others() {
         let mut batch = PackedBatch::default();
-        let good: &[u8] = b"\x81\xa1a\x01";
-        for message in [good, b"\x81\xa1a", b"\x81\xa1a\x01\x02", b"\x01", b"", good] {
+        let good: &[u8] = b"\x81\xabresource_id\xa1r";
+        for message in [good, b"\x81\xa1a", b"\x81\xa1a\x01", b"\x80\x02", b"\x01", b"", good] {
             batch.add(message);
         }
         batch.skip(1 << 20);
         assert_eq!(batch.body, [good, good].concat());
-        assert_eq!((batch.unreadable.len(), batch.skipped.len(), batch.messages), (4, 1, 7));
+        assert_eq!((batch.unreadable.len(), batch.skipped.len(), batch.messages), (5, 1, 8));
     }
 }

@@ -1,5 +1,6 @@
 //! `tcp://`: messages in a stream, each behind its length as eight bytes, little-endian.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use nephometer_model::Bound;
@@ -18,6 +19,8 @@ const PART: usize = 64 << 10;
 /// A connection whose messages are not committed for this long is reset, so that its sender keeps
 /// the next ones.
 const STALL: Duration = Duration::from_secs(10);
+/// Bytes that are read when a connection is ended: more than the system holds.
+const LAST: usize = 4 << 20;
 /// Pause after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -73,11 +76,13 @@ fn reset(stream: TcpStream) {
 async fn connection(stream: TcpStream, inlet: Inlet) -> Result<(), String> {
     let mut ending = inlet.ending.clone();
     let mut frames = Frames::default();
-    let mut part = vec![0; PART];
     let mut until = Instant::now() + time(Bound::ReceiverIdle);
     loop {
         let readable = tokio::select! {
-            _ = ending.wait_for(|ending| *ending) => return Ok(()),
+            _ = ending.wait_for(|ending| *ending) => {
+                last(stream, frames, inlet).await;
+                return Ok(());
+            }
             readable = timeout_at(until, stream.readable()) => readable,
         };
         match readable {
@@ -86,44 +91,68 @@ async fn connection(stream: TcpStream, inlet: Inlet) -> Result<(), String> {
             Err(_) => return Err(Bound::ReceiverTime.refusal()),
         }
         let began = !frames.is_between();
-        let (batch, open) = fill(&stream, &mut frames, &mut part)?;
+        let Filled { batch, state } = fill(&stream, &mut frames, Bound::ReceiverBatch.size());
         let moved = !batch.is_empty();
         if moved {
-            let commit = timeout(STALL, batch.commit(inlet.clone())).await;
-            if commit != Ok(true) {
-                reset(stream);
+            let mut commit = Box::pin(batch.commit(inlet.clone()));
+            if timeout(STALL, &mut commit).await.is_err() {
+                last(stream, frames, inlet).await;
+                commit.await;
                 return Err("the store takes no samples".to_owned());
             }
         }
-        match (open, frames.is_between()) {
-            (false, true) => return Ok(()),
-            (false, false) => return Err("the connection ended within a message".to_owned()),
-            (true, true) => until = Instant::now() + time(Bound::ReceiverIdle),
-            (true, false) if began && !moved => {}
-            (true, false) => until = Instant::now() + time(Bound::ReceiverTime),
+        match (state, frames.is_between()) {
+            (StreamState::Failed(reason), _) => return Err(reason),
+            (StreamState::Closed, true) => return Ok(()),
+            (StreamState::Closed, false) => {
+                return Err("the connection ended within a message".to_owned());
+            }
+            (StreamState::Open, true) => until = Instant::now() + time(Bound::ReceiverIdle),
+            (StreamState::Open, false) if began && !moved => {}
+            (StreamState::Open, false) => until = Instant::now() + time(Bound::ReceiverTime),
         }
     }
 }
 
-/// Reads what has arrived, up to the bound of a batch; the second value is whether the connection is
-/// open.
-fn fill(
-    stream: &TcpStream,
-    frames: &mut Frames,
-    part: &mut [u8],
-) -> Result<(PackedBatch, bool), String> {
+/// Takes what the system has of a connection, which its sender may take for received, and ends it.
+/// Waits for the commit.
+async fn last(stream: TcpStream, mut frames: Frames, inlet: Inlet) {
+    let Filled { batch, .. } = fill(&stream, &mut frames, LAST);
+    // At once: whatever arrives from now on is answered with a reset, and sent again.
+    reset(stream);
+    batch.commit(inlet).await;
+}
+
+/// What was read at once.
+struct Filled {
+    batch: PackedBatch,
+    state: StreamState,
+}
+
+/// How a connection is.
+enum StreamState {
+    Open,
+    Closed,
+    Failed(String),
+}
+
+/// Reads what has arrived, up to this many bytes of messages.
+fn fill(stream: &TcpStream, frames: &mut Frames, most: usize) -> Filled {
     let mut batch = PackedBatch::default();
-    while batch.bytes() < Bound::ReceiverBatch.size() {
-        match stream.try_read(part) {
-            Ok(0) => return Ok((batch, false)),
-            Ok(length) => frames.push(&part[..length], &mut batch)?,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-            // What was read before a reset is complete.
-            Err(_) if !batch.is_empty() => return Ok((batch, false)),
-            Err(error) => return Err(error.to_string()),
-        }
+    let mut part = vec![0; PART];
+    while batch.bytes() < most {
+        let state = match stream.try_read(&mut part) {
+            Ok(0) => StreamState::Closed,
+            Ok(length) => match frames.push(&part[..length], &mut batch) {
+                Ok(()) => continue,
+                Err(reason) => StreamState::Failed(reason),
+            },
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => StreamState::Failed(error.to_string()),
+        };
+        return Filled { batch, state };
     }
-    Ok((batch, true))
+    Filled { batch, state: StreamState::Open }
 }
 
 fn time(bound: Bound) -> Duration {
