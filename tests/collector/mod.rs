@@ -3,7 +3,11 @@
 
 mod api;
 mod client;
+mod closing;
 mod figures;
+mod keystone;
+mod openapi;
+mod receivers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -305,5 +309,8 @@ fn problems_of_the_configuration_have_place_and_remedy() {
     let missing = collector.execute(&["run"]).code(78);
     assert!(missing.stderr.contains("nephometer-collector token"), "{}", missing.stderr);
     let collector = Collector::new("collector-config").set("api.listen", "off");
-    collector.execute(&["check"]).code(0).reports("ok: 0 brokers, 1 retention classes");
+    collector
+        .execute(&["check"])
+        .code(0)
+        .reports("ok: 0 brokers, 0 receivers, 1 retention classes");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::agent::{Ended, Running};
+use super::openapi::assert_described;
 use super::{Folder, PATIENCE, eventually, ndjson};
 
 /// A configuration of the collector in its own folder, to be run by the real binary.
@@ -141,7 +142,8 @@ pub(crate) fn api_of(running: &Running) -> String {
     })
 }
 
-/// Sends a request to an API; the headers are whole lines.
+/// Sends a request to an API; the headers are whole lines. The answer has to be as the API's OpenAPI
+/// document describes it.
 pub(crate) fn request(
     address: &str,
     method: &str,
@@ -162,5 +164,7 @@ pub(crate) fn request(
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let body = serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
-    Reply { status, body }
+    let reply = Reply { status, body };
+    assert_described(method, path, &reply);
+    reply
 }

@@ -97,22 +97,54 @@ impl Cloud {
 
     /// Changes an object through Nova's API, as its owner would.
     pub(crate) fn nova(&self, method: &str, path: &str, body: &Value) {
-        let who = json!({"user": {"name": "ceilometer", "domain": {"id": "default"},
-            "password": "ceilometer-password"}});
-        let scope = json!({"project": {"name": "service", "domain": {"id": "default"}}});
-        let identity = json!({"methods": ["password"], "password": who});
-        let auth = json!({"auth": {"identity": identity, "scope": scope}});
-        let url = format!("{}/auth/tokens", self.auth_url());
-        let answer = curl(&["-i", &url], &auth);
-        let token = answer.lines().find_map(|line| line.strip_prefix("X-Subject-Token: ")).unwrap();
+        let token = self.token("ceilometer", "ceilometer-password", "service");
         let url = format!("http://127.0.0.1:{}/v2.1{path}", self.port + 1);
-        curl(&["-f", "-X", method, "-H", &format!("X-Auth-Token: {}", token.trim()), &url], body);
+        curl(&["-f", "-X", method, "-H", &format!("X-Auth-Token: {token}"), &url], body);
+    }
+}
+
+impl Cloud {
+    /// A new token of a user for a project.
+    pub(crate) fn token(&self, user: &str, password: &str, project: &str) -> String {
+        let who = json!({"user": {"name": user, "domain": {"id": "default"},
+            "password": password}});
+        let scope = json!({"project": {"name": project, "domain": {"id": "default"}}});
+        self.token_with(&json!({"methods": ["password"], "password": who}), Some(&scope))
+    }
+
+    /// A new token; without a scope it is for no project.
+    pub(crate) fn token_with(&self, identity: &Value, scope: Option<&Value>) -> String {
+        let mut auth = json!({"identity": identity});
+        auth["scope"] = scope.cloned().unwrap_or_else(|| json!("unscoped"));
+        let url = format!("{}/auth/tokens", self.auth_url());
+        let answer = curl(&["-i", &url], &json!({"auth": auth}));
+        let token = answer.lines().find_map(|line| line.strip_prefix("X-Subject-Token: "));
+        token.unwrap_or_else(|| panic!("no token: {answer}")).trim().to_owned()
+    }
+
+    /// Ends a token.
+    pub(crate) fn revoke(&self, token: &str) {
+        let url = format!("{}/auth/tokens", self.auth_url());
+        let own = format!("X-Auth-Token: {token}");
+        let subject = format!("X-Subject-Token: {token}");
+        curl(&["-f", "-X", "DELETE", "-H", &own, "-H", &subject, &url], &Value::Null);
+    }
+
+    /// A request to Keystone; returns the answer, or null without one.
+    pub(crate) fn keystone(&self, method: &str, path: &str, token: &str, body: &Value) -> Value {
+        let (url, own) = (format!("{}{path}", self.auth_url()), format!("X-Auth-Token: {token}"));
+        let answer = curl(&["-f", "-X", method, "-H", &own, &url], body);
+        serde_json::from_str(&answer).unwrap_or_default()
     }
 }
 
 fn curl(arguments: &[&str], body: &Value) -> String {
+    // Without a body, Keystone would refuse one.
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let data: &[&str] = if body.is_empty() { &[] } else { &["-d", &body] };
     let output = Command::new("curl")
-        .args(["-sS", "-H", "Content-Type: application/json", "-d", &body.to_string()])
+        .args(["-sS", "-H", "Content-Type: application/json"])
+        .args(data)
         .args(arguments)
         .output()
         .unwrap();

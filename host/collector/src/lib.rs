@@ -1,4 +1,4 @@
-//! The collector: takes samples from queues and files, keeps each of them once, and answers queries.
+//! The collector: takes samples from queues, sockets and files, keeps each of them once, and answers queries.
 //!
 //! `ingest` takes messages and acknowledges them after their commit, `store` keeps them behind two
 //! traits, `api` answers Ceilometer's v2 API, `cli` joins them.

@@ -3,6 +3,7 @@
 
 use nephometer_model::Bound;
 use nephometer_proof::Digest;
+use nephometer_wire::{is_packed, unpack};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -103,6 +104,11 @@ impl ReadMessage {
         }
     }
 
+    /// A sample that is too long to be read.
+    pub(crate) fn refused(origin: Shared, refused: RefusedSample) -> Self {
+        Self { origin, refused: vec![refused], ..Self::posted(Vec::new()) }
+    }
+
     /// Checks the samples one by one.
     fn take(&mut self, samples: Vec<Value>, verifier: &Verifier) -> Result<(), String> {
         Bound::CollectorSamples.check(samples.len()).map_err(|error| error.to_string())?;
@@ -122,8 +128,9 @@ fn values(body: &[u8]) -> Result<Value, String> {
     if python::is_python(body) {
         return python_lines(body);
     }
-    let mut values = Vec::new();
-    for value in serde_json::Deserializer::from_slice(body).into_iter::<Value>() {
+    let mut values = if is_packed(body) { packed(body)? } else { Vec::new() };
+    let json = if values.is_empty() { body } else { &[] };
+    for value in serde_json::Deserializer::from_slice(json).into_iter::<Value>() {
         values.push(value.map_err(|error| format!("the body is not JSON: {error}"))?);
         Bound::CollectorSamples.check(values.len()).map_err(|error| error.to_string())?;
     }
@@ -132,6 +139,16 @@ fn values(body: &[u8]) -> Result<Value, String> {
         1 => Ok(values.swap_remove(0)),
         _ => Ok(Value::Array(values)),
     }
+}
+
+/// Values in MessagePack, one behind the other.
+fn packed(mut body: &[u8]) -> Result<Vec<Value>, String> {
+    let mut values = Vec::new();
+    while !body.is_empty() {
+        values.push(unpack(&mut body).map_err(|error| error.to_string())?);
+        Bound::CollectorSamples.check(values.len()).map_err(|error| error.to_string())?;
+    }
+    Ok(values)
 }
 
 /// Lines in Python's notation.
@@ -226,6 +243,21 @@ mod tests {
         let message = read(&record).unwrap();
         assert_eq!(message.event_type, "nephometer.checkpoint");
         assert!(message.record.unwrap().contains("signature"));
+    }
+
+    /// `udp://` sends `{"resource_id": "r"}` as `\x81\xabresource_id\xa1r`; several are a list.
+    #[test]
+    fn messagepack_is_known_by_its_first_byte() {
+        let one = b"\x81\xabresource_id\xa1r";
+        let read = |body: &[u8]| {
+            let arrival = Arrival { origin: "t".into(), body: body.to_vec(), place: None };
+            ReadMessage::read(&arrival, &verifier())
+        };
+        for (body, refused) in [(one.to_vec(), 1), ([&one[..], one].concat(), 2)] {
+            let message = read(&body).unwrap();
+            assert_eq!((message.samples.len(), message.refused.len()), (0, refused));
+        }
+        assert_eq!(read(&one[..5]).unwrap_err(), "MessagePack ends within a value");
     }
 
     #[test]

@@ -85,11 +85,19 @@ pub(crate) enum Refusal {
     TooOld,
     /// Too far in the future.
     TooEarly,
+    /// Longer than a receiver reads.
+    TooLarge,
 }
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Invalid, Self::Unsigned, Self::WrongSignature, Self::TooOld, Self::TooEarly];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Invalid,
+        Self::Unsigned,
+        Self::WrongSignature,
+        Self::TooOld,
+        Self::TooEarly,
+        Self::TooLarge,
+    ];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -98,6 +106,7 @@ impl Refusal {
             Self::WrongSignature => "wrong_signature",
             Self::TooOld => "too_old",
             Self::TooEarly => "too_early",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -132,6 +141,20 @@ impl Measurement {
             volume: volume(map)?,
             time,
         })
+    }
+}
+
+impl Measurement {
+    /// The same sample without metadata.
+    pub(crate) fn nameless(&self) -> Self {
+        Self { metadata: MetadataText::new("{}".to_owned()), ..self.clone() }
+    }
+}
+
+impl MetadataText {
+    fn new(text: String) -> Self {
+        let digest = Sha256::digest(text.as_bytes()).into();
+        Self { text: text.into(), digest }
     }
 }
 
@@ -199,8 +222,7 @@ fn metadata(map: &Map<String, Value>) -> Result<MetadataText, String> {
         Some(other) => return Err(wrong("resource_metadata", other, "an object")),
     };
     Bound::CollectorMetadata.check(text.len()).map_err(|error| error.to_string())?;
-    let digest = Sha256::digest(text.as_bytes()).into();
-    Ok(MetadataText { text: text.into(), digest })
+    Ok(MetadataText::new(text))
 }
 
 /// The beginning of a text, for messages.

@@ -1,5 +1,6 @@
 //! The checked configuration of the collector.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use nephometer_model::{Glob, Secret};
 
 use super::broker::BrokerSpec;
+use super::discovery::CloudSpec;
 
 /// The configuration of one collector.
 #[derive(Debug, Clone)]
@@ -15,6 +17,8 @@ pub struct CollectorSpec {
     pub keep: KeepSpec,
     /// `brokers`; none means that nothing is consumed.
     pub brokers: Vec<CollectedQueues>,
+    /// `receivers`: where agents send metering messages to, without a broker.
+    pub receivers: Vec<ReceiverSpec>,
     /// `commit`
     pub commit: CommitSpec,
     /// `secrets`: any of them may have signed a sample.
@@ -65,6 +69,40 @@ pub struct CollectedQueues {
     pub prefetch: u16,
 }
 
+/// An address that takes what `udp://` and `tcp://` of agents send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiverSpec {
+    /// The scheme of its URL.
+    pub transport: Transport,
+    /// Address and port.
+    pub listen: SocketAddr,
+}
+
+impl fmt::Display for ReceiverSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.transport.as_str(), self.listen)
+    }
+}
+
+/// How messages arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Each in its own datagram.
+    Udp,
+    /// In a stream, each behind its length.
+    Tcp,
+}
+
+impl Transport {
+    /// The scheme of URLs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// When what has arrived is committed: whatever comes first.
 #[derive(Debug, Clone, Copy)]
 pub struct CommitSpec {
@@ -99,10 +137,17 @@ pub struct ApiSpec {
 }
 
 /// Who may query.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum AccessSpec {
     /// Everyone who reaches the loopback address, as an administrator.
     Loopback,
     /// Those with a token in this file.
     Tokens(PathBuf),
+    /// Those with a token of Keystone.
+    Keystone {
+        /// `api.keystone`: how the collector itself gets a token, to ask about those of clients.
+        credentials: Box<CloudSpec>,
+        /// `api.token_cache`: how long an answer of Keystone is used. A revoked token ends after it.
+        cache: Duration,
+    },
 }

@@ -28,6 +28,7 @@ pub fn load_collector(file: Option<&Path>) -> Result<(CollectorSpec, Vec<Problem
 mod tests {
     use std::time::Duration;
 
+    use super::super::collector::AccessSpec;
     use super::*;
 
     fn load(text: &str) -> Result<CollectorSpec, String> {
@@ -70,7 +71,7 @@ mod tests {
             "`prefetch` is 0; write a whole number from 1 to 65535",
             "`rows` is \"many\"; write a whole number",
             "no secret; set `secret` or `secret_file`",
-            "`access` is \"everyone\"; write loopback, or tokens",
+            "`access` is \"everyone\"; write loopback, tokens or keystone",
             "the key \"apis\" is unknown; did you mean `api`?",
         ] {
             assert!(error.contains(expected), "{expected:?} is not in:\n{error}");
@@ -78,6 +79,34 @@ mod tests {
         assert!(!error.contains("u:p"), "{error}");
         let open = load("api: {listen: '0.0.0.0:8777', access: loopback}").unwrap_err();
         assert!(open.contains("everyone on the network"), "{open}");
+    }
+
+    #[test]
+    fn receivers_have_addresses_and_keystone_has_credentials() {
+        let text = "receivers: ['udp://127.0.0.1', 'tcp://[::1]:5000', 'tcp://0.0.0.0:4952/']\n\
+            api: {access: keystone, token_cache: 2m, keystone: {auth_url: 'http://k:5000/v3', \
+            username: u, password: p, project_name: service}}\n";
+        let spec = load(text).unwrap();
+        let shown: Vec<String> = spec.receivers.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["udp://127.0.0.1:4952", "tcp://[::1]:5000", "tcp://0.0.0.0:4952"]);
+        let Some(AccessSpec::Keystone { credentials, cache }) = spec.api.map(|api| api.access)
+        else {
+            panic!("no Keystone");
+        };
+        assert_eq!((&*credentials.auth_url, cache.as_secs()), ("http://k:5000/v3", 120));
+        for (text, expected) in [
+            ("receivers: [udp://localhost]", "\"udp://localhost\" is no address of a receiver"),
+            ("receivers: [amqp://127.0.0.1]", "write udp://ADDRESS:PORT"),
+            ("receivers: ['udp://127.0.0.1', 'udp://127.0.0.1:4952']", "in the list twice"),
+            ("receivers: 7", "write a list such as"),
+            ("{unsigned: true, receivers: ['udp://10.0.0.1']}", "everyone on the network"),
+            ("api: {access: keystone}", "set api.keystone with auth_url"),
+            ("api: {keystone: {username: x}}", "`keystone` has no `auth_url`"),
+            ("api: {keystone: {auth_url: 'http://k'}}", "set api.keystone.username"),
+        ] {
+            let error = load(text).unwrap_err();
+            assert!(error.contains(expected), "{expected:?} is not in:\n{error}");
+        }
     }
 
     #[test]

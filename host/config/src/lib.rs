@@ -54,7 +54,7 @@ pub use broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
 pub use check::{KnownMeters, parse_duration, parse_size};
 pub use collector::{
     AccessSpec, ApiSpec, CollectedQueues, CollectorSpec, CommitSpec, KeepSpec, NamedSecret,
-    RetentionClass,
+    ReceiverSpec, RetentionClass, Transport,
 };
 pub use collector_file::load_collector;
 pub use discovery::*;

@@ -17,6 +17,8 @@ pub enum Supplier {
     Guests,
     /// The AMQP broker, or another program at its address.
     Broker,
+    /// A program that sends to a receiver of the collector.
+    Sender,
     /// Keystone or Nova, or another program at its address.
     Cloud,
     /// A configuration file, or libvirt's XML.
@@ -35,6 +37,7 @@ impl Supplier {
             Self::Guest => "component",
             Self::Guests => "all components",
             Self::Broker => "broker",
+            Self::Sender => "sender",
             Self::Cloud => "OpenStack",
             Self::File => "file",
             Self::Client => "control client",
@@ -194,6 +197,17 @@ bounds! {
     CollectorLetters = "collector_dead_letters", Broker, "messages that could not be read and that are kept; the oldest make room", 10_000, "", "export and delete those that are known";
     CollectorLetterBytes = "collector_dead_letter_bytes", Broker, "bytes of those", 256 * MIB, "bytes", "export and delete those that are known";
     CollectorClasses = "collector_classes", File, "retention classes, with the default one", 8, "", "join some of them";
+    Receivers = "collector_receivers", File, "addresses of `receivers`", 16, "", "use fewer of them";
+
+    // Senders to the collector's receivers.
+    ReceiverConnections = "receiver_connections", Sender, "connections to one `tcp://` receiver; more are closed, and their senders try again", 256, "", "send to several receivers";
+    ReceiverMessage = "receiver_message_bytes", Sender, "one message of a `tcp://` receiver; a longer one is skipped and counted as `too_large`", 512 * KIB, "bytes", "send less metadata";
+    ReceiverSkip = "receiver_skipped_bytes", Sender, "message that is skipped; the connection ends at a longer one", 64 * MIB, "bytes", "check what sends to this address";
+    ReceiverBatch = "receiver_batch_bytes", Sender, "messages of one connection that are read and not yet committed", 512 * KIB, "bytes", "";
+    ReceiverBacklog = "receiver_backlog_bytes", Sender, "datagrams of a `udp://` receiver that are read while others are committed; the system keeps or drops more", 8 * MIB, "bytes", "";
+    ReceiverTime = "receiver_message_time", Sender, "time until a message that began is complete", 30_000, "ms", "check the network of the sender";
+    ReceiverIdle = "receiver_idle_time", Sender, "time without a message, until a connection is closed", 3_600_000, "ms", "";
+    PackedDepth = "messagepack_depth", Sender, "nesting of a message in MessagePack", 32, "", "nest metadata less deeply";
 
     // Clients of the query API.
     QueryConnections = "query_connections", Client, "connections of the query API open at once; more wait", 64, "", "close connections that are not used";
@@ -202,6 +216,7 @@ bounds! {
     QueryTerms = "query_terms", Client, "conditions of one query", 200, "", "use fewer conditions";
     QueryTime = "query_request_time", Client, "time to send a request of the query API", 30_000, "ms", "send the request at once";
     QueryEntries = "query_entries", Client, "entries of one answer", 1_000_000, "", "name a smaller limit";
+    QueryTokens = "query_tokens", Client, "validated tokens of Keystone that are kept; then all are validated again", 10_000, "", "";
     QueryPeriods = "query_periods", Client, "periods of one query for statistics, times its groups", 1_000_000, "", "use longer periods, a shorter time or fewer groups";
 
     // Keystone, Nova and Glance.

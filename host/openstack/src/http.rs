@@ -41,7 +41,7 @@ pub(crate) struct CloudRequest<'a> {
     pub url: &'a Url,
     /// Header `X-Auth-Token`.
     pub token: Option<&'a Secret>,
-    pub headers: &'a [(&'static str, &'static str)],
+    pub headers: &'a [(&'static str, &'a str)],
     /// Sent as JSON.
     pub body: Option<&'a Value>,
 }
@@ -190,7 +190,11 @@ fn message(
         builder = builder.header(CONTENT_TYPE, "application/json");
     }
     for (name, value) in request.headers {
-        builder = builder.header(*name, *value);
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| unusable(what, format!("{name} is no header")))?;
+        // One of them is the token of a client.
+        value.set_sensitive(true);
+        builder = builder.header(*name, value);
     }
     if let Some(token) = request.token {
         let mut value = HeaderValue::from_str(token.reveal())

@@ -48,6 +48,11 @@ impl Keystone {
         self.tokens.host_str().unwrap_or_default()
     }
 
+    /// The URL of tokens.
+    pub(crate) fn tokens(&self) -> &Url {
+        &self.tokens
+    }
+
     /// The current token, or a new one if it ends soon.
     pub(crate) async fn session(&mut self, http: &HttpClient) -> Result<&Session, CloudError> {
         let now = Instant::now();

@@ -1,5 +1,5 @@
 //! Asks OpenStack for the servers of this host: a token of Keystone, one list of Nova, flavors and
-//! images as they are needed.
+//! images as they are needed. Asks Keystone whom the token of a client belongs to.
 //!
 //! Given: credentials, and the name of this host. Gives back: the last known servers, in a channel
 //! that the poll tasks read without waiting. Must not know samples. Answers are bounded, and no
@@ -17,5 +17,7 @@ mod nova;
 mod refresh;
 #[cfg(test)]
 mod tests;
+mod validator;
 
 pub use refresh::{Refresher, ServerFeed};
+pub use validator::{TokenOwner, TokenValidator, ValidatorError};

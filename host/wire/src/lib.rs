@@ -13,9 +13,11 @@ mod python;
 mod read;
 mod rendered;
 mod signature;
+mod unpack;
 
 pub use message::{MessageForm, Messages, as_dict};
 pub use notification::{Head, Notifications, with_ids};
 pub use python::Notation;
 pub use read::{ReadError, sample_from_json};
 pub use signature::{SignatureError, SignatureForm, Signer};
+pub use unpack::{UnpackError, is_packed, unpack};

@@ -1,29 +1,30 @@
-//! Who may see what: tokens from a file, as hashes, with projects and roles.
+//! Who may see what: tokens from a file, as hashes, with projects and roles; or Keystone's.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use nephometer_config::AccessSpec;
+use nephometer_openstack::ValidatorError;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-/// What a client may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rights {
-    /// The only project whose samples it sees; `None` for all.
-    pub(super) project: Option<String>,
-    /// The project and whose name it posts samples in.
-    pub(super) own: Option<String>,
-    /// Whether it may post samples.
-    pub(super) writes: bool,
-}
+use super::keystone::KeystoneTokens;
+use super::rights::Rights;
 
 /// Checks tokens.
 pub(crate) struct Access {
-    /// `None` for loopback, where everyone is an administrator.
-    file: Option<PathBuf>,
-    known: Mutex<Known>,
+    kind: AccessKind,
+}
+
+enum AccessKind {
+    /// Everyone is an administrator.
+    Loopback,
+    File {
+        path: PathBuf,
+        known: Mutex<Known>,
+    },
+    Keystone(Box<KeystoneTokens>),
 }
 
 #[derive(Default)]
@@ -61,48 +62,58 @@ pub(crate) enum AccessError {
         /// What is wrong.
         what: &'static str,
     },
+    /// Keystone cannot be asked with these settings.
+    #[error("api.keystone: {0}")]
+    Keystone(#[from] ValidatorError),
 }
 
 impl Access {
     /// Reads the file, so that its problems are reported at the start.
     pub(crate) fn open(spec: &AccessSpec) -> Result<Self, AccessError> {
-        let file = match spec {
-            AccessSpec::Loopback => None,
-            AccessSpec::Tokens(path) => Some(path.clone()),
+        let kind = match spec {
+            AccessSpec::Loopback => AccessKind::Loopback,
+            AccessSpec::Tokens(path) => {
+                let mut known = Known::default();
+                known.read(path)?;
+                AccessKind::File { path: path.clone(), known: Mutex::new(known) }
+            }
+            AccessSpec::Keystone { credentials, cache } => {
+                AccessKind::Keystone(Box::new(KeystoneTokens::new(credentials, *cache)?))
+            }
         };
-        let access = Self { file, known: Mutex::default() };
-        if let Some(path) = &access.file {
-            let mut known = access.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.read(path)?;
-        }
-        Ok(access)
+        Ok(Self { kind })
     }
 
-    /// The rights of a token; `None` if it has none. A changed file is read again; while it cannot be
-    /// read, the tokens of before stay.
-    pub(super) fn rights(&self, token: Option<&str>) -> Option<Rights> {
-        let Some(path) = &self.file else {
-            return Some(Rights { project: None, own: None, writes: true });
-        };
-        let hash: [u8; 32] = Sha256::digest(token?.as_bytes()).into();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.changed != changed(path) {
-            // `health` would be no place for this: the file is the operator's, who sees no effect.
-            drop(known.read(path));
+    /// The rights of a token; `None` if it has none.
+    ///
+    /// # Errors
+    /// Keystone has to be asked, and does not answer.
+    pub(super) fn rights(&self, token: Option<&str>) -> Result<Option<Rights>, ValidatorError> {
+        match (&self.kind, token) {
+            (AccessKind::Loopback, _) => Ok(Some(Rights::all())),
+            (_, None) => Ok(None),
+            (AccessKind::File { path, known }, Some(token)) => {
+                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(known.rights(path, token))
+            }
+            (AccessKind::Keystone(keystone), Some(token)) => keystone.rights(token),
         }
-        // A hash is compared, not the token: equal beginnings of hashes help nobody to guess.
-        let line = known.tokens.iter().find(|line| line.hash == hash)?;
-        let has = |role: &str| line.roles.iter().any(|known| known == role);
-        let all = has("admin") || has("auditor");
-        Some(Rights {
-            project: (!all).then(|| line.project.clone()),
-            own: Some(line.project.clone()),
-            writes: !has("auditor"),
-        })
     }
 }
 
 impl Known {
+    /// A changed file is read again; while it cannot be read, the tokens of before stay.
+    fn rights(&mut self, path: &Path, token: &str) -> Option<Rights> {
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        if self.changed != changed(path) {
+            // `health` would be no place for this: the file is the operator's, who sees no effect.
+            drop(self.read(path));
+        }
+        // A hash is compared, not the token: equal beginnings of hashes help nobody to guess.
+        let line = self.tokens.iter().find(|line| line.hash == hash)?;
+        Rights::of(Some(line.project.clone()), &line.roles)
+    }
+
     fn read(&mut self, path: &Path) -> Result<(), AccessError> {
         let io = |source| AccessError::Io { path: path.to_owned(), source };
         let changed = changed(path);
@@ -160,14 +171,14 @@ mod tests {
         .concat();
         std::fs::write(&path, text).unwrap();
         let access = Access::open(&AccessSpec::Tokens(path.clone())).unwrap();
-        let rights = |token| access.rights(Some(token));
+        let rights = |token| access.rights(Some(token)).unwrap();
         let found = |project: Option<&str>, own: &str, writes| {
             Some(Rights { project: project.map(str::to_owned), own: Some(own.into()), writes })
         };
         assert_eq!(rights("a"), found(None, "p", true));
         assert_eq!(rights("b"), found(Some("p"), "p", true));
         assert_eq!(rights("c"), found(None, "q", false));
-        assert_eq!((rights("d"), access.rights(None)), (None, None));
+        assert_eq!((rights("d"), access.rights(None)), (None, Ok(None)));
         // A revoked token ends with the file.
         std::fs::write(&path, line("d", "p member")).unwrap();
         let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);

@@ -54,6 +54,13 @@ impl ApiError {
         Self { status: 401, body }
     }
 
+    /// The same, while Keystone does not answer.
+    pub(super) fn keystone_away() -> Self {
+        let text = "The Keystone service is temporarily unavailable.";
+        let body = json!({"error": {"code": 503, "title": "Service Unavailable", "message": text}});
+        Self { status: 503, body }
+    }
+
     pub(super) fn forbidden() -> Self {
         Self::client(403, "RBAC Authorization Failed")
     }

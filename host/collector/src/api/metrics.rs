@@ -64,7 +64,18 @@ pub(super) fn text(health: &Health) -> String {
         let connected = u8::from(connected);
         write_line(&mut text, &format!("{name}{{broker=\"{broker}\"}} {connected}"));
     }
+    received(&mut text, health);
     text
+}
+
+/// Messages of the receivers.
+fn received(text: &mut String, health: &Health) {
+    let name = "nephometer_collector_receiver_messages_total";
+    let about = "Messages that a receiver has read.";
+    write_line(text, &format!("# HELP {name} {about}\n# TYPE {name} counter"));
+    for (receiver, messages) in health.received() {
+        write_line(text, &format!("{name}{{receiver=\"{receiver}\"}} {messages}"));
+    }
 }
 
 fn write_line(text: &mut String, line: &str) {

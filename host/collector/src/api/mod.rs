@@ -1,4 +1,4 @@
-//! Ceilometer's v2 API over HTTP, `/health` and `/metrics`.
+//! Ceilometer's v2 API over HTTP, `/health`, `/metrics` and `/openapi.json`.
 //!
 //! `server` has the listener and the connections and knows nothing of the API; `routes` maps requests
 //! to answers and knows nothing of sockets, so that either can be replaced. Quirks of the real API
@@ -7,12 +7,16 @@
 mod access;
 mod complex;
 mod conditions;
+mod document;
+mod endpoints;
 mod error;
 mod flat;
+mod keystone;
 mod metrics;
 mod post;
 mod render;
 mod request;
+mod rights;
 mod routes;
 mod server;
 mod statistics;

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::access::Rights;
 use super::conditions::only;
 use super::error::ApiError;
 use super::flat::flat;
 use super::request::Request;
+use super::rights::Rights;
 use crate::ingest::{PostHandover, writer};
 use crate::sample::{KINDS, Measurement};
 

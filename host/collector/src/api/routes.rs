@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nephometer_telemetry::events::collector as events;
 use serde_json::{Value, json};
 
-use super::access::{Access, Rights};
+use super::access::Access;
 use super::complex::ComplexQuery;
 use super::conditions::{Conditions, Subject, conditions, limit, only, whole};
+use super::document::DOCUMENT;
+use super::endpoints::Endpoint;
 use super::error::ApiError;
 use super::request::Request;
+use super::rights::Rights;
 use super::statistics::Asked;
 use super::{metrics, post, render};
 use crate::ingest::{Health, PostHandover};
@@ -50,67 +53,65 @@ impl Api {
 
     /// Answers a request. Blocks while it reads.
     pub(crate) fn answer(&self, request: &Request) -> Answer {
-        if let Some(answer) = self.unprotected(request) {
-            return answer;
+        let found = Endpoint::find(&request.method, &request.path);
+        if let Some((endpoint, _)) = found.filter(|(endpoint, _)| endpoint.is_open()) {
+            return self.unprotected(endpoint);
         }
-        let Some(rights) = self.access.rights(request.token.as_deref()) else {
-            return failed(&ApiError::unauthenticated());
+        let rights = match self.access.rights(request.token.as_deref()) {
+            Ok(Some(rights)) => rights,
+            Ok(None) => return failed(&ApiError::unauthenticated()),
+            // Nobody is let in without Keystone.
+            Err(_) => return failed(&ApiError::keystone_away()),
         };
-        match self.routed(request, &rights) {
+        let replied = match found {
+            Some(found) => self.routed(request, &rights, found),
+            None => Err(missing(request)),
+        };
+        match replied {
             Ok((status, value)) => json_answer(status, &value),
             Err(error) => failed(&error),
         }
     }
 
     /// What needs no token.
-    fn unprotected(&self, request: &Request) -> Option<Answer> {
-        match (&*request.method, &*request.path) {
-            ("GET", "/health") => {
-                let (healthy, value) = metrics::health(&self.health);
-                Some(json_answer(if healthy { 200 } else { 503 }, &value))
-            }
-            ("GET", "/metrics") => {
+    fn unprotected(&self, endpoint: Endpoint) -> Answer {
+        match endpoint {
+            Endpoint::Metrics => {
                 let body = metrics::text(&self.health).into_bytes();
-                Some(Answer { status: 200, body, kind: "text/plain; version=0.0.4" })
+                Answer { status: 200, body, kind: "text/plain; version=0.0.4" }
             }
-            _ => None,
+            Endpoint::Document => {
+                let body = DOCUMENT.as_bytes().to_vec();
+                Answer { status: 200, body, kind: "application/json" }
+            }
+            _ => {
+                let (healthy, value) = metrics::health(&self.health);
+                json_answer(if healthy { 200 } else { 503 }, &value)
+            }
         }
     }
 
-    fn routed(&self, request: &Request, rights: &Rights) -> Result<(u16, Value), ApiError> {
-        let path = request.path.strip_prefix("/v2/").unwrap_or_default();
-        let path = path.strip_suffix('/').unwrap_or(path);
-        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
-        let found = match (&*request.method, first, rest) {
-            ("GET", "meters", "") => self.meters(request, rights),
-            ("GET", "meters", name) => match name.strip_suffix("/statistics") {
-                Some(name) => self.statistics(request, rights, name),
-                None => self.old_samples(request, rights, name),
-            },
-            ("POST", "meters", name) if !name.is_empty() => {
-                return post::samples(request, rights, name, self.handover.as_ref())
+    fn routed(
+        &self,
+        request: &Request,
+        rights: &Rights,
+        (endpoint, part): (Endpoint, &str),
+    ) -> Result<(u16, Value), ApiError> {
+        let found = match endpoint {
+            Endpoint::Meters => self.meters(request, rights),
+            Endpoint::Statistics => self.statistics(request, rights, part),
+            Endpoint::OldSamples => self.old_samples(request, rights, part),
+            Endpoint::PostSamples => {
+                return post::samples(request, rights, part, self.handover.as_ref())
                     .map(|value| (201, value));
             }
-            ("GET", "samples", "") => self.samples(request, rights),
-            ("GET", "samples", id) => self.sample(request, rights, id),
-            ("GET", "resources", "") => self.resources(request, rights),
-            // Ids of interfaces may have a slash, which clients do not escape.
-            ("GET", "resources", id) => self.resource(request, rights, id),
-            ("POST", "query", "samples") => self.query(request, rights),
-            ("GET", "capabilities", "") => Ok(render::capabilities()),
-            (_, "alarms", _) | ("POST", "query", "alarms") => {
-                let text = "This resource is no longer available. No forwarding address is \
-                    given.<br /><br />\nalarms URLs is unavailable when Aodh is disabled or \
-                    unavailable.";
-                Err(ApiError::page(410, "Gone", text))
-            }
-            (_, "meters" | "samples" | "resources" | "capabilities", _)
-            | (_, "query", "samples") => {
-                let text =
-                    format!("The method {} is not allowed for this resource. ", request.method);
-                Err(ApiError::page(405, "Method Not Allowed", &text))
-            }
-            _ => Err(ApiError::page(404, "Not Found", "The resource could not be found.")),
+            Endpoint::Samples => self.samples(request, rights),
+            Endpoint::Sample => self.sample(request, rights, part),
+            Endpoint::Resources => self.resources(request, rights),
+            Endpoint::Resource => self.resource(request, rights, part),
+            Endpoint::Query => self.query(request, rights),
+            Endpoint::Capabilities => Ok(render::capabilities()),
+            Endpoint::Health | Endpoint::Metrics | Endpoint::Document => Err(missing(request)),
         };
         found.map(|value| (200, value))
     }
@@ -265,6 +266,27 @@ impl Api {
     fn put_back(&self, reader: Box<dyn Reader>) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
     }
+}
+
+/// The answer for a path or a method that there is not.
+fn missing(request: &Request) -> ApiError {
+    let path = request.path.strip_prefix("/v2/").unwrap_or_default();
+    let path = path.strip_suffix('/').unwrap_or(path);
+    match path.split_once('/').unwrap_or((path, "")) {
+        ("alarms", _) => gone(),
+        ("query", "alarms") if request.method == "POST" => gone(),
+        ("meters" | "samples" | "resources" | "capabilities", _) | ("query", "samples") => {
+            let text = format!("The method {} is not allowed for this resource. ", request.method);
+            ApiError::page(405, "Method Not Allowed", &text)
+        }
+        _ => ApiError::page(404, "Not Found", "The resource could not be found."),
+    }
+}
+
+fn gone() -> ApiError {
+    let text = "This resource is no longer available. No forwarding address is given.\
+        <br /><br />\nalarms URLs is unavailable when Aodh is disabled or unavailable.";
+    ApiError::page(410, "Gone", text)
 }
 
 /// The answer for an error of the store, which is logged if it is not the client's.

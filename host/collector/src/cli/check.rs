@@ -17,7 +17,9 @@ impl Check {
             crate::api::Access::open(&api.access)?;
         }
         let (brokers, classes) = (spec.brokers.len(), spec.keep.classes.len());
-        print(&format!("ok: {brokers} brokers, {classes} retention classes"))?;
+        let receivers = spec.receivers.len();
+        let counts = format!("{brokers} brokers, {receivers} receivers");
+        print(&format!("ok: {counts}, {classes} retention classes"))?;
         Ok(())
     }
 }

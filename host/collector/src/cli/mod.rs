@@ -2,6 +2,8 @@
 //! `clap` and `anyhow`.
 
 mod check;
+mod closing;
+mod erase;
 mod import;
 mod letters;
 mod manual;
@@ -46,6 +48,10 @@ enum Command {
     Status(store::Status),
     Backup(store::Backup),
     Restore(store::Restore),
+    CloseMonth(closing::CloseMonth),
+    #[command(name = "corrections")]
+    Corrections(closing::ListCorrections),
+    EraseProject(erase::EraseProject),
     #[command(subcommand)]
     DeadLetters(letters::Letters),
     Token(token::Token),
@@ -104,6 +110,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(status) => status.execute(),
         Command::Backup(backup) => backup.execute(),
         Command::Restore(restore) => restore.execute(),
+        Command::CloseMonth(month) => month.execute(),
+        Command::Corrections(month) => month.execute(),
+        Command::EraseProject(project) => project.execute(),
         Command::DeadLetters(letters) => letters.execute(),
         Command::Token(token) => token.execute(),
         Command::Completions(completions) => completions.execute(),
@@ -129,7 +138,8 @@ fn code(error: &anyhow::Error) -> u8 {
             Some(Failure::Unavailable(_)) => return 69,
             None => {}
         }
-        if cause.is::<ImportError>() {
+        let wrong_month = matches!(cause.downcast_ref(), Some(StoreError::Month { .. }));
+        if wrong_month || cause.is::<ImportError>() {
             return 64;
         }
         if cause.is::<StoreError>() || cause.is::<std::io::Error>() {

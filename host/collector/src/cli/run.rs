@@ -10,7 +10,7 @@ use super::output::print_error;
 use super::{ConfigOption, log};
 use crate::api::{Access, Api, Server};
 use crate::ingest::amqp::Source;
-use crate::ingest::{Handover, Health, Writer};
+use crate::ingest::{Handover, Health, Receiver, Writer};
 use crate::signature::Verifier;
 use crate::store::{DEFAULT_BUDGET, SqliteStore};
 
@@ -56,6 +56,15 @@ async fn run(spec: CollectorSpec, service: Service) -> anyhow::Result<()> {
         let (handover, health) = (handover.clone(), Arc::clone(&health));
         let source = Source { spec: broker, handover, health, ending: ending.clone() };
         tasks.spawn("broker", source.run());
+    }
+    for spec in &spec.receivers {
+        let receiver = Receiver::bind(spec).await.map_err(|error| {
+            anyhow::Error::new(error)
+                .context(format!("cannot listen on {spec}; choose another address in receivers"))
+        })?;
+        events::receiver_listening(receiver.url());
+        let health = Arc::clone(&health);
+        tasks.spawn("receiver", receiver.run(handover.clone(), health, ending.clone()));
     }
     events::started(&spec.keep.path.display().to_string(), &address);
     let state = Arc::clone(&health);

@@ -56,6 +56,13 @@ impl Status {
         for (name, count) in &state.counts {
             print(&format!("  {name}: {count}"))?;
         }
+        for (what, list) in
+            [("closed months", &state.closed_months), ("erased on arrival", &state.erasing)]
+        {
+            if !list.is_empty() {
+                print(&format!("  {what}: {}", list.join(", ")))?;
+            }
+        }
         Ok(())
     }
 }

@@ -6,7 +6,9 @@
 
 pub(crate) mod amqp;
 pub(crate) mod files;
+mod receivers;
 mod stream;
 pub(crate) mod writer;
 
+pub(crate) use receivers::Receiver;
 pub(crate) use writer::{Handover, Health, PostHandover, Receipt, Writer};

@@ -9,8 +9,8 @@ use nephometer_model::{Bound, Timestamp};
 use nephometer_telemetry::events::collector as events;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::message::{Arrival, ReadMessage};
-use crate::sample::Measurement;
+use crate::message::{Arrival, ReadMessage, RefusedSample};
+use crate::sample::{Measurement, Shared};
 use crate::signature::Verifier;
 use crate::store::{Committed, DeadLetter, Group, Storage, WriteRule};
 
@@ -50,6 +50,8 @@ pub(crate) struct Health {
     pub(crate) refused: Mutex<std::collections::BTreeMap<&'static str, u64>>,
     /// Brokers by label, and whether they are connected.
     brokers: Mutex<std::collections::BTreeMap<String, bool>>,
+    /// Messages by receiver.
+    received: Mutex<std::collections::BTreeMap<String, u64>>,
 }
 
 impl Health {
@@ -67,6 +69,16 @@ impl Health {
     pub(crate) fn brokers(&self) -> Vec<(String, bool)> {
         let brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
         brokers.iter().map(|(label, connected)| (label.clone(), *connected)).collect()
+    }
+
+    /// Counts messages of a receiver.
+    pub(crate) fn count_received(&self, receiver: &str, messages: u64) {
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        *received.entry(receiver.to_owned()).or_default() += messages;
+    }
+
+    pub(crate) fn received(&self) -> std::collections::BTreeMap<String, u64> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The state in one line: `ok`, or what fails.
@@ -131,6 +143,18 @@ impl Handover {
         let ((read, bytes), share) = reading.await.ok()?;
         let rule = WriteRule::InWindow;
         let handed = Handed { read, bytes, rule, done, share: Some(share) };
+        self.sender.send(handed).await.ok()?;
+        Some(receipt)
+    }
+}
+
+impl Handover {
+    /// Hands over that a sample was not read.
+    pub(crate) async fn refuse(&self, origin: Shared, refused: RefusedSample) -> Option<Receipt> {
+        events::sample_refused(&origin, refused.refusal.as_str(), &refused.detail);
+        let read = Ok(ReadMessage::refused(origin, refused));
+        let (done, receipt) = oneshot::channel();
+        let handed = Handed { read, bytes: 0, rule: WriteRule::InWindow, done, share: None };
         self.sender.send(handed).await.ok()?;
         Some(receipt)
     }

@@ -48,6 +48,23 @@ pub(crate) enum StoreError {
          metadata and stddev, or for a later time"
     )]
     Expired(String),
+    /// A month cannot be closed, or was not.
+    #[error("{month}: {what}")]
+    Month {
+        /// As it was given.
+        month: String,
+        /// What is wrong, and what would be right.
+        what: String,
+    },
+    /// The log of a file could not be emptied after text was erased.
+    #[error(
+        "{path}: another program reads the file all the time, so that erased text may be left in its \
+         log; run the command again, or stop that program"
+    )]
+    Busy {
+        /// The database file.
+        path: PathBuf,
+    },
     /// The result would have more entries than an answer may.
     #[error("{0}")]
     Bound(String),

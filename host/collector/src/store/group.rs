@@ -47,6 +47,8 @@ pub(crate) struct Committed {
     /// By reason.
     pub(crate) refused: BTreeMap<&'static str, u64>,
     pub(crate) letters: u64,
+    /// Stored samples of closed months.
+    pub(crate) corrections: u64,
     /// The oldest sample that was stored, as its age at the commit.
     pub(crate) oldest: Option<Duration>,
 }

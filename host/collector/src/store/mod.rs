@@ -5,6 +5,9 @@
 //! second implementation. An engine stores a sample once by its id, keeps what streams state about
 //! themselves, and keeps sums by hour and day that equal a recount of what it stores.
 
+mod closing;
+#[cfg(test)]
+mod closing_tests;
 mod error;
 mod group;
 mod selection;
@@ -18,6 +21,9 @@ use std::time::Duration;
 
 use nephometer_model::Timestamp;
 
+pub(crate) use closing::{
+    Closing, Correction, Corrections, Erased, MonthSum, SumKey, shown_volume,
+};
 pub(crate) use error::StoreError;
 pub(crate) use group::{Committed, DeadLetter, Group, StoredLetter, WriteRule};
 pub(crate) use selection::{MetaCondition, MetaScalar, Selection, TimeRange, flat_pairs};
@@ -46,6 +52,26 @@ pub(crate) trait Storage: Send {
 
     /// Removes such messages.
     fn remove_letters(&mut self, numbers: &[i64]) -> Result<(), StoreError>;
+
+    /// Closes a month that is over: writes down its sums. What is stored in it from then on is a
+    /// correction. The second value is false if it was closed before; then the record is that of
+    /// before.
+    fn close_month(&mut self, month: &str, now: Timestamp) -> Result<(Closing, bool), StoreError>;
+
+    /// What was stored in a closed month since.
+    fn corrections(&mut self, month: &str) -> Result<Corrections, StoreError>;
+
+    /// Empties the metadata of the resources of a project, so that nothing of them is left in the
+    /// files; with `keep` also of those that are stored from now on.
+    fn erase_project(
+        &mut self,
+        project: &str,
+        keep: bool,
+        now: Timestamp,
+    ) -> Result<Erased, StoreError>;
+
+    /// Ends `keep` of a project. False if it was not set.
+    fn stop_erasing(&mut self, project: &str) -> Result<bool, StoreError>;
 
     /// Copies the whole store into a folder, while others read and write.
     fn backup(&mut self, folder: &std::path::Path) -> Result<u64, StoreError>;
@@ -123,6 +149,9 @@ pub(crate) struct StoreState {
     /// Samples by what became of them since the store was made: `stored`, `duplicate`, and the
     /// reasons of refusals.
     pub(crate) counts: std::collections::BTreeMap<String, u64>,
+    pub(crate) closed_months: Vec<String>,
+    /// Projects whose samples are stored without metadata.
+    pub(crate) erasing: Vec<String>,
 }
 
 /// A database file.

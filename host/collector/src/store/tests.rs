@@ -13,15 +13,15 @@ use crate::signature::Verifier;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn time(text: &str) -> Timestamp {
+pub(super) fn time(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     time("2026-12-02T12:00:00")
 }
 
-fn keep(folder: &std::path::Path) -> KeepSpec {
+pub(super) fn keep(folder: &std::path::Path) -> KeepSpec {
     let class = |name: &str, meters: &[&str]| RetentionClass {
         name: name.into(),
         meters: meters.iter().map(|glob| Glob::new(glob).unwrap()).collect(),
@@ -36,31 +36,31 @@ fn keep(folder: &std::path::Path) -> KeepSpec {
     }
 }
 
-struct Fixture {
-    folder: tempfile::TempDir,
-    store: SqliteStore,
+pub(super) struct Fixture {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) store: SqliteStore,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&keep(folder.path()), DEFAULT_BUDGET).unwrap();
         Self { folder, store }
     }
 
-    fn put(&mut self, samples: &[Value]) -> Committed {
+    pub(super) fn put(&mut self, samples: &[Value]) -> Committed {
         self.store.write(&group(samples, None), now()).unwrap()
     }
 
-    fn maintain(&mut self, now: Timestamp) {
+    pub(super) fn maintain(&mut self, now: Timestamp) {
         while self.store.maintain(now).unwrap() {}
     }
 
-    fn reader(&self) -> Box<dyn Reader> {
+    pub(super) fn reader(&self) -> Box<dyn Reader> {
         self.store.reader().unwrap()
     }
 
-    fn all(&self, selection: &Selection) -> Vec<StoredSample> {
+    pub(super) fn all(&self, selection: &Selection) -> Vec<StoredSample> {
         let mut found = Vec::new();
         let mut visit = |sample| {
             found.push(sample);
@@ -71,7 +71,7 @@ impl Fixture {
     }
 }
 
-fn group(samples: &[Value], place: Option<StreamPlace>) -> Group {
+pub(super) fn group(samples: &[Value], place: Option<StreamPlace>) -> Group {
     let body = json!(samples).to_string().into_bytes();
     let arrival = Arrival { origin: "test".into(), body, place };
     let message = ReadMessage::read(&arrival, &Verifier::new(&[], true)).unwrap();
@@ -79,7 +79,13 @@ fn group(samples: &[Value], place: Option<StreamPlace>) -> Group {
     Group { messages: vec![message], ..Group::default() }
 }
 
-fn sample(number: u32, meter: &str, resource: &str, time: &str, volume: impl Into<Value>) -> Value {
+pub(super) fn sample(
+    number: u32,
+    meter: &str,
+    resource: &str,
+    time: &str,
+    volume: impl Into<Value>,
+) -> Value {
     let volume: Value = volume.into();
     json!({
         "source": "openstack", "counter_name": meter, "counter_type": "gauge",

@@ -7,12 +7,12 @@ use std::time::Duration;
 use nephometer_model::{Bound, Glob, Secret};
 
 use super::amqp::tls;
+use super::receivers::{AccessKeys, access, receivers};
 use super::units::{DURATION, SIZE, duration, size, truth, whole};
 use super::{Check, Unknown};
 use crate::broker::{BrokerSpec, Queues};
 use crate::collector::{
-    AccessSpec, ApiSpec, CollectedQueues, CollectorSpec, CommitSpec, KeepSpec, NamedSecret,
-    RetentionClass,
+    ApiSpec, CollectedQueues, CollectorSpec, CommitSpec, KeepSpec, NamedSecret, RetentionClass,
 };
 use crate::error::Report;
 use crate::raw::{
@@ -35,7 +35,7 @@ pub(crate) fn check(doc: &Document, report: &mut Report) -> Option<CollectorSpec
     let raw: RawCollector = check.mapping("", doc.mirror())?;
     check.keys(
         "",
-        &["store", "brokers", "commit", "secrets", "unsigned", "api"],
+        &["store", "brokers", "receivers", "commit", "secrets", "unsigned", "api"],
         Unknown::Refused(&[]),
     );
     let keep = keep(check, raw.store);
@@ -43,11 +43,13 @@ pub(crate) fn check(doc: &Document, report: &mut Report) -> Option<CollectorSpec
     let commit = commit(check, raw.commit);
     let secrets = entries(check, "/secrets", raw.secrets, secret);
     let unsigned = check.value("/unsigned", &raw.unsigned, truth, "write true or false");
+    let receivers = receivers(check, &raw.receivers, unsigned.flatten().unwrap_or(false));
     let api = api(check, raw.api);
     let default = || NamedSecret { name: "default".into(), secret: Secret::new(DEFAULT_SECRET) };
     Some(CollectorSpec {
         keep: keep?,
         brokers: brokers?.unwrap_or_default(),
+        receivers: receivers?,
         commit: commit?,
         secrets: secrets?.unwrap_or_else(|| vec![default()]),
         unsigned: unsigned?.unwrap_or(false),
@@ -266,32 +268,26 @@ fn secret(check: &mut Check<'_>, at: &str, raw: RawSecret) -> Option<NamedSecret
 
 fn api(check: &mut Check<'_>, field: Field<RawApi>) -> Option<Option<ApiSpec>> {
     let raw = check.mapping("/api", field)?;
-    check.keys("/api", &["listen", "access", "tokens", "limit", "rows"], Unknown::Refused(&[]));
+    let keys = &["listen", "access", "tokens", "keystone", "token_cache", "limit", "rows"];
+    check.keys("/api", keys, Unknown::Refused(&[]));
     let off = matches!(&raw.listen, Field::Given(value) if
         matches!(value, Scalar::Bool(false)) || value.to_string() == "off");
     let address = |value: &Scalar| value.to_string().parse::<SocketAddr>().ok();
     let right = "write an address and a port, such as 127.0.0.1:8777, or off";
     let listen =
         if off { Some(None) } else { check.value("/api/listen", &raw.listen, address, right) };
-    let asks = check.value("/api/access", &raw.access, asks_for_tokens, ACCESS);
-    let tokens = check.string("/api/tokens", &raw.tokens);
     let limit = check.value("/api/limit", &raw.limit, count, COUNT);
     let rows = check.value("/api/rows", &raw.rows, count, COUNT);
-    let listen = listen?.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8777)));
-    let access = match asks?.unwrap_or(true) {
-        true => {
-            let file = tokens?.unwrap_or_else(|| "/etc/nephometer/collector-tokens".to_owned());
-            AccessSpec::Tokens(PathBuf::from(file))
-        }
-        false if !listen.ip().is_loopback() => {
-            let what = format!("`listen` is {listen}, and `access: loopback` needs no token");
-            let remedy = "listen on 127.0.0.1, or write `access: tokens`: everyone on the network \
-                could read all samples";
-            check.fault("/api/listen", what, remedy);
-            return None;
-        }
-        false => AccessSpec::Loopback,
+    let default = SocketAddr::from(([127, 0, 0, 1], 8777));
+    let asked = AccessKeys {
+        access: &raw.access,
+        tokens: &raw.tokens,
+        keystone: raw.keystone,
+        cache: &raw.token_cache,
+        listen: listen.flatten().unwrap_or(default),
     };
+    let access = access(check, asked);
+    let (listen, access) = (listen?.unwrap_or(default), access?);
     let spec = ApiSpec {
         listen,
         access,
@@ -301,17 +297,7 @@ fn api(check: &mut Check<'_>, field: Field<RawApi>) -> Option<Option<ApiSpec>> {
     Some((!off).then_some(spec))
 }
 
-const ACCESS: &str = "write loopback, or tokens";
 const COUNT: &str = "write a whole number from 1 to 1000000000";
-
-/// Whether tokens are asked for.
-fn asks_for_tokens(value: &Scalar) -> Option<bool> {
-    match value.to_string().as_str() {
-        "loopback" => Some(false),
-        "tokens" => Some(true),
-        _ => None,
-    }
-}
 
 fn count(value: &Scalar) -> Option<u64> {
     let value = whole(value).filter(|value| (1..=1_000_000_000).contains(value))?;

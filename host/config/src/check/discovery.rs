@@ -65,7 +65,7 @@ pub(super) fn check(
     // A ceilometer.conf may have credentials of a kind that this agent does not know.
     let in_file = check.doc.keys(CREDENTIALS).any(|(_, location)| location.line > 0);
     let needed = spec.asks_nova() || in_file;
-    let nova = if needed { cloud(check, credentials)? } else { None };
+    let nova = if needed { cloud(check, CREDENTIALS, credentials)? } else { None };
     if spec.asks_nova() && nova.is_none() {
         let what =
             "the settings of `discovery` need Nova's API, and `service_credentials` is not set";
@@ -124,29 +124,31 @@ fn texts(check: &mut Check<'_>, pointer: &str, field: &Scalars) -> Option<Option
 }
 
 /// The way to authenticate; `Some(None)` without `auth_url`.
-fn cloud(check: &mut Check<'_>, field: Field<RawCredentials>) -> Option<Option<CloudSpec>> {
-    let raw = check.mapping(CREDENTIALS, field)?;
-    check.keys(CREDENTIALS, RawCredentials::KEYS, Unknown::Refused(&[]));
+pub(super) fn cloud(
+    check: &mut Check<'_>,
+    pointer: &'static str,
+    field: Field<RawCredentials>,
+) -> Option<Option<CloudSpec>> {
+    let at = |key: &str| format!("{pointer}/{key}");
+    let raw = check.mapping(pointer, field)?;
+    check.keys(pointer, RawCredentials::KEYS, Unknown::Refused(&[]));
     let url = check.string(&at("auth_url"), &raw.auth_url)?;
     let Some(auth_url) = url else {
-        if check.doc.keys(CREDENTIALS).next().is_some() {
-            let what = "`service_credentials` has no `auth_url`";
-            check.fault(
-                CREDENTIALS,
-                what,
-                "write Keystone's URL, such as https://keystone:5000/v3",
-            );
+        if check.doc.keys(pointer).next().is_some() {
+            let what = format!("{} has no `auth_url`", super::subject(pointer));
+            let remedy = "write Keystone's URL, such as https://keystone:5000/v3";
+            check.fault(pointer, what, remedy);
             return None;
         }
         return Some(None);
     };
-    let auth_url = web_url(check, "auth_url", auth_url);
+    let auth_url = web_url(check, pointer, "auth_url", auth_url);
     let compute = check.string(&at("compute_endpoint"), &raw.compute_endpoint);
     let compute = match compute? {
-        Some(url) => Some(web_url(check, "compute_endpoint", url)?),
+        Some(url) => Some(web_url(check, pointer, "compute_endpoint", url)?),
         None => None,
     };
-    let identity = identity(check, &raw);
+    let identity = identity(check, pointer, &raw);
     let words = [
         ("public", CloudInterface::Public),
         ("publicURL", CloudInterface::Public),
@@ -176,12 +178,8 @@ fn cloud(check: &mut Check<'_>, field: Field<RawCredentials>) -> Option<Option<C
     }))
 }
 
-fn at(key: &str) -> String {
-    format!("{CREDENTIALS}/{key}")
-}
-
 /// A URL of HTTP without user and query.
-fn web_url(check: &mut Check<'_>, key: &str, text: String) -> Option<String> {
+fn web_url(check: &mut Check<'_>, pointer: &str, key: &str, text: String) -> Option<String> {
     let good = text.len() <= Bound::UrlBytes.size()
         && ::url::Url::parse(&text).is_ok_and(|url| {
             ["http", "https"].contains(&url.scheme())
@@ -196,11 +194,12 @@ fn web_url(check: &mut Check<'_>, key: &str, text: String) -> Option<String> {
     }
     // It may hold a password, so it is not shown.
     let what = format!("`{key}` is no URL of HTTP without user, query and fragment");
-    check.fault(&at(key), what, "write it like https://keystone:5000/v3");
+    check.fault(&format!("{pointer}/{key}"), what, "write it like https://keystone:5000/v3");
     None
 }
 
-fn identity(check: &mut Check<'_>, raw: &RawCredentials) -> Option<CloudIdentity> {
+fn identity(check: &mut Check<'_>, pointer: &str, raw: &RawCredentials) -> Option<CloudIdentity> {
+    let at = |key: &str| format!("{pointer}/{key}");
     let words = [
         ("password", "password"),
         ("v3password", "password"),
@@ -214,15 +213,16 @@ fn identity(check: &mut Check<'_>, raw: &RawCredentials) -> Option<CloudIdentity
         (&raw.application_credential_secret, &raw.application_credential_secret_file);
     let secret = check.secret(&at("application_credential_secret"), secret, file);
     let token = check.secret(&at("token"), &raw.token, &raw.token_file);
-    let user = named(check, ["user_id", "username", "user_domain"], &raw.user());
-    let project = named(check, ["project_id", "project_name", "project_domain"], &raw.project());
+    let user = named(check, pointer, ["user_id", "username", "user_domain"], &raw.user());
+    let keys = ["project_id", "project_name", "project_domain"];
+    let project = named(check, pointer, keys, &raw.project());
     let id = check.string(&at("application_credential_id"), &raw.application_credential_id);
     let name = check.string(&at("application_credential_name"), &raw.application_credential_name);
     let (kind, user, project) = (kind?.unwrap_or("password"), user?, project?);
     let (password, secret, token, id, name) = (password?, secret?, token?, id?, name?);
     let mut missing = |key: &str| {
         let what = format!("`auth_type` {kind} needs `{key}`");
-        check.fault(CREDENTIALS, what, format!("set service_credentials.{key}"));
+        check.fault(pointer, what, format!("set {}.{key}", pointer[1..].replace('/', ".")));
         None
     };
     match kind {
@@ -255,9 +255,11 @@ fn identity(check: &mut Check<'_>, raw: &RawCredentials) -> Option<CloudIdentity
 /// A user or a project, by id or by name and domain; the default domain is `default`.
 fn named(
     check: &mut Check<'_>,
+    pointer: &str,
     [id_key, name_key, domain_key]: [&str; 3],
     [id, name, domain_id, domain_name]: &[&Field<Scalar>; 4],
 ) -> Option<Option<CloudName>> {
+    let at = |key: &str| format!("{pointer}/{key}");
     let id = check.string(&at(id_key), id);
     let name = check.string(&at(name_key), name);
     let domain_id = check.string(&at(&format!("{domain_key}_id")), domain_id);

@@ -15,6 +15,7 @@ mod listen;
 mod metering;
 mod pipeline;
 mod publisher;
+mod receivers;
 mod source;
 mod store;
 mod units;

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::mirror::{Field, RawTls, Scalar, Scalars};
+use super::mirror::{Field, RawCredentials, RawTls, Scalar, Scalars};
 
 /// `collector.yaml`.
 #[derive(Default, Deserialize)]
@@ -10,6 +10,7 @@ use super::mirror::{Field, RawTls, Scalar, Scalars};
 pub(crate) struct RawCollector {
     pub(crate) store: Field<RawKeep>,
     pub(crate) brokers: Field<Vec<Field<RawQueues>>>,
+    pub(crate) receivers: Scalars,
     pub(crate) commit: Field<RawCommit>,
     pub(crate) secrets: Field<Vec<Field<RawSecret>>>,
     pub(crate) unsigned: Field<Scalar>,
@@ -75,6 +76,8 @@ pub(crate) struct RawApi {
     pub(crate) listen: Field<Scalar>,
     pub(crate) access: Field<Scalar>,
     pub(crate) tokens: Field<Scalar>,
+    pub(crate) keystone: Field<RawCredentials>,
+    pub(crate) token_cache: Field<Scalar>,
     pub(crate) limit: Field<Scalar>,
     pub(crate) rows: Field<Scalar>,
 }

@@ -34,6 +34,27 @@ pub fn prefetch_reduced(broker: &str, prefetch: u16) {
     warn!(broker, prefetch, "prefetch reduced");
 }
 
+/// A receiver takes what agents send over `udp://` or `tcp://`.
+pub fn receiver_listening(receiver: &str) {
+    info!(receiver, "receiver listening");
+}
+
+/// A receiver cannot accept or read for now.
+pub fn receiver_failed(receiver: &str, reason: &str) {
+    warn!(receiver, reason, "receiver failed");
+}
+
+/// A receiver has as many connections as it may have; more are closed. Logged once until there are
+/// fewer. Send to several receivers.
+pub fn receiver_full(receiver: &str, connections: usize) {
+    warn!(receiver, connections, "receiver full");
+}
+
+/// A connection of a sender ended with an error. Its sender connects again.
+pub fn receiver_connection_failed(receiver: &str, peer: &str, reason: &str) {
+    debug!(receiver, peer, reason, "receiver connection failed");
+}
+
 /// A group is on disk.
 pub fn committed(stored: u64, duplicates: u64, dead_letters: u64, took: Duration) {
     debug!(stored, duplicates, dead_letters, took_ms = precise_ms(took), "group committed");
@@ -62,6 +83,17 @@ pub fn store_recovered() {
 /// The thread that writes cannot wait for time.
 pub fn writer_not_started() {
     error!("writer not started");
+}
+
+/// Keystone does not answer: clients get status 503, and nobody is let in except with tokens that
+/// were validated a moment ago. Logged once until it answers. Check `api.keystone`.
+pub fn keystone_unavailable(url: &str, error: &dyn Error) {
+    error!(url, reason = %Chain(error), "keystone unavailable");
+}
+
+/// Keystone answers again.
+pub fn keystone_available(url: &str) {
+    info!(url, "keystone available");
 }
 
 /// A connection of the query API ended with an error.

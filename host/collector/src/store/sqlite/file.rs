@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::backup::Backup;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use super::catalogue::Catalogue;
 use crate::store::StoreError;
@@ -24,6 +24,16 @@ pub(super) struct FileKey {
 }
 
 impl MonthName {
+    /// Reads a month, such as `2026-11`.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let (year, number) = text.split_once('-')?;
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let good = year.len() == 4 && number.len() == 2 && digits(year) && digits(number);
+        let month = Self(text.to_owned());
+        let start = from_micros(month.start()).iso();
+        (good && start.starts_with(&month.0)).then_some(month)
+    }
+
     /// The month of microseconds since the epoch.
     pub(super) fn of(time: i64) -> Self {
         Self(from_micros(time).iso()[..7].to_owned())
@@ -47,12 +57,8 @@ impl FileKey {
     /// Reads the name of a file, such as `2026-11.default.db`.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         let (month, class) = name.strip_suffix(".db")?.split_once('.')?;
-        let (year, number) = month.split_once('-')?;
-        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let good = year.len() == 4 && number.len() == 2 && digits(year) && digits(number);
-        let month = MonthName(month.to_owned());
-        let start = from_micros(month.start()).iso();
-        (good && start.starts_with(&month.0)).then(|| Self { month, class: class.to_owned() })
+        let month = MonthName::read(month)?;
+        Some(Self { month, class: class.to_owned() })
     }
 }
 
@@ -77,11 +83,13 @@ pub(super) struct MonthFile {
     pub(super) catalogue: Catalogue,
     /// Changes when another process has written.
     version: i64,
+    /// How often metadata were erased.
+    erased: i64,
 }
 
 /// Schemas from the first on. A change is a new entry, which brings the one before to its form; the
 /// number of entries is the number of the schema.
-const MONTH_SCHEMAS: [&str; 1] = [include_str!("month.sql")];
+const MONTH_SCHEMAS: [&str; 2] = [include_str!("month.sql"), include_str!("month2.sql")];
 
 /// Marks files of this program for `file` and others.
 const APPLICATION: i64 = 0x4e70_6843;
@@ -95,15 +103,25 @@ impl MonthFile {
         let connection = open_for_writing(&path, &MONTH_SCHEMAS)?;
         connection.set_prepared_statement_cache_capacity(64);
         let range = key.month.range();
-        Ok(Self { path, connection, range, catalogue: Catalogue::default(), version: 0 })
+        Ok(Self { path, connection, range, catalogue: Catalogue::default(), version: 0, erased: 0 })
     }
 
-    /// Forgets what another process may have changed; `version` is SQLite's `data_version`.
-    pub(super) fn changed(&mut self, version: i64) {
-        if version != self.version {
-            self.version = version;
-            self.catalogue.forget_marks();
+    /// Forgets what another process may have changed.
+    pub(super) fn refresh(&mut self) -> rusqlite::Result<()> {
+        let version = self.connection.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        if version == self.version {
+            return Ok(());
         }
+        let sql = "SELECT value FROM meta WHERE key = 'erased'";
+        let erased = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0));
+        let erased = erased.optional()?.unwrap_or(0);
+        if erased == self.erased {
+            self.catalogue.forget_marks();
+        } else {
+            self.catalogue.forget();
+        }
+        (self.version, self.erased) = (version, erased);
+        Ok(())
     }
 }
 

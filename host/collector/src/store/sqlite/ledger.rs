@@ -1,6 +1,6 @@
 //! `ledger.db`: dead letters, and what became of all samples.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use nephometer_model::{Bound, Timestamp};
@@ -14,11 +14,11 @@ use crate::store::selection::{from_micros, micros};
 use crate::store::{Committed, DeadLetter, Group, StoreError, StoredLetter};
 
 const NAME: &str = "ledger.db";
-const SCHEMAS: [&str; 1] = [include_str!("ledger.sql")];
+const SCHEMAS: [&str; 2] = [include_str!("ledger.sql"), include_str!("ledger2.sql")];
 
 pub(super) struct LedgerFile {
-    path: PathBuf,
-    connection: Connection,
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
 }
 
 impl LedgerFile {
@@ -36,6 +36,7 @@ impl LedgerFile {
         committed: &Committed,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
+        let erasing = if group.letters.is_empty() { BTreeSet::new() } else { self.erasing()? };
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| engine(&path, source)
@@ -45,13 +46,21 @@ impl LedgerFile {
         let transaction = self.connection.transaction_with_behavior(behavior).map_err(&failed)?;
         let mut new = 0;
         for letter in &group.letters {
+            if names(letter, &erasing) {
+                add(&transaction, "dead_letters_erased", 1).map_err(&failed)?;
+                continue;
+            }
             new += insert(&transaction, letter, now).map_err(&failed)?;
         }
         if new > 0 {
             let dropped = make_room(&transaction).map_err(&failed)?;
             add(&transaction, "dead_letters_dropped", dropped).map_err(&failed)?;
         }
-        let counts = [("stored", committed.stored), ("duplicate", committed.duplicates)];
+        let counts = [
+            ("stored", committed.stored),
+            ("duplicate", committed.duplicates),
+            ("corrections", committed.corrections),
+        ];
         let refused = committed.refused.iter().map(|(name, count)| (*name, *count));
         for (name, count) in counts.into_iter().chain(refused) {
             add(&transaction, name, count).map_err(&failed)?;
@@ -94,6 +103,13 @@ impl LedgerFile {
     }
 }
 
+/// Whether the body of a letter has the id of one of the projects.
+fn names(letter: &DeadLetter, projects: &BTreeSet<String>) -> bool {
+    projects
+        .iter()
+        .any(|project| letter.body.windows(project.len()).any(|part| part == project.as_bytes()))
+}
+
 fn insert(connection: &Connection, letter: &DeadLetter, now: Timestamp) -> rusqlite::Result<u64> {
     let sql = "INSERT OR IGNORE INTO letter (arrived, origin, reason, digest, body, place) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -115,7 +131,7 @@ fn make_room(connection: &Connection) -> rusqlite::Result<u64> {
     connection.prepare_cached(sql)?.execute(bounds).map(|rows| rows as u64)
 }
 
-fn add(connection: &Connection, name: &str, count: u64) -> rusqlite::Result<()> {
+pub(super) fn add(connection: &Connection, name: &str, count: u64) -> rusqlite::Result<()> {
     if count == 0 {
         return Ok(());
     }
@@ -143,6 +159,31 @@ fn read_place(text: &str) -> Option<StreamPlace> {
         previous: value["previous"].as_str()?.parse().ok()?,
         digest: value["digest"].as_str()?.parse().ok()?,
     })
+}
+
+/// Lists in the ledger: closed months, and projects that are erased.
+pub(super) fn lists(folder: &Path) -> Result<[Vec<String>; 2], StoreError> {
+    let path = folder.join(NAME);
+    if !path.exists() {
+        return Ok(Default::default());
+    }
+    let Some(connection) = open_for_reading(&path, SCHEMAS.len())? else {
+        return Ok(Default::default());
+    };
+    let read = || Ok([texts(&connection, MONTHS)?, texts(&connection, PROJECTS)?]);
+    read().map_err(|source| engine(&path, source))
+}
+
+pub(super) const MONTHS: &str = "SELECT month FROM closing ORDER BY month";
+pub(super) const PROJECTS: &str = "SELECT project FROM erasing ORDER BY project";
+
+pub(super) fn texts<C: FromIterator<String>>(
+    connection: &Connection,
+    sql: &str,
+) -> rusqlite::Result<C> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    rows.collect()
 }
 
 /// The number of dead letters, and what became of all samples.

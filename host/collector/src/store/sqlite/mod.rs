@@ -18,9 +18,12 @@
 //! [`rollup`] counts again. A stale sum is never used.
 
 mod catalogue;
+mod closing;
+mod erase;
 mod file;
 mod ledger;
 mod read;
+mod records;
 mod rollup;
 mod rows;
 mod series;
@@ -34,7 +37,9 @@ use nephometer_config::KeepSpec;
 use nephometer_model::Timestamp;
 
 use super::selection::micros;
-use super::{Committed, Group, Reader, Storage, StoreError, StoredLetter};
+use super::{
+    Closing, Committed, Corrections, Erased, Group, Reader, Storage, StoreError, StoredLetter,
+};
 use file::{FileKey, MonthFile, MonthName};
 use ledger::LedgerFile;
 use read::SqliteReader;
@@ -61,7 +66,29 @@ impl SqliteStore {
         let lock = options.open(&path).map_err(|source| file_error("open", &path, source))?;
         let ledger = LedgerFile::open(&folder)?;
         let keep = keep.clone();
-        Ok(Self { folder, keep, lock, files: HashMap::new(), ledger, budget })
+        let mut store = Self { folder, keep, lock, files: HashMap::new(), ledger, budget };
+        // Files of an earlier version are brought to the present form before they are read.
+        for (key, _) in months(&store.folder)? {
+            store.opened(&key)?;
+        }
+        Ok(store)
+    }
+
+    /// Does something while no other process writes. After an error the files are opened again.
+    fn locked<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // Shared with this value, so that the folder can be written while it is locked.
+        let lock = self.lock.try_clone();
+        let lock = lock.map_err(|source| file_error("lock", &self.folder, source))?;
+        lock.lock().map_err(|source| file_error("lock", &self.folder, source))?;
+        let done = work(self);
+        if done.is_err() {
+            self.close();
+        }
+        lock.unlock().map_err(|source| file_error("unlock", &self.folder, source))?;
+        done
     }
 
     /// Opens only the reading side, for commands beside a running collector.
@@ -87,19 +114,11 @@ impl SqliteStore {
 
 impl Storage for SqliteStore {
     fn write(&mut self, group: &Group, now: Timestamp) -> Result<Committed, StoreError> {
-        let written = self.write_group(group, now);
-        if written.is_err() {
-            self.close();
-        }
-        written
+        self.locked(|store| store.write_locked(group, now))
     }
 
     fn maintain(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        let done = self.maintain_files(now);
-        if done.is_err() {
-            self.close();
-        }
-        done
+        self.locked(|store| store.maintain_locked(now))
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
@@ -112,6 +131,27 @@ impl Storage for SqliteStore {
 
     fn remove_letters(&mut self, numbers: &[i64]) -> Result<(), StoreError> {
         self.ledger.remove(numbers)
+    }
+
+    fn close_month(&mut self, month: &str, now: Timestamp) -> Result<(Closing, bool), StoreError> {
+        self.locked(|store| store.close_locked(month, now))
+    }
+
+    fn corrections(&mut self, month: &str) -> Result<Corrections, StoreError> {
+        self.locked(|store| store.corrections_locked(month))
+    }
+
+    fn erase_project(
+        &mut self,
+        project: &str,
+        keep: bool,
+        now: Timestamp,
+    ) -> Result<Erased, StoreError> {
+        self.locked(|store| store.erase_locked(project, keep, now))
+    }
+
+    fn stop_erasing(&mut self, project: &str) -> Result<bool, StoreError> {
+        self.ledger.stop_erasing(project)
     }
 
     fn backup(&mut self, target: &Path) -> Result<u64, StoreError> {

@@ -21,17 +21,7 @@ const DELAY: Duration = Duration::from_secs(120);
 
 impl SqliteStore {
     /// See [`crate::store::Storage::maintain`].
-    pub(super) fn maintain_files(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        let lock = self.lock.try_clone();
-        let lock = lock.map_err(|source| file_error("lock", &self.folder, source))?;
-        lock.lock().map_err(|source| file_error("lock", &self.folder, source))?;
-        let done = self.maintain_locked(now);
-        let unlocked = lock.unlock();
-        unlocked.map_err(|source| file_error("unlock", &self.folder, source))?;
-        done
-    }
-
-    fn maintain_locked(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+    pub(super) fn maintain_locked(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         for (key, path) in months(&self.folder)? {
             let file = self.opened(&key)?;
             let counted = count_again(file, now).map_err(|source| engine(&path, source))?;
@@ -53,6 +43,7 @@ impl SqliteStore {
             kept.is_some_and(|kept| ended.saturating_add(micros_of(kept)) < micros(now))
         };
         if over(class.keep) && over(class.rollups) {
+            self.ledger.drop_month(&key.month.to_string())?;
             self.files.remove(key);
             return remove_database(path);
         }
@@ -88,7 +79,7 @@ impl MonthFile {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Whatever is still stale can be counted for the last time now.
-        while count_some(&transaction, i64::MAX)? == BATCH {}
+        count_all(&transaction)?;
         transaction.execute("DELETE FROM sample", [])?;
         transaction.execute("INSERT OR REPLACE INTO meta VALUES ('expired', 1)", [])?;
         transaction.commit()?;
@@ -106,6 +97,12 @@ fn count_again(file: &mut MonthFile, now: Timestamp) -> rusqlite::Result<usize> 
         file.catalogue.forget_marks();
     }
     Ok(counted)
+}
+
+/// Counts all stale sums, also those of days that are not over.
+pub(super) fn count_all(connection: &Connection) -> rusqlite::Result<()> {
+    while count_some(connection, i64::MAX)? == BATCH {}
+    Ok(())
 }
 
 fn count_some(connection: &Connection, until: i64) -> rusqlite::Result<usize> {

@@ -1,12 +1,14 @@
 //! Writes a group: one transaction per month file, then the ledger.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use nephometer_model::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::catalogue::Catalogue;
+use super::closing::correct;
 use super::file::{FileKey, MonthFile, MonthName, engine};
 use super::rows::{DAY, HOUR, SPANS, volume_value};
 use super::{SqliteStore, months};
@@ -20,30 +22,23 @@ use crate::store::{Committed, Group, StoreError, WriteRule, age};
 type Part = Vec<(usize, Vec<usize>)>;
 
 impl SqliteStore {
-    pub(super) fn write_group(
+    /// See [`crate::store::Storage::write`].
+    pub(super) fn write_locked(
         &mut self,
         group: &Group,
         now: Timestamp,
     ) -> Result<Committed, StoreError> {
-        // Shared with this value, so that the folder can be written while it is locked.
-        let lock = self.lock.try_clone();
-        let lock = lock.map_err(|source| super::file_error("lock", &self.folder, source))?;
-        lock.lock().map_err(|source| super::file_error("lock", &self.folder, source))?;
-        let written = self.write_locked(group, now);
-        let unlocked = lock.unlock();
-        unlocked.map_err(|source| super::file_error("unlock", &self.folder, source))?;
-        written
-    }
-
-    fn write_locked(&mut self, group: &Group, now: Timestamp) -> Result<Committed, StoreError> {
         let mut committed = Committed::default();
         let parts = self.parts(group, now, &mut committed);
         self.open_window(now)?;
+        let (closed, erasing) = (self.ledger.closed_months()?, self.ledger.erasing()?);
         for (key, part) in &parts {
             self.opened(key)?;
             let mut file = self.files.remove(key).expect("it was opened");
             let others: Vec<&MonthFile> = self.files.values().collect();
-            let written = write_part(&mut file, &others, &PartOfGroup { group, part, now });
+            let is_closed = closed.contains(&key.month.to_string());
+            let work = PartOfGroup { group, part, now, is_closed, erasing: &erasing };
+            let written = write_part(&mut file, &others, &work);
             if written.is_err() {
                 file.catalogue.forget();
             }
@@ -52,6 +47,7 @@ impl SqliteStore {
             let outcome = written.map_err(|source| engine(&path, source))?;
             committed.stored += outcome.stored;
             committed.duplicates += outcome.duplicates;
+            committed.corrections += if is_closed { outcome.stored } else { 0 };
             committed.oldest = committed.oldest.max(outcome.oldest);
         }
         committed.letters = self.ledger.write(group, &committed, now)?;
@@ -159,6 +155,20 @@ struct PartOfGroup<'a> {
     group: &'a Group,
     part: &'a Part,
     now: Timestamp,
+    /// Whether the month is closed: what is stored is a correction.
+    is_closed: bool,
+    /// Projects whose samples are stored without metadata.
+    erasing: &'a BTreeSet<String>,
+}
+
+impl PartOfGroup<'_> {
+    /// A sample as it is to be stored.
+    fn stored<'s>(&self, sample: &'s Measurement) -> Cow<'s, Measurement> {
+        match &sample.owner.project_id {
+            Some(project) if self.erasing.contains(&**project) => Cow::Owned(sample.nameless()),
+            _ => Cow::Borrowed(sample),
+        }
+    }
 }
 
 fn write_part(
@@ -166,8 +176,7 @@ fn write_part(
     others: &[&MonthFile],
     work: &PartOfGroup<'_>,
 ) -> rusqlite::Result<Outcome> {
-    let version = file.connection.query_row("PRAGMA data_version", [], |row| row.get(0))?;
-    file.changed(version);
+    file.refresh()?;
     let mut outcome = Outcome::default();
     let MonthFile { connection, catalogue, range, .. } = file;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -176,13 +185,19 @@ fn write_part(
         let row = message_row(&transaction, message, work.now)?;
         let mut stored = 0_u64;
         for at in samples {
-            let sample = &message.samples[*at];
+            let sample = work.stored(&message.samples[*at]);
             let time = micros(sample.time) - range.start;
-            let is_new = !is_elsewhere(others, &sample.id)?
-                && insert(&transaction, catalogue, sample, [time, row.number])?;
-            if !is_new {
+            let series = if is_elsewhere(others, &sample.id)? {
+                None
+            } else {
+                insert(&transaction, catalogue, &sample, [time, row.number])?
+            };
+            let Some(series) = series else {
                 outcome.duplicates += 1;
                 continue;
+            };
+            if work.is_closed {
+                correct(&transaction, series, sample.volume, work.now)?;
             }
             stored += 1;
             outcome.oldest = outcome.oldest.max(Some(age(work.now, sample.time)));
@@ -194,14 +209,14 @@ fn write_part(
     Ok(outcome)
 }
 
-/// Inserts a sample with its time and the number of its message, and marks its sums as stale. False
-/// if its id is there already.
+/// Inserts a sample with its time and the number of its message, and marks its sums as stale.
+/// Returns its series; `None` if its id is there already.
 fn insert(
     connection: &Connection,
     catalogue: &mut Catalogue,
     sample: &Measurement,
     [time, message]: [i64; 2],
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Option<i64>> {
     let numbers = catalogue.numbers(connection, sample)?;
     let sql = "INSERT OR IGNORE INTO sample (series, time, id, volume, revision, message) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -209,13 +224,13 @@ fn insert(
     let volume = volume_value(sample.volume);
     let values = params![series, time, sample.id, volume, revision, message];
     if connection.prepare_cached(sql)?.execute(values)? == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     for span in [HOUR, DAY] {
         let start = time - time.rem_euclid(SPANS[usize::from(span)]);
         catalogue.mark(connection, (span, series, start))?;
     }
-    Ok(true)
+    Ok(Some(series))
 }
 
 /// Whether another file of the window has this id.

@@ -235,6 +235,7 @@ impl Reader for SqliteReader {
             state.bytes += size(&path)?;
         }
         (state.dead_letters, state.counts) = ledger::counts(&self.folder)?;
+        [state.closed_months, state.erasing] = ledger::lists(&self.folder)?;
         Ok(state)
     }
 }

@@ -1,0 +1,196 @@
+//! Closes months, and lists what was stored in them later.
+
+use nephometer_model::{Timestamp, Volume};
+use rusqlite::{Connection, Row, TransactionBehavior, params};
+
+use super::file::{MonthFile, MonthName, engine};
+use super::rollup::count_all;
+use super::rows::{volume, volume_value};
+use super::{SqliteStore, months};
+use crate::store::StoreError;
+use crate::store::closing::{Closing, Correction, Corrections, MonthSum, MonthSums, SumKey};
+use crate::store::selection::{from_micros, micros};
+
+/// The columns of a key, from `series` joined with its meter and its resource.
+const KEY: &str = "r.project_id, m.name, m.unit, m.kind";
+const JOINED: &str = "JOIN series s ON s.id = u.series JOIN meter m ON m.id = s.meter \
+                      JOIN resource r ON r.id = s.resource";
+
+impl SqliteStore {
+    /// See [`crate::store::Storage::close_month`].
+    pub(super) fn close_locked(
+        &mut self,
+        month: &str,
+        now: Timestamp,
+    ) -> Result<(Closing, bool), StoreError> {
+        let name = named(month)?;
+        if let Some(closing) = self.ledger.closing(month)? {
+            return Ok((closing, false));
+        }
+        let end = name.range().end;
+        if end > micros(now) {
+            let end = from_micros(end).iso();
+            let what = format!("it ends at {end} (UTC); close it after that");
+            return Err(StoreError::Month { month: month.to_owned(), what });
+        }
+        let sums = self.sums(&name)?;
+        // As it is stored, so that the digest can be checked.
+        let closing = Closing::new(month, from_micros(micros(now)), sums);
+        self.ledger.close(&closing)?;
+        Ok((closing, true))
+    }
+
+    /// See [`crate::store::Storage::corrections`].
+    pub(super) fn corrections_locked(&mut self, month: &str) -> Result<Corrections, StoreError> {
+        let name = named(month)?;
+        let Some(closing) = self.ledger.closing(month)? else {
+            let what = format!("it is not closed; `close-month {month}` closes it");
+            return Err(StoreError::Month { month: month.to_owned(), what });
+        };
+        let found = self.sums(&name)?;
+        let mut late: Vec<Correction> = Vec::new();
+        for (key, path) in months(&self.folder)?.into_iter().filter(|(key, _)| key.month == name) {
+            let file = self.opened(&key)?;
+            let here = late_of(&file.connection).map_err(|source| engine(&path, source))?;
+            here.into_iter().for_each(|one| merge(&mut late, one));
+        }
+        late.sort_by(|one, two| one.key.cmp(&two.key));
+        let difference = if !closing.is_intact() {
+            Some("the record does not have its digest: it was altered".to_owned())
+        } else if self.ledger.is_kept(month)? {
+            difference(&closing, &late, &found)
+        } else {
+            None
+        };
+        Ok(Corrections { closing, late, difference })
+    }
+
+    /// The sums of a month, counted again where that is needed.
+    fn sums(&mut self, month: &MonthName) -> Result<MonthSums, StoreError> {
+        let mut sums = MonthSums::new();
+        for (key, path) in months(&self.folder)?.into_iter().filter(|(key, _)| key.month == *month)
+        {
+            let file = self.opened(&key)?;
+            for (key, one) in sums_of(file).map_err(|source| engine(&path, source))? {
+                sums.entry(key).or_default().add(&one);
+            }
+        }
+        Ok(sums)
+    }
+}
+
+fn named(month: &str) -> Result<MonthName, StoreError> {
+    MonthName::read(month).ok_or_else(|| {
+        let what = "it is no month; write it like 2026-11".to_owned();
+        StoreError::Month { month: month.to_owned(), what }
+    })
+}
+
+fn merge(late: &mut Vec<Correction>, one: Correction) {
+    match late.iter_mut().find(|known| known.key == one.key) {
+        Some(known) => {
+            known.sums.add(&one.sums);
+            known.arrived[0] = known.arrived[0].min(one.arrived[0]);
+            known.arrived[1] = known.arrived[1].max(one.arrived[1]);
+        }
+        None => late.push(one),
+    }
+}
+
+/// Whether the record and the corrections have all samples of the month.
+fn difference(closing: &Closing, late: &[Correction], found: &MonthSums) -> Option<String> {
+    let mut expected = closing.sums.clone();
+    for one in late {
+        expected.entry(one.key.clone()).or_default().add(&one.sums);
+    }
+    let count = |sums: &MonthSums| sums.values().map(|sums| sums.samples).sum::<u64>();
+    let same = expected.len() == found.len()
+        && expected
+            .iter()
+            .all(|(key, sums)| found.get(key).is_some_and(|found| found.samples == sums.samples));
+    (!same).then(|| {
+        let (expected, found) = (count(&expected), count(found));
+        format!("the record and the corrections have {expected} samples, the month has {found}")
+    })
+}
+
+/// The sums of days of a file, by project and meter.
+fn sums_of(file: &mut MonthFile) -> rusqlite::Result<MonthSums> {
+    let transaction = file.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    count_all(&transaction)?;
+    let sums = read_sums(&transaction)?;
+    transaction.commit()?;
+    file.catalogue.forget_marks();
+    Ok(sums)
+}
+
+fn read_sums(connection: &Connection) -> rusqlite::Result<MonthSums> {
+    let sql = format!(
+        "SELECT {KEY}, sum(u.row_count), sum(u.volume_count), total(u.sum), min(u.min), max(u.max) \
+         FROM rollup u {JOINED} WHERE u.span = 1 GROUP BY {KEY}"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map([], |row| Ok((key_of(row, 0)?, sum_of(row, 4)?)))?;
+    rows.collect()
+}
+
+fn late_of(connection: &Connection) -> rusqlite::Result<Vec<Correction>> {
+    let sql = format!(
+        "SELECT {KEY}, sum(u.samples), sum(u.volumes), total(u.sum), min(u.lowest), \
+         max(u.highest), min(u.first_arrived), max(u.last_arrived) \
+         FROM correction u {JOINED} GROUP BY {KEY}"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map([], |row| {
+        let arrived = [from_micros(row.get(9)?), from_micros(row.get(10)?)];
+        Ok(Correction { key: key_of(row, 0)?, sums: sum_of(row, 4)?, arrived })
+    })?;
+    rows.collect()
+}
+
+/// A key in four columns from `at` on.
+pub(super) fn key_of(row: &Row<'_>, at: usize) -> rusqlite::Result<SumKey> {
+    Ok(SumKey {
+        project: row.get(at)?,
+        meter: row.get(at + 1)?,
+        unit: row.get(at + 2)?,
+        kind: row.get(at + 3)?,
+    })
+}
+
+/// Sums in five columns from `at` on.
+pub(super) fn sum_of(row: &Row<'_>, at: usize) -> rusqlite::Result<MonthSum> {
+    let count = |at| row.get::<_, i64>(at).map(|count| u64::try_from(count).unwrap_or(0));
+    let edge = |at| {
+        let value = row.get_ref(at)?;
+        let kind = value.data_type();
+        let wrong = |_| rusqlite::Error::InvalidColumnType(at, "volume".into(), kind);
+        volume(value).map_err(wrong)
+    };
+    Ok(MonthSum {
+        samples: count(at)?,
+        volumes: count(at + 1)?,
+        sum: row.get(at + 2)?,
+        min: edge(at + 3)?,
+        max: edge(at + 4)?,
+    })
+}
+
+/// Notes that a sample was stored after its month was closed.
+pub(super) fn correct(
+    connection: &Connection,
+    series: i64,
+    stored: Option<Volume>,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO correction VALUES (?1, 1, ?2, ?3, ?4, ?4, ?5, ?5) \
+               ON CONFLICT (series) DO UPDATE SET samples = samples + 1, \
+               volumes = volumes + excluded.volumes, sum = sum + excluded.sum, \
+               lowest = coalesce(min(lowest, excluded.lowest), lowest, excluded.lowest), \
+               highest = coalesce(max(highest, excluded.highest), highest, excluded.highest), \
+               last_arrived = excluded.last_arrived";
+    let sum = stored.map_or(0.0, Volume::as_f64);
+    let (count, value) = (i64::from(stored.is_some()), volume_value(stored));
+    let values = params![series, count, sum, value, micros(now)];
+    connection.prepare_cached(sql)?.execute(values).map(drop)
+}
