@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::Check;
 use super::units::{DURATION, duration, truth, whole};
-use super::{Check, Unknown};
 use crate::discovery::{
     CloudDomain, CloudIdentity, CloudInterface, CloudName, CloudSpec, CredentialKey,
     DiscoveryMethod, DiscoverySpec, ReservedMetadata,
 };
+use crate::keys;
 use crate::raw::{Field, Kind, RawCredentials, RawDiscovery, Scalar, Scalars};
 use nephometer_model::{Bound, Release, Secret};
 
@@ -23,18 +24,7 @@ pub(super) fn check(
     release: Release,
 ) -> Option<DiscoverySpec> {
     let raw = check.mapping("/discovery", field)?;
-    let keys = &[
-        "method",
-        "identity_name_discovery",
-        "fetch_extra_metadata",
-        "server_groups",
-        "reserved_metadata_namespace",
-        "reserved_metadata_keys",
-        "reserved_metadata_length",
-        "refresh",
-        "full_refresh",
-    ];
-    check.keys("/discovery", keys, Unknown::Refused(&[]));
+    check.keys("/discovery", &keys::DISCOVERY, &[]);
     let words = [
         ("libvirt_metadata", DiscoveryMethod::LibvirtMetadata),
         ("naive", DiscoveryMethod::Naive),
@@ -126,7 +116,7 @@ fn texts(check: &mut Check<'_>, pointer: &str, field: &Scalars) -> Option<Option
 /// The way to authenticate; `Some(None)` without `auth_url`.
 fn cloud(check: &mut Check<'_>, field: Field<RawCredentials>) -> Option<Option<CloudSpec>> {
     let raw = check.mapping(CREDENTIALS, field)?;
-    check.keys(CREDENTIALS, RawCredentials::KEYS, Unknown::Refused(&[]));
+    check.keys(CREDENTIALS, &keys::CREDENTIALS, &[]);
     let url = check.string(&at("auth_url"), &raw.auth_url)?;
     let Some(auth_url) = url else {
         if check.doc.keys(CREDENTIALS).next().is_some() {
