@@ -1,9 +1,10 @@
-//! `docs/reference/options.md`: the keys of `pipeline.yaml`, the options of publishers, and those of
-//! the shipped components.
+//! `docs/reference/options.md`: the keys of all files, the options of publishers, and those of the
+//! shipped components.
 
 use std::fmt::Write as _;
 use std::fs;
 
+use nephometer_config::keys::{ConfigFile, FILES, KeyDefault, each_key};
 use nephometer_config::options::{OptionTable, TABLES};
 
 use super::{cell, compare};
@@ -11,15 +12,33 @@ use crate::harness::{Agent, root};
 
 const HEAD: &str = "# Options
 
-The keys of `pipeline.yaml` and `polling.yaml`, the options of publishers, and those of the shipped
-components. The settings of a host are described in
-[config/nephometer.yaml](../../config/nephometer.yaml), which holds every key with its default. Unknown
-options of native publishers are ignored with a warning. Unknown keys are ignored, with a warning if a
-known one is similar. A component decides about its own options. `nephometer check` prints all of it.
+The keys of all files, the options of publishers, and those of the shipped components. `nephometer schema`
+prints the same for editors as JSON Schema, `nephometer config show` the values that apply and where they
+come from. The shipped files hold every key of a host and of the collector with its default.
+
+Unknown keys of `nephometer.yaml` and `collector.yaml` are errors. Unknown keys of `pipeline.yaml` and
+`polling.yaml` are ignored, with a warning, and so are unknown options of native publishers. A component
+decides about its own options. `nephometer check` prints all of it.
 ";
 
+/// The keys of a file, those of mappings in it with their path.
+fn file(page: &mut String, file: &ConfigFile) {
+    writeln!(page, "\n## {}\n\n{}", file.name, cell(file.keys.about)).unwrap();
+    *page += "\n| name | values | default | effect |\n|---|---|---|---|\n";
+    for (name, key) in each_key(file.keys) {
+        let default = match key.default {
+            KeyDefault::Required => "required".to_owned(),
+            KeyDefault::Nothing => String::new(),
+            KeyDefault::Value(text) => format!("`{text}`"),
+            KeyDefault::Depends(words) => words.to_owned(),
+        };
+        let [values, default, effect] = [&*key.shape.describe(), &default, key.effect].map(cell);
+        writeln!(page, "| `{name}` | {values} | {default} | {effect} |").unwrap();
+    }
+}
+
 fn table(page: &mut String, table: &OptionTable) {
-    writeln!(page, "\n## `{}`\n\n{}", table.location, cell(table.about)).unwrap();
+    writeln!(page, "\n### `{}`\n\n{}", table.location, cell(table.about)).unwrap();
     if table.options.is_empty() {
         return;
     }
@@ -55,6 +74,8 @@ fn component(page: &mut String, agent: &Agent, name: &str) {
 #[test]
 fn options_page_lists_every_option() {
     let mut page = HEAD.to_owned();
+    FILES.iter().for_each(|one| file(&mut page, one));
+    page += "\n## Publishers\n";
     TABLES.iter().for_each(|one| table(&mut page, one));
     page += "\n## Shipped components\n\nDefaults stand with the values, or in the effect.\n";
     let mut names: Vec<String> = fs::read_dir(root().join("target/components"))

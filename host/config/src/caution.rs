@@ -30,7 +30,7 @@ pub(super) fn known_secrets(host: &Host, pipeline: &PipelineSpec, report: &mut R
         if signs && host.message.telemetry_secret.reveal() == DEFAULT_SECRET {
             let what = "messages are signed with the default secret, which everybody knows";
             let remedy = "set message.telemetry_secret, and the same at the receivers";
-            report.warn(&host.secret_location, what, remedy);
+            report.caution(&host.secret_location, what, remedy);
         }
     }
 }
@@ -44,7 +44,7 @@ fn guest(broker: &BrokerSpec, location: &Location, report: &mut Report) {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         if !is_loopback(name.trim_matches(['[', ']'])) {
             let what = format!("the broker {host} is another host, and guest:guest opens it");
-            report.warn(location, what, "use a user and a password of this agent's own");
+            report.caution(location, what, "use a user and a password of this agent's own");
         }
     }
 }
@@ -122,7 +122,7 @@ pub(super) fn readable(path: &Path, location: &Location, report: &mut Report) {
             "the file {path:?} holds a secret, and every user of this host may {may} it (mode \
              {mode:04o})"
         );
-        report.warn(location, what, "remove that permission: chmod o= FILE");
+        report.caution(location, what, "remove that permission: chmod o= FILE");
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::check;
 use super::collector::CollectorSpec;
 use super::error::{ConfigError, Problem, Report};
-use super::load::{Origin, bytes, document};
+use super::inputs::{Origin, bytes, document};
 
 /// The path of `collector.yaml` if none is named.
 const INSTALLED: &str = "/etc/nephometer/collector.yaml";

@@ -20,6 +20,8 @@ pub struct Problem {
     pub what: String,
     /// What would be right.
     pub remedy: String,
+    /// Whether a secret is known to others, or could be.
+    pub is_about_secret: bool,
 }
 
 impl fmt::Display for Problem {
@@ -91,6 +93,17 @@ impl Report {
         keep(&mut self.warnings, &mut self.more_warnings, problem(location, what, remedy));
     }
 
+    /// Adds a warning about a secret.
+    pub(super) fn caution(
+        &mut self,
+        location: &Location,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let found = Problem { is_about_secret: true, ..problem(location, what, remedy) };
+        keep(&mut self.warnings, &mut self.more_warnings, found);
+    }
+
     /// Adds warnings that were built elsewhere.
     pub(super) fn extend_warnings(&mut self, found: impl IntoIterator<Item = Problem>) {
         for found in found {
@@ -151,7 +164,8 @@ pub(super) fn problem(
     what: impl Into<String>,
     remedy: impl Into<String>,
 ) -> Problem {
-    Problem { location: location.clone(), what: clean(&what.into()), remedy: clean(&remedy.into()) }
+    let (what, remedy) = (clean(&what.into()), clean(&remedy.into()));
+    Problem { location: location.clone(), what, remedy, is_about_secret: false }
 }
 
 /// The problem for a bound that is exceeded at `location`.

@@ -1,92 +1,19 @@
 //! Loads files, environment and command line into one checked configuration.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::caution;
 use super::ceilometer::CeilometerConf;
-use super::check::{self, Defaults, Host, KnownMeters, PipelineContext};
-use super::error::{ConfigError, Problem, Report, problem};
-use super::location::Location;
+use super::check::{self, Defaults, Host, PipelineContext};
+use super::error::{ConfigError, Problem, Report};
+use super::inputs::{
+    DEFAULT_CONFIG, DEFAULT_PIPELINE, DEFAULT_POLLING, Inputs, Origin, bytes, document, file, whole,
+};
+use super::overrides::host_document;
 use super::polling_mode::{self, polling_mode};
-use super::raw::{Document, Kind};
 use super::routing::{Pipeline, route};
-use super::spec::{AgentSpec, MeteringSpec, Mode, PipelineSpec, Routing, SourceSpec};
-use nephometer_model::Bound;
-
-/// The default path of `nephometer.yaml`. The file may be absent.
-pub(crate) const DEFAULT_CONFIG: &str = "/etc/nephometer/nephometer.yaml";
-
-/// The default path of `pipeline.yaml`.
-pub(crate) const DEFAULT_PIPELINE: &str = "/etc/nephometer/pipeline.yaml";
-
-/// The path of `polling.yaml` if neither it nor `pipeline.yaml` is named. The file may be absent.
-pub(crate) const DEFAULT_POLLING: &str = "/etc/nephometer/polling.yaml";
-
-/// The prefix of variables that override keys.
-const PREFIX: &str = "NEPHOMETER_";
-
-/// Where the text of a file comes from.
-#[derive(Debug, Clone, Default)]
-pub enum Origin {
-    /// The file that is installed with the agent.
-    #[default]
-    Installed,
-    /// A file that was named. It must exist.
-    File(PathBuf),
-    /// Text that is not in a file.
-    Text {
-        /// Used as the file name in locations.
-        name: String,
-        /// YAML.
-        text: String,
-    },
-}
-
-/// Everything that the configuration depends on. This crate reads nothing else but the files that
-/// are named here.
-#[derive(Clone, Default)]
-pub struct Inputs {
-    /// `nephometer.yaml`
-    pub config: Origin,
-    /// `pipeline.yaml`
-    pub pipeline: Origin,
-    /// `polling.yaml`. If there is one, `pipeline.yaml` does not configure polling.
-    pub polling: Origin,
-    /// `ceilometer.conf`. Everything else overrides it.
-    pub ceilometer: Option<PathBuf>,
-    /// `--libvirt`: overrides `libvirt.uri`.
-    pub libvirt: Option<String>,
-    /// `AMQP_URL`, or `--amqp-file` of the demo: overrides `amqp.url` and `amqp.url_file`.
-    pub amqp_url: Option<String>,
-    /// Override `components.path` if there are any.
-    pub components: Vec<PathBuf>,
-    /// The variables that begin with `NEPHOMETER_` and are not options of the command line;
-    /// `NEPHOMETER_AMQP__URL` overrides `amqp.url`.
-    pub environment: Vec<(String, String)>,
-    /// The machine's host name: the default of `host`.
-    pub hostname: String,
-    /// Folders for the defaults of paths.
-    pub folders: Folders,
-    /// The meters that this agent has with these settings.
-    pub meters: Option<fn(MeteringSpec) -> KnownMeters>,
-}
-
-/// Folders from which the defaults of paths are chosen.
-#[derive(Debug, Clone, Default)]
-pub struct Folders {
-    /// Whether this user may write `/var/lib/nephometer` and `/var/cache/nephometer`.
-    pub system: bool,
-    /// `XDG_STATE_HOME`, or its substitute.
-    pub state_home: Option<PathBuf>,
-    /// `XDG_CACHE_HOME`, or its substitute.
-    pub cache_home: Option<PathBuf>,
-    /// Whether this user may write `/run/nephometer`.
-    pub system_runtime: bool,
-    /// `XDG_RUNTIME_DIR`, if it is set.
-    pub runtime: Option<PathBuf>,
-}
+use super::spec::{AgentSpec, Mode, PipelineSpec, Routing, SourceSpec};
 
 /// A valid configuration and its warnings.
 #[derive(Debug, Clone)]
@@ -109,18 +36,9 @@ pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
     config.into_iter().chain(pipeline).chain(polling).chain(ceilometer).collect()
 }
 
-/// The path of an origin, if it is a file.
-fn file(origin: &Origin, installed: &str) -> Option<PathBuf> {
-    match origin {
-        Origin::Installed => Some(PathBuf::from(installed)),
-        Origin::File(path) => Some(path.clone()),
-        Origin::Text { .. } => None,
-    }
-}
-
 /// Reads `ceilometer.conf`. Returns the inputs with its files, where no others are named, and its
 /// other settings.
-fn with_ceilometer(inputs: &Inputs, report: &mut Report) -> (Inputs, CeilometerConf) {
+pub(super) fn with_ceilometer(inputs: &Inputs, report: &mut Report) -> (Inputs, CeilometerConf) {
     let mut inputs = inputs.clone();
     let Some(path) = inputs.ceilometer.clone() else { return (inputs, CeilometerConf::default()) };
     let origin = Origin::File(path.clone());
@@ -139,7 +57,7 @@ fn with_ceilometer(inputs: &Inputs, report: &mut Report) -> (Inputs, CeilometerC
 }
 
 /// Whether polling is configured in a separate `polling.yaml`.
-fn polling_file(inputs: &Inputs) -> bool {
+pub(super) fn polling_file(inputs: &Inputs) -> bool {
     match (&inputs.polling, &inputs.pipeline) {
         (Origin::Installed, Origin::Installed) => Path::new(DEFAULT_POLLING).exists(),
         (Origin::Installed, _) => false,
@@ -288,142 +206,10 @@ fn pipeline(
     check::pipeline(&doc, context, report)
 }
 
-pub(super) fn document(bytes: &[u8], name: &str, report: &mut Report) -> Option<Document> {
-    let mut warnings = Vec::new();
-    let read = Document::read(bytes, name, &mut warnings);
-    report.extend_warnings(warnings);
-    match read {
-        Ok(doc) => Some(doc),
-        Err(problem) => {
-            report.push(problem);
-            None
-        }
-    }
-}
-
-pub(super) fn bytes(
-    origin: &Origin,
-    installed: &str,
-    report: &mut Report,
-) -> Option<(String, Vec<u8>)> {
-    let path = match origin {
-        Origin::Text { name, text } => return Some((name.clone(), text.clone().into_bytes())),
-        Origin::File(path) => path.as_path(),
-        Origin::Installed => Path::new(installed),
-    };
-    let name = path.display().to_string();
-    match read(path) {
-        Ok(bytes) => Some((name, bytes)),
-        Err(error) => {
-            let remedy = match error.kind() {
-                std::io::ErrorKind::NotFound => "create it, or name another file",
-                _ => "name a file that this user can read",
-            };
-            let what = format!("the file cannot be read: {error}");
-            report.push(problem(&whole(&name), what, remedy));
-            None
-        }
-    }
-}
-
-/// Reads a file, but at most one byte more than the parser accepts.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let most = Bound::YamlBytes.most() + 1;
-    nephometer_files::open(path)?.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn whole(name: &str) -> Location {
-    Location { file: name.into(), line: 0, column: 0 }
-}
-
 fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Option<Host> {
-    let absent = matches!(inputs.config, Origin::Installed) && !Path::new(DEFAULT_CONFIG).exists();
-    let mut doc = if absent {
-        Document::empty(DEFAULT_CONFIG)
-    } else {
-        let (name, bytes) = bytes(&inputs.config, DEFAULT_CONFIG, report)?;
-        document(&bytes, &name, report)?
-    };
-    if let (Some(path), Some(location)) = (&inputs.ceilometer, &ceilometer.secret) {
-        caution::readable(path, location, report);
-    }
-    if let (Some(path), Some(location)) =
-        (file(&inputs.config, DEFAULT_CONFIG), caution::secret_in_host(&doc))
-    {
-        caution::readable(&path, location, report);
-    }
-    ceilometer.unread(names_broker(inputs, &doc), report);
-    for (path, values, origin) in &ceilometer.keys {
-        let pointer = format!("/{}", path.join("/"));
-        let keys = [pointer.clone(), format!("{pointer}_file")];
-        if keys.iter().all(|pointer| doc.fact(pointer).is_none()) {
-            override_key(&mut doc, path, values, origin, report);
-        }
-    }
-    for (variable, value) in &inputs.environment {
-        let path = variable.strip_prefix(PREFIX).unwrap_or(variable).to_lowercase();
-        let path: Vec<&str> = path.split("__").collect();
-        override_key(&mut doc, &path, std::slice::from_ref(value), variable, report);
-    }
-    let options = [
-        (["libvirt", "uri"], &inputs.libvirt, "--libvirt"),
-        (["amqp", "url"], &inputs.amqp_url, "AMQP_URL or --amqp-file"),
-    ];
-    for (path, value, origin) in options {
-        if let Some(value) = value {
-            doc.forget(&[path[0], &format!("{}_file", path[1])], |_| true);
-            override_key(&mut doc, &path, std::slice::from_ref(value), origin, report);
-        }
-    }
-    if !inputs.components.is_empty() {
-        let folders: Vec<String> =
-            inputs.components.iter().map(|folder| folder.display().to_string()).collect();
-        override_key(&mut doc, &["components", "path"], &folders, "--components", report);
-    }
+    let doc = host_document(inputs, ceilometer, report)?;
     caution::secret_files(&doc, report);
     check::host(&doc, defaults(inputs), report)
-}
-
-/// Whether anything but `ceilometer.conf` names the broker.
-fn names_broker(inputs: &Inputs, doc: &Document) -> bool {
-    let in_file = |pointer| doc.fact(pointer).is_some_and(|fact| fact.kind != Kind::Null);
-    let named = |name: &str| {
-        let variables = ["NEPHOMETER_AMQP__URL", "NEPHOMETER_AMQP__URL_FILE"];
-        variables.iter().any(|variable| variable.eq_ignore_ascii_case(name))
-    };
-    in_file("/amqp/url")
-        || in_file("/amqp/url_file")
-        || inputs.amqp_url.is_some()
-        || inputs.environment.iter().any(|(name, _)| named(name))
-}
-
-/// Sets one key. Also removes its other form (with or without `_file`) that a file sets.
-fn override_key(
-    doc: &mut Document,
-    path: &[&str],
-    values: &[String],
-    origin: &str,
-    report: &mut Report,
-) {
-    if let Some((last, before)) = path.split_last() {
-        let other = match last.strip_suffix("_file") {
-            Some(plain) => plain.to_owned(),
-            None => format!("{last}_file"),
-        };
-        let mut other_path = before.to_vec();
-        other_path.push(&other);
-        doc.forget(&other_path, |location| location.line > 0);
-    }
-    if !doc.set(path, values, origin) {
-        let what = "the configuration has no place for this key";
-        report.push(problem(
-            &whole(origin),
-            what,
-            "write NEPHOMETER_ and the keys in capitals with two underscores between them",
-        ));
-    }
 }
 
 fn defaults(inputs: &Inputs) -> Defaults {

@@ -1,9 +1,9 @@
-//! The keys of `pipeline.yaml` and the options of the native publishers, in one table.
+//! The options of the native publishers, in one table.
 //!
-//! The checks take the names of known keys from here, and `docs/reference/options.md` prints the
-//! rows. The keys of `nephometer.yaml` are described in the shipped file, which holds every default.
+//! The checks take the names of known options from here, and `docs/reference/options.md` prints the
+//! rows.
 
-/// One key or option.
+/// One option.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigOption {
     /// The name as written.
@@ -16,10 +16,10 @@ pub struct ConfigOption {
     pub effect: &'static str,
 }
 
-/// The options of one part of the configuration.
+/// The options of one publisher.
 #[derive(Debug, Clone, Copy)]
 pub struct OptionTable {
-    /// Their location: a key of `pipeline.yaml`, or the form of a publisher's URL.
+    /// The form of the publisher's URL.
     pub location: &'static str,
     /// A description of that part.
     pub about: &'static str,
@@ -44,97 +44,7 @@ const fn option(
 }
 
 /// Everything in this module, in the order of the reference page.
-pub const TABLES: &[OptionTable] =
-    &[SOURCE, SINK, TRANSFORMER, NOTIFIER, FILE, UDP, TCP, TEST, COMPONENT];
-
-/// An entry of `sources`, in `pipeline.yaml` and `polling.yaml`.
-pub(crate) const SOURCE: OptionTable = OptionTable {
-    location: "sources",
-    about: "What is polled, how often, and which sinks receive it. In a `pipeline.yaml` beside a \
-        `polling.yaml`, a source selects samples that were polled; there only `name`, `meters` and \
-        `sinks` have an effect.",
-    options: &[
-        option(
-            "meters",
-            "list of names and globs, or `*`",
-            "",
-            "The meters. An entry with a leading `!` excludes; a list that only excludes starts from all meters.",
-        ),
-        option("name", "text", "", "Unique among the sources."),
-        option(
-            "sinks",
-            "list of names",
-            "",
-            "The sinks that receive the samples. Not in `polling.yaml`.",
-        ),
-        option(
-            "counters",
-            "as `meters`",
-            "none",
-            "The name of `meters` in older files; read where `meters` is absent.",
-        ),
-        option(
-            "discovery",
-            "list of names",
-            "none",
-            "Accepted; `local_instances` is what this agent always discovers, other names match nothing and are reported.",
-        ),
-        option(
-            "group_id_coordination_expression",
-            "text",
-            "none",
-            "No effect: the agent meters all of its host, and no other.",
-        ),
-        option(
-            "interval",
-            "whole seconds above 0",
-            "600; required in `polling.yaml`",
-            "The time from the start of one polling cycle to the start of the next.",
-        ),
-        option(
-            "resources",
-            "list of text",
-            "none",
-            "No effect: the resources of a host are its domains.",
-        ),
-    ],
-};
-
-/// An entry of `sinks`.
-pub(crate) const SINK: OptionTable = OptionTable {
-    location: "sinks",
-    about: "A chain of transformers and the publishers behind it.",
-    options: &[
-        option("name", "text", "", "Unique among the sinks."),
-        option(
-            "publishers",
-            "list of URLs",
-            "",
-            "Each receives every sample that leaves the chain.",
-        ),
-        option("transformers", "list", "none", "The chain, in order."),
-    ],
-};
-
-/// An entry of a sink's `transformers`.
-pub(crate) const TRANSFORMER: OptionTable = OptionTable {
-    location: "sinks.transformers",
-    about: "One component in the chain of a sink.",
-    options: &[
-        option(
-            "name",
-            "text",
-            "",
-            "The component: the file `NAME.wasm` in the first folder of `components.path` that has one.",
-        ),
-        option(
-            "parameters",
-            "mapping",
-            "{}",
-            "The component's options, listed below for the shipped ones.",
-        ),
-    ],
-};
+pub const TABLES: &[OptionTable] = &[NOTIFIER, FILE, UDP, TCP, TEST, COMPONENT];
 
 /// `notifier://`.
 pub(crate) const NOTIFIER: OptionTable = OptionTable {

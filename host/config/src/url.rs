@@ -123,6 +123,11 @@ pub(super) fn label(url: &str) -> String {
     Parts::split(url).map_or_else(|| without_user(url), |parts| parts.to_string())
 }
 
+/// The URL of a broker for messages, without user and password.
+pub fn broker_label(url: &Secret) -> String {
+    label(url.reveal())
+}
+
 /// Schemes of hypervisors, which have paths in the place of a host.
 const HYPERVISORS: &[&str] = &["ch", "lxc", "qemu", "replay", "sim", "test", "xen"];
 

@@ -1,8 +1,9 @@
 //! Checks `mode`, `routing` and `polling`, which determine the kind of agent.
 
+use super::Check;
 use super::units::{truth, whole};
-use super::{Check, Unknown};
 use crate::error::nearest;
+use crate::keys;
 use crate::raw::{Field, Kind, RawPolling, Scalar, Scalars};
 use crate::spec::{Mode, Routing};
 
@@ -30,8 +31,7 @@ pub(super) fn check(
     let mode = word(check, "/mode", mode, &["notification", "polling"]);
     let routing = word(check, "/routing", routing, &["source", "name"]);
     let raw = check.mapping("/polling", polling)?;
-    let keys = &["batch_size", "topics", "spread", "notifications"];
-    check.keys("/polling", keys, Unknown::Refused(&[]));
+    check.keys("/polling", &keys::POLLING, &[]);
     let size = |value: &Scalar| {
         let value = whole(value).filter(|value| (1..=MOST_IN_BATCH).contains(value))?;
         usize::try_from(value).ok()

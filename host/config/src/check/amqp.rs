@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
+use super::Check;
 use super::units::truth;
-use super::{Check, Unknown};
 use crate::broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
+use crate::keys;
 use crate::raw::{Field, RawAmqp, RawTls, Scalar};
 use crate::url;
 
 pub(super) fn check(check: &mut Check<'_>, field: Field<RawAmqp>) -> Option<AmqpSpec> {
     let raw = check.mapping("/amqp", field)?;
-    check.keys("/amqp", &["url", "url_file", "tls", "queues", "exchange"], Unknown::Refused(&[]));
+    check.keys("/amqp", &keys::AMQP, &[]);
     let tls = tls(check, "/amqp/tls", raw.tls);
     let words = [
         ("transient", Queues::Transient),
@@ -51,8 +52,7 @@ fn exchange(check: &mut Check<'_>, field: &Field<Scalar>) -> Option<String> {
 /// The TLS settings and files.
 pub(super) fn tls(check: &mut Check<'_>, at: &str, field: Field<RawTls>) -> Option<TlsSpec> {
     let raw = check.mapping(at, field)?;
-    let keys = &["enabled", "ca", "certificate", "key", "verify_hostname"];
-    check.keys(at, keys, Unknown::Refused(&[]));
+    check.keys(at, &keys::AMQP_TLS, &[]);
     let right = "write true or false";
     let enabled = check.value(&format!("{at}/enabled"), &raw.enabled, truth, right);
     let verify_hostname = format!("{at}/verify_hostname");

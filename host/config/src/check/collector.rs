@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use nephometer_model::{Bound, Glob, Secret};
 
+use super::Check;
 use super::amqp::tls;
 use super::receivers::{AccessKeys, access, receivers};
 use super::units::{DURATION, SIZE, duration, size, truth, whole};
-use super::{Check, Unknown};
 use crate::broker::{BrokerSpec, Queues};
 use crate::collector::{
     ApiSpec, CollectedQueues, CollectorSpec, CommitSpec, KeepSpec, NamedSecret, RetentionClass,
 };
 use crate::error::Report;
+use crate::keys;
 use crate::raw::{
     Document, Field, Kind, RawApi, RawClass, RawCollector, RawCommit, RawKeep, RawQueues,
     RawSecret, Scalar, Scalars,
@@ -33,11 +34,7 @@ pub(crate) fn check(doc: &Document, report: &mut Report) -> Option<CollectorSpec
     let mut check = Check::new(doc, report);
     let check = &mut check;
     let raw: RawCollector = check.mapping("", doc.mirror())?;
-    check.keys(
-        "",
-        &["store", "brokers", "receivers", "commit", "secrets", "unsigned", "api"],
-        Unknown::Refused(&[]),
-    );
+    check.keys("", &keys::COLLECTOR, &[]);
     let keep = keep(check, raw.store);
     let brokers = entries(check, "/brokers", raw.brokers, queues);
     let commit = commit(check, raw.commit);
@@ -88,8 +85,7 @@ fn entries<R: Default, T>(
 
 fn keep(check: &mut Check<'_>, field: Field<RawKeep>) -> Option<KeepSpec> {
     let raw = check.mapping("/store", field)?;
-    let keys = &["path", "window", "ahead", "keep", "rollups", "classes"];
-    check.keys("/store", keys, Unknown::Refused(&[]));
+    check.keys("/store", &keys::KEEP, &[]);
     let path = check.string("/store/path", &raw.path);
     let window = check.value("/store/window", &raw.window, duration, DURATION);
     let ahead = check.value("/store/ahead", &raw.ahead, duration, DURATION);
@@ -121,7 +117,7 @@ fn kept(value: &Scalar) -> Option<Option<Duration>> {
 
 fn class(check: &mut Check<'_>, at: &str, raw: RawClass) -> Option<RetentionClass> {
     let RawClass { name, meters, keep, rollups } = raw;
-    check.keys(at, &["name", "meters", "keep", "rollups"], Unknown::Refused(&[]));
+    check.keys(at, &keys::CLASS, &[]);
     let name = check.name(at, &name, "class");
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let pointer = format!("{at}/name");
@@ -186,8 +182,7 @@ fn texts(
 }
 
 fn queues(check: &mut Check<'_>, at: &str, raw: RawQueues) -> Option<CollectedQueues> {
-    let keys = &["url", "url_file", "tls", "queues", "declare", "prefetch"];
-    check.keys(at, keys, Unknown::Refused(&[]));
+    check.keys(at, &keys::BROKER, &[]);
     let tls = tls(check, &format!("{at}/tls"), raw.tls);
     let words = [
         ("transient", Queues::Transient),
@@ -237,7 +232,7 @@ fn queues(check: &mut Check<'_>, at: &str, raw: RawQueues) -> Option<CollectedQu
 
 fn commit(check: &mut Check<'_>, field: Field<RawCommit>) -> Option<CommitSpec> {
     let raw = check.mapping("/commit", field)?;
-    check.keys("/commit", &["rows", "bytes", "time"], Unknown::Refused(&[]));
+    check.keys("/commit", &keys::COMMIT, &[]);
     let count = |value: &Scalar| {
         let value = whole(value).filter(|value| (1..=1_000_000).contains(value))?;
         usize::try_from(value).ok()
@@ -255,7 +250,7 @@ fn commit(check: &mut Check<'_>, field: Field<RawCommit>) -> Option<CommitSpec> 
 
 fn secret(check: &mut Check<'_>, at: &str, raw: RawSecret) -> Option<NamedSecret> {
     let RawSecret { name, secret, secret_file } = raw;
-    check.keys(at, &["name", "secret", "secret_file"], Unknown::Refused(&[]));
+    check.keys(at, &keys::SECRET, &[]);
     let name = check.name(at, &name, "secret");
     let secret = check.secret(&format!("{at}/secret"), &secret, &secret_file)?;
     let Some(secret) = secret.filter(|secret| !secret.is_empty()) else {
@@ -268,8 +263,7 @@ fn secret(check: &mut Check<'_>, at: &str, raw: RawSecret) -> Option<NamedSecret
 
 fn api(check: &mut Check<'_>, field: Field<RawApi>) -> Option<Option<ApiSpec>> {
     let raw = check.mapping("/api", field)?;
-    let keys = &["listen", "access", "tokens", "keystone", "token_cache", "limit", "rows"];
-    check.keys("/api", keys, Unknown::Refused(&[]));
+    check.keys("/api", &keys::API, &[]);
     let off = matches!(&raw.listen, Field::Given(value) if
         matches!(value, Scalar::Bool(false)) || value.to_string() == "off");
     let address = |value: &Scalar| value.to_string().parse::<SocketAddr>().ok();

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use super::units::{DURATION, SIZE};
 use super::units::{duration, size, whole};
-use super::{Check, Unknown, grants};
+use super::{Check, grants};
+use crate::keys;
 use crate::raw::{
     Field, Kind, RawComponent, RawComponents, RawLimits, RawTotals, Scalar, Scalars, token,
 };
@@ -26,7 +27,7 @@ const MOST_SOCKETS: i64 = 65_536;
 
 pub(super) fn check(check: &mut Check<'_>, field: Field<RawComponents>) -> Option<ComponentsSpec> {
     let raw = check.mapping("/components", field)?;
-    check.keys("/components", &["path", "by_name", "totals"], Unknown::Refused(&[]));
+    check.keys("/components", &keys::COMPONENTS, &[]);
     let path = component_path(check, &raw.path);
     let totals = totals(check, raw.totals);
     let pointer = "/components/by_name";
@@ -80,8 +81,7 @@ fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>
 
 fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Option<ComponentSpec> {
     let raw = check.mapping(at, field)?;
-    let keys = &["limits", "on_error", "on_state_mismatch", "grants", "options"];
-    check.keys(at, keys, Unknown::Refused(&[]));
+    check.keys(at, &keys::COMPONENT, &[]);
     let limits = limits(check, &format!("{at}/limits"), raw.limits);
     let words = [("hold", OnError::Hold), ("drop", OnError::Drop), ("keep", OnError::Keep)];
     let on_error = check.word(&format!("{at}/on_error"), &raw.on_error, &words);
@@ -101,7 +101,7 @@ fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Opt
 
 fn limits(check: &mut Check<'_>, at: &str, field: Field<RawLimits>) -> Option<LimitsSpec> {
     let raw = check.mapping(at, field)?;
-    check.keys(at, &["memory", "cpu", "wall", "returned"], Unknown::Refused(&[]));
+    check.keys(at, &keys::LIMITS, &[]);
     let default = LimitsSpec::default();
     let memory = |value: &Scalar| size(value).filter(|bytes| *bytes <= MOST_MEMORY);
     let right = "write a size of at most 4GiB, such as 64MiB";
@@ -121,7 +121,7 @@ fn limits(check: &mut Check<'_>, at: &str, field: Field<RawLimits>) -> Option<Li
 fn totals(check: &mut Check<'_>, field: Field<RawTotals>) -> Option<TotalsSpec> {
     let at = "/components/totals";
     let raw = check.mapping(at, field)?;
-    check.keys(at, &["memory", "states", "sockets"], Unknown::Refused(&[]));
+    check.keys(at, &keys::TOTALS, &[]);
     let default = TotalsSpec::default();
     let memory = |value: &Scalar| size(value).filter(|bytes| *bytes >= LEAST_MEMORY);
     let right = "write a size of at least 16MiB, such as 2GiB";

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::Check;
 use super::units::{DURATION, duration, truth, whole};
-use super::{Check, Unknown};
 use crate::discovery::{
     CloudDomain, CloudIdentity, CloudInterface, CloudName, CloudSpec, CredentialKey,
     DiscoveryMethod, DiscoverySpec, ReservedMetadata,
 };
+use crate::keys;
 use crate::raw::{Field, Kind, RawCredentials, RawDiscovery, Scalar, Scalars};
 use nephometer_model::{Bound, Release, Secret};
 
@@ -23,18 +24,7 @@ pub(super) fn check(
     release: Release,
 ) -> Option<DiscoverySpec> {
     let raw = check.mapping("/discovery", field)?;
-    let keys = &[
-        "method",
-        "identity_name_discovery",
-        "fetch_extra_metadata",
-        "server_groups",
-        "reserved_metadata_namespace",
-        "reserved_metadata_keys",
-        "reserved_metadata_length",
-        "refresh",
-        "full_refresh",
-    ];
-    check.keys("/discovery", keys, Unknown::Refused(&[]));
+    check.keys("/discovery", &keys::DISCOVERY, &[]);
     let words = [
         ("libvirt_metadata", DiscoveryMethod::LibvirtMetadata),
         ("naive", DiscoveryMethod::Naive),
@@ -131,7 +121,7 @@ pub(super) fn cloud(
 ) -> Option<Option<CloudSpec>> {
     let at = |key: &str| format!("{pointer}/{key}");
     let raw = check.mapping(pointer, field)?;
-    check.keys(pointer, RawCredentials::KEYS, Unknown::Refused(&[]));
+    check.keys(pointer, &keys::CREDENTIALS, &[]);
     let url = check.string(&at("auth_url"), &raw.auth_url)?;
     let Some(auth_url) = url else {
         if check.doc.keys(pointer).next().is_some() {

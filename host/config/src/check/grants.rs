@@ -1,7 +1,8 @@
 //! Checks `grants` of a component: the targets that it may connect to.
 
-use super::{Check, Unknown};
+use super::Check;
 use crate::grant::Grant;
+use crate::keys;
 use crate::raw::{Field, Kind, RawGrants};
 
 /// Checks the entries of `connect`. `None` with a problem for each invalid entry.
@@ -12,7 +13,7 @@ pub(super) fn check(
 ) -> Option<Vec<Grant>> {
     const RIGHT: &str = "write a list such as [\"influx.lan:8086\", \"10.0.0.0/8:8086\"]";
     let raw = check.mapping(at, field)?;
-    check.keys(at, &["connect"], Unknown::Refused(&[]));
+    check.keys(at, &keys::GRANTS, &[]);
     let pointer = format!("{at}/connect");
     let entries = match (&raw.connect, check.kind(&pointer)) {
         (Field::Absent | Field::Null, _) => return Some(Vec::new()),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::{DURATION, duration, truth, whole};
-use super::{Check, Unknown, agent, amqp, components, discovery, listen, metering, store};
+use super::{Check, agent, amqp, components, discovery, listen, metering, store};
 use crate::broker::AmqpSpec;
 use crate::discovery::DiscoverySpec;
 use crate::error::Report;
+use crate::keys;
 use crate::listen::{ListenSpec, PrometheusSpec};
 use crate::location::Location;
 use crate::raw::{
@@ -21,27 +22,6 @@ use crate::spec::{
 use crate::url;
 use nephometer_model::Release;
 use nephometer_model::Secret;
-
-const KEYS: &[&str] = &[
-    "host",
-    "libvirt",
-    "amqp",
-    "message",
-    "components",
-    "store",
-    "cache",
-    "control",
-    "shutdown_grace",
-    "compatibility",
-    "quirks",
-    "mode",
-    "routing",
-    "polling",
-    "prometheus",
-    "telemetry",
-    "discovery",
-    "service_credentials",
-];
 
 /// More would only occupy more of libvirtd's workers.
 const MOST_PARALLEL: i64 = 64;
@@ -89,7 +69,7 @@ pub(crate) struct Host {
 pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> Option<Host> {
     let mut check = Check::new(doc, report);
     let raw: RawHost = check.mapping("", doc.mirror())?;
-    check.keys("", KEYS, Unknown::Refused(&["tls"]));
+    check.keys("", &keys::HOST, &["tls"]);
     let host = check.string("/host", &raw.host);
     let release = metering::release(&mut check, &raw.compatibility);
     let quirks = metering::quirks(&mut check, &raw.quirks, release.unwrap_or_default());
@@ -256,9 +236,7 @@ fn libvirt(
     release: Release,
 ) -> Option<(LibvirtSpec, bool)> {
     let raw = check.mapping("/libvirt", field)?;
-    let keys =
-        &["uri", "deadline", "parallel", "unowned", "events", "report_stopped_instance_metrics"];
-    check.keys("/libvirt", keys, Unknown::Refused(&["tls"]));
+    check.keys("/libvirt", &keys::LIBVIRT, &["tls"]);
     let uri = check
         .string("/libvirt/uri", &raw.uri)
         .map(|uri| uri.unwrap_or_else(|| "qemu:///system".to_owned()));
@@ -313,8 +291,7 @@ fn message(
     release: Release,
 ) -> Option<MessageSpec> {
     let raw = check.mapping("/message", field)?;
-    let keys = &["telemetry_secret", "telemetry_secret_file", "sample_source", "signature"];
-    check.keys("/message", keys, Unknown::Refused(&[]));
+    check.keys("/message", &keys::MESSAGE, &[]);
     let secret = check.secret(
         "/message/telemetry_secret",
         &raw.telemetry_secret,
@@ -338,14 +315,14 @@ fn folder(
     default: PathBuf,
 ) -> Option<PathBuf> {
     let raw = check.mapping(at, field)?;
-    check.keys(at, &["path"], Unknown::Refused(&[]));
+    check.keys(at, &keys::CACHE, &[]);
     let path = check.string(&format!("{at}/path"), &raw.path)?;
     Some(path.map_or(default, PathBuf::from))
 }
 
 fn control(check: &mut Check<'_>, field: Field<RawControl>, default: PathBuf) -> Option<PathBuf> {
     let raw = check.mapping("/control", field)?;
-    check.keys("/control", &["socket"], Unknown::Refused(&[]));
+    check.keys("/control", &keys::CONTROL, &[]);
     let path = check.string("/control/socket", &raw.socket)?;
     Some(path.map_or(default, PathBuf::from))
 }

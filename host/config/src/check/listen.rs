@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Check, Unknown};
+use super::Check;
+use crate::keys;
 use crate::listen::{ListenAddress, ListenSpec, ListenTls, PrometheusForm, PrometheusSpec};
 use crate::raw::{Field, Kind, RawListen, RawListenTls, Scalars};
 use nephometer_model::Secret;
@@ -14,8 +15,7 @@ const TELEMETRY: &str = "127.0.0.1:9464";
 /// `prometheus`
 pub(super) fn prometheus(check: &mut Check<'_>, field: Field<RawListen>) -> Option<PrometheusSpec> {
     let raw = check.mapping("/prometheus", field)?;
-    let keys = &["listen", "form", "hosts", "token", "token_file", "tls"];
-    check.keys("/prometheus", keys, Unknown::Refused(&[]));
+    check.keys("/prometheus", &keys::PROMETHEUS, &[]);
     let words = [("ceilometer", PrometheusForm::Ceilometer), ("native", PrometheusForm::Native)];
     let form = check.word("/prometheus/form", &raw.form, &words);
     let listen = listen(check, "/prometheus", &raw, "none");
@@ -25,8 +25,7 @@ pub(super) fn prometheus(check: &mut Check<'_>, field: Field<RawListen>) -> Opti
 /// `telemetry`
 pub(super) fn telemetry(check: &mut Check<'_>, field: Field<RawListen>) -> Option<ListenSpec> {
     let raw = check.mapping("/telemetry", field)?;
-    let keys = &["listen", "hosts", "token", "token_file", "tls"];
-    check.keys("/telemetry", keys, Unknown::Refused(&[]));
+    check.keys("/telemetry", &keys::TELEMETRY, &[]);
     let spec = listen(check, "/telemetry", &raw, TELEMETRY)?;
     let knows_clients = spec.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     if spec.token.is_some() || knows_clients {
@@ -146,7 +145,7 @@ fn address(text: &str) -> Option<ListenAddress> {
 
 fn tls(check: &mut Check<'_>, section: &str, field: Field<RawListenTls>) -> Option<ListenTls> {
     let raw = check.mapping(section, field)?;
-    check.keys(section, &["certificate", "key", "client_ca"], Unknown::Refused(&[]));
+    check.keys(section, &keys::LISTEN_TLS, &[]);
     let at = |key: &str| format!("{section}/{key}");
     let certificate = check.file(&at("certificate"), &raw.certificate);
     let key = check.file(&at("key"), &raw.key);

@@ -21,9 +21,11 @@ mod store;
 mod units;
 
 use super::error::{Report, nearest};
+use super::keys::KeyTable;
 use super::location::Location;
 use super::raw::{Document, Field, Kind, Scalar};
 
+pub(super) use units::{duration, parse_int, size, truth};
 pub use units::{parse_duration, parse_size};
 
 pub(super) use collector::check as collector;
@@ -36,15 +38,6 @@ pub(super) use pipeline::{check as pipeline, pipeline_sources, polling};
 struct Check<'a> {
     doc: &'a Document,
     report: &'a mut Report,
-}
-
-/// The treatment of unknown keys.
-#[derive(Clone, Copy)]
-enum Unknown {
-    /// Ignored, as by Ceilometer, with a warning.
-    Ignored,
-    /// A problem; the listed keys are known but not supported in this version.
-    Refused(&'static [&'static str]),
 }
 
 impl<'a> Check<'a> {
@@ -82,8 +75,10 @@ impl<'a> Check<'a> {
         self.fault(pointer, what, remedy);
     }
 
-    /// Checks the keys of a mapping against the known ones.
-    fn keys(&mut self, pointer: &str, known: &[&'static str], unknown: Unknown) {
+    /// Checks the keys of a mapping against those of its table. `later` are known, but not supported in
+    /// this version.
+    fn keys(&mut self, pointer: &str, table: &KeyTable, later: &[&str]) {
+        let known = table.names();
         for (key, location) in self.doc.keys(pointer) {
             if known.contains(&key) {
                 continue;
@@ -91,19 +86,19 @@ impl<'a> Check<'a> {
             let shown = super::url::label(key);
             let meant = nearest(key, known.iter().copied());
             let suggestion = meant.map(|meant| format!("did you mean `{meant}`?"));
-            match (unknown, suggestion) {
+            match (table.closed, suggestion) {
                 // Parts that only aliases use.
-                (Unknown::Ignored, None) if pointer.is_empty() && key.starts_with("x-") => {}
-                (Unknown::Ignored, suggestion) => self.report.warn(
+                (false, None) if pointer.is_empty() && key.starts_with("x-") => {}
+                (false, suggestion) => self.report.warn(
                     location,
                     format!("the key {shown:?} is unknown and ignored"),
                     suggestion.unwrap_or_else(|| "remove it".to_owned()),
                 ),
-                (Unknown::Refused(later), _) if later.contains(&key) => {
+                (true, _) if later.contains(&key) => {
                     let what = format!("the key {shown:?} is not in this version");
                     self.report.fault(location, what, "remove it");
                 }
-                (Unknown::Refused(_), suggestion) => {
+                (true, suggestion) => {
                     let remedy = suggestion
                         .unwrap_or_else(|| format!("the keys here are {}", known.join(", ")));
                     self.report.fault(location, format!("the key {shown:?} is unknown"), remedy);

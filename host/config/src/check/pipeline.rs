@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::context::PipelineContext;
-use super::{Check, Unknown, known, publisher, source};
+use super::{Check, known, publisher, source};
 use crate::error::{Report, exceeded};
-use crate::options::{SINK, TRANSFORMER};
+use crate::keys::{self, SINK, TRANSFORMER};
 use crate::raw::{
     Document, Field, Kind, RawPipeline, RawSink, RawSource, RawTransformer, Scalar, Scalars,
 };
@@ -46,7 +46,7 @@ pub(crate) fn polling(
 ) -> Option<Vec<SourceSpec>> {
     let mut check = Check::new(doc, report);
     let raw = top(&mut check, "write a mapping with the key `sources`, a list")?;
-    check.keys("", &["sources"], Unknown::Ignored);
+    check.keys("", &keys::POLLING_FILE, &[]);
     let sources = entries(&mut check, "sources", raw.sources)?;
     check_names(&mut check, &sources, "source");
     let made: Vec<Option<SourceSpec>> = sources
@@ -79,7 +79,7 @@ fn file<T: RoutedSource>(
 ) -> Option<(Vec<T>, Vec<SinkSpec>)> {
     let mut check = Check::new(doc, report);
     let raw = top(&mut check, RIGHT)?;
-    check.keys("", &["sources", "sinks"], Unknown::Ignored);
+    check.keys("", &keys::PIPELINE, &[]);
     let sinks = entries(&mut check, "sinks", raw.sinks);
     let sources = entries(&mut check, "sources", raw.sources);
     let names = check_names(&mut check, sinks.as_deref().unwrap_or_default(), "sink");
@@ -224,7 +224,7 @@ fn sink(
     raw: RawSink,
     context: &PipelineContext,
 ) -> Option<SinkSpec> {
-    check.keys(at, &SINK.names(), Unknown::Ignored);
+    check.keys(at, &SINK, &[]);
     let name = check.name(at, &raw.name, "sink");
     let transformers = transformers(check, at, raw.transformers);
     let publishers = publishers(check, at, &raw.publishers, context);
@@ -273,7 +273,7 @@ fn transformers(
 }
 
 fn transformer(check: &mut Check<'_>, at: &str, raw: RawTransformer) -> Option<TransformerSpec> {
-    check.keys(at, &TRANSFORMER.names(), Unknown::Ignored);
+    check.keys(at, &TRANSFORMER, &[]);
     let name = check.name(at, &raw.name, "transformer").filter(|name| file_name(check, at, name));
     let pointer = format!("{at}/parameters");
     let parameters = match (raw.parameters, check.kind(&pointer)) {

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Check;
 use super::units::python_int;
-use super::{Check, Unknown};
 use crate::error::{exceeded, nearest};
 use crate::filter::MeterFilter;
-use crate::options::SOURCE;
+use crate::keys::SOURCE;
 use crate::raw::{Field, Kind, RawSource, Scalar, Scalars};
 use crate::routing::Pipeline;
 use crate::spec::SourceSpec;
@@ -36,7 +36,7 @@ pub(super) fn polling(
     raw: &RawSource,
     sinks: Option<&[Arc<str>]>,
 ) -> Option<SourceSpec> {
-    check.keys(at, &SOURCE.names(), Unknown::Ignored);
+    check.keys(at, &SOURCE, &[]);
     let name = check.name(at, &raw.name, "source");
     if sinks.is_none() && matches!(raw.interval, Field::Absent) {
         check.fault(at, "this source has no `interval`", INTERVAL);
@@ -80,7 +80,7 @@ pub(super) fn pipeline(
     sinks: &[Arc<str>],
 ) -> Option<Pipeline> {
     // Polling keys are accepted and ignored, as upstream does.
-    check.keys(at, &SOURCE.names(), Unknown::Ignored);
+    check.keys(at, &SOURCE, &[]);
     let name = check.name(at, &raw.name, "source");
     let meters = meters(check, at, raw);
     let sinks = sink_names(check, at, raw, sinks);

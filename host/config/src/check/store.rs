@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Check;
 use super::units::{DURATION, SIZE};
 use super::units::{duration, size};
-use super::{Check, Unknown};
+use crate::keys;
 use crate::raw::{Field, Kind, RawStore, Scalar, Scalars};
 use crate::spec::{StoreSpec, WhenFull};
 use nephometer_model::{Bound, Glob};
@@ -21,8 +22,7 @@ pub(super) fn check(
     default: PathBuf,
 ) -> Option<StoreSpec> {
     let raw = check.mapping("/store", field)?;
-    let keys = &["path", "bytes", "total", "age", "when_full", "keep_longest"];
-    check.keys("/store", keys, Unknown::Refused(&[]));
+    check.keys("/store", &keys::STORE, &[]);
     let path = check.string("/store/path", &raw.path);
     let bytes = check.value("/store/bytes", &raw.bytes, size, SIZE);
     let enough = |value: &Scalar| size(value).filter(|bytes| *bytes >= LEAST);

@@ -26,7 +26,7 @@ fn truncated(value: f64) -> Option<i64> {
 }
 
 /// Python's `int(text)`: blanks around it, one underscore between digits.
-pub(super) fn parse_int(text: &str) -> Option<i64> {
+pub(crate) fn parse_int(text: &str) -> Option<i64> {
     let text = text.trim();
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let well_formed = digits
@@ -36,7 +36,7 @@ pub(super) fn parse_int(text: &str) -> Option<i64> {
 }
 
 /// A time above zero: `3s`, `500ms`, `2m`, `1h`, or a number of seconds.
-pub(super) fn duration(value: &Scalar) -> Option<Duration> {
+pub(crate) fn duration(value: &Scalar) -> Option<Duration> {
     let (number, unit) = number_and_unit(value)?;
     let seconds = match unit.as_str() {
         "us" => number / 1e6,
@@ -76,7 +76,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     clippy::cast_sign_loss,
     reason = "the range is checked before"
 )]
-pub(super) fn size(value: &Scalar) -> Option<u64> {
+pub(crate) fn size(value: &Scalar) -> Option<u64> {
     let (number, unit) = number_and_unit(value)?;
     let factor = match unit.to_lowercase().as_str() {
         "" | "b" => 1.0,
@@ -102,7 +102,7 @@ pub(super) fn whole(value: &Scalar) -> Option<i64> {
 }
 
 /// True or false, also in quotes, as it comes from an environment variable.
-pub(super) fn truth(value: &Scalar) -> Option<bool> {
+pub(crate) fn truth(value: &Scalar) -> Option<bool> {
     match value {
         Scalar::Bool(value) => Some(*value),
         Scalar::Text(text) => match text.to_lowercase().as_str() {

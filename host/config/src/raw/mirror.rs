@@ -134,7 +134,7 @@ pub(crate) struct RawDiscovery {
     pub(crate) full_refresh: Field<Scalar>,
 }
 
-/// Declares the mirror of a section whose keys are all scalars, with the list of its keys.
+/// Declares the mirror of a section whose keys are all scalars.
 macro_rules! scalars {
     ($(#[$doc:meta])* $name:ident { $($key:ident,)* }) => {
         $(#[$doc])*
@@ -142,10 +142,6 @@ macro_rules! scalars {
         #[serde(default)]
         pub(crate) struct $name {
             $(pub(crate) $key: Field<Scalar>,)*
-        }
-
-        impl $name {
-            pub(crate) const KEYS: &'static [&'static str] = &[$(stringify!($key),)*];
         }
     };
 }

@@ -131,6 +131,19 @@ impl Document {
         serde_yaml::from_value(value(&self.root)).unwrap_or(Field::Wrong)
     }
 
+    /// The number of entries of a list; 0 for any other value.
+    pub(super) fn length(&self, pointer: &str) -> usize {
+        match self.node(pointer).map(|node| &node.data) {
+            Some(Data::List(items)) => items.len(),
+            _ => 0,
+        }
+    }
+
+    /// The value at a JSON Pointer as JSON, without numbers that JSON cannot represent.
+    pub(super) fn json(&self, pointer: &str) -> Option<serde_json::Value> {
+        self.node(pointer).map(json)
+    }
+
     /// The value at a JSON Pointer or its nearest existing ancestor, and whether it is the value
     /// itself.
     fn find(&self, pointer: &str) -> (&Node, bool) {
@@ -199,6 +212,17 @@ impl Document {
         }
         found
     }
+}
+
+/// YAML of this crate as JSON; null if it is invalid.
+pub(super) fn json_of(text: &str) -> serde_json::Value {
+    let read = Document::read(text.as_bytes(), "", &mut Vec::new());
+    read.map_or(serde_json::Value::Null, |doc| json(&doc.root))
+}
+
+fn json(node: &Node) -> serde_json::Value {
+    // A key is always text, so that nothing can fail but a number.
+    serde_json::to_value(value(node)).unwrap_or_default()
 }
 
 fn locations(node: &Node) -> ValueLocations {

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::args::Common;
-use super::{Failure, output};
+use super::{Failure, output, table};
 use crate::control::{self, ControlError, ControlLines, Request};
 use nephometer_config as config;
 use nephometer_model::clean;
@@ -120,15 +120,22 @@ pub(super) struct ReloadCommand {
     /// Only print what would change, and which states would be kept
     #[arg(long)]
     plan: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 impl ReloadCommand {
     pub(super) fn execute(self) -> Result<()> {
         let answer = self.socket.send(&Request::Reload { plan: self.plan })?;
-        let mut out = output::stdout();
-        print_report(&mut out, "", &answer)?;
         let refused = !list(&answer["problems"]).is_empty();
-        if list(&answer["changes"]).is_empty() && !refused {
+        let mut out = output::stdout();
+        if self.json {
+            writeln!(out, "{answer}")?;
+        } else {
+            print_report(&mut out, "", &answer)?;
+        }
+        if !self.json && list(&answer["changes"]).is_empty() && !refused {
             writeln!(out, "ok: nothing has changed")?;
         }
         out.flush()?;
@@ -138,7 +145,8 @@ impl ReloadCommand {
 
 /// Show what the components of a running agent use
 ///
-/// Prints processor time, memory, calls, rows, failures, restarts and reloads of each instance.
+/// Prints calls, samples in and out, processor time, memory, failures and restarts of each instance;
+/// with --json also limits, reloads, rollbacks and what was refused.
 #[derive(Debug, Args)]
 pub(super) struct ComponentStatus {
     #[command(flatten)]
@@ -151,22 +159,45 @@ pub(super) struct ComponentStatus {
 impl ComponentStatus {
     pub(super) fn execute(self) -> Result<()> {
         let answer = self.socket.send(&Request::ComponentStatus)?;
-        let mut out = output::stdout();
         if self.json {
-            writeln!(out, "{answer}")?;
-            return Ok(out.flush()?);
+            return output::print_json(&answer);
         }
-        for instance in list(&answer) {
-            write!(out, "{} {}:", text(&instance["place"]), text(&instance["component"]))?;
-            for (key, value) in instance.as_object().into_iter().flatten() {
-                if key != "place" && key != "component" && !value.is_null() {
-                    write!(out, " {key} {}", value.as_str().map_or(value.to_string(), clean))?;
-                }
-            }
-            writeln!(out)?;
-        }
-        Ok(out.flush()?)
+        let header = [
+            "PLACE",
+            "COMPONENT",
+            "STATE",
+            "CALLS",
+            "IN",
+            "OUT",
+            "CPU",
+            "MEMORY",
+            "FAILURES",
+            "RESTARTS",
+            "LAST FAILURE",
+        ];
+        let mut rows = vec![header.map(str::to_owned)];
+        rows.extend(list(&answer).iter().map(component_row));
+        Ok(table::print(&rows, "no components")?)
     }
+}
+
+/// The most important numbers of a component; `--json` has all.
+fn component_row(instance: &Value) -> [String; 11] {
+    let number = |key: &str| instance[key].to_string();
+    let millis = instance["cpu_seconds"].as_f64().unwrap_or_default() * 1e3;
+    [
+        text(&instance["place"]),
+        format!("{}@{}", text(&instance["component"]), text(&instance["digest"])),
+        text(&instance["state"]),
+        number("calls"),
+        number("rows_in"),
+        number("rows_out"),
+        format!("{millis:.1} ms"),
+        table::size(instance["memory_bytes"].as_u64().unwrap_or_default()),
+        number("failures"),
+        number("restarts"),
+        text(&instance["last_failure"]),
+    ]
 }
 
 /// Prints the lines of a reload report, each behind a prefix.

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::args::Common;
 use super::findings::{Finding, FindingFormat, Findings, Screen};
+use super::progress::Progress;
 use super::run::runtime;
 use super::{Failure, compile, output};
 use crate::app::{App, AppError, ComponentProblem, Options};
@@ -45,6 +46,8 @@ impl Check {
                 (findings, rest.map(|rest| *rest), (0, 0))
             }
         };
+        let mut progress = Progress::new();
+        progress.step("checking components");
         // Errors that reading the files does not find: components, their options, publishers.
         let failed = match spec.map(|spec| build_app(&runtime, spec)) {
             None => None,
@@ -58,6 +61,7 @@ impl Check {
             }
             Some(Err(error)) => Some(error),
         };
+        drop(progress);
         findings.sort();
         let (sources, sinks) = counts;
         let succeeds = failed.is_none()
@@ -118,7 +122,10 @@ fn screen() -> Screen {
 }
 
 /// Builds an agent without starting it. Writes nothing to disk. Returns what its components ignore.
-fn build_app(runtime: &Runtime, mut spec: AgentSpec) -> Result<Vec<ComponentProblem>, AppError> {
+pub(super) fn build_app(
+    runtime: &Runtime,
+    mut spec: AgentSpec,
+) -> Result<Vec<ComponentProblem>, AppError> {
     spec.components.compiler = compile::program();
     let schedule = PollSchedule { max_cycles: Some(0), interval: None };
     let options = Options { schedule, store: false, ..Options::default() };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::args::Common;
 use super::run::runtime;
@@ -24,6 +24,9 @@ pub(super) struct CheckComponent {
     /// Options of a transformer, as in `parameters` of pipeline.yaml. @FILE reads them from a file
     #[arg(long, value_name = "JSON")]
     options: Option<String>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -41,6 +44,14 @@ impl CheckComponent {
         }
         let about = &inspection.description;
         let kind = if inspection.publisher { "publisher" } else { "transformer" };
+        if self.json {
+            return output::print_json(&json!({
+                "kind": kind,
+                "name": about.name,
+                "version": about.version,
+                "summary": about.summary,
+            }));
+        }
         let mut out = output::stdout();
         writeln!(out, "ok: {kind} {} {}, {}", about.name, about.version, about.summary)?;
         Ok(out.flush()?)

@@ -4,12 +4,12 @@ use std::io::Write;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::ask::Socket;
 use super::run::runtime;
-use super::{Failure, output};
+use super::{Failure, output, table};
 use crate::control::Request;
-use nephometer_model::clean;
 use nephometer_store::{DeadLetter, DeadLetters as Letters};
 
 /// List, show or retry batches that a component failed on
@@ -17,7 +17,7 @@ use nephometer_store::{DeadLetter, DeadLetters as Letters};
 /// A batch becomes a dead letter if a component fails on it twice and `on_error` is `drop`.
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadLetters {
-    /// List dead letters: number, time, sink, component, samples, reason
+    /// List dead letters: number, time, sink, place in it, component, samples, reason
     Ls(Ls),
     /// Print the samples of a dead letter, one JSON object per line, as `component run` reads them
     Show(One),
@@ -31,6 +31,9 @@ pub(super) enum DeadLetters {
 pub(super) struct Ls {
     #[command(flatten)]
     socket: Socket,
+    /// Print one JSON array instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -44,7 +47,7 @@ pub(super) struct One {
 impl DeadLetters {
     pub(super) fn execute(self) -> Result<()> {
         match self {
-            Self::Ls(ls) => list(&ls.socket),
+            Self::Ls(ls) => list(&ls),
             Self::Show(one) => show(&one),
             Self::Retry(one) => retry(&one),
         }
@@ -56,23 +59,44 @@ fn letters(socket: &Socket) -> Result<Vec<DeadLetter>> {
     Ok(runtime()?.block_on(letters.all())?)
 }
 
-fn list(socket: &Socket) -> Result<()> {
-    let mut out = output::stdout();
-    for letter in letters(socket)? {
-        writeln!(
-            out,
-            "{} {} sink {} transformer {} {}@{} samples {}: {}",
-            letter.number,
-            clean(&letter.cycle_start),
-            clean(&letter.sink),
-            letter.transformer,
-            clean(&letter.component),
-            clean(letter.digest.get(..12).unwrap_or(&letter.digest)),
-            letter.sample_count,
-            clean(&letter.reason)
-        )?;
+fn list(ls: &Ls) -> Result<()> {
+    let letters = letters(&ls.socket)?;
+    if ls.json {
+        return output::print_json(&letters.iter().map(to_json).collect());
     }
-    Ok(out.flush()?)
+    let header = ["NUMBER", "TIME", "SINK", "PLACE", "COMPONENT", "SAMPLES", "REASON"];
+    let mut rows = vec![header.map(str::to_owned)];
+    for letter in letters {
+        rows.push([
+            letter.number.to_string(),
+            letter.cycle_start.clone(),
+            letter.sink.clone(),
+            letter.transformer.to_string(),
+            format!("{}@{}", letter.component, short(&letter)),
+            letter.sample_count.to_string(),
+            letter.reason.clone(),
+        ]);
+    }
+    Ok(table::print(&rows, "no dead letters")?)
+}
+
+/// The beginning of the digest of the component.
+fn short(letter: &DeadLetter) -> &str {
+    letter.digest.get(..12).unwrap_or(&letter.digest)
+}
+
+fn to_json(letter: &DeadLetter) -> Value {
+    json!({
+        "number": letter.number,
+        "cycle_start": letter.cycle_start,
+        "source": letter.source,
+        "sink": letter.sink,
+        "transformer": letter.transformer,
+        "component": letter.component,
+        "digest": letter.digest,
+        "samples": letter.sample_count,
+        "reason": letter.reason,
+    })
 }
 
 fn show(one: &One) -> Result<()> {

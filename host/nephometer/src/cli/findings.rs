@@ -54,7 +54,7 @@ pub(super) struct Finding {
 }
 
 impl From<Problem> for Finding {
-    fn from(Problem { location, what, remedy }: Problem) -> Self {
+    fn from(Problem { location, what, remedy, .. }: Problem) -> Self {
         Self { place: location, message: what, remedy: Some(remedy) }
     }
 }

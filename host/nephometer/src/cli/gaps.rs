@@ -6,14 +6,14 @@ use anyhow::Result;
 use clap::Args;
 
 use super::ask::{Socket, list, text};
-use super::output;
 use super::store_client::StoreClient;
+use super::{output, table};
 use crate::control::Request;
 
 /// List periods with missing samples, and the reason
 ///
-/// Prints one line per period: from, until, reason, resource, source, meters. Asks the running
-/// agent; if none runs, reads its store.
+/// Prints one row per period; the resource `*` stands for all. Asks the running agent; if none runs,
+/// reads its store.
 #[derive(Debug, Args)]
 pub(super) struct Gaps {
     #[command(flatten)]
@@ -36,24 +36,20 @@ impl Gaps {
             .iter()
             .filter(|gap| matches(gap["resource"].as_str().unwrap_or_default()))
             .collect();
-        let mut out = output::stdout();
         if self.json {
+            let mut out = output::stdout();
             writeln!(out, "{}", serde_json::to_string(&gaps)?)?;
             return Ok(out.flush()?);
         }
+        let mut rows =
+            vec![["FROM", "UNTIL", "REASON", "RESOURCE", "SOURCE", "METERS"].map(str::to_owned)];
         for gap in gaps {
             let meters: Vec<String> = list(&gap["meters"]).iter().map(text).collect();
-            writeln!(
-                out,
-                "{} to {} {} resource {} source {}: {}",
-                text(&gap["from"]),
-                text(&gap["until"]),
-                text(&gap["reason"]),
-                text(&gap["resource"]),
-                text(&gap["source"]),
-                meters.join(", ")
-            )?;
+            let cell = |name: &str| text(&gap[name]);
+            let [from, until, reason] = ["from", "until", "reason"].map(cell);
+            let [resource, source] = ["resource", "source"].map(cell);
+            rows.push([from, until, reason, resource, source, meters.join(", ")]);
         }
-        Ok(out.flush()?)
+        Ok(table::print(&rows, "no samples are known to be missing")?)
     }
 }

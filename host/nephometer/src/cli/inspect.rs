@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::args::Common;
 use super::run::runtime;
@@ -21,6 +21,9 @@ use nephometer_wasm::Inspection;
 pub(super) struct Inspect {
     /// The component
     file: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -29,10 +32,36 @@ impl Inspect {
     pub(super) fn execute(self) -> Result<()> {
         let (host, _) = tool::start(&self.common)?;
         let inspection = tool::accepted(runtime()?.block_on(host.inspect(&self.file)))?;
+        if self.json {
+            return output::print_json(&to_json(&inspection));
+        }
         let mut out = output::stdout();
         write(&mut out, &inspection)?;
         Ok(out.flush()?)
     }
+}
+
+/// The schema of the options is text of the component, and null if it is not valid JSON.
+fn to_json(one: &Inspection) -> Value {
+    let about = &one.description;
+    let schema: Value = serde_json::from_str(&about.options_schema).unwrap_or_default();
+    let producers = one.producers.iter().map(|(name, value)| json!({"name": name, "value": value}));
+    json!({
+        "name": about.name,
+        "version": about.version,
+        "summary": about.summary,
+        "kind": if one.publisher { "publisher" } else { "transformer" },
+        "stateful": one.is_stateful(),
+        "state_version": one.is_stateful().then_some(about.state_version),
+        "contract": one.contract(),
+        "file": one.path.display().to_string(),
+        "size_bytes": one.size,
+        "sha256": one.digest.to_string(),
+        "producers": producers.collect::<Vec<_>>(),
+        "imports": one.imports,
+        "network": one.network_use(),
+        "options_schema": schema,
+    })
 }
 
 fn write(out: &mut impl Write, one: &Inspection) -> io::Result<()> {

@@ -4,11 +4,10 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
 use super::ask::{Socket, list, text};
-use super::output;
 use super::store_client::StoreClient;
+use super::{output, table};
 use crate::control::Request;
 
 /// List, rotate or revoke the keys that sign streams
@@ -38,6 +37,9 @@ pub(super) struct KeysLs {
 pub(super) struct Rotate {
     #[command(flatten)]
     socket: Socket,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -49,19 +51,28 @@ pub(super) struct Revoke {
     since: Option<String>,
     #[command(flatten)]
     socket: Socket,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 impl Keys {
     pub(super) fn execute(self) -> Result<()> {
         match self {
             Self::Ls(ls) => ls.execute(),
-            Self::Rotate(Rotate { socket }) => {
+            Self::Rotate(Rotate { socket, json }) => {
                 let key = StoreClient::new(&socket).request(Request::RotateKey)?;
+                if json {
+                    return output::print_json(&key);
+                }
                 print(&format!("ok: key {} signs from now on", text(&key["id"])))
             }
-            Self::Revoke(Revoke { key, since, socket }) => {
+            Self::Revoke(Revoke { key, since, socket, json }) => {
                 let request = Request::RevokeKey { key, since };
                 let key = StoreClient::new(&socket).request(request)?;
+                if json {
+                    return output::print_json(&key);
+                }
                 let (id, since) = (text(&key["id"]), text(&key["revoked"]));
                 print(&format!("ok: key {id} is revoked since {since}"))
             }
@@ -72,27 +83,17 @@ impl Keys {
 impl KeysLs {
     fn execute(&self) -> Result<()> {
         let answer = StoreClient::new(&self.socket).request(Request::Keys)?;
-        let mut out = output::stdout();
         if self.json {
-            writeln!(out, "{answer}")?;
-            return Ok(out.flush()?);
+            return output::print_json(&answer);
         }
+        let mut rows =
+            vec![["ID", "PUBLIC KEY", "CREATED", "REPLACED", "REVOKED"].map(str::to_owned)];
         for key in list(&answer) {
-            let state = |name: &str| match &key[name] {
-                Value::Null => String::new(),
-                time => format!(", {name} {}", text(time)),
-            };
-            writeln!(
-                out,
-                "{} public {} created {}{}{}",
-                text(&key["id"]),
-                text(&key["public"]),
-                text(&key["created"]),
-                state("replaced"),
-                state("revoked")
-            )?;
+            rows.push(
+                ["id", "public", "created", "replaced", "revoked"].map(|name| text(&key[name])),
+            );
         }
-        Ok(out.flush()?)
+        Ok(table::print(&rows, "no keys")?)
     }
 }
 

@@ -1,11 +1,11 @@
 //! `nephometer meters`
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::args::{Common, Logging};
 use super::run::runtime;
@@ -26,6 +26,9 @@ pub(super) struct Meters {
     common: Common,
     #[command(flatten)]
     logging: Logging,
+    /// Print one JSON array instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 type Readings = Vec<(Arc<Domain>, Reading)>;
@@ -35,9 +38,15 @@ impl Meters {
         self.logging.start()?;
         let spec = config::load_host(&self.common.inputs())?.spec;
         let read = runtime()?.block_on(running(&spec));
-        let mut out = output::stdout();
-        table::write_aligned(&mut out, &rows(&spec, read.as_deref().ok()))?;
-        out.flush()?;
+        let listed = listed(&spec, read.as_deref().ok());
+        let running = read.as_ref().ok().map(Vec::len);
+        if self.json {
+            output::print_json(&listed.iter().map(|one| one.to_json(running)).collect())?;
+        } else {
+            let mut rows = vec![["METER", "TYPE", "UNIT", "GIVEN", "FROM"].map(str::to_owned)];
+            rows.extend(listed.iter().map(|one| one.row(running)));
+            table::print(&rows, "no meters")?;
+        }
         read.map(drop)
     }
 }
@@ -61,33 +70,66 @@ async fn running(spec: &AgentSpec) -> Result<Readings> {
     Ok(readings)
 }
 
-fn rows(spec: &AgentSpec, read: Option<&[(Arc<Domain>, Reading)]>) -> Vec<[String; 5]> {
+/// A meter, and how many domains have it.
+struct ListedMeter {
+    name: String,
+    kind: String,
+    unit: String,
+    /// `None` if it is not read from domains.
+    domains: Option<usize>,
+    from: String,
+}
+
+impl ListedMeter {
+    fn row(&self, running: Option<usize>) -> [String; 5] {
+        let given = match (self.domains, running) {
+            (Some(count), Some(running)) => format!("{count} of {running}"),
+            (Some(_), None) => "unknown".to_owned(),
+            (None, _) => String::new(),
+        };
+        let Self { name, kind, unit, from, .. } = self;
+        [name.clone(), kind.clone(), unit.clone(), given, from.clone()]
+    }
+
+    fn to_json(&self, running: Option<usize>) -> Value {
+        json!({
+            "meter": self.name,
+            "type": self.kind,
+            "unit": self.unit,
+            "domains": self.domains.filter(|_| running.is_some()),
+            "running": running,
+            "from": self.from,
+        })
+    }
+}
+
+fn listed(spec: &AgentSpec, read: Option<&[(Arc<Domain>, Reading)]>) -> Vec<ListedMeter> {
     let metering = spec.metering;
-    let share = |count: usize| match read {
-        Some(readings) => format!("{count} of {}", readings.len()),
-        None => "unknown".to_owned(),
-    };
     let readings = read.unwrap_or_default();
-    let mut rows = vec![["METER", "TYPE", "UNIT", "GIVEN", "FROM"].map(str::to_owned)];
+    let mut meters = Vec::new();
     for line in CATALOGUE.iter().filter(|line| line.exists_in(metering.release)) {
         let meter = line.meter(metering.release, metering.quirks);
         let has = |(domain, reading): &&(Arc<Domain>, Reading)| has_value(line, domain, reading);
-        let count = readings.iter().filter(has).count();
-        rows.push([
-            meter.name.to_string(),
-            meter.kind.to_string(),
-            meter.unit.to_string(),
-            share(count),
-            line.fields.to_owned(),
-        ]);
+        meters.push(ListedMeter {
+            name: meter.name.to_string(),
+            kind: meter.kind.to_string(),
+            unit: meter.unit.to_string(),
+            domains: Some(readings.iter().filter(has).count()),
+            from: line.fields.to_owned(),
+        });
     }
-    let gap_meter = ["nephometer.gap", "delta", "s", "", "readings that are missing"];
-    rows.push(gap_meter.map(str::to_owned));
+    meters.push(ListedMeter {
+        name: "nephometer.gap".to_owned(),
+        kind: "delta".to_owned(),
+        unit: "s".to_owned(),
+        domains: None,
+        from: "readings that are missing".to_owned(),
+    });
     for (name, (kind, unit, count)) in raw(readings) {
         let from = name.trim_start_matches("libvirt.").to_owned();
-        rows.push([name, kind, unit, share(count), from]);
+        meters.push(ListedMeter { name, kind, unit, domains: Some(count), from });
     }
-    rows
+    meters
 }
 
 /// Meters `libvirt.*` by name: type, unit, and how many domains have them.

@@ -16,8 +16,10 @@ mod component_check;
 mod component_new;
 #[cfg(feature = "authors")]
 mod component_test;
+mod config_show;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod explain;
 mod findings;
 mod gaps;
@@ -29,9 +31,11 @@ mod meters;
 mod once;
 mod output;
 mod page;
+mod progress;
 mod record;
 mod replay;
 mod run;
+mod schema;
 mod spool;
 mod store_client;
 mod symbolize;
@@ -63,7 +67,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 success; 1 mismatch or build failure; 64 usage error; \
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 mismatch, build failure or failed check; 64 usage error; \
 69 service unavailable or samples still pending; 70 internal error; 78 configuration error.";
 
 #[derive(Debug, Subcommand)]
@@ -74,6 +78,10 @@ enum Command {
     #[command(alias = "rerun")]
     Replay(replay::Replay),
     Check(check::Check),
+    #[command(subcommand)]
+    Config(config_show::ConfigCommand),
+    Schema(schema::SchemaCommand),
+    Doctor(doctor::Doctor),
     Graph(graph::Graph),
     Status(ask::Status),
     Tap(tap::TapCommand),
@@ -137,6 +145,9 @@ pub fn main() -> ExitCode {
         Command::Record(record) => record.execute(),
         Command::Replay(replay) => replay.execute(),
         Command::Check(check) => check.execute(),
+        Command::Config(config) => config.execute(),
+        Command::Schema(schema) => schema.execute(),
+        Command::Doctor(doctor) => doctor.execute(),
         Command::Graph(graph) => graph.execute(),
         Command::Status(status) => status.execute(),
         Command::Tap(tap) => tap.execute(),

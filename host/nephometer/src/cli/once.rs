@@ -82,7 +82,7 @@ impl Once {
             running.await??;
             if self.format == OutputFormat::Table {
                 let mut out = output::stdout();
-                table::write(&mut out, &all)?;
+                table::write_outputs(&mut out, &all)?;
                 out.flush()?;
             }
             // Pending samples are missing from the output.

@@ -3,6 +3,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use serde_json::Value;
+
 use nephometer_model::{Release, Sample, clean, is_hostile};
 use nephometer_wire::{Notation, as_dict};
 
@@ -70,6 +72,13 @@ impl<W: Write> Write for Escaped<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
+}
+
+/// Prints one JSON document as one line.
+pub(super) fn print_json(document: &Value) -> anyhow::Result<()> {
+    let mut out = stdout();
+    writeln!(out, "{document}")?;
+    Ok(out.flush()?)
 }
 
 /// Prints a sample as one line of JSON, in Ceilometer's keys and order.

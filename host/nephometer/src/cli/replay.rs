@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::args::{Common, Logging};
+use super::progress::Progress;
 use super::run::runtime;
 use super::{Failure, output, tool};
 use nephometer_config::SinkSpec;
@@ -183,7 +184,9 @@ fn require_common_source(ran: usize, batches: &[Arc<Batch>]) -> Result<()> {
 
 async fn print(mut chains: Vec<ReplayedChain>, batches: &[Arc<Batch>]) -> Result<()> {
     let (mut ran, mut failed) = (0, false);
-    for batch in batches {
+    let mut progress = Progress::beside_output();
+    for (done, batch) in batches.iter().enumerate() {
+        progress.count("batches replayed", done, Some(batches.len()));
         for chain in &mut chains {
             let Some(result) = chain.run(batch).await else { continue };
             ran += 1;
@@ -196,6 +199,7 @@ async fn print(mut chains: Vec<ReplayedChain>, batches: &[Arc<Batch>]) -> Result
                 }
                 Err(reason) => {
                     failed = true;
+                    progress.clear();
                     output::print_error(&format!(
                         "batch of {}: {reason}",
                         batch.cycle_start.wall.iso()
@@ -217,7 +221,9 @@ async fn compare(
     same_sinks(&one, &other)?;
     let (mut ran, mut samples) = (0, 0);
     let mut out = output::stdout();
+    let mut progress = Progress::new();
     for (number, batch) in (1..).zip(batches) {
+        progress.count("batches compared", number - 1, Some(batches.len()));
         for chain in &mut one {
             let name = Arc::clone(chain.chain.sink());
             let twin = other.iter_mut().find(|twin| *twin.chain.sink() == name);
@@ -230,6 +236,7 @@ async fn compare(
                 continue;
             }
             let cycle_start = batch.cycle_start.wall.iso();
+            progress.clear();
             writeln!(out, "batch {number} ({cycle_start}, source {}), sink {name}:", batch.source)?;
             for text in
                 difference(&before.unwrap_or(Ok(Vec::new())), &after.unwrap_or(Ok(Vec::new())))
@@ -241,6 +248,7 @@ async fn compare(
         }
     }
     require_common_source(ran, batches)?;
+    progress.clear();
     writeln!(out, "ok: identical output, {} batches, {samples} samples", batches.len())?;
     Ok(out.flush()?)
 }

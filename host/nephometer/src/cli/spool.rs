@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use super::ask::{Socket, list, text};
+use super::progress::Progress;
 use super::store_client::StoreClient;
-use super::{Failure, output};
+use super::{Failure, output, table};
 use crate::control::Request;
-use nephometer_model::clean;
 
 /// List, check, export or requeue envelopes that wait for publishers
 ///
@@ -58,6 +59,9 @@ pub(super) struct Requeue {
     to: Option<String>,
     #[command(flatten)]
     socket: Socket,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 impl Spool {
@@ -77,28 +81,28 @@ impl SpoolLs {
         let answer = store_client.request(Request::Spools)?;
         // A store without an agent has no publishers.
         let agent_runs = store_client.has_agent();
-        let mut out = output::stdout();
         if self.json {
-            writeln!(out, "{answer}")?;
-            return Ok(out.flush()?);
+            return output::print_json(&answer);
         }
+        let header = ["SPOOL", "ENVELOPES", "SAMPLES", "SIZE", "REJECTED", "OLDEST", "PUBLISHER"];
+        let mut rows = vec![header.map(str::to_owned)];
         for spool in list(&answer) {
-            write!(
-                out,
-                "{}: {} envelopes pending, {} samples, {} bytes",
+            let publisher = match (&spool["publisher"], agent_runs) {
+                (Value::Bool(true), true) => "open",
+                (_, true) => "none",
+                (_, false) => "",
+            };
+            rows.push([
                 text(&spool["spool"]),
-                spool["held"],
-                spool["samples"],
-                spool["bytes"]
-            )?;
-            if let Some(oldest) = spool["oldest"].as_str() {
-                write!(out, ", oldest {}", clean(oldest))?;
-            }
-            write!(out, "; {} rejected", spool["set_aside"])?;
-            let orphan = spool["publisher"] == false && agent_runs;
-            writeln!(out, "{}", if orphan { "; no publisher" } else { "" })?;
+                spool["held"].to_string(),
+                spool["samples"].to_string(),
+                table::size(spool["bytes"].as_u64().unwrap_or_default()),
+                spool["set_aside"].to_string(),
+                text(&spool["oldest"]),
+                publisher.to_owned(),
+            ]);
         }
-        Ok(out.flush()?)
+        Ok(table::print(&rows, "no spools")?)
     }
 
     fn check(&self) -> Result<()> {
@@ -131,12 +135,18 @@ impl Export {
             None => Box::new(output::stdout()),
         };
         let mut store_client = StoreClient::new(&self.socket);
-        let mut after = None;
+        // The envelopes themselves may be on the terminal.
+        let mut progress = self.output.as_ref().map(|_| Progress::new());
+        let (mut after, mut exported) = (None, 0);
         loop {
             let request = Request::SpoolPage { spool: self.spool.clone(), after };
             let page = store_client.request(request)?;
             for envelope in list(&page["envelopes"]) {
                 writeln!(out, "{envelope}")?;
+                exported += 1;
+            }
+            if let Some(progress) = &mut progress {
+                progress.count("envelopes exported", exported, None);
             }
             after = serde_json::from_value(page["next"].clone())?;
             if after.is_none() {
@@ -151,6 +161,9 @@ impl Requeue {
         let (from, to) = (self.spool.clone(), self.to.clone().unwrap_or(self.spool.clone()));
         let requeued =
             StoreClient::new(&self.socket).request(Request::SpoolRequeue { from, to })?;
+        if self.json {
+            return output::print_json(&requeued);
+        }
         let mut out = output::stdout();
         writeln!(
             out,

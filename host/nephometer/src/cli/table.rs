@@ -2,15 +2,33 @@
 
 use std::io::{self, Write};
 
-use super::columns;
+use super::{columns, output};
 use nephometer_model::{Sample, Volume, clean};
 use nephometer_pipeline::SinkOutput;
 
 /// The header and the columns of a sample.
 const HEADER: [&str; 6] = ["SINK", "METER", "RESOURCE", "VOLUME", "UNIT", "TIME"];
 
+/// Columns of numbers, which are right-aligned.
+const NUMBERS: [&str; 12] = [
+    "VOLUME",
+    "ENVELOPES",
+    "SAMPLES",
+    "SIZE",
+    "REJECTED",
+    "CALLS",
+    "CPU",
+    "MEMORY",
+    "IN",
+    "OUT",
+    "FAILURES",
+    "RESTARTS",
+];
+const BOLD: &str = "\x1b[1m";
+const PLAIN: &str = "\x1b[0m";
+
 /// Writes outputs of sinks as one table.
-pub(super) fn write(out: &mut impl Write, outputs: &[SinkOutput]) -> io::Result<()> {
+pub(super) fn write_outputs(out: &mut impl Write, outputs: &[SinkOutput]) -> io::Result<()> {
     let mut rows = vec![HEADER.map(str::to_owned)];
     for part in outputs {
         rows.extend(part.samples.iter().map(|sample| row(&part.sink, sample)));
@@ -18,11 +36,44 @@ pub(super) fn write(out: &mut impl Write, outputs: &[SinkOutput]) -> io::Result<
     write_aligned(out, &rows)
 }
 
-/// Writes rows in columns; the first row is the header. Right-aligns the column VOLUME, and escapes
-/// control characters.
+/// Prints rows to standard output; the first row is the header, which is bold on a terminal. Prints
+/// `none` if there is no other.
+pub(super) fn print<const N: usize>(rows: &[[String; N]], none: &str) -> io::Result<()> {
+    // Colours cannot pass the output that escapes control characters; all cells are escaped here.
+    let mut out = output::terminal();
+    if rows.len() > 1 {
+        write(&mut out, rows, output::is_coloured())?;
+    } else {
+        writeln!(out, "{none}")?;
+    }
+    out.flush()
+}
+
+/// A number of bytes in a unit that keeps it short.
+pub(super) fn size(bytes: u64) -> String {
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.iter().find(|(factor, _)| bytes >= *factor) {
+        Some((factor, unit)) => {
+            let tenths = u128::from(bytes) * 10 / u128::from(*factor);
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} B"),
+    }
+}
+
+/// Writes rows in columns; the first row is the header. Right-aligns numbers, and escapes control
+/// characters.
 pub(super) fn write_aligned<const N: usize>(
     out: &mut impl Write,
     rows: &[[String; N]],
+) -> io::Result<()> {
+    write(out, rows, false)
+}
+
+fn write<const N: usize>(
+    out: &mut impl Write,
+    rows: &[[String; N]],
+    is_coloured: bool,
 ) -> io::Result<()> {
     let rows: Vec<[String; N]> =
         rows.iter().map(|row| std::array::from_fn(|column| clean(&row[column]))).collect();
@@ -30,15 +81,19 @@ pub(super) fn write_aligned<const N: usize>(
     let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter().map(|row| columns::width(&row[column])).max().unwrap_or(0)
     });
-    for row in &rows {
+    for (nth, row) in rows.iter().enumerate() {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let pad = " ".repeat(widths[column] - columns::width(cell));
-            let cell = if header[column] == "VOLUME" { pad + cell } else { cell.clone() + &pad };
+            let cell =
+                if NUMBERS.contains(&&*header[column]) { pad + cell } else { cell.clone() + &pad };
             line.push_str(&cell);
             line.push_str("  ");
         }
-        writeln!(out, "{}", line.trim_end())?;
+        match is_coloured && nth == 0 {
+            true => writeln!(out, "{BOLD}{}{PLAIN}", line.trim_end())?,
+            false => writeln!(out, "{}", line.trim_end())?,
+        }
     }
     Ok(())
 }
@@ -74,5 +129,20 @@ mod tests {
         write_aligned(&mut out, &rows).unwrap();
         let expected = "NAME           VOLUME\na\\nb\\u{1b}[2J       1\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_header_is_bold_on_a_terminal_only() {
+        let rows = [["NAME"], ["a"]].map(|row| row.map(str::to_owned));
+        let mut out = Vec::new();
+        write(&mut out, &rows, true).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "\u{1b}[1mNAME\u{1b}[0m\na\n");
+    }
+
+    #[test]
+    fn sizes_have_a_unit() {
+        let sizes = [0, 1023, 1536, 64 << 20, u64::MAX].map(size);
+        assert_eq!(sizes[..4], ["0 B", "1023 B", "1.5 KiB", "64.0 MiB"]);
+        assert_eq!(sizes[4], "17179869183.9 GiB");
     }
 }

@@ -39,6 +39,14 @@ pub struct AmqpPublisher {
     stream: String,
 }
 
+/// Connects to a broker as the publisher does. Declares and sends nothing.
+///
+/// # Errors
+/// If its URL is invalid, or no node accepts the connection.
+pub async fn try_broker(spec: &BrokerSpec) -> Result<(), AmqpError> {
+    Broker::new(spec, NAME)?.publishing().await.map(drop)
+}
+
 impl AmqpPublisher {
     /// A publisher for this broker. Nothing is connected yet. `stream` identifies the spool:
     /// receivers get it with the number of each envelope.

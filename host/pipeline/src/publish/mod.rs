@@ -21,7 +21,7 @@ use async_trait::async_trait;
 
 use nephometer_model::DeliveryResult;
 
-pub use amqp::AmqpPublisher;
+pub use amqp::{AmqpPublisher, try_broker};
 pub(crate) use backoff::Backoff;
 pub use component::try_component;
 pub use driver::Driver;
