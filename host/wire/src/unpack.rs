@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn what_the_packers_write_is_read() {
         let long = "x".repeat(100);
-        let sample = json!({"a": null, "b": [true, false, -1, -200, 70_000, -70_000, 1 << 40],
+        let sample = json!({"a": null, "b": [true, false, -1, -200, 70_000, -70_000, 1_i64 << 40],
             "c": {"é": long, "list": vec![7; 20]}, "d": 1.5, "e": u64::MAX, "f": i64::MIN});
         for release in [Release::Liberty, Release::Zed, Release::Current] {
             let mut bytes = Vec::new();

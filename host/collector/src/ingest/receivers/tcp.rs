@@ -79,7 +79,7 @@ async fn connection(stream: TcpStream, inlet: Inlet) -> Result<(), String> {
     let mut until = Instant::now() + time(Bound::ReceiverIdle);
     loop {
         let readable = tokio::select! {
-            _ = ending.wait_for(|ending| *ending) => {
+            () = async { drop(ending.wait_for(|ending| *ending).await) } => {
                 last(stream, frames, inlet).await;
                 return Ok(());
             }
