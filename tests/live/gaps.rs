@@ -34,7 +34,7 @@ fn a_stuck_guest_one_that_is_off_and_one_that_is_gone() {
     becomes(&agent, ("cpu", &stuck), "present");
 
     lab.signal_guest("idle-2", "-STOP");
-    let explained = becomes(&agent, ("cpu", &stuck), "missing");
+    becomes(&agent, ("cpu", &stuck), "missing");
     let explained = eventually("the reason", PATIENCE, || {
         let again = explain(&agent, "cpu", &stuck);
         (reasons(&again) == ["stuck"]).then_some(again)
