@@ -76,7 +76,9 @@ pub(super) async fn explain(
     let sinks = sinks::explain(agent, &wanted);
     let is_resource = |id: &str| resource.concerns(id);
     let last = |source: &str| agent.taps.last_cycle(source);
-    let gaps = ExplainedGaps::select(agent.gaps.all().await?, meter, is_resource, last);
+    // A transformer makes it of others: what is missing of these is missing of it.
+    let gap_meter = (!matches!(origin, MeterOrigin::Unlisted)).then_some(meter);
+    let gaps = ExplainedGaps::select(agent.gaps.all().await?, gap_meter, is_resource, last);
     let found = Found { meter, origin, resource: &resource, sources: &sources, sinks: &sinks };
     let status = found.status();
     let reasons = match status {
@@ -215,8 +217,11 @@ impl Found<'_> {
         gaps: &ExplainedGaps,
     ) -> Vec<MissingReason> {
         let mut reasons = Vec::new();
+        let open = gaps.open();
         reasons.extend(self.of_resource(agent.spec));
-        reasons.extend(self.of_meter(agent.spec));
+        if !matches!(self.origin, MeterOrigin::Unlisted) || open.is_empty() {
+            reasons.extend(self.of_meter(agent.spec));
+        }
         if let Some((reason, since)) = agent.ledger.polling.unlistable() {
             let seconds = since.as_secs();
             let text = format!("domains cannot be listed for {seconds} s: {reason}");
@@ -226,7 +231,7 @@ impl Found<'_> {
             reasons.push(MissingReason::new("unlistable", text));
         }
         if reasons.is_empty() {
-            reasons.extend(gaps.open());
+            reasons.extend(open);
         }
         reasons.extend(self.sinks.iter().flat_map(ExplainedSink::reasons));
         if reasons.is_empty() {

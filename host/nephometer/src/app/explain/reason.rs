@@ -31,22 +31,25 @@ pub(super) struct ExplainedGaps(Vec<(Gap, bool)>);
 const GAPS: usize = 20;
 
 impl ExplainedGaps {
-    /// Selects the gaps of a meter of an instance, or of one of its resources. `last_cycle` is the time of a
+    /// Selects the gaps of a meter (`None`: of any) of an instance, or of one of its resources. `last_cycle` is the time of a
     /// source's last polling cycle: a gap that extends to it is open.
     pub(super) fn select(
         gaps: Vec<Gap>,
-        meter: &str,
+        meter: Option<&str>,
         is_resource: impl Fn(&str) -> bool,
         last_cycle: impl Fn(&str) -> Option<Timestamp>,
     ) -> Self {
-        let names = |pattern: &String| Glob::new(pattern).is_ok_and(|glob| glob.matches(meter));
+        let names = |pattern: &String, meter: &str| {
+            Glob::new(pattern).is_ok_and(|glob| glob.matches(meter))
+        };
         let concerns = |gap: &Gap| {
+            let is_one = gap.resource == "*" || is_resource(&gap.resource);
+            let Some(meter) = meter else { return is_one };
             let excluded = gap.meters.iter().filter_map(|one| one.strip_prefix('!'));
-            let excluded = excluded.map(str::to_owned).any(|pattern| names(&pattern));
+            let excluded = excluded.map(str::to_owned).any(|pattern| names(&pattern, meter));
             let all_excluded = gap.meters.iter().all(|one| one.starts_with('!'));
-            (gap.resource == "*" || is_resource(&gap.resource))
-                && !excluded
-                && (all_excluded || gap.meters.iter().any(names))
+            let included = gap.meters.iter().any(|pattern| names(pattern, meter));
+            is_one && !excluded && (all_excluded || included)
         };
         let mut selected: Vec<(Gap, bool)> = gaps
             .into_iter()
@@ -135,7 +138,7 @@ mod tests {
         ];
         let select = |last: Option<u64>| {
             let last = last.map(Timestamp::from_nanos);
-            ExplainedGaps::select(all.clone(), "cpu", |one| one == "r", |_| last)
+            ExplainedGaps::select(all.clone(), Some("cpu"), |one| one == "r", |_| last)
         };
         let found = select(Some(15));
         let ends: Vec<_> =
