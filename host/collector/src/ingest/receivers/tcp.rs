@@ -79,16 +79,17 @@ async fn connection(stream: TcpStream, inlet: Inlet) -> Result<(), String> {
     let mut until = Instant::now() + time(Bound::ReceiverIdle);
     loop {
         let readable = tokio::select! {
-            () = async { drop(ending.wait_for(|ending| *ending).await) } => {
+            _ = ending.wait_for(|ending| *ending) => None,
+            readable = timeout_at(until, stream.readable()) => Some(readable),
+        };
+        match readable {
+            None => {
                 last(stream, frames, inlet).await;
                 return Ok(());
             }
-            readable = timeout_at(until, stream.readable()) => readable,
-        };
-        match readable {
-            Ok(readable) => readable.map_err(|error| error.to_string())?,
-            Err(_) if frames.is_between() => return Ok(()),
-            Err(_) => return Err(Bound::ReceiverTime.refusal()),
+            Some(Ok(readable)) => readable.map_err(|error| error.to_string())?,
+            Some(Err(_)) if frames.is_between() => return Ok(()),
+            Some(Err(_)) => return Err(Bound::ReceiverTime.refusal()),
         }
         let began = !frames.is_between();
         let Filled { batch, state } = fill(&stream, &mut frames, Bound::ReceiverBatch.size());
