@@ -62,6 +62,43 @@ fn series_of_both_hosts_differ_in_their_host() {
     assert!(here.is_disjoint(&there));
 }
 
+/// The progress of the migration, in both cycles while memory is copied: in libvirt's words, with units.
+/// There is none before, after, or on the destination.
+#[test]
+fn progress_is_metered_while_memory_is_copied() {
+    let progress = |host: &str| {
+        let agent = Agent::new(&format!("migration-progress-{host}"))
+            .pipeline(&PIPELINE.replace("meters: [cpu]", "meters: ['libvirt.job.*']"));
+        let recording = format!("replay://{}", root().join("tests/migration").join(host).display());
+        let command = ["once", "--raw", "--format", "ndjson", "--samples", "5"];
+        let command = [&command[..], &["--libvirt", &recording]].concat();
+        let all = ndjson(&agent.execute(&command).code(0).stdout);
+        let of_job = |sample: &Value| text(sample, "name").starts_with("libvirt.job.");
+        all.into_iter().filter(of_job).collect::<Vec<_>>()
+    };
+    assert!(progress("destination").is_empty());
+    let source = progress("source");
+    let times: BTreeSet<&str> = source.iter().map(|sample| text(sample, "timestamp")).collect();
+    assert_eq!(times.len(), 2, "{times:?}");
+    for (name, unit, values) in [
+        ("memory_dirty_rate", "page/s", [0.0, 5_120.0]),
+        ("memory_iteration", "", [1.0, 4.0]),
+        ("downtime", "ms", [0.0, 310.0]),
+        ("data_total", "B", [4_312_072_192.0, 4_312_072_192.0]),
+        ("data_processed", "B", [1_078_018_048.0, 4_400_000_000.0]),
+        ("data_remaining", "B", [3_234_054_144.0, 55_050_240.0]),
+        ("memory_bps", "B/s", [36_700_160.0, 36_700_160.0]),
+    ] {
+        let found = named(&source, &format!("libvirt.job.{name}"));
+        let numbers: Vec<f64> = found.iter().map(|sample| number(sample)).collect();
+        assert_eq!(numbers, values, "{name}");
+        for sample in found {
+            assert_eq!((text(sample, "unit"), text(sample, "type")), (unit, "gauge"), "{name}");
+            assert_eq!(sample["resource_id"], source[0]["resource_id"]);
+        }
+    }
+}
+
 /// A bill by time that counts running instances has each polling cycle once, though both hosts send
 /// gauges.
 #[test]

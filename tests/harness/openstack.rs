@@ -95,8 +95,8 @@ impl Cloud {
         file
     }
 
-    /// Changes an object through Nova's API, as its owner would.
-    pub(crate) fn nova(&self, method: &str, path: &str, body: &Value) {
+    /// A token of the user `ceilometer`, as a header.
+    fn token(&self) -> String {
         let who = json!({"user": {"name": "ceilometer", "domain": {"id": "default"},
             "password": "ceilometer-password"}});
         let scope = json!({"project": {"name": "service", "domain": {"id": "default"}}});
@@ -105,8 +105,28 @@ impl Cloud {
         let url = format!("{}/auth/tokens", self.auth_url());
         let answer = curl(&["-i", &url], &auth);
         let token = answer.lines().find_map(|line| line.strip_prefix("X-Subject-Token: ")).unwrap();
+        format!("X-Auth-Token: {}", token.trim())
+    }
+
+    /// Changes an object through Nova's API, as its owner would.
+    pub(crate) fn nova(&self, method: &str, path: &str, body: &Value) {
         let url = format!("http://127.0.0.1:{}/v2.1{path}", self.port + 1);
-        curl(&["-f", "-X", method, "-H", &format!("X-Auth-Token: {}", token.trim()), &url], body);
+        curl(&["-f", "-X", method, "-H", &self.token(), &url], body);
+    }
+
+    /// Adds a service to Keystone's catalog, with the endpoint that [`Self::password`] selects.
+    pub(crate) fn add_service(&self, kind: &str, url: &str) {
+        let token = self.token();
+        let add = |what: &str, body: Value| {
+            let url = format!("{}/{what}s", self.auth_url());
+            let answer = curl(&["-f", "-H", &token, &url], &json!({ what: body }));
+            serde_json::from_str::<Value>(&answer).unwrap()[what]["id"].clone()
+        };
+        let service = add("service", json!({"type": kind, "name": kind}));
+        add(
+            "endpoint",
+            json!({"service_id": service, "interface": "internal", "region_id": "RegionOne", "url": url}),
+        );
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::caution;
 use super::ceilometer::CeilometerConf;
 use super::check::{self, Defaults, Host, KnownMeters, PipelineContext};
+use super::component_credentials;
 use super::error::{ConfigError, Problem, Report, problem};
 use super::location::Location;
 use super::polling_mode::{self, polling_mode};
@@ -100,13 +101,14 @@ pub struct Loaded {
 /// The files that [`load`] reads, including those that do not exist.
 pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
     // `load` reports its problems.
-    let (inputs, _) = with_ceilometer(inputs, &mut Report::default());
+    let (inputs, conf) = with_ceilometer(inputs, &mut Report::default());
     let inputs = &inputs;
     let polling = polling_file(inputs).then(|| file(&inputs.polling, DEFAULT_POLLING)).flatten();
     let config = file(&inputs.config, DEFAULT_CONFIG);
     let pipeline = file(&inputs.pipeline, DEFAULT_PIPELINE);
     let ceilometer = inputs.ceilometer.clone();
-    config.into_iter().chain(pipeline).chain(polling).chain(ceilometer).collect()
+    let all = config.into_iter().chain(pipeline).chain(polling).chain(ceilometer);
+    all.chain(conf.more).collect()
 }
 
 /// The path of an origin, if it is a file.
@@ -173,6 +175,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let spec = match (host, pipeline) {
         (Some(host), Some(pipeline)) => {
             polling_mode::check(&host, &mut report);
+            component_credentials::check(&host, &pipeline, &mut report);
             caution::known_secrets(&host, &pipeline, &mut report);
             if let Some(file) = file(&inputs.pipeline, DEFAULT_PIPELINE) {
                 caution::secret_urls(&pipeline, &file, &mut report);
@@ -346,8 +349,8 @@ fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Op
         let (name, bytes) = bytes(&inputs.config, DEFAULT_CONFIG, report)?;
         document(&bytes, &name, report)?
     };
-    if let (Some(path), Some(location)) = (&inputs.ceilometer, &ceilometer.secret) {
-        caution::readable(path, location, report);
+    if let Some(location) = &ceilometer.secret {
+        caution::readable(Path::new(&*location.file), location, report);
     }
     if let (Some(path), Some(location)) =
         (file(&inputs.config, DEFAULT_CONFIG), caution::secret_in_host(&doc))

@@ -6,6 +6,7 @@
 //! token or password leaves the requests that need it.
 
 mod backoff;
+mod catalog;
 mod error;
 mod glance;
 mod http;
@@ -18,4 +19,5 @@ mod refresh;
 #[cfg(test)]
 mod tests;
 
+pub use catalog::endpoint;
 pub use refresh::{Refresher, ServerFeed};
