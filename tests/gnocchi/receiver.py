@@ -37,6 +37,11 @@ def answer(method, path, body):
             policies.add(body["name"])
             return (409, {"code": 409, "title": "Conflict"}) if known else (201, body)
         case ["POST", "resource", kind]:
+            # Required by the type of resource that ceilometer-upgrade makes.
+            if kind == "instance" and not body.get("flavor_id"):
+                reason = "required key not provided @ data['flavor_id']"
+                description = {"cause": "Invalid input", "reason": reason, "detail": ["flavor_id"]}
+                return 400, {"code": 400, "title": "Bad Request", "description": description}
             known = (kind, body["id"]) in resources
             resources.add((kind, body["id"]))
             return (409, {"code": 409, "title": "Conflict"}) if known else (201, {**body, "type": kind})
