@@ -29,6 +29,7 @@ mod faults;
 mod files;
 mod fixtures;
 mod forms;
+mod gnocchi;
 mod golden;
 mod graph;
 mod hostile;

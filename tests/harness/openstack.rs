@@ -136,6 +136,22 @@ impl Cloud {
         let answer = curl(&["-f", "-X", method, "-H", &own, &url], body);
         serde_json::from_str(&answer).unwrap_or_default()
     }
+
+    /// Adds a service to Keystone's catalog, with the endpoint that [`Self::password`] selects.
+    pub(crate) fn add_service(&self, kind: &str, url: &str) {
+        let token = self.token("ceilometer", "ceilometer-password", "service");
+        let token = format!("X-Auth-Token: {token}");
+        let add = |what: &str, body: Value| {
+            let url = format!("{}/{what}s", self.auth_url());
+            let answer = curl(&["-f", "-H", &token, &url], &json!({ what: body }));
+            serde_json::from_str::<Value>(&answer).unwrap()[what]["id"].clone()
+        };
+        let service = add("service", json!({"type": kind, "name": kind}));
+        add(
+            "endpoint",
+            json!({"service_id": service, "interface": "internal", "region_id": "RegionOne", "url": url}),
+        );
+    }
 }
 
 fn curl(arguments: &[&str], body: &Value) -> String {

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use serde_json::{Value, json};
+
 use super::{Prometheus, folder, listening, scraped};
 use crate::harness::{Agent, Folder, PATIENCE, certificate, closed_port, eventually, root};
 
@@ -146,6 +148,45 @@ fn a_site_that_only_scrapes_works_unmodified() {
     let ended = running.stop().code(0);
     // Nothing is sent to a broker that nobody has named.
     assert!(!ended.stderr.contains("amqp") && !ended.stderr.contains("5672"), "{}", ended.stderr);
+}
+
+/// Samples that nobody receives were journaled all the same: two synced writes in each cycle.
+#[test]
+fn samples_that_are_only_scraped_are_not_journaled() {
+    let (agent, port) = listening("scrape-journal", "ceilometer");
+    let agent = agent
+        .libvirt("sim://?domains=20&seed=1")
+        .everything_to(&["test://"])
+        .set("mode", "polling")
+        .set("polling.notifications", false);
+    let database = || {
+        let files = std::fs::read_dir(agent.folder.at("store")).unwrap().map(Result::unwrap);
+        let state = |file: std::fs::DirEntry| {
+            let metadata = file.metadata().unwrap();
+            (file.file_name(), metadata.len(), metadata.modified().unwrap())
+        };
+        let mut states: Vec<_> = files.map(state).collect();
+        states.sort();
+        states
+    };
+    let mut running = agent.run();
+    scraped(port, "ceilometer_cpu{");
+    running.wait_for_cycles(2);
+    let before = database();
+    assert!(!before.is_empty());
+    running.wait_for_cycles(5);
+    assert_eq!(database(), before);
+    let status = agent.execute(&["status", "--json"]).code(0).stdout;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["sinks"], json!([]), "{status}");
+    assert_eq!(status["ledger"]["sinks"], json!([]), "{status}");
+    assert!(status["ledger"]["polled"].as_u64().unwrap() > 0, "{status}");
+    assert_eq!(agent.execute(&["spool", "ls", "--json"]).code(0).stdout.trim(), "[]");
+    let ledger = running.stop().code(0).ledger();
+    assert!(ledger.polled > 0 && ledger.sinks.is_empty(), "{ledger:?}");
+    // What would be scraped can still be looked at.
+    let shown = agent.execute(&["once", "--format", "ndjson", "--samples", "1"]).code(0);
+    assert!(shown.stdout.contains("\"cpu\""), "{}", shown.stdout);
 }
 
 /// A renewed certificate is used without a restart.

@@ -18,8 +18,8 @@ pub enum Identity {
     },
     /// An application credential, which belongs to a project.
     ApplicationCredential {
-        /// Its id.
-        id: String,
+        /// Its id, or its name and user, as Keystone's JSON.
+        credential: Value,
         /// A secret.
         secret: String,
     },
@@ -34,9 +34,10 @@ impl std::fmt::Debug for Identity {
                 .field("user", user)
                 .field("project", project)
                 .finish_non_exhaustive(),
-            Self::ApplicationCredential { id, .. } => {
-                f.debug_struct("ApplicationCredential").field("id", id).finish_non_exhaustive()
-            }
+            Self::ApplicationCredential { credential, .. } => f
+                .debug_struct("ApplicationCredential")
+                .field("credential", credential)
+                .finish_non_exhaustive(),
         }
     }
 }
@@ -66,10 +67,14 @@ impl Identity {
                     "scope": {"project": project},
                 }})
             }
-            Self::ApplicationCredential { id, secret } => json!({"auth": {"identity": {
-                "methods": ["application_credential"],
-                "application_credential": {"id": id, "secret": secret},
-            }}}),
+            Self::ApplicationCredential { credential, secret } => {
+                let mut credential = credential.clone();
+                credential["secret"] = Value::from(secret.as_str());
+                json!({"auth": {"identity": {
+                    "methods": ["application_credential"],
+                    "application_credential": credential,
+                }}})
+            }
         };
         body.to_string().into_bytes()
     }
@@ -117,7 +122,10 @@ mod tests {
     fn keystone(region: Option<&str>) -> Keystone {
         Keystone {
             service: Service::parse("http://k:5000/v3").expect("an address"),
-            identity: Identity::ApplicationCredential { id: "i".into(), secret: "hidden".into() },
+            identity: Identity::ApplicationCredential {
+                credential: json!({"id": "i"}),
+                secret: "hidden".into(),
+            },
             interface: "internal".to_owned(),
             region: region.map(str::to_owned),
         }

@@ -17,7 +17,7 @@ const DEFAULT_TIMEOUT: f64 = 6.05;
 const MAX_TIMEOUT: f64 = 300.0;
 const DEFAULT_PORT: u16 = 8041;
 
-const KNOWN: [&str; 27] = [
+const KNOWN: [&str; 28] = [
     "archive_policy",
     "enable_filter_project",
     "filter_project",
@@ -39,6 +39,7 @@ const KNOWN: [&str; 27] = [
     "project_domain_name",
     "project_domain_id",
     "application_credential_id",
+    "application_credential_name",
     "application_credential_secret",
     "interface",
     "region_name",
@@ -143,10 +144,10 @@ fn login(read: &UrlOptions<'_>) -> Option<Login> {
         }
         "password" | "v3password" => password(read, kind),
         "v3applicationcredential" => {
-            let id = required(read, "application_credential_id", kind);
+            let credential = application_credential(read, kind);
             let secret = required(read, "application_credential_secret", kind);
-            id.zip(secret).map(|(id, secret)| Identity::ApplicationCredential {
-                id: id.to_owned(),
+            credential.zip(secret).map(|(credential, secret)| Identity::ApplicationCredential {
+                credential,
                 secret: secret.to_owned(),
             })
         }
@@ -163,7 +164,9 @@ fn login(read: &UrlOptions<'_>) -> Option<Login> {
     };
     let url = required(read, "auth_url", kind)?;
     let url = url.trim_end_matches('/');
-    let url = if url.ends_with("/v3") { url.to_owned() } else { format!("{url}/v3") };
+    // Old files name the version before.
+    let url = url.strip_suffix("/v3").or(url.strip_suffix("/v2.0")).unwrap_or(url);
+    let url = format!("{url}/v3");
     let service = Service::parse(&url).map_err(|reason| read.refuse("auth_url", reason)).ok();
     let interface = filled(read, "interface").unwrap_or("public");
     // Older forms of the same words.
@@ -172,26 +175,41 @@ fn login(read: &UrlOptions<'_>) -> Option<Login> {
     Some(Login::Keystone(Keystone { service: service?, identity: identity?, interface, region }))
 }
 
+/// An application credential as Keystone's JSON: by its id, or by its name and owner.
+fn application_credential(read: &UrlOptions<'_>, kind: &str) -> Option<Value> {
+    let id = filled(read, "application_credential_id");
+    match (id, filled(read, "application_credential_name")) {
+        (None, Some(name)) => user(read, kind).map(|user| json!({ "name": name, "user": user })),
+        _ => required(read, "application_credential_id", kind).map(|id| json!({ "id": id })),
+    }
+}
+
+fn domain(read: &UrlOptions<'_>, prefix: &str) -> Value {
+    let id = filled(read, &format!("{prefix}_domain_id"));
+    let name = filled(read, &format!("{prefix}_domain_name"));
+    match id {
+        Some(id) => json!({ "id": id }),
+        None => json!({ "name": name.unwrap_or("Default") }),
+    }
+}
+
+/// The user as Keystone's JSON.
+fn user(read: &UrlOptions<'_>, kind: &str) -> Option<Value> {
+    if let Some(id) = filled(read, "user_id") {
+        return Some(json!({ "id": id }));
+    }
+    filled(read, "username")
+        .or_else(|| read.user())
+        .or_else(|| required(read, "username", kind))
+        .map(|name| json!({ "name": name, "domain": domain(read, "user") }))
+}
+
 fn password(read: &UrlOptions<'_>, kind: &str) -> Option<Identity> {
-    let domain = |prefix: &str| {
-        let id = filled(read, &format!("{prefix}_domain_id"));
-        let name = filled(read, &format!("{prefix}_domain_name"));
-        match id {
-            Some(id) => json!({ "id": id }),
-            None => json!({ "name": name.unwrap_or("Default") }),
-        }
-    };
-    let user = match filled(read, "user_id") {
-        Some(id) => Some(json!({ "id": id })),
-        None => filled(read, "username")
-            .or_else(|| read.user())
-            .or_else(|| required(read, "username", kind))
-            .map(|name| json!({ "name": name, "domain": domain("user") })),
-    };
+    let user = user(read, kind);
     let project = match filled(read, "project_id") {
         Some(id) => Some(json!({ "id": id })),
         None => required(read, "project_name", kind)
-            .map(|name| json!({ "name": name, "domain": domain("project") })),
+            .map(|name| json!({ "name": name, "domain": domain(read, "project") })),
     };
     let password = required(read, "password", kind)?.to_owned();
     Some(Identity::Password { user: user?, password, project: project? })
@@ -295,6 +313,23 @@ mod tests {
         let policy =
             |meter: &str| read.definitions.metric(meter).map(|one| one.archive_policy.as_str());
         assert_eq!((policy("cpu"), policy("cpu_util")), (Some("low"), Some("low")));
+    }
+
+    #[test]
+    fn an_application_credential_may_have_a_name() {
+        let mut options = json!({
+            "host": "", "auth_type": "v3applicationcredential", "auth_url": "http://k:5000/v2.0/",
+            "application_credential_name": "n", "application_credential_secret": "s",
+            "user_id": "u",
+        });
+        let read = Options::read(&options).expect("good options");
+        let Login::Keystone(keystone) = &read.login else { unreachable!("Keystone") };
+        assert_eq!(keystone.service.path, "/v3");
+        let body: Value = serde_json::from_slice(&keystone.identity.request()).expect("JSON");
+        let credential = &body["auth"]["identity"]["application_credential"];
+        assert_eq!(*credential, json!({"name": "n", "user": {"id": "u"}, "secret": "s"}));
+        options["user_id"] = Value::Null;
+        assert_eq!(pointers(&options), ["/username"]);
     }
 
     #[test]

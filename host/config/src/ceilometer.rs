@@ -28,16 +28,21 @@ pub(super) struct CeilometerConf {
     unread: Vec<(Location, String)>,
     /// The location of the first option that contains a secret.
     pub(super) secret: Option<Location>,
+    /// The files in the folder beside the file.
+    pub(super) more: Vec<PathBuf>,
 }
 
 /// Substrings in the names of options about the broker.
 const BROKER: [&str; 4] = ["ssl", "tls", "rabbit_", "transport_url"];
 
 impl CeilometerConf {
-    /// Parses the text of the file.
+    /// Parses the text of the file, and of `FILE.d/*.conf`: oslo.config reads this folder by default.
     pub(super) fn read(path: &Path, text: &str, report: &mut Report) -> Self {
-        let file = OsloFile::read(&path.display().to_string(), text, report);
-        let mut conf = Self::default();
+        let mut file = OsloFile::read(&path.display().to_string(), text, report);
+        let mut conf = Self { more: files_beside(path), ..Self::default() };
+        for path in &conf.more {
+            add_file(&mut file, path, report);
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut elsewhere: Vec<&str> = Vec::new();
         for option in file.options() {
@@ -165,6 +170,32 @@ impl CeilometerConf {
             }
         }
     }
+}
+
+/// Adds the options of another file.
+fn add_file(file: &mut OsloFile, path: &Path, report: &mut Report) {
+    let name = path.display().to_string();
+    match nephometer_files::read(path) {
+        Ok(bytes) => file.add(&name, &String::from_utf8_lossy(&bytes), report),
+        Err(error) => {
+            let location = Location { file: name.into(), line: 0, column: 0 };
+            let what = format!("the file cannot be read: {error}");
+            report.fault(&location, what, "let this agent's user read it, or remove it");
+        }
+    }
+}
+
+/// The files in `FILE.d`, in the order of oslo.config.
+fn files_beside(path: &Path) -> Vec<PathBuf> {
+    let mut folder = path.as_os_str().to_owned();
+    folder.push(".d");
+    // It hardly ever exists.
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|found| found == "conf")).collect();
+    files.sort();
+    files
 }
 
 /// Whether an option of another service's section names a broker, which a site may take for ours.

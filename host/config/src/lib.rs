@@ -22,6 +22,7 @@ mod ceilometer;
 mod check;
 mod collector;
 mod collector_file;
+mod component_credentials;
 mod discovery;
 #[cfg(test)]
 mod discovery_tests;

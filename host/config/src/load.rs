@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::caution;
 use super::ceilometer::CeilometerConf;
 use super::check::{self, Defaults, Host, PipelineContext};
+use super::component_credentials;
 use super::error::{ConfigError, Problem, Report};
 use super::inputs::{
     DEFAULT_CONFIG, DEFAULT_PIPELINE, DEFAULT_POLLING, Inputs, Origin, bytes, document, file, whole,
@@ -27,13 +28,14 @@ pub struct Loaded {
 /// The files that [`load`] reads, including those that do not exist.
 pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
     // `load` reports its problems.
-    let (inputs, _) = with_ceilometer(inputs, &mut Report::default());
+    let (inputs, conf) = with_ceilometer(inputs, &mut Report::default());
     let inputs = &inputs;
     let polling = polling_file(inputs).then(|| file(&inputs.polling, DEFAULT_POLLING)).flatten();
     let config = file(&inputs.config, DEFAULT_CONFIG);
     let pipeline = file(&inputs.pipeline, DEFAULT_PIPELINE);
     let ceilometer = inputs.ceilometer.clone();
-    config.into_iter().chain(pipeline).chain(polling).chain(ceilometer).collect()
+    let all = config.into_iter().chain(pipeline).chain(polling).chain(ceilometer);
+    all.chain(conf.more).collect()
 }
 
 /// Reads `ceilometer.conf`. Returns the inputs with its files, where no others are named, and its
@@ -91,6 +93,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let spec = match (host, pipeline) {
         (Some(host), Some(pipeline)) => {
             polling_mode::check(&host, &mut report);
+            component_credentials::check(&host, &pipeline, &mut report);
             caution::known_secrets(&host, &pipeline, &mut report);
             if let Some(file) = file(&inputs.pipeline, DEFAULT_PIPELINE) {
                 caution::secret_urls(&pipeline, &file, &mut report);

@@ -1,4 +1,5 @@
-//! Files of oslo.config: sections, `key = value`, continuation lines, `$other_key`.
+//! Files of oslo.config: sections, `key = value`, continuation lines, `$other_key`. An option of a
+//! later file wins.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -13,10 +14,10 @@ pub(super) const DEFAULT: &str = "DEFAULT";
 /// The maximum depth of references.
 const DEPTH: usize = 10;
 
-/// The options of a file, in order.
+/// The options of files, in order.
 #[derive(Debug, Default)]
 pub(super) struct OsloFile {
-    name: String,
+    names: Vec<String>,
     options: Vec<OsloOption>,
     /// The index of the last option of each name, by key and section.
     last: HashMap<(String, String), usize>,
@@ -30,6 +31,8 @@ pub(super) struct OsloOption {
     pub(super) section: String,
     pub(super) key: String,
     value: String,
+    /// The index of its file's name.
+    file: usize,
     line: usize,
 }
 
@@ -67,10 +70,16 @@ impl std::fmt::Debug for OsloOption {
 impl OsloFile {
     /// Parses the text of a file. Every invalid line is reported.
     pub(super) fn read(name: &str, text: &str, report: &mut Report) -> Self {
-        let mut file = Self { name: name.to_owned(), ..Self::default() };
+        let mut file = Self::default();
+        file.add(name, text, report);
+        file
+    }
+
+    /// Adds the options of another file.
+    pub(super) fn add(&mut self, name: &str, text: &str, report: &mut Report) {
+        self.names.push(name.to_owned());
         if let Err(error) = Bound::ConfBytes.check(text.len()) {
-            report.push(exceeded(&location(name, 0), error));
-            return file;
+            return report.push(exceeded(&location(name, 0), error));
         }
         let mut section = DEFAULT.to_owned();
         // Whether the next line may continue the last option.
@@ -82,7 +91,7 @@ impl OsloFile {
             } else if trimmed.starts_with(['#', ';']) {
                 // A comment within a value ends nothing.
             } else if line.starts_with(char::is_whitespace) && open {
-                if let Some(last) = file.options.last_mut() {
+                if let Some(last) = self.options.last_mut() {
                     last.value.push('\n');
                     last.value.push_str(trimmed);
                 }
@@ -93,16 +102,15 @@ impl OsloFile {
                         name.trim().clone_into(&mut section);
                     }
                     _ => report.fault(
-                        &location(&file.name, number),
+                        &location(name, number),
                         "this section has no name in brackets",
                         "write [NAME]",
                     ),
                 }
             } else {
-                open = file.option(&section, trimmed, number, report);
+                open = self.option(&section, trimmed, number, report);
             }
         }
-        file
     }
 
     fn option(&mut self, section: &str, line: &str, number: usize, report: &mut Report) -> bool {
@@ -110,7 +118,7 @@ impl OsloFile {
         let (key, value) = (key.trim(), value.get(1..).unwrap_or_default().trim());
         if key.is_empty() {
             let what = "this line is neither a section nor an option";
-            report.fault(&location(&self.name, number), what, "write KEY = VALUE, or # in front");
+            report.fault(&location(self.name(), number), what, "write KEY = VALUE, or # in front");
             return false;
         }
         self.last.insert((key.to_owned(), section.to_owned()), self.options.len());
@@ -118,6 +126,7 @@ impl OsloFile {
             section: section.to_owned(),
             key: key.to_owned(),
             value: value.to_owned(),
+            file: self.names.len().saturating_sub(1),
             line: number,
         });
         true
@@ -126,7 +135,8 @@ impl OsloFile {
     /// All options; the last one of each name.
     pub(super) fn options(&self) -> impl Iterator<Item = &OsloOption> {
         self.options.iter().filter(|one| {
-            self.named(&one.key, &one.section).is_some_and(|last| last.line == one.line)
+            let last = self.named(&one.key, &one.section);
+            last.is_some_and(|last| (last.file, last.line) == (one.file, one.line))
         })
     }
 
@@ -138,7 +148,12 @@ impl OsloFile {
 
     /// The location of an option.
     pub(super) fn location(&self, option: &OsloOption) -> Location {
-        location(&self.name, option.line)
+        location(self.names.get(option.file).map_or("", String::as_str), option.line)
+    }
+
+    /// The name of the file that is being read.
+    fn name(&self) -> &str {
+        self.names.last().map_or("", String::as_str)
     }
 
     /// The value of an option, without quotes and with references expanded. `None` with a problem if
@@ -255,6 +270,34 @@ mod tests {
         let expected = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()));
         assert_eq!(options, expected);
         assert_eq!(problems, "");
+    }
+
+    #[test]
+    fn options_of_a_later_file_win() {
+        let mut report = Report::default();
+        let mut file = OsloFile::read("a.conf", "host = a\nlist = x\n", &mut report);
+        file.add("a.conf.d/1.conf", "  y\n\nhost = $list\n[other]\nb = 1\n", &mut report);
+        let all: Vec<_> = file
+            .options()
+            .map(|one| {
+                (file.location(one).to_string(), one.key.clone(), file.value(one, &mut report))
+            })
+            .collect();
+        let expected = [
+            ("a.conf:2:1", "list", "x"),
+            ("a.conf.d/1.conf:3:1", "host", "x"),
+            ("a.conf.d/1.conf:5:1", "b", "1"),
+        ];
+        let expected = expected
+            .map(|(at, key, value)| (at.to_owned(), key.to_owned(), Some(value.to_owned())));
+        assert_eq!(all, expected);
+        // A continuation does not cross files.
+        let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].starts_with("a.conf.d/1.conf:1:1: this line is neither"),
+            "{problems:?}"
+        );
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub(super) fn host_document(
         let (name, bytes) = bytes(&inputs.config, DEFAULT_CONFIG, report)?;
         document(&bytes, &name, report)?
     };
-    if let (Some(path), Some(location)) = (&inputs.ceilometer, &ceilometer.secret) {
-        caution::readable(path, location, report);
+    if let Some(location) = &ceilometer.secret {
+        caution::readable(Path::new(&*location.file), location, report);
     }
     if let (Some(path), Some(location)) =
         (file(&inputs.config, DEFAULT_CONFIG), caution::secret_in_host(&doc))

@@ -161,6 +161,10 @@ impl Rabbit {
         let url = || Some((value.to_owned(), location.clone())).filter(|_| !value.is_empty());
         match (section, key) {
             (NOTIFICATIONS, "transport_url") => self.notifications = url(),
+            // Its earlier name.
+            (DEFAULT, "notification_transport_url") => {
+                self.notifications = self.notifications.take().or_else(url);
+            }
             (DEFAULT, "transport_url") => self.transport = url(),
             (DEFAULT, "rpc_backend") if value.is_empty() || value.ends_with("kombu") => {}
             (DEFAULT, "rpc_backend") if value == "rabbit" => {}

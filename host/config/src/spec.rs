@@ -12,7 +12,7 @@ use nephometer_model::{Bound, Glob, Quirks, Release};
 use nephometer_wire::SignatureForm;
 
 use super::broker::{AmqpSpec, BrokerSpec};
-use super::discovery::DiscoverySpec;
+use super::discovery::{CloudSpec, DiscoverySpec};
 use super::filter::MeterFilter;
 use super::grant::Grant;
 use super::listen::{ListenSpec, PrometheusSpec};
@@ -179,6 +179,8 @@ pub struct ComponentSpec {
     pub on_state_mismatch: StateMismatch,
     /// `grants.connect`: what a publisher may reach besides the host of its URL.
     pub connect: Vec<Grant>,
+    /// `grants.service_credentials`: the credentials of the cloud, which the component gets as options.
+    pub cloud: Option<CloudSpec>,
     /// `options`: of a publisher, wherever it is used; the parts of its URL win over them. May hold
     /// secrets.
     pub options: SecretOptions,

@@ -5,9 +5,11 @@ use super::oslo::{DEFAULT, OsloOption};
 use super::rabbit::RABBIT;
 
 /// Sections of other Ceilometer services, and of libraries that this agent does not use.
-const SECTIONS: [&str; 30] = [
+const SECTIONS: [&str; 34] = [
     "alarm",
     "api",
+    "audit_middleware_notifications",
+    "cache",
     "collector",
     "coordination",
     "cors",
@@ -22,6 +24,7 @@ const SECTIONS: [&str; 30] = [
     "keystone_authtoken",
     "matchmaker_redis",
     "meter",
+    "monasca",
     "notification",
     "oslo_concurrency",
     "oslo_messaging_amqp",
@@ -34,6 +37,7 @@ const SECTIONS: [&str; 30] = [
     "rgw_admin_credentials",
     "rgw_client",
     "service_types",
+    "service_user",
     "vmware",
     "xenapi",
 ];
@@ -72,7 +76,7 @@ const OTHERS: [&str; 29] = [
 ];
 
 /// Options for Ceilometer's logs.
-const LOGGING: [&str; 29] = [
+const LOGGING: [&str; 31] = [
     "debug",
     "default_log_levels",
     "fatal_deprecations",
@@ -86,6 +90,8 @@ const LOGGING: [&str; 29] = [
     "log_rotate_interval",
     "log_rotate_interval_type",
     "log_rotation_type",
+    "logdir",
+    "logfile",
     "logging_context_format_string",
     "logging_debug_format_suffix",
     "logging_default_format_string",
@@ -156,11 +162,14 @@ pub(super) fn without_effect(option: &OsloOption, value: &str) -> Option<(String
         (DEFAULT, "verbose") => return None,
         (DEFAULT, key) if LOGGING.contains(&key) => return None,
         // Ceilometer sends samples with [publisher_notifier] telemetry_driver, whatever this is.
-        ("oslo_messaging_notifications", "driver") => return None,
+        ("oslo_messaging_notifications", "driver") | (DEFAULT, "notification_driver") => {
+            return None;
+        }
         (DEFAULT, "polling_namespaces") => return namespaces(&name, value),
         (DEFAULT, "hypervisor_inspector") => "libvirt",
         ("publisher_notifier", "telemetry_driver" | "metering_driver") => "messagingv2",
         ("polling", "enable_notifications") => "true",
+        ("gnocchi", key) => return gnocchi(&name, key, value),
         ("publisher_notifier", "metering_topic") if value == "metering" => return None,
         ("publisher_notifier", "metering_topic") => {
             return Some((none, "write notifier://?topic=TOPIC in pipeline.yaml".to_owned()));
@@ -181,6 +190,27 @@ pub(super) fn without_effect(option: &OsloOption, value: &str) -> Option<(String
     };
     let differs = !value.eq_ignore_ascii_case(usual);
     differs.then(|| (format!("{none}; this agent behaves as with {usual}"), "remove it".to_owned()))
+}
+
+/// The section that the publisher has; what other releases and tools write into it belongs into its
+/// URL.
+fn gnocchi(name: &str, key: &str, value: &str) -> Option<(String, String)> {
+    let remedy = match key {
+        "auth_section" if value == "service_credentials" => return None,
+        "auth_section" => {
+            "set service_credentials, or components.by_name.gnocchi.options, to these credentials"
+        }
+        "request_timeout" => "write gnocchi://?timeout=SECONDS in pipeline.yaml",
+        "archive_policy" => "write gnocchi://?archive_policy=NAME in pipeline.yaml",
+        "filter_project" => "write gnocchi://?filter_project=NAME in pipeline.yaml",
+        "filter_service_activity" => "write gnocchi://?enable_filter_project=false for False",
+        "url" => "write gnocchi://HOST:PORT in pipeline.yaml",
+        "resources_definition_file" => {
+            "list other meters in components.by_name.gnocchi.options.metrics"
+        }
+        _ => return Some(unknown(name)),
+    };
+    Some((format!("{name} has no effect here"), remedy.to_owned()))
 }
 
 fn unknown(name: &str) -> (String, String) {

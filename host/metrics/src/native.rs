@@ -49,6 +49,7 @@ fn family(meter: &Meter) -> (FamilyHead, Scale) {
 fn base_unit(unit: &str) -> (&'static str, Scale) {
     match unit {
         "ns" => ("seconds", Scale::Nano),
+        "ms" => ("seconds", Scale::Milli),
         "s" => ("seconds", Scale::One),
         "B" => ("bytes", Scale::One),
         "KiB" => ("bytes", Scale::Times(1 << 10)),

@@ -28,7 +28,8 @@ pub(super) fn scaled(volume: Volume, scale: Scale) -> String {
         (Volume::Integer(whole), Scale::Times(factor)) => {
             whole.checked_mul(i128::from(factor)).unwrap_or(whole).to_string()
         }
-        (Volume::Integer(whole), Scale::Nano) => nanos(whole),
+        (Volume::Integer(whole), Scale::Nano) => decimal(whole, 9),
+        (Volume::Integer(whole), Scale::Milli) => decimal(whole, 3),
         (Volume::Float(float), scale) => plain(float * scale.factor()),
     }
 }
@@ -39,6 +40,8 @@ pub(super) enum Scale {
     One,
     /// Of nanoseconds.
     Nano,
+    /// Of milliseconds.
+    Milli,
     Times(u32),
 }
 
@@ -47,21 +50,22 @@ impl Scale {
         match self {
             Self::One => 1.0,
             Self::Nano => 1e-9,
+            Self::Milli => 1e-3,
             Self::Times(factor) => f64::from(factor),
         }
     }
 }
 
-/// Seconds, with as many decimals as are needed.
-fn nanos(whole: i128) -> String {
-    const NANOS: u128 = 1_000_000_000;
+/// A number of the smallest of `digits` decimals, with as many of them as are needed.
+fn decimal(whole: i128, digits: usize) -> String {
+    let one = (0..digits).fold(1_u128, |one, _| one * 10);
     let sign = if whole < 0 { "-" } else { "" };
-    let (seconds, rest) = (whole.unsigned_abs() / NANOS, whole.unsigned_abs() % NANOS);
+    let (units, rest) = (whole.unsigned_abs() / one, whole.unsigned_abs() % one);
     if rest == 0 {
-        return format!("{sign}{seconds}");
+        return format!("{sign}{units}");
     }
-    let decimals = format!("{rest:09}");
-    format!("{sign}{seconds}.{}", decimals.trim_end_matches('0'))
+    let decimals = format!("{rest:0digits$}");
+    format!("{sign}{units}.{}", decimals.trim_end_matches('0'))
 }
 
 /// A double in the shortest form.
@@ -124,6 +128,8 @@ mod tests {
         assert_eq!(scaled(big, Scale::Nano), "18446744073.709551615");
         assert_eq!(scaled(Volume::Integer(1_500_000_000), Scale::Nano), "1.5");
         assert_eq!(scaled(Volume::Integer(-1), Scale::Nano), "-0.000000001");
+        assert_eq!(scaled(Volume::Integer(1_030), Scale::Milli), "1.03");
+        assert_eq!(scaled(Volume::Float(250.0), Scale::Milli), "0.25");
         assert_eq!(scaled(Volume::Integer(3), Scale::Times(1 << 30)), "3221225472");
         assert_eq!(scaled(Volume::Float(0.5), Scale::Times(1 << 20)), "524288");
         assert_eq!(plain(1e-7), "1e-7");

@@ -34,6 +34,9 @@ bitflags::bitflags! {
         const SIZES = 1 << 11;
         /// Not a group of libvirt: every value by its libvirt name, for meters `libvirt.*`.
         const RAW = 1 << 10;
+        /// Not a group of libvirt: the progress of migrations. Costs one call for each domain that
+        /// migrates, and none for the others.
+        const JOB = 1 << 12;
     }
 }
 

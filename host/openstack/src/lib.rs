@@ -6,6 +6,7 @@
 //! token or password leaves the requests that need it.
 
 mod backoff;
+mod catalog;
 mod error;
 mod glance;
 mod http;
@@ -19,5 +20,6 @@ mod refresh;
 mod tests;
 mod validator;
 
+pub use catalog::endpoint;
 pub use refresh::{Refresher, ServerFeed};
 pub use validator::{TokenOwner, TokenValidator, ValidatorError};

@@ -76,9 +76,11 @@ impl Journal {
             self.0.state().gaps.extend(gaps);
         }
         let sinks = self.0.state().sinks_of(&batch.source);
-        if sinks.is_empty()
-            || self.0.when_full == WhenFull::DropNewest
-                && self.drop_newest(&batch, &sinks, polled).await
+        if sinks.is_empty() {
+            return self.append_gaps(polled).await;
+        }
+        if self.0.when_full == WhenFull::DropNewest
+            && self.drop_newest(&batch, &sinks, polled).await
         {
             return;
         }
@@ -122,6 +124,16 @@ impl Journal {
         slot.batch = Some(batch);
         self.0.state().append(offset, slot);
         self.0.filled.notify_waiters();
+    }
+
+    /// Writes the gaps of a batch that no sink needs, such as those of an agent that is only scraped.
+    /// Without gaps nothing is written.
+    async fn append_gaps(&self, polled: u64) {
+        if !self.0.state().gaps.is_empty() {
+            let changes = Changes { accounts: self.accounts(&[], 0, polled), ..Changes::default() };
+            // A failure is logged by the backend.
+            drop(self.0.write(changes).await);
+        }
     }
 
     /// Whether a journal that drops the newest has no room for a batch. If so, the batch is counted as

@@ -278,9 +278,10 @@ impl ComponentHost {
         location: &str,
     ) -> Result<InstanceHandle<PublisherRole>, ComponentError> {
         let counters = self.0.counters.add(location, &loaded.name, loaded.digest);
-        let connect = self.component_spec(&loaded.name).await.connect;
+        let spec = self.component_spec(&loaded.name).await;
         let outbound = &self.0.module_caches.outbound;
-        let access = Access::new(&loaded.name, url, &connect, outbound, &counters);
+        let access = Access::new(&loaded.name, url, &spec.connect, outbound, &counters)
+            .trusting(spec.cloud.and_then(|cloud| cloud.ca));
         self.start_instance(self.instance_spec(loaded, options, counters, Arc::new(access)).await)
             .await
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::discovery::Credentials;
 use super::units::{DURATION, SIZE};
 use super::units::{duration, size, whole};
 use super::{Check, grants};
@@ -25,7 +26,17 @@ const LEAST_STATES: u64 = 1 << 20;
 /// More file descriptors than a process gets on most systems.
 const MOST_SOCKETS: i64 = 65_536;
 
-pub(super) fn check(check: &mut Check<'_>, field: Field<RawComponents>) -> Option<ComponentsSpec> {
+/// The publisher that Ceilometer gives the credentials of its own section.
+const GIVEN_BY_DEFAULT: &str = "gnocchi";
+
+/// Options that are credentials of the component itself: no others are added to them.
+const OWN_CREDENTIALS: [&str; 2] = ["auth_type", "auth_url"];
+
+pub(super) fn check(
+    check: &mut Check<'_>,
+    field: Field<RawComponents>,
+    credentials: &mut Credentials,
+) -> Option<ComponentsSpec> {
     let raw = check.mapping("/components", field)?;
     check.keys("/components", &keys::COMPONENTS, &[]);
     let path = component_path(check, &raw.path);
@@ -35,11 +46,19 @@ pub(super) fn check(check: &mut Check<'_>, field: Field<RawComponents>) -> Optio
     let mut by_name = BTreeMap::new();
     let mut good = true;
     for (name, field) in raw {
-        match component(check, &format!("{pointer}/{}", token(&name)), field) {
+        let at = format!("{pointer}/{}", token(&name));
+        match component(check, (&name, &at), field, credentials) {
             Some(spec) => {
                 by_name.insert(name, spec);
             }
             None => good = false,
+        }
+    }
+    if !by_name.contains_key(GIVEN_BY_DEFAULT) {
+        credentials.give_by_default(GIVEN_BY_DEFAULT);
+        if let Some(cloud) = credentials.spec.clone() {
+            let spec = ComponentSpec { cloud: Some(cloud), ..ComponentSpec::default() };
+            by_name.insert(GIVEN_BY_DEFAULT.to_owned(), spec);
         }
     }
     let (path, totals) = (path?, totals?);
@@ -79,7 +98,12 @@ fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>
     }
 }
 
-fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Option<ComponentSpec> {
+fn component(
+    check: &mut Check<'_>,
+    (name, at): (&str, &str),
+    field: Field<RawComponent>,
+    credentials: &mut Credentials,
+) -> Option<ComponentSpec> {
     let raw = check.mapping(at, field)?;
     check.keys(at, &keys::COMPONENT, &[]);
     let limits = limits(check, &format!("{at}/limits"), raw.limits);
@@ -88,14 +112,30 @@ fn component(check: &mut Check<'_>, at: &str, field: Field<RawComponent>) -> Opt
     let words = [("keep_old", StateMismatch::KeepOld), ("reset", StateMismatch::Reset)];
     let pointer = format!("{at}/on_state_mismatch");
     let mismatch = check.word(&pointer, &raw.on_state_mismatch, &words);
-    let connect = grants::check(check, &format!("{at}/grants"), raw.grants);
+    let grants = grants::check(check, &format!("{at}/grants"), raw.grants);
     let options = check.mapping(&format!("{at}/options"), raw.options);
+    let (grants, options) = (grants?, options?);
+    let own = OWN_CREDENTIALS.iter().any(|key| options.contains_key(*key));
+    let cloud = match grants.credentials {
+        Some(false) => None,
+        _ if own => None,
+        Some(true) => {
+            let at = format!("{at}/grants/service_credentials");
+            Some(credentials.required(check, &at)?)
+        }
+        None if name == GIVEN_BY_DEFAULT => {
+            credentials.give_by_default(name);
+            credentials.spec.clone()
+        }
+        None => None,
+    };
     Some(ComponentSpec {
         limits: limits?,
         on_error: on_error?.unwrap_or_default(),
         on_state_mismatch: mismatch?.unwrap_or_default(),
-        connect: connect?,
-        options: SecretOptions::new(options?),
+        connect: grants.connect,
+        cloud,
+        options: SecretOptions::new(options),
     })
 }
 

@@ -8,8 +8,9 @@ use crate::discovery::{
     CloudDomain, CloudIdentity, CloudInterface, CloudName, CloudSpec, CredentialKey,
     DiscoveryMethod, DiscoverySpec, ReservedMetadata,
 };
+use crate::error::{Problem, Report};
 use crate::keys;
-use crate::raw::{Field, Kind, RawCredentials, RawDiscovery, Scalar, Scalars};
+use crate::raw::{Document, Field, Kind, RawCredentials, RawDiscovery, Scalar, Scalars};
 use nephometer_model::{Bound, Release, Secret};
 
 const CREDENTIALS: &str = "/service_credentials";
@@ -17,10 +18,58 @@ const TRUTH: &str = "write true or false";
 /// Characters of a value of `user_metadata` at most.
 const MOST_LENGTH: i64 = 65_536;
 
+/// `service_credentials`, checked. What is wrong with them matters only to those who need them: a
+/// `ceilometer.conf` may have credentials of a kind that this agent does not know.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Credentials {
+    /// `None` without credentials, or with problems.
+    pub(crate) spec: Option<CloudSpec>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    /// Components that get them without a grant.
+    pub(crate) given_by_default: Vec<String>,
+}
+
+impl Credentials {
+    /// Checks the section.
+    pub(super) fn read(doc: &Document, field: Field<RawCredentials>) -> Self {
+        let mut report = Report::default();
+        let spec = cloud(&mut Check::new(doc, &mut report), CREDENTIALS, field).flatten();
+        match report.finish(Some(spec)) {
+            Ok((spec, warnings)) => Self { spec, warnings, ..Self::default() },
+            Err(error) => {
+                let (problems, warnings) = (error.problems, error.warnings);
+                Self { problems, warnings, ..Self::default() }
+            }
+        }
+    }
+
+    /// Reports what is wrong with them.
+    pub(crate) fn report(&self, report: &mut Report) {
+        self.problems.iter().for_each(|problem| report.push(problem.clone()));
+        report.extend_warnings(self.warnings.iter().cloned());
+    }
+
+    /// The credentials for the setting at `pointer`, which needs them. `None` with a problem.
+    pub(super) fn required(&self, check: &mut Check<'_>, pointer: &str) -> Option<CloudSpec> {
+        self.report(check.report);
+        if self.spec.is_none() && self.problems.is_empty() {
+            let what = "`service_credentials` is not set, and there is nothing to grant";
+            check.fault(pointer, what, "set service_credentials with auth_url and auth_type");
+        }
+        self.spec.clone()
+    }
+
+    /// Records a component that gets them without a grant.
+    pub(super) fn give_by_default(&mut self, component: &str) {
+        self.given_by_default.push(component.to_owned());
+    }
+}
+
 pub(super) fn check(
     check: &mut Check<'_>,
     field: Field<RawDiscovery>,
-    credentials: Field<RawCredentials>,
+    credentials: &Credentials,
     release: Release,
 ) -> Option<DiscoverySpec> {
     let raw = check.mapping("/discovery", field)?;
@@ -52,10 +101,14 @@ pub(super) fn check(
         full_refresh: full?.unwrap_or(defaults.full_refresh),
         nova: None,
     };
-    // A ceilometer.conf may have credentials of a kind that this agent does not know.
     let in_file = check.doc.keys(CREDENTIALS).any(|(_, location)| location.line > 0);
-    let needed = spec.asks_nova() || in_file;
-    let nova = if needed { cloud(check, CREDENTIALS, credentials)? } else { None };
+    if spec.asks_nova() || in_file {
+        credentials.report(check.report);
+        if !credentials.problems.is_empty() {
+            return None;
+        }
+    }
+    let nova = credentials.spec.clone();
     if spec.asks_nova() && nova.is_none() {
         let what =
             "the settings of `discovery` need Nova's API, and `service_credentials` is not set";

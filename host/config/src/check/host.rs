@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::discovery::Credentials;
 use super::units::{DURATION, duration, truth, whole};
 use super::{Check, agent, amqp, components, discovery, listen, metering, store};
 use crate::broker::AmqpSpec;
@@ -46,6 +47,7 @@ pub(crate) struct Host {
     pub(crate) spread: bool,
     pub(crate) libvirt: LibvirtSpec,
     pub(crate) discovery: DiscoverySpec,
+    pub(crate) credentials: Credentials,
     /// The location of `libvirt.deadline`, if it is set.
     pub(crate) deadline_location: Option<Location>,
     pub(crate) amqp: AmqpSpec,
@@ -75,12 +77,12 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
     let quirks = metering::quirks(&mut check, &raw.quirks, release.unwrap_or_default());
     let agent = agent::check(&mut check, &raw.mode, &raw.routing, raw.polling);
     let libvirt = libvirt(&mut check, raw.libvirt, release.unwrap_or_default());
-    let credentials = raw.service_credentials;
+    let mut credentials = Credentials::read(doc, raw.service_credentials);
     let discovery =
-        discovery::check(&mut check, raw.discovery, credentials, release.unwrap_or_default());
+        discovery::check(&mut check, raw.discovery, &credentials, release.unwrap_or_default());
     let amqp = amqp::check(&mut check, raw.amqp);
     let message = message(&mut check, raw.message, release.unwrap_or_default());
-    let components = components::check(&mut check, raw.components);
+    let components = components::check(&mut check, raw.components, &mut credentials);
     let store = store::check(&mut check, raw.store, defaults.store);
     let cache = folder(&mut check, "/cache", raw.cache, defaults.cache);
     let control = control(&mut check, raw.control, defaults.control);
@@ -101,6 +103,7 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
         spread,
         libvirt,
         discovery: discovery?,
+        credentials,
         deadline_location: doc.fact("/libvirt/deadline").map(|fact| fact.location.clone()),
         amqp: amqp?,
         broker_location: set_in(doc, "/amqp/url"),

@@ -29,17 +29,7 @@ pub(super) fn meters(check: &mut Check<'_>, at: &str, raw: &RawSource, known: &K
 fn source(check: &mut Check<'_>, pointer: &str, texts: &[(String, String)], known: &KnownMeters) {
     let is_unknown = |text: &&(String, String)| !is_known(&text.1, known);
     let unknown: Vec<&(String, String)> = texts.iter().filter(is_unknown).collect();
-    let meant = |text: &str| {
-        let text = text.strip_prefix('!').unwrap_or(text);
-        let other = known.others.iter().find(|(name, _)| name == text);
-        match (other, nearest(text, known.names.iter().map(String::as_str))) {
-            (Some((_, release)), _) => {
-                format!("it is one of `compatibility: {release}`; no action needed without it")
-            }
-            (None, Some(meant)) => format!("did you mean `{meant}`?"),
-            (None, None) => "no action needed if another agent has it".to_owned(),
-        }
-    };
+    let meant = |text: &str| meant(text.strip_prefix('!').unwrap_or(text), known);
     if unknown.len() == texts.len() && texts.iter().all(|(_, text)| !text.starts_with('!')) {
         if let [(_, first), ..] = unknown.as_slice() {
             let what = format!(
@@ -51,6 +41,41 @@ fn source(check: &mut Check<'_>, pointer: &str, texts: &[(String, String)], know
     }
     for (pointer, text) in unknown {
         check.warn(pointer, format!("no meter of this agent matches {text:?}"), meant(text));
+    }
+}
+
+/// What stands for a meter that this agent does not have.
+fn meant(text: &str, known: &KnownMeters) -> String {
+    let release_of = |text: &str| known.others.iter().find(|(name, _)| name == text);
+    if let Some((_, release)) = release_of(text) {
+        return format!("it is one of `compatibility: {release}`; no action needed without it");
+    }
+    if let Some((base, transformer)) = computed(text) {
+        if is_known(base, known) {
+            return format!(
+                "it is not polled but computed from `{base}`: poll that, and add the transformer \
+                 {transformer} to a sink, or let the receiver compute it (Gnocchi: rate:mean)"
+            );
+        }
+        if let Some((_, release)) = release_of(base) {
+            return format!(
+                "it is computed from `{base}`, one of `compatibility: {release}`; no action needed \
+                 without it"
+            );
+        }
+    }
+    match nearest(text, known.names.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "no action needed if another agent has it".to_owned(),
+    }
+}
+
+/// The meter that Ceilometer's pipelines computed another from, and the transformer.
+fn computed(text: &str) -> Option<(&str, &'static str)> {
+    match text {
+        "cpu_util" | "cpu.util" => Some(("cpu", "rate_of_change")),
+        "cpu.delta" => Some(("cpu", "delta")),
+        _ => text.strip_suffix(".rate").map(|base| (base, "rate_of_change")),
     }
 }
 

@@ -248,13 +248,21 @@ pub(crate) const LIMITS: KeyTable = closed(
 /// `grants` of a component.
 pub(crate) const GRANTS: KeyTable = closed(
     "What a component that publishes may reach.",
-    &[key(
-        "connect",
-        LIST,
-        Value("[]"),
-        "Targets besides the host and port of its URL: HOST:PORT, ADDRESS:PORT or ADDRESS/BITS:PORT, with \
-         IPv6 in square brackets.",
-    )],
+    &[
+        key(
+            "connect",
+            LIST,
+            Value("[]"),
+            "Targets besides the host and port of its URL: HOST:PORT, ADDRESS:PORT or ADDRESS/BITS:PORT, \
+             with IPv6 in square brackets.",
+        ),
+        key(
+            "service_credentials",
+            Truth,
+            Depends("true for `gnocchi`"),
+            "Whether its options get the credentials of the cloud (`service_credentials`).",
+        ),
+    ],
 );
 
 /// `components.totals`

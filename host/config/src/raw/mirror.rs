@@ -325,6 +325,7 @@ impl fmt::Debug for RawComponent {
 #[serde(default)]
 pub(crate) struct RawGrants {
     pub(crate) connect: Scalars,
+    pub(crate) service_credentials: Field<Scalar>,
 }
 
 /// `limits` of a component.

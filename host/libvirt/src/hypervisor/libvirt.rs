@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::calls::{CallError, Calls};
 use super::descriptions::Descriptions;
+use super::jobs::may_migrate;
 use super::list_cache::ListCache;
 use super::watch::EventWatcher;
 use super::{CallStats, Hypervisor, HypervisorError, ReadError};
@@ -159,6 +160,39 @@ impl Libvirt {
         }
     }
 
+    /// Adds the progress of migrations. Domains that do not migrate are not asked: the call waits for
+    /// the domain's monitor.
+    async fn add_jobs(&self, answers: &mut [Result<Reading, ReadError>]) {
+        let watcher = self.watcher.get();
+        let known = |uuid| watcher.is_some_and(|watcher| watcher.migrates(uuid));
+        let migrating: Vec<&mut Reading> = answers
+            .iter_mut()
+            .filter_map(|answer| answer.as_mut().ok())
+            .filter(|reading| known(reading.uuid) || may_migrate(reading))
+            .collect();
+        if migrating.is_empty() {
+            return;
+        }
+        let uuids: Vec<Uuid> = migrating.iter().map(|reading| reading.uuid).collect();
+        let call = move |connection: &mut Connection| {
+            Ok(uuids.iter().map(|uuid| connection.job(*uuid).ok()).collect::<Vec<_>>())
+        };
+        let Some(permit) = self.calls.monitor_permit().await else { return };
+        let jobs = self.calls.with_monitor("job statistics", permit, call).await;
+        let mut jobs = jobs.unwrap_or_default().into_iter();
+        for reading in migrating {
+            match jobs.next().flatten() {
+                Some(numbers) if !numbers.is_empty() => reading.raw.extend(numbers),
+                // Without a job, or without an answer. The next iteration is another reason to ask.
+                _ => {
+                    if let Some(watcher) = watcher {
+                        watcher.migration_ended(reading.uuid);
+                    }
+                }
+            }
+        }
+    }
+
     async fn read_slice(
         &self,
         domains: &[Arc<Domain>],
@@ -212,7 +246,11 @@ impl Hypervisor for Libvirt {
         };
         let ask = domains.iter().enumerate().filter(|(at, _)| !stuck.contains(at));
         let ask: Vec<Arc<Domain>> = ask.map(|(_, domain)| Arc::clone(domain)).collect();
-        let mut answers = self.read_slice(&ask, groups).await.into_iter();
+        let mut answers = self.read_slice(&ask, groups).await;
+        if groups.contains(Groups::JOB) {
+            self.add_jobs(&mut answers).await;
+        }
+        let mut answers = answers.into_iter();
         let missing =
             || ReadError::Failed("libvirt returned fewer readings than domains".to_owned());
         (0..domains.len())

@@ -8,6 +8,7 @@ mod calls;
 mod capture;
 mod descriptions;
 mod dump;
+mod jobs;
 mod libvirt;
 mod list_cache;
 mod sim;

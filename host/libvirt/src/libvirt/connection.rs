@@ -11,7 +11,7 @@ use virt::error::{Error, ErrorNumber};
 use super::stats::{ReadingBuilder, StatValue};
 use super::sys;
 use nephometer_model::{
-    DiskReading, Domain, DomainState, Groups, MemoryReading, Moment, NicReading, Reading,
+    DiskReading, Domain, DomainState, Groups, MemoryReading, Moment, NicReading, RawNumber, Reading,
 };
 
 /// An error of libvirt.
@@ -140,6 +140,18 @@ impl Connection {
             }
             _ => MonitorState::Occupied { for_ms: info.for_ms },
         })
+    }
+
+    /// The progress of a domain's job, such as a migration, as `job.*`; empty without a job. Waits for
+    /// the domain's monitor.
+    pub(crate) fn job(&self, uuid: Uuid) -> Result<Vec<RawNumber>, VirtError> {
+        let job = sys::JobStatistics::of(&self.handle(uuid)?)?;
+        let mut builder = ReadingBuilder::new(true);
+        for (key, value) in job.pairs().filter(|_| job.is_active()) {
+            let added = builder.add(&format!("job.{key}"), value);
+            added.map_err(|error| VirtError::Other(error.to_string()))?;
+        }
+        Ok(builder.finish().raw)
     }
 
     /// Reads a slice of domains, in their order: with one call if the driver supports that. `now`

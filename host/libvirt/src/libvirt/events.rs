@@ -10,7 +10,7 @@ use uuid::Uuid;
 use virt::error::Error;
 
 use super::{Connection, VirtError};
-use nephometer_model::{DomainEvent, LifecycleEvent, StopReason};
+use nephometer_model::{LifecycleEvent, StopReason};
 
 /// Keepalive: seconds of silence before a probe, and unanswered probes until the connection counts
 /// as dead.
@@ -20,8 +20,19 @@ const KEEPALIVE: (c_int, c_uint) = (5, 3);
 type RawCallback =
     unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomainPtr, *mut c_void);
 
-/// Receives events.
-type EventCallback = dyn Fn(DomainEvent) + Send + Sync;
+/// What libvirtd reports of a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DomainNotice {
+    /// It has started, ended or changed.
+    Event(LifecycleEvent),
+    /// An iteration of its migration to another host begins.
+    Migrating,
+    /// Its job, such as a migration, has ended.
+    JobEnded,
+}
+
+/// Receives notices.
+type EventCallback = dyn Fn(Uuid, DomainNotice) + Send + Sync;
 
 /// A connection that receives events.
 pub(crate) struct EventConnection {
@@ -61,7 +72,7 @@ impl EventConnection {
     /// libvirt cannot be reached, or its driver has no lifecycle events.
     pub(crate) fn open(
         uri: &str,
-        report: impl Fn(DomainEvent) + Clone + Send + Sync + 'static,
+        report: impl Fn(Uuid, DomainNotice) + Clone + Send + Sync + 'static,
     ) -> Result<Self, VirtError> {
         start_loop()?;
         let mut watch = Self { connection: Connection::open(uri)?, callbacks: Vec::new() };
@@ -75,6 +86,8 @@ impl EventConnection {
             (virt_sys::VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, device as *const ()),
             (virt_sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, device as *const ()),
             (virt_sys::VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, metadata as *const ()),
+            (virt_sys::VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, iteration as *const ()),
+            (virt_sys::VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, job_completed as *const ()),
         ];
         for (id, callback) in callbacks {
             // SAFETY: libvirt calls each with the parameters that go with its id; the generic type
@@ -82,7 +95,8 @@ impl EventConnection {
             let callback = unsafe { std::mem::transmute::<*const (), RawCallback>(callback) };
             let report: Box<Box<EventCallback>> = Box::new(Box::new(report.clone()));
             let registered = watch.register(id, Some(callback), report);
-            // A driver may lack the others; then changes are noticed in the next cycle.
+            // A driver may lack the others; then changes are noticed in the next cycle, and
+            // migrations by the state of their domain only.
             if id == virt_sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE {
                 registered?;
             }
@@ -146,7 +160,7 @@ unsafe extern "C" fn free(opaque: *mut c_void) {
 
 /// # Safety
 /// As libvirt calls it: a valid domain, and `opaque` from [`EventConnection::register`].
-unsafe fn report(domain: virt_sys::virDomainPtr, opaque: *mut c_void, what: LifecycleEvent) {
+unsafe fn report(domain: virt_sys::virDomainPtr, opaque: *mut c_void, what: DomainNotice) {
     let mut uuid = [0; 16];
     // SAFETY: the domain is valid during the call; the buffer has VIR_UUID_BUFLEN (16) bytes.
     if unsafe { virt_sys::virDomainGetUUID(domain, uuid.as_mut_ptr()) } == -1 {
@@ -154,7 +168,7 @@ unsafe fn report(domain: virt_sys::virDomainPtr, opaque: *mut c_void, what: Life
     }
     // SAFETY: `opaque` is alive until `free`.
     let report = unsafe { &*opaque.cast::<Box<EventCallback>>() };
-    report(DomainEvent { uuid: Uuid::from_bytes(uuid), what });
+    report(Uuid::from_bytes(uuid), what);
 }
 
 unsafe extern "C" fn lifecycle(
@@ -171,7 +185,7 @@ unsafe extern "C" fn lifecycle(
         _ => LifecycleEvent::Other,
     };
     // SAFETY: these are libvirt's.
-    unsafe { report(domain, opaque, what) };
+    unsafe { report(domain, opaque, DomainNotice::Event(what)) };
     0
 }
 
@@ -194,7 +208,7 @@ unsafe extern "C" fn device(
     opaque: *mut c_void,
 ) {
     // SAFETY: these are libvirt's.
-    unsafe { report(domain, opaque, LifecycleEvent::Changed) };
+    unsafe { report(domain, opaque, DomainNotice::Event(LifecycleEvent::Changed)) };
 }
 
 unsafe extern "C" fn metadata(
@@ -205,5 +219,26 @@ unsafe extern "C" fn metadata(
     opaque: *mut c_void,
 ) {
     // SAFETY: these are libvirt's.
-    unsafe { report(domain, opaque, LifecycleEvent::Changed) };
+    unsafe { report(domain, opaque, DomainNotice::Event(LifecycleEvent::Changed)) };
+}
+
+unsafe extern "C" fn iteration(
+    _: virt_sys::virConnectPtr,
+    domain: virt_sys::virDomainPtr,
+    _: c_int,
+    opaque: *mut c_void,
+) {
+    // SAFETY: these are libvirt's.
+    unsafe { report(domain, opaque, DomainNotice::Migrating) };
+}
+
+unsafe extern "C" fn job_completed(
+    _: virt_sys::virConnectPtr,
+    domain: virt_sys::virDomainPtr,
+    _: virt_sys::virTypedParameterPtr,
+    _: c_int,
+    opaque: *mut c_void,
+) {
+    // SAFETY: these are libvirt's.
+    unsafe { report(domain, opaque, DomainNotice::JobEnded) };
 }

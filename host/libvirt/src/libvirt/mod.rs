@@ -16,6 +16,6 @@ mod sys;
 mod xml;
 
 pub(crate) use connection::{Connection, MonitorState, RawDomain, VirtError};
-pub(crate) use events::EventConnection;
+pub(crate) use events::{DomainNotice, EventConnection};
 pub(crate) use stats::{ReadingBuilder, StatValue};
 pub(crate) use xml::describe;

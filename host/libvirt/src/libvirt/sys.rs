@@ -1,5 +1,5 @@
-//! Bindings that `virt` lacks: statistics of a slice of domains, and control info.
-#![expect(unsafe_code, reason = "`virt` 0.4 has no binding for these two calls")]
+//! Bindings that `virt` lacks: statistics of a slice of domains, of jobs, and control info.
+#![expect(unsafe_code, reason = "`virt` 0.4 has no binding for these calls, or without names")]
 
 use std::ffi::{CStr, c_int, c_uint};
 use std::marker::PhantomData;
@@ -20,6 +20,13 @@ pub(super) struct Records {
 pub(super) struct Record<'a> {
     raw: virt_sys::virDomainStatsRecord,
     records: PhantomData<&'a Records>,
+}
+
+/// The statistics of a domain's job. Freed when dropped.
+pub(super) struct JobStatistics {
+    kind: c_int,
+    list: virt_sys::virTypedParameterPtr,
+    count: c_int,
 }
 
 /// The result of `virDomainGetControlInfo`.
@@ -96,6 +103,50 @@ impl Record<'_> {
             let param = unsafe { &*self.raw.params.add(index) };
             Some((name(param)?, value(param)?))
         })
+    }
+}
+
+impl JobStatistics {
+    /// Calls `virDomainGetJobStats`, which waits for the domain's monitor.
+    pub(super) fn of(domain: &Domain) -> Result<Self, Error> {
+        let mut job = Self { kind: 0, list: ptr::null_mut(), count: 0 };
+        // SAFETY: the domain object is valid while `domain` lives; libvirt writes a list of its own
+        // and its length if the answer is not -1.
+        let answer = unsafe {
+            virt_sys::virDomainGetJobStats(
+                domain.as_ptr(),
+                &mut job.kind,
+                &mut job.list,
+                &mut job.count,
+                0,
+            )
+        };
+        if answer == -1 { Err(Error::last_error()) } else { Ok(job) }
+    }
+
+    /// Whether the job still runs.
+    pub(super) fn is_active(&self) -> bool {
+        let active = [virt_sys::VIR_DOMAIN_JOB_BOUNDED, virt_sys::VIR_DOMAIN_JOB_UNBOUNDED];
+        c_uint::try_from(self.kind).is_ok_and(|kind| active.contains(&kind))
+    }
+
+    /// All pairs of name and value.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, StatValue<'_>)> {
+        let count = if self.list.is_null() { 0 } else { usize::try_from(self.count).unwrap_or(0) };
+        (0..count).filter_map(move |index| {
+            // SAFETY: the list holds `count` parameters, which live until `self` is dropped.
+            let param = unsafe { &*self.list.add(index) };
+            Some((name(param)?, value(param)?))
+        })
+    }
+}
+
+impl Drop for JobStatistics {
+    fn drop(&mut self) {
+        if !self.list.is_null() {
+            // SAFETY: the list and its length are libvirt's, and nothing borrows from it any more.
+            unsafe { virt_sys::virTypedParamsFree(self.list, self.count) };
+        }
     }
 }
 

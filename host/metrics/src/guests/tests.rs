@@ -77,6 +77,42 @@ fn series_are_those_of_ceilometers_exporter() {
     );
 }
 
+/// The progress of a migration has series while it lasts, and none afterwards.
+#[test]
+fn native_series_of_a_migration_end_with_it() {
+    let meters = GuestMeters::new(Form::Native);
+    let of = |name: &str, unit, volume: u64| {
+        let meter = Meter::new(format!("libvirt.job.{name}"), MeterType::Gauge, unit);
+        sample(meter, "a1", volume.into(), (1_500, json!({})))
+    };
+    let samples = vec![
+        of("data_remaining", "B", 5),
+        of("downtime", "ms", 310),
+        of("memory_bps", "B/s", 7),
+        of("memory_dirty_rate", "page/s", 5_120),
+        of("memory_iteration", "", 4),
+    ];
+    meters.offer(&polled("s", true, samples));
+    let found: Vec<String> = series(&meters)
+        .iter()
+        .map(|line| {
+            format!("{} {}", line.split('{').next().unwrap(), line.split(' ').nth_back(1).unwrap())
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "nephometer_guest_libvirt_job_data_remaining_bytes 5",
+            "nephometer_guest_libvirt_job_downtime_seconds 0.31",
+            "nephometer_guest_libvirt_job_memory_bps_bytes_per_second 7",
+            "nephometer_guest_libvirt_job_memory_dirty_rate 5120",
+            "nephometer_guest_libvirt_job_memory_iteration 4",
+        ]
+    );
+    meters.offer(&polled("s", true, Vec::new()));
+    assert!(series(&meters).is_empty());
+}
+
 #[test]
 fn native_series_have_counters_base_units_times_and_labels() {
     let meters = GuestMeters::new(Form::Native);

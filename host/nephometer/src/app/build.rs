@@ -97,7 +97,7 @@ impl App {
             ledger: Arc::clone(&factory.ledger),
             context,
             nova,
-            sources: polled_sources(&spec, &built.sinks),
+            sources: polled_sources(&spec, options.sink.as_deref()),
             journal,
             spools: factory.spools.clone(),
             recorder: options.recorder,
@@ -316,7 +316,9 @@ struct BuiltSinks {
 impl<'a> Builder<'a> {
     async fn sinks(&mut self) -> Result<(), AppError> {
         let mut problems = Vec::new();
-        for sink in self.selected_sinks()? {
+        let mut sinks = self.selected_sinks()?;
+        sinks.retain(|sink| self.has_output(sink));
+        for sink in sinks {
             problems.append(&mut self.add_sink(sink).await?);
         }
         if problems.is_empty() { Ok(()) } else { Err(AppError::Configuration(problems)) }
@@ -332,6 +334,12 @@ impl<'a> Builder<'a> {
             return Err(AppError::NoSuchSink { name: name.clone(), known });
         }
         Ok(selected)
+    }
+
+    /// Whether anything comes out of a sink. Samples of an agent that is only scraped enter none: they
+    /// would be journaled for nobody.
+    fn has_output(&self, sink: &SinkSpec) -> bool {
+        !self.options.publish || !sink.publishers.is_empty() || self.options.observer.is_some()
     }
 
     /// Adds one sink. Returns the problems of its components.
@@ -401,9 +409,9 @@ async fn report_orphans(journal: &Journal, spools: &Spools, store: &StoreSpec) {
     }
 }
 
-/// The sources of the selected sinks.
-fn polled_sources(spec: &AgentSpec, sinks: &[(Arc<str>, Sink, SinkHandle)]) -> Vec<SourceSpec> {
-    let has_sink = |name: &Arc<str>| sinks.iter().any(|(known, _, _)| known == name);
+/// The sources of all sinks, or of one.
+fn polled_sources(spec: &AgentSpec, sink: Option<&str>) -> Vec<SourceSpec> {
+    let is_selected = |name: &Arc<str>| sink.is_none_or(|sink| **name == *sink);
     let sources = spec.pipeline.sources.iter();
-    sources.filter(|source| source.sinks.iter().any(has_sink)).cloned().collect()
+    sources.filter(|source| source.sinks.iter().any(is_selected)).cloned().collect()
 }

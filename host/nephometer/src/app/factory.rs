@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::AppError;
+use super::catalog::KeystoneCatalog;
 use nephometer_config::{
     AgentSpec, ComponentSpec, ComponentsSpec, Location, PublisherSpec, PublisherTarget, SinkSpec,
     StoreSpec, TransformerSpec,
@@ -239,6 +240,7 @@ impl Factory {
             },
             when_full: self.when_full,
             components: self.components.clone(),
+            catalog: Arc::new(KeystoneCatalog),
             sink: Arc::clone(&sink.name),
             streams: self.streams.clone(),
         };

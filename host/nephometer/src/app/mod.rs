@@ -7,6 +7,7 @@
 mod admin;
 mod agent_metrics;
 mod build;
+mod catalog;
 mod cpu;
 mod explain;
 mod factory;

@@ -13,8 +13,9 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::catalog::ServiceCatalog;
 use super::{Envelope, Publisher};
-use nephometer_config::{ComponentSpec, ComponentUrl, ConnectTarget, Grant};
+use nephometer_config::{CloudSpec, ComponentSpec, ComponentUrl, ConnectTarget, Grant};
 use nephometer_model::{Batch, DeliveryResult};
 use nephometer_store::decode_batch;
 use nephometer_telemetry::{Chain, events::publish as events};
@@ -43,6 +44,8 @@ pub(super) struct ComponentPublisher {
     /// Name of the instance in metrics, such as `SINK/influx://db:8086`.
     place: String,
     messages: MessageForm,
+    /// Where services are, for components with the credentials of the cloud.
+    catalog: Arc<dyn ServiceCatalog>,
     /// The instance, and what it was created from.
     running: Option<(InstanceHandle<PublisherRole>, InstanceSource)>,
     /// What no instance could be created from at the last attempt, and why.
@@ -73,8 +76,8 @@ struct InstanceSource {
 /// If no instance can be created, or the component uses the network without any grant.
 pub async fn try_component(host: &ComponentHost, url: &ComponentUrl) -> Result<(), ComponentError> {
     let loaded = host.load::<PublisherRole>(&url.name).await?;
-    let granted =
-        !grants(url).is_empty() || !host.component_spec(&url.name).await.connect.is_empty();
+    let spec = host.component_spec(&url.name).await;
+    let granted = !grants(url).is_empty() || !spec.connect.is_empty() || spec.cloud.is_some();
     if loaded.uses_network() && !granted {
         let name = &url.name;
         let reason = format!(
@@ -83,17 +86,27 @@ pub async fn try_component(host: &ComponentHost, url: &ComponentUrl) -> Result<(
         );
         return Err(ComponentError::Invalid { path: loaded.path.clone(), reason });
     }
-    instance(host, url, "").await.map(drop)
+    instance(host, url, (Vec::new(), "")).await.map(drop)
 }
 
+/// Creates an instance that may also reach the destinations in `more`.
 async fn instance(
     host: &ComponentHost,
     url: &ComponentUrl,
-    place: &str,
+    (more, place): (Vec<Grant>, &str),
 ) -> Result<InstanceHandle<PublisherRole>, ComponentError> {
     let loaded = host.load::<PublisherRole>(&url.name).await?;
     let spec = host.component_spec(&url.name).await;
-    host.publisher(&loaded, grants(url), options(url, &spec), place).await
+    let keystone = spec.cloud.as_ref().and_then(CloudSpec::keystone);
+    let granted = grants(url).into_iter().chain(keystone).chain(more).collect();
+    host.publisher(&loaded, granted, options(url, &spec), place).await
+}
+
+/// The type of the service that a component with the credentials of the cloud publishes to, if only
+/// the catalog of Keystone has its address.
+fn service_in_catalog(url: &ComponentUrl, spec: &ComponentSpec) -> Option<&'static str> {
+    let configured = url.host.is_some() || spec.options.reveal().contains_key("endpoint");
+    (&*url.name == "gnocchi" && !configured).then_some("metric")
 }
 
 /// The grant of the configured URL: its host and port. A missing port is the component's choice,
@@ -115,10 +128,13 @@ fn grants(url: &ComponentUrl) -> Vec<Grant> {
     ports.iter().map(|&port| Grant { to: to.clone(), port }).collect()
 }
 
-/// The options of the component's block, overridden by the parts of the URL: the block holds for
-/// all URLs of the component. It can supply what a URL omits, such as a password.
+/// The credentials of the cloud if they are granted, overridden by the options of the component's
+/// block, overridden by the parts of the URL: the block holds for all URLs of the component. It can
+/// supply what a URL omits, such as a password.
 fn options(url: &ComponentUrl, spec: &ComponentSpec) -> Map<String, Value> {
-    let mut options = spec.options.reveal().clone();
+    let credentials = spec.cloud.as_ref().map(CloudSpec::options);
+    let mut options = credentials.map_or_else(Map::new, |options| options.reveal().clone());
+    options.extend(spec.options.reveal().clone());
     let host = url.host.as_deref().unwrap_or_default();
     let authority = match url.port {
         Some(port) if host.contains(':') => format!("[{host}]:{port}"),
@@ -143,7 +159,7 @@ fn options(url: &ComponentUrl, spec: &ComponentSpec) -> Map<String, Value> {
 impl ComponentPublisher {
     /// A publisher for this URL. Nothing is loaded yet.
     pub(super) fn new(
-        host: &ComponentHost,
+        (host, catalog): (&ComponentHost, &Arc<dyn ServiceCatalog>),
         url: &ComponentUrl,
         sink: &str,
         label: &Arc<str>,
@@ -155,6 +171,7 @@ impl ComponentPublisher {
             label: Arc::clone(label),
             place: format!("{sink}/{label}"),
             messages,
+            catalog: Arc::clone(catalog),
             running: None,
             refused: None,
             attempts: HashMap::new(),
@@ -195,7 +212,12 @@ impl ComponentPublisher {
         {
             return if self.running.is_some() { Ok(()) } else { Err(reason.clone()) };
         }
-        match instance(&self.host, &self.url, &self.place).await {
+        let more = match self.in_catalog(&source.spec).await {
+            Ok(granted) => granted,
+            Err(_) if self.running.is_some() => return Ok(()),
+            Err(reason) => return Err(reason),
+        };
+        match instance(&self.host, &self.url, (more, &self.place)).await {
             Ok(instance) => {
                 if self.running.replace((instance, source)).is_some() {
                     events::component_replaced(&self.label);
@@ -216,6 +238,24 @@ impl ComponentPublisher {
                 Err(reason)
             }
             Err(error) => Err(message(error)),
+        }
+    }
+
+    /// The grant of the service that Keystone's catalog lists for this component.
+    async fn in_catalog(&self, spec: &ComponentSpec) -> Result<Vec<Grant>, String> {
+        let Some(cloud) = &spec.cloud else { return Ok(Vec::new()) };
+        let Some(kind) = service_in_catalog(&self.url, spec) else { return Ok(Vec::new()) };
+        Ok(vec![self.catalog.endpoint(cloud, kind).await?])
+    }
+
+    /// Ends an instance whose service is in the catalog: it may have moved, and the next instance
+    /// looks it up.
+    fn forget_endpoint(&mut self) {
+        let moved = |(_, source): &(_, InstanceSource)| {
+            source.spec.cloud.is_some() && service_in_catalog(&self.url, &source.spec).is_some()
+        };
+        if self.running.as_ref().is_some_and(moved) {
+            self.running = None;
         }
     }
 
@@ -256,6 +296,7 @@ impl ComponentPublisher {
                 if !std::mem::replace(&mut self.broken, true) {
                     events::component_broken(&self.label, &reason);
                 }
+                self.forget_endpoint();
                 DeliveryResult::Pending { reason, after: Some(BROKEN_DELAY) }
             }
             Err(PublishError::Failed(reason)) => {
@@ -322,7 +363,7 @@ impl Publisher for ComponentPublisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nephometer_config::SecretOptions;
+    use nephometer_config::{CloudIdentity, CloudInterface, Secret, SecretOptions};
 
     // The block once overrode the parts of the URL, while components let the query override the
     // block: which of two values applied depended on the name of the setting.
@@ -349,6 +390,39 @@ mod tests {
         assert_eq!(whole, expected);
         let without_port = ComponentUrl { port: None, user: None, ..url };
         assert_eq!(options(&without_port, &spec)["user"], "other");
+    }
+
+    #[test]
+    fn credentials_of_the_cloud_are_below_the_options_of_the_block() {
+        let cloud = CloudSpec {
+            auth_url: "http://keystone:5000/v3".to_owned(),
+            identity: CloudIdentity::Token { token: Secret::new("t"), project: None },
+            region: Some("north".to_owned()),
+            interface: CloudInterface::Internal,
+            ca: None,
+            compute: None,
+            timeout: Duration::from_secs(1),
+        };
+        let own = json!({"region_name": "south"}).as_object().unwrap().clone();
+        let spec = ComponentSpec {
+            options: SecretOptions::new(own),
+            cloud: Some(cloud),
+            ..ComponentSpec::default()
+        };
+        let url = |name: &str, host: Option<&str>| ComponentUrl {
+            name: name.into(),
+            host: host.map(str::to_owned),
+            port: None,
+            path: String::new(),
+            user: None,
+            password: None,
+            query: SecretOptions::default(),
+        };
+        let whole = options(&url("gnocchi", None), &spec);
+        assert_eq!((&whole["region_name"], &whole["token"]), (&json!("south"), &json!("t")));
+        let service = |name: &str, host| service_in_catalog(&url(name, host), &spec);
+        assert_eq!(service("gnocchi", None), Some("metric"));
+        assert_eq!((service("gnocchi", Some("g")), service("own", None)), (None, None));
     }
 
     #[test]

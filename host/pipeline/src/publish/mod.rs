@@ -6,6 +6,7 @@
 
 mod amqp;
 mod backoff;
+mod catalog;
 mod component;
 mod counting;
 mod driver;
@@ -23,6 +24,7 @@ use nephometer_model::DeliveryResult;
 
 pub use amqp::{AmqpPublisher, try_broker};
 pub(crate) use backoff::Backoff;
+pub use catalog::ServiceCatalog;
 pub use component::try_component;
 pub use driver::Driver;
 pub use encode::{Encoder, SampleOrigin};

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::Publisher;
 use super::amqp::AmqpPublisher;
+use super::catalog::ServiceCatalog;
 use super::component::ComponentPublisher;
 use super::counting::CountingPublisher;
 use super::driver::Driver;
@@ -53,6 +54,8 @@ pub struct PublisherSettings {
     pub when_full: WhenFull,
     /// Loads publishers that are components.
     pub components: ComponentHost,
+    /// Where the services of the cloud are.
+    pub catalog: Arc<dyn ServiceCatalog>,
     /// Name of the sink.
     pub sink: Arc<str>,
     /// What the streams of the agent have in common; `None` without a store on disk, where no stream
@@ -88,7 +91,7 @@ pub async fn open(
         }
         PublisherTarget::Component(url) => {
             let messages = settings.messages.clone();
-            let (host, sink) = (&settings.components, &settings.sink);
+            let (host, sink) = ((&settings.components, &settings.catalog), &settings.sink);
             let publisher = ComponentPublisher::new(host, url, sink, label, messages);
             (Encoder::batches(label, host_id), Box::new(publisher), false)
         }

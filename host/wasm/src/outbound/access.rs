@@ -1,10 +1,12 @@
 //! The network access of publishers: what one may reach, and what all share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::budget::{Refusals, SharedSockets, Sockets};
 use super::policy::Policy;
 use super::resolver::{Lookups, Resolver};
+use super::tls::Authorities;
 use crate::stats::ComponentCounters;
 use nephometer_config::Grant;
 
@@ -35,6 +37,8 @@ pub struct Access {
     pub(super) sockets: Arc<Sockets>,
     pub(super) lookups: Lookups,
     pub(super) refusals: Arc<Refusals>,
+    /// Whose certificates are trusted.
+    pub(super) authorities: Authorities,
 }
 
 impl Access {
@@ -52,6 +56,12 @@ impl Access {
             sockets: Sockets::new(&outbound.sockets, &refusals),
             lookups: Lookups::new(&outbound.resolver, &refusals),
             refusals,
+            authorities: Authorities::default(),
         }
+    }
+
+    /// The same, but with the authorities in this file in place of those of the machine.
+    pub(crate) fn trusting(self, file: Option<PathBuf>) -> Self {
+        Self { authorities: Authorities::new(file), ..self }
     }
 }

@@ -24,7 +24,6 @@ use super::access::Access;
 use super::budget::SocketPermit;
 use super::policy::Refusal;
 use super::resolver::LookupError;
-use super::tls;
 use nephometer_config::ConnectTarget;
 use nephometer_model::Bound;
 
@@ -60,7 +59,8 @@ impl WasiHttpHooks for HttpHooks {
             let addresses = resolve(&access, &target, &timeouts).await?;
             let stream = connect(&addresses, &timeouts).await?;
             if target.tls {
-                let stream = timeout(timeouts.connect, tls::connect(&target.host, stream));
+                let connected = access.authorities.connect(&target.host, stream);
+                let stream = timeout(timeouts.connect, connected);
                 let stream = stream.await.map_err(|_| Error::ConnectionTimeout)??;
                 exchange(stream, request, timeouts, permit).await
             } else {

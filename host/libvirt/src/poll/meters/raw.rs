@@ -7,7 +7,7 @@ use nephometer_model::{Groups, Meter, MeterType};
 /// The prefix of their names.
 pub const PREFIX: &str = "libvirt.";
 
-const GROUPS: [(&str, Groups); 11] = [
+const GROUPS: [(&str, Groups); 12] = [
     ("state", Groups::NONE),
     ("cpu", Groups::CPU),
     ("vcpu", Groups::VCPU),
@@ -19,6 +19,28 @@ const GROUPS: [(&str, Groups); 11] = [
     ("memory", Groups::MEMORY),
     ("dirtyrate", Groups::DIRTY_RATE),
     ("vm", Groups::VM),
+    (JOB, Groups::JOB),
+];
+
+/// What libvirt reports of a migration while it lasts.
+const JOB: &str = "job";
+
+/// Units of these by the suffix of the name; the first match counts. All are gauges: they begin anew
+/// with each job.
+const JOB_UNITS: [(&str, &str); 13] = [
+    (".time_elapsed", "ms"),
+    (".time_elapsed_net", "ms"),
+    (".time_remaining", "ms"),
+    (".downtime", "ms"),
+    (".downtime_net", "ms"),
+    (".setup_time", "ms"),
+    ("_dirty_rate", "page/s"),
+    ("_bps", "B/s"),
+    ("_page_size", "B"),
+    ("_bytes", "B"),
+    ("_total", "B"),
+    ("_processed", "B"),
+    ("_remaining", "B"),
 ];
 
 /// Type and unit by the suffix of the name; the first match counts. Others are gauges without a
@@ -96,6 +118,10 @@ const BALLOON_COUNTERS: [&str; 2] = ["hugetlb_pgalloc", "hugetlb_pgfail"];
 pub fn meter(key: &str) -> Meter {
     let words: Vec<&str> = key.split('.').filter(|word| !is_number(word)).collect();
     let name = format!("{PREFIX}{}", words.join("."));
+    if words.first() == Some(&JOB) {
+        let unit = JOB_UNITS.iter().find(|(suffix, _)| name.ends_with(suffix));
+        return Meter::new(name, MeterType::Gauge, unit.map_or("", |(_, unit)| *unit));
+    }
     let known = TYPES_BY_SUFFIX.iter().find(|(suffix, ..)| name.ends_with(suffix));
     let (kind, unit) = match known {
         Some((_, kind, unit)) => (*kind, *unit),
@@ -170,6 +196,10 @@ mod tests {
             ("balloon.major_fault", "libvirt.balloon.major_fault", "cumulative", "", None),
             ("balloon.hugetlb_pgfail", "libvirt.balloon.hugetlb_pgfail", "cumulative", "", None),
             ("new.thing", "libvirt.new.thing", "gauge", "", None),
+            ("job.data_total", "libvirt.job.data_total", "gauge", "B", None),
+            ("job.downtime", "libvirt.job.downtime", "gauge", "ms", None),
+            ("job.memory_dirty_rate", "libvirt.job.memory_dirty_rate", "gauge", "page/s", None),
+            ("job.memory_iteration", "libvirt.job.memory_iteration", "gauge", "", None),
             (
                 "block.1.latency_histogram.read.bin.3.value",
                 "libvirt.block.latency_histogram.read.bin.value",

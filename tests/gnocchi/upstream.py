@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""ceilometer.py CONF FILE QUERY: publishes the samples of FILE, one a line of JSON, with Ceilometer's own publisher
+"""upstream.py CONF FILE QUERY: publishes the samples of FILE, one a line of JSON, with Ceilometer's own publisher
 `gnocchi://?QUERY`."""
 import json
 import sys
