@@ -53,7 +53,8 @@ pub(super) fn check(
         nova: None,
     };
     // A ceilometer.conf may have credentials of a kind that this agent does not know.
-    let in_file = check.doc.keys(CREDENTIALS).any(|(_, location)| location.line > 0);
+    let in_file = check.doc.keys(CREDENTIALS).any(|(_, location)| location.line > 0)
+        || !matches!(check.kind(CREDENTIALS), Kind::Null | Kind::Map);
     let needed = spec.asks_nova() || in_file;
     let nova = if needed { cloud(check, credentials)? } else { None };
     if spec.asks_nova() && nova.is_none() {
