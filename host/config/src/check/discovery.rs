@@ -101,7 +101,8 @@ pub(super) fn check(
         full_refresh: full?.unwrap_or(defaults.full_refresh),
         nova: None,
     };
-    let in_file = check.doc.keys(CREDENTIALS).any(|(_, location)| location.line > 0);
+    let in_file = check.doc.keys(CREDENTIALS).any(|(_, location)| location.line > 0)
+        || !matches!(check.kind(CREDENTIALS), Kind::Null | Kind::Map);
     if spec.asks_nova() || in_file {
         credentials.report(check.report);
         if !credentials.problems.is_empty() {

@@ -1,7 +1,7 @@
 //! The keys of `nephometer.yaml` about Keystone and Nova.
 
 use super::KeyDefault::{Depends, Nothing, Value};
-use super::ValueShape::{Path, Text, Time, Truth, Url, Whole, Word};
+use super::ValueShape::{AnyText, Path, Text, Time, Truth, Url, Whole, Word};
 use super::{COMMAS, KeyTable, closed, key};
 
 /// `discovery`
@@ -67,7 +67,7 @@ pub(crate) const CREDENTIALS: KeyTable = closed(
         key("user_id", Text, Nothing, "The user, by id."),
         key("user_domain_name", Text, Nothing, "The domain of the user, by name."),
         key("user_domain_id", Text, Depends("`default`"), "The domain of the user, by id."),
-        key("password", Text, Nothing, "The password.").secret(),
+        key("password", AnyText, Nothing, "The password.").secret(),
         key("password_file", Path, Nothing, "A file that contains it."),
         key("project_name", Text, Nothing, "The project, by name."),
         key("project_id", Text, Nothing, "The project, by id."),
@@ -75,9 +75,9 @@ pub(crate) const CREDENTIALS: KeyTable = closed(
         key("project_domain_id", Text, Depends("`default`"), "The domain of the project, by id."),
         key("application_credential_id", Text, Nothing, "The application credential, by id."),
         key("application_credential_name", Text, Nothing, "The same by name, with the user."),
-        key("application_credential_secret", Text, Nothing, "Its secret.").secret(),
+        key("application_credential_secret", AnyText, Nothing, "Its secret.").secret(),
         key("application_credential_secret_file", Path, Nothing, "A file that contains it."),
-        key("token", Text, Nothing, "The token, with auth_type token.").secret(),
+        key("token", AnyText, Nothing, "The token, with auth_type token.").secret(),
         key("token_file", Path, Nothing, "A file that contains it."),
         key("region_name", Text, Nothing, "The region, if the catalog has several."),
         key(
