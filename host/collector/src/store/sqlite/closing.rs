@@ -1,11 +1,11 @@
 //! Closes months, and lists what was stored in them later.
 
-use nephometer_model::{Timestamp, Volume};
-use rusqlite::{Connection, Row, TransactionBehavior, params};
+use nephometer_model::Timestamp;
+use rusqlite::{Connection, Row, TransactionBehavior};
 
 use super::file::{MonthFile, MonthName, engine};
 use super::rollup::count_all;
-use super::rows::{volume, volume_value};
+use super::rows::volume;
 use super::{SqliteStore, months};
 use crate::store::StoreError;
 use crate::store::closing::{Closing, Correction, Corrections, MonthSum, MonthSums, SumKey};
@@ -174,23 +174,4 @@ pub(super) fn sum_of(row: &Row<'_>, at: usize) -> rusqlite::Result<MonthSum> {
         min: edge(at + 3)?,
         max: edge(at + 4)?,
     })
-}
-
-/// Notes that a sample was stored after its month was closed.
-pub(super) fn correct(
-    connection: &Connection,
-    series: i64,
-    stored: Option<Volume>,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO correction VALUES (?1, 1, ?2, ?3, ?4, ?4, ?5, ?5) \
-               ON CONFLICT (series) DO UPDATE SET samples = samples + 1, \
-               volumes = volumes + excluded.volumes, sum = sum + excluded.sum, \
-               lowest = coalesce(min(lowest, excluded.lowest), lowest, excluded.lowest), \
-               highest = coalesce(max(highest, excluded.highest), highest, excluded.highest), \
-               last_arrived = excluded.last_arrived";
-    let sum = stored.map_or(0.0, Volume::as_f64);
-    let (count, value) = (i64::from(stored.is_some()), volume_value(stored));
-    let values = params![series, count, sum, value, micros(now)];
-    connection.prepare_cached(sql)?.execute(values).map(drop)
 }

@@ -19,6 +19,7 @@
 
 mod catalogue;
 mod closing;
+mod correction;
 mod erase;
 mod file;
 mod ledger;

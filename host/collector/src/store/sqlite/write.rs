@@ -8,7 +8,7 @@ use nephometer_model::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::catalogue::Catalogue;
-use super::closing::correct;
+use super::correction::correct;
 use super::file::{FileKey, MonthFile, MonthName, engine};
 use super::rows::{DAY, HOUR, SPANS, volume_value};
 use super::{SqliteStore, months};
