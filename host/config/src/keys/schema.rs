@@ -26,7 +26,7 @@ pub fn schema(file: &ConfigFile) -> Value {
     schema.insert("$schema".to_owned(), DIALECT.into());
     schema.insert("title".to_owned(), file.name.into());
     schema.extend(mapping(file.keys, false));
-    // A file of settings may be empty; one that says what to poll may not.
+    // A file of settings may be empty; one that lists what is polled may not.
     if file.keys.closed {
         schema.insert("type".to_owned(), json!(["object", "null"]));
     }

@@ -59,7 +59,7 @@ async fn read(spec: &AgentSpec) -> Result<(usize, Option<String>), HypervisorErr
 fn remedy(reason: &str) -> String {
     let reason = reason.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    if has(&["permission denied", "access denied", "authenticat", "polkit"]) {
+    if has(&["permission denied", "access denied", "authentication", "polkit"]) {
         let user = rustix::process::geteuid().as_raw();
         format!(
             "give this user (uid {user}) access to libvirt's read-only socket, or run this command as \
