@@ -113,6 +113,19 @@ fn scrape(port: u16) -> Option<String> {
     Some(reply)
 }
 
+/// Series of a migration, without their prefix.
+const JOB_SERIES: [&str; 9] = [
+    "data_total_bytes",
+    "data_processed_bytes",
+    "data_remaining_bytes",
+    "memory_dirty_rate",
+    "memory_iteration",
+    "memory_page_size_bytes",
+    "memory_bps_bytes_per_second",
+    "downtime_seconds",
+    "time_elapsed_seconds",
+];
+
 /// A real migration between two libvirtds: it is cancelled, and then completed.
 #[test]
 fn series_of_a_real_migration_last_as_long_as_it() {
@@ -155,17 +168,7 @@ fn series_of_a_real_migration_last_as_long_as_it() {
     here.virsh(&["migrate-setspeed", "linux-1", "1"]);
     let mut cancelled = migrate();
     let text = scraped("the series of the job", true, true);
-    for name in [
-        "data_total_bytes",
-        "data_processed_bytes",
-        "data_remaining_bytes",
-        "memory_dirty_rate",
-        "memory_iteration",
-        "memory_page_size_bytes",
-        "memory_bps_bytes_per_second",
-        "downtime_seconds",
-        "time_elapsed_seconds",
-    ] {
+    for name in JOB_SERIES {
         assert!(text.contains(&format!("{job}{name}{{")), "{name} in:\n{text}");
     }
     here.virsh(&["domjobabort", "linux-1"]);
