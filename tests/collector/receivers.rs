@@ -99,7 +99,8 @@ fn datagrams_are_stored_once_with_their_signatures_checked() {
         let receivers = receivers(&running);
         let url = format!("udp://{}", receivers["udp"]);
         let agent = agent(&format!("collector-udp-agent-{release}"), &url);
-        let mut agents = agent.set("compatibility", release).run();
+        let agent = agent.set("compatibility", release);
+        let mut agents = agent.run();
         agents.wait_for_cycles(2);
         let ended = agents.stop().code(0);
         let polled = usize::try_from(ended.ledger().polled).unwrap();
