@@ -256,9 +256,10 @@ fn countable_house_rules_hold() {
             }
             let allowed = path.ends_with("wasm/src/code.rs")
                 || path.ends_with("nephometer/src/memory.rs")
+                || path.ends_with("nephometer/src/cli/doctor/clock.rs")
                 || path.starts_with(repository().join("host/libvirt/src/libvirt"));
             if unsafe_code.is_match(&text) && !allowed {
-                wrong.push(format!("{shown}: unsafe code outside its three modules"));
+                wrong.push(format!("{shown}: unsafe code outside its four modules"));
             }
         }
     }
