@@ -35,6 +35,11 @@ fn only(ended: &Ended, kind: &str, state: &str) -> (String, String) {
     (message, remedy)
 }
 
+/// An agent whose store fits on the disk of any test machine.
+fn host(name: &str) -> Agent {
+    Agent::new(name).set("store.total", "600MiB")
+}
+
 fn doctor(agent: &Agent) -> Ended {
     let ended = agent.execute(&["doctor", "--json"]);
     assert!(!ended.stdout.contains("hunter2"), "a secret in:\n{}", ended.stdout);
@@ -60,7 +65,7 @@ const RATES: &str = "[{name: rate_of_change, parameters: {target: {name: cpu_uti
 
 #[test]
 fn a_good_host_is_ok_and_nothing_is_published_or_changed() {
-    let agent = Agent::new("doctor-good")
+    let agent = host("doctor-good")
         .amqp(broker().amqp_url())
         .set("message.telemetry_secret", "hunter2")
         .set("store.total", "512MiB")
@@ -92,7 +97,7 @@ fn a_good_host_is_ok_and_nothing_is_published_or_changed() {
 
 #[test]
 fn it_works_beside_a_running_agent() {
-    let agent = Agent::new("doctor-beside")
+    let agent = host("doctor-beside")
         .set("message.telemetry_secret", "hunter2")
         .through(RATES, &["test://"]);
     let mut running = agent.run();
@@ -112,7 +117,7 @@ fn it_works_beside_a_running_agent() {
 #[test]
 fn what_is_not_there_is_named_with_a_remedy() {
     let socket = "qemu:///system?socket=/nonexistent/libvirt-sock";
-    let agent = Agent::new("doctor-absent")
+    let agent = host("doctor-absent")
         .libvirt(socket)
         .amqp(&format!("amqp://metering:hunter2@127.0.0.1:{}/%2f", closed_port()))
         .through("[{name: rate_of_chnage, parameters: {}}]", &["notifier://"]);
@@ -137,7 +142,7 @@ fn what_is_not_there_is_named_with_a_remedy() {
 fn a_wrong_password_is_not_printed() {
     let url = broker().amqp_url().replace("guest:guest@", "metering:hunter2@");
     assert_ne!(url, broker().amqp_url());
-    let agent = Agent::new("doctor-login").amqp(&url).everything_to(&["notifier://"]);
+    let agent = host("doctor-login").amqp(&url).everything_to(&["notifier://"]);
     let (_, remedy) = only(&doctor(&agent).code(1), "broker", "failed");
     assert!(remedy.contains("password"), "{remedy}");
 }
@@ -146,7 +151,7 @@ fn a_wrong_password_is_not_printed() {
 fn one_node_of_a_cluster_is_enough() {
     let (_, node) = broker().amqp_url().split_once("://").unwrap();
     let url = format!("amqp://guest:guest@127.0.0.1:{},{node}", closed_port());
-    let agent = Agent::new("doctor-cluster").amqp(&url).everything_to(&["notifier://"]);
+    let agent = host("doctor-cluster").amqp(&url).everything_to(&["notifier://"]);
     let ended = doctor(&agent).code(0);
     assert_eq!(checks(&ended, "broker").len(), 2);
     only(&ended, "broker", "warning");
@@ -155,7 +160,7 @@ fn one_node_of_a_cluster_is_enough() {
 
 #[test]
 fn modes_of_the_store_and_of_secrets_are_checked() {
-    let agent = Agent::new("doctor-modes");
+    let agent = host("doctor-modes");
     let (store, secret) = (agent.folder.at("store"), agent.folder.at("secret"));
     let set = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -185,7 +190,7 @@ fn modes_of_the_store_and_of_secrets_are_checked() {
 /// A disk of its own, full to the last byte.
 #[test]
 fn a_full_disk_is_found() {
-    let agent = Agent::new("doctor-full").everything_to(&["test://"]);
+    let agent = host("doctor-full").everything_to(&["test://"]);
     let disk = agent.folder.at("disk");
     fs::create_dir(&disk).unwrap();
     let agent = agent.set("store.path", disk.join("store").to_str().unwrap());
@@ -210,8 +215,7 @@ fn a_full_disk_is_found() {
 
 #[test]
 fn errors_of_the_files_have_their_own_exit_code() {
-    let agent =
-        Agent::new("doctor-config").set("libvirt.deadline", "soon").everything_to(&["test://"]);
+    let agent = host("doctor-config").set("libvirt.deadline", "soon").everything_to(&["test://"]);
     let ended = doctor(&agent).code(78);
     let (message, _) = only(&ended, "configuration", "failed");
     assert!(message.contains("`deadline` is \"soon\""), "{message}");

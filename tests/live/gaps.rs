@@ -106,7 +106,7 @@ fn samples_that_were_dropped() {
     let explained = explain(&agent, meter, resource);
     let publisher = &explained["sinks"][0]["publishers"][0];
     assert_eq!((&publisher["acknowledged"], &publisher["confirmed"]), (&false.into(), &0.into()));
-    assert!(publisher["dropped"]["spool_full"].as_u64().unwrap() > 0, "{publisher}");
+    assert!(publisher["dropped"]["policy"].as_u64().unwrap() > 0, "{publisher}");
     running.stop().code(69);
 }
 

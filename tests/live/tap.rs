@@ -162,7 +162,7 @@ fn on_a_terminal_a_tap_is_a_table_until_it_is_interrupted() {
     running.wait_for_cycles(1);
     let binary = env!("CARGO_BIN_EXE_nephometer");
     let command = format!(
-        "cd '{}'; {binary} tap --socket agent.sock --meter cpu_util; echo ended with $?; sleep 300",
+        "trap : INT; cd '{}'; {binary} tap --socket agent.sock --meter cpu_util; echo ended with $?; sleep 300",
         agent.folder.path().display()
     );
     let terminal = Terminal::start(&agent, 160, 30, &command);

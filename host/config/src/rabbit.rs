@@ -26,7 +26,7 @@ const PORT: &str = "5672";
 /// An option of the driver. Its value in the URL overrides that of its section, which overrides
 /// that of its earlier names, which override those in `[DEFAULT]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Setting {
+enum RabbitSetting {
     Tls,
     Ca,
     Certificate,
@@ -44,26 +44,31 @@ enum Setting {
 }
 
 /// All names of the settings. The first is the current one.
-const NAMES: [(Setting, &[&str]); 14] = [
-    (Setting::Tls, &["ssl", "rabbit_use_ssl"]),
-    (Setting::Ca, &["ssl_ca_file", "kombu_ssl_ca_certs"]),
-    (Setting::Certificate, &["ssl_cert_file", "kombu_ssl_certfile"]),
-    (Setting::Key, &["ssl_key_file", "kombu_ssl_keyfile"]),
-    (Setting::VerifyHostname, &["ssl_enforce_hostname_verification"]),
-    (Setting::Durable, &["amqp_durable_queues", "rabbit_durable_queues"]),
-    (Setting::Quorum, &["rabbit_quorum_queue"]),
-    (Setting::Host, &["rabbit_host"]),
-    (Setting::Hosts, &["rabbit_hosts"]),
-    (Setting::Port, &["rabbit_port"]),
-    (Setting::User, &["rabbit_userid"]),
-    (Setting::Password, &["rabbit_password"]),
-    (Setting::VirtualHost, &["rabbit_virtual_host"]),
-    (Setting::Login, &["rabbit_login_method"]),
+const NAMES: [(RabbitSetting, &[&str]); 14] = [
+    (RabbitSetting::Tls, &["ssl", "rabbit_use_ssl"]),
+    (RabbitSetting::Ca, &["ssl_ca_file", "kombu_ssl_ca_certs"]),
+    (RabbitSetting::Certificate, &["ssl_cert_file", "kombu_ssl_certfile"]),
+    (RabbitSetting::Key, &["ssl_key_file", "kombu_ssl_keyfile"]),
+    (RabbitSetting::VerifyHostname, &["ssl_enforce_hostname_verification"]),
+    (RabbitSetting::Durable, &["amqp_durable_queues", "rabbit_durable_queues"]),
+    (RabbitSetting::Quorum, &["rabbit_quorum_queue"]),
+    (RabbitSetting::Host, &["rabbit_host"]),
+    (RabbitSetting::Hosts, &["rabbit_hosts"]),
+    (RabbitSetting::Port, &["rabbit_port"]),
+    (RabbitSetting::User, &["rabbit_userid"]),
+    (RabbitSetting::Password, &["rabbit_password"]),
+    (RabbitSetting::VirtualHost, &["rabbit_virtual_host"]),
+    (RabbitSetting::Login, &["rabbit_login_method"]),
 ];
 
 /// The parts of an address, which count only without hosts in the URL.
-const ADDRESS: [Setting; 5] =
-    [Setting::Host, Setting::Hosts, Setting::Port, Setting::User, Setting::Password];
+const ADDRESS: [RabbitSetting; 5] = [
+    RabbitSetting::Host,
+    RabbitSetting::Hosts,
+    RabbitSetting::Port,
+    RabbitSetting::User,
+    RabbitSetting::Password,
+];
 
 /// Options of the driver that concern neither the broker's address nor its protocol: how
 /// oslo.messaging waits and reconnects, how many messages a consumer prefetches, and queues for
@@ -118,7 +123,7 @@ pub(super) enum Taken {
 
 /// One value.
 struct Found {
-    setting: Setting,
+    setting: RabbitSetting,
     value: String,
     /// The lowest counts.
     rank: usize,
@@ -185,19 +190,24 @@ impl Rabbit {
         let Some((setting, earlier)) = named else {
             return if IMMATERIAL.contains(&key) { Taken::Immaterial } else { Taken::No };
         };
-        let switches = [Setting::Tls, Setting::VerifyHostname, Setting::Durable, Setting::Quorum];
+        let switches = [
+            RabbitSetting::Tls,
+            RabbitSetting::VerifyHostname,
+            RabbitSetting::Durable,
+            RabbitSetting::Quorum,
+        ];
         let good = match setting {
             _ if value.is_empty() => true,
             setting if switches.contains(&setting) => is_switch(value),
-            Setting::Port => value.parse::<u16>().is_ok(),
-            Setting::Host | Setting::Hosts => !value.contains(['/', '?', '#', '@']),
+            RabbitSetting::Port => value.parse::<u16>().is_ok(),
+            RabbitSetting::Host | RabbitSetting::Hosts => !value.contains(['/', '?', '#', '@']),
             _ => true,
         };
         if !good {
             return Taken::No;
         }
         // Both send user and password, as this agent does.
-        if setting == Setting::Login {
+        if setting == RabbitSetting::Login {
             return if matches!(value, "PLAIN" | "AMQPLAIN") { Taken::Yes } else { Taken::No };
         }
         if !value.is_empty() {
@@ -239,7 +249,7 @@ impl Rabbit {
         let mut keys: Vec<Key> = self.address(url).into_iter().collect();
         keys.extend(self.tls());
         // Quorum queues are durable, too, so they win.
-        let queues = [(Setting::Quorum, "quorum"), (Setting::Durable, "durable")];
+        let queues = [(RabbitSetting::Quorum, "quorum"), (RabbitSetting::Durable, "durable")];
         keys.extend(queues.into_iter().find_map(|(setting, name)| {
             let found = self.any(setting).filter(|found| is_true(&found.value))?;
             Some((QUEUES, vec![name.to_owned()], found.origin()))
@@ -256,20 +266,20 @@ impl Rabbit {
     }
 
     fn tls(&self) -> Vec<Key> {
-        let keys: [(Setting, &'static [&'static str]); 4] = [
-            (Setting::Ca, &["amqp", "tls", "ca"]),
-            (Setting::Certificate, &["amqp", "tls", "certificate"]),
-            (Setting::Key, &["amqp", "tls", "key"]),
-            (Setting::VerifyHostname, &["amqp", "tls", "verify_hostname"]),
+        let keys: [(RabbitSetting, &'static [&'static str]); 4] = [
+            (RabbitSetting::Ca, &["amqp", "tls", "ca"]),
+            (RabbitSetting::Certificate, &["amqp", "tls", "certificate"]),
+            (RabbitSetting::Key, &["amqp", "tls", "key"]),
+            (RabbitSetting::VerifyHostname, &["amqp", "tls", "verify_hostname"]),
         ];
         let mut tls: Vec<Key> = Vec::new();
-        if let Some(found) = self.any(Setting::Tls) {
+        if let Some(found) = self.any(RabbitSetting::Tls) {
             tls.push((TLS, vec![truth(found.value.clone())], found.origin()));
         }
         for (setting, path) in keys {
             if let Some(found) = self.first(setting) {
                 let value = match setting {
-                    Setting::VerifyHostname => truth(found.value.clone()),
+                    RabbitSetting::VerifyHostname => truth(found.value.clone()),
                     _ => found.value.clone(),
                 };
                 tls.push((path, vec![value], found.origin()));
@@ -279,13 +289,13 @@ impl Rabbit {
     }
 
     /// The value that counts.
-    fn first(&self, setting: Setting) -> Option<&Found> {
+    fn first(&self, setting: RabbitSetting) -> Option<&Found> {
         self.found.iter().filter(|found| found.setting == setting).min_by_key(|found| found.rank)
     }
 
     /// The value of a switch: that of the URL, else a true one. Releases know different names, and
     /// TLS that one of them asks for is never left out.
-    fn any(&self, setting: Setting) -> Option<&Found> {
+    fn any(&self, setting: RabbitSetting) -> Option<&Found> {
         let all = || self.found.iter().filter(move |found| found.setting == setting);
         let first = self.first(setting)?;
         if first.rank == IN_URL {
@@ -331,10 +341,10 @@ impl Rabbit {
         let text = |setting, default: &str| {
             self.first(setting).map_or_else(|| default.to_owned(), |found| found.value.clone())
         };
-        let port = text(Setting::Port, PORT);
-        let credentials = [(Setting::User, "guest"), (Setting::Password, "guest")]
+        let port = text(RabbitSetting::Port, PORT);
+        let credentials = [(RabbitSetting::User, "guest"), (RabbitSetting::Password, "guest")]
             .map(|(setting, default)| url::encoded(&text(setting, default)));
-        let hosts = text(Setting::Hosts, &text(Setting::Host, "localhost"));
+        let hosts = text(RabbitSetting::Hosts, &text(RabbitSetting::Host, "localhost"));
         let hosts: Vec<String> = hosts
             .split(',')
             .map(str::trim)
@@ -349,7 +359,7 @@ impl Rabbit {
 
     /// `rabbit_virtual_host` as a path.
     fn virtual_host(&self) -> String {
-        self.first(Setting::VirtualHost)
+        self.first(RabbitSetting::VirtualHost)
             .map_or_else(String::new, |found| format!("/{}", url::encoded(&found.value)))
     }
 }
@@ -361,8 +371,8 @@ fn is_option(name: &str) -> bool {
         || NAMES.iter().any(|(_, names)| names.contains(&name))
 }
 
-fn is_address(setting: Setting) -> bool {
-    ADDRESS.contains(&setting) || setting == Setting::VirtualHost
+fn is_address(setting: RabbitSetting) -> bool {
+    ADDRESS.contains(&setting) || setting == RabbitSetting::VirtualHost
 }
 
 fn has_hosts(url: &str) -> bool {

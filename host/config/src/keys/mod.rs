@@ -1,6 +1,6 @@
 //! The keys of all configuration files, in one table.
 //!
-//! The checks take the names of known keys from here, [`schema`] makes the JSON Schemas of it,
+//! The checks take the names of known keys from here, [`schema()`] makes the JSON Schemas of it,
 //! [`settings`](fn@crate::settings) the list of effective values, and `docs/reference/options.md` prints it.
 
 mod collector;

@@ -65,9 +65,8 @@ fn file_with(path: &str, value: &Value) -> Value {
     })
 }
 
-/// The same with what the checks need to read the key.
-fn complete(file: &ConfigFile, path: &str, value: &Value) -> Value {
-    let mut found = file_with(path, value);
+/// What credentials need besides the key at `path`, if it is one of theirs.
+fn complete_credentials(found: &mut Value, path: &str) {
     for (section, pointer) in
         [("service_credentials.", "/service_credentials"), ("api.keystone.", "/api/keystone")]
     {
@@ -82,6 +81,12 @@ fn complete(file: &ConfigFile, path: &str, value: &Value) -> Value {
             }
         }
     }
+}
+
+/// The same with what the checks need to read the key.
+fn complete(file: &ConfigFile, path: &str, value: &Value) -> Value {
+    let mut found = file_with(path, value);
+    complete_credentials(&mut found, path);
     let one = |found: &mut Value, list: &str, rest: &[(&str, Value)]| {
         for (key, value) in rest {
             if found[list][0].is_object() && found[list][0].get(*key).is_none() {

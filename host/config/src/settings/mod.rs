@@ -106,6 +106,7 @@ pub fn settings(inputs: &Inputs) -> Result<EffectiveSettings, ConfigError> {
         // The same as `load` makes, where the pipeline limits it.
         deadline: whole.as_ref().ok().map(|loaded| loaded.spec.libvirt.deadline),
         spec: &spec,
+        hostname: &inputs.hostname,
         routes_by_name: polling_file(&inputs),
         settings: Vec::new(),
     };
@@ -152,6 +153,8 @@ struct Walk<'a> {
     /// `libvirt.deadline` as it is used; `None` if the pipeline is invalid.
     deadline: Option<std::time::Duration>,
     spec: &'a AgentSpec,
+    /// The default of `host`.
+    hostname: &'a str,
     /// The default of `routing`.
     routes_by_name: bool,
     settings: Vec<Setting>,
@@ -247,7 +250,7 @@ impl Walk<'_> {
     fn dependent(&self, name: &str) -> Option<Value> {
         let spec = self.spec;
         Some(match name {
-            "host" => spec.host.clone().into(),
+            "host" => self.hostname.into(),
             "libvirt.events" => (spec.metering.release == Release::Current).into(),
             "discovery.identity_name_discovery" => {
                 (spec.metering.release == Release::Current).into()

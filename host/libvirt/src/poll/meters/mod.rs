@@ -25,9 +25,7 @@ use nephometer_config::{KnownMeters, MeterFilter, MeteringSpec};
 use nephometer_model::{Domain, Groups, Meter, Reading, Release, Resource, Volume};
 
 pub use self::catalogue::{CATALOGUE, MeterDef, has_value};
-pub use self::raw::{
-    PREFIX as RAW_PREFIX, groups_of as raw_groups, libvirt_constants, meter as raw_meter,
-};
+pub use self::raw::{PREFIX as RAW_PREFIX, libvirt_constants, meter as raw_meter, raw_groups};
 
 /// A sample without an id.
 #[derive(Debug, Clone)]

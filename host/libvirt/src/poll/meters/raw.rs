@@ -105,7 +105,7 @@ pub fn libvirt_constants(groups: Groups) -> Vec<&'static str> {
 }
 
 /// The groups of statistics with the meter of this name, which begins with [`PREFIX`].
-pub fn groups_of(name: &str) -> Groups {
+pub fn raw_groups(name: &str) -> Groups {
     let rest = name.strip_prefix(PREFIX).unwrap_or(name);
     let group = rest.split_once('.').map_or(rest, |(group, _)| group);
     GROUPS.iter().find(|(known, _)| *known == group).map_or(Groups::ALL, |(_, one)| *one)
@@ -162,7 +162,7 @@ fn is_number(word: &str) -> bool {
 /// The statistics needed for the raw meters that a filter names.
 pub(super) fn groups(filter: &MeterFilter) -> Groups {
     filter.with_prefix(PREFIX).fold(Groups::NONE, |groups, glob| {
-        groups.union(Groups::RAW).union(groups_of(glob.as_str()))
+        groups.union(Groups::RAW).union(raw_groups(glob.as_str()))
     })
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn explain(
     // A transformer makes it of others: what is missing of these is missing of it.
     let gap_meter = (!matches!(origin, MeterOrigin::Unlisted)).then_some(meter);
     let gaps = ExplainedGaps::select(agent.gaps.all().await?, gap_meter, is_resource, last);
-    let found = Found { meter, origin, resource: &resource, sources: &sources, sinks: &sinks };
+    let found = FoundPath { meter, origin, resource: &resource, sources: &sources, sinks: &sinks };
     let status = found.status();
     let reasons = match status {
         "present" | "transformed" => Vec::new(),
@@ -181,7 +181,7 @@ impl ExplainedSource<'_> {
 }
 
 /// Everything that was found.
-struct Found<'a> {
+struct FoundPath<'a> {
     meter: &'a str,
     origin: MeterOrigin,
     resource: &'a ExplainedResource,
@@ -189,7 +189,7 @@ struct Found<'a> {
     sinks: &'a [ExplainedSink],
 }
 
-impl Found<'_> {
+impl FoundPath<'_> {
     /// One word: what became of the last value.
     fn status(&self) -> &'static str {
         let any = |of: fn(&ExplainedSink) -> bool| self.sinks.iter().any(of);

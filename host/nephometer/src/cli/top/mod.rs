@@ -16,9 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use self::tables::{Change, Snapshot};
+use self::tables::{Snapshot, SnapshotChange};
 use self::terminal::RawTerminal;
-use self::view::{Canvas, LiveView};
+use self::view::{LiveView, TopCanvas};
 use super::ask::{Socket, text};
 use super::run::{block_on, runtime};
 use super::{Failure, output};
@@ -96,10 +96,10 @@ impl Watched {
         }
     }
 
-    fn change(&self) -> Change<'_> {
+    fn change(&self) -> SnapshotChange<'_> {
         let before = self.before.as_ref();
         let before = before.map(|(one, at)| (one, self.now.1.duration_since(*at)));
-        Change { now: &self.now.0, before }
+        SnapshotChange { now: &self.now.0, before }
     }
 
     fn titles(&self) -> Vec<String> {
@@ -187,7 +187,7 @@ fn answers(path: PathBuf) -> mpsc::Receiver<Result<Snapshot, String>> {
 
 fn draw(view: &mut LiveView, watched: &Watched) -> io::Result<()> {
     let (columns, rows) = output::size().unwrap_or(DEFAULT);
-    let canvas = Canvas { columns, rows, styled: output::is_coloured() };
+    let canvas = TopCanvas { columns, rows, styled: output::is_coloured() };
     let lines = view.lines(&watched.titles(), Some(&watched.change()), canvas);
     let mut out = output::terminal();
     // Home; each line is cleared to its end, and what is below: this does not flicker.

@@ -19,7 +19,7 @@ pub(super) struct Snapshot {
 
 /// A snapshot with the one before, for rates.
 #[derive(Debug)]
-pub(super) struct Change<'a> {
+pub(super) struct SnapshotChange<'a> {
     pub(super) now: &'a Snapshot,
     /// `None` at the start, and after a restart of the agent.
     pub(super) before: Option<(&'a Snapshot, Duration)>,
@@ -147,7 +147,7 @@ fn same<'a>(all: &'a [Value], like: &Value, keys: &[&str]) -> Option<&'a Value> 
     all.iter().find(|one| keys.iter().all(|key| one[*key] == like[*key]))
 }
 
-impl Change<'_> {
+impl SnapshotChange<'_> {
     fn time(&self) -> Option<Duration> {
         self.before.map(|(_, time)| time)
     }
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn tables_have_rates_and_are_sorted() {
         let (before, now) = (snapshot(100), snapshot(300));
-        let change = Change { now: &now, before: Some((&before, Duration::from_secs(2))) };
+        let change = SnapshotChange { now: &now, before: Some((&before, Duration::from_secs(2))) };
         assert_eq!(change.polled(), Some(100.0));
         assert_eq!(change.domains(), "every 10 s, 3 s ago: 9 healthy, 1 stuck");
         let mut sinks = change.sinks();
@@ -311,7 +311,7 @@ mod tests {
         let lines = sinks.lines(Some(SortOrder { column: 2, reversed: false }));
         assert!(lines[0].starts_with("SINK  STATE    IN /sv"), "{}", lines[0]);
 
-        let first = Change { now: &now, before: None };
+        let first = SnapshotChange { now: &now, before: None };
         assert_eq!(texts(&first.sinks(), 2), ["-", "-"]);
     }
 

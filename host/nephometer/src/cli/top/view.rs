@@ -1,6 +1,6 @@
 //! The picture of the live view as lines of text, and what its keys change. Pure.
 
-use super::tables::{Change, SortOrder};
+use super::tables::{SnapshotChange, SortOrder};
 use super::terminal::Key;
 use crate::cli::columns;
 
@@ -14,7 +14,7 @@ const FEW: usize = 3;
 
 /// The size and abilities of the terminal.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Canvas {
+pub(super) struct TopCanvas {
     pub(super) columns: usize,
     pub(super) rows: usize,
     pub(super) styled: bool,
@@ -51,8 +51,8 @@ impl LiveView {
     pub(super) fn lines(
         &mut self,
         titles: &[String],
-        change: Option<&Change<'_>>,
-        canvas: Canvas,
+        change: Option<&SnapshotChange<'_>>,
+        canvas: TopCanvas,
     ) -> Vec<String> {
         let style = |style: &str, line: &str| match canvas.styled {
             true => format!("{style}{line}{PLAIN}"),
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_small_terminal_has_the_titles_and_the_help() {
         let mut view = LiveView::default();
-        let canvas = Canvas { columns: 20, rows: 4, styled: false };
+        let canvas = TopCanvas { columns: 20, rows: 4, styled: false };
         let titles = ["nephometer, a title that is too long".to_owned()];
         let lines = view.lines(&titles, None, canvas);
         assert_eq!(lines, ["nephometer, a title…", "", "tab: next table; le…"]);
