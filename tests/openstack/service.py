@@ -28,12 +28,23 @@ def neutron(environ, start_response):
     return [json.dumps(answer).encode()]
 
 
+def one_at_a_time(app):
+    """Keystone writes with every login, and SQLite lets one of several transactions fail that want to write."""
+    lock = threading.Lock()
+
+    def locked(environ, start_response):
+        with lock:
+            return list(app(environ, start_response))
+
+    return locked
+
+
 def application():
     if NAME == "keystone":
         os.environ["OS_KEYSTONE_CONFIG_FILES"] = str(HERE / "keystone.conf")
         from keystone.server.wsgi import initialize_public_application
 
-        return initialize_public_application()
+        return one_at_a_time(initialize_public_application())
     if NAME == "nova":
         os.environ["OS_NOVA_DISABLE_EVENTLET_PATCHING"] = "1"
         os.environ["OS_NOVA_CONFIG_DIR"] = str(HERE)
