@@ -1,4 +1,5 @@
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::Agent;
 
@@ -10,7 +11,10 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts a command in a terminal of this size.
     pub(crate) fn start(agent: &Agent, columns: u16, rows: u16, command: &str) -> Self {
-        let terminal = Self { socket: agent.folder.at("tmux").display().to_string() };
+        // A socket of its own: the server of the terminal before may still be ending.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("tmux{}", NEXT.fetch_add(1, Relaxed));
+        let terminal = Self { socket: agent.folder.at(&name).display().to_string() };
         let size = [columns.to_string(), rows.to_string()];
         terminal.tmux(&[
             "-f",
