@@ -419,7 +419,8 @@ fn components_of_released_contract_versions_keep_running() {
     let entries = fs::read_dir(released).unwrap().map(|entry| entry.unwrap().path());
     for version in entries.filter(|path| path.is_dir()) {
         versions += 1;
-        let agent = Agent::new("components-golden");
+        // A slow machine is still compiling when the agent is stopped.
+        let agent = Agent::new("components-golden").set("shutdown_grace", "60s");
         let folder = agent.folder.at("components");
         fs::create_dir(&folder).unwrap();
         for name in ["rate_of_change", "misbehaving"] {

@@ -18,11 +18,12 @@ fn dead_letters_are_listed_shown_and_retried() {
         command.args(all).args(["--config", "nephometer.yaml"]).current_dir(agent.folder.path());
         agent.start(command, None).ended(PATIENCE)
     };
+    let has_first = |table: &str| table.lines().any(|line| line.starts_with("1 "));
     let listed = eventually("a dead letter", PATIENCE, || {
         let listed = letters(&["ls"]).code(0).stdout;
-        (!listed.is_empty()).then_some(listed)
+        has_first(&listed).then_some(listed)
     });
-    assert!(listed.starts_with("1 20") && listed.contains("this mode traps"), "{listed}");
+    assert!(listed.starts_with("NUMBER ") && listed.contains("this mode traps"), "{listed}");
     let shown = letters(&["show", "1"]).code(0).stdout;
     let count = shown.lines().count();
     assert!(count > 0 && shown.lines().all(|line| line.contains("\"name\": \"cpu\"")), "{shown}");
@@ -32,7 +33,7 @@ fn dead_letters_are_listed_shown_and_retried() {
     logged(&running, "transformers replaced", 2);
     let printed = letters(&["retry", "1"]).code(0).stdout;
     assert_eq!(printed, format!("ok: {count} samples published\n"));
-    assert!(!letters(&["ls"]).code(0).stdout.starts_with("1 "));
+    assert!(!has_first(&letters(&["ls"]).code(0).stdout));
     letters(&["replay", "1"]).code(78).reports("there is no dead letter 1");
     running.wait_for_cycles(1);
     running.stop().code(0);
