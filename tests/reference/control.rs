@@ -50,7 +50,7 @@ In each of `sinks`, `entered` = `processed` + all of `dropped` + `pending`:
 | `pending` | samples | in the journal, not yet processed |
 | `dropped` | samples by reason | dropped before its transformers |
 | `transformers` | list | `component` (its name), and in samples: `samples_in` = `passed` + `absorbed` + all of `dropped`; `passed` + `created` came out |
-| `publishers` | list | `publisher` (its URL without secrets), and in envelopes: `encoded` = `confirmed` + all of `dropped` + `pending`; `samples`: the samples in them |
+| `publishers` | list | `publisher` (its URL without secrets), and in envelopes: `encoded` = `confirmed` + all of `dropped` + `pending`; `samples`: the samples in them; `failed_attempts` after which envelopes were to be sent again, since the start |
 
 `dropped` is always an object with a number for each reason, zeros included: `journal_full`, `spool_full`,
 `policy`, `rejected`, `component_failed`, `permanent`, `unreadable`, `too_old`.

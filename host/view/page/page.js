@@ -164,16 +164,26 @@ function receive(next) {
   // Counters begin again with a restart.
   if (state && Math.abs(next.started - state.started) > 2) before = null;
   else if (state && (!before || next.time - before.time > 12)) before = state;
-  state = next;
+  state = { ...next, sinks: sinksOf(next) };
   text($("connection"), "live");
   draw();
+}
+
+// What the status, the ledger and the components have of each sink, in one object.
+function sinksOf({ status, components }) {
+  return status.sinks.map((sink) => {
+    const counted = status.ledger.sinks.find((one) => one.sink === sink.sink) ?? { pending: 0, publishers: [] };
+    // While a component replaces another at its place, the newer one is listed last.
+    const running = (at) => components.findLast((one) => one.place === `${sink.sink}/${at}`);
+    return { ...counted, ...sink, transformers: sink.transformers.map((one, at) => ({ ...running(at), ...one })) };
+  });
 }
 
 // ---- Drawing ---------------------------------------------------------------------------------
 
 function draw() {
   document.title = `${state.health.status} – Nephometer ${state.host}`;
-  text($("host"), `${state.host}, version ${state.version}, running for ${duration(state.time - state.started)}`);
+  text($("host"), `${state.host}, version ${state.status.version}, running for ${duration(state.time - state.started)}`);
   badge($("health"), state.health.status);
   drawAttention();
   drawFacts();
@@ -233,6 +243,7 @@ function drawFacts() {
   const samples = state.sources.reduce((sum, one) => sum + one.samples, 0);
   const earlier = before?.sources.reduce((sum, one) => sum + one.samples, 0);
   const publishers = state.sinks.flatMap((sink) => sink.publishers);
+  const cycles = state.status.polling.intervals;
   const confirmed = publishers.reduce((sum, one) => sum + one.confirmed, 0);
   const facts = {
     Domains: String(total(state.domains.counts)),
@@ -240,8 +251,8 @@ function drawFacts() {
     "Samples polled": samples.toLocaleString("en"),
     "Messages acknowledged": confirmed.toLocaleString("en"),
     "Messages waiting": publishers.reduce((sum, one) => sum + one.pending, 0).toLocaleString("en"),
-    "Last polling cycle": state.cycles.length ? `${duration(Math.min(...state.cycles.map((one) => one.age)))} ago` : "none so far",
-    "Cycle takes": state.cycles.length ? `${round(Math.max(...state.cycles.map((one) => one.seconds / one.cycles)) * 1000)} ms` : "–",
+    "Last polling cycle": cycles.length ? `${duration(Math.min(...cycles.map((one) => one.age_seconds)))} ago` : "none so far",
+    "Cycle takes": cycles.length ? `${round(Math.max(...cycles.map((one) => one.cycle_seconds / one.cycles)) * 1000)} ms` : "–",
     "Processor": `${round(perSecond(state.process.cpu_seconds, before?.process.cpu_seconds) * 100, 2)} %`,
     Memory: bytes(state.process.resident_bytes ?? 0),
   };
@@ -252,29 +263,29 @@ function drawFacts() {
 
 function columnBoxes() {
   const sources = state.sources.map((source) => ({
-    id: `source ${source.name}`, kind: "Source", title: source.name, links: source.sinks.map((sink) => `sink ${sink}`),
-    lines: [`every ${duration(source.interval)}`,
-      `${round(perSecond(source.samples, before?.sources.find((one) => one.name === source.name)?.samples))} samples/s`],
+    id: `source ${source.source}`, kind: "Source", title: source.source, links: source.sinks.map((sink) => `sink ${sink}`),
+    lines: [`every ${duration(source.interval_seconds)}`,
+      `${round(perSecond(source.samples, before?.sources.find((one) => one.source === source.source)?.samples))} samples/s`],
   }));
-  const earlierSink = (name) => before?.sinks.find((one) => one.name === name);
+  const earlierSink = (name) => before?.sinks.find((one) => one.sink === name);
   const sinks = state.sinks.map((sink) => ({
-    id: `sink ${sink.name}`, kind: "Sink", title: sink.name, state: sink.state,
-    links: sink.publishers.map((publisher) => `publisher ${sink.name} ${publisher.name}`),
+    id: `sink ${sink.sink}`, kind: "Sink", title: sink.sink, state: sink.state,
+    links: sink.publishers.map((publisher) => `publisher ${sink.sink} ${publisher.publisher}`),
     lines: [
       ...sink.transformers.map((one) => {
-        const earlier = earlierSink(sink.name)?.transformers.find((old) => old.component === one.component);
-        return `${one.component} ${one.digest}: ${round(perSecond(one.samples_in, earlier?.samples_in))} → ${round(perSecond(one.samples_out, earlier?.samples_out))}/s`
+        const earlier = earlierSink(sink.sink)?.transformers.find((old) => old.component === one.component);
+        return `${one.component} ${one.digest}: ${round(perSecond(one.rows_in ?? 0, earlier?.rows_in))} → ${round(perSecond(one.rows_out ?? 0, earlier?.rows_out))}/s`
           + (one.failures ? `, ${one.failures} failures` : "");
       }),
       `${sink.pending.toLocaleString("en")} samples wait`,
     ],
   }));
   const publishers = state.sinks.flatMap((sink) => sink.publishers.map((publisher) => {
-    const earlier = earlierSink(sink.name)?.publishers.find((old) => old.name === publisher.name);
+    const earlier = earlierSink(sink.sink)?.publishers.find((old) => old.publisher === publisher.publisher);
     return {
-      id: `publisher ${sink.name} ${publisher.name}`, kind: "Publisher", sink: sink.name, title: publisher.name, links: [],
+      id: `publisher ${sink.sink} ${publisher.publisher}`, kind: "Publisher", sink: sink.sink, title: publisher.publisher, links: [],
       lines: [`${round(perSecond(publisher.confirmed, earlier?.confirmed))} messages/s acknowledged`,
-        `${publisher.pending.toLocaleString("en")} wait` + (publisher.retries ? `, ${publisher.retries} attempts failed` : "")],
+        `${publisher.pending.toLocaleString("en")} wait` + (publisher.failed_attempts ? `, ${publisher.failed_attempts} attempts failed` : "")],
     };
   }));
   return [["Sources", sources], ["Sinks and transformers", sinks], ["Publishers", publishers]];
@@ -321,10 +332,10 @@ function drawReloads() {
 
 function drawSpools() {
   $("spools-none").hidden = state.spools.length > 0;
-  keyed($("spools"), state.spools, (one) => one.name,
-    (one) => element("tr", {}, element("th", { scope: "row" }, one.name), element("td", { class: "number" }), element("td", { class: "number" }),
+  keyed($("spools"), state.spools, (one) => one.spool,
+    (one) => element("tr", {}, element("th", { scope: "row" }, one.spool), element("td", { class: "number" }), element("td", { class: "number" }),
       element("td"), element("td", { class: "number" })),
-    (node, one) => [one.pending.toLocaleString("en"), bytes(one.bytes), one.oldest ? ago(one.oldest) : "–", one.rejected.toLocaleString("en")]
+    (node, one) => [one.held.toLocaleString("en"), bytes(one.bytes), one.oldest ? ago(one.oldest) : "–", one.set_aside.toLocaleString("en")]
       .forEach((value, at) => text(node.children[at + 1], value)));
 }
 
@@ -397,14 +408,14 @@ async function drawPlot(place, series) {
 }
 
 function openBox({ kind, title, sink }) {
-  const named = (list, name) => list.find((one) => one.name === name);
-  const found = kind === "Source" ? named(state.sources, title)
-    : kind === "Sink" ? named(state.sinks, title) : named(named(state.sinks, sink)?.publishers ?? [], title);
+  const named = (list, key, name) => list.find((one) => one[key] === name);
+  const found = kind === "Source" ? named(state.sources, "source", title)
+    : kind === "Sink" ? named(state.sinks, "sink", title) : named(named(state.sinks, "sink", sink)?.publishers ?? [], "publisher", title);
   if (!found) return;
   const table = (object) => element("table", {}, element("tbody", {}, ...Object.entries(object).filter(([, value]) => value !== null && !(Array.isArray(value) && typeof value[0] === "object"))
     .map(([key, value]) => element("tr", {}, element("th", { scope: "row" }, key.replaceAll("_", " ")), element("td", {}, plain(value))))));
   const parts = kind === "Sink" ? found.transformers.flatMap((one) => [element("h3", {}, `Transformer ${one.component}`), table(one)]) : [];
-  show(`${kind} ${found.name}`, table(found), ...parts);
+  show(`${kind} ${title}`, table(found), ...parts);
 }
 
 function plain(value) {

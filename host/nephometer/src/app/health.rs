@@ -36,7 +36,9 @@ impl Health {
         }
         if let Some(calls) = admin.resources.hypervisor.call_stats().filter(|it| it.abandoned > 0) {
             let count = calls.abandoned;
-            health.degraded.push(format!("{count} calls of libvirt have not returned in time"));
+            health
+                .degraded
+                .push(format!("calls of libvirt that have not returned in time: {count}"));
         }
         for problem in &admin.reloads.last().problems {
             health.degraded.push(format!("the last reload was refused in part: {problem}"));

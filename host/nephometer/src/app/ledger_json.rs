@@ -39,6 +39,7 @@ fn sink(sink: &LedgerSink) -> Value {
             "samples": number(&count.samples),
             "confirmed": number(&count.confirmed),
             "pending": number(&count.pending),
+            "failed_attempts": count.deliveries.snapshot().failed,
             "dropped": drops(&count.dropped),
         })
     });
@@ -53,7 +54,7 @@ fn sink(sink: &LedgerSink) -> Value {
     })
 }
 
-pub(super) fn number(counter: &AtomicU64) -> u64 {
+fn number(counter: &AtomicU64) -> u64 {
     counter.load(Relaxed)
 }
 

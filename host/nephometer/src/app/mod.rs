@@ -251,7 +251,7 @@ impl App {
             let line = move || admin.upgrade().map(|admin| Health::of(&admin).line());
             let line = move || line().unwrap_or_else(|| "stopping".to_owned());
             self.service.ready(&self.heartbeats, Box::new(line));
-            tokio::spawn(give_back_startup_pages());
+            running_tasks.background.spawn("startup pages", give_back_startup_pages());
         }
         let ended =
             running_tasks.run_until_stopped(&mut polls, &self.listeners, changes, stop).await;
@@ -288,6 +288,8 @@ async fn give_back_startup_pages() {
         // The agent is shutting down.
         Err(_) => {}
     }
+    // Background tasks end with the agent.
+    std::future::pending::<()>().await;
 }
 
 /// Gives Nova a moment to answer before the first cycle, so that the first samples are complete.

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::admin::AdminService;
 use super::page_state::state;
-use super::support;
+use super::{queries, support};
 use nephometer_http::{Method, Reply, Request, Router, StatusCode};
 use nephometer_model::Bound;
 use nephometer_view::{View, page_files};
@@ -47,13 +47,6 @@ pub(super) fn with_page(mut router: Router, admin: &Arc<AdminService>, view: &Ar
         .route(Method::GET, "/v1/events", move |_| {
             let ((admin, view), streams) = (parts.clone(), Arc::clone(&streams));
             async move { events(&admin, view, &streams) }
-        })
-        .private();
-    let parts = (Arc::clone(admin), Arc::clone(view));
-    router = router
-        .route(Method::GET, "/v1/state", move |_| {
-            let (admin, view) = parts.clone();
-            async move { Reply::json(&state(&admin, &view).await) }
         })
         .private();
     let parts = (Arc::clone(admin), Arc::clone(view));
@@ -132,15 +125,9 @@ async fn gaps(admin: &AdminService, view: &View) -> Reply {
     gaps.sort_by_key(|gap| std::cmp::Reverse(gap.until));
     let names = view.names();
     let listed = gaps.iter().take(GAPS).map(|gap| {
-        json!({
-            "resource": gap.resource,
-            "name": names.get(&gap.resource),
-            "source": gap.source,
-            "meters": gap.meters,
-            "from": gap.begin.iso(),
-            "until": gap.until.iso(),
-            "reason": gap.reason.as_str(),
-        })
+        let mut listed = queries::gap(gap);
+        listed["name"] = json!(names.get(&gap.resource));
+        listed
     });
     Reply::json(&json!({ "gaps": listed.collect::<Vec<_>>(), "count": gaps.len() }))
 }

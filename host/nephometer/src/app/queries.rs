@@ -34,7 +34,8 @@ pub async fn handle_store_request(
     result.map_or_else(Response::failed, Response::ok)
 }
 
-async fn list(spools: &Spools) -> Result<Value, String> {
+/// The spools, as `spool ls` has them.
+pub(super) async fn list(spools: &Spools) -> Result<Value, String> {
     let summary = |spool: &SpoolSummary| {
         json!({
             "spool": spool.name,
@@ -74,7 +75,8 @@ fn change_key(
     changed.map(|key| json!(key)).map_err(|error| Chain(&error).to_string())
 }
 
-fn gap(gap: &Gap) -> Value {
+/// A gap, as `gaps` has it.
+pub(super) fn gap(gap: &Gap) -> Value {
     let nanos = gap.until.as_nanos().saturating_sub(gap.begin.as_nanos());
     json!({
         "resource": gap.resource,

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::admin::AdminService;
 use super::agent_metrics::exposition;
-use super::health::Health;
 use super::page_state::state;
+use super::queries;
 use nephometer_http::{Reply, StatusCode};
 use nephometer_metrics::TextFormat;
 use nephometer_view::View;
@@ -32,16 +32,16 @@ pub(super) async fn reply(admin: &AdminService, view: &View) -> Reply {
 
 async fn files(admin: &AdminService, view: &View) -> Vec<SupportFile> {
     let pretty = |value: &Value| format!("{value:#}\n").into_bytes();
+    // Secrets cannot be printed.
+    let configuration = format!("{:#?}\n", *admin.resources.spec.borrow());
     let gaps = match admin.resources.gaps.all().await {
-        Ok(gaps) => json!(gaps),
+        Ok(gaps) => gaps.iter().map(queries::gap).collect(),
         Err(reason) => json!({ "error": reason }),
     };
     vec![
         ("versions.json", pretty(&versions())),
-        ("health.json", pretty(&Health::of(admin).json())),
+        ("configuration.txt", configuration.into_bytes()),
         ("state.json", pretty(&state(admin, view).await)),
-        ("status.json", pretty(&admin.status())),
-        ("components.json", pretty(&admin.component_status())),
         ("gaps.json", pretty(&gaps)),
         ("metrics.txt", exposition(admin, TextFormat::OpenMetrics).await.to_vec()),
         ("log.txt", (nephometer_telemetry::tail().join("\n") + "\n").into_bytes()),
