@@ -68,11 +68,10 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn execute(self) -> Result<()> {
         let answer = self.socket.send(&Request::Status)?;
-        let mut out = output::stdout();
         if self.json {
-            writeln!(out, "{answer}")?;
-            return Ok(out.flush()?);
+            return output::print_json(&answer);
         }
+        let mut out = output::stdout();
         writeln!(out, "nephometer {}, pid {}", text(&answer["version"]), answer["pid"])?;
         for sink in list(&answer["sinks"]) {
             let transformers = list(&sink["transformers"]).iter();

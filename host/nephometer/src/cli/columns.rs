@@ -2,6 +2,35 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+/// Bold text, up to [`PLAIN`].
+pub(super) const BOLD: &str = "\x1b[1m";
+/// The end of a style.
+const PLAIN: &str = "\x1b[0m";
+
+/// The size and abilities of an output that is drawn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Canvas {
+    /// Columns.
+    pub(super) columns: usize,
+    /// Rows.
+    pub(super) rows: usize,
+    /// Whether text may have styles.
+    pub(super) styled: bool,
+}
+
+impl Canvas {
+    /// Cuts a line to the columns.
+    pub(super) fn fit(self, line: &str) -> String {
+        cut(line, self.columns)
+    }
+
+    /// A line in a style, cut to the columns.
+    pub(super) fn style(self, style: &str, line: &str) -> String {
+        let line = self.fit(line);
+        if self.styled { format!("{style}{line}{PLAIN}") } else { line }
+    }
+}
+
 /// The columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
     text.width()

@@ -41,12 +41,11 @@ impl Explain {
             output::print_error("waiting for the next polling cycle");
         }
         let (answer, _) = socket.open(&Request::Explain { meter, resource, wait })?;
-        let mut out = output::stdout();
         if json {
-            writeln!(out, "{answer}")?;
-        } else {
-            print(&mut out, &answer)?;
+            return output::print_json(&answer);
         }
+        let mut out = output::stdout();
+        print(&mut out, &answer)?;
         Ok(out.flush()?)
     }
 }

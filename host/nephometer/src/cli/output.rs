@@ -33,6 +33,12 @@ pub(super) fn size() -> Option<(usize, usize)> {
     (columns > 0 && rows > 0).then_some((columns, rows))
 }
 
+/// Whether standard output is a terminal that can move its cursor.
+pub(super) fn can_redraw() -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stdout().is_terminal() && !dumb
+}
+
 /// Whether standard output may have colours: it is a terminal, and its user does not refuse them
 /// (<https://no-color.org>).
 pub(super) fn is_coloured() -> bool {

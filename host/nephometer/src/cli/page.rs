@@ -26,10 +26,8 @@ pub(super) struct Page {
 impl Page {
     pub(super) fn execute(self) -> Result<()> {
         let answer = self.socket.send(&Request::Page)?;
-        let mut out = output::stdout();
         if self.json {
-            writeln!(out, "{answer}")?;
-            return Ok(out.flush()?);
+            return output::print_json(&answer);
         }
         let addresses = answer["addresses"].as_array().map_or(&[][..], Vec::as_slice);
         if addresses.is_empty() {
@@ -37,6 +35,7 @@ impl Page {
                           set it to 127.0.0.1:9464, for example, and restart the agent";
             return Err(anyhow::anyhow!(reason).context(Failure::Unavailable));
         }
+        let mut out = output::stdout();
         let token = answer["token"].as_str().unwrap_or_default();
         for address in addresses.iter().filter_map(|address| address.as_str()) {
             writeln!(out, "{address}#token={token}")?;

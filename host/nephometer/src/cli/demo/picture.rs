@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::cloud::{Cloud, Machine, Quantity};
-use crate::cli::columns;
+use crate::cli::columns::{self, BOLD, Canvas};
 use nephometer_model::clean;
 use nephometer_telemetry::Ledger;
 use nephometer_wasm::{ComponentStats, ListedComponent};
@@ -18,20 +18,7 @@ const TALL: usize = 32;
 /// The widest sparkline.
 const SPARKLINE: usize = 24;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
-const PLAIN: &str = "\x1b[0m";
-
-/// The size and abilities of the output.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Canvas {
-    /// Columns.
-    pub(super) columns: usize,
-    /// Rows; machines beyond are counted.
-    pub(super) rows: usize,
-    /// Whether headings are bold.
-    pub(super) colour: bool,
-}
 
 /// What the picture shows.
 pub(super) struct Scene<'a> {
@@ -49,7 +36,7 @@ pub(super) fn lines(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
     // Besides: the title, a heading with an empty line, and the line where the cursor stays.
     let used: usize = below.iter().map(|line| height(line, canvas)).sum();
     let room = canvas.rows.saturating_sub(used + 4).max(3);
-    let mut lines = vec![fit(&clean(scene.title), canvas)];
+    let mut lines = vec![canvas.fit(&clean(scene.title))];
     lines.extend(machines(scene.cloud, room, canvas));
     lines.extend(below);
     lines
@@ -74,15 +61,15 @@ fn machines(cloud: &Cloud, room: usize, canvas: Canvas) -> Vec<String> {
         cpu = wide(4),
         bytes = wide(8),
     );
-    let mut lines = vec![String::new(), styled(BOLD, &heading, canvas)];
+    let mut lines = vec![String::new(), canvas.style(BOLD, &heading)];
     let total = cloud.machines().len();
     let shown = if total > room { room - 1 } else { total };
     lines.extend(cloud.machines().take(shown).map(|machine| row(machine, cloud, spark, canvas)));
     if total == 0 {
-        lines.push(styled(DIM, "waiting for the second polling cycle: rates need two", canvas));
+        lines.push(canvas.style(DIM, "waiting for the second polling cycle: rates need two"));
     }
     if total > shown {
-        lines.push(styled(DIM, &format!("and {} more", total - shown), canvas));
+        lines.push(canvas.style(DIM, &format!("and {} more", total - shown)));
     }
     lines
 }
@@ -110,7 +97,7 @@ fn row(machine: &Machine, cloud: &Cloud, spark: usize, canvas: Canvas) -> String
         let bars = sparkline(&values.last(spark).collect::<Vec<_>>(), most);
         line += &format!("  {text:>width$} {bars:<spark$}");
     }
-    fit(line.trim_end(), canvas)
+    canvas.fit(line.trim_end())
 }
 
 /// One bar a value. The highest stands for `most`, or for the highest value if that is more.
@@ -143,7 +130,7 @@ fn pipeline(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
         "{:<14} {:<29} {:>14} {:>8} {:>9}",
         "SINK", "COMPONENT", "SAMPLES", "EACH", "MEMORY"
     );
-    let mut lines = vec![String::new(), styled(BOLD, &heading, canvas)];
+    let mut lines = vec![String::new(), canvas.style(BOLD, &heading)];
     for component in scene.components {
         let stats = component.counters.stats();
         let sink = component.location.rsplit_once('/').map_or("", |(sink, _)| sink);
@@ -153,10 +140,10 @@ fn pipeline(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
         let each = each(&stats);
         let memory = bytes_text(as_float(stats.memory_peak));
         let (sink, name) = (cell(sink, 14), cell(&name, 29));
-        lines.push(fit(&format!("{sink} {name} {samples:>14} {each:>8} {memory:>9}"), canvas));
+        lines.push(canvas.fit(&format!("{sink} {name} {samples:>14} {each:>8} {memory:>9}")));
     }
     for one in MessageCounts::of_publishers(scene.ledger) {
-        lines.push(fit(&clean(&format!("messages: {one}; {}", one.label)), canvas));
+        lines.push(canvas.fit(&clean(&format!("messages: {one}; {}", one.label))));
     }
     lines
 }
@@ -214,10 +201,10 @@ impl fmt::Display for MessageCounts {
 }
 
 fn next(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
-    let mut lines = vec![String::new(), styled(BOLD, "TRY IN ANOTHER TERMINAL", canvas)];
+    let mut lines = vec![String::new(), canvas.style(BOLD, "TRY IN ANOTHER TERMINAL")];
     for (what, command) in scene.next {
         if canvas.rows >= TALL {
-            lines.push(styled(DIM, &format!("# {what}"), canvas));
+            lines.push(canvas.style(DIM, &format!("# {what}")));
         }
         // Never cut: it is for copying. A terminal wraps it.
         lines.push(clean(command));
@@ -228,16 +215,6 @@ fn next(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
 #[expect(clippy::cast_precision_loss, reason = "for people to look at")]
 fn as_float(number: u64) -> f64 {
     number as f64
-}
-
-fn styled(style: &str, text: &str, canvas: Canvas) -> String {
-    let text = fit(text, canvas);
-    if canvas.colour { format!("{style}{text}{PLAIN}") } else { text }
-}
-
-/// A text cut to the width of the canvas.
-fn fit(text: &str, canvas: Canvas) -> String {
-    columns::cut(text, canvas.columns)
 }
 
 /// A cleaned text of exactly this width.
@@ -268,10 +245,10 @@ mod tests {
 
     #[test]
     fn a_long_command_takes_more_rows_and_a_style_none() {
-        let canvas = Canvas { columns: 80, rows: 24, colour: true };
+        let canvas = Canvas { columns: 80, rows: 24, styled: true };
         let lengths = [0, 80, 81].map(|length| height(&"x".repeat(length), canvas));
         assert_eq!(lengths, [1, 1, 2]);
-        assert_eq!(height(&styled(BOLD, &"x".repeat(90), canvas), canvas), 1);
+        assert_eq!(height(&canvas.style(BOLD, &"x".repeat(90)), canvas), 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Draws the picture: in place on a terminal, else now and then below what is there.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 use super::cloud::Cloud;
-use super::picture::{self, Canvas, Scene};
+use super::picture::{self, Scene};
 use crate::app::running_components;
+use crate::cli::columns::Canvas;
 use crate::cli::output;
 use nephometer_pipeline::SinkOutput;
 use nephometer_telemetry::Ledger;
@@ -34,12 +35,12 @@ pub(super) struct DemoScreen {
 impl DemoScreen {
     /// Shows outputs of sinks until the channel closes. Gives back what is known then.
     pub(super) async fn show(&self, outputs: mpsc::Receiver<SinkOutput>) -> io::Result<Cloud> {
-        if can_redraw() { self.redraw(outputs).await } else { self.print(outputs).await }
+        if output::can_redraw() { self.redraw(outputs).await } else { self.print(outputs).await }
     }
 
     /// Shows the last picture, which stays.
     pub(super) fn last(&self, cloud: &Cloud) -> io::Result<()> {
-        if can_redraw() { self.draw(cloud) } else { self.write(cloud) }
+        if output::can_redraw() { self.draw(cloud) } else { self.write(cloud) }
     }
 
     async fn redraw(&self, mut outputs: mpsc::Receiver<SinkOutput>) -> io::Result<Cloud> {
@@ -62,7 +63,7 @@ impl DemoScreen {
     fn draw(&self, cloud: &Cloud) -> io::Result<()> {
         let (columns, rows) = output::size().unwrap_or(DEFAULT);
         let (columns, rows) = (columns.max(20), rows.max(4));
-        let canvas = Canvas { columns, rows, colour: output::is_coloured() };
+        let canvas = Canvas { columns, rows, styled: output::is_coloured() };
         let mut left = rows - 1;
         let mut out = output::terminal();
         // Home; each line is cleared to its end, and what is below: this does not flicker.
@@ -96,7 +97,7 @@ impl DemoScreen {
     }
 
     fn write(&self, cloud: &Cloud) -> io::Result<()> {
-        let canvas = Canvas { columns: DEFAULT.0, rows: usize::MAX, colour: false };
+        let canvas = Canvas { columns: DEFAULT.0, rows: usize::MAX, styled: false };
         let mut out = output::stdout();
         for line in self.lines(cloud, canvas) {
             writeln!(out, "{line}")?;
@@ -145,12 +146,6 @@ impl DemoScreen {
     fn cycles(&self) -> u64 {
         self.ledger.polling.intervals().values().map(|one| one.cycles).max().unwrap_or(0)
     }
-}
-
-/// Whether standard output is a terminal that can move its cursor.
-fn can_redraw() -> bool {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    io::stdout().is_terminal() && !dumb
 }
 
 /// A cleared screen without a cursor. The cursor is back at the end, also after a panic.

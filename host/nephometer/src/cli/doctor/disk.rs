@@ -133,7 +133,7 @@ fn space(existing: &Path, store: &Path, total: u64) -> Diagnosis {
     Diagnosis::ok(CHECK, what)
 }
 
-/// Writes a file without a name and waits until it is on disk. Nothing of it remains.
+/// Writes a file without a name, and waits until it is on disk. The system removes it when it is closed.
 fn durable(existing: &Path) -> Diagnosis {
     let shown = existing.display();
     let started = Instant::now();

@@ -18,8 +18,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use self::tables::{Snapshot, SnapshotChange};
 use self::terminal::RawTerminal;
-use self::view::{LiveView, TopCanvas};
+use self::view::LiveView;
 use super::ask::{Socket, text};
+use super::columns::Canvas;
 use super::run::{block_on, runtime};
 use super::{Failure, output};
 use crate::control::{self, ControlError, Request};
@@ -187,7 +188,7 @@ fn answers(path: PathBuf) -> mpsc::Receiver<Result<Snapshot, String>> {
 
 fn draw(view: &mut LiveView, watched: &Watched) -> io::Result<()> {
     let (columns, rows) = output::size().unwrap_or(DEFAULT);
-    let canvas = TopCanvas { columns, rows, styled: output::is_coloured() };
+    let canvas = Canvas { columns, rows, styled: output::is_coloured() };
     let lines = view.lines(&watched.titles(), Some(&watched.change()), canvas);
     let mut out = output::terminal();
     // Home; each line is cleared to its end, and what is below: this does not flicker.

@@ -24,8 +24,7 @@ pub(super) enum Key {
 
 /// Whether standard input and output are a terminal that can move its cursor.
 pub(super) fn is_capable() -> bool {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    io::stdin().is_terminal() && io::stdout().is_terminal() && !dumb
+    io::stdin().is_terminal() && output::can_redraw()
 }
 
 /// A screen of its own without a cursor, and a terminal that hands over each key. Everything is as before

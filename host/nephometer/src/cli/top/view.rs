@@ -2,23 +2,13 @@
 
 use super::tables::{SnapshotChange, SortOrder};
 use super::terminal::Key;
-use crate::cli::columns;
+use crate::cli::columns::{BOLD, Canvas};
 
-const BOLD: &str = "\x1b[1m";
 const REVERSE: &str = "\x1b[7m";
-const PLAIN: &str = "\x1b[0m";
 const NAMES: [&str; 3] = ["sinks", "components", "publishers"];
 const HELP: &str = "tab: next table; left, right: sort by; r: reverse; up, down: scroll; q: quit";
 /// Rows of the tables that are not selected, if the screen is full.
 const FEW: usize = 3;
-
-/// The size and abilities of the terminal.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TopCanvas {
-    pub(super) columns: usize,
-    pub(super) rows: usize,
-    pub(super) styled: bool,
-}
 
 /// What the keys change.
 #[derive(Debug, Default)]
@@ -52,13 +42,9 @@ impl LiveView {
         &mut self,
         titles: &[String],
         change: Option<&SnapshotChange<'_>>,
-        canvas: TopCanvas,
+        canvas: Canvas,
     ) -> Vec<String> {
-        let style = |style: &str, line: &str| match canvas.styled {
-            true => format!("{style}{line}{PLAIN}"),
-            false => line.to_owned(),
-        };
-        let fit = |line: &str| columns::cut(line, canvas.columns);
+        let fit = |line: &str| canvas.fit(line);
         let mut lines: Vec<String> = titles.iter().map(|line| fit(line)).collect();
         if let Some(change) = change {
             lines.push(fit(&format!("domains {}", change.domains())));
@@ -84,9 +70,9 @@ impl LiveView {
                     false => heading,
                 };
                 lines.push(String::new());
-                lines.push(style(BOLD, &fit(&heading)));
+                lines.push(canvas.style(BOLD, &heading));
                 let mut rows = table.lines(selected.then_some(order)).into_iter();
-                lines.extend(rows.next().map(|header| style(REVERSE, &fit(&header))));
+                lines.extend(rows.next().map(|header| canvas.style(REVERSE, &header)));
                 lines.extend(rows.skip(skipped).take(shown[at]).map(|row| fit(&row)));
             }
         }
@@ -137,7 +123,7 @@ mod tests {
     #[test]
     fn a_small_terminal_has_the_titles_and_the_help() {
         let mut view = LiveView::default();
-        let canvas = TopCanvas { columns: 20, rows: 4, styled: false };
+        let canvas = Canvas { columns: 20, rows: 4, styled: false };
         let titles = ["nephometer, a title that is too long".to_owned()];
         let lines = view.lines(&titles, None, canvas);
         assert_eq!(lines, ["nephometer, a title…", "", "tab: next table; le…"]);
