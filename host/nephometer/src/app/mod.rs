@@ -41,7 +41,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::control::ControlError;
-use crate::memory;
 use nephometer_config::{AgentSpec, SourceSpec};
 use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{PollContext, PollSchedule};
@@ -69,8 +68,6 @@ const BATCHES: usize = 4;
 /// Capacity of the channel of changes: the supervisor waits until each is applied.
 const CHANGES: usize = 1;
 
-/// After this the start is over, with the first polling cycle and the loading of components.
-const STARTED: Duration = Duration::from_secs(20);
 /// How long the first cycle of an agent waits for Nova.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// The same if it polls a few times only, as `once`.
@@ -251,7 +248,7 @@ impl App {
             let line = move || admin.upgrade().map(|admin| Health::of(&admin).line());
             let line = move || line().unwrap_or_else(|| "stopping".to_owned());
             self.service.ready(&self.heartbeats, Box::new(line));
-            running_tasks.background.spawn("startup pages", give_back_startup_pages());
+            running_tasks.background.spawn("startup pages", process::give_back_startup_pages());
         }
         let ended =
             running_tasks.run_until_stopped(&mut polls, &self.listeners, changes, stop).await;
@@ -277,19 +274,6 @@ impl App {
         self.journal.sync().await;
         ended.and(drained).and(delivered)
     }
-}
-
-/// Once the agent runs, it needs little of what its start has touched.
-async fn give_back_startup_pages() {
-    tokio::time::sleep(STARTED).await;
-    match tokio::task::spawn_blocking(memory::give_back_startup_pages).await {
-        Ok(Ok(bytes)) => events::process::startup_pages_given_back(bytes),
-        Ok(Err(error)) => events::process::startup_pages_kept(&error),
-        // The agent is shutting down.
-        Err(_) => {}
-    }
-    // Background tasks end with the agent.
-    std::future::pending::<()>().await;
 }
 
 /// Gives Nova a moment to answer before the first cycle, so that the first samples are complete.

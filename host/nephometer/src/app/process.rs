@@ -1,10 +1,16 @@
-//! Numbers of this process, from the kernel.
+//! This process: its numbers from the kernel, and memory that only its start needed.
 
 use std::fs;
 use std::time::Duration;
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::memory;
+use nephometer_telemetry::events;
+
+/// After this the start is over, with the first polling cycle and the loading of components.
+const STARTED: Duration = Duration::from_secs(20);
 
 /// What the kernel counts for this process. `None` where it does not say.
 #[derive(Debug)]
@@ -40,6 +46,19 @@ impl ProcessNumbers {
             start_seconds: number(19).and_then(start),
         }
     }
+}
+
+/// Once the agent runs, it needs little of what its start has touched.
+pub(super) async fn give_back_startup_pages() {
+    tokio::time::sleep(STARTED).await;
+    match tokio::task::spawn_blocking(memory::give_back_startup_pages).await {
+        Ok(Ok(bytes)) => events::process::startup_pages_given_back(bytes),
+        Ok(Err(error)) => events::process::startup_pages_kept(&error),
+        // The agent is shutting down.
+        Err(_) => {}
+    }
+    // Background tasks end with the agent.
+    std::future::pending::<()>().await;
 }
 
 /// The time of a start that is given in ticks since the boot.
