@@ -14,10 +14,15 @@ LAB    := .lab
 # Steps depend on the output of earlier ones; cargo itself uses all cores.
 .NOTPARALLEL:
 
+# What `make build` compiles. `make test` compiles the tests together with the programs: one after the other, half of all packages
+# would be compiled twice, because tests need other features of them.
+PROGRAMS := -p nephometer -p nephometer-collector
+test soak: PROGRAMS := --workspace --exclude nephometer-bench --bins --tests
+
 .PHONY: build
 build: ## build the agent and the collector (target/release/), and the shipped components (target/components/)
 	scripts/install build
-	cargo build --release --locked -p nephometer -p nephometer-collector
+	cargo build --release --locked $(PROGRAMS)
 	scripts/wasm-build
 
 .PHONY: agent
@@ -171,7 +176,7 @@ guide: ## run the commands of docs/authoring.md for each language in an empty fo
 
 .PHONY: fuzz
 fuzz: $(FUZZ) build ## fuzz each parser, then hostile components, FUZZ_SECONDS=60 each; the first build takes long
-	for target in amqp answer options component xml statistics yaml oslo url spool control; do \
+	for target in amqp answer options component xml statistics yaml oslo url spool control http; do \
 	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run --fuzz-dir host/fuzz --target-dir target/fuzz \
 	    --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; \
 	done

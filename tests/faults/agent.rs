@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::assert_all_delivered;
 use crate::harness::{
-    Agent, Consumer, Lab, PATIENCE, Proxy, broker, closed_port, eventually, public_keys, root,
-    scaled, text,
+    Agent, Consumer, Lab, PATIENCE, Proxy, broker, closed_port, eventually, public_keys, scaled,
+    text,
 };
 
 /// A reproducible pseudorandom generator.
@@ -150,24 +149,11 @@ fn full_disk_of_the_store_loses_nothing() {
     assert_all_delivered(&keys, &consumer, &ledger, "notifier");
 }
 
-/// Compiles the library that makes the agent's disk slow, read-only or hang; returns its path.
-pub(super) fn disk_faults(agent: &Agent) -> String {
-    let library = agent.folder.at("disk.so");
-    let source = root().join("tests/faults/disk.c");
-    let arguments = ["-shared", "-fPIC", "-O2", "-o"];
-    let output = Command::new("gcc").args(arguments).arg(&library).arg(source).arg("-ldl").output();
-    let output = output.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    library.display().to_string()
-}
-
 #[test]
 fn slow_disk_skips_no_cycle_and_loses_nothing() {
     let agent = Agent::new("faults-slow").amqp(broker().amqp_url());
-    let library = disk_faults(&agent);
     let agent = agent
-        .variable("LD_PRELOAD", &library)
-        .variable("FAULT_SYNC_MS", "50")
+        .preload("disk", &[("FAULT_SYNC_MS", "50")])
         .everything_to(&["notifier://?topic=slow"]);
     let consumer = Consumer::new(broker().amqp_url(), "slow");
     let mut running = agent.run();
@@ -180,10 +166,9 @@ fn slow_disk_skips_no_cycle_and_loses_nothing() {
 #[test]
 fn read_only_disk_is_retried() {
     let agent = Agent::new("faults-readonly").amqp(broker().amqp_url());
-    let (library, flag) = (disk_faults(&agent), agent.folder.at("readonly"));
+    let flag = agent.folder.at("readonly");
     let agent = agent
-        .variable("LD_PRELOAD", &library)
-        .variable("FAULT_READONLY", flag.to_str().unwrap())
+        .preload("disk", &[("FAULT_READONLY", flag.to_str().unwrap())])
         .everything_to(&["notifier://?topic=readonly"]);
     let consumer = Consumer::new(broker().amqp_url(), "readonly");
     let mut running = agent.run();

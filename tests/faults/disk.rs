@@ -5,7 +5,6 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::agent::disk_faults;
 use crate::harness::{Agent, PATIENCE, Running, closed_port, component, eventually, ndjson, text};
 
 fn samples(agent: &Agent, file: &str) -> usize {
@@ -30,12 +29,11 @@ fn spooled(agent: &Agent, spool: &str) -> Vec<String> {
 #[test]
 fn publisher_added_while_the_disk_fails_keeps_its_spool() {
     let agent = Agent::new("faults-unread").set("shutdown_grace", "1s");
-    let (library, flag) = (disk_faults(&agent), agent.folder.at("readonly"));
+    let flag = agent.folder.at("readonly");
     let away = format!("notifier://guest:guest@127.0.0.1:{}/?topic=kept", closed_port());
     let file = format!("file://{}?json", agent.folder.at("out").display());
     let agent = agent
-        .variable("LD_PRELOAD", &library)
-        .variable("FAULT_READONLY", flag.to_str().unwrap())
+        .preload("disk", &[("FAULT_READONLY", flag.to_str().unwrap())])
         .everything_to(&[&away]);
     let mut running = agent.run();
     running.wait_for_cycles(3);
@@ -75,7 +73,7 @@ fn publisher_added_while_the_disk_fails_keeps_its_spool() {
 #[test]
 fn lagging_sink_waits_while_the_disk_fails() {
     let agent = Agent::new("faults-lag").set("shutdown_grace", "1s");
-    let (library, flag) = (disk_faults(&agent), agent.folder.at("readonly"));
+    let flag = agent.folder.at("readonly");
     let components = agent.folder.at("components");
     fs::create_dir(&components).unwrap();
     let put = |name: &str| {
@@ -87,8 +85,7 @@ fn lagging_sink_waits_while_the_disk_fails() {
     let out = format!("file://{}?json", agent.folder.at("out").display());
     let agent = agent
         .set("components.path", json!([components]))
-        .variable("LD_PRELOAD", &library)
-        .variable("FAULT_READONLY", flag.to_str().unwrap())
+        .preload("disk", &[("FAULT_READONLY", flag.to_str().unwrap())])
         .through("[{name: counting, parameters: {}}]", &[&out]);
     let mut running = agent.run();
     wait_for_log(&running, "component failed twice on a batch");
@@ -126,7 +123,7 @@ fn hung_disk_blocks_only_sinks_that_write_to_it() {
     let agent = Agent::new("faults-hang")
         .set("shutdown_grace", "60s")
         .set("components.by_name.misbehaving", json!({"on_error": "drop"}));
-    let (library, flag) = (disk_faults(&agent), agent.folder.at("hangs"));
+    let flag = agent.folder.at("hangs");
     let out = |sink: &str| format!("'file://{}?json'", agent.folder.at(sink).display());
     let bad = "transformers: [{name: misbehaving, parameters: {mode: trap-transform}}]";
     let pipeline = format!(
@@ -142,9 +139,7 @@ fn hung_disk_blocks_only_sinks_that_write_to_it() {
         out("good")
     );
     let agent = agent
-        .variable("LD_PRELOAD", &library)
-        .variable("FAULT_HANG", flag.to_str().unwrap())
-        .variable("FAULT_HANG_AT", "/failures/")
+        .preload("disk", &[("FAULT_HANG", flag.to_str().unwrap()), ("FAULT_HANG_AT", "/failures/")])
         .pipeline(&pipeline);
     fs::write(&flag, "").unwrap();
     let mut running = agent.run();
@@ -168,12 +163,10 @@ fn hung_disk_blocks_only_sinks_that_write_to_it() {
 #[test]
 fn recording_on_a_hung_disk_ends_and_polling_goes_on() {
     let agent = Agent::new("faults-recording");
-    let (library, flag) = (disk_faults(&agent), agent.folder.at("hangs"));
+    let flag = agent.folder.at("hangs");
     let out = format!("file://{}?json", agent.folder.at("out").display());
     let agent = agent
-        .variable("LD_PRELOAD", &library)
-        .variable("FAULT_HANG", flag.to_str().unwrap())
-        .variable("FAULT_HANG_AT", "/recording")
+        .preload("disk", &[("FAULT_HANG", flag.to_str().unwrap()), ("FAULT_HANG_AT", "/recording")])
         .everything_to(&[&out]);
     let recording = agent.folder.at("recording");
     let arguments = ["run", "--log-format", "json", "--log", "debug", "--record"];

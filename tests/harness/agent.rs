@@ -95,6 +95,19 @@ impl Agent {
         self
     }
 
+    /// Compiles `tests/faults/NAME.c` and loads it into the agent, with its settings as variables.
+    pub(crate) fn preload(self, name: &str, settings: &[(&str, &str)]) -> Self {
+        let library = self.folder.at(&format!("{name}.so"));
+        let source = root().join(format!("tests/faults/{name}.c"));
+        let arguments = ["-shared", "-fPIC", "-O2", "-o"];
+        let mut compiler = Command::new("gcc");
+        let output = compiler.args(arguments).arg(&library).arg(source).arg("-ldl").output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let agent = self.variable("LD_PRELOAD", library.to_str().unwrap());
+        settings.iter().fold(agent, |agent, (name, value)| agent.variable(name, value))
+    }
+
     /// Sets the log filter; the default is `debug`.
     pub(crate) fn log(mut self, filter: &'static str) -> Self {
         self.log = filter;

@@ -122,6 +122,11 @@ impl Lab {
         self.command("kill-libvirt", &[]);
     }
 
+    /// Sends a signal to libvirtd.
+    pub(crate) fn signal_libvirt(&self, signal: &str) {
+        self.command("signal-libvirt", &[signal]);
+    }
+
     /// Starts libvirtd again for the same guests.
     pub(crate) fn start_libvirt(&self) {
         self.command("start-libvirt", &[]);
@@ -129,8 +134,20 @@ impl Lab {
 
     /// Sends a signal to a guest's QEMU.
     pub(crate) fn signal_guest(&self, guest: &str, signal: &str) {
+        as_root("kill", &[signal, &self.guest_pid(guest)]);
+    }
+
+    /// Removes the interface of a guest on the host's side, so that libvirt has no counters of it.
+    pub(crate) fn remove_interface(&self, guest: &str) {
+        let listed = self.virsh(&["domiflist", guest]);
+        let name = listed.split_whitespace().next().unwrap();
+        let pid = self.guest_pid(guest);
+        as_root("nsenter", &["-t", &pid, "-n", "ip", "link", "delete", name]);
+    }
+
+    fn guest_pid(&self, guest: &str) -> String {
         let file = PathBuf::from(&self.environment["QEMU_PIDS"]).join(format!("{guest}.pid"));
-        as_root("kill", &[signal, as_root("cat", &[file.to_str().unwrap()]).trim()]);
+        as_root("cat", &[file.to_str().unwrap()]).trim().to_owned()
     }
 
     /// Kills the broker with SIGKILL.

@@ -33,7 +33,7 @@ pub(crate) use ledger::{Balance, Ledger};
 pub(crate) use openapi::{document, validate};
 pub(crate) use openstack::{Cloud, cloud};
 pub(crate) use proxy::{Cut, Proxy};
-pub(crate) use resident::Resident;
+pub(crate) use resident::{Resident, high_water};
 pub(crate) use samples::{
     AS_DICT, CATALOGUE, MESSAGE, field, keys, ndjson, number, sorted_by_time, text,
 };

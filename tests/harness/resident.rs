@@ -37,7 +37,8 @@ impl Resident {
     }
 }
 
-fn high_water(pid: Pid) -> Option<u64> {
+/// The peak of the resident memory of a process so far, KiB. `None` if it has ended.
+pub(crate) fn high_water(pid: Pid) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().trim_end_matches(" kB").parse().expect("a number of KiB"))

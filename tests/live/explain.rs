@@ -29,7 +29,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 /// UUID and name of an instance whose samples have, or have not, a project.
-fn instance(agent: &Agent, owned: bool) -> (String, String) {
+pub(super) fn instance(agent: &Agent, owned: bool) -> (String, String) {
     let arguments = ["once", "--raw", "--format", "ndjson", "--samples", "1"];
     let samples = ndjson(&agent.execute(&arguments).code(0).stdout);
     let found = samples.iter().find(|sample| sample["project_id"].is_string() == owned).unwrap();

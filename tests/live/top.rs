@@ -1,6 +1,6 @@
 //! `nephometer top`, in a terminal of tmux.
 
-use crate::harness::{Agent, PATIENCE, Terminal, eventually};
+use crate::harness::{Agent, PATIENCE, Terminal, closed_port, eventually};
 
 use super::agent;
 
@@ -22,16 +22,21 @@ fn wait(terminal: &Terminal, what: &str, is: impl Fn(&str) -> bool) -> String {
 
 #[test]
 fn the_view_is_live_sortable_and_survives_a_restart_and_a_resize() {
-    let agent = agent("top");
+    let port = closed_port();
+    let agent = agent("top").set("telemetry.listen", format!("127.0.0.1:{port}"));
     let mut running = agent.run();
     running.wait_for_cycles(2);
     let terminal = start(&agent, "");
     let shown = wait(&terminal, "rates", |shown| shown.contains(" samples/s,"));
     assert!(shown.starts_with("nephometer "), "{shown}");
     assert!(shown.contains("3 healthy"), "{shown}");
-    for table in ["> SINKS (2)", "  COMPONENTS (1)", "  PUBLISHERS (2)", "rate_of_change@"] {
+    for table in ["  SINKS (2)", "  COMPONENTS (1)", "  PUBLISHERS (2)", "rate_of_change@"] {
         assert!(shown.contains(table), "{table}: {shown}");
     }
+    let shown = wait(&terminal, "domains", |shown| shown.contains("> DOMAINS (3)"));
+    assert!(shown.lines().filter(|line| line.contains(" healthy ")).count() >= 3, "{shown}");
+    terminal.tmux(&["send-keys", "Tab"]);
+    let shown = wait(&terminal, "the next table", |shown| shown.contains("> SINKS (2)"));
     let order = |shown: &str| {
         let rows = shown.lines().filter(|line| line.contains(" running "));
         rows.map(|row| row.split_whitespace().next().unwrap().to_owned()).collect::<Vec<_>>()
@@ -77,7 +82,8 @@ fn without_a_terminal_or_an_agent_it_is_an_error_and_no_color_is_plain() {
     running.wait_for_cycles(1);
     for (before, styled) in [("NO_COLOR=1", false), ("", true)] {
         let terminal = start(&agent, before);
-        wait(&terminal, "a picture", |shown| shown.contains("SINKS (2)"));
+        let shown = wait(&terminal, "a picture", |shown| shown.contains("SINKS (2)"));
+        assert!(shown.contains("DOMAINS (the agent has no telemetry.listen)"), "{shown}");
         let raw = terminal.tmux(&["capture-pane", "-p", "-e"]);
         assert_eq!(raw.contains('\u{1b}'), styled, "{before}: {raw:?}");
     }

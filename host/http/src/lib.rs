@@ -18,6 +18,8 @@ mod body;
 mod connection;
 mod connections;
 mod exchange;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod listener;
 mod router;
 mod server;

@@ -415,3 +415,35 @@ async fn malformed_requests_end_their_own_connection() {
     status(&site.get("/metrics", HERE).await, 200);
     assert!(!site.task.is_finished());
 }
+
+/// Requests that are honest, and ones that are cut, repeated and changed. `make fuzz` finds more.
+#[test]
+fn any_bytes_get_bounded_replies() {
+    let seeds = [
+        "GET /open HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "POST /echo/a%20b HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 3\r\n\r\nabc",
+        "POST /echo/x HTTP/1.1\r\nhost: [::1]:80\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        "GET /private HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer x\r\n\r\n",
+        "HEAD /open HTTP/1.0\r\n\r\n",
+    ];
+    let mut state = 27_u64;
+    let mut below = |end: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(state >> 33).unwrap() % end
+    };
+    for _ in 0..3_000 {
+        let mut input = vec![u8::try_from(below(256)).unwrap()];
+        for _ in 0..=below(3) {
+            input.extend(seeds[below(seeds.len())].as_bytes());
+        }
+        for _ in 0..below(4) {
+            let at = below(input.len());
+            match below(3) {
+                0 => input[at] = u8::try_from(below(256)).unwrap(),
+                1 => input.truncate(at + 1),
+                _ => input.insert(at, b"\r\n:% 0"[below(6)]),
+            }
+        }
+        fuzz::http(&input);
+    }
+}

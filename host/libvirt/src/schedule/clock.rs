@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 
 use nephometer_model::{Moment, Timestamp};
 
@@ -37,7 +37,7 @@ impl Clock {
     /// Now, on all clocks.
     pub fn now(&self) -> Moment {
         let (wall, boot) = wall_and_boot();
-        let (continuous, monotonic) = (self.continuous(boot), nanos(ClockId::Monotonic));
+        let (continuous, monotonic) = (self.continuous(boot), nanos(ClockId::CLOCK_MONOTONIC));
         Moment { wall, continuous: Some(continuous), monotonic: Some(monotonic) }
     }
 }
@@ -46,7 +46,8 @@ impl Clock {
 /// their difference continues the clock in the next process, and an error in it is one of rates.
 fn wall_and_boot() -> (Timestamp, u64) {
     let read = || {
-        let (before, wall, after) = (nanos(ClockId::Boottime), wall(), nanos(ClockId::Boottime));
+        let (before, wall, after) =
+            (nanos(ClockId::CLOCK_BOOTTIME), wall(), nanos(ClockId::CLOCK_BOOTTIME));
         let apart = after.saturating_sub(before);
         (apart, (wall, before + apart / 2))
     };
@@ -70,10 +71,10 @@ fn wall() -> Timestamp {
     Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// Read through the C library, so that tests can suspend the host. 0 if there is no such clock.
 fn nanos(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+    let time = clock_gettime(clock).map(std::time::Duration::from).unwrap_or_default();
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -24,7 +24,11 @@ use nephometer_libvirt::schedule::Clock;
 use nephometer_pipeline::{SinkHandle, Taps};
 use nephometer_store::{DeadLetters, Gaps, Identity, Spools};
 use nephometer_telemetry::{Ledger, PollingStats};
+use nephometer_view::{View, ViewFeed};
 use nephometer_wasm::ComponentHost;
+
+/// Domains in an answer.
+const DOMAINS: usize = 200;
 
 /// The parts of the agent that requests read from.
 pub(super) struct AdminResources {
@@ -35,6 +39,9 @@ pub(super) struct AdminResources {
     /// `None` without a store on disk.
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) page: PageAccess,
+    /// What is remembered of guests, and where batches are offered to it; `None` without a listener for the
+    /// agent's own state.
+    pub(super) view: Option<(Arc<View>, Arc<ViewFeed>)>,
     pub(super) taps: Taps,
     /// The configuration that is in effect.
     pub(super) spec: watch::Sender<Arc<AgentSpec>>,
@@ -104,6 +111,11 @@ impl AdminService {
             Request::Page => {
                 let PageAccess { token, addresses } = &self.resources.page;
                 Response::ok(json!({ "addresses": addresses, "token": token }))
+            }
+            Request::Domains => {
+                let view = self.resources.view.as_ref();
+                let none = || json!({ "domains": [], "count": 0, "all": null });
+                Response::ok(view.map_or_else(none, |(view, _)| view.domains("", DOMAINS)))
             }
             request @ (Request::Spools
             | Request::SpoolPage { .. }

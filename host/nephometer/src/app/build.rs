@@ -24,6 +24,7 @@ use nephometer_pipeline::transform::StateBudget;
 use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts, Taps};
 use nephometer_store::{DeadLetters, Identity, Journal, JournalBounds, Spools, Store, WhenFull};
 use nephometer_telemetry::{Service, events};
+use nephometer_view::View;
 use nephometer_wasm::ComponentHost;
 
 /// The bound on samples in the journal, besides its bound in bytes. Heads of batches are in memory;
@@ -135,7 +136,12 @@ fn admin_resources(
     factory: &Factory,
 ) -> Result<AdminResources, AppError> {
     let token = store.page_token()?;
+    let view = (!spec.telemetry.addresses.is_empty()).then(|| {
+        let (view, feed) = View::with_feed();
+        (view, Arc::new(feed))
+    });
     Ok(AdminResources {
+        view,
         hypervisor: Arc::clone(hypervisor),
         dead_letters,
         spools: factory.spools.clone(),

@@ -45,19 +45,18 @@ impl Listeners {
     /// Those of the configuration; none without an admin service.
     pub(super) fn new(spec: &AgentSpec, admin: Option<&Arc<AdminService>>) -> Self {
         let mut listeners = Vec::new();
-        let (mut guests, mut view) = (None, None);
+        let mut guests = None;
+        let view = admin.and_then(|admin| admin.resources.view.clone());
         if let Some(admin) = admin
-            && !spec.telemetry.addresses.is_empty()
+            && let Some((shown, _)) = &view
         {
-            let (shown, feed) = View::with_feed();
-            let router = with_page(telemetry_routes(admin), admin, &shown);
+            let router = with_page(telemetry_routes(admin), admin, shown);
             let page = Token::new(&admin.resources.page.token);
             let found = listener_specs("telemetry", &spec.host, &spec.telemetry);
             listeners.extend(found.map(|mut one| {
                 one.access.tokens.push(page.clone());
                 (one, router.clone())
             }));
-            view = Some((shown, Arc::new(feed)));
         }
         let prometheus = &spec.prometheus;
         if admin.is_some() && !prometheus.listen.addresses.is_empty() {

@@ -31,6 +31,24 @@ impl Canvas {
     }
 }
 
+/// How urgently a reader should see a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attention {
+    /// It may end by itself.
+    Soon,
+    /// Something fails.
+    Now,
+}
+
+/// How urgent the state of a sink, component or domain is; `None` if it is as it should be.
+pub(super) fn attention(state: &str) -> Option<Attention> {
+    match state.split_whitespace().next()? {
+        "failing" | "quarantined" | "stuck" | "timeout" | "failed" => Some(Attention::Now),
+        "preparing" | "waiting" | "partial" | "metadata" => Some(Attention::Soon),
+        _ => None,
+    }
+}
+
 /// The columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
     text.width()

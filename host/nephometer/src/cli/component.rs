@@ -83,7 +83,7 @@ impl RunComponent {
         let (host, spec) = tool::start(&self.common)?;
         runtime()?.block_on(async {
             let load = async {
-                let loaded = host.open(&self.file).await?;
+                let loaded = tool::open(&host, &self.file).await?;
                 ComponentTransformer::from_loaded(&host, &loaded, &options, "stdin/0").await
             };
             let transformer: Box<dyn Transformer> = Box::new(tool::accepted(load.await)?);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::args::Common;
 use super::run::runtime;
@@ -45,6 +46,9 @@ pub(super) struct Bench {
     /// Time to measure each size
     #[arg(long, value_name = "TIME", value_parser = config::parse_duration, default_value = "1s")]
     time: Duration,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -59,34 +63,73 @@ impl Bench {
         runtime()?.block_on(async {
             let begun = Instant::now();
             let load = async {
-                let loaded = host.open(&self.file).await?;
+                let loaded = tool::open(&host, &self.file).await?;
                 let loading = begun.elapsed();
                 let transformer =
                     ComponentTransformer::from_loaded(&host, &loaded, &options, "bench").await?;
                 Ok::<_, ComponentError>((loading, transformer))
             };
             let (loading, mut transformer) = tool::accepted(load.await)?;
-            let mut out = output::stdout();
-            let (name, loading) = (transformer.name().to_owned(), loading.as_secs_f64() * 1e3);
-            writeln!(out, "{name}: loaded in {loading:.1} ms\n")?;
-            writeln!(
-                out,
-                "{:>12} {:>12} {:>12} {:>12}",
-                "samples", "ns/sample", "batches", "samples out"
-            )?;
+            let name = transformer.name().to_owned();
+            let mut report = BenchReport::begin(self.json, &name, loading)?;
             let mut template = sample;
             for &rows in &self.rows {
                 let measured =
                     measure(&mut transformer, &mut template, rows.get(), self.time).await?;
-                let Measurement { nanos, batches, samples } = measured;
-                writeln!(out, "{rows:>12} {nanos:>12.0} {batches:>12} {samples:>12}")?;
-                out.flush()?;
+                report.add(rows, &measured)?;
             }
             let components = host.list_components();
             let peak = components.iter().map(|one| one.counters.stats().memory_peak).max();
-            let peak = peak.unwrap_or_default() as f64 / 1e6;
-            writeln!(out, "\npeak memory: {peak:.1} MB")?;
-            Ok(out.flush()?)
+            report.end(peak.unwrap_or_default())
         })
+    }
+}
+
+/// Prints measurements: text line by line, JSON at the end.
+struct BenchReport {
+    /// The object to print; `None` for text.
+    document: Option<Value>,
+}
+
+impl BenchReport {
+    fn begin(is_json: bool, name: &str, loading: Duration) -> Result<Self> {
+        if is_json {
+            let loading = loading.as_secs_f64();
+            let document = json!({"name": name, "loading_seconds": loading, "batches": []});
+            return Ok(Self { document: Some(document) });
+        }
+        let mut out = output::stdout();
+        writeln!(out, "{name}: loaded in {:.1} ms\n", loading.as_secs_f64() * 1e3)?;
+        let header = ["samples", "ns/sample", "batches", "samples out"];
+        writeln!(out, "{:>12} {:>12} {:>12} {:>12}", header[0], header[1], header[2], header[3])?;
+        out.flush()?;
+        Ok(Self { document: None })
+    }
+
+    /// One size of batches.
+    fn add(&mut self, rows: NonZeroUsize, measured: &Measurement) -> Result<()> {
+        let Measurement { nanos, batches, samples } = measured;
+        if let Some(all) = self.document.as_mut().and_then(|one| one["batches"].as_array_mut()) {
+            all.push(json!({
+                "samples": rows,
+                "nanoseconds_per_sample": nanos,
+                "batches": batches,
+                "samples_out": samples,
+            }));
+            return Ok(());
+        }
+        let mut out = output::stdout();
+        writeln!(out, "{rows:>12} {nanos:>12.0} {batches:>12} {samples:>12}")?;
+        Ok(out.flush()?)
+    }
+
+    fn end(mut self, peak: u64) -> Result<()> {
+        if let Some(document) = &mut self.document {
+            document["memory_peak_bytes"] = peak.into();
+            return output::print_json(document);
+        }
+        let mut out = output::stdout();
+        writeln!(out, "\npeak memory: {:.1} MB", peak as f64 / 1e6)?;
+        Ok(out.flush()?)
     }
 }

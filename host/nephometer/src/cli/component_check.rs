@@ -71,7 +71,7 @@ impl CheckComponent {
             })?;
         }
         if let (Some(options), false) = (options, inspection.publisher) {
-            let loaded = host.open(&self.file).await?;
+            let loaded = tool::open(host, &self.file).await?;
             ComponentTransformer::from_loaded(host, &loaded, options, "check").await?;
         }
         Ok(inspection)

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::args::Common;
 use super::run::runtime;
 use super::{Failure, output, tool};
-use nephometer_sdk::{Fixture, FixtureRunner};
+use nephometer_sdk::{Fixture, FixtureRun, FixtureRunner};
 use nephometer_telemetry::record;
 
 /// Run a transformer on fixtures and compare its output
@@ -27,6 +28,9 @@ pub(super) struct Test {
     /// the component fails, or with `errors`, are compared and not changed
     #[arg(long)]
     update: bool,
+    /// Print one JSON array instead of text
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -36,15 +40,23 @@ impl Test {
         let log = record().map_err(anyhow::Error::msg)?;
         let files = self.files()?;
         let (host, _) = tool::start(&self.common)?;
-        let failed = runtime()?.block_on(async {
-            let loaded = tool::accepted(host.open(&self.file).await)?;
+        let results = runtime()?.block_on(async {
+            let loaded = tool::accepted(tool::open(&host, &self.file).await)?;
             let runner = FixtureRunner::new(host, loaded, log);
-            let mut failed = 0;
+            let mut results = Vec::new();
             for file in &files {
-                failed += usize::from(!self.run_fixture(&runner, file).await?);
+                let tested = self.run_fixture(&runner, file).await?;
+                if !self.json {
+                    tested.print()?;
+                }
+                results.push(tested);
             }
-            anyhow::Ok(failed)
+            anyhow::Ok(results)
         })?;
+        if self.json {
+            output::print_json(&results.iter().map(TestedFixture::to_json).collect())?;
+        }
+        let failed = results.iter().filter(|tested| tested.result == "failed").count();
         if failed > 0 {
             output::print_error(&format!("{failed} of {} fixtures failed", files.len()));
             bail!(Failure::Mismatch);
@@ -76,27 +88,55 @@ impl Test {
         Ok(files)
     }
 
-    /// Runs one fixture and prints the differences. Returns whether there were none.
-    async fn run_fixture(&self, runner: &FixtureRunner, file: &Path) -> Result<bool> {
+    /// Runs one fixture, and compares or updates it.
+    async fn run_fixture(&self, runner: &FixtureRunner, file: &Path) -> Result<TestedFixture> {
         let fixture = Fixture::read(file).context(Failure::Usage)?;
         let name = file.display().to_string();
         let run = runner.run(&fixture, &name).await;
+        let updated = if self.update { run.update(&fixture, file)? } else { None };
+        let result = match updated {
+            Some(true) => "updated",
+            Some(false) => "unchanged",
+            None if run.differences.is_empty() => "ok",
+            None => "failed",
+        };
+        Ok(TestedFixture { name, result, run })
+    }
+}
+
+/// What became of one fixture.
+struct TestedFixture {
+    name: String,
+    /// `ok`, `failed`, `updated` or `unchanged`.
+    result: &'static str,
+    run: FixtureRun,
+}
+
+impl TestedFixture {
+    fn print(&self) -> Result<()> {
+        let Self { name, result, run } = self;
         let mut out = output::stdout();
-        if self.update
-            && let Some(updated) = run.update(&fixture, file)?
-        {
-            writeln!(out, "{}: {name}", if updated { "updated" } else { "unchanged" })?;
-            out.flush()?;
-            return Ok(true);
+        if matches!(*result, "updated" | "unchanged") {
+            writeln!(out, "{result}: {name}")?;
+            return Ok(out.flush()?);
         }
-        let result = if run.differences.is_empty() { "ok" } else { "failed" };
         let (time, memory) = (run.took.as_secs_f64() * 1e3, run.memory as f64 / 1e6);
         let cost = format!("{} calls, {time:.1} ms, peak memory {memory:.1} MB", run.calls);
         writeln!(out, "{result}: {name} ({cost})")?;
         for line in &run.differences {
             writeln!(out, "  {line}")?;
         }
-        out.flush()?;
-        Ok(run.differences.is_empty())
+        Ok(out.flush()?)
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "fixture": self.name,
+            "result": self.result,
+            "calls": self.run.calls,
+            "seconds": self.run.took.as_secs_f64(),
+            "memory_peak_bytes": self.run.memory,
+            "differences": self.run.differences,
+        })
     }
 }

@@ -24,7 +24,7 @@ pub(super) enum DeadLetters {
     /// Run a dead letter through its transformer in the running agent again, publish the output, and
     /// remove the dead letter
     #[command(alias = "replay")]
-    Retry(One),
+    Retry(Retry),
 }
 
 #[derive(Debug, Args)]
@@ -44,12 +44,21 @@ pub(super) struct One {
     socket: Socket,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Retry {
+    #[command(flatten)]
+    one: One,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
 impl DeadLetters {
     pub(super) fn execute(self) -> Result<()> {
         match self {
             Self::Ls(ls) => list(&ls),
             Self::Show(one) => show(&one),
-            Self::Retry(one) => retry(&one),
+            Self::Retry(retry) => retry.execute(),
         }
     }
 }
@@ -112,9 +121,15 @@ fn show(one: &One) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn retry(one: &One) -> Result<()> {
-    let answer = one.socket.send(&Request::RetryDeadLetter { number: one.number })?;
-    let mut out = output::stdout();
-    writeln!(out, "ok: {} samples published", answer["published"])?;
-    Ok(out.flush()?)
+impl Retry {
+    fn execute(&self) -> Result<()> {
+        let Self { one, json } = self;
+        let answer = one.socket.send(&Request::RetryDeadLetter { number: one.number })?;
+        if *json {
+            return output::print_json(&json!({ "published": answer["published"] }));
+        }
+        let mut out = output::stdout();
+        writeln!(out, "ok: {} samples published", answer["published"])?;
+        Ok(out.flush()?)
+    }
 }

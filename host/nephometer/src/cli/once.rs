@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use tokio::sync::{mpsc, watch};
 
 use super::args::{Common, Logging};
+use super::progress::waiting;
 use super::run::{block_on, report_ledger, runtime};
 use super::{output, table};
 use crate::app::{App, Options};
@@ -70,7 +71,7 @@ impl Once {
             ..Options::default()
         };
         block_on(runtime()?, async move {
-            let app = App::build(spec, options).await?;
+            let app = waiting("compiling components", App::build(spec, options)).await?;
             let ledger = app.ledger();
             let (_stop, stopped) = watch::channel(false);
             let running = tokio::spawn(app.run(stopped));

@@ -1,6 +1,8 @@
 //! What a long command is doing, on standard error, if that is a terminal.
 
+use std::future::Future;
 use std::io::{self, IsTerminal, Write};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use super::{columns, output};
@@ -8,6 +10,20 @@ use nephometer_model::clean;
 
 /// The time between two lines, and before the first.
 const EVERY: Duration = Duration::from_millis(200);
+
+/// Waits for something, and shows what for if it takes a while.
+pub(super) async fn waiting<T>(doing: &str, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    let mut progress = Progress::new();
+    tokio::select! {
+        biased;
+        done = &mut work => done,
+        () = tokio::time::sleep(EVERY) => {
+            progress.step(doing);
+            work.await
+        }
+    }
+}
 
 /// One line that is written again and again, and removed at the end.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Common, Logging};
@@ -47,6 +48,9 @@ pub(super) struct Record {
     /// Time between polls [default: the interval of each source]
     #[arg(long, value_name = "TIME", value_parser = config::parse_duration)]
     every: Option<Duration>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -73,8 +77,13 @@ impl Record {
         block_on(runtime()?, async { run_until_signal(App::build(spec, options).await?).await })?;
         let batches = read_recording(file)?;
         let samples: usize = batches.iter().map(|batch| batch.samples.len()).sum();
+        let path = file.display().to_string();
+        if self.json {
+            let recorded = json!({"file": path, "batches": batches.len(), "samples": samples});
+            return output::print_json(&recorded);
+        }
         let mut out = output::stdout();
-        writeln!(out, "ok: {}: {} batches, {samples} samples", file.display(), batches.len())?;
+        writeln!(out, "ok: {path}: {} batches, {samples} samples", batches.len())?;
         Ok(out.flush()?)
     }
 
@@ -101,8 +110,13 @@ impl Record {
             }
             anyhow::Ok((cycles, domains))
         })?;
+        let path = folder.display().to_string();
+        if self.json {
+            let recorded = json!({"folder": path, "cycles": cycles, "domains": domains});
+            return output::print_json(&recorded);
+        }
         let mut out = output::stdout();
-        writeln!(out, "ok: {}: {cycles} cycles, {domains} domains", folder.display())?;
+        writeln!(out, "ok: {path}: {cycles} cycles, {domains} domains")?;
         Ok(out.flush()?)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::args::{Common, Logging};
@@ -42,6 +43,9 @@ pub(super) struct Replay {
     /// Options of the component to compare with [default: those of the first]
     #[arg(long, value_name = "JSON", requires = "component", requires = "against")]
     against_options: Option<String>,
+    /// Print the result of the comparison as one JSON object instead of text
+    #[arg(long, requires = "against")]
+    json: bool,
     /// Run only this sink
     #[arg(long, value_name = "NAME", conflicts_with = "component")]
     sink: Option<String>,
@@ -83,7 +87,8 @@ impl Replay {
                 Some(_) => self.chains(Some(against), options, None).await?,
                 None => self.chains(None, options, Some(against)).await?,
             };
-            compare(one, other, &batches).await
+            let compared = compare(one, other, &batches).await?;
+            compared.print(self.json)
         })
     }
 
@@ -98,7 +103,7 @@ impl Replay {
             let options = tool::options(options)?;
             let (host, _) = tool::start(&self.common)?;
             let load = async {
-                let loaded = host.open(file).await?;
+                let loaded = tool::open(&host, file).await?;
                 ComponentTransformer::from_loaded(&host, &loaded, &options, "replay/0").await
             };
             let transformer = tool::accepted(load.await)?;
@@ -217,10 +222,9 @@ async fn compare(
     mut one: Vec<ReplayedChain>,
     mut other: Vec<ReplayedChain>,
     batches: &[Arc<Batch>],
-) -> Result<()> {
+) -> Result<Comparison> {
     same_sinks(&one, &other)?;
     let (mut ran, mut samples) = (0, 0);
-    let mut out = output::stdout();
     let mut progress = Progress::new();
     for (number, batch) in (1..).zip(batches) {
         progress.count("batches compared", number - 1, Some(batches.len()));
@@ -235,22 +239,57 @@ async fn compare(
                 samples += before.map_or(0, |outcome| outcome.map_or(0, |lines| lines.len()));
                 continue;
             }
-            let cycle_start = batch.cycle_start.wall.iso();
-            progress.clear();
-            writeln!(out, "batch {number} ({cycle_start}, source {}), sink {name}:", batch.source)?;
-            for text in
-                difference(&before.unwrap_or(Ok(Vec::new())), &after.unwrap_or(Ok(Vec::new())))
-            {
-                writeln!(out, "  {text}")?;
-            }
-            out.flush()?;
-            bail!(Failure::Mismatch);
+            let (before, after) = (before.unwrap_or(Ok(vec![])), after.unwrap_or(Ok(vec![])));
+            let difference = Some(Difference {
+                batch: number,
+                cycle_start: batch.cycle_start.wall.iso(),
+                source: Arc::clone(&batch.source),
+                sink: name,
+                lines: difference(&before, &after),
+            });
+            return Ok(Comparison { batches: number, samples, difference });
         }
     }
     require_common_source(ran, batches)?;
-    progress.clear();
-    writeln!(out, "ok: identical output, {} batches, {samples} samples", batches.len())?;
-    Ok(out.flush()?)
+    Ok(Comparison { batches: batches.len(), samples, difference: None })
+}
+
+/// What `--against` found. Samples are those that are identical.
+#[derive(Serialize)]
+struct Comparison {
+    batches: usize,
+    samples: usize,
+    difference: Option<Difference>,
+}
+
+/// The first batch, counted from 1, with different output.
+#[derive(Serialize)]
+struct Difference {
+    batch: usize,
+    cycle_start: String,
+    source: Arc<str>,
+    sink: Arc<str>,
+    lines: Vec<String>,
+}
+
+impl Comparison {
+    /// Prints it. Fails if there is a difference.
+    fn print(&self, is_json: bool) -> Result<()> {
+        let Self { batches, samples, difference } = self;
+        let mut out = output::stdout();
+        match difference {
+            _ if is_json => writeln!(out, "{}", serde_json::to_string(self)?)?,
+            None => writeln!(out, "ok: identical output, {batches} batches, {samples} samples")?,
+            Some(Difference { batch, cycle_start, source, sink, lines }) => {
+                writeln!(out, "batch {batch} ({cycle_start}, source {source}), sink {sink}:")?;
+                for line in lines {
+                    writeln!(out, "  {line}")?;
+                }
+            }
+        }
+        out.flush()?;
+        if difference.is_some() { bail!(Failure::Mismatch) } else { Ok(()) }
+    }
 }
 
 /// Requires that both have the same sinks: a sink of only one would not be compared.

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::{columns, output};
+use super::columns::{self, Attention, attention};
+use super::output;
 use nephometer_model::{Sample, Volume, clean};
 use nephometer_pipeline::SinkOutput;
 
@@ -26,6 +27,8 @@ const NUMBERS: [&str; 12] = [
 ];
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
+const RED: &str = "\x1b[31m";
+const YELLOW: &str = "\x1b[33m";
 
 /// Writes outputs of sinks as one table.
 pub(super) fn write_outputs(out: &mut impl Write, outputs: &[SinkOutput]) -> io::Result<()> {
@@ -87,7 +90,13 @@ fn write<const N: usize>(
             let pad = " ".repeat(widths[column] - columns::width(cell));
             let cell =
                 if NUMBERS.contains(&&*header[column]) { pad + cell } else { cell.clone() + &pad };
-            line.push_str(&cell);
+            let colour = attention(&cell)
+                .filter(|_| is_coloured && header[column] == "STATE")
+                .map(|attention| if attention == Attention::Now { RED } else { YELLOW });
+            match colour {
+                Some(colour) => line.push_str(&format!("{colour}{cell}{PLAIN}")),
+                None => line.push_str(&cell),
+            }
             line.push_str("  ");
         }
         match is_coloured && nth == 0 {
@@ -137,6 +146,17 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, &rows, true).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "\u{1b}[1mNAME\u{1b}[0m\na\n");
+    }
+
+    #[test]
+    fn states_that_need_attention_have_a_colour() {
+        let rows = [["STATE", "SINK"], ["running", "a"], ["failing", "failing"]];
+        let rows = rows.map(|row| row.map(str::to_owned));
+        let mut out = Vec::new();
+        write(&mut out, &rows, true).unwrap();
+        let lines =
+            "\u{1b}[1mSTATE    SINK\u{1b}[0m\nrunning  a\n\u{1b}[31mfailing\u{1b}[0m  failing\n";
+        assert_eq!(String::from_utf8(out).unwrap(), lines);
     }
 
     #[test]

@@ -1,20 +1,32 @@
 //! Shared code of the `component` commands: the engine, the options, failing inputs.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
 use super::args::Common;
+use super::progress::waiting;
 use super::{Failure, compile, output};
 use nephometer_config::{self as config, AgentSpec};
 use nephometer_pipeline::publish;
 use nephometer_pipeline::transform::{Chain, ChainError};
-use nephometer_wasm::{ComponentError, ComponentHost};
+use nephometer_wasm::{CachedRole, ComponentError, ComponentHost, LoadedComponent};
 
 /// Starts the engine with the limits of the configuration. Compiling runs in a child process.
 pub(super) fn start(common: &Common) -> Result<(ComponentHost, AgentSpec)> {
     let mut spec = config::load_host(&common.inputs())?.spec;
     spec.components.compiler = compile::program();
     Ok((ComponentHost::start(&spec.components, &spec.cache)?, spec))
+}
+
+/// Opens a component. Compiling a large one takes seconds.
+pub(super) async fn open<R: CachedRole>(
+    host: &ComponentHost,
+    file: &Path,
+) -> Result<Arc<LoadedComponent<R>>, ComponentError> {
+    waiting(&format!("compiling {}", file.display()), host.open(file)).await
 }
 
 /// Parses `--options`: JSON, or `@` and a file with JSON. Errors never quote it: options may hold

@@ -40,6 +40,9 @@ pub enum Request {
     },
     /// The addresses of the agent's page, and the token that opens it.
     Page,
+    /// List the domains that were polled, those with missing values first: at most 200 of `all`, which
+    /// is null if the agent remembers none, because `telemetry.listen` is `none`.
+    Domains,
     /// List the spools.
     Spools,
     /// Read envelopes of a spool, page by page.

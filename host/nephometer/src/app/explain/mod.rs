@@ -222,6 +222,7 @@ impl FoundPath<'_> {
         if !matches!(self.origin, MeterOrigin::Unlisted) || open.is_empty() {
             reasons.extend(self.of_meter(agent.spec));
         }
+        let is_open_gap = reasons.is_empty();
         if let Some((reason, since)) = agent.ledger.polling.unlistable() {
             let seconds = since.as_secs();
             let text = format!("domains cannot be listed for {seconds} s: {reason}");
@@ -230,7 +231,8 @@ impl FoundPath<'_> {
             let text = format!("domains cannot be listed: {reason}");
             reasons.push(MissingReason::new("unlistable", text));
         }
-        if reasons.is_empty() {
+        // Of domains that cannot be listed, gaps have the time since when.
+        if is_open_gap {
             reasons.extend(open);
         }
         reasons.extend(self.sinks.iter().flat_map(ExplainedSink::reasons));

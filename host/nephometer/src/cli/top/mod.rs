@@ -3,24 +3,23 @@
 //! Asks once a second, and keeps the last picture while the agent is away.
 
 mod tables;
-mod terminal;
 mod view;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use self::tables::{Snapshot, SnapshotChange};
-use self::terminal::RawTerminal;
 use self::view::LiveView;
 use super::ask::{Socket, text};
-use super::columns::Canvas;
 use super::run::{block_on, runtime};
 use super::{Failure, output};
 use crate::control::{self, ControlError, Request};
@@ -31,14 +30,14 @@ use nephometer_model::clean;
 const REFRESH: Duration = Duration::from_secs(1);
 /// How long an answer may take before the agent counts as away.
 const ANSWER: Duration = Duration::from_secs(3);
-/// Where the size of the terminal is unknown.
-const DEFAULT: (usize, usize) = (80, 24);
+/// Events of the terminal that wait. Its reader waits while there are more.
+const EVENTS: usize = 16;
 
 /// Show live what a running agent does
 ///
-/// Domains by state, sinks, components and publishers, with rates; once a second. Needs a terminal. Keys: tab
-/// selects a table, left and right its order, r reverses it, up and down scroll, q ends. If the agent is
-/// restarted, its last picture stays until it is back.
+/// Domains, those with missing values first, sinks, components and publishers, with rates; once a second. Needs
+/// a terminal. Keys: tab selects a table, left and right its order, r reverses it, up and down scroll, q ends. If
+/// the agent is restarted, its last picture stays until it is back.
 #[derive(Debug, Args)]
 pub(super) struct Top {
     #[command(flatten)]
@@ -47,7 +46,7 @@ pub(super) struct Top {
 
 impl Top {
     pub(super) fn execute(self) -> Result<()> {
-        if !terminal::is_capable() {
+        if !io::stdin().is_terminal() || !output::can_redraw() {
             let what =
                 "top needs a terminal; `nephometer status` prints the same once, also as JSON";
             return Err(anyhow!(what).context(Failure::Usage));
@@ -56,9 +55,10 @@ impl Top {
         // Without any agent this is an error, as with the other commands.
         let first = ask(&path)?;
         block_on(runtime()?, async {
-            let raw = RawTerminal::enter()?;
-            let shown = show(path, first).await;
-            drop(raw);
+            // A screen of its own, and the way back, also after a panic.
+            let terminal = ratatui::try_init()?;
+            let shown = show(terminal, path, first).await;
+            ratatui::try_restore()?;
             Ok(shown?)
         })
     }
@@ -67,7 +67,8 @@ impl Top {
 fn ask(path: &Path) -> Result<Snapshot, ControlError> {
     let status = control::send(path, &Request::Status)?;
     let components = control::send(path, &Request::ComponentStatus)?;
-    Ok(Snapshot { status, components })
+    let domains = control::send(path, &Request::Domains)?;
+    Ok(Snapshot { status, components, domains })
 }
 
 /// What is known of the agent.
@@ -124,33 +125,53 @@ impl Watched {
     }
 }
 
-async fn show(path: PathBuf, first: Snapshot) -> io::Result<()> {
+async fn show(mut terminal: DefaultTerminal, path: PathBuf, first: Snapshot) -> io::Result<()> {
     let mut watched =
         Watched { clock: Clock::start(), now: (first, Instant::now()), before: None, away: None };
-    let mut view = LiveView::default();
-    let mut keys = terminal::keys();
+    let mut view = LiveView::new(output::is_coloured());
+    let mut events = terminal_events();
     let mut answers = answers(path);
-    let mut resized = signal(SignalKind::window_change())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     loop {
-        draw(&mut view, &watched)?;
+        terminal.draw(|frame| view.draw(frame, &watched.titles(), &watched.change()))?;
         tokio::select! {
             Some(answer) = answers.recv() => watched.update(answer),
-            key = keys.recv() => {
-                let change = watched.change();
-                let tables = [change.sinks(), change.components(), change.publishers()];
-                let columns = tables.map(|table| table.headers.len());
+            event = events.recv() => match event {
+                Some(TerminalEvent::Key(key)) if !view.press(key, &watched.change()) => return Ok(()),
+                Some(_) => {}
                 // The end of the input ends the view, too.
-                if !key.is_some_and(|key| view.press(key, columns)) {
-                    return Ok(());
-                }
-            }
-            _ = resized.recv() => {}
+                None => return Ok(()),
+            },
             _ = terminate.recv() => return Ok(()),
             _ = hangup.recv() => return Ok(()),
         }
     }
+}
+
+/// What the terminal reports.
+enum TerminalEvent {
+    Key(KeyEvent),
+    /// It has another size.
+    Resized,
+}
+
+/// Reads what the terminal reports, on a thread of its own, which ends with the process.
+fn terminal_events() -> mpsc::Receiver<TerminalEvent> {
+    let (sender, receiver) = mpsc::channel(EVENTS);
+    std::thread::spawn(move || {
+        while let Ok(event) = event::read() {
+            let event = match event {
+                Event::Key(key) if key.kind != KeyEventKind::Release => TerminalEvent::Key(key),
+                Event::Resize(..) => TerminalEvent::Resized,
+                _ => continue,
+            };
+            if sender.blocking_send(event).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// Asks once a second. A question without an answer is not repeated before its connection is closed.
@@ -184,19 +205,4 @@ fn answers(path: PathBuf) -> mpsc::Receiver<Result<Snapshot, String>> {
         }
     });
     receiver
-}
-
-fn draw(view: &mut LiveView, watched: &Watched) -> io::Result<()> {
-    let (columns, rows) = output::size().unwrap_or(DEFAULT);
-    let canvas = Canvas { columns, rows, styled: output::is_coloured() };
-    let lines = view.lines(&watched.titles(), Some(&watched.change()), canvas);
-    let mut out = output::terminal();
-    // Home; each line is cleared to its end, and what is below: this does not flicker.
-    write!(out, "\x1b[H")?;
-    for (at, line) in lines.iter().take(rows).enumerate() {
-        let end = if at == 0 { "" } else { "\r\n" };
-        write!(out, "{end}{line}\x1b[K")?;
-    }
-    write!(out, "\x1b[J")?;
-    out.flush()
 }

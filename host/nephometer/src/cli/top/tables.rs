@@ -1,12 +1,17 @@
-//! The tables of the live view, from two answers of the agent: sinks, components and publishers. Pure.
+//! The tables of the live view, from two answers of the agent: domains, sinks, components and publishers.
+//! Pure.
 
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use ratatui::layout::{Constraint, Flex};
+use ratatui::style::{Color, Style};
+use ratatui::text::Line;
+use ratatui::widgets::{Row, Table};
 use serde_json::Value;
 
 use crate::cli::ask::{list, text};
-use crate::cli::columns;
+use crate::cli::columns::{self, Attention, attention};
 
 /// What the agent returned at one time.
 #[derive(Debug, Clone)]
@@ -15,6 +20,8 @@ pub(super) struct Snapshot {
     pub(super) status: Value,
     /// The answer to `component_status`.
     pub(super) components: Value,
+    /// The answer to `domains`.
+    pub(super) domains: Value,
 }
 
 /// A snapshot with the one before, for rates.
@@ -63,40 +70,63 @@ impl LiveTable {
         });
     }
 
-    /// The heading and the rows, in columns; numbers are aligned to the right.
-    pub(super) fn lines(&self, order: Option<SortOrder>) -> Vec<String> {
-        let headers = self.headers.iter().enumerate().map(|(at, header)| {
-            match order.filter(|order| order.column == at) {
+    /// Its widget: numbers are aligned to the right, and the header marks the order.
+    pub(super) fn widget(&self, order: Option<SortOrder>, styled: bool) -> Table<'static> {
+        let headers: Vec<String> = self
+            .headers
+            .iter()
+            .enumerate()
+            .map(|(at, header)| match order.filter(|order| order.column == at) {
                 Some(order) if order.reversed => format!("{header}^"),
                 Some(_) => format!("{header}v"),
                 None => (*header).to_owned(),
-            }
-        });
-        let headers = headers.collect::<Vec<_>>();
+            })
+            .collect();
         let width = |at: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(at));
             let cells = cells.map(|cell| columns::width(&cell.text));
             cells.chain([columns::width(&headers[at])]).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..headers.len()).map(width).collect();
+        let widths = (0..headers.len()).map(width);
+        let widths =
+            widths.map(|width| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX)));
+        let widths: Vec<Constraint> = widths.collect();
         let is_number = |at: usize| {
             self.rows.first().and_then(|row| row.get(at)).is_some_and(|cell| cell.number.is_some())
         };
-        let line = |cells: &mut dyn Iterator<Item = &String>| {
-            let cells = cells.enumerate().map(|(at, cell)| {
-                let gap = " ".repeat(widths[at].saturating_sub(columns::width(cell)));
-                if is_number(at) { gap + cell } else { cell.clone() + &gap }
-            });
-            cells.collect::<Vec<_>>().join("  ")
+        let aligned = |at: usize, text: &str| {
+            let line = Line::from(text.to_owned());
+            if is_number(at) { line.right_aligned() } else { line }
         };
-        let mut lines = vec![line(&mut headers.iter())];
-        lines.extend(self.rows.iter().map(|row| line(&mut row.iter().map(|cell| &cell.text))));
-        lines
+        let row = |cells: &Vec<Cell>| {
+            Row::new(cells.iter().enumerate().map(|(at, cell)| {
+                let colour =
+                    attention(&cell.text).filter(|_| styled && self.headers[at] == "STATE");
+                aligned(at, &cell.text).style(match colour {
+                    Some(Attention::Now) => Style::new().fg(Color::Red),
+                    Some(Attention::Soon) => Style::new().fg(Color::Yellow),
+                    None => Style::new(),
+                })
+            }))
+        };
+        let header = Row::new(headers.iter().enumerate().map(|(at, text)| aligned(at, text)));
+        let header = if styled { header.style(Style::new().reversed()) } else { header };
+        Table::new(self.rows.iter().map(row), widths)
+            .header(header)
+            .column_spacing(2)
+            .flex(Flex::Start)
     }
 }
 
 fn word(value: &Value) -> Cell {
     Cell { text: text(value), number: None }
+}
+
+/// A time in seconds, in UTC.
+fn time(value: &Value) -> Cell {
+    let text = text(value);
+    let whole = text.split_once('.').map_or(text.as_str(), |(whole, _)| whole);
+    Cell { text: whole.replacen('T', " ", 1), number: None }
 }
 
 fn count(value: &Value) -> Cell {
@@ -158,8 +188,32 @@ impl SnapshotChange<'_> {
         rate(&of(self.now), self.before.map(|(one, _)| of(one)).as_ref(), self.time())
     }
 
+    /// The domains that the agent reports, those with missing values first.
+    pub(super) fn domains(&self) -> LiveTable {
+        let rows = list(&self.now.domains["domains"]).iter().map(|one| {
+            let meters = list(&one["missing"]).iter().filter_map(|it| it["meter_count"].as_u64());
+            let missing: u64 = meters.sum();
+            let name = if one["name"].is_string() { &one["name"] } else { &one["id"] };
+            vec![
+                word(name),
+                word(&one["project"]),
+                word(&one["state"]),
+                time(&one["since"]),
+                count(&missing.into()),
+                time(&one["newest"]),
+            ]
+        });
+        let headers = vec!["DOMAIN", "PROJECT", "STATE", "SINCE", "METERS MISSING", "LAST VALUE"];
+        LiveTable { headers, rows: rows.collect() }
+    }
+
+    /// How many domains there are; `None` if the agent does not report them.
+    pub(super) fn domain_count(&self) -> Option<u64> {
+        self.now.domains["all"].as_u64()
+    }
+
     /// The domains of all intervals by state, as one line.
-    pub(super) fn domains(&self) -> String {
+    pub(super) fn domain_states(&self) -> String {
         let polling = &self.now.status["polling"];
         if let Some(reason) = polling["unlistable"].as_str() {
             return format!("domains cannot be listed: {}", nephometer_model::clean(reason));
@@ -285,7 +339,12 @@ mod tests {
             "place": "a/0", "component": "c", "digest": "8a4c", "calls": entered, "rows_in": entered,
             "cpu_seconds": entered as f64 / 1000.0, "memory_bytes": 3 << 20, "failures": 0, "restarts": 0,
         }]);
-        Snapshot { status, components }
+        let domains = json!({"all": 2, "domains": [
+            {"id": "u1", "name": "web", "project": "p", "state": "stuck", "since": "2026-03-01T10:00:00.5",
+             "newest": "2026-03-01T09:59:50", "missing": [{"meter_count": 3}, {"meter_count": 2}]},
+            {"id": "u2", "name": null, "project": null, "state": "healthy", "since": null, "newest": null, "missing": []},
+        ]});
+        Snapshot { status, components, domains }
     }
 
     fn texts(table: &LiveTable, column: usize) -> Vec<&str> {
@@ -297,7 +356,7 @@ mod tests {
         let (before, now) = (snapshot(100), snapshot(300));
         let change = SnapshotChange { now: &now, before: Some((&before, Duration::from_secs(2))) };
         assert_eq!(change.polled(), Some(100.0));
-        assert_eq!(change.domains(), "every 10 s, 3 s ago: 9 healthy, 1 stuck");
+        assert_eq!(change.domain_states(), "every 10 s, 3 s ago: 9 healthy, 1 stuck");
         let mut sinks = change.sinks();
         assert_eq!((texts(&sinks, 0), texts(&sinks, 2)), (vec!["a", "b"], vec!["100", "300"]));
         assert_eq!(texts(&sinks, 5), ["3", "3"]);
@@ -308,8 +367,10 @@ mod tests {
         let components = change.components();
         assert_eq!((texts(&components, 4), texts(&components, 5)), (vec!["10"], vec!["3.0 MiB"]));
         assert_eq!(texts(&change.publishers(), 1), ["a", "b", "old"]);
-        let lines = sinks.lines(Some(SortOrder { column: 2, reversed: false }));
-        assert!(lines[0].starts_with("SINK  STATE    IN /sv"), "{}", lines[0]);
+        let domains = change.domains();
+        assert_eq!((texts(&domains, 0), texts(&domains, 4)), (vec!["web", "u2"], vec!["5", "0"]));
+        assert_eq!(texts(&domains, 3), ["2026-03-01 10:00:00", ""]);
+        assert_eq!(change.domain_count(), Some(2));
 
         let first = SnapshotChange { now: &now, before: None };
         assert_eq!(texts(&first.sinks(), 2), ["-", "-"]);
