@@ -200,11 +200,11 @@ fn assert_file_equals_api(address: &str, token: &str, csv: &str) {
     let columns: Vec<&str> = lines.next().unwrap().split(',').collect();
     assert_eq!(columns[..5], ["timestamp", "meter", "type", "unit", "volume"]);
     let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
-    let answered = reply.body.as_array().unwrap();
-    assert_eq!((rows.len(), answered.len()), (160, 160));
-    for (row, answered) in rows.iter().zip(answered) {
+    let replied = reply.body.as_array().unwrap();
+    assert_eq!((rows.len(), replied.len()), (160, 160));
+    for (row, sample) in rows.iter().zip(replied) {
         for (column, cell) in columns.iter().zip(row) {
-            match &answered[*column] {
+            match &sample[*column] {
                 Value::Number(number) => assert_eq!(cell.parse::<f64>().ok(), number.as_f64()),
                 other => assert_eq!(json!(cell), *other, "{column}"),
             }
@@ -310,7 +310,7 @@ fn ten_thousand_agents_are_listed_worst_first() {
     let asked = std::time::Instant::now();
     let reply = request(&address, "GET", "/v1/agents?limit=200&text=compute-00050", &[], "");
     assert_eq!((reply.status, &reply.body["count"]), (200, &json!(1)));
-    println!("10,000 agents: answered in {:?}", asked.elapsed());
+    println!("10,000 agents: reply in {:?}", asked.elapsed());
     let wrong = request(&address, "GET", "/v1/gaps?q.field=meter&q.value=cpu", &[], "");
     assert_eq!((wrong.status, wrong.fault().contains("name meter and resource_id")), (400, true));
     running.stop().code(0);

@@ -3,6 +3,7 @@
 import { element, round } from "/common.js";
 
 const HEIGHT = 260;
+// The lanes and the slider below the plot have the same edges in the stylesheet.
 const EDGE = { left: 64, right: 12, top: 10, bottom: 26 };
 const TIME_STEPS = [60, 300, 600, 1800, 3600, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2678400];
 
@@ -65,7 +66,7 @@ function drawn(one, number, x, y) {
   if (one.rolls.length === 0) {
     for (const some of segments(one.raw, one.gaps)) parts.push(element("path", { class: `line s${number}`, d: `M${some.map((point) => at(point.t, point.v)).join("L")}` }));
   }
-  const radius = one.raw.length > 400 ? 1.2 : 2.2;
+  const radius = one.raw.length > 400 ? 1.2 : one.rolls.length ? 1.6 : 2.2;
   for (const point of one.raw) parts.push(element("circle", { class: `dot s${number}`, cx: x(point.t).toFixed(1), cy: y(point.v).toFixed(1), r: radius }));
   return element("g", { class: "series", "data-label": one.label }, ...parts);
 }
