@@ -102,7 +102,13 @@ impl StreamFile {
     }
 }
 
-fn sample(meter: &str, kind: &str, [project, resource]: [&str; 2], time: u64, volume: f64) -> String {
+fn sample(
+    meter: &str,
+    kind: &str,
+    [project, resource]: [&str; 2],
+    time: u64,
+    volume: f64,
+) -> String {
     let line = json!({
         "message_id": Uuid::new_v4(), "counter_name": meter, "counter_type": kind,
         "counter_unit": if kind == "gauge" { "%" } else { "ns" }, "counter_volume": volume,
@@ -156,7 +162,8 @@ fn filled() -> (Collector, [String; 2]) {
     import(&collector, "real", &std::fs::read_to_string(&real).unwrap());
     let mut dropping = StreamFile::new(1, "compute-7");
     samples(&mut dropping);
-    let (mut healthy, mut late) = (StreamFile::new(2, "compute-8"), StreamFile::new(3, "compute-9"));
+    let (mut healthy, mut late) =
+        (StreamFile::new(2, "compute-8"), StreamFile::new(3, "compute-9"));
     healthy.statement(600.0);
     healthy.checkpoint(now());
     late.statement(600.0);
@@ -164,7 +171,8 @@ fn filled() -> (Collector, [String; 2]) {
     for file in [dropping, healthy, late] {
         import(&collector, &file.host, &file.text);
     }
-    let made = [("p1", "member"), ("ops", "admin")].map(|(project, roles)| token(&collector, project, roles));
+    let made = [("p1", "member"), ("ops", "admin")]
+        .map(|(project, roles)| token(&collector, project, roles));
     let lines: String = made.iter().map(|(_, line)| format!("{line}\n")).collect();
     let file = collector.folder.write("tokens", lines);
     let collector = collector.set("api.access", "tokens").set("api.tokens", file.to_str().unwrap());
@@ -194,7 +202,8 @@ fn file(browser: &Browser, button: &str) -> String {
 /// What the file has of samples equals what the API answers to the same token.
 fn assert_file_equals_api(address: &str, token: &str, csv: &str) {
     let header = format!("X-Auth-Token: {token}");
-    let query = "/v2/samples?limit=1000&q.field=meter&q.value=cpu_util&q.field=resource_id&q.value=web-01";
+    let query =
+        "/v2/samples?limit=1000&q.field=meter&q.value=cpu_util&q.field=resource_id&q.value=web-01";
     let reply = request(address, "GET", query, &[&header], "");
     let mut lines = csv.lines();
     let columns: Vec<&str> = lines.next().unwrap().split(',').collect();
@@ -304,7 +313,10 @@ fn ten_thousand_agents_are_listed_worst_first() {
     assert_eq!(browser.text("#door"), "");
     assert_eq!(count(&browser, "#agents tr"), 200);
     let first = browser.text("#agents tr:nth-child(100) td .badge");
-    assert_eq!((first.as_str(), browser.text("#agents tr:nth-child(101) td .badge").as_str()), ("late", "healthy"));
+    assert_eq!(
+        (first.as_str(), browser.text("#agents tr:nth-child(101) td .badge").as_str()),
+        ("late", "healthy")
+    );
     browser.script("const state = document.querySelector('#agent-state'); state.value = 'late'; state.dispatchEvent(new Event('change'))");
     browser.wait_for("#agent-count", "100 of 10,000");
     let asked = std::time::Instant::now();

@@ -90,8 +90,10 @@ pub(super) fn agents(streams: &[StreamState], wanted: &Wanted, now: Timestamp) -
     // Within a state, the agent that was heard of longest ago is first.
     judged.sort_by_key(|(state, agent)| (*state, agent.arrived()));
     let count = |state| judged.iter().filter(|(found, _)| *found == state).count();
-    let states: serde_json::Map<String, Value> =
-        AgentState::ALL.map(|state| (state.as_str().to_owned(), json!(count(state)))).into_iter().collect();
+    let states: serde_json::Map<String, Value> = AgentState::ALL
+        .map(|state| (state.as_str().to_owned(), json!(count(state))))
+        .into_iter()
+        .collect();
     let fitting = judged.iter().filter(|(state, agent)| {
         wanted.state.is_none_or(|wanted| wanted == *state) && agent.contains(&wanted.text)
     });
@@ -147,9 +149,8 @@ impl AgentEntry<'_> {
         self.streams.iter().any(|stream| {
             let stated = stream.statement.as_ref();
             has(&stream.stream.to_string())
-                || stated.is_some_and(|stated| {
-                    has(&stated.host) || has(&stated.host_id.to_string())
-                })
+                || stated
+                    .is_some_and(|stated| has(&stated.host) || has(&stated.host_id.to_string()))
         })
     }
 
@@ -158,8 +159,10 @@ impl AgentEntry<'_> {
         let newest = stated.max_by_key(|stream| stream.arrived);
         let stated = newest.and_then(|stream| stream.statement.as_ref());
         let dropped = self.dropped();
-        let reasons: serde_json::Map<String, Value> =
-            dropped.iter().map(|(reason, samples)| ((*reason).to_owned(), json!(samples))).collect();
+        let reasons: serde_json::Map<String, Value> = dropped
+            .iter()
+            .map(|(reason, samples)| ((*reason).to_owned(), json!(samples)))
+            .collect();
         json!({
             "host": stated.map(|stated| &stated.host),
             "host_id": stated.map(|stated| stated.host_id),
@@ -192,7 +195,8 @@ impl AgentEntry<'_> {
 fn interval(stream: &StreamState) -> Duration {
     let stated = stream.statement.as_ref();
     let sources = stated.map_or(&[][..], |stated| &stated.sources);
-    let lengths = sources.iter().filter_map(|source| Duration::try_from_secs_f64(source.interval).ok());
+    let lengths =
+        sources.iter().filter_map(|source| Duration::try_from_secs_f64(source.interval).ok());
     lengths.min().unwrap_or(INTERVAL)
 }
 

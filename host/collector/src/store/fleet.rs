@@ -173,9 +173,8 @@ mod tests {
             times: TimeRange { start: micros(from), end: micros(to) },
             ..Selection::default()
         };
-        let mut count = |resource, from, to| {
-            reader.drops(&selection(resource, from, to)).unwrap().len()
-        };
+        let mut count =
+            |resource, from, to| reader.drops(&selection(resource, from, to)).unwrap().len();
         assert_eq!(count("r1", "2026-12-01T10:00:00", "2026-12-01T11:00:00"), 1);
         assert_eq!(count("r1", "2026-12-01T10:41:00", "2026-12-01T11:00:00"), 0);
         assert_eq!(count("r1", "2026-12-01T10:00:00", "2026-12-01T10:30:00"), 0);

@@ -8,10 +8,10 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::SqliteReader;
+use crate::store::StoreError;
 use crate::store::fleet::{StreamState, record_of};
 use crate::store::selection::{Selection, TimeRange, from_micros, micros};
 use crate::store::sqlite::series::ReadFile;
-use crate::store::StoreError;
 
 /// The newest messages of a stream, among which its newest checkpoint is looked for.
 const NEWEST: i64 = 4;
@@ -94,8 +94,7 @@ fn fits(drop: &DeclaredDrop, selection: &Selection) -> bool {
     let [begin, until] =
         [drop.begin, drop.until].map(|time| i64::try_from(time / 1_000).unwrap_or(i64::MAX));
     let meter = selection.meter.as_ref();
-    let meter = meter
-        .is_none_or(|meter| drop.meters.is_empty() || drop.meters.contains_key(meter));
+    let meter = meter.is_none_or(|meter| drop.meters.is_empty() || drop.meters.contains_key(meter));
     meter && drop.begin > 0 && begin < selection.times.end && until >= selection.times.start
 }
 
