@@ -179,6 +179,14 @@ fn filled() -> (Collector, [String; 2]) {
     (collector, made.map(|(token, _)| token))
 }
 
+/// Waits until a part of the page is shown, or hidden. The text of a hidden part can be read as well.
+fn wait_until_hidden(browser: &Browser, selector: &str, hidden: bool) {
+    let script = format!("return document.querySelector('{selector}')?.hidden");
+    eventually(&format!("{selector} hidden: {hidden}"), PATIENCE, || {
+        (browser.script(&script) == hidden).then_some(())
+    });
+}
+
 fn enter(browser: &Browser, token: &str) {
     browser.script(&format!(
         "document.querySelector('#token').value = '{token}'; document.querySelector('#door button').click()"
@@ -236,13 +244,15 @@ fn a_project_sees_its_own_and_an_admin_all_with_the_agents() {
     assert!(shell.contains("page.js") && !shell.contains("web-01"), "{shell}");
     let browser = Browser::start("browser-collector");
     browser.open(&format!("http://{address}/"));
-    browser.wait_for("#door", "This page needs a token");
+    wait_until_hidden(&browser, "#door", false);
+    wait_until_hidden(&browser, "#content", true);
     assert_eq!(violations(&browser), "");
     enter(&browser, "wrong");
     browser.wait_for("#door-problem", "does not know this token");
 
     enter(&browser, &member);
     browser.wait_for("#resources", "web-02-name");
+    wait_until_hidden(&browser, "#door", true);
     browser.wait_for("#plot-title", "cpu_util, %");
     let whole = browser.script("return document.documentElement.innerHTML");
     let whole = whole.as_str().unwrap();
@@ -253,7 +263,10 @@ fn a_project_sees_its_own_and_an_admin_all_with_the_agents() {
     // The declaration has no counts for projects.
     let gaps = browser.wait_for("#gaps", "dropped by the agent, spool_full");
     assert!(!gaps.contains("samples of its host"), "{gaps}");
-    assert_eq!(browser.text("#fleet"), "", "projects see no hosts");
+    wait_until_hidden(&browser, "#fleet", true);
+    let header = format!("X-Auth-Token: {member}");
+    let hosts = request(&address, "GET", "/v1/agents", &[&header], "");
+    assert_eq!(hosts.status, 403, "projects see no hosts");
     assert_file_equals_api(&address, &member, &file(&browser, "#csv-raw"));
     let rollups = file(&browser, "#csv-rollups");
     assert!(rollups.starts_with("period_start,period_end,resource_id,unit,count,"), "{rollups}");
@@ -269,12 +282,13 @@ fn a_project_sees_its_own_and_an_admin_all_with_the_agents() {
     browser.wait_for("#plot .reading", "500,000,000 ns/s");
 
     browser.script("document.querySelector('#leave').click()");
-    browser.wait_for("#door", "This page needs a token");
+    wait_until_hidden(&browser, "#door", false);
     enter(&browser, &admin);
     let agents = eventually("the ended agent is silent", PATIENCE, || {
         browser.script("document.querySelector('#agent-state').dispatchEvent(new Event('change'))");
         Some(browser.text("#agents")).filter(|text| text.contains("silent"))
     });
+    wait_until_hidden(&browser, "#fleet", false);
     let place = |word: &str| agents.find(word).unwrap_or_else(|| panic!("{word}: {agents}"));
     let hosts = ["compute-1", "compute-7", "compute-9", "compute-8"].map(place);
     assert!(hosts.is_sorted(), "worst first: {agents}");
@@ -310,7 +324,7 @@ fn ten_thousand_agents_are_listed_worst_first() {
     let browser = Browser::start("browser-fleet");
     browser.open(&format!("http://{address}/"));
     browser.wait_for("#agent-count", "10,000 of 10,000, 200 shown, worst first");
-    assert_eq!(browser.text("#door"), "");
+    wait_until_hidden(&browser, "#door", true);
     assert_eq!(count(&browser, "#agents tr"), 200);
     let first = browser.text("#agents tr:nth-child(100) td .badge");
     assert_eq!(
