@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::conditions::Parameters;
 use super::error::ApiError;
-use crate::store::{StreamState, age};
+use crate::store::{SenderStream, age};
 
 /// Agents whose last message is older than this are not listed. The files of whole months are read.
 pub(super) const LISTED: Duration = Duration::from_secs(62 * 86_400);
@@ -73,13 +73,13 @@ impl Wanted {
 
 /// The streams of one host id; a stream without a statement is an agent of its own.
 struct AgentEntry<'a> {
-    streams: Vec<&'a StreamState>,
+    streams: Vec<&'a SenderStream>,
     now: Timestamp,
 }
 
 /// The answer of `/v1/agents`: agents worst first, and how many there are of each state.
-pub(super) fn agents(streams: &[StreamState], wanted: &Wanted, now: Timestamp) -> Value {
-    let mut hosts: BTreeMap<Uuid, Vec<&StreamState>> = BTreeMap::new();
+pub(super) fn agents(streams: &[SenderStream], wanted: &Wanted, now: Timestamp) -> Value {
+    let mut hosts: BTreeMap<Uuid, Vec<&SenderStream>> = BTreeMap::new();
     for stream in streams.iter().filter(|stream| age(now, stream.arrived) <= LISTED) {
         let host = stream.statement.as_ref().map_or(stream.stream, |stated| stated.host_id);
         hosts.entry(host).or_default().push(stream);
@@ -109,19 +109,19 @@ impl AgentEntry<'_> {
         newest.unwrap_or_else(|| Timestamp::from_nanos(0))
     }
 
-    fn is_silent(&self, stream: &StreamState) -> bool {
+    fn is_silent(&self, stream: &SenderStream) -> bool {
         age(self.now, stream.arrived) > (3 * interval(stream)).max(GRACE)
     }
 
     /// Streams that are not left over from an earlier configuration.
-    fn present(&self) -> impl Iterator<Item = &StreamState> {
+    fn present(&self) -> impl Iterator<Item = &SenderStream> {
         let newest = self.arrived();
-        let here = move |stream: &&&StreamState| age(newest, stream.arrived) <= REMOVED;
+        let here = move |stream: &&&SenderStream| age(newest, stream.arrived) <= REMOVED;
         self.streams.iter().filter(here).copied()
     }
 
     fn state(&self) -> AgentState {
-        let late = |stream: &StreamState| {
+        let late = |stream: &SenderStream| {
             self.is_silent(stream) || delay(stream) > Some(interval(stream).max(GRACE))
         };
         if self.present().all(|stream| self.is_silent(stream)) {
@@ -176,7 +176,7 @@ impl AgentEntry<'_> {
         })
     }
 
-    fn stream(&self, stream: &StreamState) -> Value {
+    fn stream(&self, stream: &SenderStream) -> Value {
         let stated = stream.statement.as_ref();
         json!({
             "stream": stream.stream,
@@ -192,7 +192,7 @@ impl AgentEntry<'_> {
 }
 
 /// The shortest interval of the sources of a stream: each batch ends with a checkpoint.
-fn interval(stream: &StreamState) -> Duration {
+fn interval(stream: &SenderStream) -> Duration {
     let stated = stream.statement.as_ref();
     let sources = stated.map_or(&[][..], |stated| &stated.sources);
     let lengths =
@@ -201,11 +201,11 @@ fn interval(stream: &StreamState) -> Duration {
 }
 
 /// From the start of a polling cycle to the arrival of its last message.
-fn delay(stream: &StreamState) -> Option<Duration> {
+fn delay(stream: &SenderStream) -> Option<Duration> {
     stream.checkpoint.map(|newest| age(newest.arrived, newest.cycle))
 }
 
-fn lost(stream: &StreamState) -> impl Iterator<Item = (&str, u64)> {
+fn lost(stream: &SenderStream) -> impl Iterator<Item = (&str, u64)> {
     let losses = stream.drops.iter().filter(|drop| !NO_LOSS.contains(&&*drop.reason));
     losses.map(|drop| (&*drop.reason, drop.samples))
 }
@@ -241,7 +241,7 @@ mod tests {
 
     /// A stream of a host with a source each minute, `silent` seconds after its last message, which
     /// took `delay` seconds.
-    fn stream(number: u128, host: u128, [silent, delay]: [u64; 2]) -> StreamState {
+    fn stream(number: u128, host: u128, [silent, delay]: [u64; 2]) -> SenderStream {
         let source = SourceState {
             name: "s".into(),
             interval: 60.0,
@@ -250,7 +250,7 @@ mod tests {
             without: Vec::new(),
         };
         let arrived = at(NOW - silent);
-        StreamState {
+        SenderStream {
             arrived,
             checkpoint: Some(ArrivedCheckpoint { arrived, cycle: at(NOW - silent - delay) }),
             statement: Some(Statement {
@@ -267,11 +267,11 @@ mod tests {
                 keys: Vec::new(),
                 clock: ClockState::default(),
             }),
-            ..StreamState::new(Uuid::from_u128(number))
+            ..SenderStream::new(Uuid::from_u128(number))
         }
     }
 
-    fn states(streams: &[StreamState]) -> Vec<(String, String)> {
+    fn states(streams: &[SenderStream]) -> Vec<(String, String)> {
         let wanted = Wanted { text: String::new(), state: None, limit: 100 };
         let found = agents(streams, &wanted, at(NOW));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_worst_agent_is_first() {
-        let dropped = |reason: &str, stream: StreamState| StreamState {
+        let dropped = |reason: &str, stream: SenderStream| SenderStream {
             drops: vec![DeclaredDrop { reason: reason.into(), samples: 5, ..Default::default() }],
             ..stream
         };
@@ -311,7 +311,7 @@ mod tests {
         let expected = expected.map(|(host, state)| (host.to_owned(), state.to_owned()));
         assert_eq!(states(&streams), expected);
         // Without a statement the interval is that of Ceilometer.
-        let unknown = |silent| StreamState { statement: None, ..stream(1, 1, [silent, 2]) };
+        let unknown = |silent| SenderStream { statement: None, ..stream(1, 1, [silent, 2]) };
         assert_eq!(states(&[unknown(1_700)])[0].1, "healthy");
         assert_eq!(states(&[unknown(1_900)])[0].1, "silent");
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// A stream, as its messages have it.
 #[derive(Debug, Clone)]
-pub(crate) struct StreamState {
+pub(crate) struct SenderStream {
     pub(crate) stream: Uuid,
     /// When its newest message arrived.
     pub(crate) arrived: Timestamp,
@@ -29,7 +29,7 @@ pub(crate) struct ArrivedCheckpoint {
     pub(crate) cycle: Timestamp,
 }
 
-impl StreamState {
+impl SenderStream {
     pub(crate) fn new(stream: Uuid) -> Self {
         let arrived = Timestamp::from_nanos(0);
         Self { stream, arrived, checkpoint: None, statement: None, drops: Vec::new() }

@@ -29,7 +29,7 @@ pub(crate) use closing::{
 pub(crate) use error::StoreError;
 #[cfg(test)]
 pub(crate) use fleet::ArrivedCheckpoint;
-pub(crate) use fleet::StreamState;
+pub(crate) use fleet::SenderStream;
 pub(crate) use group::{Committed, DeadLetter, Group, StoredLetter, WriteRule};
 pub(crate) use selection::{MetaCondition, MetaScalar, Selection, TimeRange, flat_pairs};
 pub(crate) use sqlite::{SqliteStore, restore};
@@ -114,7 +114,7 @@ pub(crate) trait Reader: Send {
         &mut self,
         since: Timestamp,
         drops_since: Timestamp,
-    ) -> Result<Vec<StreamState>, StoreError>;
+    ) -> Result<Vec<SenderStream>, StoreError>;
 
     /// What the senders of a selection have declared as dropped in its times, of its meter. Drops name
     /// no resources: they may have been samples of others.

@@ -13,8 +13,8 @@ use super::{databases, file_error, ledger, months};
 use crate::sample::SampleId;
 use crate::store::selection::{Selection, TimeRange, from_micros};
 use crate::store::{
-    FileState, MeterEntry, Reader, ResourceEntry, StatisticsQuery, StoreError, StoreState,
-    StoredSample, StreamState, Totals,
+    FileState, MeterEntry, Reader, ResourceEntry, SenderStream, StatisticsQuery, StoreError,
+    StoreState, StoredSample, Totals,
 };
 use nephometer_model::Timestamp;
 use nephometer_proof::DeclaredDrop;
@@ -224,7 +224,7 @@ impl Reader for SqliteReader {
         &mut self,
         since: Timestamp,
         drops_since: Timestamp,
-    ) -> Result<Vec<StreamState>, StoreError> {
+    ) -> Result<Vec<SenderStream>, StoreError> {
         self.stream_states(since, drops_since)
     }
 

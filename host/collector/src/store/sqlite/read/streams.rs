@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::SqliteReader;
 use crate::store::StoreError;
-use crate::store::fleet::{StreamState, record_of};
+use crate::store::fleet::{SenderStream, record_of};
 use crate::store::selection::{Selection, TimeRange, from_micros, micros};
 use crate::store::sqlite::series::ReadFile;
 
@@ -34,15 +34,15 @@ impl SqliteReader {
         &mut self,
         since: Timestamp,
         drops_since: Timestamp,
-    ) -> Result<Vec<StreamState>, StoreError> {
-        let mut found: BTreeMap<Uuid, StreamState> = BTreeMap::new();
+    ) -> Result<Vec<SenderStream>, StoreError> {
+        let mut found: BTreeMap<Uuid, SenderStream> = BTreeMap::new();
         for file in self.files(from(micros(since)))? {
             let mut after = Vec::new();
             while let Some(stream) = file.stream_after(&after)? {
                 after = stream.as_bytes().to_vec();
                 let within = Bound::QueryEntries.check(found.len());
                 within.map_err(|error| StoreError::Bound(error.to_string()))?;
-                let state = found.entry(stream).or_insert_with(|| StreamState::new(stream));
+                let state = found.entry(stream).or_insert_with(|| SenderStream::new(stream));
                 file.newest_messages(state)?;
                 if state.statement.is_none() || file.range.end > micros(drops_since) {
                     file.declarations(stream, &mut |arrived, record| {
@@ -115,7 +115,7 @@ impl ReadFile {
         Ok(found.map(Uuid::from_bytes))
     }
 
-    fn newest_messages(&self, state: &mut StreamState) -> Result<(), StoreError> {
+    fn newest_messages(&self, state: &mut SenderStream) -> Result<(), StoreError> {
         let sql = "SELECT arrived, record FROM message WHERE stream = ?1 \
                    ORDER BY sequence DESC LIMIT ?2";
         let mut read = || {
