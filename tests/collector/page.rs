@@ -236,6 +236,66 @@ fn count(browser: &Browser, selector: &str) -> u64 {
     found.as_u64().unwrap()
 }
 
+fn member_sees_its_own(browser: &Browser, address: &str, member: &str, begin: u64) {
+    enter(browser, member);
+    browser.wait_for("#resources", "web-02-name");
+    wait_until_hidden(browser, "#door", true);
+    browser.wait_for("#plot-title", "cpu_util, %");
+    let whole = browser.script("return document.documentElement.innerHTML");
+    let whole = whole.as_str().unwrap();
+    assert!(!whole.contains("db-secret") && !whole.contains("p2"), "another project is shown");
+    assert!(count(browser, ".chart .series path.line") >= 2, "the line has a gap");
+    assert!(count(browser, ".chart circle") >= 160, "samples are drawn");
+    // The last samples may be too old by now, which is another gap.
+    assert!(count(browser, ".chart .gap") >= 1);
+    assert_eq!(count(browser, ".lanes .bar:not(.partial)"), 1);
+    // The declaration has no counts for projects.
+    let gaps = browser.wait_for("#gaps", "dropped by the agent, spool_full");
+    assert!(!gaps.contains("samples of its host"), "{gaps}");
+    wait_until_hidden(browser, "#fleet", true);
+    let header = format!("X-Auth-Token: {member}");
+    let hosts = request(address, "GET", "/v1/agents", &[&header], "");
+    assert_eq!(hosts.status, 403, "projects see no hosts");
+    assert_file_equals_api(address, member, &file(browser, "#csv-raw"));
+    let rollups = file(browser, "#csv-rollups");
+    assert!(rollups.starts_with("period_start,period_end,resource_id,unit,count,"), "{rollups}");
+    assert_eq!(rollups.lines().nth(1).unwrap().split(',').nth(2), Some("web-01"));
+    browser.script("document.querySelectorAll('#resources input')[1].click()");
+    let before = iso(begin + 109 * MINUTE).replace('T', " ");
+    let gaps = browser.wait_for("#gaps", &before);
+    let gap = gaps.lines().find(|line| line.contains(&before)).unwrap();
+    assert!(gap.contains("web-02-name") && gap.contains("no sample stored"), "{gap}");
+    browser.script("document.querySelector('#span').value = '21600'; document.querySelector('#span').dispatchEvent(new Event('change'))");
+    browser.wait_for("#plot-notes", "rollups of 300 s");
+    look(browser, "collector-project");
+    // A counter by its rate, by keyboard and in the table.
+    browser.script("const meter = document.querySelector('#meter'); meter.value = [...meter.options].find((one) => one.text === 'cpu (ns)').value; meter.dispatchEvent(new Event('change'))");
+    browser.wait_for("#plot-title", "cpu, ns/s");
+    browser.wait_for("#plot .reading", "500,000,000 ns/s");
+}
+
+fn admin_sees_all(browser: &Browser, admin: &str) {
+    browser.script("document.querySelector('#leave').click()");
+    wait_until_hidden(browser, "#door", false);
+    enter(browser, admin);
+    let agents = eventually("the ended agent is silent", PATIENCE, || {
+        browser.script("document.querySelector('#agent-state').dispatchEvent(new Event('change'))");
+        Some(browser.text("#agents")).filter(|text| text.contains("silent"))
+    });
+    wait_until_hidden(browser, "#fleet", false);
+    let place = |word: &str| agents.find(word).unwrap_or_else(|| panic!("{word}: {agents}"));
+    let hosts = ["compute-1", "compute-7", "compute-9", "compute-8"].map(place);
+    assert!(hosts.is_sorted(), "worst first: {agents}");
+    assert!(agents.contains("spool_full: 19") && agents.contains("late"), "{agents}");
+    let project = "const project = document.querySelector('#project'); project.value = '\"p2\"'; project.dispatchEvent(new Event('change')); return project.value";
+    assert_eq!(browser.script(project), "\"p2\"");
+    browser.wait_for("#resources", "db-secret");
+    look(browser, "collector-admin");
+    browser.script("document.querySelector('#agents button').click()");
+    browser.wait_for("#details", "file://");
+    look(browser, "collector-agent");
+}
+
 #[test]
 fn a_project_sees_its_own_and_an_admin_all_with_the_agents() {
     let (collector, [member, admin], begin) = filled();
@@ -252,61 +312,8 @@ fn a_project_sees_its_own_and_an_admin_all_with_the_agents() {
     enter(&browser, "wrong");
     browser.wait_for("#door-problem", "does not know this token");
 
-    enter(&browser, &member);
-    browser.wait_for("#resources", "web-02-name");
-    wait_until_hidden(&browser, "#door", true);
-    browser.wait_for("#plot-title", "cpu_util, %");
-    let whole = browser.script("return document.documentElement.innerHTML");
-    let whole = whole.as_str().unwrap();
-    assert!(!whole.contains("db-secret") && !whole.contains("p2"), "another project is shown");
-    assert!(count(&browser, ".chart .series path.line") >= 2, "the line has a gap");
-    assert!(count(&browser, ".chart circle") >= 160, "samples are drawn");
-    // The last samples may be too old by now, which is another gap.
-    assert!(count(&browser, ".chart .gap") >= 1);
-    assert_eq!(count(&browser, ".lanes .bar:not(.partial)"), 1);
-    // The declaration has no counts for projects.
-    let gaps = browser.wait_for("#gaps", "dropped by the agent, spool_full");
-    assert!(!gaps.contains("samples of its host"), "{gaps}");
-    wait_until_hidden(&browser, "#fleet", true);
-    let header = format!("X-Auth-Token: {member}");
-    let hosts = request(&address, "GET", "/v1/agents", &[&header], "");
-    assert_eq!(hosts.status, 403, "projects see no hosts");
-    assert_file_equals_api(&address, &member, &file(&browser, "#csv-raw"));
-    let rollups = file(&browser, "#csv-rollups");
-    assert!(rollups.starts_with("period_start,period_end,resource_id,unit,count,"), "{rollups}");
-    assert_eq!(rollups.lines().nth(1).unwrap().split(',').nth(2), Some("web-01"));
-    browser.script("document.querySelectorAll('#resources input')[1].click()");
-    let before = iso(begin + 109 * MINUTE).replace('T', " ");
-    let gaps = browser.wait_for("#gaps", &before);
-    let gap = gaps.lines().find(|line| line.contains(&before)).unwrap();
-    assert!(gap.contains("web-02-name") && gap.contains("no sample stored"), "{gap}");
-    browser.script("document.querySelector('#span').value = '21600'; document.querySelector('#span').dispatchEvent(new Event('change'))");
-    browser.wait_for("#plot-notes", "rollups of 300 s");
-    look(&browser, "collector-project");
-    // A counter by its rate, by keyboard and in the table.
-    browser.script("const meter = document.querySelector('#meter'); meter.value = [...meter.options].find((one) => one.text === 'cpu (ns)').value; meter.dispatchEvent(new Event('change'))");
-    browser.wait_for("#plot-title", "cpu, ns/s");
-    browser.wait_for("#plot .reading", "500,000,000 ns/s");
-
-    browser.script("document.querySelector('#leave').click()");
-    wait_until_hidden(&browser, "#door", false);
-    enter(&browser, &admin);
-    let agents = eventually("the ended agent is silent", PATIENCE, || {
-        browser.script("document.querySelector('#agent-state').dispatchEvent(new Event('change'))");
-        Some(browser.text("#agents")).filter(|text| text.contains("silent"))
-    });
-    wait_until_hidden(&browser, "#fleet", false);
-    let place = |word: &str| agents.find(word).unwrap_or_else(|| panic!("{word}: {agents}"));
-    let hosts = ["compute-1", "compute-7", "compute-9", "compute-8"].map(place);
-    assert!(hosts.is_sorted(), "worst first: {agents}");
-    assert!(agents.contains("spool_full: 19") && agents.contains("late"), "{agents}");
-    let project = "const project = document.querySelector('#project'); project.value = '\"p2\"'; project.dispatchEvent(new Event('change')); return project.value";
-    assert_eq!(browser.script(project), "\"p2\"");
-    browser.wait_for("#resources", "db-secret");
-    look(&browser, "collector-admin");
-    browser.script("document.querySelector('#agents button').click()");
-    browser.wait_for("#details", "file://");
-    look(&browser, "collector-agent");
+    member_sees_its_own(&browser, &address, &member, begin);
+    admin_sees_all(&browser, &admin);
     let others = browser.script("return performance.getEntriesByType('resource').filter((one) => !one.name.startsWith(location.origin)).length");
     assert_eq!(others, 0, "requests go to the collector only");
     running.stop().code(0);
