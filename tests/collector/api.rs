@@ -191,7 +191,7 @@ fn statistics(get: &dyn Fn(&str) -> crate::harness::Reply, date: &str) {
 }
 
 /// A token of the command `token`, and its line.
-fn token(collector: &Collector, project: &str, roles: &str) -> (String, String) {
+pub(super) fn token(collector: &Collector, project: &str, roles: &str) -> (String, String) {
     let made = collector.execute(&["token", "--project", project, "--roles", roles]).code(0).stdout;
     let line = |name: &str| {
         made.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()

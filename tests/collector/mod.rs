@@ -7,6 +7,7 @@ mod closing;
 mod figures;
 mod keystone;
 mod openapi;
+mod page;
 mod receivers;
 
 use std::collections::BTreeMap;

@@ -40,7 +40,7 @@ fn get(port: u16, path: &str, fields: &str) -> (u16, String) {
 }
 
 /// What axe-core finds wrong with the page as it is now.
-fn violations(browser: &Browser) -> String {
+pub(crate) fn violations(browser: &Browser) -> String {
     let script = root().join("target/tools/axe/axe.min.js");
     let script = fs::read_to_string(&script)
         .unwrap_or_else(|error| panic!("{}: {error}; run: scripts/axe", script.display()));
@@ -62,7 +62,9 @@ fn picture(name: &str) -> PathBuf {
     folder.join(format!("{name}.png"))
 }
 
-fn look(browser: &Browser, name: &str) {
+/// Keeps pictures of the page in light and dark, for desktop and phone; nothing is wider than the window,
+/// and axe-core finds nothing.
+pub(crate) fn look(browser: &Browser, name: &str) {
     for (dark, scheme) in [(false, "light"), (true, "dark")] {
         for (size, device) in [((1280, 900), "desktop"), ((390, 844), "phone")] {
             browser.emulate(size, dark);

@@ -16,12 +16,14 @@ pub(super) enum Endpoint {
     Resource,
     Query,
     Capabilities,
+    Agents,
+    Gaps,
 }
 
 impl Endpoint {
     /// All of them with their method and path; the first that matches is taken. A part in braces is
     /// any text, also with slashes: ids of interfaces may have some, which clients do not escape.
-    pub(super) const ALL: [(Self, &'static str, &'static str); 13] = [
+    pub(super) const ALL: [(Self, &'static str, &'static str); 15] = [
         (Self::Health, "GET", "/health"),
         (Self::Metrics, "GET", "/metrics"),
         (Self::Document, "GET", "/openapi.json"),
@@ -35,6 +37,8 @@ impl Endpoint {
         (Self::Resource, "GET", "/v2/resources/{resource_id}"),
         (Self::Query, "POST", "/v2/query/samples"),
         (Self::Capabilities, "GET", "/v2/capabilities"),
+        (Self::Agents, "GET", "/v1/agents"),
+        (Self::Gaps, "GET", "/v1/gaps"),
     ];
 
     /// The endpoint of a request, and the part of its path that is in braces.
@@ -81,12 +85,21 @@ mod tests {
                 "/v2/resources/i-1-tap/with space",
                 Some((Endpoint::Resource, "i-1-tap/with space")),
             ),
+            ("GET", "/v1/agents", Some((Endpoint::Agents, ""))),
             ("POST", "/v2/meters", None),
             ("GET", "/health/", None),
             ("GET", "/v2", None),
             ("DELETE", "/v2/samples", None),
         ] {
             assert_eq!(Endpoint::find(method, path), expected, "{method} {path}");
+        }
+    }
+
+    /// The files of the page are served before routes are looked for.
+    #[test]
+    fn the_page_hides_no_route() {
+        for file in nephometer_page::COLLECTOR_PAGE {
+            assert_eq!(Endpoint::find("GET", file.path), None, "{}", file.path);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Ceilometer's v2 API over HTTP, `/health`, `/metrics` and `/openapi.json`.
+//! Ceilometer's v2 API over HTTP, `/v1/agents` and `/v1/gaps`, `/health`, `/metrics`, `/openapi.json`, and
+//! the page, which shows what these answer.
 //!
 //! `server` has the listener and the connections and knows nothing of the API; `routes` maps requests
 //! to answers and knows nothing of sockets, so that either can be replaced. Quirks of the real API
@@ -11,6 +12,7 @@ mod document;
 mod endpoints;
 mod error;
 mod flat;
+mod fleet;
 mod keystone;
 mod metrics;
 mod post;

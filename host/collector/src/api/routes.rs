@@ -1,7 +1,10 @@
 //! Maps requests to answers.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use nephometer_model::Timestamp;
+use nephometer_page::{COLLECTOR_PAGE, PageFile};
 use nephometer_telemetry::events::collector as events;
 use serde_json::{Value, json};
 
@@ -11,10 +14,12 @@ use super::conditions::{Conditions, Subject, conditions, limit, only, whole};
 use super::document::DOCUMENT;
 use super::endpoints::Endpoint;
 use super::error::ApiError;
+use super::fleet::{self, Wanted};
 use super::request::Request;
 use super::rights::Rights;
 use super::statistics::Asked;
 use super::{metrics, post, render};
+use crate::ingest::writer::now;
 use crate::ingest::{Health, PostHandover};
 use crate::store::{Reader, Selection, StoreError, TimeRange};
 
@@ -53,6 +58,10 @@ impl Api {
 
     /// Answers a request. Blocks while it reads.
     pub(crate) fn answer(&self, request: &Request) -> Answer {
+        if let Some(file) = page_file(request) {
+            let body = file.content.as_bytes().to_vec();
+            return Answer { status: 200, body, kind: file.content_type };
+        }
         let found = Endpoint::find(&request.method, &request.path);
         if let Some((endpoint, _)) = found.filter(|(endpoint, _)| endpoint.is_open()) {
             return self.unprotected(endpoint);
@@ -111,6 +120,8 @@ impl Api {
             Endpoint::Resource => self.resource(request, rights, part),
             Endpoint::Query => self.query(request, rights),
             Endpoint::Capabilities => Ok(render::capabilities()),
+            Endpoint::Agents => self.agents(request, rights),
+            Endpoint::Gaps => self.gaps(request, rights),
             Endpoint::Health | Endpoint::Metrics | Endpoint::Document => Err(missing(request)),
         };
         found.map(|value| (200, value))
@@ -238,6 +249,34 @@ impl Api {
         Ok(found?.iter().map(render::sample).collect())
     }
 
+    fn agents(&self, request: &Request, rights: &Rights) -> Result<Value, ApiError> {
+        // Hosts are no business of projects.
+        if rights.project.is_some() {
+            return Err(ApiError::forbidden());
+        }
+        let parameters = &request.parameters;
+        only(parameters, &["text", "state", "limit"])?;
+        let limit = limit(whole(parameters, "limit")?, self.limit)?;
+        let (wanted, now) = (Wanted::read(parameters, limit)?, now());
+        let streams = self.read(|reader| {
+            reader.streams(earlier(now, fleet::LISTED), earlier(now, fleet::DROPS))
+        })?;
+        Ok(fleet::agents(&streams, &wanted, now))
+    }
+
+    fn gaps(&self, request: &Request, rights: &Rights) -> Result<Value, ApiError> {
+        let parameters = &request.parameters;
+        only(parameters, &["q"])?;
+        let found = conditions(parameters, Subject::Samples, rights.project.as_deref())?;
+        let selection = found.selection;
+        if selection.meter.is_none() || selection.resource.is_none() {
+            let text = "Gaps are those of one meter of one resource: name meter and resource_id";
+            return Err(ApiError::client(400, text));
+        }
+        let drops = self.read(|reader| reader.drops(&selection))?;
+        Ok(fleet::gaps(&drops, rights.project.is_none()))
+    }
+
     /// Reads with a reader of its own.
     fn read<T>(
         &self,
@@ -266,6 +305,17 @@ impl Api {
     fn put_back(&self, reader: Box<dyn Reader>) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
     }
+}
+
+/// The file of the page that is asked for.
+fn page_file(request: &Request) -> Option<PageFile> {
+    let mut files = COLLECTOR_PAGE.into_iter().filter(|_| request.method == "GET");
+    files.find(|file| file.path == request.path)
+}
+
+fn earlier(now: Timestamp, duration: Duration) -> Timestamp {
+    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    Timestamp::from_nanos(now.as_nanos().saturating_sub(nanos))
 }
 
 /// The answer for a path or a method that there is not.

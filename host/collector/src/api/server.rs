@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode, header};
 use nephometer_model::Bound;
+use nephometer_page::POLICY;
 use nephometer_telemetry::events::collector as events;
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -138,6 +139,10 @@ fn response(status: StatusCode, body: Bytes, kind: &'static str) -> Response<Ful
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    // Browsers are to take nothing for a page that is none, and to keep nothing of a project.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, header::HeaderValue::from_static(POLICY));
     if status == StatusCode::UNAUTHORIZED {
         let value = header::HeaderValue::from_static("Keystone");
         headers.insert(header::WWW_AUTHENTICATE, value);

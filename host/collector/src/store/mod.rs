@@ -9,6 +9,7 @@ mod closing;
 #[cfg(test)]
 mod closing_tests;
 mod error;
+mod fleet;
 mod group;
 mod selection;
 mod sqlite;
@@ -20,11 +21,15 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use nephometer_model::Timestamp;
+use nephometer_proof::DeclaredDrop;
 
 pub(crate) use closing::{
     Closing, Correction, Corrections, Erased, MonthSum, SumKey, shown_volume,
 };
 pub(crate) use error::StoreError;
+#[cfg(test)]
+pub(crate) use fleet::ArrivedCheckpoint;
+pub(crate) use fleet::SenderStream;
 pub(crate) use group::{Committed, DeadLetter, Group, StoredLetter, WriteRule};
 pub(crate) use selection::{MetaCondition, MetaScalar, Selection, TimeRange, flat_pairs};
 pub(crate) use sqlite::{SqliteStore, restore};
@@ -102,6 +107,18 @@ pub(crate) trait Reader: Send {
 
     /// Statistics by period and group.
     fn statistics(&mut self, query: &StatisticsQuery) -> Result<Vec<Totals>, StoreError>;
+
+    /// The streams in the files of the months since a time, with what they have declared as dropped
+    /// since another time.
+    fn streams(
+        &mut self,
+        since: Timestamp,
+        drops_since: Timestamp,
+    ) -> Result<Vec<SenderStream>, StoreError>;
+
+    /// What the senders of a selection have declared as dropped in its times, of its meter. Drops name
+    /// no resources: they may have been samples of others.
+    fn drops(&mut self, selection: &Selection) -> Result<Vec<DeclaredDrop>, StoreError>;
 
     /// Sums and sizes for `status`.
     fn state(&mut self) -> Result<StoreState, StoreError>;

@@ -16,7 +16,8 @@ use super::page_state::state;
 use super::{queries, support};
 use nephometer_http::{Method, Reply, Request, Router, StatusCode};
 use nephometer_model::Bound;
-use nephometer_view::{View, page_files};
+use nephometer_page::{AGENT_PAGE, POLICY};
+use nephometer_view::View;
 
 /// Between two states in a stream.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -26,16 +27,12 @@ const WAITING: usize = 1;
 const DOMAINS: usize = 1000;
 /// Gaps in one reply at most, the newest ones.
 const GAPS: usize = 2000;
-/// The page loads its own files only, and no other page may embed it.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
 /// Answers a query with these fields.
 type Query = fn(&View, &HashMap<String, String>) -> Value;
 
 /// Adds the page to the routes of the agent's own endpoint.
 pub(super) fn with_page(mut router: Router, admin: &Arc<AdminService>, view: &Arc<View>) -> Router {
-    for file in page_files() {
+    for file in AGENT_PAGE {
         let reply = move |_| async move {
             Reply::new(file.content_type, file.content).header("content-security-policy", POLICY)
         };

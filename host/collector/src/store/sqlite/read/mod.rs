@@ -1,6 +1,7 @@
 //! Answers queries from all month files.
 
 mod statistics;
+mod streams;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -12,9 +13,11 @@ use super::{databases, file_error, ledger, months};
 use crate::sample::SampleId;
 use crate::store::selection::{Selection, TimeRange, from_micros};
 use crate::store::{
-    FileState, MeterEntry, Reader, ResourceEntry, StatisticsQuery, StoreError, StoreState,
-    StoredSample, Totals,
+    FileState, MeterEntry, Reader, ResourceEntry, SenderStream, StatisticsQuery, StoreError,
+    StoreState, StoredSample, Totals,
 };
+use nephometer_model::Timestamp;
+use nephometer_proof::DeclaredDrop;
 
 /// Windows in which the newest samples are looked for: the first, and by how much each is longer.
 const WINDOW: i64 = 900_000_000;
@@ -215,6 +218,18 @@ impl Reader for SqliteReader {
 
     fn statistics(&mut self, query: &StatisticsQuery) -> Result<Vec<Totals>, StoreError> {
         self.totals(query)
+    }
+
+    fn streams(
+        &mut self,
+        since: Timestamp,
+        drops_since: Timestamp,
+    ) -> Result<Vec<SenderStream>, StoreError> {
+        self.stream_states(since, drops_since)
+    }
+
+    fn drops(&mut self, selection: &Selection) -> Result<Vec<DeclaredDrop>, StoreError> {
+        self.declared_drops(selection)
     }
 
     fn state(&mut self) -> Result<StoreState, StoreError> {

@@ -1,6 +1,7 @@
 // The agent's page: reads its state as server-sent events and draws it. It changes nothing on the agent.
 
-const $ = (id) => document.getElementById(id);
+import { $, badge, bytes, duration, element, keyed, round, save, seconds, show, text } from "/common.js";
+
 const RECONNECT_MS = 1500;
 const DOMAINS_SHOWN = 200;
 const GAPS_SHOWN = 60;
@@ -11,68 +12,8 @@ let state = null;
 let domainsVersion = null;
 let gaps = [];
 
-// ---- Building and updating nodes -------------------------------------------------------------
-
-function element(tag, attributes = {}, ...children) {
-  const svg = ["svg", "path", "polyline", "circle", "title"].includes(tag);
-  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "onclick") node.addEventListener("click", value);
-    else if (value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children.filter((child) => child !== null && child !== undefined));
-  return node;
-}
-
-// Makes the children of a parent those of a list, by key. Nodes that stay keep the focus.
-function keyed(parent, items, key, create, update) {
-  const known = new Map([...parent.children].filter((node) => node.dataset.key).map((node) => [node.dataset.key, node]));
-  let last = null;
-  for (const item of items) {
-    const name = key(item);
-    let node = known.get(name);
-    known.delete(name);
-    if (!node) {
-      node = create(item);
-      node.dataset.key = name;
-    }
-    update?.(node, item);
-    const next = last ? last.nextSibling : parent.firstChild;
-    if (node !== next) parent.insertBefore(node, next);
-    last = node;
-  }
-  for (const node of known.values()) node.remove();
-}
-
-function text(node, value) {
-  if (node.textContent !== value) node.textContent = value;
-}
-
-function badge(node, word) {
-  text(node, word);
-  const wanted = `badge ${word}`;
-  if (node.className !== wanted) node.className = wanted;
-}
-
 // ---- Numbers for people ----------------------------------------------------------------------
 
-const round = (value, digits = 3) => Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 6 });
-
-function bytes(value) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) { value /= 1024; unit += 1; }
-  return `${round(value)} ${units[unit]}`;
-}
-
-function duration(seconds) {
-  if (seconds < 100) return `${Math.max(0, Math.round(seconds))} s`;
-  if (seconds < 6000) return `${Math.round(seconds / 60)} min`;
-  return seconds < 172800 ? `${round(seconds / 3600, 2)} h` : `${Math.round(seconds / 86400)} days`;
-}
-
-// Times of the agent are UTC without a zone.
-const seconds = (iso) => Date.parse(/Z|[+-]\d\d:\d\d$/.test(iso) ? iso : `${iso}Z`) / 1000;
 const now = () => state?.time ?? Date.now() / 1000;
 const clock = (time) => new Date(time * 1000).toLocaleString("sv").slice(now() - time < 72000 ? 11 : 0);
 const ago = (iso) => (iso ? `${clock(seconds(iso))} (${duration(now() - seconds(iso))} ago)` : "never");
@@ -359,12 +300,6 @@ async function refreshDomains() {
     });
 }
 
-function show(title, ...children) {
-  text($("details-title"), title);
-  $("details-body").replaceChildren(...children);
-  if (!$("details").open) $("details").showModal();
-}
-
 async function openDomain(id) {
   const [{ domains: [domain] }, { series, full }] = await Promise.all([
     get(`/v1/domains?limit=1&text=${encodeURIComponent(id)}`), get(`/v1/series?domain=${encodeURIComponent(id)}`)]);
@@ -474,13 +409,10 @@ $("door-form").addEventListener("submit", (event) => {
   sessionStorage.setItem("token", token);
   follow();
 });
-$("details-close").addEventListener("click", () => $("details").close());
 $("support").addEventListener("click", async () => {
   const reply = await ask("/support");
   if (!reply.ok) throw new Error(`${reply.status}: ${(await reply.text()).trim()}`);
-  const link = element("a", { href: URL.createObjectURL(await reply.blob()), download: `nephometer-${state?.host ?? "agent"}.tar.gz` });
-  link.click();
-  URL.revokeObjectURL(link.href);
+  save(await reply.blob(), `nephometer-${state?.host ?? "agent"}.tar.gz`);
 });
 $("search").addEventListener("input", refreshDomains);
 $("span").addEventListener("change", drawGaps);
