@@ -48,6 +48,7 @@ mod reference;
 mod reload;
 mod remote_write;
 mod reports;
+mod rotation;
 mod scale;
 mod schema;
 mod scrape;

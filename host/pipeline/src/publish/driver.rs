@@ -44,7 +44,7 @@ impl Driver {
 
     /// Delivers until the spool is closed and empty.
     pub async fn run(mut self) {
-        while self.spool.ready().await {
+        while self.ready().await {
             let envelopes = match self.spool.lease(self.publisher.window()).await {
                 Ok(envelopes) => envelopes,
                 Err(reason) => {
@@ -64,6 +64,17 @@ impl Driver {
             deliveries.deliveries.end(began.elapsed(), results.iter().any(is_pending));
             if let Some((reason, after)) = self.acknowledge(&envelopes, results).await {
                 self.pause(&envelopes, &reason, after).await;
+            }
+        }
+    }
+
+    /// Waits until an envelope is pending. False if the spool is closed and empty.
+    async fn ready(&mut self) -> bool {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.publisher.renewed() => {}
+                ready = self.spool.ready() => return ready,
             }
         }
     }
@@ -93,7 +104,8 @@ impl Driver {
         first
     }
 
-    /// After a failure: drops the spool with `policy=drop`, otherwise waits.
+    /// After a failure: drops the spool with `policy=drop`, otherwise waits. New credentials are tried
+    /// at once.
     async fn pause(&mut self, envelopes: &[Envelope], reason: &str, after: Option<Duration>) {
         if self.drop_on_failure {
             let dropped = self.spool.drop_all(Dropped::Policy).await;
@@ -106,13 +118,12 @@ impl Driver {
         self.failures = self.failures.saturating_add(1);
         let backoff = self.backoff.delay(self.failures, spread(envelopes, self.failures));
         let delay = after.unwrap_or(backoff);
-        if self.spool.is_closed() {
-            sleep(delay.min(MAX_DRAIN_DELAY)).await;
-        } else {
-            tokio::select! {
-                () = sleep(delay) => {}
-                () = self.spool.closed() => {}
-            }
+        let closed = self.spool.is_closed();
+        let delay = if closed { delay.min(MAX_DRAIN_DELAY) } else { delay };
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = self.spool.closed(), if !closed => {}
+            () = self.publisher.renewed() => {}
         }
     }
 }
