@@ -23,6 +23,7 @@ mod config;
 mod config_show;
 mod delivery;
 mod demo;
+mod devices;
 mod doctor;
 mod examples;
 mod faults;

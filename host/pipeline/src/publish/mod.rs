@@ -53,6 +53,6 @@ pub trait Publisher: Send {
     /// Waits until a reload has changed how the receiver is reached, and takes that: the next call of
     /// [`Self::publish`] connects anew. Cancel safe.
     async fn renewed(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
