@@ -5,6 +5,8 @@ mod consistency;
 mod dead_letters;
 mod plan;
 
+pub(crate) use plan::write_unnoticed;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -77,7 +79,7 @@ fn logged(running: &Running, message: &str, wanted: usize) -> Vec<Value> {
 }
 
 /// Runs a command against the running agent.
-fn command(agent: &Agent, arguments: &[&str]) -> Ended {
+pub(crate) fn command(agent: &Agent, arguments: &[&str]) -> Ended {
     let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_nephometer"));
     process.args(arguments).args(["--socket", "agent.sock"]).current_dir(agent.folder.path());
     agent.start(process, None).ended(PATIENCE)

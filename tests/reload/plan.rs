@@ -69,7 +69,7 @@ fn changed_options_publishers_and_sources_are_planned_and_applied() {
 
 /// Writes a file so that the agent does not notice: size and time of modification stay. Any other
 /// change can be noticed at any time, because a change of a file nearby triggers a scan.
-fn write_unnoticed(agent: &Agent, name: &str, bytes: &[u8]) {
+pub(crate) fn write_unnoticed(agent: &Agent, name: &str, bytes: &[u8]) {
     let path = agent.folder.at(name);
     let metadata = fs::metadata(&path).unwrap();
     assert_eq!(metadata.len(), bytes.len() as u64, "{name} would be noticed");

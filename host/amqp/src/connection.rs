@@ -33,12 +33,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const REFUSED: Duration = Duration::from_secs(1);
 
 /// The addresses of a broker, and how to connect to it.
+#[derive(Clone)]
 pub struct Broker {
     /// Nodes of the cluster. Any of them will do.
-    nodes: Vec<AMQPUri>,
-    tls: TlsSpec,
-    queues: Queues,
-    exchange: Arc<str>,
+    pub(crate) nodes: Vec<AMQPUri>,
+    pub(crate) tls: TlsSpec,
+    pub(crate) queues: Queues,
+    pub(crate) exchange: Arc<str>,
     /// The name of the connection at the broker.
     name: &'static str,
     /// Index of the node to try first: the last one that worked.

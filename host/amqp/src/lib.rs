@@ -5,6 +5,7 @@
 //! send is bounded, and its texts are sanitized before they are logged.
 
 mod allowance;
+mod change;
 mod connection;
 mod consuming;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod stream;
 mod tables;
 mod tls;
 
+pub use change::BrokerChange;
 pub use connection::Broker;
 pub use consuming::{BrokerDelivery, Consumption, QueueConsumer, Unacknowledged};
 pub use error::AmqpError;

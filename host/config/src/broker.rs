@@ -47,11 +47,14 @@ pub struct TlsSpec {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// `amqp.tls.verify_hostname`: whether the certificate must have the broker's name or address.
     pub verify_hostname: bool,
+    /// Differs when the contents of these files do: a renewed certificate is a change. `None` if one
+    /// of them cannot be read.
+    pub contents: Option<u64>,
 }
 
 impl Default for TlsSpec {
     fn default() -> Self {
-        Self { enabled: false, ca: None, identity: None, verify_hostname: true }
+        Self { enabled: false, ca: None, identity: None, verify_hostname: true, contents: None }
     }
 }
 

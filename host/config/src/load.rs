@@ -266,6 +266,7 @@ fn assemble(host: Host, pipeline: PipelineSpec, report: &mut Report) -> AgentSpe
         shutdown_grace: host.shutdown_grace,
         prometheus: host.prometheus,
         telemetry: host.telemetry,
+        secret_files: host.secret_files,
         pipeline,
     }
 }

@@ -52,6 +52,8 @@ pub struct AgentSpec {
     pub prometheus: PrometheusSpec,
     /// `telemetry`: the endpoint for the agent's own state.
     pub telemetry: ListenSpec,
+    /// Files with secrets and certificates. A running agent takes their new contents up.
+    pub secret_files: Vec<PathBuf>,
     /// `pipeline.yaml`
     pub pipeline: PipelineSpec,
 }

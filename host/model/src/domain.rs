@@ -22,6 +22,9 @@ pub struct Domain {
     pub disks: Vec<DiskDevice>,
     /// Network interfaces with a target name and an address, in the order of the XML.
     pub nics: Vec<NicDevice>,
+    /// Number of interfaces without a target name, such as those of SR-IOV. libvirt has no statistics
+    /// of them.
+    pub nics_without_target: usize,
 }
 
 /// `devices/disk`.

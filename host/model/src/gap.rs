@@ -42,6 +42,10 @@ pub enum GapReason {
     Dropped,
     /// The samples are there, but lack what Nova's API knows of the instance.
     Metadata,
+    /// libvirt has no numbers for a disk of the domain.
+    NoDiskStatistics,
+    /// libvirt has no numbers for an interface of the domain.
+    NoInterfaceStatistics,
 }
 
 impl GapReason {
@@ -57,6 +61,8 @@ impl GapReason {
             Self::Suspended => "suspended",
             Self::Dropped => "dropped",
             Self::Metadata => "metadata",
+            Self::NoDiskStatistics => "no_disk_statistics",
+            Self::NoInterfaceStatistics => "no_interface_statistics",
         }
     }
 }
@@ -64,15 +70,16 @@ impl GapReason {
 #[cfg(test)]
 mod tests {
     use super::GapReason::{
-        AgentDown, Dropped, Failed, Metadata, Partial, Skipped, Stuck, Suspended, Timeout,
+        AgentDown, Dropped, Failed, Metadata, NoDiskStatistics, NoInterfaceStatistics, Partial,
+        Skipped, Stuck, Suspended, Timeout,
     };
 
     /// They are stored, printed and sent as these words.
     #[test]
     fn gap_reasons_are_fixed_words() {
-        let all =
+        let old =
             [Stuck, Timeout, Failed, Partial, AgentDown, Skipped, Suspended, Dropped, Metadata];
-        for reason in all {
+        for reason in old.into_iter().chain([NoDiskStatistics, NoInterfaceStatistics]) {
             let text = serde_json::to_string(&reason).unwrap();
             assert_eq!(text, format!("\"{}\"", reason.as_str()));
         }

@@ -71,7 +71,11 @@ impl DomainTable {
 
     /// The gaps of a cycle that began at `now`.
     pub(super) fn add_gaps(&mut self, source: &Arc<str>, gaps: &[Gap], now: Timestamp) {
-        for gap in gaps.iter().filter(|gap| gap.resource != "*") {
+        // A device that libvirt cannot count stays so, and the domain is well.
+        let is_lasting = |gap: &&Gap| {
+            matches!(gap.reason, GapReason::NoDiskStatistics | GapReason::NoInterfaceStatistics)
+        };
+        for gap in gaps.iter().filter(|gap| gap.resource != "*" && !is_lasting(gap)) {
             let row = self.rows.entry(gap.resource.clone()).or_default();
             let polled = row.sources.entry(Arc::clone(source)).or_default();
             let whole_domain = !matches!(gap.reason, GapReason::Partial | GapReason::Metadata);

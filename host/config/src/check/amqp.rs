@@ -1,5 +1,6 @@
 //! Checks `amqp` of `nephometer.yaml`.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 
 use super::Check;
@@ -70,7 +71,18 @@ pub(super) fn tls(check: &mut Check<'_>, at: &str, field: Field<RawTls>) -> Opti
         }
     };
     let (enabled, verify_hostname) = (enabled?.unwrap_or(false), verify_hostname?.unwrap_or(true));
-    Some(TlsSpec { enabled, ca: ca?, identity, verify_hostname })
+    let ca = ca?;
+    let contents = contents(ca.iter().chain(identity.iter().flat_map(|(one, other)| [one, other])));
+    Some(TlsSpec { enabled, ca, identity, verify_hostname, contents })
+}
+
+/// A number for the contents of files, to notice that they have changed.
+fn contents<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    for path in paths {
+        nephometer_files::read(path).ok()?.hash(&mut hasher);
+    }
+    Some(hasher.finish())
 }
 
 impl Check<'_> {

@@ -65,6 +65,7 @@ pub(crate) struct Host {
     pub(crate) shutdown_grace: Duration,
     pub(crate) prometheus: PrometheusSpec,
     pub(crate) telemetry: ListenSpec,
+    pub(crate) secret_files: Vec<PathBuf>,
 }
 
 /// Checks the file, including everything that overrides it.
@@ -117,7 +118,26 @@ pub(crate) fn check(doc: &Document, defaults: Defaults, report: &mut Report) -> 
         shutdown_grace: grace?.unwrap_or(Duration::from_secs(10)),
         prometheus: prometheus?,
         telemetry: telemetry?,
+        secret_files: secret_files(doc),
     })
+}
+
+/// Files with secrets and certificates whose new contents a running agent takes up. Those for TLS of
+/// listeners are checked by the listeners.
+fn secret_files(doc: &Document) -> Vec<PathBuf> {
+    let pointers = [
+        "/amqp/url_file",
+        "/amqp/tls/ca",
+        "/amqp/tls/certificate",
+        "/amqp/tls/key",
+        "/message/telemetry_secret_file",
+        "/prometheus/token_file",
+        "/telemetry/token_file",
+        "/service_credentials/password_file",
+        "/service_credentials/application_credential_secret_file",
+        "/service_credentials/token_file",
+    ];
+    pointers.into_iter().filter_map(|pointer| doc.text(pointer)).map(PathBuf::from).collect()
 }
 
 /// The location of a key or its `_file` form; the whole file if neither is set.

@@ -36,6 +36,9 @@ pub(crate) fn describe(xml: &str) -> Result<Domain, XmlError> {
         nics: of_kind("interface")
             .filter_map(|node| nic(node).transpose())
             .collect::<Result<_, _>>()?,
+        nics_without_target: of_kind("interface")
+            .filter(|one| named_target(*one).is_none())
+            .count(),
     })
 }
 
@@ -162,6 +165,7 @@ mod tests {
         assert_eq!((nova.flavor.id, nova.flavor.ram, nova.flavor.swap), (None, 512, 0));
         assert_eq!(nova.flavor.extra_specs, Some(Map::new()));
         assert_eq!((nova.image, nova.image_meta), (None, None));
+        assert_eq!(domain.nics_without_target, 1);
     }
 
     #[test]

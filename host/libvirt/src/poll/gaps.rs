@@ -25,6 +25,9 @@ const MIN_SUSPENSION_NS: u64 = 1_000_000_000;
 /// Reasons that concern all meters of a domain.
 const WHOLE_DOMAIN: [GapReason; 3] = [GapReason::Stuck, GapReason::Timeout, GapReason::Failed];
 
+/// Reasons that last as long as the domain has its devices.
+const DEVICES: [GapReason; 2] = [GapReason::NoDiskStatistics, GapReason::NoInterfaceStatistics];
+
 /// Tracks which periods are covered by readings.
 #[derive(Debug)]
 pub(super) struct GapTracker {
@@ -65,6 +68,8 @@ pub(super) struct DomainObservation<'a> {
     pub changed: bool,
     /// Whether the samples lack what Nova's API knows.
     pub lacking: bool,
+    /// Kinds of devices without numbers, each with the indices of the meters that it lacks.
+    pub uncounted: Vec<(GapReason, Vec<usize>)>,
 }
 
 impl GapTracker {
@@ -126,7 +131,8 @@ impl GapTracker {
     /// Records a reading. Closes the gaps of the whole domain; a known meter without a sample opens
     /// or extends a partial one.
     pub(super) fn record_reading(&mut self, observed: DomainObservation<'_>) -> Vec<MissingPeriod> {
-        let DomainObservation { domain, taken: until, meters, changed, lacking } = observed;
+        let DomainObservation { domain, taken: until, meters, changed, lacking, uncounted } =
+            observed;
         let uuid = domain.uuid;
         let from = self.covered_until.insert(uuid, until).unwrap_or(until);
         let mut missing = Vec::new();
@@ -144,6 +150,7 @@ impl GapTracker {
         } else {
             self.open_since.remove(&key);
         }
+        missing.extend(self.record_devices(domain, uncounted, (from, until)));
         let known = self.known_meters.entry(uuid).or_default();
         if changed {
             *known = meters;
@@ -162,6 +169,26 @@ impl GapTracker {
             missing.push(MissingPeriod { domain, reason, begin, from, until, meters });
         }
         missing
+    }
+
+    /// Opens or extends the gaps of devices without numbers, and closes the others.
+    fn record_devices(
+        &mut self,
+        domain: &Arc<Domain>,
+        uncounted: Vec<(GapReason, Vec<usize>)>,
+        (from, until): (Timestamp, Timestamp),
+    ) -> Vec<MissingPeriod> {
+        for reason in DEVICES {
+            if !uncounted.iter().any(|(open, _)| *open == reason) {
+                self.open_since.remove(&(domain.uuid, reason));
+            }
+        }
+        let period = |(reason, meters)| {
+            let begin = *self.open_since.entry((domain.uuid, reason)).or_insert(from);
+            let (domain, meters) = (Some(Arc::clone(domain)), Some(meters));
+            MissingPeriod { domain, reason, begin, from, until, meters }
+        };
+        uncounted.into_iter().map(period).collect()
     }
 
     /// Time of the last successful reading of a domain. `None` if it was never read.
@@ -251,8 +278,8 @@ mod tests {
         let read = |gaps: &mut GapTracker, time: u64, meters: &[usize], changed: bool| {
             let taken = at(time, 0).wall;
             let meters = meters.iter().copied().collect();
-            let (domain, lacking) = (&domain, false);
-            let observed = DomainObservation { domain, taken, meters, changed, lacking };
+            let (domain, lacking, uncounted) = (&domain, false, Vec::new());
+            let observed = DomainObservation { domain, taken, meters, changed, lacking, uncounted };
             let missed = gaps.record_reading(observed);
             missed.iter().map(|one| (seconds(one), one.meters.clone())).collect::<Vec<_>>()
         };
@@ -271,6 +298,29 @@ mod tests {
         assert!(read(&mut gaps, 80, &[1], false).is_empty());
     }
 
+    #[test]
+    fn device_without_numbers_is_one_gap_for_as_long_as_it_lasts() {
+        let domain = Arc::new(Domain { uuid: Uuid::from_u128(1), ..Domain::default() });
+        let mut gaps = GapTracker::new(Some(Duration::from_secs(10)));
+        let mut read = |time: u64, uncounted: &[(GapReason, Vec<usize>)]| {
+            let missed = gaps.record_reading(DomainObservation {
+                domain: &domain,
+                taken: at(time, 0).wall,
+                meters: BTreeSet::from([1]),
+                changed: false,
+                lacking: false,
+                uncounted: uncounted.to_vec(),
+            });
+            missed.iter().map(|one| (seconds(one), one.meters.clone())).collect::<Vec<_>>()
+        };
+        let reason = GapReason::NoInterfaceStatistics;
+        let without = [(reason, vec![7])];
+        assert_eq!(read(10, &without), [((reason, 10, 10, 10), Some(vec![7]))]);
+        assert_eq!(read(20, &without), [((reason, 10, 10, 20), Some(vec![7]))]);
+        assert!(read(30, &[]).is_empty());
+        assert_eq!(read(40, &without), [((reason, 30, 30, 40), Some(vec![7]))]);
+    }
+
     /// Counters end at the last reading, not at the last cycle that missed the domain.
     #[test]
     fn last_reading_is_before_the_open_gap() {
@@ -285,6 +335,7 @@ mod tests {
             meters: BTreeSet::new(),
             changed: false,
             lacking: false,
+            uncounted: Vec::new(),
         });
         gaps.record_missing(at(20, 0), &domain, GapReason::Stuck);
         assert_eq!(gaps.last_reading(domain.uuid), Some(taken));

@@ -73,7 +73,9 @@ impl PollTask {
             let meters = measured.iter().map(|one| one.meter).collect();
             let taken = reading.taken.wall;
             let lacking = self.domains.lacks_metadata(domain);
-            let observed = DomainObservation { domain, taken, meters, changed: true, lacking };
+            let uncounted = meters::without_statistics(&reading, domain, &self.selection);
+            let observed =
+                DomainObservation { domain, taken, meters, changed: true, lacking, uncounted };
             missing = self.gaps.record_reading(observed);
             measurements.extend(measured.into_iter().map(|one| (reading.taken, one)));
         }

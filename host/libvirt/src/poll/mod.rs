@@ -245,7 +245,8 @@ impl PollTask {
             let meters = measured.iter().map(|one| one.meter).collect();
             let taken = reading.taken.wall;
             let lacking = self.domains.lacks_metadata(domain);
-            let observed = DomainObservation { domain, taken, meters, changed, lacking };
+            let uncounted = meters::without_statistics(reading, domain, &self.selection);
+            let observed = DomainObservation { domain, taken, meters, changed, lacking, uncounted };
             missing.extend(self.gaps.record_reading(observed));
             measurements.extend(measured.drain(..).map(|one| (reading.taken, one)));
             if meters::devices_differ(reading, domain) {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha224};
 use tokio::sync::{mpsc, watch};
 
 use super::admin::{AdminResources, AdminService, PageAccess};
-use super::factory::{ComponentProblem, Factory};
+use super::factory::{ComponentProblem, Factory, message_form};
 use super::listeners::Listeners;
 use super::sources::sources_of;
 use super::supervisor::{Supervisor, SupervisorChannels};
@@ -19,7 +19,7 @@ use nephometer_libvirt::poll::{Discovery, PollContext, PollCounts};
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{HostId, ServerSource, Timestamp};
 use nephometer_openstack::{Refresher, ServerFeed};
-use nephometer_pipeline::publish::{PublisherTask, StreamContext};
+use nephometer_pipeline::publish::{PublisherTask, Rotation, StreamContext};
 use nephometer_pipeline::transform::StateBudget;
 use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts, Taps};
 use nephometer_store::{DeadLetters, Identity, Journal, JournalBounds, Spools, Store, WhenFull};
@@ -229,6 +229,7 @@ fn factory(
         when_full,
         ledger: Arc::default(),
         states: StateBudget::new(0),
+        rotation: Rotation::new(message_form(spec)),
         taps: Taps::default(),
         transform,
     }

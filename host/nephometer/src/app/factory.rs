@@ -14,7 +14,7 @@ use nephometer_config::{
 };
 use nephometer_model::{Bound, HostId};
 use nephometer_pipeline::publish::{
-    self, PublisherError, PublisherHandle, PublisherTask, StreamContext,
+    self, PublisherError, PublisherHandle, PublisherTask, Rotation, StreamContext,
 };
 use nephometer_pipeline::transform::{
     Chain, ComponentTransformer, Identity, StateBudget, Transformer,
@@ -74,6 +74,8 @@ pub(super) struct Factory {
     pub(super) ledger: Arc<Ledger>,
     /// Bytes of the saved states of all sinks.
     pub(super) states: Arc<StateBudget>,
+    /// What a reload may replace under running publishers.
+    pub(super) rotation: Rotation,
     /// Where people look at the samples of all sinks.
     pub(super) taps: Taps,
     /// Whether sinks get their transformers.
@@ -226,10 +228,8 @@ impl Factory {
         let (name, number) = claimed.map_err(|error| failed(error.into()))?;
         let settings = publish::PublisherSettings {
             host: agent.host.clone(),
-            messages: MessageForm {
-                signer: Signer::new(&agent.message.telemetry_secret, agent.message.signature),
-                release: agent.metering.release,
-            },
+            messages: message_form(agent),
+            rotation: self.rotation.clone(),
             host_id: self.host_id,
             spools: self.spools.clone(),
             bounds: SpoolBounds {
@@ -250,6 +250,14 @@ impl Factory {
         };
         let count = self.ledger.publisher(&sink.name, &name_in_ledger);
         publish::open(spec, &name, &settings, &count).await.map_err(failed)
+    }
+}
+
+/// The form and signature of metering messages.
+pub(super) fn message_form(agent: &AgentSpec) -> MessageForm {
+    MessageForm {
+        signer: Signer::new(&agent.message.telemetry_secret, agent.message.signature),
+        release: agent.metering.release,
     }
 }
 

@@ -23,6 +23,7 @@ mod queries;
 mod refusals;
 mod reload_history;
 mod reload_request;
+mod rotation;
 mod selection;
 mod sources;
 mod supervisor;

@@ -7,29 +7,40 @@ use super::factory::TransformerKey;
 use nephometer_config::{AgentSpec, LibvirtSpec};
 use nephometer_pipeline::transform::Identity;
 
-/// The changed keys that take effect only after a restart.
-pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<&'static str> {
+/// The changed keys that take effect only after a restart, and why.
+pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<(&'static str, &'static str)> {
     // The deadline follows the shortest interval, which may change.
     let follows = old.pipeline.sources != new.pipeline.sources;
     let deadline = if follows { old.libvirt.deadline } else { new.libvirt.deadline };
     let libvirt = LibvirtSpec { deadline, ..new.libvirt.clone() };
+    let (meters, connection) = ("samples of one run have one form", "it is opened at the start");
+    let listeners = "listeners are opened at the start, with their tokens";
+    let changed_source = old.message.sample_source != new.message.sample_source;
     let differs = [
-        ("host", old.host != new.host),
-        ("compatibility", old.metering != new.metering),
-        ("mode", old.mode != new.mode),
-        ("polling.spread", old.spread != new.spread),
-        ("libvirt", old.libvirt != libvirt),
-        ("amqp.url", old.amqp != new.amqp),
-        ("message", old.message != new.message),
-        ("components.path", old.components.path != new.components.path),
-        ("store", old.store != new.store),
-        ("cache", old.cache != new.cache),
-        ("control", old.control != new.control),
-        ("prometheus", old.prometheus != new.prometheus),
-        ("telemetry", old.telemetry != new.telemetry),
-        ("shutdown_grace", old.shutdown_grace != new.shutdown_grace),
+        ("host", old.host != new.host, "it is part of the ids of samples"),
+        ("compatibility", old.metering != new.metering, meters),
+        ("mode", old.mode != new.mode, meters),
+        ("polling.spread", old.spread != new.spread, "polling tasks keep their offset"),
+        ("libvirt", old.libvirt != libvirt, connection),
+        (
+            "discovery",
+            old.discovery != new.discovery,
+            "polling tasks and Nova's client keep theirs",
+        ),
+        ("message.sample_source", changed_source, meters),
+        (
+            "components.path",
+            old.components.path != new.components.path,
+            "components are searched in the folders of the start",
+        ),
+        ("store", old.store != new.store, connection),
+        ("cache", old.cache != new.cache, connection),
+        ("control", old.control != new.control, "the socket is opened at the start"),
+        ("prometheus", old.prometheus != new.prometheus, listeners),
+        ("telemetry", old.telemetry != new.telemetry, listeners),
+        ("shutdown_grace", old.shutdown_grace != new.shutdown_grace, "it is read at the start"),
     ];
-    differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    differs.into_iter().filter(|one| one.1).map(|(key, _, reason)| (key, reason)).collect()
 }
 
 /// The sinks that only one of the two configurations has, one line each.

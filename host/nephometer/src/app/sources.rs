@@ -14,11 +14,12 @@ pub(super) fn sources_of(spec: &AgentSpec, sink: &SinkSpec) -> HashSet<Arc<str>>
     feeding.map(|source| Arc::clone(&source.name)).collect()
 }
 
-/// The component folders and configuration files whose changes cause a reload.
+/// The component folders, and the files with configuration, secrets and certificates, whose changes
+/// cause a reload.
 pub(super) fn watched_paths(spec: &AgentSpec, files: &[PathBuf]) -> WatchedPaths {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     WatchedPaths {
         folders: spec.components.path.iter().map(|path| absolute(path)).collect(),
-        files: files.iter().map(|path| absolute(path)).collect(),
+        files: files.iter().chain(&spec.secret_files).map(|path| absolute(path)).collect(),
     }
 }

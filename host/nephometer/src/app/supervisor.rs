@@ -13,6 +13,7 @@ use super::plan;
 use super::refusals::Refusals;
 use super::reload_history::ReloadHistory;
 use super::reload_request::{ReloadReport, ReloadRequest};
+use super::rotation;
 use super::sources::{sources_of, watched_paths};
 use super::swap::{dry_run, swap};
 use super::{AppError, Reload};
@@ -96,6 +97,8 @@ impl Supervisor {
         let mut files = FileWatcher::new(watched_paths(&self.spec, &self.reload.files));
         self.build_pending_sinks().await;
         loop {
+            // A reload may have named other files with secrets.
+            files.set_paths(watched_paths(&self.spec, &self.reload.files));
             let cause = tokio::select! {
                 Some(sink_event) = channels.sink_events.recv() => {
                     self.record_rollback(sink_event);
@@ -215,13 +218,10 @@ impl Supervisor {
                 return report;
             }
         };
-        for key in plan::needs_restart(&self.spec, &new) {
-            report.problems.push(format!("{key} has changed; this requires a restart"));
-        }
-        for sink in plan::added_or_removed_sinks(&self.spec, &new) {
-            report.problems.push(format!("{sink}; adding or removing a sink requires a restart"));
-        }
+        self.compare(&new, &mut report);
         if cause != Cause::Plan {
+            // First, because a sink may wait for a broker that refuses the old credentials.
+            rotation::apply(&self.factory, &self.sinks, &self.spec, &new).await;
             self.factory.components.set_spec(&new.components).await;
             self.factory.set_bounds(&self.spec.store, &new.components);
         }
@@ -257,11 +257,28 @@ impl Supervisor {
         report
     }
 
+    /// Reports what requires a restart, and what is new for running publishers.
+    fn compare(&self, new: &AgentSpec, report: &mut ReloadReport) {
+        for (key, reason) in plan::needs_restart(&self.spec, new) {
+            report.problems.push(format!("{key} has changed; this requires a restart: {reason}"));
+        }
+        for sink in plan::added_or_removed_sinks(&self.spec, new) {
+            report.problems.push(format!("{sink}; adding or removing a sink requires a restart"));
+        }
+        let (changes, problems) = rotation::plan(&self.factory, &self.spec, new);
+        report.changes.extend(changes);
+        report.problems.extend(problems);
+    }
+
     /// Stores the applied parts of a configuration, with which the next reload is compared.
     /// `unchanged` names the sinks that keep their publishers.
     fn commit(&mut self, new: AgentSpec, unchanged: &[Arc<str>]) {
         let known: Vec<Arc<str>> = self.sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
         self.spec.components.by_name = new.components.by_name;
+        self.spec.amqp = new.amqp;
+        self.spec.message.telemetry_secret = new.message.telemetry_secret;
+        self.spec.message.signature = new.message.signature;
+        self.spec.secret_files = new.secret_files;
         if self.spec.pipeline.sources != new.pipeline.sources {
             // The deadline follows from the shortest interval.
             self.spec.libvirt.deadline = new.libvirt.deadline;

@@ -88,6 +88,13 @@ impl FileWatcher {
         this
     }
 
+    /// Watches these paths from now on.
+    pub fn set_paths(&mut self, watched: WatchedPaths) {
+        if self.watched != watched {
+            *self = Self::new(watched);
+        }
+    }
+
     /// Waits for the end of the next burst of changes. Cancel-safe: the next call returns changes that
     /// happened in between.
     pub async fn changed(&mut self) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ use nephometer_proof::Link;
 use nephometer_telemetry::events::publish as events;
 
 /// The name of connections at the broker.
-const NAME: &str = "nephometer";
+pub(super) const NAME: &str = "nephometer";
 /// Envelopes in flight: ten times the throughput of one at a time; more gain little.
 const WINDOW: usize = 100;
 /// Timeout of a confirm. A broker that is low on memory or disk may stop confirming without notice.
@@ -32,6 +33,8 @@ const BLOCKED_CHECK: Duration = Duration::from_secs(1);
 /// Sends notifications to a broker and waits for its confirms.
 pub struct AmqpPublisher {
     broker: Broker,
+    /// Has new credentials and certificates after a reload.
+    brokers: watch::Receiver<Broker>,
     /// `None` until the first call and after every failure.
     connection: Option<PublishingConnection>,
     label: Arc<str>,
@@ -54,8 +57,19 @@ impl AmqpPublisher {
     /// # Errors
     /// If a URL of the broker is invalid.
     pub fn new(spec: &BrokerSpec, label: &Arc<str>, stream: Uuid) -> Result<Self, AmqpError> {
+        let (_, brokers) = watch::channel(Broker::new(spec, NAME)?);
+        Ok(Self::following(brokers, label, stream))
+    }
+
+    /// The same for the broker in `brokers`, which a reload may replace.
+    pub(super) fn following(
+        mut brokers: watch::Receiver<Broker>,
+        label: &Arc<str>,
+        stream: Uuid,
+    ) -> Self {
         let (label, stream) = (Arc::clone(label), stream.to_string());
-        Ok(Self { broker: Broker::new(spec, NAME)?, connection: None, label, stream })
+        let broker = brokers.borrow_and_update().clone();
+        Self { broker, brokers, connection: None, label, stream }
     }
 
     /// A connection on which all routing keys have a queue. Declared before anything is sent,
@@ -88,6 +102,16 @@ impl Publisher for AmqpPublisher {
 
     fn window(&self) -> usize {
         WINDOW
+    }
+
+    /// Between two calls no envelope is in flight, so nothing is sent twice.
+    async fn renewed(&mut self) {
+        if self.brokers.changed().await.is_err() {
+            // Nothing replaces this broker.
+            return std::future::pending().await;
+        }
+        self.broker = self.brokers.borrow_and_update().clone();
+        self.connection = None;
     }
 }
 

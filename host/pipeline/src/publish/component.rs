@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::catalog::ServiceCatalog;
@@ -43,7 +44,8 @@ pub(super) struct ComponentPublisher {
     label: Arc<str>,
     /// Name of the instance in metrics, such as `SINK/influx://db:8086`.
     place: String,
-    messages: MessageForm,
+    /// Their secret may be replaced by a reload.
+    messages: watch::Receiver<MessageForm>,
     /// Where services are, for components with the credentials of the cloud.
     catalog: Arc<dyn ServiceCatalog>,
     /// The instance, and what it was created from.
@@ -163,7 +165,7 @@ impl ComponentPublisher {
         url: &ComponentUrl,
         sink: &str,
         label: &Arc<str>,
-        messages: MessageForm,
+        messages: watch::Receiver<MessageForm>,
     ) -> Self {
         Self {
             host: host.clone(),
@@ -279,7 +281,8 @@ impl ComponentPublisher {
         let attempts = self.attempts.entry(envelope.id).or_default();
         attempts.calls += 1;
         let id = envelope.id.to_string();
-        let texts = texts(&batch, form, &self.messages);
+        let messages = self.messages.borrow().clone();
+        let texts = texts(&batch, form, &messages);
         let delivery = Delivery { id, attempt: attempts.calls, batch, texts };
         let published = running.publish(delivery).await;
         if !matches!(published, Err(PublishError::Broken(_))) {

@@ -44,7 +44,7 @@ impl Driver {
 
     /// Delivers until the spool is closed and empty.
     pub async fn run(mut self) {
-        while self.spool.ready().await {
+        while self.ready().await {
             let envelopes = match self.spool.lease(self.publisher.window()).await {
                 Ok(envelopes) => envelopes,
                 Err(reason) => {
@@ -64,6 +64,17 @@ impl Driver {
             deliveries.deliveries.end(began.elapsed(), results.iter().any(is_pending));
             if let Some((reason, after)) = self.acknowledge(&envelopes, results).await {
                 self.pause(&envelopes, &reason, after).await;
+            }
+        }
+    }
+
+    /// Waits until an envelope is pending. False if the spool is closed and empty.
+    async fn ready(&mut self) -> bool {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.publisher.renewed() => {}
+                ready = self.spool.ready() => return ready,
             }
         }
     }
@@ -93,7 +104,8 @@ impl Driver {
         first
     }
 
-    /// After a failure: drops the spool with `policy=drop`, otherwise waits.
+    /// After a failure: drops the spool with `policy=drop`, otherwise waits. New credentials are tried
+    /// at once.
     async fn pause(&mut self, envelopes: &[Envelope], reason: &str, after: Option<Duration>) {
         if self.drop_on_failure {
             let dropped = self.spool.drop_all(Dropped::Policy).await;
@@ -106,13 +118,12 @@ impl Driver {
         self.failures = self.failures.saturating_add(1);
         let backoff = self.backoff.delay(self.failures, spread(envelopes, self.failures));
         let delay = after.unwrap_or(backoff);
-        if self.spool.is_closed() {
-            sleep(delay.min(MAX_DRAIN_DELAY)).await;
-        } else {
-            tokio::select! {
-                () = sleep(delay) => {}
-                () = self.spool.closed() => {}
-            }
+        let closed = self.spool.is_closed();
+        let delay = if closed { delay.min(MAX_DRAIN_DELAY) } else { delay };
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = self.spool.closed(), if !closed => {}
+            () = self.publisher.renewed() => {}
         }
     }
 }
@@ -132,6 +143,7 @@ mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
     use async_trait::async_trait;
+    use tokio::sync::Notify;
     use uuid::Uuid;
 
     use super::*;
@@ -142,6 +154,7 @@ mod tests {
     struct Scripted {
         answers: VecDeque<Vec<DeliveryResult>>,
         received: Arc<Mutex<Vec<Vec<u128>>>>,
+        renewal: Arc<Notify>,
     }
 
     #[async_trait]
@@ -157,6 +170,10 @@ mod tests {
         fn window(&self) -> usize {
             3
         }
+
+        async fn renewed(&mut self) {
+            self.renewal.notified().await;
+        }
     }
 
     struct DriverBench {
@@ -164,6 +181,7 @@ mod tests {
         writer: SpoolWriter,
         driver: Driver,
         received: Arc<Mutex<Vec<Vec<u128>>>>,
+        renewal: Arc<Notify>,
     }
 
     async fn driver_bench(answers: Vec<Vec<DeliveryResult>>, drop_on_failure: bool) -> DriverBench {
@@ -173,10 +191,15 @@ mod tests {
         let (writer, reader) =
             spools.open("test", bounds, WhenFull::DropOldest, (&counts, None)).await.unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
-        let publisher = Scripted { answers: answers.into(), received: Arc::clone(&received) };
+        let renewal = Arc::new(Notify::new());
+        let publisher = Scripted {
+            answers: answers.into(),
+            received: Arc::clone(&received),
+            renewal: Arc::clone(&renewal),
+        };
         let driver =
             Driver::new(&Arc::from("test://"), Box::new(publisher), reader, drop_on_failure);
-        DriverBench { counts, writer, driver, received }
+        DriverBench { counts, writer, driver, received, renewal }
     }
 
     fn envelopes(ids: std::ops::Range<u128>) -> Vec<Envelope> {
@@ -196,7 +219,8 @@ mod tests {
             vec![pending(), pending(), pending()],
             vec![Rejected("bad".to_owned()), Acknowledged],
         ];
-        let DriverBench { counts, writer, driver, received } = driver_bench(answers, false).await;
+        let DriverBench { counts, writer, driver, received, .. } =
+            driver_bench(answers, false).await;
         writer.push(envelopes(0..5)).await;
         drop(writer);
         driver.run().await;
@@ -233,6 +257,22 @@ mod tests {
         running.await.unwrap();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         assert_eq!(counts.confirmed.load(Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_credentials_are_tried_at_once() {
+        let away = vec![pending(), pending(), pending()];
+        let DriverBench { writer, driver, received, renewal, .. } =
+            driver_bench(vec![away; 99], false).await;
+        writer.push(envelopes(0..3)).await;
+        let running = tokio::spawn(driver.run());
+        // By then the delay is 30 s.
+        sleep(Duration::from_secs(100)).await;
+        let before = received.lock().unwrap().len();
+        renewal.notify_one();
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(received.lock().unwrap().len(), before + 1);
+        running.abort();
     }
 
     #[tokio::test(start_paused = true)]

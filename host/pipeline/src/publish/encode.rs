@@ -139,6 +139,18 @@ impl Encoder {
         Self { host_id, label: Arc::clone(label), form: EncodingForm::Counts }
     }
 
+    /// Changes the form of messages. What is encoded already stays as it is.
+    pub(super) fn set_messages(&mut self, messages: MessageForm) {
+        match &mut self.form {
+            EncodingForm::Notifications(form) => {
+                let writer = form.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+                *writer = Notifications::new(messages);
+            }
+            EncodingForm::Frames(form) => form.messages = messages,
+            EncodingForm::Lines(..) | EncodingForm::Batches | EncodingForm::Counts => {}
+        }
+    }
+
     /// The form of records in the stream; `None` if its receivers would not understand them.
     pub(super) fn record_form(&self) -> Option<RecordForm> {
         match &self.form {

@@ -16,6 +16,7 @@ mod file;
 mod fixture;
 mod open;
 mod records;
+mod rotation;
 mod sockets;
 
 use async_trait::async_trait;
@@ -36,6 +37,7 @@ pub use open::{
 };
 pub(crate) use records::BatchRecords;
 pub use records::StreamContext;
+pub use rotation::Rotation;
 
 /// Delivers envelopes to one receiver.
 #[async_trait]
@@ -47,4 +49,10 @@ pub trait Publisher: Send {
 
     /// Number of envelopes to pass at once.
     fn window(&self) -> usize;
+
+    /// Waits until a reload has changed how the receiver is reached, and takes that: the next call of
+    /// [`Self::publish`] connects anew. Cancel safe.
+    async fn renewed(&mut self) {
+        std::future::pending::<()>().await;
+    }
 }

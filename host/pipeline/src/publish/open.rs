@@ -15,6 +15,7 @@ use super::encode::{Encoder, SampleOrigin};
 use super::encoding::Encoding;
 use super::file::FilePublisher;
 use super::records::{BatchRecords, PublisherStream, StreamContext};
+use super::rotation::Rotation;
 use super::sockets::{TcpPublisher, UdpPublisher};
 use crate::transform::{Identity, SampleList};
 use nephometer_amqp::AmqpError;
@@ -44,6 +45,8 @@ pub struct PublisherSettings {
     pub host: String,
     /// Form and signature of metering messages.
     pub messages: MessageForm,
+    /// What a reload may replace.
+    pub rotation: Rotation,
     /// Namespace of the ids of envelopes.
     pub host_id: HostId,
     /// The store of the spools.
@@ -86,11 +89,12 @@ pub async fn open(
             let (messages, host) = (settings.messages.clone(), &settings.host);
             let encoder = Encoder::notifier(notifier, label, host, messages, host_id);
             record_form = encoder.record_form().filter(|_| notifier.provable);
-            let publisher = AmqpPublisher::new(&notifier.broker, label, stream_id)?;
+            let broker = settings.rotation.broker(&spec.url, &notifier.broker)?;
+            let publisher = AmqpPublisher::following(broker, label, stream_id);
             (encoder, Box::new(publisher), notifier.policy == Policy::Drop)
         }
         PublisherTarget::Component(url) => {
-            let messages = settings.messages.clone();
+            let messages = settings.rotation.messages();
             let (host, sink) = ((&settings.components, &settings.catalog), &settings.sink);
             let publisher = ComponentPublisher::new(host, url, sink, label, messages);
             (Encoder::batches(label, host_id), Box::new(publisher), false)
@@ -154,6 +158,11 @@ impl PublisherHandle {
         let removed = &batch.removed;
         let origin = SampleOrigin { sink, source, cycle_start, sequence, removed };
         Encoding::new(&self.encoder, origin, offset, lists, &self.evict_last)
+    }
+
+    /// Changes the form and signature of the messages of the next batches.
+    pub fn set_messages(&mut self, messages: &MessageForm) {
+        self.encoder.set_messages(messages.clone());
     }
 
     /// Counts envelopes of a batch: their number is part of the next ids.

@@ -132,6 +132,7 @@ impl World {
                 .map(|dev| DiskDevice { target: dev.to_owned(), has_source: true })
                 .collect(),
             nics: vec![NicDevice { target, mac, filterref: None, parameters }],
+            nics_without_target: 0,
         }
     }
 

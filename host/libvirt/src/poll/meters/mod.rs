@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod deltas;
+mod devices;
 mod raw;
 mod values;
 
@@ -25,6 +26,7 @@ use nephometer_config::{KnownMeters, MeterFilter, MeteringSpec};
 use nephometer_model::{Domain, Groups, Meter, Reading, Release, Resource, Volume};
 
 pub use self::catalogue::{CATALOGUE, MeterDef, has_value};
+pub(super) use self::devices::without_statistics;
 pub use self::raw::{PREFIX as RAW_PREFIX, libvirt_constants, meter as raw_meter, raw_groups};
 
 /// A sample without an id.

@@ -108,6 +108,13 @@ fn meaning(reason: GapReason) -> &'static str {
             "the samples were polled, and dropped: the journal or a spool was full or too old"
         }
         GapReason::Metadata => "the samples lack what Nova's API knows, because it did not answer",
+        GapReason::NoDiskStatistics => {
+            "libvirt has no numbers for a disk of the domain; docs/devices.md has the kinds"
+        }
+        GapReason::NoInterfaceStatistics => {
+            "libvirt has no numbers for an interface of the domain, as with SR-IOV; docs/devices.md \
+             has the kinds"
+        }
     }
 }
 
