@@ -1,5 +1,6 @@
 //! Who may see what: tokens from a file, as hashes, with projects and roles; or Keystone's.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -10,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::keystone::KeystoneTokens;
+use super::request::Request;
 use super::rights::Rights;
 
 /// Checks tokens.
@@ -84,13 +86,18 @@ impl Access {
         Ok(Self { kind })
     }
 
-    /// The rights of a token; `None` if it has none.
+    /// The rights of a token; `None` if it has none. Without tokens, the name that the client has for this
+    /// server must be local: a page in a browser that resolves its own name to this machine (DNS rebinding)
+    /// sends that name.
     ///
     /// # Errors
     /// Keystone has to be asked, and does not answer.
-    pub(super) fn rights(&self, token: Option<&str>) -> Result<Option<Rights>, ValidatorError> {
-        match (&self.kind, token) {
-            (AccessKind::Loopback, _) => Ok(Some(Rights::all())),
+    pub(super) fn rights(&self, request: &Request) -> Result<Option<Rights>, ValidatorError> {
+        match (&self.kind, request.token.as_deref()) {
+            (AccessKind::Loopback, _) => {
+                let is_foreign = request.host.as_deref().is_some_and(|host| !is_local(host));
+                Ok((!is_foreign).then(Rights::all))
+            }
             (_, None) => Ok(None),
             (AccessKind::File { path, known }, Some(token)) => {
                 let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,6 +106,16 @@ impl Access {
             (AccessKind::Keystone(keystone), Some(token)) => keystone.rights(token),
         }
     }
+}
+
+/// Whether a `Host` field is an address or `localhost`.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 impl Known {
@@ -171,19 +188,38 @@ mod tests {
         .concat();
         std::fs::write(&path, text).unwrap();
         let access = Access::open(&AccessSpec::Tokens(path.clone())).unwrap();
-        let rights = |token| access.rights(Some(token)).unwrap();
+        let asks =
+            |token: Option<&str>| Request { token: token.map(str::to_owned), ..Request::default() };
+        let rights = |token| access.rights(&asks(Some(token))).unwrap();
         let found = |project: Option<&str>, own: &str, writes| {
             Some(Rights { project: project.map(str::to_owned), own: Some(own.into()), writes })
         };
         assert_eq!(rights("a"), found(None, "p", true));
         assert_eq!(rights("b"), found(Some("p"), "p", true));
         assert_eq!(rights("c"), found(None, "q", false));
-        assert_eq!((rights("d"), access.rights(None)), (None, Ok(None)));
+        assert_eq!((rights("d"), access.rights(&asks(None))), (None, Ok(None)));
         // A revoked token ends with the file.
         std::fs::write(&path, line("d", "p member")).unwrap();
         let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
         assert_eq!((rights("a"), rights("d")), (None, found(Some("p"), "p", true)));
+    }
+
+    /// Once, a page of any site could read the store through a browser on this machine.
+    #[test]
+    fn without_tokens_the_name_of_the_server_is_local() {
+        let access = Access::open(&AccessSpec::Loopback).unwrap();
+        let is_let_in = |host: Option<&str>| {
+            let request = Request { host: host.map(str::to_owned), ..Request::default() };
+            access.rights(&request).unwrap().is_some()
+        };
+        for host in ["localhost", "LOCALHOST:8977", "127.0.0.1:8977", "[::1]:8977", "[::1]"] {
+            assert!(is_let_in(Some(host)), "{host}");
+        }
+        assert!(is_let_in(None));
+        for host in ["evil.example", "evil.example:8977", "localhost.evil.example", ""] {
+            assert!(!is_let_in(Some(host)), "{host}");
+        }
     }
 
     #[test]

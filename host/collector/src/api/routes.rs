@@ -66,7 +66,7 @@ impl Api {
         if let Some((endpoint, _)) = found.filter(|(endpoint, _)| endpoint.is_open()) {
             return self.unprotected(endpoint);
         }
-        let rights = match self.access.rights(request.token.as_deref()) {
+        let rights = match self.access.rights(request) {
             Ok(Some(rights)) => rights,
             Ok(None) => return failed(&ApiError::unauthenticated()),
             // Nobody is let in without Keystone.
