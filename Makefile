@@ -3,6 +3,7 @@
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 AGENT  := $(CARGO_TARGET_DIR)/release/nephometer
 DENY   := target/tools/bin/cargo-deny
+MDBOOK := target/tools/bin/mdbook
 FUZZ   := target/tools/bin/cargo-fuzz
 DEB    := target/tools/bin/cargo-deb
 AUDIT  := target/tools/bin/cargo-auditable
@@ -170,9 +171,21 @@ doc: ## build the code documentation; a warning is an error
 docs: ## write the contract reference and all documents to target/docs
 	scripts/docs
 
+.PHONY: docs-site
+docs-site: $(MDBOOK) ## build the documentation as a site in target/site/book, and check its links
+	scripts/docs-site
+
+$(MDBOOK):
+	cargo install --locked --root target/tools --target-dir target/tools/build mdbook --version 0.5.4 --no-default-features --features search
+	rm -rf target/tools/build
+
 .PHONY: guide
 guide: ## run the commands of docs/authoring.md for each language in an empty folder
 	scripts/guide
+
+.PHONY: tutorial
+tutorial: install-test build ## run the commands of docs/tutorial.md in an empty folder
+	scripts/tutorial
 
 .PHONY: fuzz
 fuzz: $(FUZZ) build ## fuzz each parser, then hostile components, FUZZ_SECONDS=60 each; the first build takes long

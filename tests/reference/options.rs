@@ -66,7 +66,9 @@ fn component(page: &mut String, agent: &Agent, name: &str) {
         let (values, effect) = rest.split_once("): ").unwrap();
         path.truncate(depth);
         path.push(name.to_owned());
-        let (name, values, effect) = (path.join("."), cell(values), cell(effect));
+        let (name, values) = (path.join("."), cell(values));
+        // Text of authors, not Markdown: `<name>` is no tag.
+        let effect = cell(effect).replace('<', "\\<");
         writeln!(page, "| `{name}` | {values} | {effect} |").unwrap();
     }
 }
