@@ -21,6 +21,13 @@ fn gaps(agent: &Agent) -> Vec<Value> {
     serde_json::from_str(&listed).unwrap()
 }
 
+/// The gaps of interfaces. A busy machine may have others.
+fn of_interfaces(agent: &Agent) -> Vec<Value> {
+    let mut gaps = gaps(agent);
+    gaps.retain(|gap| text(gap, "reason") == "no_interface_statistics");
+    gaps
+}
+
 fn meters(gap: &Value) -> Vec<&str> {
     gap["meters"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect()
 }
@@ -42,7 +49,7 @@ fn each_kind_of_device_without_numbers_is_one_gap() {
     assert!(xml.contains(SR_IOV));
     agent.folder.write(&format!("recording/xml/{DOMAIN}.xml"), xml.as_bytes());
     let section = format!("Domain: {}", uncounted.replace_all(section, ""));
-    assert!(section.contains("block.0.name") && !section.contains("rd.bytes"), "{section}");
+    assert!(section.contains("block.0.name") && !section.contains("block.0.rd"), "{section}");
     for time in [1_795_380_800, 1_795_380_810, 1_795_380_820] {
         agent.folder.write(&format!("recording/domstats/{time}.000000000.txt"), &section);
     }
@@ -73,21 +80,22 @@ fn an_interface_that_is_attached_to_a_guest_may_have_no_numbers() {
     let agent = Agent::new("devices-guest").libvirt(lab.libvirt_uri()).everything_to(&["test://"]);
     let mut running = agent.run();
     running.wait_for_cycles(2);
-    assert!(gaps(&agent).is_empty(), "{:#?}", gaps(&agent));
+    assert!(of_interfaces(&agent).is_empty(), "{:#?}", gaps(&agent));
     let file = agent.folder.write("interface.xml", USER);
     lab.virsh(&["attach-device", "idle-1", file.to_str().unwrap(), "--live"]);
     let uuid = lab.virsh(&["domuuid", "idle-1"]).trim().to_owned();
-    let found = eventually("a gap", PATIENCE, || gaps(&agent).pop());
+    let found = eventually("a gap", PATIENCE, || of_interfaces(&agent).pop());
     assert_eq!(text(&found, "reason"), "no_interface_statistics");
     assert_eq!(text(&found, "resource"), uuid);
     running.wait_for_cycles(3);
-    assert_eq!(gaps(&agent).len(), 1, "{:#?}", gaps(&agent));
+    assert_eq!(of_interfaces(&agent).len(), 1, "{:#?}", gaps(&agent));
 
     let arguments = ["explain", "network.incoming.bytes", "idle-1", "--json"];
     let explained = agent.execute(&arguments).code(0).stdout;
     let explained: Value = serde_json::from_str(&explained).unwrap();
-    let gap = &explained["gaps"][0];
-    assert_eq!((text(gap, "reason"), &gap["open"]), ("no_interface_statistics", &true.into()));
+    let gaps = explained["gaps"].as_array().unwrap();
+    let gap = gaps.iter().find(|gap| text(gap, "reason") == "no_interface_statistics").unwrap();
+    assert_eq!(gap["open"], true);
     assert!(text(gap, "text").contains("SR-IOV"), "{gap}");
     running.stop().code(0);
 }
