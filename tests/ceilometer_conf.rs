@@ -87,6 +87,24 @@ fn unread_options_stop_the_agent_unless_the_broker_is_named() {
     ended(&agent, command(&agent, &["check"], &conf, "amqp: {url: }")).code(78).reports(refused);
 }
 
+/// Once, the shipped `nephometer.yaml`, which names a broker, made a `ceilometer.conf` beside it have no
+/// effect without a word.
+#[test]
+fn an_option_that_nephometer_yaml_overrides_is_warned_of() {
+    let agent = Agent::new("conf-overridden").pipeline(PIPELINE);
+    let url = "amqp://127.0.0.1:5672/%2F";
+    let conf = format!("[DEFAULT]\ntransport_url = {}\nhost = c\n", url.replace("amqp", "rabbit"));
+    let conf = agent.folder.write("c.conf", conf);
+    fs::set_permissions(&conf, Permissions::from_mode(0o600)).unwrap();
+    let check =
+        |settings: &str| ended(&agent, command(&agent, &["check"], &conf, settings)).code(0);
+    let warned = |ended: &Ended| ended.stdout.contains("no effect: amqp.url at ");
+    let other = check("amqp: {url: 'amqp://127.0.0.1:5673/%2F'}");
+    assert!(warned(&other), "{}", other.stdout);
+    assert!(other.stdout.contains("c.conf:2") && other.stdout.contains("host.yaml:1"));
+    assert!(!warned(&check("")) && !check("host: c").stdout.contains("no effect"));
+}
+
 /// The first byte that the broker receives. `PORT` in `conf` and `url` is the broker's port, and
 /// `url` is the publisher.
 fn first_byte(name: &str, conf: &str, url: &str) -> u8 {

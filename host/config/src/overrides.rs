@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::caution;
 use super::ceilometer::CeilometerConf;
 use super::error::{Report, problem};
@@ -46,8 +48,13 @@ pub(super) fn host_document(
     for (path, values, origin) in &ceilometer.keys {
         let pointer = format!("/{}", path.join("/"));
         let keys = [pointer.clone(), format!("{pointer}_file")];
-        if keys.iter().all(|pointer| doc.fact(pointer).is_none()) {
-            override_key(&mut doc, path, values, origin, report);
+        match keys.iter().find_map(|pointer| Some((pointer, doc.fact(pointer)?))) {
+            None => override_key(&mut doc, path, values, origin, report),
+            Some((pointer, fact)) if !is_same(doc.json(pointer), values) => {
+                let what = format!("no effect: {} at {} counts", path.join("."), fact.location);
+                report.warn(&whole(origin), what, "remove one of the two");
+            }
+            Some(_) => {}
         }
     }
     for (variable, value) in &inputs.environment {
@@ -71,6 +78,18 @@ pub(super) fn host_document(
         override_key(&mut doc, &["components", "path"], &folders, COMPONENTS, report);
     }
     Some(doc)
+}
+
+/// Whether a value of the file is that of an option, which is a text.
+fn is_same(written: Option<Value>, values: &[String]) -> bool {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let written = match written {
+        Some(Value::Array(items)) => items.iter().map(text).collect(),
+        Some(value) => vec![text(&value)],
+        None => Vec::new(),
+    };
+    written.len() == values.len()
+        && written.iter().zip(values).all(|(one, other)| one.eq_ignore_ascii_case(other))
 }
 
 /// Whether anything but `ceilometer.conf` names the broker.
