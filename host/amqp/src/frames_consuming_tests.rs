@@ -120,6 +120,29 @@ fn a_stream_is_discarded_after_an_invalid_header() {
     assert!(matches!(read(), Poll::Ready(Err(_))));
 }
 
+/// Once, three brokers that sent without end after a refusal kept two processors busy for ever, because the
+/// collector read all of it until it closed the connection, and connected again.
+#[test]
+fn a_stream_that_is_discarded_without_end_is_cut_off() {
+    let (guard, _) = consuming(1, 1000);
+    let head = [delivered(7, 9), header(7, 0, &nested(b'F', 40))].concat();
+    let bytes = [head, vec![b'x'; 40 << 20]].concat();
+    let close_on_drop = CloseOnDrop::new();
+    let mut stream = GuardedStream::new(&bytes[..], guard, &close_on_drop);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut buffer = vec![0; 64 << 10];
+    let mut reads = 0;
+    let ended = loop {
+        match Pin::new(&mut stream).poll_read(&mut context, &mut buffer) {
+            Poll::Ready(Ok(0)) => break "all was read".to_owned(),
+            Poll::Ready(Err(error)) => break error.to_string(),
+            _ => reads += 1,
+        }
+    };
+    assert_eq!(ended, "the broker sends on after a message was refused");
+    assert!(reads < 10, "{reads}");
+}
+
 #[test]
 fn methods_of_the_other_purpose_are_rejected() {
     let refused = |class, method| Err(FrameError::Method(class, method));

@@ -25,6 +25,9 @@ use crate::frames::FrameGuard;
 
 /// Reads that are discarded before the library may write again.
 const READS: usize = 64;
+/// Bytes that are discarded at most. What an honest broker has on its way when a message is refused is in
+/// the buffers of two sockets.
+const DISCARDED: usize = 16 << 20;
 
 /// The guarded stream: a plain or TLS socket.
 pub(crate) type BrokerStream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
@@ -62,11 +65,14 @@ pub(crate) struct GuardedStream<S> {
     ended: bool,
     /// The rejection, after which nothing more is read.
     rejected: Option<FrameError>,
+    /// Bytes that were discarded.
+    discarded: usize,
 }
 
 impl<S> GuardedStream<S> {
     pub(crate) fn new(inner: S, guard: FrameGuard, close_on_drop: &CloseOnDrop) -> Self {
-        Self { inner, guard, end: Box::pin(close_on_drop.end()), ended: false, rejected: None }
+        let end = Box::pin(close_on_drop.end());
+        Self { inner, guard, end, ended: false, rejected: None, discarded: 0 }
     }
 
     /// Whether the `CloseOnDrop` was dropped. If not, the task is woken when it is.
@@ -79,15 +85,22 @@ impl<S> GuardedStream<S> {
 impl<S: AsyncRead + Unpin> GuardedStream<S> {
     /// Discards what is received, until the peer closes the connection. The consumer still has to
     /// write: it refuses a message, and closes the connection. If input were left unread, the system
-    /// would reset the connection, and the broker might lose the refusal.
+    /// would reset the connection, and the broker might lose the refusal. One that sends without end is
+    /// cut off: it would deliver the message again, and be read at full speed for ever.
     fn poll_discard(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         for _ in 0..READS {
-            if poll!(Pin::new(&mut self.inner).poll_read(context, buffer))? == 0 {
+            let read = poll!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+            if read == 0 {
                 return Poll::Ready(Ok(0));
+            }
+            self.discarded += read;
+            if self.discarded > DISCARDED {
+                let reason = "the broker sends on after a message was refused";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
             }
         }
         context.waker().wake_by_ref();
