@@ -139,7 +139,7 @@ fn a_stream_that_is_discarded_without_end_is_cut_off() {
             _ => reads += 1,
         }
     };
-    assert_eq!(ended, "the broker sends on after a message was refused");
+    assert!(ended.contains("(amqp_discarded_bytes)"), "{ended}");
     assert!(reads < 10, "{reads}");
 }
 

@@ -22,12 +22,10 @@ use tokio::sync::watch;
 
 use crate::frame_error::FrameError;
 use crate::frames::FrameGuard;
+use nephometer_model::Bound;
 
 /// Reads that are discarded before the library may write again.
 const READS: usize = 64;
-/// Bytes that are discarded at most. What an honest broker has on its way when a message is refused is in
-/// the buffers of two sockets.
-const DISCARDED: usize = 16 << 20;
 
 /// The guarded stream: a plain or TLS socket.
 pub(crate) type BrokerStream = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
@@ -98,9 +96,10 @@ impl<S: AsyncRead + Unpin> GuardedStream<S> {
                 return Poll::Ready(Ok(0));
             }
             self.discarded += read;
-            if self.discarded > DISCARDED {
-                let reason = "the broker sends on after a message was refused";
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
+            // What an honest broker has on its way then is in the buffers of two sockets.
+            if let Err(over) = Bound::Discarded.check(self.discarded) {
+                let error = FrameError::Bound(over);
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
         }
         context.waker().wake_by_ref();

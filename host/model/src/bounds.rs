@@ -188,6 +188,7 @@ bounds! {
     DeliveryHeader = "amqp_delivery_header_bytes", Broker, "content header of a delivered message; the collector refuses the message", 16 * KIB, "bytes", "send fewer or shorter headers";
     TableValues = "amqp_table_values", Broker, "values in the field tables and arrays of a frame", 1_000, "", "check what answers at the broker's URL";
     Unacknowledged = "amqp_unacknowledged_bytes", Broker, "bodies of the messages that a broker delivers to the collector on one connection before they are acknowledged", 256 * MIB, "bytes", "lower `prefetch`, or send fewer samples in one message";
+    Discarded = "amqp_discarded_bytes", Broker, "bytes that a broker sends on one connection after the collector has refused a message", 16 * MIB, "bytes", "check what answers at the broker's URL";
     Unasked = "amqp_unasked_methods", Broker, "methods that a broker sends on one connection without being asked, besides confirms, returns and deliveries", 1_000, "", "check what answers at the broker's URL";
     // What the collector accepts.
     CollectorMessage = "collector_message_bytes", Broker, "body of a message that the collector accepts", 64 * MIB, "bytes", "send fewer samples in one message";

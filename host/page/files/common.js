@@ -68,13 +68,20 @@ export const seconds = (iso) => Date.parse(/Z|[+-]\d\d:\d\d$/.test(iso) ? iso : 
 
 // ---- The dialog, and files -------------------------------------------------------------------
 
-export function show(title, ...children) {
-  text($("details-title"), title);
-  $("details-body").replaceChildren(...children.filter((child) => child !== null));
-  if (!$("details").open) $("details").showModal();
-}
+const dialog = element("dialog", { id: "details", "aria-labelledby": "details-title" });
+const title = element("h2", { id: "details-title" });
+const body = element("div", { id: "details-body", class: "scroll", role: "region", "aria-label": "Details", tabindex: "0" });
+dialog.append(
+  element("div", { class: "details-head" },
+    title, element("button", { id: "details-close", type: "button", onclick: () => dialog.close() }, "Close")),
+  body);
+document.body.append(dialog);
 
-$("details-close").addEventListener("click", () => $("details").close());
+export function show(heading, ...children) {
+  text(title, heading);
+  body.replaceChildren(...children.filter((child) => child !== null));
+  if (!dialog.open) dialog.showModal();
+}
 
 // Lets the browser keep content as a file.
 export function save(blob, name) {

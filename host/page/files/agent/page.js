@@ -151,6 +151,12 @@ function byReason(missing) {
   return [...found.values()];
 }
 
+// The words of gaps, in a sentence about a domain.
+const SENTENCES = {
+  stuck: "is stuck", timeout: "does not answer in time", failed: "cannot be read", partial: "lacks values", metadata: "lacks metadata of Nova",
+  no_disk_statistics: "has disks without statistics", no_interface_statistics: "has interfaces without statistics",
+};
+
 function drawAttention() {
   const items = [];
   for (const domain of state.domains.unhealthy) {
@@ -158,7 +164,7 @@ function drawAttention() {
     for (const missing of byReason(domain.missing)) {
       items.push({
         key: `domain ${domain.id} ${missing.reason}`, bad: !["partial", "metadata"].includes(missing.reason), domain: domain.id,
-        text: `${name} is ${missing.reason} since ${ago(missing.since)}. No values of ${metersText(missing)}.`,
+        text: `${name} ${SENTENCES[missing.reason] ?? missing.reason} since ${ago(missing.since)}. No values of ${metersText(missing)}.`,
       });
     }
   }

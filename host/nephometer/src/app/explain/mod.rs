@@ -222,7 +222,7 @@ impl FoundPath<'_> {
         if !matches!(self.origin, MeterOrigin::Unlisted) || open.is_empty() {
             reasons.extend(self.of_meter(agent.spec));
         }
-        let is_open_gap = reasons.is_empty();
+        let has_no_cause = reasons.is_empty();
         if let Some((reason, since)) = agent.ledger.polling.unlistable() {
             let seconds = since.as_secs();
             let text = format!("domains cannot be listed for {seconds} s: {reason}");
@@ -232,7 +232,7 @@ impl FoundPath<'_> {
             reasons.push(MissingReason::new("unlistable", text));
         }
         // Of domains that cannot be listed, gaps have the time since when.
-        if is_open_gap {
+        if has_no_cause {
             reasons.extend(open);
         }
         reasons.extend(self.sinks.iter().flat_map(ExplainedSink::reasons));
