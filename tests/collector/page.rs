@@ -98,7 +98,13 @@ impl StreamFile {
         let (stream, digest) = (self.stream, Digest::start(self.stream));
         let sequence = self.sequence;
         let time = iso(cycle);
-        self.record(&Record::Checkpoint(Checkpoint { stream, sequence, digest, time }));
+        self.record(&Record::Checkpoint(Checkpoint {
+            stream,
+            sequence,
+            digest,
+            time,
+            contents: None,
+        }));
     }
 }
 

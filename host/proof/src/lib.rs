@@ -4,10 +4,12 @@
 //! It owns the formats, which an auditor reads with nothing but the public keys. It does no IO, and
 //! knows nothing of spools or brokers.
 
+mod content;
 mod digest;
 mod key;
 mod record;
 
+pub use content::{ProjectContent, ProvedSample, ProvedValue, digest_samples};
 pub use digest::{Digest, InvalidHex, Link};
 pub use key::{KeyError, KeyId, PublicKey, SigningKey};
 pub use record::{

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{Digest, KeyId, PublicKey, SigningKey};
+use super::{Digest, KeyId, ProjectContent, PublicKey, SigningKey};
 
 /// A record of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Checkpoint {
     pub digest: Digest,
     /// The start of the polling cycle, ISO 8601, UTC.
     pub time: String,
+    /// What the batch before it contains, by project; `None` in records from before it was stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Vec<ProjectContent>>,
 }
 
 /// What a stream lacks.
@@ -279,6 +282,7 @@ mod tests {
             sequence: 7,
             digest: Digest::start(stream),
             time: "2026-11-29T12:00:00".into(),
+            contents: None,
         });
         let signed = record.sign(&key);
         assert_eq!(signed.verify(&[other.public(), key.public()]).unwrap(), record);

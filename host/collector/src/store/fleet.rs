@@ -109,7 +109,13 @@ mod tests {
 
     fn checkpoint(stream: Uuid, time: &str) -> Record {
         let digest = Digest::start(stream);
-        Record::Checkpoint(Checkpoint { stream, sequence: 1, digest, time: time.into() })
+        Record::Checkpoint(Checkpoint {
+            stream,
+            sequence: 1,
+            digest,
+            time: time.into(),
+            contents: None,
+        })
     }
 
     fn drops(stream: Uuid, meter: &str) -> Record {

@@ -8,6 +8,7 @@ mod amqp;
 mod backoff;
 mod catalog;
 mod component;
+mod contents;
 mod counting;
 mod driver;
 mod encode;

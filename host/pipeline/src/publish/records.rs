@@ -12,8 +12,8 @@ use crate::transform::Identity as TransformerIdentity;
 use nephometer_config::SourceSpec;
 use nephometer_model::{HostId, Moment, Offset, Release};
 use nephometer_proof::{
-    Checkpoint, ClockState, DeclaredDrop, Digest, Drops, Record, SourceState, Statement,
-    TransformerState,
+    Checkpoint, ClockState, DeclaredDrop, Digest, Drops, ProjectContent, Record, SourceState,
+    Statement, TransformerState,
 };
 use nephometer_store::{Envelope, Identity, StreamRecords};
 
@@ -95,13 +95,15 @@ impl PublisherStream {
         &self,
         transformers: &[TransformerIdentity],
         (cycle_start, offset): (Moment, Offset),
+        contents: &Arc<[ProjectContent]>,
     ) -> BatchRecords<'_> {
         let statement = self.statement(transformers, cycle_start);
         let is_new = self.stated.as_ref().is_none_or(|stated| {
             *stated != Statement { clock: stated.clock.clone(), ..statement.clone() }
         });
         let statement = is_new.then_some(statement);
-        BatchRecords { stream: self, cycle_start, offset, statement }
+        let contents = Arc::clone(contents);
+        BatchRecords { stream: self, cycle_start, offset, statement, contents }
     }
 
     /// Records that a statement is in the stream.
@@ -192,6 +194,8 @@ pub(crate) struct BatchRecords<'a> {
     offset: Offset,
     /// The statement, if it differs from the one before.
     statement: Option<Statement>,
+    /// What the batch contains, by project.
+    contents: Arc<[ProjectContent]>,
 }
 
 impl BatchRecords<'_> {
@@ -218,7 +222,8 @@ impl StreamRecords for BatchRecords<'_> {
 
     fn checkpoint(&self, sequence: u64, digest: Digest) -> Envelope {
         let (stream, time) = (self.stream.id, self.cycle_start.wall.iso());
-        let checkpoint = Checkpoint { stream, sequence, digest, time };
+        let contents = Some(self.contents.to_vec());
+        let checkpoint = Checkpoint { stream, sequence, digest, time, contents };
         self.envelope(&Record::Checkpoint(checkpoint))
     }
 }
