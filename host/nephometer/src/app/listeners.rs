@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::admin::AdminService;
-use super::agent_metrics;
+use super::agent_metrics::RecentExpositions;
 use super::health::Health;
 use super::page::with_page;
 use super::tasks::TaskSet;
@@ -171,12 +171,13 @@ fn listener_specs<'a>(
 /// The routes of the agent's own endpoint.
 fn telemetry_routes(admin: &Arc<AdminService>) -> Router {
     let (metrics, alive, ready) = (Arc::clone(admin), Arc::clone(admin), Arc::clone(admin));
+    let recent = Arc::new(RecentExpositions::default());
     Router::default()
         .route(Method::GET, "/metrics", move |request| {
-            let admin = Arc::clone(&metrics);
+            let (admin, recent) = (Arc::clone(&metrics), Arc::clone(&recent));
             async move {
                 let format = TextFormat::accepted(request.header("accept"));
-                Reply::new(format.content_type(), agent_metrics::exposition(&admin, format).await)
+                Reply::new(format.content_type(), recent.get(&admin, format).await)
             }
         })
         .route(Method::GET, "/healthz", move |_| {
