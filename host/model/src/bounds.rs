@@ -256,6 +256,7 @@ bounds! {
     ControlTime = "control_request_time", Client, "time to send a request, and to take its answer", 5_000, "ms", "send the request at once, and read the answer";
     ControlTaps = "control_taps", Client, "taps open at once", 4, "", "end a tap that is not used";
     TapBatches = "tap_batches", Client, "batches that wait for one tap; the samples of further ones are not shown, and counted", 64, "", "read faster, or ask for fewer samples";
+    TapSamples = "tap_samples", Client, "samples in the batches that wait for one tap, unless it is one batch; further ones are not shown, and counted", 100_000, "", "read faster, or ask for fewer samples";
     TapTime = "tap_time", Client, "time of one tap", 3_600_000, "ms", "start another one";
     TapRate = "tap_rate", Client, "samples that one tap shows in a second; further ones are counted", 10_000, "", "ask for fewer samples";
     RecentSamples = "recent_samples", Client, "samples of one polling cycle that are kept at each point, for `explain`; of larger cycles none are", 20_000, "", "use `explain --wait`";
