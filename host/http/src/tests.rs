@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::access::Audience;
 use nephometer_model::Bound;
+use nephometer_telemetry::{TaskCpu, TaskTimes};
 
 /// A running listener. Dropping it stops the listener.
 struct Site {
@@ -55,7 +56,8 @@ async fn site(access: Access) -> Site {
     let port = bound.local_addr().unwrap().port();
     let (stop, stopped) = watch::channel(false);
     let service = std::sync::Arc::new(connection::Service { router: router(), access });
-    let running = server::Running { listener, tls: None, service, stop: stopped };
+    let running =
+        server::Running { listener, tls: None, service, cpu: TaskCpu::default(), stop: stopped };
     Site { port, stop, task: tokio::spawn(running.serve()) }
 }
 
@@ -328,11 +330,14 @@ async fn a_stop_closes_streams_and_lets_requests_finish() {
 async fn a_unix_socket_knows_its_callers_and_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run/http.sock");
+    // The time of connections was once that of the runtime, not of the listener's part.
+    let times = TaskTimes::default();
     let spec = ListenerSpec {
         name: "test",
         address: Address::Unix(path.clone()),
         tls: None,
         access: Access { required: true, ..local() },
+        cpu: times.part("listeners"),
     };
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(serve(spec, router(), stopped));
@@ -346,6 +351,7 @@ async fn a_unix_socket_knows_its_callers_and_is_removed() {
     let mut reply = String::new();
     stream.read_to_string(&mut reply).await.unwrap();
     assert!(reply.contains("200 OK") && reply.ends_with("secret"), "{reply}");
+    assert!(times.nanos()["listeners"] > 0);
     stop.send_replace(true);
     timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
     assert!(!path.exists());
@@ -361,6 +367,7 @@ async fn a_port_that_is_taken_is_tried_again() {
         address: Address::Tcp("127.0.0.1".to_owned(), port),
         tls: None,
         access: local(),
+        cpu: TaskCpu::default(),
     };
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(serve(spec, router(), stopped));

@@ -24,7 +24,7 @@ use nephometer_http::{
 use nephometer_metrics::{Form, GuestMeters, TextFormat};
 use nephometer_model::Polled;
 use nephometer_pipeline::{PolledObserver, Taps};
-use nephometer_telemetry::PollingStats;
+use nephometer_telemetry::{PollingStats, TaskCpu};
 use nephometer_view::{View, ViewFeed};
 
 /// How long requests that are under way may take at the end.
@@ -119,8 +119,8 @@ impl Listeners {
         }
         for (spec, router) in &self.listeners {
             let name = format!("http listener {}", spec.address);
-            let serving =
-                nephometer_http::serve(spec.clone(), router.clone(), self.stop.subscribe());
+            let spec = ListenerSpec { cpu: tasks.cpu(), ..spec.clone() };
+            let serving = nephometer_http::serve(spec, router.clone(), self.stop.subscribe());
             tasks.spawn(name, serving);
         }
     }
@@ -165,6 +165,7 @@ fn listener_specs<'a>(
             required: !tokens.is_empty(),
             tokens: tokens.clone(),
         },
+        cpu: TaskCpu::default(),
     })
 }
 
