@@ -9,6 +9,7 @@ mod keystone;
 mod openapi;
 mod page;
 mod receivers;
+mod rotation;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

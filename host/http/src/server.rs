@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::access::{Access, Caller};
+use super::access::{AccessRules, Caller};
 use super::connection::{self, Service};
 use super::connections::Connections;
 use super::exchange::ConnectionState;
@@ -32,8 +32,8 @@ pub struct ListenerSpec {
     pub address: Address,
     /// TLS, if any.
     pub tls: Option<TlsFiles>,
-    /// Who may ask.
-    pub access: Access,
+    /// Who may ask, now and after each change.
+    pub access: AccessRules,
     /// Counts the processor time of its connections.
     pub cpu: TaskCpu,
 }

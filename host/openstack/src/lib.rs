@@ -21,5 +21,5 @@ mod tests;
 mod validator;
 
 pub use catalog::endpoint;
-pub use refresh::{Refresher, ServerFeed};
+pub use refresh::{CloudSettings, Refresher, ServerFeed};
 pub use validator::{TokenOwner, TokenValidator, ValidatorError};

@@ -23,7 +23,7 @@ mod routes;
 mod server;
 mod statistics;
 
-pub(crate) use access::{Access, AccessError, hashed};
+pub(crate) use access::{Access, AccessError, AccessRules, hashed};
 pub(crate) use request::Request;
 pub(crate) use routes::{Answer, Api};
 pub(crate) use server::Server;

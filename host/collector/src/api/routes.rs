@@ -8,7 +8,7 @@ use nephometer_page::{COLLECTOR_PAGE, PageFile};
 use nephometer_telemetry::events::collector as events;
 use serde_json::{Value, json};
 
-use super::access::Access;
+use super::access::AccessRules;
 use super::complex::ComplexQuery;
 use super::conditions::{Conditions, Subject, conditions, limit, only, whole};
 use super::document::DOCUMENT;
@@ -36,7 +36,7 @@ type Open = Box<dyn Fn() -> Result<Box<dyn Reader>, StoreError> + Send + Sync>;
 
 /// What answers are made from.
 pub(crate) struct Api {
-    access: Access,
+    access: AccessRules,
     limit: usize,
     health: Arc<Health>,
     open: Open,
@@ -47,7 +47,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(access: Access, limit: usize, health: Arc<Health>, open: Open) -> Self {
+    pub(crate) fn new(access: AccessRules, limit: usize, health: Arc<Health>, open: Open) -> Self {
         Self { access, limit, health, open, idle: Mutex::default(), handover: None }
     }
 
@@ -66,7 +66,7 @@ impl Api {
         if let Some((endpoint, _)) = found.filter(|(endpoint, _)| endpoint.is_open()) {
             return self.unprotected(endpoint);
         }
-        let rights = match self.access.rights(request) {
+        let rights = match self.access.now().rights(request) {
             Ok(Some(rights)) => rights,
             Ok(None) => return failed(&ApiError::unauthenticated()),
             // Nobody is let in without Keystone.

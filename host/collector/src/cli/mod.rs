@@ -9,6 +9,7 @@ mod letters;
 mod manual;
 mod output;
 mod query;
+mod reload;
 mod run;
 mod store;
 mod token;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use nephometer_amqp::AmqpError;
 use nephometer_config::{CollectorSpec, ConfigError, load_collector};
 use nephometer_telemetry::LogFormat;
 
@@ -60,7 +62,7 @@ enum Command {
 }
 
 /// The configuration file
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct ConfigOption {
     /// The configuration; by default /etc/nephometer/collector.yaml
     #[arg(long, value_name = "FILE", env = "NEPHOMETER_COLLECTOR_CONFIG")]
@@ -130,7 +132,8 @@ pub(crate) fn main() -> ExitCode {
 /// As in sysexits.
 fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
-        if cause.is::<ConfigError>() || cause.is::<AccessError>() {
+        // Of a broker's address: what goes wrong with connections ends nothing.
+        if cause.is::<ConfigError>() || cause.is::<AccessError>() || cause.is::<AmqpError>() {
             return 78;
         }
         match cause.downcast_ref() {
