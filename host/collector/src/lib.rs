@@ -5,6 +5,8 @@
 
 mod api;
 mod cli;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod ingest;
 mod message;
 mod python;

@@ -48,6 +48,15 @@ impl Endpoint {
         all.find_map(|(endpoint, _, template)| Some((endpoint, part(template, trimmed)?)))
     }
 
+    /// The methods that a path has.
+    pub(super) fn methods(path: &str) -> Vec<&'static str> {
+        let mut methods: Vec<&str> = Self::ALL.into_iter().map(|(_, method, _)| method).collect();
+        methods.sort_unstable();
+        methods.dedup();
+        methods.retain(|method| Self::find(method, path).is_some());
+        methods
+    }
+
     /// Whether no token is needed.
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Health | Self::Metrics | Self::Document)
@@ -92,6 +101,19 @@ mod tests {
             ("DELETE", "/v2/samples", None),
         ] {
             assert_eq!(Endpoint::find(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn paths_have_methods() {
+        for (path, expected) in [
+            ("/v2/meters", &["GET"][..]),
+            ("/v2/meters/cpu", &["GET", "POST"]),
+            ("/v2/query/samples", &["POST"]),
+            ("/health", &["GET"]),
+            ("/v2/events", &[]),
+        ] {
+            assert_eq!(Endpoint::methods(path), expected, "{path}");
         }
     }
 

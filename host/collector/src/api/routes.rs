@@ -182,7 +182,7 @@ impl Api {
 
     fn sample(&self, request: &Request, rights: &Rights, id: &str) -> Result<Value, ApiError> {
         only(&request.parameters, &[])?;
-        let (project, message_id) = (rights.project.clone(), Some(id.to_owned()));
+        let (project, message_id) = (rights.wanted(), Some(id.to_owned()));
         let selection = Selection { project, message_id, ..Selection::default() };
         let found = self.read(|reader| reader.newest(&selection, 1, &mut |_| true))?;
         found.first().map(render::sample).ok_or_else(|| ApiError::not_found("Sample", id))
@@ -208,7 +208,7 @@ impl Api {
 
     fn resource(&self, request: &Request, rights: &Rights, id: &str) -> Result<Value, ApiError> {
         only(&request.parameters, &[])?;
-        let (project, resource) = (rights.project.clone(), Some(id.to_owned()));
+        let (project, resource) = (rights.wanted(), Some(id.to_owned()));
         let selection = Selection { project, resource, ..Selection::default() };
         let base = base(request);
         let found = self.read(|reader| {
@@ -273,8 +273,10 @@ impl Api {
             let text = "Gaps are those of one meter of one resource: name meter and resource_id";
             return Err(ApiError::client(400, text));
         }
-        let drops = self.read(|reader| reader.drops(&selection))?;
-        Ok(fleet::gaps(&drops, rights.project.is_none()))
+        let (drops, sent) = self.read(|reader| {
+            Ok((reader.drops(&selection)?, fleet::sent_gaps(reader, &selection)?))
+        })?;
+        Ok(fleet::gaps(&drops, &sent, rights.project.is_none()))
     }
 
     /// Reads with a reader of its own.
@@ -326,11 +328,16 @@ fn missing(request: &Request) -> ApiError {
         ("alarms", _) => gone(),
         ("query", "alarms") if request.method == "POST" => gone(),
         ("meters" | "samples" | "resources" | "capabilities", _) | ("query", "samples") => {
-            let text = format!("The method {} is not allowed for this resource. ", request.method);
-            ApiError::page(405, "Method Not Allowed", &text)
+            not_allowed(request)
         }
+        _ if !Endpoint::methods(&request.path).is_empty() => not_allowed(request),
         _ => ApiError::page(404, "Not Found", "The resource could not be found."),
     }
+}
+
+fn not_allowed(request: &Request) -> ApiError {
+    let text = format!("The method {} is not allowed for this resource. ", request.method);
+    ApiError::page(405, "Method Not Allowed", &text)
 }
 
 fn gone() -> ApiError {

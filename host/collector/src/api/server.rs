@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::endpoints::Endpoint;
 use super::request::Request;
 use super::routes::{Answer, Api};
 
@@ -118,12 +119,20 @@ async fn respond(request: hyper::Request<Incoming>, api: Arc<Api>) -> Response<F
         host: text("host"),
         body,
     };
+    let path = request.path.clone();
     // Reading the store blocks.
     let replied = tokio::task::spawn_blocking(move || api.answer(&request)).await;
     match replied {
         Ok(Answer { status, body, kind }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            response(status, Bytes::from(body), kind)
+            let mut response = response(status, Bytes::from(body), kind);
+            let allowed = Endpoint::methods(&path).join(", ");
+            if status == StatusCode::METHOD_NOT_ALLOWED
+                && let Ok(allowed) = header::HeaderValue::from_str(&allowed)
+            {
+                response.headers_mut().insert(header::ALLOW, allowed);
+            }
+            response
         }
         // The thread of the query panicked, which its hook has reported.
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),

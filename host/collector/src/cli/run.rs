@@ -5,6 +5,7 @@ use clap::Args;
 use nephometer_config::CollectorSpec;
 use nephometer_telemetry::events::{collector as events, reload as reloads};
 use nephometer_telemetry::{Heartbeats, Service};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -31,10 +32,16 @@ pub(super) struct Run {
     /// Log JSON, one object per line
     #[arg(long)]
     log_json: bool,
+    /// End when the program that has started this one ends
+    #[arg(long)]
+    with_parent: bool,
 }
 
 impl Run {
     pub(super) fn execute(self) -> anyhow::Result<()> {
+        if self.with_parent {
+            set_parent_process_death_signal(Some(Signal::TERM))?;
+        }
         let spec = self.config.load()?;
         log(&self.log, self.log_json)?;
         let supervised = std::env::var_os("NOTIFY_SOCKET").is_some();

@@ -190,8 +190,10 @@ fn erased_names_are_in_no_file_and_numbers_stay() {
     assert_eq!(erased, Erased { files: 1, resources: 1, revisions: 2_001, letters: 1 });
     assert!(!is_on_disk(&folder, "Ada Lovelace"), "the text is still in a file");
     assert!(is_on_disk(&folder, "Grace Hopper") && is_on_disk(&folder, "{nobody"));
-    let found =
-        fixture.all(&Selection { project: Some("project-2".into()), ..Selection::default() });
+    let found = fixture.all(&Selection {
+        project: Some(WantedOwner::Id("project-2".into())),
+        ..Selection::default()
+    });
     assert_eq!(found.len(), 2_001);
     assert!(found.iter().all(|sample| &*sample.metadata == "{}" && sample.volume.is_some()));
     assert_eq!(&*found[0].owner.resource_id, "r1");

@@ -31,7 +31,9 @@ pub(crate) use error::StoreError;
 pub(crate) use fleet::ArrivedCheckpoint;
 pub(crate) use fleet::SenderStream;
 pub(crate) use group::{Committed, DeadLetter, Group, StoredLetter, WriteRule};
-pub(crate) use selection::{MetaCondition, MetaScalar, Selection, TimeRange, flat_pairs};
+pub(crate) use selection::{
+    MetaCondition, MetaScalar, Selection, TimeRange, WantedOwner, flat_pairs,
+};
 pub(crate) use sqlite::{SqliteStore, restore};
 pub(crate) use statistics::{Accumulator, GroupField, GroupKey, Periods, StatisticsQuery, Totals};
 

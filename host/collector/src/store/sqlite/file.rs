@@ -126,6 +126,36 @@ impl MonthFile {
     }
 }
 
+/// Whether the index of ids is missing, and how many samples there were then.
+const PACKED: &str = "SELECT value FROM meta WHERE key = 'packed'";
+
+impl MonthFile {
+    /// Whether the file has no index of ids.
+    pub(super) fn is_packed(&self) -> rusqlite::Result<bool> {
+        self.connection.prepare_cached(PACKED)?.exists([])
+    }
+
+    /// Drops the index of ids, and notes how many samples a search has to read from now on.
+    pub(super) fn drop_ids(&mut self) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        let sql = "INSERT INTO meta SELECT 'packed', count(*) FROM sample";
+        transaction.execute(sql, [])?;
+        transaction.execute("DROP INDEX sample_by_id", [])?;
+        transaction.commit()
+    }
+
+    /// Makes the index of ids again, before samples are added or compared.
+    pub(super) fn index_ids(&mut self) -> rusqlite::Result<()> {
+        if !self.is_packed()? {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction()?;
+        transaction.execute("CREATE UNIQUE INDEX sample_by_id ON sample (id)", [])?;
+        transaction.execute("DELETE FROM meta WHERE key = 'packed'", [])?;
+        transaction.commit()
+    }
+}
+
 pub(super) fn engine(path: &Path, source: rusqlite::Error) -> StoreError {
     StoreError::Engine { path: path.to_owned(), source }
 }

@@ -33,7 +33,7 @@ impl SqliteStore {
         self.open_window(now)?;
         let (closed, erasing) = (self.ledger.closed_months()?, self.ledger.erasing()?);
         for (key, part) in &parts {
-            self.opened(key)?;
+            self.indexed(key)?;
             let mut file = self.files.remove(key).expect("it was opened");
             let others: Vec<&MonthFile> = self.files.values().collect();
             let is_closed = closed.contains(&key.month.to_string());
@@ -120,10 +120,16 @@ impl SqliteStore {
         for (key, _) in months(&self.folder)? {
             let range = key.month.range();
             if range.start <= newest && oldest < range.end {
-                self.opened(&key)?;
+                self.indexed(&key)?;
             }
         }
         Ok(())
+    }
+
+    /// Opens a file with its index of ids: the window may have become longer.
+    fn indexed(&mut self, key: &FileKey) -> Result<(), StoreError> {
+        let file = self.opened(key)?;
+        file.index_ids().map_err(|source| engine(&file.path, source))
     }
 }
 

@@ -76,21 +76,21 @@ impl SqliteReader {
 
     fn find(&mut self, selection: &Selection, id: &str) -> Result<Vec<StoredSample>, StoreError> {
         let id = SampleId::new(id);
+        let mut budget = self.budget(selection);
         for file in self.files(selection.times)? {
+            budget.spend(file.unindexed()?)?;
             let Some((series, row)) = file.by_id(&id)? else { continue };
             let mut parts = SharedParts::default();
             let revision = row.revision;
             let sample = parts.sample(file, &series, row)?;
             let owner = &sample.owner;
-            let is = |wanted: &Option<String>, found: Option<&str>| {
-                wanted.as_deref().is_none_or(|wanted| Some(wanted) == found)
+            let is = |wanted: &Option<String>, found: &str| {
+                wanted.as_deref().is_none_or(|wanted| wanted == found)
             };
             let time = crate::store::selection::micros(sample.time);
-            let fits = is(&selection.meter, Some(&sample.meter.name))
-                && is(&selection.resource, Some(&owner.resource_id))
-                && is(&selection.project, owner.project_id.as_deref())
-                && is(&selection.user, owner.user_id.as_deref())
-                && is(&selection.source, Some(&owner.source))
+            let fits = is(&selection.meter, &sample.meter.name)
+                && is(&selection.resource, &owner.resource_id)
+                && selection.accepts_owner(owner)
                 && (selection.times.start..selection.times.end).contains(&time)
                 && parts.accepts(file, selection, revision)?;
             return Ok(if fits { vec![sample] } else { Vec::new() });
@@ -119,7 +119,8 @@ impl Reader for SqliteReader {
                 if newest.contains_key(&key) {
                     continue;
                 }
-                let fits = has_owner(&series, selection) && latest_fits(file, selection, &series)?;
+                let fits = selection.accepts_owner(&series.owner)
+                    && latest_fits(file, selection, &series)?;
                 let entry = MeterEntry { meter: series.meter, owner: series.owner };
                 newest.insert(key, fits.then_some(entry));
             }
@@ -262,15 +263,6 @@ fn size(path: &Path) -> Result<u64, StoreError> {
     let log = std::fs::metadata(log).map_or(0, |found| found.len());
     let found = std::fs::metadata(path).map_err(|source| file_error("read", path, source))?;
     Ok(found.len() + log)
-}
-
-fn has_owner(series: &Series, selection: &Selection) -> bool {
-    let is = |wanted: &Option<String>, found: Option<&str>| {
-        wanted.as_deref().is_none_or(|wanted| Some(wanted) == found)
-    };
-    is(&selection.project, series.owner.project_id.as_deref())
-        && is(&selection.user, series.owner.user_id.as_deref())
-        && is(&selection.source, Some(&series.owner.source))
 }
 
 /// Whether the metadata of the latest sample fulfils the conditions.
