@@ -16,6 +16,7 @@ impl Check {
         if let Some(api) = &spec.api {
             crate::api::Access::open(&api.access)?;
         }
+        crate::audit::trusted_keys(spec.trusted_keys.as_deref())?;
         let (brokers, classes) = (spec.brokers.len(), spec.keep.classes.len());
         let receivers = spec.receivers.len();
         let counts = format!("{brokers} brokers, {receivers} receivers");

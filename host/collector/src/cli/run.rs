@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::output::print_error;
 use super::{ConfigOption, log};
-use crate::api::{Access, Api, Server};
+use crate::api::{Access, Api, AuditSettings, Server};
 use crate::ingest::amqp::Source;
 use crate::ingest::{Handover, Health, Receiver, Writer};
 use crate::signature::Verifier;
@@ -119,6 +119,8 @@ async fn serve(
     let open = Box::new(move || SqliteStore::read_only(&folder, budget));
     let answers =
         Api::new(access, api.limit, Arc::clone(health), open).with_handover(handover.for_posts());
+    let (keys, window) = (spec.trusted_keys.clone(), spec.keep.window);
+    let answers = answers.with_audits(AuditSettings { keys, window });
     tasks.spawn("query API", server.run(Arc::new(answers), ending.clone()));
     Ok(address.to_string())
 }

@@ -28,6 +28,7 @@ pub use amqp::{AmqpPublisher, try_broker};
 pub(crate) use backoff::Backoff;
 pub use catalog::ServiceCatalog;
 pub use component::try_component;
+pub(crate) use contents::contents;
 pub use driver::Driver;
 pub use encode::{Encoder, SampleOrigin};
 pub use encoding::Encoding;

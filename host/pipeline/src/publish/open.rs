@@ -21,7 +21,7 @@ use crate::transform::{Identity, SampleList};
 use nephometer_amqp::AmqpError;
 use nephometer_config::{Policy, PublisherSpec, PublisherTarget};
 use nephometer_model::{Batch, Glob, HostId, Moment, Offset, Timestamp};
-use nephometer_proof::Statement;
+use nephometer_proof::{ProjectContent, Statement};
 use nephometer_store::{SpoolBounds, SpoolWriter, Spools, StoreError, WhenFull};
 use nephometer_telemetry::PublisherCount;
 use nephometer_wasm::ComponentHost;
