@@ -16,6 +16,7 @@ use super::fault::Fault;
 use super::findings::{
     AuditedSeries, Faults, Findings, Gap, MissingSpan, UsedTransformer, Verdict, VerifiedStream,
 };
+use super::notes::notes;
 use super::stream::{BatchResult, OpenedRecord, ReasonSpan, StreamAudit, open};
 use super::totals::Sums;
 use super::tree::{Leaf, month_digest, project_digest};
@@ -238,7 +239,8 @@ impl<'a> Auditor<'a> {
         let names: Vec<String> = self.streams.iter().map(StreamAudit::name).collect();
         let series: Vec<AuditedSeries> =
             self.series.iter().map(|one| one.audited(&spans, &names)).collect();
-        let streams = self.streams.iter().map(verified).collect();
+        let streams: Vec<VerifiedStream> = self.streams.iter().map(verified).collect();
+        let notes = notes(&series, &streams);
         let transformers = self.transformers();
         let corrections = self.closed.iter().flat_map(|closed| &closed.corrections);
         let corrections = corrections
@@ -262,6 +264,7 @@ impl<'a> Auditor<'a> {
             series,
             corrections,
             closed,
+            notes,
         }
     }
 

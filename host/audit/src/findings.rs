@@ -154,6 +154,8 @@ pub struct Findings {
     pub corrections: Vec<(String, u64)>,
     /// The digest of the closed month's sums, if it was closed.
     pub closed: Option<Digest>,
+    /// Sentences about resources on several hosts, hosts with a new id, and reasons.
+    pub notes: Vec<String>,
 }
 
 impl Findings {

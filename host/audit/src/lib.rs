@@ -13,6 +13,7 @@ mod fault;
 mod file;
 mod findings;
 mod holes;
+mod notes;
 mod seal;
 mod stream;
 mod totals;

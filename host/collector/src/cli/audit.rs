@@ -252,6 +252,7 @@ fn tables(findings: &Findings) -> anyhow::Result<()> {
     for (meter, samples) in &findings.corrections {
         print(&format!("{samples} samples of {meter} were stored after the month was closed"))?;
     }
+    findings.notes.iter().try_for_each(|note| print(note))?;
     section(FAULTS, list("faults"))
 }
 

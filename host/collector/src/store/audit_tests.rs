@@ -126,6 +126,7 @@ fn a_guest_that_moves_is_proved_by_both_hosts() {
         let found = fixture.audit(&keys, HOUR);
         assert_eq!(found.verdict, Verdict::Complete, "{found:#?}");
         assert_eq!(found.series[0].hosts, ["compute-1", "compute-2"]);
+        assert!(found.notes[0].starts_with("r1 was on compute-1, then compute-2."));
         let reasons = found.series[0].missing.iter().map(|one| &*one.reason);
         assert_eq!(reasons.collect::<Vec<_>>(), missing.into_iter().collect::<Vec<_>>());
     }
@@ -144,6 +145,8 @@ fn a_lost_host_id_ends_a_stream_without_an_end() {
     let keys = old.line() + &new.line();
     let found = fixture.audit(&keys, HOUR);
     assert_eq!(faults(&found), [Fault::StreamEndMissing]);
+    let note = "compute-1 has another host id since 2026-12-01T10:25:00";
+    assert!(found.notes.iter().any(|one| one.starts_with(note)), "{:?}", found.notes);
     let after = fixture.audit(&keys, ["2026-12-01T10:30:00", "2026-12-01T11:00:00"]);
     assert_eq!(after.verdict, Verdict::Complete, "{after:#?}");
 }

@@ -187,7 +187,7 @@ impl EvidenceReader<'_> {
                 let Some(clipped) = file.clip(part) else { continue };
                 for (series, number) in &self.series[at] {
                     let (samples, budget) = (&mut self.samples, &mut self.budget);
-                    file.own_samples((*series, *number), at, clipped, &mut |sample| {
+                    file.own_samples((*series, *number), number_of(at), clipped, &mut |sample| {
                         budget.spend(1)?;
                         samples.push(sample);
                         Ok(())
@@ -196,7 +196,7 @@ impl EvidenceReader<'_> {
             }
         }
         self.read = TimeRange { start: range.start.min(start), end: range.end.max(end) };
-        self.samples.sort_unstable_by_key(|sample| sample.place);
+        self.samples.sort_unstable_by_key(OwnSample::place);
         Ok(())
     }
 
@@ -205,11 +205,11 @@ impl EvidenceReader<'_> {
         let mut streams = BTreeSet::new();
         let mut last = None;
         for sample in &self.samples {
-            if last == Some(sample.place) {
+            if last == Some(sample.place()) {
                 continue;
             }
-            last = Some(sample.place);
-            let (file, message) = sample.place;
+            last = Some(sample.place());
+            let (file, message) = sample.place();
             streams.extend(self.files[file].origin(message)?.0);
         }
         for file in &self.files {
@@ -320,8 +320,8 @@ impl EvidenceReader<'_> {
     fn samples_of(&mut self, places: &[MessagePlace]) -> Result<Vec<SampleEvidence>, StoreError> {
         let (mut found, mut ids) = (Vec::new(), None::<BatchIds>);
         for place in places {
-            let from = self.samples.partition_point(|sample| sample.place < *place);
-            for sample in self.samples[from..].iter_mut().take_while(|one| one.place == *place) {
+            let from = self.samples.partition_point(|sample| sample.place() < *place);
+            for sample in self.samples[from..].iter_mut().take_while(|one| one.place() == *place) {
                 sample.used = true;
                 found.push(sample.evidence());
             }
@@ -348,8 +348,8 @@ impl EvidenceReader<'_> {
     /// Samples that are in no batch.
     fn loose(&mut self) -> Result<(), StoreError> {
         let left: Vec<&OwnSample> = self.samples.iter().filter(|sample| !sample.used).collect();
-        for part in left.chunk_by(|one, two| one.place == two.place) {
-            let (file, message) = part[0].place;
+        for part in left.chunk_by(|one, two| one.place() == two.place()) {
+            let (file, message) = part[0].place();
             let (stream, origin) = self.files[file].origin(message)?;
             for part in part.chunks(LOOSE) {
                 let samples = part.iter().map(|sample| sample.evidence()).collect();
@@ -401,4 +401,9 @@ impl EvidenceReader<'_> {
         }
         Ok(())
     }
+}
+
+/// The number of a file; there are fewer than 65,536 months.
+fn number_of(file: usize) -> u16 {
+    u16::try_from(file).unwrap_or(u16::MAX)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use nephometer_audit::{ClosedSum, SampleEvidence, Sums};
 use nephometer_proof::{Digest, ProvedValue};
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
@@ -11,23 +12,40 @@ use crate::sample::SampleId;
 use crate::store::StoreError;
 use crate::store::evidence::{ChainMessage, MessagePlace, cycle_of};
 use crate::store::selection::TimeRange;
-use crate::store::sqlite::rows::{DAY, SPANS, proved_at, sums_at};
+use crate::store::sqlite::rows::{DAY, SPANS, sums_at};
 use crate::store::sqlite::series::ReadFile;
 
-/// A sample of the project.
+/// A sample of the project. There may be ten million of them, so that it is small.
 pub(super) struct OwnSample {
-    pub(super) place: MessagePlace,
-    pub(super) series: u32,
-    pub(super) time: i64,
-    pub(super) id: SampleId,
-    pub(super) value: ProvedValue,
+    file: u16,
     /// Whether it is in a batch.
     pub(super) used: bool,
+    series: u32,
+    message: i64,
+    time: i64,
+    id: SampleId,
+    value: OwnValue,
+}
+
+/// A value as SQLite has it.
+enum OwnValue {
+    Null,
+    Double(f64),
+    Integer(i64),
 }
 
 impl OwnSample {
+    pub(super) fn place(&self) -> MessagePlace {
+        (usize::from(self.file), self.message)
+    }
+
     pub(super) fn evidence(&self) -> SampleEvidence {
-        SampleEvidence(self.series, self.id.to_string().into(), self.time, self.value)
+        let value = match self.value {
+            OwnValue::Null => ProvedValue::Null,
+            OwnValue::Double(value) => ProvedValue::Double(value),
+            OwnValue::Integer(value) => ProvedValue::integer(value.into()),
+        };
+        SampleEvidence(self.series, self.id.to_string().into(), self.time, value)
     }
 }
 
@@ -71,7 +89,7 @@ impl ReadFile {
     pub(super) fn own_samples(
         &self,
         (series, number): (i64, u32),
-        file: usize,
+        file: u16,
         range: TimeRange,
         visit: &mut dyn FnMut(OwnSample) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
@@ -80,12 +98,17 @@ impl ReadFile {
         let failed = |source| self.error(source);
         let read = |row: &Row<'_>| -> rusqlite::Result<OwnSample> {
             Ok(OwnSample {
-                place: (file, row.get(3)?),
+                file,
+                used: false,
                 series: number,
+                message: row.get(3)?,
                 time: self.range.start + row.get::<_, i64>(0)?,
                 id: row.get(1)?,
-                value: proved_at(row, 2)?,
-                used: false,
+                value: match row.get_ref(2)? {
+                    ValueRef::Integer(value) => OwnValue::Integer(value),
+                    ValueRef::Real(value) => OwnValue::Double(value),
+                    _ => OwnValue::Null,
+                },
             })
         };
         let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
