@@ -1,11 +1,12 @@
 //! Audits of what a real agent has sent: an honest store, a kill, the API, and changed files.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, Collector, Ended, PATIENCE, api_of, request};
+use crate::harness::{Agent, Collector, Ended, Lab, PATIENCE, api_of, eventually, request};
 
 /// A file of a real agent, with its messages.
 struct Recorded {
@@ -108,7 +109,7 @@ fn an_honest_store_is_proved_with_the_file_alone() {
     std::fs::remove_dir_all(collector.folder.at("store")).unwrap();
     let alone = verified(&collector, &file, &["--format", "json"]).code(0);
     let alone: Value = serde_json::from_str(alone.stdout.lines().next().unwrap()).unwrap();
-    assert_eq!(alone["verdict"], found["verdict"]);
+    assert_eq!(alone["result"], found["result"]);
     assert_eq!(alone["series"], found["series"]);
     // With another key, or a changed byte, nothing is proved.
     let mut text = std::fs::read_to_string(&file).unwrap();
@@ -129,9 +130,68 @@ fn a_killed_agent_leaves_a_declared_gap() {
     let collector = recorded.collector("audit-kill-collector", &recorded.messages);
     let found = audit(&collector, &recorded, &["--format", "json"]).code(0);
     let found: Value = serde_json::from_str(&found.stdout).unwrap();
-    assert_eq!(found["verdict"], "complete_with_declared_gaps", "{found:#}");
+    assert_eq!(found["result"], "complete_with_declared_gaps", "{found:#}");
     let gaps = found["gaps"].as_array().unwrap();
     assert!(gaps.iter().any(|gap| gap["reason"] == "unclean_stop"), "{found:#}");
+}
+
+/// Waits until the collector has stored nothing for a while.
+fn wait_until_idle(collector: &Collector) {
+    let messages = || collector.state()["files"].to_string();
+    let mut before = messages();
+    eventually("the collector is idle", PATIENCE, || {
+        std::thread::sleep(Duration::from_secs(1));
+        let (now, last) = (messages(), before.clone());
+        before.clone_from(&now);
+        (now == last && now.contains("samples")).then_some(())
+    });
+}
+
+/// The broker is away and the queue of the publisher is full: what was dropped is declared.
+#[test]
+fn a_full_queue_leaves_a_declared_gap() {
+    let lab = Lab::up("lab-audited", &["--no-libvirt"]);
+    let agent = Agent::new("audit-drops")
+        .libvirt("sim://?domains=3&seed=5")
+        .amqp(lab.amqp_url())
+        .everything_to(&["notifier://?topic=audited&policy=queue&max_queue_length=4"]);
+    let collector = Collector::new("audit-drops-collector").consuming(lab.amqp_url(), &["audited"]);
+    let consuming = collector.run();
+    let mut running = agent.run();
+    running.wait_for_cycles(3);
+    // Messages that wait in a queue end with the broker.
+    running.signal(Signal::STOP);
+    wait_until_idle(&collector);
+    lab.stop_amqp();
+    running.signal(Signal::CONT);
+    running.wait_for_cycles(6);
+    lab.start_amqp();
+    eventually("the collector is connected again", PATIENCE, || {
+        (consuming.logged("broker connected").len() > 1).then_some(())
+    });
+    running.wait_for_cycles(6);
+    running.stop().code(0);
+    wait_until_idle(&collector);
+    consuming.stop().code(0);
+    let keys = agent.execute(&["keys", "ls", "--trusted"]).code(0).stdout;
+    let keys = collector.folder.write("agents.pub", keys);
+    let collector = collector.set("audit.keys", keys.to_str().unwrap());
+    let samples = collector.samples();
+    let text = |sample: &Value, key: &str| sample[key].as_str().unwrap().to_owned();
+    let project = text(&samples[0], "project_id");
+    // Newest first: up to the start of the last cycles.
+    let same = |one: &&Value| {
+        one["meter"] == samples[0]["meter"] && one["resource_id"] == samples[0]["resource_id"]
+    };
+    let times: Vec<String> =
+        samples.iter().filter(same).map(|one| text(one, "timestamp")).collect();
+    let (from, to) = (&times[times.len() - 1], &times[2]);
+    let asked = ["audit", "--project", &project, "--from", from, "--to", to];
+    let found = collector.execute(&[&asked[..], &["--format", "json"]].concat()).code(0);
+    let found: Value = serde_json::from_str(&found.stdout).unwrap();
+    assert_eq!(found["result"], "complete_with_declared_gaps", "{found:#}");
+    let gaps = found["gaps"].as_array().unwrap();
+    assert!(gaps.iter().any(|gap| gap["reason"] == "policy"), "{found:#}");
 }
 
 #[test]
@@ -145,7 +205,7 @@ fn the_api_audits_for_the_project_itself() {
     let found = request(&address, "GET", &path, &[], "");
     assert_eq!((found.status, &found.body["faults"]), (200, &json!([])), "{found:?}");
     let other = request(&address, "GET", &format!("{path}&host=compute-9"), &[], "");
-    assert_eq!(other.body["verdict"], "not_provable", "{other:?}");
+    assert_eq!(other.body["result"], "not_provable", "{other:?}");
     let wrong = request(&address, "GET", "/v1/audit?project=p&from=x&to=2026", &[], "");
     assert_eq!(wrong.status, 400);
     let behind = format!("/v1/audit?project=p&from={to}&to={from}");

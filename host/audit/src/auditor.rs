@@ -14,7 +14,7 @@ use super::evidence::{
 };
 use super::fault::Fault;
 use super::findings::{
-    AuditedSeries, Faults, Findings, Gap, MissingSpan, UsedTransformer, Verdict, VerifiedStream,
+    AuditResult, AuditedSeries, Faults, Findings, Gap, MissingSpan, UsedTransformer, VerifiedStream,
 };
 use super::notes::notes;
 use super::stream::{BatchResult, OpenedRecord, ReasonSpan, StreamAudit, open};
@@ -248,14 +248,14 @@ impl<'a> Auditor<'a> {
             .collect();
         let closed = self.closed.as_ref().and_then(|closed| closed.tree);
         let faults = self.faults.into_list();
-        let verdict = match (faults.is_empty(), gaps.is_empty()) {
-            (false, _) => Verdict::NotProvable,
-            (true, false) => Verdict::CompleteWithDeclaredGaps,
-            (true, true) => Verdict::Complete,
+        let result = match (faults.is_empty(), gaps.is_empty()) {
+            (false, _) => AuditResult::NotProvable,
+            (true, false) => AuditResult::CompleteWithDeclaredGaps,
+            (true, true) => AuditResult::Complete,
         };
         let scope = self.scope;
         Findings {
-            verdict,
+            result,
             scope,
             faults,
             gaps,
@@ -397,7 +397,7 @@ impl SeriesState {
             hosts: self.presence.streams().iter().map(|at| names[*at].clone()).collect(),
             interval: self.presence.interval,
             times: self.presence.ends().map(|ends| ends.map(shown)),
-            sums: self.sums.settled(),
+            sums: self.sums.written(),
             unproved: self.unproved,
             missing: missing
                 .map(|one| MissingSpan {

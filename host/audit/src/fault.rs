@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// A reason for the verdict *not provable*.
+/// A reason for the result *not provable*.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// There is no stream at all in this time.
@@ -55,61 +55,38 @@ pub enum Fault {
     SamplesExpired,
 }
 
-impl Fault {
-    /// All of them.
-    pub const ALL: [Self; 23] = [
-        Self::NoStream,
-        Self::NoChain,
-        Self::NoCheckpoint,
-        Self::NoContents,
-        Self::NoStatement,
-        Self::HostMissing,
-        Self::UnknownKey,
-        Self::KeyRevoked,
-        Self::OldKeyUsed,
-        Self::WrongSignature,
-        Self::WrongStream,
-        Self::WrongHost,
-        Self::ChainBroken,
-        Self::NumbersRepeated,
-        Self::HoleUndeclared,
-        Self::MessagesUnaccounted,
-        Self::ContentsDiffer,
-        Self::SamplesRefused,
-        Self::StreamStartMissing,
-        Self::StreamEndMissing,
-        Self::RollupsDiffer,
-        Self::ClosingDiffers,
-        Self::SamplesExpired,
-    ];
+/// Identifiers, which never change.
+const NAMES: [(Fault, &str); 23] = [
+    (Fault::NoStream, "no_stream"),
+    (Fault::NoChain, "no_chain"),
+    (Fault::NoCheckpoint, "no_checkpoint"),
+    (Fault::NoContents, "no_contents"),
+    (Fault::NoStatement, "no_statement"),
+    (Fault::HostMissing, "host_missing"),
+    (Fault::UnknownKey, "unknown_key"),
+    (Fault::KeyRevoked, "key_revoked"),
+    (Fault::OldKeyUsed, "old_key_used"),
+    (Fault::WrongSignature, "wrong_signature"),
+    (Fault::WrongStream, "wrong_stream"),
+    (Fault::WrongHost, "wrong_host"),
+    (Fault::ChainBroken, "chain_broken"),
+    (Fault::NumbersRepeated, "numbers_repeated"),
+    (Fault::HoleUndeclared, "hole_undeclared"),
+    (Fault::MessagesUnaccounted, "messages_unaccounted"),
+    (Fault::ContentsDiffer, "contents_differ"),
+    (Fault::SamplesRefused, "samples_refused"),
+    (Fault::StreamStartMissing, "stream_start_missing"),
+    (Fault::StreamEndMissing, "stream_end_missing"),
+    (Fault::RollupsDiffer, "rollups_differ"),
+    (Fault::ClosingDiffers, "closing_differs"),
+    (Fault::SamplesExpired, "samples_expired"),
+];
 
-    /// Its identifier, which never changes.
+impl Fault {
+    /// Its identifier.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoStream => "no_stream",
-            Self::NoChain => "no_chain",
-            Self::NoCheckpoint => "no_checkpoint",
-            Self::NoContents => "no_contents",
-            Self::NoStatement => "no_statement",
-            Self::HostMissing => "host_missing",
-            Self::UnknownKey => "unknown_key",
-            Self::KeyRevoked => "key_revoked",
-            Self::OldKeyUsed => "old_key_used",
-            Self::WrongSignature => "wrong_signature",
-            Self::WrongStream => "wrong_stream",
-            Self::WrongHost => "wrong_host",
-            Self::ChainBroken => "chain_broken",
-            Self::NumbersRepeated => "numbers_repeated",
-            Self::HoleUndeclared => "hole_undeclared",
-            Self::MessagesUnaccounted => "messages_unaccounted",
-            Self::ContentsDiffer => "contents_differ",
-            Self::SamplesRefused => "samples_refused",
-            Self::StreamStartMissing => "stream_start_missing",
-            Self::StreamEndMissing => "stream_end_missing",
-            Self::RollupsDiffer => "rollups_differ",
-            Self::ClosingDiffers => "closing_differs",
-            Self::SamplesExpired => "samples_expired",
-        }
+        let found = NAMES.iter().find(|(fault, _)| *fault == self);
+        found.map_or("unknown", |(_, name)| name)
     }
 }
 
@@ -132,8 +109,10 @@ mod tests {
     #[test]
     fn each_is_in_the_table_of_the_docs() {
         let page = include_str!("../../../docs/audit.md");
-        for fault in Fault::ALL {
-            assert!(page.contains(&format!("\n| `{fault}` |")), "docs/audit.md has no {fault}");
+        for (fault, name) in NAMES {
+            assert!(page.contains(&format!("\n| `{name}` |")), "docs/audit.md has no {name}");
+            assert_eq!(fault.to_string(), name);
         }
+        assert_eq!(NAMES.len(), Fault::SamplesExpired as usize + 1, "each fault has a name");
     }
 }

@@ -1,4 +1,4 @@
-//! What an audit has found, and its verdict.
+//! What an audit has found, and its result.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::totals::Sums;
 /// The end of an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum AuditResult {
     /// All samples that the agents have sent are here, unaltered.
     Complete,
     /// The same, but for what the agents declare or their numbers show not to have been sent.
@@ -136,8 +136,8 @@ pub struct AuditedSeries {
 /// What an audit has found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Findings {
-    /// The verdict.
-    pub verdict: Verdict,
+    /// The result.
+    pub result: AuditResult,
     /// What was audited.
     pub scope: AuditScope,
     /// Why it is not provable.
@@ -159,12 +159,12 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// The verdict as words, with the faults.
+    /// The result as words, with the faults.
     pub fn line(&self) -> String {
-        match self.verdict {
-            Verdict::Complete => "complete".to_owned(),
-            Verdict::CompleteWithDeclaredGaps => "complete with declared gaps".to_owned(),
-            Verdict::NotProvable => {
+        match self.result {
+            AuditResult::Complete => "complete".to_owned(),
+            AuditResult::CompleteWithDeclaredGaps => "complete with declared gaps".to_owned(),
+            AuditResult::NotProvable => {
                 let faults: Vec<&str> = self.faults.iter().map(|one| one.id.as_str()).collect();
                 format!("not provable because {}", faults.join(", "))
             }

@@ -291,7 +291,6 @@ impl StreamAudit {
             self.spans.push(ReasonSpan { from, to, reason, numbers: Some(*range), samples });
         }
         let shortest = self.statement().and_then(shortest).unwrap_or(f64::INFINITY);
-        #[expect(clippy::cast_precision_loss, reason = "a month has few microseconds")]
         let silent = (time - last) as f64 > TOLERANCE * shortest * 1e6;
         if silent && holes.is_empty() {
             let reason = "agent_silent".to_owned();

@@ -3,7 +3,7 @@
 use nephometer_proof::ProvedValue;
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{read_value, write_value};
+use super::value::{read_value, write_value};
 
 /// Sums over samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl Sums {
 
     /// The same with what rounding has left out, as they are written.
     #[must_use]
-    pub fn settled(self) -> Self {
+    pub fn written(self) -> Self {
         Self { sum: self.total(), rest: 0.0, ..self }
     }
 
@@ -96,7 +96,6 @@ impl Sums {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "sums are doubles")]
 fn number(value: ProvedValue) -> Option<f64> {
     match value {
         ProvedValue::Null => None,

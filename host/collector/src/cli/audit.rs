@@ -2,7 +2,7 @@ use std::io::{BufReader, BufWriter};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use nephometer_audit::{EvidenceWriter, Findings, TrustedKeys, Verdict, verify};
+use nephometer_audit::{AuditResult, EvidenceWriter, Findings, TrustedKeys, verify};
 use nephometer_model::Timestamp;
 use nephometer_proof::PublicKey;
 use serde_json::{Value, json};
@@ -172,13 +172,13 @@ fn report(findings: &Findings, format: ReportFormat) -> anyhow::Result<()> {
         ReportFormat::Json => print(&serde_json::to_string(findings)?)?,
         ReportFormat::Text => {
             tables(findings)?;
-            if findings.verdict != Verdict::NotProvable {
+            if findings.result != AuditResult::NotProvable {
                 print(&format!("ok: {line}"))?;
             }
         }
     }
-    match findings.verdict {
-        Verdict::NotProvable => Err(Failure::NotProvable(line).into()),
+    match findings.result {
+        AuditResult::NotProvable => Err(Failure::NotProvable(line).into()),
         _ => Ok(()),
     }
 }
@@ -231,8 +231,8 @@ fn tables(findings: &Findings) -> anyhow::Result<()> {
         (one["from"], one["to"]) = (one["cycles"][0].clone(), one["cycles"][1].clone());
         one
     });
-    section(STREAMS, streams.collect())?;
-    section(TRANSFORMERS, list("transformers"))?;
+    section(STREAMS, &streams.collect::<Vec<_>>())?;
+    section(TRANSFORMERS, &list("transformers"))?;
     let (mut series, mut missing) = (Vec::new(), Vec::new());
     for mut one in list("series") {
         let spans = one["missing"].take();
@@ -246,20 +246,20 @@ fn tables(findings: &Findings) -> anyhow::Result<()> {
         (one["samples"], one["sum"]) = (one["sums"]["samples"].clone(), one["sums"]["sum"].clone());
         series.push(one);
     }
-    section(SERIES, series)?;
-    section(MISSING, missing)?;
-    section(GAPS, list("gaps"))?;
+    section(SERIES, &series)?;
+    section(MISSING, &missing)?;
+    section(GAPS, &list("gaps"))?;
     for (meter, samples) in &findings.corrections {
         print(&format!("{samples} samples of {meter} were stored after the month was closed"))?;
     }
     findings.notes.iter().try_for_each(|note| print(note))?;
-    section(FAULTS, list("faults"))
+    section(FAULTS, &list("faults"))
 }
 
 /// A table, if it has rows.
-fn section(columns: Columns, list: Vec<Value>) -> anyhow::Result<()> {
+fn section(columns: Columns, list: &[Value]) -> anyhow::Result<()> {
     if !list.is_empty() {
-        rows(Format::Table, columns, &list)?;
+        rows(Format::Table, columns, list)?;
         print("")?;
     }
     Ok(())

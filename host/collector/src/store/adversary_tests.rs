@@ -1,7 +1,7 @@
 //! Whatever is done to messages, to the store or to a file of evidence: no audit ends in *complete*.
 
 use nephometer_audit::{
-    EvidenceLine, EvidenceWriter, Fault, Findings, TrustedKeys, Verdict, verify,
+    AuditResult, EvidenceLine, EvidenceWriter, Fault, Findings, TrustedKeys, verify,
 };
 use nephometer_proof::{BatchState, Digest, Record};
 use serde_json::json;
@@ -191,7 +191,7 @@ fn nothing_that_was_changed_is_complete() {
         fixture.receive(&sender.sent);
         (attack.stored)(&fixture);
         let found = fixture.audit(&sender.line(), HOUR);
-        assert_eq!(found.verdict, Verdict::NotProvable, "{}", attack.name);
+        assert_eq!(found.result, AuditResult::NotProvable, "{}", attack.name);
         assert!(found.has(attack.expected), "{}: {:?}", attack.name, found.faults);
     }
 }
@@ -219,7 +219,7 @@ fn only_the_keys_of_the_host_count() {
     for (revoked, provable) in [("2026-12-01T10:20:00", false), ("2026-12-01T12:00:00", true)] {
         let found = audited(&[&sender], &format!("{line} revoked={revoked}"));
         assert_eq!(found.has(Fault::KeyRevoked), !provable, "{:?}", found.faults);
-        assert_eq!(found.verdict == Verdict::Complete, provable);
+        assert_eq!(found.result == AuditResult::Complete, provable);
     }
 }
 
@@ -228,7 +228,7 @@ fn a_host_that_is_left_out_is_missed() {
     let (one, mut two) = (honest(), Sender::new(2));
     two.cycles(&CYCLES, &["r3"]);
     let keys = one.line() + &two.line();
-    assert_eq!(audited(&[&one, &two], &keys).verdict, Verdict::Complete);
+    assert_eq!(audited(&[&one, &two], &keys).result, AuditResult::Complete);
     let found = audited(&[&one], &keys);
     assert!(found.has(Fault::HostMissing), "{:?}", found.faults);
 }
@@ -246,7 +246,7 @@ fn two_hosts_cannot_be_mixed() {
     }
     let keys = one.line() + &two.line();
     let found = audited(&[&one, &two], &keys);
-    assert_eq!(found.verdict, Verdict::NotProvable);
+    assert_eq!(found.result, AuditResult::NotProvable);
     assert!(found.has(Fault::WrongStream), "{:?}", found.faults);
 }
 
@@ -297,7 +297,7 @@ fn two_agents_with_one_key_are_noticed() {
     copy.cycles(&CYCLES, &["r1"]);
     let line = copy.line();
     let found = audited(&[&one, &copy], &line);
-    assert_eq!(found.verdict, Verdict::NotProvable, "{found:#?}");
+    assert_eq!(found.result, AuditResult::NotProvable, "{found:#?}");
 }
 
 #[test]
@@ -344,8 +344,8 @@ fn an_edited_file_is_not_complete() {
     let checked = |bytes: &[u8]| verify(bytes, &trusted, Some(&key.public()));
     let (found, _) = checked(&good).unwrap();
     assert_eq!(found, fixture.audit(&sender.line(), HOUR));
-    assert_eq!(found.verdict, Verdict::Complete);
-    // Anybody else: the seal does not hold.
+    assert_eq!(found.result, AuditResult::Complete);
+    // Another person changes it: the seal does not hold.
     let text = String::from_utf8(good.clone()).unwrap();
     for altered in [
         text.replace("10:30:01", "10:30:02").replace("r1", "r9"),
@@ -361,8 +361,8 @@ fn an_edited_file_is_not_complete() {
     for at in 1..lines.len() {
         let mut fewer = lines.clone();
         fewer.remove(at);
-        let verdict = checked(&file(&fewer)).map(|(found, _)| found.verdict);
-        let complete = matches!(verdict, Ok(Verdict::Complete));
+        let result = checked(&file(&fewer)).map(|(found, _)| found.result);
+        let complete = matches!(result, Ok(AuditResult::Complete));
         assert!(!complete, "line {at} is not needed: {:?}", lines[at]);
     }
     let mut changed = lines.clone();

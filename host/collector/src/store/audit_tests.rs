@@ -1,7 +1,7 @@
 //! Audits of what honest agents and an honest collector have: complete, with declared gaps, and what
 //! cannot be proved.
 
-use nephometer_audit::{Fault, Verdict};
+use nephometer_audit::{AuditResult, Fault};
 use nephometer_proof::{DeclaredDrop, Numbers};
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn what_an_agent_sent_is_complete() {
     sender.cycles(&CYCLES, &["r1", "r2", "other"]);
     fixture.receive(&sender.sent);
     let found = fixture.audit(&sender.line(), HOUR);
-    assert_eq!(found.verdict, Verdict::Complete, "{found:#?}");
+    assert_eq!(found.result, AuditResult::Complete, "{found:#?}");
     assert_eq!(found.line(), "complete");
     let counts: Vec<_> =
         found.series.iter().map(|one| (&*one.resource, one.sums.samples, one.unproved)).collect();
@@ -29,10 +29,10 @@ fn what_an_agent_sent_is_complete() {
     assert_eq!(found.series[0].hosts, ["compute-1"]);
     // Messages that come again change nothing.
     fixture.receive(&sender.sent[3..9]);
-    assert_eq!(fixture.audit(&sender.line(), HOUR).verdict, Verdict::Complete);
+    assert_eq!(fixture.audit(&sender.line(), HOUR).result, AuditResult::Complete);
     // By the host's id as well.
     let line = format!("{} {}", sender.statement.host_id, sender.key.public());
-    assert_eq!(fixture.audit(&line, HOUR).verdict, Verdict::Complete);
+    assert_eq!(fixture.audit(&line, HOUR).result, AuditResult::Complete);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn declared_drops_are_gaps_with_their_reason() {
     sender.cycles(&CYCLES[9..], &["r1", "r2"]);
     fixture.receive(&sender.sent);
     let found = fixture.audit(&sender.line(), HOUR);
-    assert_eq!(found.verdict, Verdict::CompleteWithDeclaredGaps, "{found:#?}");
+    assert_eq!(found.result, AuditResult::CompleteWithDeclaredGaps, "{found:#?}");
     assert!(found.gaps.iter().all(|gap| gap.reason == "spool_full"), "{:?}", found.gaps);
     let series: Vec<_> = found
         .series
@@ -86,7 +86,7 @@ fn a_kill_is_a_declared_gap_and_its_samples_are_proved() {
     sender.cycles(&CYCLES[8..], &["r1"]);
     fixture.receive(&sender.sent);
     let found = fixture.audit(&sender.line(), HOUR);
-    assert_eq!(found.verdict, Verdict::CompleteWithDeclaredGaps, "{found:#?}");
+    assert_eq!(found.result, AuditResult::CompleteWithDeclaredGaps, "{found:#?}");
     assert_eq!(found.gaps[0].reason, "unclean_stop");
     let counts: Vec<_> = found.series.iter().map(|one| (one.sums.samples, one.unproved)).collect();
     assert_eq!(counts, [(12, 0), (2, 0)], "each sample counts once");
@@ -100,14 +100,14 @@ fn an_agent_that_was_away_is_a_gap_and_a_guest_that_was_off_is_none() {
     sender.cycles(&CYCLES[8..], &["r1"]);
     fixture.receive(&sender.sent);
     let found = fixture.audit(&sender.line(), HOUR);
-    assert_eq!(found.verdict, Verdict::Complete, "{found:#?}");
+    assert_eq!(found.result, AuditResult::Complete, "{found:#?}");
     assert_eq!(found.series[0].missing[0].reason, "not_sampled");
     let (mut fixture, mut sender) = (Fixture::new(), Sender::new(1));
     sender.cycles(&CYCLES[..5], &["r1"]);
     sender.cycles(&CYCLES[8..], &["r1"]);
     fixture.receive(&sender.sent);
     let found = fixture.audit(&sender.line(), HOUR);
-    assert_eq!(found.verdict, Verdict::CompleteWithDeclaredGaps, "{found:#?}");
+    assert_eq!(found.result, AuditResult::CompleteWithDeclaredGaps, "{found:#?}");
     assert_eq!(found.series[0].missing[0].reason, "agent_silent");
     assert_eq!(found.gaps.len(), 1);
 }
@@ -124,7 +124,7 @@ fn a_guest_that_moves_is_proved_by_both_hosts() {
         senders.iter().for_each(|sender| fixture.receive(&sender.sent));
         let keys: String = senders.iter().map(Sender::line).collect();
         let found = fixture.audit(&keys, HOUR);
-        assert_eq!(found.verdict, Verdict::Complete, "{found:#?}");
+        assert_eq!(found.result, AuditResult::Complete, "{found:#?}");
         assert_eq!(found.series[0].hosts, ["compute-1", "compute-2"]);
         assert!(found.notes[0].starts_with("r1 was on compute-1, then compute-2."));
         let reasons = found.series[0].missing.iter().map(|one| &*one.reason);
@@ -148,7 +148,7 @@ fn a_lost_host_id_ends_a_stream_without_an_end() {
     let note = "compute-1 has another host id since 2026-12-01T10:25:00";
     assert!(found.notes.iter().any(|one| one.starts_with(note)), "{:?}", found.notes);
     let after = fixture.audit(&keys, ["2026-12-01T10:30:00", "2026-12-01T11:00:00"]);
-    assert_eq!(after.verdict, Verdict::Complete, "{after:#?}");
+    assert_eq!(after.result, AuditResult::Complete, "{after:#?}");
 }
 
 #[test]

@@ -43,8 +43,8 @@ pub(crate) struct ChainMessage {
     pub(crate) body: Digest,
     pub(crate) previous: Digest,
     pub(crate) digest: Digest,
-    /// With its time, if it is a checkpoint.
-    pub(crate) record: Option<(SignedRecord, Option<i64>)>,
+    /// With what is read of it, if it is a checkpoint.
+    pub(crate) record: Option<(SignedRecord, Option<CycleBrief>)>,
     pub(crate) refused: BTreeMap<String, u64>,
     /// Where its samples are: in the files of several months or classes.
     pub(crate) places: Vec<MessagePlace>,
@@ -55,22 +55,37 @@ pub(crate) struct ChainMessage {
 pub(crate) struct ChainBatch {
     /// Its line, without samples.
     pub(crate) line: BatchEvidence,
-    /// The start of its cycle, microseconds since the epoch.
-    pub(crate) time: i64,
+    pub(crate) cycle: CycleBrief,
     pub(crate) places: Vec<MessagePlace>,
 }
 
-/// The time of a record as it is stored, if it is a checkpoint.
-pub(crate) fn cycle_of(signed: &SignedRecord) -> Option<i64> {
-    #[derive(Deserialize)]
-    struct Brief {
-        kind: String,
-        #[serde(default)]
-        time: String,
+/// What has to be known of a checkpoint to find its batch. Auditors read the whole record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CycleBrief {
+    /// The start of its cycle, microseconds since the epoch.
+    pub(crate) time: i64,
+    /// The statement that it names.
+    pub(crate) statement: Option<Digest>,
+}
+
+impl CycleBrief {
+    /// That of a record as it is stored; `None` if it is no checkpoint.
+    pub(crate) fn of(signed: &SignedRecord) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Brief {
+            kind: String,
+            #[serde(default)]
+            time: String,
+            batch: Option<BriefBatch>,
+        }
+        #[derive(Deserialize)]
+        struct BriefBatch {
+            statement: Digest,
+        }
+        let Brief { kind, time, batch } = serde_json::from_str(&signed.record).ok()?;
+        let time = Timestamp::parse(&time).ok().filter(|_| kind == "checkpoint")?;
+        Some(Self { time: micros(time), statement: batch.map(|batch| batch.statement) })
     }
-    let brief: Brief = serde_json::from_str(&signed.record).ok()?;
-    let time = Timestamp::parse(&brief.time).ok().filter(|_| brief.kind == "checkpoint")?;
-    Some(micros(time))
 }
 
 /// Divides the messages of a stream into batches. Those behind the last checkpoint are left out.
@@ -82,9 +97,9 @@ pub(crate) fn batches(messages: Vec<ChainMessage>) -> Vec<ChainBatch> {
             pending.clear();
         }
         match message.record {
-            Some((ref record, Some(time))) => {
+            Some((ref record, Some(cycle))) => {
                 let record = record.clone();
-                found.push(batch(std::mem::take(&mut pending), message, record, time));
+                found.push(batch(std::mem::take(&mut pending), message, record, cycle));
             }
             _ => pending.push(message),
         }
@@ -125,7 +140,7 @@ fn batch(
     messages: Vec<ChainMessage>,
     checkpoint: ChainMessage,
     record: SignedRecord,
-    time: i64,
+    cycle: CycleBrief,
 ) -> ChainBatch {
     let from = messages.first().map_or(checkpoint.sequence, |first| first.sequence);
     let (mut bodies, mut number, mut previous) = (Vec::new(), from, checkpoint.previous);
@@ -154,7 +169,7 @@ fn batch(
     let body = checkpoint.body;
     let samples = Vec::new();
     let line = BatchEvidence { from, bodies, previous, record, body, samples, refused };
-    ChainBatch { line, time, places }
+    ChainBatch { line, cycle, places }
 }
 
 fn distance(from: u64, to: u64) -> usize {
@@ -164,9 +179,9 @@ fn distance(from: u64, to: u64) -> usize {
 /// The batches that a range needs: from the last one at or before its start to the first one at or
 /// behind its end. `None` if the stream began later or ended before.
 pub(crate) fn needed(batches: &[ChainBatch], times: TimeRange) -> Option<Range<usize>> {
-    let first = batches.iter().position(|batch| batch.time > times.start);
-    let last = batches.iter().rposition(|batch| batch.time < times.end)?;
-    let reaches = batches.iter().any(|batch| batch.time >= times.start);
+    let first = batches.iter().position(|batch| batch.cycle.time > times.start);
+    let last = batches.iter().rposition(|batch| batch.cycle.time < times.end)?;
+    let reaches = batches.iter().any(|batch| batch.cycle.time >= times.start);
     let first = first.unwrap_or(batches.len()).saturating_sub(1);
     reaches.then(|| first..(last + 2).min(batches.len()).max(first + 1))
 }

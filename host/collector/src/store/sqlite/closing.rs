@@ -105,7 +105,7 @@ impl SqliteStore {
                 meter,
                 unit,
                 kind,
-                sums: sums.settled(),
+                sums: sums.written(),
             };
             let mut leaves: Vec<Leaf> = leaves.into_iter().map(leaf).collect();
             let pseudonym = Digest::of_project(&project.unwrap_or_default());

@@ -265,7 +265,7 @@ impl EvidenceReader<'_> {
             return Ok(ControlFlow::Continue(()));
         };
         let chosen: Vec<ChainBatch> = all.drain(range).collect();
-        let times = || chosen.iter().map(|batch| batch.time);
+        let times = || chosen.iter().map(|batch| batch.cycle.time);
         let first = times().min().unwrap_or(0).saturating_sub(HOUR);
         let last = times().max().unwrap_or(0).saturating_add(HOUR);
         if first < self.read.start || last > self.read.end {
@@ -289,12 +289,8 @@ impl EvidenceReader<'_> {
 
     /// The statements that batches name, and all declared drops.
     fn declared(&self, stream: Uuid, chosen: &[ChainBatch]) -> Result<StreamEvidence, StoreError> {
-        let named = |batch: &ChainBatch| match serde_json::from_str(&batch.line.record.record) {
-            Ok(Record::Checkpoint(checkpoint)) => checkpoint.batch.map(|state| state.statement),
-            _ => None,
-        };
         let mut missing: Vec<Digest> = Vec::new();
-        for digest in chosen.iter().filter_map(named) {
+        for digest in chosen.iter().filter_map(|batch| batch.cycle.statement) {
             if !missing.contains(&digest) {
                 missing.push(digest);
             }
@@ -389,7 +385,7 @@ impl EvidenceReader<'_> {
         let line = |((series, day), sums): ((u32, i64), Sums)| DaySums {
             series,
             day,
-            sums: sums.settled(),
+            sums: sums.written(),
         };
         for (key, sums) in now {
             self.lines.extend(sums.map(|sums| EvidenceLine::Day(line((key, sums)))));

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::sample::SampleId;
 use crate::store::StoreError;
-use crate::store::evidence::{ChainMessage, MessagePlace, cycle_of};
+use crate::store::evidence::{ChainMessage, CycleBrief, MessagePlace};
 use crate::store::selection::TimeRange;
 use crate::store::sqlite::rows::{DAY, SPANS, sums_at};
 use crate::store::sqlite::series::ReadFile;
@@ -173,7 +173,8 @@ impl ReadFile {
                 let cycle = message.record.as_ref().and_then(|(_, cycle)| *cycle);
                 found.push(message);
                 let Some(cycle) = cycle else { continue };
-                let behind = (before && cycle <= times.start) || (after && cycle >= times.end);
+                let behind =
+                    (before && cycle.time <= times.start) || (after && cycle.time >= times.end);
                 checkpoints += u8::from(behind);
                 if checkpoints == 2 {
                     break;
@@ -246,7 +247,7 @@ fn chain_message(row: &Row<'_>, file: usize) -> rusqlite::Result<ChainMessage> {
         previous: digest(3)?,
         digest: digest(4)?,
         record: signed.map(|signed| {
-            let cycle = cycle_of(&signed);
+            let cycle = CycleBrief::of(&signed);
             (signed, cycle)
         }),
         refused: refused.unwrap_or_default(),
