@@ -275,7 +275,11 @@ impl<'a> Auditor<'a> {
             self.faults.add(Fault::NoStream, format!("project {:?}", self.scope.project));
         }
         let wanted: Vec<String> = if self.scope.hosts.is_empty() {
-            self.trusted.hosts_at(self.scope.from).into_iter().map(str::to_owned).collect()
+            self.trusted
+                .hosts_within([self.scope.from, self.scope.to])
+                .into_iter()
+                .map(str::to_owned)
+                .collect()
         } else {
             self.scope.hosts.clone()
         };

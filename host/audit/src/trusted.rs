@@ -30,11 +30,14 @@ pub(crate) struct TrustedKey {
     pub(crate) public: PublicKey,
     /// Microseconds since the epoch, from which its signatures count no more.
     pub(crate) revoked: Option<i64>,
+    /// From when on the host is expected; it has signed nothing before.
+    since: Option<i64>,
 }
 
 impl TrustedKeys {
-    /// Reads lines such as `compute-1 9d4e… revoked=2026-11-20T00:00:00`: the name or the id of a host,
-    /// a public key, and since when it is revoked. `#` begins a comment.
+    /// Reads lines such as `compute-1 9d4e… since=2026-11-01T00:00:00 revoked=2026-11-20T00:00:00`: the
+    /// name or the id of a host, a public key, when it was made, and since when it is revoked. `#` begins
+    /// a comment.
     ///
     /// # Errors
     /// With the line, what is wrong, and what would be right.
@@ -70,9 +73,12 @@ impl TrustedKeys {
         self.keys.values().any(|key| key.host == host)
     }
 
-    /// The hosts with a key that is valid at a time.
-    pub(crate) fn hosts_at(&self, time: i64) -> HashSet<&str> {
-        let valid = |key: &&TrustedKey| key.revoked.is_none_or(|revoked| revoked > time);
+    /// The hosts with a key that is valid within a time.
+    pub(crate) fn hosts_within(&self, [from, to]: [i64; 2]) -> HashSet<&str> {
+        let valid = |key: &&TrustedKey| {
+            key.revoked.is_none_or(|revoked| revoked > from)
+                && key.since.is_none_or(|since| since < to)
+        };
         self.keys.values().filter(valid).map(|key| &*key.host).collect()
     }
 }
@@ -83,14 +89,18 @@ fn entry(line: &str) -> Result<TrustedKey, String> {
     let right = "write HOST KEY, as `nephometer keys ls --trusted` prints it";
     let Some(public) = words.next() else { return Err(format!("no key; {right}")) };
     let public = public.parse().map_err(|error| format!("{error}; {right}"))?;
-    let mut revoked = None;
+    let (mut revoked, mut since) = (None, None);
     for word in words {
-        let Some(time) = word.strip_prefix("revoked=") else {
-            return Err(format!("{word:?} is unknown; write revoked=TIME, or # before a comment"));
-        };
-        revoked = Some(micros(time)?);
+        match word.split_once('=') {
+            Some(("revoked", time)) => revoked = Some(micros(time)?),
+            Some(("since", time)) => since = Some(micros(time)?),
+            _ => {
+                let right = "write since=TIME or revoked=TIME, or # before a comment";
+                return Err(format!("{word:?} is unknown; {right}"));
+            }
+        }
     }
-    Ok(TrustedKey { host, public, revoked })
+    Ok(TrustedKey { host, public, revoked, since })
 }
 
 /// Microseconds since the epoch.
@@ -111,15 +121,19 @@ mod tests {
     #[test]
     fn errors_have_a_line_and_a_remedy() {
         let key = "1228480b4776e5fc65b675fa7cea1a2a276c8bcfd4319d26fa0685107472a9f5";
-        let good = format!("# all\ncompute-1 {key} revoked=2026-11-20T00:00:00 # old\n\n");
+        let times = "since=2026-11-10T00:00:00 revoked=2026-11-20T00:00:00";
+        let good = format!("# all\ncompute-1 {key} {times} # old\n\n");
         let keys = TrustedKeys::parse(&good).unwrap();
         assert!(keys.count() == 1 && keys.has_host("compute-1"));
-        let revoked = micros("2026-11-20T00:00:00").unwrap();
-        assert_eq!((keys.hosts_at(revoked - 1).len(), keys.hosts_at(revoked).len()), (1, 0));
+        let [since, revoked] = ["2026-11-10T00:00:00", "2026-11-20T00:00:00"].map(micros);
+        let (since, revoked) = (since.unwrap(), revoked.unwrap());
+        let hosts = |from, to| keys.hosts_within([from, to]).len();
+        assert_eq!([hosts(0, since), hosts(0, since + 1)], [0, 1]);
+        assert_eq!([hosts(revoked - 1, i64::MAX), hosts(revoked, i64::MAX)], [1, 0]);
         for (text, expected) in [
             ("compute-1", "line 1: no key; write HOST KEY"),
             ("\ncompute-1 12", "line 2: \"12\" is not 64 hexadecimal digits; write HOST KEY"),
-            (&format!("a {key} since=1"), "\"since=1\" is unknown; write revoked=TIME"),
+            (&format!("a {key} from=1"), "\"from=1\" is unknown; write since=TIME or revoked=TIME"),
             (&format!("a {key} revoked=x"), "\"x\" is not a time"),
             (&format!("a {key}\nb {key}"), "line 2: the key 7c77eb06c8cf74e0 is in the file twice"),
         ] {

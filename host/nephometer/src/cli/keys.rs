@@ -98,7 +98,8 @@ impl KeysLs {
                     Value::Null => String::new(),
                     time => format!(" revoked={}", text(time)),
                 };
-                print(&format!("{} {}{revoked}", clean(&host), text(&key["public"])))?;
+                let (public, since) = (text(&key["public"]), text(&key["created"]));
+                print(&format!("{} {public} since={since}{revoked}", clean(&host)))?;
             }
             return Ok(());
         }
