@@ -105,6 +105,10 @@ bench-cycle: install-test build ## measure the agent from outside with 20 to 5,0
 	scripts/bench-cycle
 	scripts/bench-report
 
+.PHONY: bench-audit
+bench-audit: build ## measure an audit of a project's month: 10 hosts, 100 resources, 10 meters
+	scripts/bench-audit
+
 .PHONY: bench-scale
 bench-scale: install-test build ceilometer ## measure the load of many agents on a broker and a collector, and check the formulas of docs/scale.md
 	scripts/bench-scale

@@ -45,7 +45,7 @@ fn assert_contents(messages: &[Arrival], keys: &[PublicKey]) {
             digest: digest_samples(&mut samples.iter().map(proved).collect::<Vec<_>>()),
         };
         let contents: Vec<_> = std::mem::take(&mut samples).into_iter().map(content).collect();
-        assert_eq!(checkpoint.contents.unwrap(), contents);
+        assert_eq!(checkpoint.batch.unwrap().contents, contents);
         checked += contents.len();
     }
     assert!(checked > 1 && samples.is_empty(), "{checked} contents, {samples:?} left");

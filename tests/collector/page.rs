@@ -103,7 +103,7 @@ impl StreamFile {
             sequence,
             digest,
             time,
-            contents: None,
+            batch: None,
         }));
     }
 }

@@ -75,7 +75,7 @@ impl Collector {
         let mut command = Command::new(Self::program());
         // `--config` is an option of the innermost subcommand.
         command.args(arguments);
-        if arguments.first() != Some(&"token") {
+        if arguments.first() != Some(&"token") && arguments.get(1) != Some(&"verify") {
             command.arg("--config").arg(config);
         }
         command.env_remove("NEPHOMETER_COLLECTOR_CONFIG").env_remove("NEPHOMETER_LOG");

@@ -4,6 +4,7 @@
 //! traits, `api` answers Ceilometer's v2 API, `cli` joins them.
 
 mod api;
+mod audit;
 mod cli;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;

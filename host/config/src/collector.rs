@@ -27,6 +27,8 @@ pub struct CollectorSpec {
     pub unsigned: bool,
     /// `api`; `None` if `api.listen` is `off`.
     pub api: Option<ApiSpec>,
+    /// `audit.keys`: the file of public keys of agents that audits trust.
+    pub trusted_keys: Option<PathBuf>,
 }
 
 /// Where samples are kept, and for how long.

@@ -197,6 +197,7 @@ bounds! {
     CollectorMetadata = "collector_metadata_bytes", Broker, "metadata of a sample that the collector stores", 256 * KIB, "bytes", "send less metadata";
     CollectorLetters = "collector_dead_letters", Broker, "messages that could not be read and that are kept; the oldest make room", 10_000, "", "export and delete those that are known";
     CollectorLetterBytes = "collector_dead_letter_bytes", Broker, "bytes of those", 256 * MIB, "bytes", "export and delete those that are known";
+    EvidenceLine = "evidence_line_bytes", File, "line of a file of evidence", 64 * MIB, "bytes", "audit a shorter time";
     CollectorClasses = "collector_classes", File, "retention classes, with the default one", 8, "", "join some of them";
     Receivers = "collector_receivers", File, "addresses of `receivers`", 16, "", "use fewer of them";
 

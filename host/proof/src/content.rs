@@ -53,7 +53,6 @@ pub enum ProvedValue {
 impl ProvedValue {
     /// The value of an integer.
     #[expect(
-        clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         reason = "the conversion back decides whether a double can represent it"
     )]

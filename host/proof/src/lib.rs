@@ -13,6 +13,6 @@ pub use content::{ProjectContent, ProvedSample, ProvedValue, digest_samples};
 pub use digest::{Digest, InvalidHex, Link};
 pub use key::{KeyError, KeyId, PublicKey, SigningKey};
 pub use record::{
-    Checkpoint, ClockState, DeclaredDrop, Drops, KeyState, Numbers, Record, RecordError,
-    SignedRecord, SourceState, Statement, TransformerState,
+    BatchState, Checkpoint, ClockState, DeclaredDrop, Drops, KeyState, Numbers, Record,
+    RecordError, SignedRecord, SourceState, Statement, TransformerState,
 };

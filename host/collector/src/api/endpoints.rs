@@ -18,12 +18,13 @@ pub(super) enum Endpoint {
     Capabilities,
     Agents,
     Gaps,
+    Audit,
 }
 
 impl Endpoint {
     /// All of them with their method and path; the first that matches is taken. A part in braces is
     /// any text, also with slashes: ids of interfaces may have some, which clients do not escape.
-    pub(super) const ALL: [(Self, &'static str, &'static str); 15] = [
+    pub(super) const ALL: [(Self, &'static str, &'static str); 16] = [
         (Self::Health, "GET", "/health"),
         (Self::Metrics, "GET", "/metrics"),
         (Self::Document, "GET", "/openapi.json"),
@@ -39,6 +40,7 @@ impl Endpoint {
         (Self::Capabilities, "GET", "/v2/capabilities"),
         (Self::Agents, "GET", "/v1/agents"),
         (Self::Gaps, "GET", "/v1/gaps"),
+        (Self::Audit, "GET", "/v1/audit"),
     ];
 
     /// The endpoint of a request, and the part of its path that is in braces.

@@ -9,6 +9,7 @@ use nephometer_telemetry::events::collector as events;
 use serde_json::{Value, json};
 
 use super::access::AccessRules;
+use super::audit::{AuditRequest, AuditSettings};
 use super::complex::ComplexQuery;
 use super::conditions::{Conditions, Subject, conditions, limit, only, whole};
 use super::document::DOCUMENT;
@@ -19,6 +20,7 @@ use super::request::Request;
 use super::rights::Rights;
 use super::statistics::Asked;
 use super::{metrics, post, render};
+use crate::audit::AuditFailure;
 use crate::ingest::writer::now;
 use crate::ingest::{Health, PostHandover};
 use crate::store::{Reader, Selection, StoreError, TimeRange};
@@ -44,16 +46,30 @@ pub(crate) struct Api {
     idle: Mutex<Vec<Box<dyn Reader>>>,
     /// `None` where no samples are taken.
     handover: Option<PostHandover>,
+    audits: AuditSettings,
 }
 
 impl Api {
     pub(crate) fn new(access: AccessRules, limit: usize, health: Arc<Health>, open: Open) -> Self {
-        Self { access, limit, health, open, idle: Mutex::default(), handover: None }
+        Self {
+            access,
+            limit,
+            health,
+            open,
+            idle: Mutex::default(),
+            handover: None,
+            audits: AuditSettings::default(),
+        }
     }
 
     /// Lets clients post samples.
     pub(crate) fn with_handover(self, handover: PostHandover) -> Self {
         Self { handover: Some(handover), ..self }
+    }
+
+    /// Sets what audits of clients trust.
+    pub(crate) fn with_audits(self, audits: AuditSettings) -> Self {
+        Self { audits, ..self }
     }
 
     /// Answers a request. Blocks while it reads.
@@ -122,6 +138,7 @@ impl Api {
             Endpoint::Capabilities => Ok(render::capabilities()),
             Endpoint::Agents => self.agents(request, rights),
             Endpoint::Gaps => self.gaps(request, rights),
+            Endpoint::Audit => self.audit(request, rights),
             Endpoint::Health | Endpoint::Metrics | Endpoint::Document => Err(missing(request)),
         };
         found.map(|value| (200, value))
@@ -277,6 +294,24 @@ impl Api {
             Ok((reader.drops(&selection)?, fleet::sent_gaps(reader, &selection)?))
         })?;
         Ok(fleet::gaps(&drops, &sent, rights.project.is_none()))
+    }
+
+    fn audit(&self, request: &Request, rights: &Rights) -> Result<Value, ApiError> {
+        let parameters = &request.parameters;
+        only(parameters, &["project", "from", "to", "host"])?;
+        let asked = AuditRequest::read(parameters, rights.project.as_deref())?;
+        let mut reader = self.reader()?;
+        match asked.answer(&mut *reader, &self.audits) {
+            Ok(found) => {
+                self.put_back(reader);
+                Ok(found)
+            }
+            Err(AuditFailure::Store(error)) => Err(refused(error)),
+            Err(error) => {
+                events::query_failed(&error);
+                Err(ApiError::client(503, "The audit has failed; the log of the collector has why"))
+            }
+        }
     }
 
     /// Reads with a reader of its own.

@@ -57,12 +57,12 @@ impl CloseMonth {
         let (closing, new) = store.close_month(&month, now())?;
         let sums: Vec<Value> = closing.sums.iter().map(|(key, sums)| row(key, sums)).collect();
         let samples: u64 = closing.sums.values().map(|sums| sums.samples).sum();
-        let Closing { month, closed, digest, .. } = &closing;
+        let Closing { month, closed, digest, tree, .. } = &closing;
         let (closed, digest) = (closed.iso(), digest.to_string());
         match format {
             Format::Json => print(
                 &json!({"month": month, "closed": closed, "digest": digest, "new": new,
-                    "samples": samples, "sums": sums})
+                    "tree": tree, "samples": samples, "sums": sums})
                 .to_string(),
             )?,
             Format::Csv => rows(format, &SUMS, &sums)?,

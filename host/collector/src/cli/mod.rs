@@ -1,6 +1,7 @@
 //! The command line: one file per command. The only module that writes to standard output and uses
 //! `clap` and `anyhow`.
 
+mod audit;
 mod check;
 mod closing;
 mod erase;
@@ -23,6 +24,7 @@ use nephometer_config::{CollectorSpec, ConfigError, load_collector};
 use nephometer_telemetry::LogFormat;
 
 use crate::api::AccessError;
+use crate::audit::KeysError;
 use crate::ingest::files::ImportError;
 use crate::store::StoreError;
 
@@ -37,7 +39,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 success; 64 usage error; 69 store or service unavailable; \
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 not provable; 64 usage error; 69 store or service unavailable; \
 70 internal error; 78 configuration error.";
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +55,7 @@ enum Command {
     CloseMonth(closing::CloseMonth),
     #[command(name = "corrections")]
     Corrections(closing::ListCorrections),
+    Audit(audit::Audit),
     EraseProject(erase::EraseProject),
     #[command(subcommand)]
     DeadLetters(letters::Letters),
@@ -87,6 +90,8 @@ enum Failure {
     Usage(String),
     #[error("{0}")]
     Unavailable(String),
+    #[error("{0}")]
+    NotProvable(String),
 }
 
 fn log(filter: &str, json: bool) -> anyhow::Result<()> {
@@ -114,6 +119,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Restore(restore) => restore.execute(),
         Command::CloseMonth(month) => month.execute(),
         Command::Corrections(month) => month.execute(),
+        Command::Audit(audit) => audit.execute(),
         Command::EraseProject(project) => project.execute(),
         Command::DeadLetters(letters) => letters.execute(),
         Command::Token(token) => token.execute(),
@@ -133,12 +139,14 @@ pub(crate) fn main() -> ExitCode {
 fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         // Of a broker's address: what goes wrong with connections ends nothing.
-        if cause.is::<ConfigError>() || cause.is::<AccessError>() || cause.is::<AmqpError>() {
+        let wrong = cause.is::<ConfigError>() || cause.is::<AccessError>();
+        if wrong || cause.is::<AmqpError>() || cause.is::<KeysError>() {
             return 78;
         }
         match cause.downcast_ref() {
             Some(Failure::Usage(_)) => return 64,
             Some(Failure::Unavailable(_)) => return 69,
+            Some(Failure::NotProvable(_)) => return 1,
             None => {}
         }
         let wrong_month = matches!(cause.downcast_ref(), Some(StoreError::Month { .. }));

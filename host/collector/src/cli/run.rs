@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::output::print_error;
 use super::reload::Reload;
 use super::{ConfigOption, log};
-use crate::api::{Access, AccessRules, Api, Server};
+use crate::api::{Access, AccessRules, Api, AuditSettings, Server};
 use crate::ingest::amqp::{Source, SourceSettings};
 use crate::ingest::{Handover, Health, Receiver, Writer};
 use crate::signature::{SharedVerifier, Verifier};
@@ -164,6 +164,8 @@ async fn serve(
     let open = Box::new(move || SqliteStore::read_only(&folder, budget));
     let answers = Api::new(access.clone(), api.limit, Arc::clone(health), open)
         .with_handover(handover.for_posts());
+    let (keys, window) = (spec.trusted_keys.clone(), spec.keep.window);
+    let answers = answers.with_audits(AuditSettings { keys, window });
     tasks.spawn("query API", server.run(Arc::new(answers), ending.clone()));
     Ok((address.to_string(), Some(access)))
 }

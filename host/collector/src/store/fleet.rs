@@ -114,7 +114,7 @@ mod tests {
             sequence: 1,
             digest,
             time: time.into(),
-            contents: None,
+            batch: None,
         })
     }
 

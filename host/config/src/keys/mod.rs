@@ -11,7 +11,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use collector::{API, BROKER, CLASS, COLLECTOR, COMMIT, KEEP, SECRET};
+pub(crate) use collector::{API, AUDIT, BROKER, CLASS, COLLECTOR, COMMIT, KEEP, SECRET};
 pub(crate) use host::{
     AMQP, AMQP_TLS, CACHE, COMPONENT, COMPONENTS, CONTROL, GRANTS, HOST, LIBVIRT, LIMITS,
     LISTEN_TLS, MESSAGE, POLLING, PROMETHEUS, STORE, TELEMETRY, TOTALS,

@@ -12,8 +12,8 @@ use crate::transform::Identity as TransformerIdentity;
 use nephometer_config::SourceSpec;
 use nephometer_model::{HostId, Moment, Offset, Release};
 use nephometer_proof::{
-    Checkpoint, ClockState, DeclaredDrop, Digest, Drops, ProjectContent, Record, SourceState,
-    Statement, TransformerState,
+    BatchState, Checkpoint, ClockState, DeclaredDrop, Digest, Drops, ProjectContent, Record,
+    SourceState, Statement, TransformerState,
 };
 use nephometer_store::{Envelope, Identity, StreamRecords};
 
@@ -220,10 +220,15 @@ impl StreamRecords for BatchRecords<'_> {
         self.envelope(&Record::Drops(Drops { stream, drops, time }))
     }
 
-    fn checkpoint(&self, sequence: u64, digest: Digest) -> Envelope {
+    fn checkpoint(&self, [first, sequence]: [u64; 2], digest: Digest) -> Envelope {
         let (stream, time) = (self.stream.id, self.cycle_start.wall.iso());
-        let contents = Some(self.contents.to_vec());
-        let checkpoint = Checkpoint { stream, sequence, digest, time, contents };
+        let stated = self.statement.as_ref().or(self.stream.stated.as_ref());
+        let batch = stated.map(|statement| BatchState {
+            first,
+            statement: Record::Statement(Box::new(statement.clone())).digest(),
+            contents: self.contents.to_vec(),
+        });
+        let checkpoint = Checkpoint { stream, sequence, digest, time, batch };
         self.envelope(&Record::Checkpoint(checkpoint))
     }
 }

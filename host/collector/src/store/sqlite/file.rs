@@ -89,8 +89,12 @@ pub(super) struct MonthFile {
 
 /// Schemas from the first on. A change is a new entry, which brings the one before to its form; the
 /// number of entries is the number of the schema.
-const MONTH_SCHEMAS: [&str; 3] =
-    [include_str!("month.sql"), include_str!("month2.sql"), include_str!("month3.sql")];
+const MONTH_SCHEMAS: [&str; 4] = [
+    include_str!("month.sql"),
+    include_str!("month2.sql"),
+    include_str!("month3.sql"),
+    include_str!("month4.sql"),
+];
 
 /// Marks files of this program for `file` and others.
 const APPLICATION: i64 = 0x4e70_6843;

@@ -89,6 +89,7 @@ impl MonthFile {
         // Whatever is still stale can be counted for the last time now.
         count_all(&transaction)?;
         transaction.execute("DELETE FROM sample", [])?;
+        transaction.execute("DELETE FROM repeated", [])?;
         transaction.execute("INSERT OR REPLACE INTO meta VALUES ('expired', 1)", [])?;
         transaction.commit()?;
         self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")

@@ -1,5 +1,7 @@
 //! Answers queries from all month files.
 
+mod evidence;
+mod evidence_rows;
 mod statistics;
 mod streams;
 
@@ -13,8 +15,8 @@ use super::{databases, file_error, ledger, months};
 use crate::sample::SampleId;
 use crate::store::selection::{Selection, TimeRange, from_micros};
 use crate::store::{
-    FileState, MeterEntry, Reader, ResourceEntry, SenderStream, StatisticsQuery, StoreError,
-    StoreState, StoredSample, Totals,
+    EvidenceQuery, FileState, MeterEntry, Reader, ResourceEntry, SenderStream, StatisticsQuery,
+    StoreError, StoreState, StoredSample, TakeEvidence, Totals,
 };
 use nephometer_model::Timestamp;
 use nephometer_proof::DeclaredDrop;
@@ -231,6 +233,14 @@ impl Reader for SqliteReader {
 
     fn drops(&mut self, selection: &Selection) -> Result<Vec<DeclaredDrop>, StoreError> {
         self.declared_drops(selection)
+    }
+
+    fn evidence(
+        &mut self,
+        query: &EvidenceQuery<'_>,
+        take: &mut TakeEvidence<'_>,
+    ) -> Result<(), StoreError> {
+        self.evidence_of(query, take)
     }
 
     fn state(&mut self) -> Result<StoreState, StoreError> {
