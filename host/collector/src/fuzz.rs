@@ -7,7 +7,7 @@ use nephometer_model::Bound;
 use percent_encoding::percent_decode;
 use serde_json::Value;
 
-use super::api::{Access, Api, Request};
+use super::api::{Access, AccessRules, Api, Request};
 use super::ingest::Health;
 use super::message::{Arrival, ReadMessage};
 use super::signature::Verifier;
@@ -44,7 +44,7 @@ pub fn message(data: &[u8]) {
 fn api() -> &'static Api {
     static API: OnceLock<Api> = OnceLock::new();
     API.get_or_init(|| {
-        let access = Access::open(&AccessSpec::Loopback).expect("no files");
+        let access = AccessRules::new(Access::open(&AccessSpec::Loopback).expect("no files"));
         let folder = std::path::PathBuf::from("/");
         let open = Box::new(move || SqliteStore::read_only(&folder, 1_000));
         Api::new(access, 100, Arc::new(Health::default()), open)
