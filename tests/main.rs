@@ -46,6 +46,7 @@ mod publishers;
 mod qemu;
 mod recording;
 mod reference;
+mod registry;
 mod reload;
 mod remote_write;
 mod reports;
