@@ -47,6 +47,7 @@ mod publishers;
 mod qemu;
 mod recording;
 mod reference;
+mod registry;
 mod reload;
 mod remote_write;
 mod reports;

@@ -68,6 +68,13 @@ pub(super) fn secret_in_host(doc: &Document) -> Option<&Location> {
     if let Some((_, location)) = doc.keys(credentials).find(|(key, _)| is_secret(key)) {
         return Some(location);
     }
+    let registries = "/components/registries";
+    for (name, _) in doc.keys(registries) {
+        let registry = format!("{registries}/{}", token(name));
+        if let Some((_, location)) = doc.keys(&registry).find(|(key, _)| is_secret(key)) {
+            return Some(location);
+        }
+    }
     doc.keys("/components/by_name").find_map(|(name, _)| {
         let options = format!("/components/by_name/{}/options", token(name));
         doc.keys(&options).find(|(key, _)| is_secret(key)).map(|(_, location)| location)
@@ -90,6 +97,14 @@ pub(super) fn secret_files(doc: &Document, report: &mut Report) {
     ] {
         if let Some(path) = doc.text(pointer) {
             readable(Path::new(path), doc.location(pointer), report);
+        }
+    }
+    for (name, _) in doc.keys("/components/registries") {
+        for key in ["password_file", "token_file"] {
+            let pointer = format!("/components/registries/{}/{key}", token(name));
+            if let Some(path) = doc.text(&pointer) {
+                readable(Path::new(path), doc.location(&pointer), report);
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::check::KnownMeters;
 use super::error::{Report, problem};
 use super::location::Location;
+use super::proxies::Proxies;
 use super::raw::Document;
 use super::spec::MeteringSpec;
 use nephometer_model::Bound;
@@ -61,6 +62,8 @@ pub struct Inputs {
     pub hostname: String,
     /// Folders for the defaults of paths.
     pub folders: Folders,
+    /// The proxies of the environment, for registries.
+    pub proxies: Proxies,
     /// The meters that this agent has with these settings.
     pub meters: Option<fn(MeteringSpec) -> KnownMeters>,
 }

@@ -38,14 +38,17 @@ pub mod keys;
 mod listen;
 mod load;
 mod location;
+mod lock;
 mod loopback;
 mod nova_options;
 pub mod options;
 mod oslo;
 mod overrides;
 mod polling_mode;
+mod proxies;
 mod rabbit;
 mod raw;
+mod registry;
 mod routing;
 mod settings;
 mod spec;
@@ -71,8 +74,14 @@ pub use inputs::{Folders, Inputs, Origin};
 pub use listen::{ListenAddress, ListenSpec, ListenTls, PrometheusForm, PrometheusSpec};
 pub use load::{Loaded, files, load, load_host};
 pub use location::{Location, ValueLocations};
+pub use lock::{LockFile, LockedComponent, lock_file};
 pub use nephometer_model::Secret;
 pub use nephometer_wire::SignatureForm;
+pub use proxies::Proxies;
+pub use registry::{
+    CodeKeySpec, ComponentOrigin, ComponentReference, ContentDigest, Provision, RegistryIdentity,
+    RegistrySpec, SignaturesSpec,
+};
 pub use routing::configured_sources;
 pub use settings::{EffectiveSettings, Setting, SettingOrigin, SettingsFile, settings};
 pub use spec::*;

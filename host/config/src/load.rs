@@ -11,10 +11,11 @@ use super::error::{ConfigError, Problem, Report};
 use super::inputs::{
     DEFAULT_CONFIG, DEFAULT_PIPELINE, DEFAULT_POLLING, Inputs, Origin, bytes, document, file, whole,
 };
+use super::lock;
 use super::overrides::host_document;
 use super::polling_mode::{self, polling_mode};
 use super::routing::{Pipeline, route};
-use super::spec::{AgentSpec, Mode, PipelineSpec, Routing, SourceSpec};
+use super::spec::{AgentSpec, ComponentsSpec, Mode, PipelineSpec, Routing, SourceSpec};
 
 /// A valid configuration and its warnings.
 #[derive(Debug, Clone)]
@@ -34,7 +35,8 @@ pub fn files(inputs: &Inputs) -> Vec<PathBuf> {
     let config = file(&inputs.config, DEFAULT_CONFIG);
     let pipeline = file(&inputs.pipeline, DEFAULT_PIPELINE);
     let ceilometer = inputs.ceilometer.clone();
-    let all = config.into_iter().chain(pipeline).chain(polling).chain(ceilometer);
+    let lock = lock::lock_file(inputs);
+    let all = config.into_iter().chain(pipeline).chain(polling).chain(ceilometer).chain(lock);
     all.chain(conf.more).collect()
 }
 
@@ -80,6 +82,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let context = host.as_ref().map_or_else(PipelineContext::default, |host| PipelineContext {
         broker: host.amqp.broker.clone(),
         components: host.components.path.clone(),
+        fetched: fetched(&host.components),
         meters: inputs.meters.map(|known| known(host.metering)).unwrap_or_default(),
     });
     let (mode, routing) =
@@ -104,6 +107,12 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     };
     let loaded = report.finish(spec).map(|(spec, warnings)| Loaded { spec, warnings });
     loaded.map_err(|error| ConfigError { rest, ..error })
+}
+
+/// The names of components from registries.
+fn fetched(components: &ComponentsSpec) -> Vec<String> {
+    let from_registry = components.by_name.iter().filter(|(_, spec)| spec.from.is_some());
+    from_registry.map(|(name, _)| name.clone()).collect()
 }
 
 /// Loads both forms of the files, and both modes, as sources with sinks.
@@ -212,7 +221,10 @@ fn pipeline(
 fn host(inputs: &Inputs, ceilometer: &CeilometerConf, report: &mut Report) -> Option<Host> {
     let doc = host_document(inputs, ceilometer, report)?;
     caution::secret_files(&doc, report);
-    check::host(&doc, defaults(inputs), report)
+    let mut host = check::host(&doc, defaults(inputs), report)?;
+    lock::attach(inputs, &mut host.components, report);
+    host.components.proxies = inputs.proxies.clone();
+    Some(host)
 }
 
 fn defaults(inputs: &Inputs) -> Defaults {

@@ -17,6 +17,8 @@ use super::filter::MeterFilter;
 use super::grant::Grant;
 use super::listen::{ListenSpec, PrometheusSpec};
 use super::location::{Location, ValueLocations};
+use super::proxies::Proxies;
+use super::registry::{ComponentOrigin, Provision, RegistrySpec, SignaturesSpec};
 
 /// The configuration of one agent.
 #[derive(Debug, Clone)]
@@ -163,16 +165,26 @@ pub struct ComponentsSpec {
     pub path: Vec<PathBuf>,
     /// `components.by_name`.
     pub by_name: std::collections::BTreeMap<String, ComponentSpec>,
+    /// `components.registries`, by host and port.
+    pub registries: std::collections::BTreeMap<String, RegistrySpec>,
+    /// `components.signatures`
+    pub signatures: SignaturesSpec,
     /// `components.totals`: what all components may use together.
     pub totals: TotalsSpec,
     /// The program that compiles components in a separate process, called with the argument
     /// `compile`. Not a key: `cli` sets it. `None` compiles them in this process.
     pub compiler: Option<PathBuf>,
+    /// The proxies of the environment. Not a key.
+    pub proxies: Proxies,
+    /// The components with `from`, by name. Not a key: the agent sets it before it loads components.
+    pub provided: std::collections::BTreeMap<String, Provision>,
 }
 
 /// Settings of one component, for all of its uses.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ComponentSpec {
+    /// `from`: where it comes from, in place of a file.
+    pub from: Option<ComponentOrigin>,
     /// `limits`
     pub limits: LimitsSpec,
     /// `on_error`

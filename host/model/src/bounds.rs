@@ -21,6 +21,8 @@ pub enum Supplier {
     Sender,
     /// Keystone or Nova, or another program at its address.
     Cloud,
+    /// A registry of components, or another program at its address.
+    Registry,
     /// A configuration file, or libvirt's XML.
     File,
     /// A local process that connects to the control socket.
@@ -39,6 +41,7 @@ impl Supplier {
             Self::Broker => "broker",
             Self::Sender => "sender",
             Self::Cloud => "OpenStack",
+            Self::Registry => "registry",
             Self::File => "file",
             Self::Client => "control client",
             Self::HttpClient => "HTTP client",
@@ -233,6 +236,19 @@ bounds! {
     CloudLookups = "openstack_lookups", Cloud, "flavors and images that are kept of each; then all are looked up again", 256, "", "";
     ServerMetadata = "openstack_server_bytes", Cloud, "what is kept of one server, flavor or image", 128 * KIB, "bytes", "use less metadata";
     RetryAfter = "openstack_retry_after", Cloud, "time that Nova may ask to wait", 3_600_000, "ms", "";
+
+    // Registries of components. A layer is bounded by component_bytes.
+    RegistryHead = "registry_head_bytes", Registry, "head of an answer", 64 * KIB, "bytes", "check what answers at this address";
+    RegistryManifest = "registry_manifest_bytes", Registry, "a manifest or an index", MIB, "bytes", "name a component, not another kind of artifact";
+    RegistryAnswer = "registry_answer_bytes", Registry, "any other answer, and what a signature is made of", 64 * KIB, "bytes", "check what answers at this address";
+    RegistryRedirects = "registry_redirects", Registry, "redirects of one request", 5, "", "check what answers at this address";
+    RegistrySignatures = "registry_signatures", Registry, "signatures of one component that are looked at", 64, "", "remove old signatures from the registry";
+    RegistryConnect = "registry_connect_time", Registry, "time to connect, with TLS and through a proxy", 10_000, "ms", "check the network";
+    RegistryHeadTime = "registry_head_time", Registry, "time until an answer begins", 30_000, "ms", "check the registry";
+    RegistryStall = "registry_stall_time", Registry, "time in which nothing of an answer arrives", 10_000, "ms", "check the registry";
+    RegistryTransfer = "registry_transfer_time", Registry, "time of one transfer, as a whole", 600_000, "ms", "check the network";
+    RegistryWait = "registry_wait", Registry, "time that a reload waits for registries; then it goes on without what is not here", 10_000, "ms", "pull first: nephometer component pull";
+    PulledVersions = "pulled_versions", Registry, "versions of one component that are kept on disk; those pulled first make room", 8, "", "";
 
     // Files.
     ReservedMetadata = "reserved_metadata", File, "entries of reserved_metadata_namespace or reserved_metadata_keys", 100, "", "use fewer, shorter prefixes";

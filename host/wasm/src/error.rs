@@ -23,6 +23,14 @@ pub enum ComponentError {
         /// Similar or available names; may be empty.
         hint: String,
     },
+    /// It comes from a registry and is not here, or it lacks a signature that it needs.
+    #[error("component {name:?} is not available: {reason}")]
+    NotProvided {
+        /// As in `pipeline.yaml`.
+        name: String,
+        /// Why, and the remedy.
+        reason: String,
+    },
     /// The file cannot be read.
     #[error("{path} cannot be read")]
     Unreadable {

@@ -42,7 +42,7 @@ const MAX_FAILED: usize = 1_000;
 /// Loads components and starts instances. Cheap to clone; the guest threads end with the last
 /// clone.
 #[derive(Clone)]
-pub struct ComponentHost(Arc<Shared>);
+pub struct ComponentHost(Arc<Shared>, Option<Arc<ComponentsSpec>>);
 
 impl std::fmt::Debug for ComponentHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -105,6 +105,12 @@ impl FailedCompilations {
     }
 }
 
+/// The settings after a reload. Folders and compiler are those of the start.
+fn reloaded(current: &ComponentsSpec, new: &ComponentsSpec) -> ComponentsSpec {
+    let (path, compiler) = (current.path.clone(), current.compiler.clone());
+    ComponentsSpec { path, compiler, ..new.clone() }
+}
+
 impl ComponentHost {
     /// Starts the engine and the guest threads. `cache` is the directory for compiled code. An
     /// unusable one is logged; components are then compiled at every start.
@@ -130,7 +136,7 @@ impl ComponentHost {
             compile_locks: CompileLocks::default(),
             counters: CounterRegistry::default(),
         };
-        Ok(Self(Arc::new(shared)))
+        Ok(Self(Arc::new(shared), None))
     }
 
     /// Loads the component of this name from the component path.
@@ -144,13 +150,25 @@ impl ComponentHost {
         self.open(&self.find(name).await?).await
     }
 
-    /// Finds the file of the component of this name on the component path.
+    /// Finds the file of the component of this name: the verified one of a registry, or one on the
+    /// component path.
     ///
     /// # Errors
-    /// If it is not found.
+    /// If it is not found, or may not be used without a signature.
     pub async fn find(&self, name: &str) -> Result<PathBuf, ComponentError> {
-        let (name, folders) = (name.to_owned(), self.spec().await.path.clone());
-        self.blocking(move || load::find(&name, &folders)).await
+        let spec = self.spec().await;
+        if let Some(path) = load::provided(name, &spec)? {
+            return Ok(path);
+        }
+        let name = name.to_owned();
+        self.blocking(move || load::find(&name, &spec.path)).await
+    }
+
+    /// The same host with other settings, to find out what they would change. Its instances get the
+    /// limits of these settings; running instances are not affected.
+    pub async fn with_spec(&self, spec: &ComponentsSpec) -> Self {
+        let current = Arc::clone(&*self.0.spec.lock().await);
+        Self(Arc::clone(&self.0), Some(Arc::new(reloaded(&current, spec))))
     }
 
     /// Whether [`ComponentHost::open`] will return without compiling: the code is cached, and
@@ -160,8 +178,7 @@ impl ComponentHost {
     /// If the file cannot be read or is not a component of this role.
     pub async fn is_cached<R: CachedRole>(&self, path: &Path) -> Result<bool, ComponentError> {
         let started = Instant::now();
-        let file = path.to_owned();
-        let (_, digest) = self.blocking(move || load::read(&file)).await?;
+        let (_, digest) = self.read(path).await?;
         if self.lookup::<R>(path, digest).await.is_some() {
             return Ok(true);
         }
@@ -186,8 +203,7 @@ impl ComponentHost {
         path: &Path,
     ) -> Result<Arc<LoadedComponent<R>>, ComponentError> {
         let started = Instant::now();
-        let file = path.to_owned();
-        let (bytes, digest) = self.blocking(move || load::read(&file)).await?;
+        let (bytes, digest) = self.read(path).await?;
         if let Some(known) = self.lookup(path, digest).await {
             return known;
         }
@@ -307,22 +323,29 @@ impl ComponentHost {
     /// # Errors
     /// If it is not found or cannot be read.
     pub async fn identify(&self, name: &str) -> Result<Digest, ComponentError> {
-        let path = self.find(name).await?;
-        self.blocking(move || Ok(load::read(&path)?.1)).await
+        Ok(self.read(&self.find(name).await?).await?.1)
     }
 
     /// Changes the limits of new instances, and the totals of all instances. The component path
     /// does not change.
     pub async fn set_spec(&self, spec: &ComponentsSpec) {
         let mut current = self.0.spec.lock().await;
-        let (by_name, totals) = (spec.by_name.clone(), spec.totals);
-        self.0.services.memory.set(totals.memory);
-        self.0.module_caches.outbound.set_sockets(totals.sockets);
-        *current = Arc::new(ComponentsSpec { by_name, totals, ..(**current).clone() });
+        self.0.services.memory.set(spec.totals.memory);
+        self.0.module_caches.outbound.set_sockets(spec.totals.sockets);
+        *current = Arc::new(reloaded(&current, spec));
     }
 
     async fn spec(&self) -> Arc<ComponentsSpec> {
-        Arc::clone(&*self.0.spec.lock().await)
+        match &self.1 {
+            Some(spec) => Arc::clone(spec),
+            None => Arc::clone(&*self.0.spec.lock().await),
+        }
+    }
+
+    /// Reads a file. One from a registry must have the content that was verified.
+    async fn read(&self, path: &Path) -> Result<(Vec<u8>, Digest), ComponentError> {
+        let (file, spec) = (path.to_owned(), self.spec().await);
+        self.blocking(move || load::read_verified(&file, &spec)).await
     }
 
     async fn instance_spec<R: CachedRole>(

@@ -14,6 +14,7 @@ mod compile;
 mod convert;
 mod cpu;
 mod description;
+mod difference;
 mod digest;
 mod engine;
 mod error;

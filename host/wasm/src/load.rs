@@ -8,8 +8,53 @@ use sha2::{Digest as _, Sha256};
 use super::digest::Digest;
 use super::error::{ComponentError, invalid};
 use super::options::similar;
+use nephometer_config::{ComponentsSpec, Provision};
 use nephometer_files as files;
 use nephometer_model::Bound;
+
+/// The verified file of a component from a registry; `None` for a component of a folder.
+pub(super) fn provided(
+    name: &str,
+    spec: &ComponentsSpec,
+) -> Result<Option<PathBuf>, ComponentError> {
+    let refused = |reason: &str| {
+        Err(ComponentError::NotProvided { name: name.to_owned(), reason: reason.to_owned() })
+    };
+    match spec.provided.get(name) {
+        Some(Provision::File { path, .. }) => Ok(Some(path.clone())),
+        Some(Provision::Missing(reason)) => refused(reason),
+        None if spec.by_name.get(name).is_some_and(|spec| spec.from.is_some()) => {
+            refused("it comes from a registry; run `nephometer component pull`")
+        }
+        None if spec.signatures.requires(name, false) => refused(
+            "components.signatures requires a signature, which a file in a folder cannot have; set \
+             `from` to a registry, or list it in allow_unsigned",
+        ),
+        None => Ok(None),
+    }
+}
+
+/// Reads a file, and compares the content of one from a registry with what was verified.
+pub(super) fn read_verified(
+    path: &Path,
+    spec: &ComponentsSpec,
+) -> Result<(Vec<u8>, Digest), ComponentError> {
+    let (bytes, digest) = read(path)?;
+    let expected = spec.provided.values().find_map(|provision| match provision {
+        Provision::File { path: file, digest } if file == path => Some(digest),
+        _ => None,
+    });
+    match expected {
+        Some(expected) if expected.as_bytes() != digest.as_bytes() => {
+            let reason = format!(
+                "its content is {digest}, not {expected} as it was pulled; remove the folder that it \
+                 is in, and it is pulled again"
+            );
+            Err(invalid(path, reason))
+        }
+        _ => Ok((bytes, digest)),
+    }
+}
 
 /// Finds the file of the component `name`. Files in earlier folders win.
 pub(super) fn find(name: &str, folders: &[PathBuf]) -> Result<PathBuf, ComponentError> {

@@ -91,7 +91,8 @@ impl<R: Role> ModuleCache<R> {
             return Ok((Arc::clone(first), false));
         }
         all.insert(path.to_owned(), Arc::clone(&loaded));
-        all.retain(|path, _| path.exists());
+        // A name stands for one file: another one of this name is an older version from a registry.
+        all.retain(|other, one| other.exists() && (other == path || one.name != loaded.name));
         Ok((loaded, true))
     }
 }

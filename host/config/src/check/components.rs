@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use super::discovery::Credentials;
 use super::units::{DURATION, SIZE};
 use super::units::{duration, size, whole};
-use super::{Check, grants};
+use super::{Check, grants, registries};
 use crate::keys;
+use crate::proxies::Proxies;
 use crate::raw::{
     Field, Kind, RawComponent, RawComponents, RawLimits, RawTotals, Scalar, Scalars, token,
 };
@@ -41,6 +42,8 @@ pub(super) fn check(
     check.keys("/components", &keys::COMPONENTS, &[]);
     let path = component_path(check, &raw.path);
     let totals = totals(check, raw.totals);
+    let registries = registries::registries(check, raw.registries);
+    let signatures = registries::signatures(check, raw.signatures);
     let pointer = "/components/by_name";
     let raw = check.mapping(pointer, raw.by_name)?;
     let mut by_name = BTreeMap::new();
@@ -61,8 +64,17 @@ pub(super) fn check(
             by_name.insert(GIVEN_BY_DEFAULT.to_owned(), spec);
         }
     }
-    let (path, totals) = (path?, totals?);
-    good.then_some(ComponentsSpec { path, by_name, totals, compiler: None })
+    let spec = ComponentsSpec {
+        path: path?,
+        by_name,
+        registries: registries?,
+        signatures: signatures?,
+        totals: totals?,
+        compiler: None,
+        proxies: Proxies::default(),
+        provided: BTreeMap::new(),
+    };
+    good.then_some(spec)
 }
 
 fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>> {
@@ -106,6 +118,7 @@ fn component(
 ) -> Option<ComponentSpec> {
     let raw = check.mapping(at, field)?;
     check.keys(at, &keys::COMPONENT, &[]);
+    let from = registries::from(check, (name, at), &raw.from);
     let limits = limits(check, &format!("{at}/limits"), raw.limits);
     let words = [("hold", OnError::Hold), ("drop", OnError::Drop), ("keep", OnError::Keep)];
     let on_error = check.word(&format!("{at}/on_error"), &raw.on_error, &words);
@@ -130,6 +143,7 @@ fn component(
         None => None,
     };
     Some(ComponentSpec {
+        from: from?,
         limits: limits?,
         on_error: on_error?.unwrap_or_default(),
         on_state_mismatch: mismatch?.unwrap_or_default(),

@@ -23,6 +23,8 @@ pub(crate) struct PipelineContext {
     pub(crate) broker: BrokerSpec,
     /// `components.path`: an unknown scheme may be the name of a component.
     pub(crate) components: Vec<PathBuf>,
+    /// The names of components from registries, likewise.
+    pub(crate) fetched: Vec<String>,
     /// The meters of the release.
     pub(crate) meters: KnownMeters,
 }
@@ -31,6 +33,7 @@ impl PipelineContext {
     /// Whether a component with this name exists.
     pub(super) fn has_component(&self, name: &str) -> bool {
         let file = format!("{name}.wasm");
-        self.components.iter().any(|folder| folder.join(&file).is_file())
+        self.fetched.iter().any(|one| one == name)
+            || self.components.iter().any(|folder| folder.join(&file).is_file())
     }
 }

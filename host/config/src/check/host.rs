@@ -14,7 +14,7 @@ use crate::keys;
 use crate::listen::{ListenSpec, PrometheusSpec};
 use crate::location::Location;
 use crate::raw::{
-    Document, Field, Kind, RawControl, RawFolder, RawHost, RawLibvirt, RawMessage, Scalar,
+    Document, Field, Kind, RawControl, RawFolder, RawHost, RawLibvirt, RawMessage, Scalar, token,
 };
 use crate::spec::{
     ComponentsSpec, DEFAULT_SECRET, LibvirtSpec, MessageSpec, MeteringSpec, Mode, Routing,
@@ -137,7 +137,19 @@ fn secret_files(doc: &Document) -> Vec<PathBuf> {
         "/service_credentials/application_credential_secret_file",
         "/service_credentials/token_file",
     ];
-    pointers.into_iter().filter_map(|pointer| doc.text(pointer)).map(PathBuf::from).collect()
+    let registries = registry_files(doc);
+    let pointers = pointers.into_iter().map(str::to_owned).chain(registries);
+    pointers.filter_map(|pointer| doc.text(&pointer)).map(PathBuf::from).collect()
+}
+
+/// The pointers of the same files of registries.
+fn registry_files(doc: &Document) -> Vec<String> {
+    let each = doc.keys("/components/registries").map(|(name, _)| token(name));
+    let files = |name: String| {
+        ["ca", "password_file", "token_file"]
+            .map(|key| format!("/components/registries/{name}/{key}"))
+    };
+    each.flat_map(files).collect()
 }
 
 /// The location of a key or its `_file` form; the whole file if neither is set.

@@ -16,6 +16,7 @@ mod metering;
 mod pipeline;
 mod publisher;
 mod receivers;
+mod registries;
 mod source;
 mod store;
 mod units;

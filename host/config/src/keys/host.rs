@@ -1,6 +1,6 @@
 //! The keys of `nephometer.yaml`.
 
-use super::KeyDefault::{Depends, Nothing, Value};
+use super::KeyDefault::{Depends, Nothing, Required, Value};
 use super::ValueShape::{
     AnyText, ByName, Options, Path, Size, Text, Texts, Time, Truth, Url, Whole, Word, Words,
 };
@@ -199,7 +199,59 @@ pub(crate) const COMPONENTS: KeyTable = closed(
             "Folders with NAME.wasm files; the first match is used.",
         ),
         key("by_name", ByName(&COMPONENT), Nothing, COMPONENT.about),
+        key("registries", ByName(&REGISTRY), Nothing, REGISTRY.about),
+        section("signatures", &SIGNATURES),
         section("totals", &TOTALS),
+    ],
+);
+
+/// An entry of `components.registries`.
+pub(crate) const REGISTRY: KeyTable = closed(
+    "How a registry is reached, by its host, with its port if it has one. Proxies are those of the environment.",
+    &[
+        key(
+            "ca",
+            Path,
+            Nothing,
+            "A PEM file with authorities to trust besides those of the system.",
+        ),
+        key("username", Text, Nothing, "The user, with `password`."),
+        key("password", AnyText, Nothing, "The password.").secret(),
+        key("password_file", Path, Nothing, "A file with the password."),
+        key("token", AnyText, Nothing, "A bearer token, in place of user and password.").secret(),
+        key("token_file", Path, Nothing, "A file with the token."),
+        key("plain_http", Truth, Value("false"), "Use no TLS: for a registry on this machine."),
+    ],
+);
+
+/// `components.signatures`
+pub(crate) const SIGNATURES: KeyTable = closed(
+    "Whose signatures of components count, and which components need one. A name wins over patterns; \
+     otherwise `require_signature` wins.",
+    &[
+        key("keys", ByName(&CODE_KEY), Nothing, CODE_KEY.about),
+        key(
+            "require_signature",
+            LIST,
+            Value("[]"),
+            "Names and patterns of components that need a signature. Those from a registry do in any case; a \
+             file of `components.path` cannot have one.",
+        ),
+        key(
+            "allow_unsigned",
+            LIST,
+            Value("[]"),
+            "Names and patterns of components that need none.",
+        ),
+    ],
+);
+
+/// An entry of `components.signatures.keys`.
+pub(crate) const CODE_KEY: KeyTable = closed(
+    "A public key of those who sign components, by a name of your own.",
+    &[
+        key("pem", Text, Required, "The key as PEM text: ECDSA on P-256, as in `cosign.pub`."),
+        key("revoked", Truth, Value("false"), "Its signatures do not count any more."),
     ],
 );
 
@@ -207,6 +259,13 @@ pub(crate) const COMPONENTS: KeyTable = closed(
 pub(crate) const COMPONENT: KeyTable = closed(
     "Settings of one component, for all of its uses.",
     &[
+        key(
+            "from",
+            Text,
+            Nothing,
+            "Where it comes from in place of a file: `oci://HOST/REPOSITORY:TAG@sha256:DIGEST`. A tag without a \
+             digest is looked up in `components.lock` beside this file ([registry.md](../registry.md)).",
+        ),
         section("limits", &LIMITS),
         key(
             "on_error",

@@ -83,10 +83,29 @@ fn complete_credentials(found: &mut Value, path: &str) {
     }
 }
 
+/// The text of a key that signs components, and both halves of a login.
+fn complete_registry(found: &mut Value, path: &str) {
+    let at = |pointer: &str, found: &mut Value, key: &str, value: &str| {
+        if let Some(map) = found.pointer_mut(pointer).and_then(Value::as_object_mut) {
+            map.entry(key).or_insert_with(|| value.into());
+        }
+    };
+    if path == "components.signatures.keys.NAME.revoked" {
+        let pointer = "/components/signatures/keys/NAME";
+        at(pointer, found, "pem", "-----BEGIN PUBLIC KEY-----");
+    }
+    match path.strip_prefix("components.registries.NAME.") {
+        Some("username") => at("/components/registries/NAME", found, "password", "x"),
+        Some("password") => at("/components/registries/NAME", found, "username", "x"),
+        _ => {}
+    }
+}
+
 /// The same with what the checks need to read the key.
 fn complete(file: &ConfigFile, path: &str, value: &Value) -> Value {
     let mut found = file_with(path, value);
     complete_credentials(&mut found, path);
+    complete_registry(&mut found, path);
     let one = |found: &mut Value, list: &str, rest: &[(&str, Value)]| {
         for (key, value) in rest {
             if found[list][0].is_object() && found[list][0].get(*key).is_none() {
@@ -255,6 +274,10 @@ fn the_defaults_are_those_of_the_checks() {
         all[key].as_object_mut().unwrap().remove("tls");
     }
     all.as_object_mut().unwrap().remove("service_credentials");
+    // A key needs its text, and an entry of `registries` is one without any of its keys.
+    for key in ["registries", "signatures"] {
+        all["components"].as_object_mut().unwrap().remove(key);
+    }
     assert_eq!(spec(&all.to_string()), spec("{components: {by_name: {NAME: {}}}}"));
     let collector = |text: &str| {
         let folder = tempfile::tempdir().unwrap();

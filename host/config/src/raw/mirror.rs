@@ -290,7 +290,46 @@ impl fmt::Debug for RawMessage {
 pub(crate) struct RawComponents {
     pub(crate) path: Scalars,
     pub(crate) by_name: Field<BTreeMap<String, Field<RawComponent>>>,
+    pub(crate) registries: Field<BTreeMap<String, Field<RawRegistry>>>,
+    pub(crate) signatures: Field<RawSignatures>,
     pub(crate) totals: Field<RawTotals>,
+}
+
+/// An entry of `components.registries`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawRegistry {
+    pub(crate) ca: Field<Scalar>,
+    pub(crate) username: Field<Scalar>,
+    pub(crate) password: Field<Scalar>,
+    pub(crate) password_file: Field<Scalar>,
+    pub(crate) token: Field<Scalar>,
+    pub(crate) token_file: Field<Scalar>,
+    pub(crate) plain_http: Field<Scalar>,
+}
+
+/// Not derived, because it contains secrets.
+impl fmt::Debug for RawRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawRegistry")
+    }
+}
+
+/// `components.signatures`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawSignatures {
+    pub(crate) keys: Field<BTreeMap<String, Field<RawCodeKey>>>,
+    pub(crate) require_signature: Scalars,
+    pub(crate) allow_unsigned: Scalars,
+}
+
+/// An entry of `components.signatures.keys`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawCodeKey {
+    pub(crate) pem: Field<Scalar>,
+    pub(crate) revoked: Field<Scalar>,
 }
 
 /// `components.totals`
@@ -306,6 +345,7 @@ pub(crate) struct RawTotals {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct RawComponent {
+    pub(crate) from: Field<Scalar>,
     pub(crate) limits: Field<RawLimits>,
     pub(crate) on_error: Field<Scalar>,
     pub(crate) on_state_mismatch: Field<Scalar>,

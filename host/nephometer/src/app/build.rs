@@ -11,6 +11,7 @@ use super::factory::{ComponentProblem, Factory, message_form};
 use super::listeners::Listeners;
 use super::sources::sources_of;
 use super::supervisor::{Supervisor, SupervisorChannels};
+use super::supply::{Supply, provisions};
 use super::{App, AppError, BackgroundTasks, CHANGES, Options, Reload};
 use crate::control;
 use nephometer_config::{self as config, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
@@ -53,7 +54,8 @@ impl App {
     ///
     /// # Errors
     /// If a component, the store, the hypervisor or the control socket cannot be used.
-    pub async fn build(spec: AgentSpec, options: Options) -> Result<Self, AppError> {
+    pub async fn build(mut spec: AgentSpec, options: Options) -> Result<Self, AppError> {
+        provide(&mut spec, &options).await;
         let store = open_store(&spec, &options)?;
         let clock = Clock::start();
         let hypervisor = hypervisor::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
@@ -112,6 +114,21 @@ impl App {
             spec,
         })
     }
+}
+
+/// Finds the components from registries. An agent that reloads starts with those that are here; other
+/// commands wait for the rest, within a bound.
+async fn provide(spec: &mut AgentSpec, options: &Options) {
+    // `doctor` has found them in the folder of the agent.
+    if !spec.components.provided.is_empty() {
+        return;
+    }
+    if options.reload.is_none() {
+        let mut supply = Supply::default();
+        supply.start(spec);
+        supply.first_attempt().await;
+    }
+    spec.components.provided = provisions(spec);
 }
 
 /// Commands that only look at the agent answer nobody.

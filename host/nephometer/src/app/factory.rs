@@ -109,12 +109,14 @@ impl Factory {
         let (mut on_error, mut on_state_mismatch) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
         let mut occurrences: HashMap<&str, usize> = HashMap::new();
+        // For a plan these are other settings than those in effect.
+        let host = self.components.with_spec(&agent.components).await;
         for (index, spec) in self.transformers(sink).iter().enumerate() {
             let nth = occurrences.entry(&spec.name).or_insert(0);
             let count = self.ledger.transformer(&sink.name, &spec.name, *nth);
             *nth += 1;
             let place = format!("{}/{index}", sink.name);
-            match ComponentTransformer::create(&self.components, spec, &place).await {
+            match ComponentTransformer::create(&host, spec, &place).await {
                 Ok(transformer) => {
                     warnings.extend(placed(spec, transformer.ignored_options()));
                     transformers.push((Box::new(transformer), count));
@@ -144,8 +146,9 @@ impl Factory {
         sink: &SinkSpec,
     ) -> Result<Vec<TransformerKey>, Vec<ComponentProblem>> {
         let (mut keys, mut problems) = (Vec::new(), Vec::new());
+        let host = self.components.with_spec(&agent.components).await;
         for spec in self.transformers(sink) {
-            match self.components.identify(&spec.name).await {
+            match host.identify(&spec.name).await {
                 Ok(digest) => keys.push(TransformerKey {
                     identity: Identity {
                         component: Arc::clone(&spec.name),
@@ -160,7 +163,8 @@ impl Factory {
         if problems.is_empty() { Ok(keys) } else { Err(problems) }
     }
 
-    /// Whether all transformers of a sink are in the compile cache.
+    /// Whether all transformers of a sink are in the compile cache. One that is still to come from a
+    /// registry is not.
     pub(super) async fn is_ready(&self, sink: &SinkSpec) -> Result<bool, Vec<ComponentProblem>> {
         let (mut ready, mut problems) = (true, Vec::new());
         for spec in self.transformers(sink) {
@@ -170,6 +174,7 @@ impl Factory {
             };
             match cached {
                 Ok(cached) => ready &= cached,
+                Err(ComponentError::NotProvided { .. }) => ready = false,
                 Err(error) => problems.extend(problems_of(spec, error)),
             }
         }
@@ -195,6 +200,7 @@ impl Factory {
                     publish::try_component(&self.components, url).await
                 }
                 Ok(_) => Ok(()),
+                Err(ComponentError::NotProvided { .. }) if !compile => Ok(()),
                 Err(error) => Err(error),
             };
             if let Err(error) = checked {

@@ -9,16 +9,18 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::factory::{Factory, TransformerKey, join_lines};
+use super::inspections::Inspections;
 use super::plan;
 use super::refusals::Refusals;
 use super::reload_history::ReloadHistory;
 use super::reload_request::{ReloadReport, ReloadRequest};
 use super::rotation;
 use super::sources::{sources_of, watched_paths};
+use super::supply::{Supply, provisions};
 use super::swap::{dry_run, swap};
 use super::{AppError, Reload};
 use crate::watch::FileWatcher;
-use nephometer_config::{AgentSpec, PublisherSpec, SinkSpec, SourceSpec};
+use nephometer_config::{AgentSpec, ComponentsSpec, PublisherSpec, SinkSpec, SourceSpec};
 use nephometer_pipeline::publish::PublisherTask;
 use nephometer_pipeline::transform::Identity;
 use nephometer_pipeline::{Publishers, SinkEvent, SinkHandle};
@@ -66,6 +68,8 @@ pub(super) struct Supervisor {
     /// The running transformers, by sink.
     running: HashMap<Arc<str>, Vec<TransformerKey>>,
     refusals: Refusals,
+    supply: Supply,
+    inspections: Inspections,
 }
 
 /// The channels of the supervisor.
@@ -91,13 +95,16 @@ impl Supervisor {
         reload: Reload,
     ) -> Self {
         let (running, refusals) = (HashMap::new(), Refusals::default());
-        Self { factory, journal, spec, sinks, reload, running, refusals }
+        let (supply, inspections) = (Supply::default(), Inspections::default());
+        Self { factory, journal, spec, sinks, reload, running, refusals, supply, inspections }
     }
 
     /// Runs until it is dropped.
     pub(super) async fn run(mut self, mut channels: SupervisorChannels) {
         let mut files = FileWatcher::new(watched_paths(&self.spec, &self.reload.files));
         self.build_pending_sinks().await;
+        self.inspect_running().await;
+        self.supply.start(&self.spec);
         loop {
             // A reload may have named other files with secrets.
             files.set_paths(watched_paths(&self.spec, &self.reload.files));
@@ -115,10 +122,17 @@ impl Supervisor {
                 }
                 () = files.changed() => Cause::Files,
                 () = self.refusals.retry_due() => Cause::Files,
+                () = self.supply.arrived() => Cause::Files,
                 Some(()) = self.reload.hangups.recv() => Cause::Requested,
             };
             self.reload_and_log(cause, &channels).await;
         }
+    }
+
+    /// Keeps what a later plan compares with.
+    async fn inspect_running(&mut self) {
+        let running = self.running.values().flatten();
+        self.inspections.remember(&self.factory.components, running).await;
     }
 
     /// Records the running transformers, and builds those that the start has left out.
@@ -213,13 +227,16 @@ impl Supervisor {
         // Files on a network file system may block.
         let load = Arc::clone(&self.reload.load);
         let loaded = tokio::task::spawn_blocking(move || load()).await;
-        let new = match loaded.unwrap_or_else(|error| Err(error.to_string())) {
+        let mut new = match loaded.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(new) => new,
             Err(reason) => {
                 report.problems.push(reason);
                 return report;
             }
         };
+        self.supply.start(&new);
+        self.supply.first_attempt().await;
+        new.components.provided = provisions(&new);
         self.compare(&new, &mut report);
         if cause != Cause::Plan {
             // First, because a sink may wait for a broker that refuses the old credentials.
@@ -260,6 +277,7 @@ impl Supervisor {
                 // An agent that is shutting down applies no change.
                 drop(changes.send(Change::Secrets(Arc::new(self.spec.clone()))).await);
             }
+            self.inspect_running().await;
         }
         report
     }
@@ -282,7 +300,9 @@ impl Supervisor {
     fn commit(&mut self, new: AgentSpec, unchanged: &[Arc<str>]) {
         let known: Vec<Arc<str>> = self.sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
         rotation::commit(&mut self.spec, &new);
-        self.spec.components.by_name = new.components.by_name;
+        let (path, compiler) =
+            (self.spec.components.path.clone(), self.spec.components.compiler.take());
+        self.spec.components = ComponentsSpec { path, compiler, ..new.components };
         if self.spec.pipeline.sources != new.pipeline.sources {
             // The deadline follows from the shortest interval.
             self.spec.libvirt.deadline = new.libvirt.deadline;
@@ -319,7 +339,10 @@ impl Supervisor {
         if running == Some(&keys) || refused {
             return;
         }
-        let lines = plan::transformer_changes(&sink.name, &handle.status().transformers, &keys);
+        let mut lines = plan::transformer_changes(&sink.name, &handle.status().transformers, &keys);
+        if cause == Cause::Plan {
+            lines.extend(self.differences(new, &sink.name, &keys).await);
+        }
         let failed = if cause == Cause::Plan {
             dry_run(&self.factory, new, sink, &handle).await.err()
         } else {
@@ -329,6 +352,27 @@ impl Supervisor {
             Some(reason) => report.problems.push(format!("sink {}: {reason}", sink.name)),
             None => report.changes.extend(lines),
         }
+    }
+
+    /// What differs for each transformer of a sink that a plan would replace.
+    async fn differences(
+        &self,
+        new: &AgentSpec,
+        sink: &str,
+        keys: &[TransformerKey],
+    ) -> Vec<String> {
+        let host = self.factory.components.with_spec(&new.components).await;
+        let running = self.running.get(sink).map_or(&[][..], Vec::as_slice);
+        let mut lines = Vec::new();
+        for key in keys {
+            let name = &key.identity.component;
+            let Some(old) = running.iter().find(|old| old.identity.component == *name) else {
+                continue;
+            };
+            let found = self.inspections.differences(&host, old, key).await;
+            lines.extend(found.iter().map(|line| format!("sink {sink}: {name}: {line}")));
+        }
+        lines
     }
 
     /// The indexes of the added publishers of a sink, and all changes, one line each. `None` if nothing

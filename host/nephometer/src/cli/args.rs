@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use rustix::fs::{Access, access};
 
 use super::{compile, output};
-use nephometer_config::{self as config, AgentSpec, Folders, Inputs, Origin};
+use nephometer_config::{self as config, AgentSpec, Folders, Inputs, Origin, Proxies};
 use nephometer_telemetry::{self as telemetry, LogFormat};
 
 /// Variables that are arguments of the command line, not keys of the configuration.
@@ -57,6 +57,7 @@ impl Common {
             environment,
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             folders: folders(),
+            proxies: Proxies::from_variables(|name| std::env::var_os(name)?.into_string().ok()),
             meters: Some(nephometer_libvirt::poll::meters::known_meters),
         }
     }

@@ -9,14 +9,14 @@ use clap::{Args, Subcommand};
 
 use super::args::{Common, Logging};
 use super::run::runtime;
-use super::{Failure, output, tool};
+use super::{Failure, component_registry, output, tool};
 use nephometer_model::{Batch, Moment, Sample};
 use nephometer_pipeline::transform::{Chain, ComponentTransformer, JournaledBatch, Transformer};
 use nephometer_store as store;
 use nephometer_telemetry::Ledger;
 use nephometer_wire::sample_from_json;
 
-/// Create, build, test and measure components
+/// Create, build, test, measure, pull and push components
 #[derive(Debug, Subcommand)]
 pub(super) enum Component {
     #[cfg(feature = "authors")]
@@ -30,6 +30,14 @@ pub(super) enum Component {
     #[cfg(feature = "authors")]
     Bench(super::component_bench::Bench),
     Inspect(super::inspect::Inspect),
+    Diff(component_registry::Diff),
+    Pull(component_registry::Pull),
+    Push(component_registry::Push),
+    Ls(component_registry::LsComponents),
+    Update(component_registry::Update),
+    Verify(component_registry::Verify),
+    Sign(component_registry::Sign),
+    NewKey(component_registry::NewKey),
     Status(super::ask::ComponentStatus),
 }
 
@@ -47,6 +55,14 @@ impl Component {
             #[cfg(feature = "authors")]
             Self::Bench(bench) => bench.execute(),
             Self::Inspect(inspect) => inspect.execute(),
+            Self::Diff(diff) => diff.execute(),
+            Self::Pull(pull) => pull.execute(),
+            Self::Push(push) => push.execute(),
+            Self::Ls(ls) => ls.execute(),
+            Self::Update(update) => update.execute(),
+            Self::Verify(verify) => verify.execute(),
+            Self::Sign(sign) => sign.execute(),
+            Self::NewKey(key) => key.execute(),
             Self::Status(status) => status.execute(),
         }
     }

@@ -14,6 +14,7 @@ mod component_bench;
 mod component_check;
 #[cfg(feature = "authors")]
 mod component_new;
+mod component_registry;
 #[cfg(feature = "authors")]
 mod component_test;
 mod config_show;
@@ -49,11 +50,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::app::AppError;
+use crate::app::{AppError, SupplyError};
 use crate::control::ControlError;
 use nephometer_config::ConfigError;
 use nephometer_libvirt::hypervisor::HypervisorError;
 use nephometer_pipeline::publish::PublisherError;
+use nephometer_registry::{RegistryError, SignatureError};
 use nephometer_store::StoreError;
 
 /// Meters the virtual machines of a libvirt host and publishes the samples
@@ -202,6 +204,26 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(failure as u8)
 }
 
+/// The failure that an error of a registry or a signature is.
+fn of_registry(cause: &(dyn std::error::Error + 'static)) -> Option<Failure> {
+    let registry = match (cause.downcast_ref::<SupplyError>(), cause.downcast_ref()) {
+        (Some(SupplyError::Registry(error)), _) | (None, Some(error)) => error,
+        (Some(_), _) => return Some(Failure::Mismatch),
+        (None, None) => {
+            return cause.downcast_ref::<SignatureError>().map(|_| Failure::Mismatch);
+        }
+    };
+    Some(match registry {
+        RegistryError::Connect { .. }
+        | RegistryError::Http { .. }
+        | RegistryError::Timeout { .. }
+        | RegistryError::Proxy(_) => Failure::Unavailable,
+        RegistryError::Status { status, .. } if *status >= 500 => Failure::Unavailable,
+        RegistryError::Folder { .. } => Failure::Software,
+        _ => Failure::Mismatch,
+    })
+}
+
 /// Maps an error to its exit code. No other code does.
 fn classify(error: &anyhow::Error) -> Failure {
     // A failure that was attached as context is not an element of the chain.
@@ -226,6 +248,9 @@ fn classify(error: &anyhow::Error) -> Failure {
             cause.downcast_ref()
         {
             return Failure::Usage;
+        }
+        if let Some(failure) = of_registry(cause) {
+            return failure;
         }
         match cause.downcast_ref::<AppError>() {
             Some(AppError::Publisher { source: PublisherError::Store(_), .. }) => {

@@ -13,6 +13,7 @@ use super::args::{Common, Logging};
 use super::progress::Progress;
 use super::run::runtime;
 use super::{Failure, output, tool};
+use crate::app::provisions;
 use nephometer_config::SinkSpec;
 use nephometer_model::{Batch, HostId, Sample};
 use nephometer_pipeline::transform::{
@@ -73,12 +74,7 @@ type Outcome = Result<Vec<String>, String>;
 impl Replay {
     pub(super) fn execute(self) -> Result<()> {
         self.logging.start()?;
-        let batches: Vec<Arc<Batch>> =
-            read_recording(&self.file)?.into_iter().map(Arc::new).collect();
-        if batches.is_empty() {
-            let what = format!("{}: the recording is empty", self.file.display());
-            return Err(anyhow!(what).context(Failure::Usage));
-        }
+        let batches = read_batches(&self.file)?;
         runtime()?.block_on(async {
             let one = self.chains(self.component.as_deref(), &self.options, None).await?;
             let Some(against) = &self.against else { return print(one, &batches).await };
@@ -102,22 +98,14 @@ impl Replay {
         if let Some(file) = component {
             let options = tool::options(options)?;
             let (host, _) = tool::start(&self.common)?;
-            let load = async {
-                let loaded = tool::open(&host, file).await?;
-                ComponentTransformer::from_loaded(&host, &loaded, &options, "replay/0").await
-            };
-            let transformer = tool::accepted(load.await)?;
-            return Ok(vec![ReplayedChain {
-                chain: chain("replay", vec![transformer]),
-                sources: None,
-                saved_failure: false,
-            }]);
+            return Ok(vec![one_component(&host, file, &options).await?]);
         }
         let mut common = self.common.clone();
         if let Some(pipeline) = pipeline {
             common.pipeline = Some(pipeline.clone());
         }
-        let spec = common.load()?;
+        let mut spec = common.load()?;
+        spec.components.provided = provisions(&spec);
         let host = ComponentHost::start(&spec.components, &spec.cache)?;
         let mut chains = Vec::new();
         let selected =
@@ -144,6 +132,46 @@ impl Replay {
         }
         Ok(chains)
     }
+}
+
+/// The chain of one component.
+async fn one_component(
+    host: &ComponentHost,
+    file: &Path,
+    options: &Map<String, Value>,
+) -> Result<ReplayedChain> {
+    let load = async {
+        let loaded = tool::open(host, file).await?;
+        ComponentTransformer::from_loaded(host, &loaded, options, "replay/0").await
+    };
+    let transformer = tool::accepted(load.await)?;
+    Ok(ReplayedChain {
+        chain: chain("replay", vec![transformer]),
+        sources: None,
+        saved_failure: false,
+    })
+}
+
+/// Compares what two components make of a recording.
+pub(super) async fn compare_components(
+    host: &ComponentHost,
+    recording: &Path,
+    options: &Map<String, Value>,
+    (old, new): (&Path, &Path),
+) -> Result<Comparison> {
+    let batches = read_batches(recording)?;
+    let old = one_component(host, old, options).await?;
+    let new = one_component(host, new, options).await?;
+    compare(vec![old], vec![new], &batches).await
+}
+
+fn read_batches(recording: &Path) -> Result<Vec<Arc<Batch>>> {
+    let batches: Vec<Arc<Batch>> = read_recording(recording)?.into_iter().map(Arc::new).collect();
+    if batches.is_empty() {
+        let what = format!("{}: the recording is empty", recording.display());
+        return Err(anyhow!(what).context(Failure::Usage));
+    }
+    Ok(batches)
 }
 
 fn chain(sink: &str, transformers: Vec<ComponentTransformer>) -> Chain {
@@ -256,7 +284,7 @@ async fn compare(
 
 /// What `--against` found. Samples are those that are identical.
 #[derive(Serialize)]
-struct Comparison {
+pub(super) struct Comparison {
     batches: usize,
     samples: usize,
     difference: Option<Difference>,
@@ -273,6 +301,17 @@ struct Difference {
 }
 
 impl Comparison {
+    /// The result in lines.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let Self { batches, samples, difference } = self;
+        let Some(Difference { batch, cycle_start, source, lines, .. }) = difference else {
+            return vec![format!("output: identical, {batches} batches, {samples} samples")];
+        };
+        let mut report = vec![format!("output: batch {batch} ({cycle_start}, source {source}):")];
+        report.extend(lines.iter().cloned());
+        report
+    }
+
     /// Prints it. Fails if there is a difference.
     fn print(&self, is_json: bool) -> Result<()> {
         let Self { batches, samples, difference } = self;

@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod poll;
 pub mod process;
 pub mod publish;
+pub mod registry;
 pub mod reload;
 pub mod store;
 

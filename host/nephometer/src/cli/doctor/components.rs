@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
 use super::Diagnosis;
-use crate::app::AppError;
+use crate::app::{AppError, provisions};
 use crate::cli::check::build_app;
 use nephometer_config::AgentSpec;
 
@@ -55,6 +55,7 @@ pub(super) fn check(
     };
     let mut spec = spec.clone();
     spec.components.compiler = compiler;
+    spec.components.provided = provisions(&spec);
     spec.cache = scratch.path().to_owned();
     let transformers: usize = spec.pipeline.sinks.iter().map(|sink| sink.transformers.len()).sum();
     match build_app(runtime, spec) {
