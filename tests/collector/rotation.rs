@@ -78,6 +78,8 @@ fn a_new_secret_is_verified_and_a_new_password_connects_without_a_restart() {
     fs::write(&amqp, "http://wrong\n").unwrap();
     running.signal(Signal::HUP);
     eventually("a refusal", PATIENCE, || running.logged("reload refused").pop());
+    // Queries read it as well.
+    fs::write(&amqp, url("other-password")).unwrap();
     wait_for_more(&collector);
 
     let sent = agents.stop().code(0).ledger().publisher("notifier").samples;
